@@ -1,0 +1,71 @@
+# `make help` lists the commands. A machine needs only Python 3.11 (or newer) and make; see
+# CONTRIBUTING.md for the one server that pip cannot bring.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+# Processes that run tests at the same time.
+WORKERS ?= 2
+# More words for pytest: make test ARGS='-k relay'
+ARGS    ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+# The build backend comes from the same pins, so it is installed first and not fetched aside.
+INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench clean
+
+help:
+	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
+	@echo 'make test    run all tests, with real servers (under 10 minutes)'
+	@echo 'make check   lint, format, types, import contracts'
+	@echo 'make bench   measure'
+	@echo 'make clean   remove $(VENV) and the caches'
+	@echo "Options: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) ARGS='-k words'"
+
+demo: $(VENV)/.installed-cli
+	@$(BIN)/taskdb demo $(ARGS)
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+# All four are run, so that one round shows everything.
+check: $(VENV)/.installed-dev
+	@failed=; \
+	for tool in 'ruff check' 'ruff format --check' mypy lint-imports; do \
+	  echo "$$tool"; $(BIN)/$$tool || failed="$$failed, $$tool"; \
+	done; \
+	test -z "$$failed" || { echo "failed:$${failed#,}" >&2; exit 1; }
+
+bench: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# What the demonstration needs: a minute less than what the tests need.
+$(VENV)/.installed-cli: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo 'Installing celery-taskdb into $(VENV) …'
+	@$(INSTALL) --editable '.[cli]'
+	@touch $@
+
+# It contains the small set, so that a demonstration after it installs nothing.
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo 'Installing celery-taskdb and its development tools into $(VENV) …'
+	@$(INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.installed-cli $@
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo '$(PYTHON) is missing or older than 3.11; name another: make PYTHON=python3.12 …' >&2; exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 \
+	  || $(PYTHON) -m venv --clear $(VENV) >$(VENV).log 2>&1 \
+	  || { cat $(VENV).log >&2; rm -rf $(VENV) $(VENV).log; \
+	       echo 'This Python cannot make a virtual environment with pip in it (see above).' >&2; \
+	       echo 'Debian and Ubuntu: apt-get install python3-venv' >&2; \
+	       echo 'Elsewhere: name a complete one: make PYTHON=/path/to/python3 …' >&2; exit 1; }
+	@rm -f $(VENV).log
+	@$(PIP) install --constraint constraints.txt --upgrade pip hatchling
+	@touch $@
