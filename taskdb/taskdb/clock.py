@@ -1,0 +1,52 @@
+"""Whose time counts: the database's by default, a bound value in tests.
+
+Nothing else in this package asks for the time that a row is compared with, so clocks of
+different machines cannot disagree, and a test can hold time still.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where a statement takes `now` from."""
+
+    def bound(self) -> datetime | None:
+        """The moment to bind into every statement, or None to let the database say it."""
+
+
+class DatabaseClock:
+    """The database's own clock: one clock for every process (the default)."""
+
+    def bound(self) -> datetime | None:
+        return None
+
+
+class FixedClock:
+    """A clock that moves only when told to, for tests."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = require_aware(at, "at")
+
+    def bound(self) -> datetime | None:
+        return self.at
+
+    def advance(self, by: timedelta) -> None:
+        """Move by a duration; a negative one steps back."""
+        self.at += by
+
+
+def require_aware(moment: datetime, name: str) -> datetime:
+    """The same moment in UTC.
+
+    Raises ValueError for a naive datetime, since nobody can know which zone was meant.
+    """
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        message = (
+            f"{name} is a naive datetime ({moment.isoformat()}): give it a zone, "
+            "for example datetime.now(UTC)"
+        )
+        raise ValueError(message)
+    return moment.astimezone(UTC)

@@ -1,0 +1,151 @@
+"""What a body sees of its own run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, MutableMapping
+from typing import Any, Protocol
+
+import structlog
+
+from taskdb.errors import NotEncodable
+from taskdb.store.contract import Report
+from taskdb.store.encode import encode, storable
+
+log = structlog.get_logger("taskdb.context")
+
+PROGRESS_INTERVAL_SECONDS = 0.25
+"""Progress is written at most this often; the last word always reaches the row."""
+CANCEL_INTERVAL_SECONDS = 1.0
+"""The database is asked for a cancel at most this often."""
+
+
+class Run(Protocol):
+    """The way from a context to the row of its run."""
+
+    def report(self, report: Report) -> bool:
+        """Write what the body said; False when this run has lost its claim."""
+
+    def cancel_wanted(self) -> bool:
+        """Whether someone asked the run to stop, or it has lost its claim."""
+
+
+class Attributes(MutableMapping[str, Any]):
+    """Free JSON values on the task; they are stored with the next word of progress or the end.
+
+    Setting one raises NotEncodable for what is not JSON.
+    """
+
+    def __init__(self, stored: dict[str, Any]) -> None:
+        self._values = dict(stored)
+        self._written = encode(stored, "ctx.attributes")
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        encode({name: value}, "ctx.attributes")
+        self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Attributes({self._values!r})"
+
+    def unwritten(self) -> dict[str, Any] | None:
+        """All of them, if they are not what was last written, also deep inside; else None."""
+        try:
+            text = encode(self._values, "ctx.attributes")
+        except NotEncodable as error:
+            # Something inside was changed after it was set; the outcome must not fail for it.
+            log.warning("attributes.dropped", reason=str(error))
+            return None
+        if text == self._written:
+            return None
+        self._written = text
+        return dict(self._values)
+
+
+class TaskContext:
+    """The first parameter of a body that asks for it.
+
+    `task_id`, `type`, `tenant`, `attempt` (from 1) and `attempts_left` describe the run;
+    `attributes` is a mapping that is stored; `log` is a logger that carries them.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        task_id: str,
+        type: str,
+        tenant: str,
+        attempt: int,
+        attempts_left: int,
+        attributes: dict[str, Any],
+    ) -> None:
+        self._run = run
+        self.task_id = task_id
+        self.type = type
+        self.tenant = tenant
+        self.attempt = attempt
+        self.attempts_left = attempts_left
+        self.attributes = Attributes(attributes)
+        self._said: Report | None = None
+        self._written_at = float("-inf")
+        self._asked_at = float("-inf")
+        self._canceled = False
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger bound to this run."""
+        return structlog.get_logger("taskdb.task").bind(
+            task_id=self.task_id, task_type=self.type, tenant=self.tenant, attempt=self.attempt
+        )
+
+    def progress(self, current: int, total: int | None = None, message: str = "") -> None:
+        """Say how far the work is; the task is PROCESSING from the first word on.
+
+        Cheap to call often: it is written a few times a second at most, and with the end.
+        """
+        self._said = Report(None, _whole(current), _whole(total), storable(message, 1_000))
+        now = time.monotonic()
+        if now - self._written_at >= PROGRESS_INTERVAL_SECONDS:
+            self._written_at = now
+            self._run.report(self.unwritten())
+            self._said = None
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Someone asked this task to stop; a body that agrees raises `Cancel` or returns.
+
+        Once True it stays True. Asks the database at most once a second.
+        """
+        now = time.monotonic()
+        if not self._canceled and now - self._asked_at >= CANCEL_INTERVAL_SECONDS:
+            self._asked_at = now
+            self._canceled = self._run.cancel_wanted()
+        return self._canceled
+
+    def unwritten(self) -> Report:
+        """What the row has not been told yet."""
+        said = self._said or Report()
+        return Report(self.attributes.unwritten(), said.current, said.total, said.message)
+
+
+def _whole(number: int | None) -> int | None:
+    """A number that fits the column; raises ValueError for one that is no count."""
+    if number is None:
+        return None
+    whole = int(number)
+    if not 0 <= whole < 2**63:
+        message = f"progress({number}): give whole numbers of zero or more"
+        raise ValueError(message)
+    return whole

@@ -1,0 +1,252 @@
+"""Every error of this package, with the data it carries and what to do about it.
+
+::
+
+    TaskDBError
+    ├── InvalidInput (ValueError)          what was handed to submit does not validate
+    │   └── PayloadTooLarge                ... or is past the hard limit
+    ├── UnknownTaskType (LookupError)      no task type has this name
+    ├── TaskNotFound (LookupError)         no task has this id, code or key (in this scope)
+    ├── TaskAlreadyRegistered              two task types want the same name
+    ├── IllegalMove                        the state machine has no such move
+    ├── WaitTimeout (TimeoutError)         `wait` ran out of time
+    ├── NotEncodable (TypeError)           a value is not JSON
+    ├── SettingsError (ValueError)         a setting is unknown or wrong
+    │   └── TaskModuleError                a task module cannot be imported
+    ├── DatabaseError
+    │   ├── DatabaseUnreachable            no answer from the database
+    │   ├── DatabaseNotMigrated            tables are missing or older than the code
+    │   └── DatabaseTooNew                 tables were made by a newer release
+    ├── BrokerUnreachable                  the broker is away, refuses or is frozen
+    └── PayloadMissing                     the payload store has lost a payload
+
+``code`` is stable and meant for programs; the message is meant for people and ends with the
+next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+
+class TaskDBError(Exception):
+    """The base of every error this package raises on purpose."""
+
+    code: ClassVar[str] = "TASKDB_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with an input: where (dotted path, `''` for the whole) and what."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class InvalidInput(TaskDBError, ValueError):
+    """The arguments of a submit, or the input of a task, do not validate. Nothing was written."""
+
+    code = "INVALID_INPUT"
+
+    def __init__(self, subject: str, faults: Sequence[Fault]) -> None:
+        self.subject = subject
+        self.faults = tuple(faults)
+        listed = "; ".join(str(fault) for fault in self.faults)
+        super().__init__(f"{subject} is not valid: {listed}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.subject, self.faults))
+
+
+class PayloadTooLarge(InvalidInput):
+    """A payload is past the hard limit. Nothing was written."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+    def __init__(self, subject: str, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        advice = (
+            f"{size:,} bytes of JSON, the limit is {limit:,}: store the data elsewhere and submit "
+            "its address, or raise TASKDB_PAYLOAD_LIMIT_BYTES"
+        )
+        super().__init__(subject, [Fault("", advice)])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.subject, self.size, self.limit))
+
+
+class UnknownTaskType(TaskDBError, LookupError):
+    """No task type of this name is registered in this process."""
+
+    code = "TASK_TYPE_NOT_FOUND"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(
+            f"no task type is named {name!r}{did_you_mean(name, self.known)}. Registered: "
+            f"{', '.join(self.known) or 'none'}. Name the module that defines it in "
+            "TASKDB_TASK_MODULES"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.name, self.known))
+
+
+class TaskNotFound(TaskDBError, LookupError):
+    """No task of this id, code or key exists, or it belongs to a tenant out of this scope."""
+
+    code = "TASK_NOT_FOUND"
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        super().__init__(
+            f"no task {reference!r}: give the id, the code or the key that submit_task returned; "
+            "pruned tasks and those of other tenants are not found either"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.reference,))
+
+
+class TaskAlreadyRegistered(TaskDBError):
+    """Two handlers were registered under one name."""
+
+    code = "TASK_ALREADY_REGISTERED"
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        self.name = name
+        self.first = first
+        self.second = second
+        super().__init__(
+            f"task type {name!r} is registered twice, by {first} and by {second}: rename one"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.name, self.first, self.second))
+
+
+class IllegalMove(TaskDBError):
+    """The state machine has no move of this verb from this status. Nothing was changed."""
+
+    code = "ILLEGAL_MOVE"
+
+    def __init__(self, verb: str, status: str, allowed: Iterable[str], task_id: str = "") -> None:
+        self.verb = verb
+        self.status = status
+        self.allowed = tuple(allowed)
+        self.task_id = task_id
+        whose = f"task {task_id}" if task_id else "a task"
+        super().__init__(
+            f"cannot {verb} {whose} that is {status}; possible from "
+            f"{', '.join(self.allowed) or 'no status'}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.verb, self.status, self.allowed, self.task_id))
+
+
+class WaitTimeout(TaskDBError, TimeoutError):
+    """The task had not ended when the time given to `wait` was over; it goes on."""
+
+    code = "WAIT_TIMEOUT"
+
+    def __init__(self, task_id: str, status: str, seconds: float) -> None:
+        self.task_id = task_id
+        self.status = status
+        self.seconds = seconds
+        super().__init__(
+            f"task {task_id} is still {status} after {seconds:g} s; it goes on, wait again or "
+            f"look at its history with `taskdb show {task_id}`"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.task_id, self.status, self.seconds))
+
+
+class NotEncodable(TaskDBError, TypeError):
+    """A value cannot be stored as JSON; the message names where and why."""
+
+    code = "NOT_ENCODABLE"
+
+
+class SettingsError(TaskDBError, ValueError):
+    """A setting is unknown or has a wrong value."""
+
+    code = "SETTINGS_ERROR"
+
+
+class TaskModuleError(SettingsError):
+    """A module named in TASKDB_TASK_MODULES cannot be imported."""
+
+    code = "TASK_MODULE_ERROR"
+
+    def __init__(self, module: str, reason: str) -> None:
+        self.module = module
+        self.reason = reason
+        super().__init__(
+            f"cannot import task module {module!r} ({reason}): check TASKDB_TASK_MODULES and that "
+            "the module's folder is on the Python path"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.module, self.reason))
+
+
+class DatabaseError(TaskDBError):
+    """The base of what can be wrong with the database as a whole."""
+
+    code = "DATABASE_ERROR"
+
+
+class DatabaseUnreachable(DatabaseError):
+    """The database gave no answer. What was being written is not there, unless said otherwise."""
+
+    code = "DATABASE_UNREACHABLE"
+
+
+class DatabaseNotMigrated(DatabaseError):
+    """The tables are missing or older than this code needs."""
+
+    code = "DATABASE_NOT_MIGRATED"
+
+
+class DatabaseTooNew(DatabaseError):
+    """The tables were made by a newer release of this package."""
+
+    code = "DATABASE_TOO_NEW"
+
+
+class BrokerUnreachable(TaskDBError):
+    """The broker is away, refuses, or did not answer in time. Committed tasks are kept."""
+
+    code = "BROKER_UNREACHABLE"
+
+
+class PayloadMissing(TaskDBError):
+    """A row points at a payload that the payload store does not have."""
+
+    code = "PAYLOAD_MISSING"
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        super().__init__(
+            f"the payload store has no {reference!r}: every process must see the same "
+            "TASKDB_PAYLOAD_DIR"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.reference,))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of the known names, or an empty string."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,25 @@
+"""Attempts, as the history of a task tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from taskdb.entity import Attempt, TaskEvent
+from taskdb.status import RUNNING, TaskStatus
+
+
+def attempts_of(events: Iterable[TaskEvent]) -> list[Attempt]:
+    """One entry a run of the body, oldest first, made of events in order."""
+    found: list[Attempt] = []
+    for event in events:
+        if event.to_status is TaskStatus.STARTED and event.from_status is not TaskStatus.STARTED:
+            found.append(Attempt(event.attempt, event.worker, event.at, None, TaskStatus.STARTED))
+        elif found and event.from_status in RUNNING and found[-1].ended_at is None:
+            found[-1] = _after(found[-1], event)
+    return found
+
+
+def _after(attempt: Attempt, event: TaskEvent) -> Attempt:
+    ended_at = None if event.to_status in RUNNING else event.at
+    return replace(attempt, status=event.to_status, ended_at=ended_at, detail=event.detail)

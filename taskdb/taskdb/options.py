@@ -1,0 +1,137 @@
+"""The keyword options of submits and lists, typed once for every function that takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+from taskdb.clock import require_aware
+from taskdb.entity import TaskKind, TaskRole
+from taskdb.errors import Fault, InvalidInput, did_you_mean
+from taskdb.status import TaskStatus
+from taskdb.store.contract import Filter, OnConflict
+from taskdb.store.encode import encode
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What a submit may say beside type and input; None, or leaving it out, means the default.
+
+    `run_at` (aware datetime) or `delay` (timedelta, or seconds) schedules it; `deadline` (aware
+    datetime) fails it when no worker has claimed it by then. `priority` runs from 0 to 9, 9 first.
+    """
+
+    tenant: str | None
+    name: str | None
+    unique_key: str | None
+    on_conflict: OnConflict
+    run_at: datetime | None
+    delay: timedelta | float | None
+    deadline: datetime | None
+    priority: int | None
+    queue: str | None
+    request_id: str | None
+    created_by: str | None
+    created_ip: str | None
+    tags: Iterable[str]
+    attributes: Mapping[str, Any]
+
+
+class Criteria(TypedDict, total=False):
+    """Which tasks are meant; several criteria must all hold.
+
+    Sub-tasks are left out unless `parent_id` or `with_sub_tasks` asks for them. `search` looks for
+    text in name, type, unique key and request id. `attributes` must all be equal.
+    """
+
+    tenant: str | None
+    type: str | None
+    status: TaskStatus | str | Iterable[TaskStatus | str]
+    kind: TaskKind | str | None
+    role: TaskRole | str | None
+    parent_id: str | None
+    queue: str | None
+    tag: str | None
+    unique_key: str | None
+    request_id: str | None
+    created_by: str | None
+    created_from: datetime | None
+    created_before: datetime | None
+    search: str | None
+    attributes: Mapping[str, Any]
+    with_sub_tasks: bool
+
+
+def filter_of(criteria: Criteria) -> Filter:
+    """The filter that these criteria mean; raises InvalidInput that names every fault."""
+    known = {field.name for field in fields(Filter)}
+    faults = [
+        Fault(name, f"no such criterion{did_you_mean(name, known)}")
+        for name in criteria
+        if name not in known
+    ]
+    values: dict[str, Any] = {name: value for name, value in criteria.items() if value is not None}
+    for name, value in list(values.items()):
+        try:
+            convert: Callable[[Any], Any] = _CONVERTED.get(name, _text)
+            values[name] = convert(value)
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            faults.append(Fault(name, str(error)))
+    if values.get("search") == "":
+        # An empty search box is no criterion, and so none that a bulk request could name.
+        del values["search"]
+    if faults:
+        raise InvalidInput("the list request", faults)
+    return Filter(**values)
+
+
+def _statuses(given: TaskStatus | str | Iterable[TaskStatus | str]) -> tuple[TaskStatus, ...]:
+    several = [given] if isinstance(given, str) else list(given)
+    if not several:
+        message = "names no status at all: leave it out to mean any"
+        raise ValueError(message)
+    return tuple(_status(one) for one in several)
+
+
+def _status(given: str) -> TaskStatus:
+    try:
+        return TaskStatus(given.upper())
+    except ValueError:
+        known = [status.value for status in TaskStatus]
+        message = f"{given!r} is no status{did_you_mean(given.upper(), known)}"
+        raise ValueError(message) from None
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        message = f"{given!r} is not text"
+        raise TypeError(message)
+    encode(given, "this text")
+    return given
+
+
+def _moment(given: Any) -> datetime:
+    if not isinstance(given, datetime):
+        message = f"{given!r} is not a datetime"
+        raise TypeError(message)
+    return require_aware(given, "this moment")
+
+
+def _attributes(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        message = f"{given!r} is not a mapping"
+        raise TypeError(message)
+    encode(given, "this mapping")
+    return dict(given)
+
+
+_CONVERTED: Mapping[str, Callable[[Any], Any]] = {
+    "status": _statuses,
+    "kind": TaskKind,
+    "role": TaskRole,
+    "created_from": _moment,
+    "created_before": _moment,
+    "attributes": _attributes,
+    "with_sub_tasks": bool,
+}

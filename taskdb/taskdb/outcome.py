@@ -1,0 +1,63 @@
+"""What a body may say about its own end, beside returning a value or raising.
+
+Each may be returned or raised: ``return Snooze(minutes)`` and ``raise Snooze(minutes)`` are the
+same.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+_LONGEST = timedelta(days=36_500)
+
+
+class Outcome(Exception):
+    """The base of the outcomes below."""
+
+
+class Fail(Outcome):
+    """The task is FAILED now, whatever attempts are left."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Halt(Outcome):
+    """The task is HALTED: a person must look, and `retry_task` lets it go on."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Cancel(Outcome):
+    """The task is CANCELED."""
+
+    def __init__(self, reason: str = "canceled by its own body") -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Snooze(Outcome):
+    """The task runs again after a delay; this run burns no attempt and makes no noise.
+
+    `delay` is a timedelta, or seconds. Raises ValueError for a negative one.
+    """
+
+    def __init__(self, delay: timedelta | float, reason: str = "") -> None:
+        try:
+            self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        except (TypeError, OverflowError) as error:
+            message = f"cannot snooze for {delay!r}: {error}"
+            raise ValueError(message) from None
+        self.reason = reason
+        if not timedelta(0) <= self.delay <= _LONGEST:
+            advice = f"give a delay from zero to {_LONGEST.days:,} days"
+            message = f"cannot snooze for {self.delay}: {advice}"
+            raise ValueError(message)
+        super().__init__(delay, reason)
+
+
+RetryLater = Snooze
+"""The same, under the name that other systems give it."""

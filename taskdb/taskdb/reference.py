@@ -1,0 +1,59 @@
+"""The three spellings by which a task is known: id, code and key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from ulid import ULID
+
+_PREFIXES = ("TASK#", "SFN_TASK#")
+_CODE_LENGTH = 26
+_DIGITS = 18
+"""Digits of a position that fits its column for sure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to look: a task's id; or, with a position, that sub-task of it.
+
+    `key` is set when the whole key was given, so that the caller can check the rest of it.
+    """
+
+    id: str
+    position: int | None = None
+    key: str | None = None
+
+
+def parse_reference(reference: str) -> Place | None:
+    """The place that an id, a code or a key names; None for what is none of them."""
+    if reference.startswith(_PREFIXES):
+        return _of_key(reference)
+    found = _of_code(reference) if len(reference) == _CODE_LENGTH else _of_id(reference)
+    return None if found is None else Place(found)
+
+
+def _of_key(key: str) -> Place | None:
+    # From the right, since a tenant may contain anything.
+    front, _, last = key.rpartition("#")
+    if len(last) == _CODE_LENGTH:
+        found = _of_code(last)
+        return None if found is None else Place(found, key=key)
+    parent = _of_code(front.rpartition("#")[2])
+    if parent is None or not last.isascii() or not last.isdigit() or len(last) > _DIGITS:
+        return None
+    return Place(parent, int(last), key)
+
+
+def _of_code(code: str) -> str | None:
+    try:
+        return str(ULID.from_str(code.upper()).to_uuid())
+    except ValueError:
+        return None
+
+
+def _of_id(spelled: str) -> str | None:
+    try:
+        return str(UUID(spelled))
+    except ValueError:
+        return None

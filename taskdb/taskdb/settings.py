@@ -1,0 +1,298 @@
+"""Every setting, with its default, meaning and unit. The environment is read here only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings.sources.utils import parse_env_vars
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from taskdb.errors import SettingsError, did_you_mean
+
+PREFIX = "TASKDB_"
+KIBIBYTE = 1024
+MEBIBYTE = 1024 * KIBIBYTE
+
+# What Kubernetes puts into every container for a service named taskdb, or taskdb-…
+_SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
+
+
+class Settings(BaseSettings):
+    """The settings of one TaskDB, frozen. `Settings.load()` reads the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        validate_default=False,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is handed over: `load` alone reads an environment, and only the one named."""
+        return (init_settings,)
+
+    data_dir: Path = Field(
+        default=Path(".taskdb"),
+        description="Folder of the embedded defaults: database, messages, payloads.",
+    )
+    database_url: str = Field(
+        default="",
+        repr=False,
+        description="SQLAlchemy URL of the store (PostgreSQL or SQLite). "
+        "Empty: SQLite under the data folder, which migrates itself.",
+    )
+    broker_url: str = Field(
+        default="",
+        repr=False,
+        description="Celery broker URL (redis://, amqp://, taskdb-sqlite://). "
+        "Empty: the embedded broker under the data folder.",
+    )
+    task_modules: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Comma-separated modules that define task types."
+    )
+    default_queue: str = Field(default="taskdb", description="Queue of a type that names none.")
+    default_tenant: str = Field(default="", description="Tenant of a submit that names none.")
+    allow_unknown_types: bool = Field(
+        default=False,
+        description="Let submit take types that this process does not know (their input is "
+        "then checked only by the worker).",
+    )
+
+    payload_dir: Path | None = Field(
+        default=None,
+        description="Folder of large payloads. Default: `payloads` in the data folder.",
+    )
+    payload_inline_bytes: int = Field(
+        default=256 * KIBIBYTE,
+        ge=0,
+        description="Larger inputs and results leave the row, in bytes.",
+    )
+    payload_limit_bytes: int = Field(
+        default=64 * MEBIBYTE,
+        gt=0,
+        description="Larger inputs and results are refused, in bytes.",
+    )
+
+    publish_budget_seconds: float = Field(
+        default=1.0, gt=0, description="The longest that a submit waits for the broker."
+    )
+    publish_breaker_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="After a failed publish, this long is left to the relay.",
+    )
+    relay_interval_seconds: float = Field(
+        default=0.5, gt=0, description="Pause between two passes of the relay."
+    )
+    relay_grace_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="The relay leaves a fresh row this long to the process that submitted it.",
+    )
+    relay_lease_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="A relay that took rows and died gives them back after this.",
+    )
+    relay_batch: int = Field(default=500, gt=0, description="Rows that a relay takes at once.")
+
+    heartbeat_seconds: float = Field(
+        default=5.0, gt=0, description="How often a worker says that it lives."
+    )
+    worker_lease_seconds: float = Field(
+        default=20.0, gt=0, description="A worker not seen for this long is dead."
+    )
+    rescue_interval_seconds: float = Field(
+        default=5.0, gt=0, description="Pause between two passes of the rescue."
+    )
+    max_crashes: int = Field(
+        default=3,
+        gt=0,
+        description="A task whose process died this often is HALTED as poison.",
+    )
+    cancel_grace_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        description="Time a running body has to notice that it was canceled.",
+    )
+    unregistered_limit: int = Field(
+        default=10,
+        gt=0,
+        description="A type that no worker knew this often fails the task.",
+    )
+    unregistered_delay_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="Pause before a task of an unknown type is published again.",
+    )
+
+    task_time_limit_seconds: float = Field(
+        default=3600, gt=0, description="Hard limit of a type that names no timeout."
+    )
+    task_soft_time_limit_seconds: float = Field(
+        default=3300,
+        gt=0,
+        description="Soft limit of a type that names no soft timeout.",
+    )
+    visibility_timeout_seconds: float = Field(
+        default=7200,
+        gt=0,
+        description="Redis only: an unacknowledged message comes back after this.",
+    )
+    worker_max_tasks_per_child: int = Field(
+        default=1000,
+        ge=0,
+        description="A prefork child is replaced after this many tasks; 0: never.",
+    )
+    worker_max_memory_per_child_kib: int = Field(
+        default=400_000,
+        ge=0,
+        description="... or past this resident size in KiB; 0: never.",
+    )
+    celery: Annotated[dict[str, Any], NoDecode] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Further Celery settings as JSON; they win over those of this package.",
+    )
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO", description="Least level that is logged."
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="How log lines look."
+    )
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """The settings of the environment, with overrides on top.
+
+        An empty variable counts as not set. Raises SettingsError that names every wrong or unknown
+        setting. `environment` defaults to that of the process, and is read now.
+        """
+        names = os.environ if environment is None else environment
+        _refuse_unknown(cls, names, overrides)
+        try:
+            return cls(**{**_Environment(cls, names)(), **overrides})
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+
+    @field_validator("task_modules", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("celery", mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_supported(cls, value: str) -> str:
+        return _store_url(value) if value else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @property
+    def is_embedded_store(self) -> bool:
+        """No database was named: the default may make and migrate its own file."""
+        return not self.database_url
+
+    @property
+    def store_url(self) -> str:
+        """The SQLAlchemy URL that is in force."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'tasks.sqlite3').absolute()}"
+
+    @property
+    def message_url(self) -> str:
+        """The broker URL that is in force."""
+        file = (self.data_dir / "messages.sqlite3").absolute()
+        return self.broker_url or f"taskdb-sqlite:///{quote(str(file))}"
+
+    @property
+    def payload_folder(self) -> Path:
+        """Where large payloads lie."""
+        return self.payload_dir or self.data_dir / "payloads"
+
+
+def _store_url(value: str) -> str:
+    """The URL with the one driver that we speak; ValueError for what we do not support."""
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        message = "not a database URL; write postgresql://user:password@host/name or sqlite:///file"
+        raise ValueError(message) from None
+    if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
+        return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
+        if url.database in {None, "", ":memory:"}:
+            message = "each connection would get a memory of its own: name a file"
+            raise ValueError(message)
+        return value
+    message = f"{url.drivername} is not supported: use postgresql:// or sqlite://"
+    raise ValueError(message)
+
+
+def _refuse_unknown(
+    cls: type[Settings], environment: Mapping[str, str], overrides: Mapping[str, Any]
+) -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
+    given = {name for name in environment if name.upper().startswith(PREFIX)}
+    given -= {name for name in given - known if _SERVICE_LINK.fullmatch(name.upper())}
+    given |= {f"{PREFIX}{name.upper()}" for name in overrides}
+    unknown = sorted(name for name in given if name.upper() not in known)
+    if unknown:
+        listed = ", ".join(f"{name}{did_you_mean(name.upper(), known)}" for name in unknown)
+        message = f"unknown setting {listed}. `taskdb check --settings` lists them all"
+        raise SettingsError(message)
+
+
+class _Environment(EnvSettingsSource):
+    """The variables of one environment, which need not be that of the process."""
+
+    def __init__(self, settings: type[Settings], environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        super().__init__(settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return parse_env_vars(
+            self._environment, self.case_sensitive, self.env_ignore_empty, self.env_parse_none_str
+        )
+
+
+def _explain(error: ValidationError) -> str:
+    faults = [
+        f"{PREFIX}{'.'.join(str(part) for part in fault['loc']).upper()}: "
+        f"{fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors(include_input=False, include_url=False)
+    ]
+    return "wrong settings: " + "; ".join(faults)

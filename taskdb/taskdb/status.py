@@ -1,0 +1,226 @@
+"""The states of a task and every move between them, as data.
+
+This is one of three places that state the machine; the CHECK on `task_event` and the table in
+`docs/reference/states.md` are the others, and a test holds them against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from taskdb.errors import IllegalMove
+
+
+class TaskStatus(StrEnum):
+    """Where a task is in its life."""
+
+    CREATED = "CREATED"
+    SCHEDULED = "SCHEDULED"
+    QUEUED = "QUEUED"
+    STARTED = "STARTED"
+    PROCESSING = "PROCESSING"
+    FINISHED = "FINISHED"
+    COMPLETED = "COMPLETED"
+    ERRORED = "ERRORED"
+    FAILED = "FAILED"
+    HALTED = "HALTED"
+    CANCELED = "CANCELED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Over: only `retry_task` moves it again."""
+        return self in TERMINAL
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing will happen by itself any more: terminal, or waiting for a person."""
+        return self in TERMINAL or self is TaskStatus.HALTED
+
+
+_S = TaskStatus
+
+TERMINAL = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELED})
+WAITING = frozenset({_S.CREATED, _S.SCHEDULED, _S.QUEUED, _S.ERRORED})
+"""Not claimed by anyone; a worker may claim it now or when it is due."""
+PUBLISHABLE = frozenset({_S.CREATED, _S.SCHEDULED, _S.ERRORED})
+"""What the relay hands to the broker when its time has come."""
+RUNNING = frozenset({_S.STARTED, _S.PROCESSING})
+"""Claimed (or, when `waits_for` is set, waiting without a worker)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One verb of the machine: from any of these statuses to any of those."""
+
+    verb: str
+    sources: frozenset[TaskStatus]
+    targets: frozenset[TaskStatus]
+    meaning: str
+
+
+def _move(verb: str, sources: Iterable[_S], targets: Iterable[_S], meaning: str) -> Move:
+    return Move(verb, frozenset(sources), frozenset(targets), meaning)
+
+
+MOVES: Mapping[str, Move] = MappingProxyType(
+    {
+        move.verb: move
+        for move in (
+            _move("queue", PUBLISHABLE, [_S.QUEUED], "the broker took the message"),
+            _move("claim", WAITING, [_S.STARTED], "a worker took it, once"),
+            _move("progress", [_S.STARTED], [_S.PROCESSING], "the body reported progress"),
+            _move("complete", [*RUNNING, _S.FINISHED], [_S.COMPLETED], "over, good"),
+            _move("finish", RUNNING, [_S.FINISHED], "done but for its handlers"),
+            _move("error", RUNNING, [_S.ERRORED], "this attempt failed, another follows"),
+            _move("fail", [*RUNNING, _S.FINISHED], [_S.FAILED], "over, bad"),
+            _move(
+                "expire",
+                WAITING,
+                [_S.FAILED],
+                "its deadline passed before it was claimed",
+            ),
+            _move("forget", WAITING, [_S.FAILED], "no worker knew its type, too often"),
+            _move(
+                "crash",
+                RUNNING,
+                [_S.ERRORED, _S.HALTED],
+                "its process died; the third time is poison",
+            ),
+            _move(
+                "snooze",
+                RUNNING,
+                [_S.SCHEDULED],
+                "the body asked for later; not counted",
+            ),
+            _move(
+                "hand back",
+                [*RUNNING, *WAITING],
+                [_S.CREATED],
+                "a run or a message that does not count",
+            ),
+            _move("halt", [*RUNNING, *WAITING], [_S.HALTED], "waits for a person"),
+            _move(
+                "cancel",
+                [*RUNNING, *WAITING, _S.HALTED],
+                [_S.CANCELED],
+                "stopped by a person or its parent",
+            ),
+            _move(
+                "retry",
+                [*TERMINAL, _S.HALTED, _S.ERRORED, _S.SCHEDULED],
+                [_S.CREATED],
+                "again, by hand, with a whole budget",
+            ),
+            _move(
+                "resubmit",
+                [_S.FAILED, _S.HALTED, _S.SCHEDULED],
+                [_S.CREATED],
+                "the same unique key was submitted again",
+            ),
+        )
+    }
+)
+
+STARTS = frozenset({_S.CREATED, _S.SCHEDULED})
+"""How a row may begin."""
+
+
+def allowed_pairs() -> frozenset[tuple[TaskStatus, TaskStatus]]:
+    """Every (from, to) that some verb allows."""
+    return frozenset(
+        (source, target)
+        for move in MOVES.values()
+        for source in move.sources
+        for target in move.targets
+        if source is not target
+    )
+
+
+def verbs(source: TaskStatus, target: TaskStatus) -> tuple[str, ...]:
+    """The verbs that lead from one status to the other, in the order of the table."""
+    return tuple(m.verb for m in MOVES.values() if source in m.sources and target in m.targets)
+
+
+def check_move(verb: str, status: TaskStatus, task_id: str = "") -> None:
+    """Raise IllegalMove if the verb does not start from this status."""
+    sources = MOVES[verb].sources
+    if status not in sources:
+        raise IllegalMove(verb, status, in_order(sources), task_id)
+
+
+def in_order(statuses: Iterable[TaskStatus]) -> tuple[str, ...]:
+    """The values of some statuses in the order of the enumeration."""
+    chosen = set(statuses)
+    return tuple(status.value for status in TaskStatus if status in chosen)
+
+
+CELERY_STATES: Mapping[TaskStatus, str] = MappingProxyType(
+    {
+        _S.CREATED: "PENDING",
+        _S.SCHEDULED: "PENDING",
+        _S.QUEUED: "PENDING",
+        _S.STARTED: "STARTED",
+        _S.PROCESSING: "STARTED",
+        _S.FINISHED: "STARTED",
+        _S.COMPLETED: "SUCCESS",
+        _S.ERRORED: "RETRY",
+        _S.FAILED: "FAILURE",
+        _S.HALTED: "RETRY",
+        _S.CANCELED: "REVOKED",
+    }
+)
+"""What plain Celery calls it. HALTED is RETRY there: not ready, and it may run again."""
+
+LIFECYCLE_WORDS: Mapping[TaskStatus, str] = MappingProxyType(
+    {
+        _S.CREATED: "QUEUED",
+        _S.SCHEDULED: "SCHEDULED",
+        _S.QUEUED: "QUEUED",
+        _S.STARTED: "ATTEMPTED",
+        _S.PROCESSING: "ATTEMPTED",
+        _S.FINISHED: "ATTEMPTED",
+        _S.COMPLETED: "FULFILLED",
+        _S.ERRORED: "SCHEDULED",
+        _S.FAILED: "FAILED",
+        _S.HALTED: "HALTED",
+        _S.CANCELED: "CANCELED",
+    }
+)
+"""The words of the life-cycle library that this platform replaces (parity B1)."""
+
+SEQUENCE_WORDS: Mapping[TaskStatus, str] = MappingProxyType(
+    {
+        _S.CREATED: "PENDING",
+        _S.SCHEDULED: "PENDING",
+        _S.QUEUED: "PENDING",
+        _S.STARTED: "RUNNING",
+        _S.PROCESSING: "RUNNING",
+        _S.FINISHED: "RUNNING",
+        _S.COMPLETED: "COMPLETED",
+        _S.ERRORED: "RUNNING",
+        _S.FAILED: "FAILED",
+        _S.HALTED: "FAILED",
+        _S.CANCELED: "FAILED",
+    }
+)
+"""The words of the sequence module that it replaces (parity C4)."""
+
+STREAM_WORDS: Mapping[TaskStatus, str] = MappingProxyType(
+    {
+        _S.CREATED: "PENDING",
+        _S.SCHEDULED: "PENDING",
+        _S.QUEUED: "PENDING",
+        _S.STARTED: "PROCESSING",
+        _S.PROCESSING: "PROCESSING",
+        _S.FINISHED: "PROCESSING",
+        _S.COMPLETED: "DONE",
+        _S.ERRORED: "PENDING",
+        _S.FAILED: "FAILED",
+        _S.HALTED: "FAILED",
+        _S.CANCELED: "FAILED",
+    }
+)
+"""The words of the table-stream runner that it replaces (parity D1)."""
