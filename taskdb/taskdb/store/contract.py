@@ -1,0 +1,165 @@
+"""What goes into the store and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from taskdb.entity import TaskError, TaskEvent, TaskKind, TaskRole
+from taskdb.status import TaskStatus
+
+OnConflict = Literal["resubmit", "keep", "new"]
+"""What a submit does when a task of its unique key exists.
+
+`resubmit`: a FAILED, HALTED or SCHEDULED one is created again with the new input, any other is
+answered unchanged. `keep`: always answered unchanged. `new`: a terminal one loses its key and a
+new task is made, any other is answered unchanged.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose tasks a statement may see: everyone's, or those of some tenants."""
+
+    tenants: tuple[str, ...] | None = None
+
+    def allows(self, tenant: str) -> bool:
+        return self.tenants is None or tenant in self.tenants
+
+
+EVERYONE = Scope()
+"""The operator's scope, and that of workers and loops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A task about to be inserted; the id is the caller's to know before the commit."""
+
+    id: str
+    tenant: str
+    type: str
+    kind: TaskKind = TaskKind.TASK
+    role: TaskRole | None = None
+    name: str
+    status: TaskStatus
+    queue: str
+    priority: int
+    input: Any
+    input_ref: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    unique_key: str | None = None
+    parent_id: str | None = None
+    position: int | None = None
+    request_id: str | None = None
+    created_by: str | None = None
+    created_ip: str | None = None
+    run_at: datetime | None = None
+    delay: timedelta | None = None
+    deadline_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What the broker must be told of one row, and the fence that a mark must meet.
+
+    `relay_at` changes whenever a row becomes publishable anew, so that a mark which comes late
+    cannot claim a message that has been consumed meanwhile.
+    """
+
+    id: str
+    type: str
+    queue: str
+    priority: int
+    relay_at: datetime
+    deadline_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to a worker that wants to run a task.
+
+    `granted` tells whether the body may run; `status` is the row's (None: there is no row), and
+    the rest is what the run, or the answer to a duplicate, needs.
+    """
+
+    granted: bool
+    status: TaskStatus | None
+    attempt: int = 0
+    spared: int = 0
+    tenant: str = ""
+    type: str = ""
+    input: Any = None
+    input_ref: str | None = None
+    result: Any = None
+    result_ref: str | None = None
+    error: TaskError | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a body said beside its outcome; written with whatever row is written next.
+
+    None leaves what the row has; `attributes` replaces the whole object.
+    """
+
+    attributes: dict[str, Any] | None = None
+    current: int | None = None
+    total: int | None = None
+    message: str | None = None
+
+
+NO_REPORT = Report()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which tasks a list, a bulk cancel or a bulk retry is about; None means any."""
+
+    tenant: str | None = None
+    type: str | None = None
+    status: tuple[TaskStatus, ...] = ()
+    kind: TaskKind | None = None
+    role: TaskRole | None = None
+    parent_id: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    unique_key: str | None = None
+    request_id: str | None = None
+    created_by: str | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+    search: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    with_sub_tasks: bool = False
+
+    def is_empty(self) -> bool:
+        """No condition at all was given."""
+        return self == Filter(with_sub_tasks=self.with_sub_tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events, and the cursor behind the last of them (the same one when there was none)."""
+
+    events: tuple[TaskEvent, ...]
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """One boot of a worker."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    queues: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    release: str = ""
+    started_at: datetime | None = None
+    seen_at: datetime | None = None
+    stopped_at: datetime | None = None

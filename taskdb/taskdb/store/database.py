@@ -1,0 +1,191 @@
+"""The way to the database: one engine a process, errors that say what to do, a checked schema."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from taskdb.clock import Clock
+from taskdb.errors import DatabaseError
+from taskdb.fork import renew_after_fork
+from taskdb.store import faults, migrate
+from taskdb.store.dialect import Moved, MoveStatement, StoreDialect
+from taskdb.store.dialects import name_of, spoken
+from taskdb.store.fork_gate import ForkGate
+from taskdb.store.moves import Moves
+from taskdb.store.queries import Queries
+from taskdb.store.session import Parameters, Row, Session
+
+T = TypeVar("T")
+
+_NO_GATE = nullcontext()
+
+
+class Database:
+    """Connections to one database, made anew in every process that uses it.
+
+    A connection inherited through a fork is never used and never closed: its socket belongs to
+    the parent. The schema is checked at the first connection of a process; `migrates_itself` (the
+    embedded default) brings it up to date instead of complaining.
+    """
+
+    def __init__(
+        self, url: str, clock: Clock, *, pool_size: int = 5, migrates_itself: bool = False
+    ) -> None:
+        self.url = url
+        self._clock = clock
+        self._pool_size = pool_size
+        self._migrates_itself = migrates_itself
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._engines: dict[str, Engine] = {}
+        self.dialect, self.moves, self.queries = self.spoken(name_of(url))
+        renew_after_fork(self)
+        is_file = self.dialect.name == "sqlite"
+        self._gate = ForkGate(self._close_engines) if is_file else None
+
+    def spoken(self, name: str) -> tuple[StoreDialect, Moves, Queries]:
+        """The dialect of this name; a caller's connection may need the other one."""
+        return spoken(name, bound_clock=self._clock.bound() is not None)
+
+    def move(self, statement: MoveStatement, parameters: Parameters) -> list[Moved]:
+        """Carry out one move by itself. Safe to repeat, so a broken connection is tried again."""
+        bound = self.parameters(parameters)
+
+        def attempt() -> list[Moved]:
+            with self.session() as session:
+                return self.dialect.move(session, statement, bound)
+
+        return self.again(attempt)
+
+    def query(self, sql: str, parameters: Parameters, *, writes: bool = True) -> list[Row]:
+        """Run one statement by itself; one that is safe to repeat."""
+        bound = self.parameters(parameters)
+
+        def attempt() -> list[Row]:
+            with self.session(writes=writes) as session:
+                return self.dialect.query(session, sql, bound)
+
+        return self.again(attempt)
+
+    def parameters(self, given: Parameters) -> dict[str, Any]:
+        """The parameters with what every statement may name beside them."""
+        return {"detail": None, "clock_now": self._clock.bound(), **given}
+
+    @contextmanager
+    def session(self, *, writes: bool = True) -> Iterator[Session]:
+        """A connection for one move or statement, which commits by itself."""
+        with (
+            self._at_rest_in_forks(),
+            self._translated(),
+            self.dialect.session(self._engine("moving"), writes=writes) as session,
+        ):
+            yield session
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection for several statements that become visible together."""
+        with (
+            self._at_rest_in_forks(),
+            self._translated(),
+            self._engine("transaction").begin() as connection,
+            self._unspoiled(connection),
+        ):
+            yield connection
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """What a function reads over a connection."""
+
+        def attempt() -> T:
+            with (
+                self._at_rest_in_forks(),
+                self._translated(),
+                self._engine("reading").connect() as connection,
+                self._unspoiled(connection),
+            ):
+                return work(connection)
+
+        return self.again(attempt)
+
+    def again(self, work: Callable[[], T]) -> T:
+        """Do it, and once more where a new connection may help."""
+        try:
+            return work()
+        except DatabaseError as error:
+            if not faults.worth_repeating(error.__cause__):
+                raise
+            return work()
+
+    def close(self) -> None:
+        """Close this process's connections; the next use opens new ones."""
+        with self._at_rest_in_forks():
+            self._close_engines()
+
+    def _close_engines(self) -> None:
+        with self._lock:
+            if self._engines and self._pid == os.getpid():
+                self._engines["moving"].dispose()
+            self._engines = {}
+
+    def _at_rest_in_forks(self) -> AbstractContextManager[None]:
+        return _NO_GATE if self._gate is None else self._gate.inside()
+
+    def after_fork(self) -> None:
+        """Another thread may have held the lock when this process was forked off."""
+        self._lock = threading.Lock()
+
+    def _engine(self, use: str) -> Engine:
+        engines = self._engines
+        if engines and self._pid == os.getpid():
+            return engines[use]
+        with self._lock:
+            if self._pid != os.getpid() or not self._engines:
+                self._engines = self._open()
+                self._pid = os.getpid()
+            return self._engines[use]
+
+    def _open(self) -> dict[str, Engine]:
+        if self._engines:
+            self._engines["moving"].dispose(close=False)
+        if self._migrates_itself:
+            migrate.migrate(self.url)
+        engine = self.dialect.create_engine(self.url, self._pool_size)
+        engines = {
+            "moving": engine,
+            "transaction": self.dialect.transaction(engine),
+            "reading": self.dialect.reading(engine),
+        }
+        try:
+            with engines["reading"].connect() as connection:
+                migrate.check(connection)
+        except BaseException:
+            engine.dispose()
+            raise
+        return engines
+
+    @contextmanager
+    def _unspoiled(self, connection: Connection) -> Iterator[None]:
+        """Keep a connection whose statement was cut short out of the pool."""
+        try:
+            yield
+        except BaseException:
+            if not connection.invalidated and self.dialect.is_unfinished(
+                connection.connection.driver_connection
+            ):
+                connection.invalidate()
+            raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            meaning = faults.meaning(error, self.url)
+            if meaning is None:
+                raise
+            raise meaning from error

@@ -1,0 +1,122 @@
+"""What a database must do for the store: spell a few things, and carry out a move.
+
+`postgresql.py` and `sqlite.py` beside this module implement it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from sqlalchemy import Engine
+
+from taskdb.store.session import Parameters, Row, Session
+
+Columns = Mapping[str, Literal["id", "text", "integer", "number", "moment"]]
+
+CREATED_ANSWER = "id, tenant, status, run_at, relay_at, created_at"
+"""What an insert says of each new row."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MoveStatement:
+    """One guarded move: which rows, under which condition, to what, and what it answers.
+
+    All fragments are SQL over the row alias `old`. `assignments` pairs columns with fragments,
+    `status` among them. `answer` names columns that are wanted of the row as it was before, also
+    when the guard refused. `durable` is whether the commit waits for the disk. A move of `many`
+    rows takes them in order of their ids, so that two of them never wait for each other;
+    `skip_locked` leaves rows to whoever has them.
+    """
+
+    name: str
+    selection: str
+    guard: str
+    assignments: tuple[tuple[str, str], ...]
+    answer: tuple[str, ...] = ()
+    durable: bool = True
+    many: bool = False
+    skip_locked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of one selected row: `after` is None when the guard refused it."""
+
+    id: str
+    before: Row
+    after: str | None
+
+
+class StoreDialect(Protocol):
+    """The differences between the databases, and nothing else."""
+
+    name: str
+    now: str
+    lazily: str
+    """What a list of answers may end with, so that its commit does not wait for the disk."""
+
+    def json(self, parameter: str) -> str:
+        """A parameter that carries JSON text."""
+
+    def text(self, parameter: str) -> str:
+        """A parameter that carries text, typed where the database cannot infer it."""
+
+    def integer(self, parameter: str) -> str:
+        """A parameter that carries a whole number."""
+
+    def moment(self, parameter: str) -> str:
+        """A parameter that carries a moment."""
+
+    def later(self, seconds: str) -> str:
+        """Now plus a number of seconds, an SQL fragment."""
+
+    def merged(self, column: str, patch: str) -> str:
+        """A JSON object with the members of another laid over it."""
+
+    def made(self, name: str, value: str) -> str:
+        """A JSON object of one member."""
+
+    def listed_ids(self, parameter: str) -> str:
+        """A subquery over the ids of a parameter that carries a JSON array of them."""
+
+    def drafts(self, parameter: str, columns: Columns) -> str:
+        """A FROM item `draft` over a parameter that carries a JSON array of objects."""
+
+    def spell(self, moment: datetime) -> str:
+        """A moment inside JSON, exactly as a column compares it."""
+
+    def locking(self, how: str) -> str:
+        """A locking clause, where the database locks rows and not itself."""
+
+    def insert(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
+        """Carry out an INSERT into `task` with its history; answer the rows that are new."""
+
+    def create_engine(self, url: str, pool_size: int) -> Engine:
+        """An engine for moves: each commits by itself."""
+
+    def transaction(self, engine: Engine) -> Engine:
+        """The same pool, for what needs several statements in one transaction."""
+
+    def reading(self, engine: Engine) -> Engine:
+        """The same pool, for what reads only."""
+
+    def session(self, engine: Engine, *, writes: bool) -> AbstractContextManager[Session]:
+        """A connection of the pool for one move or one statement, committed on leaving."""
+
+    def is_unfinished(self, connection: Any) -> bool:
+        """Whether a driver's connection is useless: a statement was cut short, or the line.
+
+        A soft time limit raises anywhere, also while the answer to a statement is awaited.
+        """
+
+    def move(
+        self, session: Session, statement: MoveStatement, parameters: Parameters
+    ) -> list[Moved]:
+        """Carry out a move with its history, whole or not at all."""
+
+    def query(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
+        """Run one statement and answer its rows."""

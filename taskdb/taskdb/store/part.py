@@ -1,0 +1,61 @@
+"""What every part of the store stands on."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from taskdb.entity import TaskError
+from taskdb.store.database import Database
+from taskdb.store.dialect import Moved, MoveStatement
+from taskdb.store.encode import encode, storable
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_EXCERPT = 500
+
+
+class StorePart:
+    """A group of verbs over one database."""
+
+    database: Database
+    grace: timedelta
+    """How long a row that its own process will publish is left alone by the relay."""
+
+    def move_one(self, statement: MoveStatement, parameters: dict[str, Any]) -> Moved | None:
+        """Carry out a move of the row `id`; None when there is no such row.
+
+        A foreign id (Celery takes any text for one) is that of no row.
+        """
+        if not is_id(parameters["id"]):
+            return None
+        moved = self.database.move(statement, parameters)
+        return moved[0] if moved else None
+
+    def moves_one(self, statement: MoveStatement, parameters: dict[str, Any]) -> bool:
+        """The same; whether it moved."""
+        moved = self.move_one(statement, parameters)
+        return moved is not None and moved.after is not None
+
+
+def is_id(text: str) -> bool:
+    """Whether this may be the id of a task: a UUID in its usual spelling."""
+    return _ID.fullmatch(text) is not None
+
+
+def spelled_error(error: TaskError) -> dict[str, Any]:
+    """The error for its column, and a short form of it for the history; any text will do."""
+    kind, message = storable(error.type), storable(error.message)
+    whole = {
+        "type": kind,
+        "message": message,
+        "traceback": storable(error.traceback),
+        "attempt": error.attempt,
+    }
+    short = {"error": kind, "message": message[:_EXCERPT]}
+    return {"error": encode(whole, "error"), "detail": encode(short, "detail")}
+
+
+def spelled_reason(reason: str) -> str:
+    """The detail of an event that has a reason."""
+    return encode({"reason": storable(reason)}, "detail")

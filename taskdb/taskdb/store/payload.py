@@ -1,0 +1,131 @@
+"""Large inputs and results, kept beside the database as files.
+
+A payload is written whole before the row that names it, so a row never points at half of one; a
+payload whose row was rolled back is an orphan that pruning removes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from taskdb.errors import PayloadMissing, PayloadTooLarge
+from taskdb.store.encode import decode, encode
+
+
+class PayloadStore(Protocol):
+    """Where large payloads lie; references are its own to choose."""
+
+    def write(self, name: str, content: bytes) -> str:
+        """Keep the content durably and answer its reference. `name` is unique and file-safe."""
+
+    def read(self, reference: str) -> bytes:
+        """The content; raises PayloadMissing."""
+
+    def remove(self, reference: str) -> None:
+        """Forget it; a missing one is fine."""
+
+
+class FolderPayloadStore:
+    """Payloads as files in folders by day, readable by this user only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, name: str, content: bytes) -> str:
+        reference = f"{datetime.now(UTC):%Y-%m-%d}/{name}"
+        target = self._path(reference)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(target)
+            _sync(target.parent)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return reference
+
+    def read(self, reference: str) -> bytes:
+        try:
+            return self._path(reference).read_bytes()
+        except (FileNotFoundError, IsADirectoryError):
+            raise PayloadMissing(reference) from None
+
+    def remove(self, reference: str) -> None:
+        self._path(reference).unlink(missing_ok=True)
+
+    def _path(self, reference: str) -> Path:
+        folder = self._folder.resolve()
+        try:
+            path = (folder / reference).resolve()
+        except ValueError:  # a NUL character
+            raise PayloadMissing(reference) from None
+        if not path.is_relative_to(folder):
+            raise PayloadMissing(reference)
+        return path
+
+
+def _sync(folder: Path) -> None:
+    """Make a new name in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A JSON value on its way into a row: inline, or as a reference to the payload store."""
+
+    value: Any
+    text: str | None
+    reference: str | None = None
+
+
+class Payloads:
+    """Decides what stays in the row."""
+
+    def __init__(self, store: PayloadStore, inline_bytes: int, limit_bytes: int) -> None:
+        self._store = store
+        self._inline = min(inline_bytes, limit_bytes)
+        self._limit = limit_bytes
+
+    def pack(self, value: Any, name: str, subject: str) -> Payload:
+        """Encode a value and move it out when it is large.
+
+        Raises NotEncodable, and PayloadTooLarge past the hard limit; then nothing was written.
+        """
+        if value is None:
+            return Payload(None, None)
+        text = encode(value, subject)
+        # A character takes at least a byte, so most need not be counted in bytes.
+        if len(text) * 4 <= self._inline:
+            return Payload(value, text)
+        content = text.encode()
+        if len(content) > self._limit:
+            raise PayloadTooLarge(subject, len(content), self._limit)
+        if len(content) <= self._inline:
+            return Payload(value, text)
+        return Payload(None, None, self._store.write(f"{name}.json", content))
+
+    def unpack(self, inline: Any, reference: str | None) -> Any:
+        """The value of a row's two columns; raises PayloadMissing."""
+        return inline if reference is None else self.read(reference)
+
+    def read(self, reference: str) -> Any:
+        """The value behind a reference; raises PayloadMissing."""
+        return decode(self._store.read(reference).decode())
+
+    def discard(self, reference: str | None) -> None:
+        """Remove what no row will name."""
+        if reference is not None:
+            self._store.remove(reference)

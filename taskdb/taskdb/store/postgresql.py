@@ -1,0 +1,181 @@
+"""PostgreSQL: a move is one statement, so one round trip, with its history in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import make_url
+
+from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
+from taskdb.store.session import DriverSession, Parameters, Row, Session
+from taskdb.store.tables import JSON_COLUMNS
+
+_STYLE = "%%(%s)s"
+_UNFINISHED = frozenset({1, 4})
+"""The transaction status of a connection with a statement under way, and of a broken one."""
+_OLD_COLUMN = re.compile(r"\bold\.([a-z_]+)")
+_TYPES = {
+    "id": "UUID",
+    "text": "TEXT",
+    "integer": "BIGINT",
+    "number": "DOUBLE PRECISION",
+    "moment": "TIMESTAMPTZ",
+}
+_EVENT_COLUMNS = ("id", "status", "worker")
+_CONNECTION = {
+    "connect_timeout": 5,
+    "application_name": "taskdb",
+    # A line that was cut without a word is noticed within half a minute.
+    "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
+
+class PostgreSQL:
+    """The dialect of PostgreSQL 13 and newer, through psycopg 3."""
+
+    name = "postgresql"
+    # Asked for in a statement that is its own transaction, it holds for that one only.
+    lazily = ", set_config('synchronous_commit', 'off', true)"
+
+    def __init__(self, *, bound_clock: bool = False) -> None:
+        self.now = "CAST(:clock_now AS TIMESTAMPTZ)" if bound_clock else "clock_timestamp()"
+        self._moves: dict[MoveStatement, str] = {}
+
+    def json(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS JSONB)"
+
+    def text(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS TEXT)"
+
+    def integer(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS BIGINT)"
+
+    def moment(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS TIMESTAMPTZ)"
+
+    def later(self, seconds: str) -> str:
+        return f"({self.now} + make_interval(secs => CAST({seconds} AS DOUBLE PRECISION)))"
+
+    def merged(self, column: str, patch: str) -> str:
+        return f"({column} || {patch})"
+
+    def made(self, name: str, value: str) -> str:
+        return f"jsonb_build_object('{name}', {value})"
+
+    def listed_ids(self, parameter: str) -> str:
+        return f"(SELECT CAST(jsonb_array_elements_text({self.json(parameter)}) AS UUID))"
+
+    def drafts(self, parameter: str, columns: Columns) -> str:
+        fields = ", ".join(f"{name} {_TYPES[kind]}" for name, kind in columns.items())
+        return f"jsonb_to_recordset({self.json(parameter)}) AS draft({fields})"
+
+    def spell(self, moment: datetime) -> str:
+        return moment.astimezone(UTC).isoformat()
+
+    def locking(self, how: str) -> str:
+        return f" {how}"
+
+    def insert(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
+        whole = (
+            f"WITH new AS ({sql} RETURNING {CREATED_ANSWER}),"
+            " event AS (INSERT INTO task_event (task_id, tenant, to_status, at)"
+            " SELECT id, tenant, status, created_at FROM new)"
+            f" SELECT {CREATED_ANSWER} FROM new"
+        )
+        return session.run(whole, parameters)
+
+    def create_engine(self, url: str, pool_size: int) -> Engine:
+        given = make_url(url).query
+        return create_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            # Every statement is its own transaction: there is nothing to roll back on return.
+            pool_reset_on_return=None,
+            pool_size=pool_size,
+            max_overflow=2,
+            pool_recycle=1800,
+            hide_parameters=True,
+            connect_args={name: value for name, value in _CONNECTION.items() if name not in given},
+        )
+
+    def transaction(self, engine: Engine) -> Engine:
+        return engine.execution_options(isolation_level="READ COMMITTED")
+
+    def reading(self, engine: Engine) -> Engine:
+        return engine
+
+    @contextmanager
+    def session(self, engine: Engine, *, writes: bool) -> Iterator[Session]:  # noqa: ARG002 - SQLite needs to know
+        line = engine.raw_connection()
+        connection: Any = line.driver_connection
+        try:
+            yield DriverSession(connection, _STYLE)
+        except BaseException:
+            if self.is_unfinished(connection):
+                line.invalidate()
+            if connection.closed:
+                # Its sisters in the pool have lost the same server.
+                engine.dispose()
+            raise
+        finally:
+            line.close()
+
+    def is_unfinished(self, connection: Any) -> bool:
+        return connection.pgconn.transaction_status in _UNFINISHED
+
+    def move(
+        self, session: Session, statement: MoveStatement, parameters: Parameters
+    ) -> list[Moved]:
+        found = session.run(self.move_sql(statement), parameters)
+        return [Moved(row["id"], row, row["moved_to"]) for row in found]
+
+    def query(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
+        return session.run(sql, parameters)
+
+    def move_sql(self, statement: MoveStatement) -> str:
+        """The whole of a move, written once."""
+        sql = self._moves.get(statement)
+        if sql is None:
+            sql = self._moves[statement] = self._written(statement)
+        return sql
+
+    def _written(self, statement: MoveStatement) -> str:
+        assignments = (*statement.assignments, ("updated_at", self.now))
+        fragments = " ".join((statement.guard, *(value for _, value in assignments)))
+        needed = _OLD_COLUMN.findall(fragments)
+        wanted = dict.fromkeys((*_EVENT_COLUMNS, *statement.answer, *needed))
+        columns = ", ".join(f"old.{column}" for column in wanted)
+        asked = dict.fromkeys(("status", *statement.answer))
+        answer = "".join(f", {_read(column)}" for column in asked)
+        sets = ", ".join(f"{column} = {value}" for column, value in assignments)
+        order = " ORDER BY old.id" if statement.many else ""
+        lock = " FOR UPDATE SKIP LOCKED" if statement.skip_locked else " FOR UPDATE"
+        commit = "" if statement.durable else self.lazily
+        return (
+            f"WITH old AS (SELECT {columns} FROM task AS old"
+            f" WHERE {statement.selection}{order}{lock}),"
+            f" moved AS (UPDATE task SET {sets} FROM old"
+            f" WHERE task.id = old.id AND ({statement.guard})"
+            " RETURNING task.id, task.tenant, task.status, task.attempt, task.worker),"
+            " event AS (INSERT INTO task_event"
+            " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"
+            " SELECT moved.id, moved.tenant, old.status, moved.status, moved.attempt,"
+            f" COALESCE(moved.worker, old.worker), {self.now}, {self.json('detail')}"
+            " FROM moved JOIN old ON old.id = moved.id)"
+            f" SELECT CAST(old.id AS TEXT) AS id{answer}, moved.status AS moved_to{commit}"
+            " FROM old LEFT JOIN moved ON moved.id = old.id"
+        )
+
+
+def _read(column: str) -> str:
+    if column in JSON_COLUMNS:
+        return f"CAST(old.{column} AS TEXT) AS {column}"
+    return f"old.{column}"

@@ -1,0 +1,48 @@
+"""Rows on their way to the broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+
+from taskdb.store import rows
+from taskdb.store.contract import Publication
+from taskdb.store.part import StorePart
+
+
+class Publishing(StorePart):
+    """The verbs of who hands rows to the broker: a submit, and the relay."""
+
+    def mark_queued(self, published: Sequence[Publication]) -> set[str]:
+        """The broker took these messages; answers the ids of the rows that moved."""
+        moved = self.database.move(self.database.moves.queue, self._marks(published))
+        return {one.id for one in moved if one.after is not None}
+
+    def lease_due(self, limit: int, lease: timedelta) -> list[Publication]:
+        """Take the rows that have been due longest, for as long as the lease; oldest tasks first.
+
+        The lease is committed before anyone speaks to the broker; rows that another relay has
+        locked are left to it.
+        """
+        parameters = {"lease": lease.total_seconds(), "limit": limit}
+        found = self.database.query(self.database.queries.lease_due, parameters)
+        found.sort(key=lambda row: (row["created_at"], str(row["id"])))
+        return [rows.publication(row) for row in found]
+
+    def release(self, leased: Sequence[Publication]) -> None:
+        """Give back what was leased and not published: it is due at once."""
+        self.database.query(self.database.queries.release, self._marks(leased))
+
+    def publications(self, ids: Sequence[str]) -> list[Publication]:
+        """What to tell the broker of these rows, as they are now."""
+        if not ids:
+            return []
+        parameters = {"ids": json.dumps(list(ids))}
+        found = self.database.query(self.database.queries.publications, parameters, writes=False)
+        return [rows.publication(row) for row in found]
+
+    def _marks(self, items: Sequence[Publication]) -> dict[str, str]:
+        spell = self.database.dialect.spell
+        marks = [{"id": item.id, "relay_at": spell(item.relay_at)} for item in items]
+        return {"marks": json.dumps(marks)}

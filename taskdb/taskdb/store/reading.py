@@ -1,0 +1,121 @@
+"""What can be asked about tasks and their history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from taskdb.entity import TaskEntity, TaskEvent, TaskReader
+from taskdb.errors import TaskNotFound
+from taskdb.store import rows
+from taskdb.store.contract import EVERYONE, EventPage, Filter, Scope
+from taskdb.store.listing import (
+    Cursor,
+    EventCursor,
+    Order,
+    conditions,
+    events_statement,
+    page_statement,
+)
+from taskdb.store.part import StorePart, is_id
+from taskdb.store.tables import task, task_event
+
+
+class Reading(StorePart):
+    """The questions; each keeps to the tenants of a scope."""
+
+    def get(
+        self,
+        task_id: str,
+        scope: Scope = EVERYONE,
+        reader: TaskReader | None = None,
+        *,
+        connection: Connection | None = None,
+    ) -> TaskEntity:
+        """The task of this id; raises TaskNotFound, also for one out of the scope.
+
+        With a connection, as its transaction sees it.
+        """
+        if not is_id(task_id):
+            raise TaskNotFound(task_id)
+        place = task.c.id == task_id
+        found = self._select(Filter(with_sub_tasks=True), scope, place, connection)
+        if found is None:
+            raise TaskNotFound(task_id)
+        return rows.entity(found, reader)
+
+    def get_sub_task(
+        self, parent_id: str, position: int, scope: Scope, reader: TaskReader | None = None
+    ) -> TaskEntity:
+        """The sub-task of this parent at this position; raises TaskNotFound."""
+        place = task.c.position == position
+        found = self._select(Filter(parent_id=parent_id), scope, place)
+        if found is None:
+            raise TaskNotFound(f"{parent_id}#{position}")
+        return rows.entity(found, reader)
+
+    def page(
+        self,
+        chosen: Filter,
+        scope: Scope = EVERYONE,
+        *,
+        limit: int,
+        order: Order = "newest",
+        after: Cursor | None = None,
+        reader: TaskReader | None = None,
+    ) -> list[TaskEntity]:
+        """One page of tasks, by time of creation."""
+        name = self.database.dialect.name
+        statement = page_statement(chosen, scope, name, limit, order, after)
+
+        def read(connection: Connection) -> list[TaskEntity]:
+            return [rows.entity(row, reader) for row in connection.execute(statement).mappings()]
+
+        return self.database.read(read)
+
+    def history(self, task_id: str, scope: Scope = EVERYONE) -> list[TaskEvent]:
+        """Every event of a task, oldest first; none of a task out of the scope."""
+        if not is_id(task_id):
+            return []
+        statement = select(task_event).where(task_event.c.task_id == task_id)
+        if scope.tenants is not None:
+            statement = statement.where(task_event.c.tenant.in_(scope.tenants))
+        ordered = statement.order_by(task_event.c.id)
+
+        def read(connection: Connection) -> list[TaskEvent]:
+            return [rows.event(row) for row in connection.execute(ordered).mappings()]
+
+        return self.database.read(read)
+
+    def events_after(self, cursor: str | None, limit: int, scope: Scope = EVERYONE) -> EventPage:
+        """The next events of all tasks, from the beginning without a cursor.
+
+        In an order in which none can appear before one that was read: events of a transaction
+        that began before a still open one wait for that one's end. Raises InvalidInput for what
+        is not a cursor.
+        """
+        after = EventCursor.parse(cursor) if cursor else EventCursor(0, 0)
+        statement = events_statement(after, scope, self.database.dialect.name, limit)
+
+        def read(connection: Connection) -> EventPage:
+            found = connection.execute(statement).mappings().all()
+            last = EventCursor(found[-1]["xid"], found[-1]["id"]) if found else after
+            return EventPage(tuple(rows.event(row) for row in found), str(last))
+
+        return self.database.read(read)
+
+    def _select(
+        self,
+        chosen: Filter,
+        scope: Scope,
+        condition: ColumnElement[bool],
+        joined: Connection | None = None,
+    ) -> Any:
+        limits = conditions(chosen, scope, self.database.dialect.name)
+        statement = select(task).where(condition, *limits).limit(1)
+
+        def read(connection: Connection) -> Any:
+            return connection.execute(statement).mappings().first()
+
+        return read(joined) if joined is not None else self.database.read(read)

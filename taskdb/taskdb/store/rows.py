@@ -1,0 +1,135 @@
+"""From a row to a value, whichever database it came from.
+
+`entity` and `event` take rows that SQLAlchemy has decoded by the types of `tables.py`; `claim` and
+`publication` take those of the raw statements.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from taskdb.entity import (
+    Progress,
+    TaskEntity,
+    TaskError,
+    TaskEvent,
+    TaskKind,
+    TaskReader,
+    TaskRole,
+)
+from taskdb.status import TaskStatus
+from taskdb.store.contract import Claim, Publication
+from taskdb.store.dialect import Moved
+from taskdb.store.session import Row
+from taskdb.store.tables import as_json, as_moment
+
+
+def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntity:
+    """The task of a whole row."""
+    return TaskEntity(
+        id=str(row["id"]),
+        tenant=row["tenant"],
+        type=row["type"],
+        kind=TaskKind(row["kind"]),
+        role=TaskRole(row["role"]) if row["role"] else None,
+        name=row["name"] or row["type"],
+        status=TaskStatus(row["status"]),
+        queue=row["queue"],
+        priority=row["priority"],
+        error=_error(row["error"]),
+        attributes=row["attributes"] or {},
+        tags=tuple(row["tags"] or ()),
+        progress=_progress(row),
+        attempt=row["attempt"],
+        spared=row["spared"],
+        crashes=row["crashes"],
+        max_attempts=row["max_attempts"],
+        unique_key=row["unique_key"],
+        parent_id=row["parent_id"],
+        position=row["position"],
+        worker=row["worker"],
+        waits_for=row["waits_for"],
+        held_by=row["held_by"],
+        request_id=row["request_id"],
+        created_by=row["created_by"],
+        created_ip=row["created_ip"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        run_at=row["run_at"],
+        deadline_at=row["deadline_at"],
+        queued_at=row["queued_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        cancel_requested_at=row["cancel_requested_at"],
+        inline_input=row["input"],
+        inline_result=row["result"],
+        input_ref=row["input_ref"],
+        result_ref=row["result_ref"],
+        reader=reader,
+    )
+
+
+def event(row: Row | RowMapping) -> TaskEvent:
+    """One line of the history."""
+    return TaskEvent(
+        id=row["id"],
+        task_id=str(row["task_id"]),
+        tenant=row["tenant"],
+        from_status=TaskStatus(row["from_status"]) if row["from_status"] else None,
+        to_status=TaskStatus(row["to_status"]),
+        attempt=row["attempt"],
+        worker=row["worker"],
+        at=row["at"],
+        detail=row["detail"] or {},
+    )
+
+
+def claim(moved: Moved, token: str) -> Claim:
+    """The answer to a claim; a run that finds its own token in the row has it already."""
+    row = moved.before
+    own = row["claim_token"] == token and row["status"] in {"STARTED", "PROCESSING"}
+    granted = moved.after is not None
+    return Claim(
+        granted=granted or own,
+        status=TaskStatus(moved.after or row["status"]),
+        attempt=row["attempt"] + (1 if granted else 0),
+        spared=row["spared"],
+        tenant=row["tenant"],
+        type=row["type"],
+        input=as_json(row["input"]),
+        input_ref=row["input_ref"],
+        result=as_json(row["result"]),
+        result_ref=row["result_ref"],
+        error=_error(as_json(row["error"])),
+        attributes=as_json(row["attributes"]) or {},
+    )
+
+
+def publication(row: Row) -> Publication:
+    """What the relay hands to the broker."""
+    return Publication(
+        id=str(row["id"]),
+        type=row["type"],
+        queue=row["queue"],
+        priority=row["priority"],
+        relay_at=moment(row["relay_at"]),
+        deadline_at=as_moment(row["deadline_at"]),
+    )
+
+
+def moment(value: Any) -> datetime:
+    """A moment of a column that is never NULL."""
+    return as_moment(value) or datetime.min.replace(tzinfo=UTC)
+
+
+def _progress(row: Row | RowMapping) -> Progress | None:
+    if row["progress_current"] is None:
+        return None
+    return Progress(row["progress_current"], row["progress_total"], row["progress_message"] or "")
+
+
+def _error(stored: Any) -> TaskError | None:
+    return TaskError.from_json(stored) if stored else None

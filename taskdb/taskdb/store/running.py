@@ -1,0 +1,220 @@
+"""A run: taken by a claim, ended by one outcome, or taken back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from taskdb.entity import TaskError
+from taskdb.status import MOVES, TaskStatus
+from taskdb.store import rows
+from taskdb.store.contract import NO_REPORT, Claim, Report
+from taskdb.store.dialect import MoveStatement
+from taskdb.store.encode import encode, storable
+from taskdb.store.part import StorePart, is_id, spelled_error, spelled_reason
+from taskdb.store.payload import Payload
+
+_MESSAGE_LIMIT = 2_000
+_LEADS_TO = {
+    "complete": MOVES["complete"].targets,
+    "error": MOVES["error"].targets | {TaskStatus.CANCELED},
+    "fail": MOVES["fail"].targets | {TaskStatus.CANCELED},
+    "halt": MOVES["halt"].targets | {TaskStatus.CANCELED},
+    "cancel_own": MOVES["cancel"].targets,
+    "snooze": MOVES["snooze"].targets | {TaskStatus.CANCELED},
+    "hand_back": MOVES["hand back"].targets | {TaskStatus.CANCELED},
+    "crash": MOVES["crash"].targets | {TaskStatus.CANCELED},
+}
+"""Where the row of a run stands after its own write: a person may have wanted a cancel."""
+
+
+class Running(StorePart):
+    """The verbs of a worker; those of a run carry its claim token.
+
+    An outcome answers the new status, or None when it was not accepted: another one was, or the
+    task has been taken away from this run. Repeating the same outcome answers the same.
+    """
+
+    def claim(self, task_id: str, *, token: str, worker: str, max_attempts: int) -> Claim:
+        """Take a task for one run. A claim whose answer was lost may be repeated."""
+        parameters = {
+            "id": task_id,
+            "token": token,
+            "worker": worker,
+            "max_attempts": max_attempts,
+        }
+        moved = self.move_one(self.database.moves.claim, parameters)
+        return Claim(granted=False, status=None) if moved is None else rows.claim(moved, token)
+
+    def progress(self, task_id: str, token: str, report: Report) -> bool:
+        """Record what the body reported; the first time it becomes PROCESSING."""
+        if not is_id(task_id):
+            return False
+        parameters = {"id": task_id, "token": token, **_reported(report)}
+        if self.database.query(self.database.queries.report, parameters):
+            return True
+        return self.moves_one(self.database.moves.progress, parameters)
+
+    def complete(
+        self, task_id: str, token: str, result: Payload, report: Report = NO_REPORT
+    ) -> TaskStatus | None:
+        """The body returned."""
+        written = {"result": result.text, "result_ref": result.reference}
+        return self._end(self.database.moves.complete, task_id, token, report, written)
+
+    def error(
+        self,
+        task_id: str,
+        token: str,
+        error: TaskError,
+        delay: timedelta,
+        report: Report = NO_REPORT,
+    ) -> TaskStatus | None:
+        """The attempt failed and another follows after the delay."""
+        written = {**spelled_error(error), "delay": delay.total_seconds()}
+        return self._end(self.database.moves.error, task_id, token, report, written)
+
+    def fail(
+        self, task_id: str, token: str, error: TaskError, report: Report = NO_REPORT
+    ) -> TaskStatus | None:
+        """The attempt failed and none follows."""
+        return self._end(self.database.moves.fail, task_id, token, report, spelled_error(error))
+
+    def halt(
+        self, task_id: str, token: str, error: TaskError, report: Report = NO_REPORT
+    ) -> TaskStatus | None:
+        """The body wants a person to look."""
+        return self._end(self.database.moves.halt, task_id, token, report, spelled_error(error))
+
+    def cancel_own(
+        self, task_id: str, token: str, error: TaskError, report: Report = NO_REPORT
+    ) -> TaskStatus | None:
+        """The body canceled itself."""
+        written = spelled_error(error)
+        return self._end(self.database.moves.cancel_own, task_id, token, report, written)
+
+    def snooze(
+        self, task_id: str, token: str, delay: timedelta, report: Report = NO_REPORT
+    ) -> TaskStatus | None:
+        """The body wants to run later; this run does not count."""
+        written = {"delay": delay.total_seconds()}
+        return self._end(self.database.moves.snooze, task_id, token, report, written)
+
+    def hand_back(self, task_id: str, token: str, reason: str) -> TaskStatus | None:
+        """This run does not count; the task waits to be published again at once."""
+        written = {"delay": 0.0, "detail": spelled_reason(reason)}
+        return self._end(self.database.moves.hand_back, task_id, token, NO_REPORT, written)
+
+    def cancel_wanted(self, task_id: str, token: str) -> bool:
+        """Whether someone asked this run to stop, or it has lost its claim."""
+        if not is_id(task_id):
+            return True
+        place = {"id": task_id, "token": token}
+        return not self.database.query(self.database.queries.cancel_wanted, place, writes=False)
+
+    # --- what only the worker's main process, or rescue, can know ------------------------------
+
+    def crash(
+        self, task_id: str, token: str, error: TaskError, *, delay: timedelta, max_crashes: int
+    ) -> TaskStatus | None:
+        """The process of this run died; the `max_crashes`-th time the task is HALTED."""
+        written = {
+            **spelled_error(error),
+            "delay": delay.total_seconds(),
+            "max_crashes": max_crashes,
+        }
+        return self._end(self.database.moves.crash, task_id, token, NO_REPORT, written)
+
+    def hand_back_unclaimed(self, task_id: str, reason: str, delay: timedelta) -> bool:
+        """A message was lost before anyone claimed its task."""
+        written = {
+            "id": task_id,
+            "delay": delay.total_seconds(),
+            "detail": spelled_reason(reason),
+        }
+        return self.moves_one(self.database.moves.hand_back_unclaimed, written)
+
+    def hand_back_worker(self, worker: str, reason: str) -> int:
+        """Hand back everything this worker still holds; answers how many."""
+        written = {"worker": worker, "delay": 0.0, "detail": spelled_reason(reason)}
+        moved = self.database.move(self.database.moves.hand_back_worker, written)
+        return sum(one.after is not None for one in moved)
+
+    def stray(
+        self, task_id: str, error: TaskError, *, delay: timedelta, limit: int
+    ) -> TaskStatus | None:
+        """A worker did not know the type: again after the delay, FAILED the `limit`-th time."""
+        written = {
+            "id": task_id,
+            **spelled_error(error),
+            "strays": limit,
+            "delay": delay.total_seconds(),
+        }
+        moved = self.move_one(self.database.moves.stray, written)
+        return TaskStatus(moved.after) if moved and moved.after else None
+
+    def revoke(self, task_id: str, token: str, error: TaskError) -> bool:
+        """Celery revoked it: CANCELED, if it waits or this very run has it."""
+        written = {"id": task_id, "token": token, **spelled_error(error)}
+        return self.moves_one(self.database.moves.revoke, written)
+
+    def expire(self, task_id: str, error: TaskError) -> bool:
+        """Its deadline passed before anyone claimed it: FAILED."""
+        written = {"id": task_id, **spelled_error(error)}
+        return self.moves_one(self.database.moves.expire, written)
+
+    def rescue(
+        self, error: TaskError, *, lease: timedelta, limit: int, max_crashes: int
+    ) -> dict[str, TaskStatus]:
+        """Take running tasks back from workers that are not seen any more."""
+        parameters = {
+            **spelled_error(error),
+            "lease": lease.total_seconds(),
+            "limit": limit,
+            "max_crashes": max_crashes,
+            "delay": 0.0,
+        }
+        moved = self.database.move(self.database.moves.rescue, parameters)
+        return {one.id: TaskStatus(one.after) for one in moved if one.after is not None}
+
+    def remark(self, task_id: str, detail: dict[str, Any]) -> bool:
+        """Add a line to the history of a task that does not move."""
+        if not is_id(task_id):
+            return False
+        written = {"id": task_id, "detail": encode(detail, "detail")}
+        return bool(self.database.query(self.database.queries.remark, written))
+
+    def _end(
+        self,
+        statement: MoveStatement,
+        task_id: str,
+        token: str,
+        report: Report,
+        written: dict[str, Any],
+    ) -> TaskStatus | None:
+        parameters = {"id": task_id, "token": token, **_reported(report), **written}
+        moved = self.move_one(statement, parameters)
+        if moved is None:
+            return None
+        if moved.after is not None:
+            return TaskStatus(moved.after)
+        # The answer to this very write may have been lost, and the write was tried again.
+        status = TaskStatus(moved.before["status"])
+        own = moved.before["claim_token"] == token and status in _LEADS_TO[statement.name]
+        return status if own else None
+
+
+def _reported(report: Report) -> dict[str, Any]:
+    if report is NO_REPORT:
+        return _NOTHING
+    changed = report.attributes is not None
+    message = report.message
+    return {
+        "attributes": encode(report.attributes, "ctx.attributes") if changed else None,
+        "current": report.current,
+        "total": report.total,
+        "message": None if message is None else storable(message, _MESSAGE_LIMIT),
+    }
+
+
+_NOTHING: dict[str, Any] = {"attributes": None, "current": None, "total": None, "message": None}

@@ -1,0 +1,73 @@
+"""A connection that runs statements written with `:name`, whoever it belongs to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, TextClause, text
+
+Row = Mapping[str, Any]
+Parameters = Mapping[str, Any]
+
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+
+_ANSWERS: dict[str, tuple[str, ...] | None] = {}
+"""The columns of our statements' answers: to ask the driver takes longer than to read the rows."""
+
+
+class Session(Protocol):
+    """Where statements run, one after another."""
+
+    def run(self, sql: str, parameters: Parameters) -> list[Row]:
+        """Run one statement and answer its rows; parameters it does not name are left out."""
+
+
+class DriverSession:
+    """A connection of our own pool, through its driver: a move costs more in layers than in SQL.
+
+    `style` is the driver's spelling of a parameter, with one `%s` for the name.
+    """
+
+    __slots__ = ("_connection", "_style")
+
+    def __init__(self, connection: Any, style: str) -> None:
+        self._connection = connection
+        self._style = style
+
+    def run(self, sql: str, parameters: Parameters) -> list[Row]:
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute(_placeholders(sql, self._style), parameters)
+            if sql not in _ANSWERS:
+                description = cursor.description
+                _ANSWERS[sql] = description and tuple(column[0] for column in description)
+            names = _ANSWERS[sql]
+            if names is None:
+                return []
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        finally:
+            cursor.close()
+
+
+class JoinedSession:
+    """A connection of SQLAlchemy's in a transaction of its owner, with whatever driver it has."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str, parameters: Parameters) -> list[Row]:
+        result = self._connection.execute(_clause(sql), dict(parameters))
+        return [row._asdict() for row in result] if result.returns_rows else []
+
+
+@lru_cache(maxsize=512)
+def _placeholders(sql: str, style: str) -> str:
+    return _PARAMETER.sub(lambda found: style % found.group(1), sql)
+
+
+@lru_cache(maxsize=512)
+def _clause(sql: str) -> TextClause:
+    return text(sql)

@@ -1,0 +1,190 @@
+"""SQLite: a move is one short transaction that holds the write lock from its first line.
+
+SQLite has no data-modifying CTE, so the row before, the guarded update and the history are three
+statements; BEGIN IMMEDIATE makes them one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
+from taskdb.store.session import DriverSession, Parameters, Row, Session
+from taskdb.store.tables import moment_text
+
+_STYLE = ":%s"
+_FORMAT = "'%Y-%m-%dT%H:%M:%fZ'"
+_BUSY_SECONDS = 30.0
+_BEGIN = "taskdb_begin"
+
+MoveSQL = tuple[str, str, str]
+
+
+class SQLite:
+    """The dialect of SQLite 3.35 and newer, in WAL mode, in a file."""
+
+    name = "sqlite"
+    lazily = ""
+
+    def __init__(self, *, bound_clock: bool = False) -> None:
+        self._moment = ":clock_now" if bound_clock else "'now'"
+        self.now = f"strftime({_FORMAT}, {self._moment})"
+        self._moves: dict[MoveStatement, MoveSQL] = {}
+
+    def json(self, parameter: str) -> str:
+        return f":{parameter}"
+
+    def text(self, parameter: str) -> str:
+        return f":{parameter}"
+
+    def integer(self, parameter: str) -> str:
+        return f":{parameter}"
+
+    def moment(self, parameter: str) -> str:
+        return f":{parameter}"
+
+    def later(self, seconds: str) -> str:
+        return f"strftime({_FORMAT}, {self._moment}, ({seconds}) || ' seconds')"
+
+    def merged(self, column: str, patch: str) -> str:
+        return f"json_patch({column}, {patch})"
+
+    def made(self, name: str, value: str) -> str:
+        return f"json_object('{name}', {value})"
+
+    def listed_ids(self, parameter: str) -> str:
+        return f"(SELECT value FROM json_each(:{parameter}))"
+
+    def drafts(self, parameter: str, columns: Columns) -> str:
+        fields = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
+        return f"(SELECT {fields} FROM json_each(:{parameter})) AS draft"
+
+    def spell(self, moment: datetime) -> str:
+        return moment_text(moment)
+
+    def locking(self, how: str) -> str:  # noqa: ARG002 - who writes has the whole database
+        return ""
+
+    def insert(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
+        new = self.query(session, f"{sql} RETURNING {CREATED_ANSWER}", parameters)
+        history = (
+            "INSERT INTO task_event (task_id, tenant, to_status, at)"
+            f" SELECT id, tenant, status, created_at FROM task WHERE id IN {self.listed_ids('ids')}"
+        )
+        session.run(history, {"ids": json.dumps([row["id"] for row in new])})
+        return new
+
+    def create_engine(self, url: str, pool_size: int) -> Engine:
+        path = Path(make_url(url).database or "")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        given = make_url(url).query
+        timeout = {} if "timeout" in given else {"timeout": _BUSY_SECONDS}
+        engine = create_engine(
+            url,
+            pool_size=pool_size,
+            hide_parameters=True,
+            connect_args={"check_same_thread": False, **timeout},
+        )
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def transaction(self, engine: Engine) -> Engine:
+        return engine
+
+    def reading(self, engine: Engine) -> Engine:
+        """The same pool, for what reads only and so needs no write lock."""
+        return engine.execution_options(**{_BEGIN: "DEFERRED"})
+
+    @contextmanager
+    def session(self, engine: Engine, *, writes: bool) -> Iterator[Session]:
+        line = engine.raw_connection()
+        connection: Any = line.driver_connection
+        try:
+            connection.execute(f"BEGIN {'IMMEDIATE' if writes else 'DEFERRED'}")
+            yield DriverSession(connection, _STYLE)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.rollback()
+            line.close()
+
+    def is_unfinished(self, connection: Any) -> bool:  # noqa: ARG002 - the library runs in here
+        return False
+
+    def move(
+        self, session: Session, statement: MoveStatement, parameters: Parameters
+    ) -> list[Moved]:
+        select, update, history = self.move_sql(statement)
+        bound = _bindable(parameters)
+        before = {row["id"]: row for row in session.run(select, bound)}
+        if not before:
+            return []
+        selected = {**bound, "selected": json.dumps(list(before))}
+        after = {row["id"]: row for row in session.run(update, selected)}
+        for key, row in after.items():
+            said = {"from_status": before[key]["status"], "was_by": before[key]["worker"]}
+            session.run(history, {**bound, **row, **said})
+        return [
+            Moved(key, row, after[key]["to_status"] if key in after else None)
+            for key, row in before.items()
+        ]
+
+    def query(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
+        return session.run(sql, _bindable(parameters))
+
+    def move_sql(self, statement: MoveStatement) -> MoveSQL:
+        """The three statements of a move, written once."""
+        sql = self._moves.get(statement)
+        if sql is None:
+            sql = self._moves[statement] = _move_sql(statement, self.now)
+        return sql
+
+
+def _move_sql(statement: MoveStatement, now: str) -> MoveSQL:
+    wanted = dict.fromkeys(("id", "status", "worker", *statement.answer))
+    columns = ", ".join(f"old.{name}" for name in wanted)
+    assignments = (*statement.assignments, ("updated_at", now))
+    sets = ", ".join(f"{column} = {value}" for column, value in assignments)
+    return (
+        f"SELECT {columns} FROM task AS old WHERE {statement.selection}",
+        # Not the selection again: what the clock decides in it may have changed since.
+        (
+            f"UPDATE task AS old SET {sets} WHERE old.id IN"
+            f" (SELECT value FROM json_each(:selected)) AND ({statement.guard})"
+            " RETURNING id, tenant, status AS to_status, attempt, worker"
+        ),
+        (
+            "INSERT INTO task_event"
+            " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"
+            " VALUES (:id, :tenant, :from_status, :to_status, :attempt,"
+            f" COALESCE(:worker, :was_by), {now}, :detail)"
+        ),
+    )
+
+
+def _bindable(parameters: Parameters) -> dict[str, Any]:
+    return {
+        name: moment_text(value) if isinstance(value, datetime) else value
+        for name, value in parameters.items()
+    }
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    # The driver's own transactions begin too late (at the first write), so it gets none.
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    kind = connection.get_execution_options().get(_BEGIN, "IMMEDIATE")
+    connection.exec_driver_sql(f"BEGIN {kind}")

@@ -1,0 +1,179 @@
+"""The tables as SQLAlchemy knows them, for lists and for reading rows.
+
+The migrations create them (with what only DDL can say: checks, partitions, partial indexes); a
+test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Dialect,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    cast,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+metadata = MetaData()
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment in UTC: timestamptz, or on SQLite text that sorts as time does."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return moment_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is SQLAlchemy's
+        return as_moment(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value: JSONB, or on SQLite text."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(JSONB(none_as_null=True))
+        return dialect.type_descriptor(Text())
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        # As text from either database: a driver that decodes makes text and JSON text alike.
+        return type_coerce(cast(column, Text), self)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - the signature is SQLAlchemy's
+        return as_json(value)
+
+
+class Id(TypeDecorator[str]):
+    """A UUID, as canonical text outside the database."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(UUID(as_uuid=False))
+        return dialect.type_descriptor(Text())
+
+
+JSON_COLUMNS = frozenset({"input", "result", "error", "attributes", "tags", "detail"})
+"""Columns that a raw statement must read as text."""
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("role", Text),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("input", Json),
+    Column("input_ref", Text),
+    Column("result", Json),
+    Column("result_ref", Text),
+    Column("error", Json),
+    Column("attributes", Json, nullable=False),
+    Column("tags", Json, nullable=False),
+    Column("progress_current", BigInteger),
+    Column("progress_total", BigInteger),
+    Column("progress_message", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("spared", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("unregistered", Integer, nullable=False),
+    Column("max_attempts", Integer),
+    Column("unique_key", Text),
+    Column("parent_id", Id),
+    Column("position", BigInteger),
+    Column("waits_for", Text),
+    Column("held_by", Text),
+    Column("worker", Text),
+    Column("claim_token", Text),
+    Column("request_id", Text),
+    Column("created_by", Text),
+    Column("created_ip", Text),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("run_at", Moment),
+    Column("deadline_at", Moment),
+    Column("relay_at", Moment, nullable=False),
+    Column("queued_at", Moment),
+    Column("started_at", Moment),
+    Column("ended_at", Moment),
+    Column("cancel_requested_at", Moment),
+)
+
+task_event = Table(
+    "task_event",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("xid", BigInteger, nullable=False),
+    Column("task_id", Id, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("from_status", Text),
+    Column("to_status", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", Text),
+    Column("at", Moment, nullable=False),
+    Column("detail", Json),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("queues", Json, nullable=False),
+    Column("types", Json, nullable=False),
+    Column("release", Text, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("seen_at", Moment),
+    Column("stopped_at", Moment),
+)
+
+
+def moment_text(value: datetime) -> str:
+    """SQLite's spelling of a moment, to the millisecond, as its own `strftime` writes it."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def as_moment(value: Any) -> datetime | None:
+    """A moment as either database spells it."""
+    if value is None or isinstance(value, datetime):
+        return value if value is None else value.astimezone(UTC)
+    return datetime.fromisoformat(value)
+
+
+def as_json(value: str | None) -> Any:
+    """The value of a JSON column that a raw statement read as text."""
+    return None if value is None else json.loads(value)

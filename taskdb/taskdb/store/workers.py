@@ -1,0 +1,107 @@
+"""Workers as the database knows them: one row a boot, renewed while it lives."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping, select
+
+from taskdb.store.contract import WorkerRecord
+from taskdb.store.database import Database
+from taskdb.store.tables import worker
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWish:
+    """A running task that someone asked to stop, and for how long it has known, in seconds."""
+
+    task_id: str
+    token: str
+    waited_seconds: float
+
+
+class Workers:
+    """The verbs of worker rows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def announce(self, record: WorkerRecord) -> None:
+        """A worker begins: its row, seen now."""
+        d = self._database.dialect
+        sql = (
+            "INSERT INTO worker (id, name, host, pid, queues, types, release, started_at, seen_at)"
+            f" VALUES (:id, :name, :host, :pid, {d.json('queues')}, {d.json('types')}, :release,"
+            f" {d.now}, {d.now}) ON CONFLICT (id) DO UPDATE SET seen_at = {d.now},"
+            " queues = excluded.queues, types = excluded.types, stopped_at = NULL"
+        )
+        self._database.query(
+            sql,
+            {
+                "id": record.id,
+                "name": record.name,
+                "host": record.host,
+                "pid": record.pid,
+                "queues": json.dumps(record.queues),
+                "types": json.dumps(record.types),
+                "release": record.release,
+            },
+        )
+
+    def renew(self, record: WorkerRecord) -> None:
+        """It lives; a row that was pruned meanwhile is written anew."""
+        d = self._database.dialect
+        sql = f"UPDATE worker SET seen_at = {d.now} WHERE id = :id RETURNING id{d.lazily}"
+        if not self._database.query(sql, {"id": record.id}):
+            self.announce(record)
+
+    def stopped(self, worker_id: str) -> None:
+        """It ended in order, and holds nothing any more."""
+        sql = f"UPDATE worker SET stopped_at = {self._database.dialect.now} WHERE id = :id"
+        self._database.query(sql, {"id": worker_id})
+
+    def cancel_wishes(self, worker_id: str) -> list[CancelWish]:
+        """What this worker runs and should not."""
+        d = self._database.dialect
+        waited = (
+            f"EXTRACT(EPOCH FROM {d.now} - cancel_requested_at)"
+            if d.name == "postgresql"
+            else f"(julianday({d.now}) - julianday(cancel_requested_at)) * 86400"
+        )
+        sql = (
+            f"SELECT id, claim_token, {waited} AS waited FROM task WHERE worker = :worker"
+            " AND status IN ('STARTED', 'PROCESSING') AND cancel_requested_at IS NOT NULL"
+        )
+        found = self._database.query(sql, {"worker": worker_id}, writes=False)
+        return [
+            CancelWish(str(row["id"]), row["claim_token"], float(row["waited"])) for row in found
+        ]
+
+    def seen_since(self, seconds: float) -> list[WorkerRecord]:
+        """Workers that were seen within so many seconds and have not stopped, newest first."""
+        d = self._database.dialect
+        sql = (
+            f"SELECT id FROM worker WHERE stopped_at IS NULL AND seen_at >= {d.later('-:seconds')}"
+        )
+        alive = [row["id"] for row in self._database.query(sql, {"seconds": seconds}, writes=False)]
+        statement = select(worker).where(worker.c.id.in_(alive))
+        ordered = statement.order_by(worker.c.started_at.desc())
+        return self._database.read(
+            lambda connection: [_record(row) for row in connection.execute(ordered).mappings()]
+        )
+
+
+def _record(row: RowMapping) -> WorkerRecord:
+    return WorkerRecord(
+        id=row["id"],
+        name=row["name"],
+        host=row["host"],
+        pid=row["pid"],
+        queues=tuple(row["queues"]),
+        types=tuple(row["types"]),
+        release=row["release"],
+        started_at=row["started_at"],
+        seen_at=row["seen_at"],
+        stopped_at=row["stopped_at"],
+    )
