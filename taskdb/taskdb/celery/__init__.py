@@ -1,0 +1,1 @@
+"""The one place in this package that speaks Celery and kombu."""

@@ -1,0 +1,172 @@
+"""The Celery settings of this package, for clients, workers and relays alike.
+
+`docs/reference/celery-settings.md` gives the reason for each that differs from Celery's default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
+
+from taskdb.celery.embedded_broker import SCHEME, register
+from taskdb.errors import SettingsError, did_you_mean
+from taskdb.settings import Settings
+
+RESULT_BACKEND = "taskdb.celery.result_backend.RowBackend"
+PRIORITIES = 10
+"""0 to 9 on our scale; 9 is taken first, on every broker."""
+
+
+def create_celery(settings: Settings, *, name: str = "taskdb", as_current: bool = False) -> Celery:
+    """A Celery app with the settings of this package. Opens no connection.
+
+    Raises SettingsError for a broker that Celery has never heard of.
+    """
+    check_broker_scheme(settings)
+    app = Celery(name, set_as_current=as_current)
+    app.conf.update(celery_settings(settings))
+    return app
+
+
+def celery_settings(settings: Settings) -> dict[str, Any]:
+    """Celery settings for this broker; the user's own (`TASKDB_CELERY`) win."""
+    chosen = {
+        **_common(settings),
+        **_running(settings),
+        **_for_broker(settings),
+    }
+    options = {
+        **chosen.get("broker_transport_options", {}),
+        **settings.celery.get("broker_transport_options", {}),
+    }
+    return {**chosen, **settings.celery, "broker_transport_options": options}
+
+
+def check_broker_scheme(settings: Settings) -> None:
+    """Raise SettingsError for a broker URL whose scheme neither we nor Celery know."""
+    register()
+    for url in settings.message_url.split(";"):
+        scheme, colon, _ = url.strip().partition("://")
+        name = scheme.partition("+")[0]
+        if not colon or name not in TRANSPORT_ALIASES:
+            # Only the scheme: the rest may hold a password.
+            hint = did_you_mean(name, TRANSPORT_ALIASES) if colon else ""
+            named = f"{scheme}://" if colon else "a URL without a scheme"
+            message = (
+                f"TASKDB_BROKER_URL: no broker is known for {named}{hint}. Write "
+                "redis://host:6379/0, amqp://user:password@host/vhost, or leave it empty for the "
+                "embedded broker"
+            )
+            raise SettingsError(message)
+
+
+def broker_kind(settings: Settings) -> str:
+    """`redis`, `amqp`, `embedded`, or `other` for what this package was not tried with."""
+    scheme = settings.message_url.partition("://")[0].partition("+")[0]
+    if scheme in {"redis", "rediss", "sentinel", "valkey", "valkeys"}:
+        return "redis"
+    if scheme in {"amqp", "amqps", "pyamqp"}:
+        return "amqp"
+    return "embedded" if settings.message_url.startswith(f"{SCHEME}:") else "other"
+
+
+def broker_priority(kind: str, priority: int) -> int:
+    """Our priority in the broker's own terms: Redis takes the smallest number first."""
+    return PRIORITIES - 1 - priority if kind == "redis" else priority
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    return {
+        "broker_url": settings.message_url,
+        "result_backend": RESULT_BACKEND,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "enable_utc": True,
+        "timezone": "UTC",
+        "task_default_queue": settings.default_queue,
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        # The row keeps a task of a queue that no worker consumes; refusing it here would not.
+        "task_create_missing_queues": True,
+        # A publish is tried again by the relay, not inside the publish.
+        "task_publish_retry": False,
+        "broker_connection_timeout": 2,
+        "broker_pool_acquire_timeout": 5,
+        "broker_pool_limit": 10,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
+    }
+
+
+def _running(settings: Settings) -> dict[str, Any]:
+    return {
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": False,
+        "task_retry_on_worker_lost": False,
+        "task_acks_on_failure": True,
+        "task_acks_on_timeout": True,
+        "task_track_started": False,
+        "task_inherit_parent_priority": True,
+        "task_time_limit": settings.task_time_limit_seconds,
+        # Each type carries its own. A default would be armed for a type that has a hard limit
+        # only, and the event loop then arms the hard one when the soft one has struck: too late.
+        "task_soft_time_limit": None,
+        "task_allow_error_cb_on_chord_header": False,
+        "task_send_sent_event": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_deduplicate_successful_tasks": False,
+        "worker_send_task_events": False,
+        "worker_enable_soft_shutdown_on_idle": True,
+        "worker_eta_task_limit": 100,
+        "worker_max_tasks_per_child": settings.worker_max_tasks_per_child or None,
+        "worker_max_memory_per_child": settings.worker_max_memory_per_child_kib or None,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_proc_alive_timeout": 30,
+    }
+
+
+def _for_broker(settings: Settings) -> dict[str, Any]:
+    kind = broker_kind(settings)
+    if kind == "redis":
+        return {
+            "worker_disable_prefetch": True,
+            "broker_transport_options": {
+                "visibility_timeout": settings.visibility_timeout_seconds,
+                "socket_timeout": 5,
+                "socket_connect_timeout": 1,
+                "socket_keepalive": True,
+                "health_check_interval": 25,
+                "unacked_restore_interval": 10,
+                "unacked_restore_throttle": 1,
+                "priority_steps": list(range(PRIORITIES)),
+                **_BRIEF,
+            },
+        }
+    if kind == "amqp":
+        return {
+            "broker_heartbeat": 30,
+            "task_queue_max_priority": PRIORITIES - 1,
+            "broker_transport_options": {
+                "confirm_publish": True,
+                "read_timeout": 10,
+                "write_timeout": 10,
+                **_BRIEF,
+            },
+        }
+    if kind == "embedded":
+        return {
+            "worker_enable_remote_control": False,
+            # Without an event loop a killed child is given up only after this (default 10 s).
+            "worker_lost_wait": 1.0,
+        }
+    return {"broker_transport_options": dict(_BRIEF)}
+
+
+_BRIEF = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
+"""Connecting is tried twice and then given up: the rows are safe, and the relay comes again."""

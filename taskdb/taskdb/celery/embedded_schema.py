@@ -1,0 +1,39 @@
+"""The tables of the embedded broker's message file.
+
+A message is two rows: what moves (``message``, small, rewritten by every lease and renewal) and
+what never changes (``content``, as large as the body). ``leased_at`` is NULL while the message is
+ready. ``lease`` stays behind when a lease has run out, so that its owner, if it wakes up before
+anyone else took the message, can still acknowledge or renew it.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x74_64_62_6D
+SCHEMA_VERSION = 1
+
+SCHEMA = (
+    """CREATE TABLE message (
+        id INTEGER PRIMARY KEY,
+        queue TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        deliveries INTEGER NOT NULL DEFAULT 0,
+        lease TEXT,
+        leased_at REAL,
+        lease_seconds REAL)""",
+    """CREATE INDEX message_ready ON message (queue, priority DESC, id)
+        WHERE leased_at IS NULL""",
+    """CREATE INDEX message_leased ON message (leased_at, lease_seconds)
+        WHERE leased_at IS NOT NULL""",
+    # No type: a body of text stays text, and bytes stay bytes, without an encoding in between.
+    "CREATE TABLE content (id INTEGER PRIMARY KEY, envelope TEXT NOT NULL, body)",
+    """CREATE TRIGGER message_gone AFTER DELETE ON message
+        BEGIN DELETE FROM content WHERE id = OLD.id; END""",
+    "CREATE TABLE queue (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    # The key first: the integrity check of SQLite 3.40 reads the columns of such a table as stored.
+    """CREATE TABLE binding (
+        exchange TEXT NOT NULL, routing_key TEXT NOT NULL, queue TEXT NOT NULL,
+        pattern TEXT NOT NULL,
+        PRIMARY KEY (exchange, routing_key, queue)) WITHOUT ROWID""",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)

@@ -1,0 +1,97 @@
+"""Lines to the broker, for publishing.
+
+Celery's own pools are shared by everything in a process that names the same broker, and survive a
+fork with the parent's sockets in them. These belong to one publisher in one process.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from celery import Celery
+
+from taskdb.celery.configuration import broker_kind, create_celery
+from taskdb.fork import renew_after_fork
+from taskdb.settings import Settings
+
+_inherited: list[object] = []
+"""What a forked process got from its parent, held so that nothing here ever closes it."""
+
+_PATIENCE: dict[str, dict[str, Any]] = {
+    "redis": {"socket_timeout": 2, "socket_connect_timeout": 1},
+    "amqp": {"read_timeout": 3, "write_timeout": 3},
+    "embedded": {"busy_timeout_seconds": 1},
+}
+"""A worker waits for messages; who publishes waits for an answer only."""
+
+
+class Lines:
+    """Open lines of this process, each used by one thread at a time."""
+
+    def __init__(self, settings: Settings, app: Celery | None = None) -> None:
+        self._settings = settings
+        self._app = app
+        self._patience = _PATIENCE.get(broker_kind(settings), {})
+        self._idle: deque[tuple[Any, Any]] = deque()
+        renew_after_fork(self)
+
+    @property
+    def app(self) -> Celery:
+        """The Celery app that sends; a forked process gets its own."""
+        if self._app is None:
+            self._app = create_celery(self._settings)
+        return self._app
+
+    @property
+    def has_idle(self) -> bool:
+        """A line was used before, and may have died since."""
+        return bool(self._idle)
+
+    @contextmanager
+    def producer(self) -> Iterator[Any]:
+        """A kombu producer on a line of its own; after an error the line is cut."""
+        connection, producer = self._take()
+        try:
+            yield producer
+        except BaseException:
+            _cut(connection)
+            raise
+        self._idle.append((connection, producer))
+
+    def cut_idle(self) -> None:
+        """Cut every line that is not in use, without a word: the broker may be frozen."""
+        while self._idle:
+            connection, _ = self._idle.pop()
+            _cut(connection)
+
+    def close(self) -> None:
+        """Cut the idle lines and leave Celery's list of apps."""
+        self.cut_idle()
+        if self._app is not None:
+            self._app.close()
+            self._app = None
+
+    def after_fork(self) -> None:
+        _inherited.append((self._app, self._idle))
+        self._app = None
+        self._idle = deque()
+
+    def _take(self) -> tuple[Any, Any]:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = self.app.connection_for_write(transport_options=self._patience)
+            return connection, self.app.amqp.Producer(connection, auto_declare=False)
+
+
+def _cut(connection: Any) -> None:
+    # Whatever goes wrong while a broken line is put away, its error is the one that counts.
+    with suppress(Exception):
+        raw = connection._connection  # noqa: SLF001 - asking in public would connect
+        if hasattr(raw, "collect"):
+            # AMQP ends with a handshake, which a frozen broker never answers.
+            raw.collect()
+        connection.release()

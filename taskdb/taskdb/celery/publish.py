@@ -1,0 +1,186 @@
+"""Handing committed rows to the broker, in the calling thread.
+
+A message carries the id of its task and nothing of the input. A row becomes QUEUED after the
+broker took the message, a batch in a statement. What cannot be published stays as it is, for the
+relay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from taskdb.celery.configuration import broker_kind, broker_priority, check_broker_scheme
+from taskdb.celery.line import Lines
+from taskdb.errors import BrokerUnreachable
+from taskdb.settings import Settings
+from taskdb.store.contract import Publication
+from taskdb.store.store import Store
+
+log = structlog.get_logger("taskdb.publish")
+
+BATCH = 500
+"""Messages that are sent and marked together."""
+_STALE_SECONDS = 0.5
+"""A line that was idle and fails this fast was dead already; a new one is worth a try."""
+
+
+class Publisher:
+    """Sends messages and marks their rows. Raises SettingsError for a broker nobody knows."""
+
+    def __init__(self, settings: Settings, store: Store, app: Celery | None = None) -> None:
+        check_broker_scheme(settings)
+        self._store = store
+        self._kind = broker_kind(settings)
+        self._lines = Lines(settings, app)
+
+    @property
+    def app(self) -> Celery:
+        """The Celery app that sends; a forked process gets its own, with its own connections."""
+        return self._lines.app
+
+    def publish(self, items: Sequence[Publication]) -> set[str]:
+        """Send every item and mark it QUEUED; answers the ids of the rows that moved.
+
+        A queue that the broker refuses is logged and holds up no other one. Raises
+        BrokerUnreachable at the first batch that the broker did not take for sure: what was sent
+        before is marked, the rest is left to the relay.
+        """
+        marked: set[str] = set()
+        for start in range(0, len(items), BATCH):
+            sent: list[Publication] = []
+            try:
+                self._send(items[start : start + BATCH], sent)
+            finally:
+                if sent:
+                    marked |= self._store.mark_queued(sent)
+        return marked
+
+    def visible(self, items: Sequence[Publication]) -> list[Publication]:
+        """Those of the items whose rows are committed."""
+        return self._store.publications([item.id for item in items])
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        self._lines.close()
+
+    def _send(self, batch: Sequence[Publication], sent: list[Publication]) -> None:
+        by_queue: dict[str, list[Publication]] = {}
+        for item in batch:
+            by_queue.setdefault(item.queue, []).append(item)
+        for queue, group in by_queue.items():
+            try:
+                self._send_alike(group, sent)
+            except BrokerUnreachable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one queue must not hold up the others
+                self._refused(queue, error)
+                if len(group) > 1 and not self._is_refusal(error):
+                    self._send_singly(group, sent)
+
+    def _send_singly(self, group: Sequence[Publication], sent: list[Publication]) -> None:
+        """One of them cannot be made a message; the others must not wait for it."""
+        known = {item.id for item in sent}
+        for item in group:
+            if item.id in known:
+                continue
+            try:
+                self._send_alike([item], sent)
+            except BrokerUnreachable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one task must not hold up the others
+                self._refused(item.queue, error, task_id=item.id)
+
+    def _send_alike(self, group: Sequence[Publication], sent: list[Publication]) -> None:
+        """Send items of one queue; those that the broker took for sure are added to `sent`."""
+        started = time.monotonic()
+        was_idle = self._lines.has_idle
+        done = len(sent)
+        try:
+            self._send_over_a_line(group, sent)
+        except Exception as error:
+            if not self._is_away(error):
+                raise
+            self._lines.cut_idle()
+            if not was_idle or time.monotonic() - started > _STALE_SECONDS:
+                raise BrokerUnreachable(self._explain(error)) from error
+            left = group[len(sent) - done :]
+            try:
+                self._send_over_a_line(left, sent)
+            except Exception as again:
+                if not self._is_away(again):
+                    raise
+                raise BrokerUnreachable(self._explain(again)) from again
+
+    def _send_over_a_line(self, group: Sequence[Publication], sent: list[Publication]) -> None:
+        with self._lines.producer() as producer:
+            if producer.supports_batch_publish:
+                with producer.batch(max_size=BATCH):
+                    for item in group:
+                        self._send_one(producer, item)
+                sent.extend(group)
+                return
+            for item in group:
+                self._send_one(producer, item)
+                sent.append(item)
+
+    def _send_one(self, producer: Any, item: Publication) -> None:
+        # A confirm that never comes would hold the publisher for ever; and a queue that was
+        # deleted behind our back swallows what is not mandatory.
+        surely = {"confirm_timeout": 2, "mandatory": True} if self._kind == "amqp" else {}
+        self.app.send_task(
+            item.type,
+            task_id=item.id,
+            queue=item.queue,
+            priority=broker_priority(self._kind, item.priority),
+            headers=_expiry(item),
+            producer=producer,
+            retry=False,
+            ignore_result=True,
+            argsrepr="",
+            kwargsrepr="",
+            **surely,
+        )
+
+    def _is_away(self, error: Exception) -> bool:
+        if isinstance(error, OperationalError | OSError | ImportError):
+            return True
+        transport = self.app.connection_for_write().transport
+        errors = transport.connection_errors
+        if self._kind != "amqp":
+            # RabbitMQ refuses a queue; Redis says "out of memory" and the like, which is for all.
+            errors = (*errors, *transport.channel_errors)
+        return isinstance(error, errors)
+
+    def _is_refusal(self, error: Exception) -> bool:
+        return isinstance(error, self.app.connection_for_write().transport.channel_errors)
+
+    def _refused(self, queue: str, error: Exception, **what: str) -> None:
+        log.warning(
+            "publish.refused",
+            queue=queue,
+            reason=f"{type(error).__name__}: {error}",
+            advice="the tasks are kept and will be offered again; make the queue of the broker "
+            "and the settings alike, or delete the queue when it is empty",
+            **what,
+        )
+
+    def _explain(self, error: Exception) -> str:
+        if isinstance(error, ImportError):
+            return f"no driver for this broker ({error}): pip install 'celery-taskdb[redis]'"
+        where = self.app.connection_for_write().as_uri()
+        return (
+            f"no answer from the broker {where} ({type(error).__name__}: {error}): the tasks are "
+            "kept and will be published later; check TASKDB_BROKER_URL and that the server runs"
+        )
+
+
+def _expiry(item: Publication) -> dict[str, str]:
+    # Only for the worker, which ends the row. Celery's own `expires` also gives the message a time
+    # to live, after which RabbitMQ drops it and tells nobody.
+    return {} if item.deadline_at is None else {"expires": item.deadline_at.isoformat()}

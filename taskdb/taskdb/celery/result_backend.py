@@ -1,0 +1,118 @@
+"""Celery's result backend over the task table: rows are read, never written, through it.
+
+``AsyncResult(task_id)`` so answers from the row, without results stored twice. A task that has no
+row is PENDING, as with any backend.
+"""
+
+# Celery's base class has no types.
+# mypy: disallow-untyped-calls=False, disallow-subclassing-any=False
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from celery import states
+from celery.backends.base import BaseBackend
+from celery.exceptions import SecurityError
+
+from taskdb.entity import TaskEntity, TaskReader
+from taskdb.errors import TaskNotFound
+from taskdb.status import CELERY_STATES, TaskStatus
+
+
+class RowBackend(BaseBackend):
+    """Reads state, result and error from the row that is the truth."""
+
+    supports_autoexpire = True
+    persistent = True
+
+    def _reader(self) -> TaskReader:
+        reader: TaskReader = self.app.taskdb_reader
+        return reader
+
+    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        try:
+            meta = meta_of(self._reader().get_task(task_id))
+        except TaskNotFound:
+            return {"status": states.PENDING, "result": None, "task_id": task_id}
+        decoded: dict[str, Any] = self.meta_from_decoded(meta)
+        return decoded
+
+    def exception_to_python(self, exc: Any) -> Any:
+        """The exception that a row describes, of its own class wherever this process knows it."""
+        try:
+            made = super().exception_to_python(exc)
+        except SecurityError:
+            # What bears that name here is no exception class (any more).
+            return Exception(exc["exc_message"])
+        if type(made) is not Exception or not isinstance(exc, dict):
+            return made
+        known = getattr(sys.modules.get(exc["exc_module"]), exc["exc_type"], None)
+        if not isinstance(known, type) or not issubclass(known, Exception):
+            return made
+        # Its constructor wants more than a message; what it keeps beside that is not in the row.
+        bare = known.__new__(known)
+        bare.args = (exc["exc_message"],)
+        return bare
+
+    def _store_result(self, *_args: Any, **_kwargs: Any) -> None:
+        """Nothing: the wrapper and the signals write the row."""
+
+    def store_result(self, _task_id: str, result: Any, *_args: Any, **_kwargs: Any) -> Any:
+        """Nothing: the wrapper and the signals write the row."""
+        return result
+
+    def _forget(self, _task_id: str) -> None:
+        """Nothing: rows are removed by pruning only."""
+
+    def reload_task_result(self, task_id: str) -> None:
+        """Rows are never cached here."""
+        self._cache.pop(task_id, None)
+
+
+def meta_of(entity: TaskEntity) -> dict[str, Any]:
+    """A row in the form that `AsyncResult` reads."""
+    state = CELERY_STATES[entity.status]
+    return {
+        "task_id": entity.id,
+        "name": entity.type,
+        "status": state,
+        "result": _result(entity, state),
+        "traceback": entity.error.traceback if entity.error else None,
+        "children": [],
+        "date_done": entity.ended_at.isoformat() if entity.ended_at else None,
+        "args": [],
+        "kwargs": {},
+        "worker": entity.worker,
+        "retries": max(entity.attempt - 1, 0),
+        "queue": entity.queue,
+        "parent_id": entity.parent_id,
+    }
+
+
+def _result(entity: TaskEntity, state: str) -> Any:
+    if state == states.SUCCESS:
+        return entity.result
+    if state in states.EXCEPTION_STATES:
+        return _exception(entity)
+    return None
+
+
+def _exception(entity: TaskEntity) -> dict[str, str]:
+    """In Celery's own encoding; it makes an exception of that name again."""
+    if entity.status is TaskStatus.CANCELED:
+        message = entity.error.message if entity.error else "canceled"
+        return {
+            "exc_type": "TaskRevokedError",
+            "exc_message": message,
+            "exc_module": "celery.exceptions",
+        }
+    if entity.error is None:
+        return {"exc_type": entity.status.value, "exc_message": "", "exc_module": "taskdb"}
+    module, _, name = entity.error.type.rpartition(".")
+    return {
+        "exc_type": name,
+        "exc_message": entity.error.message,
+        "exc_module": module or "builtins",
+    }
