@@ -1,0 +1,70 @@
+"""The module functions for coroutines: each runs its blocking twin in a thread.
+
+Only a submit that joins an asynchronous session stays on its loop, where the session lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
+
+from taskdb.default import (
+    cancel_task,
+    default_taskdb,
+    get_task,
+    list_tasks,
+    retry_task,
+    task_history,
+    wait_task,
+)
+from taskdb.entity import TaskEntity
+from taskdb.options import SubmitOptions
+
+if TYPE_CHECKING:
+    # Importing it for real needs greenlet, which only asynchronous callers have.
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def submit_task_async(
+    type: str,
+    input: Any = None,
+    *,
+    session: AsyncSession | AsyncConnection | None = None,
+    **options: Unpack[SubmitOptions],
+) -> TaskEntity:
+    """`TaskDB.submit_task_async` on the default TaskDB."""
+    taskdb = await asyncio.to_thread(default_taskdb)
+    return await taskdb.submit_task_async(type, input, session=session, **options)
+
+
+async def submit_many_async(
+    type: str,
+    inputs: Iterable[Any],
+    *,
+    session: AsyncSession | AsyncConnection | None = None,
+    **options: Unpack[SubmitOptions],
+) -> list[TaskEntity]:
+    """`TaskDB.submit_many_async` on the default TaskDB."""
+    taskdb = await asyncio.to_thread(default_taskdb)
+    return await taskdb.submit_many_async(type, inputs, session=session, **options)
+
+
+def _in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    @wraps(function)
+    async def twin(*arguments: P.args, **keywords: P.kwargs) -> T:
+        return await asyncio.to_thread(function, *arguments, **keywords)
+
+    return twin
+
+
+get_task_async = _in_thread(get_task)
+list_tasks_async = _in_thread(list_tasks)
+task_history_async = _in_thread(task_history)
+wait_task_async = _in_thread(wait_task)
+cancel_task_async = _in_thread(cancel_task)
+retry_task_async = _in_thread(retry_task)

@@ -1,0 +1,435 @@
+"""The client: submit, find, list, wait, cancel, retry.
+
+A `TaskDB` is safe to share between threads and survives a fork: connections and the publisher's
+thread are made anew in the process that uses them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from pydantic import BaseModel
+from sqlalchemy.exc import DBAPIError
+
+from taskdb.celery.background import BackgroundPublisher
+from taskdb.celery.configuration import create_celery
+from taskdb.celery.publish import Publisher
+from taskdb.clock import Clock
+from taskdb.entity import Attempt, TaskEntity, TaskEvent
+from taskdb.errors import (
+    DatabaseNotMigrated,
+    DatabaseUnreachable,
+    Fault,
+    InvalidInput,
+    TaskNotFound,
+    WaitTimeout,
+)
+from taskdb.history import attempts_of
+from taskdb.options import Criteria, SubmitOptions, filter_of
+from taskdb.reference import parse_reference
+from taskdb.settings import Settings
+from taskdb.status import TaskStatus
+from taskdb.store import faults
+from taskdb.store.contract import EVERYONE, Draft, Filter, OnConflict, Publication, Scope
+from taskdb.store.creation import Created
+from taskdb.store.listing import Cursor, Order
+from taskdb.store.payload import FolderPayloadStore, Payloads
+from taskdb.store.store import Store
+from taskdb.submission import Drafting, fresh_entity, wish_of
+from taskdb.task_type import Registry, default_registry, import_task_modules
+from taskdb.transaction import CallerTransaction, caller_transaction, wrong_session
+
+if TYPE_CHECKING:
+    # Importing it for real needs greenlet, which only asynchronous callers have.
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+_ELSEWHERE = (
+    "the database of this session lacks our tables: give a session on that of "
+    "TASKDB_DATABASE_URL, and run `taskdb migrate` on it"
+)
+
+PAGE_LIMIT = 1_000
+"""Tasks that one page may hold."""
+POLL_SECONDS = 0.25
+"""`wait` looks at the row this often, after two quicker looks."""
+
+
+class TaskPage(tuple[TaskEntity, ...]):  # noqa: SLOT001 - it carries the cursor beside the tasks
+    """Tasks of one page; `next_cursor` leads to the next one, None where there is none."""
+
+    next_cursor: str | None = None
+
+
+class TaskDB:
+    """Tasks on one database and one broker.
+
+    Reads the settings of the environment unless told otherwise; opens nothing until it is used.
+    An unscoped client is the operator's: it sees every tenant. `for_tenant` narrows it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        registry: Registry | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or Settings.load()
+        self.registry = default_registry if registry is None else registry
+        self.scope = EVERYONE
+        self.store = Store(
+            self.settings.store_url,
+            clock=clock,
+            migrates_itself=self.settings.is_embedded_store,
+            relay_grace=timedelta(seconds=self.settings.relay_grace_seconds),
+        )
+        self.payloads = Payloads(
+            FolderPayloadStore(self.settings.payload_folder),
+            self.settings.payload_inline_bytes,
+            self.settings.payload_limit_bytes,
+        )
+        self.publisher = Publisher(self.settings, self.store)
+        self._background = BackgroundPublisher(
+            self.publisher,
+            self.settings.publish_budget_seconds,
+            self.settings.publish_breaker_seconds,
+        )
+        self._discovered = False
+        self._celery_app: Any = None
+
+    @property
+    def celery_app(self) -> Any:
+        """A Celery app on this client: ``AsyncResult(task_id, app=taskdb.celery_app)``.
+
+        State, result and error come from the row, within the scope of this client. It is not made
+        Celery's current app, so that it does not get in the way of another one.
+        """
+        if self._celery_app is None:
+            self._celery_app = create_celery(self.settings)
+            self._celery_app.taskdb_reader = self
+        return self._celery_app
+
+    def for_tenant(self, *tenants: str) -> TaskDB:
+        """A client that reads and moves tasks of these tenants only; it shares the connections.
+
+        Raises ValueError without a tenant.
+        """
+        if not tenants:
+            message = "name at least one tenant"
+            raise ValueError(message)
+        if not all(isinstance(tenant, str) for tenant in tenants):
+            message = f"{tenants} are no tenants: each is text"
+            raise ValueError(message)
+        beyond = [tenant for tenant in tenants if not self.scope.allows(tenant)]
+        if beyond:
+            message = f"this client may not see {beyond}: its scope is {self.scope.tenants}"
+            raise ValueError(message)
+        scoped = object.__new__(TaskDB)
+        scoped.__dict__.update(self.__dict__)
+        scoped._celery_app = None
+        scoped.scope = Scope(tuple(tenants))
+        return scoped
+
+    def discover(self) -> Registry:
+        """Import the task modules of the settings, once; answers the registry."""
+        if not self._discovered:
+            import_task_modules(self.settings.task_modules)
+            self._discovered = True
+        return self.registry
+
+    # --- submit -------------------------------------------------------------------------------
+
+    def submit_task(
+        self,
+        type: str,
+        input: Any = None,
+        *,
+        session: Any = None,
+        **options: Unpack[SubmitOptions],
+    ) -> TaskEntity:
+        """Make a task: its row first, then its message. A submit that returned is never lost.
+
+        `input` is a model or JSON values. With `session` (SQLAlchemy Session, AsyncSession or
+        Connection) the row belongs to the caller's transaction and is published after its commit.
+        The answer is QUEUED when the broker took the message in time, else CREATED (it is
+        published later) or SCHEDULED; where `unique_key` found a task, it is that one.
+
+        Raises UnknownTaskType, InvalidInput (nothing was written), DatabaseError.
+        """
+        return self._create(self._drafts(type, [input], options), options, session)[0]
+
+    def submit_many(
+        self,
+        type: str,
+        inputs: Iterable[Any],
+        *,
+        session: Any = None,
+        **options: Unpack[SubmitOptions],
+    ) -> list[TaskEntity]:
+        """Make many tasks of one type, all or none; one answer an input, in order.
+
+        An empty list makes none. Raises as `submit_task` does.
+        """
+        return self._create(self._drafts(type, _several(inputs), options), options, session)
+
+    async def submit_task_async(
+        self,
+        type: str,
+        input: Any = None,
+        *,
+        session: AsyncSession | AsyncConnection | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> TaskEntity:
+        """`submit_task` for a coroutine; an async session stays on its own loop."""
+        return (await self._submit_async(type, [input], options, session))[0]
+
+    async def submit_many_async(
+        self,
+        type: str,
+        inputs: Iterable[Any],
+        *,
+        session: AsyncSession | AsyncConnection | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> list[TaskEntity]:
+        """`submit_many` for a coroutine; an async session stays on its own loop."""
+        return await self._submit_async(type, _several(inputs), options, session)
+
+    async def _submit_async(
+        self,
+        type: str,
+        inputs: Iterable[Any],
+        options: SubmitOptions,
+        session: AsyncSession | AsyncConnection | None,
+    ) -> list[TaskEntity]:
+        if session is not None and not hasattr(session, "run_sync"):
+            raise wrong_session(session, "an AsyncSession or AsyncConnection")
+        # Imports, checks and large payloads are no work for the loop.
+        drafts = await asyncio.to_thread(self._drafts, type, inputs, options)
+        if session is None:
+            return await asyncio.to_thread(self._create, drafts, options, None)
+        return await session.run_sync(lambda joined: self._create(drafts, options, joined))
+
+    def _drafts(self, type: str, inputs: Iterable[Any], options: SubmitOptions) -> list[Draft]:
+        return self._drafting().drafts(type, inputs, wish_of(options))
+
+    def _create(
+        self, drafts: Sequence[Draft], options: SubmitOptions, session: Any
+    ) -> list[TaskEntity]:
+        if not drafts:
+            return []
+        drafting = self._drafting()
+        try:
+            transaction = None if session is None else caller_transaction(session)
+            created = self._insert(drafts, options.get("on_conflict") or "resubmit", transaction)
+        except DatabaseUnreachable:
+            # The rows may be there, and only the answer lost: a payload without a row is pruned
+            # some day, a row without its payload can never run.
+            raise
+        except Exception:
+            drafting.discard(drafts)
+            raise
+        unused = zip(drafts, created, strict=True)
+        drafting.discard(draft for draft, one in unused if not one.is_new)
+        queued: set[str] = set()
+        if transaction is None:
+            queued = self._background.publish(_publications(drafts, created))
+        return self._entities(drafts, created, transaction, queued)
+
+    def _drafting(self) -> Drafting:
+        return Drafting(self.settings, self.discover(), self.payloads, self.scope)
+
+    def _insert(
+        self,
+        drafts: Sequence[Draft],
+        on_conflict: OnConflict,
+        transaction: CallerTransaction | None,
+    ) -> list[Created]:
+        if transaction is None:
+            return self.store.create(drafts, on_conflict=on_conflict)
+        try:
+            connection = transaction.connection()
+            created = self.store.create(drafts, on_conflict=on_conflict, connection=connection)
+        except DBAPIError as error:
+            # Anything else is the caller's to see as it is: it may well know how to try again.
+            if isinstance(faults.meaning(error, self.settings.store_url), DatabaseNotMigrated):
+                raise DatabaseNotMigrated(_ELSEWHERE) from error
+            raise
+        transaction.after_commit(_publications(drafts, created), self._publish_after_commit)
+        return created
+
+    def _publish_after_commit(self, items: Sequence[Publication], *, certain: bool) -> None:
+        self._background.publish(items, wait=False, certain=certain)
+
+    def _entities(
+        self,
+        drafts: Sequence[Draft],
+        created: Sequence[Created],
+        transaction: CallerTransaction | None,
+        queued: set[str],
+    ) -> list[TaskEntity]:
+        connection = None if transaction is None else transaction.connection()
+        return [
+            fresh_entity(draft, one, is_queued=one.id in queued, reader=self)
+            if one.id == draft.id
+            else self.store.get(one.id, self.scope, self, connection=connection)
+            for draft, one in zip(drafts, created, strict=True)
+        ]
+
+    # --- read ---------------------------------------------------------------------------------
+
+    def get_task(self, reference: str) -> TaskEntity:
+        """The task of this id, code or key, as it is now; raises TaskNotFound."""
+        place = parse_reference(str(reference))
+        if place is None:
+            raise TaskNotFound(str(reference))
+        if place.position is not None:
+            found = self.store.get_sub_task(place.id, place.position, self.scope, self)
+        else:
+            found = self.store.get(place.id, self.scope, self)
+        if place.key is not None and found.key != place.key:
+            raise TaskNotFound(place.key)
+        return found
+
+    def list_tasks(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        order: Order = "newest",
+        **criteria: Unpack[Criteria],
+    ) -> TaskPage:
+        """One page of tasks by time of creation, stable while new ones come.
+
+        `limit` runs from 1 to 1,000. Raises InvalidInput that names what is wrong.
+        """
+        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
+            raise InvalidInput("the list request", [Fault("limit", f"1 to {PAGE_LIMIT}")])
+        if order not in {"newest", "oldest"}:
+            raise InvalidInput("the list request", [Fault("order", "newest or oldest")])
+        after = None if cursor is None else Cursor.parse(cursor)
+        chosen = filter_of(criteria)
+        found = self.store.page(
+            chosen, self.scope, limit=limit + 1, order=order, after=after, reader=self
+        )
+        page = TaskPage(found[:limit])
+        if len(found) > limit:
+            page.next_cursor = str(Cursor(page[-1].created_at, page[-1].id))
+        return page
+
+    def task_history(self, reference: str) -> list[TaskEvent]:
+        """Every move of a task, oldest first; raises TaskNotFound."""
+        return self.store.history(self._id_of(reference), self.scope)
+
+    def task_attempts(self, reference: str) -> list[Attempt]:
+        """Every run of its body, oldest first; raises TaskNotFound."""
+        return attempts_of(self.task_history(reference))
+
+    def wait(self, reference: str, timeout: float | None = None) -> TaskEntity:
+        """Block until the task has settled (terminal, or HALTED), and answer it.
+
+        `timeout` is in seconds, None waits for ever. Raises WaitTimeout, TaskNotFound.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = POLL_SECONDS / 5
+        while True:
+            found = self.get_task(reference)
+            if found.status.is_settled:
+                return found
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise WaitTimeout(found.id, found.status, timeout or 0)
+            time.sleep(pause if left is None else min(pause, left))
+            pause = min(pause * 2, POLL_SECONDS)
+
+    def read_payload(self, reference: str) -> Any:
+        """The JSON value that the payload store keeps under this reference."""
+        return self.payloads.read(reference)
+
+    # --- by hand ------------------------------------------------------------------------------
+
+    def cancel_task(self, reference: str) -> TaskEntity:
+        """Stop a task: CANCELED at once while it waits; a running body is asked to stop.
+
+        The answer tells which; a body that does not stop by itself is ended after the grace of
+        the settings. Raises TaskNotFound, and IllegalMove for one that ended otherwise.
+        """
+        task_id = self._id_of(reference)
+        self.store.cancel(task_id, self.scope)
+        return self.get_task(task_id)
+
+    def retry_task(self, reference: str) -> TaskEntity:
+        """Run a task again, with a whole budget of attempts; its history goes on.
+
+        For one that ended, that waits for a person, or that waits for its time. Raises
+        TaskNotFound, and IllegalMove for one that is queued or running.
+        """
+        task_id = self._id_of(reference)
+        self._background.publish(self.store.retry(task_id, self.scope))
+        return self.get_task(task_id)
+
+    def cancel_tasks(self, **criteria: Unpack[Criteria]) -> int:
+        """Cancel every task that meets the criteria and can be; answers how many were.
+
+        Raises InvalidInput without any criterion: name one, so that nobody cancels all by slip.
+        """
+        return self.store.cancel_all(self._some(criteria), self.scope)
+
+    def retry_tasks(self, **criteria: Unpack[Criteria]) -> int:
+        """Retry every task that meets the criteria and can be; answers how many were.
+
+        Raises InvalidInput without any criterion.
+        """
+        count = 0
+        for batch in self.store.retry_all(self._some(criteria), self.scope):
+            self._background.publish(batch)
+            count += len(batch)
+        return count
+
+    def _some(self, criteria: Criteria) -> Filter:
+        chosen = filter_of(criteria)
+        if chosen.is_empty():
+            advice = "name at least one criterion, for example status=... or type=..."
+            raise InvalidInput("the bulk request", [Fault("", advice)])
+        return chosen
+
+    def _id_of(self, reference: str) -> str:
+        place = parse_reference(str(reference))
+        if place is not None and place.key is None:
+            # The verbs themselves say when there is no such task, or none in this scope.
+            return self.store.get(place.id, self.scope).id
+        return self.get_task(reference).id
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Publish what waits, for a moment, and close this process's connections."""
+        self._background.close()
+        self.publisher.close()
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _several(inputs: Any) -> Iterable[Any]:
+    if isinstance(inputs, Mapping | str | bytes | BaseModel) or not isinstance(inputs, Iterable):
+        advice = f"{type(inputs).__name__} is one input: give a list, or use submit_task"
+        raise InvalidInput("the submit request", [Fault("inputs", advice)])
+    return inputs
+
+
+def _publications(drafts: Sequence[Draft], created: Sequence[Created]) -> list[Publication]:
+    return [
+        Publication(
+            one.id, draft.type, draft.queue, draft.priority, one.relay_at, draft.deadline_at
+        )
+        for draft, one in zip(drafts, created, strict=True)
+        if one.is_new and one.status is TaskStatus.CREATED and one.relay_at is not None
+    ]

@@ -1,0 +1,91 @@
+"""The module functions: a `TaskDB` that is built at first use, from the environment."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Iterable
+from typing import Any, Unpack
+
+from taskdb.client import TaskDB, TaskPage
+from taskdb.entity import TaskEntity, TaskEvent
+from taskdb.options import Criteria, SubmitOptions
+from taskdb.store.listing import Order
+
+_lock = threading.Lock()
+_default: TaskDB | None = None
+
+
+def default_taskdb() -> TaskDB:
+    """The TaskDB that the module functions use; built from the environment at first use."""
+    global _default  # noqa: PLW0603 - the one default, behind a lock
+    with _lock:
+        if _default is None:
+            _default = TaskDB()
+            atexit.register(_default.close)
+        return _default
+
+
+def set_default(taskdb: TaskDB | None) -> None:
+    """Make the module functions use this one; None goes back to that of the environment."""
+    global _default  # noqa: PLW0603 - the one default, behind a lock
+    with _lock:
+        _default = taskdb
+
+
+def submit_task(
+    type: str,
+    input: Any = None,
+    *,
+    session: Any = None,
+    **options: Unpack[SubmitOptions],
+) -> TaskEntity:
+    """`TaskDB.submit_task` on the default TaskDB."""
+    return default_taskdb().submit_task(type, input, session=session, **options)
+
+
+def submit_many(
+    type: str,
+    inputs: Iterable[Any],
+    *,
+    session: Any = None,
+    **options: Unpack[SubmitOptions],
+) -> list[TaskEntity]:
+    """`TaskDB.submit_many` on the default TaskDB."""
+    return default_taskdb().submit_many(type, inputs, session=session, **options)
+
+
+def get_task(reference: str) -> TaskEntity:
+    """`TaskDB.get_task` on the default TaskDB."""
+    return default_taskdb().get_task(reference)
+
+
+def list_tasks(
+    *,
+    limit: int = 50,
+    cursor: str | None = None,
+    order: Order = "newest",
+    **criteria: Unpack[Criteria],
+) -> TaskPage:
+    """`TaskDB.list_tasks` on the default TaskDB."""
+    return default_taskdb().list_tasks(limit=limit, cursor=cursor, order=order, **criteria)
+
+
+def task_history(reference: str) -> list[TaskEvent]:
+    """`TaskDB.task_history` on the default TaskDB."""
+    return default_taskdb().task_history(reference)
+
+
+def wait_task(reference: str, timeout: float | None = None) -> TaskEntity:
+    """`TaskDB.wait` on the default TaskDB."""
+    return default_taskdb().wait(reference, timeout)
+
+
+def cancel_task(reference: str) -> TaskEntity:
+    """`TaskDB.cancel_task` on the default TaskDB."""
+    return default_taskdb().cancel_task(reference)
+
+
+def retry_task(reference: str) -> TaskEntity:
+    """`TaskDB.retry_task` on the default TaskDB."""
+    return default_taskdb().retry_task(reference)

@@ -1,0 +1,349 @@
+"""What a user asks for, checked whole before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from uuid_utils.compat import uuid7
+
+from taskdb.clock import require_aware
+from taskdb.entity import TaskEntity, TaskReader
+from taskdb.errors import Fault, InvalidInput, NotEncodable, UnknownTaskType, did_you_mean
+from taskdb.settings import Settings
+from taskdb.status import TaskStatus
+from taskdb.store.contract import Draft, OnConflict, Scope
+from taskdb.store.creation import Created
+from taskdb.store.encode import decode, encode
+from taskdb.store.payload import Payloads
+from taskdb.task_type import Registry, TaskType
+
+TEXT_LIMIT = 1_000
+"""Characters that a name, key or tenant may have."""
+QUEUE_LIMIT = 255
+"""Bytes that the name of a queue may have: AMQP has no room for more."""
+DELAY_LIMIT = timedelta(days=36_500)
+FAULT_LIMIT = 100
+"""Faults that one error tells of; a bulk submit may have any number."""
+
+_SUBJECT = "the submit request"
+_TEXTS = ("tenant", "name", "unique_key", "queue", "request_id", "created_by", "created_ip")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """The options of `submit_task`, as given."""
+
+    tenant: str | None = None
+    name: str | None = None
+    unique_key: str | None = None
+    on_conflict: OnConflict = "resubmit"
+    run_at: datetime | None = None
+    delay: timedelta | float | None = None
+    deadline: datetime | None = None
+    priority: int | None = None
+    queue: str | None = None
+    request_id: str | None = None
+    created_by: str | None = None
+    created_ip: str | None = None
+    tags: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Drafting:
+    """Turns wishes into drafts; raises InvalidInput with every fault, UnknownTaskType."""
+
+    def __init__(
+        self, settings: Settings, registry: Registry, payloads: Payloads, scope: Scope
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._payloads = payloads
+        self._scope = scope
+
+    def drafts(self, type_name: str, inputs: Iterable[Any], wish: Wish) -> list[Draft]:
+        """One draft an input. Nothing has been written when this raises."""
+        task_type = self._type(type_name)
+        faults = self._faults(wish)
+        if faults:
+            raise InvalidInput(_SUBJECT, faults)
+        values = self._inputs(task_type, type_name, list(inputs))
+        drafts: list[Draft] = []
+        try:
+            drafts.extend(self._draft(type_name, task_type, value, wish) for value in values)
+        except BaseException:
+            # Payloads of the drafts before this one have no row and will get none.
+            self.discard(drafts)
+            raise
+        return drafts
+
+    def discard(self, drafts: Iterable[Draft]) -> None:
+        """Remove the payloads of drafts that were not inserted."""
+        for draft in drafts:
+            self._payloads.discard(draft.input_ref)
+
+    def _type(self, name: str) -> TaskType | None:
+        if self._settings.allow_unknown_types:
+            return self._registry.find(name)
+        return self._registry.get(name)
+
+    def _inputs(self, task_type: TaskType | None, name: str, given: list[Any]) -> list[Any]:
+        if len(given) == 1:
+            return [self._input(task_type, name, given[0])]
+        values: list[Any] = []
+        faults: list[Fault] = []
+        for position, one in enumerate(given):
+            try:
+                values.append(self._input(task_type, name, one))
+            except InvalidInput as error:
+                faults += [_numbered(fault, position) for fault in error.faults]
+                if len(faults) >= FAULT_LIMIT:
+                    break
+        if faults:
+            raise InvalidInput(f"the input of {name}", faults)
+        return values
+
+    def _input(self, task_type: TaskType | None, name: Any, given: Any) -> Any:
+        if task_type is not None:
+            return task_type.dump(given)
+        if not isinstance(name, str) or not name.strip() or "#" in name or _wrong_text(name):
+            raise UnknownTaskType(str(name), [])
+        plain = given.model_dump(mode="json", by_alias=True) if _is_model(given) else given
+        with _as_invalid_input(name):
+            # As the row will answer it: tuples become lists, and keys text.
+            return decode(encode(plain, "it"))
+
+    def _draft(self, name: str, task_type: TaskType | None, value: Any, wish: Wish) -> Draft:
+        task_id = str(uuid7())
+        with _as_invalid_input(name):
+            payload = self._payloads.pack(value, f"{task_id}-input", f"the input of {name}")
+        return Draft(
+            id=task_id,
+            tenant=self.tenant(wish.tenant),
+            type=name,
+            name=wish.name or name,
+            status=TaskStatus.CREATED,
+            queue=self._queue(task_type, wish),
+            priority=_first(wish.priority, task_type.priority if task_type else None, 5),
+            input=payload.value,
+            input_ref=payload.reference,
+            attributes=wish.attributes,
+            tags=tuple(dict.fromkeys((*(task_type.tags if task_type else ()), *wish.tags))),
+            unique_key=wish.unique_key or _key_of(task_type, value),
+            request_id=wish.request_id,
+            created_by=wish.created_by,
+            created_ip=wish.created_ip,
+            run_at=wish.run_at,
+            delay=_duration(wish.delay),
+            deadline_at=wish.deadline,
+        )
+
+    def _queue(self, task_type: TaskType | None, wish: Wish) -> str:
+        return wish.queue or (task_type and task_type.queue) or self._settings.default_queue
+
+    def tenant(self, wished: str | None) -> str:
+        """The tenant of a submit: named, or the only one of the scope, or the default."""
+        if wished is not None:
+            return wished
+        if self._scope.tenants is not None and len(self._scope.tenants) == 1:
+            return self._scope.tenants[0]
+        return self._settings.default_tenant
+
+    def _faults(self, wish: Wish) -> list[Fault]:
+        faults = [
+            Fault(name, reason)
+            for name in _TEXTS
+            if (reason := _wrong_text(getattr(wish, name))) is not None
+        ]
+        if not faults and not self._scope.allows(self.tenant(wish.tenant)):
+            advice = f"{self.tenant(wish.tenant)!r} is out of the scope of this client"
+            faults.append(Fault("tenant", advice))
+        return [*faults, *_wrong_choices(wish), *_wrong_times(wish), *_wrong_labels(wish)]
+
+
+def wish_of(options: Mapping[str, Any]) -> Wish:
+    """The options of a submit, None meaning the default; raises InvalidInput for unknown ones."""
+    known = {field.name for field in fields(Wish)}
+    faults = [
+        Fault(name, f"no such option{did_you_mean(name, known)}")
+        for name in options
+        if name not in known
+    ]
+    if faults:
+        raise InvalidInput(_SUBJECT, faults)
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in ("run_at", "deadline"):
+        if isinstance(given.get(name), datetime):
+            given[name] = _in_utc(given[name], name)
+    if isinstance(given.get("tags"), Iterable) and not isinstance(given["tags"], str):
+        # It may be a generator, and every draft wants them.
+        given["tags"] = tuple(given["tags"])
+    if isinstance(given.get("attributes"), Mapping):
+        given["attributes"] = dict(given["attributes"])
+    return Wish(**given)
+
+
+def fresh_entity(
+    draft: Draft, created: Created, *, is_queued: bool, reader: TaskReader
+) -> TaskEntity:
+    """The task of a row that was just inserted, without reading it back."""
+    moment = created.created_at or datetime.now(UTC)
+    return TaskEntity(
+        id=draft.id,
+        tenant=draft.tenant,
+        type=draft.type,
+        kind=draft.kind,
+        role=draft.role,
+        name=draft.name,
+        status=TaskStatus.QUEUED if is_queued else created.status,
+        queue=draft.queue,
+        priority=draft.priority,
+        attributes=dict(draft.attributes),
+        tags=draft.tags,
+        unique_key=draft.unique_key,
+        parent_id=draft.parent_id,
+        position=draft.position,
+        request_id=draft.request_id,
+        created_by=draft.created_by,
+        created_ip=draft.created_ip,
+        created_at=moment,
+        updated_at=moment,
+        run_at=created.run_at,
+        deadline_at=draft.deadline_at,
+        inline_input=draft.input,
+        input_ref=draft.input_ref,
+        reader=reader,
+    )
+
+
+def unique_key_of(value: Any) -> str:
+    """A short key of a JSON value: equal exactly when the values are (1 and "1" differ)."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _key_of(task_type: TaskType | None, value: Any) -> str | None:
+    if task_type is None or not task_type.unique:
+        return None
+    return unique_key_of(task_type.unique_values(value))
+
+
+def _is_model(given: Any) -> bool:
+    return isinstance(given, BaseModel)
+
+
+def _numbered(fault: Fault, position: int) -> Fault:
+    return Fault(f"{position}.{fault.path}" if fault.path else str(position), fault.message)
+
+
+@contextmanager
+def _as_invalid_input(type_name: str) -> Iterator[None]:
+    """What is no JSON was handed to us: it is the input that is wrong."""
+    try:
+        yield
+    except NotEncodable as error:
+        raise InvalidInput(f"the input of {type_name}", [Fault("", str(error))]) from None
+
+
+def _in_utc(moment: datetime, name: str) -> datetime:
+    try:
+        return require_aware(moment, name)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(_SUBJECT, [Fault(name, str(error))]) from None
+
+
+def _wrong_text(value: Any, limit: int = TEXT_LIMIT) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return f"{value!r} is not text"
+    if len(value) > limit:
+        return f"{len(value)} characters; at most {limit}"
+    if "\x00" in value or (not value.isascii() and _has_surrogate(value)):
+        return "has a character that cannot be stored (NUL, or half of a surrogate pair)"
+    return None
+
+
+def _has_surrogate(value: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _wrong_choices(wish: Wish) -> list[Fault]:
+    faults = []
+    if wish.on_conflict not in get_args(OnConflict):
+        known = get_args(OnConflict)
+        hint = did_you_mean(str(wish.on_conflict), known)
+        faults.append(Fault("on_conflict", f"one of {', '.join(known)}{hint}"))
+    priority: Any = wish.priority
+    is_whole = isinstance(priority, int) and not isinstance(priority, bool)
+    if priority is not None and not (is_whole and priority in range(10)):
+        faults.append(Fault("priority", f"{priority!r} is not a number from 0 to 9"))
+    if wish.unique_key == "":
+        faults.append(Fault("unique_key", "is empty: leave it out, or give what is unique"))
+    if isinstance(wish.queue, str) and _is_too_long(wish.queue):
+        faults.append(Fault("queue", f"more than {QUEUE_LIMIT} bytes, which no broker takes"))
+    return faults
+
+
+def _is_too_long(queue: str) -> bool:
+    return len(queue.encode(errors="replace")) > QUEUE_LIMIT
+
+
+def _wrong_times(wish: Wish) -> list[Fault]:
+    faults = [
+        Fault(name, f"{getattr(wish, name)!r} is not a datetime")
+        for name in ("run_at", "deadline")
+        if not isinstance(getattr(wish, name), datetime | None)
+    ]
+    if wish.run_at is not None and wish.delay is not None:
+        faults.append(Fault("delay", "give either run_at or delay"))
+    if wish.delay is not None and not _is_delay(wish.delay):
+        advice = f"{wish.delay!r} is not a duration from zero to {DELAY_LIMIT.days:,} days"
+        faults.append(Fault("delay", advice))
+    return faults
+
+
+def _wrong_labels(wish: Wish) -> list[Fault]:
+    faults = []
+    tags: Any = wish.tags
+    if not isinstance(tags, tuple):
+        faults.append(Fault("tags", f"{tags!r} is not a list of texts"))
+    else:
+        wrong = (_wrong_text(tag) if tag is not None else "None is not text" for tag in tags)
+        faults += [
+            Fault(f"tags.{position}", reason)
+            for position, reason in enumerate(wrong)
+            if reason is not None
+        ]
+    attributes: Any = wish.attributes
+    if not isinstance(attributes, Mapping):
+        return [*faults, Fault("attributes", f"{attributes!r} is not a mapping")]
+    try:
+        encode(attributes, "attributes")
+    except NotEncodable as error:
+        faults.append(Fault("attributes", str(error)))
+    return faults
+
+
+def _is_delay(value: Any) -> bool:
+    try:
+        duration = _duration(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return duration is not None and timedelta(0) <= duration <= DELAY_LIMIT
+
+
+def _duration(value: timedelta | float | None) -> timedelta | None:
+    if value is None or isinstance(value, timedelta):
+        return value
+    return timedelta(seconds=value)
+
+
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)

@@ -1,0 +1,209 @@
+"""A submit inside the caller's transaction: it exists exactly if that transaction commits.
+
+One small protocol serves SQLAlchemy's Session, AsyncSession and Connection (and, through its own
+adapter, Django): the rows are written over the caller's connection, and their publication waits
+for the commit. The hooks read nothing, never raise and never block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import structlog
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+from sqlalchemy.util.concurrency import in_greenlet
+
+from taskdb.errors import Fault, InvalidInput
+from taskdb.store.contract import Publication
+
+log = structlog.get_logger("taskdb.transaction")
+
+
+class Publish(Protocol):
+    """Where publications go once their rows are committed."""
+
+    def __call__(self, items: Sequence[Publication], *, certain: bool) -> None:
+        """Publish without blocking; `certain` is False when the commit is only about to happen."""
+
+
+class CallerTransaction(Protocol):
+    """The transaction that a submit joins."""
+
+    def connection(self) -> Connection:
+        """The connection whose transaction the rows belong to."""
+
+    def after_commit(self, items: Sequence[Publication], publish: Publish) -> None:
+        """Publish these once the outermost transaction has committed; forget them otherwise."""
+
+
+def caller_transaction(session: Any) -> CallerTransaction:
+    """The protocol around what a user calls a session; raises InvalidInput for what is none."""
+    if isinstance(session, scoped_session):
+        session = session()
+    # The asynchronous ones carry their synchronous twin; importing their classes needs greenlet.
+    twin = getattr(session, "sync_session", None) or getattr(session, "sync_connection", None)
+    if twin is not None and not in_greenlet():
+        raise wrong_session(session, "it to submit_task_async or submit_many_async")
+    session = twin or session
+    if isinstance(session, Session):
+        return _SessionTransaction(session)
+    if isinstance(session, Connection):
+        return _ConnectionTransaction(session)
+    if hasattr(session, "after_commit") and hasattr(session, "connection"):
+        transaction: CallerTransaction = session
+        return transaction
+    raise wrong_session(session, "a SQLAlchemy Session, AsyncSession or Connection")
+
+
+def wrong_session(session: Any, wanted: str) -> InvalidInput:
+    """The error for what cannot be joined."""
+    advice = f"{type(session).__name__} is no session for this: give {wanted}"
+    return InvalidInput("the submit request", [Fault("session", advice)])
+
+
+class _SessionTransaction:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def connection(self) -> Connection:
+        return self._session.connection()
+
+    def after_commit(self, items: Sequence[Publication], publish: Publish) -> None:
+        if items:
+            pending = _pending_of(self._session)
+            pending.entries.append(_Entry(_enclosing(self._session), list(items), publish))
+
+
+@dataclass(slots=True)
+class _Entry:
+    """Publications of one submit, and the transactions that must still commit."""
+
+    chain: list[SessionTransaction]
+    items: list[Publication]
+    publish: Publish
+
+
+class _PendingInSession:
+    """Publications of one session. It lives in the session, and so no longer than that."""
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+
+    def committed(self, session: Session) -> None:
+        # SQLAlchemy says "committed" for a released savepoint too.
+        released = session.get_nested_transaction()
+        if released is not None:
+            for entry in self.entries:
+                if released in entry.chain:
+                    entry.chain.remove(released)
+            return
+        entries, self.entries = self.entries, []
+        if not _bound_to_open_transaction(session):
+            for entry in entries:
+                _publish_quietly(entry.publish, entry.items, certain=True)
+
+    def ended(self, _session: Session, ended: SessionTransaction) -> None:
+        # What a transaction still waits for when it ends was rolled back, or closed undone.
+        self.entries = [entry for entry in self.entries if ended not in entry.chain]
+
+
+def _pending_of(session: Session) -> _PendingInSession:
+    pending = session.info.get(_INFO)
+    if not isinstance(pending, _PendingInSession):
+        pending = session.info[_INFO] = _PendingInSession()
+        event.listen(session, "after_commit", pending.committed)
+        event.listen(session, "after_transaction_end", pending.ended)
+    return pending
+
+
+_INFO = "taskdb_publications"
+
+
+def _enclosing(session: Session) -> list[SessionTransaction]:
+    """The savepoints and the transaction that the session is in now, innermost first."""
+    chain = []
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    while transaction is not None:
+        # Beside these there are those of a flush, which decide nothing.
+        if transaction.nested or transaction.parent is None:
+            chain.append(transaction)
+        transaction = transaction.parent
+    return chain
+
+
+def _bound_to_open_transaction(session: Session) -> bool:
+    """The session lives inside a transaction of someone else's, as in a test suite.
+
+    Its rows become visible when that ends, which nobody tells us: the relay will see them.
+    """
+    return isinstance(session.bind, Connection) and session.bind.in_transaction()
+
+
+class _ConnectionTransaction:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def connection(self) -> Connection:
+        return self._connection
+
+    def after_commit(self, items: Sequence[Publication], publish: Publish) -> None:
+        if not items:
+            return
+        # SQLAlchemy announces the commit of a plain connection before it happens, and nothing
+        # after it: the publisher has to see the rows before it speaks of them.
+        if self._connection not in _connections:
+            _connections[self._connection] = _PendingOnConnection(self._connection)
+        _connections[self._connection].add(items, publish)
+
+
+class _PendingOnConnection:
+    """Publications of one connection, by the savepoint they stand in."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._savepoints: list[str] = []
+        self._items: list[tuple[tuple[str, ...], list[Publication], Publish]] = []
+        event.listen(connection, "savepoint", self._opened)
+        event.listen(connection, "release_savepoint", self._released)
+        event.listen(connection, "rollback_savepoint", self._undone)
+        event.listen(connection, "rollback", self._rolled_back)
+        event.listen(connection, "commit", self._committing)
+
+    def add(self, items: Sequence[Publication], publish: Publish) -> None:
+        self._items.append((tuple(self._savepoints), list(items), publish))
+
+    def _opened(self, _connection: Connection, name: str) -> None:
+        self._savepoints.append(name)
+
+    def _released(self, _connection: Connection, name: str, _context: Any) -> None:
+        self._close(name)
+
+    def _undone(self, _connection: Connection, name: str, _context: Any) -> None:
+        self._items = [entry for entry in self._items if name not in entry[0]]
+        self._close(name)
+
+    def _close(self, name: str) -> None:
+        if name in self._savepoints:
+            self._savepoints.remove(name)
+
+    def _rolled_back(self, _connection: Connection) -> None:
+        self._items = []
+
+    def _committing(self, _connection: Connection) -> None:
+        entries, self._items = self._items, []
+        for _, items, publish in entries:
+            _publish_quietly(publish, items, certain=False)
+
+
+_connections: WeakKeyDictionary[Connection, _PendingOnConnection] = WeakKeyDictionary()
+
+
+def _publish_quietly(publish: Publish, items: list[Publication], *, certain: bool) -> None:
+    try:
+        publish(items, certain=certain)
+    except Exception:
+        # The caller's commit has happened; whatever goes wrong here, the relay publishes.
+        log.exception("publish.hook_broken", count=len(items))
