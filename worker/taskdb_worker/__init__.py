@@ -1,0 +1,5 @@
+"""What runs: a Celery worker, and the signals that keep the row true."""
+
+from taskdb_worker.app import create_app
+
+__all__ = ["create_app"]

@@ -1,0 +1,159 @@
+"""The worker's Celery app: every task type as a tracked task, every signal with its receiver."""
+
+# Celery has no types.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+
+from taskdb.celery.configuration import create_celery
+from taskdb.client import TaskDB
+from taskdb.logging import configure_logging
+from taskdb.settings import Settings
+from taskdb.task_type import TaskType
+from taskdb_worker.member import Member
+from taskdb_worker.signals import Receivers
+from taskdb_worker.tracked_task import TrackedTask
+
+log = structlog.get_logger("taskdb.worker")
+
+_CANCEL_CHECK_SECONDS = 1.0
+
+
+def create_app(
+    settings: Settings | None = None, *, taskdb: TaskDB | None = None, as_current: bool = True
+) -> Celery:
+    """A Celery app that runs the task types of the settings' modules.
+
+    Any Celery command takes it: ``celery -A taskdb_worker.app worker``. Raises SettingsError and
+    TaskModuleError; opens no connection.
+    """
+    taskdb = taskdb or TaskDB(settings)
+    registry = taskdb.discover()
+    app = create_celery(taskdb.settings, as_current=as_current)
+    app.taskdb_reader = taskdb
+    app.conf.worker_consumer = "taskdb_worker.consumer:TellingConsumer"
+    member = Member(taskdb)
+    for task_type in registry:
+        app.register_task(tracked_task(task_type, member))
+    _know_queues(app, [task_type.queue for task_type in registry])
+    # Celery holds receivers weakly; the app keeps them for as long as it lives.
+    app.taskdb_life = _Life(app, member)
+    return app
+
+
+def _know_queues(app: Celery, names: Iterable[str | None]) -> None:
+    """Let a worker without `-Q` consume every queue that a type of its own names."""
+    for name in names:
+        if name is not None:
+            # Made as a publisher makes a missing one, so with the same arguments.
+            app.amqp.queues.select_add(app.amqp.queues[name])
+
+
+def tracked_task(task_type: TaskType, member: Member) -> TrackedTask:
+    """The Celery task of a type, with its time limits."""
+    hard, soft = _limits(task_type, member.taskdb.settings)
+    attributes = {
+        "name": task_type.name,
+        "task_type": task_type,
+        "execution": member.execution,
+        "time_limit": hard,
+        "soft_time_limit": soft,
+        "__module__": __name__,
+        "__doc__": task_type.description,
+    }
+    task: TrackedTask = type(task_type.name, (TrackedTask,), attributes)()
+    return task
+
+
+def _limits(task_type: TaskType, settings: Settings) -> tuple[float, float | None]:
+    """Hard and soft limit in seconds; a soft one that could never strike is left out."""
+    soft = _seconds(task_type.soft_timeout)
+    hard = _seconds(task_type.timeout)
+    if hard is None:
+        # Time to act on the soft limit, also where that is longer than the default hard one.
+        hard = max(settings.task_time_limit_seconds, (soft or 0) + 60 if soft else 0)
+    if soft is None and task_type.timeout is None:
+        soft = settings.task_soft_time_limit_seconds
+    return hard, soft if soft is not None and soft < hard else None
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
+
+
+class _Life:
+    """Begins and ends a worker that runs this app."""
+
+    def __init__(self, app: Celery, member: Member) -> None:
+        self._app = app
+        self._member = member
+        self._receivers = Receivers(member)
+        self._consumer: Any = None
+        signals.setup_logging.connect(self.on_setup_logging)
+        signals.worker_init.connect(self.on_init)
+        signals.worker_ready.connect(self.on_ready)
+        signals.worker_shutting_down.connect(self.on_shutting_down)
+        signals.worker_shutdown.connect(self.on_shutdown)
+
+    def on_setup_logging(self, loglevel: Any = None, **_: Any) -> None:
+        """Log the way the rest of this package does, at least at the level Celery was given."""
+        settings = self._member.taskdb.settings
+        configure_logging(settings, level=loglevel)
+
+    def on_init(self, sender: Any = None, **_: Any) -> None:
+        """Before the pool starts."""
+        if sender is None or sender.app is not self._app:
+            return
+        self._receivers.connect()
+        self._member.begin(
+            sender.hostname, tuple(self._app.amqp.queues.consume_from), tuple(self._types())
+        )
+
+    def on_ready(self, sender: Any = None, **_: Any) -> None:
+        """Once it consumes: look for canceled bodies from the main loop."""
+        worker = getattr(sender, "controller", None)
+        if worker is None or worker.app is not self._app:
+            return
+        self._consumer = sender
+        timer = getattr(sender, "timer", None)
+        if timer is not None:
+            timer.call_repeatedly(
+                _CANCEL_CHECK_SECONDS, self._member.terminate_canceled, (worker.pool,)
+            )
+
+    def on_shutting_down(self, **_: Any) -> None:
+        """A signal to stop came: where Celery has no event loop, end its wait for a message."""
+        connection = getattr(self._consumer, "connection", None)
+        hurry = getattr(getattr(connection, "transport", None), "hurry", None)
+        if hurry is not None:
+            hurry()
+
+    def on_shutdown(self, sender: Any = None, **_: Any) -> None:
+        """After a warm shutdown, when the pool is down."""
+        if sender is None or sender.app is self._app:
+            self._member.end()
+
+    def _types(self) -> list[str]:
+        return [task.name for task in self._member.taskdb.registry]
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, built from the environment when someone asks for it and never at import."""
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        app = create_app()
+    except Exception as error:
+        # Celery would report any failure here as a missing attribute.
+        log.error("app.broken", reason=str(error))  # noqa: TRY400 - the message says what to do
+        raise
+    sys.modules[__name__].app = app  # type: ignore[attr-defined]
+    return app

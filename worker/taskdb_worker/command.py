@@ -1,0 +1,53 @@
+"""The roles that the command line reaches through entry points."""
+
+# Celery has no types.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import os
+from uuid import uuid4
+
+from taskdb.client import TaskDB
+from taskdb.entity import TaskEntity
+from taskdb.errors import IllegalMove
+from taskdb.settings import Settings
+from taskdb.status import WAITING, in_order
+from taskdb_worker.app import create_app
+from taskdb_worker.member import Member
+
+_QUIET = ("--without-mingle", "--without-gossip", "-O", "fair")
+"""Start-up time and chatter that a worker with a database of record does not need."""
+
+
+def run_worker(settings: Settings, arguments: list[str]) -> int:
+    """Run a worker until it is stopped; `arguments` are those of `celery worker`.
+
+    Answers the exit code.
+    """
+    app = create_app(settings)
+    try:
+        app.worker_main(["worker", *_QUIET, *arguments])
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(bool(error.code))
+    return 0
+
+
+def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
+    """Run the body of one waiting task in this process, now; answers the task afterwards.
+
+    Raises TaskNotFound, UnknownTaskType, and IllegalMove for a task that nobody may claim.
+    """
+    entity = taskdb.get_task(reference)
+    task_type = taskdb.discover().get(entity.type)
+    member = Member(taskdb)
+    member.begin(f"run-task-{os.getpid()}", (), (entity.type,))
+    try:
+        token = uuid4().hex
+        claim = member.execution.claim(entity.id, task_type, token)
+        if not claim.granted:
+            raise IllegalMove("claim", str(claim.status), in_order(WAITING), entity.id)
+        member.execution.run(entity.id, task_type, claim, token)
+        return taskdb.get_task(entity.id)
+    finally:
+        member.end()

@@ -1,0 +1,384 @@
+"""One run of a body: claim, call, and the outcome in the row before anyone else hears of it.
+
+It knows nothing of Celery's messages, so that a worker, `taskdb run-task` and tests run a body
+alike. Who can tell why a run ended writes it: here that is everything but the death of this very
+process, which the main process or rescue reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import structlog
+from billiard.common import terminate_handler_fired
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
+from pydantic import BaseModel
+
+from taskdb.client import TaskDB
+from taskdb.context import TaskContext
+from taskdb.entity import TaskError
+from taskdb.errors import (
+    DatabaseUnreachable,
+    InvalidInput,
+    NotEncodable,
+    PayloadMissing,
+    TaskNotFound,
+)
+from taskdb.outcome import Cancel, Fail, Halt, Outcome, Snooze
+from taskdb.status import TaskStatus
+from taskdb.store.contract import NO_REPORT, Claim, Report
+from taskdb.store.encode import storable
+from taskdb.store.payload import Payload
+from taskdb.task_type import TaskType
+
+log = structlog.get_logger("taskdb.run")
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 2.0
+_NOT_RETRYABLE = (InvalidInput, NotEncodable, PayloadMissing)
+"""What another attempt cannot mend."""
+
+
+class TaskMemoryError(Exception):
+    """A body ran out of memory. Not a MemoryError: that one would end the whole worker."""
+
+
+class TaskExited(Exception):
+    """A body called `sys.exit` (or raised KeyboardInterrupt)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: the row's new status (None: another run has the task) and what to say.
+
+    `error` is what the body raised, or stands for what it said; `delay` is the time until the
+    next attempt, where one follows.
+    """
+
+    status: TaskStatus | None
+    value: Any = None
+    error: BaseException | None = None
+    delay: timedelta = timedelta(0)
+
+
+class Execution:
+    """Runs bodies for one worker."""
+
+    def __init__(self, taskdb: TaskDB, worker: str) -> None:
+        self._store = taskdb.store
+        self._payloads = taskdb.payloads
+        self._settings = taskdb.settings
+        self.worker = worker
+
+    def claim(self, task_id: str, task_type: TaskType, token: str) -> Claim:
+        """Take the task; asks again for as long as the database gives no answer."""
+        return self.write(
+            lambda: self._store.claim(
+                task_id,
+                token=token,
+                worker=self.worker,
+                max_attempts=task_type.retry.max_attempts,
+            ),
+            "claim",
+            task_id,
+        )
+
+    def claim_again(self, task_id: str, task_type: TaskType, lost: Claim, token: str) -> bool:
+        """Whether a claim that the row does not know any more could be made anew.
+
+        A claim's commit does not wait for the disk: a database that died right after it has
+        forgotten it. The attempt number tells that from a run whose task was taken away.
+        """
+        try:
+            found = self.write(lambda: self._store.get(task_id), "read", task_id)
+        except TaskNotFound:
+            return False
+        if found.attempt >= lost.attempt:
+            return False
+        log.warning("claim.forgotten", task_id=task_id, attempt=lost.attempt)
+        anew = self.claim(task_id, task_type, token)
+        return anew.granted and anew.attempt == lost.attempt
+
+    def run(  # noqa: PLR0911 - one return for each way a body can end
+        self, task_id: str, task_type: TaskType, claim: Claim, token: str
+    ) -> Ended:
+        """Run the body of a granted claim and write its outcome.
+
+        Raises only what ends this process on purpose (a shutdown, a hard limit, a revocation).
+        """
+        run = _Run(self, task_id, token)
+        context = TaskContext(
+            run,
+            task_id=task_id,
+            type=task_type.name,
+            tenant=claim.tenant,
+            attempt=claim.attempt,
+            attempts_left=task_type.retry.max_attempts - (claim.attempt - claim.spared),
+            attributes=dict(claim.attributes),
+        )
+        outcome = _Outcome(
+            self, task_id, task_type, claim, token, lambda: run.unwritten(context.unwritten())
+        )
+        try:
+            value = self._call(task_type, context, claim)
+            return outcome.returned(value)
+        except (WorkerShutdown, WorkerTerminate):
+            raise
+        except (SystemExit, KeyboardInterrupt) as error:
+            # All of shutdown, hard limit and revocation look alike here; the main process knows.
+            if terminate_handler_fired():
+                raise
+            return outcome.crashed(TaskExited(f"{type(error).__name__}: {error}"), error)
+        except MemoryError as error:
+            return outcome.crashed(TaskMemoryError(str(error) or "out of memory"), error)
+        except Reject as error:
+            return outcome.rejected(error)
+        except Ignore as error:
+            return outcome.failed(_no_such_end(error), error)
+        except Outcome as error:
+            return outcome.said(error)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a body raises ends its attempt
+            return outcome.raised(error)
+
+    def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
+        value = self._payloads.unpack(claim.input, claim.input_ref)
+        answer = task_type.call(context, value)
+        return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+
+    def stored_result(self, claim: Claim) -> Any:
+        """The result of a task that has completed already."""
+        return self._payloads.unpack(claim.result, claim.result_ref)
+
+    def write(self, work: Callable[[], T], what: str, task_id: str) -> T:
+        """Write to the row; asks again for as long as the database gives no answer.
+
+        Only the end of the process stops that. A soft limit that strikes meanwhile is let pass:
+        the body is over, or has not begun.
+        """
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return work()
+            except SoftTimeLimitExceeded:
+                log.warning("soft_limit.while_writing", task_id=task_id, verb=what)
+                # It broke into a conversation with the database: that line cannot be used again.
+                self._store.close()
+            except DatabaseUnreachable as error:
+                log.warning("database.away", task_id=task_id, verb=what, reason=str(error))
+                pause = _rest(pause)
+
+
+class _Run:
+    """The way of a context to its row."""
+
+    def __init__(self, execution: Execution, task_id: str, token: str) -> None:
+        self._store = execution._store  # noqa: SLF001 - two halves of one thing
+        self._task_id = task_id
+        self._token = token
+        self._lost = NO_REPORT
+
+    def report(self, report: Report) -> bool:
+        whole = self.unwritten(report)
+        try:
+            is_mine = self._store.progress(self._task_id, self._token, whole)
+        except DatabaseUnreachable as error:
+            # Nothing waits for it: the next word of it, or the outcome, says it as well.
+            log.warning("progress.late", task_id=self._task_id, reason=str(error))
+            self._lost = whole
+            return True
+        self._lost = NO_REPORT
+        return is_mine
+
+    def unwritten(self, report: Report) -> Report:
+        """A report with what an earlier one could not bring to the row."""
+        lost = self._lost
+        return Report(
+            lost.attributes if report.attributes is None else report.attributes,
+            lost.current if report.current is None else report.current,
+            lost.total if report.current is None else report.total,
+            lost.message if report.message is None else report.message,
+        )
+
+    def cancel_wanted(self) -> bool:
+        try:
+            return self._store.cancel_wanted(self._task_id, self._token)
+        except DatabaseUnreachable:
+            return False
+
+
+class _Outcome:
+    """Writes the end of one run, one verb each."""
+
+    def __init__(
+        self,
+        execution: Execution,
+        task_id: str,
+        task_type: TaskType,
+        claim: Claim,
+        token: str,
+        report: Callable[[], Report],
+    ) -> None:
+        self._execution = execution
+        self._store = execution._store  # noqa: SLF001 - two halves of one thing
+        self._payloads = execution._payloads  # noqa: SLF001 - two halves of one thing
+        self._max_crashes = execution._settings.max_crashes  # noqa: SLF001 - two halves of one thing
+        self._id = task_id
+        self._type = task_type
+        self._claim = claim
+        self._token = token
+        self._report = report
+
+    def returned(self, value: Any) -> Ended:
+        if isinstance(value, Outcome):
+            return self.said(value)
+        plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        try:
+            payload = self._payloads.pack(plain, self._payload_name(), "the result")
+        except (NotEncodable, InvalidInput) as error:
+            # Its message names the place; the frames are ours and would only hide that.
+            stored = self._error(error, with_traceback=False)
+            return Ended(self._write("fail", stored), error=error)
+        status = self._complete(payload)
+        if status is not TaskStatus.COMPLETED:
+            self._payloads.discard(payload.reference)
+        return Ended(status, plain)
+
+    def said(self, outcome: Outcome) -> Ended:
+        if isinstance(outcome, Snooze):
+            return self._snoozed(outcome)
+        error = self._error(outcome, with_traceback=False)
+        if isinstance(outcome, Halt):
+            return Ended(self._write("halt", error), error=outcome)
+        if isinstance(outcome, Cancel):
+            return Ended(self._write("cancel_own", error), error=outcome)
+        if isinstance(outcome, Fail):
+            return Ended(self._write("fail", error), error=outcome)
+        return self.raised(outcome)
+
+    def raised(self, error: BaseException) -> Ended:
+        used = self._claim.attempt - self._claim.spared
+        if isinstance(error, _NOT_RETRYABLE) or not self._type.retry.wants(error, used):
+            return self.failed(error)
+        delay = self._type.retry.delay(used)
+        stored = self._error(error)
+        report = self._report()
+        status = self._end(
+            "error", lambda: self._store.error(self._id, self._token, stored, delay, report)
+        )
+        return Ended(status, error=error, delay=delay)
+
+    def failed(self, error: BaseException, cause: BaseException | None = None) -> Ended:
+        return Ended(self._write("fail", self._error(error, cause)), error=error)
+
+    def crashed(self, error: Exception, cause: BaseException) -> Ended:
+        delay = self._type.retry.delay(1)
+        stored = self._error(error, cause)
+        status = self._end(
+            "crash",
+            lambda: self._store.crash(
+                self._id, self._token, stored, delay=delay, max_crashes=self._max_crashes
+            ),
+        )
+        return Ended(status, error=error, delay=delay)
+
+    def rejected(self, error: Reject) -> Ended:
+        if not error.requeue:
+            return self.failed(_no_such_end(error), error)
+        reason = "rejected for requeue"
+        status = self._end(
+            "hand back", lambda: self._store.hand_back(self._id, self._token, reason)
+        )
+        return Ended(status, error=error)
+
+    def _snoozed(self, outcome: Snooze) -> Ended:
+        report = self._report()
+        status = self._end(
+            "snooze", lambda: self._store.snooze(self._id, self._token, outcome.delay, report)
+        )
+        return Ended(status, error=outcome, delay=outcome.delay)
+
+    def _complete(self, payload: Payload) -> TaskStatus | None:
+        report = self._report()
+        return self._end(
+            "complete", lambda: self._store.complete(self._id, self._token, payload, report)
+        )
+
+    def _write(self, verb: str, error: TaskError) -> TaskStatus | None:
+        move = getattr(self._store, verb)
+        report = self._report()
+        return self._end(verb, lambda: move(self._id, self._token, error, report))
+
+    def _end(self, verb: str, work: Callable[[], TaskStatus | None]) -> TaskStatus | None:
+        status = self._execution.write(work, verb, self._id)
+        if status is None and self._execution.claim_again(
+            self._id, self._type, self._claim, self._token
+        ):
+            status = self._execution.write(work, verb, self._id)
+        return status
+
+    def _payload_name(self) -> str:
+        return f"{self._id}-result-{self._claim.attempt}"
+
+    def _error(
+        self,
+        error: BaseException,
+        cause: BaseException | None = None,
+        *,
+        with_traceback: bool = True,
+    ) -> TaskError:
+        shown = traceback_text(cause or error) if with_traceback else ""
+        return task_error(error, self._claim.attempt, shown)
+
+
+def task_error(error: BaseException, attempt: int, shown: str = "") -> TaskError:
+    """An exception as the row keeps it."""
+    kind = type(error)
+    name = (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    return TaskError(name, storable(_message(error)), storable(shown), attempt)
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback without the frames of this module, which are in every one of them."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames)
+    return "".join(lines) if frames is not None else ""
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - an exception's own __str__ may raise anything
+        return f"<{type(error).__name__} whose message cannot be read: {type(broken).__name__}>"
+
+
+def _no_such_end(error: BaseException) -> Exception:
+    message = (
+        f"a body may not raise Celery's {type(error).__name__}: raise taskdb.Cancel to stop the "
+        "task, or taskdb.Fail to fail it"
+    )
+    return TypeError(message)
+
+
+def _rest(pause: float) -> float:
+    try:
+        time.sleep(pause)
+    except SoftTimeLimitExceeded:
+        log.warning("soft_limit.while_waiting")
+    return min(pause * 2, _LONGEST_PAUSE_SECONDS)

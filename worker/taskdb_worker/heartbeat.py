@@ -1,0 +1,72 @@
+"""A worker says that it lives, and learns what it should stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from taskdb.errors import DatabaseError
+from taskdb.store.contract import WorkerRecord
+from taskdb.store.workers import CancelWish, Workers
+
+log = structlog.get_logger("taskdb.heartbeat")
+
+
+class Heartbeat:
+    """Renews the row of one boot of a worker, from a thread of its main process."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        record: WorkerRecord,
+        interval_seconds: float,
+        on_cancel: Callable[[CancelWish], None],
+    ) -> None:
+        self._workers = workers
+        self._record = record
+        self._interval = interval_seconds
+        self._on_cancel = on_cancel
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Write the row, before anything is claimed, and go on in a thread."""
+        self._until_announced()
+        self._thread = threading.Thread(target=self._beat, name="taskdb-heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; the row then says that the worker stopped."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(self._interval)
+            self._thread = None
+        try:
+            self._workers.stopped(self._record.id)
+        except DatabaseError as error:
+            log.warning("heartbeat.last_lost", reason=str(error))
+
+    def _until_announced(self) -> None:
+        """A claim by a worker without a row would look like a dead one's: wait for the database."""
+        while not self._stop.is_set():
+            try:
+                self._workers.announce(self._record)
+            except DatabaseError as error:
+                log.warning("heartbeat.waiting_for_database", reason=str(error))
+                self._stop.wait(1.0)
+            else:
+                return
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._interval):
+            try:
+                self._workers.renew(self._record)
+                for wish in self._workers.cancel_wishes(self._record.id):
+                    self._on_cancel(wish)
+            except DatabaseError as error:
+                log.warning("heartbeat.lost", reason=str(error))
+            except Exception:
+                # A worker whose heartbeat ends is taken for dead while it works.
+                log.exception("heartbeat.broken")

@@ -1,0 +1,135 @@
+"""One boot of a worker: who it is, what it holds, how it begins and how it ends.
+
+Made in the main process before the pool forks; children inherit the identity and open
+connections of their own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import structlog
+from celery.worker import state as worker_state
+from ulid import ULID
+
+from taskdb.client import TaskDB
+from taskdb.errors import DatabaseError
+from taskdb.store.contract import WorkerRecord
+from taskdb.store.workers import CancelWish, Workers
+from taskdb_worker.execution import Execution
+from taskdb_worker.heartbeat import Heartbeat
+from taskdb_worker.report import Report
+from taskdb_worker.writer import Work, Writer
+
+log = structlog.get_logger("taskdb.worker")
+
+_LAST_WRITES_SECONDS = 5.0
+
+
+class Member:
+    """A worker, as the database sees it."""
+
+    def __init__(self, taskdb: TaskDB) -> None:
+        self.taskdb = taskdb
+        self.id = ""
+        self.report = Report(taskdb)
+        self.execution = Execution(taskdb, "")
+        self._main_pid = 0
+        self._writer = Writer()
+        self._heartbeat: Heartbeat | None = None
+        self._to_terminate: dict[str, CancelWish] = {}
+        self._lock = threading.Lock()
+
+    # --- begin --------------------------------------------------------------------------------
+
+    def begin(self, name: str, queues: tuple[str, ...], types: tuple[str, ...]) -> None:
+        """Take an identity, say so in the database, and start the threads of the main process."""
+        self.id = f"{name}/{ULID()}"
+        self.execution.worker = self.id
+        self._main_pid = os.getpid()
+        settings = self.taskdb.settings
+        self._heartbeat = Heartbeat(
+            Workers(self.taskdb.store.database),
+            self._record(name, queues, types),
+            settings.heartbeat_seconds,
+            self._on_cancel,
+        )
+        self._heartbeat.start()
+        self._writer.start()
+        # A cold shutdown sends no signal of its own; the end of the process is one.
+        atexit.register(self.end)
+
+    def _record(self, name: str, queues: tuple[str, ...], types: tuple[str, ...]) -> WorkerRecord:
+        return WorkerRecord(
+            id=self.id,
+            name=name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=queues,
+            types=types,
+            release=_release(),
+        )
+
+    # --- while it runs ------------------------------------------------------------------------
+
+    @property
+    def is_main_process(self) -> bool:
+        """This is the process that took the identity, not a child of its pool."""
+        return self._main_pid == os.getpid()
+
+    def write(self, what: str, work: Work) -> None:
+        """Carry out a receiver's write: by the writer's thread in the main process, else here."""
+        if self.is_main_process:
+            self._writer.write(what, work)
+        else:
+            self.execution.write(work, what, "")
+
+    def _on_cancel(self, wish: CancelWish) -> None:
+        if wish.waited_seconds >= self.taskdb.settings.cancel_grace_seconds:
+            with self._lock:
+                self._to_terminate[wish.task_id] = wish
+
+    def terminate_canceled(self, pool: Any) -> None:
+        """End bodies that did not stop when asked; call it from the main loop of the worker."""
+        with self._lock:
+            wishes, self._to_terminate = self._to_terminate, {}
+        for task_id in wishes:
+            request = worker_state.requests.get(task_id)
+            if request is None:
+                continue
+            try:
+                request.terminate(pool)
+            except NotImplementedError:
+                log.warning("cancel.not_possible", task_id=task_id, pool=type(pool).__name__)
+
+    # --- end ----------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Hand back what is still held, once the pool is down. Repeated calls do nothing."""
+        if not self.is_main_process or self._heartbeat is None:
+            return
+        heartbeat, self._heartbeat = self._heartbeat, None
+        atexit.unregister(self.end)
+        self._writer.stop(_LAST_WRITES_SECONDS)
+        try:
+            count = self.taskdb.store.hand_back_worker(self.id, "its worker was shut down")
+        except DatabaseError as error:
+            # Rescue takes them back when this worker is not seen any more.
+            log.warning("hand_back.lost", reason=str(error))
+        else:
+            if count:
+                log.info("hand_back.done", count=count)
+        heartbeat.stop()
+        self.taskdb.close()
+
+
+def _release() -> str:
+    try:
+        return version("celery-taskdb")
+    except PackageNotFoundError:
+        return ""

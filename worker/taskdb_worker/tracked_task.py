@@ -1,0 +1,129 @@
+"""The Celery task class of every task type: it obeys the claim and tells Celery how the run ended.
+
+`__call__` is the one place that can stop a body, or answer for one that has run already; signal
+receivers cannot (Celery runs the body whatever they do). It writes the outcome before it returns,
+because Celery publishes what comes next before `task_success` and `task_failure` are sent.
+"""
+
+# Celery's classes have no types.
+# mypy: disallow-untyped-calls=False, disallow-subclassing-any=False
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from celery import Task
+from celery.exceptions import Ignore, Reject, Retry
+from celery.worker.request import Request
+
+from taskdb.status import TaskStatus
+from taskdb.store.contract import Claim
+from taskdb.task_type import TaskType
+from taskdb_worker.execution import Ended, Execution
+
+log = structlog.get_logger("taskdb.run")
+
+TOKEN = "taskdb_token"  # noqa: S105 - the name of an attribute
+"""Attribute of a request: which delivery this is."""
+CLAIM = "taskdb_claim"
+"""Attribute of a request: the answer that `task_prerun` got."""
+ENDED = "taskdb_ended"
+"""Attribute of a request: the outcome is in the row, signals need not write it."""
+
+
+class TaskFailed(Exception):
+    """Stands in Celery for a failure that the row describes."""
+
+
+class TrackedRequest(Request):
+    """A delivery that can be told from others of the same task, in the main process as well."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        # The pool process gets this dictionary; so both processes know the same token.
+        self._request_dict[TOKEN] = uuid4().hex
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
+        """Send the signals of a hard limit with this request in sight, as the others are."""
+        self.task.request_stack.push(self._context)
+        try:
+            super().on_timeout(soft, timeout)
+        finally:
+            self.task.request_stack.pop()
+
+
+class TrackedTask(Task):
+    """Runs a task type. Its arguments are empty: the input is in the row."""
+
+    abstract = True
+    Request = f"{__name__}:TrackedRequest"
+    typing = False
+    max_retries = None
+
+    task_type: TaskType
+    execution: Execution
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        request = self.request
+        if request.called_directly:
+            return self.task_type.body(*arguments, **keywords)
+        token = token_of(request)
+        claim: Claim | None = getattr(request, CLAIM, None)
+        if claim is None:
+            claim = self.execution.claim(request.id, self.task_type, token)
+        if not claim.granted:
+            return self._answer_without_running(request.id, claim)
+        ended = self.execution.run(request.id, self.task_type, claim, token)
+        setattr(request, ENDED, True)
+        return _tell_celery(request.id, ended)
+
+    def _answer_without_running(self, task_id: str, claim: Claim) -> Any:
+        """What a message means whose task another delivery has run, or is running."""
+        setattr(self.request, ENDED, True)
+        if claim.status in {TaskStatus.COMPLETED, TaskStatus.FINISHED}:
+            return self.execution.stored_result(claim)
+        if claim.status is TaskStatus.FAILED:
+            reason = claim.error.message if claim.error else "failed before"
+            raise TaskFailed(reason)
+        log.info("message.ignored", task_id=task_id, status=claim.status or "no row")
+        raise Ignore
+
+
+def token_of(request: Any) -> str:
+    """The token of a delivery; one that came without (an eager call) gets its own."""
+    token: str | None = getattr(request, TOKEN, None)
+    if token is None:
+        token = uuid4().hex
+        setattr(request, TOKEN, token)
+    return token
+
+
+def _tell_celery(task_id: str, ended: Ended) -> Any:
+    """Return or raise what makes Celery say the same as the row."""
+    if ended.status is TaskStatus.COMPLETED:
+        return ended.value
+    if ended.status in {TaskStatus.ERRORED, TaskStatus.SCHEDULED}:
+        # Raised without publishing: task_retry fires, and the relay publishes when it is due.
+        raise Retry(exc=_plain(ended.error), when=ended.delay.total_seconds())
+    if ended.status is TaskStatus.FAILED:
+        raise _failure(ended.error)
+    if ended.status is TaskStatus.CREATED and isinstance(ended.error, Reject):
+        # The relay publishes the row; a requeued message would be its duplicate.
+        raise Ignore
+    if ended.status is None:
+        log.warning("outcome.not_accepted", task_id=task_id)
+    raise Ignore
+
+
+def _plain(error: BaseException | None) -> Exception | None:
+    return error if isinstance(error, Exception) else None
+
+
+def _failure(error: BaseException | None) -> BaseException:
+    """The body's own exception, unless Celery would take it for something else than a failure."""
+    special = (Ignore, Reject, Retry, MemoryError)
+    if isinstance(error, Exception) and not isinstance(error, special):
+        return error
+    return TaskFailed(f"{type(error).__name__}: {error}")
