@@ -1,0 +1,55 @@
+"""The role that the command line reaches through its entry point."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+import structlog
+
+from taskdb.client import TaskDB
+from taskdb.logging import configure_logging
+from taskdb.settings import Settings
+from taskdb_beat.loop import Loop
+from taskdb_beat.relay import Relay
+from taskdb_beat.rescue import Rescue
+from taskdb_beat.upkeep import INTERVAL_SECONDS, Upkeep
+
+log = structlog.get_logger("taskdb.beat")
+
+_STOP_SECONDS = 10.0
+
+
+def run_beat(settings: Settings) -> int:
+    """Run the loops until SIGTERM or SIGINT; answers the exit code. Call it in the main thread."""
+    configure_logging(settings)
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    with TaskDB(settings) as taskdb:
+        loops = loops_of(taskdb)
+        for loop in loops:
+            loop.start()
+        log.info("beat.started", loops=[loop.name for loop in loops])
+        stop.wait()
+        for loop in loops:
+            loop.stop(_STOP_SECONDS)
+    log.info("beat.stopped")
+    return 0
+
+
+def loops_of(taskdb: TaskDB) -> list[Loop]:
+    """Every loop of a beat."""
+    settings, store = taskdb.settings, taskdb.store
+    relay = Relay(settings, store, taskdb.publisher)
+    rescue = Rescue(settings, store)
+    return [
+        Loop("relay", relay.run_once, settings.relay_interval_seconds),
+        Loop("rescue", rescue.run_once, settings.rescue_interval_seconds),
+        Loop("upkeep", Upkeep(store).run_once, INTERVAL_SECONDS),
+    ]

@@ -1,0 +1,43 @@
+"""The relay: hands committed rows to the broker when their time has come.
+
+It publishes what the submitting process could not, what was scheduled, what is retried, and what
+was inserted by plain SQL. Any number of relays may run: each leases its rows in the database.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from taskdb.celery.publish import Publisher
+from taskdb.settings import Settings
+from taskdb.store.store import Store
+
+log = structlog.get_logger("taskdb.relay")
+
+
+class Relay:
+    """Publishes due rows, a batch a pass."""
+
+    def __init__(self, settings: Settings, store: Store, publisher: Publisher) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._batch = settings.relay_batch
+        self._lease = timedelta(seconds=settings.relay_lease_seconds)
+
+    def run_once(self) -> bool:
+        """Publish one batch; answers whether there may be more.
+
+        Raises BrokerUnreachable; the rows then come back when their lease is over.
+        """
+        due = self._store.lease_due(self._batch, self._lease)
+        if not due:
+            return False
+        try:
+            self._publisher.publish(due)
+        except BaseException:
+            self._store.release(due)
+            raise
+        log.debug("relay.published", count=len(due))
+        return len(due) == self._batch
