@@ -1,0 +1,21 @@
+"""The command line: `taskdb …`, or `python -m taskdb.cli …`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+_EXTRA = {"typer", "rich"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; answers its exit code. Without the extra `cli` it says so, and answers 2."""
+    try:
+        from taskdb.cli.app import run_command  # noqa: PLC0415 - needs the extra, which may be missing
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        advice = 'the command line needs an extra: pip install "celery-taskdb[cli]"'
+        sys.stderr.write(f"error: {advice}\n")
+        return 2
+    return run_command(sys.argv[1:] if arguments is None else arguments)

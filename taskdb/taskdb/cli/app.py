@@ -1,0 +1,97 @@
+"""The commands, their order in the help, and how a run of one of them ends."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import typer
+from typer.main import get_command
+
+from taskdb.cli.check import check
+from taskdb.cli.create import RAW, create_task
+from taskdb.cli.demo import demo
+from taskdb.cli.dev import dev
+from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.failure import tell
+from taskdb.cli.listing import list_tasks
+from taskdb.cli.migrate import migrate
+from taskdb.cli.move import cancel, retry
+from taskdb.cli.output import Output
+from taskdb.cli.run import beat, run_task, worker
+from taskdb.cli.show import show
+from taskdb.cli.task_types import types
+from taskdb.cli.wait import wait
+
+HELP = "Tasks in a database of record, run by Celery. Everything is set by TASKDB_… variables."
+
+_RAW = {**RAW, "help_option_names": []}
+_COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
+    ("demo", demo, "Begin"),
+    ("dev", dev, "Begin"),
+    ("check", check, "Begin"),
+    ("migrate", migrate, "Begin"),
+    ("create-task", create_task, "Tasks"),
+    ("list", list_tasks, "Tasks"),
+    ("show", show, "Tasks"),
+    ("wait", wait, "Tasks"),
+    ("cancel", cancel, "Tasks"),
+    ("retry", retry, "Tasks"),
+    ("run-task", run_task, "Tasks"),
+    ("types", types, "Tasks"),
+    ("worker", worker, "Processes"),
+    ("beat", beat, "Processes"),
+)
+_READ_THEIR_WORDS = {"create-task", "worker"}
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Run one command; answers its exit code and never raises."""
+    _put_current_folder_first()
+    own = words[: words.index("--")] if "--" in words else words
+    try:
+        return _invoke(words)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else ExitCode.FAILED
+    except BaseException as error:  # noqa: BLE001 - whatever it is, a person must be told
+        return tell(error, Output(is_json="--json" in own), debug="--debug" in own)
+
+
+def build() -> typer.Typer:
+    """The program with all its commands."""
+    app = typer.Typer(
+        name="taskdb",
+        help=HELP,
+        epilog=_epilog(),
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name, command, panel in _COMMANDS:
+        reads_words = name in _READ_THEIR_WORDS
+        app.command(
+            name,
+            help=inspect.getdoc(command),
+            rich_help_panel=panel,
+            context_settings=dict(_RAW) if reads_words else None,
+            add_help_option=not reads_words,
+        )(command)
+    return app
+
+
+def _invoke(words: Sequence[str]) -> int:
+    answer = get_command(build()).main(list(words), prog_name="taskdb", standalone_mode=False)
+    return int(answer or 0)
+
+
+def _epilog() -> str:
+    return "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
+
+
+def _put_current_folder_first() -> None:
+    """Task modules of the current folder can be imported, as Celery does it."""
+    here = str(Path.cwd())
+    if sys.path[:1] != [here]:
+        sys.path.insert(0, here)

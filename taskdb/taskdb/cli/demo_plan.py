@@ -1,0 +1,93 @@
+"""What the demonstration runs, and where: the embedded default in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from taskdb.cli.demo_expectation import Expectation
+from taskdb.settings import PREFIX, Settings
+from taskdb.status import TaskStatus
+
+MODULES = ("taskdb.cli.demo_tasks.customers", "taskdb.cli.demo_tasks.trials")
+CUSTOMERS = Path(__file__).parent / "demo_tasks" / "customers.csv"
+ROWS, BAD_ROWS = 1_224, 24
+AHEAD = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One task of the demonstration: what is submitted, and what must come of it."""
+
+    type: str
+    input: Mapping[str, Any]
+    expected: Expectation
+    delay: timedelta | None = None
+
+
+def demo_settings(folder: Path) -> Settings:
+    """The embedded default in this folder, whatever the user's own settings are."""
+    return Settings.load({}, data_dir=folder / "data", task_modules=MODULES)
+
+
+def demo_environment(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The same settings for child processes."""
+    kept = {
+        name: value for name, value in environment.items() if not name.upper().startswith(PREFIX)
+    }
+    return {
+        **kept,
+        "TASKDB_DATA_DIR": str(folder / "data"),
+        "TASKDB_TASK_MODULES": ",".join(MODULES),
+    }
+
+
+def parts(folder: Path) -> list[Part]:
+    """The four tasks."""
+    return [
+        Part(
+            "customers.import",
+            {"path": str(CUSTOMERS), "database": str(database_of(folder)), "pause_seconds": 0.1},
+            Expectation(
+                title="the import",
+                status=TaskStatus.COMPLETED,
+                result={"read": ROWS, "imported": ROWS - BAD_ROWS, "rejected": BAD_ROWS},
+            ),
+        ),
+        Part(
+            "mail.welcome",
+            {"email": "aoife@example.com"},
+            Expectation(
+                title="the mail",
+                status=TaskStatus.COMPLETED,
+                attempts=3,
+                result={"sent_to": "aoife@example.com", "attempt": 3},
+            ),
+        ),
+        Part(
+            "card.charge",
+            {"customer": 17, "amount": "12.50"},
+            Expectation(
+                title="the charge", status=TaskStatus.FAILED, attempts=2, error="PermissionError"
+            ),
+        ),
+        Part(
+            "report.nightly",
+            {"title": "Ausgaben für Grüße"},
+            Expectation(
+                title="the report",
+                status=TaskStatus.COMPLETED,
+                result={"title": "Ausgaben für Grüße", "pages": 3},
+                waited=AHEAD,
+            ),
+            delay=AHEAD,
+        ),
+    ]
+
+
+def database_of(folder: Path) -> Path:
+    """Where the import puts the customers."""
+    return folder / "customers.sqlite3"

@@ -1,0 +1,1 @@
+"""The task types that `taskdb demo` runs, written as a user would write them."""

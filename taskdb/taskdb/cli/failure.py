@@ -1,0 +1,64 @@
+"""How an error is told: a line for people, a document for programs, a traceback for `--debug`."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from typing import Any
+
+import typer
+
+from taskdb.cli.exit_code import ExitCode, exit_code_of
+from taskdb.cli.output import Output
+from taskdb.errors import InvalidInput, TaskDBError
+
+
+def tell(error: BaseException, output: Output, *, debug: bool) -> ExitCode:
+    """Say on standard error what went wrong; answers the exit code."""
+    code = exit_code_of(error)
+    if debug and code is not ExitCode.INTERRUPTED:
+        output.note("".join(traceback.format_exception(error)).rstrip())
+    if output.is_json:
+        output.note(json.dumps({"error": as_json(error)}, ensure_ascii=False))
+    elif code is not ExitCode.INTERRUPTED:
+        output.note(f"error: {message_of(error)}", style="red")
+        _hint(error, output)
+    return code
+
+
+def as_json(error: BaseException) -> dict[str, Any]:
+    """An error as data."""
+    described: dict[str, Any] = {"code": _code(error), "message": message_of(error)}
+    if isinstance(error, InvalidInput):
+        described["faults"] = [
+            {"path": fault.path, "message": fault.message} for fault in error.faults
+        ]
+    return described
+
+
+def message_of(error: BaseException) -> str:
+    """What went wrong, in a line or two."""
+    if isinstance(error, TaskDBError):
+        return str(error)
+    if isinstance(error, typer.TyperException):
+        return error.format_message()
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "stopped"
+    if isinstance(error, OSError):
+        return str(error)
+    return (
+        f"unexpected {type(error).__name__}: {error}. Please report it, with what the same "
+        "command says with --debug"
+    )
+
+
+def _code(error: BaseException) -> str:
+    if isinstance(error, TaskDBError):
+        return error.code
+    return exit_code_of(error).name
+
+
+def _hint(error: BaseException, output: Output) -> None:
+    context = getattr(error, "ctx", None)
+    if isinstance(error, typer.TyperException) and context is not None:
+        output.note(f"`{context.command_path} --help` tells what it takes")

@@ -1,0 +1,48 @@
+"""`taskdb migrate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.schema import require_schema
+from taskdb.cli.session import Session, with_session
+from taskdb.errors import DatabaseNotMigrated, DatabaseTooNew
+from taskdb.store import migrate as migration
+
+
+@with_session
+def migrate(
+    session: Session,
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 unless it is up to date.")
+    ] = False,
+) -> int:
+    """Bring the database to the schema of this release. Several may run it at once."""
+    if check:
+        return _check(session)
+    revision = migration.migrate(session.settings.store_url)
+    if session.is_json:
+        session.output.document({"revision": revision, "is_current": True})
+    else:
+        session.output.line(f"the database is at revision {revision}")
+    return ExitCode.OK
+
+
+def _check(session: Session) -> int:
+    problem = ""
+    try:
+        require_schema(session.settings)
+    except (DatabaseNotMigrated, DatabaseTooNew) as error:
+        problem = str(error)
+    needed = migration.head()
+    if session.is_json:
+        session.output.document({"revision": needed, "is_current": not problem, "problem": problem})
+    elif problem:
+        session.output.line(problem)
+    else:
+        session.output.line(f"up to date: revision {needed}")
+    return ExitCode.FAILED if problem else ExitCode.OK

@@ -1,0 +1,169 @@
+"""What `taskdb check` looks at. A probe changes nothing and takes seconds at most."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, TypeVar
+
+from taskdb.celery.configuration import broker_kind, create_celery
+from taskdb.cli.finding import Finding, bad, doubtful, good
+from taskdb.cli.schema import require_schema, sqlite_file
+from taskdb.errors import DatabaseError, DatabaseNotMigrated, TaskAlreadyRegistered, TaskModuleError
+from taskdb.settings import Settings
+from taskdb.store import migrate
+from taskdb.store.contract import WorkerRecord
+from taskdb.store.store import Store
+from taskdb.store.workers import Workers
+from taskdb.task_type import Registry, default_registry, import_task_modules
+
+T = TypeVar("T")
+
+BROKER_SECONDS = 3.0
+DATABASE_SECONDS = 8.0
+"""Longer than the driver itself waits for a connection, so that its message is what one reads."""
+
+
+def probe(settings: Settings) -> Iterator[Finding]:
+    """Every finding, in the order in which things depend on each other."""
+    database = check_database(settings)
+    yield database
+    yield from check_broker(settings)
+    yield check_payloads(settings)
+    yield from check_task_modules(settings, default_registry)
+    if database.level == "ok":
+        yield from check_workers(settings, default_registry)
+
+
+def check_database(settings: Settings) -> Finding:
+    """Reachable, and with the schema of this release."""
+    try:
+        _within(DATABASE_SECONDS, lambda: require_schema(settings))
+    except FutureTimeout:
+        return bad("database", f"no answer within {DATABASE_SECONDS:g} s", _DATABASE_ADVICE)
+    except DatabaseNotMigrated as error:
+        if settings.is_embedded_store:
+            return doubtful("database", "not made yet", "the first command that needs it makes it")
+        return bad("database", str(error))
+    except (DatabaseError, OSError) as error:
+        return bad("database", str(error))
+    return good("database", f"{_database_name(settings)}, revision {migrate.head()}")
+
+
+def check_broker(settings: Settings) -> Iterator[Finding]:
+    """Reachable within seconds; and of Redis, that it does not throw messages away."""
+    kind = broker_kind(settings)
+    if kind == "embedded":
+        yield good("broker", "embedded, under the data folder")
+        return
+    connection = create_celery(settings).connection_for_write()
+    where = connection.as_uri()
+    try:
+        _within(BROKER_SECONDS, lambda: connection.ensure_connection(max_retries=1, timeout=2))
+        yield good("broker", f"{where} answers")
+        if kind == "redis":
+            yield _within(BROKER_SECONDS, lambda: _check_eviction(connection))
+    except FutureTimeout:
+        yield bad("broker", f"no answer from {where} within {BROKER_SECONDS:g} s", _BROKER_ADVICE)
+    except Exception as error:  # noqa: BLE001 - every transport has errors of its own
+        reason = f"{type(error).__name__}: {error}"
+        yield bad("broker", f"no answer from {where} ({reason})", _BROKER_ADVICE)
+
+
+def check_payloads(settings: Settings) -> Finding:
+    """The folder of large payloads can be written, or made."""
+    folder = settings.payload_folder.absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        return bad("payloads", f"{existing} is not a folder", _PAYLOAD_ADVICE)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return bad("payloads", f"{existing} cannot be written", _PAYLOAD_ADVICE)
+    state = "can be written" if existing == folder else "is made when a payload needs it"
+    return good("payloads", f"{folder} {state}")
+
+
+def check_task_modules(settings: Settings, registry: Registry) -> Iterator[Finding]:
+    """Every module can be imported, and they register types."""
+    if not settings.task_modules:
+        advice = "name the modules that define them in TASKDB_TASK_MODULES"
+        yield doubtful("task modules", "none", advice)
+        return
+    for module in settings.task_modules:
+        try:
+            import_task_modules([module])
+        except (TaskModuleError, TaskAlreadyRegistered) as error:
+            yield bad("task modules", str(error))
+        else:
+            yield good("task modules", f"{module} is imported")
+    if len(registry):
+        yield good("task types", f"{len(registry)}: {', '.join(one.name for one in registry)}")
+    else:
+        yield doubtful("task types", "none", 'decorate a function with @task("name")')
+
+
+def check_workers(settings: Settings, registry: Registry) -> Iterator[Finding]:
+    """Workers were seen lately, and every queue has one."""
+    alive = _workers(settings)
+    if not alive:
+        seconds = settings.worker_lease_seconds
+        yield doubtful(
+            "workers", f"none was seen in the last {seconds:g} s", "start one: taskdb worker"
+        )
+        return
+    yield good("workers", f"{len(alive)}: {', '.join(one.name for one in alive)}")
+    served = {queue for one in alive for queue in one.queues}
+    wanted = {one.queue or settings.default_queue for one in registry}
+    for queue in sorted(wanted - served):
+        advice = f"start one that takes it: taskdb worker -Q {queue}"
+        yield doubtful("workers", f"none takes the queue {queue!r}", advice)
+
+
+def _workers(settings: Settings) -> list[WorkerRecord]:
+    with Store(settings.store_url).closing() as store:
+        return Workers(store.database).seen_since(settings.worker_lease_seconds)
+
+
+def _check_eviction(connection: Any) -> Finding:
+    policy = _eviction_policy(connection)
+    if policy is None:
+        advice = "make sure that it is noeviction"
+        return doubtful("broker", "Redis does not tell its maxmemory-policy", advice)
+    if policy == "noeviction":
+        return good("broker", "Redis keeps what it was given (maxmemory-policy noeviction)")
+    advice = "set maxmemory-policy to noeviction: messages are lost else, and only found again late"
+    return doubtful("broker", f"Redis may throw messages away (maxmemory-policy {policy})", advice)
+
+
+def _eviction_policy(connection: Any) -> str | None:
+    try:
+        found = connection.default_channel.client.config_get("maxmemory-policy")
+    except Exception:  # noqa: BLE001 - hosted servers forbid the question, each in its own way
+        return None
+    return str(found.get("maxmemory-policy")) if found else None
+
+
+def _database_name(settings: Settings) -> str:
+    file = sqlite_file(settings)
+    return "PostgreSQL" if file is None else f"SQLite in {file}"
+
+
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """What the work answers; raises TimeoutError when it takes longer, and leaves it behind."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised again by the one who waits
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done.result(timeout=seconds)
+
+
+_DATABASE_ADVICE = "check TASKDB_DATABASE_URL and that the server runs"
+_BROKER_ADVICE = "check TASKDB_BROKER_URL and that the server runs"
+_PAYLOAD_ADVICE = "check TASKDB_PAYLOAD_DIR and TASKDB_DATA_DIR"

@@ -1,0 +1,21 @@
+"""What stands above this package, reached by name: `worker`, `beat` and `run-task`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+from taskdb.errors import SettingsError
+
+GROUP = "taskdb.roles"
+
+
+def load_role(name: str) -> Callable[..., Any]:
+    """The callable of a role; raises SettingsError where it is not installed."""
+    found = list(entry_points(group=GROUP, name=name))
+    if not found:
+        advice = f"the role {name!r} is not installed: pip install --force-reinstall celery-taskdb"
+        raise SettingsError(advice)
+    role: Callable[..., Any] = found[0].load()
+    return role

@@ -1,0 +1,65 @@
+"""`taskdb worker`, `taskdb beat` and `taskdb run-task`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.role import load_role
+from taskdb.cli.session import Session, TenantOption, with_session
+from taskdb.cli.show import Reference, print_task
+from taskdb.cli.task_json import task_json
+from taskdb.errors import Fault, InvalidInput
+from taskdb.settings import Settings
+from taskdb.status import TaskStatus
+
+_OWN_FLAGS = {"--json", "--debug"}
+
+
+def worker(context: typer.Context) -> int:
+    """Run a worker until it is stopped (Ctrl-C or SIGTERM: it ends its tasks first).
+
+    Every option is Celery's: -c N processes, -P POOL, -Q QUEUES, -n NAME, -l LEVEL and all
+    that `celery worker --help` lists. --json writes log lines as JSON.
+    """
+    words = context.args
+    if "--help" in words:
+        sys.stdout.write(f"{context.get_help()}\n")
+        return ExitCode.OK
+    settings = _settings(is_json="--json" in words)
+    celery_options = [word for word in words if word not in _OWN_FLAGS]
+    try:
+        return int(load_role("worker")(settings, celery_options))
+    except Exception as error:
+        # Celery parses its options with a library of its own, whose errors we do not import.
+        if getattr(error, "exit_code", None) != ExitCode.USAGE:
+            raise
+        raise InvalidInput("the options of the worker", [Fault("", str(error))]) from error
+
+
+@with_session
+def beat(session: Session) -> int:
+    """Run the schedules, and the loops that keep the promises, until it is stopped.
+
+    Any number of them may run.
+    """
+    return int(load_role("beat")(_settings(is_json=session.is_json)))
+
+
+@with_session
+def run_task(session: Session, reference: Reference, tenant: TenantOption = None) -> int:
+    """Run the body of a task in this process, now; exit 0 only if it is COMPLETED."""
+    taskdb = session.taskdb_of(tenant)
+    taskdb.discover()
+    task = load_role("run-task")(taskdb, reference)
+    if session.is_json:
+        session.output.document(task_json(task))
+    else:
+        print_task(session.output, task)
+    return ExitCode.OK if task.status is TaskStatus.COMPLETED else ExitCode.FAILED
+
+
+def _settings(*, is_json: bool) -> Settings:
+    return Settings.load(log_format="json") if is_json else Settings.load()

@@ -1,0 +1,72 @@
+"""What every command has: its output, the settings, and a TaskDB that opens at first use."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from functools import cached_property
+from typing import Annotated, Any, Self
+
+import typer
+
+from taskdb.cli.output import Output
+from taskdb.cli.signature import with_parameters
+from taskdb.client import TaskDB
+from taskdb.logging import configure_logging
+from taskdb.settings import Settings
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]
+TenantOption = Annotated[
+    str | None, typer.Option("--tenant", help="See and move tasks of this tenant only.")
+]
+
+
+class Session:
+    """One run of one command."""
+
+    def __init__(self, *, is_json: bool = False, debug: bool = False) -> None:
+        self.output = Output(is_json=is_json)
+        self.is_json = is_json
+        self.debug = debug
+        self._opened: list[TaskDB] = []
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of the environment; raises SettingsError."""
+        return Settings.load()
+
+    @cached_property
+    def taskdb(self) -> TaskDB:
+        """The operator's client; it is closed with the session."""
+        # What a person must know, the command itself says.
+        configure_logging(self.settings, level="DEBUG" if self.debug else "CRITICAL")
+        taskdb = TaskDB(self.settings)
+        self._opened.append(taskdb)
+        return taskdb
+
+    def taskdb_of(self, tenant: str | None) -> TaskDB:
+        """The client of this tenant, or the operator's."""
+        return self.taskdb if tenant is None else self.taskdb.for_tenant(tenant)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for taskdb in self._opened:
+            taskdb.close()
+
+
+def with_session(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command its session, and the options `--json` and `--debug`."""
+
+    @functools.wraps(command)
+    def run(**values: Any) -> int:
+        flags = {"is_json": values.pop("json"), "debug": values.pop("debug")}
+        with Session(**flags) as session:
+            return command(session, **values)
+
+    flags = {"json": (JsonOption, False), "debug": (DebugOption, False)}
+    signature = with_parameters(command, flags, instead_of="session")
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    return run

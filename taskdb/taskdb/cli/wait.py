@@ -1,0 +1,84 @@
+"""`taskdb wait`, and the progress that a person sees meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.moment import duration_of
+from taskdb.cli.output import Output
+from taskdb.cli.session import Session, TenantOption, with_session
+from taskdb.cli.show import Reference, print_task
+from taskdb.cli.task_json import task_json
+from taskdb.cli.task_table import about
+from taskdb.cli.wording import printable
+from taskdb.client import POLL_SECONDS, TaskDB
+from taskdb.entity import TaskEntity
+from taskdb.errors import WaitTimeout
+from taskdb.status import TaskStatus
+
+Timeout = Annotated[
+    str | None, typer.Option("--timeout", metavar="DURATION", help="Wait no longer; 90, 5m, 1h.")
+]
+See = Callable[[TaskEntity], None]
+
+
+@with_session
+def wait(
+    session: Session, reference: Reference, timeout: Timeout = None, tenant: TenantOption = None
+) -> int:
+    """Wait until a task has ended; exit 0 only if it is COMPLETED.
+
+    A task that waits for a person (HALTED) counts as ended, not good.
+    """
+    taskdb = session.taskdb_of(tenant)
+    return wait_and_print(session.output, taskdb, reference, timeout)
+
+
+def wait_and_print(output: Output, taskdb: TaskDB, reference: str, timeout: str | None) -> int:
+    """Wait, show the task that ended, and answer the exit code; raises WaitTimeout."""
+    seconds = None if timeout is None else duration_of(timeout, "--timeout").total_seconds()
+    task = _wait_seeing(output, taskdb, reference, seconds)
+    if output.is_json:
+        output.document(task_json(task))
+    else:
+        print_task(output, task)
+    return ExitCode.OK if task.status is TaskStatus.COMPLETED else ExitCode.FAILED
+
+
+def _wait_seeing(
+    output: Output, taskdb: TaskDB, reference: str, seconds: float | None
+) -> TaskEntity:
+    if not output.err.is_terminal or output.is_json:
+        return _wait(taskdb, reference, seconds, lambda _: None)
+    words = TextColumn("{task.description}", markup=False)
+    columns = (SpinnerColumn(), words, BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=output.err, transient=True) as bars:
+        bar = bars.add_task("", total=None)
+
+        def see(task: TaskEntity) -> None:
+            done, total = (
+                (task.progress.current, task.progress.total) if task.progress else (0, None)
+            )
+            described = printable(f"{task.status} {about(task)}")[:60]
+            bars.update(bar, completed=done, total=total, description=described)
+
+        return _wait(taskdb, reference, seconds, see)
+
+
+def _wait(taskdb: TaskDB, reference: str, seconds: float | None, see: See) -> TaskEntity:
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while True:
+        task = taskdb.get_task(reference)
+        see(task)
+        if task.status.is_settled:
+            return task
+        left = POLL_SECONDS if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise WaitTimeout(task.id, task.status, seconds or 0)
+        time.sleep(min(POLL_SECONDS, left))

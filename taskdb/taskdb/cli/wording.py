@@ -1,0 +1,81 @@
+"""How values are written for people: durations, moments, text that may hold anything."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+MINUTE = 60
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+SHOWN_LINES = 40
+SHOWN_CHARACTERS = 4_000
+
+_UNSAFE = {"Cc", "Cs"}
+_BIDI = {chr(point) for point in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""Overrides of the writing direction, which can make a name look like another."""
+
+
+def printable(text: str) -> str:
+    """The text without characters that would move the cursor or colour the terminal."""
+    return "".join(_safe(one) for one in text)
+
+
+def _safe(character: str) -> str:
+    if character in "\t\n\r":
+        return " "
+    category = unicodedata.category(character)
+    return "\N{REPLACEMENT CHARACTER}" if category in _UNSAFE or character in _BIDI else character
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in its largest sensible unit: `350 ms`, `12 s`, `3 min`, `5 h`, `2 d`."""
+    length = abs(seconds)
+    if length < 1:
+        return f"{length * 1000:.0f} ms"
+    for unit, size, limit in (("s", 1, MINUTE), ("min", MINUTE, HOUR), ("h", HOUR, 2 * DAY)):
+        if length < limit:
+            return f"{length // size:.0f} {unit}"
+    return f"{length // DAY:.0f} d"
+
+
+def relative(moment: datetime, now: datetime | None = None) -> str:
+    """`3 s ago`, `in 2 min`, `now`."""
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    return f"{duration_text(seconds)} ago" if seconds > 0 else f"in {duration_text(seconds)}"
+
+
+def moment_text(moment: datetime, now: datetime | None = None) -> str:
+    """Local time with its distance from now: `2031-05-04 10:20:30 (3 s ago)`."""
+    local = moment.astimezone()
+    return f"{local:%Y-%m-%d %H:%M:%S} ({relative(moment, now)})"
+
+
+def clock_text(moment: datetime) -> str:
+    """Local time of day with milliseconds, for lines of one run."""
+    local = moment.astimezone()
+    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
+
+
+def setting_text(value: Any) -> str:
+    """A duration, list or plain value in one line; `-` for nothing."""
+    if isinstance(value, timedelta):
+        return duration_text(value.total_seconds())
+    if isinstance(value, tuple | list | set | frozenset):
+        value = ", ".join(str(one) for one in value)
+    return "-" if value is None or value == "" else printable(str(value))
+
+
+def payload_text(value: Any, *, whole: bool = False) -> str:
+    """JSON, pretty and shortened, unless the whole of it is wanted."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    lines = [printable(line) for line in text.splitlines()]
+    if whole or (len(lines) <= SHOWN_LINES and len(text) <= SHOWN_CHARACTERS):
+        return "\n".join(lines)
+    shown = "\n".join(lines[:SHOWN_LINES])[:SHOWN_CHARACTERS]
+    return f"{shown}\n… ({len(text):,} characters in all; --full shows them)"
