@@ -1,0 +1,1 @@
+"""The proof: tests, and the real servers and processes that they need."""

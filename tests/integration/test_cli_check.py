@@ -1,0 +1,225 @@
+"""check and migrate: every finding, its level, and what the number at the end means."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+from tests.integration.cli_site import MODULE, Site, cli
+from tests.servers import Blackhole
+
+from taskdb.settings import Settings
+from taskdb.store.contract import WorkerRecord
+from taskdb.store.workers import Workers
+
+__all__ = ["cli"]
+
+AWAY = "127.0.0.1:1"
+
+
+def findings(cli: Site, code: int) -> dict[str, tuple[str, str]]:
+    """Level and words of each subject; of several of one subject, the last."""
+    ran = cli("check", "--json")
+    assert ran.code == code, ran.out
+    return {
+        one["subject"]: (one["level"], f"{one['message']} {one['advice']}") for one in ran.lines
+    }
+
+
+def test_a_new_folder_is_ready_and_check_makes_nothing_in_it(cli: Site) -> None:
+    found = findings(cli, 0)
+    assert found["settings"][0] == "ok"
+    assert found["database"] == ("warn", "not made yet the first command that needs it makes it")
+    assert found["broker"][0] == found["payloads"][0] == found["task modules"][0] == "ok"
+    assert "orders.place" in found["task types"][1]
+    assert list(cli.folder.glob(".taskdb")) == []
+
+
+def test_people_read_what_to_do(cli: Site) -> None:
+    cli.submit("echo")
+    ran = cli("check")
+    assert ran.code == 0
+    assert "ok     database      SQLite in" in ran.out
+    assert "warn   workers       none was seen" in ran.out
+    assert "start one: taskdb worker" in ran.out
+
+
+def test_workers_that_were_seen_are_named_and_queues_without_one_too(cli: Site) -> None:
+    with cli.client() as taskdb:
+        taskdb.store.history("01a1faa9-0000-7000-8000-000000000000")
+        record = WorkerRecord("w/1", "worker-one@host", "host", 1, ("taskdb",), ("echo",))
+        Workers(taskdb.store.database).announce(record)
+    ran = cli("check")
+    assert "worker-one@host" in ran.out
+    assert "none takes the queue 'orders'" in ran.out
+    assert "taskdb worker -Q orders" in ran.out
+
+
+def test_a_wrong_setting_is_a_finding(cli: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKDB_RELAY_BATCH", "many")
+    level, words = findings(cli, 1)["settings"]
+    assert level == "error"
+    assert "TASKDB_RELAY_BATCH" in words
+
+
+def test_a_database_that_is_away_is_a_finding(cli: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKDB_DATABASE_URL", f"postgresql://u:hunter2@{AWAY}/x")
+    level, words = findings(cli, 1)["database"]
+    assert level == "error"
+    assert "TASKDB_DATABASE_URL" in words and "hunter2" not in words
+
+
+def test_a_database_that_nobody_migrated_is_a_finding(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, empty_store_url: str
+) -> None:
+    monkeypatch.setenv("TASKDB_DATABASE_URL", empty_store_url)
+    level, words = findings(cli, 1)["database"]
+    assert level == "error"
+    assert "taskdb migrate" in words
+
+
+@pytest.mark.parametrize("url", [f"redis://:hunter2@{AWAY}/0", f"amqp://u:hunter2@{AWAY}//"])
+def test_a_broker_that_is_away_is_a_finding(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("TASKDB_BROKER_URL", url)
+    level, words = findings(cli, 1)["broker"]
+    assert level == "error"
+    assert "TASKDB_BROKER_URL" in words and "hunter2" not in words
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_is_frozen_is_a_finding_within_seconds(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, blackhole: Blackhole, scheme: str
+) -> None:
+    monkeypatch.setenv("TASKDB_BROKER_URL", f"{scheme}://127.0.0.1:{blackhole.port}/")
+    assert findings(cli, 1)["broker"][0] == "error"
+
+
+def test_a_redis_that_throws_messages_away_is_doubtful(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    monkeypatch.setenv("TASKDB_BROKER_URL", redis_url)
+    server = redis.Redis.from_url(redis_url)
+    before = server.config_get("maxmemory-policy")["maxmemory-policy"]
+    try:
+        for policy, level in (("noeviction", "ok"), ("allkeys-lru", "warn")):
+            server.config_set("maxmemory-policy", policy)
+            assert findings(cli, 0)["broker"][0] == level
+    finally:
+        server.config_set("maxmemory-policy", before)
+        server.close()
+
+
+def test_a_module_that_cannot_be_imported_is_a_finding(
+    cli: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKDB_TASK_MODULES", f"{MODULE},no_such_module")
+    level, words = findings(cli, 1)["task modules"]
+    assert level == "error"
+    assert "no_such_module" in words
+
+
+def test_a_module_of_the_current_folder_is_found(cli: Site) -> None:
+    Path("shop_tasks.py").write_text(
+        "from taskdb import task\n\n@task('shop.open')\ndef shop():\n    return 1\n"
+    )
+    checking = cli.start("check", TASKDB_TASK_MODULES="shop_tasks")
+    assert checking.wait() == 0
+    assert "1: shop.open" in checking.output
+
+
+def test_a_payload_folder_that_is_none_is_a_finding(
+    cli: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").touch()
+    monkeypatch.setenv("TASKDB_PAYLOAD_DIR", "file/payloads")
+    assert findings(cli, 1)["payloads"][0] == "error"
+
+
+# --- --settings -----------------------------------------------------------------------------------
+
+
+def test_every_setting_is_listed_with_value_default_and_meaning(
+    cli: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKDB_DATABASE_URL", "postgresql://u:hunter2@host/x")
+    monkeypatch.setenv("TASKDB_BROKER_URL", "amqp://u:hunter2@host//")
+    monkeypatch.setenv("TASKDB_CELERY", '{"a": "redis://:hunter2@h", "broker_password": "hunter2"}')
+    ran = cli("check", "--settings", "--json")
+    assert ran.code == 0
+    listed = {one["name"]: one for one in ran.lines}
+    assert set(listed) == {f"TASKDB_{name.upper()}" for name in Settings.model_fields}
+    assert all(one["meaning"] for one in ran.lines)
+    assert "hunter2" not in ran.out
+    assert listed["TASKDB_DATABASE_URL"]["value"].endswith("u:***@host/x")
+    assert "hunter2" not in cli("check", "--settings").out
+
+
+def test_settings_are_listed_even_when_one_is_wrong(
+    cli: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKDB_RELAY_BACH", "5")
+    monkeypatch.setenv("TASKDB_DATABASE_URL", "postgresql://u:hunter2@host/x")
+    monkeypatch.setenv("TASKDB_CELERY", '{"api_key": "hunter2"}')
+    ran = cli("check", "--settings")
+    assert ran.code == 2
+    assert "did you mean 'TASKDB_RELAY_BATCH'" in ran.err
+    assert "TASKDB_RELAY_BATCH = 500" in ran.out
+    assert "hunter2" not in ran.out + ran.err
+
+
+# --- migrate --------------------------------------------------------------------------------------
+
+
+def test_a_database_is_migrated_once_and_checked(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, empty_store_url: str
+) -> None:
+    monkeypatch.setenv("TASKDB_DATABASE_URL", empty_store_url)
+    before = cli("migrate", "--check", "--json")
+    assert (before.code, before.document["is_current"]) == (1, False)
+    assert cli("list").code == 5
+    assert cli("list", "--json").error["code"] == "DATABASE_NOT_MIGRATED"
+    for _ in range(2):
+        ran = cli("migrate", "--json")
+        assert (ran.code, ran.document["is_current"]) == (0, True)
+    assert cli("migrate", "--check").code == 0
+    assert cli("list").code == 0
+
+
+def test_a_database_of_a_newer_release_is_left_alone(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+) -> None:
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database:
+        database.execute("UPDATE taskdb_version SET version_num = '9999'")
+        database.commit()
+    monkeypatch.setenv("TASKDB_DATABASE_URL", sqlite_url)
+    assert cli("migrate", "--check").code == 1
+    assert cli("migrate").code == 5
+    assert cli("migrate", "--json").error["code"] == "DATABASE_TOO_NEW"
+    assert findings(cli, 1)["database"][0] == "error"
+
+
+def test_checking_a_database_that_is_not_there_makes_none(cli: Site) -> None:
+    assert cli("migrate", "--check").code == 1
+    assert list(cli.folder.iterdir()) == []
+
+
+def test_a_database_that_is_away_is_exit_code_5(cli: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKDB_DATABASE_URL", f"postgresql://u:hunter2@{AWAY}/x")
+    for words in (["migrate"], ["migrate", "--check"], ["list"], ["create-task", "echo"]):
+        ran = cli(*words)
+        assert (ran.code, ran.out) == (5, "")
+        assert "hunter2" not in ran.err
+        assert cli(*words, "--json").error["code"] == "DATABASE_UNREACHABLE"
+
+
+def test_a_data_folder_that_cannot_be_made_is_exit_code_5(
+    cli: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").touch()
+    monkeypatch.setenv("TASKDB_DATA_DIR", "file/data")
+    ran = cli("list")
+    assert ran.code == 5
+    assert ran.err.startswith("error: ")

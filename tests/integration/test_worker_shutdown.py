@@ -1,0 +1,93 @@
+"""Stopping a worker: warm, soft and cold. What it held goes on, and nothing is counted."""
+
+import json
+import signal
+from collections.abc import Iterator
+
+import pytest
+from tests.integration.worker_site import COMBINATIONS, Site, site_of
+
+C, S, DONE = "CREATED", "STARTED", "COMPLETED"
+SOFT = {
+    "REMAP_SIGTERM": "SIGQUIT",
+    "TASKDB_CELERY": json.dumps({"worker_soft_shutdown_timeout": 1.0}),
+}
+
+
+@pytest.fixture(scope="module", params=COMBINATIONS)
+def site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    with site_of(request.param, request, tmp_path_factory) as site:
+        site.start_beat()
+        yield site
+
+
+def test_a_warm_shutdown_lets_the_body_end(site: Site) -> None:
+    worker = site.start_worker("-c", "1")
+    running = site.submit("ends.waits").id
+    site.wait_for_run(running)
+    waiting = site.submit("ends.returns").id
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_output("Warm shutdown")
+    site.let_go(running)
+
+    assert worker.wait() == 0
+    assert site.moves(running) == [C, S, DONE]
+    assert site.client.get_task(running).spared == 0
+    assert site.moves(waiting) == [C]
+    assert_orderly(site, worker.pid)
+    site.start_worker("-c", "1")
+    assert site.settled(waiting).status == DONE
+    assert_stopped(site)
+
+
+@pytest.mark.parametrize("how", ["cold", "soft"])
+def test_a_body_that_was_cut_short_is_handed_back_and_not_counted(site: Site, how: str) -> None:
+    worker = site.start_worker("-c", "2", env=SOFT if how == "soft" else {})
+    first, second = (site.submit("ends.waits").id for _ in range(2))
+    for task_id in (first, second):
+        site.wait_for_run(task_id)
+    worker.signal(signal.SIGTERM if how == "soft" else signal.SIGQUIT)
+
+    worker.wait()
+    for task_id in (first, second):
+        assert site.moves(task_id) == [C, S, C]
+        entity = site.client.get_task(task_id)
+        assert (entity.attempt, entity.spared, entity.crashes) == (1, 1, 0)
+        assert entity.worker is None and entity.error is None
+    assert_orderly(site, worker.pid)
+    site.start_worker("-c", "2")
+    for task_id in (first, second):
+        site.let_go(task_id)
+        entity = site.settled(task_id)
+        assert site.moves(task_id) == [C, S, C, S, DONE]
+        assert (entity.attempt, entity.spared, entity.result) == (2, 1, "went")
+    assert_stopped(site)
+
+
+def test_a_soft_shutdown_gives_a_short_body_the_time_to_end(site: Site) -> None:
+    worker = site.start_worker("-c", "1", env=SOFT)
+    running = site.submit("ends.waits").id
+    site.wait_for_run(running)
+    worker.signal(signal.SIGTERM)
+    site.let_go(running)
+
+    worker.wait()
+    assert site.settled(running).status == DONE
+    assert site.moves(running) == [C, S, DONE]
+    assert_stopped(site)
+
+
+def assert_orderly(site: Site, pid: int) -> None:
+    rows = site.query("SELECT pid, stopped_at FROM worker WHERE pid = :pid", pid=pid)
+    assert [row["stopped_at"] is not None for row in rows] == [True]
+
+
+def assert_stopped(site: Site) -> None:
+    """The workers of this test end, so that the next begins with none."""
+    for worker in site.workers:
+        if worker.is_running:
+            worker.terminate()
+        assert not worker.children
+        assert_orderly(site, worker.pid)

@@ -1,0 +1,51 @@
+"""Named points of a task's life at which its process stops, for a test to kill it there.
+
+A task module of the tests: it wraps the worker's own functions when it is imported, and only the
+worker that was started with `STOP` in its environment. The first process that comes by leaves its
+id in a file and waits; the ones that follow pass.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from tests.integration.worker_tasks import folder
+
+from taskdb_worker import tracked_task
+from taskdb_worker.execution import Execution, _Outcome
+
+STOP = "WORKER_TASKS_STOP"
+
+
+def stop_here() -> None:
+    """Stop for good, once in the life of the folder."""
+    try:
+        file = os.open(folder() / "stopped", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return
+    os.write(file, f"{os.getpid()}\n".encode())
+    os.close(file)
+    time.sleep(600)
+
+
+def stopping(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def stop_first(*arguments: Any, **keywords: Any) -> Any:
+        stop_here()
+        return function(*arguments, **keywords)
+
+    return stop_first
+
+
+POINTS: dict[str, tuple[Any, str]] = {
+    "before the claim": (Execution, "claim"),
+    "in the body": (Execution, "_call"),
+    "before the outcome": (_Outcome, "returned"),
+    "after the outcome": (tracked_task, "_tell_celery"),
+}
+
+if os.environ.get(STOP):
+    owner, name = POINTS[os.environ[STOP]]
+    setattr(owner, name, stopping(getattr(owner, name)))

@@ -1,0 +1,316 @@
+"""Task types that end in every way a run can end; the workers of the tests import them.
+
+Set by the environment: the folder in which each run leaves a line, and in which tests leave files
+that let a body go on.
+"""
+
+import asyncio
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject
+from celery.exceptions import Retry as CeleryRetry
+from pydantic import BaseModel
+
+from taskdb import Cancel, Fail, Halt, Retry, Snooze, TaskContext, task
+from taskdb.context import PROGRESS_INTERVAL_SECONDS
+
+FOLDER = "WORKER_TASKS_FOLDER"
+SOON = 0.05
+LONG_SECONDS = 60.0
+
+again = Retry(max_attempts=3, backoff=SOON, jitter=0)
+twice = Retry(max_attempts=2, backoff=SOON, jitter=0)
+
+
+def folder() -> Path:
+    return Path(os.environ.get(FOLDER, "."))
+
+
+def note(ctx: TaskContext) -> None:
+    """Leave a line for this run; a write that short is atomic."""
+    file = os.open(folder() / "runs.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, f"{ctx.task_id} {ctx.attempt} {os.getpid()} {os.getppid()}\n".encode())
+    finally:
+        os.close(file)
+
+
+def wait_for_file(name: str, stop: Callable[[], bool] = lambda: False) -> None:
+    deadline = time.monotonic() + LONG_SECONDS
+    while not (folder() / name).exists() and time.monotonic() < deadline and not stop():
+        time.sleep(0.02)
+
+
+# --- bodies that return ---------------------------------------------------------------------------
+
+
+@task("ends.returns")
+def returns(ctx: TaskContext, value: Any = None) -> Any:
+    note(ctx)
+    return {"got": value}
+
+
+class Answer(BaseModel):
+    number: int
+
+
+@task("ends.returns_model")
+def returns_model(ctx: TaskContext) -> Answer:
+    return Answer(number=7)
+
+
+@task("ends.async")
+async def asynchronous(ctx: TaskContext, value: int) -> int:
+    note(ctx)
+    await asyncio.sleep(0)
+    return value + 1
+
+
+@task("ends.async_raises", retry=twice)
+async def asynchronous_raises(ctx: TaskContext) -> str:
+    note(ctx)
+    await asyncio.sleep(0)
+    if ctx.attempt == 1:
+        raise ValueError("async")
+    return "after all"
+
+
+@task("ends.reports")
+def reports(ctx: TaskContext) -> str:
+    note(ctx)
+    ctx.attributes["colour"] = {"hue": 3}
+    ctx.progress(1, 4, "begun")
+    wait_for_file(f"go-{ctx.task_id}")
+    time.sleep(PROGRESS_INTERVAL_SECONDS)  # or the last word would wait for the outcome
+    ctx.attributes["size"] = 2
+    ctx.progress(4, 4, "done")
+    return "reported"
+
+
+@task("ends.large")
+def large(ctx: TaskContext, text: str) -> str:
+    note(ctx)
+    return text[::-1]
+
+
+@task("ends.huge", retry=again)
+def huge(ctx: TaskContext, size: int) -> str:
+    note(ctx)
+    return "x" * size
+
+
+@task("ends.not_json", retry=again)
+def not_json(ctx: TaskContext, what: str) -> Any:
+    note(ctx)
+    return {"set": {1, 2}, "nan": math.nan, "nul": "a\x00b", "object": object()}[what]
+
+
+@task("ends.prefixed")
+def prefixed(ctx: TaskContext, number: int) -> int:
+    note(ctx)
+    return number
+
+
+# --- bodies that raise ----------------------------------------------------------------------------
+
+
+@task("ends.raises")
+def raises(ctx: TaskContext) -> None:
+    note(ctx)
+    raise ValueError("no \x00 way")
+
+
+@task("ends.raises_once", retry=again)
+def raises_once(ctx: TaskContext) -> str:
+    note(ctx)
+    if ctx.attempt == 1:
+        raise ValueError("not yet")
+    return "second"
+
+
+@task("ends.exhausts", retry=twice)
+def exhausts(ctx: TaskContext) -> None:
+    note(ctx)
+    raise ConnectionError(f"attempt {ctx.attempt}")
+
+
+@task("ends.gives_up", retry=Retry(max_attempts=3, backoff=SOON, give_up_on=(KeyError,)))
+def gives_up(ctx: TaskContext) -> None:
+    note(ctx)
+    raise KeyError("hopeless")
+
+
+@task("ends.retries_on", retry=Retry(max_attempts=3, backoff=SOON, retry_on=(OSError,)))
+def retries_on(ctx: TaskContext) -> None:
+    note(ctx)
+    if ctx.attempt == 1:
+        raise ConnectionError("worth it")
+    raise ValueError("not worth it")
+
+
+@task("ends.ignores", retry=again)
+def ignores(ctx: TaskContext) -> None:
+    note(ctx)
+    raise Ignore("me")
+
+
+@task("ends.rejects", retry=again)
+def rejects(ctx: TaskContext) -> None:
+    note(ctx)
+    raise Reject("bad", requeue=False)
+
+
+@task("ends.requeues")
+def requeues(ctx: TaskContext) -> str:
+    note(ctx)
+    if ctx.attempt == 1:
+        raise Reject("later", requeue=True)
+    return "then"
+
+
+@task("ends.celery_retry", retry=twice)
+def celery_retry(ctx: TaskContext) -> str:
+    note(ctx)
+    if ctx.attempt == 1:
+        raise CeleryRetry("as in plain Celery")
+    return "again"
+
+
+@task("ends.celery_retry_once")
+def celery_retry_once(ctx: TaskContext) -> None:
+    note(ctx)
+    raise CeleryRetry("without a budget")
+
+
+# --- what a body says -----------------------------------------------------------------------------
+
+_SAID: dict[str, Callable[[], Exception]] = {
+    "fail": lambda: Fail("enough"),
+    "halt": lambda: Halt("look at me"),
+    "cancel": lambda: Cancel("not needed"),
+    "snooze": lambda: Snooze(SOON),
+}
+
+
+@task("ends.says", retry=again)
+def says(ctx: TaskContext, what: str, how: str) -> Any:
+    note(ctx)
+    if what == "snooze" and ctx.attempt > 2:
+        return ctx.attempts_left
+    outcome = _SAID[what]()
+    if how == "raised":
+        raise outcome
+    return outcome
+
+
+# --- bodies that end their process ----------------------------------------------------------------
+
+
+@task("ends.killed", retry=again)
+def killed(ctx: TaskContext, times: int) -> str:
+    note(ctx)
+    if ctx.attempt <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(LONG_SECONDS)
+    return "survived"
+
+
+@task("ends.exits_hard", retry=again)
+def exits_hard(ctx: TaskContext, code: int) -> str:
+    note(ctx)
+    if ctx.attempt == 1:
+        os._exit(code)
+    return "survived"
+
+
+@task("ends.out_of_memory", retry=again)
+def out_of_memory(ctx: TaskContext, times: int) -> str:
+    note(ctx)
+    if ctx.attempt <= times:
+        raise MemoryError("no room")
+    return "survived"
+
+
+@task("ends.sys_exit", retry=again)
+def sys_exit(ctx: TaskContext, times: int) -> str:
+    note(ctx)
+    if ctx.attempt <= times:
+        sys.exit(3)
+    return "survived"
+
+
+@task("ends.keyboard", retry=again)
+def keyboard(ctx: TaskContext) -> str:
+    note(ctx)
+    if ctx.attempt == 1:
+        raise KeyboardInterrupt
+    return "survived"
+
+
+# --- bodies that take long ------------------------------------------------------------------------
+
+
+@task("ends.hard_limit", timeout=1.0, retry=twice)
+def hard_limit(ctx: TaskContext, times: int) -> str:
+    note(ctx)
+    if ctx.attempt <= times:
+        time.sleep(LONG_SECONDS)
+    return "in time"
+
+
+@task("ends.soft_limit", timeout=30.0, soft_timeout=1.0, retry=twice)
+def soft_limit(ctx: TaskContext, times: int) -> str:
+    note(ctx)
+    if ctx.attempt <= times:
+        time.sleep(LONG_SECONDS)
+    return "in time"
+
+
+@task("ends.soft_limit_caught", timeout=30.0, soft_timeout=1.0)
+def soft_limit_caught(ctx: TaskContext) -> str:
+    note(ctx)
+    try:
+        time.sleep(LONG_SECONDS)
+    except SoftTimeLimitExceeded:
+        return "cleaned up"
+    return "never"
+
+
+@task("ends.waits")
+def waits(ctx: TaskContext) -> str:
+    """Run until the file `go` of this task exists."""
+    note(ctx)
+    wait_for_file(f"go-{ctx.task_id}")
+    return "went"
+
+
+@task("ends.agrees")
+def agrees(ctx: TaskContext) -> str:
+    """Stop when asked."""
+    note(ctx)
+    wait_for_file(f"go-{ctx.task_id}", lambda: ctx.cancel_requested)
+    if ctx.cancel_requested:
+        raise Cancel("as you wish")
+    return "never asked"
+
+
+@task("ends.agrees_by_returning")
+def agrees_by_returning(ctx: TaskContext) -> str:
+    note(ctx)
+    wait_for_file(f"go-{ctx.task_id}", lambda: ctx.cancel_requested)
+    return "done anyway"
+
+
+@task("ends.stubborn", retry=again)
+def stubborn(ctx: TaskContext) -> None:
+    """Never ask."""
+    note(ctx)
+    time.sleep(LONG_SECONDS)

@@ -1,0 +1,183 @@
+"""Processes of a test: started, watched, and ended with all their children."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from tests.servers.leash import leashed
+from tests.waiting import wait_until
+
+_MARK = "TEST_PROCESS_OF_TASKDB"  # not TASKDB_…, which is a setting
+
+
+class RunningProcess:
+    """A process in a group of its own, its output in a file, its children known by a mark."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        output: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.command = list(command)
+        self._output = output
+        self._mark = uuid.uuid4().hex
+        with output.open("ab") as file:
+            self._process = subprocess.Popen(
+                leashed(self.command),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {}), _MARK: self._mark},
+                cwd=cwd,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """What it and its children wrote so far, standard output and error together."""
+        return self._output.read_text(errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        """Its living descendants, found even after it died and even if they left its group."""
+        return [
+            process
+            for process in psutil.process_iter()
+            if process.pid != self.pid and self._is_marked(process)
+        ]
+
+    def wait(self, timeout: float = 30.0) -> int:
+        """Wait until it ends; its exit code."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"still running after {timeout:g} s: {self}\n{self.tail()}"
+            ) from None
+
+    def wait_for_output(self, text: str, timeout: float = 30.0) -> None:
+        """Wait until it has written ``text``; fails at once if it ends without."""
+
+        def written() -> bool:
+            over = not self.is_running
+            found = text in self.output
+            assert found or not over, f"{self} ended without writing {text!r}:\n{self.tail()}"
+            return found
+
+        wait_until(written, timeout, lambda: f"{text!r} in the output of {self}:\n{self.tail()}")
+
+    def signal(self, sign: signal.Signals) -> None:
+        """Send a signal to the process itself, not to its children; none if it is over."""
+        self._process.send_signal(sign)
+
+    def terminate(self, timeout: float = 30.0) -> int:
+        """SIGTERM to the process itself, and wait; its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def kill(self) -> int:
+        """SIGKILL to the process itself, and wait; its children see to themselves."""
+        self.signal(signal.SIGKILL)
+        return self.wait()
+
+    def kill_all(self) -> None:
+        """SIGKILL to the process and every descendant, as a power cut would."""
+        self.kill()
+        for child in self.children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        wait_until(lambda: not self.children, describe=f"the children of {self} to die")
+
+    def tail(self, lines: int = 60) -> str:
+        """The end of the output."""
+        return "\n".join(self.output.splitlines()[-lines:])
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({' '.join(self.command)})"
+
+    def _is_marked(self, process: psutil.Process) -> bool:
+        try:
+            return (
+                process.environ().get(_MARK) == self._mark
+                and process.status() != psutil.STATUS_ZOMBIE
+            )
+        except (psutil.Error, OSError):
+            return False
+
+
+class Processes:
+    """Starts processes; at the end of the test none of them is left."""
+
+    grace_seconds = 5.0
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.started: list[RunningProcess] = []
+
+    def __call__(
+        self,
+        *command: str | Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> RunningProcess:
+        """Start a command; ``env`` is added to the environment of the tests."""
+        output = self._folder / f"process-{len(self.started) + 1}.log"
+        process = RunningProcess([str(word) for word in command], output=output, env=env, cwd=cwd)
+        self.started.append(process)
+        return process
+
+    def python(
+        self,
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> RunningProcess:
+        """Start this interpreter, as in ``python("-m", "celery", …)``."""
+        return self(sys.executable, *arguments, env=env, cwd=cwd)
+
+    def close(self) -> list[str]:
+        """End everything; returns a line for each child that outlived its parent.
+
+        A process that still runs is asked by SIGTERM, and after ``grace_seconds`` killed with its
+        children, which is no fault. A child of one that ended by itself is given as long.
+        """
+        running = [process for process in self.started if process.is_running]
+        for process in running:
+            process.signal(signal.SIGCONT)
+            process.signal(signal.SIGTERM)
+        return [line for process in self.started for line in self._end(process)]
+
+    def _end(self, process: RunningProcess) -> list[str]:
+        try:
+            process.wait(self.grace_seconds)
+        except AssertionError:
+            process.kill_all()
+            return []
+        with suppress(AssertionError):
+            wait_until(lambda: not process.children, self.grace_seconds)
+        survivors = [f"{child} outlived {process}" for child in process.children]
+        process.kill_all()
+        return survivors

@@ -1,0 +1,152 @@
+"""Tasks for the tests of the store: made, and brought to a status by the store's own verbs."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Barrier
+from typing import Any, TypeVar
+
+from uuid_utils import uuid7
+
+from taskdb.entity import TaskError
+from taskdb.status import TaskStatus
+from taskdb.store.contract import Draft, Publication, Report
+from taskdb.store.payload import Payload
+from taskdb.store.store import Store
+
+T = TypeVar("T")
+
+OOPS = TaskError("ValueError", "oops", "a traceback", 1)
+DONE = Payload({"sum": 3}, '{"sum":3}')
+HOUR = timedelta(hours=1)
+SOON = timedelta(0)
+LEASE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A task and the token of the claim that has, or had, it."""
+
+    id: str
+    token: str = "token-1"
+
+
+def draft(**values: Any) -> Draft:
+    given = {
+        "id": str(uuid7()),
+        "tenant": "acme",
+        "type": "sum",
+        "name": "sum",
+        "status": TaskStatus.CREATED,
+        "queue": "taskdb",
+        "priority": 5,
+        "input": {"a": 1, "b": 2},
+    }
+    return Draft(**{**given, **values})
+
+
+def create(store: Store, **values: Any) -> str:
+    """One task; its id."""
+    return store.create([draft(**values)])[0].id
+
+
+TOKEN = "token-1"
+
+
+def claim(store: Store, task_id: str, token: str = TOKEN, worker: str = "w-1") -> bool:
+    return store.claim(task_id, token=token, worker=worker, max_attempts=3).granted
+
+
+def running(store: Store, **values: Any) -> Run:
+    """A task that a worker has claimed."""
+    run = Run(create(store, **values))
+    assert claim(store, run.id, run.token)
+    return run
+
+
+def publication(store: Store, task_id: str) -> Publication:
+    return store.publications([task_id])[0]
+
+
+def queued(store: Store, **values: Any) -> Run:
+    run = Run(create(store, **values))
+    assert store.mark_queued([publication(store, run.id)]) == {run.id}
+    return run
+
+
+def in_status(store: Store, status: TaskStatus, **values: Any) -> Run:
+    """A task in a status, on the way that tasks take."""
+    if status is TaskStatus.SCHEDULED:
+        return Run(create(store, **{"delay": HOUR, **values}))
+    if status is TaskStatus.CREATED:
+        return Run(create(store, **values))
+    if status is TaskStatus.QUEUED:
+        return queued(store, **values)
+    run = running(store, **values)
+    _ENDS[status](store, run)
+    assert store.get(run.id).status is status
+    return run
+
+
+def _finish(store: Store, run: Run) -> None:
+    # No verb leads here yet.
+    write(store, "UPDATE task SET status = 'FINISHED' WHERE id = :id", id=run.id)
+
+
+def _progress(store: Store, run: Run) -> None:
+    store.progress(run.id, run.token, Report(current=1))
+
+
+_ENDS: Mapping[TaskStatus, Callable[[Store, Run], object]] = {
+    TaskStatus.STARTED: lambda _store, _run: None,
+    TaskStatus.PROCESSING: _progress,
+    TaskStatus.FINISHED: _finish,
+    TaskStatus.COMPLETED: lambda store, run: store.complete(run.id, run.token, DONE),
+    TaskStatus.ERRORED: lambda store, run: store.error(run.id, run.token, OOPS, HOUR),
+    TaskStatus.FAILED: lambda store, run: store.fail(run.id, run.token, OOPS),
+    TaskStatus.HALTED: lambda store, run: store.halt(run.id, run.token, OOPS),
+    TaskStatus.CANCELED: lambda store, run: store.cancel_own(run.id, run.token, OOPS),
+}
+
+
+def write(store: Store, sql: str, **parameters: Any) -> list[Mapping[str, Any]]:
+    """What only a test does to a database."""
+    return list(store.database.query(sql, parameters))
+
+
+def make_due(store: Store, task_id: str) -> None:
+    """Let the time of a task have come."""
+    d = store.database.dialect
+    write(
+        store,
+        f"UPDATE task SET run_at = {d.later('-:ago')}, relay_at = {d.later('-:ago')}"
+        " WHERE id = :id",
+        id=task_id,
+        ago=1.0,
+    )
+
+
+def row(store: Store, task_id: str) -> dict[str, Any]:
+    """Every column of a task."""
+    return dict(write(store, "SELECT * FROM task WHERE id = :id", id=task_id)[0])
+
+
+def moves(store: Store, task_id: str) -> list[tuple[str | None, str]]:
+    """The history of a task as pairs of statuses."""
+    return [
+        (event.from_status and str(event.from_status), str(event.to_status))
+        for event in store.history(task_id)
+    ]
+
+
+def at_once(work: Callable[[int], T], count: int) -> list[T]:
+    """Do it in so many threads that start together; every answer, in order of the threads."""
+    barrier = Barrier(count)
+
+    def wait_and_work(number: int) -> T:
+        barrier.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(wait_and_work, range(count)))

@@ -1,0 +1,355 @@
+"""Creating tasks: whole or not at all, under one key or many, in whoever's transaction."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine
+
+from taskdb.entity import TaskKind, TaskRole
+from taskdb.errors import NotEncodable, TaskDBError, TaskNotFound
+from taskdb.status import TaskStatus
+from taskdb.store.contract import Filter, OnConflict
+from taskdb.store.store import Store
+from tests.store.tasks import (
+    HOUR,
+    LEASE,
+    OOPS,
+    at_once,
+    create,
+    draft,
+    in_status,
+    make_due,
+    moves,
+    publication,
+    row,
+    write,
+)
+
+RESUBMITTED = {TaskStatus.FAILED, TaskStatus.HALTED, TaskStatus.SCHEDULED}
+KEYED = set(TaskStatus)
+
+
+def count(store: Store) -> int:
+    return int(write(store, "SELECT count(*) AS n FROM task")[0]["n"])
+
+
+@pytest.fixture
+def callers_engine(store_url: str) -> Iterator[Engine]:
+    """An engine as an application has it, with the driver's own habits."""
+    engine = create_engine(store_url)
+    yield engine
+    engine.dispose()
+
+
+def test_a_created_task_has_everything_that_was_said_of_it(store: Store) -> None:
+    deadline = datetime(2030, 1, 1, 12, 30, 15, 123000, UTC)
+    said = draft(
+        tenant="größe 🦆",
+        name="a 'quoted' % name; :token",
+        kind=TaskKind.SEQUENCE,
+        role=TaskRole.STEP,
+        queue="slow",
+        priority=9,
+        input={"text": "é\n\u2028 🦆 \\u0000 %s :id", "deep": [1, 2.5, None, True, {"a": []}]},
+        attributes={"color": "blue"},
+        tags=("one", "tw'o"),
+        unique_key="key",
+        parent_id=create(store),
+        position=7,
+        request_id="r-1",
+        created_by="ann",
+        created_ip="::1",
+        deadline_at=deadline,
+    )
+    created = store.create([said])[0]
+    task = store.get(said.id)
+    assert (created.id, created.is_new, created.status) == (said.id, True, TaskStatus.CREATED)
+    for name in (
+        "tenant", "type", "kind", "role", "name", "queue", "priority", "input", "attributes",
+        "tags", "unique_key", "parent_id", "position", "request_id", "created_by", "created_ip",
+        "deadline_at",
+    ):  # fmt: skip
+        assert getattr(task, name) == getattr(said, name), name
+    assert task.created_at == task.updated_at == created.created_at
+    assert (task.attempt, task.spared, task.crashes) == (0, 0, 0)
+    assert moves(store, said.id) == [(None, "CREATED")]
+
+
+@pytest.mark.parametrize("value", [None, "text", 0, False, [], {}, "null", 1.5, 2**70, "ä"])
+def test_any_json_is_an_input(store: Store, value: Any) -> None:
+    assert store.get(create(store, input=value)).input == value
+
+
+def test_a_fresh_task_is_left_to_its_own_process_for_the_grace(store: Store) -> None:
+    created = store.create([draft()])[0]
+    assert created.relay_at is not None and created.created_at is not None
+    assert timedelta(seconds=4) < created.relay_at - created.created_at < timedelta(seconds=6)
+    assert store.lease_due(10, LEASE) == []
+
+
+@pytest.mark.parametrize(
+    ("when", "status"),
+    [
+        ({"run_at": datetime(2200, 1, 1, tzinfo=UTC)}, TaskStatus.SCHEDULED),
+        ({"run_at": datetime(2020, 1, 1, tzinfo=UTC)}, TaskStatus.CREATED),
+        ({"delay": HOUR}, TaskStatus.SCHEDULED),
+        ({"delay": timedelta(0)}, TaskStatus.CREATED),
+        ({}, TaskStatus.CREATED),
+    ],
+)
+def test_a_task_that_is_due_later_is_scheduled(
+    store: Store, when: dict[str, Any], status: TaskStatus
+) -> None:
+    created = store.create([draft(**when)])[0]
+    assert created.status is status
+    assert moves(store, created.id) == [(None, status)]
+    if status is TaskStatus.SCHEDULED:
+        assert created.run_at == created.relay_at == store.get(created.id).run_at
+        assert store.lease_due(10, LEASE) == []
+        make_due(store, created.id)
+        assert [item.id for item in store.lease_due(10, LEASE)] == [created.id]
+
+
+def test_a_delay_counts_from_the_clock_of_the_database(store: Store) -> None:
+    created = store.create([draft(delay=HOUR)])[0]
+    assert created.run_at is not None and created.created_at is not None
+    assert abs(created.run_at - created.created_at - HOUR) < timedelta(seconds=5)
+
+
+def test_answers_come_in_the_order_of_the_drafts(store: Store) -> None:
+    drafts = [draft(unique_key=key) for key in ("z", "a", None, "m", None)]
+    assert [one.id for one in store.create(drafts)] == [one.id for one in drafts]
+    page = store.page(Filter(), limit=10, order="oldest")
+    assert [task.id for task in page] == [one.id for one in drafts]
+
+
+def test_twenty_thousand_tasks_are_created_whole(store: Store) -> None:
+    drafts = [draft(position=number) for number in range(20_000)]
+    created = store.create(drafts)
+    assert [one.id for one in created] == [one.id for one in drafts]
+    assert count(store) == 20_000
+    events = write(store, "SELECT count(*) AS n FROM task_event")
+    assert int(events[0]["n"]) == 20_000
+
+
+def test_a_row_that_fails_takes_all_others_with_it(store: Store) -> None:
+    drafts = [draft() for _ in range(2_500)]
+    drafts[2_400] = draft(priority=99)
+    with pytest.raises(Exception, match="priority"):
+        store.create(drafts)
+    assert count(store) == 0
+    assert write(store, "SELECT id FROM task_event") == []
+
+
+@pytest.mark.parametrize("field", ["name", "tenant", "unique_key", "request_id"])
+@pytest.mark.parametrize("text", ["nul \x00", "half \ud83d"])
+def test_text_that_a_database_cannot_keep_is_refused_by_name(
+    store: Store, field: str, text: str
+) -> None:
+    with pytest.raises(NotEncodable, match=field):
+        store.create([draft(**{field: text})])
+    assert count(store) == 0
+
+
+def test_no_drafts_are_no_tasks(store: Store) -> None:
+    assert store.create([]) == []
+
+
+# --- the same again -------------------------------------------------------------------------------
+
+
+def test_creating_the_same_draft_twice_makes_one_task(store: Store) -> None:
+    """As when the answer to the first try was lost on its way."""
+    other = create(store)
+    said = draft(delay=HOUR)
+    first, again = store.create([said])[0], store.create([said])[0]
+    assert (again.id, again.status, again.is_new) == (first.id, TaskStatus.SCHEDULED, True)
+    assert again.id != other
+    assert count(store) == 2
+
+
+def test_a_scheduled_draft_with_a_key_stays_scheduled_when_it_is_written_twice(
+    store: Store,
+) -> None:
+    said = draft(delay=HOUR, unique_key="k")
+    assert [store.create([said])[0].status for _ in range(2)] == [TaskStatus.SCHEDULED] * 2
+
+
+@pytest.mark.parametrize("status", sorted(KEYED))
+def test_a_key_that_is_taken_is_answered_by_the_rules(store: Store, status: TaskStatus) -> None:
+    run = in_status(store, status, unique_key="k")
+    before = row(store, run.id), moves(store, run.id)
+    again = store.create([draft(unique_key="k", input={"new": 1}, queue="other", priority=1)])[0]
+    task = store.get(run.id)
+    assert again.id == run.id
+    assert count(store) == 1
+    if status in RESUBMITTED:
+        assert (again.is_new, again.status) == (True, TaskStatus.CREATED)
+        assert (task.status, task.input) == (TaskStatus.CREATED, {"new": 1})
+        assert (task.queue, task.priority) == ("other", 1)
+        assert (task.error, task.run_at, task.ended_at, task.attempts_used) == (None, None, None, 0)
+        assert moves(store, run.id) == [*before[1], (status, "CREATED")]
+    else:
+        assert (again.is_new, again.status) == (False, status)
+        assert (row(store, run.id), moves(store, run.id)) == before
+
+
+@pytest.mark.parametrize("status", sorted(KEYED))
+def test_keep_answers_whatever_there_is(store: Store, status: TaskStatus) -> None:
+    run = in_status(store, status, unique_key="k")
+    before = row(store, run.id)
+    again = store.create([draft(unique_key="k", input={"new": 1})], on_conflict="keep")[0]
+    assert (again.id, again.is_new, again.status) == (run.id, False, status)
+    assert row(store, run.id) == before
+
+
+@pytest.mark.parametrize("status", sorted(KEYED))
+def test_new_replaces_what_is_over(store: Store, status: TaskStatus) -> None:
+    run = in_status(store, status, unique_key="k")
+    again = store.create([draft(unique_key="k", input={"new": 1})], on_conflict="new")[0]
+    if status.is_terminal:
+        assert again.id != run.id and again.is_new
+        assert store.get(run.id).status is status
+        assert store.get(run.id).unique_key is None
+        assert store.get(again.id).unique_key == "k"
+    else:
+        assert (again.id, again.is_new) == (run.id, False)
+        assert store.get(run.id).unique_key == "k"
+
+
+def test_a_key_counts_for_one_tenant_and_one_type(store: Store) -> None:
+    drafts = [
+        draft(unique_key="k"),
+        draft(unique_key="k", tenant="other"),
+        draft(unique_key="k", type="other"),
+        draft(unique_key="K"),
+    ]
+    assert all(one.is_new for one in store.create(drafts))
+
+
+@pytest.mark.parametrize("when", [{}, {"delay": HOUR}])
+@pytest.mark.parametrize("on_conflict", ["resubmit", "keep", "new"])
+def test_duplicates_in_one_call_give_one_task(
+    store: Store, when: dict[str, Any], on_conflict: OnConflict
+) -> None:
+    drafts = [draft(unique_key="k", input=number, **when) for number in range(3)]
+    created = store.create([*drafts, draft()], on_conflict=on_conflict)
+    assert len({one.id for one in created}) == 2
+    assert [one.is_new for one in created].count(True) == 2
+    task = store.get(created[0].id)
+    assert task.status is (TaskStatus.SCHEDULED if when else TaskStatus.CREATED)
+    assert len(moves(store, task.id)) == 1
+
+
+def test_twenty_submits_of_one_key_at_once_make_one_task(store: Store) -> None:
+    created = at_once(lambda _: store.create([draft(unique_key="k")])[0], 20)
+    assert len({one.id for one in created}) == 1
+    assert Counter(one.is_new for one in created)[True] == 1
+    assert count(store) == 1
+
+
+def test_submits_of_the_same_keys_in_any_order_never_lock_each_other_out(store: Store) -> None:
+    keys = [f"k{number}" for number in range(60)]
+
+    def submit(number: int) -> set[str]:
+        order = keys if number % 2 else list(reversed(keys))
+        return {one.id for one in store.create([draft(unique_key=key) for key in order])}
+
+    assert len(set.union(*at_once(submit, 6))) == len(keys)
+
+
+# --- in a caller's transaction --------------------------------------------------------------------
+
+
+def test_a_rollback_leaves_nothing(store: Store, callers_engine: Engine) -> None:
+    with callers_engine.connect() as connection, connection.begin() as transaction:
+        created = store.create([draft(), draft()], connection=connection)
+        transaction.rollback()
+    for one in created:
+        with pytest.raises(TaskNotFound):
+            store.get(one.id)
+        assert store.history(one.id) == []
+
+
+def test_a_commit_shows_all_under_the_ids_that_were_known_before(
+    store: Store, callers_engine: Engine
+) -> None:
+    drafts = [draft() for _ in range(3)]
+    with callers_engine.begin() as connection:
+        created = store.create(drafts, connection=connection)
+        assert [one.id for one in created] == [one.id for one in drafts]
+        assert store.get(drafts[0].id, connection=connection).input == {"a": 1, "b": 2}
+        if store.database.dialect.name == "postgresql":
+            with pytest.raises(TaskNotFound):
+                store.get(drafts[0].id)
+    assert [store.get(one.id).status for one in drafts] == [TaskStatus.CREATED] * 3
+    assert moves(store, drafts[0].id) == [(None, "CREATED")]
+
+
+def test_a_savepoint_that_is_rolled_back_takes_only_its_own(
+    store: Store, callers_engine: Engine
+) -> None:
+    kept, lost, later = draft(), draft(), draft()
+    with callers_engine.begin() as connection:
+        store.create([kept], connection=connection)
+        with connection.begin_nested() as savepoint:
+            store.create([lost], connection=connection)
+            savepoint.rollback()
+        store.create([later], connection=connection)
+    assert store.get(kept.id) and store.get(later.id)
+    with pytest.raises(TaskNotFound):
+        store.get(lost.id)
+
+
+def test_a_taken_key_does_not_break_the_callers_transaction(
+    store: Store, callers_engine: Engine
+) -> None:
+    taken = in_status(store, TaskStatus.FAILED, unique_key="k")
+    kept = in_status(store, TaskStatus.QUEUED, unique_key="q")
+    with callers_engine.begin() as connection:
+        again = store.create([draft(unique_key="k"), draft(unique_key="q")], connection=connection)
+        store.create([draft()], connection=connection)
+    assert [one.id for one in again] == [taken.id, kept.id]
+    assert store.get(taken.id).status is TaskStatus.CREATED
+    assert count(store) == 3
+
+
+def test_a_callers_driver_may_be_one_that_we_do_not_know(
+    store: Store, callers_engine: Engine
+) -> None:
+    said = draft(tenant="'; --", input="%(x)s %s :id", deadline_at=datetime(2030, 1, 1, tzinfo=UTC))
+    callers_engine.dialect.driver = "another"
+    with callers_engine.begin() as connection:
+        store.create([said], connection=connection)
+    assert store.get(said.id).input == said.input
+
+
+def test_a_key_taken_by_what_cannot_be_seen_is_said(postgresql_store: Store) -> None:
+    engine = create_engine(postgresql_store.database.url, isolation_level="REPEATABLE READ")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM task")  # its snapshot is taken
+        create(postgresql_store, unique_key="k")
+        with pytest.raises(Exception, match=r"could not serialize|cannot see") as raised:
+            postgresql_store.create([draft(unique_key="k")], connection=connection)
+        assert isinstance(raised.value, TaskDBError) or "serialize" in str(raised.value)
+        connection.rollback()
+    engine.dispose()
+
+
+# --- without us -----------------------------------------------------------------------------------
+
+
+def test_a_row_of_plain_sql_is_published_and_run(store: Store) -> None:
+    write(store, "INSERT INTO task (type) VALUES ('sum')")
+    leased = store.lease_due(10, LEASE)
+    assert len(leased) == 1
+    task = store.get(leased[0].id)
+    assert (task.type, task.name, task.tenant, task.queue) == ("sum", "sum", "", "taskdb")
+    assert (task.status, task.input, task.attributes, task.tags) == ("CREATED", None, {}, ())
+    assert store.mark_queued(leased) == {task.id}
+    assert store.claim(task.id, token="t", worker="w", max_attempts=1).granted
+    assert store.fail(task.id, "t", OOPS) is TaskStatus.FAILED
+    assert publication(store, task.id).queue == "taskdb"

@@ -1,0 +1,213 @@
+"""What a person does: cancel and retry, one task or many, within the tenants of a scope."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from taskdb.errors import IllegalMove, TaskNotFound
+from taskdb.status import MOVES, RUNNING, WAITING, TaskStatus
+from taskdb.store.contract import Filter, Scope
+from taskdb.store.store import Store
+from tests.store.tasks import (
+    HOUR,
+    LEASE,
+    at_once,
+    create,
+    draft,
+    in_status,
+    moves,
+    publication,
+    row,
+    running,
+    write,
+)
+
+S = TaskStatus
+ACME = Scope(("acme",))
+OTHER = Scope(("other", "third"))
+NOBODY = Scope(())
+
+
+@pytest.mark.parametrize("status", TaskStatus)
+def test_what_waits_is_canceled_and_what_runs_is_asked(store: Store, status: TaskStatus) -> None:
+    run = in_status(store, status)
+    before = row(store, run.id), moves(store, run.id)
+    if status in WAITING | {S.HALTED}:
+        store.cancel(run.id)
+        assert store.get(run.id).status is S.CANCELED
+        assert store.get(run.id).ended_at is not None
+        assert moves(store, run.id) == [*before[1], (status, "CANCELED")]
+    elif status in RUNNING:
+        assert not store.cancel_wanted(run.id, run.token)
+        store.cancel(run.id)
+        assert store.get(run.id).status is status
+        assert store.cancel_wanted(run.id, run.token)
+        assert moves(store, run.id) == [*before[1], (status, status)]
+    elif status is S.CANCELED:
+        store.cancel(run.id)
+        assert (row(store, run.id), moves(store, run.id)) == before
+    else:
+        with pytest.raises(IllegalMove, match=f"cannot cancel task {run.id} that is {status}"):
+            store.cancel(run.id)
+        assert (row(store, run.id), moves(store, run.id)) == before
+
+
+def test_a_parent_that_waits_without_a_worker_is_canceled_at_once(store: Store) -> None:
+    run = in_status(store, S.PROCESSING)
+    sql = "UPDATE task SET waits_for = 'parts', worker = NULL WHERE id = :id"
+    write(store, sql, id=run.id)
+    store.cancel(run.id)
+    assert store.get(run.id).status is S.CANCELED
+
+
+def test_asking_twice_to_cancel_does_not_prolong_the_grace(store: Store) -> None:
+    run = running(store)
+    store.cancel(run.id)
+    asked = store.get(run.id).cancel_requested_at
+    store.cancel(run.id)
+    assert asked is not None
+    assert store.get(run.id).cancel_requested_at == asked
+
+
+def test_two_who_cancel_at_once_both_succeed(store: Store) -> None:
+    for _ in range(10):
+        task_id = create(store)
+        at_once(lambda _, task_id=task_id: store.cancel(task_id), 2)  # type: ignore[misc]
+        assert store.get(task_id).status is S.CANCELED
+        assert len(moves(store, task_id)) == 2
+
+
+@pytest.mark.parametrize("status", TaskStatus)
+def test_what_ended_or_waits_is_retried_with_a_whole_budget(
+    store: Store, status: TaskStatus
+) -> None:
+    run = in_status(store, status)
+    before = row(store, run.id), moves(store, run.id)
+    if status not in MOVES["retry"].sources:
+        with pytest.raises(IllegalMove, match=f"cannot retry task {run.id} that is {status}"):
+            store.retry(run.id)
+        assert (row(store, run.id), moves(store, run.id)) == before
+        return
+    (item,) = store.retry(run.id)
+    task = store.get(run.id)
+    assert item == publication(store, run.id)
+    assert task.status is S.CREATED
+    assert (task.attempt, task.attempts_used, task.crashes) == (before[0]["attempt"], 0, 0)
+    assert (task.result, task.error, task.run_at, task.ended_at) == (None, None, None, None)
+    assert (task.worker, task.cancel_requested_at) == (None, None)
+    assert moves(store, run.id) == [*before[1], (status, "CREATED")]
+    assert store.lease_due(10, LEASE) == []  # for who retries publishes it
+    assert store.mark_queued([item]) == {run.id}
+
+
+def test_a_retried_task_that_was_wanted_canceled_may_run(store: Store) -> None:
+    run = running(store)
+    store.cancel(run.id)
+    store.snooze(run.id, run.token, HOUR)
+    assert store.get(run.id).status is S.CANCELED
+    store.retry(run.id)
+    assert store.claim(run.id, token="t2", worker="w", max_attempts=3).granted
+    assert not store.cancel_wanted(run.id, "t2")
+
+
+@pytest.mark.parametrize("task_id", ["01936e4b-7c00-7000-8000-0123456789ab", "no-id", ""])
+def test_there_is_nothing_to_move_where_there_is_no_task(store: Store, task_id: str) -> None:
+    for act in (store.cancel, store.retry, store.get):
+        with pytest.raises(TaskNotFound):
+            act(task_id)
+
+
+def test_many_are_moved_by_a_filter_in_batches(store: Store) -> None:
+    store.create([draft(type="many") for _ in range(2_500)])
+    kept = create(store, type="other")
+    assert store.cancel_all(Filter(type="many")) == 2_500
+    assert store.cancel_all(Filter(type="many")) == 0
+    assert store.get(kept).status is S.CREATED
+    batches = list(store.retry_all(Filter(type="many", status=(S.CANCELED,))))
+    assert [len(batch) for batch in batches] == [1_000, 1_000, 500]
+    found = write(store, "SELECT status, count(*) AS n FROM task GROUP BY status")
+    assert [(one["status"], one["n"]) for one in found] == [("CREATED", 2_501)]
+    events = write(store, "SELECT count(*) AS n FROM task_event")
+    assert events[0]["n"] == 2_501 + 2 * 2_500
+
+
+def test_a_filter_moves_only_what_may_be_moved(store: Store) -> None:
+    runs = {status: in_status(store, status) for status in TaskStatus}
+    before = {status: row(store, run.id) for status, run in runs.items()}
+    retried = [item.id for batch in store.retry_all(Filter()) for item in batch]
+    assert set(retried) == {runs[status].id for status in MOVES["retry"].sources}
+    for status in set(TaskStatus) - MOVES["retry"].sources:
+        assert row(store, runs[status].id) == before[status]
+    assert store.cancel_all(Filter()) == len(TaskStatus) - 1  # all but FINISHED
+
+
+def test_two_who_move_the_same_rows_never_lock_each_other_out(store: Store) -> None:
+    store.create([draft() for _ in range(400)])
+    canceled = at_once(lambda _: store.cancel_all(Filter()), 4)
+    assert sum(canceled) == 400
+
+
+def test_two_who_name_the_same_rows_in_opposite_orders_do_not_either(store: Store) -> None:
+    ids = [one.id for one in store.create([draft() for _ in range(600)])]
+    items = store.publications(ids)
+    for _ in range(4):
+        marked = at_once(lambda n: store.mark_queued(items if n % 2 else items[::-1]), 4)
+        assert sorted(task_id for part in marked for task_id in part) == sorted(ids)
+        write(store, "UPDATE task SET status = 'CREATED'")
+
+
+# --- scopes ---------------------------------------------------------------------------------------
+
+
+READS: dict[str, Callable[[Store, str, Scope], Any]] = {
+    "get": lambda store, task_id, scope: store.get(task_id, scope),
+    "cancel": lambda store, task_id, scope: store.cancel(task_id, scope),
+    "retry": lambda store, task_id, scope: store.retry(task_id, scope),
+    "get_sub_task": lambda store, task_id, scope: store.get_sub_task(task_id, 1, scope),
+}
+
+
+@pytest.mark.parametrize("scope", [OTHER, NOBODY], ids=["other", "nobody"])
+@pytest.mark.parametrize("way", READS)
+def test_a_task_of_another_tenant_is_not_found(store: Store, way: str, scope: Scope) -> None:
+    run = in_status(store, S.FAILED)
+    part = create(store, parent_id=run.id, position=1)
+    before = row(store, run.id), row(store, part), moves(store, run.id)
+    with pytest.raises(TaskNotFound):
+        READS[way](store, run.id, scope)
+    assert (row(store, run.id), row(store, part), moves(store, run.id)) == before
+
+
+@pytest.mark.parametrize("scope", [OTHER, NOBODY], ids=["other", "nobody"])
+def test_lists_and_bulk_verbs_leave_other_tenants_alone(store: Store, scope: Scope) -> None:
+    run = in_status(store, S.FAILED)
+    waiting = create(store)
+    for chosen in (Filter(), Filter(tenant="acme"), Filter(with_sub_tasks=True)):
+        assert store.page(chosen, scope, limit=10) == []
+        assert store.cancel_all(chosen, scope) == 0
+        assert list(store.retry_all(chosen, scope)) == []
+    assert store.history(run.id, scope) == []
+    assert store.events_after(None, 100, scope).events == ()
+    assert store.get(run.id).status is S.FAILED
+    assert store.get(waiting).status is S.CREATED
+
+
+def test_the_own_tenant_is_seen_and_moved(store: Store) -> None:
+    run = in_status(store, S.FAILED)
+    part = create(store, parent_id=run.id, position=1)
+    theirs = create(store, tenant="other")
+    assert store.get(run.id, ACME).id == run.id
+    assert store.get_sub_task(run.id, 1, ACME).id == part
+    assert [task.id for task in store.page(Filter(), ACME, limit=10)] == [run.id]
+    assert len(store.history(run.id, ACME)) == 3
+    assert {event.tenant for event in store.events_after(None, 100, ACME).events} == {"acme"}
+    assert [item.id for item in store.retry(run.id, ACME)] == [run.id]
+    assert store.cancel_all(Filter(), ACME) == 1
+    assert store.get(theirs).status is S.CREATED
+
+
+def test_a_scope_of_several_tenants_sees_them_all(store: Store) -> None:
+    ids = [create(store, tenant=tenant) for tenant in ("acme", "other", "third")]
+    seen = [task.id for task in store.page(Filter(), OTHER, limit=10, order="oldest")]
+    assert seen == ids[1:]

@@ -1,0 +1,189 @@
+"""The schema: what the code thinks it is, how it comes there, and who may come at once."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, inspect, text
+
+from taskdb.errors import DatabaseError, DatabaseNotMigrated, DatabaseTooNew
+from taskdb.store.migrate import VERSION_TABLE, head, migrate
+from taskdb.store.store import Store
+from taskdb.store.tables import metadata
+from tests.processes import Processes
+from tests.store.tasks import at_once, create, moves, running, write
+
+
+def tables(url: str) -> set[str]:
+    engine = create_engine(url)
+    names = set(inspect(engine).get_table_names())
+    engine.dispose()
+    return names
+
+
+@pytest.mark.parametrize("name", metadata.tables)
+def test_the_code_knows_the_columns_that_are_there(store_url: str, name: str) -> None:
+    engine = create_engine(store_url)
+    found = {column["name"]: column for column in inspect(engine).get_columns(name)}
+    known = metadata.tables[name].columns
+    assert list(found) == [column.name for column in known]
+    for column in known:
+        real = found[column.name]
+        if not column.primary_key:
+            assert real["nullable"] == column.nullable, column
+        is_serial = column.primary_key and engine.dialect.name == "sqlite"
+        wanted = (
+            "INTEGER"
+            if is_serial and name == "task_event"
+            else str(column.type.compile(engine.dialect))
+        )
+        assert real["type"].compile(engine.dialect) == wanted, column
+    engine.dispose()
+
+
+def test_migrating_again_changes_nothing(empty_store_url: str) -> None:
+    assert migrate(empty_store_url) == head()
+    before = tables(empty_store_url)
+    with Store(empty_store_url).closing() as store:
+        task_id = create(store)
+    assert migrate(empty_store_url) == head()
+    assert tables(empty_store_url) == before
+    with Store(empty_store_url).closing() as store:
+        assert store.get(task_id).id == task_id
+
+
+def test_four_processes_may_migrate_at_once(empty_store_url: str, processes: Processes) -> None:
+    code = f"from taskdb.store.migrate import migrate; migrate({empty_store_url!r}); print('done')"
+    started = [processes.python("-c", code) for _ in range(4)]
+    assert [process.wait() for process in started] == [0] * 4
+    with Store(empty_store_url).closing() as store:
+        assert create(store)
+
+
+def test_a_database_that_was_not_migrated_says_so(empty_store_url: str) -> None:
+    with (
+        Store(empty_store_url).closing() as store,
+        pytest.raises(DatabaseNotMigrated, match=r"without our tables.*`taskdb migrate`"),
+    ):
+        create(store)
+
+
+def test_a_store_may_migrate_itself(empty_store_url: str) -> None:
+    with Store(empty_store_url, migrates_itself=True).closing() as store:
+        assert at_once(lambda _: create(store), 4)
+
+
+def test_a_newer_database_is_left_alone(store_url: str) -> None:
+    _set_revision(store_url, "9999")
+    with Store(store_url).closing() as store:
+        for act in (lambda: create(store), lambda: migrate(store_url)):
+            with pytest.raises(DatabaseTooNew, match=r"9999.*upgrade celery-taskdb"):
+                act()
+
+
+def test_an_older_database_says_what_is_missing(store_url: str) -> None:
+    engine = create_engine(store_url)
+    with engine.begin() as connection:
+        connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))
+    engine.dispose()
+    with Store(store_url).closing() as store, pytest.raises(DatabaseNotMigrated):
+        create(store)
+
+
+def test_a_table_that_vanished_is_named_as_what_it_is(store: Store) -> None:
+    create(store)
+    write(store, "DROP TABLE task_event")
+    with pytest.raises(DatabaseNotMigrated, match="`taskdb migrate`"):
+        create(store)
+
+
+def test_a_migration_that_breaks_leaves_what_was_there(empty_store_url: str) -> None:
+    engine = create_engine(empty_store_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE worker (id INTEGER)"))
+    with pytest.raises((DatabaseError, Exception), match="already exists"):
+        migrate(empty_store_url)
+    assert tables(empty_store_url) - {VERSION_TABLE} == {"worker"}
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE worker"))
+    engine.dispose()
+    assert migrate(empty_store_url) == head()
+
+
+def test_the_embedded_store_makes_its_folder(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new' / 'deep' / 'tasks.sqlite3'}"
+    with Store(url, migrates_itself=True).closing() as store:
+        assert create(store)
+
+
+def _set_revision(url: str, revision: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '{revision}'"))
+    engine.dispose()
+
+
+# --- partitions -----------------------------------------------------------------------------------
+
+
+def partition_of(connection: Connection, task_id: str) -> str:
+    sql = "SELECT tableoid::regclass::text FROM task_event WHERE task_id = :id ORDER BY id DESC"
+    return str(connection.execute(text(sql), {"id": task_id}).scalars().first())
+
+
+def test_history_of_today_lies_in_the_partition_of_today(postgresql_store: Store) -> None:
+    task_id = create(postgresql_store)
+    with postgresql_store.database.transaction() as connection:
+        assert partition_of(connection, task_id).startswith("task_event_2")
+
+
+def test_a_week_of_partitions_is_made_ahead_and_made_once(postgresql_store: Store) -> None:
+    assert postgresql_store.create_partitions() == []
+    names = {name for name in tables(postgresql_store.database.url) if "event_2" in name}
+    assert len(names) == 8
+    write(postgresql_store, f"DROP TABLE {max(names)}")
+    assert postgresql_store.create_partitions() == [max(names)]
+
+
+def test_history_that_came_before_its_partition_moves_into_it(postgresql_store: Store) -> None:
+    store = postgresql_store
+    run = running(store)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    name = f"task_event_{tomorrow:%Y%m%d}"
+    write(store, f"DROP TABLE {name}")
+    write(
+        store,
+        "INSERT INTO task_event (task_id, from_status, to_status, at)"
+        " VALUES (:id, 'STARTED', 'STARTED', :at)",
+        id=run.id,
+        at=tomorrow,
+    )
+    with store.database.transaction() as connection:
+        assert partition_of(connection, run.id) == "task_event_default"
+    before = store.history(run.id), moves(store, run.id)
+    assert store.create_partitions() == [name]
+    with store.database.transaction() as connection:
+        assert partition_of(connection, run.id) == name
+    assert (store.history(run.id), moves(store, run.id)) == before
+
+
+def test_two_beats_may_make_partitions_while_tasks_run(postgresql_store: Store) -> None:
+    store = postgresql_store
+    names = [name for name in tables(store.database.url) if "event_2" in name]
+    for name in sorted(names)[2:]:
+        write(store, f"DROP TABLE {name}")
+
+    def act(number: int) -> list[str]:
+        if number < 3:
+            return store.create_partitions()
+        for _ in range(10):
+            running(store)
+        return []
+
+    made = [name for part in at_once(act, 6) for name in part]
+    assert sorted(made) == sorted(names)[2:]
+
+
+def test_sqlite_needs_no_partitions(sqlite_url: str) -> None:
+    with Store(sqlite_url).closing() as store:
+        assert store.create_partitions() == []

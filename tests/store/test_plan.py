@@ -1,0 +1,157 @@
+"""The plans of the hot statements on PostgreSQL: none of them reads the whole table."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import event
+
+from taskdb.status import TaskStatus
+from taskdb.store.contract import Filter, Report, Scope
+from taskdb.store.session import DriverSession
+from taskdb.store.store import Store
+from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication
+
+Statement = tuple[str, dict[str, Any]]
+ROWS = 20_000
+PARENT = "01936e4b-7c00-7000-8000-0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def large_store(postgresql_server: Any) -> Iterator[Store]:
+    """A store with many tasks, most of them over."""
+    name = "plans"
+    url = postgresql_server.create_database(name, "template_taskdb")
+    with Store(url).closing() as store:
+        drafts = [draft(tenant=f"tenant-{number % 50}") for number in range(ROWS)]
+        store.create(drafts)
+        store.create([draft(id=PARENT)])
+        store.create([draft(parent_id=PARENT, position=n, unique_key=f"k{n}") for n in range(500)])
+        with store.database.transaction() as connection:
+            run = connection.exec_driver_sql
+            run(
+                "UPDATE task SET attempt = 1, worker = 'w-' || mod(n, 5), status = CASE"
+                " WHEN n < 100 THEN 'FAILED' WHEN n < 150 THEN 'HALTED'"
+                " WHEN n < 250 THEN 'STARTED' WHEN n < 400 THEN 'QUEUED'"
+                " WHEN n < 1000 THEN 'SCHEDULED' WHEN n < 1100 THEN 'CREATED'"
+                " ELSE 'COMPLETED' END"
+                " FROM (SELECT id AS i, row_number() OVER (ORDER BY md5(id::text)) AS n FROM task)"
+                " AS numbered WHERE id = i"
+            )
+            run("UPDATE task SET relay_at = now() + interval '1 day' WHERE status = 'SCHEDULED'")
+        with store.database._engine("moving").connect() as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE task")
+            connection.exec_driver_sql("VACUUM ANALYZE task_event")
+        yield store
+    postgresql_server.drop_database(name)
+
+
+WAYS: dict[str, Callable[[Store, str], Any]] = {
+    "claim": lambda s, i: s.claim(i, token="t", worker="w", max_attempts=3),
+    "progress": lambda s, i: s.progress(i, "t", Report(current=1)),
+    "complete": lambda s, i: s.complete(i, "t", DONE),
+    "error": lambda s, i: s.error(i, "t", OOPS, HOUR),
+    "mark": lambda s, i: s.mark_queued([publication(s, i)]),
+    "lease": lambda s, _: s.lease_due(100, LEASE),
+    "publications": lambda s, i: s.publications([i]),
+    "rescue": lambda s, _: s.rescue(OOPS, lease=HOUR, limit=10, max_crashes=3),
+    "hand back": lambda s, _: s.hand_back_worker("w-3", "shutdown"),
+    "cancel wanted": lambda s, i: s.cancel_wanted(i, "t"),
+    "get": lambda s, i: s.get(i),
+    "keyed create": lambda s, _: s.create([draft(unique_key="k7")]),
+    "history": lambda s, i: s.history(i),
+    "events": lambda s, _: s.events_after(None, 100),
+    "newest of a tenant": lambda s, _: s.page(Filter(), Scope(("tenant-7",)), limit=50),
+    "newest of all": lambda s, _: s.page(Filter(), limit=50),
+    "failed": lambda s, _: s.page(Filter(status=(TaskStatus.FAILED,)), limit=50),
+    "queued": lambda s, _: s.page(Filter(status=(TaskStatus.QUEUED,)), limit=50),
+    "cancel": lambda s, i: s.cancel(i),
+    "sub-tasks": lambda s, _: s.page(Filter(parent_id=PARENT), limit=50),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_statement_reads_the_whole_table(
+    large_store: Store, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = create(large_store)
+    sent = statements_of(large_store, lambda: WAYS[way](large_store, task_id), monkeypatch)
+    assert sent
+    with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
+        for sql, parameters in sent:
+            for mode in ("force_custom_plan", "force_generic_plan"):
+                plan = explain(connection, mode, sql, parameters)
+                # An empty partition of a day to come may be read whole.
+                assert not re.search(r"Seq Scan on (task\b|task_event\w* .*rows=\d\d)", plan), plan
+
+
+def test_a_lease_reads_only_what_is_due(
+    large_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not all that will be due one day, which may be most of what there is."""
+    ((sql, parameters),) = statements_of(
+        large_store, lambda: large_store.lease_due(100, LEASE), monkeypatch
+    )
+    with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            plan = explain(connection, mode, sql, parameters)
+            assert re.search(r"task_relay.*\n *Index Cond: \(relay_at <=", plan), plan
+
+
+@pytest.mark.parametrize("way", ["mark", "cancel", "hand back", "rescue"])
+def test_a_move_of_many_rows_locks_them_in_order_of_their_ids(
+    large_store: Store, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two of them could each hold a row that the other waits for."""
+    task_id = create(large_store)
+    sent = statements_of(large_store, lambda: WAYS[way](large_store, task_id), monkeypatch)
+    (move,) = [statement for statement in sent if "FOR UPDATE" in statement[0]]
+    with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
+        plan = explain(connection, "force_generic_plan", *move)
+    assert re.search(r"LockRows .*\n *->  Sort .*\n *Sort Key: old\w*\.id\n", plan), plan
+
+
+def statements_of(
+    store: Store, act: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> list[Statement]:
+    """What is sent to the server meanwhile, in psycopg's spelling."""
+    sent: list[Statement] = []
+    run = DriverSession.run
+
+    def recorded(self: DriverSession, sql: str, parameters: Any) -> Any:
+        sent.append((re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", sql), dict(parameters)))
+        return run(self, sql, parameters)
+
+    def seen(_c: Any, _cursor: Any, sql: str, parameters: Any, _x: Any, _many: Any) -> None:
+        sent.append((sql, dict(parameters or {})))
+
+    monkeypatch.setattr(DriverSession, "run", recorded)
+    engine = store.database._engine("moving")
+    event.listen(engine, "before_cursor_execute", seen)
+    try:
+        act()
+    finally:
+        event.remove(engine, "before_cursor_execute", seen)
+    return sent
+
+
+def explain(connection: Any, mode: str, sql: str, parameters: dict[str, Any]) -> str:
+    """The plan of a prepared statement, which is what a worker runs after its first few."""
+    connection.execute(f"SET plan_cache_mode = {mode}")
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", sql)))
+    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", sql)
+    # psycopg says the type of a number; here it must be said in words.
+    numbered = re.sub(r"-(\$\d+)", r"-CAST(\1 AS DOUBLE PRECISION)", numbered)
+    connection.execute(f"PREPARE the_statement AS {numbered.replace('%%', '%')}")
+    values = ", ".join(
+        psycopg.sql.Literal(
+            str(parameters[name]) if parameters[name] is not None else None
+        ).as_string(connection)
+        for name in names
+    )
+    execute = f"EXECUTE the_statement({values})" if names else "EXECUTE the_statement"
+    plan = "\n".join(line for (line,) in connection.execute(f"EXPLAIN {execute}"))
+    connection.execute("DEALLOCATE the_statement")
+    return plan

@@ -1,0 +1,482 @@
+"""A run: one claim, one accepted outcome, and what becomes of those that did not end."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from taskdb.clock import FixedClock
+from taskdb.entity import Progress, TaskError
+from taskdb.status import RUNNING, TERMINAL, WAITING, TaskStatus
+from taskdb.store.contract import Report, WorkerRecord
+from taskdb.store.payload import Payload
+from taskdb.store.store import Store
+from taskdb.store.workers import Workers
+from tests.store.tasks import (
+    DONE,
+    HOUR,
+    OOPS,
+    SOON,
+    Run,
+    claim,
+    create,
+    in_status,
+    make_due,
+    moves,
+    queued,
+    row,
+    running,
+    write,
+)
+
+S = TaskStatus
+NOBODY = "01936e4b-7c00-7000-8000-0123456789ab"
+Verb = Callable[[Store, str, str], Any]
+
+OUTCOMES: dict[str, tuple[Verb, TaskStatus]] = {
+    "complete": (lambda s, i, t: s.complete(i, t, DONE), S.COMPLETED),
+    "error": (lambda s, i, t: s.error(i, t, OOPS, HOUR), S.ERRORED),
+    "fail": (lambda s, i, t: s.fail(i, t, OOPS), S.FAILED),
+    "halt": (lambda s, i, t: s.halt(i, t, OOPS), S.HALTED),
+    "cancel_own": (lambda s, i, t: s.cancel_own(i, t, OOPS), S.CANCELED),
+    "snooze": (lambda s, i, t: s.snooze(i, t, HOUR), S.SCHEDULED),
+    "hand_back": (lambda s, i, t: s.hand_back(i, t, "shutdown"), S.CREATED),
+    "crash": (lambda s, i, t: s.crash(i, t, OOPS, delay=HOUR, max_crashes=3), S.ERRORED),
+}
+UNCLAIMED: dict[str, tuple[Verb, TaskStatus, frozenset[TaskStatus]]] = {
+    "hand_back_unclaimed": (
+        lambda s, i, _: s.hand_back_unclaimed(i, "lost", SOON), S.CREATED, frozenset({S.QUEUED})
+    ),
+    "expire": (lambda s, i, _: s.expire(i, OOPS), S.FAILED, WAITING),
+    "revoke": (lambda s, i, t: s.revoke(i, t, OOPS), S.CANCELED, WAITING),
+}  # fmt: skip
+outcomes = pytest.mark.parametrize("verb", OUTCOMES)
+
+
+def end(store: Store, verb: str, run: Run, token: str | None = None) -> Any:
+    return OUTCOMES[verb][0](store, run.id, run.token if token is None else token)
+
+
+# --- claim ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", TaskStatus)
+@pytest.mark.parametrize("due", [False, True])
+def test_a_waiting_task_that_is_due_is_claimed_and_no_other(
+    store: Store, status: TaskStatus, *, due: bool
+) -> None:
+    run = in_status(store, status)
+    if due:
+        make_due(store, run.id)
+    before = row(store, run.id)
+    answer = store.claim(run.id, token="new", worker="w-2", max_attempts=7)
+    late = status in {S.SCHEDULED, S.ERRORED} and not due
+    assert answer.granted == (status in WAITING and not late)
+    if answer.granted:
+        task = store.get(run.id)
+        assert answer.status is task.status is S.STARTED
+        assert answer.attempt == task.attempt == before["attempt"] + 1
+        assert (task.worker, task.max_attempts) == ("w-2", 7)
+        assert task.started_at is not None
+        assert (answer.tenant, answer.type, answer.input) == ("acme", "sum", {"a": 1, "b": 2})
+        assert moves(store, run.id)[-1] == (status, "STARTED")
+    else:
+        assert answer.status is status
+        assert row(store, run.id) == before
+
+
+def test_a_claim_may_be_repeated_by_the_same_delivery(store: Store) -> None:
+    run = running(store)
+    again = store.claim(run.id, token=run.token, worker="w-1", max_attempts=3)
+    assert (again.granted, again.attempt) == (True, 1)
+    store.progress(run.id, run.token, Report(current=1))
+    assert store.claim(run.id, token=run.token, worker="w-1", max_attempts=3).granted
+    assert moves(store, run.id).count(("CREATED", "STARTED")) == 1
+    store.complete(run.id, run.token, DONE)
+    assert not store.claim(run.id, token=run.token, worker="w-1", max_attempts=3).granted
+
+
+def test_a_duplicate_message_is_told_how_it_ended(store: Store) -> None:
+    done, failed = in_status(store, S.COMPLETED), in_status(store, S.FAILED)
+    answer = store.claim(done.id, token="new", worker="w", max_attempts=3)
+    assert (answer.granted, answer.status, answer.result) == (False, S.COMPLETED, {"sum": 3})
+    answer = store.claim(failed.id, token="new", worker="w", max_attempts=3)
+    assert (answer.granted, answer.status, answer.error) == (False, S.FAILED, OOPS)
+
+
+@pytest.mark.parametrize("task_id", [NOBODY, "not-an-id", "", "'; DROP TABLE task; --"])
+def test_no_task_is_claimed_where_there_is_none(store: Store, task_id: str) -> None:
+    answer = store.claim(task_id, token="t", worker="w", max_attempts=3)
+    assert (answer.granted, answer.status) == (False, None)
+
+
+@pytest.mark.parametrize("verb", [*OUTCOMES, *UNCLAIMED])
+@pytest.mark.parametrize("task_id", [NOBODY, "not-an-id"])
+def test_nothing_ends_where_there_is_none(store: Store, verb: str, task_id: str) -> None:
+    act = (OUTCOMES.get(verb) or UNCLAIMED[verb])[0]
+    assert not act(store, task_id, "t")
+    assert not store.progress(task_id, "t", Report(current=1))
+    assert not store.remark(task_id, {})
+    assert store.stray(task_id, OOPS, delay=SOON, limit=2) is None
+    assert store.cancel_wanted(task_id, "t")
+    assert store.history(task_id) == []
+
+
+# --- outcomes -------------------------------------------------------------------------------------
+
+
+@outcomes
+@pytest.mark.parametrize("source", sorted(RUNNING))
+def test_an_outcome_moves_the_run_once_and_says_so_again(
+    store: Store, verb: str, source: TaskStatus
+) -> None:
+    run = in_status(store, source)
+    target = OUTCOMES[verb][1]
+    assert end(store, verb, run) is target
+    after, history = row(store, run.id), moves(store, run.id)
+    assert after["status"] == target
+    assert history[-1] == (source, target)
+    assert end(store, verb, run) is target  # as after an answer that was lost
+    assert (row(store, run.id), moves(store, run.id)) == (after, history)
+
+
+@outcomes
+@pytest.mark.parametrize("source", sorted(RUNNING))
+def test_a_wrong_token_changes_nothing(store: Store, verb: str, source: TaskStatus) -> None:
+    run = in_status(store, source)
+    before = row(store, run.id), moves(store, run.id)
+    assert end(store, verb, run, "another") is None
+    assert end(store, verb, run, "") is None
+    assert (row(store, run.id), moves(store, run.id)) == before
+
+
+@outcomes
+@pytest.mark.parametrize("source", sorted(set(TaskStatus) - RUNNING))
+def test_what_does_not_run_takes_no_outcome(store: Store, verb: str, source: TaskStatus) -> None:
+    run = in_status(store, source)
+    before = row(store, run.id), moves(store, run.id)
+    said = end(store, verb, run)
+    # Its own earlier write of the same outcome is the only other thing to be told.
+    assert said is None or said is source
+    assert (row(store, run.id), moves(store, run.id)) == before
+
+
+@outcomes
+@pytest.mark.parametrize("second", OUTCOMES)
+def test_of_two_outcomes_of_one_run_the_first_counts(store: Store, verb: str, second: str) -> None:
+    run = running(store)
+    end(store, verb, run)
+    before = row(store, run.id), moves(store, run.id)
+    said = end(store, second, run)
+    assert said in {None, OUTCOMES[verb][1]}
+    if verb == "complete":
+        assert said is (OUTCOMES[verb][1] if second == "complete" else None)
+    assert (row(store, run.id), moves(store, run.id)) == before
+
+
+@outcomes
+def test_a_zombie_writes_nothing_once_another_has_the_task(store: Store, verb: str) -> None:
+    run = running(store)
+    store.hand_back_worker("w-1", "shutdown")
+    assert end(store, verb, run) is None
+    assert claim(store, run.id, "token-2")
+    before = row(store, run.id)
+    assert end(store, verb, run) is None
+    assert not store.progress(run.id, run.token, Report(current=9))
+    assert store.cancel_wanted(run.id, run.token)
+    assert row(store, run.id) == before
+
+
+@outcomes
+def test_a_wanted_cancel_decides_how_a_run_ends(store: Store, verb: str) -> None:
+    run = running(store)
+    store.cancel(run.id)
+    target = S.COMPLETED if verb == "complete" else S.CANCELED
+    assert end(store, verb, run) is target
+    task = store.get(run.id)
+    assert task.status is target
+    assert task.ended_at is not None
+    assert moves(store, run.id)[-1] == ("STARTED", target)
+
+
+@outcomes
+def test_what_is_over_has_an_end_and_what_is_not_has_none(store: Store, verb: str) -> None:
+    run = running(store)
+    end(store, verb, run)
+    task = store.get(run.id)
+    assert (task.ended_at is not None) == (task.status in TERMINAL)
+
+
+def test_a_completed_task_has_its_result_and_no_error(store: Store) -> None:
+    run = running(store)
+    store.error(run.id, run.token, OOPS, SOON)
+    make_due(store, run.id)
+    assert store.get(run.id).error == OOPS
+    claim(store, run.id, "token-2")
+    report = Report(attributes={"rows": 3}, current=3, total=3, message="all")
+    store.complete(run.id, "token-2", DONE, report)
+    task = store.get(run.id)
+    assert (task.result, task.error, task.attempt) == ({"sum": 3}, None, 2)
+    assert (task.attributes, task.progress) == ({"rows": 3}, Progress(3, 3, "all"))
+
+
+def test_a_large_result_is_named(store: Store) -> None:
+    run = running(store)
+    store.complete(run.id, run.token, Payload(None, None, "2026-01-01/result.json"))
+    assert store.get(run.id).result_ref == "2026-01-01/result.json"
+
+
+@pytest.mark.parametrize("verb", ["error", "fail", "halt", "cancel_own", "crash"])
+def test_an_error_of_any_text_is_kept(store: Store, verb: str) -> None:
+    error = TaskError("Odd\x00Error", "nul \x00 and half \ud83d" * 5_000, "tr\x00ace", 1)
+    run = running(store)
+    verbs: dict[str, Callable[[], Any]] = {
+        "error": lambda: store.error(run.id, run.token, error, SOON),
+        "fail": lambda: store.fail(run.id, run.token, error),
+        "halt": lambda: store.halt(run.id, run.token, error),
+        "cancel_own": lambda: store.cancel_own(run.id, run.token, error),
+        "crash": lambda: store.crash(run.id, run.token, error, delay=SOON, max_crashes=3),
+    }
+    assert verbs[verb]() is not None
+    kept = store.get(run.id).error
+    assert kept is not None
+    assert kept.message.startswith("nul \N{REPLACEMENT CHARACTER} and half ")
+    assert len(kept.message) < 40_000
+    detail = store.history(run.id)[-1].detail
+    assert detail["error"] == "Odd\N{REPLACEMENT CHARACTER}Error"
+    assert len(detail["message"]) <= 500
+
+
+def test_reasons_and_progress_of_any_text_are_kept(store: Store) -> None:
+    run = running(store)
+    assert store.progress(run.id, run.token, Report(current=1, message="nul \x00 half \ud83d"))
+    assert store.hand_back(run.id, run.token, "nul \x00 half \ud83d") is S.CREATED
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+def test_progress_moves_once_and_then_only_reports(store: Store) -> None:
+    run = running(store)
+    assert store.progress(run.id, run.token, Report(current=1, total=10, message="one"))
+    assert store.progress(run.id, run.token, Report(current=2))
+    assert store.progress(run.id, run.token, Report(attributes={"a": 1}))
+    task = store.get(run.id)
+    assert task.status is S.PROCESSING
+    assert task.progress == Progress(2, 10, "one")
+    assert task.attributes == {"a": 1}
+    assert moves(store, run.id)[-1] == ("STARTED", "PROCESSING")
+    assert len(moves(store, run.id)) == 3
+
+
+def test_a_new_run_begins_without_progress(store: Store) -> None:
+    run = in_status(store, S.PROCESSING)
+    store.hand_back(run.id, run.token, "shutdown")
+    assert claim(store, run.id, "token-2")
+    assert store.get(run.id).progress is None
+
+
+@pytest.mark.parametrize("status", sorted(set(TaskStatus) - RUNNING))
+def test_what_does_not_run_makes_no_progress(store: Store, status: TaskStatus) -> None:
+    run = in_status(store, status)
+    before = row(store, run.id)
+    assert not store.progress(run.id, run.token, Report(current=1))
+    assert row(store, run.id) == before
+
+
+# --- the arithmetic of attempts -------------------------------------------------------------------
+
+
+def counts(store: Store, run: Run) -> tuple[int, int, int]:
+    task = store.get(run.id)
+    return task.attempt, task.spared, task.crashes
+
+
+def test_runs_are_counted_and_some_are_spared(store: Store) -> None:
+    run = running(store)
+    assert counts(store, run) == (1, 0, 0)
+    store.hand_back(run.id, run.token, "shutdown")
+    assert counts(store, run) == (1, 1, 0)
+    claim(store, run.id, "t2")
+    store.snooze(run.id, "t2", SOON)
+    assert counts(store, run) == (2, 2, 0)
+    make_due(store, run.id)
+    claim(store, run.id, "t3")
+    store.hand_back_worker("w-1", "shutdown")
+    assert counts(store, run) == (3, 3, 0)
+    claim(store, run.id, "t4")
+    store.error(run.id, "t4", OOPS, SOON)
+    assert counts(store, run) == (4, 3, 0)
+    make_due(store, run.id)
+    claim(store, run.id, "t5")
+    store.crash(run.id, "t5", OOPS, delay=SOON, max_crashes=3)
+    assert counts(store, run) == (5, 3, 1)
+    make_due(store, run.id)
+    claim(store, run.id, "t6")
+    store.fail(run.id, "t6", OOPS)
+    store.retry(run.id)
+    assert counts(store, run) == (6, 6, 0)
+    assert store.get(run.id).attempts_used == 0
+
+
+def test_a_task_that_kills_its_process_too_often_is_halted(store: Store) -> None:
+    run = Run(create(store))
+    ends = []
+    for number in range(3):
+        make_due(store, run.id)
+        token = f"t{number}"
+        assert claim(store, run.id, token)
+        ends.append(store.crash(run.id, token, OOPS, delay=SOON, max_crashes=3))
+    assert ends == [S.ERRORED, S.ERRORED, S.HALTED]
+    assert not claim(store, run.id, "t9")
+    error = store.get(run.id).error
+    assert error is not None and error.attempt == 3
+
+
+def test_a_type_that_nobody_knows_fails_in_the_end(store: Store) -> None:
+    run = queued(store)
+    ends = [store.stray(run.id, OOPS, delay=HOUR, limit=3) for _ in range(4)]
+    assert ends == [S.CREATED, S.CREATED, S.FAILED, None]
+    task = store.get(run.id)
+    assert task.error is not None and task.ended_at is not None
+    assert moves(store, run.id)[-3:] == [
+        ("QUEUED", "CREATED"), ("CREATED", "CREATED"), ("CREATED", "FAILED"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [S.SCHEDULED, S.ERRORED])
+def test_a_message_that_comes_too_early_does_not_shorten_the_wait(
+    store: Store, status: TaskStatus
+) -> None:
+    run = in_status(store, status)
+    before = row(store, run.id)
+    assert store.stray(run.id, OOPS, delay=SOON, limit=3) is None
+    assert row(store, run.id) == before
+
+
+# --- what only others know ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", UNCLAIMED)
+@pytest.mark.parametrize("status", TaskStatus)
+def test_a_message_that_nobody_claimed_ends_what_waits(
+    store: Store, verb: str, status: TaskStatus
+) -> None:
+    act, target, sources = UNCLAIMED[verb]
+    run = in_status(store, status)
+    before = row(store, run.id), moves(store, run.id)
+    assert act(store, run.id, "another") == (status in sources)
+    if status in sources:
+        assert moves(store, run.id) == [*before[1], (status, target)]
+        assert (store.get(run.id).ended_at is not None) == (target in TERMINAL)
+    else:
+        assert (row(store, run.id), moves(store, run.id)) == before
+
+
+def test_a_revocation_ends_the_run_that_says_so(store: Store) -> None:
+    run = running(store)
+    assert store.revoke(run.id, run.token, OOPS)
+    assert store.get(run.id).status is S.CANCELED
+
+
+def test_a_worker_hands_back_what_it_holds_and_nothing_else(store: Store) -> None:
+    mine = [running(store), in_status(store, S.PROCESSING), running(store)]
+    waiting = running(store)
+    write(store, "UPDATE task SET waits_for = 'parts' WHERE id = :id", id=waiting.id)
+    done = in_status(store, S.COMPLETED)
+    wanted = running(store)
+    store.cancel(wanted.id)
+    other = Run(create(store))
+    claim(store, other.id, other.token, worker="w-2")
+    before = {run.id: row(store, run.id) for run in (waiting, done, other)}
+    assert store.hand_back_worker("w-1", "shutdown") == 4
+    for run in mine:
+        task = store.get(run.id)
+        assert (task.status, task.worker, task.attempts_used) == (S.CREATED, None, 0)
+        assert store.history(run.id)[-1].detail == {"reason": "shutdown"}
+        assert store.history(run.id)[-1].worker == "w-1"
+    assert store.get(wanted.id).status is S.CANCELED
+    assert {task_id: row(store, task_id) for task_id in before} == before
+    assert store.hand_back_worker("w-1", "shutdown") == 0
+
+
+def worker(store: Store, name: str) -> None:
+    Workers(store.database).announce(WorkerRecord(name, name, "host", 1))
+
+
+def rescue(store: Store) -> dict[str, TaskStatus]:
+    return store.rescue(OOPS, lease=timedelta(seconds=20), limit=100, max_crashes=3)
+
+
+def test_tasks_are_rescued_from_workers_that_are_gone_and_from_no_other(store_url: str) -> None:
+    clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
+    with Store(store_url, clock=clock).closing() as store:
+        runs = {}
+        for name in ("dead", "stopped", "alive", "unseen", "unknown", "waiting"):
+            if name != "unknown":
+                worker(store, name)
+            runs[name] = Run(create(store))
+            assert claim(store, runs[name].id, worker=name)
+        clock.advance(timedelta(seconds=15))
+        for name in ("stopped", "alive", "unseen"):
+            worker(store, name)
+        Workers(store.database).stopped("stopped")
+        write(store, "UPDATE worker SET seen_at = NULL WHERE id = 'unseen'")
+        write(store, "UPDATE task SET waits_for = 'parts' WHERE id = :id", id=runs["waiting"].id)
+        clock.advance(timedelta(seconds=6))
+        gone = {runs[name].id for name in ("dead", "stopped", "unseen", "unknown")}
+        assert rescue(store) == dict.fromkeys(gone, S.ERRORED)
+        assert rescue(store) == {}
+        assert store.get(runs["alive"].id).status is S.STARTED
+        assert store.get(runs["waiting"].id).status is S.STARTED
+        assert store.history(runs["dead"].id)[-1].worker == "dead"
+        assert counts(store, runs["dead"]) == (1, 0, 1)
+
+
+def test_a_rescue_ends_poison_and_what_was_canceled(store: Store) -> None:
+    poison, wanted = running(store), running(store)
+    write(store, "UPDATE task SET crashes = 2 WHERE id = :id", id=poison.id)
+    store.cancel(wanted.id)
+    assert rescue(store) == {poison.id: S.HALTED, wanted.id: S.CANCELED}
+
+
+def test_a_rescued_run_is_a_zombie(store: Store) -> None:
+    run = running(store)
+    rescue(store)
+    assert store.complete(run.id, run.token, DONE) is None
+    assert store.error(run.id, run.token, OOPS, SOON) is None
+
+
+def test_a_rescue_keeps_to_its_limit(store: Store) -> None:
+    for _ in range(5):
+        running(store)
+    taken = [len(store.rescue(OOPS, lease=HOUR, limit=2, max_crashes=3)) for _ in range(4)]
+    assert taken == [2, 2, 1, 0]
+
+
+def test_a_remark_is_history_without_a_move(store: Store) -> None:
+    run = running(store)
+    before = row(store, run.id)
+    assert store.remark(run.id, {"reason": "a message was rejected"})
+    event = store.history(run.id)[-1]
+    assert (event.from_status, event.to_status) == (S.STARTED, S.STARTED)
+    assert event.detail == {"reason": "a message was rejected"}
+    assert row(store, run.id) == before
+
+
+def test_every_event_says_who_when_and_which_attempt(store_url: str) -> None:
+    clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
+    with Store(store_url, clock=clock).closing() as store:
+        run = queued(store)
+        clock.advance(HOUR)
+        claim(store, run.id)
+        clock.advance(HOUR)
+        store.fail(run.id, run.token, OOPS)
+        events = store.history(run.id)
+        assert [event.at - events[0].at for event in events] == [SOON, SOON, HOUR, 2 * HOUR]
+        assert [event.attempt for event in events] == [0, 0, 1, 1]
+        assert [event.worker for event in events] == [None, None, "w-1", "w-1"]
+        assert {event.tenant for event in events} == {"acme"}
+        assert [event.id for event in events] == sorted(event.id for event in events)
+        assert events[-1].detail == {"error": "ValueError", "message": "oops"}

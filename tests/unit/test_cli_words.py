@@ -1,0 +1,136 @@
+"""How the command line reads durations and moments, and how it writes values."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskdb.cli.moment import before_now, duration_of, from_now, moment_of
+from taskdb.cli.setting_list import masked
+from taskdb.cli.wording import (
+    clock_text,
+    duration_text,
+    moment_text,
+    payload_text,
+    printable,
+    relative,
+    setting_text,
+)
+from taskdb.errors import InvalidInput
+
+NOW = datetime(2031, 5, 4, 10, 20, 30, 250_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90), ("1.5", 1.5), ("0", 0), ("500ms", 0.5), ("5m", 300), ("5min", 300),
+        ("1h30m", 5_400), ("2d", 172_800), ("1w", 604_800), (" 1H 30M ", 5_400),
+    ],
+)  # fmt: skip
+def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
+    assert duration_of(text, "--x") == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "5 parsecs", "1h 30", "nan", "inf", "1e400"])
+def test_what_is_no_duration_is_refused_with_the_name_of_the_option(text: str) -> None:
+    with pytest.raises(InvalidInput, match="--delay"):
+        duration_of(text, "--delay")
+
+
+@given(st.text())
+def test_any_text_is_a_duration_or_refused(text: str) -> None:
+    with suppress(InvalidInput):
+        assert duration_of(text, "--x") >= timedelta(0)
+
+
+def test_a_moment_with_a_zone_is_that_moment_and_one_without_is_local() -> None:
+    assert moment_of("2031-05-04T10:20:30.250Z", "--x") == NOW
+    assert moment_of("2031-05-04T12:20:30.250+02:00", "--x") == NOW
+    local = moment_of("2031-05-04T10:20", "--x")
+    assert local == datetime(2031, 5, 4, 10, 20).astimezone()
+    assert local.tzinfo is UTC
+
+
+@pytest.mark.parametrize("text", ["", "tomorrow", "2031-13-01", "10:20"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    for read in (moment_of, from_now, before_now):
+        with pytest.raises(InvalidInput, match="is not a moment"):
+            read(text, "--x")
+
+
+def test_a_duration_counts_from_now_on_or_back() -> None:
+    hour = timedelta(hours=1)
+    assert abs(from_now("1h", "--x") - datetime.now(UTC) - hour) < timedelta(seconds=5)
+    assert abs(datetime.now(UTC) - before_now("1h", "--x") - hour) < timedelta(seconds=5)
+    assert from_now("2031-05-04T10:20:30.250Z", "--x") == NOW
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.35, "350 ms"), (1, "1 s"), (59.9, "59 s"), (60, "1 min"), (3_599, "59 min"),
+        (3_600, "1 h"), (47 * 3_600, "47 h"), (48 * 3_600, "2 d"), (400 * 86_400, "400 d"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_written_in_its_largest_sensible_unit(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+def test_a_distance_says_whether_it_was_or_will_be() -> None:
+    assert relative(NOW - timedelta(seconds=3), NOW) == "3 s ago"
+    assert relative(NOW + timedelta(minutes=2), NOW) == "in 2 min"
+    assert relative(NOW, NOW) == "now"
+
+
+def test_a_moment_is_written_in_local_time() -> None:
+    local = NOW.astimezone()
+    assert moment_text(NOW, NOW) == f"{local:%Y-%m-%d %H:%M:%S} (now)"
+    assert clock_text(NOW.astimezone(timezone(timedelta(hours=5)))) == f"{local:%H:%M:%S}.250"
+
+
+def test_text_of_others_cannot_move_the_cursor_or_turn_the_writing() -> None:
+    assert printable("a\x1b[31mb\x00\u202ec\nd\te\ud800") == "a�[31mb��c d e�"
+    assert printable("Übung 佐藤 😀 عبد") == "Übung 佐藤 😀 عبد"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        ("", "-"),
+        ((), "-"),
+        (("a", "b"), "a, b"),
+        (timedelta(minutes=5), "5 min"),
+        (0, "0"),
+    ],
+)
+def test_a_value_is_one_line(value: object, text: str) -> None:
+    assert setting_text(value) == text
+
+
+def test_a_payload_is_pretty_and_shortened_unless_all_of_it_is_wanted() -> None:
+    assert payload_text({"name": "Łukasz"}) == '{\n  "name": "Łukasz"\n}'
+    long = payload_text(list(range(10_000)))
+    assert len(long.splitlines()) == 41
+    assert "--full" in long
+    assert "9999" in payload_text(list(range(10_000)), whole=True)
+    assert len(payload_text("x" * 10_000)) < 5_000
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("postgresql://user:secret@host/db", "postgresql://user:***@host/db"),
+        ("redis://:secret@host:6379/0", "redis://:***@host:6379/0"),
+        ("sentinel://:secret@a;sentinel://:secret@b", "sentinel://:***@a;sentinel://:***@b"),
+        ("redis://host/0", "redis://host/0"),
+        ({"broker_password": "secret", "n": 1}, "{'broker_password': '***', 'n': 1}"),
+        ({"a": {"api_key": "secret"}}, "{'a': {'api_key': '***'}}"),
+        ({"url": "amqp://u:secret@h//"}, "{'url': 'amqp://u:***@h//'}"),
+    ],
+)
+def test_no_secret_is_shown(value: object, shown: str) -> None:
+    assert masked(value) == shown
