@@ -1,0 +1,38 @@
+"""The tasks that are measured: a body that does nothing, tracked and bare."""
+
+import os
+
+from celery import Celery
+
+from taskdb import task
+
+
+@task("bench.noop")
+def noop() -> None:
+    """Do nothing."""
+
+
+bare = Celery("bare", broker=os.environ.get("BENCH_BROKER_URL"))
+# What a tracked worker runs with, so that only the database of record differs.
+bare.conf.update(
+    task_serializer="json",
+    accept_content=["json"],
+    task_ignore_result=True,
+    task_acks_late=True,
+    task_default_queue="bare",
+    task_time_limit=3600,
+    task_soft_time_limit=3300,
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    worker_max_tasks_per_child=None,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_send_task_events=False,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"visibility_timeout": 7200, "health_check_interval": 25},
+)
+
+
+@bare.task(name="bare.noop")
+def bare_noop() -> None:
+    """Do nothing."""

@@ -1,0 +1,118 @@
+"""How fast a worker drains a full queue, as a share of bare Celery's speed; and its round trips.
+
+    python -m benchmarks drain
+
+PostgreSQL and Redis, prefork with 4 processes, 5,000 no-op tasks queued beforehand, pairs in
+alternation, the median of the ratios. Goals: at least 0.65 x bare Celery with results off; at
+most 2 statements a task in the worker.
+"""
+
+import os
+import statistics
+import tempfile
+from pathlib import Path
+
+import psycopg
+import redis
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.redis import Redis
+
+from benchmarks.bench_tasks import bare, bare_noop
+from benchmarks.worker_process import seconds_to_drain, worker
+from taskdb import Settings, TaskDB
+from taskdb.store.migrate import migrate
+
+MESSAGES = int(os.environ.get("BENCH_MESSAGES", "5000"))
+PAIRS = int(os.environ.get("BENCH_PAIRS", "5"))
+PROCESSES = 4
+GOAL_RATIO = 0.65
+GOAL_STATEMENTS = 2
+
+
+def main() -> None:
+    """Measure and print."""
+    postgresql, broker = PostgreSQL(), Redis()
+    try:
+        postgresql.start()
+        broker.start()
+        _measure(postgresql, broker)
+    finally:
+        broker.close()
+        postgresql.close()
+
+
+def _measure(postgresql: PostgreSQL, broker: Redis) -> None:
+    url = postgresql.create_database("bench")
+    migrate(url)
+    environment = {
+        "TASKDB_DATABASE_URL": url,
+        "TASKDB_BROKER_URL": broker.url_of(0),
+        "TASKDB_TASK_MODULES": "benchmarks.bench_tasks",
+        "TASKDB_WORKER_MAX_TASKS_PER_CHILD": "0",
+        "TASKDB_WORKER_MAX_MEMORY_PER_CHILD_KIB": "0",
+        "BENCH_BROKER_URL": broker.url_of(1),
+    }
+    log = Path(tempfile.mkdtemp()) / "worker.log"
+    ratios = []
+    with TaskDB(Settings.load(environment)) as taskdb:
+        for pair in range(PAIRS):
+            ours = _tracked(taskdb, broker, environment, log, url)
+            theirs = _bare(broker, environment, log)
+            ratios.append(ours / theirs)
+            print(f"pair {pair + 1}: {ours:,.0f}/s of {theirs:,.0f}/s = {ours / theirs:.2f}")
+    median = statistics.median(ratios)
+    print(f"drain: {median:.2f} x bare Celery (median of {PAIRS}; goal {GOAL_RATIO})")
+
+
+def _tracked(
+    taskdb: TaskDB, broker: Redis, environment: dict[str, str], log: Path, url: str
+) -> float:
+    broker.flush(0)
+    taskdb.submit_many("bench.noop", [None] * MESSAGES)
+    before = _statements(url)
+    with (
+        redis.Redis.from_url(broker.url_of(0)) as client,
+        worker("taskdb_worker.app", environment, PROCESSES, log),
+    ):
+        rate = MESSAGES / seconds_to_drain(client, "taskdb", MESSAGES)
+    done = len(taskdb.list_tasks(status="COMPLETED", limit=1)) and _completed(url)
+    statements = (_statements(url) - before) / MESSAGES
+    print(f"  {statements:.2f} transactions a task (goal {GOAL_STATEMENTS}), {done:,} completed")
+    return rate
+
+
+def _bare(broker: Redis, environment: dict[str, str], log: Path) -> float:
+    broker.flush(1)
+    bare.conf.broker_url = environment["BENCH_BROKER_URL"]
+    with bare.producer_or_acquire() as producer, producer.batch():
+        for _ in range(MESSAGES):
+            bare_noop.apply_async(producer=producer)
+    with (
+        redis.Redis.from_url(broker.url_of(1)) as client,
+        worker("benchmarks.bench_tasks:bare", environment, PROCESSES, log),
+    ):
+        return MESSAGES / seconds_to_drain(client, "bare", MESSAGES)
+
+
+def _statements(url: str) -> int:
+    """Transactions so far; each of the worker's statements is one by itself."""
+    with psycopg.connect(_plain(url), autocommit=True) as connection:
+        connection.execute("SELECT pg_stat_clear_snapshot()")
+        row = connection.execute(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _completed(url: str) -> int:
+    with psycopg.connect(_plain(url), autocommit=True) as connection:
+        row = connection.execute("SELECT count(*) FROM task WHERE status = 'COMPLETED'").fetchone()
+        return int(row[0]) if row else 0
+
+
+def _plain(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://")
+
+
+if __name__ == "__main__":
+    main()

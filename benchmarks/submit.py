@@ -1,0 +1,62 @@
+"""How many rows a second `submit_many` puts into the table, and what one submit costs.
+
+    python -m benchmarks submit
+
+Goal: at least 5,000 rows a second on PostgreSQL.
+"""
+
+import os
+import time
+
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.redis import Redis
+
+from taskdb import Settings, TaskDB
+from taskdb.store.migrate import migrate
+from taskdb.submission import Drafting, Wish
+
+ROWS = int(os.environ.get("BENCH_ROWS", "20000"))
+GOAL_ROWS_A_SECOND = 5_000
+
+
+def main() -> None:
+    """Measure and print."""
+    postgresql, broker = PostgreSQL(), Redis()
+    try:
+        postgresql.start()
+        broker.start()
+        url = postgresql.create_database("bench")
+        migrate(url)
+        _measure(url, broker)
+    finally:
+        broker.close()
+        postgresql.close()
+
+
+def _measure(url: str, broker: Redis) -> None:
+    settings = Settings.load(
+        {
+            "TASKDB_DATABASE_URL": url,
+            "TASKDB_BROKER_URL": broker.url_of(0),
+            "TASKDB_TASK_MODULES": "benchmarks.bench_tasks",
+        }
+    )
+    with TaskDB(settings) as taskdb:
+        drafting = Drafting(settings, taskdb.discover(), taskdb.payloads, taskdb.scope)
+        drafts = drafting.drafts("bench.noop", [None] * ROWS, Wish())
+        began = time.perf_counter()
+        taskdb.store.create(drafts)
+        rate = ROWS / (time.perf_counter() - began)
+        print(f"rows: {rate:,.0f} a second into the table (goal {GOAL_ROWS_A_SECOND:,})")
+        began = time.perf_counter()
+        taskdb.submit_many("bench.noop", [None] * ROWS)
+        rate = ROWS / (time.perf_counter() - began)
+        print(f"submit_many: {rate:,.0f} a second, checked, inserted, published and marked")
+        began = time.perf_counter()
+        for _ in range(500):
+            taskdb.submit_task("bench.noop")
+        print(f"submit_task: {(time.perf_counter() - began) / 500 * 1000:.1f} ms, one by one")
+
+
+if __name__ == "__main__":
+    main()
