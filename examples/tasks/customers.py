@@ -1,0 +1,1 @@
+../../taskdb/taskdb/cli/demo_tasks/customers.py
