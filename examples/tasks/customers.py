@@ -1,1 +1,5 @@
-../../taskdb/taskdb/cli/demo_tasks/customers.py
+"""Customers from a CSV file: the very module that `taskdb demo` runs, imported from its package."""
+
+from taskdb.cli.demo_tasks.customers import Customer, ImportCustomers, import_customers
+
+__all__ = ["Customer", "ImportCustomers", "import_customers"]

@@ -22,8 +22,9 @@ STOP_SECONDS = 40
 
 
 def started(cli: Site, *words: str) -> RunningProcess:
-    """A `dev` whose worker takes tasks."""
+    """A `dev` whose worker takes tasks and whose beat ticks."""
     dev = cli.start("dev", "-c", "1", *words)
+    dev.wait_for_output("beat.started")
     task_id = cli.submit("echo", "ready")
     wait_until(lambda: cli.status(task_id) is TaskStatus.COMPLETED, timeout=30, describe=dev.tail)
     return dev

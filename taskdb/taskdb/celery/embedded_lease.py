@@ -34,6 +34,7 @@ class HeldLeases:
         self._renewer: threading.Thread | None = None
         self._stopping = threading.Event()
         self._starting = threading.Lock()
+        self._settling = threading.Lock()
 
     def hold(self, lease: Lease) -> None:
         """Keep the lease renewed until it is acknowledged, released or lost."""
@@ -53,9 +54,8 @@ class HeldLeases:
             logger.warning("late acknowledgement of a message that this process no longer holds")
             return
         self._owed[token] = lease
-        if not self._messages.ack([lease]) and token in self._owed:
-            logger.warning("late acknowledgement of message %s: given away", lease.message_id)
-        self._owed.pop(token, None)
+        with self._settling:
+            self._settle()
 
     def release(self, tokens: Iterable[str]) -> None:
         """Give messages back at once; raises MessageFileError, after which they lapse."""
@@ -79,7 +79,8 @@ class HeldLeases:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._held, self._owed = {}, {}
-            self._renewer, self._starting = None, threading.Lock()
+            self._renewer = None
+            self._starting, self._settling = threading.Lock(), threading.Lock()
 
     def _start_renewer(self) -> None:
         with self._starting:
@@ -101,11 +102,17 @@ class HeldLeases:
             except Exception:
                 logger.exception("leases not renewed, tried again")
 
+    def _settle(self) -> None:
+        """Acknowledge what is owed, one thread at a time: the second would find nothing to remove
+        and could not tell that from a message given away."""
+        for lease in list(self._owed.values()):
+            if not self._messages.ack([lease]):
+                logger.warning("late acknowledgement of message %s: given away", lease.message_id)
+            self._owed.pop(lease.token, None)
+
     def _renew(self) -> None:
-        if owed := list(self._owed.values()):
-            self._messages.ack(owed)
-            for lease in owed:
-                self._owed.pop(lease.token, None)
+        with self._settling:
+            self._settle()
         if held := list(self._held.values()):
             for lease in self._messages.renew(held):
                 # Not held any more: it was settled while this thread renewed.
