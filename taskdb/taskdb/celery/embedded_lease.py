@@ -103,8 +103,10 @@ class HeldLeases:
                 logger.exception("leases not renewed, tried again")
 
     def _settle(self) -> None:
-        """Acknowledge what is owed, one thread at a time: the second would find nothing to remove
-        and could not tell that from a message given away."""
+        """Acknowledge what is owed; one thread at a time.
+
+        A second one would find nothing to remove, and take the message for given away.
+        """
         for lease in list(self._owed.values()):
             if not self._messages.ack([lease]):
                 logger.warning("late acknowledgement of message %s: given away", lease.message_id)
