@@ -41,6 +41,8 @@ def _main() -> None:
     if int(uid) != KEEP_USER:
         _become(int(uid))
     leash_this_process(int(owner), signal.Signals(int(death)))
+    # A test run that a shell put into the background ignores Ctrl-C, and would hand that on.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
 
 
