@@ -12,6 +12,7 @@ from taskdb.client import TaskDB
 from taskdb.logging import configure_logging
 from taskdb.settings import Settings
 from taskdb_beat.loop import Loop
+from taskdb_beat.reconcile import Reconcile
 from taskdb_beat.relay import Relay
 from taskdb_beat.rescue import Rescue
 from taskdb_beat.upkeep import INTERVAL_SECONDS, Upkeep
@@ -51,5 +52,6 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
     return [
         Loop("relay", relay.run_once, settings.relay_interval_seconds),
         Loop("rescue", rescue.run_once, settings.rescue_interval_seconds),
+        Loop("reconcile", Reconcile(store).run_once, settings.reconcile_interval_seconds),
         Loop("upkeep", Upkeep(store).run_once, INTERVAL_SECONDS),
     ]

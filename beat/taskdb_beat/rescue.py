@@ -31,4 +31,6 @@ class Rescue:
         )
         for task_id, status in moved.items():
             log.warning("rescue.took_back", task_id=task_id, status=status)
+            if status.is_terminal:
+                self._store.settle(task_id)
         return len(moved) == _BATCH

@@ -54,6 +54,30 @@ async def submit_many_async(
     return await taskdb.submit_many_async(type, inputs, session=session, **options)
 
 
+async def submit_fan_out_async(
+    type: str,
+    items: Iterable[Any],
+    *,
+    session: AsyncSession | AsyncConnection | None = None,
+    **options: Any,
+) -> TaskEntity:
+    """`TaskDB.submit_fan_out_async` on the default TaskDB."""
+    taskdb = await asyncio.to_thread(default_taskdb)
+    return await taskdb.submit_fan_out_async(type, items, session=session, **options)
+
+
+async def submit_sequence_async(
+    sequence: str,
+    payload: Any = None,
+    *,
+    session: AsyncSession | AsyncConnection | None = None,
+    **options: Any,
+) -> TaskEntity:
+    """`TaskDB.submit_sequence_async` on the default TaskDB."""
+    taskdb = await asyncio.to_thread(default_taskdb)
+    return await taskdb.submit_sequence_async(sequence, payload, session=session, **options)
+
+
 def _in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
     @wraps(function)
     async def twin(*arguments: P.args, **keywords: P.kwargs) -> T:

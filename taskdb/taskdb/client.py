@@ -42,6 +42,7 @@ from taskdb.store.store import Store
 from taskdb.submission import Drafting, fresh_entity, wish_of
 from taskdb.task_type import Registry, default_registry, import_task_modules
 from taskdb.transaction import CallerTransaction, caller_transaction, wrong_session
+from taskdb.tree_client import TreeClient
 
 if TYPE_CHECKING:
     # Importing it for real needs greenlet, which only asynchronous callers have.
@@ -64,7 +65,7 @@ class TaskPage(tuple[TaskEntity, ...]):  # noqa: SLOT001 - it carries the cursor
     next_cursor: str | None = None
 
 
-class TaskDB:
+class TaskDB(TreeClient):
     """Tasks on one database and one broker.
 
     Reads the settings of the environment unless told otherwise; opens nothing until it is used.
@@ -81,16 +82,17 @@ class TaskDB:
         self.settings = settings or Settings.load()
         self.registry = default_registry if registry is None else registry
         self.scope = EVERYONE
+        self.payloads = Payloads(
+            FolderPayloadStore(self.settings.payload_folder),
+            self.settings.payload_inline_bytes,
+            self.settings.payload_limit_bytes,
+        )
         self.store = Store(
             self.settings.store_url,
             clock=clock,
             migrates_itself=self.settings.is_embedded_store,
             relay_grace=timedelta(seconds=self.settings.relay_grace_seconds),
-        )
-        self.payloads = Payloads(
-            FolderPayloadStore(self.settings.payload_folder),
-            self.settings.payload_inline_bytes,
-            self.settings.payload_limit_bytes,
+            payloads=self.payloads,
         )
         self.publisher = Publisher(self.settings, self.store)
         self._background = BackgroundPublisher(
@@ -98,6 +100,7 @@ class TaskDB:
             self.settings.publish_budget_seconds,
             self.settings.publish_breaker_seconds,
         )
+        self.store.on_new = self._publish_new
         self._discovered = False
         self._celery_app: Any = None
 
@@ -261,9 +264,6 @@ class TaskDB:
         transaction.after_commit(_publications(drafts, created), self._publish_after_commit)
         return created
 
-    def _publish_after_commit(self, items: Sequence[Publication], *, certain: bool) -> None:
-        self._background.publish(items, wait=False, certain=certain)
-
     def _entities(
         self,
         drafts: Sequence[Draft],
@@ -361,14 +361,18 @@ class TaskDB:
         self.store.cancel(task_id, self.scope)
         return self.get_task(task_id)
 
-    def retry_task(self, reference: str) -> TaskEntity:
+    def retry_task(self, reference: str, *, force: bool = False) -> TaskEntity:
         """Run a task again, with a whole budget of attempts; its history goes on.
 
-        For one that ended, that waits for a person, or that waits for its time. Raises
-        TaskNotFound, and IllegalMove for one that is queued or running.
+        For one that ended, that waits for a person, or that waits for its time. A fan-out runs
+        its parts that ended badly again and joins anew; a sequence goes on at the step that
+        failed; a sub-task reopens its FAILED or CANCELED ancestors. With `force` a fan-out runs
+        all its parts, and a sequence all its steps. Raises TaskNotFound; IllegalMove for one that
+        is queued or running, and for a sub-task of a parent that COMPLETED;
+        SequenceAlreadyCompleted.
         """
         task_id = self._id_of(reference)
-        self._background.publish(self.store.retry(task_id, self.scope))
+        self._background.publish(self.store.retry(task_id, self.scope, force=force))
         return self.get_task(task_id)
 
     def cancel_tasks(self, **criteria: Unpack[Criteria]) -> int:
@@ -384,9 +388,9 @@ class TaskDB:
         Raises InvalidInput without any criterion.
         """
         count = 0
-        for batch in self.store.retry_all(self._some(criteria), self.scope):
+        for number, batch in self.store.retry_all(self._some(criteria), self.scope):
             self._background.publish(batch)
-            count += len(batch)
+            count += number
         return count
 
     def _some(self, criteria: Criteria) -> Filter:

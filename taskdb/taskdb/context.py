@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
+from datetime import timedelta
 from typing import Any, Protocol
 
 import structlog
 
+from taskdb.entity import SubTaskResult
 from taskdb.errors import NotEncodable
+from taskdb.fan_out import FanOut, Join
 from taskdb.store.contract import Report
 from taskdb.store.encode import encode, storable
 
@@ -28,6 +31,12 @@ class Run(Protocol):
 
     def cancel_wanted(self) -> bool:
         """Whether someone asked the run to stop, or it has lost its claim."""
+
+    def fan_out(self, type: str, items: Iterable[Any], options: FanOut) -> None:
+        """Make sub-tasks of this run's task; raises Cancel where it may not."""
+
+    def results(self) -> Iterator[SubTaskResult]:
+        """How the parts of the parent stand."""
 
 
 class Attributes(MutableMapping[str, Any]):
@@ -76,11 +85,12 @@ class Attributes(MutableMapping[str, Any]):
 class TaskContext:
     """The first parameter of a body that asks for it.
 
-    `task_id`, `type`, `tenant`, `attempt` (from 1) and `attempts_left` describe the run;
+    `task_id`, `type`, `tenant`, `attempt` (from 1) and `attempts_left` describe the run, and
+    `parent_id` and `position` its place, where it is a sub-task;
     `attributes` is a mapping that is stored; `log` is a logger that carries them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what there is to know of a run
         self,
         run: Run,
         *,
@@ -90,6 +100,8 @@ class TaskContext:
         attempt: int,
         attempts_left: int,
         attributes: dict[str, Any],
+        parent_id: str | None = None,
+        position: int | None = None,
     ) -> None:
         self._run = run
         self.task_id = task_id
@@ -97,6 +109,8 @@ class TaskContext:
         self.tenant = tenant
         self.attempt = attempt
         self.attempts_left = attempts_left
+        self.parent_id = parent_id
+        self.position = position
         self.attributes = Attributes(attributes)
         self._said: Report | None = None
         self._written_at = float("-inf")
@@ -121,6 +135,44 @@ class TaskContext:
             self._written_at = now
             self._run.report(self.unwritten())
             self._said = None
+
+    def fan_out(
+        self,
+        items: Iterable[Any],
+        *,
+        type: str,
+        join: Join = "all_succeeded",
+        tolerate: float | None = None,
+        max_concurrency: int | None = None,
+        timeout: timedelta | float | None = None,
+        chunk_size: int = 1,
+        on_join: Any = None,
+    ) -> None:
+        """Split this task: it becomes the parent of a part of `type` for each item.
+
+        The items are read and the parts exist when this returns; let the body end then. What it
+        returns is not kept: the result is that of the join, or of `on_join` (by default that of
+        this task's type). No worker is held while the parts run. Once only in a run.
+
+        Raises InvalidInput and UnknownTaskType (nothing was made), and `Cancel`, which the body
+        should let pass, when a cancel was asked for or another run has the task.
+        """
+        options = FanOut(
+            join=join,
+            tolerate=tolerate,
+            max_concurrency=max_concurrency,
+            timeout=timeout,
+            chunk_size=chunk_size,
+            on_join=on_join,
+        )
+        self._run.fan_out(type, items, options)
+
+    def results(self) -> Iterator[SubTaskResult]:
+        """In a handler such as `on_join`: how each part of its parent stands, in item order.
+
+        Read a page at a time, so that any number of them fits.
+        """
+        return self._run.results()
 
     @property
     def cancel_requested(self) -> bool:

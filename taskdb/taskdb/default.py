@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from typing import Any, Unpack
 
 from taskdb.client import TaskDB, TaskPage
-from taskdb.entity import TaskEntity, TaskEvent
+from taskdb.entity import SubTaskResult, TaskEntity, TaskEvent, TaskRole
+from taskdb.fan_out import Counts
 from taskdb.options import Criteria, SubmitOptions
 from taskdb.store.listing import Order
+from taskdb.trees import SequenceProgress
 
 _lock = threading.Lock()
 _default: TaskDB | None = None
@@ -55,6 +57,60 @@ def submit_many(
     return default_taskdb().submit_many(type, inputs, session=session, **options)
 
 
+def submit_fan_out(
+    type: str,
+    items: Iterable[Any],
+    *,
+    session: Any = None,
+    **options: Any,
+) -> TaskEntity:
+    """`TaskDB.submit_fan_out` on the default TaskDB."""
+    return default_taskdb().submit_fan_out(type, items, session=session, **options)
+
+
+def submit_sequence(
+    sequence: str,
+    payload: Any = None,
+    *,
+    session: Any = None,
+    **options: Any,
+) -> TaskEntity:
+    """`TaskDB.submit_sequence` on the default TaskDB."""
+    return default_taskdb().submit_sequence(sequence, payload, session=session, **options)
+
+
+def sub_tasks(
+    reference: str,
+    *,
+    after: int = -1,
+    limit: int = 1_000,
+    role: TaskRole | str | None = None,
+) -> list[TaskEntity]:
+    """`TaskDB.sub_tasks` on the default TaskDB."""
+    return default_taskdb().sub_tasks(reference, after=after, limit=limit, role=role)
+
+
+def sub_task_results(
+    reference: str,
+    *,
+    after: int = -1,
+    limit: int = 1_000,
+    role: TaskRole | str | None = TaskRole.PART,
+) -> list[SubTaskResult]:
+    """`TaskDB.sub_task_results` on the default TaskDB."""
+    return default_taskdb().sub_task_results(reference, after=after, limit=limit, role=role)
+
+
+def sub_task_counts(reference: str) -> Counts:
+    """`TaskDB.sub_task_counts` on the default TaskDB."""
+    return default_taskdb().sub_task_counts(reference)
+
+
+def sequence_progress(reference: str) -> SequenceProgress:
+    """`TaskDB.sequence_progress` on the default TaskDB."""
+    return default_taskdb().sequence_progress(reference)
+
+
 def get_task(reference: str) -> TaskEntity:
     """`TaskDB.get_task` on the default TaskDB."""
     return default_taskdb().get_task(reference)
@@ -86,6 +142,6 @@ def cancel_task(reference: str) -> TaskEntity:
     return default_taskdb().cancel_task(reference)
 
 
-def retry_task(reference: str) -> TaskEntity:
+def retry_task(reference: str, *, force: bool = False) -> TaskEntity:
     """`TaskDB.retry_task` on the default TaskDB."""
-    return default_taskdb().retry_task(reference)
+    return default_taskdb().retry_task(reference, force=force)

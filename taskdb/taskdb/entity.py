@@ -103,6 +103,18 @@ class Attempt:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class SubTaskResult:
+    """How one part, step or handler stands; `result` is None until it has one."""
+
+    position: int
+    task_id: str
+    name: str
+    status: TaskStatus
+    result: Any = None
+    error: TaskError | None = None
+
+
 class TaskReader(Protocol):
     """What an entity needs of the client that it came from."""
 
@@ -155,6 +167,7 @@ class TaskEntity:
     ended_at: datetime | None = None
     cancel_requested_at: datetime | None = None
 
+    spec: Mapping[str, Any] | None = field(default=None, repr=False)
     inline_input: Any = field(default=None, repr=False)
     inline_result: Any = field(default=None, repr=False)
     input_ref: str | None = field(default=None, repr=False)
@@ -202,6 +215,17 @@ class TaskEntity:
     def attempts_used(self) -> int:
         """How much of the retry budget is spent."""
         return self.attempt - self.spared
+
+    def as_sub_task(self) -> SubTaskResult:
+        """How it stands, for who looks at its parent."""
+        return SubTaskResult(
+            position=self.position or 0,
+            task_id=self.id,
+            name=self.name,
+            status=self.status,
+            result=self.result if self.status is TaskStatus.COMPLETED else None,
+            error=self.error,
+        )
 
     def refresh(self) -> TaskEntity:
         """The task as it is now."""

@@ -8,6 +8,8 @@
     ├── UnknownTaskType (LookupError)      no task type has this name
     ├── TaskNotFound (LookupError)         no task has this id, code or key (in this scope)
     ├── TaskAlreadyRegistered              two task types want the same name
+    ├── SequenceNotFound (LookupError)     no sequence has this name
+    ├── SequenceAlreadyCompleted           a completed sequence can only be run anew, with force
     ├── IllegalMove                        the state machine has no such move
     ├── WaitTimeout (TimeoutError)         `wait` ran out of time
     ├── NotEncodable (TypeError)           a value is not JSON
@@ -131,6 +133,40 @@ class TaskAlreadyRegistered(TaskDBError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.name, self.first, self.second))
+
+
+class SequenceNotFound(TaskDBError, LookupError):
+    """No sequence of this name is registered in this process."""
+
+    code = "SEQUENCE_NOT_FOUND"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(
+            f"no sequence is named {name!r}{did_you_mean(name, self.known)}. Registered: "
+            f"{', '.join(self.known) or 'none'}. Name the module that defines it in "
+            "TASKDB_TASK_MODULES"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.name, self.known))
+
+
+class SequenceAlreadyCompleted(TaskDBError):
+    """A sequence that COMPLETED has no failed step to go on with. Nothing was changed."""
+
+    code = "JOB_ALREADY_COMPLETED"
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(
+            f"sequence {task_id} has completed: there is no failed step to go on with; run all "
+            "steps anew with force (retry_task(..., force=True), taskdb retry --force)"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.task_id,))
 
 
 class IllegalMove(TaskDBError):

@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     rescue_interval_seconds: float = Field(
         default=5.0, gt=0, description="Pause between two passes of the rescue."
     )
+    reconcile_interval_seconds: float = Field(
+        default=10.0, gt=0, description="Pause between two passes of the reconcile loop."
+    )
     max_crashes: int = Field(
         default=3,
         gt=0,

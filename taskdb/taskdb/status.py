@@ -71,6 +71,12 @@ MOVES: Mapping[str, Move] = MappingProxyType(
         for move in (
             _move("queue", PUBLISHABLE, [_S.QUEUED], "the broker took the message"),
             _move("claim", WAITING, [_S.STARTED], "a worker took it, once"),
+            _move(
+                "wait",
+                [_S.CREATED, *RUNNING],
+                [_S.PROCESSING],
+                "waits for its sub-tasks, without a worker",
+            ),
             _move("progress", [_S.STARTED], [_S.PROCESSING], "the body reported progress"),
             _move("complete", [*RUNNING, _S.FINISHED], [_S.COMPLETED], "over, good"),
             _move("finish", RUNNING, [_S.FINISHED], "done but for its handlers"),
@@ -86,8 +92,8 @@ MOVES: Mapping[str, Move] = MappingProxyType(
             _move(
                 "crash",
                 RUNNING,
-                [_S.ERRORED, _S.HALTED],
-                "its process died; the third time is poison",
+                [_S.CREATED, _S.ERRORED, _S.HALTED],
+                "its process died; the third time is poison, a chunk's items go on alone",
             ),
             _move(
                 "snooze",
@@ -104,7 +110,7 @@ MOVES: Mapping[str, Move] = MappingProxyType(
             _move("halt", [*RUNNING, *WAITING], [_S.HALTED], "waits for a person"),
             _move(
                 "cancel",
-                [*RUNNING, *WAITING, _S.HALTED],
+                [*RUNNING, *WAITING, _S.FINISHED, _S.HALTED],
                 [_S.CANCELED],
                 "stopped by a person or its parent",
             ),

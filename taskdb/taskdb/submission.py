@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
@@ -56,6 +56,15 @@ class Wish:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A type, and where and how urgently its tasks are run."""
+
+    type: str
+    queue: str
+    priority: int
+
+
 class Drafting:
     """Turns wishes into drafts; raises InvalidInput with every fault, UnknownTaskType."""
 
@@ -83,10 +92,73 @@ class Drafting:
             raise
         return drafts
 
+    def parent(
+        self, type_name: str, wish: Wish, *, value: Any = None, unique_key: str | None = None
+    ) -> Draft:
+        """The draft of a parent, whose parts or steps get a draft each of their own.
+
+        Raises InvalidInput.
+        """
+        faults = self._faults(wish)
+        if faults:
+            raise InvalidInput(_SUBJECT, faults)
+        plain = replace(
+            wish,
+            unique_key=wish.unique_key or unique_key,
+            run_at=None,
+            delay=None,
+            deadline=None,
+        )
+        with _as_invalid_input(type_name):
+            value = decode(encode(value, "it"))
+        return self._draft(type_name, None, value, plain)
+
+    def parts(self, type_name: str, inputs: Iterable[Any], wish: Wish) -> Iterator[Draft]:
+        """One draft an input, made as it is asked for, so that any number of them fits.
+
+        Raises as `drafts` does, for the first input that is wrong; the reader of the drafts then
+        discards their payloads.
+        """
+        task_type = self._type(type_name)
+        for position, given in enumerate(inputs):
+            try:
+                value = self._input(task_type, type_name, given)
+            except InvalidInput as error:
+                faults = [_numbered(fault, position) for fault in error.faults]
+                raise InvalidInput(f"the items of {type_name}", faults) from None
+            draft = self._draft(type_name, task_type, value, wish)
+            yield replace(draft, unique_key=None)
+
+    def place(self, given: Any, *, queue: str | None = None, priority: int | None = None) -> Place:
+        """Where tasks of a type (by name or function) go.
+
+        Raises UnknownTaskType, and InvalidInput for a queue or priority that is none.
+        """
+        name = self._registry.name_of(given)
+        return self._place(name, self._type(name), queue, priority)
+
+    def queue_place(self, name: str, queue: str | None, priority: int | None) -> Place:
+        """The same for what has no type: a sequence inside another one."""
+        return self._place(name, None, queue, priority)
+
+    def _place(
+        self, name: str, task_type: TaskType | None, queue: str | None, priority: int | None
+    ) -> Place:
+        wish = Wish(queue=queue, priority=priority)
+        faults = self._faults(wish)
+        if faults:
+            raise InvalidInput(_SUBJECT, faults)
+        first = _first(priority, task_type.priority if task_type else None, 5)
+        return Place(name, self._queue(task_type, wish), first)
+
     def discard(self, drafts: Iterable[Draft]) -> None:
         """Remove the payloads of drafts that were not inserted."""
         for draft in drafts:
             self._payloads.discard(draft.input_ref)
+
+    def discard_reference(self, reference: str) -> None:
+        """Remove a payload that no row will name."""
+        self._payloads.discard(reference)
 
     def _type(self, name: str) -> TaskType | None:
         if self._settings.allow_unknown_types:

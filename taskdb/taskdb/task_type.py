@@ -7,9 +7,9 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
@@ -17,6 +17,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from taskdb.errors import (
     Fault,
     InvalidInput,
+    SequenceNotFound,
     TaskAlreadyRegistered,
     TaskModuleError,
     UnknownTaskType,
@@ -46,6 +47,8 @@ class TaskType:
     priority: int = 5
     unique: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    on_join: Any = None
+    handles: str | None = None
     description: str = ""
 
     @property
@@ -130,11 +133,19 @@ class TaskType:
         return self.body(*arguments, **fields)
 
 
+class NamedSteps(Protocol):
+    """What a registry knows of a sequence."""
+
+    name: str
+    steps: Any
+
+
 class Registry:
-    """The task types of a process, by name."""
+    """The task types and sequences of a process, by name."""
 
     def __init__(self) -> None:
         self._types: dict[str, TaskType] = {}
+        self._sequences: dict[str, NamedSteps] = {}
 
     def add(self, task_type: TaskType) -> None:
         """Register a type; raises TaskAlreadyRegistered unless it is the same body again."""
@@ -150,6 +161,41 @@ class Registry:
             return self._types[name]
         except KeyError:
             raise UnknownTaskType(name, self._types) from None
+
+    def name_of(self, given: Any) -> str:
+        """The name of a type that may be given by name or by its function.
+
+        Raises UnknownTaskType for a function that is no body of a type here.
+        """
+        if isinstance(given, str):
+            return given
+        for task_type in self._types.values():
+            if task_type.body is given:
+                return task_type.name
+        raise UnknownTaskType(getattr(given, "__qualname__", repr(given)), self._types)
+
+    def handlers_of(self, name: str) -> list[TaskType]:
+        """The types made by `@on_task(name)`, in the order in which they were made."""
+        return [one for one in self._types.values() if one.handles == name]
+
+    def add_sequence(self, sequence: NamedSteps) -> None:
+        """Register a sequence; raises TaskAlreadyRegistered unless it has the same steps."""
+        known = self._sequences.get(sequence.name)
+        if known is not None and known.steps != sequence.steps:
+            raise TaskAlreadyRegistered(sequence.name, repr(known), repr(sequence))
+        self._sequences[sequence.name] = sequence
+
+    def sequence(self, name: str) -> Any:
+        """The sequence of this name; raises SequenceNotFound."""
+        try:
+            return self._sequences[name]
+        except KeyError:
+            raise SequenceNotFound(name, self._sequences) from None
+
+    @property
+    def sequences(self) -> list[str]:
+        """The names of the sequences."""
+        return sorted(self._sequences)
 
     def find(self, name: str) -> TaskType | None:
         """The type of this name, or None."""
@@ -167,6 +213,7 @@ class Registry:
     def clear(self) -> None:
         """Forget every type, for tests."""
         self._types.clear()
+        self._sequences.clear()
 
 
 default_registry = Registry()
@@ -184,6 +231,7 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     priority: int = 5,
     unique: str | Iterable[str] = (),
     tags: Iterable[str] = (),
+    on_join: Any = None,
     registry: Registry | None = None,
 ) -> Callable[[B], B]:
     """Make a function the body of a task type; the function itself stays as it is.
@@ -193,7 +241,9 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     `input`, or typed with a model, gets the whole input; otherwise the parameters are the input's
     fields. `retry` without a policy means one attempt. `timeout` and `soft_timeout` are durations
     (timedelta or seconds). `priority` runs from 0 to 9, 9 first. `unique` names the fields of the
-    input whose values may exist only once among tasks of this type and tenant.
+    input whose values may exist only once among tasks of this type and tenant. `on_join` (a type's
+    name or function) runs when a task of this type has fanned out and its parts have ended well;
+    what it returns becomes the result.
     Raises ValueError or TypeError for what makes no sense, TaskAlreadyRegistered.
     """
     _check_name(name)
@@ -223,9 +273,29 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
                 priority=priority,
                 unique=names,
                 tags=labels,
+                on_join=on_join,
                 description=inspect.getdoc(body) or "",
             )
         )
+        return body
+
+    return register
+
+
+def on_task(type_name: str, *, name: str | None = None, **options: Any) -> Callable[[B], B]:
+    """Make a function another handler of a task type, beside its own body.
+
+    When a body of that type has returned, its handlers run side by side with the same input, as
+    sub-tasks with retries of their own; the task is FINISHED meanwhile, COMPLETED when all have
+    ended well, FAILED (its result kept) when one has not. `name` is that of the handler's own
+    type, by default `<type>:<function>`; the options are those of `task`.
+    """
+
+    def register(body: B) -> B:
+        own = name or f"{type_name}:{getattr(body, '__name__', 'handler')}"
+        registry: Registry = options.get("registry") or default_registry
+        task(own, **options)(body)
+        registry.add(replace(registry.get(own), handles=type_name))
         return body
 
     return register

@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 from sqlalchemy.util.concurrency import in_greenlet
 
 from taskdb.errors import Fault, InvalidInput
-from taskdb.store.contract import Publication
 
 log = structlog.get_logger("taskdb.transaction")
 
@@ -26,7 +25,7 @@ log = structlog.get_logger("taskdb.transaction")
 class Publish(Protocol):
     """Where publications go once their rows are committed."""
 
-    def __call__(self, items: Sequence[Publication], *, certain: bool) -> None:
+    def __call__(self, items: Sequence[Any], *, certain: bool) -> None:
         """Publish without blocking; `certain` is False when the commit is only about to happen."""
 
 
@@ -36,7 +35,7 @@ class CallerTransaction(Protocol):
     def connection(self) -> Connection:
         """The connection whose transaction the rows belong to."""
 
-    def after_commit(self, items: Sequence[Publication], publish: Publish) -> None:
+    def after_commit(self, items: Sequence[Any], publish: Publish) -> None:
         """Publish these once the outermost transaction has committed; forget them otherwise."""
 
 
@@ -72,7 +71,7 @@ class _SessionTransaction:
     def connection(self) -> Connection:
         return self._session.connection()
 
-    def after_commit(self, items: Sequence[Publication], publish: Publish) -> None:
+    def after_commit(self, items: Sequence[Any], publish: Publish) -> None:
         if items:
             pending = _pending_of(self._session)
             pending.entries.append(_Entry(_enclosing(self._session), list(items), publish))
@@ -83,7 +82,7 @@ class _Entry:
     """Publications of one submit, and the transactions that must still commit."""
 
     chain: list[SessionTransaction]
-    items: list[Publication]
+    items: list[Any]
     publish: Publish
 
 
@@ -150,7 +149,7 @@ class _ConnectionTransaction:
     def connection(self) -> Connection:
         return self._connection
 
-    def after_commit(self, items: Sequence[Publication], publish: Publish) -> None:
+    def after_commit(self, items: Sequence[Any], publish: Publish) -> None:
         if not items:
             return
         # SQLAlchemy announces the commit of a plain connection before it happens, and nothing
@@ -165,14 +164,14 @@ class _PendingOnConnection:
 
     def __init__(self, connection: Connection) -> None:
         self._savepoints: list[str] = []
-        self._items: list[tuple[tuple[str, ...], list[Publication], Publish]] = []
+        self._items: list[tuple[tuple[str, ...], list[Any], Publish]] = []
         event.listen(connection, "savepoint", self._opened)
         event.listen(connection, "release_savepoint", self._released)
         event.listen(connection, "rollback_savepoint", self._undone)
         event.listen(connection, "rollback", self._rolled_back)
         event.listen(connection, "commit", self._committing)
 
-    def add(self, items: Sequence[Publication], publish: Publish) -> None:
+    def add(self, items: Sequence[Any], publish: Publish) -> None:
         self._items.append((tuple(self._savepoints), list(items), publish))
 
     def _opened(self, _connection: Connection, name: str) -> None:
@@ -201,7 +200,7 @@ class _PendingOnConnection:
 _connections: WeakKeyDictionary[Connection, _PendingOnConnection] = WeakKeyDictionary()
 
 
-def _publish_quietly(publish: Publish, items: list[Publication], *, certain: bool) -> None:
+def _publish_quietly(publish: Publish, items: list[Any], *, certain: bool) -> None:
     try:
         publish(items, certain=certain)
     except Exception:

@@ -52,6 +52,7 @@ UNCLAIMED: dict[str, tuple[Verb, TaskStatus, frozenset[TaskStatus]]] = {
     "revoke": (lambda s, i, t: s.revoke(i, t, OOPS), S.CANCELED, WAITING),
 }  # fmt: skip
 outcomes = pytest.mark.parametrize("verb", OUTCOMES)
+WAITS = "UPDATE task SET waits_for = 'parts', status = 'PROCESSING' WHERE id = :id"
 
 
 def end(store: Store, verb: str, run: Run, token: str | None = None) -> Any:
@@ -383,7 +384,7 @@ def test_a_revocation_ends_the_run_that_says_so(store: Store) -> None:
 def test_a_worker_hands_back_what_it_holds_and_nothing_else(store: Store) -> None:
     mine = [running(store), in_status(store, S.PROCESSING), running(store)]
     waiting = running(store)
-    write(store, "UPDATE task SET waits_for = 'parts' WHERE id = :id", id=waiting.id)
+    write(store, WAITS, id=waiting.id)
     done = in_status(store, S.COMPLETED)
     wanted = running(store)
     store.cancel(wanted.id)
@@ -423,13 +424,13 @@ def test_tasks_are_rescued_from_workers_that_are_gone_and_from_no_other(store_ur
             worker(store, name)
         Workers(store.database).stopped("stopped")
         write(store, "UPDATE worker SET seen_at = NULL WHERE id = 'unseen'")
-        write(store, "UPDATE task SET waits_for = 'parts' WHERE id = :id", id=runs["waiting"].id)
+        write(store, WAITS, id=runs["waiting"].id)
         clock.advance(timedelta(seconds=6))
         gone = {runs[name].id for name in ("dead", "stopped", "unseen", "unknown")}
         assert rescue(store) == dict.fromkeys(gone, S.ERRORED)
         assert rescue(store) == {}
         assert store.get(runs["alive"].id).status is S.STARTED
-        assert store.get(runs["waiting"].id).status is S.STARTED
+        assert store.get(runs["waiting"].id).status is S.PROCESSING
         assert store.history(runs["dead"].id)[-1].worker == "dead"
         assert counts(store, runs["dead"]) == (1, 0, 1)
 

@@ -18,6 +18,7 @@ from taskdb.client import TaskDB
 from taskdb.logging import configure_logging
 from taskdb.settings import Settings
 from taskdb.task_type import TaskType
+from taskdb_worker.chord import install_chord
 from taskdb_worker.member import Member
 from taskdb_worker.signals import Receivers
 from taskdb_worker.tracked_task import TrackedTask
@@ -43,6 +44,7 @@ def create_app(
     member = Member(taskdb)
     for task_type in registry:
         app.register_task(tracked_task(task_type, member))
+    install_chord(app, member)
     _know_queues(app, [task_type.queue for task_type in registry])
     # Celery holds receivers weakly; the app keeps them for as long as it lives.
     app.taskdb_life = _Life(app, member)

@@ -48,6 +48,7 @@ def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
         if not claim.granted:
             raise IllegalMove("claim", str(claim.status), in_order(WAITING), entity.id)
         member.execution.run(entity.id, task_type, claim, token)
+        taskdb.store.settle(entity.id)
         return taskdb.get_task(entity.id)
     finally:
         member.end()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from taskdb.client import TaskDB
 from taskdb.context import TaskContext
-from taskdb.entity import TaskError
+from taskdb.entity import SubTaskResult, TaskError, TaskRole
 from taskdb.errors import (
     DatabaseUnreachable,
     InvalidInput,
@@ -31,6 +31,7 @@ from taskdb.errors import (
     PayloadMissing,
     TaskNotFound,
 )
+from taskdb.fan_out import FanOut, HandlerSpec
 from taskdb.outcome import Cancel, Fail, Halt, Outcome, Snooze
 from taskdb.status import TaskStatus
 from taskdb.store.contract import NO_REPORT, Claim, Report
@@ -70,10 +71,15 @@ class Ended:
     delay: timedelta = timedelta(0)
 
 
+HANDED_OVER = Ended(TaskStatus.PROCESSING)
+"""The body has made sub-tasks, and they have its task now."""
+
+
 class Execution:
     """Runs bodies for one worker."""
 
     def __init__(self, taskdb: TaskDB, worker: str) -> None:
+        self._taskdb = taskdb
         self._store = taskdb.store
         self._payloads = taskdb.payloads
         self._settings = taskdb.settings
@@ -108,14 +114,14 @@ class Execution:
         anew = self.claim(task_id, task_type, token)
         return anew.granted and anew.attempt == lost.attempt
 
-    def run(  # noqa: PLR0911 - one return for each way a body can end
+    def run(  # noqa: PLR0911 - one branch for each way a body can end
         self, task_id: str, task_type: TaskType, claim: Claim, token: str
     ) -> Ended:
         """Run the body of a granted claim and write its outcome.
 
         Raises only what ends this process on purpose (a shutdown, a hard limit, a revocation).
         """
-        run = _Run(self, task_id, token)
+        run = _Run(self, task_id, task_type, claim, token)
         context = TaskContext(
             run,
             task_id=task_id,
@@ -124,13 +130,15 @@ class Execution:
             attempt=claim.attempt,
             attempts_left=task_type.retry.max_attempts - (claim.attempt - claim.spared),
             attributes=dict(claim.attributes),
+            parent_id=claim.parent_id,
+            position=claim.position,
         )
         outcome = _Outcome(
             self, task_id, task_type, claim, token, lambda: run.unwritten(context.unwritten())
         )
         try:
             value = self._call(task_type, context, claim)
-            return outcome.returned(value)
+            return HANDED_OVER if run.has_fanned_out else outcome.returned(value)
         except (WorkerShutdown, WorkerTerminate):
             raise
         except (SystemExit, KeyboardInterrupt) as error:
@@ -149,12 +157,35 @@ class Execution:
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a body raises ends its attempt
-            return outcome.raised(error)
+            late = run.has_fanned_out
+            return self._raised_too_late(task_id, error) if late else outcome.raised(error)
+
+    def _raised_too_late(self, task_id: str, error: BaseException) -> Ended:
+        """The parts decide now; what the body did after it had made them is only remarked."""
+        said = f"the body raised after its fan-out: {type(error).__name__}: {_message(error)}"
+        log.warning("fan_out.raised_too_late", task_id=task_id, reason=said)
+        self.write(
+            lambda: self._store.remark(task_id, {"reason": storable(said, 500)}), "remark", task_id
+        )
+        return HANDED_OVER
+
+    def part_ended(self, parent_id: str, *, badly: bool) -> bool:
+        """A part is over: whether its parent waits for nothing more."""
+        return self.write(lambda: self._store.part_ended(parent_id, badly=badly), "join", parent_id)
+
+    def join(self, parent_id: str) -> None:
+        """A sub-task is over: let its parent act on that."""
+        self.write(lambda: self._store.join(parent_id), "join", parent_id)
 
     def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
         value = self._payloads.unpack(claim.input, claim.input_ref)
         answer = task_type.call(context, value)
         return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+
+    def handler(self, task_type: TaskType) -> HandlerSpec:
+        """Another handler of a type, as a row keeps it."""
+        queue = task_type.queue or self._settings.default_queue
+        return HandlerSpec(task_type.name, queue, task_type.priority)
 
     def stored_result(self, claim: Claim) -> Any:
         """The result of a task that has completed already."""
@@ -182,10 +213,16 @@ class Execution:
 class _Run:
     """The way of a context to its row."""
 
-    def __init__(self, execution: Execution, task_id: str, token: str) -> None:
+    def __init__(
+        self, execution: Execution, task_id: str, task_type: TaskType, claim: Claim, token: str
+    ) -> None:
+        self._taskdb = execution._taskdb  # noqa: SLF001 - two halves of one thing
         self._store = execution._store  # noqa: SLF001 - two halves of one thing
         self._task_id = task_id
+        self._type = task_type
+        self._claim = claim
         self._token = token
+        self.has_fanned_out = False
         self._lost = NO_REPORT
 
     def report(self, report: Report) -> bool:
@@ -215,6 +252,25 @@ class _Run:
             return self._store.cancel_wanted(self._task_id, self._token)
         except DatabaseUnreachable:
             return False
+
+    def fan_out(self, type: str, items: Iterable[Any], options: FanOut) -> None:
+        if self.has_fanned_out:
+            message = "this body has fanned out already: a task has one set of parts"
+            raise RuntimeError(message)
+        self.has_fanned_out = self._taskdb.fan_out_own(
+            self._task_id, self._token, self._type, self._claim.tenant, type, items, options
+        )
+        if not self.has_fanned_out:
+            message = "a cancel was asked for, or another run has the task: no parts were made"
+            raise Cancel(message)
+
+    def results(self) -> Iterator[SubTaskResult]:
+        if self._claim.parent_id is None:
+            return
+        after = -1
+        while page := self._taskdb.sub_task_results(self._claim.parent_id, after=after):
+            yield from page
+            after = page[-1].position
 
 
 class _Outcome:
@@ -250,7 +306,7 @@ class _Outcome:
             stored = self._error(error, with_traceback=False)
             return Ended(self._write("fail", stored), error=error)
         status = self._complete(payload)
-        if status is not TaskStatus.COMPLETED:
+        if status not in {TaskStatus.COMPLETED, TaskStatus.FINISHED}:
             self._payloads.discard(payload.reference)
         return Ended(status, plain)
 
@@ -310,6 +366,21 @@ class _Outcome:
 
     def _complete(self, payload: Payload) -> TaskStatus | None:
         report = self._report()
+        known = self._execution._taskdb.registry.handlers_of(self._type.name)  # noqa: SLF001 - two halves of one thing
+        if known:
+            handlers = [self._execution.handler(one) for one in known]
+            return self._end(
+                "finish",
+                lambda: self._store.finish(self._id, self._token, payload, report, handlers),
+            )
+        parent_id = self._claim.parent_id
+        if self._claim.role is TaskRole.STEP and parent_id is not None:
+            return self._end(
+                "complete",
+                lambda: self._store.complete_step(
+                    self._id, self._token, payload, report, parent_id
+                ),
+            )
         return self._end(
             "complete", lambda: self._store.complete(self._id, self._token, payload, report)
         )

@@ -50,6 +50,7 @@ class Report:
             # Never FAILED: nobody had run it.
             reason = f"lost before the claim: {error}"
             self._store.hand_back_unclaimed(task_id, reason, _UNCLAIMED_DELAY)
+        self._store.settle(task_id)
 
     def _crashed(self, task_id: str, token: str, error: BaseException) -> bool:
         status = self._store.crash(
@@ -76,10 +77,12 @@ class Report:
         """Someone told Celery to revoke it."""
         message = "terminated while it ran" if terminated else "revoked before it ran"
         self._store.revoke(task_id, token, TaskError("TaskRevoked", message))
+        self._store.settle(task_id)
 
     def expired(self, task_id: str) -> None:
         """Its deadline passed before a worker took it."""
         self._store.expire(task_id, TaskError("TaskExpired", "expired before a worker claimed it"))
+        self._store.settle(task_id)
 
     def unknown(self, task_id: str, type_name: str) -> None:
         """This worker has no such type: again later, perhaps at another worker."""
@@ -93,6 +96,7 @@ class Report:
             delay=timedelta(seconds=self._settings.unregistered_delay_seconds),
             limit=self._settings.unregistered_limit,
         )
+        self._store.settle(task_id)
 
     def undecodable(self, task_id: str, reason: str) -> None:
         """A message that names this task could not be read: it gets another, if it waits for one.
@@ -106,6 +110,7 @@ class Report:
     def interrupted(self, task_id: str, token: str) -> None:
         """The run was stopped because the line to the broker broke; it does not count."""
         self._store.hand_back(task_id, token, "the line to the broker was lost")
+        self._store.settle(task_id)
 
     def _running(self, task_id: str) -> TaskEntity | None:
         try:

@@ -18,6 +18,7 @@ from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
 
+from taskdb.entity import TaskRole
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Claim
 from taskdb.task_type import TaskType
@@ -77,6 +78,8 @@ class TrackedTask(Task):
             return self._answer_without_running(request.id, claim)
         ended = self.execution.run(request.id, self.task_type, claim, token)
         setattr(request, ENDED, True)
+        if claim.parent_id is not None and not _is_counted_by_celery(claim, ended, request):
+            self.execution.join(claim.parent_id)
         return _tell_celery(request.id, ended)
 
     def _answer_without_running(self, task_id: str, claim: Claim) -> Any:
@@ -98,6 +101,17 @@ def token_of(request: Any) -> str:
         token = uuid4().hex
         setattr(request, TOKEN, token)
     return token
+
+
+def _is_counted_by_celery(claim: Claim, ended: Ended, request: Any) -> bool:
+    """Whether nobody need ask what follows: it goes on, or Celery counts it as a chord's part."""
+    if ended.status is None or not ended.status.is_terminal:
+        return True
+    if claim.role is TaskRole.STEP and ended.status is TaskStatus.COMPLETED:
+        # The next step was made with its end.
+        return True
+    is_told = ended.status in {TaskStatus.COMPLETED, TaskStatus.FAILED}
+    return claim.role is TaskRole.PART and is_told and getattr(request, "chord", None) is not None
 
 
 def _tell_celery(task_id: str, ended: Ended) -> Any:

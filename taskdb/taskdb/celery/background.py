@@ -65,6 +65,14 @@ class BackgroundPublisher:
             self._trip("no answer in time", len(items))
             return set()
 
+    def publish_family(self, parent_id: str, *, certain: bool = True) -> None:
+        """Publish the parts of a fan-out, a page after another, without waiting for it.
+
+        `certain=False`: its rows are about to be committed.
+        """
+        if not self._is_open():
+            self._enqueue(_Job([], certain=certain, family=parent_id))
+
     def close(self) -> None:
         """Let the thread finish what it has, for as long as the budget; then it is left alone."""
         with self._lock:
@@ -105,12 +113,35 @@ class BackgroundPublisher:
         is_last = False
         while uncommitted or not is_last:
             batch = _together(jobs, _LOOK_SECONDS if uncommitted else None)
+            families = [job for job in batch if job.family]
+            batch = [job for job in batch if not job.family]
             is_last = is_last or any(not job.items for job in batch)
             uncommitted.extend(job for job in batch if not job.certain)
             ready = [job for job in batch if job.certain and job.items]
             decided = self._decided(uncommitted)
             uncommitted = [job for job in uncommitted if job not in decided]
             self._publish_now([*ready, *decided])
+            for job in families:
+                if not is_last and self._publish_page(job):
+                    # Behind what others wait for.
+                    jobs.put(job)
+
+    def _publish_page(self, job: _Job) -> bool:
+        """Publish the next page of a fan-out; answers whether there may be more."""
+        try:
+            page = self._publisher.family_page(job.family, job.after)
+        except Exception as error:  # noqa: BLE001 - nothing may end this thread
+            self._trip(f"{type(error).__name__}: {error}", BATCH)
+            return False
+        if not page:
+            if job.certain or time.monotonic() > job.deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
+            return True
+        job.certain, job.after = True, page[-1].id
+        if not self._is_open():
+            self._published(page)
+        return not self._is_open()
 
     def _decided(self, jobs: Iterable[_Job]) -> list[_Job]:
         """Those whose rows are all to be seen, or have had their time: then those that are."""
@@ -160,10 +191,15 @@ class BackgroundPublisher:
 
 
 class _Job:
-    """Items of one submit, and the promise of an answer. One without items ends the thread."""
+    """Items of one submit, and the promise of an answer; or a family, of which `after` is done.
 
-    def __init__(self, items: Sequence[Publication], *, certain: bool) -> None:
+    One without either ends the thread.
+    """
+
+    def __init__(self, items: Sequence[Publication], *, certain: bool, family: str = "") -> None:
         self.items = list(items)
+        self.family = family
+        self.after = ""
         self.certain = certain
         self.done: Future[set[str]] = Future()
         self.deadline = time.monotonic() + COMMIT_SECONDS

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
+from uuid import UUID, uuid5
 
 import structlog
 from celery import Celery
@@ -26,6 +28,10 @@ log = structlog.get_logger("taskdb.publish")
 
 BATCH = 500
 """Messages that are sent and marked together."""
+FINALIZE = "taskdb.finalize"
+"""The Celery task that ends a parent."""
+CHUNK_HEADER = "taskdb_chunk"
+"""Header of a message with several items: how many. The id of the message is their `chunk`."""
 _STALE_SECONDS = 0.5
 """A line that was idle and fails this fast was dead already; a new one is worth a try."""
 
@@ -64,6 +70,13 @@ class Publisher:
     def visible(self, items: Sequence[Publication]) -> list[Publication]:
         """Those of the items whose rows are committed."""
         return self._store.publications([item.id for item in items])
+
+    def family_page(self, parent_id: str, after: str) -> list[Publication]:
+        """The next parts of a fan-out to publish, behind this id; no chunk is torn apart."""
+        page = self._store.family_page(parent_id, after, BATCH)
+        if len(page) < BATCH or page[-1].chunk is None or page[0].chunk == page[-1].chunk:
+            return page
+        return [item for item in page if item.chunk != page[-1].chunk]
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -121,24 +134,27 @@ class Publisher:
         with self._lines.producer() as producer:
             if producer.supports_batch_publish:
                 with producer.batch(max_size=BATCH):
-                    for item in group:
-                        self._send_one(producer, item)
+                    for message in _messages(group):
+                        self._send_one(producer, message)
                 sent.extend(group)
                 return
-            for item in group:
-                self._send_one(producer, item)
-                sent.append(item)
+            for message in _messages(group):
+                self._send_one(producer, message)
+                sent.extend(message)
 
-    def _send_one(self, producer: Any, item: Publication) -> None:
+    def _send_one(self, producer: Any, items: Sequence[Publication]) -> None:
+        item = items[0]
         # A confirm that never comes would hold the publisher for ever; and a queue that was
         # deleted behind our back swallows what is not mandatory.
         surely = {"confirm_timeout": 2, "mandatory": True} if self._kind == "amqp" else {}
         self.app.send_task(
             item.type,
-            task_id=item.id,
+            task_id=item.chunk or item.id,
             queue=item.queue,
             priority=broker_priority(self._kind, item.priority),
-            headers=_expiry(item),
+            headers=_headers(items),
+            group_id=item.group,
+            chord=None if item.group is None else chord_body(item.group, item.queue),
             producer=producer,
             retry=False,
             ignore_result=True,
@@ -180,7 +196,41 @@ class Publisher:
         )
 
 
-def _expiry(item: Publication) -> dict[str, str]:
+def _messages(items: Sequence[Publication]) -> list[list[Publication]]:
+    """One message a task; items of a chunk share one."""
+    chunks: dict[str, list[Publication]] = {}
+    for item in items:
+        chunks.setdefault(item.chunk or item.id, []).append(item)
+    return list(chunks.values())
+
+
+@lru_cache(maxsize=64)
+def chord_body(parent_id: str, queue: str) -> dict[str, Any]:
+    """The body of the chord that a fan-out's messages are the header of: it ends the parent.
+
+    It carries the parent's id and no results; its own id is always the same, as it is the same
+    work however often it is published.
+    """
+    options = {"queue": queue, "task_id": str(uuid5(UUID(parent_id), FINALIZE))}
+    # The form in which Celery writes a signature; its constructor would do so at every message.
+    return {
+        "task": FINALIZE,
+        "args": [parent_id],
+        "kwargs": {},
+        "options": options,
+        "subtask_type": None,
+        "immutable": True,
+    }
+
+
+def _headers(items: Sequence[Publication]) -> dict[str, Any]:
+    headers: dict[str, Any] = _expiry(items[0])
+    if items[0].chunk is not None:
+        headers[CHUNK_HEADER] = len(items)
+    return headers
+
+
+def _expiry(item: Publication) -> dict[str, Any]:
     # Only for the worker, which ends the row. Celery's own `expires` also gives the message a time
     # to live, after which RabbitMQ drops it and tells nobody.
     return {} if item.deadline_at is None else {"expires": item.deadline_at.isoformat()}

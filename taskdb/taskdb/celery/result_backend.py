@@ -10,7 +10,8 @@ row is PENDING, as with any backend.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from celery import states
 from celery.backends.base import BaseBackend
@@ -21,14 +22,32 @@ from taskdb.errors import TaskNotFound
 from taskdb.status import CELERY_STATES, TaskStatus
 
 
+class GroupReader(TaskReader, Protocol):
+    """What this backend needs of the client beside single tasks."""
+
+    def sub_tasks(self, reference: str, *, after: int) -> Sequence[TaskEntity]:
+        """Some sub-tasks behind a position, in order."""
+
+
+class ChordRefused(NotImplementedError):
+    """A chord of plain Celery tasks was called in an app of ours. Nothing was published."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a chord of plain signatures would never be joined here: its parts have no rows. Use "
+            "submit_fan_out (or ctx.fan_out in a body), whose parts are joined whatever becomes "
+            "of them; or call the chord in a Celery app with a result backend of its own"
+        )
+
+
 class RowBackend(BaseBackend):
     """Reads state, result and error from the row that is the truth."""
 
     supports_autoexpire = True
     persistent = True
 
-    def _reader(self) -> TaskReader:
-        reader: TaskReader = self.app.taskdb_reader
+    def _reader(self) -> GroupReader:
+        reader: GroupReader = self.app.taskdb_reader
         return reader
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
@@ -61,6 +80,29 @@ class RowBackend(BaseBackend):
 
     def store_result(self, _task_id: str, result: Any, *_args: Any, **_kwargs: Any) -> Any:
         """Nothing: the wrapper and the signals write the row."""
+        return result
+
+    def apply_chord(self, header_result_args: Any, body: Any, **_kwargs: Any) -> None:
+        """Refuse a chord that Celery's canvas builds: its parts have no rows to be joined by."""
+        raise ChordRefused
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **_kwargs: Any) -> None:
+        """A part of a fan-out has ended; whoever runs parts asks the rows what follows."""
+        ended = getattr(self.app, "taskdb_part_ended", None)
+        if ended is not None:
+            ended(request, state)
+
+    def restore_group(self, group_id: str, cache: bool = True) -> Any:
+        """The parts of a fan-out, in their order, as a GroupResult; None where there are none."""
+        children: list[Any] = []
+        after = -1
+        while page := self._reader().sub_tasks(group_id, after=after):
+            children += [self.app.AsyncResult(part.id) for part in page]
+            after = page[-1].position or 0
+        return self.app.GroupResult(group_id, children) if children else None
+
+    def _save_group(self, _group_id: str, result: Any) -> Any:
+        """Nothing: the rows know their parent."""
         return result
 
     def _forget(self, _task_id: str) -> None:

@@ -53,6 +53,9 @@ class Draft:
     unique_key: str | None = None
     parent_id: str | None = None
     position: int | None = None
+    chunk: str | None = None
+    spec: Mapping[str, Any] | None = None
+    held_by: str | None = None
     request_id: str | None = None
     created_by: str | None = None
     created_ip: str | None = None
@@ -75,6 +78,14 @@ class Publication:
     priority: int
     relay_at: datetime
     deadline_at: datetime | None = None
+    role: TaskRole | None = None
+    parent_id: str | None = None
+    chunk: str | None = None
+
+    @property
+    def group(self) -> str | None:
+        """The fan-out that this is a part of."""
+        return self.parent_id if self.role is TaskRole.PART else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,10 @@ class Claim:
     result_ref: str | None = None
     error: TaskError | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+    role: TaskRole | None = None
+    parent_id: str | None = None
+    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

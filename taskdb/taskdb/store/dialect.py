@@ -29,7 +29,9 @@ class MoveStatement:
     `status` among them. `answer` names columns that are wanted of the row as it was before, also
     when the guard refused. `durable` is whether the commit waits for the disk. A move of `many`
     rows takes them in order of their ids, so that two of them never wait for each other;
-    `skip_locked` leaves rows to whoever has them.
+    `skip_locked` leaves rows to whoever has them. `given` are the columns of what is handed over
+    for each row in the parameter `given`, a JSON array of objects with their `id`; assignments
+    name them `draft.column`.
     """
 
     name: str
@@ -40,6 +42,7 @@ class MoveStatement:
     durable: bool = True
     many: bool = False
     skip_locked: bool = False
+    given: Columns | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,16 @@ class StoreDialect(Protocol):
 
     name: str
     now: str
+    never: str
+    """A moment that does not come: what is held has it for its time to be published."""
     lazily: str
     """What a list of answers may end with, so that its commit does not wait for the disk."""
 
     def json(self, parameter: str) -> str:
         """A parameter that carries JSON text."""
+
+    def as_json(self, fragment: str) -> str:
+        """A fragment that is JSON text, as a value of a JSON column."""
 
     def text(self, parameter: str) -> str:
         """A parameter that carries text, typed where the database cannot infer it."""
@@ -68,11 +76,17 @@ class StoreDialect(Protocol):
     def integer(self, parameter: str) -> str:
         """A parameter that carries a whole number."""
 
+    def number(self, parameter: str) -> str:
+        """A parameter that carries a number."""
+
     def moment(self, parameter: str) -> str:
         """A parameter that carries a moment."""
 
     def later(self, seconds: str) -> str:
         """Now plus a number of seconds, an SQL fragment."""
+
+    def member(self, column: str, *path: str) -> str:
+        """The text of a member inside a JSON column."""
 
     def merged(self, column: str, patch: str) -> str:
         """A JSON object with the members of another laid over it."""

@@ -1,32 +1,50 @@
-"""What a person does to tasks: cancel them, and run them again."""
+"""What a person does to tasks: cancel them, and run them again.
+
+A parent is stopped and reopened with what is below it, a sub-task reopens what is above it, in one
+transaction each.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from taskdb.errors import IllegalMove
+from taskdb.entity import TaskEntity, TaskKind, TaskRole
+from taskdb.errors import IllegalMove, SequenceAlreadyCompleted
+from taskdb.fan_out import WINDOW, FanOutSpec
+from taskdb.sequence import SequenceSpec
 from taskdb.status import MOVES, TaskStatus, check_move, in_order
 from taskdb.store.contract import EVERYONE, Filter, Publication, Scope
+from taskdb.store.dialect import Moved
+from taskdb.store.families import Families
+from taskdb.store.growing import begin_to_wait, first_stage
+from taskdb.store.joining import HANDLER_NAMES, waiting_parents
 from taskdb.store.listing import Cursor, has_status, page_statement
-from taskdb.store.part import is_id, spelled_reason
-from taskdb.store.publishing import Publishing
+from taskdb.store.part import LEAST_ID, is_id, spelled_reason
 from taskdb.store.reading import Reading
 from taskdb.store.tables import task
+from taskdb.store.unit import Parent, Unit
 
 BULK = 1_000
 """Rows that a bulk verb moves in one statement."""
+_AGAIN = spelled_reason("retried by hand")
+_REOPENED = spelled_reason("a sub-task was retried by hand")
+_CANCELED = spelled_reason("canceled by hand")
 
 
-class Intervention(Publishing, Reading):
+class Intervention(Families, Reading):
     """The verbs of a person; each keeps to the tenants of a scope."""
 
     def cancel(self, task_id: str, scope: Scope = EVERYONE) -> None:
         """Stop it: CANCELED at once while it waits; a running body is asked.
 
-        Canceling what is canceled changes nothing. Raises TaskNotFound, and IllegalMove for a
-        task that ended otherwise.
+        A parent is asked, its open sub-tasks are canceled, and it ends when they have. Canceling
+        what is canceled changes nothing. Raises TaskNotFound, and IllegalMove for a task that
+        ended otherwise.
         """
         status = self.get(task_id, scope).status
         if status is TaskStatus.CANCELED or self._cancel([task_id]):
@@ -34,41 +52,213 @@ class Intervention(Publishing, Reading):
         if self.get(task_id, scope).status is not TaskStatus.CANCELED:
             self._refuse("cancel", task_id, scope)
 
-    def retry(self, task_id: str, scope: Scope = EVERYONE) -> list[Publication]:
+    def retry(
+        self, task_id: str, scope: Scope = EVERYONE, *, force: bool = False
+    ) -> list[Publication]:
         """Run it again with a whole budget; answers what to publish.
 
-        Raises TaskNotFound, and IllegalMove for a task that has not ended and is not waiting.
+        A parent goes on with its sub-tasks that ended badly, a sequence at its failed step; with
+        `force` all of them run again. A sub-task reopens its FAILED or CANCELED ancestors.
+        Raises TaskNotFound; IllegalMove for a task that has not ended and is not waiting, and for
+        a sub-task of a parent that COMPLETED; SequenceAlreadyCompleted.
         """
-        self.get(task_id, scope)
-        moved = self._retry([task_id])
-        if not moved:
-            self._refuse("retry", task_id, scope)
-        return moved
+        found = self.get(task_id, scope)
+        if found.kind is TaskKind.SEQUENCE and found.status is TaskStatus.COMPLETED and not force:
+            raise SequenceAlreadyCompleted(task_id)
+        if found.spec is None and found.parent_id is None:
+            moved = self._retry_alone([task_id])
+            if not moved:
+                self._refuse("retry", task_id, scope)
+            return moved
+        return self._retry_in_tree(found, force=force)
 
     def cancel_all(self, chosen: Filter, scope: Scope = EVERYONE) -> int:
         """Cancel what a filter finds and may be canceled; answers how many."""
         return sum(self._cancel(ids) for ids in self._ids(chosen, "cancel", scope))
 
-    def retry_all(self, chosen: Filter, scope: Scope = EVERYONE) -> Iterator[list[Publication]]:
-        """Retry what a filter finds and may be retried; answers batches to publish."""
+    def retry_all(
+        self, chosen: Filter, scope: Scope = EVERYONE
+    ) -> Iterator[tuple[int, list[Publication]]]:
+        """Retry what a filter finds and may be retried; answers how many, and what to publish."""
         for ids in self._ids(chosen, "retry", scope):
-            yield self._retry(ids)
+            in_trees = self._in_trees(ids)
+            alone = self._retry_alone([one for one in ids if one not in in_trees])
+            yield len(alone), alone
+            for one in ids:
+                if one in in_trees:
+                    # Its tree may have changed since, also by the one before.
+                    with suppress(IllegalMove, SequenceAlreadyCompleted):
+                        yield 1, self.retry(one, scope)
+
+    # --- cancel -------------------------------------------------------------------------------
 
     def _cancel(self, ids: list[str]) -> int:
-        parameters = _by_hand(ids, "canceled by hand")
+        parameters = {"ids": _listed(ids), "detail": _CANCELED}
         moved = self.database.move(self.database.moves.cancel, parameters)
+        for parent_id in waiting_parents(moved):
+            # Under its lock it sees that a cancel is wanted, and stops what is below it.
+            self.join(parent_id)
+        for parent_id in _parents_of_ended(moved):
+            self.join(parent_id)
         return sum(one.after is not None for one in moved)
 
-    def _retry(self, ids: list[str]) -> list[Publication]:
-        parameters = {**_by_hand(ids, "retried by hand"), "delay": self.grace.total_seconds()}
+    # --- retry --------------------------------------------------------------------------------
+
+    def _retry_alone(self, ids: list[str]) -> list[Publication]:
+        parameters = {
+            "ids": _listed(ids),
+            "detail": _AGAIN,
+            "delay": self.grace.total_seconds(),
+            "held_by": None,
+        }
         moved = self.database.move(self.database.moves.retry, parameters)
         return self.publications([one.id for one in moved if one.after is not None])
+
+    def _retry_in_tree(self, found: TaskEntity, *, force: bool) -> list[Publication]:
+        line = self._line(found)
+
+        def work() -> tuple[Unit, list[str]]:
+            with self._unit() as unit:
+                locked = [unit.lock(one) for one in line]
+                parents = [one for one in locked if one is not None]
+                if len(parents) != len(line):
+                    raise IllegalMove("retry", "pruned", (), found.id)
+                self._reopen_above(unit, parents)
+                above = parents[-2] if len(parents) > 1 else None
+                self._run_again(unit, parents[-1], above, force=force)
+            published, unit.after.ids = unit.after.ids, []
+            return unit, published
+
+        unit, ids = self.database.again(work)
+        self.follow(unit.after)
+        return self.publications(ids)
+
+    def _line(self, found: TaskEntity) -> list[str]:
+        """The ids from the root down to this task."""
+        line = [found.id]
+        above = found.parent_id
+        while above is not None:
+            line.insert(0, above)
+            place = self._place(above)
+            above = None if place is None or place["parent_id"] is None else str(place["parent_id"])
+        return line
+
+    def _reopen_above(self, unit: Unit, line: Sequence[Parent]) -> None:
+        for parent, child in itertools.pairwise(line):
+            if parent.status in {TaskStatus.COMPLETED, TaskStatus.FINISHED}:
+                allowed = in_order(MOVES["retry"].sources - {TaskStatus.COMPLETED})
+                verb = f"retry a sub-task of {parent.id}, which is {parent.status}: retry"
+                raise IllegalMove(verb, child.status, allowed, child.id)
+            if parent.status.is_terminal or parent.status is TaskStatus.HALTED:
+                self._reopen(unit, parent, _stage_of(child), _REOPENED)
+
+    def _reopen(
+        self,
+        unit: Unit,
+        parent: Parent,
+        stage: str,
+        detail: str,
+        spec: dict[str, Any] | None = None,
+    ) -> Parent:
+        """The parent waits again; answers it as it is now."""
+        unit.move(unit.moves.reopen, parent.id, detail=detail)
+        whole = parent.spec if spec is None else spec
+        begin_to_wait(unit, parent.id, stage, whole, timeout=_timeout_of(whole))
+        return unit.lock(parent.id) or parent
+
+    def _run_again(
+        self, unit: Unit, row: Parent, above: Parent | None, *, force: bool = False
+    ) -> None:
+        """One task of a locked line, with what is below it."""
+        allowed = MOVES["retry"].sources
+        if row.role is TaskRole.STEP and not force:
+            # What a later step has built upon is never computed again.
+            allowed = allowed - {TaskStatus.COMPLETED}
+        if row.status not in allowed or row.waits_for is not None:
+            raise IllegalMove("retry", row.status, in_order(allowed), row.id)
+        if "fan_out" in row.spec:
+            self._parts_again(unit, row, force=force)
+        elif "sequence" in row.spec:
+            self._steps_again(unit, row, force=force)
+        elif "handlers" in row.spec and not force:
+            self._handlers_again(unit, row)
+        else:
+            self._rows_again(unit, [row.id], above)
+
+    def _rows_again(self, unit: Unit, ids: Sequence[str], above: Parent | None) -> None:
+        held_by = WINDOW if _has_window(above) else None
+        moved = unit.move_all(
+            unit.moves.retry, ids, delay=unit.grace_seconds, held_by=held_by, detail=_AGAIN
+        )
+        if held_by is None:
+            unit.after.ids.extend(one.id for one in moved if one.after is not None)
+        elif above is not None:
+            unit.after.joins.append(above.id)
+
+    def _parts_again(self, unit: Unit, row: Parent, *, force: bool) -> None:
+        parent = self._reopen(unit, row, "parts", _AGAIN)
+        after = LEAST_ID
+        while found := unit.retryable(row.id, after, force=force):
+            after = str(found[-1]["id"])
+            self._rows_again(unit, [str(one["id"]) for one in found if not one["is_parent"]], row)
+            for one in found:
+                if one["is_parent"]:
+                    self._parent_again(unit, str(one["id"]), parent, force=force)
+        self._decide_now(unit, parent)
+
+    def _parent_again(self, unit: Unit, task_id: str, above: Parent, *, force: bool) -> None:
+        row = unit.lock(task_id)
+        if row is not None:
+            self._run_again(unit, row, above, force=force)
+
+    def _steps_again(self, unit: Unit, row: Parent, *, force: bool) -> None:
+        spec = SequenceSpec.from_json(row.spec["sequence"])
+        newest = unit.newest_step(row.id, spec.base)
+        if force:
+            if newest is not None:
+                spec = replace(spec, base=newest.position + 1)
+            whole = {"sequence": spec.as_json()}
+            parent = self._reopen(unit, row, first_stage(spec), _AGAIN, whole)
+            if first_stage(spec) == "on_start" and newest is not None:
+                self.spawn_again(unit, parent, "on_start")
+        elif newest is None:
+            parent = self._reopen(unit, row, first_stage(spec), _AGAIN)
+            if first_stage(spec) == "on_start":
+                self.spawn_again(unit, parent, "on_start")
+        else:
+            parent = self._reopen(unit, row, "steps", _AGAIN)
+            if newest.status is not TaskStatus.COMPLETED:
+                self._parent_again(unit, newest.id, parent, force=False)
+        self._decide_now(unit, parent)
+
+    def _handlers_again(self, unit: Unit, row: Parent) -> None:
+        parent = self._reopen(unit, row, "handlers", _AGAIN)
+        failed = [
+            one.id
+            for one in self._handlers(unit, row)
+            if one.status in {TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.HALTED}
+        ]
+        self._rows_again(unit, failed, None)
+        self._decide_now(unit, parent)
+
+    def _decide_now(self, unit: Unit, parent: Parent) -> None:
+        """Nothing may be open below it: then it ends again, or goes on, at once."""
+        if self.decide(unit, parent):
+            self._join_above(unit, parent)
 
     def _refuse(self, verb: str, task_id: str, scope: Scope) -> None:
         status = self.get(task_id, scope).status
         check_move(verb, status, task_id)
         # The row moved between the two statements; what it was then did not allow the verb.
         raise IllegalMove(verb, status, in_order(MOVES[verb].sources), task_id)
+
+    # --- many ---------------------------------------------------------------------------------
+
+    def _in_trees(self, ids: Sequence[str]) -> set[str]:
+        found = self.database.query(
+            self.database.queries.trees, {"ids": _listed(ids)}, writes=False
+        )
+        return {str(row["id"]) for row in found}
 
     def _ids(self, chosen: Filter, verb: str, scope: Scope) -> Iterator[list[str]]:
         """Ids in batches, oldest first; what was moved on the way is not met again."""
@@ -92,6 +282,34 @@ class Intervention(Publishing, Reading):
         return self.database.read(lambda connection: connection.execute(narrow).all())
 
 
-def _by_hand(ids: Sequence[str], reason: str) -> dict[str, Any]:
-    known = [task_id for task_id in ids if is_id(task_id)]
-    return {"ids": json.dumps(known), "detail": spelled_reason(reason)}
+def _listed(ids: Sequence[str]) -> str:
+    return json.dumps([task_id for task_id in ids if is_id(task_id)])
+
+
+def _parents_of_ended(moved: Sequence[Moved]) -> list[str]:
+    """The parents of what was canceled at once, each once."""
+    found = [
+        str(one.before["parent_id"])
+        for one in moved
+        if one.after == TaskStatus.CANCELED and one.before["parent_id"] is not None
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _stage_of(child: Parent) -> str:
+    """What the parent of this sub-task waits for, once it runs again."""
+    if child.role is TaskRole.HANDLER:
+        return child.name if child.name in HANDLER_NAMES else "handlers"
+    return "steps" if child.role is TaskRole.STEP else "parts"
+
+
+def _has_window(parent: Parent | None) -> bool:
+    if parent is None or "fan_out" not in parent.spec:
+        return False
+    return FanOutSpec.from_json(parent.spec["fan_out"]).max_concurrency is not None
+
+
+def _timeout_of(spec: dict[str, Any]) -> float | None:
+    whole = spec.get("fan_out") or spec.get("sequence") or {}
+    timeout: float | None = whole.get("timeout")
+    return timeout

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from taskdb.status import MOVES, PUBLISHABLE, RUNNING, WAITING, TaskStatus, in_order
+from taskdb.status import MOVES, PUBLISHABLE, RUNNING, TERMINAL, WAITING, TaskStatus, in_order
 from taskdb.store.dialect import Columns, MoveStatement, StoreDialect
 
 MARKS: Columns = {"id": "id", "relay_at": "moment"}
@@ -21,6 +21,9 @@ _MINE = "old.claim_token = :token"
 _NO_WORKER = (("worker", "NULL"),)
 _NOBODY = (*_NO_WORKER, ("claim_token", "NULL"))
 _SPARE = (("spared", "old.spared + 1"),)
+_ALONE = (("chunk", "NULL"),)
+"""A task that leaves its chunk gets a message of its own from then on."""
+_WAITS = "old.waits_for IS NOT NULL"
 _FRESH_BUDGET = (("spared", "old.attempt"), ("crashes", "0"), ("unregistered", "0"))
 _BLANK = (
     ("result", "NULL"),
@@ -42,7 +45,11 @@ CLAIM_ANSWER = (
     "result_ref",
     "error",
     "attributes",
+    "role",
+    "parent_id",
+    "position",
 )
+RESULTS: Columns = {"id": "id", "result": "text", "result_ref": "text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,56 +58,82 @@ class Moves:
 
     queue: MoveStatement
     claim: MoveStatement
+    claim_chunk: MoveStatement
     progress: MoveStatement
     complete: MoveStatement
+    complete_many: MoveStatement
+    fan_out: MoveStatement
+    finish: MoveStatement
     error: MoveStatement
     fail: MoveStatement
     snooze: MoveStatement
     halt: MoveStatement
     cancel_own: MoveStatement
     crash: MoveStatement
+    crash_chunk: MoveStatement
     rescue: MoveStatement
     hand_back: MoveStatement
     hand_back_unclaimed: MoveStatement
+    hand_back_unclaimed_chunk: MoveStatement
     hand_back_worker: MoveStatement
     stray: MoveStatement
+    stray_chunk: MoveStatement
     revoke: MoveStatement
     expire: MoveStatement
     cancel: MoveStatement
     retry: MoveStatement
     resubmit: MoveStatement
+    wait: MoveStatement
+    doom: MoveStatement
+    reopen: MoveStatement
+    join_complete: MoveStatement
+    join_finish: MoveStatement
+    join_fail: MoveStatement
+    join_cancel: MoveStatement
 
 
 def moves_for(d: StoreDialect) -> Moves:
     """Spell every move for one database."""
-    return Moves(**_running_moves(d), **_crash_moves(d), **_hand_backs(d), **_waiting_moves(d))
+    return Moves(
+        **_running_moves(d),
+        **_crash_moves(d),
+        **_hand_backs(d),
+        **_waiting_moves(d),
+        **_parent_moves(d),
+    )
 
 
 def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     report = reported(d)
-    mine = f"{_MINE} AND {_is(RUNNING)}"
+    mine = f"{_MINE} AND {_is(RUNNING)} AND NOT {_WAITS}"
     ended = (*report, ("ended_at", d.now))
     error = (("error", d.json("error")),)
+    claimed = (
+        *_to("STARTED"),
+        ("attempt", "old.attempt + 1"),
+        ("worker", d.text("worker")),
+        ("claim_token", d.text("token")),
+        ("max_attempts", d.integer("max_attempts")),
+        ("started_at", d.now),
+        ("ended_at", "NULL"),
+        ("progress_current", "NULL"),
+        ("progress_total", "NULL"),
+        ("progress_message", "NULL"),
+    )
     return {
         # A worker takes a waiting task; the attempt is counted and the claim token is the fence.
         "claim": MoveStatement(
-            "claim",
-            _ONE,
+            "claim", _ONE, _ready(d), claimed, answer=CLAIM_ANSWER, durable=False
+        ),
+        # The same for every item of one message.
+        "claim_chunk": MoveStatement(
+            "claim_chunk",
+            "old.chunk = :id",
             _ready(d),
-            (
-                *_to("STARTED"),
-                ("attempt", "old.attempt + 1"),
-                ("worker", d.text("worker")),
-                ("claim_token", d.text("token")),
-                ("max_attempts", d.integer("max_attempts")),
-                ("started_at", d.now),
-                ("ended_at", "NULL"),
-                ("progress_current", "NULL"),
-                ("progress_total", "NULL"),
-                ("progress_message", "NULL"),
-            ),
+            claimed,
             answer=CLAIM_ANSWER,
             durable=False,
+            many=True,
         ),
         # The body's first word of progress.
         "progress": MoveStatement(
@@ -124,12 +157,67 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             ),
             answer=("claim_token",),
         ),
+        # Items of a chunk that ended well, each with a result of its own.
+        "complete_many": MoveStatement(
+            "complete",
+            "old.id IN (SELECT draft.id FROM " + d.drafts("given", RESULTS) + ")",
+            mine,
+            (
+                *_to("COMPLETED"),
+                ("ended_at", d.now),
+                ("result", d.as_json("draft.result")),
+                ("result_ref", "draft.result_ref"),
+                ("error", "NULL"),
+            ),
+            answer=("claim_token",),
+            many=True,
+            given=RESULTS,
+        ),
+        # The body has made sub-tasks of its own task: it waits for them, without a worker.
+        "fan_out": MoveStatement(
+            "wait",
+            _ONE,
+            f"{mine} AND old.cancel_requested_at IS NULL",
+            (
+                *_to("PROCESSING"),
+                *_waiting(d),
+                *_NO_WORKER,
+                ("kind", "'FAN_OUT'"),
+                ("progress_current", "NULL"),
+                ("progress_total", "NULL"),
+                ("progress_message", "NULL"),
+            ),
+            answer=("claim_token", "waits_for"),
+        ),
+        # The body is over; further handlers of its type follow.
+        "finish": MoveStatement(
+            "finish",
+            _ONE,
+            mine,
+            (
+                *_to("FINISHED"),
+                *report,
+                *_waiting(d),
+                *_NO_WORKER,
+                ("result", d.json("result")),
+                ("result_ref", d.text("result_ref")),
+                ("error", "NULL"),
+            ),
+            answer=("claim_token",),
+        ),
         # The attempt failed and another follows when it is due.
         "error": MoveStatement(
             "error",
             _ONE,
             mine,
-            (*_unless_canceled(d, "ERRORED"), *report, *error, *_due_again(d), *_NO_WORKER),
+            (
+                *_unless_canceled(d, "ERRORED"),
+                *report,
+                *error,
+                *_due_again(d),
+                *_NO_WORKER,
+                *_ALONE,
+            ),
             answer=("claim_token",),
         ),
         "fail": MoveStatement(
@@ -144,7 +232,14 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             "snooze",
             _ONE,
             mine,
-            (*_unless_canceled(d, "SCHEDULED"), *report, *_due_again(d), *_NO_WORKER, *_SPARE),
+            (
+                *_unless_canceled(d, "SCHEDULED"),
+                *report,
+                *_due_again(d),
+                *_NO_WORKER,
+                *_ALONE,
+                *_SPARE,
+            ),
             answer=("claim_token",),
         ),
         "halt": MoveStatement(
@@ -173,15 +268,21 @@ def reported(d: StoreDialect) -> tuple[tuple[str, str], ...]:
 def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     """The process of a run died: another attempt, and HALTED as poison when it did so too often.
 
-    What died while a cancel was wanted is what the cancel asked for.
+    What died while a cancel was wanted is what the cancel asked for. Of a chunk nobody knows which
+    item did it: each gets a message of its own, unspent, where the one that does it again is known.
     """
     poison = f"old.crashes + 1 >= {d.integer('max_crashes')}"
     assignments = (
         (
             "status",
-            f"CASE WHEN {_WANTED} THEN 'CANCELED' WHEN {poison} THEN 'HALTED' ELSE 'ERRORED' END",
+            (
+                f"CASE WHEN {_WANTED} THEN 'CANCELED' WHEN old.chunk IS NOT NULL THEN 'CREATED'"
+                f" WHEN {poison} THEN 'HALTED' ELSE 'ERRORED' END"
+            ),
         ),
-        ("crashes", "old.crashes + 1"),
+        ("crashes", "old.crashes + CASE WHEN old.chunk IS NULL THEN 1 ELSE 0 END"),
+        ("spared", "old.spared + CASE WHEN old.chunk IS NULL THEN 0 ELSE 1 END"),
+        *_ALONE,
         _error_of_this_attempt(d),
         *_due_again(d),
         ("ended_at", f"CASE WHEN {_WANTED} THEN {d.now} END"),
@@ -192,7 +293,7 @@ def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         " AND (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL"
         f" OR w.seen_at < {d.later('-:lease')}) ORDER BY t.id LIMIT :limit)"
     )
-    still = f"{_is(RUNNING)} AND old.waits_for IS NULL"
+    still = f"{_is(RUNNING)} AND NOT {_WAITS}"
     return {
         "crash": MoveStatement(
             "crash",
@@ -200,6 +301,13 @@ def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             f"{_MINE} AND {still}",
             assignments,
             answer=("claim_token",),
+        ),
+        "crash_chunk": MoveStatement(
+            "crash",
+            "old.chunk = :id",
+            f"{_MINE} AND {still}",
+            (*assignments, *_NOBODY),
+            many=True,
         ),
         "rescue": MoveStatement(
             "rescue",
@@ -216,22 +324,43 @@ def _hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
     soon = ("relay_at", d.later(":delay"))
     too_often = f"old.unregistered + 1 >= {d.integer('strays')}"
     back = (*_unless_canceled(d, "CREATED"), ("run_at", "NULL"), soon)
-    own = f"{_MINE} AND {_is(RUNNING)} AND old.waits_for IS NULL"
+    own = f"{_MINE} AND {_is(RUNNING)} AND NOT {_WAITS}"
+    stray = (
+        (
+            "status",
+            f"CASE WHEN {too_often} THEN 'FAILED' ELSE 'CREATED' END",
+        ),
+        ("unregistered", "old.unregistered + 1"),
+        (
+            "ended_at",
+            f"CASE WHEN {too_often} THEN {d.now} END",
+        ),
+        _error_of_this_attempt(d),
+        soon,
+        *_NOBODY,
+    )
     return {
         # A run that does not count: rejected for requeue, or stopped with its worker.
         "hand_back": MoveStatement(
-            "hand_back", _ONE, own, (*back, *_NO_WORKER, *_SPARE), answer=("claim_token",)
+            "hand_back", _ONE, own, (*back, *_NO_WORKER, *_ALONE, *_SPARE), answer=("claim_token",)
         ),
         # A message that no body saw: its process died before the claim.
         "hand_back_unclaimed": MoveStatement(
             "hand_back_unclaimed", _ONE, "old.status = 'QUEUED'", (*back, *_NOBODY)
         ),
+        "hand_back_unclaimed_chunk": MoveStatement(
+            "hand_back_unclaimed",
+            "old.chunk = :id",
+            "old.status = 'QUEUED'",
+            (*back, *_NOBODY),
+            many=True,
+        ),
         # Everything that a worker still held when its pool was down.
         "hand_back_worker": MoveStatement(
             "hand_back_worker",
             f"old.worker = :worker AND {_is(RUNNING)}",
-            "old.waits_for IS NULL",
-            (*back, *_NOBODY, *_SPARE),
+            f"NOT {_WAITS}",
+            (*back, *_NOBODY, *_ALONE, *_SPARE),
             many=True,
         ),
         # No worker knew the type: again later, and FAILED when that came too often. A message that
@@ -240,26 +369,15 @@ def _hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
             "stray",
             _ONE,
             _ready(d),
-            (
-                (
-                    "status",
-                    f"CASE WHEN {too_often} THEN 'FAILED' ELSE 'CREATED' END",
-                ),
-                ("unregistered", "old.unregistered + 1"),
-                (
-                    "ended_at",
-                    f"CASE WHEN {too_often} THEN {d.now} END",
-                ),
-                _error_of_this_attempt(d),
-                soon,
-                *_NOBODY,
-            ),
+            stray,
         ),
+        "stray_chunk": MoveStatement("stray", "old.chunk = :id", _ready(d), stray, many=True),
     }
 
 
 def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
-    runs = f"{_is(RUNNING)} AND old.worker IS NOT NULL"
+    # A parent ends when its sub-tasks have.
+    runs = f"({_is(RUNNING)} AND old.worker IS NOT NULL OR {_WAITS})"
     chosen = f"old.id IN {d.listed_ids('ids')}"
     published = (
         f"(old.id, old.relay_at) IN (SELECT draft.id, draft.relay_at"
@@ -302,7 +420,9 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                     "ended_at",
                     f"CASE WHEN {runs} THEN NULL ELSE {d.now} END",
                 ),
+                ("held_by", "NULL"),
             ),
+            answer=("waits_for", "parent_id"),
             many=True,
         ),
         # By hand: anew with a whole budget; the attempt number goes on.
@@ -310,14 +430,29 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             "retry",
             chosen,
             _is(MOVES["retry"].sources),
-            (*_to("CREATED"), *_FRESH_BUDGET, *_BLANK, *_NOBODY, ("relay_at", d.later(":delay"))),
+            (
+                *_to("CREATED"),
+                *_FRESH_BUDGET,
+                *_BLANK,
+                *_NOBODY,
+                *_ALONE,
+                ("spec", "NULL"),
+                ("held_by", d.text("held_by")),
+                (
+                    "relay_at",
+                    (
+                        f"CASE WHEN {d.text('held_by')} IS NULL THEN {d.later(':delay')}"
+                        f" ELSE {d.never} END"
+                    ),
+                ),
+            ),
             many=True,
         ),
         # The same unique key was submitted again.
         "resubmit": MoveStatement(
             "resubmit",
             "old.tenant = :tenant AND old.type = :type AND old.unique_key = :unique_key",
-            _is(MOVES["resubmit"].sources),
+            f"{_is(MOVES['resubmit'].sources)} AND old.kind = 'TASK'",
             (
                 *_to("CREATED"),
                 *_FRESH_BUDGET,
@@ -332,6 +467,71 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             ),
         ),
     }
+
+
+def _parent_moves(d: StoreDialect) -> dict[str, MoveStatement]:
+    """What becomes of a parent; carried out under its lock, as its sub-tasks decide."""
+    waits = f"{_WAITS} AND old.status IN ('PROCESSING', 'FINISHED')"
+    ended = (("waits_for", "NULL"), ("ended_at", d.now), *_NO_WORKER)
+    result = (("result", d.json("result")), ("result_ref", d.text("result_ref")))
+    return {
+        # A new parent begins to wait, a reopened one does so again, a waiting one for the next.
+        "wait": MoveStatement(
+            "wait",
+            _ONE,
+            f"old.status = 'CREATED' OR ({_WAITS} AND old.status = 'PROCESSING')",
+            (*_to("PROCESSING"), *_waiting(d), *_NOBODY, ("error", d.json("error"))),
+        ),
+        # One of its sub-tasks runs again, so it is not over.
+        "reopen": MoveStatement(
+            "retry",
+            _ONE,
+            _is({*TERMINAL, TaskStatus.HALTED}),
+            (
+                *_to("CREATED"),
+                *_NOBODY,
+                ("error", "NULL"),
+                ("ended_at", "NULL"),
+                ("cancel_requested_at", "NULL"),
+            ),
+        ),
+        # Its time is up: the error stands there while its sub-tasks are stopped.
+        "doom": MoveStatement(
+            "doom",
+            _ONE,
+            f"{_WAITS} AND old.status = 'PROCESSING' AND old.error IS NULL",
+            (("status", "old.status"), ("error", d.json("error"))),
+        ),
+        "join_complete": MoveStatement(
+            "complete", _ONE, waits, (*_to("COMPLETED"), *ended, *result, ("error", "NULL"))
+        ),
+        # Its work is done, and a handler still runs.
+        "join_finish": MoveStatement(
+            "finish",
+            _ONE,
+            f"{_WAITS} AND old.status = 'PROCESSING'",
+            (*_to("FINISHED"), *_waiting(d), *result),
+        ),
+        "join_fail": MoveStatement(
+            "fail", _ONE, waits, (*_to("FAILED"), *ended, ("error", d.json("error")))
+        ),
+        "join_cancel": MoveStatement("cancel", _ONE, waits, (*_to("CANCELED"), *ended)),
+    }
+
+
+def _waiting(d: StoreDialect) -> tuple[tuple[str, str], ...]:
+    """For what a parent waits, what it will do then, and for how long."""
+    return (
+        ("waits_for", d.text("waits_for")),
+        ("spec", d.json("spec")),
+        (
+            "deadline_at",
+            (
+                f"CASE WHEN {d.number('timeout')} IS NULL THEN old.deadline_at"
+                f" ELSE {d.later(d.number('timeout'))} END"
+            ),
+        ),
+    )
 
 
 def _due_again(d: StoreDialect) -> tuple[tuple[str, str], ...]:
@@ -358,10 +558,11 @@ def _is(statuses: Iterable[TaskStatus]) -> str:
 
 
 def _ready(d: StoreDialect) -> str:
-    """Waiting, and not for a time to come."""
+    """Waiting, and neither held nor for a time to come."""
     return (
-        "old.status IN ('CREATED', 'QUEUED') OR (old.status IN ('SCHEDULED', 'ERRORED')"
-        f" AND COALESCE(old.run_at, {d.now}) <= {d.now})"
+        "old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED')"
+        " OR (old.status IN ('SCHEDULED', 'ERRORED')"
+        f" AND COALESCE(old.run_at, {d.now}) <= {d.now}))"
     )
 
 

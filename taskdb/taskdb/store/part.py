@@ -13,6 +13,8 @@ from taskdb.store.encode import encode, storable
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EXCERPT = 500
+LEAST_ID = "00000000-0000-0000-0000-000000000000"
+"""Comes before every id."""
 
 
 class StorePart:

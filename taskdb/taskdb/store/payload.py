@@ -129,3 +129,21 @@ class Payloads:
         """Remove what no row will name."""
         if reference is not None:
             self._store.remove(reference)
+
+
+class _NoPayloadStore:
+    """For a store of rows alone: every payload stays in its row."""
+
+    def write(self, name: str, content: bytes) -> str:
+        raise PayloadTooLarge(name, len(content), 0)
+
+    def read(self, reference: str) -> bytes:
+        raise PayloadMissing(reference)
+
+    def remove(self, reference: str) -> None:
+        """There is none."""
+
+
+_UNLIMITED = 2**63
+NO_PAYLOADS = Payloads(_NoPayloadStore(), _UNLIMITED, _UNLIMITED)
+"""Keeps everything in the row."""

@@ -42,6 +42,7 @@ class PostgreSQL:
     """The dialect of PostgreSQL 13 and newer, through psycopg 3."""
 
     name = "postgresql"
+    never = "TIMESTAMPTZ '9999-01-01 00:00:00Z'"
     # Asked for in a statement that is its own transaction, it holds for that one only.
     lazily = ", set_config('synchronous_commit', 'off', true)"
 
@@ -52,17 +53,26 @@ class PostgreSQL:
     def json(self, parameter: str) -> str:
         return f"CAST(:{parameter} AS JSONB)"
 
+    def as_json(self, fragment: str) -> str:
+        return f"CAST({fragment} AS JSONB)"
+
     def text(self, parameter: str) -> str:
         return f"CAST(:{parameter} AS TEXT)"
 
     def integer(self, parameter: str) -> str:
         return f"CAST(:{parameter} AS BIGINT)"
 
+    def number(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS DOUBLE PRECISION)"
+
     def moment(self, parameter: str) -> str:
         return f"CAST(:{parameter} AS TIMESTAMPTZ)"
 
     def later(self, seconds: str) -> str:
         return f"({self.now} + make_interval(secs => CAST({seconds} AS DOUBLE PRECISION)))"
+
+    def member(self, column: str, *path: str) -> str:
+        return f"({column} #>> '{{{','.join(path)}}}')"
 
     def merged(self, column: str, patch: str) -> str:
         return f"({column} || {patch})"
@@ -159,10 +169,13 @@ class PostgreSQL:
         order = " ORDER BY old.id" if statement.many else ""
         lock = " FOR UPDATE SKIP LOCKED" if statement.skip_locked else " FOR UPDATE"
         commit = "" if statement.durable else self.lazily
+        given = ""
+        if statement.given is not None:
+            given = f" JOIN {self.drafts('given', statement.given)} ON draft.id = old.id"
         return (
             f"WITH old AS (SELECT {columns} FROM task AS old"
             f" WHERE {statement.selection}{order}{lock}),"
-            f" moved AS (UPDATE task SET {sets} FROM old"
+            f" moved AS (UPDATE task SET {sets} FROM old{given}"
             f" WHERE task.id = old.id AND ({statement.guard})"
             " RETURNING task.id, task.tenant, task.status, task.attempt, task.worker),"
             " event AS (INSERT INTO task_event"

@@ -7,8 +7,42 @@ from dataclasses import dataclass
 from taskdb.status import PUBLISHABLE, RUNNING, TERMINAL, TaskStatus, in_order
 from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.moves import MARKS, reported
+from taskdb.store.tables import JSON_COLUMNS
 
-_PUBLICATION = "id, type, queue, priority, relay_at, deadline_at, created_at"
+_PUBLICATION = (
+    "id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk"
+)
+
+OPEN = frozenset(TaskStatus) - TERMINAL
+"""Not over: the sub-tasks that a parent waits for."""
+BAD = frozenset({TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.HALTED})
+"""What `retry_task` of a parent runs again."""
+PARENT_COLUMNS = (
+    "id",
+    "tenant",
+    "type",
+    "name",
+    "kind",
+    "role",
+    "status",
+    "spec",
+    "waits_for",
+    "parent_id",
+    "position",
+    "input",
+    "input_ref",
+    "result",
+    "result_ref",
+    "error",
+    "attempt",
+    "claim_token",
+    "queue",
+    "priority",
+    "request_id",
+    "created_by",
+    "created_ip",
+    "cancel_requested_at",
+)
 
 DRAFT_COLUMNS: Columns = {
     "id": "id",
@@ -26,13 +60,20 @@ DRAFT_COLUMNS: Columns = {
     "unique_key": "text",
     "parent_id": "id",
     "position": "integer",
+    "chunk": "id",
+    "spec": "text",
+    "held_by": "text",
     "request_id": "text",
     "created_by": "text",
     "created_ip": "text",
     "deadline_at": "moment",
 }
 _WHEN: Columns = {"run_at": "moment", "delay": "number"}
-DRAFT_JSON = frozenset({"input", "attributes", "tags"})
+DRAFT_JSON = frozenset({"input", "attributes", "tags", "spec"})
+
+
+_GRACE = ":grace + COALESCE(draft.position, 0) / 2000.0"
+"""Sub-tasks are published by who made them, one after another: the last ones have more time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +87,20 @@ class Queries:
     report: str
     remark: str
     cancel_wanted: str
+    going_on: str
+    lock: str
+    place: str
+    trees: str
+    counts: str
+    has_open: str
+    newest_step: str
+    handlers: str
+    open_ids: str
+    retryable_ids: str
+    family: str
+    release_held: str
+    neglected: str
+    overdue: str
     existing: str
     free_key: str
 
@@ -95,6 +150,85 @@ def queries_for(d: StoreDialect) -> Queries:
             "SELECT 1 AS holds FROM task WHERE id = :id AND claim_token = :token"
             f" AND {_status(RUNNING)} AND cancel_requested_at IS NULL"
         ),
+        # Those of some that go on in this run, and that nobody asked to stop.
+        going_on=(
+            f"SELECT id FROM task WHERE id IN {d.listed_ids('ids')} AND claim_token = :token"
+            f" AND {_status(RUNNING)} AND cancel_requested_at IS NULL"
+        ),
+        # A parent and what decides about it, kept from everyone else until the transaction ends.
+        lock=(
+            f"SELECT {', '.join(_read(name) for name in PARENT_COLUMNS)} FROM task WHERE id = :id"
+            f"{d.locking('FOR UPDATE')}"
+        ),
+        place="SELECT id, role, parent_id, status FROM task WHERE id = :id",
+        # Which of these are parents or sub-tasks.
+        trees=(
+            f"SELECT id FROM task WHERE id IN {d.listed_ids('ids')}"
+            " AND (spec IS NOT NULL OR parent_id IS NOT NULL)"
+        ),
+        # How many parts of a fan-out are where; answered by an index alone.
+        counts=(
+            "SELECT status, count(*) AS number, count(held_by) AS held FROM task"
+            " WHERE parent_id = :parent AND role = 'part' GROUP BY status"
+        ),
+        # The short question after each part: is one open, is one held, must a failure end it all?
+        has_open=(
+            f"SELECT EXISTS (SELECT 1 FROM task WHERE parent_id = :parent AND role = 'part'"
+            f" AND {_status(OPEN)}) AS is_open, EXISTS (SELECT 1 FROM task"
+            " WHERE parent_id = :parent AND held_by IS NOT NULL) AS is_held,"
+            f" COALESCE((SELECT {d.member('spec', 'fan_out', 'join')} = 'fail_fast' FROM task"
+            " WHERE id = :parent), false) AS is_hasty"
+        ),
+        newest_step=(
+            "SELECT id, status, position, name, CAST(result AS TEXT) AS result, result_ref,"
+            " CAST(error AS TEXT) AS error FROM task WHERE parent_id = :parent AND role = 'step'"
+            " AND position >= :base ORDER BY position DESC LIMIT 1"
+        ),
+        handlers=(
+            "SELECT id, status, position, name, CAST(result AS TEXT) AS result, result_ref,"
+            " CAST(error AS TEXT) AS error FROM task WHERE parent_id = :parent"
+            " AND role = 'handler' AND position BETWEEN :first AND :last ORDER BY position"
+        ),
+        # Open sub-tasks that nobody has asked to stop yet.
+        open_ids=(
+            f"SELECT id FROM task WHERE parent_id = :parent AND {_status(OPEN)}"
+            " AND cancel_requested_at IS NULL ORDER BY id LIMIT :limit"
+        ),
+        retryable_ids=(
+            "SELECT id, spec IS NOT NULL AS is_parent FROM task WHERE parent_id = :parent"
+            f" AND role = 'part' AND ({_status(BAD)} OR {_status(TERMINAL)} AND :force)"
+            " AND id > :after ORDER BY id LIMIT :limit"
+        ),
+        # Parts to publish, a page at a time.
+        family=(
+            f"SELECT {_PUBLICATION} FROM task WHERE parent_id = :parent AND id > :after"
+            " AND status = 'CREATED' AND held_by IS NULL ORDER BY id LIMIT :limit"
+        ),
+        # The next parts that a window lets go.
+        release_held=(
+            "UPDATE task SET held_by = NULL,"
+            f" relay_at = CASE WHEN run_at > {d.now} THEN run_at ELSE {d.later(':delay')} END"
+            " WHERE id IN (SELECT id FROM task WHERE parent_id = :parent AND held_by IS NOT NULL"
+            " ORDER BY position LIMIT :limit) RETURNING id"
+        ),
+        # Parents that wait for nothing any more, or whose end did not reach all their sub-tasks,
+        # or whose window is not full: the end of a sub-task was not followed by its join.
+        neglected=(
+            "SELECT p.id FROM task AS p WHERE p.waits_for IS NOT NULL AND p.id > :after"
+            f" AND (NOT EXISTS (SELECT 1 FROM task AS t WHERE t.parent_id = p.id"
+            f" AND t.{_status(OPEN)})"
+            " OR (p.cancel_requested_at IS NOT NULL OR p.error IS NOT NULL) AND EXISTS"
+            f" (SELECT 1 FROM task AS t WHERE t.parent_id = p.id AND t.{_status(OPEN)}"
+            " AND t.cancel_requested_at IS NULL)"
+            " OR EXISTS (SELECT 1 FROM task AS t WHERE t.parent_id = p.id"
+            " AND t.held_by IS NOT NULL))"
+            " ORDER BY p.id LIMIT :limit"
+        ),
+        # Parents whose time is up.
+        overdue=(
+            "SELECT id FROM task WHERE waits_for IN ('parts', 'steps', 'on_start')"
+            f" AND deadline_at <= (SELECT {d.now}) AND error IS NULL ORDER BY id LIMIT :limit"
+        ),
         # The task that stands where a draft wants to be; its own id counts first.
         existing=(
             "SELECT id, status, relay_at, created_at, run_at FROM task WHERE id = :id"
@@ -113,13 +247,15 @@ def _status(statuses: frozenset[TaskStatus]) -> str:
     return f"status IN ({', '.join(repr(value) for value in in_order(statuses))})"
 
 
+def _read(column: str) -> str:
+    return f"CAST({column} AS TEXT) AS {column}" if column in JSON_COLUMNS else column
+
+
 def _insert(d: StoreDialect) -> str:
     """Drafts become rows: SCHEDULED when due later by the database's clock, else CREATED."""
     names = ", ".join(DRAFT_COLUMNS)
     values = ", ".join(
-        f"CAST(draft.{name} AS JSONB)"
-        if name in DRAFT_JSON and d.name == "postgresql"
-        else f"draft.{name}"
+        d.as_json(f"draft.{name}") if name in DRAFT_JSON else f"draft.{name}"
         for name in DRAFT_COLUMNS
     )
     due = f"COALESCE({d.later('draft.delay')}, draft.run_at)"
@@ -128,7 +264,8 @@ def _insert(d: StoreDialect) -> str:
     return (
         f"INSERT INTO task ({names}, status, run_at, relay_at, created_at, updated_at)"
         f" SELECT {values}, CASE WHEN {later} THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due,"
-        f" CASE WHEN {later} THEN draft.due ELSE {d.later(':grace')} END, draft.now, draft.now"
+        f" CASE WHEN draft.held_by IS NOT NULL THEN {d.never} WHEN {later} THEN draft.due"
+        f" ELSE {d.later(_GRACE)} END, draft.now, draft.now"
         f" FROM (SELECT draft.*, {due} AS due, (SELECT {d.now}) AS now"
         f" FROM {d.drafts('drafts', {**DRAFT_COLUMNS, **_WHEN})}) AS draft"
         # Without a WHERE, SQLite reads ON CONFLICT as the ON of a join.

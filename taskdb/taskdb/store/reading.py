@@ -6,8 +6,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
 
-from taskdb.entity import TaskEntity, TaskEvent, TaskReader
+from taskdb.entity import TaskEntity, TaskEvent, TaskReader, TaskRole
 from taskdb.errors import TaskNotFound
+from taskdb.status import TaskStatus
 from taskdb.store import rows
 from taskdb.store.contract import EVERYONE, EventPage, Filter, Scope
 from taskdb.store.listing import (
@@ -68,6 +69,32 @@ class Reading(StorePart):
         """One page of tasks, by time of creation."""
         name = self.database.dialect.name
         statement = page_statement(chosen, scope, name, limit, order, after)
+
+        def read(connection: Connection) -> list[TaskEntity]:
+            return [rows.entity(row, reader) for row in connection.execute(statement).mappings()]
+
+        return self.database.read(read)
+
+    def sub_tasks(
+        self,
+        parent_id: str,
+        scope: Scope = EVERYONE,
+        *,
+        after: int,
+        limit: int,
+        role: TaskRole | None = None,
+        status: tuple[TaskStatus, ...] = (),
+        reader: TaskReader | None = None,
+    ) -> list[TaskEntity]:
+        """Sub-tasks behind a position, in order of their positions."""
+        chosen = Filter(parent_id=parent_id, role=role, status=status)
+        limits = conditions(chosen, scope, self.database.dialect.name)
+        statement = (
+            select(task)
+            .where(*limits, task.c.position > after)
+            .order_by(task.c.position)
+            .limit(limit)
+        )
 
         def read(connection: Connection) -> list[TaskEntity]:
             return [rows.entity(row, reader) for row in connection.execute(statement).mappings()]

@@ -34,7 +34,7 @@ def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntit
         tenant=row["tenant"],
         type=row["type"],
         kind=TaskKind(row["kind"]),
-        role=TaskRole(row["role"]) if row["role"] else None,
+        role=_role(row["role"]),
         name=row["name"] or row["type"],
         status=TaskStatus(row["status"]),
         queue=row["queue"],
@@ -53,6 +53,7 @@ def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntit
         worker=row["worker"],
         waits_for=row["waits_for"],
         held_by=row["held_by"],
+        spec=row["spec"],
         request_id=row["request_id"],
         created_by=row["created_by"],
         created_ip=row["created_ip"],
@@ -105,6 +106,10 @@ def claim(moved: Moved, token: str) -> Claim:
         result_ref=row["result_ref"],
         error=_error(as_json(row["error"])),
         attributes=as_json(row["attributes"]) or {},
+        id=moved.id,
+        role=_role(row["role"]),
+        parent_id=_id(row["parent_id"]),
+        position=row["position"],
     )
 
 
@@ -117,6 +122,9 @@ def publication(row: Row) -> Publication:
         priority=row["priority"],
         relay_at=moment(row["relay_at"]),
         deadline_at=as_moment(row["deadline_at"]),
+        role=_role(row["role"]),
+        parent_id=_id(row["parent_id"]),
+        chunk=_id(row["chunk"]),
     )
 
 
@@ -129,6 +137,14 @@ def _progress(row: Row | RowMapping) -> Progress | None:
     if row["progress_current"] is None:
         return None
     return Progress(row["progress_current"], row["progress_total"], row["progress_message"] or "")
+
+
+def _role(stored: str | None) -> TaskRole | None:
+    return TaskRole(stored) if stored else None
+
+
+def _id(stored: Any) -> str | None:
+    return None if stored is None else str(stored)
 
 
 def _error(stored: Any) -> TaskError | None:

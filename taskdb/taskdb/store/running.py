@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +11,7 @@ from taskdb.entity import TaskError
 from taskdb.status import MOVES, TaskStatus
 from taskdb.store import rows
 from taskdb.store.contract import NO_REPORT, Claim, Report
-from taskdb.store.dialect import MoveStatement
+from taskdb.store.dialect import Moved, MoveStatement
 from taskdb.store.encode import encode, storable
 from taskdb.store.part import StorePart, is_id, spelled_error, spelled_reason
 from taskdb.store.payload import Payload
@@ -17,6 +19,7 @@ from taskdb.store.payload import Payload
 _MESSAGE_LIMIT = 2_000
 _LEADS_TO = {
     "complete": MOVES["complete"].targets,
+    "finish": {*MOVES["finish"].targets, *MOVES["complete"].targets, *MOVES["fail"].targets},
     "error": MOVES["error"].targets | {TaskStatus.CANCELED},
     "fail": MOVES["fail"].targets | {TaskStatus.CANCELED},
     "halt": MOVES["halt"].targets | {TaskStatus.CANCELED},
@@ -46,11 +49,46 @@ class Running(StorePart):
         moved = self.move_one(self.database.moves.claim, parameters)
         return Claim(granted=False, status=None) if moved is None else rows.claim(moved, token)
 
+    def claim_chunk(self, chunk: str, *, token: str, worker: str, max_attempts: int) -> list[Claim]:
+        """Take every waiting item of one message, in order; others have a claim not granted."""
+        if not is_id(chunk):
+            return []
+        parameters = {
+            "id": chunk,
+            "token": token,
+            "worker": worker,
+            "max_attempts": max_attempts,
+        }
+        moved = self.database.move(self.database.moves.claim_chunk, parameters)
+        claims = [rows.claim(one, token) for one in moved]
+        return sorted(claims, key=lambda claim: claim.position or 0)
+
+    def complete_many(self, token: str, results: Mapping[str, Payload]) -> set[str]:
+        """Items of a chunk returned; answers the ids of those that are COMPLETED by this run."""
+        given = [
+            {"id": task_id, "result": result.text, "result_ref": result.reference}
+            for task_id, result in results.items()
+        ]
+        statement = self.database.moves.complete_many
+        written = {"token": token, "given": json.dumps(given)}
+        moved = self.database.move(statement, written)
+        return {
+            one.id
+            for one in moved
+            if self.status_after(statement, one, token) is TaskStatus.COMPLETED
+        }
+
+    def cancel_wanted_among(self, ids: Sequence[str], token: str) -> set[str]:
+        """Those of some tasks of this run that someone asked to stop, or that it has lost."""
+        parameters = {"ids": json.dumps(list(ids)), "token": token}
+        found = self.database.query(self.database.queries.going_on, parameters, writes=False)
+        return set(ids) - {str(row["id"]) for row in found}
+
     def progress(self, task_id: str, token: str, report: Report) -> bool:
         """Record what the body reported; the first time it becomes PROCESSING."""
         if not is_id(task_id):
             return False
-        parameters = {"id": task_id, "token": token, **_reported(report)}
+        parameters = {"id": task_id, "token": token, **reported(report)}
         if self.database.query(self.database.queries.report, parameters):
             return True
         return self.moves_one(self.database.moves.progress, parameters)
@@ -125,6 +163,20 @@ class Running(StorePart):
         }
         return self._end(self.database.moves.crash, task_id, token, NO_REPORT, written)
 
+    def crash_chunk(self, chunk: str, token: str, error: TaskError) -> int:
+        """The process of a chunk died; its unfinished items go on alone. Answers how many."""
+        if not is_id(chunk):
+            return 0
+        written = {
+            "id": chunk,
+            "token": token,
+            **spelled_error(error),
+            "delay": 0.0,
+            "max_crashes": 1,
+        }
+        moved = self.database.move(self.database.moves.crash_chunk, written)
+        return sum(one.after is not None for one in moved)
+
     def hand_back_unclaimed(self, task_id: str, reason: str, delay: timedelta) -> bool:
         """A message was lost before anyone claimed its task."""
         written = {
@@ -132,7 +184,12 @@ class Running(StorePart):
             "delay": delay.total_seconds(),
             "detail": spelled_reason(reason),
         }
-        return self.moves_one(self.database.moves.hand_back_unclaimed, written)
+        if self.moves_one(self.database.moves.hand_back_unclaimed, written):
+            return True
+        return is_id(task_id) and any(
+            one.after is not None
+            for one in self.database.move(self.database.moves.hand_back_unclaimed_chunk, written)
+        )
 
     def hand_back_worker(self, worker: str, reason: str) -> int:
         """Hand back everything this worker still holds; answers how many."""
@@ -151,6 +208,10 @@ class Running(StorePart):
             "delay": delay.total_seconds(),
         }
         moved = self.move_one(self.database.moves.stray, written)
+        if moved is None and is_id(task_id):
+            # It may be the id of a message with several items.
+            several = self.database.move(self.database.moves.stray_chunk, written)
+            moved = next((one for one in several if one.after is not None), None)
         return TaskStatus(moved.after) if moved and moved.after else None
 
     def revoke(self, task_id: str, token: str, error: TaskError) -> bool:
@@ -192,8 +253,13 @@ class Running(StorePart):
         report: Report,
         written: dict[str, Any],
     ) -> TaskStatus | None:
-        parameters = {"id": task_id, "token": token, **_reported(report), **written}
-        moved = self.move_one(statement, parameters)
+        parameters = {"id": task_id, "token": token, **reported(report), **written}
+        return self.status_after(statement, self.move_one(statement, parameters), token)
+
+    def status_after(
+        self, statement: MoveStatement, moved: Moved | None, token: str
+    ) -> TaskStatus | None:
+        """What an outcome led to; None when it was not accepted."""
         if moved is None:
             return None
         if moved.after is not None:
@@ -204,7 +270,8 @@ class Running(StorePart):
         return status if own else None
 
 
-def _reported(report: Report) -> dict[str, Any]:
+def reported(report: Report) -> dict[str, Any]:
+    """The parameters of what a body said beside its outcome."""
     if report is NO_REPORT:
         return _NOTHING
     changed = report.attributes is not None

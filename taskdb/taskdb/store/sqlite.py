@@ -32,6 +32,7 @@ class SQLite:
     """The dialect of SQLite 3.35 and newer, in WAL mode, in a file."""
 
     name = "sqlite"
+    never = "'9999-01-01T00:00:00.000Z'"
     lazily = ""
 
     def __init__(self, *, bound_clock: bool = False) -> None:
@@ -42,10 +43,16 @@ class SQLite:
     def json(self, parameter: str) -> str:
         return f":{parameter}"
 
+    def as_json(self, fragment: str) -> str:
+        return fragment
+
     def text(self, parameter: str) -> str:
         return f":{parameter}"
 
     def integer(self, parameter: str) -> str:
+        return f":{parameter}"
+
+    def number(self, parameter: str) -> str:
         return f":{parameter}"
 
     def moment(self, parameter: str) -> str:
@@ -53,6 +60,9 @@ class SQLite:
 
     def later(self, seconds: str) -> str:
         return f"strftime({_FORMAT}, {self._moment}, ({seconds}) || ' seconds')"
+
+    def member(self, column: str, *path: str) -> str:
+        return f"json_extract({column}, '$.{'.'.join(path)}')"
 
     def merged(self, column: str, patch: str) -> str:
         return f"json_patch({column}, {patch})"
@@ -145,21 +155,24 @@ class SQLite:
         """The three statements of a move, written once."""
         sql = self._moves.get(statement)
         if sql is None:
-            sql = self._moves[statement] = _move_sql(statement, self.now)
+            given = None if statement.given is None else self.drafts("given", statement.given)
+            sql = self._moves[statement] = _move_sql(statement, self.now, given)
         return sql
 
 
-def _move_sql(statement: MoveStatement, now: str) -> MoveSQL:
+def _move_sql(statement: MoveStatement, now: str, given: str | None) -> MoveSQL:
     wanted = dict.fromkeys(("id", "status", "worker", *statement.answer))
     columns = ", ".join(f"old.{name}" for name in wanted)
     assignments = (*statement.assignments, ("updated_at", now))
     sets = ", ".join(f"{column} = {value}" for column, value in assignments)
+    source = "" if given is None else f" FROM {given}"
+    own = "" if given is None else " AND draft.id = old.id"
     return (
         f"SELECT {columns} FROM task AS old WHERE {statement.selection}",
         # Not the selection again: what the clock decides in it may have changed since.
         (
-            f"UPDATE task AS old SET {sets} WHERE old.id IN"
-            f" (SELECT value FROM json_each(:selected)) AND ({statement.guard})"
+            f"UPDATE task AS old SET {sets}{source} WHERE old.id IN"
+            f" (SELECT value FROM json_each(:selected)){own} AND ({statement.guard})"
             " RETURNING id, tenant, status AS to_status, attempt, worker"
         ),
         (

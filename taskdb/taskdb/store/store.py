@@ -2,7 +2,8 @@
 
 It knows rows and moves, not types, messages or processes. A verb that guards a race answers
 whether it moved the row; the loser changes nothing. The verbs lie in one module a role:
-`publishing`, `running`, `intervention` and `reading`.
+`publishing`, `running`, `joining` (what follows the end of a sub-task), `families` (how trees of
+tasks begin), `intervention` and `reading`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.creation import Created, Creation
 from taskdb.store.database import Database
 from taskdb.store.intervention import Intervention
+from taskdb.store.joining import leave_to_relay
 from taskdb.store.partitions import create_partitions
-from taskdb.store.running import Running
+from taskdb.store.payload import NO_PAYLOADS, Payloads
 from taskdb.store.session import JoinedSession, Session
 
 
-class Store(Running, Intervention):
+class Store(Intervention):
     """Tasks on one database."""
 
     def __init__(
@@ -34,6 +36,7 @@ class Store(Running, Intervention):
         pool_size: int = 5,
         migrates_itself: bool = False,
         relay_grace: timedelta = timedelta(seconds=5),
+        payloads: Payloads = NO_PAYLOADS,
     ) -> None:
         self.database = Database(
             url,
@@ -42,6 +45,8 @@ class Store(Running, Intervention):
             migrates_itself=migrates_itself,
         )
         self.grace = relay_grace
+        self.payloads = payloads
+        self.on_new = leave_to_relay
 
     def create(
         self,

@@ -80,7 +80,7 @@ class Id(TypeDecorator[str]):
         return dialect.type_descriptor(Text())
 
 
-JSON_COLUMNS = frozenset({"input", "result", "error", "attributes", "tags", "detail"})
+JSON_COLUMNS = frozenset({"input", "result", "error", "attributes", "tags", "detail", "spec"})
 """Columns that a raw statement must read as text."""
 
 task = Table(
@@ -113,6 +113,8 @@ task = Table(
     Column("unique_key", Text),
     Column("parent_id", Id),
     Column("position", BigInteger),
+    Column("chunk", Id),
+    Column("spec", Json),
     Column("waits_for", Text),
     Column("held_by", Text),
     Column("worker", Text),

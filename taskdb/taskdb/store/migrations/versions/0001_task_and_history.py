@@ -22,7 +22,7 @@ STATUSES = (
 
 # Every pair that a verb of the machine allows; equal ones are remarks, NULL is the creation.
 MOVES = (
-    ("CREATED", "QUEUED,STARTED,FAILED,HALTED,CANCELED"),
+    ("CREATED", "QUEUED,STARTED,PROCESSING,FAILED,HALTED,CANCELED"),
     ("SCHEDULED", "CREATED,QUEUED,STARTED,FAILED,HALTED,CANCELED"),
     ("QUEUED", "CREATED,STARTED,FAILED,HALTED,CANCELED"),
     (
@@ -33,7 +33,7 @@ MOVES = (
         "PROCESSING",
         "CREATED,SCHEDULED,FINISHED,COMPLETED,ERRORED,FAILED,HALTED,CANCELED",
     ),
-    ("FINISHED", "COMPLETED,FAILED"),
+    ("FINISHED", "COMPLETED,FAILED,CANCELED"),
     ("ERRORED", "CREATED,QUEUED,STARTED,FAILED,HALTED,CANCELED"),
     ("HALTED", "CREATED,CANCELED"),
     ("COMPLETED", "CREATED"),
@@ -70,6 +70,8 @@ CREATE TABLE task (
     unique_key TEXT,
     parent_id {uuid},
     position BIGINT,
+    chunk {uuid},
+    spec {json},
     waits_for TEXT,
     held_by TEXT,
     worker TEXT,
@@ -101,11 +103,14 @@ SOUND = (
         "priority": "SMALLINT",
         "attempt": "INTEGER",
         "spared": "INTEGER",
+        "waits_for": "TEXT",
     },
     (
         "type <> '' AND queue <> '' AND priority BETWEEN 0 AND 9 AND spared BETWEEN 0 AND attempt"
         f" AND status IN ({STATUSES}) AND kind IN ('TASK','FAN_OUT','SEQUENCE')"
         " AND (role IS NULL OR role IN ('part','step','handler'))"
+        # A parent that is over waits for nobody.
+        " AND (waits_for IS NULL OR status IN ('PROCESSING','FINISHED'))"
     ),
 )
 
@@ -121,6 +126,17 @@ INDEXES = (
     "CREATE INDEX task_relay ON task (relay_at) WHERE status IN ('CREATED','SCHEDULED','ERRORED')",
     # Sub-tasks of a parent, by position.
     "CREATE INDEX task_parent ON task (parent_id, position) WHERE parent_id IS NOT NULL",
+    # Whether a sub-task is open, and how many are where.
+    (
+        "CREATE INDEX task_parent_status ON task (parent_id, role, status)"
+        " WHERE parent_id IS NOT NULL"
+    ),
+    # The next sub-tasks that a parent's window lets go.
+    "CREATE INDEX task_held ON task (parent_id, position) WHERE held_by IS NOT NULL",
+    # The items of one message.
+    "CREATE INDEX task_chunk ON task (chunk) WHERE chunk IS NOT NULL",
+    # Parents that wait, for the loop that sees that they end.
+    "CREATE INDEX task_waiting ON task (id) WHERE waits_for IS NOT NULL",
     # Pages and bulk verbs over all tenants, and over sub-tasks.
     "CREATE INDEX task_created ON task (created_at, id)",
     # Pages of one tenant.

@@ -1,0 +1,216 @@
+"""Several statements that become visible together: what a parent and its sub-tasks change at once.
+
+Parents are locked before their sub-tasks, always, so that two units never wait for each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from taskdb.entity import TaskError, TaskKind, TaskRole
+from taskdb.fan_out import Counts
+from taskdb.status import TaskStatus
+from taskdb.store import rows
+from taskdb.store.contract import Draft, OnConflict, Publication
+from taskdb.store.creation import Created, Creation
+from taskdb.store.database import Database
+from taskdb.store.dialect import Moved, MoveStatement
+from taskdb.store.encode import encode
+from taskdb.store.session import JoinedSession, Row
+from taskdb.store.tables import as_json
+
+_STEP = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A parent under its lock, and all that decides about it."""
+
+    id: str
+    tenant: str
+    type: str
+    name: str
+    kind: TaskKind
+    role: TaskRole | None
+    status: TaskStatus
+    spec: dict[str, Any]
+    waits_for: str | None
+    parent_id: str | None
+    position: int | None
+    input: Any
+    input_ref: str | None
+    result: Any
+    result_ref: str | None
+    error: dict[str, Any] | None
+    attempt: int
+    claim_token: str | None
+    queue: str
+    priority: int
+    request_id: str | None
+    created_by: str | None
+    created_ip: str | None
+    is_cancel_wanted: bool
+
+    @classmethod
+    def of(cls, row: Row) -> Parent:
+        return cls(
+            id=str(row["id"]),
+            tenant=row["tenant"],
+            type=row["type"],
+            name=row["name"],
+            kind=TaskKind(row["kind"]),
+            role=TaskRole(row["role"]) if row["role"] else None,
+            status=TaskStatus(row["status"]),
+            spec=as_json(row["spec"]) or {},
+            waits_for=row["waits_for"],
+            parent_id=str(row["parent_id"]) if row["parent_id"] else None,
+            position=row["position"],
+            input=as_json(row["input"]),
+            input_ref=row["input_ref"],
+            result=as_json(row["result"]),
+            result_ref=row["result_ref"],
+            error=as_json(row["error"]),
+            attempt=row["attempt"],
+            claim_token=row["claim_token"],
+            queue=row["queue"],
+            priority=row["priority"],
+            request_id=row["request_id"],
+            created_by=row["created_by"],
+            created_ip=row["created_ip"],
+            is_cancel_wanted=row["cancel_requested_at"] is not None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SubTask:
+    """A step or a handler, as its parent looks at it."""
+
+    id: str
+    status: TaskStatus
+    position: int
+    name: str
+    result: Any
+    result_ref: str | None
+    error: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class Aftermath:
+    """What is to be done once a unit has been committed."""
+
+    ids: list[str] = field(default_factory=list)
+    """Rows to publish."""
+    families: list[str] = field(default_factory=list)
+    """Parents whose parts are to be published."""
+    publications: list[Publication] = field(default_factory=list)
+    """What to tell the broker of the rows, where that had to be asked before the commit."""
+    joins: list[str] = field(default_factory=list)
+    """Parents that may have nothing left to wait for."""
+
+
+class Unit:
+    """One transaction over our own connection, or in that of a caller."""
+
+    def __init__(self, database: Database, connection: Connection, grace: timedelta) -> None:
+        self._session = JoinedSession(connection)
+        self._constants = database.parameters({})
+        self._dialect, self.moves, self._queries = database.spoken(connection.dialect.name)
+        self._grace = grace
+        self.after = Aftermath()
+
+    def lock(self, task_id: str) -> Parent | None:
+        """Keep this row from everyone else until the end; None when there is none."""
+        found = self._query(self._queries.lock, {"id": task_id})
+        return Parent.of(found[0]) if found else None
+
+    def create(self, drafts: Sequence[Draft], on_conflict: OnConflict = "keep") -> list[Created]:
+        """Insert rows."""
+        spoken = (self._dialect, self.moves, self._queries)
+        return Creation(self._session, spoken, self._constants, self._grace).create(
+            drafts, on_conflict
+        )
+
+    def move(self, statement: MoveStatement, task_id: str, **written: Any) -> Moved | None:
+        """Carry out a move of one row; None when there is none."""
+        moved = self._move(statement, {"id": task_id, **written})
+        return moved[0] if moved else None
+
+    def move_all(self, statement: MoveStatement, ids: Iterable[str], **written: Any) -> list[Moved]:
+        """Carry out a move of many rows."""
+        return self._move(statement, {"ids": json.dumps(list(ids)), **written})
+
+    def counts(self, parent_id: str) -> Counts:
+        """How many parts are where."""
+        return counts_of(self._query(self._queries.counts, {"parent": parent_id}))
+
+    def newest_step(self, parent_id: str, base: int) -> SubTask | None:
+        """The last step that was created since this position."""
+        found = self._query(self._queries.newest_step, {"parent": parent_id, "base": base})
+        return _sub_task(found[0]) if found else None
+
+    def handlers(self, parent_id: str, first: int, last: int) -> list[SubTask]:
+        """The handlers at these positions."""
+        place = {"parent": parent_id, "first": first, "last": last}
+        return [_sub_task(row) for row in self._query(self._queries.handlers, place)]
+
+    def open_ids(self, parent_id: str) -> list[str]:
+        """Some open sub-tasks that nobody has asked to stop."""
+        place = {"parent": parent_id, "limit": _STEP}
+        return [str(row["id"]) for row in self._query(self._queries.open_ids, place)]
+
+    def retryable(self, parent_id: str, after: str, *, force: bool) -> list[Row]:
+        """Some parts that ended badly (with `force`: that ended), behind this id."""
+        place = {"parent": parent_id, "after": after, "limit": _STEP, "force": force}
+        return self._query(self._queries.retryable_ids, place)
+
+    def release_held(self, parent_id: str, count: int) -> list[str]:
+        """Let so many held parts go; answers which."""
+        place = {"parent": parent_id, "limit": count, "delay": self._grace.total_seconds()}
+        return [str(row["id"]) for row in self._query(self._queries.release_held, place)]
+
+    def publications(self, ids: Sequence[str]) -> list[Publication]:
+        """What to tell the broker of these rows."""
+        found = self._query(self._queries.publications, {"ids": json.dumps(list(ids))})
+        return [rows.publication(row) for row in found]
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long the relay leaves alone what this process will publish."""
+        return self._grace.total_seconds()
+
+    def _move(self, statement: MoveStatement, written: dict[str, Any]) -> list[Moved]:
+        return self._dialect.move(self._session, statement, {**self._constants, **written})
+
+    def _query(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
+        return self._dialect.query(self._session, sql, {**self._constants, **parameters})
+
+
+def counts_of(found: Sequence[Row]) -> Counts:
+    """The answer to the question how many parts are where."""
+    return Counts(
+        {TaskStatus(row["status"]): int(row["number"]) for row in found},
+        sum(int(row["held"]) for row in found),
+    )
+
+
+def stored_error(error: TaskError) -> str:
+    """An error for its column."""
+    return encode(error.as_json(), "error")
+
+
+def _sub_task(row: Row) -> SubTask:
+    return SubTask(
+        id=str(row["id"]),
+        status=TaskStatus(row["status"]),
+        position=row["position"],
+        name=row["name"],
+        result=as_json(row["result"]),
+        result_ref=row["result_ref"],
+        error=as_json(row["error"]),
+    )

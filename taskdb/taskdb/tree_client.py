@@ -1,0 +1,297 @@
+"""The part of the client that makes trees of tasks and looks at them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Unpack
+
+from taskdb.celery.background import BackgroundPublisher
+from taskdb.entity import SubTaskResult, TaskEntity, TaskRole
+from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput
+from taskdb.fan_out import Counts, FanOut, Join
+from taskdb.options import SubmitOptions
+from taskdb.settings import Settings
+from taskdb.status import TaskStatus
+from taskdb.store.contract import Scope
+from taskdb.store.families import NewFamily
+from taskdb.store.payload import Payloads
+from taskdb.store.store import Store
+from taskdb.submission import Drafting, Wish, wish_of
+from taskdb.task_type import Registry, TaskType
+from taskdb.transaction import CallerTransaction, caller_transaction, wrong_session
+from taskdb.trees import Drafter, SequenceProgress, key_of, progress_of
+
+if TYPE_CHECKING:
+    # Importing it for real needs greenlet, which only asynchronous callers have.
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+RESULT_LIMIT = 10_000
+"""Results that one page may hold."""
+_RETRIED = frozenset({TaskStatus.FAILED, TaskStatus.HALTED})
+
+
+class TreeClient:
+    """Fan-outs and sequences; `TaskDB` is one."""
+
+    settings: Settings
+    scope: Scope
+    store: Store
+    payloads: Payloads
+    registry: Registry
+    _background: BackgroundPublisher
+    discover: Callable[[], Registry]
+    _drafting: Callable[[], Drafting]
+    _id_of: Callable[[str], str]
+    get_task: Callable[[str], TaskEntity]
+    retry_task: Callable[..., TaskEntity]
+
+    # --- submit -------------------------------------------------------------------------------
+
+    def submit_fan_out(  # noqa: PLR0913 - the options of a fan-out, all by keyword
+        self,
+        type: str,
+        items: Iterable[Any],
+        *,
+        join: Join = "all_succeeded",
+        tolerate: float | None = None,
+        max_concurrency: int | None = None,
+        timeout: timedelta | float | None = None,
+        chunk_size: int = 1,
+        on_join: Any = None,
+        session: Any = None,
+        **options: Unpack[SubmitOptions],
+    ) -> TaskEntity:
+        """Make a parent and a part of this type for each item; answers the parent.
+
+        `items` is anything to iterate over, of any length: it is read a batch at a time, and no
+        part is to be seen before all are there. See `FanOut` for how they are joined. `run_at`,
+        `delay` and `deadline` are those of the parts; `name`, `unique_key`, `tags` and
+        `attributes` the parent's. An empty list completes at once.
+
+        Raises UnknownTaskType, InvalidInput (nothing was written), DatabaseError.
+        """
+        fan_out = FanOut(
+            join=join,
+            tolerate=tolerate,
+            max_concurrency=max_concurrency,
+            timeout=timeout,
+            chunk_size=chunk_size,
+            on_join=on_join,
+        )
+        drafter = self._drafter()
+        wish = wish_of(options)
+        spec = drafter.fan_out(type, fan_out, self.discover().find(type))
+        parent = drafter.parent(type, wish)
+
+        def create(connection: Connection | None) -> NewFamily:
+            return self.store.create_fan_out(
+                parent,
+                drafter.parts(type, items, wish),
+                spec,
+                on_conflict=wish.on_conflict,
+                connection=connection,
+            )
+
+        return self._make(create, drafter, wish, session)
+
+    def submit_sequence(
+        self,
+        sequence: str,
+        payload: Any = None,
+        *,
+        timeout: timedelta | float | None = None,
+        session: Any = None,
+        **options: Unpack[SubmitOptions],
+    ) -> TaskEntity:
+        """Begin a sequence; answers its task.
+
+        Where the sequence is `unique` (or `unique_key` is given), the same payload is the same
+        task: one that FAILED goes on at the failed step, any other is answered as it is.
+        Raises SequenceNotFound, UnknownTaskType, InvalidInput, DatabaseError.
+        """
+        drafter = self._drafter()
+        wish = wish_of(options)
+        refused = [one for one in ("run_at", "delay", "deadline") if getattr(wish, one) is not None]
+        if refused:
+            faults = [Fault(one, "a sequence begins at once: leave it out") for one in refused]
+            raise InvalidInput("the submit request", faults)
+        known = self.discover().sequence(sequence)
+        spec = drafter.sequence(known, timeout)
+        key = key_of(known, payload)
+        parent = drafter.parent(known.name, wish, value=payload, unique_key=key)
+
+        def create(connection: Connection | None) -> NewFamily:
+            return self.store.create_sequence(
+                parent, spec, on_conflict=wish.on_conflict, connection=connection
+            )
+
+        return self._make(create, drafter, wish, session)
+
+    async def submit_fan_out_async(
+        self,
+        type: str,
+        items: Iterable[Any],
+        *,
+        session: AsyncSession | AsyncConnection | None = None,
+        **options: Any,
+    ) -> TaskEntity:
+        """`submit_fan_out` for a coroutine; an async session stays on its own loop."""
+        return await self._in_loop(
+            lambda joined: self.submit_fan_out(type, items, session=joined, **options), session
+        )
+
+    async def submit_sequence_async(
+        self,
+        sequence: str,
+        payload: Any = None,
+        *,
+        session: AsyncSession | AsyncConnection | None = None,
+        **options: Any,
+    ) -> TaskEntity:
+        """`submit_sequence` for a coroutine; an async session stays on its own loop."""
+        return await self._in_loop(
+            lambda joined: self.submit_sequence(sequence, payload, session=joined, **options),
+            session,
+        )
+
+    async def _in_loop(
+        self, submit: Callable[[Any], TaskEntity], session: AsyncSession | AsyncConnection | None
+    ) -> TaskEntity:
+        if session is None:
+            return await asyncio.to_thread(submit, None)
+        if not hasattr(session, "run_sync"):
+            raise wrong_session(session, "an AsyncSession or AsyncConnection")
+        return await session.run_sync(submit)
+
+    def fan_out_own(
+        self,
+        task_id: str,
+        token: str,
+        owner: TaskType,
+        tenant: str,
+        part_type: str,
+        items: Iterable[Any],
+        options: FanOut,
+    ) -> bool:
+        """What `ctx.fan_out` does for the run with this claim token; False if it may not."""
+        drafter = self._drafter()
+        name = self.registry.name_of(part_type)
+        spec = drafter.fan_out(name, options, owner)
+        wish = Wish(tenant=tenant)
+        try:
+            is_done = self.store.fan_out_own(
+                task_id, token, lambda: drafter.parts(name, items, wish), spec
+            )
+        except DatabaseUnreachable:
+            raise
+        except BaseException:
+            drafter.discard_payloads()
+            raise
+        if not is_done:
+            drafter.discard_payloads()
+        return is_done
+
+    def _drafter(self) -> Drafter:
+        return Drafter(self._drafting(), self.registry)
+
+    def _make(
+        self,
+        create: Callable[[Connection | None], NewFamily],
+        drafter: Drafter,
+        wish: Wish,
+        session: Any,
+    ) -> TaskEntity:
+        transaction = None if session is None else caller_transaction(session)
+        try:
+            made = create(None if transaction is None else transaction.connection())
+        except DatabaseUnreachable:
+            # The rows may be there, and only the answer lost.
+            raise
+        except BaseException:
+            drafter.discard_payloads()
+            raise
+        if not made.created.is_new:
+            drafter.discard_payloads()
+        if transaction is not None:
+            self._follow_later(transaction, made)
+            task_id, connection = made.created.id, transaction.connection()
+            return self.store.get(task_id, self.scope, self, connection=connection)  # type: ignore[arg-type]
+        self.store.follow(made.after)
+        found = self.get_task(made.created.id)
+        is_again = not made.created.is_new and wish.on_conflict == "resubmit"
+        return self.retry_task(found.id) if is_again and found.status in _RETRIED else found
+
+    def _follow_later(self, transaction: CallerTransaction, made: NewFamily) -> None:
+        """Publish what was made once the caller's transaction has committed."""
+        transaction.after_commit(made.after.publications, self._publish_after_commit)
+        transaction.after_commit(made.after.families, self._publish_families)
+
+    def _publish_families(self, items: Sequence[Any], *, certain: bool) -> None:
+        for parent_id in items:
+            self._background.publish_family(parent_id, certain=certain)
+
+    def _publish_after_commit(self, items: Sequence[Any], *, certain: bool) -> None:
+        self._background.publish(items, wait=False, certain=certain)
+
+    def _publish_new(self, ids: Sequence[str], families: Sequence[str]) -> None:
+        """Hand over what a committed unit has made; never waits for the broker."""
+        if ids:
+            self._background.publish(self.store.publications(ids), wait=False)
+        for parent_id in families:
+            self._background.publish_family(parent_id)
+
+    # --- look ---------------------------------------------------------------------------------
+
+    def sub_task_counts(self, reference: str) -> Counts:
+        """How many parts of a fan-out are where, by one indexed query; raises TaskNotFound."""
+        return self.store.counts(self.get_task(reference).id)
+
+    def sub_task_results(
+        self,
+        reference: str,
+        *,
+        after: int = -1,
+        limit: int = 1_000,
+        role: TaskRole | str | None = TaskRole.PART,
+    ) -> list[SubTaskResult]:
+        """Results of sub-tasks in the order of their items, a page at a time.
+
+        The next page is the one `after` the position of the last result; an empty one is the end.
+        `role` chooses parts, steps or handlers, None all. Raises TaskNotFound, InvalidInput.
+        """
+        found = self.sub_tasks(reference, after=after, limit=limit, role=role)
+        return [one.as_sub_task() for one in found]
+
+    def sub_tasks(
+        self,
+        reference: str,
+        *,
+        after: int = -1,
+        limit: int = 1_000,
+        role: TaskRole | str | None = None,
+    ) -> list[TaskEntity]:
+        """Sub-tasks of a parent in their order, a page at a time, as `sub_task_results`."""
+        if type(limit) is not int or not 1 <= limit <= RESULT_LIMIT:
+            raise InvalidInput("the list request", [Fault("limit", f"1 to {RESULT_LIMIT:,}")])
+        try:
+            chosen = None if role is None else TaskRole(role)
+        except ValueError:
+            known = ", ".join(TaskRole)
+            raise InvalidInput("the list request", [Fault("role", f"one of {known}")]) from None
+        return self.store.sub_tasks(
+            self._id_of(reference),
+            self.scope,
+            after=after,
+            limit=limit,
+            role=chosen,
+            reader=self,  # type: ignore[arg-type]  # a TaskDB is a reader
+        )
+
+    def sequence_progress(self, reference: str) -> SequenceProgress:
+        """Where a sequence is; raises TaskNotFound, and InvalidInput for what is no sequence."""
+        parent = self.get_task(reference)
+        steps = self.sub_tasks(parent.id, limit=RESULT_LIMIT, role=TaskRole.STEP)
+        return progress_of(parent, steps)
