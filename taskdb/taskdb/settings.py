@@ -176,6 +176,11 @@ class Settings(BaseSettings):
         ge=0,
         description="... or past this resident size in KiB; 0: never.",
     )
+    worker_exit_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        description="A worker whose work is done is ended if it takes longer to exit.",
+    )
     celery: Annotated[dict[str, Any], NoDecode] = Field(
         default_factory=dict,
         repr=False,

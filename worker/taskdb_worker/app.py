@@ -19,6 +19,7 @@ from taskdb.logging import configure_logging
 from taskdb.settings import Settings
 from taskdb.task_type import TaskType
 from taskdb_worker.chord import install_chord
+from taskdb_worker.exit_limit import limit_exit
 from taskdb_worker.member import Member
 from taskdb_worker.signals import Receivers
 from taskdb_worker.tracked_task import TrackedTask
@@ -142,6 +143,8 @@ class _Life:
         """After a warm shutdown, when the pool is down."""
         if sender is None or sender.app is self._app:
             self._member.end()
+            seconds = self._member.taskdb.settings.worker_exit_seconds
+            limit_exit(seconds, getattr(sender, "exitcode", None) or 0)
 
     def _types(self) -> list[str]:
         return [task.name for task in self._member.taskdb.registry]

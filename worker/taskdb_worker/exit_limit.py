@@ -1,0 +1,42 @@
+"""The end of a worker's process, bounded.
+
+What follows a shutdown is not ours: billiard takes its pool down once more when the interpreter
+ends, and waits without limit for a lock that a child took along when it was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import structlog
+from billiard.process import active_children
+
+log = structlog.get_logger("taskdb.worker")
+
+
+def limit_exit(seconds: float, exit_code: int) -> None:
+    """Let this process take so many seconds to end, from the end of its main thread on.
+
+    Then it is ended with this exit code, and what is left of its pool is killed. Call it when
+    all work is done; a process whose main thread goes on is let be.
+    """
+    # A daemon: it must not itself keep the interpreter from ending.
+    threading.Thread(
+        target=_end_late, args=(seconds, exit_code), name="taskdb-exit-limit", daemon=True
+    ).start()
+
+
+def _end_late(seconds: float, exit_code: int) -> None:
+    # A program that runs a worker and goes on afterwards is not a worker that hangs.
+    threading.main_thread().join()
+    time.sleep(seconds)
+    log.warning("exit.forced", after_seconds=seconds, exit_code=exit_code)
+    for child in active_children():
+        # Not SIGTERM: a child that waits for the same lock, or is stopped, would stay.
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
+    os._exit(exit_code)
