@@ -482,6 +482,17 @@ def test_a_stubborn_body_is_ended_after_the_grace(site: Site) -> None:
     still_works(site)
 
 
+def test_a_stubborn_body_is_ended_although_a_duplicate_of_its_message_came(site: Site) -> None:
+    entity = begun(site, "ends.stubborn")
+    site.publish("ends.stubborn", entity.id)
+    still_works(site)
+    still_works(site)
+    site.client.cancel_task(entity.id)
+
+    end_of(site, entity.id, C, S, GONE)
+    assert len(site.runs(entity.id)) == 1
+
+
 def test_a_process_that_dies_while_a_cancel_is_wanted_ends_as_canceled(site: Site) -> None:
     entity = begun(site, "ends.agrees_by_returning")
     site.client.cancel_task(entity.id)

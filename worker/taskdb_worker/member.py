@@ -24,6 +24,7 @@ from taskdb.store.workers import CancelWish, Workers
 from taskdb_worker.execution import Execution
 from taskdb_worker.heartbeat import Heartbeat
 from taskdb_worker.report import Report
+from taskdb_worker.tracked_task import TOKEN
 from taskdb_worker.writer import Work, Writer
 
 log = structlog.get_logger("taskdb.worker")
@@ -92,20 +93,20 @@ class Member:
     def _on_cancel(self, wish: CancelWish) -> None:
         if wish.waited_seconds >= self.taskdb.settings.cancel_grace_seconds:
             with self._lock:
-                self._to_terminate[wish.task_id] = wish
+                self._to_terminate[wish.token] = wish
 
     def terminate_canceled(self, pool: Any) -> None:
         """End bodies that did not stop when asked; call it from the main loop of the worker."""
         with self._lock:
             wishes, self._to_terminate = self._to_terminate, {}
-        for task_id in wishes:
-            request = worker_state.requests.get(task_id)
+        for token, wish in wishes.items():
+            request = _request_of(token)
             if request is None:
                 continue
             try:
                 request.terminate(pool)
             except NotImplementedError:
-                log.warning("cancel.not_possible", task_id=task_id, pool=type(pool).__name__)
+                log.warning("cancel.not_possible", task_id=wish.task_id, pool=type(pool).__name__)
 
     # --- end ----------------------------------------------------------------------------------
 
@@ -126,6 +127,18 @@ class Member:
                 log.info("hand_back.done", count=count)
         heartbeat.stop()
         self.taskdb.close()
+
+
+def _request_of(token: str) -> Any:
+    """The request of one delivery, until that is over; None for any other.
+
+    Celery's own map knows the last delivery of each task: a duplicate hides the one that runs, and
+    after a retry by hand the next one stands where the canceled one was.
+    """
+    for request in list(worker_state.reserved_requests):
+        if request.request_dict.get(TOKEN) == token:
+            return request
+    return None
 
 
 def _release() -> str:
