@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from typing import Any, TypeVar
 
 import structlog
@@ -191,11 +192,18 @@ class Execution:
         """The result of a task that has completed already."""
         return self._payloads.unpack(claim.result, claim.result_ref)
 
-    def write(self, work: Callable[[], T], what: str, task_id: str) -> T:
+    def write(
+        self,
+        work: Callable[[], T],
+        what: str,
+        task_id: str,
+        deadline: Callable[[], float] = lambda: inf,
+    ) -> T:
         """Write to the row; asks again for as long as the database gives no answer.
 
-        Only the end of the process stops that. A soft limit that strikes meanwhile is let pass:
-        the body is over, or has not begun.
+        Only the end of the process stops that, or the deadline (by the monotonic clock, looked at
+        before each pause): then raises DatabaseUnreachable. A soft limit that strikes meanwhile is
+        let pass: the body is over, or has not begun.
         """
         pause = _FIRST_PAUSE_SECONDS
         while True:
@@ -207,6 +215,8 @@ class Execution:
                 self._store.close()
             except DatabaseUnreachable as error:
                 log.warning("database.away", task_id=task_id, verb=what, reason=str(error))
+                if time.monotonic() + pause > deadline():
+                    raise
                 pause = _rest(pause)
 
 

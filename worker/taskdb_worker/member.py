@@ -41,7 +41,7 @@ class Member:
         self.report = Report(taskdb)
         self.execution = Execution(taskdb, "")
         self._main_pid = 0
-        self._writer = Writer()
+        self._writer = Writer(self.execution)
         self._heartbeat: Heartbeat | None = None
         self._to_terminate: dict[str, CancelWish] = {}
         self._lock = threading.Lock()

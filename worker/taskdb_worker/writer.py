@@ -9,26 +9,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from queue import SimpleQueue
 
 import structlog
 
 from taskdb.errors import DatabaseUnreachable
+from taskdb_worker.execution import Execution
 
 log = structlog.get_logger("taskdb.writer")
 
 Work = Callable[[], object]
 
-_LONGEST_PAUSE_SECONDS = 2.0
-
 
 class Writer:
     """Carries out writes in order, each until the database answers; one thread, made at start."""
 
-    def __init__(self) -> None:
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
         self._queue: SimpleQueue[tuple[str, Work] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._patience = float("inf")
+        self._patience = inf
 
     def start(self) -> None:
         """Start the thread; it belongs to this process."""
@@ -49,23 +50,13 @@ class Writer:
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
-            self._until_answered(*item)
+            self._carry_out(*item)
 
-    def _until_answered(self, what: str, work: Work) -> None:
-        pause = 0.05
-        while True:
-            try:
-                work()
-            except DatabaseUnreachable as error:
-                log.warning("database.away", verb=what, reason=str(error))
-            except Exception:
-                # One write that cannot be done must not keep the others from being done.
-                log.exception("write.broken", verb=what)
-                return
-            else:
-                return
-            if time.monotonic() + pause > self._patience:
-                log.error("write.given_up", verb=what)
-                return
-            time.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+    def _carry_out(self, what: str, work: Work) -> None:
+        try:
+            self._execution.write(work, what, "", lambda: self._patience)
+        except DatabaseUnreachable as error:
+            log.error("write.given_up", verb=what, reason=str(error))  # noqa: TRY400 - known cause
+        except Exception:
+            # One write that cannot be done must not keep the others from being done.
+            log.exception("write.broken", verb=what)
