@@ -31,36 +31,54 @@ class PausedObject(ForkedObject, Protocol):
 
 def renew_after_fork(forked: ForkedObject) -> None:
     """Call its `after_fork` in every child forked from here on, for as long as it lives."""
-    _objects.add(forked)
+    _forks.renew(forked)
 
 
 def pause_at_fork(paused: PausedObject) -> None:
     """Have it at rest during every fork from here on, for as long as it lives."""
-    _paused.add(paused)
-    renew_after_fork(paused)
+    _forks.pause(paused)
 
 
-def _pause() -> None:
-    # Another thread may add one meanwhile; only those that came to rest may go on.
-    _resting.objects = list(_paused)
-    for paused in _resting.objects:
-        paused.before_fork()
+class _Forks:
+    """Knows what a fork would break, and sees to it around each fork of this process."""
+
+    def __init__(self) -> None:
+        # Held during a fork: no other fork, and nobody new who would be at work meanwhile.
+        self._lock = threading.RLock()
+        self._objects: WeakSet[ForkedObject] = WeakSet()
+        self._paused: WeakSet[PausedObject] = WeakSet()
+        self._resting: list[PausedObject] = []
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
+            )
+
+    def renew(self, forked: ForkedObject) -> None:
+        with self._lock:
+            self._objects.add(forked)
+
+    def pause(self, paused: PausedObject) -> None:
+        with self._lock:
+            self._paused.add(paused)
+            self._objects.add(paused)
+
+    def _before(self) -> None:
+        self._lock.acquire()
+        for paused in list(self._paused):
+            paused.before_fork()
+            # Only what came to rest may go on.
+            self._resting.append(paused)
+
+    def _in_parent(self) -> None:
+        while self._resting:
+            self._resting.pop().after_fork_in_parent()
+        self._lock.release()
+
+    def _in_child(self) -> None:
+        self._lock = threading.RLock()
+        self._resting.clear()
+        for forked in list(self._objects):
+            forked.after_fork()
 
 
-def _go_on() -> None:
-    for paused in _resting.objects:
-        paused.after_fork_in_parent()
-    _resting.objects = []
-
-
-def _renew() -> None:
-    for forked in list(_objects):
-        forked.after_fork()
-
-
-_objects: WeakSet[ForkedObject] = WeakSet()
-_paused: WeakSet[PausedObject] = WeakSet()
-_resting = threading.local()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_pause, after_in_parent=_go_on, after_in_child=_renew)
+_forks = _Forks()

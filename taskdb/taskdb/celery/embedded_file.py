@@ -27,7 +27,6 @@ import random
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +34,7 @@ from pathlib import Path
 from kombu.exceptions import OperationalError
 
 from taskdb.celery.embedded_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from taskdb.fork import pause_at_fork
 
 WAL_BYTES_KEPT = 16 * 1024 * 1024
 
@@ -62,7 +62,7 @@ class MessageFile:
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._opened_times = 0
-        _fork_guard.watch(self)
+        pause_at_fork(self)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -227,57 +227,24 @@ class MessageFile:
     def _leave_parent(self) -> None:
         """Forget, in a child whose fork bypassed the hooks, what belongs to the parent."""
         if self._pid != os.getpid():
-            self.start_anew()
+            self.after_fork()
 
-    def pause(self) -> None:
-        """Before a fork: wait for this file's transaction to end, and close it."""
+    def before_fork(self) -> None:
+        """Wait for this file's transaction to end, and close it."""
         self._lock.acquire()
         self._close()
 
-    def resume(self) -> None:
-        """After a fork, in the parent: the next use opens the file again."""
+    def after_fork_in_parent(self) -> None:
+        """Let the next use open the file again."""
         self._lock.release()
 
-    def start_anew(self) -> None:
-        """After a fork, in the child: the lock, and a handle that was still open, stay behind."""
+    def after_fork(self) -> None:
+        """In the child: the lock, and a handle that was still open, stay behind."""
         self._pid = os.getpid()
         self._lock = threading.RLock()
         connection, self._connection = self._connection, None
         if connection is not None:
             _never_close(connection)
-
-
-class _ForkGuard:
-    """Closes every message file before a fork and lets go of it afterwards."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._files: weakref.WeakSet[MessageFile] = weakref.WeakSet()
-        self._paused: list[MessageFile] = []
-        os.register_at_fork(
-            before=self._pause, after_in_parent=self._resume, after_in_child=self._start_anew
-        )
-
-    def watch(self, file: MessageFile) -> None:
-        with self._lock:
-            self._files.add(file)
-
-    def _pause(self) -> None:
-        self._lock.acquire()
-        for file in list(self._files):
-            file.pause()
-            self._paused.append(file)
-
-    def _resume(self) -> None:
-        while self._paused:
-            self._paused.pop().resume()
-        self._lock.release()
-
-    def _start_anew(self) -> None:
-        self._lock = threading.Lock()
-        self._paused.clear()
-        for file in list(self._files):
-            file.start_anew()
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
@@ -288,6 +255,3 @@ def _is_busy(error: sqlite3.Error) -> bool:
 def _never_close(connection: sqlite3.Connection) -> None:
     """Keep an inherited handle from being closed, even by the end of the interpreter."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-
-
-_fork_guard = _ForkGuard()
