@@ -11,17 +11,23 @@ itself, and the reconcile loop asks for whom nobody asked: all of them may, as o
 
 from __future__ import annotations
 
+import threading
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
-from celery import Celery, states
+from celery import Celery, signals, states
 from celery.canvas import maybe_signature
 
 from taskdb.celery.publish import FINALIZE
+from taskdb.fork import renew_after_fork
 from taskdb_worker.member import Member
 from taskdb_worker.tracked_task import ENDED
 
 log = structlog.get_logger("taskdb.join")
+
+_INTERVAL_SECONDS = 0.05
 
 
 def install_chord(app: Celery, member: Member) -> None:
@@ -35,29 +41,94 @@ def install_chord(app: Celery, member: Member) -> None:
 
 
 class _PartEnded:
-    """What the result backend calls after each part of a chord."""
+    """What the result backend calls after each part of a chord.
+
+    While many parts are open their ends are asked about together, twenty times a second: one
+    question answers for all parts that had ended before it.
+    """
 
     def __init__(self, app: Celery, member: Member) -> None:
         self._app = app
         self._member = member
+        self._owed: dict[str, _Owed] = {}
+        self._asked_at: dict[str, float] = {}
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+        signals.worker_process_shutdown.connect(self._ask_all)
 
     def __call__(self, request: Any, state: str) -> None:
         # Where the run did not write its own end, the main process reports it, and asks then.
-        if not request.group or not getattr(request, ENDED, False):
-            return
+        if request.group and getattr(request, ENDED, False):
+            self._count(_Owed(request.group, request.chord, state != states.SUCCESS))
+
+    def after_fork(self) -> None:
+        """The thread is the parent process's; so is what it owes."""
+        self._owed, self._asked_at = {}, {}
+        self._thread, self._lock = None, threading.Lock()
+
+    def _count(self, part: _Owed) -> None:
+        with self._lock:
+            waits = time.monotonic() - self._asked_at.get(part.parent_id, float("-inf"))
+            if waits < _INTERVAL_SECONDS:
+                known = self._owed.get(part.parent_id)
+                self._owed[part.parent_id] = part if known is None else known.with_one(part)
+                self._start()
+                return
+            self._asked_at[part.parent_id] = time.monotonic()
+        self._ask(part)
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name="taskdb-join", daemon=True)
+            self._thread.start()
+
+    def _work(self) -> None:
+        while True:
+            time.sleep(_INTERVAL_SECONDS)
+            self._ask_all()
+            with self._lock:
+                oldest = time.monotonic() - _INTERVAL_SECONDS
+                self._asked_at = {
+                    parent_id: at for parent_id, at in self._asked_at.items() if at > oldest
+                }
+                if not self._owed:
+                    self._thread = None
+                    return
+
+    def _ask_all(self, **_: Any) -> None:
+        with self._lock:
+            owed, self._owed = self._owed, {}
+        for part in owed.values():
+            self._ask(part)
+
+    def _ask(self, part: _Owed) -> None:
         try:
-            self._count(request, state)
+            left = self._member.execution.part_ended(part.parent_id, badly=part.is_bad)
+            if left.open == 0:
+                self._publish_body(part)
+            elif left.are_few or left.is_held:
+                with self._lock:
+                    self._asked_at.pop(part.parent_id, None)
         except Exception:
             # The part has ended well: nothing here may make Celery say otherwise.
-            log.exception("join.later", parent_id=request.group)
+            log.exception("join.later", parent_id=part.parent_id)
 
-    def _count(self, request: Any, state: str) -> None:
-        parent_id: str = request.group
-        is_bad = state != states.SUCCESS
-        if not self._member.execution.part_ended(parent_id, badly=is_bad):
-            return
+    def _publish_body(self, part: _Owed) -> None:
         try:
-            maybe_signature(request.chord, app=self._app).apply_async(retry=False)
+            maybe_signature(part.body, app=self._app).apply_async(retry=False)
         except Exception as error:  # noqa: BLE001 - the broker is away: this process can do it
-            log.warning("join.without_broker", parent_id=parent_id, reason=str(error))
-            self._member.execution.join(parent_id)
+            log.warning("join.without_broker", parent_id=part.parent_id, reason=str(error))
+            self._member.execution.join(part.parent_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """Parts of one parent that have ended, and that nobody has asked about yet."""
+
+    parent_id: str
+    body: Any
+    is_bad: bool
+
+    def with_one(self, part: _Owed) -> _Owed:
+        return replace(self, is_bad=self.is_bad or part.is_bad)

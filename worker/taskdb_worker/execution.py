@@ -37,6 +37,7 @@ from taskdb.outcome import Cancel, Fail, Halt, Outcome, Snooze
 from taskdb.status import TaskStatus
 from taskdb.store.contract import NO_REPORT, Claim, Report
 from taskdb.store.encode import storable
+from taskdb.store.joining import PartsLeft
 from taskdb.store.payload import Payload
 from taskdb.task_type import TaskType
 
@@ -170,8 +171,8 @@ class Execution:
         )
         return HANDED_OVER
 
-    def part_ended(self, parent_id: str, *, badly: bool) -> bool:
-        """A part is over: whether its parent waits for nothing more."""
+    def part_ended(self, parent_id: str, *, badly: bool) -> PartsLeft:
+        """A part is over: what its parent still waits for."""
         return self.write(lambda: self._store.part_ended(parent_id, badly=badly), "join", parent_id)
 
     def join(self, parent_id: str) -> None:

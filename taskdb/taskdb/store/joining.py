@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -25,6 +26,7 @@ from taskdb.store.growing import begin_to_wait, spawn_handler, spawn_step
 from taskdb.store.part import LEAST_ID, is_id, spelled_reason
 from taskdb.store.payload import Payload, Payloads
 from taskdb.store.publishing import Publishing
+from taskdb.store.queries import FEW
 from taskdb.store.running import Running, reported
 from taskdb.store.unit import Aftermath, Parent, SubTask, Unit, stored_error
 
@@ -32,6 +34,19 @@ HANDLER_NAMES = frozenset({"on_join", *HANDLER_STAGES})
 """Stages in which one handler is waited for; it bears the name of the stage."""
 _LAST_POSITION = 10 * HANDLER_POSITION
 _NOTHING = Payload(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class PartsLeft:
+    """How many parts of a fan-out are open (counted up to a few), and whether some are held."""
+
+    open: int
+    is_held: bool
+
+    @property
+    def are_few(self) -> bool:
+        """Few enough that each one's end matters."""
+        return self.open <= FEW
 
 
 class Joining(Running, Publishing):
@@ -48,19 +63,19 @@ class Joining(Running, Publishing):
         if parent_id is not None and is_id(parent_id):
             self.follow(Aftermath(joins=[parent_id]))
 
-    def part_ended(self, parent_id: str, *, badly: bool) -> bool:
-        """A part is over; answers whether its parent has nothing left to wait for.
+    def part_ended(self, parent_id: str, *, badly: bool) -> PartsLeft:
+        """A part is over; answers what its parent still waits for.
 
         One short query, unless the parent has to act before all parts are over.
         """
         if not is_id(parent_id):
-            return False
-        found = self.database.query(
-            self.database.queries.has_open, {"parent": parent_id}, writes=False
-        )[0]
-        if found["is_open"] and (found["is_held"] or (badly and found["is_hasty"])):
+            return PartsLeft(1, is_held=False)
+        place = {"parent": parent_id}
+        found = self.database.query(self.database.queries.parts_left, place, writes=False)[0]
+        left = PartsLeft(int(found["open"]), is_held=bool(found["is_held"]))
+        if left.open and (left.is_held or (badly and found["is_hasty"])):
             self.join(parent_id)
-        return not found["is_open"]
+        return left
 
     def settle(self, task_id: str) -> None:
         """Join the parent of a task that has just ended; nothing for one that goes on."""

@@ -15,6 +15,8 @@ _PUBLICATION = (
 
 OPEN = frozenset(TaskStatus) - TERMINAL
 """Not over: the sub-tasks that a parent waits for."""
+FEW = 16
+"""Open parts are counted up to here; beyond it, how many there are makes no difference."""
 BAD = frozenset({TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.HALTED})
 """What `retry_task` of a parent runs again."""
 PARENT_COLUMNS = (
@@ -92,7 +94,7 @@ class Queries:
     place: str
     trees: str
     counts: str
-    has_open: str
+    parts_left: str
     newest_step: str
     handlers: str
     open_ids: str
@@ -171,10 +173,11 @@ def queries_for(d: StoreDialect) -> Queries:
             "SELECT status, count(*) AS number, count(held_by) AS held FROM task"
             " WHERE parent_id = :parent AND role = 'part' GROUP BY status"
         ),
-        # The short question after each part: is one open, is one held, must a failure end it all?
-        has_open=(
-            f"SELECT EXISTS (SELECT 1 FROM task WHERE parent_id = :parent AND role = 'part'"
-            f" AND {_status(OPEN)}) AS is_open, EXISTS (SELECT 1 FROM task"
+        # The short question after a part: are some open, is one held, must a failure end it all?
+        parts_left=(
+            f"SELECT (SELECT count(*) FROM (SELECT 1 AS one FROM task WHERE parent_id = :parent"
+            f" AND role = 'part' AND {_status(OPEN)} LIMIT {FEW + 1}) AS few) AS open,"
+            " EXISTS (SELECT 1 FROM task"
             " WHERE parent_id = :parent AND held_by IS NOT NULL) AS is_held,"
             f" COALESCE((SELECT {d.member('spec', 'fan_out', 'join')} = 'fail_fast' FROM task"
             " WHERE id = :parent), false) AS is_hasty"
