@@ -11,11 +11,11 @@ from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES
 
 from taskdb.celery.embedded_broker import SCHEME, register
+from taskdb.celery.messaging import Messaging
 from taskdb.errors import SettingsError, did_you_mean
 from taskdb.settings import Settings
 
 RESULT_BACKEND = "taskdb.celery.result_backend.RowBackend"
-REDIS_TRANSPORT = "taskdb.celery.redis_transport:Transport"
 PRIORITIES = 10
 """0 to 9 on our scale; 9 is taken first, on every broker."""
 
@@ -26,7 +26,7 @@ def create_celery(settings: Settings, *, name: str = "taskdb", as_current: bool 
     Raises SettingsError for a broker that Celery has never heard of.
     """
     check_broker_scheme(settings)
-    app = Celery(name, set_as_current=as_current)
+    app = Celery(name, set_as_current=as_current, amqp=Messaging)
     app.conf.update(celery_settings(settings))
     return app
 
@@ -136,7 +136,6 @@ def _for_broker(settings: Settings) -> dict[str, Any]:
     kind = broker_kind(settings)
     if kind == "redis":
         return {
-            **_redis_transport(settings),
             "worker_disable_prefetch": True,
             "broker_transport_options": {
                 "visibility_timeout": settings.visibility_timeout_seconds,
@@ -168,12 +167,6 @@ def _for_broker(settings: Settings) -> dict[str, Any]:
             "worker_lost_wait": 1.0,
         }
     return {"broker_transport_options": dict(_BRIEF)}
-
-
-def _redis_transport(settings: Settings) -> dict[str, str]:
-    """Ours for one plain Redis; Kombu picks its own for the others, and on a failover."""
-    is_plain = settings.message_url.startswith("redis://") and ";" not in settings.message_url
-    return {"broker_transport": REDIS_TRANSPORT} if is_plain else {}
 
 
 _BRIEF = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
