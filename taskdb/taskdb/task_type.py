@@ -145,6 +145,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._types: dict[str, TaskType] = {}
+        self._handlers: dict[str, dict[str, TaskType]] = {}
         self._sequences: dict[str, NamedSteps] = {}
 
     def add(self, task_type: TaskType) -> None:
@@ -154,6 +155,8 @@ class Registry:
         if known is not None and known.origin != task_type.origin:
             raise TaskAlreadyRegistered(task_type.name, known.origin, task_type.origin)
         self._types[task_type.name] = task_type
+        if task_type.handles is not None:
+            self._handlers.setdefault(task_type.handles, {})[task_type.name] = task_type
 
     def get(self, name: str) -> TaskType:
         """The type of this name; raises UnknownTaskType."""
@@ -176,7 +179,7 @@ class Registry:
 
     def handlers_of(self, name: str) -> list[TaskType]:
         """The types made by `@on_task(name)`, in the order in which they were made."""
-        return [one for one in self._types.values() if one.handles == name]
+        return list(self._handlers.get(name, {}).values())
 
     def add_sequence(self, sequence: NamedSteps) -> None:
         """Register a sequence; raises TaskAlreadyRegistered unless it has the same steps."""
@@ -213,6 +216,7 @@ class Registry:
     def clear(self) -> None:
         """Forget every type, for tests."""
         self._types.clear()
+        self._handlers.clear()
         self._sequences.clear()
 
 
