@@ -18,7 +18,7 @@ __all__ = ["cli"]
 
 NAMES = [
     "migrate", "dev", "worker", "beat", "create-task", "run-task", "list", "show", "wait",
-    "cancel", "retry", "types", "check", "demo",
+    "cancel", "retry", "types", "check", "demo", "create-fan-out", "create-sequence",
 ]  # fmt: skip
 PAGE = REPOSITORY / "docs" / "reference" / "command-line.md"
 
@@ -81,6 +81,8 @@ BROKEN: list[tuple[Callable[[], BaseException], int]] = [
     (lambda: errors.InvalidInput("it", [errors.Fault("a", "b")]), 2),
     (lambda: errors.PayloadTooLarge("it", 2, 1), 2),
     (lambda: errors.UnknownTaskType("a", ["b"]), 2),
+    (lambda: errors.SequenceNotFound("a", ["b"]), 2),
+    (lambda: errors.SequenceAlreadyCompleted("a"), 6),
     (lambda: errors.TaskNotFound("x"), 3),
     (lambda: errors.TaskAlreadyRegistered("a", "b", "c"), 2),
     (lambda: errors.IllegalMove("cancel", "FAILED", ["QUEUED"]), 6),

@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from taskdb.cli.check import check
 from taskdb.cli.create import RAW, create_task
+from taskdb.cli.create_tree import create_fan_out, create_sequence
 from taskdb.cli.demo import demo
 from taskdb.cli.dev import dev
 from taskdb.cli.exit_code import ExitCode
@@ -34,6 +35,8 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     ("check", check, "Begin"),
     ("migrate", migrate, "Begin"),
     ("create-task", create_task, "Tasks"),
+    ("create-fan-out", create_fan_out, "Tasks"),
+    ("create-sequence", create_sequence, "Tasks"),
     ("list", list_tasks, "Tasks"),
     ("show", show, "Tasks"),
     ("wait", wait, "Tasks"),

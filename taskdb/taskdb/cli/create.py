@@ -119,14 +119,15 @@ def _submit(session: Session, name: str, value: Any, values: dict[str, Any]) -> 
     taskdb = session.taskdb
     task = taskdb.submit_task(name, value, **_options_of(values))
     if not values["wait"]:
-        _print_created(session.output, task)
+        print_created(session.output, task)
         return ExitCode.OK
     if not session.is_json:
-        _print_created(session.output, task)
+        print_created(session.output, task)
     return wait_and_print(session.output, taskdb, task.id, values["timeout"])
 
 
-def _print_created(output: Output, task: TaskEntity) -> None:
+def print_created(output: Output, task: TaskEntity) -> None:
+    """The id, and the rest in a line; a remark where the broker did not take it."""
     if output.is_json:
         output.document(task_json(task))
     else:

@@ -13,6 +13,7 @@ from taskdb.cli.moment import before_now
 from taskdb.cli.signature import with_parameters
 from taskdb.errors import Fault, InvalidInput
 from taskdb.options import Criteria
+from taskdb.reference import parse_reference
 
 _PANEL = "Which tasks"
 
@@ -35,6 +36,14 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "tag": (Annotated[_Text, _option("With this tag.", "--tag")], None),
     "parent": (
         Annotated[_Text, _option("Sub-tasks of this task.", "--parent", metavar="ID")],
+        None,
+    ),
+    "kind": (
+        Annotated[_Text, _option("Of this kind.", "--kind", metavar="TASK|FAN_OUT|SEQUENCE")],
+        None,
+    ),
+    "role": (
+        Annotated[_Text, _option("Sub-tasks of this role.", "--role", metavar="part|step|handler")],
         None,
     ),
     "unique_key": (Annotated[_Text, _option("With this unique key.", "--unique-key")], None),
@@ -89,12 +98,22 @@ def criteria_of(values: dict[str, Any]) -> Criteria:
     if before is not None:
         found["created_before"] = before_now(before, "--before")
     if "parent" in found:
-        found["parent_id"] = found.pop("parent")
+        found["parent_id"] = _id_of(found.pop("parent"))
     if "attribute" in found:
         found["attributes"] = dict(_attribute(one) for one in found.pop("attribute"))
+    if "role" in found:
+        found["with_sub_tasks"] = True
     if not found.get("with_sub_tasks"):
         found.pop("with_sub_tasks", None)
     return cast("Criteria", found)
+
+
+def _id_of(reference: str) -> str:
+    place = parse_reference(reference)
+    if place is None or place.position is not None:
+        advice = f"{reference!r} is neither the id nor the code of a task"
+        raise InvalidInput("the command", [Fault("--parent", advice)])
+    return place.id
 
 
 def _attribute(spelled: str) -> tuple[str, Any]:

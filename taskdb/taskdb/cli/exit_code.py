@@ -12,6 +12,8 @@ from taskdb.errors import (
     IllegalMove,
     InvalidInput,
     NotEncodable,
+    SequenceAlreadyCompleted,
+    SequenceNotFound,
     SettingsError,
     TaskAlreadyRegistered,
     TaskDBError,
@@ -42,7 +44,7 @@ class ExitCode(IntEnum):
 _MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "what the command is about failed (a task, a check, a child process)",
-    ExitCode.USAGE: "wrong usage, input, task type or settings",
+    ExitCode.USAGE: "wrong usage, input, task type, sequence or settings",
     ExitCode.NOT_FOUND: "no such task",
     ExitCode.TIMEOUT: "waited too long",
     ExitCode.UNREACHABLE: "database, broker or data folder cannot be used",
@@ -55,6 +57,7 @@ _MEANINGS = {
 _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (InvalidInput, ExitCode.USAGE),
     (UnknownTaskType, ExitCode.USAGE),
+    (SequenceNotFound, ExitCode.USAGE),
     (SettingsError, ExitCode.USAGE),
     (NotEncodable, ExitCode.USAGE),
     (TaskAlreadyRegistered, ExitCode.USAGE),
@@ -62,6 +65,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (TaskNotFound, ExitCode.NOT_FOUND),
     (WaitTimeout, ExitCode.TIMEOUT),
     (IllegalMove, ExitCode.ILLEGAL_MOVE),
+    (SequenceAlreadyCompleted, ExitCode.ILLEGAL_MOVE),
     (DatabaseError, ExitCode.UNREACHABLE),
     (BrokerUnreachable, ExitCode.UNREACHABLE),
     (OSError, ExitCode.UNREACHABLE),

@@ -1,4 +1,4 @@
-"""The input of a task as the command line gives it: `--input`, and one option a field."""
+"""JSON as the command line gives it: `--input` with one option a field, or another option."""
 
 from __future__ import annotations
 
@@ -17,15 +17,28 @@ def read_input(given: str | None, fields: dict[str, Any]) -> Any:
     """
     if given is None:
         return fields or None
-    value = _parse(_text_of(given))
+    value = read_json(given, "--input")
     if not fields:
         return value
     if isinstance(value, dict):
         return {**value, **fields}
-    raise _wrong("is no JSON object, so it cannot be joined with options of single fields")
+    advice = "is no JSON object, so it cannot be joined with options of single fields"
+    raise _wrong("--input", advice)
 
 
-def _text_of(given: str) -> str:
+def read_json(given: str, option: str) -> Any:
+    """The value of an option: JSON itself, `@FILE`, or `-` for standard input.
+
+    Raises InvalidInput.
+    """
+    try:
+        return json.loads(_text_of(given, option))
+    except ValueError as error:
+        advice = f"is not JSON ({error}); a file is named as @file, standard input as -"
+        raise _wrong(option, advice) from None
+
+
+def _text_of(given: str, option: str) -> str:
     if given == "-":
         return sys.stdin.read()
     if not given.startswith("@"):
@@ -33,16 +46,8 @@ def _text_of(given: str) -> str:
     try:
         return Path(given[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise _wrong(f"cannot be read: {error}") from None
+        raise _wrong(option, f"cannot be read: {error}") from None
 
 
-def _parse(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        advice = f"is not JSON ({error}); a file is named as @file, standard input as -"
-        raise _wrong(advice) from None
-
-
-def _wrong(advice: str) -> InvalidInput:
-    return InvalidInput("the command", [Fault("--input", advice)])
+def _wrong(option: str, advice: str) -> InvalidInput:
+    return InvalidInput("the command", [Fault(option, advice)])

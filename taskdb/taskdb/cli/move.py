@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -27,6 +27,9 @@ COUNT_LIMIT = 10_000
 
 References = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, codes or keys of tasks.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="All parts of a fan-out, all steps of a sequence anew.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a bulk move.")]
 
@@ -53,6 +56,7 @@ RETRY = Verb(
     lambda taskdb, reference: taskdb.retry_task(reference),
     lambda taskdb, wanted: taskdb.retry_tasks(**wanted),
 )
+RETRY_ANEW = replace(RETRY, one=lambda taskdb, reference: taskdb.retry_task(reference, force=True))
 
 
 @with_session
@@ -79,14 +83,21 @@ def retry(
     wanted: Criteria,
     references: References = None,
     *,
+    force: Force = False,
     yes: Yes = False,
     tenant: TenantOption = None,
 ) -> int:
     """Run tasks again, each with a whole budget of attempts.
 
-    Name tasks, or say which: every task that meets all criteria.
+    A fan-out runs its parts that ended badly, a sequence goes on at the step that failed; with
+    --force both begin anew. Name tasks, or say which: every task that meets all criteria.
     """
-    return _move(session, RETRY, references or [], wanted, yes=yes, tenant=tenant)
+    if force and not references:
+        advice = "is for tasks that are named: taskdb retry ID --force"
+        raise InvalidInput("the command", [Fault("--force", advice)])
+    return _move(
+        session, RETRY_ANEW if force else RETRY, references or [], wanted, yes=yes, tenant=tenant
+    )
 
 
 def _move(

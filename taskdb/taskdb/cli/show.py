@@ -12,7 +12,9 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Cell, Output, status_text
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task_json import attempt_json, event_json, task_json
-from taskdb.cli.task_table import progress_text
+from taskdb.cli.task_table import one_line, progress_text
+from taskdb.cli.tree import Branch, is_parent, parent_of, read_tree, tree_json
+from taskdb.cli.tree_view import print_tree
 from taskdb.cli.wording import (
     clock_text,
     duration_text,
@@ -45,18 +47,30 @@ def show(
     full: Annotated[bool, typer.Option("--full", help="Do not shorten payloads.")] = False,
     tenant: TenantOption = None,
 ) -> int:
-    """Show a task: its fields, input and result, error and attempts."""
+    """Show a task: its fields, input and result, error and attempts.
+
+    Of a parent also what is below it: a bar and counts for a fan-out, each step of a sequence,
+    and the first parts that ended badly.
+    """
     taskdb = session.taskdb_of(tenant)
     task = taskdb.get_task(reference)
+    above = parent_of(taskdb, task)
+    tree = read_tree(taskdb, task) if is_parent(task) else None
     attempts = taskdb.task_attempts(task.id)
     events = taskdb.task_history(task.id) if history else []
     if session.is_json:
-        document = {**task_json(task), "attempts": [attempt_json(one) for one in attempts]}
+        document = {
+            **task_json(task),
+            **_line_json(above, tree),
+            "attempts": [attempt_json(one) for one in attempts],
+        }
         if history:
             document["history"] = [event_json(event) for event in events]
         session.output.document(document)
         return ExitCode.OK
-    print_task(session.output, task, full=full)
+    print_task(session.output, task, above, full=full)
+    if tree is not None:
+        print_tree(session.output, tree)
     if attempts:
         print_attempts(session.output, attempts)
     if history:
@@ -64,9 +78,11 @@ def show(
     return ExitCode.OK
 
 
-def print_task(output: Output, task: TaskEntity, *, full: bool = False) -> None:
-    """Everything that the row says, and the payloads."""
-    output.pairs(_fields(task))
+def print_task(
+    output: Output, task: TaskEntity, above: TaskEntity | None = None, *, full: bool = False
+) -> None:
+    """Everything that the row says, the parent, and the payloads."""
+    output.pairs(_fields(task, above))
     for name in ("input", "result"):
         _print_payload(output, task, name, full=full)
     if task.error is not None:
@@ -124,7 +140,19 @@ def worker_text(worker: str | None) -> str:
     return printable((worker or "").partition("/")[0])
 
 
-def _fields(task: TaskEntity) -> Iterator[tuple[str, Cell]]:
+def _line_json(above: TaskEntity | None, tree: Branch | None) -> dict[str, Any]:
+    """Where the task stands: above it its parent, below it its tree."""
+    found: dict[str, Any] = {}
+    if above is not None:
+        found["parent"] = {
+            name: getattr(above, name) for name in ("id", "code", "type", "name", "kind", "status")
+        }
+    if tree is not None:
+        found["tree"] = tree_json(tree)
+    return found
+
+
+def _fields(task: TaskEntity, above: TaskEntity | None) -> Iterator[tuple[str, Cell]]:
     yield "id", task.id
     yield "code", task.code
     yield "type", printable(task.type)
@@ -136,6 +164,8 @@ def _fields(task: TaskEntity) -> Iterator[tuple[str, Cell]]:
         yield "progress", printable(progress_text(task.progress))
     if task.attempt:
         yield "attempts", _attempts(task)
+    if above is not None:
+        yield "parent", Text.assemble(one_line(above), f"  ({above.kind})")
     for name in _TEXTS:
         if getattr(task, name) not in {None, (), ""}:
             yield name.replace("_", " "), setting_text(getattr(task, name))
@@ -168,7 +198,8 @@ def _print_error(output: Output, task: TaskEntity) -> None:
     error = task.error
     if error is None:
         return
-    output.line(Text(f"\nerror of attempt {error.attempt}", style="bold"))
+    run = f" of attempt {error.attempt}" if error.attempt else ""
+    output.line(Text(f"\nerror{run}", style="bold"))
     output.line(Text(printable(f"{error.type}: {error.message}"), style="red"))
     for line in error.traceback.rstrip().splitlines():
         output.line(Text(printable(line), style="dim"))

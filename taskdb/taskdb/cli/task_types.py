@@ -10,26 +10,42 @@ import typer
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.field import Field, fields_of
 from taskdb.cli.output import Output
+from taskdb.cli.sequence_list import print_sequence, print_sequences, sequence_json
 from taskdb.cli.session import Session, with_session
 from taskdb.cli.wording import printable, setting_text
+from taskdb.entity import TaskKind
+from taskdb.errors import UnknownTaskType
 from taskdb.task_type import TaskType
 
 
 @with_session
 def types(
     session: Session,
-    name: Annotated[str | None, typer.Argument(metavar="[TYPE]", help="Only this one.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Only this type or sequence.")
+    ] = None,
 ) -> int:
-    """List the task types of TASKDB_TASK_MODULES, or show one with its input."""
+    """List the task types and sequences of TASKDB_TASK_MODULES, or show one of them."""
     registry = session.taskdb.discover()
-    found = list(registry) if name is None else [registry.get(name)]
+    queue = session.settings.default_queue
+    found = list(registry) if name is None else [registry.get(name)] if name in registry else []
+    chosen = registry.sequences if name is None else [name] * (name in registry.sequences)
+    sequences = [registry.sequence(one) for one in chosen]
+    if name is not None and not found and not sequences:
+        raise UnknownTaskType(name, [*(one.name for one in registry), *registry.sequences])
     if session.is_json:
         for one in found:
-            session.output.document(type_json(one, session.settings.default_queue))
+            session.output.document(type_json(one, queue))
+        for sequence in sequences:
+            session.output.document(sequence_json(sequence, registry))
     elif name is not None:
-        _print_type(session.output, found[0], session.settings.default_queue)
-    elif found:
-        _print_types(session.output, found, session.settings.default_queue)
+        for one in found:
+            _print_type(session.output, one, queue)
+        for sequence in sequences:
+            print_sequence(session.output, sequence, registry)
+    elif found or sequences:
+        _print_types(session.output, found, queue)
+        print_sequences(session.output, sequences, registry)
     else:
         session.output.note("no task type: name their modules in TASKDB_TASK_MODULES")
     return ExitCode.OK
@@ -38,6 +54,7 @@ def types(
 def type_json(one: TaskType, default_queue: str) -> dict[str, Any]:
     """A task type as data; durations in seconds."""
     return {
+        "kind": TaskKind.TASK,
         "name": one.name,
         "description": one.description,
         "origin": one.origin,
@@ -76,7 +93,7 @@ def _print_type(output: Output, one: TaskType, default_queue: str) -> None:
     pairs = [
         (name.replace("_", " "), setting_text(value))
         for name, value in described.items()
-        if name not in {"input", "description"} and value not in (None, [], "")
+        if name not in {"kind", "input", "description"} and value not in (None, [], "")
     ]
     output.pairs(pairs)
     if one.description:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.moment import duration_of
@@ -15,8 +14,9 @@ from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.show import Reference, print_task
 from taskdb.cli.task_json import task_json
-from taskdb.cli.task_table import about
-from taskdb.cli.wording import printable
+from taskdb.cli.tree import is_parent, read_tree, tree_json
+from taskdb.cli.tree_view import print_tree
+from taskdb.cli.watch import Watch
 from taskdb.client import POLL_SECONDS, TaskDB
 from taskdb.entity import TaskEntity
 from taskdb.errors import WaitTimeout
@@ -40,14 +40,24 @@ def wait(
     return wait_and_print(session.output, taskdb, reference, timeout)
 
 
-def wait_and_print(output: Output, taskdb: TaskDB, reference: str, timeout: str | None) -> int:
+def wait_and_print(
+    output: Output,
+    taskdb: TaskDB,
+    reference: str,
+    timeout: str | None,
+    *,
+    option: str = "--timeout",
+) -> int:
     """Wait, show the task that ended, and answer the exit code; raises WaitTimeout."""
-    seconds = None if timeout is None else duration_of(timeout, "--timeout").total_seconds()
+    seconds = None if timeout is None else duration_of(timeout, option).total_seconds()
     task = _wait_seeing(output, taskdb, reference, seconds)
+    tree = read_tree(taskdb, task) if is_parent(task) else None
     if output.is_json:
-        output.document(task_json(task))
+        output.document({**task_json(task), **({} if tree is None else {"tree": tree_json(tree)})})
     else:
         print_task(output, task)
+        if tree is not None:
+            print_tree(output, tree)
     return ExitCode.OK if task.status is TaskStatus.COMPLETED else ExitCode.FAILED
 
 
@@ -56,19 +66,8 @@ def _wait_seeing(
 ) -> TaskEntity:
     if not output.err.is_terminal or output.is_json:
         return _wait(taskdb, reference, seconds, lambda _: None)
-    words = TextColumn("{task.description}", markup=False)
-    columns = (SpinnerColumn(), words, BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=output.err, transient=True) as bars:
-        bar = bars.add_task("", total=None)
-
-        def see(task: TaskEntity) -> None:
-            done, total = (
-                (task.progress.current, task.progress.total) if task.progress else (0, None)
-            )
-            described = printable(f"{task.status} {about(task)}")[:60]
-            bars.update(bar, completed=done, total=total, description=described)
-
-        return _wait(taskdb, reference, seconds, see)
+    with Watch(output.err, taskdb) as watch:
+        return _wait(taskdb, reference, seconds, watch.see)
 
 
 def _wait(taskdb: TaskDB, reference: str, seconds: float | None, see: See) -> TaskEntity:
