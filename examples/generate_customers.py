@@ -1,18 +1,27 @@
-"""Writes customers.csv: 1,200 customers from many countries, and 24 rows that are bad.
+"""Writes customers.csv: customers from many countries, and one bad row to fifty good ones.
 
-The same seed writes the same file, byte for byte: python examples/generate_customers.py [FILE]
+    python examples/generate_customers.py                                  the shipped 1,224 rows
+    python examples/generate_customers.py many.csv --rows 20000            a larger file
+    python examples/generate_customers.py many.zip --rows 20000 --files 3  the same in three files
+
+The same words write the same file, byte for byte.
 """
 
 # ruff: noqa: RUF001 - names are written in many scripts
 
+import argparse
 import csv
+import io
 import random
-import sys
+import zipfile
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 SEED = 20_310_504
-GOOD = 1_200
+ROWS = 1_224
+BAD_SHARE = 51
+"""One row of so many is bad."""
 HEADER = ["id", "name", "email", "country", "signed_up_on", "balance"]
 
 PEOPLE = {
@@ -38,16 +47,48 @@ PEOPLE = {
 }
 
 
-def main(path: Path) -> None:
-    chance = random.Random(SEED)  # noqa: S311 - it keeps no secret
-    rows = [good_row(chance, number) for number in range(1, GOOD + 1)]
-    for row in bad_rows(chance):
+def main() -> None:
+    words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    here = Path(__file__).parent / "customers.csv"
+    words.add_argument("file", type=Path, nargs="?", default=here, help="a .csv or a .zip")
+    words.add_argument("--rows", type=int, default=ROWS, help="in all, 200 or more a file")
+    words.add_argument("--files", type=int, default=1, help="CSV files of a .zip")
+    given = words.parse_args()
+    if given.rows < 200 * given.files:
+        words.error("200 rows a file, or more")
+    if given.file.suffix == ".zip":
+        write_archive(given.file, given.rows, given.files)
+    else:
+        given.file.write_text(text_of(given.rows), encoding="utf-8", newline="")
+    print(f"{given.file}: {given.rows:,} rows")
+
+
+def write_archive(path: Path, rows: int, files: int) -> None:
+    """The rows in several files; no customer stands in two of them."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for place in range(files):
+            begin, end = rows * place // files, rows * (place + 1) // files
+            # A moment of its own would make each archive another one.
+            member = zipfile.ZipInfo(f"customers-{place + 1}.csv", (2031, 5, 4, 0, 0, 0))
+            archive.writestr(member, text_of(end - begin, first=begin + 1), zipfile.ZIP_DEFLATED)
+
+
+def text_of(count: int, first: int = 1) -> str:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(rows_of(count, first))
+    return file.getvalue()
+
+
+def rows_of(count: int, first: int) -> Iterator[list[str]]:
+    """So many rows, good ones and bad ones, with ids from the first on."""
+    chance = random.Random(SEED + first - 1)  # noqa: S311 - it keeps no secret
+    good = count - count // BAD_SHARE
+    rows = [good_row(chance, number) for number in range(first, first + good)]
+    for row in bad_rows(chance, first, count - good, first + good):
         rows.insert(chance.randrange(100, len(rows)), row)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows(rows)
-    print(f"{path}: {len(rows)} rows")
+    yield from rows
 
 
 def good_row(chance: random.Random, number: int) -> list[str]:
@@ -60,9 +101,9 @@ def good_row(chance: random.Random, number: int) -> list[str]:
     return [str(number), name, email, country, signed_up.isoformat(), balance]
 
 
-def bad_rows(chance: random.Random) -> list[list[str]]:
-    """Four rows of each of six kinds."""
-    rows = [good_row(chance, GOOD + place) for place in range(1, 25)]
+def bad_rows(chance: random.Random, first: int, count: int, number: int) -> list[list[str]]:
+    """Rows of six kinds, the same number of each, with ids from this number on."""
+    rows = [good_row(chance, number + place) for place in range(count)]
     for place, row in enumerate(rows):
         match place % 6:
             case 0:  # the email is missing
@@ -72,7 +113,7 @@ def bad_rows(chance: random.Random) -> list[list[str]]:
             case 2:  # no such day
                 row[4] = chance.choice(["2023-02-30", "31/12/2020", "yesterday"])
             case 3:  # the id of another customer, who stands before it
-                row[0] = str(chance.randrange(1, 90))
+                row[0] = str(chance.randrange(first, first + 89))
             case 4:  # the line ends too soon
                 del row[chance.randrange(2, 5) :]
             case _:  # less than nothing
@@ -81,5 +122,4 @@ def bad_rows(chance: random.Random) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    here = Path(__file__).parent
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else here / "customers.csv")
+    main()

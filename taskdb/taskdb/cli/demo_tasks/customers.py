@@ -2,10 +2,8 @@
 
 import csv
 import re
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from taskdb import Fail, Retry, TaskContext, task
+from taskdb.cli.demo_tasks.customer_table import customer_database, keep
 
 COLUMNS = ["id", "name", "email", "country", "signed_up_on", "balance"]
 ROWS_A_STEP = 50
@@ -56,14 +55,15 @@ def import_customers(ctx: TaskContext, input: ImportCustomers) -> dict[str, Any]
     lines = list(read_lines(input.path))
     seen: set[int] = set()
     errors: list[dict[str, Any]] = []
-    with closing(open_database(input.database)) as database:
+    with customer_database(input.database) as database:
         for start in range(0, len(lines), ROWS_A_STEP):
+            step = []
             for number, cells in lines[start : start + ROWS_A_STEP]:
                 try:
-                    save(database, read_customer(cells, seen))
+                    step.append(read_customer(cells, seen))
                 except ValueError as error:
                     errors.append({"line": number, "reason": reason_of(error)})
-            database.commit()
+            keep(database, step)
             done = min(start + ROWS_A_STEP, len(lines))
             ctx.progress(done, len(lines), f"{len(errors)} bad rows so far")
             time.sleep(input.pause_seconds)
@@ -95,26 +95,6 @@ def read_customer(cells: list[str], seen: set[int]) -> Customer:
         raise ValueError(f"id {customer.id} was there before")
     seen.add(customer.id)
     return customer
-
-
-def open_database(path: Path) -> sqlite3.Connection:
-    """The database with its table."""
-    database = sqlite3.connect(path)
-    database.execute(
-        "CREATE TABLE IF NOT EXISTS customer (id INTEGER PRIMARY KEY, name TEXT, email TEXT,"
-        " country TEXT, signed_up_on TEXT, balance TEXT)"
-    )
-    return database
-
-
-def save(database: sqlite3.Connection, customer: Customer) -> None:
-    """Insert the customer, or bring it up to date."""
-    values = customer.model_dump(mode="json")
-    database.execute(
-        "INSERT OR REPLACE INTO customer VALUES"
-        " (:id, :name, :email, :country, :signed_up_on, :balance)",
-        values,
-    )
 
 
 def reason_of(error: ValueError) -> str:

@@ -1,0 +1,124 @@
+"""A ZIP of CSV files as a sequence: unpack, import every file in parts, write a report, mail it.
+
+The import of one file is the very module that `taskdb demo` runs, imported from its package.
+"""
+
+import csv
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from mailing import send_mail
+from pydantic import BaseModel, Field
+
+from taskdb import Fail, FanOut, Retry, Sequence, Step, TaskContext, get_task, task
+from taskdb.cli.demo_tasks.customer_chunks import import_chunk, import_file, report
+from taskdb.cli.demo_tasks.customer_table import customer_database
+
+__all__ = ["import_chunk", "import_file", "report"]
+
+
+class Archive(BaseModel):
+    """The payload of the sequence."""
+
+    archive: Path = Field(description="The ZIP.")
+    folder: Path = Field(description="Where its files are unpacked, and the report is written.")
+    report_to: str = Field(description="Who gets the report by mail.")
+    database: Path | None = None
+    rows_a_part: int = 500
+
+
+@task("archive.unpack", retry=Retry(max_attempts=3, give_up_on=(OSError,)), timeout=600)
+def unpack(ctx: TaskContext, input: Archive) -> list[dict[str, Any]]:
+    """Unpack the CSV files; what it returns are the items of the next step."""
+    folder = folder_of(ctx, input)
+    files = []
+    try:
+        with zipfile.ZipFile(input.archive) as archive:
+            for name in sorted(one for one in archive.namelist() if one.endswith(".csv")):
+                files.append(unpack_one(archive, name, folder))
+                ctx.progress(len(files), message=name)
+    except zipfile.BadZipFile as error:
+        raise Fail(f"{input.archive.name} is no ZIP: {error}") from None
+    if not files:
+        raise Fail(f"there is no CSV file in {input.archive.name}")
+    # The table is made here, so that files imported at the same time find it.
+    options = input.model_dump(mode="json", include={"database", "rows_a_part"})
+    with customer_database(input.database):
+        return [{"path": str(file), **options} for file in files]
+
+
+def unpack_one(archive: zipfile.ZipFile, name: str, folder: Path) -> Path:
+    """Copy one member, a block at a time; fails for one that would leave the folder."""
+    target = (folder / name).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise Fail(f"the archive would write outside of its folder: {name!r}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(name) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file)
+    return target
+
+
+@task("archive.collect", retry=Retry(max_attempts=3))
+def collect(ctx: TaskContext) -> dict[str, Any]:
+    """Put the reports of all files together."""
+    files = [one.result for one in ctx.results()]
+    names = ("read", "imported", "rejected")
+    return {
+        **{name: sum(one[name] for one in files) for name in names},
+        "files": [{name: one[name] for name in ("file", *names)} for one in files],
+        "errors": [{"file": one["file"], **error} for one in files for error in one["errors"]],
+    }
+
+
+@task("archive.write_report", retry=Retry(max_attempts=3))
+def write_report(ctx: TaskContext, input: dict[str, Any]) -> dict[str, Any]:
+    """Write every rejected row with its reason to a CSV file, and the sums in words."""
+    path = folder_of(ctx, payload_of(ctx)) / "rejected.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["file", "line", "reason"])
+        writer.writeheader()
+        writer.writerows(input["errors"])
+    lines = [
+        f"{one['file']}: {one['read']} rows, {one['imported']} imported, {one['rejected']} rejected"
+        for one in input["files"]
+    ]
+    sums = {name: input[name] for name in ("read", "imported", "rejected")}
+    return {**sums, "report": str(path), "text": "\n".join(lines)}
+
+
+@task("archive.mail_report", retry=Retry(max_attempts=5, backoff=2), timeout=60)
+def mail_report(ctx: TaskContext, input: dict[str, Any]) -> dict[str, Any]:
+    """Mail the report; a mail server that is away for a while only delays it."""
+    payload = payload_of(ctx)
+    send_mail(
+        to=payload.report_to,
+        subject=f"{payload.archive.name}: {input['imported']} customers imported",
+        text=input["text"],
+        name=ctx.task_id,
+        attachment=Path(input["report"]),
+    )
+    return {**input, "mailed_to": payload.report_to}
+
+
+def payload_of(ctx: TaskContext) -> Archive:
+    """What the sequence was given: a step gets what the step before returned, and no more."""
+    assert ctx.parent_id is not None  # noqa: S101 - these steps are run by the sequence only
+    return Archive.model_validate(get_task(ctx.parent_id).input)
+
+
+def folder_of(ctx: TaskContext, payload: Archive) -> Path:
+    """A folder of this very sequence."""
+    return payload.folder / f"{payload.archive.stem}-{ctx.parent_id}"
+
+
+import_archive = Sequence(
+    "customers.import_archive",
+    [
+        Step(unpack, name="unpack"),
+        Step(import_file, name="import", fan_out=FanOut(on_join=collect)),
+        Step(write_report, name="report"),
+        Step(mail_report, name="mail"),
+    ],
+)

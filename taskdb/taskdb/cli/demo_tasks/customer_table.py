@@ -1,0 +1,50 @@
+"""Where imported customers are kept: one table, in SQLite or PostgreSQL."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text, create_engine
+from sqlalchemy.dialects import postgresql, sqlite
+
+URL_VARIABLE = "CUSTOMERS_URL"
+"""The environment variable of the worker that names the database where the input names no file:
+a URL may hold a password, and a password must not stand in a task."""
+
+_METADATA = MetaData()
+CUSTOMER = Table(
+    "customer",
+    _METADATA,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    *(Column(name, Text) for name in ("name", "email", "country", "signed_up_on", "balance")),
+)
+
+
+@contextmanager
+def customer_database(file: Path | None) -> Iterator[Connection]:
+    """A line to the SQLite file, or to the database of `CUSTOMERS_URL`; the table is there."""
+    if file is None:
+        engine = create_engine(os.environ[URL_VARIABLE])
+    else:
+        # Parts write to one file at the same time: each waits for its turn.
+        engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": 60})
+    try:
+        _METADATA.create_all(engine)
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def keep(connection: Connection, customers: Iterable[BaseModel]) -> None:
+    """Insert customers, or bring them up to date, all or none: twice is the same as once."""
+    rows = [one.model_dump(mode="json") for one in customers]
+    if not rows:
+        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(CUSTOMER)
+    new = {column.name: statement.excluded[column.name] for column in CUSTOMER.columns}
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=new), rows)
+    connection.commit()
