@@ -143,8 +143,10 @@ def test_the_demonstration_goes_as_it_should_and_leaves_nothing(cli: Site) -> No
     told = json.loads(demo.output)
     assert told["problems"] == []
     assert [task["status"] for task in told["tasks"]] == [
-        "COMPLETED", "COMPLETED", "FAILED", "COMPLETED",
+        "COMPLETED", "COMPLETED", "FAILED", "COMPLETED", "COMPLETED",
     ]  # fmt: skip
+    assert (told["tree"]["counts"]["total"], told["tree"]["counts"]["succeeded"]) == (13, 13)
+    assert told["tasks"][4]["result"]["rejected"] == 24
     errors = told["tasks"][0]["result"]["errors"]
     assert len(errors) == 24
     assert all(error["line"] > 1 and error["reason"] for error in errors)
@@ -160,6 +162,7 @@ def test_people_see_the_tasks_move_and_what_became_of_them(cli: Site, tmp_path: 
     for words in (
         "PROCESSING  customers.import  ", "ERRORED  mail.welcome  451 try again",
         "rejected 24", "line 199: ", "MailServerBusy", "All as it should be",
+        "13/13  13 succeeded", "on_join (handler) customers.report  COMPLETED",
     ):  # fmt: skip
         assert words in demo.output
     assert (kept / "data" / "tasks.sqlite3").exists()
@@ -206,5 +209,5 @@ def test_a_wheel_carries_what_the_demonstration_needs(tmp_path: Path, processes:
     wheel = next(tmp_path.glob("*.whl"))
     listing = processes.python("-m", "zipfile", "-l", wheel)
     assert listing.wait() == 0
-    for name in ("customers.csv", "customers.py", "trials.py"):
+    for name in ("customers.csv", "customers.py", "customer_chunks.py", "trials.py"):
         assert f"taskdb/cli/demo_tasks/{name}" in listing.output

@@ -3,6 +3,7 @@
 import os
 import runpy
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 
 from taskdb.cli.demo_expectation import Expectation, all_differences, differences
 from taskdb.cli.demo_plan import BAD_ROWS, CUSTOMERS, ROWS, demo_environment, demo_settings
-from taskdb.cli.demo_tasks import customers
+from taskdb.cli.demo_tasks import customer_chunks, customers
 from taskdb.entity import TaskEntity, TaskError
+from taskdb.fan_out import Counts
 from taskdb.outcome import Fail
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
@@ -63,7 +65,40 @@ def test_a_failure_must_be_the_expected_one() -> None:
 
 def test_the_differences_of_all_tasks_are_listed() -> None:
     wrong = replace(TASK, attempt=9)
-    assert len(all_differences([(GOOD, TASK), (GOOD, wrong), (GOOD, wrong)])) == 2
+    several = [(GOOD, TASK, Counts()), (GOOD, wrong, Counts()), (GOOD, wrong, Counts())]
+    assert len(all_differences(several)) == 2
+
+
+def test_parts_must_be_as_many_as_planned_and_all_succeed() -> None:
+    split = replace(GOOD, parts=3)
+    done = Counts({TaskStatus.COMPLETED: 3})
+    assert differences(split, TASK, done) == []
+    assert differences(split, TASK) == ["it: has 0 parts, should have 3"]
+    bad = Counts({TaskStatus.COMPLETED: 2, TaskStatus.FAILED: 1})
+    assert differences(split, TASK, bad) == ["it: 2 of 3 parts succeeded, all should"]
+
+
+def test_both_imports_of_the_file_reject_the_same_lines() -> None:
+    seen: set[int] = set()
+    whole = []
+    for line, cells in customers.read_lines(CUSTOMERS):
+        with suppress(ValueError):
+            customers.read_customer(cells, seen)
+            continue
+        whole.append(line)
+    rows = [
+        row
+        for chunk in customer_chunks.chunks_of(customer_chunks.ImportFile(path=CUSTOMERS))
+        for row in chunk.rows
+    ]
+    assert len(rows) == ROWS
+    parted = []
+    for row in rows:
+        with suppress(ValueError):
+            customer_chunks.customer_of(row)
+            continue
+        parted.append(row.line)
+    assert parted == whole
 
 
 # --- the file -------------------------------------------------------------------------------------

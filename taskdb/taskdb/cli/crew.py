@@ -10,7 +10,7 @@ from typing import Self
 from taskdb.cli.child import Child
 
 STOP_SECONDS = 20.0
-COMMANDS = {"worker": ["worker", "-c", "2"], "beat": ["beat"]}
+COMMANDS = {"worker": ["worker", "-c", "3"], "beat": ["beat"]}
 
 _LOOK_SECONDS = 0.05
 

@@ -1,4 +1,4 @@
-"""`taskdb demo`: worker, beat and four tasks in a folder of their own, without any server."""
+"""`taskdb demo`: worker, beat and five tasks in a folder of their own, without any server."""
 
 from __future__ import annotations
 
@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
 from taskdb.cli.crew import Crew
 from taskdb.cli.demo_expectation import all_differences
-from taskdb.cli.demo_plan import BAD_ROWS, ROWS, Part, database_of, demo_environment, demo_settings
+from taskdb.cli.demo_plan import (
+    BAD_ROWS,
+    PARTS,
+    ROWS,
+    Part,
+    database_of,
+    demo_environment,
+    demo_settings,
+    split_database_of,
+)
 from taskdb.cli.demo_plan import parts as planned
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output, rich_table
@@ -28,6 +38,9 @@ from taskdb.cli.session import Session, with_session
 from taskdb.cli.show import print_history
 from taskdb.cli.task_json import event_json, task_json
 from taskdb.cli.task_table import HEADERS, one_line, print_tasks, task_rows
+from taskdb.cli.tree import Branch, read_tree, tree_json
+from taskdb.cli.tree_view import bar_text, counts_text, print_tree, tree_lines
+from taskdb.cli.watch import fitting
 from taskdb.client import TaskDB
 from taskdb.entity import TaskEntity
 from taskdb.errors import Fault, InvalidInput
@@ -45,9 +58,10 @@ def demo(
         Path | None, typer.Option("--keep", metavar="DIR", help="Use this folder and keep it.")
     ] = None,
 ) -> int:
-    """See it work: four tasks, a worker and a beat, in a temporary folder, without any server.
+    """See it work: five tasks, a worker and a beat, in a temporary folder, without any server.
 
-    Exit 0 only if every task became what it should be and nothing is left running.
+    One of them fans out into parts. Exit 0 only if every task became what it should be and nothing
+    is left running.
     """
     with _ended_by_sigterm(), _folder(keep) as folder:
         settings = demo_settings(folder)
@@ -86,7 +100,7 @@ class Demonstration:
         with self._view() as view:
             while True:
                 tasks = [self._taskdb.get_task(one.id) for one in submitted]
-                view.show(tasks)
+                view.show(tasks, self._split_tree(tasks))
                 settled = all(task.status.is_settled for task in tasks)
                 if settled or crew.has_lost_one or time.monotonic() > deadline:
                     return tasks
@@ -106,8 +120,13 @@ class Demonstration:
         self._say("")
         print_tasks(self._output, tasks)
         self._tell_bad_rows(tasks[0])
+        self._say(f"\nThe same file, split into {PARTS} parts that may run side by side:")
+        print_tree(self._output, self._split_tree(tasks))
         self._say("\nThe history of the mail that failed twice:")
         print_history(self._output, self._taskdb.task_history(tasks[1].id))
+
+    def _split_tree(self, tasks: Sequence[TaskEntity]) -> Branch:
+        return read_tree(self._taskdb, tasks[-1])
 
     def _tell_bad_rows(self, task: TaskEntity) -> None:
         result = task.result or {}
@@ -123,10 +142,12 @@ class Demonstration:
 
     def _compare(self, tasks: Sequence[TaskEntity]) -> list[str]:
         expected = [part.expected for part in self._parts]
-        found = all_differences(zip(expected, tasks, strict=True))
-        kept = customers_in(database_of(self._folder))
-        if kept != ROWS - BAD_ROWS:
-            found.append(f"the import: {kept} customers are there, should be {ROWS - BAD_ROWS}")
+        counts = [self._taskdb.sub_task_counts(task.id) for task in tasks]
+        found = all_differences(zip(expected, tasks, counts, strict=True))
+        for place, title in ((database_of, "the import"), (split_database_of, "the parts")):
+            kept = customers_in(place(self._folder))
+            if kept != ROWS - BAD_ROWS:
+                found.append(f"{title}: {kept} customers are there, should be {ROWS - BAD_ROWS}")
         return found
 
     def _verdict(
@@ -149,6 +170,7 @@ class Demonstration:
     ) -> dict[str, object]:
         return {
             "tasks": [task_json(task) for task in tasks],
+            "tree": tree_json(self._split_tree(tasks)),
             "history": [event_json(event) for event in self._taskdb.task_history(tasks[1].id)],
             "problems": problems,
             "seconds": round(seconds, 1),
@@ -162,23 +184,34 @@ class Demonstration:
 
 
 class View:
-    """The tasks while they move: a live table on a terminal, else a line a change."""
+    """The tasks and the parts' bar while they move: live on a terminal, else a line a change."""
 
     def __init__(self, output: Output, live: Live | None = None) -> None:
         self._output = output
         self._live = live
         self._seen: dict[str, object] = {}
 
-    def show(self, tasks: Sequence[TaskEntity]) -> None:
+    def show(self, tasks: Sequence[TaskEntity], tree: Branch) -> None:
         """Show them as they are now."""
         if self._live is not None:
-            self._live.update(rich_table(HEADERS, task_rows(tasks)), refresh=True)
+            table = rich_table(HEADERS, task_rows(tasks))
+            lines = [Text(), *tree_lines(tree, is_live=True)]
+            bars = fitting(lines, self._output.out, beside=len(tasks) + 2)
+            self._live.update(Group(table, bars), refresh=True)
             return
         for task in tasks:
             face = (task.status, task.attempt, task.progress)
-            if self._seen.get(task.id) != face:
-                self._seen[task.id] = face
+            if self._is_new(task.id, face):
                 self._output.line(one_line(task))
+        counts = tree.counts
+        if counts is not None and self._is_new("", counts.done):
+            bar = bar_text(counts, is_live=False)
+            self._output.line(Text.assemble(f"{tree.task.code}  ", bar, f"  {counts_text(counts)}"))
+
+    def _is_new(self, what: str, face: object) -> bool:
+        is_new = self._seen.get(what) != face
+        self._seen[what] = face
+        return is_new
 
 
 def customers_in(database: Path) -> int:

@@ -1,4 +1,4 @@
-"""What the four tasks of the demonstration must have become, and how they differ from it."""
+"""What the tasks of the demonstration must have become, and how they differ from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 from taskdb.entity import TaskEntity
+from taskdb.fan_out import Counts
 from taskdb.status import TaskStatus
+
+_NO_PARTS = Counts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +19,8 @@ class Expectation:
     """How one task must end.
 
     `result` names values that the result must contain; `error` is the name of the exception;
-    `waited` is the least time between submit and start.
+    `waited` is the least time between submit and start; `parts` is how many parts must all have
+    COMPLETED.
     """
 
     title: str
@@ -25,16 +29,22 @@ class Expectation:
     result: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     waited: timedelta = timedelta(0)
+    parts: int = 0
 
 
-def differences(expected: Expectation, task: TaskEntity) -> list[str]:
-    """A line for everything that is not as it should be."""
-    return [f"{expected.title}: {line}" for line in _differences(expected, task)]
+def differences(expected: Expectation, task: TaskEntity, counts: Counts = _NO_PARTS) -> list[str]:
+    """A line for everything that is not as it should be; `counts` are those of its parts."""
+    found = [*_differences(expected, task), *_wrong_parts(expected, counts)]
+    return [f"{expected.title}: {line}" for line in found]
 
 
-def all_differences(pairs: Iterable[tuple[Expectation, TaskEntity]]) -> list[str]:
+def all_differences(
+    several: Iterable[tuple[Expectation, TaskEntity, Counts]],
+) -> list[str]:
     """The differences of every task."""
-    return [line for expected, task in pairs for line in differences(expected, task)]
+    return [
+        line for expected, task, counts in several for line in differences(expected, task, counts)
+    ]
 
 
 def _differences(expected: Expectation, task: TaskEntity) -> Iterator[str]:
@@ -49,6 +59,13 @@ def _differences(expected: Expectation, task: TaskEntity) -> Iterator[str]:
     if task.started_at is not None and task.started_at - task.created_at < expected.waited:
         waited = task.started_at - task.created_at
         yield f"began after {waited.total_seconds():.2f} s, should wait {expected.waited}"
+
+
+def _wrong_parts(expected: Expectation, counts: Counts) -> Iterator[str]:
+    if counts.total != expected.parts:
+        yield f"has {counts.total} parts, should have {expected.parts}"
+    if counts.succeeded != counts.total:
+        yield f"{counts.succeeded} of {counts.total} parts succeeded, all should"
 
 
 def _wrong_results(expected: Mapping[str, Any], result: Any) -> Iterator[str]:

@@ -12,10 +12,19 @@ from taskdb.cli.demo_expectation import Expectation
 from taskdb.settings import PREFIX, Settings
 from taskdb.status import TaskStatus
 
-MODULES = ("taskdb.cli.demo_tasks.customers", "taskdb.cli.demo_tasks.trials")
+MODULES = (
+    "taskdb.cli.demo_tasks.customers",
+    "taskdb.cli.demo_tasks.customer_chunks",
+    "taskdb.cli.demo_tasks.trials",
+)
 CUSTOMERS = Path(__file__).parent / "demo_tasks" / "customers.csv"
 ROWS, BAD_ROWS = 1_224, 24
+ROWS_A_PART = 100
+PARTS = 13
+"""Of the import that is split."""
 AHEAD = timedelta(seconds=2)
+
+_IMPORTED = {"read": ROWS, "imported": ROWS - BAD_ROWS, "rejected": BAD_ROWS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +55,12 @@ def demo_environment(environment: Mapping[str, str], folder: Path) -> dict[str, 
 
 
 def parts(folder: Path) -> list[Part]:
-    """The four tasks."""
+    """The five tasks; the last one is split into parts."""
     return [
         Part(
             "customers.import",
             {"path": str(CUSTOMERS), "database": str(database_of(folder)), "pause_seconds": 0.1},
-            Expectation(
-                title="the import",
-                status=TaskStatus.COMPLETED,
-                result={"read": ROWS, "imported": ROWS - BAD_ROWS, "rejected": BAD_ROWS},
-            ),
+            Expectation(title="the import", status=TaskStatus.COMPLETED, result=_IMPORTED),
         ),
         Part(
             "mail.welcome",
@@ -85,9 +90,29 @@ def parts(folder: Path) -> list[Part]:
             ),
             delay=AHEAD,
         ),
+        Part(
+            "customers.import_file",
+            {
+                "path": str(CUSTOMERS),
+                "database": str(split_database_of(folder)),
+                "rows_a_part": ROWS_A_PART,
+                "pause_seconds": 0.2,
+            },
+            Expectation(
+                title="the import in parts",
+                status=TaskStatus.COMPLETED,
+                result=_IMPORTED,
+                parts=PARTS,
+            ),
+        ),
     ]
 
 
 def database_of(folder: Path) -> Path:
     """Where the import puts the customers."""
     return folder / "customers.sqlite3"
+
+
+def split_database_of(folder: Path) -> Path:
+    """Where the import in parts puts them."""
+    return folder / "customers-in-parts.sqlite3"
