@@ -160,6 +160,20 @@ def test_a_fan_out_is_shown_with_a_bar_counts_and_its_first_bad_parts(trees: Sit
     assert [one["name"] for one in below["handlers"]] == ["on_join"]
 
 
+def test_a_tree_is_read_from_postgresql_as_well(
+    trees: Site, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKDB_DATABASE_URL", postgresql_url)
+    words = ("--payload", '[{"items": [1]}, {"items": [2]}]')
+    made = created(trees, "create-sequence", "shop.close", *words)
+    begin = trees("list", "--parent", made["id"], "--role", "step", "--json").document
+    assert trees("run-task", begin["id"]).code == 0
+    below = trees("show", made["id"], "--json").document["tree"]
+    assert [one["name"] for one in below["steps"]] == ["begin", "sort"]
+    assert below["steps"][1]["counts"]["waiting"] == 2
+    assert "0/2  2 waiting" in trees("show", made["code"]).out
+
+
 def test_a_sub_task_names_its_parent(trees: Site) -> None:
     parent = created(trees, "create-fan-out", "part", "--items", "[1]", "--name", "the parent")
     part = trees("list", "--parent", parent["code"], "--json").document

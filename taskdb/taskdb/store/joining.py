@@ -81,7 +81,8 @@ class Joining(Running, Publishing):
         """Join the parent of a task that has just ended; nothing for one that goes on."""
         place = self._place(task_id)
         if place is not None and TaskStatus(place["status"]).is_terminal:
-            self.join(place["parent_id"])
+            # PostgreSQL answers a UUID, which is no text.
+            self.join(None if place["parent_id"] is None else str(place["parent_id"]))
 
     def complete_step(
         self, task_id: str, token: str, result: Payload, report: Report, parent_id: str
