@@ -165,12 +165,9 @@ def test_twenty_thousand_customers_are_imported_in_parts_and_again_without_a_cha
         assert kind in reasons
     kept = customers_in(database)
     assert len(kept) == ROWS - BAD
-    forced = examples.start("retry", "--force", done["id"])
-    assert forced.wait() == 0, forced.output
-    waiting = examples.start("wait", done["id"], "--json")
-    assert waiting.wait(60) == 0, waiting.output
-    again = json.loads(waiting.output)
-    assert again["result"] == told
+    with examples.client() as taskdb:
+        taskdb.retry_task(done["id"], force=True)
+        assert taskdb.wait(done["id"], timeout=60).result == told
     assert customers_in(database) == kept
     stopped(dev)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Self
@@ -19,6 +20,8 @@ from taskdb.client import TaskDB
 from taskdb.entity import TaskEntity
 
 _DESCRIPTION_LENGTH = 60
+_REST = 5
+"""Times as long as a tree took to read it is not read again: looking must not be the work."""
 
 
 class Watch(AbstractContextManager["Watch"]):
@@ -31,18 +34,26 @@ class Watch(AbstractContextManager["Watch"]):
         self._bars = Progress(SpinnerColumn(), words, BarColumn(), TimeElapsedColumn())
         self._bar = self._bars.add_task("", total=None)
         self._shown: RenderableType = self._bars
+        self._next_at = 0.0
         self._live = Live(console=console, transient=True, get_renderable=lambda: self._shown)
 
     def see(self, task: TaskEntity) -> None:
         """Show the task as it is now."""
         if is_parent(task):
-            self._shown = fitting(
-                tree_lines(read_tree(self._taskdb, task), is_live=True), self._console
-            )
+            self._see_tree(task)
             return
         done, total = (task.progress.current, task.progress.total) if task.progress else (0, None)
         described = printable(f"{task.status} {about(task)}")[:_DESCRIPTION_LENGTH]
         self._bars.update(self._bar, completed=done, total=total, description=described)
+
+    def _see_tree(self, task: TaskEntity) -> None:
+        began = time.monotonic()
+        if began < self._next_at:
+            return
+        lines = tree_lines(read_tree(self._taskdb, task), is_live=True)
+        self._shown = fitting(lines, self._console)
+        now = time.monotonic()
+        self._next_at = now + _REST * (now - began)
 
     def __enter__(self) -> Self:
         self._live.start()
