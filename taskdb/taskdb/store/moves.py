@@ -270,9 +270,24 @@ def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
 
     What died while a cancel was wanted is what the cancel asked for. Of a chunk nobody knows which
     item did it: each gets a message of its own, unspent, where the one that does it again is known.
+    An item of which one knows (it caught its own end) is a task as any other.
     """
     poison = f"old.crashes + 1 >= {d.integer('max_crashes')}"
-    assignments = (
+    rest = (
+        *_ALONE,
+        _error_of_this_attempt(d),
+        *_due_again(d),
+        ("ended_at", f"CASE WHEN {_WANTED} THEN {d.now} END"),
+    )
+    known = (
+        (
+            "status",
+            f"CASE WHEN {_WANTED} THEN 'CANCELED' WHEN {poison} THEN 'HALTED' ELSE 'ERRORED' END",
+        ),
+        ("crashes", "old.crashes + 1"),
+        *rest,
+    )
+    perhaps = (
         (
             "status",
             (
@@ -282,10 +297,7 @@ def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         ),
         ("crashes", "old.crashes + CASE WHEN old.chunk IS NULL THEN 1 ELSE 0 END"),
         ("spared", "old.spared + CASE WHEN old.chunk IS NULL THEN 0 ELSE 1 END"),
-        *_ALONE,
-        _error_of_this_attempt(d),
-        *_due_again(d),
-        ("ended_at", f"CASE WHEN {_WANTED} THEN {d.now} END"),
+        *rest,
     )
     dead = (
         "old.id IN (SELECT t.id FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
@@ -299,21 +311,21 @@ def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             "crash",
             _ONE,
             f"{_MINE} AND {still}",
-            assignments,
+            known,
             answer=("claim_token",),
         ),
         "crash_chunk": MoveStatement(
             "crash",
             "old.chunk = :id",
             f"{_MINE} AND {still}",
-            (*assignments, *_NOBODY),
+            (*perhaps, *_NOBODY),
             many=True,
         ),
         "rescue": MoveStatement(
             "rescue",
             dead,
             still,
-            (*assignments, ("claim_token", "NULL")),
+            (*perhaps, ("claim_token", "NULL")),
             many=True,
             skip_locked=True,
         ),
