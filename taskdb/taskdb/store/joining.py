@@ -80,9 +80,10 @@ class Joining(Running, Publishing):
     def settle(self, task_id: str) -> None:
         """Join the parent of a task that has just ended; nothing for one that goes on."""
         place = self._place(task_id)
-        if place is not None and TaskStatus(place["status"]).is_terminal:
-            # PostgreSQL answers a UUID, which is no text.
-            self.join(None if place["parent_id"] is None else str(place["parent_id"]))
+        if place is None or place["parent_id"] is None:
+            return
+        if TaskStatus(place["status"]).is_terminal:
+            self.join(str(place["parent_id"]))
 
     def complete_step(
         self, task_id: str, token: str, result: Payload, report: Report, parent_id: str
