@@ -79,7 +79,9 @@ class Moves:
     stray: MoveStatement
     stray_chunk: MoveStatement
     revoke: MoveStatement
+    revoke_chunk: MoveStatement
     expire: MoveStatement
+    expire_chunk: MoveStatement
     cancel: MoveStatement
     retry: MoveStatement
     resubmit: MoveStatement
@@ -125,10 +127,16 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         "claim": MoveStatement(
             "claim", _ONE, _ready(d), claimed, answer=CLAIM_ANSWER, durable=False
         ),
-        # The same for every item of one message.
+        # The same for the items of one message, as many as it was published for. A CTE is run
+        # once; what another delivery takes meanwhile does not count.
         "claim_chunk": MoveStatement(
             "claim_chunk",
-            "old.chunk = :id",
+            (
+                "old.id IN (WITH taken AS (SELECT t.id FROM task AS t WHERE t.chunk = :id"
+                f" AND (t.status IN ('CREATED', 'QUEUED') OR t.claim_token = {d.text('token')}"
+                " AND t.status IN ('STARTED', 'PROCESSING')) ORDER BY t.id LIMIT :count"
+                f"{d.locking('FOR UPDATE')}) SELECT id FROM taken)"
+            ),
             _ready(d),
             claimed,
             answer=CLAIM_ANSWER,
@@ -413,8 +421,22 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             f"{_is(WAITING)} OR ({_MINE} AND {_is(RUNNING)})",
             (*_to("CANCELED"), error, ("ended_at", d.now)),
         ),
+        "revoke_chunk": MoveStatement(
+            "revoke",
+            "old.chunk = :id",
+            f"{_is(WAITING)} OR ({_MINE} AND {_is(RUNNING)} AND NOT {_WAITS})",
+            (*_to("CANCELED"), error, ("ended_at", d.now)),
+            many=True,
+        ),
         "expire": MoveStatement(
             "expire", _ONE, _is(WAITING), (*_to("FAILED"), error, ("ended_at", d.now))
+        ),
+        "expire_chunk": MoveStatement(
+            "expire",
+            "old.chunk = :id",
+            _is(WAITING),
+            (*_to("FAILED"), error, ("ended_at", d.now)),
+            many=True,
         ),
         # Stop what waits at once; ask what runs.
         "cancel": MoveStatement(

@@ -49,8 +49,14 @@ class Running(StorePart):
         moved = self.move_one(self.database.moves.claim, parameters)
         return Claim(granted=False, status=None) if moved is None else rows.claim(moved, token)
 
-    def claim_chunk(self, chunk: str, *, token: str, worker: str, max_attempts: int) -> list[Claim]:
-        """Take every waiting item of one message, in order; others have a claim not granted."""
+    def claim_chunk(
+        self, chunk: str, *, token: str, worker: str, max_attempts: int, count: int
+    ) -> list[Claim]:
+        """Take the waiting items of one message, in order.
+
+        At most `count`: a chunk that was published in two messages is run by both, each with the
+        time that it has for its own.
+        """
         if not is_id(chunk):
             return []
         parameters = {
@@ -58,10 +64,12 @@ class Running(StorePart):
             "token": token,
             "worker": worker,
             "max_attempts": max_attempts,
+            "count": count,
         }
         moved = self.database.move(self.database.moves.claim_chunk, parameters)
         claims = [rows.claim(one, token) for one in moved]
-        return sorted(claims, key=lambda claim: claim.position or 0)
+        granted = [claim for claim in claims if claim.granted]
+        return sorted(granted, key=lambda claim: claim.position or 0)
 
     def complete_many(self, token: str, results: Mapping[str, Payload]) -> set[str]:
         """Items of a chunk returned; answers the ids of those that are COMPLETED by this run."""
@@ -184,12 +192,8 @@ class Running(StorePart):
             "delay": delay.total_seconds(),
             "detail": spelled_reason(reason),
         }
-        if self.moves_one(self.database.moves.hand_back_unclaimed, written):
-            return True
-        return is_id(task_id) and any(
-            one.after is not None
-            for one in self.database.move(self.database.moves.hand_back_unclaimed_chunk, written)
-        )
+        moves = self.database.moves
+        return self._moves_any(moves.hand_back_unclaimed, moves.hand_back_unclaimed_chunk, written)
 
     def hand_back_worker(self, worker: str, reason: str) -> int:
         """Hand back everything this worker still holds; answers how many."""
@@ -217,12 +221,14 @@ class Running(StorePart):
     def revoke(self, task_id: str, token: str, error: TaskError) -> bool:
         """Celery revoked it: CANCELED, if it waits or this very run has it."""
         written = {"id": task_id, "token": token, **spelled_error(error)}
-        return self.moves_one(self.database.moves.revoke, written)
+        moves = self.database.moves
+        return self._moves_any(moves.revoke, moves.revoke_chunk, written)
 
     def expire(self, task_id: str, error: TaskError) -> bool:
         """Its deadline passed before anyone claimed it: FAILED."""
         written = {"id": task_id, **spelled_error(error)}
-        return self.moves_one(self.database.moves.expire, written)
+        moves = self.database.moves
+        return self._moves_any(moves.expire, moves.expire_chunk, written)
 
     def rescue(
         self, error: TaskError, *, lease: timedelta, limit: int, max_crashes: int
@@ -244,6 +250,16 @@ class Running(StorePart):
             return False
         written = {"id": task_id, "detail": encode(detail, "detail")}
         return bool(self.database.query(self.database.queries.remark, written))
+
+    def _moves_any(
+        self, one: MoveStatement, several: MoveStatement, written: dict[str, Any]
+    ) -> bool:
+        """Move what a message was about: the task of this id, or else the items of this chunk."""
+        if self.moves_one(one, written):
+            return True
+        return is_id(written["id"]) and any(
+            moved.after is not None for moved in self.database.move(several, written)
+        )
 
     def _end(
         self,
