@@ -82,7 +82,7 @@ class Execution:
 
     def __init__(self, taskdb: TaskDB, worker: str) -> None:
         self._taskdb = taskdb
-        self._store = taskdb.store
+        self.store = taskdb.store
         self._payloads = taskdb.payloads
         self._settings = taskdb.settings
         self.worker = worker
@@ -90,7 +90,7 @@ class Execution:
     def claim(self, task_id: str, task_type: TaskType, token: str) -> Claim:
         """Take the task; asks again for as long as the database gives no answer."""
         return self.write(
-            lambda: self._store.claim(
+            lambda: self.store.claim(
                 task_id,
                 token=token,
                 worker=self.worker,
@@ -107,7 +107,7 @@ class Execution:
         forgotten it. The attempt number tells that from a run whose task was taken away.
         """
         try:
-            found = self.write(lambda: self._store.get(task_id), "read", task_id)
+            found = self.write(lambda: self.store.get(task_id), "read", task_id)
         except TaskNotFound:
             return False
         if found.attempt >= lost.attempt:
@@ -116,10 +116,29 @@ class Execution:
         anew = self.claim(task_id, task_type, token)
         return anew.granted and anew.attempt == lost.attempt
 
+    def claim_chunk(self, chunk: str, task_type: TaskType, token: str, count: int) -> list[Claim]:
+        """Take so many items of one message; asks again as `claim` does."""
+        return self.write(
+            lambda: self.store.claim_chunk(
+                chunk,
+                token=token,
+                worker=self.worker,
+                max_attempts=task_type.retry.max_attempts,
+                count=count,
+            ),
+            "claim",
+            chunk,
+        )
+
     def run(  # noqa: PLR0911 - one branch for each way a body can end
-        self, task_id: str, task_type: TaskType, claim: Claim, token: str
+        self,
+        task_id: str,
+        task_type: TaskType,
+        claim: Claim,
+        token: str,
+        writing: Writing | None = None,
     ) -> Ended:
-        """Run the body of a granted claim and write its outcome.
+        """Run the body of a granted claim and write its outcome, by `writing` where that is given.
 
         Raises only what ends this process on purpose (a shutdown, a hard limit, a revocation).
         """
@@ -135,7 +154,7 @@ class Execution:
             parent_id=claim.parent_id,
             position=claim.position,
         )
-        outcome = _Outcome(
+        outcome = (writing or RunOutcome)(
             self, task_id, task_type, claim, token, lambda: run.unwritten(context.unwritten())
         )
         try:
@@ -167,17 +186,17 @@ class Execution:
         said = f"the body raised after its fan-out: {type(error).__name__}: {_message(error)}"
         log.warning("fan_out.raised_too_late", task_id=task_id, reason=said)
         self.write(
-            lambda: self._store.remark(task_id, {"reason": storable(said, 500)}), "remark", task_id
+            lambda: self.store.remark(task_id, {"reason": storable(said, 500)}), "remark", task_id
         )
         return HANDED_OVER
 
     def part_ended(self, parent_id: str, *, badly: bool) -> PartsLeft:
         """A part is over: what its parent still waits for."""
-        return self.write(lambda: self._store.part_ended(parent_id, badly=badly), "join", parent_id)
+        return self.write(lambda: self.store.part_ended(parent_id, badly=badly), "join", parent_id)
 
     def join(self, parent_id: str) -> None:
         """A sub-task is over: let its parent act on that."""
-        self.write(lambda: self._store.join(parent_id), "join", parent_id)
+        self.write(lambda: self.store.join(parent_id), "join", parent_id)
 
     def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
         value = self._payloads.unpack(claim.input, claim.input_ref)
@@ -213,7 +232,7 @@ class Execution:
             except SoftTimeLimitExceeded:
                 log.warning("soft_limit.while_writing", task_id=task_id, verb=what)
                 # It broke into a conversation with the database: that line cannot be used again.
-                self._store.close()
+                self.store.close()
             except DatabaseUnreachable as error:
                 log.warning("database.away", task_id=task_id, verb=what, reason=str(error))
                 if time.monotonic() + pause > deadline():
@@ -228,7 +247,7 @@ class _Run:
         self, execution: Execution, task_id: str, task_type: TaskType, claim: Claim, token: str
     ) -> None:
         self._taskdb = execution._taskdb  # noqa: SLF001 - two halves of one thing
-        self._store = execution._store  # noqa: SLF001 - two halves of one thing
+        self._store = execution.store
         self._task_id = task_id
         self._type = task_type
         self._claim = claim
@@ -284,7 +303,7 @@ class _Run:
             after = page[-1].position
 
 
-class _Outcome:
+class RunOutcome:
     """Writes the end of one run, one verb each."""
 
     def __init__(
@@ -297,7 +316,7 @@ class _Outcome:
         report: Callable[[], Report],
     ) -> None:
         self._execution = execution
-        self._store = execution._store  # noqa: SLF001 - two halves of one thing
+        self._store = execution.store
         self._payloads = execution._payloads  # noqa: SLF001 - two halves of one thing
         self._max_crashes = execution._settings.max_crashes  # noqa: SLF001 - two halves of one thing
         self._id = task_id
@@ -362,7 +381,9 @@ class _Outcome:
     def rejected(self, error: Reject) -> Ended:
         if not error.requeue:
             return self.failed(_no_such_end(error), error)
-        reason = "rejected for requeue"
+        return self.handed_back("rejected for requeue", error)
+
+    def handed_back(self, reason: str, error: BaseException) -> Ended:
         status = self._end(
             "hand back", lambda: self._store.hand_back(self._id, self._token, reason)
         )
@@ -392,6 +413,10 @@ class _Outcome:
                     self._id, self._token, payload, report, parent_id
                 ),
             )
+        return self._complete_alone(payload, report)
+
+    def _complete_alone(self, payload: Payload, report: Report) -> TaskStatus | None:
+        """Write a result that nothing else follows from."""
         return self._end(
             "complete", lambda: self._store.complete(self._id, self._token, payload, report)
         )
@@ -421,6 +446,10 @@ class _Outcome:
     ) -> TaskError:
         shown = traceback_text(cause or error) if with_traceback else ""
         return task_error(error, self._claim.attempt, shown)
+
+
+Writing = Callable[..., RunOutcome]
+"""Makes what writes the end of a run, from the arguments of `RunOutcome`."""
 
 
 def task_error(error: BaseException, attempt: int, shown: str = "") -> TaskError:

@@ -73,18 +73,30 @@ class Report:
             return self._store.error(task_id, token, stored, delay) is not None
         return self._store.fail(task_id, token, stored) is not None
 
-    def revoked(self, task_id: str, token: str, *, terminated: bool) -> None:
-        """Someone told Celery to revoke it."""
+    def chunk_lost(self, chunk: str, token: str, error: TaskError, parent_id: str | None) -> None:
+        """The run of several items ended before all of them had: those go on alone.
+
+        Or their message was lost before the claim.
+        """
+        if not self._store.crash_chunk(chunk, token, error):
+            reason = f"lost before the claim: {error.message}"
+            self._store.hand_back_unclaimed(chunk, reason, _UNCLAIMED_DELAY)
+        self._store.join(parent_id)
+
+    def revoked(
+        self, task_id: str, token: str, parent_id: str | None = None, *, terminated: bool
+    ) -> None:
+        """Someone told Celery to revoke it. A chunk's items come with the id of their parent."""
         message = "terminated while it ran" if terminated else "revoked before it ran"
         self._store.revoke(task_id, token, TaskError("TaskRevoked", message))
-        self._store.settle(task_id)
+        self._follow(task_id, parent_id)
 
-    def expired(self, task_id: str) -> None:
+    def expired(self, task_id: str, parent_id: str | None = None) -> None:
         """Its deadline passed before a worker took it."""
         self._store.expire(task_id, TaskError("TaskExpired", "expired before a worker claimed it"))
-        self._store.settle(task_id)
+        self._follow(task_id, parent_id)
 
-    def unknown(self, task_id: str, type_name: str) -> None:
+    def unknown(self, task_id: str, type_name: str, parent_id: str | None = None) -> None:
         """This worker has no such type: again later, perhaps at another worker."""
         message = (
             f"no task type {type_name!r} in this worker: name its module in TASKDB_TASK_MODULES "
@@ -96,7 +108,7 @@ class Report:
             delay=timedelta(seconds=self._settings.unregistered_delay_seconds),
             limit=self._settings.unregistered_limit,
         )
-        self._store.settle(task_id)
+        self._follow(task_id, parent_id)
 
     def undecodable(self, task_id: str, reason: str) -> None:
         """A message that names this task could not be read: it gets another, if it waits for one.
@@ -111,6 +123,12 @@ class Report:
         """The run was stopped because the line to the broker broke; it does not count."""
         self._store.hand_back(task_id, token, "the line to the broker was lost")
         self._store.settle(task_id)
+
+    def _follow(self, task_id: str, parent_id: str | None) -> None:
+        if parent_id is None:
+            self._store.settle(task_id)
+        else:
+            self._store.join(parent_id)
 
     def _running(self, task_id: str) -> TaskEntity | None:
         try:

@@ -10,10 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from celery import signals
+from celery.worker.state import revoked
 
+from taskdb.celery.publish import CHUNK_HEADER
+from taskdb.entity import TaskError
+from taskdb_worker.execution import task_error
 from taskdb_worker.member import Member
 from taskdb_worker.report import readable_id
-from taskdb_worker.tracked_task import CLAIM, ENDED, TOKEN, TrackedTask, token_of
+from taskdb_worker.tracked_task import ENDED, TOKEN, TrackedTask, chunk_count, token_of
 
 
 class Receivers:
@@ -33,12 +37,10 @@ class Receivers:
         signals.task_unknown.connect(self.on_unknown)
         signals.task_rejected.connect(self.on_rejected)
 
-    def on_prerun(self, sender: Any = None, task_id: str = "", **_: Any) -> None:
-        """Claim the task; the answer stays on the request, where `__call__` obeys it."""
+    def on_prerun(self, sender: Any = None, **_: Any) -> None:
+        """Claim the task, or the items of a chunk; `__call__` obeys the answer."""
         if isinstance(sender, TrackedTask):
-            request = sender.request
-            claim = sender.execution.claim(task_id, sender.task_type, token_of(request))
-            setattr(request, CLAIM, claim)
+            sender.claim(sender.request)
 
     def on_success(self, sender: Any = None, **_: Any) -> None:
         """The wrapper wrote it: Celery has no success without `__call__`."""
@@ -52,12 +54,17 @@ class Receivers:
         if token is not None:
             # Celery announces a hard limit twice, and by then the task may be queued again.
             setattr(request, ENDED, True)
-            self._write("failed", lambda: self._report.failed(task_id, token, exception))
+            if chunk_count(request) is not None:
+                self._chunk_lost(request, task_error(exception, 0))
+            else:
+                self._write("failed", lambda: self._report.failed(task_id, token, exception))
 
     def on_retry(self, sender: Any = None, request: Any = None, **_: Any) -> None:
         """Celery announced a retry that no wrapper wrote: it cut the run short."""
         token = self._unwritten(sender, request)
-        if token is not None:
+        if token is not None and chunk_count(request) is not None:
+            self._chunk_lost(request, TaskError("Interrupted", "the line to the broker was lost"))
+        elif token is not None:
             self._write("interrupted", lambda: self._report.interrupted(request.id, token))
 
     def on_revoked(
@@ -71,18 +78,24 @@ class Receivers:
         """Someone revoked it, or its deadline passed."""
         if not isinstance(sender, TrackedTask):
             return
-        task_id, token = request.id, token_of(request)
+        task_id, token, parent_id = request.id, token_of(request), _parent_of_chunk(request)
         if expired:
-            self._write("expired", lambda: self._report.expired(task_id))
+            self._write("expired", lambda: self._report.expired(task_id, parent_id))
+        elif terminated and chunk_count(request) is not None and task_id not in revoked:
+            # Nobody revoked the message: this worker ended it for one item.
+            message = "its process was ended: an item of the chunk did not stop when asked"
+            self._chunk_lost(request, TaskError("TaskRevoked", message))
         else:
             self._write(
                 "revoked",
-                lambda: self._report.revoked(task_id, token, terminated=terminated),
+                lambda: self._report.revoked(task_id, token, parent_id, terminated=terminated),
             )
 
-    def on_unknown(self, name: str = "", id: str = "", **_: Any) -> None:
+    def on_unknown(self, message: Any = None, name: str = "", id: str = "", **_: Any) -> None:
         """A message of a type that this worker does not have."""
-        self._write("unknown", lambda: self._report.unknown(id, name))
+        headers = getattr(message, "headers", None) or {}
+        parent_id = headers.get("group") if CHUNK_HEADER in headers else None
+        self._write("unknown", lambda: self._report.unknown(id, name, parent_id))
 
     def on_rejected(self, message: Any = None, exc: Any = None, **_: Any) -> None:
         """A message that nobody can read."""
@@ -90,6 +103,10 @@ class Receivers:
         if task_id is not None:
             reason = f"{type(exc).__name__}: {exc}" if exc else "unknown format"
             self._write("rejected", lambda: self._report.undecodable(task_id, reason))
+
+    def _chunk_lost(self, request: Any, error: TaskError) -> None:
+        chunk, token, parent_id = request.id, token_of(request), _parent_of_chunk(request)
+        self._write("failed", lambda: self._report.chunk_lost(chunk, token, error, parent_id))
 
     def _unwritten(self, sender: Any, request: Any) -> str | None:
         """The token of a tracked run whose outcome this process has not written."""
@@ -99,3 +116,8 @@ class Receivers:
 
     def _write(self, what: str, work: Any) -> None:
         self._member.write(what, work)
+
+
+def _parent_of_chunk(request: Any) -> str | None:
+    """Whose parts the items of this message are; None for the message of a single task."""
+    return None if chunk_count(request) is None else getattr(request, "group", None)

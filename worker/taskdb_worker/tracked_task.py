@@ -18,10 +18,12 @@ from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
 
+from taskdb.celery.publish import CHUNK_HEADER
 from taskdb.entity import TaskRole
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Claim
 from taskdb.task_type import TaskType
+from taskdb_worker.chunk import Chunk
 from taskdb_worker.execution import Ended, Execution
 
 log = structlog.get_logger("taskdb.run")
@@ -29,7 +31,7 @@ log = structlog.get_logger("taskdb.run")
 TOKEN = "taskdb_token"  # noqa: S105 - the name of an attribute
 """Attribute of a request: which delivery this is."""
 CLAIM = "taskdb_claim"
-"""Attribute of a request: the answer that `task_prerun` got."""
+"""Attribute of a request: the answer that `task_prerun` got; of a chunk, a list of them."""
 ENDED = "taskdb_ended"
 """Attribute of a request: the outcome is in the row, signals need not write it."""
 
@@ -45,6 +47,16 @@ class TrackedRequest(Request):
         super().__init__(*arguments, **keywords)
         # The pool process gets this dictionary; so both processes know the same token.
         self._request_dict[TOKEN] = uuid4().hex
+        count = _count(self._request_dict.get(CHUNK_HEADER))
+        if count is not None:
+            self._give_time(count)
+
+    def _give_time(self, count: int) -> None:
+        """Limits are for an item; a pool knows those of a message only."""
+        hard, soft = self._request_dict.get("timelimit") or (None, None)
+        hard, soft = hard or self.task.time_limit, soft or self.task.soft_time_limit
+        self.time_limits = (hard and hard * count, soft and soft * count)
+        self._request_dict["timelimit"] = self.time_limits
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Send the signals of a hard limit with this request in sight, as the others are."""
@@ -70,10 +82,26 @@ class TrackedTask(Task):
         request = self.request
         if request.called_directly:
             return self.task_type.body(*arguments, **keywords)
-        token = token_of(request)
-        claim: Claim | None = getattr(request, CLAIM, None)
+        claim = getattr(request, CLAIM, None)
         if claim is None:
+            claim = self.claim(request)
+        if isinstance(claim, list):
+            return self._run_chunk(request, claim)
+        return self._run(request, claim)
+
+    def claim(self, request: Any) -> Claim | list[Claim]:
+        """Take what a message is about; the answer stays on the request, where a run finds it."""
+        token, count = token_of(request), chunk_count(request)
+        claim: Claim | list[Claim]
+        if count is None:
             claim = self.execution.claim(request.id, self.task_type, token)
+        else:
+            claim = self.execution.claim_chunk(request.id, self.task_type, token, count)
+        setattr(request, CLAIM, claim)
+        return claim
+
+    def _run(self, request: Any, claim: Claim) -> Any:
+        token = token_of(request)
         if not claim.granted:
             return self._answer_without_running(request.id, claim)
         ended = self.execution.run(request.id, self.task_type, claim, token)
@@ -81,6 +109,21 @@ class TrackedTask(Task):
         if claim.parent_id is not None and not _is_counted_by_celery(claim, ended, request):
             self.execution.join(claim.parent_id)
         return _tell_celery(request.id, ended)
+
+    def _run_chunk(self, request: Any, claims: list[Claim]) -> int:
+        """Run the items that are left of a message; Celery hears that the message is done.
+
+        How each ended is in its row. Celery's count of the parts then asks the rows what follows.
+        """
+        if claims:
+            token = token_of(request)
+            Chunk(self.execution, self.task_type, claims, token, self.soft_time_limit).run()
+            if claims[0].parent_id is not None and getattr(request, "chord", None) is None:
+                self.execution.join(claims[0].parent_id)
+        else:
+            log.info("message.ignored", task_id=request.id, status="no item waits")
+        setattr(request, ENDED, True)
+        return len(claims)
 
     def _answer_without_running(self, task_id: str, claim: Claim) -> Any:
         """What a message means whose task another delivery has run, or is running."""
@@ -101,6 +144,15 @@ def token_of(request: Any) -> str:
         token = uuid4().hex
         setattr(request, TOKEN, token)
     return token
+
+
+def chunk_count(request: Any) -> int | None:
+    """How many items a message is for; None for one of a single task."""
+    return _count(getattr(request, CHUNK_HEADER, None))
+
+
+def _count(header: Any) -> int | None:
+    return header if isinstance(header, int) and header > 0 else None
 
 
 def _is_counted_by_celery(claim: Claim, ended: Ended, request: Any) -> bool:
