@@ -61,6 +61,11 @@ class Counts:
         return self.total - self.done
 
     @property
+    def busy(self) -> int:
+        """Those that take a place in the window: neither over, nor held, nor left to a person."""
+        return self.open - self.held - self.by_status.get(TaskStatus.HALTED, 0)
+
+    @property
     def succeeded(self) -> int:
         return self.by_status.get(TaskStatus.COMPLETED, 0)
 
@@ -163,7 +168,10 @@ class FanOutSpec:
         """How many parts may end badly."""
         if self.tolerate is None:
             return 0
-        return self.tolerate if isinstance(self.tolerate, int) else int(self.tolerate * total)
+        if isinstance(self.tolerate, int):
+            return self.tolerate
+        # 0.29 of 100 is 29, also where the product of the floats is a hair less.
+        return int(self.tolerate * total + 1e-9)
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -43,6 +43,8 @@ class TaskStatus(StrEnum):
 _S = TaskStatus
 
 TERMINAL = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELED})
+OPEN = frozenset(TaskStatus) - TERMINAL
+"""Not over: what a parent waits for below it."""
 WAITING = frozenset({_S.CREATED, _S.SCHEDULED, _S.QUEUED, _S.ERRORED})
 """Not claimed by anyone; a worker may claim it now or when it is due."""
 PUBLISHABLE = frozenset({_S.CREATED, _S.SCHEDULED, _S.ERRORED})

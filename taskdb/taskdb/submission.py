@@ -92,9 +92,7 @@ class Drafting:
             raise
         return drafts
 
-    def parent(
-        self, type_name: str, wish: Wish, *, value: Any = None, unique_key: str | None = None
-    ) -> Draft:
+    def parent(self, type_name: str, wish: Wish, *, value: Any = None) -> Draft:
         """The draft of a parent, whose parts or steps get a draft each of their own.
 
         Raises InvalidInput.
@@ -102,16 +100,15 @@ class Drafting:
         faults = self._faults(wish)
         if faults:
             raise InvalidInput(_SUBJECT, faults)
-        plain = replace(
-            wish,
-            unique_key=wish.unique_key or unique_key,
-            run_at=None,
-            delay=None,
-            deadline=None,
-        )
+        at_once = replace(wish, run_at=None, delay=None, deadline=None)
         with _as_invalid_input(type_name):
-            value = decode(encode(value, "it"))
-        return self._draft(type_name, None, value, plain)
+            value = self.plain(value)
+        return self._draft(type_name, None, value, at_once)
+
+    def plain(self, value: Any) -> Any:
+        """A value as its row will answer it; raises NotEncodable."""
+        dumped = value.model_dump(mode="json", by_alias=True) if _is_model(value) else value
+        return decode(encode(dumped, "it"))
 
     def parts(self, type_name: str, inputs: Iterable[Any], wish: Wish) -> Iterator[Draft]:
         """One draft an input, made as it is asked for, so that any number of them fits.
@@ -186,10 +183,9 @@ class Drafting:
             return task_type.dump(given)
         if not isinstance(name, str) or not name.strip() or "#" in name or _wrong_text(name):
             raise UnknownTaskType(str(name), [])
-        plain = given.model_dump(mode="json", by_alias=True) if _is_model(given) else given
         with _as_invalid_input(name):
             # As the row will answer it: tuples become lists, and keys text.
-            return decode(encode(plain, "it"))
+            return self.plain(given)
 
     def _draft(self, name: str, task_type: TaskType | None, value: Any, wish: Wish) -> Draft:
         task_id = str(uuid7())

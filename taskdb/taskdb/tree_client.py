@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -21,7 +22,7 @@ from taskdb.store.store import Store
 from taskdb.submission import Drafting, Wish, wish_of
 from taskdb.task_type import Registry, TaskType
 from taskdb.transaction import CallerTransaction, caller_transaction, wrong_session
-from taskdb.trees import Drafter, SequenceProgress, key_of, progress_of
+from taskdb.trees import Drafter, SequenceProgress, progress_of
 
 if TYPE_CHECKING:
     # Importing it for real needs greenlet, which only asynchronous callers have.
@@ -85,11 +86,12 @@ class TreeClient:
         wish = wish_of(options)
         spec = drafter.fan_out(type, fan_out, self.discover().find(type))
         parent = drafter.parent(type, wish)
+        of_parts = replace(wish, name=None, tags=(), attributes={})
 
         def create(connection: Connection | None) -> NewFamily:
             return self.store.create_fan_out(
                 parent,
-                drafter.parts(type, items, wish),
+                drafter.parts(type, items, of_parts),
                 spec,
                 on_conflict=wish.on_conflict,
                 connection=connection,
@@ -120,8 +122,7 @@ class TreeClient:
             raise InvalidInput("the submit request", faults)
         known = self.discover().sequence(sequence)
         spec = drafter.sequence(known, timeout)
-        key = key_of(known, payload)
-        parent = drafter.parent(known.name, wish, value=payload, unique_key=key)
+        parent = drafter.sequence_parent(known, payload, wish)
 
         def create(connection: Connection | None) -> NewFamily:
             return self.store.create_sequence(
@@ -248,6 +249,19 @@ class TreeClient:
     def sub_task_counts(self, reference: str) -> Counts:
         """How many parts of a fan-out are where, by one indexed query; raises TaskNotFound."""
         return self.store.counts(self.get_task(reference).id)
+
+    def list_sub_tasks(
+        self, reference: str, *, after: int = -1, limit: int = 1_000
+    ) -> list[TaskEntity]:
+        """All of one family in order of their positions, a page at a time.
+
+        `reference` is the parent, or any of its parts, steps and handlers that has no sub-tasks
+        of its own. Raises TaskNotFound, InvalidInput.
+        """
+        found = self.get_task(reference)
+        is_leaf = found.spec is None and found.parent_id is not None
+        parent_id = found.parent_id if is_leaf else found.id
+        return self.sub_tasks(str(parent_id), after=after, limit=limit)
 
     def sub_task_results(
         self,

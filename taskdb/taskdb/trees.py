@@ -72,14 +72,19 @@ class Drafter:
             timeout=None if timeout is None else seconds_of(timeout),
         )
 
-    def parent(
-        self, type_name: str, wish: Wish, *, value: Any = None, unique_key: str | None = None
-    ) -> Draft:
+    def parent(self, type_name: str, wish: Wish, *, value: Any = None) -> Draft:
         """The draft of the parent."""
-        draft = self._drafting.parent(type_name, wish, value=value, unique_key=unique_key)
+        draft = self._drafting.parent(type_name, wish, value=value)
         if draft.input_ref is not None:
             self.payload_refs.append(draft.input_ref)
         return draft
+
+    def sequence_parent(self, sequence: Sequence, payload: Any, wish: Wish) -> Draft:
+        """The draft of a sequence; its unique key is that of the payload as the row keeps it."""
+        draft = self.parent(sequence.name, wish, value=payload)
+        if wish.unique_key is not None or not sequence.unique:
+            return draft
+        return replace(draft, unique_key=unique_key_of({"payload": self._drafting.plain(payload)}))
 
     def discard_payloads(self) -> None:
         """Remove the payloads of drafts that became no rows."""
@@ -110,11 +115,6 @@ class Drafter:
     def _handler(self, given: Any) -> HandlerSpec:
         place = self._drafting.place(given)
         return HandlerSpec(place.type, place.queue, place.priority)
-
-
-def key_of(sequence: Sequence, payload: Any) -> str | None:
-    """The unique key of a payload, where the sequence wants one."""
-    return unique_key_of({"payload": payload}) if sequence.unique else None
 
 
 def progress_of(parent: TaskEntity, steps: Iterable[TaskEntity]) -> SequenceProgress:

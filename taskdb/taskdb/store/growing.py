@@ -9,7 +9,8 @@ from typing import Any
 
 from uuid_utils.compat import uuid7
 
-from taskdb.entity import TaskKind, TaskRole
+from taskdb.entity import TaskError, TaskKind, TaskRole
+from taskdb.errors import NotEncodable, PayloadMissing, PayloadTooLarge
 from taskdb.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec, HandlerSpec
 from taskdb.sequence import SequenceSpec, StepSpec
 from taskdb.status import TaskStatus
@@ -19,6 +20,16 @@ from taskdb.store.payload import Payload, Payloads
 from taskdb.store.unit import Parent, Unit
 
 BATCH = 1_000
+UNUSABLE = "unusable"
+"""In the spec of a fan-out that could not be made whole: it fails, also when it is retried."""
+
+
+class NotAList(Exception):
+    """A step is a fan-out, and what the step before returned has no items."""
+
+
+_UNUSABLE = (NotAList, PayloadMissing, PayloadTooLarge, NotEncodable, OSError)
+"""What may be wrong with the result of a step, or with the folder of payloads."""
 
 
 def as_parts(drafts: Iterable[Draft], parent_id: str, spec: FanOutSpec) -> Iterator[Draft]:
@@ -127,13 +138,24 @@ def _spawn_fan_out(
 ) -> None:
     spec = {"fan_out": fan_out.as_json()}
     unit.create([replace(draft, kind=TaskKind.FAN_OUT, spec=spec)])
-    items = payloads.unpack(given.value, given.reference)
+    try:
+        _insert_items(unit, draft, fan_out, payloads.unpack(given.value, given.reference), payloads)
+    except _UNUSABLE as wrong:
+        # The outcome of the step before stands. Its error is there already when this one is
+        # joined, and decides.
+        error = TaskError(type(wrong).__name__, str(wrong)).as_json()
+        begin_to_wait(unit, draft.id, "parts", {**spec, UNUSABLE: True}, error=error)
+        return
+    begin_to_wait(unit, draft.id, "parts", spec, timeout=fan_out.timeout)
+    unit.after.families.append(draft.id)
+
+
+def _insert_items(
+    unit: Unit, draft: Draft, fan_out: FanOutSpec, items: Any, payloads: Payloads
+) -> None:
     if not isinstance(items, list):
         message = f"a fan-out needs a list, and the step before returned {type(items).__name__}"
-        error = {"type": "NotAList", "message": message, "traceback": "", "attempt": 0}
-        # Its error stands there already when it is joined, and decides.
-        begin_to_wait(unit, draft.id, "parts", spec, error=error)
-        return
+        raise NotAList(message)
     drafts = (
         _with_payload(
             replace(draft, id=str(uuid7()), name=fan_out.part_type, type=fan_out.part_type),
@@ -143,8 +165,6 @@ def _spawn_fan_out(
         for item in items
     )
     insert_parts(unit, as_parts(drafts, draft.id, fan_out))
-    begin_to_wait(unit, draft.id, "parts", spec, timeout=fan_out.timeout)
-    unit.after.families.append(draft.id)
 
 
 def _with_payload(draft: Draft, payloads: Payloads, value: Any) -> Draft:

@@ -15,16 +15,17 @@ from typing import Any
 
 from taskdb.entity import TaskEntity, TaskKind, TaskRole
 from taskdb.errors import IllegalMove, SequenceAlreadyCompleted
-from taskdb.fan_out import WINDOW, FanOutSpec
+from taskdb.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec
 from taskdb.sequence import SequenceSpec
 from taskdb.status import MOVES, TaskStatus, check_move, in_order
 from taskdb.store.contract import EVERYONE, Filter, Publication, Scope
 from taskdb.store.dialect import Moved
 from taskdb.store.families import Families
-from taskdb.store.growing import begin_to_wait, first_stage
-from taskdb.store.joining import HANDLER_NAMES, waiting_parents
+from taskdb.store.growing import UNUSABLE, begin_to_wait, first_stage
+from taskdb.store.joining import HANDLER_NAMES, handlers_base, waiting_parents
 from taskdb.store.listing import Cursor, has_status, page_statement
 from taskdb.store.part import LEAST_ID, is_id, spelled_reason
+from taskdb.store.queries import BAD
 from taskdb.store.reading import Reading
 from taskdb.store.tables import task
 from taskdb.store.unit import Parent, Unit
@@ -145,12 +146,36 @@ class Intervention(Families, Reading):
 
     def _reopen_above(self, unit: Unit, line: Sequence[Parent]) -> None:
         for parent, child in itertools.pairwise(line):
-            if parent.status in {TaskStatus.COMPLETED, TaskStatus.FINISHED}:
-                allowed = in_order(MOVES["retry"].sources - {TaskStatus.COMPLETED})
-                verb = f"retry a sub-task of {parent.id}, which is {parent.status}: retry"
-                raise IllegalMove(verb, child.status, allowed, child.id)
-            if parent.status.is_terminal or parent.status is TaskStatus.HALTED:
-                self._reopen(unit, parent, _stage_of(child), _REOPENED)
+            if parent.status is TaskStatus.COMPLETED:
+                raise _out_of_turn(child, parent)
+            stage = _stage_of(parent, child)
+            if not self._is_awaited(unit, parent, child, stage):
+                raise _out_of_turn(child, parent)
+            if parent.status.is_terminal:
+                self._reopen(unit, parent, str(stage), _REOPENED)
+
+    def _is_awaited(self, unit: Unit, parent: Parent, child: Parent, stage: str | None) -> bool:
+        """Whether the parent, once it waits in this stage, waits for this very sub-task.
+
+        Else it could end while the sub-task runs: what stands before the newest step, or beside
+        the newest handler of a stage, decides nothing any more.
+        """
+        if stage is None or (not parent.status.is_terminal and parent.waits_for != stage):
+            return False
+        if stage == "steps":
+            base = SequenceSpec.from_json(parent.spec["sequence"]).base
+            newest = unit.newest_step(parent.id, base)
+            return newest is not None and newest.id == child.id
+        if stage == "handlers":
+            return (child.position or 0) >= HANDLER_POSITION + handlers_base(parent)
+        if stage == "parts":
+            return True
+        if stage == "on_join":
+            spec = FanOutSpec.from_json(parent.spec["fan_out"])
+            if not spec.has_succeeded(unit.counts(parent.id)):
+                return False
+        newest_handler = self._newest_handler(unit, parent, stage)
+        return newest_handler is not None and newest_handler.id == child.id
 
     def _reopen(
         self,
@@ -163,7 +188,10 @@ class Intervention(Families, Reading):
         """The parent waits again; answers it as it is now."""
         unit.move(unit.moves.reopen, parent.id, detail=detail)
         whole = parent.spec if spec is None else spec
-        begin_to_wait(unit, parent.id, stage, whole, timeout=_timeout_of(whole))
+        # What its handler was told of is still what went wrong.
+        is_still_wrong = stage == "on_error" or UNUSABLE in whole
+        error = parent.error if is_still_wrong else None
+        begin_to_wait(unit, parent.id, stage, whole, timeout=_timeout_of(whole), error=error)
         return unit.lock(parent.id) or parent
 
     def _run_again(
@@ -171,8 +199,8 @@ class Intervention(Families, Reading):
     ) -> None:
         """One task of a locked line, with what is below it."""
         allowed = MOVES["retry"].sources
-        if row.role is TaskRole.STEP and not force:
-            # What a later step has built upon is never computed again.
+        if row.role in {TaskRole.STEP, TaskRole.HANDLER} and not force:
+            # What a later one has built upon is never computed again.
             allowed = allowed - {TaskStatus.COMPLETED}
         if row.status not in allowed or row.waits_for is not None:
             raise IllegalMove("retry", row.status, in_order(allowed), row.id)
@@ -183,7 +211,8 @@ class Intervention(Families, Reading):
         elif "handlers" in row.spec and not force:
             self._handlers_again(unit, row)
         else:
-            self._rows_again(unit, [row.id], above)
+            # A window is for parts; nobody would let go a handler that it holds.
+            self._rows_again(unit, [row.id], above if row.role is TaskRole.PART else None)
 
     def _rows_again(self, unit: Unit, ids: Sequence[str], above: Parent | None) -> None:
         held_by = WINDOW if _has_window(above) else None
@@ -219,7 +248,7 @@ class Intervention(Families, Reading):
                 spec = replace(spec, base=newest.position + 1)
             whole = {"sequence": spec.as_json()}
             parent = self._reopen(unit, row, first_stage(spec), _AGAIN, whole)
-            if first_stage(spec) == "on_start" and newest is not None:
+            if first_stage(spec) == "on_start":
                 self.spawn_again(unit, parent, "on_start")
         elif newest is None:
             parent = self._reopen(unit, row, first_stage(spec), _AGAIN)
@@ -233,12 +262,9 @@ class Intervention(Families, Reading):
 
     def _handlers_again(self, unit: Unit, row: Parent) -> None:
         parent = self._reopen(unit, row, "handlers", _AGAIN)
-        failed = [
-            one.id
-            for one in self._handlers(unit, row)
-            if one.status in {TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.HALTED}
-        ]
-        self._rows_again(unit, failed, None)
+        for one in self._handlers(unit, row.id, handlers_base(row)):
+            if one.status in BAD:
+                self._parent_again(unit, one.id, parent, force=False)
         self._decide_now(unit, parent)
 
     def _decide_now(self, unit: Unit, parent: Parent) -> None:
@@ -296,11 +322,23 @@ def _parents_of_ended(moved: Sequence[Moved]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _stage_of(child: Parent) -> str:
-    """What the parent of this sub-task waits for, once it runs again."""
-    if child.role is TaskRole.HANDLER:
-        return child.name if child.name in HANDLER_NAMES else "handlers"
-    return "steps" if child.role is TaskRole.STEP else "parts"
+def _out_of_turn(child: Parent, parent: Parent) -> IllegalMove:
+    allowed = in_order(MOVES["retry"].sources - {TaskStatus.COMPLETED})
+    standing = f"{parent.status}, waiting for {parent.waits_for}"
+    shown = standing if parent.waits_for else str(parent.status)
+    verb = f"retry a sub-task of {parent.id} (which is {shown}):"
+    return IllegalMove(verb, child.status, allowed, child.id)
+
+
+def _stage_of(parent: Parent, child: Parent) -> str | None:
+    """What the parent of this sub-task waits for, once it runs again; None where it never will."""
+    if child.role is TaskRole.PART:
+        return "parts" if "fan_out" in parent.spec else None
+    if child.role is TaskRole.STEP:
+        return "steps"
+    if "handlers" in parent.spec:
+        return "handlers"
+    return child.name if child.name in HANDLER_NAMES else None
 
 
 def _has_window(parent: Parent | None) -> bool:

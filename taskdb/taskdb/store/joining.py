@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection
+from uuid_utils.compat import uuid7
 
 from taskdb.entity import TaskError, TaskRole
+from taskdb.errors import PayloadMissing, PayloadTooLarge
 from taskdb.fan_out import HANDLER_POSITION, Counts, FanOutSpec, HandlerSpec
 from taskdb.sequence import HANDLER_STAGES, SequenceSpec
 from taskdb.status import TaskStatus
@@ -32,6 +35,7 @@ from taskdb.store.unit import Aftermath, Parent, SubTask, Unit, stored_error
 
 HANDLER_NAMES = frozenset({"on_join", *HANDLER_STAGES})
 """Stages in which one handler is waited for; it bears the name of the stage."""
+log = structlog.get_logger("taskdb.join")
 _LAST_POSITION = 10 * HANDLER_POSITION
 _NOTHING = Payload(None, None)
 
@@ -113,24 +117,23 @@ class Joining(Running, Publishing):
         handlers: Sequence[HandlerSpec],
     ) -> TaskStatus | None:
         """The body returned, and the other handlers of its type follow: FINISHED until they end."""
-        spec = encode({"handlers": [one.as_json() for one in handlers]}, "spec")
         written = {
             "result": result.text,
             "result_ref": result.reference,
             "waits_for": "handlers",
-            "spec": spec,
             "timeout": None,
         }
 
         def work() -> TaskStatus | None:
             with self._unit() as unit:
+                before = self._handlers(unit, task_id)
                 parameters = {"token": token, **reported(report), **written}
+                parameters["spec"] = _handlers_spec(handlers, base=len(before))
                 moved = unit.move(self.database.moves.finish, task_id, **parameters)
                 status = self.status_after(self.database.moves.finish, moved, token)
                 parent = unit.lock(task_id)
                 if status is TaskStatus.FINISHED and parent is not None:
-                    self._handlers_anew(unit, parent)
-                    self.decide(unit, parent)
+                    self._decide_line(unit, [parent])
             self.follow(unit.after)
             return status
 
@@ -209,11 +212,13 @@ class Joining(Running, Publishing):
         The end of a step and the next step belong to one transaction.
         """
         line: list[str] = []
-        place = self._place(parent_id)
+        # Asked over the connection that the unit has already: who held one and waited for another
+        # would wait for its like.
+        place = unit.place(parent_id)
         while place is not None:
             line.append(str(place["id"]))
             is_step = place["role"] == TaskRole.STEP
-            place = self._place(str(place["parent_id"])) if is_step else None
+            place = unit.place(str(place["parent_id"])) if is_step else None
         locked = [unit.lock(task_id) for task_id in reversed(line)]
         return [parent for parent in locked if parent is not None]
 
@@ -255,7 +260,8 @@ class Joining(Running, Publishing):
         if parent.error is not None:
             return _fail(unit, parent, parent.error)
         has_succeeded = spec.has_succeeded(counts)
-        if parent.is_cancel_wanted and (counts.canceled or not has_succeeded):
+        is_left = counts.canceled or not has_succeeded or spec.on_join is not None
+        if parent.is_cancel_wanted and is_left:
             return _cancel(unit, parent)
         if not has_succeeded:
             return _fail(unit, parent, _join_error(spec, counts))
@@ -272,7 +278,7 @@ class Joining(Running, Publishing):
 
     def _release(self, unit: Unit, parent: Parent, spec: FanOutSpec, counts: Counts) -> None:
         if counts.held and spec.max_concurrency is not None:
-            room = spec.max_concurrency - (counts.open - counts.held)
+            room = spec.max_concurrency - counts.busy
             if room > 0:
                 unit.after.ids.extend(unit.release_held(parent.id, room))
 
@@ -295,7 +301,7 @@ class Joining(Running, Publishing):
         if index < len(spec.steps):
             return self._next_step(unit, parent, spec, index, given)
         handler = spec.handlers.get("on_success")
-        if handler is None:
+        if handler is None or parent.is_cancel_wanted:
             return _complete(unit, parent, given)
         _finish(unit, parent, "on_success", given)
         self._spawn_one(unit, parent, "on_success", handler, given)
@@ -326,10 +332,19 @@ class Joining(Running, Publishing):
         if handler is None:
             return _fail(unit, parent, error)
         begin_to_wait(unit, parent.id, "on_error", parent.spec, error=error)
-        payload = self.payloads.unpack(parent.input, parent.input_ref)
-        told = {"error": failed.error, "step": failed.name, "payload": payload}
-        self._spawn_one(unit, parent, "on_error", handler, self._pack(told))
+        told = self._told_of_error(parent, failed)
+        self._spawn_one(unit, parent, "on_error", handler, told)
         return False
+
+    def _told_of_error(self, parent: Parent, failed: SubTask) -> Payload:
+        told = {"error": failed.error, "step": failed.name, "payload": None}
+        try:
+            told["payload"] = self.payloads.unpack(parent.input, parent.input_ref)
+            return self.payloads.pack(told, f"{uuid7()}-input", "the input of on_error")
+        except (PayloadMissing, PayloadTooLarge, OSError) as error:
+            # The handler is told of the error without it, rather than never.
+            log.warning("on_error.without_payload", task_id=parent.id, reason=str(error))
+            return self._pack({**told, "payload": None})
 
     def _payload_of_start(self, unit: Unit, parent: Parent) -> Payload:
         started = self._newest_handler(unit, parent, "on_start")
@@ -400,16 +415,19 @@ class Joining(Running, Publishing):
 
     def _decide_handlers(self, unit: Unit, parent: Parent) -> bool:
         wanted = [HandlerSpec.from_json(one) for one in parent.spec["handlers"]]
-        found = self._handlers(unit, parent)
-        known = {one.position for one in found}
-        missing = [index for index in range(len(wanted)) if HANDLER_POSITION + index not in known]
+        base = handlers_base(parent)
+        found = self._handlers(unit, parent.id, base)
+        known = {one.position - HANDLER_POSITION - base for one in found}
+        missing = [index for index in range(len(wanted)) if index not in known]
+        if missing and parent.is_cancel_wanted:
+            return _cancel(unit, parent)
         for index in missing:
             handler = wanted[index]
             given = _kept(parent.input, parent.input_ref)
-            spawn_handler(unit, parent, handler.type, handler, index=index, given=given)
+            spawn_handler(unit, parent, handler.type, handler, index=base + index, given=given)
         if parent.is_cancel_wanted and any(not one.status.is_terminal for one in found):
             self.stop_under(unit, parent.id, "stopped with its task")
-            found = self._handlers(unit, parent)
+            found = self._handlers(unit, parent.id, base)
         if missing or any(not one.status.is_terminal for one in found):
             return False
         bad = [one for one in found if one.status is not TaskStatus.COMPLETED]
@@ -419,26 +437,18 @@ class Joining(Running, Publishing):
             return _cancel(unit, parent)
         return _fail(unit, parent, _error_of(bad[0], "handler"))
 
-    def _handlers_anew(self, unit: Unit, parent: Parent) -> None:
-        """Handlers of an earlier run of the body, which was retried whole, run again."""
-        known = [one.id for one in self._handlers(unit, parent) if one.status.is_terminal]
-        if known:
-            written = {"delay": unit.grace_seconds, "held_by": None}
-            unit.move_all(unit.moves.retry, known, **written)
-            unit.after.ids.extend(known)
-
     def _spawn_one(
         self, unit: Unit, parent: Parent, stage: str, handler: HandlerSpec, given: Payload
     ) -> None:
-        index = len(self._handlers(unit, parent))
+        index = len(self._handlers(unit, parent.id))
         spawn_handler(unit, parent, stage, handler, index=index, given=given)
 
     def _newest_handler(self, unit: Unit, parent: Parent, stage: str) -> SubTask | None:
-        found = [one for one in self._handlers(unit, parent) if one.name == stage]
+        found = [one for one in self._handlers(unit, parent.id) if one.name == stage]
         return found[-1] if found else None
 
-    def _handlers(self, unit: Unit, parent: Parent) -> list[SubTask]:
-        return unit.handlers(parent.id, HANDLER_POSITION, _LAST_POSITION)
+    def _handlers(self, unit: Unit, parent_id: str, base: int = 0) -> list[SubTask]:
+        return unit.handlers(parent_id, HANDLER_POSITION + base, _LAST_POSITION)
 
     # --- stopping -----------------------------------------------------------------------------
 
@@ -456,6 +466,16 @@ class Joining(Running, Publishing):
 
     def _pack(self, value: Any) -> Payload:
         return Payload(value, encode(value, "the input of a handler"))
+
+
+def handlers_base(parent: Parent) -> int:
+    """How many handlers of earlier runs of the body there are before those of this one."""
+    base: int = parent.spec.get("base", 0)
+    return base
+
+
+def _handlers_spec(handlers: Sequence[HandlerSpec], base: int) -> str:
+    return encode({"handlers": [one.as_json() for one in handlers], "base": base}, "spec")
 
 
 def waiting_parents(moved: Iterable[Moved]) -> list[str]:

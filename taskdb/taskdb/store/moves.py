@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from taskdb.status import MOVES, PUBLISHABLE, RUNNING, TERMINAL, WAITING, TaskStatus, in_order
+from taskdb.status import (
+    MOVES,
+    OPEN,
+    PUBLISHABLE,
+    RUNNING,
+    TERMINAL,
+    WAITING,
+    TaskStatus,
+    in_order,
+)
 from taskdb.store.dialect import Columns, MoveStatement, StoreDialect
 
 MARKS: Columns = {"id": "id", "relay_at": "moment"}
@@ -23,6 +32,7 @@ _NOBODY = (*_NO_WORKER, ("claim_token", "NULL"))
 _SPARE = (("spared", "old.spared + 1"),)
 _ALONE = (("chunk", "NULL"),)
 """A task that leaves its chunk gets a message of its own from then on."""
+_NOT_HELD = ("held_by", "NULL")
 _WAITS = "old.waits_for IS NOT NULL"
 _FRESH_BUDGET = (("spared", "old.attempt"), ("crashes", "0"), ("unregistered", "0"))
 _BLANK = (
@@ -418,8 +428,8 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         "revoke": MoveStatement(
             "revoke",
             _ONE,
-            f"{_is(WAITING)} OR ({_MINE} AND {_is(RUNNING)})",
-            (*_to("CANCELED"), error, ("ended_at", d.now)),
+            f"{_is(WAITING)} OR ({_MINE} AND {_is(RUNNING)} AND NOT {_WAITS})",
+            (*_to("CANCELED"), error, ("ended_at", d.now), _NOT_HELD),
         ),
         "revoke_chunk": MoveStatement(
             "revoke",
@@ -429,7 +439,7 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             many=True,
         ),
         "expire": MoveStatement(
-            "expire", _ONE, _is(WAITING), (*_to("FAILED"), error, ("ended_at", d.now))
+            "expire", _ONE, _is(WAITING), (*_to("FAILED"), error, ("ended_at", d.now), _NOT_HELD)
         ),
         "expire_chunk": MoveStatement(
             "expire",
@@ -454,7 +464,7 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                     "ended_at",
                     f"CASE WHEN {runs} THEN NULL ELSE {d.now} END",
                 ),
-                ("held_by", "NULL"),
+                _NOT_HELD,
             ),
             answer=("waits_for", "parent_id"),
             many=True,
@@ -492,6 +502,7 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                 *_FRESH_BUDGET,
                 *_BLANK,
                 *_NOBODY,
+                ("spec", "NULL"),
                 ("relay_at", d.later(":delay")),
                 ("input", d.json("input")),
                 ("input_ref", d.text("input_ref")),
@@ -505,7 +516,12 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
 
 def _parent_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     """What becomes of a parent; carried out under its lock, as its sub-tasks decide."""
-    waits = f"{_WAITS} AND old.status IN ('PROCESSING', 'FINISHED')"
+    # Whatever led here: what is over has nothing open below it.
+    waits = (
+        f"{_WAITS} AND old.status IN ('PROCESSING', 'FINISHED') AND NOT EXISTS"
+        " (SELECT 1 FROM task AS s WHERE s.parent_id = old.id"
+        f" AND s.status IN ({', '.join(repr(value) for value in in_order(OPEN))}))"
+    )
     ended = (("waits_for", "NULL"), ("ended_at", d.now), *_NO_WORKER)
     result = (("result", d.json("result")), ("result_ref", d.text("result_ref")))
     return {

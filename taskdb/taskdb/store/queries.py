@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskdb.status import PUBLISHABLE, RUNNING, TERMINAL, TaskStatus, in_order
+from taskdb.status import OPEN, PUBLISHABLE, RUNNING, TERMINAL, TaskStatus, in_order
 from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.moves import MARKS, reported
 from taskdb.store.tables import JSON_COLUMNS
@@ -13,8 +13,6 @@ _PUBLICATION = (
     "id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk"
 )
 
-OPEN = frozenset(TaskStatus) - TERMINAL
-"""Not over: the sub-tasks that a parent waits for."""
 FEW = 16
 """Open parts are counted up to here; beyond it, how many there are makes no difference."""
 BAD = frozenset({TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.HALTED})
@@ -211,11 +209,13 @@ def queries_for(d: StoreDialect) -> Queries:
         release_held=(
             "UPDATE task SET held_by = NULL,"
             f" relay_at = CASE WHEN run_at > {d.now} THEN run_at ELSE {d.later(':delay')} END"
+            # Locked in order, as a cancel of many does; one that it took is not let go any more.
             " WHERE id IN (SELECT id FROM task WHERE parent_id = :parent AND held_by IS NOT NULL"
-            " ORDER BY position LIMIT :limit) RETURNING id"
+            f" ORDER BY position LIMIT :limit{d.locking('FOR UPDATE')}) RETURNING id"
         ),
         # Parents that wait for nothing any more, or whose end did not reach all their sub-tasks,
-        # or whose window is not full: the end of a sub-task was not followed by its join.
+        # or that shall fail fast, or whose window may not be full: the end of a sub-task was not
+        # followed by its join.
         neglected=(
             "SELECT p.id FROM task AS p WHERE p.waits_for IS NOT NULL AND p.id > :after"
             f" AND (NOT EXISTS (SELECT 1 FROM task AS t WHERE t.parent_id = p.id"
@@ -223,14 +223,19 @@ def queries_for(d: StoreDialect) -> Queries:
             " OR (p.cancel_requested_at IS NOT NULL OR p.error IS NOT NULL) AND EXISTS"
             f" (SELECT 1 FROM task AS t WHERE t.parent_id = p.id AND t.{_status(OPEN)}"
             " AND t.cancel_requested_at IS NULL)"
+            f" OR {d.member('p.spec', 'fan_out', 'join')} = 'fail_fast' AND EXISTS"
+            " (SELECT 1 FROM task AS t WHERE t.parent_id = p.id AND t.role = 'part'"
+            " AND t.status IN ('FAILED', 'CANCELED'))"
             " OR EXISTS (SELECT 1 FROM task AS t WHERE t.parent_id = p.id"
             " AND t.held_by IS NOT NULL))"
             " ORDER BY p.id LIMIT :limit"
         ),
-        # Parents whose time is up.
+        # Parents whose time is up; a deadline to begin by is not one to be over by.
         overdue=(
             "SELECT id FROM task WHERE waits_for IN ('parts', 'steps', 'on_start')"
-            f" AND deadline_at <= (SELECT {d.now}) AND error IS NULL ORDER BY id LIMIT :limit"
+            f" AND deadline_at <= (SELECT {d.now}) AND error IS NULL"
+            f" AND ({d.member('spec', 'fan_out', 'timeout')} IS NOT NULL"
+            f" OR {d.member('spec', 'sequence', 'timeout')} IS NOT NULL) ORDER BY id LIMIT :limit"
         ),
         # The task that stands where a draft wants to be; its own id counts first.
         existing=(

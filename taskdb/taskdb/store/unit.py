@@ -129,6 +129,11 @@ class Unit:
         found = self._query(self._queries.lock, {"id": task_id})
         return Parent.of(found[0]) if found else None
 
+    def place(self, task_id: str) -> Row | None:
+        """Where a row stands in its tree, and its status; None when there is none."""
+        found = self._query(self._queries.place, {"id": task_id})
+        return found[0] if found else None
+
     def create(self, drafts: Sequence[Draft], on_conflict: OnConflict = "keep") -> list[Created]:
         """Insert rows."""
         spoken = (self._dialect, self.moves, self._queries)
