@@ -71,6 +71,7 @@ from taskdb.retry import Retry
 from taskdb.sequence import Sequence, Step
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
+from taskdb.step_cache import MemoryStepCache, RedisStepCache, StepCache
 from taskdb.task_type import Registry, TaskType, on_task, task
 from taskdb.trees import SequenceProgress
 
@@ -92,10 +93,12 @@ __all__ = [
     "Halt",
     "IllegalMove",
     "InvalidInput",
+    "MemoryStepCache",
     "NotEncodable",
     "PayloadMissing",
     "PayloadTooLarge",
     "Progress",
+    "RedisStepCache",
     "Registry",
     "Retry",
     "RetryLater",
@@ -107,6 +110,7 @@ __all__ = [
     "SettingsError",
     "Snooze",
     "Step",
+    "StepCache",
     "SubTaskResult",
     "TaskAlreadyRegistered",
     "TaskContext",

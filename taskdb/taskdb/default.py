@@ -12,6 +12,7 @@ from taskdb.entity import SubTaskResult, TaskEntity, TaskEvent, TaskRole
 from taskdb.fan_out import Counts
 from taskdb.options import Criteria, SubmitOptions
 from taskdb.store.listing import Order
+from taskdb.step_cache import StepCache
 from taskdb.trees import SequenceProgress
 
 _lock = threading.Lock()
@@ -106,9 +107,9 @@ def sub_task_counts(reference: str) -> Counts:
     return default_taskdb().sub_task_counts(reference)
 
 
-def sequence_progress(reference: str) -> SequenceProgress:
+def sequence_progress(reference: str, *, cache: StepCache | None = None) -> SequenceProgress:
     """`TaskDB.sequence_progress` on the default TaskDB."""
-    return default_taskdb().sequence_progress(reference)
+    return default_taskdb().sequence_progress(reference, cache=cache)
 
 
 def get_task(reference: str) -> TaskEntity:

@@ -15,6 +15,7 @@ from taskdb.fan_out import Counts, FanOut, Join
 from taskdb.options import SubmitOptions
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
+from taskdb.step_cache import Shelf, StepCache
 from taskdb.store.contract import Scope
 from taskdb.store.families import NewFamily
 from taskdb.store.payload import Payloads
@@ -304,8 +305,23 @@ class TreeClient:
             reader=self,  # type: ignore[arg-type]  # a TaskDB is a reader
         )
 
-    def sequence_progress(self, reference: str) -> SequenceProgress:
-        """Where a sequence is; raises TaskNotFound, and InvalidInput for what is no sequence."""
+    def sequence_progress(
+        self, reference: str, *, cache: StepCache | None = None
+    ) -> SequenceProgress:
+        """Where a sequence is; raises TaskNotFound, and InvalidInput for what is no sequence.
+
+        With a cache, a large result of a finished step is fetched from the payload store once.
+        """
         parent = self.get_task(reference)
-        steps = self.sub_tasks(parent.id, limit=RESULT_LIMIT, role=TaskRole.STEP)
-        return progress_of(parent, steps)
+        spec = (parent.spec or {}).get("sequence", {})
+        steps = self.sub_tasks(
+            parent.id, after=spec.get("base", 0) - 1, limit=RESULT_LIMIT, role=TaskRole.STEP
+        )
+        return progress_of(parent, steps, Shelf(cache))
+
+    def step_results(
+        self, reference: str, *, cache: StepCache | None = None
+    ) -> list[SubTaskResult]:
+        """The finished steps of a sequence, in order; raises as `sequence_progress`."""
+        shown = self.sequence_progress(reference, cache=cache).steps
+        return [one for one in shown if one.status is TaskStatus.COMPLETED]

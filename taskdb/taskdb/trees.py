@@ -11,6 +11,7 @@ from taskdb.errors import Fault, InvalidInput
 from taskdb.fan_out import FanOut, FanOutSpec, HandlerSpec, seconds_of
 from taskdb.sequence import Sequence, SequenceSpec, Step, StepSpec
 from taskdb.status import TaskStatus
+from taskdb.step_cache import Shelf
 from taskdb.store.contract import Draft
 from taskdb.submission import Drafting, Wish, unique_key_of
 from taskdb.task_type import Registry, TaskType
@@ -117,7 +118,21 @@ class Drafter:
         return HandlerSpec(place.type, place.queue, place.priority)
 
 
-def progress_of(parent: TaskEntity, steps: Iterable[TaskEntity]) -> SequenceProgress:
+def step_result(step: TaskEntity, shelf: Shelf) -> SubTaskResult:
+    """How a step stands; a result that is not in its row is fetched once.
+
+    Who may not see the row never gets here, and the attempt is that of the row.
+    """
+    if step.status is not TaskStatus.COMPLETED or step.result_ref is None:
+        return step.as_sub_task()
+    is_known, result = shelf.find(step.id, step.attempt, step.result_ref)
+    if not is_known:
+        result = step.result
+        shelf.keep(step.id, step.attempt, step.result_ref, result)
+    return replace(step, result_ref=None, inline_result=result).as_sub_task()
+
+
+def progress_of(parent: TaskEntity, steps: Iterable[TaskEntity], shelf: Shelf) -> SequenceProgress:
     """Where a sequence is, made of its rows; raises InvalidInput for a task that is none."""
     if parent.kind is not TaskKind.SEQUENCE or parent.spec is None:
         advice = f"task {parent.id} is a {parent.kind}, not a SEQUENCE"
@@ -129,7 +144,7 @@ def progress_of(parent: TaskEntity, steps: Iterable[TaskEntity]) -> SequenceProg
         if one.role is TaskRole.STEP and (one.position or 0) >= spec.base
     }
     shown = tuple(
-        replace(known[index].as_sub_task(), position=index)
+        replace(step_result(known[index], shelf), position=index)
         if index in known
         else SubTaskResult(index, "", step.name, TaskStatus.CREATED)
         for index, step in enumerate(spec.steps)

@@ -1,0 +1,121 @@
+"""Results of finished steps, kept nearer than the store: for speed only, the store is the truth.
+
+A result is asked for by task and attempt, and bears the reference that the row has for it, so that
+what an older run returned is never the answer to a newer one, whatever the cache says. One that is
+away, or has nonsense, is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from datetime import timedelta
+from typing import Any, Protocol
+
+import structlog
+
+log = structlog.get_logger("taskdb.step_cache")
+
+_DAY = timedelta(days=1)
+
+
+class StepCache(Protocol):
+    """Where results may be kept. It may forget any of them, and may raise anything."""
+
+    def get(self, task_id: str, attempt: int) -> str | None:
+        """The JSON text that was kept for this attempt; None where there is none."""
+
+    def set(self, task_id: str, attempt: int, text: str) -> None:
+        """Keep the JSON text of a result."""
+
+
+class MemoryStepCache:
+    """Results in this process, those last used; any number of threads may use it."""
+
+    def __init__(self, max_entries: int = 1_000) -> None:
+        if max_entries < 1:
+            message = f"max_entries is {max_entries}: give 1 or more"
+            raise ValueError(message)
+        self._limit = max_entries
+        self._texts: OrderedDict[tuple[str, int], str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, task_id: str, attempt: int) -> str | None:
+        with self._lock:
+            text = self._texts.get((task_id, attempt))
+            if text is not None:
+                self._texts.move_to_end((task_id, attempt))
+            return text
+
+    def set(self, task_id: str, attempt: int, text: str) -> None:
+        with self._lock:
+            self._texts[task_id, attempt] = text
+            self._texts.move_to_end((task_id, attempt))
+            while len(self._texts) > self._limit:
+                self._texts.popitem(last=False)
+
+
+class RedisStepCache:
+    """Results in Redis, for `ttl`. Takes a URL (needs the extra `redis`) or a client."""
+
+    def __init__(self, redis: Any, *, ttl: timedelta = _DAY, prefix: str = "taskdb:step:") -> None:
+        if isinstance(redis, str):
+            from redis import Redis  # noqa: PLC0415 - an optional extra
+
+            # Whoever asks a cache does not want to wait for it.
+            redis = Redis.from_url(redis, socket_timeout=1, socket_connect_timeout=1)
+        self._redis = redis
+        self._ttl = ttl
+        self._prefix = prefix
+
+    def get(self, task_id: str, attempt: int) -> str | None:
+        found = self._redis.get(self._key(task_id, attempt))
+        return found.decode() if isinstance(found, bytes) else found
+
+    def set(self, task_id: str, attempt: int, text: str) -> None:
+        self._redis.set(self._key(task_id, attempt), text, ex=self._ttl)
+
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._redis.close()
+
+    def _key(self, task_id: str, attempt: int) -> str:
+        return f"{self._prefix}{task_id}:{attempt}"
+
+
+class Shelf:
+    """A cache in use: what it cannot give is read from the store, and kept."""
+
+    def __init__(self, cache: StepCache | None) -> None:
+        self._cache = cache
+
+    def find(self, task_id: str, attempt: int, reference: str) -> tuple[bool, Any]:
+        """Whether the result that the row refers to is there, and the result."""
+        if self._cache is None:
+            return False, None
+        try:
+            text = self._cache.get(task_id, attempt)
+            if text is None:
+                return False, None
+            kept = json.loads(text)
+            # A parent that ran again has the same attempt, and another reference.
+            is_right = (kept["attempt"], kept["reference"]) == (attempt, reference)
+            return is_right, kept["result"] if is_right else None
+        except Exception as error:  # noqa: BLE001 - whatever a cache raises, the store answers
+            self._complain(task_id, error)
+            return False, None
+
+    def keep(self, task_id: str, attempt: int, reference: str, result: Any) -> None:
+        """Remember the result of an attempt that has COMPLETED."""
+        if self._cache is None:
+            return
+        try:
+            kept = {"attempt": attempt, "reference": reference, "result": result}
+            self._cache.set(task_id, attempt, json.dumps(kept))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._complain(task_id, error)
+
+    def _complain(self, task_id: str, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("step_cache.failed", task_id=task_id, reason=reason)
