@@ -8,15 +8,19 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
+from taskdb.fan_out import FanOutSpec
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Filter, Report, Scope
+from taskdb.store.part import LEAST_ID
 from taskdb.store.session import DriverSession
 from taskdb.store.store import Store
+from taskdb.store.unit import Unit
 from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication
 
 Statement = tuple[str, dict[str, Any]]
 ROWS = 20_000
 PARENT = "01936e4b-7c00-7000-8000-0123456789ab"
+TREES = [f"01936e4b-7c00-7000-8000-0123456789{number:02}" for number in range(20)]
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +45,29 @@ def large_store(postgresql_server: Any) -> Iterator[Store]:
                 " AS numbered WHERE id = i"
             )
             run("UPDATE task SET relay_at = now() + interval '1 day' WHERE status = 'SCHEDULED'")
+        for number, tree in enumerate(TREES):
+            family(store, tree, 20 if number else 1_000)
+        with store.database.transaction() as connection:
+            connection.exec_driver_sql(
+                "UPDATE task SET status = 'COMPLETED', held_by = NULL"
+                f" WHERE parent_id = '{TREES[2]}'"
+            )
         with store.database._engine("moving").connect() as connection:
             connection.exec_driver_sql("VACUUM ANALYZE task")
             connection.exec_driver_sql("VACUUM ANALYZE task_event")
         yield store
     postgresql_server.drop_database(name)
+
+
+def family(store: Store, task_id: str, count: int) -> None:
+    """A fan-out with a window."""
+    spec = FanOutSpec(part_type="part", max_concurrency=10, timeout=3_600.0)
+    store.create_fan_out(draft(id=task_id), (draft() for _ in range(count)), spec)
+
+
+def in_unit(store: Store, act: Callable[[Unit], Any]) -> None:
+    with store._unit() as unit:
+        act(unit)
 
 
 WAYS: dict[str, Callable[[Store, str], Any]] = {
@@ -68,6 +90,21 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "failed": lambda s, _: s.page(Filter(status=(TaskStatus.FAILED,)), limit=50),
     "queued": lambda s, _: s.page(Filter(status=(TaskStatus.QUEUED,)), limit=50),
     "cancel": lambda s, i: s.cancel(i),
+    "has open": lambda s, _: s.part_ended(PARENT, badly=False),
+    "counts": lambda s, _: s.counts(TREES[0]),
+    "family": lambda s, _: s.family_page(TREES[0], "", 500),
+    "neglected": lambda s, _: s.neglected(500),
+    "overdue": lambda s, _: s.stop_overdue(500),
+    "newest step": lambda s, _: in_unit(s, lambda unit: unit.newest_step(TREES[0], 0)),
+    "handlers": lambda s, _: in_unit(s, lambda unit: unit.handlers(TREES[0], 10**9, 10**10)),
+    "open sub-tasks": lambda s, _: in_unit(s, lambda unit: unit.open_ids(TREES[0])),
+    "retryable": lambda s, _: in_unit(
+        s, lambda unit: unit.retryable(TREES[0], LEAST_ID, force=False)
+    ),
+    "release held": lambda s, _: in_unit(s, lambda unit: unit.release_held(TREES[0], 5)),
+    "join": lambda s, _: s.join(TREES[1]),
+    "end of a parent": lambda s, _: s.join(TREES[2]),
+    "page of sub-tasks": lambda s, _: s.sub_tasks(TREES[0], after=100, limit=50),
     "sub-tasks": lambda s, _: s.page(Filter(parent_id=PARENT), limit=50),
 }
 

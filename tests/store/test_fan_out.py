@@ -1,0 +1,419 @@
+"""Fan-outs: how parts decide the end of their parent, and what a person does to either."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from taskdb.clock import FixedClock
+from taskdb.entity import TaskRole
+from taskdb.errors import IllegalMove
+from taskdb.fan_out import FanOutSpec
+from taskdb.status import TaskStatus
+from taskdb.store.contract import NO_REPORT
+from taskdb.store.store import Store
+from tests.store.tasks import DONE, HOUR, LEASE, OOPS, claim, create, draft, running
+from tests.store.trees import (
+    TOLD,
+    end,
+    end_all,
+    fan_out,
+    handler,
+    part_ids,
+    payload,
+    statuses,
+    sub_tasks,
+)
+
+S = TaskStatus
+
+
+@pytest.mark.parametrize(
+    ("spec", "good", "bad", "end_of_parent"),
+    [
+        ({}, 3, 0, S.COMPLETED),
+        ({}, 3, 1, S.FAILED),
+        ({"join": "all_settled"}, 0, 3, S.COMPLETED),
+        ({"tolerate": 1}, 2, 1, S.COMPLETED),
+        ({"tolerate": 1}, 1, 2, S.FAILED),
+        ({"tolerate": 0}, 2, 1, S.FAILED),
+        ({"tolerate": 0.5}, 2, 2, S.COMPLETED),
+        ({"tolerate": 0.5}, 1, 2, S.FAILED),
+        ({"tolerate": 9}, 0, 3, S.COMPLETED),
+        ({"join": "fail_fast", "tolerate": 1}, 2, 1, S.COMPLETED),
+    ],
+)
+def test_the_policy_decides(
+    store: Store, spec: dict[str, Any], good: int, bad: int, end_of_parent: TaskStatus
+) -> None:
+    parent = fan_out(store, good + bad, **spec)
+    ids = part_ids(store, parent)
+    end_all(store, ids[:bad], well=False)
+    end_all(store, ids[bad:])
+    found = store.get(parent)
+    assert found.status is end_of_parent
+    if end_of_parent is S.COMPLETED:
+        whole = {"total": good + bad, "succeeded": good, "failed": bad, "canceled": 0}
+        assert found.result == whole
+    else:
+        assert found.error is not None and found.error.type == "JoinFailed"
+        assert f"{bad} of {good + bad} sub-tasks failed" in found.error.message
+
+
+def test_fail_fast_cancels_what_is_open(store: Store) -> None:
+    parent = fan_out(store, 4, join="fail_fast")
+    first, second, *_ = part_ids(store, parent)
+    assert claim(store, second, token="runs")
+    end(store, first, well=False)
+    assert statuses(store, parent) == [S.FAILED, S.STARTED, S.CANCELED, S.CANCELED]
+    assert store.cancel_wanted(second, "runs")
+    assert store.get(parent).status is S.PROCESSING
+    store.cancel_own(second, "runs", OOPS)
+    store.settle(second)
+    assert store.get(parent).status is S.FAILED
+
+
+def test_a_fan_out_that_shall_fail_fast_is_neglected_until_its_join(store: Store) -> None:
+    parent = fan_out(store, 2, join="fail_fast")
+    (first, _) = part_ids(store, parent)
+    assert store.neglected(10) == []
+    assert claim(store, first)
+    store.fail(first, "token-1", OOPS)
+    assert store.neglected(10) == [parent]
+    store.join(parent)
+    assert store.get(parent).status is S.FAILED
+
+
+def test_without_items_it_completes_at_once(store: Store) -> None:
+    found = store.get(fan_out(store, 0))
+    assert found.status is S.COMPLETED
+    assert found.result == {"total": 0, "succeeded": 0, "failed": 0, "canceled": 0}
+
+
+def test_without_items_its_handler_still_runs(store: Store) -> None:
+    parent = fan_out(store, 0, on_join=TOLD)
+    assert store.get(parent).status is S.FINISHED
+    end(store, handler(store, parent, "on_join").id, {"mine": 1})
+    assert store.get(parent).status is S.COMPLETED
+    assert store.get(parent).result == {"mine": 1}
+
+
+def test_items_come_from_a_generator_over_several_batches(store: Store) -> None:
+    parent = fan_out(store, 2_050)
+    assert store.counts(parent).by_status == {S.CREATED: 2_050}
+    assert [one.position for one in store.sub_tasks(parent, after=2_039, limit=20)] == list(
+        range(2_040, 2_050)
+    )
+
+
+def test_nothing_is_there_when_the_items_break(store: Store) -> None:
+    def items() -> Iterator[Any]:
+        yield from (draft() for _ in range(1_500))
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.create_fan_out(draft(), items(), FanOutSpec(part_type="part"))
+    assert store.database.query("SELECT id FROM task", {}) == []
+
+
+def test_a_window_lets_go_as_parts_end(store: Store) -> None:
+    parent = fan_out(store, 5, max_concurrency=2)
+    ids = part_ids(store, parent)
+
+    def free() -> list[int]:
+        return [n for n, one in enumerate(sub_tasks(store, parent)) if one.held_by is None]
+
+    assert free() == [0, 1]
+    assert not claim(store, ids[2])
+    end(store, ids[0])
+    store.part_ended(parent, badly=False)
+    assert free() == [0, 1, 2]
+    store.cancel(ids[1])
+    assert free() == [0, 1, 2, 3]
+    # Its process died: it runs again, and keeps its place.
+    assert claim(store, ids[2])
+    store.crash(ids[2], "token-1", OOPS, delay=HOUR, max_crashes=3)
+    store.join(parent)
+    assert free() == [0, 1, 2, 3]
+    store.retry(ids[0])
+    store.join(parent)
+    assert store.get(ids[0]).held_by == "window"
+
+
+def test_what_waits_for_a_person_does_not_block_the_window(store: Store) -> None:
+    parent = fan_out(store, 2, max_concurrency=1)
+    first, second = part_ids(store, parent)
+    assert claim(store, first)
+    store.halt(first, "token-1", OOPS)
+    assert store.neglected(10) == [parent]
+    store.join(parent)
+    end(store, second)
+    assert store.get(parent).status is S.PROCESSING
+    store.retry(first)
+    end(store, first)
+    assert store.get(parent).status is S.COMPLETED
+
+
+@pytest.mark.parametrize("verb", ["expire", "revoke"])
+def test_what_ended_while_it_was_held_is_held_no_more(store: Store, verb: str) -> None:
+    """A part that was retried by hand is held, and an old message of it may still arrive."""
+    parent = fan_out(store, 2, max_concurrency=1)
+    _, held = part_ids(store, parent)
+    if verb == "expire":
+        assert store.expire(held, OOPS)
+    else:
+        assert store.revoke(held, "nobody", OOPS)
+    assert store.get(held).held_by is None
+    assert store.counts(parent).held == 0
+
+
+def test_time_is_up_for_the_whole(store_url: str) -> None:
+    clock = FixedClock(datetime(2030, 1, 1, tzinfo=UTC))
+    with Store(store_url, clock=clock).closing() as store:
+        parent = fan_out(store, 2, timeout=60.0)
+        first, second = part_ids(store, parent)
+        assert claim(store, first)
+        clock.advance(timedelta(seconds=59))
+        assert store.stop_overdue(10) == []
+        clock.advance(timedelta(seconds=1))
+        assert store.stop_overdue(10) == [parent]
+        assert store.get(second).status is S.CANCELED
+        assert store.get(parent).status is S.PROCESSING
+        assert store.stop_overdue(10) == []
+        store.complete(first, "token-1", DONE)
+        store.settle(first)
+        found = store.get(parent)
+        assert found.status is S.FAILED
+        assert found.error is not None and found.error.type == "TimedOut"
+
+
+def test_a_deadline_to_begin_by_is_none_for_the_parts(store_url: str) -> None:
+    clock = FixedClock(datetime(2030, 1, 1, tzinfo=UTC))
+    with Store(store_url, clock=clock).closing() as store:
+        run = running(store, deadline_at=clock.at + HOUR)
+        spec = FanOutSpec(part_type="part")
+        assert store.fan_out_own(run.id, run.token, lambda: [draft()], spec)
+        clock.advance(2 * HOUR)
+        assert store.stop_overdue(10) == []
+
+
+def test_a_body_splits_its_own_task_once(store: Store) -> None:
+    run = running(store)
+    spec = FanOutSpec(part_type="part")
+    assert not store.fan_out_own(run.id, "other", lambda: [draft()], spec)
+    assert store.fan_out_own(run.id, run.token, lambda: [draft(), draft()], spec)
+    assert not store.fan_out_own(run.id, run.token, lambda: [draft()], spec)
+    found = store.get(run.id)
+    assert (found.kind, found.waits_for, found.worker) == ("FAN_OUT", "parts", None)
+    # Nobody waits with it: neither rescue, a dead process, nor a revocation takes it.
+    assert store.rescue(OOPS, lease=LEASE, limit=9, max_crashes=1) == {}
+    assert store.crash(run.id, run.token, OOPS, delay=HOUR, max_crashes=1) is None
+    assert not store.revoke(run.id, run.token, OOPS)
+    end_all(store, part_ids(store, run.id))
+    assert store.get(run.id).status is S.COMPLETED
+
+
+def test_a_canceled_run_may_not_split(store: Store) -> None:
+    run = running(store)
+    store.cancel(run.id)
+    assert not store.fan_out_own(run.id, run.token, lambda: [draft()], FanOutSpec(part_type="p"))
+    assert sub_tasks(store, run.id) == []
+
+
+# --- by hand --------------------------------------------------------------------------------------
+
+
+def test_a_retry_of_the_parent_runs_what_failed_and_joins_anew(store: Store) -> None:
+    parent = fan_out(store, 3, on_join=TOLD)
+    ids = part_ids(store, parent)
+    end_all(store, ids[:2], well=False)
+    end(store, ids[2])
+    assert store.get(parent).status is S.FAILED
+    assert {one.id for one in store.retry(parent)} == set(ids[:2])
+    assert statuses(store, parent) == [S.CREATED, S.CREATED, S.COMPLETED]
+    end_all(store, ids[:2])
+    end(store, handler(store, parent, "on_join").id, 7)
+    assert (store.get(parent).status, store.get(parent).result) == (S.COMPLETED, 7)
+    assert store.get(ids[2]).attempt == 1
+
+
+def test_a_retry_by_force_runs_every_part(store: Store) -> None:
+    parent = fan_out(store, 2)
+    ids = part_ids(store, parent)
+    end_all(store, ids)
+    store.retry(parent)  # nothing failed, so it is over at once
+    assert store.get(parent).status is S.COMPLETED
+    store.retry(parent, force=True)
+    assert statuses(store, parent) == [S.CREATED, S.CREATED]
+    end_all(store, ids)
+    assert [store.get(one).attempt for one in ids] == [2, 2]
+
+
+def test_a_handler_that_failed_is_followed_by_another(store: Store) -> None:
+    parent = fan_out(store, 1, on_join=TOLD)
+    end_all(store, part_ids(store, parent))
+    first = handler(store, parent, "on_join").id
+    end(store, first, well=False)
+    assert store.get(parent).status is S.FAILED
+    store.retry(parent)
+    second = handler(store, parent, "on_join").id
+    assert second != first
+    # The one before it decides nothing any more.
+    with pytest.raises(IllegalMove, match="retry a sub-task of"):
+        store.retry(first)
+    end(store, second, 1)
+    assert store.get(parent).status is S.COMPLETED
+
+
+def test_a_retried_handler_reopens_its_parent(store: Store) -> None:
+    parent = fan_out(store, 1, on_join=TOLD)
+    end_all(store, part_ids(store, parent))
+    told = handler(store, parent, "on_join").id
+    end(store, told, well=False)
+    store.retry(told)
+    assert store.get(parent).waits_for == "on_join"
+    # While it runs, no part may: the end of the handler would not wait for it.
+    with pytest.raises(IllegalMove, match="waiting for on_join"):
+        store.retry(part_ids(store, parent)[0])
+    end(store, told, 5)
+    assert store.get(parent).result == 5
+
+
+def test_a_halted_handler_is_retried_under_its_finished_parent(store: Store) -> None:
+    parent = fan_out(store, 0, on_join=TOLD)
+    told = handler(store, parent, "on_join").id
+    assert claim(store, told)
+    store.halt(told, "token-1", OOPS)
+    store.retry(told)
+    assert store.get(parent).status is S.FINISHED
+    end(store, told, 1)
+    assert store.get(parent).status is S.COMPLETED
+
+
+def test_a_retried_part_reopens_what_failed_above_it(store: Store) -> None:
+    root = fan_out(store, 1)
+    (middle,) = part_ids(store, root)
+    assert claim(store, middle, token="t")
+    assert store.fan_out_own(middle, "t", lambda: [draft(), draft()], FanOutSpec(part_type="part"))
+    bad, good = part_ids(store, middle)
+    end(store, good)
+    end(store, bad, well=False)
+    assert (store.get(root).status, store.get(middle).status) == (S.FAILED, S.FAILED)
+    store.retry(bad)
+    assert (store.get(root).status, store.get(middle).status) == (S.PROCESSING, S.PROCESSING)
+    end(store, bad)
+    assert (store.get(root).status, store.get(middle).status) == (S.COMPLETED, S.COMPLETED)
+
+
+def test_a_part_is_not_retried_under_a_parent_that_ended_well(store: Store) -> None:
+    parent = fan_out(store, 2, tolerate=1)
+    bad, good = part_ids(store, parent)
+    end(store, bad, well=False)
+    end(store, good)
+    for task_id in (bad, good):
+        with pytest.raises(IllegalMove, match="which is COMPLETED"):
+            store.retry(task_id)
+    finished = fan_out(store, 1, on_join=TOLD)
+    (part,) = part_ids(store, finished)
+    end(store, part)
+    with pytest.raises(IllegalMove, match="which is FINISHED"):
+        store.retry(part)
+
+
+def test_a_cancel_reaches_every_depth_and_the_parents_end_after(store: Store) -> None:
+    root = fan_out(store, 2)
+    middle, waits = part_ids(store, root)
+    assert claim(store, middle, token="t")
+    assert store.fan_out_own(middle, "t", lambda: [draft(), draft()], FanOutSpec(part_type="part"))
+    runs, also_waits = part_ids(store, middle)
+    assert claim(store, runs, token="r")
+    store.cancel(root)
+    assert [store.get(one).status for one in (waits, also_waits)] == [S.CANCELED, S.CANCELED]
+    assert [store.get(one).status for one in (root, middle)] == [S.PROCESSING, S.PROCESSING]
+    assert store.cancel_wanted(runs, "r")
+    store.cancel_own(runs, "r", OOPS)
+    store.settle(runs)
+    assert [store.get(one).status for one in (root, middle)] == [S.CANCELED, S.CANCELED]
+
+
+def test_a_canceled_parent_calls_no_handler(store: Store) -> None:
+    parent = fan_out(store, 1, on_join=TOLD)
+    (part,) = part_ids(store, parent)
+    assert claim(store, part)
+    store.cancel(parent)
+    store.complete(part, "token-1", DONE)
+    store.settle(part)
+    assert store.get(parent).status is S.CANCELED
+    assert sub_tasks(store, parent, TaskRole.HANDLER) == []
+
+
+# --- handlers beside a type's own -----------------------------------------------------------------
+
+
+def finished(store: Store, handlers: int = 2) -> str:
+    run = running(store)
+    said = store.finish(run.id, run.token, DONE, NO_REPORT, [TOLD] * handlers)
+    assert said is S.FINISHED
+    return run.id
+
+
+def test_a_task_is_over_when_its_handlers_are(store: Store) -> None:
+    task_id = finished(store)
+    first, second = sub_tasks(store, task_id)
+    end(store, first.id)
+    assert store.get(task_id).status is S.FINISHED
+    end(store, second.id)
+    assert (store.get(task_id).status, store.get(task_id).result) == (S.COMPLETED, DONE.value)
+
+
+def test_a_repeated_end_runs_no_handler_again(store: Store) -> None:
+    run = running(store)
+    for _ in range(2):
+        store.finish(run.id, run.token, DONE, NO_REPORT, [TOLD, TOLD])
+    first, _ = sub_tasks(store, run.id)
+    end(store, first.id)
+    assert store.finish(run.id, run.token, DONE, NO_REPORT, [TOLD, TOLD]) is S.FINISHED
+    assert statuses(store, run.id) == [S.COMPLETED, S.CREATED]
+
+
+def test_a_failed_handler_fails_its_task_and_alone_runs_again(store: Store) -> None:
+    task_id = finished(store)
+    first, second = sub_tasks(store, task_id)
+    end(store, first.id)
+    end(store, second.id, well=False)
+    assert store.get(task_id).status is S.FAILED
+    store.retry(task_id)
+    assert statuses(store, task_id) == [S.COMPLETED, S.CREATED]
+    end(store, second.id)
+    assert (store.get(task_id).status, store.get(task_id).result) == (S.COMPLETED, DONE.value)
+
+
+def test_a_body_that_runs_again_gets_handlers_of_its_own(store: Store) -> None:
+    task_id = finished(store, 1)
+    (first,) = sub_tasks(store, task_id)
+    end(store, first.id, well=False)
+    store.retry(task_id, force=True)
+    # Its parent would not wait for it.
+    with pytest.raises(IllegalMove, match="which is CREATED"):
+        store.retry(first.id)
+    assert claim(store, task_id, token="again")
+    store.finish(task_id, "again", payload(2), NO_REPORT, [TOLD])
+    old, new = sub_tasks(store, task_id)
+    assert (old.status, new.status) == (S.FAILED, S.CREATED)
+    end(store, new.id)
+    assert (store.get(task_id).status, store.get(task_id).result) == (S.COMPLETED, 2)
+
+
+def test_a_resubmitted_task_forgets_the_handlers_of_its_last_run(store: Store) -> None:
+    task_id = create(store, unique_key="k")
+    assert claim(store, task_id, token="t")
+    store.finish(task_id, "t", DONE, NO_REPORT, [TOLD])
+    end(store, sub_tasks(store, task_id)[0].id, well=False)
+    (again,) = store.create([draft(unique_key="k")])
+    assert again.id == task_id
+    assert claim(store, task_id, token="u")
+    store.fail(task_id, "u", OOPS)
+    store.retry(task_id)
+    # Its body failed, so it is the body that runs again.
+    assert (store.get(task_id).status, store.get(task_id).waits_for) == (S.CREATED, None)

@@ -1,0 +1,313 @@
+"""Sequences: what one step returns is what the next gets, and no outcome is ever lost."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from taskdb.clock import FixedClock
+from taskdb.entity import TaskRole
+from taskdb.errors import IllegalMove, SequenceAlreadyCompleted
+from taskdb.fan_out import FanOutSpec
+from taskdb.sequence import SequenceSpec
+from taskdb.status import TaskStatus
+from taskdb.store.contract import NO_REPORT
+from taskdb.store.payload import FolderPayloadStore, Payload, Payloads
+from taskdb.store.store import Store
+from tests.store.tasks import DONE, OOPS, claim
+from tests.store.trees import (
+    TOLD,
+    end,
+    end_all,
+    handler,
+    newest_step,
+    part_ids,
+    sequence,
+    statuses,
+    step,
+    sub_tasks,
+)
+
+S = TaskStatus
+FANNED = FanOutSpec(part_type="part")
+
+
+def test_what_one_returns_is_what_the_next_gets(store: Store) -> None:
+    root = sequence(store, step("a"), step("b"), step("c"))
+    assert newest_step(store, root).input == {"n": 1}
+    end(store, newest_step(store, root).id, [1])
+    assert newest_step(store, root).input == [1]
+    end(store, newest_step(store, root).id, None)
+    assert newest_step(store, root).input is None
+    end(store, newest_step(store, root).id, "last")
+    assert (store.get(root).status, store.get(root).result) == (S.COMPLETED, "last")
+    assert [one.name for one in sub_tasks(store, root)] == ["a", "b", "c"]
+
+
+def test_a_step_and_the_next_one_are_in_one_transaction(store: Store) -> None:
+    root = sequence(store, step(), step())
+    first = newest_step(store, root)
+    assert claim(store, first.id)
+    said = store.complete_step(first.id, "token-1", DONE, NO_REPORT, root)
+    again = store.complete_step(first.id, "token-1", DONE, NO_REPORT, root)
+    late = store.complete_step(first.id, "zombie", DONE, NO_REPORT, root)
+    assert (said, again, late) == (S.COMPLETED, S.COMPLETED, None)
+    assert statuses(store, root) == [S.COMPLETED, S.CREATED]
+
+
+def test_the_same_type_may_stand_in_it_twice_and_a_step_may_be_a_sequence(store: Store) -> None:
+    inner = SequenceSpec(name="inner", steps=(step(), step()), handlers={})
+    root = sequence(store, step(sequence=inner), step())
+    nested = newest_step(store, root)
+    assert nested.kind == "SEQUENCE"
+    end(store, newest_step(store, nested.id).id, 1)
+    end(store, newest_step(store, nested.id).id, 2)
+    # The end of the inner one and the next step of the outer are one transaction.
+    assert newest_step(store, root).input == 2
+    end(store, newest_step(store, root).id, 3)
+    assert store.get(root).result == 3
+
+
+def test_a_step_may_be_a_fan_out_over_the_list_before_it(store: Store) -> None:
+    root = sequence(store, step(), step(fan_out=FANNED), step())
+    end(store, newest_step(store, root).id, [10, 20])
+    fanned = newest_step(store, root)
+    assert [one.input for one in sub_tasks(store, fanned.id)] == [10, 20]
+    end_all(store, part_ids(store, fanned.id))
+    assert newest_step(store, root).input["succeeded"] == 2
+
+
+def test_a_fan_out_over_an_empty_list_is_passed_at_once(store: Store) -> None:
+    root = sequence(store, step(), step(fan_out=FANNED), step(fan_out=FANNED))
+    end(store, newest_step(store, root).id, [])
+    # The counts of the first are no list.
+    assert store.get(root).status is S.FAILED
+
+
+def test_what_is_no_list_fails_with_a_clear_word_and_again_when_retried(store: Store) -> None:
+    root = sequence(store, step(), step(fan_out=FANNED))
+    end(store, newest_step(store, root).id, {"a": 1})
+    for _ in range(2):
+        found = store.get(root)
+        assert found.status is S.FAILED
+        assert found.error is not None and found.error.type == "NotAList"
+        assert "a fan-out needs a list, and the step before returned dict" in found.error.message
+        store.retry(root)
+    assert statuses(store, root)[0] is S.COMPLETED
+
+
+# --- handlers -------------------------------------------------------------------------------------
+
+
+def test_on_start_runs_first_and_its_word_is_what_the_first_step_gets(store: Store) -> None:
+    for said, given in ((5, 5), (None, {"n": 1})):
+        root = sequence(store, step(), on_start=TOLD)
+        assert sub_tasks(store, root, TaskRole.STEP) == []
+        started = handler(store, root, "on_start")
+        assert started.input == {"n": 1}
+        end(store, started.id, said)
+        assert newest_step(store, root).input == given
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_on_success_is_told_the_result_and_changes_nothing(store: Store, well: bool) -> None:  # noqa: FBT001 - a case
+    root = sequence(store, step(), on_success=TOLD)
+    end(store, newest_step(store, root).id, 4)
+    told = handler(store, root, "on_success")
+    assert (store.get(root).status, told.input) == (S.FINISHED, 4)
+    end(store, told.id, "unheard", well=well)
+    assert (store.get(root).status, store.get(root).result) == (S.COMPLETED, 4)
+
+
+def test_on_error_is_told_what_happened_and_may_replace_the_result(store: Store) -> None:
+    root = sequence(store, step("a"), step("b"), on_error=TOLD)
+    end(store, newest_step(store, root).id, well=False)
+    told = handler(store, root, "on_error")
+    assert told.input == {"error": OOPS.as_json(), "step": "a", "payload": {"n": 1}}
+    end(store, told.id, "instead")
+    assert (store.get(root).status, store.get(root).result) == (S.COMPLETED, "instead")
+    assert store.get(root).error is None
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_on_error_that_replaces_nothing_keeps_the_error_of_the_step(
+    store: Store,
+    well: bool,  # noqa: FBT001 - a case
+) -> None:
+    root = sequence(store, step("a"), on_error=TOLD)
+    end(store, newest_step(store, root).id, well=False)
+    told = handler(store, root, "on_error").id
+    for _ in range(2):
+        end(store, told, None, well=well)
+        found = store.get(root)
+        assert found.status is S.FAILED
+        assert found.error is not None and found.error.message == "step 'a' failed: oops"
+        if not well:
+            # Also when it is told again.
+            store.retry(told)
+            assert store.get(root).waits_for == "on_error"
+            well = True
+        else:
+            return
+
+
+def test_on_start_that_fails_is_a_step_that_fails(store: Store) -> None:
+    root = sequence(store, step(), on_start=TOLD, on_error=TOLD)
+    end(store, handler(store, root, "on_start").id, well=False)
+    assert handler(store, root, "on_error").input["step"] == "on_start"
+    end(store, handler(store, root, "on_error").id, well=False)
+    store.retry(root)
+    end(store, handler(store, root, "on_start").id)
+    end(store, newest_step(store, root).id, 1)
+    assert store.get(root).status is S.COMPLETED
+
+
+# --- again ----------------------------------------------------------------------------------------
+
+
+def test_a_retry_goes_on_at_the_failed_step(store: Store) -> None:
+    root = sequence(store, step("a"), step("b"))
+    first = newest_step(store, root).id
+    end(store, first, 1)
+    second = newest_step(store, root).id
+    end(store, second, well=False)
+    assert store.get(root).status is S.FAILED
+    assert [one.id for one in store.retry(root)] == [second]
+    end(store, second, 2)
+    assert (store.get(root).status, store.get(first).attempt) == (S.COMPLETED, 1)
+    with pytest.raises(SequenceAlreadyCompleted):
+        store.retry(root)
+
+
+def test_force_starts_anew_behind_what_was(store: Store) -> None:
+    root = sequence(store, step("a"), step("b"), on_start=TOLD)
+    end(store, handler(store, root, "on_start").id, 1)
+    end(store, newest_step(store, root).id, 2)
+    end(store, newest_step(store, root).id, 3)
+    store.retry(root, force=True)
+    end(store, handler(store, root, "on_start").id, 10)
+    assert newest_step(store, root).input == 10
+    assert newest_step(store, root).position == 2
+    end(store, newest_step(store, root).id, 20)
+    end(store, newest_step(store, root).id, 30)
+    assert (store.get(root).status, store.get(root).result) == (S.COMPLETED, 30)
+
+
+def test_force_after_a_failed_start_starts_again(store: Store) -> None:
+    root = sequence(store, step(), on_start=TOLD)
+    end(store, handler(store, root, "on_start").id, well=False)
+    store.retry(root, force=True)
+    assert store.get(root).status is S.PROCESSING
+    end(store, handler(store, root, "on_start").id)
+    assert newest_step(store, root).input == {"n": 1}
+
+
+def test_only_the_newest_step_is_retried_by_hand(store: Store) -> None:
+    root = sequence(store, step("a"), step("b"), on_error=TOLD)
+    first = newest_step(store, root).id
+    end(store, first, 1)
+    for force in (False, True):
+        with pytest.raises(IllegalMove):
+            store.retry(first, force=force)
+    second = newest_step(store, root).id
+    end(store, second, well=False)
+    # What is told of the failure would end the sequence while the step runs again.
+    with pytest.raises(IllegalMove, match="waiting for on_error"):
+        store.retry(second)
+    end(store, handler(store, root, "on_error").id)
+    store.retry(second)
+    end(store, second, 2)
+    assert (store.get(root).status, store.get(root).result) == (S.COMPLETED, 2)
+
+
+def test_a_part_of_a_step_reopens_step_and_sequence(store: Store) -> None:
+    root = sequence(store, step(), step(fan_out=FANNED))
+    end(store, newest_step(store, root).id, [1, 2])
+    fanned = newest_step(store, root).id
+    bad, good = part_ids(store, fanned)
+    end(store, good)
+    end(store, bad, well=False)
+    assert (store.get(root).status, store.get(fanned).status) == (S.FAILED, S.FAILED)
+    store.retry(bad)
+    end(store, bad)
+    assert (store.get(root).status, store.get(fanned).status) == (S.COMPLETED, S.COMPLETED)
+
+
+# --- stopping -------------------------------------------------------------------------------------
+
+
+def test_a_cancel_ends_it_after_the_running_step(store: Store) -> None:
+    root = sequence(store, step(), step())
+    first = newest_step(store, root).id
+    assert claim(store, first)
+    store.cancel(root)
+    assert store.cancel_wanted(first, "token-1")
+    assert store.get(root).status is S.PROCESSING
+    store.complete_step(first, "token-1", DONE, NO_REPORT, root)
+    assert store.get(root).status is S.CANCELED
+    assert statuses(store, root) == [S.COMPLETED]
+    store.retry(root)
+    assert statuses(store, root) == [S.COMPLETED, S.CREATED]
+
+
+def test_time_is_up_at_any_depth(store_url: str) -> None:
+    clock = FixedClock(datetime(2030, 1, 1, tzinfo=UTC))
+    with Store(store_url, clock=clock).closing() as store:
+        inner = SequenceSpec(name="inner", steps=(step(),), handlers={})
+        root = sequence(store, step(sequence=inner), timeout=60.0, on_error=TOLD)
+        nested = newest_step(store, root).id
+        clock.advance(timedelta(minutes=1))
+        assert store.stop_overdue(10) == [root]
+        assert (store.get(nested).status, store.get(root).status) == (S.CANCELED, S.FAILED)
+        error = store.get(root).error
+        assert error is not None and error.type == "TimedOut"
+
+
+def test_a_lost_join_is_made_up_for(store: Store) -> None:
+    root = sequence(store, step(), step())
+    first = newest_step(store, root).id
+    assert claim(store, first)
+    store.complete(first, "token-1", DONE)
+    assert store.neglected(10) == [root]
+    store.join(root)
+    assert statuses(store, root) == [S.COMPLETED, S.CREATED]
+    assert store.neglected(10) == []
+
+
+# --- large payloads -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder_store(store_url: str, tmp_path: Path) -> Iterator[Store]:
+    """A store whose payloads of more than 100 bytes are files."""
+    payloads = Payloads(FolderPayloadStore(tmp_path / "payloads"), 100, 10_000)
+    with Store(store_url, payloads=payloads).closing() as opened:
+        yield opened
+
+
+def test_a_result_that_is_gone_fails_the_next_step_and_not_the_last(folder_store: Store) -> None:
+    store = folder_store
+    root = sequence(store, step(), step(fan_out=FANNED), on_error=TOLD)
+    first = newest_step(store, root).id
+    assert claim(store, first)
+    gone = Payload(None, None, "2030-01-01/gone.json")
+    assert store.complete_step(first, "token-1", gone, NO_REPORT, root) is S.COMPLETED
+    assert statuses(store, root, TaskRole.STEP) == [S.COMPLETED, S.FAILED]
+    told = handler(store, root, "on_error")
+    said = store.payloads.unpack(told.inline_input, told.input_ref)
+    assert said["error"]["type"] == "PayloadMissing"
+
+
+def test_on_error_is_told_without_a_payload_that_is_gone(folder_store: Store) -> None:
+    store = folder_store
+    root = sequence(store, step(), on_error=TOLD)
+    store.database.query(
+        "UPDATE task SET input = NULL, input_ref = 'gone.json' WHERE id = :id RETURNING 1",
+        {"id": root},
+    )
+    end(store, newest_step(store, root).id, well=False)
+    told = handler(store, root, "on_error")
+    assert store.payloads.unpack(told.inline_input, told.input_ref)["payload"] is None
+    end(store, told.id, 1)
+    assert store.get(root).status is S.COMPLETED
