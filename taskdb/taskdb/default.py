@@ -11,8 +11,8 @@ from taskdb.client import TaskDB, TaskPage
 from taskdb.entity import SubTaskResult, TaskEntity, TaskEvent, TaskRole
 from taskdb.fan_out import Counts
 from taskdb.options import Criteria, SubmitOptions
-from taskdb.store.listing import Order
 from taskdb.step_cache import StepCache
+from taskdb.store.listing import Order
 from taskdb.trees import SequenceProgress
 
 _lock = threading.Lock()
