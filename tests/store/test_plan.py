@@ -90,7 +90,7 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "failed": lambda s, _: s.page(Filter(status=(TaskStatus.FAILED,)), limit=50),
     "queued": lambda s, _: s.page(Filter(status=(TaskStatus.QUEUED,)), limit=50),
     "cancel": lambda s, i: s.cancel(i),
-    "has open": lambda s, _: s.part_ended(PARENT, badly=False),
+    "parts left": lambda s, _: s.part_ended(PARENT, badly=False),
     "counts": lambda s, _: s.counts(TREES[0]),
     "family": lambda s, _: s.family_page(TREES[0], "", 500),
     "neglected": lambda s, _: s.neglected(500),

@@ -27,7 +27,7 @@ def end_part(store: Store, parent_id: str, part_id: str, *, well: bool = True) -
         store.complete(part_id, part_id, DONE)
     else:
         store.fail(part_id, part_id, OOPS)
-    if store.part_ended(parent_id, badly=not well):
+    if not store.part_ended(parent_id, badly=not well).open:
         store.join(parent_id)
 
 
