@@ -20,6 +20,7 @@ from taskdb.store.contract import Scope
 from taskdb.store.families import NewFamily
 from taskdb.store.payload import Payloads
 from taskdb.store.store import Store
+from taskdb.store.unit import Aftermath
 from taskdb.submission import Drafting, Wish, wish_of
 from taskdb.task_type import Registry, TaskType
 from taskdb.transaction import CallerTransaction, caller_transaction, wrong_session
@@ -217,19 +218,21 @@ class TreeClient:
             raise
         if not made.created.is_new:
             drafter.discard_payloads()
+        is_again = not made.created.is_new and wish.on_conflict == "resubmit"
+        is_again = is_again and made.created.status in _RETRIED
         if transaction is not None:
-            self._follow_later(transaction, made)
             task_id, connection = made.created.id, transaction.connection()
+            after = self.store.retry_joined(task_id, connection) if is_again else made.after
+            self._follow_later(transaction, after)
             return self.store.get(task_id, self.scope, self, connection=connection)  # type: ignore[arg-type]
         self.store.follow(made.after)
         found = self.get_task(made.created.id)
-        is_again = not made.created.is_new and wish.on_conflict == "resubmit"
         return self.retry_task(found.id) if is_again and found.status in _RETRIED else found
 
-    def _follow_later(self, transaction: CallerTransaction, made: NewFamily) -> None:
+    def _follow_later(self, transaction: CallerTransaction, after: Aftermath) -> None:
         """Publish what was made once the caller's transaction has committed."""
-        transaction.after_commit(made.after.publications, self._publish_after_commit)
-        transaction.after_commit(made.after.families, self._publish_families)
+        transaction.after_commit(after.publications, self._publish_after_commit)
+        transaction.after_commit(after.families, self._publish_families)
 
     def _publish_families(self, items: Sequence[Any], *, certain: bool) -> None:
         for parent_id in items:

@@ -133,6 +133,27 @@ def test_the_same_payload_is_the_same_sequence(taskdb: TaskDB) -> None:
         taskdb.retry_task(first.id)
 
 
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_failed_sequence_goes_on_in_the_callers_transaction(
+    taskdb: TaskDB,
+    store_url: str,
+    commits: bool,  # noqa: FBT001 - a case
+) -> None:
+    first = taskdb.submit_sequence("two", {"n": 1})
+    failed = newest_step(taskdb.store, first.id).id
+    end(taskdb.store, failed, well=False)
+    engine = engine_on(store_url)
+    with Session(engine) as session:
+        again = taskdb.submit_sequence("two", {"n": 1}, session=session)
+        assert (again.id, again.status) == (first.id, S.PROCESSING)
+        if commits:
+            session.commit()
+    engine.dispose()
+    if commits:
+        until_queued(taskdb, failed)
+    assert taskdb.get_task(first.id).status is (S.PROCESSING if commits else S.FAILED)
+
+
 def test_progress_names_the_step_and_fetches_a_large_result_once(taskdb: TaskDB) -> None:
     root = taskdb.submit_sequence("fan", {"n": 1})
     first = newest_step(taskdb.store, root.id).id

@@ -33,7 +33,7 @@ from tests.store.tasks import OOPS, draft, write
 
 S = TaskStatus
 WANTED = os.environ.get("TASKDB_RANDOM_EXAMPLES")
-EXAMPLES = int(WANTED or 120)
+EXAMPLES = int(WANTED or 80)
 HANDLER = HandlerSpec("told", "taskdb", 5)
 SECOND = timedelta(seconds=1)
 ROUNDS = 120
