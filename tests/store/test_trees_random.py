@@ -224,7 +224,9 @@ class World:
     def claim(self, row: dict[str, Any]) -> None:
         token = str(uuid7())
         if row["chunk"]:
-            found = self.store.claim_chunk(row["chunk"], token=token, worker="w", max_attempts=3)
+            found = self.store.claim_chunk(
+                row["chunk"], token=token, worker="w", max_attempts=3, count=2
+            )
             self.runs += [(one.id, token) for one in found if one.granted]
         else:
             one = self.store.claim(row["id"], token=token, worker="w", max_attempts=3)
