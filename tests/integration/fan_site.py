@@ -1,5 +1,6 @@
 """What tests of fan-outs and sequences share: their site, and what they ask of a parent."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +16,14 @@ from taskdb.task_type import Registry, task
 
 NO_LOOP = {"reconcile_interval_seconds": 3_600}
 """What ends a parent must not be the loop that ends whatever was forgotten."""
+_RETURN = {
+    "lease_seconds": 1,
+    "visibility_timeout": 2,
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+}
+QUICK_RETURN = {"celery": json.dumps({"broker_transport_options": _RETURN})}
+"""Messages that a dead worker had taken and not begun come back after this."""
 BROKEN = "fan.unknown_to_workers"
 
 

@@ -62,7 +62,7 @@ def fails_at_first(ctx: TaskContext, number: int) -> int:
     return number * 10
 
 
-@task("fan.waits")
+@task("fan.waits", retry=patient)
 def waits(ctx: TaskContext, number: int = 0) -> int:
     note(ctx)
     wait_for_file(f"go-{ctx.task_id}", lambda: (folder() / f"go-{ctx.parent_id}").exists())

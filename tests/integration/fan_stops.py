@@ -1,0 +1,59 @@
+"""Deaths on the way from a part's end to its parent's, at the moments that a test names by a file.
+
+A task module of the tests. `kill-<id>` in the folder makes the first process that comes by the
+point with this id (of a part or a parent) die; with the word `worker` in it, its worker as well.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from tests.integration.worker_tasks import folder
+
+from taskdb_worker import chord, tracked_task
+from taskdb_worker.execution import Execution
+
+
+def die_if_asked(point: str, *names: Any) -> None:
+    for name in names:
+        path = folder() / f"kill-{name}"
+        try:
+            wanted, _, whom = path.read_text().partition(":")
+        except OSError:
+            continue
+        if wanted != point:
+            continue
+        path.unlink()
+        if whom == "worker":
+            os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+def dying(point: str, function: Callable[..., Any], *, after: bool = False) -> Callable[..., Any]:
+    @wraps(function)
+    def die_first(*arguments: Any, **keywords: Any) -> Any:
+        names = [getattr(one, "id", one) for one in arguments if isinstance(one, str)]
+        names += [one.id for one in arguments if hasattr(one, "root_id")]
+        if not after:
+            die_if_asked(point, *names)
+        answer = function(*arguments, **keywords)
+        if after:
+            die_if_asked(point, *names)
+        return answer
+
+    return die_first
+
+
+POINTS = ("outcome written", "about to count", "counted", "body published", "about to join")
+
+tracked_task._tell_celery = dying("outcome written", tracked_task._tell_celery)
+chord._PartEnded._count = dying("about to count", chord._PartEnded._count)  # type: ignore[method-assign]
+chord._PartEnded.__call__ = dying(  # type: ignore[method-assign]
+    "body published", chord._PartEnded.__call__, after=True
+)
+Execution.part_ended = dying("counted", Execution.part_ended, after=True)  # type: ignore[method-assign]
+Execution.join = dying("about to join", Execution.join)  # type: ignore[method-assign]
