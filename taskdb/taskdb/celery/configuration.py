@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES
 
+from taskdb.celery.application import TaskDBCelery
 from taskdb.celery.embedded_broker import SCHEME, register
 from taskdb.celery.messaging import Messaging
 from taskdb.errors import SettingsError, did_you_mean
@@ -26,7 +27,7 @@ def create_celery(settings: Settings, *, name: str = "taskdb", as_current: bool 
     Raises SettingsError for a broker that Celery has never heard of.
     """
     check_broker_scheme(settings)
-    app = Celery(name, set_as_current=as_current, amqp=Messaging)
+    app = TaskDBCelery(name, set_as_current=as_current, amqp=Messaging)
     app.conf.update(celery_settings(settings))
     return app
 
