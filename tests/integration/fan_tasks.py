@@ -9,7 +9,7 @@ from typing import Any
 from celery.exceptions import Ignore, Reject
 from tests.integration.worker_tasks import LONG_SECONDS, SOON, folder, note, wait_for_file
 
-from taskdb import Cancel, Fail, Halt, Retry, Sequence, Step, TaskContext, on_task, task
+from taskdb import Cancel, Fail, FanOut, Halt, Retry, Sequence, Step, TaskContext, on_task, task
 
 patient = Retry(max_attempts=5, backoff=SOON, jitter=0)
 
@@ -172,6 +172,13 @@ def step_succeeds(ctx: TaskContext, input: Any) -> None:
     leave("told", repr(input))
 
 
+@task("step.waits")
+def waits_for_a_cancel(ctx: TaskContext) -> None:
+    note(ctx)
+    wait_for_file(f"go-{ctx.task_id}", lambda: ctx.cancel_requested)
+    raise Cancel("as you wish")
+
+
 @task("step.consoles")
 def step_consoles(ctx: TaskContext, error: Any, step: str, payload: Any) -> Any:
     note(ctx)
@@ -181,3 +188,7 @@ def step_consoles(ctx: TaskContext, error: Any, step: str, payload: Any) -> Any:
 Sequence("seq.plain", [step_adds, step_needs])
 Sequence("seq.handled", [step_adds, step_adds], on_start=step_begins, on_success=step_succeeds)
 Sequence("seq.consoled", [Step(step_needs, name="the need"), step_adds], on_error=step_consoles)
+Sequence("seq.spread", [step_lists, Step(does, fan_out=FanOut())])
+Sequence("seq.spread_nothing", [step_adds, Step(does, fan_out=FanOut())])
+Sequence("seq.splits", [splits])
+Sequence("seq.waits", [waits_for_a_cancel, step_adds])

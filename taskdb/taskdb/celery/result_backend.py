@@ -10,14 +10,14 @@ row is PENDING, as with any backend.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from celery import states
 from celery.backends.base import BaseBackend
 from celery.exceptions import SecurityError
 
-from taskdb.entity import TaskEntity, TaskReader
+from taskdb.entity import TaskEntity, TaskReader, TaskRole
 from taskdb.errors import TaskNotFound
 from taskdb.status import CELERY_STATES, TaskStatus
 
@@ -25,8 +25,10 @@ from taskdb.status import CELERY_STATES, TaskStatus
 class GroupReader(TaskReader, Protocol):
     """What this backend needs of the client beside single tasks."""
 
-    def sub_tasks(self, reference: str, *, after: int) -> Sequence[TaskEntity]:
-        """Some sub-tasks behind a position, in order."""
+    def sub_tasks(
+        self, reference: str, *, after: int, role: TaskRole | str | None
+    ) -> Sequence[TaskEntity]:
+        """Some sub-tasks of a role behind a position, in order; raises TaskNotFound."""
 
 
 class ChordRefused(NotImplementedError):
@@ -94,12 +96,17 @@ class RowBackend(BaseBackend):
 
     def restore_group(self, group_id: str, cache: bool = True) -> Any:
         """The parts of a fan-out, in their order, as a GroupResult; None where there are none."""
-        children: list[Any] = []
-        after = -1
-        while page := self._reader().sub_tasks(group_id, after=after):
-            children += [self.app.AsyncResult(part.id) for part in page]
-            after = page[-1].position or 0
+        try:
+            children = [self.app.AsyncResult(part.id) for part in self._parts(group_id)]
+        except TaskNotFound:
+            return None
         return self.app.GroupResult(group_id, children) if children else None
+
+    def _parts(self, parent_id: str) -> Iterator[TaskEntity]:
+        after = -1
+        while page := self._reader().sub_tasks(parent_id, after=after, role=TaskRole.PART):
+            yield from page
+            after = page[-1].position or 0
 
     def _save_group(self, _group_id: str, result: Any) -> Any:
         """Nothing: the rows know their parent."""
