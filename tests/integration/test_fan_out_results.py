@@ -180,11 +180,11 @@ def test_events_of_parts_name_their_parent(site: Site) -> None:
                 connection,
                 handlers={"task-received": lambda event: found.setdefault(event["uuid"], event)},
             )
-            with receiver.consumer_context():
+            with receiver.consumer_context() as (line, *_):
                 while not over.is_set():
                     # Redis is told of a subscription by the first look only.
                     with suppress(TimeoutError):
-                        connection.drain_events(timeout=0.2)
+                        line.drain_events(timeout=0.2)
                     listening.set()
 
     thread = threading.Thread(target=listen)
