@@ -36,8 +36,7 @@ def die_if_asked(point: str, *names: Any) -> None:
 def dying(point: str, function: Callable[..., Any], *, after: bool = False) -> Callable[..., Any]:
     @wraps(function)
     def die_first(*arguments: Any, **keywords: Any) -> Any:
-        names = [getattr(one, "id", one) for one in arguments if isinstance(one, str)]
-        names += [one.id for one in arguments if hasattr(one, "root_id")]
+        names = [_id_in(one) for one in arguments]
         if not after:
             die_if_asked(point, *names)
         answer = function(*arguments, **keywords)
@@ -48,12 +47,18 @@ def dying(point: str, function: Callable[..., Any], *, after: bool = False) -> C
     return die_first
 
 
+def _id_in(argument: Any) -> Any:
+    """That of a request, or of the parent of which the argument tells."""
+    known = "id" if hasattr(argument, "root_id") else "parent_id"
+    return argument if isinstance(argument, str) else getattr(argument, known, None)
+
+
 POINTS = ("outcome written", "about to count", "counted", "body published", "about to join")
 
 tracked_task._tell_celery = dying("outcome written", tracked_task._tell_celery)
-chord._PartEnded._count = dying("about to count", chord._PartEnded._count)  # type: ignore[method-assign]
-chord._PartEnded.__call__ = dying(  # type: ignore[method-assign]
-    "body published", chord._PartEnded.__call__, after=True
+Ended = chord._PartEnded
+Ended.__call__ = dying("about to count", Ended.__call__)  # type: ignore[method-assign]
+Ended._publish_body = dying(  # type: ignore[method-assign]
+    "body published", dying("counted", Ended._publish_body), after=True
 )
-Execution.part_ended = dying("counted", Execution.part_ended, after=True)  # type: ignore[method-assign]
 Execution.join = dying("about to join", Execution.join)  # type: ignore[method-assign]

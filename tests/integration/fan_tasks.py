@@ -27,7 +27,7 @@ def leave(name: str, line: str) -> None:
 
 
 @task("fan.does", retry=patient)
-def does(ctx: TaskContext, what: str, value: Any = None) -> Any:  # noqa: C901 - one end a branch
+def does(ctx: TaskContext, what: str, value: Any = None) -> Any:
     """End in the way that the item asks for."""
     note(ctx)
     match what:
@@ -65,16 +65,16 @@ def fails_at_first(ctx: TaskContext, number: int) -> int:
 @task("fan.waits", retry=patient)
 def waits(ctx: TaskContext, number: int = 0) -> int:
     note(ctx)
-    wait_for_file(f"go-{ctx.task_id}", lambda: (folder() / f"go-{ctx.parent_id}").exists())
+    wait_for_file(f"go-{ctx.task_id}")
     return number
 
 
 @task("fan.overlaps", retry=patient)
-def overlaps(ctx: TaskContext, number: int, dies: bool = False) -> int:
-    """Say when it begins and ends; one that `dies` ends its worker, at the first attempt."""
+def overlaps(ctx: TaskContext, number: int, what: str = "") -> int:
+    """Say when it begins and ends; one that "dies" ends its worker, at the first attempt."""
     note(ctx)
     leave(f"overlap-{ctx.parent_id}", f"+{number}")
-    if dies and ctx.attempt == 1:
+    if what == "dies" and ctx.attempt == 1:
         leave(f"overlap-{ctx.parent_id}", f"-{number}")
         os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)

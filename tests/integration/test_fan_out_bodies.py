@@ -140,8 +140,10 @@ def test_a_parent_that_failed_runs_its_bad_parts_again(site: Site) -> None:
 
 
 def test_two_levels_of_fan_outs_are_joined_from_below(site: Site) -> None:
-    items = [{"items": [{"what": "returns", "value": row * 10 + n} for n in range(3)]}
-             for row in range(2)]
+    items = [
+        {"items": [{"what": "returns", "value": row * 10 + n} for n in range(3)]}
+        for row in range(2)
+    ]
     parent = site.submit("fan.splits", {"items": items, "type": "fan.splits"})
 
     result = ended(site, parent.id).result
@@ -175,7 +177,7 @@ def test_never_more_bodies_run_than_the_window_has_room_for(site: Site) -> None:
 
 
 def test_a_window_goes_on_when_a_worker_dies_in_it(site: Site) -> None:
-    items = [{"number": number, "dies": number == 4} for number in range(12)]
+    items = [{"number": number, "what": "dies" if number == 4 else ""} for number in range(12)]
     # Only the beat's rescue and one pass of the loop after it may help.
     parent = site.client.submit_fan_out("fan.overlaps", items, max_concurrency=2, queue="window")
     dying = site.start_worker("-c", "2", "-Q", "window")

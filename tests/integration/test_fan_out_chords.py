@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from celery import Celery, chain, chord, group
-
 from tests.integration.fan_site import ended, fan_site
 from tests.integration.worker_site import COMBINATIONS, MODULE, Site
 from tests.waiting import wait_until
@@ -29,7 +28,6 @@ def app(site: Site) -> Iterator[Celery]:
     """An app of a program that has the code of the tasks."""
     with create_app(taskdb=site.client, as_current=False) as app:
         yield app
-
 
 
 def one(app: Celery, name: str = "plain.adds", *numbers: int) -> Any:

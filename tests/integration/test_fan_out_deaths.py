@@ -11,10 +11,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.integration.fan_site import NO_LOOP, QUICK_RETURN, ended, fan_site, parts_of, statuses_of, story_of
+from tests.integration.fan_site import (
+    NO_LOOP,
+    QUICK_RETURN,
+    ended,
+    fan_site,
+    parts_of,
+    statuses_of,
+    story_of,
+)
 from tests.integration.fan_stops import POINTS
 from tests.integration.worker_site import COMBINATIONS, MODULE, Site
-from tests.servers import PostgreSQL, Redis, TcpProxy
+from tests.servers import Redis, TcpProxy
 from tests.waiting import wait_until
 
 from taskdb.entity import TaskEntity
@@ -45,7 +53,7 @@ def waiting_fan_out(site: Site) -> tuple[TaskEntity, TaskEntity]:
 
 
 def ask_to_die(site: Site, point: str, parent: TaskEntity, part: TaskEntity, whom: str) -> Path:
-    name = parent.id if point in {"counted", "about to join"} else part.id
+    name = parent.id if point in {"counted", "body published", "about to join"} else part.id
     path = site.folder / f"kill-{name}"
     path.write_text(f"{point}:{whom}")
     return path
@@ -57,7 +65,10 @@ def test_a_parent_whose_worker_died_ends_in_one_pass_of_the_loop(site: Site, poi
     parent, part = waiting_fan_out(site)
     path = ask_to_die(site, point, parent, part, "worker")
     site.let_go(part.id)
-    worker.wait()
+    try:
+        worker.wait(15)
+    finally:
+        worker.kill_all()
 
     assert worker.exit_code == -signal.SIGKILL and not path.exists()
     assert statuses_of(site, parent.id) == {"COMPLETED": 2}
@@ -119,7 +130,7 @@ def test_a_worker_killed_while_it_runs_the_last_part_loses_nothing(site: Site) -
 
 
 def test_a_fan_out_needs_no_broker_to_be_submitted_and_none_to_end(
-    postgresql_url: str, own_redis: Redis, tmp_path: Path, postgresql_server: PostgreSQL
+    postgresql_url: str, own_redis: Redis, tmp_path: Path
 ) -> None:
     with TcpProxy(own_redis.port) as proxy, ExitStack() as ending:
         site = Site(
@@ -148,4 +159,34 @@ def test_a_fan_out_needs_no_broker_to_be_submitted_and_none_to_end(
         proxy.restore()
         site.start_beat()
         assert ended(site, later.id).status == "COMPLETED"
+        site.close()
+
+
+def test_a_fan_out_is_joined_over_rabbitmq_and_without_its_chord_body(
+    postgresql_url: str, rabbitmq_url: str, tmp_path: Path
+) -> None:
+    site = Site(
+        tmp_path,
+        database_url=postgresql_url,
+        broker_url=rabbitmq_url,
+        task_modules=MODULES,
+        **NO_LOOP,
+    )
+    with ExitStack() as ending:
+        ending.callback(site.client.close)
+        ending.callback(site.processes.close)
+        worker = site.start_worker("-c", "1")
+        items = [{"what": "returns", "value": number} for number in range(10)]
+        whole = site.client.submit_fan_out("fan.splits", [{"items": items}, {"items": items}])
+        assert ended(site, whole.id).status == "COMPLETED"
+
+        parent, part = waiting_fan_out(site)
+        worker.signal(signal.SIGTERM)
+        worker.wait_for_output("Warm shutdown")
+        site.let_go(part.id)
+        worker.wait()
+        assert site.celery.control.purge() == 1
+        assert parent.refresh().status == "PROCESSING"
+        reconcile_once(site)
+        assert_done(site, parent)
         site.close()

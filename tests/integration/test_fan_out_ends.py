@@ -23,6 +23,7 @@ from tests.integration.worker_site import COMBINATIONS, Site
 from tests.waiting import wait_until
 
 from taskdb.entity import TaskEntity
+from taskdb_beat.reconcile import Reconcile
 
 GOOD = {"what": "returns", "value": 1}
 DONE, GONE, F, HALT = "COMPLETED", "CANCELED", "FAILED", "HALTED"
@@ -228,9 +229,7 @@ def test_fail_fast_stops_what_runs_and_what_waits(site: Site) -> None:
 
 
 def test_time_that_is_up_fails_the_parent_with_what_is_open(site: Site) -> None:
-    # The loop that looks at the clock is this one: the beat of this site has none.
-    from taskdb_beat.reconcile import Reconcile
-
+    # The beat of this site never looks at the clock again.
     parent = site.client.submit_fan_out("fan.waits", [{"number": 1}], timeout=0.1, queue="nowhere")
     wait_until(lambda: (Reconcile(site.client.store).run_once(), parent.refresh())[1].status == F)
 

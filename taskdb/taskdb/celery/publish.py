@@ -154,7 +154,7 @@ class Publisher:
             priority=broker_priority(self._kind, item.priority),
             headers=_headers(items),
             group_id=item.group,
-            # What Flower and Celery's own events show of a group; else it would depend on who sends.
+            # Events show these; left out, they would depend on who sends.
             root_id=item.parent_id,
             parent_id=item.parent_id,
             chord=None if item.group is None else chord_body(item.group, item.queue),
