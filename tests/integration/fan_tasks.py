@@ -93,6 +93,13 @@ def joins(ctx: TaskContext, total: int, succeeded: int, failed: int, canceled: i
     return {"counts": [total, succeeded, failed, canceled], "results": found}
 
 
+@task("fan.joins_when_let")
+def joins_when_let(ctx: TaskContext, input: Any) -> Any:
+    note(ctx)
+    wait_for_file(f"go-{ctx.parent_id}")
+    return input
+
+
 @task("fan.splits", on_join=joins)
 def splits(
     ctx: TaskContext,
