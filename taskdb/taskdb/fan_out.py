@@ -61,11 +61,6 @@ class Counts:
         return self.total - self.done
 
     @property
-    def busy(self) -> int:
-        """Those that take a place in the window: neither over, nor held, nor left to a person."""
-        return self.open - self.held - self.by_status.get(TaskStatus.HALTED, 0)
-
-    @property
     def succeeded(self) -> int:
         return self.by_status.get(TaskStatus.COMPLETED, 0)
 

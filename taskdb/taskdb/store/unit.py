@@ -100,6 +100,15 @@ class SubTask:
     error: dict[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How a parent's window stands: is a part held, has one ended badly, how many are let go."""
+
+    is_held: bool
+    is_bad: bool
+    busy: int
+
+
 @dataclass(slots=True)
 class Aftermath:
     """What is to be done once a unit has been committed."""
@@ -153,6 +162,11 @@ class Unit:
     def counts(self, parent_id: str) -> Counts:
         """How many parts are where."""
         return counts_of(self._query(self._queries.counts, {"parent": parent_id}))
+
+    def window(self, parent_id: str) -> Window:
+        """What a parent that lets only some parts go must know."""
+        row = self._query(self._queries.window, {"parent": parent_id})[0]
+        return Window(bool(row["is_held"]), bool(row["is_bad"]), int(row["busy"]))
 
     def newest_step(self, parent_id: str, base: int) -> SubTask | None:
         """The last step that was created since this position."""

@@ -133,6 +133,11 @@ INDEXES = (
     ),
     # The next sub-tasks that a parent's window lets go.
     "CREATE INDEX task_held ON task (parent_id, position) WHERE held_by IS NOT NULL",
+    # How many places of a window are taken.
+    (
+        "CREATE INDEX task_busy ON task (parent_id) WHERE held_by IS NULL AND role = 'part'"
+        " AND status IN ('CREATED','SCHEDULED','QUEUED','STARTED','PROCESSING','ERRORED')"
+    ),
     # The items of one message.
     "CREATE INDEX task_chunk ON task (chunk) WHERE chunk IS NOT NULL",
     # Parents that wait, for the loop that sees that they end.
