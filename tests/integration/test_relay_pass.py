@@ -226,11 +226,11 @@ def test_what_was_sent_before_the_broker_failed_is_marked_and_not_sent_again(
         send = taskdb.publisher._send_one
         sent: list[str] = []
 
-        def send_four(producer: Any, item: Any) -> None:
+        def send_four(producer: Any, items: Any) -> None:
             if len(sent) == 4:
                 raise ConnectionResetError
-            send(producer, item)
-            sent.append(item.id)
+            send(producer, items)
+            sent.extend(item.id for item in items)
 
         monkeypatch.setattr(taskdb.publisher, "_send_one", send_four)
         with pytest.raises(BrokerUnreachable):
