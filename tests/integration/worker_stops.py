@@ -14,7 +14,7 @@ from typing import Any
 from tests.integration.worker_tasks import folder
 
 from taskdb_worker import tracked_task
-from taskdb_worker.execution import Execution, _Outcome
+from taskdb_worker.execution import Execution, RunOutcome
 
 STOP = "WORKER_TASKS_STOP"
 
@@ -42,7 +42,7 @@ def stopping(function: Callable[..., Any]) -> Callable[..., Any]:
 POINTS: dict[str, tuple[Any, str]] = {
     "before the claim": (Execution, "claim"),
     "in the body": (Execution, "_call"),
-    "before the outcome": (_Outcome, "returned"),
+    "before the outcome": (RunOutcome, "returned"),
     "after the outcome": (tracked_task, "_tell_celery"),
 }
 
