@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -24,6 +25,7 @@ from taskdb.errors import (
     DatabaseNotMigrated,
     DatabaseUnreachable,
     Fault,
+    IllegalMove,
     InvalidInput,
     TaskNotFound,
     WaitTimeout,
@@ -240,7 +242,19 @@ class TaskDB(TreeClient):
         queued: set[str] = set()
         if transaction is None:
             queued = self._background.publish(_publications(drafts, created))
+            if (options.get("on_conflict") or "resubmit") == "resubmit":
+                self._retry_trees(created)
         return self._entities(drafts, created, transaction, queued)
+
+    def _retry_trees(self, created: Sequence[Created]) -> None:
+        """A unique key that found a task which had split itself, and FAILED: its parts run again.
+
+        Any other one that FAILED has been created anew by the submit itself.
+        """
+        for one in created:
+            if not one.is_new and one.status in {TaskStatus.FAILED, TaskStatus.HALTED}:
+                with suppress(IllegalMove):
+                    self.retry_task(one.id)
 
     def _drafting(self) -> Drafting:
         return Drafting(self.settings, self.discover(), self.payloads, self.scope)

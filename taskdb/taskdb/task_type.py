@@ -291,7 +291,8 @@ def on_task(type_name: str, *, name: str | None = None, **options: Any) -> Calla
 
     When a body of that type has returned, its handlers run side by side with the same input, as
     sub-tasks with retries of their own; the task is FINISHED meanwhile, COMPLETED when all have
-    ended well, FAILED (its result kept) when one has not. `name` is that of the handler's own
+    ended well, FAILED (its result kept) when one has not. They do not follow a body that fanned
+    out, whose end is its `on_join`. `name` is that of the handler's own
     type, by default `<type>:<function>`; the options are those of `task`.
     """
 

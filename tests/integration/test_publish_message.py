@@ -17,6 +17,7 @@ from tests.integration.submit_site import (
     settings,
     until_queued,
 )
+from tests.waiting import wait_until
 
 from taskdb import TaskDB, TaskStatus
 
@@ -69,7 +70,8 @@ def test_the_highest_priority_is_taken_first_and_arrival_decides_inside_one(
 def test_two_thousand_are_published_in_batches_and_in_order(taskdb: TaskDB) -> None:
     made = []
     took = seconds(lambda: made.extend(taskdb.submit_many("echo", range(2_000))))
-    assert count(taskdb, TaskStatus.QUEUED) == 2_000
+    # A broker that is slower than the budget is left to go on by itself.
+    wait_until(lambda: count(taskdb, TaskStatus.QUEUED) == 2_000, 30)
     assert ids(messages(taskdb)) == [one.id for one in made]
     assert took < 20
 

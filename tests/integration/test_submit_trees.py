@@ -212,3 +212,23 @@ def test_a_tenant_neither_sees_nor_moves_the_trees_of_others(taskdb: TaskDB) -> 
     assert mine.cancel_task(parent.id).status is S.CANCELED
     with pytest.raises(IllegalMove):
         mine.retry_task(step.id)
+
+
+def test_a_unique_task_that_split_itself_and_failed_runs_its_bad_parts_again(
+    taskdb: TaskDB,
+) -> None:
+    task_id = taskdb.submit_task("echo", {"file": 1}, unique_key="one").id
+    store, task_type = taskdb.store, taskdb.registry.get("echo")
+    assert store.claim(task_id, token="t", worker="w", max_attempts=1).granted
+    items = [{"a": 1}, {"a": 2}]
+    assert taskdb.fan_out_own(task_id, "t", task_type, "", "plus", items, FanOut())
+    good, bad = part_ids(store, task_id)
+    end(store, good)
+    end(store, bad, well=False)
+    store.join(task_id)
+    assert taskdb.get_task(task_id).status is S.FAILED
+    again = taskdb.submit_task("echo", {"file": 1}, unique_key="one")
+    assert again.id == task_id
+    assert taskdb.get_task(task_id).status is S.PROCESSING
+    assert taskdb.get_task(good).status is S.COMPLETED
+    assert taskdb.get_task(bad).status in {S.CREATED, S.QUEUED}
