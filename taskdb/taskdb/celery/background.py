@@ -118,6 +118,10 @@ class BackgroundPublisher:
             is_last = is_last or any(not job.items for job in batch)
             uncommitted.extend(job for job in batch if not job.certain)
             ready = [job for job in batch if job.certain and job.items]
+            if is_last:
+                # Nobody waits for a commit any more: one look, and the relay does the rest.
+                for job in uncommitted:
+                    job.deadline = 0.0
             decided = self._decided(uncommitted)
             uncommitted = [job for job in uncommitted if job not in decided]
             self._publish_now([*ready, *decided])
