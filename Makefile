@@ -3,8 +3,8 @@
 
 PYTHON  ?= python3
 VENV    ?= .venv
-# Processes that run tests at the same time.
-WORKERS ?= 2
+# Processes that run tests at the same time; most of them wait most of the time.
+WORKERS ?= 3
 # More words for pytest: make test ARGS='-k relay'
 ARGS    ?=
 
