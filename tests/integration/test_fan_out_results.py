@@ -1,16 +1,19 @@
 """A fan-out as Celery shows it: results, groups, messages and events, all from the rows."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from celery.result import AsyncResult, GroupResult
 from kombu import Queue
 from tests.integration.fan_site import ended, fan_site, parts_of
-from tests.integration.worker_site import COMBINATIONS, Site
+from tests.integration.worker_site import COMBINATIONS, REPOSITORY, Site
+from tests.servers.server import free_port
 from tests.waiting import wait_until
 
 from taskdb.celery.publish import FINALIZE
@@ -200,3 +203,34 @@ def test_events_of_parts_name_their_parent(site: Site) -> None:
     for task_id in ids:
         assert found[task_id]["parent_id"] == found[task_id]["root_id"] == parent.id
     ended(site, parent.id)
+
+
+def test_flower_shows_the_parts_with_their_parent(site: Site) -> None:
+    if site.is_embedded:
+        pytest.skip("the embedded broker has no fanout, and so no events")
+    port = free_port()
+    flower = site.processes.python(
+        *("-m", "celery", "-A", "taskdb_worker.app", "flower"),
+        *("--address=127.0.0.1", f"--port={port}"),
+        env={**site.env, "FLOWER_UNAUTHENTICATED_API": "true"},
+        cwd=REPOSITORY,
+    )
+
+    def shown(path: str) -> str:
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+        return ""
+
+    # It knows of a worker once it hears events.
+    wait_until(lambda: "@site" in shown("/api/workers"), 30, flower.tail)
+    parent = site.client.submit_fan_out("fan.does", [GOOD, GOOD, BAD], join="all_settled")
+    ids = {part.id for part in parts_of(site, parent.id)}
+    ended(site, parent.id)
+    wait_until(lambda: ids <= set(json.loads(shown("/api/tasks"))), 10, flower.tail)
+    known = json.loads(shown("/api/tasks"))
+    assert sorted(known[task_id]["state"] for task_id in ids) == ["FAILURE", "SUCCESS", "SUCCESS"]
+    assert {known[task_id]["name"] for task_id in ids} == {"fan.does"}
+    for task_id in ids:
+        assert parent.id in shown(f"/task/{task_id}")
+    wait_until(lambda: FINALIZE in shown("/api/tasks"), 10, flower.tail)
+    assert flower.terminate() == 0

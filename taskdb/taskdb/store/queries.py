@@ -171,7 +171,7 @@ def queries_for(d: StoreDialect) -> Queries:
             f"SELECT id FROM task WHERE id IN {d.listed_ids('ids')}"
             " AND (spec IS NOT NULL OR parent_id IS NOT NULL)"
         ),
-        # How many parts of a fan-out are where; answered by an index alone.
+        # How many parts of a fan-out are where, over an index of their parent.
         counts=(
             "SELECT status, count(*) AS number, count(held_by) AS held FROM task"
             " WHERE parent_id = :parent AND role = 'part' GROUP BY status"
