@@ -220,11 +220,11 @@ def test_readers_miss_nothing_of_many_writers(store: Store) -> None:
                 store.fail(run.id, run.token, OOPS)
             return
         cursor = None
+        # Beside the writers: an empty page says nothing of the next one.
         for _ in range(60):
             page = store.events_after(cursor, 7)
             seen.extend(event.id for event in page.events)
             cursor = page.cursor
-        seen.extend(event.id for event in read_all(store, cursor, 7))
 
     at_once(work, 4)
     rest = [event.id for event in read_all(store)]
