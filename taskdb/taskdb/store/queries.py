@@ -120,7 +120,7 @@ def queries_for(d: StoreDialect) -> Queries:
         # and a CTE is run once (a subquery under a join may lock more rows than its limit).
         lease_due=(
             f"WITH due AS (SELECT id FROM task WHERE {_status(PUBLISHABLE)}"
-            f" AND relay_at <= (SELECT {d.now}) ORDER BY relay_at LIMIT :limit"
+            f" AND held_by IS NULL AND relay_at <= (SELECT {d.now}) ORDER BY relay_at LIMIT :limit"
             f"{d.locking('FOR UPDATE SKIP LOCKED')})"
             f" UPDATE task SET relay_at = {d.later(':lease')} WHERE id IN (SELECT id FROM due)"
             f" RETURNING {_PUBLICATION}{d.lazily}"
@@ -173,16 +173,20 @@ def queries_for(d: StoreDialect) -> Queries:
         ),
         # How many parts of a fan-out are where, over an index of their parent.
         counts=(
-            "SELECT status, count(*) AS number, count(held_by) AS held FROM task"
+            "SELECT status, count(*) AS number,"
+            " count(CASE WHEN held_by = 'window' THEN 1 END) AS held"
+            " FROM task"
             " WHERE parent_id = :parent AND role = 'part' GROUP BY status"
         ),
         # The same question for a parent with a window, which asks at the end of every part: what
         # it costs depends on the window and not on the number of parts.
         window=(
-            "SELECT EXISTS (SELECT 1 FROM task WHERE parent_id = :parent AND held_by IS NOT NULL)"
+            "SELECT EXISTS (SELECT 1 FROM task WHERE parent_id = :parent AND held_by = 'window')"
             " AS is_held, EXISTS (SELECT 1 FROM task WHERE parent_id = :parent AND role = 'part'"
             f" AND {_status(UNDONE)}) AS is_bad, (SELECT count(*) FROM task"
-            f" WHERE parent_id = :parent AND role = 'part' AND held_by IS NULL AND {_status(BUSY)})"
+            " WHERE parent_id = :parent AND role = 'part'"
+            " AND (held_by IS NULL OR held_by <> 'window')"
+            f" AND {_status(BUSY)})"
             " AS busy"
         ),
         # The short question after a part: are some open, is one held, must a failure end it all?
@@ -190,7 +194,7 @@ def queries_for(d: StoreDialect) -> Queries:
             f"SELECT (SELECT count(*) FROM (SELECT 1 AS one FROM task WHERE parent_id = :parent"
             f" AND role = 'part' AND {_status(OPEN)} LIMIT {FEW + 1}) AS few) AS open,"
             " EXISTS (SELECT 1 FROM task"
-            " WHERE parent_id = :parent AND held_by IS NOT NULL) AS is_held,"
+            " WHERE parent_id = :parent AND held_by = 'window') AS is_held,"
             f" COALESCE((SELECT {d.member('spec', 'fan_out', 'join')} = 'fail_fast' FROM task"
             " WHERE id = :parent), false) AS is_hasty"
         ),
@@ -224,7 +228,7 @@ def queries_for(d: StoreDialect) -> Queries:
             "UPDATE task SET held_by = NULL,"
             f" relay_at = CASE WHEN run_at > {d.now} THEN run_at ELSE {d.later(':delay')} END"
             # Locked in order, as a cancel of many does; one that it took is not let go any more.
-            " WHERE id IN (SELECT id FROM task WHERE parent_id = :parent AND held_by IS NOT NULL"
+            " WHERE id IN (SELECT id FROM task WHERE parent_id = :parent AND held_by = 'window'"
             f" ORDER BY position LIMIT :limit{d.locking('FOR UPDATE')}) RETURNING id"
         ),
         # Parents that wait for nothing any more, or whose end did not reach all their sub-tasks,
@@ -241,7 +245,7 @@ def queries_for(d: StoreDialect) -> Queries:
             " (SELECT 1 FROM task AS t WHERE t.parent_id = p.id AND t.role = 'part'"
             " AND t.status IN ('FAILED', 'CANCELED'))"
             " OR EXISTS (SELECT 1 FROM task AS t WHERE t.parent_id = p.id"
-            " AND t.held_by IS NOT NULL))"
+            " AND t.held_by = 'window'))"
             " ORDER BY p.id LIMIT :limit"
         ),
         # Parents whose time is up; a deadline to begin by is not one to be over by.

@@ -12,9 +12,11 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     Dialect,
+    Float,
     Integer,
     MetaData,
     SmallInteger,
@@ -23,7 +25,7 @@ from sqlalchemy import (
     cast,
     type_coerce,
 )
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, TIMESTAMP, UUID
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 metadata = MetaData()
@@ -80,6 +82,9 @@ class Id(TypeDecorator[str]):
         return dialect.type_descriptor(Text())
 
 
+Number = Float().with_variant(DOUBLE_PRECISION(), "postgresql")
+"""A number that need not be whole."""
+
 JSON_COLUMNS = frozenset({"input", "result", "error", "attributes", "tags", "detail", "spec"})
 """Columns that a raw statement must read as text."""
 
@@ -131,6 +136,10 @@ task = Table(
     Column("started_at", Moment),
     Column("ended_at", Moment),
     Column("cancel_requested_at", Moment),
+    Column("mutex_key", Text),
+    Column("is_gated", Boolean, nullable=False),
+    Column("may_rerun", Boolean, nullable=False),
+    Column("callback_hash", Text),
 )
 
 task_event = Table(
@@ -161,6 +170,37 @@ worker = Table(
     Column("started_at", Moment, nullable=False),
     Column("seen_at", Moment),
     Column("stopped_at", Moment),
+    Column("claims", Json, nullable=False),
+    Column("messages", Json, nullable=False),
+    Column("listed_at", Moment),
+    Column("claims_before", Json, nullable=False),
+    Column("listed_before_at", Moment),
+)
+
+gate = Table(
+    "gate",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("is_paused", Boolean, nullable=False),
+    Column("max_running", Integer),
+    Column("max_starts", Integer),
+    Column("window_seconds", Number),
+    Column("origin", Text, nullable=False),
+    Column("reason", Text),
+    Column("set_by", Text),
+    Column("set_at", Moment, nullable=False),
+)
+
+slot = Table(
+    "slot",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("n", Integer, primary_key=True),
+    Column("task_id", Id),
+    Column("seconds", Number),
+    Column("until", Moment),
+    Column("taken_at", Moment, nullable=False),
 )
 
 
