@@ -166,7 +166,6 @@ def test_results_are_seen_and_cancels_obeyed_while_a_long_item_runs(site: Site) 
 
 
 def test_an_item_that_ignores_its_cancel_is_ended_and_the_others_go_on_alone(site: Site) -> None:
-    skip_embedded(site)
     parent = fan_out(site, *do("return", "ignore", "return"))
     ignores = parts(site, parent)[1]
     site.wait_for_run(ignores.id)
@@ -211,21 +210,10 @@ def test_limits_are_for_an_item_and_the_message_has_them_together(site: Site) ->
 
 
 def test_a_message_that_exceeds_its_hard_limit_leaves_each_item_to_its_own(site: Site) -> None:
-    skip_embedded(site)
     beyond = fan_out(site, {"seconds": 60}, {"seconds": 0}, type="chunk.slow")
     assert site.settled(beyond.id).status == DONE
     assert {tuple(site.moves(one.id)) for one in parts(site, beyond)} == {(C, S, C, S, DONE)}
     assert columns(site, beyond, "spared") == [1, 1]
-
-
-def skip_embedded(site: Site) -> None:
-    """For tests in which the worker ends a child, and goes on with the next test.
-
-    Without an event loop all children write their results under one lock, and one that is ended
-    as it writes takes it along (billiard); and the embedded broker has no remote control.
-    """
-    if site.is_embedded:
-        pytest.skip("its pool may not survive the end of a child")
 
 
 # --- deaths ---------------------------------------------------------------------------------------
@@ -259,7 +247,8 @@ def test_what_was_written_before_the_death_stays(site: Site) -> None:
 
 
 def test_a_revoked_message_cancels_its_items(site: Site) -> None:
-    skip_embedded(site)
+    if site.is_embedded:
+        pytest.skip("the embedded broker has no fanout, and so no remote control")
     parent = fan_out(site, *do("return", "wait", "return"))
     waiting = parts(site, parent)[1]
     site.wait_for_run(waiting.id)
@@ -331,7 +320,6 @@ def test_a_worker_killed_in_the_middle_loses_nothing(
 
 def test_a_stopped_worker_gives_back_what_it_has_not_begun(own_site: Site) -> None:
     site = own_site
-    skip_embedded(site)
     parent = fan_out(site, *do("return", "wait", "return"))
     first, waiting, last = parts(site, parent)
     worker = site.start_worker("-c", "1")

@@ -99,11 +99,9 @@ class _Life:
         self._app = app
         self._member = member
         self._receivers = Receivers(member)
-        self._consumer: Any = None
         signals.setup_logging.connect(self.on_setup_logging)
         signals.worker_init.connect(self.on_init)
         signals.worker_ready.connect(self.on_ready)
-        signals.worker_shutting_down.connect(self.on_shutting_down)
         signals.worker_shutdown.connect(self.on_shutdown)
 
     def on_setup_logging(self, loglevel: Any = None, **_: Any) -> None:
@@ -125,19 +123,11 @@ class _Life:
         worker = getattr(sender, "controller", None)
         if worker is None or worker.app is not self._app:
             return
-        self._consumer = sender
         timer = getattr(sender, "timer", None)
         if timer is not None:
             timer.call_repeatedly(
                 _CANCEL_CHECK_SECONDS, self._member.terminate_canceled, (worker.pool,)
             )
-
-    def on_shutting_down(self, **_: Any) -> None:
-        """A signal to stop came: where Celery has no event loop, end its wait for a message."""
-        connection = getattr(self._consumer, "connection", None)
-        hurry = getattr(getattr(connection, "transport", None), "hurry", None)
-        if hurry is not None:
-            hurry()
 
     def on_shutdown(self, sender: Any = None, **_: Any) -> None:
         """After a warm shutdown, when the pool is down."""

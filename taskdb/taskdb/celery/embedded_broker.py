@@ -25,8 +25,7 @@ a message waits for an idle worker; a busy one does not poll, since an acknowled
 With the defaults an idle worker takes about 2 % of one processor.
 
 For the app: ``task_acks_late``; ``worker_prefetch_multiplier`` 1 for long tasks, 4 for short ones;
-``worker_enable_remote_control`` off. Without an event loop Celery looks for signals between two
-waits of two seconds; ``hurry()`` ends them, so that an idle worker stops in three seconds, not six.
+``worker_enable_remote_control`` off.
 """
 
 # The methods inherited from kombu have no types.
@@ -51,6 +50,8 @@ from taskdb.celery.embedded_lease import HeldLeases
 from taskdb.celery.embedded_messages import Messages
 
 SCHEME = "taskdb-sqlite"
+_LOOP_SHARE_SECONDS = 0.05
+"""How long an event loop is given messages before it has its turn."""
 
 
 def register() -> None:
@@ -82,8 +83,10 @@ class Transport(virtual.Transport):
     recoverable_connection_errors = connection_errors
     recoverable_channel_errors = ()
 
+    #: An event loop is what makes Celery's prefork pool give each child pipes of its own: with
+    #: the shared ones of the other kind, a child that is killed may leave them locked for all.
     implements = virtual.Transport.implements.extend(
-        asynchronous=False,
+        asynchronous=True,
         batch_publish=True,
         exchange_type=frozenset(["direct", "topic"]),
         heartbeats=False,
@@ -92,8 +95,9 @@ class Transport(virtual.Transport):
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
         wanted = client.transport_options
-        self.wakeup = threading.Event()
-        self.is_hurried = False
+        self._wakeup = threading.Event()
+        self._loop: Any = None
+        self._look: Any = None
         file = MessageFile(_path(client), float(wanted.get("busy_timeout_seconds", 30)))
         self.messages = Messages(file, float(wanted.get("lease_seconds", 10)))
         self.leases = HeldLeases(self.messages)
@@ -118,13 +122,22 @@ class Transport(virtual.Transport):
 
     def close_connection(self, connection: Any) -> None:
         """Give back what is unacknowledged and close the file."""
+        self._leave_loop()
         super().close_connection(connection)
         self.leases.stop()
         self.messages.file.close()
 
-    def hurry(self) -> None:
-        """Wait for nothing any more: the process is about to stop. Safe in a signal handler."""
-        self.is_hurried = True
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Deliver from this loop: a look each polling interval, and one when there is room."""
+        self._leave_loop()
+        self._loop = loop
+        self._look = loop.call_repeatedly(self.polling_interval, self._deliver_in_loop)
+
+    def wake_up(self) -> None:
+        """Look at once: there is room for another message. Safe from any thread."""
+        self._wakeup.set()
+        if self._loop is not None:
+            self._loop.call_soon(self._deliver_in_loop)
 
     def drain_events(  # type: ignore[override]  # as virtual.Transport, which has no types, does
         self, connection: Any, timeout: float | None = None
@@ -135,14 +148,27 @@ class Transport(virtual.Transport):
         room: a worker whose prefetch is full starts its next task as soon as one has ended.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.is_hurried and not self._deliver_next(timeout):
+        while not self._deliver_next(timeout):
             self._sleep_until(deadline)
-        if self.is_hurried:
-            raise TimeoutError
+
+    def _deliver_in_loop(self) -> None:
+        # For a moment only: a pool without processes runs each task in here, and the loop has more
+        # to do (signals, the timers of others).
+        until = time.monotonic() + _LOOP_SHARE_SECONDS
+        while self._loop is not None and self._deliver_next(0):
+            if time.monotonic() > until:
+                self._loop.call_later(0, self._deliver_in_loop)
+                return
+
+    def _leave_loop(self) -> None:
+        self._loop = None
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
     def _deliver_next(self, timeout: float | None) -> bool:
         # Before the look: what is acknowledged during it must not be slept over.
-        self.wakeup.clear()
+        self._wakeup.clear()
         try:
             self.cycle.get(  # type: ignore[union-attr]  # the constructor has set it
                 self._deliver, timeout=timeout
@@ -158,7 +184,7 @@ class Transport(virtual.Transport):
             if left <= 0:
                 raise TimeoutError
             pause = min(pause, left)
-        self.wakeup.wait(pause)
+        self._wakeup.wait(pause)
 
 
 def _path(client: Any) -> Path:

@@ -96,11 +96,11 @@ class Channel(virtual.Channel):
         super().__init__(connection, **options)
         self.messages: Messages = connection.messages
         self.leases: HeldLeases = connection.leases
-        self._wakeup = connection.wakeup
+        self._transport = connection
 
     def wake_up(self) -> None:
         """Let the consumer look at once: there is room for another message."""
-        self._wakeup.set()
+        self._transport.wake_up()
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """Collect the messages of a ``Producer.batch()``."""
