@@ -1,18 +1,17 @@
-"""Makes the end of a worker hang, the way a killed pool child does.
+"""Makes the end of a worker hang, as a library does that waits for a thread of its own at exit.
 
-A task module of the tests: each child of the pool takes the lock of the result queue when it is
-about to say that it ends, and dies with it.
+A task module of the tests: its wait begins in the worker's main process, when its work is done.
 """
 
+import atexit
 import os
-import signal
+import threading
 from typing import Any
 
-from billiard.process import current_process
-from celery.signals import worker_process_shutdown
+from celery.signals import worker_init
 
 
-@worker_process_shutdown.connect
-def die_with_the_lock(**_: Any) -> None:
-    current_process().outq._wlock.acquire()
-    os.kill(os.getpid(), signal.SIGKILL)
+@worker_init.connect
+def wait_at_exit(**_: Any) -> None:
+    main = os.getpid()
+    atexit.register(lambda: os.getpid() != main or threading.Event().wait())

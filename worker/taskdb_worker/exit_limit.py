@@ -1,7 +1,7 @@
 """The end of a worker's process, bounded.
 
 What follows a shutdown is not ours: billiard takes its pool down once more when the interpreter
-ends, and waits without limit for a lock that a child took along when it was killed.
+ends, and a library of the tasks may wait there for a thread of its own, each without a limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _end_late(seconds: float, exit_code: int) -> None:
     time.sleep(seconds)
     log.warning("exit.forced", after_seconds=seconds, exit_code=exit_code)
     for child in active_children():
-        # Not SIGTERM: a child that waits for the same lock, or is stopped, would stay.
+        # Not SIGTERM: a child that waits for a lock, or is stopped, would stay.
         with suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)
     os._exit(exit_code)
