@@ -54,6 +54,16 @@ def test_a_body_that_takes_longer_than_the_limit_ends_by_itself(
         assert stopped(site, worker.pid)
 
 
+def test_a_worker_that_an_error_ended_says_so(sqlite_template: Path, tmp_path: Path) -> None:
+    gives_up = '{"broker_connection_retry_on_startup": false, "broker_connection_retry": false}'
+    away = {"TASKDB_BROKER_URL": "redis://127.0.0.1:1/0", "TASKDB_CELERY": gives_up}
+    with embedded(sqlite_template, tmp_path) as site:
+        worker = site.start_worker("-c", "1", env=away, ready=False)
+
+        assert worker.wait() == 1, worker.tail()
+        assert "Shutting down" in worker.output
+
+
 def stopped(site: Site, pid: int) -> bool:
     [row] = site.query("SELECT stopped_at FROM worker WHERE pid = :pid", pid=pid)
     return row["stopped_at"] is not None

@@ -99,6 +99,7 @@ class _Life:
         self._app = app
         self._member = member
         self._receivers = Receivers(member)
+        self.exit_code = 0
         signals.setup_logging.connect(self.on_setup_logging)
         signals.worker_init.connect(self.on_init)
         signals.worker_ready.connect(self.on_ready)
@@ -133,8 +134,9 @@ class _Life:
         """After a warm shutdown, when the pool is down."""
         if sender is None or sender.app is self._app:
             self._member.end()
-            seconds = self._member.taskdb.settings.worker_exit_seconds
-            limit_exit(seconds, getattr(sender, "exitcode", None) or 0)
+            # Celery's own entry drops what its worker says after an error that ended it.
+            self.exit_code = getattr(sender, "exitcode", None) or 0
+            limit_exit(self._member.taskdb.settings.worker_exit_seconds, self.exit_code)
 
     def _types(self) -> list[str]:
         return [task.name for task in self._member.taskdb.registry]

@@ -23,14 +23,14 @@ _QUIET = ("--without-mingle", "--without-gossip", "-O", "fair")
 def run_worker(settings: Settings, arguments: list[str]) -> int:
     """Run a worker until it is stopped; `arguments` are those of `celery worker`.
 
-    Answers the exit code.
+    Answers the exit code: not zero also for a worker that an error of its own has ended.
     """
     app = create_app(settings)
     try:
         app.worker_main(["worker", *_QUIET, *arguments])
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(bool(error.code))
-    return 0
+    return int(app.taskdb_life.exit_code)
 
 
 def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
