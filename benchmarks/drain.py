@@ -14,13 +14,11 @@ from pathlib import Path
 
 import psycopg
 import redis
-from tests.servers.postgresql import PostgreSQL
-from tests.servers.redis import Redis
 
 from benchmarks.bench_tasks import bare, bare_noop
+from benchmarks.servers import Servers, servers
 from benchmarks.worker_process import seconds_to_drain, worker
 from taskdb import Settings, TaskDB
-from taskdb.store.migrate import migrate
 
 MESSAGES = int(os.environ.get("BENCH_MESSAGES", "5000"))
 PAIRS = int(os.environ.get("BENCH_PAIRS", "5"))
@@ -31,48 +29,31 @@ GOAL_STATEMENTS = 2
 
 def main() -> None:
     """Measure and print."""
-    postgresql, broker = PostgreSQL(), Redis()
-    try:
-        postgresql.start()
-        broker.start()
-        _measure(postgresql, broker)
-    finally:
-        broker.close()
-        postgresql.close()
+    with servers() as started:
+        _measure(started)
 
 
-def _measure(postgresql: PostgreSQL, broker: Redis) -> None:
-    url = postgresql.create_database("bench")
-    migrate(url)
-    environment = {
-        "TASKDB_DATABASE_URL": url,
-        "TASKDB_BROKER_URL": broker.url_of(0),
-        "TASKDB_TASK_MODULES": "benchmarks.bench_tasks",
-        "TASKDB_WORKER_MAX_TASKS_PER_CHILD": "0",
-        "TASKDB_WORKER_MAX_MEMORY_PER_CHILD_KIB": "0",
-        "BENCH_BROKER_URL": broker.url_of(1),
-    }
+def _measure(started: Servers) -> None:
     log = Path(tempfile.mkdtemp()) / "worker.log"
     ratios = []
-    with TaskDB(Settings.load(environment)) as taskdb:
+    with TaskDB(Settings.load(started.environment)) as taskdb:
         for pair in range(PAIRS):
-            ours = _tracked(taskdb, broker, environment, log, url)
-            theirs = _bare(broker, environment, log)
+            ours = _tracked(taskdb, started, log)
+            theirs = _bare(started, log)
             ratios.append(ours / theirs)
             print(f"pair {pair + 1}: {ours:,.0f}/s of {theirs:,.0f}/s = {ours / theirs:.2f}")
     median = statistics.median(ratios)
     print(f"drain: {median:.2f} x bare Celery (median of {PAIRS}; goal {GOAL_RATIO})")
 
 
-def _tracked(
-    taskdb: TaskDB, broker: Redis, environment: dict[str, str], log: Path, url: str
-) -> float:
+def _tracked(taskdb: TaskDB, started: Servers, log: Path) -> float:
+    broker, url = started.broker, started.url
     broker.flush(0)
     taskdb.submit_many("bench.noop", [None] * MESSAGES)
     before = _statements(url)
     with (
         redis.Redis.from_url(broker.url_of(0)) as client,
-        worker("taskdb_worker.app", environment, PROCESSES, log),
+        worker("taskdb_worker.app", started.environment, PROCESSES, log),
     ):
         rate = MESSAGES / seconds_to_drain(client, "taskdb", MESSAGES)
     done = len(taskdb.list_tasks(status="COMPLETED", limit=1)) and _completed(url)
@@ -81,7 +62,8 @@ def _tracked(
     return rate
 
 
-def _bare(broker: Redis, environment: dict[str, str], log: Path) -> float:
+def _bare(started: Servers, log: Path) -> float:
+    broker, environment = started.broker, started.environment
     broker.flush(1)
     bare.conf.broker_url = environment["BENCH_BROKER_URL"]
     with bare.producer_or_acquire() as producer, producer.batch():

@@ -20,13 +20,11 @@ from pathlib import Path
 
 import psycopg
 from celery import chord
-from tests.servers.postgresql import PostgreSQL
-from tests.servers.redis import Redis
 
 from benchmarks.bench_tasks import chorded, chorded_end, chorded_noop
+from benchmarks.servers import servers
 from benchmarks.worker_process import worker
 from taskdb import Settings, TaskDB, TaskStatus
-from taskdb.store.migrate import migrate
 
 PARTS = int(os.environ.get("BENCH_PARTS", "3000"))
 PAIRS = int(os.environ.get("BENCH_PAIRS", "5"))
@@ -42,30 +40,9 @@ _EVENTS_A_PART = 4
 
 def main() -> None:
     """Measure and print."""
-    postgresql, broker = PostgreSQL(), Redis()
-    try:
-        postgresql.start()
-        broker.start()
-        environment = _environment(postgresql, broker)
-        _measure_speed(environment)
-        _measure_submits(environment)
-    finally:
-        broker.close()
-        postgresql.close()
-
-
-def _environment(postgresql: PostgreSQL, broker: Redis) -> dict[str, str]:
-    url = postgresql.create_database("bench")
-    migrate(url)
-    return {
-        "TASKDB_DATABASE_URL": url,
-        "TASKDB_BROKER_URL": broker.url_of(0),
-        "TASKDB_TASK_MODULES": "benchmarks.bench_tasks",
-        "TASKDB_WORKER_MAX_TASKS_PER_CHILD": "0",
-        "TASKDB_WORKER_MAX_MEMORY_PER_CHILD_KIB": "0",
-        "BENCH_BROKER_URL": broker.url_of(1),
-        "BENCH_RESULT_URL": broker.url_of(2),
-    }
+    with servers() as started:
+        _measure_speed(started.environment)
+        _measure_submits(started.environment)
 
 
 def _measure_speed(environment: dict[str, str]) -> None:

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import psutil
 import redis
-from tests.servers.postgresql import PostgreSQL
-from tests.servers.redis import Redis
 
+from benchmarks.servers import Servers, servers
 from benchmarks.worker_process import waiting, worker
 from taskdb import Settings, TaskDB
-from taskdb.store.migrate import migrate
 
 FIRST = int(os.environ.get("BENCH_MEMORY_FIRST", "10000"))
 LAST = int(os.environ.get("BENCH_MEMORY_LAST", "50000"))
@@ -27,31 +25,17 @@ MIB = 1024 * 1024
 
 def main() -> None:
     """Measure and print."""
-    postgresql, broker = PostgreSQL(), Redis()
-    try:
-        postgresql.start()
-        broker.start()
-        url = postgresql.create_database("bench")
-        migrate(url)
-        _measure(url, broker)
-    finally:
-        broker.close()
-        postgresql.close()
+    with servers() as started:
+        _measure(started)
 
 
-def _measure(url: str, broker: Redis) -> None:
-    environment = {
-        "TASKDB_DATABASE_URL": url,
-        "TASKDB_BROKER_URL": broker.url_of(0),
-        "TASKDB_TASK_MODULES": "benchmarks.bench_tasks",
-        "TASKDB_WORKER_MAX_TASKS_PER_CHILD": "0",
-        "TASKDB_WORKER_MAX_MEMORY_PER_CHILD_KIB": "0",
-    }
+def _measure(started: Servers) -> None:
+    environment = started.environment
     with TaskDB(Settings.load(environment)) as taskdb:
         taskdb.submit_many("bench.noop", [None] * LAST)
     log = Path(tempfile.mkdtemp()) / "worker.log"
     with (
-        redis.Redis.from_url(broker.url_of(0)) as client,
+        redis.Redis.from_url(started.broker.url_of(0)) as client,
         worker("taskdb_worker.app", environment, 1, log) as process,
     ):
         first = _resident_when(client, process.pid, LAST - FIRST)

@@ -8,11 +8,8 @@ Goal: at least 5,000 rows a second on PostgreSQL.
 import os
 import time
 
-from tests.servers.postgresql import PostgreSQL
-from tests.servers.redis import Redis
-
+from benchmarks.servers import Servers, servers
 from taskdb import Settings, TaskDB
-from taskdb.store.migrate import migrate
 from taskdb.submission import Drafting, Wish
 
 ROWS = int(os.environ.get("BENCH_ROWS", "20000"))
@@ -21,26 +18,12 @@ GOAL_ROWS_A_SECOND = 5_000
 
 def main() -> None:
     """Measure and print."""
-    postgresql, broker = PostgreSQL(), Redis()
-    try:
-        postgresql.start()
-        broker.start()
-        url = postgresql.create_database("bench")
-        migrate(url)
-        _measure(url, broker)
-    finally:
-        broker.close()
-        postgresql.close()
+    with servers() as started:
+        _measure(started)
 
 
-def _measure(url: str, broker: Redis) -> None:
-    settings = Settings.load(
-        {
-            "TASKDB_DATABASE_URL": url,
-            "TASKDB_BROKER_URL": broker.url_of(0),
-            "TASKDB_TASK_MODULES": "benchmarks.bench_tasks",
-        }
-    )
+def _measure(started: Servers) -> None:
+    settings = Settings.load(started.environment)
     with TaskDB(settings) as taskdb:
         drafting = Drafting(settings, taskdb.discover(), taskdb.payloads, taskdb.scope)
         drafts = drafting.drafts("bench.noop", [None] * ROWS, Wish())
