@@ -299,6 +299,43 @@ def test_a_result_that_is_gone_fails_the_next_step_and_not_the_last(folder_store
     assert said["error"]["type"] == "PayloadMissing"
 
 
+def test_a_retry_makes_the_parts_that_could_not_be_made(
+    folder_store: Store, tmp_path: Path
+) -> None:
+    store = folder_store
+    root = sequence(store, step(), step(fan_out=FANNED))
+    items = store.payloads.pack([{"n": "x" * 60}, {"n": "y" * 200}], "items", "the result")
+    assert items.reference is not None
+    (file,) = (tmp_path / "payloads").rglob("items*")
+    away = file.rename(tmp_path / "away")
+    first = newest_step(store, root).id
+    assert claim(store, first)
+    assert store.complete_step(first, "token-1", items, NO_REPORT, root) is S.COMPLETED
+    assert store.get(root).status is S.FAILED
+    assert sub_tasks(store, newest_step(store, root).id) == []
+
+    away.rename(file)
+    store.retry(root)
+    fanned = newest_step(store, root)
+    assert (fanned.status, fanned.error) == (S.PROCESSING, None)
+    assert [
+        len(store.payloads.unpack(one.inline_input, one.input_ref)["n"])
+        for one in sub_tasks(store, fanned.id)
+    ] == [60, 200]
+    end_all(store, part_ids(store, fanned.id))
+    assert store.get(root).status is S.COMPLETED
+
+
+def test_parts_of_which_one_cannot_be_made_are_none(folder_store: Store) -> None:
+    store = folder_store
+    root = sequence(store, step(), step(fan_out=FANNED))
+    too_large = [{"n": 1}] * 1_500 + [{"n": "x" * 20_000}]
+    end(store, newest_step(store, root).id, too_large)
+    found = store.get(root)
+    assert found.error is not None and found.error.type == "PayloadTooLarge"
+    assert sub_tasks(store, newest_step(store, root).id) == []
+
+
 def test_on_error_is_told_without_a_payload_that_is_gone(folder_store: Store) -> None:
     store = folder_store
     root = sequence(store, step(), on_error=TOLD)

@@ -21,7 +21,7 @@ from taskdb.store.unit import Parent, Unit
 
 BATCH = 1_000
 UNUSABLE = "unusable"
-"""In the spec of a fan-out that could not be made whole: it fails, also when it is retried."""
+"""In the spec of a fan-out whose parts could not be made: it fails, and a retry makes them."""
 
 
 class NotAList(Exception):
@@ -138,33 +138,60 @@ def _spawn_fan_out(
 ) -> None:
     spec = {"fan_out": fan_out.as_json()}
     unit.create([replace(draft, kind=TaskKind.FAN_OUT, spec=spec)])
+    _begin_with_items(unit, draft, draft.id, fan_out, given, payloads)
+
+
+def begin_again(unit: Unit, parent: Parent, payloads: Payloads) -> None:
+    """A fan-out whose parts could not be made tries again; it is CREATED."""
+    given = Payload(parent.input, None, parent.input_ref)
+    fan_out = FanOutSpec.from_json(parent.spec["fan_out"])
+    like = _child(parent, parent.type, given)
+    _begin_with_items(unit, like, parent.id, fan_out, given, payloads)
+
+
+def _begin_with_items(
+    unit: Unit,
+    like: Draft,
+    parent_id: str,
+    fan_out: FanOutSpec,
+    given: Payload,
+    payloads: Payloads,
+) -> None:
+    spec = {"fan_out": fan_out.as_json()}
     try:
-        _insert_items(unit, draft, fan_out, payloads.unpack(given.value, given.reference), payloads)
+        with unit.savepoint():
+            items = payloads.unpack(given.value, given.reference)
+            _insert_items(unit, like, parent_id, fan_out, items, payloads)
     except _UNUSABLE as wrong:
         # The outcome of the step before stands. Its error is there already when this one is
         # joined, and decides.
         error = TaskError(type(wrong).__name__, str(wrong)).as_json()
-        begin_to_wait(unit, draft.id, "parts", {**spec, UNUSABLE: True}, error=error)
+        begin_to_wait(unit, parent_id, "parts", {**spec, UNUSABLE: True}, error=error)
         return
-    begin_to_wait(unit, draft.id, "parts", spec, timeout=fan_out.timeout)
-    unit.after.families.append(draft.id)
+    begin_to_wait(unit, parent_id, "parts", spec, timeout=fan_out.timeout)
+    unit.after.families.append(parent_id)
 
 
 def _insert_items(
-    unit: Unit, draft: Draft, fan_out: FanOutSpec, items: Any, payloads: Payloads
+    unit: Unit,
+    like: Draft,
+    parent_id: str,
+    fan_out: FanOutSpec,
+    items: Any,
+    payloads: Payloads,
 ) -> None:
     if not isinstance(items, list):
         message = f"a fan-out needs a list, and the step before returned {type(items).__name__}"
         raise NotAList(message)
     drafts = (
         _with_payload(
-            replace(draft, id=str(uuid7()), name=fan_out.part_type, type=fan_out.part_type),
+            replace(like, id=str(uuid7()), name=fan_out.part_type, type=fan_out.part_type),
             payloads,
             item,
         )
         for item in items
     )
-    insert_parts(unit, as_parts(drafts, draft.id, fan_out))
+    insert_parts(unit, as_parts(drafts, parent_id, fan_out))
 
 
 def _with_payload(draft: Draft, payloads: Payloads, value: Any) -> Draft:

@@ -23,7 +23,7 @@ from taskdb.status import MOVES, TaskStatus, check_move, in_order
 from taskdb.store.contract import EVERYONE, Filter, Publication, Scope
 from taskdb.store.dialect import Moved
 from taskdb.store.families import Families
-from taskdb.store.growing import UNUSABLE, begin_to_wait, first_stage
+from taskdb.store.growing import UNUSABLE, begin_again, begin_to_wait, first_stage
 from taskdb.store.joining import HANDLER_NAMES, handlers_base, waiting_parents
 from taskdb.store.listing import Cursor, has_status, page_statement
 from taskdb.store.part import LEAST_ID, is_id, spelled_reason
@@ -203,8 +203,7 @@ class Intervention(Families, Reading):
         unit.move(unit.moves.reopen, parent.id, detail=detail)
         whole = parent.spec if spec is None else spec
         # What its handler was told of is still what went wrong.
-        is_still_wrong = stage == "on_error" or UNUSABLE in whole
-        error = parent.error if is_still_wrong else None
+        error = parent.error if stage == "on_error" else None
         begin_to_wait(unit, parent.id, stage, whole, timeout=_timeout_of(whole), error=error)
         return unit.lock(parent.id) or parent
 
@@ -239,6 +238,11 @@ class Intervention(Families, Reading):
             unit.after.joins.append(above.id)
 
     def _parts_again(self, unit: Unit, row: Parent, *, force: bool) -> None:
+        if UNUSABLE in row.spec:
+            unit.move(unit.moves.reopen, row.id, detail=_AGAIN)
+            begin_again(unit, row, self.payloads)
+            self._decide_now(unit, unit.lock(row.id) or row)
+            return
         parent = self._reopen(unit, row, "parts", _AGAIN)
         after = LEAST_ID
         while found := unit.retryable(row.id, after, force=force):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -127,11 +128,16 @@ class Unit:
     """One transaction over our own connection, or in that of a caller."""
 
     def __init__(self, database: Database, connection: Connection, grace: timedelta) -> None:
+        self._connection = connection
         self._session = JoinedSession(connection)
         self._constants = database.parameters({})
         self._dialect, self.moves, self._queries = database.spoken(connection.dialect.name)
         self._grace = grace
         self.after = Aftermath()
+
+    def savepoint(self) -> AbstractContextManager[object]:
+        """What an error inside takes back, without the rest of the unit."""
+        return self._connection.begin_nested()
 
     def lock(self, task_id: str) -> Parent | None:
         """Keep this row from everyone else until the end; None when there is none."""
