@@ -20,7 +20,9 @@ class Retry:
     `max_attempts` counts all attempts, the first included. The pause before attempt n + 1 is
     ``backoff * factor ** (n - 1)``, at most `max_backoff`, of which up to the share `jitter`
     (0 to 1) is taken off at random, so that tasks that failed together do not come back together.
-    An error is retried when it is one of `retry_on` and none of `give_up_on`.
+    An error is retried when it is one of `retry_on` and none of `give_up_on`. A run whose process
+    died is followed by another whatever `max_attempts` says, unless `after_crash` is False: then
+    the task is FAILED.
     Raises ValueError for values that make no sense.
     """
 
@@ -31,6 +33,7 @@ class Retry:
     jitter: float = 0.2
     retry_on: ExceptionTypes = (Exception,)
     give_up_on: ExceptionTypes = ()
+    after_crash: bool = True
 
     def __post_init__(self) -> None:
         try:

@@ -94,7 +94,7 @@ MOVES: Mapping[str, Move] = MappingProxyType(
             _move(
                 "crash",
                 RUNNING,
-                [_S.CREATED, _S.ERRORED, _S.HALTED],
+                [_S.CREATED, _S.ERRORED, _S.FAILED, _S.HALTED],
                 "its process died; the third time is poison, a chunk's items go on alone",
             ),
             _move(

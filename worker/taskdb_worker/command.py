@@ -43,7 +43,7 @@ def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
     member = Member(taskdb)
     member.begin(f"run-task-{os.getpid()}", (), (entity.type,))
     try:
-        token = uuid4().hex
+        member.own_token = token = uuid4().hex
         claim = member.execution.claim(entity.id, task_type, token)
         if not claim.granted:
             raise IllegalMove("claim", str(claim.status), in_order(WAITING), entity.id)

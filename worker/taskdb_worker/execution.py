@@ -40,6 +40,7 @@ from taskdb.store.encode import storable
 from taskdb.store.joining import PartsLeft
 from taskdb.store.payload import Payload
 from taskdb.task_type import TaskType
+from taskdb_worker.lease import Lease
 
 log = structlog.get_logger("taskdb.run")
 
@@ -86,15 +87,21 @@ class Execution:
         self._payloads = taskdb.payloads
         self._settings = taskdb.settings
         self.worker = worker
+        self.lease = Lease(inf)
 
     def claim(self, task_id: str, task_type: TaskType, token: str) -> Claim:
-        """Take the task; asks again for as long as the database gives no answer."""
+        """Take the task; asks again for as long as the database gives no answer.
+
+        A worker that may be taken for dead waits before it takes more.
+        """
+        self.lease.wait()
         return self.write(
             lambda: self.store.claim(
                 task_id,
                 token=token,
                 worker=self.worker,
                 max_attempts=task_type.retry.max_attempts,
+                may_rerun=task_type.retry.after_crash,
             ),
             "claim",
             task_id,
@@ -117,13 +124,15 @@ class Execution:
         return anew.granted and anew.attempt == lost.attempt
 
     def claim_chunk(self, chunk: str, task_type: TaskType, token: str, count: int) -> list[Claim]:
-        """Take so many items of one message; asks again as `claim` does."""
+        """Take so many items of one message; asks again, and waits, as `claim` does."""
+        self.lease.wait()
         return self.write(
             lambda: self.store.claim_chunk(
                 chunk,
                 token=token,
                 worker=self.worker,
                 max_attempts=task_type.retry.max_attempts,
+                may_rerun=task_type.retry.after_crash,
                 count=count,
             ),
             "claim",

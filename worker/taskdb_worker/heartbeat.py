@@ -9,9 +9,12 @@ import structlog
 
 from taskdb.errors import DatabaseError
 from taskdb.store.contract import WorkerRecord
-from taskdb.store.workers import CancelWish, Workers
+from taskdb.store.workers import CancelWish, Held, Workers
+from taskdb_worker.lease import Lease
 
 log = structlog.get_logger("taskdb.heartbeat")
+
+_AGAIN_SECONDS = 1.0
 
 
 class Heartbeat:
@@ -22,11 +25,15 @@ class Heartbeat:
         workers: Workers,
         record: WorkerRecord,
         interval_seconds: float,
+        lease: Lease,
+        held: Callable[[], Held],
         on_cancel: Callable[[CancelWish], None],
     ) -> None:
         self._workers = workers
         self._record = record
         self._interval = interval_seconds
+        self._lease = lease
+        self._held = held
         self._on_cancel = on_cancel
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -51,22 +58,31 @@ class Heartbeat:
     def _until_announced(self) -> None:
         """A claim by a worker without a row would look like a dead one's: wait for the database."""
         while not self._stop.is_set():
+            began = self._lease.now()
             try:
                 self._workers.announce(self._record)
             except DatabaseError as error:
                 log.warning("heartbeat.waiting_for_database", reason=str(error))
                 self._stop.wait(1.0)
             else:
+                self._lease.renew(began)
                 return
 
     def _beat(self) -> None:
-        while not self._stop.wait(self._interval):
+        pause = self._interval
+        while not self._stop.wait(pause):
+            pause = self._interval
+            # Of the moment before it was written, so that the lease never seems longer than it is.
+            began = self._lease.now()
             try:
-                self._workers.renew(self._record)
+                self._workers.renew(self._record, self._held())
+                self._lease.renew(began)
                 for wish in self._workers.cancel_wishes(self._record.id):
                     self._on_cancel(wish)
             except DatabaseError as error:
                 log.warning("heartbeat.lost", reason=str(error))
+                # Nothing new is claimed until it comes through again.
+                pause = min(pause, _AGAIN_SECONDS)
             except Exception:
                 # A worker whose heartbeat ends is taken for dead while it works.
                 log.exception("heartbeat.broken")

@@ -20,9 +20,10 @@ from ulid import ULID
 from taskdb.client import TaskDB
 from taskdb.errors import DatabaseError
 from taskdb.store.contract import WorkerRecord
-from taskdb.store.workers import CancelWish, Workers
+from taskdb.store.workers import CancelWish, Held, Workers
 from taskdb_worker.execution import Execution
 from taskdb_worker.heartbeat import Heartbeat
+from taskdb_worker.lease import Lease
 from taskdb_worker.report import Report
 from taskdb_worker.tracked_task import TOKEN
 from taskdb_worker.writer import Work, Writer
@@ -44,6 +45,8 @@ class Member:
         self._writer = Writer(self.execution)
         self._heartbeat: Heartbeat | None = None
         self._to_terminate: dict[str, CancelWish] = {}
+        self.own_token = ""
+        """Of a run that no message brought."""
         self._lock = threading.Lock()
 
     # --- begin --------------------------------------------------------------------------------
@@ -54,10 +57,13 @@ class Member:
         self.execution.worker = self.id
         self._main_pid = os.getpid()
         settings = self.taskdb.settings
+        self.execution.lease = Lease(settings.worker_lease_seconds)
         self._heartbeat = Heartbeat(
             Workers(self.taskdb.store.database),
             self._record(name, queues, types),
             settings.heartbeat_seconds,
+            self.execution.lease,
+            self._held,
             self._on_cancel,
         )
         self._heartbeat.start()
@@ -89,6 +95,12 @@ class Member:
             self._writer.write(what, work)
         else:
             self.execution.write(work, what, "")
+
+    def _held(self) -> Held:
+        """What this worker has, from the moment on at which a message came."""
+        requests = _requests()
+        tokens = [request.request_dict.get(TOKEN, "") for request in requests]
+        return Held((*tokens, self.own_token), tuple(request.id for request in requests))
 
     def _on_cancel(self, wish: CancelWish) -> None:
         if wish.waited_seconds >= self.taskdb.settings.cancel_grace_seconds:
@@ -135,10 +147,17 @@ def _request_of(token: str) -> Any:
     Celery's own map knows the last delivery of each task: a duplicate hides the one that runs, and
     after a retry by hand the next one stands where the canceled one was.
     """
-    for request in list(worker_state.reserved_requests):
-        if request.request_dict.get(TOKEN) == token:
-            return request
-    return None
+    return next((one for one in _requests() if one.request_dict.get(TOKEN) == token), None)
+
+
+def _requests() -> list[Any]:
+    """Every message that this worker has, run or not yet run."""
+    while True:
+        try:
+            return list(worker_state.reserved_requests)
+        except RuntimeError:
+            # The main thread took another message meanwhile.
+            continue
 
 
 def _release() -> str:

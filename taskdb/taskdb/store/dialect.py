@@ -79,6 +79,9 @@ class StoreDialect(Protocol):
     def number(self, parameter: str) -> str:
         """A parameter that carries a number."""
 
+    def truth(self, parameter: str) -> str:
+        """A parameter that carries true or false."""
+
     def moment(self, parameter: str) -> str:
         """A parameter that carries a moment."""
 
@@ -87,6 +90,12 @@ class StoreDialect(Protocol):
 
     def member(self, column: str, *path: str) -> str:
         """The text of a member inside a JSON column."""
+
+    def lists(self, column: str, value: str) -> str:
+        """Whether a JSON array of texts has this text."""
+
+    def joined(self, column: str) -> str:
+        """An aggregate: the different texts of a column, with commas between."""
 
     def merged(self, column: str, patch: str) -> str:
         """A JSON object with the members of another laid over it."""

@@ -126,6 +126,7 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         ("worker", d.text("worker")),
         ("claim_token", d.text("token")),
         ("max_attempts", d.integer("max_attempts")),
+        ("may_rerun", d.truth("may_rerun")),
         ("started_at", d.now),
         ("ended_at", "NULL"),
         ("progress_current", "NULL"),
@@ -286,22 +287,22 @@ def reported(d: StoreDialect) -> tuple[tuple[str, str], ...]:
 def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     """The process of a run died: another attempt, and HALTED as poison when it did so too often.
 
-    What died while a cancel was wanted is what the cancel asked for. Of a chunk nobody knows which
-    item did it: each gets a message of its own, unspent, where the one that does it again is known.
-    An item of which one knows (it caught its own end) is a task as any other.
+    FAILED where the type wants no other run. What died while a cancel was wanted is what the cancel
+    asked for. Of a chunk nobody knows which item did it: each gets a message of its own, unspent,
+    where the one that does it again is known. An item of which one knows (it caught its own end) is
+    a task as any other.
     """
     poison = f"old.crashes + 1 >= {d.integer('max_crashes')}"
+    again = f"WHEN NOT old.may_rerun THEN 'FAILED' WHEN {poison} THEN 'HALTED' ELSE 'ERRORED'"
+    is_alone = "old.chunk IS NULL OR NOT old.may_rerun"
     rest = (
         *_ALONE,
-        _error_of_this_attempt(d),
+        ("error", _error_of_a_crash(d, poison)),
         *_due_again(d),
-        ("ended_at", f"CASE WHEN {_WANTED} THEN {d.now} END"),
+        ("ended_at", f"CASE WHEN {_WANTED} OR NOT old.may_rerun THEN {d.now} END"),
     )
     known = (
-        (
-            "status",
-            f"CASE WHEN {_WANTED} THEN 'CANCELED' WHEN {poison} THEN 'HALTED' ELSE 'ERRORED' END",
-        ),
+        ("status", f"CASE WHEN {_WANTED} THEN 'CANCELED' {again} END"),
         ("crashes", "old.crashes + 1"),
         *rest,
     )
@@ -309,19 +310,24 @@ def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         (
             "status",
             (
-                f"CASE WHEN {_WANTED} THEN 'CANCELED' WHEN old.chunk IS NOT NULL THEN 'CREATED'"
-                f" WHEN {poison} THEN 'HALTED' ELSE 'ERRORED' END"
+                f"CASE WHEN {_WANTED} THEN 'CANCELED' WHEN NOT ({is_alone}) THEN 'CREATED'"
+                f" {again} END"
             ),
         ),
-        ("crashes", "old.crashes + CASE WHEN old.chunk IS NULL THEN 1 ELSE 0 END"),
-        ("spared", "old.spared + CASE WHEN old.chunk IS NULL THEN 0 ELSE 1 END"),
+        ("crashes", f"old.crashes + CASE WHEN {is_alone} THEN 1 ELSE 0 END"),
+        ("spared", f"old.spared + CASE WHEN {is_alone} THEN 0 ELSE 1 END"),
         *rest,
+    )
+    unlisted = (
+        "t.started_at < w.listed_before_at"
+        f" AND NOT {d.lists('w.claims', 't.claim_token')}"
+        f" AND NOT {d.lists('w.claims_before', 't.claim_token')}"
     )
     dead = (
         "old.id IN (SELECT t.id FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
         " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
         " AND (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL"
-        f" OR w.seen_at < {d.later('-:lease')}) ORDER BY t.id LIMIT :limit)"
+        f" OR w.seen_at < {d.later('-:lease')} OR ({unlisted})) ORDER BY t.id LIMIT :limit)"
     )
     still = f"{_is(RUNNING)} AND NOT {_WAITS}"
     return {
@@ -348,6 +354,18 @@ def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             skip_locked=True,
         ),
     }
+
+
+def _error_of_a_crash(d: StoreDialect, poison: str) -> str:
+    """That of poison names the workers on which it ran: one of them may be what is wrong."""
+    _, error = _error_of_this_attempt(d)
+    where = (
+        f"(SELECT {d.joined('e.worker')} FROM task_event AS e"
+        " WHERE e.task_id = old.id AND e.to_status = 'STARTED')"
+    )
+    said = f"{d.member(d.json('error'), 'message')} || '; its runs were on ' || {where}"
+    nothing = d.as_json("'{}'")
+    return d.merged(error, f"CASE WHEN {poison} THEN {d.made('message', said)} ELSE {nothing} END")
 
 
 def _hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:

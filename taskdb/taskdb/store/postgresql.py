@@ -65,6 +65,9 @@ class PostgreSQL:
     def number(self, parameter: str) -> str:
         return f"CAST(:{parameter} AS DOUBLE PRECISION)"
 
+    def truth(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS BOOLEAN)"
+
     def moment(self, parameter: str) -> str:
         return f"CAST(:{parameter} AS TIMESTAMPTZ)"
 
@@ -73,6 +76,12 @@ class PostgreSQL:
 
     def member(self, column: str, *path: str) -> str:
         return f"({column} #>> '{{{','.join(path)}}}')"
+
+    def lists(self, column: str, value: str) -> str:
+        return f"jsonb_exists({column}, CAST({value} AS TEXT))"
+
+    def joined(self, column: str) -> str:
+        return f"string_agg(DISTINCT {column}, ',')"
 
     def merged(self, column: str, patch: str) -> str:
         return f"({column} || {patch})"

@@ -38,19 +38,32 @@ class Running(StorePart):
     task has been taken away from this run. Repeating the same outcome answers the same.
     """
 
-    def claim(self, task_id: str, *, token: str, worker: str, max_attempts: int) -> Claim:
-        """Take a task for one run. A claim whose answer was lost may be repeated."""
+    def claim(
+        self, task_id: str, *, token: str, worker: str, max_attempts: int, may_rerun: bool = True
+    ) -> Claim:
+        """Take a task for one run. A claim whose answer was lost may be repeated.
+
+        `may_rerun`: whether another run may follow one whose process died.
+        """
         parameters = {
             "id": task_id,
             "token": token,
             "worker": worker,
             "max_attempts": max_attempts,
+            "may_rerun": may_rerun,
         }
         moved = self.move_one(self.database.moves.claim, parameters)
         return Claim(granted=False, status=None) if moved is None else rows.claim(moved, token)
 
     def claim_chunk(
-        self, chunk: str, *, token: str, worker: str, max_attempts: int, count: int
+        self,
+        chunk: str,
+        *,
+        token: str,
+        worker: str,
+        max_attempts: int,
+        count: int,
+        may_rerun: bool = True,
     ) -> list[Claim]:
         """Take the waiting items of one message, in order.
 
@@ -64,6 +77,7 @@ class Running(StorePart):
             "token": token,
             "worker": worker,
             "max_attempts": max_attempts,
+            "may_rerun": may_rerun,
             "count": count,
         }
         moved = self.database.move(self.database.moves.claim_chunk, parameters)

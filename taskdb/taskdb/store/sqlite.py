@@ -55,6 +55,9 @@ class SQLite:
     def number(self, parameter: str) -> str:
         return f":{parameter}"
 
+    def truth(self, parameter: str) -> str:
+        return f":{parameter}"
+
     def moment(self, parameter: str) -> str:
         return f":{parameter}"
 
@@ -63,6 +66,12 @@ class SQLite:
 
     def member(self, column: str, *path: str) -> str:
         return f"json_extract({column}, '$.{'.'.join(path)}')"
+
+    def lists(self, column: str, value: str) -> str:
+        return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value = {value})"
+
+    def joined(self, column: str) -> str:
+        return f"group_concat(DISTINCT {column})"
 
     def merged(self, column: str, patch: str) -> str:
         return f"json_patch({column}, {patch})"

@@ -21,6 +21,17 @@ class CancelWish:
     waited_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the main process of a worker has: claim tokens, and ids of tasks or chunks."""
+
+    tokens: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+
+
+NOTHING = Held()
+
+
 class Workers:
     """The verbs of worker rows."""
 
@@ -49,11 +60,21 @@ class Workers:
             },
         )
 
-    def renew(self, record: WorkerRecord) -> None:
-        """It lives; a row that was pruned meanwhile is written anew."""
+    def renew(self, record: WorkerRecord, held: Held = NOTHING) -> None:
+        """It lives, and this is what it has; a row that was pruned meanwhile is written anew.
+
+        The list before stays beside the new one: what was claimed before both, and stands in
+        neither, is run by nobody.
+        """
         d = self._database.dialect
-        sql = f"UPDATE worker SET seen_at = {d.now} WHERE id = :id RETURNING id{d.lazily}"
-        if not self._database.query(sql, {"id": record.id}):
+        sql = (
+            f"UPDATE worker SET seen_at = {d.now}, claims_before = claims,"
+            f" listed_before_at = listed_at, claims = {d.json('claims')},"
+            f" messages = {d.json('messages')}, listed_at = {d.now}"
+            f" WHERE id = :id RETURNING id{d.lazily}"
+        )
+        listed = {"claims": json.dumps(held.tokens), "messages": json.dumps(held.messages)}
+        if not self._database.query(sql, {"id": record.id, **listed}):
             self.announce(record)
 
     def stopped(self, worker_id: str) -> None:
