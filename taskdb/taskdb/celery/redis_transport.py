@@ -1,8 +1,12 @@
-"""Kombu's Redis transport, with one client a channel.
+"""Kombu's Redis transport with fewer words: one client a channel, and one trip a message.
 
 The stock channel makes a new `redis.Redis` for every command; its table of some 170 callbacks is
 filled anew each time, which took longer than the command (60 of some 100 microseconds, redis 8,
 kombu 5.7). A client holds no connection of its own, only the channel's pool, and may be shared.
+
+And it waits for three answers a message: to take it, to note that it is taken, to acknowledge it.
+While messages flow, a channel on an event loop asks once, and waits for nothing: a script drops
+what was acknowledged since, takes the next message and notes it. The notes are kombu's own.
 """
 
 # Kombu's classes have no types.
@@ -12,9 +16,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Empty
+from time import monotonic, time
 from typing import Any
 
-from kombu.transport import redis
+import structlog
+from kombu.transport import redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+
+log = structlog.get_logger("taskdb.transport")
+
+_TAKE = """
+local at = 2
+while ARGV[at] do
+  redis.call('ZREM', KEYS[1], ARGV[at])
+  redis.call('HDEL', KEYS[2], ARGV[at])
+  at = at + 1
+end
+for place = 3, #KEYS do
+  local item = redis.call('LINDEX', KEYS[place], -1)
+  if item then
+    local is_read, message = pcall(cjson.decode, item)
+    local said = is_read and type(message) == 'table' and message.properties
+    local tag = type(said) == 'table' and said.delivery_tag
+    local way = type(said) == 'table' and said.delivery_info
+    local is_noted = type(tag) == 'string' and type(way) == 'table'
+      and type(way.exchange) == 'string' and type(way.routing_key) == 'string'
+    if is_noted then
+      redis.call('ZADD', KEYS[1], ARGV[1], tag)
+      redis.call('HSET', KEYS[2], tag, '[' .. item .. ',' .. cjson.encode(way.exchange)
+        .. ',' .. cjson.encode(way.routing_key) .. ']')
+    end
+    redis.call('RPOP', KEYS[place])
+    return {KEYS[place], item, is_noted and 1 or 0}
+  end
+end
+return false
+"""
+"""Keys: the index, the notes, and the lists to look into. Arguments: the time, and what is done.
+
+A message is noted before it is taken, so that a script which the server stops loses none.
+"""
 
 
 class QoS(redis.QoS):
@@ -23,7 +66,68 @@ class QoS(redis.QoS):
     Two commands, sent together, on two keys that know the same message. A server that died
     between them would keep one of the two entries: an index entry without its message is dropped
     when its time has come, a message without its index entry is never looked at again.
+
+    On an event loop an acknowledgement is sent with the channel's next words, or else before the
+    loop waits. What dies before that leaves a message that comes again, as one whose
+    acknowledgement was lost on the way does; the claim refuses it.
     """
+
+    is_noted = False
+    """The message that is being delivered was noted when it was taken."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        # Before the base class, whose finalizer may settle.
+        self._acked: list[str] = []
+        self._told: list[str] = []
+        super().__init__(*arguments, **keywords)
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        if self.is_noted:
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        if not self.channel.is_on_loop:
+            super().ack(delivery_tag)
+            return
+        self._acked.append(delivery_tag)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def restore_visible(self, *arguments: Any, **keywords: Any) -> None:
+        self.settle()
+        super().restore_visible(*arguments, **keywords)
+
+    def restore_unacked_once(self, *arguments: Any, **keywords: Any) -> None:
+        self.settle()
+        super().restore_unacked_once(*arguments, **keywords)
+
+    def told(self) -> list[str]:
+        """What the channel is about to say is done; said again until `heard`, or settled."""
+        self._told += self._acked
+        self._acked = []
+        return self._told
+
+    def heard(self) -> None:
+        """The server has done what it was told."""
+        self._told = []
+
+    def settle(self) -> None:
+        """Send the acknowledgements that nothing else carries."""
+        tags = self.told()
+        if not tags:
+            return
+        self.heard()
+        try:
+            with self.pipe_or_acquire() as pipe:
+                pipe.zrem(self.unacked_index_key, *tags).hdel(self.unacked_key, *tags).execute()
+        except (*self.channel.connection_errors, self.channel.ResponseError) as error:
+            log.warning(
+                "ack.lost",
+                count=len(tags),
+                reason=str(error),
+                advice="the messages come again and are ignored",
+            )
 
     @contextmanager
     def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
@@ -35,11 +139,121 @@ class QoS(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """Keeps its client for as long as it keeps its pool."""
+    """Keeps its client for as long as it keeps its pool, and takes messages by script.
+
+    It blocks for the first message, and again when the script has found none.
+    """
 
     QoS = QoS
 
+    _in_poll: Any
+    _brpop_sent_at: Any
     _kept_client: Any = None
+    _flows = False
+    """The last answer brought a message, so there may be another."""
+    _takes = False
+    """The answer that is awaited is the script's."""
+    _may_take = True
+    """The server has not refused the script."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        self._unacknowledged: set[str] = set()
+        self._question: tuple[list[str], int, bytes] = ([], 0, b"")
+        super().__init__(*arguments, **keywords)
+
+    @property
+    def is_on_loop(self) -> bool:
+        """An event loop asks this channel for its words, over and over."""
+        return bool(self.active_queues) and getattr(self.connection, "is_on_loop", False)
+
+    @property
+    def is_telling(self) -> bool:
+        """The script is on its way, with acknowledgements."""
+        return self._takes and bool(self._in_poll)
+
+    def basic_consume(self, queue: str, no_ack: bool, *arguments: Any, **keywords: Any) -> Any:
+        if no_ack:
+            # Noted here, its messages would come again.
+            self._unacknowledged.add(queue)
+        return super().basic_consume(queue, no_ack, *arguments, **keywords)
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        answer = super()._basic_cancel(consumer_tag)
+        if not self.active_queues:
+            # The loop has nothing to ask for any more.
+            self.qos.settle()
+        return answer
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        self._takes = self._flows and self._may_take and self.is_on_loop and self._all_acknowledged
+        if not self._takes:
+            super()._brpop_start(timeout)
+            return
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = monotonic()
+        self._ask(repr(time()), *self.qos.told())
+
+    def _ask(self, *words: str) -> None:
+        """Send the script with these arguments; all that stays the same is spelled once."""
+        connection = self.client.connection
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        known, number, spelled = self._question
+        if queues != known:
+            lists = [self._q_for_pri(name, step) for step in self.priority_steps for name in queues]
+            notes = (self.unacked_index_key, self.unacked_key)
+            keys = [self.global_keyprefix + key for key in (*notes, *lists)]
+            number = len(keys) + 3
+            packed = b"".join(connection.pack_command("EVAL", _TAKE, len(keys), *keys))
+            # Behind the number of words.
+            spelled = packed.partition(b"\r\n")[2]
+            self._question = (queues, number, spelled)
+        encoded = [word.encode() for word in words]
+        said = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
+        command = b"*%d\r\n%b%b" % (number + len(words), spelled, said)
+        connection.send_packed_command([command])
+
+    def _brpop_read(self, **options: Any) -> Any:
+        self._flows = False
+        if not self._takes:
+            answer = super()._brpop_read(**options)
+            self._flows = True
+            return answer
+        taken = self._taken()
+        if not taken:
+            raise Empty
+        self._flows = True
+        key, item, is_noted = taken
+        queue = bytes_to_str(key)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
+        self._queue_cycle.rotate(queue)
+        self.qos.is_noted = bool(is_noted)
+        try:
+            self.connection._deliver(loads(bytes_to_str(item)), queue)  # noqa: SLF001 - as kombu does
+        finally:
+            self.qos.is_noted = False
+        return True
+
+    def _taken(self) -> Any:
+        """The script's answer: a list's key, its message, and whether it is noted; or None."""
+        connection = self.client.connection
+        try:
+            taken = self.client.parse_response(connection, "EVAL")
+        except self.ResponseError as error:
+            # No scripts for this user, or no memory for a note: as kombu does it, then.
+            log.warning("transport.without_script", reason=str(error))
+            self._may_take = False
+            return None
+        except self.connection_errors:
+            connection.disconnect()
+            raise
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        self.qos.heard()
+        return taken
+
+    @property
+    def _all_acknowledged(self) -> bool:
+        return self._unacknowledged.isdisjoint(self.active_queues)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:
@@ -50,7 +264,42 @@ class Channel(redis.Channel):
         return self._kept_client
 
 
+class Poller(redis.MultiChannelPoller):
+    """Sends acknowledgements before the loop waits."""
+
+    def on_poll_start(self) -> None:
+        super().on_poll_start()
+        for channel in self._channels:
+            # What came while the script is on its way can wait for its answer.
+            if not channel.is_telling:
+                channel.qos.settle()
+
+
 class Transport(redis.Transport):
     """Redis, as Celery knows it."""
 
     Channel = Channel
+    cycle: Any
+    is_on_loop = False
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.cycle = Poller()
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        super().register_with_event_loop(connection, _Loop(loop))
+        self.is_on_loop = True
+
+
+class _Loop:
+    """An event loop that is told again and again what to read from, and hears it once."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def add_reader(self, fd: int, callback: Any, *arguments: Any) -> None:
+        if self._loop.readers.get(fd) != (callback, arguments):
+            self._loop.add_reader(fd, callback, *arguments)
