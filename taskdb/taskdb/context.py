@@ -23,6 +23,10 @@ CANCEL_INTERVAL_SECONDS = 1.0
 """The database is asked for a cancel at most this often."""
 
 
+_NONE = "{}"
+"""No attributes, as they are encoded."""
+
+
 class Run(Protocol):
     """The way from a context to the row of its run."""
 
@@ -47,7 +51,7 @@ class Attributes(MutableMapping[str, Any]):
 
     def __init__(self, stored: dict[str, Any]) -> None:
         self._values = dict(stored)
-        self._written = encode(stored, "ctx.attributes")
+        self._written = encode(stored, "ctx.attributes") if stored else _NONE
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -70,6 +74,8 @@ class Attributes(MutableMapping[str, Any]):
 
     def unwritten(self) -> dict[str, Any] | None:
         """All of them, if they are not what was last written, also deep inside; else None."""
+        if not self._values and self._written == _NONE:
+            return None
         try:
             text = encode(self._values, "ctx.attributes")
         except NotEncodable as error:

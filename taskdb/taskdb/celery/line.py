@@ -4,6 +4,9 @@ Celery's own pools are shared by everything in a process that names the same bro
 fork with the parent's sockets in them. These belong to one publisher in one process.
 """
 
+# Kombu's classes have no types.
+# mypy: disallow-untyped-calls=False, disallow-subclassing-any=False
+
 from __future__ import annotations
 
 from collections import deque
@@ -12,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from celery import Celery
+from kombu.messaging import Producer
 
 from taskdb.celery.configuration import broker_kind, create_celery
 from taskdb.fork import renew_after_fork
@@ -84,7 +88,22 @@ class Lines:
             return self._idle.pop()
         except IndexError:
             connection = self.app.connection_for_write(transport_options=self._patience)
-            return connection, self.app.amqp.Producer(connection, auto_declare=False)
+            return connection, _Producer(connection, auto_declare=False)
+
+
+class _Producer(Producer):
+    """Declares a queue once; kombu copies it for each message, to see that it has."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._declared: dict[str, Any] = {}
+
+    def maybe_declare(self, entity: Any, *arguments: Any, **keywords: Any) -> Any:
+        name = getattr(entity, "name", None)
+        if not name or self._declared.get(name) is not entity:
+            super().maybe_declare(entity, *arguments, **keywords)
+            if name and entity.can_cache_declaration:
+                self._declared[name] = entity
 
 
 def _cut(connection: Any) -> None:

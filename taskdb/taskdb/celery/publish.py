@@ -28,6 +28,8 @@ log = structlog.get_logger("taskdb.publish")
 
 BATCH = 500
 """Messages that are sent and marked together."""
+FIRST = 50
+"""Of a fan-out, that are sent before all others: workers need not wait for a whole batch."""
 FINALIZE = "taskdb.finalize"
 """The Celery task that ends a parent."""
 CHUNK_HEADER = "taskdb_chunk"
@@ -73,6 +75,10 @@ class Publisher:
 
     def family_page(self, parent_id: str, after: str) -> list[Publication]:
         """The next parts of a fan-out to publish, behind this id; no chunk is torn apart."""
+        if not after:
+            page = self._store.family_page(parent_id, after, FIRST)
+            if not page or page[-1].chunk is None:
+                return page
         page = self._store.family_page(parent_id, after, BATCH)
         if len(page) < BATCH or page[-1].chunk is None or page[0].chunk == page[-1].chunk:
             return page

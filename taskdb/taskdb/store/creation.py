@@ -69,12 +69,21 @@ class Creation:
         }
         return [created[draft.id] for draft in drafts]
 
-    def _insert_batch(self, batch: list[str]) -> dict[str, Created]:
-        found = self._dialect.insert(
+    def insert(self, drafts: Sequence[Draft]) -> None:
+        """Insert drafts that nothing can stand in the way of, as they have no unique key."""
+        for batch in _batches(drafts, self._as_json):
+            self._insert_rows(batch, answers=False)
+
+    def _insert_rows(self, batch: list[str], *, answers: bool = True) -> list[Row]:
+        return self._dialect.insert(
             self._session,
             self._insert,
             {**self._constants, "drafts": f"[{','.join(batch)}]", "grace": self._grace},
+            answers=answers,
         )
+
+    def _insert_batch(self, batch: list[str]) -> dict[str, Created]:
+        found = self._insert_rows(batch)
         return {str(row["id"]): _created(row, is_new=True) for row in found}
 
     def _found(self, draft: Draft, on_conflict: OnConflict, new: Container[str]) -> Created:

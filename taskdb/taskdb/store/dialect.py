@@ -115,8 +115,13 @@ class StoreDialect(Protocol):
     def locking(self, how: str) -> str:
         """A locking clause, where the database locks rows and not itself."""
 
-    def insert(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
-        """Carry out an INSERT into `task` with its history; answer the rows that are new."""
+    def insert(
+        self, session: Session, sql: str, parameters: Parameters, *, answers: bool = True
+    ) -> list[Row]:
+        """Carry out an INSERT into `task` with its history; answer the rows that are new.
+
+        Without `answers`, none.
+        """
 
     def create_engine(self, url: str, pool_size: int) -> Engine:
         """An engine for moves: each commits by itself."""

@@ -54,7 +54,7 @@ def insert_parts(unit: Unit, parts: Iterable[Draft]) -> int:
     number = 0
     remaining = iter(parts)
     while batch := list(islice(remaining, BATCH)):
-        unit.create(batch)
+        unit.insert(batch)
         number += len(batch)
     return number
 

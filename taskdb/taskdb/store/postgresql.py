@@ -102,12 +102,14 @@ class PostgreSQL:
     def locking(self, how: str) -> str:
         return f" {how}"
 
-    def insert(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
+    def insert(
+        self, session: Session, sql: str, parameters: Parameters, *, answers: bool = True
+    ) -> list[Row]:
         whole = (
             f"WITH new AS ({sql} RETURNING {CREATED_ANSWER}),"
             " event AS (INSERT INTO task_event (task_id, tenant, to_status, at)"
             " SELECT id, tenant, status, created_at FROM new)"
-            f" SELECT {CREATED_ANSWER} FROM new"
+            f" SELECT {CREATED_ANSWER} FROM new{'' if answers else ' LIMIT 0'}"
         )
         return session.run(whole, parameters)
 
@@ -120,6 +122,8 @@ class PostgreSQL:
             pool_reset_on_return=None,
             pool_size=pool_size,
             max_overflow=2,
+            # The one that was used last: its server process has it all at hand.
+            pool_use_lifo=True,
             pool_recycle=1800,
             hide_parameters=True,
             connect_args={name: value for name, value in _CONNECTION.items() if name not in given},

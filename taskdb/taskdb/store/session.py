@@ -60,7 +60,10 @@ class JoinedSession:
 
     def run(self, sql: str, parameters: Parameters) -> list[Row]:
         result = self._connection.execute(_clause(sql), dict(parameters))
-        return [row._asdict() for row in result] if result.returns_rows else []
+        if not result.returns_rows:
+            return []
+        names = tuple(result.keys())
+        return [dict(zip(names, row, strict=True)) for row in result]
 
 
 @lru_cache(maxsize=512)

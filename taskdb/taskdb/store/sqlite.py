@@ -92,14 +92,16 @@ class SQLite:
     def locking(self, how: str) -> str:  # noqa: ARG002 - who writes has the whole database
         return ""
 
-    def insert(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
+    def insert(
+        self, session: Session, sql: str, parameters: Parameters, *, answers: bool = True
+    ) -> list[Row]:
         new = self.query(session, f"{sql} RETURNING {CREATED_ANSWER}", parameters)
         history = (
             "INSERT INTO task_event (task_id, tenant, to_status, at)"
             f" SELECT id, tenant, status, created_at FROM task WHERE id IN {self.listed_ids('ids')}"
         )
         session.run(history, {"ids": json.dumps([row["id"] for row in new])})
-        return new
+        return new if answers else []
 
     def create_engine(self, url: str, pool_size: int) -> Engine:
         path = Path(make_url(url).database or "")

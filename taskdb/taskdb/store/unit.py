@@ -151,10 +151,15 @@ class Unit:
 
     def create(self, drafts: Sequence[Draft], on_conflict: OnConflict = "keep") -> list[Created]:
         """Insert rows."""
+        return self._creation().create(drafts, on_conflict)
+
+    def insert(self, drafts: Sequence[Draft]) -> None:
+        """Insert rows without unique keys; nobody asks what became of them."""
+        self._creation().insert(drafts)
+
+    def _creation(self) -> Creation:
         spoken = (self._dialect, self.moves, self._queries)
-        return Creation(self._session, spoken, self._constants, self._grace).create(
-            drafts, on_conflict
-        )
+        return Creation(self._session, spoken, self._constants, self._grace)
 
     def move(self, statement: MoveStatement, task_id: str, **written: Any) -> Moved | None:
         """Carry out a move of one row; None when there is none."""
