@@ -25,6 +25,24 @@ def test_the_history_takes_exactly_the_moves_of_the_code(store: Store) -> None:
     assert taken == moves | remarks | creations
 
 
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("", "CREATED"),
+        ("", ""),
+        ("CREATED", "QUEUED][CREATED>STARTED"),
+        ("CREATED>QUEUED][CREATED", "STARTED"),
+        ("REATED", "QUEUED"),
+        ("CREATED>", "QUEUED"),
+        ("CREATED", "QUEUE"),
+    ],
+)
+def test_the_history_takes_nothing_that_only_looks_like_a_move(
+    store: Store, source: str, target: str
+) -> None:
+    assert not _is_taken(store, create(store), source, target)
+
+
 def _is_taken(store: Store, task_id: str, source: str | None, target: str | None) -> bool:
     d = store.database.dialect
     sql = (
