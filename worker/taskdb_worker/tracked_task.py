@@ -10,8 +10,8 @@ because Celery publishes what comes next before `task_success` and `task_failure
 
 from __future__ import annotations
 
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from celery import Task
@@ -46,7 +46,7 @@ class TrackedRequest(Request):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         # The pool process gets this dictionary; so both processes know the same token.
-        self._request_dict[TOKEN] = uuid4().hex
+        self._request_dict[TOKEN] = token_hex(16)
         count = _count(self._request_dict.get(CHUNK_HEADER))
         if count is not None:
             self._give_time(count)
@@ -141,7 +141,7 @@ def token_of(request: Any) -> str:
     """The token of a delivery; one that came without (an eager call) gets its own."""
     token: str | None = getattr(request, TOKEN, None)
     if token is None:
-        token = uuid4().hex
+        token = token_hex(16)
         setattr(request, TOKEN, token)
     return token
 

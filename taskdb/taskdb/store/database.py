@@ -80,12 +80,16 @@ class Database:
     @contextmanager
     def session(self, *, writes: bool = True) -> Iterator[Session]:
         """A connection for one move or statement, which commits by itself."""
-        with (
-            self._at_rest_in_forks(),
-            self._translated(),
-            self.dialect.session(self._engine("moving"), writes=writes) as session,
-        ):
-            yield session
+        # Every move goes this way, so it has no layer that it can do without.
+        try:
+            with (
+                self._at_rest_in_forks(),
+                self.dialect.session(self._engine("moving"), writes=writes) as session,
+            ):
+                yield session
+        except Exception as error:
+            self._translate(error)
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -185,7 +189,11 @@ class Database:
         try:
             yield
         except Exception as error:
-            meaning = faults.meaning(error, self.url)
-            if meaning is None:
-                raise
+            self._translate(error)
+            raise
+
+    def _translate(self, error: Exception) -> None:
+        """Raise what an error means to a caller, where it means more than itself."""
+        meaning = faults.meaning(error, self.url)
+        if meaning is not None:
             raise meaning from error

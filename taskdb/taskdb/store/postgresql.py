@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
 from taskdb.store.session import DriverSession, Parameters, Row, Session
-from taskdb.store.tables import JSON_COLUMNS
+from taskdb.store.tables import ID_COLUMNS, JSON_COLUMNS
 
 _STYLE = "%%(%s)s"
 _UNFINISHED = frozenset({1, 4})
@@ -202,6 +202,7 @@ class PostgreSQL:
 
 
 def _read(column: str) -> str:
-    if column in JSON_COLUMNS:
+    # As text, where the driver would make an object of it first.
+    if column in JSON_COLUMNS or column in ID_COLUMNS:
         return f"CAST(old.{column} AS TEXT) AS {column}"
     return f"old.{column}"

@@ -87,6 +87,8 @@ Number = Float().with_variant(DOUBLE_PRECISION(), "postgresql")
 
 JSON_COLUMNS = frozenset({"input", "result", "error", "attributes", "tags", "detail", "spec"})
 """Columns that a raw statement must read as text."""
+ID_COLUMNS = frozenset({"parent_id", "chunk"})
+"""Columns beside `id` that hold an id."""
 
 task = Table(
     "task",
