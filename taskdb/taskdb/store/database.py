@@ -133,7 +133,7 @@ class Database:
     def _close_engines(self) -> None:
         with self._lock:
             if self._engines and self._pid == os.getpid():
-                self._engines["moving"].dispose()
+                self.dialect.close(self._engines["moving"])
             self._engines = {}
 
     def _at_rest_in_forks(self) -> AbstractContextManager[None]:
@@ -155,7 +155,7 @@ class Database:
 
     def _open(self) -> dict[str, Engine]:
         if self._engines:
-            self._engines["moving"].dispose(close=False)
+            self.dialect.forget(self._engines["moving"])
         if self._migrates_itself:
             migrate.migrate(self.url)
         engine = self.dialect.create_engine(self.url, self._pool_size)

@@ -126,6 +126,12 @@ class StoreDialect(Protocol):
     def create_engine(self, url: str, pool_size: int) -> Engine:
         """An engine for moves: each commits by itself."""
 
+    def close(self, engine: Engine) -> None:
+        """Close the connections of an engine."""
+
+    def forget(self, engine: Engine) -> None:
+        """Leave the connections of an engine to the process that this one was forked from."""
+
     def transaction(self, engine: Engine) -> Engine:
         """The same pool, for what needs several statements in one transaction."""
 

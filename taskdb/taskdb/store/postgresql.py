@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
+from taskdb.store.kept_line import KeptLine
 from taskdb.store.session import DriverSession, Parameters, Row, Session
 from taskdb.store.tables import ID_COLUMNS, JSON_COLUMNS
 
@@ -49,6 +51,7 @@ class PostgreSQL:
     def __init__(self, *, bound_clock: bool = False) -> None:
         self.now = "CAST(:clock_now AS TIMESTAMPTZ)" if bound_clock else "clock_timestamp()"
         self._moves: dict[MoveStatement, str] = {}
+        self._kept: WeakKeyDictionary[Engine, KeptLine] = WeakKeyDictionary()
 
     def json(self, parameter: str) -> str:
         return f"CAST(:{parameter} AS JSONB)"
@@ -137,19 +140,33 @@ class PostgreSQL:
 
     @contextmanager
     def session(self, engine: Engine, *, writes: bool) -> Iterator[Session]:  # noqa: ARG002 - SQLite needs to know
-        line = engine.raw_connection()
-        connection: Any = line.driver_connection
+        kept = self._kept_line(engine)
+        line = kept.take(engine)
+        pooled, _ = line
+        connection: Any = pooled.driver_connection
         try:
             yield DriverSession(connection, _STYLE)
         except BaseException:
             if self.is_unfinished(connection):
-                line.invalidate()
+                pooled.invalidate()
             if connection.closed:
                 # Its sisters in the pool have lost the same server.
-                engine.dispose()
+                self.close(engine)
+            pooled.close()
             raise
-        finally:
-            line.close()
+        kept.give(line)
+
+    def close(self, engine: Engine) -> None:
+        self._kept_line(engine).close()
+        engine.dispose()
+
+    def forget(self, engine: Engine) -> None:
+        self._kept_line(engine).forget()
+        engine.dispose(close=False)
+
+    def _kept_line(self, engine: Engine) -> KeptLine:
+        kept = self._kept.get(engine)
+        return self._kept.setdefault(engine, KeptLine()) if kept is None else kept
 
     def is_unfinished(self, connection: Any) -> bool:
         return connection.pgconn.transaction_status in _UNFINISHED

@@ -103,6 +103,12 @@ class SQLite:
         session.run(history, {"ids": json.dumps([row["id"] for row in new])})
         return new if answers else []
 
+    def close(self, engine: Engine) -> None:
+        engine.dispose()
+
+    def forget(self, engine: Engine) -> None:
+        engine.dispose(close=False)
+
     def create_engine(self, url: str, pool_size: int) -> Engine:
         path = Path(make_url(url).database or "")
         path.parent.mkdir(parents=True, exist_ok=True)
