@@ -11,10 +11,12 @@ import structlog
 from taskdb.client import TaskDB
 from taskdb.logging import configure_logging
 from taskdb.settings import Settings
+from taskdb_beat.expire import Expire
 from taskdb_beat.loop import Loop
 from taskdb_beat.reconcile import Reconcile
 from taskdb_beat.relay import Relay
 from taskdb_beat.rescue import Rescue
+from taskdb_beat.suspects import Requeue
 from taskdb_beat.upkeep import INTERVAL_SECONDS, Upkeep
 
 log = structlog.get_logger("taskdb.beat")
@@ -49,9 +51,12 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
     settings, store = taskdb.settings, taskdb.store
     relay = Relay(settings, store, taskdb.publisher)
     rescue = Rescue(settings, store)
+    requeue = Requeue(settings, store, taskdb.publisher)
     return [
         Loop("relay", relay.run_once, settings.relay_interval_seconds),
         Loop("rescue", rescue.run_once, settings.rescue_interval_seconds),
         Loop("reconcile", Reconcile(store).run_once, settings.reconcile_interval_seconds),
+        Loop("requeue", requeue.run_once, settings.reconcile_interval_seconds),
+        Loop("expire", Expire(store).run_once, settings.expire_interval_seconds),
         Loop("upkeep", Upkeep(store).run_once, INTERVAL_SECONDS),
     ]

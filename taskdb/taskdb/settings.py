@@ -132,6 +132,20 @@ class Settings(BaseSettings):
     reconcile_interval_seconds: float = Field(
         default=10.0, gt=0, description="Pause between two passes of the reconcile loop."
     )
+    reconcile_after_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="A QUEUED task is published again when one that was queued this much later, "
+        "in the same queue and with the same priority, has been taken before it.",
+    )
+    reconcile_batch: int = Field(
+        default=2_000,
+        gt=0,
+        description="Tasks that are published again in one pass, at most.",
+    )
+    expire_interval_seconds: float = Field(
+        default=5.0, gt=0, description="Pause between two looks for passed deadlines."
+    )
     max_crashes: int = Field(
         default=3,
         gt=0,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -14,11 +15,13 @@ from taskdb.store.contract import Filter, Report, Scope
 from taskdb.store.part import LEAST_ID
 from taskdb.store.session import DriverSession
 from taskdb.store.store import Store
+from taskdb.store.suspects import QueuedRow, Suspects
 from taskdb.store.unit import Unit
 from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication
 
 Statement = tuple[str, dict[str, Any]]
 ROWS = 20_000
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PARENT = "01936e4b-7c00-7000-8000-0123456789ab"
 TREES = [f"01936e4b-7c00-7000-8000-0123456789{number:02}" for number in range(20)]
 
@@ -79,6 +82,15 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "lease": lambda s, _: s.lease_due(100, LEASE),
     "publications": lambda s, i: s.publications([i]),
     "rescue": lambda s, _: s.rescue(OOPS, lease=HOUR, limit=10, max_crashes=3),
+    "expire": lambda s, _: s.expire_due(OOPS, 10),
+    "queued rows": lambda s, _: Suspects(s.database).queued(None, 50),
+    "more queued rows": lambda s, _: Suspects(s.database).queued(
+        Suspects(s.database).queued(None, 50)[-1], 50
+    ),
+    "taken rows": lambda s, _: Suspects(s.database).taken(),
+    "lost rows": lambda s, i: Suspects(s.database).hand_back(
+        [QueuedRow(i, None, "q", 5, NOW, NOW)], "a test", NOW
+    ),
     "hand back": lambda s, _: s.hand_back_worker("w-3", "shutdown"),
     "cancel wanted": lambda s, i: s.cancel_wanted(i, "t"),
     "get": lambda s, i: s.get(i),

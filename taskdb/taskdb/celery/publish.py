@@ -8,7 +8,7 @@ relay.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
@@ -83,6 +83,28 @@ class Publisher:
         if len(page) < BATCH or page[-1].chunk is None or page[0].chunk == page[-1].chunk:
             return page
         return [item for item in page if item.chunk != page[-1].chunk]
+
+    def depths(self, queues: Iterable[str]) -> dict[str, int]:
+        """How many messages wait in each queue, those that consumers have not counted.
+
+        A queue that is not there has none; one that the broker does not want to count is left out.
+        Raises BrokerUnreachable.
+        """
+        found: dict[str, int] = {}
+        for queue in queues:
+            try:
+                with self._lines.producer() as producer:
+                    answer = producer.channel.queue_declare(queue, passive=True)
+                    found[queue] = answer.message_count
+            except Exception as error:
+                if _is_not_found(error):
+                    found[queue] = 0
+                elif self._is_away(error):
+                    self._lines.cut_idle()
+                    raise BrokerUnreachable(self._explain(error)) from error
+                else:
+                    log.warning("queue.not_counted", queue=queue, reason=str(error))
+        return found
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -243,3 +265,7 @@ def _expiry(item: Publication) -> dict[str, Any]:
     # Only for the worker, which ends the row. Celery's own `expires` also gives the message a time
     # to live, after which RabbitMQ drops it and tells nobody.
     return {} if item.deadline_at is None else {"expires": item.deadline_at.isoformat()}
+
+
+def _is_not_found(error: Exception) -> bool:
+    return str(getattr(error, "reply_code", None) or getattr(error, "code", None)) == "404"

@@ -85,12 +85,14 @@ class Moves:
     hand_back: MoveStatement
     hand_back_unclaimed: MoveStatement
     hand_back_unclaimed_chunk: MoveStatement
+    hand_back_lost: MoveStatement
     hand_back_worker: MoveStatement
     stray: MoveStatement
     stray_chunk: MoveStatement
     revoke: MoveStatement
     revoke_chunk: MoveStatement
     expire: MoveStatement
+    expire_due: MoveStatement
     expire_chunk: MoveStatement
     cancel: MoveStatement
     retry: MoveStatement
@@ -403,6 +405,14 @@ def _hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
             (*back, *_NOBODY),
             many=True,
         ),
+        # Messages that the broker has not any more; what was queued again since has another one.
+        "hand_back_lost": MoveStatement(
+            "hand_back_lost",
+            f"old.id IN {d.listed_ids('ids')}",
+            f"old.status = 'QUEUED' AND old.queued_at <= {d.moment('seen')}",
+            (*back, *_NOBODY),
+            many=True,
+        ),
         # Everything that a worker still held when its pool was down.
         "hand_back_worker": MoveStatement(
             "hand_back_worker",
@@ -458,6 +468,19 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         ),
         "expire": MoveStatement(
             "expire", _ONE, _is(WAITING), (*_to("FAILED"), error, ("ended_at", d.now), _NOT_HELD)
+        ),
+        # What nobody has claimed in time, wherever its message is.
+        "expire_due": MoveStatement(
+            "expire",
+            (
+                f"old.id IN (SELECT id FROM task WHERE deadline_at <= (SELECT {d.now})"
+                f" AND status IN ({_listed(WAITING)}) ORDER BY deadline_at LIMIT :limit)"
+            ),
+            f"{_is(WAITING)} AND old.deadline_at <= {d.now}",
+            (*_to("FAILED"), error, ("ended_at", d.now), _NOT_HELD),
+            answer=("parent_id",),
+            many=True,
+            skip_locked=True,
         ),
         "expire_chunk": MoveStatement(
             "expire",
@@ -621,8 +644,11 @@ def _unless_canceled(d: StoreDialect, status: str) -> tuple[tuple[str, str], ...
 
 
 def _is(statuses: Iterable[TaskStatus]) -> str:
-    listed = ", ".join(f"'{value}'" for value in in_order(statuses))
-    return f"old.status IN ({listed})"
+    return f"old.status IN ({_listed(statuses)})"
+
+
+def _listed(statuses: Iterable[TaskStatus]) -> str:
+    return ", ".join(f"'{value}'" for value in in_order(statuses))
 
 
 def _ready(d: StoreDialect) -> str:

@@ -244,6 +244,16 @@ class Running(StorePart):
         moves = self.database.moves
         return self._moves_any(moves.expire, moves.expire_chunk, written)
 
+    def expire_due(self, error: TaskError, limit: int) -> dict[str, str | None]:
+        """FAIL what waits past its deadline; answers the ids, each with that of its parent."""
+        written = {"limit": limit, **spelled_error(error)}
+        moved = self.database.move(self.database.moves.expire_due, written)
+        return {
+            one.id: None if one.before["parent_id"] is None else str(one.before["parent_id"])
+            for one in moved
+            if one.after is not None
+        }
+
     def rescue(
         self, error: TaskError, *, lease: timedelta, limit: int, max_crashes: int
     ) -> dict[str, TaskStatus]:

@@ -1,0 +1,87 @@
+"""Looks for rows whose message the broker has lost, and lets them be published again.
+
+Two things speak for a loss: a message that came much later has been taken from the same line, or
+the queue is empty while a worker consumes it. A message that a live worker lists as its own is not
+lost. A row that is suspected wrongly gets a second message, which the claim makes harmless.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from taskdb.celery.publish import Publisher
+from taskdb.settings import Settings
+from taskdb.store.store import Store
+from taskdb.store.suspects import Crew, Line, QueuedRow, Suspects, overtaken
+
+log = structlog.get_logger("taskdb.reconcile")
+
+_PAGE = 2_000
+_SECONDS = 1.0
+"""A pass looks no longer than this; the next one goes on where it ended."""
+_GONE = "the broker has no message of it: its queue is empty"
+_PASSED = "the broker has no message of it: one that came later was taken"
+
+
+class Requeue:
+    """Hands back what the broker has lost, bounded in rows and time a pass."""
+
+    def __init__(self, settings: Settings, store: Store, publisher: Publisher) -> None:
+        self._suspects = Suspects(store.database)
+        self._publisher = publisher
+        self._lease = timedelta(seconds=settings.worker_lease_seconds)
+        self._by = timedelta(seconds=settings.reconcile_after_seconds)
+        # What a worker has taken stands in its list after a beat; the second is for the way.
+        self._grace = timedelta(seconds=2 * settings.heartbeat_seconds + 1)
+        self._limit = settings.reconcile_batch
+        self._taken: dict[Line, datetime] = {}
+        self._place: QueuedRow | None = None
+
+    def run_once(self) -> bool:
+        """Look at some QUEUED rows; what is left is for the next interval.
+
+        Raises BrokerUnreachable.
+        """
+        rows = self._suspects.queued(self._place, _PAGE)
+        if rows:
+            self._look(rows)
+        else:
+            self._place = None
+        return False
+
+    def _look(self, rows: list[QueuedRow]) -> None:
+        crew = self._suspects.crew(self._lease)
+        empty = {queue for queue, depth in self._publisher.depths(crew.queues).items() if not depth}
+        self._remember(self._suspects.taken())
+        until, left = time.monotonic() + _SECONDS, self._limit
+        while rows and left > 0 and time.monotonic() < until:
+            lost = self._lost(rows, crew, empty)
+            for reason, some in lost.items():
+                moved = self._suspects.hand_back(some[:left], reason, crew.now)
+                left -= len(moved)
+                for task_id in moved:
+                    log.warning("message.lost", task_id=task_id, reason=reason)
+            # What was beyond the limit is looked at again.
+            is_done = left > 0 and len(rows) == _PAGE
+            self._place = rows[-1] if is_done else None
+            rows = self._suspects.queued(self._place, _PAGE) if is_done else []
+
+    def _lost(
+        self, rows: Sequence[QueuedRow], crew: Crew, empty: set[str]
+    ) -> dict[str, list[QueuedRow]]:
+        free = [row for row in rows if row.message not in crew.messages]
+        gone = [
+            row for row in free if row.queue in empty and row.queued_at <= crew.now - self._grace
+        ]
+        known = {row.id for row in gone}
+        passed = [row for row in overtaken(free, self._taken, self._by) if row.id not in known]
+        return {_GONE: gone, _PASSED: passed}
+
+    def _remember(self, taken: dict[Line, datetime]) -> None:
+        """Short tasks may all be over when one looks: what was seen once stays known."""
+        for line, newest in taken.items():
+            self._taken[line] = max(newest, self._taken.get(line, newest))

@@ -1,0 +1,125 @@
+"""Rows that the broker should have a message of, and perhaps has not any more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from taskdb.status import RUNNING, TaskStatus, in_order
+from taskdb.store.database import Database
+from taskdb.store.part import spelled_reason
+from taskdb.store.rows import moment
+from taskdb.store.tables import as_json, as_moment
+
+_RUNNING = ", ".join(repr(status) for status in in_order(RUNNING))
+
+Line = tuple[str, int]
+"""A queue and a priority: in one line messages are taken in the order in which they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRow:
+    """A row whose message is with the broker, as far as the row knows."""
+
+    id: str
+    chunk: str | None
+    queue: str
+    priority: int
+    queued_at: datetime
+    created_at: datetime
+
+    @property
+    def message(self) -> str:
+        """The id of its message."""
+        return self.chunk or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """What the live workers consume, and the messages that they have."""
+
+    now: datetime
+    queues: frozenset[str]
+    messages: frozenset[str]
+
+
+class Suspects:
+    """The questions and the one verb of who looks for lost messages."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def crew(self, lease: timedelta) -> Crew:
+        """The workers that were seen within the lease, and the time by the store's clock."""
+        d = self._database.dialect
+        sql = (
+            f"SELECT {d.now} AS now, CAST(w.queues AS TEXT) AS queues,"
+            " CAST(w.messages AS TEXT) AS messages FROM (SELECT 1 AS one) AS always"
+            " LEFT JOIN worker AS w"
+            f" ON w.stopped_at IS NULL AND w.seen_at >= {d.later('-:lease')}"
+        )
+        found = self._database.query(sql, {"lease": lease.total_seconds()}, writes=False)
+        return Crew(
+            moment(found[0]["now"]),
+            frozenset(queue for row in found for queue in as_json(row["queues"]) or ()),
+            frozenset(one for row in found for one in as_json(row["messages"]) or ()),
+        )
+
+    def taken(self) -> dict[Line, datetime]:
+        """In each line, when the newest message came of those that run now."""
+        sql = (
+            "SELECT queue, priority, max(queued_at) AS newest FROM task"
+            f" WHERE status IN ({_RUNNING}) AND worker IS NOT NULL AND queued_at IS NOT NULL"
+            " GROUP BY queue, priority"
+        )
+        found = self._database.query(sql, {}, writes=False)
+        return {(row["queue"], row["priority"]): moment(row["newest"]) for row in found}
+
+    def queued(self, after: QueuedRow | None, limit: int) -> list[QueuedRow]:
+        """QUEUED rows behind this one, oldest tasks first."""
+        d = self._database.dialect
+        place = f"(created_at, id) > ({d.moment('created_at')}, :id) AND" if after else ""
+        sql = (
+            "SELECT id, chunk, queue, priority, queued_at, created_at FROM task"
+            f" WHERE {place} status = '{TaskStatus.QUEUED}' ORDER BY created_at, id LIMIT :limit"
+        )
+        given = {"created_at": after.created_at, "id": after.id} if after else {}
+        found = self._database.query(sql, {"limit": limit, **given}, writes=False)
+        return [
+            QueuedRow(
+                str(row["id"]),
+                None if row["chunk"] is None else str(row["chunk"]),
+                row["queue"],
+                row["priority"],
+                as_moment(row["queued_at"]) or moment(row["created_at"]),
+                moment(row["created_at"]),
+            )
+            for row in found
+        ]
+
+    def hand_back(self, rows: Sequence[QueuedRow], reason: str, now: datetime) -> set[str]:
+        """Let these be published again; answers the ids of those that nobody has taken since.
+
+        `now` is that of the crew that was asked: what was queued after it is another message.
+        """
+        written = {
+            "ids": json.dumps([row.id for row in rows]),
+            "seen": now,
+            "delay": 0.0,
+            "detail": spelled_reason(reason),
+        }
+        moved = self._database.move(self._database.moves.hand_back_lost, written)
+        return {one.id for one in moved if one.after is not None}
+
+
+def overtaken(
+    rows: Iterable[QueuedRow], taken: dict[Line, datetime], by: timedelta
+) -> list[QueuedRow]:
+    """Those behind which, in the same line, a message that came so much later was taken."""
+    return [
+        row
+        for row in rows
+        if (newest := taken.get((row.queue, row.priority))) and row.queued_at <= newest - by
+    ]
