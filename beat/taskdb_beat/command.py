@@ -16,6 +16,7 @@ from taskdb_beat.loop import Loop
 from taskdb_beat.reconcile import Reconcile
 from taskdb_beat.relay import Relay
 from taskdb_beat.rescue import Rescue
+from taskdb_beat.schedule import FireSchedules
 from taskdb_beat.suspects import Requeue
 from taskdb_beat.upkeep import INTERVAL_SECONDS, Upkeep
 
@@ -35,7 +36,7 @@ def run_beat(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     with TaskDB(settings) as taskdb:
-        loops = loops_of(taskdb)
+        loops = [*loops_of(taskdb), schedule_loop(taskdb)]
         for loop in loops:
             loop.start()
         log.info("beat.started", loops=[loop.name for loop in loops])
@@ -47,7 +48,7 @@ def run_beat(settings: Settings) -> int:
 
 
 def loops_of(taskdb: TaskDB) -> list[Loop]:
-    """Every loop of a beat."""
+    """Every loop of a beat, but that which fires schedules."""
     settings, store = taskdb.settings, taskdb.store
     relay = Relay(settings, store, taskdb.publisher)
     rescue = Rescue(settings, store)
@@ -60,3 +61,10 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
         Loop("expire", Expire(store).run_once, settings.expire_interval_seconds),
         Loop("upkeep", Upkeep(store).run_once, INTERVAL_SECONDS),
     ]
+
+
+def schedule_loop(taskdb: TaskDB) -> Loop:
+    """The loop that declares schedules, once, and fires them."""
+    schedules = FireSchedules(taskdb)
+    interval = taskdb.settings.schedule_interval_seconds
+    return Loop("schedule", schedules.run_once, interval, schedules.seconds_to_due)

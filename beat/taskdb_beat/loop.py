@@ -23,16 +23,25 @@ class Loop:
     """Repeats one pass.
 
     `work` does a bounded amount and answers whether there is more to do at once. After an error
-    the pauses grow, up to five seconds, until a pass succeeds.
+    the pauses grow, up to five seconds, until a pass succeeds. `until_next` answers how many
+    seconds there are until there is something to do, where that may be sooner than the interval.
     """
 
-    def __init__(self, name: str, work: Callable[[], bool], interval_seconds: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], bool],
+        interval_seconds: float,
+        until_next: Callable[[], float] | None = None,
+    ) -> None:
         self.name = name
         self._work = work
         self._interval = interval_seconds
+        self._until_next = until_next
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._errors = 0
+        self._soonest: float | None = None
         self.last_success_at = float("-inf")
 
     def start(self) -> None:
@@ -56,6 +65,7 @@ class Loop:
         """One pass; an error is logged and answers False."""
         try:
             more = self._work()
+            self._soonest = self._until_next() if self._until_next and not more else None
         except (BrokerUnreachable, DatabaseError) as error:
             self._failed(str(error))
             return False
@@ -75,6 +85,8 @@ class Loop:
         self._errors += 1
 
     def _pause(self) -> float:
+        if self._soonest is not None and not self._errors:
+            return min(self._soonest, self._interval)
         grown = min(self._interval * 2.0 ** min(self._errors, 10), _LONGEST_PAUSE_SECONDS)
         # A loop with a long interval of its own is not hurried by its errors.
         base = max(grown, self._interval)

@@ -11,11 +11,21 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from taskdb.default import (
+    add_schedule,
     cancel_task,
     default_taskdb,
+    get_schedule,
     get_task,
+    list_schedules,
     list_tasks,
+    pause_schedule,
+    preview,
+    preview_schedule,
+    remove_schedule,
+    resume_schedule,
     retry_task,
+    run_schedule_now,
+    schedule_runs,
     task_history,
     wait_task,
 )
@@ -92,3 +102,13 @@ task_history_async = _in_thread(task_history)
 wait_task_async = _in_thread(wait_task)
 cancel_task_async = _in_thread(cancel_task)
 retry_task_async = _in_thread(retry_task)
+add_schedule_async = _in_thread(add_schedule)
+list_schedules_async = _in_thread(list_schedules)
+get_schedule_async = _in_thread(get_schedule)
+pause_schedule_async = _in_thread(pause_schedule)
+resume_schedule_async = _in_thread(resume_schedule)
+run_schedule_now_async = _in_thread(run_schedule_now)
+remove_schedule_async = _in_thread(remove_schedule)
+schedule_runs_async = _in_thread(schedule_runs)
+preview_schedule_async = _in_thread(preview_schedule)
+preview_async = _in_thread(preview)

@@ -33,6 +33,7 @@ from taskdb.errors import (
 from taskdb.history import attempts_of
 from taskdb.options import Criteria, SubmitOptions, filter_of
 from taskdb.reference import parse_reference
+from taskdb.schedule_client import ScheduleClient
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.store import faults
@@ -67,7 +68,7 @@ class TaskPage(tuple[TaskEntity, ...]):  # noqa: SLOT001 - it carries the cursor
     next_cursor: str | None = None
 
 
-class TaskDB(TreeClient):
+class TaskDB(TreeClient, ScheduleClient):
     """Tasks on one database and one broker.
 
     Reads the settings of the environment unless told otherwise; opens nothing until it is used.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Unpack
 
 from taskdb.client import TaskDB, TaskPage
 from taskdb.entity import SubTaskResult, TaskEntity, TaskEvent, TaskRole
 from taskdb.fan_out import Counts
 from taskdb.options import Criteria, SubmitOptions
+from taskdb.schedule import Origin, Schedule, ScheduleEntity, ScheduleRun
+from taskdb.schedule_client import ScheduleOptions
 from taskdb.step_cache import StepCache
 from taskdb.store.listing import Order
 from taskdb.trees import SequenceProgress
@@ -146,3 +149,69 @@ def cancel_task(reference: str) -> TaskEntity:
 def retry_task(reference: str, *, force: bool = False) -> TaskEntity:
     """`TaskDB.retry_task` on the default TaskDB."""
     return default_taskdb().retry_task(reference, force=force)
+
+
+def add_schedule(
+    name: str,
+    type: str,
+    input: Any = None,
+    *,
+    replace: bool = False,
+    created_by: str | None = None,
+    **options: Unpack[ScheduleOptions],
+) -> ScheduleEntity:
+    """`TaskDB.add_schedule` on the default TaskDB."""
+    return default_taskdb().add_schedule(
+        name, type, input, replace=replace, created_by=created_by, **options
+    )
+
+
+def list_schedules(
+    *, tenant: str | None = None, origin: Origin | str | None = None
+) -> list[ScheduleEntity]:
+    """`TaskDB.list_schedules` on the default TaskDB."""
+    return default_taskdb().list_schedules(tenant=tenant, origin=origin)
+
+
+def get_schedule(reference: str, *, tenant: str | None = None) -> ScheduleEntity:
+    """`TaskDB.get_schedule` on the default TaskDB."""
+    return default_taskdb().get_schedule(reference, tenant=tenant)
+
+
+def pause_schedule(reference: str, *, tenant: str | None = None) -> ScheduleEntity:
+    """`TaskDB.pause_schedule` on the default TaskDB."""
+    return default_taskdb().pause_schedule(reference, tenant=tenant)
+
+
+def resume_schedule(reference: str, *, tenant: str | None = None) -> ScheduleEntity:
+    """`TaskDB.resume_schedule` on the default TaskDB."""
+    return default_taskdb().resume_schedule(reference, tenant=tenant)
+
+
+def run_schedule_now(reference: str, *, tenant: str | None = None) -> TaskEntity:
+    """`TaskDB.run_schedule_now` on the default TaskDB."""
+    return default_taskdb().run_schedule_now(reference, tenant=tenant)
+
+
+def remove_schedule(reference: str, *, tenant: str | None = None) -> None:
+    """`TaskDB.remove_schedule` on the default TaskDB."""
+    default_taskdb().remove_schedule(reference, tenant=tenant)
+
+
+def schedule_runs(
+    reference: str, *, tenant: str | None = None, limit: int = 50
+) -> list[ScheduleRun]:
+    """`TaskDB.schedule_runs` on the default TaskDB."""
+    return default_taskdb().schedule_runs(reference, tenant=tenant, limit=limit)
+
+
+def preview_schedule(
+    reference: str, *, tenant: str | None = None, count: int = 10
+) -> list[datetime]:
+    """`TaskDB.preview_schedule` on the default TaskDB."""
+    return default_taskdb().preview_schedule(reference, tenant=tenant, count=count)
+
+
+def preview(schedule: Schedule | str, *, count: int = 10) -> list[datetime]:
+    """`TaskDB.preview` on the default TaskDB."""
+    return default_taskdb().preview(schedule, count=count)

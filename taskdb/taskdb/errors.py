@@ -10,6 +10,8 @@
     ├── TaskAlreadyRegistered              two task types want the same name
     ├── SequenceNotFound (LookupError)     no sequence has this name
     ├── SequenceAlreadyCompleted           a completed sequence can only be run anew, with force
+    ├── ScheduleNotFound (LookupError)     no schedule has this name or id (in this scope)
+    ├── ScheduleExists                     a schedule of this name is there already
     ├── IllegalMove                        the state machine has no such move
     ├── WaitTimeout (TimeoutError)         `wait` ran out of time
     ├── NotEncodable (TypeError)           a value is not JSON
@@ -167,6 +169,41 @@ class SequenceAlreadyCompleted(TaskDBError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.task_id,))
+
+
+class ScheduleNotFound(TaskDBError, LookupError):
+    """No schedule of this name or id exists, or it belongs to a tenant out of this scope."""
+
+    code = "SCHEDULE_NOT_FOUND"
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        super().__init__(
+            f"no schedule {reference!r}: give its name or id (`taskdb schedule list` shows them); "
+            "those of other tenants are not found either"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.reference,))
+
+
+class ScheduleExists(TaskDBError):
+    """A schedule of this name is there already. Nothing was changed."""
+
+    code = "SCHEDULE_EXISTS"
+
+    def __init__(self, name: str, origin: str) -> None:
+        self.name = name
+        self.origin = origin
+        advice = (
+            "replace it (replace=True, --replace) or choose another name"
+            if origin == "person"
+            else f"it is declared ({origin}): change it there, or choose another name"
+        )
+        super().__init__(f"a schedule named {name!r} is there already: {advice}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.name, self.origin))
 
 
 class IllegalMove(TaskDBError):

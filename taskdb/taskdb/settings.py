@@ -120,6 +120,18 @@ class Settings(BaseSettings):
     )
     relay_batch: int = Field(default=500, gt=0, description="Rows that a relay takes at once.")
 
+    schedules: Annotated[tuple[dict[str, Any], ...], NoDecode] = Field(
+        default=(),
+        description="Schedules as a JSON list of objects: `name`, `type` and the options of "
+        "`Schedule`, durations in seconds and moments as ISO text.",
+    )
+    schedule_interval_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        le=5,
+        description="Longest pause between two looks for schedules that are due.",
+    )
+
     heartbeat_seconds: float = Field(
         default=5.0, gt=0, description="How often a worker says that it lives."
     )
@@ -229,10 +241,22 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("celery", mode="before")
+    @field_validator("celery", "schedules", mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
         return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("schedules")
+    @classmethod
+    def _schedules_have_names(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        names = [one.get("name") for one in value]
+        if not all(isinstance(one.get("type"), str) and one.get("name") for one in value):
+            message = "each schedule needs its name and type"
+            raise ValueError(message)
+        if len(set(names)) < len(names):
+            message = "two schedules have the same name"
+            raise ValueError(message)
+        return value
 
     @field_validator("database_url")
     @classmethod

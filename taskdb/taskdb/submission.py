@@ -92,6 +92,17 @@ class Drafting:
             raise
         return drafts
 
+    def checked(self, type_name: str, given: Any, wish: Wish) -> Any:
+        """An input as its row will have it, once the wish is sound too; nothing is stored.
+
+        Raises as `drafts` does.
+        """
+        task_type = self._type(type_name)
+        faults = self._faults(wish)
+        if faults:
+            raise InvalidInput(_SUBJECT, faults)
+        return self._input(task_type, type_name, given)
+
     def parent(self, type_name: str, wish: Wish, *, value: Any = None) -> Draft:
         """The draft of a parent, whose parts or steps get a draft each of their own.
 

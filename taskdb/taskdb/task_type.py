@@ -23,6 +23,7 @@ from taskdb.errors import (
     UnknownTaskType,
 )
 from taskdb.retry import ONCE, Retry
+from taskdb.schedule import Schedule, named
 from taskdb.signature import CallShape, function_of, read_signature
 
 Body = Callable[..., Any]
@@ -49,6 +50,7 @@ class TaskType:
     tags: tuple[str, ...] = ()
     on_join: Any = None
     handles: str | None = None
+    schedules: tuple[Schedule, ...] = ()
     description: str = ""
 
     @property
@@ -236,6 +238,7 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     unique: str | Iterable[str] = (),
     tags: Iterable[str] = (),
     on_join: Any = None,
+    schedule: str | Schedule | Iterable[str | Schedule] | None = None,
     registry: Registry | None = None,
 ) -> Callable[[B], B]:
     """Make a function the body of a task type; the function itself stays as it is.
@@ -247,7 +250,8 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     (timedelta or seconds). `priority` runs from 0 to 9, 9 first. `unique` names the fields of the
     input whose values may exist only once among tasks of this type and tenant. `on_join` (a type's
     name or function) runs when a task of this type has fanned out and its parts have ended well;
-    what it returns becomes the result.
+    what it returns becomes the result. `schedule` submits it again and again: a cron expression, a
+    `Schedule`, or several.
     Raises ValueError or TypeError for what makes no sense, TaskAlreadyRegistered.
     """
     _check_name(name)
@@ -256,6 +260,7 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     _check_queue(queue)
     names = _texts(unique, "unique")
     labels = _texts(tags, "tags")
+    schedules = named(schedule, name)
     limits = (_duration(timeout, "timeout"), _duration(soft_timeout, "soft_timeout"))
     _check_limits(*limits)
 
@@ -278,6 +283,7 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
                 unique=names,
                 tags=labels,
                 on_join=on_join,
+                schedules=schedules,
                 description=inspect.getdoc(body) or "",
             )
         )

@@ -3,7 +3,7 @@
 It knows rows and moves, not types, messages or processes. A verb that guards a race answers
 whether it moved the row; the loser changes nothing. The verbs lie in one module a role:
 `publishing`, `running`, `joining` (what follows the end of a sub-task), `families` (how trees of
-tasks begin), `intervention` and `reading`.
+tasks begin), `intervention`, `reading`, `schedules` and `scheduling`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from taskdb.store.intervention import Intervention
 from taskdb.store.joining import leave_to_relay
 from taskdb.store.partitions import create_partitions
 from taskdb.store.payload import NO_PAYLOADS, Payloads
+from taskdb.store.scheduling import Scheduling
 from taskdb.store.session import JoinedSession, Session
 
 
-class Store(Intervention):
+class Store(Intervention, Scheduling):
     """Tasks on one database."""
 
     def __init__(

@@ -62,6 +62,11 @@ class Json(TypeDecorator[Any]):
             return dialect.type_descriptor(JSONB(none_as_null=True))
         return dialect.type_descriptor(Text())
 
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return json.dumps(value, ensure_ascii=False)
+
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         # As text from either database: a driver that decodes makes text and JSON text alike.
         return type_coerce(cast(column, Text), self)
@@ -203,6 +208,55 @@ slot = Table(
     Column("seconds", Number),
     Column("until", Moment),
     Column("taken_at", Moment, nullable=False),
+)
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("input", Json),
+    Column("kind", Text, nullable=False),
+    Column("cron", Text),
+    Column("interval_seconds", Number),
+    Column("once_at", Moment),
+    Column("timezone", Text, nullable=False),
+    Column("queue", Text),
+    Column("priority", SmallInteger),
+    Column("jitter_seconds", Number, nullable=False),
+    Column("starts_at", Moment),
+    Column("ends_at", Moment),
+    Column("is_enabled", Boolean, nullable=False),
+    Column("misfire", Text, nullable=False),
+    Column("misfire_grace_seconds", Number, nullable=False),
+    Column("misfire_bound", Integer, nullable=False),
+    Column("overlap", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("message", Json),
+    Column("next_due_at", Moment),
+    Column("last_due_at", Moment),
+    Column("last_task_id", Id),
+    Column("last_error", Text),
+    Column("retry_at", Moment),
+    Column("created_by", Text),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("version", Integer, nullable=False),
+)
+
+schedule_run = Table(
+    "schedule_run",
+    metadata,
+    Column("schedule_id", Id, primary_key=True),
+    Column("due_at", Moment, primary_key=True),
+    Column("outcome", Text, nullable=False),
+    Column("task_id", Id),
+    Column("reason", Text),
+    Column("number", Integer, nullable=False),
+    Column("last_due_at", Moment),
+    Column("at", Moment, nullable=False),
 )
 
 

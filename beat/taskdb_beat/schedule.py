@@ -1,0 +1,74 @@
+"""Fires schedules that are due, and makes the declared ones rows when a beat starts.
+
+Any number of beats may run: a firing is a row that only one transaction can write.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from taskdb.client import TaskDB
+from taskdb.errors import TaskDBError
+from taskdb.store.schedules import Synced
+
+log = structlog.get_logger("taskdb.schedule")
+
+
+class FireSchedules:
+    """Makes the tasks of due schedules, a batch a pass."""
+
+    def __init__(self, taskdb: TaskDB) -> None:
+        self._taskdb = taskdb
+        self._broken: dict[str, str] = {}
+        self._is_declared = False
+
+    def run_once(self) -> bool:
+        """Fire one batch; answers whether there may be more. Raises DatabaseError.
+
+        The first pass that reaches the database makes the declared schedules rows.
+        """
+        if not self._is_declared:
+            declare_schedules(self._taskdb)
+            self._is_declared = True
+        fired = self._taskdb.fire_schedules()
+        if fired.task_ids:
+            log.debug("schedule.fired", count=len(fired.task_ids))
+        if fired.missed:
+            log.warning("schedule.missed", count=fired.missed)
+        for schedule_id, reason in fired.broken.items():
+            # Tried again and again, and said once.
+            if self._broken.get(schedule_id) != reason:
+                log.error("schedule.broken", schedule_id=schedule_id, reason=reason)
+            self._broken[schedule_id] = reason
+        return fired.is_full
+
+    def seconds_to_due(self) -> float:
+        """How long a loop may sleep."""
+        left = self._taskdb.store.seconds_to_due()
+        longest = self._taskdb.settings.schedule_interval_seconds
+        return longest if left is None else min(left, longest)
+
+
+def declare_schedules(taskdb: TaskDB) -> None:
+    """Make what code and settings declare rows; what is wrong there is logged.
+
+    Raises DatabaseError. The schedules that are rows already fire in any case.
+    """
+    try:
+        declared = taskdb.sync_schedules()
+    except TaskDBError as error:
+        if error.code.startswith("DATABASE"):
+            raise
+        log.error("schedule.not_declared", reason=str(error))  # noqa: TRY400 - it says what to do
+        return
+    tell(declared.code, "code")
+    tell(declared.settings, "settings")
+
+
+def tell(synced: Synced, origin: str) -> None:
+    """Log what a declaration has changed."""
+    changes = {"added": synced.added, "changed": synced.changed, "removed": synced.removed}
+    if any(changes.values()):
+        log.info("schedule.declared", origin=origin, **changes)
+    for name in synced.taken:
+        log.warning("schedule.name_taken", origin=origin, name=name)

@@ -1,0 +1,268 @@
+"""The part of the client that makes schedules and looks at them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, TypedDict, Unpack
+
+from taskdb.celery.background import BackgroundPublisher
+from taskdb.entity import TaskEntity
+from taskdb.errors import Fault, InvalidInput, SettingsError, did_you_mean
+from taskdb.schedule import (
+    SUBJECT,
+    Origin,
+    Schedule,
+    ScheduleEntity,
+    ScheduleRun,
+)
+from taskdb.settings import Settings
+from taskdb.store.contract import Draft, Scope
+from taskdb.store.schedules import Definition, Synced
+from taskdb.store.scheduling import Fired
+from taskdb.store.store import Store
+from taskdb.submission import Drafting, Wish
+from taskdb.task_type import Registry
+
+PREVIEW_LIMIT = 1_000
+RUN_LIMIT = 1_000
+FIRE_BATCH = 200
+"""Schedules that one pass takes."""
+
+
+class ScheduleOptions(TypedDict, total=False):
+    """What `add_schedule` may say beside name, type and input; see `Schedule`."""
+
+    cron: str | None
+    every: timedelta | float | None
+    at: datetime | None
+    timezone: str
+    tenant: str | None
+    queue: str | None
+    priority: int | None
+    jitter: timedelta | float
+    starts_at: datetime | None
+    ends_at: datetime | None
+    misfire: str
+    misfire_grace: timedelta | float
+    misfire_bound: int
+    overlap: str
+    is_enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a sync of declared schedules has done, one for each origin."""
+
+    code: Synced
+    settings: Synced
+
+
+class ScheduleClient:
+    """Schedules; `TaskDB` is one."""
+
+    settings: Settings
+    scope: Scope
+    store: Store
+    registry: Registry
+    _background: BackgroundPublisher
+    discover: Callable[[], Registry]
+    _drafting: Callable[[], Drafting]
+    get_task: Callable[[str], TaskEntity]
+
+    # --- by hand ------------------------------------------------------------------------------
+
+    def add_schedule(
+        self,
+        name: str,
+        type: str,
+        input: Any = None,
+        *,
+        replace: bool = False,
+        created_by: str | None = None,
+        **options: Unpack[ScheduleOptions],
+    ) -> ScheduleEntity:
+        """Submit a task type again and again: by `cron`, `every` so long, or once `at` a moment.
+
+        The options are those of `Schedule`. The name is unique in its tenant; with `replace` a
+        person's schedule of that name is changed (whether it was due already is not forgotten),
+        and takes effect at the next pass of a beat. Raises InvalidInput, UnknownTaskType (nothing
+        was written), ScheduleExists, DatabaseError.
+        """
+        schedule = schedule_of({**options, "name": name})
+        definition = self._definition(schedule, type, input, created_by=created_by)
+        return self.store.add_schedule(definition, replace=replace)
+
+    def list_schedules(
+        self, *, tenant: str | None = None, origin: Origin | str | None = None
+    ) -> list[ScheduleEntity]:
+        """Every schedule of this client's scope, by tenant and name; raises InvalidInput."""
+        try:
+            chosen = None if origin is None else Origin(origin)
+        except ValueError:
+            known = ", ".join(Origin)
+            raise InvalidInput("the list request", [Fault("origin", f"one of {known}")]) from None
+        return self.store.list_schedules(self.scope, tenant=tenant, origin=chosen)
+
+    def get_schedule(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
+        """The schedule of this name or id.
+
+        Raises ScheduleNotFound, and InvalidInput for a name that several tenants use, without
+        a tenant.
+        """
+        return self.store.get_schedule(str(reference), self.scope, tenant)
+
+    def pause_schedule(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
+        """Let a schedule fire no more until it is resumed; also a declared one, which stays so."""
+        found = self.get_schedule(reference, tenant=tenant)
+        self.store.pause_schedule(found.id)
+        return self.get_schedule(found.id)
+
+    def resume_schedule(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
+        """Let it fire again, from now on: what was due meanwhile is not made up for."""
+        found = self.get_schedule(reference, tenant=tenant)
+        self.store.resume_schedule(found.id)
+        return self.get_schedule(found.id)
+
+    def run_schedule_now(self, reference: str, *, tenant: str | None = None) -> TaskEntity:
+        """Make a task of a schedule at once, also of a paused one; its due times stay as they are.
+
+        Where an open task has its unique key, the answer is that one. Raises ScheduleNotFound,
+        UnknownTaskType, InvalidInput.
+        """
+        found = self.get_schedule(reference, tenant=tenant)
+        if found.message is not None:
+            advice = "it sends a plain Celery task: call that task's own delay()"
+            raise InvalidInput(SUBJECT, [Fault("", advice)])
+        draft = self._draft_of(found, self._now(), at_once=True)
+        return self.get_task(self.store.fire_now(found, draft))
+
+    def remove_schedule(self, reference: str, *, tenant: str | None = None) -> None:
+        """Delete a schedule; its tasks and what is known of its due times stay.
+
+        Raises ScheduleNotFound, and InvalidInput for a declared one, which would come back.
+        """
+        found = self.get_schedule(reference, tenant=tenant)
+        if found.origin is not Origin.PERSON:
+            advice = f"it is declared ({found.origin}): remove it there, or pause it"
+            raise InvalidInput(SUBJECT, [Fault("", advice)])
+        self.store.remove_schedule(found.id)
+
+    def schedule_runs(
+        self, reference: str, *, tenant: str | None = None, limit: int = 50
+    ) -> list[ScheduleRun]:
+        """What became of its due times, the latest first; raises ScheduleNotFound."""
+        _check_count(limit, "limit", RUN_LIMIT)
+        return self.store.schedule_runs(self.get_schedule(reference, tenant=tenant).id, limit)
+
+    def preview_schedule(
+        self, reference: str, *, tenant: str | None = None, count: int = 10
+    ) -> list[datetime]:
+        """The next due times of a schedule, in UTC, as if it were not paused."""
+        found = self.get_schedule(reference, tenant=tenant)
+        _check_count(count, "count", PREVIEW_LIMIT)
+        return list(islice(found.timetable.behind(self._now()), count))
+
+    def preview(self, schedule: Schedule | str, *, count: int = 10) -> list[datetime]:
+        """The next due times of a cron expression, or of a schedule that is not made yet."""
+        _check_count(count, "count", PREVIEW_LIMIT)
+        one = Schedule(schedule) if isinstance(schedule, str) else schedule
+        now = self._now()
+        return list(islice(one.timetable(now).behind(now), count))
+
+    # --- what a beat does ---------------------------------------------------------------------
+
+    def fire_schedules(self, limit: int = FIRE_BATCH) -> Fired:
+        """Fire what is due, as a beat does; answers what was done. Raises DatabaseError."""
+        drafting = self._drafting()
+        fired = self.store.fire_due(limit, self._draft_of)
+        drafting.discard(fired.unused)
+        return fired
+
+    def sync_schedules(self) -> Declared:
+        """Make the schedules of `@task(schedule=…)` and TASKDB_SCHEDULES what they declare.
+
+        Where not one task type is known, code declares nothing, and nothing of it is removed.
+        Raises SettingsError, UnknownTaskType, InvalidInput.
+        """
+        registry = self.discover()
+        from_code = [
+            self._definition(one, known.name, one.input, origin=Origin.CODE)
+            for known in registry
+            for one in known.schedules
+        ]
+        from_settings = [self._of_settings(given) for given in self.settings.schedules]
+        code = self.store.sync_schedules(Origin.CODE, from_code, removes=len(registry) > 0)
+        return Declared(code, self.store.sync_schedules(Origin.SETTINGS, from_settings))
+
+    def _of_settings(self, given: Mapping[str, Any]) -> Definition:
+        values = {name: value for name, value in given.items() if name != "type"}
+        try:
+            one = Schedule.from_json(values)
+            return self._definition(one, given["type"], one.input, origin=Origin.SETTINGS)
+        except InvalidInput as error:
+            message = f"TASKDB_SCHEDULES: {json.dumps(given.get('name'))}: {error}"
+            raise SettingsError(message) from None
+
+    def _definition(
+        self,
+        schedule: Schedule,
+        type_name: str,
+        given: Any,
+        *,
+        origin: Origin = Origin.PERSON,
+        created_by: str | None = None,
+    ) -> Definition:
+        drafting = self._drafting()
+        wish = Wish(
+            tenant=schedule.tenant,
+            queue=schedule.queue,
+            priority=schedule.priority,
+            created_by=created_by,
+        )
+        value = drafting.checked(type_name, given, wish)
+        return Definition(
+            name=schedule.name or type_name,
+            tenant=drafting.tenant(schedule.tenant),
+            type=type_name,
+            input=value,
+            schedule=schedule,
+            origin=origin,
+            created_by=created_by,
+        )
+
+    def _draft_of(self, one: ScheduleEntity, due: datetime, *, at_once: bool = False) -> Draft:
+        wish = Wish(
+            tenant=one.tenant,
+            name=one.name,
+            queue=one.queue,
+            priority=one.priority,
+            run_at=None if at_once else one.run_at(due),
+            created_by=f"schedule:{one.name}",
+            attributes={"schedule": one.name, "due_at": due.isoformat()},
+        )
+        return self._drafting().drafts(one.type, [one.input], wish)[0]
+
+    def _now(self) -> datetime:
+        return self.store.now()
+
+
+def schedule_of(options: Mapping[str, Any]) -> Schedule:
+    """The schedule of these options; raises InvalidInput that names every fault."""
+    known = {one.name for one in fields(Schedule)} - {"input"}
+    faults = [
+        Fault(name, f"no such option{did_you_mean(name, known)}")
+        for name in options
+        if name not in known
+    ]
+    if faults:
+        raise InvalidInput(SUBJECT, faults)
+    return Schedule(**options)
+
+
+def _check_count(value: Any, name: str, limit: int) -> None:
+    if type(value) is not int or not 1 <= value <= limit:
+        raise InvalidInput("the request", [Fault(name, f"1 to {limit:,}")])

@@ -1,0 +1,325 @@
+"""Firing schedules: the run of a due time, its task and the next due time, in one transaction.
+
+Any number of beats may do it at once: each takes rows that no other has locked, and a due time that
+has a row in `schedule_run` already is not fired, whoever asks and whatever the clock says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select
+
+from taskdb.errors import TaskDBError
+from taskdb.schedule import Due, Overlap, RunOutcome, ScheduleEntity, due_now
+from taskdb.status import TaskStatus
+from taskdb.store.contract import Draft
+from taskdb.store.encode import storable
+from taskdb.store.firing import FiringUnit, Run, key_of
+from taskdb.store.joining import waiting_parents
+from taskdb.store.part import spelled_reason
+from taskdb.store.schedules import NEVER, Schedules, entity
+from taskdb.store.tables import schedule
+
+RETRY_SECONDS = 30.0
+"""A schedule that could not be fired is tried again after this; what was due is not forgotten."""
+_ERROR_CHARACTERS = 2_000
+_CANCELED = spelled_reason("its schedule was due again")
+
+DraftOf = Callable[[ScheduleEntity, datetime], Draft]
+"""Makes the task of a due time; raises TaskDBError for a schedule that cannot be fired."""
+Send = Callable[[ScheduleEntity, datetime], None]
+"""Publishes the message of a plain Celery task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What one pass has done.
+
+    `broken`: schedules by id that could not be fired, and why; `unused`: drafts that did not
+    become tasks; `is_full`: there may be more that is due.
+    """
+
+    task_ids: tuple[str, ...] = ()
+    sent: int = 0
+    missed: int = 0
+    broken: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[Draft, ...] = ()
+    is_full: bool = False
+
+
+class Scheduling(Schedules):
+    """The verbs of a beat about schedules."""
+
+    def fire_due(self, limit: int, draft_of: DraftOf) -> Fired:
+        """Fire what is due, so many schedules at most, and publish after the commit.
+
+        One that cannot be fired keeps what was due, says why in `last_error`, and stops no other.
+        """
+        with self.database.transaction() as connection:
+            unit = FiringUnit(self.database, connection, self.grace)
+            now = unit.now()
+            found = _take(connection, limit, now, has_message=False)
+            fired = _Pass(unit, now).fire(found, draft_of) if found else Fired()
+        self.follow(unit.after)
+        return fired if len(found) < limit else _full(fired)
+
+    def send_due(self, send: Send) -> Fired:
+        """Send what is due of one schedule of a plain Celery task, where there is one.
+
+        It is sent before the commit: what the broker did not take is due again, and raises as
+        `send` does; a process that dies in between sends it twice.
+        """
+        with self.database.transaction() as connection:
+            unit = FiringUnit(self.database, connection, self.grace)
+            now = unit.now()
+            found = _take(connection, 1, now, has_message=True)
+            return _full(_Pass(unit, now).send(found, send)) if found else Fired()
+
+    def fire_now(self, one: ScheduleEntity, draft: Draft) -> str:
+        """Make a task of a schedule at once, beside its due times.
+
+        Answers its id, or that of an open task with its unique key.
+        """
+        with self.database.transaction() as connection:
+            unit = FiringUnit(self.database, connection, self.grace)
+            now = unit.now()
+            run = {**_fired(one, now, draft), "reason": "by hand"}
+            while unit.known_runs([run]):
+                # A due time has this moment; it stays as it is.
+                now += timedelta(milliseconds=1)
+                run["due_at"] = now
+            plan = _Plan(one, Due((now,), None, None), {now: draft}, [run])
+            _Pass(unit, now).write([plan])
+        self.follow(unit.after)
+        return plan.last_task_id or draft.id
+
+    def seconds_to_due(self, *, has_message: bool = False) -> float | None:
+        """How long until a schedule is due or tried again; None where there is none."""
+        when = case(
+            (schedule.c.retry_at > schedule.c.next_due_at, schedule.c.retry_at),
+            else_=schedule.c.next_due_at,
+        )
+        soonest = select(func.min(when)).where(schedule.c.is_enabled, _has(has_message))
+        with self.database.transaction() as connection:
+            now = FiringUnit(self.database, connection, self.grace).now()
+            found = connection.execute(soonest).scalar()
+        return None if found is None else max(0.0, (found - now).total_seconds())
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What becomes of one schedule in a pass: its runs, and a draft for each that gets a task."""
+
+    schedule: ScheduleEntity
+    due: Due
+    drafts: dict[datetime, Draft] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    last_task_id: str | None = None
+
+
+class _Pass:
+    """One pass over some schedules, each locked by this transaction."""
+
+    def __init__(self, unit: FiringUnit, now: datetime) -> None:
+        self._unit = unit
+        self._now = now
+        self._broken: dict[str, str] = {}
+        self._unused: list[Draft] = []
+
+    def fire(self, found: Sequence[ScheduleEntity], draft_of: DraftOf) -> Fired:
+        """Make the tasks of what is due."""
+        plans = self._plans(found, draft_of)
+        self._obey_overlap(plans)
+        task_ids = self.write(plans)
+        return self._fired(plans, task_ids=tuple(task_ids))
+
+    def send(self, found: Sequence[ScheduleEntity], send: Send) -> Fired:
+        """Publish the messages of what is due."""
+        plans = self._plans(found, None)
+        new = self._add_runs(plans)
+        due = [(plan, run) for plan in plans for run in plan.runs if key_of(run) in new]
+        self._advance(plans)
+        for plan, run in due:
+            send(plan.schedule, run["due_at"])
+        return self._fired(plans, sent=len(due))
+
+    def write(self, plans: Sequence[_Plan]) -> list[str]:
+        """The runs that are new, their tasks, and the next due times; answers the new tasks."""
+        new = self._add_runs(plans)
+        made: list[tuple[_Plan, Run, Draft]] = []
+        for plan in plans:
+            for run in plan.runs:
+                draft = plan.drafts.get(run["due_at"])
+                if draft is not None and key_of(run) in new:
+                    made.append((plan, run, draft))
+                elif draft is not None:
+                    self._unused.append(draft)
+        task_ids = self._create(made)
+        self._advance(plans)
+        return task_ids
+
+    def _plans(self, found: Sequence[ScheduleEntity], draft_of: DraftOf | None) -> list[_Plan]:
+        plans = []
+        for one in found:
+            try:
+                plans.append(self._plan(one, draft_of))
+            except TaskDBError as error:
+                self._broken[one.id] = storable(str(error), _ERROR_CHARACTERS)
+            # Whatever a row holds that somebody wrote by hand: the others go on.
+            except Exception as error:  # noqa: BLE001
+                reason = f"{type(error).__name__}: {error}"
+                self._broken[one.id] = storable(reason, _ERROR_CHARACTERS)
+        if self._broken:
+            self._unit.refuse(self._broken, RETRY_SECONDS)
+        return plans
+
+    def _plan(self, one: ScheduleEntity, draft_of: DraftOf | None) -> _Plan:
+        faults = one.timetable.check()
+        if faults:
+            raise TaskDBError("; ".join(str(fault) for fault in faults))
+        first = one.next_due_at or one.timetable.first(self._now)
+        if first is None or first > self._now:
+            return _Plan(one, Due((), None, first or NEVER))
+        due = due_now(one, first, self._now)
+        due = replace(due, next=due.next or NEVER)
+        drafts = {} if draft_of is None else {at: draft_of(one, at) for at in due.fire}
+        return _Plan(one, due, drafts, [_fired(one, at, drafts.get(at)) for at in due.fire])
+
+    def _obey_overlap(self, plans: Sequence[_Plan]) -> None:
+        """Leave out, or cancel, where the last task of a schedule is not over."""
+        asking = [plan for plan in plans if plan.runs and plan.schedule.overlap != Overlap.ALLOW]
+        if not asking:
+            return
+        known = self._unit.known_runs([run for plan in asking for run in plan.runs])
+        is_open = self._unit.open_among(
+            plan.schedule.last_task_id for plan in asking if plan.schedule.last_task_id is not None
+        )
+        canceled: list[str] = []
+        for plan in asking:
+            fresh = [run for run in plan.runs if key_of(run) not in known]
+            running = plan.schedule.last_task_id
+            if running not in is_open:
+                running = None
+            if plan.schedule.overlap is Overlap.SKIP:
+                kept = fresh[:1] if running is None else []
+            else:
+                # Of several due times all but the last would be canceled at once.
+                kept = fresh[-1:]
+                canceled += [running] if running is not None and fresh else []
+            self._keep(plan, kept, running)
+        if canceled:
+            moved = self._unit.move_all(self._unit.moves.cancel, canceled, detail=_CANCELED)
+            # Under its own lock each sees that it shall end, and stops what is below it.
+            self._unit.after.joins.extend(waiting_parents(moved))
+
+    def _keep(self, plan: _Plan, kept: Sequence[Run], running: str | None) -> None:
+        other = running or (kept[0]["task_id"] if kept else None)
+        skipped = {
+            "outcome": RunOutcome.SKIPPED.value,
+            "task_id": None,
+            "reason": f"overlap policy {plan.schedule.overlap}: task {other} is not over",
+        }
+        for place, run in enumerate(plan.runs):
+            if run not in kept:
+                plan.runs[place] = {**run, **skipped}
+                draft = plan.drafts.pop(run["due_at"], None)
+                self._unused += [] if draft is None else [draft]
+
+    def _add_runs(self, plans: Sequence[_Plan]) -> set[tuple[str, datetime]]:
+        runs = [run for plan in plans for run in plan.runs]
+        runs += [_missed(plan) for plan in plans if plan.due.missed is not None]
+        return self._unit.add_runs(runs) if runs else set()
+
+    def _create(self, made: Sequence[tuple[_Plan, Run, Draft]]) -> list[str]:
+        if not made:
+            return []
+        created = self._unit.create([draft for _, _, draft in made], on_conflict="new")
+        new = []
+        for (plan, run, draft), one in zip(made, created, strict=True):
+            plan.last_task_id = one.id
+            if one.id != draft.id:
+                self._unused.append(draft)
+                reason = "the task with its unique key is not over"
+                self._unit.skip_run(key_of(run), one.id, reason)
+                continue
+            new.append(one.id)
+            if one.status is TaskStatus.CREATED:
+                # What runs later is the relay's to publish.
+                self._unit.after.ids.append(one.id)
+        return new
+
+    def _advance(self, plans: Sequence[_Plan]) -> None:
+        rows = [
+            {
+                "id": plan.schedule.id,
+                "next_due_at": plan.due.next,
+                "last_due_at": max((run["due_at"] for run in plan.runs), default=None),
+                "last_task_id": plan.last_task_id,
+            }
+            for plan in plans
+        ]
+        if rows:
+            self._unit.advance(rows)
+
+    def _fired(
+        self, plans: Sequence[_Plan], *, task_ids: tuple[str, ...] = (), sent: int = 0
+    ) -> Fired:
+        missed = sum(plan.due.missed.number for plan in plans if plan.due.missed)
+        # One with very many due times is not done with all of them.
+        is_behind = any(plan.due.next and plan.due.next <= self._now for plan in plans)
+        return Fired(
+            task_ids, sent, missed, dict(self._broken), tuple(self._unused), is_full=is_behind
+        )
+
+
+def _take(
+    connection: Connection, limit: int, now: datetime, *, has_message: bool
+) -> list[ScheduleEntity]:
+    """Schedules that are due, kept from every other beat until the transaction ends."""
+    statement = (
+        select(schedule)
+        .where(schedule.c.is_enabled, _has(has_message))
+        .where(or_(schedule.c.next_due_at.is_(None), schedule.c.next_due_at <= now))
+        .where(or_(schedule.c.retry_at.is_(None), schedule.c.retry_at <= now))
+        .order_by(schedule.c.next_due_at, schedule.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [entity(row) for row in connection.execute(statement).mappings()]
+
+
+def _has(has_message: bool) -> ColumnElement[bool]:  # noqa: FBT001 - it completes a name
+    return schedule.c.message.is_not(None) if has_message else schedule.c.message.is_(None)
+
+
+def _full(fired: Fired) -> Fired:
+    return replace(fired, is_full=True)
+
+
+def _fired(one: ScheduleEntity, due: datetime, draft: Draft | None) -> dict[str, Any]:
+    return {
+        "schedule_id": one.id,
+        "due_at": due,
+        "outcome": RunOutcome.FIRED.value,
+        "task_id": None if draft is None else draft.id,
+        "number": 1,
+    }
+
+
+def _missed(plan: _Plan) -> Run:
+    missed = plan.due.missed
+    if missed is None:
+        message = "nothing was missed"
+        raise AssertionError(message)
+    return {
+        "schedule_id": plan.schedule.id,
+        "due_at": missed.first,
+        "outcome": RunOutcome.MISSED.value,
+        "reason": missed.reason,
+        "number": missed.number,
+        "last_due_at": missed.last,
+    }

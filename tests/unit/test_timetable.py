@@ -1,0 +1,143 @@
+"""Due times: cron in a zone, through both changes of the clock, intervals, and once."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskdb.timetable import COUNT_LIMIT, Timetable
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SPRING = datetime(2026, 3, 28, tzinfo=UTC)
+AUTUMN = datetime(2026, 10, 24, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def cron(text: str, timezone: str = "Europe/Berlin", **values: object) -> Timetable:
+    return Timetable(kind="cron", anchor=NOON, cron=text, timezone=timezone, **values)  # type: ignore[arg-type]
+
+
+def every(seconds: float, **values: object) -> Timetable:
+    interval = timedelta(seconds=seconds)
+    return Timetable(kind="interval", anchor=NOON, interval=interval, **values)  # type: ignore[arg-type]
+
+
+def shown(table: Timetable, after: datetime, count: int) -> list[str]:
+    return [due.strftime("%d %H:%M") for due in islice(table.behind(after), count)]
+
+
+def test_a_time_that_does_not_exist_falls_on_the_first_moment_after_the_gap() -> None:
+    """On 29 March 02:00 becomes 03:00, which is 01:00 UTC."""
+    assert shown(cron("30 2 * * *"), SPRING, 3) == ["28 01:30", "29 01:00", "30 00:30"]
+
+
+def test_two_times_in_the_gap_are_one() -> None:
+    assert shown(cron("0,30 2 29 3 *"), SPRING, 2) == ["29 01:00", "29 00:00"]
+
+
+def test_a_time_that_exists_twice_counts_once() -> None:
+    """On 25 October 03:00 becomes 02:00: 02:30 is at 00:30 and at 01:30 UTC."""
+    table = cron("30 2 * * *")
+    assert shown(table, AUTUMN, 3) == ["24 00:30", "25 00:30", "26 01:30"]
+    between = datetime(2026, 10, 25, 1, tzinfo=UTC)
+    assert shown(table, between, 1) == ["26 01:30"]
+
+
+@pytest.mark.parametrize("text", ["0 * * * *", "@hourly"])
+def test_what_is_due_every_hour_follows_real_time_through_both_changes(text: str) -> None:
+    for start in (SPRING, AUTUMN):
+        found = list(islice(cron(text).behind(start), 40))
+        gaps = {after - before for before, after in pairwise(found)}
+        assert gaps == {timedelta(hours=1)}
+
+
+def test_names_ranges_steps_and_sunday_as_seven() -> None:
+    assert shown(cron("0 9 * jan-feb mon-fri", "UTC"), NOON, 2) == ["02 09:00", "05 09:00"]
+    assert shown(cron("*/20 8-9 * * *", "UTC"), NOON, 3) == ["02 08:00", "02 08:20", "02 08:40"]
+    assert shown(cron("0 0 * * 7", "UTC"), NOON, 1) == shown(cron("0 0 * * sun", "UTC"), NOON, 1)
+
+
+def test_an_interval_does_not_drift_and_keeps_its_anchor() -> None:
+    table = every(7)
+    due, found = NOON, []
+    for _ in range(5):
+        due = table.next(due + timedelta(seconds=0.9)) or due
+        found.append((due - NOON).total_seconds())
+    assert found == [7, 14, 21, 28, 35]
+    assert every(7, starts_at=NOON + SECOND).first(NOON) == NOON + SECOND
+
+
+def test_once_is_due_once_also_in_the_past() -> None:
+    table = Timetable(kind="once", anchor=NOON, once_at=NOON)
+    assert table.first(NOON + timedelta(days=1)) == NOON
+    assert table.next(NOON) is None
+
+
+def test_nothing_is_due_before_the_start_or_after_the_end() -> None:
+    end = NOON + timedelta(minutes=3)
+    table = cron("* * * * *", "UTC", starts_at=NOON + timedelta(minutes=1), ends_at=end)
+    assert shown(table, NOON - timedelta(days=1), 9) == ["01 12:01", "01 12:02", "01 12:03"]
+
+
+@given(st.integers(1, 5_000), st.integers(1, 400_000), st.integers(0, 400_000), st.integers(0, 9))
+def test_the_latest_due_times_are_the_end_of_all_of_them(
+    seconds: int, since: int, length: int, count: int
+) -> None:
+    table = every(seconds)
+    begin = NOON + since * SECOND
+    before = begin + min(length, 500 * seconds) * SECOND
+    first = table.next(begin - timedelta(milliseconds=1))
+    everything = []
+    for due in table.behind(begin - timedelta(milliseconds=1)):
+        if due >= before:
+            break
+        everything.append(due)
+    assert first == (everything[0] if everything else first)
+    assert table.latest(begin, before, count) == (everything[-count:] if count else [])
+    assert table.count(begin, before) == len(everything)
+
+
+@given(st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)))  # noqa: DTZ001 - made aware below
+def test_a_due_time_is_always_behind_the_moment_asked_for(naive: datetime) -> None:
+    after = naive.replace(tzinfo=UTC)
+    for text in ("*/15 1-3 * * *", "0,30 2 * * *", "30 2 * * *", "15 2,3 * * *"):
+        due = cron(text).next(after)
+        assert due is not None
+        assert due > after
+        # Asked from any moment in between, the answer is the same.
+        assert cron(text).next(after + (due - after) / 2) == due
+
+
+def test_a_year_of_minutes_costs_by_what_is_asked_for() -> None:
+    table = cron("* * * * *")
+    since, before = NOON, NOON + timedelta(days=400)
+    assert len(table.latest(since, before, 100)) == 100
+    assert table.count(since, before) == COUNT_LIMIT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "* * * *", "* * * * * *", "61 * * * *", "*/0 * * * *", "x * * * *", "0 0 30 2 *",
+        "1-/2 * * * *", "0 0 1,,2 * *", "a/b/c * * * *", "@reboot", "0 0 31 4,6 *", "- - - - -",
+    ],
+)  # fmt: skip
+def test_what_is_no_cron_expression_is_told(text: str) -> None:
+    assert [fault.path for fault in cron(text).check()] == ["cron"]
+
+
+@given(st.text("0123456789*/,-#lLmonwW ", max_size=20))
+def test_any_text_is_a_cron_expression_or_none_and_never_an_error(text: str) -> None:
+    cron(text).check()
+
+
+@pytest.mark.parametrize("name", ["Mars/Base", "", "../etc/passwd", "/etc/localtime", "Europe"])
+def test_what_is_no_time_zone_is_told(name: str) -> None:
+    assert [fault.path for fault in cron("* * * * *", name).check()] == ["timezone"]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, -1, 1.0005])
+def test_an_interval_is_a_second_at_least_in_whole_milliseconds(seconds: float) -> None:
+    assert [fault.path for fault in every(seconds).check()] == ["every"]
