@@ -9,6 +9,7 @@ import structlog
 
 from taskdb.client import TaskDB
 from taskdb.errors import TaskDBError
+from taskdb.schedule_client import FIRE_BATCH
 from taskdb.store.schedules import Synced
 
 log = structlog.get_logger("taskdb.schedule")
@@ -17,8 +18,9 @@ log = structlog.get_logger("taskdb.schedule")
 class FireSchedules:
     """Makes the tasks of due schedules, a batch a pass."""
 
-    def __init__(self, taskdb: TaskDB) -> None:
+    def __init__(self, taskdb: TaskDB, *, batch: int = FIRE_BATCH) -> None:
         self._taskdb = taskdb
+        self._batch = batch
         self._broken: dict[str, str] = {}
         self._is_declared = False
 
@@ -30,7 +32,7 @@ class FireSchedules:
         if not self._is_declared:
             declare_schedules(self._taskdb)
             self._is_declared = True
-        fired = self._taskdb.fire_schedules()
+        fired = self._taskdb.fire_schedules(self._batch)
         if fired.task_ids:
             log.debug("schedule.fired", count=len(fired.task_ids))
         if fired.missed:

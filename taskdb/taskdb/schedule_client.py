@@ -96,6 +96,12 @@ class ScheduleClient:
         definition = self._definition(schedule, type, input, created_by=created_by)
         return self.store.add_schedule(definition, replace=replace)
 
+    def check_schedule(
+        self, name: str, type: str, input: Any = None, **options: Unpack[ScheduleOptions]
+    ) -> None:
+        """Raise what `add_schedule` would raise for these, but for a name that is taken."""
+        self._definition(schedule_of({**options, "name": name}), type, input)
+
     def list_schedules(
         self, *, tenant: str | None = None, origin: Origin | str | None = None
     ) -> list[ScheduleEntity]:

@@ -84,6 +84,8 @@ BROKEN: list[tuple[Callable[[], BaseException], int]] = [
     (lambda: errors.SequenceNotFound("a", ["b"]), 2),
     (lambda: errors.SequenceAlreadyCompleted("a"), 6),
     (lambda: errors.TaskNotFound("x"), 3),
+    (lambda: errors.ScheduleNotFound("x"), 3),
+    (lambda: errors.ScheduleExists("x", "person"), 2),
     (lambda: errors.TaskAlreadyRegistered("a", "b", "c"), 2),
     (lambda: errors.IllegalMove("cancel", "FAILED", ["QUEUED"]), 6),
     (lambda: errors.WaitTimeout("x", "QUEUED", 1), 4),

@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
+from taskdb.cli import schedule
 from taskdb.cli.check import check
 from taskdb.cli.create import RAW, create_task
 from taskdb.cli.create_tree import create_fan_out, create_sequence
@@ -22,6 +23,7 @@ from taskdb.cli.migrate import migrate
 from taskdb.cli.move import cancel, retry
 from taskdb.cli.output import Output
 from taskdb.cli.run import beat, run_task, worker
+from taskdb.cli.schedule_import import import_django_celery_beat
 from taskdb.cli.show import show
 from taskdb.cli.task_types import types
 from taskdb.cli.wait import wait
@@ -46,6 +48,17 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     ("types", types, "Tasks"),
     ("worker", worker, "Processes"),
     ("beat", beat, "Processes"),
+)
+_OF_SCHEDULES: tuple[tuple[str, Callable[..., int]], ...] = (
+    ("add", schedule.add),
+    ("list", schedule.list_schedules),
+    ("show", schedule.show),
+    ("pause", schedule.pause),
+    ("resume", schedule.resume),
+    ("run-now", schedule.run_now),
+    ("remove", schedule.remove),
+    ("preview", schedule.preview),
+    ("import-django-celery-beat", import_django_celery_beat),
 )
 _READ_THEIR_WORDS = {"create-task", "worker"}
 
@@ -81,7 +94,15 @@ def build() -> typer.Typer:
             context_settings=dict(_RAW) if reads_words else None,
             add_help_option=not reads_words,
         )(command)
+    app.add_typer(_schedules(), name="schedule", rich_help_panel="Tasks")
     return app
+
+
+def _schedules() -> typer.Typer:
+    group = typer.Typer(no_args_is_help=True, help="Submit tasks again and again.")
+    for name, command in _OF_SCHEDULES:
+        group.command(name, help=inspect.getdoc(command))(command)
+    return group
 
 
 def _invoke(words: Sequence[str]) -> int:
