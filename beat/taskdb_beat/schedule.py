@@ -11,6 +11,7 @@ from taskdb.client import TaskDB
 from taskdb.errors import TaskDBError
 from taskdb.schedule_client import FIRE_BATCH
 from taskdb.store.schedules import Synced
+from taskdb.store.scheduling import Fired
 
 log = structlog.get_logger("taskdb.schedule")
 
@@ -37,12 +38,15 @@ class FireSchedules:
             log.debug("schedule.fired", count=len(fired.task_ids))
         if fired.missed:
             log.warning("schedule.missed", count=fired.missed)
+        self.tell_broken(fired)
+        return fired.is_full
+
+    def tell_broken(self, fired: Fired) -> None:
+        """Log what could not be fired: it is tried again and again, and said once."""
         for schedule_id, reason in fired.broken.items():
-            # Tried again and again, and said once.
             if self._broken.get(schedule_id) != reason:
                 log.error("schedule.broken", schedule_id=schedule_id, reason=reason)
             self._broken[schedule_id] = reason
-        return fired.is_full
 
     def seconds_to_due(self) -> float:
         """How long a loop may sleep."""

@@ -88,7 +88,9 @@ class DatabaseScheduler(Scheduler):
             self._import_entries()
             self._is_imported = True
         more = self._fire.run_once()
-        return self._taskdb.store.send_due(self._send).is_full or more
+        sent = self._taskdb.store.send_due(self._send)
+        self._fire.tell_broken(sent)
+        return sent.is_full or more
 
     def _import_entries(self) -> None:
         definitions = []

@@ -1,20 +1,40 @@
 """Schedules that fire: due times, misfires, overlaps, pauses, edits, and rows that are broken."""
 
+import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.integration.schedule_site import MINUTE, START, Site, site
 from tests.integration.submit_site import end
+from tests.store.tasks import at_once
 
 from taskdb import (
+    BrokerUnreachable,
     InvalidInput,
+    Origin,
+    Schedule,
+    ScheduleEntity,
     ScheduleExists,
     ScheduleNotFound,
     TaskStatus,
     UnknownTaskType,
+    add_schedule,
+    get_schedule,
+    list_schedules,
+    list_schedules_async,
+    pause_schedule_async,
+    preview,
+    preview_schedule,
+    remove_schedule,
+    resume_schedule,
+    run_schedule_now_async,
+    schedule_runs,
+    set_default,
 )
+from taskdb.store.schedules import Definition
+from taskdb.store.scheduling import Send
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -276,6 +296,57 @@ def test_run_now_makes_a_task_beside_the_due_times(its: Site) -> None:
     assert its.fire(MINUTE) == 1
 
 
+def test_an_edit_that_ends_a_pause_does_not_fire_the_past(its: Site) -> None:
+    its.add(misfire="run_all", is_enabled=False)
+    its.clock.advance(HOUR)
+    its.add(misfire="run_all", replace=True)
+    assert [its.fire(), its.fire(MINUTE)] == [0, 1]
+
+
+def test_eight_threads_that_declare_at_once_make_each_schedule_once(its: Site) -> None:
+    def add(_number: int) -> str:
+        try:
+            return its.add()
+        except ScheduleExists:
+            return "taken"
+
+    assert sorted(at_once(add, 8))[1:] == ["taken"] * 7
+
+
+def test_a_plain_celery_task_is_sent_once_for_each_due_time_and_none_is_lost(its: Site) -> None:
+    for name in ("wrong", "sound"):
+        one = Definition(
+            name, "", "foreign.ping", None, Schedule("* * * * *"), Origin.CELERY, message={"n": 1}
+        )
+        its.taskdb.store.add_schedule(one)
+    sent: list[tuple[str, str]] = []
+    is_away = True
+
+    def send(one: ScheduleEntity, due: datetime) -> None:
+        if one.name == "wrong":
+            raise TypeError(one.name)
+        if is_away:
+            raise BrokerUnreachable("away")
+        sent.append((one.name, f"{due:%H:%M}"))
+
+    its.clock.advance(MINUTE)
+    assert its.fire() == 0
+    with pytest.raises(BrokerUnreachable):
+        send_all(its, send)
+    is_away = False
+    send_all(its, send)
+    assert sent == [("sound", "10:01")]
+    assert its.runs("wrong") == []
+    assert its.taskdb.get_schedule("wrong").last_error == "TypeError: wrong"
+    with pytest.raises(InvalidInput, match="delay"):
+        its.taskdb.run_schedule_now("sound")
+
+
+def send_all(its: Site, send: Send) -> None:
+    while its.taskdb.store.send_due(send).is_full:
+        pass
+
+
 def test_a_removed_schedule_leaves_its_tasks(its: Site) -> None:
     its.add()
     its.fire(MINUTE)
@@ -346,3 +417,19 @@ def test_a_preview_tells_the_next_due_times(its: Site) -> None:
     its.taskdb.pause_schedule("it")
     assert its.taskdb.preview_schedule("it", count=2) == its.at("10:01", "10:02")
     assert its.taskdb.preview("*/30 * * * *", count=1) == its.at("10:30")
+
+
+def test_the_module_functions_and_their_twins_use_the_default(its: Site) -> None:
+    set_default(its.taskdb)
+    try:
+        add_schedule("it", "plus", {"a": 1}, cron="* * * * *")
+        assert asyncio.run(pause_schedule_async("it")).next_due_at is None
+        assert resume_schedule("it").next_due_at == its.at("10:01")[0]
+        made = asyncio.run(run_schedule_now_async("it"))
+        assert [run.task_id for run in schedule_runs("it")] == [made.id]
+        assert preview("* * * * *", count=1) == preview_schedule("it", count=1)
+        assert [one.id for one in list_schedules()] == [get_schedule("it").id]
+        remove_schedule("it")
+        assert asyncio.run(list_schedules_async()) == []
+    finally:
+        set_default(None)

@@ -91,7 +91,7 @@ class Schedules(Joining):
 
         Raises ScheduleExists.
         """
-        with self._changing() as (connection, now):
+        with self._changing(alone=True) as (connection, now):
             found = self._named(connection, definition.tenant, definition.name)
             if found is None:
                 schedule_id = _insert(connection, definition, now)
@@ -100,7 +100,10 @@ class Schedules(Joining):
             else:
                 schedule_id = found["id"]
                 _change(connection, found, definition, now)
-                _write(connection, schedule_id, is_enabled=definition.schedule.is_enabled)
+                is_enabled = definition.schedule.is_enabled
+                _write(connection, schedule_id, is_enabled=is_enabled)
+                if is_enabled and not found["is_enabled"]:
+                    self._go_on(connection, schedule_id, now)
             return _one(connection, schedule.c.id == schedule_id)
 
     def get_schedule(
@@ -148,16 +151,7 @@ class Schedules(Joining):
             if found.is_enabled:
                 _write(connection, schedule_id, retry_at=None, last_error=None)
                 return
-            coming = found.timetable.next(now) or NEVER
-            _write(
-                connection,
-                schedule_id,
-                is_enabled=True,
-                next_due_at=coming,
-                retry_at=None,
-                last_error=None,
-                updated_at=now,
-            )
+            self._go_on(connection, schedule_id, now)
 
     def remove_schedule(self, schedule_id: str) -> None:
         """Delete it; its tasks and its runs stay."""
@@ -176,9 +170,8 @@ class Schedules(Joining):
         changed: list[str] = []
         taken: list[str] = []
         kept: set[str] = set()
-        with self._changing() as (connection, now):
-            # In order of their names, so that two beats never wait for each other.
-            for one in sorted(declared, key=lambda one: (one.tenant, one.name)):
+        with self._changing(alone=True) as (connection, now):
+            for one in declared:
                 found = self._named(connection, one.tenant, one.name)
                 if found is None:
                     kept.add(_insert(connection, one, now))
@@ -197,6 +190,20 @@ class Schedules(Joining):
         with self._changing() as (_connection, now):
             return now
 
+    def _go_on(self, connection: Connection, schedule_id: str, now: datetime) -> None:
+        """Due again from now on."""
+        found = _one(connection, schedule.c.id == schedule_id)
+        coming = found.timetable.next(now) or NEVER
+        _write(
+            connection,
+            schedule_id,
+            is_enabled=True,
+            next_due_at=coming,
+            retry_at=None,
+            last_error=None,
+            updated_at=now,
+        )
+
     def _remove_others(
         self, connection: Connection, origin: Origin, kept: Iterable[str]
     ) -> list[str]:
@@ -210,9 +217,11 @@ class Schedules(Joining):
         return connection.execute(statement).mappings().first()
 
     @contextmanager
-    def _changing(self) -> Iterator[tuple[Connection, datetime]]:
-        """A transaction, and its moment."""
+    def _changing(self, *, alone: bool = False) -> Iterator[tuple[Connection, datetime]]:
+        """A transaction, and its moment; `alone` keeps others from making schedules meanwhile."""
         with self.database.transaction() as connection:
+            if alone and self.database.dialect.name == "postgresql":
+                connection.exec_driver_sql("LOCK TABLE schedule IN SHARE ROW EXCLUSIVE MODE")
             yield connection, self._moment(connection)
 
     def _moment(self, connection: Connection) -> datetime:

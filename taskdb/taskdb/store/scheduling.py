@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
-from taskdb.errors import TaskDBError
+from taskdb.errors import BrokerUnreachable, TaskDBError
 from taskdb.schedule import Due, Overlap, RunOutcome, ScheduleEntity, due_now
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Draft
@@ -24,7 +24,7 @@ from taskdb.store.part import spelled_reason
 from taskdb.store.schedules import NEVER, Schedules, entity
 from taskdb.store.tables import schedule
 
-RETRY_SECONDS = 30.0
+RETRY_SECONDS = 5.0
 """A schedule that could not be fired is tried again after this; what was due is not forgotten."""
 _ERROR_CHARACTERS = 2_000
 _CANCELED = spelled_reason("its schedule was due again")
@@ -70,14 +70,21 @@ class Scheduling(Schedules):
     def send_due(self, send: Send) -> Fired:
         """Send what is due of one schedule of a plain Celery task, where there is one.
 
-        It is sent before the commit: what the broker did not take is due again, and raises as
-        `send` does; a process that dies in between sends it twice.
+        It is sent before the commit: what the broker did not take is due again; a process that
+        dies in between sends it twice. Raises BrokerUnreachable; any other error of `send` is
+        that of the schedule, which then cannot be fired.
         """
-        with self.database.transaction() as connection:
-            unit = FiringUnit(self.database, connection, self.grace)
-            now = unit.now()
-            found = _take(connection, 1, now, has_message=True)
-            return _full(_Pass(unit, now).send(found, send)) if found else Fired()
+        try:
+            with self.database.transaction() as connection:
+                unit = FiringUnit(self.database, connection, self.grace)
+                now = unit.now()
+                found = _take(connection, 1, now, has_message=True)
+                return _full(_Pass(unit, now).send(found, send)) if found else Fired()
+        except _UnsendableError as error:
+            with self.database.transaction() as connection:
+                unit = FiringUnit(self.database, connection, self.grace)
+                unit.refuse({error.schedule_id: error.reason}, RETRY_SECONDS)
+            return Fired(broken={error.schedule_id: error.reason}, is_full=True)
 
     def fire_now(self, one: ScheduleEntity, draft: Draft) -> str:
         """Make a task of a schedule at once, beside its due times.
@@ -104,10 +111,13 @@ class Scheduling(Schedules):
             else_=schedule.c.next_due_at,
         )
         soonest = select(func.min(when)).where(schedule.c.is_enabled, _has(has_message))
-        with self.database.transaction() as connection:
+
+        def read(connection: Connection) -> float | None:
             now = FiringUnit(self.database, connection, self.grace).now()
             found = connection.execute(soonest).scalar()
-        return None if found is None else max(0.0, (found - now).total_seconds())
+            return None if found is None else max(0.0, (found - now).total_seconds())
+
+        return self.database.read(read)
 
 
 @dataclass(slots=True)
@@ -144,7 +154,7 @@ class _Pass:
         due = [(plan, run) for plan in plans for run in plan.runs if key_of(run) in new]
         self._advance(plans)
         for plan, run in due:
-            send(plan.schedule, run["due_at"])
+            _sent(plan.schedule, run["due_at"], send)
         return self._fired(plans, sent=len(due))
 
     def write(self, plans: Sequence[_Plan]) -> list[str]:
@@ -274,6 +284,24 @@ class _Pass:
         return Fired(
             task_ids, sent, missed, dict(self._broken), tuple(self._unused), is_full=is_behind
         )
+
+
+class _UnsendableError(Exception):
+    """The message of a schedule is wrong: what was begun for it is undone."""
+
+    def __init__(self, schedule_id: str, error: Exception) -> None:
+        super().__init__(schedule_id)
+        self.schedule_id = schedule_id
+        self.reason = storable(f"{type(error).__name__}: {error}", _ERROR_CHARACTERS)
+
+
+def _sent(one: ScheduleEntity, due: datetime, send: Send) -> None:
+    try:
+        send(one, due)
+    except BrokerUnreachable:
+        raise
+    except Exception as error:
+        raise _UnsendableError(one.id, error) from error
 
 
 def _take(
