@@ -11,7 +11,7 @@ from typing import Any, TypedDict, Unpack
 
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.entity import TaskEntity
-from taskdb.errors import Fault, InvalidInput, SettingsError, did_you_mean
+from taskdb.errors import Fault, InvalidInput, PayloadTooLarge, SettingsError, did_you_mean
 from taskdb.schedule import (
     SUBJECT,
     Origin,
@@ -21,6 +21,7 @@ from taskdb.schedule import (
 )
 from taskdb.settings import Settings
 from taskdb.store.contract import Draft, Scope
+from taskdb.store.encode import encode
 from taskdb.store.schedules import Definition, Synced
 from taskdb.store.scheduling import Fired
 from taskdb.store.store import Store
@@ -124,13 +125,13 @@ class ScheduleClient:
     def pause_schedule(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
         """Let a schedule fire no more until it is resumed; also a declared one, which stays so."""
         found = self.get_schedule(reference, tenant=tenant)
-        self.store.pause_schedule(found.id)
+        self.store.pause_schedule(found.id, self.scope)
         return self.get_schedule(found.id)
 
     def resume_schedule(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
         """Let it fire again, from now on: what was due meanwhile is not made up for."""
         found = self.get_schedule(reference, tenant=tenant)
-        self.store.resume_schedule(found.id)
+        self.store.resume_schedule(found.id, self.scope)
         return self.get_schedule(found.id)
 
     def run_schedule_now(self, reference: str, *, tenant: str | None = None) -> TaskEntity:
@@ -155,14 +156,15 @@ class ScheduleClient:
         if found.origin is not Origin.PERSON:
             advice = f"it is declared ({found.origin}): remove it there, or pause it"
             raise InvalidInput(SUBJECT, [Fault("", advice)])
-        self.store.remove_schedule(found.id)
+        self.store.remove_schedule(found.id, self.scope)
 
     def schedule_runs(
         self, reference: str, *, tenant: str | None = None, limit: int = 50
     ) -> list[ScheduleRun]:
         """What became of its due times, the latest first; raises ScheduleNotFound."""
         _check_count(limit, "limit", RUN_LIMIT)
-        return self.store.schedule_runs(self.get_schedule(reference, tenant=tenant).id, limit)
+        found = self.get_schedule(reference, tenant=tenant)
+        return self.store.schedule_runs(found.id, limit, self.scope)
 
     def preview_schedule(
         self, reference: str, *, tenant: str | None = None, count: int = 10
@@ -182,7 +184,11 @@ class ScheduleClient:
     # --- what a beat does ---------------------------------------------------------------------
 
     def fire_schedules(self, limit: int = FIRE_BATCH) -> Fired:
-        """Fire what is due, as a beat does; answers what was done. Raises DatabaseError."""
+        """Fire what is due, of every tenant, as a beat does; answers what was done.
+
+        Raises DatabaseError, and InvalidInput for a client that sees some tenants only.
+        """
+        self._check_operator()
         drafting = self._drafting()
         fired = self.store.fire_due(limit, self._draft_of)
         drafting.discard(fired.unused)
@@ -194,6 +200,7 @@ class ScheduleClient:
         Where not one task type is known, code declares nothing, and nothing of it is removed.
         Raises SettingsError, UnknownTaskType, InvalidInput.
         """
+        self._check_operator()
         registry = self.discover()
         from_code = [
             self._definition(one, known.name, one.input, origin=Origin.CODE)
@@ -203,6 +210,11 @@ class ScheduleClient:
         from_settings = [self._of_settings(given) for given in self.settings.schedules]
         code = self.store.sync_schedules(Origin.CODE, from_code, removes=len(registry) > 0)
         return Declared(code, self.store.sync_schedules(Origin.SETTINGS, from_settings))
+
+    def _check_operator(self) -> None:
+        if self.scope.tenants is not None:
+            advice = "firing and declaring is for all tenants: use the client without for_tenant"
+            raise InvalidInput("the request", [Fault("tenant", advice)])
 
     def _of_settings(self, given: Mapping[str, Any]) -> Definition:
         values = {name: value for name, value in given.items() if name != "type"}
@@ -230,6 +242,10 @@ class ScheduleClient:
             created_by=created_by,
         )
         value = drafting.checked(type_name, given, wish)
+        size = len(encode(value, f"the input of {type_name}").encode())
+        if size > self.settings.payload_limit_bytes:
+            limit = self.settings.payload_limit_bytes
+            raise PayloadTooLarge(f"the input of {type_name}", size, limit)
         return Definition(
             name=schedule.name or type_name,
             tenant=drafting.tenant(schedule.tenant),

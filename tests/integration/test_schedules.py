@@ -410,6 +410,9 @@ def test_a_scoped_client_sees_and_moves_its_own_only(its: Site) -> None:
     with pytest.raises(InvalidInput, match="scope"):
         other.add_schedule("mine", "plus", {"a": 1}, cron="* * * * *", tenant="acme")
     assert other.add_schedule("mine", "plus", {"a": 1}, every=60).tenant == "globex"
+    for unscoped in (other.fire_schedules, other.sync_schedules):
+        with pytest.raises(InvalidInput, match="all tenants"):
+            unscoped()
 
 
 def test_a_preview_tells_the_next_due_times(its: Site) -> None:

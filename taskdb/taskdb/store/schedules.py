@@ -127,35 +127,46 @@ class Schedules(Joining):
             lambda one: [entity(row) for row in one.execute(statement).mappings()]
         )
 
-    def schedule_runs(self, schedule_id: str, limit: int) -> list[ScheduleRun]:
-        """What became of its due times, the latest first."""
+    def schedule_runs(
+        self, schedule_id: str, limit: int, scope: Scope = EVERYONE
+    ) -> list[ScheduleRun]:
+        """What became of its due times, the latest first; raises ScheduleNotFound."""
         statement = (
             select(schedule_run)
             .where(schedule_run.c.schedule_id == schedule_id)
             .order_by(schedule_run.c.due_at.desc())
             .limit(limit)
         )
-        return self.database.read(
-            lambda one: [_run(row) for row in one.execute(statement).mappings()]
-        )
 
-    def pause_schedule(self, schedule_id: str) -> None:
-        """Let it fire no more; nothing changes for one that is paused."""
+        def read(connection: Connection) -> list[ScheduleRun]:
+            _find(connection, schedule_id, scope, None)
+            return [_run(row) for row in connection.execute(statement).mappings()]
+
+        return self.database.read(read)
+
+    def pause_schedule(self, schedule_id: str, scope: Scope = EVERYONE) -> None:
+        """Let it fire no more; nothing changes for one that is paused. Raises ScheduleNotFound."""
         with self._changing() as (connection, now):
+            _find(connection, schedule_id, scope, None)
             _write(connection, schedule_id, is_enabled=False, updated_at=now, last_error=None)
 
-    def resume_schedule(self, schedule_id: str) -> None:
-        """Let it fire again from now on: what was due while it was paused does not count."""
+    def resume_schedule(self, schedule_id: str, scope: Scope = EVERYONE) -> None:
+        """Let it fire again from now on: what was due while it was paused does not count.
+
+        Raises ScheduleNotFound.
+        """
         with self._changing() as (connection, now):
+            _find(connection, schedule_id, scope, None)
             found = _one(connection, schedule.c.id == schedule_id, locked=True)
             if found.is_enabled:
                 _write(connection, schedule_id, retry_at=None, last_error=None)
                 return
             self._go_on(connection, schedule_id, now)
 
-    def remove_schedule(self, schedule_id: str) -> None:
-        """Delete it; its tasks and its runs stay."""
+    def remove_schedule(self, schedule_id: str, scope: Scope = EVERYONE) -> None:
+        """Delete it; its tasks and its runs stay. Raises ScheduleNotFound."""
         with self._changing() as (connection, _now):
+            _find(connection, schedule_id, scope, None)
             connection.execute(delete(schedule).where(schedule.c.id == schedule_id))
 
     def sync_schedules(
