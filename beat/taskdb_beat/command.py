@@ -11,6 +11,7 @@ import structlog
 from taskdb.client import TaskDB
 from taskdb.logging import configure_logging
 from taskdb.settings import Settings
+from taskdb_beat.callbacks import Callbacks
 from taskdb_beat.expire import Expire
 from taskdb_beat.loop import Loop
 from taskdb_beat.reconcile import Reconcile
@@ -59,6 +60,7 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
         Loop("reconcile", Reconcile(store).run_once, settings.reconcile_interval_seconds),
         Loop("requeue", requeue.run_once, settings.reconcile_interval_seconds),
         Loop("expire", Expire(store).run_once, settings.expire_interval_seconds),
+        Loop("callbacks", Callbacks(store).run_once, settings.reconcile_interval_seconds),
         Loop("upkeep", Upkeep(store).run_once, INTERVAL_SECONDS),
     ]
 

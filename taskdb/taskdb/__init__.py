@@ -12,6 +12,7 @@ from taskdb.asynchronous import (
     preview_schedule_async,
     remove_schedule_async,
     resume_schedule_async,
+    resume_task_async,
     retry_task_async,
     run_schedule_now_async,
     schedule_runs_async,
@@ -38,6 +39,7 @@ from taskdb.default import (
     preview_schedule,
     remove_schedule,
     resume_schedule,
+    resume_task,
     retry_task,
     run_schedule_now,
     schedule_runs,
@@ -65,6 +67,7 @@ from taskdb.entity import (
 )
 from taskdb.errors import (
     BrokerUnreachable,
+    CallbackRefused,
     DatabaseError,
     DatabaseNotMigrated,
     DatabaseTooNew,
@@ -101,6 +104,7 @@ from taskdb.trees import SequenceProgress
 __all__ = [
     "Attempt",
     "BrokerUnreachable",
+    "CallbackRefused",
     "Cancel",
     "Clock",
     "Counts",
@@ -183,6 +187,8 @@ __all__ = [
     "remove_schedule_async",
     "resume_schedule",
     "resume_schedule_async",
+    "resume_task",
+    "resume_task_async",
     "retry_task",
     "retry_task_async",
     "run_schedule_now",

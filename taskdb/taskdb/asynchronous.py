@@ -23,6 +23,7 @@ from taskdb.default import (
     preview_schedule,
     remove_schedule,
     resume_schedule,
+    resume_task,
     retry_task,
     run_schedule_now,
     schedule_runs,
@@ -101,6 +102,7 @@ list_tasks_async = _in_thread(list_tasks)
 task_history_async = _in_thread(task_history)
 wait_task_async = _in_thread(wait_task)
 cancel_task_async = _in_thread(cancel_task)
+resume_task_async = _in_thread(resume_task)
 retry_task_async = _in_thread(retry_task)
 add_schedule_async = _in_thread(add_schedule)
 list_schedules_async = _in_thread(list_schedules)

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
+from uuid_utils.compat import uuid7
 
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.celery.configuration import create_celery
 from taskdb.celery.publish import Publisher
 from taskdb.clock import Clock
-from taskdb.entity import Attempt, TaskEntity, TaskEvent
+from taskdb.entity import Attempt, TaskEntity, TaskError, TaskEvent
 from taskdb.errors import (
+    CallbackRefused,
     DatabaseNotMigrated,
     DatabaseUnreachable,
     Fault,
@@ -37,6 +39,7 @@ from taskdb.schedule_client import ScheduleClient
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.store import faults
+from taskdb.store.callbacks import Answer, digest_of
 from taskdb.store.contract import EVERYONE, Draft, Filter, OnConflict, Publication, Scope
 from taskdb.store.creation import Created
 from taskdb.store.listing import Cursor, Order
@@ -388,6 +391,30 @@ class TaskDB(TreeClient, ScheduleClient):
         """
         task_id = self._id_of(reference)
         self._background.publish(self.store.retry(task_id, self.scope, force=force))
+        return self.get_task(task_id)
+
+    def resume_task(
+        self, token: str, output: Any = None, *, error: str | None = None
+    ) -> TaskEntity:
+        """End the task that gave this token away by `ctx.wait_for_callback`; answers it.
+
+        It is COMPLETED with this output (JSON values or a model), or FAILED with this error; what
+        follows an end follows. Where its body still runs, it ends when the body does. A token
+        counts once. Raises CallbackRefused; InvalidInput, NotEncodable and PayloadTooLarge, after
+        which the token still counts.
+        """
+        if error is not None and output is not None:
+            raise InvalidInput("the answer", [Fault("error", "give an output or an error")])
+        digest = digest_of(str(token))
+        awaited = self.store.find_awaited(digest, self.scope)
+        plain = output.model_dump(mode="json") if isinstance(output, BaseModel) else output
+        packed = self.payloads.pack(plain, f"{awaited.id}-result-{uuid7()}", "the output")
+        reason = None if error is None else TaskError("CallbackFailed", error, "", awaited.attempt)
+        try:
+            task_id = self.store.resume(digest, Answer(packed, reason), self.scope)
+        except CallbackRefused:
+            self.payloads.discard(packed.reference)
+            raise
         return self.get_task(task_id)
 
     def cancel_tasks(self, **criteria: Unpack[Criteria]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, MutableMapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
@@ -25,6 +25,7 @@ CANCEL_INTERVAL_SECONDS = 1.0
 
 _NONE = "{}"
 """No attributes, as they are encoded."""
+_LONGEST_WAIT = timedelta(days=36_500)
 
 
 class Run(Protocol):
@@ -41,6 +42,9 @@ class Run(Protocol):
 
     def results(self) -> Iterator[SubTaskResult]:
         """How the parts of the parent stand."""
+
+    def wait_for_callback(self, deadline: timedelta | datetime | None) -> str:
+        """Make a token for the outside; raises Cancel where it may not."""
 
 
 class Attributes(MutableMapping[str, Any]):
@@ -173,6 +177,24 @@ class TaskContext:
         )
         self._run.fan_out(type, items, options)
 
+    def wait_for_callback(self, deadline: timedelta | datetime | float | None = None) -> str:
+        """Let someone outside end this task; answers the token that they need.
+
+        Give it away and let the body end: the task then waits without a worker until
+        `resume_task(token, output)` completes it with that output, or `resume_task(token,
+        error=...)` fails it. What the body returns is not kept. An answer counts from the moment
+        on in which this returns, also while the body still runs. A body that raises has failed,
+        unless it was answered already; the next attempt asks for a token of its own, and the old
+        one is worth nothing then. Once only in a run.
+
+        `deadline` is a time from now (seconds or timedelta) or a moment; past it the task is
+        FAILED. Whoever has the token can end the task: do not log it. It is not to be had again.
+
+        Raises ValueError for a deadline that is no time to come, and `Cancel`, which the body
+        should let pass, when a cancel was asked for or another run has the task.
+        """
+        return self._run.wait_for_callback(_deadline(deadline))
+
     def results(self) -> Iterator[SubTaskResult]:
         """In a handler such as `on_join`: how each part of its parent stands, in item order.
 
@@ -196,6 +218,22 @@ class TaskContext:
         """What the row has not been told yet."""
         said = self._said or Report()
         return Report(self.attributes.unwritten(), said.current, said.total, said.message)
+
+
+def _deadline(given: timedelta | datetime | float | None) -> timedelta | datetime | None:
+    """A deadline as the store takes it; raises ValueError."""
+    if isinstance(given, datetime):
+        if given.tzinfo is None:
+            message = f"deadline={given!r} has no time zone: give one, for example UTC"
+            raise ValueError(message)
+        return given
+    if given is None:
+        return None
+    length = given if isinstance(given, timedelta) else timedelta(seconds=given)
+    if not timedelta(0) < length <= _LONGEST_WAIT:
+        message = f"deadline={given!r}: give a time from now, up to {_LONGEST_WAIT.days:,} days"
+        raise ValueError(message)
+    return length
 
 
 def _whole(number: int | None) -> int | None:

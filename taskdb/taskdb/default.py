@@ -146,6 +146,11 @@ def cancel_task(reference: str) -> TaskEntity:
     return default_taskdb().cancel_task(reference)
 
 
+def resume_task(token: str, output: Any = None, *, error: str | None = None) -> TaskEntity:
+    """`TaskDB.resume_task` on the default TaskDB."""
+    return default_taskdb().resume_task(token, output, error=error)
+
+
 def retry_task(reference: str, *, force: bool = False) -> TaskEntity:
     """`TaskDB.retry_task` on the default TaskDB."""
     return default_taskdb().retry_task(reference, force=force)

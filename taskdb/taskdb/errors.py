@@ -13,6 +13,7 @@
     ├── ScheduleNotFound (LookupError)     no schedule has this name or id (in this scope)
     ├── ScheduleExists                     a schedule of this name is there already
     ├── IllegalMove                        the state machine has no such move
+    ├── CallbackRefused (LookupError)      no task waits for the callback of this token
     ├── WaitTimeout (TimeoutError)         `wait` ran out of time
     ├── NotEncodable (TypeError)           a value is not JSON
     ├── SettingsError (ValueError)         a setting is unknown or wrong
@@ -224,6 +225,21 @@ class IllegalMove(TaskDBError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.verb, self.status, self.allowed, self.task_id))
+
+
+class CallbackRefused(TaskDBError, LookupError):
+    """No task waits for the callback of this token; which of the reasons it is, is not told."""
+
+    code = "CALLBACK_REFUSED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no task waits for this callback: the token is wrong, was used before, its time is "
+            "over, or its task ended or began anew; take the token of the newest run"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), ())
 
 
 class WaitTimeout(TaskDBError, TimeoutError):

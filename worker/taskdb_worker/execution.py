@@ -8,11 +8,12 @@ process, which the main process or rescue reports.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import inf
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ from taskdb.errors import (
 from taskdb.fan_out import FanOut, HandlerSpec
 from taskdb.outcome import Cancel, Fail, Halt, Outcome, Snooze
 from taskdb.status import TaskStatus
+from taskdb.store.callbacks import digest_of
 from taskdb.store.contract import NO_REPORT, Claim, Report
 from taskdb.store.encode import storable
 from taskdb.store.joining import PartsLeft
@@ -48,6 +50,8 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
+_TOKEN_BYTES = 32
+"""Of randomness in the token of a callback."""
 _NOT_RETRYABLE = (InvalidInput, NotEncodable, PayloadMissing)
 """What another attempt cannot mend."""
 
@@ -167,8 +171,8 @@ class Execution:
             self, task_id, task_type, claim, token, lambda: run.unwritten(context.unwritten())
         )
         try:
-            value = self._call(task_type, context, claim)
-            return HANDED_OVER if run.has_fanned_out else outcome.returned(value)
+            value = None if claim.is_called_back else self._call(task_type, context, claim)
+            return self._returned(run, outcome, claim, value)
         except (WorkerShutdown, WorkerTerminate):
             raise
         except (SystemExit, KeyboardInterrupt) as error:
@@ -187,13 +191,28 @@ class Execution:
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a body raises ends its attempt
-            late = run.has_fanned_out
-            return self._raised_too_late(task_id, error) if late else outcome.raised(error)
+            return self._raised(task_id, run, outcome, error)
 
-    def _raised_too_late(self, task_id: str, error: BaseException) -> Ended:
-        """The parts decide now; what the body did after it had made them is only remarked."""
-        said = f"the body raised after its fan-out: {type(error).__name__}: {_message(error)}"
-        log.warning("fan_out.raised_too_late", task_id=task_id, reason=said)
+    def _returned(self, run: _Run, outcome: RunOutcome, claim: Claim, value: Any) -> Ended:
+        if claim.is_called_back or (run.awaits_callback and not isinstance(value, Outcome)):
+            return outcome.awaits()
+        return HANDED_OVER if run.has_fanned_out else outcome.returned(value)
+
+    def _raised(self, task_id: str, run: _Run, outcome: RunOutcome, error: BaseException) -> Ended:
+        """The end of a body that raised, unless it had handed over before."""
+        if run.has_fanned_out:
+            return self._raised_too_late(task_id, error, "its fan-out")
+        if run.awaits_callback and self.write(
+            lambda: self.store.is_called_back(task_id), "read", task_id
+        ):
+            self._raised_too_late(task_id, error, "its callback")
+            return outcome.awaits()
+        return outcome.raised(error)
+
+    def _raised_too_late(self, task_id: str, error: BaseException, what: str) -> Ended:
+        """Others decide now; what the body did after it had handed over is only remarked."""
+        said = f"the body raised after {what}: {type(error).__name__}: {_message(error)}"
+        log.warning("body.raised_too_late", task_id=task_id, reason=said)
         self.write(
             lambda: self.store.remark(task_id, {"reason": storable(said, 500)}), "remark", task_id
         )
@@ -262,6 +281,7 @@ class _Run:
         self._claim = claim
         self._token = token
         self.has_fanned_out = False
+        self.awaits_callback = False
         self._lost = NO_REPORT
 
     def report(self, report: Report) -> bool:
@@ -296,12 +316,29 @@ class _Run:
         if self.has_fanned_out:
             message = "this body has fanned out already: a task has one set of parts"
             raise RuntimeError(message)
+        self._refuse_both()
         self.has_fanned_out = self._taskdb.fan_out_own(
             self._task_id, self._token, self._type, self._claim.tenant, type, items, options
         )
         if not self.has_fanned_out:
             message = "a cancel was asked for, or another run has the task: no parts were made"
             raise Cancel(message)
+
+    def wait_for_callback(self, deadline: timedelta | datetime | None) -> str:
+        self._refuse_both()
+        callback = secrets.token_urlsafe(_TOKEN_BYTES)
+        self.awaits_callback = self._store.expect_callback(
+            self._task_id, self._token, digest_of(callback), deadline
+        )
+        if not self.awaits_callback:
+            message = "a cancel was asked for, or another run has the task: there is no callback"
+            raise Cancel(message)
+        return callback
+
+    def _refuse_both(self) -> None:
+        if self.has_fanned_out or self.awaits_callback:
+            message = "this body has fanned out or asked for a callback already: one of them, once"
+            raise RuntimeError(message)
 
     def results(self) -> Iterator[SubTaskResult]:
         if self._claim.parent_id is None:
@@ -348,6 +385,16 @@ class RunOutcome:
         if status not in {TaskStatus.COMPLETED, TaskStatus.FINISHED}:
             self._payloads.discard(payload.reference)
         return Ended(status, plain)
+
+    def awaits(self) -> Ended:
+        """The outside ends the task, or has done so already."""
+        report = self._report()
+        handlers = self._handlers()
+        status = self._end(
+            "await_callback",
+            lambda: self._store.await_callback(self._id, self._token, report, handlers),
+        )
+        return Ended(status)
 
     def said(self, outcome: Outcome) -> Ended:
         if isinstance(outcome, Snooze):
@@ -407,9 +454,8 @@ class RunOutcome:
 
     def _complete(self, payload: Payload) -> TaskStatus | None:
         report = self._report()
-        known = self._execution._taskdb.registry.handlers_of(self._type.name)  # noqa: SLF001 - two halves of one thing
-        if known:
-            handlers = [self._execution.handler(one) for one in known]
+        handlers = self._handlers()
+        if handlers:
             return self._end(
                 "finish",
                 lambda: self._store.finish(self._id, self._token, payload, report, handlers),
@@ -423,6 +469,11 @@ class RunOutcome:
                 ),
             )
         return self._complete_alone(payload, report)
+
+    def _handlers(self) -> list[HandlerSpec]:
+        """Those of the type beside its own body, which follow it."""
+        known = self._execution._taskdb.registry.handlers_of(self._type.name)  # noqa: SLF001 - two halves of one thing
+        return [self._execution.handler(one) for one in known]
 
     def _complete_alone(self, payload: Payload, report: Report) -> TaskStatus | None:
         """Write a result that nothing else follows from."""

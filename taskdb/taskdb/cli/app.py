@@ -22,6 +22,7 @@ from taskdb.cli.listing import list_tasks
 from taskdb.cli.migrate import migrate
 from taskdb.cli.move import cancel, retry
 from taskdb.cli.output import Output
+from taskdb.cli.resume_task import resume_task
 from taskdb.cli.run import beat, run_task, worker
 from taskdb.cli.schedule_import import import_django_celery_beat
 from taskdb.cli.show import show
@@ -44,6 +45,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     ("wait", wait, "Tasks"),
     ("cancel", cancel, "Tasks"),
     ("retry", retry, "Tasks"),
+    ("resume-task", resume_task, "Tasks"),
     ("run-task", run_task, "Tasks"),
     ("types", types, "Tasks"),
     ("worker", worker, "Processes"),

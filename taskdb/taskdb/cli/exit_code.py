@@ -8,6 +8,7 @@ import typer
 
 from taskdb.errors import (
     BrokerUnreachable,
+    CallbackRefused,
     DatabaseError,
     IllegalMove,
     InvalidInput,
@@ -47,7 +48,7 @@ _MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "what the command is about failed (a task, a check, a child process)",
     ExitCode.USAGE: "wrong usage, input, task type, sequence or settings",
-    ExitCode.NOT_FOUND: "no such task or schedule",
+    ExitCode.NOT_FOUND: "no such task or schedule, or none that waits for this callback",
     ExitCode.TIMEOUT: "waited too long",
     ExitCode.UNREACHABLE: "database, broker or data folder cannot be used",
     ExitCode.ILLEGAL_MOVE: "the task's status does not allow it",
@@ -67,6 +68,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (TaskNotFound, ExitCode.NOT_FOUND),
     (ScheduleNotFound, ExitCode.NOT_FOUND),
     (ScheduleExists, ExitCode.USAGE),
+    (CallbackRefused, ExitCode.NOT_FOUND),
     (WaitTimeout, ExitCode.TIMEOUT),
     (IllegalMove, ExitCode.ILLEGAL_MOVE),
     (SequenceAlreadyCompleted, ExitCode.ILLEGAL_MOVE),

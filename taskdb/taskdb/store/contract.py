@@ -112,6 +112,8 @@ class Claim:
     role: TaskRole | None = None
     parent_id: str | None = None
     position: int | None = None
+    is_called_back: bool = False
+    """The outside has answered already: the body need not run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 A parent waits in a *stage* (its `waits_for`): `parts` of a fan-out; `steps` of a sequence;
 `on_start`, `on_join`, `on_success`, `on_error`, one handler; `handlers`, those beside a task
-type's own. Whoever ends a sub-task asks for a join, as often as it likes: under the parent's lock
-the rows alone decide, so that a repeated join, and two at once, change nothing.
+type's own. (`callback` is no such stage: who waits for the outside has no sub-tasks.) Whoever ends
+a sub-task asks for a join, as often as it likes: under the parent's lock the rows alone decide, so
+that a repeated join, and two at once, change nothing.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Joining(Running, Publishing):
             with self._unit() as unit:
                 before = self._handlers(unit, task_id)
                 parameters = {"token": token, **reported(report), **written}
-                parameters["spec"] = _handlers_spec(handlers, base=len(before))
+                parameters["spec"] = handlers_spec(handlers, base=len(before))
                 moved = unit.move(self.database.moves.finish, task_id, **parameters)
                 status = self.status_after(self.database.moves.finish, moved, token)
                 parent = unit.lock(task_id)
@@ -236,7 +237,7 @@ class Joining(Running, Publishing):
 
     def decide(self, unit: Unit, parent: Parent) -> bool:
         """Act on how the sub-tasks of a locked parent stand; answers whether it has ended."""
-        if parent.waits_for is None:
+        if parent.waits_for in {None, "callback"}:
             return False
         if parent.waits_for == "parts":
             return self._decide_parts(unit, parent)
@@ -486,14 +487,16 @@ def handlers_base(parent: Parent) -> int:
     return base
 
 
-def _handlers_spec(handlers: Sequence[HandlerSpec], base: int) -> str:
+def handlers_spec(handlers: Sequence[HandlerSpec], base: int) -> str:
     return encode({"handlers": [one.as_json() for one in handlers], "base": base}, "spec")
 
 
 def waiting_parents(moved: Iterable[Moved]) -> list[str]:
     """Those of canceled tasks that wait for sub-tasks of their own."""
     return [
-        one.id for one in moved if one.after is not None and one.before["waits_for"] is not None
+        one.id
+        for one in moved
+        if one.after is not None and one.before["waits_for"] not in {None, "callback"}
     ]
 
 

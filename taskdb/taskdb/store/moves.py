@@ -42,6 +42,7 @@ _BLANK = (
     ("run_at", "NULL"),
     ("ended_at", "NULL"),
     ("cancel_requested_at", "NULL"),
+    ("called_back", "NULL"),
 )
 CLAIM_ANSWER = (
     "tenant",
@@ -58,6 +59,7 @@ CLAIM_ANSWER = (
     "role",
     "parent_id",
     "position",
+    "called_back",
 )
 RESULTS: Columns = {"id": "id", "result": "text", "result_ref": "text"}
 
@@ -73,6 +75,8 @@ class Moves:
     complete: MoveStatement
     complete_many: MoveStatement
     fan_out: MoveStatement
+    await_callback: MoveStatement
+    answer: MoveStatement
     finish: MoveStatement
     error: MoveStatement
     fail: MoveStatement
@@ -122,6 +126,7 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     mine = f"{_MINE} AND {_is(RUNNING)} AND NOT {_WAITS}"
     ended = (*report, ("ended_at", d.now))
     error = (("error", d.json("error")),)
+    unanswered = f"{_WANTED} AND old.called_back IS NULL"
     claimed = (
         *_to("STARTED"),
         ("attempt", "old.attempt + 1"),
@@ -134,6 +139,8 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         ("progress_current", "NULL"),
         ("progress_total", "NULL"),
         ("progress_message", "NULL"),
+        # What an earlier run gave to the outside is worth nothing any more.
+        ("callback_hash", "NULL"),
     )
     return {
         # A worker takes a waiting task; the attempt is counted and the claim token is the fence.
@@ -209,6 +216,37 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                 ("progress_message", "NULL"),
             ),
             answer=("claim_token", "waits_for"),
+        ),
+        # The body has given a token to the outside and is over: the task waits without a worker.
+        # Where the outside has answered already, the same transaction goes on from here.
+        "await_callback": MoveStatement(
+            "await_callback",
+            _ONE,
+            mine,
+            (
+                ("status", f"CASE WHEN {unanswered} THEN 'CANCELED' ELSE 'PROCESSING' END"),
+                ("waits_for", f"CASE WHEN {unanswered} THEN NULL ELSE 'callback' END"),
+                ("ended_at", f"CASE WHEN {unanswered} THEN {d.now} END"),
+                *report,
+                ("spec", d.json("spec")),
+                ("result", "CASE WHEN old.called_back = 'FAILED' THEN NULL ELSE old.result END"),
+                ("error", "NULL"),
+                *_NO_WORKER,
+                *_ALONE,
+            ),
+            answer=("claim_token",),
+        ),
+        # The outside answered while the body still ran: its end will find that.
+        "answer": MoveStatement(
+            "answer",
+            _ONE,
+            f"{_is(RUNNING)} AND NOT {_WAITS} AND old.called_back IS NULL",
+            (
+                ("status", "old.status"),
+                ("called_back", d.text("called_back")),
+                ("result", d.json("result")),
+                ("result_ref", d.text("result_ref")),
+            ),
         ),
         # The body is over; further handlers of its type follow.
         "finish": MoveStatement(
@@ -434,8 +472,8 @@ def _hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
 
 
 def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
-    # A parent ends when its sub-tasks have.
-    runs = f"({_is(RUNNING)} AND old.worker IS NOT NULL OR {_WAITS})"
+    # A parent ends when its sub-tasks have. Who waits for the outside has none.
+    runs = f"({_is(RUNNING)} AND old.worker IS NOT NULL OR old.waits_for <> 'callback')"
     chosen = f"old.id IN {d.listed_ids('ids')}"
     published = (
         f"(old.id, old.relay_at) IN (SELECT draft.id, draft.relay_at"
@@ -505,6 +543,7 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                     "ended_at",
                     f"CASE WHEN {runs} THEN NULL ELSE {d.now} END",
                 ),
+                ("waits_for", "NULLIF(old.waits_for, 'callback')"),
                 _NOT_HELD,
             ),
             answer=("waits_for", "parent_id"),

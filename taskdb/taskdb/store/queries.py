@@ -46,6 +46,7 @@ PARENT_COLUMNS = (
     "created_by",
     "created_ip",
     "cancel_requested_at",
+    "called_back",
 )
 
 DRAFT_COLUMNS: Columns = {
@@ -106,6 +107,11 @@ class Queries:
     release_held: str
     neglected: str
     overdue: str
+    expect_callback: str
+    awaiting: str
+    called_back: str
+    late_callbacks: str
+    late_callback: str
     existing: str
     free_key: str
 
@@ -235,7 +241,7 @@ def queries_for(d: StoreDialect) -> Queries:
         # or that shall fail fast, or whose window may not be full: the end of a sub-task was not
         # followed by its join.
         neglected=(
-            "SELECT p.id FROM task AS p WHERE p.waits_for IS NOT NULL AND p.id > :after"
+            "SELECT p.id FROM task AS p WHERE p.waits_for <> 'callback' AND p.id > :after"
             f" AND (NOT EXISTS (SELECT 1 FROM task AS t WHERE t.parent_id = p.id"
             f" AND t.{_status(OPEN)})"
             " OR (p.cancel_requested_at IS NOT NULL OR p.error IS NOT NULL) AND EXISTS"
@@ -254,6 +260,31 @@ def queries_for(d: StoreDialect) -> Queries:
             f" AND deadline_at <= (SELECT {d.now}) AND error IS NULL"
             f" AND ({d.member('spec', 'fan_out', 'timeout')} IS NOT NULL"
             f" OR {d.member('spec', 'sequence', 'timeout')} IS NOT NULL) ORDER BY id LIMIT :limit"
+        ),
+        # A run gives the outside a token, of which the row knows the hash.
+        expect_callback=(
+            f"UPDATE task AS old SET callback_hash = :hash, updated_at = {d.now},"
+            f" callback_until = COALESCE({d.moment('until')}, {d.later(d.number('timeout'))})"
+            " WHERE old.id = :id AND old.claim_token = :token"
+            " AND old.status IN ('STARTED', 'PROCESSING') AND old.waits_for IS NULL"
+            " AND old.called_back IS NULL AND old.cancel_requested_at IS NULL RETURNING id"
+        ),
+        # The task that this callback is for, if it still wants one.
+        awaiting=(
+            "SELECT id, tenant, type, role, parent_id, attempt FROM task"
+            f" WHERE callback_hash = :hash AND (callback_until IS NULL OR callback_until > {d.now})"
+            " AND status IN ('STARTED', 'PROCESSING')"
+            " AND (waits_for = 'callback' OR waits_for IS NULL AND called_back IS NULL)"
+        ),
+        called_back="SELECT 1 AS holds FROM task WHERE id = :id AND called_back IS NOT NULL",
+        # Tasks that nobody called back in time.
+        late_callbacks=(
+            "SELECT id, role, parent_id FROM task WHERE waits_for = 'callback'"
+            f" AND callback_until <= (SELECT {d.now}) ORDER BY callback_until LIMIT :limit"
+        ),
+        late_callback=(
+            "SELECT 1 AS holds FROM task WHERE id = :id AND waits_for = 'callback'"
+            f" AND callback_until <= {d.now}"
         ),
         # The task that stands where a draft wants to be; its own id counts first.
         existing=(

@@ -110,6 +110,7 @@ def claim(moved: Moved, token: str) -> Claim:
         role=_role(row["role"]),
         parent_id=_id(row["parent_id"]),
         position=row["position"],
+        is_called_back=row["called_back"] is not None,
     )
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from taskdb.entity import TaskError
-from taskdb.status import MOVES, TaskStatus
+from taskdb.status import MOVES, TERMINAL, TaskStatus
 from taskdb.store import rows
 from taskdb.store.contract import NO_REPORT, Claim, Report
 from taskdb.store.dialect import Moved, MoveStatement
@@ -19,6 +19,7 @@ from taskdb.store.payload import Payload
 _MESSAGE_LIMIT = 2_000
 _LEADS_TO = {
     "complete": MOVES["complete"].targets,
+    "await_callback": MOVES["wait"].targets | TERMINAL | {TaskStatus.FINISHED},
     "finish": {*MOVES["finish"].targets, *MOVES["complete"].targets, *MOVES["fail"].targets},
     "error": MOVES["error"].targets | {TaskStatus.CANCELED},
     "fail": MOVES["fail"].targets | {TaskStatus.CANCELED},

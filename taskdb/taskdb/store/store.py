@@ -3,7 +3,7 @@
 It knows rows and moves, not types, messages or processes. A verb that guards a race answers
 whether it moved the row; the loser changes nothing. The verbs lie in one module a role:
 `publishing`, `running`, `joining` (what follows the end of a sub-task), `families` (how trees of
-tasks begin), `intervention`, `reading`, `schedules` and `scheduling`.
+tasks begin), `callbacks`, `intervention`, `reading`, `schedules` and `scheduling`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from taskdb.clock import Clock, DatabaseClock
+from taskdb.store.callbacks import Callbacks
 from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.creation import Created, Creation
 from taskdb.store.database import Database
@@ -26,7 +27,7 @@ from taskdb.store.scheduling import Scheduling
 from taskdb.store.session import JoinedSession, Session
 
 
-class Store(Intervention, Scheduling):
+class Store(Intervention, Callbacks, Scheduling):
     """Tasks on one database."""
 
     def __init__(

@@ -147,6 +147,8 @@ task = Table(
     Column("is_gated", Boolean, nullable=False),
     Column("may_rerun", Boolean, nullable=False),
     Column("callback_hash", Text),
+    Column("callback_until", Moment),
+    Column("called_back", Text),
 )
 
 task_event = Table(

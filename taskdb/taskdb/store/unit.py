@@ -57,6 +57,7 @@ class Parent:
     created_by: str | None
     created_ip: str | None
     is_cancel_wanted: bool
+    called_back: str | None
 
     @classmethod
     def of(cls, row: Row) -> Parent:
@@ -85,6 +86,7 @@ class Parent:
             created_by=row["created_by"],
             created_ip=row["created_ip"],
             is_cancel_wanted=row["cancel_requested_at"] is not None,
+            called_back=row["called_back"],
         )
 
 
@@ -169,6 +171,15 @@ class Unit:
     def move_all(self, statement: MoveStatement, ids: Iterable[str], **written: Any) -> list[Moved]:
         """Carry out a move of many rows."""
         return self._move(statement, {"ids": json.dumps(list(ids)), **written})
+
+    def is_awaited(self, task_id: str, digest: str) -> bool:
+        """Whether this locked task still waits for the callback of this token."""
+        found = self._query(self._queries.awaiting, {"hash": digest})
+        return any(str(row["id"]) == task_id for row in found)
+
+    def is_late(self, task_id: str) -> bool:
+        """Whether this locked task waits for a callback whose time is over."""
+        return bool(self._query(self._queries.late_callback, {"id": task_id}))
 
     def counts(self, parent_id: str) -> Counts:
         """How many parts are where."""

@@ -55,6 +55,9 @@ COLUMNS = {
         "is_gated {boolean} NOT NULL DEFAULT false",
         "may_rerun {boolean} NOT NULL DEFAULT true",
         "callback_hash TEXT",
+        "callback_until {moment}",
+        # What the callback said while the body still ran: the status that its end leads to.
+        "called_back TEXT",
     ),
     # The claims and messages of the last two beats: what neither lists is not run.
     "worker": (
@@ -96,6 +99,7 @@ INDEXES = (
         " AND status IN ('CREATED','SCHEDULED','QUEUED','PROCESSING','ERRORED')"
     ),
     ("CREATE UNIQUE INDEX task_callback ON task (callback_hash) WHERE callback_hash IS NOT NULL"),
+    "CREATE INDEX task_callback_until ON task (callback_until) WHERE waits_for = 'callback'",
 )
 
 _IS_OVER = (
