@@ -3,6 +3,7 @@
 from taskdb.asynchronous import (
     add_schedule_async,
     cancel_task_async,
+    explain_task_async,
     get_schedule_async,
     get_task_async,
     list_schedules_async,
@@ -30,6 +31,7 @@ from taskdb.default import (
     add_schedule,
     cancel_task,
     default_taskdb,
+    explain_task,
     get_schedule,
     get_task,
     list_schedules,
@@ -90,6 +92,7 @@ from taskdb.errors import (
     UnknownTaskType,
     WaitTimeout,
 )
+from taskdb.explanation import Explanation
 from taskdb.fan_out import Counts, FanOut
 from taskdb.outcome import Cancel, Fail, Halt, RetryLater, Snooze
 from taskdb.retry import Retry
@@ -113,6 +116,7 @@ __all__ = [
     "DatabaseNotMigrated",
     "DatabaseTooNew",
     "DatabaseUnreachable",
+    "Explanation",
     "Fail",
     "FanOut",
     "Fault",
@@ -168,6 +172,8 @@ __all__ = [
     "cancel_task",
     "cancel_task_async",
     "default_taskdb",
+    "explain_task",
+    "explain_task_async",
     "get_schedule",
     "get_schedule_async",
     "get_task",

@@ -14,6 +14,7 @@ from taskdb.default import (
     add_schedule,
     cancel_task,
     default_taskdb,
+    explain_task,
     get_schedule,
     get_task,
     list_schedules,
@@ -97,6 +98,7 @@ def _in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
     return twin
 
 
+explain_task_async = _in_thread(explain_task)
 get_task_async = _in_thread(get_task)
 list_tasks_async = _in_thread(list_tasks)
 task_history_async = _in_thread(task_history)

@@ -10,7 +10,9 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from pydantic import BaseModel
@@ -18,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from uuid_utils.compat import uuid7
 
 from taskdb.celery.background import BackgroundPublisher
+from taskdb.celery.broker_state import broker_state
 from taskdb.celery.configuration import create_celery
 from taskdb.celery.publish import Publisher
 from taskdb.clock import Clock
@@ -32,6 +35,7 @@ from taskdb.errors import (
     TaskNotFound,
     WaitTimeout,
 )
+from taskdb.explanation import Explanation, explain
 from taskdb.history import attempts_of
 from taskdb.options import Criteria, SubmitOptions, filter_of
 from taskdb.reference import parse_reference
@@ -59,6 +63,8 @@ _ELSEWHERE = (
     "TASKDB_DATABASE_URL, and run `taskdb migrate` on it"
 )
 
+DEEPEST = 5
+"""Levels of a tree that one explanation goes down."""
 PAGE_LIMIT = 1_000
 """Tasks that one page may hold."""
 POLL_SECONDS = 0.25
@@ -345,6 +351,25 @@ class TaskDB(TreeClient, ScheduleClient):
     def task_attempts(self, reference: str) -> list[Attempt]:
         """Every run of its body, oldest first; raises TaskNotFound."""
         return attempts_of(self.task_history(reference))
+
+    def explain_task(self, reference: str) -> Explanation:
+        """Why a task is where it is, and what to do about it; raises TaskNotFound.
+
+        Asks the broker, for three seconds at most, where its answer matters. Of a task that waits
+        for sub-tasks also why the first open one is where it is, down to the last.
+        """
+        lease = timedelta(seconds=self.settings.worker_lease_seconds)
+        ids = [self._id_of(reference)]
+        line: list[Explanation] = []
+        for task_id in ids:
+            standing = self.store.standing(task_id, self.scope, lease=lease)
+            line.append(explain(standing, partial(broker_state, self.settings), lease=lease))
+            if standing.first_open is not None and len(ids) < DEEPEST:
+                ids.append(standing.first_open)
+        below: Explanation | None = None
+        for one in reversed(line):
+            below = replace(one, below=below)
+        return below or line[0]
 
     def wait(self, reference: str, timeout: float | None = None) -> TaskEntity:
         """Block until the task has settled (terminal, or HALTED), and answer it.

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 from taskdb.client import TaskDB, TaskPage
 from taskdb.entity import SubTaskResult, TaskEntity, TaskEvent, TaskRole
+from taskdb.explanation import Explanation
 from taskdb.fan_out import Counts
 from taskdb.options import Criteria, SubmitOptions
 from taskdb.schedule import Origin, Schedule, ScheduleEntity, ScheduleRun
@@ -134,6 +135,11 @@ def list_tasks(
 def task_history(reference: str) -> list[TaskEvent]:
     """`TaskDB.task_history` on the default TaskDB."""
     return default_taskdb().task_history(reference)
+
+
+def explain_task(reference: str) -> Explanation:
+    """`TaskDB.explain_task` on the default TaskDB."""
+    return default_taskdb().explain_task(reference)
 
 
 def wait_task(reference: str, timeout: float | None = None) -> TaskEntity:

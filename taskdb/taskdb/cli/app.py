@@ -28,6 +28,7 @@ from taskdb.cli.schedule_import import import_django_celery_beat
 from taskdb.cli.show import show
 from taskdb.cli.task_types import types
 from taskdb.cli.wait import wait
+from taskdb.cli.why import why
 
 HELP = "Tasks in a database of record, run by Celery. Everything is set by TASKDB_… variables."
 
@@ -42,6 +43,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     ("create-sequence", create_sequence, "Tasks"),
     ("list", list_tasks, "Tasks"),
     ("show", show, "Tasks"),
+    ("why", why, "Tasks"),
     ("wait", wait, "Tasks"),
     ("cancel", cancel, "Tasks"),
     ("retry", retry, "Tasks"),

@@ -3,7 +3,7 @@
 It knows rows and moves, not types, messages or processes. A verb that guards a race answers
 whether it moved the row; the loser changes nothing. The verbs lie in one module a role:
 `publishing`, `running`, `joining` (what follows the end of a sub-task), `families` (how trees of
-tasks begin), `callbacks`, `intervention`, `reading`, `schedules` and `scheduling`.
+tasks begin), `callbacks`, `intervention`, `reading`, `standing`, `schedules` and `scheduling`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from taskdb.store.partitions import create_partitions
 from taskdb.store.payload import NO_PAYLOADS, Payloads
 from taskdb.store.scheduling import Scheduling
 from taskdb.store.session import JoinedSession, Session
+from taskdb.store.standing import Standings
 
 
-class Store(Intervention, Callbacks, Scheduling):
+class Store(Intervention, Callbacks, Standings, Scheduling):
     """Tasks on one database."""
 
     def __init__(

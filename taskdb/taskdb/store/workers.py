@@ -99,6 +99,14 @@ class Workers:
             CancelWish(str(row["id"]), row["claim_token"], float(row["waited"])) for row in found
         ]
 
+    def find(self, worker_id: str) -> WorkerRecord | None:
+        """The row of this boot, if there is one."""
+        statement = select(worker).where(worker.c.id == worker_id)
+        found = self._database.read(
+            lambda connection: [_record(row) for row in connection.execute(statement).mappings()]
+        )
+        return found[0] if found else None
+
     def seen_since(self, seconds: float) -> list[WorkerRecord]:
         """Workers that were seen within so many seconds and have not stopped, newest first."""
         d = self._database.dialect

@@ -1,0 +1,52 @@
+"""What a broker says of itself, within a bounded time."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
+from typing import Any
+
+from taskdb.celery.configuration import create_celery
+from taskdb.explanation import BrokerState
+from taskdb.settings import Settings
+
+BROKER_SECONDS = 3.0
+"""It is away when it has not answered by then."""
+
+
+def broker_state(settings: Settings, queue: str, seconds: float = BROKER_SECONDS) -> BrokerState:
+    """Whether it answers, and how many messages wait in the queue (None: it does not say)."""
+    done: Future[BrokerState] = Future()
+
+    def ask() -> None:
+        try:
+            done.set_result(_ask(settings, queue))
+        except BaseException as error:  # noqa: BLE001 - every transport has errors of its own
+            done.set_result(BrokerState(away=f"{type(error).__name__}: {error}"))
+
+    # A frozen broker would hold its asker for as long as it likes.
+    threading.Thread(target=ask, name="taskdb-ask-broker", daemon=True).start()
+    try:
+        return done.result(timeout=seconds)
+    except FutureTimeout:
+        return BrokerState(away=f"no answer within {seconds:g} s")
+
+
+def _ask(settings: Settings, queue: str) -> BrokerState:
+    app = create_celery(settings)
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+            return BrokerState(messages=_messages(connection, queue))
+    finally:
+        app.close()
+
+
+def _messages(connection: Any, queue: str) -> int | None:
+    # Whatever the transport says of a queue that is not there: it holds nothing.
+    with suppress(connection.channel_errors):
+        answer = connection.default_channel.queue_declare(queue, passive=True)
+        return int(answer.message_count)
+    return None

@@ -1,0 +1,161 @@
+"""How a task stands, with all around it that may be the reason: workers, rules, sub-tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskdb.entity import TaskEntity
+from taskdb.status import OPEN, in_order
+from taskdb.store.contract import EVERYONE, Scope, WorkerRecord
+from taskdb.store.reading import Reading
+from taskdb.store.rows import moment
+from taskdb.store.tables import as_moment
+from taskdb.store.workers import Workers
+
+_FEW = 5
+"""Holders of a rule that are named."""
+_MANY = 1_000
+"""Tasks before this one in its queue are counted up to here."""
+_IS_OPEN = f"status IN ({', '.join(repr(value) for value in in_order(OPEN))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A task that has a place which another one waits for; None: a start that counts until then."""
+
+    task_id: str | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A rule as somebody has set it."""
+
+    reason: str | None
+    set_by: str | None
+    set_at: datetime | None
+    max_running: int | None
+    max_starts: int | None
+    window_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One look at a task; the moments are the database's."""
+
+    now: datetime
+    task: TaskEntity
+    relay_at: datetime
+    callback_until: datetime | None
+    unregistered: int
+    worker: WorkerRecord | None
+    live: tuple[WorkerRecord, ...]
+    holders: tuple[Holder, ...]
+    gate: Gate | None
+    open_sub_tasks: int
+    first_open: str | None
+    before: int
+    busy: int
+
+
+class Standings(Reading):
+    """The question why a task is where it is, as far as the database can answer it."""
+
+    def standing(self, task_id: str, scope: Scope = EVERYONE, *, lease: timedelta) -> Standing:
+        """Look once; a worker seen within the lease is alive. Raises TaskNotFound."""
+        task = self.get(task_id, scope)
+        (beside,) = self._ask(
+            f"SELECT {self.database.dialect.now} AS now, relay_at, callback_until, unregistered"
+            " FROM task WHERE id = :id",
+            id=task.id,
+        )
+        open_sub_tasks, first_open = self._open_below(task)
+        return Standing(
+            now=moment(beside["now"]),
+            task=task,
+            relay_at=moment(beside["relay_at"]),
+            callback_until=as_moment(beside["callback_until"]),
+            unregistered=beside["unregistered"],
+            worker=Workers(self.database).find(task.worker) if task.worker else None,
+            live=tuple(Workers(self.database).seen_since(lease.total_seconds())),
+            holders=self._holders(task),
+            gate=self._gate(task.held_by),
+            open_sub_tasks=open_sub_tasks,
+            first_open=first_open,
+            before=self._before(task),
+            busy=self._busy(),
+        )
+
+    def _open_below(self, task: TaskEntity) -> tuple[int, str | None]:
+        if task.waits_for in {None, "callback"}:
+            return 0, None
+        counted = self._ask(
+            f"SELECT count(*) AS number FROM task WHERE parent_id = :id AND {_IS_OPEN}", id=task.id
+        )
+        first = self._ask(
+            f"SELECT id FROM task WHERE parent_id = :id AND {_IS_OPEN}"
+            " AND (held_by IS NULL OR held_by <> 'window') ORDER BY position LIMIT 1",
+            id=task.id,
+        )
+        return int(counted[0]["number"]), str(first[0]["id"]) if first else None
+
+    def _holders(self, task: TaskEntity) -> tuple[Holder, ...]:
+        found = self._ask(
+            "SELECT task_id, until FROM slot WHERE key = :key ORDER BY n LIMIT :limit",
+            key=task.held_by or "",
+            limit=_FEW,
+        )
+        return tuple(
+            Holder(None if row["task_id"] is None else str(row["task_id"]), as_moment(row["until"]))
+            for row in found
+        )
+
+    def _gate(self, held_by: str | None) -> Gate | None:
+        kind, _, whose = (held_by or "").partition(":")
+        target, _, name = whose.partition(":")
+        if kind not in {"paused", "running", "starts"}:
+            return None
+        found = self._ask(
+            "SELECT reason, set_by, set_at, max_running, max_starts, window_seconds FROM gate"
+            " WHERE target = :target AND name = :name",
+            target=target,
+            name=name,
+        )
+        if not found:
+            return None
+        row = found[0]
+        return Gate(
+            row["reason"],
+            row["set_by"],
+            as_moment(row["set_at"]),
+            row["max_running"],
+            row["max_starts"],
+            row["window_seconds"],
+        )
+
+    def _before(self, task: TaskEntity) -> int:
+        """How many tasks were queued before this one in its queue, and still are."""
+        if task.status != "QUEUED" or task.queued_at is None:
+            return 0
+        d = self.database.dialect
+        found = self._ask(
+            "SELECT count(*) AS number FROM (SELECT 1 AS one FROM task WHERE status = 'QUEUED'"
+            f" AND queue = :queue AND queued_at < {d.moment('queued_at')} LIMIT :limit) AS few",
+            queue=task.queue,
+            queued_at=d.spell(task.queued_at),
+            limit=_MANY,
+        )
+        return int(found[0]["number"])
+
+    def _busy(self) -> int:
+        found = self._ask(
+            "SELECT count(*) AS number FROM task WHERE status IN ('STARTED', 'PROCESSING')"
+            " AND waits_for IS NULL"
+        )
+        return int(found[0]["number"])
+
+    def _ask(self, sql: str, **parameters: Any) -> Sequence[Any]:
+        return self.database.query(sql, parameters, writes=False)
