@@ -24,6 +24,8 @@ from taskdb_beat.upkeep import INTERVAL_SECONDS, Upkeep
 log = structlog.get_logger("taskdb.beat")
 
 _STOP_SECONDS = 10.0
+_MENDING_PASSES = 200
+"""Of one loop, when someone asks for all that can be mended now."""
 
 
 def run_beat(settings: Settings) -> int:
@@ -46,6 +48,17 @@ def run_beat(settings: Settings) -> int:
             loop.stop(_STOP_SECONDS)
     log.info("beat.stopped")
     return 0
+
+
+def mend(taskdb: TaskDB) -> None:
+    """Run every loop in this thread until it finds nothing more, or has had its passes.
+
+    An error of one is logged and stops no other.
+    """
+    for loop in loops_of(taskdb):
+        for _ in range(_MENDING_PASSES):
+            if not loop.run_once():
+                break
 
 
 def loops_of(taskdb: TaskDB) -> list[Loop]:

@@ -217,8 +217,7 @@ def _queued(standing: Standing, broker: BrokerState) -> Explanation:
     since = _ago(standing, task.queued_at)
     said = (
         f"it was queued {since} in {task.queue!r}, with {standing.before} before it; "
-        f"{_count(len(consumers), 'worker')} take that queue, and "
-        f"{_count(standing.busy, 'task')} run"
+        f"{_count(len(consumers), 'worker')} on that queue, {_count(standing.busy, 'task')} running"
     )
     facts |= {"consumers": consumers, "messages": broker.messages, "running": standing.busy}
     return _said(standing, "queued", said, "", **facts)

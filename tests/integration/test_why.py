@@ -49,7 +49,7 @@ def taskdb(tmp_path: Path, given: list[str]) -> Iterator[TaskDB]:
     def audit(ctx: TaskContext) -> None:
         pass
 
-    settings = Settings.load({}, data_dir=tmp_path)
+    settings = Settings.load({}, data_dir=tmp_path, payload_inline_bytes=1_000)
     with TaskDB(settings, registry=registry) as taskdb:
         yield taskdb
 

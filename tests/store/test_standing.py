@@ -122,7 +122,7 @@ def test_it_waits_for_its_turn(store: Store) -> None:
     assert "with 0 before it" in why(store, first.id).sentence
     told = why(store, second.id)
     assert told.cause == "queued"
-    assert "with 1 before it; 1 worker take that queue, and 1 task run" in told.sentence
+    assert "with 1 before it; 1 worker on that queue, 1 task running" in told.sentence
     assert told.facts["messages"] == 3
 
 

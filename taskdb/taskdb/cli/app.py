@@ -16,6 +16,7 @@ from taskdb.cli.create import RAW, create_task
 from taskdb.cli.create_tree import create_fan_out, create_sequence
 from taskdb.cli.demo import demo
 from taskdb.cli.dev import dev
+from taskdb.cli.doctor import doctor
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.failure import tell
 from taskdb.cli.listing import list_tasks
@@ -37,6 +38,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     ("demo", demo, "Begin"),
     ("dev", dev, "Begin"),
     ("check", check, "Begin"),
+    ("doctor", doctor, "Begin"),
     ("migrate", migrate, "Begin"),
     ("create-task", create_task, "Tasks"),
     ("create-fan-out", create_fan_out, "Tasks"),

@@ -143,8 +143,10 @@ class Standings(Reading):
         d = self.database.dialect
         found = self._ask(
             "SELECT count(*) AS number FROM (SELECT 1 AS one FROM task WHERE status = 'QUEUED'"
-            f" AND queue = :queue AND queued_at < {d.moment('queued_at')} LIMIT :limit) AS few",
+            f" AND queue = :queue AND (queued_at, id) < ({d.moment('queued_at')}, :id)"
+            " LIMIT :limit) AS few",
             queue=task.queue,
+            id=task.id,
             queued_at=d.spell(task.queued_at),
             limit=_MANY,
         )

@@ -19,6 +19,7 @@ from taskdb.store.callbacks import Callbacks
 from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.creation import Created, Creation
 from taskdb.store.database import Database
+from taskdb.store.drift import Drifts
 from taskdb.store.intervention import Intervention
 from taskdb.store.joining import leave_to_relay
 from taskdb.store.partitions import create_partitions
@@ -28,7 +29,7 @@ from taskdb.store.session import JoinedSession, Session
 from taskdb.store.standing import Standings
 
 
-class Store(Intervention, Callbacks, Standings, Scheduling):
+class Store(Intervention, Callbacks, Standings, Drifts, Scheduling):
     """Tasks on one database."""
 
     def __init__(

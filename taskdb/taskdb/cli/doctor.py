@@ -1,0 +1,99 @@
+"""`taskdb doctor`: rows, broker and workers compared, and what has drifted apart."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from taskdb.celery.broker_state import broker_state
+from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.output import Output
+from taskdb.cli.role import load_role
+from taskdb.cli.session import Session, with_session
+from taskdb.cli.wording import printable
+from taskdb.client import TaskDB
+from taskdb.errors import PayloadMissing
+from taskdb.store.drift import EXAMPLES, Drift
+
+Fix = Annotated[
+    bool, typer.Option("--fix", help="Let every loop of a beat work now, and look again.")
+]
+
+
+@with_session
+def doctor(session: Session, *, fix: Fix = False) -> int:
+    """Compare rows, broker and workers, and list every drift with counts and examples.
+
+    Changes nothing without --fix. Exit 1 while something is left that is not as it should be.
+    """
+    taskdb = session.taskdb
+    before = diagnose(taskdb)
+    after = before
+    if fix:
+        taskdb.discover()
+        load_role("mend")(taskdb)
+        after = diagnose(taskdb)
+    if session.is_json:
+        session.output.document(_as_json(before, after if fix else None))
+    else:
+        _print(session.output, before, after if fix else None)
+    return ExitCode.FAILED if after else ExitCode.OK
+
+
+def diagnose(taskdb: TaskDB) -> list[Drift]:
+    """Every class of drift of which there is something."""
+    settings = taskdb.settings
+    lease = timedelta(seconds=settings.worker_lease_seconds)
+    found = taskdb.store.drifts(lease=lease)
+    away = broker_state(settings, settings.default_queue).away
+    if away is not None:
+        advice = "check TASKDB_BROKER_URL and that the server runs"
+        found.append(Drift("broker_away", 1, (away,), "the broker gives no answer", advice))
+    missing = _missing_payloads(taskdb)
+    if missing:
+        found.append(
+            Drift(
+                "payload_missing",
+                len(missing),
+                tuple(missing[:EXAMPLES]),
+                "payloads that rows name and the payload store has not (of a sample)",
+                "every process must see the same TASKDB_PAYLOAD_DIR; bring back its files",
+            )
+        )
+    return found
+
+
+def _missing_payloads(taskdb: TaskDB) -> list[str]:
+    missing = []
+    for reference in taskdb.store.payload_references():
+        try:
+            taskdb.read_payload(reference)
+        except PayloadMissing:
+            missing.append(reference)
+    return missing
+
+
+def _as_json(before: list[Drift], after: list[Drift] | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"drift": [asdict(one) for one in before]}
+    if after is not None:
+        told["left"] = [asdict(one) for one in after]
+    return told
+
+
+def _print(output: Output, before: list[Drift], after: list[Drift] | None) -> None:
+    if not before:
+        output.line("nothing has drifted: rows, broker and workers agree")
+        return
+    left = None if after is None else {one.name: one.count for one in after}
+    for one in before:
+        count = f"{one.count:,}" if left is None else f"{one.count:,} -> {left.get(one.name, 0):,}"
+        output.line(printable(f"{one.name}  {count}  {one.meaning}"))
+        output.line(printable(f"  {', '.join(one.examples)}"))
+        if left is None or one.name in left:
+            output.note(printable(f"  next: {one.advice}"))
+    for one in after or []:
+        if one.name not in {other.name for other in before}:
+            output.line(printable(f"{one.name}  0 -> {one.count:,}  {one.meaning}"))

@@ -1,0 +1,279 @@
+"""Drift: rows that are not as what happened says they should be, by class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from taskdb.status import PUBLISHABLE, WAITING, TaskStatus, in_order
+from taskdb.store.joining import Joining
+from taskdb.store.partitions import PARTITIONS_AHEAD
+from taskdb.store.rows import moment
+from taskdb.store.tables import as_json, as_moment
+from taskdb.store.workers import Workers
+
+EXAMPLES = 5
+_LIMIT = 10_000
+"""Rows of a class that are counted."""
+_SAMPLE = 50
+"""Payloads that are looked for."""
+_SKEW_SECONDS = 2.0
+_LATE_SECONDS = 30.0
+"""What a loop should have done so long ago, it has not done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Some rows of one class: how many (10,000 may be more), and a few of them."""
+
+    name: str
+    count: int
+    examples: tuple[str, ...]
+    meaning: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A class of drift that one statement finds; it answers the examples."""
+
+    name: str
+    sql: str
+    meaning: str
+    advice: str
+
+
+class Drifts(Joining):
+    """The question what is not as it should be."""
+
+    def drifts(self, *, lease: timedelta) -> list[Drift]:
+        """Every class of which there is something; a worker seen within the lease is alive."""
+        found = [self._by_rule(rule, lease) for rule in self._rules()]
+        found += [find(lease) for find in self._finders()]
+        return [one for one in found if one is not None]
+
+    def database_skew(self) -> timedelta:
+        """How far this host's clock is ahead of the database's."""
+        begun = datetime.now(UTC)
+        (row,) = self.database.query(f"SELECT {self.database.dialect.now} AS now", {}, writes=False)
+        ended = datetime.now(UTC)
+        return begun + (ended - begun) / 2 - moment(row["now"])
+
+    def payload_references(self) -> list[str]:
+        """A sample of the payloads that rows name: those of the newest tasks."""
+        found = self.database.query(
+            "SELECT input_ref, result_ref FROM task WHERE id IN (SELECT id FROM task"
+            " WHERE input_ref IS NOT NULL OR result_ref IS NOT NULL ORDER BY id DESC"
+            " LIMIT :limit)",
+            {"limit": _SAMPLE},
+            writes=False,
+        )
+        references = [row[name] for row in found for name in ("input_ref", "result_ref")]
+        return [str(one) for one in references if one is not None]
+
+    def _finders(self) -> tuple[Callable[[timedelta], Drift | None], ...]:
+        return (
+            self._neglected,
+            self._unlisted,
+            self._without_consumer,
+            self._unknown_types,
+            self._skewed,
+            self._partitions,
+        )
+
+    def _by_rule(self, rule: _Rule, lease: timedelta) -> Drift | None:
+        parameters = {"limit": _LIMIT, "late": _LATE_SECONDS, "lease": lease.total_seconds()}
+        found = self.database.query(rule.sql, parameters, writes=False)
+        return _drift(rule.name, [str(row["example"]) for row in found], rule.meaning, rule.advice)
+
+    def _rules(self) -> Iterator[_Rule]:
+        d = self.database.dialect
+        ago, dead = d.later("-:late"), d.later("-:lease")
+        waiting = f"status IN ({_listed(PUBLISHABLE)})"
+        yield _Rule(
+            "unpublished",
+            f"SELECT id AS example FROM task WHERE {waiting} AND held_by IS NULL"
+            f" AND relay_at < (SELECT {ago}) ORDER BY relay_at LIMIT :limit",
+            "their time to be published has passed, and no relay has taken them",
+            "see that a `taskdb beat` runs and that the broker answers",
+        )
+        yield _Rule(
+            "message_lost",
+            "SELECT t.id AS example FROM task AS t WHERE t.status = 'QUEUED'"
+            f" AND t.queued_at < (SELECT {d.later('-4 * :late')}) AND EXISTS"
+            " (SELECT 1 FROM task AS n WHERE n.queue = t.queue AND n.priority = t.priority"
+            f" AND n.started_at IS NOT NULL AND n.queued_at > (SELECT {d.later('-2 * :late')}))"
+            " ORDER BY t.id LIMIT :limit",
+            "they wait at the broker, and later ones of their queue have begun",
+            "their messages may be lost: the reconcile loop publishes them again",
+        )
+        yield _Rule(
+            "worker_lost",
+            "SELECT t.id AS example FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
+            " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
+            " AND (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL"
+            f" OR w.seen_at < (SELECT {dead})) ORDER BY t.id LIMIT :limit",
+            "they run on workers that are dead",
+            "see that a `taskdb beat` runs: it does the rescue",
+        )
+        yield _Rule(
+            "finished_alone",
+            "SELECT id AS example FROM task WHERE status = 'FINISHED' AND waits_for IS NULL"
+            " ORDER BY id LIMIT :limit",
+            "their work is done, and they wait for no handler",
+            "nothing ends them: `taskdb cancel` them, and please report it",
+        )
+        yield _Rule(
+            "callback_late",
+            "SELECT id AS example FROM task WHERE waits_for = 'callback'"
+            f" AND callback_until < (SELECT {ago}) ORDER BY callback_until LIMIT :limit",
+            "nobody called them back in time, and they have not failed",
+            "see that a `taskdb beat` runs",
+        )
+        yield _Rule(
+            "slot_stale",
+            "SELECT s.key AS example FROM slot AS s LEFT JOIN task AS t ON t.id = s.task_id"
+            " WHERE s.task_id IS NOT NULL AND (t.id IS NULL OR t.waits_for IS NOT NULL OR"
+            " t.status IN ('COMPLETED', 'FAILED', 'CANCELED', 'HALTED', 'FINISHED', 'ERRORED'))"
+            " ORDER BY s.key LIMIT :limit",
+            "places of rules that no live task has",
+            "see that a `taskdb beat` runs: its release frees them",
+        )
+        yield _Rule(
+            "held_for_nothing",
+            "SELECT t.id AS example FROM task AS t WHERE t.held_by IS NOT NULL"
+            f" AND t.updated_at < (SELECT {ago}) AND {waiting} AND"
+            " (substr(t.held_by, 1, 6) = 'mutex:' AND NOT EXISTS"
+            " (SELECT 1 FROM slot AS s WHERE s.key = t.held_by)"
+            " OR substr(t.held_by, 1, 7) = 'paused:' AND NOT EXISTS (SELECT 1 FROM gate AS g"
+            " WHERE t.held_by = 'paused:' || g.target || ':' || g.name AND g.is_paused)"
+            " OR substr(t.held_by, 1, 8) = 'running:' AND NOT EXISTS (SELECT 1 FROM gate AS g"
+            " WHERE t.held_by = 'running:' || g.target || ':' || g.name AND g.max_running <="
+            " (SELECT count(*) FROM slot AS s WHERE s.key = t.held_by))"
+            " OR t.held_by = 'gate') ORDER BY t.id LIMIT :limit",
+            "they are held by rules that are free",
+            "see that a `taskdb beat` runs: its release lets them go",
+        )
+        yield _Rule(
+            "worker_stale",
+            "SELECT name AS example FROM worker WHERE stopped_at IS NULL AND (seen_at IS NULL"
+            f" OR seen_at < (SELECT {dead})) AND EXISTS (SELECT 1 FROM task AS t"
+            " WHERE t.worker = worker.id AND t.status IN ('STARTED', 'PROCESSING'))"
+            " ORDER BY started_at LIMIT :limit",
+            "workers that died without a word and still have tasks",
+            "see that a `taskdb beat` runs: it does the rescue",
+        )
+
+    def _neglected(self, _lease: timedelta) -> Drift | None:
+        return _drift(
+            "join_missing",
+            self.neglected(_LIMIT),
+            "parents whose sub-tasks ask for something that they have not done",
+            "see that a `taskdb beat` runs: its reconcile loop joins them",
+        )
+
+    def _unlisted(self, lease: timedelta) -> Drift | None:
+        """Running rows that their live worker has not listed for two beats."""
+        d = self.database.dialect
+        found = self.database.query(
+            "SELECT t.id, t.claim_token, t.started_at, w.listed_before_at,"
+            " CAST(w.claims AS TEXT) AS claims, CAST(w.claims_before AS TEXT) AS claims_before"
+            " FROM task AS t JOIN worker AS w ON w.id = t.worker"
+            " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
+            " AND w.listed_before_at IS NOT NULL AND w.stopped_at IS NULL"
+            f" AND w.seen_at >= (SELECT {d.later('-:lease')}) ORDER BY t.id LIMIT :limit",
+            {"limit": _LIMIT, "lease": lease.total_seconds()},
+            writes=False,
+        )
+        return _drift(
+            "claim_unlisted",
+            [str(row["id"]) for row in found if _is_unlisted(row)],
+            "they run by the row, and their live worker does not list them",
+            "see that a `taskdb beat` runs: it does the rescue",
+        )
+
+    def _without_consumer(self, lease: timedelta) -> Drift | None:
+        served = {queue for one in self._live(lease) for queue in one.queues}
+        wanted = self._distinct("queue", frozenset({TaskStatus.QUEUED}))
+        return _drift(
+            "queue_without_consumer",
+            sorted(wanted - served),
+            "queues with tasks, and no live worker takes them",
+            "start one: taskdb worker -Q QUEUE",
+        )
+
+    def _unknown_types(self, lease: timedelta) -> Drift | None:
+        live = self._live(lease)
+        known = {name for one in live for name in one.types}
+        wanted = self._distinct("type", WAITING) if live else set()
+        return _drift(
+            "type_unknown",
+            sorted(wanted - known),
+            "task types of waiting tasks that no live worker knows",
+            "name their module in TASKDB_TASK_MODULES of the workers, or deploy the code",
+        )
+
+    def _skewed(self, _lease: timedelta) -> Drift | None:
+        seconds = self.database_skew().total_seconds()
+        wrong = [f"{seconds:+.1f} s"] if abs(seconds) > _SKEW_SECONDS else []
+        return _drift(
+            "clock_skew",
+            wrong,
+            "the clock of this host is not that of the database",
+            "let both follow a time server; the database's clock is the one that counts",
+        )
+
+    def _partitions(self, _lease: timedelta) -> Drift | None:
+        if self.database.dialect.name != "postgresql":
+            return None
+        missing = self.database.query(
+            "SELECT 'task_event_' || to_char(day, 'YYYYMMDD') AS example"
+            " FROM generate_series((now() AT TIME ZONE 'UTC')::date,"
+            " (now() AT TIME ZONE 'UTC')::date + CAST(:ahead AS INTEGER),"
+            " interval '1 day') AS day"
+            " WHERE to_regclass('task_event_' || to_char(day, 'YYYYMMDD')) IS NULL ORDER BY day",
+            {"ahead": PARTITIONS_AHEAD - 1},
+            writes=False,
+        )
+        astray = self.database.query(
+            "SELECT 1 AS one FROM task_event_default LIMIT 1", {}, writes=False
+        )
+        names = [str(row["example"]) for row in missing]
+        return _drift(
+            "partition_missing",
+            [*names, *(["rows in task_event_default"] if astray else [])],
+            "days of the history without a partition of their own",
+            "see that a `taskdb beat` runs: its upkeep makes them",
+        )
+
+    def _live(self, lease: timedelta) -> list[Any]:
+        return list(Workers(self.database).seen_since(lease.total_seconds()))
+
+    def _distinct(self, column: str, statuses: frozenset[TaskStatus]) -> set[str]:
+        found = self.database.query(
+            f"SELECT DISTINCT {column} AS name FROM task WHERE status IN ({_listed(statuses)})"
+            " LIMIT :limit",
+            {"limit": _LIMIT},
+            writes=False,
+        )
+        return {str(row["name"]) for row in found}
+
+
+def _drift(name: str, found: list[str], meaning: str, advice: str) -> Drift | None:
+    if not found:
+        return None
+    return Drift(name, len(found), tuple(found[:EXAMPLES]), meaning, advice)
+
+
+def _is_unlisted(row: Any) -> bool:
+    began = as_moment(row["started_at"])
+    listed = {*as_json(row["claims"]), *as_json(row["claims_before"])}
+    if began is None or began >= moment(row["listed_before_at"]):
+        return False
+    return row["claim_token"] not in listed
+
+
+def _listed(statuses: frozenset[TaskStatus]) -> str:
+    return ", ".join(repr(value) for value in in_order(statuses))
