@@ -199,3 +199,10 @@ Sequence("seq.spread", [step_lists, Step(does, fan_out=FanOut())])
 Sequence("seq.spread_nothing", [step_adds, Step(does, fan_out=FanOut())])
 Sequence("seq.splits", [splits])
 Sequence("seq.waits", [waits_for_a_cancel, step_adds])
+
+
+@task("fan.calls")
+def calls(ctx: TaskContext) -> None:
+    """Give a token away, as the name of a file."""
+    token = ctx.wait_for_callback()
+    (folder() / f"token-{ctx.task_id}").write_text(token)

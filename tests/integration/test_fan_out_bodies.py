@@ -256,3 +256,20 @@ def state_of(site: Site, parent: TaskEntity) -> Any:
     rows = site.query("SELECT * FROM task WHERE id = :id OR parent_id = :id", id=parent.id)
     rows.sort(key=lambda row: str(row["id"]))
     return rows, [site.client.task_history(one) for one in ids]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2])
+def test_parts_that_wait_for_the_outside_hold_no_worker(site: Site, chunk_size: int) -> None:
+    parent = site.client.submit_fan_out("fan.calls", [None, None], chunk_size=chunk_size)
+    parts = parts_of(site, parent.id)
+    wait_until(
+        lambda: all(part.refresh().waits_for == "callback" for part in parts),
+        describe=lambda: story_of(site, parent.id),
+    )
+    told = site.client.explain_task(parent.id)
+    assert (told.cause, told.below and told.below.cause) == ("sub_tasks", "callback")
+    for number, part in enumerate(parts):
+        token = (site.folder / f"token-{part.id}").read_text()
+        site.client.resume_task(token, number)
+    parent = ended(site, parent.id)
+    assert (parent.status, [part.refresh().result for part in parts]) == ("COMPLETED", [0, 1])
