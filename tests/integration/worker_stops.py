@@ -2,7 +2,7 @@
 
 A task module of the tests: it wraps the worker's own functions when it is imported, and only the
 worker that was started with `STOP` in its environment. The first process that comes by leaves its
-id in a file and waits; the ones that follow pass.
+id in a file and waits for a test to let it go, or to kill it; the ones that follow pass.
 """
 
 import os
@@ -20,14 +20,16 @@ STOP = "WORKER_TASKS_STOP"
 
 
 def stop_here() -> None:
-    """Stop for good, once in the life of the folder."""
+    """Stop until a file `go` lies in the folder, once in its life."""
     try:
         file = os.open(folder() / "stopped", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         return
     os.write(file, f"{os.getpid()}\n".encode())
     os.close(file)
-    time.sleep(600)
+    until = time.monotonic() + 600
+    while not (folder() / "go").exists() and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def stopping(function: Callable[..., Any]) -> Callable[..., Any]:
