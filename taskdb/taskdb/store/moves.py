@@ -363,8 +363,10 @@ def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         f" AND NOT {d.lists('w.claims', 't.claim_token')}"
         f" AND NOT {d.lists('w.claims_before', 't.claim_token')}"
     )
+    # With its token: a row that another rescue took, and that is claimed anew, was not found dead.
     dead = (
-        "old.id IN (SELECT t.id FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
+        "(old.id, COALESCE(old.claim_token, '')) IN (SELECT t.id, COALESCE(t.claim_token, '')"
+        " FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
         " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
         " AND (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL"
         f" OR w.seen_at < {d.later('-:lease')} OR ({unlisted})) ORDER BY t.id LIMIT :limit)"
