@@ -1,8 +1,9 @@
 """Looks for rows whose message the broker has lost, and lets them be published again.
 
 Two things speak for a loss: a message that came much later has been taken from the same line, or
-the queue is empty while a worker consumes it. A message that a live worker lists as its own is not
-lost. A row that is suspected wrongly gets a second message, which the claim makes harmless.
+the queue was empty, while a worker consumes it, so long ago that whoever had taken it would list it
+by now. A message that a live worker lists as its own is not lost. A row that is suspected wrongly
+gets a second message, which the claim makes harmless.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ log = structlog.get_logger("taskdb.reconcile")
 _PAGE = 2_000
 _SECONDS = 1.0
 """A pass looks no longer than this; the next one goes on where it ended."""
+_ON_ITS_WAY = timedelta(seconds=1)
+"""A row is marked after its message was sent, and a queue is counted after its time was asked."""
 _GONE = "the broker has no message of it: its queue is empty"
 _PASSED = "the broker has no message of it: one that came later was taken"
 
@@ -39,6 +42,9 @@ class Requeue:
         self._grace = timedelta(seconds=2 * settings.heartbeat_seconds + 1)
         self._limit = settings.reconcile_batch
         self._taken: dict[Line, datetime] = {}
+        self._looks: dict[str, list[datetime]] = {}
+        """When each queue was found empty; the last look that is old enough to judge by, and those
+        after it."""
         self._place: QueuedRow | None = None
 
     def run_once(self) -> bool:
@@ -55,7 +61,7 @@ class Requeue:
 
     def _look(self, rows: list[QueuedRow]) -> None:
         crew = self._suspects.crew(self._lease)
-        empty = {queue for queue, depth in self._publisher.depths(crew.queues).items() if not depth}
+        empty = self._emptied(crew)
         self._remember(self._suspects.taken())
         until, left = time.monotonic() + _SECONDS, self._limit
         while rows and left > 0 and time.monotonic() < until:
@@ -71,15 +77,31 @@ class Requeue:
             rows = self._suspects.queued(self._place, _PAGE) if is_done else []
 
     def _lost(
-        self, rows: Sequence[QueuedRow], crew: Crew, empty: set[str]
+        self, rows: Sequence[QueuedRow], crew: Crew, empty: dict[str, datetime]
     ) -> dict[str, list[QueuedRow]]:
         free = [row for row in rows if row.message not in crew.messages]
         gone = [
-            row for row in free if row.queue in empty and row.queued_at <= crew.now - self._grace
+            row
+            for row in free
+            if (seen := empty.get(row.queue)) is not None and row.queued_at <= seen - _ON_ITS_WAY
         ]
         known = {row.id for row in gone}
         passed = [row for row in overtaken(free, self._taken, self._by) if row.id not in known]
         return {_GONE: gone, _PASSED: passed}
+
+    def _emptied(self, crew: Crew) -> dict[str, datetime]:
+        """The queues that were empty, each with the last time that is old enough to judge by."""
+        for queue, depth in self._publisher.depths(crew.queues).items():
+            if not depth:
+                self._looks.setdefault(queue, []).append(crew.now)
+        found: dict[str, datetime] = {}
+        for queue in crew.queues & self._looks.keys():
+            looks = self._looks[queue]
+            old = [look for look in looks if look <= crew.now - self._grace]
+            if old:
+                found[queue] = old[-1]
+                self._looks[queue] = [old[-1], *looks[len(old) :]]
+        return found
 
     def _remember(self, taken: dict[Line, datetime]) -> None:
         """Short tasks may all be over when one looks: what was seen once stays known."""

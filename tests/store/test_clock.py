@@ -9,7 +9,7 @@ from taskdb.clock import FixedClock
 from taskdb.entity import TaskEntity
 from taskdb.store.contract import Report, WorkerRecord
 from taskdb.store.store import Store
-from taskdb.store.workers import Workers
+from taskdb.store.workers import Held, Workers
 from tests.store.tasks import HOUR, LEASE, OOPS, SOON, claim, create, publication, queued, running
 from tests.store.test_run import OUTCOMES, UNCLAIMED, end
 
@@ -104,7 +104,7 @@ def test_workers_are_seen_by_the_clock(store: Store, clock: FixedClock) -> None:
     assert workers.seen_since(9) == []
     (found,) = workers.seen_since(10)
     assert (found.id, found.queues, found.types, found.seen_at) == ("w-1", ("q",), ("t",), PAST)
-    workers.renew(found)
+    workers.renew(found, Held())
     assert [one.seen_at for one in workers.seen_since(0)] == [PAST + timedelta(seconds=10)]
     run = running(store)
     store.cancel(run.id)

@@ -10,7 +10,7 @@ from taskdb.status import TaskStatus as S
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.workers import Held, Workers
-from tests.store.tasks import OOPS, SOON, create
+from tests.store.tasks import OOPS, SOON, create, write
 
 LEASE = timedelta(seconds=20)
 BEAT = timedelta(seconds=5)
@@ -116,6 +116,13 @@ def test_what_must_not_run_again_is_failed(
         assert (found.crashes, found.spared) == (1, 0)
         assert found.ended_at is not None
     assert workers.seen_since(0) == []
+
+
+def test_what_was_answered_from_outside_is_not_failed(store: Store, workers: Workers) -> None:
+    task_id = claim(store, "token", may_rerun=False)
+    write(store, "UPDATE task SET called_back = 'COMPLETED' WHERE id = :id", id=task_id)
+    assert store.crash(task_id, "token", OOPS, delay=SOON, max_crashes=3) is S.ERRORED
+    assert workers.seen_since(0)
 
 
 def test_poison_names_the_workers_of_its_runs(store: Store, clock: FixedClock) -> None:

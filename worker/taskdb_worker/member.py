@@ -152,12 +152,9 @@ def _request_of(token: str) -> Any:
 
 def _requests() -> list[Any]:
     """Every message that this worker has, run or not yet run."""
-    while True:
-        try:
-            return list(worker_state.reserved_requests)
-        except RuntimeError:
-            # The main thread took another message meanwhile.
-            continue
+    # One step, so that the main thread cannot change the set under an iteration.
+    references = worker_state.reserved_requests.data.copy()
+    return [request for reference in references if (request := reference()) is not None]
 
 
 def _release() -> str:

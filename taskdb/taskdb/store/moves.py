@@ -333,13 +333,15 @@ def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     a task as any other.
     """
     poison = f"old.crashes + 1 >= {d.integer('max_crashes')}"
-    again = f"WHEN NOT old.may_rerun THEN 'FAILED' WHEN {poison} THEN 'HALTED' ELSE 'ERRORED'"
-    is_alone = "old.chunk IS NULL OR NOT old.may_rerun"
+    # What the outside has answered needs no other run of the body.
+    over = "NOT old.may_rerun AND old.called_back IS NULL"
+    again = f"WHEN {over} THEN 'FAILED' WHEN {poison} THEN 'HALTED' ELSE 'ERRORED'"
+    is_alone = f"old.chunk IS NULL OR {over}"
     rest = (
         *_ALONE,
         ("error", _error_of_a_crash(d, poison)),
         *_due_again(d),
-        ("ended_at", f"CASE WHEN {_WANTED} OR NOT old.may_rerun THEN {d.now} END"),
+        ("ended_at", f"CASE WHEN {_WANTED} OR {over} THEN {d.now} END"),
     )
     known = (
         ("status", f"CASE WHEN {_WANTED} THEN 'CANCELED' {again} END"),

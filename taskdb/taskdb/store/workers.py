@@ -29,9 +29,6 @@ class Held:
     messages: tuple[str, ...] = ()
 
 
-NOTHING = Held()
-
-
 class Workers:
     """The verbs of worker rows."""
 
@@ -60,7 +57,7 @@ class Workers:
             },
         )
 
-    def renew(self, record: WorkerRecord, held: Held = NOTHING) -> None:
+    def renew(self, record: WorkerRecord, held: Held) -> None:
         """It lives, and this is what it has; a row that was pruned meanwhile is written anew.
 
         The list before stays beside the new one: what was claimed before both, and stands in
