@@ -502,5 +502,8 @@ def _publications(drafts: Sequence[Draft], created: Sequence[Created]) -> list[P
             one.id, draft.type, draft.queue, draft.priority, one.relay_at, draft.deadline_at
         )
         for draft, one in zip(drafts, created, strict=True)
-        if one.is_new and one.status is TaskStatus.CREATED and one.relay_at is not None
+        if one.is_new
+        and one.status is TaskStatus.CREATED
+        and one.relay_at is not None
+        and one.held_by is None
     ]

@@ -294,6 +294,7 @@ def fresh_entity(
         created_at=moment,
         updated_at=moment,
         run_at=created.run_at,
+        held_by=created.held_by,
         deadline_at=draft.deadline_at,
         inline_input=draft.input,
         input_ref=draft.input_ref,

@@ -56,6 +56,7 @@ class Draft:
     chunk: str | None = None
     spec: Mapping[str, Any] | None = None
     held_by: str | None = None
+    mutex_key: str | None = None
     request_id: str | None = None
     created_by: str | None = None
     created_ip: str | None = None
@@ -114,6 +115,9 @@ class Claim:
     position: int | None = None
     is_called_back: bool = False
     """The outside has answered already: the body need not run."""
+    is_gated: bool = False
+    lines: tuple[str, ...] = ()
+    """Where someone may wait for what a gated task gives back at its end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Created:
     relay_at: datetime | None = None
     created_at: datetime | None = None
     run_at: datetime | None = None
+    held_by: str | None = None
 
 
 class Creation:
@@ -116,6 +117,7 @@ class Creation:
             "deadline_at": draft.deadline_at,
             "queue": draft.queue,
             "priority": draft.priority,
+            "mutex_key": draft.mutex_key,
             "delay": self._grace,
             "detail": encode({"reason": "submitted again"}, "detail"),
         }
@@ -164,6 +166,7 @@ def _created(row: Row, *, is_new: bool) -> Created:
         relay_at=moment(row["relay_at"]),
         created_at=moment(row["created_at"]),
         run_at=as_moment(row["run_at"]),
+        held_by=row["held_by"],
     )
 
 

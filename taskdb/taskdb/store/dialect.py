@@ -17,7 +17,7 @@ from taskdb.store.session import Parameters, Row, Session
 
 Columns = Mapping[str, Literal["id", "text", "integer", "number", "moment"]]
 
-CREATED_ANSWER = "id, tenant, status, run_at, relay_at, created_at"
+CREATED_ANSWER = "id, tenant, status, run_at, relay_at, created_at, held_by"
 """What an insert says of each new row."""
 
 
@@ -61,6 +61,8 @@ class StoreDialect(Protocol):
     now: str
     never: str
     """A moment that does not come: what is held has it for its time to be published."""
+    exclusive: str
+    """Asks that of all transactions that ask it one goes on (`has_it`); empty where only one can."""
     lazily: str
     """What a list of answers may end with, so that its commit does not wait for the disk."""
 

@@ -22,6 +22,7 @@ from taskdb.status import (
     in_order,
 )
 from taskdb.store.dialect import Columns, MoveStatement, StoreDialect
+from taskdb.store.rules import is_refused
 
 MARKS: Columns = {"id": "id", "relay_at": "moment"}
 _ONE = "old.id = :id"
@@ -60,6 +61,9 @@ CLAIM_ANSWER = (
     "parent_id",
     "position",
     "called_back",
+    "is_gated",
+    "mutex_key",
+    "queue",
 )
 RESULTS: Columns = {"id": "id", "result": "text", "result_ref": "text"}
 
@@ -91,6 +95,8 @@ class Moves:
     hand_back_unclaimed_chunk: MoveStatement
     hand_back_lost: MoveStatement
     hand_back_worker: MoveStatement
+    hold: MoveStatement
+    hold_chunk: MoveStatement
     stray: MoveStatement
     stray_chunk: MoveStatement
     revoke: MoveStatement
@@ -145,7 +151,7 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     return {
         # A worker takes a waiting task; the attempt is counted and the claim token is the fence.
         "claim": MoveStatement(
-            "claim", _ONE, _ready(d), claimed, answer=CLAIM_ANSWER, durable=False
+            "claim", _ONE, _claimable(d), claimed, answer=CLAIM_ANSWER, durable=False
         ),
         # The same for the items of one message, as many as it was published for. A CTE is run
         # once; what another delivery takes meanwhile does not count.
@@ -157,7 +163,7 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                 " AND t.status IN ('STARTED', 'PROCESSING')) ORDER BY t.id LIMIT :count"
                 f"{d.locking('FOR UPDATE')}) SELECT id FROM taken)"
             ),
-            _ready(d),
+            _claimable(d),
             claimed,
             answer=CLAIM_ANSWER,
             durable=False,
@@ -269,7 +275,7 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             "error",
             _ONE,
             mine,
-            (
+            _waits_anew(
                 *_unless_canceled(d, "ERRORED"),
                 *report,
                 *error,
@@ -291,7 +297,7 @@ def _running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             "snooze",
             _ONE,
             mine,
-            (
+            _waits_anew(
                 *_unless_canceled(d, "SCHEDULED"),
                 *report,
                 *_due_again(d),
@@ -379,21 +385,21 @@ def _crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             "crash",
             _ONE,
             f"{_MINE} AND {still}",
-            known,
+            _waits_anew(*known),
             answer=("claim_token",),
         ),
         "crash_chunk": MoveStatement(
             "crash",
             "old.chunk = :id",
             f"{_MINE} AND {still}",
-            (*perhaps, *_NOBODY),
+            _waits_anew(*perhaps, *_NOBODY),
             many=True,
         ),
         "rescue": MoveStatement(
             "rescue",
             dead,
             still,
-            (*perhaps, ("claim_token", "NULL")),
+            _waits_anew(*perhaps, ("claim_token", "NULL")),
             many=True,
             skip_locked=True,
         ),
@@ -415,9 +421,9 @@ def _error_of_a_crash(d: StoreDialect, poison: str) -> str:
 def _hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
     soon = ("relay_at", d.later(":delay"))
     too_often = f"old.unregistered + 1 >= {d.integer('strays')}"
-    back = (*_unless_canceled(d, "CREATED"), ("run_at", "NULL"), soon)
+    back = _waits_anew(*_unless_canceled(d, "CREATED"), ("run_at", "NULL"), soon)
     own = f"{_MINE} AND {_is(RUNNING)} AND NOT {_WAITS}"
-    stray = (
+    stray = _waits_anew(
         (
             "status",
             f"CASE WHEN {too_often} THEN 'FAILED' ELSE 'CREATED' END",
@@ -430,6 +436,15 @@ def _hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
         _error_of_this_attempt(d),
         soon,
         *_NOBODY,
+    )
+    stopped = f"{_ready(d)} AND {is_refused()}"
+    hold = (
+        *_to("CREATED"),
+        ("is_gated", "true"),
+        ("held_by", "'gate'"),
+        ("relay_at", d.now),
+        *_NOBODY,
+        *_ALONE,
     )
     return {
         # A run that does not count: rejected for requeue, or stopped with its worker.
@@ -463,6 +478,10 @@ def _hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
             (*back, *_NOBODY, *_ALONE, *_SPARE),
             many=True,
         ),
+        # A rule that its message did not know of stops it: back, to wait for its slots. Nothing has
+        # run, so nothing is counted.
+        "hold": MoveStatement("hand_back", _ONE, stopped, hold),
+        "hold_chunk": MoveStatement("hand_back", "old.chunk = :id", stopped, hold, many=True),
         # No worker knew the type: again later, and FAILED when that came too often. A message that
         # comes before its task is due changes nothing: it would shorten the wait.
         "stray": MoveStatement(
@@ -484,6 +503,7 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         f" FROM {d.drafts('marks', MARKS)})"
     )
     error = _error_of_this_attempt(d)
+    gated = f"old.is_gated OR {d.text('mutex_key')} IS NOT NULL"
     return {
         # The broker took these messages, and nothing has happened to the rows since.
         "queue": MoveStatement(
@@ -565,12 +585,19 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                 *_NOBODY,
                 *_ALONE,
                 ("spec", "NULL"),
-                ("held_by", d.text("held_by")),
+                # Behind its parent's window, or else before the gate.
+                (
+                    "held_by",
+                    (
+                        f"CASE WHEN {d.text('held_by')} IS NOT NULL THEN {d.text('held_by')}"
+                        " WHEN old.is_gated THEN 'gate' END"
+                    ),
+                ),
                 (
                     "relay_at",
                     (
-                        f"CASE WHEN {d.text('held_by')} IS NULL THEN {d.later(':delay')}"
-                        f" ELSE {d.never} END"
+                        f"CASE WHEN {d.text('held_by')} IS NOT NULL THEN {d.never}"
+                        f" WHEN old.is_gated THEN {d.now} ELSE {d.later(':delay')} END"
                     ),
                 ),
             ),
@@ -587,7 +614,10 @@ def _waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                 *_BLANK,
                 *_NOBODY,
                 ("spec", "NULL"),
-                ("relay_at", d.later(":delay")),
+                ("mutex_key", d.text("mutex_key")),
+                ("is_gated", f"old.is_gated OR {d.text('mutex_key')} IS NOT NULL"),
+                ("held_by", f"CASE WHEN {gated} THEN 'gate' END"),
+                ("relay_at", f"CASE WHEN {gated} THEN {d.now} ELSE {d.later(':delay')} END"),
                 ("input", d.json("input")),
                 ("input_ref", d.text("input_ref")),
                 ("deadline_at", d.moment("deadline_at")),
@@ -692,6 +722,19 @@ def _is(statuses: Iterable[TaskStatus]) -> str:
 
 def _listed(statuses: Iterable[TaskStatus]) -> str:
     return ", ".join(f"'{value}'" for value in in_order(statuses))
+
+
+def _waits_anew(*assignments: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    """What takes a row back to waiting; a gated one has lost its slots and waits for new ones."""
+    status = dict(assignments)["status"]
+    waits = ", ".join(repr(value) for value in in_order(PUBLISHABLE))
+    held = f"CASE WHEN old.is_gated AND {status} IN ({waits}) THEN 'gate' END"
+    return (*assignments, ("held_by", held))
+
+
+def _claimable(d: StoreDialect) -> str:
+    """Ready, and no rule stops it that it has not passed."""
+    return f"({_ready(d)}) AND NOT {is_refused()}"
 
 
 def _ready(d: StoreDialect) -> str:

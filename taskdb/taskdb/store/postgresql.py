@@ -45,6 +45,11 @@ class PostgreSQL:
 
     name = "postgresql"
     never = "TIMESTAMPTZ '9999-01-01 00:00:00Z'"
+    # Nothing is lost with the last commits of a server that dies: who was let go waits again.
+    exclusive = (
+        "SELECT pg_try_advisory_xact_lock(7303014, 1) AS has_it,"
+        " set_config('synchronous_commit', 'off', true)"
+    )
     # Asked for in a statement that is its own transaction, it holds for that one only.
     lazily = ", set_config('synchronous_commit', 'off', true)"
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from taskdb.status import OPEN, PUBLISHABLE, RUNNING, TERMINAL, WAITING, TaskStatus, in_order
 from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.moves import MARKS, reported
+from taskdb.store.rules import is_gated
 from taskdb.store.tables import JSON_COLUMNS
 
-_PUBLICATION = (
-    "id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk"
-)
+PUBLICATION = "id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk"
 
 BUSY = WAITING | RUNNING
 """Sub-tasks that take a place in their parent's window."""
@@ -68,6 +67,7 @@ DRAFT_COLUMNS: Columns = {
     "chunk": "id",
     "spec": "text",
     "held_by": "text",
+    "mutex_key": "text",
     "request_id": "text",
     "created_by": "text",
     "created_ip": "text",
@@ -129,7 +129,7 @@ def queries_for(d: StoreDialect) -> Queries:
             f" AND held_by IS NULL AND relay_at <= (SELECT {d.now}) ORDER BY relay_at LIMIT :limit"
             f"{d.locking('FOR UPDATE SKIP LOCKED')})"
             f" UPDATE task SET relay_at = {d.later(':lease')} WHERE id IN (SELECT id FROM due)"
-            f" RETURNING {_PUBLICATION}{d.lazily}"
+            f" RETURNING {PUBLICATION}{d.lazily}"
         ),
         # A relay gives back what it leased and could not publish.
         release=(
@@ -137,10 +137,10 @@ def queries_for(d: StoreDialect) -> Queries:
             f" (SELECT draft.id, draft.relay_at FROM {d.drafts('marks', MARKS)})"
             f" AND {_status(PUBLISHABLE)}"
         ),
-        # What the broker is told of some rows, as they are now.
+        # What the broker is told of some rows, as they are now; of what is held, nothing.
         publications=(
-            f"SELECT {_PUBLICATION} FROM task WHERE id IN {d.listed_ids('ids')}"
-            " ORDER BY created_at, id"
+            f"SELECT {PUBLICATION} FROM task WHERE id IN {d.listed_ids('ids')}"
+            " AND held_by IS NULL ORDER BY created_at, id"
         ),
         # A body's further words of progress, which are no move.
         report=(
@@ -226,16 +226,18 @@ def queries_for(d: StoreDialect) -> Queries:
         ),
         # Parts to publish, a page at a time.
         family=(
-            f"SELECT {_PUBLICATION} FROM task WHERE parent_id = :parent AND id > :after"
+            f"SELECT {PUBLICATION} FROM task WHERE parent_id = :parent AND id > :after"
             " AND status = 'CREATED' AND held_by IS NULL ORDER BY id LIMIT :limit"
         ),
-        # The next parts that a window lets go.
+        # The next parts that a window lets go; a gated one comes before the gate then.
         release_held=(
-            "UPDATE task SET held_by = NULL,"
-            f" relay_at = CASE WHEN run_at > {d.now} THEN run_at ELSE {d.later(':delay')} END"
+            "UPDATE task SET held_by = CASE WHEN is_gated THEN 'gate' END,"
+            f" relay_at = CASE WHEN run_at > {d.now} THEN run_at"
+            f" WHEN is_gated THEN {d.now} ELSE {d.later(':delay')} END"
             # Locked in order, as a cancel of many does; one that it took is not let go any more.
             " WHERE id IN (SELECT id FROM task WHERE parent_id = :parent AND held_by = 'window'"
-            f" ORDER BY position LIMIT :limit{d.locking('FOR UPDATE')}) RETURNING id"
+            f" ORDER BY position LIMIT :limit{d.locking('FOR UPDATE')})"
+            " RETURNING id, held_by"
         ),
         # Parents that wait for nothing any more, or whose end did not reach all their sub-tasks,
         # or that shall fail fast, or whose window may not be full: the end of a sub-task was not
@@ -288,7 +290,7 @@ def queries_for(d: StoreDialect) -> Queries:
         ),
         # The task that stands where a draft wants to be; its own id counts first.
         existing=(
-            "SELECT id, status, relay_at, created_at, run_at FROM task WHERE id = :id"
+            "SELECT id, status, relay_at, created_at, run_at, held_by FROM task WHERE id = :id"
             f" OR (tenant = :tenant AND type = :type AND unique_key = {d.text('unique_key')})"
             " ORDER BY CASE WHEN id = :id THEN 0 ELSE 1 END LIMIT 1"
         ),
@@ -309,22 +311,36 @@ def _read(column: str) -> str:
 
 
 def _insert(d: StoreDialect) -> str:
-    """Drafts become rows: SCHEDULED when due later by the database's clock, else CREATED."""
+    """Drafts become rows: SCHEDULED when due later by the database's clock, else CREATED.
+
+    One that a rule concerns is held: it is published by itself, once it has its slots.
+    """
     names = ", ".join(DRAFT_COLUMNS)
-    values = ", ".join(
-        d.as_json(f"draft.{name}") if name in DRAFT_JSON else f"draft.{name}"
-        for name in DRAFT_COLUMNS
-    )
+    values = ", ".join(_VALUES.get(name) or _value(d, name) for name in DRAFT_COLUMNS)
     due = f"COALESCE({d.later('draft.delay')}, draft.run_at)"
     later = "draft.due > draft.now"
-    # One moment for all: rows of one submit are in the order of their ids.
+    # One moment for all: rows of one submit are in the order of their ids. Materialized, or each
+    # mention of `gated` would ask again.
     return (
-        f"INSERT INTO task ({names}, status, run_at, relay_at, created_at, updated_at)"
-        f" SELECT {values}, CASE WHEN {later} THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due,"
+        f"INSERT INTO task ({names}, is_gated, status, run_at, relay_at, created_at, updated_at)"
+        f" WITH draft AS MATERIALIZED (SELECT draft.*, {due} AS due, (SELECT {d.now}) AS now,"
+        # A parent waits for its sub-tasks and passes no gate.
+        f" (draft.kind = 'TASK' AND {is_gated('draft')}) AS gated"
+        f" FROM {d.drafts('drafts', {**DRAFT_COLUMNS, **_WHEN})})"
+        f" SELECT {values}, draft.gated,"
+        f" CASE WHEN {later} THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due,"
         f" CASE WHEN draft.held_by IS NOT NULL THEN {d.never} WHEN {later} THEN draft.due"
-        f" ELSE {d.later(_GRACE)} END, draft.now, draft.now"
-        f" FROM (SELECT draft.*, {due} AS due, (SELECT {d.now}) AS now"
-        f" FROM {d.drafts('drafts', {**DRAFT_COLUMNS, **_WHEN})}) AS draft"
+        f" WHEN draft.gated THEN draft.now ELSE {d.later(_GRACE)} END, draft.now, draft.now"
         # Without a WHERE, SQLite reads ON CONFLICT as the ON of a join.
-        " WHERE true ON CONFLICT DO NOTHING"
+        " FROM draft WHERE true ON CONFLICT DO NOTHING"
     )
+
+
+_VALUES = {
+    "chunk": "CASE WHEN NOT draft.gated THEN draft.chunk END",
+    "held_by": "CASE WHEN draft.held_by IS NOT NULL THEN draft.held_by WHEN draft.gated THEN 'gate' END",
+}
+
+
+def _value(d: StoreDialect, name: str) -> str:
+    return d.as_json(f"draft.{name}") if name in DRAFT_JSON else f"draft.{name}"

@@ -23,6 +23,7 @@ from taskdb.entity import (
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Claim, Publication
 from taskdb.store.dialect import Moved
+from taskdb.store.rules import lines_of
 from taskdb.store.session import Row
 from taskdb.store.tables import as_json, as_moment
 
@@ -93,6 +94,7 @@ def claim(moved: Moved, token: str) -> Claim:
     row = moved.before
     own = row["claim_token"] == token and row["status"] in {"STARTED", "PROCESSING"}
     granted = moved.after is not None
+    is_gated = bool(row["is_gated"])
     return Claim(
         granted=granted or own,
         status=TaskStatus(moved.after or row["status"]),
@@ -111,6 +113,8 @@ def claim(moved: Moved, token: str) -> Claim:
         parent_id=_id(row["parent_id"]),
         position=row["position"],
         is_called_back=row["called_back"] is not None,
+        is_gated=is_gated,
+        lines=_lines(row) if is_gated else (),
     )
 
 
@@ -146,6 +150,10 @@ def _role(stored: str | None) -> TaskRole | None:
 
 def _id(stored: Any) -> str | None:
     return None if stored is None else str(stored)
+
+
+def _lines(row: Row) -> tuple[str, ...]:
+    return tuple(lines_of(row["tenant"], row["queue"], row["type"], row["mutex_key"]))
 
 
 def _error(stored: Any) -> TaskError | None:

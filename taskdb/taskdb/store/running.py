@@ -30,6 +30,7 @@ _LEADS_TO = {
     "crash": MOVES["crash"].targets | {TaskStatus.CANCELED},
 }
 """Where the row of a run stands after its own write: a person may have wanted a cancel."""
+_STOPPED = spelled_reason("stopped by a rule")
 
 
 class Running(StorePart):
@@ -85,6 +86,18 @@ class Running(StorePart):
         claims = [rows.claim(one, token) for one in moved]
         granted = [claim for claim in claims if claim.granted]
         return sorted(granted, key=lambda claim: claim.position or 0)
+
+    def hold(self, task_id: str, *, chunk: bool = False) -> int:
+        """Take back what a rule stops that its message did not know of; answers how many.
+
+        Nothing has run, so nothing is counted: it waits before the gate for its slots.
+        """
+        moves = self.database.moves
+        written = {"id": task_id, "detail": _STOPPED}
+        if not is_id(task_id):
+            return 0
+        moved = self.database.move(moves.hold_chunk if chunk else moves.hold, written)
+        return sum(one.after is not None for one in moved)
 
     def complete_many(self, token: str, results: Mapping[str, Payload]) -> set[str]:
         """Items of a chunk returned; answers the ids of those that are COMPLETED by this run."""

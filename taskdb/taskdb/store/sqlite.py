@@ -33,6 +33,7 @@ class SQLite:
 
     name = "sqlite"
     never = "'9999-01-01T00:00:00.000Z'"
+    exclusive = ""
     lazily = ""
 
     def __init__(self, *, bound_clock: bool = False) -> None:

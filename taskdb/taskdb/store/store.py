@@ -3,7 +3,8 @@
 It knows rows and moves, not types, messages or processes. A verb that guards a race answers
 whether it moved the row; the loser changes nothing. The verbs lie in one module a role:
 `publishing`, `running`, `joining` (what follows the end of a sub-task), `families` (how trees of
-tasks begin), `callbacks`, `intervention`, `reading`, `standing`, `schedules` and `scheduling`.
+tasks begin), `releasing` (who goes before a gate), `gating`, `callbacks`, `intervention`,
+`reading`, `standing`, `schedules` and `scheduling`.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.creation import Created, Creation
 from taskdb.store.database import Database
 from taskdb.store.drift import Drifts
+from taskdb.store.gating import Gating
 from taskdb.store.intervention import Intervention
 from taskdb.store.joining import leave_to_relay
 from taskdb.store.partitions import create_partitions
 from taskdb.store.payload import NO_PAYLOADS, Payloads
+from taskdb.store.releasing import Releasing
 from taskdb.store.scheduling import Scheduling
 from taskdb.store.session import JoinedSession, Session
 from taskdb.store.standing import Standings
 
 
-class Store(Intervention, Callbacks, Standings, Drifts, Scheduling):
+class Store(Intervention, Callbacks, Standings, Drifts, Scheduling, Releasing, Gating):
     """Tasks on one database."""
 
     def __init__(

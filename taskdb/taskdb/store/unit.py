@@ -211,9 +211,10 @@ class Unit:
         return self._query(self._queries.retryable_ids, place)
 
     def release_held(self, parent_id: str, count: int) -> list[str]:
-        """Let so many held parts go; answers which."""
+        """Let so many held parts go; answers those that nothing else holds."""
         place = {"parent": parent_id, "limit": count, "delay": self._grace.total_seconds()}
-        return [str(row["id"]) for row in self._query(self._queries.release_held, place)]
+        released = self._query(self._queries.release_held, place)
+        return [str(row["id"]) for row in released if row["held_by"] is None]
 
     def publications(self, ids: Sequence[str]) -> list[Publication]:
         """What to tell the broker of these rows."""

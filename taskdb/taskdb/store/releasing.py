@@ -1,0 +1,231 @@
+"""Release: who is held before a gate gets slots, and goes.
+
+One transaction at a time does it, so that tasks go in the order in which they came. It reads which
+slots are taken from what is committed and waits for nobody, so it can be in no deadlock. A task
+gets all of its slots or none; what it gives back, triggers free in the transaction of the move
+that ends it. That a task has slots and that it is not held any more is one commit; between it and
+the message the relay stands, as it does for every row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from taskdb.store import rows, rules
+from taskdb.store.contract import Publication
+from taskdb.store.database import Database
+from taskdb.store.dialect import StoreDialect
+from taskdb.store.gate_queries import GateQueries, gate_queries_for
+from taskdb.store.part import StorePart
+from taskdb.store.rules import Need, Place
+from taskdb.store.session import JoinedSession, Row
+
+LINES = 200
+"""Lines that one pass looks at."""
+_ROUNDS = 3
+"""How often one pass looks at a line whose first tasks went to stand in other lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a pass has let go, to be published; and the line behind which the next one begins."""
+
+    publications: list[Publication] = field(default_factory=list)
+    after: str = ""
+    is_full: bool = False
+    is_busy: bool = False
+    """Another process was at it, and this pass did nothing."""
+
+
+class Releasing(StorePart):
+    """The verbs of who lets tasks go."""
+
+    def someone_waits(self) -> bool:
+        """Whether any task waits before a gate; a cheap question."""
+        sql = queries_of(self.database.dialect).someone_waits
+        return bool(self.database.query(sql, {}, writes=False)[0]["holds"])
+
+    def release_gated(
+        self, limit: int, lease: timedelta, *, after: str = "", lines: Sequence[str] | None = None
+    ) -> Released:
+        """Let go whom the rules let go, at most so many; in order of arrival.
+
+        With `lines` only those are looked at, and nobody who has just arrived. What is answered
+        has its slots and is the caller's to publish; after the lease the relay does.
+        """
+        with self.database.transaction() as connection:
+            release = _Release(self.database, JoinedSession(connection), limit, lease)
+            if not release.begin():
+                return Released(is_busy=True)
+            if lines is not None:
+                release.look_at(lines)
+                return release.end()
+            found = release.lines_behind(after)
+            release.look_at(found)
+            release.look_at_arrivals()
+            return release.end(found[-1] if len(found) == LINES else "")
+
+    def sweep_slots(self, limit: int) -> int:
+        """Free slots that nobody has any more, at most so many; answers how many."""
+        with self.database.transaction() as connection:
+            release = _Release(self.database, JoinedSession(connection), limit, timedelta(0))
+            return len(release.sweep()) if release.begin() else 0
+
+
+@lru_cache(maxsize=8)
+def queries_of(dialect: StoreDialect) -> GateQueries:
+    """The statements of gates, spelled once a dialect."""
+    return gate_queries_for(dialect)
+
+
+class _Release:
+    """One pass, in its transaction."""
+
+    def __init__(
+        self, database: Database, session: JoinedSession, limit: int, lease: timedelta
+    ) -> None:
+        self._database = database
+        self._dialect = database.dialect
+        self._queries = queries_of(database.dialect)
+        self._session = session
+        self._limit = limit
+        self._lease = lease.total_seconds()
+        self._rules: dict[Place, rules.Rule] = {}
+        self._known: set[Place] = set()
+        self._taken: dict[str, set[int]] = {}
+        self._let_go: list[Row] = []
+        self._count = 0
+
+    def begin(self) -> bool:
+        """Whether this is the one that goes on."""
+        sql = self._dialect.exclusive
+        return not sql or bool(self._run(sql)[0]["has_it"])
+
+    def lines_behind(self, after: str) -> list[str]:
+        return [str(row["key"]) for row in self._run(self._queries.lines, after=after, limit=LINES)]
+
+    def look_at(self, lines: Sequence[str]) -> None:
+        """The first of each line, as many as there are free places; the oldest of all first."""
+        self._learn_rules(place for line in lines if (place := rules.place_of(line)) is not None)
+        self._learn_taken(line for line in lines if not line.startswith(rules.PAUSED))
+        for _ in range(_ROUNDS):
+            found = self._first_of(lines)
+            if not found:
+                return
+            self._decide(found, in_line=True)
+
+    def look_at_arrivals(self) -> None:
+        """Those that have just become ready: behind those who wait for the same."""
+        room = self._limit - self._count
+        if room > 0 and (found := self._run(self._queries.arrivals, limit=room)):
+            self._decide(found, in_line=False)
+
+    def end(self, after: str = "") -> Released:
+        """What to publish, in order of arrival."""
+        found = sorted(self._let_go, key=lambda row: str(row["id"]))
+        published = [rows.publication(row) for row in found]
+        return Released(published, after, self._count >= self._limit)
+
+    def sweep(self) -> list[Row]:
+        return self._run(self._queries.sweep, limit=self._limit)
+
+    # --- deciding -----------------------------------------------------------------------------
+
+    def _first_of(self, lines: Sequence[str]) -> list[Row]:
+        found: list[Row] = []
+        for line in lines:
+            left = self._limit - self._count - len(found)
+            room = rules.room_of(line, self._rules, len(self._taken.get(line, ())), left)
+            if room > 0:
+                found += self._run(self._queries.in_line, key=line, limit=room)
+        return found
+
+    def _decide(self, found: Sequence[Row], *, in_line: bool) -> None:
+        """Slots for each, or a place in a line; those `in_line` have waited for their turn."""
+        self._count += len(found)
+        in_order = sorted(found, key=lambda row: str(row["id"]))
+        self._learn_rules(place for row in in_order for place in rules.places_of(row))
+        needs = [rules.needs_of(row, self._rules) for row in in_order]
+        keys = list(dict.fromkeys(need.key for several in needs for need in several))
+        self._learn_taken(keys)
+        # Who waits in the line of another key does not stand before one who has waited as well:
+        # each could stand before the other for ever.
+        standing = set() if in_line else self._standing(keys)
+        let_go, slots, holds = [], [], []
+        for row, wanted in zip(in_order, needs, strict=True):
+            task_id = str(row["id"])
+            stop = rules.pause_of(row, self._rules) or self._missing(wanted, standing)
+            if stop is None:
+                slots += self._slots_for(task_id, wanted)
+                let_go.append(task_id)
+            elif stop != row["held_by"]:
+                holds.append({"id": task_id, "held_by": stop})
+                standing.add(stop)
+        self._write(let_go, slots, holds)
+
+    def _missing(self, needs: Sequence[Need], standing: set[str]) -> str | None:
+        """The first key of which no slot is free, or for which others wait already."""
+        for need in needs:
+            if len(self._taken[need.key]) >= need.places or need.key in standing:
+                return need.key
+        return None
+
+    def _slots_for(self, task_id: str, needs: Sequence[Need]) -> list[dict[str, Any]]:
+        slots = []
+        for need in needs:
+            taken = self._taken[need.key]
+            n = next(number for number in range(1, need.places + 1) if number not in taken)
+            taken.add(n)
+            slots.append({"key": need.key, "n": n, "task_id": task_id, "seconds": need.seconds})
+        return slots
+
+    def _write(
+        self, let_go: list[str], slots: list[dict[str, Any]], holds: list[dict[str, str]]
+    ) -> None:
+        if holds:
+            self._run(self._queries.queue_up, holds=json.dumps(holds))
+        if slots:
+            self._run(self._queries.take, slots=json.dumps(slots))
+        if let_go:
+            ids = json.dumps(let_go)
+            self._let_go += self._run(self._queries.let_go, ids=ids, lease=self._lease)
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def _standing(self, keys: Sequence[str]) -> set[str]:
+        """The keys for which someone waits in line."""
+        found = self._run(self._queries.standing, keys=_listed(keys)) if keys else []
+        return {row["key"] for row in found}
+
+    def _learn_rules(self, places: Iterable[Place]) -> None:
+        new = {place for place in places if place not in self._known}
+        if new:
+            asked = json.dumps([rules.as_json(place) for place in sorted(new)])
+            found = self._run(self._queries.rules, places=asked)
+            self._rules.update(rules.rule_of(row) for row in found)
+            self._known |= new
+
+    def _learn_taken(self, keys: Iterable[str]) -> None:
+        new = [key for key in dict.fromkeys(keys) if key not in self._taken]
+        if not new:
+            return
+        if windows := [key for key in new if key.startswith(rules.STARTS)]:
+            self._run(self._queries.end_windows, keys=_listed(windows))
+        taken: dict[str, set[int]] = defaultdict(set)
+        for row in self._run(self._queries.taken, keys=_listed(new)):
+            taken[row["key"]].add(int(row["n"]))
+        self._taken.update({key: taken[key] for key in new})
+
+    def _run(self, sql: str, **parameters: Any) -> list[Row]:
+        given = self._database.parameters(parameters)
+        return self._dialect.query(self._session, sql, given)
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return json.dumps([{"key": key} for key in keys])
