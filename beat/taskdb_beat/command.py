@@ -9,6 +9,7 @@ from types import FrameType
 import structlog
 
 from taskdb.client import TaskDB
+from taskdb.errors import DatabaseError, TaskModuleError
 from taskdb.logging import configure_logging
 from taskdb.settings import Settings
 from taskdb_beat.callbacks import Callbacks
@@ -16,6 +17,7 @@ from taskdb_beat.expire import Expire
 from taskdb_beat.loop import Loop
 from taskdb_beat.reconcile import Reconcile
 from taskdb_beat.relay import Relay
+from taskdb_beat.release import Release
 from taskdb_beat.rescue import Rescue
 from taskdb_beat.schedule import FireSchedules
 from taskdb_beat.suspects import Requeue
@@ -39,6 +41,7 @@ def run_beat(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     with TaskDB(settings) as taskdb:
+        _declare_limits(taskdb)
         loops = [*loops_of(taskdb), schedule_loop(taskdb)]
         for loop in loops:
             loop.start()
@@ -61,14 +64,27 @@ def mend(taskdb: TaskDB) -> None:
                 break
 
 
+def _declare_limits(taskdb: TaskDB) -> None:
+    if not taskdb.settings.task_modules:
+        # It knows no type, so it knows of none that it declares nothing.
+        return
+    try:
+        taskdb.discover()
+        taskdb.declare_limits()
+    except (DatabaseError, TaskModuleError) as error:
+        log.warning("limits.not_declared", reason=str(error))
+
+
 def loops_of(taskdb: TaskDB) -> list[Loop]:
     """Every loop of a beat, but that which fires schedules."""
     settings, store = taskdb.settings, taskdb.store
     relay = Relay(settings, store, taskdb.publisher)
+    release = Release(settings, store, taskdb.publisher)
     rescue = Rescue(settings, store)
     requeue = Requeue(settings, store, taskdb.publisher)
     return [
         Loop("relay", relay.run_once, settings.relay_interval_seconds),
+        Loop("release", release.run_once, settings.release_interval_seconds),
         Loop("rescue", rescue.run_once, settings.rescue_interval_seconds),
         Loop("reconcile", Reconcile(store).run_once, settings.reconcile_interval_seconds),
         Loop("requeue", requeue.run_once, settings.reconcile_interval_seconds),

@@ -13,21 +13,26 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 from taskdb.default import (
     add_schedule,
     cancel_task,
+    clear_limit,
     default_taskdb,
     explain_task,
+    gates,
     get_schedule,
     get_task,
     list_schedules,
     list_tasks,
+    pause,
     pause_schedule,
     preview,
     preview_schedule,
     remove_schedule,
+    resume,
     resume_schedule,
     resume_task,
     retry_task,
     run_schedule_now,
     schedule_runs,
+    set_limit,
     task_history,
     wait_task,
 )
@@ -116,3 +121,8 @@ remove_schedule_async = _in_thread(remove_schedule)
 schedule_runs_async = _in_thread(schedule_runs)
 preview_schedule_async = _in_thread(preview_schedule)
 preview_async = _in_thread(preview)
+pause_async = _in_thread(pause)
+resume_async = _in_thread(resume)
+set_limit_async = _in_thread(set_limit)
+clear_limit_async = _in_thread(clear_limit)
+gates_async = _in_thread(gates)

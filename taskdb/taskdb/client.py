@@ -1,4 +1,4 @@
-"""The client: submit, find, list, wait, cancel, retry.
+"""The client: submit, find, list, wait, cancel, retry; its bases have trees and rules.
 
 A `TaskDB` is safe to share between threads and survives a fork: connections and the publisher's
 thread are made anew in the process that uses them.
@@ -36,6 +36,7 @@ from taskdb.errors import (
     WaitTimeout,
 )
 from taskdb.explanation import Explanation, explain
+from taskdb.gate_client import GateClient
 from taskdb.history import attempts_of
 from taskdb.options import Criteria, SubmitOptions, filter_of
 from taskdb.reference import parse_reference
@@ -77,7 +78,7 @@ class TaskPage(tuple[TaskEntity, ...]):  # noqa: SLOT001 - it carries the cursor
     next_cursor: str | None = None
 
 
-class TaskDB(TreeClient, ScheduleClient):
+class TaskDB(TreeClient, ScheduleClient, GateClient):
     """Tasks on one database and one broker.
 
     Reads the settings of the environment unless told otherwise; opens nothing until it is used.

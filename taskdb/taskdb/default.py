@@ -5,13 +5,14 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Unpack
 
 from taskdb.client import TaskDB, TaskPage
 from taskdb.entity import SubTaskResult, TaskEntity, TaskEvent, TaskRole
 from taskdb.explanation import Explanation
 from taskdb.fan_out import Counts
+from taskdb.gate import Gate
 from taskdb.options import Criteria, SubmitOptions
 from taskdb.schedule import Origin, Schedule, ScheduleEntity, ScheduleRun
 from taskdb.schedule_client import ScheduleOptions
@@ -226,3 +227,54 @@ def preview_schedule(
 def preview(schedule: Schedule | str, *, count: int = 10) -> list[datetime]:
     """`TaskDB.preview` on the default TaskDB."""
     return default_taskdb().preview(schedule, count=count)
+
+
+def pause(
+    *,
+    queue: str | None = None,
+    type: str | None = None,
+    tenant: str | None = None,
+    reason: str | None = None,
+    by: str | None = None,
+) -> None:
+    """`TaskDB.pause` on the default TaskDB."""
+    default_taskdb().pause(queue=queue, type=type, tenant=tenant, reason=reason, by=by)
+
+
+def resume(*, queue: str | None = None, type: str | None = None, tenant: str | None = None) -> bool:
+    """`TaskDB.resume` on the default TaskDB."""
+    return default_taskdb().resume(queue=queue, type=type, tenant=tenant)
+
+
+def set_limit(
+    *,
+    queue: str | None = None,
+    type: str | None = None,
+    tenant: str | None = None,
+    max_running: int | None = None,
+    max_starts: int | None = None,
+    per: timedelta | float | None = None,
+    by: str | None = None,
+) -> None:
+    """`TaskDB.set_limit` on the default TaskDB."""
+    default_taskdb().set_limit(
+        queue=queue,
+        type=type,
+        tenant=tenant,
+        max_running=max_running,
+        max_starts=max_starts,
+        per=per,
+        by=by,
+    )
+
+
+def clear_limit(
+    *, queue: str | None = None, type: str | None = None, tenant: str | None = None
+) -> bool:
+    """`TaskDB.clear_limit` on the default TaskDB."""
+    return default_taskdb().clear_limit(queue=queue, type=type, tenant=tenant)
+
+
+def gates() -> list[Gate]:
+    """`TaskDB.gates` on the default TaskDB."""
+    return default_taskdb().gates()

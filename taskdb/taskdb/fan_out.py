@@ -31,13 +31,20 @@ class HandlerSpec:
     type: str
     queue: str
     priority: int
+    mutex: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return {"type": self.type, "queue": self.queue, "priority": self.priority}
+        return {
+            "type": self.type,
+            "queue": self.queue,
+            "priority": self.priority,
+            "mutex": list(self.mutex),
+        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> HandlerSpec:
-        return cls(stored["type"], stored["queue"], stored["priority"])
+        mutex = tuple(stored.get("mutex", ()))
+        return cls(stored["type"], stored["queue"], stored["priority"], mutex)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,7 @@ class FanOutSpec:
     timeout: float | None = None
     chunk_size: int = 1
     on_join: HandlerSpec | None = None
+    part_mutex: tuple[str, ...] = ()
 
     def has_succeeded(self, counts: Counts) -> bool:
         """The verdict, once no part is open."""
@@ -177,13 +185,18 @@ class FanOutSpec:
             "timeout": self.timeout,
             "chunk_size": self.chunk_size,
             "on_join": self.on_join.as_json() if self.on_join else None,
+            "part_mutex": list(self.part_mutex),
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> FanOutSpec:
         on_join = stored.get("on_join")
         return cls(
-            **{**stored, "on_join": HandlerSpec.from_json(on_join) if on_join else None},
+            **{
+                **stored,
+                "on_join": HandlerSpec.from_json(on_join) if on_join else None,
+                "part_mutex": tuple(stored.get("part_mutex", ())),
+            },
         )
 
 

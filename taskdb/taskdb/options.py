@@ -20,12 +20,14 @@ class SubmitOptions(TypedDict, total=False):
 
     `run_at` (aware datetime) or `delay` (timedelta, or seconds) schedules it; `deadline` (aware
     datetime) fails it when no worker has claimed it by then. `priority` runs from 0 to 9, 9 first.
+    Of the tasks of a tenant with the same `mutex_key`, whatever their types, one runs at a time.
     """
 
     tenant: str | None
     name: str | None
     unique_key: str | None
     on_conflict: OnConflict
+    mutex_key: str | None
     run_at: datetime | None
     delay: timedelta | float | None
     deadline: datetime | None

@@ -75,6 +75,7 @@ class StepSpec:
     type: str
     queue: str
     priority: int
+    mutex: tuple[str, ...] = ()
     fan_out: FanOutSpec | None = None
     sequence: SequenceSpec | None = None
 
@@ -84,6 +85,7 @@ class StepSpec:
             "type": self.type,
             "queue": self.queue,
             "priority": self.priority,
+            "mutex": list(self.mutex),
             "fan_out": self.fan_out.as_json() if self.fan_out else None,
             "sequence": self.sequence.as_json() if self.sequence else None,
         }
@@ -96,6 +98,7 @@ class StepSpec:
             type=stored["type"],
             queue=stored["queue"],
             priority=stored["priority"],
+            mutex=tuple(stored.get("mutex", ())),
             fan_out=FanOutSpec.from_json(fan_out) if fan_out else None,
             sequence=SequenceSpec.from_json(sequence) if sequence else None,
         )

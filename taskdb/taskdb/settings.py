@@ -119,6 +119,9 @@ class Settings(BaseSettings):
         description="A relay that took rows and died gives them back after this.",
     )
     relay_batch: int = Field(default=500, gt=0, description="Rows that a relay takes at once.")
+    release_interval_seconds: float = Field(
+        default=0.2, gt=0, description="Pause between two looks at who waits before a gate."
+    )
 
     schedules: Annotated[tuple[dict[str, Any], ...], NoDecode] = Field(
         default=(),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -16,6 +14,7 @@ from uuid_utils.compat import uuid7
 from taskdb.clock import require_aware
 from taskdb.entity import TaskEntity, TaskReader
 from taskdb.errors import Fault, InvalidInput, NotEncodable, UnknownTaskType, did_you_mean
+from taskdb.key import OF_FIELDS, mutex_key_of, unique_key_of
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Draft, OnConflict, Scope
@@ -33,7 +32,16 @@ FAULT_LIMIT = 100
 """Faults that one error tells of; a bulk submit may have any number."""
 
 _SUBJECT = "the submit request"
-_TEXTS = ("tenant", "name", "unique_key", "queue", "request_id", "created_by", "created_ip")
+_TEXTS = (
+    "tenant",
+    "name",
+    "unique_key",
+    "mutex_key",
+    "queue",
+    "request_id",
+    "created_by",
+    "created_ip",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +52,7 @@ class Wish:
     name: str | None = None
     unique_key: str | None = None
     on_conflict: OnConflict = "resubmit"
+    mutex_key: str | None = None
     run_at: datetime | None = None
     delay: timedelta | float | None = None
     deadline: datetime | None = None
@@ -63,6 +72,7 @@ class Place:
     type: str
     queue: str
     priority: int
+    mutex: tuple[str, ...] = ()
 
 
 class Drafting:
@@ -111,7 +121,7 @@ class Drafting:
         faults = self._faults(wish)
         if faults:
             raise InvalidInput(_SUBJECT, faults)
-        at_once = replace(wish, run_at=None, delay=None, deadline=None)
+        at_once = replace(wish, run_at=None, delay=None, deadline=None, mutex_key=None)
         with _as_invalid_input(type_name):
             value = self.plain(value)
         return self._draft(type_name, None, value, at_once)
@@ -157,7 +167,9 @@ class Drafting:
         if faults:
             raise InvalidInput(_SUBJECT, faults)
         first = _first(priority, task_type.priority if task_type else None, 5)
-        return Place(name, self._queue(task_type, wish), first)
+        return Place(
+            name, self._queue(task_type, wish), first, task_type.mutex if task_type else ()
+        )
 
     def discard(self, drafts: Iterable[Draft]) -> None:
         """Remove the payloads of drafts that were not inserted."""
@@ -215,6 +227,7 @@ class Drafting:
             attributes=wish.attributes,
             tags=tuple(dict.fromkeys((*(task_type.tags if task_type else ()), *wish.tags))),
             unique_key=wish.unique_key or _key_of(task_type, value),
+            mutex_key=wish.mutex_key or _mutex_of(task_type, value),
             request_id=wish.request_id,
             created_by=wish.created_by,
             created_ip=wish.created_ip,
@@ -302,16 +315,16 @@ def fresh_entity(
     )
 
 
-def unique_key_of(value: Any) -> str:
-    """A short key of a JSON value: equal exactly when the values are (1 and "1" differ)."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def _key_of(task_type: TaskType | None, value: Any) -> str | None:
     if task_type is None or not task_type.unique:
         return None
     return unique_key_of(task_type.unique_values(value))
+
+
+def _mutex_of(task_type: TaskType | None, value: Any) -> str | None:
+    if task_type is None or not task_type.mutex:
+        return None
+    return mutex_key_of(task_type.name, task_type.mutex, task_type.mutex_values(value))
 
 
 def _is_model(given: Any) -> bool:
@@ -366,6 +379,10 @@ def _wrong_choices(wish: Wish) -> list[Fault]:
         faults.append(Fault("priority", f"{priority!r} is not a number from 0 to 9"))
     if wish.unique_key == "":
         faults.append(Fault("unique_key", "is empty: leave it out, or give what is unique"))
+    if wish.mutex_key == "":
+        faults.append(Fault("mutex_key", "is empty: leave it out, or give what is not shared"))
+    elif isinstance(wish.mutex_key, str) and wish.mutex_key.startswith(OF_FIELDS):
+        faults.append(Fault("mutex_key", f"{OF_FIELDS!r} begins the keys of fields: give another"))
     if isinstance(wish.queue, str) and _is_too_long(wish.queue):
         faults.append(Fault("queue", f"more than {QUEUE_LIMIT} bytes, which no broker takes"))
     return faults

@@ -22,6 +22,7 @@ from taskdb.errors import (
     TaskModuleError,
     UnknownTaskType,
 )
+from taskdb.gate import Limit
 from taskdb.retry import ONCE, Retry
 from taskdb.schedule import Schedule, named
 from taskdb.signature import CallShape, function_of, read_signature
@@ -47,6 +48,8 @@ class TaskType:
     queue: str | None = None
     priority: int = 5
     unique: tuple[str, ...] = ()
+    mutex: tuple[str, ...] = ()
+    limit: Limit | None = None
     tags: tuple[str, ...] = ()
     on_join: Any = None
     handles: str | None = None
@@ -107,10 +110,17 @@ class TaskType:
 
         Raises InvalidInput for an input that has no fields.
         """
+        return self._values(dumped, self.unique, "must be unique")
+
+    def mutex_values(self, dumped: Any) -> dict[str, Any]:
+        """The same of the fields in `mutex`."""
+        return self._values(dumped, self.mutex, "make a mutex")
+
+    def _values(self, dumped: Any, names: tuple[str, ...], purpose: str) -> dict[str, Any]:
         if not isinstance(dumped, Mapping):
-            advice = f"has no fields, and {', '.join(self.unique)} must be unique"
+            advice = f"has no fields, and {', '.join(names)} {purpose}"
             raise self._invalid([Fault("", advice)])
-        return {name: dumped.get(name) for name in self.unique}
+        return {name: dumped.get(name) for name in names}
 
     def _load_json(self, given: Any, refused: ValidationError) -> Any:
         """A strict model takes a date or a UUID from JSON, where both can only be text."""
@@ -236,6 +246,10 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     queue: str | None = None,
     priority: int = 5,
     unique: str | Iterable[str] = (),
+    mutex: str | Iterable[str] = (),
+    max_running: int | None = None,
+    max_starts: int | None = None,
+    per: timedelta | float | None = None,
     tags: Iterable[str] = (),
     on_join: Any = None,
     schedule: str | Schedule | Iterable[str | Schedule] | None = None,
@@ -248,10 +262,13 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     `input`, or typed with a model, gets the whole input; otherwise the parameters are the input's
     fields. `retry` without a policy means one attempt. `timeout` and `soft_timeout` are durations
     (timedelta or seconds). `priority` runs from 0 to 9, 9 first. `unique` names the fields of the
-    input whose values may exist only once among tasks of this type and tenant. `on_join` (a type's
-    name or function) runs when a task of this type has fanned out and its parts have ended well;
-    what it returns becomes the result. `schedule` submits it again and again: a cron expression, a
-    `Schedule`, or several.
+    input whose values may exist only once among tasks of this type and tenant. `mutex` names those
+    of which no two tasks with the same values (of this type and tenant) run at once; they run in
+    order of arrival. At most `max_running` tasks of the type run at once, over all workers, and at
+    most `max_starts` begin in any stretch of time `per`; a limit set by hand wins over both.
+    `on_join` (a type's name or function) runs when a task of this type has fanned out and its
+    parts have ended well; what it returns becomes the result. `schedule` submits it again and
+    again: a cron expression, a `Schedule`, or several.
     Raises ValueError or TypeError for what makes no sense, TaskAlreadyRegistered.
     """
     _check_name(name)
@@ -259,6 +276,8 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     _check_retry(retry)
     _check_queue(queue)
     names = _texts(unique, "unique")
+    mutex_names = _texts(mutex, "mutex")
+    limit = Limit.of(max_running, max_starts, per)
     labels = _texts(tags, "tags")
     schedules = named(schedule, name)
     limits = (_duration(timeout, "timeout"), _duration(soft_timeout, "soft_timeout"))
@@ -266,7 +285,8 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
 
     def register(body: B) -> B:
         shape, adapter, model = read_signature(name, body, input)
-        _check_unique(name, names, model)
+        _check_fields(name, "unique", names, model)
+        _check_fields(name, "mutex", mutex_names, model)
         _check_no_secrets(name, adapter)
         (default_registry if registry is None else registry).add(
             TaskType(
@@ -281,6 +301,8 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
                 queue=queue,
                 priority=priority,
                 unique=names,
+                mutex=mutex_names,
+                limit=limit,
                 tags=labels,
                 on_join=on_join,
                 schedules=schedules,
@@ -372,12 +394,14 @@ def _texts(given: Any, what: str) -> tuple[str, ...]:
     return several
 
 
-def _check_unique(name: str, fields: tuple[str, ...], model: type[BaseModel] | None) -> None:
+def _check_fields(
+    name: str, option: str, fields: tuple[str, ...], model: type[BaseModel] | None
+) -> None:
     known = set(model.model_fields) if model is not None else set(fields)
     missing = [field for field in fields if field not in known]
     if missing:
         message = (
-            f"task type {name!r}: unique={missing} are not fields of its input {sorted(known)}"
+            f"task type {name!r}: {option}={missing} are not fields of its input {sorted(known)}"
         )
         raise ValueError(message)
 

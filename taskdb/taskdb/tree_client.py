@@ -71,7 +71,7 @@ class TreeClient:
 
         `items` is anything to iterate over, of any length: it is read a batch at a time, and no
         part is to be seen before all are there. See `FanOut` for how they are joined. `run_at`,
-        `delay` and `deadline` are those of the parts; `name`, `unique_key`, `tags` and
+        `delay`, `deadline` and `mutex_key` are those of the parts; `name`, `unique_key`, `tags` and
         `attributes` the parent's. An empty list completes at once.
 
         Raises UnknownTaskType, InvalidInput (nothing was written), DatabaseError.
@@ -119,8 +119,11 @@ class TreeClient:
         drafter = self._drafter()
         wish = wish_of(options)
         refused = [one for one in ("run_at", "delay", "deadline") if getattr(wish, one) is not None]
-        if refused:
-            faults = [Fault(one, "a sequence begins at once: leave it out") for one in refused]
+        faults = [Fault(one, "a sequence begins at once: leave it out") for one in refused]
+        if wish.mutex_key is not None:
+            advice = "a sequence waits without running: give the types of its steps a mutex"
+            faults.append(Fault("mutex_key", advice))
+        if faults:
             raise InvalidInput("the submit request", faults)
         known = self.discover().sequence(sequence)
         spec = drafter.sequence(known, timeout)

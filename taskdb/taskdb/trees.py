@@ -9,11 +9,12 @@ from typing import Any
 from taskdb.entity import SubTaskResult, TaskEntity, TaskKind, TaskRole
 from taskdb.errors import Fault, InvalidInput
 from taskdb.fan_out import FanOut, FanOutSpec, HandlerSpec, seconds_of
+from taskdb.key import unique_key_of
 from taskdb.sequence import Sequence, SequenceSpec, Step, StepSpec
 from taskdb.status import TaskStatus
 from taskdb.step_cache import Shelf
 from taskdb.store.contract import Draft
-from taskdb.submission import Drafting, Wish, unique_key_of
+from taskdb.submission import Drafting, Wish
 from taskdb.task_type import Registry, TaskType
 
 _SUBJECT = "the submit request"
@@ -104,18 +105,21 @@ class Drafter:
                 sequence=inner,
             )
         place = self._drafting.place(step.of, queue=step.queue, priority=step.priority)
-        spec = None if step.fan_out is None else self.fan_out(place.type, step.fan_out, None)
+        spec = None
+        if step.fan_out is not None:
+            spec = replace(self.fan_out(place.type, step.fan_out, None), part_mutex=place.mutex)
         return StepSpec(
             name=step.name or place.type,
             type=place.type,
             queue=place.queue,
             priority=place.priority,
+            mutex=place.mutex,
             fan_out=spec,
         )
 
     def _handler(self, given: Any) -> HandlerSpec:
         place = self._drafting.place(given)
-        return HandlerSpec(place.type, place.queue, place.priority)
+        return HandlerSpec(place.type, place.queue, place.priority, place.mutex)
 
 
 def step_result(step: TaskEntity, shelf: Shelf) -> SubTaskResult:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from taskdb.errors import InvalidInput, PayloadTooLarge, UnknownTaskType
+from taskdb.key import unique_key_of
 from taskdb.settings import Settings
 from taskdb.store.contract import EVERYONE, Draft, Scope
 from taskdb.store.payload import FolderPayloadStore, Payloads
-from taskdb.submission import Drafting, unique_key_of, wish_of
+from taskdb.submission import Drafting, wish_of
 from taskdb.task_type import Registry, task
 
 json_values = st.recursive(

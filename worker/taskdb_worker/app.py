@@ -15,6 +15,7 @@ from celery import Celery, signals
 
 from taskdb.celery.configuration import create_celery
 from taskdb.client import TaskDB
+from taskdb.errors import DatabaseError
 from taskdb.logging import configure_logging
 from taskdb.settings import Settings
 from taskdb.task_type import TaskType
@@ -118,6 +119,14 @@ class _Life:
         self._member.begin(
             sender.hostname, tuple(self._app.amqp.queues.consume_from), tuple(self._types())
         )
+        self._declare_limits()
+
+    def _declare_limits(self) -> None:
+        try:
+            self._member.taskdb.declare_limits()
+        except DatabaseError as error:
+            # The limits of the last start hold; the next start says these.
+            log.warning("limits.not_declared", reason=str(error))
 
     def on_ready(self, sender: Any = None, **_: Any) -> None:
         """Once it consumes: look for canceled bodies from the main loop."""

@@ -13,6 +13,7 @@ from taskdb.entity import TaskEntity
 from taskdb.errors import IllegalMove
 from taskdb.settings import Settings
 from taskdb.status import WAITING, in_order
+from taskdb.store.contract import Claim
 from taskdb_worker.app import create_app
 from taskdb_worker.member import Member
 
@@ -46,9 +47,21 @@ def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
         member.own_token = token = uuid4().hex
         claim = member.execution.claim(entity.id, task_type, token)
         if not claim.granted:
-            raise IllegalMove("claim", str(claim.status), in_order(WAITING), entity.id)
+            raise _refused(member, claim, entity.id)
         member.execution.run(entity.id, task_type, claim, token)
         taskdb.store.settle(entity.id)
+        if claim.is_gated:
+            taskdb.release_lines(claim.lines)
         return taskdb.get_task(entity.id)
     finally:
         member.end()
+
+
+def _refused(member: Member, claim: Claim, task_id: str) -> IllegalMove:
+    status = str(claim.status)
+    if claim.status in WAITING:
+        member.execution.hold(task_id)
+        holder = member.taskdb.get_task(task_id).held_by
+        if holder is not None:
+            status = f"{status}, held by {holder} (`taskdb limit list` shows the rules)"
+    return IllegalMove("claim", status, in_order(WAITING), task_id)

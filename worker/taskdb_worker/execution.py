@@ -42,6 +42,7 @@ from taskdb.store.encode import storable
 from taskdb.store.joining import PartsLeft
 from taskdb.store.payload import Payload
 from taskdb.task_type import TaskType
+from taskdb_worker.hand_over import HandOver
 from taskdb_worker.lease import Lease
 
 log = structlog.get_logger("taskdb.run")
@@ -92,6 +93,7 @@ class Execution:
         self._settings = taskdb.settings
         self.worker = worker
         self.lease = Lease(inf)
+        self._hand_over = HandOver(taskdb)
 
     def claim(self, task_id: str, task_type: TaskType, token: str) -> Claim:
         """Take the task; asks again for as long as the database gives no answer.
@@ -222,6 +224,15 @@ class Execution:
         """A part is over: what its parent still waits for."""
         return self.write(lambda: self.store.part_ended(parent_id, badly=badly), "join", parent_id)
 
+    def hold(self, task_id: str, *, chunk: bool = False) -> int:
+        """Put back what a rule stops; answers how many tasks."""
+        return self.write(lambda: self.store.hold(task_id, chunk=chunk), "hold", task_id)
+
+    def let_next_go(self, claim: Claim) -> None:
+        """The run of a gated task is over: who waits for its slots may go. Never waits."""
+        if claim.is_gated:
+            self._hand_over.wake(claim.lines)
+
     def join(self, parent_id: str) -> None:
         """A sub-task is over: let its parent act on that."""
         self.write(lambda: self.store.join(parent_id), "join", parent_id)
@@ -234,7 +245,7 @@ class Execution:
     def handler(self, task_type: TaskType) -> HandlerSpec:
         """Another handler of a type, as a row keeps it."""
         queue = task_type.queue or self._settings.default_queue
-        return HandlerSpec(task_type.name, queue, task_type.priority)
+        return HandlerSpec(task_type.name, queue, task_type.priority, task_type.mutex)
 
     def stored_result(self, claim: Claim) -> Any:
         """The result of a task that has completed already."""

@@ -20,7 +20,7 @@ from celery.worker.request import Request
 
 from taskdb.celery.publish import CHUNK_HEADER
 from taskdb.entity import TaskRole
-from taskdb.status import TaskStatus
+from taskdb.status import WAITING, TaskStatus
 from taskdb.store.contract import Claim
 from taskdb.task_type import TaskType
 from taskdb_worker.chunk import Chunk
@@ -106,6 +106,7 @@ class TrackedTask(Task):
             return self._answer_without_running(request.id, claim)
         ended = self.execution.run(request.id, self.task_type, claim, token)
         setattr(request, ENDED, True)
+        self.execution.let_next_go(claim)
         if claim.parent_id is not None and not _is_counted_by_celery(claim, ended, request):
             self.execution.join(claim.parent_id)
         return _tell_celery(request.id, ended)
@@ -115,6 +116,8 @@ class TrackedTask(Task):
 
         How each ended is in its row. Celery's count of the parts then asks the rows what follows.
         """
+        if len(claims) < (chunk_count(request) or 0):
+            self.execution.hold(request.id, chunk=True)
         if claims:
             token = token_of(request)
             Chunk(self.execution, self.task_type, claims, token, self.soft_time_limit).run()
@@ -133,7 +136,10 @@ class TrackedTask(Task):
         if claim.status is TaskStatus.FAILED:
             reason = claim.error.message if claim.error else "failed before"
             raise TaskFailed(reason)
-        log.info("message.ignored", task_id=task_id, status=claim.status or "no row")
+        if claim.status in WAITING and self.execution.hold(task_id):
+            log.info("task.held", task_id=task_id)
+        else:
+            log.info("message.ignored", task_id=task_id, status=claim.status or "no row")
         raise Ignore
 
 

@@ -19,6 +19,7 @@ from taskdb.cli.dev import dev
 from taskdb.cli.doctor import doctor
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.failure import tell
+from taskdb.cli.gate import clear_limit, list_limits, pause, resume, set_limit
 from taskdb.cli.listing import list_tasks
 from taskdb.cli.migrate import migrate
 from taskdb.cli.move import cancel, retry
@@ -52,6 +53,8 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     ("resume-task", resume_task, "Tasks"),
     ("run-task", run_task, "Tasks"),
     ("types", types, "Tasks"),
+    ("pause", pause, "Rules"),
+    ("resume", resume, "Rules"),
     ("worker", worker, "Processes"),
     ("beat", beat, "Processes"),
 )
@@ -65,6 +68,14 @@ _OF_SCHEDULES: tuple[tuple[str, Callable[..., int]], ...] = (
     ("remove", schedule.remove),
     ("preview", schedule.preview),
     ("import-django-celery-beat", import_django_celery_beat),
+)
+_GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, Callable[..., int]], ...]], ...] = (
+    (
+        "limit",
+        "Limits of a queue, a type or a tenant.",
+        "Rules",
+        (("set", set_limit), ("clear", clear_limit), ("list", list_limits)),
+    ),
 )
 _READ_THEIR_WORDS = {"create-task", "worker"}
 
@@ -101,6 +112,11 @@ def build() -> typer.Typer:
             add_help_option=not reads_words,
         )(command)
     app.add_typer(_schedules(), name="schedule", rich_help_panel="Tasks")
+    for name, meaning, panel, commands in _GROUPS:
+        group = typer.Typer(help=meaning, no_args_is_help=True)
+        for word, command in commands:
+            group.command(word, help=inspect.getdoc(command))(command)
+        app.add_typer(group, name=name, rich_help_panel=panel)
     return app
 
 

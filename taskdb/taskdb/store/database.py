@@ -17,6 +17,7 @@ from taskdb.store import faults, migrate
 from taskdb.store.dialect import Moved, MoveStatement, StoreDialect
 from taskdb.store.dialects import name_of, spoken
 from taskdb.store.fork_gate import ForkGate
+from taskdb.store.gate_queries import gate_queries_for
 from taskdb.store.moves import Moves
 from taskdb.store.queries import Queries
 from taskdb.store.session import Parameters, Row, Session
@@ -45,6 +46,7 @@ class Database:
         self._pid = 0
         self._engines: dict[str, Engine] = {}
         self.dialect, self.moves, self.queries = self.spoken(name_of(url))
+        self.gate_queries = gate_queries_for(self.dialect)
         renew_after_fork(self)
         is_file = self.dialect.name == "sqlite"
         self._gate = ForkGate(self._close_engines) if is_file else None

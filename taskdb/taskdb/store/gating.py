@@ -7,7 +7,6 @@ from typing import Any
 
 from taskdb.gate import Gate, Limit
 from taskdb.store.part import StorePart
-from taskdb.store.releasing import queries_of
 from taskdb.store.rules import Place
 from taskdb.store.session import Row
 from taskdb.store.tables import as_moment
@@ -21,18 +20,18 @@ class Gating(StorePart):
 
     def pause(self, place: Place, reason: str | None = None, by: str | None = None) -> None:
         """Let nothing of this place begin; what runs goes on."""
-        self._write(queries_of(self.database.dialect).pause, place, reason=reason, set_by=by)
+        self._write(self.database.gate_queries.pause, place, reason=reason, set_by=by)
 
     def resume(self, place: Place) -> bool:
         """Lift a pause; False where there was none."""
-        queries = queries_of(self.database.dialect)
+        queries = self.database.gate_queries
         moved = self._write(queries.resume, place)
         self._write(queries.drop_empty, place)
         return bool(moved)
 
     def set_limit(self, place: Place, limit: Limit, by: str | None = None) -> None:
         """Put a limit in the place of the one before."""
-        sql = queries_of(self.database.dialect).set_limit
+        sql = self.database.gate_queries.set_limit
         self._write(sql, place, **_spelled(limit), origin=PERSON, set_by=by)
 
     def clear_limit(self, place: Place) -> bool:
@@ -41,7 +40,7 @@ class Gating(StorePart):
 
     def declare_limits(self, limits: Mapping[str, Limit | None]) -> None:
         """What code says of its types; None where it says nothing, also not any more."""
-        queries = queries_of(self.database.dialect)
+        queries = self.database.gate_queries
         known = {(gate.target, gate.name): gate for gate in self.gates()}
         for name, limit in limits.items():
             gate = known.get(("type", name))
@@ -54,11 +53,11 @@ class Gating(StorePart):
 
     def gates(self) -> list[Gate]:
         """Every rule, in order of its place."""
-        sql = queries_of(self.database.dialect).gates
+        sql = self.database.gate_queries.gates
         return [_gate(row) for row in self.database.query(sql, {}, writes=False)]
 
     def _clear(self, place: Place, origin: str | None) -> bool:
-        queries = queries_of(self.database.dialect)
+        queries = self.database.gate_queries
         moved = self._write(queries.clear_limit, place, origin=origin)
         self._write(queries.drop_empty, place)
         return bool(moved)

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from taskdb.entity import TaskError, TaskKind, TaskRole
 from taskdb.errors import NotEncodable, PayloadMissing, PayloadTooLarge
 from taskdb.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec, HandlerSpec
+from taskdb.key import mutex_key_of
 from taskdb.sequence import SequenceSpec, StepSpec
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Draft
@@ -93,14 +94,17 @@ def spawn_handler(
     *,
     index: int,
     given: Payload,
+    payloads: Payloads,
 ) -> None:
     """Make the task of a handler, to be published."""
+    value = _value(given, payloads) if handler.mutex else None
     draft = replace(
         _child(parent, handler.type, given),
         role=TaskRole.HANDLER,
         name=name,
         queue=handler.queue,
         priority=handler.priority,
+        mutex_key=mutex_key_of(handler.type, handler.mutex, value),
         position=HANDLER_POSITION + index,
     )
     unit.create([draft])
@@ -128,9 +132,18 @@ def spawn_step(
     if step.fan_out is not None:
         _spawn_fan_out(unit, draft, step.fan_out, given, payloads)
         return draft.id
-    unit.create([draft])
+    value = _value(given, payloads) if step.mutex else None
+    unit.create([replace(draft, mutex_key=mutex_key_of(step.type, step.mutex, value))])
     unit.after.ids.append(draft.id)
     return None
+
+
+def _value(given: Payload, payloads: Payloads) -> Any:
+    """What a mutex is made of; None where it cannot be read, as the body will not be able to."""
+    try:
+        return payloads.unpack(given.value, given.reference)
+    except _UNUSABLE:
+        return None
 
 
 def _spawn_fan_out(
@@ -185,7 +198,13 @@ def _insert_items(
         raise NotAList(message)
     drafts = (
         _with_payload(
-            replace(like, id=str(uuid7()), name=fan_out.part_type, type=fan_out.part_type),
+            replace(
+                like,
+                id=str(uuid7()),
+                name=fan_out.part_type,
+                type=fan_out.part_type,
+                mutex_key=mutex_key_of(fan_out.part_type, fan_out.part_mutex, item),
+            ),
             payloads,
             item,
         )

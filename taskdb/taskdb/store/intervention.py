@@ -69,10 +69,10 @@ class Intervention(Families, Reading):
         if found.kind is TaskKind.SEQUENCE and found.status is TaskStatus.COMPLETED and not force:
             raise SequenceAlreadyCompleted(task_id)
         if found.spec is None and found.parent_id is None:
-            moved = self._retry_alone([task_id])
+            moved, published = self._retry_alone([task_id])
             if not moved:
                 self._refuse("retry", task_id, scope)
-            return moved
+            return published
         return self._retry_in_tree(found, force=force)
 
     def retry_joined(self, task_id: str, connection: Connection) -> Aftermath:
@@ -97,8 +97,7 @@ class Intervention(Families, Reading):
         """Retry what a filter finds and may be retried; answers how many, and what to publish."""
         for ids in self._ids(chosen, "retry", scope):
             in_trees = self._in_trees(ids)
-            alone = self._retry_alone([one for one in ids if one not in in_trees])
-            yield len(alone), alone
+            yield self._retry_alone([one for one in ids if one not in in_trees])
             for one in ids:
                 if one in in_trees:
                     # Its tree may have changed since, also by the one before.
@@ -119,7 +118,8 @@ class Intervention(Families, Reading):
 
     # --- retry --------------------------------------------------------------------------------
 
-    def _retry_alone(self, ids: list[str]) -> list[Publication]:
+    def _retry_alone(self, ids: list[str]) -> tuple[int, list[Publication]]:
+        """How many were moved, and what of them to publish: what a rule concerns is held."""
         parameters = {
             "ids": _listed(ids),
             "detail": _AGAIN,
@@ -127,7 +127,8 @@ class Intervention(Families, Reading):
             "held_by": None,
         }
         moved = self.database.move(self.database.moves.retry, parameters)
-        return self.publications([one.id for one in moved if one.after is not None])
+        again = [one.id for one in moved if one.after is not None]
+        return len(again), self.publications(again)
 
     def _retry_in_tree(self, found: TaskEntity, *, force: bool) -> list[Publication]:
         line = self._line(found)

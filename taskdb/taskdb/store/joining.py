@@ -437,7 +437,15 @@ class Joining(Running, Publishing):
         for index in missing:
             handler = wanted[index]
             given = _kept(parent.input, parent.input_ref)
-            spawn_handler(unit, parent, handler.type, handler, index=base + index, given=given)
+            spawn_handler(
+                unit,
+                parent,
+                handler.type,
+                handler,
+                index=base + index,
+                given=given,
+                payloads=self.payloads,
+            )
         if parent.is_cancel_wanted and any(not one.status.is_terminal for one in found):
             self.stop_under(unit, parent.id, "stopped with its task")
             found = self._handlers(unit, parent.id, base)
@@ -454,7 +462,9 @@ class Joining(Running, Publishing):
         self, unit: Unit, parent: Parent, stage: str, handler: HandlerSpec, given: Payload
     ) -> None:
         index = len(self._handlers(unit, parent.id))
-        spawn_handler(unit, parent, stage, handler, index=index, given=given)
+        spawn_handler(
+            unit, parent, stage, handler, index=index, given=given, payloads=self.payloads
+        )
 
     def _newest_handler(self, unit: Unit, parent: Parent, stage: str) -> SubTask | None:
         found = [one for one in self._handlers(unit, parent.id) if one.name == stage]

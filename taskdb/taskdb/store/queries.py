@@ -338,7 +338,7 @@ def _insert(d: StoreDialect) -> str:
 
 _VALUES = {
     "chunk": "CASE WHEN NOT draft.gated THEN draft.chunk END",
-    "held_by": "CASE WHEN draft.held_by IS NOT NULL THEN draft.held_by WHEN draft.gated THEN 'gate' END",
+    "held_by": "COALESCE(draft.held_by, CASE WHEN draft.gated THEN 'gate' END)",
 }
 
 

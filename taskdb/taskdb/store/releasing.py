@@ -14,14 +14,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 
 from taskdb.store import rows, rules
 from taskdb.store.contract import Publication
 from taskdb.store.database import Database
-from taskdb.store.dialect import StoreDialect
-from taskdb.store.gate_queries import GateQueries, gate_queries_for
 from taskdb.store.part import StorePart
 from taskdb.store.rules import Need, Place
 from taskdb.store.session import JoinedSession, Row
@@ -48,7 +45,7 @@ class Releasing(StorePart):
 
     def someone_waits(self) -> bool:
         """Whether any task waits before a gate; a cheap question."""
-        sql = queries_of(self.database.dialect).someone_waits
+        sql = self.database.gate_queries.someone_waits
         return bool(self.database.query(sql, {}, writes=False)[0]["holds"])
 
     def release_gated(
@@ -78,12 +75,6 @@ class Releasing(StorePart):
             return len(release.sweep()) if release.begin() else 0
 
 
-@lru_cache(maxsize=8)
-def queries_of(dialect: StoreDialect) -> GateQueries:
-    """The statements of gates, spelled once a dialect."""
-    return gate_queries_for(dialect)
-
-
 class _Release:
     """One pass, in its transaction."""
 
@@ -92,7 +83,7 @@ class _Release:
     ) -> None:
         self._database = database
         self._dialect = database.dialect
-        self._queries = queries_of(database.dialect)
+        self._queries = database.gate_queries
         self._session = session
         self._limit = limit
         self._lease = lease.total_seconds()
