@@ -48,6 +48,11 @@ def large_store(postgresql_server: Any) -> Iterator[Store]:
                 " AS numbered WHERE id = i"
             )
             run("UPDATE task SET relay_at = now() + interval '1 day' WHERE status = 'SCHEDULED'")
+            run(
+                "UPDATE task SET is_gated = true, mutex_key = 'k', held_by = CASE"
+                " WHEN mod(attempt, 2) = 0 THEN 'gate' ELSE 'mutex:' || tenant || '/k' END"
+                " WHERE status = 'CREATED' AND parent_id IS NULL AND tenant <> 'tenant-7'"
+            )
         for number, tree in enumerate(TREES):
             family(store, tree, 20 if number else 1_000)
         with store.database.transaction() as connection:
@@ -119,6 +124,10 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "end of a parent": lambda s, _: s.join(TREES[2]),
     "page of sub-tasks": lambda s, _: s.sub_tasks(TREES[0], after=100, limit=50),
     "sub-tasks": lambda s, _: s.page(Filter(parent_id=PARENT), limit=50),
+    "someone waits": lambda s, _: s.someone_waits(),
+    "release": lambda s, _: s.release_gated(20, LEASE),
+    "sweep of slots": lambda s, _: s.sweep_slots(100),
+    "hold": lambda s, i: s.hold(i),
 }
 
 
