@@ -7,12 +7,13 @@ here fails when one is missed, since a busy machine misses all of them.
 import sys
 from collections.abc import Callable
 
-from benchmarks import drain, embedded_broker, embedded_drain, fan_out, memory, submit
+from benchmarks import drain, embedded_broker, embedded_drain, fan_out, limit, memory, submit
 
 MEASUREMENTS: dict[str, Callable[[], None]] = {
     "drain": drain.main,
     "submit": submit.main,
     "fan_out": fan_out.main,
+    "limit": limit.main,
     "memory": memory.main,
     "embedded": embedded_drain.main,
     "embedded_broker": embedded_broker.main,

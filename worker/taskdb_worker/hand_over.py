@@ -14,8 +14,10 @@ from taskdb.fork import renew_after_fork
 
 log = structlog.get_logger("taskdb.release")
 
-_PAUSE_SECONDS = 0.025
-"""Least time between two looks of one process: what ends meanwhile shares the next one."""
+_PAUSE_SECONDS = 0.02
+_PAUSE_SHARE = 4
+"""A pause after each look, so many times as long as it took and no shorter than that: what ends
+meanwhile shares the next look, and a busy worker spends its time on its tasks."""
 
 
 class HandOver:
@@ -55,11 +57,12 @@ class HandOver:
             self._wanted.clear()
             with self._lock:
                 lines, self._lines = self._lines, set()
+            began = time.monotonic()
             if lines and self._look(lines):
                 with self._lock:
                     self._lines |= lines
                 self._wanted.set()
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(max(_PAUSE_SECONDS, _PAUSE_SHARE * (time.monotonic() - began)))
 
     def _look(self, lines: set[str]) -> bool:
         try:

@@ -61,7 +61,7 @@ class Releasing(StorePart):
             if not release.begin():
                 return Released(is_busy=True)
             if lines is not None:
-                release.look_at(lines)
+                release.look_at(release.standing(lines))
                 return release.end()
             found = release.lines_behind(after)
             release.look_at(found)
@@ -100,6 +100,12 @@ class _Release:
 
     def lines_behind(self, after: str) -> list[str]:
         return [str(row["key"]) for row in self._run(self._queries.lines, after=after, limit=LINES)]
+
+    def standing(self, lines: Sequence[str]) -> list[str]:
+        """Those of some lines in which someone waits."""
+        if not lines:
+            return []
+        return [str(row["key"]) for row in self._run(self._queries.standing, keys=_listed(lines))]
 
     def look_at(self, lines: Sequence[str]) -> None:
         """The first of each line, as many as there are free places; the oldest of all first."""
@@ -147,7 +153,7 @@ class _Release:
         self._learn_taken(keys)
         # Who waits in the line of another key does not stand before one who has waited as well:
         # each could stand before the other for ever.
-        standing = set() if in_line else self._standing(keys)
+        standing = set() if in_line else set(self.standing(keys))
         let_go, slots, holds = [], [], []
         for row, wanted in zip(in_order, needs, strict=True):
             task_id = str(row["id"])
@@ -188,11 +194,6 @@ class _Release:
             self._let_go += self._run(self._queries.let_go, ids=ids, lease=self._lease)
 
     # --- reading ------------------------------------------------------------------------------
-
-    def _standing(self, keys: Sequence[str]) -> set[str]:
-        """The keys for which someone waits in line."""
-        found = self._run(self._queries.standing, keys=_listed(keys)) if keys else []
-        return {row["key"] for row in found}
 
     def _learn_rules(self, places: Iterable[Place]) -> None:
         new = {place for place in places if place not in self._known}
