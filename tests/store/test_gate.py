@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskdb.clock import FixedClock
-from taskdb.fan_out import FanOutSpec
+from taskdb.entity import TaskRole
+from taskdb.fan_out import FanOutSpec, HandlerSpec
 from taskdb.gate import Gate, Limit
+from taskdb.key import mutex_key_of
 from taskdb.status import TaskStatus
 from taskdb.store.store import Store
 from tests.store.gates import (
@@ -34,6 +36,7 @@ from tests.store.tasks import (
     row,
     write,
 )
+from tests.store.trees import sequence, step, sub_tasks
 
 TYPE = ("type", "sum")
 QUEUE = ("queue", "taskdb")
@@ -439,3 +442,17 @@ def _limits(store: Store) -> dict[str, tuple[int | None, str]]:
 def test_a_limit_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"give|together|longer|says"):
         Limit(**wrong)  # type: ignore[arg-type]
+
+
+def test_steps_and_handlers_have_the_mutex_of_their_type(store: Store) -> None:
+    told = HandlerSpec("told", "taskdb", 5, mutex=("n",))
+    parent_id = sequence(store, step(mutex=("sum",)), on_start=told)
+    (handler,) = sub_tasks(store, parent_id)
+    assert handler.held_by == "gate"
+    assert released_at_last(store) == [handler.id]
+    begin(store, handler.id)
+    store.complete(handler.id, "token-1", DONE)
+    store.join(parent_id)
+    first = sub_tasks(store, parent_id, TaskRole.STEP)[0]
+    assert row(store, first.id)["mutex_key"] == mutex_key_of("step", ("sum",), {"sum": 3})
+    assert released_at_last(store) == [first.id]
