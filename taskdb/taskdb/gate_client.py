@@ -52,7 +52,7 @@ class GateClient:
         self, *, queue: str | None = None, type: str | None = None, tenant: str | None = None
     ) -> bool:
         """Lift a pause; what waited goes in order of its arrival. False where there was none."""
-        return self.store.resume(self._place(queue, type, tenant))
+        return self.store.lift_pause(self._place(queue, type, tenant))
 
     def set_limit(
         self,

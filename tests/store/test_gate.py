@@ -177,8 +177,8 @@ def test_a_pause_holds_what_waits_and_what_is_queued_already(
     expected = f"paused:{place[0]}:{place[1]}"
     assert {held_by(store, before), held_by(store, after)} == {expected}
     assert store.complete(running, "token-1", DONE) is TaskStatus.COMPLETED
-    assert store.resume(place)
-    assert not store.resume(place)
+    assert store.lift_pause(place)
+    assert not store.lift_pause(place)
     assert released_at_last(store) == [before, after]
     begin(store, before)
 
@@ -190,7 +190,7 @@ def test_a_released_task_is_held_by_a_pause_that_comes_before_its_claim(store: S
     assert not claim(store, task_id)
     assert store.hold(task_id) == 1
     assert slots(store) == []
-    store.resume(QUEUE)
+    store.lift_pause(QUEUE)
     assert released_at_last(store) == [task_id]
     begin(store, task_id)
 
@@ -217,7 +217,7 @@ def test_items_of_a_chunk_are_held_by_a_pause(store: Store) -> None:
     store.pause(TYPE)
     assert store.claim_chunk(chunk, token="t", worker="w", max_attempts=3, count=2) == []
     assert store.hold(chunk, chunk=True) == 2
-    store.resume(TYPE)
+    store.lift_pause(TYPE)
     assert released_at_last(store) == ids
 
 
@@ -399,7 +399,7 @@ def test_a_rule_says_who_set_it_and_why(store: Store) -> None:
         set_by="bob",
         set_at=gate.set_at,
     )
-    store.resume(QUEUE)
+    store.lift_pause(QUEUE)
     assert not store.gates()[0].is_paused
     assert store.clear_limit(QUEUE)
     assert not store.clear_limit(QUEUE)

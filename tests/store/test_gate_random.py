@@ -79,7 +79,7 @@ class Crowd:
 
     def toggle(self) -> None:
         place = self.random.choice(PAUSES)
-        if not self.store.resume(place):
+        if not self.store.lift_pause(place):
             self.store.pause(place)
 
     def sweep(self) -> None:
@@ -99,7 +99,7 @@ class Crowd:
     def finish(self) -> None:
         """Without pauses all come to their end."""
         for place in PAUSES:
-            self.store.resume(place)
+            self.store.lift_pause(place)
         for _ in range(20 + 20 * len(self.ids)):
             self.release()
             self.store.mark_queued(self.store.publications(self.ids))

@@ -22,7 +22,7 @@ class Gating(StorePart):
         """Let nothing of this place begin; what runs goes on."""
         self._write(self.database.gate_queries.pause, place, reason=reason, set_by=by)
 
-    def resume(self, place: Place) -> bool:
+    def lift_pause(self, place: Place) -> bool:
         """Lift a pause; False where there was none."""
         queries = self.database.gate_queries
         moved = self._write(queries.resume, place)
