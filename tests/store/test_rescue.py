@@ -92,6 +92,20 @@ def test_a_claim_made_between_two_lists_is_left_alone(
     assert store.get(task_id).status is S.STARTED
 
 
+def test_a_worker_that_stops_is_not_judged_by_lists(
+    store: Store, workers: Workers, clock: FixedClock
+) -> None:
+    early = claim(store, "early")
+    beat(workers, clock, "early")
+    late = claim(store, "late")
+    for _ in range(5):
+        clock.advance(BEAT)
+        workers.renew(W, None)
+        assert rescue(store) == {}
+    clock.advance(LEASE + SECOND)
+    assert rescue(store).keys() == {early, late}
+
+
 def test_a_worker_that_lists_nothing_at_all_is_judged_by_its_lease(
     store: Store, workers: Workers, clock: FixedClock
 ) -> None:

@@ -26,7 +26,7 @@ class Heartbeat:
         record: WorkerRecord,
         interval_seconds: float,
         lease: Lease,
-        held: Callable[[], Held],
+        held: Callable[[], Held | None],
         on_cancel: Callable[[CancelWish], None],
     ) -> None:
         self._workers = workers

@@ -96,8 +96,13 @@ class Member:
         else:
             self.execution.write(work, what, "")
 
-    def _held(self) -> Held:
-        """What this worker has, from the moment on at which a message came."""
+    def _held(self) -> Held | None:
+        """What this worker has, from the moment on at which a message came.
+
+        None once it stops: Celery then forgets what still runs, and `end` hands that back.
+        """
+        if _is_wanted(worker_state.should_stop) or _is_wanted(worker_state.should_terminate):
+            return None
         requests = _requests()
         tokens = [request.request_dict.get(TOKEN, "") for request in requests]
         return Held((*tokens, self.own_token), tuple(request.id for request in requests))
@@ -139,6 +144,11 @@ class Member:
                 log.info("hand_back.done", count=count)
         heartbeat.stop()
         self.taskdb.close()
+
+
+def _is_wanted(stop: Any) -> bool:
+    """Celery keeps the exit code there, which may be 0; None or False where there is no stop."""
+    return stop is not None and stop is not False
 
 
 def _request_of(token: str) -> Any:

@@ -57,21 +57,25 @@ class Workers:
             },
         )
 
-    def renew(self, record: WorkerRecord, held: Held) -> None:
+    def renew(self, record: WorkerRecord, held: Held | None) -> None:
         """It lives, and this is what it has; a row that was pruned meanwhile is written anew.
 
         The list before stays beside the new one: what was claimed before both, and stands in
-        neither, is run by nobody.
+        neither, is run by nobody. None: both stay as they are.
         """
         d = self._database.dialect
+        lists = (
+            ", claims_before = claims, listed_before_at = listed_at,"
+            f" claims = {d.json('claims')}, messages = {d.json('messages')}, listed_at = {d.now}"
+        )
         sql = (
-            f"UPDATE worker SET seen_at = {d.now}, claims_before = claims,"
-            f" listed_before_at = listed_at, claims = {d.json('claims')},"
-            f" messages = {d.json('messages')}, listed_at = {d.now}"
+            f"UPDATE worker SET seen_at = {d.now}{lists if held is not None else ''}"
             f" WHERE id = :id RETURNING id{d.lazily}"
         )
-        listed = {"claims": json.dumps(held.tokens), "messages": json.dumps(held.messages)}
-        if not self._database.query(sql, {"id": record.id, **listed}):
+        given: dict[str, str] = {"id": record.id}
+        if held is not None:
+            given |= {"claims": json.dumps(held.tokens), "messages": json.dumps(held.messages)}
+        if not self._database.query(sql, given):
             self.announce(record)
 
     def stopped(self, worker_id: str) -> None:
