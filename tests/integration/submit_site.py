@@ -103,6 +103,15 @@ def until_queued(taskdb: TaskDB, *task_ids: str, timeout: float = 10) -> None:
     wait_until(queued, timeout, lambda: f"QUEUED, but they are {statuses(taskdb)[:10]}")
 
 
+def assert_published(taskdb: TaskDB, *task_ids: str) -> None:
+    """These were published since the last look at the queue, and no others."""
+    until_queued(taskdb, *task_ids)
+    # A task submitted now is published after all that the hooks have handed over.
+    last = taskdb.submit_task("echo").id
+    until_queued(taskdb, last)
+    assert sorted(ids(messages(taskdb))) == sorted([*task_ids, last])
+
+
 def end(taskdb: TaskDB, task_id: str, status: str) -> None:
     """Bring a created or queued task to a status, as a worker would."""
     from taskdb.entity import TaskError  # noqa: PLC0415

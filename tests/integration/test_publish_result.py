@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
-from tests.integration.submit_site import client, end
+from tests.integration.submit_site import end
 
 from taskdb import Registry, Settings, TaskDB, task
 from taskdb.celery.configuration import create_celery
@@ -20,12 +20,6 @@ from taskdb.status import CELERY_STATES, TaskStatus
 class OfTwoWords(Exception):
     def __init__(self, one: str, two: str) -> None:
         super().__init__(f"{one} {two}")
-
-
-@pytest.fixture
-def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
-    with client(store_url, tmp_path) as taskdb:
-        yield taskdb
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import dataclasses
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,12 +26,6 @@ from taskdb.errors import DatabaseError
 
 LARGE = "x" * 5_000
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
-    with client(store_url, tmp_path) as taskdb:
-        yield taskdb
 
 
 def unlike(one: TaskEntity, other: TaskEntity) -> set[str]:

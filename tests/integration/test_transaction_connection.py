@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from tests.integration.submit_site import (
+    assert_published,
     begin_by_hand,
     client,
     count,
-    engine_on,
     events,
     files,
-    ids,
     logged,
     messages,
-    until_queued,
 )
 from tests.servers import Blackhole
 
@@ -36,19 +34,6 @@ from taskdb import (
 )
 
 
-@pytest.fixture
-def engine(store_url: str) -> Iterator[Engine]:
-    engine = engine_on(store_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
-    with client(store_url, tmp_path) as taskdb:
-        yield taskdb
-
-
 @asynccontextmanager
 async def async_engine(store_url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(store_url.replace("sqlite://", "sqlite+aiosqlite://"))
@@ -58,14 +43,6 @@ async def async_engine(store_url: str) -> AsyncIterator[AsyncEngine]:
         yield engine
     finally:
         await engine.dispose()
-
-
-def assert_published(taskdb: TaskDB, *task_ids: str) -> None:
-    """These, and no others."""
-    until_queued(taskdb, *task_ids)
-    last = taskdb.submit_task("echo").id
-    until_queued(taskdb, last)
-    assert sorted(ids(messages(taskdb))) == sorted([*task_ids, last])
 
 
 # --- a plain connection ---------------------------------------------------------------------------

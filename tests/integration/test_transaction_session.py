@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session
 from sqlalchemy.orm import sessionmaker as make_sessionmaker
 from tests.integration.submit_site import (
+    assert_published,
     client,
     count,
     end,
@@ -41,26 +42,10 @@ class Customer(Model):
 
 
 @pytest.fixture
-def engine(store_url: str) -> Iterator[Engine]:
-    engine = engine_on(store_url)
+def engine(engine: Engine) -> Engine:
+    """With tables of the user's own."""
     Model.metadata.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
-    with client(store_url, tmp_path) as taskdb:
-        yield taskdb
-
-
-def assert_published(taskdb: TaskDB, *task_ids: str) -> None:
-    """These, and no others."""
-    until_queued(taskdb, *task_ids)
-    # A task submitted now is published after all that the hooks have handed over.
-    last = taskdb.submit_task("echo").id
-    until_queued(taskdb, last)
-    assert sorted(ids(messages(taskdb))) == sorted([*task_ids, last])
+    return engine
 
 
 def test_a_commit_publishes_and_the_id_was_known_before(taskdb: TaskDB, engine: Engine) -> None:
