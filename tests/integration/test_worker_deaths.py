@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 from tests.integration.worker_site import COMBINATIONS, MODULE, Site, site_of
-from tests.integration.worker_stops import POINTS, STOP
+from tests.integration.worker_stops import AFTER_ACK, POINTS, STOP
 from tests.processes import RunningProcess
 from tests.waiting import wait_until
 
@@ -27,6 +28,7 @@ STANDS_AT = {
     "in the body": S,
     "before the outcome": S,
     "after the outcome": DONE,
+    AFTER_ACK: DONE,
 }
 
 
@@ -120,6 +122,23 @@ def test_a_worker_that_is_killed_whole_leaves_rows_that_go_on(site: Site, point:
     if point == "before the claim":
         moves = (C, S, DONE)  # its message comes back by itself
     assert_ends(site, task_id, moves, crashes)
+
+
+@pytest.mark.parametrize("site", ["postgresql+redis"], indirect=True)
+def test_a_message_whose_acknowledgement_died_unsent_comes_again_and_runs_nothing(
+    site: Site,
+) -> None:
+    worker, task_id, stopped = stopped_task(site, AFTER_ACK)
+    assert stopped == worker.pid
+    worker.kill_all()
+    with redis.Redis.from_url(site.settings.broker_url) as line:
+        assert (line.hlen("unacked"), line.llen(site.settings.default_queue)) == (1, 0)
+        second = site.start_worker("-c", "1")
+        second.wait_for_output(f"ends.returns[{task_id}] succeeded")
+        wait_until(lambda: (line.hlen("unacked"), line.zcard("unacked_index")) == (0, 0))
+
+    assert [run.attempt for run in site.runs(task_id)] == [1]
+    assert_ends(site, task_id, (C, S, DONE), 0)
 
 
 def assert_ends(site: Site, task_id: str, moves: tuple[str, ...], crashes: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.integration.worker_tasks import folder
 
+from taskdb.celery.redis_transport import QoS
 from taskdb_worker import tracked_task
 from taskdb_worker.execution import Execution, RunOutcome
 
@@ -41,13 +42,27 @@ def stopping(function: Callable[..., Any]) -> Callable[..., Any]:
     return stop_first
 
 
+def stopping_after(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def stop_then(*arguments: Any, **keywords: Any) -> Any:
+        answer = function(*arguments, **keywords)
+        stop_here()
+        return answer
+
+    return stop_then
+
+
 POINTS: dict[str, tuple[Any, str]] = {
     "before the claim": (Execution, "claim"),
     "in the body": (Execution, "_call"),
     "before the outcome": (RunOutcome, "returned"),
     "after the outcome": (tracked_task, "_tell_celery"),
 }
+AFTER_ACK = "after the acknowledgement"
+"""In the main process, before Redis hears of it."""
 
-if os.environ.get(STOP):
+if os.environ.get(STOP) == AFTER_ACK:
+    QoS.ack = stopping_after(QoS.ack)  # type: ignore[method-assign]
+elif os.environ.get(STOP):
     owner, name = POINTS[os.environ[STOP]]
     setattr(owner, name, stopping(getattr(owner, name)))

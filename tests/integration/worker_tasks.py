@@ -292,6 +292,14 @@ def waits(ctx: TaskContext) -> str:
     return "went"
 
 
+@task("ends.waits_each", retry=again)
+def waits_each(ctx: TaskContext) -> int:
+    """Run until the file `go` of this attempt exists."""
+    note(ctx)
+    wait_for_file(f"go-{ctx.task_id}-{ctx.attempt}")
+    return ctx.attempt
+
+
 @task("ends.agrees")
 def agrees(ctx: TaskContext) -> str:
     """Stop when asked."""
