@@ -42,13 +42,17 @@ def test_a_warm_shutdown_lets_the_body_end(site: Site) -> None:
     assert_stopped(site)
 
 
-@pytest.mark.parametrize("how", ["cold", "soft"])
+@pytest.mark.parametrize("how", ["cold", "soft", "warm then cold"])
 def test_a_body_that_was_cut_short_is_handed_back_and_not_counted(site: Site, how: str) -> None:
     worker = site.start_worker("-c", "2", env=SOFT if how == "soft" else {})
     first, second = (site.submit("ends.waits").id for _ in range(2))
     for task_id in (first, second):
         site.wait_for_run(task_id)
-    worker.signal(signal.SIGTERM if how == "soft" else signal.SIGQUIT)
+    worker.signal(signal.SIGQUIT if how == "cold" else signal.SIGTERM)
+    if how == "warm then cold":
+        # As a deploy does: the time that was given is over, and they still run.
+        worker.wait_for_output("Warm shutdown")
+        worker.signal(signal.SIGQUIT)
 
     worker.wait()
     for task_id in (first, second):
