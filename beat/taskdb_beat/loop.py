@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -15,16 +16,31 @@ log = structlog.get_logger("taskdb.beat")
 
 JITTER = 0.2
 """Share of the interval by which a pause varies, so that several beats do not march in step."""
+PASS_SECONDS = 30.0
+"""A pass that takes longer is worth a word."""
+BUSY_SECONDS = 60.0
+"""Passes that have more to do follow each other at once for so long, and then pause once."""
 _LONGEST_PAUSE_SECONDS = 5.0
 """An outage that is over should be noticed soon: a pass that fails costs a refused connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a loop does. Moments are those of `time.monotonic`; None: not yet."""
+
+    last_success_at: float | None = None
+    errors_in_row: int = 0
+    last_pass_seconds: float | None = None
 
 
 class Loop:
     """Repeats one pass.
 
-    `work` does a bounded amount and answers whether there is more to do at once. After an error
-    the pauses grow, up to five seconds, until a pass succeeds. `until_next` answers how many
-    seconds there are until there is something to do, where that may be sooner than the interval.
+    `work` does a bounded amount and answers whether there is more to do at once. A pass cannot be
+    cut short; one that took longer than `time_limit_seconds` is logged. After `busy_seconds` of
+    having more to do there is one pause of five seconds at most. After an error the pauses grow,
+    up to five seconds, until a pass succeeds. `until_next` answers how many seconds there are
+    until there is something to do, where that may be sooner than the interval.
     """
 
     def __init__(
@@ -33,16 +49,21 @@ class Loop:
         work: Callable[[], bool],
         interval_seconds: float,
         until_next: Callable[[], float] | None = None,
+        *,
+        time_limit_seconds: float = PASS_SECONDS,
+        busy_seconds: float = BUSY_SECONDS,
     ) -> None:
         self.name = name
+        self.health = Health()
+        """Replaced as a whole by each pass, so any thread may read it."""
         self._work = work
         self._interval = interval_seconds
         self._until_next = until_next
+        self._soonest: float | None = None
+        self._time_limit = time_limit_seconds
+        self._busy_seconds = busy_seconds
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._errors = 0
-        self._soonest: float | None = None
-        self.last_success_at = float("-inf")
 
     def start(self) -> None:
         """Begin in a thread of its own."""
@@ -56,38 +77,52 @@ class Loop:
             self._thread.join(seconds)
 
     def _run(self) -> None:
+        busy_since = time.monotonic()
         while not self._stop.is_set():
             more = self.run_once()
-            if not more:
-                self._stop.wait(self._pause())
+            is_breathless = time.monotonic() - busy_since >= self._busy_seconds
+            if more and not is_breathless:
+                continue
+            pause = self._pause()
+            self._stop.wait(min(pause, _LONGEST_PAUSE_SECONDS) if more else pause)
+            busy_since = time.monotonic()
 
     def run_once(self) -> bool:
         """One pass; an error is logged and answers False."""
+        began = time.monotonic()
         try:
             more = self._work()
             self._soonest = self._until_next() if self._until_next and not more else None
         except (BrokerUnreachable, DatabaseError) as error:
-            self._failed(str(error))
+            if self.health.errors_in_row == 0:
+                log.warning("loop.failed", loop=self.name, reason=str(error))
+            self._note(began, is_error=True)
             return False
         except Exception:
             log.exception("loop.broken", loop=self.name)
-            self._errors += 1
+            self._note(began, is_error=True)
             return False
-        if self._errors:
-            log.info("loop.recovered", loop=self.name, failed_passes=self._errors)
-        self._errors = 0
-        self.last_success_at = time.monotonic()
+        if self.health.errors_in_row:
+            log.info("loop.recovered", loop=self.name, failed_passes=self.health.errors_in_row)
+        self._note(began, is_error=False)
         return more
 
-    def _failed(self, reason: str) -> None:
-        if self._errors == 0:
-            log.warning("loop.failed", loop=self.name, reason=reason)
-        self._errors += 1
+    def _note(self, began: float, *, is_error: bool) -> None:
+        now = time.monotonic()
+        before = self.health
+        self.health = Health(
+            last_success_at=before.last_success_at if is_error else now,
+            errors_in_row=before.errors_in_row + 1 if is_error else 0,
+            last_pass_seconds=now - began,
+        )
+        if now - began > self._time_limit:
+            log.warning("loop.slow", loop=self.name, seconds=round(now - began, 3))
 
     def _pause(self) -> float:
-        if self._soonest is not None and not self._errors:
+        errors = self.health.errors_in_row
+        if self._soonest is not None and not errors:
             return min(self._soonest, self._interval)
-        grown = min(self._interval * 2.0 ** min(self._errors, 10), _LONGEST_PAUSE_SECONDS)
+        grown = min(self._interval * 2.0 ** min(errors, 10), _LONGEST_PAUSE_SECONDS)
         # A loop with a long interval of its own is not hurried by its errors.
         base = max(grown, self._interval)
         # Spreading load needs no cryptographic randomness.

@@ -308,7 +308,7 @@ def test_a_loop_survives_a_database_that_is_away(tmp_path: Path, own_postgresql:
         own_postgresql.stop()
         with logged() as log:
             loop.start()
-            wait_until(lambda: loop._errors >= 2, 20)
+            wait_until(lambda: loop.health.errors_in_row >= 2, 20)
             own_postgresql.start()
             wait_until(lambda: events(log, "loop.recovered"), 20)
             wait_until(lambda: count(taskdb, TaskStatus.QUEUED) == 1, 10)
