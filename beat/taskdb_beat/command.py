@@ -15,6 +15,7 @@ from taskdb.settings import Settings
 from taskdb_beat.callbacks import Callbacks
 from taskdb_beat.expire import Expire
 from taskdb_beat.loop import Loop
+from taskdb_beat.prune import Prune, Sweep
 from taskdb_beat.reconcile import Reconcile
 from taskdb_beat.relay import Relay
 from taskdb_beat.release import Release
@@ -54,11 +55,11 @@ def run_beat(settings: Settings) -> int:
 
 
 def mend(taskdb: TaskDB) -> None:
-    """Run every loop in this thread until it finds nothing more, or has had its passes.
+    """Run every loop that mends in this thread until it finds nothing more, or has had its passes.
 
     An error of one is logged and stops no other.
     """
-    for loop in loops_of(taskdb):
+    for loop in mending_loops_of(taskdb):
         for _ in range(_MENDING_PASSES):
             if not loop.run_once():
                 break
@@ -77,6 +78,16 @@ def _declare_limits(taskdb: TaskDB) -> None:
 
 def loops_of(taskdb: TaskDB) -> list[Loop]:
     """Every loop of a beat, but that which fires schedules."""
+    settings, store = taskdb.settings, taskdb.store
+    return [
+        *mending_loops_of(taskdb),
+        Loop("prune", Prune(settings, store).run_once, settings.prune_interval_seconds),
+        Loop("sweep", Sweep(settings, store).run_once, settings.prune_interval_seconds),
+    ]
+
+
+def mending_loops_of(taskdb: TaskDB) -> list[Loop]:
+    """The loops that bring rows forward; those that delete are none of them."""
     settings, store = taskdb.settings, taskdb.store
     relay = Relay(settings, store, taskdb.publisher)
     release = Release(settings, store, taskdb.publisher)

@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from taskdb.errors import SettingsError, did_you_mean
+from taskdb.retention import Retention
 
 PREFIX = "TASKDB_"
 KIBIBYTE = 1024
@@ -161,6 +162,21 @@ class Settings(BaseSettings):
     expire_interval_seconds: float = Field(
         default=5.0, gt=0, description="Pause between two looks for passed deadlines."
     )
+    prune_interval_seconds: float = Field(
+        default=3600.0, gt=0, description="Pause between two rounds of pruning."
+    )
+    retention: Annotated[tuple[dict[str, Any], ...], NoDecode] = Field(
+        default=(),
+        description="How long what is over is kept: a JSON list of rules such as "
+        '`[{"type": "mail.*", "status": "COMPLETED", "tenant": "acme", "keep": "7d"}]`; the first '
+        "that fits decides, and a member left out fits all. `keep`: `30d`, `12h` or `never`. "
+        "Behind them stand the defaults: COMPLETED and CANCELED 30d, FAILED 90d.",
+    )
+    archive_dir: Path | None = Field(
+        default=None,
+        description="Folder where tasks are written as JSON lines before they are pruned. "
+        "Empty: nowhere.",
+    )
     max_crashes: int = Field(
         default=3,
         gt=0,
@@ -261,6 +277,16 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value
 
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _are_rules(cls, value: Any) -> Any:
+        try:
+            rules = json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON: {error}") from None
+        Retention.parse(rules)
+        return rules
+
     @field_validator("database_url")
     @classmethod
     def _database_is_supported(cls, value: str) -> str:
@@ -286,6 +312,11 @@ class Settings(BaseSettings):
         """The broker URL that is in force."""
         file = (self.data_dir / "messages.sqlite3").absolute()
         return self.broker_url or f"taskdb-sqlite:///{quote(str(file))}"
+
+    @property
+    def retention_rules(self) -> Retention:
+        """The rules that are in force, the defaults among them."""
+        return Retention.parse(self.retention)
 
     @property
     def payload_folder(self) -> Path:

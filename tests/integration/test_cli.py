@@ -19,7 +19,7 @@ __all__ = ["cli"]
 NAMES = [
     "migrate", "dev", "worker", "beat", "create-task", "run-task", "list", "show", "wait",
     "cancel", "retry", "types", "check", "demo", "create-fan-out", "create-sequence",
-    "resume-task", "why", "doctor",
+    "resume-task", "why", "doctor", "prune",
 ]  # fmt: skip
 PAGE = REPOSITORY / "docs" / "reference" / "command-line.md"
 

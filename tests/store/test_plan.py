@@ -8,14 +8,19 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import event
+from uuid_utils import uuid7
 
 from taskdb.fan_out import FanOutSpec
+from taskdb.retention import Retention
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Filter, Report, Scope
 from taskdb.store.part import LEAST_ID
+from taskdb.store.payload import NO_PAYLOADS
+from taskdb.store.pruning import Pruning
 from taskdb.store.session import DriverSession
 from taskdb.store.store import Store
 from taskdb.store.suspects import QueuedRow, Suspects
+from taskdb.store.sweeping import Sweeping
 from taskdb.store.unit import Unit
 from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication
 
@@ -73,6 +78,23 @@ def family(store: Store, task_id: str, count: int) -> None:
     store.create_fan_out(draft(id=task_id), (draft() for _ in range(count)), spec)
 
 
+def due_pruning(store: Store) -> Pruning:
+    """A pruning that finds one task and one tree to go, behind the first page."""
+    tree = str(uuid7())
+    for task_id in (str(uuid7()), tree):
+        store.create([draft(id=task_id, tenant="gone")])
+    store.create([draft(parent_id=tree, position=n) for n in range(3)])
+    with store.database.transaction() as connection:
+        connection.exec_driver_sql(
+            "UPDATE task SET status = 'COMPLETED', ended_at = now() - interval '40 days',"
+            " created_at = now() - interval '41 days'"
+            f" WHERE tenant = 'gone' OR parent_id = '{tree}'"
+        )
+    pruning = Pruning(store.database, NO_PAYLOADS, Retention.parse([]))
+    pruning._after = {"created_at": datetime(2020, 1, 1, tzinfo=UTC), "id": LEAST_ID}
+    return pruning
+
+
 def in_unit(store: Store, act: Callable[[Unit], Any]) -> None:
     with store._unit() as unit:
         act(unit)
@@ -123,6 +145,10 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "join": lambda s, _: s.join(TREES[1]),
     "end of a parent": lambda s, _: s.join(TREES[2]),
     "page of sub-tasks": lambda s, _: s.sub_tasks(TREES[0], after=100, limit=50),
+    "sweep of workers": lambda s, _: Sweeping(s.database, NO_PAYLOADS, None).workers(),
+    "sweep of files": lambda s, i: Sweeping(s.database, NO_PAYLOADS, None)._named(
+        {f"day/{i}-input": i}
+    ),
     "sub-tasks": lambda s, _: s.page(Filter(parent_id=PARENT), limit=50),
     "someone waits": lambda s, _: s.someone_waits(),
     "release": lambda s, _: s.release_gated(20, LEASE),
@@ -143,6 +169,22 @@ def test_no_statement_reads_the_whole_table(
             for mode in ("force_custom_plan", "force_generic_plan"):
                 plan = explain(connection, mode, sql, parameters)
                 # An empty partition of a day to come may be read whole.
+                assert not re.search(r"Seq Scan on (task\b|task_event\w* .*rows=\d\d)", plan), plan
+
+
+def test_pruning_reads_no_more_than_it_looks_at(
+    large_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruning = due_pruning(large_store)
+    sent = statements_of(large_store, lambda: pruning.run(60), monkeypatch)
+    assert pruning.is_round_over
+    with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            plans = [explain(connection, mode, sql, parameters) for sql, parameters in sent]
+            assert "Index Scan using task_created" in plans[0], plans[0]
+            assert sum("Delete on task " in plan for plan in plans) == 3
+            assert sum("Delete on task_event" in plan for plan in plans) == 3
+            for plan in plans:
                 assert not re.search(r"Seq Scan on (task\b|task_event\w* .*rows=\d\d)", plan), plan
 
 

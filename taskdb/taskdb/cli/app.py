@@ -24,6 +24,7 @@ from taskdb.cli.listing import list_tasks
 from taskdb.cli.migrate import migrate
 from taskdb.cli.move import cancel, retry
 from taskdb.cli.output import Output
+from taskdb.cli.prune import prune
 from taskdb.cli.resume_task import resume_task
 from taskdb.cli.run import beat, run_task, worker
 from taskdb.cli.schedule_import import import_django_celery_beat
@@ -53,6 +54,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     ("resume-task", resume_task, "Tasks"),
     ("run-task", run_task, "Tasks"),
     ("types", types, "Tasks"),
+    ("prune", prune, "Tasks"),
     ("pause", pause, "Rules"),
     ("resume", resume, "Rules"),
     ("worker", worker, "Processes"),

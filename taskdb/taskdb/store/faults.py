@@ -52,6 +52,11 @@ def worth_repeating(error: BaseException | None) -> bool:
     return hasattr(origin, "sqlstate") and not attempted and _is_away(origin)
 
 
+def is_lock_timeout(error: BaseException | None) -> bool:
+    """Whether a lock was not to be had in the time that PostgreSQL was given for it."""
+    return getattr(_origin(error), "sqlstate", None) == "55P03"
+
+
 def _origin(error: BaseException | None) -> BaseException | None:
     return getattr(error, "orig", None) or error
 

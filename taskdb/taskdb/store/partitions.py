@@ -31,6 +31,37 @@ def create_partitions(connection: Connection, days: int = PARTITIONS_AHEAD) -> l
     return made
 
 
+def empty_partitions(connection: Connection, before: datetime) -> list[str]:
+    """The names of days that were over before this moment, and whose history is all gone."""
+    names = connection.execute(
+        text(
+            "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
+            " WHERE inhparent = to_regclass('task_event')"
+            " AND relname ~ '^task_event_[0-9]{8}$' AND relname < :edge ORDER BY relname"
+        ),
+        {"edge": f"task_event_{before.astimezone(UTC):%Y%m%d}"},
+    )
+    return [name for (name,) in names if _is_empty(connection, name)]
+
+
+def drop_partition(connection: Connection, name: str) -> bool:
+    """Drop a day that is empty; answers whether it was.
+
+    A drop shuts the whole history for its moment, and who waits for it stands in everyone's way:
+    so it waits a fifth of a second at most. Raises then what the driver says of a lock timeout.
+    """
+    connection.execute(text("SET LOCAL lock_timeout = '200ms'"))
+    connection.execute(text("LOCK TABLE ONLY task_event IN ACCESS EXCLUSIVE MODE"))
+    is_empty = _is_empty(connection, name)
+    if is_empty:
+        connection.execute(text(f"DROP TABLE {name}"))
+    return is_empty
+
+
+def _is_empty(connection: Connection, name: str) -> bool:
+    return not connection.execute(text(f"SELECT EXISTS (SELECT 1 FROM {name})")).scalar_one()
+
+
 def _create(connection: Connection, name: str, start: datetime, end: datetime) -> None:
     span = {"start": start, "end": end}
     bounds = f"FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"

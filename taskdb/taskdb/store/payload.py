@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +31,9 @@ class PayloadStore(Protocol):
     def remove(self, reference: str) -> None:
         """Forget it; a missing one is fine."""
 
+    def older_than(self, age: timedelta) -> Iterator[str]:
+        """References that were written longer ago than this, also halves of them; oldest first."""
+
 
 class FolderPayloadStore:
     """Payloads as files in folders by day, readable by this user only."""
@@ -47,7 +52,7 @@ class FolderPayloadStore:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(target)
-            _sync(target.parent)
+            sync_folder(target.parent)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -62,6 +67,17 @@ class FolderPayloadStore:
     def remove(self, reference: str) -> None:
         self._path(reference).unlink(missing_ok=True)
 
+    def older_than(self, age: timedelta) -> Iterator[str]:
+        before = (datetime.now(UTC) - age).timestamp()
+        for day in sorted(self._folder.glob("????-??-??")):
+            for path in _files_of(day):
+                with suppress(FileNotFoundError):  # another process sweeps as well
+                    if path.stat().st_mtime < before:
+                        yield f"{day.name}/{path.name}"
+            with suppress(OSError):  # it is not empty
+                if day.stat().st_mtime < before:
+                    day.rmdir()
+
     def _path(self, reference: str) -> Path:
         folder = self._folder.resolve()
         try:
@@ -73,7 +89,14 @@ class FolderPayloadStore:
         return path
 
 
-def _sync(folder: Path) -> None:
+def _files_of(day: Path) -> list[Path]:
+    try:
+        return sorted(day.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # it has just been swept, or is not ours
+        return []
+
+
+def sync_folder(folder: Path) -> None:
     """Make a new name in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -125,6 +148,10 @@ class Payloads:
         """The value behind a reference; raises PayloadMissing."""
         return decode(self._store.read(reference).decode())
 
+    def older_than(self, age: timedelta) -> Iterator[str]:
+        """References that were written longer ago than this, whether a row names them or not."""
+        return self._store.older_than(age)
+
     def discard(self, reference: str | None) -> None:
         """Remove what no row will name."""
         if reference is not None:
@@ -142,6 +169,9 @@ class _NoPayloadStore:
 
     def remove(self, reference: str) -> None:
         """There is none."""
+
+    def older_than(self, age: timedelta) -> Iterator[str]:  # noqa: ARG002 - there is none
+        return iter(())
 
 
 _UNLIMITED = 2**63

@@ -98,6 +98,8 @@ INDEXES = (
         "CREATE INDEX task_deadline ON task (deadline_at) WHERE deadline_at IS NOT NULL"
         " AND status IN ('CREATED','SCHEDULED','QUEUED','PROCESSING','ERRORED')"
     ),
+    # Whether a row names a file, which may have been written for another one.
+    "CREATE INDEX task_input_ref ON task (input_ref) WHERE input_ref IS NOT NULL",
     ("CREATE UNIQUE INDEX task_callback ON task (callback_hash) WHERE callback_hash IS NOT NULL"),
     "CREATE INDEX task_callback_until ON task (callback_until) WHERE waits_for = 'callback'",
 )

@@ -1,0 +1,48 @@
+"""Prune: what has been over for long enough goes, and so does what nobody names any more."""
+
+from __future__ import annotations
+
+import structlog
+
+from taskdb.settings import Settings
+from taskdb.store.archive import Archive
+from taskdb.store.pruning import Pruning
+from taskdb.store.store import Store
+from taskdb.store.sweeping import Sweeping
+
+log = structlog.get_logger("taskdb.prune")
+
+_PASS_SECONDS = 5.0
+
+
+class Prune:
+    """Deletes tasks by the rules of retention, some seconds a pass."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        folder = settings.archive_dir
+        archive = None if folder is None else Archive(folder)
+        self._pruning = Pruning(store.database, store.payloads, settings.retention_rules, archive)
+
+    def run_once(self) -> bool:
+        """Prune for some seconds; answers whether there is more to look at."""
+        pruned = self._pruning.run(_PASS_SECONDS)
+        if pruned.rows:
+            log.info("prune.done", tasks=pruned.tasks, rows=pruned.rows)
+        return not self._pruning.is_round_over
+
+
+class Sweep:
+    """Removes old rows of workers, empty days of history and orphaned files, a batch a pass."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        longest = settings.retention_rules.longest
+        self._sweeping = Sweeping(store.database, store.payloads, longest)
+
+    def run_once(self) -> bool:
+        """Sweep one batch of each; answers whether there are more files."""
+        workers = self._sweeping.workers()
+        partitions = self._sweeping.partitions()
+        payloads, is_more = self._sweeping.payloads()
+        if workers or partitions or payloads:
+            log.info("sweep.done", workers=workers, partitions=partitions, payloads=payloads)
+        return is_more

@@ -1,0 +1,151 @@
+"""Sweeping: what nobody names any more - rows of workers, days of history, files of payloads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import islice
+from pathlib import PurePosixPath
+
+import structlog
+
+from taskdb.errors import DatabaseError
+from taskdb.store import faults
+from taskdb.store.database import Database
+from taskdb.store.part import is_id
+from taskdb.store.partitions import drop_partition, empty_partitions
+from taskdb.store.payload import Payloads
+from taskdb.store.tables import as_moment
+
+log = structlog.get_logger("taskdb.prune")
+
+WORKER_KEPT = timedelta(days=7)
+PAYLOAD_KEPT = timedelta(days=1)
+"""A payload is written before the row that names it, by transactions that may last a while."""
+_BATCH = 500
+_ID_LENGTH = 36
+_HALF = ".part-"
+
+
+class Sweeping:
+    """Removes what pruning and crashes leave behind, a batch a call."""
+
+    def __init__(self, database: Database, payloads: Payloads, longest: timedelta | None) -> None:
+        """`longest` is the longest time that a task is kept, if not for ever."""
+        self._database = database
+        self._payloads = payloads
+        self._longest = longest
+        self._files: Iterator[str] | None = None
+
+    def workers(self) -> int:
+        """Delete some rows of workers long unseen, of which no running task speaks."""
+        d = self._database.dialect
+        sql = (
+            "DELETE FROM worker WHERE id IN (SELECT id FROM worker AS old"
+            f" WHERE COALESCE(old.stopped_at, old.seen_at, old.started_at) < {d.later('-:kept')}"
+            " AND NOT EXISTS (SELECT 1 FROM task WHERE task.worker = old.id"
+            " AND task.status IN ('STARTED','PROCESSING')) LIMIT :limit) RETURNING id"
+        )
+        kept = {"kept": WORKER_KEPT.total_seconds(), "limit": _BATCH}
+        return len(self._database.query(sql, kept))
+
+    def partitions(self) -> list[str]:
+        """Drop the days of history that are empty and past the longest keep; none on SQLite.
+
+        One that is in use all the time is left to the next call.
+        """
+        if self._database.dialect.name != "postgresql" or self._longest is None:
+            return []
+        (row,) = self._database.query(
+            f"SELECT {self._database.dialect.now} AS now", {}, writes=False
+        )
+        moment = as_moment(row["now"])
+        if moment is None:
+            return []
+        edge = moment - self._longest
+        found = self._database.read(lambda connection: empty_partitions(connection, edge))
+        return [name for name in found if self._is_dropped(name)]
+
+    def payloads(self) -> tuple[int, bool]:
+        """Look at some old files and remove those that no row names.
+
+        Answers how many were removed, and whether there are more to look at.
+        """
+        if self._files is None:
+            self._files = self._payloads.older_than(PAYLOAD_KEPT)
+        files = list(islice(self._files, _BATCH))
+        orphans = self._without_row(files)
+        for reference in orphans:
+            self._payloads.discard(reference)
+        is_more = len(files) == _BATCH
+        self._files = self._files if is_more else None
+        return len(orphans), is_more
+
+    def _is_dropped(self, name: str) -> bool:
+        try:
+            with self._database.transaction() as connection:
+                return drop_partition(connection, name)
+        except DatabaseError as error:
+            if not faults.is_lock_timeout(error.__cause__):
+                raise
+            log.info("partition.in_use", name=name)
+            return False
+
+    def _without_row(self, references: Sequence[str]) -> list[str]:
+        """Those of our own making that no row names; what is not ours is left alone."""
+        owners = {reference: _owner(reference) for reference in references}
+        named = self._named({one: owner for one, owner in owners.items() if owner})
+        return [
+            one
+            for one, owner in owners.items()
+            if (owner is not None and one not in named) or _is_half(one)
+        ]
+
+    def _named(self, owners: dict[str, str]) -> set[str]:
+        """Those that some row names.
+
+        A row may have the result of another one: that of the step before as its input, that of
+        its last sub-task as its own result. And a submit that found a FAILED task of its unique
+        key has given that one an input which was written for a row that never was.
+        """
+        if not owners:
+            return set()
+        d = self._database.dialect
+        given = json.dumps([{"ref": reference} for reference in owners])
+        sql = (
+            f"SELECT draft.ref FROM {d.drafts('given', {'ref': 'text'})}"
+            " JOIN task ON task.input_ref = draft.ref WHERE task.input_ref IS NOT NULL"
+        )
+        named = {row["ref"] for row in self._database.query(sql, {"given": given}, writes=False)}
+        return named | self._named_as_result(owners)
+
+    def _named_as_result(self, owners: dict[str, str]) -> set[str]:
+        """Those that their own task names as its result, or one of the parents above it.
+
+        Step by step: a recursive statement is planned as if it led to most of the table.
+        """
+        sql = (
+            "SELECT CAST(id AS TEXT) AS id, CAST(parent_id AS TEXT) AS parent_id, result_ref"
+            f" FROM task WHERE id IN {self._database.dialect.listed_ids('ids')}"
+        )
+        named: set[str] = set()
+        above = owners
+        while above:
+            ids = json.dumps(sorted(set(above.values())))
+            found = self._database.query(sql, {"ids": ids}, writes=False)
+            rows = {row["id"]: row for row in found}
+            known = {one: rows[owner] for one, owner in above.items() if owner in rows}
+            named |= {one for one, row in known.items() if row["result_ref"] == one}
+            above = {one: row["parent_id"] for one, row in known.items() if row["parent_id"]}
+        return named
+
+
+def _owner(reference: str) -> str | None:
+    """The task that a file was written for: its id begins the name."""
+    owner = PurePosixPath(reference).name[:_ID_LENGTH]
+    return owner if is_id(owner) else None
+
+
+def _is_half(reference: str) -> bool:
+    return PurePosixPath(reference).name.startswith(_HALF)
