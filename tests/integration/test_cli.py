@@ -19,7 +19,7 @@ __all__ = ["cli"]
 NAMES = [
     "migrate", "dev", "worker", "beat", "create-task", "run-task", "list", "show", "wait",
     "cancel", "retry", "types", "check", "demo", "create-fan-out", "create-sequence",
-    "resume-task", "why", "doctor", "prune",
+    "resume-task", "why", "doctor", "prune", "pause", "resume",
 ]  # fmt: skip
 PAGE = REPOSITORY / "docs" / "reference" / "command-line.md"
 
@@ -99,6 +99,7 @@ BROKEN: list[tuple[Callable[[], BaseException], int]] = [
     (lambda: errors.DatabaseTooNew("new"), 5),
     (lambda: errors.BrokerUnreachable("away"), 5),
     (lambda: errors.PayloadMissing("x"), 1),
+    (errors.CallbackRefused, 3),
     (lambda: PermissionError(13, "Permission denied", "file"), 5),
     (lambda: ZeroDivisionError("a bug"), 70),
 ]
