@@ -99,6 +99,18 @@ def test_without_items_its_handler_still_runs(store: Store) -> None:
     assert store.get(parent).result == {"mine": 1}
 
 
+def test_a_handler_whose_message_was_lost_is_the_relays_after_the_grace(store_url: str) -> None:
+    clock = FixedClock(datetime(2030, 1, 1, tzinfo=UTC))
+    with Store(store_url, clock=clock).closing() as store:
+        parent = fan_out(store, 0, on_join=TOLD)
+        run = running(store)
+        store.finish(run.id, run.token, DONE, NO_REPORT, [TOLD, TOLD])
+        waiting = {one.id for above in (parent, run.id) for one in sub_tasks(store, above)}
+        clock.advance(store.grace)
+        assert len(waiting) == 3
+        assert {one.id for one in store.lease_due(10, LEASE)} == waiting
+
+
 def test_items_come_from_a_generator_over_several_batches(store: Store) -> None:
     parent = fan_out(store, 2_050)
     assert store.counts(parent).by_status == {S.CREATED: 2_050}
