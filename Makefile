@@ -15,12 +15,13 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check chaos bench clean
 
 help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
 	@echo 'make test    run all tests, with real servers (under 10 minutes)'
 	@echo 'make check   lint, format, types, import contracts'
+	@echo 'make chaos   break it on purpose, 60 ways (under 10 minutes); ARGS=--help tells more'
 	@echo 'make bench   measure'
 	@echo 'make clean   remove $(VENV) and the caches'
 	@echo "Options: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) ARGS='-k words'"
@@ -38,6 +39,9 @@ check: $(VENV)/.installed-dev
 	  echo "$$tool"; $(BIN)/$$tool || failed="$$failed, $$tool"; \
 	done; \
 	test -z "$$failed" || { echo "failed:$${failed#,}" >&2; exit 1; }
+
+chaos: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)

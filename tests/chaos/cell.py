@@ -1,0 +1,184 @@
+"""The matrix as data: what is broken, how, and at which moment of a task's life.
+
+A cell is one combination. Those that do not exist have a reason, which `absence` gives.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Victim(StrEnum):
+    SUBMITTER = "submitter"
+    CHILD = "worker child"
+    MAIN = "worker main"
+    WORKER = "whole worker"
+    BEAT = "beat"
+    BROKER = "broker"
+    DATABASE = "database"
+    BROKER_LINE = "line to broker"
+    DATABASE_LINE = "line to database"
+
+
+class Fault(StrEnum):
+    KILL = "kill -9"
+    STOP = "stop"
+    CUT = "cut"
+    WIPE = "wipe"
+
+
+class Moment(StrEnum):
+    BEFORE_PUBLISH = "before publish"
+    AFTER_PUBLISH = "after publish"
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    IN_THE_BODY = "in the body"
+    AFTER_THE_BODY = "after the body"
+    OUTCOME_WRITTEN = "outcome written"
+    BEFORE_JOIN = "between outcome and join"
+    JOINING = "while joining"
+    FINALISING = "while finalising"
+    SCHEDULED = "while scheduled"
+    RETRYING = "while retrying"
+
+
+class Load(StrEnum):
+    MIX = "mix"
+    THOUSAND = "1,000 tasks"
+
+
+class Broker(StrEnum):
+    REDIS = "redis"
+    RABBITMQ = "rabbitmq"
+
+
+PUBLISHING = frozenset({Moment.BEFORE_PUBLISH, Moment.AFTER_PUBLISH})
+"""Moments at which a process that publishes stands: the submitting one, or a beat's relay."""
+RUNNING = frozenset(
+    {
+        Moment.CLAIMED,
+        Moment.IN_THE_BODY,
+        Moment.AFTER_THE_BODY,
+        Moment.OUTCOME_WRITTEN,
+        Moment.BEFORE_JOIN,
+        Moment.JOINING,
+        Moment.FINALISING,
+    }
+)
+"""Moments at which a child of a worker stands."""
+RESTING = frozenset({Moment.QUEUED, Moment.SCHEDULED, Moment.RETRYING})
+"""Moments at which nobody stands: the rows (and messages) wait."""
+JOINS = frozenset({Moment.BEFORE_JOIN, Moment.JOINING, Moment.FINALISING})
+"""Moments that only the last part of a fan-out has."""
+
+LINES = frozenset({Victim.BROKER_LINE, Victim.DATABASE_LINE})
+WATCHED = ("chaos.plain", "chaos.part", "chaos.step", "chaos.retries")
+"""Types of which a run may be the one that stands at a moment of a run."""
+
+_BROKERS_NATURE = frozenset(
+    {Victim.BROKER, Victim.BROKER_LINE, Victim.WORKER, Victim.MAIN, Victim.CHILD}
+)
+"""Whose faults show how a broker gives messages back: these cells are run on each broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination, on one broker."""
+
+    victim: Victim
+    fault: Fault
+    moment: Moment
+    broker: Broker = Broker.REDIS
+    load: Load = Load.MIX
+
+    @property
+    def name(self) -> str:
+        words = [self.victim, self.fault, self.moment]
+        if self.broker is not Broker.REDIS:
+            words.append(self.broker)
+        if self.load is not Load.MIX:
+            words.append(self.load)
+        return " / ".join(words)
+
+    def chance(self, seed: int) -> random.Random:
+        """What is left to chance in this cell; the same for the same seed."""
+        return random.Random(f"{seed} {self.name}")
+
+
+def absence(victim: Victim, fault: Fault, moment: Moment) -> str | None:
+    """Why there is no such cell; None where there is one."""
+    return _absent_fault(victim, fault) or _absent_moment(victim, moment)
+
+
+def _absent_fault(victim: Victim, fault: Fault) -> str | None:
+    if fault is Fault.KILL and victim in LINES:
+        return "a line has no process to kill: it is cut"
+    if fault is Fault.CUT and victim not in LINES:
+        return "only a line can be cut: those of a process break when it is killed"
+    if fault is Fault.WIPE and victim is not Victim.BROKER:
+        return "only the broker may lose what it has: the database is the record"
+    return None
+
+
+def _absent_moment(victim: Victim, moment: Moment) -> str | None:
+    if victim is Victim.SUBMITTER and (moment in RUNNING or moment is Moment.RETRYING):
+        return "the process that submitted has no part in a run"
+    if victim is Victim.CHILD and moment in PUBLISHING | {Moment.SCHEDULED, Moment.RETRYING}:
+        return "no child has anything to do with a task that no worker has"
+    return None
+
+
+def every_cell() -> list[Cell]:
+    """All that exist, on Redis; and on RabbitMQ those where a broker's nature matters."""
+    found = [
+        Cell(victim, fault, moment)
+        for victim in Victim
+        for fault in Fault
+        for moment in Moment
+        if absence(victim, fault, moment) is None
+    ]
+    found += [
+        Cell(cell.victim, cell.fault, cell.moment, Broker.RABBITMQ)
+        for cell in found
+        if cell.victim in _BROKERS_NATURE
+    ]
+    return [*found, THOUSAND]
+
+
+THOUSAND = Cell(Victim.BROKER, Fault.WIPE, Moment.QUEUED, load=Load.THOUSAND)
+"""All messages gone, with a thousand of them waiting."""
+
+
+def selection(seed: int, count: int) -> list[Cell]:
+    """So many cells, by chance; each victim, fault and moment at least once, where there is room.
+
+    The wiped broker with its thousand is always among them.
+    """
+    chance = random.Random(f"selection {seed}")
+    rest = [cell for cell in every_cell() if cell is not THOUSAND]
+    chance.shuffle(rest)
+    chosen = [THOUSAND]
+    met: set[object] = set()
+    for cell in rest:
+        new = {(cell.victim, cell.fault), cell.moment, cell.broker} - met
+        if new:
+            chosen.append(cell)
+            met |= new
+    # RabbitMQ takes seconds to start again: its cells beyond the first ones come last.
+    rest.sort(key=lambda cell: cell.broker is Broker.RABBITMQ)
+    chosen += [cell for cell in rest if cell not in chosen]
+    return chosen[:count]
+
+
+def absences() -> dict[str, list[tuple[Victim, Fault, Moment]]]:
+    """The combinations that do not exist, by the reason."""
+    found: dict[str, list[tuple[Victim, Fault, Moment]]] = {}
+    for victim in Victim:
+        for fault in Fault:
+            for moment in Moment:
+                reason = absence(victim, fault, moment)
+                if reason is not None:
+                    found.setdefault(reason, []).append((victim, fault, moment))
+    return found

@@ -1,0 +1,67 @@
+"""The matrix is whole, its selections are fair, and its runner runs."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.chaos.__main__ import main
+from tests.chaos.cell import (
+    THOUSAND,
+    Broker,
+    Fault,
+    Moment,
+    Victim,
+    absence,
+    absences,
+    every_cell,
+    selection,
+)
+
+
+def test_every_combination_is_a_cell_or_has_a_reason_not_to_be() -> None:
+    on_redis = [cell for cell in every_cell() if cell.broker is Broker.REDIS]
+    left_out = [place for places in absences().values() for place in places]
+    # The cell of a thousand stands beside that of the mix.
+    assert len(on_redis) - 1 + len(left_out) == len(Victim) * len(Fault) * len(Moment)
+    assert len(set(every_cell())) == len(every_cell())
+
+
+def test_a_fault_that_every_victim_has_is_absent_nowhere_without_a_reason() -> None:
+    for victim in Victim:
+        own = [fault for fault in Fault if absence(victim, fault, Moment.QUEUED) is None]
+        assert Fault.STOP in own
+        assert len(own) >= 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_selection_has_each_victim_with_each_fault_each_moment_and_each_broker(seed: int) -> None:
+    chosen = selection(seed, 60)
+    assert len(set(chosen)) == 60
+    assert THOUSAND in chosen
+    assert {cell.moment for cell in chosen} == set(Moment)
+    assert {cell.broker for cell in chosen} == set(Broker)
+    pairs = {(cell.victim, cell.fault) for cell in chosen}
+    assert pairs == {(cell.victim, cell.fault) for cell in every_cell()}
+    assert chosen == selection(seed, 60)
+    assert chosen != selection(seed + 1, 60)
+
+
+def test_a_killed_worker_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--only", "whole worker,kill -9,claimed", "--broker", "redis", "--json"]
+    code = main([*words, "--lanes", "1"])
+    told = capsys.readouterr()
+    (cell,) = json.loads(told.out)
+    assert code == 0, told.err
+    assert (cell["lost"], cell["lies"], cell["error"]) == ([], [], "")
+    assert cell["rows"] > 30
+    assert 0 < cell["detect_seconds"] < cell["recover_seconds"] < 30
+
+
+def test_the_page_tells_what_there_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()
+    counts = Counter(cell.broker for cell in every_cell())
+    assert f"{len(every_cell())} cells" in page
+    assert f"{counts[Broker.RABBITMQ]} of them on RabbitMQ" in page
+    for reason in absences():
+        assert reason in page
