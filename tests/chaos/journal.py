@@ -33,6 +33,8 @@ class Journal:
 
     submitted: dict[str, int] = field(default_factory=dict)
     """Ids whose submit committed, with the number of their first sub-tasks."""
+    schedules: int = 0
+    """How many schedules were made, each for one moment."""
     rolled_back: set[str] = field(default_factory=set)
     begun: Counter[tuple[str, int]] = field(default_factory=Counter)
     """How often a body began, by task and attempt."""
@@ -68,6 +70,8 @@ class Journal:
         match what:
             case "submitted":
                 self.submitted[task_id] = int(rest[0])
+            case "scheduled":
+                self.schedules += 1
             case "rolled-back":
                 self.rolled_back.add(task_id)
             case "begin":

@@ -80,6 +80,8 @@ class _Court:
         for task_id, row in self._tasks.items():
             if not _is_over(row):
                 found.append(Finding(task_id, f"is still {row['status']}"))
+        if self._fired < self._journal.schedules:
+            found.append(Finding("-", "a schedule was due, and did not fire"))
         return found
 
     # --- lies ---------------------------------------------------------------------------------
@@ -97,7 +99,13 @@ class _Court:
             found += [Finding(task_id, what) for what in said]
         if self._slots:
             found.append(Finding("-", f"{self._slots} slots are taken by nobody"))
+        if self._fired > 1:
+            found.append(Finding("-", f"a schedule for one moment fired {self._fired} times"))
         return found
+
+    @property
+    def _fired(self) -> int:
+        return sum(row["type"] == "chaos.fired" for row in self._tasks.values())
 
     def _about_submit(self, task_id: str) -> list[str]:
         is_undone = task_id in self._journal.rolled_back

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import create_engine
@@ -64,14 +64,26 @@ def submit_mix() -> None:
         lambda: taskdb.submit_many(
             "chaos.later", [{"number": n} for n in range(2)], delay=timedelta(seconds=delay)
         ),
+        lambda: taskdb.submit_many(
+            "chaos.plain", [{"number": n} for n in range(200, 203)], mutex_key="one at a time"
+        ),
+        lambda: make_schedule(delay),
         lambda: taskdb.submit_many("chaos.retries", [{"number": n} for n in range(3)]),
     ]
     for way in ways:
+        insist(way)
+
+
+def insist(way: Callable[[], Any]) -> None:
+    """Submit; again if that was refused, of which a caller hears: nothing was promised."""
+    while True:
         try:
             way()
         except (taskdb.DatabaseError, OperationalError) as error:
-            # A caller hears of it, and knows that nothing is promised.
             print("refused", error, flush=True)
+            time.sleep(0.2)
+        else:
+            return
 
 
 def in_a_transaction() -> None:
@@ -89,6 +101,15 @@ def in_a_transaction() -> None:
     for one in made:
         note("submitted", one.id, 0)
     engine.dispose()
+
+
+def make_schedule(delay: float) -> None:
+    """A schedule that is due once, and fires also when every beat was away then."""
+    at = datetime.now(UTC) + timedelta(seconds=delay)
+    taskdb.default_taskdb().add_schedule(
+        "once", "chaos.fired", {"number": 7}, at=at, misfire_grace=60, replace=True
+    )
+    note("scheduled", "once")
 
 
 def submit_thousand() -> None:

@@ -31,6 +31,7 @@ DEADLINE_SECONDS = {Load.MIX: 40.0, Load.THOUSAND: 120.0}
 """What has not ended so long after the fault is lost."""
 _LATE_SECONDS = 4.0
 _QUIET_SECONDS = 0.4
+_FIRED = "type = 'chaos.fired'"
 _OPEN = "status NOT IN ('COMPLETED', 'FAILED', 'CANCELED')"
 
 
@@ -152,7 +153,7 @@ class _Run:
             ground.wait_for(hold.HELD)
             return
         where = {
-            Moment.QUEUED: "status = 'CREATED'",
+            Moment.QUEUED: "status = 'CREATED' AND held_by IS NULL",
             Moment.SCHEDULED: "type = 'chaos.later' AND status = 'SCHEDULED'",
             Moment.RETRYING: "type = 'chaos.retries' AND status = 'ERRORED'",
         }[cell.moment]
@@ -208,7 +209,8 @@ class _Run:
     def _is_over(self) -> bool:
         if self._cell.victim is not Victim.SUBMITTER and not self._ground.has(role.SUBMITTED):
             return False
-        return self._ground.count(_OPEN) == 0
+        is_all_there = self._ground.count(_FIRED) >= self._journal().schedules
+        return is_all_there and self._ground.count(_OPEN) == 0
 
     def _is_quiet(self) -> bool:
         """Whoever stood still has gone on, and for a while no row has moved."""

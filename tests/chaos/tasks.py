@@ -43,6 +43,13 @@ def later(ctx: TaskContext, number: int) -> Any:
     return end(ctx, number)
 
 
+@task("chaos.fired", retry=_again)
+def fired(ctx: TaskContext, number: int) -> Any:
+    """What the schedule of a cell makes, once."""
+    begin(ctx)
+    return end(ctx, number)
+
+
 @task("chaos.retries", retry=_slowly)
 def retries(ctx: TaskContext, number: int) -> Any:
     """Fail the first time."""

@@ -14,6 +14,7 @@ def row(task_id: str, status: str = "COMPLETED", **values: Any) -> dict[str, Any
     return {
         "id": task_id,
         "status": status,
+        "type": "chaos.plain",
         "kind": "TASK",
         "role": None,
         "parent_id": None,
@@ -93,6 +94,7 @@ def test_it_finds_nothing_in_what_is_true() -> None:
             {"events": events("a", *STORY, "CREATED", "STARTED", "COMPLETED")},
             "it ended 2 times",
         ),
+        ({"journal": journal("scheduled once", "end a 1")}, "did not fire"),
         ({"slots": 1}, "1 slots are taken by nobody"),
     ],
 )
@@ -157,6 +159,14 @@ def fan_out(status: str = "COMPLETED", succeeded: int = 2) -> dict[str, Any]:
 )
 def test_it_finds_what_is_wrong_with_a_tree(evidence: Evidence, what: str) -> None:
     assert what in said(evidence)
+
+
+def test_a_schedule_that_fired_twice_is_found() -> None:
+    rows = [row(name, type="chaos.fired") for name in ("a", "b")]
+    moves = [event for one in rows for event in events(one["id"], *STORY)]
+    lines = journal("scheduled once", "end a 1", "end b 1")
+    evidence = Evidence(tasks=rows, events=moves, slots=0, journal=lines)
+    assert said(evidence) == "a schedule for one moment fired 2 times"
 
 
 def test_a_true_tree_is_found_true() -> None:
