@@ -10,7 +10,7 @@ from taskdb.store.store import Store
 log = structlog.get_logger("taskdb.expire")
 
 _BATCH = 500
-_ERROR = TaskError("TaskExpired", "its deadline passed before a worker claimed it")
+_ERROR = TaskError("TaskExpired", "expired: its deadline passed before a worker claimed it")
 
 
 class Expire:

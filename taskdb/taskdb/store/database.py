@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from taskdb.clock import Clock
 from taskdb.errors import DatabaseError
@@ -23,6 +23,9 @@ from taskdb.store.queries import Queries
 from taskdb.store.session import Parameters, Row, Session
 
 T = TypeVar("T")
+
+IDLE_SECONDS = 30.0
+"""How long a transaction of our own may say nothing: between its statements it waits for nobody."""
 
 _NO_GATE = nullcontext()
 
@@ -47,6 +50,7 @@ class Database:
         self._engines: dict[str, Engine] = {}
         self.dialect, self.moves, self.queries = self.spoken(name_of(url))
         self.gate_queries = gate_queries_for(self.dialect)
+        self.idle_seconds = IDLE_SECONDS
         renew_after_fork(self)
         is_file = self.dialect.name == "sqlite"
         self._gate = ForkGate(self._close_engines) if is_file else None
@@ -94,14 +98,21 @@ class Database:
             raise
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A connection for several statements that become visible together."""
+    def transaction(self, *, may_idle: bool = False) -> Iterator[Connection]:
+        """A connection for several statements that become visible together.
+
+        Unless it `may_idle`, the server ends it when nothing was said for `idle_seconds`: a process
+        that was stopped in it, or whose machine is gone, would keep its locks from everyone else.
+        """
         with (
             self._at_rest_in_forks(),
             self._translated(),
             self._engine("transaction").begin() as connection,
             self._unspoiled(connection),
         ):
+            if not may_idle and self.dialect.watch:
+                limit = {"milliseconds": str(round(self.idle_seconds * 1000))}
+                connection.execute(text(self.dialect.watch), limit)
             yield connection
 
     def read(self, work: Callable[[Connection], T]) -> T:

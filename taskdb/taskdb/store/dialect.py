@@ -66,6 +66,9 @@ class StoreDialect(Protocol):
     lazily: str
     """What a list of answers may end with, so that its commit does not wait for the disk."""
 
+    watch: str
+    """Lets the server end this transaction when it idles `milliseconds` long; may be empty."""
+
     def json(self, parameter: str) -> str:
         """A parameter that carries JSON text."""
 

@@ -91,7 +91,7 @@ class Families(Joining):
         if not is_id(task_id):
             return False
         whole = {"fan_out": spec.as_json()}
-        with self._unit() as unit:
+        with self._unit(may_idle=True) as unit:
             own = unit.lock(task_id)
             if own is None or own.claim_token != token or own.is_cancel_wanted:
                 return False
@@ -124,7 +124,7 @@ class Families(Joining):
         return [rows.publication(row) for row in found]
 
     def _make(self, work: Callable[[Unit], Created], connection: Connection | None) -> NewFamily:
-        with self._unit(connection) as unit:
+        with self._unit(connection, may_idle=True) as unit:
             created = work(unit)
             if connection is not None:
                 # Once it has committed, nobody may be there to ask.

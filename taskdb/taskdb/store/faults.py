@@ -13,8 +13,9 @@ from taskdb.errors import DatabaseError, DatabaseNotMigrated, DatabaseUnreachabl
 _NOT_MIGRATED = "the database lacks our tables: run `taskdb migrate`"
 # Undefined table, column and schema.
 _MISSING = frozenset({"42P01", "42703", "3F000"})
-# Connection failures, a server that shuts down or starts, and no slot left for a connection.
-_AWAY = ("08", "57P", "53300")
+# Connection failures, a server that shuts down or starts, no slot left for a connection, and a
+# transaction that idled for so long that the server ended it with its connection.
+_AWAY = ("08", "57P", "53300", "25P03")
 # Read only, no space or memory, lock or statement timeout, system and internal errors.
 _REFUSED = ("25006", "53", "55P03", "57014", "58", "XX")
 _COLLIDED = frozenset({"40001", "40P01"})
@@ -43,7 +44,7 @@ def worth_repeating(error: BaseException | None) -> bool:
     """
     origin = _origin(error)
     state = getattr(origin, "sqlstate", None)
-    if state in _COLLIDED:
+    if state in _COLLIDED or state == "25P03":
         return True
     if isinstance(error, DBAPIError):
         return error.connection_invalidated

@@ -194,11 +194,14 @@ class Joining(Running, Publishing):
         return self.database.again(work)
 
     @contextmanager
-    def _unit(self, connection: Connection | None = None) -> Iterator[Unit]:
+    def _unit(
+        self, connection: Connection | None = None, *, may_idle: bool = False
+    ) -> Iterator[Unit]:
+        """A transaction of our own, or the caller's; `may_idle` where items are read in it."""
         if connection is not None:
             yield Unit(self.database, connection, self.grace)
             return
-        with self.database.transaction() as own:
+        with self.database.transaction(may_idle=may_idle) as own:
             yield Unit(self.database, own, self.grace)
 
     def _place(self, task_id: str) -> Any:

@@ -181,7 +181,8 @@ class Pruning:
 
     @contextmanager
     def _batch(self) -> Iterator[_Batch]:
-        with self._database.transaction() as connection:
+        # Archives are written and synced in it, to disks of any kind.
+        with self._database.transaction(may_idle=True) as connection:
             yield _Batch(self._database, connection, self._payloads, self._archive)
 
     def _forget(self, references: list[str]) -> None:

@@ -35,6 +35,7 @@ class SQLite:
     never = "'9999-01-01T00:00:00.000Z'"
     exclusive = ""
     lazily = ""
+    watch = ""
 
     def __init__(self, *, bound_clock: bool = False) -> None:
         self._moment = ":clock_now" if bound_clock else "'now'"
