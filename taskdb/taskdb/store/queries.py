@@ -77,7 +77,9 @@ _WHEN: Columns = {"run_at": "moment", "delay": "number"}
 DRAFT_JSON = frozenset({"input", "attributes", "tags", "spec"})
 
 
-_GRACE = ":grace + CASE WHEN draft.role = 'part' THEN draft.position / 2000.0 ELSE 0 END"
+_GRACE = (
+    ":grace + CASE WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0 END"
+)
 """Parts are published by who made them, one after another: the last ones have more time."""
 
 
