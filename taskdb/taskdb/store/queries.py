@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from taskdb.status import OPEN, PUBLISHABLE, RUNNING, TERMINAL, WAITING, TaskStatus, in_order
 from taskdb.store.dialect import Columns, StoreDialect
-from taskdb.store.moves import MARKS, reported
+from taskdb.store.fragments import reported
 from taskdb.store.rules import is_gated
 from taskdb.store.tables import JSON_COLUMNS
+from taskdb.store.waiting_moves import MARKS
 
 PUBLICATION = "id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk"
 

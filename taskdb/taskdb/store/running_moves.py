@@ -1,0 +1,240 @@
+"""A run: taken by a claim, and ended by what its body returned, raised or said."""
+
+from __future__ import annotations
+
+from taskdb.status import RUNNING
+from taskdb.store.dialect import Columns, MoveStatement, StoreDialect
+from taskdb.store.fragments import (
+    ALONE,
+    MINE,
+    NO_WORKER,
+    ONE,
+    SPARE,
+    WAITS,
+    WANTED,
+    claimable,
+    due_again,
+    is_in,
+    reported,
+    to,
+    unless_canceled,
+    waiting,
+    waits_anew,
+    wanted_or,
+)
+
+CLAIM_ANSWER = (
+    "tenant",
+    "type",
+    "attempt",
+    "spared",
+    "claim_token",
+    "input",
+    "input_ref",
+    "result",
+    "result_ref",
+    "error",
+    "attributes",
+    "role",
+    "parent_id",
+    "position",
+    "called_back",
+    "is_gated",
+    "mutex_key",
+    "queue",
+)
+RESULTS: Columns = {"id": "id", "result": "text", "result_ref": "text"}
+
+
+def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
+    """By whoever has the claim."""
+    report = reported(d)
+    mine = f"{MINE} AND {is_in(RUNNING)} AND NOT {WAITS}"
+    ended = (*report, ("ended_at", d.now))
+    error = (("error", d.json("error")),)
+    unanswered = f"{WANTED} AND old.called_back IS NULL"
+    claimed = (
+        *to("STARTED"),
+        ("attempt", "old.attempt + 1"),
+        ("worker", d.text("worker")),
+        ("claim_token", d.text("token")),
+        ("max_attempts", d.integer("max_attempts")),
+        ("may_rerun", d.truth("may_rerun")),
+        ("started_at", d.now),
+        ("ended_at", "NULL"),
+        ("progress_current", "NULL"),
+        ("progress_total", "NULL"),
+        ("progress_message", "NULL"),
+        # What an earlier run gave to the outside is worth nothing any more.
+        ("callback_hash", "NULL"),
+    )
+    return {
+        # A worker takes a waiting task; the attempt is counted and the claim token is the fence.
+        "claim": MoveStatement(
+            "claim", ONE, claimable(d), claimed, answer=CLAIM_ANSWER, durable=False
+        ),
+        # The same for the items of one message, as many as it was published for. A CTE is run
+        # once; what another delivery takes meanwhile does not count.
+        "claim_chunk": MoveStatement(
+            "claim_chunk",
+            (
+                "old.id IN (WITH taken AS (SELECT t.id FROM task AS t WHERE t.chunk = :id"
+                f" AND (t.status IN ('CREATED', 'QUEUED') OR t.claim_token = {d.text('token')}"
+                " AND t.status IN ('STARTED', 'PROCESSING')) ORDER BY t.id LIMIT :count"
+                f"{d.locking('FOR UPDATE')}) SELECT id FROM taken)"
+            ),
+            claimable(d),
+            claimed,
+            answer=CLAIM_ANSWER,
+            durable=False,
+            many=True,
+        ),
+        # The body's first word of progress.
+        "progress": MoveStatement(
+            "progress",
+            ONE,
+            f"{MINE} AND old.status = 'STARTED'",
+            (*to("PROCESSING"), *report),
+            answer=("claim_token",),
+            durable=False,
+        ),
+        "complete": MoveStatement(
+            "complete",
+            ONE,
+            mine,
+            (
+                *to("COMPLETED"),
+                *ended,
+                ("result", d.json("result")),
+                ("result_ref", d.text("result_ref")),
+                ("error", "NULL"),
+            ),
+            answer=("claim_token",),
+        ),
+        # Items of a chunk that ended well, each with a result of its own.
+        "complete_many": MoveStatement(
+            "complete",
+            "old.id IN (SELECT draft.id FROM " + d.drafts("given", RESULTS) + ")",
+            mine,
+            (
+                *to("COMPLETED"),
+                ("ended_at", d.now),
+                ("result", d.as_json("draft.result")),
+                ("result_ref", "draft.result_ref"),
+                ("error", "NULL"),
+            ),
+            answer=("claim_token",),
+            many=True,
+            given=RESULTS,
+        ),
+        # The body has made sub-tasks of its own task: it waits for them, without a worker.
+        "fan_out": MoveStatement(
+            "wait",
+            ONE,
+            f"{mine} AND old.cancel_requested_at IS NULL",
+            (
+                *to("PROCESSING"),
+                *waiting(d),
+                *NO_WORKER,
+                ("kind", "'FAN_OUT'"),
+                ("progress_current", "NULL"),
+                ("progress_total", "NULL"),
+                ("progress_message", "NULL"),
+            ),
+            answer=("claim_token", "waits_for"),
+        ),
+        # The body has given a token to the outside and is over: the task waits without a worker.
+        # Where the outside has answered already, the same transaction goes on from here.
+        "await_callback": MoveStatement(
+            "await_callback",
+            ONE,
+            mine,
+            (
+                ("status", f"CASE WHEN {unanswered} THEN 'CANCELED' ELSE 'PROCESSING' END"),
+                ("waits_for", f"CASE WHEN {unanswered} THEN NULL ELSE 'callback' END"),
+                ("ended_at", f"CASE WHEN {unanswered} THEN {d.now} END"),
+                *report,
+                ("spec", d.json("spec")),
+                ("result", "CASE WHEN old.called_back = 'FAILED' THEN NULL ELSE old.result END"),
+                ("error", "NULL"),
+                *NO_WORKER,
+                *ALONE,
+            ),
+            answer=("claim_token",),
+        ),
+        # The outside answered while the body still ran: its end will find that.
+        "answer": MoveStatement(
+            "answer",
+            ONE,
+            f"{is_in(RUNNING)} AND NOT {WAITS} AND old.called_back IS NULL",
+            (
+                ("status", "old.status"),
+                ("called_back", d.text("called_back")),
+                ("result", d.json("result")),
+                ("result_ref", d.text("result_ref")),
+            ),
+        ),
+        # The body is over; further handlers of its type follow.
+        "finish": MoveStatement(
+            "finish",
+            ONE,
+            mine,
+            (
+                *to("FINISHED"),
+                *report,
+                *waiting(d),
+                *NO_WORKER,
+                ("result", d.json("result")),
+                ("result_ref", d.text("result_ref")),
+                ("error", "NULL"),
+            ),
+            answer=("claim_token",),
+        ),
+        # The attempt failed and another follows when it is due.
+        "error": MoveStatement(
+            "error",
+            ONE,
+            mine,
+            waits_anew(
+                *unless_canceled(d, "ERRORED"),
+                *report,
+                *error,
+                *due_again(d),
+                *NO_WORKER,
+                *ALONE,
+            ),
+            answer=("claim_token",),
+        ),
+        "fail": MoveStatement(
+            "fail",
+            ONE,
+            mine,
+            (*wanted_or("FAILED"), *ended, *error),
+            answer=("claim_token",),
+        ),
+        # The body asked for later: the run does not count.
+        "snooze": MoveStatement(
+            "snooze",
+            ONE,
+            mine,
+            waits_anew(
+                *unless_canceled(d, "SCHEDULED"),
+                *report,
+                *due_again(d),
+                *NO_WORKER,
+                *ALONE,
+                *SPARE,
+            ),
+            answer=("claim_token",),
+        ),
+        "halt": MoveStatement(
+            "halt",
+            ONE,
+            mine,
+            (*unless_canceled(d, "HALTED"), *report, *error),
+            answer=("claim_token",),
+        ),
+        "cancel_own": MoveStatement(
+            "cancel_own", ONE, mine, (*to("CANCELED"), *ended, *error), answer=("claim_token",)
+        ),
+    }

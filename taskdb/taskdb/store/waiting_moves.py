@@ -1,0 +1,157 @@
+"""What becomes of a task that nobody runs: queued, expired, canceled, run again."""
+
+from __future__ import annotations
+
+from taskdb.status import MOVES, PUBLISHABLE, RUNNING, WAITING
+from taskdb.store.dialect import Columns, MoveStatement, StoreDialect
+from taskdb.store.fragments import (
+    ALONE,
+    BLANK,
+    FRESH_BUDGET,
+    MINE,
+    NOBODY,
+    NOT_HELD,
+    ONE,
+    WAITS,
+    error_of_this_attempt,
+    is_in,
+    listed,
+    to,
+)
+
+MARKS: Columns = {"id": "id", "relay_at": "moment"}
+
+
+def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
+    """By who publishes, and by hand."""
+    # A parent ends when its sub-tasks have. Who waits for the outside has none.
+    runs = f"({is_in(RUNNING)} AND old.worker IS NOT NULL OR old.waits_for <> 'callback')"
+    chosen = f"old.id IN {d.listed_ids('ids')}"
+    published = (
+        f"(old.id, old.relay_at) IN (SELECT draft.id, draft.relay_at"
+        f" FROM {d.drafts('marks', MARKS)})"
+    )
+    error = error_of_this_attempt(d)
+    gated = f"old.is_gated OR {d.text('mutex_key')} IS NOT NULL"
+    return {
+        # The broker took these messages, and nothing has happened to the rows since.
+        "queue": MoveStatement(
+            "queue",
+            published,
+            is_in(PUBLISHABLE),
+            (*to("QUEUED"), ("queued_at", d.now)),
+            durable=False,
+            many=True,
+        ),
+        # Celery was told to revoke it: not yet claimed, or running in the worker that says so.
+        "revoke": MoveStatement(
+            "revoke",
+            ONE,
+            f"{is_in(WAITING)} OR ({MINE} AND {is_in(RUNNING)} AND NOT {WAITS})",
+            (*to("CANCELED"), error, ("ended_at", d.now), NOT_HELD),
+        ),
+        "revoke_chunk": MoveStatement(
+            "revoke",
+            "old.chunk = :id",
+            f"{is_in(WAITING)} OR ({MINE} AND {is_in(RUNNING)} AND NOT {WAITS})",
+            (*to("CANCELED"), error, ("ended_at", d.now)),
+            many=True,
+        ),
+        "expire": MoveStatement(
+            "expire", ONE, is_in(WAITING), (*to("FAILED"), error, ("ended_at", d.now), NOT_HELD)
+        ),
+        # What nobody has claimed in time, wherever its message is.
+        "expire_due": MoveStatement(
+            "expire",
+            (
+                f"old.id IN (SELECT id FROM task WHERE deadline_at <= (SELECT {d.now})"
+                f" AND status IN ({listed(WAITING)}) ORDER BY deadline_at LIMIT :limit)"
+            ),
+            f"{is_in(WAITING)} AND old.deadline_at <= {d.now}",
+            (*to("FAILED"), error, ("ended_at", d.now), NOT_HELD),
+            answer=("parent_id",),
+            many=True,
+            skip_locked=True,
+        ),
+        "expire_chunk": MoveStatement(
+            "expire",
+            "old.chunk = :id",
+            is_in(WAITING),
+            (*to("FAILED"), error, ("ended_at", d.now)),
+            many=True,
+        ),
+        # Stop what waits at once; ask what runs.
+        "cancel": MoveStatement(
+            "cancel",
+            chosen,
+            is_in(MOVES["cancel"].sources),
+            (
+                (
+                    "status",
+                    f"CASE WHEN {runs} THEN old.status ELSE 'CANCELED' END",
+                ),
+                # Asking twice does not prolong the grace of the running body.
+                ("cancel_requested_at", f"COALESCE(old.cancel_requested_at, {d.now})"),
+                (
+                    "ended_at",
+                    f"CASE WHEN {runs} THEN NULL ELSE {d.now} END",
+                ),
+                ("waits_for", "NULLIF(old.waits_for, 'callback')"),
+                NOT_HELD,
+            ),
+            answer=("waits_for", "parent_id"),
+            many=True,
+        ),
+        # By hand: anew with a whole budget; the attempt number goes on.
+        "retry": MoveStatement(
+            "retry",
+            chosen,
+            is_in(MOVES["retry"].sources),
+            (
+                *to("CREATED"),
+                *FRESH_BUDGET,
+                *BLANK,
+                *NOBODY,
+                *ALONE,
+                ("spec", "NULL"),
+                # Behind its parent's window, or else before the gate.
+                (
+                    "held_by",
+                    (
+                        f"CASE WHEN {d.text('held_by')} IS NOT NULL THEN {d.text('held_by')}"
+                        " WHEN old.is_gated THEN 'gate' END"
+                    ),
+                ),
+                (
+                    "relay_at",
+                    (
+                        f"CASE WHEN {d.text('held_by')} IS NOT NULL THEN {d.never}"
+                        f" WHEN old.is_gated THEN {d.now} ELSE {d.later(':delay')} END"
+                    ),
+                ),
+            ),
+            many=True,
+        ),
+        # The same unique key was submitted again.
+        "resubmit": MoveStatement(
+            "resubmit",
+            "old.tenant = :tenant AND old.type = :type AND old.unique_key = :unique_key",
+            f"{is_in(MOVES['resubmit'].sources)} AND old.kind = 'TASK'",
+            (
+                *to("CREATED"),
+                *FRESH_BUDGET,
+                *BLANK,
+                *NOBODY,
+                ("spec", "NULL"),
+                ("mutex_key", d.text("mutex_key")),
+                ("is_gated", f"old.is_gated OR {d.text('mutex_key')} IS NOT NULL"),
+                ("held_by", f"CASE WHEN {gated} THEN 'gate' END"),
+                ("relay_at", f"CASE WHEN {gated} THEN {d.now} ELSE {d.later(':delay')} END"),
+                ("input", d.json("input")),
+                ("input_ref", d.text("input_ref")),
+                ("deadline_at", d.moment("deadline_at")),
+                ("queue", d.text("queue")),
+                ("priority", d.integer("priority")),
+            ),
+        ),
+    }
