@@ -8,12 +8,11 @@ process, which the main process or rescue reports.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from math import inf
 from typing import Any, TypeVar
 
@@ -25,7 +24,7 @@ from pydantic import BaseModel
 
 from taskdb.client import TaskDB
 from taskdb.context import TaskContext
-from taskdb.entity import SubTaskResult, TaskError, TaskRole
+from taskdb.entity import TaskError, TaskRole
 from taskdb.errors import (
     DatabaseUnreachable,
     InvalidInput,
@@ -33,17 +32,17 @@ from taskdb.errors import (
     PayloadMissing,
     TaskNotFound,
 )
-from taskdb.fan_out import FanOut, HandlerSpec
+from taskdb.fan_out import HandlerSpec
 from taskdb.outcome import Cancel, Fail, Halt, Outcome, Snooze
 from taskdb.status import TaskStatus
-from taskdb.store.callbacks import digest_of
-from taskdb.store.contract import NO_REPORT, Claim, Report
+from taskdb.store.contract import Claim, Report
 from taskdb.store.encode import storable
 from taskdb.store.joining import PartsLeft
 from taskdb.store.payload import Payload
 from taskdb.task_type import TaskType
 from taskdb_worker.hand_over import HandOver
 from taskdb_worker.lease import Lease
+from taskdb_worker.run import Run
 
 log = structlog.get_logger("taskdb.run")
 
@@ -51,8 +50,6 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
-_TOKEN_BYTES = 32
-"""Of randomness in the token of a callback."""
 _NOT_RETRYABLE = (InvalidInput, NotEncodable, PayloadMissing)
 """What another attempt cannot mend."""
 
@@ -157,7 +154,7 @@ class Execution:
 
         Raises only what ends this process on purpose (a shutdown, a hard limit, a revocation).
         """
-        run = _Run(self, task_id, task_type, claim, token)
+        run = Run(self._taskdb, task_id, task_type, claim, token)
         context = TaskContext(
             run,
             task_id=task_id,
@@ -195,12 +192,12 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - whatever a body raises ends its attempt
             return self._raised(task_id, run, outcome, error)
 
-    def _returned(self, run: _Run, outcome: RunOutcome, claim: Claim, value: Any) -> Ended:
+    def _returned(self, run: Run, outcome: RunOutcome, claim: Claim, value: Any) -> Ended:
         if claim.is_called_back or (run.awaits_callback and not isinstance(value, Outcome)):
             return outcome.awaits()
         return HANDED_OVER if run.has_fanned_out else outcome.returned(value)
 
-    def _raised(self, task_id: str, run: _Run, outcome: RunOutcome, error: BaseException) -> Ended:
+    def _raised(self, task_id: str, run: Run, outcome: RunOutcome, error: BaseException) -> Ended:
         """The end of a body that raised, unless it had handed over before."""
         if run.has_fanned_out:
             return self._raised_too_late(task_id, error, "its fan-out")
@@ -277,87 +274,6 @@ class Execution:
                 if time.monotonic() + pause > deadline():
                     raise
                 pause = _rest(pause)
-
-
-class _Run:
-    """The way of a context to its row."""
-
-    def __init__(
-        self, execution: Execution, task_id: str, task_type: TaskType, claim: Claim, token: str
-    ) -> None:
-        self._taskdb = execution._taskdb  # noqa: SLF001 - two halves of one thing
-        self._store = execution.store
-        self._task_id = task_id
-        self._type = task_type
-        self._claim = claim
-        self._token = token
-        self.has_fanned_out = False
-        self.awaits_callback = False
-        self._lost = NO_REPORT
-
-    def report(self, report: Report) -> bool:
-        whole = self.unwritten(report)
-        try:
-            is_mine = self._store.progress(self._task_id, self._token, whole)
-        except DatabaseUnreachable as error:
-            # Nothing waits for it: the next word of it, or the outcome, says it as well.
-            log.warning("progress.late", task_id=self._task_id, reason=str(error))
-            self._lost = whole
-            return True
-        self._lost = NO_REPORT
-        return is_mine
-
-    def unwritten(self, report: Report) -> Report:
-        """A report with what an earlier one could not bring to the row."""
-        lost = self._lost
-        return Report(
-            lost.attributes if report.attributes is None else report.attributes,
-            lost.current if report.current is None else report.current,
-            lost.total if report.current is None else report.total,
-            lost.message if report.message is None else report.message,
-        )
-
-    def cancel_wanted(self) -> bool:
-        try:
-            return self._store.cancel_wanted(self._task_id, self._token)
-        except DatabaseUnreachable:
-            return False
-
-    def fan_out(self, type: str, items: Iterable[Any], options: FanOut) -> None:
-        if self.has_fanned_out:
-            message = "this body has fanned out already: a task has one set of parts"
-            raise RuntimeError(message)
-        self._refuse_both()
-        self.has_fanned_out = self._taskdb.fan_out_own(
-            self._task_id, self._token, self._type, self._claim.tenant, type, items, options
-        )
-        if not self.has_fanned_out:
-            message = "a cancel was asked for, or another run has the task: no parts were made"
-            raise Cancel(message)
-
-    def wait_for_callback(self, deadline: timedelta | datetime | None) -> str:
-        self._refuse_both()
-        callback = secrets.token_urlsafe(_TOKEN_BYTES)
-        self.awaits_callback = self._store.expect_callback(
-            self._task_id, self._token, digest_of(callback), deadline
-        )
-        if not self.awaits_callback:
-            message = "a cancel was asked for, or another run has the task: there is no callback"
-            raise Cancel(message)
-        return callback
-
-    def _refuse_both(self) -> None:
-        if self.has_fanned_out or self.awaits_callback:
-            message = "this body has fanned out or asked for a callback already: one of them, once"
-            raise RuntimeError(message)
-
-    def results(self) -> Iterator[SubTaskResult]:
-        if self._claim.parent_id is None:
-            return
-        after = -1
-        while page := self._taskdb.sub_task_results(self._claim.parent_id, after=after):
-            yield from page
-            after = page[-1].position
 
 
 class RunOutcome:

@@ -1,0 +1,105 @@
+"""What a body says and asks while it runs, on its way to the row of its task."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from taskdb.client import TaskDB
+from taskdb.entity import SubTaskResult
+from taskdb.errors import DatabaseUnreachable
+from taskdb.fan_out import FanOut
+from taskdb.outcome import Cancel
+from taskdb.store.callbacks import digest_of
+from taskdb.store.contract import NO_REPORT, Claim, Report
+from taskdb.task_type import TaskType
+
+log = structlog.get_logger("taskdb.run")
+
+_TOKEN_BYTES = 32
+"""Of randomness in the token of a callback."""
+
+
+class Run:
+    """One run's way to its row, for the context that its body is given."""
+
+    def __init__(
+        self, taskdb: TaskDB, task_id: str, task_type: TaskType, claim: Claim, token: str
+    ) -> None:
+        self._taskdb = taskdb
+        self._store = taskdb.store
+        self._task_id = task_id
+        self._type = task_type
+        self._claim = claim
+        self._token = token
+        self.has_fanned_out = False
+        self.awaits_callback = False
+        self._lost = NO_REPORT
+
+    def report(self, report: Report) -> bool:
+        whole = self.unwritten(report)
+        try:
+            is_mine = self._store.progress(self._task_id, self._token, whole)
+        except DatabaseUnreachable as error:
+            # Nothing waits for it: the next word of it, or the outcome, says it as well.
+            log.warning("progress.late", task_id=self._task_id, reason=str(error))
+            self._lost = whole
+            return True
+        self._lost = NO_REPORT
+        return is_mine
+
+    def unwritten(self, report: Report) -> Report:
+        """A report with what an earlier one could not bring to the row."""
+        lost = self._lost
+        return Report(
+            lost.attributes if report.attributes is None else report.attributes,
+            lost.current if report.current is None else report.current,
+            lost.total if report.current is None else report.total,
+            lost.message if report.message is None else report.message,
+        )
+
+    def cancel_wanted(self) -> bool:
+        try:
+            return self._store.cancel_wanted(self._task_id, self._token)
+        except DatabaseUnreachable:
+            return False
+
+    def fan_out(self, type: str, items: Iterable[Any], options: FanOut) -> None:
+        if self.has_fanned_out:
+            message = "this body has fanned out already: a task has one set of parts"
+            raise RuntimeError(message)
+        self._refuse_both()
+        self.has_fanned_out = self._taskdb.fan_out_own(
+            self._task_id, self._token, self._type, self._claim.tenant, type, items, options
+        )
+        if not self.has_fanned_out:
+            message = "a cancel was asked for, or another run has the task: no parts were made"
+            raise Cancel(message)
+
+    def wait_for_callback(self, deadline: timedelta | datetime | None) -> str:
+        self._refuse_both()
+        callback = secrets.token_urlsafe(_TOKEN_BYTES)
+        self.awaits_callback = self._store.expect_callback(
+            self._task_id, self._token, digest_of(callback), deadline
+        )
+        if not self.awaits_callback:
+            message = "a cancel was asked for, or another run has the task: there is no callback"
+            raise Cancel(message)
+        return callback
+
+    def _refuse_both(self) -> None:
+        if self.has_fanned_out or self.awaits_callback:
+            message = "this body has fanned out or asked for a callback already: one of them, once"
+            raise RuntimeError(message)
+
+    def results(self) -> Iterator[SubTaskResult]:
+        if self._claim.parent_id is None:
+            return
+        after = -1
+        while page := self._taskdb.sub_task_results(self._claim.parent_id, after=after):
+            yield from page
+            after = page[-1].position
