@@ -18,8 +18,9 @@ from taskdb.errors import CallbackRefused
 from taskdb.fan_out import HandlerSpec
 from taskdb.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Report, Scope
+from taskdb.store.deciding import handlers_spec
 from taskdb.store.encode import encode
-from taskdb.store.joining import Joining, handlers_spec
+from taskdb.store.joining import Joining
 from taskdb.store.part import is_id, spelled_error, spelled_reason
 from taskdb.store.payload import Payload
 from taskdb.store.running import reported

@@ -21,10 +21,10 @@ from taskdb.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec
 from taskdb.sequence import SequenceSpec
 from taskdb.status import MOVES, TaskStatus, check_move, in_order
 from taskdb.store.contract import EVERYONE, Filter, Publication, Scope
+from taskdb.store.deciding import HANDLER_NAMES, handlers_base, waiting_parents
 from taskdb.store.dialect import Moved
 from taskdb.store.families import Families
 from taskdb.store.growing import UNUSABLE, begin_again, begin_to_wait, first_stage
-from taskdb.store.joining import HANDLER_NAMES, handlers_base, waiting_parents
 from taskdb.store.listing import Cursor, has_status, page_statement
 from taskdb.store.part import LEAST_ID, is_id, spelled_reason
 from taskdb.store.queries import BAD

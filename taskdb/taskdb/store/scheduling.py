@@ -17,9 +17,9 @@ from taskdb.errors import BrokerUnreachable, TaskDBError
 from taskdb.schedule import Due, Overlap, RunOutcome, ScheduleEntity, due_now
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Draft
+from taskdb.store.deciding import waiting_parents
 from taskdb.store.encode import storable
 from taskdb.store.firing import FiringUnit, Run, key_of
-from taskdb.store.joining import waiting_parents
 from taskdb.store.part import spelled_reason
 from taskdb.store.schedules import NEVER, Schedules, entity
 from taskdb.store.tables import schedule
