@@ -64,6 +64,9 @@ class Breaking:
             if self._cell.fault is Fault.WIPE:
                 self._forget_messages()
             self._server.start()
+            if self._cell.fault is Fault.WIPE and isinstance(self._server, RabbitMQ):
+                # The definitions of a broker are its operator's to bring back, unlike the messages.
+                self._server.create_vhost(self._ground.place)
         for pid in self._stopped:
             _signal(pid, signal.SIGCONT)
 

@@ -129,6 +129,8 @@ class Ground:
         self.postgresql = postgresql
         self.broker = broker
         self.lines = lines
+        self.place = message_url.rsplit("/", 1)[-1]
+        """Of this cell on the broker: its virtual host, or the number of its database."""
         self.processes = Processes(folder)
         self._direct = url.replace("+psycopg", "")
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
