@@ -244,3 +244,15 @@ def test_a_connection_that_breaks_is_read_from_again(
     reader.read(3)
     assert reader.bodies == [1, 2, 3]
     assert notes(line) == (2, 2)
+
+
+def test_a_line_that_broke_is_put_away_whatever_was_taken_over_it(
+    reader: Reader, redis_url: str, line: "redis.Redis[bytes]"
+) -> None:
+    """As a worker does when its broker is killed: collected first, and closed after that."""
+    send(redis_url, 1, 2)
+    reader.read(2)
+    reader.messages[0].ack()
+    reader.connection._transport.client = None
+    reader.channel.close()
+    assert notes(line) == (2, 2)

@@ -99,8 +99,17 @@ class QoS(redis.QoS):
         super().restore_visible(*arguments, **keywords)
 
     def restore_unacked_once(self, *arguments: Any, **keywords: Any) -> None:
+        if self._is_collected:
+            # Nobody can be told: what is noted comes again when its time is over. Kombu would look
+            # for a server in what the line has forgotten, and the worker would end with that error.
+            self._delivered.clear()
         self.settle()
         super().restore_unacked_once(*arguments, **keywords)
+
+    @property
+    def _is_collected(self) -> bool:
+        """The line broke and was put away; it does not know any more where it led."""
+        return self.channel.connection.client is None
 
     def told(self) -> list[str]:
         """What the channel is about to say is done; said again until `heard`, or settled."""
@@ -115,9 +124,9 @@ class QoS(redis.QoS):
     def settle(self) -> None:
         """Send the acknowledgements that nothing else carries."""
         tags = self.told()
-        if not tags:
-            return
         self.heard()
+        if not tags or self._is_collected:
+            return
         try:
             with self.pipe_or_acquire() as pipe:
                 pipe.zrem(self.unacked_index_key, *tags).hdel(self.unacked_key, *tags).execute()
