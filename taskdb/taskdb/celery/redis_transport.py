@@ -24,6 +24,7 @@ import structlog
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
+from redis.exceptions import ConnectionError as LineError
 
 log = structlog.get_logger("taskdb.transport")
 
@@ -100,8 +101,7 @@ class QoS(redis.QoS):
 
     def restore_unacked_once(self, *arguments: Any, **keywords: Any) -> None:
         if self._is_collected:
-            # Nobody can be told: what is noted comes again when its time is over. Kombu would look
-            # for a server in what the line has forgotten, and the worker would end with that error.
+            # Nobody can be told: what is noted comes again when its time is over.
             self._delivered.clear()
         self.settle()
         super().restore_unacked_once(*arguments, **keywords)
@@ -125,7 +125,7 @@ class QoS(redis.QoS):
         """Send the acknowledgements that nothing else carries."""
         tags = self.told()
         self.heard()
-        if not tags or self._is_collected:
+        if not tags:
             return
         try:
             with self.pipe_or_acquire() as pipe:
@@ -263,6 +263,13 @@ class Channel(redis.Channel):
     @property
     def _all_acknowledged(self) -> bool:
         return self._unacknowledged.isdisjoint(self.active_queues)
+
+    def _connparams(self, *arguments: Any, **keywords: Any) -> Any:
+        if self.connection.client is None:
+            # Kombu would fall over what the line has forgotten, with an error that ends a worker.
+            message = "this line to Redis broke and was put away"
+            raise LineError(message)
+        return super()._connparams(*arguments, **keywords)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:
