@@ -205,9 +205,10 @@ def test_a_window_reads_only_what_is_held_or_let_go(
     large_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not the parts that are over, which are most of them in the end."""
-    ((sql, parameters),) = statements_of(
+    watch, (sql, parameters) = statements_of(
         large_store, lambda: WAYS["window"](large_store, ""), monkeypatch
     )
+    assert "idle_in_transaction" in watch[0]
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         plan = explain(connection, "force_generic_plan", sql, parameters)
     assert "task_busy" in plan, plan

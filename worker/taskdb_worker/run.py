@@ -82,7 +82,8 @@ class Run:
 
     def wait_for_callback(self, deadline: timedelta | datetime | None) -> str:
         self._refuse_both()
-        callback = secrets.token_urlsafe(_TOKEN_BYTES)
+        # Never with a dash at its head, which a command line takes for an option.
+        callback = f"cb_{secrets.token_urlsafe(_TOKEN_BYTES)}"
         self.awaits_callback = self._store.expect_callback(
             self._task_id, self._token, digest_of(callback), deadline
         )
