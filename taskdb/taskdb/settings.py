@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from taskdb.errors import SettingsError, did_you_mean
+from taskdb.redaction import Redaction, redaction_of
 from taskdb.retention import Retention
 
 PREFIX = "TASKDB_"
@@ -232,6 +233,20 @@ class Settings(BaseSettings):
         description="Further Celery settings as JSON; they win over those of this package.",
     )
 
+    redact_fields: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated names of fields whose values leave the database only as "
+        "`[redacted]` (in alarms, and in the arguments of adopted tasks), beside the built-in "
+        "ones (password, token, api_key, cookie …): words such as `account_number`, shapes such "
+        "as `*iban*`; `!max_token` names one that may be told.",
+    )
+    redact_patterns: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Regular expressions, as a JSON list, of what is redacted wherever it stands; "
+        "of one with a group `(?P<secret>…)` only that. Built in: passwords in URLs, bearer "
+        "tokens, private keys, well-known API keys, card numbers.",
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="Least level that is logged."
     )
@@ -253,14 +268,14 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
 
-    @field_validator("task_modules", mode="before")
+    @field_validator("task_modules", "redact_fields", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("celery", "schedules", mode="before")
+    @field_validator("celery", "schedules", "redact_patterns", mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
         return json.loads(value) if isinstance(value, str) else value
@@ -286,6 +301,18 @@ class Settings(BaseSettings):
             raise ValueError(f"not JSON: {error}") from None
         Retention.parse(rules)
         return rules
+
+    @field_validator("redact_fields")
+    @classmethod
+    def _name_fields(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        redaction_of(value, ())
+        return value
+
+    @field_validator("redact_patterns")
+    @classmethod
+    def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        redaction_of((), value)
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -317,6 +344,11 @@ class Settings(BaseSettings):
     def retention_rules(self) -> Retention:
         """The rules that are in force, the defaults among them."""
         return Retention.parse(self.retention)
+
+    @property
+    def redaction(self) -> Redaction:
+        """What is taken out of inputs, errors and tracebacks before they leave."""
+        return redaction_of(self.redact_fields, self.redact_patterns)
 
     @property
     def payload_folder(self) -> Path:
