@@ -105,6 +105,7 @@ from taskdb.errors import (
 from taskdb.explanation import Explanation
 from taskdb.fan_out import Counts, FanOut
 from taskdb.gate import Gate, Limit
+from taskdb.origin import Submitter, provide_submitter, submitting_as
 from taskdb.outcome import Cancel, Fail, Halt, RetryLater, Snooze
 from taskdb.retry import Retry
 from taskdb.schedule import Misfire, Origin, Overlap, Schedule, ScheduleEntity, ScheduleRun
@@ -112,7 +113,7 @@ from taskdb.sequence import Sequence, Step
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.step_cache import MemoryStepCache, RedisStepCache, StepCache
-from taskdb.task_type import Registry, TaskType, on_task, task
+from taskdb.task_type import Registry, TaskType, around, on_task, task
 from taskdb.trees import SequenceProgress
 
 __all__ = [
@@ -164,6 +165,7 @@ __all__ = [
     "Step",
     "StepCache",
     "SubTaskResult",
+    "Submitter",
     "TaskAlreadyRegistered",
     "TaskContext",
     "TaskDB",
@@ -182,6 +184,7 @@ __all__ = [
     "WaitTimeout",
     "add_schedule",
     "add_schedule_async",
+    "around",
     "cancel_task",
     "cancel_task_async",
     "clear_limit",
@@ -208,6 +211,7 @@ __all__ = [
     "preview_async",
     "preview_schedule",
     "preview_schedule_async",
+    "provide_submitter",
     "remove_schedule",
     "remove_schedule_async",
     "resume",
@@ -237,6 +241,7 @@ __all__ = [
     "submit_sequence_async",
     "submit_task",
     "submit_task_async",
+    "submitting_as",
     "task",
     "task_history",
     "task_history_async",

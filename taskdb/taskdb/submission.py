@@ -15,11 +15,12 @@ from taskdb.clock import require_aware
 from taskdb.entity import TaskEntity, TaskReader
 from taskdb.errors import Fault, InvalidInput, NotEncodable, UnknownTaskType, did_you_mean
 from taskdb.key import OF_FIELDS, mutex_key_of, unique_key_of
+from taskdb.origin import FIELDS, submitter_texts
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Draft, OnConflict, Scope
 from taskdb.store.creation import Created
-from taskdb.store.encode import decode, encode
+from taskdb.store.encode import decode, encode, storable
 from taskdb.store.payload import Payloads
 from taskdb.task_type import Registry, TaskType
 
@@ -260,7 +261,10 @@ class Drafting:
 
 
 def wish_of(options: Mapping[str, Any]) -> Wish:
-    """The options of a submit, None meaning the default; raises InvalidInput for unknown ones."""
+    """The options of a submit, None meaning the default; raises InvalidInput for unknown ones.
+
+    Who submits is taken from the surroundings where the options do not say it.
+    """
     known = {field.name for field in fields(Wish)}
     faults = [
         Fault(name, f"no such option{did_you_mean(name, known)}")
@@ -278,7 +282,13 @@ def wish_of(options: Mapping[str, Any]) -> Wish:
         given["tags"] = tuple(given["tags"])
     if isinstance(given.get("attributes"), Mapping):
         given["attributes"] = dict(given["attributes"])
-    return Wish(**given)
+    return Wish(**_submitter(given), **given)
+
+
+def _submitter(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left out of who submits. A header of any length must not make a submit fail."""
+    texts = submitter_texts(name for name in FIELDS if name not in given)
+    return {name: storable(text)[:TEXT_LIMIT] for name, text in texts.items()}
 
 
 def fresh_entity(

@@ -29,6 +29,7 @@ from taskdb.signature import CallShape, function_of, read_signature
 
 Body = Callable[..., Any]
 B = TypeVar("B", bound=Body)
+S = TypeVar("S", bound=Callable[[Any], Any])
 
 _FORBIDDEN_IN_NAMES = "#\x00\n\r"
 
@@ -159,6 +160,23 @@ class Registry:
         self._types: dict[str, TaskType] = {}
         self._handlers: dict[str, dict[str, TaskType]] = {}
         self._sequences: dict[str, NamedSteps] = {}
+        self._surroundings: tuple[Callable[[Any], Any], ...] = ()
+
+    def around(self, make: S) -> S:
+        """Surround every body with the context manager that this makes of its TaskContext.
+
+        Each run enters those of its registry in the order in which they were added, and leaves
+        them in reverse; an error in one fails the attempt as an error of the body does. Adding
+        the same one again changes nothing. Answers what it was given, so that it decorates.
+        Raises TypeError for what cannot be called.
+        """
+        self._surroundings = surroundings_with(self._surroundings, make)
+        return make
+
+    @property
+    def surroundings(self) -> tuple[Callable[[Any], Any], ...]:
+        """What was added by `around`, the outermost first."""
+        return self._surroundings
 
     def add(self, task_type: TaskType) -> None:
         """Register a type; raises TaskAlreadyRegistered unless it is the same body again."""
@@ -230,6 +248,7 @@ class Registry:
         self._types.clear()
         self._handlers.clear()
         self._sequences.clear()
+        self._surroundings = ()
 
 
 default_registry = Registry()
@@ -332,6 +351,21 @@ def on_task(type_name: str, *, name: str | None = None, **options: Any) -> Calla
         return body
 
     return register
+
+
+def around(make: S) -> S:
+    """`Registry.around` on the registry where `@task` registers."""
+    return default_registry.around(make)
+
+
+def surroundings_with(
+    known: tuple[Callable[[Any], Any], ...], make: Any
+) -> tuple[Callable[[Any], Any], ...]:
+    """These and one more, the innermost; raises TypeError for what cannot be called."""
+    if not callable(make):
+        message = f"around({make!r}): give what makes a context manager of a TaskContext"
+        raise TypeError(message)
+    return known if make in known else (*known, make)
 
 
 def import_task_modules(modules: Iterable[str]) -> None:
