@@ -51,6 +51,7 @@ from taskdb.store.listing import Cursor, Order
 from taskdb.store.payload import FolderPayloadStore, Payloads
 from taskdb.store.store import Store
 from taskdb.submission import Drafting, fresh_entity, wish_of
+from taskdb.surrounding import Surrounded
 from taskdb.task_type import Registry, default_registry, import_task_modules
 from taskdb.transaction import CallerTransaction, caller_transaction, wrong_session
 from taskdb.tree_client import TreeClient
@@ -78,7 +79,7 @@ class TaskPage(tuple[TaskEntity, ...]):  # noqa: SLOT001 - it carries the cursor
     next_cursor: str | None = None
 
 
-class TaskDB(TreeClient, ScheduleClient, GateClient):
+class TaskDB(TreeClient, ScheduleClient, GateClient, Surrounded):
     """Tasks on one database and one broker.
 
     Reads the settings of the environment unless told otherwise; opens nothing until it is used.

@@ -92,6 +92,7 @@ ENDS: dict[str, tuple[tuple[str, ...], int, int]] = {
     "cancel": ((C, S, GONE), 0, 0),
     "report": ((C, S, P, DONE), 0, 0),
     "large": ((C, S, DONE), 0, 0),
+    "surrounded": ((C, S, DONE), 0, 0),
     "fan out": ((C, S, P, DONE), 0, 0),
     "last": ((C, S, DONE), 0, 0),
 }
@@ -108,10 +109,11 @@ def test_each_item_ends_as_it_would_alone_and_the_others_go_on(site: Site) -> No
     assert found == ENDS
     first_runs = [run for run in site.runs() if run.task_id in {p.id for p in by_name.values()}]
     assert len({run.pid for run in first_runs if run.attempt == 1}) == 1
+    assert by_name["surrounded"].result is True
     assert by_name["large"].result_ref
     assert by_name["large"].result == "x" * 5_000
     reported = by_name["report"]
-    assert reported.attributes == {"n": 10}
+    assert reported.attributes == {"n": list(ENDS).index("report")}
     assert reported.progress is not None
     assert (reported.progress.current, reported.progress.message) == (2, "whole")
     assert by_name["raise"].error is not None

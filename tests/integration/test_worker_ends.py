@@ -65,8 +65,10 @@ CASES = [
     Case("returned", "ends.returns", (C, S, DONE), None, {"got": None}),
     Case("returned", "ends.returns_model", (C, S, DONE), None, {"number": 7}),
     Case("returned", "ends.async", (C, S, DONE), {"value": 1}, 2),
+    Case("returned", "ends.surrounded", (C, S, DONE), None, result=True),
     Case("returned", "ends.large", (C, S, DONE), {"text": "ab" * 5000}, "ba" * 5000),
     Case("raised-with-budget", "ends.raises_once", (*TRIED, DONE), None, "second"),
+    Case("raised-with-budget", "ends.surrounding_raises", (*TRIED, DONE), None, "ran as 2"),
     Case("raised-with-budget", "ends.async_raises", (*TRIED, DONE), None, "after all"),
     Case("raised-with-budget", "ends.celery_retry", (*TRIED, DONE), None, "again"),
     Case(

@@ -29,6 +29,7 @@ def pool(
     [
         ("ends.returns", {"value": 1}, (C, S, DONE), {"got": 1}),
         ("ends.async", {"value": 1}, (C, S, DONE), 2),
+        ("ends.surrounded", None, (C, S, DONE), True),
         ("ends.raises", None, (C, S, "FAILED"), None),
         ("ends.raises_once", None, (C, S, E, S, DONE), "second"),
         ("ends.requeues", None, (C, S, C, S, DONE), "then"),

@@ -9,7 +9,14 @@ from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Reject
-from tests.integration.worker_tasks import LONG_SECONDS, SOON, note, twice, wait_for_file
+from tests.integration.worker_tasks import (
+    LONG_SECONDS,
+    SOON,
+    note,
+    run_around,
+    twice,
+    wait_for_file,
+)
 
 from taskdb import Cancel, Fail, Halt, Snooze, TaskContext, on_task, task
 
@@ -55,6 +62,8 @@ def item(ctx: TaskContext, do: str = "return", n: int = 0) -> Any:
         ctx.attributes["n"] = n
         ctx.progress(1, 2, "half")
         ctx.progress(2, 2, "whole")
+    if do == "surrounded":
+        return run_around.get() == ctx.task_id
     if do == "large":
         return "x" * 5_000
     if do == "fan out":

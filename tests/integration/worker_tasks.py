@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from celery.exceptions import Ignore, Reject
 from celery.exceptions import Retry as CeleryRetry
 from pydantic import BaseModel
 
-from taskdb import Cancel, Fail, Halt, Retry, Snooze, TaskContext, task
+from taskdb import Cancel, Fail, Halt, Retry, Snooze, TaskContext, around, task
 from taskdb.context import PROGRESS_INTERVAL_SECONDS
 
 FOLDER = "WORKER_TASKS_FOLDER"
@@ -47,6 +49,31 @@ def wait_for_file(name: str, stop: Callable[[], bool] = lambda: False) -> None:
     deadline = time.monotonic() + LONG_SECONDS
     while not (folder() / name).exists() and time.monotonic() < deadline and not stop():
         time.sleep(0.02)
+
+
+# --- what surrounds each of them ------------------------------------------------------------------
+
+run_around = ContextVar("run_around", default="")
+
+
+@around
+@contextmanager
+def know_the_run(ctx: TaskContext) -> Iterator[None]:
+    if ctx.type == "ends.surrounding_raises" and ctx.attempt == 1:
+        raise ConnectionError("nothing to open")
+    token = run_around.set(ctx.task_id)
+    yield
+    run_around.reset(token)
+
+
+@task("ends.surrounded")
+async def surrounded(ctx: TaskContext) -> bool:
+    return run_around.get() == ctx.task_id
+
+
+@task("ends.surrounding_raises", retry=twice)
+def surrounding_raises(ctx: TaskContext) -> str:
+    return f"ran as {ctx.attempt}"
 
 
 # --- bodies that return ---------------------------------------------------------------------------

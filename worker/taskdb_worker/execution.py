@@ -39,6 +39,7 @@ from taskdb.store.contract import Claim, Report
 from taskdb.store.encode import storable
 from taskdb.store.joining import PartsLeft
 from taskdb.store.payload import Payload
+from taskdb.surrounding import call_surrounded
 from taskdb.task_type import TaskType
 from taskdb_worker.hand_over import HandOver
 from taskdb_worker.lease import Lease
@@ -52,6 +53,8 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 _NOT_RETRYABLE = (InvalidInput, NotEncodable, PayloadMissing)
 """What another attempt cannot mend."""
+_OUR_FILES = frozenset({__file__, call_surrounded.__code__.co_filename})
+"""Frames between a worker and the body, which say nothing to who reads its traceback."""
 
 
 class TaskMemoryError(Exception):
@@ -236,8 +239,10 @@ class Execution:
 
     def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
         value = self._payloads.unpack(claim.input, claim.input_ref)
-        answer = task_type.call(context, value)
-        return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+        surroundings = self._taskdb.surroundings
+        if not surroundings:
+            return _answer(task_type, context, value)
+        return call_surrounded(surroundings, context, lambda: _answer(task_type, context, value))
 
     def handler(self, task_type: TaskType) -> HandlerSpec:
         """Another handler of a type, as a row keeps it."""
@@ -435,6 +440,11 @@ class RunOutcome:
         return task_error(error, self._claim.attempt, shown)
 
 
+def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
+    answer = task_type.call(context, value)
+    return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+
+
 Writing = Callable[..., RunOutcome]
 """Makes what writes the end of a run, from the arguments of `RunOutcome`."""
 
@@ -451,9 +461,9 @@ def task_error(error: BaseException, attempt: int, shown: str = "") -> TaskError
 
 
 def traceback_text(error: BaseException) -> str:
-    """The traceback without the frames of this module, which are in every one of them."""
+    """The traceback without the frames of ours that are in every one of them."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+    while frames is not None and frames.tb_frame.f_code.co_filename in _OUR_FILES:
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames)
     return "".join(lines) if frames is not None else ""
