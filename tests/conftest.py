@@ -14,7 +14,16 @@ import hypothesis
 import pytest
 
 from tests.processes import Processes
-from tests.servers import Blackhole, PostgreSQL, RabbitMQ, Redis, Server, ServerMissingError
+from tests.servers import (
+    Blackhole,
+    PostgreSQL,
+    RabbitMQ,
+    Receiver,
+    Redis,
+    Server,
+    ServerMissingError,
+    Sns,
+)
 from tests.servers.leash import leash_this_process
 from tests.servers.server import remove_folders_of_dead_runs
 from tests.waiting import wait_until
@@ -93,6 +102,14 @@ def redis_server() -> Iterator[Redis]:
 def rabbitmq_server() -> Iterator[RabbitMQ]:
     """A RabbitMQ for the run; without one the tests are skipped, in CI they fail."""
     with closing(_existing(RabbitMQ)) as server:
+        server.start()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sns_server() -> Iterator[Sns]:
+    """A server of SNS for the run."""
+    with closing(Sns()) as server:
         server.start()
         yield server
 
@@ -186,6 +203,13 @@ def own_rabbitmq() -> Iterator[RabbitMQ]:
     with closing(_existing(RabbitMQ)) as server:
         server.start()
         yield server
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks that a test may stop, slow down and have refuse."""
+    with Receiver() as running:
+        yield running
 
 
 @pytest.fixture

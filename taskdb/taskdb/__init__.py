@@ -84,6 +84,7 @@ from taskdb.errors import (
     DatabaseNotMigrated,
     DatabaseTooNew,
     DatabaseUnreachable,
+    DeliveryFailed,
     Fault,
     IllegalMove,
     InvalidInput,
@@ -95,6 +96,8 @@ from taskdb.errors import (
     SequenceAlreadyCompleted,
     SequenceNotFound,
     SettingsError,
+    SignatureInvalid,
+    TargetRefused,
     TaskAlreadyRegistered,
     TaskDBError,
     TaskModuleError,
@@ -106,6 +109,7 @@ from taskdb.explanation import Explanation
 from taskdb.fan_out import Counts, FanOut
 from taskdb.gate import Gate, Limit
 from taskdb.origin import Submitter, provide_submitter, submitting_as
+from taskdb.outbound.signing import verify_webhook
 from taskdb.outcome import Cancel, Fail, Halt, RetryLater, Snooze
 from taskdb.retry import Retry
 from taskdb.schedule import Misfire, Origin, Overlap, Schedule, ScheduleEntity, ScheduleRun
@@ -128,6 +132,7 @@ __all__ = [
     "DatabaseNotMigrated",
     "DatabaseTooNew",
     "DatabaseUnreachable",
+    "DeliveryFailed",
     "Explanation",
     "Fail",
     "FanOut",
@@ -161,11 +166,13 @@ __all__ = [
     "SequenceProgress",
     "Settings",
     "SettingsError",
+    "SignatureInvalid",
     "Snooze",
     "Step",
     "StepCache",
     "SubTaskResult",
     "Submitter",
+    "TargetRefused",
     "TaskAlreadyRegistered",
     "TaskContext",
     "TaskDB",
@@ -245,6 +252,7 @@ __all__ = [
     "task",
     "task_history",
     "task_history_async",
+    "verify_webhook",
     "wait_task",
     "wait_task_async",
 ]

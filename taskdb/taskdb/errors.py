@@ -23,7 +23,10 @@
     │   ├── DatabaseNotMigrated            tables are missing or older than the code
     │   └── DatabaseTooNew                 tables were made by a newer release
     ├── BrokerUnreachable                  the broker is away, refuses or is frozen
-    └── PayloadMissing                     the payload store has lost a payload
+    ├── PayloadMissing                     the payload store has lost a payload
+    ├── TargetRefused (ValueError)         nothing is sent to this target
+    ├── DeliveryFailed                     a target did not take a message
+    └── SignatureInvalid (ValueError)      a webhook is not from where it says, or is old
 
 ``code`` is stable and meant for programs; the message is meant for people and ends with the
 next step.
@@ -33,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
@@ -333,6 +337,50 @@ class PayloadMissing(TaskDBError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.reference,))
+
+
+class TargetRefused(TaskDBError, ValueError):
+    """Nothing is sent to this target: it is malformed, or not on the public network."""
+
+    code = "TARGET_REFUSED"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"this target is refused: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.reason,))
+
+
+class DeliveryFailed(TaskDBError):
+    """A target did not take a message. Unless it is final, it is worth another attempt."""
+
+    code = "DELIVERY_FAILED"
+
+    def __init__(
+        self, reason: str, *, is_final: bool = False, retry_after: timedelta | None = None
+    ) -> None:
+        self.reason = reason
+        self.is_final = is_final
+        self.retry_after = retry_after
+        super().__init__(f"not delivered: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {"is_final": self.is_final, "retry_after": self.retry_after}
+        return (type(self), (self.reason,), state)
+
+
+class SignatureInvalid(TaskDBError, ValueError):
+    """A webhook is not from whom it says, was changed on its way, or is old."""
+
+    code = "SIGNATURE_INVALID"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"this webhook is refused: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.reason,))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -246,6 +247,24 @@ class Settings(BaseSettings):
         "of one with a group `(?P<secret>…)` only that. Built in: passwords in URLs, bearer "
         "tokens, private keys, well-known API keys, card numbers.",
     )
+    outbound_private: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated networks that webhooks may go to though they are not public, "
+        "such as `10.1.0.0/16`. Empty: none.",
+    )
+    outbound_connect_seconds: float = Field(
+        default=5.0, gt=0, description="Longest wait for a connection to a target."
+    )
+    outbound_total_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        description="Longest time that one message may take on its way, answer included.",
+    )
+    redis_channel_url: str = Field(
+        default="",
+        repr=False,
+        description="Redis that notifications are published to. Empty: the broker, if it is Redis.",
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="Least level that is logged."
@@ -268,7 +287,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
 
-    @field_validator("task_modules", "redact_fields", mode="before")
+    @field_validator("task_modules", "redact_fields", "outbound_private", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -319,6 +338,17 @@ class Settings(BaseSettings):
     def _database_is_supported(cls, value: str) -> str:
         return _store_url(value) if value else value
 
+    @field_validator("outbound_private")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            try:
+                ip_network(word)
+            except ValueError as error:
+                message = f"{error}; write 10.1.0.0/16 or fd00::/8"
+                raise ValueError(message) from None
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: Any) -> Any:
@@ -339,6 +369,12 @@ class Settings(BaseSettings):
         """The broker URL that is in force."""
         file = (self.data_dir / "messages.sqlite3").absolute()
         return self.broker_url or f"taskdb-sqlite:///{quote(str(file))}"
+
+    @property
+    def channel_url(self) -> str:
+        """The Redis that is published to; empty where there is none."""
+        is_redis = self.broker_url.split("://", maxsplit=1)[0] in {"redis", "rediss"}
+        return self.redis_channel_url or (self.broker_url if is_redis else "")
 
     @property
     def retention_rules(self) -> Retention:

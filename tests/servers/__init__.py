@@ -3,16 +3,22 @@
 from tests.servers.blackhole import Blackhole
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.receiver import Answer, Received, Receiver
 from tests.servers.redis import Redis
 from tests.servers.server import Server, ServerMissingError
+from tests.servers.sns import Sns
 from tests.servers.tcp_proxy import TcpProxy
 
 __all__ = [
+    "Answer",
     "Blackhole",
     "PostgreSQL",
     "RabbitMQ",
+    "Received",
+    "Receiver",
     "Redis",
     "Server",
     "ServerMissingError",
+    "Sns",
     "TcpProxy",
 ]

@@ -1,0 +1,1 @@
+"""How a message leaves this system; knows nothing of rows or tasks."""

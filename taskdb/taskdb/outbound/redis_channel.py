@@ -1,0 +1,68 @@
+"""Redis channels: published to whoever listens at this moment, and kept for nobody."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from taskdb.errors import DeliveryFailed, TargetRefused
+from taskdb.outbound.contract import Limits, Message
+
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class RedisChannel:
+    """Publishes each message to the channels of its tenant, its type and its task."""
+
+    def __init__(self, url: str, prefix: str, limits: Limits) -> None:
+        """Raises TargetRefused for what cannot begin the name of a channel."""
+        self._prefix = check_prefix(prefix)
+        self._redis = Redis.from_url(
+            url,
+            socket_timeout=limits.total_seconds,
+            socket_connect_timeout=limits.connect_seconds,
+        )
+
+    def send(self, message: Message) -> None:
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for channel in channels(self._prefix, message):
+                pipeline.publish(channel, message.body)
+            pipeline.execute()
+        except (RedisError, OSError) as error:
+            # The words of the error may name the URL, and that has the password.
+            raise DeliveryFailed(f"Redis did not take it ({type(error).__name__})") from None
+
+    def close(self) -> None:
+        self._redis.close()
+
+
+def channels(prefix: str, message: Message) -> list[str]:
+    """The channels of a message.
+
+    Words are percent-encoded, colons and the wild cards of patterns too: no two tenants, types or
+    tasks can have the same name, and no name matches another's pattern by chance.
+    """
+    tenant, type_ = _word(message.tenant), _word(message.type)
+    return [
+        f"{prefix}:tenant:{tenant}",
+        f"{prefix}:type:{tenant}:{type_}",
+        f"{prefix}:task:{tenant}:{_word(message.task_id)}",
+    ]
+
+
+def check_prefix(prefix: str) -> str:
+    """The same prefix; raises TargetRefused for one that could be mistaken for another's."""
+    if not _PREFIX.fullmatch(prefix):
+        raise TargetRefused(
+            "the target of a Redis subscription is the first word of its channels: letters, "
+            "digits, '_', '.' and '-'"
+        )
+    return prefix
+
+
+def _word(text: str) -> str:
+    return quote(text, safe="", errors="surrogatepass")
