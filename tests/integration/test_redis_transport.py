@@ -7,11 +7,12 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from logging import getLogger
 from typing import Any
 
 import pytest
 import redis
-from kombu import Consumer, Queue
+from kombu import Consumer, Exchange, Queue
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from tests.servers import Redis
 from tests.waiting import wait_until
@@ -30,7 +31,7 @@ class Reader:
         self.app = create_celery(Settings(broker_url=url, celery=options))
         self.connection = self.app.connection_for_read()
         self.hub = Hub()
-        self.channel: Any = self.connection.channel()
+        self.channel: Any = self.connection.default_channel
         self.messages: list[Any] = []
         self.connection.transport.register_with_event_loop(self.connection.connection, self.hub)
         self.consumer = Consumer(
@@ -256,3 +257,28 @@ def test_a_line_that_broke_is_put_away_whatever_was_taken_over_it(
     reader.connection._transport.client = None
     reader.channel.close()
     assert notes(line) == (2, 2)
+
+
+def test_a_worker_outlives_the_death_of_its_broker_whatever_was_taken_over_its_line(
+    own_redis: Redis,
+) -> None:
+    """As a worker goes through it: its line is collected, then closed, and then a body is over."""
+    url = own_redis.url_of(0)
+    with reading(url) as reader:
+        connection = reader.connection
+        errors = (*connection.connection_errors, *connection.channel_errors)
+        # As that of remote control: what fails to be closed before the one that brought tasks.
+        ears = Queue("ears", Exchange("ears", "fanout"), auto_delete=True)
+        Consumer(connection.channel(), [ears], on_message=reader.messages.append).consume()
+        send(url, 1, 2, 3)
+        reader.read(3)
+        reader.messages[0].ack()
+        # Nothing is left, so it waits for a message; its broker dies before there is one.
+        reader.turn()
+        connection.transport.cycle.on_poll_start()
+        own_redis.kill()
+        connection.collect(socket_timeout=5)
+        connection.close()
+        own_redis.start()
+        reader.messages[1].ack_log_error(getLogger(), errors)
+        reader.messages[2].reject_log_error(getLogger(), errors, requeue=True)

@@ -89,27 +89,28 @@ class QoS(redis.QoS):
             super().append(message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        if not self.channel.is_on_loop:
-            super().ack(delivery_tag)
-            return
         self._acked.append(delivery_tag)
         virtual.QoS.ack(self, delivery_tag)
+        if not self.channel.is_on_loop:
+            self.settle()
 
     def restore_visible(self, *arguments: Any, **keywords: Any) -> None:
         self.settle()
         super().restore_visible(*arguments, **keywords)
 
     def restore_unacked_once(self, *arguments: Any, **keywords: Any) -> None:
-        if self._is_collected:
-            # Nobody can be told: what is noted comes again when its time is over.
-            self._delivered.clear()
         self.settle()
-        super().restore_unacked_once(*arguments, **keywords)
-
-    @property
-    def _is_collected(self) -> bool:
-        """The line broke and was put away; it does not know any more where it led."""
-        return self.channel.connection.client is None
+        try:
+            super().restore_unacked_once(*arguments, **keywords)
+        except self.channel.connection_errors as error:
+            # The rest of the line is put away all the same.
+            log.warning(
+                "messages.not_returned",
+                count=len(self._delivered),
+                reason=str(error),
+                advice="they come again when their time is over, or when the beat misses them",
+            )
+            self._delivered.clear()
 
     def told(self) -> list[str]:
         """What the channel is about to say is done; said again until `heard`, or settled."""
@@ -265,8 +266,10 @@ class Channel(redis.Channel):
         return self._unacknowledged.isdisjoint(self.active_queues)
 
     def _connparams(self, *arguments: Any, **keywords: Any) -> Any:
-        if self.connection.client is None:
-            # Kombu would fall over what the line has forgotten, with an error that ends a worker.
+        if self.connection is None or self.connection.client is None:
+            # Whatever is asked of a line that was put away comes by here (its end does for a body
+            # that outlives it). Kombu would fall over what the line has forgotten, with an error
+            # that ends a worker.
             message = "this line to Redis broke and was put away"
             raise LineError(message)
         return super()._connparams(*arguments, **keywords)
