@@ -7,9 +7,10 @@ two cells the database is made anew from a template and the broker is emptied.
 from __future__ import annotations
 
 import shutil
+import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -32,6 +33,8 @@ _TEMPLATE = "template_chaos"
 _MIGRATING = threading.Lock()
 _names = count(1)
 _worker_names = count(1)
+
+_ALIVE_OR_KILLED = frozenset({None, -signal.SIGKILL})
 
 _SETTINGS: Mapping[str, object] = {
     "task_modules": "tests.chaos.tasks",
@@ -132,6 +135,7 @@ class Ground:
         self.place = message_url.rsplit("/", 1)[-1]
         """Of this cell on the broker: its virtual host, or the number of its database."""
         self.processes = Processes(folder)
+        self._supervised: list[tuple[RunningProcess, Callable[[], RunningProcess]]] = []
         self._direct = url.replace("+psycopg", "")
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         through = {victim: str(line.port) for victim, line in lines.items()}
@@ -155,10 +159,25 @@ class Ground:
 
     def start_worker(self, **env: str) -> RunningProcess:
         name = f"w{next(_worker_names)}@chaos"
-        return self.start("worker", "-n", name, "-c", "2", "--loglevel", "INFO", **env)
+        worker = self.start("worker", "-n", name, "-c", "2", "--loglevel", "INFO", **env)
+        self._supervised.append((worker, self.start_worker))
+        return worker
 
     def start_beat(self, **env: str) -> RunningProcess:
-        return self.start("beat", **env)
+        beat = self.start("beat", **env)
+        self._supervised.append((beat, self.start_beat))
+        return beat
+
+    def start_again(self) -> int:
+        """Start the workers and beats again that ended by themselves, as a supervisor does.
+
+        Answers how many had; those that were killed are the cell's to replace.
+        """
+        ended = [one for one in self._supervised if one[0].exit_code not in _ALIVE_OR_KILLED]
+        self._supervised = [one for one in self._supervised if one not in ended]
+        for _, start in ended:
+            start()
+        return len(ended)
 
     # --- files that the processes wait for, and leave -----------------------------------------
 

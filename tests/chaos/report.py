@@ -17,7 +17,7 @@ def line(verdict: Verdict) -> str:
         f"{state:<6} {verdict.cell.name:<62} detect {_seconds(verdict.detect):>6}"
         f"  recover {_seconds(verdict.recover):>6}  lost {len(judgement.lost)}"
         f"  lies {len(judgement.lies)}  duplicates {judgement.duplicates}"
-        f"  ({verdict.seconds:.0f} s)"
+        f"  restarts {verdict.restarts}  ({verdict.seconds:.0f} s)"
     )
 
 
@@ -57,6 +57,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "lost": [vars(one) for one in found.lost],
         "lies": [vars(one) for one in found.lies],
         "duplicate_bodies": found.duplicates,
+        "restarts": verdict.restarts,
         "error": verdict.error,
     }
 
@@ -67,6 +68,9 @@ def explained(verdict: Verdict) -> str:
         f"=== {verdict.cell.name}",
         f"again: python -m tests.chaos --seed {verdict.seed} --only '{_words(verdict)}'",
         verdict.error,
+        f"{verdict.restarts} ended by themselves, and were started again"
+        if verdict.restarts
+        else "",
         *(f"lies: {one.task_id} {one.what}" for one in verdict.judgement.lies),
         *(f"lost: {one.task_id} {one.what}" for one in verdict.judgement.lost[:20]),
         verdict.evidence,
@@ -82,6 +86,7 @@ def summary(verdicts: Sequence[Verdict], seconds: float, seed: int) -> str:
         f" {seconds:.0f} s: {sum(len(one.lost) for one in judgements)} lost,"
         f" {sum(len(one.lies) for one in judgements)} lies,"
         f" {sum(one.duplicates for one in judgements)} duplicate bodies,"
+        f" {sum(one.restarts for one in verdicts)} ended by themselves,"
         f" {sum(bool(one.error) for one in verdicts)} not carried out"
     )
 

@@ -48,6 +48,8 @@ class Verdict:
     detect: float | None = None
     recover: float | None = None
     judgement: Judgement = field(default_factory=lambda: Judgement([], [], 0))
+    restarts: int = 0
+    """Workers and beats that ended though nobody had ended them, and were started again."""
     rows: int = 0
     seconds: float = 0.0
     error: str = ""
@@ -56,7 +58,7 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        return not self.error and self.judgement.is_good
+        return not self.error and not self.restarts and self.judgement.is_good
 
 
 def run_cell(cell: Cell, seed: int, lane: Lane) -> Verdict:
@@ -82,6 +84,7 @@ class _Run:
         self._cell = cell
         self._ground = ground
         self._patience = patience
+        self._restarts = 0
         chance = cell.chance(seed)
         self._watched = chance.choice(WATCHED)
         self._skip = chance.randrange(4)
@@ -108,6 +111,7 @@ class _Run:
         time.sleep(breaking.seconds)
         breaking.end()
         recovered_at = self._wait_until_over(fault_at)
+        verdict.restarts = self._restarts
         if recovered_at is None:
             verdict.error = "not over in time"
         else:
@@ -195,11 +199,13 @@ class _Run:
         if self._is_late:
             late = time.monotonic() + _LATE_SECONDS
             while not self._is_over() and time.monotonic() < late:
+                self._restarts += self._ground.start_again()
                 time.sleep(0.1)
             self._let_go()
         is_over = False
         while not is_over and time.monotonic() < deadline:
             is_over = self._is_over() and self._is_quiet()
+            self._restarts += self._ground.start_again()
             time.sleep(0.05)
         if not is_over:
             return None
@@ -294,4 +300,4 @@ def _story(ground: Ground, evidence: Evidence, judgement: Judgement) -> str:
             for event in evidence.events
             if str(event["task_id"]) == finding.task_id
         ]
-    return "\n".join([*lines, ground.tails(30)])
+    return "\n".join([*lines, ground.tails(60)])

@@ -53,7 +53,7 @@ def test_a_killed_worker_loses_nothing(capsys: pytest.CaptureFixture[str]) -> No
     told = capsys.readouterr()
     (cell,) = json.loads(told.out)
     assert code == 0, told.err
-    assert (cell["lost"], cell["lies"], cell["error"]) == ([], [], "")
+    assert (cell["lost"], cell["lies"], cell["restarts"], cell["error"]) == ([], [], 0, "")
     assert cell["rows"] > 30
     assert 0 < cell["detect_seconds"] < cell["recover_seconds"] < 30
 
