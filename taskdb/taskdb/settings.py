@@ -228,6 +228,17 @@ class Settings(BaseSettings):
         ge=0,
         description="A worker whose work is done is ended if it takes longer to exit.",
     )
+    worker_soft_shutdown_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="A worker that is told to stop soon (SIGQUIT, or SIGTERM with "
+        "`REMAP_SIGTERM=SIGQUIT`) gives running bodies this long before it hands them back.",
+    )
+    health_dir: Path | None = Field(
+        default=None,
+        description="Folder where a worker touches the file `alive` with every turn of its "
+        "heartbeat, and `seen` with every one that reached the database. Empty: nowhere.",
+    )
     celery: Annotated[dict[str, Any], NoDecode] = Field(
         default_factory=dict,
         repr=False,

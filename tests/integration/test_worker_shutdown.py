@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.integration.worker_site import COMBINATIONS, Site, site_of
@@ -79,6 +80,23 @@ def test_a_soft_shutdown_gives_a_short_body_the_time_to_end(site: Site) -> None:
 
     worker.wait()
     assert site.settled(running).status == DONE
+    assert site.moves(running) == [C, S, DONE]
+    assert_stopped(site)
+
+
+def test_a_soft_shutdown_is_over_when_nothing_runs_any_more(site: Site, tmp_path: Path) -> None:
+    """The time that it may take is longer than this test may."""
+    env = {**SOFT, "TASKDB_CELERY": json.dumps({"worker_soft_shutdown_timeout": 600.0})}
+    env["TASKDB_HEALTH_DIR"] = str(tmp_path / "health")
+    worker = site.start_worker("-c", "1", env=env)
+    running = site.submit("ends.waits").id
+    site.wait_for_run(running)
+    assert sorted(file.name for file in (tmp_path / "health").iterdir()) == ["alive", "seen"]
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_output("soft_shutdown.begun")
+    site.let_go(running)
+
+    worker.wait()
     assert site.moves(running) == [C, S, DONE]
     assert_stopped(site)
 

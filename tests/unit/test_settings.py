@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from taskdb.celery.configuration import celery_settings
 from taskdb.errors import SettingsError
 from taskdb.settings import Settings
 
@@ -156,6 +157,18 @@ def test_a_wrong_value_is_not_repeated_since_it_may_be_a_secret() -> None:
         Settings.load({"TASKDB_DATABASE_URL": "mysql://me:hunter2@host/name"})
     assert "hunter2" not in str(refused.value)
     assert refused.value.__cause__ is None
+
+
+def test_queues_that_are_quorum_queues_are_all_so_and_have_no_priority_argument() -> None:
+    rabbitmq = {"TASKDB_BROKER_URL": "amqp://host//"}
+    chosen = {**rabbitmq, "TASKDB_CELERY": '{"task_default_queue_type": "quorum"}'}
+
+    classic, quorum = (celery_settings(Settings.load(one)) for one in (rabbitmq, chosen))
+
+    assert classic["task_queue_max_priority"] == 9
+    assert "task_create_missing_queue_type" not in classic
+    assert quorum["task_queue_max_priority"] is None
+    assert quorum["task_create_missing_queue_type"] == "quorum"
 
 
 def test_settings_cannot_be_changed() -> None:

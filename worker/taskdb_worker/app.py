@@ -23,6 +23,7 @@ from taskdb_worker.chord import install_chord
 from taskdb_worker.exit_limit import limit_exit
 from taskdb_worker.member import Member
 from taskdb_worker.signals import Receivers
+from taskdb_worker.soft_shutdown import install_soft_shutdown
 from taskdb_worker.tracked_task import TrackedTask
 
 log = structlog.get_logger("taskdb.worker")
@@ -47,6 +48,7 @@ def create_app(
     for task_type in registry:
         app.register_task(tracked_task(task_type, member))
     install_chord(app, member)
+    install_soft_shutdown(app, member)
     _know_queues(app, [task_type.queue for task_type in registry])
     # Celery holds receivers weakly; the app keeps them for as long as it lives.
     app.taskdb_life = _Life(app, member)

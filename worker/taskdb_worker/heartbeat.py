@@ -10,6 +10,7 @@ import structlog
 from taskdb.errors import DatabaseError
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.workers import CancelWish, Held, Workers
+from taskdb_worker.health_files import HealthFiles
 from taskdb_worker.lease import Lease
 
 log = structlog.get_logger("taskdb.heartbeat")
@@ -28,6 +29,7 @@ class Heartbeat:
         lease: Lease,
         held: Callable[[], Held | None],
         on_cancel: Callable[[CancelWish], None],
+        health: HealthFiles,
     ) -> None:
         self._workers = workers
         self._record = record
@@ -35,6 +37,7 @@ class Heartbeat:
         self._lease = lease
         self._held = held
         self._on_cancel = on_cancel
+        self._health = health
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -59,6 +62,7 @@ class Heartbeat:
         """A claim by a worker without a row would look like a dead one's: wait for the database."""
         while not self._stop.is_set():
             began = self._lease.now()
+            self._health.alive()
             try:
                 self._workers.announce(self._record)
             except DatabaseError as error:
@@ -66,6 +70,7 @@ class Heartbeat:
                 self._stop.wait(1.0)
             else:
                 self._lease.renew(began)
+                self._health.seen()
                 return
 
     def _beat(self) -> None:
@@ -74,9 +79,11 @@ class Heartbeat:
             pause = self._interval
             # Of the moment before it was written, so that the lease never seems longer than it is.
             began = self._lease.now()
+            self._health.alive()
             try:
                 self._workers.renew(self._record, self._held())
                 self._lease.renew(began)
+                self._health.seen()
                 for wish in self._workers.cancel_wishes(self._record.id):
                     self._on_cancel(wish)
             except DatabaseError as error:

@@ -22,6 +22,7 @@ from taskdb.errors import DatabaseError
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.workers import CancelWish, Held, Workers
 from taskdb_worker.execution import Execution
+from taskdb_worker.health_files import HealthFiles
 from taskdb_worker.heartbeat import Heartbeat
 from taskdb_worker.lease import Lease
 from taskdb_worker.report import Report
@@ -65,6 +66,7 @@ class Member:
             self.execution.lease,
             self._held,
             self._on_cancel,
+            HealthFiles(settings.health_dir),
         )
         self._heartbeat.start()
         self._writer.start()
@@ -126,6 +128,13 @@ class Member:
                 log.warning("cancel.not_possible", task_id=wish.task_id, pool=type(pool).__name__)
 
     # --- end ----------------------------------------------------------------------------------
+
+    def runs_something(self) -> bool:
+        """A row says that this worker runs it; also where the database does not answer."""
+        try:
+            return Workers(self.taskdb.store.database).has_running(self.id)
+        except DatabaseError:
+            return True
 
     def end(self) -> None:
         """Hand back what is still held, once the pool is down. Repeated calls do nothing."""

@@ -74,6 +74,8 @@ class TrackedTask(Task):
     Request = f"{__name__}:TrackedRequest"
     typing = False
     max_retries = None
+    # Results are for who may read the row; Celery would show them in its log and to Flower.
+    resultrepr_maxsize = 0
 
     task_type: TaskType
     execution: Execution

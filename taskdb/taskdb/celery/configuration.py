@@ -43,7 +43,12 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         **chosen.get("broker_transport_options", {}),
         **settings.celery.get("broker_transport_options", {}),
     }
-    return {**chosen, **settings.celery, "broker_transport_options": options}
+    return {
+        **chosen,
+        **_for_quorum_queues(settings),
+        **settings.celery,
+        "broker_transport_options": options,
+    }
 
 
 def check_broker_scheme(settings: Settings) -> None:
@@ -123,6 +128,7 @@ def _running(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_deduplicate_successful_tasks": False,
         "worker_send_task_events": False,
+        "worker_soft_shutdown_timeout": settings.worker_soft_shutdown_seconds,
         "worker_enable_soft_shutdown_on_idle": True,
         "worker_eta_task_limit": 100,
         "worker_max_tasks_per_child": settings.worker_max_tasks_per_child or None,
@@ -168,6 +174,17 @@ def _for_broker(settings: Settings) -> dict[str, Any]:
             "worker_lost_wait": 1.0,
         }
     return {"broker_transport_options": dict(_BRIEF)}
+
+
+def _for_quorum_queues(settings: Settings) -> dict[str, Any]:
+    """What follows from `task_default_queue_type`, which alone would leave other queues classic."""
+    if settings.celery.get("task_default_queue_type") != "quorum":
+        return {}
+    return {
+        "task_create_missing_queue_type": "quorum",
+        # RabbitMQ refuses the argument on such a queue; it has two priorities there without it.
+        "task_queue_max_priority": None,
+    }
 
 
 _BRIEF = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}

@@ -100,6 +100,14 @@ class Workers:
             CancelWish(str(row["id"]), row["claim_token"], float(row["waited"])) for row in found
         ]
 
+    def has_running(self, worker_id: str) -> bool:
+        """A body of this worker has not ended yet."""
+        sql = (
+            "SELECT 1 AS one FROM task WHERE worker = :worker"
+            " AND status IN ('STARTED', 'PROCESSING') LIMIT 1"
+        )
+        return bool(self._database.query(sql, {"worker": worker_id}, writes=False))
+
     def find(self, worker_id: str) -> WorkerRecord | None:
         """The row of this boot, if there is one."""
         statement = select(worker).where(worker.c.id == worker_id)
