@@ -1,0 +1,368 @@
+"""The image and the compose file, as far as they can be read without a Docker engine."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from taskdb.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+EXAMPLE = (ROOT / ".env.example").read_text()
+SECRETS = ("POSTGRES_PASSWORD", "BROKER_PASSWORD", "FLOWER_PASSWORD", "GRAFANA_PASSWORD")
+GOOD = {name: f"{number}{'0123456789abcdef' * 3}" for number, name in enumerate(SECRETS)}
+OURS = ("prepare", "migrate", "worker", "beat", "flower")
+
+# --- the compose file -------------------------------------------------------------------------
+
+
+def test_images_are_the_public_ones_and_our_own() -> None:
+    images = {name: service["image"] for name, service in SERVICES.items()}
+
+    ours = dict.fromkeys(OURS, "${TASKDB_IMAGE:-celery-taskdb:local}")
+    others = {
+        "postgres": "postgres:17-alpine",
+        "redis": "redis:7-alpine",
+        "rabbitmq": "rabbitmq:4",
+        "prometheus": "prom/prometheus:v3.5.0",
+        "grafana": "grafana/grafana:12.1.0",
+    }
+    assert images == ours | others
+
+
+def test_every_port_is_bound_to_this_machine_alone() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
+
+    assert len(ports) == 6
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_no_secret_has_a_default_or_stands_in_an_argument() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+
+    for name in SECRETS:
+        assert f"${{{name}:-" not in text
+        assert f"${{{name}-" not in text
+        assert f"${{{name}:?" in text, "an empty one must be refused before anything starts"
+    words = [
+        str(SERVICES[name].get(part, "")) for name in SERVICES for part in ("command", "entrypoint")
+    ]
+    assert [word for word in words if "PASSWORD" in word] == []
+
+
+def test_nothing_starts_before_the_secrets_were_looked_at() -> None:
+    checked = "service_completed_successfully"
+
+    def waits_for_prepare(name: str, seen: tuple[str, ...] = ()) -> bool:
+        needs = SERVICES[name].get("depends_on", {})
+        return any(
+            condition["condition"] == checked
+            if other == "prepare"
+            else waits_for_prepare(other, (*seen, name))
+            for other, condition in needs.items()
+        )
+
+    for name in set(SERVICES) - {"prepare", "prometheus", "grafana"}:
+        assert waits_for_prepare(name), name
+    # What these two need is behind a profile of its own, and asks nothing of the others.
+    assert (
+        SERVICES["prometheus"]["profiles"] == SERVICES["grafana"]["profiles"] == ["observability"]
+    )
+
+
+def test_rows_can_be_read_before_anyone_reads_them() -> None:
+    for name in ("worker", "beat"):
+        needs = SERVICES[name]["depends_on"]
+        assert needs["migrate"] == {"condition": "service_completed_successfully"}
+    assert SERVICES["migrate"]["depends_on"]["postgres"] == {"condition": "service_healthy"}
+    assert SERVICES["migrate"]["restart"] == SERVICES["prepare"]["restart"] == "no"
+
+
+def test_everything_else_comes_back_by_itself_and_has_a_bounded_log() -> None:
+    for name, service in SERVICES.items():
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+        if name not in {"prepare", "migrate"}:
+            assert service["restart"] == "unless-stopped", name
+
+
+def test_our_own_containers_can_write_nothing_but_what_is_named() -> None:
+    for name in OURS:
+        service = SERVICES[name]
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        for volume in service.get("volumes", ()):
+            assert volume.endswith(":ro") or volume.split(":")[0] in {"payloads", "broker-user"}
+
+
+def test_data_lies_in_volumes_with_names() -> None:
+    mounted = {
+        "postgres": "postgres-data:/var/lib/postgresql/data",
+        "redis": "redis-data:/data",
+        "rabbitmq": "rabbitmq-data:/var/lib/rabbitmq",
+        "worker": "payloads:/var/lib/taskdb",
+        "beat": "payloads:/var/lib/taskdb",
+    }
+    for name, volume in mounted.items():
+        assert volume in SERVICES[name]["volumes"]
+        assert volume.split(":")[0] in COMPOSE["volumes"]
+
+
+def test_redis_keeps_what_it_is_given() -> None:
+    words = SERVICES["redis"]["command"]
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+
+    assert options["--appendonly"] == "yes"
+    assert options["--appendfsync"] == "everysec"
+    assert options["--maxmemory-policy"] == "noeviction"
+
+
+def test_flower_looks_and_does_not_touch() -> None:
+    given = SERVICES["flower"]["environment"]
+
+    assert given["FLOWER_READ_ONLY"] == "true"
+    assert given["FLOWER_BASIC_AUTH"].startswith("${FLOWER_USER:-admin}:${FLOWER_PASSWORD:?")
+    assert not any("POSTGRES" in str(value) for value in given.values())
+
+
+def test_a_worker_has_the_time_to_stop_in_order() -> None:
+    soft = float(image_variables()["TASKDB_WORKER_SOFT_SHUTDOWN_SECONDS"])
+    grace = float(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+
+    assert image_variables()["REMAP_SIGTERM"] == "SIGQUIT"
+    assert grace >= soft + Settings().worker_exit_seconds + 10
+
+
+# --- the secrets ------------------------------------------------------------------------------
+
+
+def example_values() -> dict[str, str]:
+    return dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+
+
+def prepare(folder: Path, **values: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(ROOT / "deploy/compose/prepare"), str(folder)],
+        env={"PATH": os.environ["PATH"], **values},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_the_example_is_refused_as_it_stands_whatever_else_was_filled_in(tmp_path: Path) -> None:
+    example = {name: value for name, value in example_values().items() if name in SECRETS}
+
+    assert set(example.values()) == {"replace-me"}
+    assert set(example) == set(SECRETS)
+    for name in SECRETS:
+        done = prepare(tmp_path, **{**GOOD, name: example[name]})
+        assert done.returncode == 2
+        assert f"{name}: is still the placeholder" in done.stderr
+        assert "openssl rand" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("", "is empty"),
+        ("0f3b9c", "shorter than 16"),
+        ("with@sign/and:colons0123", "stands in URLs"),
+        (GOOD["FLOWER_PASSWORD"], "the same as another"),
+    ],
+)
+def test_a_secret_that_is_none_is_refused(tmp_path: Path, value: str, reason: str) -> None:
+    done = prepare(tmp_path, **{**GOOD, "GRAFANA_PASSWORD": value})
+
+    assert done.returncode == 2
+    assert "GRAFANA_PASSWORD" in done.stderr
+    assert reason in done.stderr
+    assert not value or value not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_redis_is_given_the_hash_of_the_password_and_not_the_password(tmp_path: Path) -> None:
+    done = prepare(tmp_path, **GOOD)
+
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "users.acl").read_text()
+    assert "user default off" in written
+    assert GOOD["BROKER_PASSWORD"] not in written + done.stdout
+    assert re.search(r"user taskdb on #[0-9a-f]{64} ", written)
+
+
+def test_the_file_of_secrets_gets_into_neither_git_nor_the_image() -> None:
+    assert ".env" in (ROOT / ".gitignore").read_text().split()
+    # Nothing is taken but what is named.
+    assert (ROOT / ".dockerignore").read_text().split("\n")[1] == "*"
+    assert "!.env" not in (ROOT / ".dockerignore").read_text()
+
+
+# --- the image --------------------------------------------------------------------------------
+
+
+def stages() -> list[str]:
+    return re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
+
+
+def image_variables() -> dict[str, str]:
+    (lines,) = re.findall(r"^ENV (PATH=.*?[^\\])$", stages()[-1], re.MULTILINE | re.DOTALL)
+    return dict(word.split("=", 1) for word in lines.replace("\\\n", " ").split())
+
+
+def test_the_last_stage_installs_nothing_and_is_nobodys_root() -> None:
+    last = stages()[-1]
+
+    assert len(stages()) == 3
+    assert not re.search(r"\b(pip|apt|apt-get|gcc|make)\b +(install|update)", last)
+    assert re.findall(r"^USER (.*)$", last, re.MULTILINE) == ["10001:10001"]
+    assert "STOPSIGNAL SIGTERM" in last
+    assert 'ENTRYPOINT ["dumb-init", "--single-child", "--", "entrypoint"]' in last
+    assert "HEALTHCHECK" in last
+
+
+def test_every_extra_that_a_role_could_need_is_in_the_image() -> None:
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (extras,) = re.findall(r"^ARG EXTRAS=(.*)$", DOCKERFILE, re.MULTILINE)
+
+    # Those that it leaves out are for developers, and for applications that bring their framework.
+    assert set(known) - set(extras.split(",")) <= {"dev", "containers", "django", "flask"}
+
+
+def test_every_version_in_the_image_is_pinned() -> None:
+    text = DOCKERFILE.replace("\\\n", " ")
+    installs = re.findall(r"pip (?:--python \S+ )?(?:install|wheel) (.*?)(?:&&|\n)", text)
+
+    assert len(installs) == 4
+    for words in installs:
+        assert "--constraint constraints.txt" in words or "--no-deps" in words
+
+
+def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line[0] == "!"}
+    sources = [
+        word
+        for words in re.findall(r"^COPY (?!--)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+        for word in words.split()
+    ]
+
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists()
+        assert source in allowed
+    for name in ("entrypoint", "health", "compose/prepare"):
+        assert os.access(ROOT / "deploy" / name, os.X_OK)
+
+
+def test_its_variables_are_settings_that_exist() -> None:
+    ours = {name: value for name, value in image_variables().items() if name.startswith("TASKDB_")}
+
+    settings = Settings.load(ours)
+    assert settings.worker_soft_shutdown_seconds == 20
+    assert settings.log_format == "json"
+
+
+def run_entrypoint(*words: str, **values: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(ROOT / "deploy/entrypoint"), *words],
+        env={"PATH": os.environ["PATH"], **values},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_the_entrypoint_refuses_a_placeholder_and_names_it_without_its_value() -> None:
+    url = "postgresql://taskdb:replace-me@somewhere/secretly"
+    done = run_entrypoint("sh", "-c", "echo started", TASKDB_DATABASE_URL=url)
+
+    assert done.returncode == 2
+    assert "TASKDB_DATABASE_URL" in done.stderr
+    assert "somewhere" not in done.stderr + done.stdout
+    assert "started" not in done.stdout
+
+
+def test_the_entrypoint_becomes_what_it_was_told_to_run() -> None:
+    done = run_entrypoint("sh", "-c", "echo $$")
+    assert done.returncode == 0
+    assert done.stdout.strip().isdigit()
+
+
+# --- the health check -------------------------------------------------------------------------
+
+
+def health(*words: str, **values: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-IS", str(ROOT / "deploy/health"), *words],
+        env={"PATH": os.environ["PATH"], **values},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_a_worker_is_well_while_its_heartbeat_reaches_the_database(tmp_path: Path) -> None:
+    def asked(*words: str) -> tuple[int, str]:
+        done = health("worker", *words, TASKDB_HEALTH_DIR=str(tmp_path))
+        return done.returncode, done.stdout.strip()
+
+    assert asked() == (1, "seen: not yet")
+    for name in ("alive", "seen"):
+        (tmp_path / name).touch()
+    assert asked() == (0, "")
+    old = (tmp_path / "seen").stat().st_mtime - 60
+    os.utime(tmp_path / "seen", (old, old))
+    code, reason = asked()
+    assert code == 1
+    assert re.fullmatch(r"seen: 6\d s ago, more than 20 s", reason)
+    assert asked("--alive") == (0, ""), "its database is away, which is no reason to end it"
+    assert health("worker").stdout.strip() == "TASKDB_HEALTH_DIR names no folder"
+
+
+@pytest.fixture
+def beat_server() -> Iterator[HTTPServer]:
+    """What answers on the port of a beat."""
+
+    class Answer(BaseHTTPRequestHandler):
+        status = 200
+
+        def do_GET(self) -> None:
+            self.send_response(type(self).status if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_beat_is_well_while_it_says_so(beat_server: HTTPServer) -> None:
+    port = str(beat_server.server_port)
+
+    assert health("beat", f"--port={port}").returncode == 0
+    beat_server.RequestHandlerClass.status = 503  # type: ignore[attr-defined]
+    done = health("beat", f"--port={port}")
+    assert (done.returncode, done.stdout.strip()) == (1, "/healthz: status 503")
+    assert health("beat", "--port=1").returncode == 1
+    assert health("migrate").returncode == 0, "there is nothing to look at"
