@@ -1,13 +1,17 @@
 """The schema: what the code thinks it is, how it comes there, and who may come at once."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, text
 
 from taskdb.errors import DatabaseError, DatabaseNotMigrated, DatabaseTooNew
-from taskdb.store.migrate import VERSION_TABLE, head, migrate
+from taskdb.store.migrate import migrate
+from taskdb.store.revision import SCRIPTS, VERSION_TABLE, head, known
 from taskdb.store.store import Store
 from taskdb.store.tables import metadata
 from tests.processes import Processes
@@ -39,6 +43,18 @@ def test_the_code_knows_the_columns_that_are_there(store_url: str, name: str) ->
         )
         assert real["type"].compile(engine.dialect) == wanted, column
     engine.dispose()
+
+
+def test_the_names_of_the_migrations_are_their_order() -> None:
+    scripts = ScriptDirectory(str(SCRIPTS))
+    assert [one.revision for one in scripts.walk_revisions()] == list(reversed(known()))
+    assert scripts.get_current_head() == head()
+
+
+def test_only_who_migrates_needs_alembic() -> None:
+    code = "import sys, taskdb_worker.app, taskdb.cli.app; print('alembic' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
 
 
 def test_migrating_again_changes_nothing(empty_store_url: str) -> None:

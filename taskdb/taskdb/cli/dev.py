@@ -18,7 +18,6 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, with_session
 from taskdb.cli.wording import printable
-from taskdb.store import migrate
 
 _STYLES = {"worker": "cyan", "beat": "magenta"}
 
@@ -41,7 +40,10 @@ def dev(
     words += ["--debug"] if session.debug else []
     pool = [] if concurrency is None else ["-c", str(concurrency)]
     if session.settings.is_embedded_store:
-        migrate.migrate(session.settings.store_url)
+        # Its children find it migrated; a command that names a server does without Alembic.
+        from taskdb.store.migrate import migrate  # noqa: PLC0415
+
+        migrate(session.settings.store_url)
     commands = {"worker": ["worker", *pool, *words], "beat": ["beat", *words]}
     return Supervisor(session.output).run(commands)
 

@@ -10,7 +10,7 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.schema import require_schema
 from taskdb.cli.session import Session, with_session
 from taskdb.errors import DatabaseNotMigrated, DatabaseTooNew
-from taskdb.store import migrate as migration
+from taskdb.store import revision
 
 
 @with_session
@@ -24,11 +24,14 @@ def migrate(
     """Bring the database to the schema of this release. Several may run it at once."""
     if check:
         return _check(session)
-    revision = migration.migrate(session.settings.store_url)
+    # No other command needs Alembic, and its import takes time.
+    from taskdb.store import migrate as migration  # noqa: PLC0415
+
+    reached = migration.migrate(session.settings.store_url)
     if session.is_json:
-        session.output.document({"revision": revision, "is_current": True})
+        session.output.document({"revision": reached, "is_current": True})
     else:
-        session.output.line(f"the database is at revision {revision}")
+        session.output.line(f"the database is at revision {reached}")
     return ExitCode.OK
 
 
@@ -38,7 +41,7 @@ def _check(session: Session) -> int:
         require_schema(session.settings)
     except (DatabaseNotMigrated, DatabaseTooNew) as error:
         problem = str(error)
-    needed = migration.head()
+    needed = revision.head()
     if session.is_json:
         session.output.document({"revision": needed, "is_current": not problem, "problem": problem})
     elif problem:

@@ -14,7 +14,7 @@ from taskdb.cli.finding import Finding, bad, doubtful, good
 from taskdb.cli.schema import require_schema, sqlite_file
 from taskdb.errors import DatabaseError, DatabaseNotMigrated, TaskAlreadyRegistered, TaskModuleError
 from taskdb.settings import Settings
-from taskdb.store import migrate
+from taskdb.store import revision
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
@@ -50,7 +50,7 @@ def check_database(settings: Settings) -> Finding:
         return bad("database", str(error))
     except (DatabaseError, OSError) as error:
         return bad("database", str(error))
-    return good("database", f"{_database_name(settings)}, revision {migrate.head()}")
+    return good("database", f"{_database_name(settings)}, revision {revision.head()}")
 
 
 def check_broker(settings: Settings) -> Iterator[Finding]:

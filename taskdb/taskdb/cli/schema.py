@@ -8,7 +8,7 @@ from sqlalchemy.engine import make_url
 
 from taskdb.errors import DatabaseNotMigrated
 from taskdb.settings import Settings
-from taskdb.store import migrate
+from taskdb.store import revision
 from taskdb.store.store import Store
 
 
@@ -19,7 +19,7 @@ def require_schema(settings: Settings) -> None:
         raise DatabaseNotMigrated(f"there is no {file} yet: run `taskdb migrate`")
     store = Store(settings.store_url)
     with store.closing():
-        store.database.read(migrate.check)
+        store.database.read(revision.check)
 
 
 def sqlite_file(settings: Settings) -> Path | None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from taskdb.clock import Clock
 from taskdb.errors import DatabaseError
 from taskdb.fork import renew_after_fork
-from taskdb.store import faults, migrate
+from taskdb.store import faults, revision
 from taskdb.store.dialect import Moved, MoveStatement, StoreDialect
 from taskdb.store.dialects import name_of, spoken
 from taskdb.store.fork_gate import ForkGate
@@ -170,7 +170,10 @@ class Database:
         if self._engines:
             self.dialect.forget(self._engines["moving"])
         if self._migrates_itself:
-            migrate.migrate(self.url)
+            # Only a file of one's own is migrated by whoever opens it, and only that needs Alembic.
+            from taskdb.store.migrate import migrate  # noqa: PLC0415
+
+            migrate(self.url)
         engine = self.dialect.create_engine(self.url, self._pool_size)
         engines = {
             "moving": engine,
@@ -179,7 +182,7 @@ class Database:
         }
         try:
             with engines["reading"].connect() as connection:
-                migrate.check(connection)
+                revision.check(connection)
         except BaseException:
             engine.dispose()
             raise

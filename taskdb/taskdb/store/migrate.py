@@ -1,4 +1,4 @@
-"""Bringing a database to the schema of this release, and saying whether it is there."""
+"""Bringing a database to the schema of this release."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
-from taskdb.errors import DatabaseNotMigrated, DatabaseTooNew
 from taskdb.store import faults
 from taskdb.store.dialects import name_of, spoken
 from taskdb.store.partitions import create_partitions
+from taskdb.store.revision import SCRIPTS, head, refuse_newer
 
-VERSION_TABLE = "taskdb_version"
 _LOCK_KEY = 0x7461736B6462
-_SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def migrate(url: str) -> str:
@@ -48,51 +44,9 @@ def migrate(url: str) -> str:
         engine.dispose()
 
 
-def check(connection: Connection) -> None:
-    """Raise DatabaseNotMigrated or DatabaseTooNew unless the schema is that of this release."""
-    found = current(connection)
-    if found == head():
-        return
-    refuse_newer(connection)
-    state = f"at revision {found}" if found else "without our tables"
-    message = f"the database is {state}, this code needs revision {head()}: run `taskdb migrate`"
-    raise DatabaseNotMigrated(message)
-
-
-def refuse_newer(connection: Connection) -> None:
-    """Raise DatabaseTooNew when the database's revision is not one that this code knows."""
-    found = current(connection)
-    known = {script.revision for script in _scripts().walk_revisions()}
-    if found is not None and found not in known:
-        message = (
-            f"the database is at revision {found}, which this release (revision {head()}) does not "
-            "know: upgrade celery-taskdb to the release that migrated it"
-        )
-        raise DatabaseTooNew(message)
-
-
-def current(connection: Connection) -> str | None:
-    """The revision the database is at, or None when it has never been migrated."""
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
-
-
-def head() -> str:
-    """The revision that this release needs."""
-    revision = _scripts().get_current_head()
-    if revision is None:
-        message = "this installation of celery-taskdb carries no migrations"
-        raise RuntimeError(message)
-    return revision
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory(str(_SCRIPTS))
-
-
 def _config(connection: Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 
