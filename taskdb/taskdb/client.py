@@ -39,7 +39,7 @@ from taskdb.explanation import Explanation, explain
 from taskdb.gate_client import GateClient
 from taskdb.history import attempts_of
 from taskdb.options import Criteria, SubmitOptions, filter_of
-from taskdb.reference import parse_reference
+from taskdb.reference import adopted_id, parse_reference
 from taskdb.schedule_client import ScheduleClient
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
@@ -308,10 +308,13 @@ class TaskDB(TreeClient, ScheduleClient, GateClient, Surrounded):
     # --- read ---------------------------------------------------------------------------------
 
     def get_task(self, reference: str) -> TaskEntity:
-        """The task of this id, code or key, as it is now; raises TaskNotFound."""
+        """The task of this id, code or key, as it is now; raises TaskNotFound.
+
+        An adopted task is also found by what its Celery app calls it.
+        """
         place = parse_reference(str(reference))
         if place is None:
-            raise TaskNotFound(str(reference))
+            return self._adopted(str(reference))
         if place.position is not None:
             found = self.store.get_sub_task(place.id, place.position, self.scope, self)
         else:
@@ -319,6 +322,13 @@ class TaskDB(TreeClient, ScheduleClient, GateClient, Surrounded):
         if place.key is not None and found.key != place.key:
             raise TaskNotFound(place.key)
         return found
+
+    def _adopted(self, celery_id: str) -> TaskEntity:
+        with suppress(TaskNotFound):
+            found = self.store.get(adopted_id(celery_id), self.scope, self)
+            if found.is_adopted:
+                return found
+        raise TaskNotFound(celery_id)
 
     def list_tasks(
         self,

@@ -166,6 +166,8 @@ class TaskEntity:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     cancel_requested_at: datetime | None = None
+    is_adopted: bool = False
+    """A task of a Celery app that is only watched: nothing here runs, moves or publishes it."""
 
     spec: Mapping[str, Any] | None = field(default=None, repr=False)
     inline_input: Any = field(default=None, repr=False)

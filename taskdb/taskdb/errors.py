@@ -13,6 +13,8 @@
     ├── ScheduleNotFound (LookupError)     no schedule has this name or id (in this scope)
     ├── ScheduleExists                     a schedule of this name is there already
     ├── IllegalMove                        the state machine has no such move
+    │   └── TaskIsAdopted                  the task is only watched: its own app moves it
+    ├── AlreadyTracked                     an app is watched already, with other options
     ├── CallbackRefused (LookupError)      no task waits for the callback of this token
     ├── WaitTimeout (TimeoutError)         `wait` ran out of time
     ├── NotEncodable (TypeError)           a value is not JSON
@@ -229,6 +231,45 @@ class IllegalMove(TaskDBError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.verb, self.status, self.allowed, self.task_id))
+
+
+class TaskIsAdopted(IllegalMove):
+    """The task belongs to a Celery app that is only watched (adopted). Nothing was changed."""
+
+    code = "TASK_IS_ADOPTED"
+
+    def __init__(self, verb: str, task_id: str, type_name: str, status: str, celery_id: str) -> None:
+        self.type_name = type_name
+        self.celery_id = celery_id
+        super().__init__(verb, status, (), task_id)
+        advice = (
+            f"revoke it there: celery -A YOUR_APP control revoke {celery_id}"
+            if verb == "cancel"
+            else f"call it again there, for example app.send_task({type_name!r}, args, kwargs)"
+        )
+        self.args = (
+            f"cannot {verb} task {task_id}: it is adopted, its own Celery app runs it and TaskDB "
+            f"only watches; {advice}",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = (self.verb, self.task_id, self.type_name, self.status, self.celery_id)
+        return (type(self), given)
+
+
+class AlreadyTracked(TaskDBError):
+    """The Celery app is watched already, with other options. Nothing was changed."""
+
+    code = "ALREADY_TRACKED"
+
+    def __init__(self, app: str) -> None:
+        self.app = app
+        super().__init__(
+            f"{app} is tracked already, with other options: call track once, or untrack it before"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.app,))
 
 
 class CallbackRefused(TaskDBError, LookupError):

@@ -43,7 +43,8 @@ class SubmitOptions(TypedDict, total=False):
 class Criteria(TypedDict, total=False):
     """Which tasks are meant; several criteria must all hold.
 
-    Sub-tasks are left out unless `parent_id` or `with_sub_tasks` asks for them. `search` looks for
+    Sub-tasks are left out unless `parent_id` or `with_sub_tasks` asks for them. `adopted`: only
+    those of Celery apps that are watched, or only others. `search` looks for
     text in name, type, unique key and request id. `attributes` must all be equal.
     """
 
@@ -63,6 +64,7 @@ class Criteria(TypedDict, total=False):
     search: str | None
     attributes: Mapping[str, Any]
     with_sub_tasks: bool
+    adopted: bool | None
 
 
 def filter_of(criteria: Criteria) -> Filter:
@@ -136,4 +138,5 @@ _CONVERTED: Mapping[str, Callable[[Any], Any]] = {
     "created_before": _moment,
     "attributes": _attributes,
     "with_sub_tasks": bool,
+    "adopted": bool,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from ulid import ULID
 
@@ -11,6 +11,9 @@ _PREFIXES = ("TASK#", "SFN_TASK#")
 _CODE_LENGTH = 26
 _DIGITS = 18
 """Digits of a position that fits its column for sure."""
+
+_FOREIGN = UUID("5f0c6a0e-9f4f-5d36-8a52-6a1d2f6f1f5e")
+"""The namespace of what Celery apps call their tasks, where that is no UUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,11 @@ def parse_reference(reference: str) -> Place | None:
         return _of_key(reference)
     found = _of_code(reference) if len(reference) == _CODE_LENGTH else _of_id(reference)
     return None if found is None else Place(found)
+
+
+def adopted_id(celery_id: str) -> str:
+    """The id of the row of an adopted task: Celery's own, or one made of it, always the same."""
+    return _of_id(celery_id) or str(uuid5(_FOREIGN, celery_id))
 
 
 def _of_key(key: str) -> Place | None:

@@ -81,7 +81,7 @@ class Member:
             pid=os.getpid(),
             queues=queues,
             types=types,
-            release=_release(),
+            release=release(),
         )
 
     # --- while it runs ------------------------------------------------------------------------
@@ -176,7 +176,8 @@ def _requests() -> list[Any]:
     return [request for reference in references if (request := reference()) is not None]
 
 
-def _release() -> str:
+def release() -> str:
+    """The release of this package that runs here."""
     try:
         return version("celery-taskdb")
     except PackageNotFoundError:

@@ -156,6 +156,7 @@ class Filter:
     search: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     with_sub_tasks: bool = False
+    adopted: bool | None = None
 
     def is_empty(self) -> bool:
         """No condition at all was given."""

@@ -94,16 +94,17 @@ class Drifts(Joining):
         waiting = f"status IN ({_listed(PUBLISHABLE)})"
         yield _Rule(
             "unpublished",
-            f"SELECT id AS example FROM task WHERE {waiting} AND held_by IS NULL"
+            f"SELECT id AS example FROM task WHERE {waiting} AND held_by IS NULL AND NOT is_adopted"
             f" AND relay_at < (SELECT {ago}) ORDER BY relay_at LIMIT :limit",
             "their time to be published has passed, and no relay has taken them",
             "see that a `taskdb beat` runs and that the broker answers",
         )
         yield _Rule(
             "message_lost",
-            "SELECT t.id AS example FROM task AS t WHERE t.status = 'QUEUED'"
+            "SELECT t.id AS example FROM task AS t WHERE t.status = 'QUEUED' AND NOT t.is_adopted"
             f" AND t.queued_at < (SELECT {d.later('-4 * :late')}) AND EXISTS"
             " (SELECT 1 FROM task AS n WHERE n.queue = t.queue AND n.priority = t.priority"
+            " AND NOT n.is_adopted"
             f" AND n.started_at IS NOT NULL AND n.queued_at > (SELECT {d.later('-2 * :late')}))"
             " ORDER BY t.id LIMIT :limit",
             "they wait at the broker, and later ones of their queue have begun",
@@ -113,6 +114,7 @@ class Drifts(Joining):
             "worker_lost",
             "SELECT t.id AS example FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
             " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
+            " AND NOT t.is_adopted"
             " AND (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL"
             f" OR w.seen_at < (SELECT {dead})) ORDER BY t.id LIMIT :limit",
             "they run on workers that are dead",
@@ -160,7 +162,8 @@ class Drifts(Joining):
             "worker_stale",
             "SELECT name AS example FROM worker WHERE stopped_at IS NULL AND (seen_at IS NULL"
             f" OR seen_at < (SELECT {dead})) AND EXISTS (SELECT 1 FROM task AS t"
-            " WHERE t.worker = worker.id AND t.status IN ('STARTED', 'PROCESSING'))"
+            " WHERE t.worker = worker.id AND t.status IN ('STARTED', 'PROCESSING')"
+            " AND NOT t.is_adopted)"
             " ORDER BY started_at LIMIT :limit",
             "workers that died without a word and still have tasks",
             "see that a `taskdb beat` runs: it does the rescue",
@@ -182,6 +185,7 @@ class Drifts(Joining):
             " CAST(w.claims AS TEXT) AS claims, CAST(w.claims_before AS TEXT) AS claims_before"
             " FROM task AS t JOIN worker AS w ON w.id = t.worker"
             " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
+            " AND NOT t.is_adopted"
             " AND w.listed_before_at IS NOT NULL AND w.stopped_at IS NULL"
             f" AND w.seen_at >= (SELECT {d.later('-:lease')}) ORDER BY t.id LIMIT :limit",
             {"limit": _LIMIT, "lease": lease.total_seconds()},
@@ -254,7 +258,7 @@ class Drifts(Joining):
     def _distinct(self, column: str, statuses: frozenset[TaskStatus]) -> set[str]:
         found = self.database.query(
             f"SELECT DISTINCT {column} AS name FROM task WHERE status IN ({_listed(statuses)})"
-            " LIMIT :limit",
+            " AND NOT is_adopted LIMIT :limit",
             {"limit": _LIMIT},
             writes=False,
         )

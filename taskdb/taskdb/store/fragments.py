@@ -14,6 +14,8 @@ from taskdb.store.dialect import StoreDialect
 from taskdb.store.rules import is_refused
 
 ONE = "old.id = :id"
+OWNED = "NOT old.is_adopted"
+"""Part of every move's guard: what is only watched moves by what is seen of it."""
 WANTED = "old.cancel_requested_at IS NOT NULL"
 MINE = "old.claim_token = :token"
 NO_WORKER = (("worker", "NULL"),)

@@ -16,9 +16,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from taskdb.entity import TaskEntity, TaskKind, TaskRole
-from taskdb.errors import IllegalMove, SequenceAlreadyCompleted
+from taskdb.errors import IllegalMove, SequenceAlreadyCompleted, TaskIsAdopted
 from taskdb.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec
 from taskdb.sequence import SequenceSpec
+from taskdb.sighting import celery_id_of
 from taskdb.status import MOVES, TaskStatus, check_move, in_order
 from taskdb.store.contract import EVERYONE, Filter, Publication, Scope
 from taskdb.store.deciding import HANDLER_NAMES, handlers_base, waiting_parents
@@ -47,10 +48,11 @@ class Intervention(Families, Reading):
 
         A parent is asked, its open sub-tasks are canceled, and it ends when they have. Canceling
         what is canceled changes nothing. Raises TaskNotFound, and IllegalMove for a task that
-        ended otherwise.
+        ended otherwise; TaskIsAdopted for one that is only watched.
         """
-        status = self.get(task_id, scope).status
-        if status is TaskStatus.CANCELED or self._cancel([task_id]):
+        found = self.get(task_id, scope)
+        _refuse_adopted("cancel", found)
+        if found.status is TaskStatus.CANCELED or self._cancel([task_id]):
             return
         if self.get(task_id, scope).status is not TaskStatus.CANCELED:
             self._refuse("cancel", task_id, scope)
@@ -63,9 +65,10 @@ class Intervention(Families, Reading):
         A parent goes on with its sub-tasks that ended badly, a sequence at its failed step; with
         `force` all of them run again. A sub-task reopens its FAILED or CANCELED ancestors.
         Raises TaskNotFound; IllegalMove for a task that has not ended and is not waiting, and for
-        a sub-task of a parent that COMPLETED; SequenceAlreadyCompleted.
+        a sub-task of a parent that COMPLETED; SequenceAlreadyCompleted; TaskIsAdopted.
         """
         found = self.get(task_id, scope)
+        _refuse_adopted("retry", found)
         if found.kind is TaskKind.SEQUENCE and found.status is TaskStatus.COMPLETED and not force:
             raise SequenceAlreadyCompleted(task_id)
         if found.spec is None and found.parent_id is None:
@@ -321,10 +324,15 @@ class Intervention(Families, Reading):
     ) -> Sequence[Any]:
         name = self.database.dialect.name
         statement = page_statement(chosen, scope, name, BULK, "oldest", after)
-        narrow = statement.where(has_status(sources)).with_only_columns(
+        narrow = statement.where(has_status(sources), ~task.c.is_adopted).with_only_columns(
             task.c.id, task.c.created_at
         )
         return self.database.read(lambda connection: connection.execute(narrow).all())
+
+
+def _refuse_adopted(verb: str, found: TaskEntity) -> None:
+    if found.is_adopted:
+        raise TaskIsAdopted(verb, found.id, found.type, found.status, celery_id_of(found))
 
 
 def _listed(ids: Sequence[str]) -> str:

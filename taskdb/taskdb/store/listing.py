@@ -142,6 +142,8 @@ def conditions(chosen: Filter, scope: Scope, dialect: str) -> list[ColumnElement
         found.append(task.c.parent_id == chosen.parent_id if is_id(chosen.parent_id) else false())
     elif not chosen.with_sub_tasks:
         found.append(task.c.parent_id.is_(None))
+    if chosen.adopted is not None:
+        found.append(task.c.is_adopted if chosen.adopted else ~task.c.is_adopted)
     if chosen.status:
         found.append(has_status(chosen.status))
     if chosen.created_from is not None:

@@ -69,7 +69,7 @@ def crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     dead = (
         "(old.id, COALESCE(old.claim_token, '')) IN (SELECT t.id, COALESCE(t.claim_token, '')"
         " FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
-        " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
+        " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL AND NOT t.is_adopted"
         " AND (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL"
         f" OR w.seen_at < {d.later('-:lease')} OR ({unlisted})) ORDER BY t.id LIMIT :limit)"
     )

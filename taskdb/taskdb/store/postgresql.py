@@ -13,6 +13,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
+from taskdb.store.fragments import OWNED
 from taskdb.store.kept_line import KeptLine
 from taskdb.store.session import DriverSession, Parameters, Row, Session
 from taskdb.store.tables import ID_COLUMNS, JSON_COLUMNS
@@ -196,7 +197,8 @@ class PostgreSQL:
 
     def _written(self, statement: MoveStatement) -> str:
         assignments = (*statement.assignments, ("updated_at", self.now))
-        fragments = " ".join((statement.guard, *(value for _, value in assignments)))
+        guard = f"({statement.guard}) AND {OWNED}"
+        fragments = " ".join((guard, *(value for _, value in assignments)))
         needed = _OLD_COLUMN.findall(fragments)
         wanted = dict.fromkeys((*_EVENT_COLUMNS, *statement.answer, *needed))
         columns = ", ".join(f"old.{column}" for column in wanted)
@@ -213,7 +215,7 @@ class PostgreSQL:
             f"WITH old AS (SELECT {columns} FROM task AS old"
             f" WHERE {statement.selection}{order}{lock}),"
             f" moved AS (UPDATE task SET {sets} FROM old{given}"
-            f" WHERE task.id = old.id AND ({statement.guard})"
+            f" WHERE task.id = old.id AND {guard}"
             " RETURNING task.id, task.tenant, task.status, task.attempt, task.worker),"
             " event AS (INSERT INTO task_event"
             " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"

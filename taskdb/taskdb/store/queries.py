@@ -129,7 +129,8 @@ def queries_for(d: StoreDialect) -> Queries:
         # and a CTE is run once (a subquery under a join may lock more rows than its limit).
         lease_due=(
             f"WITH due AS (SELECT id FROM task WHERE {_status(PUBLISHABLE)}"
-            f" AND held_by IS NULL AND relay_at <= (SELECT {d.now}) ORDER BY relay_at LIMIT :limit"
+            f" AND held_by IS NULL AND NOT is_adopted"
+            f" AND relay_at <= (SELECT {d.now}) ORDER BY relay_at LIMIT :limit"
             f"{d.locking('FOR UPDATE SKIP LOCKED')})"
             f" UPDATE task SET relay_at = {d.later(':lease')} WHERE id IN (SELECT id FROM due)"
             f" RETURNING {PUBLICATION}{d.lazily}"

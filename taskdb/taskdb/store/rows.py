@@ -66,6 +66,7 @@ def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntit
         started_at=row["started_at"],
         ended_at=row["ended_at"],
         cancel_requested_at=row["cancel_requested_at"],
+        is_adopted=bool(row["is_adopted"]),
         inline_input=row["input"],
         inline_result=row["result"],
         input_ref=row["input_ref"],

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
+from taskdb.store.fragments import OWNED
 from taskdb.store.session import DriverSession, Parameters, Row, Session
 from taskdb.store.tables import moment_text
 
@@ -192,6 +193,7 @@ def _move_sql(statement: MoveStatement, now: str, given: str | None) -> MoveSQL:
         (
             f"UPDATE task AS old SET {sets}{source} WHERE old.id IN"
             f" (SELECT value FROM json_each(:selected)){own} AND ({statement.guard})"
+            f" AND {OWNED}"
             " RETURNING id, tenant, status AS to_status, attempt, worker"
         ),
         (

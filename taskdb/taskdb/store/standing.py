@@ -143,7 +143,7 @@ class Standings(Reading):
         d = self.database.dialect
         found = self._ask(
             "SELECT count(*) AS number FROM (SELECT 1 AS one FROM task WHERE status = 'QUEUED'"
-            f" AND queue = :queue AND (queued_at, id) < ({d.moment('queued_at')}, :id)"
+            f" AND NOT is_adopted AND queue = :queue AND (queued_at, id) < ({d.moment('queued_at')}, :id)"
             " LIMIT :limit) AS few",
             queue=task.queue,
             id=task.id,
@@ -155,7 +155,7 @@ class Standings(Reading):
     def _busy(self) -> int:
         found = self._ask(
             "SELECT count(*) AS number FROM task WHERE status IN ('STARTED', 'PROCESSING')"
-            " AND waits_for IS NULL"
+            " AND waits_for IS NULL AND NOT is_adopted"
         )
         return int(found[0]["number"])
 

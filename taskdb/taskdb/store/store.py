@@ -4,7 +4,7 @@ It knows rows and moves, not types, messages or processes. A verb that guards a 
 whether it moved the row; the loser changes nothing. The verbs lie in one module a role:
 `publishing`, `running`, `joining` (what follows the end of a sub-task), `families` (how trees of
 tasks begin), `releasing` (who goes before a gate), `gating`, `callbacks`, `intervention`,
-`reading`, `standing`, `schedules` and `scheduling`.
+`reading`, `standing`, `schedules`, `scheduling` and `adopting` (tasks that are only watched).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from taskdb.clock import Clock, DatabaseClock
+from taskdb.store.adopting import Adopting
 from taskdb.store.callbacks import Callbacks
 from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.creation import Created, Creation
@@ -32,7 +33,9 @@ from taskdb.store.session import JoinedSession, Session
 from taskdb.store.standing import Standings
 
 
-class Store(Intervention, Callbacks, Standings, Drifts, Scheduling, Releasing, Gating):
+class Store(
+    Intervention, Callbacks, Standings, Drifts, Scheduling, Releasing, Gating, Adopting
+):
     """Tasks on one database."""
 
     def __init__(

@@ -72,6 +72,7 @@ class Suspects:
         sql = (
             "SELECT queue, priority, max(queued_at) AS newest FROM task"
             f" WHERE status IN ({_RUNNING}) AND worker IS NOT NULL AND queued_at IS NOT NULL"
+            " AND NOT is_adopted"
             " GROUP BY queue, priority"
         )
         found = self._database.query(sql, {}, writes=False)
@@ -83,7 +84,7 @@ class Suspects:
         place = f"(created_at, id) > ({d.moment('created_at')}, :id) AND" if after else ""
         sql = (
             "SELECT id, chunk, queue, priority, queued_at, created_at FROM task"
-            f" WHERE {place} status = '{TaskStatus.QUEUED}' ORDER BY created_at, id LIMIT :limit"
+            f" WHERE {place} status = '{TaskStatus.QUEUED}' AND NOT is_adopted ORDER BY created_at, id LIMIT :limit"
         )
         given = {"created_at": after.created_at, "id": after.id} if after else {}
         found = self._database.query(sql, {"limit": limit, **given}, writes=False)

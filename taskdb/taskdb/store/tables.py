@@ -149,6 +149,7 @@ task = Table(
     Column("callback_hash", Text),
     Column("callback_until", Moment),
     Column("called_back", Text),
+    Column("is_adopted", Boolean, nullable=False),
 )
 
 task_event = Table(

@@ -1,0 +1,435 @@
+"""Rows of adopted tasks: written by what was seen of them, a batch a transaction.
+
+The rules are those of `taskdb.sighting`; here they are held against the rows, locked in order of
+their ids. Nothing waits for the disk: what a database that dies has forgotten was only seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from taskdb.entity import TaskError
+from taskdb.sighting import (
+    UNSEEN,
+    WORKER_LOST,
+    AdoptedRow,
+    Sight,
+    Sighting,
+    Step,
+    follow,
+    is_guess,
+)
+from taskdb.status import TERMINAL, TaskStatus
+from taskdb.store.dialect import Columns, StoreDialect
+from taskdb.store.encode import encode, storable
+from taskdb.store.part import StorePart, spelled_error
+from taskdb.store.rows import moment
+from taskdb.store.session import JoinedSession, Row, Session
+from taskdb.store.tables import as_moment
+
+BATCH = 500
+"""Rows of one transaction."""
+_ROUNDS = 5
+_PATIENCE = timedelta(days=7)
+_GONE = (
+    "is not seen any more; the broker may deliver it again to another one, and then the row follows"
+)
+_NOT_SEEN = (
+    f"nothing was seen of it for {_PATIENCE.days} days: no tracked worker has taken it"
+)
+_TEXT_LIMIT = 500
+_QUEUE = "celery"
+_DEFAULT_PRIORITY = 5
+_HIGHEST_PRIORITY = 9
+
+_WRITTEN: Columns = {
+    "id": "id",
+    "type": "text",
+    "status": "text",
+    "queue": "text",
+    "priority": "integer",
+    "input": "text",
+    "result": "text",
+    "error": "text",
+    "attributes": "text",
+    "attempt": "integer",
+    "max_attempts": "integer",
+    "worker": "text",
+    "claim_token": "text",
+    "created_at": "moment",
+    "run_at": "moment",
+    "queued_at": "moment",
+    "started_at": "moment",
+    "ended_at": "moment",
+}
+_BORN: Columns = {**_WRITTEN, "tenant": "text"}
+_JSON = frozenset({"input", "result", "error", "attributes"})
+_READ = (
+    "type", "status", "queue", "priority", "attempt", "max_attempts", "worker", "claim_token",
+    "created_at", "run_at", "queued_at", "started_at", "ended_at",
+)  # fmt: skip
+_MOMENTS = frozenset(name for name, kind in _WRITTEN.items() if kind == "moment")
+_EMPTY = "'{}'"
+_EVENT: Columns = {
+    "task_id": "id",
+    "tenant": "text",
+    "from_status": "text",
+    "to_status": "text",
+    "attempt": "integer",
+    "worker": "text",
+    "at": "moment",
+    "detail": "text",
+}
+
+
+class Adopting(StorePart):
+    """The verbs of who watches: nothing else moves an adopted task."""
+
+    def see(self, sightings: Sequence[Sighting]) -> int:
+        """Let rows follow what was seen of their tasks; answers how many lines of history.
+
+        A task without a row gets one. Sightings of one task count in the order given; any may come
+        again. An owned task of the same id stays as it is.
+        """
+        by_id: dict[str, list[Sighting]] = {}
+        for one in sightings:
+            by_id.setdefault(one.id, []).append(one)
+        count = 0
+        ids = sorted(by_id)
+        for start in range(0, len(ids), BATCH):
+            left = {one: by_id[one] for one in ids[start : start + BATCH]}
+            for _ in range(_ROUNDS):
+                batch = left
+                events, left = self.database.again(lambda batch=batch: self._see(batch))
+                count += events
+                if not left:
+                    break
+        return count
+
+    def _see(
+        self, by_id: Mapping[str, list[Sighting]]
+    ) -> tuple[int, dict[str, list[Sighting]]]:
+        """The same for one transaction; what somebody else inserted meanwhile is left over."""
+        with self.database.transaction() as connection:
+            session = JoinedSession(connection)
+            rows = _Rows(session, self.database.dialect, self.database.parameters({}))
+            records = rows.locked(list(by_id))
+            events: list[dict[str, Any]] = []
+            for task_id, several in by_id.items():
+                record = records.setdefault(task_id, Record(task_id))
+                if record.is_owned:
+                    continue
+                for one in several:
+                    events += record.take(one)
+            new = rows.insert([one for one in records.values() if one.is_new])
+            lost = {one.id for one in records.values() if one.is_new} - new
+            rows.update([one for one in records.values() if one.is_changed and not one.is_new])
+            kept = [one for one in events if one["task_id"] not in lost]
+            rows.remember(kept)
+            return len(kept), {one: by_id[one] for one in by_id if one in lost}
+
+    def lose(self, *, lease: timedelta, limit: int) -> list[str]:
+        """Conclude what nobody will report; answers the ids of what was concluded about.
+
+        What ran on a worker that is not seen any more is FAILED, as far as one can tell from
+        outside; what waits and was not seen for a week is CANCELED. Whatever is seen of them
+        later corrects that.
+        """
+        lost = [
+            _missed(row, TaskStatus.FAILED, WORKER_LOST, f"its worker {_name(row)} {_GONE}")
+            for row in self._missing_runs(lease, limit)
+        ]
+        lost += [
+            _missed(row, TaskStatus.CANCELED, UNSEEN, _NOT_SEEN)
+            for row in self._unseen(_PATIENCE, limit)
+        ]
+        self.see(lost)
+        return [one.id for one in lost]
+
+    def _missing_runs(self, lease: timedelta, limit: int) -> list[Row]:
+        """Adopted tasks that run on workers which are not seen any more."""
+        d = self.database.dialect
+        gone = f"{d.later('-:lease')}"
+        sql = (
+            "SELECT CAST(t.id AS TEXT) AS id, t.attempt, t.claim_token, t.worker,"
+            f" {d.now} AS now FROM task AS t"
+            " LEFT JOIN worker AS w ON w.id = t.worker WHERE t.is_adopted AND t.status = 'STARTED'"
+            # Who runs a body without a worker (eager) is not watched.
+            " AND t.worker IS NOT NULL AND (w.stopped_at IS NOT NULL"
+            # The row of a worker may come later than those of its first tasks.
+            f" OR w.id IS NULL AND t.updated_at < (SELECT {gone})"
+            f" OR w.seen_at < (SELECT {gone})) ORDER BY t.id LIMIT :limit"
+        )
+        written = {"lease": lease.total_seconds(), "limit": limit}
+        return self.database.query(sql, written, writes=False)
+
+    def _unseen(self, patience: timedelta, limit: int) -> list[Row]:
+        """Adopted tasks that wait, and of which nothing was seen for so long."""
+        d = self.database.dialect
+        old = f"(SELECT {d.later('-:patience')})"
+        sql = (
+            "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
+            f" {d.now} AS now FROM task WHERE is_adopted AND status IN"
+            f" ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND updated_at < {old}"
+            f" AND (run_at IS NULL OR run_at < {old}) LIMIT :limit"
+        )
+        written = {"patience": patience.total_seconds(), "limit": limit}
+        return self.database.query(sql, written, writes=False)
+
+
+@dataclass(slots=True)
+class Record:
+    """One row under its lock, or one that does not exist yet."""
+
+    id: str
+    is_new: bool = True
+    is_owned: bool = False
+    is_changed: bool = False
+    tenant: str = ""
+    is_guess: bool = False
+    has_input: bool = False
+    has_attributes: bool = False
+    columns: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, seen: Sighting) -> list[dict[str, Any]]:
+        """Follow a sighting; answers the events of that."""
+        steps = follow(self._standing(), seen)
+        if not steps and not self.columns:
+            return []
+        if not self.columns:
+            self._begin(seen)
+        self._fill(seen)
+        if not steps:
+            return []
+        if steps[-1].source is not steps[-1].target:
+            self._move(seen, steps[-1])
+        return [self._event(seen, step, is_last=step is steps[-1]) for step in steps]
+
+    def _standing(self) -> AdoptedRow | None:
+        if not self.columns:
+            return None
+        return AdoptedRow(
+            status=TaskStatus(self.columns["status"]),
+            attempt=self.columns["attempt"],
+            token=self.columns["claim_token"],
+            started_at=self.columns["started_at"],
+            ended_at=self.columns["ended_at"],
+            is_guess=self.is_guess,
+        )
+
+    def _begin(self, seen: Sighting) -> None:
+        self.tenant = seen.tenant
+        self.columns = {
+            **dict.fromkeys(_WRITTEN),
+            "id": self.id,
+            "type": seen.type or "?",
+            "status": seen.status.value,
+            "queue": _QUEUE,
+            "priority": _DEFAULT_PRIORITY,
+            "attempt": 0,
+            "created_at": seen.began_at or seen.at,
+        }
+
+    def _fill(self, seen: Sighting) -> None:
+        """What a sighting knows beside the move, also where it comes too late for that."""
+        known = self.columns
+        if seen.type and (known["type"] == "?" or seen.sight is Sight.BEGUN):
+            self._set("type", storable(seen.type, _TEXT_LIMIT))
+        if seen.queue and known["queue"] == _QUEUE:
+            self._set("queue", storable(seen.queue, _TEXT_LIMIT))
+        if seen.priority is not None:
+            self._set("priority", min(max(int(seen.priority), 0), _HIGHEST_PRIORITY))
+        if seen.max_attempts is not None:
+            self._set("max_attempts", seen.max_attempts)
+        if seen.input is not None and not self.has_input:
+            self.has_input = True
+            self._set("input", encode(seen.input, "the arguments"))
+        if seen.attributes and not self.has_attributes:
+            self.has_attributes = True
+            self._set("attributes", encode(seen.attributes, "the attributes"))
+        if seen.sight is Sight.PUBLISHED and seen.attempt == 0:
+            if known["queued_at"] is None and seen.status is TaskStatus.QUEUED:
+                self._set("queued_at", seen.at)
+            self._set("created_at", min(known["created_at"], seen.at))
+        if seen.run_at is not None and known["run_at"] is None:
+            self._set("run_at", seen.run_at)
+
+    def _move(self, seen: Sighting, last: Step) -> None:
+        known = self.columns
+        known["status"] = last.target.value
+        known["attempt"] = max(known["attempt"], last.attempt)
+        if seen.sight is Sight.BEGUN:
+            known["started_at"] = seen.at
+        elif seen.began_at is not None:
+            known["started_at"] = seen.began_at
+        if seen.token is not None:
+            known["claim_token"] = seen.token
+        if seen.worker is not None:
+            known["worker"] = storable(seen.worker, _TEXT_LIMIT)
+        known["ended_at"] = seen.at if last.target in TERMINAL else None
+        if last.target is TaskStatus.ERRORED:
+            known["run_at"] = seen.run_at
+        if last.target is TaskStatus.COMPLETED:
+            known["error"] = None
+            if seen.result is not None:
+                known["result"] = encode(seen.result, "the result")
+        elif seen.error is not None:
+            known["error"] = spelled_error(seen.error)["error"]
+        self.is_guess = seen.sight is Sight.MISSED
+        self.is_changed = True
+
+    def _set(self, column: str, value: Any) -> None:
+        if self.columns[column] != value:
+            self.columns[column] = value
+            self.is_changed = True
+
+    def _event(self, seen: Sighting, step: Step, *, is_last: bool) -> dict[str, Any]:
+        return {
+            "task_id": self.id,
+            "tenant": self.tenant,
+            "from_status": None if step.source is None else step.source.value,
+            "to_status": step.target.value,
+            "attempt": step.attempt,
+            "worker": seen.worker,
+            "at": step.at,
+            "detail": _detail(seen) if is_last else None,
+        }
+
+
+def _missed(row: Row, status: TaskStatus, error: str, message: str) -> Sighting:
+    return Sighting(
+        id=row["id"],
+        sight=Sight.MISSED,
+        status=status,
+        at=moment(row["now"]),
+        attempt=row["attempt"],
+        token=row["claim_token"],
+        worker=row["worker"],
+        error=TaskError(error, message, "", row["attempt"]),
+    )
+
+
+def _name(row: Row) -> str:
+    return str(row["worker"]).partition("/")[0]
+
+
+def _detail(seen: Sighting) -> str | None:
+    if seen.error is not None:
+        return str(spelled_error(seen.error)["detail"])
+    if not seen.reason:
+        return None
+    return encode({"reason": storable(seen.reason, _TEXT_LIMIT)}, "detail")
+
+
+class _Rows:
+    """The statements, over one transaction."""
+
+    def __init__(
+        self, session: Session, dialect: StoreDialect, constants: Mapping[str, Any]
+    ) -> None:
+        self._session = session
+        self._dialect = dialect
+        self._constants = constants
+        if dialect.lazily:
+            self._ask(f"SELECT 1 AS one{dialect.lazily}")
+
+    def locked(self, ids: Sequence[str]) -> dict[str, Record]:
+        """The rows that exist, kept from everyone else until the transaction ends."""
+        d = self._dialect
+        # An error is replaced or kept whole: of the present one only the type is asked for.
+        sql = (
+            f"SELECT CAST(id AS TEXT) AS id, tenant, is_adopted, {', '.join(_READ)},"
+            " input IS NOT NULL AS has_input, attributes <> '{}' AS has_attributes,"
+            f" {d.member('error', 'type')} AS error_type"
+            f" FROM task WHERE id IN {d.listed_ids('ids')} ORDER BY id"
+            f"{d.locking('FOR UPDATE')}"
+        )
+        found = self._ask(sql, ids=json.dumps(list(ids)))
+        return {row["id"]: _record(row) for row in found}
+
+    def insert(self, records: Sequence[Record]) -> set[str]:
+        """Make rows; answers the ids of those that nobody else has made."""
+        if not records:
+            return set()
+        d = self._dialect
+        names = ", ".join(_BORN)
+        value = {name: d.as_json(f"draft.{name}") for name in _JSON}
+        value["attributes"] = f"COALESCE({value['attributes']}, {d.as_json(_EMPTY)})"
+        values = ", ".join(value.get(name, f"draft.{name}") for name in _BORN)
+        found = self._ask(
+            f"INSERT INTO task ({names}, is_adopted, relay_at, updated_at)"
+            f" SELECT {values}, true, {d.never}, {d.now} FROM {d.drafts('drafts', _BORN)}"
+            " WHERE true ON CONFLICT DO NOTHING RETURNING CAST(id AS TEXT) AS id",
+            drafts=self._spelled([{**one.columns, "tenant": one.tenant} for one in records]),
+        )
+        return {row["id"] for row in found}
+
+    def update(self, records: Sequence[Record]) -> None:
+        """Write what has changed; what a record does not know of payloads stays."""
+        if not records:
+            return
+        d = self._dialect
+        plain = [name for name in _WRITTEN if name not in _JSON and name != "id"]
+        sets = [f"{name} = draft.{name}" for name in plain]
+        sets += [
+            f"{name} = COALESCE({d.as_json(f'draft.{name}')}, old.{name})"
+            for name in ("input", "result", "attributes")
+        ]
+        error = f"COALESCE({d.as_json('draft.error')}, old.error)"
+        sets.append(f"error = CASE WHEN draft.status = 'COMPLETED' THEN NULL ELSE {error} END")
+        self._ask(
+            f"UPDATE task AS old SET {', '.join(sets)}, updated_at = {d.now}"
+            f" FROM {d.drafts('drafts', _WRITTEN)} WHERE old.id = draft.id",
+            drafts=self._spelled([one.columns for one in records]),
+        )
+
+    def remember(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Write lines of history."""
+        if not events:
+            return
+        d = self._dialect
+        values = ", ".join(
+            d.as_json("draft.detail") if name == "detail" else f"draft.{name}" for name in _EVENT
+        )
+        self._ask(
+            f"INSERT INTO task_event ({', '.join(_EVENT)})"
+            f" SELECT {values} FROM {d.drafts('drafts', _EVENT)}",
+            drafts=self._spelled(events),
+        )
+
+    def _spelled(self, many: Iterable[Mapping[str, Any]]) -> str:
+        spell = self._dialect.spell
+        return json.dumps(
+            [
+                {
+                    name: spell(value) if name in _MOMENTS | {"at"} else value
+                    for name, value in one.items()
+                    if value is not None
+                }
+                for one in many
+            ],
+            ensure_ascii=False,
+        )
+
+    def _ask(self, sql: str, **parameters: Any) -> list[Row]:
+        return self._dialect.query(self._session, sql, {**self._constants, **parameters})
+
+
+def _record(row: Row) -> Record:
+    columns = {
+        name: as_moment(row[name]) if name in _MOMENTS else row[name] for name in _READ
+    }
+    return Record(
+        row["id"],
+        is_new=False,
+        is_owned=not row["is_adopted"],
+        tenant=row["tenant"],
+        is_guess=is_guess(row["error_type"]),
+        has_input=bool(row["has_input"]),
+        has_attributes=bool(row["has_attributes"]),
+        columns={**dict.fromkeys(_WRITTEN), **columns, "id": row["id"]},
+    )

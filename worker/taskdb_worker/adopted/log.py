@@ -1,0 +1,19 @@
+"""How the watching speaks: through the logging of the process it is a guest in.
+
+Structlog as it comes writes to standard output, which belongs to somebody else here.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import structlog
+
+log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+    logging.getLogger("taskdb.adopt"),
+    processors=[
+        structlog.stdlib.filter_by_level,
+        structlog.processors.LogfmtRenderer(key_order=["event"]),
+    ],
+    wrapper_class=structlog.stdlib.BoundLogger,
+)

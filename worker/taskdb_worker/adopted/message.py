@@ -1,0 +1,104 @@
+"""A message of a Celery app, as far as a row shows it: both of Celery's protocols, and a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from taskdb.reference import adopted_id
+from taskdb.sighting import CELERY_ID
+
+_DELAYED = re.compile(r"^(?:[01]\.)+")
+"""What native delayed delivery puts before a routing key: the bits of the delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was sent, or what a worker got."""
+
+    celery_id: str
+    type: str
+    args: Any
+    kwargs: Any
+    retries: int
+    eta: datetime | None
+    links: dict[str, Any]
+    """Ids around it: the task that sent it, the first of its chain, its group."""
+
+    @property
+    def id(self) -> str:
+        """The id of its row."""
+        return adopted_id(self.celery_id)
+
+
+def published(body: Any, headers: Mapping[str, Any] | None) -> Message | None:
+    """The message that `after_task_publish` tells of; None for what is none of a task."""
+    if isinstance(body, tuple | list) and headers:
+        return _message(headers, headers.get("task"), body[0], body[1])
+    if isinstance(body, Mapping):
+        return _message(body, body.get("task"), body.get("args"), body.get("kwargs"))
+    return None
+
+
+def delivered(request: Any, type_name: str) -> Message | None:
+    """The message that a request in a worker, or an eager call, was made of."""
+    return _message(vars(request), type_name, request.args, request.kwargs)
+
+
+def _message(fields: Mapping[str, Any], name: Any, args: Any, kwargs: Any) -> Message | None:
+    celery_id = fields.get("id")
+    if not isinstance(celery_id, str) or not celery_id or not isinstance(name, str) or not name:
+        return None
+    retries = fields.get("retries") or 0
+    return Message(
+        celery_id=celery_id,
+        type=name,
+        args=args,
+        kwargs=kwargs,
+        retries=retries if isinstance(retries, int) else 0,
+        eta=moment_of(fields.get("eta")),
+        links=_links(celery_id, fields),
+    )
+
+
+def _links(celery_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if adopted_id(celery_id) != celery_id:
+        found[CELERY_ID] = celery_id
+    around = {
+        "celery_root_id": fields.get("root_id"),
+        "celery_parent_id": fields.get("parent_id"),
+        "celery_group_id": fields.get("group") or fields.get("taskset"),
+    }
+    for name, value in around.items():
+        if isinstance(value, str) and value != celery_id:
+            found[name] = value
+    if fields.get("expires"):
+        found["celery_expires"] = str(fields["expires"])[:64]
+    if fields.get("is_eager"):
+        found["celery_is_eager"] = True
+    return found
+
+
+def moment_of(value: Any) -> datetime | None:
+    """A moment as a message spells it; one without a zone is in UTC, Celery's own default."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def queue_of(exchange: Any, routing_key: Any) -> str:
+    """The queue that a message went to, as far as its address tells."""
+    key = routing_key if isinstance(routing_key, str) else ""
+    name = exchange if isinstance(exchange, str) else getattr(exchange, "name", "")
+    if name and name.startswith("celery_delayed_"):
+        return _DELAYED.sub("", key)
+    return key

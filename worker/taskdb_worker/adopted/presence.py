@@ -1,0 +1,119 @@
+"""That a watched worker lives, so that what it ran is seen to be lost when it does not.
+
+A row of `worker` for each boot, renewed from a thread of the main process. Unlike a worker of ours
+it waits for nothing: without a database the app runs on, and the row comes when it can.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+from celery import signals
+from ulid import ULID
+
+from taskdb.errors import DatabaseError
+from taskdb.settings import Settings
+from taskdb.store.contract import WorkerRecord
+from taskdb.store.store import Store
+from taskdb.store.workers import Workers
+from taskdb_worker.adopted.log import log
+from taskdb_worker.member import release
+
+_LAST_WORD_SECONDS = 2.0
+_BATCH = 500
+
+
+class Presence:
+    """One boot of a worker of the app; nothing in a process that runs none."""
+
+    def __init__(self, app: Any, store: Store, settings: Settings) -> None:
+        self._app = app
+        self._store = store
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._main_pid = 0
+        self.worker: str | None = None
+        """The id of its row, known to the children of its pool as well."""
+
+    def connect(self) -> None:
+        """Wait for a worker to start."""
+        signals.worker_init.connect(self.on_init, weak=False)
+        signals.worker_shutdown.connect(self.on_shutdown, weak=False)
+
+    def disconnect(self) -> None:
+        """Wait no more, and end what has begun."""
+        signals.worker_init.disconnect(self.on_init)
+        signals.worker_shutdown.disconnect(self.on_shutdown)
+        self.end()
+
+    def on_init(self, sender: Any = None, **_: Any) -> None:
+        """A worker starts, and has no pool yet."""
+        if getattr(sender, "app", None) is not self._app:
+            return
+        name = str(sender.hostname)
+        self.worker = f"{name}/{ULID()}"
+        self._main_pid = os.getpid()
+        self._stop.clear()
+        record = WorkerRecord(
+            id=self.worker,
+            name=name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            release=release(),
+        )
+        self._thread = threading.Thread(
+            target=self._live, args=(record,), name="taskdb-adopt-presence", daemon=True
+        )
+        self._thread.start()
+        # A cold shutdown sends no signal of its own; the end of the process is one.
+        atexit.register(self.end)
+        log.info("adopt.began", worker=name)
+
+    def on_shutdown(self, sender: Any = None, **_: Any) -> None:
+        """Its pool is down."""
+        if sender is None or getattr(sender, "app", None) is self._app:
+            self.end()
+
+    def end(self) -> None:
+        """Say so, where that can be said at once. Repeated calls do nothing."""
+        thread, self._thread = self._thread, None
+        if thread is None or os.getpid() != self._main_pid:
+            return
+        atexit.unregister(self.end)
+        self._stop.set()
+        thread.join(_LAST_WORD_SECONDS)
+        self.worker = None
+
+    def _live(self, record: WorkerRecord) -> None:
+        workers = Workers(self._store.database)
+        pause = 0.0
+        looks_at = time.monotonic() + self._settings.worker_lease_seconds
+        while not self._stop.wait(pause):
+            pause = self._settings.heartbeat_seconds
+            try:
+                workers.renew(record, None)
+                if time.monotonic() >= looks_at:
+                    looks_at = time.monotonic() + self._settings.worker_lease_seconds
+                    self._look_after()
+            except DatabaseError as error:
+                log.warning("adopt.not_seen", reason=str(error))
+            except Exception as error:  # noqa: BLE001 - a worker whose thread ends is taken for dead
+                log.warning("adopt.not_seen", reason=f"{type(error).__name__}: {error}"[:500])
+        try:
+            workers.stopped(record.id)
+        except DatabaseError:
+            # It is not seen any more, which says the same a little later.
+            return
+
+    def _look_after(self) -> None:
+        """Where no beat of ours runs, workers see to those that are lost themselves."""
+        lease = timedelta(seconds=self._settings.worker_lease_seconds)
+        for task_id in self._store.lose(lease=lease, limit=_BATCH):
+            log.warning("adopt.lost", task_id=task_id)

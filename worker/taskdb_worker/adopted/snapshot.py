@@ -1,0 +1,52 @@
+"""What a row keeps of values that belong to the app: bounded, without secrets, without its code.
+
+Taken at once, since a body may change what it was given. No method of a value is called: the text
+of a model or a query set may ask a database.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskdb.entity import TaskError
+from taskdb.redaction import Redaction
+from taskdb.store.encode import storable
+from taskdb_worker.execution import task_error
+
+_TRACEBACK_LIMIT = 16_384
+_TEXT_LIMIT = 500
+
+
+class Snapshot:
+    """Takes them, by the rules of redaction that are in force."""
+
+    def __init__(self, redaction: Redaction, *, arguments_limit: int, result_limit: int) -> None:
+        """Limits are in characters, 0 keeps nothing."""
+        self._redaction = redaction
+        self._arguments_limit = arguments_limit
+        self._result_limit = result_limit
+
+    def arguments(self, args: Any, kwargs: Any) -> Any:
+        """Positional and keyword arguments as JSON values; None where nothing is kept."""
+        if not self._arguments_limit or (args is None and kwargs is None):
+            return None
+        value = {"args": list(args or ()), "kwargs": dict(kwargs or {})}
+        return self._redaction.value(value, self._arguments_limit)
+
+    def result(self, value: Any) -> Any:
+        """What a body returned, as JSON values."""
+        if not self._result_limit or value is None:
+            return None
+        return self._redaction.value(value, self._result_limit)
+
+    def error(self, error: Any, einfo: Any = None) -> TaskError:
+        """Why a run failed, as Celery tells it."""
+        if not isinstance(error, BaseException):
+            return TaskError("Exception", self.text(error) or "no reason was given")
+        traceback = getattr(einfo, "traceback", None)
+        shown = storable(traceback, _TRACEBACK_LIMIT) if isinstance(traceback, str) else ""
+        return task_error(error, 0, shown)
+
+    def text(self, said: Any) -> str:
+        """What an exception of Celery's own says."""
+        return storable(str(said), _TEXT_LIMIT) if said else ""

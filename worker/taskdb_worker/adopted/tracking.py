@@ -1,0 +1,99 @@
+"""One Celery app under watch: what must be put together for that, and taken apart again."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Sequence
+from typing import Any
+
+from celery import signals
+
+from taskdb.client import TaskDB
+from taskdb.sighting import Sighting
+from taskdb_worker.adopted.notebook import Notebook
+from taskdb_worker.adopted.presence import Presence
+from taskdb_worker.adopted.publishing import PublishMark
+from taskdb_worker.adopted.selection import Selection
+from taskdb_worker.adopted.snapshot import Snapshot
+from taskdb_worker.adopted.witness import Witness
+
+_LAST_WRITES_SECONDS = 2.0
+
+
+class Tracking:
+    """A watched app; `untrack` ends it."""
+
+    def __init__(
+        self,
+        app: Any,
+        selection: Selection,
+        *,
+        taskdb: TaskDB | None,
+        tenant: str | None,
+        arguments_limit: int,
+        result_limit: int,
+    ) -> None:
+        self.app = app
+        self.options = (selection, taskdb, tenant, arguments_limit, result_limit)
+        """What it was told; the same again is no other tracking."""
+        self._is_own = taskdb is None
+        self.taskdb = taskdb or TaskDB()
+        settings = self.taskdb.settings
+        self._notebook = Notebook(self._write, self._put_away)
+        self._presence = Presence(app, self.taskdb.store, settings)
+        self._mark = PublishMark(app)
+        self._witness = Witness(
+            app,
+            selection,
+            Snapshot(
+                settings.redaction, arguments_limit=arguments_limit, result_limit=result_limit
+            ),
+            self._notebook,
+            tenant=settings.default_tenant if tenant is None else tenant,
+            worker=lambda: self._presence.worker,
+            is_publishing=self._mark.is_here,
+        )
+
+    @property
+    def dropped(self) -> int:
+        """Sightings of this process that could not be written, each of them told of in the log."""
+        return self._notebook.dropped
+
+    def begin(self) -> None:
+        """Watch from here on."""
+        self._witness.connect()
+        self._presence.connect()
+        self._mark.begin()
+        signals.worker_process_shutdown.connect(self.on_child_end, weak=False)
+        signals.worker_shutdown.connect(self.on_child_end, weak=False)
+        atexit.register(self.on_exit)
+
+    def end(self) -> None:
+        """Watch no more: what was seen is written, threads end, own connections close."""
+        self._mark.end()
+        self._witness.disconnect()
+        self._presence.disconnect()
+        signals.worker_process_shutdown.disconnect(self.on_child_end)
+        signals.worker_shutdown.disconnect(self.on_child_end)
+        atexit.unregister(self.on_exit)
+        self._notebook.close(_LAST_WRITES_SECONDS)
+        self._put_away()
+
+    def flush(self, seconds: float = _LAST_WRITES_SECONDS) -> bool:
+        """Write what this process has seen; answers whether all of it is written."""
+        return self._notebook.flush(seconds)
+
+    def on_child_end(self, **_: Any) -> None:
+        """A process of a pool, or the worker itself, is about to end."""
+        self._notebook.flush(_LAST_WRITES_SECONDS)
+
+    def on_exit(self) -> None:
+        """The interpreter is about to end."""
+        self._notebook.flush(_LAST_WRITES_SECONDS)
+
+    def _write(self, sightings: Sequence[Sighting]) -> None:
+        self.taskdb.store.see(sightings)
+
+    def _put_away(self) -> None:
+        if self._is_own:
+            self.taskdb.close()
