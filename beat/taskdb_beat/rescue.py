@@ -1,4 +1,7 @@
-"""Rescue: takes running tasks back from workers that are not seen any more."""
+"""Rescue: takes running tasks back from workers that are not seen any more.
+
+Those of a watched app are not ours to take: what their dead workers ran is marked as lost.
+"""
 
 from __future__ import annotations
 
@@ -33,4 +36,7 @@ class Rescue:
             log.warning("rescue.took_back", task_id=task_id, status=status)
             if status.is_terminal:
                 self._store.settle(task_id)
-        return len(moved) == _BATCH
+        lost = self._store.lose(lease=self._lease, limit=_BATCH)
+        for task_id in lost:
+            log.warning("adopt.lost", task_id=task_id)
+        return _BATCH in {len(moved), len(lost)}

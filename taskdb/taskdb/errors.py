@@ -238,7 +238,9 @@ class TaskIsAdopted(IllegalMove):
 
     code = "TASK_IS_ADOPTED"
 
-    def __init__(self, verb: str, task_id: str, type_name: str, status: str, celery_id: str) -> None:
+    def __init__(
+        self, verb: str, task_id: str, type_name: str, status: str, celery_id: str
+    ) -> None:
         self.type_name = type_name
         self.celery_id = celery_id
         super().__init__(verb, status, (), task_id)
@@ -247,10 +249,11 @@ class TaskIsAdopted(IllegalMove):
             if verb == "cancel"
             else f"call it again there, for example app.send_task({type_name!r}, args, kwargs)"
         )
-        self.args = (
+        message = (
             f"cannot {verb} task {task_id}: it is adopted, its own Celery app runs it and TaskDB "
-            f"only watches; {advice}",
+            f"only watches; {advice}"
         )
+        self.args = (message,)
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = (self.verb, self.task_id, self.type_name, self.status, self.celery_id)

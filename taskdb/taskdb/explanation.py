@@ -56,6 +56,13 @@ def explain(standing: Standing, ask: AskBroker, *, lease: timedelta) -> Explanat
     task = standing.task
     if task.status.is_settled:
         return _over(standing)
+    if task.is_adopted:
+        return _adopted(standing, lease)
+    return _owned(standing, ask, lease)
+
+
+def _owned(standing: Standing, ask: AskBroker, lease: timedelta) -> Explanation:
+    task = standing.task
     if task.waits_for is not None:
         return _waits(standing)
     if task.status in {TaskStatus.STARTED, TaskStatus.PROCESSING}:
@@ -82,9 +89,54 @@ def _over(standing: Standing) -> Explanation:
             **facts,
         )
     when = f" {_ago(standing, task.ended_at)}" if task.ended_at else ""
-    advice = "" if task.status is TaskStatus.COMPLETED else f"run it again: taskdb retry {task.id}"
+    again = "call it again in its own Celery app" if task.is_adopted else _again(task.id)
+    advice = "" if task.status is TaskStatus.COMPLETED else again
     said = f"it is over: {task.status}{when}, after {_count(task.attempt, 'attempt')}{error}"
     return _said(standing, _ENDED[task.status], said, advice, **facts)
+
+
+def _again(task_id: str) -> str:
+    return f"run it again: taskdb retry {task_id}"
+
+
+def _adopted(standing: Standing, lease: timedelta) -> Explanation:
+    """A task that is only watched: what was seen of it last, and who acts next."""
+    task = standing.task
+    queue, at = task.queue, None if task.run_at is None else _moment(task.run_at)
+    facts: dict[str, Any] = {"queue": queue, "run_at": task.run_at, "attempt": task.attempt}
+    if task.status is TaskStatus.STARTED:
+        return _adopted_run(standing, lease)
+    if task.status is TaskStatus.ERRORED:
+        error = "" if task.error is None else f": {_short(task.error.message)}"
+        when = "" if at is None else f", not before {at}"
+        said = f"attempt {task.attempt} failed{error}; its Celery app runs it again{when}"
+        return _said(standing, "adopted_retry", said, _ITS_WORKERS, **facts)
+    if task.status is TaskStatus.SCHEDULED:
+        said = f"its Celery app has published it, to run at {at}"
+        return _said(standing, "adopted_scheduled", said, _ITS_WORKERS, **facts)
+    when = _ago(standing, task.queued_at)
+    said = f"its Celery app has published it to queue {queue!r} {when}, and no worker has begun it"
+    return _said(standing, "adopted_queued", said, _ITS_WORKERS, **facts)
+
+
+def _adopted_run(standing: Standing, lease: timedelta) -> Explanation:
+    task, worker = standing.task, standing.worker
+    if task.worker is None:
+        said = "its Celery app runs it in the process that called it, which nobody watches"
+        return _said(standing, "running", said, "", started_at=task.started_at)
+    if worker is not None and any(one.id == worker.id for one in standing.live):
+        return _runs(standing, lease)
+    name = task.worker.partition("/")[0]
+    seen = None if worker is None else worker.seen_at
+    last = "was never seen" if seen is None else f"was last seen {_ago(standing, seen)}"
+    said = f"its worker {name} {last}; it is going to be marked as lost"
+    advice = "see that a `taskdb beat`, or a tracked worker of its app, runs: it marks what is lost"
+    return _said(standing, "worker_lost", said, advice, worker=name, seen_at=seen)
+
+
+_ITS_WORKERS = (
+    "it is only watched: see that workers of its own app run, with track, and look at their broker"
+)
 
 
 def _waits(standing: Standing) -> Explanation:

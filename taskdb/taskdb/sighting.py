@@ -48,8 +48,8 @@ class Sighting:
     """One thing that was seen of one task, at a moment of the clock of who saw it.
 
     `attempt`: the number of the run, or where none was seen (a publish; `ran` is false) how many
-    came before; UNKNOWN where who saw it cannot tell. `token` and `began_at` tell which run ended, where who saw it can know. `status`
-    is where that leads.
+    came before; UNKNOWN where who saw it cannot tell. `token` and `began_at` tell which run
+    ended, where who saw it can know. `status` is where that leads.
     """
 
     id: str
@@ -61,7 +61,6 @@ class Sighting:
     tenant: str = ""
     queue: str = ""
     priority: int | None = None
-    max_attempts: int | None = None
     token: str | None = None
     worker: str | None = None
     began_at: datetime | None = None
@@ -128,9 +127,8 @@ def _is_retry_of(row: AdoptedRow, sighting: Sighting) -> bool:
     """The first publish is only the beginning of a row; a further one says that a run is over."""
     if sighting.attempt == 0 or row.attempt > sighting.attempt:
         return False
-    if row.attempt < sighting.attempt:
-        return True
-    return row.status is not _S.ERRORED and (row.status not in TERMINAL or row.is_guess)
+    # Of the run that still goes on its own end will say more.
+    return row.attempt < sighting.attempt or row.is_guess
 
 
 def _begins(row: AdoptedRow, sighting: Sighting) -> bool:

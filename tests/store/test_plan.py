@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from uuid_utils import uuid7
 
 from taskdb.fan_out import FanOutSpec
 from taskdb.retention import Retention
+from taskdb.sighting import Sight, Sighting
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Filter, Report, Scope
 from taskdb.store.part import LEAST_ID
@@ -28,6 +30,7 @@ Statement = tuple[str, dict[str, Any]]
 ROWS = 20_000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PARENT = "01936e4b-7c00-7000-8000-0123456789ab"
+ADOPTED = "01936e4b-7c00-7000-8000-0000000000ad"
 TREES = [f"01936e4b-7c00-7000-8000-0123456789{number:02}" for number in range(20)]
 
 
@@ -40,6 +43,7 @@ def large_store(postgresql_server: Any) -> Iterator[Store]:
         drafts = [draft(tenant=f"tenant-{number % 50}") for number in range(ROWS)]
         store.create(drafts)
         store.create([draft(id=PARENT)])
+        store.create([draft(id=ADOPTED)])
         store.create([draft(parent_id=PARENT, position=n, unique_key=f"k{n}") for n in range(500)])
         with store.database.transaction() as connection:
             run = connection.exec_driver_sql
@@ -58,6 +62,12 @@ def large_store(postgresql_server: Any) -> Iterator[Store]:
                 " WHEN mod(attempt, 2) = 0 THEN 'gate' ELSE 'mutex:' || tenant || '/k' END"
                 " WHERE status = 'CREATED' AND parent_id IS NULL AND tenant <> 'tenant-7'"
             )
+            run(
+                "INSERT INTO task (type, status, is_adopted, relay_at, worker) SELECT 'watched',"
+                " CASE WHEN n < 9000 THEN 'COMPLETED' WHEN n < 9900 THEN 'QUEUED' ELSE 'STARTED'"
+                " END, true, '9999-01-01', 'w-9' FROM generate_series(1, 10000) AS n"
+            )
+            run(f"UPDATE task SET is_adopted = true, status = 'QUEUED' WHERE id = '{ADOPTED}'")
         for number, tree in enumerate(TREES):
             family(store, tree, 20 if number else 1_000)
         with store.database.transaction() as connection:
@@ -93,6 +103,16 @@ def due_pruning(store: Store) -> Pruning:
     pruning = Pruning(store.database, NO_PAYLOADS, Retention.parse([]))
     pruning._after = {"created_at": datetime(2020, 1, 1, tzinfo=UTC), "id": LEAST_ID}
     return pruning
+
+
+def sightings(owned: str) -> list[Sighting]:
+    """One that makes a row, one that moves that row, and one that leaves an owned row alone."""
+    new, at = str(uuid7()), datetime.now(UTC)
+    first = Sighting(
+        id=new, sight=Sight.PUBLISHED, status=TaskStatus.QUEUED, at=at, attempt=0, type="watched"
+    )
+    begun = replace(first, sight=Sight.BEGUN, status=TaskStatus.STARTED, attempt=1, token="t")
+    return [first, begun, replace(begun, id=ADOPTED, token=new), replace(begun, id=owned)]
 
 
 def in_unit(store: Store, act: Callable[[Unit], Any]) -> None:
@@ -154,6 +174,8 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "release": lambda s, _: s.release_gated(20, LEASE),
     "sweep of slots": lambda s, _: s.sweep_slots(100),
     "hold": lambda s, i: s.hold(i),
+    "what is seen": lambda s, i: s.see(sightings(i)),
+    "what is lost": lambda s, _: s.lose(lease=HOUR, limit=10),
 }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from celery import Celery
 
@@ -86,4 +85,4 @@ def _wrong(argument: str, advice: str) -> InvalidInput:
     return InvalidInput("the call of track", [Fault(argument, advice)])
 
 
-_trackings: WeakKeyDictionary[Any, Tracking] = WeakKeyDictionary()
+_trackings: dict[Any, Tracking] = {}

@@ -65,6 +65,17 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "adopted": (
+        Annotated[
+            bool | None,
+            typer.Option(
+                "--adopted/--owned",
+                help="Of Celery apps that are only watched; or the others.",
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        None,
+    ),
     "with_sub_tasks": (
         Annotated[
             bool, typer.Option("--with-sub-tasks", help="Sub-tasks too.", rich_help_panel=_PANEL)

@@ -168,7 +168,7 @@ def _count(taskdb: TaskDB, verb: Verb, wanted: Criteria) -> int:
     count, cursor = 0, None
     while True:
         page = taskdb.list_tasks(limit=PAGE_LIMIT, cursor=cursor, **wanted)
-        count += sum(task.status in movable for task in page)
+        count += sum(task.status in movable and not task.is_adopted for task in page)
         cursor = page.next_cursor
         if cursor is None or count > COUNT_LIMIT:
             return count

@@ -160,12 +160,18 @@ def _fields(task: TaskEntity, above: TaskEntity | None) -> Iterator[tuple[str, C
         yield "name", printable(task.name)
     yield "tenant", setting_text(task.tenant)
     yield "status", status_text(task.status)
+    if task.is_adopted:
+        yield "adopted", "its own Celery app runs it; here it is only watched"
     if task.progress is not None:
         yield "progress", printable(progress_text(task.progress))
     if task.attempt:
         yield "attempts", _attempts(task)
     if above is not None:
         yield "parent", Text.assemble(one_line(above), f"  ({above.kind})")
+    yield from _plain_fields(task)
+
+
+def _plain_fields(task: TaskEntity) -> Iterator[tuple[str, Cell]]:
     for name in _TEXTS:
         if getattr(task, name) not in {None, (), ""}:
             yield name.replace("_", " "), setting_text(getattr(task, name))

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from taskdb.entity import TaskError
 from taskdb.sighting import (
     UNSEEN,
     WORKER_LOST,
-    AdoptedRow,
     Sight,
     Sighting,
-    Step,
-    follow,
     is_guess,
 )
-from taskdb.status import TERMINAL, TaskStatus
+from taskdb.status import TaskStatus
+from taskdb.store.adopted_record import WRITTEN, Record
 from taskdb.store.dialect import Columns, StoreDialect
-from taskdb.store.encode import encode, storable
-from taskdb.store.part import StorePart, spelled_error
+from taskdb.store.part import StorePart
 from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession, Row, Session
 from taskdb.store.tables import as_moment
@@ -36,43 +33,18 @@ BATCH = 500
 _ROUNDS = 5
 _PATIENCE = timedelta(days=7)
 _GONE = (
-    "is not seen any more; the broker may deliver it again to another one, and then the row follows"
+    "does not run it any more, and nobody saw how it ended; where the broker delivers it again, the"
+    " row follows"
 )
-_NOT_SEEN = (
-    f"nothing was seen of it for {_PATIENCE.days} days: no tracked worker has taken it"
-)
-_TEXT_LIMIT = 500
-_QUEUE = "celery"
-_DEFAULT_PRIORITY = 5
-_HIGHEST_PRIORITY = 9
+_NOT_SEEN = f"nothing was seen of it for {_PATIENCE.days} days: no tracked worker has taken it"
 
-_WRITTEN: Columns = {
-    "id": "id",
-    "type": "text",
-    "status": "text",
-    "queue": "text",
-    "priority": "integer",
-    "input": "text",
-    "result": "text",
-    "error": "text",
-    "attributes": "text",
-    "attempt": "integer",
-    "max_attempts": "integer",
-    "worker": "text",
-    "claim_token": "text",
-    "created_at": "moment",
-    "run_at": "moment",
-    "queued_at": "moment",
-    "started_at": "moment",
-    "ended_at": "moment",
-}
-_BORN: Columns = {**_WRITTEN, "tenant": "text"}
+_BORN: Columns = {**WRITTEN, "tenant": "text"}
 _JSON = frozenset({"input", "result", "error", "attributes"})
 _READ = (
-    "type", "status", "queue", "priority", "attempt", "max_attempts", "worker", "claim_token",
+    "type", "status", "queue", "priority", "attempt", "worker", "claim_token",
     "created_at", "run_at", "queued_at", "started_at", "ended_at",
 )  # fmt: skip
-_MOMENTS = frozenset(name for name, kind in _WRITTEN.items() if kind == "moment")
+_MOMENTS = frozenset(name for name, kind in WRITTEN.items() if kind == "moment")
 _EMPTY = "'{}'"
 _EVENT: Columns = {
     "task_id": "id",
@@ -101,18 +73,20 @@ class Adopting(StorePart):
         count = 0
         ids = sorted(by_id)
         for start in range(0, len(ids), BATCH):
-            left = {one: by_id[one] for one in ids[start : start + BATCH]}
-            for _ in range(_ROUNDS):
-                batch = left
-                events, left = self.database.again(lambda batch=batch: self._see(batch))
-                count += events
-                if not left:
-                    break
+            count += self._see_batch({one: by_id[one] for one in ids[start : start + BATCH]})
         return count
 
-    def _see(
-        self, by_id: Mapping[str, list[Sighting]]
-    ) -> tuple[int, dict[str, list[Sighting]]]:
+    def _see_batch(self, by_id: Mapping[str, list[Sighting]]) -> int:
+        count = 0
+        left = by_id
+        for _ in range(_ROUNDS):
+            events, left = self.database.again(partial(self._see, left))
+            count += events
+            if not left:
+                break
+        return count
+
+    def _see(self, by_id: Mapping[str, list[Sighting]]) -> tuple[int, dict[str, list[Sighting]]]:
         """The same for one transaction; what somebody else inserted meanwhile is left over."""
         with self.database.transaction() as connection:
             session = JoinedSession(connection)
@@ -135,9 +109,9 @@ class Adopting(StorePart):
     def lose(self, *, lease: timedelta, limit: int) -> list[str]:
         """Conclude what nobody will report; answers the ids of what was concluded about.
 
-        What ran on a worker that is not seen any more is FAILED, as far as one can tell from
-        outside; what waits and was not seen for a week is CANCELED. Whatever is seen of them
-        later corrects that.
+        What ran on a worker that is not seen any more, or does not list it any more, is FAILED, as
+        far as one can tell from outside; what waits and was not seen for a week is CANCELED.
+        Whatever is seen of them later corrects that.
         """
         lost = [
             _missed(row, TaskStatus.FAILED, WORKER_LOST, f"its worker {_name(row)} {_GONE}")
@@ -151,7 +125,7 @@ class Adopting(StorePart):
         return [one.id for one in lost]
 
     def _missing_runs(self, lease: timedelta, limit: int) -> list[Row]:
-        """Adopted tasks that run on workers which are not seen any more."""
+        """Adopted tasks that run by their rows, and not by what is known of their workers."""
         d = self.database.dialect
         gone = f"{d.later('-:lease')}"
         sql = (
@@ -160,6 +134,10 @@ class Adopting(StorePart):
             " LEFT JOIN worker AS w ON w.id = t.worker WHERE t.is_adopted AND t.status = 'STARTED'"
             # Who runs a body without a worker (eager) is not watched.
             " AND t.worker IS NOT NULL AND (w.stopped_at IS NOT NULL"
+            # It lives, and has not listed the task as running for two beats.
+            " OR t.updated_at < w.listed_before_at"
+            f" AND NOT {d.lists('w.claims', 'CAST(t.id AS TEXT)')}"
+            f" AND NOT {d.lists('w.claims_before', 'CAST(t.id AS TEXT)')}"
             # The row of a worker may come later than those of its first tasks.
             f" OR w.id IS NULL AND t.updated_at < (SELECT {gone})"
             f" OR w.seen_at < (SELECT {gone})) ORDER BY t.id LIMIT :limit"
@@ -181,125 +159,6 @@ class Adopting(StorePart):
         return self.database.query(sql, written, writes=False)
 
 
-@dataclass(slots=True)
-class Record:
-    """One row under its lock, or one that does not exist yet."""
-
-    id: str
-    is_new: bool = True
-    is_owned: bool = False
-    is_changed: bool = False
-    tenant: str = ""
-    is_guess: bool = False
-    has_input: bool = False
-    has_attributes: bool = False
-    columns: dict[str, Any] = field(default_factory=dict)
-
-    def take(self, seen: Sighting) -> list[dict[str, Any]]:
-        """Follow a sighting; answers the events of that."""
-        steps = follow(self._standing(), seen)
-        if not steps and not self.columns:
-            return []
-        if not self.columns:
-            self._begin(seen)
-        self._fill(seen)
-        if not steps:
-            return []
-        if steps[-1].source is not steps[-1].target:
-            self._move(seen, steps[-1])
-        return [self._event(seen, step, is_last=step is steps[-1]) for step in steps]
-
-    def _standing(self) -> AdoptedRow | None:
-        if not self.columns:
-            return None
-        return AdoptedRow(
-            status=TaskStatus(self.columns["status"]),
-            attempt=self.columns["attempt"],
-            token=self.columns["claim_token"],
-            started_at=self.columns["started_at"],
-            ended_at=self.columns["ended_at"],
-            is_guess=self.is_guess,
-        )
-
-    def _begin(self, seen: Sighting) -> None:
-        self.tenant = seen.tenant
-        self.columns = {
-            **dict.fromkeys(_WRITTEN),
-            "id": self.id,
-            "type": seen.type or "?",
-            "status": seen.status.value,
-            "queue": _QUEUE,
-            "priority": _DEFAULT_PRIORITY,
-            "attempt": 0,
-            "created_at": seen.began_at or seen.at,
-        }
-
-    def _fill(self, seen: Sighting) -> None:
-        """What a sighting knows beside the move, also where it comes too late for that."""
-        known = self.columns
-        if seen.type and (known["type"] == "?" or seen.sight is Sight.BEGUN):
-            self._set("type", storable(seen.type, _TEXT_LIMIT))
-        if seen.queue and known["queue"] == _QUEUE:
-            self._set("queue", storable(seen.queue, _TEXT_LIMIT))
-        if seen.priority is not None:
-            self._set("priority", min(max(int(seen.priority), 0), _HIGHEST_PRIORITY))
-        if seen.max_attempts is not None:
-            self._set("max_attempts", seen.max_attempts)
-        if seen.input is not None and not self.has_input:
-            self.has_input = True
-            self._set("input", encode(seen.input, "the arguments"))
-        if seen.attributes and not self.has_attributes:
-            self.has_attributes = True
-            self._set("attributes", encode(seen.attributes, "the attributes"))
-        if seen.sight is Sight.PUBLISHED and seen.attempt == 0:
-            if known["queued_at"] is None and seen.status is TaskStatus.QUEUED:
-                self._set("queued_at", seen.at)
-            self._set("created_at", min(known["created_at"], seen.at))
-        if seen.run_at is not None and known["run_at"] is None:
-            self._set("run_at", seen.run_at)
-
-    def _move(self, seen: Sighting, last: Step) -> None:
-        known = self.columns
-        known["status"] = last.target.value
-        known["attempt"] = max(known["attempt"], last.attempt)
-        if seen.sight is Sight.BEGUN:
-            known["started_at"] = seen.at
-        elif seen.began_at is not None:
-            known["started_at"] = seen.began_at
-        if seen.token is not None:
-            known["claim_token"] = seen.token
-        if seen.worker is not None:
-            known["worker"] = storable(seen.worker, _TEXT_LIMIT)
-        known["ended_at"] = seen.at if last.target in TERMINAL else None
-        if last.target is TaskStatus.ERRORED:
-            known["run_at"] = seen.run_at
-        if last.target is TaskStatus.COMPLETED:
-            known["error"] = None
-            if seen.result is not None:
-                known["result"] = encode(seen.result, "the result")
-        elif seen.error is not None:
-            known["error"] = spelled_error(seen.error)["error"]
-        self.is_guess = seen.sight is Sight.MISSED
-        self.is_changed = True
-
-    def _set(self, column: str, value: Any) -> None:
-        if self.columns[column] != value:
-            self.columns[column] = value
-            self.is_changed = True
-
-    def _event(self, seen: Sighting, step: Step, *, is_last: bool) -> dict[str, Any]:
-        return {
-            "task_id": self.id,
-            "tenant": self.tenant,
-            "from_status": None if step.source is None else step.source.value,
-            "to_status": step.target.value,
-            "attempt": step.attempt,
-            "worker": seen.worker,
-            "at": step.at,
-            "detail": _detail(seen) if is_last else None,
-        }
-
-
 def _missed(row: Row, status: TaskStatus, error: str, message: str) -> Sighting:
     return Sighting(
         id=row["id"],
@@ -315,14 +174,6 @@ def _missed(row: Row, status: TaskStatus, error: str, message: str) -> Sighting:
 
 def _name(row: Row) -> str:
     return str(row["worker"]).partition("/")[0]
-
-
-def _detail(seen: Sighting) -> str | None:
-    if seen.error is not None:
-        return str(spelled_error(seen.error)["detail"])
-    if not seen.reason:
-        return None
-    return encode({"reason": storable(seen.reason, _TEXT_LIMIT)}, "detail")
 
 
 class _Rows:
@@ -344,7 +195,8 @@ class _Rows:
         sql = (
             f"SELECT CAST(id AS TEXT) AS id, tenant, is_adopted, {', '.join(_READ)},"
             " input IS NOT NULL AS has_input, attributes <> '{}' AS has_attributes,"
-            f" {d.member('error', 'type')} AS error_type"
+            f" {d.member('error', 'type')} AS error_type,"
+            f" {d.member('error', 'attempt')} AS error_attempt"
             f" FROM task WHERE id IN {d.listed_ids('ids')} ORDER BY id"
             f"{d.locking('FOR UPDATE')}"
         )
@@ -373,7 +225,7 @@ class _Rows:
         if not records:
             return
         d = self._dialect
-        plain = [name for name in _WRITTEN if name not in _JSON and name != "id"]
+        plain = [name for name in WRITTEN if name not in _JSON and name != "id"]
         sets = [f"{name} = draft.{name}" for name in plain]
         sets += [
             f"{name} = COALESCE({d.as_json(f'draft.{name}')}, old.{name})"
@@ -383,7 +235,7 @@ class _Rows:
         sets.append(f"error = CASE WHEN draft.status = 'COMPLETED' THEN NULL ELSE {error} END")
         self._ask(
             f"UPDATE task AS old SET {', '.join(sets)}, updated_at = {d.now}"
-            f" FROM {d.drafts('drafts', _WRITTEN)} WHERE old.id = draft.id",
+            f" FROM {d.drafts('drafts', WRITTEN)} WHERE old.id = draft.id",
             drafts=self._spelled([one.columns for one in records]),
         )
 
@@ -420,9 +272,7 @@ class _Rows:
 
 
 def _record(row: Row) -> Record:
-    columns = {
-        name: as_moment(row[name]) if name in _MOMENTS else row[name] for name in _READ
-    }
+    columns = {name: as_moment(row[name]) if name in _MOMENTS else row[name] for name in _READ}
     return Record(
         row["id"],
         is_new=False,
@@ -431,5 +281,6 @@ def _record(row: Row) -> Record:
         is_guess=is_guess(row["error_type"]),
         has_input=bool(row["has_input"]),
         has_attributes=bool(row["has_attributes"]),
-        columns={**dict.fromkeys(_WRITTEN), **columns, "id": row["id"]},
+        has_error=str(row["error_attempt"]) == str(row["attempt"]),
+        columns={**dict.fromkeys(WRITTEN), **columns, "id": row["id"]},
     )

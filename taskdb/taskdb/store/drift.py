@@ -121,6 +121,15 @@ class Drifts(Joining):
             "see that a `taskdb beat` runs: it does the rescue",
         )
         yield _Rule(
+            "adopted_lost",
+            "SELECT t.id AS example FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
+            " WHERE t.is_adopted AND t.status = 'STARTED' AND t.worker IS NOT NULL"
+            f" AND t.updated_at < (SELECT {dead}) AND (w.id IS NULL OR w.stopped_at IS NOT NULL"
+            f" OR w.seen_at < (SELECT {dead})) ORDER BY t.id LIMIT :limit",
+            "adopted tasks that run on workers which are dead",
+            "see that a `taskdb beat`, or a tracked worker of their app, runs: it marks them",
+        )
+        yield _Rule(
             "finished_alone",
             "SELECT id AS example FROM task WHERE status = 'FINISHED' AND waits_for IS NULL"
             " ORDER BY id LIMIT :limit",

@@ -142,8 +142,6 @@ def conditions(chosen: Filter, scope: Scope, dialect: str) -> list[ColumnElement
         found.append(task.c.parent_id == chosen.parent_id if is_id(chosen.parent_id) else false())
     elif not chosen.with_sub_tasks:
         found.append(task.c.parent_id.is_(None))
-    if chosen.adopted is not None:
-        found.append(task.c.is_adopted if chosen.adopted else ~task.c.is_adopted)
     if chosen.status:
         found.append(has_status(chosen.status))
     if chosen.created_from is not None:
@@ -152,8 +150,15 @@ def conditions(chosen: Filter, scope: Scope, dialect: str) -> list[ColumnElement
         found.append(task.c.created_at < chosen.created_before)
     if chosen.search:
         found.append(_search(chosen.search))
+    found.extend(_in_adoption(chosen))
     found.extend(_in_json(chosen, dialect))
     return found
+
+
+def _in_adoption(chosen: Filter) -> list[ColumnElement[bool]]:
+    if chosen.adopted is None:
+        return []
+    return [task.c.is_adopted if chosen.adopted else ~task.c.is_adopted]
 
 
 def has_status(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:

@@ -143,7 +143,8 @@ class Standings(Reading):
         d = self.database.dialect
         found = self._ask(
             "SELECT count(*) AS number FROM (SELECT 1 AS one FROM task WHERE status = 'QUEUED'"
-            f" AND NOT is_adopted AND queue = :queue AND (queued_at, id) < ({d.moment('queued_at')}, :id)"
+            " AND NOT is_adopted AND queue = :queue"
+            f" AND (queued_at, id) < ({d.moment('queued_at')}, :id)"
             " LIMIT :limit) AS few",
             queue=task.queue,
             id=task.id,

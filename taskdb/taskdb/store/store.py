@@ -33,9 +33,7 @@ from taskdb.store.session import JoinedSession, Session
 from taskdb.store.standing import Standings
 
 
-class Store(
-    Intervention, Callbacks, Standings, Drifts, Scheduling, Releasing, Gating, Adopting
-):
+class Store(Intervention, Callbacks, Standings, Drifts, Scheduling, Releasing, Gating, Adopting):
     """Tasks on one database."""
 
     def __init__(

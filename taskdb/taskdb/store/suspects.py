@@ -84,7 +84,8 @@ class Suspects:
         place = f"(created_at, id) > ({d.moment('created_at')}, :id) AND" if after else ""
         sql = (
             "SELECT id, chunk, queue, priority, queued_at, created_at FROM task"
-            f" WHERE {place} status = '{TaskStatus.QUEUED}' AND NOT is_adopted ORDER BY created_at, id LIMIT :limit"
+            f" WHERE {place} status = '{TaskStatus.QUEUED}' AND NOT is_adopted"
+            " ORDER BY created_at, id LIMIT :limit"
         )
         given = {"created_at": after.created_at, "id": after.id} if after else {}
         found = self._database.query(sql, {"limit": limit, **given}, writes=False)

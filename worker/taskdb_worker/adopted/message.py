@@ -1,4 +1,4 @@
-"""A message of a Celery app, as far as a row shows it: both of Celery's protocols, and a request."""
+"""A message of a Celery app as far as a row shows it, in either protocol, or as a request."""
 
 from __future__ import annotations
 
@@ -73,9 +73,11 @@ def _links(celery_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         "celery_parent_id": fields.get("parent_id"),
         "celery_group_id": fields.get("group") or fields.get("taskset"),
     }
-    for name, value in around.items():
-        if isinstance(value, str) and value != celery_id:
-            found[name] = value
+    found |= {
+        name: value
+        for name, value in around.items()
+        if isinstance(value, str) and value != celery_id
+    }
     if fields.get("expires"):
         found["celery_expires"] = str(fields["expires"])[:64]
     if fields.get("is_eager"):

@@ -1,8 +1,9 @@
 """Where sightings wait until they are written: bounded, by a thread of its own.
 
-A receiver only appends. The thread takes what has come together and writes it in one transaction.
-While the database gives no answer it waits longer and longer, and past the bound the oldest
-sightings are forgotten: each later one of a task says what the ones before said.
+A receiver only appends. The thread writes what has come together in one transaction, and rests in
+proportion to the time that took: a busy process spends little of its time here, and an idle one
+writes at once. While the database gives no answer it waits longer and longer, and past the bound
+the oldest sightings are forgotten: each later one of a task says what the ones before said.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from taskdb_worker.adopted.log import log
 LIMIT = 5_000
 """Sightings that wait, at most."""
 _BATCH = 500
-_LINGER_SECONDS = 0.05
-"""What comes within this time of the first is written with it."""
+_REST_SHARE = 9
+"""A rest after each write, so many times as long as the write took: what comes meanwhile shares the
+next one."""
+_LONGEST_REST_SECONDS = 0.25
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 _SAY_SECONDS = 10.0
@@ -51,6 +54,8 @@ class Notebook:
         self._thread: threading.Thread | None = None
         self._is_open = True
         self._pause = 0.0
+        """Until it is tried again, where the database gave no answer."""
+        self._rest = 0.0
         self._said_at = -_SAY_SECONDS
         self.dropped = 0
         """Sightings that were forgotten, because there was no room or they could not be written."""
@@ -110,16 +115,17 @@ class Notebook:
         while self._is_open:
             self._wake.wait()
             self._wake.clear()
-            self._hurry.wait(self._pause or _LINGER_SECONDS)
             while self._waiting and self._write_some():
-                pass
+                self._hurry.wait(self._rest)
             if not self._waiting:
                 self._idle.set()
+            self._hurry.wait(self._pause)
         self._close()
 
     def _write_some(self) -> bool:
         """Write a batch; answers whether to go on at once."""
         batch = self._taken()
+        began = time.monotonic()
         try:
             self._write(batch)
         except DatabaseError as error:
@@ -131,6 +137,7 @@ class Notebook:
         except Exception:  # noqa: BLE001 - one that cannot be written must not keep the others
             self._write_each(batch)
         self._pause = 0.0
+        self._rest = min((time.monotonic() - began) * _REST_SHARE, _LONGEST_REST_SECONDS)
         return True
 
     def _write_each(self, batch: Sequence[Sighting]) -> None:
@@ -146,7 +153,7 @@ class Notebook:
                 log.warning("adopt.refused", task_id=one.id, sight=one.sight.value, reason=reason)
 
     def _taken(self) -> list[Sighting]:
-        batch = []
+        batch: list[Sighting] = []
         while len(batch) < _BATCH:
             try:
                 batch.append(self._waiting.popleft())

@@ -15,13 +15,15 @@ from datetime import timedelta
 from typing import Any
 
 from celery import signals
+from celery.worker import state as worker_state
 from ulid import ULID
 
 from taskdb.errors import DatabaseError
+from taskdb.reference import adopted_id
 from taskdb.settings import Settings
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.store import Store
-from taskdb.store.workers import Workers
+from taskdb.store.workers import Held, Workers
 from taskdb_worker.adopted.log import log
 from taskdb_worker.member import release
 
@@ -98,7 +100,7 @@ class Presence:
         while not self._stop.wait(pause):
             pause = self._settings.heartbeat_seconds
             try:
-                workers.renew(record, None)
+                workers.renew(record, Held(_running()))
                 if time.monotonic() >= looks_at:
                     looks_at = time.monotonic() + self._settings.worker_lease_seconds
                     self._look_after()
@@ -117,3 +119,11 @@ class Presence:
         lease = timedelta(seconds=self._settings.worker_lease_seconds)
         for task_id in self._store.lose(lease=lease, limit=_BATCH):
             log.warning("adopt.lost", task_id=task_id)
+
+
+def _running() -> tuple[str, ...]:
+    """The rows of what this worker runs, as its main process knows it."""
+    # One step, so that the main thread cannot change the set under an iteration.
+    references = worker_state.active_requests.data.copy()
+    requests = [request for reference in references if (request := reference()) is not None]
+    return tuple(adopted_id(request.id) for request in requests)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from taskdb.errors import Fault, InvalidInput
 
@@ -36,7 +37,7 @@ class Selection:
         return any(fnmatchcase(name, pattern) for pattern in self.only)
 
 
-def _patterns(argument: str, given: Iterable[str]) -> tuple[str, ...]:
+def _patterns(argument: str, given: Any) -> tuple[str, ...]:
     if isinstance(given, str | bytes):
         raise _wrong(argument, f"give a list: {argument}=[{given!r}]")
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from numbers import Real
 from typing import Any
 
 from celery import Task, signals, states
@@ -101,7 +100,6 @@ class Witness:
     @_harmless
     def on_publish(
         self,
-        sender: Any = None,
         body: Any = None,
         headers: Any = None,
         exchange: Any = None,
@@ -137,7 +135,6 @@ class Witness:
             return
         run = self._runs.begin(task_id, message.retries + 1, _now())
         address = sender.request.delivery_info or {}
-        retries = sender.max_retries
         self._note(
             message,
             Sight.BEGUN,
@@ -147,7 +144,6 @@ class Witness:
             token=run.token,
             queue=queue_of(address.get("exchange"), address.get("routing_key")),
             priority=_whole(address.get("priority")),
-            max_attempts=None if _whole(retries) is None else retries + 1,
             input=self._snapshot.arguments(message.args, message.kwargs),
         )
 
@@ -179,12 +175,12 @@ class Witness:
         else:
             # The main process tells only which task it was.
             message = Message(task_id, sender.name, None, None, 0, None, {})
-            self._note(
-                message, Sight.ENDED, _S.FAILED, _now(), attempt=UNKNOWN, error=error
-            )
+            self._note(message, Sight.ENDED, _S.FAILED, _now(), attempt=UNKNOWN, error=error)
 
     @_harmless
-    def on_retry(self, sender: Any = None, request: Any = None, reason: Any = None, **_: Any) -> None:
+    def on_retry(
+        self, sender: Any = None, request: Any = None, reason: Any = None, **_: Any
+    ) -> None:
         """A run asked for another one."""
         if not self._is_own(sender) or request is None:
             return
@@ -265,7 +261,9 @@ class Witness:
         self._dropped(sender, message, name, id, TaskError("UnknownTask", reason))
 
     @_harmless
-    def on_rejected(self, sender: Any = None, message: Any = None, exc: Any = None, **_: Any) -> None:
+    def on_rejected(
+        self, sender: Any = None, message: Any = None, exc: Any = None, **_: Any
+    ) -> None:
         """A worker of the app could not read a message, and dropped it."""
         headers = getattr(message, "headers", None) or {}
         reason = f"its message cannot be read: {self._snapshot.text(exc) or 'unknown format'}"
@@ -346,8 +344,8 @@ def _published_status(message: Message, at: datetime) -> TaskStatus:
 
 
 def _due(when: Any) -> datetime | None:
-    if isinstance(when, Real) and not isinstance(when, bool):
-        return _now() + timedelta(seconds=float(when))
+    if isinstance(when, int | float):
+        return _now() + timedelta(seconds=when)
     return moment_of(when)
 
 

@@ -1,0 +1,328 @@
+"""Rows of adopted tasks: made and moved by what is seen of them, and by nobody else."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from taskdb.clock import FixedClock
+from taskdb.entity import TaskEntity, TaskError
+from taskdb.errors import IllegalMove, TaskIsAdopted
+from taskdb.reference import adopted_id
+from taskdb.retention import Retention
+from taskdb.sighting import Sight, Sighting
+from taskdb.status import TaskStatus as S
+from taskdb.store.contract import Filter, Publication, WorkerRecord
+from taskdb.store.payload import NO_PAYLOADS
+from taskdb.store.pruning import Pruning
+from taskdb.store.store import Store
+from taskdb.store.suspects import QueuedRow, Suspects
+from taskdb.store.workers import Held, Workers
+from tests.store.tasks import DONE, HOUR, OOPS, SOON, claim, create, write
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LEASE = timedelta(seconds=20)
+W = WorkerRecord("w-1", "w", "host", 1)
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(NOON)
+
+
+@pytest.fixture
+def store(store_url: str, clock: FixedClock) -> Iterator[Store]:
+    with Store(store_url, clock=clock, pool_size=10).closing() as opened:
+        yield opened
+
+
+def published(task_id: str | None = None, **values: Any) -> Sighting:
+    given: dict[str, Any] = {
+        "id": task_id or str(uuid4()),
+        "sight": Sight.PUBLISHED,
+        "status": S.QUEUED,
+        "at": NOON,
+        "attempt": 0,
+        "type": "shop.pack",
+        "queue": "parcels",
+        "input": {"args": [1], "kwargs": {"to": "Ada"}},
+        "attributes": {"celery_root_id": "r"},
+        "ran": False,
+    }
+    return Sighting(**{**given, **values})
+
+
+def begun(first: Sighting, seconds: float = 1, **values: Any) -> Sighting:
+    given: dict[str, Any] = {"attempt": 1, "token": "t-1", "worker": "w-1", "ran": True, **values}
+    at = NOON + timedelta(seconds=seconds)
+    return replace(first, sight=Sight.BEGUN, status=S.STARTED, at=at, **given)
+
+
+def ended(run: Sighting, status: S, seconds: float = 2, **values: Any) -> Sighting:
+    at = NOON + timedelta(seconds=seconds)
+    given: dict[str, Any] = {"sight": Sight.ENDED, "status": status, "at": at, "began_at": run.at}
+    return replace(run, **{**given, **values})
+
+
+def in_status(store: Store, status: S) -> str:
+    """An adopted task that was seen in this status."""
+    first = published()
+    run = begun(first)
+    error = None if status is S.COMPLETED else TaskError("OSError", "no paper")
+    seen = {
+        S.QUEUED: [first],
+        S.SCHEDULED: [replace(first, status=S.SCHEDULED, run_at=NOON)],
+        S.STARTED: [run],
+    }.get(status, [first, run, ended(run, status, error=error, run_at=NOON)])
+    store.see(seen)
+    assert store.get(first.id).status is status
+    return first.id
+
+
+def moves(store: Store, task_id: str) -> list[str]:
+    return [str(event.to_status) for event in store.history(task_id)]
+
+
+def test_a_task_that_was_seen_has_a_row_with_its_history(store: Store) -> None:
+    first = published()
+    run = begun(first)
+    store.see([first, run, ended(run, S.COMPLETED, result={"sent": 2})])
+    found = store.get(first.id)
+    assert found.is_adopted
+    assert (found.type, found.queue, found.status) == ("shop.pack", "parcels", S.COMPLETED)
+    assert (found.attempt, found.worker, found.max_attempts) == (1, "w-1", None)
+    assert found.inline_input == {"args": [1], "kwargs": {"to": "Ada"}}
+    assert found.inline_result == {"sent": 2}
+    assert found.attributes == {"celery_root_id": "r"}
+    assert found.created_at == found.queued_at == NOON
+    assert found.ended_at == NOON + timedelta(seconds=2)
+    assert moves(store, first.id) == ["CREATED", "QUEUED", "STARTED", "COMPLETED"]
+    assert [event.at.second for event in store.history(first.id)] == [0, 0, 1, 2]
+
+
+def test_sightings_that_come_one_by_one_and_twice_write_what_those_of_a_batch_do(
+    store: Store,
+) -> None:
+    first = published()
+    run = begun(first)
+    error = TaskError("OSError", "no paper", "a traceback")
+    end = ended(run, S.ERRORED, error=error, run_at=NOON + HOUR)
+    for one in (first, run, end):
+        assert store.see([one])
+        assert store.see([one, one]) == 0
+    found = store.get(first.id)
+    assert found.status is S.ERRORED
+    assert found.run_at == NOON + HOUR
+    assert found.ended_at is None
+    assert found.error == replace(error, attempt=1)
+    assert store.history(first.id)[-1].detail == {"error": "OSError", "message": "no paper"}
+
+
+def test_what_is_known_later_fills_what_was_not(store: Store) -> None:
+    first = published()
+    run = replace(begun(first), input=None, queue="", attributes={})
+    store.see([ended(run, S.COMPLETED)])
+    assert store.get(first.id).queue == "celery"
+    store.see([first])
+    found = store.get(first.id)
+    assert found.status is S.COMPLETED
+    assert (found.queue, found.inline_input) == ("parcels", first.input)
+    assert found.attributes == {"celery_root_id": "r"}
+    assert (found.created_at, found.queued_at) == (NOON, NOON)
+
+
+def test_many_processes_may_see_the_same_tasks_at_once(store: Store) -> None:
+    firsts = [published() for _ in range(60)]
+    runs = [begun(one) for one in firsts]
+    ends = [ended(one, S.COMPLETED) for one in runs]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(store.see, [firsts, runs[::-1], ends, ends[::2] + runs[::3]]))
+    for one in firsts:
+        assert store.get(one.id).status is S.COMPLETED
+        assert moves(store, one.id).count("COMPLETED") == 1
+
+
+def test_a_task_of_a_foreign_id_has_an_id_made_of_it(store: Store) -> None:
+    made = adopted_id("order/4711")
+    store.see([published(made)])
+    assert store.get(made).is_adopted
+    assert adopted_id("order/4711") == made != adopted_id("order/4712")
+    assert adopted_id(made.upper()) == made == adopted_id(made.replace("-", ""))
+
+
+def test_an_owned_task_of_the_same_id_stays_as_it_is(store: Store) -> None:
+    task_id = create(store)
+    assert store.see([begun(published(task_id))]) == 0
+    assert store.get(task_id).status is S.CREATED
+    assert not store.get(task_id).is_adopted
+
+
+@pytest.mark.parametrize("status", [S.QUEUED, S.SCHEDULED, S.STARTED, S.ERRORED, S.FAILED])
+def test_no_verb_of_owned_tasks_touches_an_adopted_one(
+    store: Store, clock: FixedClock, status: S
+) -> None:
+    task_id = in_status(store, status)
+    write(store, "UPDATE task SET deadline_at = created_at WHERE id = :id", id=task_id)
+    Workers(store.database).announce(WorkerRecord("w-other", "other", "host", 2))
+    before, history = store.get(task_id), moves(store, task_id)
+    clock.advance(timedelta(days=400))
+    seen_at = clock.bound() or NOON
+
+    assert store.lease_due(100, LEASE) == []
+    assert not claim(store, task_id)
+    never = datetime(9999, 1, 1, tzinfo=UTC)
+    assert store.mark_queued([Publication(task_id, "t", "q", 5, never)]) == set()
+    assert store.complete(task_id, "t-1", DONE) is None
+    assert store.error(task_id, "t-2", OOPS, HOUR) is None
+    assert store.hand_back(task_id, "t-1", "shutdown") is None
+    assert store.hand_back_worker("w-1", "shutdown") == 0
+    assert not store.hand_back_unclaimed(task_id, "lost", SOON)
+    assert store.stray(task_id, OOPS, delay=SOON, limit=1) is None
+    assert not store.revoke(task_id, "t-1", OOPS)
+    assert not store.expire(task_id, OOPS)
+    assert store.expire_due(OOPS, 100) == {}
+    assert store.rescue(OOPS, lease=LEASE, limit=100, max_crashes=1) == {}
+    assert store.hold(task_id) == 0
+    assert Suspects(store.database).queued(None, 100) == []
+    assert Suspects(store.database).taken() == {}
+    row = QueuedRow(task_id, None, "parcels", 5, NOON, NOON)
+    assert Suspects(store.database).hand_back([row], "lost", seen_at) == set()
+    assert store.neglected(100) == []
+    assert not store.someone_waits()
+
+    assert store.get(task_id) == before
+    assert moves(store, task_id) == history
+
+
+@pytest.mark.parametrize("status", [S.QUEUED, S.STARTED, S.ERRORED, S.FAILED, S.COMPLETED])
+def test_a_person_is_told_who_may_cancel_and_retry(store: Store, status: S) -> None:
+    task_id = in_status(store, status)
+    with pytest.raises(TaskIsAdopted, match=f"control revoke {task_id}") as refused:
+        store.cancel(task_id)
+    assert isinstance(refused.value, IllegalMove)
+    with pytest.raises(TaskIsAdopted, match=r"app\.send_task\('shop\.pack'"):
+        store.retry(task_id)
+    assert store.get(task_id).status is status
+
+
+def test_bulk_verbs_leave_adopted_tasks_out(store: Store) -> None:
+    waiting, failed = in_status(store, S.QUEUED), in_status(store, S.FAILED)
+    owned = create(store, type="shop.pack")
+    assert store.cancel_all(Filter(type="shop.pack")) == 1
+    assert [count for count, _ in store.retry_all(Filter(type="shop.pack"))] == [1]
+    assert store.get(waiting).status is S.QUEUED
+    assert store.get(failed).status is S.FAILED
+    assert store.get(owned).status is S.CREATED
+
+
+def test_lists_tell_adopted_tasks_from_others(store: Store) -> None:
+    adopted, owned = in_status(store, S.QUEUED), create(store)
+
+    def ids(**chosen: Any) -> set[str]:
+        return {task.id for task in store.page(Filter(**chosen), limit=10)}
+
+    assert ids() == {adopted, owned}
+    assert ids(adopted=True) == {adopted}
+    assert ids(adopted=False) == {owned}
+
+
+def test_what_a_dead_worker_ran_is_lost_until_something_is_seen_of_it(
+    store: Store, clock: FixedClock
+) -> None:
+    Workers(store.database).announce(W)
+    first = published()
+    store.see([begun(first)])
+    clock.advance(LEASE / 2)
+    assert store.lose(lease=LEASE, limit=10) == []
+    clock.advance(LEASE)
+    assert store.lose(lease=LEASE, limit=10) == [first.id]
+    lost = store.get(first.id)
+    assert lost.status is S.FAILED
+    assert lost.error is not None
+    assert lost.error.type == "WorkerLost"
+    assert "w" in lost.error.message
+    assert store.lose(lease=LEASE, limit=10) == []
+
+    again = begun(first, 90, token="t-2", worker="w-2")
+    Workers(store.database).announce(replace(W, id="w-2"))
+    store.see([again, ended(again, S.COMPLETED, 95)])
+    found = store.get(first.id)
+    assert (found.status, found.error, found.worker) == (S.COMPLETED, None, "w-2")
+
+
+def test_a_late_word_of_the_run_itself_corrects_that_it_was_lost(
+    store: Store, clock: FixedClock
+) -> None:
+    first = published()
+    run = begun(first)
+    store.see([run])
+    clock.advance(LEASE * 2)
+    assert store.lose(lease=LEASE, limit=10) == [first.id]
+    store.see([ended(run, S.COMPLETED, 60)])
+    assert store.get(first.id).status is S.COMPLETED
+    assert moves(store, first.id)[-4:] == ["FAILED", "CREATED", "STARTED", "COMPLETED"]
+
+
+def test_what_a_live_worker_does_not_list_is_lost_too(store: Store, clock: FixedClock) -> None:
+    workers = Workers(store.database)
+    workers.announce(W)
+    kept, gone = published(), published()
+    store.see([begun(kept), begun(gone)])
+    clock.advance(timedelta(seconds=5))
+    workers.renew(W, Held((kept.id,)))
+    assert store.lose(lease=LEASE, limit=10) == []
+    clock.advance(timedelta(seconds=5))
+    workers.renew(W, Held((kept.id,)))
+    assert store.lose(lease=LEASE, limit=10) == [gone.id]
+
+
+def test_what_runs_where_nobody_watches_is_not_taken_for_lost(
+    store: Store, clock: FixedClock
+) -> None:
+    store.see([begun(published(), worker=None)])
+    clock.advance(timedelta(days=30))
+    assert store.lose(lease=LEASE, limit=10) == []
+
+
+def test_what_waits_and_was_not_seen_for_a_week_is_given_up(
+    store: Store, clock: FixedClock
+) -> None:
+    waiting, later = published(), published(status=S.SCHEDULED, run_at=NOON + timedelta(days=20))
+    store.see([waiting, later])
+    clock.advance(timedelta(days=8))
+    assert store.lose(lease=LEASE, limit=10) == [waiting.id]
+    assert store.get(waiting.id).status is S.CANCELED
+    assert store.get(later.id).status is S.SCHEDULED
+    store.see([begun(waiting, 8 * 86_400 + 5)])
+    assert store.get(waiting.id).status is S.STARTED
+
+
+def test_adopted_tasks_are_pruned_as_others_are(store: Store, clock: FixedClock) -> None:
+    done, waiting = in_status(store, S.COMPLETED), in_status(store, S.QUEUED)
+    clock.advance(timedelta(days=31))
+    pruning = Pruning(store.database, NO_PAYLOADS, Retention.parse([]))
+    assert pruning.run(10).tasks == 1
+    left = [task.id for task in store.page(Filter(), limit=10)]
+    assert left == [waiting]
+    assert store.history(done) == []
+
+
+def test_text_that_no_database_takes_is_made_fit(store: Store) -> None:
+    odd = "N\x00UL and half \ud83d"
+    first = published(type=odd, queue=odd)
+    run = begun(first, worker=odd)
+    store.see([first, run, ended(run, S.FAILED, error=TaskError(odd, odd, odd))])
+    found: TaskEntity = store.get(first.id)
+    assert found.status is S.FAILED
+    assert "\x00" not in json.dumps([found.type, found.queue, found.worker])
+
+
+def test_many_are_seen_in_batches(store: Store) -> None:
+    many = [published() for _ in range(1_200)]
+    assert store.see(many) == 2_400
+    assert len(write(store, "SELECT 1 AS one FROM task WHERE is_adopted")) == 1_200
