@@ -78,6 +78,7 @@ from taskdb.entity import (
     TaskRole,
 )
 from taskdb.errors import (
+    AlreadyTracked,
     BrokerUnreachable,
     CallbackRefused,
     DatabaseError,
@@ -100,6 +101,7 @@ from taskdb.errors import (
     TargetRefused,
     TaskAlreadyRegistered,
     TaskDBError,
+    TaskIsAdopted,
     TaskModuleError,
     TaskNotFound,
     UnknownTaskType,
@@ -121,6 +123,7 @@ from taskdb.task_type import Registry, TaskType, around, on_task, task
 from taskdb.trees import SequenceProgress
 
 __all__ = [
+    "AlreadyTracked",
     "Attempt",
     "BrokerUnreachable",
     "CallbackRefused",
@@ -180,6 +183,7 @@ __all__ = [
     "TaskEntity",
     "TaskError",
     "TaskEvent",
+    "TaskIsAdopted",
     "TaskKind",
     "TaskModuleError",
     "TaskNotFound",
