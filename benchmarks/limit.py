@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -36,7 +37,9 @@ def main() -> None:
         ratios = []
         with TaskDB(Settings.load(started.environment)) as taskdb:
             for pair in range(PAIRS):
+                _empty(started)
                 free = _rate(taskdb, started, log)
+                _empty(started)
                 with _limited(taskdb):
                     limited = _rate(taskdb, started, log)
                 ratios.append(limited / free)
@@ -61,12 +64,21 @@ def _limited(taskdb: TaskDB) -> Iterator[None]:
         taskdb.clear_limit(type=_TYPE)
 
 
+def _empty(started: Servers) -> None:
+    """Forget all tasks and messages, before anything looks at them."""
+    started.broker.flush(0)
+    with _connected(started) as connection:
+        connection.execute("TRUNCATE task, task_event, slot")
+
+
+def _connected(started: Servers) -> psycopg.Connection[Any]:
+    plain = started.url.replace("postgresql+psycopg://", "postgresql://")
+    return psycopg.connect(plain, autocommit=True)
+
+
 def _rate(taskdb: TaskDB, started: Servers, log: Path) -> float:
     """Tasks a second, by the moments in the rows."""
-    started.broker.flush(0)
-    plain = started.url.replace("postgresql+psycopg://", "postgresql://")
-    with psycopg.connect(plain, autocommit=True) as connection:
-        connection.execute("TRUNCATE task, task_event, slot")
+    with _connected(started) as connection:
         taskdb.submit_many(_TYPE, [None] * MESSAGES)
         pause = threading.Event()
         with worker("taskdb_worker.app", started.environment, PROCESSES, log):

@@ -11,6 +11,7 @@ from taskdb.errors import Fault, InvalidInput
 from taskdb.gate import Gate, GateTarget, Limit
 from taskdb.settings import Settings
 from taskdb.store.contract import Scope
+from taskdb.store.releasing import Released
 from taskdb.store.store import Store
 from taskdb.task_type import Registry
 
@@ -100,15 +101,15 @@ class GateClient:
         """
         self.store.declare_limits({one.name: one.limit for one in self.registry})
 
-    def release_lines(self, lines: Sequence[str]) -> bool:
-        """Let go who may in these lines, and publish it; answers whether to ask again.
+    def release_lines(self, lines: Sequence[str]) -> Released:
+        """Let go who may in these lines, and publish it; answers how it went.
 
         A worker calls it when a task that held slots has ended. Never waits for the broker.
         """
         lease = timedelta(seconds=self.settings.relay_lease_seconds)
         released = self.store.release_gated(_HAND_OVER, lease, lines=lines)
         self._background.publish(released.publications, wait=False)
-        return released.is_busy or released.is_full
+        return released
 
     def _place(
         self, queue: str | None, type_name: str | None, tenant: str | None

@@ -111,9 +111,13 @@ class Database:
             self._unspoiled(connection),
         ):
             if not may_idle and self.dialect.watch:
-                limit = {"milliseconds": str(round(self.idle_seconds * 1000))}
-                connection.execute(text(self.dialect.watch), limit)
+                connection.execute(text(self.dialect.watch), self.idle_limit)
             yield connection
+
+    @property
+    def idle_limit(self) -> dict[str, str]:
+        """The parameter of a statement that lets the server watch its transaction."""
+        return {"milliseconds": str(round(self.idle_seconds * 1000))}
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """What a function reads over a connection."""

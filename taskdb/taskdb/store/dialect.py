@@ -62,7 +62,8 @@ class StoreDialect(Protocol):
     never: str
     """A moment that does not come: what is held has it for its time to be published."""
     exclusive: str
-    """Asks to be the only transaction that has asked (`has_it`); empty where only one writes."""
+    """Asks to be the only transaction that has asked (`has_it`), and is watched as `watch` says;
+    empty where only one writes."""
     lazily: str
     """What a list of answers may end with, so that its commit does not wait for the disk."""
 

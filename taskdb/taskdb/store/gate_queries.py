@@ -9,6 +9,7 @@ from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.queries import PUBLICATION
 
 KEYS: Columns = {"key": "text"}
+LINES: Columns = {"key": "text", "target": "text", "name": "text"}
 PLACES: Columns = {"target": "text", "name": "text"}
 SLOTS: Columns = {"key": "text", "n": "integer", "task_id": "id", "seconds": "number"}
 HOLDS: Columns = {"id": "id", "held_by": "text"}
@@ -32,10 +33,9 @@ class GateQueries:
     lines: str
     in_line: str
     arrivals: str
-    standing: str
+    look: str
     rules: str
     end_windows: str
-    taken: str
     take: str
     let_go: str
     queue_up: str
@@ -93,10 +93,13 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
             f" AND relay_at <= (SELECT {d.now}) AND {_WAITS}"
             f" ORDER BY relay_at, id LIMIT :limit{d.locking('FOR UPDATE SKIP LOCKED')}"
         ),
-        # Those of some lines in which someone waits.
-        standing=(
-            f"SELECT draft.key FROM {d.drafts('keys', KEYS)} WHERE EXISTS"
-            f" (SELECT 1 FROM task WHERE {_IN_LINE} AND held_by = draft.key)"
+        # All there is to know of some lines: whether someone waits, the rule, the slots taken.
+        look=(
+            f"SELECT draft.key, {_GATE}, (SELECT 1 FROM task"
+            f" WHERE {_IN_LINE} AND held_by = draft.key LIMIT 1) IS NOT NULL AS stands,"
+            f" (SELECT {d.joined('CAST(s.n AS TEXT)')} FROM slot AS s WHERE s.key = draft.key)"
+            f" AS taken FROM {d.drafts('lines', LINES)}"
+            " LEFT JOIN gate AS g ON g.target = draft.target AND g.name = draft.name"
         ),
         rules=(
             f"SELECT {_GATE} FROM gate AS g JOIN {d.drafts('places', PLACES)}"
@@ -108,22 +111,22 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
             f" WHERE s.key IN {keys} AND s.until <= (SELECT {d.now})"
             f"{d.locking('FOR UPDATE SKIP LOCKED')})"
         ),
-        taken=f"SELECT key, n, task_id FROM slot WHERE key IN {keys}",
         # The primary key decides.
         take=(
             "INSERT INTO slot (key, n, task_id, seconds, taken_at)"
             f" SELECT draft.key, draft.n, draft.task_id, draft.seconds, {d.now}"
             f" FROM {d.drafts('slots', SLOTS)}"
         ),
-        # They have their slots; the relay has them when this process does not publish them.
+        # They have their slots; the relay has them when this process does not publish them. That
+        # they wait is known of these and the next: this transaction has locked them.
         let_go=(
             f"UPDATE task SET held_by = NULL, relay_at = {d.later(':lease')},"
-            f" updated_at = {d.now} WHERE id IN {d.listed_ids('ids')} AND {_WAITS}"
+            f" updated_at = {d.now} WHERE id IN {d.listed_ids('ids')}"
             f" RETURNING {PUBLICATION}"
         ),
         queue_up=(
             f"UPDATE task SET held_by = draft.held_by, relay_at = {d.never}"
-            f" FROM {d.drafts('holds', HOLDS)} WHERE task.id = draft.id AND task.{_WAITS}"
+            f" FROM {d.drafts('holds', HOLDS)} WHERE task.id = draft.id"
         ),
         # Slots of tasks that are over, gone, or before the gate again; and windows that are over.
         sweep=(

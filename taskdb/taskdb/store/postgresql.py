@@ -46,10 +46,17 @@ class PostgreSQL:
 
     name = "postgresql"
     never = "TIMESTAMPTZ '9999-01-01 00:00:00Z'"
-    # Nothing is lost with the last commits of a server that dies: who was let go waits again.
+    # Nothing is lost with the last commits of a server that dies: who was let go waits again. And
+    # all it reads are the first few of lines, by their indexes: the planner, whose statistics may
+    # be of a day when nobody waited, would sort and hash whole lines.
     exclusive = (
         "SELECT pg_try_advisory_xact_lock(7303014, 1) AS has_it,"
-        " set_config('synchronous_commit', 'off', true)"
+        " set_config('synchronous_commit', 'off', true),"
+        " set_config('idle_in_transaction_session_timeout', :milliseconds, true)"
+        + "".join(
+            f", set_config('enable_{way}', 'off', true)"
+            for way in ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin")
+        )
     )
     # Asked for in a statement that is its own transaction, it holds for that one only.
     # For this transaction only, by a function: poolers refuse options of a connection.

@@ -10,7 +10,7 @@ the message the relay stands, as it does for every row.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -38,6 +38,8 @@ class Released:
     is_full: bool = False
     is_busy: bool = False
     """Another process was at it, and this pass did nothing."""
+    share: float = 0.0
+    """Of the places of a rule (of the one where it was most), how many were free and wanted."""
 
 
 class Releasing(StorePart):
@@ -56,12 +58,13 @@ class Releasing(StorePart):
         With `lines` only those are looked at, and nobody who has just arrived. What is answered
         has its slots and is the caller's to publish; after the lease the relay does.
         """
-        with self.database.transaction() as connection:
+        # It is watched from its first statement on, that of `begin`.
+        with self.database.transaction(may_idle=True) as connection:
             release = _Release(self.database, JoinedSession(connection), limit, lease)
             if not release.begin():
                 return Released(is_busy=True)
             if lines is not None:
-                release.look_at(release.standing(lines))
+                release.look_at(lines)
                 return release.end()
             found = release.lines_behind(after)
             release.look_at(found)
@@ -70,7 +73,7 @@ class Releasing(StorePart):
 
     def sweep_slots(self, limit: int) -> int:
         """Free slots that nobody has any more, at most so many; answers how many."""
-        with self.database.transaction() as connection:
+        with self.database.transaction(may_idle=True) as connection:
             release = _Release(self.database, JoinedSession(connection), limit, timedelta(0))
             return len(release.sweep()) if release.begin() else 0
 
@@ -92,27 +95,22 @@ class _Release:
         self._taken: dict[str, set[int]] = {}
         self._let_go: list[Row] = []
         self._count = 0
+        self._share = 0.0
 
     def begin(self) -> bool:
         """Whether this is the one that goes on."""
         sql = self._dialect.exclusive
-        return not sql or bool(self._run(sql)[0]["has_it"])
+        return not sql or bool(self._run(sql, **self._database.idle_limit)[0]["has_it"])
 
     def lines_behind(self, after: str) -> list[str]:
         return [str(row["key"]) for row in self._run(self._queries.lines, after=after, limit=LINES)]
 
-    def standing(self, lines: Sequence[str]) -> list[str]:
-        """Those of some lines in which someone waits."""
-        if not lines:
-            return []
-        return [str(row["key"]) for row in self._run(self._queries.standing, keys=_listed(lines))]
-
     def look_at(self, lines: Sequence[str]) -> None:
         """The first of each line, as many as there are free places; the oldest of all first."""
-        self._learn_rules(place for line in lines if (place := rules.place_of(line)) is not None)
-        self._learn_taken(line for line in lines if not line.startswith(rules.PAUSED))
+        standing = self._look(lines)
+        left = [line for line in lines if line in standing]
         for _ in range(_ROUNDS):
-            found = self._first_of(lines)
+            found = self._first_of(left)
             if not found:
                 return
             self._decide(found, in_line=True)
@@ -127,20 +125,24 @@ class _Release:
         """What to publish, in order of arrival."""
         found = sorted(self._let_go, key=lambda row: str(row["id"]))
         published = [rows.publication(row) for row in found]
-        return Released(published, after, self._count >= self._limit)
+        return Released(published, after, self._count >= self._limit, share=self._share)
 
     def sweep(self) -> list[Row]:
         return self._run(self._queries.sweep, limit=self._limit)
 
     # --- deciding -----------------------------------------------------------------------------
 
-    def _first_of(self, lines: Sequence[str]) -> list[Row]:
+    def _first_of(self, lines: list[str]) -> list[Row]:
+        """Who goes next in these lines; a line that has no more is not asked again."""
         found: list[Row] = []
-        for line in lines:
+        for line in tuple(lines):
             left = self._limit - self._count - len(found)
             room = rules.room_of(line, self._rules, len(self._taken.get(line, ())), left)
             if room > 0:
-                found += self._run(self._queries.in_line, key=line, limit=room)
+                first = self._run(self._queries.in_line, key=line, limit=room)
+                found += first
+                if len(first) < room:
+                    lines.remove(line)
         return found
 
     def _decide(self, found: Sequence[Row], *, in_line: bool) -> None:
@@ -150,10 +152,13 @@ class _Release:
         self._learn_rules(place for row in in_order for place in rules.places_of(row))
         needs = [rules.needs_of(row, self._rules) for row in in_order]
         keys = list(dict.fromkeys(need.key for several in needs for need in several))
-        self._learn_taken(keys)
-        # Who waits in the line of another key does not stand before one who has waited as well:
-        # each could stand before the other for ever.
-        standing = set() if in_line else set(self.standing(keys))
+        if in_line:
+            # Who waits in the line of another key does not stand before one who has waited as
+            # well: each could stand before the other for ever.
+            standing: set[str] = set()
+            self._look([key for key in keys if key not in self._taken])
+        else:
+            standing = self._look(keys)
         let_go, slots, holds = [], [], []
         for row, wanted in zip(in_order, needs, strict=True):
             task_id = str(row["id"])
@@ -164,7 +169,14 @@ class _Release:
             elif stop != row["held_by"]:
                 holds.append({"id": task_id, "held_by": stop})
                 standing.add(stop)
+        self._note_share(slots, needs)
         self._write(let_go, slots, holds)
+
+    def _note_share(self, slots: Sequence[Row], needs: Iterable[Sequence[Need]]) -> None:
+        taken = Counter(slot["key"] for slot in slots)
+        places = {need.key: need.places for several in needs for need in several}
+        shares = (count / places[key] for key, count in taken.items())
+        self._share = max(self._share, *shares, 0.0)
 
     def _missing(self, needs: Sequence[Need], standing: set[str]) -> str | None:
         """The first key of which no slot is free, or for which others wait already."""
@@ -203,21 +215,29 @@ class _Release:
             self._rules.update(rules.rule_of(row) for row in found)
             self._known |= new
 
-    def _learn_taken(self, keys: Iterable[str]) -> None:
-        new = [key for key in dict.fromkeys(keys) if key not in self._taken]
-        if not new:
-            return
-        if windows := [key for key in new if key.startswith(rules.STARTS)]:
-            self._run(self._queries.end_windows, keys=_listed(windows))
-        taken: dict[str, set[int]] = defaultdict(set)
-        for row in self._run(self._queries.taken, keys=_listed(new)):
-            taken[row["key"]].add(int(row["n"]))
-        self._taken.update({key: taken[key] for key in new})
+    def _look(self, lines: Sequence[str]) -> set[str]:
+        """Learn the rules and the slots of some lines; answers those in which someone waits."""
+        if not lines:
+            return set()
+        new = [line for line in lines if line not in self._taken]
+        if windows := [line for line in new if line.startswith(rules.STARTS)]:
+            keys = json.dumps([{"key": key} for key in windows])
+            self._run(self._queries.end_windows, keys=keys)
+        places = {line: rules.place_of(line) for line in lines}
+        asked = json.dumps([_spelled(line, place) for line, place in places.items()])
+        found = self._run(self._queries.look, lines=asked)
+        for row in found:
+            numbers = row["taken"].split(",") if row["taken"] else ()
+            self._taken.setdefault(row["key"], set(map(int, numbers)))
+        self._rules.update(rules.rule_of(row) for row in found if row["name"] is not None)
+        self._known.update(place for place in places.values() if place is not None)
+        return {row["key"] for row in found if row["stands"]}
 
     def _run(self, sql: str, **parameters: Any) -> list[Row]:
         given = self._database.parameters(parameters)
         return self._dialect.query(self._session, sql, given)
 
 
-def _listed(keys: Iterable[str]) -> str:
-    return json.dumps([{"key": key} for key in keys])
+def _spelled(line: str, place: Place | None) -> dict[str, str | None]:
+    target, name = place or (None, None)
+    return {"key": line, "target": target, "name": name}
