@@ -366,6 +366,17 @@ def test_a_pass_is_bounded_and_the_next_one_goes_on(store: Store) -> None:
     assert ([one.id for one in second.publications], second.is_full) == (ids[3:], False)
 
 
+def test_a_pass_says_how_much_of_a_rule_was_free(store: Store) -> None:
+    """Who looks too often, or too seldom, learns it from that."""
+    store.set_limit(TYPE, Limit(max_running=8))
+    for _ in range(3):
+        create(store)
+    assert store.release_gated(10, LEASE).share == 3 / 8
+    assert store.release_gated(10, LEASE).share == 0
+    with_mutex(store, "k", "k")
+    assert store.release_gated(10, LEASE).share == 1
+
+
 def test_a_sweep_frees_what_nobody_has(store: Store) -> None:
     first, second = with_mutex(store, "k", "l")
     released(store)

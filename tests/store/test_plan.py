@@ -237,6 +237,28 @@ def test_a_window_reads_only_what_is_held_or_let_go(
     assert "task_held" in plan, plan
 
 
+def test_a_release_reads_the_heads_of_lines_whatever_the_statistics_say(
+    large_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be of a day when nobody waited, and a line may be long."""
+    sent = statements_of(large_store, lambda: WAYS["release"](large_store, ""), monkeypatch)
+    first = next(statement for statement in sent if "pg_try_advisory_xact_lock" in statement[0])
+    with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
+        connection.execute("DELETE FROM pg_statistic WHERE starelid = 'task'::regclass")
+        connection.execute(*first)
+        plans = [
+            explain(connection, "force_generic_plan", *statement)
+            for statement in sent
+            if " task " in statement[0]
+        ]
+        connection.rollback()
+    assert len(plans) > 3
+    for plan in plans:
+        assert not re.search(r"(Seq|Bitmap Heap) Scan on task\b", plan), plan
+        # What one look lets go may be sorted; not a line.
+        assert not re.search(r"Sort Key: (task\.)?id\b", plan), plan
+
+
 @pytest.mark.parametrize("way", ["mark", "cancel", "hand back", "rescue"])
 def test_a_move_of_many_rows_locks_them_in_order_of_their_ids(
     large_store: Store, way: str, monkeypatch: pytest.MonkeyPatch
