@@ -114,6 +114,32 @@ def test_an_answer_is_not_lost_with_the_run_that_it_came_to(store: Store) -> Non
     assert store.get(run.id).inline_result == {"paid": 7}
 
 
+@pytest.mark.parametrize(
+    ("answer", "status", "result"), [(PAID, "COMPLETED", {"paid": 7}), (BROKE, "FAILED", None)]
+)
+def test_an_answer_is_not_lost_with_the_last_attempt(
+    store: Store, answer: Answer, status: str, result: Any
+) -> None:
+    """It came after the body had raised, and before that was written."""
+    run = expecting(store)
+    store.resume(SECRET, answer)
+    for _ in range(2):
+        assert store.fail(run.id, run.token, OOPS) is TaskStatus.ERRORED
+    assert [one.id for one in store.lease_due(10, HOUR)] == [run.id]
+    last = store.claim(run.id, token="t-2", worker="w-2", max_attempts=1)
+    assert last.granted and last.is_called_back
+    assert store.await_callback(run.id, "t-2", NO_REPORT, []) == status
+    found = store.get(run.id)
+    assert (found.inline_result, found.ended_at is not None) == (result, True)
+
+
+def test_a_body_that_fails_unanswered_has_failed(store: Store) -> None:
+    run = expecting(store)
+    assert store.fail(run.id, run.token, OOPS) is TaskStatus.FAILED
+    with pytest.raises(CallbackRefused):
+        store.resume(SECRET, PAID)
+
+
 def test_a_token_is_refused_that_is_wrong_used_late_or_of_another_tenant(store_url: str) -> None:
     now = datetime(2031, 5, 4, 10, tzinfo=UTC)
     clock = FixedClock(now)

@@ -20,7 +20,6 @@ from taskdb.store.fragments import (
     unless_canceled,
     waiting,
     waits_anew,
-    wanted_or,
 )
 
 CLAIM_ANSWER = (
@@ -209,7 +208,7 @@ def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             "fail",
             ONE,
             mine,
-            (*wanted_or("FAILED"), *ended, *error),
+            _failed(d, (*report, *error)),
             answer=("claim_token",),
         ),
         # The body asked for later: the run does not count.
@@ -238,3 +237,20 @@ def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             "cancel_own", ONE, mine, (*to("CANCELED"), *ended, *error), answer=("claim_token",)
         ),
     }
+
+
+def _failed(d: StoreDialect, rest: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Over, bad; but what the outside answered meanwhile is not lost: another claim ends by it."""
+    answered = "old.called_back IS NOT NULL"
+    return (
+        (
+            "status",
+            f"CASE WHEN {answered} THEN 'ERRORED' WHEN {WANTED} THEN 'CANCELED' ELSE 'FAILED' END",
+        ),
+        ("ended_at", f"CASE WHEN NOT ({answered}) THEN {d.now} END"),
+        ("run_at", f"CASE WHEN {answered} THEN {d.now} ELSE old.run_at END"),
+        ("relay_at", f"CASE WHEN {answered} THEN {d.now} ELSE old.relay_at END"),
+        ("worker", f"CASE WHEN NOT ({answered}) THEN old.worker END"),
+        ("held_by", f"CASE WHEN {answered} AND old.is_gated THEN 'gate' ELSE old.held_by END"),
+        *rest,
+    )
