@@ -32,7 +32,7 @@ class Prune:
 
 
 class Sweep:
-    """Removes old rows of workers, empty days of history and orphaned files, a batch a pass."""
+    """Removes old rows of workers and firings, empty days and orphaned files, a batch a pass."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         longest = settings.retention_rules.longest
@@ -41,8 +41,15 @@ class Sweep:
     def run_once(self) -> bool:
         """Sweep one batch of each; answers whether there are more files."""
         workers = self._sweeping.workers()
+        runs = self._sweeping.schedule_runs()
         partitions = self._sweeping.partitions()
         payloads, is_more = self._sweeping.payloads()
-        if workers or partitions or payloads:
-            log.info("sweep.done", workers=workers, partitions=partitions, payloads=payloads)
+        if workers or runs or partitions or payloads:
+            log.info(
+                "sweep.done",
+                workers=workers,
+                schedule_runs=runs,
+                partitions=partitions,
+                payloads=payloads,
+            )
         return is_more

@@ -12,7 +12,7 @@ from typing import Any
 from mailing import send_mail
 from pydantic import BaseModel, Field
 
-from taskdb import Fail, FanOut, Retry, Sequence, Step, TaskContext, get_task, task
+from taskdb import Fail, FanOut, Retry, Sequence, Step, TaskContext, task
 from taskdb.cli.demo_tasks.customer_chunks import import_chunk, import_file, report
 from taskdb.cli.demo_tasks.customer_table import customer_database
 
@@ -104,8 +104,7 @@ def mail_report(ctx: TaskContext, input: dict[str, Any]) -> dict[str, Any]:
 
 def payload_of(ctx: TaskContext) -> Archive:
     """What the sequence was given: a step gets what the step before returned, and no more."""
-    assert ctx.parent_id is not None  # noqa: S101 - these steps are run by the sequence only
-    return Archive.model_validate(get_task(ctx.parent_id).input)
+    return Archive.model_validate(ctx.parent_input)
 
 
 def folder_of(ctx: TaskContext, payload: Archive) -> Path:

@@ -43,6 +43,9 @@ class Run(Protocol):
     def results(self) -> Iterator[SubTaskResult]:
         """How the parts of the parent stand."""
 
+    def parent_input(self) -> Any:
+        """The input of the parent, as JSON values; None without one."""
+
     def wait_for_callback(self, deadline: timedelta | datetime | None) -> str:
         """Make a token for the outside; raises Cancel where it may not."""
 
@@ -201,6 +204,16 @@ class TaskContext:
         Read a page at a time, so that any number of them fits.
         """
         return self._run.results()
+
+    @property
+    def parent_input(self) -> Any:
+        """In a step, a part or a handler: the input of its parent, as JSON values.
+
+        What a sequence was given, of which a step sees no more than the step before returned. None
+        for a task without a parent. Asks the database each time. Raises TaskNotFound when the
+        parent is gone, PayloadMissing when its input is.
+        """
+        return self._run.parent_input()
 
     @property
     def cancel_requested(self) -> bool:

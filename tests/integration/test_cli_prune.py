@@ -37,6 +37,7 @@ def test_what_is_over_for_long_is_foretold_archived_and_pruned(
         "tasks": 1,
         "rows": 1,
         "workers": 0,
+        "schedule_runs": 0,
         "partitions": 0,
         "payloads": 0,
     }

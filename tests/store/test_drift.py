@@ -171,6 +171,20 @@ def test_nothing_has_drifted_where_all_is_well(store: Store) -> None:
     assert set(drifts(store)) <= {"type_unknown"}
 
 
+def test_a_message_that_a_live_worker_lists_is_not_lost(store: Store) -> None:
+    lost = _message_lost(store)
+    write(
+        store, f"UPDATE worker SET messages = {store.database.dialect.json('m')}", m=f'["{lost}"]'
+    )
+    assert "message_lost" not in drifts(store)
+
+
+def test_a_message_that_others_passed_is_lost_also_when_they_are_over(store: Store) -> None:
+    lost = _message_lost(store)
+    write(store, "UPDATE task SET status = 'COMPLETED' WHERE status = 'STARTED'")
+    assert drifts(store)["message_lost"].examples == (lost,)
+
+
 def test_a_count_goes_on_where_the_examples_end(store: Store) -> None:
     for _ in range(7):
         running(store)

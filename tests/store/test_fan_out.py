@@ -429,3 +429,13 @@ def test_a_resubmitted_task_forgets_the_handlers_of_its_last_run(store: Store) -
     store.retry(task_id)
     # Its body failed, so it is the body that runs again.
     assert (store.get(task_id).status, store.get(task_id).waits_for) == (S.CREATED, None)
+
+
+def test_a_part_that_was_to_be_canceled_is_joined_when_its_worker_stops(store: Store) -> None:
+    parent_id = fan_out(store, 1, join="all_settled")
+    (part_id,) = part_ids(store, parent_id)
+    assert claim(store, part_id)
+    store.cancel(part_id)
+    assert store.hand_back_worker("w-1", "shutdown") == 1
+    assert store.get(part_id).status is TaskStatus.CANCELED
+    assert store.get(parent_id).status.is_terminal

@@ -17,6 +17,7 @@ from taskdb.store.contract import WorkerRecord
 from taskdb.store.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.store import Store
 from taskdb.store.sweeping import Sweeping
+from taskdb.store.tables import as_moment
 from taskdb.store.workers import Held, Workers
 from tests.store.tasks import OOPS, claim, create, draft, write
 
@@ -65,6 +66,35 @@ def test_a_worker_unseen_for_a_week_is_forgotten_once_nothing_names_it(
     assert {row["id"] for row in write(store, "SELECT id FROM worker")} == {"busy", "alive"}
     store.complete(task_id, "token-1", Payload(None, None))
     assert sweeping.workers() == 1
+
+
+def test_old_firings_are_forgotten_but_for_the_last_one(
+    store: Store, clock: FixedClock, sweeping: Sweeping
+) -> None:
+    kept, gone = str(uuid7()), str(uuid7())
+    write(
+        store,
+        "INSERT INTO schedule (id, name, type, kind, interval_seconds)"
+        " VALUES (:id, 'often', 'sum', 'interval', 60)",
+        id=kept,
+    )
+    days = [clock.bound() + n * DAY for n in range(3)]
+    for schedule_id in (kept, gone):
+        for day in days:
+            write(
+                store,
+                "INSERT INTO schedule_run (schedule_id, due_at, outcome)"
+                f" VALUES (:id, {store.database.dialect.moment('at')}, 'fired')",
+                id=schedule_id,
+                at=store.database.dialect.spell(day),
+            )
+    clock.advance(91 * DAY)
+    assert sweeping.schedule_runs() == 2
+    clock.advance(MONTH)
+    assert sweeping.schedule_runs() == 3
+    assert sweeping.schedule_runs() == 0
+    (left,) = write(store, "SELECT schedule_id, due_at FROM schedule_run")
+    assert (str(left["schedule_id"]), as_moment(left["due_at"])) == (kept, days[-1])
 
 
 # --- days of history ------------------------------------------------------------------------------

@@ -104,3 +104,8 @@ class Run:
         while page := self._taskdb.sub_task_results(self._claim.parent_id, after=after):
             yield from page
             after = page[-1].position
+
+    def parent_input(self) -> Any:
+        if self._claim.parent_id is None:
+            return None
+        return self._taskdb.get_task(self._claim.parent_id).input

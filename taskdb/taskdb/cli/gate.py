@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable
 from typing import Annotated, Any, TypedDict
 
 import typer
@@ -43,7 +44,7 @@ def pause(
     """Let no task of a queue, a type or a tenant begin until `taskdb resume`; what runs goes on."""
     place = _place(queue, type_name, tenant)
     session.taskdb.pause(**place, reason=reason, by=_user())
-    return _done(session.output, "paused", place, changed=True)
+    return _done(session.output, "paused", place)
 
 
 @with_session
@@ -55,8 +56,7 @@ def resume(
 ) -> int:
     """Lift a pause; what waited goes in order of its arrival."""
     place = _place(queue, type_name, tenant)
-    changed = session.taskdb.resume(**place)
-    return _done(session.output, "resumed", place, changed=changed, missing="it was not paused")
+    return _lifted(session, "resumed", place, session.taskdb.resume, "it was not paused")
 
 
 @with_session
@@ -77,7 +77,7 @@ def set_limit(
     session.taskdb.set_limit(
         **place, max_running=max_running, max_starts=max_starts, per=per, by=_user()
     )
-    return _done(session.output, "limited", place, changed=True)
+    return _done(session.output, "limited", place)
 
 
 @with_session
@@ -89,8 +89,7 @@ def clear_limit(
 ) -> int:
     """Remove a limit."""
     place = _place(queue, type_name, tenant)
-    changed = session.taskdb.clear_limit(**place)
-    return _done(session.output, "cleared", place, changed=changed, missing="it had no limit")
+    return _lifted(session, "cleared", place, session.taskdb.clear_limit, "it had no limit")
 
 
 @with_session
@@ -152,16 +151,23 @@ def _place(queue: str | None, type_name: str | None, tenant: str | None) -> _Pla
     return {"queue": queue, "type": type_name, "tenant": tenant}
 
 
-def _done(
-    output: Output, done: str, place: _Place, *, changed: bool, missing: str = ""
+def _lifted(
+    session: Session, done: str, place: _Place, lift: Callable[..., bool], missing: str
 ) -> ExitCode:
+    if lift(**place):
+        return _done(session.output, done, place)
+    if session.is_json:
+        return _done(session.output, done, place, changed=False)
+    session.output.note(f"nothing was changed: {missing}")
+    return ExitCode.OK
+
+
+def _done(output: Output, done: str, place: _Place, *, changed: bool = True) -> ExitCode:
     (target, name) = next((target, name) for target, name in place.items() if name is not None)
     if output.is_json:
         output.document({"target": target, "name": name, "done": done, "changed": changed})
-    elif changed:
-        output.line(f"{done} {target} {printable(str(name))}")
     else:
-        output.note(f"nothing was changed: {missing}")
+        output.line(f"{done} {target} {printable(str(name))}")
     return ExitCode.OK
 
 

@@ -66,9 +66,11 @@ def _prune_all(pruning: Pruning, tell: Tell) -> Pruned:
 
 
 def _sweep_all(sweeping: Sweeping, tell: Tell) -> dict[str, int]:
-    swept = {"workers": 0, "partitions": 0, "payloads": 0}
+    swept = {"workers": 0, "schedule_runs": 0, "partitions": 0, "payloads": 0}
     while found := sweeping.workers():
         swept["workers"] += found
+    while found := sweeping.schedule_runs():
+        swept["schedule_runs"] += found
     swept["partitions"] = len(sweeping.partitions())
     is_more = True
     while is_more:
@@ -84,8 +86,9 @@ def _say(output: Output, pruned: Pruned, swept: dict[str, int]) -> None:
         return
     output.line(f"pruned {_tasks(pruned.tasks)} (rows with sub-tasks: {pruned.rows:,})")
     output.line(
-        f"swept up rows of workers: {swept['workers']:,}; days of history:"
-        f" {swept['partitions']:,}; payloads: {swept['payloads']:,}"
+        f"swept up rows of workers: {swept['workers']:,}; firings of schedules:"
+        f" {swept['schedule_runs']:,}; days of history: {swept['partitions']:,}; payloads:"
+        f" {swept['payloads']:,}"
     )
 
 

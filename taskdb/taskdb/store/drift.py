@@ -9,9 +9,10 @@ from typing import Any
 
 from taskdb.status import PUBLISHABLE, WAITING, TaskStatus, in_order
 from taskdb.store.joining import Joining
+from taskdb.store.lost_moves import is_dead, is_unlisted, runs_of
 from taskdb.store.partitions import PARTITIONS_AHEAD
 from taskdb.store.rows import moment
-from taskdb.store.tables import as_json, as_moment
+from taskdb.store.suspects import Suspects, overtaken
 from taskdb.store.workers import Workers
 
 EXAMPLES = 5
@@ -22,6 +23,10 @@ _SAMPLE = 50
 _SKEW_SECONDS = 2.0
 _LATE_SECONDS = 30.0
 """What a loop should have done so long ago, it has not done."""
+_PASSED = timedelta(seconds=2 * _LATE_SECONDS)
+"""A message that came so much later and was taken says that one is lost; twice that to find it."""
+_LOOK_BACK = timedelta(hours=1)
+"""Tasks that began within it may be over, and still say which message was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class Drifts(Joining):
     def _finders(self) -> tuple[Callable[[timedelta], Drift | None], ...]:
         return (
             self._neglected,
-            self._unlisted,
+            self._lost_messages,
             self._without_consumer,
             self._unknown_types,
             self._skewed,
@@ -100,24 +105,16 @@ class Drifts(Joining):
             "see that a `taskdb beat` runs and that the broker answers",
         )
         yield _Rule(
-            "message_lost",
-            "SELECT t.id AS example FROM task AS t WHERE t.status = 'QUEUED' AND NOT t.is_adopted"
-            f" AND t.queued_at < (SELECT {d.later('-4 * :late')}) AND EXISTS"
-            " (SELECT 1 FROM task AS n WHERE n.queue = t.queue AND n.priority = t.priority"
-            " AND NOT n.is_adopted"
-            f" AND n.started_at IS NOT NULL AND n.queued_at > (SELECT {d.later('-2 * :late')}))"
-            " ORDER BY t.id LIMIT :limit",
-            "they wait at the broker, and later ones of their queue have begun",
-            "their messages may be lost: the reconcile loop publishes them again",
+            "worker_lost",
+            f"SELECT t.id AS example {runs_of(is_dead(d))} ORDER BY t.id LIMIT :limit",
+            "they run on workers that are dead",
+            "see that a `taskdb beat` runs: it does the rescue",
         )
         yield _Rule(
-            "worker_lost",
-            "SELECT t.id AS example FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
-            " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
-            " AND NOT t.is_adopted"
-            " AND (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL"
-            f" OR w.seen_at < (SELECT {dead})) ORDER BY t.id LIMIT :limit",
-            "they run on workers that are dead",
+            "claim_unlisted",
+            f"SELECT t.id AS example {runs_of(f'NOT {is_dead(d)} AND {is_unlisted(d)}')}"
+            " ORDER BY t.id LIMIT :limit",
+            "they run by the row, and their live worker does not list them",
             "see that a `taskdb beat` runs: it does the rescue",
         )
         yield _Rule(
@@ -186,25 +183,21 @@ class Drifts(Joining):
             "see that a `taskdb beat` runs: its reconcile loop joins them",
         )
 
-    def _unlisted(self, lease: timedelta) -> Drift | None:
-        """Running rows that their live worker has not listed for two beats."""
-        d = self.database.dialect
-        found = self.database.query(
-            "SELECT t.id, t.claim_token, t.started_at, w.listed_before_at,"
-            " CAST(w.claims AS TEXT) AS claims, CAST(w.claims_before AS TEXT) AS claims_before"
-            " FROM task AS t JOIN worker AS w ON w.id = t.worker"
-            " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
-            " AND NOT t.is_adopted"
-            " AND w.listed_before_at IS NOT NULL AND w.stopped_at IS NULL"
-            f" AND w.seen_at >= (SELECT {d.later('-:lease')}) ORDER BY t.id LIMIT :limit",
-            {"limit": _LIMIT, "lease": lease.total_seconds()},
-            writes=False,
-        )
+    def _lost_messages(self, lease: timedelta) -> Drift | None:
+        """What the reconcile loop would find, and had time to."""
+        suspects = Suspects(self.database)
+        crew = suspects.crew(lease)
+        rows = [
+            row
+            for row in suspects.queued(None, _LIMIT)
+            if row.queued_at <= crew.now - 2 * _PASSED and row.message not in crew.messages
+        ]
+        passed = overtaken(rows, suspects.taken(_LOOK_BACK) if rows else {}, _PASSED)
         return _drift(
-            "claim_unlisted",
-            [str(row["id"]) for row in found if _is_unlisted(row)],
-            "they run by the row, and their live worker does not list them",
-            "see that a `taskdb beat` runs: it does the rescue",
+            "message_lost",
+            [row.id for row in passed],
+            "they wait at the broker, and later ones of their queue have begun",
+            "their messages may be lost: the reconcile loop publishes them again",
         )
 
     def _without_consumer(self, lease: timedelta) -> Drift | None:
@@ -278,14 +271,6 @@ def _drift(name: str, found: list[str], meaning: str, advice: str) -> Drift | No
     if not found:
         return None
     return Drift(name, len(found), tuple(found[:EXAMPLES]), meaning, advice)
-
-
-def _is_unlisted(row: Any) -> bool:
-    began = as_moment(row["started_at"])
-    listed = {*as_json(row["claims"]), *as_json(row["claims_before"])}
-    if began is None or began >= moment(row["listed_before_at"]):
-        return False
-    return row["claim_token"] not in listed
 
 
 def _listed(statuses: frozenset[TaskStatus]) -> str:

@@ -23,9 +23,9 @@ from taskdb.sighting import celery_id_of
 from taskdb.status import MOVES, TaskStatus, check_move, in_order
 from taskdb.store.contract import EVERYONE, Filter, Publication, Scope
 from taskdb.store.deciding import HANDLER_NAMES, handlers_base, waiting_parents
-from taskdb.store.dialect import Moved
 from taskdb.store.families import Families
 from taskdb.store.growing import UNUSABLE, begin_again, begin_to_wait, first_stage
+from taskdb.store.joining import parents_of_canceled
 from taskdb.store.listing import Cursor, has_status, page_statement
 from taskdb.store.part import LEAST_ID, is_id, spelled_reason
 from taskdb.store.queries import BAD
@@ -115,7 +115,7 @@ class Intervention(Families, Reading):
         for parent_id in waiting_parents(moved):
             # Under its lock it sees that a cancel is wanted, and stops what is below it.
             self.join(parent_id)
-        for parent_id in _parents_of_ended(moved):
+        for parent_id in parents_of_canceled(moved):
             self.join(parent_id)
         return sum(one.after is not None for one in moved)
 
@@ -337,16 +337,6 @@ def _refuse_adopted(verb: str, found: TaskEntity) -> None:
 
 def _listed(ids: Sequence[str]) -> str:
     return json.dumps([task_id for task_id in ids if is_id(task_id)])
-
-
-def _parents_of_ended(moved: Sequence[Moved]) -> list[str]:
-    """The parents of what was canceled at once, each once."""
-    found = [
-        str(one.before["parent_id"])
-        for one in moved
-        if one.after == TaskStatus.CANCELED and one.before["parent_id"] is not None
-    ]
-    return list(dict.fromkeys(found))
 
 
 def _out_of_turn(child: Parent, parent: Parent) -> IllegalMove:

@@ -22,6 +22,7 @@ from taskdb.fan_out import HandlerSpec
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Report
 from taskdb.store.deciding import Deciding, handlers_spec
+from taskdb.store.dialect import Moved
 from taskdb.store.part import LEAST_ID, is_id, spelled_reason
 from taskdb.store.payload import Payload
 from taskdb.store.publishing import Publishing
@@ -79,6 +80,14 @@ class Joining(Running, Publishing, Deciding):
             return
         if TaskStatus(place["status"]).is_terminal:
             self.join(str(place["parent_id"]))
+
+    def hand_back_worker(self, worker: str, reason: str) -> int:
+        """Hand back everything this worker still holds; answers how many."""
+        written = {"worker": worker, "delay": 0.0, "detail": spelled_reason(reason)}
+        moved = self.database.move(self.database.moves.hand_back_worker, written)
+        for parent_id in parents_of_canceled(moved):
+            self.join(parent_id)
+        return sum(one.after is not None for one in moved)
 
     def complete_step(
         self, task_id: str, token: str, result: Payload, report: Report, parent_id: str
@@ -227,6 +236,16 @@ class Joining(Running, Publishing, Deciding):
     def _join_above(self, unit: Unit, ended: Parent) -> None:
         if ended.parent_id is not None:
             unit.after.joins.append(ended.parent_id)
+
+
+def parents_of_canceled(moved: Sequence[Moved]) -> list[str]:
+    """The parents of what a move has canceled at once, each once; it answers `parent_id`."""
+    found = [
+        str(one.before["parent_id"])
+        for one in moved
+        if one.after == TaskStatus.CANCELED and one.before["parent_id"] is not None
+    ]
+    return list(dict.fromkeys(found))
 
 
 def leave_to_relay(_ids: Sequence[str], _families: Sequence[str]) -> None:

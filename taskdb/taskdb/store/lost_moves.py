@@ -24,6 +24,32 @@ from taskdb.store.fragments import (
 from taskdb.store.rules import is_refused
 
 
+def runs_of(worker: str) -> str:
+    """The rows `t` that run on a worker `w` of which this is true, as FROM and WHERE."""
+    return (
+        "FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
+        " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
+        f" AND NOT t.is_adopted AND ({worker})"
+    )
+
+
+def is_dead(d: StoreDialect) -> str:
+    """Whether a worker was not seen within the lease, or has stopped."""
+    return (
+        "(w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL"
+        f" OR w.seen_at < {d.later('-:lease')})"
+    )
+
+
+def is_unlisted(d: StoreDialect) -> str:
+    """Whether a worker has not listed a run in its last two beats."""
+    return (
+        "(t.started_at < w.listed_before_at"
+        f" AND NOT {d.lists('w.claims', 't.claim_token')}"
+        f" AND NOT {d.lists('w.claims_before', 't.claim_token')})"
+    )
+
+
 def crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     """The process of a run died: another attempt, and HALTED as poison when it did so too often.
 
@@ -60,18 +86,10 @@ def crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         ("spared", f"old.spared + CASE WHEN {is_alone} THEN 0 ELSE 1 END"),
         *rest,
     )
-    unlisted = (
-        "t.started_at < w.listed_before_at"
-        f" AND NOT {d.lists('w.claims', 't.claim_token')}"
-        f" AND NOT {d.lists('w.claims_before', 't.claim_token')}"
-    )
     # With its token: a row that another rescue took, and that is claimed anew, was not found dead.
     dead = (
         "(old.id, COALESCE(old.claim_token, '')) IN (SELECT t.id, COALESCE(t.claim_token, '')"
-        " FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
-        " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL AND NOT t.is_adopted"
-        " AND (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL"
-        f" OR w.seen_at < {d.later('-:lease')} OR ({unlisted})) ORDER BY t.id LIMIT :limit)"
+        f" {runs_of(f'{is_dead(d)} OR {is_unlisted(d)}')} ORDER BY t.id LIMIT :limit)"
     )
     still = f"{is_in(RUNNING)} AND NOT {WAITS}"
     return {
@@ -171,6 +189,7 @@ def hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
             f"old.worker = :worker AND {is_in(RUNNING)}",
             f"NOT {WAITS}",
             (*back, *NOBODY, *ALONE, *SPARE),
+            answer=("parent_id",),
             many=True,
         ),
         # A rule that its message did not know of stops it: back, to wait for its slots. Nothing has

@@ -22,7 +22,8 @@ _LEADS_TO = {
     "await_callback": MOVES["wait"].targets | TERMINAL | {TaskStatus.FINISHED},
     "finish": {*MOVES["finish"].targets, *MOVES["complete"].targets, *MOVES["fail"].targets},
     "error": MOVES["error"].targets | {TaskStatus.CANCELED},
-    "fail": MOVES["fail"].targets | {TaskStatus.CANCELED},
+    # A callback that was answered meanwhile has made another attempt of it.
+    "fail": MOVES["fail"].targets | {TaskStatus.CANCELED, TaskStatus.ERRORED},
     "halt": MOVES["halt"].targets | {TaskStatus.CANCELED},
     "cancel_own": MOVES["cancel"].targets,
     "snooze": MOVES["snooze"].targets | {TaskStatus.CANCELED},
@@ -222,12 +223,6 @@ class Running(StorePart):
         }
         moves = self.database.moves
         return self._moves_any(moves.hand_back_unclaimed, moves.hand_back_unclaimed_chunk, written)
-
-    def hand_back_worker(self, worker: str, reason: str) -> int:
-        """Hand back everything this worker still holds; answers how many."""
-        written = {"worker": worker, "delay": 0.0, "detail": spelled_reason(reason)}
-        moved = self.database.move(self.database.moves.hand_back_worker, written)
-        return sum(one.after is not None for one in moved)
 
     def stray(
         self, task_id: str, error: TaskError, *, delay: timedelta, limit: int

@@ -67,15 +67,21 @@ class Suspects:
             frozenset(one for row in found for one in as_json(row["messages"]) or ()),
         )
 
-    def taken(self) -> dict[Line, datetime]:
-        """In each line, when the newest message came of those that run now."""
+    def taken(self, within: timedelta | None = None) -> dict[Line, datetime]:
+        """In each line, when the newest message came of those that run now.
+
+        With `within` also of those that began so long ago at most, and may be over: for who has
+        not looked before. That reads the whole table.
+        """
+        d = self._database.dialect
+        begun = f" OR started_at >= {d.later('-:within')}" if within else ""
         sql = (
             "SELECT queue, priority, max(queued_at) AS newest FROM task"
-            f" WHERE status IN ({_RUNNING}) AND worker IS NOT NULL AND queued_at IS NOT NULL"
-            " AND NOT is_adopted"
-            " GROUP BY queue, priority"
+            f" WHERE (status IN ({_RUNNING}) AND worker IS NOT NULL{begun})"
+            " AND queued_at IS NOT NULL AND NOT is_adopted GROUP BY queue, priority"
         )
-        found = self._database.query(sql, {}, writes=False)
+        given = {"within": within.total_seconds()} if within else {}
+        found = self._database.query(sql, given, writes=False)
         return {(row["queue"], row["priority"]): moment(row["newest"]) for row in found}
 
     def queued(self, after: QueuedRow | None, limit: int) -> list[QueuedRow]:

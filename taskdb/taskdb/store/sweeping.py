@@ -1,4 +1,7 @@
-"""Sweeping: what nobody names any more - rows of workers, days of history, files of payloads."""
+"""Sweeping: what nobody names any more.
+
+Rows of workers, old firings of schedules, days of history, files of payloads.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from taskdb.store.tables import as_moment
 log = structlog.get_logger("taskdb.prune")
 
 WORKER_KEPT = timedelta(days=7)
+RUN_KEPT = timedelta(days=90)
+"""A firing is a row so that it is not fired twice: kept far longer than a clock steps back."""
 PAYLOAD_KEPT = timedelta(days=1)
 """A payload is written before the row that names it, by transactions that may last a while."""
 _BATCH = 500
@@ -48,6 +53,19 @@ class Sweeping:
             " AND task.status IN ('STARTED','PROCESSING')) LIMIT :limit) RETURNING id"
         )
         kept = {"kept": WORKER_KEPT.total_seconds(), "limit": _BATCH}
+        return len(self._database.query(sql, kept))
+
+    def schedule_runs(self) -> int:
+        """Delete some old firings of schedules, never the last one; and those of schedules gone."""
+        d = self._database.dialect
+        sql = (
+            "DELETE FROM schedule_run WHERE (schedule_id, due_at) IN (SELECT r.schedule_id,"
+            " r.due_at FROM schedule_run AS r LEFT JOIN schedule AS s ON s.id = r.schedule_id"
+            f" WHERE r.due_at < {d.later('-:kept')} AND (s.id IS NULL OR EXISTS"
+            " (SELECT 1 FROM schedule_run AS n WHERE n.schedule_id = r.schedule_id"
+            " AND n.due_at > r.due_at)) LIMIT :limit) RETURNING schedule_id"
+        )
+        kept = {"kept": RUN_KEPT.total_seconds(), "limit": _BATCH}
         return len(self._database.query(sql, kept))
 
     def partitions(self) -> list[str]:
