@@ -13,6 +13,7 @@ from taskdb.errors import DatabaseError, TaskModuleError
 from taskdb.logging import configure_logging
 from taskdb.settings import Settings
 from taskdb_beat.callbacks import Callbacks
+from taskdb_beat.deliver import Deliver
 from taskdb_beat.expire import Expire
 from taskdb_beat.loop import Loop
 from taskdb_beat.prune import Prune, Sweep
@@ -79,8 +80,11 @@ def _declare_limits(taskdb: TaskDB) -> None:
 def loops_of(taskdb: TaskDB) -> list[Loop]:
     """Every loop of a beat, but that which fires schedules."""
     settings, store = taskdb.settings, taskdb.store
+    deliver = Deliver(settings, store)
+    interval = settings.notify_interval_seconds
     return [
         *mending_loops_of(taskdb),
+        Loop("deliver", deliver.run_once, interval, close=deliver.close),
         Loop("prune", Prune(settings, store).run_once, settings.prune_interval_seconds),
         Loop("sweep", Sweep(settings, store).run_once, settings.prune_interval_seconds),
     ]

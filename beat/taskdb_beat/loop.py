@@ -40,7 +40,8 @@ class Loop:
     cut short; one that took longer than `time_limit_seconds` is logged. After `busy_seconds` of
     having more to do there is one pause of five seconds at most. After an error the pauses grow,
     up to five seconds, until a pass succeeds. `until_next` answers how many seconds there are
-    until there is something to do, where that may be sooner than the interval.
+    until there is something to do, where that may be sooner than the interval. `close` is called
+    once when the loop is stopped, after its last pass.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Loop:
         *,
         time_limit_seconds: float = PASS_SECONDS,
         busy_seconds: float = BUSY_SECONDS,
+        close: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.health = Health()
@@ -62,6 +64,7 @@ class Loop:
         self._soonest: float | None = None
         self._time_limit = time_limit_seconds
         self._busy_seconds = busy_seconds
+        self._close = close
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -75,6 +78,8 @@ class Loop:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(seconds)
+        if self._close is not None:
+            self._close()
 
     def _run(self) -> None:
         busy_since = time.monotonic()

@@ -34,7 +34,6 @@ from taskdb.default import (
     schedule_runs,
     set_limit,
     task_history,
-    wait_task,
 )
 from taskdb.entity import TaskEntity
 from taskdb.options import SubmitOptions
@@ -95,6 +94,15 @@ async def submit_sequence_async(
     return await taskdb.submit_sequence_async(sequence, payload, session=session, **options)
 
 
+async def wait_task_async(
+    reference: str,
+    timeout: float | None = None,  # noqa: ASYNC109 - as its twin
+) -> TaskEntity:
+    """`TaskDB.wait_async` on the default TaskDB; it holds no thread while it waits."""
+    taskdb = await asyncio.to_thread(default_taskdb)
+    return await taskdb.wait_async(reference, timeout)
+
+
 def _in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
     @wraps(function)
     async def twin(*arguments: P.args, **keywords: P.kwargs) -> T:
@@ -107,7 +115,6 @@ explain_task_async = _in_thread(explain_task)
 get_task_async = _in_thread(get_task)
 list_tasks_async = _in_thread(list_tasks)
 task_history_async = _in_thread(task_history)
-wait_task_async = _in_thread(wait_task)
 cancel_task_async = _in_thread(cancel_task)
 resume_task_async = _in_thread(resume_task)
 retry_task_async = _in_thread(retry_task)

@@ -1,4 +1,4 @@
-"""The client: submit, find, list, wait, cancel, retry; its bases have trees and rules.
+"""The client: submit, find, list, cancel, retry; its bases have waiting, trees and rules.
 
 A `TaskDB` is safe to share between threads and survives a fork: connections and the publisher's
 thread are made anew in the process that uses them.
@@ -7,7 +7,6 @@ thread are made anew in the process that uses them.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -33,7 +32,6 @@ from taskdb.errors import (
     IllegalMove,
     InvalidInput,
     TaskNotFound,
-    WaitTimeout,
 )
 from taskdb.explanation import Explanation, explain
 from taskdb.gate_client import GateClient
@@ -51,10 +49,13 @@ from taskdb.store.listing import Cursor, Order
 from taskdb.store.payload import FolderPayloadStore, Payloads
 from taskdb.store.store import Store
 from taskdb.submission import Drafting, fresh_entity, wish_of
+from taskdb.subscription_client import SubscriptionClient
 from taskdb.surrounding import Surrounded
 from taskdb.task_type import Registry, default_registry, import_task_modules
 from taskdb.transaction import CallerTransaction, caller_transaction, wrong_session
 from taskdb.tree_client import TreeClient
+from taskdb.wait_client import WaitClient
+from taskdb.watcher import Watcher
 
 if TYPE_CHECKING:
     # Importing it for real needs greenlet, which only asynchronous callers have.
@@ -69,8 +70,6 @@ DEEPEST = 5
 """Levels of a tree that one explanation goes down."""
 PAGE_LIMIT = 1_000
 """Tasks that one page may hold."""
-POLL_SECONDS = 0.25
-"""`wait` looks at the row this often, after two quicker looks."""
 
 
 class TaskPage(tuple[TaskEntity, ...]):  # noqa: SLOT001 - it carries the cursor beside the tasks
@@ -79,7 +78,7 @@ class TaskPage(tuple[TaskEntity, ...]):  # noqa: SLOT001 - it carries the cursor
     next_cursor: str | None = None
 
 
-class TaskDB(TreeClient, ScheduleClient, GateClient, Surrounded):
+class TaskDB(WaitClient, TreeClient, ScheduleClient, GateClient, SubscriptionClient, Surrounded):
     """Tasks on one database and one broker.
 
     Reads the settings of the environment unless told otherwise; opens nothing until it is used.
@@ -108,6 +107,7 @@ class TaskDB(TreeClient, ScheduleClient, GateClient, Surrounded):
             relay_grace=timedelta(seconds=self.settings.relay_grace_seconds),
             payloads=self.payloads,
         )
+        self._watcher = Watcher(self.store)
         self.publisher = Publisher(self.settings, self.store)
         self._background = BackgroundPublisher(
             self.publisher,
@@ -383,23 +383,6 @@ class TaskDB(TreeClient, ScheduleClient, GateClient, Surrounded):
             below = replace(one, below=below)
         return below or line[0]
 
-    def wait(self, reference: str, timeout: float | None = None) -> TaskEntity:
-        """Block until the task has settled (terminal, or HALTED), and answer it.
-
-        `timeout` is in seconds, None waits for ever. Raises WaitTimeout, TaskNotFound.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = POLL_SECONDS / 5
-        while True:
-            found = self.get_task(reference)
-            if found.status.is_settled:
-                return found
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise WaitTimeout(found.id, found.status, timeout or 0)
-            time.sleep(pause if left is None else min(pause, left))
-            pause = min(pause * 2, POLL_SECONDS)
-
     def read_payload(self, reference: str) -> Any:
         """The JSON value that the payload store keeps under this reference."""
         return self.payloads.read(reference)
@@ -490,6 +473,7 @@ class TaskDB(TreeClient, ScheduleClient, GateClient, Surrounded):
 
     def close(self) -> None:
         """Publish what waits, for a moment, and close this process's connections."""
+        self._watcher.close()
         self._background.close()
         self.publisher.close()
         self.store.close()

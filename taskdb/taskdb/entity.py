@@ -168,6 +168,7 @@ class TaskEntity:
     cancel_requested_at: datetime | None = None
     is_adopted: bool = False
     """A task of a Celery app that is only watched: nothing here runs, moves or publishes it."""
+    notify_id: str | None = None
 
     spec: Mapping[str, Any] | None = field(default=None, repr=False)
     inline_input: Any = field(default=None, repr=False)

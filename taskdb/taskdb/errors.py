@@ -12,11 +12,14 @@
     ├── SequenceAlreadyCompleted           a completed sequence can only be run anew, with force
     ├── ScheduleNotFound (LookupError)     no schedule has this name or id (in this scope)
     ├── ScheduleExists                     a schedule of this name is there already
+    ├── SubscriptionNotFound (LookupError) no subscription has this name or id (in this scope)
+    ├── SubscriptionExists                 a subscription of this name is there already
     ├── IllegalMove                        the state machine has no such move
     │   └── TaskIsAdopted                  the task is only watched: its own app moves it
     ├── AlreadyTracked                     an app is watched already, with other options
     ├── CallbackRefused (LookupError)      no task waits for the callback of this token
     ├── WaitTimeout (TimeoutError)         `wait` ran out of time
+    ├── WaitInterrupted                    the client was closed while it waited
     ├── NotEncodable (TypeError)           a value is not JSON
     ├── SettingsError (ValueError)         a setting is unknown or wrong
     │   └── TaskModuleError                a task module cannot be imported
@@ -213,6 +216,37 @@ class ScheduleExists(TaskDBError):
         return (type(self), (self.name, self.origin))
 
 
+class SubscriptionNotFound(TaskDBError, LookupError):
+    """No subscription of this name or id exists, or it belongs to a tenant out of this scope."""
+
+    code = "SUBSCRIPTION_NOT_FOUND"
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        super().__init__(
+            f"no subscription {reference!r}: give its name or id (`taskdb subscription list` shows "
+            "them); those of other tenants are not found either"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.reference,))
+
+
+class SubscriptionExists(TaskDBError):
+    """A subscription of this name is there already. Nothing was changed."""
+
+    code = "SUBSCRIPTION_EXISTS"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"a subscription named {name!r} is there already: remove it, or choose another name"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.name,))
+
+
 class IllegalMove(TaskDBError):
     """The state machine has no move of this verb from this status. Nothing was changed."""
 
@@ -306,6 +340,22 @@ class WaitTimeout(TaskDBError, TimeoutError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.task_id, self.status, self.seconds))
+
+
+class WaitInterrupted(TaskDBError):
+    """The client was closed while it waited for a task, which goes on."""
+
+    code = "WAIT_INTERRUPTED"
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(
+            f"this TaskDB was closed while it waited for task {task_id}, which goes on: wait for "
+            "it with a client that stays open"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.task_id,))
 
 
 class NotEncodable(TaskDBError, TypeError):

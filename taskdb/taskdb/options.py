@@ -21,6 +21,7 @@ class SubmitOptions(TypedDict, total=False):
     `run_at` (aware datetime) or `delay` (timedelta, or seconds) schedules it; `deadline` (aware
     datetime) fails it when no worker has claimed it by then. `priority` runs from 0 to 9, 9 first.
     Of the tasks of a tenant with the same `mutex_key`, whatever their types, one runs at a time.
+    `notify_id` is the id that notifications of this task carry instead of its key.
     """
 
     tenant: str | None
@@ -36,6 +37,7 @@ class SubmitOptions(TypedDict, total=False):
     request_id: str | None
     created_by: str | None
     created_ip: str | None
+    notify_id: str | None
     tags: Iterable[str]
     attributes: Mapping[str, Any]
 

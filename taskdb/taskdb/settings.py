@@ -258,6 +258,20 @@ class Settings(BaseSettings):
         "of one with a group `(?P<secret>…)` only that. Built in: passwords in URLs, bearer "
         "tokens, private keys, well-known API keys, card numbers.",
     )
+    notify_interval_seconds: float = Field(
+        default=0.5, gt=0, description="Pause between two looks for what is to be told."
+    )
+    notify_threads: int = Field(
+        default=8,
+        gt=0,
+        description="Subscriptions that a beat serves at once; as many again of those whose "
+        "target is slow or fails.",
+    )
+    notify_give_up_seconds: float = Field(
+        default=86_400,
+        gt=0,
+        description="A subscription whose target has failed for so long is dead.",
+    )
     outbound_private: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Comma-separated networks that webhooks may go to though they are not public, "

@@ -42,6 +42,7 @@ _TEXTS = (
     "request_id",
     "created_by",
     "created_ip",
+    "notify_id",
 )
 
 
@@ -62,6 +63,7 @@ class Wish:
     request_id: str | None = None
     created_by: str | None = None
     created_ip: str | None = None
+    notify_id: str | None = None
     tags: tuple[str, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -235,6 +237,7 @@ class Drafting:
             run_at=wish.run_at,
             delay=_duration(wish.delay),
             deadline_at=wish.deadline,
+            notify_id=wish.notify_id,
         )
 
     def _queue(self, task_type: TaskType | None, wish: Wish) -> str:
@@ -319,6 +322,7 @@ def fresh_entity(
         run_at=created.run_at,
         held_by=created.held_by,
         deadline_at=draft.deadline_at,
+        notify_id=draft.notify_id,
         inline_input=draft.input,
         input_ref=draft.input_ref,
         reader=reader,

@@ -71,8 +71,8 @@ class TreeClient:
 
         `items` is anything to iterate over, of any length: it is read a batch at a time, and no
         part is to be seen before all are there. See `FanOut` for how they are joined. `run_at`,
-        `delay`, `deadline` and `mutex_key` are those of the parts; `name`, `unique_key`, `tags` and
-        `attributes` the parent's. An empty list completes at once.
+        `delay`, `deadline` and `mutex_key` are those of the parts; `name`, `unique_key`, `tags`,
+        `attributes` and `notify_id` the parent's. An empty list completes at once.
 
         Raises UnknownTaskType, InvalidInput (nothing was written), DatabaseError.
         """
@@ -88,7 +88,7 @@ class TreeClient:
         wish = wish_of(options)
         spec = drafter.fan_out(type, fan_out, self.discover().find(type))
         parent = drafter.parent(type, wish)
-        of_parts = replace(wish, name=None, tags=(), attributes={})
+        of_parts = replace(wish, name=None, tags=(), attributes={}, notify_id=None)
 
         def create(connection: Connection | None) -> NewFamily:
             return self.store.create_fan_out(

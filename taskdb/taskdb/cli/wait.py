@@ -17,10 +17,11 @@ from taskdb.cli.task_json import task_json
 from taskdb.cli.tree import is_parent, read_tree, tree_json
 from taskdb.cli.tree_view import print_tree
 from taskdb.cli.watch import Watch
-from taskdb.client import POLL_SECONDS, TaskDB
+from taskdb.client import TaskDB
 from taskdb.entity import TaskEntity
 from taskdb.errors import WaitTimeout
 from taskdb.status import TaskStatus
+from taskdb.watcher import LOOK_SECONDS
 
 Timeout = Annotated[
     str | None, typer.Option("--timeout", metavar="DURATION", help="Wait no longer; 90, 5m, 1h.")
@@ -65,19 +66,19 @@ def _wait_seeing(
     output: Output, taskdb: TaskDB, reference: str, seconds: float | None
 ) -> TaskEntity:
     if not output.err.is_terminal or output.is_json:
-        return _wait(taskdb, reference, seconds, lambda _: None)
+        return taskdb.wait(reference, seconds)
     with Watch(output.err, taskdb) as watch:
-        return _wait(taskdb, reference, seconds, watch.see)
+        return _look(taskdb, reference, seconds, watch.see)
 
 
-def _wait(taskdb: TaskDB, reference: str, seconds: float | None, see: See) -> TaskEntity:
+def _look(taskdb: TaskDB, reference: str, seconds: float | None, see: See) -> TaskEntity:
+    """Wait and show how far it is: all of the row is looked at, by this one who waits alone."""
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         task = taskdb.get_task(reference)
         see(task)
         if task.status.is_settled:
             return task
-        left = POLL_SECONDS if deadline is None else deadline - time.monotonic()
-        if left <= 0:
+        if deadline is not None and time.monotonic() >= deadline:
             raise WaitTimeout(task.id, task.status, seconds or 0)
-        time.sleep(min(POLL_SECONDS, left))
+        time.sleep(LOOK_SECONDS)

@@ -63,6 +63,7 @@ class Draft:
     run_at: datetime | None = None
     delay: timedelta | None = None
     deadline_at: datetime | None = None
+    notify_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,15 +169,28 @@ def has_status(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
 
 def events_statement(after: EventCursor, scope: Scope, dialect: str, limit: int) -> Select[Any]:
     """The events behind a cursor, up to the oldest transaction that is still open."""
-    place = tuple_(task_event.c.xid, task_event.c.id)
-    edge = tuple_(literal(after.xid, BigInteger), literal(after.id, BigInteger))
-    statement = select(task_event).where(place > edge).limit(limit)
-    if dialect == "postgresql":
-        horizon = "task_event.xid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT)"
-        statement = statement.where(text(f"{horizon} AS BIGINT)"))
+    statement = select(task_event).where(behind(after), *horizon_of(dialect)).limit(limit)
     if scope.tenants is not None:
         statement = statement.where(task_event.c.tenant.in_(scope.tenants))
     return statement.order_by(task_event.c.xid, task_event.c.id)
+
+
+def behind(after: EventCursor) -> ColumnElement[bool]:
+    """An event is behind this place."""
+    place = tuple_(task_event.c.xid, task_event.c.id)
+    return place > tuple_(literal(after.xid, BigInteger), literal(after.id, BigInteger))
+
+
+def horizon(dialect: str) -> str:
+    """No transaction that is still open can bring an event before this one."""
+    if dialect != "postgresql":
+        return "true"
+    return "task_event.xid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
+
+
+def horizon_of(dialect: str) -> list[ColumnElement[bool]]:
+    """The same as conditions."""
+    return [and_(text(horizon(dialect)))]
 
 
 def _search(words: str) -> ColumnElement[bool]:

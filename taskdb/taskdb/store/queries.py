@@ -73,6 +73,7 @@ DRAFT_COLUMNS: Columns = {
     "created_by": "text",
     "created_ip": "text",
     "deadline_at": "moment",
+    "notify_id": "text",
 }
 _WHEN: Columns = {"run_at": "moment", "delay": "number"}
 DRAFT_JSON = frozenset({"input", "attributes", "tags", "spec"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
@@ -114,6 +116,12 @@ class Reading(StorePart):
             return [rows.event(row) for row in connection.execute(ordered).mappings()]
 
         return self.database.read(read)
+
+    def statuses(self, ids: Iterable[str]) -> dict[str, TaskStatus]:
+        """The status of each of these tasks that there is."""
+        sql = f"SELECT id, status FROM task WHERE id IN {self.database.dialect.listed_ids('ids')}"
+        found = self.database.query(sql, {"ids": json.dumps(list(ids))}, writes=False)
+        return {str(row["id"]): TaskStatus(row["status"]) for row in found}
 
     def events_after(self, cursor: str | None, limit: int, scope: Scope = EVERYONE) -> EventPage:
         """The next events of all tasks, from the beginning without a cursor.

@@ -67,6 +67,7 @@ def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntit
         ended_at=row["ended_at"],
         cancel_requested_at=row["cancel_requested_at"],
         is_adopted=bool(row["is_adopted"]),
+        notify_id=row["notify_id"],
         inline_input=row["input"],
         inline_result=row["result"],
         input_ref=row["input_ref"],

@@ -4,7 +4,8 @@ It knows rows and moves, not types, messages or processes. A verb that guards a 
 whether it moved the row; the loser changes nothing. The verbs lie in one module a role:
 `publishing`, `running`, `joining` (what follows the end of a sub-task), `families` (how trees of
 tasks begin), `releasing` (who goes before a gate), `gating`, `callbacks`, `intervention`,
-`reading`, `standing`, `schedules`, `scheduling` and `adopting` (tasks that are only watched).
+`reading`, `standing`, `schedules`, `scheduling`, `adopting` (tasks that are only watched),
+`subscriptions` and `notifying`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from taskdb.store.drift import Drifts
 from taskdb.store.gating import Gating
 from taskdb.store.intervention import Intervention
 from taskdb.store.joining import leave_to_relay
+from taskdb.store.notifying import Notifying
 from taskdb.store.partitions import create_partitions
 from taskdb.store.payload import NO_PAYLOADS, Payloads
 from taskdb.store.releasing import Releasing
@@ -33,7 +35,9 @@ from taskdb.store.session import JoinedSession, Session
 from taskdb.store.standing import Standings
 
 
-class Store(Intervention, Callbacks, Standings, Drifts, Scheduling, Releasing, Gating, Adopting):
+class Store(
+    Intervention, Callbacks, Standings, Drifts, Scheduling, Releasing, Gating, Adopting, Notifying
+):
     """Tasks on one database."""
 
     def __init__(

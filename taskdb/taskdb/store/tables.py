@@ -150,6 +150,7 @@ task = Table(
     Column("callback_until", Moment),
     Column("called_back", Text),
     Column("is_adopted", Boolean, nullable=False),
+    Column("notify_id", Text),
 )
 
 task_event = Table(
@@ -260,6 +261,40 @@ schedule_run = Table(
     Column("number", Integer, nullable=False),
     Column("last_due_at", Moment),
     Column("at", Moment, nullable=False),
+)
+
+
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("is_for_all", Boolean, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("transport", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("type", Text),
+    Column("kind", Text),
+    Column("statuses", Json, nullable=False),
+    Column("with_sub_tasks", Boolean, nullable=False),
+    Column("secret", Text),
+    Column("previous_secret", Text),
+    Column("previous_until", Moment),
+    Column("state", Text, nullable=False),
+    Column("cursor_xid", BigInteger, nullable=False),
+    Column("cursor_id", BigInteger, nullable=False),
+    Column("cursor_at", Moment),
+    Column("attempts", Integer, nullable=False),
+    Column("failing_since", Moment),
+    Column("next_try_at", Moment),
+    Column("last_error", Text),
+    Column("sent", BigInteger, nullable=False),
+    Column("last_sent_at", Moment),
+    Column("lease_token", Text),
+    Column("lease_until", Moment),
+    Column("created_by", Text),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
 )
 
 
