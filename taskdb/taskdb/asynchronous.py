@@ -12,28 +12,37 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from taskdb.default import (
     add_schedule,
+    add_subscription,
     cancel_task,
     clear_limit,
     default_taskdb,
     explain_task,
     gates,
     get_schedule,
+    get_subscription,
     get_task,
     list_schedules,
+    list_subscriptions,
     list_tasks,
     pause,
     pause_schedule,
+    pause_subscription,
     preview,
     preview_schedule,
     remove_schedule,
+    remove_subscription,
+    replay_subscription,
     resume,
     resume_schedule,
+    resume_subscription,
     resume_task,
     retry_task,
+    rotate_subscription_secret,
     run_schedule_now,
     schedule_runs,
     set_limit,
     task_history,
+    try_subscription,
 )
 from taskdb.entity import TaskEntity
 from taskdb.options import SubmitOptions
@@ -133,3 +142,12 @@ resume_async = _in_thread(resume)
 set_limit_async = _in_thread(set_limit)
 clear_limit_async = _in_thread(clear_limit)
 gates_async = _in_thread(gates)
+add_subscription_async = _in_thread(add_subscription)
+get_subscription_async = _in_thread(get_subscription)
+list_subscriptions_async = _in_thread(list_subscriptions)
+pause_subscription_async = _in_thread(pause_subscription)
+remove_subscription_async = _in_thread(remove_subscription)
+replay_subscription_async = _in_thread(replay_subscription)
+resume_subscription_async = _in_thread(resume_subscription)
+rotate_subscription_secret_async = _in_thread(rotate_subscription_secret)
+try_subscription_async = _in_thread(try_subscription)

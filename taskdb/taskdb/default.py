@@ -18,6 +18,13 @@ from taskdb.schedule import Origin, Schedule, ScheduleEntity, ScheduleRun
 from taskdb.schedule_client import ScheduleOptions
 from taskdb.step_cache import StepCache
 from taskdb.store.listing import Order
+from taskdb.subscription import (
+    KeyedSubscription,
+    SubscriptionEntity,
+    SubscriptionState,
+    TransportKind,
+)
+from taskdb.subscription_client import OVERLAP, SubscriptionOptions
 from taskdb.trees import SequenceProgress
 
 _lock = threading.Lock()
@@ -227,6 +234,68 @@ def preview_schedule(
 def preview(schedule: Schedule | str, *, count: int = 10) -> list[datetime]:
     """`TaskDB.preview` on the default TaskDB."""
     return default_taskdb().preview(schedule, count=count)
+
+
+def add_subscription(
+    name: str,
+    transport: TransportKind | str,
+    target: str = "",
+    **options: Unpack[SubscriptionOptions],
+) -> KeyedSubscription:
+    """`TaskDB.add_subscription` on the default TaskDB."""
+    return default_taskdb().add_subscription(name, transport, target, **options)
+
+
+def list_subscriptions(
+    *, tenant: str | None = None, state: SubscriptionState | str | None = None
+) -> list[SubscriptionEntity]:
+    """`TaskDB.list_subscriptions` on the default TaskDB."""
+    return default_taskdb().list_subscriptions(tenant=tenant, state=state)
+
+
+def get_subscription(reference: str, *, tenant: str | None = None) -> SubscriptionEntity:
+    """`TaskDB.get_subscription` on the default TaskDB."""
+    return default_taskdb().get_subscription(reference, tenant=tenant)
+
+
+def try_subscription(reference: str, *, tenant: str | None = None) -> str:
+    """`TaskDB.try_subscription` on the default TaskDB."""
+    return default_taskdb().try_subscription(reference, tenant=tenant)
+
+
+def pause_subscription(reference: str, *, tenant: str | None = None) -> SubscriptionEntity:
+    """`TaskDB.pause_subscription` on the default TaskDB."""
+    return default_taskdb().pause_subscription(reference, tenant=tenant)
+
+
+def resume_subscription(reference: str, *, tenant: str | None = None) -> SubscriptionEntity:
+    """`TaskDB.resume_subscription` on the default TaskDB."""
+    return default_taskdb().resume_subscription(reference, tenant=tenant)
+
+
+def replay_subscription(
+    reference: str, start: str | datetime, *, tenant: str | None = None
+) -> SubscriptionEntity:
+    """`TaskDB.replay_subscription` on the default TaskDB."""
+    return default_taskdb().replay_subscription(reference, start, tenant=tenant)
+
+
+def rotate_subscription_secret(
+    reference: str,
+    *,
+    secret: str | None = None,
+    overlap: timedelta = OVERLAP,
+    tenant: str | None = None,
+) -> KeyedSubscription:
+    """`TaskDB.rotate_subscription_secret` on the default TaskDB."""
+    return default_taskdb().rotate_subscription_secret(
+        reference, secret=secret, overlap=overlap, tenant=tenant
+    )
+
+
+def remove_subscription(reference: str, *, tenant: str | None = None) -> None:
+    """`TaskDB.remove_subscription` on the default TaskDB."""
+    default_taskdb().remove_subscription(reference, tenant=tenant)
 
 
 def pause(

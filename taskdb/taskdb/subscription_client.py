@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import closing
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from uuid_utils.compat import uuid7
 
@@ -36,6 +36,19 @@ OVERLAP = timedelta(days=1)
 """How long a secret that was exchanged still signs."""
 _OF_TENANTS = frozenset({TransportKind.WEBHOOK, TransportKind.REDIS})
 """What a client of some tenants may use; the others speak with the operator's own identity."""
+
+
+class SubscriptionOptions(TypedDict, total=False):
+    """What `add_subscription` may say beside name, transport and target."""
+
+    tenant: str | None
+    type: str | None
+    kind: TaskKind | str | None
+    status: TaskStatus | str | Iterable[TaskStatus | str] | None
+    with_sub_tasks: bool
+    start: str | datetime
+    secret: str | None
+    created_by: str | None
 
 
 class SubscriptionClient:
@@ -114,7 +127,7 @@ class SubscriptionClient:
         """
         return self.store.get_subscription(str(reference), self.scope, tenant)
 
-    def test_subscription(self, reference: str, *, tenant: str | None = None) -> str:
+    def try_subscription(self, reference: str, *, tenant: str | None = None) -> str:
         """Send a trial message now, from here, signed and guarded as any; answers its id.
 
         Raises DeliveryFailed that says why it did not arrive, SubscriptionNotFound.

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import wait
+from itertools import pairwise
 
 import pytest
 from structlog.testing import capture_logs
@@ -50,9 +51,7 @@ def test_a_thousand_who_wait_cost_one_query_a_look(rows: Rows) -> None:
     assert {one.result() for one in done} == {TaskStatus.COMPLETED} and len(done) == 1_000
     assert [count for _, count in rows.looks] == [1_000] * len(rows.looks)
     moments = [at for at, _ in rows.looks]
-    assert all(
-        later - sooner >= LOOK_SECONDS for sooner, later in zip(moments, moments[1:], strict=False)
-    )
+    assert all(later - sooner >= LOOK_SECONDS for sooner, later in pairwise(moments))
     wait_until(lambda: is_at_rest(watcher))
 
 

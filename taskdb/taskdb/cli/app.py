@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from taskdb.cli import schedule
+from taskdb.cli import schedule, subscription
 from taskdb.cli.check import check
 from taskdb.cli.create import RAW, create_task
 from taskdb.cli.create_tree import create_fan_out, create_sequence
@@ -78,6 +78,7 @@ _GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, Callable[..., int]], ...]],
         "Rules",
         (("set", set_limit), ("clear", clear_limit), ("list", list_limits)),
     ),
+    ("subscription", "Who is told of changes of status.", "Rules", subscription.COMMANDS),
 )
 _READ_THEIR_WORDS = {"create-task", "worker"}
 

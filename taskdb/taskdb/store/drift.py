@@ -141,6 +141,14 @@ class Drifts(Joining):
             "see that a `taskdb beat` runs",
         )
         yield _Rule(
+            "subscription_dead",
+            "SELECT name AS example FROM subscription WHERE state = 'dead' ORDER BY name"
+            " LIMIT :limit",
+            "their targets have failed for too long or are gone, and are told nothing",
+            "see `taskdb subscription show`; then `taskdb subscription resume` goes on where it"
+            " stopped",
+        )
+        yield _Rule(
             "slot_stale",
             "SELECT s.key AS example FROM slot AS s LEFT JOIN task AS t ON t.id = s.task_id"
             " WHERE s.task_id IS NOT NULL AND (t.id IS NULL OR t.waits_for IS NOT NULL OR"
