@@ -18,7 +18,9 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    type_coerce,
 )
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from taskdb.notification import ATTRIBUTE_LIMIT, RESULT_LIMIT
 from taskdb.status import TaskStatus
@@ -94,9 +96,11 @@ def _in_order_of_their_task(window: Any) -> Any:
     event, later = task_event.alias("told"), task_event.alias("later")
     place = tuple_(window.c.xid, window.c.id)
 
+    at = type_coerce(window.c.at, TIMESTAMP(timezone=True))
+
     def near(one: Any) -> ColumnElement[bool]:
         # So that few days of the history are looked at.
-        return and_(one.c.at >= window.c.at - _DAY, one.c.at <= window.c.at + _DAY)
+        return and_(one.c.at >= at - _DAY, one.c.at <= at + _DAY)
 
     is_told = (
         select(literal(1))
@@ -106,6 +110,7 @@ def _in_order_of_their_task(window: Any) -> Any:
             later.c.id > event.c.id,
             tuple_(later.c.xid, later.c.id) < place,
         )
+        .correlate(window, event)
         .exists()
     )
     return (
@@ -117,6 +122,7 @@ def _in_order_of_their_task(window: Any) -> Any:
             tuple_(event.c.xid, event.c.id) >= place,
             ~is_told,
         )
+        .correlate(window)
         .lateral("told_events")
     )
 
