@@ -14,12 +14,12 @@ from datetime import timedelta
 import structlog
 from uuid_utils.compat import uuid7
 
-from taskdb.errors import DatabaseError, DeliveryFailed, TargetRefused
+from taskdb.errors import DatabaseError
 from taskdb.redaction import redaction_of
 from taskdb.settings import Settings
 from taskdb.store.notifying import LeasedSubscription
 from taskdb.store.store import Store
-from taskdb_beat.delivery import SLICE_SECONDS, Delivery, Terms
+from taskdb_beat.delivery import Delivery, Terms
 from taskdb_beat.lane import Lane
 from taskdb_beat.open_transports import OpenTransports
 
@@ -32,8 +32,8 @@ class Deliver:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._terms = Terms(
-            # Time for a turn and the longest send, and as much again.
-            lease=timedelta(seconds=2 * (settings.outbound_total_seconds + SLICE_SECONDS)),
+            # It is renewed each second, or once a send that lasts longer is over.
+            lease=timedelta(seconds=2 * settings.outbound_total_seconds + 5),
             give_up=timedelta(seconds=settings.notify_give_up_seconds),
             redaction=redaction_of(settings.redact_fields, settings.redact_patterns),
         )
@@ -94,7 +94,7 @@ class Deliver:
         delivery = Delivery(self._store, one, self._terms, self._stop)
         try:
             transport = self._transports.get(one, self._busy)
-        except (TargetRefused, DeliveryFailed) as error:
+        except Exception as error:  # noqa: BLE001 - it cannot be reached, whatever the reason
             delivery.fail(error)
         else:
             delivery.run(transport)

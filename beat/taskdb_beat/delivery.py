@@ -55,6 +55,7 @@ class Delivery:
         self._terms = terms
         self._stop = stop
         self._passed = Passed(one.cursor, None)
+        self._has_sent = False
         self._written_at = time.monotonic()
         self._ends_at = self._written_at + SLICE_SECONDS
 
@@ -85,17 +86,17 @@ class Delivery:
         """Note why the next one was not sent, and when it is tried again."""
         self.is_slow = True
         one, passed = self._one, self._passed
-        attempts = 1 if passed.sent else one.attempts + 1
-        after = error.retry_after if isinstance(error, DeliveryFailed) else None
+        attempts = 1 if self._has_sent else one.attempts + 1
+        failed = error if isinstance(error, DeliveryFailed) else _as_failed(error)
         state = self._store.fail_events(
             one,
             passed,
-            str(error),
-            delay=max(delay_of(attempts), after or timedelta()),
+            str(failed),
+            delay=max(delay_of(attempts), failed.retry_after or timedelta()),
             give_up=self._terms.give_up,
-            is_final=isinstance(error, DeliveryFailed) and error.is_final,
+            is_final=failed.is_final,
         )
-        said = {"subscription": one.name, "subscription_id": one.id, "reason": str(error)}
+        said = {"subscription": one.name, "subscription_id": one.id, "reason": str(failed)}
         if state is SubscriptionState.DEAD:
             log.error("notify.dead", **said)
         elif attempts == 1:
@@ -106,9 +107,10 @@ class Delivery:
         began = time.monotonic()
         try:
             transport.send(message_of(due.notification, self._terms.redaction))
-        except (DeliveryFailed, TargetRefused) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a transport raises, it has not sent
             self.fail(error)
             return False
+        self._has_sent = True
         now = time.monotonic()
         self.is_slow = self.is_slow or now - began > SLOW_SECONDS
         self._passed = Passed(due.place, due.notification.event.at, self._passed.sent + 1)
@@ -124,6 +126,14 @@ class Delivery:
     @property
     def _is_over(self) -> bool:
         return self._stop.is_set() or time.monotonic() >= self._ends_at
+
+
+def _as_failed(error: Exception) -> DeliveryFailed:
+    if isinstance(error, TargetRefused):
+        return DeliveryFailed(str(error))
+    log.error("notify.broken", exc_info=error)
+    # Its words may tell what must not be told, such as a URL with a password.
+    return DeliveryFailed(f"unexpected {type(error).__name__}; the log of the beat has more")
 
 
 def delay_of(attempts: int) -> timedelta:

@@ -11,11 +11,14 @@ import pytest
 from sqlalchemy import event
 from uuid_utils import uuid7
 
+from taskdb.entity import TaskKind
 from taskdb.fan_out import FanOutSpec
 from taskdb.retention import Retention
 from taskdb.sighting import Sight, Sighting
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Filter, Report, Scope
+from taskdb.store.listing import EventCursor
+from taskdb.store.notifying import LeasedSubscription
 from taskdb.store.part import LEAST_ID
 from taskdb.store.payload import NO_PAYLOADS
 from taskdb.store.pruning import Pruning
@@ -24,6 +27,7 @@ from taskdb.store.store import Store
 from taskdb.store.suspects import QueuedRow, Suspects
 from taskdb.store.sweeping import Sweeping
 from taskdb.store.unit import Unit
+from taskdb.subscription import EventFilter, TransportKind
 from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication
 
 Statement = tuple[str, dict[str, Any]]
@@ -120,6 +124,26 @@ def in_unit(store: Store, act: Callable[[Unit], Any]) -> None:
         act(unit)
 
 
+def told(store: Store, wanted: EventFilter, tenant: str | None = None) -> None:
+    """A page of what a subscription is told, in the midst of the history."""
+    after = EventCursor.parse(store.events_after(None, 1_000).cursor)
+    leased = LeasedSubscription(
+        id=PARENT,
+        token="t",
+        name="hook",
+        tenant=tenant,
+        transport=TransportKind.LOG,
+        target="",
+        secrets=(),
+        filter=wanted,
+        cursor=after,
+        attempts=0,
+    )
+    page = store.notifications(leased, after, scan=100, limit=50)
+    assert len(page.due) == (0 if tenant else 50)
+    assert (page.end.cursor.xid, page.end.cursor.id) > (after.xid, after.id)
+
+
 WAYS: dict[str, Callable[[Store, str], Any]] = {
     "claim": lambda s, i: s.claim(i, token="t", worker="w", max_attempts=3),
     "progress": lambda s, i: s.progress(i, "t", Report(current=1)),
@@ -176,6 +200,12 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "hold": lambda s, i: s.hold(i),
     "what is seen": lambda s, i: s.see(sightings(i)),
     "what is lost": lambda s, _: s.lose(lease=HOUR, limit=10),
+    "statuses": lambda s, i: s.statuses([i]),
+    "due subscriptions": lambda s, _: s.lease_subscriptions("t", LEASE, 10),
+    "notifications": lambda s, _: told(s, EventFilter()),
+    "notifications of some": lambda s, _: told(
+        s, EventFilter("none.*", TaskKind.FAN_OUT, (TaskStatus.FAILED, TaskStatus.HALTED)), "acme"
+    ),
 }
 
 

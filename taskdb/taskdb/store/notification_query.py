@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
+    Interval,
     Select,
     Text,
     and_,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     or_,
     select,
     true,
@@ -29,7 +31,6 @@ from taskdb.store.tables import task, task_event
 from taskdb.subscription import EventFilter
 
 _EVENT = tuple(column.name for column in task_event.columns)
-_DAY = timedelta(days=1)
 
 
 def notifications_statement(
@@ -46,7 +47,7 @@ def notifications_statement(
         select(task_event)
         .where(behind(after), *horizon_of(dialect))
         .order_by(task_event.c.xid, task_event.c.id)
-        .limit(scan)
+        .limit(_number(scan))
         .cte("window_of_events")
     )
     edge = (
@@ -70,7 +71,7 @@ def notifications_statement(
         .select_from(joined)
         .where(*_conditions(wanted, tenant, told))
         .order_by(window.c.xid, window.c.id, told.c.id)
-        .limit(limit)
+        .limit(_number(limit))
         .subquery("fitting")
     )
     return (
@@ -97,10 +98,11 @@ def _in_order_of_their_task(window: Any) -> Any:
     place = tuple_(window.c.xid, window.c.id)
 
     at = type_coerce(window.c.at, TIMESTAMP(timezone=True))
+    day = literal_column("INTERVAL '1 day'", Interval)
 
     def near(one: Any) -> ColumnElement[bool]:
         # So that few days of the history are looked at.
-        return and_(one.c.at >= at - _DAY, one.c.at <= at + _DAY)
+        return and_(one.c.at >= at - day, one.c.at <= at + day)
 
     is_told = (
         select(literal(1))
@@ -125,6 +127,11 @@ def _in_order_of_their_task(window: Any) -> Any:
         .correlate(window)
         .lateral("told_events")
     )
+
+
+def _number(value: int) -> ColumnElement[int]:
+    """Spelled out: a plan that is made for any number is made for a tenth of the history."""
+    return literal(value, Integer, literal_execute=True)
 
 
 def _told_columns(told: Any) -> list[Any]:
