@@ -26,6 +26,7 @@
     ├── DatabaseError
     │   ├── DatabaseUnreachable            no answer from the database
     │   ├── DatabaseNotMigrated            tables are missing or older than the code
+    │   ├── DatabaseUnsuitable             made without UTF-8
     │   └── DatabaseTooNew                 tables were made by a newer release
     ├── BrokerUnreachable                  the broker is away, refuses or is frozen
     ├── PayloadMissing                     the payload store has lost a payload
@@ -403,6 +404,12 @@ class DatabaseNotMigrated(DatabaseError):
     """The tables are missing or older than this code needs."""
 
     code = "DATABASE_NOT_MIGRATED"
+
+
+class DatabaseUnsuitable(DatabaseError):
+    """The database was made in a way in which it cannot keep what we write, as without UTF-8."""
+
+    code = "DATABASE_UNSUITABLE"
 
 
 class DatabaseTooNew(DatabaseError):

@@ -97,6 +97,7 @@ BROKEN: list[tuple[Callable[[], BaseException], int]] = [
     (lambda: errors.DatabaseUnreachable("away"), 5),
     (lambda: errors.DatabaseNotMigrated("old"), 5),
     (lambda: errors.DatabaseTooNew("new"), 5),
+    (lambda: errors.DatabaseUnsuitable("ascii"), 5),
     (lambda: errors.BrokerUnreachable("away"), 5),
     (lambda: errors.PayloadMissing("x"), 1),
     (errors.CallbackRefused, 3),

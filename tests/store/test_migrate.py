@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, make_url, text
 
-from taskdb.errors import DatabaseError, DatabaseNotMigrated, DatabaseTooNew
+from taskdb.errors import (
+    DatabaseError,
+    DatabaseNotMigrated,
+    DatabaseTooNew,
+    DatabaseUnsuitable,
+)
 from taskdb.store.migrate import migrate
 from taskdb.store.revision import SCRIPTS, VERSION_TABLE, head, known
 from taskdb.store.store import Store
@@ -124,6 +129,25 @@ def test_a_migration_that_breaks_leaves_what_was_there(empty_store_url: str) -> 
         connection.execute(text("DROP TABLE worker"))
     engine.dispose()
     assert migrate(empty_store_url) == head()
+
+
+def test_a_database_that_is_not_in_utf_8_is_refused_before_anything_is_made(
+    empty_postgresql_url: str,
+) -> None:
+    name = f"{make_url(empty_postgresql_url).database}_ascii"
+    url = make_url(empty_postgresql_url).set(database=name).render_as_string(hide_password=False)
+    beside = create_engine(empty_postgresql_url, isolation_level="AUTOCOMMIT")
+    try:
+        with beside.connect() as connection:
+            made = "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+            connection.execute(text(f"CREATE DATABASE {name} {made}"))
+            try:
+                with pytest.raises(DatabaseUnsuitable, match=r"SQL_ASCII.*ENCODING 'UTF8'"):
+                    migrate(url)
+            finally:
+                connection.execute(text(f"DROP DATABASE {name}"))
+    finally:
+        beside.dispose()
 
 
 def test_the_embedded_store_makes_its_folder(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 
+from taskdb.errors import DatabaseUnsuitable
 from taskdb.store import faults
 from taskdb.store.dialects import name_of, spoken
 from taskdb.store.partitions import create_partitions
@@ -24,12 +25,14 @@ def migrate(url: str) -> str:
 
     Several processes may call it at once: one works, the others wait and find nothing to do.
     All of it is one transaction: a migration that breaks leaves what was there. Raises
-    DatabaseTooNew when a newer release has been here, DatabaseUnreachable without an answer.
+    DatabaseTooNew when a newer release has been here, DatabaseUnsuitable for one that is not in
+    UTF-8, DatabaseUnreachable without an answer.
     """
     dialect, _, _ = spoken(name_of(url))
     engine = dialect.create_engine(url, pool_size=2)
     try:
         with _alone(engine), dialect.transaction(engine).begin() as connection:
+            _refuse_other_encodings(connection)
             refuse_newer(connection)
             command.upgrade(_config(connection), "head")
             if connection.dialect.name == "postgresql":
@@ -42,6 +45,18 @@ def migrate(url: str) -> str:
         raise meaning from error
     finally:
         engine.dispose()
+
+
+def _refuse_other_encodings(connection: Connection) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        message = (
+            f"the database is in {encoding}, which cannot keep every text: make it anew with "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
+        raise DatabaseUnsuitable(message)
 
 
 def _config(connection: Connection) -> Config:

@@ -33,6 +33,8 @@ _EVENT_COLUMNS = ("id", "status", "worker")
 _CONNECTION = {
     "connect_timeout": 5,
     "application_name": "taskdb",
+    # Also towards a database without an encoding, so that `taskdb migrate` can say what is wrong.
+    "client_encoding": "UTF8",
     # A line that was cut without a word is noticed within half a minute.
     "tcp_user_timeout": 20_000,
     "keepalives_idle": 10,
