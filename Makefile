@@ -15,13 +15,14 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check chaos bench clean
+.PHONY: help demo test check chaos compose bench clean
 
 help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
 	@echo 'make test    run all tests, with real servers (under 10 minutes)'
 	@echo 'make check   lint, format, types, import contracts'
 	@echo 'make chaos   break it on purpose, 60 ways (under 10 minutes); ARGS=--help tells more'
+	@echo 'make compose test the containers: needs Docker and docker-compose (under 15 minutes)'
 	@echo 'make bench   measure'
 	@echo 'make clean   remove $(VENV) and the caches'
 	@echo "Options: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) ARGS='-k words'"
@@ -43,6 +44,11 @@ check: $(VENV)/.installed-dev
 chaos: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+# Their plugin would meddle with every other test, so it is asked for by name.
+compose: $(VENV)/.installed-containers
+	@$(BIN)/python -m pytest --quiet --timeout 900 \
+	  -p pytest_docker_tools.plugin -p pytest_celery.plugin tests/compose $(ARGS)
+
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -60,6 +66,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo 'Installing celery-taskdb and its development tools into $(VENV) …'
 	@$(INSTALL) --editable '.[dev]'
 	@touch $(VENV)/.installed-cli $@
+
+$(VENV)/.installed-containers: $(VENV)/.installed-dev
+	@$(INSTALL) --editable '.[containers]'
+	@touch $@
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

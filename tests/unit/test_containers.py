@@ -303,6 +303,20 @@ def test_the_entrypoint_becomes_what_it_was_told_to_run() -> None:
     assert done.stdout.strip().isdigit()
 
 
+def test_the_image_of_a_user_in_the_guide_is_the_one_of_the_examples() -> None:
+    guide = (ROOT / "docs/how-to/deploy-with-compose.md").read_text()
+    ((path, text),) = re.findall(r"```dockerfile\n# (\S+)\n(.*?)```", guide, re.DOTALL)
+
+    assert (ROOT / path).read_text() == text
+
+
+def test_the_secrets_in_the_guide_are_made_as_the_example_says() -> None:
+    guide = (ROOT / "docs/how-to/deploy-with-compose.md").read_text()
+    said = "\n".join(re.findall(r"^#   (.*)$", EXAMPLE, re.MULTILINE))
+
+    assert said in guide
+
+
 # --- the health check -------------------------------------------------------------------------
 
 
