@@ -86,6 +86,8 @@ def test_rows_can_be_read_before_anyone_reads_them() -> None:
     for name in ("worker", "beat"):
         needs = SERVICES[name]["depends_on"]
         assert needs["migrate"] == {"condition": "service_completed_successfully"}
+        # Directly: a stop goes the other way, and looks past no container that has ended.
+        assert needs["postgres"] == needs["redis"] == {"condition": "service_healthy"}
     assert SERVICES["migrate"]["depends_on"]["postgres"] == {"condition": "service_healthy"}
     assert SERVICES["migrate"]["restart"] == SERVICES["prepare"]["restart"] == "no"
 
