@@ -1,0 +1,264 @@
+"""A site of docker-compose does what is promised. The tests go on one site, in this order."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from tests.compose.site import ROOT, Site, docker
+from tests.waiting import wait_until
+
+SECRET = "a word that only the row may show"
+WORKERS = 3
+
+
+def test_nothing_starts_with_the_placeholders_of_the_example(site: Site) -> None:
+    file = site.folder / ".env"
+    filled = file.read_text()
+    example = (site.folder / ".env.example").read_text()
+    file.write_text(f"{example}TASKDB_IMAGE={site.values['TASKDB_IMAGE']}\n")
+    try:
+        with pytest.raises(AssertionError, match=r"exited with code 2|didn't complete"):
+            site.up(WORKERS)
+        assert list(site.states().values()) == ["exited (2)"]
+        assert "still the placeholder" in site.compose("logs", "prepare")
+    finally:
+        file.write_text(filled)
+
+
+def test_a_fresh_clone_is_healthy_within_two_minutes(site: Site) -> None:
+    began = time.monotonic()
+    site.up(WORKERS)
+    site.wait_until_healthy(timeout=120 - (time.monotonic() - began))
+    took = time.monotonic() - began
+
+    print(f"healthy after {took:.0f} s")
+    counts = {
+        name: len(site.states(name))
+        for name in ("prepare", "postgres", "redis", "migrate", "worker", "beat", "flower")
+    }
+    assert counts == {
+        "prepare": 1, "postgres": 1, "redis": 1, "migrate": 1,
+        "worker": WORKERS, "beat": 2, "flower": 1,
+    }  # fmt: skip
+
+
+def test_a_task_of_the_host_completes_and_flower_shows_it_with_its_worker(site: Site) -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "taskdb.cli", "create-task", "greeting",
+            "--message", "hello", "--wait", "--json",
+        ],
+        cwd=site.folder / "examples",
+        env={**os.environ, **site.host_variables(), "TASKDB_TASK_MODULES": "tasks.greeting"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    (row,) = site.query("SELECT id::text, status, worker FROM task WHERE type = 'greeting'")
+    assert row["status"] == "COMPLETED"
+    shown = wait_until(
+        lambda: site.flower("/api/tasks").get(row["id"]), describe="Flower to show the task"
+    )
+    assert shown["state"] == "SUCCESS"
+    assert shown["worker"] == row["worker"].split("/")[0]
+
+
+def test_flower_shows_neither_input_nor_result_and_logs_do_not_either(site: Site) -> None:
+    task = site.client().submit_task("compose.keep", {"secret": SECRET})
+    assert task.wait(timeout=60).result == SECRET
+
+    shown = wait_until(lambda: site.flower("/api/tasks").get(task.id))
+    assert shown["name"] == "compose.keep"
+    assert SECRET not in str(site.flower("/api/tasks"))
+    assert SECRET not in str(site.flower(f"/api/task/info/{task.id}"))
+    assert SECRET not in site.compose("logs", "worker", "beat", "flower")
+
+
+def test_flower_wants_its_password_and_changes_nothing(site: Site) -> None:
+    port = site.values["FLOWER_PORT"]
+    for path in ("/", "/tasks", "/api/tasks", "/api/workers"):
+        with pytest.raises(HTTPError) as refused:
+            urlopen(f"http://127.0.0.1:{port}{path}", timeout=30)
+        refused.value.close()
+        assert refused.value.code == 401
+
+    words = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST"]
+    user = f"admin:{site.values['FLOWER_PASSWORD']}"
+    for path in ("/api/worker/shutdown/celery@x", "/api/task/revoke/x", "/api/task/apply/x"):
+        asked = subprocess.run(
+            [*words, "--config", "-", f"http://127.0.0.1:{port}{path}"],
+            input=f'user = "{user}"',
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        assert asked.stdout == "403", path
+
+
+def test_the_fan_out_example_runs_over_all_workers(site: Site) -> None:
+    environment = {**os.environ, **site.host_variables()}
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "taskdb.cli", "create-task", "customers.import_file",
+            "--path", "/app/customers.csv", "--rows-a-part", "20", "--wait", "--json",
+        ],
+        cwd=site.folder / "examples",
+        env={**environment, "TASKDB_TASK_MODULES": "customer_import.tasks"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    parts = site.query(
+        "SELECT split_part(worker, '/', 1) AS worker, count(*) AS n FROM task"
+        " WHERE role = 'part' AND status = 'COMPLETED' GROUP BY 1"
+    )
+    assert sum(row["n"] for row in parts) == 62
+    hosts = {f"celery@{site.host_of(name)}" for name in site.containers("worker")}
+    assert {row["worker"] for row in parts} == hosts
+    (imported,) = site.query("SELECT count(*) AS n FROM customer")
+    assert imported["n"] == 1200
+
+
+def test_killing_a_worker_the_broker_and_a_beat_in_turn_loses_nothing(site: Site) -> None:
+    """Each dies with tasks in its hands, and comes back as an operator brings it back."""
+    for service in ("worker", "redis", "beat"):
+        tasks = site.client().submit_many("compose.nap", [{"number": n} for n in range(120)])
+        ids = [task.id for task in tasks]
+        later = site.client().submit_task("compose.nap", {"number": -1}, delay=3)
+        site.wait_for_some(ids, 6)
+        victim = site.containers(service)[0]
+        site.kill(victim)
+        if service == "redis":
+            # For a while, so that workers and relays have seen that it is away.
+            more = site.client().submit_task("compose.nap", {"number": -2})
+            ids.append(more.id)
+            site.up(WORKERS)
+        site.wait_until_completed([*ids, later.id])
+        rows = site.query(
+            "SELECT result, attempt - spared AS runs, crashes FROM task WHERE id::text = ANY(:ids)",
+            ids=[task.id for task in tasks],
+        )
+        assert sorted(row["result"] for row in rows) == list(range(120))
+        crashed = [row for row in rows if row["crashes"]]
+        # What the dead worker had in its hands ran again, and nothing else did.
+        assert len(crashed) <= (2 if service == "worker" else 0)
+        assert all(row["runs"] == 1 for row in rows if not row["crashes"])
+        site.up(WORKERS)
+        site.wait_until_healthy(timeout=120)
+
+
+def test_stop_during_200_running_tasks_fails_none_and_the_next_up_finishes_them(
+    site: Site,
+) -> None:
+    """Naps of a minute: none of those that run can end in the time of the soft shutdown."""
+    inputs = [{"number": n, "seconds": 60 if n < 6 else 0.05} for n in range(200)]
+    tasks = site.client().submit_many("compose.nap", inputs)
+    ids = [task.id for task in tasks]
+    wait_until(lambda: site.statuses(ids).get("STARTED", 0) == 6, timeout=60)
+
+    began = time.monotonic()
+    site.compose("stop", timeout=180)
+    took = time.monotonic() - began
+    print(f"stopped after {took:.0f} s")
+    codes = site.states("worker").values()
+    assert "exited (137)" not in codes, "none had to be killed"
+
+    site.compose("up", "--detach", "postgres")
+    wait_until(lambda: "healthy" in site.states("postgres").values(), timeout=60)
+    assert set(site.statuses(ids)) <= {"CREATED", "QUEUED", "COMPLETED"}
+    (handed_back,) = site.query(
+        "SELECT count(*) AS n FROM task WHERE id::text = ANY(:ids) AND spared = 1", ids=ids
+    )
+    assert handed_back["n"] == 6
+    # Else the next run would take its minute again.
+    site.query(
+        "UPDATE task SET input = jsonb_set(input::jsonb, '{seconds}', '0.05')"
+        " WHERE id::text = ANY(:ids) AND status <> 'COMPLETED' RETURNING 1",
+        ids=ids,
+    )
+    site.up(WORKERS)
+    site.wait_until_completed(ids)
+    (counted,) = site.query(
+        "SELECT max(attempt - spared) AS runs, max(crashes) AS crashes FROM task"
+        " WHERE id::text = ANY(:ids)",
+        ids=ids,
+    )
+    assert (counted["runs"], counted["crashes"]) == (1, 0)
+
+
+# --- the image --------------------------------------------------------------------------------
+
+
+def in_image(image: str, *words: str) -> str:
+    return docker("run", "--rm", "--read-only", "--network=none", "--entrypoint=", image, *words)
+
+
+def test_the_process_can_write_no_file_of_root(image: str) -> None:
+    """Without --read-only, which would hide what the modes of the files allow."""
+    looked = "find / -xdev '(' -type f -o -type d ')' -user root -writable ! -path /tmp 2>/dev/null"
+    found = docker("run", "--rm", "--entrypoint=", image, "sh", "-c", f"{looked} || true")
+
+    assert found == ""
+    assert docker("run", "--rm", "--entrypoint=", image, "id", "-u").strip() == "10001"
+    setuid = "find / -xdev -type f -perm /6000 2>/dev/null || true"
+    assert in_image(image, "sh", "-c", setuid) == ""
+
+
+def test_it_starts_on_a_read_only_root(image: str) -> None:
+    started = docker("run", "--rm", "--read-only", "--network=none", image, "types", "--json")
+    assert started == ""
+    assert "worker" in docker("run", "--rm", "--read-only", "--network=none", image, "--help")
+
+
+def test_there_is_no_compiler_and_no_cache_in_it(image: str) -> None:
+    compilers = "command -v gcc cc c++ g++ make ld tcc clang || true"
+    caches = "find /root/.cache /tmp /var/lib/apt/lists /var/cache/apt -type f 2>/dev/null || true"
+    assert in_image(image, "sh", "-c", compilers) == ""
+    assert in_image(image, "sh", "-c", caches) == ""
+    assert in_image(image, "ls", "/opt/taskdb/bin").split().count("pip") == 0
+
+
+def test_the_entry_hands_signals_on_and_leaves_no_zombies(image: str) -> None:
+    """A child that its parent does not wait for is taken by process 1."""
+    orphan = "import subprocess, sys; subprocess.Popen(['sleep', '0.2'])"
+    body = (
+        "import os, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('told', flush=True), sys.exit(7)))\n"
+        f"subprocess.run([sys.executable, '-c', {orphan!r}])\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    name = docker("run", "--detach", image, "python", "-c", body).strip()
+    try:
+        wait_until(lambda: "ready" in docker("logs", name), timeout=30)
+        wait_until(lambda: "sleep" not in docker("top", name, "-eo", "pid,comm"), timeout=10)
+        docker("stop", "--time", "20", name)
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", name).strip() == "7"
+        assert "told" in docker("logs", name)
+    finally:
+        docker("rm", "--force", name)
+
+
+def test_an_image_of_a_user_stands_on_it(image: str, examples: Path) -> None:
+    own = f"{image}-own"
+    docker(
+        "build", "--quiet", "--build-arg", f"TASKDB_IMAGE={image}",
+        "--file", str(ROOT / "examples/containers/Dockerfile"), "--tag", own, str(examples),
+    )  # fmt: skip
+    try:
+        assert '"greeting"' in docker("run", "--rm", "--read-only", own, "types", "--json")
+        assert docker("run", "--rm", "--entrypoint=", own, "id", "-u").strip() == "10001"
+    finally:
+        docker("image", "rm", "--force", own)
