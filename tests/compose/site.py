@@ -87,6 +87,13 @@ class Site:
 
     # --- containers -------------------------------------------------------------------------------
 
+    def change(self, **values: str) -> None:
+        """Give variables of the file of secrets other values."""
+        file = self.folder / ".env"
+        kept = [line for line in file.read_text().splitlines() if line.split("=")[0] not in values]
+        lines = [*kept, *(f"{name}={value}" for name, value in values.items())]
+        file.write_text("\n".join(lines) + "\n")
+
     def compose(self, *words: str, timeout: float = 300) -> str:
         own = {"TASKDB_", "POSTGRES_", "COMPOSE_"}
         environment = {
@@ -144,10 +151,13 @@ class Site:
 
     def host_variables(self) -> dict[str, str]:
         its = self.values
+        is_rabbitmq = its.get("BROKER_SCHEME") == "amqp"
+        scheme, end = ("amqp", "") if is_rabbitmq else ("redis", "0")
+        port = its["RABBITMQ_PORT" if is_rabbitmq else "REDIS_PORT"]
         return {
             "TASKDB_DATABASE_URL": self.database_url,
-            "TASKDB_BROKER_URL": f"redis://taskdb:{its['BROKER_PASSWORD']}"
-            f"@127.0.0.1:{its['REDIS_PORT']}/0",
+            "TASKDB_BROKER_URL": f"{scheme}://taskdb:{its['BROKER_PASSWORD']}@127.0.0.1:{port}/{end}",
+            "TASKDB_CELERY": its.get("TASKDB_CELERY", ""),
         }
 
     @property
@@ -156,13 +166,30 @@ class Site:
         password, port = its["POSTGRES_PASSWORD"], its["POSTGRES_PORT"]
         return f"postgresql://taskdb:{password}@127.0.0.1:{port}/taskdb"
 
+    @property
+    def driver_url(self) -> str:
+        return self.database_url.replace("postgresql:", "postgresql+psycopg:")
+
     def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
-        engine = create_engine(self.database_url.replace("postgresql:", "postgresql+psycopg:"))
+        engine = create_engine(self.driver_url)
         try:
             with engine.connect() as connection:
                 return [dict(row) for row in connection.execute(text(sql), values).mappings()]
         finally:
             engine.dispose()
+
+    def shorten(self, ids: Sequence[str]) -> None:
+        """Let naps that have not ended be short from now on."""
+        engine = create_engine(self.driver_url)
+        with engine.begin() as connection:
+            connection.execute(
+                text(
+                    "UPDATE task SET input = jsonb_set(input, '{seconds}', '0.05')"
+                    " WHERE id::text = ANY(:ids) AND status <> 'COMPLETED'"
+                ),
+                {"ids": list(ids)},
+            )
+        engine.dispose()
 
     def statuses(self, ids: Sequence[str]) -> dict[str, int]:
         """How many of these tasks are in which status."""

@@ -147,6 +147,27 @@ def test_a_worker_has_the_time_to_stop_in_order() -> None:
     assert grace >= soft + Settings().worker_exit_seconds + 10
 
 
+def test_prometheus_asks_every_beat_and_grafana_finds_the_dashboards() -> None:
+    scraping = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    (job,) = scraping["scrape_configs"]
+    (name,) = job["dns_sd_configs"]
+    assert name["names"] == ["beat"]
+    assert SERVICES["beat"]["command"] == ["beat", "--http", f"0.0.0.0:{name['port']}"]
+    assert all((ROOT / "deploy/prometheus" / rules).exists() for rules in scraping["rule_files"])
+
+    grafana = ROOT / "deploy/grafana"
+    (source,) = yaml.safe_load((grafana / "provisioning/datasources/taskdb.yml").read_text())[
+        "datasources"
+    ]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((grafana / "provisioning/dashboards/taskdb.yml").read_text())[
+        "providers"
+    ]
+    folder = provider["options"]["path"]
+    assert f"./deploy/grafana:{folder}:ro" in SERVICES["grafana"]["volumes"]
+    assert list(grafana.glob("*.json"))
+
+
 # --- the secrets ------------------------------------------------------------------------------
 
 
