@@ -199,7 +199,7 @@ class Site:
         )
         return {row["status"]: row["n"] for row in found}
 
-    def wait_until_completed(self, ids: Sequence[str], timeout: float = 180) -> None:
+    def wait_until_completed(self, ids: Sequence[str], timeout: float = 300) -> None:
         wait_until(
             lambda: self.statuses(ids) == {"COMPLETED": len(ids)},
             timeout=timeout,

@@ -131,6 +131,15 @@ def test_redis_keeps_what_it_is_given() -> None:
     assert options["--maxmemory-policy"] == "noeviction"
 
 
+def test_postgresql_keeps_what_it_said_it_has() -> None:
+    options = dict(word[2:].split("=", 1) for word in SERVICES["postgres"]["command"][1:])
+
+    assert [options[name] for name in ("fsync", "full_page_writes", "synchronous_commit")] == [
+        "on", "on", "on",
+    ]  # fmt: skip
+    assert options["jit"] == "off"
+
+
 def test_flower_looks_and_does_not_touch() -> None:
     given = SERVICES["flower"]["environment"]
 
