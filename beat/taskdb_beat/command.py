@@ -8,10 +8,12 @@ from types import FrameType
 
 import structlog
 
+from taskdb.alarming.deliverer import Deliverer
 from taskdb.client import TaskDB
 from taskdb.errors import DatabaseError, TaskModuleError
 from taskdb.logging import configure_logging
 from taskdb.settings import Settings
+from taskdb_beat.alarm import Fold, PruneAlarms, Watch
 from taskdb_beat.callbacks import Callbacks
 from taskdb_beat.deliver import Deliver
 from taskdb_beat.expire import Expire
@@ -50,6 +52,8 @@ def run_beat(settings: Settings) -> int:
         log.info("beat.started", loops=[loop.name for loop in loops])
         stop.wait()
         for loop in loops:
+            loop.let_end()
+        for loop in loops:
             loop.stop(_STOP_SECONDS)
     log.info("beat.stopped")
     return 0
@@ -60,10 +64,12 @@ def mend(taskdb: TaskDB) -> None:
 
     An error of one is logged and stops no other.
     """
-    for loop in mending_loops_of(taskdb):
+    deliverer = Deliverer(taskdb.settings, taskdb.store.database)
+    for loop in [*mending_loops_of(taskdb), *alarm_loops_of(taskdb, deliverer)]:
         for _ in range(_MENDING_PASSES):
             if not loop.run_once():
                 break
+    deliverer.wait()
 
 
 def _declare_limits(taskdb: TaskDB) -> None:
@@ -73,6 +79,7 @@ def _declare_limits(taskdb: TaskDB) -> None:
     try:
         taskdb.discover()
         taskdb.declare_limits()
+        taskdb.declare_alarms()
     except (DatabaseError, TaskModuleError) as error:
         log.warning("limits.not_declared", reason=str(error))
 
@@ -85,8 +92,29 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
     return [
         *mending_loops_of(taskdb),
         Loop("deliver", deliver.run_once, interval, close=deliver.close),
+        *alarm_loops_of(taskdb, Deliverer(settings, store.database)),
         Loop("prune", Prune(settings, store).run_once, settings.prune_interval_seconds),
         Loop("sweep", Sweep(settings, store).run_once, settings.prune_interval_seconds),
+        Loop(
+            "prune_alarms",
+            PruneAlarms(settings, store).run_once,
+            settings.prune_interval_seconds,
+        ),
+    ]
+
+
+def alarm_loops_of(taskdb: TaskDB, deliverer: Deliverer) -> list[Loop]:
+    """The loops that tell people."""
+    settings, store = taskdb.settings, taskdb.store
+    return [
+        Loop("fold", Fold(settings, store).run_once, settings.alarm_interval_seconds),
+        Loop("watch", Watch(settings, store).run_once, settings.alarm_watch_interval_seconds),
+        Loop(
+            "deliver_alarms",
+            deliverer.run_once,
+            settings.alarm_interval_seconds,
+            close=deliverer.stop,
+        ),
     ]
 
 

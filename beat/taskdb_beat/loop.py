@@ -73,6 +73,10 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name=f"taskdb-{self.name}", daemon=True)
         self._thread.start()
 
+    def let_end(self) -> None:
+        """Begin no further pass; does not wait."""
+        self._stop.set()
+
     def stop(self, seconds: float) -> None:
         """End after the pass that runs, waiting so long at most."""
         self._stop.set()

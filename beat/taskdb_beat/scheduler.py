@@ -75,6 +75,8 @@ class DatabaseScheduler(Scheduler):
     def close(self) -> None:
         """End the loops."""
         for loop in self._loops:
+            loop.let_end()
+        for loop in self._loops:
             loop.stop(_STOP_SECONDS)
         self._taskdb.close()
 

@@ -11,16 +11,22 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from taskdb.default import (
+    acknowledge_alarm,
+    add_alarm_route,
     add_schedule,
     add_subscription,
+    alarm_deliveries,
+    alarm_routes,
     cancel_task,
     clear_limit,
     default_taskdb,
     explain_task,
     gates,
+    get_alarm,
     get_schedule,
     get_subscription,
     get_task,
+    list_alarms,
     list_schedules,
     list_subscriptions,
     list_tasks,
@@ -29,9 +35,11 @@ from taskdb.default import (
     pause_subscription,
     preview,
     preview_schedule,
+    remove_alarm_route,
     remove_schedule,
     remove_subscription,
     replay_subscription,
+    resolve_alarm,
     resume,
     resume_schedule,
     resume_subscription,
@@ -41,6 +49,7 @@ from taskdb.default import (
     run_schedule_now,
     schedule_runs,
     set_limit,
+    snooze_alarm,
     task_history,
     try_subscription,
 )
@@ -151,3 +160,12 @@ replay_subscription_async = _in_thread(replay_subscription)
 resume_subscription_async = _in_thread(resume_subscription)
 rotate_subscription_secret_async = _in_thread(rotate_subscription_secret)
 try_subscription_async = _in_thread(try_subscription)
+list_alarms_async = _in_thread(list_alarms)
+get_alarm_async = _in_thread(get_alarm)
+alarm_deliveries_async = _in_thread(alarm_deliveries)
+acknowledge_alarm_async = _in_thread(acknowledge_alarm)
+snooze_alarm_async = _in_thread(snooze_alarm)
+resolve_alarm_async = _in_thread(resolve_alarm)
+alarm_routes_async = _in_thread(alarm_routes)
+add_alarm_route_async = _in_thread(add_alarm_route)
+remove_alarm_route_async = _in_thread(remove_alarm_route)

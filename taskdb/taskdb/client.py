@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
 from uuid_utils.compat import uuid7
 
+from taskdb.alarm_client import AlarmClient
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.celery.broker_state import broker_state
 from taskdb.celery.configuration import create_celery
@@ -78,7 +79,15 @@ class TaskPage(tuple[TaskEntity, ...]):  # noqa: SLOT001 - it carries the cursor
     next_cursor: str | None = None
 
 
-class TaskDB(WaitClient, TreeClient, ScheduleClient, GateClient, SubscriptionClient, Surrounded):
+class TaskDB(
+    WaitClient,
+    TreeClient,
+    ScheduleClient,
+    GateClient,
+    SubscriptionClient,
+    AlarmClient,
+    Surrounded,
+):
     """Tasks on one database and one broker.
 
     Reads the settings of the environment unless told otherwise; opens nothing until it is used.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
+from taskdb.alarm import AlarmDelivery, AlarmEntity, AlarmSource, Severity
+from taskdb.alarm_routing import Route
 from taskdb.client import TaskDB, TaskPage
 from taskdb.entity import SubTaskResult, TaskEntity, TaskEvent, TaskRole
 from taskdb.explanation import Explanation
@@ -347,3 +349,77 @@ def clear_limit(
 def gates() -> list[Gate]:
     """`TaskDB.gates` on the default TaskDB."""
     return default_taskdb().gates()
+
+
+def list_alarms(
+    *,
+    state: str | Iterable[str] = (),
+    tenant: str | None = None,
+    type: str | None = None,
+    undelivered: bool = False,
+    unrouted: bool = False,
+    limit: int = 100,
+) -> list[AlarmEntity]:
+    """`TaskDB.list_alarms` on the default TaskDB."""
+    return default_taskdb().list_alarms(
+        state=state,
+        tenant=tenant,
+        type=type,
+        undelivered=undelivered,
+        unrouted=unrouted,
+        limit=limit,
+    )
+
+
+def get_alarm(reference: str) -> AlarmEntity:
+    """`TaskDB.get_alarm` on the default TaskDB."""
+    return default_taskdb().get_alarm(reference)
+
+
+def alarm_deliveries(reference: str) -> list[AlarmDelivery]:
+    """`TaskDB.alarm_deliveries` on the default TaskDB."""
+    return default_taskdb().alarm_deliveries(reference)
+
+
+def acknowledge_alarm(
+    reference: str, *, by: str | None = None, note: str | None = None
+) -> AlarmEntity:
+    """`TaskDB.acknowledge_alarm` on the default TaskDB."""
+    return default_taskdb().acknowledge_alarm(reference, by=by, note=note)
+
+
+def snooze_alarm(
+    reference: str, until: datetime | timedelta | float, *, by: str | None = None
+) -> AlarmEntity:
+    """`TaskDB.snooze_alarm` on the default TaskDB."""
+    return default_taskdb().snooze_alarm(reference, until, by=by)
+
+
+def resolve_alarm(reference: str, *, by: str | None = None, note: str | None = None) -> AlarmEntity:
+    """`TaskDB.resolve_alarm` on the default TaskDB."""
+    return default_taskdb().resolve_alarm(reference, by=by, note=note)
+
+
+def alarm_routes() -> list[Route]:
+    """`TaskDB.alarm_routes` on the default TaskDB."""
+    return default_taskdb().alarm_routes()
+
+
+def add_alarm_route(
+    to: str | Sequence[str],
+    *,
+    tenant: str | None = None,
+    type: str | None = None,
+    severity: str | Severity = Severity.INFO,
+    source: str | AlarmSource | None = None,
+    by: str | None = None,
+) -> str:
+    """`TaskDB.add_alarm_route` on the default TaskDB."""
+    return default_taskdb().add_alarm_route(
+        to, tenant=tenant, type=type, severity=severity, source=source, by=by
+    )
+
+
+def remove_alarm_route(route_id: str) -> bool:
+    """`TaskDB.remove_alarm_route` on the default TaskDB."""
+    return default_taskdb().remove_alarm_route(route_id)

@@ -14,6 +14,7 @@
     ├── ScheduleExists                     a schedule of this name is there already
     ├── SubscriptionNotFound (LookupError) no subscription has this name or id (in this scope)
     ├── SubscriptionExists                 a subscription of this name is there already
+    ├── AlarmNotFound (LookupError)        no alarm has this id or fingerprint (in this scope)
     ├── IllegalMove                        the state machine has no such move
     │   └── TaskIsAdopted                  the task is only watched: its own app moves it
     ├── AlreadyTracked                     an app is watched already, with other options
@@ -246,6 +247,22 @@ class SubscriptionExists(TaskDBError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.name,))
+
+
+class AlarmNotFound(TaskDBError, LookupError):
+    """No alarm of this id or fingerprint exists, or it is out of this scope."""
+
+    code = "ALARM_NOT_FOUND"
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        super().__init__(
+            f"no alarm {reference!r}: `taskdb alarm list` shows their ids; those that count for "
+            "all tenants together are seen by the operator only"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.reference,))
 
 
 class IllegalMove(TaskDBError):

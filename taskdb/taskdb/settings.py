@@ -6,12 +6,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,6 +24,8 @@ from pydantic_settings.sources.utils import parse_env_vars
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from taskdb.alarm import AlarmSource, one_of
+from taskdb.alarm_routing import AlarmRules, Channel, Route, parse_channels, parse_routes
 from taskdb.errors import SettingsError, did_you_mean
 from taskdb.redaction import Redaction, redaction_of
 from taskdb.retention import Retention
@@ -291,6 +294,72 @@ class Settings(BaseSettings):
         description="Redis that notifications are published to. Empty: the broker, if it is Redis.",
     )
 
+    alarm_channels: Annotated[tuple[Channel, ...], NoDecode] = Field(
+        default=(),
+        repr=False,
+        description="Where alarms go: a JSON object of names and targets. A target is an Apprise "
+        "URL (`slack://…`, `mailto://…`), the ARN of an SNS topic, `log`, or an object such as "
+        '`{"webhook": "https://…", "secret": "whsec_…"}`. The same for workers and beats.',
+    )
+    alarm_routes: Annotated[tuple[Route, ...], NoDecode] = Field(
+        default=(),
+        description="Which alarm goes to which channels: a JSON list such as "
+        '`[{"to": ["ops"], "severity": "error"}, {"to": ["shop"], "type": "order.*", "tenant": '
+        '"acme"}]`; all that fit count. Without any route, here or as a row, every channel gets '
+        "every alarm.",
+    )
+    alarm_sources: Annotated[tuple[AlarmSource, ...], NoDecode] = Field(
+        default=tuple(AlarmSource),
+        description="Comma-separated: what raises an alarm where a type says nothing itself "
+        "(`failed`, `halted`, `join`, `missed_schedule`, `lost_worker`, `no_consumer`, "
+        "`backlog`); `none`: nothing. Default: all.",
+    )
+    alarm_group_by_tenant: bool = Field(
+        default=False,
+        description="Count each tenant's failures apart, where a type says nothing itself. Else "
+        "one alarm counts for all, and only the operator sees it.",
+    )
+    alarm_with_input: bool = Field(
+        default=False,
+        description="Send the redacted input of the last failed task along to programs.",
+    )
+    alarm_window_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        description="At most one message in so much time for one cause, with the count inside.",
+    )
+    alarm_interval_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        description="Pause between two passes of the loops that make alarms of failures and "
+        "deliver them. A worker with channels does not wait for them.",
+    )
+    alarm_watch_interval_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Pause between two looks for missed schedules, lost workers, queues without "
+        "consumers and backlogs.",
+    )
+    alarm_unconsumed_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="A task that waits for so long in a queue that no live worker takes from "
+        "raises an alarm.",
+    )
+    alarm_backlog_seconds: Annotated[dict[str, float], NoDecode] = Field(
+        default_factory=dict,
+        description="After what time a task that waits raises an alarm: a JSON object such as "
+        '`{"queue:mail": 300, "type:order.pay": 60, "*": 3600}`; `*` is every other queue.',
+    )
+    alarm_lease_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="A process that died while it sent a message leaves it to others after this.",
+    )
+    alarm_keep_days: float = Field(
+        default=90.0, gt=0, description="Resolved alarms and sent messages are kept this long."
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="Least level that is logged."
     )
@@ -345,6 +414,35 @@ class Settings(BaseSettings):
             raise ValueError(f"not JSON: {error}") from None
         Retention.parse(rules)
         return rules
+
+    @field_validator("alarm_channels", mode="before")
+    @classmethod
+    def _are_channels(cls, value: Any) -> Any:
+        is_parsed = isinstance(value, tuple) and all(isinstance(one, Channel) for one in value)
+        return value if is_parsed else parse_channels(value)
+
+    @field_validator("alarm_routes", mode="before")
+    @classmethod
+    def _are_routes(cls, value: Any, info: ValidationInfo) -> Any:
+        return parse_routes(value, [one.name for one in info.data.get("alarm_channels", ())])
+
+    @field_validator("alarm_sources", mode="before")
+    @classmethod
+    def _are_sources(cls, value: Any) -> Any:
+        words = cls._split(value)
+        return () if tuple(words) == ("none",) else tuple(one_of(AlarmSource, one) for one in words)
+
+    @field_validator("alarm_backlog_seconds", mode="before")
+    @classmethod
+    def _are_ages(cls, value: Any) -> Any:
+        ages = cls._parse(value)
+        for name, seconds in dict(ages).items():
+            target, _, subject = str(name).partition(":")
+            if name != "*" and (target not in {"queue", "type"} or not subject):
+                raise ValueError(f"{name!r} is neither queue:NAME, type:NAME nor *")
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+                raise ValueError(f"{name}: give seconds, more than none")
+        return ages
 
     @field_validator("redact_fields")
     @classmethod
@@ -405,6 +503,18 @@ class Settings(BaseSettings):
     def retention_rules(self) -> Retention:
         """The rules that are in force, the defaults among them."""
         return Retention.parse(self.retention)
+
+    @property
+    def alarm_rules(self) -> AlarmRules:
+        """What holds for alarms where nothing else is said."""
+        return AlarmRules(
+            window=timedelta(seconds=self.alarm_window_seconds),
+            sources=frozenset(self.alarm_sources),
+            group_by_tenant=self.alarm_group_by_tenant,
+            with_input=self.alarm_with_input,
+            channels=tuple(one.name for one in self.alarm_channels),
+            routes=self.alarm_routes,
+        )
 
     @property
     def redaction(self) -> Redaction:

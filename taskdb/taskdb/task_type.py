@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
+from taskdb.alarm import Alarm
 from taskdb.errors import (
     Fault,
     InvalidInput,
@@ -55,6 +56,7 @@ class TaskType:
     on_join: Any = None
     handles: str | None = None
     schedules: tuple[Schedule, ...] = ()
+    alarm: Alarm | None = None
     description: str = ""
 
     @property
@@ -272,6 +274,7 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     tags: Iterable[str] = (),
     on_join: Any = None,
     schedule: str | Schedule | Iterable[str | Schedule] | None = None,
+    alarm: Alarm | bool | None = None,
     registry: Registry | None = None,
 ) -> Callable[[B], B]:
     """Make a function the body of a task type; the function itself stays as it is.
@@ -287,7 +290,8 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     most `max_starts` begin in any stretch of time `per`; a limit set by hand wins over both.
     `on_join` (a type's name or function) runs when a task of this type has fanned out and its
     parts have ended well; what it returns becomes the result. `schedule` submits it again and
-    again: a cron expression, a `Schedule`, or several.
+    again: a cron expression, a `Schedule`, or several. `alarm` says what of the type someone must
+    hear of, and who (an `Alarm`); False: nothing; without it the settings say.
     Raises ValueError or TypeError for what makes no sense, TaskAlreadyRegistered.
     """
     _check_name(name)
@@ -299,6 +303,7 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
     limit = Limit.of(max_running, max_starts, per)
     labels = _texts(tags, "tags")
     schedules = named(schedule, name)
+    policy = Alarm.of(alarm)
     limits = (_duration(timeout, "timeout"), _duration(soft_timeout, "soft_timeout"))
     _check_limits(*limits)
 
@@ -325,6 +330,7 @@ def task(  # noqa: PLR0913 - the options of a type, all by keyword
                 tags=labels,
                 on_join=on_join,
                 schedules=schedules,
+                alarm=policy,
                 description=inspect.getdoc(body) or "",
             )
         )

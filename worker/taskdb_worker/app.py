@@ -126,6 +126,7 @@ class _Life:
     def _declare_limits(self) -> None:
         try:
             self._member.taskdb.declare_limits()
+            self._member.taskdb.declare_alarms()
         except DatabaseError as error:
             # The limits of the last start hold; the next start says these.
             log.warning("limits.not_declared", reason=str(error))

@@ -94,6 +94,8 @@ class Execution:
         self.worker = worker
         self.lease = Lease(inf)
         self._hand_over = HandOver(taskdb)
+        self.tell_of_failure: Callable[[], None] = _tell_nobody
+        """Called in the main process when a run ended badly; returns at once."""
 
     def claim(self, task_id: str, task_type: TaskType, token: str) -> Claim:
         """Take the task; asks again for as long as the database gives no answer.
@@ -443,6 +445,10 @@ class RunOutcome:
 def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
     answer = task_type.call(context, value)
     return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+
+
+def _tell_nobody() -> None:
+    """Without a worker around it, nobody is woken."""
 
 
 Writing = Callable[..., RunOutcome]

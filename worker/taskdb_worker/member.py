@@ -25,6 +25,7 @@ from taskdb_worker.execution import Execution
 from taskdb_worker.health_files import HealthFiles
 from taskdb_worker.heartbeat import Heartbeat
 from taskdb_worker.lease import Lease
+from taskdb_worker.notifier import Notifier
 from taskdb_worker.report import Report
 from taskdb_worker.tracked_task import TOKEN
 from taskdb_worker.writer import Work, Writer
@@ -32,6 +33,7 @@ from taskdb_worker.writer import Work, Writer
 log = structlog.get_logger("taskdb.worker")
 
 _LAST_WRITES_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 2.0
 
 
 class Member:
@@ -44,6 +46,7 @@ class Member:
         self.execution = Execution(taskdb, "")
         self._main_pid = 0
         self._writer = Writer(self.execution)
+        self._notifier = Notifier(taskdb)
         self._heartbeat: Heartbeat | None = None
         self._to_terminate: dict[str, CancelWish] = {}
         self.own_token = ""
@@ -70,6 +73,8 @@ class Member:
         )
         self._heartbeat.start()
         self._writer.start()
+        self._notifier.start()
+        self.execution.tell_of_failure = self._notifier.wake
         # A cold shutdown sends no signal of its own; the end of the process is one.
         atexit.register(self.end)
 
@@ -94,9 +99,14 @@ class Member:
     def write(self, what: str, work: Work) -> None:
         """Carry out a receiver's write: by the writer's thread in the main process, else here."""
         if self.is_main_process:
-            self._writer.write(what, work)
+            self._writer.write(what, lambda: self._told(work))
         else:
             self.execution.write(work, what, "")
+
+    def _told(self, work: Work) -> None:
+        """Write what the main process alone can tell of, which may be a failure."""
+        work()
+        self._notifier.wake()
 
     def _held(self) -> Held | None:
         """What this worker has, from the moment on at which a message came.
@@ -151,6 +161,7 @@ class Member:
         else:
             if count:
                 log.info("hand_back.done", count=count)
+        self._notifier.stop(_LAST_WORDS_SECONDS)
         heartbeat.stop()
         self.taskdb.close()
 

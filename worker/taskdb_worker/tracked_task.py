@@ -58,6 +58,17 @@ class TrackedRequest(Request):
         self.time_limits = (hard and hard * count, soft and soft * count)
         self._request_dict["timelimit"] = self.time_limits
 
+    def on_failure(
+        self,
+        exc_info: Any,
+        send_failed_event: bool = True,  # noqa: FBT001, FBT002 - Celery's signature
+        return_ok: bool = False,  # noqa: FBT001, FBT002 - Celery's signature
+    ) -> None:
+        """In the main process: the pool says of a run that it did not end well."""
+        super().on_failure(exc_info, send_failed_event, return_ok)
+        if not isinstance(getattr(exc_info, "exception", None), Retry):
+            self.task.execution.tell_of_failure()
+
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Send the signals of a hard limit with this request in sight, as the others are."""
         self.task.request_stack.push(self._context)

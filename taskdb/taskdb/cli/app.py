@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from taskdb.cli import schedule, subscription
+from taskdb.cli import alarm, schedule, subscription
 from taskdb.cli.check import check
 from taskdb.cli.create import RAW, create_task
 from taskdb.cli.create_tree import create_fan_out, create_sequence
@@ -80,6 +80,19 @@ _GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, Callable[..., int]], ...]],
     ),
     ("subscription", "Who is told of changes of status.", "Rules", subscription.COMMANDS),
 )
+_OF_ALARMS: tuple[tuple[str, Callable[..., int]], ...] = (
+    ("list", alarm.list_alarms),
+    ("show", alarm.show),
+    ("ack", alarm.acknowledge),
+    ("snooze", alarm.snooze),
+    ("resolve", alarm.resolve),
+    ("test", alarm.test),
+)
+_OF_ROUTES: tuple[tuple[str, Callable[..., int]], ...] = (
+    ("add", alarm.add_route),
+    ("list", alarm.list_routes),
+    ("remove", alarm.remove_route),
+)
 _READ_THEIR_WORDS = {"create-task", "worker"}
 
 
@@ -115,6 +128,7 @@ def build() -> typer.Typer:
             add_help_option=not reads_words,
         )(command)
     app.add_typer(_schedules(), name="schedule", rich_help_panel="Tasks")
+    app.add_typer(_alarms(), name="alarm", rich_help_panel="Tasks")
     for name, meaning, panel, commands in _GROUPS:
         group = typer.Typer(help=meaning, no_args_is_help=True)
         for word, command in commands:
@@ -127,6 +141,17 @@ def _schedules() -> typer.Typer:
     group = typer.Typer(no_args_is_help=True, help="Submit tasks again and again.")
     for name, command in _OF_SCHEDULES:
         group.command(name, help=inspect.getdoc(command))(command)
+    return group
+
+
+def _alarms() -> typer.Typer:
+    group = typer.Typer(no_args_is_help=True, help="Failures that someone must hear of.")
+    for name, command in _OF_ALARMS:
+        group.command(name, help=inspect.getdoc(command))(command)
+    routes = typer.Typer(no_args_is_help=True, help="Which alarm goes to which channels.")
+    for name, command in _OF_ROUTES:
+        routes.command(name, help=inspect.getdoc(command))(command)
+    group.add_typer(routes, name="route")
     return group
 
 

@@ -7,6 +7,7 @@ from enum import IntEnum
 import typer
 
 from taskdb.errors import (
+    AlarmNotFound,
     BrokerUnreachable,
     CallbackRefused,
     DatabaseError,
@@ -52,7 +53,7 @@ _MEANINGS = {
     ExitCode.FAILED: "what the command is about failed (a task, a check, a child process)",
     ExitCode.USAGE: "wrong usage, input, task type, sequence or settings",
     ExitCode.NOT_FOUND: (
-        "no such task, schedule or subscription, or none that waits for this callback"
+        "no such task, schedule, subscription or alarm, or none that waits for this callback"
     ),
     ExitCode.TIMEOUT: "waited too long",
     ExitCode.UNREACHABLE: "database, broker or data folder cannot be used",
@@ -72,6 +73,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (typer.TyperException, ExitCode.USAGE),
     (TaskNotFound, ExitCode.NOT_FOUND),
     (ScheduleNotFound, ExitCode.NOT_FOUND),
+    (AlarmNotFound, ExitCode.NOT_FOUND),
     (ScheduleExists, ExitCode.USAGE),
     (SubscriptionNotFound, ExitCode.NOT_FOUND),
     (SubscriptionExists, ExitCode.USAGE),

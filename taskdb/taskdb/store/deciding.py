@@ -328,7 +328,9 @@ def _finish(unit: Unit, parent: Parent, stage: str, result: Payload) -> None:
 
 
 def _fail(unit: Unit, parent: Parent, error: dict[str, Any]) -> bool:
-    detail = encode({"error": error["type"], "message": error["message"][:500]}, "detail")
+    # What tells it from a task whose own body failed.
+    short = {"error": error["type"], "message": error["message"][:500], "join": True}
+    detail = encode(short, "detail")
     written = {"error": encode(error, "error"), "detail": detail}
     return _moved(unit.move(unit.moves.join_fail, parent.id, **written))
 

@@ -13,6 +13,8 @@ from taskdb.store.encode import encode, storable
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EXCERPT = 500
+_FRAME = re.compile(r'^ *File "([^"\n]+)", line \d+, in (\S+)', re.MULTILINE)
+_LIBRARY = re.compile(r"(?:site|dist)-packages|[\\/]lib(?:64)?[\\/]python\d|^<(?:frozen|string)")
 LEAST_ID = "00000000-0000-0000-0000-000000000000"
 """Comes before every id."""
 
@@ -55,7 +57,24 @@ def spelled_error(error: TaskError) -> dict[str, Any]:
         "attempt": error.attempt,
     }
     short = {"error": kind, "message": message[:_EXCERPT]}
+    place = place_of(error.traceback)
+    if place:
+        short["place"] = place
     return {"error": encode(whole, "error"), "detail": encode(short, "detail")}
+
+
+def place_of(traceback: str) -> str:
+    """Where an error was raised: the innermost frame that is no library's, without its line.
+
+    Lines move with every change of a file, and folders differ between machines.
+    """
+    frames = _FRAME.findall(traceback)
+    own = [frame for frame in frames if not _LIBRARY.search(frame[0])]
+    if not frames:
+        return ""
+    path, function = (own or frames)[-1]
+    parts = re.split(r"[\\/]", path)
+    return storable(f"{'/'.join(parts[-2:])} in {function}")[:_EXCERPT]
 
 
 def spelled_reason(reason: str) -> str:

@@ -261,6 +261,93 @@ schedule_run = Table(
     Column("number", Integer, nullable=False),
     Column("last_due_at", Moment),
     Column("at", Moment, nullable=False),
+    Column("is_told", Boolean, nullable=False),
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("error_type", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("tenant", Text),
+    Column("severity", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("snoozed_until", Moment),
+    Column("count", BigInteger, nullable=False),
+    Column("told", BigInteger, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("window_until", Moment),
+    Column("is_regression", Boolean, nullable=False),
+    Column("is_routed", Boolean),
+    Column("channels", Json, nullable=False),
+    Column("evidence", Json, nullable=False),
+    Column("task_ids", Json, nullable=False),
+    Column("sample", Json, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("first_seen_at", Moment, nullable=False),
+    Column("last_seen_at", Moment, nullable=False),
+    Column("opened_at", Moment, nullable=False),
+    Column("resolved_at", Moment),
+    Column("acted_by", Text),
+    Column("acted_at", Moment),
+    Column("note", Text),
+)
+
+alarm_delivery = Table(
+    "alarm_delivery",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("alarm_id", Id, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("message", Json, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_try_at", Moment, nullable=False),
+    Column("last_error", Text),
+    Column("sent_at", Moment),
+    Column("created_at", Moment, nullable=False),
+)
+
+alarm_route = Table(
+    "alarm_route",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant", Text),
+    Column("type", Text),
+    Column("source", Text),
+    Column("severity", Text, nullable=False),
+    Column("channels", Json, nullable=False),
+    Column("created_by", Text),
+    Column("created_at", Moment, nullable=False),
+)
+
+alarm_policy = Table(
+    "alarm_policy",
+    metadata,
+    Column("type", Text, primary_key=True),
+    Column("sources", Json),
+    Column("severity", Text),
+    Column("channels", Json, nullable=False),
+    Column("group_by_tenant", Boolean),
+    Column("backlog_seconds", Number),
+    Column("declared_at", Moment, nullable=False),
+)
+
+alarm_cursor = Table(
+    "alarm_cursor",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("xid", BigInteger, nullable=False),
+    Column("event_id", BigInteger, nullable=False),
+    Column("ahead", Json, nullable=False),
+    Column("moved_at", Moment, nullable=False),
 )
 
 

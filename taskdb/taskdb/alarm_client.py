@@ -1,0 +1,268 @@
+"""The part of the client that looks at alarms and acts on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from uuid_utils.compat import uuid7
+
+from taskdb.alarm import (
+    AlarmDelivery,
+    AlarmEntity,
+    AlarmSource,
+    AlarmState,
+    MessageKind,
+    Severity,
+    one_of,
+)
+from taskdb.alarm_message import message_of
+from taskdb.alarm_routing import Route, parse_route
+from taskdb.alarming.opening import open_channel
+from taskdb.clock import require_aware
+from taskdb.errors import Fault, InvalidInput
+from taskdb.settings import Settings
+from taskdb.store.alarming.acting import Alarms
+from taskdb.store.contract import Scope
+from taskdb.store.encode import storable
+from taskdb.store.store import Store
+from taskdb.task_type import Registry
+
+_SUBJECT = "the alarm request"
+_PAGE_LIMIT = 1_000
+_LONGEST_SNOOZE = timedelta(days=366)
+_TEST_ID = "00000000-0000-0000-0000-000000000000"
+
+
+class AlarmClient:
+    """Alarms; `TaskDB` is one.
+
+    A client that is scoped to tenants sees the alarms of those only; one that counts for all
+    tenants together is the operator's.
+    """
+
+    settings: Settings
+    scope: Scope
+    store: Store
+    registry: Registry
+
+    @cached_property
+    def _alarms(self) -> Alarms:
+        return Alarms(self.store.database)
+
+    # --- look ---------------------------------------------------------------------------------
+
+    def list_alarms(
+        self,
+        *,
+        state: str | Iterable[str] = (),
+        tenant: str | None = None,
+        type: str | None = None,
+        undelivered: bool = False,
+        unrouted: bool = False,
+        limit: int = 100,
+    ) -> list[AlarmEntity]:
+        """Alarms, the one that was seen last first; without a state those that are not resolved.
+
+        `undelivered`: with a message that no channel has taken yet; `unrouted`: that should have
+        been told and that no route takes. `limit` runs from 1 to 1,000. Raises InvalidInput.
+        """
+        if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
+            raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
+        words = (state,) if isinstance(state, str) else tuple(state)
+        try:
+            states = tuple(one_of(AlarmState, word) for word in words)
+        except ValueError as error:
+            raise InvalidInput(_SUBJECT, [Fault("state", str(error))]) from None
+        live = tuple(one for one in AlarmState if one is not AlarmState.RESOLVED)
+        return self._alarms.page(
+            self.scope,
+            states=states or (() if undelivered else live),
+            tenant=tenant,
+            type=type,
+            undelivered=undelivered,
+            unrouted=unrouted,
+            limit=limit,
+        )
+
+    def get_alarm(self, reference: str) -> AlarmEntity:
+        """The alarm of this id or fingerprint; raises AlarmNotFound."""
+        return self._alarms.get(str(reference), self.scope)
+
+    def alarm_deliveries(self, reference: str) -> list[AlarmDelivery]:
+        """The messages of an alarm, the newest first; raises AlarmNotFound."""
+        return self._alarms.deliveries(self.get_alarm(reference).id)
+
+    def undelivered_alarms(self, limit: int = 100) -> list[AlarmDelivery]:
+        """Messages that no channel has taken yet, the oldest first."""
+        return self._alarms.undelivered(self.scope, limit)
+
+    def alarm_errors(self, alarm_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why messages of these alarms have not gone out; '' for one that was not tried yet."""
+        return self._alarms.last_errors(alarm_ids)
+
+    # --- act ----------------------------------------------------------------------------------
+
+    def acknowledge_alarm(
+        self, reference: str, *, by: str | None = None, note: str | None = None
+    ) -> AlarmEntity:
+        """Someone is at it: it goes on counting, and tells nobody until it is resolved.
+
+        A resolved one stays as it is. Raises AlarmNotFound.
+        """
+        reference = str(reference)
+        return self.get_alarm(
+            self._alarms.acknowledge(reference, self.scope, _plain(by), _plain(note))
+        )
+
+    def snooze_alarm(
+        self, reference: str, until: datetime | timedelta | float, *, by: str | None = None
+    ) -> AlarmEntity:
+        """Tell nobody until a moment, or for a time (seconds, or a timedelta); then it is open.
+
+        What came meanwhile is told then, in one message. A resolved one stays as it is. Raises
+        AlarmNotFound, InvalidInput.
+        """
+        moment = _until(until)
+        found = self._alarms.snooze(str(reference), self.scope, moment, _plain(by))
+        return self.get_alarm(found)
+
+    def resolve_alarm(
+        self, reference: str, *, by: str | None = None, note: str | None = None
+    ) -> AlarmEntity:
+        """It is over. When it comes back it is open again, a regression, and told at once.
+
+        Raises AlarmNotFound.
+        """
+        reference = str(reference)
+        return self.get_alarm(self._alarms.resolve(reference, self.scope, _plain(by), _plain(note)))
+
+    def test_alarm_channel(self, channel: str) -> None:
+        """Send a message of a made-up alarm over a channel of the settings, now.
+
+        Raises DeliveryFailed and TargetRefused that say why it did not go; InvalidInput for a
+        client that is scoped to tenants, and for a channel that is not named in the settings.
+        """
+        self._refuse_scoped("channels are tried")
+        names = [one.name for one in self.settings.alarm_channels]
+        if channel not in names:
+            advice = f"no channel is named {channel!r}; TASKDB_ALARM_CHANNELS has: "
+            raise InvalidInput(_SUBJECT, [Fault("channel", advice + (", ".join(names) or "none"))])
+        way = open_channel(self.settings, channel)
+        try:
+            way.send(str(uuid7()), message_of(_made_up(channel), MessageKind.OPENED, 1))
+        finally:
+            way.close()
+
+    # --- routes -------------------------------------------------------------------------------
+
+    def alarm_routes(self) -> list[Route]:
+        """The routes of the settings (the operator sees them), then those that are rows."""
+        own = () if self.scope.tenants is not None else self.settings.alarm_routes
+        return [*own, *self._alarms.routes(self.scope)]
+
+    def add_alarm_route(
+        self,
+        to: str | Sequence[str],
+        *,
+        tenant: str | None = None,
+        type: str | None = None,
+        severity: str | Severity = Severity.INFO,
+        source: str | AlarmSource | None = None,
+        by: str | None = None,
+    ) -> str:
+        """Send alarms that fit to these channels as well; answers the id of the route.
+
+        All members must fit: the tenant, the type (which may end with `*`), the source, and a
+        severity of at least this one. Raises InvalidInput.
+        """
+        given = {
+            "to": to,
+            "tenant": tenant,
+            "type": type,
+            "severity": str(severity),
+            "source": source and str(source),
+        }
+        names = [one.name for one in self.settings.alarm_channels]
+        try:
+            route = parse_route(given, names, "route")
+        except ValueError as error:
+            raise InvalidInput(
+                "the route", [Fault("", str(error).removeprefix("route: "))]
+            ) from None
+        if self.scope.tenants is not None and (tenant is None or not self.scope.allows(tenant)):
+            raise InvalidInput("the route", [Fault("tenant", "name one of this client's")])
+        return self._alarms.add_route(route, _plain(by))
+
+    def remove_alarm_route(self, route_id: str) -> bool:
+        """Delete a route that is a row; False where there is none (in this scope)."""
+        return self._alarms.remove_route(str(route_id), self.scope)
+
+    def declare_alarms(self) -> None:
+        """Write what the task types of this process say of their alarms, as workers and beats do.
+
+        What is declared no more goes.
+        """
+        self._alarms.declare({one.name: one.alarm for one in self.registry})
+
+    def _refuse_scoped(self, what: str) -> None:
+        if self.scope.tenants is not None:
+            raise InvalidInput(_SUBJECT, [Fault("", f"{what} by the operator only")])
+
+
+def _is_no_number(limit: Any) -> bool:
+    """Whether it is no whole number; True and False are none either."""
+    return isinstance(limit, bool) or not isinstance(limit, int)
+
+
+def _until(given: datetime | timedelta | float) -> datetime | timedelta:
+    try:
+        if isinstance(given, datetime):
+            moment = require_aware(given, "until")
+            left = moment - datetime.now(UTC)
+        else:
+            left = given if isinstance(given, timedelta) else timedelta(seconds=given)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidInput(_SUBJECT, [Fault("until", str(error))]) from None
+    if not timedelta(0) < left <= _LONGEST_SNOOZE:
+        advice = "give a moment to come, at most a year away; or resolve it"
+        raise InvalidInput(_SUBJECT, [Fault("until", advice)])
+    return given if isinstance(given, datetime) else left
+
+
+def _plain(text: str | None) -> str | None:
+    return None if text is None else storable(str(text), 2_000)
+
+
+def _made_up(channel: str) -> AlarmEntity:
+    now = datetime.now(UTC)
+    return AlarmEntity(
+        id=_TEST_ID,
+        fingerprint="test",
+        source=AlarmSource.FAILED,
+        type="taskdb.test",
+        error_type="Test",
+        place="",
+        tenant=None,
+        severity=Severity.INFO,
+        state=AlarmState.OPEN,
+        snoozed_until=None,
+        count=1,
+        told=0,
+        window_until=None,
+        is_regression=False,
+        is_routed=True,
+        channels=(channel,),
+        task_ids=(),
+        sample={},
+        message=f"This is a test of the channel {channel!r}: nothing has failed.",
+        first_seen_at=now,
+        last_seen_at=now,
+        opened_at=now,
+        resolved_at=None,
+        acted_by=None,
+        acted_at=None,
+        note=None,
+    )

@@ -1,0 +1,1 @@
+"""From failures to messages that arrive, for workers, beats and the command line."""

@@ -1,0 +1,1 @@
+"""Alarms as rows: read from the history, told, delivered, acted on."""

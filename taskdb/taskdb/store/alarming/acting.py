@@ -1,0 +1,230 @@
+"""What people do with alarms: look, acknowledge, snooze, resolve; make routes; and pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from uuid_utils.compat import uuid7
+
+from taskdb.alarm import Alarm, AlarmDelivery, AlarmEntity, AlarmState
+from taskdb.alarm_routing import Route
+from taskdb.errors import AlarmNotFound
+from taskdb.store.alarming.rows import (
+    changing,
+    delivery,
+    entity,
+    policies,
+    route_values,
+    routes,
+    within,
+    write_policy,
+)
+from taskdb.store.contract import EVERYONE, Scope
+from taskdb.store.database import Database
+from taskdb.store.part import is_id
+from taskdb.store.tables import alarm, alarm_delivery, alarm_route
+
+_BATCH = 500
+
+
+class Alarms:
+    """The verbs of alarm rows; each keeps to the tenants of a scope."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- look ---------------------------------------------------------------------------------
+
+    def page(
+        self,
+        scope: Scope = EVERYONE,
+        *,
+        states: Sequence[AlarmState] = (),
+        tenant: str | None = None,
+        type: str | None = None,
+        undelivered: bool = False,
+        unrouted: bool = False,
+        limit: int = 100,
+    ) -> list[AlarmEntity]:
+        """Alarms, the one that was seen last first."""
+        statement = select(alarm).where(*within(scope, tenant))
+        if states:
+            statement = statement.where(alarm.c.state.in_([str(one) for one in states]))
+        if type is not None:
+            statement = statement.where(alarm.c.type == type)
+        if undelivered:
+            waiting = alarm_delivery.c.alarm_id == alarm.c.id
+            statement = statement.where(exists().where(waiting, alarm_delivery.c.sent_at.is_(None)))
+        if unrouted:
+            statement = statement.where(
+                alarm.c.is_routed.is_(False), alarm.c.state != AlarmState.RESOLVED.value
+            )
+        ordered = statement.order_by(alarm.c.last_seen_at.desc(), alarm.c.id.desc()).limit(limit)
+
+        def read(connection: Connection) -> list[AlarmEntity]:
+            return [entity(row) for row in connection.execute(ordered).mappings()]
+
+        return self._database.read(read)
+
+    def get(self, reference: str, scope: Scope = EVERYONE) -> AlarmEntity:
+        """The alarm of this id or fingerprint; raises AlarmNotFound, also out of the scope."""
+        return self._database.read(lambda connection: _find(connection, reference, scope))
+
+    def deliveries(self, alarm_id: str, limit: int = 50) -> list[AlarmDelivery]:
+        """Its messages, the newest first."""
+        statement = (
+            select(alarm_delivery)
+            .where(alarm_delivery.c.alarm_id == alarm_id)
+            .order_by(alarm_delivery.c.sequence.desc(), alarm_delivery.c.channel)
+            .limit(limit)
+        )
+        return self._database.read(
+            lambda one: [delivery(row) for row in one.execute(statement).mappings()]
+        )
+
+    def undelivered(self, scope: Scope = EVERYONE, limit: int = 100) -> list[AlarmDelivery]:
+        """Messages that no channel has taken yet, the oldest first."""
+        statement = (
+            select(alarm_delivery)
+            .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
+            .where(alarm_delivery.c.sent_at.is_(None), *within(scope))
+            .order_by(alarm_delivery.c.created_at, alarm_delivery.c.id)
+            .limit(limit)
+        )
+        return self._database.read(
+            lambda one: [delivery(row) for row in one.execute(statement).mappings()]
+        )
+
+    def last_errors(self, alarm_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why messages of these alarms have not gone out, one reason an alarm."""
+        statement = (
+            select(alarm_delivery.c.alarm_id, func.max(alarm_delivery.c.last_error).label("error"))
+            .where(alarm_delivery.c.alarm_id.in_(list(alarm_ids)))
+            .where(alarm_delivery.c.sent_at.is_(None))
+            .group_by(alarm_delivery.c.alarm_id)
+        )
+        return self._database.read(
+            lambda one: {str(row.alarm_id): row.error or "" for row in one.execute(statement)}
+        )
+
+    # --- act ----------------------------------------------------------------------------------
+
+    def acknowledge(self, reference: str, scope: Scope, by: str | None, note: str | None) -> str:
+        """Someone is at it; answers its id. A resolved one stays resolved."""
+        return self._act(reference, scope, AlarmState.ACKNOWLEDGED, by, note)
+
+    def snooze(
+        self, reference: str, scope: Scope, until: datetime | timedelta, by: str | None
+    ) -> str:
+        """No message until then; answers its id."""
+        return self._act(reference, scope, AlarmState.SNOOZED, by, None, until)
+
+    def resolve(self, reference: str, scope: Scope, by: str | None, note: str | None) -> str:
+        """It is over; answers its id."""
+        return self._act(reference, scope, AlarmState.RESOLVED, by, note)
+
+    def _act(
+        self,
+        reference: str,
+        scope: Scope,
+        state: AlarmState,
+        by: str | None,
+        note: str | None,
+        until: datetime | timedelta | None = None,
+    ) -> str:
+        with changing(self._database) as (connection, now):
+            found = _find(connection, reference, scope)
+            if found.state is AlarmState.RESOLVED:
+                return found.id
+            values: dict[str, Any] = {
+                "state": str(state),
+                "snoozed_until": now + until if isinstance(until, timedelta) else until,
+                "acted_by": by,
+                "acted_at": now,
+                "note": note,
+            }
+            if state is AlarmState.ACKNOWLEDGED:
+                values["told"] = alarm.c.count
+            if state is AlarmState.RESOLVED:
+                # When it comes back that is news, whatever window is open.
+                values |= {"told": alarm.c.count, "resolved_at": now, "window_until": None}
+                values["evidence"] = []
+            place = (alarm.c.id == found.id, alarm.c.state != AlarmState.RESOLVED.value)
+            connection.execute(update(alarm).where(*place).values(values))
+            return found.id
+
+    # --- routes and policies ------------------------------------------------------------------
+
+    def routes(self, scope: Scope = EVERYONE) -> list[Route]:
+        """The routes that are rows."""
+        return self._database.read(lambda connection: routes(connection, scope))
+
+    def add_route(self, route: Route, by: str | None) -> str:
+        """Write a route; answers its id."""
+        route_id = str(uuid7())
+        with changing(self._database) as (connection, now):
+            values = {"id": route_id, "created_by": by, "created_at": now, **route_values(route)}
+            connection.execute(insert(alarm_route).values(values))
+        return route_id
+
+    def remove_route(self, route_id: str, scope: Scope = EVERYONE) -> bool:
+        """Delete a route; False where there is none."""
+        if not is_id(route_id):
+            return False
+        statement = delete(alarm_route).where(alarm_route.c.id == route_id)
+        if scope.tenants is not None:
+            statement = statement.where(alarm_route.c.tenant.in_(scope.tenants))
+        with changing(self._database) as (connection, _now):
+            return connection.execute(statement).rowcount > 0
+
+    def declare(self, declared: Mapping[str, Alarm | None]) -> None:
+        """What code says of its types; None where it says nothing, also not any more."""
+        known = self._database.read(lambda connection: policies(connection, declared))
+        changed = {name: one for name, one in declared.items() if known.get(name) != one}
+        if not changed:
+            return
+        with changing(self._database) as (connection, now):
+            for name, policy in sorted(changed.items()):
+                write_policy(connection, name, policy, now)
+
+    def policies(self) -> Mapping[str, Alarm]:
+        """What types have declared."""
+        return self._database.read(policies)
+
+    # --- pruning ------------------------------------------------------------------------------
+
+    def prune(self, keep: timedelta) -> int:
+        """Delete some alarms that were resolved so long ago, and messages sent so long ago."""
+        with changing(self._database) as (connection, now):
+            gone = (
+                select(alarm.c.id)
+                .where(alarm.c.state == AlarmState.RESOLVED.value)
+                .where(alarm.c.resolved_at < now - keep)
+                .limit(_BATCH)
+                .with_for_update(skip_locked=True)
+            )
+            ids = [row.id for row in connection.execute(gone)]
+            old = (
+                select(alarm_delivery.c.id)
+                .where(alarm_delivery.c.sent_at < now - keep)
+                .limit(_BATCH)
+            )
+            messages = [row.id for row in connection.execute(old)]
+            places = (
+                delete(alarm_delivery).where(alarm_delivery.c.alarm_id.in_(ids)),
+                delete(alarm_delivery).where(alarm_delivery.c.id.in_(messages)),
+                delete(alarm).where(alarm.c.id.in_(ids)),
+            )
+            return sum(connection.execute(statement).rowcount for statement in places)
+
+
+def _find(connection: Connection, reference: str, scope: Scope) -> AlarmEntity:
+    place = alarm.c.id == reference if is_id(reference) else alarm.c.fingerprint == reference
+    statement = select(alarm).where(place, *within(scope))
+    found = connection.execute(statement).mappings().first()
+    if found is None:
+        raise AlarmNotFound(reference)
+    return entity(found)

@@ -1,0 +1,157 @@
+"""Telling: which open alarms get a message now, and a row for each channel that it goes to.
+
+An alarm that has something to tell is told when its window is over: at once the first time, then
+once a window, with the count inside. What no route takes is looked at again with the next window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from uuid_utils.compat import uuid7
+
+from taskdb.alarm import AlarmEntity, AlarmState, MessageKind
+from taskdb.alarm_message import message_of
+from taskdb.alarm_routing import AlarmRules
+from taskdb.store.alarming.rows import entity, policies, routes
+from taskdb.store.contract import EVERYONE
+from taskdb.store.tables import alarm, alarm_delivery
+
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How many messages were decided on, and which alarms no route takes."""
+
+    messages: int = 0
+    unrouted: tuple[str, ...] = ()
+    is_full: bool = False
+
+
+def tell(connection: Connection, rules: AlarmRules, now: datetime) -> Told:
+    """Decide on the messages that are due.
+
+    A process that knows no channel decides on none: another one may know some.
+    """
+    _wake_snoozed(connection, now)
+    if not rules.channels:
+        return Told(unrouted=_without_channels(connection))
+    due = (
+        select(alarm)
+        .where(
+            alarm.c.state == AlarmState.OPEN.value,
+            alarm.c.count > alarm.c.told,
+            or_(alarm.c.window_until.is_(None), alarm.c.window_until <= now),
+        )
+        .order_by(alarm.c.id)
+        .limit(_BATCH)
+    )
+    found = connection.execute(due.with_for_update()).mappings().all()
+    if not found:
+        return Told()
+    declared = policies(connection, {row["type"] for row in found})
+    further = routes(connection, EVERYONE)
+    messages = 0
+    unrouted = []
+    for row in found:
+        one = entity(row)
+        policy = declared.get(one.type)
+        channels = policy.to if policy and policy.to else ()
+        channels = channels or rules.channels_of(
+            further, source=one.source, type=one.type, tenant=one.tenant, severity=one.severity
+        )
+        if channels:
+            messages += _write(connection, row, one, channels)
+        else:
+            unrouted.append(one.id)
+        _begin_window(connection, row, one, channels, now + rules.window)
+    return Told(messages, tuple(unrouted), is_full=len(found) == _BATCH)
+
+
+def _wake_snoozed(connection: Connection, now: datetime) -> None:
+    due = (alarm.c.state == AlarmState.SNOOZED.value, alarm.c.snoozed_until <= now)
+    values = {"state": str(AlarmState.OPEN), "snoozed_until": None}
+    connection.execute(update(alarm).where(*due).values(values))
+
+
+def _without_channels(connection: Connection) -> tuple[str, ...]:
+    new = (
+        alarm.c.state == AlarmState.OPEN.value,
+        alarm.c.count > alarm.c.told,
+        alarm.c.is_routed.is_(None),
+    )
+    marked = update(alarm).where(*new).values(is_routed=False).returning(alarm.c.id)
+    return tuple(str(row.id) for row in connection.execute(marked))
+
+
+def _begin_window(
+    connection: Connection,
+    row: RowMapping,
+    one: AlarmEntity,
+    channels: tuple[str, ...],
+    until: datetime,
+) -> None:
+    values: dict[str, Any] = {"window_until": until, "is_routed": bool(channels)}
+    values["channels"] = list(channels)
+    if channels:
+        values |= {"told": one.count, "sequence": row["sequence"] + 1}
+    connection.execute(update(alarm).where(alarm.c.id == one.id).values(values))
+
+
+def _write(
+    connection: Connection, row: RowMapping, one: AlarmEntity, channels: tuple[str, ...]
+) -> int:
+    kind = _kind(row, one)
+    for channel in channels:
+        count = one.count - one.told
+        if kind is MessageKind.AGAIN and _is_merged(connection, one, channel, count):
+            continue
+        values = {
+            "id": str(uuid7()),
+            "alarm_id": one.id,
+            "channel": channel,
+            "sequence": row["sequence"] + 1,
+            "kind": str(kind),
+            "count": count,
+            "total": one.count,
+            "message": message_of(one, kind, count),
+        }
+        connection.execute(insert(alarm_delivery).values(values))
+    return len(channels)
+
+
+def _kind(row: RowMapping, one: AlarmEntity) -> MessageKind:
+    if one.is_regression and not row["is_routed"]:
+        return MessageKind.REGRESSION
+    return MessageKind.AGAIN if one.told else MessageKind.OPENED
+
+
+def _is_merged(connection: Connection, one: AlarmEntity, channel: str, count: int) -> bool:
+    """Whether a message that nobody has tried to send yet could take this one in.
+
+    A channel that is away for hours then gets one summary, and not one for each window.
+    """
+    place = (
+        alarm_delivery.c.alarm_id == one.id,
+        alarm_delivery.c.channel == channel,
+        alarm_delivery.c.kind == MessageKind.AGAIN.value,
+        alarm_delivery.c.attempts == 0,
+        alarm_delivery.c.sent_at.is_(None),
+    )
+    waiting = connection.execute(select(alarm_delivery).where(*place).with_for_update())
+    row = waiting.mappings().first()
+    if row is None:
+        return False
+    whole = row["count"] + count
+    values = {
+        "count": whole,
+        "total": one.count,
+        "message": message_of(one, MessageKind.AGAIN, whole),
+    }
+    # Who takes it to send counts an attempt first, and then it stays as it is.
+    merged = update(alarm_delivery).where(alarm_delivery.c.id == row["id"], *place).values(values)
+    return connection.execute(merged).rowcount > 0

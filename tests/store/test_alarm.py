@@ -1,0 +1,414 @@
+"""Alarms as rows: counted once, told once a window, never nowhere."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+
+import pytest
+from sqlalchemy import text
+
+from taskdb.alarm import Alarm, AlarmSource, AlarmState, Severity
+from taskdb.entity import TaskError, TaskKind
+from taskdb.errors import AlarmNotFound
+from taskdb.store.alarming.acting import Alarms
+from taskdb.store.contract import Scope
+from taskdb.store.store import Store
+from tests.store.alarms import (
+    TRACEBACK,
+    alarms,
+    delivering,
+    fail,
+    fold,
+    messages,
+    only,
+    over,
+    route,
+)
+from tests.store.tasks import at_once, create, draft, running, write
+
+
+def test_failures_of_one_cause_are_one_alarm_and_one_message_a_window(store: Store) -> None:
+    first = fail(store)
+    assert fold(store).messages == 1
+    assert messages(store) == [("ops", "opened", 1, 1)]
+    runs = [fail(store, message=f"oops {number}") for number in range(12)]
+    assert (fold(store).messages, fold(store).events) == (0, 0)
+
+    one = only(store)
+    assert (one.count, one.told, one.state) == (13, 1, AlarmState.OPEN)
+    assert (one.source, one.type, one.error_type) == (AlarmSource.FAILED, "sum", "ValueError")
+    assert (one.place, one.severity, one.tenant) == ("shop/card.py in charge", Severity.ERROR, None)
+    assert one.task_ids == tuple(run.id for run in runs[-10:])
+    assert (one.message, one.sample["taskId"]) == ("oops 11", runs[-1].id)
+    assert one.sample["pk"] == store.get(runs[-1].id).pk
+    assert one.first_seen_at == store.history(first.id)[-1].at
+    assert one.last_seen_at == store.history(runs[-1].id)[-1].at
+
+    over(store)
+    assert fold(store).messages == 1
+    assert messages(store)[1:] == [("ops", "again", 12, 13)]
+    over(store)
+    assert fold(store).messages == 0
+
+
+def test_causes_differ_by_type_error_place_and_by_tenant_where_that_is_wanted(store: Store) -> None:
+    declared = {"own": Alarm(group_by_tenant=True, severity="critical")}
+    Alarms(store.database).declare(declared)
+    for tenant in ("a", "b"):
+        fail(store, tenant=tenant)
+        fail(store, tenant=tenant, kind="KeyError")
+        fail(store, tenant=tenant, type="own")
+    run = running(store)
+    store.fail(run.id, run.token, TaskError("ValueError", "elsewhere", "", 1))
+    fold(store)
+
+    told = {(one.type, one.error_type, one.place, one.tenant): one.count for one in alarms(store)}
+    place = "shop/card.py in charge"
+    assert told == {
+        ("sum", "ValueError", place, None): 2,
+        ("sum", "KeyError", place, None): 2,
+        ("own", "ValueError", place, "a"): 1,
+        ("own", "ValueError", place, "b"): 1,
+        ("sum", "ValueError", "", None): 1,
+    }
+    assert {one.severity for one in alarms(store) if one.tenant} == {Severity.CRITICAL}
+
+
+def test_what_is_no_failure_for_good_raises_nothing(store: Store) -> None:
+    run = running(store)
+    store.error(run.id, run.token, TaskError("ValueError", "again", "", 1), timedelta(0))
+    canceled = running(store)
+    store.cancel_own(canceled.id, canceled.token, TaskError("Cancel", "no", "", 1))
+    failed = fail(store)
+    fold(store)
+    store.remark(failed.id, {"reason": "only a remark on what is FAILED"})
+
+    assert fold(store).events == 0
+    assert only(store).count == 1
+
+
+def test_a_halted_task_and_a_parent_that_failed_its_join_are_sources_of_their_own(
+    store: Store,
+) -> None:
+    halted = running(store)
+    store.halt(halted.id, halted.token, TaskError("Halt", "look at this", "", 1))
+    parent = create(store)
+    with store.database.transaction() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO task_event (task_id, from_status, to_status, detail)"
+                " VALUES (:id, 'PROCESSING', 'FAILED', :detail)"
+            ),
+            {"id": parent, "detail": json.dumps({"error": "JoinFailed", "join": True})},
+        )
+    fold(store)
+
+    assert {(one.source, one.error_type) for one in alarms(store)} == {
+        (AlarmSource.HALTED, "Halt"),
+        (AlarmSource.JOIN, "JoinFailed"),
+    }
+
+
+def test_a_type_says_what_raises_and_to_whom(store: Store) -> None:
+    quiet, loud = Alarm.of(False), Alarm(on="halted", to=["pager", "desk"])  # noqa: FBT003 - as `@task` takes it
+    Alarms(store.database).declare({"quiet": quiet, "loud": loud})
+    fail(store, type="quiet")
+    fail(store, type="loud")
+    run = running(store, type="loud")
+    store.halt(run.id, run.token, TaskError("Halt", "", "", 1))
+    assert fold(store).events == 3
+
+    assert only(store).channels == ("pager", "desk")
+    assert messages(store) == [("desk", "opened", 1, 1), ("pager", "opened", 1, 1)]
+    Alarms(store.database).declare({"quiet": None, "loud": None})
+    assert Alarms(store.database).policies() == {}
+
+
+def test_an_alarm_that_no_route_takes_is_seen_to_be_so_and_is_told_once_one_does(
+    store: Store,
+) -> None:
+    fail(store, type="mail.send")
+    routes = (route("ops", type="order.*"), route("ops", severity=Severity.CRITICAL))
+    assert fold(store, routes=routes).unrouted == (only(store).id,)
+
+    unrouted = Alarms(store.database).page(unrouted=True)
+    assert [(one.is_routed, one.channels, one.told) for one in unrouted] == [(False, (), 0)]
+    Alarms(store.database).add_route(route("desk", type="mail.*", source=AlarmSource.FAILED), "ann")
+    over(store)
+    assert fold(store, routes=routes).messages == 1
+    assert messages(store) == [("desk", "opened", 1, 1)]
+    assert Alarms(store.database).page(unrouted=True) == []
+
+
+def test_a_process_without_channels_counts_and_leaves_the_telling_to_others(store: Store) -> None:
+    fail(store)
+    assert fold(store, channels=()).unrouted == (only(store).id,)
+    assert fold(store, channels=()).unrouted == ()
+    assert (only(store).count, only(store).is_routed) == (1, False)
+
+    assert fold(store).messages == 1
+    assert only(store).is_routed
+
+
+def test_an_acknowledged_alarm_is_silent_until_it_was_resolved_and_came_back(store: Store) -> None:
+    fail(store)
+    fold(store)
+    desk = Alarms(store.database)
+    one = desk.get(desk.acknowledge(only(store).id, Scope(), "ann", "on it"))
+    assert (one.state, one.acted_by, one.note) == (AlarmState.ACKNOWLEDGED, "ann", "on it")
+    fail(store)
+    over(store)
+    assert fold(store).messages == 0
+    assert only(store).count == 2
+
+    assert desk.resolve(one.fingerprint, Scope(), "ann", "fixed") == one.id
+    assert only(store).resolved_at is not None
+    fail(store)
+    assert fold(store).messages == 1
+    back = only(store)
+    assert (back.state, back.is_regression, back.count, back.resolved_at) == (
+        AlarmState.OPEN, True, 3, None,
+    )  # fmt: skip
+    assert messages(store)[-1] == ("ops", "regression", 1, 3)
+    fail(store)
+    over(store)
+    fold(store)
+    assert messages(store)[-1] == ("ops", "again", 1, 4)
+
+
+def test_a_resolved_alarm_comes_back_at_once_though_its_window_was_open(store: Store) -> None:
+    fail(store)
+    fold(store)
+    Alarms(store.database).resolve(only(store).id, Scope(), None, None)
+    fail(store)
+
+    assert fold(store).messages == 1
+
+
+def test_a_snooze_ends_by_time_and_what_came_meanwhile_is_told_then(store: Store) -> None:
+    fail(store)
+    fold(store)
+    desk = Alarms(store.database)
+    desk.snooze(only(store).id, Scope(), timedelta(hours=8), "ann")
+    fail(store)
+    over(store)
+    assert fold(store).messages == 0
+    assert only(store).state is AlarmState.SNOOZED
+
+    write(store, "UPDATE alarm SET snoozed_until = :at", at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert fold(store).messages == 1
+    assert (only(store).state, only(store).snoozed_until) == (AlarmState.OPEN, None)
+    assert messages(store)[-1] == ("ops", "again", 1, 2)
+
+
+def test_many_passes_at_once_count_each_failure_once(store: Store) -> None:
+    for _ in range(40):
+        fail(store)
+    at_once(lambda _: [fold(store, limit=7) for _ in range(4)], 6)
+    while fold(store).is_full:
+        pass
+
+    assert (only(store).count, messages(store)) == (
+        40,
+        [("ops", "opened", messages(store)[0][2], messages(store)[0][3])],
+    )
+
+
+def test_a_pass_that_dies_before_its_commit_has_changed_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(store)
+    for place in ("write_sightings", "tell", "_move_cursor"):
+        with monkeypatch.context() as broken:
+            broken.setattr(f"taskdb.store.alarming.folding.{place}", _die)
+            with pytest.raises(_DiesError):
+                fold(store)
+        assert alarms(store) == []
+        assert messages(store) == []
+    assert fold(store).messages == 1
+    assert only(store).count == 1
+
+
+class _DiesError(Exception):
+    pass
+
+
+def _die(*_: object) -> None:
+    raise _DiesError
+
+
+def test_a_failure_counts_once_though_an_older_transaction_is_still_open(
+    postgresql_store: Store,
+) -> None:
+    """Two transactions end in the other order than they began; a third one stays open."""
+    store = postgresql_store
+    begun, may_end = Event(), Event()
+    late = running(store)
+    stored = json.dumps({"error": "ValueError", "message": "late"})
+
+    def old() -> None:
+        with store.database.transaction() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO task_event (task_id, tenant, from_status, to_status, detail)"
+                    " VALUES (:id, 'acme', 'STARTED', 'FAILED', :detail)"
+                ),
+                {"id": late.id, "detail": stored},
+            )
+            begun.set()
+            assert may_end.wait(20)
+
+    thread = Thread(target=old)
+    thread.start()
+    assert begun.wait(20)
+    fail(store)
+    assert fold(store).messages == 1, "it does not wait for the open transaction"
+    assert fold(store).events == 0
+    fail(store)
+    assert (fold(store).events, fold(store).events) == (1, 0)
+    may_end.set()
+    thread.join()
+
+    assert (fold(store).events, fold(store).events) == (1, 0)
+    assert sorted((one.place, one.count) for one in alarms(store)) == [
+        ("", 1),
+        ("shop/card.py in charge", 2),
+    ]
+    with store.database.transaction() as connection:
+        ahead = connection.execute(text("SELECT ahead FROM alarm_cursor WHERE name = 'events'"))
+        assert ahead.scalar() == []
+
+
+def test_nothing_secret_is_written_to_an_alarm(store: Store) -> None:
+    given = {"user": "ann", "password": "hunter2-x", "card": "4111 1111 1111 1111"}
+    said = "no hunter2-x for ann at postgresql://ann:s3cr3t@db, api_key='k-123456'"
+    run = running(store, input=given)
+    shown = f"{TRACEBACK}ValueError: {said}\n"
+    store.fail(run.id, run.token, TaskError("ValueError", said, shown, 1))
+    fold(store, with_input=True)
+
+    with store.database.transaction() as connection:
+        rows = [
+            str(tuple(row))
+            for table in ("alarm", "alarm_delivery")
+            for row in connection.execute(text(f"SELECT * FROM {table}"))
+        ]
+    for secret in ("hunter2", "4111 1111", "s3cr3t", "k-123456"):
+        assert not [row for row in rows if secret in row]
+    assert only(store).sample["input"]["user"] == "ann"
+    assert "for ann at postgresql://ann:[redacted]@db" in only(store).message
+
+
+def test_a_task_that_is_gone_or_was_tried_again_is_told_from_its_history(store: Store) -> None:
+    pruned, retried = (
+        fail(store, message="of the pruned"),
+        fail(store, kind="KeyError", message="x"),
+    )
+    write(store, "DELETE FROM task WHERE id = :id", id=pruned.id)
+    store.retry(retried.id, Scope())
+    fold(store)
+
+    told = {one.error_type: (one.type, one.message) for one in alarms(store)}
+    assert told == {"ValueError": ("", "of the pruned"), "KeyError": ("sum", "x")}
+
+
+def test_a_tenant_sees_its_own_alarms_only_and_the_operator_those_of_all(store: Store) -> None:
+    for tenant in ("a", "b"):
+        fail(store, tenant=tenant)
+    fold(store, group_by_tenant=True)
+    fail(store, tenant="a", kind="KeyError")
+    fold(store)
+    desk, scope = Alarms(store.database), Scope(("a",))
+
+    assert [one.tenant for one in desk.page(scope)] == ["a"]
+    assert len(desk.page()) == 3
+    other = next(one for one in alarms(store) if one.tenant == "b")
+    for act in (
+        lambda: desk.get(other.id, scope),
+        lambda: desk.acknowledge(other.id, scope, None, None),
+        lambda: desk.resolve(other.fingerprint, scope, None, None),
+        lambda: desk.snooze(other.id, scope, timedelta(hours=1), None),
+    ):
+        with pytest.raises(AlarmNotFound, match="taskdb alarm list"):
+            act()
+    assert [one.alarm_id for one in desk.undelivered(scope)] == [desk.page(scope)[0].id]
+    route_id = desk.add_route(route("ops", tenant="b"), None)
+    assert desk.routes(scope) == []
+    assert not desk.remove_route(route_id, scope)
+    assert desk.remove_route(route_id)
+
+
+def test_messages_of_an_alarm_go_in_order_and_each_is_taken_by_one(store: Store) -> None:
+    fail(store)
+    fold(store, channels=("ops", "desk"))
+    fail(store)
+    over(store)
+    fold(store, channels=("ops", "desk"))
+    out, hour = delivering(store), timedelta(hours=1)
+
+    assert out.due_channels() == ["desk", "ops"]
+    taken = [one for one in at_once(lambda _: out.take("ops", hour), 5) if one]
+    assert [(one.sequence, one.attempt) for one in taken] == [(1, 1)]
+    assert taken[0].message["envelope"]["content"]["total"] == 1
+    assert out.take("ops", hour) is None, "the second waits for the first"
+    assert out.sent(taken[0])
+    assert not out.sent(taken[0])
+    second = out.take("ops", hour)
+    assert second is not None
+    assert (second.sequence, second.message["envelope"]["content"]["count"]) == (2, 1)
+    out.refused(second, "away\x00 \ud800", after=timedelta(hours=2))
+    assert out.take("ops", hour) is None
+    waiting = Alarms(store.database).undelivered()
+    assert sorted((one.channel, one.attempts) for one in waiting) == [
+        ("desk", 0),
+        ("desk", 0),
+        ("ops", 1),
+    ]
+    assert Alarms(store.database).last_errors([only(store).id])[only(store).id].startswith("away")
+
+
+def test_a_channel_that_is_away_gets_one_summary_and_not_one_for_each_window(store: Store) -> None:
+    for _ in range(5):
+        fail(store)
+        over(store)
+        fold(store)
+    assert messages(store) == [("ops", "opened", 1, 1), ("ops", "again", 4, 5)]
+    out = delivering(store)
+    first = out.take("ops", timedelta(hours=1))
+    assert first is not None
+    out.sent(first)
+    second = out.take("ops", timedelta(hours=1))
+    assert second is not None
+    assert second.message["envelope"]["content"]["count"] == 4
+    fail(store)
+    over(store)
+    fold(store)
+    assert messages(store)[-1] == ("ops", "again", 1, 6), "what is on its way stays as it is"
+
+
+def test_what_was_resolved_or_sent_long_ago_goes_and_the_rest_stays(store: Store) -> None:
+    for kind in ("ValueError", "KeyError"):
+        fail(store, kind=kind)
+    fold(store)
+    desk = Alarms(store.database)
+    resolved, live = alarms(store)
+    desk.resolve(resolved.id, Scope(), None, None)
+    assert desk.prune(timedelta(days=1)) == 0
+    write(store, "UPDATE alarm SET resolved_at = :at WHERE id = :id", id=resolved.id,
+          at=datetime(2026, 1, 1, tzinfo=UTC))  # fmt: skip
+    assert desk.prune(timedelta(days=1)) == 2
+    assert [one.id for one in alarms(store)] == [live.id]
+    write(store, "UPDATE alarm_delivery SET sent_at = :at", at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert desk.prune(timedelta(days=1)) == 1
+
+
+def test_failures_of_before_the_migration_wake_nobody(store: Store) -> None:
+    # The cursor of a new database stands at its end: what was there is behind it.
+    with store.database.transaction() as connection:
+        row = connection.execute(
+            text("SELECT xid, event_id FROM alarm_cursor WHERE name = 'events'")
+        ).one()
+    assert row.event_id == (0 if store.database.dialect.name == "sqlite" else 2**63 - 1)
+    assert fold(store).events == 0
+    store.create([draft(kind=TaskKind.TASK)])
+    assert fold(store).events == 0
