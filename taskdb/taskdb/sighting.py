@@ -190,6 +190,10 @@ def _passed(row: AdoptedRow | None, sighting: Sighting) -> Iterator[Step]:
     source = None if row is None else row.status
     attempt = 0 if row is None else row.attempt
     is_known_run = row is not None and row.status is _S.STARTED and row.attempt == sighting.attempt
+    if row is not None and _was_retried(row, sighting):
+        # The end of the run before has not been told yet, or never will be.
+        yield Step(_S.STARTED, _S.ERRORED, attempt, sighting.began_at or sighting.at)
+        source = _S.ERRORED
     for target in _way(source, sighting.status, ran=_has_run(sighting) and not is_known_run):
         if target in {_S.STARTED, sighting.status}:
             attempt = max(attempt, sighting.attempt)
@@ -197,6 +201,11 @@ def _passed(row: AdoptedRow | None, sighting: Sighting) -> Iterator[Step]:
         at = sighting.began_at if is_beginning and sighting.began_at else sighting.at
         yield Step(source, target, attempt, at)
         source = target
+
+
+def _was_retried(row: AdoptedRow, sighting: Sighting) -> bool:
+    is_later = sighting.attempt > row.attempt and _has_run(sighting)
+    return row.status is _S.STARTED and is_later and sighting.sight is not Sight.PUBLISHED
 
 
 def _has_run(sighting: Sighting) -> bool:

@@ -130,6 +130,15 @@ def test_an_attempt_is_one_more_than_its_retries() -> None:
     assert record.columns["attempt"] == 2
 
 
+def test_a_run_that_follows_one_whose_end_is_not_known_yet_is_its_retry() -> None:
+    record = follow([published(), begun(1)])
+    events = record.take(begun(9, 2, "b"))
+    assert [event["to_status"] for event in events] == ["ERRORED", "STARTED"]
+    assert [event["attempt"] for event in events] == [1, 2]
+    assert record.take(ended(S.ERRORED, 2)) == []
+    assert record.columns["status"] == S.STARTED
+
+
 def test_the_reason_of_a_retry_is_kept_though_its_message_came_first() -> None:
     record = follow([published(2, retries=1), ended(S.ERRORED, 2)])
     assert "run 1" in record.columns["error"]

@@ -142,6 +142,14 @@ class Database:
                 raise
             return work()
 
+    def prepare(self) -> None:
+        """Import what connections are made of, before there are threads and forks.
+
+        A child that is forked while another thread imports waits for that import for ever. The
+        first connection of the parent must be made before its forks, or after them.
+        """
+        self.dialect.create_engine(self.url, 1).dispose()
+
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""
         with self._at_rest_in_forks():

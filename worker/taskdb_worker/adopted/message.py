@@ -11,6 +11,7 @@ from typing import Any
 from taskdb.reference import adopted_id
 from taskdb.sighting import CELERY_ID
 
+EAGER = "celery_is_eager"
 _DELAYED = re.compile(r"^(?:[01]\.)+")
 """What native delayed delivery puts before a routing key: the bits of the delay."""
 
@@ -27,6 +28,11 @@ class Message:
     eta: datetime | None
     links: dict[str, Any]
     """Ids around it: the task that sent it, the first of its chain, its group."""
+
+    @property
+    def is_eager(self) -> bool:
+        """It runs in the process that called it: no worker's main process knows of it."""
+        return EAGER in self.links
 
     @property
     def id(self) -> str:
@@ -81,7 +87,7 @@ def _links(celery_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     if fields.get("expires"):
         found["celery_expires"] = str(fields["expires"])[:64]
     if fields.get("is_eager"):
-        found["celery_is_eager"] = True
+        found[EAGER] = True
     return found
 
 

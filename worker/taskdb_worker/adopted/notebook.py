@@ -21,10 +21,10 @@ from taskdb_worker.adopted.log import log
 LIMIT = 5_000
 """Sightings that wait, at most."""
 _BATCH = 500
-_REST_SHARE = 9
+_REST_SHARE = 4
 """A rest after each write, so many times as long as the write took: what comes meanwhile shares the
 next one."""
-_LONGEST_REST_SECONDS = 0.25
+_LONGEST_REST_SECONDS = 0.1
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 _SAY_SECONDS = 10.0

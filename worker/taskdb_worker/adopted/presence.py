@@ -47,36 +47,48 @@ class Presence:
     def connect(self) -> None:
         """Wait for a worker to start."""
         signals.worker_init.connect(self.on_init, weak=False)
+        signals.worker_ready.connect(self.on_ready, weak=False)
         signals.worker_shutdown.connect(self.on_shutdown, weak=False)
 
     def disconnect(self) -> None:
         """Wait no more, and end what has begun."""
         signals.worker_init.disconnect(self.on_init)
+        signals.worker_ready.disconnect(self.on_ready)
         signals.worker_shutdown.disconnect(self.on_shutdown)
         self.end()
 
     def on_init(self, sender: Any = None, **_: Any) -> None:
-        """A worker starts, and has no pool yet."""
+        """A worker starts, and has no pool yet: its children are to know who they belong to."""
         if getattr(sender, "app", None) is not self._app:
             return
-        name = str(sender.hostname)
-        self.worker = f"{name}/{ULID()}"
+        self.worker = f"{sender.hostname}/{ULID()}"
         self._main_pid = os.getpid()
-        self._stop.clear()
+        try:
+            self._store.database.prepare()
+        except Exception as error:  # noqa: BLE001 - the app starts without a database too
+            log.warning("adopt.not_seen", reason=f"{type(error).__name__}: {error}"[:500])
+
+    def on_ready(self, sender: Any = None, **_: Any) -> None:
+        """Its pool is there, and it consumes."""
+        if getattr(getattr(sender, "controller", None), "app", None) is not self._app:
+            return
+        if self.worker is None or self._thread is not None:
+            return
         record = WorkerRecord(
             id=self.worker,
-            name=name,
+            name=self.worker.partition("/")[0],
             host=socket.gethostname(),
             pid=os.getpid(),
             release=release(),
         )
+        self._stop.clear()
         self._thread = threading.Thread(
             target=self._live, args=(record,), name="taskdb-adopt-presence", daemon=True
         )
         self._thread.start()
         # A cold shutdown sends no signal of its own; the end of the process is one.
         atexit.register(self.end)
-        log.info("adopt.began", worker=name)
+        log.info("adopt.began", worker=record.name)
 
     def on_shutdown(self, sender: Any = None, **_: Any) -> None:
         """Its pool is down."""

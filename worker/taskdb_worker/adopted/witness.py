@@ -311,7 +311,7 @@ class Witness:
                 at=at,
                 type=message.type,
                 tenant=self._tenant,
-                worker=None if sight is Sight.PUBLISHED else self._worker(),
+                worker=None if sight is Sight.PUBLISHED or message.is_eager else self._worker(),
                 attributes={**message.links},
                 **said,
             )
