@@ -41,6 +41,7 @@ next step.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -297,7 +298,7 @@ class TaskIsAdopted(IllegalMove):
         self.celery_id = celery_id
         super().__init__(verb, status, (), task_id)
         advice = (
-            f"revoke it there: celery -A YOUR_APP control revoke {celery_id}"
+            f"revoke it there: celery -A YOUR_APP control revoke {shlex.quote(celery_id)}"
             if verb == "cancel"
             else f"call it again there, for example app.send_task({type_name!r}, args, kwargs)"
         )

@@ -25,6 +25,7 @@ from taskdb.cli.migrate import migrate
 from taskdb.cli.move import cancel, retry
 from taskdb.cli.output import Output
 from taskdb.cli.prune import prune
+from taskdb.cli.result_import import import_django_celery_results
 from taskdb.cli.resume_task import resume_task
 from taskdb.cli.run import beat, run_task, worker
 from taskdb.cli.schedule_import import import_django_celery_beat
@@ -79,6 +80,15 @@ _GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, Callable[..., int]], ...]],
         (("set", set_limit), ("clear", clear_limit), ("list", list_limits)),
     ),
     ("subscription", "Who is told of changes of status.", "Rules", subscription.COMMANDS),
+    (
+        "import",
+        "Take over what other packages have kept.",
+        "Begin",
+        (
+            ("django-celery-beat", import_django_celery_beat),
+            ("django-celery-results", import_django_celery_results),
+        ),
+    ),
 )
 _OF_ALARMS: tuple[tuple[str, Callable[..., int]], ...] = (
     ("list", alarm.list_alarms),

@@ -1,22 +1,25 @@
-"""`taskdb schedule import-django-celery-beat`: the schedules of another database, read once."""
+"""`taskdb import django-celery-beat`: the schedules of another database, read once.
+
+Also known as `taskdb schedule import-django-celery-beat`.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import Connection, create_engine, inspect, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import text
 
 from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.other_database import OtherUrl, moment_of, other_database
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.wording import printable
 from taskdb.client import TaskDB
-from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput, TaskDBError
+from taskdb.errors import Fault, InvalidInput, TaskDBError
 from taskdb.schedule import SUBJECT, Schedule
 
 _TABLE = "django_celery_beat_periodictask"
@@ -46,14 +49,7 @@ class Imported:
 @with_session
 def import_django_celery_beat(
     session: Session,
-    url: Annotated[
-        str,
-        typer.Argument(
-            metavar="URL",
-            envvar="DJANGO_DATABASE_URL",
-            help="SQLAlchemy URL of the other database; its driver must be installed.",
-        ),
-    ],
+    url: OtherUrl,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change those of a name.")] = False,
@@ -85,27 +81,8 @@ def read_rows(url: str) -> list[Mapping[str, Any]]:
 
     Raises InvalidInput for what is no database of django-celery-beat, DatabaseUnreachable.
     """
-    try:
-        engine = create_engine(url, hide_parameters=True)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        # Not the URL itself, which may hold a password.
-        advice = f"is no database URL that can be used here ({type(error).__name__})"
-        raise InvalidInput("the command", [Fault("URL", advice)]) from None
-    try:
-        with engine.connect() as connection:
-            return _rows(connection)
-    except DBAPIError as error:
-        message = f"the other database gives no answer: {error.orig}"
-        raise DatabaseUnreachable(message) from error
-    finally:
-        engine.dispose()
-
-
-def _rows(connection: Connection) -> list[Mapping[str, Any]]:
-    if _TABLE not in inspect(connection).get_table_names():
-        advice = f"the database has no table {_TABLE}: is it that of the Django project?"
-        raise InvalidInput("the command", [Fault("URL", advice)])
-    return [dict(row) for row in connection.execute(text(_JOINED)).mappings()]
+    with other_database(url, _TABLE) as (connection, _):
+        return [dict(row) for row in connection.execute(text(_JOINED)).mappings()]
 
 
 def _imported(taskdb: TaskDB, row: Mapping[str, Any], *, dry_run: bool, replace: bool) -> Imported:
@@ -128,8 +105,8 @@ def _options(taskdb: TaskDB, row: Mapping[str, Any]) -> dict[str, Any]:
         "queue": row["queue"] or None,
         "priority": row["priority"],
         "is_enabled": bool(row["enabled"]),
-        "starts_at": _moment(row["start_time"]),
-        "ends_at": _moment(row["expires"]),
+        "starts_at": moment_of(row["start_time"]),
+        "ends_at": moment_of(row["expires"]),
         **_when(row),
     }
     if row["one_off"] and "at" not in options:
@@ -147,7 +124,7 @@ def _when(row: Mapping[str, Any]) -> dict[str, Any]:
     if row["interval_id"] is not None and row["period"] in _UNITS:
         return {"every": timedelta(**{row["period"]: row["every"]})}
     if row["clocked_id"] is not None:
-        return {"at": _moment(row["clocked_time"])}
+        return {"at": moment_of(row["clocked_time"])}
     advice = "solar schedules are not supported: give a crontab or an interval"
     raise InvalidInput(SUBJECT, [Fault("", advice)])
 
@@ -162,11 +139,3 @@ def _input(row: Mapping[str, Any]) -> dict[str, Any]:
         advice = "positional arguments have no names: give keyword arguments"
         raise InvalidInput(SUBJECT, [Fault("args", advice)])
     return dict(keywords)
-
-
-def _moment(value: Any) -> datetime | None:
-    """A moment as Django stores it: in UTC where it names no zone."""
-    if value is None:
-        return None
-    found = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -23,7 +23,7 @@ from taskdb.sighting import (
 from taskdb.status import TaskStatus
 from taskdb.store.adopted_record import WRITTEN, Record
 from taskdb.store.dialect import Columns, StoreDialect
-from taskdb.store.part import StorePart
+from taskdb.store.part import StorePart, spelled_reason
 from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession, Row, Session
 from taskdb.store.tables import as_moment
@@ -105,6 +105,43 @@ class Adopting(StorePart):
             kept = [one for one in events if one["task_id"] not in lost]
             rows.remember(kept)
             return len(kept), {one: by_id[one] for one in by_id if one in lost}
+
+    def adopt_past(self, past: Iterable[Sequence[Sighting]], source: str) -> int:
+        """Make rows of tasks that ended before anyone watched; answers how many are new.
+
+        Each is what was seen of one task; one that has a row already stays as it is. Their history
+        is one line that names the source: what ended long ago is no news, and nobody is told of it.
+        """
+        records = []
+        for seen in past:
+            record = Record(seen[0].id)
+            for one in seen:
+                record.take(one)
+            records.append(record)
+        records.sort(key=lambda record: record.id)
+        return self.database.again(partial(self._adopt_past, records, source))
+
+    def _adopt_past(self, records: Sequence[Record], source: str) -> int:
+        with self.database.transaction() as connection:
+            session = JoinedSession(connection)
+            rows = _Rows(session, self.database.dialect, self.database.parameters({}))
+            new = rows.insert(records)
+            rows.remember(
+                [
+                    {
+                        "task_id": one.id,
+                        "tenant": one.tenant,
+                        "to_status": TaskStatus.CREATED.value,
+                        "attempt": one.columns["attempt"],
+                        "detail": spelled_reason(
+                            f"imported from {source}, {one.columns['status']}"
+                        ),
+                    }
+                    for one in records
+                    if one.id in new
+                ]
+            )
+        return len(new)
 
     def lose(self, *, lease: timedelta, limit: int) -> list[str]:
         """Conclude what nobody will report; answers the ids of what was concluded about.
@@ -244,9 +281,8 @@ class _Rows:
         if not events:
             return
         d = self._dialect
-        values = ", ".join(
-            d.as_json("draft.detail") if name == "detail" else f"draft.{name}" for name in _EVENT
-        )
+        value = {"detail": d.as_json("draft.detail"), "at": f"COALESCE(draft.at, {d.now})"}
+        values = ", ".join(value.get(name, f"draft.{name}") for name in _EVENT)
         self._ask(
             f"INSERT INTO task_event ({', '.join(_EVENT)})"
             f" SELECT {values} FROM {d.drafts('drafts', _EVENT)}",
