@@ -15,11 +15,12 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check chaos compose bench clean
+.PHONY: help demo test test-django6 python-for-django6 check chaos compose bench clean
 
 help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
 	@echo 'make test    run all tests, with real servers (under 10 minutes)'
+	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
 	@echo 'make check   lint, format, types, import contracts'
 	@echo 'make chaos   break it on purpose, 60 ways (under 10 minutes); ARGS=--help tells more'
 	@echo 'make compose test the containers: needs Docker and docker-compose (under 15 minutes)'
@@ -32,6 +33,33 @@ demo: $(VENV)/.installed-cli
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+# Django 6 needs a newer Python than the oldest that everything else is tested on.
+PYTHON6 ?= $(shell for name in python3.13 python3.12 python3.14 $(wildcard \
+  $(HOME)/.pyenv/versions/3.13*/bin/python $(HOME)/.pyenv/versions/3.12*/bin/python) $(PYTHON); \
+  do "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null \
+  && { echo "$$name"; break; }; done)
+VENV6 := .venv-django6
+
+test-django6: $(VENV6)/.installed
+	@$(VENV6)/bin/python -m pytest --quiet --numprocesses $(WORKERS) tests/django_site $(ARGS)
+
+python-for-django6:
+	@test -n "$(PYTHON6)" \
+	  || { echo 'The tests on Django 6 are left out: it needs Python 3.12 or newer. Name one:' >&2; \
+	       echo 'make PYTHON6=/path/to/python3.12 test-django6' >&2; exit 1; }
+
+$(VENV6)/.installed: pyproject.toml constraints.txt constraints-django6.txt
+	@$(MAKE) -s python-for-django6
+	@echo 'Installing celery-taskdb and Django 6 into $(VENV6) …'
+	@"$(PYTHON6)" -m venv --clear $(VENV6)
+	@grep -vi '^django==' constraints.txt >$(VENV6)/constraints.txt
+	@cat constraints-django6.txt >>$(VENV6)/constraints.txt
+	@$(VENV6)/bin/python -m pip -qq --disable-pip-version-check install \
+	  --constraint $(VENV6)/constraints.txt --upgrade pip hatchling
+	@$(VENV6)/bin/python -m pip -qq --disable-pip-version-check install \
+	  --constraint $(VENV6)/constraints.txt --no-build-isolation --editable '.[django6]'
+	@touch $@
 
 # All four are run, so that one round shows everything.
 check: $(VENV)/.installed-dev
@@ -53,7 +81,7 @@ bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV6) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # What the demonstration needs: a minute less than what the tests need.
 $(VENV)/.installed-cli: pyproject.toml constraints.txt | $(VENV)/.made

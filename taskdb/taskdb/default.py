@@ -1,10 +1,14 @@
-"""The module functions: a `TaskDB` that is built at first use, from the environment."""
+"""The module functions: a `TaskDB` that is built at first use, from the environment.
+
+Where a framework has the settings, it is built anew when they change: a test suite names its own
+database after the code under test was imported.
+"""
 
 from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
@@ -18,6 +22,7 @@ from taskdb.gate import Gate
 from taskdb.options import Criteria, SubmitOptions
 from taskdb.schedule import Origin, Schedule, ScheduleEntity, ScheduleRun
 from taskdb.schedule_client import ScheduleOptions
+from taskdb.settings import settings_stamp
 from taskdb.step_cache import StepCache
 from taskdb.store.listing import Order
 from taskdb.subscription import (
@@ -31,13 +36,21 @@ from taskdb.trees import SequenceProgress
 
 _lock = threading.Lock()
 _default: TaskDB | None = None
+_built_from: Hashable = None
+"""What the settings of the framework were when it was built."""
+_is_by_hand = False
 
 
 def default_taskdb() -> TaskDB:
     """The TaskDB that the module functions use; built from the environment at first use."""
-    global _default  # noqa: PLW0603 - the one default, behind a lock
+    global _default, _built_from  # noqa: PLW0603 - the one default, behind a lock
     with _lock:
+        if _default is not None and not _is_by_hand and _built_from != settings_stamp():
+            atexit.unregister(_default.close)
+            _default.close()
+            _default = None
         if _default is None:
+            _built_from = settings_stamp()
             _default = TaskDB()
             atexit.register(_default.close)
         return _default
@@ -45,9 +58,10 @@ def default_taskdb() -> TaskDB:
 
 def set_default(taskdb: TaskDB | None) -> None:
     """Make the module functions use this one; None goes back to that of the environment."""
-    global _default  # noqa: PLW0603 - the one default, behind a lock
+    global _default, _is_by_hand  # noqa: PLW0603 - the one default, behind a lock
     with _lock:
         _default = taskdb
+        _is_by_hand = taskdb is not None
 
 
 def submit_task(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import quote
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
@@ -36,6 +36,35 @@ MEBIBYTE = 1024 * KIBIBYTE
 
 # What Kubernetes puts into every container for a service named taskdb, or taskdb-…
 _SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
+
+
+class SettingsSource(Protocol):
+    """A framework that has settings of its own for this package."""
+
+    def read(self) -> Mapping[str, Any]:
+        """Its settings by our names; raises SettingsError."""
+
+    def stamp(self) -> Hashable:
+        """Changes when `read` would answer something else."""
+
+
+_sources: list[SettingsSource] = []
+
+
+def read_settings_of(source: SettingsSource) -> None:
+    """Let `Settings.load` take what this framework says, and ask the environment for the rest."""
+    _sources[:] = [source]
+
+
+def forget_settings_of(source: SettingsSource) -> None:
+    """Undo `read_settings_of`."""
+    if source in _sources:
+        _sources.remove(source)
+
+
+def settings_stamp() -> Hashable:
+    """Changes when a framework's settings do; None without a framework."""
+    return _sources[0].stamp() if _sources else None
 
 
 class Settings(BaseSettings):
@@ -372,9 +401,13 @@ class Settings(BaseSettings):
         """The settings of the environment, with overrides on top.
 
         An empty variable counts as not set. Raises SettingsError that names every wrong or unknown
-        setting. `environment` defaults to that of the process, and is read now.
+        setting. `environment` defaults to that of the process, and is read now; the settings of a
+        framework that is set up (Django's `TASKDB`) stand above that of the process.
         """
         names = os.environ if environment is None else environment
+        if environment is None:
+            for source in _sources:
+                overrides = {**source.read(), **overrides}
         _refuse_unknown(cls, names, overrides)
         try:
             return cls(**{**_Environment(cls, names)(), **overrides})

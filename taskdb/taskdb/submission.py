@@ -329,6 +329,16 @@ def fresh_entity(
     )
 
 
+def announced_entity(draft: Draft, reader: TaskReader) -> TaskEntity:
+    """The task of a row that is not written before a commit that is still to come."""
+    due = draft.run_at
+    if due is None and draft.delay is not None:
+        due = datetime.now(UTC) + draft.delay
+    status = TaskStatus.CREATED if due is None else TaskStatus.SCHEDULED
+    created = Created(draft.id, status, is_new=True, run_at=due)
+    return fresh_entity(draft, created, is_queued=False, reader=reader)
+
+
 def _key_of(task_type: TaskType | None, value: Any) -> str | None:
     if task_type is None or not task_type.unique:
         return None

@@ -2,14 +2,17 @@
 
 One small protocol serves SQLAlchemy's Session, AsyncSession and Connection (and, through its own
 adapter, Django): the rows are written over the caller's connection, and their publication waits
-for the commit. The hooks read nothing, never raise and never block.
+for the commit. The hooks read nothing, never raise and never block. A framework that keeps the
+transaction of the running request itself says so by `join_transactions_of`: a submit that names
+no session then joins that one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -20,6 +23,8 @@ from sqlalchemy.util.concurrency import in_greenlet
 from taskdb.errors import Fault, InvalidInput
 
 log = structlog.get_logger("taskdb.transaction")
+
+T = TypeVar("T")
 
 
 class Publish(Protocol):
@@ -32,11 +37,65 @@ class Publish(Protocol):
 class CallerTransaction(Protocol):
     """The transaction that a submit joins."""
 
-    def connection(self) -> Connection:
-        """The connection whose transaction the rows belong to."""
+    def connection(self) -> Connection | None:
+        """The connection whose transaction the rows belong to.
+
+        None where the rows live in another database: they are written after the commit.
+        """
 
     def after_commit(self, items: Sequence[Any], publish: Publish) -> None:
         """Publish these once the outermost transaction has committed; forget them otherwise."""
+
+
+class Transactions(Protocol):
+    """A framework that keeps the transaction of the running request itself."""
+
+    def knows(self, session: Any) -> bool:
+        """Whether this is one of its connections."""
+
+    def open(self, session: Any, store_url: str) -> CallerTransaction | None:
+        """The transaction that its connection (None: the one that concerns us) is in now.
+
+        None where none is open: the submit then commits by itself.
+        """
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do it in the thread where the connections of this coroutine live."""
+
+
+_frameworks: list[Transactions] = []
+
+
+def join_transactions_of(framework: Transactions) -> None:
+    """Let every submit that names no session join the transaction that this one has open."""
+    if framework not in _frameworks:
+        _frameworks.append(framework)
+
+
+def leave_transactions_of(framework: Transactions) -> None:
+    """Undo `join_transactions_of`."""
+    if framework in _frameworks:
+        _frameworks.remove(framework)
+
+
+def transaction_for(session: Any, store_url: str) -> CallerTransaction | None:
+    """The transaction that a submit joins; None: it commits by itself.
+
+    Raises InvalidInput for what is no session.
+    """
+    for framework in _frameworks:
+        if session is None or framework.knows(session):
+            found = framework.open(session, store_url)
+            if found is not None or session is not None:
+                return found
+    return None if session is None else caller_transaction(session)
+
+
+async def in_submitting_thread(work: Callable[[], T]) -> T:
+    """Do blocking work for a coroutine, in the thread whose transaction it would join."""
+    if _frameworks:
+        return await _frameworks[0].in_thread(work)
+    return await asyncio.to_thread(work)
 
 
 def caller_transaction(session: Any) -> CallerTransaction:

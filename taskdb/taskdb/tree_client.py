@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -10,20 +9,25 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.entity import SubTaskResult, TaskEntity, TaskRole
-from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput
+from taskdb.errors import Fault, InvalidInput
 from taskdb.fan_out import Counts, FanOut, Join
 from taskdb.options import SubmitOptions
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.step_cache import Shelf, StepCache
-from taskdb.store.contract import Scope
+from taskdb.store.contract import Draft, Scope
 from taskdb.store.families import NewFamily
 from taskdb.store.payload import Payloads
 from taskdb.store.store import Store
 from taskdb.store.unit import Aftermath
-from taskdb.submission import Drafting, Wish, wish_of
+from taskdb.submission import Drafting, Wish, announced_entity, wish_of
 from taskdb.task_type import Registry, TaskType
-from taskdb.transaction import CallerTransaction, caller_transaction, wrong_session
+from taskdb.transaction import (
+    CallerTransaction,
+    in_submitting_thread,
+    transaction_for,
+    wrong_session,
+)
 from taskdb.trees import Drafter, SequenceProgress, progress_of
 
 if TYPE_CHECKING:
@@ -89,17 +93,20 @@ class TreeClient:
         spec = drafter.fan_out(type, fan_out, self.discover().find(type))
         parent = drafter.parent(type, wish)
         of_parts = replace(wish, name=None, tags=(), attributes={}, notify_id=None)
+        parts = drafter.parts(type, items, of_parts)
 
         def create(connection: Connection | None) -> NewFamily:
             return self.store.create_fan_out(
-                parent,
-                drafter.parts(type, items, of_parts),
-                spec,
-                on_conflict=wish.on_conflict,
-                connection=connection,
+                parent, parts, spec, on_conflict=wish.on_conflict, connection=connection
             )
 
-        return self._make(create, drafter, wish, session)
+        with drafter.keeping_payloads():
+            transaction = transaction_for(session, self.settings.store_url)
+            if transaction is not None and transaction.connection() is None:
+                # Whatever is wrong with them is the caller's to hear now.
+                parts = iter(list(parts))
+                return self._make_later(create, drafter, wish, (parent, transaction))
+        return self._make(create, drafter, wish, transaction)
 
     def submit_sequence(
         self,
@@ -134,7 +141,11 @@ class TreeClient:
                 parent, spec, on_conflict=wish.on_conflict, connection=connection
             )
 
-        return self._make(create, drafter, wish, session)
+        with drafter.keeping_payloads():
+            transaction = transaction_for(session, self.settings.store_url)
+        if transaction is not None and transaction.connection() is None:
+            return self._make_later(create, drafter, wish, (parent, transaction))
+        return self._make(create, drafter, wish, transaction)
 
     async def submit_fan_out_async(
         self,
@@ -167,7 +178,7 @@ class TreeClient:
         self, submit: Callable[[Any], TaskEntity], session: AsyncSession | AsyncConnection | None
     ) -> TaskEntity:
         if session is None:
-            return await asyncio.to_thread(submit, None)
+            return await in_submitting_thread(lambda: submit(None))
         if not hasattr(session, "run_sync"):
             raise wrong_session(session, "an AsyncSession or AsyncConnection")
         return await session.run_sync(submit)
@@ -187,15 +198,10 @@ class TreeClient:
         name = self.registry.name_of(part_type)
         spec = drafter.fan_out(name, options, owner)
         wish = Wish(tenant=tenant)
-        try:
+        with drafter.keeping_payloads():
             is_done = self.store.fan_out_own(
                 task_id, token, lambda: drafter.parts(name, items, wish), spec
             )
-        except DatabaseUnreachable:
-            raise
-        except BaseException:
-            drafter.discard_payloads()
-            raise
         if not is_done:
             drafter.discard_payloads()
         return is_done
@@ -208,29 +214,40 @@ class TreeClient:
         create: Callable[[Connection | None], NewFamily],
         drafter: Drafter,
         wish: Wish,
-        session: Any,
+        transaction: CallerTransaction | None,
     ) -> TaskEntity:
-        transaction = None if session is None else caller_transaction(session)
-        try:
+        with drafter.keeping_payloads():
             made = create(None if transaction is None else transaction.connection())
-        except DatabaseUnreachable:
-            # The rows may be there, and only the answer lost.
-            raise
-        except BaseException:
-            drafter.discard_payloads()
-            raise
         if not made.created.is_new:
             drafter.discard_payloads()
         is_again = not made.created.is_new and wish.on_conflict == "resubmit"
         is_again = is_again and made.created.status in _RETRIED
         if transaction is not None:
             task_id, connection = made.created.id, transaction.connection()
-            after = self.store.retry_joined(task_id, connection) if is_again else made.after
+            after = made.after
+            if is_again and connection is not None:
+                after = self.store.retry_joined(task_id, connection)
             self._follow_later(transaction, after)
             return self.store.get(task_id, self.scope, self, connection=connection)  # type: ignore[arg-type]
         self.store.follow(made.after)
         found = self.get_task(made.created.id)
         return self.retry_task(found.id) if is_again and found.status in _RETRIED else found
+
+    def _make_later(
+        self,
+        create: Callable[[Connection | None], NewFamily],
+        drafter: Drafter,
+        wish: Wish,
+        announced: tuple[Draft, CallerTransaction],
+    ) -> TaskEntity:
+        """The transaction is that of another database: its commit is what makes the rows."""
+        parent, transaction = announced
+
+        def make(items: Sequence[Draft], *, certain: bool) -> None:  # noqa: ARG001 - it has happened
+            self._make(create, drafter, wish, None)
+
+        transaction.after_commit([parent], make)
+        return announced_entity(parent, self)  # type: ignore[arg-type]  # a TaskDB is a reader
 
     def _follow_later(self, transaction: CallerTransaction, after: Aftermath) -> None:
         """Publish what was made once the caller's transaction has committed."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from taskdb.entity import SubTaskResult, TaskEntity, TaskKind, TaskRole
-from taskdb.errors import Fault, InvalidInput
+from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput
 from taskdb.fan_out import FanOut, FanOutSpec, HandlerSpec, seconds_of
 from taskdb.key import unique_key_of
 from taskdb.sequence import Sequence, SequenceSpec, Step, StepSpec
@@ -87,6 +88,18 @@ class Drafter:
         if wish.unique_key is not None or not sequence.unique:
             return draft
         return replace(draft, unique_key=unique_key_of({"payload": self._drafting.plain(payload)}))
+
+    @contextmanager
+    def keeping_payloads(self) -> Iterator[None]:
+        """Remove the payloads when an error says that nothing was written."""
+        try:
+            yield
+        except DatabaseUnreachable:
+            # The rows may be there, and only the answer lost.
+            raise
+        except BaseException:
+            self.discard_payloads()
+            raise
 
     def discard_payloads(self) -> None:
         """Remove the payloads of drafts that became no rows."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import typer
@@ -111,6 +114,7 @@ def run_command(words: Sequence[str]) -> int:
     _put_current_folder_first()
     own = words[: words.index("--")] if "--" in words else words
     try:
+        _set_up_django()
         return _invoke(words)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else ExitCode.FAILED
@@ -172,6 +176,15 @@ def _invoke(words: Sequence[str]) -> int:
 
 def _epilog() -> str:
     return "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
+
+
+def _set_up_django() -> None:
+    """A Django project that the environment names brings its settings and its task modules.
+
+    `manage.py taskdb` has done so already, and its children inherit the variable.
+    """
+    if os.environ.get("DJANGO_SETTINGS_MODULE") and find_spec("django") is not None:
+        import_module("django").setup()
 
 
 def _put_current_folder_first() -> None:

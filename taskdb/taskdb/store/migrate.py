@@ -16,6 +16,7 @@ from taskdb.store import faults
 from taskdb.store.dialects import name_of, spoken
 from taskdb.store.partitions import create_partitions
 from taskdb.store.revision import SCRIPTS, head, refuse_newer
+from taskdb.store.tables import metadata
 
 _LOCK_KEY = 0x7461736B6462
 
@@ -33,11 +34,7 @@ def migrate(url: str) -> str:
     try:
         with _alone(engine), dialect.transaction(engine).begin() as connection:
             _refuse_other_encodings(connection)
-            refuse_newer(connection)
-            command.upgrade(_config(connection), "head")
-            if connection.dialect.name == "postgresql":
-                create_partitions(connection)
-            return head()
+            return migrate_over(connection)
     except Exception as error:
         meaning = faults.meaning(error, url)
         if meaning is None:
@@ -45,6 +42,21 @@ def migrate(url: str) -> str:
         raise meaning from error
     finally:
         engine.dispose()
+
+
+def migrate_over(connection: Connection) -> str:
+    """`migrate` in the transaction of a connection that nobody else uses; answers the revision."""
+    refuse_newer(connection)
+    command.upgrade(_config(connection), "head")
+    if connection.dialect.name == "postgresql":
+        create_partitions(connection)
+    return head()
+
+
+def empty(connection: Connection) -> None:
+    """Delete every row of ours, in the transaction of a connection; the tables stay."""
+    for table in reversed(metadata.sorted_tables):
+        connection.execute(table.delete())
 
 
 def _refuse_other_encodings(connection: Connection) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.pool import QueuePool
 
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
 from taskdb.store.fragments import OWNED
@@ -119,11 +120,15 @@ class SQLite:
         timeout = {} if "timeout" in given else {"timeout": _BUSY_SECONDS}
         engine = create_engine(
             url,
+            # Also for the shared memory of a test suite, where SQLAlchemy would choose another one.
+            poolclass=QueuePool,
             pool_size=pool_size,
             hide_parameters=True,
             connect_args={"check_same_thread": False, **timeout},
         )
         event.listen(engine, "connect", _prepare)
+        if given.get("cache") == "shared":
+            event.listen(engine, "connect", _read_uncommitted)
         event.listen(engine, "begin", _begin)
         return engine
 
@@ -217,6 +222,11 @@ def _prepare(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _read_uncommitted(connection: Any, _record: Any) -> None:
+    # The memory of a test suite, where a transaction that never commits would lock all readers out.
+    connection.execute("PRAGMA read_uncommitted = ON")
 
 
 def _begin(connection: Connection) -> None:

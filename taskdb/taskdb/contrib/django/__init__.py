@@ -1,0 +1,1 @@
+"""At home in Django: name `taskdb.contrib.django` in INSTALLED_APPS, and settings in `TASKDB`."""

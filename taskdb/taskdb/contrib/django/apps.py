@@ -1,0 +1,36 @@
+"""The Django app: what it connects when the project is set up."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core import checks
+from django.db.models.signals import post_migrate
+
+from taskdb.contrib.django.checks import check_settings, check_tables
+from taskdb.contrib.django.configuration import DjangoSettings
+from taskdb.contrib.django.migrate import on_post_migrate
+from taskdb.contrib.django.surrounding import sound_connections
+from taskdb.contrib.django.transaction import DjangoTransactions
+from taskdb.settings import read_settings_of
+from taskdb.task_type import around
+from taskdb.transaction import join_transactions_of
+
+settings = DjangoSettings()
+transactions = DjangoTransactions()
+
+
+class TaskDBConfig(AppConfig):
+    """Connects what the project has to what we do; opens no connection."""
+
+    name = "taskdb.contrib.django"
+    label = "taskdb"
+    verbose_name = "TaskDB"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        read_settings_of(settings)
+        join_transactions_of(transactions)
+        around(sound_connections)
+        checks.register(check_settings)
+        checks.register(check_tables, checks.Tags.database)
+        post_migrate.connect(on_post_migrate, sender=self)

@@ -1,0 +1,94 @@
+"""`TASKDB = {...}` in Django's settings: our names without their prefix, and a few of Django's own.
+
+What is not said there is taken from the environment, and the database from `DATABASES`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.utils.module_loading import module_has_submodule
+
+from taskdb.contrib.django import database
+from taskdb.errors import SettingsError, did_you_mean
+from taskdb.settings import PREFIX, Settings
+
+SETTING = "TASKDB"
+
+OWN = {
+    "DATABASE": "Alias in DATABASES of the database that the rows live in.",
+    "MIGRATE": "Whether `manage.py migrate` brings our tables up to date as well.",
+    "AUTODISCOVER": "Whether the modules `tasks` of the installed apps define task types.",
+    "FORWARDED_ADDRESSES": "How many proxies of your own append to X-Forwarded-For.",
+}
+"""What Django's settings may say beside the settings that everyone has."""
+
+TASKS_MODULE = "tasks"
+
+
+class DjangoSettings:
+    """The settings of this package, as Django's have them."""
+
+    def read(self) -> dict[str, Any]:
+        """By the names of `Settings`; raises SettingsError."""
+        given = said()
+        found = {name.lower(): value for name, value in given.items() if name not in OWN}
+        if "database_url" not in found and not os.environ.get(f"{PREFIX}DATABASE_URL"):
+            alias = database.own_alias(option("DATABASE"))
+            if alias is not None:
+                found["database_url"] = database.url_of(alias)
+        if option("AUTODISCOVER", default=True):
+            found["task_modules"] = (*_named_modules(found), *task_modules())
+        return found
+
+    def stamp(self) -> Hashable:
+        """Changes when `read` would answer something else."""
+        given = getattr(settings, SETTING, None) or {}
+        return (id(given), repr(given), database.stamp(option("DATABASE")))
+
+
+def said() -> Mapping[str, Any]:
+    """What `TASKDB` says, without what is None; raises SettingsError for unknown names."""
+    given = getattr(settings, SETTING, None) or {}
+    if not isinstance(given, Mapping):
+        message = f"{SETTING} in Django's settings is a {type(given).__name__}: make it a dict"
+        raise SettingsError(message)
+    known = {name.upper() for name in Settings.model_fields} | OWN.keys()
+    unknown = sorted(str(name) for name in given if name not in known)
+    if unknown:
+        hints = (f"{name}{did_you_mean(_bare(name), known)}" for name in unknown)
+        listed = ", ".join(hints)
+        message = f"unknown setting in {SETTING} of Django's settings: {listed}"
+        raise SettingsError(message)
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def option(name: str, *, default: Any = None) -> Any:
+    """One of Django's own settings of this package."""
+    given = getattr(settings, SETTING, None) or {}
+    value = given.get(name) if isinstance(given, Mapping) else None
+    return default if value is None else value
+
+
+def task_modules() -> list[str]:
+    """The modules of the installed apps that may define task types."""
+    return [
+        f"{app.name}.{TASKS_MODULE}"
+        for app in apps.get_app_configs()
+        if app.module is not None and module_has_submodule(app.module, TASKS_MODULE)
+    ]
+
+
+def _named_modules(found: Mapping[str, Any]) -> tuple[str, ...]:
+    named = found.get("task_modules", os.environ.get(f"{PREFIX}TASK_MODULES", ""))
+    if isinstance(named, str):
+        return tuple(part.strip() for part in named.split(",") if part.strip())
+    return tuple(named)
+
+
+def _bare(name: str) -> str:
+    return name.upper().removeprefix(PREFIX)

@@ -1,0 +1,45 @@
+"""`manage.py taskdb …`: the `taskdb` command, with the project set up."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandError
+
+from taskdb.cli import main
+
+# Read by `manage.py` before it asks us.
+_OF_MANAGE = ("--settings", "--pythonpath")
+
+
+class Command(BaseCommand):
+    """Hands every word on; `manage.py taskdb --help` lists the commands."""
+
+    help = "Runs a command of TaskDB: worker, beat, list, show, …"
+    # The commands say themselves what is wrong, and `check` is one of them.
+    requires_system_checks: list[str] = []  # noqa: RUF012 - Django's attribute
+
+    def run_from_argv(self, argv: list[str]) -> NoReturn:
+        """End with the exit code of the command; options of ours are none of Django's."""
+        sys.exit(main(_own_words(argv[2:])))
+
+    def add_arguments(self, parser: Any) -> None:
+        parser.add_argument("words", nargs="*", help="The command and its words.")
+
+    def handle(self, *arguments: Any, **options: Any) -> None:
+        """For `call_command("taskdb", "list")`; raises CommandError unless it ends well."""
+        words = [*arguments, *options.get("words", ())]
+        code = main([str(word) for word in words])
+        if code:
+            message = f"taskdb {' '.join(map(str, words))}: exit code {code}"
+            raise CommandError(message, returncode=code)
+
+
+def _own_words(words: list[str]) -> list[str]:
+    """Without the options that `manage.py` takes wherever they stand before our own."""
+    left = list(words)
+    while left and left[0].startswith(_OF_MANAGE):
+        takes_next = "=" not in left[0]
+        del left[: 2 if takes_next else 1]
+    return left

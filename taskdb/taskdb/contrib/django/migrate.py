@@ -1,0 +1,44 @@
+"""Our tables come and go with Django's: `manage.py migrate`, test databases, `manage.py flush`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from django.db import connections
+from django.db.transaction import atomic
+
+from taskdb.contrib.django import database
+from taskdb.contrib.django.configuration import option
+from taskdb.contrib.django.joined_connection import joined_connection
+from taskdb.settings import Settings
+from taskdb.store import migrate
+
+
+def on_post_migrate(using: str, verbosity: int = 1, **given: Any) -> None:
+    """Bring our tables to this release where they live in the database that was just migrated.
+
+    After a flush, which removes all data, remove ours. `TASKDB['MIGRATE'] = False` switches both
+    off.
+    """
+    if not option("MIGRATE", default=True):
+        return
+    store_url = Settings.load().store_url
+    if database.alias_on(store_url, option("DATABASE")) != using:
+        return
+    revision = _migrated(using, store_url)
+    if "plan" not in given:
+        # Only `migrate` knows a plan; `flush` sends the same signal without one.
+        with atomic(using=using):
+            migrate.empty(joined_connection(connections[using]))
+    if verbosity >= 1 and "plan" in given:
+        out = given.get("stdout") or sys.stdout
+        out.write(f"  TaskDB: tables at revision {revision}\n")
+
+
+def _migrated(using: str, store_url: str) -> str:
+    wrapper = connections[using]
+    if wrapper.vendor == "sqlite" and wrapper.is_in_memory_db():
+        # Nobody else can reach it, so nobody else migrates it.
+        return migrate.migrate_over(joined_connection(wrapper))
+    return migrate.migrate(store_url)

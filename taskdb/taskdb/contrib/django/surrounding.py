@@ -1,0 +1,40 @@
+"""What surrounds every body in a worker of a Django project: connections that still work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections, reset_queries
+
+from taskdb.context import TaskContext
+from taskdb.task_type import default_registry
+
+
+@contextmanager
+def sound_connections(ctx: TaskContext) -> Iterator[None]:
+    """As Django does around a request: no connection that is dead or past its age is used or kept.
+
+    A transaction that is open is left alone. The ORM of an `async def` body runs in a thread of
+    asgiref's, whose connections are seen to as well.
+    """
+    task_type = default_registry.find(ctx.type)
+    is_async = task_type is not None and task_type.is_async
+    reset_queries()
+    _close_old(is_async=is_async)
+    try:
+        yield
+    finally:
+        _close_old(is_async=is_async)
+
+
+def _close_old(*, is_async: bool) -> None:
+    close_old_connections()
+    if is_async:
+        asyncio.run(_close_old_of_coroutines())
+
+
+async def _close_old_of_coroutines() -> None:
+    await sync_to_async(close_old_connections, thread_sensitive=True)()

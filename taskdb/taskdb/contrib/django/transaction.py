@@ -1,0 +1,160 @@
+"""A submit inside `transaction.atomic()`: its row belongs to Django's transaction.
+
+Where the rows live in the database of that transaction, they are written over Django's own
+connection; where they live elsewhere, the commit makes them. Django's `on_commit` forgets what the
+savepoint of an `atomic` took back; those made by hand it is told of here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
+
+import structlog
+from asgiref.sync import sync_to_async
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.connection import ConnectionProxy
+from sqlalchemy import Connection
+
+from taskdb.contrib.django import database
+from taskdb.contrib.django.configuration import option
+from taskdb.contrib.django.joined_connection import joined_connection
+from taskdb.transaction import CallerTransaction, Publish
+
+log = structlog.get_logger("taskdb.transaction")
+
+T = TypeVar("T")
+
+
+class DjangoTransactions:
+    """The transactions of Django's connections in the running thread."""
+
+    def __init__(self) -> None:
+        self._aliases: dict[Any, str | None] = {}
+
+    def knows(self, session: Any) -> bool:
+        """Whether this is `django.db.connection`, or one of `connections`."""
+        return isinstance(session, BaseDatabaseWrapper | ConnectionProxy) and hasattr(
+            session, "in_atomic_block"
+        )
+
+    def open(self, session: Any, store_url: str) -> CallerTransaction | None:
+        """The transaction of this connection; without one, that of our database, or of another.
+
+        A submit that is in a transaction of another database only waits for that one's commit.
+        """
+        own = self._alias_on(store_url)
+        if session is not None:
+            found = session if _is_open(session) else None
+        else:
+            found = _open_connection(own)
+        if found is None:
+            return None
+        return _Joined(connections[own]) if found.alias == own else _Elsewhere(found)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """In the one thread where the ORM's own asynchronous methods run."""
+        done: T = await sync_to_async(work, thread_sensitive=True)()
+        return done
+
+    def _alias_on(self, store_url: str) -> str | None:
+        named = option("DATABASE")
+        # The name of a test database replaces that of the real one, under the same alias.
+        places = tuple(connections[alias].settings_dict["NAME"] for alias in connections)
+        key = (store_url, named, places)
+        if key not in self._aliases:
+            self._aliases[key] = database.alias_on(store_url, named)
+        return self._aliases[key]
+
+
+def _open_connection(own: str | None) -> Any:
+    """Of the connections that this thread has used, the one whose commit is waited for."""
+    found = [wrapper for wrapper in connections.all(initialized_only=True) if _is_open(wrapper)]
+    order = (own, DEFAULT_DB_ALIAS)
+    return min(
+        found,
+        key=lambda wrapper: order.index(wrapper.alias) if wrapper.alias in order else len(order),
+        default=None,
+    )
+
+
+def _is_open(wrapper: Any) -> bool:
+    """Whether what is written now waits for a commit; opens no connection to find out."""
+    is_connected = wrapper.connection is not None
+    commits_itself = wrapper.autocommit if is_connected else wrapper.settings_dict["AUTOCOMMIT"]
+    return bool(wrapper.in_atomic_block or not commits_itself)
+
+
+class _Joined:
+    """The rows are written over Django's connection."""
+
+    def __init__(self, wrapper: Any) -> None:
+        self._wrapper = wrapper
+
+    def connection(self) -> Connection | None:
+        return joined_connection(self._wrapper)
+
+    def after_commit(self, items: Sequence[Any], publish: Publish) -> None:
+        # Who switched autocommit off commits behind Django's back: the relay will see it.
+        if items and self._wrapper.in_atomic_block:
+            on_commit(self._wrapper, lambda: self._publish(items, publish), robust=True)
+
+    def _publish(self, items: Sequence[Any], publish: Publish) -> None:
+        # A test that runs the callbacks of its own transaction, which it never commits.
+        if not self._wrapper.in_atomic_block:
+            publish(items, certain=True)
+
+
+class _Elsewhere:
+    """The rows are in another database, and are made when this transaction has committed."""
+
+    def __init__(self, wrapper: Any) -> None:
+        self._wrapper = wrapper
+
+    def connection(self) -> Connection | None:
+        return None
+
+    def after_commit(self, items: Sequence[Any], publish: Publish) -> None:
+        if items and self._wrapper.in_atomic_block:
+            on_commit(self._wrapper, lambda: _create(items, publish))
+        elif items:
+            _create(items, publish)
+
+
+def _create(items: Sequence[Any], create: Publish) -> None:
+    try:
+        create(items, certain=True)
+    except Exception:
+        ids = [getattr(item, "id", None) for item in items]
+        log.exception("submit.lost_after_commit", task_ids=ids)
+        raise
+
+
+def on_commit(wrapper: Any, work: Callable[[], None], *, robust: bool = False) -> None:
+    """Do it after the outermost commit, unless a savepoint that is open now is rolled back.
+
+    With `robust`, an error in it is logged and never reaches the request that has committed.
+    """
+    wrapper.on_commit(work, robust=robust)
+    if wrapper.run_on_commit and wrapper.run_on_commit[-1][1] is work:
+        sids, *rest = wrapper.run_on_commit[-1]
+        wrapper.run_on_commit[-1] = (_Open(sids, wrapper.savepoint_state), *rest)
+
+
+class _Open(frozenset[str]):
+    """The savepoints that may be open now, those of `transaction.savepoint()` among them.
+
+    Django numbers the savepoints of a connection, but remembers only those of its atomic blocks.
+    """
+
+    _last: int
+
+    def __new__(cls, sids: Any, last: int) -> Self:
+        made = super().__new__(cls, (sid for sid in sids if sid is not None))
+        made._last = last
+        return made
+
+    def __contains__(self, sid: object) -> bool:
+        number = str(sid).rpartition("_x")[2]
+        return super().__contains__(sid) or (number.isdecimal() and int(number) <= self._last)

@@ -1,0 +1,79 @@
+"""Django's own test cases: their transactions never commit, and their databases come and go."""
+
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connections, transaction
+from django.test.runner import DiscoverRunner
+from sqlalchemy.engine import make_url
+
+from taskdb import default_taskdb, submit_task
+from tests.django_site import cases, project
+from tests.integration.submit_site import count, messages
+
+
+@pytest.fixture
+def suite_database(
+    store_url: str, tmp_path: Path, at_home: None, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """A project before its test suite: the runner makes the test database."""
+    database = project.django_database(store_url)
+    name = f"{make_url(store_url).database}_suite" if "postgresql" in store_url else None
+    database["TEST"] = {"NAME": name, "MIGRATE": True}
+    with project.taskdb_settings(tmp_path), project.databases(default=database):
+        # Code under test that was used before there was a test database.
+        assert default_taskdb().list_tasks() == ()
+        yield
+        default_taskdb().close()
+
+
+def test_a_suite_of_django_leaves_neither_rows_nor_messages(suite_database: None) -> None:
+    runner = DiscoverRunner(verbosity=0, interactive=False)
+    names = [("default", connections["default"].settings_dict["NAME"])]
+    old = runner.setup_databases(aliases={"default"})
+    try:
+        load = unittest.defaultTestLoader.loadTestsFromTestCase
+        suite = unittest.TestSuite(map(load, [cases.InTransaction, cases.Committing]))
+        result = unittest.TestResult()
+        suite.run(result)
+        assert [text for _, text in (*result.errors, *result.failures)] == []
+        assert result.testsRun == 5
+        assert count(default_taskdb()) == 0
+        found = messages(default_taskdb())
+        assert len(found) <= 2, "only those that were committed can have been published"
+    finally:
+        default_taskdb().close()
+        runner.teardown_databases(old)
+    assert [("default", connections["default"].settings_dict["NAME"])] == names
+
+
+def test_migrate_makes_our_tables_and_flush_empties_them(
+    empty_store_url: str, tmp_path: Path, at_home: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = project.django_database(f"sqlite:///{tmp_path / 'other.sqlite3'}")
+    databases: dict[str, Any] = {
+        "default": project.django_database(empty_store_url),
+        "other": elsewhere,
+    }
+    with project.taskdb_settings(tmp_path), project.databases(**databases):
+        try:
+            call_command("migrate", database="other", run_syncdb=True)
+            assert "TaskDB" not in capsys.readouterr().out
+            with project.taskdb_settings(tmp_path, MIGRATE=False):
+                call_command("migrate", run_syncdb=True, verbosity=0)
+            assert "task" not in connections["default"].introspection.table_names()
+            call_command("migrate")
+            assert "TaskDB: tables at revision" in capsys.readouterr().out
+            with transaction.atomic():
+                submit_task("orders.pack")
+            call_command("flush", interactive=False, database="other", verbosity=0)
+            assert count(default_taskdb()) == 1
+            call_command("flush", interactive=False, verbosity=0)
+            assert count(default_taskdb()) == 0
+        finally:
+            default_taskdb().close()
+            connections.close_all()
