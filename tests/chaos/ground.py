@@ -190,6 +190,9 @@ class Ground:
     def wait_for(self, name: str, seconds: float = 40) -> None:
         wait_until(lambda: self.has(name), seconds, lambda: f"{name}: {self.tails()}")
 
+    def wait_for_one_of(self, *names: str, seconds: float = 40) -> None:
+        wait_until(lambda: any(map(self.has, names)), seconds, lambda: f"{names}: {self.tails()}")
+
     # --- what is there ------------------------------------------------------------------------
 
     def query(self, sql: str) -> list[dict[str, Any]]:

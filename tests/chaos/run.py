@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +31,7 @@ from tests.waiting import wait_until
 DEADLINE_SECONDS = {Load.MIX: 40.0, Load.THOUSAND: 120.0}
 """What has not ended so long after the fault is lost."""
 _LATE_SECONDS = 4.0
+_PUBLISHER_SECONDS = 10.0
 _QUIET_SECONDS = 0.4
 _FIRED = "type = 'chaos.fired'"
 _OPEN = "status NOT IN ('COMPLETED', 'FAILED', 'CANCELED')"
@@ -131,7 +133,8 @@ class _Run:
         stands = {
             hold.MOMENT: cell.moment.value,
             hold.WATCHED: self._watched,
-            hold.SKIP: str(0 if in_relay else self._skip),
+            # One that was missed is had at the first that comes by.
+            hold.SKIP: str(0 if in_relay or self._patience > 1 else self._skip),
         }
         load = {
             role.LOAD: cell.load.value,
@@ -153,6 +156,9 @@ class _Run:
         cell, ground = self._cell, self._ground
         if cell.moment not in PUBLISHING:
             ground.wait_for(role.SUBMITTED)
+        if cell.moment in PUBLISHING:
+            self._wait_for_a_publisher()
+            return
         if cell.moment not in RESTING:
             ground.wait_for(hold.HELD)
             return
@@ -167,6 +173,16 @@ class _Run:
             20,
             lambda: f"{cell.moment}: {ground.tails()}",
         )
+
+    def _wait_for_a_publisher(self) -> None:
+        """A submitter whose publisher had no answer in time leaves the rest to the relay."""
+        ground = self._ground
+        ground.wait_for_one_of(hold.HELD, role.SUBMITTED)
+        with suppress(AssertionError):
+            ground.wait_for(hold.HELD, _PUBLISHER_SECONDS)
+        if not ground.has(hold.HELD):
+            message = "all was submitted, and nobody came by the moment: the machine is too slow"
+            raise MissedError(message)
 
     def _child(self) -> int | None:
         """The child that stands at the moment."""
