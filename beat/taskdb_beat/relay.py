@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import structlog
 
-from taskdb.celery.publish import Publisher
+from taskdb.celery.publish import Publishes
 from taskdb.settings import Settings
 from taskdb.store.store import Store
 
@@ -20,7 +20,7 @@ log = structlog.get_logger("taskdb.relay")
 class Relay:
     """Publishes due rows, a batch a pass."""
 
-    def __init__(self, settings: Settings, store: Store, publisher: Publisher) -> None:
+    def __init__(self, settings: Settings, store: Store, publisher: Publishes) -> None:
         self._store = store
         self._publisher = publisher
         self._batch = settings.relay_batch

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import structlog
 
-from taskdb.celery.publish import Publisher
+from taskdb.celery.publish import Publishes
 from taskdb.settings import Settings
 from taskdb.store.store import Store
 
@@ -25,7 +25,7 @@ SWEEP_SECONDS = 60.0
 class Release:
     """Lets go and publishes, a batch a pass."""
 
-    def __init__(self, settings: Settings, store: Store, publisher: Publisher) -> None:
+    def __init__(self, settings: Settings, store: Store, publisher: Publishes) -> None:
         self._store = store
         self._publisher = publisher
         self._lease = timedelta(seconds=settings.relay_lease_seconds)

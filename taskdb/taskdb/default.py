@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
@@ -62,6 +63,20 @@ def set_default(taskdb: TaskDB | None) -> None:
     with _lock:
         _default = taskdb
         _is_by_hand = taskdb is not None
+
+
+@contextmanager
+def replaced_default(taskdb: TaskDB) -> Iterator[None]:
+    """Let the module functions use this one until the end of the block."""
+    global _default, _is_by_hand
+    with _lock:
+        before = _default, _is_by_hand
+        _default, _is_by_hand = taskdb, True
+    try:
+        yield
+    finally:
+        with _lock:
+            _default, _is_by_hand = before
 
 
 def submit_task(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
 import structlog
@@ -72,6 +73,17 @@ class BackgroundPublisher:
         """
         if not self._is_open():
             self._enqueue(_Job([], certain=certain, family=parent_id))
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Leave everything to the relay meanwhile."""
+        with self._lock:
+            until, self._open_until = self._open_until, float("inf")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open_until = until
 
     def close(self) -> None:
         """Let the thread finish what it has, for as long as the budget; then it is left alone."""

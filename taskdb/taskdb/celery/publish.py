@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID, uuid5
 
 import structlog
@@ -36,6 +36,13 @@ CHUNK_HEADER = "taskdb_chunk"
 """Header of a message with several items: how many. The id of the message is their `chunk`."""
 _STALE_SECONDS = 0.5
 """A line that was idle and fails this fast was dead already; a new one is worth a try."""
+
+
+class Publishes(Protocol):
+    """Where a loop hands rows over."""
+
+    def publish(self, items: Sequence[Publication]) -> set[str]:
+        """Send every item and mark it QUEUED; answers the ids of the rows that moved."""
 
 
 class Publisher:

@@ -7,11 +7,11 @@ import sys
 import typer
 
 from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.role import load_role
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.show import Reference, print_task
 from taskdb.cli.task_json import task_json
 from taskdb.errors import Fault, InvalidInput
+from taskdb.role import load_role
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 

@@ -48,8 +48,7 @@ class Database:
         self._lock = threading.Lock()
         self._pid = 0
         self._engines: dict[str, Engine] = {}
-        self.dialect, self.moves, self.queries = self.spoken(name_of(url))
-        self.gate_queries = gate_queries_for(self.dialect)
+        self._speak()
         self.idle_seconds = IDLE_SECONDS
         renew_after_fork(self)
         is_file = self.dialect.name == "sqlite"
@@ -58,6 +57,18 @@ class Database:
     def spoken(self, name: str) -> tuple[StoreDialect, Moves, Queries]:
         """The dialect of this name; a caller's connection may need the other one."""
         return spoken(name, bound_clock=self._clock.bound() is not None)
+
+    def keep_time(self, clock: Clock) -> Clock:
+        """Take `now` from this clock from here on; answers the one before it."""
+        before, self._clock = self._clock, clock
+        # A dialect closes the connections that it has opened.
+        self.close()
+        self._speak()
+        return before
+
+    def _speak(self) -> None:
+        self.dialect, self.moves, self.queries = self.spoken(name_of(self.url))
+        self.gate_queries = gate_queries_for(self.dialect)
 
     def move(self, statement: MoveStatement, parameters: Parameters) -> list[Moved]:
         """Carry out one move by itself. Safe to repeat, so a broken connection is tried again."""

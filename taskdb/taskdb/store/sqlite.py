@@ -19,6 +19,7 @@ from sqlalchemy.pool import QueuePool
 
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
 from taskdb.store.fragments import OWNED
+from taskdb.store.memory_engine import is_in_memory, memory_engine
 from taskdb.store.session import DriverSession, Parameters, Row, Session
 from taskdb.store.tables import moment_text
 
@@ -114,20 +115,9 @@ class SQLite:
         engine.dispose(close=False)
 
     def create_engine(self, url: str, pool_size: int) -> Engine:
-        path = Path(make_url(url).database or "")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        given = make_url(url).query
-        timeout = {} if "timeout" in given else {"timeout": _BUSY_SECONDS}
-        engine = create_engine(
-            url,
-            # Also for the shared memory of a test suite, where SQLAlchemy would choose another one.
-            poolclass=QueuePool,
-            pool_size=pool_size,
-            hide_parameters=True,
-            connect_args={"check_same_thread": False, **timeout},
-        )
+        engine = _memory_or_file(url, pool_size)
         event.listen(engine, "connect", _prepare)
-        if given.get("cache") == "shared":
+        if make_url(url).query.get("cache") == "shared":
             event.listen(engine, "connect", _read_uncommitted)
         event.listen(engine, "begin", _begin)
         return engine
@@ -215,6 +205,22 @@ def _bindable(parameters: Parameters) -> dict[str, Any]:
         name: moment_text(value) if isinstance(value, datetime) else value
         for name, value in parameters.items()
     }
+
+
+def _memory_or_file(url: str, pool_size: int) -> Engine:
+    place = make_url(url)
+    if is_in_memory(place):
+        return memory_engine(place, pool_size)
+    Path(place.database or "").parent.mkdir(parents=True, exist_ok=True)
+    timeout = {} if "timeout" in place.query else {"timeout": _BUSY_SECONDS}
+    return create_engine(
+        url,
+        # Also for the shared memory of a test suite, where SQLAlchemy would choose another one.
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        hide_parameters=True,
+        connect_args={"check_same_thread": False, **timeout},
+    )
 
 
 def _prepare(connection: Any, _record: Any) -> None:

@@ -1,8 +1,9 @@
-"""What stands above this package, reached by name: `worker`, `beat` and `run-task`."""
+"""What stands above this package, reached by name: `worker`, `beat` and others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -11,6 +12,7 @@ from taskdb.errors import SettingsError
 GROUP = "taskdb.roles"
 
 
+@cache
 def load_role(name: str) -> Callable[..., Any]:
     """The callable of a role; raises SettingsError where it is not installed."""
     found = list(entry_points(group=GROUP, name=name))

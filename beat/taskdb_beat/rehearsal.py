@@ -1,0 +1,73 @@
+"""The passes of a beat by hand, for tests: what has become due is answered, and not published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskdb.client import TaskDB
+from taskdb.status import PUBLISHABLE
+from taskdb.store.contract import Publication
+from taskdb_beat.callbacks import Callbacks
+from taskdb_beat.expire import Expire
+from taskdb_beat.reconcile import Reconcile
+from taskdb_beat.release import Release
+
+_PAGE = 500
+
+
+class DuePasses:
+    """The loops that bring rows forward, one pass each when asked."""
+
+    def __init__(self, taskdb: TaskDB) -> None:
+        settings, store = taskdb.settings, taskdb.store
+        self._taskdb = taskdb
+        self._store = store
+        self._handed_over: list[Publication] = []
+        self._release = Release(settings, store, self)
+        self._passes = (
+            Expire(store).run_once,
+            Callbacks(store).run_once,
+            Reconcile(store).run_once,
+            self._release.run_once,
+            self._relay,
+        )
+
+    def due(self) -> list[Publication]:
+        """What is due now, QUEUED; most urgent first, and of those the oldest."""
+        for run_once in self._passes:
+            while run_once():
+                pass
+        due, self._handed_over = self._handed_over, []
+        return sorted(due, key=lambda one: -one.priority)
+
+    def release(self) -> None:
+        """Let go who waits before a gate and may; they are due when asked for."""
+        while self._release.run_once():
+            pass
+
+    def publish(self, items: Sequence[Publication]) -> set[str]:
+        """Mark rows as a broker's publisher does, and keep them for who asked."""
+        self._handed_over.extend(items)
+        return self._store.mark_queued(items)
+
+    def _relay(self) -> bool:
+        """Hand over a page of what may go; answers whether there may be more.
+
+        Not by `relay_at`, as the relay does: that spreads a batch over some time to keep its
+        order, and here no time passes.
+        """
+        now, cursor = self._store.now(), None
+        while True:
+            page = self._taskdb.list_tasks(
+                status=PUBLISHABLE, with_sub_tasks=True, order="oldest", limit=_PAGE, cursor=cursor
+            )
+            due = [
+                one.id
+                for one in page
+                if one.held_by is None and (one.run_at is None or one.run_at <= now)
+            ]
+            if due:
+                return bool(self.publish(self._store.publications(due)))
+            cursor = page.next_cursor
+            if cursor is None:
+                return False

@@ -1,0 +1,24 @@
+"""The clock of a rehearsal: it stands still until a test moves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from taskdb.clock import FixedClock
+
+
+class RehearsalClock(FixedClock):
+    """A FixedClock that tells when it is about to be moved."""
+
+    before_tick: Callable[[], None] = staticmethod(lambda: None)
+
+    def tick(self, by: timedelta | float) -> datetime:
+        """Move on by a duration (timedelta or seconds); answers the new time.
+
+        Nothing runs by itself: `drain()` then fires what has become due. Schedules that code and
+        settings declare begin at the time before the first tick.
+        """
+        self.before_tick()
+        self.advance(by if isinstance(by, timedelta) else timedelta(seconds=by))
+        return self.at

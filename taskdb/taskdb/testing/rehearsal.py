@@ -1,0 +1,325 @@
+"""A rehearsal: tasks are submitted as ever, and run in this process when a test says so.
+
+Nothing is published while it lasts, and time stands still: a test looks at what was submitted,
+lets everything that is due run (`drain`), moves the clock, and lets run what has become due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from taskdb.client import TaskDB
+from taskdb.default import replaced_default
+from taskdb.entity import TaskEntity, TaskKind
+from taskdb.origin import submitting_as_nobody
+from taskdb.role import load_role
+from taskdb.settings import Settings
+from taskdb.status import TaskStatus
+from taskdb.task_type import Registry
+from taskdb.testing.clock import RehearsalClock
+from taskdb.testing.expectation import ANYTHING, difference, matches, wanted_text
+from taskdb.testing.memory import memory_database
+
+T = TypeVar("T")
+
+RUN_LIMIT = 1_000
+"""Bodies that one `drain` runs before it takes them for an endless chain."""
+WORKER = "rehearsal"
+"""The worker that attempts of a rehearsal name."""
+_PAGE = 500
+_ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.HALTED})
+
+
+class DrainLimitReached(AssertionError):
+    """`drain` has run so many bodies that something must be submitting or retrying itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a `drain` has run: each task that had a run, in order of its first, as it is now."""
+
+    tasks: tuple[TaskEntity, ...] = ()
+    runs: int = 0
+
+    @property
+    def failed(self) -> tuple[TaskEntity, ...]:
+        """Those that are FAILED or HALTED."""
+        return tuple(task for task in self.tasks if task.status in _ENDED_BADLY)
+
+
+class Rehearsal:
+    """Test helpers around one client. Made by `rehearse`, or by the fixture `rehearsal`.
+
+    `taskdb` is the client, `clock` the one that its store goes by.
+    """
+
+    def __init__(self, taskdb: TaskDB, clock: RehearsalClock) -> None:
+        self.taskdb = taskdb
+        self.clock = clock
+        clock.before_tick = self.declare_schedules
+        self._bodies = load_role("rehearse-bodies")(taskdb, WORKER)
+        self._passes = load_role("rehearse-passes")(taskdb)
+
+    # --- run ----------------------------------------------------------------------------------
+
+    def run_task(
+        self, type: str | Callable[..., Any], input: Any = None, **options: Any
+    ) -> TaskEntity:
+        """Submit a task of this type (by name or body) and run its body once, as a worker would.
+
+        The input is validated and goes through JSON, the result too; the body gets its context and
+        what surrounds it. Answers the TaskEntity as the attempt left it: what the body raised is
+        in `error`, and it is ERRORED where another attempt follows. Parts and handlers are left to
+        `drain`. The options are those of `submit_task`.
+
+        Raises UnknownTaskType and InvalidInput, and IllegalMove for a task that may not run now.
+        """
+        name = self.taskdb.discover().name_of(type)
+        submitted = self.taskdb.submit_task(name, input, **options)
+        if submitted.held_by is not None:
+            self._passes.release()
+        if self._run(submitted.id) is None:
+            raise self._bodies.refusal(submitted.id)
+        return self.taskdb.get_task(submitted.id)
+
+    async def run_task_async(
+        self, type: str | Callable[..., Any], input: Any = None, **options: Any
+    ) -> TaskEntity:
+        """`run_task` for a coroutine."""
+        return await asyncio.to_thread(self.run_task, type, input, **options)
+
+    def drain(self, *, retries: bool = False, limit: int = RUN_LIMIT) -> Drained:
+        """Run everything that is due, and what becomes due by that, until nothing is.
+
+        Parts of fan-outs and their joins, steps, handlers, due schedules and due retries are run
+        in this thread, the most urgent first. A retry with a backoff is not due before the clock
+        is moved; with `retries` the clock is moved to it. Raises DrainLimitReached after `limit`
+        runs, UnknownTaskType for a task whose body is not here, and AssertionError for a schedule
+        that cannot be fired.
+        """
+        ran: list[str] = []
+        while True:
+            self._run_due(ran, limit)
+            if not (retries and self._wait_for_retry()):
+                break
+        tasks = tuple(self.taskdb.get_task(one) for one in dict.fromkeys(ran))
+        return Drained(tasks, len(ran))
+
+    async def drain_async(self, *, retries: bool = False, limit: int = RUN_LIMIT) -> Drained:
+        """`drain` for a coroutine."""
+        return await asyncio.to_thread(self.drain, retries=retries, limit=limit)
+
+    def _run_due(self, ran: list[str], limit: int) -> None:
+        while True:
+            self._fire_schedules()
+            due = self._passes.due()
+            if not due:
+                return
+            for one in due:
+                if len(ran) >= limit:
+                    raise DrainLimitReached(self._endless(ran))
+                if self._run(one.id) is not None:
+                    ran.append(one.id)
+
+    def _run(self, task_id: str) -> str | None:
+        """Run a body where no request, and no event loop, is in sight: as in a worker."""
+        with submitting_as_nobody():
+            status: str | None = _beside_loop(lambda: self._bodies.run(task_id))
+        return status
+
+    def _wait_for_retry(self) -> bool:
+        waiting = self._all(status=TaskStatus.ERRORED)
+        moments = [one.run_at for one in waiting if one.run_at is not None]
+        if not moments:
+            return False
+        self.clock.at = max(min(moments), self.clock.at)
+        return True
+
+    def _endless(self, ran: list[str]) -> str:
+        most = Counter(ran).most_common(1)[0]
+        types = Counter(self.taskdb.get_task(one).type for one in set(ran))
+        listed = ", ".join(f"{name} ({number} tasks)" for name, number in types.most_common(5))
+        return (
+            f"{len(ran):,} bodies have run and more is due: {listed}; task {most[0]} alone ran "
+            f"{most[1]:,} times. Does one retry or snooze without a pause, or submit itself? If "
+            "there are that many, give drain(limit=...)"
+        )
+
+    # --- schedules ----------------------------------------------------------------------------
+
+    def declare_schedules(self) -> None:
+        """Make what code and settings declare rows, as a beat does at its start.
+
+        The first `tick` does it as well, so that they begin before it.
+        """
+        declared = any(known.schedules for known in self.taskdb.discover())
+        if declared or self.taskdb.settings.schedules:
+            self.taskdb.sync_schedules()
+
+    def _fire_schedules(self) -> None:
+        if self.taskdb.scope.tenants is not None:
+            # Firing is for all tenants; a client that sees some of them is not asked for it.
+            return
+        while True:
+            fired = self.taskdb.fire_schedules()
+            for schedule_id, reason in fired.broken.items():
+                name = self.taskdb.get_schedule(schedule_id).name
+                raise AssertionError(f"schedule {name!r} cannot be fired: {reason}")
+            if not fired.is_full:
+                return
+
+    # --- look ---------------------------------------------------------------------------------
+
+    def submitted(
+        self, type: str | Callable[..., Any] | None = None, input: Any = ANYTHING, **criteria: Any
+    ) -> list[TaskEntity]:
+        """The tasks of this type (None: of any) that were submitted so far, the oldest first.
+
+        Of a mapping or a model as `input` every member must be equal, and the task's may have more.
+        Sub-tasks are among them; the parent that `submit_fan_out` makes is none of its parts, and
+        left out unless `kind="FAN_OUT"` asks for it. Further criteria are those of `list_tasks`.
+        """
+        return [one for one in self._of(type, criteria) if matches(one, input)]
+
+    def assert_submitted(
+        self,
+        type: str | Callable[..., Any],
+        input: Any = ANYTHING,
+        *,
+        count: int | None = None,
+        **criteria: Any,
+    ) -> list[TaskEntity]:
+        """Raise AssertionError unless such a task was submitted, or exactly `count` of them.
+
+        The error tells what there is instead, and in what it differs. Answers the tasks.
+        """
+        name = self.taskdb.discover().name_of(type)
+        found = self.submitted(name, input, **criteria)
+        if len(found) == count or (count is None and found):
+            return found
+        known = {one.id for one in found}
+        others = [one for one in self._of(None, {}) if one.id not in known]
+        there = f"there {'is' if len(found) == 1 else 'are'} {len(found)}"
+        wanted = wanted_text(name, input, count)
+        raise AssertionError(f"{wanted}, {there}\n{difference(name, input, found, others)}")
+
+    def _of(
+        self, type: str | Callable[..., Any] | None, criteria: dict[str, Any]
+    ) -> list[TaskEntity]:
+        name = None if type is None else self.taskdb.discover().name_of(type)
+        found = self._all(type=name, **criteria)
+        return [one for one in found if "kind" in criteria or not _is_mere_parent(one)]
+
+    def _all(self, **criteria: Any) -> list[TaskEntity]:
+        found: list[TaskEntity] = []
+        cursor: str | None = None
+        while True:
+            page = self.taskdb.list_tasks(
+                limit=_PAGE, order="oldest", cursor=cursor, **{"with_sub_tasks": True, **criteria}
+            )
+            found += page
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+
+
+@contextmanager
+def rehearse(
+    taskdb: TaskDB | None = None,
+    *,
+    at: datetime | None = None,
+    registry: Registry | None = None,
+    **settings: Any,
+) -> Iterator[Rehearsal]:
+    """Rehearse on a client, until the end of the block; the module functions use it meanwhile.
+
+    Without a client it is one on a database in memory of its own, with the settings of the
+    environment and these on top. The clock stands at `at` (an aware datetime), by default now.
+    Neither `registry` nor settings go with a client, which has its own: raises TypeError.
+    """
+    if taskdb is not None and (registry is not None or settings):
+        message = "a client has its registry and its settings: give them when you make it"
+        raise TypeError(message)
+    clock = RehearsalClock(at or datetime.now(UTC))
+    with ExitStack() as stack:
+        if taskdb is None:
+            taskdb = stack.enter_context(_on_memory(clock, registry, settings))
+        else:
+            before = taskdb.store.database.keep_time(clock)
+            stack.callback(taskdb.store.database.keep_time, before)
+        stack.enter_context(replaced_default(taskdb))
+        stack.enter_context(taskdb.resting())
+        rehearsal = Rehearsal(taskdb, clock)
+        stack.enter_context(_current_is(rehearsal))
+        yield rehearsal
+
+
+def current() -> Rehearsal:
+    """The rehearsal that is on; raises RuntimeError where none is."""
+    if not _stack:
+        message = (
+            "no rehearsal is on: ask for the fixture `rehearsal`, or use `with rehearse() as ...`"
+        )
+        raise RuntimeError(message)
+    return _stack[-1]
+
+
+_stack: list[Rehearsal] = []
+
+
+@contextmanager
+def _current_is(rehearsal: Rehearsal) -> Iterator[None]:
+    _stack.append(rehearsal)
+    try:
+        yield
+    finally:
+        _stack.remove(rehearsal)
+
+
+@contextmanager
+def _on_memory(
+    clock: RehearsalClock, registry: Registry | None, settings: dict[str, Any]
+) -> Iterator[TaskDB]:
+    with ExitStack() as stack:
+        if "database_url" not in settings:
+            settings = {**settings, "database_url": stack.enter_context(memory_database())}
+        if "data_dir" not in settings:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="taskdb-"))
+            settings = {**settings, "data_dir": Path(folder)}
+        # No broker is spoken to; that of production is not even named.
+        loaded = Settings.load(**{"broker_url": "", **settings})
+        yield stack.enter_context(TaskDB(loaded, registry=registry, clock=clock))
+
+
+def _is_mere_parent(entity: TaskEntity) -> bool:
+    """It had no body of its own: `submit_fan_out` made it to hold its parts together."""
+    return entity.kind is TaskKind.FAN_OUT and entity.attempt == 0
+
+
+def _beside_loop(work: Callable[[], T]) -> T:
+    """Do it in this thread, or where that has a running event loop in another: bodies may be async.
+
+    What the other one raises is raised here.
+    """
+    if not _has_running_loop():
+        return work()
+    with ThreadPoolExecutor(1, thread_name_prefix="taskdb-rehearsal") as threads:
+        return threads.submit(copy_context().run, work).result()
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

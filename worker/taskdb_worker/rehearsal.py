@@ -1,0 +1,66 @@
+"""Runs a body in this very process as a worker would: for tests, without pool and broker."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from taskdb.client import TaskDB
+from taskdb.errors import IllegalMove
+from taskdb.status import WAITING, in_order
+from taskdb_worker.execution import Ended, Execution, RunOutcome
+
+
+class BodyRunner:
+    """Runs one attempt after another, each by a claim and to an outcome in its row.
+
+    Time limits are not kept: what ends a body from outside is a pool's.
+    """
+
+    def __init__(self, taskdb: TaskDB, worker: str) -> None:
+        self._taskdb = taskdb
+        self._execution = Execution(taskdb, worker)
+
+    def run(self, task_id: str) -> str | None:
+        """Run the body of a waiting task once; answers the row's new status.
+
+        None: it is not to be had now (a rule holds it, or it is not due). Raises UnknownTaskType,
+        and what a test runner or Ctrl-C raises to end the test itself.
+        """
+        found = self._taskdb.store.get(task_id)
+        task_type = self._taskdb.discover().get(found.type)
+        token = uuid4().hex
+        claim = self._execution.claim(task_id, task_type, token)
+        if not claim.granted:
+            if claim.status in WAITING:
+                self._execution.hold(task_id)
+            return None
+        ended = self._execution.run(task_id, task_type, claim, token, _RehearsedOutcome)
+        self._taskdb.store.settle(task_id)
+        if claim.is_gated:
+            self._taskdb.release_lines(claim.lines)
+        return None if ended.status is None else str(ended.status)
+
+    def refusal(self, task_id: str) -> IllegalMove:
+        """Why a task is not to be had."""
+        found = self._taskdb.get_task(task_id)
+        status = str(found.status)
+        if found.held_by is not None:
+            status = f"{status}, held by {found.held_by}"
+        elif found.run_at is not None and found.status in WAITING:
+            status = f"{status}, due at {found.run_at.isoformat()}"
+        return IllegalMove("claim", status, in_order(WAITING), task_id)
+
+
+class _RehearsedOutcome(RunOutcome):
+    """Lets through what is meant for the test and not for the task."""
+
+    def raised(self, error: BaseException) -> Ended:
+        # A skip, a failure or a timeout of pytest is no Exception, so that code lets it pass.
+        if not isinstance(error, Exception):
+            raise error
+        return super().raised(error)
+
+    def crashed(self, error: Exception, cause: BaseException) -> Ended:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
+        return super().crashed(error, cause)
