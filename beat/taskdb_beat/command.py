@@ -34,9 +34,13 @@ _MENDING_PASSES = 200
 """Of one loop, when someone asks for all that can be mended now."""
 
 
-def run_beat(settings: Settings) -> int:
-    """Run the loops until SIGTERM or SIGINT; answers the exit code. Call it in the main thread."""
-    configure_logging(settings)
+def run_beat(site: Settings | TaskDB) -> int:
+    """Run the loops until SIGTERM or SIGINT; answers the exit code. Call it in the main thread.
+
+    `site` is a client, or the settings of one.
+    """
+    taskdb = site if isinstance(site, TaskDB) else TaskDB(site)
+    configure_logging(taskdb.settings)
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -44,7 +48,7 @@ def run_beat(settings: Settings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    with TaskDB(settings) as taskdb:
+    with taskdb:
         _declare_limits(taskdb)
         loops = [*loops_of(taskdb), schedule_loop(taskdb)]
         for loop in loops:

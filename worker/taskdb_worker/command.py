@@ -21,12 +21,14 @@ _QUIET = ("--without-mingle", "--without-gossip", "-O", "fair")
 """Start-up time and chatter that a worker with a database of record does not need."""
 
 
-def run_worker(settings: Settings, arguments: list[str]) -> int:
+def run_worker(site: Settings | TaskDB, arguments: list[str]) -> int:
     """Run a worker until it is stopped; `arguments` are those of `celery worker`.
+
+    `site` is a client, whose surroundings its bodies get, or the settings of one.
 
     Answers the exit code: not zero also for a worker that an error of its own has ended.
     """
-    app = create_app(settings)
+    app = create_app(taskdb=site if isinstance(site, TaskDB) else TaskDB(site))
     try:
         app.worker_main(["worker", *_QUIET, *arguments])
     except SystemExit as error:

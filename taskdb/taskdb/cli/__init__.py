@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taskdb.client import TaskDB
 
 _EXTRA = {"typer", "rich"}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; answers its exit code. Without the extra `cli` it says so, and answers 2."""
+def main(arguments: Sequence[str] | None = None, *, client: TaskDB | None = None) -> int:
+    """Run one command; answers its exit code. Without the extra `cli` it says so, and answers 2.
+
+    With a client, that of a framework, the command is about it and not about the environment.
+    """
     try:
         from taskdb.cli.app import run_command  # noqa: PLC0415 - needs the extra, which may be missing
     except ModuleNotFoundError as error:
@@ -18,4 +25,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         advice = 'the command line needs an extra: pip install "celery-taskdb[cli]"'
         sys.stderr.write(f"error: {advice}\n")
         return 2
-    return run_command(sys.argv[1:] if arguments is None else arguments)
+    return run_command(sys.argv[1:] if arguments is None else arguments, client=client)

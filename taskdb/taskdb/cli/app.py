@@ -32,10 +32,12 @@ from taskdb.cli.result_import import import_django_celery_results
 from taskdb.cli.resume_task import resume_task
 from taskdb.cli.run import beat, run_task, worker
 from taskdb.cli.schedule_import import import_django_celery_beat
+from taskdb.cli.session import about
 from taskdb.cli.show import show
 from taskdb.cli.task_types import types
 from taskdb.cli.wait import wait
 from taskdb.cli.why import why
+from taskdb.client import TaskDB
 
 HELP = "Tasks in a database of record, run by Celery. Everything is set by TASKDB_… variables."
 
@@ -109,13 +111,14 @@ _OF_ROUTES: tuple[tuple[str, Callable[..., int]], ...] = (
 _READ_THEIR_WORDS = {"create-task", "worker"}
 
 
-def run_command(words: Sequence[str]) -> int:
-    """Run one command; answers its exit code and never raises."""
+def run_command(words: Sequence[str], *, client: TaskDB | None = None) -> int:
+    """Run one command, about a client if one is given; answers its exit code and never raises."""
     _put_current_folder_first()
     own = words[: words.index("--")] if "--" in words else words
     try:
         _set_up_django()
-        return _invoke(words)
+        with about(client):
+            return _invoke(words)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else ExitCode.FAILED
     except BaseException as error:  # noqa: BLE001 - whatever it is, a person must be told

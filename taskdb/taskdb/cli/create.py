@@ -14,7 +14,7 @@ from taskdb.cli.field import Field, fields_of
 from taskdb.cli.given_input import read_input
 from taskdb.cli.moment import duration_of, from_now, moment_of
 from taskdb.cli.output import Output
-from taskdb.cli.session import Session, with_session
+from taskdb.cli.session import Session, settings_in_force, with_session
 from taskdb.cli.signature import with_parameters
 from taskdb.cli.task_json import task_json
 from taskdb.cli.task_table import one_line
@@ -67,7 +67,7 @@ def _split(words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def _find(name: str) -> TaskType | None:
     """The type; None for one that only the worker knows, where the settings allow it."""
-    settings = Settings.load()
+    settings = settings_in_force()
     registry = _discover(settings)
     if settings.allow_unknown_types:
         return registry.find(name)

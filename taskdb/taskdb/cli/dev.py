@@ -16,8 +16,9 @@ from rich.text import Text
 from taskdb.cli.child import Child
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
-from taskdb.cli.session import Session, with_session
+from taskdb.cli.session import Session, given_client, with_session
 from taskdb.cli.wording import printable
+from taskdb.errors import Fault, InvalidInput
 
 _STYLES = {"worker": "cyan", "beat": "magenta"}
 
@@ -36,6 +37,9 @@ def dev(
 
     Ctrl-C stops both when their running tasks have ended; a second Ctrl-C at once.
     """
+    if given_client() is not None:
+        advice = "run `flask taskdb worker` and `flask taskdb beat` in a terminal each"
+        raise InvalidInput("the command", [Fault("dev", advice)])
     words = ["--json"] if session.is_json else []
     words += ["--debug"] if session.debug else []
     pool = [] if concurrency is None else ["-c", str(concurrency)]

@@ -7,9 +7,16 @@ import sys
 import typer
 
 from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.session import Session, TenantOption, with_session
+from taskdb.cli.session import (
+    Session,
+    TenantOption,
+    given_client,
+    settings_in_force,
+    with_session,
+)
 from taskdb.cli.show import Reference, print_task
 from taskdb.cli.task_json import task_json
+from taskdb.client import TaskDB
 from taskdb.errors import Fault, InvalidInput
 from taskdb.role import load_role
 from taskdb.settings import Settings
@@ -31,7 +38,7 @@ def worker(context: typer.Context) -> int:
     settings = _settings(is_json="--json" in words)
     celery_options = [word for word in words if word not in _OWN_FLAGS]
     try:
-        return int(load_role("worker")(settings, celery_options))
+        return int(load_role("worker")(_site(settings), celery_options))
     except Exception as error:
         # Celery parses its options with a library of its own, whose errors we do not import.
         if getattr(error, "exit_code", None) != ExitCode.USAGE:
@@ -45,7 +52,7 @@ def beat(session: Session) -> int:
 
     Any number of them may run.
     """
-    return int(load_role("beat")(_settings(is_json=session.is_json)))
+    return int(load_role("beat")(_site(_settings(is_json=session.is_json))))
 
 
 @with_session
@@ -62,4 +69,13 @@ def run_task(session: Session, reference: Reference, tenant: TenantOption = None
 
 
 def _settings(*, is_json: bool) -> Settings:
-    return Settings.load(log_format="json") if is_json else Settings.load()
+    return settings_in_force(log_format="json") if is_json else settings_in_force()
+
+
+def _site(settings: Settings) -> Settings | TaskDB:
+    """What a role works for: the given client, with these settings, or who is made of them."""
+    client = given_client()
+    if client is None:
+        return settings
+    client.settings = settings
+    return client

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -22,6 +24,32 @@ TenantOption = Annotated[
 ]
 
 
+_given: ContextVar[TaskDB | None] = ContextVar("taskdb_given", default=None)
+
+
+@contextmanager
+def about(client: TaskDB | None) -> Iterator[None]:
+    """Let the commands inside be about this client; None: that of the environment."""
+    token = _given.set(client)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def given_client() -> TaskDB | None:
+    """The client that the command is about, where someone gave it."""
+    return _given.get()
+
+
+def settings_in_force(**overrides: Any) -> Settings:
+    """The settings of the given client, or of the environment; raises SettingsError."""
+    client = _given.get()
+    if client is None:
+        return Settings.load(**overrides)
+    return client.settings.model_copy(update=overrides)
+
+
 class Session:
     """One run of one command."""
 
@@ -33,15 +61,15 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings of the environment; raises SettingsError."""
-        return Settings.load()
+        """Those of the given client, or of the environment; raises SettingsError."""
+        return settings_in_force()
 
     @cached_property
     def taskdb(self) -> TaskDB:
         """The operator's client; it is closed with the session."""
         # What a person must know, the command itself says.
         configure_logging(self.settings, level="DEBUG" if self.debug else "CRITICAL")
-        taskdb = TaskDB(self.settings)
+        taskdb = _given.get() or TaskDB(self.settings)
         self._opened.append(taskdb)
         return taskdb
 

@@ -12,6 +12,7 @@ from typing import Any
 from rich.text import Text
 
 from taskdb.cli.output import Output
+from taskdb.cli.session import settings_in_force
 from taskdb.cli.wording import setting_text
 from taskdb.errors import SettingsError
 from taskdb.settings import PREFIX, Settings
@@ -38,7 +39,7 @@ def print_settings(output: Output) -> SettingsError | None:
     problem = None
     loaded: Settings | None = None
     try:
-        loaded = Settings.load()
+        loaded = settings_in_force()
     except SettingsError as error:
         problem = error
     for setting in settings_of(loaded):

@@ -1,0 +1,50 @@
+"""The settings of a TaskDB, as a Flask app has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from taskdb.settings import PREFIX, Settings
+
+_DATABASE = "SQLALCHEMY_DATABASE_URI"
+
+
+def settings_of(app: Flask, *, joins_session: bool) -> Settings:
+    """The settings in `app.config`, under their names, on top of those of the environment.
+
+    Where a session is joined and nobody names a database, it is that of Flask-SQLAlchemy: the row
+    can be in the session's transaction only there. Raises SettingsError for a name that is none.
+    """
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in app.config.items()
+        if name.startswith(PREFIX)
+    }
+    loaded = Settings.load(**given)
+    if joins_session and not loaded.database_url:
+        shared = _shared_database(app.config, Path(app.instance_path))
+        if shared is not None:
+            loaded = Settings.load(**given, database_url=shared)
+    return loaded
+
+
+def _shared_database(config: Mapping[str, Any], instance: Path) -> str | None:
+    """The address of Flask-SQLAlchemy's database as a store's; None for what cannot be one."""
+    try:
+        url = make_url(config[_DATABASE])
+    except (KeyError, ArgumentError):
+        return None
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    if url.get_backend_name() != "sqlite" or url.database in {None, "", ":memory:"}:
+        return None
+    if not url.query.get("uri"):
+        # As Flask-SQLAlchemy understands it: a relative file lies in the folder of the instance.
+        url = url.set(database=str(instance / str(url.database)))
+    return url.set(drivername="sqlite").render_as_string(hide_password=False)

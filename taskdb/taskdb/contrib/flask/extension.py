@@ -1,0 +1,190 @@
+"""The extension: one client an app, made by `init_app`, closed with the process."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Unpack
+from weakref import WeakSet
+
+from flask import Flask, current_app, has_app_context, has_request_context, request
+
+from taskdb.client import TaskDB
+from taskdb.context import TaskContext
+from taskdb.contrib.flask.command import command_of
+from taskdb.contrib.flask.configuration import settings_of
+from taskdb.entity import TaskEntity
+from taskdb.options import SubmitOptions
+from taskdb.origin import Submitter, provide_submitter
+from taskdb.task_type import Registry
+
+NAME = "taskdb"
+"""The extension's place in `app.extensions`, and the name of its commands."""
+REQUEST_ID = "X-Request-ID"
+_JOINED: Any = object()
+"""The session that the extension was given."""
+
+Ask = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    """What the extension keeps for one app."""
+
+    client: TaskDB
+    session: Any
+    user: Ask | None
+    request_id: Ask | None
+
+
+class FlaskTaskDB:
+    """Tasks of a Flask app.
+
+    `session` is Flask-SQLAlchemy's `db.session`, or any session or scoped session of SQLAlchemy:
+    submits join its transaction, and are published when that has committed. `user` answers who is
+    logged in, and is called for a submit inside a request; `request_id` the id of the request, by
+    default its header X-Request-ID. Settings are those of `app.config` (`TASKDB_…`), on top of the
+    environment. One extension serves any number of apps; each has a client of its own.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        session: Any = None,
+        user: Ask | None = None,
+        request_id: Ask | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self._session = session
+        self._user = user
+        self._request_id = request_id
+        self._registry = registry
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Serve this app: its settings are read now, and nothing is opened.
+
+        Raises SettingsError, and RuntimeError for an app that has a TaskDB already.
+        """
+        if NAME in app.extensions:
+            message = "this app has a TaskDB already: call init_app once for each app"
+            raise RuntimeError(message)
+        settings = settings_of(app, joins_session=self._session is not None)
+        client = TaskDB(settings, registry=self._registry)
+        client.around(_app_context_of(app))
+        _clients.add(client)
+        app.extensions[NAME] = AppState(client, self._session, self._user, self._request_id)
+        app.cli.add_command(command_of(client))
+        provide_submitter(_submitter)
+
+    @property
+    def client(self) -> TaskDB:
+        """The client of the current app: what reads and moves tasks.
+
+        Raises RuntimeError outside of an app's context, and for an app without `init_app`.
+        """
+        return _state().client
+
+    def submit_task(
+        self,
+        type: str,
+        input: Any = None,
+        *,
+        session: Any = _JOINED,
+        **options: Unpack[SubmitOptions],
+    ) -> TaskEntity:
+        """`TaskDB.submit_task` in the transaction of the app's session.
+
+        With `session=None` it is committed by itself, whatever becomes of that transaction.
+        """
+        state = _state()
+        return state.client.submit_task(type, input, session=_chosen(state, session), **options)
+
+    def submit_many(
+        self,
+        type: str,
+        inputs: Iterable[Any],
+        *,
+        session: Any = _JOINED,
+        **options: Unpack[SubmitOptions],
+    ) -> list[TaskEntity]:
+        """`TaskDB.submit_many`, as `submit_task` here."""
+        state = _state()
+        return state.client.submit_many(type, inputs, session=_chosen(state, session), **options)
+
+    def submit_fan_out(
+        self, type: str, items: Iterable[Any], *, session: Any = _JOINED, **options: Any
+    ) -> TaskEntity:
+        """`TaskDB.submit_fan_out`, as `submit_task` here."""
+        state = _state()
+        return state.client.submit_fan_out(type, items, session=_chosen(state, session), **options)
+
+    def submit_sequence(
+        self, sequence: str, payload: Any = None, *, session: Any = _JOINED, **options: Any
+    ) -> TaskEntity:
+        """`TaskDB.submit_sequence`, as `submit_task` here."""
+        state = _state()
+        session = _chosen(state, session)
+        return state.client.submit_sequence(sequence, payload, session=session, **options)
+
+
+def _chosen(state: AppState, session: Any) -> Any:
+    return state.session if session is _JOINED else session
+
+
+def _state() -> AppState:
+    if not has_app_context():
+        message = "a TaskDB belongs to a Flask app: use it in a view, or `with app.app_context():`"
+        raise RuntimeError(message)
+    state = current_app.extensions.get(NAME)
+    if not isinstance(state, AppState):
+        message = f"the app {current_app.name!r} has no TaskDB: call init_app(app) when you make it"
+        raise RuntimeError(message)  # noqa: TRY004 - no argument is of a wrong type
+    return state
+
+
+def _app_context_of(app: Flask) -> Callable[[TaskContext], AbstractContextManager[Any]]:
+    def push_app_context(_context: TaskContext) -> AbstractContextManager[Any]:
+        return app.app_context()
+
+    return push_app_context
+
+
+def _submitter() -> Submitter | None:
+    """Who submits in this request; None outside of one, and for an app without `init_app`."""
+    if not has_request_context():
+        return None
+    state = current_app.extensions.get(NAME)
+    if not isinstance(state, AppState):
+        return None
+    return Submitter(
+        request_id=_as_text(state.request_id) or request.headers.get(REQUEST_ID),
+        created_by=_as_text(state.user),
+        # That of the proxy, unless the app knows how far to trust one (werkzeug's ProxyFix).
+        created_ip=request.remote_addr,
+    )
+
+
+def _as_text(ask: Ask | None) -> Callable[[], str | None] | None:
+    """The id of a user may be a number."""
+    if ask is None:
+        return None
+
+    def answer() -> str | None:
+        found = ask()
+        return None if found is None else str(found)
+
+    return answer
+
+
+_clients: WeakSet[TaskDB] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for client in tuple(_clients):
+        client.close()
