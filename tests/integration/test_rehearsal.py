@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from tests.integration.submit_site import client, messages
+from sqlalchemy.orm import Session
+from tests.integration.submit_site import client, engine_on, messages
 
 from taskdb import (
     FanOut,
@@ -402,6 +403,28 @@ def test_settings_are_those_of_the_environment_with_some_on_top(
         entity = submit_task("order.mail", {"number": 1})
         assert (entity.tenant, entity.queue) == ("acme", "tests")
         assert rehearsal.taskdb.settings.broker_url == ""
+
+
+def test_a_suite_that_rolls_back_its_tests_is_rehearsed_in_their_transaction(
+    store_url: str, tmp_path: Path
+) -> None:
+    engine = engine_on(store_url)
+    with client(store_url, tmp_path) as taskdb, engine.connect() as connection:
+        transaction = connection.begin()
+        session = Session(connection, join_transaction_mode="create_savepoint")
+        with rehearse(taskdb, connection=connection) as rehearsal:
+            taskdb.submit_task("echo", "rolled back", session=session)
+            session.rollback()
+            kept = taskdb.submit_task("plus", {"a": 1}, session=session)
+            session.commit()
+            parts = taskdb.submit_fan_out("plus", [{"a": 1}, {"a": 2}], max_concurrency=1)
+            assert rehearsal.drain().runs == 3
+            assert (kept.refresh().result, parts.refresh().status) == (1, "COMPLETED")
+            assert len(rehearsal.submitted(kind="TASK")) == 3
+        session.close()
+        transaction.rollback()
+        assert taskdb.list_tasks(with_sub_tasks=True) == ()
+    engine.dispose()
 
 
 def test_a_client_of_the_application_is_rehearsed_on_its_own_database(

@@ -20,7 +20,7 @@ from taskdb.store.fork_gate import ForkGate
 from taskdb.store.gate_queries import gate_queries_for
 from taskdb.store.moves import Moves
 from taskdb.store.queries import Queries
-from taskdb.store.session import Parameters, Row, Session
+from taskdb.store.session import JoinedSession, Parameters, Row, Session
 
 T = TypeVar("T")
 
@@ -48,6 +48,7 @@ class Database:
         self._lock = threading.Lock()
         self._pid = 0
         self._engines: dict[str, Engine] = {}
+        self._joined: Callable[[], Connection] | None = None
         self._speak()
         self.idle_seconds = IDLE_SECONDS
         renew_after_fork(self)
@@ -65,6 +66,24 @@ class Database:
         self.close()
         self._speak()
         return before
+
+    @contextmanager
+    def over(self, connect: Callable[[], Connection]) -> Iterator[None]:
+        """Do everything in the transaction of this connection meanwhile, and end it never.
+
+        For tests that roll back what they did; `connect` answers it for the calling thread.
+        """
+        before, self._joined = self._joined, connect
+        try:
+            yield
+        finally:
+            self._joined = before
+
+    @contextmanager
+    def _savepoint(self, connect: Callable[[], Connection]) -> Iterator[Connection]:
+        connection = connect()
+        with self._translated(), connection.begin_nested():
+            yield connection
 
     def _speak(self) -> None:
         self.dialect, self.moves, self.queries = self.spoken(name_of(self.url))
@@ -97,6 +116,10 @@ class Database:
     @contextmanager
     def session(self, *, writes: bool = True) -> Iterator[Session]:
         """A connection for one move or statement, which commits by itself."""
+        if self._joined is not None:
+            with self._savepoint(self._joined) as connection:
+                yield JoinedSession(connection)
+            return
         # Every move goes this way, so it has no layer that it can do without.
         try:
             with (
@@ -115,6 +138,10 @@ class Database:
         Unless it `may_idle`, the server ends it when nothing was said for `idle_seconds`: a process
         that was stopped in it, or whose machine is gone, would keep its locks from everyone else.
         """
+        if self._joined is not None:
+            with self._savepoint(self._joined) as connection:
+                yield connection
+            return
         with (
             self._at_rest_in_forks(),
             self._translated(),
@@ -132,6 +159,9 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """What a function reads over a connection."""
+        if self._joined is not None:
+            with self._savepoint(self._joined) as connection:
+                return work(connection)
 
         def attempt() -> T:
             with (

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection
+
 from taskdb.client import TaskDB
 from taskdb.default import replaced_default
 from taskdb.entity import TaskEntity, TaskKind
@@ -238,6 +240,7 @@ def rehearse(
     taskdb: TaskDB | None = None,
     *,
     at: datetime | None = None,
+    connection: Connection | Callable[[], Connection] | None = None,
     registry: Registry | None = None,
     **settings: Any,
 ) -> Iterator[Rehearsal]:
@@ -245,6 +248,8 @@ def rehearse(
 
     Without a client it is one on a database in memory of its own, with the settings of the
     environment and these on top. The clock stands at `at` (an aware datetime), by default now.
+    With a SQLAlchemy `connection` (or what answers one), everything happens in its transaction,
+    which is never ended here: for test suites that roll back what a test did.
     Neither `registry` nor settings go with a client, which has its own: raises TypeError.
     """
     if taskdb is not None and (registry is not None or settings):
@@ -257,6 +262,10 @@ def rehearse(
         else:
             before = taskdb.store.database.keep_time(clock)
             stack.callback(taskdb.store.database.keep_time, before)
+        if connection is not None:
+            found = connection
+            over = (lambda: found) if isinstance(found, Connection) else found
+            stack.enter_context(taskdb.store.database.over(over))
         stack.enter_context(replaced_default(taskdb))
         stack.enter_context(taskdb.resting())
         rehearsal = Rehearsal(taskdb, clock)
