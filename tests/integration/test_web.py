@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
-from tests.integration.submit_site import depth
 from tests.processes import Processes, RunningProcess
 from tests.waiting import wait_until
 
@@ -76,7 +75,7 @@ class Shop:
             return all(one.status == "QUEUED" for one in self.tasks().values())
 
         wait_until(published, 20, "every committed task to be published")
-        assert depth(self.taskdb.settings.message_url) == len(self.tasks())
+        assert self.taskdb.publisher.depths(["taskdb"]) == {"taskdb": len(self.tasks())}
 
 
 @pytest.fixture(params=DRIVERS)
