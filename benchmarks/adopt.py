@@ -25,7 +25,7 @@ PROCESSES = 2
 APP = "benchmarks.adopted_app:app"
 QUEUE = "adopted"
 DATABASE = 1
-KINDS = {"no-op": (0.0, 2_000), "5 ms": (5.0, 400)}
+KINDS = {"no-op": (0.0, 1_500), "5 ms": (5.0, 300)}
 CALLS = """
 import time
 from benchmarks.adopted_app import work

@@ -116,7 +116,8 @@ class Notebook:
             self._wake.wait()
             self._wake.clear()
             while self._waiting and self._write_some():
-                self._hurry.wait(self._rest)
+                # Who is behind does not rest.
+                self._hurry.wait(0 if len(self._waiting) >= _BATCH else self._rest)
             if not self._waiting:
                 self._idle.set()
             self._hurry.wait(self._pause)
