@@ -281,6 +281,13 @@ def test_what_a_live_worker_does_not_list_is_lost_too(store: Store, clock: Fixed
     assert store.lose(lease=LEASE, limit=10) == [gone.id]
 
 
+def test_a_guess_about_a_row_that_was_pruned_makes_none(store: Store) -> None:
+    first = published()
+    guess = replace(begun(first), sight=Sight.MISSED, status=S.FAILED)
+    assert store.see([guess]) == 0
+    assert store.page(Filter(), limit=10) == []
+
+
 def test_what_runs_where_nobody_watches_is_not_taken_for_lost(
     store: Store, clock: FixedClock
 ) -> None:

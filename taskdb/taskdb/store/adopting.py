@@ -99,8 +99,10 @@ class Adopting(StorePart):
                     continue
                 for one in several:
                     events += record.take(one)
-            new = rows.insert([one for one in records.values() if one.is_new])
-            lost = {one.id for one in records.values() if one.is_new} - new
+            # Of a guess about a row that was pruned meanwhile nothing is left.
+            born = [one for one in records.values() if one.is_new and one.columns]
+            new = rows.insert(born)
+            lost = {one.id for one in born} - new
             rows.update([one for one in records.values() if one.is_changed and not one.is_new])
             kept = [one for one in events if one["task_id"] not in lost]
             rows.remember(kept)
