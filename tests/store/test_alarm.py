@@ -11,6 +11,7 @@ from taskdb.alarm import Alarm, AlarmSource, AlarmState, Severity
 from taskdb.entity import TaskError, TaskKind
 from taskdb.errors import AlarmNotFound
 from taskdb.store.alarming.acting import Alarms
+from taskdb.store.alarming.folding import _has_work, bad_events
 from taskdb.store.contract import Scope
 from taskdb.store.store import Store
 from tests.store.alarms import (
@@ -400,6 +401,37 @@ def test_what_was_resolved_or_sent_long_ago_goes_and_the_rest_stays(store: Store
     assert [one.id for one in alarms(store)] == [live.id]
     write(store, "UPDATE alarm_delivery SET sent_at = :at", at=datetime(2026, 1, 1, tzinfo=UTC))
     assert desk.prune(timedelta(days=1)) == 1
+
+
+def test_what_reads_the_history_for_failures_looks_at_nothing_else(
+    postgresql_store: Store,
+) -> None:
+    store, failed = postgresql_store, fail(postgresql_store)
+    with store.database.transaction() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO task_event (task_id, from_status, to_status)"
+            f" SELECT '{failed.id}', 'STARTED', 'COMPLETED' FROM generate_series(1, 20000)"
+        )
+    with store.database._engine("moving").connect() as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE task_event")
+        given = {"xid": 0, "event": 0, "limit": 100}
+        for sql in (bad_events(store.database.dialect), _has_work(store.database.dialect)):
+            plan = connection.execute(text(f"EXPLAIN {sql}"), given).scalars().all()
+            # Days to come are empty, and read faster than their index.
+            today = f"task_event_{datetime.now(UTC):%Y%m%d}"
+            assert any(f"using {today}" in line for line in plan), plan
+            assert not [line for line in plan if f"Seq Scan on {today}" in line], plan
+    assert fold(store).events == 1
+
+
+def test_a_pass_with_nothing_to_do_takes_no_lock(store: Store) -> None:
+    fail(store)
+    fold(store)
+    with store.database.transaction() as connection:
+        if store.database.dialect.name == "postgresql":
+            connection.execute(text("SELECT * FROM alarm_cursor FOR UPDATE"))
+        assert not fold(store).is_busy
+        assert not fold(store).is_busy
 
 
 def test_failures_of_before_the_migration_wake_nobody(store: Store) -> None:

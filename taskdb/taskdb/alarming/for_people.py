@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import re
-from io import StringIO
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import apprise
 
@@ -24,7 +26,6 @@ _TYPES = {
 _LEAST_SECRET = 4
 """A shorter part of a URL would be found in too many words."""
 _REASON_CHARACTERS = 300
-_STAMP = re.compile(r"^[\d\- :,.]*-?\s*(?:\w+ - )?")
 
 
 class ForPeople:
@@ -40,7 +41,7 @@ class ForPeople:
 
     def send(self, message_id: str, words: Words) -> None:  # noqa: ARG002 - people need no id
         severity = words["envelope"]["content"]["severity"]
-        with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as said:
+        with _heard() as said:
             try:
                 taken = self._service.notify(
                     title=words["title"],
@@ -50,19 +51,66 @@ class ForPeople:
                 )
             except Exception as error:  # noqa: BLE001 - any of a hundred libraries'
                 raise DeliveryFailed(self._told(f"{type(error).__name__}: {error}")) from None
-            reason = said.getvalue() if isinstance(said, StringIO) else ""
         if not taken:
-            raise DeliveryFailed(self._told(reason) or "the service did not take it")
+            raise DeliveryFailed(self._told(" ".join(said)) or "the service did not take it")
 
     def close(self) -> None:
         """Nothing is kept open."""
 
     def _told(self, reason: str) -> str:
         """What a service said, in one line, without any part of its URL."""
-        line = " ".join(_STAMP.sub("", part) for part in reason.splitlines())
+        line = " ".join(reason.split())
         for secret in self._secrets:
             line = line.replace(secret, HIDDEN)
         return line.strip()[:_REASON_CHARACTERS]
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What Apprise says by its log while this is sent, from threads of its own.
+
+    Nothing where another message is sent at the same time: it could be about that one, and tell
+    what of its URL is secret.
+    """
+    ear = _Ear()
+    with _lock:
+        if not _ears:
+            _keep_to_ourselves(ours=True)
+        _ears.append(ear)
+        for one in _ears:
+            one.is_alone = len(_ears) == 1
+        _log.addHandler(ear)
+    try:
+        yield ear.said
+    finally:
+        with _lock:
+            _log.removeHandler(ear)
+            _ears.remove(ear)
+            if not _ears:
+                _keep_to_ourselves(ours=False)
+            if not ear.is_alone:
+                ear.said.clear()
+
+
+def _keep_to_ourselves(*, ours: bool) -> None:
+    """While we send, what Apprise says goes to us, and to no log: it may name what is secret."""
+    _log.propagate = not ours
+    _log.setLevel(logging.WARNING if ours else logging.NOTSET)
+
+
+class _Ear(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+        self.is_alone = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+_log = logging.getLogger(apprise.logger.name)
+_lock = threading.Lock()
+_ears: list[_Ear] = []
 
 
 def _parts(url: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
@@ -17,6 +18,8 @@ from taskdb.client import TaskDB
 from taskdb.errors import PayloadMissing
 from taskdb.role import load_role
 from taskdb.store.drift import EXAMPLES, Drift
+
+_MOST = 1_000
 
 Fix = Annotated[
     bool, typer.Option("--fix", help="Let every loop of a beat work now, and look again.")
@@ -52,6 +55,7 @@ def diagnose(taskdb: TaskDB) -> list[Drift]:
     if away is not None:
         advice = "check TASKDB_BROKER_URL and that the server runs"
         found.append(Drift("broker_away", 1, (away,), "the broker gives no answer", advice))
+    found.extend(_unheard(taskdb))
     missing = _missing_payloads(taskdb)
     if missing:
         found.append(
@@ -64,6 +68,25 @@ def diagnose(taskdb: TaskDB) -> list[Drift]:
             )
         )
     return found
+
+
+def _unheard(taskdb: TaskDB) -> Iterator[Drift]:
+    """Alarms that have not reached anyone."""
+    waiting = [one for one in taskdb.undelivered_alarms(_MOST) if one.attempts]
+    if waiting:
+        examples = tuple(f"{one.alarm_id} to {one.channel}" for one in waiting[:EXAMPLES])
+        advice = "`taskdb alarm list --undelivered` says why; `taskdb alarm test CHANNEL` tries it"
+        meaning = "messages of alarms that their channel has not taken"
+        yield Drift("alarm_undelivered", len(waiting), examples, meaning, advice)
+    unrouted = [one.id for one in taskdb.list_alarms(unrouted=True, state="open", limit=_MOST)]
+    if unrouted:
+        yield Drift(
+            "alarm_unrouted",
+            len(unrouted),
+            tuple(unrouted[:EXAMPLES]),
+            "open alarms that nobody is told of, since no route takes them",
+            "name channels and routes in TASKDB_ALARM_CHANNELS and TASKDB_ALARM_ROUTES",
+        )
 
 
 def _missing_payloads(taskdb: TaskDB) -> list[str]:

@@ -68,7 +68,9 @@ class Folding:
         self._redaction = redaction
 
     def fold(self, limit: int = BATCH) -> Folded:
-        """One pass over so many events at most."""
+        """One pass over so many events at most; one with nothing to do takes no lock."""
+        if not self._database.query(_has_work(self._database.dialect), {}, writes=False):
+            return Folded()
         with changing(self._database) as (connection, now):
             cursor = take_cursor(connection, EVENTS)
             if cursor is None:
@@ -160,6 +162,18 @@ def bad_events(d: StoreDialect) -> str:
         " WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
         f" AND (e.xid, e.id) > ({d.integer('xid')}, {d.integer('event')})"
         f" ORDER BY e.xid, e.id LIMIT {d.integer('limit')}"
+    )
+
+
+def _has_work(d: StoreDialect) -> str:
+    """Whether there is anything behind the cursor, or anything due to be told."""
+    return (
+        "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM task_event AS e"
+        " WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
+        " AND (e.xid, e.id) > (SELECT xid, event_id FROM alarm_cursor WHERE name = 'events'))"
+        " OR EXISTS (SELECT 1 FROM alarm WHERE state = 'open' AND count > told"
+        f" AND (window_until IS NULL OR window_until <= {d.now}))"
+        f" OR EXISTS (SELECT 1 FROM alarm WHERE state = 'snoozed' AND snoozed_until <= {d.now})"
     )
 
 

@@ -50,7 +50,8 @@ def tell(connection: Connection, rules: AlarmRules, now: datetime) -> Told:
         .order_by(alarm.c.id)
         .limit(_BATCH)
     )
-    found = connection.execute(due.with_for_update()).mappings().all()
+    # What another transaction is about to change is told by the next pass: none waits for another.
+    found = connection.execute(due.with_for_update(skip_locked=True)).mappings().all()
     if not found:
         return Told()
     declared = policies(connection, {row["type"] for row in found})
@@ -73,9 +74,15 @@ def tell(connection: Connection, rules: AlarmRules, now: datetime) -> Told:
 
 
 def _wake_snoozed(connection: Connection, now: datetime) -> None:
-    due = (alarm.c.state == AlarmState.SNOOZED.value, alarm.c.snoozed_until <= now)
-    values = {"state": str(AlarmState.OPEN), "snoozed_until": None}
-    connection.execute(update(alarm).where(*due).values(values))
+    due = (
+        select(alarm.c.id)
+        .where(alarm.c.state == AlarmState.SNOOZED.value, alarm.c.snoozed_until <= now)
+        .with_for_update(skip_locked=True)
+    )
+    ids = [row.id for row in connection.execute(due)]
+    if ids:
+        values = {"state": str(AlarmState.OPEN), "snoozed_until": None}
+        connection.execute(update(alarm).where(alarm.c.id.in_(ids)).values(values))
 
 
 def _without_channels(connection: Connection) -> tuple[str, ...]:

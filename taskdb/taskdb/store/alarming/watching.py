@@ -292,7 +292,7 @@ class Watching:
         statement = select(alarm).where(
             alarm.c.state != AlarmState.RESOLVED.value, alarm.c.source.in_(lasting), settled
         )
-        live = connection.execute(statement.with_for_update()).mappings().all()
+        live = connection.execute(statement.with_for_update(skip_locked=True)).mappings().all()
         over = [
             row["id"]
             for row in live
