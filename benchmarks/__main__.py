@@ -7,10 +7,21 @@ here fails when one is missed, since a busy machine misses all of them.
 import sys
 from collections.abc import Callable
 
-from benchmarks import adopt, drain, embedded_broker, embedded_drain, fan_out, limit, memory, submit
+from benchmarks import (
+    adopt,
+    alarms,
+    drain,
+    embedded_broker,
+    embedded_drain,
+    fan_out,
+    limit,
+    memory,
+    submit,
+)
 
 MEASUREMENTS: dict[str, Callable[[], None]] = {
     "drain": drain.main,
+    "alarms": alarms.main,
     "submit": submit.main,
     "adopt": adopt.main,
     "fan_out": fan_out.main,

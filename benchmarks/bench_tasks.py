@@ -12,6 +12,12 @@ def noop() -> None:
     """Do nothing."""
 
 
+@task("bench.fails")
+def fails() -> None:
+    """Fail, always for the same cause."""
+    raise ValueError("it always does")
+
+
 _ALIKE = {
     "task_serializer": "json",
     "accept_content": ["json"],

@@ -1,6 +1,7 @@
 """Real servers for the tests, and two ways to break the line to them."""
 
 from tests.servers.blackhole import Blackhole
+from tests.servers.mail import Mail, MailServer
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.receiver import Answer, Received, Receiver
@@ -12,6 +13,8 @@ from tests.servers.tcp_proxy import TcpProxy
 __all__ = [
     "Answer",
     "Blackhole",
+    "Mail",
+    "MailServer",
     "PostgreSQL",
     "RabbitMQ",
     "Received",

@@ -1,0 +1,39 @@
+"""A notifier that dies by SIGKILL at one point of its work: `alarm_process.py POINT`."""
+
+import os
+import signal
+import sys
+from typing import Any
+
+from taskdb import TaskDB
+from taskdb.alarming.deliverer import Deliverer
+from taskdb.alarming.folder import Folder
+from taskdb.settings import Settings
+from taskdb.store.alarming import folding
+from taskdb.store.alarming.delivering import Delivering
+
+
+def die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(point: str) -> None:
+    with TaskDB(Settings.load()) as taskdb:
+        database = taskdb.store.database
+        folder, deliverer = Folder(taskdb.settings, database), Deliverer(taskdb.settings, database)
+        if point == "counted":
+            folding.tell = die  # type: ignore[assignment]
+        if point == "decided":
+            folding._move_cursor = die  # type: ignore[assignment]
+        folder.fold()
+        if point == "folded":
+            die()
+        if point == "sent":
+            Delivering.sent = die  # type: ignore[assignment, method-assign]
+        print("sending", flush=True)
+        deliverer.run_once()
+        deliverer.wait()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

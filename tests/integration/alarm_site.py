@@ -1,0 +1,82 @@
+"""Alarms of a store of their own, and the loops that fold and deliver them, in this process."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.store.alarms import TRACEBACK
+from tests.store.tasks import running
+
+from taskdb import TaskDB
+from taskdb.alarming.deliverer import Deliverer
+from taskdb.alarming.folder import Folder
+from taskdb.entity import TaskError
+from taskdb.outbound.signing import new_secret
+from taskdb.settings import Settings
+
+SECRET = new_secret()
+PASSWORD = "hunter2-hunter2"  # the secret that must not leave
+
+
+class AlarmSite:
+    """A client whose failures are folded and delivered when a test says so."""
+
+    def __init__(self, taskdb: TaskDB) -> None:
+        self.taskdb = taskdb
+        self.folder = Folder(taskdb.settings, taskdb.store.database)
+        self.deliverer = Deliverer(taskdb.settings, taskdb.store.database)
+
+    def fail(self, message: str = "oops", **values: Any) -> str:
+        run = running(self.taskdb.store, input={"user": "ann", "password": PASSWORD}, **values)
+        error = TaskError("ValueError", message, f"{TRACEBACK}ValueError: {message}\n", 1)
+        self.taskdb.store.fail(run.id, run.token, error)
+        return run.id
+
+    def tell(self, message: str = "oops", **values: Any) -> None:
+        """A failure of a cause of its own, folded into a message."""
+        self.fail(message, **values)
+        assert self.folder.fold().messages
+
+    def deliver(self) -> None:
+        """One try of everything that is due."""
+        self.deliverer.run_once()
+        self.deliverer.wait()
+
+    def make_due(self) -> None:
+        """What is tried again later is due now."""
+        self.taskdb.store.database.query(
+            "UPDATE alarm_delivery SET next_try_at = :past WHERE sent_at IS NULL",
+            {"past": "2020-01-01T00:00:00.000Z"},
+        )
+
+    def waiting(self) -> dict[str, str | None]:
+        """Why messages have not gone out, by channel."""
+        found: dict[str, str | None] = {}
+        for one in self.taskdb.undelivered_alarms():
+            found.setdefault(one.channel, one.last_error)
+        return found
+
+
+@contextmanager
+def alarm_site(store_url: str, channels: dict[str, Any], **settings: Any) -> Iterator[AlarmSite]:
+    """A site with these channels."""
+    given = {
+        "database_url": store_url,
+        "alarm_channels": json.dumps(channels),
+        "outbound_private": "127.0.0.0/8",
+        "outbound_total_seconds": 2,
+        "outbound_connect_seconds": 1,
+        **settings,
+    }
+    names = {f"TASKDB_{name.upper()}": str(value) for name, value in given.items()}
+    with TaskDB(Settings.load(names)) as taskdb:
+        site = AlarmSite(taskdb)
+        try:
+            yield site
+        finally:
+            site.deliverer.stop()
+
+
+def webhook(url: str) -> dict[str, str]:
+    return {"webhook": url, "secret": SECRET}

@@ -1,0 +1,31 @@
+"""Task types whose failures someone must hear of, and one that nobody must."""
+
+import os
+import signal
+
+from taskdb import Alarm, task
+
+
+@task("alarm.fails", alarm=Alarm(severity="critical"))
+def fails(password: str) -> None:
+    raise ValueError(f"no {password}")
+
+
+@task("alarm.dies")
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task("alarm.quiet", alarm=False)
+def quiet() -> None:
+    raise ValueError("quiet")
+
+
+@task("alarm.part", alarm=Alarm(on=["failed", "join"]))
+def part(n: int) -> None:
+    raise KeyError(n)
+
+
+@task("alarm.good")
+def good() -> int:
+    return 1
