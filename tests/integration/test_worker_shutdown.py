@@ -84,6 +84,23 @@ def test_a_soft_shutdown_gives_a_short_body_the_time_to_end(site: Site) -> None:
     assert_stopped(site)
 
 
+def test_a_soft_shutdown_does_not_wait_for_threads_that_go_on(site: Site) -> None:
+    """Nothing else ends a body in a thread: it lets go only after this test."""
+    worker = site.start_worker("-c", "2", "-P", "threads", env=SOFT)
+    running = site.submit("ends.waits").id
+    site.wait_for_run(running)
+    worker.signal(signal.SIGTERM)
+
+    worker.wait()
+    assert site.moves(running) == [C, S, C]
+    assert site.client.get_task(running).spared == 1
+    assert_orderly(site, worker.pid)
+    site.start_worker("-c", "1")
+    site.let_go(running)
+    assert site.settled(running).status == DONE
+    assert_stopped(site)
+
+
 def test_a_soft_shutdown_is_over_when_nothing_runs_any_more(site: Site, tmp_path: Path) -> None:
     """The time that it may take is longer than this test may."""
     env = {**SOFT, "TASKDB_CELERY": json.dumps({"worker_soft_shutdown_timeout": 600.0})}

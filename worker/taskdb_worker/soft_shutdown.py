@@ -9,11 +9,14 @@ meanwhile, so the rows, which bodies write themselves, are the only ones that kn
 
 from __future__ import annotations
 
+import os
 import time
 
 import structlog
 from celery import Celery
 from celery.apps.worker import Worker
+from celery.concurrency.prefork import TaskPool as Prefork
+from celery.platforms import EX_FAILURE
 from celery.worker import state
 
 from taskdb.celery.publish import FINALIZE
@@ -38,7 +41,11 @@ class PatientWorker(Worker):
     """A worker whose soft shutdown ends early where nothing runs any more."""
 
     def wait_for_soft_shutdown(self) -> None:
-        """Return when nothing runs, or when the time of the settings is up."""
+        """Return when nothing runs, or when the time of the settings is up.
+
+        Then Celery ends the processes of a pool. Threads end only with this process, and a body
+        may go on for hours: so what they run is handed back here, and this process ends.
+        """
         seconds = self.app.conf.worker_soft_shutdown_timeout
         if seconds <= 0:
             return
@@ -49,7 +56,12 @@ class PatientWorker(Worker):
             empty = 0 if self._runs_something() else empty + 1
             time.sleep(min(_LOOK_SECONDS, left))
         waited = round(time.monotonic() - began, 3)
-        log.info("soft_shutdown.over", after_seconds=waited, is_early=empty >= _LOOKS)
+        is_early = empty >= _LOOKS
+        log.info("soft_shutdown.over", after_seconds=waited, is_early=is_early)
+        if not is_early and not isinstance(self.pool, Prefork):
+            self.app.taskdb_member.end()
+            # Not by SystemExit, which would wait for the threads.
+            os._exit(EX_FAILURE)
 
     def _runs_something(self) -> bool:
         # Tasks of others have no row of ours; Celery cannot tell that they end before its loop
