@@ -14,8 +14,11 @@ from benchmarks import (
     embedded_broker,
     embedded_drain,
     fan_out,
+    figures,
     limit,
     memory,
+    pooler,
+    scaling,
     submit,
 )
 
@@ -27,6 +30,9 @@ MEASUREMENTS: dict[str, Callable[[], None]] = {
     "fan_out": fan_out.main,
     "limit": limit.main,
     "memory": memory.main,
+    "scaling": scaling.main,
+    "pooler": pooler.main,
+    "figures": figures.main,
     "embedded": embedded_drain.main,
     "embedded_broker": embedded_broker.main,
 }

@@ -15,7 +15,9 @@ from pydantic_core import PydanticUndefined
 
 from taskdb import errors
 from taskdb.celery.configuration import celery_settings
-from taskdb.settings import PREFIX, Settings
+from taskdb.environment import PREFIX
+from taskdb.settings import Settings
+from taskdb_beat.observation.catalog import METRICS
 
 REFERENCE = Path(__file__).parent / "reference"
 BEGIN, END = "<!-- written by docs/write_reference.py -->", "<!-- end -->"
@@ -34,6 +36,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "settings.md": settings_table(),
         REFERENCE / "errors.md": errors_table(),
         REFERENCE / "celery-settings.md": celery_table(),
+        REFERENCE / "metrics.md": metrics_table(),
     }
 
 
@@ -73,6 +76,18 @@ def celery_table() -> str:
             if broker == "every broker" or common.get(name) != value:
                 reason = reasons.get(name, "")
                 rows.append(f"| `{name}` | `{value}` | {broker} | {reason} |")
+    return "\n".join(rows)
+
+
+def metrics_table() -> str:
+    """One row a figure."""
+    rows = ["| name | kind | labels | of | means |", "|---|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        labels += ", (`tenant`)" if metric.has_tenant else ""
+        rows.append(
+            f"| `{metric.shown}` | {metric.kind} | {labels} | {metric.whose} | {metric.meaning} |"
+        )
     return "\n".join(rows)
 
 

@@ -18,6 +18,7 @@ from taskdb_beat.callbacks import Callbacks
 from taskdb_beat.deliver import Deliver
 from taskdb_beat.expire import Expire
 from taskdb_beat.loop import Loop
+from taskdb_beat.observation import observe
 from taskdb_beat.prune import Prune, Sweep
 from taskdb_beat.reconcile import Reconcile
 from taskdb_beat.relay import Relay
@@ -37,7 +38,8 @@ _MENDING_PASSES = 200
 def run_beat(site: Settings | TaskDB) -> int:
     """Run the loops until SIGTERM or SIGINT; answers the exit code. Call it in the main thread.
 
-    `site` is a client, or the settings of one.
+    `site` is a client, or the settings of one. Raises SettingsError where it is to serve HTTP
+    and cannot.
     """
     taskdb = site if isinstance(site, TaskDB) else TaskDB(site)
     configure_logging(taskdb.settings)
@@ -51,10 +53,13 @@ def run_beat(site: Settings | TaskDB) -> int:
     with taskdb:
         _declare_limits(taskdb)
         loops = [*loops_of(taskdb), schedule_loop(taskdb)]
+        observation = observe(taskdb, loops)
         for loop in loops:
             loop.start()
+        observation.start()
         log.info("beat.started", loops=[loop.name for loop in loops])
         stop.wait()
+        observation.stop()
         for loop in loops:
             loop.let_end()
         for loop in loops:

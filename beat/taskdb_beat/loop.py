@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from taskdb.errors import BrokerUnreachable, DatabaseError
+from taskdb.errors import BrokerUnreachable, DatabaseError, PayloadStoreUnreachable
 
 log = structlog.get_logger("taskdb.beat")
 
@@ -31,6 +31,8 @@ class Health:
     last_success_at: float | None = None
     errors_in_row: int = 0
     last_pass_seconds: float | None = None
+    is_site_away: bool = False
+    """The last pass failed since something outside is away, which no other process mends."""
 
 
 class Loop:
@@ -56,10 +58,10 @@ class Loop:
         close: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
+        self.interval_seconds = interval_seconds
         self.health = Health()
         """Replaced as a whole by each pass, so any thread may read it."""
         self._work = work
-        self._interval = interval_seconds
         self._until_next = until_next
         self._soonest: float | None = None
         self._time_limit = time_limit_seconds
@@ -102,10 +104,10 @@ class Loop:
         try:
             more = self._work()
             self._soonest = self._until_next() if self._until_next and not more else None
-        except (BrokerUnreachable, DatabaseError) as error:
+        except (BrokerUnreachable, DatabaseError, PayloadStoreUnreachable) as error:
             if self.health.errors_in_row == 0:
                 log.warning("loop.failed", loop=self.name, reason=str(error))
-            self._note(began, is_error=True)
+            self._note(began, is_error=True, is_site_away=True)
             return False
         except Exception:
             log.exception("loop.broken", loop=self.name)
@@ -116,13 +118,14 @@ class Loop:
         self._note(began, is_error=False)
         return more
 
-    def _note(self, began: float, *, is_error: bool) -> None:
+    def _note(self, began: float, *, is_error: bool, is_site_away: bool = False) -> None:
         now = time.monotonic()
         before = self.health
         self.health = Health(
             last_success_at=before.last_success_at if is_error else now,
             errors_in_row=before.errors_in_row + 1 if is_error else 0,
             last_pass_seconds=now - began,
+            is_site_away=is_site_away,
         )
         if now - began > self._time_limit:
             log.warning("loop.slow", loop=self.name, seconds=round(now - began, 3))
@@ -130,9 +133,9 @@ class Loop:
     def _pause(self) -> float:
         errors = self.health.errors_in_row
         if self._soonest is not None and not errors:
-            return min(self._soonest, self._interval)
-        grown = min(self._interval * 2.0 ** min(errors, 10), _LONGEST_PAUSE_SECONDS)
+            return min(self._soonest, self.interval_seconds)
+        grown = min(self.interval_seconds * 2.0 ** min(errors, 10), _LONGEST_PAUSE_SECONDS)
         # A loop with a long interval of its own is not hurried by its errors.
-        base = max(grown, self._interval)
+        base = max(grown, self.interval_seconds)
         # Spreading load needs no cryptographic randomness.
         return base * (1 + JITTER * (2 * random.random() - 1))  # noqa: S311

@@ -26,6 +26,7 @@ from taskdb.store.encode import encode
 from taskdb.store.schedules import Definition
 from taskdb_beat.command import loops_of
 from taskdb_beat.loop import Loop
+from taskdb_beat.observation import Observation, observe
 from taskdb_beat.schedule import FireSchedules, tell
 
 log = structlog.get_logger("taskdb.schedule")
@@ -46,6 +47,7 @@ class DatabaseScheduler(Scheduler):
         self._taskdb: TaskDB = found if isinstance(found, TaskDB) else TaskDB(Settings.load())
         self._fire = FireSchedules(self._taskdb)
         self._loops: list[Loop] = []
+        self._observation: Observation | None = None
         self._loop = Loop("schedule", self._pass, self._taskdb.settings.schedule_interval_seconds)
         self._is_imported = False
         super().__init__(app, *arguments, **options)
@@ -53,8 +55,10 @@ class DatabaseScheduler(Scheduler):
     def setup_schedule(self) -> None:
         """Start the loops; the entries become rows at the first tick that has a database."""
         self._loops = loops_of(self._taskdb)
+        self._observation = observe(self._taskdb, [*self._loops, self._loop])
         for loop in self._loops:
             loop.start()
+        self._observation.start()
 
     def tick(self, *_arguments: Any, **_options: Any) -> float:
         """Fire what is due; answers the seconds to the next look, which edits wait for at most."""
@@ -74,6 +78,8 @@ class DatabaseScheduler(Scheduler):
 
     def close(self) -> None:
         """End the loops."""
+        if self._observation is not None:
+            self._observation.stop()
         for loop in self._loops:
             loop.let_end()
         for loop in self._loops:

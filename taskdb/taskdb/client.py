@@ -39,7 +39,7 @@ from taskdb.settings import Settings
 from taskdb.store.callbacks import Answer, digest_of
 from taskdb.store.contract import EVERYONE, Filter, Scope
 from taskdb.store.listing import Cursor, Order
-from taskdb.store.payload import FolderPayloadStore, Payloads
+from taskdb.store.payload_place import payloads_of
 from taskdb.store.store import Store
 from taskdb.submit_client import SubmitClient
 from taskdb.subscription_client import SubscriptionClient
@@ -87,11 +87,7 @@ class TaskDB(
         self.settings = settings or Settings.load()
         self.registry = default_registry if registry is None else registry
         self.scope = EVERYONE
-        self.payloads = Payloads(
-            FolderPayloadStore(self.settings.payload_folder),
-            self.settings.payload_inline_bytes,
-            self.settings.payload_limit_bytes,
-        )
+        self.payloads = payloads_of(self.settings)
         self.store = Store(
             self.settings.store_url,
             clock=clock,

@@ -35,13 +35,15 @@ class TaskError:
     """Why an attempt did not succeed.
 
     `type` is the qualified name of the exception, `attempt` the run that raised it. `traceback`
-    is empty where there was no Python frame to show (a killed process, an expiry).
+    is empty where there was no Python frame to show (a killed process, an expiry). `trace` leads to
+    the span of the run, where traces are taken.
     """
 
     type: str
     message: str
     traceback: str = ""
     attempt: int = 0
+    trace: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -49,6 +51,7 @@ class TaskError:
             "message": self.message,
             "traceback": self.traceback,
             "attempt": self.attempt,
+            **({"trace": self.trace} if self.trace else {}),
         }
 
     @classmethod
@@ -58,6 +61,7 @@ class TaskError:
             message=str(stored.get("message", "")),
             traceback=str(stored.get("traceback", "")),
             attempt=int(stored.get("attempt", 0)),
+            trace=str(stored.get("trace", "")),
         )
 
 

@@ -30,6 +30,7 @@
     │   ├── DatabaseUnsuitable             made without UTF-8
     │   └── DatabaseTooNew                 tables were made by a newer release
     ├── BrokerUnreachable                  the broker is away, refuses or is frozen
+    ├── PayloadStoreUnreachable            the payload store is away, or refuses
     ├── PayloadMissing                     the payload store has lost a payload
     ├── TargetRefused (ValueError)         nothing is sent to this target
     ├── DeliveryFailed                     a target did not take a message
@@ -442,6 +443,12 @@ class BrokerUnreachable(TaskDBError):
     code = "BROKER_UNREACHABLE"
 
 
+class PayloadStoreUnreachable(TaskDBError):
+    """The payload store gave no answer in time, or refused. What was being written is not there."""
+
+    code = "PAYLOAD_STORE_UNREACHABLE"
+
+
 class PayloadMissing(TaskDBError):
     """A row points at a payload that the payload store does not have."""
 
@@ -451,7 +458,7 @@ class PayloadMissing(TaskDBError):
         self.reference = reference
         super().__init__(
             f"the payload store has no {reference!r}: every process must see the same "
-            "TASKDB_PAYLOAD_DIR"
+            "TASKDB_PAYLOAD_DIR or TASKDB_PAYLOAD_URL"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Hashable, Mapping
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 from urllib.parse import quote
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
-from pydantic_settings.sources.utils import parse_env_vars
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from taskdb.alarm import AlarmSource, one_of
 from taskdb.alarm_routing import AlarmRules, Channel, Route, parse_channels, parse_routes
-from taskdb.errors import SettingsError, did_you_mean
+from taskdb.environment import PREFIX, Environment, explained, refuse_unknown
+from taskdb.errors import SettingsError
+from taskdb.location import Address, Bucket, store_url_of
 from taskdb.redaction import Redaction, redaction_of
 from taskdb.retention import Retention
 
-PREFIX = "TASKDB_"
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
-
-# What Kubernetes puts into every container for a service named taskdb, or taskdb-…
-_SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
 
 
 class SettingsSource(Protocol):
@@ -120,6 +113,29 @@ class Settings(BaseSettings):
     payload_dir: Path | None = Field(
         default=None,
         description="Folder of large payloads. Default: `payloads` in the data folder.",
+    )
+    payload_url: str = Field(
+        default="",
+        description="Bucket of large payloads instead of a folder: `s3://bucket/prefix`, with the "
+        "credentials that the environment gives to AWS tools. Empty: the folder.",
+    )
+    payload_endpoint: str = Field(
+        default="",
+        description="URL of a server that speaks S3 and is not Amazon's. Empty: as AWS tools "
+        "find it.",
+    )
+    payload_region: str = Field(
+        default="", description="Region of the bucket. Empty: as AWS tools find it."
+    )
+    payload_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = Field(
+        default="",
+        description="How the bucket encrypts payloads. Empty: as the bucket does by itself.",
+    )
+    payload_kms_key: str = Field(
+        default="", description="Key of that encryption by KMS. Empty: the account's own."
+    )
+    payload_timeout_seconds: float = Field(
+        default=10.0, gt=0, description="Longest silence of the bucket; it is asked twice."
     )
     payload_inline_bytes: int = Field(
         default=256 * KIBIBYTE,
@@ -322,6 +338,26 @@ class Settings(BaseSettings):
         repr=False,
         description="Redis that notifications are published to. Empty: the broker, if it is Redis.",
     )
+    http: str = Field(
+        default="",
+        description="Where a beat serves `/healthz`, `/readyz` and `/metrics`: `PORT` (on "
+        "127.0.0.1 only) or `HOST:PORT`, of IPv6 `[::]:PORT`. Empty: nowhere.",
+    )
+    metrics_interval_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Pause between two looks at the rows for `/metrics`; a scrape in between gets "
+        "what the last one saw.",
+    )
+    metrics_label_values: int = Field(
+        default=100,
+        gt=0,
+        description="Of each label of `/metrics` (type, queue, tenant) so many values keep their "
+        "names, the rest is `other`.",
+    )
+    metrics_tenants: bool = Field(
+        default=False, description="Let `/metrics` also tell tasks apart by tenant."
+    )
 
     alarm_channels: Annotated[tuple[Channel, ...], NoDecode] = Field(
         default=(),
@@ -408,11 +444,11 @@ class Settings(BaseSettings):
         if environment is None:
             for source in _sources:
                 overrides = {**source.read(), **overrides}
-        _refuse_unknown(cls, names, overrides)
+        refuse_unknown(cls, names, overrides)
         try:
-            return cls(**{**_Environment(cls, names)(), **overrides})
+            return cls(**{**Environment(cls, names)(), **overrides})
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from None
+            raise SettingsError(explained(error)) from None
 
     @field_validator("task_modules", "redact_fields", "outbound_private", mode="before")
     @classmethod
@@ -492,7 +528,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database_is_supported(cls, value: str) -> str:
-        return _store_url(value) if value else value
+        return store_url_of(value) if value else value
 
     @field_validator("outbound_private")
     @classmethod
@@ -504,6 +540,28 @@ class Settings(BaseSettings):
                 message = f"{error}; write 10.1.0.0/16 or fd00::/8"
                 raise ValueError(message) from None
         return value
+
+    @field_validator("payload_url")
+    @classmethod
+    def _is_bucket(cls, value: str) -> str:
+        if value:
+            Bucket.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _payloads_have_one_place(self) -> Self:
+        if self.payload_url and self.payload_dir is not None:
+            message = "TASKDB_PAYLOAD_URL and TASKDB_PAYLOAD_DIR are both set: leave one of them"
+            raise ValueError(message)
+        return self
+
+    @field_validator("http", mode="before")
+    @classmethod
+    def _is_address(cls, value: Any) -> Any:
+        text = str(value) if isinstance(value, int) else value
+        if isinstance(text, str) and text:
+            Address.parse(text)
+        return text
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -555,60 +613,16 @@ class Settings(BaseSettings):
         return redaction_of(self.redact_fields, self.redact_patterns)
 
     @property
+    def http_address(self) -> Address:
+        """Where a beat serves; ValueError where it does not."""
+        return Address.parse(self.http)
+
+    @property
+    def payload_bucket(self) -> Bucket | None:
+        """The bucket of large payloads; None where they lie in a folder."""
+        return Bucket.parse(self.payload_url) if self.payload_url else None
+
+    @property
     def payload_folder(self) -> Path:
         """Where large payloads lie."""
         return self.payload_dir or self.data_dir / "payloads"
-
-
-def _store_url(value: str) -> str:
-    """The URL with the one driver that we speak; ValueError for what we do not support."""
-    try:
-        url = make_url(value)
-    except ArgumentError:
-        message = "not a database URL; write postgresql://user:password@host/name or sqlite:///file"
-        raise ValueError(message) from None
-    if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
-        return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
-        if url.database in {None, "", ":memory:"}:
-            message = "each connection would get a memory of its own: name a file"
-            raise ValueError(message)
-        return value
-    message = f"{url.drivername} is not supported: use postgresql:// or sqlite://"
-    raise ValueError(message)
-
-
-def _refuse_unknown(
-    cls: type[Settings], environment: Mapping[str, str], overrides: Mapping[str, Any]
-) -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
-    given = {name for name in environment if name.upper().startswith(PREFIX)}
-    given -= {name for name in given - known if _SERVICE_LINK.fullmatch(name.upper())}
-    given |= {f"{PREFIX}{name.upper()}" for name in overrides}
-    unknown = sorted(name for name in given if name.upper() not in known)
-    if unknown:
-        listed = ", ".join(f"{name}{did_you_mean(name.upper(), known)}" for name in unknown)
-        message = f"unknown setting {listed}. `taskdb check --settings` lists them all"
-        raise SettingsError(message)
-
-
-class _Environment(EnvSettingsSource):
-    """The variables of one environment, which need not be that of the process."""
-
-    def __init__(self, settings: type[Settings], environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        super().__init__(settings)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return parse_env_vars(
-            self._environment, self.case_sensitive, self.env_ignore_empty, self.env_parse_none_str
-        )
-
-
-def _explain(error: ValidationError) -> str:
-    faults = [
-        f"{PREFIX}{'.'.join(str(part) for part in fault['loc']).upper()}: "
-        f"{fault['msg'].removeprefix('Value error, ')}"
-        for fault in error.errors(include_input=False, include_url=False)
-    ]
-    return "wrong settings: " + "; ".join(faults)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
@@ -23,6 +23,7 @@ from taskdb.store.creation import Created
 from taskdb.store.encode import decode, encode, storable
 from taskdb.store.payload import Payloads
 from taskdb.task_type import Registry, TaskType
+from taskdb.tracing import carried, is_wanted, span
 
 TEXT_LIMIT = 1_000
 """Characters that a name, key or tenant may have."""
@@ -238,6 +239,7 @@ class Drafting:
             delay=_duration(wish.delay),
             deadline_at=wish.deadline,
             notify_id=wish.notify_id,
+            trace=carried(),
         )
 
     def _queue(self, task_type: TaskType | None, wish: Wish) -> str:
@@ -292,6 +294,15 @@ def _submitter(given: Mapping[str, Any]) -> dict[str, Any]:
     """What is left out of who submits. A header of any length must not make a submit fail."""
     texts = submitter_texts(name for name in FIELDS if name not in given)
     return {name: storable(text)[:TEXT_LIMIT] for name, text in texts.items()}
+
+
+def submitting(type_name: Any) -> AbstractContextManager[Any]:
+    """The span of a submit; what is drafted inside goes on with it."""
+    if not is_wanted():
+        return nullcontext()
+    name = str(type_name)[:TEXT_LIMIT]
+    told = {"messaging.system": "taskdb", "messaging.operation.name": "submit", "taskdb.type": name}
+    return span(f"submit {name}", "PRODUCER", told)
 
 
 def fresh_entity(

@@ -27,7 +27,7 @@ from taskdb.store.contract import Draft, OnConflict, Publication, Scope
 from taskdb.store.creation import Created
 from taskdb.store.payload import Payloads
 from taskdb.store.store import Store
-from taskdb.submission import Drafting, announced_entity, fresh_entity, wish_of
+from taskdb.submission import Drafting, announced_entity, fresh_entity, submitting, wish_of
 from taskdb.task_type import Registry
 from taskdb.transaction import (
     CallerTransaction,
@@ -73,9 +73,11 @@ class SubmitClient:
         The answer is QUEUED when the broker took the message in time, else CREATED (it is
         published later) or SCHEDULED; where `unique_key` found a task, it is that one.
 
-        Raises UnknownTaskType, InvalidInput (nothing was written), DatabaseError.
+        Raises UnknownTaskType, InvalidInput, PayloadStoreUnreachable (nothing was written),
+        DatabaseError.
         """
-        return self._create(self._drafts(type, [input], options), options, session)[0]
+        with submitting(type):
+            return self._create(self._drafts(type, [input], options), options, session)[0]
 
     def submit_many(
         self,
@@ -89,7 +91,8 @@ class SubmitClient:
 
         An empty list makes none. Raises as `submit_task` does.
         """
-        return self._create(self._drafts(type, _several(inputs), options), options, session)
+        with submitting(type):
+            return self._create(self._drafts(type, _several(inputs), options), options, session)
 
     async def submit_task_async(
         self,
@@ -243,7 +246,13 @@ def _several(inputs: Any) -> Iterable[Any]:
 def _publications(drafts: Sequence[Draft], created: Sequence[Created]) -> list[Publication]:
     return [
         Publication(
-            one.id, draft.type, draft.queue, draft.priority, one.relay_at, draft.deadline_at
+            one.id,
+            draft.type,
+            draft.queue,
+            draft.priority,
+            one.relay_at,
+            draft.deadline_at,
+            trace=draft.trace,
         )
         for draft, one in zip(drafts, created, strict=True)
         if one.is_new

@@ -20,7 +20,7 @@ from taskdb.store.families import NewFamily
 from taskdb.store.payload import Payloads
 from taskdb.store.store import Store
 from taskdb.store.unit import Aftermath
-from taskdb.submission import Drafting, Wish, announced_entity, wish_of
+from taskdb.submission import Drafting, Wish, announced_entity, submitting, wish_of
 from taskdb.task_type import Registry, TaskType
 from taskdb.transaction import (
     CallerTransaction,
@@ -88,6 +88,17 @@ class TreeClient:
             chunk_size=chunk_size,
             on_join=on_join,
         )
+        with submitting(type):
+            return self._submit_fan_out(type, items, fan_out, options, session)
+
+    def _submit_fan_out(
+        self,
+        type: str,
+        items: Iterable[Any],
+        fan_out: FanOut,
+        options: SubmitOptions,
+        session: Any,
+    ) -> TaskEntity:
         drafter = self._drafter()
         wish = wish_of(options)
         spec = drafter.fan_out(type, fan_out, self.discover().find(type))
@@ -123,6 +134,17 @@ class TreeClient:
         task: one that FAILED goes on at the failed step, any other is answered as it is.
         Raises SequenceNotFound, UnknownTaskType, InvalidInput, DatabaseError.
         """
+        with submitting(sequence):
+            return self._submit_sequence(sequence, payload, timeout, options, session)
+
+    def _submit_sequence(
+        self,
+        sequence: str,
+        payload: Any,
+        timeout: timedelta | float | None,
+        options: SubmitOptions,
+        session: Any,
+    ) -> TaskEntity:
         drafter = self._drafter()
         wish = wish_of(options)
         refused = [one for one in ("run_at", "delay", "deadline") if getattr(wish, one) is not None]

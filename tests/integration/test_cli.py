@@ -106,6 +106,7 @@ BROKEN: list[tuple[Callable[[], BaseException], int]] = [
     (lambda: errors.DeliveryFailed("no"), 1),
     (lambda: errors.TargetRefused("no"), 1),
     (lambda: errors.SignatureInvalid("no"), 1),
+    (lambda: errors.PayloadStoreUnreachable("away"), 5),
     (errors.CallbackRefused, 3),
     (lambda: PermissionError(13, "Permission denied", "file"), 5),
     (lambda: ZeroDivisionError("a bug"), 70),

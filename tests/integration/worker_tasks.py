@@ -128,6 +128,13 @@ def large(ctx: TaskContext, text: str) -> str:
     return text[::-1]
 
 
+@task("ends.waits_large")
+def waits_large(ctx: TaskContext, text: str) -> str:
+    note(ctx)
+    wait_for_file(f"go-{ctx.task_id}")
+    return text[::-1]
+
+
 @task("ends.huge", retry=again)
 def huge(ctx: TaskContext, size: int) -> str:
     note(ctx)

@@ -13,7 +13,7 @@ from taskdb.fan_out import FanOutSpec
 from taskdb.status import TaskStatus
 from taskdb.store.contract import NO_REPORT
 from taskdb.store.store import Store
-from tests.store.tasks import DONE, HOUR, LEASE, OOPS, claim, create, draft, running
+from tests.store.tasks import DONE, HOUR, LEASE, OOPS, SOON, claim, create, draft, running
 from tests.store.trees import (
     TOLD,
     end,
@@ -224,6 +224,17 @@ def test_a_body_splits_its_own_task_once(store: Store) -> None:
     assert not store.revoke(run.id, run.token, OOPS)
     end_all(store, part_ids(store, run.id))
     assert store.get(run.id).status is S.COMPLETED
+
+
+def test_a_body_that_failed_before_and_splits_its_task_now_is_not_failed_by_that(
+    store: Store,
+) -> None:
+    run = running(store)
+    store.error(run.id, run.token, OOPS, SOON)
+    assert claim(store, run.id, token="again")
+    assert store.fan_out_own(run.id, "again", lambda: [draft()], FanOutSpec(part_type="part"))
+    end_all(store, part_ids(store, run.id))
+    assert (store.get(run.id).status, store.get(run.id).error) == (S.COMPLETED, None)
 
 
 def test_a_canceled_run_may_not_split(store: Store) -> None:

@@ -16,6 +16,7 @@ from taskdb.fan_out import FanOutSpec
 from taskdb.retention import Retention
 from taskdb.sighting import Sight, Sighting
 from taskdb.status import TaskStatus
+from taskdb.store.census import Census
 from taskdb.store.contract import Filter, Report, Scope
 from taskdb.store.listing import EventCursor
 from taskdb.store.notifying import LeasedSubscription
@@ -26,6 +27,7 @@ from taskdb.store.session import DriverSession
 from taskdb.store.store import Store
 from taskdb.store.suspects import QueuedRow, Suspects
 from taskdb.store.sweeping import Sweeping
+from taskdb.store.tally import Tally
 from taskdb.store.unit import Unit
 from taskdb.subscription import EventFilter, TransportKind
 from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication
@@ -206,6 +208,10 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "notifications of some": lambda s, _: told(
         s, EventFilter("none.*", TaskKind.FAN_OUT, (TaskStatus.FAILED, TaskStatus.HALTED)), "acme"
     ),
+    "tally": lambda s, _: Tally(s.database, "me", HOUR).read(
+        EventCursor(0, 0), 5_000, by_tenant=True
+    ),
+    "lag of the tally": lambda s, _: Tally(s.database, "me", HOUR).lag_seconds(EventCursor(0, 0)),
 }
 
 
@@ -287,6 +293,25 @@ def test_a_release_reads_the_heads_of_lines_whatever_the_statistics_say(
         assert not re.search(r"(Seq|Bitmap Heap) Scan on task\b", plan), plan
         # What one look lets go may be sorted; not a line.
         assert not re.search(r"Sort Key: (task\.)?id\b", plan), plan
+
+
+def test_the_census_reads_what_is_not_over_where_most_is(
+    large_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((sql, parameters),) = statements_of(
+        large_store, lambda: Census(large_store.database).tasks(by_tenant=True), monkeypatch
+    )
+    with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
+        connection.execute(
+            "UPDATE task SET status = 'COMPLETED', held_by = NULL, waits_for = NULL"
+            " WHERE get_byte(uuid_send(id), 15) > 2"
+        )
+        connection.execute("ANALYZE task")
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            plan = explain(connection, mode, sql, parameters)
+            assert re.search("task_open", plan), plan
+            assert "Seq Scan" not in plan, plan
+        connection.rollback()
 
 
 @pytest.mark.parametrize("way", ["mark", "cancel", "hand back", "rescue"])

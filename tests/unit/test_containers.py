@@ -271,7 +271,13 @@ def test_every_extra_that_a_role_could_need_is_in_the_image() -> None:
     (extras,) = re.findall(r"^ARG EXTRAS=(.*)$", DOCKERFILE, re.MULTILINE)
 
     # Those that it leaves out are for developers, and for applications that bring their framework.
-    assert set(known) - set(extras.split(",")) <= {"dev", "containers", "django", "flask"}
+    assert set(known) - set(extras.split(",")) <= {
+        "dev",
+        "containers",
+        "django",
+        "django6",
+        "flask",
+    }
 
 
 def test_every_version_in_the_image_is_pinned() -> None:

@@ -24,7 +24,8 @@ from taskdb.store.contract import NO_REPORT, Claim, Report
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.task_type import TaskType
-from taskdb_worker.execution import Ended, Execution, RunOutcome, task_error
+from taskdb_worker.execution import Ended, Execution, RunOutcome
+from taskdb_worker.run_error import task_error
 
 log = structlog.get_logger("taskdb.chunk")
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 from pydantic import BaseModel
 
+from taskdb import tracing
 from taskdb.client import TaskDB
 from taskdb.context import TaskContext
 from taskdb.entity import TaskError, TaskRole
@@ -30,6 +30,7 @@ from taskdb.errors import (
     InvalidInput,
     NotEncodable,
     PayloadMissing,
+    PayloadStoreUnreachable,
     TaskNotFound,
 )
 from taskdb.fan_out import HandlerSpec
@@ -44,6 +45,8 @@ from taskdb.task_type import TaskType
 from taskdb_worker.hand_over import HandOver
 from taskdb_worker.lease import Lease
 from taskdb_worker.run import Run
+from taskdb_worker.run_error import message_of, no_such_end, task_error, traceback_text
+from taskdb_worker.run_span import run_span, tell_end
 
 log = structlog.get_logger("taskdb.run")
 
@@ -147,7 +150,7 @@ class Execution:
             chunk,
         )
 
-    def run(  # noqa: PLR0911 - one branch for each way a body can end
+    def run(
         self,
         task_id: str,
         task_type: TaskType,
@@ -159,6 +162,21 @@ class Execution:
 
         Raises only what ends this process on purpose (a shutdown, a hard limit, a revocation).
         """
+        if not tracing.is_wanted():
+            return self._run(task_id, task_type, claim, token, writing)
+        with run_span(task_id, task_type.name, claim) as one:
+            ended = self._run(task_id, task_type, claim, token, writing)
+            tell_end(one, ended.status, ended.error, self._settings.redaction)
+            return ended
+
+    def _run(  # noqa: PLR0911 - one branch for each way a body can end
+        self,
+        task_id: str,
+        task_type: TaskType,
+        claim: Claim,
+        token: str,
+        writing: Writing | None,
+    ) -> Ended:
         run = Run(self._taskdb, task_id, task_type, claim, token)
         context = TaskContext(
             run,
@@ -189,7 +207,7 @@ class Execution:
         except Reject as error:
             return outcome.rejected(error)
         except Ignore as error:
-            return outcome.failed(_no_such_end(error), error)
+            return outcome.failed(no_such_end(error), error)
         except Outcome as error:
             return outcome.said(error)
         except GeneratorExit:
@@ -215,7 +233,7 @@ class Execution:
 
     def _raised_too_late(self, task_id: str, error: BaseException, what: str) -> Ended:
         """Others decide now; what the body did after it had handed over is only remarked."""
-        said = f"the body raised after {what}: {type(error).__name__}: {_message(error)}"
+        said = f"the body raised after {what}: {type(error).__name__}: {message_of(error)}"
         log.warning("body.raised_too_late", task_id=task_id, reason=said)
         self.write(
             lambda: self.store.remark(task_id, {"reason": storable(said, 500)}), "remark", task_id
@@ -240,7 +258,7 @@ class Execution:
         self.write(lambda: self.store.join(parent_id), "join", parent_id)
 
     def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
-        value = self._payloads.unpack(claim.input, claim.input_ref)
+        value = self._unpack(claim.input, claim.input_ref, claim.id)
         surroundings = self._taskdb.surroundings
         if not surroundings:
             return _answer(task_type, context, value)
@@ -253,7 +271,19 @@ class Execution:
 
     def stored_result(self, claim: Claim) -> Any:
         """The result of a task that has completed already."""
-        return self._payloads.unpack(claim.result, claim.result_ref)
+        return self._unpack(claim.result, claim.result_ref, claim.id)
+
+    def _unpack(self, inline: Any, reference: str | None, task_id: str) -> Any:
+        """A payload, as soon as its store answers; raises PayloadMissing."""
+        if reference is None:
+            return inline
+        return self.write(lambda: self._payloads.read(reference), "read payload", task_id)
+
+    def pack(self, value: Any, name: str, subject: str, task_id: str) -> Payload:
+        """A result on its way to the row, as soon as the payload store has it."""
+        return self.write(
+            lambda: self._payloads.pack(value, name, subject), "write payload", task_id
+        )
 
     def write(
         self,
@@ -262,11 +292,11 @@ class Execution:
         task_id: str,
         deadline: Callable[[], float] = lambda: inf,
     ) -> T:
-        """Write to the row; asks again for as long as the database gives no answer.
+        """Write to the row; asks again for as long as database or payload store give no answer.
 
         Only the end of the process stops that, or the deadline (by the monotonic clock, looked at
-        before each pause): then raises DatabaseUnreachable. A soft limit that strikes meanwhile is
-        let pass: the body is over, or has not begun.
+        before each pause): then raises DatabaseUnreachable or PayloadStoreUnreachable. A soft limit
+        that strikes meanwhile is let pass: the body is over, or has not begun.
         """
         pause = _FIRST_PAUSE_SECONDS
         while True:
@@ -276,8 +306,8 @@ class Execution:
                 log.warning("soft_limit.while_writing", task_id=task_id, verb=what)
                 # It broke into a conversation with the database: that line cannot be used again.
                 self.store.close()
-            except DatabaseUnreachable as error:
-                log.warning("database.away", task_id=task_id, verb=what, reason=str(error))
+            except (DatabaseUnreachable, PayloadStoreUnreachable) as error:
+                _tell_away(error, task_id, what)
                 if time.monotonic() + pause > deadline():
                     raise
                 pause = _rest(pause)
@@ -310,7 +340,8 @@ class RunOutcome:
             return self.said(value)
         plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         try:
-            payload = self._payloads.pack(plain, self._payload_name(), "the result")
+            name = self._payload_name()
+            payload = self._execution.pack(plain, name, "the result", self._id)
         except (NotEncodable, InvalidInput) as error:
             # Its message names the place; the frames are ours and would only hide that.
             stored = self._error(error, with_traceback=False)
@@ -370,7 +401,7 @@ class RunOutcome:
 
     def rejected(self, error: Reject) -> Ended:
         if not error.requeue:
-            return self.failed(_no_such_end(error), error)
+            return self.failed(no_such_end(error), error)
         return self.handed_back("rejected for requeue", error)
 
     def handed_back(self, reason: str, error: BaseException) -> Ended:
@@ -438,8 +469,10 @@ class RunOutcome:
         *,
         with_traceback: bool = True,
     ) -> TaskError:
-        shown = traceback_text(cause or error) if with_traceback else ""
-        return task_error(error, self._claim.attempt, shown)
+        shown = traceback_text(cause or error, _OUR_FILES) if with_traceback else ""
+        stored = task_error(error, self._claim.attempt, shown)
+        trace = tracing.carried()
+        return stored if trace is None else replace(stored, trace=trace)
 
 
 def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
@@ -455,39 +488,11 @@ Writing = Callable[..., RunOutcome]
 """Makes what writes the end of a run, from the arguments of `RunOutcome`."""
 
 
-def task_error(error: BaseException, attempt: int, shown: str = "") -> TaskError:
-    """An exception as the row keeps it."""
-    kind = type(error)
-    name = (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
-    return TaskError(name, storable(_message(error)), storable(shown), attempt)
-
-
-def traceback_text(error: BaseException) -> str:
-    """The traceback without the frames of ours that are in every one of them."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in _OUR_FILES:
-        frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames)
-    return "".join(lines) if frames is not None else ""
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:  # noqa: BLE001 - an exception's own __str__ may raise anything
-        return f"<{type(error).__name__} whose message cannot be read: {type(broken).__name__}>"
-
-
-def _no_such_end(error: BaseException) -> Exception:
-    message = (
-        f"a body may not raise Celery's {type(error).__name__}: raise taskdb.Cancel to stop the "
-        "task, or taskdb.Fail to fail it"
-    )
-    return TypeError(message)
+def _tell_away(error: Exception, task_id: str, verb: str) -> None:
+    if isinstance(error, PayloadStoreUnreachable):
+        log.warning("payload_store.away", task_id=task_id, verb=verb, reason=str(error))
+    else:
+        log.warning("database.away", task_id=task_id, verb=verb, reason=str(error))
 
 
 def _rest(pause: float) -> float:

@@ -14,7 +14,7 @@ from taskdb.entity import TaskEntity, TaskError
 from taskdb.errors import TaskNotFound
 from taskdb.retry import ONCE, Retry
 from taskdb.status import RUNNING
-from taskdb_worker.execution import task_error
+from taskdb_worker.run_error import task_error
 
 log = structlog.get_logger("taskdb.report")
 

@@ -14,9 +14,9 @@ from celery.worker.state import revoked
 
 from taskdb.celery.publish import CHUNK_HEADER
 from taskdb.entity import TaskError
-from taskdb_worker.execution import task_error
 from taskdb_worker.member import Member
 from taskdb_worker.report import readable_id
+from taskdb_worker.run_error import task_error
 from taskdb_worker.tracked_task import ENDED, TOKEN, TrackedTask, chunk_count, token_of
 
 

@@ -17,6 +17,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from taskdb import tracing
 from taskdb.celery.configuration import broker_kind, broker_priority, check_broker_scheme
 from taskdb.celery.line import Lines
 from taskdb.errors import BrokerUnreachable
@@ -69,11 +70,13 @@ class Publisher:
         marked: set[str] = set()
         for start in range(0, len(items), BATCH):
             sent: list[Publication] = []
+            began = time.time_ns()
             try:
                 self._send(items[start : start + BATCH], sent)
             finally:
                 if sent:
                     marked |= self._store.mark_queued(sent)
+                    _trace(sent, began)
         return marked
 
     def visible(self, items: Sequence[Publication]) -> list[Publication]:
@@ -262,10 +265,29 @@ def chord_body(parent_id: str, queue: str) -> dict[str, Any]:
 
 
 def _headers(items: Sequence[Publication]) -> dict[str, Any]:
-    headers: dict[str, Any] = _expiry(items[0])
+    headers: dict[str, Any] = {**_expiry(items[0]), **tracing.headers_of(items[0].trace)}
     if items[0].chunk is not None:
         headers[CHUNK_HEADER] = len(items)
     return headers
+
+
+def _trace(sent: Sequence[Publication], began: int) -> None:
+    """A span for each message that goes on with a trace, from before it was sent to its mark."""
+    if not tracing.is_wanted():
+        return
+    ended = time.time_ns()
+    for item in sent:
+        if item.trace is not None:
+            told = {
+                "messaging.system": "taskdb",
+                "messaging.operation.name": "publish",
+                "messaging.destination.name": item.queue,
+                "messaging.message.id": item.id,
+                "messaging.batch.message_count": len(sent),
+                "taskdb.type": item.type,
+            }
+            name = f"publish {item.type}"
+            tracing.passed(name, "PRODUCER", told, item.trace, (began, ended))
 
 
 def _expiry(item: Publication) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from taskdb.cli.demo_expectation import Expectation
-from taskdb.settings import PREFIX, Settings
+from taskdb.environment import PREFIX
+from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 
 MODULES = (

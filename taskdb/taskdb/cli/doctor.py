@@ -15,7 +15,7 @@ from taskdb.cli.output import Output
 from taskdb.cli.session import Session, with_session
 from taskdb.cli.wording import printable
 from taskdb.client import TaskDB
-from taskdb.errors import PayloadMissing
+from taskdb.errors import PayloadStoreUnreachable
 from taskdb.role import load_role
 from taskdb.store.drift import EXAMPLES, Drift
 
@@ -56,7 +56,19 @@ def diagnose(taskdb: TaskDB) -> list[Drift]:
         advice = "check TASKDB_BROKER_URL and that the server runs"
         found.append(Drift("broker_away", 1, (away,), "the broker gives no answer", advice))
     found.extend(_unheard(taskdb))
-    missing = _missing_payloads(taskdb)
+    try:
+        missing = _missing_payloads(taskdb)
+    except PayloadStoreUnreachable as error:
+        missing = []
+        found.append(
+            Drift(
+                "payload_store_away",
+                1,
+                (str(error),),
+                "the payload store gives no answer, or refuses",
+                "check TASKDB_PAYLOAD_URL, the credentials and what they may do",
+            )
+        )
     if missing:
         found.append(
             Drift(
@@ -64,7 +76,8 @@ def diagnose(taskdb: TaskDB) -> list[Drift]:
                 len(missing),
                 tuple(missing[:EXAMPLES]),
                 "payloads that rows name and the payload store has not (of a sample)",
-                "every process must see the same TASKDB_PAYLOAD_DIR; bring back its files",
+                "every process must see the same TASKDB_PAYLOAD_DIR or TASKDB_PAYLOAD_URL; bring "
+                "back what is gone",
             )
         )
     return found
@@ -90,13 +103,8 @@ def _unheard(taskdb: TaskDB) -> Iterator[Drift]:
 
 
 def _missing_payloads(taskdb: TaskDB) -> list[str]:
-    missing = []
-    for reference in taskdb.store.payload_references():
-        try:
-            taskdb.read_payload(reference)
-        except PayloadMissing:
-            missing.append(reference)
-    return missing
+    references = taskdb.store.payload_references()
+    return [reference for reference in references if not taskdb.payloads.has(reference)]
 
 
 def _as_json(before: list[Drift], after: list[Drift] | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -12,10 +11,18 @@ from typing import Any, TypeVar
 from taskdb.celery.configuration import broker_kind, create_celery
 from taskdb.cli.finding import Finding, bad, doubtful, good
 from taskdb.cli.schema import require_schema, sqlite_file
-from taskdb.errors import DatabaseError, DatabaseNotMigrated, TaskAlreadyRegistered, TaskModuleError
+from taskdb.errors import (
+    DatabaseError,
+    DatabaseNotMigrated,
+    PayloadStoreUnreachable,
+    SettingsError,
+    TaskAlreadyRegistered,
+    TaskModuleError,
+)
 from taskdb.settings import Settings
 from taskdb.store import revision
 from taskdb.store.contract import WorkerRecord
+from taskdb.store.payload_place import payload_store_of
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
 from taskdb.task_type import Registry, default_registry, import_task_modules
@@ -23,6 +30,7 @@ from taskdb.task_type import Registry, default_registry, import_task_modules
 T = TypeVar("T")
 
 BROKER_SECONDS = 3.0
+PAYLOAD_SECONDS = 8.0
 DATABASE_SECONDS = 8.0
 """Longer than the driver itself waits for a connection, so that its message is what one reads."""
 
@@ -74,14 +82,19 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
 
 
 def check_payloads(settings: Settings) -> Finding:
-    """The folder of large payloads can be written, or made."""
+    """The folder of large payloads can be written, or made; the bucket answers."""
+    try:
+        _within(PAYLOAD_SECONDS, lambda: payload_store_of(settings).check())
+    except FutureTimeout:
+        return bad("payloads", f"no answer within {PAYLOAD_SECONDS:g} s", _PAYLOAD_ADVICE)
+    except PayloadStoreUnreachable as error:
+        return bad("payloads", str(error), _PAYLOAD_ADVICE)
+    except SettingsError as error:
+        return bad("payloads", str(error))
+    if settings.payload_bucket is not None:
+        return good("payloads", f"{settings.payload_bucket} answers")
     folder = settings.payload_folder.absolute()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        return bad("payloads", f"{existing} is not a folder", _PAYLOAD_ADVICE)
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return bad("payloads", f"{existing} cannot be written", _PAYLOAD_ADVICE)
-    state = "can be written" if existing == folder else "is made when a payload needs it"
+    state = "can be written" if folder.exists() else "is made when a payload needs it"
     return good("payloads", f"{folder} {state}")
 
 
@@ -166,4 +179,4 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
 
 _DATABASE_ADVICE = "check TASKDB_DATABASE_URL and that the server runs"
 _BROKER_ADVICE = "check TASKDB_BROKER_URL and that the server runs"
-_PAYLOAD_ADVICE = "check TASKDB_PAYLOAD_DIR and TASKDB_DATA_DIR"
+_PAYLOAD_ADVICE = "check TASKDB_PAYLOAD_DIR and TASKDB_DATA_DIR, or TASKDB_PAYLOAD_URL"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated, Any
 
 import typer
 
@@ -47,12 +48,24 @@ def worker(context: typer.Context) -> int:
 
 
 @with_session
-def beat(session: Session) -> int:
+def beat(
+    session: Session,
+    *,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            "--http",
+            metavar="[HOST:]PORT",
+            help="Serve /healthz, /readyz and /metrics there; without a host on 127.0.0.1 only.",
+        ),
+    ] = None,
+) -> int:
     """Run the schedules, and the loops that keep the promises, until it is stopped.
 
     Any number of them may run.
     """
-    return int(load_role("beat")(_site(_settings(is_json=session.is_json))))
+    given = {} if http is None else {"http": http}
+    return int(load_role("beat")(_site(_settings(is_json=session.is_json, **given))))
 
 
 @with_session
@@ -68,8 +81,8 @@ def run_task(session: Session, reference: Reference, tenant: TenantOption = None
     return ExitCode.OK if task.status is TaskStatus.COMPLETED else ExitCode.FAILED
 
 
-def _settings(*, is_json: bool) -> Settings:
-    return settings_in_force(log_format="json") if is_json else settings_in_force()
+def _settings(*, is_json: bool, **given: Any) -> Settings:
+    return settings_in_force(**given, **({"log_format": "json"} if is_json else {}))
 
 
 def _site(settings: Settings) -> Settings | TaskDB:

@@ -14,8 +14,9 @@ from rich.text import Text
 from taskdb.cli.output import Output
 from taskdb.cli.session import settings_in_force
 from taskdb.cli.wording import setting_text
+from taskdb.environment import PREFIX
 from taskdb.errors import SettingsError
-from taskdb.settings import PREFIX, Settings
+from taskdb.settings import Settings
 
 _PASSWORD = re.compile(r"(?<=://)([^/@\s]*:)[^@\s]*(?=@)")
 _SECRET_NAME = re.compile(r"password|passwd|secret|token|credential|key$", re.IGNORECASE)

@@ -64,6 +64,7 @@ class Draft:
     delay: timedelta | None = None
     deadline_at: datetime | None = None
     notify_id: str | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ class Publication:
     role: TaskRole | None = None
     parent_id: str | None = None
     chunk: str | None = None
+    trace: str | None = None
+    """What the message goes on with: W3C's `traceparent`, and after a space its `tracestate`."""
 
     @property
     def group(self) -> str | None:
@@ -117,6 +120,7 @@ class Claim:
     is_called_back: bool = False
     """The outside has answered already: the body need not run."""
     is_gated: bool = False
+    trace: str | None = None
     lines: tuple[str, ...] = ()
     """Where someone may wait for what a gated task gives back at its end."""
 

@@ -13,7 +13,7 @@ from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.dialect import StoreDialect
 from taskdb.store.encode import encode
 from taskdb.store.moves import Moves
-from taskdb.store.queries import DRAFT_COLUMNS, DRAFT_JSON, Queries
+from taskdb.store.queries import DRAFT_JSON, TRACED_COLUMNS, Queries
 from taskdb.store.rows import moment
 from taskdb.store.session import Parameters, Row, Session
 from taskdb.store.tables import as_moment
@@ -57,6 +57,7 @@ class Creation:
 
     def create(self, drafts: Sequence[Draft], on_conflict: OnConflict) -> list[Created]:
         """Insert the drafts; one answer for each, in their order, also for those found."""
+        self._heed_traces(drafts)
         # In order of their keys, so that two submits of the same keys never wait for each other.
         by_key = sorted(drafts, key=lambda draft: draft.unique_key or "")
         if on_conflict == "new":
@@ -72,8 +73,13 @@ class Creation:
 
     def insert(self, drafts: Sequence[Draft]) -> None:
         """Insert drafts that nothing can stand in the way of, as they have no unique key."""
+        self._heed_traces(drafts)
         for batch in _batches(drafts, self._as_json):
             self._insert_rows(batch, answers=False)
+
+    def _heed_traces(self, drafts: Sequence[Draft]) -> None:
+        is_traced = any(draft.trace is not None for draft in drafts)
+        self._insert = self._queries.insert_traced if is_traced else self._queries.insert
 
     def _insert_rows(self, batch: list[str], *, answers: bool = True) -> list[Row]:
         return self._dialect.insert(
@@ -135,7 +141,7 @@ class Creation:
                 self._dialect.query(self._session, self._queries.free_key, _place(draft))
 
     def _as_json(self, draft: Draft) -> str:
-        values: dict[str, Any] = {name: getattr(draft, name) for name in DRAFT_COLUMNS}
+        values: dict[str, Any] = {name: getattr(draft, name) for name in TRACED_COLUMNS}
         for name in DRAFT_JSON:
             value = list(draft.tags) if name == "tags" else values[name]
             values[name] = None if value is None else encode(value, name)

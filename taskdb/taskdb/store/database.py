@@ -6,9 +6,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.pool import QueuePool
 
 from taskdb.clock import Clock
 from taskdb.errors import DatabaseError
@@ -28,6 +30,15 @@ IDLE_SECONDS = 30.0
 """How long a transaction of our own may say nothing: between its statements it waits for nobody."""
 
 _NO_GATE = nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Connections of this process: how many there are, may be, and are in use."""
+
+    open: int
+    in_use: int
+    limit: int
 
 
 class Database:
@@ -190,6 +201,16 @@ class Database:
         first connection of the parent must be made before its forks, or after them.
         """
         self.dialect.create_engine(self.url, 1).dispose()
+
+    def pool(self) -> Pool:
+        """How the connections stand; opens none. One that is kept at hand counts as in use."""
+        engine = self._engines.get("moving") if self._pid == os.getpid() else None
+        if engine is None or not isinstance(engine.pool, QueuePool):
+            return Pool(0, 0, self._pool_size)
+        pool = engine.pool
+        in_use = pool.checkedout()
+        most = pool.size() + pool._max_overflow  # noqa: SLF001 - the pool does not tell otherwise
+        return Pool(pool.checkedin() + in_use, in_use, most)
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""

@@ -94,6 +94,18 @@ class StoreDialect(Protocol):
     def later(self, seconds: str) -> str:
         """Now plus a number of seconds, an SQL fragment."""
 
+    def elapsed(self, since: str, until: str) -> str:
+        """The seconds from one moment to another, SQL fragments."""
+
+    def latest(self, *moments: str) -> str:
+        """The latest of some moments, SQL fragments of which none is NULL."""
+
+    def looked_up(self, table: str, columns: str, condition: str) -> str:
+        """What a FROM item ends with that is to be joined by one probe of an index a row.
+
+        The columns stand under the alias `found`; NULL where there is no such row.
+        """
+
     def member(self, column: str, *path: str) -> str:
         """The text of a member inside a JSON column."""
 

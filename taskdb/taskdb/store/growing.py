@@ -233,4 +233,5 @@ def _child(parent: Parent, type_name: str, given: Payload) -> Draft:
         request_id=parent.request_id,
         created_by=parent.created_by,
         created_ip=parent.created_ip,
+        trace=parent.trace,
     )

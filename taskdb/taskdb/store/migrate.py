@@ -80,10 +80,13 @@ def _config(connection: Connection) -> Config:
 
 @contextmanager
 def _alone(engine: Engine) -> Iterator[None]:
-    """Keep other migrations out: by an advisory lock, or on SQLite by a lock file beside it."""
+    """Keep other migrations out: by an advisory lock, or on SQLite by a lock file beside it.
+
+    The lock is that of a transaction: one of a session would stay in the hands of a pooler.
+    """
     if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+        with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             yield
     else:
         file = Path(str(engine.url.database))

@@ -55,6 +55,7 @@ def spelled_error(error: TaskError) -> dict[str, Any]:
         "message": message,
         "traceback": storable(error.traceback),
         "attempt": error.attempt,
+        **({"trace": error.trace} if error.trace else {}),
     }
     short = {"error": kind, "message": message[:_EXCERPT]}
     place = place_of(error.traceback)

@@ -1,4 +1,4 @@
-"""Large inputs and results, kept beside the database as files.
+"""Large inputs and results, kept beside the database: as files, or as objects of a bucket.
 
 A payload is written whole before the row that names it, so a row never points at half of one; a
 payload whose row was rolled back is an orphan that pruning removes.
@@ -15,15 +15,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from taskdb.errors import PayloadMissing, PayloadTooLarge
+import structlog
+
+from taskdb.errors import PayloadMissing, PayloadStoreUnreachable, PayloadTooLarge
 from taskdb.store.encode import decode, encode
+
+log = structlog.get_logger("taskdb.payload")
 
 
 class PayloadStore(Protocol):
     """Where large payloads lie; references are its own to choose."""
 
     def write(self, name: str, content: bytes) -> str:
-        """Keep the content durably and answer its reference. `name` is unique and file-safe."""
+        """Keep the content durably and answer its reference. `name` is unique and file-safe.
+
+        Like every verb, raises PayloadStoreUnreachable where the store is not on this machine.
+        """
 
     def read(self, reference: str) -> bytes:
         """The content; raises PayloadMissing."""
@@ -31,8 +38,14 @@ class PayloadStore(Protocol):
     def remove(self, reference: str) -> None:
         """Forget it; a missing one is fine."""
 
+    def has(self, reference: str) -> bool:
+        """Whether it is there."""
+
     def older_than(self, age: timedelta) -> Iterator[str]:
         """References that were written longer ago than this, also halves of them; oldest first."""
+
+    def check(self) -> None:
+        """Raise PayloadStoreUnreachable where it cannot be used; changes nothing."""
 
 
 class FolderPayloadStore:
@@ -66,6 +79,20 @@ class FolderPayloadStore:
 
     def remove(self, reference: str) -> None:
         self._path(reference).unlink(missing_ok=True)
+
+    def has(self, reference: str) -> bool:
+        try:
+            return self._path(reference).is_file()
+        except PayloadMissing:
+            return False
+
+    def check(self) -> None:
+        folder = self._folder.absolute()
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not existing.is_dir():
+            raise PayloadStoreUnreachable(f"{existing} is not a folder")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise PayloadStoreUnreachable(f"{existing} cannot be written")
 
     def older_than(self, age: timedelta) -> Iterator[str]:
         before = (datetime.now(UTC) - age).timestamp()
@@ -148,14 +175,30 @@ class Payloads:
         """The value behind a reference; raises PayloadMissing."""
         return decode(self._store.read(reference).decode())
 
+    def has(self, reference: str) -> bool:
+        """Whether there is something behind a reference."""
+        return self._store.has(reference)
+
+    def check(self) -> None:
+        """Raise PayloadStoreUnreachable where the payload store cannot be used."""
+        self._store.check()
+
     def older_than(self, age: timedelta) -> Iterator[str]:
         """References that were written longer ago than this, whether a row names them or not."""
         return self._store.older_than(age)
 
+    def remove(self, reference: str) -> None:
+        """Remove what no row names; raises PayloadStoreUnreachable."""
+        self._store.remove(reference)
+
     def discard(self, reference: str | None) -> None:
-        """Remove what no row will name."""
-        if reference is not None:
+        """Remove what no row will name; what cannot be removed now is swept up later."""
+        if reference is None:
+            return
+        try:
             self._store.remove(reference)
+        except PayloadStoreUnreachable as error:
+            log.warning("payload.not_removed", reference=reference, reason=str(error))
 
 
 class _NoPayloadStore:
@@ -168,6 +211,12 @@ class _NoPayloadStore:
         raise PayloadMissing(reference)
 
     def remove(self, reference: str) -> None:
+        """There is none."""
+
+    def has(self, reference: str) -> bool:  # noqa: ARG002 - there is none
+        return False
+
+    def check(self) -> None:
         """There is none."""
 
     def older_than(self, age: timedelta) -> Iterator[str]:  # noqa: ARG002 - there is none

@@ -29,6 +29,9 @@ _TYPES = {
     "number": "DOUBLE PRECISION",
     "moment": "TIMESTAMPTZ",
 }
+_PREPARE = "prepare_threshold"
+"""In the query of a URL: a pooler that is older than its support of prepared statements wants
+`none`."""
 _EVENT_COLUMNS = ("id", "status", "worker")
 _CONNECTION = {
     "connect_timeout": 5,
@@ -94,6 +97,17 @@ class PostgreSQL:
     def later(self, seconds: str) -> str:
         return f"({self.now} + make_interval(secs => CAST({seconds} AS DOUBLE PRECISION)))"
 
+    def elapsed(self, since: str, until: str) -> str:
+        return f"CAST(EXTRACT(EPOCH FROM {until} - {since}) AS DOUBLE PRECISION)"
+
+    def latest(self, *moments: str) -> str:
+        return f"GREATEST({', '.join(moments)})"
+
+    def looked_up(self, table: str, columns: str, condition: str) -> str:
+        # The offset keeps the planner from turning it into a join over the whole table.
+        inner = f"SELECT {columns} FROM {table} AS found WHERE {condition} OFFSET 0"
+        return f" LEFT JOIN LATERAL ({inner}) AS found ON true"
+
     def member(self, column: str, *path: str) -> str:
         return f"({column} #>> '{{{','.join(path)}}}')"
 
@@ -134,9 +148,15 @@ class PostgreSQL:
         return session.run(whole, parameters)
 
     def create_engine(self, url: str, pool_size: int) -> Engine:
-        given = make_url(url).query
+        place = make_url(url)
+        given = place.query
+        options: dict[str, Any] = {
+            name: value for name, value in _CONNECTION.items() if name not in given
+        }
+        if _PREPARE in given:
+            options[_PREPARE] = prepare_threshold(str(given[_PREPARE]))
         return create_engine(
-            url,
+            place.difference_update_query([_PREPARE]),
             isolation_level="AUTOCOMMIT",
             # Every statement is its own transaction: there is nothing to roll back on return.
             pool_reset_on_return=None,
@@ -146,7 +166,7 @@ class PostgreSQL:
             pool_use_lifo=True,
             pool_recycle=1800,
             hide_parameters=True,
-            connect_args={name: value for name, value in _CONNECTION.items() if name not in given},
+            connect_args=options,
         )
 
     def transaction(self, engine: Engine) -> Engine:
@@ -234,6 +254,11 @@ class PostgreSQL:
             f" SELECT CAST(old.id AS TEXT) AS id{answer}, moved.status AS moved_to{commit}"
             " FROM old LEFT JOIN moved ON moved.id = old.id"
         )
+
+
+def prepare_threshold(text: str) -> int | None:
+    """After how many runs a statement is prepared; `none`: never. Raises ValueError."""
+    return None if text.lower() == "none" else int(text)
 
 
 def _read(column: str) -> str:

@@ -11,7 +11,9 @@ from taskdb.store.rules import is_gated
 from taskdb.store.tables import JSON_COLUMNS
 from taskdb.store.waiting_moves import MARKS
 
-PUBLICATION = "id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk"
+PUBLICATION = (
+    "id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk, trace"
+)
 
 BUSY = WAITING | RUNNING
 """Sub-tasks that take a place in their parent's window."""
@@ -47,6 +49,7 @@ PARENT_COLUMNS = (
     "created_ip",
     "cancel_requested_at",
     "called_back",
+    "trace",
 )
 
 DRAFT_COLUMNS: Columns = {
@@ -75,6 +78,7 @@ DRAFT_COLUMNS: Columns = {
     "deadline_at": "moment",
     "notify_id": "text",
 }
+TRACED_COLUMNS: Columns = {**DRAFT_COLUMNS, "trace": "text"}
 _WHEN: Columns = {"run_at": "moment", "delay": "number"}
 DRAFT_JSON = frozenset({"input", "attributes", "tags", "spec"})
 
@@ -90,6 +94,7 @@ class Queries:
     """The statements, for one dialect."""
 
     insert: str
+    insert_traced: str
     lease_due: str
     release: str
     publications: str
@@ -124,7 +129,9 @@ def queries_for(d: StoreDialect) -> Queries:
     """Spell every statement for one database."""
     report = ", ".join(f"{column} = {value}" for column, value in reported(d))
     return Queries(
-        insert=_insert(d),
+        insert=_insert(d, DRAFT_COLUMNS),
+        # Of rows that go on with a trace: others need not write, nor read, one column more.
+        insert_traced=_insert(d, TRACED_COLUMNS),
         # Rows whose time to be published has come get a new `relay_at`, that of the lease's end.
         # The clock is asked once (an index cannot be searched for what changes from row to row),
         # and a CTE is run once (a subquery under a join may lock more rows than its limit).
@@ -315,13 +322,13 @@ def _read(column: str) -> str:
     return f"CAST({column} AS TEXT) AS {column}" if column in JSON_COLUMNS else column
 
 
-def _insert(d: StoreDialect) -> str:
+def _insert(d: StoreDialect, columns: Columns) -> str:
     """Drafts become rows: SCHEDULED when due later by the database's clock, else CREATED.
 
     One that a rule concerns is held: it is published by itself, once it has its slots.
     """
-    names = ", ".join(DRAFT_COLUMNS)
-    values = ", ".join(_VALUES.get(name) or _value(d, name) for name in DRAFT_COLUMNS)
+    names = ", ".join(columns)
+    values = ", ".join(_VALUES.get(name) or _value(d, name) for name in columns)
     due = f"COALESCE({d.later('draft.delay')}, draft.run_at)"
     later = "draft.due > draft.now"
     # One moment for all: rows of one submit are in the order of their ids. Materialized, or each
@@ -331,7 +338,7 @@ def _insert(d: StoreDialect) -> str:
         f" WITH draft AS MATERIALIZED (SELECT draft.*, {due} AS due, (SELECT {d.now}) AS now,"
         # A parent waits for its sub-tasks and passes no gate.
         f" (draft.kind = 'TASK' AND {is_gated('draft')}) AS gated"
-        f" FROM {d.drafts('drafts', {**DRAFT_COLUMNS, **_WHEN})})"
+        f" FROM {d.drafts('drafts', {**columns, **_WHEN})})"
         f" SELECT {values}, draft.gated,"
         f" CASE WHEN {later} THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due,"
         f" CASE WHEN draft.held_by IS NOT NULL THEN {d.never} WHEN {later} THEN draft.due"

@@ -116,6 +116,7 @@ def claim(moved: Moved, token: str) -> Claim:
         position=row["position"],
         is_called_back=row["called_back"] is not None,
         is_gated=is_gated,
+        trace=row["trace"],
         lines=_lines(row) if is_gated else (),
     )
 
@@ -132,6 +133,7 @@ def publication(row: Row) -> Publication:
         role=_role(row["role"]),
         parent_id=_id(row["parent_id"]),
         chunk=_id(row["chunk"]),
+        trace=row["trace"],
     )
 
 

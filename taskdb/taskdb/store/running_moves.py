@@ -41,6 +41,7 @@ CLAIM_ANSWER = (
     "is_gated",
     "mutex_key",
     "queue",
+    "trace",
 )
 RESULTS: Columns = {"id": "id", "result": "text", "result_ref": "text"}
 
@@ -136,6 +137,8 @@ def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                 *waiting(d),
                 *NO_WORKER,
                 ("kind", "'FAN_OUT'"),
+                # That of an attempt before would be taken for the parent's own, and fail it.
+                ("error", "NULL"),
                 ("progress_current", "NULL"),
                 ("progress_total", "NULL"),
                 ("progress_message", "NULL"),

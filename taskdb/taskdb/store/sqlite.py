@@ -69,6 +69,15 @@ class SQLite:
     def later(self, seconds: str) -> str:
         return f"strftime({_FORMAT}, {self._moment}, ({seconds}) || ' seconds')"
 
+    def elapsed(self, since: str, until: str) -> str:
+        return f"((julianday({until}) - julianday({since})) * 86400)"
+
+    def latest(self, *moments: str) -> str:
+        return f"max({', '.join(moments)})"
+
+    def looked_up(self, table: str, columns: str, condition: str) -> str:  # noqa: ARG002 - it reads what is asked for
+        return f" LEFT JOIN {table} AS found ON {condition}"
+
     def member(self, column: str, *path: str) -> str:
         return f"json_extract({column}, '$.{'.'.join(path)}')"
 

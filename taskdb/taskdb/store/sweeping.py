@@ -95,7 +95,7 @@ class Sweeping:
         files = list(islice(self._files, _BATCH))
         orphans = self._without_row(files)
         for reference in orphans:
-            self._payloads.discard(reference)
+            self._payloads.remove(reference)
         is_more = len(files) == _BATCH
         self._files = self._files if is_more else None
         return len(orphans), is_more

@@ -151,6 +151,7 @@ task = Table(
     Column("called_back", Text),
     Column("is_adopted", Boolean, nullable=False),
     Column("notify_id", Text),
+    Column("trace", Text),
 )
 
 task_event = Table(
@@ -348,6 +349,16 @@ alarm_cursor = Table(
     Column("event_id", BigInteger, nullable=False),
     Column("ahead", Json, nullable=False),
     Column("moved_at", Moment, nullable=False),
+)
+
+reporter = Table(
+    "reporter",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", Moment, nullable=False),
+    Column("xid", BigInteger),
+    Column("event_id", BigInteger),
 )
 
 

@@ -58,6 +58,7 @@ class Parent:
     created_ip: str | None
     is_cancel_wanted: bool
     called_back: str | None
+    trace: str | None
 
     @classmethod
     def of(cls, row: Row) -> Parent:
@@ -87,6 +88,7 @@ class Parent:
             created_ip=row["created_ip"],
             is_cancel_wanted=row["cancel_requested_at"] is not None,
             called_back=row["called_back"],
+            trace=row["trace"],
         )
 
 

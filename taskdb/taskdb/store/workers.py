@@ -86,11 +86,7 @@ class Workers:
     def cancel_wishes(self, worker_id: str) -> list[CancelWish]:
         """What this worker runs and should not."""
         d = self._database.dialect
-        waited = (
-            f"EXTRACT(EPOCH FROM {d.now} - cancel_requested_at)"
-            if d.name == "postgresql"
-            else f"(julianday({d.now}) - julianday(cancel_requested_at)) * 86400"
-        )
+        waited = d.elapsed("cancel_requested_at", d.now)
         sql = (
             f"SELECT id, claim_token, {waited} AS waited FROM task WHERE worker = :worker"
             " AND status IN ('STARTED', 'PROCESSING') AND cancel_requested_at IS NOT NULL"

@@ -11,7 +11,7 @@ from typing import Any
 from taskdb.entity import TaskError
 from taskdb.redaction import Redaction
 from taskdb.store.encode import storable
-from taskdb_worker.execution import task_error
+from taskdb_worker.run_error import task_error
 
 _TRACEBACK_LIMIT = 16_384
 _TEXT_LIMIT = 500

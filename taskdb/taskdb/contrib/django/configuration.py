@@ -14,8 +14,9 @@ from django.conf import settings
 from django.utils.module_loading import module_has_submodule
 
 from taskdb.contrib.django import database
+from taskdb.environment import PREFIX
 from taskdb.errors import SettingsError, did_you_mean
-from taskdb.settings import PREFIX, Settings
+from taskdb.settings import Settings
 
 SETTING = "TASKDB"
 

@@ -10,7 +10,8 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from taskdb.settings import PREFIX, Settings
+from taskdb.environment import PREFIX
+from taskdb.settings import Settings
 
 _DATABASE = "SQLALCHEMY_DATABASE_URI"
 

@@ -1,0 +1,163 @@
+"""The figures as Prometheus collects them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import TypeVar
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from taskdb.status import PUBLISHABLE, RUNNING
+from taskdb.store.database import Database
+from taskdb_beat.loop import Loop
+from taskdb_beat.observation.catalog import BY_NAME
+from taskdb_beat.observation.health import Health
+from taskdb_beat.observation.readiness import Probe
+from taskdb_beat.observation.reporter import Figures, Reporter
+from taskdb_beat.observation.totals import Key
+
+K = TypeVar("K", bound=Key)
+
+
+class Families(Collector):
+    """Gathers from memory: what the reporter has read, and what this process knows of itself."""
+
+    def __init__(
+        self,
+        *,
+        reporter: Reporter,
+        loops: Sequence[Loop],
+        health: Health,
+        probes: Mapping[str, Probe],
+        database: Database,
+        tenants: bool,
+    ) -> None:
+        self._reporter = reporter
+        self._loops = loops
+        self._health = health
+        self._probes = probes
+        self._database = database
+        self._tenants = tenants
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family that there is something to say of."""
+        yield from self._of_this_beat()
+        figures = self._reporter.figures
+        if figures is not None:
+            yield from self._of_the_rows(figures)
+            yield from self._of_what_happened()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is gathered when this is registered."""
+        return ()
+
+    def _of_this_beat(self) -> Iterator[Metric]:
+        yield self._gauge("taskdb_build_info", {(version("celery-taskdb"),): 1})
+        yield self._gauge("taskdb_reporter", {(): float(self._reporter.is_reporting)})
+        yield self._of_loops("taskdb_loop_success_age_seconds", self._health.success_age_seconds)
+        yield self._of_loops("taskdb_loop_errors_in_row", lambda loop: loop.health.errors_in_row)
+        passed = {
+            (loop.name,): seconds
+            for loop in self._loops
+            if (seconds := loop.health.last_pass_seconds) is not None
+        }
+        yield self._gauge("taskdb_loop_pass_seconds", passed)
+        up = {
+            (name,): float(is_up)
+            for name, probe in self._probes.items()
+            if (is_up := probe.is_up_lately()) is not None
+        }
+        yield self._gauge("taskdb_dependency_up", up)
+        pool = self._database.pool()
+        states = {("open",): pool.open, ("in_use",): pool.in_use}
+        yield self._gauge("taskdb_database_pool_connections", states)
+        yield self._gauge("taskdb_database_pool_limit", {(): pool.limit})
+
+    def _of_loops(self, name: str, told: Callable[[Loop], float]) -> Metric:
+        return self._gauge(name, {(loop.name,): told(loop) for loop in self._loops})
+
+    def _of_the_rows(self, figures: Figures) -> Iterator[Metric]:
+        yield from self._of_tasks(figures)
+        crew, timetable = figures.crew, figures.timetable
+        served = {self._queue(name): count for name, count in crew.by_queue.items()}
+        yield self._gauge("taskdb_queue_workers", served)
+        yield self._gauge("taskdb_workers", {("live",): crew.live, ("stale",): crew.stale})
+        yield self._gauge("taskdb_worker_heartbeat_age_seconds", {(): crew.oldest_seen_seconds})
+        states = {("enabled",): timetable.enabled, ("broken",): timetable.broken}
+        yield self._gauge("taskdb_schedules", states)
+        yield self._gauge("taskdb_schedule_lag_seconds", {(): timetable.lag_seconds})
+        sizes = {(name,): size for name, size in figures.sizes.items()}
+        yield self._gauge("taskdb_table_bytes", sizes)
+        yield self._gauge("taskdb_events_lag_seconds", {(): figures.lag_seconds})
+        age = time.monotonic() - figures.at
+        yield self._gauge("taskdb_figures_age_seconds", {(): age})
+        yield self._gauge("taskdb_figures_read_seconds", {(): figures.read_seconds})
+
+    def _of_tasks(self, figures: Figures) -> Iterator[Metric]:
+        tasks: dict[Key, float] = defaultdict(float)
+        held: dict[Key, float] = defaultdict(float)
+        # A queue that someone serves, or that had tasks before, is told of when it is empty.
+        queues = {self._queue(name) for name in figures.crew.by_queue} | {
+            (name,) for name in self._reporter.labels.known("queue")
+        }
+        backlog, running = dict.fromkeys(queues, 0.0), dict.fromkeys(queues, 0.0)
+        oldest = dict.fromkeys(queues, 0.0)
+        outbox, outbox_oldest = 0.0, 0.0
+        named = self._reporter.labels.named
+        for one in figures.tasks:
+            queue = self._queue(one.queue)
+            key = (one.status.value, named("type", one.type), *queue)
+            tasks[(*key, named("tenant", one.tenant)) if self._tenants else key] += one.number
+            if one.rule:
+                held[(one.rule, *queue)] += one.number
+            since = one.oldest_ready_seconds or 0.0
+            backlog[queue] = backlog.get(queue, 0.0) + one.ready
+            oldest[queue] = max(oldest.get(queue, 0.0), since)
+            is_running = one.status in RUNNING and not one.is_waiting
+            running[queue] = running.get(queue, 0.0) + (one.number if is_running else 0)
+            if one.status in PUBLISHABLE:
+                outbox, outbox_oldest = outbox + one.ready, max(outbox_oldest, since)
+        yield self._gauge("taskdb_tasks", tasks)
+        yield self._gauge("taskdb_tasks_held", held)
+        yield self._gauge("taskdb_queue_backlog_tasks", backlog)
+        yield self._gauge("taskdb_queue_oldest_seconds", oldest)
+        yield self._gauge("taskdb_queue_running_tasks", running)
+        yield self._gauge("taskdb_outbox_tasks", {(): outbox})
+        yield self._gauge("taskdb_outbox_oldest_seconds", {(): outbox_oldest})
+
+    def _of_what_happened(self) -> Iterator[Metric]:
+        totals = self._reporter.totals
+        for name, counts in totals.counters.items():
+            metric = BY_NAME[name]
+            labels = metric.labels_with(tenants=self._tenants)
+            counter = CounterMetricFamily(name, metric.meaning, labels=labels)
+            # A copy in one step: the loop may add a series meanwhile.
+            for key, number in list(counts.items()):
+                counter.add_metric(key, number)
+            yield counter
+        for name, series in totals.histograms.items():
+            metric = BY_NAME[name]
+            histogram = HistogramMetricFamily(name, metric.meaning, labels=metric.labels)
+            for key, spread in list(series.items()):
+                histogram.add_metric(key, spread.buckets(), spread.seconds)
+            yield histogram
+
+    def _queue(self, name: str) -> tuple[str]:
+        return (self._reporter.labels.named("queue", name),)
+
+    def _gauge(self, name: str, values: Mapping[K, float]) -> GaugeMetricFamily:
+        metric = BY_NAME[name]
+        labels = metric.labels_with(tenants=self._tenants)
+        gauge = GaugeMetricFamily(name, metric.meaning, labels=labels)
+        for key, value in values.items():
+            gauge.add_metric(key, value)
+        return gauge

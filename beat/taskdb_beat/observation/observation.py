@@ -1,0 +1,125 @@
+"""Puts together what a beat serves over HTTP."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Protocol
+
+import structlog
+from ulid import ULID
+
+from taskdb.client import TaskDB
+from taskdb.errors import DatabaseError, SettingsError
+from taskdb_beat.loop import Loop
+from taskdb_beat.observation.health import Health
+from taskdb_beat.observation.readiness import probes
+from taskdb_beat.observation.reporter import Reporter
+from taskdb_beat.observation.server import Answer, Asked, Page, Server
+
+log = structlog.get_logger("taskdb.http")
+
+_STOP_SECONDS = 5.0
+
+
+class Observation(Protocol):
+    """What is served, from `start` to `stop`."""
+
+    def start(self) -> None:
+        """Begin to read and to answer."""
+
+    def stop(self) -> None:
+        """End both; where this beat reported, another one may begin at once."""
+
+
+class _Nothing:
+    def start(self) -> None:
+        """There is nothing to serve."""
+
+    def stop(self) -> None:
+        """There was nothing."""
+
+
+class _Served:
+    def __init__(self, taskdb: TaskDB, loops: Sequence[Loop]) -> None:
+        try:
+            from taskdb_beat.observation.families import Families  # noqa: PLC0415 - an extra
+            from taskdb_beat.observation.metrics_page import metrics_page  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            advice = f"({error}): pip install 'celery-taskdb[metrics]'"
+            raise SettingsError(f"serving HTTP needs the extra for figures {advice}") from None
+        settings = taskdb.settings
+        holder = f"{socket.gethostname()}/{os.getpid()}/{ULID()}"
+        self._reporter = Reporter(settings, taskdb.store.database, holder)
+        self._loop = Loop("metrics", self._reporter.run_once, settings.metrics_interval_seconds)
+        self._probes = probes(taskdb)
+        watched = [*loops, self._loop]
+        self._health = Health(watched, self._is_site_up)
+        families = Families(
+            reporter=self._reporter,
+            loops=watched,
+            health=self._health,
+            probes=self._probes,
+            database=taskdb.store.database,
+            tenants=settings.metrics_tenants,
+        )
+        pages: dict[str, Page] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": metrics_page(families),
+        }
+        self._server = Server(settings.http_address, pages)
+        self._told: dict[str, str | None] = {}
+
+    def start(self) -> None:
+        self._loop.start()
+        self._server.start()
+        log.info("http.started", port=self._server.port)
+
+    def stop(self) -> None:
+        self._server.stop()
+        self._loop.stop(_STOP_SECONDS)
+        try:
+            self._reporter.give_up()
+        except DatabaseError as error:
+            # Its lease ends by itself.
+            log.debug("reporter.not_given_up", reason=str(error))
+
+    def _healthz(self, _asked: Asked) -> Answer:
+        standing = self._health.standing()
+        if standing:
+            return Answer.of(HTTPStatus.SERVICE_UNAVAILABLE, *standing)
+        return Answer.of(HTTPStatus.OK, "ok")
+
+    def _readyz(self, _asked: Asked) -> Answer:
+        wrong = self._wrong()
+        if not wrong:
+            return Answer.of(HTTPStatus.OK, "ok")
+        # What exactly is for the log: a page that anyone may read names no host and no user.
+        return Answer.of(
+            HTTPStatus.SERVICE_UNAVAILABLE, *(f"{name} is not ready" for name in wrong)
+        )
+
+    def _is_site_up(self) -> bool:
+        return not self._wrong()
+
+    def _wrong(self) -> Mapping[str, str]:
+        # Without the payload store a beat does most of its work.
+        found = {name: self._probes[name].wrong() for name in ("database", "broker")}
+        for name, reason in found.items():
+            if reason is not None and self._told.get(name) is None:
+                log.warning("dependency.away", dependency=name, reason=reason)
+            elif reason is None and self._told.get(name) is not None:
+                log.info("dependency.back", dependency=name)
+        self._told = found
+        return {name: reason for name, reason in found.items() if reason is not None}
+
+
+def observe(taskdb: TaskDB, loops: Sequence[Loop]) -> Observation:
+    """What the settings want served of these loops; takes the port.
+
+    Raises SettingsError where the port cannot be had, or the extra is not installed.
+    """
+    return _Served(taskdb, loops) if taskdb.settings.http else _Nothing()

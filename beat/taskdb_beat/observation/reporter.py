@@ -1,0 +1,149 @@
+"""The pass that reads the rows for the figures, in the one of several beats that reports.
+
+It runs in a loop of its own, so that a scrape costs the database nothing and never waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from taskdb.settings import Settings
+from taskdb.store.census import Census, Crew, Kindred, Timetable
+from taskdb.store.database import Database
+from taskdb.store.listing import EventCursor
+from taskdb.store.tally import Happened, Tally
+from taskdb_beat.observation.label import Labels
+from taskdb_beat.observation.totals import Totals
+
+log = structlog.get_logger("taskdb.observation")
+
+_EVENTS = 5_000
+"""That one statement counts."""
+_COUNT_SECONDS = 2.0
+"""A pass that has more to count than this takes goes on at once with the next."""
+_SHARE = 10
+"""Between two counts of the open tasks lies this many times as long as one takes."""
+_SIZES_SECONDS = 60.0
+_LEAST_LEASE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the rows said at one moment, by the monotonic clock, and how long it took to ask."""
+
+    at: float
+    read_seconds: float
+    tasks: tuple[Kindred, ...]
+    crew: Crew
+    timetable: Timetable
+    sizes: dict[str, int]
+    lag_seconds: float
+
+
+class Reporter:
+    """Reads, counts, and keeps what it read, for as long as no other beat reports."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        holder: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._interval = settings.metrics_interval_seconds
+        self._lease_seconds = max(_LEAST_LEASE_SECONDS, 3 * self._interval)
+        self._tenants = settings.metrics_tenants
+        self._worker_lease = timedelta(seconds=settings.worker_lease_seconds)
+        self._census = Census(database)
+        self._tally = Tally(database, holder, timedelta(seconds=self._lease_seconds))
+        self._clock = clock
+        self._cursor: EventCursor | None = None
+        self._valid_until = float("-inf")
+        self._tasks: tuple[Kindred, ...] = ()
+        self._next_census = float("-inf")
+        self._sizes: dict[str, int] = {}
+        self._next_sizes = float("-inf")
+        self._figures: Figures | None = None
+        self.labels = Labels(settings.metrics_label_values)
+        self.totals = Totals(self.labels, tenants=self._tenants)
+
+    @property
+    def is_reporting(self) -> bool:
+        """Its lease is not over, so no other beat reports the same."""
+        return self._clock() < self._valid_until
+
+    @property
+    def figures(self) -> Figures | None:
+        """The newest ones; None where another beat has them, or the database is long away."""
+        return self._figures if self.is_reporting else None
+
+    def run_once(self) -> bool:
+        """Read once, if this is the one that reports; answers whether there is more to count.
+
+        Raises DatabaseError.
+        """
+        began = self._clock()
+        if self._cursor is None:
+            self._cursor = self._tally.begin()
+            if self._cursor is None:
+                return False
+            log.info("reporter.began")
+        happened, cursor, is_more = self._read(self._cursor)
+        lag = self._tally.lag_seconds(cursor)
+        self._look()
+        if not self._tally.keep(cursor):
+            log.warning("reporter.ended")
+            self._cursor, self._figures, self._valid_until = None, None, float("-inf")
+            return False
+        # Only now: what another one has counted is not counted here as well.
+        self._cursor = cursor
+        self.totals.add(happened)
+        self._valid_until = began + self._lease_seconds
+        self._note(began, lag)
+        return is_more
+
+    def give_up(self) -> None:
+        """Let another beat report; raises DatabaseError."""
+        if self._cursor is not None:
+            self._cursor, self._valid_until = None, float("-inf")
+            self._tally.give_up()
+
+    def _read(self, cursor: EventCursor) -> tuple[list[Happened], EventCursor, bool]:
+        happened: list[Happened] = []
+        until = self._clock() + _COUNT_SECONDS
+        while True:
+            page = self._tally.read(cursor, _EVENTS, by_tenant=self._tenants)
+            happened += page.happened
+            cursor = page.cursor
+            is_more = page.events >= _EVENTS
+            if not is_more or self._clock() > until:
+                return happened, cursor, is_more
+
+    def _look(self) -> None:
+        """Count the open tasks, not too often where that takes long."""
+        now = self._clock()
+        if now >= self._next_census:
+            self._tasks = tuple(self._census.tasks(by_tenant=self._tenants))
+            took = self._clock() - now
+            self._next_census = now + _SHARE * took
+        if now >= self._next_sizes:
+            self._sizes = self._census.sizes()
+            self._next_sizes = now + _SIZES_SECONDS
+
+    def _note(self, began: float, lag_seconds: float) -> None:
+        crew, timetable = self._census.workers(self._worker_lease), self._census.schedules()
+        now = self._clock()
+        self._figures = Figures(
+            at=now,
+            read_seconds=now - began,
+            tasks=self._tasks,
+            crew=crew,
+            timetable=timetable,
+            sizes=self._sizes,
+            lag_seconds=lag_seconds,
+        )

@@ -1,0 +1,76 @@
+"""What happened since this process reports: sums that only grow."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from taskdb.store.tally import RUN_SECONDS, WAIT_SECONDS, Happened, Spread
+from taskdb_beat.observation.label import Labels
+
+Key = tuple[str, ...]
+
+
+class Distribution:
+    """Durations of one series of a histogram."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.number = 0
+        self.seconds = 0.0
+        self.up_to = [0] * len(bounds)
+
+    def add(self, spread: Spread) -> None:
+        """Take in some more."""
+        self.number += spread.number
+        self.seconds += spread.seconds
+        self.up_to = [mine + more for mine, more in zip(self.up_to, spread.up_to, strict=True)]
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulated counts, as Prometheus wants them."""
+        bounded = zip(self.bounds, self.up_to, strict=True)
+        return [*((str(bound), float(count)) for bound, count in bounded), ("+Inf", self.number)]
+
+
+class Totals:
+    """Counters and histograms, by their labels in the order of the catalog."""
+
+    def __init__(self, labels: Labels, *, tenants: bool) -> None:
+        self._labels = labels
+        self._tenants = tenants
+        self.counters: dict[str, dict[Key, int]] = {
+            name: defaultdict(int)
+            for name in (
+                "taskdb_tasks_created",
+                "taskdb_task_moves",
+                "taskdb_retries",
+                "taskdb_crashes",
+                "taskdb_rescues",
+            )
+        }
+        self.histograms: dict[str, dict[Key, Distribution]] = {
+            "taskdb_task_wait_seconds": defaultdict(lambda: Distribution(WAIT_SECONDS)),
+            "taskdb_task_run_seconds": defaultdict(lambda: Distribution(RUN_SECONDS)),
+        }
+
+    def add(self, happened: Iterable[Happened]) -> None:
+        """Take in what a page of events came to."""
+        for one in happened:
+            self._add(one)
+
+    def _add(self, one: Happened) -> None:
+        task = (self._labels.named("type", one.type), self._labels.named("queue", one.queue))
+        tenant = (self._labels.named("tenant", one.tenant),) if self._tenants else ()
+        self._count("taskdb_task_moves", (one.target.value, *task, *tenant), one.number)
+        if one.source is None:
+            self._count("taskdb_tasks_created", (*task, *tenant), one.number)
+        # Other counters begin at 0 with the first task of a type, so that the first retry counts.
+        is_retry = one.target == "ERRORED"
+        self._count("taskdb_retries", task, one.number if is_retry else 0)
+        self._count("taskdb_crashes", task, one.number if one.is_crash else 0)
+        self._count("taskdb_rescues", task, one.number if one.is_rescue else 0)
+        self.histograms["taskdb_task_wait_seconds"][task].add(one.waits)
+        self.histograms["taskdb_task_run_seconds"][task].add(one.runs)
+
+    def _count(self, name: str, key: Key, number: int) -> None:
+        self.counters[name][key] += number

@@ -1,0 +1,94 @@
+"""What the figures for Prometheus cost a database of a million tasks.
+
+    python -m benchmarks figures
+
+Most of them are over; then a tenth of a million waits. Goal: well under a second each.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import psycopg
+
+from benchmarks.servers import servers
+from taskdb.store.census import Census
+from taskdb.store.store import Store
+from taskdb.store.tally import Tally
+
+ROWS = int(os.environ.get("BENCH_ROWS_THERE", "1000000"))
+OPEN = int(os.environ.get("BENCH_ROWS_OPEN", "100000"))
+EVENTS = 5_000
+GOAL_SECONDS = 1.0
+
+
+def main() -> None:
+    """Measure and print."""
+    with (
+        servers() as started,
+        psycopg.connect(started.url.replace("+psycopg", ""), autocommit=True) as connection,
+        Store(started.url).closing() as store,
+    ):
+        _fill(connection, ROWS, "COMPLETED")
+        _fill(connection, 1_000, "QUEUED")
+        connection.execute("VACUUM ANALYZE task")
+        print(f"{ROWS:,} tasks are over, 1,000 wait")
+        _census(store)
+        _tally(store, connection)
+        _fill(connection, OPEN, "QUEUED")
+        connection.execute("VACUUM ANALYZE task")
+        print(f"{ROWS:,} tasks are over, {OPEN:,} wait")
+        _census(store)
+
+
+def _census(store: Store) -> None:
+    census = Census(store.database)
+    seconds = _median(lambda: census.tasks(by_tenant=True))
+    print(f"census: {seconds * 1000:,.0f} ms (goal below {GOAL_SECONDS:g} s)")
+
+
+def _tally(store: Store, connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    reader = Tally(store.database, "bench", timedelta(minutes=1))
+    cursor = reader.begin()
+    assert cursor is not None
+    connection.execute(
+        "INSERT INTO task_event (task_id, from_status, to_status, attempt, worker)"
+        " SELECT id, 'QUEUED', 'STARTED', 1, 'w' FROM task LIMIT %s",
+        [EVENTS],
+    )
+    connection.execute("VACUUM ANALYZE task_event")
+    seconds = _median(lambda: reader.read(cursor, EVENTS, by_tenant=True))
+    print(f"tally of {EVENTS:,} events: {seconds * 1000:,.0f} ms")
+
+
+def _median(work: Callable[[], object]) -> float:
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - began)
+    return sorted(took)[2]
+
+
+def _fill(connection: "psycopg.Connection[tuple[object, ...]]", rows: int, status: str) -> None:
+    """Rows as a site has them; the indexes are made afterwards, which is quicker."""
+    indexes = connection.execute(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'task'"
+        " AND indexname <> 'task_pkey'"
+    ).fetchall()
+    for name, _ in indexes:
+        connection.execute(f'DROP INDEX "{name}"')
+    connection.execute(
+        "INSERT INTO task (type, queue, tenant, status, input, attempt, created_at, queued_at,"
+        " started_at, ended_at) SELECT 'type-' || n % 40, 'queue-' || n % 5, 'tenant-' || n % 200,"
+        " %s, '{\"a\": 1}', 1, now() - n * interval '1 second', now() - interval '1 minute',"
+        " now(), now() FROM generate_series(1, %s) AS n",
+        [status, rows],
+    )
+    for _, definition in indexes:
+        connection.execute(str(definition))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""The store's verbs through PgBouncer in transaction mode: that they work, and what they cost.
+
+    python -m benchmarks pooler
+
+Needs `pgbouncer` (apt-get install pgbouncer). Eight threads share four connections of the server.
+"""
+
+import os
+import pwd
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import ClassVar
+
+import psycopg
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.server import HOST, Server
+from uuid_utils import uuid7
+
+from taskdb.entity import TaskError
+from taskdb.fan_out import FanOutSpec
+from taskdb.status import TaskStatus
+from taskdb.store.census import Census
+from taskdb.store.contract import Draft, Filter
+from taskdb.store.migrate import migrate
+from taskdb.store.payload import Payload
+from taskdb.store.store import Store
+from taskdb.store.tally import Tally
+
+THREADS = 8
+POOL = 4
+LIVES = int(os.environ.get("BENCH_LIVES", "150"))
+DONE = Payload({"ok": True}, '{"ok":true}')
+OOPS = TaskError("ValueError", "oops")
+MINUTE = timedelta(minutes=1)
+
+
+class PgBouncer(Server):
+    """A pooler before one server."""
+
+    name: ClassVar[str] = "pgbouncer"
+
+    def __init__(self, behind: PostgreSQL) -> None:
+        super().__init__()
+        self._behind = behind
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://postgres@{HOST}:{self.port}/bench?prepare_threshold=none"
+
+    def start(self) -> None:
+        nobody = pwd.getpwnam("nobody")
+        (self.folder / "users").write_text('"postgres" ""\n')
+        settings = self.folder / "pgbouncer.ini"
+        settings.write_text(
+            "[databases]\n"
+            f"bench = host={HOST} port={self._behind.port} dbname=bench\n"
+            "[pgbouncer]\n"
+            f"listen_addr = {HOST}\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = trust\nauth_file = {self.folder / 'users'}\n"
+            f"pool_mode = transaction\ndefault_pool_size = {POOL}\nmax_client_conn = 200\n"
+        )
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+        for path in (self.folder, *self.folder.iterdir()):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        as_root = os.geteuid() == 0
+        self._launch(
+            [program, str(settings)],
+            **({"uid": nobody.pw_uid} if as_root else {}),  # type: ignore[arg-type]
+        )
+        self._wait_until_it_answers()
+
+    def _answers(self) -> bool:
+        try:
+            with psycopg.connect(
+                self.url.partition("?")[0].replace("+psycopg", ""), prepare_threshold=None
+            ):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+
+def main() -> None:
+    """Measure and print."""
+    with _site() as (direct, pooled):
+        migrate(pooled)
+        print("migrate: through the pooler")
+        for name, url in (("direct", direct), ("pooled", pooled)):
+            with Store(url, pool_size=THREADS).closing() as store:
+                _verbs(store)
+                _live(store, 5)
+                seconds = _at_once(lambda store=store: _live(store, LIVES))  # type: ignore[misc]
+                lives = THREADS * LIVES
+            print(f"{name}: {lives / seconds:,.0f} lives a second (insert, mark, claim, complete)")
+            print(f"{name}: {_server_connections(direct)} connections at the server")
+
+
+@contextmanager
+def _site() -> Iterator[tuple[str, str]]:
+    server = PostgreSQL()
+    pooler = PgBouncer(server)
+    try:
+        server.start()
+        direct = server.create_database("bench")
+        pooler.start()
+        yield direct, pooler.url
+    finally:
+        pooler.close()
+        server.close()
+
+
+def _draft(**values: object) -> Draft:
+    given = {
+        "id": str(uuid7()),
+        "tenant": "acme",
+        "type": "sum",
+        "name": "sum",
+        "status": TaskStatus.CREATED,
+        "queue": "q",
+        "priority": 5,
+        "input": {"a": 1},
+    }
+    return Draft(**{**given, **values})  # type: ignore[arg-type]
+
+
+def _verbs(store: Store) -> None:
+    """Each kind of statement once: moves, units, leases, locks of gates, lists, counts."""
+    (one,) = store.create([_draft(unique_key=str(uuid7()))])
+    assert store.mark_queued(store.publications([one.id])) == {one.id}
+    assert store.claim(one.id, token="t", worker="w", max_attempts=2).granted
+    assert store.error(one.id, "t", OOPS, timedelta(0)) is TaskStatus.ERRORED
+    assert store.lease_due(10, MINUTE)
+    assert store.claim(one.id, token="u", worker="w", max_attempts=2).granted
+    assert store.rescue(OOPS, lease=MINUTE, limit=10, max_crashes=3) == {one.id: TaskStatus.ERRORED}
+    store.cancel(one.id)
+    store.retry(one.id)
+    assert store.get(one.id).status is TaskStatus.CREATED
+    spec = FanOutSpec(part_type="part", max_concurrency=2)
+    family = store.create_fan_out(_draft(), (_draft() for _ in range(3)), spec)
+    parts = store.family_page(family.created.id, "", 10)
+    for part in parts:
+        assert store.claim(part.id, token=part.id, worker="w", max_attempts=1).granted
+        assert store.complete(part.id, part.id, DONE) is TaskStatus.COMPLETED
+        store.join(family.created.id)
+    store.release_gated(10, MINUTE)
+    assert store.page(Filter(), limit=5)
+    assert store.drifts(lease=MINUTE) is not None
+    store.create_partitions()
+    reader = Tally(store.database, "bench", MINUTE)
+    cursor = reader.begin()
+    assert cursor is not None
+    assert reader.keep(cursor)
+    reader.give_up()
+    assert Census(store.database).tasks(by_tenant=False) is not None
+
+
+def _live(store: Store, lives: int) -> None:
+    for _ in range(lives):
+        (one,) = store.create([_draft()])
+        store.mark_queued(store.publications([one.id]))
+        assert store.claim(one.id, token=one.id, worker="w", max_attempts=1).granted
+        assert store.complete(one.id, one.id, DONE) is TaskStatus.COMPLETED
+
+
+def _at_once(work: Callable[[], None]) -> float:
+    threads = [threading.Thread(target=work) for _ in range(THREADS)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - began
+
+
+def _server_connections(url: str) -> int:
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'bench'"
+            " AND pid <> pg_backend_pid()"
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""How settings stand in an environment: their names, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource
+from pydantic_settings.sources.utils import parse_env_vars
+
+from taskdb.errors import SettingsError, did_you_mean
+
+PREFIX = "TASKDB_"
+
+# What Kubernetes puts into every container for a service named taskdb, or taskdb-…
+_SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
+
+
+def refuse_unknown(
+    cls: type[BaseSettings], environment: Mapping[str, str], overrides: Mapping[str, Any]
+) -> None:
+    """Raise SettingsError for names that no setting has, in either place."""
+    known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
+    given = {name for name in environment if name.upper().startswith(PREFIX)}
+    given -= {name for name in given - known if _SERVICE_LINK.fullmatch(name.upper())}
+    given |= {f"{PREFIX}{name.upper()}" for name in overrides}
+    unknown = sorted(name for name in given if name.upper() not in known)
+    if unknown:
+        listed = ", ".join(f"{name}{did_you_mean(name.upper(), known)}" for name in unknown)
+        message = f"unknown setting {listed}. `taskdb check --settings` lists them all"
+        raise SettingsError(message)
+
+
+class Environment(EnvSettingsSource):
+    """The variables of one environment, which need not be that of the process."""
+
+    def __init__(self, settings: type[BaseSettings], environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        super().__init__(settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return parse_env_vars(
+            self._environment, self.case_sensitive, self.env_ignore_empty, self.env_parse_none_str
+        )
+
+
+def explained(error: ValidationError) -> str:
+    """What is wrong, setting by setting, without their values."""
+    faults = [
+        f"{PREFIX}{'.'.join(str(part) for part in fault['loc']).upper()}: "
+        f"{fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors(include_input=False, include_url=False)
+    ]
+    return "wrong settings: " + "; ".join(faults)

@@ -1,0 +1,77 @@
+"""Where things are: what an address or a URL in the settings must look like."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Self
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+_ADDRESS = re.compile(
+    r"((\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):)?(?P<port>\d{1,5})"
+)
+_LAST_PORT = 65_535
+# What a name of a bucket may be; a prefix of plain words needs no quoting anywhere.
+_BUCKET = re.compile(r"s3://(?P<name>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<path>[\w.=/-]*))?")
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`PORT` or `HOST:PORT`; without a host on this machine alone. Raises ValueError."""
+        found = _ADDRESS.fullmatch(text.strip())
+        if found is None or int(found["port"]) > _LAST_PORT:
+            message = f"{text!r} is no address: write PORT, HOST:PORT or [IPv6]:PORT"
+            raise ValueError(message)
+        return cls(found["ipv6"] or found["host"] or "127.0.0.1", int(found["port"]))
+
+
+class Bucket(NamedTuple):
+    """A bucket, and what the names of our objects in it begin with: nothing, or a path with `/`."""
+
+    name: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.name}/{self.prefix}"
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """`s3://bucket` or `s3://bucket/prefix`; raises ValueError for anything else."""
+        found = _BUCKET.fullmatch(url)
+        if found is None:
+            message = f"{url!r} is no place for payloads: write s3://bucket or s3://bucket/prefix"
+            raise ValueError(message)
+        path = (found["path"] or "").strip("/")
+        return cls(found["name"], f"{path}/" if path else "")
+
+
+def store_url_of(value: str) -> str:
+    """The URL with the one driver that we speak; ValueError for what we do not support."""
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        message = "not a database URL; write postgresql://user:password@host/name or sqlite:///file"
+        raise ValueError(message) from None
+    if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
+        threshold = str(url.query.get("prepare_threshold", "none")).lower()
+        if threshold != "none" and not threshold.isdecimal():
+            message = "prepare_threshold is a whole number, or none"
+            raise ValueError(message)
+        return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
+        if url.database in {None, "", ":memory:"}:
+            message = "each connection would get a memory of its own: name a file"
+            raise ValueError(message)
+        return value
+    message = f"{url.drivername} is not supported: use postgresql:// or sqlite://"
+    raise ValueError(message)

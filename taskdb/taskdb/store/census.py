@@ -1,0 +1,162 @@
+"""The census: how many tasks are where that are not over, and since when, in one statement.
+
+It reads the tasks that are not over and no other ones, whatever the table holds of what is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from taskdb.status import OPEN, PUBLISHABLE, TaskStatus, in_order
+from taskdb.store.database import Database
+from taskdb.store.dialect import StoreDialect
+from taskdb.store.tables import as_json
+
+NAMED_RULES = ("mutex", "running", "starts", "paused")
+"""What may hold a task, as `held_by` has it before a colon; `window` and `gate` stand alone."""
+_RECENT = timedelta(hours=1)
+"""A worker that was not seen for so long is no news any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kindred:
+    """Open tasks that are alike: how many, how many of them a worker might take, since when.
+
+    `rule` is what holds them, if anything; `is_waiting`: for sub-tasks or a callback, without a
+    worker.
+    """
+
+    status: TaskStatus
+    type: str
+    queue: str
+    tenant: str
+    rule: str
+    is_waiting: bool
+    number: int
+    ready: int
+    oldest_ready_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The workers: how many live, how many went without a word lately, and who serves a queue."""
+
+    live: int
+    stale: int
+    by_queue: dict[str, int]
+    oldest_seen_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """The schedules: how many fire, how many cannot, and how late the latest one is."""
+
+    enabled: int
+    broken: int
+    lag_seconds: float
+
+
+class Census:
+    """Counts; each is one statement over an index or over a small table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._open = _open_tasks(database.dialect)
+
+    def tasks(self, *, by_tenant: bool) -> list[Kindred]:
+        """Every kind of open task."""
+        found = self._database.query(self._open, {"by_tenant": by_tenant}, writes=False)
+        return [
+            Kindred(
+                status=TaskStatus(row["status"]),
+                type=row["type"],
+                queue=row["queue"],
+                tenant=row["tenant"],
+                rule=row["rule"],
+                is_waiting=bool(row["is_waiting"]),
+                number=int(row["number"]),
+                ready=int(row["ready"]),
+                oldest_ready_seconds=_seconds(row["oldest"]),
+            )
+            for row in found
+        ]
+
+    def workers(self, lease: timedelta) -> Crew:
+        """Who was seen within the lease is alive; who stopped in order is nobody's news."""
+        d = self._database.dialect
+        found = self._database.query(
+            f"SELECT CAST(queues AS TEXT) AS queues, {d.elapsed('seen_at', d.now)} AS unseen"
+            f" FROM worker WHERE stopped_at IS NULL AND seen_at >= {d.later('-:recent')}",
+            {"recent": (lease + _RECENT).total_seconds()},
+            writes=False,
+        )
+        live = [row for row in found if row["unseen"] <= lease.total_seconds()]
+        by_queue: dict[str, int] = {}
+        for row in live:
+            for queue in as_json(row["queues"]):
+                by_queue[queue] = by_queue.get(queue, 0) + 1
+        oldest = max((_seconds(row["unseen"]) or 0.0 for row in live), default=0.0)
+        return Crew(len(live), len(found) - len(live), by_queue, oldest)
+
+    def schedules(self) -> Timetable:
+        """Those that are enabled."""
+        d = self._database.dialect
+        (row,) = self._database.query(
+            "SELECT count(*) AS enabled, count(last_error) AS broken,"
+            f" max({d.elapsed('next_due_at', d.now)}) AS lag FROM schedule WHERE is_enabled",
+            {},
+            writes=False,
+        )
+        return Timetable(int(row["enabled"]), int(row["broken"]), _seconds(row["lag"]) or 0.0)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes on disk with all indexes, by table; of SQLite those of its whole file."""
+        if self._database.dialect.name == "postgresql":
+            sql = (
+                "SELECT 'task' AS name, pg_total_relation_size('task') AS size"
+                " UNION ALL SELECT 'task_event', (SELECT sum(pg_total_relation_size(relid))"
+                " FROM pg_partition_tree('task_event'))"
+            )
+        else:
+            sql = (
+                "SELECT 'database' AS name, page_count * page_size AS size"
+                " FROM pragma_page_count(), pragma_page_size()"
+            )
+        found = self._database.query(sql, {}, writes=False)
+        return {row["name"]: int(row["size"]) for row in found}
+
+
+def _open_tasks(d: StoreDialect) -> str:
+    # The clock is asked once, not for every row.
+    now = f"(SELECT {d.now})"
+    known = " ".join(
+        f"WHEN substr(held_by, 1, {len(rule) + 1}) = '{rule}:' THEN '{rule}'"
+        for rule in NAMED_RULES
+    )
+    due = f"(run_at IS NULL OR run_at <= {now})"
+    waits = ", ".join(repr(value) for value in in_order(PUBLISHABLE))
+    since = (
+        # Those of an app that is only watched are neither ours to publish nor our workers' to take.
+        "CASE WHEN held_by IS NOT NULL OR is_adopted THEN NULL"
+        " WHEN status = 'QUEUED' THEN queued_at"
+        f" WHEN status IN ({waits}) AND {due}"
+        f" THEN {d.latest('updated_at', 'COALESCE(run_at, updated_at)')} END"
+    )
+    each = (
+        f"SELECT status, type, queue, CASE WHEN {d.truth('by_tenant')} THEN tenant ELSE '' END"
+        f" AS tenant, CASE WHEN held_by IS NULL THEN '' {known} ELSE held_by END AS rule,"
+        f" waits_for IS NOT NULL AS is_waiting, {since} AS since FROM task"
+        f" WHERE status IN ({', '.join(repr(value) for value in in_order(OPEN))})"
+    )
+    return (
+        "SELECT status, type, queue, tenant, rule, is_waiting, count(*) AS number,"
+        f" count(since) AS ready, {d.elapsed('min(since)', now)} AS oldest FROM ({each}) AS one"
+        " GROUP BY status, type, queue, tenant, rule, is_waiting"
+    )
+
+
+def _seconds(value: Any) -> float | None:
+    """A duration that clocks which step back cannot make negative."""
+    return None if value is None else max(0.0, float(value))
