@@ -162,6 +162,7 @@ class Registry:
         self._types: dict[str, TaskType] = {}
         self._handlers: dict[str, dict[str, TaskType]] = {}
         self._sequences: dict[str, NamedSteps] = {}
+        self._queues: set[str] = set()
         self._surroundings: tuple[Callable[[Any], Any], ...] = ()
 
     def around(self, make: S) -> S:
@@ -232,6 +233,15 @@ class Registry:
         """The names of the sequences."""
         return sorted(self._sequences)
 
+    def consume(self, queues: Iterable[str]) -> None:
+        """Name queues that a worker has beside those of its types; for frameworks."""
+        self._queues.update(queues)
+
+    @property
+    def queues(self) -> list[str]:
+        """What `consume` was told."""
+        return sorted(self._queues)
+
     def find(self, name: str) -> TaskType | None:
         """The type of this name, or None."""
         return self._types.get(name)
@@ -250,6 +260,7 @@ class Registry:
         self._types.clear()
         self._handlers.clear()
         self._sequences.clear()
+        self._queues.clear()
         self._surroundings = ()
 
 

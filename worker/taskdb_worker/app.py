@@ -49,7 +49,7 @@ def create_app(
         app.register_task(tracked_task(task_type, member))
     install_chord(app, member)
     install_soft_shutdown(app, member)
-    _know_queues(app, [task_type.queue for task_type in registry])
+    _know_queues(app, [*(task_type.queue for task_type in registry), *registry.queues])
     # Celery holds receivers weakly; the app keeps them for as long as it lives.
     app.taskdb_life = _Life(app, member)
     return app

@@ -24,6 +24,8 @@ OWN = {
     "DATABASE": "Alias in DATABASES of the database that the rows live in.",
     "MIGRATE": "Whether `manage.py migrate` brings our tables up to date as well.",
     "AUTODISCOVER": "Whether the modules `tasks` of the installed apps define task types.",
+    "ADMIN_TENANTS": "A function (or its path) of a request: the tenants that the admin shows it, "
+    "None for all.",
     "FORWARDED_ADDRESSES": "How many proxies of your own append to X-Forwarded-For.",
 }
 """What Django's settings may say beside the settings that everyone has."""

@@ -1,0 +1,268 @@
+"""Tasks and schedules in Django's admin: to be read, retried, canceled, paused and run.
+
+Rows are read over the project's own connection, and moved by TaskDB's client. A person sees the
+tenants that `TASKDB['ADMIN_TENANTS']` names for their request, and all of them without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpResponseRedirect as Redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+
+from taskdb.client import TaskDB
+from taskdb.contrib.django import database
+from taskdb.contrib.django.admin_filter import (
+    BoundedPaginator,
+    InQueue,
+    OfTenant,
+    OfType,
+    Place,
+)
+from taskdb.contrib.django.admin_view import (
+    RETRIABLE,
+    allowed_tenants,
+    badge,
+    client_for,
+    explained,
+    parts_of,
+    shown,
+)
+from taskdb.contrib.django.configuration import option
+from taskdb.contrib.django.models import Schedule, Task
+from taskdb.default import default_taskdb
+from taskdb.errors import TaskDBError, TaskNotFound
+from taskdb.history import attempts_of
+from taskdb.reference import parse_reference
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """What can be looked at, by tenant; nothing is added, changed or deleted here."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - Django's signature
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - Django's signature
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        taskdb = default_taskdb()
+        alias = database.alias_on(taskdb.settings.store_url, option("DATABASE"))
+        if alias is None:
+            raise Http404("tasks are in none of the databases of this project")
+        rows = self.model._default_manager.using(alias)  # noqa: SLF001 - as Django's own does
+        tenants = allowed_tenants(request)
+        return rows if tenants is None else rows.filter(tenant__in=tenants)
+
+    def may(self, request: HttpRequest, verb: str) -> bool:
+        return bool(request.user.has_perm(f"taskdb.{verb}_{self.opts.model_name}"))
+
+    def for_each(
+        self, request: HttpRequest, rows: Iterable[Any], move: Callable[[TaskDB, Any], Any]
+    ) -> None:
+        """Move every chosen row, and say how many moved and why others did not."""
+        taskdb = client_for(request)
+        done, refused = 0, []
+        for row in rows:
+            try:
+                move(taskdb, row)
+                done += 1
+            except TaskDBError as error:
+                refused.append(str(error))
+        if done:
+            self.message_user(request, f"{done} moved.", messages.SUCCESS)
+        for reason in refused[:5]:
+            self.message_user(request, reason, messages.WARNING)
+        if len(refused) > 5:  # noqa: PLR2004 - a page has room for these
+            self.message_user(request, f"{len(refused) - 5} more refused.", messages.WARNING)
+
+
+@admin.register(Task)
+class TaskAdmin(ReadOnlyAdmin):
+    """Tasks: what there is, how each stands, what it came from."""
+
+    list_display = ("code", "label", "state", "progress", "attempt", "queue", "tenant", "created")
+    list_display_links = ("code", "label")
+    list_filter = (Place, "status", "kind", OfType, InQueue, OfTenant)
+    search_fields = ("id",)
+    search_help_text = "An id or code; else a type, a key, a request or a person, or part of a name"
+    actions = ("retry_tasks", "cancel_tasks")
+    change_form_template = "admin/taskdb/task.html"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """By id where it is one, so that the primary key finds it; never across tenants."""
+        words = search_term.strip()
+        if not words:
+            return queryset, False
+        reference = parse_reference(words)
+        if reference is not None and reference.position is None:
+            everywhere = self.get_queryset(request)
+            return everywhere.filter(id=UUID(reference.id)), False
+        exact = Q(type=words) | Q(unique_key=words) | Q(request_id=words) | Q(created_by=words)
+        return queryset.filter(exact | Q(name__icontains=words)), False
+
+    @admin.display(description="task", ordering="id")
+    def code(self, row: Any) -> str:
+        return str(row.pk)[:13] + "…"
+
+    @admin.display(description="name", ordering="name")
+    def label(self, row: Any) -> str:
+        return str(row.name) if row.name == row.type else f"{row.name} ({row.type})"
+
+    @admin.display(description="status", ordering="status")
+    def state(self, row: Any) -> str:
+        return badge(str(row.status))
+
+    @admin.display(description="progress")
+    def progress(self, row: Any) -> Any:
+        if row.progress_current is None:
+            return ""
+        if not row.progress_total:
+            return str(row.progress_current)
+        return format_html(
+            '<progress max="{}" value="{}"></progress>', row.progress_total, row.progress_current
+        )
+
+    @admin.display(description="created", ordering="id")
+    def created(self, row: Any) -> Any:
+        return row.created_at
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "retry")
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "cancel")
+
+    @admin.action(description="Retry selected tasks", permissions=["retry"])
+    def retry_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.for_each(request, queryset, lambda taskdb, row: taskdb.retry_task(str(row.pk)))
+
+    @admin.action(description="Cancel selected tasks", permissions=["cancel"])
+    def cancel_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.for_each(request, queryset, lambda taskdb, row: taskdb.cancel_task(str(row.pk)))
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.move_view)
+        moves = [
+            path(f"<uuid:task_id>/{verb}/", view, {"verb": verb}, name=f"taskdb_task_{verb}")
+            for verb in ("retry", "cancel")
+        ]
+        return [*moves, *super().get_urls()]
+
+    def move_view(self, request: HttpRequest, task_id: UUID, verb: str) -> HttpResponse:
+        """The buttons of one task's page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.may(request, verb):
+            raise PermissionDenied
+        chosen = self.get_queryset(request).filter(pk=task_id)
+        moves = {"retry": self.retry_tasks, "cancel": self.cancel_tasks}
+        moves[verb](request, chosen)
+        return Redirect(reverse("admin:taskdb_task_change", args=[task_id]))
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",  # noqa: ARG002 - Django's signature
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page of one task; there is no form to fill in."""
+        if object_id is None or not self.has_view_permission(request):
+            raise PermissionDenied
+        taskdb = client_for(request)
+        try:
+            entity = taskdb.get_task(str(object_id))
+        except TaskNotFound:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        history = taskdb.task_history(entity.id)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": entity.name,
+            "opts": self.opts,
+            "task": entity,
+            "badge": badge(entity.status),
+            "why": explained(taskdb, entity),
+            "input": shown(lambda: entity.input),
+            "result": shown(lambda: entity.result),
+            "attributes": shown(lambda: dict(entity.attributes)),
+            "attempts": attempts_of(history),
+            "history": history,
+            "parts": parts_of(taskdb, entity),
+            "may_retry": self.may(request, "retry") and entity.status in RETRIABLE,
+            "may_cancel": self.may(request, "cancel") and not entity.status.is_terminal,
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, self.change_form_template, context)
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ReadOnlyAdmin):
+    """Schedules: when each is due, and whether it is paused."""
+
+    list_display = (
+        "name",
+        "type",
+        "when",
+        "is_enabled",
+        "next_due_at",
+        "last",
+        "tenant",
+        "trouble",
+    )
+    list_filter = ("is_enabled", "origin", OfTenant)
+    search_fields = ("name", "type")
+    actions = ("pause_schedules", "resume_schedules", "run_schedules")
+
+    @admin.display(description="when")
+    def when(self, row: Any) -> str:
+        if row.cron:
+            return f"{row.cron} ({row.timezone})"
+        return f"every {row.interval_seconds:g} s" if row.interval_seconds else f"{row.once_at}"
+
+    @admin.display(description="last task")
+    def last(self, row: Any) -> Any:
+        if row.last_task_id is None:
+            return ""
+        url = reverse("admin:taskdb_task_change", args=[row.last_task_id])
+        return format_html('<a href="{}">{}</a>', url, row.last_due_at or "by hand")
+
+    @admin.display(description="trouble")
+    def trouble(self, row: Any) -> str:
+        return str(row.last_error or "")
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "pause")
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "run")
+
+    @admin.action(description="Pause selected schedules", permissions=["pause"])
+    def pause_schedules(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.for_each(request, queryset, lambda taskdb, row: taskdb.pause_schedule(str(row.pk)))
+
+    @admin.action(description="Resume selected schedules", permissions=["pause"])
+    def resume_schedules(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.for_each(request, queryset, lambda taskdb, row: taskdb.resume_schedule(str(row.pk)))
+
+    @admin.action(description="Run selected schedules now", permissions=["run"])
+    def run_schedules(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.for_each(request, queryset, lambda taskdb, row: taskdb.run_schedule_now(str(row.pk)))

@@ -1,0 +1,99 @@
+"""What the admin's pages show, and whose tasks they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.module_loading import import_string
+
+from taskdb.client import TaskDB
+from taskdb.contrib.django.configuration import option
+from taskdb.default import default_taskdb
+from taskdb.entity import TaskEntity
+from taskdb.errors import TaskDBError
+from taskdb.status import TaskStatus
+
+SHOWN_PARTS = 100
+"""Sub-tasks that the page of their parent lists."""
+SHOWN_CHARACTERS = 20_000
+"""Of an input or a result."""
+
+RETRIABLE = frozenset(
+    {TaskStatus.FAILED, TaskStatus.HALTED, TaskStatus.CANCELED, TaskStatus.COMPLETED}
+)
+"""Where a page offers to run it again."""
+
+_COLOURS = {
+    TaskStatus.COMPLETED: "#2e7d32",
+    TaskStatus.FAILED: "#c62828",
+    TaskStatus.HALTED: "#c62828",
+    TaskStatus.ERRORED: "#b26a00",
+    TaskStatus.CANCELED: "#616161",
+    TaskStatus.STARTED: "#1565c0",
+    TaskStatus.PROCESSING: "#1565c0",
+    TaskStatus.FINISHED: "#1565c0",
+}
+_WAITING = "#5e35b1"
+
+
+def allowed_tenants(request: HttpRequest) -> tuple[str, ...] | None:
+    """Whose tasks this person may see; None: everyone's."""
+    choose = option("ADMIN_TENANTS")
+    if choose is None:
+        return None
+    chosen = (import_string(choose) if isinstance(choose, str) else choose)(request)
+    return None if chosen is None else tuple(chosen)
+
+
+def client_for(request: HttpRequest) -> TaskDB:
+    """The client of this person's tenants."""
+    tenants = allowed_tenants(request)
+    taskdb = default_taskdb()
+    if tenants is None:
+        return taskdb
+    # A scope of no tenant there is, for who may see none.
+    return taskdb.for_tenant(*(tenants or (_NOBODYS,)))
+
+
+_NOBODYS = "\N{EMPTY SET} no tenant"
+
+
+def badge(status: str) -> str:
+    """A status in its colour."""
+    colour = _COLOURS.get(TaskStatus(status), _WAITING)
+    style = f"background:{colour};color:#fff;border-radius:4px;padding:1px 7px;font-size:11px"
+    return str(format_html('<span style="{}">{}</span>', style, str(status)))
+
+
+def shown(read: Callable[[], Any]) -> str:
+    """A value as text to look at; what cannot be read says why."""
+    try:
+        value = read()
+    except (TaskDBError, OSError) as error:
+        return f"({error})"
+    if value is None:
+        return ""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    left = len(text) - SHOWN_CHARACTERS
+    return text if left <= 0 else f"{text[:SHOWN_CHARACTERS]}\n… {left:,} characters more"
+
+
+def explained(taskdb: TaskDB, entity: TaskEntity) -> str:
+    """Why it is where it is, in a line; nothing for what is over."""
+    if entity.status.is_terminal:
+        return ""
+    try:
+        found = taskdb.explain_task(entity.id)
+    except TaskDBError as error:
+        return str(error)
+    said = f"{found.sentence}. {found.advice}".strip(". ") + "."
+    return said[:1].upper() + said[1:]
+
+
+def parts_of(taskdb: TaskDB, entity: TaskEntity) -> list[TaskEntity]:
+    """The first of its sub-tasks."""
+    return [] if entity.spec is None else taskdb.sub_tasks(entity.id, limit=SHOWN_PARTS)

@@ -1,0 +1,209 @@
+"""The admin: what a person sees of tasks and schedules, and what they may do."""
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
+from django.db import connections
+from django.http import HttpRequest
+from django.test import Client, override_settings
+
+from taskdb import TaskDB, TaskStatus
+from taskdb.default import default_taskdb
+from taskdb_worker.command import run_task
+from tests.django_site import project
+from tests.integration.submit_site import until_queued
+
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "taskdb.contrib.django.middleware.record_submitter",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+GONE = "exist. Perhaps it was deleted?"
+TASKS, SCHEDULES = "/admin/taskdb/task/", "/admin/taskdb/schedule/"
+
+
+@pytest.fixture
+def site(store_url: str, tmp_path: Path, at_home: None) -> Iterator[TaskDB]:
+    """A project with the admin, and its tables."""
+    with (
+        project.taskdb_settings(tmp_path),
+        override_settings(
+            ROOT_URLCONF="tests.django_site.urls",
+            ALLOWED_HOSTS=["testserver"],
+            MIDDLEWARE=MIDDLEWARE,
+            TEMPLATES=TEMPLATES,
+            STATIC_URL="/static/",
+            PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        ),
+        project.databases(default=project.django_database(store_url)),
+    ):
+        call_command("migrate", verbosity=0)
+        yield default_taskdb()
+        default_taskdb().close()
+        connections.close_all()
+
+
+def person(name: str, *permissions: str) -> Client:
+    """A client in which this member of the staff has logged in."""
+    user = User.objects.create_user(name, password="x", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    assert user.user_permissions.count() == len(permissions)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def text(client: Client, path: str, **query: str) -> str:
+    answer = client.get(path, query, follow=True)
+    assert answer.status_code == 200
+    return html.unescape(answer.content.decode())
+
+
+def act(client: Client, path: str, action: str, *ids: str) -> str:
+    """Carry out an action of a list; what the next page says."""
+    answer = client.post(path, {"action": action, "_selected_action": ids}, follow=True)
+    return html.unescape(answer.content.decode())
+
+
+def only_acme(request: HttpRequest) -> list[str] | None:
+    """`TASKDB["ADMIN_TENANTS"]` of the tests."""
+    return None if request.user.get_username() == "root" else ["acme"]
+
+
+def some_tasks(taskdb: TaskDB) -> dict[str, str]:
+    """One task of each kind that a page shows differently; their ids."""
+    failed = taskdb.submit_task(
+        "orders.refuse", {"reason": "<b>no stock</b>"}, tenant="acme", created_by="ada"
+    ).id
+    run_task(taskdb, failed)
+    done = taskdb.submit_task("orders.pack", {"order": 7}, name="Pack order 7").id
+    run_task(taskdb, done)
+    fan_out = taskdb.submit_fan_out("orders.pack", [{"order": n} for n in range(3)]).id
+    waiting = taskdb.submit_task("orders.pack", tenant="acme", request_id="r-1").id
+    until_queued(taskdb, waiting)
+    return {"failed": failed, "done": done, "fan_out": fan_out, "waiting": waiting}
+
+
+def test_what_a_person_sees_and_may_do(site: TaskDB, tmp_path: Path) -> None:
+    ids = some_tasks(site)
+    part = site.sub_tasks(ids["fan_out"])[0].id
+    reader, keeper = (
+        person("reader", "view_task"),
+        person("keeper", "view_task", "retry_task", "cancel_task"),
+    )
+
+    # The list: submitted tasks, filtered and searched.
+    listed = text(reader, TASKS)
+    for task_id in ids.values():
+        assert f"{TASKS}{task_id}/change/" in listed
+    assert part not in listed
+    assert part in text(reader, TASKS, place="all")
+    assert part in text(reader, TASKS, parent__id__exact=ids["fan_out"])
+    assert ids["done"] not in text(reader, TASKS, status__exact="FAILED")
+    for words, found in (
+        (ids["done"], "done"),
+        (site.get_task(ids["done"]).code, "done"),
+        ("order 7", "done"),
+        ("r-1", "waiting"),
+        ("ada", "failed"),
+    ):
+        page = text(reader, TASKS, q=words)
+        assert [name for name, one in ids.items() if one in page] == [found], words
+    assert part in text(reader, TASKS, q=part)
+    assert "0 tasks" in text(reader, TASKS, q="nothing like it")
+
+    # One task.
+    raw = reader.get(f"{TASKS}{ids['failed']}/change/").content.decode()
+    assert "<b>no stock</b>" not in raw
+    page = html.unescape(raw)
+    for words in ("ValueError", "Traceback", "no stock", "acme", "ada", "orders.refuse"):
+        assert words in page
+    assert 'value="Retry"' not in page
+    assert f"{TASKS}{part}/change/" in text(reader, f"{TASKS}{ids['fan_out']}/change/")
+    assert f"{TASKS}{ids['fan_out']}/change/" in text(reader, f"{TASKS}{part}/change/")
+    assert "worker" in text(reader, f"{TASKS}{ids['waiting']}/change/")
+    gone = "00000000-0000-7000-8000-000000000000"
+    assert GONE in text(reader, f"{TASKS}{gone}/change/")
+    assert Client().get(f"{TASKS}{ids['failed']}/change/").status_code == 302
+
+    # Nobody writes here, and who may only read moves nothing.
+    for path in (f"{TASKS}add/", f"{TASKS}{ids['done']}/delete/"):
+        assert keeper.get(path).status_code == 403
+    act(reader, TASKS, "retry_tasks", ids["failed"])
+    assert reader.post(f"{TASKS}{ids['failed']}/retry/").status_code == 403
+    assert reader.post(f"{TASKS}{ids['waiting']}/cancel/").status_code == 403
+    assert site.get_task(ids["failed"]).status is TaskStatus.FAILED
+    assert person("nobody").get(TASKS).status_code == 403
+
+    # Who may, moves; what cannot move says why.
+    assert keeper.get(f"{TASKS}{ids['failed']}/retry/").status_code == 405
+    assert 'value="Retry"' in text(keeper, f"{TASKS}{ids['failed']}/change/")
+    said = act(keeper, TASKS, "retry_tasks", ids["failed"], ids["waiting"])
+    assert "1 moved." in said
+    assert "Cannot retry" in said
+    run_task(site, ids["failed"])
+    assert site.get_task(ids["failed"]).attempt == 2
+    keeper.post(f"{TASKS}{ids['failed']}/retry/")
+    assert site.get_task(ids["failed"]).status in {TaskStatus.CREATED, TaskStatus.QUEUED}
+    assert "1 moved." in act(keeper, TASKS, "cancel_tasks", ids["waiting"])
+    assert site.get_task(ids["waiting"]).status is TaskStatus.CANCELED
+
+
+def test_a_person_sees_the_tenants_that_the_settings_name(site: TaskDB, tmp_path: Path) -> None:
+    ids = some_tasks(site)
+    keeper = person("keeper", "view_task", "retry_task")
+    path = f"{only_acme.__module__}.{only_acme.__name__}"
+    with project.taskdb_settings(tmp_path, ADMIN_TENANTS=path):
+        listed = text(keeper, TASKS, place="all")
+        assert ids["failed"] in listed
+        assert ids["done"] not in listed
+        assert GONE in text(keeper, f"{TASKS}{ids['done']}/change/")
+        assert f"{TASKS}{ids['done']}/" not in text(keeper, TASKS, q=ids["done"])
+        keeper.post(f"{TASKS}{ids['done']}/retry/")
+        assert site.get_task(ids["done"]).status is TaskStatus.COMPLETED
+        assert ids["done"] in text(person("root", "view_task"), TASKS)
+        default_taskdb().close()
+
+
+def test_schedules_are_paused_resumed_and_run(site: TaskDB) -> None:
+    nightly = site.add_schedule("nightly", "orders.pack", {"order": 1}, cron="30 2 * * *")
+    site.add_schedule("often", "orders.pack", every=60)
+    keeper = person("keeper", "view_schedule", "pause_schedule", "run_schedule", "view_task")
+    reader = person("reader", "view_schedule")
+    page = text(reader, SCHEDULES)
+    assert "30 2 * * *" in page
+    assert "every 60 s" in page
+    act(reader, SCHEDULES, "pause_schedules", nightly.id)
+    assert site.get_schedule("nightly").is_enabled
+    act(keeper, SCHEDULES, "pause_schedules", nightly.id)
+    assert not site.get_schedule("nightly").is_enabled
+    act(keeper, SCHEDULES, "resume_schedules", nightly.id)
+    assert site.get_schedule("nightly").is_enabled
+    assert "1 moved." in act(keeper, SCHEDULES, "run_schedules", nightly.id)
+    (made,) = site.list_tasks(type="orders.pack")
+    assert made.input == {"order": 1}
+    assert f"{TASKS}{made.id}/change/" in text(keeper, SCHEDULES)
+
+
+def test_no_migration_of_djangos_touches_our_tables(site: TaskDB, capsys: Any) -> None:
+    call_command("makemigrations", check_changes=True, dry_run=True)
+    assert "No changes" in capsys.readouterr().out
