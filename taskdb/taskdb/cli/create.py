@@ -144,7 +144,7 @@ def print_created(output: Output, task: TaskEntity) -> None:
 def _options_of(values: dict[str, Any]) -> SubmitOptions:
     found: dict[str, Any] = {
         name: values[name]
-        for name in ("tenant", "name", "unique_key", "on_conflict", "priority", "queue")
+        for name in _AS_GIVEN
         if values[name] is not None
     }
     if values["run_at"] is not None:
@@ -208,6 +208,7 @@ _METAVARS = {
     "input": "JSON|@FILE|-", "delay": "DURATION", "run_at": "MOMENT", "deadline": "MOMENT",
     "timeout": "DURATION", "priority": "0-9", "on_conflict": "|".join(get_args(OnConflict)),
 }  # fmt: skip
+_AS_GIVEN = ("tenant", "name", "unique_key", "on_conflict", "priority", "queue", "notify_id")
 _OPTIONS: dict[str, tuple[str, Any, Any]] = {
     "input": ("The input as JSON, from a file, or from standard input.", _TEXT, None),
     "tenant": ("Whose task it is.", _TEXT, None),
@@ -219,6 +220,7 @@ _OPTIONS: dict[str, tuple[str, Any, Any]] = {
     "deadline": ("Failed if no worker took it by then; 10m: ten minutes from now.", _TEXT, None),
     "priority": ("0 to 9, 9 is taken first.", int | None, None),
     "queue": ("The queue, if not that of its type.", _TEXT, None),
+    "notify_id": ("The id that its notifications carry.", _TEXT, None),
     "tag": ("A tag; may be repeated.", list[str] | None, None),
     "wait": ("Wait until it has ended; exit 1 unless it is COMPLETED.", bool, False),
     "timeout": ("Wait no longer.", _TEXT, None),

@@ -31,6 +31,7 @@ Reference = Annotated[str, typer.Argument(metavar="ID", help="Id, code or key of
 _TEXTS = (
     "kind", "role", "parent_id", "position", "queue", "priority", "unique_key", "tags",
     "waits_for", "held_by", "worker", "request_id", "created_by", "created_ip",
+    "notify_id",
 )  # fmt: skip
 _MOMENTS = (
     "created_at", "run_at", "deadline_at", "queued_at", "started_at", "ended_at",

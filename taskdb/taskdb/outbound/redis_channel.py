@@ -5,7 +5,9 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from taskdb.errors import DeliveryFailed
 from taskdb.outbound.contract import Limits, Message
@@ -20,6 +22,8 @@ class RedisChannel:
             url,
             socket_timeout=limits.total_seconds,
             socket_connect_timeout=limits.connect_seconds,
+            # Who sends tries again, in order and with its own pauses.
+            retry=Retry(NoBackoff(), 0),
         )
 
     def send(self, message: Message) -> None:
