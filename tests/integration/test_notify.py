@@ -307,6 +307,12 @@ def test_a_topic_and_the_log_are_told_too(
     ]
 
 
+@pytest.fixture
+def on_postgresql(postgresql_url: str, tmp_path: Path) -> Iterator[TaskDB]:
+    with site(postgresql_url, tmp_path) as taskdb:
+        yield taskdb
+
+
 def start_beat(processes: Processes, taskdb: TaskDB) -> RunningProcess:
     settings = taskdb.settings
     given = {
@@ -321,9 +327,10 @@ def start_beat(processes: Processes, taskdb: TaskDB) -> RunningProcess:
 
 
 def test_a_beat_that_is_killed_between_send_and_cursor_loses_nothing(
-    taskdb: TaskDB, receiver: Receiver, processes: Processes
+    on_postgresql: TaskDB, receiver: Receiver, processes: Processes
 ) -> None:
     """Then two beats at once go on: what was sent and not noted comes again, the rest once."""
+    taskdb = on_postgresql
     has_come, may_answer = threading.Event(), threading.Event()
 
     def answer(_: Received) -> Answer:

@@ -142,11 +142,7 @@ def print_created(output: Output, task: TaskEntity) -> None:
 
 
 def _options_of(values: dict[str, Any]) -> SubmitOptions:
-    found: dict[str, Any] = {
-        name: values[name]
-        for name in _AS_GIVEN
-        if values[name] is not None
-    }
+    found: dict[str, Any] = {name: values[name] for name in _AS_GIVEN if values[name] is not None}
     if values["run_at"] is not None:
         found["run_at"] = moment_of(values["run_at"], "--run-at")
     if values["delay"] is not None:
