@@ -163,6 +163,22 @@ def test_a_final_answer_ends_a_subscription_and_a_resume_goes_on_where_it_stoppe
         assert by_task(receiver.taken) == histories(taskdb, ids)
 
 
+def test_a_transport_that_breaks_is_seen_to_fail_and_keeps_its_secrets(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    url = "redis://:hunter2@127.0.0.1:port/0"
+    with site(sqlite_url, tmp_path, redis_channel_url=url) as taskdb, delivering(taskdb) as deliver:
+        taskdb.add_subscription("broken", "redis")
+        taskdb.submit_task("work", {})
+        with capture_logs() as logs:
+            deliver_all(deliver)
+        found = taskdb.get_subscription("broken")
+    assert (found.state, found.attempts) == ("active", 1)
+    assert found.last_error is not None and "unexpected ValueError" in found.last_error
+    assert [one["event"] for one in logs] == ["notify.broken", "notify.failed"]
+    assert "hunter2" not in found.last_error
+
+
 def test_a_receiver_says_when_it_may_be_asked_again(
     taskdb: TaskDB, receiver: Receiver, quick: None
 ) -> None:
