@@ -21,7 +21,9 @@ from taskdb.task_type import import_task_modules
 
 ROOT = Path(__file__).parents[2]
 MODULES = "tasks.greeting,customer_import.tasks,compose_tasks"
-PORTS = ("POSTGRES_PORT", "REDIS_PORT", "RABBITMQ_PORT", "FLOWER_PORT")
+PORTS = tuple(
+    f"{name}_PORT" for name in ("POSTGRES", "REDIS", "RABBITMQ", "FLOWER", "PROMETHEUS", "GRAFANA")
+)
 
 
 def docker(*words: str, timeout: float = 300) -> str:
@@ -223,7 +225,8 @@ class Site:
     def close(self) -> None:
         for client in self._clients:
             client.close()
-        self.compose("--profile", "rabbitmq", "down", "--volumes", "--timeout", "5")
+        profiles = ["--profile", "rabbitmq", "--profile", "observability"]
+        self.compose(*profiles, "down", "--volumes", "--timeout", "5")
 
 
 def clone(target: Path) -> None:

@@ -1,11 +1,13 @@
 """A site of docker-compose does what is promised. The tests go on one site, in this order."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -169,6 +171,27 @@ def test_the_figures_of_the_beats_agree_with_the_rows(site: Site) -> None:
     (rows,) = site.query(f"SELECT count(*) AS n FROM task WHERE status NOT IN {over}")
     open_ones = sum(value for (name, _, _), value in now.items() if name == "taskdb_tasks")
     assert open_ones == rows["n"]
+
+
+def test_prometheus_finds_every_beat_and_reads_the_alerts(site: Site) -> None:
+    site.compose("--profile", "observability", "up", "--detach", "prometheus")
+    port = site.values["PROMETHEUS_PORT"]
+
+    def asked(what: str) -> Any:
+        with urlopen(f"http://127.0.0.1:{port}/api/v1/{what}", timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def targets() -> list[str]:
+        try:
+            return [one["health"] for one in asked("targets")["activeTargets"]]
+        except OSError:
+            return []
+
+    wait_until(lambda: targets() == ["up", "up"], timeout=90, describe=lambda: f"{targets()}")
+    assert [group["name"] for group in asked("rules")["groups"]] == ["taskdb"]
+    wait_until(
+        lambda: asked("query?query=sum(taskdb_reporter)")["result"][0]["value"][1] == "1", 60
+    )
 
 
 def figures(site: Site) -> dict[tuple[str, str, str], float]:

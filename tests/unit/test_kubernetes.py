@@ -1,6 +1,7 @@
 """Every manifest, as `kubectl kustomize` writes it: right by the schemas, and locked up."""
 
 import json
+import re
 import subprocess
 import sys
 from functools import cache
@@ -274,5 +275,9 @@ def test_latency_scales_and_processor_time_stands_in_for_it() -> None:
     kinds = [trigger["type"] for trigger in scaled["spec"]["triggers"]]
 
     assert kinds == ["prometheus", "cpu"]
+    names = set(re.findall(r"taskdb_[a-z_]+", str(scaled["spec"]["triggers"])))
+    figures = (ROOT / "docs/reference/metrics.md").read_text()
+    assert names
+    assert all(f"`{name}`" in figures for name in names), "a figure that a beat has"
     low, high = scaled["spec"]["minReplicaCount"], scaled["spec"]["maxReplicaCount"]
     assert low <= scaled["spec"]["fallback"]["replicas"] <= high
