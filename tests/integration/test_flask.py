@@ -31,6 +31,8 @@ class Site:
         self.app = app = Flask(name)
         app.config["SQLALCHEMY_DATABASE_URI"] = url
         app.config["TASKDB_DATA_DIR"] = folder
+        # No relay runs here: what the publisher is too slow for on a busy machine would stay.
+        app.config["TASKDB_PUBLISH_BUDGET_SECONDS"] = 60
         self.db = SQLAlchemy(app)
         self.taskdb = FlaskTaskDB(session=self.db.session, registry=registry, **options)
         self.taskdb.init_app(app)

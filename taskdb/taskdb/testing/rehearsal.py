@@ -255,7 +255,9 @@ def rehearse(
     if taskdb is not None and (registry is not None or settings):
         message = "a client has its registry and its settings: give them when you make it"
         raise TypeError(message)
-    clock = RehearsalClock(at or datetime.now(UTC))
+    # Whole milliseconds, as SQLite keeps them: a row's moments are then equal to the clock's.
+    now = datetime.now(UTC)
+    clock = RehearsalClock(at or now.replace(microsecond=now.microsecond // 1_000 * 1_000))
     with ExitStack() as stack:
         if taskdb is None:
             taskdb = stack.enter_context(_on_memory(clock, registry, settings))
