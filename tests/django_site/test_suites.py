@@ -37,11 +37,13 @@ def test_a_suite_of_django_leaves_neither_rows_nor_messages(suite_database: None
     old = runner.setup_databases(aliases={"default"})
     try:
         load = unittest.defaultTestLoader.loadTestsFromTestCase
-        suite = unittest.TestSuite(map(load, [cases.InTransaction, cases.Committing]))
+        classes = [cases.InTransaction, cases.Rehearsed]
+        classes += [cases.Committing, cases.RehearsedCommitting]
+        suite = unittest.TestSuite(map(load, classes))
         result = unittest.TestResult()
         suite.run(result)
         assert [text for _, text in (*result.errors, *result.failures)] == []
-        assert result.testsRun == 5
+        assert result.testsRun == 9
         assert count(default_taskdb()) == 0
         found = messages(default_taskdb())
         assert len(found) <= 2, "only those that were committed can have been published"

@@ -1,4 +1,5 @@
 from taskdb import Retry, Sequence, task
+from tests.django_site.orders.models import Order
 
 
 @task("orders.ship", unique="reference")
@@ -9,6 +10,13 @@ def ship(reference: str = "") -> str:
 @task("orders.pack")
 def pack(order: int = 0) -> int:
     return order
+
+
+@task("orders.rename")
+def rename(order: int) -> None:
+    found = Order.objects.get(pk=order)
+    found.customer = found.customer.upper()
+    found.save()
 
 
 Sequence("orders.close", [pack])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, reset_queries
+from django.db import connections, reset_queries
 
 from taskdb.context import TaskContext
 from taskdb.task_type import default_registry
@@ -31,10 +31,17 @@ def sound_connections(ctx: TaskContext) -> Iterator[None]:
 
 
 def _close_old(*, is_async: bool) -> None:
-    close_old_connections()
+    close_old_connections_at_rest()
     if is_async:
         asyncio.run(_close_old_of_coroutines())
 
 
 async def _close_old_of_coroutines() -> None:
-    await sync_to_async(close_old_connections, thread_sensitive=True)()
+    await sync_to_async(close_old_connections_at_rest, thread_sensitive=True)()
+
+
+def close_old_connections_at_rest() -> None:
+    """Django's own would close one in the middle of a test's transaction, and end that."""
+    for wrapper in connections.all(initialized_only=True):
+        if not wrapper.in_atomic_block:
+            wrapper.close_if_unusable_or_obsolete()
