@@ -57,7 +57,10 @@ def site(store_url: str, tmp_path: Path, at_home: None) -> Iterator[TaskDB]:
         project.databases(default=project.django_database(store_url)),
     ):
         call_command("migrate", verbosity=0)
-        yield default_taskdb()
+        taskdb = default_taskdb()
+        yield taskdb
+        # Settings of the test have put another one in its place, but the test goes on with this.
+        taskdb.close()
         default_taskdb().close()
         connections.close_all()
 

@@ -141,7 +141,7 @@ def test_a_row_that_cannot_be_made_after_the_commit_is_an_error_that_is_heard(
         ({"USE_TZ": False, "TIME_ZONE": "Asia/Tokyo"}, {}),
         ({"USE_TZ": True, "TIME_ZONE": "America/Lima"}, {"server_side_binding": True}),
         ({"DEBUG": True}, {"isolation_level": 4}),
-        ({}, {"pool": {"min_size": 1, "max_size": 2}}),
+        ({}, {"pool": {"min_size": 0, "max_size": 2}}),
     ],
 )
 def test_moments_are_the_same_whatever_django_does_to_them(

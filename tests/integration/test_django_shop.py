@@ -71,6 +71,8 @@ class Shop:
         return False
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_page_of_the_shop_is_true(
     empty_postgresql_url: str, redis_url: str, processes: Processes, tmp_path: Path
 ) -> None:
