@@ -47,7 +47,8 @@ def _is_here(name: str) -> bool:
 
 
 def _jobs(name: str, alias: str, top: Any) -> ModuleType:
-    module_name = f"tests.django_site.jobs_of_{name.replace('.', '_')}"
+    # Of the alias: the names of the two differ in a dot only.
+    module_name = f"tests.django_site.jobs_of_{alias}"
     if module_name not in sys.modules:
 
         def decorator(function: Any = None, **options: Any) -> Any:

@@ -76,10 +76,11 @@ def savepoint_rolled_back_then_committed(place: Callable[[], str]) -> list[str]:
 def savepoint_by_hand(place: Callable[[], str]) -> list[str]:
     with transaction.atomic():
         first = place()
-        savepoint = transaction.savepoint()
+        # Of the connection: the function of `transaction` has another name from Django 6.1 on.
+        savepoint = connection.savepoint()
         place()
         transaction.savepoint_rollback(savepoint)
-        released = transaction.savepoint()
+        released = connection.savepoint()
         second = place()
         transaction.savepoint_commit(released)
         return [first, second, place()]
