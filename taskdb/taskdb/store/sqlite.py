@@ -21,6 +21,7 @@ from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
 from taskdb.store.fragments import OWNED
 from taskdb.store.memory_engine import is_in_memory, memory_engine
 from taskdb.store.session import DriverSession, Parameters, Row, Session
+from taskdb.store.shared_cache import SharedConnection, is_shared
 from taskdb.store.tables import moment_text
 
 _STYLE = ":%s"
@@ -126,7 +127,7 @@ class SQLite:
     def create_engine(self, url: str, pool_size: int) -> Engine:
         engine = _memory_or_file(url, pool_size)
         event.listen(engine, "connect", _prepare)
-        if make_url(url).query.get("cache") == "shared":
+        if is_shared(make_url(url)):
             event.listen(engine, "connect", _read_uncommitted)
         event.listen(engine, "begin", _begin)
         return engine
@@ -221,14 +222,18 @@ def _memory_or_file(url: str, pool_size: int) -> Engine:
     if is_in_memory(place):
         return memory_engine(place, pool_size)
     Path(place.database or "").parent.mkdir(parents=True, exist_ok=True)
-    timeout = {} if "timeout" in place.query else {"timeout": _BUSY_SECONDS}
+    options: dict[str, Any] = {"check_same_thread": False}
+    if "timeout" not in place.query:
+        options["timeout"] = _BUSY_SECONDS
+    if is_shared(place):
+        options["factory"] = SharedConnection
     return create_engine(
         url,
         # Also for the shared memory of a test suite, where SQLAlchemy would choose another one.
         poolclass=QueuePool,
         pool_size=pool_size,
         hide_parameters=True,
-        connect_args={"check_same_thread": False, **timeout},
+        connect_args=options,
     )
 
 
