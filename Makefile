@@ -37,7 +37,7 @@ test: $(VENV)/.installed-dev
 # Django 6 needs a newer Python than the oldest that everything else is tested on.
 PYTHON6 ?= $(shell for name in python3.13 python3.12 python3.14 $(wildcard \
   $(HOME)/.pyenv/versions/3.13*/bin/python $(HOME)/.pyenv/versions/3.12*/bin/python) $(PYTHON); \
-  do "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null \
+  do "$$name" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null \
   && { echo "$$name"; break; }; done)
 VENV6 := .venv-django6
 
@@ -46,7 +46,7 @@ test-django6: $(VENV6)/.installed
 
 python-for-django6:
 	@test -n "$(PYTHON6)" \
-	  || { echo 'The tests on Django 6 are left out: it needs Python 3.12 or newer. Name one:' >&2; \
+	  || { echo 'No tests on Django 6: they need Python 3.12 or newer, with venv. Name one:' >&2; \
 	       echo 'make PYTHON6=/path/to/python3.12 test-django6' >&2; exit 1; }
 
 $(VENV6)/.installed: pyproject.toml constraints.txt constraints-django6.txt

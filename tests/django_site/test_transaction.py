@@ -17,6 +17,7 @@ from taskdb import (
     submit_sequence,
     submit_task,
 )
+from taskdb.store.creation import BATCH_ROWS
 from tests.django_site.orders.models import Order
 from tests.integration.submit_site import count, ids, messages, until_queued
 from tests.store.trees import part_ids
@@ -148,7 +149,7 @@ def test_a_connection_outside_of_a_transaction_is_joined_by_nobody(taskdb: TaskD
 
 def test_trees_and_bulks_are_in_the_transaction(taskdb: TaskDB) -> None:
     def submit() -> tuple[str, str]:
-        submit_many("orders.pack", [{"order": n} for n in range(1_500)])
+        submit_many("orders.pack", [{"order": n} for n in range(BATCH_ROWS + 1)])
         fan_out = submit_fan_out("orders.pack", ({"order": n} for n in range(3)))
         sequence = submit_sequence("orders.close", {"order": 1})
         assert [fan_out.status, sequence.status] == [TaskStatus.PROCESSING] * 2
@@ -163,7 +164,7 @@ def test_trees_and_bulks_are_in_the_transaction(taskdb: TaskDB) -> None:
         fan_out, sequence = submit()
     (step,) = taskdb.sub_tasks(sequence)
     until_queued(taskdb, step.id, *part_ids(taskdb.store, fan_out))
-    assert count(taskdb) == 1_500 + 4 + 2
+    assert count(taskdb) == BATCH_ROWS + 1 + 4 + 2
 
 
 def test_a_wrong_input_leaves_the_transaction_usable(taskdb: TaskDB) -> None:
