@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.processes import Processes
+from tests.processes import Processes, RunningProcess
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -38,16 +38,19 @@ class Shop:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.environment: dict[str, str] = {}
+        self._starting: list[tuple[RunningProcess, str]] = []
+        self._is_served = False
 
     def start(self, words: list[str], sign: str) -> None:
-        """A process that goes on; it is waited for until it says so."""
-        started = self._processes(*words, env=self.environment, cwd=self.folder)
-        wait_until(lambda: sign in started.output, 60, lambda: f"{sign}:\n{started.tail()}")
-        if "runserver" in words:
-            wait_until(self._answers, 30, lambda: f"an answer:\n{started.tail()}")
+        """A process that goes on; the next command waits until it says so."""
+        self._starting.append(
+            (self._processes(*words, env=self.environment, cwd=self.folder), sign)
+        )
+        self._is_served |= "runserver" in words
 
     def run(self, words: list[str]) -> str:
         """A command that ends well; what it wrote."""
+        self._until_started()
         done = subprocess.run(
             words,
             env={**os.environ, **self.environment},
@@ -64,6 +67,13 @@ class Shop:
         whole = re.sub(r"\b8000\b", str(self.port), line)
         first, *rest = shlex.split(whole)
         return [sys.executable if first == "python" else first, *rest]
+
+    def _until_started(self) -> None:
+        for started, sign in self._starting:
+            started.wait_for_output(sign, 60)
+        self._starting.clear()
+        if self._is_served:
+            wait_until(self._answers, 30)
 
     def _answers(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
