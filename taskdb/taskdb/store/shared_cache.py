@@ -9,12 +9,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from sqlalchemy.engine import URL
 
 _PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.005
+
+T = TypeVar("T")
 
 
 def is_shared(url: URL) -> bool:
@@ -25,19 +27,19 @@ def is_shared(url: URL) -> bool:
 class SharedConnection(sqlite3.Connection):
     """Waits for the lock of another connection, a few seconds at most, and then raises."""
 
-    def cursor(self, *_: Any) -> sqlite3.Cursor:
-        return _Cursor(self)
+    def cursor(self, factory: Any = None) -> Any:
+        return super().cursor(factory or _Cursor)
 
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        return self.cursor().execute(sql, parameters)
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        return self.cursor(_Cursor).execute(sql, parameters)
 
 
 class _Cursor(sqlite3.Cursor):
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+    def execute(self, sql: str, parameters: Any = (), /) -> Self:
         return _patiently(lambda: super(_Cursor, self).execute(sql, parameters))
 
 
-def _patiently(work: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
+def _patiently(work: Callable[[], T]) -> T:
     """Do it again while it is refused for a lock; a statement that is refused has done nothing."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
