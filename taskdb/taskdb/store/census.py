@@ -67,7 +67,7 @@ class Census:
 
     def tasks(self, *, by_tenant: bool) -> list[Kindred]:
         """Every kind of open task."""
-        found = self._database.query(self._open, {"by_tenant": by_tenant}, writes=False)
+        found = self._database.survey(self._open, {"by_tenant": by_tenant})
         return [
             Kindred(
                 status=TaskStatus(row["status"]),

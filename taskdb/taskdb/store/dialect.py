@@ -69,6 +69,8 @@ class StoreDialect(Protocol):
 
     watch: str
     """Lets the server end this transaction when it idles `milliseconds` long; may be empty."""
+    interpreted: str
+    """Keeps the server from compiling what this transaction runs; empty where none does."""
 
     def json(self, parameter: str) -> str:
         """A parameter that carries JSON text."""

@@ -63,9 +63,10 @@ class PostgreSQL:
             for way in ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin")
         )
     )
-    # Asked for in a statement that is its own transaction, it holds for that one only.
     # For this transaction only, by a function: poolers refuse options of a connection.
     watch = "SELECT set_config('idle_in_transaction_session_timeout', :milliseconds, true)"
+    interpreted = "SELECT set_config('jit', 'off', true)"
+    # Asked for in a statement that is its own transaction, it holds for that one only.
     lazily = ", set_config('synchronous_commit', 'off', true)"
 
     def __init__(self, *, bound_clock: bool = False) -> None:

@@ -40,6 +40,7 @@ class SQLite:
     exclusive = ""
     lazily = ""
     watch = ""
+    interpreted = ""
 
     def __init__(self, *, bound_clock: bool = False) -> None:
         self._moment = ":clock_now" if bound_clock else "'now'"

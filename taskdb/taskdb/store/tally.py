@@ -131,7 +131,7 @@ class Tally:
     def read(self, after: EventCursor, limit: int, *, by_tenant: bool) -> Page:
         """What the next events come to, at most so many."""
         given = {"xid": after.xid, "id": after.id, "limit": limit, "by_tenant": by_tenant}
-        found = self._database.query(self._read, given, writes=False)
+        found = self._database.survey(self._read, given)
         if not found:
             return Page((), 0, after)
         cursor = EventCursor(int(found[0]["last_xid"]), int(found[0]["last_id"]))
