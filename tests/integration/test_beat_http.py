@@ -1,5 +1,6 @@
 """`taskdb beat --http`: health, readiness and figures of real beats beside a real worker."""
 
+import json
 import re
 import signal
 import socket
@@ -23,6 +24,7 @@ from tests.waiting import wait_until
 from taskdb_beat.observation.catalog import METRICS
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
+AWAY = {"webhook": "https://127.0.0.1:9/", "secret": "whsec_" + "QUFB" * 8}
 QUICK = {"metrics_interval_seconds": 0.2}
 
 
@@ -84,8 +86,10 @@ def fragile(own_postgresql: PostgreSQL, own_redis: Redis, tmp_path: Path) -> Ite
 
 
 def test_the_figures_agree_with_the_rows(site: Site) -> None:
-    page = start_beat(site)
+    channels = json.dumps({"ops": "log", "away": AWAY})
+    page = start_beat(site, TASKDB_ALARM_CHANNELS=channels)
     wait_until(lambda: page.figure("taskdb_reporter") == 1)
+    site.client.add_subscription("hook", "log")
     worker = site.start_worker("-c", "1")
     kinds = ["ends.returns"] * 3 + ["ends.raises"] + ["ends.raises_once"]
     tasks = [site.submit(kind) for kind in kinds]
@@ -116,6 +120,8 @@ def test_the_figures_agree_with_the_rows(site: Site) -> None:
     assert figures["taskdb_queue_backlog_tasks"] == {(("queue", "taskdb"),): 0}
     assert page.get("/healthz") == page.get("/readyz") == (200, "ok\n")
 
+    check_who_is_told(page)
+
     worker.signal(signal.SIGSTOP)
     one = site.submit("ends.returns")
     wait_until(lambda: (page.figure("taskdb_queue_oldest_seconds", queue="taskdb") or 0) > 0.5)
@@ -124,6 +130,22 @@ def test_the_figures_agree_with_the_rows(site: Site) -> None:
     site.settled(one.id)
     wait_until(lambda: page.figure("taskdb_queue_backlog_tasks", queue="taskdb") == 0)
     check_form(page)
+
+
+def check_who_is_told(page: Page) -> None:
+    """One task failed; one channel took the message, and one cannot."""
+    wait_until(lambda: page.figure("taskdb_alarm_messages", channel="ops") == 0)
+    wait_until(lambda: page.figure("taskdb_alarm_messages", channel="away") == 1)
+    wait_until(
+        lambda: (page.figure("taskdb_alarm_message_oldest_seconds", channel="away") or 0) > 0
+    )
+    figures = page.figures()
+    told = {dict(key)["state"]: value for key, value in figures["taskdb_subscriptions"].items()}
+    assert told == {"active": 1, "failing": 0, "paused": 0, "dead": 0}
+    some = {key: value for key, value in figures["taskdb_alarms"].items() if value}
+    assert some == {(("severity", "error"), ("state", "open")): 1}
+    assert figures["taskdb_alarms_unrouted"] == {(): 0}
+    wait_until(lambda: page.figure("taskdb_subscription_lag_seconds") == 0)
 
 
 def check_form(page: Page) -> None:

@@ -7,17 +7,23 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from taskdb.alarm import Alarm, AlarmState, Severity
 from taskdb.clock import FixedClock
 from taskdb.entity import TaskError
 from taskdb.schedule import Origin, Schedule
 from taskdb.status import OPEN
 from taskdb.status import TaskStatus as S
-from taskdb.store.census import Census, Kindred
-from taskdb.store.contract import WorkerRecord
+from taskdb.store.alarming.acting import Alarms
+from taskdb.store.census import Audience, Census, Kindred
+from taskdb.store.contract import EVERYONE, WorkerRecord
+from taskdb.store.notifying import Passed
 from taskdb.store.schedules import Definition
 from taskdb.store.store import Store
+from taskdb.store.subscriptions import NewSubscription
 from taskdb.store.tally import Happened, Page, Tally
 from taskdb.store.workers import Held, Workers
+from taskdb.subscription import EventFilter, SubscriptionState, TransportKind
+from tests.store.alarms import alarms, delivering, fail, fold
 from tests.store.tasks import (
     DONE,
     HOUR,
@@ -186,6 +192,98 @@ def test_a_schedule_that_is_due_and_not_fired_lags(store: Store, clock: FixedClo
     assert Census(store.database).schedules().lag_seconds > 3_000
     write(store, "UPDATE schedule SET last_error = 'no such type'")
     assert Census(store.database).schedules().broken == 1
+
+
+def test_alarms_are_counted_until_they_are_resolved(store: Store) -> None:
+    none = Census(store.database).alarms()
+    assert (none.numbers, none.unrouted, none.untold) == ({}, 0, {})
+    Alarms(store.database).declare({"pay": Alarm(severity="critical")})
+    for type_ in ("pay", "a", "b", "c", "d"):
+        fail(store, type=type_)
+    fold(store, channels=())
+    by_type = {one.type: one.id for one in alarms(store)}
+    acting = Alarms(store.database)
+    acting.acknowledge(by_type["a"], EVERYONE, "me", None)
+    acting.snooze(by_type["b"], EVERYONE, HOUR, "me")
+    acting.resolve(by_type["c"], EVERYONE, "me", None)
+    found = Census(store.database).alarms()
+    assert found.numbers == {
+        (AlarmState.OPEN, Severity.CRITICAL): 1,
+        (AlarmState.OPEN, Severity.ERROR): 1,
+        (AlarmState.ACKNOWLEDGED, Severity.ERROR): 1,
+        (AlarmState.SNOOZED, Severity.ERROR): 1,
+    }
+    # Somebody knows of the other ones.
+    assert (found.unrouted, found.untold) == (2, {})
+
+
+def test_messages_that_no_channel_took_are_as_old_as_their_decision(
+    store: Store, clock: FixedClock
+) -> None:
+    for type_ in ("a", "b"):
+        fail(store, type=type_)
+    fold(store, channels=("mail", "ops"))
+    now = store.database.dialect.now
+    write(store, f"UPDATE alarm_delivery SET created_at = {now}, next_try_at = {now}")
+    clock.advance(seconds(90))
+    sender = delivering(store)
+    taken = sender.take("ops", seconds(10))
+    assert taken is not None and sender.sent(taken)
+    refused = sender.take("ops", seconds(10))
+    assert refused is not None
+    sender.refused(refused, "no such room")
+    found = Census(store.database).alarms()
+    assert {name: one.number for name, one in found.untold.items()} == {"mail": 2, "ops": 1}
+    assert [one.oldest_seconds for one in found.untold.values()] == [approx(90)] * 2
+    assert found.unrouted == 0
+
+
+def test_subscriptions_are_counted_by_state_and_lag_like_the_last_of_them(
+    store: Store, clock: FixedClock
+) -> None:
+    assert Census(store.database).subscriptions() == Audience({}, 0, 0.0)
+    active, paused, dead = SubscriptionState
+    for name in ("behind", "in time", "paused", "dead"):
+        subscribe(store, name)
+    assert Census(store.database).subscriptions() == Audience({active: 4}, 0, 0.0)
+    create(store)
+    clock.advance(seconds(40))
+    create(store)
+    clock.advance(seconds(20))
+    leased = {one.name: one for one in store.lease_subscriptions("me", LEASE, 10)}
+    for name, one in leased.items():
+        passed = store.notifications(one, one.cursor, scan=10, limit=10).end
+        if name == "in time":
+            assert store.pass_events(one, passed, LEASE, ends=True)
+        if name in {"behind", "dead"}:
+            store.fail_events(
+                one,
+                Passed(one.cursor, None),
+                "503",
+                delay=HOUR,
+                give_up=HOUR,
+                is_final=name == "dead",
+            )
+    store.pause_subscription(leased["paused"].id)
+    found = Census(store.database).subscriptions()
+    assert (found.numbers, found.failing) == ({active: 2, paused: 1, dead: 1}, 1)
+    assert found.lag_seconds == approx(60)
+    # What is told nothing on purpose, or not any more, is not behind.
+    store.pause_subscription(leased["behind"].id)
+    assert Census(store.database).subscriptions().lag_seconds == 0
+
+
+def subscribe(store: Store, name: str) -> None:
+    new = NewSubscription(
+        name=name,
+        tenant=None,
+        transport=TransportKind.LOG,
+        target="",
+        filter=EventFilter(),
+        secret=None,
+        created_by=None,
+    )
+    store.add_subscription(new, "now")
 
 
 def test_sizes_are_those_of_the_tables_with_their_indexes(store: Store) -> None:

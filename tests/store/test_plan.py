@@ -211,6 +211,7 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "tally": lambda s, _: Tally(s.database, "me", HOUR).read(
         EventCursor(0, 0), 5_000, by_tenant=True
     ),
+    "lag of subscriptions": lambda s, _: Census(s.database)._lag_seconds(),
     "lag of the tally": lambda s, _: Tally(s.database, "me", HOUR).lag_seconds(EventCursor(0, 0)),
 }
 
@@ -311,6 +312,29 @@ def test_the_census_reads_what_is_not_over_where_most_is(
             plan = explain(connection, mode, sql, parameters)
             assert re.search("task_open", plan), plan
             assert "Seq Scan" not in plan, plan
+        connection.rollback()
+
+
+def test_the_census_reads_no_alarm_that_is_resolved_and_no_message_that_was_sent(
+    large_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, untold = statements_of(
+        large_store, lambda: Census(large_store.database).alarms(), monkeypatch
+    )
+    with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
+        connection.execute(
+            "INSERT INTO alarm (fingerprint, source, state, resolved_at) SELECT n, 'failed',"
+            " CASE WHEN n > 10 THEN 'resolved' ELSE 'open' END, CASE WHEN n > 10 THEN now() END"
+            " FROM generate_series(1, 10000) AS n"
+        )
+        connection.execute(
+            "INSERT INTO alarm_delivery (alarm_id, channel, sequence, kind, count, total, message,"
+            " sent_at) SELECT id, 'ops', 1, 'opened', 1, 1, '{}', resolved_at FROM alarm"
+        )
+        connection.execute("ANALYZE alarm, alarm_delivery")
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            assert "alarm_live" in explain(connection, mode, *live)
+            assert "alarm_delivery_due" in explain(connection, mode, *untold)
         connection.rollback()
 
 

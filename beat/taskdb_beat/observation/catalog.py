@@ -98,6 +98,44 @@ METRICS = (
         "How late the latest schedule is that is due and has not been fired.",
     ),
     Metric(
+        "taskdb_alarms",
+        "gauge",
+        ("state", "severity"),
+        "Alarms that are not resolved: `open`, `acknowledged` or `snoozed`.",
+    ),
+    Metric(
+        "taskdb_alarms_unrouted",
+        "gauge",
+        (),
+        "Open alarms that no route takes to a channel, so that nobody is told of them.",
+    ),
+    Metric(
+        "taskdb_alarm_messages",
+        "gauge",
+        ("channel",),
+        "Messages of alarms that a channel has not taken yet.",
+    ),
+    Metric(
+        "taskdb_alarm_message_oldest_seconds",
+        "gauge",
+        ("channel",),
+        "How long ago the oldest of these was decided on.",
+    ),
+    Metric(
+        "taskdb_subscriptions",
+        "gauge",
+        ("state",),
+        "Subscriptions: `active`, those of them that are `failing` (what comes next for them could "
+        "not be sent and is tried again), `paused` and `dead` (given up).",
+    ),
+    Metric(
+        "taskdb_subscription_lag_seconds",
+        "gauge",
+        (),
+        "Age of the next event of the active subscription that is furthest behind, 0 when all "
+        "have come to the end.",
+    ),
+    Metric(
         "taskdb_table_bytes",
         "gauge",
         ("table",),

@@ -16,8 +16,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from taskdb.alarm import AlarmState, Severity
 from taskdb.status import PUBLISHABLE, RUNNING
+from taskdb.store.census import Audience, LiveAlarms
 from taskdb.store.database import Database
+from taskdb.subscription import SubscriptionState
 from taskdb_beat.loop import Loop
 from taskdb_beat.observation.catalog import BY_NAME
 from taskdb_beat.observation.health import Health
@@ -95,6 +98,8 @@ class Families(Collector):
         states = {("enabled",): timetable.enabled, ("broken",): timetable.broken}
         yield self._gauge("taskdb_schedules", states)
         yield self._gauge("taskdb_schedule_lag_seconds", {(): timetable.lag_seconds})
+        yield from self._of_alarms(figures.alarms)
+        yield from self._of_subscriptions(figures.audience)
         sizes = {(name,): size for name, size in figures.sizes.items()}
         yield self._gauge("taskdb_table_bytes", sizes)
         yield self._gauge("taskdb_events_lag_seconds", {(): figures.lag_seconds})
@@ -133,6 +138,31 @@ class Families(Collector):
         yield self._gauge("taskdb_queue_running_tasks", running)
         yield self._gauge("taskdb_outbox_tasks", {(): outbox})
         yield self._gauge("taskdb_outbox_oldest_seconds", {(): outbox_oldest})
+
+    def _of_alarms(self, alarms: LiveAlarms) -> Iterator[Metric]:
+        numbers = {
+            (state.value, severity.value): alarms.numbers.get((state, severity), 0)
+            for state in AlarmState
+            if state is not AlarmState.RESOLVED
+            for severity in Severity
+        }
+        yield self._gauge("taskdb_alarms", numbers)
+        yield self._gauge("taskdb_alarms_unrouted", {(): alarms.unrouted})
+        labels = self._reporter.labels
+        # As with queues: a channel that has taken everything is not gone.
+        waiting: dict[Key, float] = dict.fromkeys(((name,) for name in labels.known("channel")), 0)
+        oldest = dict(waiting)
+        for name, untold in alarms.untold.items():
+            channel = (labels.named("channel", name),)
+            waiting[channel] = waiting.get(channel, 0) + untold.number
+            oldest[channel] = max(oldest.get(channel, 0), untold.oldest_seconds)
+        yield self._gauge("taskdb_alarm_messages", waiting)
+        yield self._gauge("taskdb_alarm_message_oldest_seconds", oldest)
+
+    def _of_subscriptions(self, audience: Audience) -> Iterator[Metric]:
+        numbers = {(state.value,): audience.numbers.get(state, 0) for state in SubscriptionState}
+        yield self._gauge("taskdb_subscriptions", {**numbers, ("failing",): audience.failing})
+        yield self._gauge("taskdb_subscription_lag_seconds", {(): audience.lag_seconds})
 
     def _of_what_happened(self) -> Iterator[Metric]:
         totals = self._reporter.totals

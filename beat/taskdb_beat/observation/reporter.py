@@ -13,7 +13,7 @@ from datetime import timedelta
 import structlog
 
 from taskdb.settings import Settings
-from taskdb.store.census import Census, Crew, Kindred, Timetable
+from taskdb.store.census import Audience, Census, Crew, Kindred, LiveAlarms, Timetable
 from taskdb.store.database import Database
 from taskdb.store.listing import EventCursor
 from taskdb.store.tally import Happened, Tally
@@ -41,6 +41,8 @@ class Figures:
     tasks: tuple[Kindred, ...]
     crew: Crew
     timetable: Timetable
+    alarms: LiveAlarms
+    audience: Audience
     sizes: dict[str, int]
     lag_seconds: float
 
@@ -70,6 +72,9 @@ class Reporter:
         self._next_sizes = float("-inf")
         self._figures: Figures | None = None
         self.labels = Labels(settings.metrics_label_values)
+        for channel in settings.alarm_channels:
+            # One that has nothing to send is told of as well.
+            self.labels.named("channel", channel.name)
         self.totals = Totals(self.labels, tenants=self._tenants)
 
     @property
@@ -137,6 +142,7 @@ class Reporter:
 
     def _note(self, began: float, lag_seconds: float) -> None:
         crew, timetable = self._census.workers(self._worker_lease), self._census.schedules()
+        alarms, audience = self._census.alarms(), self._census.subscriptions()
         now = self._clock()
         self._figures = Figures(
             at=now,
@@ -144,6 +150,8 @@ class Reporter:
             tasks=self._tasks,
             crew=crew,
             timetable=timetable,
+            alarms=alarms,
+            audience=audience,
             sizes=self._sizes,
             lag_seconds=lag_seconds,
         )

@@ -1,6 +1,7 @@
 """The census: how many tasks are where that are not over, and since when, in one statement.
 
-It reads the tasks that are not over and no other ones, whatever the table holds of what is.
+It reads the tasks that are not over and no other ones, whatever the table holds of what is. So it
+does with alarms that are resolved, and with messages that were sent.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from taskdb.alarm import AlarmState, Severity
 from taskdb.status import OPEN, PUBLISHABLE, TaskStatus, in_order
 from taskdb.store.database import Database
 from taskdb.store.dialect import StoreDialect
 from taskdb.store.tables import as_json
+from taskdb.subscription import SubscriptionState
 
 NAMED_RULES = ("mutex", "running", "starts", "paused")
 """What may hold a task, as `held_by` has it before a colon; `window` and `gate` stand alone."""
@@ -55,6 +58,38 @@ class Timetable:
 
     enabled: int
     broken: int
+    lag_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAlarms:
+    """The alarms that nobody has resolved: how many of each state and severity.
+
+    `unrouted` are open ones that no route takes, `untold` the messages that no channel has taken.
+    """
+
+    numbers: dict[tuple[AlarmState, Severity], int]
+    unrouted: int
+    untold: dict[str, Untold]
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """Messages that wait for one channel, and for how long the oldest has."""
+
+    number: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """The subscriptions of each state; of the active ones, those whose last try failed.
+
+    `lag_seconds`: how old the next event is of the active one that is furthest behind.
+    """
+
+    numbers: dict[SubscriptionState, int]
+    failing: int
     lag_seconds: float
 
 
@@ -110,6 +145,61 @@ class Census:
             writes=False,
         )
         return Timetable(int(row["enabled"]), int(row["broken"]), _seconds(row["lag"]) or 0.0)
+
+    def alarms(self) -> LiveAlarms:
+        """Those that are not resolved, and the messages that were not delivered."""
+        d = self._database.dialect
+        found = self._database.query(
+            "SELECT state, severity, count(*) AS number,"
+            " count(CASE WHEN NOT is_routed THEN 1 END) AS unrouted"
+            " FROM alarm WHERE state <> 'resolved' GROUP BY state, severity",
+            {},
+            writes=False,
+        )
+        waiting = self._database.query(
+            f"SELECT channel, count(*) AS number, {d.elapsed('min(created_at)', d.now)} AS oldest"
+            " FROM alarm_delivery WHERE sent_at IS NULL GROUP BY channel",
+            {},
+            writes=False,
+        )
+        open_ones = (row for row in found if row["state"] == AlarmState.OPEN)
+        return LiveAlarms(
+            numbers={
+                (AlarmState(row["state"]), Severity(row["severity"])): int(row["number"])
+                for row in found
+            },
+            unrouted=sum(int(row["unrouted"]) for row in open_ones),
+            untold={
+                row["channel"]: Untold(int(row["number"]), _seconds(row["oldest"]) or 0.0)
+                for row in waiting
+            },
+        )
+
+    def subscriptions(self) -> Audience:
+        """All of them: a site has few."""
+        found = self._database.query(
+            "SELECT state, count(*) AS number, count(failing_since) AS failing"
+            " FROM subscription GROUP BY state",
+            {},
+            writes=False,
+        )
+        numbers = {SubscriptionState(row["state"]): int(row["number"]) for row in found}
+        active = SubscriptionState.ACTIVE
+        failing = sum(int(row["failing"]) for row in found if row["state"] == active)
+        return Audience(numbers, failing, self._lag_seconds() if active in numbers else 0.0)
+
+    def _lag_seconds(self) -> float:
+        d = self._database.dialect
+        (row,) = self._database.query(
+            "WITH furthest AS (SELECT cursor_xid, cursor_id FROM subscription"
+            " WHERE state = 'active' ORDER BY cursor_xid, cursor_id LIMIT 1)"
+            f" SELECT {d.elapsed('min(at)', d.now)} AS lag FROM (SELECT e.at FROM task_event AS e"
+            " WHERE (e.xid, e.id) > ((SELECT cursor_xid FROM furthest),"
+            " (SELECT cursor_id FROM furthest)) ORDER BY e.xid, e.id LIMIT 1) AS next_event",
+            {},
+            writes=False,
+        )
+        return _seconds(row["lag"]) or 0.0
 
     def sizes(self) -> dict[str, int]:
         """Bytes on disk with all indexes, by table; of SQLite those of its whole file."""
