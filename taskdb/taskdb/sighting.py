@@ -31,6 +31,8 @@ WORKER_LOST = "WorkerLost"
 UNSEEN = "Unseen"
 """The error of what nobody has seen for so long that nobody waits for it any more."""
 _GUESSES = frozenset({WORKER_LOST, UNSEEN})
+_PASSED_RUNS = 25
+"""Runs of which nothing was seen that get lines at most: a message may claim any number."""
 
 
 class Sight(StrEnum):
@@ -190,10 +192,9 @@ def _passed(row: AdoptedRow | None, sighting: Sighting) -> Iterator[Step]:
     source = None if row is None else row.status
     attempt = 0 if row is None else row.attempt
     is_known_run = row is not None and row.status is _S.STARTED and row.attempt == sighting.attempt
-    if row is not None and _was_retried(row, sighting):
-        # The end of the run before has not been told yet, or never will be.
-        yield Step(_S.STARTED, _S.ERRORED, attempt, sighting.began_at or sighting.at)
-        source = _S.ERRORED
+    for step in _retried(source, attempt, sighting):
+        yield step
+        source, attempt = step.target, step.attempt
     for target in _way(source, sighting.status, ran=_has_run(sighting) and not is_known_run):
         if target in {_S.STARTED, sighting.status}:
             attempt = max(attempt, sighting.attempt)
@@ -203,9 +204,24 @@ def _passed(row: AdoptedRow | None, sighting: Sighting) -> Iterator[Step]:
         source = target
 
 
-def _was_retried(row: AdoptedRow, sighting: Sighting) -> bool:
-    is_later = sighting.attempt > row.attempt and _has_run(sighting)
-    return row.status is _S.STARTED and is_later and sighting.sight is not Sight.PUBLISHED
+def _retried(source: TaskStatus | None, attempt: int, sighting: Sighting) -> Iterator[Step]:
+    """The runs before, each of which asked for another one.
+
+    Their ends have not been told yet, or never will be.
+    """
+    over = 0 if sighting.sight is Sight.MISSED else sighting.attempt
+    if _has_run(sighting):
+        over -= 1
+    at = sighting.began_at or sighting.at
+    if source is _S.STARTED and 0 < attempt <= over:
+        yield Step(source, _S.ERRORED, attempt, at)
+        source = _S.ERRORED
+    for number in range(max(attempt, over - _PASSED_RUNS) + 1, over + 1):
+        for target in _way(source, _S.ERRORED, ran=True):
+            if target in {_S.STARTED, _S.ERRORED}:
+                attempt = number
+            yield Step(source, target, attempt, at)
+            source = target
 
 
 def _has_run(sighting: Sighting) -> bool:
@@ -238,6 +254,12 @@ def _way(source: TaskStatus | None, target: TaskStatus, *, ran: bool) -> tuple[T
             ways.append((*way, following))
     message = f"no way from {source} to {target}"
     raise LookupError(message)
+
+
+def tells_late(row: AdoptedRow, sighting: Sighting) -> bool:
+    """Why an earlier run asked for another one, or the same run whose retry was seen before."""
+    is_reason = sighting.status is _S.ERRORED and sighting.error is not None
+    return is_reason and 0 < sighting.attempt <= row.attempt
 
 
 def celery_id_of(task: TaskEntity) -> str:

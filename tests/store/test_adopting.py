@@ -13,6 +13,7 @@ import pytest
 from taskdb.clock import FixedClock
 from taskdb.entity import TaskEntity, TaskError
 from taskdb.errors import IllegalMove, TaskIsAdopted
+from taskdb.history import attempts_of
 from taskdb.reference import adopted_id
 from taskdb.retention import Retention
 from taskdb.sighting import Sight, Sighting
@@ -121,6 +122,26 @@ def test_sightings_that_come_one_by_one_and_twice_write_what_those_of_a_batch_do
     assert found.ended_at is None
     assert found.error == replace(error, attempt=1)
     assert store.history(first.id)[-1].detail == {"error": "OSError", "message": "no paper"}
+
+
+def test_an_attempt_whose_end_is_told_last_has_its_line_and_its_error(store: Store) -> None:
+    first = published()
+    one = begun(first, worker="w-1")
+    two = begun(first, 11, attempt=2, token="t-2", worker="w-2")
+    error = TaskError("OSError", "no paper")
+    end = ended(one, S.ERRORED, error=error, run_at=NOON + HOUR)
+    store.see([two])
+    assert store.see([first, one, end, end]) == 1
+    store.see([ended(two, S.COMPLETED, 12)])
+    assert store.see([end]) == 0
+    lines = store.history(first.id)
+    assert [str(line.to_status) for line in lines if line.from_status is not line.to_status] == [
+        "CREATED", "STARTED", "ERRORED", "STARTED", "COMPLETED",
+    ]  # fmt: skip
+    attempts = [(one.number, one.worker, str(one.status)) for one in attempts_of(lines)]
+    assert attempts == [(1, "w-1", "ERRORED"), (2, "w-2", "COMPLETED")]
+    assert attempts_of(lines)[0].detail == {"error": "OSError", "message": "no paper"}
+    assert store.get(first.id).error is None
 
 
 def test_what_is_known_later_fills_what_was_not(store: Store) -> None:

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
+from taskdb.sighting import Sight, Sighting
+from taskdb.status import TaskStatus
 from taskdb.store.callbacks import digest_of
 from taskdb.store.contract import NO_REPORT
 from taskdb.store.drift import Drift
@@ -111,6 +114,28 @@ def _claim_unlisted(store: Store) -> str:
     return run.id
 
 
+def _adopted_lost(store: Store) -> str:
+    worker(store)
+    lost, kept = str(uuid4()), str(uuid4())
+    for task_id, runner in ((lost, "w-dead"), (kept, "w-1")):
+        store.see([_begun(task_id, runner)])
+    ago(store, "task", "updated_at")
+    return lost
+
+
+def _begun(task_id: str, runner: str) -> Sighting:
+    return Sighting(
+        id=task_id,
+        sight=Sight.BEGUN,
+        status=TaskStatus.STARTED,
+        at=datetime.now(UTC),
+        attempt=1,
+        type="shop.pack",
+        token="t",
+        worker=runner,
+    )
+
+
 def _queue_without_consumer(store: Store) -> str:
     worker(store, queues=("other",))
     queued(store)
@@ -138,6 +163,7 @@ CLASSES: dict[str, tuple[str, Callable[[Store], str]]] = {
         ("held_for_nothing", _held_by_a_pause_that_is_over),
         ("", _join_missing),
         ("", _claim_unlisted),
+        ("", _adopted_lost),
         ("", _queue_without_consumer),
         ("", _type_unknown),
     )

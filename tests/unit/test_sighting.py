@@ -106,6 +106,29 @@ def test_the_end_is_the_same_in_whatever_order_processes_tell(
     assert_legal(events)
 
 
+@given(st.data(), st.integers(1, 4))
+def test_every_attempt_has_its_lines_in_whatever_order_processes_tell(
+    data: st.DataObject, runs: int
+) -> None:
+    processes = life(runs, S.COMPLETED)
+    record, events = Record(ID), []
+    while any(processes):
+        events += record.take(data.draw(st.sampled_from([one for one in processes if one])).pop(0))
+    lines = [(one["to_status"], one["attempt"]) for one in events]
+    history = [line for line in lines if line[0] in {"STARTED", "ERRORED", "COMPLETED"}]
+    expected = [(status, n) for n in range(1, runs) for status in ("STARTED", "ERRORED")]
+    assert history == [*expected, ("STARTED", runs), ("COMPLETED", runs)]
+    told = [(one["attempt"], one["detail"]) for one in [*events, *record.remarks()]]
+    for number in range(1, runs):
+        assert sum(n == number and f"run {n}" in (detail or "") for n, detail in told) == 1
+
+
+def test_no_more_runs_are_made_up_than_a_message_can_be_believed() -> None:
+    events = Record(ID).take(begun(1, 1_000_000))
+    assert len(events) < 60
+    assert events[-1]["attempt"] == 1_000_000
+
+
 @given(st.data(), st.integers(1, 3), st.sampled_from(ENDS))
 def test_what_is_never_told_leaves_a_legal_history(data: st.DataObject, runs: int, end: S) -> None:
     told = [one for process in life(runs, end) for one in process if data.draw(st.booleans())]

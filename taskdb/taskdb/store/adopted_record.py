@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from taskdb.entity import TaskError
-from taskdb.sighting import AdoptedRow, Sight, Sighting, Step, follow
+from taskdb.sighting import AdoptedRow, Sight, Sighting, Step, follow, tells_late
 from taskdb.status import TERMINAL, TaskStatus
 from taskdb.store.dialect import Columns
 from taskdb.store.encode import encode, storable
@@ -53,20 +53,33 @@ class Record:
     has_attributes: bool = False
     has_error: bool = False
     columns: dict[str, Any] = field(default_factory=dict)
+    late: list[Sighting] = field(default_factory=list)
+    """What was seen of runs that the row has left behind."""
 
     def take(self, seen: Sighting) -> list[dict[str, Any]]:
         """Follow a sighting; answers the events of that."""
-        steps = follow(self._standing(), seen)
-        if not steps and not self.columns:
+        standing = self._standing()
+        steps = follow(standing, seen)
+        if not steps and standing is None:
             return []
-        if not self.columns:
+        if standing is None:
             self._begin(seen)
+        elif not steps and tells_late(standing, seen) and seen not in self.late:
+            self.late.append(seen)
         self._fill(seen)
         if not steps:
             return []
         if steps[-1].source is not steps[-1].target:
             self._move(seen, steps[-1])
-        return [self._event(seen, step, is_last=step is steps[-1]) for step in steps]
+        return [self._event(seen, step, steps[-1]) for step in steps]
+
+    def remarks(self) -> list[dict[str, Any]]:
+        """Lines of what came late, after all others: they leave the row where it is."""
+        if not self.late:
+            return []
+        status = TaskStatus(self.columns["status"])
+        steps = [Step(status, status, seen.attempt, seen.at) for seen in self.late]
+        return [self._event(seen, step, step) for seen, step in zip(self.late, steps, strict=True)]
 
     def _standing(self) -> AdoptedRow | None:
         if not self.columns:
@@ -160,16 +173,18 @@ class Record:
             self.columns[column] = value
             self.is_changed = True
 
-    def _event(self, seen: Sighting, step: Step, *, is_last: bool) -> dict[str, Any]:
+    def _event(self, seen: Sighting, step: Step, last: Step) -> dict[str, Any]:
+        # Who ran the attempts before is not said by this one.
+        worker = seen.worker if step.attempt == last.attempt else None
         return {
             "task_id": self.id,
             "tenant": self.tenant,
             "from_status": None if step.source is None else step.source.value,
             "to_status": step.target.value,
             "attempt": step.attempt,
-            "worker": None if seen.worker is None else storable(seen.worker, _TEXT_LIMIT),
+            "worker": None if worker is None else storable(worker, _TEXT_LIMIT),
             "at": step.at,
-            "detail": _detail(seen) if is_last else None,
+            "detail": _detail(seen) if step is last else None,
         }
 
 

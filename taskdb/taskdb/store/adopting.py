@@ -106,7 +106,10 @@ class Adopting(StorePart):
             rows.update([one for one in records.values() if one.is_changed and not one.is_new])
             kept = [one for one in events if one["task_id"] not in lost]
             rows.remember(kept)
-            return len(kept), {one: by_id[one] for one in by_id if one in lost}
+            late = [
+                line for one in records.values() if one.id not in lost for line in one.remarks()
+            ]
+            return len(kept) + rows.remark(late), {one: by_id[one] for one in by_id if one in lost}
 
     def adopt_past(self, past: Iterable[Sequence[Sighting]], source: str) -> int:
         """Make rows of tasks that ended before anyone watched; answers how many are new.
@@ -290,6 +293,24 @@ class _Rows:
             f" SELECT {values} FROM {d.drafts('drafts', _EVENT)}",
             drafts=self._spelled(events),
         )
+
+    def remark(self, events: Sequence[Mapping[str, Any]]) -> int:
+        """Write lines of what came late, unless the history has them; answers how many are new."""
+        if not events:
+            return 0
+        d = self._dialect
+        value = {"detail": d.as_json("draft.detail")}
+        values = ", ".join(value.get(name, f"draft.{name}") for name in _EVENT)
+        found = self._ask(
+            f"INSERT INTO task_event ({', '.join(_EVENT)})"
+            f" SELECT {values} FROM {d.drafts('drafts', _EVENT)}"
+            # Whoever tells tells again after a failure; the moment is of the clock of who saw it.
+            " WHERE NOT EXISTS (SELECT 1 FROM task_event AS e WHERE e.task_id = draft.task_id"
+            " AND e.attempt = draft.attempt AND e.at = draft.at AND e.detail IS NOT NULL)"
+            " RETURNING attempt",
+            drafts=self._spelled(events),
+        )
+        return len(found)
 
     def _spelled(self, many: Iterable[Mapping[str, Any]]) -> str:
         spell = self._dialect.spell
