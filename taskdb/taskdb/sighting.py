@@ -30,7 +30,9 @@ WORKER_LOST = "WorkerLost"
 """The error of what a dead worker ran, as far as one can tell from outside."""
 UNSEEN = "Unseen"
 """The error of what nobody has seen for so long that nobody waits for it any more."""
-_GUESSES = frozenset({WORKER_LOST, UNSEEN})
+PRESUMED_EXPIRED = "PresumedExpired"
+"""The error of what expired and was dropped by the broker, which tells nobody."""
+_GUESSES = frozenset({WORKER_LOST, UNSEEN, PRESUMED_EXPIRED})
 _PASSED_RUNS = 25
 """Runs of which nothing was seen that get lines at most: a message may claim any number."""
 
@@ -67,6 +69,7 @@ class Sighting:
     worker: str | None = None
     began_at: datetime | None = None
     run_at: datetime | None = None
+    expires_at: datetime | None = None
     input: Any = None
     result: Any = None
     error: TaskError | None = None
@@ -169,7 +172,8 @@ def _is_missed(row: AdoptedRow, sighting: Sighting) -> bool:
     """Only where nothing has happened since one looked."""
     if row.attempt != sighting.attempt or row.token != sighting.token:
         return False
-    return row.status is _S.STARTED if sighting.status is _S.FAILED else row.status in WAITING
+    waits = sighting.status is _S.CANCELED or not sighting.ran
+    return row.status in WAITING if waits else row.status is _S.STARTED
 
 
 _RULES = {

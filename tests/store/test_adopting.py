@@ -330,6 +330,41 @@ def test_what_waits_and_was_not_seen_for_a_week_is_given_up(
     assert store.get(waiting.id).status is S.STARTED
 
 
+def test_what_expired_and_was_dropped_by_its_broker_is_presumed_to_have(
+    store: Store, clock: FixedClock
+) -> None:
+    soon, late = timedelta(seconds=30), timedelta(hours=2)
+    gone, back, kept = (published(expires_at=NOON + after) for after in (soon, soon, late))
+    run = begun(published(expires_at=NOON + soon), worker=None)
+    store.see([gone, back, kept, run])
+    assert store.get(gone.id).deadline_at == NOON + soon
+    clock.advance(timedelta(minutes=4))
+    assert store.lose(lease=LEASE, limit=10) == []
+    clock.advance(timedelta(minutes=2))
+    assert store.get(run.id).deadline_at is None
+    assert set(store.lose(lease=LEASE, limit=10)) == {gone.id, back.id}
+    assert store.lose(lease=LEASE, limit=10) == []
+    found = store.get(gone.id)
+    assert (found.status, found.attempt) == (S.FAILED, 0)
+    assert found.error is not None
+    assert found.error.type == "PresumedExpired"
+    assert [store.get(one.id).status for one in (kept, run)] == [S.QUEUED, S.STARTED]
+
+    # It was prefetched in time, and its worker was slow to tell.
+    late_run = begun(back, 20)
+    store.see([late_run, ended(late_run, S.COMPLETED, 21)])
+    assert (store.get(back.id).status, store.get(back.id).error) == (S.COMPLETED, None)
+
+
+def test_adopted_tasks_that_expired_do_not_keep_others_from_expiring(
+    store: Store, clock: FixedClock
+) -> None:
+    store.see([published(expires_at=NOON) for _ in range(3)])
+    owned = create(store, deadline_at=NOON + timedelta(seconds=1))
+    clock.advance(timedelta(seconds=9))
+    assert list(store.expire_due(OOPS, 2)) == [owned]
+
+
 def test_adopted_tasks_are_pruned_as_others_are(store: Store, clock: FixedClock) -> None:
     done, waiting = in_status(store, S.COMPLETED), in_status(store, S.QUEUED)
     clock.advance(timedelta(days=31))

@@ -7,7 +7,7 @@ from typing import Any
 
 from taskdb.entity import TaskError
 from taskdb.sighting import AdoptedRow, Sight, Sighting, Step, follow, tells_late
-from taskdb.status import TERMINAL, TaskStatus
+from taskdb.status import TERMINAL, WAITING, TaskStatus
 from taskdb.store.dialect import Columns
 from taskdb.store.encode import encode, storable
 from taskdb.store.part import spelled_error
@@ -32,6 +32,7 @@ WRITTEN: Columns = {
     "claim_token": "text",
     "created_at": "moment",
     "run_at": "moment",
+    "deadline_at": "moment",
     "queued_at": "moment",
     "started_at": "moment",
     "ended_at": "moment",
@@ -67,10 +68,9 @@ class Record:
         elif not steps and tells_late(standing, seen) and seen not in self.late:
             self.late.append(seen)
         self._fill(seen)
-        if not steps:
-            return []
-        if steps[-1].source is not steps[-1].target:
+        if steps and steps[-1].source is not steps[-1].target:
             self._move(seen, steps[-1])
+        self._fill_deadline(seen)
         return [self._event(seen, step, steps[-1]) for step in steps]
 
     def remarks(self) -> list[dict[str, Any]]:
@@ -133,6 +133,13 @@ class Record:
             self._set("created_at", min(known["created_at"], seen.at))
         if seen.run_at is not None and known["run_at"] is None:
             self._set("run_at", seen.run_at)
+
+    def _fill_deadline(self, seen: Sighting) -> None:
+        """Only while it waits: no loop over deadlines is to step over what has begun or ended."""
+        if self.columns["status"] not in WAITING:
+            self._set("deadline_at", None)
+        elif seen.expires_at is not None:
+            self._set("deadline_at", seen.expires_at)
 
     def _lacks_error(self, seen: Sighting) -> bool:
         """The retry was seen before the end of its run, which says why."""

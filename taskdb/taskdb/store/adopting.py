@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from taskdb.entity import TaskError
 from taskdb.sighting import (
+    PRESUMED_EXPIRED,
     UNSEEN,
     WORKER_LOST,
     Sight,
@@ -32,17 +34,23 @@ BATCH = 500
 """Rows of one transaction."""
 _ROUNDS = 5
 _PATIENCE = timedelta(days=7)
+_GRACE = timedelta(minutes=5)
+"""A worker that drops what has expired says so; where a broker did, nobody does."""
 _GONE = (
     "does not run it any more, and nobody saw how it ended; where the broker delivers it again, the"
     " row follows"
 )
 _NOT_SEEN = f"nothing was seen of it for {_PATIENCE.days} days: no tracked worker has taken it"
+_DROPPED = (
+    "it expired, and no worker was seen to take or to drop it: a broker may do that by itself"
+)
 
 _BORN: Columns = {**WRITTEN, "tenant": "text"}
+_WAITING = "('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED')"
 _JSON = frozenset({"input", "result", "error", "attributes"})
 _READ = (
     "type", "status", "queue", "priority", "attempt", "worker", "claim_token",
-    "created_at", "run_at", "queued_at", "started_at", "ended_at",
+    "created_at", "run_at", "deadline_at", "queued_at", "started_at", "ended_at",
 )  # fmt: skip
 _MOMENTS = frozenset(name for name, kind in WRITTEN.items() if kind == "moment")
 _EMPTY = "'{}'"
@@ -152,12 +160,17 @@ class Adopting(StorePart):
         """Conclude what nobody will report; answers the ids of what was concluded about.
 
         What ran on a worker that is not seen any more, or does not list it any more, is FAILED, as
-        far as one can tell from outside; what waits and was not seen for a week is CANCELED.
+        far as one can tell from outside, and so is what waits though it expired minutes ago; what
+        waits and was not seen for a week is CANCELED.
         Whatever is seen of them later corrects that.
         """
         lost = [
             _missed(row, TaskStatus.FAILED, WORKER_LOST, f"its worker {_name(row)} {_GONE}")
             for row in self._missing_runs(lease, limit)
+        ]
+        lost += [
+            replace(_missed(row, TaskStatus.FAILED, PRESUMED_EXPIRED, _DROPPED), ran=False)
+            for row in self._expired(_GRACE, limit)
         ]
         lost += [
             _missed(row, TaskStatus.CANCELED, UNSEEN, _NOT_SEEN)
@@ -187,14 +200,27 @@ class Adopting(StorePart):
         written = {"lease": lease.total_seconds(), "limit": limit}
         return self.database.query(sql, written, writes=False)
 
+    def _expired(self, grace: timedelta, limit: int) -> list[Row]:
+        """Adopted tasks that wait though they expired so long ago, and nobody has said a word."""
+        d = self.database.dialect
+        past = f"(SELECT {d.later('-:grace')})"
+        sql = (
+            "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
+            f" {d.now} AS now FROM task WHERE is_adopted AND status IN {_WAITING}"
+            # Reports that were kept while the database was away come with what was seen last.
+            f" AND updated_at < {past} AND deadline_at < {past} LIMIT :limit"
+        )
+        written = {"grace": grace.total_seconds(), "limit": limit}
+        return self.database.query(sql, written, writes=False)
+
     def _unseen(self, patience: timedelta, limit: int) -> list[Row]:
         """Adopted tasks that wait, and of which nothing was seen for so long."""
         d = self.database.dialect
         old = f"(SELECT {d.later('-:patience')})"
         sql = (
             "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
-            f" {d.now} AS now FROM task WHERE is_adopted AND status IN"
-            f" ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND updated_at < {old}"
+            f" {d.now} AS now FROM task WHERE is_adopted AND status IN {_WAITING}"
+            f" AND updated_at < {old}"
             f" AND (run_at IS NULL OR run_at < {old}) LIMIT :limit"
         )
         written = {"patience": patience.total_seconds(), "limit": limit}

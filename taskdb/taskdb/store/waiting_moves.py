@@ -65,7 +65,8 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             "expire",
             (
                 f"old.id IN (SELECT id FROM task WHERE deadline_at <= (SELECT {d.now})"
-                f" AND status IN ({listed(WAITING)}) ORDER BY deadline_at LIMIT :limit)"
+                f" AND status IN ({listed(WAITING)}) AND NOT is_adopted"
+                " ORDER BY deadline_at LIMIT :limit)"
             ),
             f"{is_in(WAITING)} AND old.deadline_at <= {d.now}",
             (*to("FAILED"), error, ("ended_at", d.now), NOT_HELD),

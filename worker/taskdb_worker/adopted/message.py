@@ -26,6 +26,7 @@ class Message:
     kwargs: Any
     retries: int
     eta: datetime | None
+    expires_at: datetime | None
     links: dict[str, Any]
     """Ids around it: the task that sent it, the first of its chain, its group."""
 
@@ -66,6 +67,7 @@ def _message(fields: Mapping[str, Any], name: Any, args: Any, kwargs: Any) -> Me
         kwargs=kwargs,
         retries=retries if isinstance(retries, int) else 0,
         eta=moment_of(fields.get("eta")),
+        expires_at=moment_of(fields.get("expires")),
         links=_links(celery_id, fields),
     )
 

@@ -174,7 +174,7 @@ class Witness:
                 self._ended(message, _S.FAILED, error=error)
         else:
             # The main process tells only which task it was.
-            message = Message(task_id, sender.name, None, None, 0, None, {})
+            message = Message(task_id, sender.name, None, None, 0, None, None, {})
             self._note(message, Sight.ENDED, _S.FAILED, _now(), attempt=UNKNOWN, error=error)
 
     @_harmless
@@ -280,7 +280,8 @@ class Witness:
         if not self._selection.wants(name):
             return
         headers = getattr(message, "headers", None) or {}
-        seen = Message(celery_id, name, None, None, _whole(headers.get("retries")) or 0, None, {})
+        retries = _whole(headers.get("retries")) or 0
+        seen = Message(celery_id, name, None, None, retries, None, None, {})
         self._note(
             seen, Sight.ENDED, _S.FAILED, _now(), attempt=seen.retries, ran=False, error=error
         )
@@ -312,6 +313,7 @@ class Witness:
                 type=message.type,
                 tenant=self._tenant,
                 worker=None if sight is Sight.PUBLISHED or message.is_eager else self._worker(),
+                expires_at=message.expires_at,
                 attributes={**message.links},
                 **said,
             )
