@@ -3,7 +3,12 @@
 import pytest
 
 from taskdb.store.releasing import Released
-from taskdb_worker.hand_over import _LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS, _pause_after
+from taskdb_worker.hand_over import (
+    _LONGEST_PAUSE_SECONDS,
+    _PAUSE_SECONDS,
+    _pause_after,
+    _rest_after,
+)
 
 
 def test_looks_that_find_little_become_rare_but_not_too_rare() -> None:
@@ -21,3 +26,7 @@ def test_looks_that_find_much_become_frequent(share: float) -> None:
     for _ in range(10):
         pause = _pause_after(Released(share=share), pause)
     assert pause == _PAUSE_SECONDS
+
+
+def test_a_look_that_came_late_is_followed_by_the_next_however_long_it_took() -> None:
+    assert _rest_after(Released(share=0.5)) < _rest_after(Released(share=0.4))

@@ -22,6 +22,9 @@ _PAUSE_SHARE = 4
 meanwhile shares the next look, and a busy worker spends its time on its tasks."""
 _WORTH = 1 / 8
 """A look that finds fewer of the places of a rule free was early: the next pause is longer."""
+_LATE = 1 / 2
+"""... and one that finds so many free was late, since tasks ended faster than it came: on a slow
+machine, where a look takes long, pauses so many times as long would let a rule run dry."""
 
 
 class HandOver:
@@ -70,7 +73,7 @@ class HandOver:
                 self._wanted.set()
             if not released.is_busy:
                 pause = _pause_after(released, pause)
-            time.sleep(max(pause, _PAUSE_SHARE * (time.monotonic() - began)))
+            time.sleep(max(pause, _rest_after(released) * (time.monotonic() - began)))
 
     def _look(self, lines: set[str]) -> Released:
         try:
@@ -81,6 +84,11 @@ class HandOver:
             # Nothing may end this thread; the beat lets them go.
             log.exception("release.broken")
         return Released()
+
+
+def _rest_after(released: Released) -> int:
+    """How many times as long as the look the pause after it is, at least."""
+    return 1 if released.share >= _LATE else _PAUSE_SHARE
 
 
 def _pause_after(released: Released, before: float) -> float:
