@@ -49,8 +49,7 @@ def read_signature(
     whole = _whole_input(rest, hints, declared)
     if whole is not None:
         model = whole if isinstance(whole, type) and issubclass(whole, BaseModel) else None
-        # Where anything may be the input, None is one.
-        empty = model is not None or whole is dict or get_origin(whole) is dict
+        empty = model is not None or whole in {Any, dict} or get_origin(whole) is dict
         shape = CallShape(
             takes_context=takes_context,
             takes_whole_input=True,
