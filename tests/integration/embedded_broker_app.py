@@ -31,6 +31,7 @@ app.conf.update(
     task_acks_late=True,
     task_ignore_result=True,
     worker_prefetch_multiplier=4,
+    worker_pool="taskdb_worker.prefork:TaskPool",
     worker_hijack_root_logger=False,
     broker_transport_options=options,
     broker_connection_retry_on_startup=True,

@@ -44,6 +44,8 @@ def create_app(
     app = create_celery(taskdb.settings, as_current=as_current)
     app.taskdb_reader = taskdb
     app.conf.worker_consumer = "taskdb_worker.consumer:TellingConsumer"
+    if app.conf.worker_pool == "prefork":
+        app.conf.worker_pool = "taskdb_worker.prefork:TaskPool"
     member = Member(taskdb)
     for task_type in registry:
         app.register_task(tracked_task(task_type, member))
