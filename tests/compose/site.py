@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -22,7 +23,8 @@ from taskdb.task_type import import_task_modules
 ROOT = Path(__file__).parents[2]
 MODULES = "tasks.greeting,customer_import.tasks,compose_tasks"
 PORTS = tuple(
-    f"{name}_PORT" for name in ("POSTGRES", "REDIS", "RABBITMQ", "FLOWER", "PROMETHEUS", "GRAFANA")
+    f"{name}_PORT"
+    for name in ("POSTGRES", "REDIS", "RABBITMQ", "FLOWER", "PROMETHEUS", "GRAFANA", "SHOP")
 )
 
 
@@ -97,14 +99,18 @@ class Site:
         file.write_text("\n".join(lines) + "\n")
 
     def compose(self, *words: str, timeout: float = 300) -> str:
-        own = {"TASKDB_", "POSTGRES_", "COMPOSE_"}
+        return self.shell(shlex.join(["docker-compose", *words]), timeout=timeout)
+
+    def shell(self, commands: str, timeout: float = 300) -> str:
+        """Run lines of a guide in the clone, as somebody who has only just logged in."""
+        own = ("TASKDB_", "POSTGRES_", "SHOP_", "COMPOSE_")
         environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(tuple(own))
+            name: value for name, value in os.environ.items() if not name.startswith(own)
         }
         return run(
-            ["docker-compose", "--project-name", self.project, *words],
+            ["sh", "-ec", commands],
             folder=self.folder,
-            environment=environment,
+            environment={**environment, "COMPOSE_PROJECT_NAME": self.project},
             timeout=timeout,
         )
 

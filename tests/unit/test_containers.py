@@ -24,6 +24,7 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 SECRETS = ("POSTGRES_PASSWORD", "BROKER_PASSWORD", "FLOWER_PASSWORD", "GRAFANA_PASSWORD")
 GOOD = {name: f"{number}{'0123456789abcdef' * 3}" for number, name in enumerate(SECRETS)}
 OURS = ("prepare", "migrate", "worker", "beat", "flower")
+SHOP = ROOT / "examples/django_shop"
 
 # --- the compose file -------------------------------------------------------------------------
 
@@ -177,6 +178,74 @@ def test_prometheus_asks_every_beat_and_grafana_finds_the_dashboards() -> None:
     assert list(grafana.glob("*.json"))
 
 
+# --- the shop beside it -----------------------------------------------------------------------
+
+
+def shop_services() -> dict[str, Any]:
+    services: dict[str, Any] = yaml.safe_load((SHOP / "docker-compose.yml").read_text())["services"]
+    return services
+
+
+def test_one_image_of_the_shop_serves_it_and_runs_its_tasks() -> None:
+    shop = shop_services()
+    images = {name: one["image"] for name, one in shop.items() if "image" in one}
+
+    assert images == dict.fromkeys(
+        ("migrate", "worker", "beat", "web"), "${SHOP_IMAGE:-django-shop:local}"
+    )
+    assert set(shop) - set(SERVICES) == {"web"}
+    assert SERVICES["migrate"].get("build") is None
+    # By the service that all others wait for, so that it is there when they start.
+    assert [name for name, one in shop.items() if "build" in one] == ["migrate"]
+    assert shop["migrate"]["build"]["context"] == str(SHOP.relative_to(ROOT))
+    assert shop["migrate"]["command"][:3] == ["python", "manage.py", "migrate"]
+
+
+def test_the_web_server_of_the_shop_is_locked_up_as_our_own_containers_are() -> None:
+    web, ours = shop_services()["web"], SERVICES["beat"]
+
+    for name in (
+        "read_only", "tmpfs", "cap_drop", "security_opt", "pids_limit", "restart", "logging",
+    ):  # fmt: skip
+        assert web[name] == ours[name], name
+    assert web["volumes"] == ["payloads:/var/lib/taskdb"]
+    assert [port.partition(":")[0] for port in web["ports"]] == ["127.0.0.1"]
+    assert web["depends_on"] == {
+        "migrate": {"condition": "service_completed_successfully"},
+        "postgres": {"condition": "service_healthy"},
+    }
+    assert "/healthz" in web["healthcheck"]["test"][-1]
+
+
+def test_the_secret_of_the_shop_has_no_default_and_is_looked_at_before_anything_starts() -> None:
+    shop = shop_services()
+
+    for name in ("migrate", "worker", "beat", "web"):
+        assert shop[name]["environment"]["SHOP_SECRET_KEY"].startswith("${SHOP_SECRET_KEY:?")
+    assert shop["prepare"]["environment"] == {
+        "MORE_SECRETS": "SHOP_SECRET_KEY",
+        "SHOP_SECRET_KEY": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["examples/containers", "examples/django_shop"])
+def test_an_image_that_stands_on_ours_is_not_root_and_not_hidden_by_a_mount(name: str) -> None:
+    text = (ROOT / name / "Dockerfile").read_text()
+    mounted = SERVICES["worker"]["volumes"][0].split(":")[-2]
+    said = re.findall(r"^(?!#)([A-Z]+) (.*)$", text, re.MULTILINE)
+
+    assert [what for word, what in said if word == "USER"][-1:] in ([], ["10001:10001"])
+    (folder,) = [what for word, what in said if word == "WORKDIR"]
+    assert folder != mounted == "/app"
+    copied = [what.split()[-1] for word, what in said if word == "COPY"]
+    assert copied
+    assert all(target.startswith("./") for target in copied)
+    # Each is held to a series: "name==1.*".
+    installed = re.findall(r"^RUN pip .*?install (.*?[^\\])$", text, re.MULTILINE | re.DOTALL)
+    packages = [word for words in installed for word in re.findall(r'"(.*?)"', words)]
+    assert [one for one in packages if not re.fullmatch(r"[a-z]+==[\d.]+(\.\*)?", one)] == []
+
+
 # --- the secrets ------------------------------------------------------------------------------
 
 
@@ -225,6 +294,21 @@ def test_a_secret_that_is_none_is_refused(tmp_path: Path, value: str, reason: st
     assert reason in done.stderr
     assert not value or value not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_secrets_of_other_services_are_looked_at_as_well(tmp_path: Path) -> None:
+    more = {**GOOD, "MORE_SECRETS": "SHOP_SECRET_KEY"}
+
+    for value, reason in (
+        ("", "is empty"),
+        ("replace-me", "is still the placeholder"),
+        (GOOD["BROKER_PASSWORD"], "is the same as another"),
+    ):
+        done = prepare(tmp_path, **more, SHOP_SECRET_KEY=value)
+        assert done.returncode == 2
+        assert f"SHOP_SECRET_KEY: {reason}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert prepare(tmp_path, **more, SHOP_SECRET_KEY="9" * 48).returncode == 0
 
 
 def test_redis_is_given_the_hash_of_the_password_and_not_the_password(tmp_path: Path) -> None:

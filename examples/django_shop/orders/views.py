@@ -38,3 +38,8 @@ def place(request: HttpRequest) -> JsonResponse:
 def show(request: HttpRequest, number: int) -> JsonResponse:
     order = get_object_or_404(Order, pk=number)
     return JsonResponse({"customer": order.customer, "confirmation": order.confirmation})
+
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    """The web server is well while it can ask its tables."""
+    return JsonResponse({"products": Product.objects.count()})

@@ -20,6 +20,8 @@ INSTALLED_APPS = [
     "orders",
 ]
 MIDDLEWARE = [
+    # Style sheets of the admin, where no `runserver` serves them.
+    *([] if DEBUG else ["whitenoise.middleware.WhiteNoiseMiddleware"]),
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -40,6 +42,7 @@ TEMPLATES = [
 ]
 ROOT_URLCONF = "shop.urls"
 STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "static"
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -68,5 +71,5 @@ else:
 # Tasks live in the database above, so a submit belongs to the transaction of its request.
 TASKDB = {
     "BROKER_URL": os.environ.get("SHOP_BROKER"),
-    "DATA_DIR": BASE_DIR / ".taskdb",
+    "DATA_DIR": os.environ.get("TASKDB_DATA_DIR", BASE_DIR / ".taskdb"),
 }
