@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy.orm import Session
 from tests.integration.submit_site import (
     client,
@@ -145,6 +146,27 @@ def test_a_redis_that_breaks_while_in_use_and_comes_back(
         # What a frozen broker had in its ears already comes twice; the claim makes it harmless.
         received = ids(messages(taskdb))
         assert set(received) == set(found) and len(received) <= 2 * len(found)
+
+
+def test_a_redis_that_is_full_is_away_for_all_and_is_used_again_when_it_has_room(
+    sqlite_url: str, tmp_path: Path, own_redis: Any
+) -> None:
+    with (
+        used_client(sqlite_url, tmp_path, own_redis.url, publish_breaker_seconds=30) as taskdb,
+        redis.Redis(host="127.0.0.1", port=own_redis.port) as operator,
+        logged() as log,
+    ):
+        operator.config_set("maxmemory", "1")
+        many = taskdb.submit_many("echo", [{}] * 200)
+        assert set(statuses(taskdb)) == {"CREATED"}
+        with pytest.raises(BrokerUnreachable, match="maxmemory"):
+            taskdb.publisher.publish(taskdb.store.publications([one.id for one in many]))
+        assert len(events(log, "publish.later")) == 1
+        assert events(log, "publish.refused") == []
+
+        operator.config_set("maxmemory", "0")
+        relay_all(taskdb, 200)
+        assert set(ids(messages(taskdb))) == {one.id for one in many}
 
 
 def test_a_rabbitmq_that_breaks_while_in_use_and_comes_back(

@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 
 import structlog
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 
 from taskdb import tracing
 from taskdb.celery.configuration import broker_kind, broker_priority, check_broker_scheme
@@ -205,6 +205,7 @@ class Publisher:
         )
 
     def _is_away(self, error: Exception) -> bool:
+        error = _reason(error)
         if isinstance(error, OperationalError | OSError | ImportError):
             return True
         transport = self.app.connection_for_write().transport
@@ -231,10 +232,19 @@ class Publisher:
         if isinstance(error, ImportError):
             return f"no driver for this broker ({error}): pip install 'celery-taskdb[redis]'"
         where = self.app.connection_for_write().as_uri()
+        error = _reason(error)
         return (
             f"no answer from the broker {where} ({type(error).__name__}: {error}): the tasks are "
             "kept and will be published later; check TASKDB_BROKER_URL and that the server runs"
         )
+
+
+def _reason(error: Exception) -> Exception:
+    """What stopped a batch for Redis, whose own error tells all of it alike."""
+    reason = error.__cause__
+    if isinstance(error, BatchPublishError) and isinstance(reason, Exception):
+        return reason
+    return error
 
 
 def _messages(items: Sequence[Publication]) -> list[list[Publication]]:
