@@ -1,5 +1,6 @@
 """The schema: what the code thinks it is, how it comes there, and who may come at once."""
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -222,6 +223,28 @@ def test_two_beats_may_make_partitions_while_tasks_run(postgresql_store: Store) 
 
     made = [name for part in at_once(act, 6) for name in part]
     assert sorted(made) == sorted(names)[2:]
+
+
+def test_the_vacuum_that_the_page_on_scaling_advises_is_taken_and_keeps_the_rest(
+    postgresql_url: str,
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/scaling.md").read_text()
+    (advised,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    engine = create_engine(postgresql_url)
+    with engine.begin() as connection:
+        connection.execute(text(advised))
+        options = connection.execute(
+            text("SELECT reloptions FROM pg_class WHERE oid = 'task'::regclass")
+        ).scalar_one()
+    engine.dispose()
+
+    assert set(options) == {
+        "fillfactor=80",
+        "autovacuum_vacuum_scale_factor=0.02",
+        "autovacuum_vacuum_insert_scale_factor=0.05",
+        "autovacuum_analyze_scale_factor=0.02",
+        "autovacuum_vacuum_cost_delay=0",
+    }
 
 
 def test_sqlite_needs_no_partitions(sqlite_url: str) -> None:
