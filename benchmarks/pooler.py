@@ -3,11 +3,15 @@
     python -m benchmarks pooler
 
 Needs `pgbouncer` (apt-get install pgbouncer). Eight threads share four connections of the server.
+The ways take turns, and each is told as a part of what the direct one did in the same round, which
+depends less on who else uses the machine. One is direct without prepared statements: these are
+what an older pooler takes away.
 """
 
 import os
 import pwd
 import shutil
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +37,7 @@ from taskdb.store.tally import Tally
 THREADS = 8
 POOL = 4
 LIVES = int(os.environ.get("BENCH_LIVES", "150"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 DONE = Payload({"ok": True}, '{"ok":true}')
 OOPS = TaskError("ValueError", "oops")
 MINUTE = timedelta(minutes=1)
@@ -85,28 +90,55 @@ class PgBouncer(Server):
 
 def main() -> None:
     """Measure and print."""
-    with _site() as (direct, pooled):
-        migrate(pooled)
+    with _site() as ways:
+        migrate(ways["pooled"])
         print("migrate: through the pooler")
-        for name, url in (("direct", direct), ("pooled", pooled)):
+        for url in ways.values():
             with Store(url, pool_size=THREADS).closing() as store:
                 _verbs(store)
-                _live(store, 5)
-                seconds = _at_once(lambda store=store: _live(store, LIVES))  # type: ignore[misc]
-                lives = THREADS * LIVES
-            print(f"{name}: {lives / seconds:,.0f} lives a second (insert, mark, claim, complete)")
-            print(f"{name}: {_server_connections(direct)} connections at the server")
+        rounds = [_round(ways, start) for start in range(ROUNDS)]
+        for name in ways:
+            _print(name, rounds)
+
+
+def _round(ways: dict[str, str], start: int) -> dict[str, tuple[float, int]]:
+    """Lives a second and connections at the server of each way; another one begins each time."""
+    names = list(ways)
+    begin = start % len(names)
+    return {name: _measured(ways, name) for name in names[begin:] + names[:begin]}
+
+
+def _measured(ways: dict[str, str], name: str) -> tuple[float, int]:
+    with Store(ways[name], pool_size=THREADS).closing() as store:
+        _at_once(lambda: _live(store, 5))
+        seconds = _at_once(lambda: _live(store, LIVES))
+        return THREADS * LIVES / seconds, _server_connections(ways["direct"], name)
+
+
+def _print(name: str, rounds: list[dict[str, tuple[float, int]]]) -> None:
+    rate = statistics.median(one[name][0] for one in rounds)
+    parts = sorted(one[name][0] / one["direct"][0] for one in rounds)
+    print(
+        f"{name}: {rate:,.0f} lives a second (insert, mark, claim, complete),"
+        f" {statistics.median(parts):.2f} of direct ({parts[0]:.2f} to {parts[-1]:.2f}),"
+        f" {max(one[name][1] for one in rounds)} connections at the server"
+    )
 
 
 @contextmanager
-def _site() -> Iterator[tuple[str, str]]:
+def _site() -> Iterator[dict[str, str]]:
+    """The ways to a database, each with a name that its connections bear at the server."""
     server = PostgreSQL()
     pooler = PgBouncer(server)
     try:
         server.start()
         direct = server.create_database("bench")
         pooler.start()
-        yield direct, pooler.url
+        yield {
+            "direct": f"{direct}?application_name=direct",
+            "unprepared": f"{direct}?application_name=unprepared&prepare_threshold=none",
+            "pooled": f"{pooler.url}&application_name=pooled",
+        }
     finally:
         pooler.close()
         server.close()
@@ -175,11 +207,10 @@ def _at_once(work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def _server_connections(url: str) -> int:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+def _server_connections(url: str, name: str) -> int:
+    with psycopg.connect(url.partition("?")[0].replace("+psycopg", "")) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'bench'"
-            " AND pid <> pg_backend_pid()"
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", [name]
         ).fetchone()
     return int(row[0]) if row else 0
 
