@@ -1,5 +1,6 @@
 """Processes of a test: started, watched, and ended with all their children."""
 
+import atexit
 import os
 import signal
 import subprocess
@@ -7,14 +8,14 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
 
+from tests.nursery import MARK, Nursery
 from tests.servers.leash import leashed
 from tests.waiting import wait_until
-
-_MARK = "TEST_PROCESS_OF_TASKDB"  # not TASKDB_…, which is a setting
 
 
 class RunningProcess:
@@ -27,17 +28,27 @@ class RunningProcess:
         output: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         self.command = list(command)
         self._output = output
+        output.touch()
         self._mark = uuid.uuid4().hex
-        with output.open("ab") as file:
-            self._process = subprocess.Popen(
+        whole = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {}), MARK: self._mark}
+        born = None
+        if nursery is not None:
+            words = self.command[1:]
+            born = nursery.bear(words, env=whole, cwd=cwd or Path.cwd(), output=output)
+        self._process = born or self._start(whole, cwd)
+
+    def _start(self, env: Mapping[str, str], cwd: Path | None) -> "subprocess.Popen[bytes]":
+        with self._output.open("ab") as file:
+            return subprocess.Popen(
                 leashed(self.command),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {}), _MARK: self._mark},
+                env=env,
                 cwd=cwd,
                 start_new_session=True,
             )
@@ -121,7 +132,7 @@ class RunningProcess:
     def _is_marked(self, process: psutil.Process) -> bool:
         try:
             return (
-                process.environ().get(_MARK) == self._mark
+                process.environ().get(MARK) == self._mark
                 and process.status() != psutil.STATUS_ZOMBIE
             )
         except (psutil.Error, OSError):
@@ -144,8 +155,18 @@ class Processes:
         cwd: Path | None = None,
     ) -> RunningProcess:
         """Start a command; ``env`` is added to the environment of the tests."""
+        return self._add(command, env, cwd, None)
+
+    def _add(
+        self,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None,
+        cwd: Path | None,
+        nursery: Nursery | None,
+    ) -> RunningProcess:
         output = self._folder / f"process-{len(self.started) + 1}.log"
-        process = RunningProcess([str(word) for word in command], output=output, env=env, cwd=cwd)
+        words = [str(word) for word in command]
+        process = RunningProcess(words, output=output, env=env, cwd=cwd, nursery=nursery)
         self.started.append(process)
         return process
 
@@ -154,9 +175,14 @@ class Processes:
         *arguments: str | Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        fresh: bool = False,
     ) -> RunningProcess:
-        """Start this interpreter, as in ``python("-m", "celery", …)``."""
-        return self(sys.executable, *arguments, env=env, cwd=cwd)
+        """Start this interpreter, as in ``python("-m", "celery", …)``.
+
+        It comes out of the nursery unless it must be ``fresh``: see there for what differs.
+        """
+        nursery = None if fresh or sys.platform != "linux" else _nursery()
+        return self._add([sys.executable, *arguments], env, cwd, nursery)
 
     def close(self) -> list[str]:
         """End everything; returns a line for each child that outlived its parent.
@@ -181,3 +207,10 @@ class Processes:
         survivors = [f"{child} outlived {process}" for child in process.children]
         process.kill_all()
         return survivors
+
+
+@cache
+def _nursery() -> Nursery:
+    nursery = Nursery()
+    atexit.register(nursery.close)
+    return nursery

@@ -83,6 +83,7 @@ class Deliver:
         except DatabaseError as error:
             log.warning("notify.later", subscription=one.name, reason=str(error))
         except Exception:
+            # The other subscriptions go on; this one is tried again, more slowly.
             is_slow = True
             log.exception("notify.broken", subscription=one.name)
         finally:

@@ -162,7 +162,7 @@ def test_a_pipe_that_is_closed_early_shows_no_traceback(cli: Site, processes: Pr
 
 def test_without_the_extra_it_says_what_to_install(cli: Site, processes: Processes) -> None:
     code = "import sys; sys.modules['typer'] = None; from taskdb.cli import main; sys.exit(main())"
-    started = processes.python("-c", code, "list", env=cli.environment, cwd=cli.folder)
+    started = processes.python("-c", code, "list", env=cli.environment, cwd=cli.folder, fresh=True)
     assert started.wait() == 2
     assert started.output == (
         'error: the command line needs an extra: pip install "celery-taskdb[cli]"\n'

@@ -136,6 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answer = page(Asked(self.headers.get("Accept", "")))
         except Exception:
+            # The asker is told, and the next one is answered.
             log.exception("http.broken", path=self.path.partition("?")[0])
             answer = Answer.of(HTTPStatus.INTERNAL_SERVER_ERROR, "broken: see the log")
         self._send(answer)

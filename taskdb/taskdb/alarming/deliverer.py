@@ -91,6 +91,7 @@ class Deliverer:
         except DatabaseError as error:
             log.warning("alarm.database_away", channel=channel, reason=str(error))
         except Exception:
+            # The other channels go on; what this one did not send is due again.
             log.exception("alarm.broken", channel=channel)
         finally:
             if way is not None:

@@ -1,0 +1,43 @@
+"""What a body can ask of its context beyond its own input."""
+
+from typing import Any
+
+import pytest
+
+from taskdb import Registry, Sequence, TaskContext, task
+from taskdb.testing import drain, rehearse, run_task
+
+
+@pytest.fixture
+def registry() -> Registry:
+    registry = Registry()
+
+    @task("first", registry=registry)
+    def first(what: Any) -> str:
+        return f"from {what}"
+
+    @task("second", registry=registry)
+    def second(ctx: TaskContext, input: Any) -> list[Any]:
+        return [input, ctx.parent_input]
+
+    @task("alone", registry=registry)
+    def alone(ctx: TaskContext) -> Any:
+        return ctx.parent_input
+
+    Sequence("whole", [first, second], registry=registry)
+    return registry
+
+
+def test_a_step_sees_what_the_step_before_returned_and_what_the_whole_was_given(
+    registry: Registry,
+) -> None:
+    with rehearse(registry=registry) as rehearsal:
+        whole = rehearsal.taskdb.submit_sequence("whole", {"what": "Größe"})
+        drain()
+        assert whole.refresh().result == ["from Größe", {"what": "Größe"}]
+
+
+def test_a_task_of_its_own_has_no_input_of_a_parent(registry: Registry) -> None:
+    with rehearse(registry=registry):
+        assert (done := run_task("alone")).result is None
+        assert done.status == "COMPLETED"
