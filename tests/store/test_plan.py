@@ -30,7 +30,7 @@ from taskdb.store.sweeping import Sweeping
 from taskdb.store.tally import Tally
 from taskdb.store.unit import Unit
 from taskdb.subscription import EventFilter, TransportKind
-from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication
+from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication, queued
 
 Statement = tuple[str, dict[str, Any]]
 ROWS = 20_000
@@ -229,6 +229,28 @@ def test_no_statement_reads_the_whole_table(
                 plan = explain(connection, mode, sql, parameters)
                 # An empty partition of a day to come may be read whole.
                 assert not re.search(r"Seq Scan on (task\b|task_event\w* .*rows=\d\d)", plan), plan
+
+
+@pytest.mark.parametrize("way", ["claim", "complete"])
+def test_a_likely_move_finds_its_row_by_id_however_short_the_queue_was_when_it_was_planned(
+    large_store: Store, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan is kept: one by a partial index would read the whole queue for each row of it."""
+    run = queued(large_store)
+    if way == "complete":
+        assert large_store.claim(run.id, token="t", worker="w", max_attempts=3).granted
+    sent = statements_of(large_store, lambda: WAYS[way](large_store, run.id), monkeypatch)
+    ((sql, parameters),) = sent
+    assert "FOR UPDATE" not in sql
+    with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
+        connection.execute(
+            "UPDATE task SET status = 'COMPLETED' WHERE status IN ('QUEUED', 'STARTED')"
+        )
+        connection.execute("ANALYZE task")
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            plan = explain(connection, mode, sql, parameters)
+            assert re.search(r"Index Scan using task_pkey on task old .*\n *Index Cond", plan), plan
+        connection.rollback()
 
 
 def test_pruning_reads_no_more_than_it_looks_at(

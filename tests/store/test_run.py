@@ -481,3 +481,36 @@ def test_every_event_says_who_when_and_which_attempt(store_url: str) -> None:
         assert {event.tenant for event in events} == {"acme"}
         assert [event.id for event in events] == sorted(event.id for event in events)
         assert events[-1].detail == {"error": "ValueError", "message": "oops"}
+
+
+def test_the_history_tells_from_which_status_a_row_was_taken_and_ended(store: Store) -> None:
+    """Also where the row is not read before it is updated."""
+    for status, reported in ((S.QUEUED, 0), (S.CREATED, 1), (S.QUEUED, 1), (S.CREATED, 0)) * 10:
+        run = in_status(store, status)
+        found = store.claim(run.id, token=run.token, worker="w-1", max_attempts=3)
+        assert (found.granted, found.status, found.attempt) == (True, S.STARTED, 1)
+        assert (found.tenant, found.type, found.input) == ("acme", "sum", {"a": 1, "b": 2})
+        for current in range(reported):
+            store.progress(run.id, run.token, Report(current=current))
+        assert store.complete(run.id, run.token, DONE) is S.COMPLETED
+        before = S.PROCESSING if reported else S.STARTED
+        claimed, *_, completed = moves(store, run.id)[-(2 + reported) :]
+        assert claimed == (status, S.STARTED)
+        assert completed == (before, S.COMPLETED)
+        (event,) = [one for one in store.history(run.id) if one.to_status is S.COMPLETED]
+        assert (event.attempt, event.worker, event.tenant) == (1, "w-1", "acme")
+
+
+def test_a_second_claim_and_a_second_end_find_what_the_first_left(store: Store) -> None:
+    run = queued(store)
+    assert claim(store, run.id, run.token)
+    again = store.claim(run.id, token=run.token, worker="w-1", max_attempts=3)
+    assert (again.granted, again.attempt) == (True, 1)
+    other = store.claim(run.id, token="another", worker="w-2", max_attempts=3)
+    assert (other.granted, other.status) == (False, S.STARTED)
+    assert store.complete(run.id, "another", DONE) is None
+    assert store.complete(run.id, run.token, DONE) is S.COMPLETED
+    assert store.complete(run.id, run.token, DONE) is S.COMPLETED
+    late = store.claim(run.id, token="late", worker="w-2", max_attempts=3)
+    assert (late.granted, late.status, late.result) == (False, S.COMPLETED, {"sum": 3})
+    assert row(store, run.id)["worker"] == "w-1"

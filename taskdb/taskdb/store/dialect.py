@@ -31,7 +31,8 @@ class MoveStatement:
     rows takes them in order of their ids, so that two of them never wait for each other;
     `skip_locked` leaves rows to whoever has them. `given` are the columns of what is handed over
     for each row in the parameter `given`, a JSON array of objects with their `id`; assignments
-    name them `draft.column`.
+    name them `draft.column`. A move of one row that `is_likely` hardly ever finds it otherwise than
+    its guard wants, so it may be tried without reading the row first.
     """
 
     name: str
@@ -43,6 +44,7 @@ class MoveStatement:
     many: bool = False
     skip_locked: bool = False
     given: Columns | None = None
+    is_likely: bool = False
 
 
 @dataclass(frozen=True, slots=True)

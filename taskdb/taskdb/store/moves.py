@@ -24,6 +24,7 @@ class Moves:
     claim_chunk: MoveStatement
     progress: MoveStatement
     complete: MoveStatement
+    complete_silent: MoveStatement
     complete_many: MoveStatement
     fan_out: MoveStatement
     await_callback: MoveStatement

@@ -135,7 +135,9 @@ class Running(StorePart):
     ) -> TaskStatus | None:
         """The body returned."""
         written = {"result": result.text, "result_ref": result.reference}
-        return self._end(self.database.moves.complete, task_id, token, report, written)
+        moves = self.database.moves
+        statement = moves.complete_silent if report == NO_REPORT else moves.complete
+        return self._end(statement, task_id, token, report, written)
 
     def error(
         self,

@@ -71,7 +71,13 @@ def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     return {
         # A worker takes a waiting task; the attempt is counted and the claim token is the fence.
         "claim": MoveStatement(
-            "claim", ONE, claimable(d), claimed, answer=CLAIM_ANSWER, durable=False
+            "claim",
+            ONE,
+            claimable(d),
+            claimed,
+            answer=CLAIM_ANSWER,
+            durable=False,
+            is_likely=True,
         ),
         # The same for the items of one message, as many as it was published for. A CTE is run
         # once; what another delivery takes meanwhile does not count.
@@ -110,6 +116,22 @@ def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                 ("error", "NULL"),
             ),
             answer=("claim_token",),
+            is_likely=True,
+        ),
+        # The same for a body that has said nothing beside its result, as most.
+        "complete_silent": MoveStatement(
+            "complete",
+            ONE,
+            mine,
+            (
+                *to("COMPLETED"),
+                ("ended_at", d.now),
+                ("result", d.json("result")),
+                ("result_ref", d.text("result_ref")),
+                ("error", "NULL"),
+            ),
+            answer=("claim_token",),
+            is_likely=True,
         ),
         # Items of a chunk that ended well, each with a result of its own.
         "complete_many": MoveStatement(

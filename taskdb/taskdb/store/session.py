@@ -21,6 +21,10 @@ _ANSWERS: dict[str, tuple[str, ...] | None] = {}
 class Session(Protocol):
     """Where statements run, one after another."""
 
+    @property
+    def tells_before(self) -> bool:
+        """Whether an update answers what a row was before, if it is asked."""
+
     def run(self, sql: str, parameters: Parameters) -> list[Row]:
         """Run one statement and answer its rows; parameters it does not name are left out."""
 
@@ -28,32 +32,33 @@ class Session(Protocol):
 class DriverSession:
     """A connection of our own pool, through its driver: a move costs more in layers than in SQL.
 
-    `style` is the driver's spelling of a parameter, with one `%s` for the name.
+    `cursor` is one of the connection's, which is left open; `style` is the driver's spelling of a
+    parameter, with one `%s` for the name.
     """
 
-    __slots__ = ("_connection", "_style")
+    __slots__ = ("_cursor", "_style", "tells_before")
 
-    def __init__(self, connection: Any, style: str) -> None:
-        self._connection = connection
+    def __init__(self, cursor: Any, style: str, *, tells_before: bool = False) -> None:
+        self._cursor = cursor
         self._style = style
+        self.tells_before = tells_before
 
     def run(self, sql: str, parameters: Parameters) -> list[Row]:
-        cursor = self._connection.cursor()
-        try:
-            cursor.execute(_placeholders(sql, self._style), parameters)
-            if sql not in _ANSWERS:
-                description = cursor.description
-                _ANSWERS[sql] = description and tuple(column[0] for column in description)
-            names = _ANSWERS[sql]
-            if names is None:
-                return []
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        finally:
-            cursor.close()
+        cursor = self._cursor
+        cursor.execute(_placeholders(sql, self._style), parameters)
+        if sql not in _ANSWERS:
+            description = cursor.description
+            _ANSWERS[sql] = description and tuple(column[0] for column in description)
+        names = _ANSWERS[sql]
+        if names is None:
+            return []
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 class JoinedSession:
     """A connection of SQLAlchemy's in a transaction of its owner, with whatever driver it has."""
+
+    tells_before = False
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

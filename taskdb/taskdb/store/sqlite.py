@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,8 @@ class SQLite:
         connection: Any = line.driver_connection
         try:
             connection.execute(f"BEGIN {'IMMEDIATE' if writes else 'DEFERRED'}")
-            yield DriverSession(connection, _STYLE)
+            with closing(connection.cursor()) as cursor:
+                yield DriverSession(cursor, _STYLE)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
