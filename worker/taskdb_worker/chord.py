@@ -70,8 +70,8 @@ class _PartEnded:
     def _count(self, part: _Owed) -> None:
         with self._lock:
             waits = time.monotonic() - self._asked_at.get(part.parent_id, float("-inf"))
-            if waits < _INTERVAL_SECONDS:
-                known = self._owed.get(part.parent_id)
+            known = self._owed.get(part.parent_id)
+            if known is not None or waits < _INTERVAL_SECONDS:
                 self._owed[part.parent_id] = part if known is None else known.with_one(part)
                 self._start()
                 return
@@ -86,19 +86,21 @@ class _PartEnded:
     def _work(self) -> None:
         while True:
             time.sleep(_INTERVAL_SECONDS)
-            self._ask_all()
             with self._lock:
                 oldest = time.monotonic() - _INTERVAL_SECONDS
                 self._asked_at = {
                     parent_id: at for parent_id, at in self._asked_at.items() if at > oldest
                 }
-                if not self._owed:
+                if not self._owed and not self._asked_at:
                     self._thread = None
                     return
+            self._ask_all()
 
     def _ask_all(self, **_: Any) -> None:
         with self._lock:
             owed, self._owed = self._owed, {}
+            # What ends next is asked about by the next look, and by nobody before.
+            self._asked_at.update(dict.fromkeys(owed, time.monotonic()))
         for part in owed.values():
             self._ask(part)
 
