@@ -1,9 +1,12 @@
-"""Celery's pool of processes, which waits for the task that it has just sent to one of them.
+"""Celery's pool of processes, which sends a task at once and waits for the one it has just sent.
 
 Celery forgets at its shutdown whatever a child has not yet said that it took. A child that was
 sent a task in that moment runs it all the same, and then waits 30 s for the answer to be read by
 somebody (billiard's `_ensure_messages_consumed`): the shutdown takes as long, on a busy worker
 about one in four, and the message is given to another worker, which runs the task again.
+
+And Celery writes the length of a task and then the task. Each write wakes the child, which finds
+only a part the first time: a fifth of what a worker's main process does was this.
 """
 
 # Celery's classes have no types.
@@ -11,13 +14,29 @@ about one in four, and the message is given to another worker, which runs the ta
 
 from __future__ import annotations
 
+from select import PIPE_BUF
 from typing import Any
 
 from celery.concurrency import asynpool, prefork
 
+_NOTHING = memoryview(b"")
+
 
 class SentPool(asynpool.AsynPool):
-    """Keeps what was sent to a child until that has answered."""
+    """Keeps what was sent to a child until that has answered, and sends it in one piece."""
+
+    _quick_put: Any
+
+    def _create_write_handlers(self, *arguments: Any, **options: Any) -> None:
+        super()._create_write_handlers(*arguments, **options)
+        put, jobs = self._quick_put, self._cache
+
+        def put_whole(message: Any) -> None:
+            put(message)
+            job = jobs[message[1][0]]
+            job._payload = in_one_piece(*job._payload)  # noqa: SLF001
+
+        self._quick_put = put_whole
 
     def flush(self) -> None:
         """Drop what no child was sent; what was sent is complete and stays."""
@@ -45,3 +64,16 @@ class TaskPool(prefork.TaskPool):
     """The pool of the worker; any Celery app may name it as its `worker_pool`."""
 
     Pool = SentPool
+
+
+def in_one_piece(
+    head: memoryview, body: memoryview, size: int
+) -> tuple[memoryview, memoryview, int]:
+    """What is to be written to a pipe first, then, and the length of that.
+
+    A pipe takes what is no longer than this whole or not at all, so that it is never torn; longer
+    ones are left to Celery, which goes on where a write has stopped.
+    """
+    if len(head) + size > PIPE_BUF:
+        return head, body, size
+    return memoryview(head.tobytes() + body.tobytes()), _NOTHING, 0
