@@ -18,6 +18,7 @@ from celery import Celery
 from kombu.messaging import Producer
 
 from taskdb.celery.configuration import broker_kind, create_celery
+from taskdb.celery.pattern import Patterns
 from taskdb.fork import renew_after_fork
 from taskdb.settings import Settings
 
@@ -92,11 +93,22 @@ class Lines:
 
 
 class _Producer(Producer):
-    """Declares a queue once; kombu copies it for each message, to see that it has."""
+    """Declares a queue once; kombu copies it for each message, to see that it has.
+
+    And it remembers the body of its last message, with the options that it was published with,
+    and the patterns of the batch that is being sent.
+    """
+
+    patterns: Patterns
+    sent: tuple[Any, dict[str, Any]]
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self._declared: dict[str, Any] = {}
+
+    def publish(self, body: Any, *arguments: Any, **options: Any) -> Any:
+        self.sent = (body, options)
+        return super().publish(body, *arguments, **options)
 
     def maybe_declare(self, entity: Any, *arguments: Any, **keywords: Any) -> Any:
         name = getattr(entity, "name", None)

@@ -20,6 +20,7 @@ from kombu.exceptions import BatchPublishError, OperationalError
 from taskdb import tracing
 from taskdb.celery.configuration import broker_kind, broker_priority, check_broker_scheme
 from taskdb.celery.line import Lines
+from taskdb.celery.pattern import Patterns
 from taskdb.errors import BrokerUnreachable
 from taskdb.settings import Settings
 from taskdb.store.contract import Publication
@@ -170,6 +171,7 @@ class Publisher:
 
     def _send_over_a_line(self, group: Sequence[Publication], sent: list[Publication]) -> None:
         with self._lines.producer() as producer:
+            producer.patterns = Patterns(self.app)
             if producer.supports_batch_publish:
                 with producer.batch(max_size=BATCH):
                     for message in _messages(group):
@@ -182,15 +184,27 @@ class Publisher:
 
     def _send_one(self, producer: Any, items: Sequence[Publication]) -> None:
         item = items[0]
+        message_id, added = item.chunk or item.id, _headers(items)
+        kind = (item.type, item.priority, item.parent_id, item.group, *added)
+        pattern = producer.patterns.get(kind)
+        if pattern is None:
+            self._send_by_celery(producer, item, message_id, added)
+            producer.patterns.keep(kind, item.type, *producer.sent)
+        else:
+            pattern.send(producer, message_id, added)
+
+    def _send_by_celery(
+        self, producer: Any, item: Publication, message_id: str, added: dict[str, Any]
+    ) -> None:
         # A confirm that never comes would hold the publisher for ever; and a queue that was
         # deleted behind our back swallows what is not mandatory.
         surely = {"confirm_timeout": 2, "mandatory": True} if self._kind == "amqp" else {}
         self.app.send_task(
             item.type,
-            task_id=item.chunk or item.id,
+            task_id=message_id,
             queue=item.queue,
             priority=broker_priority(self._kind, item.priority),
-            headers=_headers(items),
+            headers=added,
             group_id=item.group,
             # Events show these; left out, they would depend on who sends.
             root_id=item.parent_id,
