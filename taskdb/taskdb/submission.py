@@ -149,7 +149,8 @@ class Drafting:
                 faults = [_numbered(fault, position) for fault in error.faults]
                 raise InvalidInput(f"the items of {type_name}", faults) from None
             draft = self._draft(type_name, task_type, value, wish)
-            yield replace(draft, unique_key=None)
+            # To make a draft anew takes as long as all that led to it.
+            yield draft if draft.unique_key is None else replace(draft, unique_key=None)
 
     def place(self, given: Any, *, queue: str | None = None, priority: int | None = None) -> Place:
         """Where tasks of a type (by name or function) go.
