@@ -13,6 +13,7 @@ from typing import TypeVar
 import hypothesis
 import pytest
 
+from tests.memory import use_memory
 from tests.processes import Processes
 from tests.servers import (
     Blackhole,
@@ -29,6 +30,8 @@ from tests.servers.server import remove_folders_of_dead_runs
 from tests.waiting import wait_until
 
 S = TypeVar("S", bound=Server)
+
+use_memory()
 
 # On a busy machine an example may take any time; the timeout of the test bounds them all.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize="CI" in os.environ)

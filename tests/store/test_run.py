@@ -1,5 +1,6 @@
 """A run: one claim, one accepted outcome, and what becomes of those that did not end."""
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from taskdb.clock import FixedClock
 from taskdb.entity import Progress, TaskError
 from taskdb.status import RUNNING, TERMINAL, WAITING, TaskStatus
+from taskdb.store import postgresql
 from taskdb.store.contract import Report, WorkerRecord
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
@@ -33,6 +35,16 @@ from tests.store.tasks import (
 S = TaskStatus
 NOBODY = "01936e4b-7c00-7000-8000-0123456789ab"
 Verb = Callable[[Store, str, str], Any]
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "older postgresql"])
+def store_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """And PostgreSQL as it is before 18, whose updates do not tell what a row was before."""
+    older, _, system = request.param.rpartition(" ")
+    if older:
+        monkeypatch.setattr(postgresql, "_TELLS_BEFORE", sys.maxsize)
+    return str(request.getfixturevalue(f"{system}_url"))
+
 
 OUTCOMES: dict[str, tuple[Verb, TaskStatus]] = {
     "complete": (lambda s, i, t: s.complete(i, t, DONE), S.COMPLETED),
