@@ -1,5 +1,6 @@
 """Fixtures for every test: real servers, processes, and the proof that nothing leaked."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterator
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.memory import use_memory
 from tests.processes import Processes
@@ -213,6 +215,19 @@ def receiver() -> Iterator[Receiver]:
     """A receiver of webhooks that a test may stop, slow down and have refuse."""
     with Receiver() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command that was called inside the tests' own process has set its logging up."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        ours = structlog.stdlib.ProcessorFormatter
+        root.handlers[:] = [one for one in root.handlers if not isinstance(one.formatter, ours)]
+        root.setLevel(level)
 
 
 @pytest.fixture

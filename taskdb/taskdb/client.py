@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Self, Unpack
 
 from pydantic import BaseModel
+from sqlalchemy.engine import make_url
 from uuid_utils.compat import uuid7
 
 from taskdb.alarm_client import AlarmClient
@@ -40,6 +41,7 @@ from taskdb.store.callbacks import Answer, digest_of
 from taskdb.store.contract import EVERYONE, Filter, Scope
 from taskdb.store.listing import Cursor, Order
 from taskdb.store.payload_place import payloads_of
+from taskdb.store.shared_cache import is_shared
 from taskdb.store.store import Store
 from taskdb.submit_client import SubmitClient
 from taskdb.subscription_client import SubscriptionClient
@@ -101,6 +103,8 @@ class TaskDB(
             self.publisher,
             self.settings.publish_budget_seconds,
             self.settings.publish_breaker_seconds,
+            # SQLite would refuse what the code under test writes at the same moment.
+            rests=is_shared(make_url(self.settings.store_url)),
         )
         self.store.on_new = self._publish_new
         self._discovered = False

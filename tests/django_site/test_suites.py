@@ -45,8 +45,9 @@ def test_a_suite_of_django_leaves_neither_rows_nor_messages(suite_database: None
         assert [text for _, text in (*result.errors, *result.failures)] == []
         assert result.testsRun == 9
         assert count(default_taskdb()) == 0
-        found = messages(default_taskdb())
-        assert len(found) <= 2, "only those that were committed can have been published"
+        in_memory = connections["default"].vendor == "sqlite"
+        # Only those that were committed can have been published.
+        assert len(messages(default_taskdb())) <= (0 if in_memory else 2)
     finally:
         default_taskdb().close()
         runner.teardown_databases(old)

@@ -33,17 +33,24 @@ class BackgroundPublisher:
     """One thread, made in the process that uses it and never inherited through a fork.
 
     After a failure, or while the thread hangs in the broker, a breaker leaves everything to the
-    relay.
+    relay. One that `rests` leaves everything to it from the beginning.
     """
 
-    def __init__(self, publisher: Publisher, budget_seconds: float, breaker_seconds: float) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        budget_seconds: float,
+        breaker_seconds: float,
+        *,
+        rests: bool = False,
+    ) -> None:
         self._publisher = publisher
         self._budget = budget_seconds
         self._breaker = breaker_seconds
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._open_until = float("-inf")
+        self._open_until = float("inf" if rests else "-inf")
         renew_after_fork(self)
 
     def publish(
