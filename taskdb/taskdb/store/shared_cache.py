@@ -1,8 +1,8 @@
 """Connections to a memory that a process shares (`cache=shared`), as the test suites of Django do.
 
 There SQLite answers "table is locked" at once where it would wait at a file, so these wait in its
-place. The connections of others, such as Django's, do not, so nothing is published in the background
-there: `TaskDB` leaves it.
+place. The connections of others, such as Django's, do not: so nothing is published in the
+background there.
 """
 
 from __future__ import annotations
