@@ -148,7 +148,8 @@ def test_the_rows_of_a_relay_that_died_come_back_when_its_lease_is_over(taskdb: 
     due(taskdb)
     assert len(taskdb.store.lease_due(10, timedelta(seconds=0.3))) == 3
     wait_until(lambda: relay(taskdb).run_once() or count(taskdb, TaskStatus.QUEUED) == 3, 5)
-    assert ids(messages(taskdb)) == made
+    # In any order: the leases of rows end one after another, and a pass may come in between.
+    assert sorted(ids(messages(taskdb))) == sorted(made)
 
 
 def test_a_mark_that_comes_after_the_lease_is_over_changes_nothing(taskdb: TaskDB) -> None:
