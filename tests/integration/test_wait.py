@@ -117,7 +117,8 @@ def test_a_wait_outlives_an_outage_of_the_database(
         one, other = taskdb.submit_many("work", [{}] * 2)
         waiting = threads.submit(one.wait, 60)
         short = threads.submit(other.wait, 2)
-        wait_until(lambda: "taskdb-watcher" in {each.name for each in threading.enumerate()})
+        # Both have seen their tasks: a wait that begins in an outage fails at once.
+        wait_until(lambda: len(taskdb._watcher._waiting) == 2)
         own_postgresql.stop()
         with pytest.raises(WaitTimeout, match="CREATED"):
             short.result(20)
