@@ -26,16 +26,20 @@ class Patterns:
     """
 
     def __init__(self, app: Celery) -> None:
-        self._kept: dict[Hashable, Pattern] = {}
+        self._first: dict[Hashable, tuple[str, Any, Mapping[str, Any]]] = {}
+        self._made: dict[Hashable, Pattern] = {}
         self._may_keep = _is_watched_by_nobody(app)
 
     def get(self, kind: Hashable) -> Pattern | None:
-        return self._kept.get(kind)
+        """The pattern of this kind, made when a second message wants it: most submits have one."""
+        if kind not in self._made and kind in self._first:
+            self._made[kind] = Pattern(*self._first[kind])
+        return self._made.get(kind)
 
     def keep(self, kind: Hashable, name: str, body: Any, options: Mapping[str, Any]) -> None:
         """Let others be made after this message of a task of this name."""
         if self._may_keep:
-            self._kept[kind] = Pattern(name, body, options)
+            self._first[kind] = (name, body, options)
 
 
 class Pattern:
