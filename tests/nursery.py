@@ -22,6 +22,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import struct
@@ -98,13 +99,12 @@ class Born:
 
     def wait(self, timeout: float) -> int:
         """Wait for its end; raises subprocess.TimeoutExpired."""
-        deadline = time.monotonic() + timeout
-        pause = 0.001
-        while (code := self.poll()) is None:
-            if time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired(str(self.pid), timeout)
-            time.sleep(pause)
-            pause = min(pause * 2, 0.02)
+        if self.poll() is None:
+            end = select.poll()
+            end.register(self._status, select.POLLIN)
+            end.poll(timeout * 1_000)
+        if (code := self.poll()) is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
         return code
 
     def send_signal(self, sign: int) -> None:
