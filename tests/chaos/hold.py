@@ -23,7 +23,8 @@ from taskdb.store.joining import Joining
 from taskdb.store.store import Store
 from taskdb_beat.reconcile import Reconcile
 from taskdb_worker import chord, tracked_task
-from taskdb_worker.execution import Execution, RunOutcome
+from taskdb_worker.execution import Execution
+from taskdb_worker.run_outcome import RunOutcome
 
 MOMENT, WATCHED, SKIP = "CHAOS_MOMENT", "CHAOS_WATCHED", "CHAOS_SKIP"
 HELD, GO, PASSED = "held", "go", "passed"

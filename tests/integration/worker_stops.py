@@ -15,7 +15,8 @@ from tests.integration.worker_tasks import folder
 
 from taskdb.celery.redis_transport import QoS
 from taskdb_worker import tracked_task
-from taskdb_worker.execution import Execution, RunOutcome
+from taskdb_worker.execution import Execution
+from taskdb_worker.run_outcome import RunOutcome
 
 STOP = "WORKER_TASKS_STOP"
 

@@ -24,8 +24,9 @@ from taskdb.store.contract import NO_REPORT, Claim, Report
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.task_type import TaskType
-from taskdb_worker.execution import Ended, Execution, RunOutcome
+from taskdb_worker.execution import Execution
 from taskdb_worker.run_error import task_error
+from taskdb_worker.run_outcome import Ended, RunOutcome
 
 log = structlog.get_logger("taskdb.chunk")
 
@@ -196,7 +197,7 @@ class _ItemOutcome(RunOutcome):
 
     def _after_all(self, payload: Payload) -> None:
         if super()._complete_alone(payload, NO_REPORT) is not TaskStatus.COMPLETED:
-            self._payloads.discard(payload.reference)
+            self._execution.discard(payload.reference)
             _not_accepted(self._id)
 
 

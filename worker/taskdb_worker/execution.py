@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import timedelta
 from math import inf
 from typing import Any, TypeVar
 
@@ -19,24 +17,18 @@ import structlog
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
-from pydantic import BaseModel
 
 from taskdb import tracing
 from taskdb.client import TaskDB
 from taskdb.context import TaskContext
-from taskdb.entity import TaskError, TaskRole
 from taskdb.errors import (
     DatabaseUnreachable,
-    InvalidInput,
-    NotEncodable,
-    PayloadMissing,
     PayloadStoreUnreachable,
     TaskNotFound,
 )
 from taskdb.fan_out import HandlerSpec
-from taskdb.outcome import Cancel, Fail, Halt, Outcome, Snooze
-from taskdb.status import TaskStatus
-from taskdb.store.contract import Claim, Report
+from taskdb.outcome import Outcome
+from taskdb.store.contract import Claim
 from taskdb.store.encode import storable
 from taskdb.store.joining import PartsLeft
 from taskdb.store.payload import Payload
@@ -45,7 +37,8 @@ from taskdb.task_type import TaskType
 from taskdb_worker.hand_over import HandOver
 from taskdb_worker.lease import Lease
 from taskdb_worker.run import Run
-from taskdb_worker.run_error import message_of, no_such_end, task_error, traceback_text
+from taskdb_worker.run_error import message_of, no_such_end
+from taskdb_worker.run_outcome import HANDED_OVER, Ended, RunOutcome, Writing
 from taskdb_worker.run_span import run_span, tell_end
 
 log = structlog.get_logger("taskdb.run")
@@ -54,8 +47,6 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
-_NOT_RETRYABLE = (InvalidInput, NotEncodable, PayloadMissing)
-"""What another attempt cannot mend."""
 _OUR_FILES = frozenset({__file__, call_surrounded.__code__.co_filename})
 """Frames between a worker and the body, which say nothing to who reads its traceback."""
 
@@ -68,24 +59,6 @@ class TaskExited(Exception):
     """A body called `sys.exit` (or raised KeyboardInterrupt)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a run ended: the row's new status (None: another run has the task) and what to say.
-
-    `error` is what the body raised, or stands for what it said; `delay` is the time until the
-    next attempt, where one follows.
-    """
-
-    status: TaskStatus | None
-    value: Any = None
-    error: BaseException | None = None
-    delay: timedelta = timedelta(0)
-
-
-HANDED_OVER = Ended(TaskStatus.PROCESSING)
-"""The body has made sub-tasks, and they have its task now."""
-
-
 class Execution:
     """Runs bodies for one worker."""
 
@@ -94,6 +67,8 @@ class Execution:
         self.store = taskdb.store
         self._payloads = taskdb.payloads
         self._settings = taskdb.settings
+        self.max_crashes = self._settings.max_crashes
+        self.own_files = _OUR_FILES
         self.worker = worker
         self.lease = Lease(inf)
         self._hand_over = HandOver(taskdb)
@@ -264,10 +239,13 @@ class Execution:
             return _answer(task_type, context, value)
         return call_surrounded(surroundings, context, lambda: _answer(task_type, context, value))
 
-    def handler(self, task_type: TaskType) -> HandlerSpec:
-        """Another handler of a type, as a row keeps it."""
-        queue = task_type.queue or self._settings.default_queue
-        return HandlerSpec(task_type.name, queue, task_type.priority, task_type.mutex)
+    def handlers_of(self, task_type: TaskType) -> list[HandlerSpec]:
+        """The handlers of a type beside its own body, which follow it, as a row keeps them."""
+        queue = self._settings.default_queue
+        return [
+            HandlerSpec(one.name, one.queue or queue, one.priority, one.mutex)
+            for one in self._taskdb.registry.handlers_of(task_type.name)
+        ]
 
     def stored_result(self, claim: Claim) -> Any:
         """The result of a task that has completed already."""
@@ -284,6 +262,10 @@ class Execution:
         return self.write(
             lambda: self._payloads.pack(value, name, subject), "write payload", task_id
         )
+
+    def discard(self, reference: str | None) -> None:
+        """Drop a payload whose row did not take it."""
+        self._payloads.discard(reference)
 
     def write(
         self,
@@ -313,168 +295,6 @@ class Execution:
                 pause = _rest(pause)
 
 
-class RunOutcome:
-    """Writes the end of one run, one verb each."""
-
-    def __init__(
-        self,
-        execution: Execution,
-        task_id: str,
-        task_type: TaskType,
-        claim: Claim,
-        token: str,
-        report: Callable[[], Report],
-    ) -> None:
-        self._execution = execution
-        self._store = execution.store
-        self._payloads = execution._payloads  # noqa: SLF001 - two halves of one thing
-        self._max_crashes = execution._settings.max_crashes  # noqa: SLF001 - two halves of one thing
-        self._id = task_id
-        self._type = task_type
-        self._claim = claim
-        self._token = token
-        self._report = report
-
-    def returned(self, value: Any) -> Ended:
-        if isinstance(value, Outcome):
-            return self.said(value)
-        plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-        try:
-            name = self._payload_name()
-            payload = self._execution.pack(plain, name, "the result", self._id)
-        except (NotEncodable, InvalidInput) as error:
-            # Its message names the place; the frames are ours and would only hide that.
-            stored = self._error(error, with_traceback=False)
-            return Ended(self._write("fail", stored), error=error)
-        status = self._complete(payload)
-        if status not in {TaskStatus.COMPLETED, TaskStatus.FINISHED}:
-            self._payloads.discard(payload.reference)
-        return Ended(status, plain)
-
-    def awaits(self) -> Ended:
-        """The outside ends the task, or has done so already."""
-        report = self._report()
-        handlers = self._handlers()
-        status = self._end(
-            "await_callback",
-            lambda: self._store.await_callback(self._id, self._token, report, handlers),
-        )
-        return Ended(status)
-
-    def said(self, outcome: Outcome) -> Ended:
-        if isinstance(outcome, Snooze):
-            return self._snoozed(outcome)
-        error = self._error(outcome, with_traceback=False)
-        if isinstance(outcome, Halt):
-            return Ended(self._write("halt", error), error=outcome)
-        if isinstance(outcome, Cancel):
-            return Ended(self._write("cancel_own", error), error=outcome)
-        if isinstance(outcome, Fail):
-            return Ended(self._write("fail", error), error=outcome)
-        return self.raised(outcome)
-
-    def raised(self, error: BaseException) -> Ended:
-        used = self._claim.attempt - self._claim.spared
-        if isinstance(error, _NOT_RETRYABLE) or not self._type.retry.wants(error, used):
-            return self.failed(error)
-        delay = self._type.retry.delay(used)
-        stored = self._error(error)
-        report = self._report()
-        status = self._end(
-            "error", lambda: self._store.error(self._id, self._token, stored, delay, report)
-        )
-        return Ended(status, error=error, delay=delay)
-
-    def failed(self, error: BaseException, cause: BaseException | None = None) -> Ended:
-        return Ended(self._write("fail", self._error(error, cause)), error=error)
-
-    def crashed(self, error: Exception, cause: BaseException) -> Ended:
-        delay = self._type.retry.delay(1)
-        stored = self._error(error, cause)
-        status = self._end(
-            "crash",
-            lambda: self._store.crash(
-                self._id, self._token, stored, delay=delay, max_crashes=self._max_crashes
-            ),
-        )
-        return Ended(status, error=error, delay=delay)
-
-    def rejected(self, error: Reject) -> Ended:
-        if not error.requeue:
-            return self.failed(no_such_end(error), error)
-        return self.handed_back("rejected for requeue", error)
-
-    def handed_back(self, reason: str, error: BaseException) -> Ended:
-        status = self._end(
-            "hand back", lambda: self._store.hand_back(self._id, self._token, reason)
-        )
-        return Ended(status, error=error)
-
-    def _snoozed(self, outcome: Snooze) -> Ended:
-        report = self._report()
-        status = self._end(
-            "snooze", lambda: self._store.snooze(self._id, self._token, outcome.delay, report)
-        )
-        return Ended(status, error=outcome, delay=outcome.delay)
-
-    def _complete(self, payload: Payload) -> TaskStatus | None:
-        report = self._report()
-        handlers = self._handlers()
-        if handlers:
-            return self._end(
-                "finish",
-                lambda: self._store.finish(self._id, self._token, payload, report, handlers),
-            )
-        parent_id = self._claim.parent_id
-        if self._claim.role is TaskRole.STEP and parent_id is not None:
-            return self._end(
-                "complete",
-                lambda: self._store.complete_step(
-                    self._id, self._token, payload, report, parent_id
-                ),
-            )
-        return self._complete_alone(payload, report)
-
-    def _handlers(self) -> list[HandlerSpec]:
-        """Those of the type beside its own body, which follow it."""
-        known = self._execution._taskdb.registry.handlers_of(self._type.name)  # noqa: SLF001 - two halves of one thing
-        return [self._execution.handler(one) for one in known]
-
-    def _complete_alone(self, payload: Payload, report: Report) -> TaskStatus | None:
-        """Write a result that nothing else follows from."""
-        return self._end(
-            "complete", lambda: self._store.complete(self._id, self._token, payload, report)
-        )
-
-    def _write(self, verb: str, error: TaskError) -> TaskStatus | None:
-        move = getattr(self._store, verb)
-        report = self._report()
-        return self._end(verb, lambda: move(self._id, self._token, error, report))
-
-    def _end(self, verb: str, work: Callable[[], TaskStatus | None]) -> TaskStatus | None:
-        status = self._execution.write(work, verb, self._id)
-        if status is None and self._execution.claim_again(
-            self._id, self._type, self._claim, self._token
-        ):
-            status = self._execution.write(work, verb, self._id)
-        return status
-
-    def _payload_name(self) -> str:
-        return f"{self._id}-result-{self._claim.attempt}"
-
-    def _error(
-        self,
-        error: BaseException,
-        cause: BaseException | None = None,
-        *,
-        with_traceback: bool = True,
-    ) -> TaskError:
-        shown = traceback_text(cause or error, _OUR_FILES) if with_traceback else ""
-        stored = task_error(error, self._claim.attempt, shown)
-        trace = tracing.carried()
-        return stored if trace is None else replace(stored, trace=trace)
-
-
 def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
     answer = task_type.call(context, value)
     return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
@@ -482,10 +302,6 @@ def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
 
 def _tell_nobody() -> None:
     """Without a worker around it, nobody is woken."""
-
-
-Writing = Callable[..., RunOutcome]
-"""Makes what writes the end of a run, from the arguments of `RunOutcome`."""
 
 
 def _tell_away(error: Exception, task_id: str, verb: str) -> None:

@@ -7,7 +7,8 @@ from uuid import uuid4
 from taskdb.client import TaskDB
 from taskdb.errors import IllegalMove
 from taskdb.status import WAITING, in_order
-from taskdb_worker.execution import Ended, Execution, RunOutcome
+from taskdb_worker.execution import Execution
+from taskdb_worker.run_outcome import Ended, RunOutcome
 
 
 class BodyRunner:

@@ -24,7 +24,8 @@ from taskdb.status import WAITING, TaskStatus
 from taskdb.store.contract import Claim
 from taskdb.task_type import TaskType
 from taskdb_worker.chunk import Chunk
-from taskdb_worker.execution import Ended, Execution
+from taskdb_worker.execution import Execution
+from taskdb_worker.run_outcome import Ended
 
 log = structlog.get_logger("taskdb.run")
 
