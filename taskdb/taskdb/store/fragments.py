@@ -25,6 +25,8 @@ ALONE = (("chunk", "NULL"),)
 """A task that leaves its chunk gets a message of its own from then on."""
 NOT_HELD = ("held_by", "NULL")
 WAITS = "old.waits_for IS NOT NULL"
+CHECKED_TOGETHER = (("attempt", "spared"), ("status", "waits_for"))
+"""Columns that a CHECK compares with each other."""
 FRESH_BUDGET = (("spared", "old.attempt"), ("crashes", "0"), ("unregistered", "0"))
 BLANK = (
     ("result", "NULL"),
@@ -94,6 +96,23 @@ def waits_anew(*assignments: tuple[str, str]) -> tuple[tuple[str, str], ...]:
     waits = ", ".join(repr(value) for value in in_order(PUBLISHABLE))
     held = f"CASE WHEN old.is_gated AND {status} IN ({waits}) THEN 'gate' END"
     return (*assignments, ("held_by", held))
+
+
+def whole(assignments: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The assignments, with every column that a CHECK compares with one of them.
+
+    PostgreSQL checks a new row before it sees that another transaction has changed the row since
+    the statement began. What is not assigned is then still that of the older row.
+    """
+    given = dict(assignments)
+    missing = (
+        (name, f"old.{name}")
+        for together in CHECKED_TOGETHER
+        if not given.keys().isdisjoint(together)
+        for name in together
+        if name not in given
+    )
+    return (*assignments, *missing)
 
 
 def claimable(d: StoreDialect) -> str:

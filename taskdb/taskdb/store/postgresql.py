@@ -13,7 +13,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
-from taskdb.store.fragments import OWNED
+from taskdb.store.fragments import OWNED, whole
 from taskdb.store.kept_line import KeptLine
 from taskdb.store.session import DriverSession, Parameters, Row, Session
 from taskdb.store.tables import ID_COLUMNS, JSON_COLUMNS
@@ -266,7 +266,7 @@ class PostgreSQL:
         )
 
     def _written(self, statement: MoveStatement) -> str:
-        assignments = (*statement.assignments, ("updated_at", self.now))
+        assignments = (*whole(statement.assignments), ("updated_at", self.now))
         guard = f"({statement.guard}) AND {OWNED}"
         fragments = " ".join((guard, *(value for _, value in assignments)))
         needed = _OLD_COLUMN.findall(fragments)

@@ -1,0 +1,137 @@
+"""Moves of rows that another transaction has just changed: no CHECK sees half of an older row."""
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from taskdb.status import TaskStatus
+from taskdb.store.contract import Filter
+from taskdb.store.dialect import MoveStatement
+from taskdb.store.fragments import CHECKED_TOGETHER
+from taskdb.store.store import Store
+from tests.store.tasks import DONE, OOPS, in_status, row, running, write
+from tests.waiting import wait_until
+
+S = TaskStatus
+_CHECKS = """
+SELECT c.conname AS name, pg_get_constraintdef(c.oid) AS definition, p.prosrc AS source,
+  (SELECT string_agg(a.attname, ',') FROM pg_attribute AS a
+   WHERE a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)) AS columns
+FROM pg_constraint AS c
+LEFT JOIN pg_depend AS d ON d.objid = c.oid AND d.refclassid = 'pg_proc'::regclass
+LEFT JOIN pg_proc AS p ON p.oid = d.refobjid
+WHERE c.conrelid = 'task'::regclass AND c.contype = 'c'
+"""
+_WAITING = "SELECT count(*) AS number FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+
+@contextmanager
+def changing(store: Store, sql: str, **given: Any) -> Iterator[Connection]:
+    """Change rows in a transaction of a stranger, which commits on leaving."""
+    with store.database.transaction() as connection:
+        connection.execute(text(sql), given)
+        yield connection
+
+
+def after_a_change(store: Store, act: Callable[[], object], sql: str, **given: Any) -> object:
+    """Let a verb begin before a change of its row is committed, and end after it."""
+    with ThreadPoolExecutor(1) as pool:
+        with changing(store, sql, **given):
+            done = pool.submit(act)
+            wait_until(lambda: write(store, _WAITING)[0]["number"] > 0, 10)
+        return done.result(30)
+
+
+def compared(condition: str, columns: set[str]) -> Iterator[set[str]]:
+    """The columns of each part of a condition that has several."""
+    for part in re.split(r" AND (?!attempt)", condition):
+        found = columns & set(re.findall(r"\b[a-z_]+\b", part))
+        if len(found) > 1:
+            yield found
+
+
+def test_every_comparison_of_columns_in_a_check_is_known(postgresql_store: Store) -> None:
+    known = {frozenset(together) for together in CHECKED_TOGETHER}
+    found = set()
+    for check in write(postgresql_store, _CHECKS):
+        condition = check["source"] or check["definition"]
+        columns = set(check["columns"].split(","))
+        found |= {frozenset(one) for one in compared(condition, columns)}
+    assert found == known
+
+
+def test_every_move_assigns_all_columns_that_a_check_compares(postgresql_store: Store) -> None:
+    moves: Any = postgresql_store.database.moves
+    dialect: Any = postgresql_store.database.dialect
+    statements: list[MoveStatement] = [getattr(moves, one.name) for one in fields(moves)]
+    assert len(statements) > 30
+    for statement in statements:
+        update = dialect.move_sql(statement).split(" SET ", 1)[1]
+        assigned = set(re.findall(r"(?:^|, )([a-z_]+) = ", update.split(" FROM old", 1)[0]))
+        for together in CHECKED_TOGETHER:
+            assert assigned >= set(together) or assigned.isdisjoint(together), statement.name
+
+
+def test_a_bulk_retry_bears_that_a_row_has_failed_again_meanwhile(postgresql_store: Store) -> None:
+    store = postgresql_store
+    run = in_status(store, S.ERRORED)
+    counted = after_a_change(
+        store,
+        lambda: sum(number for number, _ in store.retry_all(Filter(status=(S.ERRORED,)))),
+        "UPDATE task SET attempt = attempt + 1 WHERE id = :id",
+        id=run.id,
+    )
+    assert counted == 1
+    found = row(store, run.id)
+    assert (found["status"], found["attempt"], found["spared"]) == ("CREATED", 2, 2)
+
+
+def test_a_retry_of_one_task_bears_it_as_well(postgresql_store: Store) -> None:
+    store = postgresql_store
+    run = in_status(store, S.FAILED)
+    after_a_change(
+        store,
+        lambda: store.retry(run.id),
+        "UPDATE task SET attempt = 7, spared = 3 WHERE id = :id",
+        id=run.id,
+    )
+    assert (row(store, run.id)["attempt"], row(store, run.id)["spared"]) == (7, 7)
+
+
+def test_a_run_that_is_spared_bears_that_its_numbers_grow(postgresql_store: Store) -> None:
+    store = postgresql_store
+    run = running(store)
+    after_a_change(
+        store,
+        lambda: store.hand_back(run.id, run.token, "stopped"),
+        "UPDATE task SET attempt = 5, spared = 4 WHERE id = :id",
+        id=run.id,
+    )
+    assert (row(store, run.id)["attempt"], row(store, run.id)["spared"]) == (5, 5)
+
+
+@pytest.mark.parametrize("verb", ["fail", "rescue", "cancel", "complete"])
+def test_a_task_that_waits_no_more_is_ended_by_who_came_before(
+    postgresql_store: Store, verb: str
+) -> None:
+    store = postgresql_store
+    run = running(store)
+    write(
+        store,
+        "UPDATE task SET status = 'PROCESSING', waits_for = 'callback' WHERE id = :id",
+        id=run.id,
+    )
+    verbs: dict[str, Callable[[], object]] = {
+        "fail": lambda: store.fail(run.id, run.token, OOPS),
+        "rescue": lambda: store.hand_back_worker("w-1", "gone"),
+        "cancel": lambda: store.cancel(run.id),
+        "complete": lambda: store.complete(run.id, run.token, DONE),
+    }
+    after_a_change(store, verbs[verb], "UPDATE task SET waits_for = NULL WHERE id = :id", id=run.id)
+    assert row(store, run.id)["waits_for"] is None
