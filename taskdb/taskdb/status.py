@@ -125,7 +125,7 @@ MOVES: Mapping[str, Move] = MappingProxyType(
             _move(
                 "resubmit",
                 [_S.FAILED, _S.HALTED, _S.SCHEDULED],
-                [_S.CREATED],
+                [_S.CREATED, _S.SCHEDULED],
                 "the same unique key was submitted again",
             ),
         )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,14 +11,18 @@ from sqlalchemy import Engine, create_engine
 
 from taskdb.entity import TaskKind, TaskRole
 from taskdb.errors import NotEncodable, TaskDBError, TaskNotFound
+from taskdb.gate import Limit
 from taskdb.status import TaskStatus
-from taskdb.store.contract import Filter, OnConflict
+from taskdb.store.contract import Draft, Filter, OnConflict
+from taskdb.store.draft_columns import PLACE, RESUBMITTED, WHEN
 from taskdb.store.store import Store
+from taskdb.store.tables import as_moment
 from tests.store.tasks import (
     HOUR,
     LEASE,
     OOPS,
     at_once,
+    claim,
     create,
     draft,
     in_status,
@@ -28,7 +33,7 @@ from tests.store.tasks import (
     write,
 )
 
-RESUBMITTED = {TaskStatus.FAILED, TaskStatus.HALTED, TaskStatus.SCHEDULED}
+RESUBMITTED_FROM = {TaskStatus.FAILED, TaskStatus.HALTED, TaskStatus.SCHEDULED}
 KEYED = set(TaskStatus)
 
 
@@ -186,7 +191,7 @@ def test_a_key_that_is_taken_is_answered_by_the_rules(store: Store, status: Task
     task = store.get(run.id)
     assert again.id == run.id
     assert count(store) == 1
-    if status in RESUBMITTED:
+    if status in RESUBMITTED_FROM:
         assert (again.is_new, again.status) == (True, TaskStatus.CREATED)
         assert (task.status, task.input) == (TaskStatus.CREATED, {"new": 1})
         assert (task.queue, task.priority) == ("other", 1)
@@ -195,6 +200,121 @@ def test_a_key_that_is_taken_is_answered_by_the_rules(store: Store, status: Task
     else:
         assert (again.is_new, again.status) == (False, status)
         assert (row(store, run.id), moves(store, run.id)) == before
+
+
+AGAIN: dict[str, Any] = {
+    "name": "again",
+    "queue": "other",
+    "priority": 1,
+    "input": {"new": 1},
+    "input_ref": "a-reference",
+    "attributes": {"new": True},
+    "tags": ("new",),
+    "mutex_key": "new-mutex",
+    "request_id": "r-2",
+    "created_by": "bob",
+    "created_ip": "::2",
+    "run_at": datetime(2200, 1, 1, tzinfo=UTC),
+    "delay": 2 * HOUR,
+    "deadline_at": datetime(2201, 1, 1, tzinfo=UTC),
+    "notify_id": "n-2",
+    "trace": "00-new",
+}
+"""Another value for every field of a draft that a resubmit writes."""
+BEFORE: dict[str, Any] = {
+    "name": "before",
+    "attributes": {"old": True},
+    "tags": ("old",),
+    "mutex_key": "old-mutex",
+    "request_id": "r-1",
+    "created_by": "ann",
+    "created_ip": "::1",
+    "deadline_at": datetime(2199, 1, 1, tzinfo=UTC),
+    "notify_id": "n-1",
+    "trace": "00-old",
+}
+FOUND_BY = {"id", "status", *PLACE}
+"""What a draft has of its own, and where it stands; not what it asks for."""
+
+
+def test_every_field_of_a_draft_is_written_again_or_says_where_the_row_stands() -> None:
+    assert set(AGAIN) | FOUND_BY == {field.name for field in fields(Draft)}
+    assert set(AGAIN) == {*RESUBMITTED, *WHEN}
+
+
+@pytest.mark.parametrize("name", sorted(AGAIN))
+@pytest.mark.parametrize("status", sorted(RESUBMITTED_FROM))
+def test_a_resubmit_has_each_option_of_the_new_submit(
+    store: Store, status: TaskStatus, name: str
+) -> None:
+    fresh = create(store, **{name: AGAIN[name]})
+    run = in_status(store, status, unique_key="k")
+    (again,) = store.create([draft(unique_key="k", **{name: AGAIN[name]})])
+    assert (again.id, again.is_new) == (run.id, True)
+    assert_asked_alike(store, run.id, fresh)
+    assert again.status == store.get(fresh).status
+    assert moves(store, run.id)[-1] == (status, again.status)
+
+
+@pytest.mark.parametrize("status", sorted(RESUBMITTED_FROM))
+def test_a_resubmit_forgets_each_option_of_the_submit_before(
+    store: Store, status: TaskStatus
+) -> None:
+    fresh = create(store)
+    run = in_status(store, status, unique_key="k")
+    _write_columns(store, run.id, BEFORE)
+    store.create([draft(unique_key="k")])
+    assert_asked_alike(store, run.id, fresh)
+
+
+@pytest.mark.parametrize("when", [{"delay": HOUR}, {"run_at": datetime(2200, 1, 1, tzinfo=UTC)}])
+@pytest.mark.parametrize("status", sorted(RESUBMITTED_FROM))
+def test_a_resubmit_for_later_is_scheduled_and_runs_when_it_is_due(
+    store: Store, status: TaskStatus, when: dict[str, Any]
+) -> None:
+    run = in_status(store, status, unique_key="k")
+    (again,) = store.create([draft(unique_key="k", **when)])
+    assert again.status is TaskStatus.SCHEDULED
+    assert again.run_at == again.relay_at == store.get(run.id).run_at
+    assert store.lease_due(10, LEASE) == []
+    make_due(store, run.id)
+    assert [item.id for item in store.lease_due(10, LEASE)] == [run.id]
+    assert claim(store, run.id, "token-2")
+
+
+def test_twins_that_are_scheduled_again_in_one_call_are_one_resubmit(store: Store) -> None:
+    run = in_status(store, TaskStatus.FAILED, unique_key="k")
+    drafts = [draft(unique_key="k", input=number, delay=HOUR) for number in range(3)]
+    created = store.create(drafts)
+    assert [(one.id, one.is_new) for one in created] == [
+        (run.id, True), (run.id, False), (run.id, False),
+    ]  # fmt: skip
+    assert store.get(run.id).input == 0
+    assert moves(store, run.id)[-2:] == [("STARTED", "FAILED"), ("FAILED", "SCHEDULED")]
+
+
+def test_a_resubmit_into_a_queue_with_a_limit_is_held(store: Store) -> None:
+    run = in_status(store, TaskStatus.FAILED, unique_key="k")
+    store.set_limit(("queue", "narrow"), Limit(max_running=1))
+    (again,) = store.create([draft(unique_key="k", queue="narrow")])
+    assert (again.id, again.held_by) == (run.id, "gate")
+
+
+def assert_asked_alike(store: Store, one: str, other: str) -> None:
+    """Both rows have what a submit decides; a delay counts from the clock of the database."""
+    rows = [row(store, task_id) for task_id in (one, other)]
+    for name in (*RESUBMITTED, "status", "is_gated", "held_by"):
+        assert rows[0][name] == rows[1][name], name
+    due = [as_moment(found["run_at"]) for found in rows]
+    assert due[0] == due[1] or abs(due[0] - due[1]) < timedelta(minutes=1)
+
+
+def _write_columns(store: Store, task_id: str, values: dict[str, Any]) -> None:
+    """What an earlier submit asked for, in the row that it left."""
+    other = create(store, **values)
+    names = ", ".join(values)
+    sql = f"UPDATE task SET ({names}) = (SELECT {names} FROM task WHERE id = :other) WHERE id = :id"
+    write(store, sql, id=task_id, other=other)
 
 
 @pytest.mark.parametrize("status", sorted(KEYED))

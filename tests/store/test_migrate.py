@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
 
@@ -16,12 +17,15 @@ from taskdb.errors import (
     DatabaseTooNew,
     DatabaseUnsuitable,
 )
-from taskdb.store.migrate import migrate
+from taskdb.store.dialects import name_of, spoken
+from taskdb.store.migrate import _config, migrate
 from taskdb.store.revision import SCRIPTS, VERSION_TABLE, head, known
 from taskdb.store.store import Store
 from taskdb.store.tables import metadata
 from tests.processes import Processes
 from tests.store.tasks import at_once, create, moves, running, write
+
+LAST = "(SELECT max(id) FROM task_event)"
 
 
 def tables(url: str) -> set[str]:
@@ -80,6 +84,27 @@ def test_four_processes_may_migrate_at_once(empty_store_url: str, processes: Pro
     assert [process.wait() for process in started] == [0] * 4
     with Store(empty_store_url).closing() as store:
         assert create(store)
+
+
+def test_the_history_is_kept_when_its_check_learns_a_new_move(empty_store_url: str) -> None:
+    dialect, _, _ = spoken(name_of(empty_store_url))
+    engine = dialect.create_engine(empty_store_url, pool_size=2)
+    task_id = "019a0000-0000-7000-8000-000000000001"
+    event = f"INSERT INTO task_event (task_id, to_status) VALUES ('{task_id}', 'CREATED')"
+    with dialect.transaction(engine).begin() as connection:
+        command.upgrade(_config(connection), "0008")
+        for statement in (event, event, f"DELETE FROM task_event WHERE id = {LAST}"):
+            connection.execute(text(statement))
+        before = connection.execute(text("SELECT * FROM task_event")).all()
+        command.upgrade(_config(connection), "head")
+        assert connection.execute(text("SELECT * FROM task_event")).all() == before
+        connection.execute(text(event))
+        # An id that a cursor has passed is not given again, though its event is gone.
+        assert connection.scalar(text("SELECT max(id) FROM task_event")) == 3
+    assert {"task_event_task", "task_event_cursor", "task_event_bad"} <= {
+        index["name"] for index in inspect(engine).get_indexes("task_event")
+    }
+    engine.dispose()
 
 
 def test_a_database_that_was_not_migrated_says_so(empty_store_url: str) -> None:

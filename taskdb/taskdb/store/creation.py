@@ -11,9 +11,10 @@ from taskdb.errors import TaskDBError
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.dialect import StoreDialect
+from taskdb.store.draft_columns import DRAFT_JSON, RESUBMITTED, TRACED_COLUMNS, WHEN
 from taskdb.store.encode import encode
 from taskdb.store.moves import Moves
-from taskdb.store.queries import DRAFT_JSON, TRACED_COLUMNS, Queries
+from taskdb.store.queries import Queries
 from taskdb.store.rows import moment
 from taskdb.store.session import Parameters, Row, Session
 from taskdb.store.tables import as_moment
@@ -65,10 +66,14 @@ class Creation:
         new: dict[str, Created] = {}
         for batch in _batches(by_key, self._as_json):
             new.update(self._insert_batch(batch))
-        created = {
-            draft.id: new.get(draft.id) or self._found(draft, on_conflict, new.keys())
-            for draft in by_key
-        }
+        created: dict[str, Created] = {}
+        # A twin in the same call finds what the first one has made, or made anew, and leaves it.
+        made = set(new)
+        for draft in by_key:
+            one = new.get(draft.id) or self._found(draft, on_conflict, made)
+            created[draft.id] = one
+            if one.is_new:
+                made.add(one.id)
         return [created[draft.id] for draft in drafts]
 
     def insert(self, drafts: Sequence[Draft]) -> None:
@@ -93,13 +98,13 @@ class Creation:
         found = self._insert_rows(batch)
         return {str(row["id"]): _created(row, is_new=True) for row in found}
 
-    def _found(self, draft: Draft, on_conflict: OnConflict, new: Container[str]) -> Created:
+    def _found(self, draft: Draft, on_conflict: OnConflict, made: Container[str]) -> Created:
         """Act on the task that stood in the way; it may vanish or end meanwhile, so look again."""
         for _ in range(_ROUNDS):
             found = self._existing(draft)
             if found is not None:
                 # Its own, written by a try whose answer was lost, or that of its twin beside it.
-                settled = found.id == draft.id or found.id in new or on_conflict != "resubmit"
+                settled = found.id == draft.id or found.id in made or on_conflict != "resubmit"
                 return found if settled else self._resubmitted(draft, found)
             again = self._insert_batch([self._as_json(draft)])
             if draft.id in again:
@@ -115,16 +120,12 @@ class Creation:
         return _created(found[0], is_new=str(found[0]["id"]) == draft.id) if found else None
 
     def _resubmitted(self, draft: Draft, found: Created) -> Created:
+        values = self._values(draft)
         parameters = {
             **self._constants,
             **_place(draft),
-            "input": None if draft.input is None else encode(draft.input, "input"),
-            "input_ref": draft.input_ref,
-            "deadline_at": draft.deadline_at,
-            "queue": draft.queue,
-            "priority": draft.priority,
-            "mutex_key": draft.mutex_key,
-            "delay": self._grace,
+            **{name: values[name] for name in (*RESUBMITTED, *WHEN)},
+            "grace": self._grace,
             "detail": encode({"reason": "submitted again"}, "detail"),
         }
         moved = self._dialect.move(self._session, self._moves.resubmit, parameters)
@@ -141,18 +142,22 @@ class Creation:
                 self._dialect.query(self._session, self._queries.free_key, _place(draft))
 
     def _as_json(self, draft: Draft) -> str:
+        spelled = {
+            name: self._dialect.spell(value) if isinstance(value, datetime) else value
+            for name, value in self._values(draft).items()
+            if value is not None
+        }
+        return encode(spelled, "the task")
+
+    def _values(self, draft: Draft) -> dict[str, Any]:
+        """What the columns of a draft are given; JSON as its text."""
         values: dict[str, Any] = {name: getattr(draft, name) for name in TRACED_COLUMNS}
         for name in DRAFT_JSON:
             value = list(draft.tags) if name == "tags" else values[name]
             values[name] = None if value is None else encode(value, name)
         values["run_at"] = draft.run_at
         values["delay"] = None if draft.delay is None else draft.delay.total_seconds()
-        spelled = {
-            name: self._dialect.spell(value) if isinstance(value, datetime) else value
-            for name, value in values.items()
-            if value is not None
-        }
-        return encode(spelled, "the task")
+        return values
 
 
 def _place(draft: Draft) -> dict[str, Any]:

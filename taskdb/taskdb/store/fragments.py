@@ -32,7 +32,6 @@ BLANK = (
     ("result", "NULL"),
     ("result_ref", "NULL"),
     ("error", "NULL"),
-    ("run_at", "NULL"),
     ("ended_at", "NULL"),
     ("cancel_requested_at", "NULL"),
     ("called_back", "NULL"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from taskdb.status import OPEN, PUBLISHABLE, RUNNING, TERMINAL, WAITING, TaskStatus, in_order
 from taskdb.store.dialect import Columns, StoreDialect
+from taskdb.store.draft_columns import DRAFT_COLUMNS, DRAFT_JSON, TRACED_COLUMNS, WHEN
 from taskdb.store.fragments import reported
 from taskdb.store.rules import is_gated
 from taskdb.store.tables import JSON_COLUMNS
@@ -51,36 +52,6 @@ PARENT_COLUMNS = (
     "called_back",
     "trace",
 )
-
-DRAFT_COLUMNS: Columns = {
-    "id": "id",
-    "tenant": "text",
-    "type": "text",
-    "kind": "text",
-    "role": "text",
-    "name": "text",
-    "queue": "text",
-    "priority": "integer",
-    "input": "text",
-    "input_ref": "text",
-    "attributes": "text",
-    "tags": "text",
-    "unique_key": "text",
-    "parent_id": "id",
-    "position": "integer",
-    "chunk": "id",
-    "spec": "text",
-    "held_by": "text",
-    "mutex_key": "text",
-    "request_id": "text",
-    "created_by": "text",
-    "created_ip": "text",
-    "deadline_at": "moment",
-    "notify_id": "text",
-}
-TRACED_COLUMNS: Columns = {**DRAFT_COLUMNS, "trace": "text"}
-_WHEN: Columns = {"run_at": "moment", "delay": "number"}
-DRAFT_JSON = frozenset({"input", "attributes", "tags", "spec"})
 
 
 _GRACE = (
@@ -338,7 +309,7 @@ def _insert(d: StoreDialect, columns: Columns) -> str:
         f" WITH draft AS MATERIALIZED (SELECT draft.*, {due} AS due, (SELECT {d.now}) AS now,"
         # A parent waits for its sub-tasks and passes no gate.
         f" (draft.kind = 'TASK' AND {is_gated('draft')}) AS gated"
-        f" FROM {d.drafts('drafts', {**columns, **_WHEN})})"
+        f" FROM {d.drafts('drafts', {**columns, **WHEN})})"
         f" SELECT {values}, draft.gated,"
         f" CASE WHEN {later} THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due,"
         f" CASE WHEN draft.held_by IS NOT NULL THEN {d.never} WHEN {later} THEN draft.due"

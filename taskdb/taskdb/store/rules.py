@@ -21,11 +21,16 @@ MUTEX, RUNNING, STARTS, PAUSED = "mutex", "running", "starts", "paused"
 
 def is_gated(row: str) -> str:
     """Whether any rule concerns a row with this alias."""
+    return is_gated_by(f"{row}.mutex_key", {target: f"{row}.{target}" for target in TARGETS})
+
+
+def is_gated_by(mutex: str, places: Mapping[str, str]) -> str:
+    """Whether any rule concerns a row with this mutex in these places, SQL fragments."""
     probes = " OR ".join(
-        f"EXISTS (SELECT 1 FROM gate AS g WHERE g.target = '{target}' AND g.name = {row}.{target})"
-        for target in TARGETS
+        f"EXISTS (SELECT 1 FROM gate AS g WHERE g.target = '{target}' AND g.name = {place})"
+        for target, place in places.items()
     )
-    return f"({row}.mutex_key IS NOT NULL OR {probes})"
+    return f"({mutex} IS NOT NULL OR {probes})"
 
 
 def is_refused() -> str:

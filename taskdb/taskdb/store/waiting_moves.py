@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taskdb.status import MOVES, PUBLISHABLE, RUNNING, WAITING
 from taskdb.store.dialect import Columns, MoveStatement, StoreDialect
+from taskdb.store.draft_columns import DRAFT_JSON, RESUBMITTED
 from taskdb.store.fragments import (
     ALONE,
     BLANK,
@@ -18,6 +19,7 @@ from taskdb.store.fragments import (
     listed,
     to,
 )
+from taskdb.store.rules import is_gated_by
 
 MARKS: Columns = {"id": "id", "relay_at": "moment"}
 
@@ -32,7 +34,6 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         f" FROM {d.drafts('marks', MARKS)})"
     )
     error = error_of_this_attempt(d)
-    gated = f"old.is_gated OR {d.text('mutex_key')} IS NOT NULL"
     return {
         # The broker took these messages, and nothing has happened to the rows since.
         "queue": MoveStatement(
@@ -114,6 +115,7 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                 *BLANK,
                 *NOBODY,
                 *ALONE,
+                ("run_at", "NULL"),
                 ("spec", "NULL"),
                 # Behind its parent's window, or else before the gate.
                 (
@@ -133,26 +135,40 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             ),
             many=True,
         ),
-        # The same unique key was submitted again.
+        # The same unique key was submitted again: everything is as the new submit says.
         "resubmit": MoveStatement(
             "resubmit",
             "old.tenant = :tenant AND old.type = :type AND old.unique_key = :unique_key",
             f"{is_in(MOVES['resubmit'].sources)} AND old.kind = 'TASK'",
-            (
-                *to("CREATED"),
-                *FRESH_BUDGET,
-                *BLANK,
-                *NOBODY,
-                ("spec", "NULL"),
-                ("mutex_key", d.text("mutex_key")),
-                ("is_gated", f"old.is_gated OR {d.text('mutex_key')} IS NOT NULL"),
-                ("held_by", f"CASE WHEN {gated} THEN 'gate' END"),
-                ("relay_at", f"CASE WHEN {gated} THEN {d.now} ELSE {d.later(':delay')} END"),
-                ("input", d.json("input")),
-                ("input_ref", d.text("input_ref")),
-                ("deadline_at", d.moment("deadline_at")),
-                ("queue", d.text("queue")),
-                ("priority", d.integer("priority")),
-            ),
+            (*FRESH_BUDGET, *BLANK, *NOBODY, ("spec", "NULL"), *_said_anew(d)),
         ),
     }
+
+
+def _said_anew(d: StoreDialect) -> tuple[tuple[str, str], ...]:
+    """What the draft of a resubmit says, and what follows from it, as for a new row."""
+    due = f"COALESCE({d.later(d.number('delay'))}, {d.moment('run_at')})"
+    is_later = f"{due} > {d.now}"
+    places = {"queue": d.text("queue"), "type": "old.type", "tenant": "old.tenant"}
+    gated = f"(old.is_gated OR {is_gated_by(d.text('mutex_key'), places)})"
+    return (
+        ("status", f"CASE WHEN {is_later} THEN 'SCHEDULED' ELSE 'CREATED' END"),
+        ("run_at", due),
+        ("is_gated", gated),
+        ("held_by", f"CASE WHEN {gated} THEN 'gate' END"),
+        (
+            "relay_at",
+            (
+                f"CASE WHEN {is_later} THEN {due} WHEN {gated} THEN {d.now}"
+                f" ELSE {d.later(':grace')} END"
+            ),
+        ),
+        *((name, _parameter(d, name)) for name in RESUBMITTED),
+    )
+
+
+def _parameter(d: StoreDialect, name: str) -> str:
+    if name in DRAFT_JSON:
+        return d.json(name)
+    of_kind = {"text": d.text, "integer": d.integer, "moment": d.moment}
+    return of_kind[RESUBMITTED[name]](name)
