@@ -220,8 +220,8 @@ class TaskEntity:
 
     @property
     def attempts_used(self) -> int:
-        """How much of the retry budget is spent."""
-        return self.attempt - self.spared
+        """How much of the retry budget is spent; a crash is counted in `crashes` alone."""
+        return self.attempt - self.spared - self.crashes
 
     def as_sub_task(self) -> SubTaskResult:
         """How it stands, for who looks at its parent."""

@@ -231,6 +231,16 @@ CASES = [
         crashes=3,
     ),
     Case("exited", "ends.keyboard", (*TRIED, DONE), None, "survived", crashes=1),
+    # Two attempts are its budget; the crash is none of them.
+    *(
+        Case(
+            *("raised-with-budget", "ends.crashes_and_raises", (*TRIED, E, S, DONE)),
+            input={"how": how},
+            result=0,
+            crashes=1,
+        )
+        for how in ("killed", "exits", "sys.exit", "memory")
+    ),
 ]
 
 

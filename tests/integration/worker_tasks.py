@@ -289,6 +289,29 @@ def keyboard(ctx: TaskContext) -> str:
     return "survived"
 
 
+@task("ends.crashes_and_raises", retry=twice)
+def crashes_and_raises(ctx: TaskContext, how: str) -> int:
+    """Crash, then raise, and return what is left of the budget."""
+    note(ctx)
+    if ctx.attempt == 1:
+        _CRASHES[how]()
+    if ctx.attempt == 2:
+        raise ValueError(f"{ctx.attempts_left} left")
+    return ctx.attempts_left
+
+
+def _raise_memory_error() -> None:
+    raise MemoryError("no room")
+
+
+_CRASHES: dict[str, Callable[[], Any]] = {
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exits": lambda: os._exit(7),
+    "sys.exit": lambda: sys.exit(3),
+    "memory": _raise_memory_error,
+}
+
+
 # --- bodies that take long ------------------------------------------------------------------------
 
 

@@ -333,6 +333,24 @@ def test_runs_are_counted_and_some_are_spared(store: Store) -> None:
     assert store.get(run.id).attempts_used == 0
 
 
+@pytest.mark.parametrize("how", ["crash", "rescue", "crash_chunk"])
+def test_a_crash_spends_nothing_of_the_retry_budget(store: Store, how: str) -> None:
+    run = running(store)
+    if how == "crash":
+        store.crash(run.id, run.token, OOPS, delay=SOON, max_crashes=3)
+    elif how == "rescue":
+        assert rescue(store) == {run.id: S.ERRORED}
+    else:
+        write(store, "UPDATE task SET chunk = id WHERE id = :id", id=run.id)
+        assert store.crash_chunk(run.id, run.token, OOPS) == 1
+    assert store.get(run.id).attempts_used == 0
+    make_due(store, run.id)
+    answer = store.claim(run.id, token="t2", worker="w-1", max_attempts=2)
+    assert (answer.attempt, answer.attempts_used) == (2, 1)
+    store.error(run.id, "t2", OOPS, SOON)
+    assert store.get(run.id).attempts_used == 1
+
+
 def test_a_task_that_kills_its_process_too_often_is_halted(store: Store) -> None:
     run = Run(create(store))
     ends = []

@@ -159,7 +159,7 @@ class Execution:
             type=task_type.name,
             tenant=claim.tenant,
             attempt=claim.attempt,
-            attempts_left=task_type.retry.max_attempts - (claim.attempt - claim.spared),
+            attempts_left=max(task_type.retry.max_attempts - claim.attempts_used, 0),
             attributes=dict(claim.attributes),
             parent_id=claim.parent_id,
             position=claim.position,

@@ -126,7 +126,7 @@ class RunOutcome:
         return self.raised(outcome)
 
     def raised(self, error: BaseException) -> Ended:
-        used = self._claim.attempt - self._claim.spared
+        used = self._claim.attempts_used
         if isinstance(error, _NOT_RETRYABLE) or not self._type.retry.wants(error, used):
             return self.failed(error)
         delay = self._type.retry.delay(used)

@@ -105,6 +105,7 @@ class Claim:
     status: TaskStatus | None
     attempt: int = 0
     spared: int = 0
+    crashes: int = 0
     tenant: str = ""
     type: str = ""
     input: Any = None
@@ -123,6 +124,11 @@ class Claim:
     trace: str | None = None
     lines: tuple[str, ...] = ()
     """Where someone may wait for what a gated task gives back at its end."""
+
+    @property
+    def attempts_used(self) -> int:
+        """How much of the retry budget is spent, this run included."""
+        return self.attempt - self.spared - self.crashes
 
 
 @dataclass(frozen=True, slots=True)

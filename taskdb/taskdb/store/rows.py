@@ -102,6 +102,7 @@ def claim(moved: Moved, token: str) -> Claim:
         status=TaskStatus(moved.after or row["status"]),
         attempt=row["attempt"] + (1 if granted else 0),
         spared=row["spared"],
+        crashes=row["crashes"],
         tenant=row["tenant"],
         type=row["type"],
         input=as_json(row["input"]),

@@ -27,6 +27,7 @@ CLAIM_ANSWER = (
     "type",
     "attempt",
     "spared",
+    "crashes",
     "claim_token",
     "input",
     "input_ref",
