@@ -231,6 +231,14 @@ CASES = [
         crashes=3,
     ),
     Case("exited", "ends.keyboard", (*TRIED, DONE), None, "survived", crashes=1),
+    *(
+        Case("returned", type, (C, S, DONE), {"how": how}, {"copy ended with": code})
+        for type in ("ends.forks", "ends.forks_async", "ends.forks_in_a_surrounding")
+        for how, code in (
+            *(("returns", 0), ("exits", 5), ("raises", 1), ("says", 1)),
+            *(("multiprocessing", 5),) * (type != "ends.forks_in_a_surrounding"),
+        )
+    ),
     # Two attempts are its budget; the crash is none of them.
     *(
         Case(

@@ -6,6 +6,7 @@ that let a body go on.
 
 import asyncio
 import math
+import multiprocessing
 import os
 import signal
 import sys
@@ -61,6 +62,12 @@ run_around = ContextVar("run_around", default="")
 def know_the_run(ctx: TaskContext) -> Iterator[None]:
     if ctx.type == "ends.surrounding_raises" and ctx.attempt == 1:
         raise ConnectionError("nothing to open")
+    if ctx.type == "ends.forks_in_a_surrounding":
+        pid = os.fork()
+        if pid:
+            ctx.attributes["code"] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        else:
+            ctx.attributes["copy"] = True
     token = run_around.set(ctx.task_id)
     yield
     run_around.reset(token)
@@ -310,6 +317,60 @@ _CRASHES: dict[str, Callable[[], Any]] = {
     "sys.exit": lambda: sys.exit(3),
     "memory": _raise_memory_error,
 }
+
+
+# --- bodies that fork ------------------------------------------------------------------------
+
+
+@task("ends.forks", retry=again)
+def forks(ctx: TaskContext, how: str) -> Any:
+    """Fork, and return the exit code of the copy, which leaves the body in its own way."""
+    note(ctx)
+    return _forked(ctx, how)
+
+
+@task("ends.forks_async", retry=again)
+async def forks_async(ctx: TaskContext, how: str) -> Any:
+    note(ctx)
+    await asyncio.sleep(0)
+    return _forked(ctx, how)
+
+
+@task("ends.forks_in_a_surrounding", retry=again)
+def forks_in_a_surrounding(ctx: TaskContext, how: str) -> Any:
+    """`know_the_run` has forked before the body, and its copy runs the body too."""
+    if ctx.attributes.get("copy"):
+        return _leave(how)
+    note(ctx)
+    return {"copy ended with": ctx.attributes["code"]}
+
+
+def _forked(ctx: TaskContext, how: str) -> Any:
+    if how == "multiprocessing":
+        # As bodies do that may not have children in a pool process else.
+        multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+        process = multiprocessing.get_context("fork").Process(target=sys.exit, args=(5,))
+        process.start()
+        process.join()
+        return {"copy ended with": process.exitcode}
+    pid = os.fork()
+    if pid == 0:
+        return _leave(how)
+    _, status = os.waitpid(pid, 0)
+    return {"copy ended with": os.waitstatus_to_exitcode(status)}
+
+
+def _leave(how: str) -> str:
+    if how == "exits":
+        sys.exit(5)
+    if how == "raises":
+        raise ValueError("in the copy")
+    if how == "terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(LONG_SECONDS)
+    if how == "says":
+        raise Fail("in the copy")
+    return "of the copy"
 
 
 # --- bodies that take long ------------------------------------------------------------------------

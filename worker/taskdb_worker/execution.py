@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from taskdb.store.joining import PartsLeft
 from taskdb.store.payload import Payload
 from taskdb.surrounding import call_surrounded
 from taskdb.task_type import TaskType
+from taskdb_worker.body_call import call_in_this_process, run_coroutine
 from taskdb_worker.hand_over import HandOver
 from taskdb_worker.lease import Lease
 from taskdb_worker.run import Run
@@ -47,7 +49,9 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
-_OUR_FILES = frozenset({__file__, call_surrounded.__code__.co_filename})
+_OUR_FILES = frozenset(
+    function.__code__.co_filename for function in (call_surrounded, call_in_this_process)
+) | {__file__}
 """Frames between a worker and the body, which say nothing to who reads its traceback."""
 
 
@@ -235,9 +239,14 @@ class Execution:
     def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
         value = self._unpack(claim.input, claim.input_ref, claim.id)
         surroundings = self._taskdb.surroundings
+        body = partial(_answer, task_type, context, value)
         if not surroundings:
-            return _answer(task_type, context, value)
-        return call_surrounded(surroundings, context, lambda: _answer(task_type, context, value))
+            return call_in_this_process(body)
+        # Twice: a copy that the body forks does not end what surrounds it, nor what one of those
+        # forks the run.
+        return call_in_this_process(
+            lambda: call_surrounded(surroundings, context, lambda: call_in_this_process(body))
+        )
 
     def handlers_of(self, task_type: TaskType) -> list[HandlerSpec]:
         """The handlers of a type beside its own body, which follow it, as a row keeps them."""
@@ -297,7 +306,7 @@ class Execution:
 
 def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
     answer = task_type.call(context, value)
-    return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+    return run_coroutine(answer) if asyncio.iscoroutine(answer) else answer
 
 
 def _tell_nobody() -> None:

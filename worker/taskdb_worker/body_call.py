@@ -1,0 +1,76 @@
+"""The call of a body, in one process: a copy that the body forks ends with it and writes nothing.
+
+`os.fork` gives the copy the whole stack of the worker. Were it to return from the body, it would
+write the outcome of a run that the process which claimed it is still running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
+
+
+def call_in_this_process(call: Callable[[], T]) -> T:
+    """Call, and return only in the process that called; a forked copy ends here."""
+    pid = os.getpid()
+    try:
+        value = call()
+    except BaseException as error:
+        if os.getpid() != pid:
+            _end_copy(error)
+        raise
+    if os.getpid() != pid:
+        _end_copy(None)
+    return value
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a body that is a coroutine; a copy that it forks does not close the shared event loop."""
+    return asyncio.run(_awaited(coroutine, os.getpid()))
+
+
+async def _awaited(coroutine: Coroutine[Any, Any, T], pid: int) -> T:
+    try:
+        value = await coroutine
+    except BaseException as error:
+        if os.getpid() != pid:
+            _end_copy(error)
+        raise
+    if os.getpid() != pid:
+        _end_copy(None)
+    return value
+
+
+def _end_copy(error: BaseException | None) -> NoReturn:
+    """End a forked copy with the exit code of a program that ends like this.
+
+    Not by SystemExit: the stack above is the worker's, with its `finally` blocks and its
+    connections.
+    """
+    code = 0
+    try:
+        if isinstance(error, SystemExit):
+            code = _code_of(error)
+        elif error is not None:
+            code = 1
+            traceback.print_exception(error)
+        for stream in (sys.stdout, sys.stderr):
+            # A stream that is closed or full must not keep the copy alive.
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+    finally:
+        os._exit(code)
+
+
+def _code_of(error: SystemExit) -> int:
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    print(error.code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+    return 1
