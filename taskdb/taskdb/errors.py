@@ -24,8 +24,11 @@
     ├── NotEncodable (TypeError)           a value is not JSON
     ├── SettingsError (ValueError)         a setting is unknown or wrong
     │   └── TaskModuleError                a task module cannot be imported
+    ├── ValueRefused (ValueError)          the database cannot keep a value
     ├── DatabaseError
     │   ├── DatabaseUnreachable            no answer from the database
+    │   ├── DatabaseRefused                it answers, and cannot do it now: read-only, full, slow
+    │   ├── DatabaseCollision              another transaction was in the way: repeat the whole one
     │   ├── DatabaseNotMigrated            tables are missing or older than the code
     │   ├── DatabaseUnsuitable             made without UTF-8
     │   └── DatabaseTooNew                 tables were made by a newer release
@@ -407,6 +410,21 @@ class TaskModuleError(SettingsError):
         return (type(self), (self.module, self.reason))
 
 
+class ValueRefused(TaskDBError, ValueError):
+    """The database cannot keep a value. Nothing was written."""
+
+    code = "VALUE_REFUSED"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"the database cannot keep a value of this task ({reason}): change the value"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.reason,))
+
+
 class DatabaseError(TaskDBError):
     """The base of what can be wrong with the database as a whole."""
 
@@ -417,6 +435,32 @@ class DatabaseUnreachable(DatabaseError):
     """The database gave no answer. What was being written is not there, unless said otherwise."""
 
     code = "DATABASE_UNREACHABLE"
+
+
+class DatabaseRefused(DatabaseError):
+    """The database answers and cannot do it now: read-only, full, too slow, or rights are missing.
+
+    What was being written is not there.
+    """
+
+    code = "DATABASE_REFUSED"
+
+
+class DatabaseCollision(DatabaseError):
+    """Another transaction was in the way. Repeat the whole transaction; nothing of it is there.
+
+    `orig` is the driver's error where the transaction is the caller's, and `sqlstate` its code.
+    """
+
+    code = "DATABASE_COLLISION"
+
+    def __init__(self, message: str, orig: BaseException | None = None) -> None:
+        self.orig = orig
+        self.sqlstate: str | None = getattr(orig, "sqlstate", None)
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), self.args)
 
 
 class DatabaseNotMigrated(DatabaseError):

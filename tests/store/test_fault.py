@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from taskdb.errors import DatabaseError, DatabaseUnreachable
+from taskdb.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable
 from taskdb.store.contract import Filter
 from taskdb.store.migrate import migrate
 from taskdb.store.store import Store
@@ -187,12 +187,13 @@ def test_a_database_that_may_only_be_read_is_said(store_url: str) -> None:
     with Store(store_url).closing() as store:
         task_id = create(store)
         if store.database.dialect.name == "sqlite":
-            store.database.query("PRAGMA query_only = ON", {}, writes=False)
+            url = f"sqlite:///file:{store_url.removeprefix('sqlite:///')}?mode=ro&uri=true"
         else:
+            url = store_url
             name = store.database.query("SELECT current_database() AS name", {})[0]["name"]
             sql = f"ALTER DATABASE {name} SET default_transaction_read_only = on"
             store.database.query(sql, {})
-            store.close()
-        with pytest.raises(DatabaseError, match=r"read-?only"):
+    with Store(url).closing() as store:
+        with pytest.raises(DatabaseRefused, match=r"read-?only"):
             create(store)
         assert store.get(task_id).id == task_id

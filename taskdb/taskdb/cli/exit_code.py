@@ -27,6 +27,7 @@ from taskdb.errors import (
     TaskDBError,
     TaskNotFound,
     UnknownTaskType,
+    ValueRefused,
     WaitTimeout,
 )
 
@@ -70,6 +71,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (SequenceNotFound, ExitCode.USAGE),
     (SettingsError, ExitCode.USAGE),
     (NotEncodable, ExitCode.USAGE),
+    (ValueRefused, ExitCode.USAGE),
     (TaskAlreadyRegistered, ExitCode.USAGE),
     (typer.TyperException, ExitCode.USAGE),
     (TaskNotFound, ExitCode.NOT_FOUND),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.pool import QueuePool
 
 from taskdb.clock import Clock
-from taskdb.errors import DatabaseError
+from taskdb.errors import DatabaseCollision, DatabaseError
 from taskdb.fork import renew_after_fork
 from taskdb.store import faults, revision
 from taskdb.store.dialect import Moved, MoveStatement, StoreDialect
@@ -28,6 +30,11 @@ T = TypeVar("T")
 
 IDLE_SECONDS = 30.0
 """How long a transaction of our own may say nothing: between its statements it waits for nobody."""
+
+_COLLISIONS = 5
+"""After how many collisions in a row the same work is not repeated any more."""
+_COLLISION_SECONDS = 0.005
+"""The longest pause after the first of them; it doubles."""
 
 _NO_GATE = nullcontext()
 
@@ -203,13 +210,20 @@ class Database:
         return self.again(attempt)
 
     def again(self, work: Callable[[], T]) -> T:
-        """Do it, and once more where a new connection may help."""
-        try:
-            return work()
-        except DatabaseError as error:
-            if not faults.worth_repeating(error.__cause__):
-                raise
-            return work()
+        """Do it; once more where a new connection may help, a few times after collisions."""
+        repeats = 0
+        while True:
+            try:
+                return work()
+            except DatabaseError as error:
+                is_collision = isinstance(error, DatabaseCollision)
+                most = _COLLISIONS if is_collision else 1
+                if repeats >= most or not faults.worth_repeating(error.__cause__):
+                    raise
+            repeats += 1
+            if is_collision:
+                # Spreading two transactions needs no cryptographic randomness.
+                time.sleep(random.uniform(0, _COLLISION_SECONDS * 2**repeats))  # noqa: S311
 
     def prepare(self) -> None:
         """Import what connections are made of, before there are threads and forks.
@@ -233,6 +247,13 @@ class Database:
         """Close this process's connections; the next use opens new ones."""
         with self._at_rest_in_forks():
             self._close_engines()
+
+    def _renew(self, *, without_prepared: bool) -> None:
+        """Throw the connections of this process away: their server is not the right one."""
+        engines = self._engines
+        if engines and self._pid == os.getpid():
+            with self._at_rest_in_forks():
+                self.dialect.renew(engines["moving"], without_prepared=without_prepared)
 
     def _close_engines(self) -> None:
         with self._lock:
@@ -300,7 +321,12 @@ class Database:
             raise
 
     def _translate(self, error: Exception) -> None:
-        """Raise what an error means to a caller, where it means more than itself."""
+        """Raise what an error means to a caller, where it means more than itself.
+
+        Where the connections are what is wrong, the next use opens new ones.
+        """
+        if faults.spoils_pool(error):
+            self._renew(without_prepared=faults.lost_prepared(error))
         meaning = faults.meaning(error, self.url)
         if meaning is not None:
             raise meaning from error

@@ -151,6 +151,12 @@ class StoreDialect(Protocol):
     def close(self, engine: Engine) -> None:
         """Close the connections of an engine."""
 
+    def renew(self, engine: Engine, *, without_prepared: bool) -> None:
+        """Close the connections of an engine, since their server is not the right one any more.
+
+        `without_prepared`: what is opened from now on prepares no statements.
+        """
+
     def forget(self, engine: Engine) -> None:
         """Leave the connections of an engine to the process that this one was forked from."""
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from taskdb.entity import TaskKind
+from taskdb.errors import DatabaseError
 from taskdb.fan_out import Counts, FanOutSpec
 from taskdb.sequence import SequenceSpec
 from taskdb.status import RUNNING
-from taskdb.store import rows
+from taskdb.store import faults, rows
 from taskdb.store.contract import Draft, OnConflict, Publication
 from taskdb.store.creation import Created
 from taskdb.store.encode import encode
@@ -49,16 +50,13 @@ class Families(Joining):
         whole = {"fan_out": spec.as_json()}
         draft = replace(parent, kind=TaskKind.FAN_OUT, spec=whole)
 
-        def work(unit: Unit) -> Created:
-            (created,) = unit.create([draft], on_conflict)
-            if created.id == draft.id and created.is_new:
-                insert_parts(unit, as_parts(parts, draft.id, spec))
-                begin_to_wait(unit, draft.id, "parts", whole, timeout=spec.timeout)
-                unit.after.families.append(draft.id)
-                self._begun(unit, draft.id)
-            return created
+        def grow(unit: Unit) -> None:
+            insert_parts(unit, as_parts(parts, draft.id, spec))
+            begin_to_wait(unit, draft.id, "parts", whole, timeout=spec.timeout)
+            unit.after.families.append(draft.id)
+            self._begun(unit, draft.id)
 
-        return self._make(work, connection)
+        return self._make(draft, on_conflict, grow, connection)
 
     def create_sequence(
         self,
@@ -72,14 +70,11 @@ class Families(Joining):
         whole = {"sequence": spec.as_json()}
         draft = replace(parent, kind=TaskKind.SEQUENCE, spec=whole)
 
-        def work(unit: Unit) -> Created:
-            (created,) = unit.create([draft], on_conflict)
-            if created.id == draft.id and created.is_new:
-                begin_to_wait(unit, draft.id, first_stage(spec), whole, timeout=spec.timeout)
-                self._begun(unit, draft.id)
-            return created
+        def grow(unit: Unit) -> None:
+            begin_to_wait(unit, draft.id, first_stage(spec), whole, timeout=spec.timeout)
+            self._begun(unit, draft.id)
 
-        return self._make(work, connection)
+        return self._make(draft, on_conflict, grow, connection)
 
     def fan_out_own(
         self, task_id: str, token: str, parts: Callable[[], Iterable[Draft]], spec: FanOutSpec
@@ -123,13 +118,37 @@ class Families(Joining):
         found = self.database.query(self.database.queries.family, place, writes=False)
         return [rows.publication(row) for row in found]
 
-    def _make(self, work: Callable[[Unit], Created], connection: Connection | None) -> NewFamily:
-        with self._unit(connection, may_idle=True) as unit:
-            created = work(unit)
-            if connection is not None:
-                # Once it has committed, nobody may be there to ask.
-                unit.after.publications = unit.publications(unit.after.ids)
-        return NewFamily(created, unit.after)
+    def _make(
+        self,
+        draft: Draft,
+        on_conflict: OnConflict,
+        grow: Callable[[Unit], None],
+        connection: Connection | None,
+    ) -> NewFamily:
+        """Insert a parent, and what grows below it where it is new.
+
+        Repeated on a new connection only while nothing is below it: items are read once.
+        """
+        has_begun = False
+
+        def work() -> NewFamily:
+            nonlocal has_begun
+            with self._unit(connection, may_idle=True) as unit:
+                (created,) = unit.create([draft], on_conflict)
+                has_begun = True
+                if created.id == draft.id and created.is_new:
+                    grow(unit)
+                if connection is not None:
+                    # Once it has committed, nobody may be there to ask.
+                    unit.after.publications = unit.publications(unit.after.ids)
+            return NewFamily(created, unit.after)
+
+        try:
+            return work()
+        except DatabaseError as error:
+            if has_begun or not faults.worth_repeating(error.__cause__):
+                raise
+            return work()
 
     def _begun(self, unit: Unit, parent_id: str) -> None:
         parent = unit.lock(parent_id)

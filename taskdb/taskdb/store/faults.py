@@ -1,106 +1,278 @@
-"""What a driver's error means, in words that say what to do."""
+"""What an error of a driver means: for the connection, for the value, and for the next try.
+
+Every SQLSTATE and every code of SQLite is classified here, and nowhere else. The kind of an error
+decides three things. Only an error of kind VALUE is about what was written. Connections are thrown
+away after AWAY and STALE, since the next one may reach a server that works. And the same work is
+repeated at once after STALE, after COLLISION and on a connection that turned out to be dead. After
+every other kind the caller waits, or raises.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from enum import StrEnum
 
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from taskdb.errors import DatabaseError, DatabaseNotMigrated, DatabaseUnreachable
+from taskdb.errors import (
+    DatabaseCollision,
+    DatabaseError,
+    DatabaseNotMigrated,
+    DatabaseRefused,
+    DatabaseUnreachable,
+    TaskDBError,
+    ValueRefused,
+)
 
+
+class Kind(StrEnum):
+    """What an error is about."""
+
+    AWAY = "away"
+    """There is no connection, or it is dead."""
+    STALE = "stale"
+    """The connection is alive and useless: another one may work."""
+    COLLISION = "collision"
+    """Two transactions were in each other's way: the same work succeeds when it is repeated."""
+    REFUSED = "refused"
+    """The database cannot do it now: a timeout, a full disk, a missing right."""
+    SCHEMA = "schema"
+    """Tables or columns of ours are missing."""
+    VALUE = "value"
+    """The database cannot keep a value, now or later."""
+    UNKNOWN = "unknown"
+    """An error of a driver that this table does not know."""
+
+
+_SERVER_LOG = "see the log of the server"
+_AWAY = "check TASKDB_DATABASE_URL and that the server runs"
+_READ_ONLY = (
+    "the server takes no writes, as a standby or by its settings: check that "
+    "TASKDB_DATABASE_URL leads to the primary"
+)
+_PREPARED = (
+    "a pooler between has lost a prepared statement: end the URL with ?prepare_threshold=none, or "
+    "take a pooler that knows them"
+)
+_TIMEOUT = "a time limit of the server struck: see its statement_timeout and lock_timeout"
 _NOT_MIGRATED = "the database lacks our tables: run `taskdb migrate`"
-# Undefined table, column and schema.
-_MISSING = frozenset({"42P01", "42703", "3F000"})
-# Connection failures, a server that shuts down or starts, no slot left for a connection, and a
-# transaction that idled for so long that the server ended it with its connection.
-_AWAY = ("08", "57P", "53300", "25P03")
-# Read only, no space or memory, lock or statement timeout, system and internal errors.
-_REFUSED = ("25006", "53", "55P03", "57014", "58", "XX")
-_COLLIDED = frozenset({"40001", "40P01"})
+
+_PREPARED_STATES = frozenset({"26000", "42P05", "08P01"})
+"""Unknown and duplicate prepared statement, and one that takes other parameters than expected."""
+
+_STATES: dict[str, tuple[Kind, str]] = {
+    # Connection failures; a server that shuts down, crashed, starts, or ended an idle session.
+    "08": (Kind.AWAY, _AWAY),
+    "57P": (Kind.AWAY, _AWAY),
+    # No slot left for a connection.
+    "53300": (Kind.AWAY, "raise max_connections, or put a pooler before the server"),
+    # The server ended the transaction, and its connection, since it idled or ran for too long.
+    "25P03": (Kind.AWAY, _AWAY),
+    "25P04": (Kind.AWAY, "the transaction_timeout of the server struck"),
+    **dict.fromkeys(_PREPARED_STATES, (Kind.STALE, _PREPARED)),
+    # A prepared plan from before a change of the tables.
+    "0A000": (Kind.STALE, _SERVER_LOG),
+    "25006": (Kind.STALE, _READ_ONLY),
+    "40": (Kind.COLLISION, "two transactions collided: repeat the whole transaction"),
+    "72000": (Kind.COLLISION, "the snapshot was too old: repeat the whole transaction"),
+    "55P03": (Kind.REFUSED, _TIMEOUT),
+    "57014": (Kind.REFUSED, _TIMEOUT),
+    "53100": (Kind.REFUSED, "the disk of the server is full"),
+    "53": (Kind.REFUSED, "the server has not enough memory, disk or other resources"),
+    "55": (Kind.REFUSED, _SERVER_LOG),
+    "58": (Kind.REFUSED, _SERVER_LOG),
+    "F0": (Kind.REFUSED, _SERVER_LOG),
+    "XX": (Kind.REFUSED, _SERVER_LOG),
+    "28": (Kind.REFUSED, "check the user and the password in TASKDB_DATABASE_URL"),
+    "3D000": (Kind.REFUSED, "check the name of the database in TASKDB_DATABASE_URL"),
+    "42501": (Kind.REFUSED, "grant the user of TASKDB_DATABASE_URL the rights on our tables"),
+    # Undefined table, column and schema.
+    "42P01": (Kind.SCHEMA, _NOT_MIGRATED),
+    "42703": (Kind.SCHEMA, _NOT_MIGRATED),
+    "3F000": (Kind.SCHEMA, _NOT_MIGRATED),
+    # Data exceptions, program limits (an index entry or a JSON text that is too long), checks.
+    "22": (Kind.VALUE, ""),
+    "54": (Kind.VALUE, ""),
+    "23502": (Kind.VALUE, ""),
+    "23514": (Kind.VALUE, ""),
+}
+"""By the longest beginning of the SQLSTATE."""
+
+_FILE = "check the file, its permissions and the space on its disk"
+_SQLITE: dict[str, tuple[Kind, str]] = {
+    "BUSY": (
+        Kind.AWAY,
+        "another process holds a transaction open; find it, or give ?timeout= in the URL",
+    ),
+    "LOCKED": (
+        Kind.AWAY,
+        "another process holds a transaction open; find it, or give ?timeout= in the URL",
+    ),
+    "CANTOPEN": (
+        Kind.AWAY,
+        "check TASKDB_DATABASE_URL and that this user may write in the folder",
+    ),
+    "READONLY": (Kind.STALE, _FILE),
+    "IOERR": (Kind.STALE, _FILE),
+    "NOTADB": (Kind.STALE, _FILE),
+    "CORRUPT": (Kind.STALE, _FILE),
+    "FULL": (Kind.REFUSED, "the disk is full: free some space"),
+    "NOMEM": (Kind.REFUSED, "this machine has no memory left"),
+    "PERM": (Kind.REFUSED, _FILE),
+    "AUTH": (Kind.REFUSED, _FILE),
+    "NOLFS": (Kind.REFUSED, _FILE),
+    "PROTOCOL": (Kind.REFUSED, _FILE),
+    "INTERRUPT": (Kind.REFUSED, "the statement was interrupted"),
+    "ABORT": (Kind.COLLISION, "the statement was aborted: repeat it"),
+    "SCHEMA": (Kind.COLLISION, "the tables were changed meanwhile: repeat it"),
+    "TOOBIG": (Kind.VALUE, ""),
+    "MISMATCH": (Kind.VALUE, ""),
+    "RANGE": (Kind.VALUE, ""),
+    "CONSTRAINT_CHECK": (Kind.VALUE, ""),
+    "CONSTRAINT_NOTNULL": (Kind.VALUE, ""),
+    "CONSTRAINT_DATATYPE": (Kind.VALUE, ""),
+}
+"""By the longest beginning of the name of the code, without `SQLITE_`."""
+
+_ERRORS: dict[Kind, type[DatabaseError]] = {
+    Kind.AWAY: DatabaseUnreachable,
+    Kind.STALE: DatabaseRefused,
+    Kind.REFUSED: DatabaseRefused,
+    Kind.COLLISION: DatabaseCollision,
+}
+_WAITING_IN_LINE = ("SQLITE_BUSY", "SQLITE_LOCKED")
+"""Codes that say nothing against the connection itself."""
+_WRAPAROUND = frozenset({"varsup.c", "multixact.c"})
+"""Where the server refuses to count further transactions, with the SQLSTATE of a value."""
 
 
-def meaning(error: Exception, url: str) -> DatabaseError | None:
-    """The error of ours that a driver's error stands for; None when it is a fault of the caller."""
+def kind_of(error: BaseException | None) -> Kind | None:
+    """The kind of a driver's error, also behind one of ours; None for any other error."""
+    found = _classified(error)
+    return None if found is None else found[0]
+
+
+def meaning(error: BaseException, url: str) -> TaskDBError | None:
+    """The error of ours that a driver's error stands for; None where there is none.
+
+    An error of a kind that is unknown stays as it is: it may be the fault of one row.
+    """
+    if isinstance(error, TaskDBError):
+        return None
     if isinstance(error, PoolTimeout):
         reason = "all connections of this process are in use"
         return DatabaseUnreachable(
             _message(url, reason, "raise the pool size or run fewer threads")
         )
-    origin = _origin(error)
-    if isinstance(origin, sqlite3.Error):
-        return _of_sqlite(origin, url)
-    if hasattr(origin, "sqlstate"):
-        return _of_postgresql(origin, url)
-    return None
+    kind, advice = _classified(error) or (Kind.UNKNOWN, "")
+    reason = " ".join(str(_origin(error)).split())
+    if kind is Kind.SCHEMA:
+        return DatabaseNotMigrated(advice)
+    if kind is Kind.VALUE:
+        return ValueRefused(reason)
+    wanted = _ERRORS.get(kind)
+    return None if wanted is None else wanted(_message(url, reason, advice))
 
 
 def worth_repeating(error: BaseException | None) -> bool:
-    """Whether the same work may well succeed at once on another connection.
+    """Whether the same work may well succeed at once, on another connection.
 
-    So it is when a connection of the pool turned out to be dead, and when two transactions
-    collided; not when there was no connection to be had.
+    So it is when a connection of the pool turned out to be dead or useless, and when two
+    transactions collided; not when there was no connection to be had.
     """
-    origin = _origin(error)
-    state = getattr(origin, "sqlstate", None)
-    if state in _COLLIDED or state == "25P03":
+    kind = kind_of(error)
+    if kind in {Kind.STALE, Kind.COLLISION}:
         return True
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated
+    if isinstance(error, DBAPIError) and not isinstance(error.orig, sqlite3.Error):
+        return error.connection_invalidated or _sqlstate(error).startswith("25P")
     # psycopg hands over the connection with an error of connecting only.
+    origin = _origin(error)
     attempted = getattr(origin, "pgconn", None) is not None
-    return hasattr(origin, "sqlstate") and not attempted and _is_away(origin)
+    return kind is Kind.AWAY and hasattr(origin, "sqlstate") and not attempted
+
+
+def spoils_pool(error: BaseException | None) -> bool:
+    """Whether every connection of this process should be made anew after this error."""
+    name = getattr(_origin(error), "sqlite_errorname", "") or ""
+    return kind_of(error) in {Kind.AWAY, Kind.STALE} and not name.startswith(_WAITING_IN_LINE)
+
+
+def lost_prepared(error: BaseException | None) -> bool:
+    """Whether a pooler has lost, or mixed up, a prepared statement."""
+    return _sqlstate(error) in _PREPARED_STATES
 
 
 def is_lock_timeout(error: BaseException | None) -> bool:
     """Whether a lock was not to be had in the time that PostgreSQL was given for it."""
-    return getattr(_origin(error), "sqlstate", None) == "55P03"
+    return _sqlstate(error) == "55P03"
+
+
+def _classified(error: BaseException | None) -> tuple[Kind, str] | None:
+    origin = _origin(error)
+    if isinstance(origin, sqlite3.Error):
+        return _of_sqlite(origin)
+    if origin is not None and hasattr(origin, "sqlstate"):
+        return _of_postgresql(origin)
+    if isinstance(error, StatementError):
+        # SQLAlchemy could not hand the parameters over.
+        return Kind.VALUE, ""
+    return None
+
+
+def _of_sqlite(error: sqlite3.Error) -> tuple[Kind, str]:
+    reason = str(error)
+    if "no such table" in reason or "no such column" in reason:
+        return Kind.SCHEMA, _NOT_MIGRATED
+    name = (getattr(error, "sqlite_errorname", None) or "").removeprefix("SQLITE_")
+    found = _longest(_SQLITE, name)
+    if found is not None:
+        return found
+    if not name and not isinstance(error, sqlite3.OperationalError):
+        # The driver refuses a parameter: a number past 64 bits, a type that it does not know.
+        return Kind.VALUE, ""
+    return Kind.UNKNOWN, ""
+
+
+def _of_postgresql(error: BaseException) -> tuple[Kind, str]:
+    state = _sqlstate(error)
+    if not state:
+        return _without_state(error)
+    diagnostics = getattr(error, "diag", None)
+    if state == "54000" and getattr(diagnostics, "source_file", None) in _WRAPAROUND:
+        return Kind.REFUSED, _SERVER_LOG
+    if state == "23514" and getattr(diagnostics, "constraint_name", "") is None:
+        # A row of the history finds no partition for its day.
+        return Kind.REFUSED, "run `taskdb migrate`, or a beat, which makes the partitions"
+    return _longest(_STATES, state) or (Kind.UNKNOWN, "")
+
+
+def _without_state(error: BaseException) -> tuple[Kind, str]:
+    """An error that the driver raised by itself."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"OperationalError", "InterfaceError"}:
+        return Kind.AWAY, _AWAY
+    if names & {"DataError", "ProgrammingError", "NotSupportedError"}:
+        return Kind.VALUE, ""
+    return Kind.UNKNOWN, ""
+
+
+def _longest(table: dict[str, tuple[Kind, str]], code: str) -> tuple[Kind, str] | None:
+    beginnings = (code[:length] for length in range(len(code), 0, -1))
+    return next((table[one] for one in beginnings if one in table), None)
 
 
 def _origin(error: BaseException | None) -> BaseException | None:
+    if isinstance(error, TaskDBError):
+        error = error.__cause__
     return getattr(error, "orig", None) or error
 
 
-def _of_sqlite(error: sqlite3.Error, url: str) -> DatabaseError | None:
-    reason = str(error)
-    name = getattr(error, "sqlite_errorname", "")
-    if "no such table" in reason or "no such column" in reason:
-        return DatabaseNotMigrated(_NOT_MIGRATED)
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        advice = "another process holds a transaction open; find it, or give ?timeout= in the URL"
-        return DatabaseUnreachable(_message(url, reason, advice))
-    if name.startswith("SQLITE_CANTOPEN"):
-        advice = "check TASKDB_DATABASE_URL and that this user may write in the folder"
-        return DatabaseUnreachable(_message(url, reason, advice))
-    if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
-        advice = "check the file, its permissions and the space on its disk"
-        return DatabaseError(_message(url, reason, advice))
-    return None
-
-
-def _of_postgresql(error: object, url: str) -> DatabaseError | None:
-    state = getattr(error, "sqlstate", None) or ""
-    if state in _MISSING:
-        return DatabaseNotMigrated(_NOT_MIGRATED)
-    if _is_away(error):
-        advice = "check TASKDB_DATABASE_URL and that the server runs"
-        return DatabaseUnreachable(_message(url, str(error), advice))
-    if state in _COLLIDED:
-        return DatabaseError(_message(url, str(error), "two transactions collided; try again"))
-    if state.startswith(_REFUSED):
-        return DatabaseError(_message(url, str(error), "see the log of the server"))
-    return None
-
-
-def _is_away(error: object) -> bool:
-    state = getattr(error, "sqlstate", None)
-    if state is not None:
-        return str(state).startswith(_AWAY)
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return bool(kinds & {"OperationalError", "InterfaceError"})
+def _sqlstate(error: BaseException | None) -> str:
+    return str(getattr(_origin(error), "sqlstate", None) or "")
 
 
 def _message(url: str, reason: str, advice: str) -> str:
     where = make_url(url).render_as_string(hide_password=True)
-    return f"no use of the database {where} ({' '.join(reason.split())}): {advice}"
+    return f"no use of the database {where} ({reason}): {advice}"

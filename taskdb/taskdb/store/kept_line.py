@@ -33,10 +33,13 @@ class KeptLine:
         except IndexError:
             return engine.raw_connection(), time.monotonic() + _KEPT_SECONDS
 
-    def give(self, line: Line) -> None:
-        """Take back a connection that is sound."""
+    def give(self, line: Line, engine: Engine) -> None:
+        """Take back a connection that is sound; one from before a renewal of the pool is closed."""
         connection, until = line
-        if self._lines or time.monotonic() > until:
+        if connection._pool is not engine.pool:  # noqa: SLF001 - it does not tell otherwise
+            connection.invalidate()
+            connection.close()
+        elif self._lines or time.monotonic() > until:
             connection.close()
         else:
             self._lines.append(line)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet, ref
 
-from sqlalchemy import Engine, create_engine
+import structlog
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
@@ -17,6 +19,8 @@ from taskdb.store.fragments import OWNED, whole
 from taskdb.store.kept_line import KeptLine
 from taskdb.store.session import DriverSession, Parameters, Row, Session
 from taskdb.store.tables import ID_COLUMNS, JSON_COLUMNS
+
+log = structlog.get_logger("taskdb.database")
 
 _STYLE = "%%(%s)s"
 _UNFINISHED = frozenset({1, 4})
@@ -32,6 +36,10 @@ _TYPES = {
 _PREPARE = "prepare_threshold"
 """In the query of a URL: a pooler that is older than its support of prepared statements wants
 `none`."""
+_PREPARED_ADVICE = (
+    "a pooler loses prepared statements, so this process does without them, at half the speed: "
+    "end TASKDB_DATABASE_URL with ?prepare_threshold=none, or take a pooler that knows them"
+)
 _CURSOR = "taskdb.cursor"
 _TELLS_BEFORE = 180_000
 """The first version whose updates answer what a row was before."""
@@ -77,6 +85,8 @@ class PostgreSQL:
         self._moves: dict[MoveStatement, str] = {}
         self._likely: dict[MoveStatement, str] = {}
         self._kept: WeakKeyDictionary[Engine, KeptLine] = WeakKeyDictionary()
+        self._unprepared: WeakSet[Engine] = WeakSet()
+        """Engines whose connections prepare no statements any more, since a pooler loses them."""
 
     def json(self, parameter: str) -> str:
         return f"CAST(:{parameter} AS JSONB)"
@@ -160,7 +170,7 @@ class PostgreSQL:
         }
         if _PREPARE in given:
             options[_PREPARE] = prepare_threshold(str(given[_PREPARE]))
-        return create_engine(
+        engine = create_engine(
             place.difference_update_query([_PREPARE]),
             isolation_level="AUTOCOMMIT",
             # Every statement is its own transaction: there is nothing to roll back on return.
@@ -173,6 +183,15 @@ class PostgreSQL:
             hide_parameters=True,
             connect_args=options,
         )
+        kept = ref(engine)
+
+        def begin(connection: Any, _record: Any) -> None:
+            _begin(connection)
+            if kept() in self._unprepared:
+                connection.prepare_threshold = None
+
+        event.listen(engine, "connect", begin)
+        return engine
 
     def transaction(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="READ COMMITTED")
@@ -192,16 +211,19 @@ class PostgreSQL:
         except BaseException:
             if self.is_unfinished(connection):
                 pooled.invalidate()
-            if connection.closed:
-                # Its sisters in the pool have lost the same server.
-                self.close(engine)
             pooled.close()
             raise
-        kept.give(line)
+        kept.give(line, engine)
 
     def close(self, engine: Engine) -> None:
         self._kept_line(engine).close()
         engine.dispose()
+
+    def renew(self, engine: Engine, *, without_prepared: bool) -> None:
+        if without_prepared and engine not in self._unprepared:
+            self._unprepared.add(engine)
+            log.warning("database.prepared_statements_lost", advice=_PREPARED_ADVICE)
+        self.close(engine)
 
     def forget(self, engine: Engine) -> None:
         self._kept_line(engine).forget()
@@ -295,6 +317,12 @@ class PostgreSQL:
             f" SELECT CAST(old.id AS TEXT) AS id{answer}, moved.status AS moved_to{commit}"
             " FROM old LEFT JOIN moved ON moved.id = old.id"
         )
+
+
+def _begin(connection: Any) -> None:
+    # Statements of two connections never share a name, or a pooler that mixes connections up could
+    # run the statement of another one in place of ours.
+    connection._prepared._prepared_idx = secrets.randbits(48)  # noqa: SLF001 - psycopg has no setting for it
 
 
 def _cursor_of(pooled: Any) -> Any:

@@ -122,6 +122,9 @@ class SQLite:
     def close(self, engine: Engine) -> None:
         engine.dispose()
 
+    def renew(self, engine: Engine, *, without_prepared: bool) -> None:  # noqa: ARG002 - the library runs in here
+        engine.dispose()
+
     def forget(self, engine: Engine) -> None:
         engine.dispose(close=False)
 
@@ -150,9 +153,11 @@ class SQLite:
                 yield DriverSession(cursor, _STYLE)
             connection.execute("COMMIT")
         finally:
-            if connection.in_transaction:
-                connection.rollback()
-            line.close()
+            try:
+                if connection.in_transaction:
+                    connection.rollback()
+            finally:
+                line.close()
 
     def is_unfinished(self, connection: Any) -> bool:  # noqa: ARG002 - the library runs in here
         return False
