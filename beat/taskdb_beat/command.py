@@ -74,7 +74,8 @@ def mend(taskdb: TaskDB) -> None:
     An error of one is logged and stops no other.
     """
     deliverer = Deliverer(taskdb.settings, taskdb.store.database)
-    for loop in [*mending_loops_of(taskdb), *alarm_loops_of(taskdb, deliverer)]:
+    loops = mending_loops_of(taskdb, is_whole=True)
+    for loop in [*loops, *alarm_loops_of(taskdb, deliverer)]:
         for _ in range(_MENDING_PASSES):
             if not loop.run_once():
                 break
@@ -127,18 +128,22 @@ def alarm_loops_of(taskdb: TaskDB, deliverer: Deliverer) -> list[Loop]:
     ]
 
 
-def mending_loops_of(taskdb: TaskDB) -> list[Loop]:
-    """The loops that bring rows forward; those that delete are none of them."""
+def mending_loops_of(taskdb: TaskDB, *, is_whole: bool = False) -> list[Loop]:
+    """The loops that bring rows forward; those that delete are none of them.
+
+    With `is_whole` their passes go on until all rows were looked at.
+    """
     settings, store = taskdb.settings, taskdb.store
     relay = Relay(settings, store, taskdb.publisher)
     release = Release(settings, store, taskdb.publisher)
     rescue = Rescue(settings, store)
     requeue = Requeue(settings, store, taskdb.publisher)
+    reconcile = Reconcile(store, is_whole=is_whole)
     return [
         Loop("relay", relay.run_once, settings.relay_interval_seconds),
         Loop("release", release.run_once, settings.release_interval_seconds),
         Loop("rescue", rescue.run_once, settings.rescue_interval_seconds),
-        Loop("reconcile", Reconcile(store).run_once, settings.reconcile_interval_seconds),
+        Loop("reconcile", reconcile.run_once, settings.reconcile_interval_seconds),
         Loop("requeue", requeue.run_once, settings.reconcile_interval_seconds),
         Loop("expire", Expire(store).run_once, settings.expire_interval_seconds),
         Loop("callbacks", Callbacks(store).run_once, settings.reconcile_interval_seconds),

@@ -27,7 +27,7 @@ class DuePasses:
         self._passes = (
             Expire(store).run_once,
             Callbacks(store).run_once,
-            Reconcile(store).run_once,
+            Reconcile(store, is_whole=True).run_once,
             self._release.run_once,
             self._relay,
         )

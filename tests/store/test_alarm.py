@@ -219,7 +219,7 @@ def test_a_pass_that_dies_before_its_commit_has_changed_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail(store)
-    for place in ("write_sightings", "tell", "_move_cursor"):
+    for place in ("write_sightings", "tell", "_Place.move"):
         with monkeypatch.context() as broken:
             broken.setattr(f"taskdb.store.alarming.folding.{place}", _die)
             with pytest.raises(_DiesError):
@@ -278,6 +278,52 @@ def test_a_failure_counts_once_though_an_older_transaction_is_still_open(
     with store.database.transaction() as connection:
         ahead = connection.execute(text("SELECT ahead FROM alarm_cursor WHERE name = 'events'"))
         assert ahead.scalar() == []
+
+
+def test_a_pass_behind_an_open_transaction_has_no_more_to_do_than_it_can(
+    postgresql_store: Store,
+) -> None:
+    store = postgresql_store
+    with store.database.transaction() as stranger:
+        stranger.execute(text("SELECT pg_current_xact_id()"))
+        for _ in range(7):
+            fail(store)
+        passes = [fold(store, limit=3) for _ in range(5)]
+        # Failures beyond the first page are counted too, and no pass asks for another in vain.
+        assert [(one.events, one.is_full) for one in passes] == [
+            (3, True),
+            (3, True),
+            (1, False),
+            (0, False),
+            (0, False),
+        ]
+        assert only(store).count == 7
+    fail(store)
+    passes = [fold(store, limit=3) for _ in range(2)]
+    assert [(one.events, one.is_full) for one in passes] == [(1, False), (0, False)]
+    assert only(store).count == 8
+    (cursor,) = write(store, "SELECT CAST(ahead AS TEXT) AS ahead FROM alarm_cursor"
+                             " WHERE name = 'events'")  # fmt: skip
+    assert cursor["ahead"] == "[]"
+
+
+def test_what_is_counted_behind_an_open_transaction_is_bounded(
+    postgresql_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskdb.store.alarming.folding.AHEAD", 4)
+    store = postgresql_store
+    with store.database.transaction() as stranger:
+        stranger.execute(text("SELECT pg_current_xact_id()"))
+        for _ in range(6):
+            fail(store)
+        passes = [fold(store, limit=3) for _ in range(3)]
+        assert [(one.events, one.is_full) for one in passes] == [
+            (3, True),
+            (1, False),
+            (0, False),
+        ]
+    assert [fold(store, limit=3).events for _ in range(2)] == [2, 0]
+    assert only(store).count == 6
 
 
 def test_nothing_secret_is_written_to_an_alarm(store: Store) -> None:
@@ -414,7 +460,7 @@ def test_what_reads_the_history_for_failures_looks_at_nothing_else(
         )
     with store.database._engine("moving").connect() as connection:
         connection.exec_driver_sql("VACUUM ANALYZE task_event")
-        given = {"xid": 0, "event": 0, "limit": 100}
+        given = {"xid": 0, "event": 0, "limit": 100, "ahead": "[]"}
         for sql in (bad_events(store.database.dialect), _has_work(store.database.dialect)):
             plan = connection.execute(text(f"EXPLAIN {sql}"), given).scalars().all()
             # Days to come are empty, and read faster than their index.

@@ -179,6 +179,7 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "counts": lambda s, _: s.counts(TREES[0]),
     "family": lambda s, _: s.family_page(TREES[0], "", 500),
     "neglected": lambda s, _: s.neglected(500),
+    "a page of neglected": lambda s, _: s.neglected_page(5_000),
     "overdue": lambda s, _: s.stop_overdue(500),
     "newest step": lambda s, _: in_unit(s, lambda unit: unit.newest_step(TREES[0], 0)),
     "handlers": lambda s, _: in_unit(s, lambda unit: unit.handlers(TREES[0], 10**9, 10**10)),

@@ -6,10 +6,11 @@ from taskdb.entity import TaskRole
 from taskdb.fan_out import FanOutSpec, HandlerSpec
 from taskdb.status import TaskStatus as S
 from taskdb.store.contract import NO_REPORT
+from taskdb.store.encode import encode
 from taskdb.store.store import Store
 from taskdb_beat.reconcile import Reconcile
-from tests.store.tasks import DONE, claim, create, draft, running, write
-from tests.store.trees import end, newest_step, sequence, step, sub_tasks
+from tests.store.tasks import DONE, OOPS, claim, create, draft, running, write
+from tests.store.trees import end, fan_out, newest_step, part_ids, sequence, step, sub_tasks
 
 HANDLER = HandlerSpec("after", "taskdb", 5)
 
@@ -84,6 +85,93 @@ def test_what_waits_for_nothing_of_the_kind_is_left_alone(store: Store) -> None:
     before = [store.history(one) for one in (alone, parent)]
     reconcile(store)
     assert [store.history(one) for one in (alone, parent)] == before
+
+
+def test_a_healthy_window_is_not_asked(store: Store) -> None:
+    parent = fan_out(store, 5, max_concurrency=2)
+    assert store.neglected(10) == []
+    first, *_ = part_ids(store, parent)
+    assert claim(store, first)
+    assert store.neglected(10) == []
+    assert store.complete(first, "token-1", DONE) is S.COMPLETED
+    # Nobody has followed the end of this part.
+    assert store.neglected(10) == [parent]
+    reconcile(store)
+    assert store.neglected(10) == []
+
+
+@pytest.mark.parametrize(("tolerate", "bad"), [(None, 1), (2, 3), (0.5, 3), (0.29, 2)])
+def test_a_fan_out_that_bears_its_failures_is_not_asked(
+    store: Store, tolerate: float | None, bad: int
+) -> None:
+    parent = fan_out(store, 5, join="fail_fast", tolerate=tolerate)
+    for one in part_ids(store, parent)[: bad - 1]:
+        fail(store, one)
+    assert store.neglected(10) == []
+    fail(store, part_ids(store, parent)[bad - 1])
+    assert store.neglected(10) == [parent]
+    reconcile(store)
+    assert store.neglected(10) == []
+    assert store.get(parent).status is S.FAILED
+
+
+def test_a_parent_that_stops_is_not_asked_until_its_bodies_are_over(store: Store) -> None:
+    parent = fan_out(store, 2, join="fail_fast")
+    first, second = part_ids(store, parent)
+    assert claim(store, second, token="runs")
+    fail(store, first)
+    reconcile(store)
+    assert store.neglected(10) == []
+    store.cancel_own(second, "runs", OOPS)
+    assert store.neglected(10) == [parent]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"fan_out": {"part_type": "part", "max_concurrency": "many"}},
+        {"fan_out": {"part_type": "part", "tolerate": [], "join": "fail_fast"}},
+        {"fan_out": "none"},
+        [],
+        None,
+    ],
+)
+def test_a_spec_that_cannot_be_read_keeps_no_other_parent_from_being_found(
+    store: Store, spec: object
+) -> None:
+    bad, good = fan_out(store, 3, max_concurrency=1), fan_out(store, 1)
+    json = store.database.dialect.json("spec")
+    sql = f"UPDATE task SET spec = {json} WHERE id = :id"
+    write(store, sql, id=bad, spec=None if spec is None else encode(spec, "spec"))
+    write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=good)
+    assert good in store.neglected(10)
+
+
+def test_text_that_is_no_json_keeps_no_other_parent_from_being_found(sqlite_url: str) -> None:
+    with Store(sqlite_url).closing() as store:
+        bad, good = fan_out(store, 3, max_concurrency=1), fan_out(store, 1)
+        write(store, "UPDATE task SET spec = '{\"fan_out\"' WHERE id = :id", id=bad)
+        write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=good)
+        assert good in store.neglected(10)
+
+
+def test_a_pass_looks_at_a_page_and_goes_on_at_once_only_where_it_found_something(
+    store: Store,
+) -> None:
+    parents = [fan_out(store, 1) for _ in range(5)]
+    loop = Reconcile(store, look=2)
+    assert [loop.run_once() for _ in range(3)] == [False, False, False]
+    write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=parents[2])
+    assert store.neglected_page(2) == ([], parents[1])
+    assert [loop.run_once() for _ in range(2)] == [False, True]
+    assert store.get(parents[2]).status is S.COMPLETED
+    assert Reconcile(store, look=2, is_whole=True).run_once() is True
+
+
+def fail(store: Store, task_id: str) -> None:
+    """A part ends badly, and its process dies before the join."""
+    assert claim(store, task_id)
+    assert store.fail(task_id, "token-1", OOPS) is S.FAILED
 
 
 def handlers(store: Store, parent: str) -> list[str]:

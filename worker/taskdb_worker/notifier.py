@@ -19,6 +19,8 @@ log = structlog.get_logger("taskdb.alarm")
 
 LEAST_PAUSE_SECONDS = 0.25
 """Between two passes: failures that come in a crowd are counted together."""
+_LONGEST_PAUSE_SECONDS = 5.0
+"""Between two passes while another transaction has the cursor: nothing can be counted then."""
 _SETTLE_SECONDS = 0.02
 """A crowd begins with one."""
 
@@ -63,17 +65,20 @@ class Notifier:
         self._thread = None
 
     def _work(self, folder: Folder, deliverer: Deliverer) -> None:
+        pause = LEAST_PAUSE_SECONDS
         while True:
             self._wake.wait()
             if not self._stopping.wait(_SETTLE_SECONDS):
                 self._wake.clear()
             began = time.monotonic()
-            self._pass(folder, deliverer)
+            is_busy = self._pass(folder, deliverer)
             if self._stopping.is_set():
                 return
-            self._stopping.wait(max(0.0, LEAST_PAUSE_SECONDS - (time.monotonic() - began)))
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS) if is_busy else LEAST_PAUSE_SECONDS
+            self._stopping.wait(max(0.0, pause - (time.monotonic() - began)))
 
-    def _pass(self, folder: Folder, deliverer: Deliverer) -> None:
+    def _pass(self, folder: Folder, deliverer: Deliverer) -> bool:
+        """Fold once; returns whether another transaction had the cursor."""
         try:
             done = folder.fold()
             if done.is_full or done.is_busy:
@@ -81,8 +86,10 @@ class Notifier:
                 self._wake.set()
             if done.messages:
                 deliverer.run_once()
+            return done.is_busy
         except DatabaseError as error:
             log.warning("alarm.database_away", reason=str(error))
         except Exception:
             # The loops of a beat go on without it.
             log.exception("alarm.broken")
+        return False

@@ -111,7 +111,10 @@ class StoreDialect(Protocol):
         """
 
     def member(self, column: str, *path: str) -> str:
-        """The text of a member inside a JSON column."""
+        """The text of a member inside a JSON column; NULL where there is none, or no JSON."""
+
+    def number_in(self, column: str, *path: str) -> str:
+        """The number inside a JSON column; NULL where there is none, or no JSON."""
 
     def lists(self, column: str, value: str) -> str:
         """Whether a JSON array of texts has this text."""

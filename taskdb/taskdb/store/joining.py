@@ -147,6 +147,17 @@ class Joining(Running, Publishing, Deciding):
         found = self.database.query(self.database.queries.neglected, place, writes=False)
         return [str(row["id"]) for row in found]
 
+    def neglected_page(self, look: int, after: str = "") -> tuple[list[str], str]:
+        """The same of the next `look` parents that wait, and the place behind them.
+
+        The place is empty behind the last parent. What it costs does not depend on how many
+        parents wait.
+        """
+        place = {"look": look, "after": after or LEAST_ID}
+        found = self.database.query(self.database.queries.neglected_page, place, writes=False)
+        edge = next((str(row["id"]) for row in found if row["is_last"]), "")
+        return [str(row["id"]) for row in found if not row["is_last"]], edge
+
     def stop_overdue(self, limit: int) -> list[str]:
         """Begin to stop parents whose time is up; answers which. Their sub-tasks are canceled."""
         found = self.database.query(self.database.queries.overdue, {"limit": limit}, writes=False)

@@ -126,6 +126,11 @@ class PostgreSQL:
     def member(self, column: str, *path: str) -> str:
         return f"({column} #>> '{{{','.join(path)}}}')"
 
+    def number_in(self, column: str, *path: str) -> str:
+        place = f"'{{{','.join(path)}}}'"
+        number = f"CAST({column} #>> {place} AS DOUBLE PRECISION)"
+        return f"CASE WHEN jsonb_typeof({column} #> {place}) = 'number' THEN {number} END"
+
     def lists(self, column: str, value: str) -> str:
         return f"jsonb_exists({column}, CAST({value} AS TEXT))"
 

@@ -86,6 +86,7 @@ class Queries:
     family: str
     release_held: str
     neglected: str
+    neglected_page: str
     overdue: str
     expect_callback: str
     awaiting: str
@@ -99,6 +100,7 @@ class Queries:
 def queries_for(d: StoreDialect) -> Queries:
     """Spell every statement for one database."""
     report = ", ".join(f"{column} = {value}" for column, value in reported(d))
+    asks = _asks_for_a_join(d)
     return Queries(
         insert=_insert(d, DRAFT_COLUMNS),
         # Of rows that go on with a trace: others need not write, nor read, one column more.
@@ -223,21 +225,20 @@ def queries_for(d: StoreDialect) -> Queries:
             " RETURNING id, held_by"
         ),
         # Parents that wait for nothing any more, or whose end did not reach all their sub-tasks,
-        # or that shall fail fast, or whose window may not be full: the end of a sub-task was not
+        # or that shall fail fast, or whose window is not full: the end of a sub-task was not
         # followed by its join.
         neglected=(
-            "SELECT p.id FROM task AS p WHERE p.waits_for <> 'callback' AND p.id > :after"
-            f" AND (NOT EXISTS (SELECT 1 FROM task AS t WHERE t.parent_id = p.id"
-            f" AND t.{_status(OPEN)})"
-            " OR (p.cancel_requested_at IS NOT NULL OR p.error IS NOT NULL) AND EXISTS"
-            f" (SELECT 1 FROM task AS t WHERE t.parent_id = p.id AND t.{_status(OPEN)}"
-            " AND t.cancel_requested_at IS NULL)"
-            f" OR {d.member('p.spec', 'fan_out', 'join')} = 'fail_fast' AND EXISTS"
-            " (SELECT 1 FROM task AS t WHERE t.parent_id = p.id AND t.role = 'part'"
-            " AND t.status IN ('FAILED', 'CANCELED'))"
-            " OR EXISTS (SELECT 1 FROM task AS t WHERE t.parent_id = p.id"
-            " AND t.held_by = 'window'))"
+            f"SELECT p.id FROM task AS p WHERE {_WAITS_BELOW} AND p.id > :after AND ({asks})"
             " ORDER BY p.id LIMIT :limit"
+        ),
+        # The same of the next parents that wait, however few of them are neglected; `is_last` is
+        # the place behind a full page.
+        neglected_page=(
+            "WITH page AS (SELECT p.id, p.spec, p.error, p.cancel_requested_at FROM task AS p"
+            f" WHERE {_WAITS_BELOW} AND p.id > :after ORDER BY p.id LIMIT :look)"
+            f" SELECT p.id, false AS is_last FROM page AS p WHERE {asks} UNION ALL"
+            " SELECT * FROM (SELECT id, true AS is_last FROM page"
+            " ORDER BY id LIMIT 1 OFFSET :look - 1) AS edge"
         ),
         # Parents whose time is up; a deadline to begin by is not one to be over by.
         overdue=(
@@ -282,6 +283,34 @@ def queries_for(d: StoreDialect) -> Queries:
             "UPDATE task SET unique_key = NULL WHERE tenant = :tenant AND type = :type"
             f" AND unique_key = :unique_key AND {_status(TERMINAL)} AND id <> :id"
         ),
+    )
+
+
+_WAITS_BELOW = "p.waits_for <> 'callback' AND NOT p.is_adopted"
+"""A parent `p` that waits for sub-tasks."""
+
+
+def _asks_for_a_join(d: StoreDialect) -> str:
+    """Whether a join would change a parent `p` that waits; of a healthy one it is false."""
+    some = "EXISTS (SELECT 1 FROM task AS t WHERE t.parent_id = p.id AND"
+    number = "(SELECT count(*) FROM task AS t WHERE t.parent_id = p.id AND t.role = 'part'"
+    bad = f"t.role = 'part' AND t.{_status(UNDONE)}"
+    tolerate = d.number_in("p.spec", "fan_out", "tolerate")
+    allowed = (
+        f"CASE WHEN {tolerate} IS NULL THEN 0 WHEN {tolerate} < 1"
+        f" THEN {tolerate} * {number}) + 1e-9 ELSE {tolerate} END"
+    )
+    window = d.number_in("p.spec", "fan_out", "max_concurrency")
+    return (
+        f"NOT {some} t.{_status(OPEN)})"
+        " OR (p.cancel_requested_at IS NOT NULL OR p.error IS NOT NULL)"
+        f" AND {some} t.{_status(OPEN)} AND t.cancel_requested_at IS NULL)"
+        f" OR {d.member('p.spec', 'fan_out', 'join')} = 'fail_fast' AND {some} {bad})"
+        f" AND {some} t.{_status(OPEN)} AND t.cancel_requested_at IS NULL)"
+        f" AND {number} AND t.{_status(UNDONE)}) > {allowed}"
+        # A window that cannot be read is looked at as well: its join says what is wrong.
+        f" OR {some} t.held_by = 'window') AND ({window} IS NULL OR {window} > {number}"
+        f" AND (t.held_by IS NULL OR t.held_by <> 'window') AND t.{_status(BUSY)}))"
     )
 
 

@@ -81,7 +81,16 @@ class SQLite:
         return f" LEFT JOIN {table} AS found ON {condition}"
 
     def member(self, column: str, *path: str) -> str:
-        return f"json_extract({column}, '$.{'.'.join(path)}')"
+        # Text that is no JSON would be an error of the whole statement.
+        value = f"json_extract({column}, '$.{'.'.join(path)}')"
+        return f"CASE WHEN json_valid({column}) THEN {value} END"
+
+    def number_in(self, column: str, *path: str) -> str:
+        place = f"{column}, '$.{'.'.join(path)}'"
+        number = (
+            f"CASE WHEN json_type({place}) IN ('integer', 'real') THEN json_extract({place}) END"
+        )
+        return f"CASE WHEN json_valid({column}) THEN {number} END"
 
     def lists(self, column: str, value: str) -> str:
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value = {value})"

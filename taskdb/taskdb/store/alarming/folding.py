@@ -10,6 +10,7 @@ beside the cursor until it may pass them: an alarm does not wait for a stranger'
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +34,16 @@ from taskdb.store.alarming.raising import (
 from taskdb.store.alarming.rows import changing, policies
 from taskdb.store.alarming.telling import Told, tell
 from taskdb.store.database import Database
-from taskdb.store.dialect import StoreDialect
+from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession, Row
 from taskdb.store.tables import alarm_cursor, as_json, task
 
 EVENTS = "events"
 BATCH = 2_000
+AHEAD = 10 * BATCH
+"""Events that are counted before the cursor may pass them, at most; their ids are kept."""
+_NUMBERS: Columns = {"id": "integer"}
 _TRACEBACK = 6_000
 _INPUT = 4_000
 
@@ -49,7 +53,7 @@ class Folded:
     """What a pass has done.
 
     `is_busy`: another pass was at it, so what made this one necessary may be left; `is_full`:
-    there may be more; `unrouted`: alarms that should be told and that no route takes.
+    there may be more that a pass can count now; `unrouted`: alarms that should be told and that no route takes.
     """
 
     events: int = 0
@@ -75,20 +79,13 @@ class Folding:
             cursor = take_cursor(connection, EVENTS)
             if cursor is None:
                 return Folded(is_busy=True)
-            found = self._events(connection, cursor, limit)
-            known = set(cursor["ahead"])
-            fresh = [row for row in found if row["id"] not in known]
+            place = _Place(self._database, connection, cursor)
+            fresh = place.fresh_events(limit)
             if fresh:
                 write_sightings(connection, self._sightings(connection, fresh), now)
             told = tell(connection, self._rules, now)
-            _move_cursor(connection, cursor, found, now)
-        return _folded(fresh, told, is_full=len(found) == limit)
-
-    def _events(self, connection: Connection, cursor: RowMapping, limit: int) -> list[Row]:
-        given = {"xid": cursor["xid"], "event": cursor["event_id"], "limit": limit}
-        sql = bad_events(self._database.dialect)
-        session = JoinedSession(connection)
-        return self._database.dialect.query(session, sql, self._database.parameters(given))
+            place.move(fresh, now)
+        return _folded(fresh, told, is_full=len(fresh) == limit)
 
     def _sightings(self, connection: Connection, events: list[Row]) -> list[Sighting]:
         declared = policies(connection, {row["type"] or "" for row in events})
@@ -150,17 +147,98 @@ class Folding:
         return said, sample
 
 
-def bad_events(d: StoreDialect) -> str:
-    """The failures behind a cursor; a task that ends well is in none of its indexes."""
-    settled = "1"
+class _Place:
+    """The cursor of one pass, and the events behind it that are counted already."""
+
+    def __init__(self, database: Database, connection: Connection, cursor: RowMapping) -> None:
+        self._database = database
+        self._connection = connection
+        self._session = JoinedSession(connection)
+        self._cursor = cursor
+        self._ahead: list[int] = cursor["ahead"]
+        self._given = {"xid": cursor["xid"], "event": cursor["event_id"]}
+        # Asked before anything is read: below it, every event that will ever be is there to see.
+        self._horizon = int(self._ask(_horizon(database.dialect))[0]["horizon"])
+        self._settled = self._settled_ahead()
+        self._is_cut = False
+
+    def fresh_events(self, limit: int) -> list[Row]:
+        """Failures that no pass has counted."""
+        room = AHEAD - len(self._ahead) + len(self._settled)
+        given = {**self._given, "limit": min(limit, room), "ahead": _listed(self._ahead)}
+        found = self._ask(bad_events(self._database.dialect), **given)
+        self._is_cut = len(found) == min(limit, room)
+        return found
+
+    def move(self, fresh: list[Row], now: Any) -> None:
+        """Pass what is settled and counted, and keep the ids of what is counted beyond it."""
+        settled = sorted(
+            [*self._settled, *((row["xid"], row["id"]) for row in fresh if self._is_settled(row))]
+        )
+        if self._is_cut and fresh:
+            # What lies behind the last of a full page was not read.
+            last = (fresh[-1]["xid"], fresh[-1]["id"])
+            settled = [place for place in settled if place <= last]
+        ids = {number for _, number in settled}
+        ahead = [one for one in self._ahead if one not in ids]
+        ahead += [row["id"] for row in fresh if row["id"] not in ids]
+        if not settled and ahead == self._ahead:
+            return
+        xid, event_id = settled[-1] if settled else (self._cursor["xid"], self._cursor["event_id"])
+        values = {"xid": xid, "event_id": event_id, "ahead": ahead, "moved_at": now}
+        place = alarm_cursor.c.name == self._cursor["name"]
+        self._connection.execute(update(alarm_cursor).where(place).values(values))
+
+    def _settled_ahead(self) -> list[tuple[int, int]]:
+        """Places of events counted ahead that the cursor may pass now."""
+        if not self._ahead:
+            return []
+        d = self._database.dialect
+        sql = (
+            f"SELECT e.xid, e.id FROM task_event AS e WHERE {_is_bad_behind(d)}"
+            f" AND e.id IN (SELECT draft.id FROM {d.drafts('ahead', _NUMBERS)})"
+        )
+        found = self._ask(sql, **self._given, ahead=_listed(self._ahead))
+        return [(row["xid"], row["id"]) for row in found if self._is_settled(row)]
+
+    def _is_settled(self, row: Row) -> bool:
+        return int(row["xid"]) < self._horizon
+
+    def _ask(self, sql: str, **given: Any) -> list[Row]:
+        bound = self._database.parameters(given)
+        return self._database.dialect.query(self._session, sql, bound)
+
+
+def _listed(numbers: list[int]) -> str:
+    return json.dumps([{"id": number} for number in numbers])
+
+
+def _is_bad_behind(d: StoreDialect) -> str:
+    return (
+        "e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
+        f" AND (e.xid, e.id) > ({d.integer('xid')}, {d.integer('event')})"
+    )
+
+
+def _horizon(d: StoreDialect) -> str:
+    """The oldest transaction that is open; on SQLite, where only one writes, there is none."""
     if d.name == "postgresql":
-        settled = "e.xid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
+        oldest = "CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT)"
+        return f"SELECT CAST({oldest} AS BIGINT) AS horizon"
+    return f"SELECT {2**63 - 1} AS horizon"
+
+
+def bad_events(d: StoreDialect) -> str:
+    """The failures behind a cursor, but for those that are counted `ahead` of it.
+
+    A task that ends well is in none of the indexes of this statement.
+    """
     return (
         "SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt,"
-        f" e.at, CAST(e.detail AS TEXT) AS detail, t.type, {settled} AS is_settled"
+        " e.at, CAST(e.detail AS TEXT) AS detail, t.type"
         " FROM task_event AS e LEFT JOIN task AS t ON t.id = e.task_id"
-        " WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
-        f" AND (e.xid, e.id) > ({d.integer('xid')}, {d.integer('event')})"
+        f" WHERE {_is_bad_behind(d)}"
+        f" AND e.id NOT IN (SELECT draft.id FROM {d.drafts('ahead', _NUMBERS)})"
         f" ORDER BY e.xid, e.id LIMIT {d.integer('limit')}"
     )
 
@@ -181,17 +259,6 @@ def take_cursor(connection: Connection, name: str) -> RowMapping | None:
     """The cursor of this name, for this transaction alone; None while another has it."""
     statement = select(alarm_cursor).where(alarm_cursor.c.name == name)
     return connection.execute(statement.with_for_update(skip_locked=True)).mappings().first()
-
-
-def _move_cursor(connection: Connection, cursor: RowMapping, found: list[Row], now: Any) -> None:
-    settled = [row for row in found if row["is_settled"]]
-    ahead = [row["id"] for row in found if not row["is_settled"]]
-    if not settled and ahead == cursor["ahead"]:
-        return
-    last = settled[-1] if settled else {"xid": cursor["xid"], "id": cursor["event_id"]}
-    values = {"xid": last["xid"], "event_id": last["id"], "ahead": ahead, "moved_at": now}
-    place = alarm_cursor.c.name == cursor["name"]
-    connection.execute(update(alarm_cursor).where(place).values(values))
 
 
 def _source(row: Row, detail: Mapping[str, Any]) -> AlarmSource:
