@@ -16,8 +16,8 @@ from typing import Any
 import structlog
 from celery.beat import Scheduler
 from celery.schedules import crontab, schedule
-from kombu.exceptions import OperationalError
 
+from taskdb.celery.unreachable import is_unreachable
 from taskdb.client import TaskDB
 from taskdb.errors import BrokerUnreachable, DatabaseError, Fault, InvalidInput, TaskDBError
 from taskdb.schedule import SUBJECT, Origin, Schedule, ScheduleEntity
@@ -132,7 +132,10 @@ class DatabaseScheduler(Scheduler):
         return Definition(name, tenant, entry["task"], known.dump(keywords), one, Origin.CELERY)
 
     def _send(self, one: ScheduleEntity, due: datetime) -> None:
-        """Publish a plain Celery task; raises BrokerUnreachable, and it is due again."""
+        """Publish a plain Celery task; raises BrokerUnreachable, and it is due again.
+
+        Any other error, also one that kombu calls an error of the connection, is the message's own.
+        """
         message = one.message or {}
         headers = {"schedule": one.name, "due_at": due.isoformat()}
         try:
@@ -142,7 +145,9 @@ class DatabaseScheduler(Scheduler):
                 message["kwargs"],
                 **{"headers": headers, **message["options"]},
             )
-        except (OSError, OperationalError) as error:
+        except Exception as error:
+            if not is_unreachable(error, self.app.connection_for_write().get_transport_cls()):
+                raise
             reason = f"schedule {one.name!r} was not sent and is tried again: {error}"
             raise BrokerUnreachable(reason) from error
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskdb.status import TaskStatus
-from taskdb.store.standing import Standing
+from taskdb.store.standing import Refusal, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +304,8 @@ def _unpublished(standing: Standing, ask: AskBroker) -> Explanation:
     broker = ask(task.queue)
     if broker.away is not None:
         return _away(standing, broker, facts)
+    if standing.refusal is not None:
+        return _refused(standing, standing.refusal, facts)
     since = task.created_at if due is None else due
     if standing.relay_at > standing.now:
         rest = _span(standing.relay_at - standing.now)
@@ -313,6 +315,21 @@ def _unpublished(standing: Standing, ask: AskBroker) -> Explanation:
     said = f"it is not published, though its time came {late} (made {_ago(standing, since)})"
     advice = "see that a `taskdb beat` runs: it does the relay"
     return _said(standing, "not_published", said, advice, relay_at=standing.relay_at, **facts)
+
+
+def _refused(standing: Standing, refusal: Refusal, facts: dict[str, Any]) -> Explanation:
+    rest = standing.relay_at - standing.now
+    again = f"in {_span(rest)}" if rest > timedelta(0) else "by the relay next"
+    said = (
+        f"the broker did not take its message {_ago(standing, refusal.at)}"
+        f" ({_short(refusal.reason)}); it is tried again {again}"
+    )
+    advice = (
+        f"make queue {standing.task.queue!r} of the broker and the settings alike, or mend what "
+        "makes the message: a router, a header, a receiver of before_task_publish"
+    )
+    facts |= {"reason": refusal.reason, "refused_at": refusal.at, "relay_at": standing.relay_at}
+    return _said(standing, "publish_refused", said, advice, **facts)
 
 
 def _due_later(standing: Standing, due: datetime) -> Explanation:

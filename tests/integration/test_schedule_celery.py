@@ -81,6 +81,25 @@ def test_beats_of_both_kinds_fire_what_database_app_and_settings_say(
     assert not list(tmp_path.glob("celerybeat-schedule*"))
 
 
+def test_a_plain_task_whose_queue_may_not_be_made_holds_up_no_other_schedule(
+    sqlite_url: str, tmp_path: Path, redis_url: str, processes: Processes
+) -> None:
+    astray = {"task": "foreign.ping", "schedule": 1.0, "options": {"queue": "nowhere"}}
+    celery = {
+        "beat_schedule": {"astray": astray, "plain": ENTRIES["plain"]},
+        "task_create_missing_queues": False,
+        "task_queues": {"taskdb": {}, "plain": {}, "orders": {}},
+    }
+    given = {"TASKDB_CELERY": json.dumps(celery), "TASKDB_BROKER_URL": redis_url}
+    words = ("celery", "-A", "taskdb_worker.app", "beat", "-S", "taskdb_beat:DatabaseScheduler")
+    beat = start(processes, sqlite_url, tmp_path, *words, **given)
+    with client(sqlite_url, tmp_path) as taskdb:
+        wait_until(lambda: len(fired(taskdb, "plain")) >= 2, 30, beat.tail)
+        [wrong] = [one for one in taskdb.list_schedules() if one.name == "astray"]
+        assert "nowhere" in (wrong.last_error or "")
+    assert beat.terminate() == 0
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

@@ -34,6 +34,13 @@ def _unpublished(store: Store) -> str:
     return task_id
 
 
+def _publish_refused(store: Store) -> str:
+    task_id = create(store)
+    [item] = store.publications([task_id])
+    store.refuse([(item, "KeyError: 'no such queue'")])
+    return task_id
+
+
 def _message_lost(store: Store) -> str:
     worker(store)
     lost = queued(store).id
@@ -152,6 +159,7 @@ CLASSES: dict[str, tuple[str, Callable[[Store], str]]] = {
     make.__name__.removeprefix("_"): (name or make.__name__.removeprefix("_"), make)
     for name, make in (
         ("", _unpublished),
+        ("", _publish_refused),
         ("", _message_lost),
         ("", _worker_lost),
         ("", _worker_stale),

@@ -15,7 +15,7 @@ from celery import Celery, signals
 
 from taskdb.celery.configuration import create_celery
 from taskdb.client import TaskDB
-from taskdb.errors import DatabaseError
+from taskdb.errors import DatabaseError, SettingsError
 from taskdb.logging import configure_logging
 from taskdb.settings import Settings
 from taskdb.task_type import TaskType
@@ -58,11 +58,22 @@ def create_app(
 
 
 def _know_queues(app: Celery, names: Iterable[str | None]) -> None:
-    """Let a worker without `-Q` consume every queue that a type of its own names."""
+    """Let a worker without `-Q` consume every queue that a type of its own names.
+
+    Raises SettingsError for one that may not be made.
+    """
     for name in names:
-        if name is not None:
-            # Made as a publisher makes a missing one, so with the same arguments.
-            app.amqp.queues.select_add(app.amqp.queues[name])
+        if name is None:
+            continue
+        try:
+            queue = app.amqp.queues[name]
+        except KeyError:
+            raise SettingsError(
+                f"TASKDB_CELERY: `task_create_missing_queues` is off, and `task_queues` has no "
+                f"queue {name!r}, which a task type names. Add it to `task_queues`"
+            ) from None
+        # Made as a publisher makes a missing one, so with the same arguments.
+        app.amqp.queues.select_add(queue)
 
 
 def tracked_task(task_type: TaskType, member: Member) -> TrackedTask:

@@ -10,7 +10,7 @@ fork with the parent's sockets in them. These belong to one publisher in one pro
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -96,26 +96,54 @@ class _Producer(Producer):
     """Declares a queue once; kombu copies it for each message, to see that it has.
 
     And it remembers the body of its last message, with the options that it was published with,
-    and the patterns of the batch that is being sent.
+    and the patterns of the batch that is being sent. `is_speaking` is whether the message that is
+    being sent is made, so that an error may be one of the connection; `declaring` what is being
+    declared for it. What the broker refused to declare for one message (`undeclared`) is refused
+    for the next without asking (`is_remembering`).
     """
 
     patterns: Patterns
     sent: tuple[Any, dict[str, Any]]
+    undeclared: Mapping[tuple[str, str], Exception]
+    declaring: tuple[str, str] | None = None
+    is_speaking = False
+    is_remembering = False
+
+    def begin(self) -> None:
+        """Another message is going to be made."""
+        self.declaring, self.is_speaking, self.is_remembering = None, False, False
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self._declared: dict[str, Any] = {}
 
+    @property
+    def is_beyond_frame(self) -> bool:
+        """Whether the headers of the last message are longer than the broker lets a frame be.
+
+        RabbitMQ then closes the connection, or reads no further.
+        """
+        most = getattr(self.channel.connection, "frame_max", None)
+        return most is not None and len(str(self.sent[1].get("headers"))) > most
+
     def publish(self, body: Any, *arguments: Any, **options: Any) -> Any:
         self.sent = (body, options)
+        self.is_speaking = True
         return super().publish(body, *arguments, **options)
 
     def maybe_declare(self, entity: Any, *arguments: Any, **keywords: Any) -> Any:
         name = getattr(entity, "name", None)
-        if not name or self._declared.get(name) is not entity:
-            super().maybe_declare(entity, *arguments, **keywords)
-            if name and entity.can_cache_declaration:
-                self._declared[name] = entity
+        if name and self._declared.get(name) is entity:
+            return
+        kind = (type(entity).__name__, str(name))
+        if kind in self.undeclared:
+            self.is_remembering = True
+            raise self.undeclared[kind]
+        self.declaring = kind
+        super().maybe_declare(entity, *arguments, **keywords)
+        self.declaring = None
+        if name and entity.can_cache_declaration:
+            self._declared[name] = entity
 
 
 def _cut(connection: Any) -> None:

@@ -15,12 +15,11 @@ from uuid import UUID, uuid5
 
 import structlog
 from celery import Celery
-from kombu.exceptions import BatchPublishError, OperationalError
 
 from taskdb import tracing
 from taskdb.celery.configuration import broker_kind, broker_priority, check_broker_scheme
 from taskdb.celery.line import Lines
-from taskdb.celery.pattern import Patterns
+from taskdb.celery.sending import Outcome, Sender
 from taskdb.errors import BrokerUnreachable
 from taskdb.settings import Settings
 from taskdb.store.contract import Publication
@@ -36,8 +35,6 @@ FINALIZE = "taskdb.finalize"
 """The Celery task that ends a parent."""
 CHUNK_HEADER = "taskdb_chunk"
 """Header of a message with several items: how many. The id of the message is their `chunk`."""
-_STALE_SECONDS = 0.5
-"""A line that was idle and fails this fast was dead already; a new one is worth a try."""
 
 
 class Publishes(Protocol):
@@ -55,6 +52,7 @@ class Publisher:
         self._store = store
         self._kind = broker_kind(settings)
         self._lines = Lines(settings, app)
+        self._sender = Sender(self._lines, self._send_one)
 
     @property
     def app(self) -> Celery:
@@ -64,20 +62,23 @@ class Publisher:
     def publish(self, items: Sequence[Publication]) -> set[str]:
         """Send every item and mark it QUEUED; answers the ids of the rows that moved.
 
-        A queue that the broker refuses is logged and holds up no other one. Raises
+        A message that cannot be made, or that the broker refuses, is logged, stands in the history
+        of its row, is tried again later and later, and holds up no other one. Raises
         BrokerUnreachable at the first batch that the broker did not take for sure: what was sent
         before is marked, the rest is left to the relay.
         """
         marked: set[str] = set()
         for start in range(0, len(items), BATCH):
-            sent: list[Publication] = []
+            outcome = Outcome()
             began = time.time_ns()
             try:
-                self._send(items[start : start + BATCH], sent)
+                self._send(items[start : start + BATCH], outcome)
             finally:
-                if sent:
-                    marked |= self._store.mark_queued(sent)
-                    _trace(sent, began)
+                if outcome.sent:
+                    marked |= self._store.mark_queued(outcome.sent)
+                    _trace(outcome.sent, began)
+                if outcome.refused:
+                    self._refuse(list(outcome.refused.values()))
         return marked
 
     def visible(self, items: Sequence[Publication]) -> list[Publication]:
@@ -110,9 +111,9 @@ class Publisher:
             except Exception as error:
                 if _is_not_found(error):
                     found[queue] = 0
-                elif self._is_away(error):
+                elif self._sender.is_unreachable(error):
                     self._lines.cut_idle()
-                    raise BrokerUnreachable(self._explain(error)) from error
+                    raise BrokerUnreachable(self._sender.explain(error)) from error
                 else:
                     log.warning("queue.not_counted", queue=queue, reason=str(error))
         return found
@@ -121,66 +122,28 @@ class Publisher:
         """Close the connections of this process."""
         self._lines.close()
 
-    def _send(self, batch: Sequence[Publication], sent: list[Publication]) -> None:
+    def _send(self, batch: Sequence[Publication], outcome: Outcome) -> None:
         by_queue: dict[str, list[Publication]] = {}
         for item in batch:
             by_queue.setdefault(item.queue, []).append(item)
-        for queue, group in by_queue.items():
-            try:
-                self._send_alike(group, sent)
-            except BrokerUnreachable:
-                raise
-            except Exception as error:  # noqa: BLE001 - one queue must not hold up the others
-                self._refused(queue, error)
-                if len(group) > 1 and not self._is_refusal(error):
-                    self._send_singly(group, sent)
+        for group in by_queue.values():
+            self._sender.send(_messages(group), outcome)
 
-    def _send_singly(self, group: Sequence[Publication], sent: list[Publication]) -> None:
-        """One of them cannot be made a message; the others must not wait for it."""
-        known = {item.id for item in sent}
-        for item in group:
-            if item.id in known:
-                continue
-            try:
-                self._send_alike([item], sent)
-            except BrokerUnreachable:
-                raise
-            except Exception as error:  # noqa: BLE001 - one task must not hold up the others
-                self._refused(item.queue, error, task_id=item.id)
-
-    def _send_alike(self, group: Sequence[Publication], sent: list[Publication]) -> None:
-        """Send items of one queue; those that the broker took for sure are added to `sent`."""
-        started = time.monotonic()
-        was_idle = self._lines.has_idle
-        done = len(sent)
-        try:
-            self._send_over_a_line(group, sent)
-        except Exception as error:
-            if not self._is_away(error):
-                raise
-            self._lines.cut_idle()
-            if not was_idle or time.monotonic() - started > _STALE_SECONDS:
-                raise BrokerUnreachable(self._explain(error)) from error
-            left = group[len(sent) - done :]
-            try:
-                self._send_over_a_line(left, sent)
-            except Exception as again:
-                if not self._is_away(again):
-                    raise
-                raise BrokerUnreachable(self._explain(again)) from again
-
-    def _send_over_a_line(self, group: Sequence[Publication], sent: list[Publication]) -> None:
-        with self._lines.producer() as producer:
-            producer.patterns = Patterns(self.app)
-            if producer.supports_batch_publish:
-                with producer.batch(max_size=BATCH):
-                    for message in _messages(group):
-                        self._send_one(producer, message)
-                sent.extend(group)
-                return
-            for message in _messages(group):
-                self._send_one(producer, message)
-                sent.extend(message)
+    def _refuse(self, refused: Sequence[tuple[Publication, str]]) -> None:
+        by_reason: dict[tuple[str, str], list[Publication]] = {}
+        for item, reason in refused:
+            by_reason.setdefault((item.queue, reason), []).append(item)
+        for (queue, reason), items in by_reason.items():
+            log.warning(
+                "publish.refused",
+                queue=queue,
+                reason=reason,
+                count=len(items),
+                task_id=items[0].id,
+                advice="the tasks are kept and tried again later; make the queue of the broker and "
+                "the settings alike, or mend what makes the message (`taskdb why` names it)",
+            )
+        self._store.refuse(refused)
 
     def _send_one(self, producer: Any, items: Sequence[Publication]) -> None:
         item = items[0]
@@ -217,48 +180,6 @@ class Publisher:
             kwargsrepr="",
             **surely,
         )
-
-    def _is_away(self, error: Exception) -> bool:
-        error = _reason(error)
-        if isinstance(error, OperationalError | OSError | ImportError):
-            return True
-        transport = self.app.connection_for_write().transport
-        errors = transport.connection_errors
-        if self._kind != "amqp":
-            # RabbitMQ refuses a queue; Redis says "out of memory" and the like, which is for all.
-            errors = (*errors, *transport.channel_errors)
-        return isinstance(error, errors)
-
-    def _is_refusal(self, error: Exception) -> bool:
-        return isinstance(error, self.app.connection_for_write().transport.channel_errors)
-
-    def _refused(self, queue: str, error: Exception, **what: str) -> None:
-        log.warning(
-            "publish.refused",
-            queue=queue,
-            reason=f"{type(error).__name__}: {error}",
-            advice="the tasks are kept and will be offered again; make the queue of the broker "
-            "and the settings alike, or delete the queue when it is empty",
-            **what,
-        )
-
-    def _explain(self, error: Exception) -> str:
-        if isinstance(error, ImportError):
-            return f"no driver for this broker ({error}): pip install 'celery-taskdb[redis]'"
-        where = self.app.connection_for_write().as_uri()
-        error = _reason(error)
-        return (
-            f"no answer from the broker {where} ({type(error).__name__}: {error}): the tasks are "
-            "kept and will be published later; check TASKDB_BROKER_URL and that the server runs"
-        )
-
-
-def _reason(error: Exception) -> Exception:
-    """What stopped a batch for Redis, whose own error tells all of it alike."""
-    reason = error.__cause__
-    if isinstance(error, BatchPublishError) and isinstance(reason, Exception):
-        return reason
-    return error
 
 
 def _messages(items: Sequence[Publication]) -> list[list[Publication]]:

@@ -105,6 +105,17 @@ class Drifts(Joining):
             "see that a `taskdb beat` runs and that the broker answers",
         )
         yield _Rule(
+            "publish_refused",
+            f"SELECT t.id AS example FROM task AS t WHERE t.{waiting} AND t.held_by IS NULL"
+            f" AND NOT t.is_adopted AND COALESCE(t.run_at, t.created_at) <= (SELECT {d.now})"
+            " AND EXISTS (SELECT 1 FROM task_event AS e WHERE e.task_id = t.id"
+            " AND e.from_status = e.to_status AND e.at >= t.updated_at"
+            f" AND {d.member('e.detail', 'refused')} IS NOT NULL) ORDER BY t.id LIMIT :limit",
+            "the broker does not take their messages; they are tried again later and later",
+            "`taskdb why` says what it refuses: make its queues and the settings alike, or mend"
+            " what makes the messages",
+        )
+        yield _Rule(
             "worker_lost",
             f"SELECT t.id AS example {runs_of(is_dead(d))} ORDER BY t.id LIMIT :limit",
             "they run on workers that are dead",

@@ -8,7 +8,12 @@ from datetime import timedelta
 
 from taskdb.store import rows
 from taskdb.store.contract import Publication
+from taskdb.store.encode import storable
 from taskdb.store.part import StorePart
+from taskdb.store.session import JoinedSession
+
+_REASON = 500
+"""Characters of a reason that are kept."""
 
 
 class Publishing(StorePart):
@@ -33,6 +38,23 @@ class Publishing(StorePart):
     def release(self, leased: Sequence[Publication]) -> None:
         """Give back what was leased and not published: it is due at once."""
         self.database.query(self.database.queries.release, self._marks(leased))
+
+    def refuse(self, refused: Sequence[tuple[Publication, str]]) -> None:
+        """The broker does not take these messages: write why, and try them again later.
+
+        The pause is as long as a row has waited since its last move, between 5 s and 5 minutes. A
+        row that has moved meanwhile stays as it is.
+        """
+        spell = self.database.dialect.spell
+        marks = [
+            {"id": item.id, "relay_at": spell(item.relay_at), "reason": storable(reason, _REASON)}
+            for item, reason in refused
+        ]
+        bound = self.database.parameters({"marks": json.dumps(marks)})
+        with self.database.transaction() as connection:
+            session = JoinedSession(connection)
+            for statement in (self.database.queries.note_refusal, self.database.queries.refuse):
+                self.database.dialect.query(session, statement, bound)
 
     def publications(self, ids: Sequence[str]) -> list[Publication]:
         """What to tell the broker of these rows, as they are now."""

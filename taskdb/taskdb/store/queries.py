@@ -54,6 +54,11 @@ PARENT_COLUMNS = (
 )
 
 
+REFUSALS: Columns = {**MARKS, "reason": "text"}
+REFUSED_SECONDS = 5.0
+REFUSED_LONGEST_SECONDS = 300.0
+"""A message that the broker refuses is tried again after between these two."""
+
 _GRACE = (
     ":grace + CASE WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0 END"
 )
@@ -68,6 +73,8 @@ class Queries:
     insert_traced: str
     lease_due: str
     release: str
+    note_refusal: str
+    refuse: str
     publications: str
     report: str
     remark: str
@@ -119,6 +126,24 @@ def queries_for(d: StoreDialect) -> Queries:
         # A relay gives back what it leased and could not publish.
         release=(
             "UPDATE task SET relay_at = COALESCE(run_at, created_at) WHERE (id, relay_at) IN"
+            f" (SELECT draft.id, draft.relay_at FROM {d.drafts('marks', MARKS)})"
+            f" AND {_status(PUBLISHABLE)}"
+        ),
+        # Why the broker did not take the messages of some rows, in their history; the lock keeps
+        # another relay from them until they have their new time.
+        note_refusal=(
+            "INSERT INTO task_event"
+            " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"
+            " SELECT task.id, task.tenant, task.status, task.status, task.attempt, task.worker,"
+            f" {d.now}, {d.made('refused', 'draft.reason')}"
+            f" FROM task JOIN {d.drafts('marks', REFUSALS)}"
+            " ON draft.id = task.id AND draft.relay_at = task.relay_at"
+            f" WHERE task.{_status(PUBLISHABLE)}{d.locking('FOR UPDATE OF task')}"
+        ),
+        # They are due again after as long as they have waited: later and later. No move, so that
+        # `updated_at` stays the time since which they wait.
+        refuse=(
+            f"UPDATE task SET relay_at = {d.later(_pause(d))} WHERE (id, relay_at) IN"
             f" (SELECT draft.id, draft.relay_at FROM {d.drafts('marks', MARKS)})"
             f" AND {_status(PUBLISHABLE)}"
         ),
@@ -311,6 +336,17 @@ def _asks_for_a_join(d: StoreDialect) -> str:
         # A window that cannot be read is looked at as well: its join says what is wrong.
         f" OR {some} t.held_by = 'window') AND ({window} IS NULL OR {window} > {number}"
         f" AND (t.held_by IS NULL OR t.held_by <> 'window') AND t.{_status(BUSY)}))"
+    )
+
+
+def _pause(d: StoreDialect) -> str:
+    """The seconds until a row that was refused is tried again."""
+    since = d.latest("updated_at", "COALESCE(run_at, updated_at)")
+    waited = d.elapsed(since, d.now)
+    return (
+        f"CASE WHEN {waited} < {REFUSED_SECONDS} THEN {REFUSED_SECONDS}"
+        f" WHEN {waited} > {REFUSED_LONGEST_SECONDS} THEN {REFUSED_LONGEST_SECONDS}"
+        f" ELSE {waited} END"
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskdb.entity import TaskEntity
-from taskdb.status import OPEN, in_order
+from taskdb.status import OPEN, PUBLISHABLE, in_order
 from taskdb.store.contract import EVERYONE, Scope, WorkerRecord
 from taskdb.store.reading import Reading
 from taskdb.store.rows import moment
@@ -43,6 +43,14 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the broker did not take a task's message, and when that was."""
+
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """One look at a task; the moments are the database's."""
 
@@ -55,6 +63,7 @@ class Standing:
     live: tuple[WorkerRecord, ...]
     holders: tuple[Holder, ...]
     gate: Gate | None
+    refusal: Refusal | None
     open_sub_tasks: int
     first_open: str | None
     before: int
@@ -83,11 +92,25 @@ class Standings(Reading):
             live=tuple(Workers(self.database).seen_since(lease.total_seconds())),
             holders=self._holders(task),
             gate=self._gate(task.held_by),
+            refusal=self._refusal(task),
             open_sub_tasks=open_sub_tasks,
             first_open=first_open,
             before=self._before(task),
             busy=self._busy(),
         )
+
+    def _refusal(self, task: TaskEntity) -> Refusal | None:
+        """What the broker said last, where nothing has happened to the task since."""
+        if task.status not in PUBLISHABLE:
+            return None
+        found = self._ask(
+            f"SELECT at, {self.database.dialect.member('detail', 'refused')} AS reason"
+            " FROM task_event WHERE task_id = :id ORDER BY id DESC LIMIT 1",
+            id=task.id,
+        )
+        if not found or found[0]["reason"] is None:
+            return None
+        return Refusal(found[0]["reason"], moment(found[0]["at"]))
 
     def _open_below(self, task: TaskEntity) -> tuple[int, str | None]:
         if task.waits_for in {None, "callback"}:
