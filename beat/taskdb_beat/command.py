@@ -139,6 +139,7 @@ def mending_loops_of(taskdb: TaskDB, *, is_whole: bool = False) -> list[Loop]:
     rescue = Rescue(settings, store)
     requeue = Requeue(settings, store, taskdb.publisher)
     reconcile = Reconcile(store, is_whole=is_whole)
+    upkeep = Upkeep(store)
     return [
         Loop("relay", relay.run_once, settings.relay_interval_seconds),
         Loop("release", release.run_once, settings.release_interval_seconds),
@@ -147,7 +148,7 @@ def mending_loops_of(taskdb: TaskDB, *, is_whole: bool = False) -> list[Loop]:
         Loop("requeue", requeue.run_once, settings.reconcile_interval_seconds),
         Loop("expire", Expire(store).run_once, settings.expire_interval_seconds),
         Loop("callbacks", Callbacks(store).run_once, settings.reconcile_interval_seconds),
-        Loop("upkeep", Upkeep(store).run_once, INTERVAL_SECONDS),
+        Loop("upkeep", upkeep.run_once, INTERVAL_SECONDS, upkeep.seconds_to_next),
     ]
 
 

@@ -263,6 +263,11 @@ def _longest(table: dict[str, tuple[Kind, str]], code: str) -> tuple[Kind, str] 
     return next((table[one] for one in beginnings if one in table), None)
 
 
+def is_lock_conflict(error: BaseException | None) -> bool:
+    """Whether another transaction held a lock: it timed out, or the two waited for each other."""
+    return is_lock_timeout(error) or getattr(_origin(error), "sqlstate", None) in _COLLIDED
+
+
 def _origin(error: BaseException | None) -> BaseException | None:
     if isinstance(error, TaskDBError):
         error = error.__cause__

@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from taskdb.errors import DatabaseUnsuitable
 from taskdb.store import faults
 from taskdb.store.dialects import name_of, spoken
-from taskdb.store.partitions import create_partitions
-from taskdb.store.revision import SCRIPTS, head, refuse_newer
+from taskdb.store.migration_steps import SteppedConnection
+from taskdb.store.partitions import create_partition, missing_days
+from taskdb.store.revision import SCRIPTS, current, head, refuse_newer
 from taskdb.store.tables import metadata
 
+log = structlog.get_logger("taskdb.migrate")
+
 _LOCK_KEY = 0x7461736B6462
+_ASK_SECONDS = 0.2
 
 
 def migrate(url: str) -> str:
-    """Bring the database at this SQLAlchemy URL to the newest schema; answer its revision.
+    """Bring the database at this SQLAlchemy URL to the newest schema; returns its revision.
 
     Several processes may call it at once: one works, the others wait and find nothing to do.
-    All of it is one transaction: a migration that breaks leaves what was there. Raises
-    DatabaseTooNew when a newer release has been here, DatabaseUnsuitable for one that is not in
-    UTF-8, DatabaseUnreachable without an answer.
+    A database without our tables gets them in one transaction. On PostgreSQL one that has them is
+    migrated step by step, beside the processes that use it: no step makes them wait for longer
+    than a fifth of a second at a time, and the next call goes on with what this one leaves.
+    Raises DatabaseTooNew when a newer release has been here, DatabaseUnsuitable for one that is
+    not in UTF-8, DatabaseUnreachable without an answer.
     """
     dialect, _, _ = spoken(name_of(url))
     engine = dialect.create_engine(url, pool_size=2)
     try:
-        with _alone(engine), dialect.transaction(engine).begin() as connection:
-            _refuse_other_encodings(connection)
-            return migrate_over(connection)
+        with _alone(engine):
+            with dialect.transaction(engine).begin() as connection:
+                _refuse_other_encodings(connection)
+                refuse_newer(connection)
+                found = current(connection)
+                if found is None or engine.dialect.name != "postgresql":
+                    migrate_over(connection)
+            if found is not None and engine.dialect.name == "postgresql":
+                _migrate_beside_others(engine, found)
+            return head()
     except Exception as error:
         meaning = faults.meaning(error, url)
         if meaning is None:
@@ -45,12 +61,39 @@ def migrate(url: str) -> str:
 
 
 def migrate_over(connection: Connection) -> str:
-    """`migrate` in the transaction of a connection that nobody else uses; answers the revision."""
+    """`migrate` in the transaction of a connection that nobody else uses; returns the revision."""
     refuse_newer(connection)
     command.upgrade(_config(connection), "head")
     if connection.dialect.name == "postgresql":
-        create_partitions(connection)
+        for day in missing_days(connection):
+            create_partition(connection, day)
     return head()
+
+
+def _migrate_beside_others(engine: Engine, found: str) -> None:
+    """Migrate a database that other processes use."""
+    if found != head():
+        stepped = SteppedConnection(engine, found)
+        with stepped:
+            stepped.begin_steps()
+            command.upgrade(_config(stepped), "head")
+            stepped.end_steps()
+    _create_partitions(engine.execution_options(isolation_level="READ COMMITTED"))
+
+
+def _create_partitions(engine: Engine) -> None:
+    with engine.begin() as connection:
+        days = missing_days(connection)
+    for day in days:
+        try:
+            with engine.begin() as connection:
+                create_partition(connection, day)
+        except DBAPIError as error:
+            if not faults.is_lock_conflict(error):
+                raise
+            # The upkeep of a beat makes what is missing.
+            log.info("partition.postponed", day=f"{day:%Y-%m-%d}")
+            return
 
 
 def empty(connection: Connection) -> None:
@@ -82,11 +125,15 @@ def _config(connection: Connection) -> Config:
 def _alone(engine: Engine) -> Iterator[None]:
     """Keep other migrations out: by an advisory lock, or on SQLite by a lock file beside it.
 
-    The lock is that of a transaction: one of a session would stay in the hands of a pooler.
+    The lock is that of a transaction: one of a session would stay in the hands of a pooler. Who
+    has to wait asks again and again, since the build of an index waits for statements that wait.
     """
     if engine.dialect.name == "postgresql":
         with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+            # Without parameters: with some the server keeps a snapshot until the next statement.
+            taken = f"SELECT pg_try_advisory_xact_lock({_LOCK_KEY})"
+            while not connection.exec_driver_sql(taken).scalar_one():
+                time.sleep(_ASK_SECONDS)
             yield
     else:
         file = Path(str(engine.url.database))

@@ -1,4 +1,8 @@
-"""The partitions of PostgreSQL's history: one a day, made ahead of time."""
+"""The partitions of PostgreSQL's history: one a day, made ahead of time.
+
+No statement here waits for a lock longer than `LOCK_TIMEOUT`: whatever waits for a strong lock
+makes every other process wait behind it. What a lock prevents is left to the next pass.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +12,66 @@ from sqlalchemy import Connection, text
 
 PARTITIONS_AHEAD = 7
 """Days of history that have their partition before they begin."""
+LOCK_TIMEOUT = "SET LOCAL lock_timeout = '200ms'"
+"""The longest that a statement of upkeep or of a migration may wait for a lock at a time."""
+MOST_MOVED = 10_000
+"""Rows of a day that move out of the default partition; a day with more of them stays there."""
 
 _LOCK_KEY = 0x7461736B6576
 _COLUMNS = "id, xid, task_id, tenant, from_status, to_status, attempt, worker, at, detail"
 
 
-def create_partitions(connection: Connection, days: int = PARTITIONS_AHEAD) -> list[str]:
-    """Make the partitions from today to so many days ahead; answer the names of the new ones.
-
-    Rows that came too early for their partition, and so lie in the default one, move over. Of
-    several processes one works at a time, until the end of its transaction.
-    """
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+def missing_days(connection: Connection, days: int = PARTITIONS_AHEAD) -> list[datetime]:
+    """The days from today to so many days ahead that have no partition, in order."""
     today = connection.execute(text("SELECT (now() AT TIME ZONE 'UTC')::date")).scalar_one()
     start = datetime.combine(today, datetime.min.time(), UTC)
-    made = []
-    for day in (start + timedelta(days=ahead) for ahead in range(days + 1)):
-        name = f"task_event_{day:%Y%m%d}"
-        if connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is None:
-            _create(connection, name, day, day + timedelta(days=1))
-            made.append(name)
-    return made
+    coming = [start + timedelta(days=ahead) for ahead in range(days + 1)]
+    found = connection.execute(
+        text(
+            "SELECT day FROM unnest(CAST(:names AS TEXT[])) AS given(day)"
+            " WHERE to_regclass(day) IS NULL"
+        ),
+        {"names": [_name(day) for day in coming]},
+    )
+    missing = set(found.scalars())
+    return [day for day in coming if _name(day) in missing]
+
+
+def create_partition(connection: Connection, day: datetime) -> str | None:
+    """Create the partition of a day, in a transaction of its own; returns its name.
+
+    Rows of that day in the default partition move over. None where another process has created
+    it, or where more than `MOST_MOVED` rows would move. Raises the driver's error of a lock
+    timeout.
+
+    The table is made beside the history and then attached, which locks neither the history nor
+    the partitions that are written to. The default partition is locked before a row is moved:
+    readers see each row in one of the two, and no row of that day can arrive in between.
+    """
+    connection.execute(text(LOCK_TIMEOUT))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+    name, end = _name(day), day + timedelta(days=1)
+    if _exists(connection, name):
+        return None
+    span = {"start": day, "end": end}
+    if _has_too_many(connection, span):
+        return None
+    connection.execute(text("LOCK TABLE task_event_default IN ACCESS EXCLUSIVE MODE"))
+    if _has_too_many(connection, span):
+        return None
+    connection.execute(
+        text(f"CREATE TABLE {name} (LIKE task_event INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+    )
+    connection.execute(
+        text(
+            "WITH early AS (DELETE FROM task_event_default WHERE at >= :start AND at < :end"
+            f" RETURNING {_COLUMNS}) INSERT INTO {name} ({_COLUMNS}) SELECT {_COLUMNS} FROM early"
+        ),
+        span,
+    )
+    bounds = f"FROM ('{day.isoformat()}') TO ('{end.isoformat()}')"
+    connection.execute(text(f"ALTER TABLE task_event ATTACH PARTITION {name} FOR VALUES {bounds}"))
+    return name
 
 
 def empty_partitions(connection: Connection, before: datetime) -> list[str]:
@@ -45,12 +88,12 @@ def empty_partitions(connection: Connection, before: datetime) -> list[str]:
 
 
 def drop_partition(connection: Connection, name: str) -> bool:
-    """Drop a day that is empty; answers whether it was.
+    """Drop a day that is empty; returns whether it was.
 
-    A drop shuts the whole history for its moment, and who waits for it stands in everyone's way:
-    so it waits a fifth of a second at most. Raises then what the driver says of a lock timeout.
+    Dropping locks the whole history for a moment. Raises the driver's error of a lock timeout.
     """
-    connection.execute(text("SET LOCAL lock_timeout = '200ms'"))
+    connection.execute(text(LOCK_TIMEOUT))
+    # The history first: readers lock it before its days, and each would wait for the other.
     connection.execute(text("LOCK TABLE ONLY task_event IN ACCESS EXCLUSIVE MODE"))
     is_empty = _is_empty(connection, name)
     if is_empty:
@@ -58,22 +101,32 @@ def drop_partition(connection: Connection, name: str) -> bool:
     return is_empty
 
 
+def _name(day: datetime) -> str:
+    return f"task_event_{day:%Y%m%d}"
+
+
+def _exists(connection: Connection, name: str) -> bool:
+    """Asks the catalog: a name that was looked up before the lock is remembered as absent."""
+    found = connection.scalar(
+        text(
+            "SELECT 1 FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
+            " WHERE inhparent = to_regclass('task_event') AND relname = :name"
+        ),
+        {"name": name},
+    )
+    return found is not None
+
+
+def _has_too_many(connection: Connection, span: dict[str, datetime]) -> bool:
+    """Whether more rows of a day lie in the default partition than may move at once."""
+    found = connection.scalar(
+        text(
+            "SELECT 1 FROM task_event_default WHERE at >= :start AND at < :end OFFSET :most LIMIT 1"
+        ),
+        {**span, "most": MOST_MOVED},
+    )
+    return found is not None
+
+
 def _is_empty(connection: Connection, name: str) -> bool:
     return not connection.execute(text(f"SELECT EXISTS (SELECT 1 FROM {name})")).scalar_one()
-
-
-def _create(connection: Connection, name: str, start: datetime, end: datetime) -> None:
-    span = {"start": start, "end": end}
-    bounds = f"FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
-    connection.execute(text("LOCK TABLE task_event IN SHARE ROW EXCLUSIVE MODE"))
-    connection.execute(
-        text(f"CREATE TABLE {name} (LIKE task_event INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
-    )
-    connection.execute(
-        text(
-            "WITH early AS (DELETE FROM task_event_default WHERE at >= :start AND at < :end"
-            f" RETURNING {_COLUMNS}) INSERT INTO {name} ({_COLUMNS}) SELECT {_COLUMNS} FROM early"
-        ),
-        span,
-    )
-    connection.execute(text(f"ALTER TABLE task_event ATTACH PARTITION {name} FOR VALUES {bounds}"))

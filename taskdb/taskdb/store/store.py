@@ -27,7 +27,7 @@ from taskdb.store.gating import Gating
 from taskdb.store.intervention import Intervention
 from taskdb.store.joining import leave_to_relay
 from taskdb.store.notifying import Notifying
-from taskdb.store.partitions import create_partitions
+from taskdb.store.partitioning import Partitioning
 from taskdb.store.payload import NO_PAYLOADS, Payloads
 from taskdb.store.releasing import Releasing
 from taskdb.store.scheduling import Scheduling
@@ -77,11 +77,11 @@ class Store(
         return self.database.again(lambda: self._create_alone(drafts, on_conflict))
 
     def create_partitions(self) -> list[str]:
-        """Make the history's partitions of the coming days; nothing to do on SQLite."""
-        if self.database.dialect.name != "postgresql":
-            return []
-        with self.database.transaction() as connection:
-            return create_partitions(connection)
+        """Make the history's partitions of the coming days; nothing to do on SQLite.
+
+        What another transaction's lock prevents is left to the next call.
+        """
+        return Partitioning(self.database).create()
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""

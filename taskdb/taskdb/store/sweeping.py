@@ -71,7 +71,7 @@ class Sweeping:
     def partitions(self) -> list[str]:
         """Drop the days of history that are empty and past the longest keep; none on SQLite.
 
-        One that is in use all the time is left to the next call.
+        The first one that is in use, and those behind it, are left to the next call.
         """
         if self._database.dialect.name != "postgresql" or self._longest is None:
             return []
@@ -83,7 +83,15 @@ class Sweeping:
             return []
         edge = moment - self._longest
         found = self._database.read(lambda connection: empty_partitions(connection, edge))
-        return [name for name in found if self._is_dropped(name)]
+        dropped = []
+        for name in found:
+            is_dropped = self._is_dropped(name)
+            if is_dropped is None:
+                # Each wait for the lock stops everyone else: one a pass.
+                break
+            if is_dropped:
+                dropped.append(name)
+        return dropped
 
     def payloads(self) -> tuple[int, bool]:
         """Look at some old files and remove those that no row names.
@@ -100,7 +108,8 @@ class Sweeping:
         self._files = self._files if is_more else None
         return len(orphans), is_more
 
-    def _is_dropped(self, name: str) -> bool:
+    def _is_dropped(self, name: str) -> bool | None:
+        """Drop a day; None where it is in use."""
         try:
             with self._database.transaction() as connection:
                 return drop_partition(connection, name)
@@ -108,7 +117,7 @@ class Sweeping:
             if not faults.is_lock_timeout(error.__cause__):
                 raise
             log.info("partition.in_use", name=name)
-            return False
+            return None
 
     def _without_row(self, references: Sequence[str]) -> list[str]:
         """Those of our own making that no row names; what is not ours is left alone."""

@@ -1,0 +1,323 @@
+"""Locks: neither migrations nor maintenance stop those who work, whoever has a transaction open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from threading import Event
+from typing import Any
+
+import psycopg
+import pytest
+from alembic import command
+from sqlalchemy import create_engine
+
+from taskdb.errors import DatabaseError
+from taskdb.store import migration_steps, partitions
+from taskdb.store.migrate import _config, migrate
+from taskdb.store.migration_steps import SteppedConnection
+from taskdb.store.partitioning import Partitioning
+from taskdb.store.payload import NO_PAYLOADS
+from taskdb.store.revision import known
+from taskdb.store.store import Store
+from taskdb.store.sweeping import Sweeping
+from tests.store.tasks import create, running, write
+from tests.waiting import wait_until
+
+MOST_SECONDS = 1.0
+"""That a move of others may take: a wait of a fifth of a second, on a busy machine."""
+MOVE = (
+    "WITH moved AS (UPDATE task SET attempt = attempt + 1 WHERE id = %(id)s RETURNING id, attempt)"
+    " INSERT INTO task_event (task_id, from_status, to_status, attempt)"
+    " SELECT id, 'STARTED', 'STARTED', attempt FROM moved"
+)
+
+
+class Movers:
+    """One process that moves a task, and one that reads the history, over and over."""
+
+    def __init__(self, url: str, task_id: str) -> None:
+        self.longest = 0.0
+        self.rounds = 0
+        self._url = url
+        self._task_id = task_id
+        self._stop = Event()
+
+    def work(self) -> None:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            while not self._stop.is_set():
+                began = time.monotonic()
+                connection.execute(MOVE, {"id": self._task_id})
+                connection.execute(
+                    "SELECT count(*) FROM task_event WHERE task_id = %s", [self._task_id]
+                )
+                self.longest = max(self.longest, time.monotonic() - began)
+                self.rounds += 1
+
+    def have_worked(self) -> None:
+        """Wait for some more rounds."""
+        until = self.rounds + 200
+        wait_until(lambda: self.rounds >= until, timeout=60)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+
+@contextmanager
+def others_at_work(url: str) -> Iterator[Movers]:
+    """Processes that move tasks; each move must take but a little."""
+    plain = url.replace("+psycopg", "")
+    with psycopg.connect(plain, autocommit=True) as connection:
+        found = connection.execute("INSERT INTO task (type) VALUES ('x') RETURNING id").fetchone()
+    assert found
+    movers = Movers(plain, found[0])
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(movers.work)
+        try:
+            movers.have_worked()
+            yield movers
+        finally:
+            movers.stop()
+            working.result(60)
+    assert movers.longest < MOST_SECONDS
+
+
+@contextmanager
+def open_transaction(url: str, *, reads: bool) -> Iterator[psycopg.Connection[Any]]:
+    """A caller's transaction that has submitted and moved a task, and may have read the history."""
+    with psycopg.connect(url.replace("+psycopg", "")) as caller:
+        caller.execute(
+            "WITH new AS (INSERT INTO task (type) VALUES ('callers') RETURNING id)"
+            " INSERT INTO task_event (task_id, to_status) SELECT id, 'CREATED' FROM new"
+        )
+        caller.execute("UPDATE task SET attempt = 1 WHERE type = 'callers'")
+        if reads:
+            caller.execute("SELECT count(*) FROM task_event")
+            caller.execute("SELECT count(*) FROM worker")
+        yield caller
+
+
+@contextmanager
+def in_background(act: Callable[[], Any]) -> Iterator[Future[Any]]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(act)
+
+
+@pytest.fixture
+def store_without_days(postgresql_store: Store) -> Store:
+    """A history that lacks the days from tomorrow on."""
+    for day in range(1, 8):
+        coming = datetime.now(UTC) + timedelta(days=day)
+        write(postgresql_store, f"DROP TABLE task_event_{coming:%Y%m%d}")
+    return postgresql_store
+
+
+def test_days_are_made_while_a_callers_transaction_is_open(store_without_days: Store) -> None:
+    url = store_without_days.database.url
+    with others_at_work(url) as movers, open_transaction(url, reads=False):
+        assert len(store_without_days.create_partitions()) == 7
+        movers.have_worked()
+
+
+def test_days_that_a_reader_stands_in_the_way_of_are_made_once_it_is_gone(
+    store_without_days: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskdb.store.partitioning.TRIES", 2)
+    url, days = store_without_days.database.url, Partitioning(store_without_days.database)
+    with others_at_work(url):
+        with open_transaction(url, reads=True):
+            assert (days.create(), days.is_postponed) == ([], True)
+        assert (len(days.create()), days.is_postponed) == (7, False)
+
+
+def test_a_day_that_waits_in_the_default_partition_moves_when_nobody_writes_there(
+    store_without_days: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskdb.store.partitioning.TRIES", 2)
+    store = store_without_days
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    event = "INSERT INTO task_event (task_id, to_status, at) VALUES (%s, 'CREATED', %s)"
+    run, days = running(store), Partitioning(store.database)
+    with others_at_work(store.database.url):
+        with open_transaction(store.database.url, reads=False) as caller:
+            caller.execute(event, [run.id, tomorrow])
+            assert (days.create(), days.is_postponed) == ([], True)
+            caller.commit()
+        assert len(days.create()) == 7
+    (row,) = write(
+        store,
+        "SELECT tableoid::regclass::text AS place FROM task_event WHERE at = :at",
+        at=tomorrow,
+    )
+    assert row["place"] == f"task_event_{tomorrow:%Y%m%d}"
+
+
+def test_a_day_with_too_many_rows_stays_in_the_default_partition_and_the_others_are_made(
+    store_without_days: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "MOST_MOVED", 2)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    for _ in range(3):
+        write(
+            store_without_days,
+            "INSERT INTO task_event (task_id, to_status, at)"
+            " VALUES (gen_random_uuid(), 'CREATED', :at)",
+            at=tomorrow,
+        )
+    days = Partitioning(store_without_days.database)
+    assert f"task_event_{tomorrow:%Y%m%d}" not in days.create()
+    assert not days.is_postponed
+    assert len(write(store_without_days, "SELECT 1 FROM task_event_default")) == 3
+
+
+def test_a_sweep_of_days_waits_once_and_leaves_them_to_the_next(postgresql_store: Store) -> None:
+    store = postgresql_store
+    for number in range(1, 9):
+        write(
+            store,
+            f"CREATE TABLE task_event_2025010{number} PARTITION OF task_event"
+            f" FOR VALUES FROM ('2025-01-0{number}') TO ('2025-01-0{number + 1}')",
+        )
+    sweeping = Sweeping(store.database, NO_PAYLOADS, timedelta(days=30))
+    with others_at_work(store.database.url) as movers:
+        with open_transaction(store.database.url, reads=False):
+            began = time.monotonic()
+            assert sweeping.partitions() == []
+            assert time.monotonic() - began < 8 * 0.2
+            movers.have_worked()
+        assert len(sweeping.partitions()) == 8
+
+
+# --- migrations -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old_url(empty_postgresql_url: str) -> str:
+    """A database of the first revision, with tasks and some days of history."""
+    _upgrade(empty_postgresql_url, known()[0])
+    with psycopg.connect(empty_postgresql_url.replace("+psycopg", "")) as connection:
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        for day in (today - timedelta(days=1), today):
+            connection.execute(
+                f"CREATE TABLE task_event_{day:%Y%m%d} PARTITION OF task_event FOR VALUES"
+                f" FROM ('{day.isoformat()}') TO ('{(day + timedelta(days=1)).isoformat()}')"
+            )
+        connection.execute("INSERT INTO task (type) SELECT 'x' FROM generate_series(1, 1000)")
+        connection.execute(
+            "INSERT INTO task_event (task_id, to_status) SELECT id, 'CREATED' FROM task"
+        )
+    return empty_postgresql_url
+
+
+def _upgrade(url: str, revision: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), revision)
+    engine.dispose()
+
+
+def schema(url: str) -> set[tuple[Any, ...]]:
+    """Tables, columns, indexes (with whether they may be used), checks and triggers."""
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        found = connection.execute(
+            "SELECT table_name, column_name, data_type, column_default, is_nullable"
+            " FROM information_schema.columns WHERE table_schema = 'public'"
+            " AND table_name !~ '^task_event_[0-9]'"
+            " UNION ALL SELECT tablename, indexname, regexp_replace(indexdef, 'ONLY ', ''),"
+            " (SELECT indisvalid FROM pg_index WHERE indexrelid = indexname::regclass)::text, ''"
+            " FROM pg_indexes WHERE schemaname = 'public' AND tablename !~ '^task_event_'"
+            " UNION ALL SELECT c.relname, conname, pg_get_constraintdef(o.oid), convalidated::text,"
+            " '' FROM pg_constraint AS o JOIN pg_class AS c ON c.oid = conrelid"
+            " WHERE c.relname !~ '^task_event_'"
+            " UNION ALL SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid), '', ''"
+            " FROM pg_trigger"
+        )
+        return set(found)
+
+
+def indexes_per_day(url: str) -> set[int]:
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        found = connection.execute(
+            "SELECT count(i.indexrelid) FILTER (WHERE indisvalid) FROM pg_inherits"
+            " LEFT JOIN pg_index AS i ON i.indrelid = inhrelid"
+            " WHERE inhparent = 'task_event'::regclass GROUP BY inhrelid"
+        )
+        return {count for (count,) in found}
+
+
+def test_every_migration_lets_others_move_while_a_callers_transaction_is_open(
+    old_url: str, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration_steps, "PAUSE_SECONDS", 0.2)
+    with (
+        others_at_work(old_url) as movers,
+        open_transaction(old_url, reads=True) as caller,
+        in_background(lambda: migrate(old_url)) as migrating,
+    ):
+        for _ in range(3):
+            movers.have_worked()
+        assert not migrating.done()
+        caller.commit()
+        assert migrating.result(120) == known()[-1]
+    assert schema(old_url) == schema(postgresql_url)
+    assert len(indexes_per_day(old_url)) == 1
+    with Store(old_url).closing() as store:
+        assert create(store)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 20, 40])
+def test_a_migration_that_was_interrupted_goes_on_where_it_stopped(
+    old_url: str, postgresql_url: str, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    left = [steps]
+    step = SteppedConnection._step
+
+    def interrupted(self: SteppedConnection, statement: str) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        step(self, statement)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SteppedConnection, "_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            migrate(old_url)
+    assert migrate(old_url) == known()[-1]
+    assert schema(old_url) == schema(postgresql_url)
+
+
+def test_the_build_of_an_index_that_was_cut_short_begins_anew(
+    old_url: str, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = SteppedConnection._run
+
+    def cut(self: SteppedConnection, statement: str) -> None:
+        build(self, statement)
+        if "CONCURRENTLY" in statement and "_task_event_bad" in statement:
+            # As the server leaves an index whose build it did not end.
+            name = statement.split()[3]
+            build(
+                self,
+                f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{name}'::regclass",
+            )
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SteppedConnection, "_run", cut)
+        with pytest.raises(KeyboardInterrupt):
+            migrate(old_url)
+    assert migrate(old_url) == known()[-1]
+    assert schema(old_url) == schema(postgresql_url)
+    assert len(indexes_per_day(old_url)) == 1
+
+
+def test_a_migration_that_never_gets_its_lock_says_so_and_the_next_one_goes_on(
+    old_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration_steps, "PATIENCE_SECONDS", 0.5)
+    with open_transaction(old_url, reads=True), pytest.raises(DatabaseError, match="lock timeout"):
+        migrate(old_url)
+    assert migrate(old_url) == known()[-1]
