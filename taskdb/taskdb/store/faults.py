@@ -265,7 +265,8 @@ def _longest(table: dict[str, tuple[Kind, str]], code: str) -> tuple[Kind, str] 
 
 def is_lock_conflict(error: BaseException | None) -> bool:
     """Whether another transaction held a lock: it timed out, or the two waited for each other."""
-    return is_lock_timeout(error) or getattr(_origin(error), "sqlstate", None) in _COLLIDED
+    state = getattr(_origin(error), "sqlstate", None) or ""
+    return is_lock_timeout(error) or state.startswith("40")
 
 
 def _origin(error: BaseException | None) -> BaseException | None:
