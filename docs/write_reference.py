@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from taskdb import errors
 from taskdb.celery.configuration import celery_settings
+from taskdb.celery.refused_settings import RULES
 from taskdb.environment import PREFIX
 from taskdb.settings import Settings
 from taskdb_beat.observation.catalog import METRICS
@@ -76,7 +77,9 @@ def celery_table() -> str:
             if broker == "every broker" or common.get(name) != value:
                 reason = reasons.get(name, "")
                 rows.append(f"| `{name}` | `{value}` | {broker} | {reason} |")
-    return "\n".join(rows)
+    refused = ["", "## Refused", "", "| setting | reason |", "|---|---|"]
+    refused += [f"| `{name}` | {rule.reason} |" for name, rule in RULES.items()]
+    return "\n".join([*rows, *refused])
 
 
 def metrics_table() -> str:

@@ -14,6 +14,7 @@ import structlog
 from celery import Celery, signals
 
 from taskdb.celery.configuration import create_celery
+from taskdb.celery.refused_settings import check_task
 from taskdb.client import TaskDB
 from taskdb.errors import DatabaseError, SettingsError
 from taskdb.logging import configure_logging
@@ -48,7 +49,9 @@ def create_app(
         app.conf.worker_pool = "taskdb_worker.prefork:TaskPool"
     member = Member(taskdb)
     for task_type in registry:
-        app.register_task(tracked_task(task_type, member))
+        task = tracked_task(task_type, member)
+        app.register_task(task)
+        check_task(task)
     install_chord(app, member)
     install_soft_shutdown(app, member)
     _know_queues(app, [*(task_type.queue for task_type in registry), *registry.queues])

@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import Celery
 
+from taskdb.celery.refused_settings import check_configured
 from taskdb.celery.result_backend import ChordRefused
 
 _FOLLOWING = ("chain", "link", "link_error")
@@ -21,6 +22,11 @@ class TaskDBCelery(Celery):
 
     A chord that is called itself is refused by the result backend.
     """
+
+    def config_from_object(self, *arguments: Any, **options: Any) -> Any:
+        """Add settings behind ours; raises SettingsError for one that would break a promise."""
+        super().config_from_object(*arguments, **options)
+        check_configured(self.conf)
 
     def send_task(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Publish a task; raises ChordRefused where a chord is to follow it."""

@@ -13,10 +13,14 @@ from kombu.transport import TRANSPORT_ALIASES
 from taskdb.celery.application import TaskDBCelery
 from taskdb.celery.embedded_broker import SCHEME, register
 from taskdb.celery.messaging import Messaging
+from taskdb.celery.refused_settings import (
+    RESULT_BACKEND,
+    check_celery_settings,
+    check_configured,
+)
 from taskdb.errors import SettingsError, did_you_mean
 from taskdb.settings import Settings
 
-RESULT_BACKEND = "taskdb.celery.result_backend.RowBackend"
 PRIORITIES = 10
 """0 to 9 on our scale; 9 is taken first, on every broker."""
 
@@ -24,12 +28,20 @@ PRIORITIES = 10
 def create_celery(settings: Settings, *, name: str = "taskdb", as_current: bool = False) -> Celery:
     """A Celery app with the settings of this package. Opens no connection.
 
-    Raises SettingsError for a broker that Celery has never heard of.
+    Raises SettingsError for a broker that Celery has never heard of, and for a Celery setting that
+    would break a promise.
     """
-    check_broker_scheme(settings)
+    check_broker(settings)
     app = TaskDBCelery(name, set_as_current=as_current, amqp=Messaging)
     app.conf.update(celery_settings(settings))
+    check_configured(app.conf)
     return app
+
+
+def check_broker(settings: Settings) -> None:
+    """Raise SettingsError for a broker, or for settings of Celery, that cannot work."""
+    check_broker_scheme(settings)
+    check_celery_settings(settings)
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:

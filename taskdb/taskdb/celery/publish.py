@@ -17,7 +17,7 @@ import structlog
 from celery import Celery
 
 from taskdb import tracing
-from taskdb.celery.configuration import broker_kind, broker_priority, check_broker_scheme
+from taskdb.celery.configuration import broker_kind, broker_priority, check_broker
 from taskdb.celery.line import Lines
 from taskdb.celery.sending import Outcome, Sender
 from taskdb.errors import BrokerUnreachable
@@ -45,10 +45,10 @@ class Publishes(Protocol):
 
 
 class Publisher:
-    """Sends messages and marks their rows. Raises SettingsError for a broker nobody knows."""
+    """Sends messages and marks their rows. Raises SettingsError for a broker that cannot work."""
 
     def __init__(self, settings: Settings, store: Store, app: Celery | None = None) -> None:
-        check_broker_scheme(settings)
+        check_broker(settings)
         self._store = store
         self._kind = broker_kind(settings)
         self._lines = Lines(settings, app)
