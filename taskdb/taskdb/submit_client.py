@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import BaseModel
@@ -16,7 +15,6 @@ from taskdb.errors import (
     DatabaseNotMigrated,
     DatabaseUnreachable,
     Fault,
-    IllegalMove,
     InvalidInput,
 )
 from taskdb.options import SubmitOptions
@@ -27,6 +25,7 @@ from taskdb.store.contract import Draft, OnConflict, Publication, Scope
 from taskdb.store.creation import Created
 from taskdb.store.payload import Payloads
 from taskdb.store.store import Store
+from taskdb.store.unit import Aftermath
 from taskdb.submission import Drafting, announced_entity, fresh_entity, submitting, wish_of
 from taskdb.task_type import Registry
 from taskdb.transaction import (
@@ -55,7 +54,6 @@ class SubmitClient:
     payloads: Payloads
     _background: BackgroundPublisher
     discover: Callable[[], Registry]
-    retry_task: Callable[..., TaskEntity]
     _publish_after_commit: Callable[..., None]
 
     def submit_task(
@@ -184,19 +182,7 @@ class SubmitClient:
         queued: set[str] = set()
         if transaction is None:
             queued = self._background.publish(_publications(drafts, created))
-            if on_conflict == "resubmit":
-                self._retry_trees(created)
         return self._entities(drafts, created, transaction, queued)
-
-    def _retry_trees(self, created: Sequence[Created]) -> None:
-        """A unique key that found a task which had split itself, and FAILED: its parts run again.
-
-        Any other one that FAILED has been created anew by the submit itself.
-        """
-        for one in created:
-            if not one.is_new and one.status in {TaskStatus.FAILED, TaskStatus.HALTED}:
-                with suppress(IllegalMove):
-                    self.retry_task(one.id)
 
     def _drafting(self) -> Drafting:
         return Drafting(self.settings, self.discover(), self.payloads, self.scope)
@@ -211,13 +197,17 @@ class SubmitClient:
             return self.store.create(drafts, on_conflict=on_conflict)
         try:
             connection = transaction.connection()
-            created = self.store.create(drafts, on_conflict=on_conflict, connection=connection)
+            after = Aftermath()
+            created = self.store.create(
+                drafts, on_conflict=on_conflict, connection=connection, after=after
+            )
         except DBAPIError as error:
             # Anything else is the caller's to see as it is: it may well know how to try again.
             if isinstance(faults.meaning(error, self.settings.store_url), DatabaseNotMigrated):
                 raise DatabaseNotMigrated(_ELSEWHERE) from error
             raise
-        transaction.after_commit(_publications(drafts, created), self._publish_after_commit)
+        made = [*_publications(drafts, created), *after.publications]
+        transaction.after_commit(made, self._publish_after_commit)
         return created
 
     def _entities(

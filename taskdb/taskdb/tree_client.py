@@ -16,9 +16,9 @@ from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.step_cache import Shelf, StepCache
 from taskdb.store.contract import Draft, Scope
-from taskdb.store.families import NewFamily
 from taskdb.store.payload import Payloads
 from taskdb.store.store import Store
+from taskdb.store.submitting import NewFamily
 from taskdb.store.unit import Aftermath
 from taskdb.submission import Drafting, Wish, announced_entity, submitting, wish_of
 from taskdb.task_type import Registry, TaskType
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 RESULT_LIMIT = 10_000
 """Results that one page may hold."""
-_RETRIED = frozenset({TaskStatus.FAILED, TaskStatus.HALTED})
 
 
 class TreeClient:
@@ -53,7 +52,6 @@ class TreeClient:
     _drafting: Callable[[], Drafting]
     _id_of: Callable[[str], str]
     get_task: Callable[[str], TaskEntity]
-    retry_task: Callable[..., TaskEntity]
 
     # --- submit -------------------------------------------------------------------------------
 
@@ -76,7 +74,9 @@ class TreeClient:
         `items` is anything to iterate over, of any length: it is read a batch at a time, and no
         part is to be seen before all are there. See `FanOut` for how they are joined. `run_at`,
         `delay`, `deadline` and `mutex_key` are those of the parts; `name`, `unique_key`, `tags`,
-        `attributes` and `notify_id` the parent's. An empty list completes at once.
+        `attributes` and `notify_id` the parent's. An empty list completes at once. A fan-out of the
+        same `unique_key` that FAILED runs its bad parts again if the items are the same, with all
+        that is said here; for other items a new one is made.
 
         Raises UnknownTaskType, InvalidInput (nothing was written), DatabaseError.
         """
@@ -116,8 +116,8 @@ class TreeClient:
             if transaction is not None and transaction.connection() is None:
                 # Whatever is wrong with them is the caller's to hear now.
                 parts = iter(list(parts))
-                return self._make_later(create, drafter, wish, (parent, transaction))
-        return self._make(create, drafter, wish, transaction)
+                return self._make_later(create, drafter, (parent, transaction))
+        return self._make(create, drafter, transaction)
 
     def submit_sequence(
         self,
@@ -131,7 +131,8 @@ class TreeClient:
         """Begin a sequence; answers its task.
 
         Where the sequence is `unique` (or `unique_key` is given), the same payload is the same
-        task: one that FAILED goes on at the failed step, any other is answered as it is.
+        task: one that FAILED goes on at the failed step, with the options given here, any other is
+        answered as it is. Another payload under the key of one that FAILED is a new task.
         Raises SequenceNotFound, UnknownTaskType, InvalidInput, DatabaseError.
         """
         with submitting(sequence):
@@ -166,8 +167,8 @@ class TreeClient:
         with drafter.keeping_payloads():
             transaction = transaction_for(session, self.settings.store_url)
         if transaction is not None and transaction.connection() is None:
-            return self._make_later(create, drafter, wish, (parent, transaction))
-        return self._make(create, drafter, wish, transaction)
+            return self._make_later(create, drafter, (parent, transaction))
+        return self._make(create, drafter, transaction)
 
     async def submit_fan_out_async(
         self,
@@ -235,38 +236,30 @@ class TreeClient:
         self,
         create: Callable[[Connection | None], NewFamily],
         drafter: Drafter,
-        wish: Wish,
         transaction: CallerTransaction | None,
     ) -> TaskEntity:
         with drafter.keeping_payloads():
             made = create(None if transaction is None else transaction.connection())
         if not made.created.is_new:
             drafter.discard_payloads()
-        is_again = not made.created.is_new and wish.on_conflict == "resubmit"
-        is_again = is_again and made.created.status in _RETRIED
         if transaction is not None:
-            task_id, connection = made.created.id, transaction.connection()
-            after = made.after
-            if is_again and connection is not None:
-                after = self.store.retry_joined(task_id, connection)
-            self._follow_later(transaction, after)
-            return self.store.get(task_id, self.scope, self, connection=connection)  # type: ignore[arg-type]
+            self._follow_later(transaction, made.after)
+            connection = transaction.connection()
+            return self.store.get(made.created.id, self.scope, self, connection=connection)  # type: ignore[arg-type]
         self.store.follow(made.after)
-        found = self.get_task(made.created.id)
-        return self.retry_task(found.id) if is_again and found.status in _RETRIED else found
+        return self.get_task(made.created.id)
 
     def _make_later(
         self,
         create: Callable[[Connection | None], NewFamily],
         drafter: Drafter,
-        wish: Wish,
         announced: tuple[Draft, CallerTransaction],
     ) -> TaskEntity:
         """The transaction is that of another database: its commit is what makes the rows."""
         parent, transaction = announced
 
         def make(items: Sequence[Draft], *, certain: bool) -> None:  # noqa: ARG001 - it has happened
-            self._make(create, drafter, wish, None)
+            self._make(create, drafter, None)
 
         transaction.after_commit([parent], make)
         return announced_entity(parent, self)  # type: ignore[arg-type]  # a TaskDB is a reader

@@ -82,8 +82,14 @@ class Publisher:
         return marked
 
     def visible(self, items: Sequence[Publication]) -> list[Publication]:
-        """Those of the items whose rows are committed."""
-        return self._store.publications([item.id for item in items])
+        """Those of the items whose rows are committed as these items say.
+
+        A row that is submitted or retried again has been there before; its fence is another one.
+        """
+        wanted = {item.id: item.relay_at for item in items}
+        return [
+            one for one in self._store.publications(list(wanted)) if one.relay_at == wanted[one.id]
+        ]
 
     def family_page(self, parent_id: str, after: str) -> list[Publication]:
         """The next parts of a fan-out to publish, behind this id; no chunk is torn apart."""

@@ -13,9 +13,11 @@ from taskdb.status import TaskStatus
 OnConflict = Literal["resubmit", "keep", "new"]
 """What a submit does when a task of its unique key exists.
 
-`resubmit`: a FAILED, HALTED or SCHEDULED one is created again with the new input, any other is
-answered unchanged. `keep`: always answered unchanged. `new`: a terminal one loses its key and a
-new task is made, any other is answered unchanged.
+`resubmit`: a FAILED, HALTED or SCHEDULED one is created again with the input and every option of
+the new submit. A tree that FAILED goes on where it failed, with every option, if the input is the
+same; else it gives its key to a new task. Any other is answered unchanged. `keep`: always answered
+unchanged. `new`: a terminal one loses its key and a new task is made, any other is answered
+unchanged.
 """
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskdb.errors import TaskDBError
-from taskdb.status import TaskStatus
+from taskdb.status import MOVES, TaskStatus
 from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.dialect import StoreDialect
 from taskdb.store.draft_columns import DRAFT_JSON, RESUBMITTED, TRACED_COLUMNS, WHEN
@@ -38,6 +38,8 @@ class Created:
     created_at: datetime | None = None
     run_at: datetime | None = None
     held_by: str | None = None
+    is_left: bool = False
+    """It ended badly or is SCHEDULED, and is not resubmitted yet: it, or the draft, is a tree."""
 
 
 class Creation:
@@ -64,7 +66,7 @@ class Creation:
         if on_conflict == "new":
             self._free_keys(by_key)
         new: dict[str, Created] = {}
-        for batch in _batches(by_key, self._as_json):
+        for batch in _batches(by_key, self.as_json):
             new.update(self._insert_batch(batch))
         created: dict[str, Created] = {}
         # A twin in the same call finds what the first one has made, or made anew, and leaves it.
@@ -79,7 +81,7 @@ class Creation:
     def insert(self, drafts: Sequence[Draft]) -> None:
         """Insert drafts that nothing can stand in the way of, as they have no unique key."""
         self._heed_traces(drafts)
-        for batch in _batches(drafts, self._as_json):
+        for batch in _batches(drafts, self.as_json):
             self._insert_rows(batch, answers=False)
 
     def _heed_traces(self, drafts: Sequence[Draft]) -> None:
@@ -106,7 +108,7 @@ class Creation:
                 # Its own, written by a try whose answer was lost, or that of its twin beside it.
                 settled = found.id == draft.id or found.id in made or on_conflict != "resubmit"
                 return found if settled else self._resubmitted(draft, found)
-            again = self._insert_batch([self._as_json(draft)])
+            again = self._insert_batch([self.as_json(draft)])
             if draft.id in again:
                 return again[draft.id]
         message = (
@@ -129,11 +131,12 @@ class Creation:
             "detail": encode({"reason": "submitted again"}, "detail"),
         }
         moved = self._dialect.move(self._session, self._moves.resubmit, parameters)
-        if not moved or moved[0].after is None:
-            return found
         now = self._existing(draft) or found
-        # Its own publication follows, so it counts as new.
-        return replace(now, is_new=True)
+        if moved and moved[0].after is not None:
+            # Its own publication follows, so it counts as new.
+            return replace(now, is_new=True)
+        # What has moved since is answered as it is.
+        return replace(now, is_left=now.status in MOVES["resubmit"].sources)
 
     def _free_keys(self, drafts: Sequence[Draft]) -> None:
         """Terminal tasks give up the unique keys that these drafts want."""
@@ -141,7 +144,8 @@ class Creation:
             if draft.unique_key is not None:
                 self._dialect.query(self._session, self._queries.free_key, _place(draft))
 
-    def _as_json(self, draft: Draft) -> str:
+    def as_json(self, draft: Draft) -> str:
+        """A draft as statements are given it."""
         spelled = {
             name: self._dialect.spell(value) if isinstance(value, datetime) else value
             for name, value in self._values(draft).items()
@@ -165,6 +169,7 @@ def _place(draft: Draft) -> dict[str, Any]:
         "id": draft.id,
         "tenant": draft.tenant,
         "type": draft.type,
+        "kind": draft.kind,
         "unique_key": draft.unique_key,
     }
 

@@ -52,3 +52,7 @@ PLACE = frozenset(
 )
 """What a row is and where it stands. A resubmit finds it by this; all else it writes anew."""
 RESUBMITTED: Columns = {name: kind for name, kind in TRACED_COLUMNS.items() if name not in PLACE}
+ASKED: Columns = {
+    name: kind for name, kind in RESUBMITTED.items() if name not in {"input", "input_ref"}
+}
+"""What a tree that goes on is asked anew; its inputs are the same."""

@@ -13,8 +13,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from taskdb.entity import TaskEntity, TaskKind, TaskRole
 from taskdb.errors import IllegalMove, SequenceAlreadyCompleted, TaskIsAdopted
 from taskdb.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec
@@ -31,7 +29,7 @@ from taskdb.store.part import LEAST_ID, is_id, spelled_reason
 from taskdb.store.queries import BAD
 from taskdb.store.reading import Reading
 from taskdb.store.tables import task
-from taskdb.store.unit import Aftermath, Parent, Unit
+from taskdb.store.unit import Parent, Unit
 
 BULK = 1_000
 """Rows that a bulk verb moves in one statement."""
@@ -77,18 +75,6 @@ class Intervention(Families, Reading):
                 self._refuse("retry", task_id, scope)
             return published
         return self._retry_in_tree(found, force=force)
-
-    def retry_joined(self, task_id: str, connection: Connection) -> Aftermath:
-        """Run a root again in the transaction of a caller, and answer what follows its commit.
-
-        One that meanwhile has not ended badly any more stays as it is.
-        """
-        with self._unit(connection) as unit:
-            row = unit.lock(task_id)
-            if row is not None and row.status in BAD and row.waits_for is None:
-                self._run_again(unit, row, None)
-            unit.after.publications = unit.publications(unit.after.ids)
-        return unit.after
 
     def cancel_all(self, chosen: Filter, scope: Scope = EVERYONE) -> int:
         """Cancel what a filter finds and may be canceled; answers how many."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from taskdb.store.dialect import MoveStatement, StoreDialect
 from taskdb.store.lost_moves import crash_moves, hand_backs
 from taskdb.store.parent_moves import parent_moves
+from taskdb.store.resubmit_moves import resubmit_moves
 from taskdb.store.running_moves import running_moves
 from taskdb.store.waiting_moves import waiting_moves
 
@@ -55,6 +56,8 @@ class Moves:
     cancel: MoveStatement
     retry: MoveStatement
     resubmit: MoveStatement
+    resubmit_part: MoveStatement
+    ask_anew: MoveStatement
     wait: MoveStatement
     doom: MoveStatement
     reopen: MoveStatement
@@ -71,5 +74,6 @@ def moves_for(d: StoreDialect) -> Moves:
         **crash_moves(d),
         **hand_backs(d),
         **waiting_moves(d),
+        **resubmit_moves(d),
         **parent_moves(d),
     )

@@ -90,6 +90,7 @@ class Queries:
     handlers: str
     open_ids: str
     retryable_ids: str
+    parts: str
     family: str
     release_held: str
     neglected: str
@@ -233,6 +234,12 @@ def queries_for(d: StoreDialect) -> Queries:
             "SELECT id, spec IS NOT NULL AS is_parent FROM task WHERE parent_id = :parent"
             f" AND role = 'part' AND ({_status(BAD)} OR {_status(TERMINAL)} AND :force)"
             " AND id > :after ORDER BY id LIMIT :limit"
+        ),
+        # Parts in order of their items, to compare them with others.
+        parts=(
+            "SELECT id, position, status, CAST(input AS TEXT) AS input, input_ref,"
+            " spec IS NOT NULL AS is_parent FROM task WHERE parent_id = :parent"
+            " AND role = 'part' AND position > :after ORDER BY position LIMIT :limit"
         ),
         # Parts to publish, a page at a time.
         family=(

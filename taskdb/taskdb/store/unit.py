@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -174,6 +174,18 @@ class Unit:
         """Carry out a move of many rows."""
         return self._move(statement, {"ids": json.dumps(list(ids)), **written})
 
+    def move_given(
+        self, statement: MoveStatement, drafts: Sequence[Draft], **written: Any
+    ) -> list[Moved]:
+        """Carry out a move of the rows with the ids of these drafts, with what each of them says.
+
+        The inputs stay where they are.
+        """
+        as_json = self._creation().as_json
+        asked = ",".join(as_json(replace(one, input=None, input_ref=None)) for one in drafts)
+        ids = json.dumps([one.id for one in drafts])
+        return self._move(statement, {"ids": ids, "given": f"[{asked}]", **written})
+
     def is_awaited(self, task_id: str, digest: str) -> bool:
         """Whether this locked task still waits for the callback of this token."""
         found = self._query(self._queries.awaiting, {"hash": digest})
@@ -211,6 +223,11 @@ class Unit:
         """Some parts that ended badly (with `force`: that ended), behind this id."""
         place = {"parent": parent_id, "after": after, "limit": _STEP, "force": force}
         return self._query(self._queries.retryable_ids, place)
+
+    def parts(self, parent_id: str, after: int, limit: int) -> list[Row]:
+        """Parts behind this position, in order, with their inputs and whether they have parts."""
+        place = {"parent": parent_id, "after": after, "limit": limit}
+        return self._query(self._queries.parts, place)
 
     def release_held(self, parent_id: str, count: int) -> list[str]:
         """Let so many held parts go; answers those that nothing else holds."""

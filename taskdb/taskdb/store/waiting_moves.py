@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from taskdb.status import MOVES, PUBLISHABLE, RUNNING, WAITING
 from taskdb.store.dialect import Columns, MoveStatement, StoreDialect
-from taskdb.store.draft_columns import DRAFT_JSON, RESUBMITTED
 from taskdb.store.fragments import (
     ALONE,
     BLANK,
@@ -19,7 +18,6 @@ from taskdb.store.fragments import (
     listed,
     to,
 )
-from taskdb.store.rules import is_gated_by
 
 MARKS: Columns = {"id": "id", "relay_at": "moment"}
 
@@ -135,40 +133,4 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             ),
             many=True,
         ),
-        # The same unique key was submitted again: everything is as the new submit says.
-        "resubmit": MoveStatement(
-            "resubmit",
-            "old.tenant = :tenant AND old.type = :type AND old.unique_key = :unique_key",
-            f"{is_in(MOVES['resubmit'].sources)} AND old.kind = 'TASK'",
-            (*FRESH_BUDGET, *BLANK, *NOBODY, ("spec", "NULL"), *_said_anew(d)),
-        ),
     }
-
-
-def _said_anew(d: StoreDialect) -> tuple[tuple[str, str], ...]:
-    """What the draft of a resubmit says, and what follows from it, as for a new row."""
-    due = f"COALESCE({d.later(d.number('delay'))}, {d.moment('run_at')})"
-    is_later = f"{due} > {d.now}"
-    places = {"queue": d.text("queue"), "type": "old.type", "tenant": "old.tenant"}
-    gated = f"(old.is_gated OR {is_gated_by(d.text('mutex_key'), places)})"
-    return (
-        ("status", f"CASE WHEN {is_later} THEN 'SCHEDULED' ELSE 'CREATED' END"),
-        ("run_at", due),
-        ("is_gated", gated),
-        ("held_by", f"CASE WHEN {gated} THEN 'gate' END"),
-        (
-            "relay_at",
-            (
-                f"CASE WHEN {is_later} THEN {due} WHEN {gated} THEN {d.now}"
-                f" ELSE {d.later(':grace')} END"
-            ),
-        ),
-        *((name, _parameter(d, name)) for name in RESUBMITTED),
-    )
-
-
-def _parameter(d: StoreDialect, name: str) -> str:
-    if name in DRAFT_JSON:
-        return d.json(name)
-    of_kind = {"text": d.text, "integer": d.integer, "moment": d.moment}
-    return of_kind[RESUBMITTED[name]](name)
