@@ -25,9 +25,20 @@ from taskdb.store.faults import Kind
 URL = "postgresql+psycopg://me:secret@host/name"
 
 STATES = {
-    Kind.AWAY: ["08000", "08006", "57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25P04"],
+    Kind.AWAY: [
+        "08000",
+        "08006",
+        "57P01",
+        "57P02",
+        "57P03",
+        "57P05",
+        "53300",
+        "25P03",
+        "25P04",
+        "40003",
+    ],
     Kind.STALE: ["25006", "26000", "42P05", "08P01", "0A000"],
-    Kind.COLLISION: ["40001", "40P01", "40003", "72000"],
+    Kind.COLLISION: ["40001", "40P01", "72000"],
     Kind.REFUSED: [
         *("55P03", "57014", "53000", "53100", "53200", "53400", "55000", "55006", "58000"),
         *("58030", "58P01", "F0000", "XX000", "XX001", "XX002", "28000", "28P01", "3D000"),
@@ -124,8 +135,16 @@ def test_what_the_driver_refuses_by_itself_is_about_the_value_or_the_connection(
 
 
 SQLITE = {
-    Kind.AWAY: ["BUSY", "BUSY_SNAPSHOT", "LOCKED", "LOCKED_SHAREDCACHE", "CANTOPEN"],
-    Kind.STALE: ["READONLY", "READONLY_DBMOVED", "IOERR", "IOERR_WRITE", "CORRUPT", "NOTADB"],
+    Kind.AWAY: [
+        "BUSY",
+        "BUSY_SNAPSHOT",
+        "LOCKED",
+        "LOCKED_SHAREDCACHE",
+        "CANTOPEN",
+        "IOERR",
+        "IOERR_WRITE",
+    ],
+    Kind.STALE: ["READONLY", "READONLY_DBMOVED", "CORRUPT", "NOTADB"],
     Kind.REFUSED: ["FULL", "NOMEM", "PERM", "AUTH", "PROTOCOL", "INTERRUPT"],
     Kind.COLLISION: ["ABORT", "SCHEMA"],
     Kind.VALUE: ["TOOBIG", "MISMATCH", "CONSTRAINT_CHECK", "CONSTRAINT_NOTNULL"],

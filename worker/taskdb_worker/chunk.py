@@ -25,6 +25,7 @@ from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.task_type import TaskType
 from taskdb_worker.execution import Execution
+from taskdb_worker.patience import is_waited_out
 from taskdb_worker.run_error import task_error
 from taskdb_worker.run_outcome import Ended, RunOutcome
 
@@ -142,11 +143,24 @@ class Chunk:
         if not kept:
             return
         results = {task_id: one.payload for task_id, one in kept.items()}
-        accepted = self._store.complete_many(self._token, results)
+        accepted = self._completed(results)
         for task_id, one in kept.items():
             if task_id not in accepted:
                 one.write_alone()
             del self._kept[task_id]
+
+    def _completed(self, results: dict[str, Payload]) -> set[str]:
+        try:
+            return self._store.complete_many(self._token, results)
+        except Exception as error:
+            if is_waited_out(error):
+                raise
+            # One of them spoils the statement for all: each is written by itself.
+            return set()
+
+    def refuse(self, task_id: str) -> None:
+        """A result that was kept is one that its row cannot take: the item has failed."""
+        self._bad.append(task_id)
 
     def _tell_parent(self) -> None:
         bad, parent_id = len(self._bad), self._claims[0].parent_id
@@ -196,7 +210,17 @@ class _ItemOutcome(RunOutcome):
         return TaskStatus.COMPLETED
 
     def _after_all(self, payload: Payload) -> None:
-        if super()._complete_alone(payload, NO_REPORT) is not TaskStatus.COMPLETED:
+        try:
+            status = super()._complete_alone(payload, NO_REPORT)
+        except Exception as error:
+            if is_waited_out(error):
+                raise
+            log.exception("outcome.refused", task_id=self._id)
+            if self.refused(error).status is TaskStatus.FAILED:
+                self._chunk.refuse(self._id)
+                return
+            status = None
+        if status is not TaskStatus.COMPLETED:
             self._execution.discard(payload.reference)
             _not_accepted(self._id)
 

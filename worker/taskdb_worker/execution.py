@@ -8,7 +8,6 @@ process, which the main process or rescue reports.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -22,11 +21,7 @@ from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 from taskdb import tracing
 from taskdb.client import TaskDB
 from taskdb.context import TaskContext
-from taskdb.errors import (
-    DatabaseUnreachable,
-    PayloadStoreUnreachable,
-    TaskNotFound,
-)
+from taskdb.errors import TaskNotFound
 from taskdb.fan_out import HandlerSpec
 from taskdb.outcome import Outcome
 from taskdb.store.contract import Claim
@@ -38,6 +33,7 @@ from taskdb.task_type import TaskType
 from taskdb_worker.body_call import call_in_this_process, run_coroutine
 from taskdb_worker.hand_over import HandOver
 from taskdb_worker.lease import Lease
+from taskdb_worker.patience import Patience
 from taskdb_worker.run import Run
 from taskdb_worker.run_error import message_of, no_such_end
 from taskdb_worker.run_outcome import HANDED_OVER, Ended, RunOutcome, Writing
@@ -47,8 +43,6 @@ log = structlog.get_logger("taskdb.run")
 
 T = TypeVar("T")
 
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 2.0
 _OUR_FILES = frozenset(
     function.__code__.co_filename for function in (call_surrounded, call_in_this_process)
 ) | {__file__}
@@ -75,6 +69,7 @@ class Execution:
         self.own_files = _OUR_FILES
         self.worker = worker
         self.lease = Lease(inf)
+        self.patience = Patience(self.store.close)
         self._hand_over = HandOver(taskdb)
         self.tell_of_failure: Callable[[], None] = _tell_nobody
         """Called in the main process when a run ended badly; returns at once."""
@@ -148,7 +143,7 @@ class Execution:
             tell_end(one, ended.status, ended.error, self._settings.redaction)
             return ended
 
-    def _run(  # noqa: PLR0911 - one branch for each way a body can end
+    def _run(
         self,
         task_id: str,
         task_type: TaskType,
@@ -156,7 +151,7 @@ class Execution:
         token: str,
         writing: Writing | None,
     ) -> Ended:
-        run = Run(self._taskdb, task_id, task_type, claim, token)
+        run = Run(self._taskdb, self.patience, task_id, task_type, claim, token)
         context = TaskContext(
             run,
             task_id=task_id,
@@ -171,28 +166,59 @@ class Execution:
         outcome = (writing or RunOutcome)(
             self, task_id, task_type, claim, token, lambda: run.unwritten(context.unwritten())
         )
+        return self._written(task_id, outcome, self._end_of_body(run, context, outcome, claim))
+
+    def _end_of_body(  # noqa: PLR0911 - one branch for each way a body can end
+        self, run: Run, context: TaskContext, outcome: RunOutcome, claim: Claim
+    ) -> Callable[[], Ended]:
+        """Run the body; what is to be written of its end, which nothing but the body decides."""
         try:
-            value = None if claim.is_called_back else self._call(task_type, context, claim)
-            return self._returned(run, outcome, claim, value)
+            value = None if claim.is_called_back else self._call(run.type, context, claim)
         except (WorkerShutdown, WorkerTerminate):
             raise
         except (SystemExit, KeyboardInterrupt) as error:
             # All of shutdown, hard limit and revocation look alike here; the main process knows.
             if terminate_handler_fired():
                 raise
-            return outcome.crashed(TaskExited(f"{type(error).__name__}: {error}"), error)
+            exited = TaskExited(f"{type(error).__name__}: {error}")
+            return partial(outcome.crashed, exited, error)
         except MemoryError as error:
-            return outcome.crashed(TaskMemoryError(str(error) or "out of memory"), error)
+            return partial(outcome.crashed, _out_of_memory(error), error)
         except Reject as error:
-            return outcome.rejected(error)
+            return partial(outcome.rejected, error)
         except Ignore as error:
-            return outcome.failed(no_such_end(error), error)
+            return partial(outcome.failed, no_such_end(error), error)
         except Outcome as error:
-            return outcome.said(error)
+            return partial(outcome.said, error)
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a body raises ends its attempt
-            return self._raised(task_id, run, outcome, error)
+            return partial(self._raised, claim.id, run, outcome, error)
+        return partial(self._returned, run, outcome, claim, value)
+
+    def _written(self, task_id: str, outcome: RunOutcome, end: Callable[[], Ended]) -> Ended:
+        """Write how a run ended. What goes wrong in that is no error of the body.
+
+        What the row cannot take is refused for ever: then the row says so, in place of it.
+        """
+        is_last = False
+        while True:
+            try:
+                return end()
+            except SoftTimeLimitExceeded:
+                # The body was over before its time was.
+                log.warning("soft_limit.while_writing", task_id=task_id, verb="end")
+                continue
+            except MemoryError as error:
+                if is_last:
+                    raise _out_of_memory(error) from error
+                end = partial(outcome.crashed, _out_of_memory(error), error)
+            except Exception as error:
+                if is_last:
+                    raise
+                log.exception("outcome.refused", task_id=task_id)
+                end = partial(outcome.refused, error)
+            is_last = True
 
     def _returned(self, run: Run, outcome: RunOutcome, claim: Claim, value: Any) -> Ended:
         if claim.is_called_back or (run.awaits_callback and not isinstance(value, Outcome)):
@@ -203,6 +229,8 @@ class Execution:
         """The end of a body that raised, unless it had handed over before."""
         if run.has_fanned_out:
             return self._raised_too_late(task_id, error, "its fan-out")
+        if error is run.unwritten_error:
+            return outcome.handed_back("its sub-tasks could not be written", error)
         if run.awaits_callback and self.write(
             lambda: self.store.is_called_back(task_id), "read", task_id
         ):
@@ -283,25 +311,8 @@ class Execution:
         task_id: str,
         deadline: Callable[[], float] = lambda: inf,
     ) -> T:
-        """Write to the row; asks again for as long as database or payload store give no answer.
-
-        Only the end of the process stops that, or the deadline (by the monotonic clock, looked at
-        before each pause): then raises DatabaseUnreachable or PayloadStoreUnreachable. A soft limit
-        that strikes meanwhile is let pass: the body is over, or has not begun.
-        """
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return work()
-            except SoftTimeLimitExceeded:
-                log.warning("soft_limit.while_writing", task_id=task_id, verb=what)
-                # It broke into a conversation with the database: that line cannot be used again.
-                self.store.close()
-            except (DatabaseUnreachable, PayloadStoreUnreachable) as error:
-                _tell_away(error, task_id, what)
-                if time.monotonic() + pause > deadline():
-                    raise
-                pause = _rest(pause)
+        """Write to the row, as `Patience.write` does."""
+        return self.patience.write(work, what, task_id, deadline=deadline)
 
 
 def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
@@ -309,20 +320,9 @@ def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
     return run_coroutine(answer) if asyncio.iscoroutine(answer) else answer
 
 
+def _out_of_memory(error: MemoryError) -> TaskMemoryError:
+    return TaskMemoryError(str(error) or "out of memory")
+
+
 def _tell_nobody() -> None:
     """Without a worker around it, nobody is woken."""
-
-
-def _tell_away(error: Exception, task_id: str, verb: str) -> None:
-    if isinstance(error, PayloadStoreUnreachable):
-        log.warning("payload_store.away", task_id=task_id, verb=verb, reason=str(error))
-    else:
-        log.warning("database.away", task_id=task_id, verb=verb, reason=str(error))
-
-
-def _rest(pause: float) -> float:
-    try:
-        time.sleep(pause)
-    except SoftTimeLimitExceeded:
-        log.warning("soft_limit.while_waiting")
-    return min(pause * 2, _LONGEST_PAUSE_SECONDS)

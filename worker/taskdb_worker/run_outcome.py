@@ -140,6 +140,12 @@ class RunOutcome:
     def failed(self, error: BaseException, cause: BaseException | None = None) -> Ended:
         return Ended(self._write("fail", self._error(error, cause)), error=error)
 
+    def refused(self, error: Exception) -> Ended:
+        """The row cannot take what the body said, now or later. It says nothing more of it."""
+        stored = self._error(error, with_traceback=False)
+        status = self._end("fail", lambda: self._store.fail(self._id, self._token, stored))
+        return Ended(status, error=error)
+
     def crashed(self, error: Exception, cause: BaseException) -> Ended:
         delay = self._type.retry.delay(1)
         stored = self._error(error, cause)

@@ -14,12 +14,15 @@ from queue import SimpleQueue
 
 import structlog
 
-from taskdb.errors import DatabaseUnreachable
 from taskdb_worker.execution import Execution
+from taskdb_worker.patience import is_waited_out
 
 log = structlog.get_logger("taskdb.writer")
 
 Work = Callable[[], object]
+
+_UNKNOWN_SECONDS = 30.0
+"""How long an error that nobody expected keeps the other writes waiting; rescue does the rest."""
 
 
 class Writer:
@@ -54,9 +57,16 @@ class Writer:
 
     def _carry_out(self, what: str, work: Work) -> None:
         try:
-            self._execution.write(work, what, "", lambda: self._patience)
-        except DatabaseUnreachable as error:
-            log.error("write.given_up", verb=what, reason=str(error))  # noqa: TRY400 - known cause
-        except Exception:
-            # One write that cannot be done must not keep the others from being done.
-            log.exception("write.broken", verb=what)
+            self._execution.patience.write(
+                work,
+                what,
+                "",
+                deadline=lambda: self._patience,
+                unknown_seconds=_UNKNOWN_SECONDS,
+            )
+        except Exception as error:
+            if is_waited_out(error):
+                log.error("write.given_up", verb=what, reason=str(error))  # noqa: TRY400 - known cause
+            else:
+                # One write that cannot be done must not keep the others from being done.
+                log.exception("write.broken", verb=what)

@@ -23,14 +23,20 @@ class Families(Joining):
     ) -> bool:
         """A body splits its own task: it becomes the parent and waits; False if it may not.
 
-        It may not when another run has the task, or someone asked to cancel it.
+        It may not when another run has the task, or someone asked to cancel it. Repeated for the
+        same run it makes nothing and answers the same.
         """
         if not is_id(task_id):
             return False
         whole = {"fan_out": spec.as_json()}
         with self._unit(may_idle=True) as unit:
             own = unit.lock(task_id)
-            if own is None or own.claim_token != token or own.is_cancel_wanted:
+            if own is None or own.claim_token != token:
+                return False
+            if own.kind is TaskKind.FAN_OUT and own.waits_for is not None:
+                # By this run, whose answer was lost.
+                return True
+            if own.is_cancel_wanted:
                 return False
             if own.status not in RUNNING or own.waits_for is not None:
                 return False

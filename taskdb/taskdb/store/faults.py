@@ -76,6 +76,8 @@ _STATES: dict[str, tuple[Kind, str]] = {
     "0A000": (Kind.STALE, _SERVER_LOG),
     "25006": (Kind.STALE, _READ_ONLY),
     "40": (Kind.COLLISION, "two transactions collided: repeat the whole transaction"),
+    # It may have committed.
+    "40003": (Kind.AWAY, _AWAY),
     "72000": (Kind.COLLISION, "the snapshot was too old: repeat the whole transaction"),
     "55P03": (Kind.REFUSED, _TIMEOUT),
     "57014": (Kind.REFUSED, _TIMEOUT),
@@ -115,7 +117,8 @@ _SQLITE: dict[str, tuple[Kind, str]] = {
         "check TASKDB_DATABASE_URL and that this user may write in the folder",
     ),
     "READONLY": (Kind.STALE, _FILE),
-    "IOERR": (Kind.STALE, _FILE),
+    # Nobody can say whether the file has what was being written.
+    "IOERR": (Kind.AWAY, _FILE),
     "NOTADB": (Kind.STALE, _FILE),
     "CORRUPT": (Kind.STALE, _FILE),
     "FULL": (Kind.REFUSED, "the disk is full: free some space"),
