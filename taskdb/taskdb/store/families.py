@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from taskdb.entity import TaskKind
 from taskdb.fan_out import Counts, FanOutSpec
 from taskdb.status import RUNNING
 from taskdb.store import rows
