@@ -7,6 +7,7 @@
     │   └── PayloadTooLarge                ... or is past the hard limit
     ├── UnknownTaskType (LookupError)      no task type has this name
     ├── TaskNotFound (LookupError)         no task has this id, code or key (in this scope)
+    │   └── ResultNotKept                  an `AsyncResult` has no row to read: a plain Celery task
     ├── TaskAlreadyRegistered              two task types want the same name
     ├── SequenceNotFound (LookupError)     no sequence has this name
     ├── SequenceAlreadyCompleted           a completed sequence can only be run anew, with force
@@ -135,6 +136,22 @@ class TaskNotFound(TaskDBError, LookupError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.reference,))
+
+
+class ResultNotKept(TaskNotFound):
+    """An `AsyncResult` of this package's Celery app was asked about an id that has no row."""
+
+    code = "RESULT_NOT_KEPT"
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        TaskDBError.__init__(
+            self,
+            f"no row has the id {reference!r}, so there is no state or result to read: results of "
+            "plain Celery tasks (`delay`, `apply_async`, `send_task`) are not kept here, rows that "
+            "are pruned or of other tenants are not found. Declare the task with @task and call "
+            "submit_task, or call it in a Celery app with a result backend of its own",
+        )
 
 
 class TaskAlreadyRegistered(TaskDBError):

@@ -1,12 +1,16 @@
 """Celery's `AsyncResult` answers from the row, for every status."""
 
-from collections.abc import Iterator
+import builtins
+import json
+import subprocess
+import urllib.error
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import pytest
-from celery import Celery
+from celery import Celery, chain, group
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 from tests.integration.submit_site import end
@@ -14,12 +18,35 @@ from tests.integration.submit_site import end
 from taskdb import Registry, Settings, TaskDB, task
 from taskdb.celery.configuration import create_celery
 from taskdb.entity import TaskError
+from taskdb.errors import InvalidInput, ResultNotKept, TaskNotFound
 from taskdb.status import CELERY_STATES, TaskStatus
 
 
 class OfTwoWords(Exception):
     def __init__(self, one: str, two: str) -> None:
         super().__init__(f"{one} {two}")
+
+
+class Nested:
+    class Inner(LookupError):
+        pass
+
+
+class Silent(ArithmeticError):
+    """Makes its text of what its constructor was given."""
+
+    def __init__(self, code: int, *, reason: str) -> None:
+        self.code, self.reason = code, reason
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.reason}"
+
+
+class Peculiar(Exception):
+    """Cannot be made at all."""
+
+    def __new__(cls, *arguments: Any) -> Self:
+        raise RuntimeError(arguments)
 
 
 @pytest.fixture
@@ -65,7 +92,26 @@ def test_a_completed_task_answers_its_result(taskdb: TaskDB, app: Celery) -> Non
     [
         ("builtins.ValueError", ValueError),
         ("ValueError", ValueError),
-        (f"{__name__}.OfTwoWords", Exception),
+        (f"{__name__}.OfTwoWords", OfTwoWords),
+        (f"{__name__}.Nested.Inner", LookupError),
+        (f"{__name__}.Silent", ArithmeticError),
+        (f"{__name__}.Peculiar", Exception),
+        ("builtins.ExceptionGroup", ExceptionGroup),
+        ("builtins.BaseExceptionGroup", Exception),
+        ("builtins.SystemExit", Exception),
+        ("builtins.KeyError", KeyError),
+        ("builtins.UnicodeDecodeError", UnicodeDecodeError),
+        ("builtins.UnicodeEncodeError", UnicodeEncodeError),
+        ("builtins.OSError", OSError),
+        ("builtins.ImportError", ImportError),
+        ("builtins.SyntaxError", SyntaxError),
+        ("builtins.StopIteration", StopIteration),
+        ("json.decoder.JSONDecodeError", json.JSONDecodeError),
+        ("subprocess.CalledProcessError", subprocess.CalledProcessError),
+        ("urllib.error.HTTPError", urllib.error.HTTPError),
+        ("pydantic_core._pydantic_core.ValidationError", Exception),
+        ("taskdb.errors.TaskNotFound", TaskNotFound),
+        ("taskdb.errors.InvalidInput", InvalidInput),
         ("a.module.that.is.nowhere.Oops", Exception),
         ("module.Outer.Inner", Exception),
         ("os.system", Exception),
@@ -81,8 +127,21 @@ def test_a_failed_task_raises_its_error(
     store.fail(entity.id, "t", TaskError(kind, "what went wrong", "the traceback"))
     result = result_of(app, entity.id)
     assert result.failed() and result.traceback == "the traceback"
+    assert result.state == "FAILURE" and "what went wrong" in str(result.result)
     with pytest.raises(expected, match="what went wrong"):
         result.get(timeout=5)
+
+
+@pytest.mark.parametrize("message", ["", "'a'", "two\nlines", "a \\ in it", "%s {0}"])
+@pytest.mark.parametrize("kind", ["KeyError", "UnicodeDecodeError", "ExceptionGroup", "OSError"])
+def test_an_error_has_its_message_whatever_its_class_makes_of_it(
+    taskdb: TaskDB, app: Celery, kind: str, message: str
+) -> None:
+    entity = taskdb.submit_task("echo")
+    assert taskdb.store.claim(entity.id, token="t", worker="w", max_attempts=1).granted
+    taskdb.store.fail(entity.id, "t", TaskError(f"builtins.{kind}", message, ""))
+    found = result_of(app, entity.id).result
+    assert isinstance(found, getattr(builtins, kind)) and message in str(found)
 
 
 def test_a_canceled_task_is_revoked(taskdb: TaskDB, app: Celery) -> None:
@@ -94,9 +153,65 @@ def test_a_canceled_task_is_revoked(taskdb: TaskDB, app: Celery) -> None:
 
 
 @pytest.mark.parametrize("task_id", [str(UUID(int=1)), "any text", "TASK#"])
-def test_an_unknown_id_is_pending(app: Celery, task_id: str) -> None:
-    assert result_of(app, task_id).state == "PENDING"
-    assert result_of(app, task_id).result is None
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda result: result.state,
+        lambda result: result.result,
+        lambda result: result.ready(),
+        lambda result: result.failed(),
+        lambda result: result.traceback,
+        lambda result: result.get(),
+        lambda result: result.get(timeout=5, propagate=False),
+    ],
+)
+def test_an_id_without_a_row_raises_at_once_and_says_what_to_do(
+    app: Celery, task_id: str, ask: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(ResultNotKept, match="submit_task"):
+        ask(result_of(app, task_id))
+
+
+def called_plainly(app: Celery, **options: Any) -> list[Any]:
+    """Results of plain Celery tasks, by each way of calling one."""
+
+    @app.task(name="plain", **options)  # type: ignore[untyped-decorator]
+    def plain() -> int:
+        return 1
+
+    return [
+        plain.delay(),
+        plain.apply_async(),
+        plain.apply_async(ignore_result=True),
+        plain.s().apply_async(),
+        app.send_task("plain"),
+        app.send_task("plain", ignore_result=True),
+        group(plain.s(), plain.s()).apply_async(),
+        chain(plain.si(), plain.si()).apply_async(),
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"ignore_result": False}, {"ignore_result": True}])
+def test_a_result_of_a_plain_task_is_no_endless_wait_and_no_none(
+    app: Celery, options: dict[str, bool]
+) -> None:
+    for result in called_plainly(app, **options):
+        with pytest.raises(ResultNotKept):
+            result.get(timeout=5)
+
+
+def test_a_tracked_task_answers_also_where_its_result_is_to_be_ignored(
+    taskdb: TaskDB, app: Celery
+) -> None:
+    entity = taskdb.submit_task("echo")
+    end(taskdb, entity.id, "COMPLETED")
+    result = result_of(app, entity.id)
+    result.ignored = True
+    assert result.get(timeout=5) == {"sum": 3}
+
+
+def test_a_worker_may_revoke_a_plain_task(app: Celery) -> None:
+    assert app.backend.get_state("of a plain task") == "PENDING"
 
 
 def test_a_task_that_is_retried_is_pending_again(taskdb: TaskDB, app: Celery) -> None:
@@ -132,4 +247,5 @@ def test_a_client_has_an_app_for_async_result_within_its_scope(tmp_path: Path) -
         other = taskdb.for_tenant("zenith")
 
         assert AsyncResult(canceled.id, app=taskdb.celery_app).state == "REVOKED"
-        assert AsyncResult(canceled.id, app=other.celery_app).state == "PENDING"
+        with pytest.raises(ResultNotKept, match="of other tenants"):
+            _ = AsyncResult(canceled.id, app=other.celery_app).state

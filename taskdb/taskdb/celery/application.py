@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from celery import Celery
+from celery.result import AsyncResult
 
 from taskdb.celery.refused_settings import check_configured
 from taskdb.celery.result_backend import ChordRefused
@@ -17,11 +19,31 @@ _FOLLOWING = ("chain", "link", "link_error")
 """Options of a message that hold what is to be called after its task."""
 
 
+class RowResult(AsyncResult):
+    """A result that is read from a row, also of a task whose result Celery is told to ignore.
+
+    Celery answers None at once for those, whatever became of them.
+    """
+
+    @property
+    def ignored(self) -> bool:
+        return False
+
+    @ignored.setter
+    def ignored(self, value: bool) -> None:
+        """Nothing: rows keep every result."""
+
+
 class TaskDBCelery(Celery):
     """Refuses chords also where Celery would meet them only after their first task has run.
 
     A chord that is called itself is refused by the result backend.
     """
+
+    @cached_property
+    def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
+        """The class of this app's results."""
+        return self.subclass_with_self(RowResult)
 
     def config_from_object(self, *arguments: Any, **options: Any) -> Any:
         """Add settings behind ours; raises SettingsError for one that would break a promise."""

@@ -1,7 +1,7 @@
 """Celery's result backend over the task table: rows are read, never written, through it.
 
-``AsyncResult(task_id)`` so answers from the row, without results stored twice. A task that has no
-row is PENDING, as with any backend.
+``AsyncResult(task_id)`` so answers from the row, without results stored twice. An id that has no
+row raises ResultNotKept at once: with Celery's PENDING a caller would wait for ever.
 """
 
 # Celery's base class has no types.
@@ -9,16 +9,15 @@ row is PENDING, as with any backend.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from celery import states
 from celery.backends.base import BaseBackend
-from celery.exceptions import SecurityError
 
+from taskdb.celery.told_exception import exception_of
 from taskdb.entity import TaskEntity, TaskReader, TaskRole
-from taskdb.errors import TaskNotFound
+from taskdb.errors import ResultNotKept, TaskNotFound
 from taskdb.status import CELERY_STATES, TaskStatus
 
 
@@ -36,9 +35,10 @@ class ChordRefused(NotImplementedError):
 
     def __init__(self) -> None:
         super().__init__(
-            "a chord of plain signatures would never be joined here: its parts have no rows. Use "
-            "submit_fan_out (or ctx.fan_out in a body), whose parts are joined whatever becomes "
-            "of them; or call the chord in a Celery app with a result backend of its own"
+            "a chord of plain signatures would never be joined here: its parts have no rows. The "
+            "same holds for `group | task` and for `self.replace(group(...))`, of which Celery "
+            "makes chords. Use submit_fan_out (or ctx.fan_out in a body), whose parts are joined "
+            "whatever becomes of them; or call it in a Celery app with a result backend of its own"
         )
 
 
@@ -56,26 +56,22 @@ class RowBackend(BaseBackend):
         try:
             meta = meta_of(self._reader().get_task(task_id))
         except TaskNotFound:
-            return {"status": states.PENDING, "result": None, "task_id": task_id}
+            raise ResultNotKept(task_id) from None
         decoded: dict[str, Any] = self.meta_from_decoded(meta)
         return decoded
 
+    def get_state(self, task_id: str) -> str:
+        """The state of a task; a worker asks for it before it revokes a plain Celery task."""
+        try:
+            return str(super().get_state(task_id))
+        except ResultNotKept:
+            return str(states.PENDING)
+
     def exception_to_python(self, exc: Any) -> Any:
         """The exception that a row describes, of its own class wherever this process knows it."""
-        try:
-            made = super().exception_to_python(exc)
-        except SecurityError:
-            # What bears that name here is no exception class (any more).
-            return Exception(exc["exc_message"])
-        if type(made) is not Exception or not isinstance(exc, dict):
-            return made
-        known = getattr(sys.modules.get(exc["exc_module"]), exc["exc_type"], None)
-        if not isinstance(known, type) or not issubclass(known, Exception):
-            return made
-        # Its constructor wants more than a message; what it keeps beside that is not in the row.
-        bare = known.__new__(known)
-        bare.args = (exc["exc_message"],)
-        return bare
+        if isinstance(exc, BaseException) or not exc:
+            return exc or None
+        return exception_of(f"{exc['exc_module']}.{exc['exc_type']}", exc["exc_message"])
 
     def _store_result(self, *_args: Any, **_kwargs: Any) -> None:
         """Nothing: the wrapper and the signals write the row."""

@@ -1,0 +1,78 @@
+"""An exception made again from what a row says of it: the name of its class, and its message.
+
+Only exceptions that this process has imported already are looked up: a row can make nothing else
+run. Many of them cannot be made from a message alone; the message is what a caller must see.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_PARTS_ARE_LOST = "the exceptions of the group are not kept; see the traceback of the task"
+
+
+def exception_of(name: str, message: str) -> Exception:
+    """An exception of the class with this dotted name, whose text has the message.
+
+    A plain `Exception` where this process knows no such class, or none of it can be made.
+    """
+    kind = _known(name)
+    if kind is not None:
+        is_group = issubclass(kind, ExceptionGroup)
+        for make in (_grouped,) if is_group else (_called, _bare, _spoken):
+            made = _tried(make, kind, message)
+            if made is not None:
+                return made
+    return Exception(message if kind is None else f"{name}: {message}")
+
+
+def _known(name: str) -> type[Exception] | None:
+    """The exception class of this name, which may lie in another class."""
+    parts = name.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:end]))
+        if found is None:
+            continue
+        for part in parts[end:]:
+            # Not by `getattr`, which may run code (a module's own `__getattr__`).
+            found = vars(found).get(part) if hasattr(found, "__dict__") else None
+        return found if isinstance(found, type) and issubclass(found, Exception) else None
+    return None
+
+
+def _tried(
+    make: Callable[[type[Exception], str], Exception],
+    kind: type[Exception],
+    message: str,
+) -> Exception | None:
+    try:
+        made = make(kind, message)
+        # A text that is not the message would say something that did not happen.
+        is_right = isinstance(made, kind) and message in str(made)
+    except Exception:  # noqa: BLE001 - the constructor and the text are a stranger's
+        return None
+    return made if is_right else None
+
+
+def _called(kind: type[Exception], message: str) -> Exception:
+    return kind(message)
+
+
+def _bare(kind: type[Exception], message: str) -> Exception:
+    """Its constructor wants more than a message; what it keeps beside that is not in the row."""
+    made = kind.__new__(kind)
+    made.args = (message,)
+    return made
+
+
+def _grouped(kind: type[Exception], message: str) -> Exception:
+    made: Any = kind
+    return made(message, [Exception(_PARTS_ARE_LOST)])  # type: ignore[no-any-return]
+
+
+def _spoken(kind: type[Exception], message: str) -> Exception:
+    """One of a class beneath it, for a class that makes its text of what the row does not have."""
+    own = {"__str__": lambda _: message, "__module__": kind.__module__}
+    return _bare(type(kind.__name__, (kind,), own), message)
