@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import structlog
 
+from taskdb.store.callbacks import CALLBACKS
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.callbacks")
@@ -19,7 +22,11 @@ class Callbacks:
 
     def run_once(self) -> bool:
         """End a batch; answers whether there may be more."""
+        began = time.monotonic()
         ended = self._store.expire_callbacks(_BATCH)
         for task_id in ended:
             log.warning("callback.too_late", task_id=task_id)
-        return len(ended) == _BATCH
+        if len(ended) == _BATCH:
+            return True
+        self._store.aside.over(CALLBACKS, time.monotonic() - began)
+        return False

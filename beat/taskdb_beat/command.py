@@ -73,6 +73,7 @@ def mend(taskdb: TaskDB) -> None:
 
     An error of one is logged and stops no other.
     """
+    taskdb.store.aside.try_now()
     deliverer = Deliverer(taskdb.settings, taskdb.store.database)
     loops = mending_loops_of(taskdb, is_whole=True)
     for loop in [*loops, *alarm_loops_of(taskdb, deliverer)]:

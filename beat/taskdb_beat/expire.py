@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import structlog
 
 from taskdb.entity import TaskError
@@ -21,9 +23,13 @@ class Expire:
 
     def run_once(self) -> bool:
         """End a batch; answers whether there may be more."""
+        began = time.monotonic()
         ended = self._store.expire_due(_ERROR, _BATCH)
         for task_id in ended:
             log.info("task.expired", task_id=task_id)
         for parent_id in dict.fromkeys(ended.values()):
             self._store.join(parent_id)
-        return len(ended) == _BATCH
+        if len(ended) == _BATCH:
+            return True
+        self._store.aside.over("expire", time.monotonic() - began)
+        return False

@@ -6,8 +6,11 @@ those whose window is not full.
 
 from __future__ import annotations
 
+import time
+
 import structlog
 
+from taskdb.store.joining import RECONCILE
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.reconcile")
@@ -26,6 +29,7 @@ class Reconcile:
         self._look = look
         self._is_whole = is_whole
         self._after = ""
+        self._began = time.monotonic()
 
     def run_once(self) -> bool:
         """Look at one page; returns whether to look at the next one at once.
@@ -33,9 +37,13 @@ class Reconcile:
         Healthy parents cost a bounded look each interval. Where a page has neglected ones, a
         process has probably died, and the next page follows at once.
         """
+        if not self._after:
+            self._began = time.monotonic()
         for parent_id in self._store.stop_overdue(_BATCH):
             log.warning("parent.timed_out", task_id=parent_id)
         found, self._after = self._store.neglected_page(self._look, self._after)
         for parent_id in found:
             self._store.join(parent_id)
+        if not self._after:
+            self._store.aside.over(RECONCILE, time.monotonic() - self._began)
         return bool(self._after) and (bool(found) or self._is_whole)

@@ -6,12 +6,14 @@ was inserted by plain SQL. Any number of relays may run: each leases its rows in
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import structlog
 
 from taskdb.celery.publish import Publishes
 from taskdb.settings import Settings
+from taskdb.store.publishing import RELAY
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.relay")
@@ -31,8 +33,10 @@ class Relay:
 
         Raises BrokerUnreachable; the rows then come back when their lease is over.
         """
+        began = time.monotonic()
         due = self._store.lease_due(self._batch, self._lease)
         if not due:
+            self._store.aside.over(RELAY, time.monotonic() - began)
             return False
         try:
             self._publisher.publish(due)
@@ -40,4 +44,7 @@ class Relay:
             self._store.release(due)
             raise
         log.debug("relay.published", count=len(due))
-        return len(due) == self._batch
+        if len(due) == self._batch:
+            return True
+        self._store.aside.over(RELAY, time.monotonic() - began)
+        return False

@@ -5,12 +5,15 @@ Those of a watched app are not ours to take: what their dead workers ran is mark
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import structlog
 
 from taskdb.entity import TaskError
 from taskdb.settings import Settings
+from taskdb.store.adopting import ADOPT
+from taskdb.store.running import WORKER
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.rescue")
@@ -28,6 +31,7 @@ class Rescue:
 
     def run_once(self) -> bool:
         """Take a batch back; answers whether there may be more."""
+        began = time.monotonic()
         error = TaskError("WorkerLost", f"its worker was not seen for {self._lease}")
         moved = self._store.rescue(
             error, lease=self._lease, limit=_BATCH, max_crashes=self._max_crashes
@@ -39,4 +43,9 @@ class Rescue:
         lost = self._store.lose(lease=self._lease, limit=_BATCH)
         for task_id in lost:
             log.warning("adopt.lost", task_id=task_id)
-        return _BATCH in {len(moved), len(lost)}
+        if _BATCH in {len(moved), len(lost)}:
+            return True
+        # What a worker or a person could not move is tried by no loop under that name.
+        for loop in ("rescue", ADOPT, WORKER, "cancel", "retry"):
+            self._store.aside.over(loop, time.monotonic() - began)
+        return False

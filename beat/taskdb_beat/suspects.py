@@ -46,17 +46,22 @@ class Requeue:
         """When each queue was found empty; the last look that is old enough to judge by, and those
         after it."""
         self._place: QueuedRow | None = None
+        self._began = time.monotonic()
 
     def run_once(self) -> bool:
         """Look at some QUEUED rows; what is left is for the next interval.
 
         Raises BrokerUnreachable.
         """
+        if self._place is None:
+            self._began = time.monotonic()
         rows = self._suspects.queued(self._place, _PAGE)
         if rows:
             self._look(rows)
         else:
             self._place = None
+        if self._place is None:
+            self._suspects.over(time.monotonic() - self._began)
         return False
 
     def _look(self, rows: list[QueuedRow]) -> None:

@@ -86,10 +86,11 @@ class Notifier:
                 self._wake.set()
             if done.messages:
                 deliverer.run_once()
-            return done.is_busy
         except DatabaseError as error:
             log.warning("alarm.database_away", reason=str(error))
         except Exception:
             # The loops of a beat go on without it.
             log.exception("alarm.broken")
+        else:
+            return done.is_busy
         return False

@@ -136,6 +136,13 @@ METRICS = (
         "have come to the end.",
     ),
     Metric(
+        "taskdb_rows_set_aside",
+        "gauge",
+        ("loop",),
+        "Rows that a loop could not work on and leaves out until their next try; `taskdb doctor` "
+        "lists them.",
+    ),
+    Metric(
         "taskdb_table_bytes",
         "gauge",
         ("table",),

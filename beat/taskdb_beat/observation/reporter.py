@@ -43,6 +43,7 @@ class Figures:
     timetable: Timetable
     alarms: LiveAlarms
     audience: Audience
+    aside: dict[str, int]
     sizes: dict[str, int]
     lag_seconds: float
 
@@ -152,6 +153,7 @@ class Reporter:
             timetable=timetable,
             alarms=alarms,
             audience=audience,
+            aside=self._census.aside(),
             sizes=self._sizes,
             lag_seconds=lag_seconds,
         )

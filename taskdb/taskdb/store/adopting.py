@@ -25,12 +25,14 @@ from taskdb.sighting import (
 from taskdb.status import TaskStatus
 from taskdb.store.adopted_record import WRITTEN, Record
 from taskdb.store.dialect import Columns, StoreDialect
+from taskdb.store.fragments import not_aside
 from taskdb.store.part import StorePart, spelled_reason
 from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession, Row, Session
 from taskdb.store.tables import as_moment
 
 BATCH = 500
+ADOPT = "adopt"
 """Rows of one transaction."""
 _ROUNDS = 5
 _PATIENCE = timedelta(days=7)
@@ -176,8 +178,11 @@ class Adopting(StorePart):
             _missed(row, TaskStatus.CANCELED, UNSEEN, _NOT_SEEN)
             for row in self._unseen(_PATIENCE, limit)
         ]
-        self.see(lost)
-        return [one.id for one in lost]
+        return self.aside.batch(ADOPT, lost, self._conclude, key=lambda one: one.id)
+
+    def _conclude(self, lost: Sequence[Sighting]) -> list[str]:
+        """Follow conclusions; returns the ids, and none where no row has changed."""
+        return [one.id for one in lost] if self.see(lost) else []
 
     def _missing_runs(self, lease: timedelta, limit: int) -> list[Row]:
         """Adopted tasks that run by their rows, and not by what is known of their workers."""
@@ -195,7 +200,8 @@ class Adopting(StorePart):
             f" AND NOT {d.lists('w.claims_before', 'CAST(t.id AS TEXT)')}"
             # The row of a worker may come later than those of its first tasks.
             f" OR w.id IS NULL AND t.updated_at < (SELECT {gone})"
-            f" OR w.seen_at < (SELECT {gone})) ORDER BY t.id LIMIT :limit"
+            f" OR w.seen_at < (SELECT {gone})) AND {not_aside(d, ADOPT, 't.id')}"
+            " ORDER BY t.id LIMIT :limit"
         )
         written = {"lease": lease.total_seconds(), "limit": limit}
         return self.database.query(sql, written, writes=False)
@@ -208,7 +214,8 @@ class Adopting(StorePart):
             "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
             f" {d.now} AS now FROM task WHERE is_adopted AND status IN {_WAITING}"
             # Reports that were kept while the database was away come with what was seen last.
-            f" AND updated_at < {past} AND deadline_at < {past} LIMIT :limit"
+            f" AND updated_at < {past} AND deadline_at < {past}"
+            f" AND {not_aside(d, ADOPT)} LIMIT :limit"
         )
         written = {"grace": grace.total_seconds(), "limit": limit}
         return self.database.query(sql, written, writes=False)
@@ -221,7 +228,7 @@ class Adopting(StorePart):
             "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
             f" {d.now} AS now FROM task WHERE is_adopted AND status IN {_WAITING}"
             f" AND updated_at < {old}"
-            f" AND (run_at IS NULL OR run_at < {old}) LIMIT :limit"
+            f" AND (run_at IS NULL OR run_at < {old}) AND {not_aside(d, ADOPT)} LIMIT :limit"
         )
         written = {"patience": patience.total_seconds(), "limit": limit}
         return self.database.query(sql, written, writes=False)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskdb.entity import TaskError, TaskRole
-from taskdb.errors import CallbackRefused
+from taskdb.errors import CallbackRefused, TaskDBError
 from taskdb.fan_out import HandlerSpec
 from taskdb.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Report, Scope
@@ -27,6 +27,8 @@ from taskdb.store.running import reported
 from taskdb.store.unit import Parent, Unit
 
 STAGE = "callback"
+CALLBACKS = "callbacks"
+_DOES_NOT_END = "it waits for a callback and has open sub-tasks: end these, or cancel it"
 _AFTER = "after_callback"
 """In the spec of a task that waits: the other handlers of its type, as its worker knew them."""
 
@@ -147,7 +149,12 @@ class Callbacks(Joining):
         late = self.database.query(
             self.database.queries.late_callbacks, {"limit": limit}, writes=False
         )
-        return [str(place["id"]) for place in late if self._expire_callback(place)]
+
+        def expire(place: Any) -> str | None:
+            return str(place["id"]) if self._expire_callback(place) else None
+
+        ended = self.aside.each(CALLBACKS, late, expire, key=lambda place: str(place["id"]))
+        return [task_id for task_id in ended if task_id is not None]
 
     def _expire_callback(self, place: Any) -> bool:
         error = TaskError("CallbackTimeout", "callback deadline passed: nobody called back in time")
@@ -160,7 +167,8 @@ class Callbacks(Joining):
                 # Meanwhile it may have been called back, canceled, and run again.
                 if row is None or row.waits_for != STAGE or not unit.is_late(task_id):
                     return False
-                self._end_by(unit, parents, row, Answer(Payload(None, None), error))
+                if not self._end_by(unit, parents, row, Answer(Payload(None, None), error)):
+                    raise TaskDBError(_DOES_NOT_END)
             self.follow(unit.after)
             return True
 
@@ -178,14 +186,14 @@ class Callbacks(Joining):
             return []
         return self._lock_line(unit, str(place["parent_id"]))
 
-    def _end_by(self, unit: Unit, parents: Sequence[Parent], row: Parent, answer: Answer) -> None:
-        """End a task that waits, with what follows an end."""
+    def _end_by(self, unit: Unit, parents: Sequence[Parent], row: Parent, answer: Answer) -> bool:
+        """End a task that waits, with what follows an end; False where it does not end."""
         if answer.error is not None:
             failed = spelled_error(answer.error)
             ended = unit.move(unit.moves.join_fail, row.id, **failed)
         elif handlers := [HandlerSpec.from_json(one) for one in row.spec.get(_AFTER, ())]:
             self._finish_with(unit, row, answer.output, handlers)
-            return
+            return True
         else:
             ended = unit.move(
                 unit.moves.join_complete,
@@ -195,11 +203,12 @@ class Callbacks(Joining):
                 detail=spelled_reason("called back"),
             )
         if ended is None or ended.after is None:
-            return
+            return False
         if parents:
             self._decide_line(unit, parents)
         elif row.parent_id is not None:
             unit.after.joins.append(row.parent_id)
+        return True
 
     def _finish_with(
         self, unit: Unit, row: Parent, output: Payload, handlers: Sequence[HandlerSpec]

@@ -201,6 +201,13 @@ class Census:
         )
         return _seconds(row["lag"]) or 0.0
 
+    def aside(self) -> dict[str, int]:
+        """How many rows each loop has set aside."""
+        found = self._database.query(
+            "SELECT loop, count(*) AS number FROM set_aside GROUP BY loop", {}, writes=False
+        )
+        return {row["loop"]: int(row["number"]) for row in found}
+
     def sizes(self) -> dict[str, int]:
         """Bytes on disk with all indexes, by table; of SQLite those of its whole file."""
         if self._database.dialect.name == "postgresql":

@@ -19,7 +19,7 @@ from taskdb.status import TaskStatus
 from taskdb.store.dialect import Moved
 from taskdb.store.encode import encode
 from taskdb.store.growing import begin_to_wait, spawn_handler, spawn_step
-from taskdb.store.part import StorePart, spelled_reason
+from taskdb.store.part import LEAST_ID, StorePart, spelled_reason
 from taskdb.store.payload import Payload, Payloads
 from taskdb.store.unit import Parent, SubTask, Unit
 
@@ -279,7 +279,9 @@ class Deciding(StorePart):
         """Cancel every open sub-task below a locked parent; what runs is asked."""
         levels = [parent_id]
         for one in levels:
-            while ids := unit.open_ids(one):
+            after = LEAST_ID
+            while ids := unit.open_ids(one, after):
+                after = ids[-1]
                 moved = unit.move_all(
                     self.database.moves.cancel, ids, detail=spelled_reason(reason)
                 )

@@ -80,6 +80,7 @@ class Drifts(Joining):
 
     def _finders(self) -> tuple[Callable[[timedelta], Drift | None], ...]:
         return (
+            self._set_aside,
             self._neglected,
             self._lost_messages,
             self._without_consumer,
@@ -192,6 +193,16 @@ class Drifts(Joining):
             " ORDER BY started_at LIMIT :limit",
             "workers that died without a word and still have tasks",
             "see that a `taskdb beat` runs: it does the rescue",
+        )
+
+    def _set_aside(self, _lease: timedelta) -> Drift | None:
+        found = self.aside.listed(_LIMIT)
+        return _drift(
+            "set_aside",
+            [f"{one.loop} {one.key} ({one.tries}x): {one.reason}" for one in found],
+            "rows that a loop of a beat, or a worker, could not work on, each with loop and reason",
+            "mend the row, or what refuses it, or cancel the task; it is tried again by itself, and"
+            " at once with `taskdb doctor --fix`",
         )
 
     def _neglected(self, _lease: timedelta) -> Drift | None:

@@ -114,6 +114,14 @@ def whole(assignments: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ..
     return (*assignments, *missing)
 
 
+def not_aside(d: StoreDialect, loop: str, column: str = "id") -> str:
+    """Whether a loop has not set a row aside, or its next try is due."""
+    return (
+        f"CAST({column} AS TEXT) NOT IN (SELECT a.key FROM set_aside AS a"
+        f" WHERE a.loop = '{loop}' AND a.next_try_at > (SELECT {d.now}))"
+    )
+
+
 def claimable(d: StoreDialect) -> str:
     """Ready, and no rule stops it that it has not passed."""
     return f"({ready(d)}) AND NOT {is_refused()}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -78,7 +77,11 @@ class Intervention(Families, Reading):
 
     def cancel_all(self, chosen: Filter, scope: Scope = EVERYONE) -> int:
         """Cancel what a filter finds and may be canceled; answers how many."""
-        return sum(self._cancel(ids) for ids in self._ids(chosen, "cancel", scope))
+        return sum(
+            number
+            for ids in self._ids(chosen, "cancel", scope)
+            for number in self.aside.batch("cancel", ids, lambda some: [self._cancel(some)])
+        )
 
     def retry_all(
         self, chosen: Filter, scope: Scope = EVERYONE
@@ -86,16 +89,21 @@ class Intervention(Families, Reading):
         """Retry what a filter finds and may be retried; answers how many, and what to publish."""
         for ids in self._ids(chosen, "retry", scope):
             in_trees = self._in_trees(ids)
-            yield self._retry_alone([one for one in ids if one not in in_trees])
-            for one in ids:
-                if one in in_trees:
-                    # Its tree may have changed since, also by the one before.
-                    with suppress(IllegalMove, SequenceAlreadyCompleted):
-                        yield 1, self.retry(one, scope)
+            alone = [one for one in ids if one not in in_trees]
+            yield from self.aside.batch("retry", alone, lambda some: [self._retry_alone(some)])
+            rest = [one for one in ids if one in in_trees]
+            yield from self.aside.each("retry", rest, lambda one: self._retry_if(one, scope))
+
+    def _retry_if(self, task_id: str, scope: Scope) -> tuple[int, list[Publication]]:
+        """Retry one of many; its tree may have changed since, also by the one before."""
+        try:
+            return 1, self.retry(task_id, scope)
+        except (IllegalMove, SequenceAlreadyCompleted):
+            return 0, []
 
     # --- cancel -------------------------------------------------------------------------------
 
-    def _cancel(self, ids: list[str]) -> int:
+    def _cancel(self, ids: Sequence[str]) -> int:
         parameters = {"ids": _listed(ids), "detail": _CANCELED}
         moved = self.database.move(self.database.moves.cancel, parameters)
         for parent_id in waiting_parents(moved):
@@ -107,7 +115,7 @@ class Intervention(Families, Reading):
 
     # --- retry --------------------------------------------------------------------------------
 
-    def _retry_alone(self, ids: list[str]) -> tuple[int, list[Publication]]:
+    def _retry_alone(self, ids: Sequence[str]) -> tuple[int, list[Publication]]:
         """How many were moved, and what of them to publish: what a rule concerns is held."""
         parameters = {
             "ids": _listed(ids),

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from taskdb.entity import TaskError, TaskRole
 from taskdb.fan_out import HandlerSpec
 from taskdb.status import TaskStatus
+from taskdb.store.aside import is_of_a_row
 from taskdb.store.contract import Report
 from taskdb.store.deciding import Deciding, handlers_spec
 from taskdb.store.dialect import Moved
@@ -27,10 +28,13 @@ from taskdb.store.part import LEAST_ID, is_id, spelled_reason
 from taskdb.store.payload import Payload
 from taskdb.store.publishing import Publishing
 from taskdb.store.queries import FEW
-from taskdb.store.running import Running, reported
+from taskdb.store.running import WORKER, Running, reported
 from taskdb.store.unit import Aftermath, Parent, Unit, stored_error
 
 log = structlog.get_logger("taskdb.join")
+
+RECONCILE = "reconcile"
+"""Under this name stand parents that could not act, and sub-tasks that could not be stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Joining(Running, Publishing, Deciding):
     def hand_back_worker(self, worker: str, reason: str) -> int:
         """Hand back everything this worker still holds; answers how many."""
         written = {"worker": worker, "delay": 0.0, "detail": spelled_reason(reason)}
-        moved = self.database.move(self.database.moves.hand_back_worker, written)
+        moved = self.aside.move(WORKER, self.database.moves.hand_back_worker, written)
         for parent_id in parents_of_canceled(moved):
             self.join(parent_id)
         return sum(one.after is not None for one in moved)
@@ -161,7 +165,12 @@ class Joining(Running, Publishing, Deciding):
     def stop_overdue(self, limit: int) -> list[str]:
         """Begin to stop parents whose time is up; answers which. Their sub-tasks are canceled."""
         found = self.database.query(self.database.queries.overdue, {"limit": limit}, writes=False)
-        return [str(row["id"]) for row in found if self._doom(str(row["id"]))]
+        ids = [str(row["id"]) for row in found]
+
+        def doom(parent_id: str) -> str | None:
+            return parent_id if self._doom(parent_id) else None
+
+        return [one for one in self.aside.each(RECONCILE, ids, doom) if one is not None]
 
     def _doom(self, parent_id: str) -> bool:
         error = TaskError("TimedOut", "its time was up before all its sub-tasks had ended")
@@ -193,26 +202,41 @@ class Joining(Running, Publishing, Deciding):
             one = waiting.pop()
             if one.ids or one.families:
                 self.on_new(one.ids, one.families)
-            waiting.extend(self._joined(parent_id) for parent_id in reversed(one.joins))
+            for task_id, error in one.failed:
+                self.aside.note(RECONCILE, task_id, error)
+            # One parent that cannot act keeps no other from it: the loop has it again later.
+            waiting.extend(self.aside.each(RECONCILE, list(reversed(one.joins)), self._joined))
 
     def _joined(self, parent_id: str) -> Aftermath:
-        def work() -> Aftermath:
-            with self._unit() as unit:
+        def work(*, is_careful: bool = False) -> Aftermath:
+            with self._unit(is_careful=is_careful) as unit:
                 self._decide_line(unit, self._lock_line(unit, parent_id))
             return unit.after
 
-        return self.database.again(work)
+        try:
+            return self.database.again(work)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            return self.database.again(lambda: work(is_careful=True))
 
     @contextmanager
     def _unit(
-        self, connection: Connection | None = None, *, may_idle: bool = False
+        self,
+        connection: Connection | None = None,
+        *,
+        may_idle: bool = False,
+        is_careful: bool = False,
     ) -> Iterator[Unit]:
-        """A transaction of our own, or the caller's; `may_idle` where items are read in it."""
+        """A transaction of our own, or the caller's; `may_idle` where items are read in it.
+
+        `is_careful`: as a unit knows it.
+        """
         if connection is not None:
             yield Unit(self.database, connection, self.grace)
             return
         with self.database.transaction(may_idle=may_idle) as own:
-            yield Unit(self.database, own, self.grace)
+            yield Unit(self.database, own, self.grace, is_careful=is_careful)
 
     def _place(self, task_id: str) -> Any:
         if not is_id(task_id):

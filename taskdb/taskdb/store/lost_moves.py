@@ -16,6 +16,7 @@ from taskdb.store.fragments import (
     due_again,
     error_of_this_attempt,
     is_in,
+    not_aside,
     ready,
     to,
     unless_canceled,
@@ -89,7 +90,8 @@ def crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     # With its token: a row that another rescue took, and that is claimed anew, was not found dead.
     dead = (
         "(old.id, COALESCE(old.claim_token, '')) IN (SELECT t.id, COALESCE(t.claim_token, '')"
-        f" {runs_of(f'{is_dead(d)} OR {is_unlisted(d)}')} ORDER BY t.id LIMIT :limit)"
+        f" {runs_of(f'{is_dead(d)} OR {is_unlisted(d)}')}"
+        f" AND {not_aside(d, 'rescue', 't.id')} ORDER BY t.id LIMIT :limit)"
     )
     still = f"{is_in(RUNNING)} AND NOT {WAITS}"
     return {

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from taskdb.entity import TaskError
+from taskdb.store.aside import Aside
 from taskdb.store.database import Database
 from taskdb.store.dialect import Moved, MoveStatement
 from taskdb.store.encode import encode, storable
@@ -23,6 +24,7 @@ class StorePart:
     """A group of verbs over one database."""
 
     database: Database
+    aside: Aside
     grace: timedelta
     """How long a row that its own process will publish is left alone by the relay."""
 

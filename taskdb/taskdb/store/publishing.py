@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from taskdb.store import rows
+from taskdb.store.aside import is_of_a_row
 from taskdb.store.contract import Publication
 from taskdb.store.encode import storable
 from taskdb.store.part import StorePart
-from taskdb.store.session import JoinedSession
+from taskdb.store.session import JoinedSession, Row
 
+RELAY = "relay"
+"""What is set aside under this name, no relay takes before its next try."""
 _REASON = 500
 """Characters of a reason that are kept."""
 
@@ -21,7 +25,7 @@ class Publishing(StorePart):
 
     def mark_queued(self, published: Sequence[Publication]) -> set[str]:
         """The broker took these messages; answers the ids of the rows that moved."""
-        moved = self.database.move(self.database.moves.queue, self._marks(published))
+        moved = self.aside.move(RELAY, self.database.moves.queue, self._marks(published))
         return {one.id for one in moved if one.after is not None}
 
     def lease_due(self, limit: int, lease: timedelta) -> list[Publication]:
@@ -31,9 +35,25 @@ class Publishing(StorePart):
         locked are left to it.
         """
         parameters = {"lease": lease.total_seconds(), "limit": limit}
-        found = self.database.query(self.database.queries.lease_due, parameters)
+        try:
+            found = self.database.query(self.database.queries.lease_due, parameters)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            found = self._lease_apart(parameters)
         found.sort(key=lambda row: (row["created_at"], str(row["id"])))
-        return [rows.publication(row) for row in found]
+        return self.aside.each(RELAY, found, rows.publication, key=lambda row: str(row["id"]))
+
+    def _lease_apart(self, parameters: dict[str, Any]) -> list[Row]:
+        """Lease what is due in parts: some row of it cannot be leased."""
+        queries = self.database.queries
+        due = self.database.query(queries.due, parameters, writes=False)
+
+        def lease(ids: Sequence[str]) -> list[Row]:
+            these = {**parameters, "ids": json.dumps(list(ids))}
+            return self.database.query(queries.lease_these, these)
+
+        return self.aside.batch(RELAY, [str(row["id"]) for row in due], lease)
 
     def release(self, leased: Sequence[Publication]) -> None:
         """Give back what was leased and not published: it is due at once."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from taskdb.status import OPEN, PUBLISHABLE, RUNNING, TERMINAL, WAITING, TaskStatus, in_order
 from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.draft_columns import DRAFT_COLUMNS, DRAFT_JSON, TRACED_COLUMNS, WHEN
-from taskdb.store.fragments import reported
+from taskdb.store.fragments import not_aside, reported
 from taskdb.store.rules import is_gated
 from taskdb.store.tables import JSON_COLUMNS
 from taskdb.store.waiting_moves import MARKS
@@ -72,6 +72,8 @@ class Queries:
     insert: str
     insert_traced: str
     lease_due: str
+    due: str
+    lease_these: str
     release: str
     note_refusal: str
     refuse: str
@@ -109,6 +111,14 @@ def queries_for(d: StoreDialect) -> Queries:
     """Spell every statement for one database."""
     report = ", ".join(f"{column} = {value}" for column, value in reported(d))
     asks = _asks_for_a_join(d)
+    is_due = (
+        f"{_status(PUBLISHABLE)} AND held_by IS NULL AND NOT is_adopted"
+        f" AND relay_at <= (SELECT {d.now})"
+    )
+    due = (
+        f"SELECT id FROM task WHERE {is_due} AND {not_aside(d, 'relay')}"
+        " ORDER BY relay_at LIMIT :limit"
+    )
     return Queries(
         insert=_insert(d, DRAFT_COLUMNS),
         # Of rows that go on with a trace: others need not write, nor read, one column more.
@@ -117,12 +127,14 @@ def queries_for(d: StoreDialect) -> Queries:
         # The clock is asked once (an index cannot be searched for what changes from row to row),
         # and a CTE is run once (a subquery under a join may lock more rows than its limit).
         lease_due=(
-            f"WITH due AS (SELECT id FROM task WHERE {_status(PUBLISHABLE)}"
-            f" AND held_by IS NULL AND NOT is_adopted"
-            f" AND relay_at <= (SELECT {d.now}) ORDER BY relay_at LIMIT :limit"
-            f"{d.locking('FOR UPDATE SKIP LOCKED')})"
+            f"WITH due AS ({due}{d.locking('FOR UPDATE SKIP LOCKED')})"
             f" UPDATE task SET relay_at = {d.later(':lease')} WHERE id IN (SELECT id FROM due)"
             f" RETURNING {PUBLICATION}{d.lazily}"
+        ),
+        due=due,
+        lease_these=(
+            f"UPDATE task SET relay_at = {d.later(':lease')} WHERE id IN {d.listed_ids('ids')}"
+            f" AND {is_due} RETURNING {PUBLICATION}"
         ),
         # A relay gives back what it leased and could not publish.
         release=(
@@ -228,7 +240,7 @@ def queries_for(d: StoreDialect) -> Queries:
         # Open sub-tasks that nobody has asked to stop yet.
         open_ids=(
             f"SELECT id FROM task WHERE parent_id = :parent AND {_status(OPEN)}"
-            " AND cancel_requested_at IS NULL ORDER BY id LIMIT :limit"
+            " AND cancel_requested_at IS NULL AND id > :after ORDER BY id LIMIT :limit"
         ),
         retryable_ids=(
             "SELECT id, spec IS NOT NULL AS is_parent FROM task WHERE parent_id = :parent"
@@ -261,20 +273,22 @@ def queries_for(d: StoreDialect) -> Queries:
         # followed by its join.
         neglected=(
             f"SELECT p.id FROM task AS p WHERE {_WAITS_BELOW} AND p.id > :after AND ({asks})"
-            " ORDER BY p.id LIMIT :limit"
+            f" AND {not_aside(d, 'reconcile', 'p.id')} ORDER BY p.id LIMIT :limit"
         ),
         # The same of the next parents that wait, however few of them are neglected; `is_last` is
         # the place behind a full page.
         neglected_page=(
             "WITH page AS (SELECT p.id, p.spec, p.error, p.cancel_requested_at FROM task AS p"
             f" WHERE {_WAITS_BELOW} AND p.id > :after ORDER BY p.id LIMIT :look)"
-            f" SELECT p.id, false AS is_last FROM page AS p WHERE {asks} UNION ALL"
+            f" SELECT p.id, false AS is_last FROM page AS p WHERE ({asks})"
+            f" AND {not_aside(d, 'reconcile', 'p.id')} UNION ALL"
             " SELECT * FROM (SELECT id, true AS is_last FROM page"
             " ORDER BY id LIMIT 1 OFFSET :look - 1) AS edge"
         ),
         # Parents whose time is up; a deadline to begin by is not one to be over by.
         overdue=(
             "SELECT id FROM task WHERE waits_for IN ('parts', 'steps', 'on_start')"
+            f" AND status = 'PROCESSING' AND NOT is_adopted AND {not_aside(d, 'reconcile')}"
             f" AND deadline_at <= (SELECT {d.now}) AND error IS NULL"
             f" AND ({d.member('spec', 'fan_out', 'timeout')} IS NOT NULL"
             f" OR {d.member('spec', 'sequence', 'timeout')} IS NOT NULL) ORDER BY id LIMIT :limit"
@@ -298,7 +312,8 @@ def queries_for(d: StoreDialect) -> Queries:
         # Tasks that nobody called back in time.
         late_callbacks=(
             "SELECT id, role, parent_id FROM task WHERE waits_for = 'callback'"
-            f" AND callback_until <= (SELECT {d.now}) ORDER BY callback_until LIMIT :limit"
+            f" AND callback_until <= (SELECT {d.now}) AND NOT is_adopted"
+            f" AND {not_aside(d, 'callbacks')} ORDER BY callback_until LIMIT :limit"
         ),
         late_callback=(
             "SELECT 1 AS holds FROM task WHERE id = :id AND waits_for = 'callback'"

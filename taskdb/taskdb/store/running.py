@@ -31,6 +31,8 @@ _LEADS_TO = {
     "crash": MOVES["crash"].targets | {TaskStatus.CANCELED},
 }
 """Where the row of a run stands after its own write: a person may have wanted a cancel."""
+WORKER = "worker"
+"""Rows that a worker could not write with others; once it has let go of them they are rescued."""
 _STOPPED = spelled_reason("stopped by a rule")
 
 
@@ -83,8 +85,10 @@ class Running(StorePart):
             "may_rerun": may_rerun,
             "count": count,
         }
-        moved = self.database.move(self.database.moves.claim_chunk, parameters)
-        claims = [rows.claim(one, token) for one in moved]
+        moved = self.aside.move(WORKER, self.database.moves.claim_chunk, parameters)
+        claims = self.aside.each(
+            WORKER, moved, lambda one: rows.claim(one, token), key=lambda one: one.id
+        )
         granted = [claim for claim in claims if claim.granted]
         return sorted(granted, key=lambda claim: claim.position or 0)
 
@@ -97,7 +101,10 @@ class Running(StorePart):
         written = {"id": task_id, "detail": _STOPPED}
         if not is_id(task_id):
             return 0
-        moved = self.database.move(moves.hold_chunk if chunk else moves.hold, written)
+        if chunk:
+            moved = self.aside.move(WORKER, moves.hold_chunk, written)
+        else:
+            moved = self.database.move(moves.hold, written)
         return sum(one.after is not None for one in moved)
 
     def complete_many(self, token: str, results: Mapping[str, Payload]) -> set[str]:
@@ -108,7 +115,7 @@ class Running(StorePart):
         ]
         statement = self.database.moves.complete_many
         written = {"token": token, "given": json.dumps(given)}
-        moved = self.database.move(statement, written)
+        moved = self.aside.move(WORKER, statement, written)
         return {
             one.id
             for one in moved
@@ -213,7 +220,7 @@ class Running(StorePart):
             "delay": 0.0,
             "max_crashes": 1,
         }
-        moved = self.database.move(self.database.moves.crash_chunk, written)
+        moved = self.aside.move(WORKER, self.database.moves.crash_chunk, written)
         return sum(one.after is not None for one in moved)
 
     def hand_back_unclaimed(self, task_id: str, reason: str, delay: timedelta) -> bool:
@@ -239,7 +246,7 @@ class Running(StorePart):
         moved = self.move_one(self.database.moves.stray, written)
         if moved is None and is_id(task_id):
             # It may be the id of a message with several items.
-            several = self.database.move(self.database.moves.stray_chunk, written)
+            several = self.aside.move(WORKER, self.database.moves.stray_chunk, written)
             moved = next((one for one in several if one.after is not None), None)
         return TaskStatus(moved.after) if moved and moved.after else None
 
@@ -258,7 +265,7 @@ class Running(StorePart):
     def expire_due(self, error: TaskError, limit: int) -> dict[str, str | None]:
         """FAIL what waits past its deadline; answers the ids, each with that of its parent."""
         written = {"limit": limit, **spelled_error(error)}
-        moved = self.database.move(self.database.moves.expire_due, written)
+        moved = self.aside.move("expire", self.database.moves.expire_due, written)
         return {
             one.id: None if one.before["parent_id"] is None else str(one.before["parent_id"])
             for one in moved
@@ -276,7 +283,7 @@ class Running(StorePart):
             "max_crashes": max_crashes,
             "delay": 0.0,
         }
-        moved = self.database.move(self.database.moves.rescue, parameters)
+        moved = self.aside.move("rescue", self.database.moves.rescue, parameters)
         return {one.id: TaskStatus(one.after) for one in moved if one.after is not None}
 
     def remark(self, task_id: str, detail: dict[str, Any]) -> bool:
@@ -293,7 +300,7 @@ class Running(StorePart):
         if self.moves_one(one, written):
             return True
         return is_id(written["id"]) and any(
-            moved.after is not None for moved in self.database.move(several, written)
+            moved.after is not None for moved in self.aside.move(WORKER, several, written)
         )
 
     def _end(

@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from taskdb.clock import Clock, DatabaseClock
 from taskdb.store.adopting import Adopting
+from taskdb.store.aside import Aside
 from taskdb.store.callbacks import Callbacks
 from taskdb.store.database import Database
 from taskdb.store.drift import Drifts
@@ -52,6 +53,7 @@ class Store(
             pool_size=pool_size,
             migrates_itself=migrates_itself,
         )
+        self.aside = Aside(self.database)
         self.grace = relay_grace
         self.payloads = payloads
         self.on_new = leave_to_relay

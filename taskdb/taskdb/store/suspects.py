@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from taskdb.status import RUNNING, TaskStatus, in_order
+from taskdb.store.aside import Aside
 from taskdb.store.database import Database
+from taskdb.store.fragments import not_aside
 from taskdb.store.part import spelled_reason
 from taskdb.store.rows import moment
+from taskdb.store.session import Row
 from taskdb.store.tables import as_json, as_moment
 
 _RUNNING = ", ".join(repr(status) for status in in_order(RUNNING))
+
+REQUEUE = "requeue"
 
 Line = tuple[str, int]
 """A queue and a priority: in one line messages are taken in the order in which they came."""
@@ -50,6 +55,7 @@ class Suspects:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._aside = Aside(database)
 
     def crew(self, lease: timedelta) -> Crew:
         """The workers that were seen within the lease, and the time by the store's clock."""
@@ -91,21 +97,15 @@ class Suspects:
         sql = (
             "SELECT id, chunk, queue, priority, queued_at, created_at FROM task"
             f" WHERE {place} status = '{TaskStatus.QUEUED}' AND NOT is_adopted"
-            " ORDER BY created_at, id LIMIT :limit"
+            f" AND {not_aside(d, REQUEUE)} ORDER BY created_at, id LIMIT :limit"
         )
         given = {"created_at": after.created_at, "id": after.id} if after else {}
         found = self._database.query(sql, {"limit": limit, **given}, writes=False)
-        return [
-            QueuedRow(
-                str(row["id"]),
-                None if row["chunk"] is None else str(row["chunk"]),
-                row["queue"],
-                row["priority"],
-                as_moment(row["queued_at"]) or moment(row["created_at"]),
-                moment(row["created_at"]),
-            )
-            for row in found
-        ]
+        return self._aside.each(REQUEUE, found, _queued, key=lambda row: str(row["id"]))
+
+    def over(self, took: float) -> None:
+        """A round of so many seconds has looked at every QUEUED row."""
+        self._aside.over(REQUEUE, took)
 
     def hand_back(self, rows: Sequence[QueuedRow], reason: str, now: datetime) -> set[str]:
         """Let these be published again; answers the ids of those that nobody has taken since.
@@ -118,8 +118,19 @@ class Suspects:
             "delay": 0.0,
             "detail": spelled_reason(reason),
         }
-        moved = self._database.move(self._database.moves.hand_back_lost, written)
+        moved = self._aside.move(REQUEUE, self._database.moves.hand_back_lost, written)
         return {one.id for one in moved if one.after is not None}
+
+
+def _queued(row: Row) -> QueuedRow:
+    return QueuedRow(
+        str(row["id"]),
+        None if row["chunk"] is None else str(row["chunk"]),
+        row["queue"],
+        row["priority"],
+        as_moment(row["queued_at"]) or moment(row["created_at"]),
+        moment(row["created_at"]),
+    )
 
 
 def overtaken(

@@ -361,6 +361,17 @@ reporter = Table(
     Column("event_id", BigInteger),
 )
 
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("loop", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("first_at", Moment, nullable=False),
+    Column("last_at", Moment, nullable=False),
+    Column("next_try_at", Moment, nullable=False),
+)
 
 subscription = Table(
     "subscription",

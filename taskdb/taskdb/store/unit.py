@@ -18,11 +18,13 @@ from taskdb.entity import TaskError, TaskKind, TaskRole
 from taskdb.fan_out import Counts
 from taskdb.status import TaskStatus
 from taskdb.store import rows
+from taskdb.store.aside import is_of_a_row
 from taskdb.store.contract import Draft, OnConflict, Publication
 from taskdb.store.creation import Created, Creation
 from taskdb.store.database import Database
 from taskdb.store.dialect import Moved, MoveStatement
 from taskdb.store.encode import encode
+from taskdb.store.part import LEAST_ID
 from taskdb.store.session import JoinedSession, Row
 from taskdb.store.tables import as_json
 
@@ -126,17 +128,28 @@ class Aftermath:
     """What to tell the broker of the rows, where that had to be asked before the commit."""
     joins: list[str] = field(default_factory=list)
     """Parents that may have nothing left to wait for."""
+    failed: list[tuple[str, Exception]] = field(default_factory=list)
+    """Rows that a careful unit left out of a move of many, and why."""
 
 
 class Unit:
     """One transaction over our own connection, or in that of a caller."""
 
-    def __init__(self, database: Database, connection: Connection, grace: timedelta) -> None:
+    def __init__(
+        self,
+        database: Database,
+        connection: Connection,
+        grace: timedelta,
+        *,
+        is_careful: bool = False,
+    ) -> None:
+        """With `is_careful` a row that fails in a move of many does not take the others along."""
         self._connection = connection
         self._session = JoinedSession(connection)
         self._constants = database.parameters({})
         self._dialect, self.moves, self._queries = database.spoken(connection.dialect.name)
         self._grace = grace
+        self._is_careful = is_careful
         self.after = Aftermath()
 
     def savepoint(self) -> AbstractContextManager[object]:
@@ -172,7 +185,27 @@ class Unit:
 
     def move_all(self, statement: MoveStatement, ids: Iterable[str], **written: Any) -> list[Moved]:
         """Carry out a move of many rows."""
-        return self._move(statement, {"ids": json.dumps(list(ids)), **written})
+        listed = list(ids)
+        if self._is_careful:
+            return self._move_apart(statement, listed, written)
+        return self._move(statement, {"ids": json.dumps(listed), **written})
+
+    def _move_apart(
+        self, statement: MoveStatement, ids: list[str], written: dict[str, Any]
+    ) -> list[Moved]:
+        """The same by savepoints; what fails is set aside once this unit has committed."""
+        try:
+            with self.savepoint():
+                return self._move(statement, {"ids": json.dumps(ids), **written})
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            if len(ids) == 1:
+                self.after.failed.append((ids[0], error))
+                return []
+        half = len(ids) // 2
+        parts = (ids[:half], ids[half:])
+        return [one for part in parts for one in self._move_apart(statement, part, written)]
 
     def move_given(
         self, statement: MoveStatement, drafts: Sequence[Draft], **written: Any
@@ -214,9 +247,9 @@ class Unit:
         place = {"parent": parent_id, "first": first, "last": last}
         return [_sub_task(row) for row in self._query(self._queries.handlers, place)]
 
-    def open_ids(self, parent_id: str) -> list[str]:
-        """Some open sub-tasks that nobody has asked to stop."""
-        place = {"parent": parent_id, "limit": _STEP}
+    def open_ids(self, parent_id: str, after: str = LEAST_ID) -> list[str]:
+        """Some open sub-tasks behind this id that nobody has asked to stop."""
+        place = {"parent": parent_id, "after": after, "limit": _STEP}
         return [str(row["id"]) for row in self._query(self._queries.open_ids, place)]
 
     def retryable(self, parent_id: str, after: str, *, force: bool) -> list[Row]:

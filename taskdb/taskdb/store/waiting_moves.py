@@ -16,6 +16,7 @@ from taskdb.store.fragments import (
     error_of_this_attempt,
     is_in,
     listed,
+    not_aside,
     to,
 )
 
@@ -65,6 +66,7 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             (
                 f"old.id IN (SELECT id FROM task WHERE deadline_at <= (SELECT {d.now})"
                 f" AND status IN ({listed(WAITING)}) AND NOT is_adopted"
+                f" AND {not_aside(d, 'expire')}"
                 " ORDER BY deadline_at LIMIT :limit)"
             ),
             f"{is_in(WAITING)} AND old.deadline_at <= {d.now}",

@@ -53,7 +53,8 @@ class Folded:
     """What a pass has done.
 
     `is_busy`: another pass was at it, so what made this one necessary may be left; `is_full`:
-    there may be more that a pass can count now; `unrouted`: alarms that should be told and that no route takes.
+    there may be more that a pass can count now; `unrouted`: alarms that should be told and that no
+    route takes.
     """
 
     events: int = 0

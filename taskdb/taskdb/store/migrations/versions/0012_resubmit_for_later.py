@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy import Connection
 
 revision = "0012"
-down_revision = "0008"
+down_revision = "0010"
 
 SOURCES = ("FAILED", "HALTED")
 _SEQUENCE = "SELECT seq FROM sqlite_sequence WHERE name = 'task_event'"

@@ -1,0 +1,319 @@
+"""One bad row stops nothing: each loop of a beat sets it aside, and goes on with the others."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from taskdb.errors import DatabaseError
+from taskdb.settings import Settings
+from taskdb.status import TaskStatus as S
+from taskdb.store.aside import is_of_a_row
+from taskdb.store.callbacks import digest_of
+from taskdb.store.contract import NO_REPORT, Filter, Publication
+from taskdb.store.store import Store
+from taskdb.store.suspects import Suspects
+from taskdb_beat.callbacks import Callbacks
+from taskdb_beat.expire import Expire
+from taskdb_beat.reconcile import Reconcile
+from taskdb_beat.relay import Relay
+from taskdb_beat.rescue import Rescue
+from tests.store.poison import POISON, allow, aside, let_be_due, refuse, set_aside
+from tests.store.tasks import LEASE, create, queued, row, running, write
+from tests.store.trees import fan_out, part_ids
+
+SETTINGS = Settings.load({})
+
+
+class Broker:
+    """Takes every message."""
+
+    def __init__(self, store: Store) -> None:
+        self.sent: list[str] = []
+        self._store = store
+
+    def publish(self, items: Any) -> set[str]:
+        self.sent += [item.id for item in items]
+        return self._store.mark_queued(items)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loop: makes a row of this name that it has to move, and whether it has done so."""
+
+    loop: str
+    make: Callable[[Store, str], str]
+    work: Callable[[Store], object]
+    is_done: Callable[[Store, str], bool]
+
+
+def _due(store: Store, name: str) -> str:
+    task_id = create(store, name=name)
+    ago(store, task_id, "relay_at")
+    return task_id
+
+
+def _late(store: Store, name: str) -> str:
+    task_id = create(store, name=name)
+    ago(store, task_id, "deadline_at")
+    return task_id
+
+
+def _of_a_dead_worker(store: Store, name: str) -> str:
+    return running(store, name=name).id
+
+
+def _not_called_back(store: Store, name: str) -> str:
+    run = running(store, name=name)
+    token = digest_of(run.id)
+    assert store.expect_callback(run.id, run.token, token, timedelta(hours=1))
+    store.await_callback(run.id, run.token, NO_REPORT, [])
+    ago(store, run.id, "callback_until")
+    return run.id
+
+
+def _ended_below(store: Store, name: str) -> str:
+    parent = fan_out(store, 1)
+    write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=parent)
+    write(store, "UPDATE task SET name = :name WHERE id = :id", id=parent, name=name)
+    return parent
+
+
+def _out_of_time(store: Store, name: str) -> str:
+    parent = fan_out(store, 1, timeout=60.0)
+    write(store, "UPDATE task SET name = :name WHERE id = :id", id=parent, name=name)
+    ago(store, parent, "deadline_at")
+    return parent
+
+
+def ago(store: Store, task_id: str, column: str) -> None:
+    past = store.database.dialect.later("-100.0")
+    write(store, f"UPDATE task SET {column} = {past} WHERE id = :id", id=task_id)
+
+
+def leads_to(status: S) -> Callable[[Store, str], bool]:
+    return lambda store, task_id: store.get(task_id).status is status
+
+
+CASES = [
+    Case("relay", _due, lambda s: Relay(SETTINGS, s, Broker(s)).run_once(), leads_to(S.QUEUED)),
+    Case("expire", _late, lambda s: Expire(s).run_once(), leads_to(S.FAILED)),
+    Case(
+        "rescue", _of_a_dead_worker, lambda s: Rescue(SETTINGS, s).run_once(), leads_to(S.ERRORED)
+    ),
+    Case("callbacks", _not_called_back, lambda s: Callbacks(s).run_once(), leads_to(S.FAILED)),
+    Case("reconcile", _ended_below, lambda s: Reconcile(s).run_once(), leads_to(S.COMPLETED)),
+    Case("reconcile", _out_of_time, lambda s: Reconcile(s).run_once(), leads_to(S.FAILED)),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.make.__name__.strip("_"))
+def test_a_loop_goes_on_with_the_others_and_tries_the_bad_row_again_later(
+    store: Store, case: Case
+) -> None:
+    good = [case.make(store, "good") for _ in range(3)]
+    bad = case.make(store, POISON)
+    good += [case.make(store, "good") for _ in range(4)]
+    refuse(store)
+    case.work(store)
+    assert all(case.is_done(store, one) for one in good)
+    assert not case.is_done(store, bad)
+    assert aside(store) == {(case.loop, bad)}
+    (found,) = set_aside(store)
+    assert "this task is refused" in found.reason and found.tries == 1
+    (listed,) = [one for one in store.drifts(lease=LEASE) if one.name == "set_aside"]
+    assert listed.count == 1 and bad in listed.examples[0]
+    # It is left out until its time has come, and then for longer.
+    case.work(store)
+    assert set_aside(store) == [found]
+    let_be_due(store)
+    case.work(store)
+    (again,) = set_aside(store)
+    assert again.tries == 2
+    allow(store)
+    case.work(store)
+    assert not case.is_done(store, bad)
+    let_be_due(store)
+    case.work(store)
+    assert case.is_done(store, bad)
+    assert set_aside(store) == []
+    assert "set_aside" not in {one.name for one in store.drifts(lease=LEASE)}
+
+
+def test_another_process_tries_the_bad_row_again_and_forgets_it(store: Store) -> None:
+    bad = _late(store, POISON)
+    refuse(store)
+    Expire(store).run_once()
+    allow(store)
+    let_be_due(store)
+    with Store(store.database.url).closing() as other:
+        Expire(other).run_once()
+    assert store.get(bad).status is S.FAILED
+    assert set_aside(store) == []
+
+
+def test_the_pauses_between_tries_double_up_to_an_hour(store: Store) -> None:
+    pauses = []
+    for _ in range(12):
+        store.aside.note("expire", "x", ValueError("no"))
+        (found,) = set_aside(store)
+        pauses.append(round((found.next_try_at - store.now()).total_seconds()))
+    assert pauses == [10, 20, 40, 80, 160, 320, 640, 1280, 3600, 3600, 3600, 3600]
+
+
+def test_many_bad_rows_do_not_keep_the_others_from_the_next_batch(store: Store) -> None:
+    bad = [_due(store, POISON) for _ in range(5)]
+    good = [_due(store, "good") for _ in range(3)]
+    for one in bad:
+        write(store, "UPDATE task SET relay_at = :at WHERE id = :id", id=one,
+              at="2020-01-01T00:00:00.000Z")  # fmt: skip
+    refuse(store)
+    assert store.lease_due(4, LEASE) == []
+    assert {one.id for one in store.lease_due(4, LEASE)} == set(good)
+    assert {key for _, key in aside(store)} == set(bad)
+
+
+def test_a_message_that_cannot_be_marked_is_not_sent_again_with_all_others(store: Store) -> None:
+    good, bad = _due(store, "good"), _due(store, POISON)
+    refuse(store, "OLD.name = 'poison' AND NEW.status = 'QUEUED'")
+    broker = Broker(store)
+    relay = Relay(SETTINGS, store, broker)
+    relay.run_once()
+    relay.run_once()
+    assert sorted(broker.sent) == sorted([good, bad])
+    assert store.get(good).status is S.QUEUED
+    assert aside(store) == {("relay", bad)}
+
+
+def test_an_item_that_cannot_be_claimed_keeps_no_other_of_its_chunk(store: Store) -> None:
+    chunk = fan_out(store, 4, chunk_size=4)
+    items = part_ids(store, chunk)
+    write(store, "UPDATE task SET name = 'poison' WHERE id = :id", id=items[1])
+    refuse(store)
+    message = str(row(store, items[0])["chunk"])
+    claims = store.claim_chunk(message, token="t", worker="w-1", max_attempts=3, count=4)
+    assert [one.id for one in claims] == [items[0], *items[2:]]
+    assert aside(store) == {("worker", items[1])}
+
+
+def test_a_worker_hands_back_all_but_the_row_that_is_refused(store: Store) -> None:
+    runs = [running(store, name=name).id for name in ("a", POISON, "b", "c")]
+    refuse(store)
+    assert store.hand_back_worker("w-1", "shutdown") == 3
+    assert [store.get(one).status for one in runs] == [S.CREATED, S.STARTED, S.CREATED, S.CREATED]
+    # The rescue has it from here on.
+    Rescue(SETTINGS, store).run_once()
+    assert ("rescue", runs[1]) in aside(store)
+
+
+def test_messages_that_are_lost_are_handed_back_but_for_a_row_that_is_refused(
+    store: Store,
+) -> None:
+    ids = [queued(store, name=name).id for name in ("a", POISON, "b")]
+    refuse(store)
+    suspects = Suspects(store.database)
+    rows = suspects.queued(None, 10)
+    assert suspects.hand_back(rows, "lost", store.now()) == {ids[0], ids[2]}
+    assert aside(store) == {("requeue", ids[1])}
+    assert suspects.queued(None, 10) == []
+
+
+def test_a_sub_task_that_cannot_be_stopped_keeps_no_other_from_it(store: Store) -> None:
+    parent = fan_out(store, 5)
+    parts = part_ids(store, parent)
+    write(store, "UPDATE task SET name = 'poison' WHERE id = :id", id=parts[2])
+    refuse(store)
+    store.cancel(parent)
+    assert [store.get(one).status for one in parts] == [
+        S.CANCELED, S.CANCELED, S.CREATED, S.CANCELED, S.CANCELED,
+    ]  # fmt: skip
+    assert aside(store) == {("reconcile", parts[2])}
+    allow(store)
+    let_be_due(store)
+    Reconcile(store).run_once()
+    assert store.get(parent).status is S.CANCELED
+    assert set_aside(store) == []
+
+
+def test_a_parent_that_cannot_act_keeps_no_other_from_it(store: Store) -> None:
+    bad, *good = [fan_out(store, 1) for _ in range(3)]
+    json_of = store.database.dialect.json("spec")
+    for spec in ('{"fan_out": {"nothing": 1}}', '{"fan_out": 5}', "[]", "{}"):
+        write(store, f"UPDATE task SET spec = {json_of} WHERE id = :id", id=bad, spec=spec)
+        parts = [part_ids(store, one)[0] for one in (bad, *good)]
+        for part in parts:
+            if not store.get(part).status.is_terminal:
+                ago(store, part, "deadline_at")
+        let_be_due(store)
+        Expire(store).run_once()
+        Reconcile(store).run_once()
+        assert aside(store) == {("reconcile", bad)}
+    assert {store.get(one).status for one in good} == {S.FAILED}
+
+
+def test_bulk_verbs_of_a_person_go_on_with_the_others(store: Store) -> None:
+    ids = [create(store, name=name) for name in ("a", POISON, "b")]
+    refuse(store)
+    assert store.cancel_all(Filter(status=(S.CREATED,))) == 2
+    assert [store.get(one).status for one in ids] == [S.CANCELED, S.CREATED, S.CANCELED]
+    counted = [number for number, _ in store.retry_all(Filter(status=(S.CANCELED,)))]
+    assert sum(counted) == 2
+    with pytest.raises(Exception, match="this task is refused") as refused:
+        store.cancel(ids[1])
+    assert not isinstance(refused.value, DatabaseError)
+
+
+def test_a_database_that_is_away_sets_nothing_aside(store: Store) -> None:
+    class Away(DatabaseError):
+        pass
+
+    def fail(_some: object) -> list[str]:
+        raise Away("no answer")
+
+    for work in (
+        lambda: store.aside.batch("expire", ["a", "b"], fail),
+        lambda: store.aside.each("expire", ["a", "b"], fail),
+    ):
+        with pytest.raises(Away):
+            work()
+    assert set_aside(store) == []
+    assert not is_of_a_row(Away("no answer")) and is_of_a_row(KeyError("spec"))
+
+
+def test_text_that_is_no_json_stops_no_other_row(sqlite_url: str) -> None:
+    with Store(sqlite_url).closing() as store:
+        bad, good = fan_out(store, 1), fan_out(store, 1)
+        for one in (bad, good):
+            write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=one)
+        write(store, "UPDATE task SET spec = '{\"fan' WHERE id = :id", id=bad)
+        Reconcile(store).run_once()
+        assert store.get(good).status is S.COMPLETED
+        assert aside(store) == {("reconcile", bad)}
+
+
+def test_a_moment_that_is_none_stops_no_other_row(sqlite_url: str) -> None:
+    with Store(sqlite_url).closing() as store:
+        bad, good = _due(store, "bad"), _due(store, "good")
+        write(store, "UPDATE task SET deadline_at = 'never' WHERE id = :id", id=bad)
+        found: list[Publication] = store.lease_due(10, LEASE)
+        assert [one.id for one in found] == [good]
+        assert aside(store) == {("relay", bad)}
+
+
+def test_a_batch_in_which_nothing_fails_costs_one_statement(store: Store) -> None:
+    _late(store, "good")
+    sent: list[str] = []
+    query = store.database.query
+
+    def counted(sql: str, *given: Any, **options: Any) -> Any:
+        sent.append(sql)
+        return query(sql, *given, **options)
+
+    store.database.query = counted  # type: ignore[method-assign]
+    store.aside.over("expire", 0.0)
+    for _ in range(3):
+        Expire(store).run_once()
+    # A process that set nothing aside looks once in a while whether another one did.
+    assert len(sent) == 1
