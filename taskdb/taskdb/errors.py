@@ -17,6 +17,7 @@
     ├── SubscriptionExists                 a subscription of this name is there already
     ├── AlarmNotFound (LookupError)        no alarm has this id or fingerprint (in this scope)
     ├── IllegalMove                        the state machine has no such move
+    │   ├── TaskIsPruned                   pruning has deleted some of its tree
     │   └── TaskIsAdopted                  the task is only watched: its own app moves it
     ├── AlreadyTracked                     an app is watched already, with other options
     ├── CallbackRefused (LookupError)      no task waits for the callback of this token
@@ -305,6 +306,22 @@ class IllegalMove(TaskDBError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.verb, self.status, self.allowed, self.task_id))
+
+
+class TaskIsPruned(IllegalMove):
+    """Pruning has begun to delete this tree of tasks, and it never runs again. Nothing changed."""
+
+    code = "TASK_IS_PRUNED"
+
+    def __init__(self, verb: str, task_id: str, root_id: str, status: str) -> None:
+        super().__init__(verb, status, (), task_id)
+        self.root_id = root_id
+        advice = "the rest goes at its next run; submit the work anew"
+        message = f"cannot {verb} task {task_id}: pruning has deleted sub-tasks of {root_id}"
+        self.args = (f"{message}, {advice}",)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.verb, self.task_id, self.root_id, self.status))
 
 
 class TaskIsAdopted(IllegalMove):

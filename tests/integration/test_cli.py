@@ -91,6 +91,7 @@ BROKEN: list[tuple[Callable[[], BaseException], int]] = [
     (lambda: errors.TaskAlreadyRegistered("a", "b", "c"), 2),
     (lambda: errors.IllegalMove("cancel", "FAILED", ["QUEUED"]), 6),
     (lambda: errors.TaskIsAdopted("cancel", "x", "a", "FAILED", "x"), 6),
+    (lambda: errors.TaskIsPruned("retry", "x", "r", "FAILED"), 6),
     (lambda: errors.AlreadyTracked("app"), 1),
     (lambda: errors.WaitTimeout("x", "QUEUED", 1), 4),
     (lambda: errors.NotEncodable("it is not JSON"), 2),

@@ -1,7 +1,8 @@
 """Pruning: what is over for long enough goes, whole trees at a time; all else stays."""
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ import pytest
 
 from taskdb.clock import FixedClock
 from taskdb.entity import TaskRole
-from taskdb.errors import TaskNotFound
+from taskdb.errors import TaskIsPruned, TaskNotFound
 from taskdb.fan_out import FanOutSpec
 from taskdb.retention import Retention
 from taskdb.status import TaskStatus as S
 from taskdb.store import pruning as module
 from taskdb.store.archive import Archive
+from taskdb.store.contract import Filter
 from taskdb.store.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.pruning import Pruned, Pruning
 from taskdb.store.store import Store
+from tests.store import trees
 from tests.store.tasks import DONE, HOUR, claim, create, draft, in_status, running, write
 
 DAY = timedelta(days=1)
@@ -208,6 +211,100 @@ def test_a_tree_with_an_open_sub_task_is_kept(store: Store, clock: FixedClock) -
     clock.advance(31 * DAY)
     assert prune(store) == Pruned()
     assert left(store) == 4
+
+
+def fan_out_with_bad_part(store: Store) -> str:
+    root = trees.fan_out(store, 4)
+    for number, part in enumerate(trees.part_ids(store, root)):
+        trees.end(store, part, well=number > 0)
+    return root
+
+
+def chunks_with_bad_item(store: Store) -> str:
+    root = trees.fan_out(store, 4, chunk_size=2)
+    for number, part in enumerate(trees.part_ids(store, root)):
+        trees.end(store, part, well=number > 0)
+    return root
+
+
+def fan_out_with_bad_handler(store: Store) -> str:
+    root = trees.fan_out(store, 3, on_join=trees.TOLD)
+    trees.end_all(store, trees.part_ids(store, root))
+    trees.end(store, trees.handler(store, root, "on_join").id, well=False)
+    return root
+
+
+def sequence_with_bad_step(store: Store) -> str:
+    root = trees.sequence(store, trees.step("a"), trees.step("b"), trees.step("c"))
+    trees.end(store, trees.newest_step(store, root).id)
+    trees.end(store, trees.newest_step(store, root).id, well=False)
+    return root
+
+
+def sequence_of_fan_outs(store: Store) -> str:
+    """A sub-fan-out of which a part FAILED, with a sound step before it."""
+    spec = FanOutSpec(part_type="part")
+    root = trees.sequence(store, trees.step("a"), trees.step("b", fan_out=spec))
+    trees.end(store, trees.newest_step(store, root).id, [1, 2, 3])
+    inner = trees.newest_step(store, root).id
+    for number, part in enumerate(trees.part_ids(store, inner)):
+        trees.end(store, part, well=number > 0)
+    return root
+
+
+class SmallArchive(Archive):
+    """Has room for one batch."""
+
+    def append(self, tasks: Iterable[Mapping[str, Any]], at: datetime) -> None:
+        if list(self._folder.glob("*")):
+            raise OSError("no room")
+        super().append(tasks, at)
+
+
+BAD_TREES = [
+    fan_out_with_bad_part,
+    chunks_with_bad_item,
+    fan_out_with_bad_handler,
+    sequence_with_bad_step,
+    sequence_of_fan_outs,
+]
+
+
+@pytest.mark.parametrize("make", BAD_TREES)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_tree_of_which_some_is_pruned_never_runs_again(
+    store: Store,
+    clock: FixedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    make: Callable[[Store], str],
+    rows: int,
+) -> None:
+    monkeypatch.setattr(module, "_BATCH", rows)
+    root = make(store)
+    write(store, "UPDATE task SET unique_key = 'k' WHERE id = :id", id=root)
+    spec = store.get(root).spec
+    number = left(store)
+    assert store.get(root).status is S.FAILED
+    clock.advance(91 * DAY)
+    with pytest.raises(OSError, match="no room"):
+        prune(store, archive=SmallArchive(tmp_path / "archive"))
+    assert left(store) in range(1, number)
+    rest = [str(one["id"]) for one in write(store, "SELECT id FROM task")]
+    for one, force in itertools.product(rest, [False, True]):
+        with pytest.raises(TaskIsPruned, match="submit the work anew") as refused:
+            store.retry(one, force=force)
+        assert (refused.value.task_id, refused.value.root_id) == (one, root)
+    for one in store.retry_all(Filter(with_sub_tasks=True, status=(S.FAILED, S.COMPLETED))):
+        assert one == (0, [])
+    assert store.get(root).status is S.FAILED
+    (fresh,) = store.create([draft(type="root", unique_key="k")])
+    assert fresh.id not in rest
+    assert prune(store, archive=Archive(tmp_path / "archive")).tasks == 1
+    assert [str(one["id"]) for one in write(store, "SELECT id FROM task")] == [fresh.id]
+    archived = {line["id"]: line for line in lines(tmp_path / "archive")}
+    assert len(archived) == number
+    assert archived[root]["spec"] == spec
 
 
 # --- the archive ----------------------------------------------------------------------------------

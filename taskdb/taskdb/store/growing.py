@@ -24,6 +24,9 @@ BATCH = 1_000
 UNUSABLE = "unusable"
 """In the spec of a fan-out whose parts could not be made: it fails, and a retry makes them."""
 
+PRUNED = "pruned"
+"""In the spec of a root of which pruning has deleted sub-tasks: the tree never runs again."""
+
 
 class NotAList(Exception):
     """A step is a fan-out, and what the step before returned has no items."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from taskdb.entity import TaskEntity, TaskKind, TaskRole
-from taskdb.errors import IllegalMove, SequenceAlreadyCompleted, TaskIsAdopted
+from taskdb.errors import IllegalMove, SequenceAlreadyCompleted, TaskIsAdopted, TaskIsPruned
 from taskdb.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec
 from taskdb.sequence import SequenceSpec
 from taskdb.sighting import celery_id_of
@@ -21,7 +21,7 @@ from taskdb.status import MOVES, TaskStatus, check_move, in_order
 from taskdb.store.contract import EVERYONE, Filter, Publication, Scope
 from taskdb.store.deciding import HANDLER_NAMES, handlers_base, waiting_parents
 from taskdb.store.families import Families
-from taskdb.store.growing import UNUSABLE, begin_again, begin_to_wait, first_stage
+from taskdb.store.growing import PRUNED, UNUSABLE, begin_again, begin_to_wait, first_stage
 from taskdb.store.joining import parents_of_canceled
 from taskdb.store.listing import Cursor, has_status, page_statement
 from taskdb.store.part import LEAST_ID, is_id, spelled_reason
@@ -62,7 +62,8 @@ class Intervention(Families, Reading):
         A parent goes on with its sub-tasks that ended badly, a sequence at its failed step; with
         `force` all of them run again. A sub-task reopens its FAILED or CANCELED ancestors.
         Raises TaskNotFound; IllegalMove for a task that has not ended and is not waiting, and for
-        a sub-task of a parent that COMPLETED; SequenceAlreadyCompleted; TaskIsAdopted.
+        a sub-task of a parent that COMPLETED; SequenceAlreadyCompleted; TaskIsAdopted;
+        TaskIsPruned.
         """
         found = self.get(task_id, scope)
         _refuse_adopted("retry", found)
@@ -136,6 +137,8 @@ class Intervention(Families, Reading):
                 parents = [one for one in locked if one is not None]
                 if len(parents) != len(line):
                     raise IllegalMove("retry", "pruned", (), found.id)
+                if PRUNED in parents[0].spec:
+                    raise TaskIsPruned("retry", found.id, parents[0].id, found.status)
                 self._reopen_above(unit, parents)
                 above = parents[-2] if len(parents) > 1 else None
                 self._run_again(unit, parents[-1], above, force=force)

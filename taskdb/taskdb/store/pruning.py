@@ -1,7 +1,8 @@
 """Pruning: what has been over for long enough goes, whole trees at a time, oldest first.
 
 Only roots are judged. A tree goes from its leaves up and the root last, a batch a transaction;
-each locks the root and looks again whether it is still due, since someone may have retried it.
+each locks the root and looks again whether it is still due, since someone may have retried it. With
+the first batch the root is marked: a tree of which some is gone never runs again.
 History goes with its task; files of payloads go when the whole tree is gone, and what a crash in
 between leaves of them the sweep finds.
 """
@@ -25,6 +26,7 @@ from taskdb.retention import Retention
 from taskdb.status import TaskStatus
 from taskdb.store.archive import Archive
 from taskdb.store.database import Database
+from taskdb.store.growing import PRUNED
 from taskdb.store.payload import Payloads
 from taskdb.store.session import JoinedSession, Row
 from taskdb.store.tables import as_moment, task, task_event
@@ -35,6 +37,7 @@ _LOOK = 2_000
 """Rows that are looked at with one statement."""
 _BATCH = 500
 """Rows that go in one transaction."""
+_EMPTY = "'{}'"
 _SKEW = timedelta(days=1)
 """No clock has stepped back further between a task's creation and its next event."""
 
@@ -167,6 +170,8 @@ class Pruning:
                 if root is None:
                     return pruned
                 going = batch.leaves(root_id) if root["has_sub_tasks"] else [root]
+                if going and root["has_sub_tasks"]:
+                    batch.mark(root_id)
                 batch.delete(going)
             references += batch.references
             is_whole = going == [root]
@@ -213,6 +218,18 @@ class _Batch:
         """Keep these roots from everyone else; those that someone else has are left out."""
         chosen = f"id IN {self._database.dialect.listed_ids('ids')} AND parent_id IS NULL"
         return self._rows(chosen, "FOR UPDATE OF task SKIP LOCKED", ids=json.dumps(list(ids)))
+
+    def mark(self, root_id: str) -> None:
+        """Keep a tree that loses sub-tasks from being retried, also where this is the last batch.
+
+        What ended badly may be among them, and the rest would join as if it had never been.
+        """
+        d = self._database.dialect
+        spec = d.merged(f"COALESCE(spec, {d.as_json(_EMPTY)})", d.made(PRUNED, "true"))
+        self._query(
+            f"UPDATE task SET spec = {spec} WHERE id = :id AND {d.member('spec', PRUNED)} IS NULL",
+            id=root_id,
+        )
 
     def leaves(self, node: str) -> list[Row]:
         """Some descendants without sub-tasks.
@@ -287,6 +304,7 @@ class _Batch:
             for column in ("input", "result"):
                 if record[f"{column}_ref"] is not None:
                     record[column] = self._content(record["id"], record[f"{column}_ref"])
+            record["spec"] = _without_mark(record["spec"])
             yield {**record, "history": history[str(row["id"])]}
 
     def _content(self, task_id: str, reference: str) -> Any:
@@ -299,6 +317,13 @@ class _Batch:
 
 def _is_over(row: Row) -> bool:
     return TaskStatus(row["status"]).is_terminal
+
+
+def _without_mark(spec: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The spec of a task as it was before pruning began."""
+    if spec is None or PRUNED not in spec:
+        return spec
+    return {name: value for name, value in spec.items() if name != PRUNED} or None
 
 
 def _moment(value: Any) -> datetime:

@@ -21,6 +21,7 @@ from taskdb.sequence import SequenceSpec
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Draft
 from taskdb.store.creation import Created
+from taskdb.store.growing import PRUNED
 from taskdb.store.intervention import Intervention
 from taskdb.store.part import spelled_reason
 from taskdb.store.payload import Payloads
@@ -87,6 +88,8 @@ class Resubmission(Intervention):
     # --- the same work ------------------------------------------------------------------------
 
     def _is_same_work(self, unit: Unit, row: Parent, draft: Draft, items: Items | None) -> bool:
+        if PRUNED in row.spec:
+            return False
         if draft.kind is TaskKind.FAN_OUT:
             is_alike = "fan_out" in row.spec and row.attempt == 0
             return is_alike and items is not None and self._has_items(unit, row.id, items)
