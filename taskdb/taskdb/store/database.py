@@ -11,13 +11,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from taskdb.clock import Clock
 from taskdb.errors import DatabaseCollision, DatabaseError
 from taskdb.fork import renew_after_fork
 from taskdb.store import faults, revision
+from taskdb.store.cluster import is_other_cluster, settle_over
 from taskdb.store.dialect import Moved, MoveStatement, StoreDialect
 from taskdb.store.dialects import name_of, spoken
 from taskdb.store.fork_gate import ForkGate
@@ -25,6 +28,8 @@ from taskdb.store.gate_queries import gate_queries_for
 from taskdb.store.moves import Moves
 from taskdb.store.queries import Queries
 from taskdb.store.session import JoinedSession, Parameters, Row, Session
+
+log = structlog.get_logger("taskdb.database")
 
 T = TypeVar("T")
 
@@ -66,6 +71,8 @@ class Database:
         self._lock = threading.Lock()
         self._pid = 0
         self._engines: dict[str, Engine] = {}
+        self.settles_again_at = float("-inf")
+        """By `time.monotonic`: when a reader of the history looks for a restore again."""
         self._joined: Callable[[], Connection] | None = None
         self._speak()
         self.idle_seconds = IDLE_SECONDS
@@ -225,6 +232,16 @@ class Database:
                 # Spreading two transactions needs no cryptographic randomness.
                 time.sleep(random.uniform(0, _COLLISION_SECONDS * 2**repeats))  # noqa: S311
 
+    @property
+    def is_joined(self) -> bool:
+        """Everything is done in a transaction of a caller meanwhile."""
+        return self._joined is not None
+
+    def over_transactions(self, work: Callable[[Engine], T]) -> T:
+        """What a function does in transactions of its own."""
+        with self._at_rest_in_forks(), self._translated():
+            return work(self._engine("transaction"))
+
     def prepare(self) -> None:
         """Import what connections are made of, before there are threads and forks.
 
@@ -295,6 +312,9 @@ class Database:
         try:
             with engines["reading"].connect() as connection:
                 revision.check(connection)
+                is_restored = is_other_cluster(connection)
+            if is_restored:
+                _settle(engines["transaction"])
         except BaseException:
             engine.dispose()
             raise
@@ -330,3 +350,12 @@ class Database:
         meaning = faults.meaning(error, self.url)
         if meaning is not None:
             raise meaning from error
+
+
+def _settle(transactions: Engine) -> None:
+    """After a restore, before this process writes its first event."""
+    try:
+        settle_over(transactions)
+    except DBAPIError as error:
+        # A role that may not alter the history can still work: a beat, or `migrate`, does it then.
+        log.warning("history.not_shifted", reason=str(error.orig))

@@ -32,6 +32,12 @@ from taskdb.store.encode import encode
 from taskdb.store.part import is_id
 from taskdb.store.tables import task, task_event
 
+OLDEST_OPEN = (
+    "(CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
+    " + (SELECT shift FROM history_cluster))"
+)
+"""On PostgreSQL the xid of the oldest open transaction: events before it are there to be read."""
+
 Order = Literal["newest", "oldest"]
 
 _GARBAGE = (ValueError, TypeError, AttributeError, RecursionError)
@@ -185,7 +191,7 @@ def horizon(dialect: str) -> str:
     """No transaction that is still open can bring an event before this one."""
     if dialect != "postgresql":
         return "true"
-    return "task_event.xid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
+    return f"task_event.xid < {OLDEST_OPEN}"
 
 
 def horizon_of(dialect: str) -> list[ColumnElement[bool]]:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from taskdb.errors import DatabaseUnsuitable
 from taskdb.store import faults
+from taskdb.store.cluster import settle_over
 from taskdb.store.dialects import name_of, spoken
 from taskdb.store.migration_steps import SteppedConnection
 from taskdb.store.partitions import create_partition, missing_days
@@ -50,6 +51,9 @@ def migrate(url: str) -> str:
                     migrate_over(connection)
             if found is not None and engine.dialect.name == "postgresql":
                 _migrate_beside_others(engine, found)
+            if engine.dialect.name == "postgresql":
+                # The cluster that the history begins in, or has come to.
+                settle_over(dialect.transaction(engine))
             return head()
     except Exception as error:
         meaning = faults.meaning(error, url)

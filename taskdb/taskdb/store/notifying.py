@@ -23,6 +23,7 @@ from taskdb.store.listing import EventCursor, horizon
 from taskdb.store.notification_query import notifications_statement
 from taskdb.store.rows import moment
 from taskdb.store.session import Row
+from taskdb.store.settling import settle
 from taskdb.store.subscriptions import Subscriptions, filter_of_row, secrets_of
 from taskdb.subscription import EventFilter, SubscriptionState, TransportKind
 
@@ -88,6 +89,8 @@ class Notifying(Subscriptions):
 
         Nothing is written where there is none.
         """
+        if not settle(self.database):
+            return []
         d = self.database.dialect
         given = {
             "limit": limit,

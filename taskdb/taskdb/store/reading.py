@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +23,10 @@ from taskdb.store.listing import (
     page_statement,
 )
 from taskdb.store.part import StorePart, is_id
+from taskdb.store.settling import settle
 from taskdb.store.tables import task, task_event
+
+_SETTLE_SECONDS = 1.0
 
 
 class Reading(StorePart):
@@ -138,7 +142,19 @@ class Reading(StorePart):
             last = EventCursor(found[-1]["xid"], found[-1]["id"]) if found else after
             return EventPage(tuple(rows.event(row) for row in found), str(last))
 
+        page = self.database.read(read)
+        if page.events or not self._must_settle():
+            return page
+        settle(self.database)
         return self.database.read(read)
+
+    def _must_settle(self) -> bool:
+        """Whether a reader that finds nothing looks for a restore again: it may ask often."""
+        now = time.monotonic()
+        if now < self.database.settles_again_at:
+            return False
+        self.database.settles_again_at = now + _SETTLE_SECONDS
+        return True
 
     def _select(
         self,

@@ -17,7 +17,7 @@ from taskdb.entity import TaskKind
 from taskdb.errors import Fault, InvalidInput, SubscriptionExists, SubscriptionNotFound
 from taskdb.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Scope
-from taskdb.store.listing import EventCursor
+from taskdb.store.listing import OLDEST_OPEN, EventCursor
 from taskdb.store.part import StorePart, is_id
 from taskdb.store.rows import moment
 from taskdb.store.tables import subscription, task_event
@@ -197,8 +197,8 @@ class Subscriptions(StorePart):
     def _end_of_history(self, connection: Connection) -> EventCursor:
         """Behind everything that a reader may see now."""
         if self.database.dialect.name == "postgresql":
-            xmin = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
-            return EventCursor(connection.execute(text(xmin)).scalar_one() - 1, _LAST_ID)
+            oldest = connection.execute(text(f"SELECT {OLDEST_OPEN}")).scalar_one()
+            return EventCursor(oldest - 1, _LAST_ID)
         last = select(task_event.c.id).order_by(task_event.c.id.desc()).limit(1)
         return EventCursor(0, connection.execute(last).scalar() or 0)
 

@@ -351,6 +351,17 @@ alarm_cursor = Table(
     Column("moved_at", Moment, nullable=False),
 )
 
+history_cluster = Table(
+    "history_cluster",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("identity", Text),
+    Column("shift", BigInteger, nullable=False),
+    Column("left_shift", BigInteger),
+    Column("left_at", Moment),
+    Column("changed_at", Moment, nullable=False),
+)
+
 reporter = Table(
     "reporter",
     metadata,

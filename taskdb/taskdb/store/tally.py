@@ -15,8 +15,9 @@ from taskdb.status import RUNNING, TaskStatus
 from taskdb.store.database import Database
 from taskdb.store.dialect import StoreDialect
 from taskdb.store.fragments import listed
-from taskdb.store.listing import EventCursor
+from taskdb.store.listing import OLDEST_OPEN, EventCursor
 from taskdb.store.session import Row
+from taskdb.store.settling import settle
 
 WAIT_SECONDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 RUN_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
@@ -83,6 +84,8 @@ class Tally:
 
         After one whose lease ended a while ago, or at the very first: from the end of the history.
         """
+        if not settle(self._database):
+            return None
         d = self._database.dialect
         known = f"reporter.until >= {d.later('-:grace')}"
         found = self._database.query(
@@ -130,6 +133,8 @@ class Tally:
 
     def read(self, after: EventCursor, limit: int, *, by_tenant: bool) -> Page:
         """What the next events come to, at most so many."""
+        if not settle(self._database):
+            return Page((), 0, after)
         given = {"xid": after.xid, "id": after.id, "limit": limit, "by_tenant": by_tenant}
         found = self._database.survey(self._read, given)
         if not found:
@@ -156,8 +161,7 @@ class Tally:
         """The place behind all that can be read now."""
         if self._database.dialect.name == "postgresql":
             (row,) = self._database.query(
-                "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) - 1"
-                " AS xid",
+                f"SELECT {OLDEST_OPEN} - 1 AS xid",
                 {},
                 writes=False,
             )
@@ -169,11 +173,7 @@ class Tally:
 
 
 def _page(d: StoreDialect) -> str:
-    horizon = (
-        " AND xid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
-        if d.name == "postgresql"
-        else ""
-    )
+    horizon = f" AND xid < {OLDEST_OPEN}" if d.name == "postgresql" else ""
     error = d.member("detail", "error")
     page = (
         "SELECT xid, id, task_id, from_status, to_status, attempt, worker, at,"

@@ -35,8 +35,10 @@ from taskdb.store.alarming.rows import changing, policies
 from taskdb.store.alarming.telling import Told, tell
 from taskdb.store.database import Database
 from taskdb.store.dialect import Columns, StoreDialect
+from taskdb.store.listing import OLDEST_OPEN
 from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession, Row
+from taskdb.store.settling import settle
 from taskdb.store.tables import alarm_cursor, as_json, task
 
 EVENTS = "events"
@@ -74,6 +76,8 @@ class Folding:
 
     def fold(self, limit: int = BATCH) -> Folded:
         """One pass over so many events at most; one with nothing to do takes no lock."""
+        if not settle(self._database):
+            return Folded(is_busy=True)
         if not self._database.query(_has_work(self._database.dialect), {}, writes=False):
             return Folded()
         with changing(self._database) as (connection, now):
@@ -224,8 +228,7 @@ def _is_bad_behind(d: StoreDialect) -> str:
 def _horizon(d: StoreDialect) -> str:
     """The oldest transaction that is open; on SQLite, where only one writes, there is none."""
     if d.name == "postgresql":
-        oldest = "CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT)"
-        return f"SELECT CAST({oldest} AS BIGINT) AS horizon"
+        return f"SELECT {OLDEST_OPEN} AS horizon"
     return f"SELECT {2**63 - 1} AS horizon"
 
 

@@ -1,0 +1,21 @@
+"""Settling: sees that the history is read in its order, also after a restore."""
+
+from __future__ import annotations
+
+from taskdb.store.cluster import LOOK, is_ahead, is_foreign, settle_over
+from taskdb.store.database import Database
+
+
+def settle(database: Database) -> bool:
+    """See that new events stand behind all others; returns whether the history may be read.
+
+    Readers call it before they move a cursor. It is one statement where nothing has to change.
+    False where events of another cluster are there, and a lock of another transaction keeps this
+    call from acting on it: then the next call tries again. Raises DatabaseError.
+    """
+    if database.dialect.name != "postgresql" or database.is_joined:
+        return True
+    (found,) = database.query(LOOK, {}, writes=False)
+    if not is_foreign(found) and found["left_shift"] is None:
+        return True
+    return database.over_transactions(settle_over) or not is_ahead(found)
