@@ -8,17 +8,20 @@ import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from logging import getLogger
+from time import monotonic
 from typing import Any
 
 import pytest
 import redis
 from kombu import Consumer, Exchange, Queue
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
+from kombu.transport.redis import SentinelChannel
 from tests.servers import Redis
 from tests.waiting import wait_until
 
-from taskdb import Settings
+from taskdb import Settings, SettingsError, TaskDB
 from taskdb.celery.configuration import create_celery
+from taskdb.celery.redis_options import _CHECKS
 
 NAME = "letters"
 
@@ -26,9 +29,12 @@ NAME = "letters"
 class Reader:
     """A consumer on an event loop of its own, as a worker is one."""
 
-    def __init__(self, url: str, *, visibility_timeout: float = 3600, no_ack: bool = False) -> None:
-        options = {"broker_transport_options": {"visibility_timeout": visibility_timeout}}
-        self.app = create_celery(Settings(broker_url=url, celery=options))
+    def __init__(
+        self, url: str, *, visibility_timeout: float = 3600, no_ack: bool = False, **options: Any
+    ) -> None:
+        given = {"visibility_timeout": visibility_timeout, **options}
+        celery = {"broker_transport_options": given}
+        self.app = create_celery(Settings(broker_url=url, celery=celery))
         self.connection = self.app.connection_for_read()
         self.hub = Hub()
         self.channel: Any = self.connection.default_channel
@@ -46,6 +52,10 @@ class Reader:
     def turn(self) -> None:
         """Once around the loop, which waits up to a second for something to happen."""
         self.hub.run_once()
+
+    def turns(self, number: int) -> None:
+        for _ in range(number):
+            self.turn()
 
     def read(self, number: int) -> None:
         wait_until(lambda: self.turn() or len(self.messages) >= number, 10)
@@ -79,8 +89,9 @@ def reader(redis_url: str) -> Iterator[Reader]:
         yield reader
 
 
-def send(url: str, *bodies: Any, priorities: tuple[int, ...] = ()) -> None:
-    with create_celery(Settings(broker_url=url)) as app, app.connection_for_write() as connection:
+def send(url: str, *bodies: Any, priorities: tuple[int, ...] = (), options: Any = None) -> None:
+    settings = Settings(broker_url=url, celery={"broker_transport_options": options or {}})
+    with create_celery(settings) as app, app.connection_for_write() as connection:
         producer = connection.Producer(serializer="json")
         for place, body in enumerate(bodies):
             priority = priorities[place] if priorities else 0
@@ -282,3 +293,152 @@ def test_a_worker_outlives_the_death_of_its_broker_whatever_was_taken_over_its_l
         own_redis.start()
         reader.messages[1].ack_log_error(getLogger(), errors)
         reader.messages[2].reject_log_error(getLogger(), errors, requeue=True)
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"sep": ":"},
+    {"unacked_key": "own", "unacked_index_key": "own_index", "unacked_mutex_key": "own_mutex"},
+    {"unacked_mutex_expire": 10},
+    {"unacked_restore_limit": 5},
+    {"unacked_restore_interval": 0.5},
+    {"unacked_restore_throttle": 3},
+    {"fanout_prefix": False},
+    {"fanout_prefix": "/own."},
+    {"fanout_patterns": False},
+    {"global_keyprefix": "own:"},
+    {"global_keyprefix": ""},
+    {"socket_timeout": None},
+    {"socket_timeout": 0.5},
+    {"socket_connect_timeout": None},
+    {"socket_keepalive": False},
+    {"socket_keepalive_options": {"4": 60}},
+    {"queue_order_strategy": "priority"},
+    {"queue_order_strategy": "sorted"},
+    {"queue_order_strategy": "kombu.utils.scheduling:sorted_cycle"},
+    {"max_connections": 1},
+    {"max_connections": None},
+    {"health_check_interval": 0},
+    {"health_check_interval": 1},
+    {"reauth_check_interval": 0},
+    {"retry_on_timeout": True},
+    {"priority_steps": [0]},
+    {"priority_steps": [0, 5]},
+    {"client_name": "own"},
+    {"polling_interval": 0.5},
+    {"body_encoding": None},
+    {"deadletter_queue": "dead"},
+    {"an_option_of_anothers": 1},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_an_option_that_is_taken_works(redis_url: str, options: dict[str, Any]) -> None:
+    with reading(redis_url, **options) as reader:
+        send(redis_url, *range(5), options=options)
+        reader.read(5)
+        assert sorted(reader.bodies) == [*range(5)]
+        for message in reader.messages[:4]:
+            message.ack()
+        reader.turn()
+        reader.messages[4].reject(requeue=True)
+        reader.read(6)
+        assert reader.bodies[5] == reader.bodies[4]
+        reader.messages[5].ack()
+        reader.turn()
+
+
+def test_an_interval_of_none_lets_the_loop_rest(redis_url: str) -> None:
+    with reading(redis_url, health_check_interval=0, reauth_check_interval=0) as reader:
+        reader.turn()
+        began = monotonic()
+        for _ in range(3):
+            reader.turn()
+        # A timer of none would be due at once, again and again.
+        assert monotonic() - began > 0.2
+
+
+REFUSED: dict[str, list[Any]] = {
+    "ack_emulation": [False, None, 1],
+    "visibility_timeout": [0, None, "3600", True],
+    "unacked_key": ["", None, 3],
+    "unacked_index_key": [""],
+    "unacked_mutex_key": [None],
+    "unacked_mutex_expire": [0, 1.5, "x"],
+    "unacked_restore_limit": [0, "x"],
+    "unacked_restore_interval": [0, None, "10"],
+    "unacked_restore_throttle": [0, None, 1.5],
+    "sep": ["", None],
+    "fanout_prefix": ["own", None],
+    "fanout_patterns": ["yes"],
+    "global_keyprefix": [None, 3],
+    "socket_timeout": [0, -1, "5"],
+    "socket_connect_timeout": [0, "5"],
+    "socket_keepalive": ["yes"],
+    "socket_keepalive_options": [{"TCP_KEEPIDLE": 60}, [4, 60], {"4": "x"}],
+    "queue_order_strategy": ["random", "nowhere.at.all", 3, None],
+    "max_connections": [0, "10"],
+    "health_check_interval": [None, -1, "25"],
+    "reauth_check_interval": [None, "10"],
+    "retry_on_timeout": ["yes", 3],
+    "priority_steps": [[], [3, 6], [6, 0], ["0"], 3, None],
+    "client_name": [3],
+    "polling_interval": [0, -1, "1"],
+    "body_encoding": ["rot13"],
+    "deadletter_queue": [3],
+    "visibilty_timeout": [3],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, some in REFUSED.items() for value in some]
+)
+def test_an_option_that_cannot_work_is_refused_in_words_at_the_start(name: str, value: Any) -> None:
+    celery = {"broker_transport_options": {name: value}}
+    settings = Settings(broker_url="redis://localhost/0", celery=celery)
+    for start in (create_celery, TaskDB):
+        with pytest.raises(SettingsError, match=f"broker_transport_options.*{name}"):
+            start(settings)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("options", [None, [], "x", 3])
+def test_options_are_an_object(options: Any) -> None:
+    settings = Settings(
+        broker_url="redis://localhost/0", celery={"broker_transport_options": options}
+    )
+    with pytest.raises(SettingsError, match="Give an object"):
+        create_celery(settings)
+
+
+def test_a_broker_of_sentinels_needs_the_name_of_its_group() -> None:
+    url = "sentinel://localhost:26379"
+    with pytest.raises(SettingsError, match="master_name"):
+        create_celery(Settings(broker_url=url))
+    celery = {"broker_transport_options": {"master_name": "mymaster"}}
+    create_celery(Settings(broker_url=url, celery=celery)).close()
+
+
+def test_every_option_of_kombu_is_looked_at() -> None:
+    assert set(SentinelChannel.from_transport_options) <= _CHECKS.keys()
+
+
+# --- a connection that breaks ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_a_connection_that_breaks_between_two_questions_is_not_made_again_in_place(
+    redis_url: str, line: "redis.Redis[bytes]", number: int
+) -> None:
+    options = {"retry_on_timeout": True, "health_check_interval": 1}
+    with reading(redis_url, **options) as reader:
+        send(redis_url, *range(10), options=options)
+        reader.read(number)
+        own = reader.channel.client.connection
+        line.client_kill_filter(_type="normal", skipme=True)
+        # The next question is preceded by a look whether the connection lives.
+        if own is not None:
+            own.next_health_check = -1
+        with pytest.raises(reader.connection.connection_errors):
+            reader.turns(20)

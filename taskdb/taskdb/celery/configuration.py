@@ -13,6 +13,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from taskdb.celery.application import TaskDBCelery
 from taskdb.celery.embedded_broker import SCHEME, register
 from taskdb.celery.messaging import Messaging
+from taskdb.celery.redis_options import check_redis_options, redis_options
 from taskdb.celery.refused_settings import (
     RESULT_BACKEND,
     check_celery_settings,
@@ -42,6 +43,9 @@ def check_broker(settings: Settings) -> None:
     """Raise SettingsError for a broker, or for settings of Celery, that cannot work."""
     check_broker_scheme(settings)
     check_celery_settings(settings)
+    if broker_kind(settings) == "redis":
+        options = settings.celery.get("broker_transport_options", {})
+        check_redis_options(options, settings.message_url)
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
@@ -55,11 +59,12 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         **chosen.get("broker_transport_options", {}),
         **settings.celery.get("broker_transport_options", {}),
     }
+    is_redis = broker_kind(settings) == "redis"
     return {
         **chosen,
         **_for_quorum_queues(settings),
         **settings.celery,
-        "broker_transport_options": options,
+        "broker_transport_options": redis_options(options) if is_redis else options,
     }
 
 

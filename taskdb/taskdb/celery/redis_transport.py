@@ -28,6 +28,9 @@ from redis.exceptions import ConnectionError as LineError
 
 log = structlog.get_logger("taskdb.transport")
 
+_RETRIES = ("retry", "retry_on_error", "retry_on_timeout")
+"""With one of these redis-py connects again in place."""
+
 _TAKE = """
 local at = 2
 while ARGV[at] do
@@ -272,7 +275,14 @@ class Channel(redis.Channel):
             # that ends a worker.
             message = "this line to Redis broke and was put away"
             raise LineError(message)
-        return super()._connparams(*arguments, **keywords)
+        found = super()._connparams(*arguments, **keywords)
+        if found is not None and (keywords.get("asynchronous") or arguments[:1] == (True,)):
+            # A question that waits for its answer belongs to its socket. Made again in place, the
+            # connection would be asked once more, and each answer taken for that of the question
+            # before it. It breaks instead, and the worker connects again.
+            for name in _RETRIES:
+                found.pop(name, None)
+        return found
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:
@@ -319,6 +329,19 @@ class _Loop:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
 
+    def call_repeatedly(self, seconds: float, *arguments: Any, **keywords: Any) -> Any:
+        """Call again and again; never where the interval is none, which turns a check off."""
+        if seconds:
+            return self._loop.call_repeatedly(seconds, *arguments, **keywords)
+        return _Never()
+
     def add_reader(self, fd: int, callback: Any, *arguments: Any) -> None:
         if self._loop.readers.get(fd) != (callback, arguments):
             self._loop.add_reader(fd, callback, *arguments)
+
+
+class _Never:
+    """The timer of what is never called."""
+
+    def cancel(self) -> None:
+        """Nothing: it never runs."""
