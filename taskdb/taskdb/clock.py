@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from taskdb.bounds import EARLIEST, LATEST, is_bounded
+
 
 class Clock(Protocol):
     """Where a statement takes `now` from."""
@@ -41,12 +43,20 @@ class FixedClock:
 def require_aware(moment: datetime, name: str) -> datetime:
     """The same moment in UTC.
 
-    Raises ValueError for a naive datetime, since nobody can know which zone was meant.
+    Raises ValueError for a naive datetime, since nobody can know which zone was meant, and for one
+    that is out of bounds.
     """
     if moment.tzinfo is None or moment.utcoffset() is None:
         message = (
             f"{name} is a naive datetime ({moment.isoformat()}): give it a zone, "
             "for example datetime.now(UTC)"
+        )
+        raise ValueError(message)
+    # Compared before it is converted: a moment at either end has no spelling in another zone.
+    if not is_bounded(moment):
+        message = (
+            f"{name} is out of bounds ({moment.isoformat()}): give a moment from "
+            f"{EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}, or leave it out to mean never"
         )
         raise ValueError(message)
     return moment.astimezone(UTC)

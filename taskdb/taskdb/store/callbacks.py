@@ -88,7 +88,7 @@ class Callbacks(Joining):
         written = {
             "token": token,
             **reported(report),
-            "spec": None if spec is None else encode(spec, "spec"),
+            "spec": None if spec is None else encode(spec, "spec", deepest=None),
             "detail": encode({"waits_for": STAGE}, "detail"),
         }
         place = self._place(task_id)
@@ -232,7 +232,11 @@ class Callbacks(Joining):
 def _keep(unit: Unit, row: Parent, answer: Answer) -> None:
     """The body still runs, and keeps its worker and its places until it is over."""
     failed = answer.error is not None
-    kept = encode(answer.error.as_json(), "error") if answer.error else answer.output.text
+    kept = (
+        encode(answer.error.as_json(), "error", deepest=None)
+        if answer.error
+        else answer.output.text
+    )
     unit.move(
         unit.moves.answer,
         row.id,
@@ -247,5 +251,5 @@ def _answer_in(row: Parent) -> Answer:
     """What `_keep` has kept."""
     if row.called_back == TaskStatus.FAILED:
         return Answer(Payload(None, None), TaskError.from_json(row.result))
-    text = None if row.result is None else encode(row.result, "the output")
+    text = None if row.result is None else encode(row.result, "the output", deepest=None)
     return Answer(Payload(row.result, text, row.result_ref))

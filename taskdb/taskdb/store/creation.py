@@ -151,14 +151,14 @@ class Creation:
             for name, value in self._values(draft).items()
             if value is not None
         }
-        return encode(spelled, "the task")
+        return encode(spelled, "the task", deepest=None)
 
     def _values(self, draft: Draft) -> dict[str, Any]:
         """What the columns of a draft are given; JSON as its text."""
         values: dict[str, Any] = {name: getattr(draft, name) for name in TRACED_COLUMNS}
         for name in DRAFT_JSON:
             value = list(draft.tags) if name == "tags" else values[name]
-            values[name] = None if value is None else encode(value, name)
+            values[name] = None if value is None else encode(value, name, deepest=None)
         values["run_at"] = draft.run_at
         values["delay"] = None if draft.delay is None else draft.delay.total_seconds()
         return values

@@ -290,7 +290,7 @@ class Deciding(StorePart):
         unit.after.joins.extend(reversed(levels[1:]))
 
     def _pack(self, value: Any) -> Payload:
-        return Payload(value, encode(value, "the input of a handler"))
+        return Payload(value, encode(value, "the input of a handler", deepest=None))
 
 
 def handlers_base(parent: Parent) -> int:
@@ -322,7 +322,7 @@ def _finish(unit: Unit, parent: Parent, stage: str, result: Payload) -> None:
         unit.moves.join_finish,
         parent.id,
         waits_for=stage,
-        spec=encode(parent.spec, "spec"),
+        spec=encode(parent.spec, "spec", deepest=None),
         timeout=None,
         result=result.text,
         result_ref=result.reference,
@@ -333,7 +333,7 @@ def _fail(unit: Unit, parent: Parent, error: dict[str, Any]) -> bool:
     # What tells it from a task whose own body failed.
     short = {"error": error["type"], "message": error["message"][:500], "join": True}
     detail = encode(short, "detail")
-    written = {"error": encode(error, "error"), "detail": detail}
+    written = {"error": encode(error, "error", deepest=None), "detail": detail}
     return _moved(unit.move(unit.moves.join_fail, parent.id, **written))
 
 
@@ -346,7 +346,9 @@ def _moved(moved: Moved | None) -> bool:
 
 
 def _kept(value: Any, reference: str | None) -> Payload:
-    return Payload(value, None if value is None else encode(value, "a result"), reference)
+    return Payload(
+        value, None if value is None else encode(value, "a result", deepest=None), reference
+    )
 
 
 def _result_of(one: SubTask) -> Payload:

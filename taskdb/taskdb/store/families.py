@@ -47,7 +47,7 @@ class Families(Joining):
                 task_id,
                 token=token,
                 waits_for="parts",
-                spec=encode(whole, "spec"),
+                spec=encode(whole, "spec", deepest=None),
                 timeout=spec.timeout,
                 detail=encode({"waits_for": "parts"}, "detail"),
             )

@@ -77,9 +77,9 @@ def begin_to_wait(
         unit.moves.wait,
         parent_id,
         waits_for=stage,
-        spec=encode(spec, "spec"),
+        spec=encode(spec, "spec", deepest=None),
         timeout=timeout,
-        error=None if error is None else encode(error, "error"),
+        error=None if error is None else encode(error, "error", deepest=None),
         detail=encode({"waits_for": stage}, "detail"),
     )
 

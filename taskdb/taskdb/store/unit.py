@@ -295,7 +295,7 @@ def counts_of(found: Sequence[Row]) -> Counts:
 
 def stored_error(error: TaskError) -> str:
     """An error for its column."""
-    return encode(error.as_json(), "error")
+    return encode(error.as_json(), "error", deepest=None)
 
 
 def _sub_task(row: Row) -> SubTask:
