@@ -14,11 +14,12 @@ import structlog
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
+from taskdb.store.any_moment import read_any_moment
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
 from taskdb.store.fragments import OWNED, whole
 from taskdb.store.kept_line import KeptLine
 from taskdb.store.session import DriverSession, Parameters, Row, Session
-from taskdb.store.tables import ID_COLUMNS, JSON_COLUMNS
+from taskdb.store.tables import ID_COLUMNS, JSON_COLUMNS, spelled
 
 log = structlog.get_logger("taskdb.database")
 
@@ -186,12 +187,14 @@ class PostgreSQL:
             pool_use_lifo=True,
             pool_recycle=1800,
             hide_parameters=True,
+            json_serializer=spelled,
             connect_args=options,
         )
         kept = ref(engine)
 
         def begin(connection: Any, _record: Any) -> None:
             _begin(connection)
+            read_any_moment(connection)
             if kept() in self._unprepared:
                 connection.prepare_threshold = None
 

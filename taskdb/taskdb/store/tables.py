@@ -28,6 +28,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, TIMESTAMP, UUID
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from taskdb.bounds import EARLIEST, LATEST
+from taskdb.store.encode import encode
+
 metadata = MetaData()
 
 
@@ -65,7 +68,7 @@ class Json(TypeDecorator[Any]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         if value is None or dialect.name == "postgresql":
             return value
-        return json.dumps(value, ensure_ascii=False)
+        return spelled(value)
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         # As text from either database: a driver that decodes makes text and JSON text alike.
@@ -424,10 +427,29 @@ def moment_text(value: datetime) -> str:
 
 
 def as_moment(value: Any) -> datetime | None:
-    """A moment as either database spells it."""
-    if value is None or isinstance(value, datetime):
-        return value if value is None else value.astimezone(UTC)
-    return datetime.fromisoformat(value)
+    """A moment as either database spells it.
+
+    One that no program can hold (`infinity`, a year of five digits) is the latest or the earliest
+    that is allowed: the row of one task must not keep all others from being read.
+    """
+    if value is None:
+        return None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return nearest_moment(str(value))
+
+
+def nearest_moment(spelled: str) -> datetime:
+    """What stands for a moment that cannot be read; what is no moment at all never comes."""
+    is_early = spelled.startswith(("-", "0")) or spelled.endswith("BC")
+    return EARLIEST if is_early else LATEST
+
+
+def spelled(value: Any) -> str:
+    """A value for a JSON column; its parts were checked where they came in."""
+    return encode(value, "the value", deepest=None)
 
 
 def as_json(value: str | None) -> Any:

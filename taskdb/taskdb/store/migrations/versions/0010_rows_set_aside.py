@@ -6,7 +6,7 @@ Code that is older than this does not know the table, and lives with it.
 from alembic import op
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 
 TABLE = """
 CREATE TABLE set_aside (

@@ -1,0 +1,183 @@
+"""What the database refuses of rows by plain SQL, and reads of what it has all the same."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from alembic import command
+from sqlalchemy import create_engine, make_url, text
+
+from taskdb.bounds import EARLIEST, LATEST
+from taskdb.store.contract import Filter, Report
+from taskdb.store.encode import encode
+from taskdb.store.migrate import _config, migrate
+from taskdb.store.payload import Payload
+from taskdb.store.store import Store
+from tests.store.tasks import create, row, running, write
+
+LEASE = timedelta(seconds=30)
+WIDE = "語" * 1_000
+NEVER = ["infinity", "-infinity", "10000-01-01T00:00:00Z"]
+
+
+def all_can_be_read(store: Store) -> None:
+    store.page(Filter(with_sub_tasks=True), limit=100)
+    store.release_gated(100, LEASE)
+    store.lease_due(100, LEASE)
+    store.gates()
+    store.list_schedules()
+    store.list_subscriptions()
+
+
+@pytest.mark.parametrize("moment", NEVER)
+@pytest.mark.parametrize("column", ["deadline_at", "run_at", "relay_at", "callback_until"])
+def test_no_task_has_a_moment_that_no_program_can_hold(
+    store: Store, column: str, moment: str
+) -> None:
+    task_id = create(store)
+    with pytest.raises(Exception, match="task_is_bounded"):
+        write(store, f"UPDATE task SET {column} = '{moment}' WHERE id = :id", id=task_id)
+    with pytest.raises(Exception, match="task_is_bounded"):
+        write(store, f"INSERT INTO task (type, {column}) VALUES ('sum', '{moment}')")
+    all_can_be_read(store)
+
+
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        ("type, mutex_key", {"a": "sum", "b": WIDE}),
+        ("type, tenant", {"a": "sum", "b": WIDE}),
+        ("type, unique_key", {"a": "sum", "b": WIDE}),
+        ("type, unique_key", {"a": WIDE[:600], "b": WIDE[:400]}),
+    ],
+    ids=range(4),
+)
+def test_no_task_has_keys_that_an_index_cannot_hold(
+    store: Store, columns: str, values: dict[str, str]
+) -> None:
+    with pytest.raises(Exception, match="task_is_bounded"):
+        write(store, f"INSERT INTO task ({columns}) VALUES (:a, :b)", **values)
+    all_can_be_read(store)
+
+
+SCHEDULE = "INSERT INTO schedule (name, type, cron, {}) VALUES ('a', 'sum', '* * * * *', {})"
+RECURS = "INSERT INTO schedule (name, type, kind, {}) VALUES ('a', 'sum', {})"
+GATE = "INSERT INTO gate (target, name, max_starts, window_seconds) VALUES ('type', 'a', 1, 1e300)"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO gate (target, name, is_paused) VALUES ('type', :wide, true)",
+        GATE,
+        "INSERT INTO schedule (name, type, cron) VALUES (:wide, 'sum', '* * * * *')",
+        SCHEDULE.format("tenant", ":wide"),
+        SCHEDULE.format("misfire_grace_seconds", "1e300"),
+        SCHEDULE.format("starts_at", "'-infinity'"),
+        SCHEDULE.format("next_due_at", "'infinity'"),
+        RECURS.format("interval_seconds", "'interval', 1e300"),
+        RECURS.format("once_at", "'once', 'infinity'"),
+        "INSERT INTO subscription (name, transport) VALUES (:wide, 'log')",
+        "INSERT INTO subscription (name, transport, next_try_at) VALUES ('a', 'log', 'infinity')",
+        "INSERT INTO alarm (fingerprint, source, window_until) VALUES ('a', 'failed', 'infinity')",
+        "INSERT INTO alarm_policy (type, backlog_seconds) VALUES ('a', 1e300)",
+    ],
+    ids=range(13),
+)
+def test_no_other_row_is_out_of_bounds(store: Store, statement: str) -> None:
+    given = {"wide": WIDE} if ":wide" in statement else {}
+    with pytest.raises(Exception, match=r"_is_bounded|index row size"):
+        write(store, statement, **given)
+    all_can_be_read(store)
+
+
+def test_a_row_by_plain_sql_that_names_nothing_but_its_type_is_in_bounds(store: Store) -> None:
+    write(store, "INSERT INTO task (type) VALUES ('sum')")
+    [found] = store.page(Filter(), limit=2)
+    assert found.type == "sum"
+
+
+@pytest.mark.parametrize(("moment", "read"), [("infinity", LATEST), ("-infinity", EARLIEST)])
+@pytest.mark.parametrize("column", ["started_at", "ended_at", "queued_at", "cancel_requested_at"])
+def test_a_moment_that_cannot_be_read_keeps_no_other_task_from_being_read(
+    store: Store, column: str, moment: str, read: datetime
+) -> None:
+    odd, other = create(store), create(store)
+    write(store, f"UPDATE task SET {column} = '{moment}' WHERE id = :id", id=odd)
+    found = {one.id: one for one in store.page(Filter(), limit=10)}
+    assert set(found) == {odd, other}
+    assert getattr(found[odd], column) == read
+    assert getattr(store.get(odd), column) == read
+    assert {one.id for one in store.publications([odd, other])} == {odd, other}
+
+
+@pytest.fixture
+def eastern_store(postgresql_url: str) -> Iterator[Store]:
+    """A store whose database has another zone than UTC by default."""
+    engine = create_engine(postgresql_url)
+    with engine.begin() as connection:
+        name = make_url(postgresql_url).database
+        connection.execute(text(f"ALTER DATABASE {name} SET timezone TO 'Pacific/Kiritimati'"))
+    engine.dispose()
+    with Store(postgresql_url).closing() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31 23:59:59.999999Z", "0001-01-01 00:00:00Z"])
+def test_a_moment_at_the_end_of_time_is_read_in_any_zone(eastern_store: Store, moment: str) -> None:
+    task_id = create(eastern_store)
+    write(eastern_store, f"UPDATE task SET started_at = '{moment}' WHERE id = :id", id=task_id)
+    [found] = eastern_store.page(Filter(), limit=2)
+    assert found.started_at in {LATEST, EARLIEST, datetime.fromisoformat(moment)}
+
+
+def test_the_bounds_of_moments_are_those_that_a_row_takes(store: Store) -> None:
+    for moment in (EARLIEST, LATEST):
+        made = create(store, run_at=moment, deadline_at=moment)
+        assert store.get(made).deadline_at == moment
+    all_can_be_read(store)
+
+
+NUMBERS: list[Any] = [1e16, -1.5e22, 1e308, 5e-324, -0.0, 0.1, 1.0, 1, 2**63, 10**100]
+
+
+def test_a_result_and_a_step_of_progress_keep_their_numbers(store: Store) -> None:
+    run = running(store)
+    store.progress(run.id, run.token, Report(attributes={"n": NUMBERS}, current=1))
+    assert repr(store.get(run.id).attributes) == repr({"n": NUMBERS})
+    store.complete(run.id, run.token, Payload(NUMBERS, encode(NUMBERS, "the result")))
+    assert repr(store.get(run.id).result) == repr(NUMBERS)
+
+
+def test_rows_of_before_are_brought_into_bounds(empty_store_url: str) -> None:
+    engine = create_engine(empty_store_url)
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0008")
+        connection.execute(
+            text(
+                "INSERT INTO task (id, type, mutex_key, run_at, deadline_at) VALUES"
+                " ('01890a5d-ac96-774b-bcce-b302099a8057', 'sum', :key,"
+                " '9999-12-31T23:59:59.999Z', '9999-12-31T23:59:59.999Z')"
+            ),
+            {"key": "".join(chr(0x4E00 + n) for n in range(1_000))},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO schedule (name, type, cron, misfire_grace_seconds)"
+                " VALUES ('s', 'sum', '* * * * *', 1e300)"
+            )
+        )
+    engine.dispose()
+    migrate(empty_store_url)
+    with Store(empty_store_url).closing() as store:
+        [task] = store.page(Filter(), limit=2)
+        store.cancel(task.id)
+        assert row(store, task.id)["status"] == "CANCELED"
+        [schedule] = store.list_schedules()
+        assert schedule.misfire_grace == timedelta(days=36_500)
+        all_can_be_read(store)
+
+
+def test_the_clock_of_a_store_is_in_utc_and_in_bounds(store: Store) -> None:
+    assert EARLIEST < store.now() < LATEST and store.now().tzinfo is UTC
