@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
+from taskdb.bounds import QUEUE_BYTES, as_duration, shown, wrong_text
 from taskdb.errors import did_you_mean
 
 E = TypeVar("E", bound=StrEnum)
@@ -130,8 +131,10 @@ class Alarm:
         put("backlog", _duration(backlog))
         if not isinstance(group_by_tenant, bool | None):
             raise TypeError(f"group_by_tenant={group_by_tenant!r} is neither True nor False")
-        if not all(self.to):
-            raise ValueError("to=... names channels, and '' names none")
+        for name in self.to:
+            # Half of an index entry is another column's.
+            if not name or wrong_text(name, QUEUE_BYTES) is not None:
+                raise ValueError(f"to=... names channels, and {shown(name)} names none")
 
     @classmethod
     def of(cls, given: Any) -> Self | None:
@@ -213,23 +216,21 @@ def one_of(kind: type[E], given: Any) -> E:
     try:
         return kind(given.lower() if isinstance(given, str) else given)
     except ValueError:
-        hint = did_you_mean(str(given), values)
-        raise ValueError(f"{given!r} is none of {', '.join(values)}{hint}") from None
+        hint = did_you_mean(shown(given), values)
+        raise ValueError(f"{shown(given)} is none of {', '.join(values)}{hint}") from None
 
 
 def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
     texts = (given,) if isinstance(given, str) else tuple(given)
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"{texts!r} must be texts")
+        raise TypeError(f"{shown(texts)} must be texts")
     return tuple(dict.fromkeys(texts))
 
 
 def _duration(given: timedelta | float | None) -> timedelta | None:
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, timedelta | int | float):
-        raise TypeError(f"backlog={given!r} is no duration: give a timedelta, or seconds")
-    duration = given if isinstance(given, timedelta) else timedelta(seconds=given)
-    if not duration > timedelta(0):
+    duration = as_duration(given, "backlog")
+    if not duration:
         raise ValueError(f"backlog={given!r} must be longer than zero")
     return duration

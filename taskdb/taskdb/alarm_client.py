@@ -21,6 +21,7 @@ from taskdb.alarm import (
 from taskdb.alarm_message import message_of
 from taskdb.alarm_routing import Route, parse_route
 from taskdb.alarming.opening import open_channel
+from taskdb.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled
 from taskdb.clock import require_aware
 from taskdb.errors import Fault, InvalidInput
 from taskdb.settings import Settings
@@ -71,11 +72,12 @@ class AlarmClient:
         """
         if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
             raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
-        words = (state,) if isinstance(state, str) else tuple(state)
         try:
+            words = (state,) if isinstance(state, str) else tuple(state)
             states = tuple(one_of(AlarmState, word) for word in words)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise InvalidInput(_SUBJECT, [Fault("state", str(error))]) from None
+        check_texts(_SUBJECT, NAME_BYTES, tenant=tenant, type=type)
         live = tuple(one for one in AlarmState if one is not AlarmState.RESOLVED)
         return self._alarms.page(
             self.scope,
@@ -89,18 +91,22 @@ class AlarmClient:
 
     def get_alarm(self, reference: str) -> AlarmEntity:
         """The alarm of this id or fingerprint; raises AlarmNotFound."""
-        return self._alarms.get(str(reference), self.scope)
+        return self._alarms.get(_reference(reference), self.scope)
 
     def alarm_deliveries(self, reference: str) -> list[AlarmDelivery]:
         """The messages of an alarm, the newest first; raises AlarmNotFound."""
         return self._alarms.deliveries(self.get_alarm(reference).id)
 
     def undelivered_alarms(self, limit: int = 100) -> list[AlarmDelivery]:
-        """Messages that no channel has taken yet, the oldest first."""
+        """Messages that no channel has taken yet, the oldest first; raises InvalidInput."""
+        if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
+            raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
         return self._alarms.undelivered(self.scope, limit)
 
     def alarm_errors(self, alarm_ids: Sequence[str]) -> Mapping[str, str]:
         """Why messages of these alarms have not gone out; '' for one that was not tried yet."""
+        if not isinstance(alarm_ids, Sequence):
+            raise InvalidInput(_SUBJECT, [Fault("alarm_ids", "a list of ids")])
         return self._alarms.last_errors(alarm_ids)
 
     # --- act ----------------------------------------------------------------------------------
@@ -112,10 +118,8 @@ class AlarmClient:
 
         A resolved one stays as it is. Raises AlarmNotFound.
         """
-        reference = str(reference)
-        return self.get_alarm(
-            self._alarms.acknowledge(reference, self.scope, _plain(by), _plain(note))
-        )
+        place = _reference(reference)
+        return self.get_alarm(self._alarms.acknowledge(place, self.scope, _plain(by), _plain(note)))
 
     def snooze_alarm(
         self, reference: str, until: datetime | timedelta | float, *, by: str | None = None
@@ -126,7 +130,7 @@ class AlarmClient:
         AlarmNotFound, InvalidInput.
         """
         moment = _until(until)
-        found = self._alarms.snooze(str(reference), self.scope, moment, _plain(by))
+        found = self._alarms.snooze(_reference(reference), self.scope, moment, _plain(by))
         return self.get_alarm(found)
 
     def resolve_alarm(
@@ -136,8 +140,8 @@ class AlarmClient:
 
         Raises AlarmNotFound.
         """
-        reference = str(reference)
-        return self.get_alarm(self._alarms.resolve(reference, self.scope, _plain(by), _plain(note)))
+        place = _reference(reference)
+        return self.get_alarm(self._alarms.resolve(place, self.scope, _plain(by), _plain(note)))
 
     def test_alarm_channel(self, channel: str) -> None:
         """Send a message of a made-up alarm over a channel of the settings, now.
@@ -148,7 +152,7 @@ class AlarmClient:
         self._refuse_scoped("channels are tried")
         names = [one.name for one in self.settings.alarm_channels]
         if channel not in names:
-            advice = f"no channel is named {channel!r}; TASKDB_ALARM_CHANNELS has: "
+            advice = f"no channel is named {shown(channel)}; TASKDB_ALARM_CHANNELS has: "
             raise InvalidInput(_SUBJECT, [Fault("channel", advice + (", ".join(names) or "none"))])
         way = open_channel(self.settings, channel)
         try:
@@ -198,7 +202,7 @@ class AlarmClient:
 
     def remove_alarm_route(self, route_id: str) -> bool:
         """Delete a route that is a row; False where there is none (in this scope)."""
-        return self._alarms.remove_route(str(route_id), self.scope)
+        return self._alarms.remove_route(spelled(route_id), self.scope)
 
     def declare_alarms(self) -> None:
         """Write what the task types of this process say of their alarms, as workers and beats do.
@@ -223,8 +227,8 @@ def _until(given: datetime | timedelta | float) -> datetime | timedelta:
             moment = require_aware(given, "until")
             left = moment - datetime.now(UTC)
         else:
-            left = given if isinstance(given, timedelta) else timedelta(seconds=given)
-    except (ValueError, TypeError, OverflowError) as error:
+            left = as_duration(given, "until")
+    except (ValueError, TypeError) as error:
         raise InvalidInput(_SUBJECT, [Fault("until", str(error))]) from None
     if not timedelta(0) < left <= _LONGEST_SNOOZE:
         advice = "give a moment to come, at most a year away; or resolve it"
@@ -232,8 +236,15 @@ def _until(given: datetime | timedelta | float) -> datetime | timedelta:
     return given if isinstance(given, datetime) else left
 
 
+def _reference(given: Any) -> str:
+    """The id or the fingerprint of an alarm; raises InvalidInput for what can be neither."""
+    reference = spelled(given)
+    check_texts(_SUBJECT, reference=reference)
+    return reference
+
+
 def _plain(text: str | None) -> str | None:
-    return None if text is None else storable(str(text), 2_000)
+    return None if text is None else storable(spelled(text), 2_000)
 
 
 def _made_up(channel: str) -> AlarmEntity:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from taskdb.alarm import AlarmSource, Severity, one_of
+from taskdb.bounds import NAME_BYTES, wrong_text
 from taskdb.errors import did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -191,9 +192,12 @@ def _known(given: Any, channels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _text(given: Any, name: str) -> str | None:
-    if given is not None and not isinstance(given, str):
-        raise ValueError(f"{name} must be text")
-    return given
+    if given is None:
+        return None
+    reason = wrong_text(given, NAME_BYTES)
+    if reason is not None:
+        raise ValueError(f"{name} must be text: {reason}")
+    return str(given)
 
 
 def _pattern(given: str | None) -> str | None:

@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from uuid_utils.compat import uuid7
 
 from taskdb.alarm_client import AlarmClient
+from taskdb.bounds import NAME_BYTES, shown, spelled, wrong_text
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.celery.broker_state import broker_state
 from taskdb.celery.configuration import create_celery
@@ -39,6 +40,7 @@ from taskdb.schedule_client import ScheduleClient
 from taskdb.settings import Settings
 from taskdb.store.callbacks import Answer, digest_of
 from taskdb.store.contract import EVERYONE, Filter, Scope
+from taskdb.store.encode import storable
 from taskdb.store.listing import Cursor, Order
 from taskdb.store.payload_place import payloads_of
 from taskdb.store.shared_cache import is_shared
@@ -53,6 +55,7 @@ from taskdb.watcher import Watcher
 
 DEEPEST = 5
 """Levels of a tree that one explanation goes down."""
+_SCOPE = "the scope"
 PAGE_LIMIT = 1_000
 """Tasks that one page may hold."""
 
@@ -125,18 +128,21 @@ class TaskDB(
     def for_tenant(self, *tenants: str) -> TaskDB:
         """A client that reads and moves tasks of these tenants only; it shares the connections.
 
-        Raises ValueError without a tenant.
+        Raises InvalidInput without a tenant, and for one that no task can have.
         """
         if not tenants:
-            message = "name at least one tenant"
-            raise ValueError(message)
-        if not all(isinstance(tenant, str) for tenant in tenants):
-            message = f"{tenants} are no tenants: each is text"
-            raise ValueError(message)
+            raise InvalidInput(_SCOPE, [Fault("", "name at least one tenant")])
+        faults = [
+            Fault(shown(tenant), reason)
+            for tenant in tenants
+            if (reason := wrong_text(tenant, NAME_BYTES)) is not None
+        ]
+        if faults:
+            raise InvalidInput(_SCOPE, faults)
         beyond = [tenant for tenant in tenants if not self.scope.allows(tenant)]
         if beyond:
             message = f"this client may not see {beyond}: its scope is {self.scope.tenants}"
-            raise ValueError(message)
+            raise InvalidInput(_SCOPE, [Fault("", message)])
         scoped = object.__new__(TaskDB)
         scoped.__dict__.update(self.__dict__)
         scoped._celery_app = None
@@ -157,9 +163,9 @@ class TaskDB(
 
         An adopted task is also found by what its Celery app calls it.
         """
-        place = parse_reference(str(reference))
+        place = parse_reference(spelled(reference))
         if place is None:
-            return self._adopted(str(reference))
+            return self._adopted(spelled(reference))
         if place.position is not None:
             found = self.store.get_sub_task(place.id, place.position, self.scope, self)
         else:
@@ -270,11 +276,17 @@ class TaskDB(
         """
         if error is not None and output is not None:
             raise InvalidInput("the answer", [Fault("error", "give an output or an error")])
-        digest = digest_of(str(token))
+        if not isinstance(error, str | None):
+            raise InvalidInput("the answer", [Fault("error", f"{shown(error)} is not text")])
+        digest = digest_of(spelled(token))
         awaited = self.store.find_awaited(digest, self.scope)
         plain = output.model_dump(mode="json") if isinstance(output, BaseModel) else output
         packed = self.payloads.pack(plain, f"{awaited.id}-result-{uuid7()}", "the output")
-        reason = None if error is None else TaskError("CallbackFailed", error, "", awaited.attempt)
+        reason = (
+            None
+            if error is None
+            else TaskError("CallbackFailed", storable(error), "", awaited.attempt)
+        )
         try:
             task_id = self.store.resume(digest, Answer(packed, reason), self.scope)
         except CallbackRefused:
@@ -308,7 +320,7 @@ class TaskDB(
         return chosen
 
     def _id_of(self, reference: str) -> str:
-        place = parse_reference(str(reference))
+        place = parse_reference(spelled(reference))
         if place is not None and place.key is None:
             # The verbs themselves say when there is no such task, or none in this scope.
             return self.store.get(place.id, self.scope).id

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import structlog
 
+from taskdb.bounds import LARGEST, as_duration
+from taskdb.clock import require_aware
 from taskdb.entity import SubTaskResult
 from taskdb.errors import NotEncodable
 from taskdb.fan_out import FanOut, Join
@@ -25,7 +27,6 @@ CANCEL_INTERVAL_SECONDS = 1.0
 
 _NONE = "{}"
 """No attributes, as they are encoded."""
-_LONGEST_WAIT = timedelta(days=36_500)
 
 
 class Run(Protocol):
@@ -236,15 +237,15 @@ class TaskContext:
 def _deadline(given: timedelta | datetime | float | None) -> timedelta | datetime | None:
     """A deadline as the store takes it; raises ValueError."""
     if isinstance(given, datetime):
-        if given.tzinfo is None:
-            message = f"deadline={given!r} has no time zone: give one, for example UTC"
-            raise ValueError(message)
-        return given
+        return require_aware(given, "deadline")
     if given is None:
         return None
-    length = given if isinstance(given, timedelta) else timedelta(seconds=given)
-    if not timedelta(0) < length <= _LONGEST_WAIT:
-        message = f"deadline={given!r}: give a time from now, up to {_LONGEST_WAIT.days:,} days"
+    try:
+        length = as_duration(given, "deadline")
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    if not length:
+        message = f"deadline={given!r}: give a time from now"
         raise ValueError(message)
     return length
 
@@ -253,8 +254,11 @@ def _whole(number: int | None) -> int | None:
     """A number that fits the column; raises ValueError for one that is no count."""
     if number is None:
         return None
-    whole = int(number)
-    if not 0 <= whole < 2**63:
+    try:
+        whole = int(number)
+    except OverflowError:
+        whole = -1
+    if not 0 <= whole <= LARGEST:
         message = f"progress({number}): give whole numbers of zero or more"
         raise ValueError(message)
     return whole

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
+from taskdb.bounds import LONGEST, shown
 from taskdb.errors import Fault, did_you_mean
 from taskdb.status import TERMINAL, TaskStatus
 
@@ -18,6 +19,8 @@ as the first, and once it is out of reach the open parts are canceled.
 """
 
 CHUNK_LIMIT = 1_000
+_MOST = 2**31 - 1
+"""Parts that a limit may name."""
 WINDOW = "window"
 """`held_by` of a part that its parent's window does not let go yet."""
 HANDLER_POSITION = 1_000_000_000
@@ -112,10 +115,10 @@ class FanOut:
         found = []
         if self.join not in get_args(Join):
             known = get_args(Join)
-            hint = did_you_mean(str(self.join), known)
+            hint = did_you_mean(shown(self.join), known)
             found.append(Fault("join", f"one of {', '.join(known)}{hint}"))
         if self.tolerate is not None and not _is_tolerance(self.tolerate):
-            advice = f"{self.tolerate!r} is neither a number of parts nor a share from 0 to 1"
+            advice = f"{shown(self.tolerate)} is neither a number of parts nor a share from 0 to 1"
             found.append(Fault("tolerate", advice))
         elif self.tolerate is not None and self.join == "all_settled":
             found.append(Fault("tolerate", "all_settled tolerates everything: leave one out"))
@@ -127,7 +130,7 @@ class FanOut:
             advice = "parts of one chunk run one after another anyway: leave max_concurrency out"
             found.append(Fault("chunk_size", advice))
         if self.timeout is not None and seconds_of(self.timeout) is None:
-            found.append(Fault("timeout", f"{self.timeout!r} is no duration above zero"))
+            found.append(Fault("timeout", f"{shown(self.timeout)} is no duration above zero"))
         return found
 
     def spec(self, part_type: str, on_join: HandlerSpec | None) -> FanOutSpec:
@@ -206,16 +209,16 @@ def seconds_of(duration: Any) -> float | None:
         duration = duration.total_seconds()
     if isinstance(duration, bool) or not isinstance(duration, int | float):
         return None
-    return float(duration) if 0 < duration < 3.2e9 else None  # noqa: PLR2004 - a hundred years
+    return float(duration) if 0 < duration <= LONGEST.total_seconds() else None
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST
 
 
 def _is_tolerance(value: Any) -> bool:
     if isinstance(value, bool):
         return False
     if isinstance(value, int):
-        return value >= 0
+        return 0 <= value <= _MOST
     return isinstance(value, float) and 0 <= value < 1

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 
+from taskdb.bounds import as_duration, shown
+
 GateTarget = Literal["queue", "type", "tenant"]
 """What a rule is made for."""
 
@@ -26,12 +28,12 @@ class Limit:
             value: Any = getattr(self, name)
             is_whole = isinstance(value, int) and not isinstance(value, bool)
             if value is not None and not (is_whole and 0 < value < 2**31):
-                message = f"{name}={value!r} is no number of tasks: give one from 1 up"
+                message = f"{name}={shown(value)} is no number of tasks: give one from 1 up"
                 raise ValueError(message)
         if (self.max_starts is None) != (self.per is None):
             message = "max_starts and per go together: so many starts in such a time"
             raise ValueError(message)
-        if self.per is not None and not self.per > timedelta(0):
+        if self.per is not None and not as_duration(self.per, "per") > timedelta(0):
             message = f"per={self.per} must be longer than zero"
             raise ValueError(message)
         if self.max_running is None and self.max_starts is None:
@@ -45,12 +47,14 @@ class Limit:
         max_starts: int | None,
         per: timedelta | float | None,
     ) -> Self | None:
-        """A limit, or None where nothing is limited; `per` may be seconds."""
+        """A limit, or None where nothing is limited; `per` may be seconds.
+
+        Raises ValueError, and TypeError for a `per` that is no duration.
+        """
         if max_running is None and max_starts is None and per is None:
             return None
-        is_number = isinstance(per, int | float) and not isinstance(per, bool)
-        window = timedelta(seconds=per) if is_number else per  # type: ignore[arg-type]
-        return cls(max_running, max_starts, window)  # type: ignore[arg-type]
+        window = None if per is None else as_duration(per, "per")
+        return cls(max_running, max_starts, window)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, get_args
 
+from taskdb.bounds import NAME_BYTES, QUEUE_BYTES, check_texts, shown, wrong_text
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.errors import Fault, InvalidInput
 from taskdb.gate import Gate, GateTarget, Limit
@@ -47,6 +48,7 @@ class GateClient:
         Messages that the broker has already go back to the database when a worker takes them; no
         attempt is counted. Pausing what is paused writes the new reason.
         """
+        check_texts(_SUBJECT, reason=reason, by=by)
         self.store.pause(self._place(queue, type, tenant), reason, by)
 
     def resume(
@@ -71,10 +73,11 @@ class GateClient:
         It counts over all workers and replaces the limit before it, also one that a type declares.
         `per` is a timedelta, or seconds. What has been released already is let be.
         """
+        check_texts(_SUBJECT, by=by)
         place = self._place(queue, type, tenant)
         try:
             limit = Limit.of(max_running, max_starts, per)
-        except (ValueError, TypeError, OverflowError) as error:
+        except (ValueError, TypeError) as error:
             raise InvalidInput(_SUBJECT, [Fault("limit", str(error))]) from None
         if limit is None:
             advice = "say max_running, or max_starts and per; clear_limit removes one"
@@ -120,8 +123,10 @@ class GateClient:
             advice = f"name one of {', '.join(get_args(GateTarget))}"
             raise InvalidInput(_SUBJECT, [Fault("", advice)])
         target, name = named[0]
-        if not isinstance(name, str) or "\x00" in name or (not name and target != "tenant"):
-            raise InvalidInput(_SUBJECT, [Fault(target, f"{name!r} names no {target}")])
+        reason = wrong_text(name, QUEUE_BYTES if target == "queue" else NAME_BYTES)
+        if reason is not None or (not name and target != "tenant"):
+            advice = f"{shown(name)} names no {target}{(reason and f' ({reason})') or ''}"
+            raise InvalidInput(_SUBJECT, [Fault(target, advice)])
         if not self._may(target, name):
             advice = f"{target} {name!r} is out of the scope of this client"
             raise InvalidInput(_SUBJECT, [Fault(target, advice)])

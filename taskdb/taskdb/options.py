@@ -7,6 +7,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
+from taskdb.bounds import shown, wrong_text
 from taskdb.clock import require_aware
 from taskdb.entity import TaskKind, TaskRole
 from taskdb.errors import Fault, InvalidInput, did_you_mean
@@ -105,28 +106,27 @@ def _status(given: str) -> TaskStatus:
         return TaskStatus(given.upper())
     except ValueError:
         known = [status.value for status in TaskStatus]
-        message = f"{given!r} is no status{did_you_mean(given.upper(), known)}"
+        message = f"{shown(given)} is no status{did_you_mean(given.upper(), known)}"
         raise ValueError(message) from None
 
 
 def _text(given: Any) -> str:
-    if not isinstance(given, str):
-        message = f"{given!r} is not text"
-        raise TypeError(message)
-    encode(given, "this text")
-    return given
+    reason = wrong_text(given)
+    if reason is not None:
+        raise ValueError(reason)
+    return str(given)
 
 
 def _moment(given: Any) -> datetime:
     if not isinstance(given, datetime):
-        message = f"{given!r} is not a datetime"
+        message = f"{shown(given)} is not a datetime"
         raise TypeError(message)
     return require_aware(given, "this moment")
 
 
 def _attributes(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        message = f"{given!r} is not a mapping"
+        message = f"{shown(given)} is not a mapping"
         raise TypeError(message)
     encode(given, "this mapping")
     return dict(given)

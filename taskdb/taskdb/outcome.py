@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-_LONGEST = timedelta(days=36_500)
+from taskdb.bounds import as_duration
 
 
 class Outcome(Exception):
@@ -47,15 +47,11 @@ class Snooze(Outcome):
 
     def __init__(self, delay: timedelta | float, reason: str = "") -> None:
         try:
-            self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
-        except (TypeError, OverflowError) as error:
-            message = f"cannot snooze for {delay!r}: {error}"
+            self.delay = as_duration(delay, "delay")
+        except (TypeError, ValueError) as error:
+            message = f"cannot snooze: {error}"
             raise ValueError(message) from None
         self.reason = reason
-        if not timedelta(0) <= self.delay <= _LONGEST:
-            advice = f"give a delay from zero to {_LONGEST.days:,} days"
-            message = f"cannot snooze for {self.delay}: {advice}"
-            raise ValueError(message)
         super().__init__(delay, reason)
 
 

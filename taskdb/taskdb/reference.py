@@ -38,7 +38,8 @@ def parse_reference(reference: str) -> Place | None:
 
 def adopted_id(celery_id: str) -> str:
     """The id of the row of an adopted task: Celery's own, or one made of it, always the same."""
-    return _of_id(celery_id) or str(uuid5(_FOREIGN, celery_id))
+    storable = celery_id.encode("utf-8", "replace").decode()
+    return _of_id(celery_id) or str(uuid5(_FOREIGN, storable))
 
 
 def _of_key(key: str) -> Place | None:

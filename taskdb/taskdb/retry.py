@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from taskdb.bounds import as_duration, shown
+from taskdb.errors import Fault, InvalidInput
+
 ExceptionTypes = tuple[type[BaseException], ...]
 
-_LONGEST = timedelta(days=36_500)
 _MOST_ATTEMPTS = 2**31 - 1
 
 
@@ -39,13 +41,13 @@ class Retry:
         try:
             for name in ("retry_on", "give_up_on"):
                 object.__setattr__(self, name, _exception_types(name, getattr(self, name)))
+            for name in ("backoff", "max_backoff"):
+                as_duration(getattr(self, name), name)
             faults = self._faults()
-        except (TypeError, ValueError) as error:
-            message = f"Retry(...): {error}"
-            raise ValueError(message) from None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidInput("Retry(...)", [Fault("", str(error))]) from None
         if faults:
-            message = f"Retry({faults[0]}"
-            raise ValueError(message)
+            raise InvalidInput("Retry(...)", [Fault("", fault) for fault in faults])
 
     def delay(self, failures: int) -> timedelta:
         """The pause after so many failed attempts (1 or more)."""
@@ -67,15 +69,11 @@ class Retry:
 
     def _faults(self) -> list[str]:
         checks = {
-            f"max_attempts={self.max_attempts}): give a whole number, 1 or more": (
+            f"max_attempts={shown(self.max_attempts)}: give a whole number, 1 or more": (
                 type(self.max_attempts) is int and 1 <= self.max_attempts <= _MOST_ATTEMPTS
             ),
-            f"backoff={self.backoff}): give 0 or more": _seconds(self.backoff) >= 0,
-            f"max_backoff={self.max_backoff}): give from 0 to {_LONGEST.days:,} days": (
-                0 <= _seconds(self.max_backoff) <= _LONGEST.total_seconds()
-            ),
-            f"factor={self.factor}): give 1 or more": self.factor >= 1,
-            f"jitter={self.jitter}): give a share from 0 to 1": 0 <= self.jitter <= 1,
+            f"factor={shown(self.factor)}: give 1 or more": self.factor >= 1,
+            f"jitter={shown(self.jitter)}: give a share from 0 to 1": 0 <= self.jitter <= 1,
         }
         return [fault for fault, holds in checks.items() if not holds]
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from taskdb.bounds import NAME_BYTES, QUEUE_BYTES, TEXT_BYTES, as_duration, shown, wrong_text
 from taskdb.clock import require_aware
 from taskdb.errors import Fault, InvalidInput, did_you_mean
 from taskdb.timetable import Kind, Timetable
@@ -23,6 +24,14 @@ BOUND_LIMIT = 1_000
 _NAME_LIMIT = 200
 _JITTER_LIMIT = timedelta(days=1)
 _DURATIONS = ("every", "jitter", "misfire_grace")
+_TEXTS = {
+    "cron": TEXT_BYTES,
+    "timezone": TEXT_BYTES,
+    "name": TEXT_BYTES,
+    "tenant": NAME_BYTES,
+    "queue": QUEUE_BYTES,
+}
+"""The options that are texts, and how many bytes each may have."""
 _MOMENTS = ("at", "starts_at", "ends_at")
 
 
@@ -154,9 +163,12 @@ class Schedule:
         if type(self.misfire_bound) is not int or not 1 <= self.misfire_bound <= BOUND_LIMIT:
             faults.append(Fault("misfire_bound", f"a whole number from 1 to {BOUND_LIMIT:,}"))
         if self.priority not in (None, *range(10)) or isinstance(self.priority, bool):
-            faults.append(Fault("priority", f"{self.priority!r} is not a number from 0 to 9"))
+            faults.append(Fault("priority", f"{shown(self.priority)} is not a number from 0 to 9"))
         if self.jitter > _JITTER_LIMIT:  # type: ignore[operator]  # converted above
             faults.append(Fault("jitter", "at most a day"))
+        enabled: Any = self.is_enabled
+        if not isinstance(enabled, bool):
+            faults.append(Fault("is_enabled", f"{shown(enabled)} is neither True nor False"))
         return faults
 
 
@@ -330,21 +342,14 @@ def _check_distinct(names: Iterable[str]) -> None:
 def _duration(value: Any, name: str) -> timedelta | None:
     if value is None and name == "every":
         return None
-    if isinstance(value, bool) or not isinstance(value, timedelta | int | float):
-        message = f"{value!r} is no duration: give a timedelta, or seconds"
-        raise TypeError(message)
-    duration = value if isinstance(value, timedelta) else timedelta(seconds=value)
-    if duration < timedelta(0):
-        message = f"{value} is less than nothing"
-        raise ValueError(message)
-    return duration
+    return as_duration(value, name)
 
 
 def _moment(value: Any, name: str) -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime):
-        message = f"{value!r} is not a datetime"
+        message = f"{shown(value)} is not a datetime"
         raise TypeError(message)
     aware = require_aware(value, name)
     # As fine as every database keeps it.
@@ -355,7 +360,9 @@ def _moment_of(text: str, name: str) -> datetime:
     try:
         return require_aware(datetime.fromisoformat(text), name)
     except ValueError as error:
-        advice = f"{text!r} is no moment with a zone, for example 2031-05-04T08:00:00Z ({error})"
+        advice = (
+            f"{shown(text)} is no moment with a zone, for example 2031-05-04T08:00:00Z ({error})"
+        )
         raise InvalidInput(SUBJECT, [Fault(name, advice)]) from None
 
 
@@ -365,23 +372,23 @@ def _choice(kind: type[StrEnum]) -> Any:
             return kind(value)
         except ValueError:
             known = [one.value for one in kind]
-            message = f"one of {', '.join(known)}{did_you_mean(str(value), known)}"
+            message = f"one of {', '.join(known)}{did_you_mean(shown(value), known)}"
             raise ValueError(message) from None
 
     return convert
 
 
-def _text(value: Any, _name: str) -> Any:
-    if value is not None and (not isinstance(value, str) or "\x00" in value):
-        message = f"{value!r} is not text"
-        raise TypeError(message)
+def _text(value: Any, name: str) -> Any:
+    reason = None if value is None else wrong_text(value, _TEXTS[name])
+    if reason is not None:
+        raise ValueError(reason)
     return value
 
 
 _CONVERTED: Mapping[str, Any] = {
     **dict.fromkeys(_DURATIONS, _duration),
     **dict.fromkeys(_MOMENTS, _moment),
-    **dict.fromkeys(("cron", "timezone", "name", "tenant", "queue"), _text),
+    **dict.fromkeys(_TEXTS, _text),
     "misfire": _choice(Misfire),
     "overlap": _choice(Overlap),
 }

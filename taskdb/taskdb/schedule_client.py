@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypedDict, Unpack
 
+from taskdb.bounds import NAME_BYTES, check_texts, shown, spelled
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.entity import TaskEntity
 from taskdb.errors import Fault, InvalidInput, PayloadTooLarge, SettingsError, did_you_mean
@@ -112,6 +113,7 @@ class ScheduleClient:
         except ValueError:
             known = ", ".join(Origin)
             raise InvalidInput("the list request", [Fault("origin", f"one of {known}")]) from None
+        check_texts("the list request", NAME_BYTES, tenant=tenant)
         return self.store.list_schedules(self.scope, tenant=tenant, origin=chosen)
 
     def get_schedule(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
@@ -120,7 +122,9 @@ class ScheduleClient:
         Raises ScheduleNotFound, and InvalidInput for a name that several tenants use, without
         a tenant.
         """
-        return self.store.get_schedule(str(reference), self.scope, tenant)
+        reference = spelled(reference)
+        check_texts(SUBJECT, reference=reference, tenant=tenant)
+        return self.store.get_schedule(reference, self.scope, tenant)
 
     def pause_schedule(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
         """Let a schedule fire no more until it is resumed; also a declared one, which stays so."""
@@ -177,7 +181,10 @@ class ScheduleClient:
     def preview(self, schedule: Schedule | str, *, count: int = 10) -> list[datetime]:
         """The next due times of a cron expression, or of a schedule that is not made yet."""
         _check_count(count, "count", PREVIEW_LIMIT)
-        one = Schedule(schedule) if isinstance(schedule, str) else schedule
+        one: Any = Schedule(schedule) if isinstance(schedule, str) else schedule
+        if not isinstance(one, Schedule):
+            advice = f"{shown(schedule)} is neither a cron expression nor a Schedule"
+            raise InvalidInput(SUBJECT, [Fault("", advice)])
         now = self._now()
         return list(islice(one.timetable(now).behind(now), count))
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from taskdb.bounds import NAME_BYTES, shown, wrong_text
+from taskdb.errors import Fault, InvalidInput
 from taskdb.fan_out import FanOut, FanOutSpec, HandlerSpec
 from taskdb.task_type import Registry, default_registry
 
@@ -47,9 +49,11 @@ class Sequence:
         unique: bool = False,
         registry: Registry | None = None,
     ) -> None:
-        if not name.strip() or "#" in name or "\x00" in name:
-            message = f"{name!r} cannot name a sequence: give text without '#'"
-            raise ValueError(message)
+        reason = wrong_text(name, NAME_BYTES)
+        if reason is not None or not name.strip() or "#" in name:
+            advice = reason or "give text without '#'"
+            message = f"{shown(name)} cannot name a sequence: {advice}"
+            raise InvalidInput("the sequence", [Fault("name", message)])
         self.name = name
         self.steps = tuple(step if isinstance(step, Step) else Step(step) for step in steps)
         if not self.steps:

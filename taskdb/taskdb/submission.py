@@ -11,6 +11,17 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from uuid_utils.compat import uuid7
 
+from taskdb.bounds import (
+    KEY_BYTES,
+    LONGEST,
+    NAME_BYTES,
+    QUEUE_BYTES,
+    TEXT_BYTES,
+    as_duration,
+    clipped,
+    shown,
+    wrong_text,
+)
 from taskdb.clock import require_aware
 from taskdb.entity import TaskEntity, TaskReader
 from taskdb.errors import Fault, InvalidInput, NotEncodable, UnknownTaskType, did_you_mean
@@ -25,26 +36,22 @@ from taskdb.store.payload import Payloads
 from taskdb.task_type import Registry, TaskType
 from taskdb.tracing import carried, is_wanted, span
 
-TEXT_LIMIT = 1_000
-"""Characters that a name, key or tenant may have."""
-QUEUE_LIMIT = 255
-"""Bytes that the name of a queue may have: AMQP has no room for more."""
-DELAY_LIMIT = timedelta(days=36_500)
 FAULT_LIMIT = 100
 """Faults that one error tells of; a bulk submit may have any number."""
 
 _SUBJECT = "the submit request"
-_TEXTS = (
-    "tenant",
-    "name",
-    "unique_key",
-    "mutex_key",
-    "queue",
-    "request_id",
-    "created_by",
-    "created_ip",
-    "notify_id",
-)
+_TEXTS = {
+    "tenant": NAME_BYTES,
+    "name": TEXT_BYTES,
+    "unique_key": KEY_BYTES,
+    "mutex_key": KEY_BYTES,
+    "queue": QUEUE_BYTES,
+    "request_id": TEXT_BYTES,
+    "created_by": TEXT_BYTES,
+    "created_ip": TEXT_BYTES,
+    "notify_id": TEXT_BYTES,
+}
+"""The options that are texts, and how many bytes each may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +122,10 @@ class Drafting:
         faults = self._faults(wish)
         if faults:
             raise InvalidInput(_SUBJECT, faults)
-        return self._input(task_type, type_name, given)
+        value = self._input(task_type, type_name, given)
+        with _as_invalid_input(type_name):
+            encode(value, "it")
+        return value
 
     def parent(self, type_name: str, wish: Wish, *, value: Any = None) -> Draft:
         """The draft of a parent, whose parts or steps get a draft each of their own.
@@ -176,6 +186,10 @@ class Drafting:
             name, self._queue(task_type, wish), first, task_type.mutex if task_type else ()
         )
 
+    def check_type(self, name: str) -> None:
+        """Raise UnknownTaskType for the name of a type that there is not."""
+        self._type(name)
+
     def discard(self, drafts: Iterable[Draft]) -> None:
         """Remove the payloads of drafts that were not inserted."""
         for draft in drafts:
@@ -186,9 +200,11 @@ class Drafting:
         self._payloads.discard(reference)
 
     def _type(self, name: str) -> TaskType | None:
-        if self._settings.allow_unknown_types:
-            return self._registry.find(name)
-        return self._registry.get(name)
+        if not self._settings.allow_unknown_types:
+            return self._registry.get(name)
+        if wrong_text(name, NAME_BYTES) is not None or not name.strip() or "#" in name:
+            raise UnknownTaskType(shown(name), [])
+        return self._registry.find(name)
 
     def _inputs(self, task_type: TaskType | None, name: str, given: list[Any]) -> list[Any]:
         if len(given) == 1:
@@ -209,8 +225,6 @@ class Drafting:
     def _input(self, task_type: TaskType | None, name: Any, given: Any) -> Any:
         if task_type is not None:
             return task_type.dump(given)
-        if not isinstance(name, str) or not name.strip() or "#" in name or _wrong_text(name):
-            raise UnknownTaskType(str(name), [])
         with _as_invalid_input(name):
             # As the row will answer it: tuples become lists, and keys text.
             return self.plain(given)
@@ -257,8 +271,9 @@ class Drafting:
     def _faults(self, wish: Wish) -> list[Fault]:
         faults = [
             Fault(name, reason)
-            for name in _TEXTS
-            if (reason := _wrong_text(getattr(wish, name))) is not None
+            for name, limit in _TEXTS.items()
+            if (text := getattr(wish, name)) is not None
+            and (reason := wrong_text(text, limit)) is not None
         ]
         if not faults and not self._scope.allows(self.tenant(wish.tenant)):
             advice = f"{self.tenant(wish.tenant)!r} is out of the scope of this client"
@@ -294,14 +309,14 @@ def wish_of(options: Mapping[str, Any]) -> Wish:
 def _submitter(given: Mapping[str, Any]) -> dict[str, Any]:
     """What is left out of who submits. A header of any length must not make a submit fail."""
     texts = submitter_texts(name for name in FIELDS if name not in given)
-    return {name: storable(text)[:TEXT_LIMIT] for name, text in texts.items()}
+    return {name: clipped(storable(text)) for name, text in texts.items()}
 
 
 def submitting(type_name: Any) -> AbstractContextManager[Any]:
     """The span of a submit; what is drafted inside goes on with it."""
     if not is_wanted():
         return nullcontext()
-    name = str(type_name)[:TEXT_LIMIT]
+    name = str(type_name)[:TEXT_BYTES]
     told = {"messaging.system": "taskdb", "messaging.operation.name": "submit", "taskdb.type": name}
     return span(f"submit {name}", "PRODUCER", told)
 
@@ -387,58 +402,39 @@ def _in_utc(moment: datetime, name: str) -> datetime:
         raise InvalidInput(_SUBJECT, [Fault(name, str(error))]) from None
 
 
-def _wrong_text(value: Any, limit: int = TEXT_LIMIT) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        return f"{value!r} is not text"
-    if len(value) > limit:
-        return f"{len(value)} characters; at most {limit}"
-    if "\x00" in value or (not value.isascii() and _has_surrogate(value)):
-        return "has a character that cannot be stored (NUL, or half of a surrogate pair)"
-    return None
-
-
-def _has_surrogate(value: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in value)
-
-
 def _wrong_choices(wish: Wish) -> list[Fault]:
     faults = []
     if wish.on_conflict not in get_args(OnConflict):
         known = get_args(OnConflict)
-        hint = did_you_mean(str(wish.on_conflict), known)
+        hint = did_you_mean(shown(wish.on_conflict), known)
         faults.append(Fault("on_conflict", f"one of {', '.join(known)}{hint}"))
     priority: Any = wish.priority
     is_whole = isinstance(priority, int) and not isinstance(priority, bool)
     if priority is not None and not (is_whole and priority in range(10)):
-        faults.append(Fault("priority", f"{priority!r} is not a number from 0 to 9"))
+        faults.append(Fault("priority", f"{shown(priority)} is not a number from 0 to 9"))
     if wish.unique_key == "":
         faults.append(Fault("unique_key", "is empty: leave it out, or give what is unique"))
     if wish.mutex_key == "":
         faults.append(Fault("mutex_key", "is empty: leave it out, or give what is not shared"))
     elif isinstance(wish.mutex_key, str) and wish.mutex_key.startswith(OF_FIELDS):
         faults.append(Fault("mutex_key", f"{OF_FIELDS!r} begins the keys of fields: give another"))
-    if isinstance(wish.queue, str) and _is_too_long(wish.queue):
-        faults.append(Fault("queue", f"more than {QUEUE_LIMIT} bytes, which no broker takes"))
     return faults
-
-
-def _is_too_long(queue: str) -> bool:
-    return len(queue.encode(errors="replace")) > QUEUE_LIMIT
 
 
 def _wrong_times(wish: Wish) -> list[Fault]:
     faults = [
-        Fault(name, f"{getattr(wish, name)!r} is not a datetime")
+        Fault(name, f"{shown(getattr(wish, name))} is not a datetime")
         for name in ("run_at", "deadline")
         if not isinstance(getattr(wish, name), datetime | None)
     ]
     if wish.run_at is not None and wish.delay is not None:
         faults.append(Fault("delay", "give either run_at or delay"))
-    if wish.delay is not None and not _is_delay(wish.delay):
-        advice = f"{wish.delay!r} is not a duration from zero to {DELAY_LIMIT.days:,} days"
-        faults.append(Fault("delay", advice))
+    if wish.delay is not None:
+        try:
+            as_duration(wish.delay, "delay")
+        except (TypeError, ValueError):
+            advice = f"{shown(wish.delay)} is not a duration from zero to {LONGEST.days:,} days"
+            faults.append(Fault("delay", advice))
     return faults
 
 
@@ -446,9 +442,9 @@ def _wrong_labels(wish: Wish) -> list[Fault]:
     faults = []
     tags: Any = wish.tags
     if not isinstance(tags, tuple):
-        faults.append(Fault("tags", f"{tags!r} is not a list of texts"))
+        faults.append(Fault("tags", f"{shown(tags)} is not a list of texts"))
     else:
-        wrong = (_wrong_text(tag) if tag is not None else "None is not text" for tag in tags)
+        wrong = (wrong_text(tag) for tag in tags)
         faults += [
             Fault(f"tags.{position}", reason)
             for position, reason in enumerate(wrong)
@@ -456,20 +452,12 @@ def _wrong_labels(wish: Wish) -> list[Fault]:
         ]
     attributes: Any = wish.attributes
     if not isinstance(attributes, Mapping):
-        return [*faults, Fault("attributes", f"{attributes!r} is not a mapping")]
+        return [*faults, Fault("attributes", f"{shown(attributes)} is not a mapping")]
     try:
         encode(attributes, "attributes")
     except NotEncodable as error:
         faults.append(Fault("attributes", str(error)))
     return faults
-
-
-def _is_delay(value: Any) -> bool:
-    try:
-        duration = _duration(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return duration is not None and timedelta(0) <= duration <= DELAY_LIMIT
 
 
 def _duration(value: timedelta | float | None) -> timedelta | None:

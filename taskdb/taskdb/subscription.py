@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from taskdb.bounds import NAME_BYTES, shown, wrong_text
 from taskdb.entity import TaskKind
 from taskdb.errors import Fault, did_you_mean
 from taskdb.status import TaskStatus
@@ -89,6 +90,8 @@ def filter_of(
     """The filter of what was given; adds what is wrong to the faults."""
     if type is not None and (not isinstance(type, str) or not type or "*" in type[:-1]):
         faults.append(Fault("type", "a name, or the beginning of names with a * at its end"))
+    elif type is not None and (reason := wrong_text(type, NAME_BYTES)) is not None:
+        faults.append(Fault("type", reason))
     return EventFilter(
         type=type,
         kind=_kind(kind, faults),
@@ -103,7 +106,7 @@ def _kind(given: Any, faults: list[Fault]) -> TaskKind | None:
     try:
         return TaskKind(str(given).upper())
     except ValueError:
-        faults.append(Fault("kind", f"{given!r} is none of {', '.join(TaskKind)}"))
+        faults.append(Fault("kind", f"{shown(given)} is none of {', '.join(TaskKind)}"))
         return None
 
 
@@ -112,7 +115,7 @@ def _statuses(given: Any, faults: list[Fault]) -> tuple[TaskStatus, ...]:
     if several is None:
         return ()
     if not isinstance(several, Iterable):
-        faults.append(Fault("status", f"{given!r} is no status and no list of them"))
+        faults.append(Fault("status", f"{shown(given)} is no status and no list of them"))
         return ()
     found: dict[TaskStatus, None] = {}
     known = [status.value for status in TaskStatus]
@@ -121,5 +124,5 @@ def _statuses(given: Any, faults: list[Fault]) -> tuple[TaskStatus, ...]:
         if word in known:
             found[TaskStatus(word)] = None
         else:
-            faults.append(Fault("status", f"{one!r} is no status{did_you_mean(word, known)}"))
+            faults.append(Fault("status", f"{shown(one)} is no status{did_you_mean(word, known)}"))
     return tuple(found)

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from uuid_utils.compat import uuid7
 
+from taskdb.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled, wrong_text
 from taskdb.clock import require_aware
 from taskdb.entity import TaskKind
 from taskdb.errors import Fault, InvalidInput
@@ -18,7 +19,6 @@ from taskdb.outbound.signing import new_secret, secret_key
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Scope
-from taskdb.store.encode import encode
 from taskdb.store.listing import EventCursor
 from taskdb.store.store import Store
 from taskdb.store.subscriptions import NewSubscription, Start
@@ -32,8 +32,12 @@ from taskdb.subscription import (
 )
 
 NAME_LIMIT = 200
+_CHARACTERS = {"target": 2_048}
+_WIDEST = 4
+"""Bytes of a character in UTF-8, at most."""
 OVERLAP = timedelta(days=1)
 """How long a secret that was exchanged still signs."""
+_LONGEST_OVERLAP = timedelta(days=365)
 _OF_TENANTS = frozenset({TransportKind.WEBHOOK, TransportKind.REDIS})
 """What a client of some tenants may use; the others speak with the operator's own identity."""
 
@@ -117,6 +121,7 @@ class SubscriptionClient:
         except ValueError:
             known = ", ".join(SubscriptionState)
             raise InvalidInput("the list request", [Fault("state", f"one of {known}")]) from None
+        check_texts("the list request", NAME_BYTES, tenant=tenant)
         return self.store.list_subscriptions(self.scope, tenant=tenant, state=chosen)
 
     def get_subscription(self, reference: str, *, tenant: str | None = None) -> SubscriptionEntity:
@@ -125,7 +130,9 @@ class SubscriptionClient:
         Raises SubscriptionNotFound, and InvalidInput for a name that several tenants use, without
         a tenant.
         """
-        return self.store.get_subscription(str(reference), self.scope, tenant)
+        reference = spelled(reference)
+        check_texts(SUBJECT, reference=reference, tenant=tenant)
+        return self.store.get_subscription(reference, self.scope, tenant)
 
     def try_subscription(self, reference: str, *, tenant: str | None = None) -> str:
         """Send a trial message now, from here, signed and guarded as any; answers its id.
@@ -187,12 +194,11 @@ class SubscriptionClient:
         faults: list[Fault] = []
         if found.transport is not TransportKind.WEBHOOK:
             faults.append(Fault("", f"{found.transport} signs nothing: it has no secret"))
-        if not timedelta(0) <= overlap <= timedelta(days=365):
-            faults.append(Fault("overlap", "0 to 365 days"))
+        length = _overlap(overlap, faults)
         key = _secret(TransportKind.WEBHOOK, secret, faults)
         if faults or key is None:
             raise InvalidInput(SUBJECT, faults)
-        return KeyedSubscription(self.store.rotate_secret(found.id, key, overlap, self.scope), key)
+        return KeyedSubscription(self.store.rotate_secret(found.id, key, length, self.scope), key)
 
     def remove_subscription(self, reference: str, *, tenant: str | None = None) -> None:
         """Delete a subscription; raises SubscriptionNotFound."""
@@ -217,7 +223,7 @@ def _transport(given: Any, faults: list[Fault]) -> TransportKind | None:
     try:
         return TransportKind(given)
     except ValueError:
-        faults.append(Fault("transport", f"{given!r} is none of {', '.join(TransportKind)}"))
+        faults.append(Fault("transport", f"{shown(given)} is none of {', '.join(TransportKind)}"))
         return None
 
 
@@ -228,11 +234,25 @@ def _secret(way: TransportKind | None, given: str | None, faults: list[Fault]) -
         return None
     if given is None:
         return new_secret()
+    reason = wrong_text(given)
+    if reason is not None:
+        faults.append(Fault("secret", "is not text that can be stored"))
+        return None
     try:
         secret_key(given)
     except ValueError as error:
         faults.append(Fault("secret", str(error)))
     return given.strip()
+
+
+def _overlap(given: Any, faults: list[Fault]) -> timedelta:
+    try:
+        length = as_duration(given, "overlap")
+    except (TypeError, ValueError):
+        length = timedelta.max
+    if length > _LONGEST_OVERLAP:
+        faults.append(Fault("overlap", f"0 to {_LONGEST_OVERLAP.days} days"))
+    return length
 
 
 def _start(given: Any, faults: list[Fault]) -> Start:
@@ -252,16 +272,14 @@ def _start(given: Any, faults: list[Fault]) -> Start:
 
 
 def _check_text(name: str, given: Any, faults: list[Fault]) -> None:
-    if given is None or (given == "" and name in {"target", "tenant"}):
+    is_optional = name != "name"
+    if is_optional and (given is None or (given == "" and name in {"target", "tenant"})):
         return
     if not isinstance(given, str) or not given.strip():
         faults.append(Fault(name, "text that is not empty"))
         return
-    limit = 2_048 if name == "target" else NAME_LIMIT
-    if len(given) > limit:
+    limit = _CHARACTERS.get(name, NAME_LIMIT)
+    if name != "tenant" and len(given) > limit:
         faults.append(Fault(name, f"longer than {limit:,} characters"))
-        return
-    try:
-        encode(given, "it")
-    except TypeError as error:
-        faults.append(Fault(name, str(error)))
+    elif reason := wrong_text(given, NAME_BYTES if name == "tenant" else limit * _WIDEST):
+        faults.append(Fault(name, reason))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from taskdb.alarm import Alarm
+from taskdb.bounds import NAME_BYTES, QUEUE_BYTES, TOO_DEEP, as_duration, shown, wrong_text
 from taskdb.errors import (
     Fault,
     InvalidInput,
@@ -86,7 +87,9 @@ class TaskType:
                 # Without a model nobody notices that NaN has become None.
                 json.dumps(loaded, allow_nan=False, default=str)
         except (ValueError, TypeError, RecursionError) as error:
-            raise self._invalid([Fault("", f"is not JSON: {error}")]) from None
+            is_deep = isinstance(error, RecursionError) or "depth exceeded" in str(error)
+            reason = TOO_DEEP if is_deep else error
+            raise self._invalid([Fault("", f"is not JSON: {reason}")]) from None
         try:
             self.load(dumped)
         except InvalidInput as error:
@@ -195,8 +198,8 @@ class Registry:
         """The type of this name; raises UnknownTaskType."""
         try:
             return self._types[name]
-        except KeyError:
-            raise UnknownTaskType(name, self._types) from None
+        except (KeyError, TypeError):
+            raise UnknownTaskType(_named(name), self._types) from None
 
     def name_of(self, given: Any) -> str:
         """The name of a type that may be given by name or by its function.
@@ -208,7 +211,7 @@ class Registry:
         for task_type in self._types.values():
             if task_type.body is given:
                 return task_type.name
-        raise UnknownTaskType(getattr(given, "__qualname__", repr(given)), self._types)
+        raise UnknownTaskType(getattr(given, "__qualname__", shown(given)), self._types)
 
     def handlers_of(self, name: str) -> list[TaskType]:
         """The types made by `@on_task(name)`, in the order in which they were made."""
@@ -225,8 +228,8 @@ class Registry:
         """The sequence of this name; raises SequenceNotFound."""
         try:
             return self._sequences[name]
-        except KeyError:
-            raise SequenceNotFound(name, self._sequences) from None
+        except (KeyError, TypeError):
+            raise SequenceNotFound(_named(name), self._sequences) from None
 
     @property
     def sequences(self) -> list[str]:
@@ -406,16 +409,21 @@ def _faults(error: ValidationError) -> list[Fault]:
     ]
 
 
+def _named(name: Any) -> str:
+    return name if isinstance(name, str) else shown(name)
+
+
 def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not name.strip() or any(c in name for c in _FORBIDDEN_IN_NAMES):
-        message = f"{name!r} cannot name a task type: give text without '#', for example app.import"
-        raise ValueError(message)
+    reason = wrong_text(name, NAME_BYTES)
+    if reason is not None or not name.strip() or any(c in name for c in _FORBIDDEN_IN_NAMES):
+        advice = reason or "give text without '#', for example app.import"
+        raise _wrong("name", f"{shown(name)} cannot name a task type: {advice}")
 
 
 def _check_priority(priority: Any) -> None:
     if isinstance(priority, bool) or not isinstance(priority, int) or priority not in range(10):
-        message = f"priority {priority!r} is out of range: 0 to 9, 9 is taken first"
-        raise ValueError(message)
+        message = f"priority {shown(priority)} is out of range: 0 to 9, 9 is taken first"
+        raise _wrong("priority", message)
 
 
 def _check_retry(retry: Any) -> None:
@@ -425,9 +433,10 @@ def _check_retry(retry: Any) -> None:
 
 
 def _check_queue(queue: Any) -> None:
-    if queue is not None and (not isinstance(queue, str) or not queue.strip()):
-        message = f"queue={queue!r} cannot name a queue: give text"
-        raise ValueError(message)
+    reason = None if queue is None else wrong_text(queue, QUEUE_BYTES)
+    if reason is not None or (queue is not None and not queue.strip()):
+        message = f"queue={shown(queue)} cannot name a queue: {reason or 'give text'}"
+        raise _wrong("queue", message)
 
 
 def _check_limits(timeout: timedelta | None, soft_timeout: timedelta | None) -> None:
@@ -440,8 +449,11 @@ def _texts(given: Any, what: str) -> tuple[str, ...]:
     """One text, or several, as a tuple."""
     several = (given,) if isinstance(given, str) else tuple(given)
     if not all(isinstance(one, str) and one for one in several):
-        message = f"{what}={given!r}: give text, or a list of texts"
+        message = f"{what}={shown(given)}: give text, or a list of texts"
         raise TypeError(message)
+    for one in several:
+        if (reason := wrong_text(one)) is not None:
+            raise _wrong(what, f"{shown(one)}: {reason}")
     return several
 
 
@@ -495,11 +507,13 @@ def _duration(value: timedelta | float | None, what: str) -> timedelta | None:
     if value is None:
         return None
     try:
-        duration = value if isinstance(value, timedelta) else timedelta(seconds=value)
-    except (TypeError, ValueError, OverflowError) as error:
-        message = f"{what}={value!r} is no duration ({error}): give a timedelta, or seconds"
-        raise ValueError(message) from None
-    if duration <= timedelta(0):
-        message = f"{what}={value} must be longer than zero"
-        raise ValueError(message)
+        duration = as_duration(value, what)
+    except (TypeError, ValueError) as error:
+        raise _wrong(what, f"{error}; it must be longer than zero") from None
+    if not duration:
+        raise _wrong(what, f"{what}={value} must be longer than zero")
     return duration
+
+
+def _wrong(option: str, message: str) -> InvalidInput:
+    return InvalidInput("the task type", [Fault(option, message)])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
+from taskdb.bounds import LARGEST
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.entity import SubTaskResult, TaskEntity, TaskRole
 from taskdb.errors import Fault, InvalidInput
@@ -101,7 +102,8 @@ class TreeClient:
     ) -> TaskEntity:
         drafter = self._drafter()
         wish = wish_of(options)
-        spec = drafter.fan_out(type, fan_out, self.discover().find(type))
+        drafter.check_type(type)
+        spec = drafter.fan_out(type, fan_out, self.registry.find(type))
         parent = drafter.parent(type, wish)
         of_parts = replace(wish, name=None, tags=(), attributes={}, notify_id=None)
         parts = drafter.parts(type, items, of_parts)
@@ -329,6 +331,9 @@ class TreeClient:
         """Sub-tasks of a parent in their order, a page at a time, as `sub_task_results`."""
         if type(limit) is not int or not 1 <= limit <= RESULT_LIMIT:
             raise InvalidInput("the list request", [Fault("limit", f"1 to {RESULT_LIMIT:,}")])
+        if type(after) is not int or not -1 <= after <= LARGEST:
+            advice = "the position of the last one, or -1 to begin"
+            raise InvalidInput("the list request", [Fault("after", advice)])
         try:
             chosen = None if role is None else TaskRole(role)
         except ValueError:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from taskdb.bounds import check_texts, shown
 from taskdb.entity import SubTaskResult, TaskEntity, TaskKind, TaskRole
 from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput
 from taskdb.fan_out import FanOut, FanOutSpec, HandlerSpec, seconds_of
@@ -54,6 +55,10 @@ class Drafter:
         given = options.on_join if options.on_join is not None else owner and owner.on_join
         return options.spec(type_name, None if given is None else self._handler(given))
 
+    def check_type(self, name: str) -> None:
+        """Raise UnknownTaskType for the name of a type that there is not."""
+        self._drafting.check_type(name)
+
     def parts(self, type_name: str, items: Iterable[Any], wish: Wish) -> Iterator[Draft]:
         """A draft an item; the payloads that were written are remembered."""
         for draft in self._drafting.parts(type_name, _several(items), wish):
@@ -67,7 +72,7 @@ class Drafter:
             advice = f"{sequence.name!r} contains itself, or more than {_DEEPEST} sequences"
             raise InvalidInput(_SUBJECT, [Fault("steps", advice)])
         if timeout is not None and seconds_of(timeout) is None:
-            raise InvalidInput(_SUBJECT, [Fault("timeout", f"{timeout!r} is no duration")])
+            raise InvalidInput(_SUBJECT, [Fault("timeout", f"{shown(timeout)} is no duration")])
         return SequenceSpec(
             name=sequence.name,
             steps=tuple(self._step(step, depth) for step in sequence.steps),
@@ -107,6 +112,7 @@ class Drafter:
             self._drafting.discard_reference(reference)
 
     def _step(self, step: Step, depth: int) -> StepSpec:
+        check_texts(_SUBJECT, step=step.name)
         if isinstance(step.of, Sequence):
             place = self._drafting.queue_place(step.of.name, step.queue, step.priority)
             inner = self.sequence(step.of, depth=depth + 1)

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
+from typing import Any
 
+from taskdb.bounds import LONGEST, shown
 from taskdb.entity import TaskEntity
-from taskdb.errors import DatabaseError, WaitTimeout
+from taskdb.errors import DatabaseError, Fault, InvalidInput, WaitTimeout
 from taskdb.watcher import Settled, Watcher
 
 
@@ -24,8 +26,9 @@ class WaitClient:
 
         `timeout` is in seconds, None waits for ever. All who wait in a process share one query
         every quarter of a second; while the database is away they wait on. Raises WaitTimeout,
-        TaskNotFound, WaitInterrupted when this client is closed meanwhile.
+        TaskNotFound, InvalidInput, WaitInterrupted when this client is closed meanwhile.
         """
+        _check_timeout(timeout)
         waiting = _Waiting(self.get_task(reference), timeout)
         while not waiting.is_over:
             future = self._watcher.watch(waiting.task.id)
@@ -42,6 +45,7 @@ class WaitClient:
         timeout: float | None = None,  # noqa: ASYNC109 - as its twin
     ) -> TaskEntity:
         """`wait` for a coroutine; it holds no thread while it waits."""
+        _check_timeout(timeout)
         waiting = _Waiting(await asyncio.to_thread(self.get_task, reference), timeout)
         while not waiting.is_over:
             future = self._watcher.watch(waiting.task.id)
@@ -83,3 +87,12 @@ class _Waiting:
             self.task = get_task(self.task.id)
         if not self.is_over and self.left == 0:
             raise WaitTimeout(self.task.id, self.task.status, self._timeout or 0)
+
+
+def _check_timeout(given: Any) -> None:
+    if given is None:
+        return
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not is_number or not given <= LONGEST.total_seconds():
+        advice = f"{shown(given)} is not a number of seconds; leave it out to wait for ever"
+        raise InvalidInput("the wait", [Fault("timeout", advice)])

@@ -9,8 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from taskdb import InvalidInput, Submitter, provide_submitter, submitting_as
+from taskdb.bounds import TEXT_BYTES
 from taskdb.origin import _providers, submitter_texts, submitting_as_nobody
-from taskdb.submission import TEXT_LIMIT, wish_of
+from taskdb.submission import wish_of
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +80,7 @@ def test_a_header_of_any_length_and_kind_makes_no_submit_fail() -> None:
     with submitting_as(request_id="x" * 40_000, created_by="a\x00b\ud800", created_ip=""):
         wish = wish_of({})
 
-    assert wish.request_id == "x" * TEXT_LIMIT
+    assert wish.request_id == "x" * TEXT_BYTES
     assert wish.created_by == "a\N{REPLACEMENT CHARACTER}b?"
     assert wish.created_ip is None
 

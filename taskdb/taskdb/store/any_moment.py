@@ -13,7 +13,7 @@ _TIMESTAMPTZ = 1184
 
 
 def read_any_moment(connection: Any) -> None:
-    """Let a connection of psycopg read `infinity` and years of five digits as the nearest moment."""
+    """Let a connection of psycopg read `infinity`, and a year of five digits, as a bound."""
     connection.adapters.register_loader(_TIMESTAMPTZ, _tolerant_loader())
 
 

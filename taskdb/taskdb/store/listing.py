@@ -40,7 +40,7 @@ OLDEST_OPEN = (
 
 Order = Literal["newest", "oldest"]
 
-_GARBAGE = (ValueError, TypeError, AttributeError, RecursionError)
+_GARBAGE = (ValueError, TypeError, AttributeError, RecursionError, OverflowError)
 
 _EQUAL = (
     "tenant",

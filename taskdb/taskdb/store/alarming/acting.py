@@ -100,9 +100,10 @@ class Alarms:
 
     def last_errors(self, alarm_ids: Sequence[str]) -> Mapping[str, str]:
         """Why messages of these alarms have not gone out, one reason an alarm."""
+        ids = [one for one in map(str, alarm_ids) if is_id(one)]
         statement = (
             select(alarm_delivery.c.alarm_id, func.max(alarm_delivery.c.last_error).label("error"))
-            .where(alarm_delivery.c.alarm_id.in_(list(alarm_ids)))
+            .where(alarm_delivery.c.alarm_id.in_(ids))
             .where(alarm_delivery.c.sent_at.is_(None))
             .group_by(alarm_delivery.c.alarm_id)
         )
