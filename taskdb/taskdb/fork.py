@@ -11,6 +11,8 @@ import threading
 from typing import Protocol
 from weakref import WeakSet
 
+from taskdb.fork_imports import ImportGate
+
 
 class ForkedObject(Protocol):
     """Something that a fork would break."""
@@ -48,6 +50,7 @@ class _Forks:
         self._objects: WeakSet[ForkedObject] = WeakSet()
         self._paused: WeakSet[PausedObject] = WeakSet()
         self._resting: list[PausedObject] = []
+        self._imports = ImportGate()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
                 before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
@@ -68,13 +71,18 @@ class _Forks:
             paused.before_fork()
             # Only what came to rest may go on.
             self._resting.append(paused)
+        # Last: a transaction that is waited for may import.
+        self._imports.before_fork()
 
     def _in_parent(self) -> None:
+        self._imports.after_fork_in_parent()
         while self._resting:
             self._resting.pop().after_fork_in_parent()
         self._lock.release()
 
     def _in_child(self) -> None:
+        # First: whatever begins anew may import.
+        self._imports.after_fork()
         self._lock = threading.RLock()
         self._resting.clear()
         for forked in list(self._objects):

@@ -29,3 +29,14 @@ def part(n: int) -> None:
 @task("alarm.good")
 def good() -> int:
     return 1
+
+
+@task("alarm.imports")
+def imports(n: int) -> int:
+    """Imports, as a body does that needs a library; every second one fails."""
+    import apprise  # noqa: PLC0415 - the first import of its child
+    import boto3  # noqa: PLC0415 - as well
+
+    if n % 2:
+        raise ValueError(n)
+    return len(apprise.__name__) + len(boto3.__name__)

@@ -82,3 +82,27 @@ def test_a_worker_tells_at_once_and_a_beat_tells_what_no_worker_did(
     assert not [one for one in site.client.list_alarms() if one.type == "alarm.quiet"]
     for process in site.processes.started:
         assert SECRET not in process.output
+
+
+@pytest.fixture
+def people(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, receiver: Receiver
+) -> Iterator[Site]:
+    """A site that notifies people, through a library that takes long to import."""
+    address = receiver.url.partition("://")[2]
+    channels = json.dumps({"mail": {"apprise": f"json://{address}"}})
+    with site_of(
+        "postgresql+redis", request, tmp_path_factory, alarm_channels=channels, **FAST
+    ) as made:
+        yield made
+
+
+def test_no_child_hangs_that_is_forked_while_the_first_alarm_is_sent(
+    people: Site, receiver: Receiver
+) -> None:
+    """Every task gets a child of its own, and the children import what they need."""
+    worker = people.start_worker("-c", "2", "--max-tasks-per-child", "1")
+    words = [people.submit("alarm.imports", {"n": number}) for number in range(24)]
+    statuses = [people.settled(one.id).status for one in words]
+    assert statuses.count("FAILED") == statuses.count("COMPLETED") == 12, worker.tail()
+    wait_until(lambda: receiver.taken, 20, lambda: f"an alarm: {worker.tail()}")

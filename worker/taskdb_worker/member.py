@@ -17,6 +17,7 @@ import structlog
 from celery.worker import state as worker_state
 from ulid import ULID
 
+from taskdb.alarming.opening import import_channels
 from taskdb.client import TaskDB
 from taskdb.errors import DatabaseError
 from taskdb.store.contract import WorkerRecord
@@ -61,6 +62,9 @@ class Member:
         self.execution.worker = self.id
         self._main_pid = os.getpid()
         settings = self.taskdb.settings
+        # Here and not in a thread: the pool forks soon.
+        self.taskdb.store.database.prepare()
+        import_channels(settings)
         self.execution.lease = Lease(settings.worker_lease_seconds)
         self._heartbeat = Heartbeat(
             Workers(self.taskdb.store.database),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import structlog
+
 from taskdb.alarm_routing import Channel, ChannelKind
 from taskdb.alarming.contract import WayOut, Words
-from taskdb.errors import DeliveryFailed
+from taskdb.errors import DeliveryFailed, TargetRefused
 from taskdb.outbound.contract import Message, Transport
 from taskdb.outbound.log import Log
 from taskdb.outbound.opening import open_redis_channel, open_sns, open_webhook
 from taskdb.settings import Settings
+
+log = structlog.get_logger("taskdb.alarm")
 
 
 class ForPrograms:
@@ -47,6 +51,19 @@ def open_channel(settings: Settings, name: str) -> WayOut:
     if channel.kind is ChannelKind.APPRISE:
         return _for_people(settings, channel)
     return ForPrograms(_transport(settings, channel))
+
+
+def import_channels(settings: Settings) -> None:
+    """Import what the channels are made of, before there are threads and forks.
+
+    A fork waits for an import of another thread: it should find none.
+    """
+    for channel in settings.alarm_channels:
+        try:
+            open_channel(settings, channel.name).close()
+        except (DeliveryFailed, TargetRefused) as error:
+            # Each delivery tells of it, where operators look.
+            log.debug("alarm.channel_not_opened", channel=channel.name, reason=str(error))
 
 
 def _transport(settings: Settings, channel: Channel) -> Transport:
