@@ -45,11 +45,13 @@ def test_a_thousand_who_wait_cost_one_query_a_look(rows: Rows) -> None:
     ids = [f"task-{number}" for number in range(1_000)]
     rows.known = dict.fromkeys(ids, TaskStatus.STARTED)
     futures = [watcher.watch(one) for one in ids]
-    wait_until(lambda: len(rows.looks) == 3)
+    # On a busy machine the first look comes before the last of them waits.
+    wait_until(lambda: [count for _, count in rows.looks].count(1_000) == 3)
     rows.known = dict.fromkeys(ids, TaskStatus.COMPLETED)
     done, _ = wait(futures, timeout=10)
     assert {one.result() for one in done} == {TaskStatus.COMPLETED} and len(done) == 1_000
-    assert [count for _, count in rows.looks] == [1_000] * len(rows.looks)
+    counts = [count for _, count in rows.looks]
+    assert counts[counts.index(1_000) :] == [1_000] * counts.count(1_000)
     moments = [at for at, _ in rows.looks]
     assert all(later - sooner >= LOOK_SECONDS for sooner, later in pairwise(moments))
     wait_until(lambda: is_at_rest(watcher))
