@@ -4,7 +4,7 @@ A due time follows from the one before and never from the time at which someone 
 drifts, and every process finds the same ones. What a cron expression means in the hours in which a
 clock is changed is what Debian's cron does: a fixed time that does not exist falls on the first
 moment after the gap, one that exists twice counts once, and what recurs every hour or minute
-follows real time.
+follows real time (see `cron`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
-
+from taskdb.cron import Cron
 from taskdb.errors import Fault
 
 Kind = Literal["cron", "interval", "once"]
@@ -38,7 +37,6 @@ _MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_FIELDS = 5
 _TICK = timedelta(milliseconds=1)
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
 
@@ -132,14 +130,7 @@ class Timetable:
             steps += 1
 
     def _by_cron(self, after: datetime) -> Iterator[datetime]:
-        last = after
-        local = after.astimezone(zone_of(self.timezone))
-        for due in CronSim(plain_cron(self.cron or ""), local):
-            moment = due.astimezone(UTC)
-            # In the hours of a change of clocks the wall clock shows some times twice.
-            if moment > last:
-                yield moment
-                last = moment
+        return Cron.of(plain_cron(self.cron or "")).behind(after, zone_of(self.timezone))
 
     def _within(self, due: datetime | None) -> datetime | None:
         too_early = due is not None and self.starts_at is not None and due < self.starts_at
@@ -167,25 +158,11 @@ def _cron_faults(table: Timetable) -> list[Fault]:
         zone_of(table.timezone)
     except ValueError as error:
         faults.append(Fault("timezone", str(error)))
-    reason = _wrong_cron(plain_cron(table.cron or ""))
-    return [*faults, Fault("cron", f"{table.cron!r}: {reason}")] if reason else faults
-
-
-def _wrong_cron(text: str) -> str | None:
-    advice = (
-        "give minute, hour, day of month, month and day of week, for example '30 2 * * mon-fri'"
-    )
-    if len(text.split()) != _FIELDS:
-        return f"a cron expression has five fields: {advice}"
     try:
-        if next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)), None) is None:
-            return "no day ever meets it"
-    except CronSimError as error:
-        return f"{error}: {advice}"
-    # The parser asserts what it takes for granted; any text must be answered in words.
-    except (AssertionError, ValueError, TypeError, RecursionError):
-        return f"cannot be read: {advice}"
-    return None
+        Cron.of(plain_cron(table.cron or ""))
+    except ValueError as error:
+        faults.append(Fault("cron", f"{table.cron!r}: {error}"))
+    return faults
 
 
 def _interval_faults(table: Timetable) -> list[Fault]:

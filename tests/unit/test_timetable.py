@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -51,6 +52,80 @@ def test_what_is_due_every_hour_follows_real_time_through_both_changes(text: str
         found = list(islice(cron(text).behind(start), 40))
         gaps = {after - before for before, after in pairwise(found)}
         assert gaps == {timedelta(hours=1)}
+
+
+def local(table: Timetable, start: str, count: int) -> list[str]:
+    """Wall clock, from a local moment on."""
+    zone = ZoneInfo(table.timezone)
+    after = datetime.fromisoformat(start).replace(tzinfo=zone).astimezone(UTC)
+    return [f"{due.astimezone(zone):%d %H:%M}" for due in islice(table.behind(after), count)]
+
+
+def test_a_change_of_half_an_hour_skips_no_run_of_every_second_hour() -> None:
+    """On Lord Howe Island 02:00 becomes 02:30 on 4 October, and 01:30 on 5 April."""
+    table = cron("0 */2 * * *", "Australia/Lord_Howe")
+    assert local(table, "2026-10-03T23:00", 4) == ["04 00:00", "04 02:30", "04 04:00", "04 06:00"]
+    assert local(table, "2026-04-04T23:00", 4) == ["05 00:00", "05 02:00", "05 04:00", "05 06:00"]
+
+
+@pytest.mark.parametrize("step", range(1, 13))
+@pytest.mark.parametrize(
+    "zone", ["Australia/Lord_Howe", "Europe/Berlin", "America/Nuuk", "Africa/Cairo", "Asia/Tokyo"]
+)
+def test_steps_of_hours_leave_out_no_time_that_the_clock_shows(step: int, zone: str) -> None:
+    table = cron(f"0 */{step} * * *", zone)
+    year = datetime(2026, 1, 1, tzinfo=UTC)
+    found = set(table.latest(year, year.replace(year=2027), 10_000))
+    shown = {
+        moment
+        for moment in (year + number * timedelta(minutes=30) for number in range(48 * 365))
+        if (wall := moment.astimezone(ZoneInfo(zone))).minute == 0 and wall.hour % step == 0
+    }
+    assert shown <= found
+    # What is due beside them stands for times that the clock leaves out: one change a year.
+    assert len(found - shown) <= 1
+
+
+def test_a_recurring_time_in_a_gap_is_due_when_the_old_clock_would_have_shown_it() -> None:
+    every_other_hour, every_hour = cron("30 */2 * * *"), cron("30 * * * *")
+    assert local(every_other_hour, "2026-03-29T00:00", 3) == ["29 00:30", "29 03:30", "29 04:30"]
+    assert local(every_hour, "2026-03-29T00:00", 3) == ["29 00:30", "29 01:30", "29 03:30"]
+
+
+def test_a_gap_before_midnight_keeps_the_order() -> None:
+    """In Nuuk 23:00 of 28 March 2026 becomes 00:00 of the 29th."""
+    table = cron("*/30 * * * *", "America/Nuuk")
+    assert local(table, "2026-03-28T22:00", 4) == ["28 22:30", "29 00:00", "29 00:30", "29 01:00"]
+    assert local(cron("45 23 * * *", "America/Nuuk"), "2026-03-28T12:00", 2) == [
+        "29 00:00",
+        "29 23:45",
+    ]
+
+
+def test_a_day_that_the_clock_leaves_out_is_made_up_for_after_it() -> None:
+    """Samoa had no 30 December 2011."""
+    table = cron("30 2 * * *", "Pacific/Apia")
+    assert local(table, "2011-12-28T12:00", 3) == ["29 02:30", "31 00:00", "31 02:30"]
+
+
+def test_a_plus_demands_both_the_day_of_the_month_and_of_the_week() -> None:
+    """The first Saturday, and Friday the 13th."""
+    first = cron("0 9 1-7 * +sat", "UTC")
+    assert [f"{due:%m-%d}" for due in islice(first.behind(NOON), 4)] == [
+        "01-03", "02-07", "03-07", "04-04",
+    ]  # fmt: skip
+    friday = cron("0 0 13 * +fri", "UTC")
+    assert [f"{due:%m-%d}" for due in islice(friday.behind(NOON), 3)] == ["02-13", "03-13", "11-13"]
+    assert len(list(islice(cron("0 0 13 * fri", "UTC").behind(NOON), 9))) == 9
+    leap = cron("0 0 29 2 +mon", "UTC").next(NOON)
+    assert leap == datetime(2044, 2, 29, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text", ["0 0 31 2 +mon", "0 0 31 4,6 +*", "0 0 +1 * mon", "0 0 1 * ++mon"]
+)
+def test_a_plus_in_a_wrong_expression_is_refused(text: str) -> None:
+    assert [fault.path for fault in cron(text).check()] == ["cron"]
 
 
 def test_names_ranges_steps_and_sunday_as_seven() -> None:
@@ -128,7 +203,7 @@ def test_what_is_no_cron_expression_is_told(text: str) -> None:
     assert [fault.path for fault in cron(text).check()] == ["cron"]
 
 
-@given(st.text("0123456789*/,-#lLmonwW ", max_size=20))
+@given(st.text("0123456789*/,-#lLmonwW+ ", max_size=20))
 def test_any_text_is_a_cron_expression_or_none_and_never_an_error(text: str) -> None:
     cron(text).check()
 
