@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, or_, select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from taskdb.alarm import (
     Alarm,
@@ -124,9 +126,12 @@ def policies(connection: Connection, types: Iterable[str] | None = None) -> dict
 
 
 def write_policy(connection: Connection, type: str, policy: Alarm | None, now: datetime) -> None:
-    """Put what a type declares in the place of what it declared before."""
-    connection.execute(delete(alarm_policy).where(alarm_policy.c.type == type))
+    """Put what a type declares in the place of what it declared before.
+
+    Processes that start together write the same row: the last one's stays.
+    """
     if policy is None:
+        connection.execute(delete(alarm_policy).where(alarm_policy.c.type == type))
         return
     values = {
         "type": type,
@@ -137,7 +142,12 @@ def write_policy(connection: Connection, type: str, policy: Alarm | None, now: d
         "backlog_seconds": _seconds(policy.backlog),
         "declared_at": now,
     }
-    connection.execute(insert(alarm_policy).values(values))
+    upsert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+    connection.execute(
+        upsert(alarm_policy)
+        .values(values)
+        .on_conflict_do_update(index_elements=["type"], set_=values)
+    )
 
 
 # --- routes ---------------------------------------------------------------------------------------
