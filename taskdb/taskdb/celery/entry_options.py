@@ -1,0 +1,44 @@
+"""The options of a periodic task of Celery whose task is a task type, as options of `Schedule`.
+
+Its message carries ids alone: what says how the message travels has no meaning, and is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskdb.errors import Fault, InvalidInput
+from taskdb.schedule import SUBJECT
+
+_KEPT = ("queue", "priority", "expires")
+
+
+def task_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate `queue`, `priority` and `expires`; raises InvalidInput that names every other one.
+
+    An option that is None, or an empty text or mapping, says nothing.
+    """
+    said = {name: value for name, value in options.items() if value not in (None, "", {})}
+    others = ", ".join(repr(name) for name in said if name not in _KEPT)
+    if others:
+        advice = f"{others} would be lost: the message of a task type has no options of its own"
+        raise InvalidInput(SUBJECT, [Fault("options", f"{advice}. Keep {', '.join(_KEPT)}")])
+    expires = said.pop("expires", None)
+    return said | ({} if expires is None else _expiry(expires))
+
+
+def _expiry(expires: Any) -> dict[str, Any]:
+    """Seconds count from each due time; after a moment Celery's worker drops every message."""
+    if isinstance(expires, str):
+        # What is no time is refused below.
+        with suppress(ValueError):
+            expires = datetime.fromisoformat(expires)
+    if isinstance(expires, datetime) and expires.tzinfo is not None:
+        return {"ends_at": expires}
+    if isinstance(expires, int | float | timedelta) and not isinstance(expires, bool):
+        return {"deadline": expires}
+    advice = "give seconds, a timedelta, or a moment with a time zone"
+    raise InvalidInput(SUBJECT, [Fault("expires", f"{expires!r}: {advice}")])
