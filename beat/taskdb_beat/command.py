@@ -10,7 +10,6 @@ import structlog
 
 from taskdb.alarming.deliverer import Deliverer
 from taskdb.client import TaskDB
-from taskdb.errors import DatabaseError, TaskModuleError
 from taskdb.logging import configure_logging
 from taskdb.settings import Settings
 from taskdb_beat.alarm import Fold, PruneAlarms, Watch
@@ -51,7 +50,6 @@ def run_beat(site: Settings | TaskDB) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     with taskdb:
-        _declare_limits(taskdb)
         loops = [*loops_of(taskdb), schedule_loop(taskdb)]
         observation = observe(taskdb, loops)
         for loop in loops:
@@ -81,18 +79,6 @@ def mend(taskdb: TaskDB) -> None:
             if not loop.run_once():
                 break
     deliverer.wait()
-
-
-def _declare_limits(taskdb: TaskDB) -> None:
-    if not taskdb.settings.task_modules:
-        # It knows no type, so it knows of none that it declares nothing.
-        return
-    try:
-        taskdb.discover()
-        taskdb.declare_limits()
-        taskdb.declare_alarms()
-    except (DatabaseError, TaskModuleError) as error:
-        log.warning("limits.not_declared", reason=str(error))
 
 
 def loops_of(taskdb: TaskDB) -> list[Loop]:
@@ -154,7 +140,7 @@ def mending_loops_of(taskdb: TaskDB, *, is_whole: bool = False) -> list[Loop]:
 
 
 def schedule_loop(taskdb: TaskDB) -> Loop:
-    """The loop that declares schedules, once, and fires them."""
+    """The loop that declares limits, alarms and schedules, once, and fires schedules."""
     schedules = FireSchedules(taskdb)
     interval = taskdb.settings.schedule_interval_seconds
     return Loop("schedule", schedules.run_once, interval, schedules.seconds_to_due)

@@ -130,6 +130,10 @@ class Loop:
         if now - began > self._time_limit:
             log.warning("loop.slow", loop=self.name, seconds=round(now - began, 3))
 
+    def pause_seconds(self) -> float:
+        """How long to wait before the next pass, after one that found no more to do, or failed."""
+        return self._pause()
+
     def _pause(self) -> float:
         errors = self.health.errors_in_row
         if self._soonest is not None and not errors:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import structlog
 
 from taskdb.client import TaskDB
-from taskdb.errors import TaskDBError
 from taskdb.schedule_client import FIRE_BATCH
-from taskdb.store.schedules import Synced
 from taskdb.store.scheduling import Fired
+from taskdb_beat.declaration import Declaration
 
 log = structlog.get_logger("taskdb.schedule")
 
@@ -19,20 +18,31 @@ log = structlog.get_logger("taskdb.schedule")
 class FireSchedules:
     """Makes the tasks of due schedules, a batch a pass."""
 
-    def __init__(self, taskdb: TaskDB, *, batch: int = FIRE_BATCH) -> None:
+    def __init__(
+        self,
+        taskdb: TaskDB,
+        *,
+        batch: int = FIRE_BATCH,
+        declaration: Declaration | None = None,
+    ) -> None:
         self._taskdb = taskdb
         self._batch = batch
         self._broken: dict[str, str] = {}
-        self._is_declared = False
+        self._declaration = declaration or Declaration(taskdb)
 
     def run_once(self) -> bool:
         """Fire one batch; answers whether there may be more. Raises DatabaseError.
 
-        The first pass that reaches the database makes the declared schedules rows.
+        The first pass that reaches the database declares what is declared. What are rows already
+        is fired also where that fails.
         """
-        if not self._is_declared:
-            declare_schedules(self._taskdb)
-            self._is_declared = True
+        try:
+            self._declaration.run_once()
+        finally:
+            is_full = self._fire()
+        return is_full
+
+    def _fire(self) -> bool:
         fired = self._taskdb.fire_schedules(self._batch)
         if fired.task_ids:
             log.debug("schedule.fired", count=len(fired.task_ids))
@@ -53,28 +63,3 @@ class FireSchedules:
         left = self._taskdb.store.seconds_to_due()
         longest = self._taskdb.settings.schedule_interval_seconds
         return longest if left is None else min(left, longest)
-
-
-def declare_schedules(taskdb: TaskDB) -> None:
-    """Make what code and settings declare rows; what is wrong there is logged.
-
-    Raises DatabaseError. The schedules that are rows already fire in any case.
-    """
-    try:
-        declared = taskdb.sync_schedules()
-    except TaskDBError as error:
-        if error.code.startswith("DATABASE"):
-            raise
-        log.error("schedule.not_declared", reason=str(error))  # noqa: TRY400 - it says what to do
-        return
-    tell(declared.code, "code")
-    tell(declared.settings, "settings")
-
-
-def tell(synced: Synced, origin: str) -> None:
-    """Log what a declaration has changed."""
-    changes = {"added": synced.added, "changed": synced.changed, "removed": synced.removed}
-    if any(changes.values()):
-        log.info("schedule.declared", origin=origin, **changes)
-    for name in synced.taken:
-        log.warning("schedule.name_taken", origin=origin, name=name)

@@ -9,27 +9,25 @@ entry is a row, so any number of beats may run, and one that starts finds what i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import structlog
 from celery.beat import Scheduler
-from celery.schedules import crontab, schedule
 
+from taskdb.celery.recurrence import when
 from taskdb.celery.unreachable import is_unreachable
 from taskdb.client import TaskDB
-from taskdb.errors import BrokerUnreachable, DatabaseError, Fault, InvalidInput, TaskDBError
-from taskdb.schedule import SUBJECT, Origin, Schedule, ScheduleEntity
+from taskdb.errors import BrokerUnreachable
+from taskdb.schedule import Origin, ScheduleEntity
 from taskdb.settings import Settings
-from taskdb.store.encode import encode
-from taskdb.store.schedules import Definition
 from taskdb_beat.command import loops_of
+from taskdb_beat.declaration import Declaration, tell
+from taskdb_beat.entry import Entries
 from taskdb_beat.loop import Loop
 from taskdb_beat.observation import Observation, observe
-from taskdb_beat.schedule import FireSchedules, tell
+from taskdb_beat.schedule import FireSchedules
 
-log = structlog.get_logger("taskdb.schedule")
+__all__ = ["DatabaseScheduler", "when"]
 
 _STOP_SECONDS = 10.0
 
@@ -45,11 +43,12 @@ class DatabaseScheduler(Scheduler):
     def __init__(self, app: Any, *arguments: Any, **options: Any) -> None:
         found = getattr(app, "taskdb_reader", None)
         self._taskdb: TaskDB = found if isinstance(found, TaskDB) else TaskDB(Settings.load())
-        self._fire = FireSchedules(self._taskdb)
+        declaration = Declaration(self._taskdb, self._declare_entries)
+        self._fire = FireSchedules(self._taskdb, declaration=declaration)
         self._loops: list[Loop] = []
         self._observation: Observation | None = None
-        self._loop = Loop("schedule", self._pass, self._taskdb.settings.schedule_interval_seconds)
-        self._is_imported = False
+        interval = self._taskdb.settings.schedule_interval_seconds
+        self._loop = Loop("schedule", self._pass, interval, self._seconds_to_due)
         super().__init__(app, *arguments, **options)
 
     def setup_schedule(self) -> None:
@@ -62,16 +61,12 @@ class DatabaseScheduler(Scheduler):
 
     def tick(self, *_arguments: Any, **_options: Any) -> float:
         """Fire what is due; answers the seconds to the next look, which edits wait for at most."""
-        if self._loop.run_once():
-            return 0.0
-        longest = self._taskdb.settings.schedule_interval_seconds
-        try:
-            waits = [self._fire.seconds_to_due()]
-            sends = self._taskdb.store.seconds_to_due(has_message=True)
-            waits += [] if sends is None else [sends]
-        except DatabaseError:
-            return longest
-        return min(*waits, longest)
+        return 0.0 if self._loop.run_once() else self._loop.pause_seconds()
+
+    def _seconds_to_due(self) -> float:
+        sends = self._taskdb.store.seconds_to_due(has_message=True)
+        fires = self._fire.seconds_to_due()
+        return fires if sends is None else min(sends, fires)
 
     def sync(self) -> None:
         """There is nothing to remember: the rows do."""
@@ -92,44 +87,15 @@ class DatabaseScheduler(Scheduler):
         return "    . schedules -> the database of TaskDB"
 
     def _pass(self) -> bool:
-        if not self._is_imported:
-            self._import_entries()
-            self._is_imported = True
         more = self._fire.run_once()
         sent = self._taskdb.store.send_due(self._send)
         self._fire.tell_broken(sent)
         return sent.is_full or more
 
-    def _import_entries(self) -> None:
-        definitions = []
-        for name, entry in (self.app.conf.beat_schedule or {}).items():
-            try:
-                definitions.append(self._definition(name, dict(entry)))
-            except (TaskDBError, KeyError, TypeError, ValueError) as error:
-                log.error("schedule.not_declared", name=name, reason=str(error))  # noqa: TRY400 - it says what to do
-        tell(self._taskdb.store.sync_schedules(Origin.CELERY, definitions), "celery")
-
-    def _definition(self, name: str, entry: Mapping[str, Any]) -> Definition:
-        """The row of an entry; raises InvalidInput for what we cannot keep."""
-        options = dict(entry.get("options") or {})
-        arguments, keywords = list(entry.get("args") or ()), dict(entry.get("kwargs") or {})
-        given = when(entry["schedule"], str(self.app.timezone))
-        is_ours = entry["task"] in self._taskdb.discover()
-        if is_ours:
-            if arguments:
-                advice = f"{entry['task']} is a task type: give kwargs, the fields of its input"
-                raise InvalidInput(SUBJECT, [Fault("args", advice)])
-            given |= {one: options[one] for one in ("queue", "priority") if one in options}
-        one = Schedule(name=name, **given)
-        tenant = self._taskdb.settings.default_tenant
-        if not is_ours:
-            message = {"args": arguments, "kwargs": keywords, "options": options}
-            encode(message, f"the entry {name!r}")
-            return Definition(
-                name, tenant, entry["task"], None, one, Origin.CELERY, message=message
-            )
-        known = self._taskdb.discover().get(entry["task"])
-        return Definition(name, tenant, entry["task"], known.dump(keywords), one, Origin.CELERY)
+    def _declare_entries(self) -> None:
+        definitions, refused = Entries(self.app, self._taskdb).read()
+        synced = self._taskdb.store.sync_schedules(Origin.CELERY, definitions, refused=refused)
+        tell(synced, "celery")
 
     def _send(self, one: ScheduleEntity, due: datetime) -> None:
         """Publish a plain Celery task; raises BrokerUnreachable, and it is due again.
@@ -150,28 +116,3 @@ class DatabaseScheduler(Scheduler):
                 raise
             reason = f"schedule {one.name!r} was not sent and is tried again: {error}"
             raise BrokerUnreachable(reason) from error
-
-
-def when(given: Any, timezone: str) -> dict[str, Any]:
-    """How an entry of Celery's recurs, as options of `Schedule`; raises InvalidInput."""
-    if isinstance(given, crontab):
-        days = given._orig_day_of_month, given._orig_day_of_week  # noqa: SLF001 - as it was written
-        if all(not str(one).startswith("*") for one in days):
-            advice = (
-                "Celery wants both the day of the month and of the week, cron either of them: "
-                "leave one of them '*'"
-            )
-            raise InvalidInput(SUBJECT, [Fault("cron", advice)])
-        return {"cron": cron_of(given), "timezone": timezone}
-    if isinstance(given, schedule):
-        return {"every": given.run_every}
-    if isinstance(given, int | float) or hasattr(given, "total_seconds"):
-        return {"every": given}
-    advice = f"{type(given).__name__} is not supported: give a crontab or an interval"
-    raise InvalidInput(SUBJECT, [Fault("schedule", advice)])
-
-
-def cron_of(given: Any) -> str:
-    """The five fields of Celery's crontab."""
-    names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-    return " ".join(str(getattr(given, f"_orig_{name}")).replace(" ", "") for name in names)

@@ -23,7 +23,8 @@ BOUND_LIMIT = 1_000
 """Due times that one schedule fires in one pass, and so the most that `run_all` makes up for."""
 _NAME_LIMIT = 200
 _JITTER_LIMIT = timedelta(days=1)
-_DURATIONS = ("every", "jitter", "misfire_grace")
+_DURATIONS = ("every", "jitter", "deadline", "misfire_grace")
+_OPTIONAL = ("every", "deadline")
 _TEXTS = {
     "cron": TEXT_BYTES,
     "timezone": TEXT_BYTES,
@@ -72,14 +73,15 @@ class RunOutcome(StrEnum):
 class Schedule:
     """When and how a task type is submitted again and again: `@task("…", schedule=Schedule(…))`.
 
-    One of `cron` (five fields, read in `timezone`), `every` (a duration, at least a second) and
-    `at` (a moment). Durations are timedelta or seconds, moments aware datetimes. `name` defaults
-    to that of the type. Nothing is due before `starts_at` or after `ends_at`. `jitter` delays each
-    task by up to so much. A due time that is older than `misfire_grace` when a beat comes to it is
-    a misfire: `skip` leaves it out, `run_once` makes one task for all of them, `run_all` one each,
-    the newest `misfire_bound` at most. `overlap` says what happens while the last task is not
-    over: `allow`, `skip` (no new one), `cancel_running`. Raises InvalidInput that names every
-    fault.
+    One of `cron` (five fields, read in `timezone`; `+` before the day of the week demands the day
+    of the month as well), `every` (a duration, at least a second) and `at` (a moment). Durations
+    are timedelta or seconds, moments aware datetimes. `name` defaults to that of the type. Nothing
+    is due before `starts_at` or after `ends_at`. `jitter` delays each task by up to so much. A task
+    that no worker took within `deadline` of the moment from which it may run is FAILED as expired.
+    A due time that is older than `misfire_grace` when a beat comes to it is a misfire: `skip`
+    leaves it out, `run_once` makes one task for all of them, `run_all` one each, the newest
+    `misfire_bound` at most. `overlap` says what happens while the last task is not over: `allow`,
+    `skip` (no new one), `cancel_running`. Raises InvalidInput that names every fault.
     """
 
     cron: str | None = field(default=None, kw_only=False)
@@ -92,6 +94,7 @@ class Schedule:
     queue: str | None = None
     priority: int | None = None
     jitter: timedelta | float = timedelta(0)
+    deadline: timedelta | float | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     misfire: Misfire | str = Misfire.RUN_ONCE
@@ -169,6 +172,8 @@ class Schedule:
         enabled: Any = self.is_enabled
         if not isinstance(enabled, bool):
             faults.append(Fault("is_enabled", f"{shown(enabled)} is neither True nor False"))
+        if self.deadline is not None and not self.deadline:
+            faults.append(Fault("deadline", "0 is too short: give more, or leave it out"))
         return faults
 
 
@@ -193,6 +198,7 @@ class ScheduleEntity:
     queue: str | None
     priority: int | None
     jitter: timedelta
+    deadline: timedelta | None
     starts_at: datetime | None
     ends_at: datetime | None
     is_enabled: bool
@@ -240,6 +246,21 @@ class ScheduleEntity:
         digest = hashlib.sha256(f"{self.id}|{due.timestamp():.3f}".encode()).digest()
         return due + self.jitter * (int.from_bytes(digest[:4]) / 2**32)
 
+    def deadline_at(self, begin: datetime) -> datetime | None:
+        """When a task expires that may run from this moment on; None where it never does."""
+        return None if self.deadline is None else begin + self.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedSchedule:
+    """A declaration that was not made a row, or not made what it declares now, and why."""
+
+    origin: Origin
+    name: str
+    type: str
+    reason: str
+    at: datetime | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRun:
@@ -252,63 +273,6 @@ class ScheduleRun:
     number: int
     last_due_at: datetime | None
     at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """Due times that are not made up for."""
-
-    first: datetime
-    last: datetime
-    number: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What a beat does about a schedule now: fire these, remember those, come back at `next`."""
-
-    fire: tuple[datetime, ...]
-    missed: Missed | None
-    next: datetime | None
-
-
-def due_now(schedule: ScheduleEntity, first: datetime, now: datetime) -> Due:
-    """Decide about every due time from `first` (the next one, not later than `now`) to now."""
-    table = schedule.timetable
-    cutoff = now - schedule.misfire_grace
-    begin = max(first, cutoff)
-    on_time: list[datetime] = []
-    after = None
-    for due in table.behind(begin - timedelta(milliseconds=1)):
-        if due > now or len(on_time) == BOUND_LIMIT:
-            after = due
-            break
-        if due >= begin:
-            on_time.append(due)
-    if first >= cutoff:
-        return Due(tuple(on_time), None, after)
-    late, missed = _misfires(schedule, first, cutoff, has_on_time=bool(on_time))
-    return Due((*late, *on_time), missed, after)
-
-
-def _misfires(
-    schedule: ScheduleEntity, first: datetime, cutoff: datetime, *, has_on_time: bool
-) -> tuple[list[datetime], Missed | None]:
-    table = schedule.timetable
-    wanted = {
-        Misfire.SKIP: 0,
-        # A due time that has come just now is the one run for all.
-        Misfire.RUN_ONCE: 0 if has_on_time else 1,
-        Misfire.RUN_ALL: schedule.misfire_bound,
-    }[schedule.misfire]
-    late = table.latest(first, cutoff, wanted)
-    before = late[0] if late else cutoff
-    left = table.latest(first, before, 1)
-    if not left:
-        return late, None
-    reason = f"no beat came within {schedule.misfire_grace}; misfire policy {schedule.misfire}"
-    return late, Missed(first, left[-1], table.count(first, before), reason)
 
 
 def named(schedules: Any, type_name: str) -> tuple[Schedule, ...]:
@@ -340,7 +304,7 @@ def _check_distinct(names: Iterable[str]) -> None:
 
 
 def _duration(value: Any, name: str) -> timedelta | None:
-    if value is None and name == "every":
+    if value is None and name in _OPTIONAL:
         return None
     return as_duration(value, name)
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any, TypedDict, Unpack
 
 from taskdb.bounds import NAME_BYTES, check_texts, shown, spelled
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.entity import TaskEntity
-from taskdb.errors import Fault, InvalidInput, PayloadTooLarge, SettingsError, did_you_mean
+from taskdb.errors import (
+    DatabaseError,
+    Fault,
+    InvalidInput,
+    PayloadTooLarge,
+    TaskDBError,
+    did_you_mean,
+)
 from taskdb.schedule import (
     SUBJECT,
     Origin,
+    RefusedSchedule,
     Schedule,
     ScheduleEntity,
     ScheduleRun,
@@ -23,7 +31,8 @@ from taskdb.schedule import (
 from taskdb.settings import Settings
 from taskdb.store.contract import Draft, Scope
 from taskdb.store.encode import encode
-from taskdb.store.schedules import Definition, Synced
+from taskdb.store.schedule_rows import Definition
+from taskdb.store.schedules import Synced
 from taskdb.store.scheduling import Fired
 from taskdb.store.store import Store
 from taskdb.submission import Drafting, Wish
@@ -46,6 +55,7 @@ class ScheduleOptions(TypedDict, total=False):
     queue: str | None
     priority: int | None
     jitter: timedelta | float
+    deadline: timedelta | float | None
     starts_at: datetime | None
     ends_at: datetime | None
     misfire: str
@@ -61,6 +71,31 @@ class Declared:
 
     code: Synced
     settings: Synced
+
+
+@dataclass(slots=True)
+class _Declarations:
+    """What code and settings declare, and what is wrong among it."""
+
+    code: list[Definition] = field(default_factory=list)
+    settings: list[Definition] = field(default_factory=list)
+    refused: list[RefusedSchedule] = field(default_factory=list)
+
+    def add(self, origin: Origin, name: str, type: str, make: Callable[[], Definition]) -> None:
+        """Keep the definition that `make` returns, or why it returns none."""
+        try:
+            definition = make()
+        # A database that gives no answer is no fault of the declaration.
+        except DatabaseError:
+            raise
+        except TaskDBError as error:
+            self.refused.append(RefusedSchedule(origin, name, type, str(error)))
+        else:
+            (self.code if origin is Origin.CODE else self.settings).append(definition)
+
+    def refused_of(self, origin: Origin) -> list[RefusedSchedule]:
+        """Those of one origin."""
+        return [one for one in self.refused if one.origin is origin]
 
 
 class ScheduleClient:
@@ -148,7 +183,8 @@ class ScheduleClient:
         if found.message is not None:
             advice = "it sends a plain Celery task: call that task's own delay()"
             raise InvalidInput(SUBJECT, [Fault("", advice)])
-        draft = self._draft_of(found, self._now(), at_once=True)
+        now = self._now()
+        draft = self._draft_of(found, now, now, at_once=True)
         return self.get_task(self.store.fire_now(found, draft))
 
     def remove_schedule(self, reference: str, *, tenant: str | None = None) -> None:
@@ -204,19 +240,42 @@ class ScheduleClient:
     def sync_schedules(self) -> Declared:
         """Make the schedules of `@task(schedule=…)` and TASKDB_SCHEDULES what they declare.
 
-        Where not one task type is known, code declares nothing, and nothing of it is removed.
-        Raises SettingsError, UnknownTaskType, InvalidInput.
+        One that is wrong is refused and stops no other: `refused_schedules` lists it, and what was
+        declared of it before stays. Where not one task type is known, code declares nothing, and
+        nothing of it is removed. Raises DatabaseError, TaskModuleError.
         """
         self._check_operator()
-        registry = self.discover()
-        from_code = [
-            self._definition(one, known.name, one.input, origin=Origin.CODE)
-            for known in registry
-            for one in known.schedules
-        ]
-        from_settings = [self._of_settings(given) for given in self.settings.schedules]
-        code = self.store.sync_schedules(Origin.CODE, from_code, removes=len(registry) > 0)
-        return Declared(code, self.store.sync_schedules(Origin.SETTINGS, from_settings))
+        known = len(self.discover()) > 0
+        found = self._declared()
+        code = self.store.sync_schedules(
+            Origin.CODE, found.code, refused=found.refused_of(Origin.CODE), removes=known
+        )
+        given = self.store.sync_schedules(
+            Origin.SETTINGS, found.settings, refused=found.refused_of(Origin.SETTINGS)
+        )
+        return Declared(code, given)
+
+    def check_declared(self) -> list[RefusedSchedule]:
+        """What `sync_schedules` would refuse, but for names that are taken; writes nothing."""
+        self.discover()
+        return list(self._declared().refused)
+
+    def refused_schedules(self) -> list[RefusedSchedule]:
+        """Declarations that were refused when a beat declared last; the operator's to see."""
+        if self.scope.tenants is not None:
+            return []
+        return self.store.refused_schedules()
+
+    def _declared(self) -> _Declarations:
+        found = _Declarations()
+        for known in self.registry:
+            for one in known.schedules:
+                make = partial(self._definition, one, known.name, one.input, origin=Origin.CODE)
+                found.add(Origin.CODE, one.name or known.name, known.name, make)
+        for given in self.settings.schedules:
+            make = partial(self._of_settings, given)
+            found.add(Origin.SETTINGS, str(given["name"]), str(given["type"]), make)
+        return found
 
     def _check_operator(self) -> None:
         if self.scope.tenants is not None:
@@ -225,12 +284,8 @@ class ScheduleClient:
 
     def _of_settings(self, given: Mapping[str, Any]) -> Definition:
         values = {name: value for name, value in given.items() if name != "type"}
-        try:
-            one = Schedule.from_json(values)
-            return self._definition(one, given["type"], one.input, origin=Origin.SETTINGS)
-        except InvalidInput as error:
-            message = f"TASKDB_SCHEDULES: {json.dumps(given.get('name'))}: {error}"
-            raise SettingsError(message) from None
+        one = Schedule.from_json(values)
+        return self._definition(one, given["type"], one.input, origin=Origin.SETTINGS)
 
     def _definition(
         self,
@@ -263,13 +318,17 @@ class ScheduleClient:
             created_by=created_by,
         )
 
-    def _draft_of(self, one: ScheduleEntity, due: datetime, *, at_once: bool = False) -> Draft:
+    def _draft_of(
+        self, one: ScheduleEntity, due: datetime, now: datetime, *, at_once: bool = False
+    ) -> Draft:
+        run_at = None if at_once else one.run_at(due)
         wish = Wish(
             tenant=one.tenant,
             name=one.name,
             queue=one.queue,
             priority=one.priority,
-            run_at=None if at_once else one.run_at(due),
+            run_at=run_at,
+            deadline=one.deadline_at(max(run_at or due, now)),
             created_by=f"schedule:{one.name}",
             attributes={"schedule": one.name, "due_at": due.isoformat()},
         )

@@ -1,11 +1,12 @@
 """Schedules that code and settings declare."""
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.integration.schedule_site import MINUTE, site
-from tests.integration.submit_site import plus
+from tests.integration.schedule_site import MINUTE, START, site
+from tests.integration.submit_site import plus, settings
 
 from taskdb import InvalidInput, Registry, Schedule, ScheduleExists, SettingsError, task
 
@@ -50,14 +51,85 @@ def test_a_sync_again_keeps_what_is_due(sqlite_url: str, tmp_path: Path) -> None
 
 
 def test_a_process_that_knows_no_type_removes_nothing(sqlite_url: str, tmp_path: Path) -> None:
-    with site(sqlite_url, tmp_path, declaring("* * * * *")) as its, pytest.raises(InvalidInput):
+    with site(sqlite_url, tmp_path, declaring("* * * * *")) as its:
         # Its input has no default.
-        its.taskdb.sync_schedules()
+        assert [one.name for one in its.taskdb.sync_schedules().code.refused] == ["plus"]
     with site(sqlite_url, tmp_path, declaring(Schedule(every=9, input={"a": 1}))) as its:
         its.taskdb.sync_schedules()
     with site(sqlite_url, tmp_path, Registry()) as its:
         its.taskdb.registry.clear()
         assert its.taskdb.sync_schedules().code.removed == ()
+
+
+def test_one_wrong_declaration_stops_no_other_and_is_listed(store_url: str, tmp_path: Path) -> None:
+    ones = [
+        Schedule("* * * * *", input={"a": 1}, name="before"),
+        Schedule("* * * * *", input={"a": "many"}, name="wrong"),
+        Schedule("* * * * *", input={"a": 2}, name="behind"),
+    ]
+    given = [
+        {"name": "unknown", "type": "nope", "every": 60},
+        {"name": "sound", "type": "plus", "every": 60, "input": {"a": 3}},
+    ]
+    with site(store_url, tmp_path, declaring(ones), schedules=json.dumps(given)) as its:
+        synced = its.taskdb.sync_schedules()
+        assert synced.code.added == ("before", "behind")
+        assert synced.settings.added == ("sound",)
+        told = {one.name: (str(one.origin), one.type) for one in its.taskdb.refused_schedules()}
+        assert told == {"wrong": ("code", "plus"), "unknown": ("settings", "nope")}
+        assert its.taskdb.for_tenant("acme").refused_schedules() == []
+        assert [one.name for one in its.taskdb.check_declared()] == ["wrong", "unknown"]
+        assert its.fire(MINUTE) == 3
+
+
+def test_a_declaration_that_turns_wrong_leaves_its_row_as_it_was(
+    store_url: str, tmp_path: Path
+) -> None:
+    with site(store_url, tmp_path, declaring(Schedule(every=60, input={"a": 1}))) as its:
+        its.taskdb.sync_schedules()
+    with site(store_url, tmp_path, declaring(Schedule(every=30, input={"a": "many"}))) as its:
+        assert its.taskdb.sync_schedules().code.removed == ()
+        assert its.fire(MINUTE) == 1
+        assert len(its.taskdb.refused_schedules()) == 1
+    with site(store_url, tmp_path, declaring(Schedule(every=30, input={"a": 2}))) as its:
+        assert its.taskdb.sync_schedules().code.changed == ("plus",)
+        assert its.taskdb.refused_schedules() == []
+
+
+@pytest.mark.parametrize("moment", [START + MINUTE, START + 3 * MINUTE])
+def test_what_is_declared_for_one_moment_fires_once_however_often_it_is_declared(
+    store_url: str, tmp_path: Path, moment: datetime
+) -> None:
+    """Declared, removed and declared again: beats of two deployments take turns."""
+    with site(store_url, tmp_path, declaring(Schedule(at=moment, input={"a": 1}))) as its:
+        its.taskdb.sync_schedules()
+        fired = its.fire(5 * MINUTE)
+        clock = its.clock
+    for _ in range(2):
+        for schedule in ((), Schedule(at=moment, input={"a": 1}, queue="other")):
+            with site(store_url, tmp_path, declaring(schedule)) as its:
+                its.clock.at = clock.at
+                its.taskdb.sync_schedules()
+                fired += its.fire(MINUTE)
+                clock = its.clock
+    assert fired == 1
+
+
+def test_a_declared_moment_that_moves_in_the_past_fires_no_second_time(
+    store_url: str, tmp_path: Path
+) -> None:
+    fired = 0
+    for seconds in range(3):
+        moment = START + timedelta(seconds=seconds)
+        with site(store_url, tmp_path, declaring(Schedule(at=moment, input={"a": 1}))) as its:
+            its.clock.at = START + MINUTE
+            its.taskdb.sync_schedules()
+            fired += its.fire()
+    assert fired == 1
+    coming = declaring(Schedule(at=START + 2 * MINUTE, input={"a": 1}))
+    with site(store_url, tmp_path, coming) as its:
+        its.taskdb.sync_schedules()
+        assert its.fire(3 * MINUTE) == 1
 
 
 def test_settings_declare_and_leave_a_name_that_is_taken(sqlite_url: str, tmp_path: Path) -> None:
@@ -75,19 +147,25 @@ def test_settings_declare_and_leave_a_name_that_is_taken(sqlite_url: str, tmp_pa
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ([{"name": "x"}], "needs its name and type"),
-        ([{"name": "x", "type": "plus", "cron": "* *", "input": {"a": 1}}], "five fields"),
-        ([{"name": "x", "type": "plus", "crn": "* * * * *"}], "did you mean 'cron'"),
-        ([{"name": "x", "type": "plus", "at": "soon"}], "no moment with a zone"),
-        ([{"name": "x", "type": "plus", "every": 60}], "a: "),
+        ({"cron": "* *", "input": {"a": 1}}, "five fields"),
+        ({"crn": "* * * * *"}, "did you mean 'cron'"),
+        ({"at": "soon"}, "no moment with a zone"),
+        ({"every": 60}, "a: "),
+        ({"every": 60, "input": {"a": 1}, "deadline": 0}, "too short"),
     ],
 )
-def test_wrong_settings_are_told(sqlite_url: str, tmp_path: Path, given: object, told: str) -> None:
-    with (
-        pytest.raises((SettingsError, ValueError), match=told),
-        site(sqlite_url, tmp_path, schedules=json.dumps(given)) as its,
-    ):
-        its.taskdb.sync_schedules()
+def test_wrong_settings_are_refused_in_words(
+    sqlite_url: str, tmp_path: Path, given: dict[str, object], told: str
+) -> None:
+    declared = json.dumps([{"name": "x", "type": "plus", **given}])
+    with site(sqlite_url, tmp_path, schedules=declared) as its:
+        (refused,) = its.taskdb.sync_schedules().settings.refused
+        assert told in refused.reason
+
+
+def test_settings_without_a_name_are_told(sqlite_url: str, tmp_path: Path) -> None:
+    with pytest.raises((SettingsError, ValueError), match="needs its name and type"):
+        settings(sqlite_url, tmp_path, schedules=json.dumps([{"name": "x"}]))
 
 
 @pytest.mark.parametrize("schedule", [5, [5], {"cron": "* * * * *"}])

@@ -33,7 +33,7 @@ from taskdb import (
     schedule_runs,
     set_default,
 )
-from taskdb.store.schedules import Definition
+from taskdb.store.schedule_rows import Definition
 from taskdb.store.scheduling import Send
 
 HOUR = timedelta(hours=1)

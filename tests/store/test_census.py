@@ -17,7 +17,7 @@ from taskdb.store.alarming.acting import Alarms
 from taskdb.store.census import Audience, Census, Kindred
 from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.notifying import Passed
-from taskdb.store.schedules import Definition
+from taskdb.store.schedule_rows import Definition
 from taskdb.store.store import Store
 from taskdb.store.subscriptions import NewSubscription
 from taskdb.store.tally import Happened, Page, Tally

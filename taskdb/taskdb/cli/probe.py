@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from taskdb.celery.configuration import broker_kind, create_celery
 from taskdb.cli.finding import Finding, bad, doubtful, good
 from taskdb.cli.schema import require_schema, sqlite_file
+from taskdb.client import TaskDB
 from taskdb.errors import (
     DatabaseError,
     DatabaseNotMigrated,
@@ -42,6 +43,7 @@ def probe(settings: Settings) -> Iterator[Finding]:
     yield from check_broker(settings)
     yield check_payloads(settings)
     yield from check_task_modules(settings, default_registry)
+    yield from check_schedules(settings, has_database=database.level == "ok")
     if database.level == "ok":
         yield from check_workers(settings, default_registry)
 
@@ -115,6 +117,23 @@ def check_task_modules(settings: Settings, registry: Registry) -> Iterator[Findi
         yield good("task types", f"{len(registry)}: {', '.join(one.name for one in registry)}")
     else:
         yield doubtful("task types", "none", 'decorate a function with @task("name")')
+
+
+def check_schedules(settings: Settings, *, has_database: bool) -> Iterator[Finding]:
+    """What code and settings declare is accepted; and what a beat has refused."""
+    with TaskDB(settings) as taskdb:
+        try:
+            wrong = {(one.origin, one.name): one for one in taskdb.check_declared()}
+        except (TaskModuleError, TaskAlreadyRegistered):
+            # Said of the modules already.
+            return
+        for one in wrong.values():
+            yield bad("schedules", f"{one.name!r} ({one.origin}) is refused: {one.reason}")
+        told = taskdb.refused_schedules() if has_database else []
+    for one in told:
+        if (one.origin, one.name) not in wrong:
+            message = f"a beat has refused {one.name!r} ({one.origin}): {one.reason}"
+            yield bad("schedules", message, "mend it where it is declared, and restart that beat")
 
 
 def check_workers(settings: Settings, registry: Registry) -> Iterator[Finding]:

@@ -16,7 +16,14 @@ from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.wording import moment_text, payload_text, printable, setting_text
 from taskdb.entity import TaskEntity
-from taskdb.schedule import Misfire, Overlap, Schedule, ScheduleEntity, ScheduleRun
+from taskdb.schedule import (
+    Misfire,
+    Overlap,
+    RefusedSchedule,
+    Schedule,
+    ScheduleEntity,
+    ScheduleRun,
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of a schedule.")]
 Count = Annotated[int, typer.Option(help="How many, 1 to 1,000.")]
@@ -40,6 +47,9 @@ def add(  # noqa: PLR0913 - the options of a schedule, all by name
     queue: Annotated[str | None, typer.Option(help="Instead of the type's.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9, 9 first.")] = None,
     jitter: Annotated[str, typer.Option(help="Delay each task by up to so much.")] = "0",
+    deadline: Annotated[
+        str | None, typer.Option(help="FAILED if no worker took a task within so long.")
+    ] = None,
     starts_at: Annotated[str | None, typer.Option(help="Nothing is due before.")] = None,
     ends_at: Annotated[str | None, typer.Option(help="Nothing is due after.")] = None,
     misfire: Annotated[Misfire, typer.Option(help="For what no beat came to.")] = Misfire.RUN_ONCE,
@@ -63,6 +73,7 @@ def add(  # noqa: PLR0913 - the options of a schedule, all by name
         queue=queue,
         priority=priority,
         jitter=duration_of(jitter, "--jitter"),
+        deadline=None if deadline is None else duration_of(deadline, "--deadline"),
         starts_at=_moment(starts_at, "--starts-at"),
         ends_at=_moment(ends_at, "--ends-at"),
         misfire=misfire,
@@ -83,12 +94,23 @@ def list_schedules(
     ] = None,
     tenant: TenantOption = None,
 ) -> int:
-    """List schedules by tenant and name; with --json one a line."""
-    found = session.taskdb_of(tenant).list_schedules(origin=origin)
+    """List schedules by tenant and name, and declared ones that were refused; --json: one a line.
+
+    Exit 0 also where some were refused.
+    """
+    taskdb = session.taskdb_of(tenant)
+    found = taskdb.list_schedules(origin=origin)
+    refused = [one for one in taskdb.refused_schedules() if origin in (None, one.origin)]
     if session.is_json:
         for one in found:
             session.output.document(schedule_json(one))
+        for wrong in refused:
+            session.output.document(_refused_json(wrong))
         return ExitCode.OK
+    if refused:
+        shown = [(one.name, one.type, one.origin.value, printable(one.reason)) for one in refused]
+        session.output.table(("REFUSED", "TYPE", "FROM", "REASON"), shown)
+        session.output.line()
     if not found:
         session.output.note("no schedule: make one with `taskdb schedule add`")
         return ExitCode.OK
@@ -180,12 +202,23 @@ def preview(
 def schedule_json(one: ScheduleEntity) -> dict[str, Any]:
     """A schedule as data: durations in seconds, moments as ISO text."""
     values = asdict(one)
-    for name in ("every", "jitter", "misfire_grace"):
+    for name in ("every", "jitter", "deadline", "misfire_grace"):
         length = values.pop(name)
         values[f"{name}_seconds"] = None if length is None else length.total_seconds()
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in values.items()
+    }
+
+
+def _refused_json(one: RefusedSchedule) -> dict[str, Any]:
+    """A declaration that was refused; `refused` says why, and no schedule has that member."""
+    return {
+        "name": one.name,
+        "type": one.type,
+        "origin": one.origin.value,
+        "refused": one.reason,
+        "at": None if one.at is None else one.at.isoformat(),
     }
 
 
@@ -228,6 +261,7 @@ def _pairs(one: ScheduleEntity) -> list[tuple[str, str]]:
         ("misfire", f"{one.misfire.value} after {one.misfire_grace}"),
         ("overlap", one.overlap.value),
         ("jitter", str(one.jitter)),
+        ("deadline", "-" if one.deadline is None else str(one.deadline)),
         ("queue", setting_text(one.queue)),
         ("input", payload_text(one.input)),
     ]

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import text
 
+from taskdb.celery.entry_options import task_options
+from taskdb.celery.recurrence import crontab_of, when
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.other_database import OtherUrl, moment_of, other_database
 from taskdb.cli.session import Session, TenantOption, with_session
@@ -88,54 +90,97 @@ def read_rows(url: str) -> list[Mapping[str, Any]]:
 def _imported(taskdb: TaskDB, row: Mapping[str, Any], *, dry_run: bool, replace: bool) -> Imported:
     name, type_name = str(row["name"]), str(row["task"])
     try:
-        options = _options(taskdb, row)
+        options, note = _options(taskdb, row)
         value = _input(row)
         # Raises for whatever would be refused, also where nothing is to be written.
         taskdb.check_schedule(name, type_name, value, **options)
+        if "at" in options and replace and _has_run_here(taskdb, name):
+            return Imported(name, type_name, note=", and not changed: it ran here already")
         if not dry_run:
             taskdb.add_schedule(name, type_name, value, replace=replace, **options)
-    except TaskDBError as error:
+    # The last three: numbers and moments of a row that no calendar has.
+    except (TaskDBError, ValueError, TypeError, OverflowError) as error:
         return Imported(name, type_name, printable(str(error)))
-    has_expiry = row["expire_seconds"] is not None
-    return Imported(name, type_name, note=", without expire_seconds" if has_expiry else "")
+    return Imported(name, type_name, note=note)
 
 
-def _options(taskdb: TaskDB, row: Mapping[str, Any]) -> dict[str, Any]:
+def _options(taskdb: TaskDB, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The options of the schedule, and what is to be said of it."""
     options: dict[str, Any] = {
-        "queue": row["queue"] or None,
-        "priority": row["priority"],
         "is_enabled": bool(row["enabled"]),
-        "starts_at": moment_of(row["start_time"]),
-        "ends_at": moment_of(row["expires"]),
-        **_when(row),
+        "starts_at": moment_of(row.get("start_time")),
+        "ends_at": moment_of(row.get("expires")),
+        **task_options(_message_options(row)),
     }
-    if row["one_off"] and "at" not in options:
-        kept = ("cron", "every", "timezone", "starts_at")
-        one = Schedule(**{key: options[key] for key in kept if key in options})
-        options = {key: value for key, value in options.items() if key not in kept}
-        options["at"] = taskdb.preview(one, count=1)[0]
-    return options
+    options |= _when(row, options["starts_at"])
+    if not row.get("one_off") and "at" not in options:
+        return options, ""
+    if "at" not in options:
+        options = _only_next(taskdb, options)
+    if not row.get("total_run_count"):
+        return options, ""
+    # Its beat would disable it at its next look.
+    return options | {"is_enabled": False}, ", paused: it ran there already"
 
 
-def _when(row: Mapping[str, Any]) -> dict[str, Any]:
+def _message_options(row: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("queue", "priority", "exchange", "routing_key")
+    found = {name: row.get(name) for name in names}
+    return {
+        **found,
+        # A moment of expiry ends the schedule, and is read there.
+        "expires": None if row.get("expires") is not None else row.get("expire_seconds"),
+        "headers": _json(row, "headers", "{}"),
+    }
+
+
+def _only_next(taskdb: TaskDB, options: Mapping[str, Any]) -> dict[str, Any]:
+    """One that is due once, when these are due next; raises InvalidInput where they never are."""
+    recurring = {"cron", "every", "timezone", "misfire", "misfire_grace"}
+    one = Schedule(**{key: options[key] for key in ("cron", "every", "timezone", "starts_at",
+        "ends_at") if key in options})  # fmt: skip
+    coming = taskdb.preview(one, count=1)
+    if not coming:
+        raise InvalidInput(SUBJECT, [Fault("expires", "it has passed: it is never due again")])
+    rest = {key: value for key, value in options.items() if key not in recurring}
+    return rest | {"at": coming[0]}
+
+
+def _when(row: Mapping[str, Any], starts_at: datetime | None) -> dict[str, Any]:
     if row["crontab_id"] is not None:
-        fields = [str(row[name]).replace(" ", "") for name in _FIELDS]
-        return {"cron": " ".join(fields), "timezone": str(row["timezone"])}
+        fields = {name: str(row[name]) for name in _FIELDS}
+        return when(crontab_of(fields), str(row["timezone"]))
     if row["interval_id"] is not None and row["period"] in _UNITS:
-        return {"every": timedelta(**{row["period"]: row["every"]})}
+        every = timedelta(**{row["period"]: row["every"]})
+        last = moment_of(row.get("last_run_at"))
+        if starts_at is None and last is not None and every > timedelta(0):
+            return {"every": every, "starts_at": last + every}
+        return {"every": every}
     if row["clocked_id"] is not None:
         return {"at": moment_of(row["clocked_time"])}
     advice = "solar schedules are not supported: give a crontab or an interval"
     raise InvalidInput(SUBJECT, [Fault("", advice)])
 
 
+def _has_run_here(taskdb: TaskDB, name: str) -> bool:
+    found = [one for one in taskdb.list_schedules() if one.name == name]
+    return any(one.at is not None and one.last_due_at is not None for one in found)
+
+
+def _json(row: Mapping[str, Any], name: str, default: str) -> Any:
+    try:
+        return json.loads(row.get(name) or default)
+    except ValueError as error:
+        raise InvalidInput(SUBJECT, [Fault(name, f"is not JSON: {error}")]) from None
+
+
 def _input(row: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments, which are the fields of the input."""
-    try:
-        arguments, keywords = json.loads(row["args"] or "[]"), json.loads(row["kwargs"] or "{}")
-    except ValueError as error:
-        raise InvalidInput(SUBJECT, [Fault("kwargs", f"are not JSON: {error}")]) from None
+    arguments, keywords = _json(row, "args", "[]"), _json(row, "kwargs", "{}")
     if arguments:
         advice = "positional arguments have no names: give keyword arguments"
         raise InvalidInput(SUBJECT, [Fault("args", advice)])
+    if not isinstance(keywords, dict):
+        advice = f"{keywords!r} are no keyword arguments: give a JSON object"
+        raise InvalidInput(SUBJECT, [Fault("kwargs", advice)])
     return dict(keywords)

@@ -161,6 +161,14 @@ class Drifts(Joining):
             " stopped",
         )
         yield _Rule(
+            "schedule_refused",
+            "SELECT name || ' (' || origin || '): ' || reason AS example FROM schedule_refusal"
+            " ORDER BY origin, name LIMIT :limit",
+            "declared schedules that were refused, and are not due as declared",
+            "mend them where they are declared, and restart that beat; `taskdb schedule list`"
+            " lists them all",
+        )
+        yield _Rule(
             "slot_stale",
             "SELECT s.key AS example FROM slot AS s LEFT JOIN task AS t ON t.id = s.task_id"
             " WHERE s.task_id IS NOT NULL AND (t.id IS NULL OR t.waits_for IS NOT NULL OR"

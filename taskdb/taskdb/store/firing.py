@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from taskdb.status import OPEN, in_order
@@ -94,6 +94,11 @@ class FiringUnit(Unit):
             f" FROM {self._dialect.drafts('rows', _NEXT)} WHERE schedule.id = draft.id"
         )
         self._query(sql, {"rows": self._spelled(rows, _NEXT)})
+
+    def lease(self, schedule_id: str, length: timedelta) -> None:
+        """Keep a schedule from other beats for so long."""
+        sql = f"UPDATE schedule SET retry_at = {self._dialect.later(':seconds')} WHERE id = :id"
+        self._query(sql, {"id": schedule_id, "seconds": length.total_seconds()})
 
     def refuse(self, reasons: Mapping[str, str], seconds: float) -> None:
         """Remember why schedules could not be fired; they are tried again after so long."""

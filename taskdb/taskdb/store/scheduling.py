@@ -13,15 +13,17 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
+from taskdb.due import Due, due_now
 from taskdb.errors import BrokerUnreachable, TaskDBError
-from taskdb.schedule import Due, Overlap, RunOutcome, ScheduleEntity, due_now
+from taskdb.schedule import Overlap, RunOutcome, ScheduleEntity
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Draft
 from taskdb.store.deciding import waiting_parents
 from taskdb.store.encode import storable
 from taskdb.store.firing import FiringUnit, Run, key_of
 from taskdb.store.part import spelled_reason
-from taskdb.store.schedules import NEVER, Schedules, entity
+from taskdb.store.schedule_rows import NEVER, NEVER_YEAR, entity
+from taskdb.store.schedules import Schedules
 from taskdb.store.tables import schedule
 
 RETRY_SECONDS = 5.0
@@ -29,8 +31,11 @@ RETRY_SECONDS = 5.0
 _ERROR_CHARACTERS = 2_000
 _CANCELED = spelled_reason("its schedule was due again")
 
-DraftOf = Callable[[ScheduleEntity, datetime], Draft]
-"""Makes the task of a due time; raises TaskDBError for a schedule that cannot be fired."""
+SEND_LEASE = timedelta(seconds=60)
+"""A beat that sends keeps others from the schedule for so long; one that died is made up for."""
+
+DraftOf = Callable[[ScheduleEntity, datetime, datetime], Draft]
+"""Makes the task of a due time at a moment; raises TaskDBError where it cannot be fired."""
 Send = Callable[[ScheduleEntity, datetime], None]
 """Publishes the message of a plain Celery task."""
 
@@ -70,21 +75,64 @@ class Scheduling(Schedules):
     def send_due(self, send: Send) -> Fired:
         """Send what is due of one schedule of a plain Celery task, where there is one.
 
-        It is sent before the commit: what the broker did not take is due again; a process that
-        dies in between sends it twice. Raises BrokerUnreachable; any other error of `send` is
-        that of the schedule, which then cannot be fired.
+        No transaction is open while the broker is spoken to: the schedule is leased before, and
+        what was sent is written behind it. What the broker did not take is due again after some
+        seconds; a process that dies in between sends it twice. Raises BrokerUnreachable; any other
+        error of `send` is that of the schedule, which then cannot be fired.
         """
+        leased = self._lease_message()
+        if leased is None:
+            return Fired()
+        if isinstance(leased, Fired):
+            return leased
+        failure: Exception | None = None
+        sent: list[datetime] = []
         try:
-            with self.database.transaction() as connection:
-                unit = FiringUnit(self.database, connection, self.grace)
-                now = unit.now()
-                found = _take(connection, 1, now, has_message=True)
-                return _full(_Pass(unit, now).send(found, send)) if found else Fired()
-        except _UnsendableError as error:
-            with self.database.transaction() as connection:
-                unit = FiringUnit(self.database, connection, self.grace)
-                unit.refuse({error.schedule_id: error.reason}, RETRY_SECONDS)
-            return Fired(broken={error.schedule_id: error.reason}, is_full=True)
+            for due in leased.due.fire:
+                send(leased.schedule, due)
+                sent.append(due)
+        # It is the schedule's: kept in its row, and the other ones go on.
+        except Exception as error:  # noqa: BLE001
+            failure = error
+        reason = self._note_sent(leased, sent, failure)
+        if isinstance(failure, BrokerUnreachable):
+            raise failure
+        broken = {} if reason is None else {leased.schedule.id: reason}
+        missed = leased.due.missed.number if leased.due.missed else 0
+        return Fired(sent=len(sent), missed=missed, broken=broken, is_full=True)
+
+    def _lease_message(self) -> _Plan | Fired | None:
+        """Keep a schedule with a message that is due from others; None where there is none.
+
+        One that cannot be fired, or has nothing left to send, is dealt with at once.
+        """
+        with self.database.transaction() as connection:
+            unit = FiringUnit(self.database, connection, self.grace)
+            now = unit.now()
+            found = _take(connection, 1, now, has_message=True)
+            return _Pass(unit, now).lease(found) if found else None
+
+    def _note_sent(
+        self, plan: _Plan, sent: Sequence[datetime], failure: Exception | None
+    ) -> str | None:
+        """Write which due times were sent, and when the schedule is due next; why it failed."""
+        with self.database.transaction() as connection:
+            unit = FiringUnit(self.database, connection, self.grace)
+            now = unit.now()
+            place = schedule.c.id == plan.schedule.id
+            coming = select(schedule.c.next_due_at).where(place).with_for_update()
+            row = connection.execute(coming).first()
+            # One that was changed meanwhile is due when the change says.
+            is_same = row is not None and _coming(row[0]) == plan.schedule.next_due_at
+            _Pass(unit, now).note_sent(plan, sent, advances=is_same)
+            if failure is None:
+                return None
+            kind = "" if isinstance(failure, TaskDBError) else f"{type(failure).__name__}: "
+            reason = storable(f"{kind}{failure}", _ERROR_CHARACTERS)
+            # While no broker answers, it is the pause of the loop that counts.
+            pause = 0.0 if isinstance(failure, BrokerUnreachable) else RETRY_SECONDS
+            unit.refuse({plan.schedule.id: reason}, pause)
+            return reason
 
     def fire_now(self, one: ScheduleEntity, draft: Draft) -> str:
         """Make a task of a schedule at once, beside its due times.
@@ -93,6 +141,9 @@ class Scheduling(Schedules):
         """
         with self.database.transaction() as connection:
             unit = FiringUnit(self.database, connection, self.grace)
+            # First of all, as a beat that fires it does: no two wait for each other.
+            place = schedule.c.id == one.id
+            connection.execute(select(schedule.c.id).where(place).with_for_update())
             now = unit.now()
             run = {**_fired(one, now, draft), "reason": "by hand"}
             while unit.known_runs([run]):
@@ -147,15 +198,29 @@ class _Pass:
         task_ids = self.write(plans)
         return self._fired(plans, task_ids=tuple(task_ids))
 
-    def send(self, found: Sequence[ScheduleEntity], send: Send) -> Fired:
-        """Publish the messages of what is due."""
+    def lease(self, found: Sequence[ScheduleEntity]) -> _Plan | Fired:
+        """Decide what is to be sent of one schedule, and keep it from others meanwhile."""
         plans = self._plans(found, None)
-        new = self._add_runs(plans)
-        due = [(plan, run) for plan in plans for run in plan.runs if key_of(run) in new]
+        for plan in plans:
+            known = self._unit.known_runs(plan.runs)
+            fresh = tuple(run["due_at"] for run in plan.runs if key_of(run) not in known)
+            plan.due = replace(plan.due, fire=fresh)
+            if fresh:
+                self._unit.lease(plan.schedule.id, SEND_LEASE)
+                return plan
+            plan.runs = []
+        self._add_runs(plans)
         self._advance(plans)
-        for plan, run in due:
-            _sent(plan.schedule, run["due_at"], send)
-        return self._fired(plans, sent=len(due))
+        return _full(self._fired(plans))
+
+    def note_sent(self, plan: _Plan, sent: Sequence[datetime], *, advances: bool) -> None:
+        """Write what was sent; what was not is due next."""
+        plan.runs = [_fired(plan.schedule, due, None) for due in sent]
+        self._add_runs([plan])
+        unsent = [due for due in plan.due.fire if due not in sent]
+        coming = (unsent[0] if unsent else plan.due.next) if advances else None
+        plan.due = replace(plan.due, next=coming)
+        self._advance([plan])
 
     def write(self, plans: Sequence[_Plan]) -> list[str]:
         """The runs that are new, their tasks, and the next due times; answers the new tasks."""
@@ -196,7 +261,7 @@ class _Pass:
             return _Plan(one, Due((), None, first or NEVER))
         due = due_now(one, first, self._now)
         due = replace(due, next=due.next or NEVER)
-        drafts = {} if draft_of is None else {at: draft_of(one, at) for at in due.fire}
+        drafts = {} if draft_of is None else {at: draft_of(one, at, self._now) for at in due.fire}
         return _Plan(one, due, drafts, [_fired(one, at, drafts.get(at)) for at in due.fire])
 
     def _obey_overlap(self, plans: Sequence[_Plan]) -> None:
@@ -286,34 +351,20 @@ class _Pass:
         )
 
 
-class _UnsendableError(Exception):
-    """The message of a schedule is wrong: what was begun for it is undone."""
-
-    def __init__(self, schedule_id: str, error: Exception) -> None:
-        super().__init__(schedule_id)
-        self.schedule_id = schedule_id
-        self.reason = storable(f"{type(error).__name__}: {error}", _ERROR_CHARACTERS)
-
-
-def _sent(one: ScheduleEntity, due: datetime, send: Send) -> None:
-    try:
-        send(one, due)
-    except BrokerUnreachable:
-        raise
-    except Exception as error:
-        raise _UnsendableError(one.id, error) from error
-
-
 def _take(
     connection: Connection, limit: int, now: datetime, *, has_message: bool
 ) -> list[ScheduleEntity]:
-    """Schedules that are due, kept from every other beat until the transaction ends."""
+    """Schedules that are due, kept from every other beat until the transaction ends.
+
+    One whose message could not be sent comes after the others, and so keeps none of them waiting.
+    """
+    first = [schedule.c.last_error.is_not(None)] if has_message else []
     statement = (
         select(schedule)
         .where(schedule.c.is_enabled, _has(has_message))
         .where(or_(schedule.c.next_due_at.is_(None), schedule.c.next_due_at <= now))
         .where(or_(schedule.c.retry_at.is_(None), schedule.c.retry_at <= now))
-        .order_by(schedule.c.next_due_at, schedule.c.id)
+        .order_by(*first, schedule.c.next_due_at, schedule.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
@@ -322,6 +373,11 @@ def _take(
 
 def _has(has_message: bool) -> ColumnElement[bool]:  # noqa: FBT001 - it completes a name
     return schedule.c.message.is_not(None) if has_message else schedule.c.message.is_(None)
+
+
+def _coming(value: datetime | None) -> datetime | None:
+    """As the entity of a row has it."""
+    return None if value is None or value.year >= NEVER_YEAR else value
 
 
 def _full(fired: Fired) -> Fired:

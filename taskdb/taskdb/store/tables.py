@@ -252,6 +252,17 @@ schedule = Table(
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
     Column("version", Integer, nullable=False),
+    Column("deadline_seconds", Number),
+)
+
+schedule_refusal = Table(
+    "schedule_refusal",
+    metadata,
+    Column("origin", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Moment, nullable=False),
 )
 
 schedule_run = Table(

@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 from taskdb.client import TaskDB
 from taskdb.default import replaced_default
 from taskdb.entity import TaskEntity, TaskKind
+from taskdb.errors import Fault, InvalidInput
 from taskdb.origin import submitting_as_nobody
 from taskdb.role import load_role
 from taskdb.settings import Settings
@@ -162,11 +163,16 @@ class Rehearsal:
     def declare_schedules(self) -> None:
         """Make what code and settings declare rows, as a beat does at its start.
 
-        The first `tick` does it as well, so that they begin before it.
+        The first `tick` does it as well, so that they begin before it. Raises InvalidInput that
+        names every declaration that is refused.
         """
         declared = any(known.schedules for known in self.taskdb.discover())
         if declared or self.taskdb.settings.schedules:
-            self.taskdb.sync_schedules()
+            synced = self.taskdb.sync_schedules()
+            refused = (*synced.code.refused, *synced.settings.refused)
+            if refused:
+                faults = [Fault(one.name, one.reason) for one in refused]
+                raise InvalidInput("the declared schedules", faults)
 
     def _fire_schedules(self) -> None:
         if self.taskdb.scope.tenants is not None:

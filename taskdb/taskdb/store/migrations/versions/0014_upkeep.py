@@ -11,7 +11,7 @@ Code that is older than this lives with it: until a restore the shift is 0.
 from alembic import op
 
 revision = "0014"
-down_revision = "0012"
+down_revision = "0013"
 
 TABLE = """
 CREATE TABLE history_cluster (
