@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from taskdb.status import PUBLISHABLE, in_order
 from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.queries import PUBLICATION
+from taskdb.store.rules import TARGETS
 
 KEYS: Columns = {"key": "text"}
 LINES: Columns = {"key": "text", "target": "text", "name": "text"}
 PLACES: Columns = {"target": "text", "name": "text"}
 SLOTS: Columns = {"key": "text", "n": "integer", "task_id": "id", "seconds": "number"}
+RESERVATIONS: Columns = {"key": "text", "task_id": "id"}
 HOLDS: Columns = {"id": "id", "held_by": "text"}
 
 _IN_LINE = "held_by IS NOT NULL AND held_by NOT IN ('window', 'gate')"
@@ -37,6 +39,9 @@ class GateQueries:
     rules: str
     end_windows: str
     take: str
+    reserve: str
+    unreserve: str
+    sweep_reservations: str
     let_go: str
     queue_up: str
     sweep: str
@@ -63,6 +68,12 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
     has_its_slots = (
         "t.waits_for IS NULL AND (t.status IN ('QUEUED', 'STARTED', 'PROCESSING')"
         f" OR t.{_WAITS} AND t.held_by IS NULL)"
+    )
+    # Who waits in the line of another key, and is not stopped by a pause there.
+    paused = " OR ".join(f"p.target = '{target}' AND p.name = t.{target}" for target in TARGETS)
+    still_waits = (
+        f"t.held_by IS NOT NULL AND t.held_by NOT IN ('window', 'gate') AND t.{_WAITS}"
+        f" AND NOT EXISTS (SELECT 1 FROM gate AS p WHERE p.is_paused AND ({paused}))"
     )
     next_line = f"SELECT held_by FROM task WHERE {_IN_LINE} AND held_by >"
     return GateQueries(
@@ -93,10 +104,14 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
             f" AND relay_at <= (SELECT {d.now}) AND {_WAITS}"
             f" ORDER BY relay_at, id LIMIT :limit{d.locking('FOR UPDATE SKIP LOCKED')}"
         ),
-        # All there is to know of some lines: whether someone waits, the rule, the slots taken.
+        # All there is to know of some lines: who waits longest, the rule, the slots taken, and
+        # for whom places are kept.
         look=(
-            f"SELECT draft.key, {_GATE}, (SELECT 1 FROM task"
-            f" WHERE {_IN_LINE} AND held_by = draft.key LIMIT 1) IS NOT NULL AS stands,"
+            f"SELECT draft.key, {_GATE}, (SELECT CAST(id AS TEXT) FROM task"
+            f" WHERE {_IN_LINE} AND held_by = draft.key ORDER BY task.id LIMIT 1) AS head,"
+            f" (SELECT {d.joined('CAST(r.task_id AS TEXT)')} FROM reservation AS r"
+            f" JOIN task AS t ON t.id = r.task_id WHERE r.key = draft.key AND {still_waits})"
+            " AS reserved,"
             f" (SELECT {d.joined('CAST(s.n AS TEXT)')} FROM slot AS s WHERE s.key = draft.key)"
             f" AS taken FROM {d.drafts('lines', LINES)}"
             " LEFT JOIN gate AS g ON g.target = draft.target AND g.name = draft.name"
@@ -116,6 +131,17 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
             "INSERT INTO slot (key, n, task_id, seconds, taken_at)"
             f" SELECT draft.key, draft.n, draft.task_id, draft.seconds, {d.now}"
             f" FROM {d.drafts('slots', SLOTS)}"
+        ),
+        reserve=(
+            "INSERT INTO reservation (key, task_id) SELECT draft.key, draft.task_id"
+            f" FROM {d.drafts('reservations', RESERVATIONS)} WHERE true ON CONFLICT DO NOTHING"
+        ),
+        unreserve=f"DELETE FROM reservation WHERE task_id IN {d.listed_ids('ids')}",
+        sweep_reservations=(
+            "DELETE FROM reservation WHERE (key, task_id) IN (SELECT r.key, r.task_id"
+            " FROM reservation AS r LEFT JOIN task AS t ON t.id = r.task_id"
+            f" WHERE t.id IS NULL OR NOT ({still_waits})"
+            f" LIMIT :limit{d.locking('FOR UPDATE OF r SKIP LOCKED')})"
         ),
         # They have their slots; the relay has them when this process does not publish them. That
         # they wait is known of these and the next: this transaction has locked them.

@@ -2,7 +2,8 @@
 
 One transaction at a time does it, so that tasks go in the order in which they came. It reads which
 slots are taken from what is committed and waits for nobody, so it can be in no deadlock. A task
-gets all of its slots or none; what it gives back, triggers free in the transaction of the move
+gets all of its slots or none, and the oldest that waits for one limit keeps a place of those before
+it; what it gives back, triggers free in the transaction of the move
 that ends it. That a task has slots and that it is not held any more is one commit; between it and
 the message the relay stands, as it does for every row.
 """
@@ -40,6 +41,21 @@ class Released:
     """Another process was at it, and this pass did nothing."""
     share: float = 0.0
     """Of the places of a rule (of the one where it was most), how many were free and wanted."""
+
+
+@dataclass(slots=True)
+class _Decided:
+    """What becomes of some tasks, to be written."""
+
+    let_go: list[str] = field(default_factory=list)
+    slots: list[dict[str, Any]] = field(default_factory=list)
+    holds: list[dict[str, str]] = field(default_factory=list)
+    reservations: list[dict[str, str]] = field(default_factory=list)
+    unreserved: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def has_changed(self) -> bool:
+        return bool(self.let_go or self.holds)
 
 
 class Releasing(StorePart):
@@ -93,6 +109,8 @@ class _Release:
         self._rules: dict[Place, rules.Rule] = {}
         self._known: set[Place] = set()
         self._taken: dict[str, set[int]] = {}
+        self._heads: dict[str, str | None] = {}
+        self._reserved: dict[str, set[str]] = {}
         self._let_go: list[Row] = []
         self._count = 0
         self._share = 0.0
@@ -111,9 +129,8 @@ class _Release:
         left = [line for line in lines if line in standing]
         for _ in range(_ROUNDS):
             found = self._first_of(left)
-            if not found:
+            if not found or not self._decide(found, in_line=True):
                 return
-            self._decide(found, in_line=True)
 
     def look_at_arrivals(self) -> None:
         """Those that have just become ready: behind those who wait for the same."""
@@ -128,6 +145,7 @@ class _Release:
         return Released(published, after, self._count >= self._limit, share=self._share)
 
     def sweep(self) -> list[Row]:
+        self._run(self._queries.sweep_reservations, limit=self._limit)
         return self._run(self._queries.sweep, limit=self._limit)
 
     # --- deciding -----------------------------------------------------------------------------
@@ -145,8 +163,11 @@ class _Release:
                     lines.remove(line)
         return found
 
-    def _decide(self, found: Sequence[Row], *, in_line: bool) -> None:
-        """Slots for each, or a place in a line; those `in_line` have waited for their turn."""
+    def _decide(self, found: Sequence[Row], *, in_line: bool) -> bool:
+        """Slots for each, or a place in a line; those `in_line` have waited for their turn.
+
+        Returns whether anything was changed.
+        """
         self._count += len(found)
         in_order = sorted(found, key=lambda row: str(row["id"]))
         self._learn_rules(place for row in in_order for place in rules.places_of(row))
@@ -159,18 +180,49 @@ class _Release:
             self._look([key for key in keys if key not in self._taken])
         else:
             standing = self._look(keys)
-        let_go, slots, holds = [], [], []
+        decided = _Decided()
         for row, wanted in zip(in_order, needs, strict=True):
             task_id = str(row["id"])
-            stop = rules.pause_of(row, self._rules) or self._missing(wanted, standing)
+            stop = rules.pause_of(row, self._rules) or self._missing(task_id, wanted, standing)
             if stop is None:
-                slots += self._slots_for(task_id, wanted)
-                let_go.append(task_id)
-            elif stop != row["held_by"]:
-                holds.append({"id": task_id, "held_by": stop})
+                decided.slots += self._slots_for(task_id, wanted)
+                decided.let_go.append(task_id)
+                self._leaves(row, decided)
+                continue
+            if in_line:
+                self._keep_places(row, stop, wanted, decided)
+            if stop != row["held_by"]:
+                decided.holds.append({"id": task_id, "held_by": stop})
                 standing.add(stop)
-        self._note_share(slots, needs)
-        self._write(let_go, slots, holds)
+        self._note_share(decided.slots, needs)
+        self._write(decided)
+        return decided.has_changed
+
+    def _keep_places(self, row: Row, stop: str, wanted: Sequence[Need], decided: _Decided) -> None:
+        """The oldest that waits for a key keeps a place of each key before it.
+
+        Younger ones would else take them for as long as it waits. Its own key comes behind those
+        that it keeps, so of two tasks none waits for what the other keeps.
+        """
+        self._leaves(row, decided, stays_in=stop)
+        task_id, head = str(row["id"]), self._heads.get(stop)
+        if stop.startswith(rules.PAUSED) or (head is not None and head < task_id):
+            return
+        self._heads[stop] = task_id
+        for need in wanted:
+            if need.key < stop:
+                self._reserved.setdefault(need.key, set()).add(task_id)
+                decided.reservations.append({"key": need.key, "task_id": task_id})
+
+    def _leaves(self, row: Row, decided: _Decided, stays_in: str | None = None) -> None:
+        """It keeps no places any more, and is not the oldest of its line if it goes from there."""
+        task_id = str(row["id"])
+        if row["held_by"] != stays_in and self._heads.get(row["held_by"]) == task_id:
+            self._heads[row["held_by"]] = None
+        for keepers in self._reserved.values():
+            if task_id in keepers:
+                keepers.remove(task_id)
+                decided.unreserved[task_id] = None
 
     def _note_share(self, slots: Sequence[Row], needs: Iterable[Sequence[Need]]) -> None:
         taken = Counter(slot["key"] for slot in slots)
@@ -178,10 +230,11 @@ class _Release:
         shares = (count / places[key] for key, count in taken.items())
         self._share = max(self._share, *shares, 0.0)
 
-    def _missing(self, needs: Sequence[Need], standing: set[str]) -> str | None:
-        """The first key of which no slot is free, or for which others wait already."""
+    def _missing(self, task_id: str, needs: Sequence[Need], standing: set[str]) -> str | None:
+        """The first key of which no slot is free for it, or for which others wait already."""
         for need in needs:
-            if len(self._taken[need.key]) >= need.places or need.key in standing:
+            kept = sum(keeper < task_id for keeper in self._reserved.get(need.key, ()))
+            if len(self._taken[need.key]) + kept >= need.places or need.key in standing:
                 return need.key
         return None
 
@@ -194,15 +247,17 @@ class _Release:
             slots.append({"key": need.key, "n": n, "task_id": task_id, "seconds": need.seconds})
         return slots
 
-    def _write(
-        self, let_go: list[str], slots: list[dict[str, Any]], holds: list[dict[str, str]]
-    ) -> None:
-        if holds:
-            self._run(self._queries.queue_up, holds=json.dumps(holds))
-        if slots:
-            self._run(self._queries.take, slots=json.dumps(slots))
-        if let_go:
-            ids = json.dumps(let_go)
+    def _write(self, decided: _Decided) -> None:
+        if decided.holds:
+            self._run(self._queries.queue_up, holds=json.dumps(decided.holds))
+        if decided.unreserved:
+            self._run(self._queries.unreserve, ids=json.dumps(list(decided.unreserved)))
+        if decided.reservations:
+            self._run(self._queries.reserve, reservations=json.dumps(decided.reservations))
+        if decided.slots:
+            self._run(self._queries.take, slots=json.dumps(decided.slots))
+        if decided.let_go:
+            ids = json.dumps(decided.let_go)
             self._let_go += self._run(self._queries.let_go, ids=ids, lease=self._lease)
 
     # --- reading ------------------------------------------------------------------------------
@@ -229,9 +284,11 @@ class _Release:
         for row in found:
             numbers = row["taken"].split(",") if row["taken"] else ()
             self._taken.setdefault(row["key"], set(map(int, numbers)))
+            self._heads[row["key"]] = row["head"]
+            self._reserved[row["key"]] = set(row["reserved"].split(",") if row["reserved"] else ())
         self._rules.update(rules.rule_of(row) for row in found if row["name"] is not None)
         self._known.update(place for place in places.values() if place is not None)
-        return {row["key"] for row in found if row["stands"]}
+        return {row["key"] for row in found if row["head"] is not None}
 
     def _run(self, sql: str, **parameters: Any) -> list[Row]:
         given = self._database.parameters(parameters)

@@ -218,6 +218,13 @@ slot = Table(
     Column("taken_at", Moment, nullable=False),
 )
 
+reservation = Table(
+    "reservation",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("task_id", Id, primary_key=True),
+)
+
 schedule = Table(
     "schedule",
     metadata,

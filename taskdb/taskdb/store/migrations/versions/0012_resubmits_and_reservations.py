@@ -1,8 +1,10 @@
-"""A task that ended badly may be submitted again for a later time.
+"""Resubmits for later, and places that are kept for a task that waits for two limits.
 
-The history takes FAILED → SCHEDULED and HALTED → SCHEDULED from here on. PostgreSQL replaces the
-function of the check, which locks no table. SQLite cannot change a check, so the table is copied.
-Code that is older than this lives with it: it never writes such a move.
+A task that ended badly may be submitted again for a later time: the history takes FAILED →
+SCHEDULED and HALTED → SCHEDULED from here on. PostgreSQL replaces the function of the check, which
+locks no table. SQLite cannot change a check, so the table is copied. A row of `reservation` keeps a
+place of a limit free for a task that waits for another limit. Code that is older than this lives
+with both: it writes neither such a move nor such a row.
 """
 
 from alembic import op
@@ -12,6 +14,14 @@ revision = "0012"
 down_revision = "0010"
 
 SOURCES = ("FAILED", "HALTED")
+RESERVATION = """
+CREATE TABLE reservation (
+    key TEXT NOT NULL,
+    task_id {uuid} NOT NULL,
+    PRIMARY KEY (key, task_id)
+)
+"""
+RESERVATION_TASK = "CREATE INDEX reservation_task ON reservation (task_id)"
 _SEQUENCE = "SELECT seq FROM sqlite_sequence WHERE name = 'task_event'"
 _INDEXES = (
     "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'task_event'"
@@ -21,7 +31,10 @@ _INDEXES = (
 
 def upgrade() -> None:
     connection = op.get_bind()
-    if connection.dialect.name == "postgresql":
+    is_postgresql = connection.dialect.name == "postgresql"
+    connection.exec_driver_sql(RESERVATION.format(uuid="UUID" if is_postgresql else "TEXT"))
+    connection.exec_driver_sql(RESERVATION_TASK)
+    if is_postgresql:
         _replace_function(connection)
     else:
         _copy_table(connection)
