@@ -73,6 +73,11 @@ def is_bounded(moment: datetime) -> bool:
     return EARLIEST <= moment <= LATEST
 
 
+def bounded(moment: datetime) -> datetime:
+    """An aware moment in UTC, moved into the bounds: for what others say, which is not refused."""
+    return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
+
+
 def as_duration(given: Any, name: str) -> timedelta:
     """A duration from zero to a hundred years, given as a timedelta or in seconds.
 

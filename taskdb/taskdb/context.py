@@ -59,7 +59,7 @@ class Attributes(MutableMapping[str, Any]):
 
     def __init__(self, stored: dict[str, Any]) -> None:
         self._values = dict(stored)
-        self._written = encode(stored, "ctx.attributes") if stored else _NONE
+        self._written = encode(stored, "ctx.attributes", deepest=None) if stored else _NONE
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]

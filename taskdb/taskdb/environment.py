@@ -10,9 +10,12 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 from pydantic_settings.sources.utils import parse_env_vars
 
+from taskdb.bounds import LARGEST, LONGEST, NAME_BYTES, QUEUE_BYTES, wrong_text
 from taskdb.errors import SettingsError, did_you_mean
 
 PREFIX = "TASKDB_"
+_UNITS = {"seconds": 1, "days": 86_400}
+_TEXTS = {"default_queue": QUEUE_BYTES, "default_tenant": NAME_BYTES}
 
 # What Kubernetes puts into every container for a service named taskdb, or taskdb-…
 _SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
@@ -54,3 +57,18 @@ def explained(error: ValidationError) -> str:
         for fault in error.errors(include_input=False, include_url=False)
     ]
     return "wrong settings: " + "; ".join(faults)
+
+
+def check_bounds(name: str, value: Any) -> None:
+    """Raise ValueError for a setting that no timer, no column and no statement can take."""
+    if name in _TEXTS:
+        reason = wrong_text(value, _TEXTS[name])
+        if reason is not None or (name == "default_queue" and not value.strip()):
+            raise ValueError(reason or "is empty: leave it out, or name a queue")
+    unit = _UNITS.get(name.rpartition("_")[2])
+    numbers = value.values() if isinstance(value, Mapping) else [value]
+    for number in numbers if unit is not None else ():
+        if not number * unit <= LONGEST.total_seconds():
+            raise ValueError(f"at most {LONGEST.days:,} days")
+    if type(value) is int and value > LARGEST:
+        raise ValueError(f"at most {LARGEST:,}")

@@ -21,7 +21,7 @@ from pydantic_settings import (
 
 from taskdb.alarm import AlarmSource, one_of
 from taskdb.alarm_routing import AlarmRules, Channel, Route, parse_channels, parse_routes
-from taskdb.environment import PREFIX, Environment, explained, refuse_unknown
+from taskdb.environment import PREFIX, Environment, check_bounds, explained, refuse_unknown
 from taskdb.errors import SettingsError
 from taskdb.location import Address, Bucket, store_url_of
 from taskdb.redaction import Redaction, redaction_of
@@ -449,6 +449,12 @@ class Settings(BaseSettings):
             return cls(**{**Environment(cls, names)(), **overrides})
         except ValidationError as error:
             raise SettingsError(explained(error)) from None
+
+    @field_validator("*")
+    @classmethod
+    def _is_in_bounds(cls, value: Any, info: ValidationInfo) -> Any:
+        check_bounds(str(info.field_name), value)
+        return value
 
     @field_validator("task_modules", "redact_fields", "outbound_private", mode="before")
     @classmethod

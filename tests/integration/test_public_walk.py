@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 from tests.integration.submit_site import settings
 
 import taskdb as public
-from taskdb import InvalidInput, Registry, Sequence, Settings, TaskDB, TaskDBError, task
+from taskdb import InvalidInput, Registry, Sequence, Settings, TaskDB, TaskDBError, TaskError, task
 from taskdb.options import Criteria, SubmitOptions
 from taskdb.schedule_client import ScheduleOptions
 from taskdb.store.contract import Filter
@@ -150,7 +150,7 @@ ELSEWHERE = {
 def client(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
     registry = Registry()
     task("echo", registry=registry)(lambda input: input)
-    Sequence("steps", ["echo"], registry=registry)
+    Sequence("steps", ["echo"], on_error="echo", registry=registry)
     given: Settings = settings(
         store_url, tmp_path, alarm_channels='{"log": "log"}', redis_channel_url=NOWHERE
     )
@@ -285,6 +285,23 @@ def test_what_is_nested_too_deeply_is_refused_at_every_door(
     with pytest.raises(InvalidInput, match="nested too deeply"):
         submit(client, value)
     all_can_be_read(client)
+
+
+def test_a_payload_of_the_greatest_depth_reaches_the_handler_that_is_told_of_it(
+    client: TaskDB,
+) -> None:
+    payload: Any = 1
+    for _ in range(64):
+        payload = [payload]
+    parent = client.submit_sequence("steps", payload)
+    [step] = client.sub_tasks(parent.id)
+    store = client.store
+    assert store.claim(step.id, token="t", worker="w", max_attempts=1).granted
+    store.fail(step.id, "t", TaskError("ValueError", "oops"))
+    store.join(parent.id)
+    _, told = client.sub_tasks(parent.id)
+    assert told.input["payload"] == payload
+    assert store.claim(told.id, token="t", worker="w", max_attempts=1).input == told.input
 
 
 NUMBERS: list[Any] = [

@@ -168,7 +168,7 @@ CASES = [
             error=f"{OUR_ERRORS}.NotEncodable",
             message="the result",
         )
-        for what in ("set", "nan", "nul", "object")
+        for what in ("set", "nan", "nul", "object", "deep")
     ),
     Case(
         *("result-not-json", "ends.huge", (C, S, F)),

@@ -151,7 +151,11 @@ def huge(ctx: TaskContext, size: int) -> str:
 @task("ends.not_json", retry=again)
 def not_json(ctx: TaskContext, what: str) -> Any:
     note(ctx)
-    return {"set": {1, 2}, "nan": math.nan, "nul": "a\x00b", "object": object()}[what]
+    deep: list[Any] = []
+    for _ in range(64):
+        deep = [deep]
+    given = {"set": {1, 2}, "nan": math.nan, "nul": "a\x00b", "object": object(), "deep": deep}
+    return given[what]
 
 
 @task("ends.prefixed")

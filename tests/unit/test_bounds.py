@@ -6,6 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from taskdb.clock import require_aware
 from taskdb.errors import NotEncodable
 from taskdb.store.encode import decode, encode
 from taskdb.store.tables import as_moment
+from taskdb_worker.adopt import track
+from taskdb_worker.adopted.message import moment_of
 
 
 @given(st.text(), st.integers(0, 40))
@@ -223,3 +226,24 @@ def test_a_name_that_no_index_takes_names_nothing(name: Any) -> None:
         Sequence(name, ["a"], registry=Registry())
     with pytest.raises((ValueError, TypeError), match=r"cannot name a queue|names channels|text"):
         Alarm(to=[name])
+
+
+# --- what others say ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        datetime.max.replace(tzinfo=UTC),
+        datetime.max.replace(tzinfo=timezone(-timedelta(hours=14))),
+        "9999-12-31T23:59:59.999999-14:00",
+        "9999-12-31T23:59:59",
+    ],
+)
+def test_an_adopted_task_that_never_begins_has_the_latest_moment(spelled: Any) -> None:
+    assert moment_of(spelled) == LATEST
+
+
+def test_a_client_tracks_for_no_tenant_that_a_row_cannot_have() -> None:
+    with pytest.raises(InvalidInput, match="tenant: 600 bytes"):
+        track(Celery("app"), tenant="語" * 200)

@@ -34,7 +34,13 @@ def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
     assert duration_of(text, "--x") == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5", "5 parsecs", "1h 30", "nan", "inf", "1e400"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "soon", "-5", "5 parsecs", "1h 30", "nan", "inf", "1e400", "36501d"),
+        pytest.param("9" * 5_000 + "w", id="very long"),
+    ],
+)
 def test_what_is_no_duration_is_refused_with_the_name_of_the_option(text: str) -> None:
     with pytest.raises(InvalidInput, match="--delay"):
         duration_of(text, "--delay")
@@ -54,7 +60,13 @@ def test_a_moment_with_a_zone_is_that_moment_and_one_without_is_local() -> None:
     assert local.tzinfo is UTC
 
 
-@pytest.mark.parametrize("text", ["", "tomorrow", "2031-13-01", "10:20"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "tomorrow", "2031-13-01", "10:20"),
+        *("9999-12-31", "0001-01-01T00:00+14:00", "1899-12-30"),
+    ],
+)
 def test_what_is_no_moment_is_refused(text: str) -> None:
     for read in (moment_of, from_now, before_now):
         with pytest.raises(InvalidInput, match="is not a moment"):

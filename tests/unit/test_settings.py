@@ -122,6 +122,18 @@ def test_what_kubernetes_says_of_a_service_is_no_setting(name: str) -> None:
         ("TASKDB_DATABASE_URL", "no url"),
         ("TASKDB_DATABASE_URL", "sqlite://"),
         ("TASKDB_DATABASE_URL", "sqlite:///:memory:"),
+        ("TASKDB_RELAY_INTERVAL_SECONDS", "inf"),
+        ("TASKDB_RELAY_INTERVAL_SECONDS", "nan"),
+        ("TASKDB_TASK_TIME_LIMIT_SECONDS", "1e300"),
+        ("TASKDB_WORKER_LEASE_SECONDS", "3153600001"),
+        ("TASKDB_ALARM_KEEP_DAYS", "36501"),
+        ("TASKDB_ALARM_BACKLOG_SECONDS", '{"*": 1e300}'),
+        ("TASKDB_RELAY_BATCH", str(2**63)),
+        ("TASKDB_DEFAULT_QUEUE", "語" * 100),
+        ("TASKDB_DEFAULT_QUEUE", " "),
+        ("TASKDB_DEFAULT_TENANT", "a\ud800"),
+        ("TASKDB_DEFAULT_TENANT", "a\x00"),
+        ("TASKDB_DEFAULT_TENANT", "x" * 501),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 
+from taskdb.bounds import NAME_BYTES, check_texts
 from taskdb.client import TaskDB
 from taskdb.errors import AlreadyTracked, Fault, InvalidInput
 from taskdb_worker.adopted.selection import Selection
@@ -44,6 +45,7 @@ def track(
     for name, limit in (("arguments_limit", arguments_limit), ("result_limit", result_limit)):
         if type(limit) is not int or not 0 <= limit <= _LARGEST_LIMIT:
             raise _wrong(name, f"characters, 0 to {_LARGEST_LIMIT:,}")
+    check_texts("the call of track", NAME_BYTES, tenant=tenant)
     selection = Selection.of(only, exclude)
     found = _trackings.get(_real(app))
     if found is not None:

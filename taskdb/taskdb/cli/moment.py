@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+from taskdb.bounds import LONGEST, as_duration
+from taskdb.clock import require_aware
 from taskdb.errors import Fault, InvalidInput
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -18,21 +20,26 @@ def duration_of(text: str, option: str) -> timedelta:
     parts = _PART.findall(spelled)
     try:
         if parts and not _PART.sub("", spelled).strip():
-            return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
-        seconds = float(spelled)
-        if seconds >= 0:
-            return timedelta(seconds=seconds)
-    except (ValueError, OverflowError):
+            seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+        else:
+            seconds = float(spelled)
+        return as_duration(seconds, option)
+    except ValueError:
         pass
-    advice = f"{text!r} is not a duration: write seconds, or for example 5m, 1h30m, 2d"
+    advice = (
+        f"{text!r} is not a duration of up to {LONGEST.days:,} days: write seconds, or for example "
+        "5m, 1h30m, 2d"
+    )
     raise InvalidInput(_SUBJECT, [Fault(option, advice)])
 
 
 def moment_of(text: str, option: str) -> datetime:
     """The moment of an ISO text, in local time where it names no zone; raises InvalidInput."""
     try:
-        return datetime.fromisoformat(text.strip()).astimezone(UTC)
-    except (ValueError, OverflowError):
+        moment = datetime.fromisoformat(text.strip())
+        # Local time, where it names no zone.
+        return require_aware(moment if moment.tzinfo else moment.astimezone(UTC), option)
+    except (ValueError, OverflowError, OSError):
         advice = (
             f"{text!r} is not a moment: write 2031-05-04T10:00 (local time) or 2031-05-04T08:00:00Z"
         )
@@ -52,5 +59,5 @@ def before_now(text: str, option: str) -> datetime:
 def _moment_or(text: str, option: str, sign: int) -> datetime:
     try:
         return datetime.now(UTC) + sign * duration_of(text, option)
-    except (InvalidInput, OverflowError):
+    except InvalidInput:
         return moment_of(text, option)

@@ -11,6 +11,7 @@ import typer
 from sqlalchemy import Connection, create_engine, inspect
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from taskdb.bounds import bounded
 from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput
 
 OtherUrl = Annotated[
@@ -59,4 +60,4 @@ def moment_of(value: Any) -> datetime | None:
     if value is None:
         return None
     found = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return bounded(found if found.tzinfo is not None else found.replace(tzinfo=UTC))

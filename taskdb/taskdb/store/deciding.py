@@ -153,7 +153,8 @@ class Deciding(StorePart):
         told = {"error": failed.error, "step": failed.name, "payload": None}
         try:
             told["payload"] = self.payloads.unpack(parent.input, parent.input_ref)
-            return self.payloads.pack(told, f"{uuid7()}-input", "the input of on_error")
+            name = f"{uuid7()}-input"
+            return self.payloads.pack(told, name, "the input of on_error", deepest=None)
         except (PayloadMissing, PayloadTooLarge, OSError) as error:
             # The handler is told of the error without it, rather than never.
             log.warning("on_error.without_payload", task_id=parent.id, reason=str(error))

@@ -217,7 +217,8 @@ def _insert_items(
 
 
 def _with_payload(draft: Draft, payloads: Payloads, value: Any) -> Draft:
-    payload = payloads.pack(value, f"{draft.id}-input", f"the input of {draft.type}")
+    name, subject = f"{draft.id}-input", f"the input of {draft.type}"
+    payload = payloads.pack(value, name, subject, deepest=None)
     return replace(draft, input=payload.value, input_ref=payload.reference)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from taskdb.bounds import DEEPEST
 from taskdb.errors import PayloadMissing, PayloadStoreUnreachable, PayloadTooLarge
 from taskdb.store.encode import decode, encode
 
@@ -149,14 +150,16 @@ class Payloads:
         self._inline = min(inline_bytes, limit_bytes)
         self._limit = limit_bytes
 
-    def pack(self, value: Any, name: str, subject: str) -> Payload:
-        """Encode a value and move it out when it is large.
+    def pack(
+        self, value: Any, name: str, subject: str, *, deepest: int | None = DEEPEST
+    ) -> Payload:
+        """Encode a value and move it out when it is large; `deepest` is that of `encode`.
 
         Raises NotEncodable, and PayloadTooLarge past the hard limit; then nothing was written.
         """
         if value is None:
             return Payload(None, None)
-        text = encode(value, subject)
+        text = encode(value, subject, deepest=deepest)
         # A character takes at least a byte, so most need not be counted in bytes.
         if len(text) * 4 <= self._inline:
             return Payload(value, text)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from taskdb.bounds import bounded
 from taskdb.reference import adopted_id
 from taskdb.sighting import CELERY_ID
 
@@ -94,7 +95,10 @@ def _links(celery_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def moment_of(value: Any) -> datetime | None:
-    """A moment as a message spells it; one without a zone is in UTC, Celery's own default."""
+    """A moment as a message spells it; one without a zone is in UTC, Celery's own default.
+
+    One that is out of bounds is the nearest one that is not: it means "never", or "at once".
+    """
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -102,7 +106,7 @@ def moment_of(value: Any) -> datetime | None:
             return None
     if not isinstance(value, datetime):
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return bounded(value.replace(tzinfo=UTC) if value.tzinfo is None else value)
 
 
 def queue_of(exchange: Any, routing_key: Any) -> str:

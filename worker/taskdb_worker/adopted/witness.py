@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task, signals, states
 
+from taskdb.bounds import as_duration
 from taskdb.entity import TaskError
 from taskdb.sighting import UNKNOWN, Sight, Sighting
 from taskdb.status import TaskStatus
@@ -347,7 +349,10 @@ def _published_status(message: Message, at: datetime) -> TaskStatus:
 
 def _due(when: Any) -> datetime | None:
     if isinstance(when, int | float):
-        return _now() + timedelta(seconds=when)
+        # A countdown that is out of bounds is none that Celery could wait for.
+        with suppress(TypeError, ValueError):
+            return _now() + as_duration(when, "countdown")
+        return _now()
     return moment_of(when)
 
 
