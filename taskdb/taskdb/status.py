@@ -86,9 +86,9 @@ MOVES: Mapping[str, Move] = MappingProxyType(
             _move("fail", [*RUNNING, _S.FINISHED], [_S.FAILED], "over, bad"),
             _move(
                 "expire",
-                WAITING,
+                WAITING - {_S.ERRORED},
                 [_S.FAILED],
-                "its deadline passed before it was claimed",
+                "its deadline passed before its first attempt started",
             ),
             _move("forget", WAITING, [_S.FAILED], "no worker knew its type, too often"),
             _move(

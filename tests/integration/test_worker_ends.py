@@ -438,6 +438,23 @@ def test_a_deadline_that_passed_fails_the_task(site: Site) -> None:
     assert not site.runs(entity.id)
 
 
+def test_a_task_that_expired_runs_when_it_is_retried_by_hand(site: Site) -> None:
+    late = datetime.now(UTC) - timedelta(seconds=1)
+    entity = site.submit("ends.returns", deadline=late)
+    end_of(site, entity.id, C, F, alarms=1)
+
+    site.client.retry_task(entity.id)
+    end_of(site, entity.id, C, F, C, S, DONE, alarms=1)
+
+
+def test_a_deadline_that_passes_while_a_task_is_retried_fails_nothing(site: Site) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+    entity = begun(site, "ends.waits_each_and_raises", deadline=soon)
+    wait_until(lambda: datetime.now(UTC) > soon)
+    site.let_go(entity.id)
+    end_of(site, entity.id, C, S, E, S, DONE)
+
+
 # --- revoked and canceled -------------------------------------------------------------------------
 
 
@@ -456,6 +473,24 @@ def test_a_task_revoked_before_its_start_is_canceled(site: Site) -> None:
     assert error_of(entity)[:2] == ("TaskRevoked", "revoked before it ran")
     assert AsyncResult(entity.id, app=site.celery).state == "REVOKED"
     assert not site.runs(entity.id)
+
+
+@pytest.mark.parametrize("again", ["retried by hand", "resubmitted", "on another worker"])
+def test_a_task_that_was_revoked_once_runs_when_it_is_wanted_again(site: Site, again: str) -> None:
+    need_remote_control(site)
+    key = f"revoked and {again}"
+    entity = site.submit("ends.returns", delay=timedelta(hours=1), unique_key=key)
+    site.celery.control.revoke(entity.id)
+    end_of(site, entity.id, LATER, GONE)
+    if again == "on another worker":
+        site.start_worker("-c", "1", "-Q", "elsewhere")
+        site.query("UPDATE task SET queue = 'elsewhere' WHERE CAST(id AS TEXT) = :id", id=entity.id)
+
+    if again == "resubmitted":
+        # What is canceled is found again; by hand it goes on.
+        assert site.submit("ends.returns", unique_key=key).id == entity.id
+    site.client.retry_task(entity.id)
+    end_of(site, entity.id, LATER, GONE, C, S, DONE)
 
 
 def test_a_task_revoked_while_it_runs_is_canceled(site: Site) -> None:

@@ -1,6 +1,7 @@
 """Stopping a worker: warm, soft and cold. What it held goes on, and nothing is counted."""
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,29 @@ def test_a_body_that_was_cut_short_is_handed_back_and_not_counted(site: Site, ho
         entity = site.settled(task_id)
         assert site.moves(task_id) == [C, S, C, S, DONE]
         assert (entity.attempt, entity.spared, entity.result) == (2, 1, "went")
+    assert_stopped(site)
+
+
+@pytest.mark.parametrize("sign", ["SIGTERM", "SIGQUIT", "SIGHUP", "SIGTERM twice"])
+def test_a_signal_to_the_whole_group_of_a_worker_counts_no_crash(site: Site, sign: str) -> None:
+    """As systemd and supervisor stop a service: the children hear it as the main process does."""
+    worker = site.start_worker("-c", "2")
+    first, second = (site.submit("ends.waits").id for _ in range(2))
+    for task_id in (first, second):
+        site.wait_for_run(task_id)
+    name, _, more = sign.partition(" ")
+    for _ in range(2 if more else 1):
+        os.killpg(worker.pid, signal.Signals[name])
+
+    worker.wait()
+    for task_id in (first, second):
+        site.let_go(task_id)
+        entity = site.client.get_task(task_id)
+        assert (entity.spared, entity.crashes, entity.error) == (1, 0, None)
+    site.start_worker("-c", "2")
+    for task_id in (first, second):
+        assert site.settled(task_id).status == DONE
+        assert site.moves(task_id) == [C, S, C, S, DONE]
     assert_stopped(site)
 
 

@@ -422,6 +422,16 @@ def waits_each(ctx: TaskContext) -> int:
     return ctx.attempt
 
 
+@task("ends.waits_each_and_raises", retry=again)
+def waits_each_and_raises(ctx: TaskContext) -> int:
+    """Raise once the file `go` exists, and return at the second attempt."""
+    note(ctx)
+    wait_for_file(f"go-{ctx.task_id}")
+    if ctx.attempt == 1:
+        raise ValueError("once")
+    return ctx.attempt
+
+
 @task("ends.agrees")
 def agrees(ctx: TaskContext) -> str:
     """Stop when asked."""

@@ -115,6 +115,13 @@ def write(store: Store, sql: str, **parameters: Any) -> list[Mapping[str, Any]]:
     return list(store.database.query(sql, parameters))
 
 
+def make_late(store: Store, task_id: str) -> None:
+    """Let the moment have passed by which a task, or the items of a chunk, were to start."""
+    past = store.database.dialect.later("-:ago")
+    sql = f"UPDATE task SET deadline_at = {past} WHERE id = :id OR chunk = :id RETURNING id"
+    write(store, sql, id=task_id, ago=1.0)
+
+
 def make_due(store: Store, task_id: str) -> None:
     """Let the time of a task have come."""
     d = store.database.dialect

@@ -14,7 +14,7 @@ from taskdb.store.contract import Claim, Draft, WorkerRecord
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
-from tests.store.tasks import DONE, HOUR, OOPS, SOON, TOKEN, at_once, draft, moves, row
+from tests.store.tasks import DONE, HOUR, OOPS, SOON, TOKEN, at_once, draft, make_late, moves, row
 
 S = TaskStatus
 NOBODY = "01936e4b-7c00-7000-8000-0123456789ab"
@@ -232,6 +232,8 @@ def test_a_revoked_chunk_cancels_what_waits_or_runs_by_it(store: Store, chunk: C
 
 def test_an_expired_chunk_fails_what_waits(store: Store, chunk: Chunk) -> None:
     store.claim(chunk.items[0], token=TOKEN, worker="w-1", max_attempts=3)
+    assert not store.expire(chunk.id, OOPS)
+    make_late(store, chunk.id)
     assert store.expire(chunk.id, OOPS)
     assert statuses(store, chunk) == [S.STARTED] + [S.FAILED] * 3
     assert not store.expire(chunk.id, OOPS)

@@ -71,3 +71,64 @@ def test_the_timeout_of_a_parent_is_no_deadline_to_begin_by(
     clock.advance(2 * SOON)
     assert store.expire_due(OOPS, 10) == {}
     assert store.get(parent).status is S.PROCESSING
+
+
+@pytest.mark.parametrize("how", ["errored", "handed back", "crashed", "snoozed"])
+def test_a_deadline_does_not_bind_what_has_started_in_time(
+    store: Store, clock: FixedClock, how: str
+) -> None:
+    task_id = create(store, deadline_at=NOW + SOON)
+    assert store.claim(task_id, token="t", worker="w", max_attempts=3).granted
+    at_once = timedelta(0)
+    {
+        "errored": lambda: store.error(task_id, "t", OOPS, at_once),
+        "handed back": lambda: store.hand_back(task_id, "t", "shutdown"),
+        "crashed": lambda: store.crash(task_id, "t", OOPS, delay=at_once, max_crashes=3),
+        "snoozed": lambda: store.snooze(task_id, "t", at_once),
+    }[how]()
+    clock.advance(2 * SOON)
+    assert store.expire_due(OOPS, 10) == {}
+    assert not store.expire(task_id, OOPS)
+    assert store.claim(task_id, token="t2", worker="w", max_attempts=3).granted
+
+
+def test_what_comes_too_late_is_not_claimed(store: Store, clock: FixedClock) -> None:
+    task_id = create(store, deadline_at=NOW + SOON)
+    clock.advance(SOON)
+    answer = store.claim(task_id, token="t", worker="w", max_attempts=3)
+    assert (answer.granted, answer.status) == (False, S.CREATED)
+    assert store.expire(task_id, OOPS)
+
+
+def test_a_message_expires_nothing_that_the_row_does_not(store: Store, clock: FixedClock) -> None:
+    endless, later = create(store), create(store, deadline_at=NOW + 9 * SOON)
+    clock.advance(2 * SOON)
+    for task_id in (endless, later):
+        assert not store.expire(task_id, OOPS)
+        assert store.get(task_id).status is S.CREATED
+
+
+def test_what_has_expired_can_be_retried_by_hand(store: Store, clock: FixedClock) -> None:
+    task_id = create(store, deadline_at=NOW + SOON)
+    clock.advance(2 * SOON)
+    assert store.expire_due(OOPS, 10).keys() == {task_id}
+    store.retry(task_id)
+    assert store.expire_due(OOPS, 10) == {}
+    assert store.claim(task_id, token="t", worker="w", max_attempts=3).granted
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_resubmit_has_a_deadline_of_its_own(
+    store: Store, clock: FixedClock, *, has_run: bool
+) -> None:
+    task_id = create(store, deadline_at=NOW + SOON, unique_key="k")
+    if has_run:
+        store.claim(task_id, token="t", worker="w", max_attempts=3)
+        store.fail(task_id, "t", OOPS)
+    clock.advance(2 * SOON)
+    Expire(store).run_once()
+    assert create(store, deadline_at=NOW + 4 * SOON, unique_key="k") == task_id
+    assert store.expire_due(OOPS, 10) == {}
+    clock.advance(2 * SOON)
+    assert not store.claim(task_id, token="t2", worker="w", max_attempts=3).granted
+    assert store.expire_due(OOPS, 10).keys() == {task_id}

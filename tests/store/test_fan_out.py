@@ -13,7 +13,18 @@ from taskdb.fan_out import FanOutSpec
 from taskdb.status import TaskStatus
 from taskdb.store.contract import NO_REPORT
 from taskdb.store.store import Store
-from tests.store.tasks import DONE, HOUR, LEASE, OOPS, SOON, claim, create, draft, running
+from tests.store.tasks import (
+    DONE,
+    HOUR,
+    LEASE,
+    OOPS,
+    SOON,
+    claim,
+    create,
+    draft,
+    make_late,
+    running,
+)
 from tests.store.trees import (
     TOLD,
     end,
@@ -173,6 +184,7 @@ def test_what_ended_while_it_was_held_is_held_no_more(store: Store, verb: str) -
     parent = fan_out(store, 2, max_concurrency=1)
     _, held = part_ids(store, parent)
     if verb == "expire":
+        make_late(store, held)
         assert store.expire(held, OOPS)
     else:
         assert store.revoke(held, "nobody", OOPS)

@@ -25,6 +25,7 @@ from tests.store.tasks import (
     create,
     in_status,
     make_due,
+    make_late,
     moves,
     queued,
     row,
@@ -60,7 +61,7 @@ UNCLAIMED: dict[str, tuple[Verb, TaskStatus, frozenset[TaskStatus]]] = {
     "hand_back_unclaimed": (
         lambda s, i, _: s.hand_back_unclaimed(i, "lost", SOON), S.CREATED, frozenset({S.QUEUED})
     ),
-    "expire": (lambda s, i, _: s.expire(i, OOPS), S.FAILED, WAITING),
+    "expire": (lambda s, i, _: s.expire(i, OOPS), S.FAILED, WAITING - {S.ERRORED}),
     "revoke": (lambda s, i, t: s.revoke(i, t, OOPS), S.CANCELED, WAITING),
 }  # fmt: skip
 outcomes = pytest.mark.parametrize("verb", OUTCOMES)
@@ -396,6 +397,8 @@ def test_a_message_that_nobody_claimed_ends_what_waits(
 ) -> None:
     act, target, sources = UNCLAIMED[verb]
     run = in_status(store, status)
+    if verb == "expire":
+        make_late(store, run.id)
     before = row(store, run.id), moves(store, run.id)
     assert act(store, run.id, "another") == (status in sources)
     if status in sources:

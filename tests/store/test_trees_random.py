@@ -29,7 +29,7 @@ from taskdb.store.encode import encode
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.tables import as_json
-from tests.store.tasks import OOPS, draft, write
+from tests.store.tasks import OOPS, draft, make_late, write
 
 S = TaskStatus
 WANTED = os.environ.get("TASKDB_RANDOM_EXAMPLES")
@@ -204,8 +204,12 @@ class World:
             self.claim(row)
         elif verb == "join":
             store.join(row["parent_id"] if way % 2 else task_id)
-        elif verb == "settle" or (verb == "expire" and store.expire(task_id, OOPS) and way % 3):
+        elif verb == "settle":
             store.settle(task_id)
+        elif verb == "expire":
+            make_late(store, task_id)
+            if store.expire(task_id, OOPS) and way % 3:
+                store.settle(task_id)
         elif verb in {"retry", "force"}:
             refused(lambda: store.retry(task_id, force=verb == "force"))
         elif verb == "cancel":

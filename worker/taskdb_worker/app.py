@@ -23,8 +23,8 @@ from taskdb.task_type import TaskType
 from taskdb_worker.chord import install_chord
 from taskdb_worker.exit_limit import limit_exit
 from taskdb_worker.member import Member
+from taskdb_worker.shutdown import install_shutdown
 from taskdb_worker.signals import Receivers
-from taskdb_worker.soft_shutdown import install_soft_shutdown
 from taskdb_worker.tracked_task import TrackedTask
 
 log = structlog.get_logger("taskdb.worker")
@@ -53,7 +53,7 @@ def create_app(
         app.register_task(task)
         check_task(task)
     install_chord(app, member)
-    install_soft_shutdown(app, member)
+    install_shutdown(app, member)
     _know_queues(app, [*(task_type.queue for task_type in registry), *registry.queues])
     # Celery holds receivers weakly; the app keeps them for as long as it lives.
     app.taskdb_life = _Life(app, member)

@@ -62,8 +62,10 @@ def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
 def _refused(member: Member, claim: Claim, task_id: str) -> IllegalMove:
     status = str(claim.status)
     if claim.status in WAITING:
-        member.execution.hold(task_id)
-        holder = member.taskdb.get_task(task_id).held_by
+        if not member.execution.hold(task_id):
+            member.execution.expire(task_id)
+        found = member.taskdb.get_task(task_id)
+        status, holder = str(found.status), found.held_by
         if holder is not None:
             status = f"{status}, held by {holder} (`taskdb limit list` shows the rules)"
     return IllegalMove("claim", status, in_order(WAITING), task_id)

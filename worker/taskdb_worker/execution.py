@@ -17,10 +17,12 @@ import structlog
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
+from celery.platforms import EX_FAILURE
 
 from taskdb import tracing
 from taskdb.client import TaskDB
 from taskdb.context import TaskContext
+from taskdb.entity import TaskError
 from taskdb.errors import TaskNotFound
 from taskdb.fan_out import HandlerSpec
 from taskdb.outcome import Outcome
@@ -47,6 +49,9 @@ _OUR_FILES = frozenset(
     function.__code__.co_filename for function in (call_surrounded, call_in_this_process)
 ) | {__file__}
 """Frames between a worker and the body, which say nothing to who reads its traceback."""
+
+
+_EXPIRED = TaskError("TaskExpired", "expired before a worker claimed it")
 
 
 class TaskMemoryError(Exception):
@@ -168,7 +173,7 @@ class Execution:
         )
         return self._written(task_id, outcome, self._end_of_body(run, context, outcome, claim))
 
-    def _end_of_body(  # noqa: PLR0911 - one branch for each way a body can end
+    def _end_of_body(
         self, run: Run, context: TaskContext, outcome: RunOutcome, claim: Claim
     ) -> Callable[[], Ended]:
         """Run the body; what is to be written of its end, which nothing but the body decides."""
@@ -176,25 +181,32 @@ class Execution:
             value = None if claim.is_called_back else self._call(run.type, context, claim)
         except (WorkerShutdown, WorkerTerminate):
             raise
-        except (SystemExit, KeyboardInterrupt) as error:
-            # All of shutdown, hard limit and revocation look alike here; the main process knows.
-            if terminate_handler_fired():
-                raise
-            exited = TaskExited(f"{type(error).__name__}: {error}")
-            return partial(outcome.crashed, exited, error)
-        except MemoryError as error:
-            return partial(outcome.crashed, _out_of_memory(error), error)
-        except Reject as error:
-            return partial(outcome.rejected, error)
-        except Ignore as error:
-            return partial(outcome.failed, no_such_end(error), error)
         except Outcome as error:
             return partial(outcome.said, error)
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a body raises ends its attempt
-            return partial(self._raised, claim.id, run, outcome, error)
+        except BaseException as error:
+            if terminate_handler_fired():
+                # All of shutdown, hard limit and revocation look alike here; the main process
+                # knows. What a body's own cleanup raises on its way out is none of its ends.
+                if isinstance(error, SystemExit):
+                    raise
+                raise SystemExit(EX_FAILURE) from error
+            return self._ended_by(error, run, outcome, claim)
         return partial(self._returned, run, outcome, claim, value)
+
+    def _ended_by(
+        self, error: BaseException, run: Run, outcome: RunOutcome, claim: Claim
+    ) -> Callable[[], Ended]:
+        """The end that a body brought about by what it raised."""
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            exited = TaskExited(f"{type(error).__name__}: {error}")
+            return partial(outcome.crashed, exited, error)
+        if isinstance(error, MemoryError):
+            return partial(outcome.crashed, _out_of_memory(error), error)
+        if isinstance(error, Reject):
+            return partial(outcome.rejected, error)
+        if isinstance(error, Ignore):
+            return partial(outcome.failed, no_such_end(error), error)
+        return partial(self._raised, claim.id, run, outcome, error)
 
     def _written(self, task_id: str, outcome: RunOutcome, end: Callable[[], Ended]) -> Ended:
         """Write how a run ended. What goes wrong in that is no error of the body.
@@ -254,6 +266,22 @@ class Execution:
     def hold(self, task_id: str, *, chunk: bool = False) -> int:
         """Put back what a rule stops; answers how many tasks."""
         return self.write(lambda: self.store.hold(task_id, chunk=chunk), "hold", task_id)
+
+    def expire(self, task_id: str, parent_id: str | None = None) -> bool:
+        """Fail what was to start earlier, if the row says so too; answers whether it did.
+
+        A chunk comes with the parent of its items.
+        """
+
+        def work() -> bool:
+            is_late = self.store.expire(task_id, _EXPIRED)
+            if is_late and parent_id is None:
+                self.store.settle(task_id)
+            elif is_late and parent_id is not None:
+                self.store.join(parent_id)
+            return is_late
+
+        return self.write(work, "expire", task_id)
 
     def let_next_go(self, claim: Claim) -> None:
         """The run of a gated task is over: who waits for its slots may go. Never waits."""

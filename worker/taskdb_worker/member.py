@@ -10,6 +10,8 @@ import atexit
 import os
 import socket
 import threading
+import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -35,6 +37,8 @@ log = structlog.get_logger("taskdb.worker")
 
 _LAST_WRITES_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 2.0
+_DOUBT_SECONDS = 1.0
+_LOOK_SECONDS = 0.05
 
 
 class Member:
@@ -53,6 +57,8 @@ class Member:
         self.own_token = ""
         """Of a run that no message brought."""
         self._lock = threading.Lock()
+        self._in_doubt: set[str] = set()
+        """Tokens of runs whose process is lost, until it is clear why."""
 
     # --- begin --------------------------------------------------------------------------------
 
@@ -96,6 +102,11 @@ class Member:
     # --- while it runs ------------------------------------------------------------------------
 
     @property
+    def is_stopping(self) -> bool:
+        """This worker was told to stop."""
+        return _is_wanted(worker_state.should_stop) or _is_wanted(worker_state.should_terminate)
+
+    @property
     def is_main_process(self) -> bool:
         """This is the process that took the identity, not a child of its pool."""
         return self._main_pid == os.getpid()
@@ -107,6 +118,28 @@ class Member:
         else:
             self.execution.write(work, what, "")
 
+    def write_loss(self, token: str, work: Callable[[bool], object]) -> None:
+        """Report that the process of a run is lost, and whether its worker stops.
+
+        A signal to a whole group of processes comes to a child as soon as to its worker, whose
+        own one may be a moment late. A run that ends with its worker is no crash.
+        """
+        self._in_doubt.add(token)
+        threading.Thread(
+            target=self._judge_loss, args=(token, work), name="taskdb-loss", daemon=True
+        ).start()
+
+    def _judge_loss(self, token: str, work: Callable[[bool], object]) -> None:
+        deadline = time.monotonic() + _DOUBT_SECONDS
+        while not self.is_stopping and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+
+        def write() -> None:
+            work(self.is_stopping)
+            self._in_doubt.discard(token)
+
+        self.write("lost", write)
+
     def _told(self, work: Work) -> None:
         """Write what the main process alone can tell of, which may be a failure."""
         work()
@@ -117,10 +150,11 @@ class Member:
 
         None once it stops: Celery then forgets what still runs, and `end` hands that back.
         """
-        if _is_wanted(worker_state.should_stop) or _is_wanted(worker_state.should_terminate):
+        if self.is_stopping:
             return None
         requests = _requests()
         tokens = [request.request_dict.get(TOKEN, "") for request in requests]
+        tokens += self._in_doubt.copy()
         return Held((*tokens, self.own_token), tuple(request.id for request in requests))
 
     def _on_cancel(self, wish: CancelWish) -> None:
@@ -152,9 +186,11 @@ class Member:
 
     def end(self) -> None:
         """Hand back what is still held, once the pool is down. Repeated calls do nothing."""
-        if not self.is_main_process or self._heartbeat is None:
+        if not self.is_main_process:
             return
-        heartbeat, self._heartbeat = self._heartbeat, None
+        heartbeat = self._take_heartbeat()
+        if heartbeat is None:
+            return
         atexit.unregister(self.end)
         self._writer.stop(_LAST_WRITES_SECONDS)
         try:
@@ -168,6 +204,12 @@ class Member:
         self._notifier.stop(_LAST_WORDS_SECONDS)
         heartbeat.stop()
         self.taskdb.close()
+
+    def _take_heartbeat(self) -> Heartbeat | None:
+        """The heartbeat, once: the main thread and that of a cold shutdown may both end this."""
+        with self._lock:
+            heartbeat, self._heartbeat = self._heartbeat, None
+        return heartbeat
 
 
 def _is_wanted(stop: Any) -> bool:

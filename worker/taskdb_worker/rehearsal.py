@@ -32,8 +32,8 @@ class BodyRunner:
         token = uuid4().hex
         claim = self._execution.claim(task_id, task_type, token)
         if not claim.granted:
-            if claim.status in WAITING:
-                self._execution.hold(task_id)
+            if claim.status in WAITING and not self._execution.hold(task_id):
+                self._execution.expire(task_id)
             return None
         ended = self._execution.run(task_id, task_type, claim, token, _RehearsedOutcome)
         self._taskdb.store.settle(task_id)

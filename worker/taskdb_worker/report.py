@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from billiard.exceptions import TimeLimitExceeded
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from taskdb.client import TaskDB
@@ -20,6 +20,7 @@ log = structlog.get_logger("taskdb.report")
 
 _UNREADABLE = (DecodeError, ContentDisallowed)
 """What a pool process raises for a message, before any task is in sight."""
+_STOPPED = "its process ended with its worker"
 _UNCLAIMED_DELAY = timedelta(seconds=1)
 """A message that was lost before its claim waits this long, so that no loop runs hot."""
 
@@ -40,12 +41,21 @@ class Report:
         if isinstance(error, _UNREADABLE):
             self.undecodable(task_id, f"{type(error).__name__}: {error}")
             return
-        if isinstance(error, WorkerLostError):
-            moved = self._crashed(task_id, token, error)
-        elif isinstance(error, TimeLimitExceeded):
+        if isinstance(error, TimeLimitExceeded):
             moved = self._timed_out(task_id, token, error)
         else:
             moved = self._store.fail(task_id, token, task_error(error, 0)) is not None
+        self._settle(task_id, error, moved=moved)
+
+    def lost(self, task_id: str, token: str, error: BaseException, *, is_stopping: bool) -> None:
+        """The process of a run died; with a worker that stops, that is no crash."""
+        if is_stopping:
+            moved = self._store.hand_back(task_id, token, _STOPPED) is not None
+        else:
+            moved = self._crashed(task_id, token, error)
+        self._settle(task_id, error, moved=moved)
+
+    def _settle(self, task_id: str, error: BaseException, *, moved: bool) -> None:
         if not moved:
             # Never FAILED: nobody had run it.
             reason = f"lost before the claim: {error}"
@@ -73,12 +83,24 @@ class Report:
             return self._store.error(task_id, token, stored, delay) is not None
         return self._store.fail(task_id, token, stored) is not None
 
-    def chunk_lost(self, chunk: str, token: str, error: TaskError, parent_id: str | None) -> None:
+    def chunk_lost(
+        self,
+        chunk: str,
+        token: str,
+        error: TaskError,
+        parent_id: str | None,
+        *,
+        is_stopping: bool = False,
+    ) -> None:
         """The run of several items ended before all of them had: those go on alone.
 
         Or their message was lost before the claim.
         """
-        if not self._store.crash_chunk(chunk, token, error):
+        if is_stopping:
+            count = self._store.hand_back_chunk(chunk, token, _STOPPED)
+        else:
+            count = self._store.crash_chunk(chunk, token, error)
+        if not count:
             reason = f"lost before the claim: {error.message}"
             self._store.hand_back_unclaimed(chunk, reason, _UNCLAIMED_DELAY)
         self._store.join(parent_id)
@@ -88,13 +110,8 @@ class Report:
     ) -> None:
         """Someone told Celery to revoke it. A chunk's items come with the id of their parent."""
         message = "terminated while it ran" if terminated else "revoked before it ran"
-        self._store.revoke(task_id, token, TaskError("TaskRevoked", message))
-        self._follow(task_id, parent_id)
-
-    def expired(self, task_id: str, parent_id: str | None = None) -> None:
-        """Its deadline passed before a worker took it."""
-        self._store.expire(task_id, TaskError("TaskExpired", "expired before a worker claimed it"))
-        self._follow(task_id, parent_id)
+        revoked = self._store.revoke_any(task_id, token, TaskError("TaskRevoked", message))
+        self._follow(revoked or task_id, parent_id)
 
     def unknown(self, task_id: str, type_name: str, parent_id: str | None = None) -> None:
         """This worker has no such type: again later, perhaps at another worker."""

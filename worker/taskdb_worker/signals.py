@@ -7,9 +7,13 @@ type), they do. Receivers in the main process only hand over to the writer's thr
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
+from billiard.exceptions import WorkerLostError
 from celery import signals
+from celery.worker.control import Panel
 from celery.worker.state import revoked
 
 from taskdb.celery.publish import CHUNK_HEADER
@@ -36,6 +40,8 @@ class Receivers:
         signals.task_revoked.connect(self.on_revoked)
         signals.task_unknown.connect(self.on_unknown)
         signals.task_rejected.connect(self.on_rejected)
+        _revoke_commands.add(self)
+        Panel.data["revoke"] = _revoke
 
     def on_prerun(self, sender: Any = None, **_: Any) -> None:
         """Claim the task, or the items of a chunk; `__call__` obeys the answer."""
@@ -54,10 +60,24 @@ class Receivers:
         if token is not None:
             # Celery announces a hard limit twice, and by then the task may be queued again.
             setattr(request, ENDED, True)
-            if chunk_count(request) is not None:
+            if isinstance(exception, WorkerLostError):
+                self._process_lost(task_id, token, request, exception)
+            elif chunk_count(request) is not None:
                 self._chunk_lost(request, task_error(exception, 0))
             else:
                 self._write("failed", lambda: self._report.failed(task_id, token, exception))
+
+    def _process_lost(self, task_id: str, token: str, request: Any, error: WorkerLostError) -> None:
+        parent_id, is_chunk = _parent_of_chunk(request), chunk_count(request) is not None
+
+        def write(is_stopping: bool) -> None:  # noqa: FBT001 - its only argument
+            if is_chunk:
+                said = task_error(error, 0)
+                self._report.chunk_lost(task_id, token, said, parent_id, is_stopping=is_stopping)
+            else:
+                self._report.lost(task_id, token, error, is_stopping=is_stopping)
+
+        self._member.write_loss(token, write)
 
     def on_retry(self, sender: Any = None, request: Any = None, **_: Any) -> None:
         """Celery announced a retry that no wrapper wrote: it cut the run short."""
@@ -72,16 +92,13 @@ class Receivers:
         sender: Any = None,
         request: Any = None,
         terminated: bool = False,  # noqa: FBT001, FBT002 - Celery sends it by keyword
-        expired: bool = False,  # noqa: FBT001, FBT002 - Celery sends it by keyword
         **_: Any,
     ) -> None:
-        """Someone revoked it, or its deadline passed."""
+        """A delivery was ended while this worker had it."""
         if not isinstance(sender, TrackedTask):
             return
         task_id, token, parent_id = request.id, token_of(request), _parent_of_chunk(request)
-        if expired:
-            self._write("expired", lambda: self._report.expired(task_id, parent_id))
-        elif terminated and chunk_count(request) is not None and task_id not in revoked:
+        if terminated and chunk_count(request) is not None and task_id not in revoked:
             # Nobody revoked the message: this worker ended it for one item.
             message = "its process was ended: an item of the chunk did not stop when asked"
             self._chunk_lost(request, TaskError("TaskRevoked", message))
@@ -90,6 +107,15 @@ class Receivers:
                 "revoked",
                 lambda: self._report.revoked(task_id, token, parent_id, terminated=terminated),
             )
+
+    def on_revoke_command(self, task_id: Any) -> None:
+        """A person told Celery to revoke tasks: what waits is canceled, now and not for ever."""
+        ids = task_id if isinstance(task_id, list | tuple | set) else [task_id]
+        for one in ids:
+            if isinstance(one, str):
+                self._write(
+                    "revoked", partial(self._report.revoked, one, _NO_TOKEN, terminated=False)
+                )
 
     def on_unknown(self, message: Any = None, name: str = "", id: str = "", **_: Any) -> None:
         """A message of a type that this worker does not have."""
@@ -116,6 +142,19 @@ class Receivers:
 
     def _write(self, what: str, work: Any) -> None:
         self._member.write(what, work)
+
+
+def _revoke(state: Any, task_id: Any, *arguments: Any, **options: Any) -> Any:
+    """Celery's command, which tells the rows as well: it sends no signal for what is not here."""
+    done = _celerys_revoke(state, task_id, *arguments, **options)
+    for receivers in tuple(_revoke_commands):
+        receivers.on_revoke_command(task_id)
+    return done
+
+
+_celerys_revoke = Panel.data["revoke"]
+_revoke_commands: WeakSet[Receivers] = WeakSet()
+_NO_TOKEN = ""
 
 
 def _parent_of_chunk(request: Any) -> str | None:

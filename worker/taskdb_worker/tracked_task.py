@@ -59,6 +59,14 @@ class TrackedRequest(Request):
         self.time_limits = (hard and hard * count, soft and soft * count)
         self._request_dict["timelimit"] = self.time_limits
 
+    def revoked(self) -> bool:
+        """Whether this very delivery was ended; the claim asks the row for all else.
+
+        Celery would also ask its list of ids that were once revoked here, and the expiry in the
+        message: both may be of the time before the task was submitted or retried again.
+        """
+        return bool(self._already_revoked)
+
     def on_failure(
         self,
         exc_info: Any,
@@ -132,6 +140,7 @@ class TrackedTask(Task):
         """
         if len(claims) < (chunk_count(request) or 0):
             self.execution.hold(request.id, chunk=True)
+            self.execution.expire(request.id, getattr(request, "group", None))
         if claims:
             token = token_of(request)
             Chunk(self.execution, self.task_type, claims, token, self.soft_time_limit).run()
@@ -152,6 +161,8 @@ class TrackedTask(Task):
             raise TaskFailed(reason)
         if claim.status in WAITING and self.execution.hold(task_id):
             log.info("task.held", task_id=task_id)
+        elif claim.status in WAITING and self.execution.expire(task_id):
+            log.info("task.expired", task_id=task_id)
         else:
             log.info("message.ignored", task_id=task_id, status=claim.status or "no row")
         raise Ignore

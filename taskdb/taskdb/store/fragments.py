@@ -123,8 +123,13 @@ def not_aside(d: StoreDialect, loop: str, column: str = "id") -> str:
 
 
 def claimable(d: StoreDialect) -> str:
-    """Ready, and no rule stops it that it has not passed."""
-    return f"({ready(d)}) AND NOT {is_refused()}"
+    """Ready and in time, and no rule stops it that it has not passed."""
+    return f"({ready(d)}) AND NOT ({expired(d)}) AND NOT {is_refused()}"
+
+
+def expired(d: StoreDialect, row: str = "old") -> str:
+    """Whether its first attempt was to start earlier. Whatever has started is not bound by that."""
+    return f"{row}.started_at IS NULL AND COALESCE({row}.deadline_at <= {d.now}, false)"
 
 
 def ready(d: StoreDialect) -> str:

@@ -166,6 +166,13 @@ def hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
         "hand_back": MoveStatement(
             "hand_back", ONE, own, (*back, *NO_WORKER, *ALONE, *SPARE), answer=("claim_token",)
         ),
+        "hand_back_chunk": MoveStatement(
+            "hand_back",
+            "old.chunk = :id",
+            own,
+            (*back, *NOBODY, *ALONE, *SPARE),
+            many=True,
+        ),
         # A message that no body saw: its process died before the claim.
         "hand_back_unclaimed": MoveStatement(
             "hand_back_unclaimed", ONE, "old.status = 'QUEUED'", (*back, *NOBODY)

@@ -38,6 +38,7 @@ class Moves:
     cancel_own: MoveStatement
     crash: MoveStatement
     crash_chunk: MoveStatement
+    hand_back_chunk: MoveStatement
     rescue: MoveStatement
     hand_back: MoveStatement
     hand_back_unclaimed: MoveStatement

@@ -11,7 +11,7 @@ from taskdb.store.fragments import ALONE, BLANK, FRESH_BUDGET, NOBODY, is_in
 from taskdb.store.rules import is_gated_by
 
 _SOURCES = MOVES["resubmit"].sources
-_ANEW = (*FRESH_BUDGET, *BLANK, *NOBODY, ("spec", "NULL"))
+_ANEW = (*FRESH_BUDGET, *BLANK, *NOBODY, ("spec", "NULL"), ("started_at", "NULL"))
 
 
 def resubmit_moves(d: StoreDialect) -> dict[str, MoveStatement]:

@@ -223,6 +223,19 @@ class Running(StorePart):
         moved = self.aside.move(WORKER, self.database.moves.crash_chunk, written)
         return sum(one.after is not None for one in moved)
 
+    def hand_back_chunk(self, chunk: str, token: str, reason: str) -> int:
+        """The process of a chunk ended with its worker: its unfinished items go on alone, unspent.
+
+        Answers how many.
+        """
+        if not is_id(chunk):
+            return 0
+        written = {
+            "id": chunk, "token": token, "delay": 0.0, "detail": spelled_reason(reason)
+        }  # fmt: skip
+        moved = self.aside.move(WORKER, self.database.moves.hand_back_chunk, written)
+        return sum(one.after is not None for one in moved)
+
     def hand_back_unclaimed(self, task_id: str, reason: str, delay: timedelta) -> bool:
         """A message was lost before anyone claimed its task."""
         written = {
@@ -231,7 +244,8 @@ class Running(StorePart):
             "detail": spelled_reason(reason),
         }
         moves = self.database.moves
-        return self._moves_any(moves.hand_back_unclaimed, moves.hand_back_unclaimed_chunk, written)
+        several = moves.hand_back_unclaimed_chunk
+        return self._move_any(moves.hand_back_unclaimed, several, written) is not None
 
     def stray(
         self, task_id: str, error: TaskError, *, delay: timedelta, limit: int
@@ -251,16 +265,20 @@ class Running(StorePart):
         return TaskStatus(moved.after) if moved and moved.after else None
 
     def revoke(self, task_id: str, token: str, error: TaskError) -> bool:
-        """Celery revoked it: CANCELED, if it waits or this very run has it."""
+        """Celery was told to revoke it: CANCELED, if it waits or this very run has it."""
+        return self.revoke_any(task_id, token, error) is not None
+
+    def revoke_any(self, task_id: str, token: str, error: TaskError) -> str | None:
+        """As `revoke`; answers its id, or that of an item that was canceled with its chunk."""
         written = {"id": task_id, "token": token, **spelled_error(error)}
         moves = self.database.moves
-        return self._moves_any(moves.revoke, moves.revoke_chunk, written)
+        return self._move_any(moves.revoke, moves.revoke_chunk, written)
 
     def expire(self, task_id: str, error: TaskError) -> bool:
-        """Its deadline passed before anyone claimed it: FAILED."""
+        """FAIL it if its deadline passed before its first attempt started."""
         written = {"id": task_id, **spelled_error(error)}
         moves = self.database.moves
-        return self._moves_any(moves.expire, moves.expire_chunk, written)
+        return self._move_any(moves.expire, moves.expire_chunk, written) is not None
 
     def expire_due(self, error: TaskError, limit: int) -> dict[str, str | None]:
         """FAIL what waits past its deadline; answers the ids, each with that of its parent."""
@@ -293,15 +311,19 @@ class Running(StorePart):
         written = {"id": task_id, "detail": encode(detail, "detail")}
         return bool(self.database.query(self.database.queries.remark, written))
 
-    def _moves_any(
+    def _move_any(
         self, one: MoveStatement, several: MoveStatement, written: dict[str, Any]
-    ) -> bool:
-        """Move what a message was about: the task of this id, or else the items of this chunk."""
+    ) -> str | None:
+        """Move what a message was about: the task of this id, or else the items of this chunk.
+
+        Answers the id of a task that has moved.
+        """
         if self.moves_one(one, written):
-            return True
-        return is_id(written["id"]) and any(
-            moved.after is not None for moved in self.aside.move(WORKER, several, written)
-        )
+            return str(written["id"])
+        if not is_id(written["id"]):
+            return None
+        items = self.aside.move(WORKER, several, written)
+        return next((item.id for item in items if item.after is not None), None)
 
     def _end(
         self,

@@ -63,6 +63,8 @@ def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         ("may_rerun", d.truth("may_rerun")),
         ("started_at", d.now),
         ("ended_at", "NULL"),
+        # It was to start by then, and has: what it waits for later has a deadline of its own.
+        ("deadline_at", "NULL"),
         ("progress_current", "NULL"),
         ("progress_total", "NULL"),
         ("progress_message", "NULL"),

@@ -14,6 +14,7 @@ from taskdb.store.fragments import (
     ONE,
     WAITS,
     error_of_this_attempt,
+    expired,
     is_in,
     listed,
     not_aside,
@@ -33,6 +34,7 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         f" FROM {d.drafts('marks', MARKS)})"
     )
     error = error_of_this_attempt(d)
+    late = f"{is_in(WAITING)} AND {expired(d)}"
     return {
         # The broker took these messages, and nothing has happened to the rows since.
         "queue": MoveStatement(
@@ -57,19 +59,20 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             (*to("CANCELED"), error, ("ended_at", d.now)),
             many=True,
         ),
+        # A message cannot tell that: the row may have another deadline by now.
         "expire": MoveStatement(
-            "expire", ONE, is_in(WAITING), (*to("FAILED"), error, ("ended_at", d.now), NOT_HELD)
+            "expire", ONE, late, (*to("FAILED"), error, ("ended_at", d.now), NOT_HELD)
         ),
         # What nobody has claimed in time, wherever its message is.
         "expire_due": MoveStatement(
             "expire",
             (
                 f"old.id IN (SELECT id FROM task WHERE deadline_at <= (SELECT {d.now})"
-                f" AND status IN ({listed(WAITING)}) AND NOT is_adopted"
+                f" AND status IN ({listed(WAITING)}) AND NOT is_adopted AND started_at IS NULL"
                 f" AND {not_aside(d, 'expire')}"
                 " ORDER BY deadline_at LIMIT :limit)"
             ),
-            f"{is_in(WAITING)} AND old.deadline_at <= {d.now}",
+            late,
             (*to("FAILED"), error, ("ended_at", d.now), NOT_HELD),
             answer=("parent_id",),
             many=True,
@@ -78,7 +81,7 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         "expire_chunk": MoveStatement(
             "expire",
             "old.chunk = :id",
-            is_in(WAITING),
+            late,
             (*to("FAILED"), error, ("ended_at", d.now)),
             many=True,
         ),
@@ -116,6 +119,8 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                 *NOBODY,
                 *ALONE,
                 ("run_at", "NULL"),
+                # The person wants it to run now.
+                ("deadline_at", "NULL"),
                 ("spec", "NULL"),
                 # Behind its parent's window, or else before the gate.
                 (
