@@ -293,6 +293,17 @@ class Settings(BaseSettings):
         description="Further Celery settings as JSON; they win over those of this package.",
     )
 
+    redis_transport: Literal["taskdb", "kombu"] = Field(
+        default="taskdb",
+        description="Whose Redis transport is used: `taskdb` (faster), or `kombu` as it comes, "
+        "with Celery's own event loop.",
+    )
+    worker_prefork: Literal["taskdb", "celery"] = Field(
+        default="taskdb",
+        description="Whose pool of processes a worker has: `taskdb` (loses nothing at a warm "
+        "shutdown), or `celery` as it comes.",
+    )
+
     redact_fields: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Comma-separated names of fields whose values leave the database only as "

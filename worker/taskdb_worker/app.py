@@ -45,7 +45,7 @@ def create_app(
     app = create_celery(taskdb.settings, as_current=as_current)
     app.taskdb_reader = taskdb
     app.conf.worker_consumer = "taskdb_worker.consumer:TellingConsumer"
-    if app.conf.worker_pool == "prefork":
+    if app.conf.worker_pool == "prefork" and taskdb.settings.worker_prefork == "taskdb":
         app.conf.worker_pool = "taskdb_worker.prefork:TaskPool"
     member = Member(taskdb)
     for task_type in registry:

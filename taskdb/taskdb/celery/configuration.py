@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from celery.app.amqp import AMQP
 from kombu.transport import TRANSPORT_ALIASES
 
 from taskdb.celery.application import TaskDBCelery
@@ -33,7 +34,8 @@ def create_celery(settings: Settings, *, name: str = "taskdb", as_current: bool 
     would break a promise.
     """
     check_broker(settings)
-    app = TaskDBCelery(name, set_as_current=as_current, amqp=Messaging)
+    messaging = AMQP if settings.redis_transport == "kombu" else Messaging
+    app = TaskDBCelery(name, set_as_current=as_current, amqp=messaging)
     app.conf.update(celery_settings(settings))
     check_configured(app.conf)
     return app
