@@ -9,19 +9,16 @@ what an older pooler takes away.
 """
 
 import os
-import pwd
-import shutil
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import ClassVar
 
 import psycopg
+from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgreSQL
-from tests.servers.server import HOST, Server
 from uuid_utils import uuid7
 
 from taskdb.entity import TaskError
@@ -41,51 +38,6 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 DONE = Payload({"ok": True}, '{"ok":true}')
 OOPS = TaskError("ValueError", "oops")
 MINUTE = timedelta(minutes=1)
-
-
-class PgBouncer(Server):
-    """A pooler before one server."""
-
-    name: ClassVar[str] = "pgbouncer"
-
-    def __init__(self, behind: PostgreSQL) -> None:
-        super().__init__()
-        self._behind = behind
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+psycopg://postgres@{HOST}:{self.port}/bench?prepare_threshold=none"
-
-    def start(self) -> None:
-        nobody = pwd.getpwnam("nobody")
-        (self.folder / "users").write_text('"postgres" ""\n')
-        settings = self.folder / "pgbouncer.ini"
-        settings.write_text(
-            "[databases]\n"
-            f"bench = host={HOST} port={self._behind.port} dbname=bench\n"
-            "[pgbouncer]\n"
-            f"listen_addr = {HOST}\nlisten_port = {self.port}\nunix_socket_dir =\n"
-            f"auth_type = trust\nauth_file = {self.folder / 'users'}\n"
-            f"pool_mode = transaction\ndefault_pool_size = {POOL}\nmax_client_conn = 200\n"
-        )
-        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
-        for path in (self.folder, *self.folder.iterdir()):
-            os.chown(path, nobody.pw_uid, nobody.pw_gid)
-        as_root = os.geteuid() == 0
-        self._launch(
-            [program, str(settings)],
-            **({"uid": nobody.pw_uid} if as_root else {}),  # type: ignore[arg-type]
-        )
-        self._wait_until_it_answers()
-
-    def _answers(self) -> bool:
-        try:
-            with psycopg.connect(
-                self.url.partition("?")[0].replace("+psycopg", ""), prepare_threshold=None
-            ):
-                return True
-        except psycopg.OperationalError:
-            return False
 
 
 def main() -> None:
@@ -129,7 +81,7 @@ def _print(name: str, rounds: list[dict[str, tuple[float, int]]]) -> None:
 def _site() -> Iterator[dict[str, str]]:
     """The ways to a database, each with a name that its connections bear at the server."""
     server = PostgreSQL()
-    pooler = PgBouncer(server)
+    pooler = PgBouncer(server.port, "bench", pool_size=POOL)
     try:
         server.start()
         direct = server.create_database("bench")
@@ -137,7 +89,7 @@ def _site() -> Iterator[dict[str, str]]:
         yield {
             "direct": f"{direct}?application_name=direct",
             "unprepared": f"{direct}?application_name=unprepared&prepare_threshold=none",
-            "pooled": f"{pooler.url}&application_name=pooled",
+            "pooled": f"{pooler.url}?prepare_threshold=none&application_name=pooled",
         }
     finally:
         pooler.close()

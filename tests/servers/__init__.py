@@ -2,6 +2,7 @@
 
 from tests.servers.blackhole import Blackhole
 from tests.servers.mail import Mail, MailServer
+from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.receiver import Answer, Received, Receiver
@@ -15,6 +16,7 @@ __all__ = [
     "Blackhole",
     "Mail",
     "MailServer",
+    "PgBouncer",
     "PostgreSQL",
     "RabbitMQ",
     "Received",

@@ -139,3 +139,17 @@ def collided() -> DatabaseError:
     assert isinstance(found, DatabaseError)
     found.__cause__ = cause
     return found
+
+
+def test_a_connection_that_is_out_during_a_renewal_is_not_lent_again(store: Store) -> None:
+    database = store.database
+    with database._engine("reading").connect() as out:
+        before = out.connection.driver_connection
+        database._renew(without_prepared=False)
+        assert out.exec_driver_sql("SELECT 1").scalar() == 1
+    seen = [before]
+    for _ in range(3):
+        with database._engine("reading").connect() as again:
+            seen.append(again.connection.driver_connection)
+    assert before not in seen[1:]
+    assert len(set(map(id, seen[1:]))) == 1

@@ -24,11 +24,11 @@ def test_one_connection_is_kept_and_lent_again(engine: Engine) -> None:
     kept = KeptLine()
     first, second = kept.take(engine), kept.take(engine)
     assert first[0].driver_connection is not second[0].driver_connection
-    kept.give(first, engine)
-    kept.give(second, engine)
+    kept.give(first)
+    kept.give(second)
     assert checked_out(engine) == 1
     assert kept.take(engine) is first
-    kept.give(first, engine)
+    kept.give(first)
     kept.close()
     assert checked_out(engine) == 0
 
@@ -38,14 +38,14 @@ def test_it_goes_back_when_its_time_is_over(
 ) -> None:
     monkeypatch.setattr(kept_line, "_KEPT_SECONDS", -1.0)
     kept = KeptLine()
-    kept.give(kept.take(engine), engine)
+    kept.give(kept.take(engine))
     assert checked_out(engine) == 0
 
 
 def test_a_forked_process_neither_lends_nor_closes_it(engine: Engine) -> None:
     kept = KeptLine()
     line = kept.take(engine)
-    kept.give(line, engine)
+    kept.give(line)
     kept.forget()
     kept.close()
     assert not line[0].driver_connection.closed and checked_out(engine) == 1
@@ -53,13 +53,3 @@ def test_a_forked_process_neither_lends_nor_closes_it(engine: Engine) -> None:
     assert other is not line
     for connection, _ in (line, other):
         connection.close()
-
-
-def test_one_that_comes_back_after_a_renewal_is_closed_and_not_lent(engine: Engine) -> None:
-    kept = KeptLine()
-    line = kept.take(engine)
-    driver = line[0].driver_connection
-    engine.dispose()
-    kept.give(line, engine)
-    assert driver.closed
-    assert kept.take(engine)[0].driver_connection is not driver

@@ -38,6 +38,8 @@ def test_a_move_is_one_statement_without_a_transaction_around_it(
     logged: tuple[Store, PostgreSQL],
 ) -> None:
     store, server = logged
+    # The second connection of the process, which reads use while the first one is kept at hand.
+    store.get(create(store))
     for verb, act in ONE.items():
         run = queued(store) if verb in {"claim", "mark"} else running(store)
         before = len(statements(server))
@@ -47,6 +49,16 @@ def test_a_move_is_one_statement_without_a_transaction_around_it(
         assert len(sent) == 1 + extra, (verb, sent)
         words = {line.split(maxsplit=1)[0] for line in sent}
         assert not words & {"BEGIN", "COMMIT", "ROLLBACK", "SET"}
+
+
+def test_a_new_connection_costs_one_statement(own_postgresql: PostgreSQL) -> None:
+    url = f"{own_postgresql.url}?options=-c%20log_statement%3Dall"
+    with Store(url).closing() as store:
+        create(store)  # the driver asks the server about itself, once a process
+        store.database.dialect.close(store.database._engine("moving"))
+        before = len(statements(own_postgresql))
+        create(store)
+        assert len(statements(own_postgresql)) == before + 2
 
 
 def test_the_second_word_of_progress_is_one_statement(logged: tuple[Store, PostgreSQL]) -> None:

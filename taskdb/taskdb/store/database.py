@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from taskdb.clock import Clock
-from taskdb.errors import DatabaseCollision, DatabaseError
+from taskdb.errors import DatabaseCollision, DatabaseError, ValueRefused
 from taskdb.fork import renew_after_fork
 from taskdb.store import faults, revision
 from taskdb.store.cluster import is_other_cluster, settle_over
@@ -40,6 +40,11 @@ _COLLISIONS = 5
 """After how many collisions in a row the same work is not repeated any more."""
 _COLLISION_SECONDS = 0.005
 """The longest pause after the first of them; it doubles."""
+
+_COLLIDED = (
+    "another transaction was in the way of yours: roll back, and repeat the whole transaction from "
+    "its beginning, this submit included"
+)
 
 _NO_GATE = nullcontext()
 
@@ -266,11 +271,10 @@ class Database:
             self._close_engines()
 
     def _renew(self, *, without_prepared: bool) -> None:
-        """Throw the connections of this process away: their server is not the right one."""
+        """Use none of this process's connections again: their server is not the right one."""
         engines = self._engines
         if engines and self._pid == os.getpid():
-            with self._at_rest_in_forks():
-                self.dialect.renew(engines["moving"], without_prepared=without_prepared)
+            self.dialect.renew(engines["moving"], without_prepared=without_prepared)
 
     def _close_engines(self) -> None:
         with self._lock:
@@ -338,6 +342,23 @@ class Database:
             yield
         except Exception as error:
             self._translate(error)
+            raise
+
+    @contextmanager
+    def in_transaction_of_caller(self) -> Iterator[None]:
+        """Say what the caller has to do about an error in a transaction of theirs.
+
+        That of a collision can only repeat all of it. What else goes wrong is theirs to see as
+        it is: the connection and its settings are.
+        """
+        try:
+            yield
+        except DBAPIError as error:
+            kind, reason = faults.kind_of(error), faults.reason_of(error)
+            if kind is faults.Kind.COLLISION:
+                raise DatabaseCollision(f"{_COLLIDED} ({reason})", error.orig) from error
+            if kind is faults.Kind.VALUE:
+                raise ValueRefused(reason) from error
             raise
 
     def _translate(self, error: Exception) -> None:

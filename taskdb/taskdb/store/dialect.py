@@ -110,6 +110,9 @@ class StoreDialect(Protocol):
         The columns stand under the alias `found`; NULL where there is no such row.
         """
 
+    def told(self, columns: str) -> str:
+        """Columns of `task`, with commas between, as every driver and every setting reads them."""
+
     def member(self, column: str, *path: str) -> str:
         """The text of a member inside a JSON column; NULL where there is none, or no JSON."""
 
@@ -155,7 +158,7 @@ class StoreDialect(Protocol):
         """Close the connections of an engine."""
 
     def renew(self, engine: Engine, *, without_prepared: bool) -> None:
-        """Close the connections of an engine, since their server is not the right one any more.
+        """Lend no connection of an engine again: their server is not the right one any more.
 
         `without_prepared`: what is opened from now on prepares no statements.
         """

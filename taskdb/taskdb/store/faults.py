@@ -170,13 +170,20 @@ def meaning(error: BaseException, url: str) -> TaskDBError | None:
             _message(url, reason, "raise the pool size or run fewer threads")
         )
     kind, advice = _classified(error) or (Kind.UNKNOWN, "")
-    reason = " ".join(str(_origin(error)).split())
+    reason = reason_of(error)
     if kind is Kind.SCHEMA:
         return DatabaseNotMigrated(advice)
     if kind is Kind.VALUE:
         return ValueRefused(reason)
     wanted = _ERRORS.get(kind)
     return None if wanted is None else wanted(_message(url, reason, advice))
+
+
+def reason_of(error: BaseException | None) -> str:
+    """What a driver's error says, in one line; without the row, which the server adds to it."""
+    origin = _origin(error)
+    primary = getattr(getattr(origin, "diag", None), "message_primary", None)
+    return " ".join(str(primary or origin).split())
 
 
 def worth_repeating(error: BaseException | None) -> bool:

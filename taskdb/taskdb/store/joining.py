@@ -233,7 +233,8 @@ class Joining(Running, Publishing, Deciding):
         `is_careful`: as a unit knows it.
         """
         if connection is not None:
-            yield Unit(self.database, connection, self.grace)
+            with self.database.in_transaction_of_caller():
+                yield Unit(self.database, connection, self.grace)
             return
         with self.database.transaction(may_idle=may_idle) as own:
             yield Unit(self.database, own, self.grace, is_careful=is_careful)

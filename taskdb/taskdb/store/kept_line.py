@@ -33,13 +33,10 @@ class KeptLine:
         except IndexError:
             return engine.raw_connection(), time.monotonic() + _KEPT_SECONDS
 
-    def give(self, line: Line, engine: Engine) -> None:
-        """Take back a connection that is sound; one from before a renewal of the pool is closed."""
+    def give(self, line: Line) -> None:
+        """Take back a connection that is sound."""
         connection, until = line
-        if connection._pool is not engine.pool:  # noqa: SLF001 - it does not tell otherwise
-            connection.invalidate()
-            connection.close()
-        elif self._lines or time.monotonic() > until:
+        if self._lines or time.monotonic() > until:
             connection.close()
         else:
             self._lines.append(line)

@@ -18,8 +18,9 @@ from taskdb.store.any_moment import read_any_moment
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
 from taskdb.store.fragments import OWNED, whole
 from taskdb.store.kept_line import KeptLine
+from taskdb.store.renewal import Renewal
 from taskdb.store.session import DriverSession, Parameters, Row, Session
-from taskdb.store.tables import ID_COLUMNS, JSON_COLUMNS, spelled
+from taskdb.store.tables import ID_COLUMNS, JSON_COLUMNS, MOMENT_COLUMNS, as_number, spelled
 
 log = structlog.get_logger("taskdb.database")
 
@@ -42,6 +43,18 @@ _PREPARED_ADVICE = (
     "end TASKDB_DATABASE_URL with ?prepare_threshold=none, or take a pooler that knows them"
 )
 _CURSOR = "taskdb.cursor"
+_BEGINS = "taskdb.begins"
+"""Of a connection behind a pooler, whose isolation level is chosen by each transaction."""
+_PIN = (
+    # A pooler hands these two on from one server connection to the next.
+    "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),"
+    # These it does not: set for the session, they would stay with whoever gets it next.
+    " CASE WHEN pg_backend_pid() = %(pid)s THEN set_config('extra_float_digits', '1', false) END,"
+    " CASE WHEN pg_backend_pid() = %(pid)s"
+    " THEN set_config('default_transaction_isolation', 'read committed', false)"
+    " ELSE current_setting('default_transaction_isolation') END"
+)
+"""What our reading depends on, whatever the role or the database has for it; one round trip."""
 _TELLS_BEFORE = 180_000
 """The first version whose updates answer what a row was before."""
 _EVENT_COLUMNS = ("id", "status", "worker")
@@ -86,6 +99,7 @@ class PostgreSQL:
         self._moves: dict[MoveStatement, str] = {}
         self._likely: dict[MoveStatement, str] = {}
         self._kept: WeakKeyDictionary[Engine, KeptLine] = WeakKeyDictionary()
+        self._renewals: WeakKeyDictionary[Engine, Renewal] = WeakKeyDictionary()
         self._unprepared: WeakSet[Engine] = WeakSet()
         """Engines whose connections prepare no statements any more, since a pooler loses them."""
 
@@ -123,6 +137,13 @@ class PostgreSQL:
         # The offset keeps the planner from turning it into a join over the whole table.
         inner = f"SELECT {columns} FROM {table} AS found WHERE {condition} OFFSET 0"
         return f" LEFT JOIN LATERAL ({inner}) AS found ON true"
+
+    def told(self, columns: str) -> str:
+        # A caller's connection may write moments in any style, and its driver give up on them.
+        names = columns.split(", ")
+        return ", ".join(
+            f"{as_number(name)} AS {name}" if name in MOMENT_COLUMNS else name for name in names
+        )
 
     def member(self, column: str, *path: str) -> str:
         return f"({column} #>> '{{{','.join(path)}}}')"
@@ -164,7 +185,7 @@ class PostgreSQL:
             f"WITH new AS ({sql} RETURNING {CREATED_ANSWER}),"
             " event AS (INSERT INTO task_event (task_id, tenant, to_status, at)"
             " SELECT id, tenant, status, created_at FROM new)"
-            f" SELECT {CREATED_ANSWER} FROM new{'' if answers else ' LIMIT 0'}"
+            f" SELECT {self.told(CREATED_ANSWER)} FROM new{'' if answers else ' LIMIT 0'}"
         )
         return session.run(whole, parameters)
 
@@ -192,13 +213,14 @@ class PostgreSQL:
         )
         kept = ref(engine)
 
-        def begin(connection: Any, _record: Any) -> None:
-            _begin(connection)
+        def begin(connection: Any, record: Any) -> None:
+            _pin(connection, record)
             read_any_moment(connection)
             if kept() in self._unprepared:
                 connection.prepare_threshold = None
 
         event.listen(engine, "connect", begin)
+        self._renewals[engine] = Renewal(engine)
         return engine
 
     def transaction(self, engine: Engine) -> Engine:
@@ -213,15 +235,23 @@ class PostgreSQL:
         line = kept.take(engine)
         pooled, _ = line
         connection: Any = pooled.driver_connection
+        begins = _BEGINS in pooled.info
         try:
             tells_before = connection.pgconn.server_version >= _TELLS_BEFORE
+            if begins:
+                connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             yield DriverSession(_cursor_of(pooled), _STYLE, tells_before=tells_before)
+            if begins:
+                connection.execute("COMMIT")
         except BaseException:
-            if self.is_unfinished(connection):
+            if begins or self.is_unfinished(connection):
                 pooled.invalidate()
             pooled.close()
             raise
-        kept.give(line, engine)
+        if self._renewals[engine].is_stale(pooled.info):
+            pooled.close()
+        else:
+            kept.give(line)
 
     def close(self, engine: Engine) -> None:
         self._kept_line(engine).close()
@@ -231,7 +261,8 @@ class PostgreSQL:
         if without_prepared and engine not in self._unprepared:
             self._unprepared.add(engine)
             log.warning("database.prepared_statements_lost", advice=_PREPARED_ADVICE)
-        self.close(engine)
+        self._renewals[engine].renew()
+        self._kept_line(engine).close()
 
     def forget(self, engine: Engine) -> None:
         self._kept_line(engine).forget()
@@ -327,7 +358,12 @@ class PostgreSQL:
         )
 
 
-def _begin(connection: Any) -> None:
+def _pin(connection: Any, record: Any) -> None:
+    """Make a new connection independent of what its role or database has for a session."""
+    given = {"pid": connection.info.backend_pid}
+    (*_, isolation) = connection.execute(_PIN, given).fetchone()
+    if isolation != "read committed":
+        record.info[_BEGINS] = True
     # Statements of two connections never share a name, or a pooler that mixes connections up could
     # run the statement of another one in place of ours.
     connection._prepared._prepared_idx = secrets.randbits(48)  # noqa: SLF001 - psycopg has no setting for it

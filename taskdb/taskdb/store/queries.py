@@ -162,7 +162,7 @@ def queries_for(d: StoreDialect) -> Queries:
         ),
         # What the broker is told of some rows, as they are now; of what is held, nothing.
         publications=(
-            f"SELECT {PUBLICATION} FROM task WHERE id IN {d.listed_ids('ids')}"
+            f"SELECT {d.told(PUBLICATION)} FROM task WHERE id IN {d.listed_ids('ids')}"
             " AND held_by IS NULL ORDER BY created_at, id"
         ),
         # A body's further words of progress, which are no move.
@@ -321,7 +321,8 @@ def queries_for(d: StoreDialect) -> Queries:
         ),
         # The task that stands where a draft wants to be; its own id counts first.
         existing=(
-            "SELECT id, status, relay_at, created_at, run_at, held_by FROM task WHERE id = :id"
+            f"SELECT {d.told('id, status, relay_at, created_at, run_at, held_by')} FROM task"
+            " WHERE id = :id"
             f" OR (tenant = :tenant AND type = :type AND unique_key = {d.text('unique_key')})"
             " ORDER BY CASE WHEN id = :id THEN 0 ELSE 1 END LIMIT 1"
         ),

@@ -24,7 +24,7 @@ from taskdb.store.listing import (
 )
 from taskdb.store.part import StorePart, is_id
 from taskdb.store.settling import settle
-from taskdb.store.tables import task, task_event
+from taskdb.store.tables import task, task_event, task_over
 
 _SETTLE_SECONDS = 1.0
 
@@ -164,7 +164,8 @@ class Reading(StorePart):
         joined: Connection | None = None,
     ) -> Any:
         limits = conditions(chosen, scope, self.database.dialect.name)
-        statement = select(task).where(condition, *limits).limit(1)
+        columns = [task] if joined is None else task_over(joined)
+        statement = select(*columns).where(condition, *limits).limit(1)
 
         def read(connection: Connection) -> Any:
             return connection.execute(statement).mappings().first()

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -20,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
 from taskdb.store.fragments import OWNED
 from taskdb.store.memory_engine import is_in_memory, memory_engine
+from taskdb.store.renewal import Renewal
 from taskdb.store.session import DriverSession, Parameters, Row, Session
 from taskdb.store.shared_cache import SharedConnection, is_shared
 from taskdb.store.tables import moment_text
@@ -46,6 +48,7 @@ class SQLite:
         self._moment = ":clock_now" if bound_clock else "'now'"
         self.now = f"strftime({_FORMAT}, {self._moment})"
         self._moves: dict[MoveStatement, MoveSQL] = {}
+        self._renewals: WeakKeyDictionary[Engine, Renewal] = WeakKeyDictionary()
 
     def json(self, parameter: str) -> str:
         return f":{parameter}"
@@ -79,6 +82,9 @@ class SQLite:
 
     def looked_up(self, table: str, columns: str, condition: str) -> str:  # noqa: ARG002 - it reads what is asked for
         return f" LEFT JOIN {table} AS found ON {condition}"
+
+    def told(self, columns: str) -> str:
+        return columns
 
     def member(self, column: str, *path: str) -> str:
         # Text that is no JSON would be an error of the whole statement.
@@ -132,7 +138,7 @@ class SQLite:
         engine.dispose()
 
     def renew(self, engine: Engine, *, without_prepared: bool) -> None:  # noqa: ARG002 - the library runs in here
-        engine.dispose()
+        self._renewals[engine].renew()
 
     def forget(self, engine: Engine) -> None:
         engine.dispose(close=False)
@@ -140,6 +146,7 @@ class SQLite:
     def create_engine(self, url: str, pool_size: int) -> Engine:
         engine = _memory_or_file(url, pool_size)
         event.listen(engine, "connect", _prepare)
+        self._renewals[engine] = Renewal(engine)
         if is_shared(make_url(url)):
             event.listen(engine, "connect", _read_uncommitted)
         event.listen(engine, "begin", _begin)
@@ -237,7 +244,9 @@ def _memory_or_file(url: str, pool_size: int) -> Engine:
     place = make_url(url)
     if is_in_memory(place):
         return memory_engine(place, pool_size)
-    Path(place.database or "").parent.mkdir(parents=True, exist_ok=True)
+    path = place.database or ""
+    if not path.startswith("file:"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"check_same_thread": False}
     if "timeout" not in place.query:
         options["timeout"] = _BUSY_SECONDS

@@ -45,11 +45,11 @@ class Submitting(Resubmission):
         follows the commit of that transaction is added to `after`.
         """
         if connection is not None:
-            unit = Unit(self.database, connection, self.grace)
-            created = self._create_in(unit, drafts, on_conflict)
-            if after is not None and unit.after.ids:
-                # Once it has committed, nobody may be there to ask.
-                after.publications += unit.publications(unit.after.ids)
+            with self._unit(connection) as unit:
+                created = self._create_in(unit, drafts, on_conflict)
+                if after is not None and unit.after.ids:
+                    # Once it has committed, nobody may be there to ask.
+                    after.publications += unit.publications(unit.after.ids)
             return created
         return self.database.again(lambda: self._create_alone(drafts, on_conflict))
 
@@ -130,7 +130,8 @@ class Submitting(Resubmission):
         try:
             return work()
         except DatabaseError as error:
-            if has_begun or not faults.worth_repeating(error.__cause__):
+            is_ours = connection is None
+            if has_begun or not is_ours or not faults.worth_repeating(error.__cause__):
                 raise
             return work()
 

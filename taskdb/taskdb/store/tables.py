@@ -7,7 +7,7 @@ test holds the two against each other.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     Dialect,
     Float,
     Integer,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     cast,
+    literal_column,
     type_coerce,
 )
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, TIMESTAMP, UUID
@@ -32,6 +34,19 @@ from taskdb.bounds import EARLIEST, LATEST
 from taskdb.store.encode import encode
 
 metadata = MetaData()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def as_number(column: str) -> str:
+    """PostgreSQL's SQL for a moment as microseconds since 1970.
+
+    No setting of a session, such as `DateStyle`, spells that in another way. One past the years
+    that a number can be made of is near their end.
+    """
+    later, earlier = "TIMESTAMPTZ '10000-01-01 00:00:00Z'", "TIMESTAMPTZ '0001-01-01 00:00:00Z BC'"
+    bounded = f"GREATEST(LEAST({column}, {later}), {earlier})"
+    number = f"CAST(EXTRACT(EPOCH FROM {bounded}) * 1000000 AS BIGINT)"
+    return f"CASE WHEN {column} IS NOT NULL THEN {number} END"
 
 
 class Moment(TypeDecorator[datetime]):
@@ -438,6 +453,23 @@ subscription = Table(
     Column("updated_at", Moment, nullable=False),
 )
 
+MOMENT_COLUMNS = frozenset(
+    column.name for column in task.columns if isinstance(column.type, Moment)
+)
+"""Columns of a task that hold a moment."""
+
+
+def task_over(connection: Connection) -> list[ColumnElement[Any]]:
+    """Every column of a task, as the connection of a caller reads it under any setting."""
+    if connection.dialect.name != "postgresql":
+        return list(task.columns)
+    return [
+        literal_column(as_number(f"task.{one.name}"), Moment).label(one.name)
+        if isinstance(one.type, Moment)
+        else one
+        for one in task.columns
+    ]
+
 
 def moment_text(value: datetime) -> str:
     """SQLite's spelling of a moment, to the millisecond, as its own `strftime` writes it."""
@@ -453,6 +485,8 @@ def as_moment(value: Any) -> datetime | None:
     if value is None:
         return None
     try:
+        if isinstance(value, int):
+            return _EPOCH + timedelta(microseconds=value)
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
