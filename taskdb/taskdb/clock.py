@@ -36,8 +36,12 @@ class FixedClock:
         return self.at
 
     def advance(self, by: timedelta) -> None:
-        """Move by a duration; a negative one steps back."""
-        self.at += by
+        """Move by a duration; a negative one steps back. Raises ValueError out of bounds."""
+        try:
+            moved = self.at + by
+        except OverflowError:
+            moved = datetime.max.replace(tzinfo=UTC)
+        self.at = require_aware(moved, "at")
 
 
 def require_aware(moment: datetime, name: str) -> datetime:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from taskdb.bounds import LARGEST, LONGEST, NAME_BYTES, wrong_text
 from taskdb.errors import did_you_mean
 from taskdb.status import TERMINAL, TaskStatus
 
@@ -15,7 +16,6 @@ NEVER = "never"
 
 _DURATION = re.compile(r"(\d+)([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_LONGEST = timedelta(days=36_500)
 _MEMBERS = ("status", "type", "tenant", "keep")
 
 
@@ -98,8 +98,9 @@ def _rule(number: int, given: Any) -> Rule:
     for name, value in given.items():
         if name not in _MEMBERS:
             raise ValueError(f"{where} has no member {name!r}{did_you_mean(str(name), _MEMBERS)}")
-        if not isinstance(value, str):
-            raise ValueError(f"{where}: {name} must be text")  # noqa: TRY004 - as above
+        limit = LARGEST if name == "keep" else NAME_BYTES
+        if (reason := wrong_text(value, limit)) is not None:
+            raise ValueError(f"{where}: {name} must be text: {reason}")
     if "keep" not in given:
         raise ValueError(f'{where} does not say how long: "keep": "30d", "12h" or "never"')
     kind = given.get("type")
@@ -127,9 +128,9 @@ def _duration(where: str, given: str) -> timedelta | None:
         return None
     found = _DURATION.fullmatch(text)
     # More digits than any keep needs would be more than a timedelta can hold.
-    if found and len(found[1]) <= len(str(_LONGEST // timedelta(minutes=1))):
+    if found and len(found[1]) <= len(str(LONGEST // timedelta(minutes=1))):
         keep = timedelta(**{_UNITS[found[2]]: int(found[1])})
-        if timedelta(0) < keep <= _LONGEST:
+        if timedelta(0) < keep <= LONGEST:
             return keep
     raise ValueError(
         f'{where}: keep {given!r} is neither a time such as "30d" (m, h, d or w; a hundred years '

@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from taskdb.alarm import AlarmSource, one_of
 from taskdb.alarm_routing import AlarmRules, Channel, Route, parse_channels, parse_routes
+from taskdb.bounds import NAME_BYTES, wrong_text
 from taskdb.environment import PREFIX, Environment, check_bounds, explained, refuse_unknown
 from taskdb.errors import SettingsError
 from taskdb.location import Address, Bucket, store_url_of
@@ -524,7 +525,8 @@ class Settings(BaseSettings):
         ages = cls._parse(value)
         for name, seconds in dict(ages).items():
             target, _, subject = str(name).partition(":")
-            if name != "*" and (target not in {"queue", "type"} or not subject):
+            is_text = wrong_text(name, NAME_BYTES) is None
+            if name != "*" and (not is_text or target not in {"queue", "type"} or not subject):
                 raise ValueError(f"{name!r} is neither queue:NAME, type:NAME nor *")
             if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
                 raise ValueError(f"{name}: give seconds, more than none")

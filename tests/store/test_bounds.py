@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, make_url, text
 from taskdb.bounds import EARLIEST, LATEST
 from taskdb.store.contract import Filter, Report
 from taskdb.store.encode import encode
+from taskdb.store.listing import Cursor
 from taskdb.store.migrate import _config, migrate
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
@@ -18,6 +19,7 @@ from tests.store.tasks import create, row, running, write
 
 LEASE = timedelta(seconds=30)
 WIDE = "語" * 1_000
+FAR = datetime(5000, 1, 1, tzinfo=UTC)
 NEVER = ["infinity", "-infinity", "10000-01-01T00:00:00Z"]
 
 
@@ -110,6 +112,31 @@ def test_a_moment_that_cannot_be_read_keeps_no_other_task_from_being_read(
     assert getattr(found[odd], column) == read
     assert getattr(store.get(odd), column) == read
     assert {one.id for one in store.publications([odd, other])} == {odd, other}
+
+
+@pytest.mark.parametrize("column", ["attributes", "input", "result"])
+def test_a_value_that_is_nested_too_deeply_keeps_no_other_task_from_being_read(
+    store: Store, column: str
+) -> None:
+    odd, other = create(store), create(store)
+    deep = '{"a": ' + "[" * 3_000 + "]" * 3_000 + "}"
+    value = store.database.dialect.json("deep")
+    write(store, f"UPDATE task SET {column} = {value} WHERE id = :id", id=odd, deep=deep)
+    found = {one.id: one for one in store.page(Filter(), limit=10)}
+    assert set(found) == {odd, other}
+    shown = {"attributes": "attributes", "input": "inline_input", "result": "inline_result"}
+    assert "nested too deeply" in getattr(found[odd], shown[column])["unreadable"]
+
+
+def test_pages_go_on_behind_a_task_of_any_year(store: Store) -> None:
+    made = [create(store) for _ in range(4)]
+    write(store, "UPDATE task SET created_at = :at WHERE id = :id", id=made[0], at=FAR)
+    seen: list[str] = []
+    after = None
+    while page := store.page(Filter(), limit=1, after=after):
+        seen.append(page[0].id)
+        after = Cursor.parse(str(Cursor(page[0].created_at, page[0].id)))
+    assert seen == [made[0], *made[:0:-1]]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from io import StringIO
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,8 +13,12 @@ from hypothesis import strategies as st
 
 from taskdb import Alarm, FanOut, InvalidInput, Limit, Registry, Retry, Schedule, Sequence, task
 from taskdb.bounds import DEEPEST, LATEST, as_duration, check_texts, clipped, shown, wrong_text
-from taskdb.clock import require_aware
-from taskdb.errors import NotEncodable
+from taskdb.cli.given_input import read_json
+from taskdb.cli.given_items import _ndjson
+from taskdb.clock import FixedClock, require_aware
+from taskdb.errors import NotEncodable, SettingsError, SignatureInvalid
+from taskdb.outbound.signing import new_secret, verify_webhook
+from taskdb.settings import Settings
 from taskdb.store.encode import decode, encode
 from taskdb.store.tables import as_moment
 from taskdb_worker.adopt import track
@@ -95,6 +100,10 @@ class Unshowable:
 def test_any_value_can_be_shown_in_a_message(value: Any) -> None:
     text = shown(value)
     assert len(text.encode()) < 1_000 and text.isprintable()
+
+
+def one_item(text: str) -> Any:
+    return next(_ndjson(StringIO(text)))
 
 
 # --- depth ----------------------------------------------------------------------------------------
@@ -247,3 +256,42 @@ def test_an_adopted_task_that_never_begins_has_the_latest_moment(spelled: Any) -
 def test_a_client_tracks_for_no_tenant_that_a_row_cannot_have() -> None:
     with pytest.raises(InvalidInput, match="tenant: 600 bytes"):
         track(Celery("app"), tenant="語" * 200)
+
+
+@pytest.mark.parametrize("text", ["a\\u0000b", "a\\ud800b", "x" * 501], ids=range(3))
+def test_a_rule_of_the_settings_names_nothing_that_a_database_refuses(text: str) -> None:
+    for variable, value in (
+        ("RETENTION", f'[{{"type": "{text}", "keep": "1d"}}]'),
+        ("RETENTION", f'[{{"tenant": "{text}", "keep": "1d"}}]'),
+        ("ALARM_BACKLOG_SECONDS", f'{{"queue:{text}": 5}}'),
+        ("ALARM_ROUTES", f'[{{"to": "log", "type": "{text}"}}]'),
+    ):
+        given = {"TASKDB_ALARM_CHANNELS": '{"log": "log"}', f"TASKDB_{variable}": value}
+        with pytest.raises(SettingsError, match=variable):
+            Settings.load(given)
+
+
+@pytest.mark.parametrize("timestamp", ["9" * 5_000, "9" * 18, "-1", "\ud800", ""], ids=range(5))
+@pytest.mark.parametrize("text", ["\ud800", "\x00", "x" * 100_000], ids=range(3))
+def test_no_header_of_a_webhook_raises_anything_but_that_it_is_refused(
+    timestamp: str, text: str
+) -> None:
+    headers = {"webhook-id": text, "webhook-timestamp": timestamp, "webhook-signature": text}
+    with pytest.raises(SignatureInvalid):
+        verify_webhook(new_secret(), headers, b"{}")
+    with pytest.raises(SignatureInvalid):
+        verify_webhook(new_secret(), {**headers, "webhook-timestamp": "5"}, b"{}", now=5.0)
+
+
+@pytest.mark.parametrize("by", [timedelta.max, timedelta.min, timedelta(days=999_999)])
+def test_a_fixed_clock_is_not_moved_out_of_bounds(by: timedelta) -> None:
+    clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
+    with pytest.raises(ValueError, match="out of bounds"):
+        clock.advance(by)
+    assert clock.at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("read", [lambda text: read_json(text, "--input"), one_item])
+def test_a_command_names_what_is_nested_without_end(read: Any) -> None:
+    with pytest.raises(InvalidInput, match="is not JSON"):
+        read("[" * 100_000)

@@ -20,9 +20,11 @@ from celery.worker import state as worker_state
 from ulid import ULID
 
 from taskdb.alarming.opening import import_channels
+from taskdb.bounds import NAME_BYTES, clipped
 from taskdb.client import TaskDB
 from taskdb.errors import DatabaseError
 from taskdb.store.contract import WorkerRecord
+from taskdb.store.encode import storable
 from taskdb.store.workers import CancelWish, Held, Workers
 from taskdb_worker.execution import Execution
 from taskdb_worker.health_files import HealthFiles
@@ -64,7 +66,7 @@ class Member:
 
     def begin(self, name: str, queues: tuple[str, ...], types: tuple[str, ...]) -> None:
         """Take an identity, say so in the database, and start the threads of the main process."""
-        self.id = f"{name}/{ULID()}"
+        self.id = f"{clipped(storable(name), NAME_BYTES)}/{ULID()}"
         self.execution.worker = self.id
         self._main_pid = os.getpid()
         settings = self.taskdb.settings

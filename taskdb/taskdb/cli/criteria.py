@@ -134,5 +134,5 @@ def _attribute(spelled: str) -> tuple[str, Any]:
         raise InvalidInput("the command", [Fault("--attribute", advice)])
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value

@@ -157,7 +157,7 @@ def _converted(text: str, annotation: Any) -> Any:
 def _readings(text: str, word: str) -> list[Any]:
     try:
         as_json = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [text]
     return [as_json, text] if "JSON" in word else [text, as_json]
 
@@ -176,7 +176,7 @@ def _whole_list(given: list[str], annotation: Any) -> list[Any] | None:
         return None
     try:
         found = json.loads(given[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     fits = isinstance(found, list) and _fits(TypeAdapter(annotation), found)
     return found if fits else None

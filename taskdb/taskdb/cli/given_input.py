@@ -33,7 +33,7 @@ def read_json(given: str, option: str) -> Any:
     """
     try:
         return json.loads(_text_of(given, option))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         advice = f"is not JSON ({error}); a file is named as @file, standard input as -"
         raise _wrong(option, advice) from None
 

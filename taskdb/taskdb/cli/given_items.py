@@ -77,9 +77,10 @@ def _lines(file: TextIO) -> Iterator[Any]:
 def _ndjson(file: TextIO) -> Iterator[Any]:
     for number, line in _numbered(file):
         try:
-            yield json.loads(line)
-        except ValueError as error:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
             raise _wrong("--items-file", f"line {number} is not JSON ({error})") from None
+        yield value
 
 
 def _csv(file: TextIO) -> Iterator[Any]:

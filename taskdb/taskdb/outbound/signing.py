@@ -24,6 +24,8 @@ _PREFIX = "whsec_"
 _VERSION = "v1"
 _NEW_BYTES = 32
 _LEAST_BYTES, _MOST_BYTES = 24, 64
+_DIGITS = 18
+"""Of a timestamp: more than any has, and no more than a number may be read of."""
 _TOLERANCE = timedelta(minutes=5)
 
 
@@ -49,7 +51,7 @@ def secret_key(secret: str) -> bytes:
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     """One signature."""
-    signed = f"{message_id}.{timestamp}.".encode() + body
+    signed = f"{message_id}.{timestamp}.".encode("utf-8", "replace") + body
     digest = hmac.new(secret_key(secret), signed, hashlib.sha256).digest()
     return f"{_VERSION},{base64.b64encode(digest).decode()}"
 
@@ -77,13 +79,14 @@ def verify_webhook(
     """
     named = {name.lower(): value for name, value in headers.items()}
     message_id, timestamp = named.get(ID, ""), named.get(TIMESTAMP, "")
-    if not message_id or not (timestamp.isascii() and timestamp.isdigit()):
+    is_number = timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _DIGITS
+    if not message_id or not is_number:
         raise SignatureInvalid("the headers webhook-id and webhook-timestamp are missing or wrong")
     age = (time.time() if now is None else now) - int(timestamp)
     if abs(age) > tolerance.total_seconds():
         raise SignatureInvalid("it is too old or from the future: check the clocks")
     expected = sign(secret, message_id, int(timestamp), body).encode()
-    given = named.get(SIGNATURE, "").encode().split(b" ")
+    given = named.get(SIGNATURE, "").encode("utf-8", "replace").split(b" ")
     # All are compared, and each in constant time: how long it takes tells nothing.
     if sum(hmac.compare_digest(expected, one) for one in given) == 0:
         raise SignatureInvalid("no signature fits: check the secret, and sign the raw body")

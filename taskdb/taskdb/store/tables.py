@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, TIMESTAMP, UUID
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from taskdb.bounds import EARLIEST, LATEST
+from taskdb.bounds import EARLIEST, LATEST, TOO_DEEP
 from taskdb.store.encode import encode
 
 metadata = MetaData()
@@ -90,7 +90,11 @@ class Json(TypeDecorator[Any]):
         return type_coerce(cast(column, Text), self)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - the signature is SQLAlchemy's
-        return as_json(value)
+        try:
+            return as_json(value)
+        except RecursionError:
+            # By plain SQL: it must not keep the rows beside it from being read.
+            return {"unreadable": TOO_DEEP}
 
 
 class Id(TypeDecorator[str]):

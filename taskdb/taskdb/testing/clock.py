@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from taskdb.bounds import as_duration
 from taskdb.clock import FixedClock
 
 
@@ -19,6 +20,7 @@ class RehearsalClock(FixedClock):
         Nothing runs by itself: `drain()` then fires what has become due. Schedules that code and
         settings declare begin at the time before the first tick.
         """
+        length = by if isinstance(by, timedelta) and by < timedelta(0) else as_duration(by, "by")
         self.before_tick()
-        self.advance(by if isinstance(by, timedelta) else timedelta(seconds=by))
+        self.advance(length)
         return self.at

@@ -18,10 +18,12 @@ from celery import signals
 from celery.worker import state as worker_state
 from ulid import ULID
 
+from taskdb.bounds import NAME_BYTES, clipped
 from taskdb.errors import DatabaseError
 from taskdb.reference import adopted_id
 from taskdb.settings import Settings
 from taskdb.store.contract import WorkerRecord
+from taskdb.store.encode import storable
 from taskdb.store.store import Store
 from taskdb.store.workers import Held, Workers
 from taskdb_worker.adopted.log import log
@@ -61,7 +63,7 @@ class Presence:
         """A worker starts, and has no pool yet: its children are to know who they belong to."""
         if getattr(sender, "app", None) is not self._app:
             return
-        self.worker = f"{sender.hostname}/{ULID()}"
+        self.worker = f"{clipped(storable(sender.hostname), NAME_BYTES)}/{ULID()}"
         self._main_pid = os.getpid()
         try:
             self._store.database.prepare()
