@@ -34,7 +34,7 @@ from taskdb.errors import (
 from taskdb.explanation import Explanation, explain
 from taskdb.gate_client import GateClient
 from taskdb.history import attempts_of
-from taskdb.options import Criteria, filter_of
+from taskdb.options import Criteria, ended_badly, filter_of
 from taskdb.reference import adopted_id, parse_reference
 from taskdb.schedule_client import ScheduleClient
 from taskdb.settings import Settings
@@ -301,13 +301,18 @@ class TaskDB(
         """
         return self.store.cancel_all(self._some(criteria), self.scope)
 
-    def retry_tasks(self, **criteria: Unpack[Criteria]) -> int:
-        """Retry every task that meets the criteria and can be; answers how many were.
+    def retry_tasks(self, *, force: bool = False, **criteria: Unpack[Criteria]) -> int:
+        """Retry every task that meets the criteria and ended badly; answers how many were.
 
-        Raises InvalidInput without any criterion.
+        These are FAILED, HALTED and CANCELED. With `force` also those that COMPLETED or wait for
+        their time, and trees as a whole. Raises InvalidInput without any criterion, and for a
+        `status` that only `force` runs again.
         """
         count = 0
-        for number, batch in self.store.retry_all(self._some(criteria), self.scope):
+        chosen = self._some(criteria)
+        for number, batch in self.store.retry_all(
+            chosen if force else ended_badly(chosen), self.scope, force=force
+        ):
             self._background.publish(batch)
             count += number
         return count

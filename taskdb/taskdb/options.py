@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
@@ -11,7 +11,7 @@ from taskdb.bounds import shown, wrong_text
 from taskdb.clock import require_aware
 from taskdb.entity import TaskKind, TaskRole
 from taskdb.errors import Fault, InvalidInput, did_you_mean
-from taskdb.status import TaskStatus
+from taskdb.status import RETRIED_IN_BULK, TaskStatus, in_order
 from taskdb.store.contract import Filter, OnConflict
 from taskdb.store.encode import encode
 
@@ -91,6 +91,19 @@ def filter_of(criteria: Criteria) -> Filter:
     if faults:
         raise InvalidInput("the list request", faults)
     return Filter(**values)
+
+
+def ended_badly(chosen: Filter) -> Filter:
+    """The filter, of tasks that a bulk retry runs again; InvalidInput where it names others."""
+    beyond = in_order(set(chosen.status) - RETRIED_IN_BULK)
+    if beyond:
+        usual = ", ".join(in_order(RETRIED_IN_BULK))
+        advice = (
+            f"{', '.join(beyond)} is not run again by a bulk retry, only {usual}: force it"
+            " (retry_tasks(..., force=True), taskdb retry --force) if you mean it"
+        )
+        raise InvalidInput("the bulk request", [Fault("status", advice)])
+    return replace(chosen, status=chosen.status or tuple(sorted(RETRIED_IN_BULK)))
 
 
 def _statuses(given: TaskStatus | str | Iterable[TaskStatus | str]) -> tuple[TaskStatus, ...]:

@@ -132,6 +132,9 @@ MOVES: Mapping[str, Move] = MappingProxyType(
     }
 )
 
+RETRIED_IN_BULK = frozenset({_S.FAILED, _S.HALTED, _S.CANCELED})
+"""What a retry by filter runs again; all that `retry` allows only where it is forced."""
+
 STARTS = frozenset({_S.CREATED, _S.SCHEDULED})
 """How a row may begin."""
 

@@ -1,6 +1,7 @@
 """The admin: what a person sees of tasks and schedules, and what they may do."""
 
 import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,18 @@ def act(client: Client, path: str, action: str, *ids: str) -> str:
     return html.unescape(answer.content.decode())
 
 
+def retry(client: Client, *ids: str, **more: str) -> str:
+    """Retry some, and say yes to the page that asks."""
+    asked = client.post(TASKS, {"action": "retry_tasks", "_selected_action": ids}).content.decode()
+    hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', asked)
+    form: dict[str, list[str]] = {}
+    for name, value in hidden:
+        form.setdefault(name, []).append(value)
+    assert form["_selected_action"] == list(ids)
+    answer = client.post(TASKS, {**form, **more}, follow=True)
+    return html.unescape(answer.content.decode())
+
+
 def only_acme(request: HttpRequest) -> list[str] | None:
     """`TASKDB["ADMIN_TENANTS"]` of the tests."""
     return None if request.user.get_username() == "root" else ["acme"]
@@ -160,7 +173,7 @@ def test_what_a_person_sees_and_may_do(site: TaskDB, tmp_path: Path) -> None:
     # Who may, moves; what cannot move says why.
     assert keeper.get(f"{TASKS}{ids['failed']}/retry/").status_code == 405
     assert 'value="Retry"' in text(keeper, f"{TASKS}{ids['failed']}/change/")
-    said = act(keeper, TASKS, "retry_tasks", ids["failed"], ids["waiting"])
+    said = retry(keeper, ids["failed"], ids["waiting"])
     assert "1 moved." in said
     assert "Cannot retry" in said
     run_task(site, ids["failed"])
@@ -169,6 +182,29 @@ def test_what_a_person_sees_and_may_do(site: TaskDB, tmp_path: Path) -> None:
     assert site.get_task(ids["failed"]).status in {TaskStatus.CREATED, TaskStatus.QUEUED}
     assert "1 moved." in act(keeper, TASKS, "cancel_tasks", ids["waiting"])
     assert site.get_task(ids["waiting"]).status is TaskStatus.CANCELED
+
+
+def test_a_retry_of_several_asks_first_and_runs_only_what_ended_badly(site: TaskDB) -> None:
+    ids = some_tasks(site)
+    keeper = person("keeper", "view_task", "retry_task")
+    chosen = [ids["failed"], ids["done"]]
+    asked = act(keeper, TASKS, "retry_tasks", *chosen)
+    assert [
+        re.search(f">{status}</span></td><td>(.*?)</td>", asked)[1]
+        for status in ("COMPLETED", "FAILED")
+    ] == ["1", "1"]  # type: ignore[index]
+    assert [site.get_task(one).attempt for one in chosen] == [1, 1]
+    assert site.get_task(ids["failed"]).status is TaskStatus.FAILED
+    said = retry(keeper, *chosen)
+    assert "1 moved." in said
+    assert "1 left alone: COMPLETED" in said
+    assert site.get_task(ids["done"]).status is TaskStatus.COMPLETED
+    assert site.get_task(ids["failed"]).status in {TaskStatus.CREATED, TaskStatus.QUEUED}
+    assert "1 moved." in retry(keeper, ids["done"], force="yes")
+    assert site.get_task(ids["done"]).status in {TaskStatus.CREATED, TaskStatus.QUEUED}
+    reader = person("reader", "view_task")
+    reader.post(TASKS, {"action": "retry_tasks", "_selected_action": chosen, "post": "yes"})
+    assert [event.to_status for event in site.task_history(ids["done"])].count("CREATED") == 2
 
 
 def test_a_person_sees_the_tenants_that_the_settings_name(site: TaskDB, tmp_path: Path) -> None:

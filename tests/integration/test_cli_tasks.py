@@ -273,6 +273,19 @@ def test_a_bulk_move_takes_what_meets_the_criteria(cli: Site) -> None:
     assert {cli.status(one) for one in echoes} == {TaskStatus.QUEUED}
 
 
+def test_a_bulk_retry_leaves_what_completed_unless_it_is_forced(cli: Site) -> None:
+    done, failed = cli.submit("echo"), cli.submit("fails")
+    cli("run-task", done)
+    cli("run-task", failed)
+    assert "retried 1 task" in cli("retry", "--type", "fails", "--yes").out
+    assert "retried 0 tasks" in cli("retry", "--type", "echo", "--yes").out
+    assert cli.status(done) is TaskStatus.COMPLETED
+    refused = cli("retry", "--status", "COMPLETED", "--yes")
+    assert refused.code == 2 and "--force" in refused.err
+    assert "retried 1 task" in cli("retry", "--type", "echo", "--force", "--yes").out
+    assert cli.status(done) is TaskStatus.QUEUED
+
+
 def test_a_bulk_move_keeps_to_its_tenant(cli: Site) -> None:
     own, other = cli.submit("echo", tenant="acme"), cli.submit("echo", tenant="other")
     assert cli("cancel", "--type", "echo", "--tenant", "acme", "--yes").code == 0

@@ -20,7 +20,7 @@ from taskdb.client import PAGE_LIMIT, TaskDB
 from taskdb.entity import TaskEntity
 from taskdb.errors import Fault, InvalidInput, TaskDBError
 from taskdb.options import Criteria
-from taskdb.status import MOVES
+from taskdb.status import MOVES, RETRIED_IN_BULK, TaskStatus
 
 COUNT_LIMIT = 10_000
 """Beyond this the question before a bulk move says "more than"."""
@@ -29,7 +29,8 @@ References = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, codes or keys of tasks.")
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="All parts of a fan-out, all steps of a sequence anew.")
+    bool,
+    typer.Option("--force", help="Anew, with all parts or steps; also what COMPLETED."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a bulk move.")]
 
@@ -42,6 +43,8 @@ class Verb:
     done: str
     one: Callable[[TaskDB, str], TaskEntity]
     many: Callable[[TaskDB, Criteria], int]
+    movable: frozenset[TaskStatus]
+    """What a bulk move is about."""
 
 
 CANCEL = Verb(
@@ -49,14 +52,21 @@ CANCEL = Verb(
     "canceled",
     lambda taskdb, reference: taskdb.cancel_task(reference),
     lambda taskdb, wanted: taskdb.cancel_tasks(**wanted),
+    MOVES["cancel"].sources,
 )
 RETRY = Verb(
     "retry",
     "retried",
     lambda taskdb, reference: taskdb.retry_task(reference),
     lambda taskdb, wanted: taskdb.retry_tasks(**wanted),
+    RETRIED_IN_BULK,
 )
-RETRY_ANEW = replace(RETRY, one=lambda taskdb, reference: taskdb.retry_task(reference, force=True))
+RETRY_ANEW = replace(
+    RETRY,
+    one=lambda taskdb, reference: taskdb.retry_task(reference, force=True),
+    many=lambda taskdb, wanted: taskdb.retry_tasks(force=True, **wanted),
+    movable=MOVES["retry"].sources,
+)
 
 
 @with_session
@@ -90,11 +100,9 @@ def retry(
     """Run tasks again, each with a whole budget of attempts.
 
     A fan-out runs its parts that ended badly, a sequence goes on at the step that failed; with
-    --force both begin anew. Name tasks, or say which: every task that meets all criteria.
+    --force both begin anew. Name tasks, or say which: every task that meets all criteria and is
+    FAILED, HALTED or CANCELED; with --force also those that COMPLETED or wait for their time.
     """
-    if force and not references:
-        advice = "is for tasks that are named: taskdb retry ID --force"
-        raise InvalidInput("the command", [Fault("--force", advice)])
     return _move(
         session, RETRY_ANEW if force else RETRY, references or [], wanted, yes=yes, tenant=tenant
     )
@@ -164,11 +172,10 @@ def _agreed(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria) -> boo
 
 
 def _count(taskdb: TaskDB, verb: Verb, wanted: Criteria) -> int:
-    movable = MOVES[verb.name].sources
     count, cursor = 0, None
     while True:
         page = taskdb.list_tasks(limit=PAGE_LIMIT, cursor=cursor, **wanted)
-        count += sum(task.status in movable and not task.is_adopted for task in page)
+        count += sum(task.status in verb.movable and not task.is_adopted for task in page)
         cursor = page.next_cursor
         if cursor is None or count > COUNT_LIMIT:
             return count

@@ -69,12 +69,7 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
         "t.waits_for IS NULL AND (t.status IN ('QUEUED', 'STARTED', 'PROCESSING')"
         f" OR t.{_WAITS} AND t.held_by IS NULL)"
     )
-    # Who waits in the line of another key, and is not stopped by a pause there.
-    paused = " OR ".join(f"p.target = '{target}' AND p.name = t.{target}" for target in TARGETS)
-    still_waits = (
-        f"t.held_by IS NOT NULL AND t.held_by NOT IN ('window', 'gate') AND t.{_WAITS}"
-        f" AND NOT EXISTS (SELECT 1 FROM gate AS p WHERE p.is_paused AND ({paused}))"
-    )
+    keeper = d.looked_up("task", "id, held_by, status, queue, type, tenant", "found.id = r.task_id")
     next_line = f"SELECT held_by FROM task WHERE {_IN_LINE} AND held_by >"
     return GateQueries(
         # Two probes of partial indexes: this is asked several times a second.
@@ -110,7 +105,7 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
             f"SELECT draft.key, {_GATE}, (SELECT CAST(id AS TEXT) FROM task"
             f" WHERE {_IN_LINE} AND held_by = draft.key ORDER BY task.id LIMIT 1) AS head,"
             f" (SELECT {d.joined('CAST(r.task_id AS TEXT)')} FROM reservation AS r"
-            f" JOIN task AS t ON t.id = r.task_id WHERE r.key = draft.key AND {still_waits})"
+            f" JOIN task AS t ON t.id = r.task_id WHERE r.key = draft.key AND {_still_waits('t')})"
             " AS reserved,"
             f" (SELECT {d.joined('CAST(s.n AS TEXT)')} FROM slot AS s WHERE s.key = draft.key)"
             f" AS taken FROM {d.drafts('lines', LINES)}"
@@ -139,8 +134,8 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
         unreserve=f"DELETE FROM reservation WHERE task_id IN {d.listed_ids('ids')}",
         sweep_reservations=(
             "DELETE FROM reservation WHERE (key, task_id) IN (SELECT r.key, r.task_id"
-            " FROM reservation AS r LEFT JOIN task AS t ON t.id = r.task_id"
-            f" WHERE t.id IS NULL OR NOT ({still_waits})"
+            f" FROM reservation AS r{keeper} WHERE found.id IS NULL"
+            f" OR NOT ({_still_waits('found')})"
             f" LIMIT :limit{d.locking('FOR UPDATE OF r SKIP LOCKED')})"
         ),
         # They have their slots; the relay has them when this process does not publish them. That
@@ -188,4 +183,13 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
             "DELETE FROM gate WHERE target = :target AND name = :name AND NOT is_paused"
             " AND max_running IS NULL AND max_starts IS NULL"
         ),
+    )
+
+
+def _still_waits(row: str) -> str:
+    """Whether a row waits in the line of a key, and no pause stops it there."""
+    paused = " OR ".join(f"p.target = '{target}' AND p.name = {row}.{target}" for target in TARGETS)
+    return (
+        f"{row}.held_by IS NOT NULL AND {row}.held_by NOT IN ('window', 'gate') AND {row}.{_WAITS}"
+        f" AND NOT EXISTS (SELECT 1 FROM gate AS p WHERE p.is_paused AND ({paused}))"
     )

@@ -17,7 +17,7 @@ from taskdb.errors import IllegalMove, SequenceAlreadyCompleted, TaskIsAdopted, 
 from taskdb.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec
 from taskdb.sequence import SequenceSpec
 from taskdb.sighting import celery_id_of
-from taskdb.status import MOVES, TaskStatus, check_move, in_order
+from taskdb.status import MOVES, RETRIED_IN_BULK, TaskStatus, check_move, in_order
 from taskdb.store.contract import EVERYONE, Filter, Publication, Scope
 from taskdb.store.deciding import HANDLER_NAMES, handlers_base, waiting_parents
 from taskdb.store.families import Families
@@ -55,9 +55,16 @@ class Intervention(Families, Reading):
             self._refuse("cancel", task_id, scope)
 
     def retry(
-        self, task_id: str, scope: Scope = EVERYONE, *, force: bool = False
+        self,
+        task_id: str,
+        scope: Scope = EVERYONE,
+        *,
+        force: bool = False,
+        only: frozenset[TaskStatus] = MOVES["retry"].sources,
     ) -> list[Publication]:
         """Run it again with a whole budget; answers what to publish.
+
+        `only` narrows the statuses from which it may.
 
         A parent goes on with its sub-tasks that ended badly, a sequence at its failed step; with
         `force` all of them run again. A sub-task reopens its FAILED or CANCELED ancestors.
@@ -70,11 +77,11 @@ class Intervention(Families, Reading):
         if found.kind is TaskKind.SEQUENCE and found.status is TaskStatus.COMPLETED and not force:
             raise SequenceAlreadyCompleted(task_id)
         if found.spec is None and found.parent_id is None:
-            moved, published = self._retry_alone([task_id])
+            moved, published = self._retry_alone([task_id], only)
             if not moved:
                 self._refuse("retry", task_id, scope)
             return published
-        return self._retry_in_tree(found, force=force)
+        return self._retry_in_tree(found, only, force=force)
 
     def cancel_all(self, chosen: Filter, scope: Scope = EVERYONE) -> int:
         """Cancel what a filter finds and may be canceled; answers how many."""
@@ -85,20 +92,30 @@ class Intervention(Families, Reading):
         )
 
     def retry_all(
-        self, chosen: Filter, scope: Scope = EVERYONE
+        self, chosen: Filter, scope: Scope = EVERYONE, *, force: bool = False
     ) -> Iterator[tuple[int, list[Publication]]]:
-        """Retry what a filter finds and may be retried; answers how many, and what to publish."""
+        """Retry what a filter finds and may be retried; answers how many, and what to publish.
+
+        With `force` trees run as a whole. What has left the statuses of the filter meanwhile stays.
+        """
+        only = frozenset(chosen.status) or MOVES["retry"].sources
         for ids in self._ids(chosen, "retry", scope):
             in_trees = self._in_trees(ids)
             alone = [one for one in ids if one not in in_trees]
-            yield from self.aside.batch("retry", alone, lambda some: [self._retry_alone(some)])
+            yield from self.aside.batch(
+                "retry", alone, lambda some: [self._retry_alone(some, only)]
+            )
             rest = [one for one in ids if one in in_trees]
-            yield from self.aside.each("retry", rest, lambda one: self._retry_if(one, scope))
+            yield from self.aside.each(
+                "retry", rest, lambda one: self._retry_if(one, scope, only, force=force)
+            )
 
-    def _retry_if(self, task_id: str, scope: Scope) -> tuple[int, list[Publication]]:
+    def _retry_if(
+        self, task_id: str, scope: Scope, only: frozenset[TaskStatus], *, force: bool
+    ) -> tuple[int, list[Publication]]:
         """Retry one of many; its tree may have changed since, also by the one before."""
         try:
-            return 1, self.retry(task_id, scope)
+            return 1, self.retry(task_id, scope, force=force, only=only)
         except (IllegalMove, SequenceAlreadyCompleted):
             return 0, []
 
@@ -116,7 +133,9 @@ class Intervention(Families, Reading):
 
     # --- retry --------------------------------------------------------------------------------
 
-    def _retry_alone(self, ids: Sequence[str]) -> tuple[int, list[Publication]]:
+    def _retry_alone(
+        self, ids: Sequence[str], only: frozenset[TaskStatus]
+    ) -> tuple[int, list[Publication]]:
         """How many were moved, and what of them to publish: what a rule concerns is held."""
         parameters = {
             "ids": _listed(ids),
@@ -124,11 +143,15 @@ class Intervention(Families, Reading):
             "delay": self.grace.total_seconds(),
             "held_by": None,
         }
-        moved = self.database.move(self.database.moves.retry, parameters)
+        moves = self.database.moves
+        statement = moves.retry_ended_badly if only <= RETRIED_IN_BULK else moves.retry
+        moved = self.database.move(statement, parameters)
         again = [one.id for one in moved if one.after is not None]
         return len(again), self.publications(again)
 
-    def _retry_in_tree(self, found: TaskEntity, *, force: bool) -> list[Publication]:
+    def _retry_in_tree(
+        self, found: TaskEntity, only: frozenset[TaskStatus], *, force: bool
+    ) -> list[Publication]:
         line = self._line(found)
 
         def work() -> tuple[Unit, list[str]]:
@@ -139,6 +162,8 @@ class Intervention(Families, Reading):
                     raise IllegalMove("retry", "pruned", (), found.id)
                 if PRUNED in parents[0].spec:
                     raise TaskIsPruned("retry", found.id, parents[0].id, found.status)
+                if parents[-1].status not in only:
+                    raise IllegalMove("retry", parents[-1].status, in_order(only), found.id)
                 self._reopen_above(unit, parents)
                 above = parents[-2] if len(parents) > 1 else None
                 self._run_again(unit, parents[-1], above, force=force)

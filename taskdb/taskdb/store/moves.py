@@ -56,6 +56,7 @@ class Moves:
     expire_chunk: MoveStatement
     cancel: MoveStatement
     retry: MoveStatement
+    retry_ended_badly: MoveStatement
     resubmit: MoveStatement
     resubmit_part: MoveStatement
     ask_anew: MoveStatement

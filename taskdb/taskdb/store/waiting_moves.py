@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskdb.status import MOVES, PUBLISHABLE, RUNNING, WAITING
+from taskdb.status import MOVES, PUBLISHABLE, RETRIED_IN_BULK, RUNNING, WAITING
 from taskdb.store.dialect import Columns, MoveStatement, StoreDialect
 from taskdb.store.fragments import (
     ALONE,
@@ -109,35 +109,39 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         ),
         # By hand: anew with a whole budget; the attempt number goes on.
         "retry": MoveStatement(
-            "retry",
-            chosen,
-            is_in(MOVES["retry"].sources),
-            (
-                *to("CREATED"),
-                *FRESH_BUDGET,
-                *BLANK,
-                *NOBODY,
-                *ALONE,
-                ("run_at", "NULL"),
-                # The person wants it to run now.
-                ("deadline_at", "NULL"),
-                ("spec", "NULL"),
-                # Behind its parent's window, or else before the gate.
-                (
-                    "held_by",
-                    (
-                        f"CASE WHEN {d.text('held_by')} IS NOT NULL THEN {d.text('held_by')}"
-                        " WHEN old.is_gated THEN 'gate' END"
-                    ),
-                ),
-                (
-                    "relay_at",
-                    (
-                        f"CASE WHEN {d.text('held_by')} IS NOT NULL THEN {d.never}"
-                        f" WHEN old.is_gated THEN {d.now} ELSE {d.later(':delay')} END"
-                    ),
-                ),
-            ),
-            many=True,
+            "retry", chosen, is_in(MOVES["retry"].sources), _again(d), many=True
+        ),
+        # The same, of what has not COMPLETED since it was chosen, and does not wait for its time.
+        "retry_ended_badly": MoveStatement(
+            "retry", chosen, is_in(RETRIED_IN_BULK), _again(d), many=True
         ),
     }
+
+
+def _again(d: StoreDialect) -> tuple[tuple[str, str], ...]:
+    return (
+        *to("CREATED"),
+        *FRESH_BUDGET,
+        *BLANK,
+        *NOBODY,
+        *ALONE,
+        ("run_at", "NULL"),
+        # The person wants it to run now.
+        ("deadline_at", "NULL"),
+        ("spec", "NULL"),
+        # Behind its parent's window, or else before the gate.
+        (
+            "held_by",
+            (
+                f"CASE WHEN {d.text('held_by')} IS NOT NULL THEN {d.text('held_by')}"
+                " WHEN old.is_gated THEN 'gate' END"
+            ),
+        ),
+        (
+            "relay_at",
+            (
+                f"CASE WHEN {d.text('held_by')} IS NOT NULL THEN {d.never}"
+                f" WHEN old.is_gated THEN {d.now} ELSE {d.later(':delay')} END"
+            ),
+        ),
+    )

@@ -6,11 +6,13 @@ tenants that `TASKDB['ADMIN_TENANTS']` names for their request, and all of them 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -29,6 +31,7 @@ from taskdb.contrib.django.admin_filter import (
     Place,
 )
 from taskdb.contrib.django.admin_view import (
+    ONLY_FORCED,
     RETRIABLE,
     allowed_tenants,
     badge,
@@ -43,6 +46,7 @@ from taskdb.default import default_taskdb
 from taskdb.errors import TaskDBError, TaskNotFound
 from taskdb.history import attempts_of
 from taskdb.reference import parse_reference
+from taskdb.status import RETRIED_IN_BULK
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -152,8 +156,38 @@ class TaskAdmin(ReadOnlyAdmin):
         return self.may(request, "cancel")
 
     @admin.action(description="Retry selected tasks", permissions=["retry"])
-    def retry_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self.for_each(request, queryset, lambda taskdb, row: taskdb.retry_task(str(row.pk)))
+    def retry_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Ask first; then run again what ended badly, and all of it where that is forced."""
+        if request.POST.get("post") != "yes":
+            return self._ask_before_retry(request, queryset)
+        force = request.POST.get("force") == "yes"
+        rows = [row for row in queryset if force or row.status not in ONLY_FORCED]
+        left = len(queryset) - len(rows)
+        if left:
+            said = f"{left} left alone: COMPLETED, or waiting for their time."
+            self.message_user(request, said, messages.WARNING)
+        self._retry(request, rows, force=force)
+        return None
+
+    def _retry(self, request: HttpRequest, rows: Iterable[Any], *, force: bool = False) -> None:
+        self.for_each(
+            request, rows, lambda taskdb, row: taskdb.retry_task(str(row.pk), force=force)
+        )
+
+    def _ask_before_retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        counted = Counter(queryset.values_list("status", flat=True))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Retry tasks?",
+            "opts": self.opts,
+            "counts": [(badge(status), number) for status, number in sorted(counted.items())],
+            "again": sum(counted[status] for status in RETRIED_IN_BULK),
+            "forced": sum(counted[status] for status in ONLY_FORCED),
+            "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
+            "select_across": request.POST.get("select_across", "0"),
+            "checkbox": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/taskdb/retry.html", context)
 
     @admin.action(description="Cancel selected tasks", permissions=["cancel"])
     def cancel_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -174,7 +208,7 @@ class TaskAdmin(ReadOnlyAdmin):
         if not self.may(request, verb):
             raise PermissionDenied
         chosen = self.get_queryset(request).filter(pk=task_id)
-        moves = {"retry": self.retry_tasks, "cancel": self.cancel_tasks}
+        moves = {"retry": self._retry, "cancel": self.cancel_tasks}
         moves[verb](request, chosen)
         return Redirect(reverse("admin:taskdb_task_change", args=[task_id]))
 

@@ -15,7 +15,7 @@ from taskdb.contrib.django.configuration import option
 from taskdb.default import default_taskdb
 from taskdb.entity import TaskEntity
 from taskdb.errors import TaskDBError
-from taskdb.status import TaskStatus
+from taskdb.status import MOVES, RETRIED_IN_BULK, TaskStatus
 
 SHOWN_PARTS = 100
 """Sub-tasks that the page of their parent lists."""
@@ -26,6 +26,9 @@ RETRIABLE = frozenset(
     {TaskStatus.FAILED, TaskStatus.HALTED, TaskStatus.CANCELED, TaskStatus.COMPLETED}
 )
 """Where a page offers to run it again."""
+
+ONLY_FORCED = MOVES["retry"].sources - RETRIED_IN_BULK
+"""What a retry of several runs again only where it is forced."""
 
 _COLOURS = {
     TaskStatus.COMPLETED: "#2e7d32",
