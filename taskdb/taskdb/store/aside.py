@@ -89,17 +89,18 @@ class Aside:
         work: Callable[[T], R],
         *,
         key: Callable[[T], str] = str,
+        unless: tuple[type[Exception], ...] = (),
     ) -> list[R]:
         """Do the work of each item by itself; returns the results of those that did not fail.
 
-        Raises what is not the fault of one row.
+        Raises what is not the fault of one row, and what `unless` names.
         """
         done = []
         for item in items:
             try:
                 done.append(work(item))
             except Exception as error:
-                if not is_of_a_row(error):
+                if not is_of_a_row(error) or isinstance(error, unless):
                     raise
                 self.note(loop, key(item), error)
         return done
@@ -111,6 +112,7 @@ class Aside:
         work: Callable[[Sequence[T]], Iterable[R]],
         *,
         key: Callable[[T], str] = str,
+        unless: tuple[type[Exception], ...] = (),
     ) -> list[R]:
         """Do the work of all items at once, and of halves of them where that fails."""
         done: list[R] = []
@@ -120,7 +122,7 @@ class Aside:
             try:
                 done.extend(work(some))
             except Exception as error:
-                if not is_of_a_row(error):
+                if not is_of_a_row(error) or isinstance(error, unless):
                     raise
                 if len(some) == 1:
                     self.note(loop, key(some[0]), error)

@@ -25,7 +25,9 @@ from taskdb.errors import PayloadMissing
 from taskdb.retention import Retention
 from taskdb.status import TaskStatus
 from taskdb.store.archive import Archive
+from taskdb.store.aside import Aside
 from taskdb.store.database import Database
+from taskdb.store.fragments import not_aside
 from taskdb.store.growing import PRUNED
 from taskdb.store.payload import Payloads
 from taskdb.store.session import JoinedSession, Row
@@ -33,6 +35,7 @@ from taskdb.store.tables import as_moment, task, task_event
 
 log = structlog.get_logger("taskdb.prune")
 
+PRUNE = "prune"
 _LOOK = 2_000
 """Rows that are looked at with one statement."""
 _BATCH = 500
@@ -73,6 +76,8 @@ class Pruning:
         self._after: Row | None = None
         self._due: deque[str] = deque()
         self._is_more = True
+        self._aside = Aside(database)
+        self._began = time.monotonic()
 
     @property
     def is_round_over(self) -> bool:
@@ -86,6 +91,8 @@ class Pruning:
         OSError where the archive cannot be written.
         """
         until = time.monotonic() + seconds
+        if self._after is None and not self._due:
+            self._began = until - seconds
         pruned = NOTHING
         self._is_more = self._is_more or not self._due
         while not self.is_round_over and time.monotonic() < until:
@@ -93,6 +100,8 @@ class Pruning:
                 pruned += self._prune_some(until)
             else:
                 self._look_further()
+        if self.is_round_over:
+            self._aside.over(PRUNE, time.monotonic() - self._began)
         return pruned
 
     def due(self) -> Counter[TaskStatus]:
@@ -110,7 +119,8 @@ class Pruning:
 
     def _look_further(self) -> None:
         found = self._look(self._after)
-        self._due.extend(row["id"] for row in found if self._is_due(row))
+        due = self._aside.each(PRUNE, found, self._id_if_due, key=lambda row: str(row["id"]))
+        self._due.extend(task_id for task_id in due if task_id is not None)
         self._is_more = len(found) == _LOOK
         self._after = found[-1] if self._is_more else None
 
@@ -124,12 +134,15 @@ class Pruning:
         sql = (
             "SELECT CAST(id AS TEXT) AS id, created_at, tenant, type, status, parent_id,"
             f" COALESCE(ended_at, updated_at) AS ended_at, {d.now} AS now FROM task"
-            f" WHERE created_at <= {d.later('-:shortest')}{behind}"
+            f" WHERE created_at <= {d.later('-:shortest')}{behind} AND {not_aside(d, PRUNE)}"
             " ORDER BY task.created_at, task.id LIMIT :limit"
         )
         place = {"created_at": after["created_at"], "id": after["id"]} if after else {}
         wanted = {"shortest": shortest.total_seconds(), "limit": _LOOK, **place}
         return self._database.query(sql, wanted, writes=False)
+
+    def _id_if_due(self, row: Row) -> str | None:
+        return str(row["id"]) if self._is_due(row) else None
 
     def _is_due(self, row: Row) -> bool:
         if row["parent_id"] is not None:
@@ -147,18 +160,27 @@ class Pruning:
     def _prune_some(self, until: float) -> Pruned:
         """The next tasks without sub-tasks together, and then the trees among them."""
         ids = [self._due.popleft() for _ in range(min(_BATCH, len(self._due)))]
+        done = self._aside.batch(PRUNE, ids, self._prune_roots, unless=(OSError,))
+        pruned = sum((count for count, _ in done), NOTHING)
+        trees = [tree for _, several in done for tree in several]
+        while trees and time.monotonic() < until:
+            some = self._aside.each(
+                PRUNE, trees[:1], lambda root: self._prune_tree(root, until), unless=(OSError,)
+            )
+            pruned += sum(some, NOTHING)
+            trees.pop(0)
+        self._due.extendleft(reversed(trees))
+        return pruned
+
+    def _prune_roots(self, ids: Sequence[str]) -> list[tuple[Pruned, list[str]]]:
+        """Prune those without sub-tasks; returns their number, and the roots of trees."""
         with self._batch() as batch:
             roots = batch.lock(ids)
             due = [row for row in roots if self._is_due(row)]
             batch.delete([row for row in due if not row["has_sub_tasks"]])
         self._forget(batch.references)
-        pruned = Pruned(batch.count, batch.count)
         trees = [str(row["id"]) for row in due if row["has_sub_tasks"]]
-        while trees and time.monotonic() < until:
-            pruned += self._prune_tree(trees[0], until)
-            trees.pop(0)
-        self._due.extendleft(reversed(trees))
-        return pruned
+        return [(Pruned(batch.count, batch.count), trees)]
 
     def _prune_tree(self, root_id: str, until: float) -> Pruned:
         """One tree, or as much of it as there is time for; then the root comes first again."""
@@ -310,7 +332,8 @@ class _Batch:
     def _content(self, task_id: str, reference: str) -> Any:
         try:
             return self._payloads.read(reference)
-        except PayloadMissing:
+        except (PayloadMissing, OSError):
+            # Of the archive itself an OSError is one of the disk, and raised.
             log.warning("archive.payload_missing", task_id=task_id, reference=reference)
             return None
 

@@ -15,10 +15,14 @@ import structlog
 
 from taskdb.errors import DatabaseError
 from taskdb.store import faults
+from taskdb.store.aside import Aside
 from taskdb.store.database import Database
+from taskdb.store.dialect import Columns
+from taskdb.store.fragments import not_aside
 from taskdb.store.part import is_id
 from taskdb.store.partitions import drop_partition, empty_partitions
 from taskdb.store.payload import Payloads
+from taskdb.store.session import Row
 from taskdb.store.tables import as_moment
 
 log = structlog.get_logger("taskdb.prune")
@@ -28,6 +32,7 @@ RUN_KEPT = timedelta(days=90)
 """A firing is a row so that it is not fired twice: kept far longer than a clock steps back."""
 PAYLOAD_KEPT = timedelta(days=1)
 """A payload is written before the row that names it, by transactions that may last a while."""
+SWEEP = "sweep"
 _BATCH = 500
 _ID_LENGTH = 36
 _HALF = ".part-"
@@ -41,32 +46,34 @@ class Sweeping:
         self._database = database
         self._payloads = payloads
         self._longest = longest
+        self._aside = Aside(database)
         self._files: Iterator[str] | None = None
 
     def workers(self) -> int:
         """Delete some rows of workers long unseen, of which no running task speaks."""
         d = self._database.dialect
         sql = (
-            "DELETE FROM worker WHERE id IN (SELECT id FROM worker AS old"
+            "SELECT old.id FROM worker AS old"
             f" WHERE COALESCE(old.stopped_at, old.seen_at, old.started_at) < {d.later('-:kept')}"
             " AND NOT EXISTS (SELECT 1 FROM task WHERE task.worker = old.id"
-            " AND task.status IN ('STARTED','PROCESSING')) LIMIT :limit) RETURNING id"
+            f" AND task.status IN ('STARTED','PROCESSING')) AND {not_aside(d, SWEEP, 'old.id')}"
+            " LIMIT :limit"
         )
-        kept = {"kept": WORKER_KEPT.total_seconds(), "limit": _BATCH}
-        return len(self._database.query(sql, kept))
+        return self._delete("worker", {"id": "text"}, sql, WORKER_KEPT)
 
     def schedule_runs(self) -> int:
         """Delete some old firings of schedules, never the last one; and those of schedules gone."""
         d = self._database.dialect
         sql = (
-            "DELETE FROM schedule_run WHERE (schedule_id, due_at) IN (SELECT r.schedule_id,"
-            " r.due_at FROM schedule_run AS r LEFT JOIN schedule AS s ON s.id = r.schedule_id"
+            "SELECT CAST(r.schedule_id AS TEXT) AS schedule_id, CAST(r.due_at AS TEXT) AS due_at"
+            " FROM schedule_run AS r LEFT JOIN schedule AS s ON s.id = r.schedule_id"
             f" WHERE r.due_at < {d.later('-:kept')} AND (s.id IS NULL OR EXISTS"
             " (SELECT 1 FROM schedule_run AS n WHERE n.schedule_id = r.schedule_id"
-            " AND n.due_at > r.due_at)) LIMIT :limit) RETURNING schedule_id"
+            f" AND n.due_at > r.due_at)) AND {not_aside(d, SWEEP, 'r.schedule_id')} LIMIT :limit"
         )
-        kept = {"kept": RUN_KEPT.total_seconds(), "limit": _BATCH}
-        return len(self._database.query(sql, kept))
+        return self._delete(
+            "schedule_run", {"schedule_id": "id", "due_at": "moment"}, sql, RUN_KEPT
+        )
 
     def partitions(self) -> list[str]:
         """Drop the days of history that are empty and past the longest keep; none on SQLite.
@@ -102,11 +109,29 @@ class Sweeping:
             self._files = self._payloads.older_than(PAYLOAD_KEPT)
         files = list(islice(self._files, _BATCH))
         orphans = self._without_row(files)
-        for reference in orphans:
-            self._payloads.remove(reference)
+        self._aside.each(SWEEP, orphans, self._payloads.remove)
         is_more = len(files) == _BATCH
-        self._files = self._files if is_more else None
+        if not is_more:
+            self._files = None
+            self._aside.over(SWEEP, 0.0)
         return len(orphans), is_more
+
+    def _delete(self, table: str, columns: Columns, found: str, kept: timedelta) -> int:
+        """Delete what a statement finds; a row that stays for a reason of its own is set aside."""
+        names = ", ".join(columns)
+        drafts = ", ".join(f"draft.{name}" for name in columns)
+        sql = (
+            f"DELETE FROM {table} WHERE ({names}) IN (SELECT {drafts}"
+            f" FROM {self._database.dialect.drafts('gone', columns)}) RETURNING 1 AS one"
+        )
+        given = {"kept": kept.total_seconds(), "limit": _BATCH}
+        rows = self._database.query(found, given, writes=False)
+        first = next(iter(columns))
+
+        def delete(some: Sequence[Row]) -> list[Row]:
+            return self._database.query(sql, {"gone": json.dumps([dict(row) for row in some])})
+
+        return len(self._aside.batch(SWEEP, rows, delete, key=lambda row: str(row[first])))
 
     def _is_dropped(self, name: str) -> bool | None:
         """Drop a day; None where it is in use."""

@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from uuid_utils.compat import uuid7
 
 from taskdb.alarm import Alarm, AlarmDelivery, AlarmEntity, AlarmState
@@ -22,11 +33,13 @@ from taskdb.store.alarming.rows import (
     within,
     write_policy,
 )
+from taskdb.store.aside import Aside
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.database import Database
 from taskdb.store.part import is_id
-from taskdb.store.tables import alarm, alarm_delivery, alarm_route
+from taskdb.store.tables import alarm, alarm_delivery, alarm_route, set_aside
 
+PRUNE_ALARMS = "prune_alarms"
 _BATCH = 500
 
 
@@ -35,6 +48,7 @@ class Alarms:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._aside = Aside(database)
 
     # --- look ---------------------------------------------------------------------------------
 
@@ -203,23 +217,48 @@ class Alarms:
             gone = (
                 select(alarm.c.id)
                 .where(alarm.c.state == AlarmState.RESOLVED.value)
-                .where(alarm.c.resolved_at < now - keep)
+                .where(alarm.c.resolved_at < now - keep, _is_not_aside(alarm.c.id, now))
                 .limit(_BATCH)
-                .with_for_update(skip_locked=True)
             )
             ids = [row.id for row in connection.execute(gone)]
             old = (
                 select(alarm_delivery.c.id)
                 .where(alarm_delivery.c.sent_at < now - keep)
+                .where(_is_not_aside(alarm_delivery.c.id, now))
                 .limit(_BATCH)
             )
             messages = [row.id for row in connection.execute(old)]
-            places = (
-                delete(alarm_delivery).where(alarm_delivery.c.alarm_id.in_(ids)),
-                delete(alarm_delivery).where(alarm_delivery.c.id.in_(messages)),
-                delete(alarm).where(alarm.c.id.in_(ids)),
+        counts = self._aside.batch(PRUNE_ALARMS, ids, self._delete_alarms)
+        counts += self._aside.batch(PRUNE_ALARMS, messages, self._delete_messages)
+        if not sum(counts):
+            self._aside.over(PRUNE_ALARMS, 0.0)
+        return sum(counts)
+
+    def _delete_alarms(self, ids: Sequence[str]) -> list[int]:
+        with changing(self._database) as (connection, _now):
+            # One that has come back meanwhile stays.
+            still = select(alarm.c.id).where(
+                alarm.c.id.in_(ids), alarm.c.state == AlarmState.RESOLVED.value
             )
-            return sum(connection.execute(statement).rowcount for statement in places)
+            locked = still.with_for_update(skip_locked=True)
+            gone = [row.id for row in connection.execute(locked)]
+            places = (
+                delete(alarm_delivery).where(alarm_delivery.c.alarm_id.in_(gone)),
+                delete(alarm).where(alarm.c.id.in_(gone)),
+            )
+            return [connection.execute(statement).rowcount for statement in places]
+
+    def _delete_messages(self, ids: Sequence[str]) -> list[int]:
+        with changing(self._database) as (connection, _now):
+            gone = delete(alarm_delivery).where(alarm_delivery.c.id.in_(ids))
+            return [connection.execute(gone).rowcount]
+
+
+def _is_not_aside(column: ColumnElement[Any], now: datetime) -> ColumnElement[bool]:
+    aside = select(set_aside.c.key).where(
+        set_aside.c.loop == PRUNE_ALARMS, set_aside.c.next_try_at > now
+    )
+    return cast(column, Text).not_in(aside)
 
 
 def _find(connection: Connection, reference: str, scope: Scope) -> AlarmEntity:
