@@ -13,6 +13,7 @@ import structlog
 
 from taskdb.celery.publish import Publishes
 from taskdb.settings import Settings
+from taskdb.store.releasing import RELEASE
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.release")
@@ -30,6 +31,7 @@ class Release:
         self._publisher = publisher
         self._lease = timedelta(seconds=settings.relay_lease_seconds)
         self._after = ""
+        self._began = time.monotonic()
         self._swept_at = float("-inf")
 
     def run_once(self) -> bool:
@@ -38,7 +40,10 @@ class Release:
         Raises BrokerUnreachable; the relay has then those who were let go.
         """
         self._sweep()
+        if not self._after:
+            self._began = time.monotonic()
         if not self._store.someone_waits():
+            self._over()
             return False
         released = self._store.release_gated(BATCH, self._lease, after=self._after)
         if released.is_busy:
@@ -51,7 +56,13 @@ class Release:
                 self._store.release(released.publications)
                 raise
             log.debug("release.published", count=len(released.publications))
+        if not released.after and not released.is_full:
+            self._over()
         return released.is_full
+
+    def _over(self) -> None:
+        """Every line has been looked at since the round began."""
+        self._store.aside.over(RELEASE, time.monotonic() - self._began)
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept_at < SWEEP_SECONDS:

@@ -12,7 +12,7 @@ from taskdb.settings import Settings
 from taskdb.status import TaskStatus as S
 from taskdb.store.aside import is_of_a_row
 from taskdb.store.callbacks import digest_of
-from taskdb.store.contract import NO_REPORT, Filter, Publication
+from taskdb.store.contract import NO_REPORT, Filter
 from taskdb.store.store import Store
 from taskdb.store.suspects import Suspects
 from taskdb_beat.callbacks import Callbacks
@@ -293,15 +293,6 @@ def test_text_that_is_no_json_stops_no_other_row(sqlite_url: str) -> None:
         assert aside(store) == {("reconcile", bad)}
 
 
-def test_a_moment_that_is_none_stops_no_other_row(sqlite_url: str) -> None:
-    with Store(sqlite_url).closing() as store:
-        bad, good = _due(store, "bad"), _due(store, "good")
-        write(store, "UPDATE task SET deadline_at = 'never' WHERE id = :id", id=bad)
-        found: list[Publication] = store.lease_due(10, LEASE)
-        assert [one.id for one in found] == [good]
-        assert aside(store) == {("relay", bad)}
-
-
 def test_a_batch_in_which_nothing_fails_costs_one_statement(store: Store) -> None:
     _late(store, "good")
     sent: list[str] = []
@@ -317,3 +308,41 @@ def test_a_batch_in_which_nothing_fails_costs_one_statement(store: Store) -> Non
         Expire(store).run_once()
     # A process that set nothing aside looks once in a while whether another one did.
     assert len(sent) == 1
+
+
+def test_a_held_task_that_cannot_go_keeps_no_other_from_it(store: Store) -> None:
+    ids = [
+        create(store, name=name, mutex_key=f"k{number}")
+        for number, name in enumerate(("a", POISON, "b", "c"))
+    ]
+    refuse(store)
+    released = store.release_gated(10, LEASE)
+    assert sorted(one.id for one in released.publications) == sorted([ids[0], *ids[2:]])
+    assert aside(store) == {("release", ids[1])}
+    assert store.release_gated(10, LEASE).publications == []
+    taken = write(store, "SELECT key FROM slot ORDER BY key")
+    assert [one["key"] for one in taken] == [f"mutex:acme/k{number}" for number in (0, 2, 3)]
+    allow(store)
+    let_be_due(store)
+    assert [one.id for one in store.release_gated(10, LEASE).publications] == [ids[1]]
+
+
+def test_the_first_of_a_line_that_cannot_go_lets_the_next_one_pass(store: Store) -> None:
+    first = create(store, name="a", mutex_key="k")
+    assert [one.id for one in store.release_gated(10, LEASE).publications] == [first]
+    bad = create(store, name=POISON, mutex_key="k")
+    good = create(store, name="b", mutex_key="k")
+    assert store.release_gated(10, LEASE).publications == []
+    store.cancel(first)
+    refuse(store)
+    released = [store.release_gated(10, LEASE).publications for _ in range(2)]
+    assert [[one.id for one in some] for some in released] == [[], [good]]
+    assert aside(store) == {("release", bad)}
+
+
+def test_a_release_that_changes_nothing_asks_for_no_other_pass(store: Store) -> None:
+    write(store, "INSERT INTO gate (target, name, max_running) VALUES ('type', 'sum', 1)")
+    for number in range(4):
+        create(store, mutex_key=f"k{number}")
+    passes = [store.release_gated(2, LEASE).is_full for _ in range(6)]
+    assert passes[-1] is False

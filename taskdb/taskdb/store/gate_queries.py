@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from taskdb.status import PUBLISHABLE, in_order
 from taskdb.store.dialect import Columns, StoreDialect
+from taskdb.store.fragments import not_aside
 from taskdb.store.queries import PUBLICATION
 from taskdb.store.rules import TARGETS
 
@@ -91,12 +92,13 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
         # to wait with locks in hand.
         in_line=(
             f"SELECT {_LOOKED_AT} FROM task WHERE {_IN_LINE} AND held_by = :key AND {_WAITS}"
-            f" ORDER BY id LIMIT :limit{d.locking('FOR UPDATE SKIP LOCKED')}"
+            f" AND {not_aside(d, 'release')} ORDER BY id LIMIT :limit"
+            f"{d.locking('FOR UPDATE SKIP LOCKED')}"
         ),
         # Those that nobody has looked at since they became ready.
         arrivals=(
             f"SELECT {_LOOKED_AT} FROM task WHERE held_by = 'gate'"
-            f" AND relay_at <= (SELECT {d.now}) AND {_WAITS}"
+            f" AND relay_at <= (SELECT {d.now}) AND {_WAITS} AND {not_aside(d, 'release')}"
             f" ORDER BY relay_at, id LIMIT :limit{d.locking('FOR UPDATE SKIP LOCKED')}"
         ),
         # All there is to know of some lines: who waits longest, the rule, the slots taken, and

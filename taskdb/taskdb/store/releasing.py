@@ -13,11 +13,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import Connection
+
 from taskdb.store import rows, rules
+from taskdb.store.aside import is_of_a_row
 from taskdb.store.contract import Publication
 from taskdb.store.database import Database
 from taskdb.store.part import StorePart
@@ -26,6 +30,7 @@ from taskdb.store.session import JoinedSession, Row
 
 LINES = 200
 """Lines that one pass looks at."""
+RELEASE = "release"
 _ROUNDS = 3
 """How often one pass looks at a line whose first tasks went to stand in other lines."""
 
@@ -74,23 +79,35 @@ class Releasing(StorePart):
         With `lines` only those are looked at, and nobody who has just arrived. What is answered
         has its slots and is the caller's to publish; after the lease the relay does.
         """
-        # It is watched from its first statement on, that of `begin`.
-        with self.database.transaction(may_idle=True) as connection:
-            release = _Release(self.database, JoinedSession(connection), limit, lease)
-            if not release.begin():
-                return Released(is_busy=True)
-            if lines is not None:
-                release.look_at(lines)
-                return release.end()
-            found = release.lines_behind(after)
-            release.look_at(found)
-            release.look_at_arrivals()
-            return release.end(found[-1] if len(found) == LINES else "")
+
+        def work(*, is_careful: bool = False) -> tuple[Released, _Release]:
+            # It is watched from its first statement on, that of `begin`.
+            with self.database.transaction(may_idle=True) as connection:
+                release = _Release(self.database, connection, limit, lease, is_careful=is_careful)
+                if not release.begin():
+                    return Released(is_busy=True), release
+                if lines is not None:
+                    release.look_at(lines)
+                    return release.end(), release
+                found = release.lines_behind(after)
+                release.look_at(found)
+                release.look_at_arrivals()
+                return release.end(found[-1] if len(found) == LINES else ""), release
+
+        try:
+            return work()[0]
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+        released, release = work(is_careful=True)
+        for task_id, failed in release.failed.items():
+            self.aside.note(RELEASE, task_id, failed)
+        return released
 
     def sweep_slots(self, limit: int) -> int:
         """Free slots that nobody has any more, at most so many; answers how many."""
         with self.database.transaction(may_idle=True) as connection:
-            release = _Release(self.database, JoinedSession(connection), limit, timedelta(0))
+            release = _Release(self.database, connection, limit, timedelta(0))
             return len(release.sweep()) if release.begin() else 0
 
 
@@ -98,12 +115,22 @@ class _Release:
     """One pass, in its transaction."""
 
     def __init__(
-        self, database: Database, session: JoinedSession, limit: int, lease: timedelta
+        self,
+        database: Database,
+        connection: Connection,
+        limit: int,
+        lease: timedelta,
+        *,
+        is_careful: bool = False,
     ) -> None:
+        """With `is_careful` a task that fails is left out, by savepoints."""
+        self.failed: dict[str, Exception] = {}
+        self._connection = connection
+        self._is_careful = is_careful
         self._database = database
         self._dialect = database.dialect
         self._queries = database.gate_queries
-        self._session = session
+        self._session = JoinedSession(connection)
         self._limit = limit
         self._lease = lease.total_seconds()
         self._rules: dict[Place, rules.Rule] = {}
@@ -111,8 +138,9 @@ class _Release:
         self._taken: dict[str, set[int]] = {}
         self._heads: dict[str, str | None] = {}
         self._reserved: dict[str, set[str]] = {}
-        self._let_go: list[Row] = []
+        self._let_go: list[Publication] = []
         self._count = 0
+        self._changed = 0
         self._share = 0.0
 
     def begin(self) -> bool:
@@ -140,9 +168,10 @@ class _Release:
 
     def end(self, after: str = "") -> Released:
         """What to publish, in order of arrival."""
-        found = sorted(self._let_go, key=lambda row: str(row["id"]))
-        published = [rows.publication(row) for row in found]
-        return Released(published, after, self._count >= self._limit, share=self._share)
+        published = sorted(self._let_go, key=lambda one: one.id)
+        # Those that stay where they are do not go by another look.
+        is_full = self._count >= self._limit and self._changed > 0
+        return Released(published, after, is_full, share=self._share)
 
     def sweep(self) -> list[Row]:
         self._run(self._queries.sweep_reservations, limit=self._limit)
@@ -158,7 +187,7 @@ class _Release:
             room = rules.room_of(line, self._rules, len(self._taken.get(line, ())), left)
             if room > 0:
                 first = self._run(self._queries.in_line, key=line, limit=room)
-                found += first
+                found += [row for row in first if str(row["id"]) not in self.failed]
                 if len(first) < room:
                     lines.remove(line)
         return found
@@ -169,6 +198,38 @@ class _Release:
         Returns whether anything was changed.
         """
         self._count += len(found)
+        if self._is_careful:
+            return self._decide_apart(list(found), in_line=in_line)
+        return self._decide_all(found, in_line=in_line)
+
+    def _decide_apart(self, found: list[Row], *, in_line: bool) -> bool:
+        """The same; where it fails, for each half by itself."""
+        known = deepcopy((self._taken, self._heads, self._reserved))
+        before = (list(self._let_go), self._changed, self._share)
+        try:
+            with self._connection.begin_nested():
+                return self._decide_all(found, in_line=in_line)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            self._taken, self._heads, self._reserved = known
+            self._let_go, self._changed, self._share = before
+            if len(found) == 1:
+                self._leave_out(str(found[0]["id"]), error)
+                return False
+        half = len(found) // 2
+        parts = (found[:half], found[half:])
+        changed = [self._decide_apart(part, in_line=in_line) for part in parts]
+        return any(changed)
+
+    def _leave_out(self, task_id: str, error: Exception) -> None:
+        """It keeps no places while it is set aside."""
+        self.failed[task_id] = error
+        self._run(self._queries.unreserve, ids=json.dumps([task_id]))
+        for keepers in self._reserved.values():
+            keepers.discard(task_id)
+
+    def _decide_all(self, found: Sequence[Row], *, in_line: bool) -> bool:
         in_order = sorted(found, key=lambda row: str(row["id"]))
         self._learn_rules(place for row in in_order for place in rules.places_of(row))
         needs = [rules.needs_of(row, self._rules) for row in in_order]
@@ -248,6 +309,7 @@ class _Release:
         return slots
 
     def _write(self, decided: _Decided) -> None:
+        self._changed += len(decided.let_go) + len(decided.holds)
         if decided.holds:
             self._run(self._queries.queue_up, holds=json.dumps(decided.holds))
         if decided.unreserved:
@@ -258,7 +320,8 @@ class _Release:
             self._run(self._queries.take, slots=json.dumps(decided.slots))
         if decided.let_go:
             ids = json.dumps(decided.let_go)
-            self._let_go += self._run(self._queries.let_go, ids=ids, lease=self._lease)
+            found = self._run(self._queries.let_go, ids=ids, lease=self._lease)
+            self._let_go += [rows.publication(row) for row in found]
 
     # --- reading ------------------------------------------------------------------------------
 
