@@ -25,7 +25,7 @@ from taskdb_beat.declaration import Declaration, tell
 from taskdb_beat.entry import Entries
 from taskdb_beat.loop import Loop
 from taskdb_beat.observation import Observation, observe
-from taskdb_beat.schedule import FireSchedules
+from taskdb_beat.schedule import LEAST_PAUSE_SECONDS, FireSchedules
 
 __all__ = ["DatabaseScheduler", "when"]
 
@@ -66,7 +66,7 @@ class DatabaseScheduler(Scheduler):
     def _seconds_to_due(self) -> float:
         sends = self._taskdb.store.seconds_to_due(has_message=True)
         fires = self._fire.seconds_to_due()
-        return fires if sends is None else min(sends, fires)
+        return fires if sends is None else min(max(sends, LEAST_PAUSE_SECONDS), fires)
 
     def sync(self) -> None:
         """There is nothing to remember: the rows do."""

@@ -169,6 +169,13 @@ class Drifts(Joining):
             " lists them all",
         )
         yield _Rule(
+            "schedule_broken",
+            "SELECT name AS example FROM schedule WHERE is_enabled AND last_error IS NOT NULL"
+            " ORDER BY name LIMIT :limit",
+            "schedules that cannot be fired: their type, input or timetable is wrong",
+            "`taskdb schedule show` says why; change them, or pause them",
+        )
+        yield _Rule(
             "slot_stale",
             "SELECT s.key AS example FROM slot AS s LEFT JOIN task AS t ON t.id = s.task_id"
             " WHERE s.task_id IS NOT NULL AND (t.id IS NULL OR t.waits_for IS NOT NULL OR"

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, case, cast, func, or_, select
 
 from taskdb.due import Due, due_now
 from taskdb.errors import BrokerUnreachable, TaskDBError
 from taskdb.schedule import Overlap, RunOutcome, ScheduleEntity
 from taskdb.status import TaskStatus
+from taskdb.store.aside import is_of_a_row
 from taskdb.store.contract import Draft
 from taskdb.store.deciding import waiting_parents
 from taskdb.store.encode import storable
@@ -24,8 +25,11 @@ from taskdb.store.firing import FiringUnit, Run, key_of
 from taskdb.store.part import spelled_reason
 from taskdb.store.schedule_rows import NEVER, NEVER_YEAR, entity
 from taskdb.store.schedules import Schedules
-from taskdb.store.tables import schedule
+from taskdb.store.tables import schedule, set_aside
 
+SCHEDULE = "schedule"
+_SEND_LOOK = 10
+"""Due schedules of which one is sent; other beats may have those before it."""
 RETRY_SECONDS = 5.0
 """A schedule that could not be fired is tried again after this; what was due is not forgotten."""
 _ERROR_CHARACTERS = 2_000
@@ -64,13 +68,35 @@ class Scheduling(Schedules):
 
         One that cannot be fired keeps what was due, says why in `last_error`, and stops no other.
         """
+        try:
+            fired, count = self._fire(limit, draft_of)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            # Each in a transaction of its own: one of them cannot be read or written.
+            due = self._due_ids(limit, has_message=False)
+            each = self.aside.each(SCHEDULE, due, lambda one: self._fire(1, draft_of, only=one)[0])
+            fired, count = _together(each), len(due)
+        return fired if count < limit else _full(fired)
+
+    def _fire(self, limit: int, draft_of: DraftOf, *, only: str | None = None) -> tuple[Fired, int]:
+        """Fire some schedules; returns how many were due."""
         with self.database.transaction() as connection:
             unit = FiringUnit(self.database, connection, self.grace)
             now = unit.now()
-            found = _take(connection, limit, now, has_message=False)
+            found = _take(connection, limit, now, has_message=False, only=only)
             fired = _Pass(unit, now).fire(found, draft_of) if found else Fired()
         self.follow(unit.after)
-        return fired if len(found) < limit else _full(fired)
+        return fired, len(found)
+
+    def _due_ids(self, limit: int, *, has_message: bool) -> list[str]:
+        def read(connection: Connection) -> list[str]:
+            now = FiringUnit(self.database, connection, self.grace).now()
+            statement = _due(limit, now, has_message=has_message)
+            found = connection.execute(statement.with_only_columns(schedule.c.id))
+            return [str(row.id) for row in found]
+
+        return self.database.read(read)
 
     def send_due(self, send: Send) -> Fired:
         """Send what is due of one schedule of a plain Celery task, where there is one.
@@ -80,10 +106,19 @@ class Scheduling(Schedules):
         seconds; a process that dies in between sends it twice. Raises BrokerUnreachable; any other
         error of `send` is that of the schedule, which then cannot be fired.
         """
-        leased = self._lease_message()
-        if leased is None:
-            return Fired()
-        if isinstance(leased, Fired):
+        for schedule_id in self._due_ids(_SEND_LOOK, has_message=True):
+            done = self.aside.each(SCHEDULE, [schedule_id], lambda one: self._send(one, send))
+            if not done:
+                # It was set aside; the next one follows at once.
+                return Fired(is_full=True)
+            if done[0] is not None:
+                return done[0]
+        return Fired()
+
+    def _send(self, schedule_id: str, send: Send) -> Fired | None:
+        """Send what is due of this schedule; None where another beat has it."""
+        leased = self._lease_message(schedule_id)
+        if leased is None or isinstance(leased, Fired):
             return leased
         failure: Exception | None = None
         sent: list[datetime] = []
@@ -101,15 +136,15 @@ class Scheduling(Schedules):
         missed = leased.due.missed.number if leased.due.missed else 0
         return Fired(sent=len(sent), missed=missed, broken=broken, is_full=True)
 
-    def _lease_message(self) -> _Plan | Fired | None:
-        """Keep a schedule with a message that is due from others; None where there is none.
+    def _lease_message(self, schedule_id: str) -> _Plan | Fired | None:
+        """Keep a schedule with a message that is due from others; None where it is not due.
 
         One that cannot be fired, or has nothing left to send, is dealt with at once.
         """
         with self.database.transaction() as connection:
             unit = FiringUnit(self.database, connection, self.grace)
             now = unit.now()
-            found = _take(connection, 1, now, has_message=True)
+            found = _take(connection, 1, now, has_message=True, only=schedule_id)
             return _Pass(unit, now).lease(found) if found else None
 
     def _note_sent(
@@ -156,15 +191,20 @@ class Scheduling(Schedules):
         return plan.last_task_id or draft.id
 
     def seconds_to_due(self, *, has_message: bool = False) -> float | None:
-        """How long until a schedule is due or tried again; None where there is none."""
+        """How long until a schedule is due or tried again; None where there is none.
+
+        One that is set aside is tried with the pass that comes then.
+        """
         when = case(
             (schedule.c.retry_at > schedule.c.next_due_at, schedule.c.retry_at),
             else_=schedule.c.next_due_at,
         )
-        soonest = select(func.min(when)).where(schedule.c.is_enabled, _has(has_message))
 
         def read(connection: Connection) -> float | None:
             now = FiringUnit(self.database, connection, self.grace).now()
+            soonest = select(func.min(when)).where(
+                schedule.c.is_enabled, _has(has_message), _is_not_aside(now)
+            )
             found = connection.execute(soonest).scalar()
             return None if found is None else max(0.0, (found - now).total_seconds())
 
@@ -352,23 +392,45 @@ class _Pass:
 
 
 def _take(
-    connection: Connection, limit: int, now: datetime, *, has_message: bool
+    connection: Connection,
+    limit: int,
+    now: datetime,
+    *,
+    has_message: bool,
+    only: str | None = None,
 ) -> list[ScheduleEntity]:
     """Schedules that are due, kept from every other beat until the transaction ends.
+
+    With `only` this one, where it still is.
+    """
+    statement = _due(limit, now, has_message=has_message).with_for_update(skip_locked=True)
+    if only is not None:
+        statement = statement.where(schedule.c.id == only)
+    return [entity(row) for row in connection.execute(statement).mappings()]
+
+
+def _due(limit: int, now: datetime, *, has_message: bool) -> Select[Any]:
+    """Schedules that are due and not set aside.
 
     One whose message could not be sent comes after the others, and so keeps none of them waiting.
     """
     first = [schedule.c.last_error.is_not(None)] if has_message else []
-    statement = (
+    return (
         select(schedule)
         .where(schedule.c.is_enabled, _has(has_message))
         .where(or_(schedule.c.next_due_at.is_(None), schedule.c.next_due_at <= now))
         .where(or_(schedule.c.retry_at.is_(None), schedule.c.retry_at <= now))
+        .where(_is_not_aside(now))
         .order_by(*first, schedule.c.next_due_at, schedule.c.id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
     )
-    return [entity(row) for row in connection.execute(statement).mappings()]
+
+
+def _is_not_aside(now: datetime) -> ColumnElement[bool]:
+    aside = select(set_aside.c.key).where(
+        set_aside.c.loop == SCHEDULE, set_aside.c.next_try_at > now
+    )
+    return cast(schedule.c.id, Text).not_in(aside)
 
 
 def _has(has_message: bool) -> ColumnElement[bool]:  # noqa: FBT001 - it completes a name
@@ -378,6 +440,16 @@ def _has(has_message: bool) -> ColumnElement[bool]:  # noqa: FBT001 - it complet
 def _coming(value: datetime | None) -> datetime | None:
     """As the entity of a row has it."""
     return None if value is None or value.year >= NEVER_YEAR else value
+
+
+def _together(many: Sequence[Fired]) -> Fired:
+    return Fired(
+        task_ids=tuple(task_id for one in many for task_id in one.task_ids),
+        missed=sum(one.missed for one in many),
+        broken={key: reason for one in many for key, reason in one.broken.items()},
+        unused=tuple(draft for one in many for draft in one.unused),
+        is_full=any(one.is_full for one in many),
+    )
 
 
 def _full(fired: Fired) -> Fired:
