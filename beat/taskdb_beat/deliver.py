@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 from taskdb.errors import DatabaseError
 from taskdb.redaction import redaction_of
 from taskdb.settings import Settings
-from taskdb.store.notifying import LeasedSubscription
+from taskdb.store.notifying import DELIVER, LeasedSubscription
 from taskdb.store.store import Store
 from taskdb_beat.delivery import Delivery, Terms
 from taskdb_beat.lane import Lane
@@ -56,7 +56,10 @@ class Deliver:
         with self._lock:
             busy = self._busy | (set() if self._late.room else self._slow)
         token, began = str(uuid7()), time.monotonic()
-        for one in self._store.lease_subscriptions(token, self._terms.lease, room, busy):
+        leased = self._store.lease_subscriptions(token, self._terms.lease, room, busy)
+        if len(leased) < room:
+            self._store.aside.over(DELIVER, time.monotonic() - began)
+        for one in leased:
             with self._lock:
                 self._busy.add(one.id)
                 is_slow = one.attempts > 0 or one.id in self._slow
@@ -82,14 +85,22 @@ class Deliver:
                 is_slow = self._deliver(one)
         except DatabaseError as error:
             log.warning("notify.later", subscription=one.name, reason=str(error))
-        except Exception:
+        except Exception as error:
             # The other subscriptions go on; this one is tried again, more slowly.
             is_slow = True
             log.exception("notify.broken", subscription=one.name)
+            self._set_aside(one, error)
         finally:
             with self._lock:
                 self._busy.discard(one.id)
                 (self._slow.add if is_slow else self._slow.discard)(one.id)
+
+    def _set_aside(self, one: LeasedSubscription, error: Exception) -> None:
+        try:
+            self._store.aside.note(DELIVER, one.id, error)
+        except DatabaseError as away:
+            # Its lease keeps it from the next passes all the same.
+            log.warning("notify.later", subscription=one.name, reason=str(away))
 
     def _deliver(self, one: LeasedSubscription) -> bool:
         delivery = Delivery(self._store, one, self._terms, self._stop)

@@ -230,11 +230,11 @@ def test_a_pass_that_dies_before_its_commit_has_changed_nothing(
     assert only(store).count == 1
 
 
-class _DiesError(Exception):
-    pass
+class _DiesError(BaseException):
+    """The end of the process: no error of a row."""
 
 
-def _die(*_: object) -> None:
+def _die(*_: object, **_named: object) -> None:
     raise _DiesError
 
 

@@ -65,8 +65,8 @@ def notifications_statement(
         select(
             window.c.xid.label("place_xid"),
             window.c.id.label("place_id"),
-            *(told.c[name] for name in _EVENT),
-            *_told_columns(told),
+            *(_sound(told.c[name], dialect) for name in _EVENT),
+            *_told_columns(told, dialect),
         )
         .select_from(joined)
         .where(*_conditions(wanted, tenant, told))
@@ -134,8 +134,15 @@ def _number(value: int) -> ColumnElement[int]:
     return literal(value, Integer, literal_execute=True)
 
 
-def _told_columns(told: Any) -> list[Any]:
-    """What is told of a task; what is too large to be told is not read."""
+def _sound(column: Any, dialect: str) -> Any:
+    """A column of the history, without text that is no JSON: SQLite keeps any."""
+    if dialect != "sqlite" or column.name != "detail":
+        return column
+    return case((func.json_valid(column), column)).label(column.name)
+
+
+def _told_columns(told: Any, dialect: str) -> list[Any]:
+    """What is told of a task; what is too large to be told, or is no JSON, is not read."""
     fits = func.length(cast(task.c.attributes, Text)) <= ATTRIBUTE_LIMIT
     brings_result = and_(
         told.c.to_status == TaskStatus.COMPLETED.value,
@@ -143,6 +150,9 @@ def _told_columns(told: Any) -> list[Any]:
         task.c.attempt == told.c.attempt,
         func.length(cast(task.c.result, Text)) <= RESULT_LIMIT,
     )
+    if dialect == "sqlite":
+        fits = and_(func.json_valid(task.c.attributes), fits)
+        brings_result = and_(func.json_valid(task.c.result), brings_result)
     return [
         task.c.type,
         task.c.kind,

@@ -8,7 +8,7 @@ time, whatever the filter lets pass, so that a cursor moves on at the same cost 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from taskdb.entity import TaskKind
 from taskdb.notification import Notification
 from taskdb.store import rows
 from taskdb.store.encode import storable
+from taskdb.store.fragments import not_aside
 from taskdb.store.listing import EventCursor, horizon
 from taskdb.store.notification_query import notifications_statement
 from taskdb.store.rows import moment
@@ -27,6 +28,7 @@ from taskdb.store.settling import settle
 from taskdb.store.subscriptions import Subscriptions, filter_of_row, secrets_of
 from taskdb.subscription import EventFilter, SubscriptionState, TransportKind
 
+DELIVER = "deliver"
 _COLUMNS = (
     "id, tenant, is_for_all, name, transport, target, type, kind, statuses, with_sub_tasks, secret,"
     " previous_secret, previous_until, cursor_xid, cursor_id, attempts, failing_since, lease_until"
@@ -98,14 +100,23 @@ class Notifying(Subscriptions):
             "token": token,
             "lease": lease.total_seconds(),
         }
-        if not self.database.query(f"{self._due('')} SELECT id FROM due", given, writes=False):
+        found = self.database.query(f"{self._due('')} SELECT id FROM due", given, writes=False)
+        if not found:
             return []
         due = self._due(d.locking("FOR UPDATE OF s SKIP LOCKED"))
         sql = (
             f"{due} UPDATE subscription SET lease_token = :token, lease_until = {d.later(':lease')}"
-            f" WHERE id IN (SELECT id FROM due) RETURNING {_COLUMNS}, {d.now} AS now"
+            f" WHERE id IN (SELECT id FROM due) AND id IN {d.listed_ids('ids')}"
+            f" RETURNING {_COLUMNS}, {d.now} AS now"
         )
-        return [_leased(row, token) for row in self.database.query(sql, given)]
+
+        def take(ids: Sequence[str]) -> list[Row]:
+            return self.database.query(sql, {**given, "ids": json.dumps(list(ids))})
+
+        rows = self.aside.batch(DELIVER, [str(row["id"]) for row in found], take)
+        return self.aside.each(
+            DELIVER, rows, lambda row: _leased(row, token), key=lambda row: str(row["id"])
+        )
 
     def notifications(
         self, leased: LeasedSubscription, after: EventCursor, *, scan: int, limit: int
@@ -189,7 +200,7 @@ class Notifying(Subscriptions):
             f" AND (s.next_try_at IS NULL OR s.next_try_at <= {now})"
             f" AND (s.lease_until IS NULL OR s.lease_until <= {now})"
             " AND (s.cursor_xid, s.cursor_id) < (head.xid, head.id)"
-            f" AND s.id NOT IN {d.listed_ids('busy')}"
+            f" AND s.id NOT IN {d.listed_ids('busy')} AND {not_aside(d, DELIVER, 's.id')}"
             f" ORDER BY COALESCE(s.lease_until, s.created_at) LIMIT :limit{lock})"
         )
 
@@ -227,7 +238,7 @@ def _notification(row: Any) -> Notification:
         parent_id=row["parent_id"],
         position=row["position"],
         notify_id=row["notify_id"],
-        attributes=row["attributes"] or {},
+        attributes=row["attributes"] if isinstance(row["attributes"], dict) else {},
         result=row["result"],
     )
 

@@ -87,7 +87,7 @@ def event(row: Row | RowMapping) -> TaskEvent:
         attempt=row["attempt"],
         worker=row["worker"],
         at=row["at"],
-        detail=row["detail"] or {},
+        detail=_object(row["detail"]),
     )
 
 
@@ -147,6 +147,11 @@ def _progress(row: Row | RowMapping) -> Progress | None:
     if row["progress_current"] is None:
         return None
     return Progress(row["progress_current"], row["progress_total"], row["progress_message"] or "")
+
+
+def _object(stored: Any) -> dict[str, Any]:
+    """A JSON object; whatever else was written by hand says nothing."""
+    return stored if isinstance(stored, dict) else {}
 
 
 def _role(stored: str | None) -> TaskRole | None:

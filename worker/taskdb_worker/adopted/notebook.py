@@ -31,12 +31,22 @@ _SAY_SECONDS = 10.0
 """The same trouble is told once in this time."""
 
 Write = Callable[[Sequence[Sighting]], object]
+Refused = Callable[[Sighting, Exception], object]
 
 
 class Notebook:
     """The sightings of one process; a child that is forked begins an empty one."""
 
-    def __init__(self, write: Write, close: Callable[[], None], *, limit: int = LIMIT) -> None:
+    def __init__(
+        self,
+        write: Write,
+        close: Callable[[], None],
+        *,
+        limit: int = LIMIT,
+        refused: Refused | None = None,
+    ) -> None:
+        """`refused` is told of each sighting that can never be written."""
+        self._refused = refused
         self._write = write
         self._close = close
         self._limit = limit
@@ -152,6 +162,16 @@ class Notebook:
                 self.dropped += 1
                 reason = f"{type(error).__name__}: {error}"[:500]
                 log.warning("adopt.refused", task_id=one.id, sight=one.sight.value, reason=reason)
+                self._tell(one, error)
+
+    def _tell(self, one: Sighting, error: Exception) -> None:
+        if self._refused is None:
+            return
+        try:
+            self._refused(one, error)
+        except DatabaseError as away:
+            # The log says it.
+            log.debug("adopt.not_noted", task_id=one.id, reason=str(away))
 
     def _taken(self) -> list[Sighting]:
         batch: list[Sighting] = []

@@ -10,6 +10,7 @@ from celery import signals
 
 from taskdb.client import TaskDB
 from taskdb.sighting import Sighting
+from taskdb.store.adopting import ADOPT
 from taskdb_worker.adopted.notebook import Notebook
 from taskdb_worker.adopted.presence import Presence
 from taskdb_worker.adopted.publishing import PublishMark
@@ -39,7 +40,7 @@ class Tracking:
         self._is_own = taskdb is None
         self.taskdb = taskdb or TaskDB()
         settings = self.taskdb.settings
-        self._notebook = Notebook(self._write, self._put_away)
+        self._notebook = Notebook(self._write, self._put_away, refused=self._set_aside)
         self._presence = Presence(app, self.taskdb.store, settings)
         self._mark = PublishMark(app)
         self._witness = Witness(
@@ -93,6 +94,9 @@ class Tracking:
 
     def _write(self, sightings: Sequence[Sighting]) -> None:
         self.taskdb.store.see(sightings)
+
+    def _set_aside(self, one: Sighting, error: Exception) -> None:
+        self.taskdb.store.aside.note(ADOPT, one.id, error)
 
     def _put_away(self) -> None:
         if self._is_own:

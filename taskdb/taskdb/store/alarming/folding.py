@@ -11,11 +11,11 @@ beside the cursor until it may pass them: an alarm does not wait for a stranger'
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, delete, select, update
 
 from taskdb.alarm import Alarm, AlarmSource
 from taskdb.alarm_routing import AlarmRules
@@ -29,19 +29,23 @@ from taskdb.store.alarming.raising import (
     raises,
     severity_of,
     tenant_of,
+    write_each,
     write_sightings,
 )
 from taskdb.store.alarming.rows import changing, policies
-from taskdb.store.alarming.telling import Told, tell
+from taskdb.store.alarming.telling import TELL, Told, tell
+from taskdb.store.aside import Aside, is_of_a_row
 from taskdb.store.database import Database
 from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.listing import OLDEST_OPEN
 from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession, Row
 from taskdb.store.settling import settle
-from taskdb.store.tables import alarm_cursor, as_json, task
+from taskdb.store.tables import alarm_cursor, as_json, set_aside, task
 
 EVENTS = "events"
+FOLD = "fold"
+"""Under this name stand events that could not be counted, by their ids."""
 BATCH = 2_000
 AHEAD = 10 * BATCH
 """Events that are counted before the cursor may pass them, at most; their ids are kept."""
@@ -71,6 +75,7 @@ class Folding:
 
     def __init__(self, database: Database, rules: AlarmRules, redaction: Redaction) -> None:
         self._database = database
+        self._aside = Aside(database)
         self._rules = rules
         self._redaction = redaction
 
@@ -78,19 +83,50 @@ class Folding:
         """One pass over so many events at most; one with nothing to do takes no lock."""
         if not settle(self._database):
             return Folded(is_busy=True)
-        if not self._database.query(_has_work(self._database.dialect), {}, writes=False):
+        again = self._aside.due(FOLD, limit)
+        has_work = _has_work(self._database.dialect)
+        if not again and not self._database.query(has_work, {}, writes=False):
+            self._aside.over(TELL, 0.0)
             return Folded()
+        try:
+            return self._fold(limit, again)[0]
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+        folded, failed = self._fold(limit, again, is_careful=True)
+        for loop, key, reason in failed:
+            self._aside.note(loop, key, reason)
+        if folded.is_busy:
+            return folded
+        bad = {key for loop, key, _ in failed if loop == FOLD}
+        self._aside.forget(FOLD, [key for key in again if key not in bad])
+        return folded
+
+    def _fold(
+        self, limit: int, again: Sequence[str], *, is_careful: bool = False
+    ) -> tuple[Folded, list[tuple[str, str, Exception]]]:
+        """One pass, with events `again` that were set aside; and what a careful one left out."""
+        failed: list[tuple[str, str, Exception]] = []
         with changing(self._database) as (connection, now):
             cursor = take_cursor(connection, EVENTS)
             if cursor is None:
-                return Folded(is_busy=True)
+                return Folded(is_busy=True), failed
             place = _Place(self._database, connection, cursor)
             fresh = place.fresh_events(limit)
-            if fresh:
-                write_sightings(connection, self._sightings(connection, fresh), now)
-            told = tell(connection, self._rules, now)
+            events = [*fresh, *place.events(again)]
+            seen = self._sightings(connection, events) if events else []
+            if is_careful:
+                for one, error in write_each(connection, seen, now):
+                    failed += [(FOLD, str(number), error) for number in one.events]
+            elif seen:
+                write_sightings(connection, seen, now)
+            told = tell(connection, self._rules, now, is_careful=is_careful)
+            failed += [(TELL, key, error) for key, error in told.failed]
             place.move(fresh, now)
-        return _folded(fresh, told, is_full=len(fresh) == limit)
+            if again and not is_careful:
+                _forget(connection, again)
+        is_full = len(fresh) == limit and len(failed) < limit
+        return _folded(events, told, is_full=is_full), failed
 
     def _sightings(self, connection: Connection, events: list[Row]) -> list[Sighting]:
         declared = policies(connection, {row["type"] or "" for row in events})
@@ -98,7 +134,7 @@ class Folding:
         newest: dict[Cause, Row] = {}
         for row in events:
             policy = declared.get(row["type"] or "")
-            detail = as_json(row["detail"]) or {}
+            detail = _detail(row)
             source = _source(row, detail)
             if not raises(policy, source, self._rules):
                 continue
@@ -107,6 +143,7 @@ class Folding:
             if cause not in found:
                 found[cause] = Sighting(cause, severity_of(policy, source), at, at)
             found[cause].add(at, row["task_id"])
+            found[cause].events.append(row["id"])
             newest[cause] = row
         self._describe(connection, found, newest)
         return list(found.values())
@@ -118,13 +155,10 @@ class Folding:
         ids = {row["task_id"] for row in newest.values()}
         if not ids:
             return
-        statement = select(task).where(task.c.id.in_(ids))
-        tasks = {
-            str(row["id"]): rows.entity(row) for row in connection.execute(statement).mappings()
-        }
+        tasks = _tasks(connection, ids)
         for cause, row in newest.items():
             one, sighting = tasks.get(row["task_id"]), found[cause]
-            detail = as_json(row["detail"]) or {}
+            detail = _detail(row)
             sighting.message, sighting.sample = self._sample(row, detail, one)
 
     def _sample(
@@ -152,6 +186,13 @@ class Folding:
         return said, sample
 
 
+_BAD = (
+    "SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt,"
+    " e.at, CAST(e.detail AS TEXT) AS detail, t.type"
+    " FROM task_event AS e LEFT JOIN task AS t ON t.id = e.task_id"
+)
+
+
 class _Place:
     """The cursor of one pass, and the events behind it that are counted already."""
 
@@ -174,6 +215,13 @@ class _Place:
         found = self._ask(bad_events(self._database.dialect), **given)
         self._is_cut = len(found) == min(limit, room)
         return found
+
+    def events(self, ids: Sequence[str]) -> list[Row]:
+        """Failures that were set aside, whatever the cursor has passed."""
+        if not ids:
+            return []
+        sql = bad_events_again(self._database.dialect)
+        return self._ask(sql, again=_listed([int(one) for one in ids]))
 
     def move(self, fresh: list[Row], now: Any) -> None:
         """Pass what is settled and counted, and keep the ids of what is counted beyond it."""
@@ -218,6 +266,39 @@ def _listed(numbers: list[int]) -> str:
     return json.dumps([{"id": number} for number in numbers])
 
 
+def bad_events_again(d: StoreDialect) -> str:
+    """Failures by their ids."""
+    return f"{_BAD} WHERE e.id IN (SELECT draft.id FROM {d.drafts('again', _NUMBERS)})"
+
+
+def _detail(row: Row) -> Mapping[str, Any]:
+    """What the history says of a failure; a failure that says nothing counts as well."""
+    try:
+        found = as_json(row["detail"])
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _tasks(connection: Connection, ids: Iterable[str]) -> dict[str, TaskEntity]:
+    """The tasks that can be read; an alarm says less of another."""
+    listed = sorted(ids)
+    try:
+        statement = select(task).where(task.c.id.in_(listed))
+        found = [rows.entity(row) for row in connection.execute(statement).mappings()]
+        return {one.id: one for one in found}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        half = len(listed) // 2
+        parts = (listed[:half], listed[half:]) if half else ()
+        return {key: one for part in parts for key, one in _tasks(connection, part).items()}
+
+
+def _forget(connection: Connection, keys: Sequence[str]) -> None:
+    """Events that were set aside are counted now."""
+    place = (set_aside.c.loop == FOLD, set_aside.c.key.in_(list(keys)))
+    connection.execute(delete(set_aside).where(*place))
+
+
 def _is_bad_behind(d: StoreDialect) -> str:
     return (
         "e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
@@ -238,10 +319,7 @@ def bad_events(d: StoreDialect) -> str:
     A task that ends well is in none of the indexes of this statement.
     """
     return (
-        "SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt,"
-        " e.at, CAST(e.detail AS TEXT) AS detail, t.type"
-        " FROM task_event AS e LEFT JOIN task AS t ON t.id = e.task_id"
-        f" WHERE {_is_bad_behind(d)}"
+        f"{_BAD} WHERE {_is_bad_behind(d)}"
         f" AND e.id NOT IN (SELECT draft.id FROM {d.drafts('ahead', _NUMBERS)})"
         f" ORDER BY e.xid, e.id LIMIT {d.integer('limit')}"
     )

@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 
 from taskdb.alarm import DEFAULT_SEVERITIES, Alarm, AlarmSource, AlarmState, Severity
 from taskdb.alarm_routing import AlarmRules
+from taskdb.store.aside import is_of_a_row
 from taskdb.store.tables import alarm
 
 SAMPLES = 10
@@ -53,6 +54,8 @@ class Sighting:
     last_at: datetime
     count: int = 0
     task_ids: list[str] = field(default_factory=list)
+    events: list[int] = field(default_factory=list)
+    """Ids of the events that were counted."""
     message: str = ""
     sample: Mapping[str, Any] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
@@ -80,6 +83,22 @@ def tenant_of(policy: Alarm | None, tenant: str, rules: AlarmRules) -> str | Non
     if policy is not None and policy.group_by_tenant is not None:
         wanted = policy.group_by_tenant
     return tenant if wanted else None
+
+
+def write_each(
+    connection: Connection, seen: Iterable[Sighting], now: datetime
+) -> list[tuple[Sighting, Exception]]:
+    """The same by savepoints; returns what could not be written, and why."""
+    failed = []
+    for one in seen:
+        try:
+            with connection.begin_nested():
+                write_sightings(connection, [one], now)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            failed.append((one, error))
+    return failed
 
 
 def write_sightings(connection: Connection, seen: Iterable[Sighting], now: datetime) -> None:

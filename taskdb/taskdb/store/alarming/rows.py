@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, or_, select
+import structlog
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, or_, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -21,11 +22,15 @@ from taskdb.alarm import (
     Severity,
 )
 from taskdb.alarm_routing import Route
+from taskdb.errors import TaskDBError
+from taskdb.store.aside import reason_of
 from taskdb.store.contract import Scope
 from taskdb.store.database import Database
 from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession
 from taskdb.store.tables import alarm, alarm_policy, alarm_route
+
+log = structlog.get_logger("taskdb.alarm")
 
 
 @contextmanager
@@ -111,18 +116,42 @@ def policies(connection: Connection, types: Iterable[str] | None = None) -> dict
     statement = select(alarm_policy)
     if types is not None:
         statement = statement.where(alarm_policy.c.type.in_(list(types)))
-    return {
-        row["type"]: Alarm(
-            on=row["sources"],
-            severity=row["severity"],
-            to=row["channels"],
-            group_by_tenant=None
-            if row["group_by_tenant"] is None
-            else bool(row["group_by_tenant"]),
-            backlog=None if row["backlog_seconds"] is None else row["backlog_seconds"],
-        )
-        for row in connection.execute(statement).mappings()
-    }
+    found = {}
+    for row in _rows(connection, statement, alarm_policy.c.type):
+        with _unless_unreadable("alarm_policy", row["type"]):
+            found[row["type"]] = _policy(row)
+    return found
+
+
+def _policy(row: RowMapping) -> Alarm:
+    return Alarm(
+        on=row["sources"],
+        severity=row["severity"],
+        to=row["channels"],
+        group_by_tenant=None if row["group_by_tenant"] is None else bool(row["group_by_tenant"]),
+        backlog=None if row["backlog_seconds"] is None else row["backlog_seconds"],
+    )
+
+
+def _rows(
+    connection: Connection, statement: Select[Any], key: ColumnElement[Any]
+) -> Iterator[RowMapping]:
+    """The rows of a small table; of one with text that is no JSON, the others."""
+    try:
+        yield from connection.execute(statement).mappings().all()
+    except ValueError:
+        for (one,) in connection.execute(statement.with_only_columns(key)).all():
+            with _unless_unreadable(key.table.name, str(one)):
+                yield connection.execute(statement.where(key == one)).mappings().one()
+
+
+@contextmanager
+def _unless_unreadable(table: str, key: str) -> Iterator[None]:
+    """Leave a row out that somebody wrote by hand and that says nothing."""
+    try:
+        yield
+    except (ValueError, TypeError, TaskDBError) as error:
+        log.warning("alarm.row_unreadable", table=table, key=key, reason=reason_of(error))
 
 
 def write_policy(connection: Connection, type: str, policy: Alarm | None, now: datetime) -> None:
@@ -158,17 +187,22 @@ def routes(connection: Connection, scope: Scope) -> list[Route]:
     statement = select(alarm_route).order_by(alarm_route.c.created_at, alarm_route.c.id)
     if scope.tenants is not None:
         statement = statement.where(or_(alarm_route.c.tenant.in_(scope.tenants)))
-    return [
-        Route(
-            to=tuple(row["channels"]),
-            tenant=row["tenant"],
-            type=row["type"],
-            severity=Severity(row["severity"]),
-            source=None if row["source"] is None else AlarmSource(row["source"]),
-            id=str(row["id"]),
-        )
-        for row in connection.execute(statement).mappings()
-    ]
+    found = []
+    for row in _rows(connection, statement, alarm_route.c.id):
+        with _unless_unreadable("alarm_route", str(row["id"])):
+            found.append(_route(row))
+    return found
+
+
+def _route(row: RowMapping) -> Route:
+    return Route(
+        to=tuple(row["channels"]),
+        tenant=row["tenant"],
+        type=row["type"],
+        severity=Severity(row["severity"]),
+        source=None if row["source"] is None else AlarmSource(row["source"]),
+        id=str(row["id"]),
+    )
 
 
 def route_values(route: Route) -> dict[str, Any]:

@@ -6,20 +6,25 @@ once a window, with the count inside. What no route takes is looked at again wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Text, cast, insert, or_, select, update
+from sqlalchemy.exc import DBAPIError
 from uuid_utils.compat import uuid7
 
-from taskdb.alarm import AlarmEntity, AlarmState, MessageKind
+from taskdb.alarm import Alarm, AlarmEntity, AlarmState, MessageKind
 from taskdb.alarm_message import message_of
-from taskdb.alarm_routing import AlarmRules
+from taskdb.alarm_routing import AlarmRules, Route
 from taskdb.store.alarming.rows import entity, policies, routes
+from taskdb.store.aside import is_of_a_row
 from taskdb.store.contract import EVERYONE
-from taskdb.store.tables import alarm, alarm_delivery
+from taskdb.store.tables import alarm, alarm_delivery, set_aside
 
+TELL = "tell"
 _BATCH = 200
 
 
@@ -30,22 +35,34 @@ class Told:
     messages: int = 0
     unrouted: tuple[str, ...] = ()
     is_full: bool = False
+    failed: tuple[tuple[str, Exception], ...] = ()
+    """Ids of alarms that a careful pass could not tell, and why."""
 
 
-def tell(connection: Connection, rules: AlarmRules, now: datetime) -> Told:
+def tell(
+    connection: Connection, rules: AlarmRules, now: datetime, *, is_careful: bool = False
+) -> Told:
     """Decide on the messages that are due.
 
-    A process that knows no channel decides on none: another one may know some.
+    A process that knows no channel decides on none: another one may know some. With `is_careful`
+    an alarm that cannot be told is left out, by savepoints.
     """
-    _wake_snoozed(connection, now)
+    if is_careful:
+        with suppress(DBAPIError), connection.begin_nested():
+            # One of them cannot be woken; those that are awake are told.
+            _wake_snoozed(connection, now)
+    else:
+        _wake_snoozed(connection, now)
     if not rules.channels:
         return Told(unrouted=_without_channels(connection))
+    aside = select(set_aside.c.key).where(set_aside.c.loop == TELL, set_aside.c.next_try_at > now)
     due = (
         select(alarm)
         .where(
             alarm.c.state == AlarmState.OPEN.value,
             alarm.c.count > alarm.c.told,
             or_(alarm.c.window_until.is_(None), alarm.c.window_until <= now),
+            cast(alarm.c.id, Text).not_in(aside),
         )
         .order_by(alarm.c.id)
         .limit(_BATCH)
@@ -57,20 +74,40 @@ def tell(connection: Connection, rules: AlarmRules, now: datetime) -> Told:
     declared = policies(connection, {row["type"] for row in found})
     further = routes(connection, EVERYONE)
     messages = 0
-    unrouted = []
+    unrouted: list[str] = []
+    failed: list[tuple[str, Exception]] = []
     for row in found:
-        one = entity(row)
-        policy = declared.get(one.type)
-        channels = policy.to if policy and policy.to else ()
-        channels = channels or rules.channels_of(
-            further, source=one.source, type=one.type, tenant=one.tenant, severity=one.severity
-        )
-        if channels:
-            messages += _write(connection, row, one, channels)
+        try:
+            with connection.begin_nested() if is_careful else nullcontext():
+                written = _tell_one(connection, rules, row, (declared, further), now)
+        except Exception as error:
+            if not is_careful or not is_of_a_row(error):
+                raise
+            failed.append((str(row["id"]), error))
         else:
-            unrouted.append(one.id)
-        _begin_window(connection, row, one, channels, now + rules.window)
-    return Told(messages, tuple(unrouted), is_full=len(found) == _BATCH)
+            messages += written
+            unrouted += [] if written else [str(row["id"])]
+    return Told(messages, tuple(unrouted), len(found) == _BATCH, tuple(failed))
+
+
+def _tell_one(
+    connection: Connection,
+    rules: AlarmRules,
+    row: RowMapping,
+    known: tuple[Mapping[str, Alarm], Sequence[Route]],
+    now: datetime,
+) -> int:
+    """Decide on the messages of one alarm; returns how many, 0 where no route takes it."""
+    one = entity(row)
+    declared, further = known
+    policy = declared.get(one.type)
+    channels = policy.to if policy and policy.to else ()
+    channels = channels or rules.channels_of(
+        further, source=one.source, type=one.type, tenant=one.tenant, severity=one.severity
+    )
+    written = _write(connection, row, one, channels) if channels else 0
+    _begin_window(connection, row, one, channels, now + rules.window)
+    return written
 
 
 def _wake_snoozed(connection: Connection, now: datetime) -> None:

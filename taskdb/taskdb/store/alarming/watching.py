@@ -21,10 +21,12 @@ from taskdb.store.alarming.raising import (
     Sighting,
     raises,
     severity_of,
+    write_each,
     write_sightings,
 )
 from taskdb.store.alarming.rows import changing, policies
-from taskdb.store.alarming.telling import tell
+from taskdb.store.alarming.telling import TELL, tell
+from taskdb.store.aside import Aside, is_of_a_row
 from taskdb.store.database import Database
 from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession
@@ -71,26 +73,50 @@ class Watching:
 
     def __init__(self, database: Database, rules: AlarmRules, limits: Limits) -> None:
         self._database = database
+        self._aside = Aside(database)
         self._rules = rules
         self._limits = limits
 
     def watch(self) -> Watched:
         """One look; another one at the same time finds the cursor taken and lets it be."""
+        try:
+            return self._watch()[0]
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+        watched, failed = self._watch(is_careful=True)
+        for loop, key, reason in failed:
+            self._aside.note(loop, key, reason)
+        return watched
+
+    def _watch(
+        self, *, is_careful: bool = False
+    ) -> tuple[Watched, list[tuple[str, str, Exception]]]:
+        """One look, and what a careful one could not write or tell."""
+        failed: list[tuple[str, str, Exception]] = []
         with changing(self._database) as (connection, now):
             if take_cursor(connection, WATCH) is None:
-                return Watched()
+                return Watched(), failed
             declared = policies(connection)
             missed = list(self._missed(connection, declared))
             lasting = [
                 *self._lost(connection, now),
                 *self._waiting_too_long(connection, now, declared),
             ]
-            write_sightings(connection, [*missed, *lasting], now)
-            tell(connection, self._rules, now)
+            if is_careful:
+                for one, error in write_each(connection, [*missed, *lasting], now):
+                    failed.append((WATCH, one.cause.fingerprint, error))
+            else:
+                write_sightings(connection, [*missed, *lasting], now)
+            told = tell(connection, self._rules, now, is_careful=is_careful)
+            failed += [(TELL, key, error) for key, error in told.failed]
             over = self._end(connection, {one.cause.fingerprint for one in lasting}, now)
             place = alarm_cursor.c.name == WATCH
             connection.execute(update(alarm_cursor).where(place).values(moved_at=now))
-        return Watched(len(missed) + len(lasting), over)
+        if not failed:
+            # What did not fail in this look is over; each look writes all that it sees.
+            self._aside.over(WATCH, 0.0)
+        return Watched(len(missed) + len(lasting), over), failed
 
     # --- schedules ----------------------------------------------------------------------------
 
