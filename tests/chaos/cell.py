@@ -20,6 +20,7 @@ class Victim(StrEnum):
     DATABASE = "database"
     BROKER_LINE = "line to broker"
     DATABASE_LINE = "line to database"
+    ROW = "row"
 
 
 class Fault(StrEnum):
@@ -27,6 +28,7 @@ class Fault(StrEnum):
     STOP = "stop"
     CUT = "cut"
     WIPE = "wipe"
+    POISON = "poison"
 
 
 class Moment(StrEnum):
@@ -42,6 +44,24 @@ class Moment(StrEnum):
     FINALISING = "while finalising"
     SCHEDULED = "while scheduled"
     RETRYING = "while retrying"
+
+
+class Loop(StrEnum):
+    """What cannot work on a row that is poison."""
+
+    RELAY = "relay"
+    RELEASE = "release"
+    RESCUE = "rescue"
+    EXPIRE = "expire"
+    CALLBACKS = "callbacks"
+    RECONCILE = "reconcile"
+    REQUEUE = "requeue"
+    ADOPT = "adopt"
+    SCHEDULE = "schedule"
+    FOLD = "fold"
+    DELIVER = "deliver"
+    PRUNE = "prune"
+    SWEEP = "sweep"
 
 
 class Load(StrEnum):
@@ -92,6 +112,8 @@ class Cell:
     moment: Moment
     broker: Broker = Broker.REDIS
     load: Load = Load.MIX
+    loop: Loop | None = None
+    """Of a row that is poison: the loop that has to work on it."""
 
     @property
     def name(self) -> str:
@@ -100,6 +122,8 @@ class Cell:
             words.append(self.broker)
         if self.load is not Load.MIX:
             words.append(self.load)
+        if self.loop is not None:
+            words.append(self.loop)
         return " / ".join(words)
 
     def chance(self, seed: int) -> random.Random:
@@ -113,6 +137,8 @@ def absence(victim: Victim, fault: Fault, moment: Moment) -> str | None:
 
 
 def _absent_fault(victim: Victim, fault: Fault) -> str | None:
+    if (fault is Fault.POISON) != (victim is Victim.ROW):
+        return "only a row can be poison, and nothing else can happen to it"
     if fault is Fault.KILL and victim in LINES:
         return "a line has no process to kill: it is cut"
     if fault is Fault.CUT and victim not in LINES:
@@ -123,6 +149,8 @@ def _absent_fault(victim: Victim, fault: Fault) -> str | None:
 
 
 def _absent_moment(victim: Victim, moment: Moment) -> str | None:
+    if victim is Victim.ROW and moment is not Moment.QUEUED:
+        return "a row that is poison is there from the beginning, for each loop of its own"
     if victim is Victim.SUBMITTER and (moment in RUNNING or moment is Moment.RETRYING):
         return "the process that submitted has no part in a run"
     if victim is Victim.CHILD and moment in PUBLISHING | {Moment.SCHEDULED, Moment.RETRYING}:
@@ -137,8 +165,9 @@ def every_cell() -> list[Cell]:
         for victim in Victim
         for fault in Fault
         for moment in Moment
-        if absence(victim, fault, moment) is None
+        if absence(victim, fault, moment) is None and victim is not Victim.ROW
     ]
+    found += [Cell(Victim.ROW, Fault.POISON, Moment.QUEUED, loop=loop) for loop in Loop]
     found += [
         Cell(cell.victim, cell.fault, cell.moment, Broker.RABBITMQ)
         for cell in found

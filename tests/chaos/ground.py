@@ -211,6 +211,11 @@ class Ground:
                     raise
                 time.sleep(0.05)
 
+    def change(self, sql: str) -> None:
+        """Plain SQL that answers nothing."""
+        with psycopg.connect(self._direct, autocommit=True) as connection:
+            connection.execute(sql.encode())
+
     def count(self, where: str) -> int:
         return int(self.query(f"SELECT count(*) AS n FROM task WHERE {where}")[0]["n"])
 

@@ -37,6 +37,7 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
     for one in verdicts:
         cell, found = one.cell, one.judgement
         moment = cell.moment if cell.load == "mix" else f"{cell.moment}, {cell.load}"
+        moment = moment if cell.loop is None else cell.loop
         lost = "not carried out" if one.error else len(found.lost)
         rows.append(
             f"| {cell.victim} | {cell.fault} | {moment} | {cell.broker}"

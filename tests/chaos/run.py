@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.chaos import hold, role, tasks
+from tests.chaos import hold, poison, role, tasks
 from tests.chaos.cell import (
     PUBLISHING,
     RESTING,
@@ -19,6 +19,7 @@ from tests.chaos.cell import (
     Cell,
     Fault,
     Load,
+    Loop,
     Moment,
     Victim,
 )
@@ -34,7 +35,7 @@ _LATE_SECONDS = 4.0
 _PUBLISHER_SECONDS = 10.0
 _QUIET_SECONDS = 0.4
 _FIRED = "type = 'chaos.fired'"
-_OPEN = "status NOT IN ('COMPLETED', 'FAILED', 'CANCELED')"
+_OPEN = f"status NOT IN ('COMPLETED', 'FAILED', 'CANCELED') AND {poison.IS_NONE}"
 
 
 class MissedError(Exception):
@@ -98,6 +99,9 @@ class _Run:
     def fill(self, verdict: Verdict) -> None:
         """Carry the cell out."""
         ground = self._ground
+        if self._cell.loop is not None:
+            self._poison(verdict, self._cell.loop)
+            return
         cast = self._start()
         self._reach_the_moment()
         cast.child = self._child()
@@ -125,6 +129,31 @@ class _Run:
         if not verdict.is_good:
             verdict.evidence = _story(ground, evidence, verdict.judgement)
 
+    def _poison(self, verdict: Verdict, loop: Loop) -> None:
+        """A row is there that a loop cannot work on: all others end, and the doctor lists it."""
+        ground = self._ground
+        poison.insert(ground, loop)
+        began = time.time()
+        self._start()
+        ground.wait_for(role.SUBMITTED)
+        self._let_go()
+        recovered_at = self._wait_until_over(began)
+        verdict.restarts = self._restarts
+        if recovered_at is None:
+            verdict.error = "not over in time"
+        else:
+            verdict.recover = recovered_at - began
+        with suppress(AssertionError):
+            wait_until(lambda: poison.is_listed(ground, loop), 10)
+        if not poison.is_listed(ground, loop):
+            verdict.error = verdict.error or "the doctor does not list the row"
+        verdict.detect = _detected(ground, self._cell, began)
+        evidence = self._evidence()
+        verdict.rows = len(evidence.tasks)
+        verdict.judgement = judge(evidence)
+        if not verdict.is_good:
+            verdict.evidence = _story(ground, evidence, verdict.judgement)
+
     # --- to the moment ------------------------------------------------------------------------
 
     def _start(self) -> Cast:
@@ -139,7 +168,7 @@ class _Run:
         load = {
             role.LOAD: cell.load.value,
             role.DELAY: str(2.0 * self._patience),
-            role.BLOCKERS: "2" if cell.moment is Moment.QUEUED else "0",
+            role.BLOCKERS: "2" if cell.moment is Moment.QUEUED and cell.loop is None else "0",
         }
         relay = {role.TO_RELAY: "1"} if in_relay else {}
         worker = ground.start_worker(**stands)
@@ -248,7 +277,7 @@ class _Run:
     def _evidence(self) -> Evidence:
         query = self._ground.query
         return Evidence(
-            tasks=query("SELECT * FROM task ORDER BY created_at, id"),
+            tasks=query(f"SELECT * FROM task WHERE {poison.IS_NONE} ORDER BY created_at, id"),
             events=query("SELECT * FROM task_event ORDER BY id"),
             slots=int(query("SELECT count(*) AS n FROM slot WHERE task_id IS NOT NULL")[0]["n"]),
             journal=self._journal(),

@@ -10,6 +10,7 @@ from tests.chaos.cell import (
     THOUSAND,
     Broker,
     Fault,
+    Loop,
     Moment,
     Victim,
     absence,
@@ -22,13 +23,15 @@ from tests.chaos.cell import (
 def test_every_combination_is_a_cell_or_has_a_reason_not_to_be() -> None:
     on_redis = [cell for cell in every_cell() if cell.broker is Broker.REDIS]
     left_out = [place for places in absences().values() for place in places]
-    # The cell of a thousand stands beside that of the mix.
-    assert len(on_redis) - 1 + len(left_out) == len(Victim) * len(Fault) * len(Moment)
+    # The cell of a thousand stands beside that of the mix, and a row is poison for each loop.
+    there = {(cell.victim, cell.fault, cell.moment) for cell in on_redis}
+    assert len(there) + len(left_out) == len(Victim) * len(Fault) * len(Moment)
+    assert {cell.loop for cell in on_redis} == {None, *Loop}
     assert len(set(every_cell())) == len(every_cell())
 
 
 def test_a_fault_that_every_victim_has_is_absent_nowhere_without_a_reason() -> None:
-    for victim in Victim:
+    for victim in set(Victim) - {Victim.ROW}:
         own = [fault for fault in Fault if absence(victim, fault, Moment.QUEUED) is None]
         assert Fault.STOP in own
         assert len(own) >= 2
@@ -56,6 +59,18 @@ def test_a_killed_worker_loses_nothing(capsys: pytest.CaptureFixture[str]) -> No
     assert (cell["lost"], cell["lies"], cell["restarts"], cell["error"]) == ([], [], 0, "")
     assert cell["rows"] > 30
     assert 0 < cell["detect_seconds"] < cell["recover_seconds"] < 30
+
+
+def test_a_row_that_no_relay_can_publish_loses_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--only", "row,poison,relay", "--json", "--lanes", "1"]
+    code = main(words)
+    told = capsys.readouterr()
+    (cell,) = json.loads(told.out)
+    assert code == 0, told.err
+    assert (cell["lost"], cell["lies"], cell["restarts"], cell["error"]) == ([], [], 0, "")
+    assert cell["rows"] > 30
 
 
 def test_the_page_tells_what_there_is() -> None:
