@@ -21,6 +21,7 @@ from tests.waiting import wait_until
 
 from taskdb.client import TaskDB
 from taskdb.context import TaskContext
+from taskdb.errors import PayloadStoreUnreachable
 from taskdb.outcome import Cancel, Fail, Halt, Snooze
 from taskdb.retry import Retry
 from taskdb.settings import Settings
@@ -272,6 +273,32 @@ def unlocking(lines: Any, event: str, unlock: Callable[[], object]) -> Iterator[
         yield
     finally:
         thread.join(20)
+
+
+# --- the payload store ----------------------------------------------------------------------------
+
+
+def test_a_result_waits_for_a_payload_folder_that_cannot_be_used(
+    site: Site, tmp_path: Path
+) -> None:
+    folder = site.taskdb.settings.payload_folder
+
+    def body(_ctx: TaskContext) -> str:
+        folder.write_text("in the way")
+        return "x" * 1_000_000
+
+    with capture_logs() as lines, unlocking(lines, "payload_store.away", folder.unlink):
+        assert site.run("a", body).status is TaskStatus.COMPLETED
+    assert site.row()["attempt"] == 1
+
+
+def test_a_submit_says_that_the_payload_folder_cannot_be_used(site: Site) -> None:
+    task("a", registry=site.taskdb.registry)(lambda much: len(much))
+    folder = site.taskdb.settings.payload_folder
+    folder.write_text("in the way")
+    with pytest.raises(PayloadStoreUnreachable, match="TASKDB_PAYLOAD_DIR"):
+        site.taskdb.submit_task("a", {"much": "x" * 1_000_000})
+    assert site.query("SELECT id FROM task") == []
 
 
 # --- SQLite ---------------------------------------------------------------------------------------

@@ -1,13 +1,23 @@
 """Large payloads: what leaves the row, what is refused, and what a folder guarantees."""
 
 import os
+import resource
+import shutil
 import stat
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from taskdb.errors import InvalidInput, NotEncodable, PayloadMissing, PayloadTooLarge
+from taskdb.errors import (
+    InvalidInput,
+    NotEncodable,
+    PayloadMissing,
+    PayloadStoreUnreachable,
+    PayloadTooLarge,
+)
 from taskdb.store.payload import FolderPayloadStore, Payloads
 
 KIB = 1024
@@ -108,10 +118,45 @@ def test_a_payload_that_could_not_be_written_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(PayloadStoreUnreachable, match="No space left"):
         FolderPayloadStore(folder).write("name", b"much")
     monkeypatch.undo()
     assert files(folder) == []
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """A system that lets this process write a few bytes to a file, and no more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_without_room_is_said_and_leaves_no_half(folder: Path) -> None:
+    store = FolderPayloadStore(folder)
+    with no_room(), pytest.raises(PayloadStoreUnreachable, match=r"payloads.*TASKDB_PAYLOAD_DIR"):
+        store.write("name", b"x" * 1_000_000)
+    assert files(folder) == []
+    assert store.read(store.write("name", b"x")) == b"x"
+
+
+@pytest.mark.parametrize("verb", ["write", "read", "remove", "has"])
+def test_every_verb_says_that_the_folder_cannot_be_used(folder: Path, verb: str) -> None:
+    store = FolderPayloadStore(folder)
+    reference = store.write("name", b"x")
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    verbs: dict[str, Callable[[], object]] = {
+        "write": lambda: store.write("other", b"x"),
+        "read": lambda: store.read(reference),
+        "remove": lambda: store.remove(reference),
+        "has": lambda: store.has(reference),
+    }
+    with pytest.raises(PayloadStoreUnreachable, match=r"Not a directory|File exists"):
+        verbs[verb]()
 
 
 def test_a_reader_never_sees_half_a_payload(folder: Path) -> None:

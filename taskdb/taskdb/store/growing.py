@@ -32,8 +32,8 @@ class NotAList(Exception):
     """A step is a fan-out, and what the step before returned has no items."""
 
 
-_UNUSABLE = (NotAList, PayloadMissing, PayloadTooLarge, NotEncodable, OSError)
-"""What may be wrong with the result of a step, or with the folder of payloads."""
+_UNUSABLE = (NotAList, PayloadMissing, PayloadTooLarge, NotEncodable)
+"""What may be wrong with the result of a step."""
 
 
 def as_parts(drafts: Iterable[Draft], parent_id: str, spec: FanOutSpec) -> Iterator[Draft]:

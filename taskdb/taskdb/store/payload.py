@@ -7,9 +7,10 @@ payload whose row was rolled back is an orphan that pruning removes.
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +31,7 @@ class PayloadStore(Protocol):
     def write(self, name: str, content: bytes) -> str:
         """Keep the content durably and answer its reference. `name` is unique and file-safe.
 
-        Like every verb, raises PayloadStoreUnreachable where the store is not on this machine.
+        Like every verb, raises PayloadStoreUnreachable where the store cannot do it now.
         """
 
     def read(self, reference: str) -> bytes:
@@ -57,7 +58,50 @@ class FolderPayloadStore:
 
     def write(self, name: str, content: bytes) -> str:
         reference = f"{datetime.now(UTC):%Y-%m-%d}/{name}"
-        target = self._path(reference)
+        with self._usable():
+            self._write(self._path(reference), content)
+        return reference
+
+    def read(self, reference: str) -> bytes:
+        with self._usable():
+            try:
+                return self._path(reference).read_bytes()
+            except (FileNotFoundError, IsADirectoryError):
+                raise PayloadMissing(reference) from None
+
+    def remove(self, reference: str) -> None:
+        with self._usable():
+            self._path(reference).unlink(missing_ok=True)
+
+    def has(self, reference: str) -> bool:
+        with self._usable():
+            try:
+                return stat.S_ISREG(self._path(reference).stat().st_mode)
+            except (PayloadMissing, FileNotFoundError):
+                return False
+
+    def check(self) -> None:
+        folder = self._folder.absolute()
+        with self._usable():
+            existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not existing.is_dir():
+            raise PayloadStoreUnreachable(f"{existing} is not a folder")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise PayloadStoreUnreachable(f"{existing} cannot be written")
+
+    def older_than(self, age: timedelta) -> Iterator[str]:
+        before = (datetime.now(UTC) - age).timestamp()
+        with self._usable():
+            days = sorted(self._folder.glob("????-??-??"))
+        for day in days:
+            with self._usable():
+                old = [path.name for path in _files_of(day) if _is_older(path, before)]
+            yield from (f"{day.name}/{name}" for name in old)
+            with suppress(OSError):  # it is not empty
+                if day.stat().st_mtime < before:
+                    day.rmdir()
+
+    def _write(self, target: Path, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".part-")
         try:
@@ -68,43 +112,21 @@ class FolderPayloadStore:
             Path(temporary).replace(target)
             sync_folder(target.parent)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that takes nothing any more; half a file is swept up
+                Path(temporary).unlink(missing_ok=True)
             raise
-        return reference
 
-    def read(self, reference: str) -> bytes:
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
         try:
-            return self._path(reference).read_bytes()
-        except (FileNotFoundError, IsADirectoryError):
-            raise PayloadMissing(reference) from None
-
-    def remove(self, reference: str) -> None:
-        self._path(reference).unlink(missing_ok=True)
-
-    def has(self, reference: str) -> bool:
-        try:
-            return self._path(reference).is_file()
-        except PayloadMissing:
-            return False
-
-    def check(self) -> None:
-        folder = self._folder.absolute()
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
-        if not existing.is_dir():
-            raise PayloadStoreUnreachable(f"{existing} is not a folder")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise PayloadStoreUnreachable(f"{existing} cannot be written")
-
-    def older_than(self, age: timedelta) -> Iterator[str]:
-        before = (datetime.now(UTC) - age).timestamp()
-        for day in sorted(self._folder.glob("????-??-??")):
-            for path in _files_of(day):
-                with suppress(FileNotFoundError):  # another process sweeps as well
-                    if path.stat().st_mtime < before:
-                        yield f"{day.name}/{path.name}"
-            with suppress(OSError):  # it is not empty
-                if day.stat().st_mtime < before:
-                    day.rmdir()
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            message = (
+                f"the payload folder {self._folder} cannot be used ({reason}): check its disk, its "
+                "permissions and TASKDB_PAYLOAD_DIR"
+            )
+            raise PayloadStoreUnreachable(message) from error
 
     def _path(self, reference: str) -> Path:
         folder = self._folder.resolve()
@@ -115,6 +137,13 @@ class FolderPayloadStore:
         if not path.is_relative_to(folder):
             raise PayloadMissing(reference)
         return path
+
+
+def _is_older(path: Path, before: float) -> bool:
+    try:
+        return path.stat().st_mtime < before
+    except FileNotFoundError:  # another process sweeps as well
+        return False
 
 
 def _files_of(day: Path) -> list[Path]:
