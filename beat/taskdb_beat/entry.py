@@ -105,11 +105,12 @@ def _entry(given: Any) -> dict[str, Any]:
     return entry
 
 
-def _after(last: Any, every: timedelta) -> datetime:
+def _after(last: Any, every: timedelta | float) -> datetime:
     if not isinstance(last, datetime):
         raise InvalidInput(SUBJECT, [Fault("last_run_at", f"{last!r} is not a datetime")])
+    length = every if isinstance(every, timedelta) else timedelta(seconds=every)
     # Celery reads a moment without a zone as UTC.
-    return (last if last.tzinfo is not None else last.replace(tzinfo=UTC)) + every
+    return (last if last.tzinfo is not None else last.replace(tzinfo=UTC)) + length
 
 
 def _refused(name: Any, task: Any, reason: str) -> RefusedSchedule:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from taskdb.due import Missed
+from taskdb.schedule import RunOutcome
 from taskdb.status import OPEN, in_order
 from taskdb.store.dialect import Columns
 from taskdb.store.rows import moment
@@ -37,6 +39,29 @@ _BROKEN: Columns = {"id": "id", "reason": "text"}
 def key_of(run: Run) -> Key:
     """Schedule and due time."""
     return run["schedule_id"], run["due_at"]
+
+
+def fired_run(schedule_id: str, due: datetime, task_id: str | None) -> dict[str, Any]:
+    """The row of a due time that is fired."""
+    return {
+        "schedule_id": schedule_id,
+        "due_at": due,
+        "outcome": RunOutcome.FIRED.value,
+        "task_id": task_id,
+        "number": 1,
+    }
+
+
+def missed_run(schedule_id: str, missed: Missed) -> Run:
+    """The row of due times that are not made up for."""
+    return {
+        "schedule_id": schedule_id,
+        "due_at": missed.first,
+        "outcome": RunOutcome.MISSED.value,
+        "reason": missed.reason,
+        "number": missed.number,
+        "last_due_at": missed.last,
+    }
 
 
 class FiringUnit(Unit):

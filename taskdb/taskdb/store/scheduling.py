@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Text, case, cast, func, or_, select
 
@@ -21,7 +20,7 @@ from taskdb.store.aside import is_of_a_row
 from taskdb.store.contract import Draft
 from taskdb.store.deciding import waiting_parents
 from taskdb.store.encode import storable
-from taskdb.store.firing import FiringUnit, Run, key_of
+from taskdb.store.firing import FiringUnit, Run, fired_run, key_of, missed_run
 from taskdb.store.part import spelled_reason
 from taskdb.store.schedule_rows import NEVER, NEVER_YEAR, entity
 from taskdb.store.schedules import Schedules
@@ -180,7 +179,7 @@ class Scheduling(Schedules):
             place = schedule.c.id == one.id
             connection.execute(select(schedule.c.id).where(place).with_for_update())
             now = unit.now()
-            run = {**_fired(one, now, draft), "reason": "by hand"}
+            run = {**fired_run(one.id, now, draft.id), "reason": "by hand"}
             while unit.known_runs([run]):
                 # A due time has this moment; it stays as it is.
                 now += timedelta(milliseconds=1)
@@ -255,7 +254,7 @@ class _Pass:
 
     def note_sent(self, plan: _Plan, sent: Sequence[datetime], *, advances: bool) -> None:
         """Write what was sent; what was not is due next."""
-        plan.runs = [_fired(plan.schedule, due, None) for due in sent]
+        plan.runs = [fired_run(plan.schedule.id, due, None) for due in sent]
         self._add_runs([plan])
         unsent = [due for due in plan.due.fire if due not in sent]
         coming = (unsent[0] if unsent else plan.due.next) if advances else None
@@ -302,7 +301,8 @@ class _Pass:
         due = due_now(one, first, self._now)
         due = replace(due, next=due.next or NEVER)
         drafts = {} if draft_of is None else {at: draft_of(one, at, self._now) for at in due.fire}
-        return _Plan(one, due, drafts, [_fired(one, at, drafts.get(at)) for at in due.fire])
+        ids = {at: draft.id for at, draft in drafts.items()}
+        return _Plan(one, due, drafts, [fired_run(one.id, at, ids.get(at)) for at in due.fire])
 
     def _obey_overlap(self, plans: Sequence[_Plan]) -> None:
         """Leave out, or cancel, where the last task of a schedule is not over."""
@@ -346,7 +346,11 @@ class _Pass:
 
     def _add_runs(self, plans: Sequence[_Plan]) -> set[tuple[str, datetime]]:
         runs = [run for plan in plans for run in plan.runs]
-        runs += [_missed(plan) for plan in plans if plan.due.missed is not None]
+        runs += [
+            missed_run(plan.schedule.id, plan.due.missed)
+            for plan in plans
+            if plan.due.missed is not None
+        ]
         return self._unit.add_runs(runs) if runs else set()
 
     def _create(self, made: Sequence[tuple[_Plan, Run, Draft]]) -> list[str]:
@@ -454,28 +458,3 @@ def _together(many: Sequence[Fired]) -> Fired:
 
 def _full(fired: Fired) -> Fired:
     return replace(fired, is_full=True)
-
-
-def _fired(one: ScheduleEntity, due: datetime, draft: Draft | None) -> dict[str, Any]:
-    return {
-        "schedule_id": one.id,
-        "due_at": due,
-        "outcome": RunOutcome.FIRED.value,
-        "task_id": None if draft is None else draft.id,
-        "number": 1,
-    }
-
-
-def _missed(plan: _Plan) -> Run:
-    missed = plan.due.missed
-    if missed is None:
-        message = "nothing was missed"
-        raise AssertionError(message)
-    return {
-        "schedule_id": plan.schedule.id,
-        "due_at": missed.first,
-        "outcome": RunOutcome.MISSED.value,
-        "reason": missed.reason,
-        "number": missed.number,
-        "last_due_at": missed.last,
-    }
