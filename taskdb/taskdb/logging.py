@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from logging.handlers import WatchedFileHandler
 from typing import Any
 
 import structlog
@@ -11,8 +12,8 @@ import structlog
 from taskdb.settings import Settings
 
 
-def configure_logging(settings: Settings, *, level: Any = None) -> None:
-    """Send every log line of this process to stderr, as the settings say.
+def configure_logging(settings: Settings, *, level: Any = None, path: str | None = None) -> None:
+    """Send every log line of this process to stderr or to a file, as the settings say.
 
     For programs of our own (worker, beat, command line); a library user's logging is left alone.
     `level` (a name or number) overrides that of the settings.
@@ -31,13 +32,14 @@ def configure_logging(settings: Settings, *, level: Any = None) -> None:
         # A logger that was cached could not be captured or configured anew by anyone after us.
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    # Opened again when something else has renamed it, as logrotate does.
+    handler = WatchedFileHandler(path) if path else logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _renderer(settings),
+                _renderer(settings, has_colors=not path and sys.stderr.isatty()),
             ],
         )
     )
@@ -48,7 +50,7 @@ def configure_logging(settings: Settings, *, level: Any = None) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def _renderer(settings: Settings) -> Any:
+def _renderer(settings: Settings, *, has_colors: bool) -> Any:
     if settings.log_format == "json":
         return structlog.processors.JSONRenderer(ensure_ascii=False)
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    return structlog.dev.ConsoleRenderer(colors=has_colors)

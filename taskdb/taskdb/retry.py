@@ -63,8 +63,9 @@ class Retry:
         """Whether another attempt follows this error, after so many that counted."""
         return (
             attempts_used < self.max_attempts
-            and isinstance(error, self.retry_on)
-            and not isinstance(error, self.give_up_on)
+            # By its type: an exception may answer anything for its `__class__`.
+            and issubclass(type(error), self.retry_on)
+            and not issubclass(type(error), self.give_up_on)
         )
 
     def _faults(self) -> list[str]:

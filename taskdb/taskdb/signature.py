@@ -42,6 +42,7 @@ def read_signature(
     if not callable(body):
         message = f"task type {name!r} needs a function, not {body!r}"
         raise TypeError(message)
+    _refuse_generator(name, body)
     parameters = list(inspect.signature(body).parameters.values())
     hints = _hints(name, body)
     takes_context = bool(parameters) and _is_context(parameters[0], hints)
@@ -69,6 +70,17 @@ def read_signature(
         none_is_empty=True,
     )
     return shape, TypeAdapter(model), model
+
+
+def _refuse_generator(name: str, body: Any) -> None:
+    """A call of a generator runs nothing of it, and what it yields has no place in a row."""
+    for called in (body, getattr(type(body), "__call__", None)):  # noqa: B004 - its code is looked at
+        if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+            message = (
+                f"task type {name!r}: its body is a generator, of which a call runs nothing; "
+                "return a list instead of yielding, or give each item to a part of a fan-out"
+            )
+            raise TypeError(message)
 
 
 def _whole_input(

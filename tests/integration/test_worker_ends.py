@@ -58,6 +58,12 @@ class Case:
 
 
 OUR_ERRORS = "taskdb.errors"
+ODD = "tests.integration.worker_tasks."
+ODD_ONES = {
+    "attribute": "Attribute", "text": "Text", "repr": "Repr", "reduce": "Reduce", "class": "Class",
+    "arguments": "Arguments", "unpicklable": "", "large": "",
+}  # fmt: skip
+"""What a body raises, and the end of its class's name."""
 TRIED = (C, S, E, S)
 
 CASES = [
@@ -238,6 +244,30 @@ CASES = [
             *(("returns", 0), ("exits", 5), ("raises", 1), ("says", 1)),
             *(("multiprocessing", 5),) * (type != "ends.forks_in_a_surrounding"),
         )
+    ),
+    *(
+        Case(
+            *("raised-at-the-end", "ends.raises_odd", (C, S, F)),
+            input=input,
+            error=error,
+            message="",
+            traceback="in raises_odd",
+        )
+        for input, error in (
+            *(({"what": what}, f"{ODD}Odd{name}") for what, name in ODD_ONES.items()),
+            ({"what": "group"}, "ExceptionGroup"),
+            ({"what": "circle"}, "ValueError"),
+            ({"what": "long"}, "ValueError"),
+            ({"what": "", "below": "attribute"}, "ValueError"),
+            ({"what": "", "below": "text"}, "ValueError"),
+        )
+    ),
+    Case("raised-with-budget", "ends.asks_celery", (C, S, E, S, E, S, DONE), None, 3),
+    Case(
+        *("raised-at-the-end", "ends.asks_celery_once", (C, S, E, S, F)),
+        error="KeyError",
+        message="never",
+        traceback="in asks_celery_once",
     ),
     # Two attempts are its budget; the crash is none of them.
     *(
@@ -422,6 +452,15 @@ def test_a_row_made_by_plain_sql_is_run(site: Site) -> None:
 
     # Its history begins with the first move that somebody made.
     assert end_of(site, task_id, S, DONE).result == {"got": 5}
+
+
+@pytest.mark.parametrize(
+    ("what", "error"), [("base", f"{ODD}OddBase"), ("generator exit", "GeneratorExit")]
+)
+def test_whatever_a_body_raises_fails_its_task(site: Site, what: str, error: str) -> None:
+    entity = end_of(site, site.submit("ends.raises_odd", {"what": what}).id, C, S, F, alarms=1)
+    assert error_of(entity) == (error, "odd", 1)
+    still_works(site)
 
 
 def test_a_deadline_that_passed_fails_the_task(site: Site) -> None:

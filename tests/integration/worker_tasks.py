@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
+from celery import current_task
 from celery.exceptions import Ignore, Reject
 from celery.exceptions import Retry as CeleryRetry
 from pydantic import BaseModel
@@ -233,6 +234,95 @@ def celery_retry(ctx: TaskContext) -> str:
 def celery_retry_once(ctx: TaskContext) -> None:
     note(ctx)
     raise CeleryRetry("without a budget")
+
+
+class Odd(Exception):
+    """The exceptions that raise when they are looked at, each in its own way."""
+
+
+class OddAttribute(Odd):
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class OddText(Odd):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class OddRepr(Odd):
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+class OddReduce(Odd):
+    def __reduce__(self) -> Any:
+        raise RuntimeError("no pickle")
+
+
+class OddClass(Odd):
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+
+class OddArguments(Odd):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} {two}")
+
+
+class OddBase(BaseException):
+    pass
+
+
+def _chain(length: int) -> BaseException:
+    first = error = ValueError("chain")
+    for number in range(length):
+        error.__cause__ = ValueError(str(number))
+        error = error.__cause__
+    error.__cause__ = first
+    return first
+
+
+_ODD: dict[str, Callable[[], BaseException]] = {
+    "attribute": lambda: OddAttribute("odd"),
+    "text": lambda: OddText("odd"),
+    "repr": lambda: OddRepr("odd"),
+    "reduce": lambda: OddReduce("odd"),
+    "class": lambda: OddClass("odd"),
+    "arguments": lambda: OddArguments("odd", "one"),
+    "base": lambda: OddBase("odd"),
+    "generator exit": lambda: GeneratorExit("odd"),
+    "unpicklable": lambda: Odd("odd", lambda: None),
+    "group": lambda: BaseExceptionGroup("odd", [ExceptionGroup("inner", [OddText("odd")])]),
+    "circle": lambda: _chain(2),
+    "long": lambda: _chain(3000),
+    "large": lambda: Odd("odd" * 3_000_000),
+}
+
+
+@task("ends.raises_odd")
+def raises_odd(ctx: TaskContext, what: str, below: str = "") -> None:
+    note(ctx)
+    if below:
+        raise ValueError("odd") from _ODD[below]()
+    error = _ODD[what]()
+    raise error
+
+
+@task("ends.asks_celery")
+def asks_celery(ctx: TaskContext, countdown: float | None = 0.05) -> int:
+    """Retry as a body of plain Celery does, without a policy of the type."""
+    note(ctx)
+    if ctx.attempt < 3:
+        current_task.retry(countdown=countdown, exc=KeyError("not yet"))
+    return ctx.attempt
+
+
+@task("ends.asks_celery_once")
+def asks_celery_once(ctx: TaskContext) -> None:
+    note(ctx)
+    raise current_task.retry(countdown=0, max_retries=1, exc=KeyError("never"))
 
 
 # --- what a body says -----------------------------------------------------------------------------

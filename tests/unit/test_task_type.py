@@ -4,7 +4,7 @@ import asyncio
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -589,3 +589,32 @@ def test_a_secret_is_no_input() -> None:
     for body, place in ((one, "password"), (two, "token"), (three, "Login.password")):
         with pytest.raises(TypeError, match=f"{place} is a secret"):
             task("login", registry=Registry())(body)
+
+
+def _yields(ctx: TaskContext) -> Iterator[int]:
+    yield 1
+
+
+async def _yields_later(ctx: TaskContext) -> AsyncIterator[int]:
+    yield 1
+
+
+class _Yielding:
+    def __call__(self, ctx: TaskContext) -> Iterator[int]:
+        yield 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _yields,
+        _yields_later,
+        functools.partial(_yields),
+        functools.partial(_yields_later),
+        _Yielding(),
+    ],
+    ids=["generator", "async generator", "partial", "async partial", "object"],
+)
+def test_a_generator_cannot_be_a_body(body: Any) -> None:
+    with pytest.raises(TypeError, match=r"its body is a generator.*return a list"):
+        task("yields", registry=Registry())(body)

@@ -23,6 +23,7 @@ from taskdb.task_type import TaskType
 from taskdb_worker.chord import install_chord
 from taskdb_worker.exit_limit import limit_exit
 from taskdb_worker.member import Member
+from taskdb_worker.options import refuse_named_pool
 from taskdb_worker.shutdown import install_shutdown
 from taskdb_worker.signals import Receivers
 from taskdb_worker.tracked_task import TrackedTask
@@ -45,6 +46,7 @@ def create_app(
     app = create_celery(taskdb.settings, as_current=as_current)
     app.taskdb_reader = taskdb
     app.conf.worker_consumer = "taskdb_worker.consumer:TellingConsumer"
+    refuse_named_pool(app.conf.worker_pool)
     if app.conf.worker_pool == "prefork" and taskdb.settings.worker_prefork == "taskdb":
         app.conf.worker_pool = "taskdb_worker.prefork:TaskPool"
     member = Member(taskdb)
@@ -124,10 +126,10 @@ class _Life:
         signals.worker_ready.connect(self.on_ready)
         signals.worker_shutdown.connect(self.on_shutdown)
 
-    def on_setup_logging(self, loglevel: Any = None, **_: Any) -> None:
-        """Log the way the rest of this package does, at least at the level Celery was given."""
+    def on_setup_logging(self, loglevel: Any = None, logfile: Any = None, **_: Any) -> None:
+        """Log the way the rest of this package does, at the level and to the file of Celery's."""
         settings = self._member.taskdb.settings
-        configure_logging(settings, level=loglevel)
+        configure_logging(settings, level=loglevel, path=logfile)
 
     def on_init(self, sender: Any = None, **_: Any) -> None:
         """Before the pool starts."""

@@ -10,9 +10,9 @@ import asyncio
 import os
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -31,12 +31,12 @@ def call_in_this_process(call: Callable[[], T]) -> T:
     return value
 
 
-def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_coroutine(coroutine: Awaitable[T]) -> T:
     """Run a body that is a coroutine; a copy that it forks does not close the shared event loop."""
     return asyncio.run(_awaited(coroutine, os.getpid()))
 
 
-async def _awaited(coroutine: Coroutine[Any, Any, T], pid: int) -> T:
+async def _awaited(coroutine: Awaitable[T], pid: int) -> T:
     try:
         value = await coroutine
     except BaseException as error:

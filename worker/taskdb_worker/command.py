@@ -16,6 +16,7 @@ from taskdb.status import WAITING, in_order
 from taskdb.store.contract import Claim
 from taskdb_worker.app import create_app
 from taskdb_worker.member import Member
+from taskdb_worker.options import refuse_at_the_command
 
 _QUIET = ("--without-mingle", "--without-gossip", "-O", "fair")
 """Start-up time and chatter that a worker with a database of record does not need."""
@@ -26,8 +27,10 @@ def run_worker(site: Settings | TaskDB, arguments: list[str]) -> int:
 
     `site` is a client, whose surroundings its bodies get, or the settings of one.
 
+    Raises SettingsError for options that it cannot keep.
     Answers the exit code: not zero also for a worker that an error of its own has ended.
     """
+    refuse_at_the_command(arguments)
     app = create_app(taskdb=site if isinstance(site, TaskDB) else TaskDB(site))
     try:
         app.worker_main(["worker", *_QUIET, *arguments])

@@ -7,7 +7,7 @@ process, which the main process or rescue reports.
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
+from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
 from celery.platforms import EX_FAILURE
 
 from taskdb import tracing
@@ -37,7 +37,7 @@ from taskdb_worker.hand_over import HandOver
 from taskdb_worker.lease import Lease
 from taskdb_worker.patience import Patience
 from taskdb_worker.run import Run
-from taskdb_worker.run_error import message_of, no_such_end
+from taskdb_worker.run_error import is_a, message_of, no_such_end
 from taskdb_worker.run_outcome import HANDED_OVER, Ended, RunOutcome, Writing
 from taskdb_worker.run_span import run_span, tell_end
 
@@ -187,7 +187,7 @@ class Execution:
             if terminate_handler_fired():
                 # All of shutdown, hard limit and revocation look alike here; the main process
                 # knows. What a body's own cleanup raises on its way out is none of its ends.
-                if isinstance(error, SystemExit):
+                if is_a(error, SystemExit):
                     raise
                 raise SystemExit(EX_FAILURE) from error
             return self._ended_by(error, run, outcome, claim)
@@ -197,15 +197,18 @@ class Execution:
         self, error: BaseException, run: Run, outcome: RunOutcome, claim: Claim
     ) -> Callable[[], Ended]:
         """The end that a body brought about by what it raised."""
-        if isinstance(error, SystemExit | KeyboardInterrupt):
+        if is_a(error, (SystemExit, KeyboardInterrupt)):
             exited = TaskExited(f"{type(error).__name__}: {error}")
             return partial(outcome.crashed, exited, error)
-        if isinstance(error, MemoryError):
+        if is_a(error, MemoryError):
             return partial(outcome.crashed, _out_of_memory(error), error)
-        if isinstance(error, Reject):
-            return partial(outcome.rejected, error)
-        if isinstance(error, Ignore):
-            return partial(outcome.failed, no_such_end(error), error)
+        for kind, end in (
+            (Reject, outcome.rejected),
+            (Retry, outcome.retried),
+            (Ignore, lambda ignored: outcome.failed(no_such_end(ignored), ignored)),
+        ):
+            if is_a(error, kind):
+                return partial(end, error)
         return partial(self._raised, claim.id, run, outcome, error)
 
     def _written(self, task_id: str, outcome: RunOutcome, end: Callable[[], Ended]) -> Ended:
@@ -345,10 +348,10 @@ class Execution:
 
 def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
     answer = task_type.call(context, value)
-    return run_coroutine(answer) if asyncio.iscoroutine(answer) else answer
+    return run_coroutine(answer) if inspect.isawaitable(answer) else answer
 
 
-def _out_of_memory(error: MemoryError) -> TaskMemoryError:
+def _out_of_memory(error: BaseException) -> TaskMemoryError:
     return TaskMemoryError(str(error) or "out of memory")
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 import traceback
-from collections.abc import Container
+from collections.abc import Callable, Container
+from typing import Any, TypeVar
+
+from billiard.common import terminate_handler_fired
 
 from taskdb.entity import TaskError
 from taskdb.store.encode import storable
 
+T = TypeVar("T")
+
+_LONGEST_PICKLE = 65_536
+"""Of an exception that Celery sends to the main process and writes to its log."""
+
 
 def task_error(error: BaseException, attempt: int, shown: str = "") -> TaskError:
     """An exception as the row keeps it."""
-    kind = type(error)
-    name = (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
-    return TaskError(name, storable(message_of(error)), storable(shown), attempt)
+    return TaskError(_name_of(error), storable(message_of(error)), storable(shown), attempt)
 
 
 def traceback_text(error: BaseException, ours: Container[str]) -> str:
@@ -25,16 +28,65 @@ def traceback_text(error: BaseException, ours: Container[str]) -> str:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename in ours:
         frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames)
-    return "".join(lines) if frames is not None else ""
+    if frames is None:
+        return ""
+    alone = (*traceback.format_tb(frames), f"{_name_of(error)}: {message_of(error)}")
+    return _read(
+        lambda: "".join(traceback.format_exception(type(error), error, frames)),
+        # Its notes, its attributes or one of its causes cannot be read.
+        lambda _: "".join(alone),
+    )
 
 
 def message_of(error: BaseException) -> str:
     """Its own words, or that it has none that can be read."""
+    return _read(
+        lambda: str(error),
+        lambda broken: (
+            f"<{type(error).__name__} whose message cannot be read: {type(broken).__name__}>"
+        ),
+    )
+
+
+def fit_for_celery(error: BaseException | None) -> Exception | None:
+    """The error, if Celery can print it and send it from one process to another; or None.
+
+    Celery reads attributes, formats all causes and pickles; an exception may do anything then.
+    """
+    if error is None or not is_a(error, Exception):
+        return None
+    return _read(lambda: _round_trip(error), lambda _: None)
+
+
+def _round_trip(error: Any) -> Exception | None:
+    packed = pickle.dumps(error)
+    repr(error), str(error), getattr(error, "no_such_attribute", None)
+    isinstance(error, OSError)
+    traceback.format_exception(error)
+    is_same = type(pickle.loads(packed)) is type(error)  # noqa: S301 - made a line above
+    return error if is_same and len(packed) <= _LONGEST_PICKLE else None
+
+
+def is_a(error: BaseException, kinds: type[Any] | tuple[type[Any], ...]) -> bool:
+    """As `isinstance`, which asks an exception for its `__class__` and may get anything."""
+    return issubclass(type(error), kinds)
+
+
+def _name_of(error: BaseException) -> str:
+    kind = type(error)
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _read(read: Callable[[], T], instead: Callable[[BaseException], T]) -> T:
+    """What an exception of a body tells of itself; its own methods may raise anything."""
     try:
-        return str(error)
-    except Exception as broken:  # noqa: BLE001 - an exception's own __str__ may raise anything
-        return f"<{type(error).__name__} whose message cannot be read: {type(broken).__name__}>"
+        return read()
+    except BaseException as broken:
+        if terminate_handler_fired():
+            raise
+        return instead(broken)
 
 
 def no_such_end(error: BaseException) -> Exception:

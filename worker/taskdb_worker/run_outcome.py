@@ -3,14 +3,19 @@
 Nothing here runs a body or waits; `Execution` lends the patience of its writes.
 """
 
+# Celery's classes have no types.
+# mypy: disallow-subclassing-any=False
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any, Protocol, TypeVar
 
 from celery.exceptions import Reject
+from celery.exceptions import Retry as CeleryRetry
 from pydantic import BaseModel
 
 from taskdb import tracing
@@ -23,12 +28,29 @@ from taskdb.store.contract import Claim, Report
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.task_type import TaskType
-from taskdb_worker.run_error import no_such_end, task_error, traceback_text
+from taskdb_worker.run_error import is_a, no_such_end, task_error, traceback_text
 
 T = TypeVar("T")
 
 _NOT_RETRYABLE = (InvalidInput, NotEncodable, PayloadMissing)
 """What another attempt cannot mend."""
+
+
+_LONGEST_DELAY = timedelta(days=36_500)
+_CELERYS_RETRIES = 3
+"""What Celery's own tasks have where they say nothing else."""
+
+
+class AskedRetry(CeleryRetry):
+    """What `current_task.retry()` raises in a body."""
+
+    max_retries: int | None = None
+
+    def attempts(self, of_type: int) -> int:
+        """How many attempts there may be in all, where the type has so many."""
+        if self.max_retries is not None:
+            return self.max_retries + 1
+        return of_type if of_type > 1 else _CELERYS_RETRIES + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +149,31 @@ class RunOutcome:
 
     def raised(self, error: BaseException) -> Ended:
         used = self._claim.attempts_used
-        if isinstance(error, _NOT_RETRYABLE) or not self._type.retry.wants(error, used):
+        if is_a(error, _NOT_RETRYABLE) or not self._type.retry.wants(error, used):
             return self.failed(error)
-        delay = self._type.retry.delay(used)
+        return self._again(error, self._type.retry.delay(used))
+
+    def _again(self, error: BaseException, delay: timedelta) -> Ended:
         stored = self._error(error)
         report = self._report()
         status = self._end(
             "error", lambda: self._store.error(self._id, self._token, stored, delay, report)
         )
         return Ended(status, error=error, delay=delay)
+
+    def retried(self, error: CeleryRetry) -> Ended:
+        """The body asked Celery for another attempt: it has it, when it asked for that.
+
+        As many as the call of `retry` allows; where it was raised as it is, as the type allows.
+        """
+        used = self._claim.attempts_used
+        limit = self._type.retry.max_attempts
+        if isinstance(error, AskedRetry):
+            limit = error.attempts(limit)
+        if used >= limit:
+            last = error.exc if isinstance(error.exc, Exception) else error
+            return self.failed(last, error)
+        return self._again(error, _delay_of(error.when, self._type.retry.delay(used)))
 
     def failed(self, error: BaseException, cause: BaseException | None = None) -> Ended:
         return Ended(self._write("fail", self._error(error, cause)), error=error)
@@ -230,6 +268,16 @@ class RunOutcome:
         stored = task_error(error, self._claim.attempt, shown)
         trace = tracing.carried()
         return stored if trace is None else replace(stored, trace=trace)
+
+
+def _delay_of(when: Any, otherwise: timedelta) -> timedelta:
+    """What Celery's `countdown` or `eta` asks for."""
+    if isinstance(when, datetime):
+        moment = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(moment - datetime.now(UTC), timedelta(0))
+    if isinstance(when, int | float) and isfinite(when):
+        return min(timedelta(seconds=max(when, 0)), _LONGEST_DELAY)
+    return otherwise
 
 
 Writing = Callable[..., RunOutcome]

@@ -30,6 +30,7 @@ from celery.worker import state
 
 from taskdb.celery.publish import FINALIZE
 from taskdb_worker.member import Member
+from taskdb_worker.options import fit_pool, refuse_options, tell_of_missing_limits
 from taskdb_worker.tracked_task import TrackedTask
 
 log = structlog.get_logger("taskdb.worker")
@@ -50,7 +51,24 @@ def install_shutdown(app: Celery, member: Member) -> None:
 
 
 class StoppingWorker(Worker):
-    """A worker whose signal handlers wait for nothing."""
+    """A worker whose signal handlers wait for nothing, and that refuses what it cannot keep."""
+
+    def on_before_init(self, quiet: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
+        """Refuse options before anything is set up by them."""
+        method = options.get("pool_start_method") or self.app.conf.worker_pool_start_method
+        refuse_options({**options, "pool_start_method": method})
+        super().on_before_init(quiet=quiet, **options)
+
+    def on_after_init(self, **options: Any) -> None:
+        """Choose the pool, before the worker says that it begins."""
+        super().on_after_init(**options)
+        is_own = self.app.taskdb_member.taskdb.settings.worker_prefork == "taskdb"
+        self.pool_cls: Any = fit_pool(self.pool_cls, is_own=is_own)
+
+    def on_start(self) -> None:
+        """Say what the pool cannot keep, now that there is a log."""
+        super().on_start()
+        tell_of_missing_limits(self.pool_cls)
 
     def install_platform_tweaks(self, worker: Any) -> None:
         """Take over the signals that stop a worker."""

@@ -10,6 +10,7 @@ because Celery publishes what comes next before `task_success` and `task_failure
 
 from __future__ import annotations
 
+from datetime import datetime
 from secrets import token_hex
 from typing import Any
 
@@ -22,10 +23,12 @@ from taskdb.celery.publish import CHUNK_HEADER
 from taskdb.entity import TaskRole
 from taskdb.status import WAITING, TaskStatus
 from taskdb.store.contract import Claim
+from taskdb.store.encode import storable
 from taskdb.task_type import TaskType
 from taskdb_worker.chunk import Chunk
 from taskdb_worker.execution import Execution
-from taskdb_worker.run_outcome import Ended
+from taskdb_worker.run_error import fit_for_celery, message_of
+from taskdb_worker.run_outcome import AskedRetry, Ended
 
 log = structlog.get_logger("taskdb.run")
 
@@ -35,6 +38,9 @@ CLAIM = "taskdb_claim"
 """Attribute of a request: the answer that `task_prerun` got; of a chunk, a list of them."""
 ENDED = "taskdb_ended"
 """Attribute of a request: the outcome is in the row, signals need not write it."""
+
+
+_LONGEST_MESSAGE = 1_000
 
 
 class TaskFailed(Exception):
@@ -110,6 +116,25 @@ class TrackedTask(Task):
         if isinstance(claim, list):
             return self._run_chunk(request, claim)
         return self._run(request, claim)
+
+    def retry(
+        self,
+        args: Any = None,  # noqa: ARG002 - Celery's signature
+        kwargs: Any = None,  # noqa: ARG002 - Celery's signature
+        exc: BaseException | None = None,
+        throw: bool = True,  # noqa: ARG002, FBT001, FBT002 - Celery's signature
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,  # noqa: ARG002 - Celery's signature
+    ) -> Any:
+        """Ask for another attempt, as in a plain Celery task: always raises.
+
+        Nothing is published: the row is ERRORED, and the relay publishes it when it is due.
+        """
+        asked = AskedRetry(exc=exc, when=countdown if eta is None else eta)
+        asked.max_retries = max_retries
+        raise asked
 
     def claim(self, request: Any) -> Claim | list[Claim]:
         """Take what a message is about; the answer stays on the request, where a run finds it."""
@@ -203,7 +228,7 @@ def _tell_celery(task_id: str, ended: Ended) -> Any:
         return ended.value
     if ended.status in {TaskStatus.ERRORED, TaskStatus.SCHEDULED}:
         # Raised without publishing: task_retry fires, and the relay publishes when it is due.
-        raise Retry(exc=_plain(ended.error), when=ended.delay.total_seconds())
+        raise Retry(exc=fit_for_celery(ended.error), when=ended.delay.total_seconds())
     if ended.status is TaskStatus.FAILED:
         raise _failure(ended.error)
     if ended.status is TaskStatus.CREATED and isinstance(ended.error, Reject):
@@ -214,13 +239,11 @@ def _tell_celery(task_id: str, ended: Ended) -> Any:
     raise Ignore
 
 
-def _plain(error: BaseException | None) -> Exception | None:
-    return error if isinstance(error, Exception) else None
-
-
 def _failure(error: BaseException | None) -> BaseException:
     """The body's own exception, unless Celery would take it for something else than a failure."""
     special = (Ignore, Reject, Retry, MemoryError)
-    if isinstance(error, Exception) and not isinstance(error, special):
-        return error
-    return TaskFailed(f"{type(error).__name__}: {error}")
+    fit = fit_for_celery(error)
+    if fit is not None and not isinstance(fit, special):
+        return fit
+    words = "" if error is None else storable(message_of(error), _LONGEST_MESSAGE)
+    return TaskFailed(f"{type(error).__name__}: {words}")
