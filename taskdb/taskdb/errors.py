@@ -35,6 +35,7 @@
     │   ├── DatabaseUnsuitable             made without UTF-8
     │   └── DatabaseTooNew                 tables were made by a newer release
     ├── BrokerUnreachable                  the broker is away, refuses or is frozen
+    ├── Unroutable (LookupError)           a message would reach no queue
     ├── PayloadStoreUnreachable            the payload store is away, or refuses
     ├── PayloadMissing                     the payload store has lost a payload
     ├── TargetRefused (ValueError)         nothing is sent to this target
@@ -513,6 +514,24 @@ class DatabaseTooNew(DatabaseError):
     """The tables were made by a newer release of this package."""
 
     code = "DATABASE_TOO_NEW"
+
+
+class Unroutable(TaskDBError, LookupError):
+    """A message would have reached no queue, so it was not sent."""
+
+    code = "UNROUTABLE"
+
+    def __init__(self, exchange: str, routing_key: str, advice: str) -> None:
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.advice = advice
+        super().__init__(
+            f"exchange {exchange!r} takes a message with the routing key {routing_key!r} to no "
+            f"queue: {advice}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.exchange, self.routing_key, self.advice))
 
 
 class BrokerUnreachable(TaskDBError):

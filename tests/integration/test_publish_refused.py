@@ -269,16 +269,17 @@ def test_a_queue_of_rabbitmq_holds_up_no_other(
 ROUTES = {
     "an exchange that is not there": {"exchange": "missing", "routing_key": "taskdb"},
     "a routing key that leads nowhere": {"exchange": "amq.topic", "routing_key": "nowhere"},
+    "a fanout that nobody hears": {"exchange": "amq.fanout", "exchange_type": "fanout"},
 }
 
 
 @pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES.keys())
-def test_a_route_that_leads_nowhere_on_rabbitmq_concerns_its_own_type(
-    sqlite_url: str, tmp_path: Path, rabbitmq_url: str, route: dict[str, str]
+def test_a_route_that_leads_nowhere_concerns_its_own_type(
+    sqlite_url: str, tmp_path: Path, broker: str, route: dict[str, str]
 ) -> None:
     settings = {"task_routes": {"plus": route}}
     with (
-        client(sqlite_url, tmp_path, broker_url=rabbitmq_url, celery=settings) as taskdb,
+        client(sqlite_url, tmp_path, broker_url=broker, celery=settings) as taskdb,
         logged() as log,
     ):
         refused, taken = submit_mixed(taskdb)

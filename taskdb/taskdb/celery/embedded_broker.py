@@ -15,8 +15,9 @@ was killed. A line that is closed or lost while a task runs gives the task's mes
 every broker. Delivery is at least once. Priorities are 0 to 9, 9 first; in order of arrival inside
 one; queues take turns. Routing is direct or topic, and bindings are kept in the file.
 
-Left out: fanout, and so remote control (``inspect``, broadcast), mingle, gossip and events. Celery
-switches remote control off by itself here. Message and queue TTLs are ignored.
+Left out: fanout, and so remote control (``inspect``, broadcast), mingle, gossip and events. A
+fanout exchange may be declared and bound to; a message to it raises Unroutable. Celery switches
+remote control off by itself here. Message and queue TTLs are ignored.
 
 ``broker_transport_options``: ``lease_seconds`` (10), ``polling_interval`` in seconds (0.02),
 ``busy_timeout_seconds`` (30; how long to wait for another process's write). A process that only

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from queue import Empty
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
@@ -15,6 +15,7 @@ from kombu.utils.json import dumps, loads
 from taskdb.celery.embedded_file import MessageFileBusy, MessageFileError
 from taskdb.celery.embedded_lease import HeldLeases
 from taskdb.celery.embedded_messages import Delivery, Messages, NewMessage
+from taskdb.celery.routing import NoFanout, Routed
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +85,17 @@ class QoS(virtual.QoS):
         self.channel.wake_up()
 
 
-class Channel(virtual.Channel):
+class Channel(Routed):
     """A channel on the message file."""
 
     QoS = QoS
     #: The file keeps text and bytes as they are.
     body_encoding = None  # type: ignore[assignment]  # kombu infers str from its default
     supports_fanout = False
+    exchange_types: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # each channel has its own
+        **virtual.Channel.exchange_types,
+        "fanout": NoFanout,
+    }
 
     def __init__(self, connection: Any, **options: Any) -> None:
         super().__init__(connection, **options)

@@ -166,8 +166,10 @@ class Publisher:
         self, producer: Any, item: Publication, message_id: str, added: dict[str, Any]
     ) -> None:
         # A confirm that never comes would hold the publisher for ever; and a queue that was
-        # deleted behind our back swallows what is not mandatory.
-        surely = {"confirm_timeout": 2, "mandatory": True} if self._kind == "amqp" else {}
+        # deleted behind our back, or a route to none, swallows what is not mandatory.
+        surely: dict[str, Any] = {} if self._kind == "other" else {"mandatory": True}
+        if self._kind == "amqp":
+            surely["confirm_timeout"] = 2
         self.app.send_task(
             item.type,
             task_id=message_id,

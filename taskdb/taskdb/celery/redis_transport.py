@@ -26,6 +26,8 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as LineError
 
+from taskdb.celery.routing import Routed
+
 log = structlog.get_logger("taskdb.transport")
 
 _RETRIES = ("retry", "retry_on_error", "retry_on_timeout")
@@ -151,7 +153,7 @@ class QoS(redis.QoS):
             yield acquired.pipeline(transaction=False)
 
 
-class Channel(redis.Channel):
+class Channel(Routed, redis.Channel):
     """Keeps its client for as long as it keeps its pool, and takes messages by script.
 
     It blocks for the first message, and again when the script has found none.
