@@ -15,6 +15,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from taskdb.errors import DatabaseError
+from taskdb.fork import RenewedLock
 from taskdb.redaction import redaction_of
 from taskdb.settings import Settings
 from taskdb.store.notifying import DELIVER, LeasedSubscription
@@ -41,7 +42,7 @@ class Deliver:
         self._fast = Lane("notify", settings.notify_threads)
         self._late = Lane("notify-slow", settings.notify_threads)
         self._stop = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = RenewedLock()
         self._busy: set[str] = set()
         self._slow: set[str] = set()
 

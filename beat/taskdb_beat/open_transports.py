@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Container
 
+from taskdb.fork import RenewedLock
 from taskdb.outbound.contract import Transport
 from taskdb.outbound.opening import open_transport
 from taskdb.settings import Settings
@@ -21,7 +21,7 @@ class OpenTransports:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._lock = threading.Lock()
+        self._lock = RenewedLock()
         self._known: OrderedDict[str, tuple[_Key, Transport]] = OrderedDict()
 
     def get(self, one: LeasedSubscription, in_use: Container[str]) -> Transport:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 from uuid_utils.compat import uuid7
@@ -49,7 +48,7 @@ class AlarmClient:
     store: Store
     registry: Registry
 
-    @cached_property
+    @property
     def _alarms(self) -> Alarms:
         return Alarms(self.store.database)
 

@@ -112,6 +112,7 @@ class TaskDB(
         self.store.on_new = self._publish_new
         self._discovered = False
         self._celery_app: Any = None
+        self._is_owner = True
 
     @property
     def celery_app(self) -> Any:
@@ -128,6 +129,7 @@ class TaskDB(
     def for_tenant(self, *tenants: str) -> TaskDB:
         """A client that reads and moves tasks of these tenants only; it shares the connections.
 
+        Only the client that it was made from closes them.
         Raises InvalidInput without a tenant, and for one that no task can have.
         """
         if not tenants:
@@ -146,6 +148,7 @@ class TaskDB(
         scoped = object.__new__(TaskDB)
         scoped.__dict__.update(self.__dict__)
         scoped._celery_app = None
+        scoped._is_owner = False
         scoped.scope = Scope(tuple(tenants))
         return scoped
 
@@ -344,7 +347,12 @@ class TaskDB(
             self.store.grace = grace
 
     def close(self) -> None:
-        """Publish what waits, for a moment, and close this process's connections."""
+        """Publish what waits, for a moment, and close this process's connections.
+
+        A client of some tenants has none of its own: those that it shares stay open.
+        """
+        if not self._is_owner:
+            return
         self._watcher.close()
         self._background.close()
         self.publisher.close()

@@ -7,7 +7,6 @@ database after the code under test was imported.
 from __future__ import annotations
 
 import atexit
-import threading
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -19,6 +18,7 @@ from taskdb.client import TaskDB, TaskPage
 from taskdb.entity import SubTaskResult, TaskEntity, TaskEvent, TaskRole
 from taskdb.explanation import Explanation
 from taskdb.fan_out import Counts
+from taskdb.fork import RenewedLock
 from taskdb.gate import Gate
 from taskdb.options import Criteria, SubmitOptions
 from taskdb.schedule import Origin, Schedule, ScheduleEntity, ScheduleRun
@@ -35,7 +35,7 @@ from taskdb.subscription import (
 from taskdb.subscription_client import OVERLAP, SubscriptionOptions
 from taskdb.trees import SequenceProgress
 
-_lock = threading.Lock()
+_lock = RenewedLock()
 _default: TaskDB | None = None
 _built_from: Hashable = None
 """What the settings of the framework were when it was built."""

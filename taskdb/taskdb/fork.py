@@ -41,6 +41,30 @@ def pause_at_fork(paused: PausedObject) -> None:
     _forks.pause(paused)
 
 
+class RenewedLock:
+    """A lock that a forked child has anew: whoever held it at the fork is not there to release it.
+
+    For locks of modules and of objects that a child goes on using. The thread that forks inside the
+    block leaves it in the child as in the parent.
+    """
+
+    def __init__(self) -> None:
+        self._lock = self._held = threading.Lock()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew; a block that the child is in still ends with the lock that it began with."""
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        lock = self._lock
+        lock.acquire()
+        self._held = lock
+
+    def __exit__(self, *_: object) -> None:
+        self._held.release()
+
+
 class _Forks:
     """Knows what a fork would break, and sees to it around each fork of this process."""
 

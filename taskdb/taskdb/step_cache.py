@@ -8,12 +8,13 @@ away, or has nonsense, is passed over.
 from __future__ import annotations
 
 import json
-import threading
 from collections import OrderedDict
 from datetime import timedelta
 from typing import Any, Protocol
 
 import structlog
+
+from taskdb.fork import RenewedLock
 
 log = structlog.get_logger("taskdb.step_cache")
 
@@ -39,7 +40,7 @@ class MemoryStepCache:
             raise ValueError(message)
         self._limit = max_entries
         self._texts: OrderedDict[tuple[str, int], str] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = RenewedLock()
 
     def get(self, task_id: str, attempt: int) -> str | None:
         with self._lock:

@@ -12,7 +12,17 @@ from tests.integration.notify_site import run_tasks, site
 from tests.servers import PostgreSQL
 from tests.waiting import wait_until
 
-from taskdb import TaskDB, TaskNotFound, WaitInterrupted, WaitTimeout
+from taskdb import (
+    TaskDB,
+    TaskNotFound,
+    WaitInterrupted,
+    WaitTimeout,
+    default_taskdb,
+    wait_task,
+    wait_task_async,
+)
+from taskdb.cli.session import Session, about
+from taskdb.default import replaced_default
 from taskdb.watcher import LOOK_SECONDS
 
 
@@ -125,3 +135,81 @@ def test_a_wait_outlives_an_outage_of_the_database(
         own_postgresql.start()
         run_tasks(taskdb, one.id)
         assert waiting.result(30).status == "COMPLETED"
+
+
+# --- who closes --------------------------------------------------------------------------------
+
+
+def test_a_scoped_client_that_closes_interrupts_no_wait_elsewhere(
+    taskdb: TaskDB, looks: list[int]
+) -> None:
+    task_id = taskdb.submit_task("work", {}, tenant="acme").id
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(taskdb.wait, task_id, 30)
+        wait_until(lambda: looks)
+        with taskdb.for_tenant("acme", "other") as both, both.for_tenant("acme") as scoped:
+            assert scoped.get_task(task_id).id == task_id
+        taskdb.for_tenant("acme").close()
+        pool = taskdb.store.database.pool()
+        assert pool.open > 0
+        run_tasks(taskdb, task_id)
+        assert waiting.result(30).status == "COMPLETED"
+
+
+def test_the_client_that_made_the_connections_closes_them_for_its_scoped_ones_too(
+    taskdb: TaskDB, looks: list[int]
+) -> None:
+    scoped = taskdb.for_tenant("acme")
+    task_id = scoped.submit_task("work", {}).id
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(scoped.wait, task_id, 30)
+        wait_until(lambda: looks)
+        taskdb.close()
+        with pytest.raises(WaitInterrupted):
+            waiting.result(30)
+    assert taskdb.store.database.pool().open == 0
+    # As every client, both open new ones when they are used again.
+    assert scoped.get_task(task_id).id == task_id
+
+
+def test_a_command_about_a_client_leaves_it_open(taskdb: TaskDB, looks: list[int]) -> None:
+    task_id = taskdb.submit_task("work", {}, tenant="acme").id
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(taskdb.wait, task_id, 30)
+        wait_until(lambda: looks)
+        for tenant in (None, "acme"):
+            with about(taskdb), Session() as session:
+                assert session.taskdb_of(tenant).get_task(task_id).id == task_id
+        run_tasks(taskdb, task_id)
+        assert waiting.result(30).status == "COMPLETED"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_default_outlives_a_scoped_client_of_it(
+    taskdb: TaskDB,
+    looks: list[int],
+    is_async: bool,  # noqa: FBT001 - a case
+) -> None:
+    task_id = taskdb.submit_task("work", {}, tenant="acme").id
+    with replaced_default(taskdb):
+
+        async def wait() -> str:
+            waiting = asyncio.ensure_future(wait_task_async(task_id, 30))
+            await asyncio.to_thread(wait_until, lambda: looks)
+            await asyncio.to_thread(close_scoped)
+            await asyncio.to_thread(run_tasks, taskdb, task_id)
+            return (await waiting).status
+
+        def close_scoped() -> None:
+            with default_taskdb().for_tenant("acme"):
+                pass
+
+        if is_async:
+            assert asyncio.run(wait()) == "COMPLETED"
+            return
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(wait_task, task_id, 30)
+            wait_until(lambda: looks)
+            close_scoped()
+            run_tasks(taskdb, task_id)
+            assert waiting.result(30).status == "COMPLETED"

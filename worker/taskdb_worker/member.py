@@ -23,6 +23,7 @@ from taskdb.alarming.opening import import_channels
 from taskdb.bounds import NAME_BYTES, clipped
 from taskdb.client import TaskDB
 from taskdb.errors import DatabaseError
+from taskdb.fork import RenewedLock
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.encode import storable
 from taskdb.store.workers import CancelWish, Held, Workers
@@ -58,7 +59,7 @@ class Member:
         self._to_terminate: dict[str, CancelWish] = {}
         self.own_token = ""
         """Of a run that no message brought."""
-        self._lock = threading.Lock()
+        self._lock = RenewedLock()
         self._in_doubt: set[str] = set()
         """Tokens of runs whose process is lost, until it is clear why."""
 

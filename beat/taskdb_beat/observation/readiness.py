@@ -10,6 +10,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 
 from taskdb.celery.broker_state import BROKER_SECONDS, broker_state
 from taskdb.client import TaskDB
+from taskdb.fork import RenewedLock
 from taskdb.store import revision
 
 ANSWER_SECONDS = 3.0
@@ -27,7 +28,7 @@ class Probe:
     def __init__(self, ask: Ask, seconds: float = ANSWER_SECONDS) -> None:
         self._ask = ask
         self._seconds = seconds
-        self._lock = threading.Lock()
+        self._lock = RenewedLock()
         self._flight: Future[str | None] | None = None
         self._answer: str | None = None
         self._answered_at = float("-inf")

@@ -11,6 +11,7 @@ import structlog
 from taskdb.alarming.contract import WayOut
 from taskdb.alarming.opening import open_channel
 from taskdb.errors import DatabaseError, DeliveryFailed, TargetRefused
+from taskdb.fork import RenewedLock
 from taskdb.settings import Settings
 from taskdb.store.alarming.delivering import Delivering, Outgoing
 from taskdb.store.database import Database
@@ -40,7 +41,7 @@ class Deliverer:
         self._known = {channel.name for channel in settings.alarm_channels}
         seconds = settings.outbound_total_seconds + _MARGIN_SECONDS
         self._lease = timedelta(seconds=max(settings.alarm_lease_seconds, seconds))
-        self._lock = threading.Lock()
+        self._lock = RenewedLock()
         self._threads: dict[str, threading.Thread] = {}
         self._stopping = threading.Event()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,7 @@ import apprise
 
 from taskdb.alarming.contract import Words
 from taskdb.errors import DeliveryFailed, TargetRefused
+from taskdb.fork import RenewedLock
 from taskdb.sensitive_text import HIDDEN
 
 _TYPES = {
@@ -109,7 +109,7 @@ class _Ear(logging.Handler):
 
 
 _log = logging.getLogger(apprise.logger.name)
-_lock = threading.Lock()
+_lock = RenewedLock()
 _ears: list[_Ear] = []
 
 

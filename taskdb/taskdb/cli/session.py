@@ -66,10 +66,13 @@ class Session:
 
     @cached_property
     def taskdb(self) -> TaskDB:
-        """The operator's client; it is closed with the session."""
+        """The operator's client, closed with the session unless it was given."""
         # What a person must know, the command itself says.
         configure_logging(self.settings, level="DEBUG" if self.debug else "CRITICAL")
-        taskdb = _given.get() or TaskDB(self.settings)
+        given = _given.get()
+        if given is not None:
+            return given
+        taskdb = TaskDB(self.settings)
         self._opened.append(taskdb)
         return taskdb
 

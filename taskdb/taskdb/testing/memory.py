@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
@@ -17,12 +16,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from taskdb.errors import SettingsError
+from taskdb.fork import RenewedLock
 from taskdb.store.migrate import migrate
 
 BUSY_SECONDS = 5
 """How long one connection waits for the transaction of another, which is often the same test's."""
 _OLDEST = (3, 36)
-_copying = threading.Lock()
+_copying = RenewedLock()
 
 
 @contextmanager
