@@ -29,6 +29,8 @@ class Fault(StrEnum):
     CUT = "cut"
     WIPE = "wipe"
     POISON = "poison"
+    FAILOVER = "failover to read-only"
+    LOCK = "a lock on the row"
 
 
 class Moment(StrEnum):
@@ -93,6 +95,11 @@ RESTING = frozenset({Moment.QUEUED, Moment.SCHEDULED, Moment.RETRYING})
 JOINS = frozenset({Moment.BEFORE_JOIN, Moment.JOINING, Moment.FINALISING})
 """Moments that only the last part of a fan-out has."""
 
+WRITING = frozenset({Moment.QUEUED, Moment.CLAIMED, Moment.IN_THE_BODY, Moment.AFTER_THE_BODY})
+"""Moments before a write of a run: its claim, what the body reports, its outcome."""
+REFUSALS = frozenset({Fault.FAILOVER, Fault.LOCK})
+"""Faults of a database that answers, and refuses."""
+
 LINES = frozenset({Victim.BROKER_LINE, Victim.DATABASE_LINE})
 WATCHED = ("chaos.plain", "chaos.part", "chaos.step", "chaos.retries")
 """Types of which a run may be the one that stands at a moment of a run."""
@@ -133,10 +140,12 @@ class Cell:
 
 def absence(victim: Victim, fault: Fault, moment: Moment) -> str | None:
     """Why there is no such cell; None where there is one."""
-    return _absent_fault(victim, fault) or _absent_moment(victim, moment)
+    return _absent_fault(victim, fault) or _absent_moment(victim, fault, moment)
 
 
 def _absent_fault(victim: Victim, fault: Fault) -> str | None:
+    if fault in REFUSALS and victim is not Victim.DATABASE:
+        return "only the database can refuse a write by itself, or wait for a lock"
     if (fault is Fault.POISON) != (victim is Victim.ROW):
         return "only a row can be poison, and nothing else can happen to it"
     if fault is Fault.KILL and victim in LINES:
@@ -148,7 +157,9 @@ def _absent_fault(victim: Victim, fault: Fault) -> str | None:
     return None
 
 
-def _absent_moment(victim: Victim, moment: Moment) -> str | None:
+def _absent_moment(victim: Victim, fault: Fault, moment: Moment) -> str | None:
+    if fault in REFUSALS and moment not in WRITING:
+        return "a refused write is tried before the claim, in the body and at the outcome"
     if victim is Victim.ROW and moment is not Moment.QUEUED:
         return "a row that is poison is there from the beginning, for each loop of its own"
     if victim is Victim.SUBMITTER and (moment in RUNNING or moment is Moment.RETRYING):

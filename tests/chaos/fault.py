@@ -8,6 +8,7 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 
+import psycopg
 from tests.chaos.cell import Cell, Fault, Victim
 from tests.chaos.ground import LEASE_SECONDS, Ground
 from tests.processes import RunningProcess
@@ -15,6 +16,7 @@ from tests.servers import RabbitMQ, Server, TcpProxy
 
 STOP_SECONDS = LEASE_SECONDS + 1
 """Longer than the lease: who is stopped that long is taken for dead."""
+_READ_ONLY, _TIMEOUT = "default_transaction_read_only", "300ms"
 AWAY_SECONDS = 0.8
 """How long a killed server, or a cut line, stays away."""
 
@@ -37,6 +39,7 @@ class Breaking:
         self._ground = ground
         self._cast = cast
         self._stopped: list[int] = []
+        self._locks: psycopg.Connection[tuple[object, ...]] | None = None
 
     def begin(self) -> None:
         """Break it; holds on return."""
@@ -45,6 +48,8 @@ class Breaking:
             Fault.WIPE: self._kill,
             Fault.STOP: self._stop,
             Fault.CUT: self._cut,
+            Fault.FAILOVER: self._become_read_only,
+            Fault.LOCK: self._lock,
         }[self._cell.fault]()
 
     @property
@@ -56,6 +61,12 @@ class Breaking:
 
     def end(self) -> None:
         """Mend it: servers come back with what they had, processes go on or are replaced."""
+        if self._cell.fault is Fault.FAILOVER:
+            self._promote()
+            return
+        if self._cell.fault is Fault.LOCK:
+            self._unlock()
+            return
         if self._line:
             self._line.thaw() if self._cell.fault is Fault.STOP else self._line.restore()
         elif self._server and self._cell.fault is Fault.STOP:
@@ -99,6 +110,31 @@ class Breaking:
         assert self._line is not None
         self._line.refuse()
         self._line.cut()
+
+    def _become_read_only(self) -> None:
+        """What a failover does to connections that live through it."""
+        self._ground.postgresql.configure(_READ_ONLY, "on")
+
+    def _promote(self) -> None:
+        """New connections reach a server that writes; those that there are stay where they are."""
+        database = self._ground.database
+        with self._ground.postgresql.unhindered(database) as connection:
+            connection.execute(f"ALTER DATABASE {database} SET {_READ_ONLY} = off".encode())
+
+    def _lock(self) -> None:
+        """Someone changes every open task, for longer than the server lets a statement take."""
+        self._ground.postgresql.configure("statement_timeout", _TIMEOUT)
+        self._locks = self._ground.postgresql.unhindered(self._ground.database)
+        self._locks.execute("BEGIN")
+        self._locks.execute(
+            "SELECT id FROM task WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELED')"
+            " ORDER BY id FOR UPDATE"
+        )
+
+    def _unlock(self) -> None:
+        assert self._locks is not None
+        self._locks.close()
+        self._ground.postgresql.configure("statement_timeout", None)
 
     @property
     def _line(self) -> TcpProxy | None:

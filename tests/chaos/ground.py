@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import psycopg
 from psycopg.rows import dict_row
-from tests.chaos.cell import Broker, Cell, Victim
+from tests.chaos.cell import REFUSALS, Broker, Cell, Victim
 from tests.processes import Processes, RunningProcess
 from tests.servers import PostgreSQL, RabbitMQ, Redis, TcpProxy
 from tests.servers.server import Server, new_folder
@@ -93,6 +93,9 @@ class Lane:
         with ExitStack() as ending:
             ending.callback(shutil.rmtree, folder, ignore_errors=True)
             ending.callback(self.postgresql.drop_database, name)
+            if cell.fault in REFUSALS:
+                for setting in ("default_transaction_read_only", "statement_timeout"):
+                    ending.callback(self.postgresql.configure, setting, None)
             message_url = _fresh(broker, name, ending)
             lines = {}
             for victim, server in (
@@ -202,7 +205,12 @@ class Ground:
             try:
                 if self._connection is None:
                     self._connection = psycopg.connect(
-                        self._direct, autocommit=True, row_factory=dict_row, connect_timeout=2
+                        self._direct,
+                        autocommit=True,
+                        row_factory=dict_row,
+                        connect_timeout=2,
+                        # No cell's limit is for who looks on.
+                        options="-c statement_timeout=0",
                     )
                 return self._connection.execute(sql.encode()).fetchall()
             except psycopg.OperationalError:
@@ -215,6 +223,11 @@ class Ground:
         """Plain SQL that answers nothing."""
         with psycopg.connect(self._direct, autocommit=True) as connection:
             connection.execute(sql.encode())
+
+    @property
+    def database(self) -> str:
+        """The name of this cell's database."""
+        return self._direct.rsplit("/", 1)[-1]
 
     def count(self, where: str) -> int:
         return int(self.query(f"SELECT count(*) AS n FROM task WHERE {where}")[0]["n"])

@@ -73,6 +73,19 @@ def test_a_row_that_no_relay_can_publish_loses_nothing(
     assert cell["rows"] > 30
 
 
+@pytest.mark.parametrize("fault", ["failover to read-only", "a lock on the row"])
+@pytest.mark.parametrize("moment", ["after the body"])
+def test_an_outcome_that_the_database_refuses_loses_nothing(
+    capsys: pytest.CaptureFixture[str], fault: str, moment: str
+) -> None:
+    code = main(["--only", f"database,{fault},{moment}", "--json", "--lanes", "1"])
+    told = capsys.readouterr()
+    (cell,) = json.loads(told.out)
+    assert code == 0, told.err
+    assert (cell["lost"], cell["lies"], cell["restarts"], cell["error"]) == ([], [], 0, "")
+    assert cell["duplicate_bodies"] == 0
+
+
 def test_the_page_tells_what_there_is() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()
     counts = Counter(cell.broker for cell in every_cell())

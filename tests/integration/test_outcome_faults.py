@@ -292,8 +292,12 @@ def test_a_result_waits_for_a_payload_folder_that_cannot_be_used(
     assert site.row()["attempt"] == 1
 
 
+def _length(much: str) -> int:
+    return len(much)
+
+
 def test_a_submit_says_that_the_payload_folder_cannot_be_used(site: Site) -> None:
-    task("a", registry=site.taskdb.registry)(lambda much: len(much))
+    task("a", registry=site.taskdb.registry)(_length)
     folder = site.taskdb.settings.payload_folder
     folder.write_text("in the way")
     with pytest.raises(PayloadStoreUnreachable, match="TASKDB_PAYLOAD_DIR"):

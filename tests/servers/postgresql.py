@@ -77,6 +77,31 @@ class PostgreSQL(Server):
         self._execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
         return self.url_of(name)
 
+    def configure(self, name: str, value: str | None) -> None:
+        """Set a parameter for all connections, also for those that there are; None: as before."""
+        setting = sql.Identifier(name)
+        statement = (
+            sql.SQL("ALTER SYSTEM RESET {}").format(setting)
+            if value is None
+            else sql.SQL("ALTER SYSTEM SET {} = {}").format(setting, sql.Literal(value))
+        )
+        with self.unhindered("postgres") as connection:
+            connection.execute(statement)
+            connection.execute("SELECT pg_reload_conf()")
+
+    def unhindered(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
+        """A connection for which no limit and no refusal holds that a test has set."""
+        free = ("default_transaction_read_only=off", "statement_timeout=0", "lock_timeout=0")
+        return psycopg.connect(
+            host=HOST,
+            port=self.port,
+            user="postgres",
+            dbname=database,
+            connect_timeout=2,
+            autocommit=True,
+            options=" ".join(f"-c {one}" for one in free),
+        )
+
     def drop_database(self, name: str) -> None:
         """Drop a database, and cut off whoever is still connected to it."""
         self._execute(
