@@ -49,6 +49,8 @@ _DROPPED = (
 
 _BORN: Columns = {**WRITTEN, "tenant": "text"}
 _WAITING = "('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED')"
+_INDEXED = "IN ('CREATED','SCHEDULED','QUEUED','STARTED','ERRORED')"
+"""As the index of what is only watched has it, by which words SQLite finds it."""
 _JSON = frozenset({"input", "result", "error", "attributes"})
 _READ = (
     "type", "status", "queue", "priority", "attempt", "worker", "claim_token",
@@ -191,7 +193,8 @@ class Adopting(StorePart):
         sql = (
             "SELECT CAST(t.id AS TEXT) AS id, t.attempt, t.claim_token, t.worker,"
             f" {d.now} AS now FROM task AS t"
-            " LEFT JOIN worker AS w ON w.id = t.worker WHERE t.is_adopted AND t.status = 'STARTED'"
+            f"{d.looked_up('worker', '*', 'w.id = t.worker', 'w')}"
+            f" WHERE t.is_adopted AND t.status = 'STARTED' AND t.status {_INDEXED}"
             # Who runs a body without a worker (eager) is not watched.
             " AND t.worker IS NOT NULL AND (w.stopped_at IS NOT NULL"
             # It lives, and has not listed the task as running for two beats.
@@ -213,6 +216,7 @@ class Adopting(StorePart):
         sql = (
             "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
             f" {d.now} AS now FROM task WHERE is_adopted AND status IN {_WAITING}"
+            f" AND status {_INDEXED}"
             # Reports that were kept while the database was away come with what was seen last.
             f" AND updated_at < {past} AND deadline_at < {past}"
             f" AND {not_aside(d, ADOPT)} LIMIT :limit"
@@ -227,6 +231,7 @@ class Adopting(StorePart):
         sql = (
             "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
             f" {d.now} AS now FROM task WHERE is_adopted AND status IN {_WAITING}"
+            f" AND status {_INDEXED}"
             f" AND updated_at < {old}"
             f" AND (run_at IS NULL OR run_at < {old}) AND {not_aside(d, ADOPT)} LIMIT :limit"
         )

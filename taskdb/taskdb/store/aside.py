@@ -203,7 +203,7 @@ class Aside:
             return []
         d = self._database.dialect
         found = self._database.query(
-            f"SELECT key FROM set_aside WHERE loop = :loop AND next_try_at <= {d.now}"
+            f"SELECT key FROM set_aside WHERE loop = :loop AND next_try_at <= (SELECT {d.now})"
             " ORDER BY next_try_at LIMIT :limit",
             {"loop": loop, "limit": limit},
             writes=False,

@@ -104,10 +104,10 @@ class StoreDialect(Protocol):
     def latest(self, *moments: str) -> str:
         """The latest of some moments, SQL fragments of which none is NULL."""
 
-    def looked_up(self, table: str, columns: str, condition: str) -> str:
+    def looked_up(self, table: str, columns: str, condition: str, alias: str = "found") -> str:
         """What a FROM item ends with that is to be joined by one probe of an index a row.
 
-        The columns stand under the alias `found`; NULL where there is no such row.
+        The columns stand under the alias; NULL where there is no such row.
         """
 
     def told(self, columns: str) -> str:

@@ -118,13 +118,13 @@ class Drifts(Joining):
         )
         yield _Rule(
             "worker_lost",
-            f"SELECT t.id AS example {runs_of(is_dead(d))} ORDER BY t.id LIMIT :limit",
+            f"SELECT t.id AS example {runs_of(d, is_dead(d))} ORDER BY t.id LIMIT :limit",
             "they run on workers that are dead",
             "see that a `taskdb beat` runs: it does the rescue",
         )
         yield _Rule(
             "claim_unlisted",
-            f"SELECT t.id AS example {runs_of(f'NOT {is_dead(d)} AND {is_unlisted(d)}')}"
+            f"SELECT t.id AS example {runs_of(d, f'NOT {is_dead(d)} AND {is_unlisted(d)}')}"
             " ORDER BY t.id LIMIT :limit",
             "they run by the row, and their live worker does not list them",
             "see that a `taskdb beat` runs: it does the rescue",

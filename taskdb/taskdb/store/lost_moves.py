@@ -25,11 +25,15 @@ from taskdb.store.fragments import (
 from taskdb.store.rules import is_refused
 
 
-def runs_of(worker: str) -> str:
-    """The rows `t` that run on a worker `w` of which this is true, as FROM and WHERE."""
+def runs_of(d: StoreDialect, worker: str) -> str:
+    """The rows `t` that run on a worker `w` of which this is true, as FROM and WHERE.
+
+    SQLite finds the index of what is not over only by its own words.
+    """
     return (
-        "FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
-        " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.waits_for IS NULL"
+        f"FROM task AS t{d.looked_up('worker', '*', 'w.id = t.worker', 'w')}"
+        " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED'"
+        " AND t.waits_for IS NULL"
         f" AND NOT t.is_adopted AND ({worker})"
     )
 
@@ -38,7 +42,7 @@ def is_dead(d: StoreDialect) -> str:
     """Whether a worker was not seen within the lease, or has stopped."""
     return (
         "(w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL"
-        f" OR w.seen_at < {d.later('-:lease')})"
+        f" OR w.seen_at < (SELECT {d.later('-:lease')}))"
     )
 
 
@@ -90,7 +94,7 @@ def crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     # With its token: a row that another rescue took, and that is claimed anew, was not found dead.
     dead = (
         "(old.id, COALESCE(old.claim_token, '')) IN (SELECT t.id, COALESCE(t.claim_token, '')"
-        f" {runs_of(f'{is_dead(d)} OR {is_unlisted(d)}')}"
+        f" {runs_of(d, f'{is_dead(d)} OR {is_unlisted(d)}')}"
         f" AND {not_aside(d, 'rescue', 't.id')} ORDER BY t.id LIMIT :limit)"
     )
     still = f"{is_in(RUNNING)} AND NOT {WAITS}"

@@ -133,10 +133,10 @@ class PostgreSQL:
     def latest(self, *moments: str) -> str:
         return f"GREATEST({', '.join(moments)})"
 
-    def looked_up(self, table: str, columns: str, condition: str) -> str:
+    def looked_up(self, table: str, columns: str, condition: str, alias: str = "found") -> str:
         # The offset keeps the planner from turning it into a join over the whole table.
-        inner = f"SELECT {columns} FROM {table} AS found WHERE {condition} OFFSET 0"
-        return f" LEFT JOIN LATERAL ({inner}) AS found ON true"
+        inner = f"SELECT {columns} FROM {table} AS {alias} WHERE {condition} OFFSET 0"
+        return f" LEFT JOIN LATERAL ({inner}) AS {alias} ON true"
 
     def told(self, columns: str) -> str:
         # A caller's connection may write moments in any style, and its driver give up on them.

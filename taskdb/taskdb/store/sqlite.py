@@ -80,8 +80,14 @@ class SQLite:
     def latest(self, *moments: str) -> str:
         return f"max({', '.join(moments)})"
 
-    def looked_up(self, table: str, columns: str, condition: str) -> str:  # noqa: ARG002 - it reads what is asked for
-        return f" LEFT JOIN {table} AS found ON {condition}"
+    def looked_up(
+        self,
+        table: str,
+        columns: str,  # noqa: ARG002 - it reads what is asked for
+        condition: str,
+        alias: str = "found",
+    ) -> str:
+        return f" LEFT JOIN {table} AS {alias} ON {condition}"
 
     def told(self, columns: str) -> str:
         return columns

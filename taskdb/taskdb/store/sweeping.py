@@ -52,12 +52,19 @@ class Sweeping:
     def workers(self) -> int:
         """Delete some rows of workers long unseen, of which no running task speaks."""
         d = self._database.dialect
+        edge = f"(SELECT {d.later('-:kept')})"
+        return self._old_workers(f"old.stopped_at < {edge}") + self._old_workers(
+            # No beat is in an index, and of those without a stop few are left.
+            f"old.stopped_at IS NULL AND old.started_at < {edge}"
+            f" AND COALESCE(old.seen_at, old.started_at) < {edge}"
+        )
+
+    def _old_workers(self, condition: str) -> int:
         sql = (
-            "SELECT old.id FROM worker AS old"
-            f" WHERE COALESCE(old.stopped_at, old.seen_at, old.started_at) < {d.later('-:kept')}"
-            " AND NOT EXISTS (SELECT 1 FROM task WHERE task.worker = old.id"
-            f" AND task.status IN ('STARTED','PROCESSING')) AND {not_aside(d, SWEEP, 'old.id')}"
-            " LIMIT :limit"
+            f"SELECT old.id FROM worker AS old WHERE {condition}"
+            " AND old.id NOT IN (SELECT task.worker FROM task WHERE task.worker IS NOT NULL"
+            " AND task.status <> 'COMPLETED' AND task.status IN ('STARTED','PROCESSING'))"
+            f" AND {not_aside(self._database.dialect, SWEEP, 'old.id')} LIMIT :limit"
         )
         return self._delete("worker", {"id": "text"}, sql, WORKER_KEPT)
 
@@ -66,10 +73,11 @@ class Sweeping:
         d = self._database.dialect
         sql = (
             "SELECT CAST(r.schedule_id AS TEXT) AS schedule_id, CAST(r.due_at AS TEXT) AS due_at"
-            " FROM schedule_run AS r LEFT JOIN schedule AS s ON s.id = r.schedule_id"
-            f" WHERE r.due_at < {d.later('-:kept')} AND (s.id IS NULL OR EXISTS"
+            f" FROM schedule_run AS r{d.looked_up('schedule', 'id', 's.id = r.schedule_id', 's')}"
+            f" WHERE r.due_at < (SELECT {d.later('-:kept')}) AND (s.id IS NULL OR EXISTS"
             " (SELECT 1 FROM schedule_run AS n WHERE n.schedule_id = r.schedule_id"
-            f" AND n.due_at > r.due_at)) AND {not_aside(d, SWEEP, 'r.schedule_id')} LIMIT :limit"
+            f" AND n.due_at > r.due_at)) AND {not_aside(d, SWEEP, 'r.schedule_id')}"
+            " ORDER BY r.due_at LIMIT :limit"
         )
         return self._delete(
             "schedule_run", {"schedule_id": "id", "due_at": "moment"}, sql, RUN_KEPT

@@ -69,6 +69,8 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             (
                 f"old.id IN (SELECT id FROM task WHERE deadline_at <= (SELECT {d.now})"
                 f" AND status IN ({listed(WAITING)}) AND NOT is_adopted AND started_at IS NULL"
+                # The words of the index, by which SQLite finds it.
+                " AND status IN ('CREATED','SCHEDULED','QUEUED','PROCESSING','ERRORED')"
                 f" AND {not_aside(d, 'expire')}"
                 " ORDER BY deadline_at LIMIT :limit)"
             ),

@@ -116,7 +116,8 @@ class Workers:
         """Workers that were seen within so many seconds and have not stopped, newest first."""
         d = self._database.dialect
         sql = (
-            f"SELECT id FROM worker WHERE stopped_at IS NULL AND seen_at >= {d.later('-:seconds')}"
+            "SELECT id FROM worker WHERE stopped_at IS NULL"
+            f" AND seen_at >= (SELECT {d.later('-:seconds')})"
         )
         alive = [row["id"] for row in self._database.query(sql, {"seconds": seconds}, writes=False)]
         statement = select(worker).where(worker.c.id.in_(alive))

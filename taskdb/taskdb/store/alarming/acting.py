@@ -27,6 +27,7 @@ from taskdb.store.alarming.rows import (
     changing,
     delivery,
     entity,
+    has_state,
     policies,
     route_values,
     routes,
@@ -216,14 +217,14 @@ class Alarms:
         with changing(self._database) as (connection, now):
             gone = (
                 select(alarm.c.id)
-                .where(alarm.c.state == AlarmState.RESOLVED.value)
+                .where(has_state(AlarmState.RESOLVED))
                 .where(alarm.c.resolved_at < now - keep, _is_not_aside(alarm.c.id, now))
                 .limit(_BATCH)
             )
             ids = [row.id for row in connection.execute(gone)]
             old = (
                 select(alarm_delivery.c.id)
-                .where(alarm_delivery.c.sent_at < now - keep)
+                .where(alarm_delivery.c.sent_at < now - keep, alarm_delivery.c.sent_at.is_not(None))
                 .where(_is_not_aside(alarm_delivery.c.id, now))
                 .limit(_BATCH)
             )

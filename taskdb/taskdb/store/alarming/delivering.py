@@ -56,7 +56,7 @@ class Delivering:
         d = self._database.dialect
         sql = (
             "SELECT DISTINCT channel FROM alarm_delivery"
-            f" WHERE sent_at IS NULL AND next_try_at <= {d.now} ORDER BY channel"
+            f" WHERE sent_at IS NULL AND next_try_at <= (SELECT {d.now}) ORDER BY channel"
         )
         return [row["channel"] for row in self._database.query(sql, {}, writes=False)]
 
@@ -140,7 +140,7 @@ class Delivering:
 def _due(d: StoreDialect) -> str:
     return (
         f"one.channel = {d.text('channel')} AND one.sent_at IS NULL"
-        f" AND one.next_try_at <= {d.now} AND {not_aside(d, DELIVER_ALARMS, 'one.id')}"
+        f" AND one.next_try_at <= (SELECT {d.now}) AND {not_aside(d, DELIVER_ALARMS, 'one.id')}"
     )
 
 

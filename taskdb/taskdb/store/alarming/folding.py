@@ -186,13 +186,6 @@ class Folding:
         return said, sample
 
 
-_BAD = (
-    "SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt,"
-    " e.at, CAST(e.detail AS TEXT) AS detail, t.type"
-    " FROM task_event AS e LEFT JOIN task AS t ON t.id = e.task_id"
-)
-
-
 class _Place:
     """The cursor of one pass, and the events behind it that are counted already."""
 
@@ -268,7 +261,7 @@ def _listed(numbers: list[int]) -> str:
 
 def bad_events_again(d: StoreDialect) -> str:
     """Failures by their ids."""
-    return f"{_BAD} WHERE e.id IN (SELECT draft.id FROM {d.drafts('again', _NUMBERS)})"
+    return f"{_bad(d)} WHERE e.id IN (SELECT draft.id FROM {d.drafts('again', _NUMBERS)})"
 
 
 def _detail(row: Row) -> Mapping[str, Any]:
@@ -319,9 +312,17 @@ def bad_events(d: StoreDialect) -> str:
     A task that ends well is in none of the indexes of this statement.
     """
     return (
-        f"{_BAD} WHERE {_is_bad_behind(d)}"
+        f"{_bad(d)} WHERE {_is_bad_behind(d)}"
         f" AND e.id NOT IN (SELECT draft.id FROM {d.drafts('ahead', _NUMBERS)})"
         f" ORDER BY e.xid, e.id LIMIT {d.integer('limit')}"
+    )
+
+
+def _bad(d: StoreDialect) -> str:
+    return (
+        "SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt,"
+        " e.at, CAST(e.detail AS TEXT) AS detail, found.type"
+        f" FROM task_event AS e{d.looked_up('task', 'type', 'found.id = e.task_id')}"
     )
 
 
@@ -332,8 +333,9 @@ def _has_work(d: StoreDialect) -> str:
         " WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
         " AND (e.xid, e.id) > (SELECT xid, event_id FROM alarm_cursor WHERE name = 'events'))"
         " OR EXISTS (SELECT 1 FROM alarm WHERE state = 'open' AND count > told"
-        f" AND (window_until IS NULL OR window_until <= {d.now}))"
-        f" OR EXISTS (SELECT 1 FROM alarm WHERE state = 'snoozed' AND snoozed_until <= {d.now})"
+        f" AND (window_until IS NULL OR window_until <= (SELECT {d.now})))"
+        " OR EXISTS (SELECT 1 FROM alarm WHERE state = 'snoozed'"
+        f" AND snoozed_until <= (SELECT {d.now}))"
     )
 
 

@@ -8,7 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Text,
+    delete,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -31,6 +41,16 @@ from taskdb.store.session import JoinedSession
 from taskdb.store.tables import alarm, alarm_policy, alarm_route
 
 log = structlog.get_logger("taskdb.alarm")
+
+
+def has_state(state: AlarmState) -> ColumnElement[bool]:
+    """In this state, spelled out: a partial index cannot be matched with a parameter."""
+    return alarm.c.state == literal(state.value, Text, literal_execute=True)
+
+
+def is_live() -> ColumnElement[bool]:
+    """Not resolved, spelled out as well."""
+    return alarm.c.state != literal(AlarmState.RESOLVED.value, Text, literal_execute=True)
 
 
 @contextmanager

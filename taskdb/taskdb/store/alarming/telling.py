@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 from taskdb.alarm import Alarm, AlarmEntity, AlarmState, MessageKind
 from taskdb.alarm_message import message_of
 from taskdb.alarm_routing import AlarmRules, Route
-from taskdb.store.alarming.rows import entity, policies, routes
+from taskdb.store.alarming.rows import entity, has_state, policies, routes
 from taskdb.store.aside import is_of_a_row
 from taskdb.store.contract import EVERYONE
 from taskdb.store.tables import alarm, alarm_delivery, set_aside
@@ -59,7 +59,7 @@ def tell(
     due = (
         select(alarm)
         .where(
-            alarm.c.state == AlarmState.OPEN.value,
+            has_state(AlarmState.OPEN),
             alarm.c.count > alarm.c.told,
             or_(alarm.c.window_until.is_(None), alarm.c.window_until <= now),
             cast(alarm.c.id, Text).not_in(aside),
@@ -113,7 +113,7 @@ def _tell_one(
 def _wake_snoozed(connection: Connection, now: datetime) -> None:
     due = (
         select(alarm.c.id)
-        .where(alarm.c.state == AlarmState.SNOOZED.value, alarm.c.snoozed_until <= now)
+        .where(has_state(AlarmState.SNOOZED), alarm.c.snoozed_until <= now)
         .with_for_update(skip_locked=True)
     )
     ids = [row.id for row in connection.execute(due)]
@@ -124,7 +124,7 @@ def _wake_snoozed(connection: Connection, now: datetime) -> None:
 
 def _without_channels(connection: Connection) -> tuple[str, ...]:
     new = (
-        alarm.c.state == AlarmState.OPEN.value,
+        has_state(AlarmState.OPEN),
         alarm.c.count > alarm.c.told,
         alarm.c.is_routed.is_(None),
     )

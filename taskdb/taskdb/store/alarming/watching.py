@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, RowMapping, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, exists, func, or_, select, text, update
 
 from taskdb.alarm import Alarm, AlarmSource, AlarmState
 from taskdb.alarm_routing import AlarmRules
@@ -24,7 +24,7 @@ from taskdb.store.alarming.raising import (
     write_each,
     write_sightings,
 )
-from taskdb.store.alarming.rows import changing, policies
+from taskdb.store.alarming.rows import changing, is_live, policies
 from taskdb.store.alarming.telling import TELL, tell
 from taskdb.store.aside import Aside, is_of_a_row
 from taskdb.store.database import Database
@@ -125,7 +125,8 @@ class Watching:
         statement = (
             select(schedule_run, schedule.c.name, schedule.c.type, schedule.c.tenant)
             .join(schedule, schedule.c.id == schedule_run.c.schedule_id)
-            .where(schedule_run.c.outcome == "missed", schedule_run.c.is_told.is_(False))
+            # Spelled as the index has it, which a parameter would not be.
+            .where(text("schedule_run.outcome = 'missed' AND NOT schedule_run.is_told"))
             .order_by(schedule_run.c.at)
             .limit(_BATCH)
         )
@@ -215,11 +216,12 @@ class Watching:
     def _waiting(self, connection: Connection, age: timedelta) -> list[_Waiting]:
         """The oldest tasks that wait for longer than this, by queue and type."""
         d = self._database.dialect
-        edge = d.later("-:age")
+        edge = f"(SELECT {d.later('-:age')})"
         sql = (
             "SELECT queue, type, min(since) AS since, count(*) AS number FROM ("
             " SELECT * FROM (SELECT queue, type, queued_at AS since FROM task"
-            f" WHERE status = 'QUEUED' AND created_at < {edge} AND queued_at < {edge}"
+            " WHERE status = 'QUEUED' AND status <> 'COMPLETED'"
+            f" AND created_at < {edge} AND queued_at < {edge}"
             f" ORDER BY created_at LIMIT {d.integer('most')}) AS q"
             " UNION ALL SELECT * FROM (SELECT queue, type, relay_at AS since FROM task"
             " WHERE status IN ('CREATED','SCHEDULED','ERRORED') AND held_by IS NULL"
@@ -315,9 +317,7 @@ class Watching:
             alarm.c.count == alarm.c.told,
             alarm.c.is_routed.is_(False),
         )
-        statement = select(alarm).where(
-            alarm.c.state != AlarmState.RESOLVED.value, alarm.c.source.in_(lasting), settled
-        )
+        statement = select(alarm).where(is_live(), alarm.c.source.in_(lasting), settled)
         live = connection.execute(statement.with_for_update(skip_locked=True)).mappings().all()
         over = [
             row["id"]

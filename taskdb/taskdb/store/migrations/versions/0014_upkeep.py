@@ -47,7 +47,11 @@ INDEXES = (
     "CREATE INDEX schedule_run_due ON schedule_run (due_at)",
     # Workers long gone: the moment of a stop does not change, and that of a beat is in no index.
     "CREATE INDEX worker_stopped ON worker (stopped_at) WHERE stopped_at IS NOT NULL",
+    # Messages of alarms that were sent long ago.
+    "CREATE INDEX alarm_delivery_sent ON alarm_delivery (sent_at) WHERE sent_at IS NOT NULL",
     "CREATE INDEX worker_open ON worker (started_at) WHERE stopped_at IS NULL",
+    # Whether a newer boot has taken the place of one that is lost.
+    "CREATE INDEX worker_name ON worker (name, started_at)",
 )
 
 POSTGRESQL = {"moment": "TIMESTAMPTZ", "now": "clock_timestamp()"}
