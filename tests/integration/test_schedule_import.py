@@ -105,6 +105,14 @@ def test_each_column_that_changes_due_times_is_kept(cli: Site, imported: Rows) -
     assert "0:01:30" in cli("schedule", "show", "it").out
 
 
+def test_an_interval_that_has_begun_keeps_its_beat(cli: Site, imported: Rows) -> None:
+    begun = {"start_time": "2026-01-01 00:00:00", "last_run_at": "2026-01-01 08:10:00"}
+    imported(interval_id=1, **begun)
+    assert the_schedule(cli)["starts_at"] == "2026-01-01T10:10:00+00:00"
+    imported("--replace", interval_id=1, start_time="2031-01-01 00:00:00")
+    assert the_schedule(cli)["next_due_at"] == "2031-01-01T00:00:00+00:00"
+
+
 def test_start_and_expiry_bound_it_and_the_message_too(cli: Site, imported: Rows) -> None:
     moments = {"start_time": "2031-01-01 00:00:00", "expires": "2032-01-01 00:00:00"}
     imported(crontab_id=1, expire_seconds=60, **moments)

@@ -153,9 +153,13 @@ def _when(row: Mapping[str, Any], starts_at: datetime | None) -> dict[str, Any]:
     if row["interval_id"] is not None and row["period"] in _UNITS:
         every = timedelta(**{row["period"]: row["every"]})
         last = moment_of(row.get("last_run_at"))
-        if starts_at is None and last is not None and every > timedelta(0):
-            return {"every": every, "starts_at": last + every}
-        return {"every": every}
+        if last is None or every <= timedelta(0):
+            return {"every": every}
+        coming = last + every
+        return {
+            "every": every,
+            "starts_at": coming if starts_at is None else max(coming, starts_at),
+        }
     if row["clocked_id"] is not None:
         return {"at": moment_of(row["clocked_time"])}
     advice = "solar schedules are not supported: give a crontab or an interval"
