@@ -7,8 +7,18 @@ from pathlib import Path
 import pytest
 from tests.integration.schedule_site import MINUTE, START, site
 from tests.integration.submit_site import plus, settings
+from tests.servers import PostgreSQL
 
-from taskdb import InvalidInput, Registry, Schedule, ScheduleExists, SettingsError, task
+from taskdb import (
+    DatabaseError,
+    InvalidInput,
+    Registry,
+    Schedule,
+    ScheduleExists,
+    SettingsError,
+    task,
+)
+from taskdb_beat.schedule import FireSchedules
 
 
 def declaring(schedule: object) -> Registry:
@@ -80,6 +90,38 @@ def test_one_wrong_declaration_stops_no_other_and_is_listed(store_url: str, tmp_
         assert its.taskdb.for_tenant("acme").refused_schedules() == []
         assert [one.name for one in its.taskdb.check_declared()] == ["wrong", "unknown"]
         assert its.fire(MINUTE) == 3
+
+
+def test_of_two_types_that_declare_one_name_the_second_is_refused(
+    store_url: str, tmp_path: Path
+) -> None:
+    types = Registry()
+    for name in ("plus", "sum"):
+        task(name, registry=types, schedule=Schedule(every=60, input={"a": 1}, name="x"))(plus)
+    with site(store_url, tmp_path, types) as its:
+        for _ in range(2):
+            synced = its.taskdb.sync_schedules().code
+            assert synced.changed == ()
+            assert [(one.type, "plus declares" in one.reason) for one in synced.refused] == [
+                ("sum", True)
+            ]
+        assert its.taskdb.get_schedule("x").type == "plus"
+
+
+def test_a_beat_that_starts_before_its_database_declares_once_it_is_there(
+    own_postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    types = Registry()
+    declared = Schedule(every=60, input={"a": 1})
+    task("plus", registry=types, max_running=1, schedule=declared)(plus)
+    with site(own_postgresql.url, tmp_path, types) as its:
+        beat = FireSchedules(its.taskdb)
+        own_postgresql.stop()
+        with pytest.raises(DatabaseError):
+            beat.run_once()
+        own_postgresql.start()
+        beat.run_once()
+        assert len(its.taskdb.list_schedules()) == len(its.taskdb.gates()) == 1
 
 
 def test_a_declaration_that_turns_wrong_leaves_its_row_as_it_was(

@@ -164,20 +164,23 @@ class Schedules(Joining):
         added: list[str] = []
         changed: list[str] = []
         taken: list[RefusedSchedule] = []
+        wrong = list(refused)
         kept: set[str] = set()
         with self._changing(alone=True) as (connection, now):
             for one in declared:
                 found = self._named(connection, one.tenant, one.name)
-                if found is None:
+                if found is not None and str(found["id"]) in kept:
+                    wrong.append(_twice(one, found["type"]))
+                elif found is None:
                     kept.add(insert_schedule(connection, one, now))
                     added.append(one.name)
                 elif found["origin"] != origin:
                     taken.append(_taken(one, found["origin"]))
                 else:
-                    kept.add(found["id"])
+                    kept.add(str(found["id"]))
                     if change_schedule(connection, found, one, now):
                         changed.append(one.name)
-            wrong = [*refused, *taken]
+            wrong += taken
             if removes:
                 names = [one.name for one in refused]
                 removed = self._remove_others(connection, origin, kept, names)
@@ -253,6 +256,11 @@ class Schedules(Joining):
 
 def _taken(one: Definition, origin: str) -> RefusedSchedule:
     reason = f"a schedule named {one.name!r} is there already ({origin}): give another name"
+    return RefusedSchedule(one.origin, one.name, one.type, reason)
+
+
+def _twice(one: Definition, type_name: str) -> RefusedSchedule:
+    reason = f"{type_name} declares a schedule named {one.name!r} as well: give another name"
     return RefusedSchedule(one.origin, one.name, one.type, reason)
 
 
