@@ -12,7 +12,8 @@ import structlog
 from taskdb.client import TaskDB
 from taskdb.schedule_client import FIRE_BATCH
 from taskdb.store.aside import is_of_a_row
-from taskdb.store.scheduling import SCHEDULE, Fired
+from taskdb.store.firing_pass import Fired
+from taskdb.store.scheduling import SCHEDULE
 from taskdb_beat.declaration import Declaration
 
 log = structlog.get_logger("taskdb.schedule")

@@ -31,9 +31,9 @@ from taskdb.schedule import (
 from taskdb.settings import Settings
 from taskdb.store.contract import Draft, Scope
 from taskdb.store.encode import encode
+from taskdb.store.firing_pass import Fired
 from taskdb.store.schedule_rows import Definition
 from taskdb.store.schedules import Synced
-from taskdb.store.scheduling import Fired
 from taskdb.store.store import Store
 from taskdb.submission import Drafting, Wish
 from taskdb.task_type import Registry
