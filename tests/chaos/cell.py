@@ -25,6 +25,7 @@ class Victim(StrEnum):
 
 class Fault(StrEnum):
     KILL = "kill -9"
+    TERM = "SIGTERM to the group"
     STOP = "stop"
     CUT = "cut"
     WIPE = "wipe"
@@ -152,6 +153,8 @@ def _absent_fault(victim: Victim, fault: Fault) -> str | None:
         return "a line has no process to kill: it is cut"
     if fault is Fault.CUT and victim not in LINES:
         return "only a line can be cut: those of a process break when it is killed"
+    if fault is Fault.TERM and victim is not Victim.WORKER:
+        return "a signal to a process group is how a supervisor stops a whole worker"
     if fault is Fault.WIPE and victim is not Victim.BROKER:
         return "only the broker may lose what it has: the database is the record"
     return None
@@ -160,6 +163,8 @@ def _absent_fault(victim: Victim, fault: Fault) -> str | None:
 def _absent_moment(victim: Victim, fault: Fault, moment: Moment) -> str | None:
     if fault in REFUSALS and moment not in WRITING:
         return "a refused write is tried before the claim, in the body and at the outcome"
+    if fault is Fault.TERM and moment not in RUNNING | {Moment.QUEUED}:
+        return "a worker that is told to stop has no part in what no worker has"
     if victim is Victim.ROW and moment is not Moment.QUEUED:
         return "a row that is poison is there from the beginning, for each loop of its own"
     if victim is Victim.SUBMITTER and (moment in RUNNING or moment is Moment.RETRYING):

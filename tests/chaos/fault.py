@@ -46,6 +46,7 @@ class Breaking:
         {
             Fault.KILL: self._kill,
             Fault.WIPE: self._kill,
+            Fault.TERM: self._terminate,
             Fault.STOP: self._stop,
             Fault.CUT: self._cut,
             Fault.FAILOVER: self._become_read_only,
@@ -95,6 +96,11 @@ class Breaking:
             self._server.kill()
         for pid in self._pids():
             _signal(pid, signal.SIGKILL)
+
+    def _terminate(self) -> None:
+        """As systemd and supervisor stop a service: its children hear it too."""
+        self._ground.let_end(self._cast.worker)
+        os.killpg(self._cast.worker.pid, signal.SIGTERM)
 
     def _stop(self) -> None:
         if self._line:

@@ -171,6 +171,10 @@ class Ground:
         self._supervised.append((beat, self.start_beat))
         return beat
 
+    def let_end(self, process: RunningProcess) -> None:
+        """Expect the end of a process that is told to: a cell puts another one in its place."""
+        self._supervised = [one for one in self._supervised if one[0] is not process]
+
     def start_again(self) -> int:
         """Start the workers and beats again that ended by themselves, as a supervisor does.
 

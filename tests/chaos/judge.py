@@ -34,6 +34,8 @@ class Evidence:
     """Of all tasks, in order."""
     slots: int
     journal: Journal
+    may_crash: bool = True
+    """A process was killed, so that a crash may be counted."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class _Court:
         self._tasks = {str(row["id"]): row for row in evidence.tasks}
         self._journal = evidence.journal
         self._slots = evidence.slots
+        self._may_crash = evidence.may_crash
         self._history: dict[str, list[Row]] = defaultdict(list)
         for event in evidence.events:
             self._history[str(event["task_id"])].append(event)
@@ -113,6 +116,8 @@ class _Court:
 
     def _about_status(self, task_id: str, row: Row) -> list[str]:
         status = row["status"]
+        if row.get("crashes") and not self._may_crash:
+            return [f"{row['crashes']} crashes are counted, and its worker was told to stop"]
         if status in {"FAILED", "CANCELED", "HALTED"}:
             # No body of a cell gives up, and no one crashes three times.
             return [f"{status}, and nothing of it failed for good: {row['error']}"]

@@ -281,6 +281,7 @@ class _Run:
             events=query("SELECT * FROM task_event ORDER BY id"),
             slots=int(query("SELECT count(*) AS n FROM slot WHERE task_id IS NOT NULL")[0]["n"]),
             journal=self._journal(),
+            may_crash=self._cell.fault is not Fault.TERM,
         )
 
     def _journal(self) -> Journal:

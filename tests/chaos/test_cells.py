@@ -61,6 +61,17 @@ def test_a_killed_worker_loses_nothing(capsys: pytest.CaptureFixture[str]) -> No
     assert 0 < cell["detect_seconds"] < cell["recover_seconds"] < 30
 
 
+def test_a_worker_whose_group_is_told_to_stop_counts_no_crash(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--only", "whole worker,SIGTERM,in the body", "--broker", "redis", "--json"]
+    code = main([*words, "--lanes", "1"])
+    told = capsys.readouterr()
+    (cell,) = json.loads(told.out)
+    assert code == 0, told.err
+    assert (cell["lost"], cell["lies"], cell["restarts"], cell["error"]) == ([], [], 0, "")
+
+
 def test_a_row_that_no_relay_can_publish_loses_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

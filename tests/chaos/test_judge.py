@@ -169,6 +169,12 @@ def test_a_schedule_that_fired_twice_is_found() -> None:
     assert said(evidence) == "a schedule for one moment fired 2 times"
 
 
+def test_a_crash_is_a_lie_where_a_worker_was_told_to_stop() -> None:
+    crashed = replace(TRUE, tasks=[{**TRUE.tasks[0], "crashes": 1}])
+    assert said(crashed) == ""
+    assert "crashes are counted" in said(replace(crashed, may_crash=False))
+
+
 def test_a_true_tree_is_found_true() -> None:
     assert said(tree(fan_out(), part(0), part(1))) == ""
 

@@ -249,8 +249,13 @@ def test_what_a_body_raises_returns_or_says_ends_it(tasks: Side, taskdb: TaskDB)
     assert "Unsupported type" in result.errors[0].traceback
     result = run(taskdb, jobs.answer.enqueue("too many"))
     assert result.errors[0].exception_class is TypeError
-    result = run(taskdb, jobs.leaves.enqueue())
+    with heard(tasks) as signals:
+        result = run(taskdb, jobs.leaves.enqueue())
     assert result.status == tasks.known.status.FAILED
+    # A crash that another run follows has finished nothing.
+    started = ["started"] * result.attempts
+    assert [name for name, _, _ in signals] == ["enqueued", *started, "finished"]
+    assert signals[-1][2].errors[-1].exception_class is SystemExit
     assert {one.exception_class for one in result.errors} == {SystemExit}
     with heard(tasks) as signals:
         result = run(taskdb, jobs.gives_up.enqueue())

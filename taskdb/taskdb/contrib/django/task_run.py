@@ -7,6 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from taskdb.celery.body_end import asks_to_run_again, is_terminating
 from taskdb.context import TaskContext
 from taskdb.contrib.django.task_framework import Framework
 from taskdb.contrib.django.task_result import NOTE, error_of, result_of
@@ -20,17 +21,20 @@ from taskdb.task_type import default_registry
 
 _ENDS = (Cancel, Fail, Halt)
 """What a body may say that no attempt follows."""
+_OF_PROCESS = (SystemExit, KeyboardInterrupt, MemoryError)
+"""What counts as a crash, which has a budget of its own."""
 
 
 def run_task(framework: Framework, django_task: Any, ctx: TaskContext, call: Call) -> Any:
     """The body of every such type: `task_started`, the function, `task_finished`.
 
     The second signal is sent by this process just before the row says the same; an attempt that
-    another one follows does not send it, nor does one whose process was killed.
+    another one follows does not send it, nor does one whose process was killed from outside.
     """
     alias = (ctx.attributes.get(NOTE) or {}).get("backend", django_task.backend)
     sender = type(framework.backends[alias])
-    result = _started(framework, django_task, ctx)
+    entity = default_taskdb().get_task(ctx.task_id)
+    result = _started(framework, django_task, entity, ctx.attempt)
     framework.started.send_robust(sender, task_result=result)
     arguments = [framework.context(task_result=result)] if django_task.takes_context else []
     try:
@@ -38,8 +42,8 @@ def run_task(framework: Framework, django_task: Any, ctx: TaskContext, call: Cal
         if isinstance(answer, Outcome):
             raise answer  # noqa: TRY301 - returned or raised, it is the same
         value = framework.normalize_json(answer)
-    except Exception as error:
-        if _is_last(ctx, error):
+    except BaseException as error:
+        if not is_terminating() and _is_last(ctx, error, entity.crashes):
             _failed(framework, result, error)
             framework.finished.send_robust(sender, task_result=result)
         raise
@@ -49,10 +53,9 @@ def run_task(framework: Framework, django_task: Any, ctx: TaskContext, call: Cal
     return value
 
 
-def _started(framework: Framework, django_task: Any, ctx: TaskContext) -> Any:
-    taskdb = default_taskdb()
-    entity = taskdb.get_task(ctx.task_id)
-    attempts = [_first(entity)] if ctx.attempt == 1 else attempts_of(taskdb.task_history(entity.id))
+def _started(framework: Framework, django_task: Any, entity: TaskEntity, attempt: int) -> Any:
+    history = default_taskdb().task_history
+    attempts = [_first(entity)] if attempt == 1 else attempts_of(history(entity.id))
     return result_of(framework, django_task, entity, attempts)
 
 
@@ -61,14 +64,21 @@ def _first(entity: TaskEntity) -> Attempt:
     return Attempt(1, entity.worker, started_at, None, TaskStatus.STARTED)
 
 
-def _is_last(ctx: TaskContext, error: Exception) -> bool:
+def _is_last(ctx: TaskContext, error: BaseException, crashes: int) -> bool:
     if isinstance(error, Outcome):
         return isinstance(error, _ENDS)
+    if asks_to_run_again(error):
+        return False
+    if ctx.cancel_requested:
+        return True
     retry = default_registry.get(ctx.type).retry
+    if isinstance(error, _OF_PROCESS):
+        most = default_taskdb().settings.max_crashes
+        return not retry.after_crash or crashes + 1 >= most
     return not retry.wants(error, retry.max_attempts - ctx.attempts_left)
 
 
-def _failed(framework: Framework, result: Any, error: Exception) -> None:
+def _failed(framework: Framework, result: Any, error: BaseException) -> None:
     path = f"{type(error).__module__}.{type(error).__qualname__}"
     text = "".join(traceback.format_exception(error))
     result.errors.append(error_of(framework, path, text))
