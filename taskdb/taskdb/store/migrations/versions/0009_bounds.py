@@ -33,13 +33,34 @@ DURATIONS = {
     "schedule": ("interval_seconds", "misfire_grace_seconds"),
     "alarm_policy": ("backlog_seconds",),
 }
-# Those that loops look at; the others are written by the clock of the database.
+# Those that loops compare, and from which they count seconds: before PostgreSQL 17, one that is
+# infinite stops the whole statement.
 MOMENTS = {
-    "task": ("relay_at", "run_at", "deadline_at", "callback_until"),
-    "schedule": ("once_at", "starts_at", "ends_at", "next_due_at", "retry_at"),
-    "alarm": ("snoozed_until", "window_until"),
-    "alarm_delivery": ("next_try_at",),
-    "subscription": ("previous_until", "next_try_at", "lease_until"),
+    "task": (
+        "relay_at",
+        "run_at",
+        "deadline_at",
+        "callback_until",
+        "created_at",
+        "updated_at",
+        "queued_at",
+        "started_at",
+        "ended_at",
+        "cancel_requested_at",
+    ),
+    "schedule": (
+        "once_at",
+        "starts_at",
+        "ends_at",
+        "next_due_at",
+        "retry_at",
+        "last_due_at",
+        "created_at",
+    ),
+    "worker": ("started_at", "seen_at", "stopped_at"),
+    "alarm": ("snoozed_until", "window_until", "last_seen_at", "resolved_at"),
+    "alarm_delivery": ("next_try_at", "sent_at", "created_at"),
+    "subscription": ("previous_until", "next_try_at", "lease_until", "failing_since"),
 }
 TASK_ARGUMENTS = {
     **dict.fromkeys(("tenant", "type", "unique_key", "mutex_key"), "TEXT"),
@@ -71,11 +92,11 @@ def upgrade() -> None:
         ]
         if limits:
             _mend(table, limits)
-        conditions = [condition for _, condition, _, _ in limits]
-        conditions += [f"bytes([{column}]) <= {NAME_BYTES}" for column in NAMES.get(table, ())]
+        texts = [f"bytes([{column}]) <= {NAME_BYTES}" for column in NAMES.get(table, ())]
         if table == "task":
-            conditions.append(_KEYS_FIT)
-        bound(table, " AND ".join(conditions))
+            texts.append(_KEYS_FIT)
+        numbers = [condition for _, condition, _, _ in limits]
+        bound(table, [" AND ".join(group) for group in (texts, numbers) if group])
 
 
 def _between(column: str) -> str:
@@ -97,8 +118,8 @@ def _mend(table: str, limits: list[tuple[str, str, str, object]]) -> None:
     _execute(f"UPDATE {table} SET {sets} WHERE NOT ({fits})")
 
 
-def _postgresql_check(table: str, condition: str) -> None:
-    check = _spelled(condition, "{}").replace("bytes(", "octet_length(")
+def _postgresql_check(table: str, conditions: list[str]) -> None:
+    check = _spelled(" AND ".join(conditions), "{}").replace("bytes(", "octet_length(")
     if table == "task":
         # In a function, as the other check of this table is: see the first migration.
         listed = ", ".join(f"{name} {kind}" for name, kind in TASK_ARGUMENTS.items())
@@ -110,18 +131,26 @@ def _postgresql_check(table: str, condition: str) -> None:
     _execute(f"ALTER TABLE {table} ADD CONSTRAINT {table}_is_bounded CHECK ({check}) NOT VALID")
 
 
-def _sqlite_triggers(table: str, condition: str) -> None:
-    """SQLite adds no check to a table that is there."""
-    columns = ", ".join(dict.fromkeys(re.findall(r"\[(\w+)\]", condition)))
+def _sqlite_triggers(table: str, conditions: list[str]) -> None:
+    """SQLite adds no check to a table that is there.
+
+    A text of before may be longer, which no index of SQLite minds: only a new one is looked at.
+    """
+    _sqlite_trigger(table, "insert", "INSERT", " AND ".join(conditions))
+    for number, condition in enumerate(conditions):
+        columns = ", ".join(dict.fromkeys(re.findall(r"\[(\w+)\]", condition)))
+        _sqlite_trigger(table, f"update_{number}", f"UPDATE OF {columns}", condition)
+
+
+def _sqlite_trigger(table: str, name: str, when: str, condition: str) -> None:
     check = re.sub(r"bytes\((.+?)\)", r"length(CAST(\1 AS BLOB))", _spelled(condition, "NEW.{}"))
     # It compares texts, in which the year 10000 comes before the year 2000.
     check = re.sub(r"(\S+) BETWEEN", r"\1 LIKE '____-__-__%' AND \1 BETWEEN", check)
-    for when in ("INSERT", f"UPDATE OF {columns}"):
-        _execute(
-            f"CREATE TRIGGER {table}_is_bounded_{when[:6].lower()} BEFORE {when} ON {table}"
-            f" FOR EACH ROW WHEN NOT ({check}) BEGIN"
-            f" SELECT RAISE(ABORT, 'CHECK constraint failed: {table}_is_bounded'); END"
-        )
+    _execute(
+        f"CREATE TRIGGER {table}_is_bounded_{name} BEFORE {when} ON {table}"
+        f" FOR EACH ROW WHEN NOT ({check}) BEGIN"
+        f" SELECT RAISE(ABORT, 'CHECK constraint failed: {table}_is_bounded'); END"
+    )
 
 
 def _spelled(condition: str, name: str) -> str:
