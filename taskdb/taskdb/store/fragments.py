@@ -25,8 +25,13 @@ ALONE = (("chunk", "NULL"),)
 """A task that leaves its chunk gets a message of its own from then on."""
 NOT_HELD = ("held_by", "NULL")
 WAITS = "old.waits_for IS NOT NULL"
-CHECKED_TOGETHER = (("attempt", "spared"), ("status", "waits_for"))
-"""Columns that a CHECK compares with each other."""
+CHECKED_TOGETHER = (
+    ("attempt", "spared"),
+    ("status", "waits_for"),
+    ("tenant", "mutex_key"),
+    ("tenant", "type", "unique_key"),
+)
+"""Columns that a CHECK compares with each other; one that has several partners stands last."""
 FRESH_BUDGET = (("spared", "old.attempt"), ("crashes", "0"), ("unregistered", "0"))
 BLANK = (
     ("result", "NULL"),
@@ -103,15 +108,11 @@ def whole(assignments: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ..
     PostgreSQL checks a new row before it sees that another transaction has changed the row since
     the statement began. What is not assigned is then still that of the older row.
     """
-    given = dict(assignments)
-    missing = (
-        (name, f"old.{name}")
-        for together in CHECKED_TOGETHER
-        if not given.keys().isdisjoint(together)
-        for name in together
-        if name not in given
-    )
-    return (*assignments, *missing)
+    found = dict(assignments)
+    for together in CHECKED_TOGETHER:
+        if not found.keys().isdisjoint(together):
+            found = {**{name: f"old.{name}" for name in together}, **found}
+    return tuple(found.items())
 
 
 def not_aside(d: StoreDialect, loop: str, column: str = "id") -> str:
