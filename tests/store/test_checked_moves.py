@@ -15,7 +15,7 @@ from taskdb.store.contract import Filter
 from taskdb.store.dialect import MoveStatement
 from taskdb.store.fragments import CHECKED_TOGETHER
 from taskdb.store.store import Store
-from tests.store.tasks import DONE, OOPS, in_status, row, running, write
+from tests.store.tasks import DONE, OOPS, claim, create, in_status, moves, row, running, write
 from tests.waiting import wait_until
 
 S = TaskStatus
@@ -67,9 +67,9 @@ def test_every_comparison_of_columns_in_a_check_is_known(postgresql_store: Store
 
 
 def test_every_move_assigns_all_columns_that_a_check_compares(postgresql_store: Store) -> None:
-    moves: Any = postgresql_store.database.moves
+    known: Any = postgresql_store.database.moves
     dialect: Any = postgresql_store.database.dialect
-    statements: list[MoveStatement] = [getattr(moves, one.name) for one in fields(moves)]
+    statements: list[MoveStatement] = [getattr(known, one.name) for one in fields(known)]
     assert len(statements) > 30
     for statement in statements:
         update = dialect.move_sql(statement).split(" SET ", 1)[1]
@@ -135,3 +135,34 @@ def test_a_task_that_waits_no_more_is_ended_by_who_came_before(
     }
     after_a_change(store, verbs[verb], "UPDATE task SET waits_for = NULL WHERE id = :id", id=run.id)
     assert row(store, run.id)["waits_for"] is None
+
+
+@pytest.mark.parametrize("moment", ["BEFORE", "AFTER"])
+def test_the_history_is_whole_where_a_user_has_a_trigger(
+    postgresql_store: Store, moment: str
+) -> None:
+    """The server then locks the row before it evaluates what the row was."""
+    store = postgresql_store
+    write(
+        store,
+        "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$",
+    )
+    write(store, f"CREATE TRIGGER own {moment} UPDATE ON task FOR EACH ROW EXECUTE FUNCTION own()")
+    # A connection looks for triggers once a minute.
+    with Store(store.database.url, pool_size=10).closing() as fresh:
+        task_id = create(fresh)
+        granted = after_a_change(
+            fresh,
+            lambda: claim(fresh, task_id),
+            "WITH moved AS (UPDATE task SET status = 'QUEUED', queued_at = now() WHERE id = :id"
+            " RETURNING id, tenant) INSERT INTO task_event"
+            " (task_id, tenant, from_status, to_status)"
+            " SELECT id, tenant, 'CREATED', 'QUEUED' FROM moved",
+            id=task_id,
+        )
+        assert granted is True
+        assert moves(fresh, task_id) == [
+            (None, "CREATED"),
+            ("CREATED", "QUEUED"),
+            ("QUEUED", "STARTED"),
+        ]

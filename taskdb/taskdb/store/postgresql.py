@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 from taskdb.store.any_moment import read_any_moment
+from taskdb.store.before_image import tells_before
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
 from taskdb.store.fragments import OWNED, whole
 from taskdb.store.kept_line import KeptLine
@@ -55,8 +56,6 @@ _PIN = (
     " ELSE current_setting('default_transaction_isolation') END"
 )
 """What our reading depends on, whatever the role or the database has for it; one round trip."""
-_TELLS_BEFORE = 180_000
-"""The first version whose updates answer what a row was before."""
 _EVENT_COLUMNS = ("id", "status", "worker")
 _CONNECTION = {
     "connect_timeout": 5,
@@ -237,10 +236,10 @@ class PostgreSQL:
         connection: Any = pooled.driver_connection
         begins = _BEGINS in pooled.info
         try:
-            tells_before = connection.pgconn.server_version >= _TELLS_BEFORE
+            is_told = tells_before(pooled)
             if begins:
                 connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-            yield DriverSession(_cursor_of(pooled), _STYLE, tells_before=tells_before)
+            yield DriverSession(_cursor_of(pooled), _STYLE, tells_before=is_told)
             if begins:
                 connection.execute("COMMIT")
         except BaseException:
