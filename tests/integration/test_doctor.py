@@ -57,3 +57,28 @@ def test_a_payload_that_is_gone(taskdb: TaskDB, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert run_command(["doctor"]) == 1
     assert f"{one.input_ref}" in capsys.readouterr().out
+
+
+def test_a_row_that_is_set_aside_is_listed_with_its_reason_and_tried_at_once(
+    taskdb: TaskDB, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = taskdb.submit_task("sum", {"n": 1})
+    write(taskdb, "UPDATE task SET deadline_at = '2001-01-01T00:00:00.000Z'")
+    write(
+        taskdb,
+        "CREATE TRIGGER own BEFORE UPDATE ON task BEGIN SELECT RAISE(ABORT, 'not allowed'); END",
+    )
+    run_command(["doctor", "--fix"])
+    capsys.readouterr()
+    assert run_command(["doctor", "--json"]) == 1
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)["drift"]}
+    assert any(
+        one.id in example and example.startswith("expire ") and "not allowed" in example
+        for example in found["set_aside"]["examples"]
+    )
+    assert "--fix" in found["set_aside"]["advice"]
+    write(taskdb, "DROP TRIGGER own")
+    run_command(["doctor", "--fix"])
+    assert "set_aside" in capsys.readouterr().out
+    assert taskdb.get_task(one.id).status == "FAILED"
+    assert taskdb.store.aside.listed(10) == []
