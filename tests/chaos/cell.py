@@ -144,19 +144,36 @@ def absence(victim: Victim, fault: Fault, moment: Moment) -> str | None:
     return _absent_fault(victim, fault) or _absent_moment(victim, fault, moment)
 
 
+_ONLY: dict[Fault, tuple[Victim, str]] = {
+    Fault.TERM: (
+        Victim.WORKER,
+        "a signal to a process group is how a supervisor stops a whole worker",
+    ),
+    Fault.WIPE: (
+        Victim.BROKER,
+        "only the broker may lose what it has: the database is the record",
+    ),
+    **dict.fromkeys(
+        REFUSALS,
+        (
+            Victim.DATABASE,
+            "only the database can refuse a write by itself, or wait for a lock",
+        ),
+    ),
+}
+"""Faults of one victim alone, and why."""
+
+
 def _absent_fault(victim: Victim, fault: Fault) -> str | None:
-    if fault in REFUSALS and victim is not Victim.DATABASE:
-        return "only the database can refuse a write by itself, or wait for a lock"
+    only, reason = _ONLY.get(fault, (victim, ""))
+    if victim is not only:
+        return reason
     if (fault is Fault.POISON) != (victim is Victim.ROW):
         return "only a row can be poison, and nothing else can happen to it"
     if fault is Fault.KILL and victim in LINES:
         return "a line has no process to kill: it is cut"
     if fault is Fault.CUT and victim not in LINES:
         return "only a line can be cut: those of a process break when it is killed"
-    if fault is Fault.TERM and victim is not Victim.WORKER:
-        return "a signal to a process group is how a supervisor stops a whole worker"
-    if fault is Fault.WIPE and victim is not Victim.BROKER:
-        return "only the broker may lose what it has: the database is the record"
     return None
 
 
