@@ -4,6 +4,7 @@ A trigger makes the server raise an error of its own so many times, whatever its
 on SQLite the file is full or locked for a while.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from celery.exceptions import Reject
 from structlog.testing import capture_logs
 from tests.waiting import wait_until
 
+from taskdb.cli.doctor import diagnose
 from taskdb.client import TaskDB
 from taskdb.context import TaskContext
 from taskdb.errors import PayloadStoreUnreachable
@@ -26,7 +28,8 @@ from taskdb.outcome import Cancel, Fail, Halt, Snooze
 from taskdb.retry import Retry
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
-from taskdb.store.contract import Claim
+from taskdb.store.contract import Claim, WorkerRecord
+from taskdb.store.workers import Workers
 from taskdb.task_type import Registry, TaskType, task
 from taskdb_worker.chunk import Chunk
 from taskdb_worker.execution import Execution
@@ -287,9 +290,34 @@ def test_a_result_waits_for_a_payload_folder_that_cannot_be_used(
         folder.write_text("in the way")
         return "x" * 1_000_000
 
-    with capture_logs() as lines, unlocking(lines, "payload_store.away", folder.unlink):
+    notice, seen = site.execution.patience.notice, []
+
+    def free() -> None:
+        seen.append(notice.read())
+        folder.unlink()
+
+    with capture_logs() as lines, unlocking(lines, "payload_store.away", free):
         assert site.run("a", body).status is TaskStatus.COMPLETED
     assert site.row()["attempt"] == 1
+    assert str(folder) in seen[0]
+
+
+def test_a_heartbeat_says_why_a_process_of_the_worker_waits(site: Site) -> None:
+    record = WorkerRecord("w-1/1", "w-1", "host", 1, ("taskdb",), ("a",), "1")
+    workers = Workers(site.taskdb.store.database)
+    workers.announce(record)
+    notice = site.execution.patience.notice
+    child = os.fork()
+    if child == 0:
+        notice.put("complete: the disk is full \u00e9" + "x" * 1_000, 60)
+        os._exit(0)
+    os.waitpid(child, 0)
+    workers.renew(record, None, notice.read())
+    [found] = [one for one in diagnose(site.taskdb) if one.name == "worker_waits"]
+    assert found.examples[0].startswith("w-1: complete: the disk is full \u00e9")
+    notice.put("", -1)
+    workers.renew(record, None, notice.read())
+    assert "worker_waits" not in {one.name for one in diagnose(site.taskdb)}
 
 
 def _length(much: str) -> int:

@@ -61,6 +61,12 @@ def _worker_stale(store: Store) -> str:
     return "w-1@host"
 
 
+def _worker_waits(store: Store) -> str:
+    worker(store)
+    write(store, "UPDATE worker SET waiting = 'complete: the disk is full'")
+    return "w-1@host: complete: the disk is full"
+
+
 def _finished_alone(store: Store) -> str:
     task_id = create(store)
     write(store, "UPDATE task SET status = 'FINISHED' WHERE id = :id", id=task_id)
@@ -163,6 +169,7 @@ CLASSES: dict[str, tuple[str, Callable[[Store], str]]] = {
         ("", _message_lost),
         ("", _worker_lost),
         ("", _worker_stale),
+        ("", _worker_waits),
         ("", _finished_alone),
         ("", _callback_late),
         ("", _slot_stale),

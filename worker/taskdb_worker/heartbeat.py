@@ -30,6 +30,7 @@ class Heartbeat:
         held: Callable[[], Held | None],
         on_cancel: Callable[[CancelWish], None],
         health: HealthFiles,
+        waiting: Callable[[], str | None],
     ) -> None:
         self._workers = workers
         self._record = record
@@ -38,6 +39,7 @@ class Heartbeat:
         self._held = held
         self._on_cancel = on_cancel
         self._health = health
+        self._waiting = waiting
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -81,7 +83,7 @@ class Heartbeat:
             began = self._lease.now()
             self._health.alive()
             try:
-                self._workers.renew(self._record, self._held())
+                self._workers.renew(self._record, self._held(), self._waiting())
                 self._lease.renew(began)
                 self._health.seen()
                 for wish in self._workers.cancel_wishes(self._record.id):

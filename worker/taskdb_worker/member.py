@@ -83,6 +83,7 @@ class Member:
             self._held,
             self._on_cancel,
             HealthFiles(settings.health_dir),
+            self.execution.patience.notice.read,
         )
         self._heartbeat.start()
         self._writer.start()

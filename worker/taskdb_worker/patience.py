@@ -18,6 +18,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from taskdb.errors import DatabaseError, DatabaseUnreachable, PayloadStoreUnreachable
 from taskdb.store import faults
 from taskdb.store.faults import Kind
+from taskdb_worker.wait_notice import WaitNotice
 
 log = structlog.get_logger("taskdb.run")
 
@@ -27,6 +28,8 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 _LONGEST_UNKNOWN_PAUSE_SECONDS = 30.0
 """Between two tries after an error that nobody expected; each of them is logged in full."""
+_NOTICE_SECONDS = 3.0
+"""How much longer than the pause a notice stands: a try takes its time too."""
 _LONGEST_GAP_SECONDS = 30.0
 """Between two lines of one process that say why it waits, however many of its threads do."""
 
@@ -44,6 +47,7 @@ class Patience:
     def __init__(self, renew: Callable[[], None]) -> None:
         self._renew = renew
         self._told: dict[type[Exception], tuple[float, float]] = {}
+        self.notice = WaitNotice()
 
     def write(
         self,
@@ -74,6 +78,7 @@ class Patience:
                     raise
                 is_unknown = faults.kind_of(error) is Kind.UNKNOWN
                 until = min(deadline(), began + unknown_seconds) if is_unknown else deadline()
+                self.notice.put(f"{what}: {error}", pause + _NOTICE_SECONDS)
                 self._tell(error, task_id, what, is_unknown=is_unknown)
                 if time.monotonic() + pause > until:
                     raise
@@ -100,6 +105,7 @@ class Patience:
                 is_known = faults.kind_of(error) is not Kind.UNKNOWN
                 if not (is_known and is_waited_out(error) and may_repeat()):
                     raise
+                self.notice.put(f"{what}: {error}", pause + _NOTICE_SECONDS)
                 self._tell(error, task_id, what, is_unknown=False)
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

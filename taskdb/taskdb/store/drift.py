@@ -200,6 +200,13 @@ class Drifts(Joining):
             "see that a `taskdb beat` runs: its release lets them go",
         )
         yield _Rule(
+            "worker_waits",
+            "SELECT name || ': ' || waiting AS example FROM worker WHERE waiting IS NOT NULL"
+            f" AND stopped_at IS NULL AND seen_at >= (SELECT {dead}) ORDER BY name LIMIT :limit",
+            "live workers that wait for the database or the payload store, each with the reason",
+            "mend what the reason names: what the runs wait to write is kept until then",
+        )
+        yield _Rule(
             "worker_stale",
             "SELECT name AS example FROM worker WHERE stopped_at IS NULL AND (seen_at IS NULL"
             f" OR seen_at < (SELECT {dead})) AND EXISTS (SELECT 1 FROM task AS t"

@@ -209,6 +209,7 @@ worker = Table(
     Column("listed_at", Moment),
     Column("claims_before", Json, nullable=False),
     Column("listed_before_at", Moment),
+    Column("waiting", Text),
 )
 
 gate = Table(

@@ -57,8 +57,10 @@ class Workers:
             },
         )
 
-    def renew(self, record: WorkerRecord, held: Held | None) -> None:
+    def renew(self, record: WorkerRecord, held: Held | None, waiting: str | None = None) -> None:
         """It lives, and this is what it has; a row that was pruned meanwhile is written anew.
+
+        `waiting` says why its processes wait, where one does.
 
         The list before stays beside the new one: what was claimed before both, and stands in
         neither, is run by nobody. None: both stay as they are.
@@ -69,10 +71,11 @@ class Workers:
             f" claims = {d.json('claims')}, messages = {d.json('messages')}, listed_at = {d.now}"
         )
         sql = (
-            f"UPDATE worker SET seen_at = {d.now}{lists if held is not None else ''}"
+            f"UPDATE worker SET seen_at = {d.now}, waiting = {d.text('waiting')}"
+            f"{lists if held is not None else ''}"
             f" WHERE id = :id RETURNING id{d.lazily}"
         )
-        given: dict[str, str] = {"id": record.id}
+        given: dict[str, str | None] = {"id": record.id, "waiting": waiting}
         if held is not None:
             given |= {"claims": json.dumps(held.tokens), "messages": json.dumps(held.messages)}
         if not self._database.query(sql, given):
