@@ -8,6 +8,7 @@
     ├── UnknownTaskType (LookupError)      no task type has this name
     ├── TaskNotFound (LookupError)         no task has this id, code or key (in this scope)
     │   └── ResultNotKept                  an `AsyncResult` has no row to read: a plain Celery task
+    ├── TaskNotSubmitted                   a task type was called as a plain Celery task
     ├── TaskAlreadyRegistered              two task types want the same name
     ├── SequenceNotFound (LookupError)     no sequence has this name
     ├── SequenceAlreadyCompleted           a completed sequence can only be run anew, with force
@@ -154,6 +155,23 @@ class ResultNotKept(TaskNotFound):
             "are pruned or of other tenants are not found. Declare the task with @task and call "
             "submit_task, or call it in a Celery app with a result backend of its own",
         )
+
+
+class TaskNotSubmitted(TaskDBError):
+    """A task type was called as a plain Celery task, which makes no row. Nothing was published."""
+
+    code = "TASK_NOT_SUBMITTED"
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+        super().__init__(
+            f"{type_name!r} is a task type, which runs from its row; `delay`, `apply_async`, "
+            "`apply`, `send_task`, chains and groups of Celery make no row. Call submit_task"
+            f"({type_name!r}, input), or submit_fan_out or submit_sequence for several"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.type_name,))
 
 
 class TaskAlreadyRegistered(TaskDBError):

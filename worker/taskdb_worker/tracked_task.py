@@ -21,6 +21,7 @@ from celery.worker.request import Request
 
 from taskdb.celery.publish import CHUNK_HEADER
 from taskdb.entity import TaskRole
+from taskdb.errors import TaskNotSubmitted
 from taskdb.status import WAITING, TaskStatus
 from taskdb.store.contract import Claim
 from taskdb.store.encode import storable
@@ -29,6 +30,7 @@ from taskdb_worker.chunk import Chunk
 from taskdb_worker.execution import Execution
 from taskdb_worker.run_error import fit_for_celery, message_of
 from taskdb_worker.run_outcome import AskedRetry, Ended
+from taskdb_worker.stranger import Strangers
 
 log = structlog.get_logger("taskdb.run")
 
@@ -105,6 +107,7 @@ class TrackedTask(Task):
 
     task_type: TaskType
     execution: Execution
+    strangers = Strangers()
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         request = self.request
@@ -136,6 +139,10 @@ class TrackedTask(Task):
         asked.max_retries = max_retries
         raise asked
 
+    def apply(self, *_: Any, **__: Any) -> Any:
+        """Celery's call in this process, also by `task_always_eager`; raises TaskNotSubmitted."""
+        raise TaskNotSubmitted(self.name)
+
     def claim(self, request: Any) -> Claim | list[Claim]:
         """Take what a message is about; the answer stays on the request, where a run finds it."""
         token, count = token_of(request), chunk_count(request)
@@ -150,7 +157,7 @@ class TrackedTask(Task):
     def _run(self, request: Any, claim: Claim) -> Any:
         token = token_of(request)
         if not claim.granted:
-            return self._answer_without_running(request.id, claim)
+            return self._answer_without_running(request, claim)
         ended = self.execution.run(request.id, self.task_type, claim, token)
         setattr(request, ENDED, True)
         self.execution.let_next_go(claim)
@@ -176,9 +183,10 @@ class TrackedTask(Task):
         setattr(request, ENDED, True)
         return len(claims)
 
-    def _answer_without_running(self, task_id: str, claim: Claim) -> Any:
+    def _answer_without_running(self, request: Any, claim: Claim) -> Any:
         """What a message means whose task another delivery has run, or is running."""
-        setattr(self.request, ENDED, True)
+        task_id = request.id
+        setattr(request, ENDED, True)
         if claim.status in {TaskStatus.COMPLETED, TaskStatus.FINISHED}:
             return self.execution.stored_result(claim)
         if claim.status is TaskStatus.FAILED:
@@ -188,9 +196,20 @@ class TrackedTask(Task):
             log.info("task.held", task_id=task_id)
         elif claim.status in WAITING and self.execution.expire(task_id):
             log.info("task.expired", task_id=task_id)
+        elif claim.status is None and is_called_plainly(request):
+            self.strangers.warn(self.name, task_id)
         else:
             log.info("message.ignored", task_id=task_id, status=claim.status or "no row")
         raise Ignore
+
+
+def is_called_plainly(request: Any) -> bool:
+    """Whether a message comes from Celery's own ways to call a task: ours have no arguments.
+
+    Celery's describe their arguments in a header, also where there are none.
+    """
+    has_arguments = getattr(request, "args", None) or getattr(request, "kwargs", None)
+    return bool(has_arguments or getattr(request, "argsrepr", None))
 
 
 def token_of(request: Any) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from celery.result import AsyncResult
 
 from taskdb.celery.refused_settings import check_configured
 from taskdb.celery.result_backend import ChordRefused
+from taskdb.errors import TaskNotSubmitted
 
 _FOLLOWING = ("chain", "link", "link_error")
 """Options of a message that hold what is to be called after its task."""
@@ -51,23 +52,39 @@ class TaskDBCelery(Celery):
         check_configured(self.conf)
 
     def send_task(self, name: str, *arguments: Any, **options: Any) -> Any:
-        """Publish a task; raises ChordRefused where a chord is to follow it."""
-        if any(_holds_chord(options[one]) for one in _FOLLOWING if options.get(one)):
+        """Publish a plain task.
+
+        Raises ChordRefused where a chord is to follow it, and TaskNotSubmitted where it, or what
+        follows it, is a task type: a worker would drop a message that has no row.
+        """
+        given = (options[one] for one in _FOLLOWING if options.get(one))
+        following = [signature for one in given for signature in _signatures(one)]
+        if any(one.get("subtask_type") == "chord" for one in following):
             raise ChordRefused
+        for called in (name, *(one.get("task") for one in following)):
+            self.refuse_type(called)
         return super().send_task(name, *arguments, **options)
 
+    def refuse_type(self, name: Any) -> None:
+        """Raise TaskNotSubmitted for a task type of the client that this app belongs to.
 
-def _holds_chord(given: Any) -> bool:
-    """Whether a signature, or any in a list of them, is a chord or leads to one."""
+        The app of a publisher, which sends the messages of rows, belongs to none.
+        """
+        reader = getattr(self, "taskdb_reader", None)
+        if reader is not None and isinstance(name, str) and reader.discover().find(name):
+            raise TaskNotSubmitted(name)
+
+
+def _signatures(given: Any) -> Iterator[Mapping[str, Any]]:
+    """A signature, or those of a list, with all that they lead to."""
     if isinstance(given, list | tuple):
-        return any(_holds_chord(one) for one in given)
+        for one in given:
+            yield from _signatures(one)
     if not isinstance(given, Mapping):
-        return False
-    kind = given.get("subtask_type")
-    if kind == "chord":
-        return True
+        return
+    yield given
     options = given.get("options") or {}
-    if any(_holds_chord(options[one]) for one in _FOLLOWING if options.get(one)):
-        return True
-    tasks = (given.get("kwargs") or {}).get("tasks") if kind in {"chain", "group"} else None
-    return _holds_chord(tasks)
+    for one in _FOLLOWING:
+        yield from _signatures(options.get(one))
+    if given.get("subtask_type") in {"chain", "group"}:
+        yield from _signatures((given.get("kwargs") or {}).get("tasks"))
