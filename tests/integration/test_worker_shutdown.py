@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,59 @@ def test_a_soft_shutdown_does_not_wait_for_threads_that_go_on(site: Site) -> Non
     site.start_worker("-c", "1")
     site.let_go(running)
     assert site.settled(running).status == DONE
+    assert_stopped(site)
+
+
+def test_a_soft_shutdown_lets_the_body_of_a_solo_pool_end(site: Site) -> None:
+    """The handler does not stand on top of the body that it waits for; nor on the message file."""
+    env = {**SOFT, "TASKDB_CELERY": json.dumps({"worker_soft_shutdown_timeout": 600.0})}
+    worker = site.start_worker("-P", "solo", env=env)
+    running = site.submit("ends.waits").id
+    site.wait_for_run(running)
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_output("soft_shutdown.begun")
+    site.publish("ends.returns", site.submit("ends.returns", delay=timedelta(hours=1)).id)
+    site.let_go(running)
+
+    worker.wait()
+    assert site.moves(running) == [C, S, DONE]
+    assert_stopped(site)
+
+
+@pytest.mark.parametrize("sign", ["SIGQUIT", "SIGINT twice"])
+@pytest.mark.parametrize("pool", ["solo", "threads", "prefork"])
+def test_a_cold_shutdown_of_any_pool_hands_back_what_runs(site: Site, pool: str, sign: str) -> None:
+    worker = site.start_worker("-c", "1", "-P", pool)
+    running = site.submit("ends.waits").id
+    site.wait_for_run(running)
+    name, _, more = sign.partition(" ")
+    os.killpg(worker.pid, signal.Signals[name])
+    if more:
+        worker.wait_for_output("Warm shutdown")
+        os.killpg(worker.pid, signal.Signals[name])
+
+    assert worker.wait() == 1
+    entity = site.client.get_task(running)
+    assert site.moves(running) == [C, S, C]
+    assert (entity.spared, entity.crashes) == (1, 0)
+    assert_orderly(site, worker.pid)
+    site.let_go(running)
+    site.start_worker("-c", "1")
+    assert site.settled(running).status == DONE
+    assert_stopped(site)
+
+
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_a_warm_shutdown_of_any_pool_lets_the_body_end(site: Site, pool: str) -> None:
+    worker = site.start_worker("-c", "1", "-P", pool)
+    running = site.submit("ends.waits").id
+    site.wait_for_run(running)
+    os.killpg(worker.pid, signal.SIGTERM)
+    worker.wait_for_output("Warm shutdown")
+    site.let_go(running)
+
+    assert worker.wait() == 0
+    assert site.moves(running) == [C, S, DONE]
     assert_stopped(site)
 
 

@@ -183,6 +183,8 @@ class Shutdown:
         pool = self._worker.pool
         if not isinstance(pool, Prefork) or not self._is_closed(pool):
             self._leave()
+        # Of a warm shutdown before, the code was another one.
+        self._worker.exitcode = EX_FAILURE
         children = _pids(pool)
         _send(children, TERM_SIGNAL)
         deadline = time.monotonic() + _LAST_SECONDS
