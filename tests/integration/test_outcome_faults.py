@@ -31,6 +31,7 @@ from taskdb.status import TaskStatus
 from taskdb.store.contract import Claim, WorkerRecord
 from taskdb.store.workers import Workers
 from taskdb.task_type import Registry, TaskType, task
+from taskdb_worker import execution
 from taskdb_worker.chunk import Chunk
 from taskdb_worker.execution import Execution
 from taskdb_worker.run_outcome import Ended
@@ -189,6 +190,17 @@ def test_a_claim_waits_out_every_error_of_the_database(site: Site, state: str) -
     site.break_server(state)
     claim = site.execution.claim(entity.id, task_type, "token")
     assert (claim.granted, claim.attempt) == (True, 1)
+
+
+def test_a_row_that_nobody_can_claim_keeps_a_worker_from_others_for_a_moment_only(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "_UNKNOWN_SECONDS", 0.1)
+    task_type = site.add("a", lambda _: None)
+    entity = site.taskdb.submit_task("a")
+    site.break_server("P0001", times=1_000)
+    with pytest.raises(psycopg.Error, match="it is so"):
+        site.execution.claim(entity.id, task_type, "token")
 
 
 @pytest.mark.parametrize("state", ["53100", "57014", "25006", "40001", "P0001"])

@@ -124,6 +124,17 @@ def test_a_check_blames_the_value_and_a_missing_partition_does_not() -> None:
     assert faults.kind_of(partition) is Kind.REFUSED
 
 
+def test_another_driver_of_a_caller_is_understood_by_its_own_name_for_the_state() -> None:
+    class OfPsycopg2(Exception):
+        pgcode = "40001"
+
+    class OfNobody(Exception):
+        pass
+
+    assert faults.kind_of(through_sqlalchemy(OfPsycopg2("x"))) is Kind.COLLISION
+    assert faults.kind_of(through_sqlalchemy(OfNobody("x"))) is Kind.UNKNOWN
+
+
 def test_what_the_driver_refuses_by_itself_is_about_the_value_or_the_connection() -> None:
     assert faults.kind_of(psycopg.DataError("cannot contain NUL")) is Kind.VALUE
     assert faults.kind_of(psycopg.ProgrammingError("cannot adapt type")) is Kind.VALUE

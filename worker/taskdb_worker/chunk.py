@@ -130,7 +130,7 @@ class Chunk:
                 log.exception("chunk.look_broken")
 
     def _look(self) -> None:
-        self._execution.write(self._look_once, "complete", self._claims[0].id)
+        self._execution.write_outcome(self._look_once, "complete", self._claims[0].id)
 
     def _look_once(self) -> None:
         with self._lock:

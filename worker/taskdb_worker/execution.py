@@ -45,6 +45,9 @@ log = structlog.get_logger("taskdb.run")
 
 T = TypeVar("T")
 
+_UNKNOWN_SECONDS = 10.0
+"""How long an error that nobody expected is waited out where another process can go on."""
+
 _OUR_FILES = frozenset(
     function.__code__.co_filename for function in (call_surrounded, call_in_this_process)
 ) | {__file__}
@@ -293,7 +296,11 @@ class Execution:
 
     def join(self, parent_id: str) -> None:
         """A sub-task is over: let its parent act on that."""
-        self.write(lambda: self.store.join(parent_id), "join", parent_id)
+        try:
+            self.write(lambda: self.store.join(parent_id), "join", parent_id)
+        except Exception:
+            # The sub-task is over whatever becomes of this; the reconcile loop asks again.
+            log.exception("join.later", parent_id=parent_id)
 
     def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
         value = self._unpack(claim.input, claim.input_ref, claim.id)
@@ -335,15 +342,16 @@ class Execution:
         """Drop a payload whose row did not take it."""
         self._payloads.discard(reference)
 
-    def write(
-        self,
-        work: Callable[[], T],
-        what: str,
-        task_id: str,
-        deadline: Callable[[], float] = lambda: inf,
-    ) -> T:
-        """Write to the row, as `Patience.write` does."""
-        return self.patience.write(work, what, task_id, deadline=deadline)
+    def write(self, work: Callable[[], T], what: str, task_id: str) -> T:
+        """Write or ask, as `Patience.write` does; an error that nobody expected is raised soon.
+
+        It may be that of one row, which must not keep this process from all others.
+        """
+        return self.patience.write(work, what, task_id, unknown_seconds=_UNKNOWN_SECONDS)
+
+    def write_outcome(self, work: Callable[[], T], what: str, task_id: str) -> T:
+        """The same for what nobody else can tell: only an error of the value is raised."""
+        return self.patience.write(work, what, task_id)
 
 
 def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:

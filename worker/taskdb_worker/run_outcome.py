@@ -78,7 +78,7 @@ class RowWriter(Protocol):
     max_crashes: int
     own_files: frozenset[str]
 
-    def write(self, work: Callable[[], T], what: str, task_id: str) -> T: ...
+    def write_outcome(self, work: Callable[[], T], what: str, task_id: str) -> T: ...
 
     def claim_again(self, task_id: str, task_type: TaskType, lost: Claim, token: str) -> bool: ...
 
@@ -247,11 +247,11 @@ class RunOutcome:
         return self._end(verb, lambda: move(self._id, self._token, error, report))
 
     def _end(self, verb: str, work: Callable[[], TaskStatus | None]) -> TaskStatus | None:
-        status = self._execution.write(work, verb, self._id)
+        status = self._execution.write_outcome(work, verb, self._id)
         if status is None and self._execution.claim_again(
             self._id, self._type, self._claim, self._token
         ):
-            status = self._execution.write(work, verb, self._id)
+            status = self._execution.write_outcome(work, verb, self._id)
         return status
 
     def _payload_name(self) -> str:

@@ -223,8 +223,10 @@ def _classified(error: BaseException | None) -> tuple[Kind, str] | None:
     origin = _origin(error)
     if isinstance(origin, sqlite3.Error):
         return _of_sqlite(origin)
-    if origin is not None and hasattr(origin, "sqlstate"):
+    if origin is not None and (hasattr(origin, "sqlstate") or hasattr(origin, "pgcode")):
         return _of_postgresql(origin)
+    if isinstance(error, DBAPIError):
+        return Kind.UNKNOWN, ""
     if isinstance(error, StatementError):
         # SQLAlchemy could not hand the parameters over.
         return Kind.VALUE, ""
@@ -286,7 +288,10 @@ def _origin(error: BaseException | None) -> BaseException | None:
 
 
 def _sqlstate(error: BaseException | None) -> str:
-    return str(getattr(_origin(error), "sqlstate", None) or "")
+    origin = _origin(error)
+    # Drivers of callers have one name or the other for it.
+    state = getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None)
+    return str(state or "")
 
 
 def _message(url: str, reason: str, advice: str) -> str:
