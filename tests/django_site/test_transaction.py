@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ from taskdb import (
 from taskdb.store.creation import BATCH_ROWS
 from tests.django_site.orders.models import Order
 from tests.integration.submit_site import count, ids, messages, until_queued
-from tests.store.trees import part_ids
+from tests.store.trees import end, part_ids
+
+LATER = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class OrderRefused(Exception):
@@ -165,6 +168,26 @@ def test_trees_and_bulks_are_in_the_transaction(taskdb: TaskDB) -> None:
     (step,) = taskdb.sub_tasks(sequence)
     until_queued(taskdb, step.id, *part_ids(taskdb.store, fan_out))
     assert count(taskdb) == BATCH_ROWS + 1 + 4 + 2
+
+
+def test_a_tree_that_failed_goes_on_exactly_if_the_transaction_commits(taskdb: TaskDB) -> None:
+    items = [{"order": 1}, {"order": 2}]
+    first = submit_fan_out("orders.pack", items, unique_key="k").id
+    good, bad = part_ids(taskdb.store, first)
+    end(taskdb.store, good)
+    end(taskdb.store, bad, well=False)
+    taskdb.store.join(first)
+    with refused():
+        again = submit_fan_out("orders.pack", items, unique_key="k", name="again")
+        assert (again.id, again.status) == (first, TaskStatus.PROCESSING)
+    assert taskdb.get_task(first).status is TaskStatus.FAILED
+    with transaction.atomic():
+        submit_fan_out("orders.pack", items, unique_key="k", name="again", delay=3600)
+    assert taskdb.get_task(first).name == "again"
+    assert taskdb.get_task(bad).status is TaskStatus.SCHEDULED
+    with transaction.atomic():
+        other = submit_task("orders.pack", {"order": 3}, unique_key="other", run_at=LATER)
+    assert taskdb.get_task(other.id).run_at == LATER
 
 
 def test_a_wrong_input_leaves_the_transaction_usable(taskdb: TaskDB) -> None:

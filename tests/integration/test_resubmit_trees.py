@@ -1,13 +1,16 @@
 """A unique key of a tree that ended badly: the same work goes on, other work is a new task."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from tests.integration.submit_site import client, engine_on, ids, messages, until_queued
+from tests.integration.test_transaction_connection import async_engine
 from tests.store.tasks import LEASE, in_status, row
 from tests.store.trees import end, handler, newest_step, part_ids, sub_tasks
 
@@ -48,15 +51,24 @@ def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
         yield taskdb
 
 
-@pytest.fixture(params=["alone", "session", "connection"])
+@pytest.fixture(params=["alone", "session", "connection", "async session"])
 def submit(request: pytest.FixtureRequest, taskdb: TaskDB, store_url: str) -> Iterator[Submit]:
     """A submit by itself, or in a transaction that then commits."""
     engine = engine_on(store_url)
+
+    async def submit_async(verb: str, *given: Any, **options: Any) -> TaskEntity:
+        call = getattr(taskdb, f"submit_{verb}_async")
+        async with async_engine(store_url) as engine, AsyncSession(engine) as session:
+            entity: TaskEntity = await call(*given, session=session, **options)
+            await session.commit()
+        return entity
 
     def submit(verb: str, *given: Any, **options: Any) -> TaskEntity:
         call = getattr(taskdb, f"submit_{verb}")
         if request.param == "alone":
             entity: TaskEntity = call(*given, **options)
+        elif request.param == "async session":
+            entity = asyncio.run(submit_async(verb, *given, **options))
         elif request.param == "session":
             with Session(engine) as session, session.begin():
                 entity = call(*given, session=session, **options)
