@@ -185,6 +185,25 @@ def test_a_due_time_is_always_behind_the_moment_asked_for(naive: datetime) -> No
         assert cron(text).next(after + (due - after) / 2) == due
 
 
+@pytest.mark.parametrize(
+    "zone", ["America/Nuuk", "Africa/Cairo", "Australia/Lord_Howe", "Antarctica/Troll"]
+)
+@given(
+    st.sampled_from(["*/15 * * * *", "30 23 * * *", "0 0 * * *", "45 23,0 * * *", "0 */2 * * *"]),
+    st.integers(0, 363),
+    st.integers(0, 2 * 86_400),
+)
+def test_every_moment_of_asking_finds_the_same_due_times(
+    zone: str, text: str, day: int, seconds: int
+) -> None:
+    table = cron(text, zone)
+    start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
+    found = list(islice(table.behind(start), 400))
+    assert found == sorted(set(found))
+    after = start + seconds * SECOND
+    assert table.next(after) in [due for due in found if due > after][:1] or found[-1] <= after
+
+
 def test_a_year_of_minutes_costs_by_what_is_asked_for() -> None:
     table = cron("* * * * *")
     since, before = NOON, NOON + timedelta(days=400)
