@@ -172,13 +172,13 @@ def test_a_number_comes_back_as_the_same_one_of_the_same_kind(value: Any) -> Non
 # --- reading --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stored", ["infinity", "10000-01-01 00:00:00+00", "some day", 5])
+@pytest.mark.parametrize("stored", ["infinity", "10000-01-01 00:00:00+00", "some day", 10**30])
 def test_what_is_no_moment_that_was_is_read_as_the_latest(stored: Any) -> None:
     assert as_moment(stored) == LATEST
 
 
-@pytest.mark.parametrize("stored", ["-infinity", "0044-03-15 00:00:00+00 BC"])
-def test_what_was_too_long_ago_is_read_as_the_earliest(stored: str) -> None:
+@pytest.mark.parametrize("stored", ["-infinity", "0044-03-15 00:00:00+00 BC", -(10**30)])
+def test_what_was_too_long_ago_is_read_as_the_earliest(stored: Any) -> None:
     assert as_moment(stored) == datetime(1900, 1, 1, tzinfo=UTC)
 
 
