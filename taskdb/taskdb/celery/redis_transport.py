@@ -117,6 +117,10 @@ class QoS(redis.QoS):
             )
             self._delivered.clear()
 
+    def forget(self, delivery_tag: str) -> None:
+        """Drop the note of what was never delivered."""
+        self._acked.append(delivery_tag)
+
     def told(self) -> list[str]:
         """What the channel is about to say is done; said again until `heard`, or settled."""
         self._told += self._acked
@@ -153,6 +157,29 @@ class QoS(redis.QoS):
             yield acquired.pipeline(transaction=False)
 
 
+class UnreadableError(Exception):
+    """What lies in a queue is no message."""
+
+
+class Message(virtual.Message):
+    """Raises UnreadableError for what has not the parts of a message."""
+
+    def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **options)
+        except Exception as error:
+            raise UnreadableError(f"{type(error).__name__}: {error}") from error
+        if not isinstance(self.delivery_tag, str):
+            raise UnreadableError(f"delivery tag {self.delivery_tag!r} is no text")
+
+
+def _read(item: bytes) -> Any:
+    try:
+        return loads(bytes_to_str(item))
+    except Exception as error:
+        raise UnreadableError(f"{type(error).__name__}: {error}") from error
+
+
 class Channel(Routed, redis.Channel):
     """Keeps its client for as long as it keeps its pool, and takes messages by script.
 
@@ -160,6 +187,7 @@ class Channel(Routed, redis.Channel):
     """
 
     QoS = QoS
+    Message = Message
 
     _in_poll: Any
     _brpop_sent_at: Any
@@ -229,23 +257,46 @@ class Channel(Routed, redis.Channel):
 
     def _brpop_read(self, **options: Any) -> Any:
         self._flows = False
-        if not self._takes:
-            answer = super()._brpop_read(**options)
-            self._flows = True
-            return answer
-        taken = self._taken()
+        taken = self._taken() if self._takes else self._popped(**options)
         if not taken:
             raise Empty
         self._flows = True
         key, item, is_noted = taken
-        queue = bytes_to_str(key)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
+        queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
         self.qos.is_noted = bool(is_noted)
         try:
-            self.connection._deliver(loads(bytes_to_str(item)), queue)  # noqa: SLF001 - as kombu does
+            self.connection._deliver(_read(item), queue)  # noqa: SLF001 - as kombu does
+        except UnreadableError as error:
+            self._drop(queue, item, error)
         finally:
             self.qos.is_noted = False
         return True
+
+    def _drop(self, queue: str, item: bytes, error: UnreadableError) -> None:
+        """What is no message is gone from the queue; a note of it would bring it back."""
+        log.warning(
+            "message.unreadable",
+            queue=queue,
+            reason=str(error),
+            bytes=len(item),
+            advice="something else writes to this list; a task whose message it was gets another",
+        )
+        if self.qos.is_noted:
+            self.qos.forget(_read(item)["properties"]["delivery_tag"])
+
+    def _popped(self, **options: Any) -> Any:
+        """What the channel has blocked for: a list's key, its message, and that it is not noted."""
+        connection = self.client.connection
+        try:
+            popped = self.client.parse_response(connection, "BRPOP", **options)
+        except self.connection_errors:
+            connection.disconnect()
+            raise
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        return popped and (*popped, False)
 
     def _taken(self) -> Any:
         """The script's answer: a list's key, its message, and whether it is noted; or None."""
@@ -264,7 +315,7 @@ class Channel(Routed, redis.Channel):
             self._in_poll = None
             self._flush_brpop_reauth()
         self.qos.heard()
-        return taken
+        return taken and (taken[0][len(self.global_keyprefix.encode()) :], *taken[1:])
 
     @property
     def _all_acknowledged(self) -> bool:
