@@ -10,16 +10,20 @@ import pytest
 from taskdb.errors import DatabaseError
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus as S
+from taskdb.store.alarming.watching import Limits, Watching
 from taskdb.store.aside import is_of_a_row
 from taskdb.store.callbacks import digest_of
+from taskdb.store.census import Census
 from taskdb.store.contract import NO_REPORT, Filter
 from taskdb.store.store import Store
 from taskdb.store.suspects import Suspects
+from taskdb.store.workers import Workers
 from taskdb_beat.callbacks import Callbacks
 from taskdb_beat.expire import Expire
 from taskdb_beat.reconcile import Reconcile
 from taskdb_beat.relay import Relay
 from taskdb_beat.rescue import Rescue
+from tests.store.alarms import rules
 from tests.store.poison import POISON, allow, aside, let_be_due, refuse, set_aside
 from tests.store.tasks import LEASE, create, queued, row, running, write
 from tests.store.trees import fan_out, part_ids
@@ -346,3 +350,44 @@ def test_a_release_that_changes_nothing_asks_for_no_other_pass(store: Store) -> 
         create(store, mutex_key=f"k{number}")
     passes = [store.release_gated(2, LEASE).is_full for _ in range(6)]
     assert passes[-1] is False
+
+
+@pytest.mark.parametrize("lists", ["5", '"text"', "{}"])
+def test_a_worker_whose_lists_cannot_be_read_stops_no_loop(store: Store, lists: str) -> None:
+    _worker(store, "bad", lists)
+    _stops_no_loop(store)
+
+
+def test_a_worker_whose_lists_are_no_json_stops_no_loop(sqlite_url: str) -> None:
+    with Store(sqlite_url).closing() as store:
+        _worker(store, "bad", "[")
+        _stops_no_loop(store)
+
+
+def _worker(store: Store, name: str, lists: str) -> None:
+    d = store.database.dialect
+    names = ("queues", "types", "claims", "claims_before", "messages")
+    write(
+        store,
+        f"INSERT INTO worker (id, name, host, pid, seen_at, {', '.join(names)})"
+        f" VALUES (:name, :name, 'h', 1, {d.later('60.0')}"
+        f"{''.join([', ' + d.json('lists')] * len(names))})",
+        name=name,
+        lists=lists,
+    )
+
+
+def _stops_no_loop(store: Store) -> None:
+    """A look at all workers, by each who looks at them."""
+    run = running(store)
+    write(store, "UPDATE task SET worker = 'bad' WHERE id = :id", id=run.id)
+    write(store, f"UPDATE worker SET listed_before_at = {store.database.dialect.later('60.0')}")
+    Rescue(SETTINGS, store).run_once()
+    assert store.get(run.id).status is S.ERRORED
+    assert Suspects(store.database).crew(LEASE).queues == frozenset()
+    assert Census(store.database).workers(LEASE).live == 1
+    assert [one.queues for one in Workers(store.database).seen_since(60.0)] == [()]
+    limits = Limits(LEASE, timedelta(seconds=1), {})
+    create(store)
+    write(store, "UPDATE task SET relay_at = '2020-01-01T00:00:00.000Z'")
+    assert Watching(store.database, rules(), limits).watch().holding > 0

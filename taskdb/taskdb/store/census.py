@@ -14,7 +14,7 @@ from taskdb.alarm import AlarmState, Severity
 from taskdb.status import OPEN, PUBLISHABLE, TaskStatus, in_order
 from taskdb.store.database import Database
 from taskdb.store.dialect import StoreDialect
-from taskdb.store.tables import as_json
+from taskdb.store.tables import as_texts
 from taskdb.subscription import SubscriptionState
 
 NAMED_RULES = ("mutex", "running", "starts", "paused")
@@ -130,7 +130,7 @@ class Census:
         live = [row for row in found if row["unseen"] <= lease.total_seconds()]
         by_queue: dict[str, int] = {}
         for row in live:
-            for queue in as_json(row["queues"]):
+            for queue in as_texts(row["queues"]):
                 by_queue[queue] = by_queue.get(queue, 0) + 1
         oldest = max((_seconds(row["unseen"]) or 0.0 for row in live), default=0.0)
         return Crew(len(live), len(found) - len(live), by_queue, oldest)

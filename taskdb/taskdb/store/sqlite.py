@@ -105,7 +105,9 @@ class SQLite:
         return f"CASE WHEN json_valid({column}) THEN {number} END"
 
     def lists(self, column: str, value: str) -> str:
-        return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value = {value})"
+        # Text that is no JSON would be an error of the whole statement.
+        listed = f"CASE WHEN json_valid({column}) THEN {column} ELSE '[]' END"
+        return f"EXISTS (SELECT 1 FROM json_each({listed}) WHERE value = {value})"
 
     def joined(self, column: str) -> str:
         return f"group_concat(DISTINCT {column})"

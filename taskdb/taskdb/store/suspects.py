@@ -14,7 +14,7 @@ from taskdb.store.fragments import not_aside
 from taskdb.store.part import spelled_reason
 from taskdb.store.rows import moment
 from taskdb.store.session import Row
-from taskdb.store.tables import as_json, as_moment
+from taskdb.store.tables import as_moment, as_texts
 
 _RUNNING = ", ".join(repr(status) for status in in_order(RUNNING))
 
@@ -69,8 +69,8 @@ class Suspects:
         found = self._database.query(sql, {"lease": lease.total_seconds()}, writes=False)
         return Crew(
             moment(found[0]["now"]),
-            frozenset(queue for row in found for queue in as_json(row["queues"]) or ()),
-            frozenset(one for row in found for one in as_json(row["messages"]) or ()),
+            frozenset(queue for row in found for queue in as_texts(row["queues"])),
+            frozenset(one for row in found for one in as_texts(row["messages"])),
         )
 
     def taken(self, within: timedelta | None = None) -> dict[Line, datetime]:

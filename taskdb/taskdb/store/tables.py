@@ -512,3 +512,12 @@ def spelled(value: Any) -> str:
 def as_json(value: str | None) -> Any:
     """The value of a JSON column that a raw statement read as text."""
     return None if value is None else json.loads(value)
+
+
+def as_texts(value: str | None) -> tuple[str, ...]:
+    """The texts of a JSON array; whatever else was written by hand lists nothing."""
+    try:
+        found = as_json(value)
+    except ValueError:
+        return ()
+    return tuple(one for one in found if isinstance(one, str)) if isinstance(found, list) else ()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping, Text, cast, select
 
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.database import Database
-from taskdb.store.tables import worker
+from taskdb.store.tables import as_texts, worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Workers:
 
     def find(self, worker_id: str) -> WorkerRecord | None:
         """The row of this boot, if there is one."""
-        statement = select(worker).where(worker.c.id == worker_id)
+        statement = select(*_COLUMNS).where(worker.c.id == worker_id)
         found = self._database.read(
             lambda connection: [_record(row) for row in connection.execute(statement).mappings()]
         )
@@ -123,11 +123,17 @@ class Workers:
             f" AND seen_at >= (SELECT {d.later('-:seconds')})"
         )
         alive = [row["id"] for row in self._database.query(sql, {"seconds": seconds}, writes=False)]
-        statement = select(worker).where(worker.c.id.in_(alive))
+        statement = select(*_COLUMNS).where(worker.c.id.in_(alive))
         ordered = statement.order_by(worker.c.started_at.desc())
         return self._database.read(
             lambda connection: [_record(row) for row in connection.execute(ordered).mappings()]
         )
+
+
+# As text: one row that was written by hand keeps no other from being read.
+_LISTS = tuple(cast(worker.c[name], Text).label(name) for name in ("queues", "types"))
+_PLAIN = ("id", "name", "host", "pid", "release", "started_at", "seen_at", "stopped_at")
+_COLUMNS = (*_LISTS, *(worker.c[name] for name in _PLAIN))
 
 
 def _record(row: RowMapping) -> WorkerRecord:
@@ -136,8 +142,8 @@ def _record(row: RowMapping) -> WorkerRecord:
         name=row["name"],
         host=row["host"],
         pid=row["pid"],
-        queues=tuple(row["queues"]),
-        types=tuple(row["types"]),
+        queues=as_texts(row["queues"]),
+        types=as_texts(row["types"]),
         release=row["release"],
         started_at=row["started_at"],
         seen_at=row["seen_at"],

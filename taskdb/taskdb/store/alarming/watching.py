@@ -11,7 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, RowMapping, and_, exists, func, or_, select, text, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from taskdb.alarm import Alarm, AlarmSource, AlarmState
 from taskdb.alarm_routing import AlarmRules
@@ -30,7 +42,15 @@ from taskdb.store.aside import Aside, is_of_a_row
 from taskdb.store.database import Database
 from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession
-from taskdb.store.tables import alarm, alarm_cursor, as_moment, schedule, schedule_run, worker
+from taskdb.store.tables import (
+    alarm,
+    alarm_cursor,
+    as_moment,
+    as_texts,
+    schedule,
+    schedule_run,
+    worker,
+)
 
 WATCH = "watch"
 ANY = "*"
@@ -244,10 +264,10 @@ class Watching:
         late = [one for one in waiting if one.since < edge]
         if not late or not raises(None, source, self._rules):
             return []
-        live = select(worker.c.queues).where(
+        live = select(cast(worker.c.queues, Text).label("queues")).where(
             worker.c.stopped_at.is_(None), worker.c.seen_at >= now - self._limits.lease
         )
-        served = {queue for row in connection.execute(live) for queue in row.queues}
+        served = {queue for row in connection.execute(live) for queue in as_texts(row.queues)}
         by_queue: dict[str, list[_Waiting]] = defaultdict(list)
         for one in late:
             if one.queue not in served:
