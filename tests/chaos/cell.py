@@ -31,6 +31,7 @@ class Fault(StrEnum):
     WIPE = "wipe"
     POISON = "poison"
     FAILOVER = "failover to read-only"
+    RESTORE = "restore into a new cluster"
     LOCK = "a lock on the row"
 
 
@@ -98,6 +99,8 @@ JOINS = frozenset({Moment.BEFORE_JOIN, Moment.JOINING, Moment.FINALISING})
 
 WRITING = frozenset({Moment.QUEUED, Moment.CLAIMED, Moment.IN_THE_BODY, Moment.AFTER_THE_BODY})
 """Moments before a write of a run: its claim, what the body reports, its outcome."""
+RESTORED = frozenset({Moment.QUEUED, Moment.IN_THE_BODY, Moment.RETRYING})
+"""Moments at which the database is restored: rows wait, or a body runs meanwhile."""
 REFUSALS = frozenset({Fault.FAILOVER, Fault.LOCK})
 """Faults of a database that answers, and refuses."""
 
@@ -149,6 +152,7 @@ _ONLY: dict[Fault, tuple[Victim, str]] = {
         Victim.WORKER,
         "a signal to a process group is how a supervisor stops a whole worker",
     ),
+    Fault.RESTORE: (Victim.DATABASE, "only the database has a backup"),
     Fault.WIPE: (
         Victim.BROKER,
         "only the broker may lose what it has: the database is the record",
@@ -178,17 +182,33 @@ def _absent_fault(victim: Victim, fault: Fault) -> str | None:
 
 
 def _absent_moment(victim: Victim, fault: Fault, moment: Moment) -> str | None:
-    if fault in REFUSALS and moment not in WRITING:
-        return "a refused write is tried before the claim, in the body and at the outcome"
-    if fault is Fault.TERM and moment not in RUNNING | {Moment.QUEUED}:
-        return "a worker that is told to stop has no part in what no worker has"
-    if victim is Victim.ROW and moment is not Moment.QUEUED:
-        return "a row that is poison is there from the beginning, for each loop of its own"
-    if victim is Victim.SUBMITTER and (moment in RUNNING or moment is Moment.RETRYING):
-        return "the process that submitted has no part in a run"
-    if victim is Victim.CHILD and moment in PUBLISHING | {Moment.SCHEDULED, Moment.RETRYING}:
-        return "no child has anything to do with a task that no worker has"
-    return None
+    reasons = (
+        (
+            fault in REFUSALS and moment not in WRITING,
+            "a refused write is tried before the claim, in the body and at the outcome",
+        ),
+        (
+            fault is Fault.TERM and moment not in RUNNING | {Moment.QUEUED},
+            "a worker that is told to stop has no part in what no worker has",
+        ),
+        (
+            fault is Fault.RESTORE and moment not in RESTORED,
+            "a restore finds rows that wait, or a body that runs",
+        ),
+        (
+            victim is Victim.ROW and moment is not Moment.QUEUED,
+            "a row that is poison is there from the beginning, for each loop of its own",
+        ),
+        (
+            victim is Victim.SUBMITTER and (moment in RUNNING or moment is Moment.RETRYING),
+            "the process that submitted has no part in a run",
+        ),
+        (
+            victim is Victim.CHILD and moment in PUBLISHING | {Moment.SCHEDULED, Moment.RETRYING},
+            "no child has anything to do with a task that no worker has",
+        ),
+    )
+    return next((reason for is_absent, reason in reasons if is_absent), None)
 
 
 def every_cell() -> list[Cell]:

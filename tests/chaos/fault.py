@@ -51,6 +51,7 @@ class Breaking:
             Fault.CUT: self._cut,
             Fault.FAILOVER: self._become_read_only,
             Fault.LOCK: self._lock,
+            Fault.RESTORE: self._kill,
         }[self._cell.fault]()
 
     @property
@@ -75,6 +76,8 @@ class Breaking:
         elif self._server:
             if self._cell.fault is Fault.WIPE:
                 self._forget_messages()
+            if self._cell.fault is Fault.RESTORE:
+                self._ground.postgresql.move_to_new_cluster()
             self._server.start()
             if self._cell.fault is Fault.WIPE and isinstance(self._server, RabbitMQ):
                 # The definitions of a broker are its operator's to bring back, unlike the messages.

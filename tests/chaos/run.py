@@ -27,6 +27,7 @@ from tests.chaos.fault import Breaking, Cast
 from tests.chaos.ground import Ground, Lane
 from tests.chaos.journal import Journal
 from tests.chaos.judge import Evidence, Judgement, judge
+from tests.chaos.reader import Reader
 from tests.waiting import wait_until
 
 DEADLINE_SECONDS = {Load.MIX: 40.0, Load.THOUSAND: 120.0}
@@ -107,6 +108,9 @@ class _Run:
         cast.child = self._child()
         breaking = Breaking(self._cell, ground, cast)
         due = self._due()
+        reader = Reader(ground)
+        if self._cell.fault is Fault.RESTORE:
+            reader.read()
         fault_at = time.time()
         breaking.begin()
         if due is not None and time.time() >= due:
@@ -122,6 +126,8 @@ class _Run:
             verdict.error = "not over in time"
         else:
             verdict.recover = recovered_at - fault_at
+            if self._cell.fault is Fault.RESTORE:
+                verdict.error = reader.complaint()
         verdict.detect = _detected(ground, self._cell, fault_at)
         evidence = self._evidence()
         verdict.rows = len(evidence.tasks)

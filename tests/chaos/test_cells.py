@@ -104,3 +104,15 @@ def test_the_page_tells_what_there_is() -> None:
     assert f"{counts[Broker.RABBITMQ]} of them on RabbitMQ" in page
     for reason in absences():
         assert reason in page
+
+
+@pytest.mark.parametrize("moment", ["queued"])
+def test_a_restore_into_a_new_cluster_loses_nothing_and_every_event_is_read_once(
+    capsys: pytest.CaptureFixture[str], moment: str
+) -> None:
+    words = f"database,restore into a new cluster,{moment}"
+    code = main(["--only", words, "--json", "--lanes", "1"])
+    told = capsys.readouterr()
+    (cell,) = json.loads(told.out)
+    assert code == 0, told.err
+    assert (cell["lost"], cell["lies"], cell["restarts"], cell["error"]) == ([], [], 0, "")

@@ -197,6 +197,24 @@ def test_what_was_written_before_the_restore_was_noticed_is_told_once_and_last(s
         assert (counted(store), told(store), len(read(store, None)[0])) == (0, [], 11)
 
 
+def test_late_events_are_found_when_the_counter_has_passed_the_restored_ones(site: Site) -> None:
+    """It was behind them when the first was written, and before a process looked."""
+    url = site.restore()
+    plain = url.replace("+psycopg", "")
+    event = "INSERT INTO task_event (task_id, to_status) VALUES (gen_random_uuid(), 'CREATED')"
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(event)
+        connection.execute(SPEND.replace(str(SPENT), str(2 * SPENT)))
+        connection.execute(event)
+        ids = [row[0] for row in connection.execute("SELECT id FROM task_event ORDER BY id")]
+    with Store(url).closing() as store:
+        page = store.events_after(None, 100)
+        assert sorted(one.id for one in page.events) == ids
+        late = store.events_after(site.cursor, 100)
+        assert sorted(one.id for one in late.events) == ids[9:]
+        assert len(told(store)) == 0, "they are of no task"
+
+
 def test_a_transaction_that_holds_the_history_delays_readers_and_loses_nothing(site: Site) -> None:
     url = site.restore()
     plain = url.replace("+psycopg", "")

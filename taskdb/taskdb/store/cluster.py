@@ -50,6 +50,12 @@ _LEFT_AT = (
     " (SELECT max(cursor_at) FROM subscription WHERE cursor_xid >= :edge),"
     " (SELECT max(moved_at) FROM alarm_cursor WHERE xid >= :edge)) AS left_at"
 )
+# The last restored event: its row was written by another transaction than its own.
+_RESTORED = (
+    "SELECT xid, at FROM task_event WHERE"
+    " CAST(CAST(xmin AS TEXT) AS BIGINT) <> ((xid - :shift) & 4294967295)"
+    " ORDER BY xid DESC, id DESC LIMIT 1"
+)
 # A restored row was written by a transaction that wrote rows of other numbers as well.
 _MOVE_LATE = (
     "WITH native AS (SELECT xmin AS writer FROM task_event WHERE at > :since GROUP BY xmin"
@@ -69,6 +75,14 @@ def is_other_cluster(connection: Connection) -> bool:
 def is_foreign(found: Row) -> bool:
     """Whether the answer to `LOOK` tells of another cluster, or of one that is not known yet."""
     return is_ahead(found) or found["found"] not in (None, found["identity"])
+
+
+def is_other(found: Row) -> bool:
+    """Whether the history comes from another cluster, which had its own counter."""
+    return is_ahead(found) or (
+        None not in (found["found"], found["identity"])
+        and found["found"].partition("/")[0] != found["identity"].partition("/")[0]
+    )
 
 
 def is_ahead(found: Row) -> bool:
@@ -113,11 +127,23 @@ def _shift(connection: Connection) -> None:
     # A replica of rows has no sequence of its publisher's.
     connection.execute(text(_KEEP_COUNTING))
     given = {**_SAME, "identity": found["found"], "shift": shift}
-    if is_ahead(found):
-        edge = {"edge": found["next"] + found["shift"]}
-        given |= {"left": found["shift"], "since": connection.scalar(text(_LEFT_AT), edge)}
+    if is_other(found):
+        given |= _late(connection, found)
     connection.execute(text(_WRITE), given)
     log.warning("history.shifted", identity=found["found"], shift=shift)
+
+
+def _late(connection: Connection, found: Row) -> dict[str, Any]:
+    """Which events of this cluster stand before others that came with the restore."""
+    if is_ahead(found):
+        edge = found["next"] + found["shift"]
+        since = connection.scalar(text(_LEFT_AT), {"edge": edge})
+        return {"left": found["shift"], "before": edge, "since": since}
+    # The counter has passed the restored events by now, but may not have when it began.
+    last = connection.execute(text(_RESTORED), {"shift": found["shift"]}).first()
+    if last is None:
+        return {}
+    return {"left": found["shift"], "before": last.xid, "since": last.at}
 
 
 def _look(connection: Connection) -> dict[str, Any]:
@@ -129,13 +155,17 @@ _KEEP_COUNTING = (
     " (SELECT id FROM task_event ORDER BY id DESC LIMIT 1) AS newest) AS one"
     " WHERE newest > COALESCE(pg_sequence_last_value(name::regclass), 0)"
 )
-_SAME: dict[str, Any] = {"shift": None, "left": None, "since": None}
+_SAME: dict[str, Any] = {"shift": None, "left": None, "before": None, "since": None}
 _WRITE = (
     "UPDATE history_cluster SET identity = COALESCE(CAST(:identity AS TEXT), identity),"
     " shift = COALESCE(CAST(:shift AS BIGINT), shift),"
     " left_shift = COALESCE(left_shift, CAST(:left AS BIGINT)),"
+    " left_xid = COALESCE(left_xid, CAST(:before AS BIGINT)),"
     " left_at = COALESCE(left_at, CAST(:since AS TIMESTAMPTZ)), changed_at = clock_timestamp()"
 )
+
+
+_SETTLED = "left_shift = NULL, left_xid = NULL, left_at = NULL"
 
 
 def _move_late_events(connection: Connection) -> None:
@@ -146,9 +176,9 @@ def _move_late_events(connection: Connection) -> None:
     given = {
         "shift": taken["left_shift"],
         "since": taken["left_at"] or "-infinity",
-        "edge": taken["left_shift"] + LEAP,
+        "edge": taken["left_xid"],
     }
     moved = connection.execute(text(_MOVE_LATE), given).rowcount
-    connection.execute(text("UPDATE history_cluster SET left_shift = NULL, left_at = NULL"))
+    connection.execute(text("UPDATE history_cluster SET " + _SETTLED))
     if moved:
         log.info("history.late_events_moved", count=moved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskdb.store.cluster import LOOK, is_ahead, is_foreign, settle_over
+from taskdb.store.cluster import LOOK, is_foreign, is_other, settle_over
 from taskdb.store.database import Database
 
 
@@ -18,4 +18,4 @@ def settle(database: Database) -> bool:
     (found,) = database.query(LOOK, {}, writes=False)
     if not is_foreign(found) and found["left_shift"] is None:
         return True
-    return database.over_transactions(settle_over) or not is_ahead(found)
+    return database.over_transactions(settle_over) or not is_other(found)

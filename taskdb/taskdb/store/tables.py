@@ -399,6 +399,7 @@ history_cluster = Table(
     Column("identity", Text),
     Column("shift", BigInteger, nullable=False),
     Column("left_shift", BigInteger),
+    Column("left_xid", BigInteger),
     Column("left_at", Moment),
     Column("changed_at", Moment, nullable=False),
 )

@@ -1,7 +1,7 @@
 """The cluster whose transaction ids the history counts, and indexes for what upkeep looks for.
 
 `history_cluster` has one row. `shift` is added to the id of a transaction to give the xid of its
-events; the default of `task_event.xid` has the same number in it. `left_shift` and `left_at` are
+events; the default of `task_event.xid` has the same number in it. `left_shift`, `left_xid` and `left_at` are
 set while events that were written with an older shift have to be moved. SQLite counts events and
 no transactions: its row stays as it is.
 
@@ -19,6 +19,7 @@ CREATE TABLE history_cluster (
     identity TEXT,
     shift BIGINT NOT NULL DEFAULT 0,
     left_shift BIGINT,
+    left_xid BIGINT,
     left_at {moment},
     changed_at {moment} NOT NULL DEFAULT {now},
     CONSTRAINT history_cluster_is_one_row CHECK (id = 1)
