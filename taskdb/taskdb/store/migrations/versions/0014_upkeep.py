@@ -1,9 +1,9 @@
 """The cluster whose transaction ids the history counts, and indexes for what upkeep looks for.
 
 `history_cluster` has one row. `shift` is added to the id of a transaction to give the xid of its
-events; the default of `task_event.xid` has the same number in it. `left_shift`, `left_xid` and `left_at` are
-set while events that were written with an older shift have to be moved. SQLite counts events and
-no transactions: its row stays as it is.
+events; the default of `task_event.xid` has the same number in it. `left_shift`, `left_xid` and
+`left_at` are set while events that were written with an older shift have to be moved. SQLite
+counts events and no transactions: its row stays as it is.
 
 Code that is older than this lives with it: until a restore the shift is 0.
 """
