@@ -122,16 +122,26 @@ class Member:
         else:
             self.execution.write(work, what, "")
 
-    def write_loss(self, token: str, work: Callable[[bool], object]) -> None:
+    def write_loss(
+        self, token: str, unclaimed: Callable[[], bool], work: Callable[[bool], object]
+    ) -> None:
         """Report that the process of a run is lost, and whether its worker stops.
 
         A signal to a whole group of processes comes to a child as soon as to its worker, whose
-        own one may be a moment late. A run that ends with its worker is no crash.
+        own one may be a moment late. A run that ends with its worker is no crash. What nobody
+        had claimed is in no doubt: `unclaimed` puts it back, and answers whether it did.
         """
         self._in_doubt.add(token)
-        threading.Thread(
-            target=self._judge_loss, args=(token, work), name="taskdb-loss", daemon=True
-        ).start()
+
+        def begin() -> None:
+            if unclaimed():
+                self._in_doubt.discard(token)
+                return
+            threading.Thread(
+                target=self._judge_loss, args=(token, work), name="taskdb-loss", daemon=True
+            ).start()
+
+        self.write("lost", begin)
 
     def _judge_loss(self, token: str, work: Callable[[bool], object]) -> None:
         deadline = time.monotonic() + _DOUBT_SECONDS

@@ -47,6 +47,11 @@ class Report:
             moved = self._store.fail(task_id, token, task_error(error, 0)) is not None
         self._settle(task_id, error, moved=moved)
 
+    def unclaimed(self, task_id: str, reason: str) -> bool:
+        """A message was lost with a process that had not claimed its task: it gets another."""
+        said = f"lost before the claim: {reason}"
+        return self._store.hand_back_unclaimed(task_id, said, _UNCLAIMED_DELAY)
+
     def lost(self, task_id: str, token: str, error: BaseException, *, is_stopping: bool) -> None:
         """The process of a run died; with a worker that stops, that is no crash."""
         if is_stopping:
@@ -58,8 +63,7 @@ class Report:
     def _settle(self, task_id: str, error: BaseException, *, moved: bool) -> None:
         if not moved:
             # Never FAILED: nobody had run it.
-            reason = f"lost before the claim: {error}"
-            self._store.hand_back_unclaimed(task_id, reason, _UNCLAIMED_DELAY)
+            self.unclaimed(task_id, str(error))
         self._store.settle(task_id)
 
     def _crashed(self, task_id: str, token: str, error: BaseException) -> bool:

@@ -77,7 +77,8 @@ class Receivers:
             else:
                 self._report.lost(task_id, token, error, is_stopping=is_stopping)
 
-        self._member.write_loss(token, write)
+        unclaimed = partial(self._report.unclaimed, task_id, str(error))
+        self._member.write_loss(token, unclaimed, write)
 
     def on_retry(self, sender: Any = None, request: Any = None, **_: Any) -> None:
         """Celery announced a retry that no wrapper wrote: it cut the run short."""
