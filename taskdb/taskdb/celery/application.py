@@ -19,6 +19,9 @@ from taskdb.errors import TaskNotSubmitted
 _FOLLOWING = ("chain", "link", "link_error")
 """Options of a message that hold what is to be called after its task."""
 
+_MAPS = ("celery.map", "celery.starmap", "celery.chunks")
+"""Tasks of Celery's own that call the body of another one, without a row, for each of a list."""
+
 
 class RowResult(AsyncResult):
     """A result that is read from a row, also of a task whose result Celery is told to ignore.
@@ -51,19 +54,23 @@ class TaskDBCelery(Celery):
         super().config_from_object(*arguments, **options)
         check_configured(self.conf)
 
-    def send_task(self, name: str, *arguments: Any, **options: Any) -> Any:
+    def send_task(
+        self, name: str, args: Any = None, kwargs: Any = None, *arguments: Any, **options: Any
+    ) -> Any:
         """Publish a plain task.
 
         Raises ChordRefused where a chord is to follow it, and TaskNotSubmitted where it, or what
         follows it, is a task type: a worker would drop a message that has no row.
         """
-        given = (options[one] for one in _FOLLOWING if options.get(one))
+        given = [options[one] for one in _FOLLOWING if options.get(one)]
+        if name in _MAPS and isinstance(kwargs, Mapping):
+            given.append(kwargs.get("task"))
         following = [signature for one in given for signature in _signatures(one)]
         if any(one.get("subtask_type") == "chord" for one in following):
             raise ChordRefused
         for called in (name, *(one.get("task") for one in following)):
             self.refuse_type(called)
-        return super().send_task(name, *arguments, **options)
+        return super().send_task(name, args, kwargs, *arguments, **options)
 
     def refuse_type(self, name: Any) -> None:
         """Raise TaskNotSubmitted for a task type of the client that this app belongs to.
