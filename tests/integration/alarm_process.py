@@ -13,7 +13,7 @@ from taskdb.store.alarming import folding
 from taskdb.store.alarming.delivering import Delivering
 
 
-def die(*_: Any) -> None:
+def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -24,7 +24,7 @@ def main(point: str) -> None:
         if point == "counted":
             folding.tell = die  # type: ignore[assignment]
         if point == "decided":
-            folding._move_cursor = die  # type: ignore[assignment]
+            folding._Place.move = die  # type: ignore[method-assign]
         folder.fold()
         if point == "folded":
             die()

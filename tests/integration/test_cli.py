@@ -93,6 +93,8 @@ BROKEN: list[tuple[Callable[[], BaseException], int]] = [
     (lambda: errors.TaskIsAdopted("cancel", "x", "a", "FAILED", "x"), 6),
     (lambda: errors.TaskIsPruned("retry", "x", "r", "FAILED"), 6),
     (lambda: errors.TaskNotSubmitted("x"), 2),
+    (lambda: errors.ResultNotKept("x"), 3),
+    (lambda: errors.Unroutable("x", "y", "name a queue"), 1),
     (lambda: errors.AlreadyTracked("app"), 1),
     (lambda: errors.WaitTimeout("x", "QUEUED", 1), 4),
     (lambda: errors.NotEncodable("it is not JSON"), 2),

@@ -1,10 +1,8 @@
 """The machine in the database is the machine in the code."""
 
-import sqlite3
-
-import psycopg
 import pytest
 
+from taskdb.errors import ValueRefused
 from taskdb.status import STARTS, TaskStatus, allowed_pairs
 from taskdb.store.store import Store
 from tests.store.tasks import create, write
@@ -51,7 +49,7 @@ def _is_taken(store: Store, task_id: str, source: str | None, target: str | None
     )
     try:
         write(store, sql, id=task_id, source=source, target=target)
-    except (sqlite3.IntegrityError, psycopg.IntegrityError):
+    except ValueRefused:
         return False
     return True
 

@@ -332,3 +332,18 @@ def test_a_role_that_may_only_write_rows_works_and_an_owner_shifts(site: Site) -
     with Store(url.replace("postgres@", "worker_only@")).closing() as store:
         assert counted(store) == 1
         assert (failed, "FAILED") in told(store)
+
+
+def test_a_history_whose_cluster_was_deleted_keeps_its_order(postgresql_store: Store) -> None:
+    subscribe(postgresql_store)
+    write(postgresql_store, "UPDATE history_cluster SET identity = '1/00000001'")
+    assert settle(postgresql_store.database)
+    (kept,) = write(postgresql_store, "SELECT shift FROM history_cluster")
+    assert kept["shift"] >= LEAP
+    first = fail(postgresql_store)
+    assert first in {task_id for task_id, _ in told(postgresql_store)}
+    write(postgresql_store, "DELETE FROM history_cluster")
+    second = fail(postgresql_store)
+    assert {task_id for task_id, _ in told(postgresql_store)} == {second}
+    (found,) = write(postgresql_store, "SELECT shift FROM history_cluster")
+    assert found["shift"] == kept["shift"]

@@ -10,7 +10,7 @@ import pytest
 from taskdb.clock import FixedClock
 from taskdb.entity import Progress, TaskError
 from taskdb.status import RUNNING, TERMINAL, WAITING, TaskStatus
-from taskdb.store import postgresql
+from taskdb.store import before_image
 from taskdb.store.contract import Report, WorkerRecord
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
@@ -43,7 +43,7 @@ def store_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """And PostgreSQL as it is before 18, whose updates do not tell what a row was before."""
     older, _, system = request.param.rpartition(" ")
     if older:
-        monkeypatch.setattr(postgresql, "_TELLS_BEFORE", sys.maxsize)
+        monkeypatch.setattr(before_image, "_FIRST", sys.maxsize)
     return str(request.getfixturevalue(f"{system}_url"))
 
 

@@ -143,7 +143,7 @@ def test_the_caller_reads_a_moment_that_no_program_can_hold_as_a_bound(
     engine = create_engine(postgresql_url)
     with made(postgresql_url, tmp_path) as client, Session(engine) as session:
         first = client.submit_task("sum", unique_key="k", session=session)
-        session.execute(text("ALTER TABLE task DROP CONSTRAINT IF EXISTS task_moments_are_bounded"))
+        session.execute(text("ALTER TABLE task DROP CONSTRAINT IF EXISTS task_is_bounded"))
         session.execute(
             text("UPDATE task SET updated_at = CAST(:odd AS TIMESTAMPTZ)"), {"odd": odd}
         )

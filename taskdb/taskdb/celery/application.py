@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from celery import Celery
+from celery.app.utils import Settings
 from celery.result import AsyncResult
 
 from taskdb.celery.refused_settings import check_configured
@@ -38,11 +39,39 @@ class RowResult(AsyncResult):
         """Nothing: rows keep every result."""
 
 
+class OwnSettings(Settings):
+    """Celery's settings without the variables of the environment that win over them in Celery.
+
+    `CELERY_BROKER_URL` and its kin are those of another app, which a site has beside this one.
+    """
+
+    @property
+    def broker_url(self) -> Any:
+        return self.first("broker_url", "broker_host")
+
+    @property
+    def broker_read_url(self) -> Any:
+        return self.get("broker_read_url") or self.broker_url
+
+    @property
+    def broker_write_url(self) -> Any:
+        return self.get("broker_write_url") or self.broker_url
+
+    @property
+    def result_backend(self) -> Any:
+        return self.get("result_backend")
+
+
 class TaskDBCelery(Celery):
     """Refuses chords also where Celery would meet them only after their first task has run.
 
     A chord that is called itself is refused by the result backend.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # The class of its settings is no option of an app, and an attribute of theirs is a setting.
+        object.__setattr__(self._conf, "__class__", OwnSettings)
 
     @cached_property
     def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name

@@ -1,13 +1,11 @@
 """Celery settings that would break a promise of this package, each with its reason.
 
 They are refused by name when a client, a worker or a beat begins, wherever they come from:
-`TASKDB_CELERY`, Celery's own environment variables, `config_from_object`. All others are the
-user's.
+`TASKDB_CELERY`, `CELERY_CONFIG_MODULE`, `config_from_object`. All others are the user's.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +19,6 @@ from taskdb.settings import Settings
 RESULT_BACKEND = "taskdb.celery.result_backend.RowBackend"
 _JSON = frozenset({"json", "application/json"})
 _PROTOCOL = 2
-_ENVIRONMENT = {
-    "CELERY_RESULT_BACKEND": "result_backend",
-    "CELERY_BROKER_URL": "broker_url",
-    "CELERY_BROKER_READ_URL": "broker_read_url",
-    "CELERY_BROKER_WRITE_URL": "broker_write_url",
-}
-"""Variables that Celery reads itself, and that win over every setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +146,6 @@ def _faults(settings: Settings) -> Iterator[str]:
             yield f"TASKDB_CELERY: `{name}` is an old name of Celery's. Write `{new}`"
     for attribute, value, rule in _annotated(given.get("task_annotations")):
         yield _said("TASKDB_CELERY: `task_annotations`", attribute, value, rule.reason)
-    for variable, name in _ENVIRONMENT.items():
-        # Celery reads these at each use, whatever it was told.
-        rule = _rule_of(name, settings)
-        value = os.environ.get(variable)
-        if value and rule is not None and not rule.allows(value):
-            yield f"{variable} wins over every setting of Celery: {rule.reason}. Unset it"
 
 
 def _rule_of(name: str, settings: Settings) -> Rule | None:

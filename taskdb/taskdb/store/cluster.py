@@ -40,6 +40,13 @@ LOOK = (
     " UNION ALL SELECT max(xid) FROM alarm_cursor"
     " UNION ALL SELECT max(xid) FROM reporter) AS place) AS furthest"
 )
+# The row is gone where somebody has emptied every table; the default of the column has its number.
+_REMEMBER = (
+    "INSERT INTO history_cluster (id, shift) SELECT 1, COALESCE(CAST(substring("
+    "pg_get_expr(d.adbin, d.adrelid) FROM '\\+ .?([0-9]+)') AS BIGINT), 0)"
+    " FROM pg_attrdef AS d JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum"
+    " WHERE d.adrelid = to_regclass('task_event') AND a.attname = 'xid' ON CONFLICT DO NOTHING"
+)
 _IDENTITY = (
     "SELECT 1 FROM history_cluster WHERE identity IS DISTINCT FROM taskdb_cluster_identity()"
 )
@@ -111,6 +118,7 @@ def settle_over(transactions: Engine) -> bool:
 def _shift(connection: Connection) -> None:
     connection.execute(text(LOCK_TIMEOUT))
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+    connection.execute(text(_REMEMBER))
     found = _look(connection)
     if found["identity"] is None and not is_ahead(found):
         # Of this cluster from the first day on.

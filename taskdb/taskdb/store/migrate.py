@@ -21,7 +21,7 @@ from taskdb.store.dialects import name_of, spoken
 from taskdb.store.migration_steps import SteppedConnection
 from taskdb.store.partitions import create_partition, missing_days
 from taskdb.store.revision import SCRIPTS, current, head, refuse_newer
-from taskdb.store.tables import metadata
+from taskdb.store.tables import history_cluster, metadata
 
 log = structlog.get_logger("taskdb.migrate")
 
@@ -101,9 +101,13 @@ def _create_partitions(engine: Engine) -> None:
 
 
 def empty(connection: Connection) -> None:
-    """Delete every row of ours, in the transaction of a connection; the tables stay."""
+    """Delete every row of ours, in the transaction of a connection; the tables stay.
+
+    So does the row of the cluster: the default of a column of the history has the same number.
+    """
     for table in reversed(metadata.sorted_tables):
-        connection.execute(table.delete())
+        if table is not history_cluster:
+            connection.execute(table.delete())
 
 
 def _refuse_other_encodings(connection: Connection) -> None:
