@@ -30,7 +30,7 @@ from taskdb.schedule import (
 )
 from taskdb.settings import Settings
 from taskdb.store.contract import Draft, Scope
-from taskdb.store.encode import encode
+from taskdb.store.encode import Unreadable, encode
 from taskdb.store.firing_pass import Fired
 from taskdb.store.schedule_rows import Definition
 from taskdb.store.schedules import Synced
@@ -321,6 +321,9 @@ class ScheduleClient:
     def _draft_of(
         self, one: ScheduleEntity, due: datetime, now: datetime, *, at_once: bool = False
     ) -> Draft:
+        if isinstance(one.input, Unreadable):
+            fault = Fault("input", f"cannot be read: {one.input['unreadable']}")
+            raise InvalidInput(f"schedule {one.name!r}", [fault])
         run_at = None if at_once else one.run_at(due)
         wish = Wish(
             tenant=one.tenant,

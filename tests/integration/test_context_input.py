@@ -41,3 +41,16 @@ def test_a_task_of_its_own_has_no_input_of_a_parent(registry: Registry) -> None:
     with rehearse(registry=registry):
         assert (done := run_task("alone")).result is None
         assert done.status == "COMPLETED"
+
+
+def test_a_body_is_not_given_an_input_that_cannot_be_read(registry: Registry) -> None:
+    with rehearse(registry=registry) as rehearsal:
+        bad, good = (rehearsal.taskdb.submit_task("first", {"what": one}) for one in "ab")
+        digits = '{"what": ' + "1" * 5_000 + "}"
+        sql = "UPDATE task SET input = :digits WHERE id = :id"
+        rehearsal.taskdb.store.database.query(sql, {"digits": digits, "id": bad.id})
+        drain()
+        assert good.refresh().result == "from b"
+        found = bad.refresh()
+        assert found.status == "FAILED" and found.error is not None
+        assert "the input of the row cannot be read" in found.error.message

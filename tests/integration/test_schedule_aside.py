@@ -11,7 +11,7 @@ from sqlalchemy import text
 from tests.integration.schedule_site import MINUTE, Site, site
 from tests.store.poison import allow, aside, let_be_due, refuse
 
-from taskdb import Origin, Schedule, ScheduleEntity
+from taskdb import InvalidInput, Origin, Schedule, ScheduleEntity
 from taskdb.store.schedules import Definition
 from taskdb_beat.schedule import FireSchedules
 
@@ -48,6 +48,18 @@ def test_a_schedule_that_the_database_refuses_keeps_no_other_from_firing(
     assert its.fire() == 1
     FireSchedules(its.taskdb).run_once()
     assert aside(store) == set()
+
+
+def test_a_schedule_whose_input_cannot_be_read_submits_nothing(its: Site) -> None:
+    its.add("a")
+    bad = its.add("bad")
+    digits = "1" * 5_000
+    its.write(f"UPDATE schedule SET input = '[{digits}]' WHERE name = 'bad'")
+    assert its.fire(MINUTE) == 1
+    assert {one.name for one in its.tasks()} == {"a"}
+    assert aside(its.taskdb.store) == {("schedule", bad)}
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        its.taskdb.run_schedule_now("bad")
 
 
 def test_an_input_that_is_no_json_keeps_no_other_from_firing(

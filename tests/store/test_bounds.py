@@ -100,12 +100,13 @@ GATE = "INSERT INTO gate (target, name, max_starts, window_seconds) VALUES ('typ
         "INSERT INTO subscription (name, transport, next_try_at) VALUES ('a', 'log', 'infinity')",
         "INSERT INTO alarm (fingerprint, source, window_until) VALUES ('a', 'failed', 'infinity')",
         "INSERT INTO alarm_policy (type, backlog_seconds) VALUES ('a', 1e300)",
+        SCHEDULE.format("deadline_seconds", "1e300"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_no_other_row_is_out_of_bounds(store: Store, statement: str) -> None:
     given = {"wide": WIDE} if ":wide" in statement else {}
-    with pytest.raises(Exception, match=r"_is_bounded|index row size"):
+    with pytest.raises(Exception, match=r"_is_bounded|index row size|deadline_seconds"):
         write(store, statement, **given)
     all_can_be_read(store)
 
@@ -143,6 +144,100 @@ def test_a_value_that_is_nested_too_deeply_keeps_no_other_task_from_being_read(
     assert set(found) == {odd, other}
     shown = {"attributes": "attributes", "input": "inline_input", "result": "inline_result"}
     assert "nested too deeply" in getattr(found[odd], shown[column])["unreadable"]
+
+
+MANY_DIGITS = '{"a": ' + "1" * 5_000 + "}"
+"""JSONB takes it; Python reads no whole number of so many digits."""
+BY_HAND = [
+    *(("input", MANY_DIGITS), ("result", MANY_DIGITS), ("attributes", MANY_DIGITS)),
+    *(("error", MANY_DIGITS), ("error", '"disk full"'), ("error", "5"), ("error", "[1]")),
+    *(("error", '{"attempt": "x"}'), ("error", '{"attempt": 1e400}')),
+    *(("tags", MANY_DIGITS), ("tags", "5"), ("tags", "true"), ("tags", '{"a": 1}')),
+    *(("tags", "[1, null]"), ("attributes", "[1]"), ("attributes", '"a"')),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), BY_HAND)
+def test_a_value_that_was_written_by_hand_keeps_no_other_task_from_being_read_or_run(
+    store: Store, column: str, value: str
+) -> None:
+    odd, other = create(store), create(store)
+    json = store.database.dialect.json("value")
+    write(store, f"UPDATE task SET {column} = {json} WHERE id = :id", id=odd, value=value)
+    assert {one.id for one in store.page(Filter(), limit=10)} == {odd, other}
+    assert all(isinstance(tag, str) for tag in store.get(odd).tags)
+    assert isinstance(store.get(odd).attributes, dict)
+    claimed = store.claim(odd, token="t", worker="w", max_attempts=1)
+    assert claimed.granted and isinstance(claimed.attributes, dict)
+
+
+def test_an_error_that_was_written_by_hand_is_shown_as_it_is(store: Store) -> None:
+    task_id = create(store)
+    error = store.database.dialect.json("error")
+    write(store, f"UPDATE task SET error = {error} WHERE id = :id", id=task_id, error='"disk full"')
+    found = store.get(task_id).error
+    assert found is not None and found.message == "disk full"
+
+
+@pytest.mark.parametrize("value", [MANY_DIGITS, "5", '"a"', "[1]"])
+def test_an_event_that_was_written_by_hand_keeps_no_other_from_being_read(
+    store: Store, value: str
+) -> None:
+    task_id = create(store)
+    create(store)
+    detail = store.database.dialect.json("value")
+    sql = f"UPDATE task_event SET detail = {detail} WHERE task_id = :id"
+    write(store, sql, id=task_id, value=value)
+    assert len(store.history(task_id)) == 1
+    assert len(store.events_after(None, 10).events) == 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO subscription (name, transport, statuses) VALUES ('odd', 'log', '5')",
+        "INSERT INTO subscription (name, transport, statuses) VALUES ('odd', 'log', '[\"x\"]')",
+        "INSERT INTO subscription (name, transport, statuses) VALUES ('odd', 'log', '\"x\"')",
+        "INSERT INTO schedule (name, type, cron, input) VALUES ('odd', 'a', '* * * * *', :digits)",
+    ],
+    ids=range(4),
+)
+def test_a_row_that_was_written_by_hand_keeps_no_other_from_being_listed(
+    store: Store, statement: str
+) -> None:
+    write(store, "INSERT INTO subscription (name, transport) VALUES ('good', 'log')")
+    write(store, "INSERT INTO schedule (name, type, cron) VALUES ('good', 'a', '* * * * *')")
+    given = {"digits": MANY_DIGITS} if ":digits" in statement else {}
+    cast = store.database.dialect.json("digits")
+    write(store, statement.replace(":digits", cast), **given)
+    assert "good" in {one.name for one in store.list_subscriptions()}
+    assert "good" in {one.name for one in store.list_schedules()}
+
+
+def test_a_limit_that_was_written_by_hand_keeps_no_other_from_being_listed(
+    sqlite_url: str,
+) -> None:
+    """PostgreSQL takes no such number."""
+    with Store(sqlite_url).closing() as store:
+        for name, most in (("odd", "1e300"), ("odder", "'many'"), ("good", "3")):
+            write(
+                store,
+                f"INSERT INTO gate (target, name, max_running) VALUES ('type', '{name}', {most})",
+            )
+        assert [one.name for one in store.gates()] == ["good"]
+
+
+@pytest.mark.parametrize("value", ["", "{bad"])
+@pytest.mark.parametrize("column", ["input", "result", "error", "attributes", "tags", "spec"])
+def test_text_that_is_no_json_keeps_no_other_task_from_being_read(
+    sqlite_url: str, column: str, value: str
+) -> None:
+    """JSONB takes no such text."""
+    with Store(sqlite_url).closing() as store:
+        odd, other = create(store), create(store)
+        write(store, f"UPDATE task SET {column} = :value WHERE id = :id", id=odd, value=value)
+        assert {one.id for one in store.page(Filter(), limit=10)} == {odd, other}
+        assert len(store.history(odd)) == 1
 
 
 def test_pages_go_on_behind_a_task_of_any_year(store: Store) -> None:

@@ -25,9 +25,9 @@ from taskdb.context import TaskContext
 from taskdb.entity import TaskError
 from taskdb.errors import TaskNotFound
 from taskdb.fan_out import HandlerSpec
-from taskdb.outcome import Outcome
+from taskdb.outcome import Fail, Outcome
 from taskdb.store.contract import Claim
-from taskdb.store.encode import storable
+from taskdb.store.encode import Unreadable, storable
 from taskdb.store.joining import PartsLeft
 from taskdb.store.payload import Payload
 from taskdb.surrounding import call_surrounded
@@ -303,6 +303,9 @@ class Execution:
             log.exception("join.later", parent_id=parent_id)
 
     def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
+        if isinstance(claim.input, Unreadable):
+            # Another attempt would find the same.
+            raise Fail(f"the input of the row cannot be read: {claim.input['unreadable']}")
         value = self._unpack(claim.input, claim.input_ref, claim.id)
         surroundings = self._taskdb.surroundings
         body = partial(_answer, task_type, context, value)

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 import structlog
+from sqlalchemy import RowMapping
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from taskdb.errors import BrokerUnreachable, DatabaseError, PayloadStoreUnreachable
+from taskdb.errors import BrokerUnreachable, DatabaseError, PayloadStoreUnreachable, TaskDBError
 from taskdb.store import faults
 from taskdb.store.database import Database
 from taskdb.store.dialect import Moved, MoveStatement
-from taskdb.store.encode import storable
+from taskdb.store.encode import Unreadable, storable
 from taskdb.store.faults import Kind
 from taskdb.store.rows import moment
+from taskdb.store.session import Row
 
 log = structlog.get_logger("taskdb.aside")
 
@@ -68,6 +71,28 @@ def reason_of(error: BaseException) -> str:
     origin = getattr(error, "orig", None) or error
     said = " ".join(str(origin).partition("\nDETAIL:")[0].split())
     return storable(f"{type(origin).__name__}: {said}", _REASON_CHARACTERS)
+
+
+def readable(row: RowMapping | Row) -> RowMapping | Row:
+    """The same row; raises ValueError for one with a JSON value that cannot be read."""
+    faults = [
+        f"{name} cannot be read: {value['unreadable']}"
+        for name, value in row.items()
+        if isinstance(value, Unreadable)
+    ]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return row
+
+
+@contextmanager
+def unless_unreadable(row: RowMapping | Row, table: str, key: str) -> Iterator[None]:
+    """Leave out of a list what somebody wrote by hand and that says nothing."""
+    try:
+        readable(row)
+        yield
+    except (ValueError, TypeError, OverflowError, TaskDBError) as error:
+        log.warning("row.unreadable", table=table, key=key, reason=reason_of(error))
 
 
 class Aside:

@@ -23,6 +23,13 @@ _MINUS_ZERO = "-1e-400"
 """JSONB has no zero with a sign; this is so near to it that every reader makes -0.0 of it."""
 
 
+class Unreadable(dict[str, str]):
+    """What stands for a JSON value that was written by hand and that nobody can read."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(unreadable=reason)
+
+
 def encode(value: Any, subject: str, *, deepest: int | None = DEEPEST) -> str:
     """The value as compact JSON text, which every database reads as the same value.
 

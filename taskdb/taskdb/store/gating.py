@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskdb.gate import Gate, Limit
+from taskdb.store.aside import unless_unreadable
 from taskdb.store.part import StorePart
 from taskdb.store.rules import Place
 from taskdb.store.session import Row
@@ -54,7 +55,11 @@ class Gating(StorePart):
     def gates(self) -> list[Gate]:
         """Every rule, in order of its place."""
         sql = self.database.gate_queries.gates
-        return [_gate(row) for row in self.database.query(sql, {}, writes=False)]
+        found = []
+        for row in self.database.query(sql, {}, writes=False):
+            with unless_unreadable(row, "gate", f"{row['target']}:{row['name']}"):
+                found.append(_gate(row))
+        return found
 
     def _clear(self, place: Place, origin: str | None) -> bool:
         queries = self.database.gate_queries

@@ -23,9 +23,10 @@ from taskdb.entity import (
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Claim, Publication
 from taskdb.store.dialect import Moved
+from taskdb.store.encode import storable
 from taskdb.store.rules import lines_of
 from taskdb.store.session import Row
-from taskdb.store.tables import as_json, as_moment
+from taskdb.store.tables import as_moment, as_readable
 
 
 def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntity:
@@ -41,8 +42,8 @@ def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntit
         queue=row["queue"],
         priority=row["priority"],
         error=_error(row["error"]),
-        attributes=row["attributes"] or {},
-        tags=tuple(row["tags"] or ()),
+        attributes=_object(row["attributes"]),
+        tags=_texts(row["tags"]),
         progress=_progress(row),
         attempt=row["attempt"],
         spared=row["spared"],
@@ -105,12 +106,12 @@ def claim(moved: Moved, token: str) -> Claim:
         crashes=row["crashes"],
         tenant=row["tenant"],
         type=row["type"],
-        input=as_json(row["input"]),
+        input=as_readable(row["input"]),
         input_ref=row["input_ref"],
-        result=as_json(row["result"]),
+        result=as_readable(row["result"]),
         result_ref=row["result_ref"],
-        error=_error(as_json(row["error"])),
-        attributes=as_json(row["attributes"]) or {},
+        error=_error(as_readable(row["error"])),
+        attributes=_object(as_readable(row["attributes"])),
         id=moved.id,
         role=_role(row["role"]),
         parent_id=_id(row["parent_id"]),
@@ -154,6 +155,10 @@ def _object(stored: Any) -> dict[str, Any]:
     return stored if isinstance(stored, dict) else {}
 
 
+def _texts(stored: Any) -> tuple[str, ...]:
+    return tuple(map(str, stored)) if isinstance(stored, list) else ()
+
+
 def _role(stored: str | None) -> TaskRole | None:
     return TaskRole(stored) if stored else None
 
@@ -167,4 +172,10 @@ def _lines(row: Row) -> tuple[str, ...]:
 
 
 def _error(stored: Any) -> TaskError | None:
-    return TaskError.from_json(stored) if stored else None
+    """An error; one that was written by hand is shown as it is."""
+    if not stored:
+        return None
+    try:
+        return TaskError.from_json(stored)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return TaskError("", storable(str(stored)))

@@ -22,6 +22,7 @@ from taskdb.schedule import (
     ScheduleRun,
 )
 from taskdb.store.rows import moment
+from taskdb.store.session import Row
 from taskdb.store.sweeping import RUN_KEPT
 from taskdb.store.tables import as_moment, schedule, schedule_run
 
@@ -72,7 +73,7 @@ class Definition:
         }
 
 
-def entity(row: RowMapping) -> ScheduleEntity:
+def entity(row: RowMapping | Row) -> ScheduleEntity:
     """The schedule of a whole row."""
     coming = row["next_due_at"]
     is_coming = row["is_enabled"] and coming is not None and coming.year < NEVER_YEAR

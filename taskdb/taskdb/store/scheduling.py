@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, case, cast, func
 from taskdb.due import Due
 from taskdb.errors import BrokerUnreachable, TaskDBError
 from taskdb.schedule import ScheduleEntity
-from taskdb.store.aside import is_of_a_row
+from taskdb.store.aside import is_of_a_row, readable
 from taskdb.store.contract import Draft
 from taskdb.store.encode import storable
 from taskdb.store.firing import FiringUnit, fired_run
@@ -205,7 +205,7 @@ def _take(
     statement = _due(limit, now, has_message=has_message).with_for_update(skip_locked=True)
     if only is not None:
         statement = statement.where(schedule.c.id == only)
-    return [entity(row) for row in connection.execute(statement).mappings()]
+    return [entity(readable(row)) for row in connection.execute(statement).mappings()]
 
 
 def _due(limit: int, now: datetime, *, has_message: bool) -> Select[Any]:

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from taskdb.entity import TaskKind
 from taskdb.errors import Fault, InvalidInput, SubscriptionExists, SubscriptionNotFound
 from taskdb.status import TaskStatus
+from taskdb.store.aside import unless_unreadable
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.listing import OLDEST_OPEN, EventCursor
 from taskdb.store.part import StorePart, is_id
@@ -104,9 +105,12 @@ class Subscriptions(StorePart):
         if state is not None:
             statement = statement.where(subscription.c.state == state)
         ordered = statement.order_by(subscription.c.tenant, subscription.c.name)
-        return self.database.read(
-            lambda one: [_entity(row) for row in one.execute(ordered).mappings()]
-        )
+        found = self.database.read(lambda one: one.execute(ordered).mappings().all())
+        listed = []
+        for row in found:
+            with unless_unreadable(row, "subscription", str(row["id"])):
+                listed.append(_entity(row))
+        return listed
 
     def subscription_secrets(self, subscription_id: str, scope: Scope = EVERYONE) -> list[str]:
         """Its secrets that are valid now, the newest first; raises SubscriptionNotFound."""

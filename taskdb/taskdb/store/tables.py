@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, TIMESTAMP, U
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from taskdb.bounds import EARLIEST, LATEST, TOO_DEEP
-from taskdb.store.encode import encode
+from taskdb.store.encode import Unreadable, encode
 
 metadata = MetaData()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -90,11 +90,7 @@ class Json(TypeDecorator[Any]):
         return type_coerce(cast(column, Text), self)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - the signature is SQLAlchemy's
-        try:
-            return as_json(value)
-        except RecursionError:
-            # By plain SQL: it must not keep the rows beside it from being read.
-            return {"unreadable": TOO_DEEP}
+        return as_readable(value)
 
 
 class Id(TypeDecorator[str]):
@@ -513,6 +509,17 @@ def spelled(value: Any) -> str:
 def as_json(value: str | None) -> Any:
     """The value of a JSON column that a raw statement read as text."""
     return None if value is None else json.loads(value)
+
+
+def as_readable(value: str | None) -> Any:
+    """The same; what was written by hand and cannot be read keeps no row beside it from it."""
+    try:
+        return as_json(value)
+    except RecursionError:
+        return Unreadable(TOO_DEEP)
+    except ValueError as error:
+        # No JSON, or a whole number of more digits than Python reads.
+        return Unreadable(str(error))
 
 
 def as_texts(value: str | None) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
-    Select,
     Text,
     delete,
     literal,
@@ -32,8 +31,7 @@ from taskdb.alarm import (
     Severity,
 )
 from taskdb.alarm_routing import Route
-from taskdb.errors import TaskDBError
-from taskdb.store.aside import reason_of
+from taskdb.store.aside import unless_unreadable
 from taskdb.store.contract import Scope
 from taskdb.store.database import Database
 from taskdb.store.rows import moment
@@ -137,8 +135,8 @@ def policies(connection: Connection, types: Iterable[str] | None = None) -> dict
     if types is not None:
         statement = statement.where(alarm_policy.c.type.in_(list(types)))
     found = {}
-    for row in _rows(connection, statement, alarm_policy.c.type):
-        with _unless_unreadable("alarm_policy", row["type"]):
+    for row in connection.execute(statement).mappings():
+        with unless_unreadable(row, "alarm_policy", row["type"]):
             found[row["type"]] = _policy(row)
     return found
 
@@ -151,27 +149,6 @@ def _policy(row: RowMapping) -> Alarm:
         group_by_tenant=None if row["group_by_tenant"] is None else bool(row["group_by_tenant"]),
         backlog=None if row["backlog_seconds"] is None else row["backlog_seconds"],
     )
-
-
-def _rows(
-    connection: Connection, statement: Select[Any], key: ColumnElement[Any]
-) -> Iterator[RowMapping]:
-    """The rows of a small table; of one with text that is no JSON, the others."""
-    try:
-        yield from connection.execute(statement).mappings().all()
-    except ValueError:
-        for (one,) in connection.execute(statement.with_only_columns(key)).all():
-            with _unless_unreadable(key.table.name, str(one)):
-                yield connection.execute(statement.where(key == one)).mappings().one()
-
-
-@contextmanager
-def _unless_unreadable(table: str, key: str) -> Iterator[None]:
-    """Leave a row out that somebody wrote by hand and that says nothing."""
-    try:
-        yield
-    except (ValueError, TypeError, TaskDBError) as error:
-        log.warning("alarm.row_unreadable", table=table, key=key, reason=reason_of(error))
 
 
 def write_policy(connection: Connection, type: str, policy: Alarm | None, now: datetime) -> None:
@@ -208,8 +185,8 @@ def routes(connection: Connection, scope: Scope) -> list[Route]:
     if scope.tenants is not None:
         statement = statement.where(or_(alarm_route.c.tenant.in_(scope.tenants)))
     found = []
-    for row in _rows(connection, statement, alarm_route.c.id):
-        with _unless_unreadable("alarm_route", str(row["id"])):
+    for row in connection.execute(statement).mappings():
+        with unless_unreadable(row, "alarm_route", str(row["id"])):
             found.append(_route(row))
     return found
 

@@ -9,6 +9,7 @@ from alembic import op
 revision = "0013"
 down_revision = "0012"
 
+LONGEST_SECONDS = 3_153_600_000
 REFUSAL = """
 CREATE TABLE schedule_refusal (
     origin TEXT NOT NULL,
@@ -25,4 +26,7 @@ def upgrade() -> None:
     is_postgresql = op.get_bind().dialect.name == "postgresql"
     moment, number = ("TIMESTAMPTZ", "DOUBLE PRECISION") if is_postgresql else ("TEXT", "FLOAT")
     op.get_bind().exec_driver_sql(REFUSAL.format(moment=moment))
-    op.get_bind().exec_driver_sql(f"ALTER TABLE schedule ADD COLUMN deadline_seconds {number}")
+    op.get_bind().exec_driver_sql(
+        f"ALTER TABLE schedule ADD COLUMN deadline_seconds {number} CHECK"
+        f" (deadline_seconds IS NULL OR deadline_seconds BETWEEN 0 AND {LONGEST_SECONDS})"
+    )
