@@ -173,10 +173,11 @@ def test_a_receiver_that_spoils_a_message_holds_up_no_other_task(
             assert_only(taskdb, refused, taken, log)
 
 
-def test_a_serializer_that_nobody_knows_concerns_its_own_route(
-    sqlite_url: str, tmp_path: Path, broker: str
+@pytest.mark.parametrize("serializer", ["unheard-of", "pickle", "yaml"])
+def test_a_serializer_that_no_worker_reads_concerns_its_own_route(
+    sqlite_url: str, tmp_path: Path, broker: str, serializer: str
 ) -> None:
-    settings = {"task_routes": {"plus": {"serializer": "unheard-of"}}}
+    settings = {"task_routes": {"plus": {"serializer": serializer}}}
     with (
         client(sqlite_url, tmp_path, broker_url=broker, celery=settings) as taskdb,
         logged() as log,

@@ -29,6 +29,7 @@ OTHERS: dict[str, Any] = {
     "task_allow_error_cb_on_chord_header": True,
     "task_soft_time_limit": 30,
     "task_compression": "unheard-of",
+    "beat_schedule": [{"task": "nightly", "schedule": 60}],
     "worker_cancel_long_running_tasks_on_connection_loss": True,
     "worker_deduplicate_successful_tasks": True,
     "broker_url": "redis://:hunter2@elsewhere/0",

@@ -19,6 +19,8 @@ from kombu.messaging import Producer
 
 from taskdb.celery.configuration import broker_kind, create_celery
 from taskdb.celery.pattern import Patterns
+from taskdb.celery.refused_settings import is_json
+from taskdb.errors import SettingsError
 from taskdb.fork import renew_after_fork
 from taskdb.settings import Settings
 
@@ -127,6 +129,14 @@ class _Producer(Producer):
         return most is not None and len(str(self.sent[1].get("headers"))) > most
 
     def publish(self, body: Any, *arguments: Any, **options: Any) -> Any:
+        """Publish a message; raises SettingsError for one that no worker would read."""
+        serializer = options.get("serializer") or "json"
+        if not is_json(serializer):
+            message = (
+                f"a route in `task_routes` has the serializer {serializer!r}, and workers read "
+                "JSON only. Leave it out"
+            )
+            raise SettingsError(message)
         self.sent = (body, options)
         self.is_speaking = True
         return super().publish(body, *arguments, **options)

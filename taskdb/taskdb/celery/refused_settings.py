@@ -37,13 +37,14 @@ def _is_on(value: Any) -> bool:
     return bool(value)
 
 
-def _is_json(value: Any) -> bool:
+def is_json(value: Any) -> bool:
+    """Whether this is the serializer, or the content type, that messages have here."""
     return isinstance(value, str) and value in _JSON
 
 
 def _is_json_only(value: Any) -> bool:
     is_several = isinstance(value, list | tuple | set | frozenset) and len(value) > 0
-    return is_several and all(_is_json(one) for one in value)
+    return is_several and all(is_json(one) for one in value)
 
 
 def _is_second_protocol(value: Any) -> bool:
@@ -52,6 +53,10 @@ def _is_second_protocol(value: Any) -> bool:
 
 def _is_none(value: Any) -> bool:
     return value is None
+
+
+def _are_entries(value: Any) -> bool:
+    return value is None or isinstance(value, Mapping)
 
 
 def _is_compression(value: Any) -> bool:
@@ -68,7 +73,7 @@ _OF_A_TASK: Mapping[str, Rule] = {
         _is_on, "results are rows; `AsyncResult` reads them, and Celery stores none"
     ),
     "store_errors_even_if_ignored": Rule(_is_off, "errors are rows, and Celery stores none"),
-    "serializer": Rule(_is_json, "messages are JSON only, so that none can run code"),
+    "serializer": Rule(is_json, "messages are JSON only, so that none can run code"),
 }
 """What `task_annotations` can change too; of a setting of the name with `task_` in front."""
 _RESULTS = "results are rows, and fan-outs are joined by them; Celery stores none"
@@ -103,6 +108,7 @@ RULES: Mapping[str, Rule] = {
     "worker_deduplicate_successful_tasks": Rule(
         _is_off, "the claim does it, and this would ask the database in a worker's event loop"
     ),
+    "beat_schedule": Rule(_are_entries, "entries are an object, each by its name"),
     "task_compression": Rule(_is_compression, "no such compression is known"),
 }
 """Which values Celery's settings may have here, whoever gives them."""
