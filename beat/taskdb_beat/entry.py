@@ -11,6 +11,7 @@ from typing import Any
 
 from celery.beat import ScheduleEntry
 
+from taskdb.bounds import NAME_BYTES, check_texts
 from taskdb.celery.entry_options import task_options
 from taskdb.celery.recurrence import when
 from taskdb.client import TaskDB
@@ -23,6 +24,8 @@ _KNOWN = (
     "task", "schedule", "args", "kwargs", "options", "relative", "last_run_at", "total_run_count",
     "name", "app",
 )  # fmt: skip
+_DECIDING = ("is_due", "default_now", "_default_now", "_next_instance", "next", "__next__")
+"""What a subclass of Celery's entry that is sent at other times overrides."""
 
 
 class Entries:
@@ -33,10 +36,17 @@ class Entries:
         self._taskdb = taskdb
 
     def read(self) -> tuple[list[Definition], list[RefusedSchedule]]:
-        """Translate every entry; one that is wrong stops no other."""
+        """Translate every entry; one that is wrong stops no other.
+
+        Raises InvalidInput where there are no entries, but something else.
+        """
         found: list[Definition] = []
         refused: list[RefusedSchedule] = []
-        for name, given in (self._app.conf.beat_schedule or {}).items():
+        entries = self._app.conf.beat_schedule or {}
+        if not isinstance(entries, Mapping):
+            advice = f"is a {type(entries).__name__}: give an object of entries by name"
+            raise InvalidInput(SUBJECT, [Fault("beat_schedule", advice)])
+        for name, given in entries.items():
             task = getattr(given, "task", None)
             try:
                 entry = _entry(given)
@@ -54,6 +64,7 @@ class Entries:
         task = entry.get("task")
         if not isinstance(task, str) or not task:
             raise InvalidInput(SUBJECT, [Fault("task", f"{task!r} is no name of a task")])
+        check_texts(SUBJECT, NAME_BYTES, task=task)
         options = dict(entry.get("options") or {})
         arguments, keywords = list(entry.get("args") or ()), dict(entry.get("kwargs") or {})
         given = self._when(entry)
@@ -92,6 +103,16 @@ class Entries:
 def _entry(given: Any) -> dict[str, Any]:
     """The options of an entry; the moment of an entry object is that of its making."""
     if isinstance(given, ScheduleEntry):
+        kind = type(given)
+        own = [
+            name
+            for name in _DECIDING
+            if getattr(kind, name, None) is not getattr(ScheduleEntry, name, None)
+            or name in vars(given)
+        ]
+        if own:
+            advice = f"{kind.__name__} decides by itself when it is due ({', '.join(own)})"
+            raise InvalidInput(SUBJECT, [Fault("", f"{advice}: give a plain entry")])
         names = ("task", "schedule", "args", "kwargs", "options")
         return {name: getattr(given, name) for name in names}
     entry = dict(given)

@@ -96,6 +96,11 @@ class DatabaseScheduler(Scheduler):
         definitions, refused = Entries(self.app, self._taskdb).read()
         synced = self._taskdb.store.sync_schedules(Origin.CELERY, definitions, refused=refused)
         tell(synced, "celery")
+        if synced.removed:
+            # The name of one that has moved into the code or the settings is free now.
+            declared = self._taskdb.sync_schedules()
+            tell(declared.code, "code")
+            tell(declared.settings, "settings")
 
     def _send(self, one: ScheduleEntity, due: datetime) -> None:
         """Publish a plain Celery task; raises BrokerUnreachable, and it is due again.

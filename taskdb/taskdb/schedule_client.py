@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -247,12 +247,24 @@ class ScheduleClient:
         self._check_operator()
         known = len(self.discover()) > 0
         found = self._declared()
-        code = self.store.sync_schedules(
-            Origin.CODE, found.code, refused=found.refused_of(Origin.CODE), removes=known
-        )
+
+        def sync_code() -> Synced:
+            wrong = found.refused_of(Origin.CODE)
+            return self.store.sync_schedules(Origin.CODE, found.code, refused=wrong, removes=known)
+
+        code = sync_code()
         given = self.store.sync_schedules(
             Origin.SETTINGS, found.settings, refused=found.refused_of(Origin.SETTINGS)
         )
+        if set(code.taken) & set(given.removed):
+            # A declaration has moved from the settings into the code; its name is free now.
+            again = sync_code()
+            code = replace(
+                again,
+                added=(*code.added, *again.added),
+                changed=code.changed + again.changed,
+                removed=code.removed,
+            )
         return Declared(code, given)
 
     def check_declared(self) -> list[RefusedSchedule]:

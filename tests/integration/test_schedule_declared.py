@@ -174,6 +174,52 @@ def test_a_declared_moment_that_moves_in_the_past_fires_no_second_time(
         assert its.fire(3 * MINUTE) == 1
 
 
+def test_a_run_by_hand_does_not_stand_for_a_declared_moment(store_url: str, tmp_path: Path) -> None:
+    moment = START + MINUTE
+    with site(store_url, tmp_path, declaring(Schedule(at=moment, input={"a": 1}))) as its:
+        its.taskdb.sync_schedules()
+        its.taskdb.run_schedule_now("plus")
+        # No beat comes until the moment has passed, and then the declaration is another one.
+    changed = Schedule(at=moment, input={"a": 1}, timezone="Asia/Tokyo")
+    with site(store_url, tmp_path, declaring(changed)) as its:
+        its.clock.at = moment + MINUTE
+        its.taskdb.sync_schedules()
+        assert its.fire() == 1
+        its.taskdb.sync_schedules()
+        assert its.fire(MINUTE) == 0
+
+
+def test_a_declaration_that_moves_from_the_settings_into_the_code_is_followed_at_once(
+    store_url: str, tmp_path: Path
+) -> None:
+    given = json.dumps([{"name": "plus", "type": "plus", "every": 60, "input": {"a": 1}}])
+    with site(store_url, tmp_path, declaring(()), schedules=given) as its:
+        its.taskdb.sync_schedules()
+    with site(store_url, tmp_path, declaring(Schedule(every=60, input={"a": 1}))) as its:
+        synced = its.taskdb.sync_schedules()
+        assert (synced.code.added, synced.settings.removed) == (("plus",), ("plus",))
+        assert synced.code.taken == synced.code.refused == ()
+        assert its.taskdb.refused_schedules() == []
+        assert its.fire(MINUTE) == 1
+
+
+def test_a_row_that_cannot_be_read_stops_the_declaration_of_no_other(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    def both(seconds: int) -> Registry:
+        return declaring(
+            [Schedule(every=seconds, input={"a": 1}, name=name) for name in ("bad", "good")]
+        )
+
+    with site(sqlite_url, tmp_path, both(60)) as its:
+        its.taskdb.sync_schedules()
+        its.write("UPDATE schedule SET input = '{' WHERE name = 'bad'")
+    with site(sqlite_url, tmp_path, both(70)) as its:
+        synced = its.taskdb.sync_schedules().code
+        assert (synced.changed, synced.removed) == (("good",), ())
+        assert [one.name for one in its.taskdb.refused_schedules()] == ["bad"]
+
+
 def test_settings_declare_and_leave_a_name_that_is_taken(sqlite_url: str, tmp_path: Path) -> None:
     given = [
         {"name": "nightly", "type": "plus", "cron": "30 2 * * *", "input": {"a": 1}, "jitter": 60},

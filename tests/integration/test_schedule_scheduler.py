@@ -30,10 +30,15 @@ def registry() -> Registry:
 
 @contextmanager
 def scheduler(
-    store_url: str, folder: Path, entries: dict[str, Any], broker: str = NOWHERE, **conf: Any
+    store_url: str,
+    folder: Path,
+    entries: dict[str, Any],
+    broker: str = NOWHERE,
+    types: Registry | None = None,
+    **conf: Any,
 ) -> Iterator[tuple[Site, DatabaseScheduler]]:
     """One whose loops do not run."""
-    site = Site(settings(store_url, folder), registry(), FixedClock(START))
+    site = Site(settings(store_url, folder), types or registry(), FixedClock(START))
     app = Celery("app", broker=broker, set_as_current=False)
     app.conf.update(beat_schedule=entries, broker_connection_retry=False, **conf)
     app.conf.task_publish_retry = False
@@ -164,6 +169,11 @@ def test_of_several_due_times_those_that_were_sent_are_not_sent_again(
         assert [outcome for _, outcome, _ in its.runs()] == ["fired"] * 4
 
 
+class Moody(ScheduleEntry):  # type: ignore[misc]
+    def is_due(self) -> Any:
+        return super().is_due()
+
+
 def test_one_wrong_entry_stops_no_other_and_each_is_listed_with_its_reason(
     store_url: str, tmp_path: Path
 ) -> None:
@@ -182,6 +192,9 @@ def test_one_wrong_entry_stops_no_other_and_each_is_listed_with_its_reason(
         "backwards": ({**every, "schedule": timedelta(seconds=-5)}, "every"),
         "nowfun": ({**every, "schedule": crontab(nowfun=lambda: START)}, "nowfun"),
         "last": ({**every, "schedule": crontab(), "last_run_at": START}, "last_run_at"),
+        "own class": (Moody("own class", "plus", schedule=schedule(60)), "is_due"),
+        "long name": ({"task": "f" * 3_000, "schedule": 60}, "task"),
+        "unstorable name": ({"task": "foreign\0ping", "schedule": 60}, "NUL"),
         "lazy": (
             {"task": "foreign.ping", "schedule": 60, "args": [BeatLazyFunc(datetime.now, UTC)]},
             "not JSON",
@@ -196,6 +209,21 @@ def test_one_wrong_entry_stops_no_other_and_each_is_listed_with_its_reason(
         for name, (_, word) in wrong.items():
             assert word in told[name], name
         assert {str(one.origin) for one in its.taskdb.refused_schedules()} == {"celery"}
+
+
+def test_an_entry_that_moves_into_the_code_is_declared_there_at_once(
+    store_url: str, tmp_path: Path
+) -> None:
+    entries = {"plus": {"task": "plus", "schedule": 60, "kwargs": {"a": 1}}}
+    with scheduler(store_url, tmp_path, entries) as (its, beat):
+        beat.tick()
+        assert its.taskdb.get_schedule("plus").origin is Origin.CELERY
+    types = Registry()
+    task("plus", registry=types, schedule=Schedule(every=60, input={"a": 1}))(plus)
+    with scheduler(store_url, tmp_path, {}, types=types) as (its, beat):
+        beat.tick()
+        assert its.taskdb.get_schedule("plus").origin is Origin.CODE
+        assert its.taskdb.refused_schedules() == []
 
 
 def test_what_an_entry_says_is_kept(store_url: str, tmp_path: Path) -> None:

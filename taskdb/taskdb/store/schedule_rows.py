@@ -29,6 +29,8 @@ from taskdb.store.tables import as_moment, schedule, schedule_run
 NEVER_YEAR = 9999
 """The year of a `next_due_at` that does not come."""
 NEVER = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
+BY_HAND = "by hand"
+"""The reason of a run that a person has asked for, beside the due times."""
 _DECLARED_IDS = UUID("f2c6b9f0-6a52-4b0e-9a4e-5c1d3f0b7a11")
 """Of the ids of declared schedules, which follow from tenant and name."""
 _TIMETABLE = ("kind", "cron", "interval_seconds", "once_at", "timezone", "starts_at", "ends_at")
@@ -151,7 +153,10 @@ def _declared_id(one: Definition) -> UUID:
 
 
 def _is_spent(connection: Connection, one: Definition, schedule_id: str, now: datetime) -> bool:
-    """Whether what is declared for one moment, which has passed, was fired already."""
+    """Whether what is declared for one moment, which has passed, was fired already.
+
+    A run by hand is beside it.
+    """
     at = one.schedule.at
     if at is None or at > now:
         return False
@@ -159,7 +164,9 @@ def _is_spent(connection: Connection, one: Definition, schedule_id: str, now: da
     if at < now - RUN_KEPT:
         return True
     fired = select(schedule_run.c.due_at).where(
-        schedule_run.c.schedule_id == schedule_id, schedule_run.c.outcome == RunOutcome.FIRED
+        schedule_run.c.schedule_id == schedule_id,
+        schedule_run.c.outcome == RunOutcome.FIRED,
+        schedule_run.c.reason.is_distinct_from(BY_HAND),
     )
     return connection.execute(fired.limit(1)).first() is not None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select
@@ -22,6 +22,7 @@ from taskdb.schedule import (
     ScheduleEntity,
     ScheduleRun,
 )
+from taskdb.store.aside import is_of_a_row, reason_of
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.encode import storable
 from taskdb.store.firing import FiringUnit
@@ -57,6 +58,28 @@ class Synced:
     removed: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
     refused: tuple[RefusedSchedule, ...] = ()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a declaration has done so far; `kept` are the ids of the rows that stay."""
+
+    origin: Origin
+    wrong: list[RefusedSchedule]
+    taken: list[RefusedSchedule] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    kept: set[str] = field(default_factory=set)
+
+    def synced(self) -> Synced:
+        return Synced(
+            tuple(self.added),
+            tuple(self.changed),
+            tuple(self.removed),
+            tuple(one.name for one in self.taken),
+            (*self.wrong, *self.taken),
+        )
 
 
 class Schedules(Joining):
@@ -161,39 +184,15 @@ class Schedules(Joining):
         it is. With `removes` those that are not declared any more are deleted, but for `refused`
         ones, whose rows stay as they are. What was refused is kept beside the schedules.
         """
-        added: list[str] = []
-        changed: list[str] = []
-        taken: list[RefusedSchedule] = []
-        wrong = list(refused)
-        kept: set[str] = set()
+        tally = _Tally(origin, wrong=list(refused))
         with self._changing(alone=True) as (connection, now):
             for one in declared:
-                found = self._named(connection, one.tenant, one.name)
-                if found is not None and str(found["id"]) in kept:
-                    wrong.append(_twice(one, found["type"]))
-                elif found is None:
-                    kept.add(insert_schedule(connection, one, now))
-                    added.append(one.name)
-                elif found["origin"] != origin:
-                    taken.append(_taken(one, found["origin"]))
-                else:
-                    kept.add(str(found["id"]))
-                    if change_schedule(connection, found, one, now):
-                        changed.append(one.name)
-            wrong += taken
+                self._declare(connection, one, tally, now)
             if removes:
-                names = [one.name for one in refused]
-                removed = self._remove_others(connection, origin, kept, names)
-                _write_refusals(connection, origin, wrong, now)
-            else:
-                removed = []
-        return Synced(
-            tuple(added),
-            tuple(changed),
-            tuple(removed),
-            tuple(one.name for one in taken),
-            tuple(wrong),
-        )
+                names = [one.name for one in tally.wrong]
+                tally.removed = self._remove_others(connection, origin, tally.kept, names)
+                _write_refusals(connection, origin, [*tally.wrong, *tally.taken], now)
+        return tally.synced()
 
     def refused_schedules(self) -> list[RefusedSchedule]:
         """Declarations that were refused when their origin declared last, by origin and name."""
@@ -222,6 +221,30 @@ class Schedules(Joining):
             last_error=None,
             updated_at=now,
         )
+
+    def _declare(
+        self, connection: Connection, one: Definition, tally: _Tally, now: datetime
+    ) -> None:
+        """Make one row what is declared; an error of this row concerns it alone."""
+        try:
+            with connection.begin_nested():
+                found = self._named(connection, one.tenant, one.name)
+                if found is None:
+                    tally.kept.add(insert_schedule(connection, one, now))
+                    tally.added.append(one.name)
+                elif str(found["id"]) in tally.kept:
+                    tally.wrong.append(_twice(one, found["type"]))
+                elif found["origin"] != tally.origin:
+                    tally.taken.append(_taken(one, found["origin"]))
+                else:
+                    tally.kept.add(str(found["id"]))
+                    if change_schedule(connection, found, one, now):
+                        tally.changed.append(one.name)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            refused = RefusedSchedule(tally.origin, one.name, one.type, reason_of(error))
+            tally.wrong.append(refused)
 
     def _remove_others(
         self, connection: Connection, origin: Origin, kept: Iterable[str], names: Iterable[str]

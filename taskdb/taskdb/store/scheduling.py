@@ -28,7 +28,7 @@ from taskdb.store.firing_pass import (
     Plan,
     full,
 )
-from taskdb.store.schedule_rows import NEVER_YEAR, entity
+from taskdb.store.schedule_rows import BY_HAND, NEVER_YEAR, entity
 from taskdb.store.schedules import Schedules
 from taskdb.store.tables import schedule, set_aside
 
@@ -159,7 +159,7 @@ class Scheduling(Schedules):
             place = schedule.c.id == one.id
             connection.execute(select(schedule.c.id).where(place).with_for_update())
             now = unit.now()
-            run = {**fired_run(one.id, now, draft.id), "reason": "by hand"}
+            run = {**fired_run(one.id, now, draft.id), "reason": BY_HAND}
             while unit.known_runs([run]):
                 # A due time has this moment; it stays as it is.
                 now += timedelta(milliseconds=1)
