@@ -47,7 +47,7 @@ def test_an_outcome_is_of_its_time(store: Store, clock: FixedClock, verb: str) -
 
 @pytest.mark.parametrize("verb", UNCLAIMED)
 def test_the_end_of_what_waits_is_of_its_time(store: Store, clock: FixedClock, verb: str) -> None:
-    run = queued(store)
+    run = queued(store, deadline_at=PAST + HOUR)
     clock.advance(HOUR)
     assert UNCLAIMED[verb][0](store, run.id, "t")
     assert_moved_at(store, run.id, PAST + HOUR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import MutableMapping
 from typing import Any
 
 SECONDS = 60.0
@@ -11,14 +12,14 @@ _FIRST = 180_000
 """The first version whose updates answer it."""
 _KNOWN = "taskdb.before_image"
 # Of each row, before an update of it: bits 1, 2 and 16.
-_TRIGGERS = (
-    "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('task')"
+HAS_TRIGGERS = (
+    "EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('task')"
     " AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 19 = 19)"
 )
 
 
 def tells_before(pooled: Any) -> bool:
-    """Whether it does, and truly: asked once a minute for each connection.
+    """Whether it does, and truly: asked with each new connection, and again after a minute.
 
     With a trigger that runs before an update, the server waits for the lock of the row inside the
     trigger, and answers what the row was before that.
@@ -29,7 +30,12 @@ def tells_before(pooled: Any) -> bool:
     now = time.monotonic()
     known, until = pooled.info.get(_KNOWN, (False, float("-inf")))
     if now >= until:
-        (has_triggers,) = connection.execute(_TRIGGERS).fetchone()
+        (has_triggers,) = connection.execute(f"SELECT {HAS_TRIGGERS}").fetchone()
+        note_triggers(pooled.info, has_triggers=has_triggers)
         known = not has_triggers
-        pooled.info[_KNOWN] = (known, now + SECONDS)
     return bool(known)
+
+
+def note_triggers(info: MutableMapping[str, Any], *, has_triggers: bool) -> None:
+    """Remember of a connection whether the table has such triggers."""
+    info[_KNOWN] = (not has_triggers, time.monotonic() + SECONDS)

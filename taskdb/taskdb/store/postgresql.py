@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 from taskdb.store.any_moment import read_any_moment
-from taskdb.store.before_image import tells_before
+from taskdb.store.before_image import HAS_TRIGGERS, note_triggers, tells_before
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
 from taskdb.store.fragments import OWNED, whole
 from taskdb.store.kept_line import KeptLine
@@ -53,7 +53,8 @@ _PIN = (
     " CASE WHEN pg_backend_pid() = %(pid)s THEN set_config('extra_float_digits', '1', false) END,"
     " CASE WHEN pg_backend_pid() = %(pid)s"
     " THEN set_config('default_transaction_isolation', 'read committed', false)"
-    " ELSE current_setting('default_transaction_isolation') END"
+    " ELSE current_setting('default_transaction_isolation') END,"
+    f" {HAS_TRIGGERS}"
 )
 """What our reading depends on, whatever the role or the database has for it; one round trip."""
 _EVENT_COLUMNS = ("id", "status", "worker")
@@ -360,7 +361,8 @@ class PostgreSQL:
 def _pin(connection: Any, record: Any) -> None:
     """Make a new connection independent of what its role or database has for a session."""
     given = {"pid": connection.info.backend_pid}
-    (*_, isolation) = connection.execute(_PIN, given).fetchone()
+    (*_, isolation, has_triggers) = connection.execute(_PIN, given).fetchone()
+    note_triggers(record.info, has_triggers=has_triggers)
     if isolation != "read committed":
         record.info[_BEGINS] = True
     # Statements of two connections never share a name, or a pooler that mixes connections up could
