@@ -565,19 +565,23 @@ class PayloadStoreUnreachable(TaskDBError):
 
 
 class PayloadMissing(TaskDBError):
-    """A row points at a payload that the payload store does not have."""
+    """A row points at a payload that the payload store does not have.
+
+    `is_all_gone`: there is not even the folder of the payloads, as when it is not mounted.
+    """
 
     code = "PAYLOAD_MISSING"
 
-    def __init__(self, reference: str) -> None:
+    def __init__(self, reference: str, is_all_gone: bool = False) -> None:  # noqa: FBT001, FBT002 - by which it is pickled
         self.reference = reference
+        self.is_all_gone = is_all_gone
         super().__init__(
             f"the payload store has no {reference!r}: every process must see the same "
             "TASKDB_PAYLOAD_DIR or TASKDB_PAYLOAD_URL"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.reference,))
+        return (type(self), (self.reference, self.is_all_gone))
 
 
 class TargetRefused(TaskDBError, ValueError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple, Self
 
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 _ADDRESS = re.compile(
@@ -72,6 +73,14 @@ def store_url_of(value: str) -> str:
         if url.database in {None, "", ":memory:"}:
             message = "each connection would get a memory of its own: name a file"
             raise ValueError(message)
-        return value
+        return _anchored(url) or value
     message = f"{url.drivername} is not supported: use postgresql:// or sqlite://"
     raise ValueError(message)
+
+
+def _anchored(url: URL) -> str | None:
+    """The URL with the whole path of its file, which a change of the folder cannot change."""
+    path = url.database or ""
+    if path.startswith("file:") or Path(path).is_absolute():
+        return None
+    return url.set(database=str(Path(path).absolute())).render_as_string(hide_password=False)

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self
 from urllib.parse import quote
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -83,6 +90,9 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is handed over: `load` alone reads an environment, and only the one named."""
         return (init_settings,)
+
+    _began_in: Path = PrivateAttr(default_factory=Path.cwd)
+    """What a relative path means, also once a body has changed the folder of its process."""
 
     data_dir: Path = Field(
         default=Path(".taskdb"),
@@ -595,12 +605,12 @@ class Settings(BaseSettings):
     @property
     def store_url(self) -> str:
         """The SQLAlchemy URL that is in force."""
-        return self.database_url or f"sqlite:///{(self.data_dir / 'tasks.sqlite3').absolute()}"
+        return self.database_url or f"sqlite:///{self._began_in / self.data_dir / 'tasks.sqlite3'}"
 
     @property
     def message_url(self) -> str:
         """The broker URL that is in force."""
-        file = (self.data_dir / "messages.sqlite3").absolute()
+        file = self._began_in / self.data_dir / "messages.sqlite3"
         return self.broker_url or f"taskdb-sqlite:///{quote(str(file))}"
 
     @property

@@ -29,6 +29,7 @@ from taskdb.retry import Retry
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Claim, WorkerRecord
+from taskdb.store.migrate import migrate
 from taskdb.store.workers import Workers
 from taskdb.task_type import Registry, TaskType, task
 from taskdb_worker import execution
@@ -83,15 +84,26 @@ class Site:
 
     def break_server(self, state: str, times: int = FAULTS, when: str = "UPDATE") -> None:
         """Let the server raise this error for so many statements that change tasks."""
+        self._make_fault(state, times)
+        self.query(
+            f"CREATE TRIGGER fault BEFORE {when} ON task FOR EACH ROW EXECUTE FUNCTION fault()"
+        )
+
+    def break_commit(self, state: str) -> None:
+        """Let the commits of some transactions that change tasks fail, and no statement of them."""
+        self._make_fault(state, FAULTS)
+        self.query(
+            "CREATE CONSTRAINT TRIGGER fault AFTER UPDATE ON task DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION fault()"
+        )
+
+    def _make_fault(self, state: str, times: int) -> None:
         self.query("CREATE SEQUENCE fault")
         self.query(
             "CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
             # A sequence counts also what is rolled back.
             f" IF nextval('fault') <= {times} THEN"
             f" RAISE EXCEPTION 'it is so' USING ERRCODE = '{state}'; END IF; RETURN NEW; END $$"
-        )
-        self.query(
-            f"CREATE TRIGGER fault BEFORE {when} ON task FOR EACH ROW EXECUTE FUNCTION fault()"
         )
 
 
@@ -227,6 +239,41 @@ def test_what_an_iterator_cannot_give_twice_is_run_again_and_not_charged(site: S
     assert (row["status"], row["attempt"], row["spared"]) == ("CREATED", 1, 1)
 
 
+@pytest.mark.parametrize("decides", ["fan_out", "wait_for_callback"])
+def test_a_copy_that_a_body_forks_decides_nothing_of_its_task(site: Site, decides: str) -> None:
+    site.add("part", lambda _: None)
+
+    def body(ctx: TaskContext) -> int:
+        copy = os.fork()
+        if copy == 0:
+            if decides == "fan_out":
+                ctx.fan_out([{}, {}], type="part")
+            else:
+                ctx.wait_for_callback(timedelta(hours=1))
+        return os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+
+    ended = site.run("a", body)
+    assert (ended.status, ended.value) == (TaskStatus.COMPLETED, 1)
+    assert site.row()["callback_hash"] is None
+    assert site.query("SELECT id FROM task WHERE parent_id IS NOT NULL") == []
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_every_end_of_a_body_waits_out_a_fault_of_its_commit(site: Site, end: str) -> None:
+    body, status = ENDS[end]
+    site.add("part", lambda _: None)
+
+    def breaking(ctx: TaskContext) -> Any:
+        site.break_commit("53100")
+        return body(ctx)
+
+    site.run("a", breaking, retry=Retry(max_attempts=3))
+    row = site.row()
+    assert (row["status"], row["attempt"]) == (status, 1), row["error"]
+    assert "it is so" not in str(row["error"])
+    assert len(site.bodies) == 1
+
+
 @pytest.mark.parametrize("state", ["53100", "57014", "25006", "40P01", "P0001"])
 def test_the_results_of_a_chunk_wait_out_a_fault_of_the_database(site: Site, state: str) -> None:
     task_type, claims = chunk_of(site, lambda _: "done")
@@ -343,6 +390,55 @@ def test_a_submit_says_that_the_payload_folder_cannot_be_used(site: Site) -> Non
     with pytest.raises(PayloadStoreUnreachable, match="TASKDB_PAYLOAD_DIR"):
         site.taskdb.submit_task("a", {"much": "x" * 1_000_000})
     assert site.query("SELECT id FROM task") == []
+
+
+def test_an_input_waits_for_a_payload_folder_that_is_not_mounted(
+    site: Site, tmp_path: Path
+) -> None:
+    task("a", registry=site.taskdb.registry)(_length)
+    task_type = site.taskdb.registry.get("a")
+    folder = site.taskdb.settings.payload_folder
+    entity = site.taskdb.submit_task("a", {"much": "x" * 1_000_000})
+    away = folder.rename(tmp_path / "away")
+    claim = site.execution.claim(entity.id, task_type, "token")
+    with (
+        capture_logs() as lines,
+        unlocking(lines, "payload_store.away", lambda: away.rename(folder)),
+    ):
+        ended = site.execution.run(entity.id, task_type, claim, "token")
+    assert (ended.status, ended.value) == (TaskStatus.COMPLETED, 1_000_000)
+
+
+def test_a_body_that_changes_the_folder_of_its_process_takes_no_outcome_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative_url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"TASKDB_DATA_DIR": "data", "TASKDB_DATABASE_URL": relative_url}
+    settings = Settings.load(given)
+    migrate(settings.store_url)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with closing(TaskDB(settings, registry=Registry())) as taskdb, taskdb.resting():
+
+        def body(_ctx: TaskContext) -> str:
+            os.chdir(elsewhere)
+            # As in a process that opens its connections only now.
+            taskdb.store.close()
+            return "x" * 1_000_000
+
+        messages = settings.message_url
+        assert Site(taskdb).run("a", body).status is TaskStatus.COMPLETED
+        assert settings.message_url == messages
+        assert list(elsewhere.iterdir()) == []
+        monkeypatch.chdir(tmp_path)
+        with closing(TaskDB(Settings.load(given), registry=Registry())) as other:
+            [found] = other.list_tasks()
+            assert found.result == "x" * 1_000_000
+
+
+@pytest.fixture(params=["sqlite:///own.sqlite3", ""], ids=["own file", "default"])
+def relative_url(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 # --- SQLite ---------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from taskdb import tracing
 from taskdb.client import TaskDB
 from taskdb.context import TaskContext
 from taskdb.entity import TaskError
-from taskdb.errors import TaskNotFound
+from taskdb.errors import PayloadMissing, PayloadStoreUnreachable, TaskNotFound
 from taskdb.fan_out import HandlerSpec
 from taskdb.outcome import Fail, Outcome
 from taskdb.store.contract import Claim
@@ -333,7 +333,16 @@ class Execution:
         """A payload, as soon as its store answers; raises PayloadMissing."""
         if reference is None:
             return inline
-        return self.write(lambda: self._payloads.read(reference), "read payload", task_id)
+        return self.write(lambda: self._read(reference), "read payload", task_id)
+
+    def _read(self, reference: str) -> Any:
+        try:
+            return self._payloads.read(reference)
+        except PayloadMissing as error:
+            if error.is_all_gone:
+                # A folder that is not mounted here says nothing about the task.
+                raise PayloadStoreUnreachable(str(error)) from error
+            raise
 
     def pack(self, value: Any, name: str, subject: str, task_id: str) -> Payload:
         """A result on its way to the row, as soon as the payload store has it."""

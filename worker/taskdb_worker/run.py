@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
@@ -51,6 +52,7 @@ class Run:
         self.unwritten_error: Exception | None = None
         """What kept the sub-tasks of this run from being written, and says nothing of its body."""
         self._lost = NO_REPORT
+        self._pid = os.getpid()
 
     def report(self, report: Report) -> bool:
         whole = self.unwritten(report)
@@ -121,6 +123,9 @@ class Run:
         return callback
 
     def _refuse_both(self) -> None:
+        if os.getpid() != self._pid:
+            message = "a copy of the process, which the body forked, decides nothing of its task"
+            raise RuntimeError(message)
         if self.has_fanned_out or self.awaits_callback:
             message = "this body has fanned out or asked for a callback already: one of them, once"
             raise RuntimeError(message)

@@ -54,7 +54,8 @@ class FolderPayloadStore:
     """Payloads as files in folders by day, readable by this user only."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        # A body may change the folder of its process.
+        self._folder = folder.absolute()
 
     def write(self, name: str, content: bytes) -> str:
         reference = f"{datetime.now(UTC):%Y-%m-%d}/{name}"
@@ -67,7 +68,7 @@ class FolderPayloadStore:
             try:
                 return self._path(reference).read_bytes()
             except (FileNotFoundError, IsADirectoryError):
-                raise PayloadMissing(reference) from None
+                raise PayloadMissing(reference, not self._folder.is_dir()) from None
 
     def remove(self, reference: str) -> None:
         with self._usable():
@@ -81,7 +82,7 @@ class FolderPayloadStore:
                 return False
 
     def check(self) -> None:
-        folder = self._folder.absolute()
+        folder = self._folder
         with self._usable():
             existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not existing.is_dir():
