@@ -47,7 +47,7 @@ class FixedClock:
 def require_aware(moment: datetime, name: str) -> datetime:
     """The same moment in UTC.
 
-    Raises ValueError for a naive datetime, since nobody can know which zone was meant, and for one
+    Raises ValueError for a naive datetime, since its zone is unknown, and for one
     that is out of bounds.
     """
     if moment.tzinfo is None or moment.utcoffset() is None:

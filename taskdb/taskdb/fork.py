@@ -42,7 +42,7 @@ def pause_at_fork(paused: PausedObject) -> None:
 
 
 class RenewedLock:
-    """A lock that a forked child has anew: whoever held it at the fork is not there to release it.
+    """A lock that a forked child has anew: its holder at the fork does not exist in the child.
 
     For locks of modules and of objects that a child goes on using. The thread that forks inside the
     block leaves it in the child as in the parent.

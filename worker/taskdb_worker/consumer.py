@@ -1,4 +1,4 @@
-"""Celery's consumer, which outlives messages that nobody can read, and tells of them."""
+"""Celery's consumer, which outlives unreadable messages and logs them."""
 
 # Celery's classes have no types.
 # mypy: disallow-untyped-calls=False, disallow-subclassing-any=False

@@ -46,7 +46,7 @@ log = structlog.get_logger("taskdb.run")
 T = TypeVar("T")
 
 _UNKNOWN_SECONDS = 10.0
-"""How long an error that nobody expected is waited out where another process can go on."""
+"""How long an unknown error is waited out where another process can go on."""
 
 _OUR_FILES = frozenset(
     function.__code__.co_filename for function in (call_surrounded, call_in_this_process)
@@ -355,7 +355,7 @@ class Execution:
         self._payloads.discard(reference)
 
     def write(self, work: Callable[[], T], what: str, task_id: str) -> T:
-        """Write or ask, as `Patience.write` does; an error that nobody expected is raised soon.
+        """Write or ask, as `Patience.write` does; an unknown error is raised soon.
 
         It may be that of one row, which must not keep this process from all others.
         """
@@ -376,4 +376,4 @@ def _out_of_memory(error: BaseException) -> TaskMemoryError:
 
 
 def _tell_nobody() -> None:
-    """Without a worker around it, nobody is woken."""
+    """Without a worker around it, no wait queue is woken."""

@@ -27,7 +27,7 @@ T = TypeVar("T")
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 _LONGEST_UNKNOWN_PAUSE_SECONDS = 30.0
-"""Between two tries after an error that nobody expected; each of them is logged in full."""
+"""Between two tries after an unknown error; each of them is logged in full."""
 _NOTICE_SECONDS = 3.0
 """How much longer than the pause a notice stands: a try takes its time too."""
 _LONGEST_GAP_SECONDS = 30.0
@@ -61,7 +61,7 @@ class Patience:
         """Write to the row; asks again for as long as database or payload store cannot do it.
 
         Only the end of the process stops that, or the deadline (by the monotonic clock, looked at
-        before each pause): then raises the error. An error that nobody expected is waited out for
+        before each pause): then raises the error. An unknown error is waited out for
         `unknown_seconds` at most. A soft limit that strikes meanwhile is let pass: the body is
         over, or has not begun.
         """
@@ -95,7 +95,7 @@ class Patience:
     ) -> T:
         """The same for a body that runs, whose soft limit ends the waiting.
 
-        Raises an error that nobody expected, and any where the work may not be repeated.
+        Raises an unknown error, and any where the work may not be repeated.
         """
         pause = _FIRST_PAUSE_SECONDS
         while True:

@@ -80,7 +80,7 @@ def _name_of(error: BaseException) -> str:
 
 
 def _read(read: Callable[[], T], instead: Callable[[BaseException], T]) -> T:
-    """What an exception of a body tells of itself; its own methods may raise anything."""
+    """What an exception of a body says about itself; its own methods may raise anything."""
     try:
         return read()
     except BaseException as broken:

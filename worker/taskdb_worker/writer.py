@@ -22,7 +22,7 @@ log = structlog.get_logger("taskdb.writer")
 Work = Callable[[], object]
 
 _UNKNOWN_SECONDS = 30.0
-"""How long an error that nobody expected keeps the other writes waiting; rescue does the rest."""
+"""How long an unknown error keeps the other writes waiting; rescue does the rest."""
 
 
 class Writer:

@@ -100,7 +100,7 @@ class Families(Collector):
         yield self._gauge("taskdb_schedule_lag_seconds", {(): timetable.lag_seconds})
         yield from self._of_alarms(figures.alarms)
         yield from self._of_subscriptions(figures.audience)
-        # A loop that has nothing set aside is told of as well, so that an alert can end.
+        # A loop without rows set aside reports 0, so that an alert can end.
         aside = dict.fromkeys(((loop.name,) for loop in self._loops), 0)
         aside |= {(name,): number for name, number in figures.aside.items()}
         yield self._gauge("taskdb_rows_set_aside", aside)

@@ -25,7 +25,7 @@ _MAPS = ("celery.map", "celery.starmap", "celery.chunks")
 
 
 class RowResult(AsyncResult):
-    """A result that is read from a row, also of a task whose result Celery is told to ignore.
+    """A result that is read from a row, also of a task with `ignore_result`.
 
     Celery answers None at once for those, whatever became of them.
     """

@@ -111,7 +111,7 @@ RULES: Mapping[str, Rule] = {
     "beat_schedule": Rule(_are_entries, "entries are an object, each by its name"),
     "task_compression": Rule(_is_compression, "no such compression is known"),
 }
-"""Which values Celery's settings may have here, whoever gives them."""
+"""Which values Celery's settings may have here, from every source."""
 
 
 def check_celery_settings(settings: Settings) -> None:

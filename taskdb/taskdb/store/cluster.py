@@ -40,7 +40,7 @@ LOOK = (
     " UNION ALL SELECT max(xid) FROM alarm_cursor"
     " UNION ALL SELECT max(xid) FROM reporter) AS place) AS furthest"
 )
-# The row is gone where somebody has emptied every table; the default of the column has its number.
+# The row is missing after a TRUNCATE of every table; the default of the column has its number.
 _REMEMBER = (
     "INSERT INTO history_cluster (id, shift) SELECT 1, COALESCE(CAST(substring("
     "pg_get_expr(d.adbin, d.adrelid) FROM '\\+ .?([0-9]+)') AS BIGINT), 0)"

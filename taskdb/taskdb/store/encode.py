@@ -24,7 +24,7 @@ _MINUS_ZERO = "-1e-400"
 
 
 class Unreadable(dict[str, str]):
-    """What stands for a JSON value that was written by hand and that nobody can read."""
+    """What stands for a JSON value that was written by hand and that cannot be read."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(unreadable=reason)

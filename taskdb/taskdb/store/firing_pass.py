@@ -118,7 +118,7 @@ class Pass:
                 plans.append(self._plan(one, draft_of))
             except TaskDBError as error:
                 self._broken[one.id] = storable(str(error), ERROR_CHARACTERS)
-            # Whatever a row holds that somebody wrote by hand: the others go on.
+            # A row written by hand may hold anything: the others go on.
             except Exception as error:  # noqa: BLE001
                 reason = f"{type(error).__name__}: {error}"
                 self._broken[one.id] = storable(reason, ERROR_CHARACTERS)
