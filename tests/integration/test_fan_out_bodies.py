@@ -19,6 +19,7 @@ from tests.integration.worker_site import COMBINATIONS, Site
 from tests.waiting import wait_until
 
 from taskdb.celery.publish import FINALIZE, Publisher, chord_body
+from taskdb.celery.sending import Outcome
 from taskdb.entity import TaskEntity
 from taskdb.errors import IllegalMove
 from taskdb.store.contract import Publication
@@ -210,7 +211,7 @@ def publisher(site: Site) -> Iterator[Publisher]:
 def send_again(publisher: Publisher, tasks: list[TaskEntity]) -> None:
     """Messages as they were, without a mark on the rows."""
     items = [publication_of(publisher, one.id) for one in tasks]
-    publisher._send(items, [])
+    publisher._send(items, Outcome())
 
 
 def publication_of(publisher: Publisher, task_id: str) -> Publication:
