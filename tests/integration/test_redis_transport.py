@@ -403,6 +403,29 @@ def test_an_option_that_cannot_work_is_refused_in_words_at_the_start(name: str, 
             start(settings)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost/0?socket_timeout=5",
+        "redis://localhost/0?retry_on_timeout=true",
+        "redis://localhost/0?port=secret",
+        "redis://:secret/x@localhost/0",
+        "redis://:x?secret=1@localhost/0",
+        "redis://[localhost/0?secret=1",
+        "amqp://localhost//?heartbeat=secret",
+        "redis://localhost/0;redis://elsewhere/0?ack_emulation=false",
+    ],
+)
+def test_a_url_that_kombu_cannot_read_is_refused_in_words_at_the_start(url: str) -> None:
+    """Kombu says so at the first message, and would of every other one."""
+    for start in (create_celery, TaskDB):
+        with pytest.raises(
+            SettingsError, match=r"TASKDB_BROKER_URL .*broker_transport_opt"
+        ) as told:
+            start(Settings(broker_url=url))
+        assert "secret" not in str(told.value)
+
+
 @pytest.mark.parametrize("options", [None, [], "x", 3])
 def test_options_are_an_object(options: Any) -> None:
     settings = Settings(

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs
 
 from celery import Celery
 from celery.app.amqp import AMQP
+from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
 from taskdb.celery.application import TaskDBCelery
 from taskdb.celery.embedded_broker import SCHEME, register
 from taskdb.celery.messaging import Messaging
-from taskdb.celery.redis_options import check_redis_options, redis_options
+from taskdb.celery.redis_options import REDIS_OPTIONS, check_redis_options, redis_options
 from taskdb.celery.refused_settings import (
     RESULT_BACKEND,
     check_celery_settings,
@@ -86,6 +88,24 @@ def check_broker_scheme(settings: Settings) -> None:
                 "embedded broker"
             )
             raise SettingsError(message)
+        _check_readable(url.strip())
+
+
+def _check_readable(url: str) -> None:
+    """Raise SettingsError for a URL that Celery takes and kombu cannot read at its first use."""
+    try:
+        Connection(url)  # type: ignore[no-untyped-call]
+    # Its error may show a part of a password that is not spelled as a URL wants it.
+    except Exception as error:  # noqa: BLE001 - it raises whatever its parser leads to
+        misplaced = [name for name in parse_qs(url.partition("?")[2]) if name in REDIS_OPTIONS]
+        named = f", here {' and '.join(misplaced)}," if misplaced else ""
+        message = (
+            f"TASKDB_BROKER_URL cannot be read ({type(error).__name__}). Options of the transport"
+            f"{named} do not go behind the `?`: give them as `broker_transport_options` in "
+            "TASKDB_CELERY. The port is a number, and other characters than letters and digits of "
+            "a password are written as %40"
+        )
+        raise SettingsError(message) from None
 
 
 def broker_kind(settings: Settings) -> str:

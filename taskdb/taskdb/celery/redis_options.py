@@ -146,6 +146,8 @@ _CHECKS: Mapping[str, tuple[Check, str]] = {
     "sentinel_fanout_compat": (_is_switch, "true or false"),
 }
 """What each option must be, and how that is said."""
+REDIS_OPTIONS = frozenset(_CHECKS)
+"""The names of the options that kombu's transport knows."""
 
 
 def redis_options(given: Mapping[str, Any]) -> dict[str, Any]:
