@@ -203,6 +203,15 @@ def test_a_reference_never_leads_out_of_the_folder(
         FolderPayloadStore(folder).read(reference)
 
 
+@pytest.mark.parametrize("reference", ["語" * 1_000, "x/" * 3_000, "../secret", "nul\x00character"])
+def test_a_reference_that_nothing_can_have_is_missing_and_no_outage(
+    payloads: Payloads, reference: str
+) -> None:
+    with pytest.raises(PayloadMissing):
+        payloads.read(reference)
+    payloads.discard(reference)
+
+
 def test_a_name_never_leads_out_of_the_folder(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(PayloadMissing):
         FolderPayloadStore(folder).write("../../outside", b"")

@@ -18,11 +18,14 @@ from typing import Any, Protocol
 
 import structlog
 
-from taskdb.bounds import DEEPEST
+from taskdb.bounds import DEEPEST, clipped
 from taskdb.errors import PayloadMissing, PayloadStoreUnreachable, PayloadTooLarge
 from taskdb.store.encode import decode, encode
 
 log = structlog.get_logger("taskdb.payload")
+
+_REFERENCE_BYTES = 255
+"""Of a reference that a payload store has chosen: a day and a name."""
 
 
 class PayloadStore(Protocol):
@@ -206,6 +209,9 @@ class Payloads:
 
     def read(self, reference: str) -> Any:
         """The value behind a reference; raises PayloadMissing."""
+        if len(reference.encode()) > _REFERENCE_BYTES:
+            # Of a row by plain SQL: a folder would call itself unusable for it, and a bucket too.
+            raise PayloadMissing(clipped(reference))
         return decode(self._store.read(reference).decode())
 
     def has(self, reference: str) -> bool:
@@ -230,7 +236,7 @@ class Payloads:
             return
         try:
             self._store.remove(reference)
-        except PayloadStoreUnreachable as error:
+        except (PayloadMissing, PayloadStoreUnreachable) as error:
             log.warning("payload.not_removed", reference=reference, reason=str(error))
 
 
