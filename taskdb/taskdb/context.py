@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from taskdb.bounds import LARGEST, as_duration
+from taskdb.bounds import LARGEST, as_duration, shown
 from taskdb.clock import require_aware
 from taskdb.entity import SubTaskResult
 from taskdb.errors import NotEncodable
@@ -143,6 +143,9 @@ class TaskContext:
 
         Cheap to call often: it is written a few times a second at most, and with the end.
         """
+        if not isinstance(message, str):
+            words = f"message={shown(message)} is not text"  # type: ignore[unreachable]
+            raise TypeError(words)
         self._said = Report(None, _whole(current), _whole(total), storable(message, 1_000))
         now = time.monotonic()
         if now - self._written_at >= PROGRESS_INTERVAL_SECONDS:

@@ -71,6 +71,14 @@ def test_progress_that_is_no_count_is_refused(number: int) -> None:
     assert run.reports == []
 
 
+@pytest.mark.parametrize("message", [None, 5, ["a"], 1.5])
+def test_a_message_of_progress_that_is_no_text_is_refused_in_words(message: Any) -> None:
+    run = Recorded()
+    with pytest.raises(TypeError, match="is not text"):
+        context_of(run).progress(1, message=message)
+    assert run.reports == []
+
+
 def test_a_message_is_made_fit_for_its_column() -> None:
     run = Recorded()
     context_of(run).progress(1, message="nul \x00 half \ud800 " + "x" * 10_000)
