@@ -262,6 +262,6 @@ def _whole(number: int | None) -> int | None:
     except OverflowError:
         whole = -1
     if not 0 <= whole <= LARGEST:
-        message = f"progress({number}): give whole numbers of zero or more"
+        message = f"progress({shown(number)}): give whole numbers of zero or more"
         raise ValueError(message)
     return whole
