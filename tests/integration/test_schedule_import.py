@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 from tests.integration.cli_site import Site, cli
 
 __all__ = ["cli"]
@@ -186,6 +187,41 @@ def test_an_old_release_without_newer_columns_is_imported(cli: Site, tmp_path: P
         connection.commit()
     assert cli("schedule", "import-django-celery-beat", f"sqlite:///{path}").code == 0
     assert the_schedule(cli)["cron"] == "30 2 * * *"
+
+
+POSTGRESQL = {
+    "(id INTEGER": "(id SERIAL",
+    "clocked_time TEXT": "clocked_time TIMESTAMPTZ",
+    "enabled BOOLEAN DEFAULT 1": "enabled BOOLEAN DEFAULT true",
+    "one_off BOOLEAN DEFAULT 0": "one_off BOOLEAN DEFAULT false",
+    "start_time TEXT, expires TEXT": "start_time TIMESTAMPTZ, expires TIMESTAMPTZ",
+    "last_run_at TEXT": "last_run_at TIMESTAMPTZ",
+}
+
+
+def test_postgresql_is_read_whatever_one_row_of_it_holds(
+    cli: Site, empty_postgresql_url: str
+) -> None:
+    tables = TABLES
+    for given, spelled in POSTGRESQL.items():
+        tables = tables.replace(given, spelled)
+    engine = create_engine(empty_postgresql_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(tables)
+        connection.exec_driver_sql(
+            "INSERT INTO django_celery_beat_periodictask (name, crontab_id, interval_id, expires,"
+            " start_time, last_run_at) VALUES"
+            " ('endless', 1, NULL, 'infinity', '-infinity', NULL),"
+            " ('begun', NULL, 1, NULL, NULL, '2026-01-01 18:10:00+09'),"
+            " ('never', NULL, 1, NULL, NULL, '20260-01-01 00:00:00+00')"
+        )
+    engine.dispose()
+    lines = cli("schedule", "import-django-celery-beat", empty_postgresql_url, "--json").lines
+    told = {line["name"]: line["reason"] for line in lines}
+    assert (told["begun"], told["endless"]) == (None, None)
+    found = {line["name"]: line for line in cli("schedule", "list", "--json").lines}
+    assert found["begun"]["starts_at"] == "2026-01-01T11:10:00+00:00"
+    assert (found["endless"]["cron"], found["endless"]["timezone"]) == ("30 2 * * *", "Asia/Tokyo")
 
 
 def test_what_was_refused_is_listed_and_diagnosed_and_checked(

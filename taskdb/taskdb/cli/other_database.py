@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, create_engine, event, inspect
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from taskdb.bounds import bounded
 from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput
+from taskdb.store.any_moment import read_any_moment
 
 OtherUrl = Annotated[
     str,
@@ -37,6 +38,9 @@ def other_database(url: str, table: str) -> Iterator[tuple[Connection, frozenset
         # Not the URL itself, which may hold a password.
         advice = f"is no database URL that can be used here ({type(error).__name__})"
         raise InvalidInput("the command", [Fault("URL", advice)]) from None
+    if engine.driver == "psycopg":
+        # One moment that Python cannot hold would keep all rows from being read.
+        event.listen(engine, "connect", lambda connection, _: read_any_moment(connection))
     try:
         with engine.connect() as connection:
             yield connection, _columns(connection, table)
