@@ -49,6 +49,18 @@ class Peculiar(Exception):
         raise RuntimeError(arguments)
 
 
+class Ending(Exception):
+    """Ends the process that makes it."""
+
+    def __init__(self, *_: object) -> None:
+        raise SystemExit(3)
+
+
+class Interrupting(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
 @pytest.fixture
 def app(taskdb: TaskDB) -> Iterator[Celery]:
     with create_celery(taskdb.settings) as app:
@@ -96,6 +108,8 @@ def test_a_completed_task_answers_its_result(taskdb: TaskDB, app: Celery) -> Non
         (f"{__name__}.Nested.Inner", LookupError),
         (f"{__name__}.Silent", ArithmeticError),
         (f"{__name__}.Peculiar", Exception),
+        (f"{__name__}.Ending", Exception),
+        (f"{__name__}.Interrupting", Exception),
         ("builtins.ExceptionGroup", ExceptionGroup),
         ("builtins.BaseExceptionGroup", Exception),
         ("builtins.SystemExit", Exception),

@@ -37,7 +37,7 @@ from taskdb_worker.hand_over import HandOver
 from taskdb_worker.lease import Lease
 from taskdb_worker.patience import Patience
 from taskdb_worker.run import Run
-from taskdb_worker.run_error import is_a, message_of, no_such_end
+from taskdb_worker.run_error import is_a, message_of, name_of, no_such_end
 from taskdb_worker.run_outcome import HANDED_OVER, Ended, RunOutcome, Writing
 from taskdb_worker.run_span import run_span, tell_end
 
@@ -201,7 +201,7 @@ class Execution:
     ) -> Callable[[], Ended]:
         """The end that a body brought about by what it raised."""
         if is_a(error, (SystemExit, KeyboardInterrupt)):
-            exited = TaskExited(f"{type(error).__name__}: {error}")
+            exited = TaskExited(f"{name_of(error)}: {message_of(error)}")
             return partial(outcome.crashed, exited, error)
         if is_a(error, MemoryError):
             return partial(outcome.crashed, _out_of_memory(error), error)
@@ -258,7 +258,7 @@ class Execution:
 
     def _raised_too_late(self, task_id: str, error: BaseException, what: str) -> Ended:
         """Others decide now; what the body did after it had handed over is only remarked."""
-        said = f"the body raised after {what}: {type(error).__name__}: {message_of(error)}"
+        said = f"the body raised after {what}: {name_of(error)}: {message_of(error)}"
         log.warning("body.raised_too_late", task_id=task_id, reason=said)
         self.write(
             lambda: self.store.remark(task_id, {"reason": storable(said, 500)}), "remark", task_id
@@ -372,7 +372,7 @@ def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
 
 
 def _out_of_memory(error: BaseException) -> TaskMemoryError:
-    return TaskMemoryError(str(error) or "out of memory")
+    return TaskMemoryError(message_of(error) or "out of memory")
 
 
 def _tell_nobody() -> None:

@@ -20,7 +20,7 @@ _LONGEST_PICKLE = 65_536
 
 def task_error(error: BaseException, attempt: int, shown: str = "") -> TaskError:
     """An exception as the row keeps it."""
-    return TaskError(_name_of(error), storable(message_of(error)), storable(shown), attempt)
+    return TaskError(name_of(error), storable(message_of(error)), storable(shown), attempt)
 
 
 def traceback_text(error: BaseException, ours: Container[str]) -> str:
@@ -30,7 +30,7 @@ def traceback_text(error: BaseException, ours: Container[str]) -> str:
         frames = frames.tb_next
     if frames is None:
         return ""
-    alone = (*traceback.format_tb(frames), f"{_name_of(error)}: {message_of(error)}")
+    alone = (*traceback.format_tb(frames), f"{name_of(error)}: {message_of(error)}")
     return _read(
         lambda: "".join(traceback.format_exception(type(error), error, frames)),
         # Its notes, its attributes or one of its causes cannot be read.
@@ -41,10 +41,9 @@ def traceback_text(error: BaseException, ours: Container[str]) -> str:
 def message_of(error: BaseException) -> str:
     """Its own words, or that it has none that can be read."""
     return _read(
-        lambda: str(error),
-        lambda broken: (
-            f"<{type(error).__name__} whose message cannot be read: {type(broken).__name__}>"
-        ),
+        # Plain text: what `__str__` returns may have methods of its own.
+        lambda: str.__str__(str(error)),
+        lambda broken: f"<{name_of(error)} whose message cannot be read: {name_of(broken)}>",
     )
 
 
@@ -72,11 +71,12 @@ def is_a(error: BaseException, kinds: type[Any] | tuple[type[Any], ...]) -> bool
     return issubclass(type(error), kinds)
 
 
-def _name_of(error: BaseException) -> str:
-    kind = type(error)
-    if kind.__module__ == "builtins":
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
+def name_of(error: BaseException) -> str:
+    # Not by attributes of the class, which its own class may compute.
+    module, name = (
+        type.__getattribute__(type(error), one) for one in ("__module__", "__qualname__")
+    )
+    return storable(name if module == "builtins" else f"{module}.{name}")
 
 
 def _read(read: Callable[[], T], instead: Callable[[BaseException], T]) -> T:

@@ -28,7 +28,7 @@ from taskdb.store.encode import storable
 from taskdb.task_type import TaskType
 from taskdb_worker.chunk import Chunk
 from taskdb_worker.execution import Execution
-from taskdb_worker.run_error import fit_for_celery, message_of
+from taskdb_worker.run_error import fit_for_celery, message_of, name_of
 from taskdb_worker.run_outcome import AskedRetry, Ended
 from taskdb_worker.stranger import Strangers
 
@@ -264,5 +264,6 @@ def _failure(error: BaseException | None) -> BaseException:
     fit = fit_for_celery(error)
     if fit is not None and not isinstance(fit, special):
         return fit
-    words = "" if error is None else storable(message_of(error), _LONGEST_MESSAGE)
-    return TaskFailed(f"{type(error).__name__}: {words}")
+    if error is None:
+        return TaskFailed("")
+    return TaskFailed(f"{name_of(error)}: {storable(message_of(error), _LONGEST_MESSAGE)}")
