@@ -203,7 +203,7 @@ def test_a_declaration_that_moves_from_the_settings_into_the_code_is_followed_at
         assert its.fire(MINUTE) == 1
 
 
-def test_a_row_that_cannot_be_read_stops_the_declaration_of_no_other(
+def test_a_row_that_cannot_be_written_stops_the_declaration_of_no_other(
     sqlite_url: str, tmp_path: Path
 ) -> None:
     def both(seconds: int) -> Registry:
@@ -213,7 +213,10 @@ def test_a_row_that_cannot_be_read_stops_the_declaration_of_no_other(
 
     with site(sqlite_url, tmp_path, both(60)) as its:
         its.taskdb.sync_schedules()
-        its.write("UPDATE schedule SET input = '{' WHERE name = 'bad'")
+        its.write(
+            "CREATE TRIGGER refuses BEFORE UPDATE ON schedule WHEN NEW.name = 'bad'"
+            " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
     with site(sqlite_url, tmp_path, both(70)) as its:
         synced = its.taskdb.sync_schedules().code
         assert (synced.changed, synced.removed) == (("good",), ())
