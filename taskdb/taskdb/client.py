@@ -135,7 +135,7 @@ class TaskDB(
         if not tenants:
             raise InvalidInput(_SCOPE, [Fault("", "name at least one tenant")])
         faults = [
-            Fault(shown(tenant), reason)
+            Fault("tenant", reason)
             for tenant in tenants
             if (reason := wrong_text(tenant, NAME_BYTES)) is not None
         ]
