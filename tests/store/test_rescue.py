@@ -160,3 +160,16 @@ def test_an_error_before_the_last_crash_names_nobody(store: Store, clock: FixedC
     error = store.get(task_id).error
     assert error is not None
     assert (error.message, error.attempt) == (OOPS.message, 1)
+
+
+def test_a_rescue_is_planned_each_time_and_never_by_a_plan_that_reads_the_whole_table(
+    postgresql_url: str,
+) -> None:
+    with Store(postgresql_url).closing() as store:
+        for _ in range(12):
+            create(store)
+            rescue(store)
+        rows = write(store, "SELECT statement FROM pg_prepared_statements")
+    prepared = [row["statement"] for row in rows]
+    assert any("INSERT INTO task" in one for one in prepared)
+    assert not [one for one in prepared if "claims_before" in one]

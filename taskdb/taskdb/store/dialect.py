@@ -32,7 +32,8 @@ class MoveStatement:
     `skip_locked` leaves rows to whoever has them. `given` are the columns of what is handed over
     for each row in the parameter `given`, a JSON array of objects with their `id`; assignments
     name them `draft.column`. A move of one row that `is_likely` hardly ever finds it otherwise than
-    its guard wants, so it may be tried without reading the row first.
+    its guard wants, so it may be tried without reading the row first. A move that is
+    `planned_each_time` has a plan that depends on its parameters, so no prepared one is used.
     """
 
     name: str
@@ -45,6 +46,7 @@ class MoveStatement:
     skip_locked: bool = False
     given: Columns | None = None
     is_likely: bool = False
+    planned_each_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ def crash_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             waits_anew(*perhaps, ("claim_token", "NULL")),
             many=True,
             skip_locked=True,
+            # Without the lease at hand the planner reads the whole table.
+            planned_each_time=True,
         ),
     }
 

@@ -283,7 +283,8 @@ class PostgreSQL:
             found = session.run(self.likely_sql(statement), parameters)
             if found:
                 return _moved(found)
-        return _moved(session.run(self.move_sql(statement), parameters))
+        prepared = not statement.planned_each_time
+        return _moved(session.run(self.move_sql(statement), parameters, prepared=prepared))
 
     def query(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
         return session.run(sql, parameters)

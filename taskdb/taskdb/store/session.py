@@ -25,8 +25,11 @@ class Session(Protocol):
     def tells_before(self) -> bool:
         """Whether an update answers what a row was before, if it is asked."""
 
-    def run(self, sql: str, parameters: Parameters) -> list[Row]:
-        """Run one statement and answer its rows; parameters it does not name are left out."""
+    def run(self, sql: str, parameters: Parameters, *, prepared: bool = True) -> list[Row]:
+        """Run one statement and return its rows; parameters it does not name are left out.
+
+        With `prepared` false, which PostgreSQL's driver alone knows, it is planned anew.
+        """
 
 
 class DriverSession:
@@ -43,9 +46,10 @@ class DriverSession:
         self._style = style
         self.tells_before = tells_before
 
-    def run(self, sql: str, parameters: Parameters) -> list[Row]:
+    def run(self, sql: str, parameters: Parameters, *, prepared: bool = True) -> list[Row]:
         cursor = self._cursor
-        cursor.execute(_placeholders(sql, self._style), parameters)
+        options = {} if prepared else {"prepare": False}
+        cursor.execute(_placeholders(sql, self._style), parameters, **options)
         if sql not in _ANSWERS:
             description = cursor.description
             _ANSWERS[sql] = description and tuple(column[0] for column in description)
@@ -63,7 +67,13 @@ class JoinedSession:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def run(self, sql: str, parameters: Parameters) -> list[Row]:
+    def run(
+        self,
+        sql: str,
+        parameters: Parameters,
+        *,
+        prepared: bool = True,  # noqa: ARG002 - SQLAlchemy's connection has no such option
+    ) -> list[Row]:
         result = self._connection.execute(_clause(sql), dict(parameters))
         if not result.returns_rows:
             return []
