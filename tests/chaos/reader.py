@@ -17,8 +17,8 @@ _EVENTS = "SELECT id, at FROM task_event"
 class Reader:
     """Reads each event once, before a fault and after it.
 
-    An event is known by its number and its moment: the commit of a claim does not wait for the disk,
-    so a killed server may forget one that was read, and gives its number to another event.
+    An event is known by its number and its moment. The commit of a claim does not wait for the
+    disk, so a killed server may forget an event that was read, and give its number to another one.
     """
 
     def __init__(self, ground: Ground) -> None:
