@@ -17,6 +17,7 @@ from taskdb.status import TaskStatus as S
 from taskdb.store.tally import RUN_SECONDS, WAIT_SECONDS, Happened, Spread
 from taskdb_beat.loop import Loop
 from taskdb_beat.observation import health as health_module
+from taskdb_beat.observation import readiness as readiness_module
 from taskdb_beat.observation import server as server_module
 from taskdb_beat.observation.catalog import METRICS
 from taskdb_beat.observation.health import Health
@@ -148,7 +149,9 @@ def test_a_loop_that_seldom_runs_has_time(monkeypatch: pytest.MonkeyPatch) -> No
 # --- readiness ------------------------------------------------------------------------------------
 
 
-def test_an_answer_counts_for_a_moment() -> None:
+def test_an_answer_counts_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Longer than any pause of a busy machine between two lines of this test.
+    monkeypatch.setattr(readiness_module, "_KEPT_SECONDS", 60.0)
     asked: list[int] = []
     probe = Probe(lambda: asked.append(1))
     assert probe.is_up_lately() is None
