@@ -403,9 +403,9 @@ def statements_of(
     sent: list[Statement] = []
     run = DriverSession.run
 
-    def recorded(self: DriverSession, sql: str, parameters: Any) -> Any:
+    def recorded(self: DriverSession, sql: str, parameters: Any, **options: Any) -> Any:
         sent.append((re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", sql), dict(parameters)))
-        return run(self, sql, parameters)
+        return run(self, sql, parameters, **options)
 
     def seen(_c: Any, _cursor: Any, sql: str, parameters: Any, _x: Any, _many: Any) -> None:
         sent.append((sql, dict(parameters or {})))
