@@ -4,7 +4,8 @@
 
 PostgreSQL and Redis, prefork with 4 processes, 5,000 no-op tasks queued beforehand, pairs in
 alternation, the median of the ratios. Goals: at least 0.65 x bare Celery with results off; at
-most 2 statements a task in the worker.
+most 2 statements a task in the worker. The processor time of a task holds also where other
+programs use the machine: that of the worker, and that of PostgreSQL.
 """
 
 import os
@@ -16,6 +17,7 @@ import psycopg
 import redis
 
 from benchmarks.bench_tasks import bare, bare_noop
+from benchmarks.processor import postmaster, processor_seconds
 from benchmarks.servers import Servers, servers
 from benchmarks.worker_process import seconds_to_drain, worker
 from taskdb import Settings, TaskDB
@@ -53,9 +55,14 @@ def _tracked(taskdb: TaskDB, started: Servers, log: Path) -> float:
     before = _statements(url)
     with (
         redis.Redis.from_url(broker.url_of(0)) as client,
-        worker("taskdb_worker.app", started.environment, PROCESSES, log),
+        worker("taskdb_worker.app", started.environment, PROCESSES, log) as process,
     ):
+        server = postmaster(_data_directory(url))
+        spent = processor_seconds(server)
         rate = MESSAGES / seconds_to_drain(client, "taskdb", MESSAGES)
+        _print_processor_time(
+            worker=processor_seconds(process.pid), postgresql=processor_seconds(server) - spent
+        )
     done = len(taskdb.list_tasks(status="COMPLETED", limit=1)) and _completed(url)
     statements = (_statements(url) - before) / MESSAGES
     print(f"  {statements:.2f} transactions a task (goal {GOAL_STATEMENTS}), {done:,} completed")
@@ -71,9 +78,23 @@ def _bare(started: Servers, log: Path) -> float:
             bare_noop.apply_async(producer=producer)
     with (
         redis.Redis.from_url(broker.url_of(1)) as client,
-        worker("benchmarks.bench_tasks:bare", environment, PROCESSES, log),
+        worker("benchmarks.bench_tasks:bare", environment, PROCESSES, log) as process,
     ):
-        return MESSAGES / seconds_to_drain(client, "bare", MESSAGES)
+        rate = MESSAGES / seconds_to_drain(client, "bare", MESSAGES)
+        _print_processor_time(bare=processor_seconds(process.pid))
+        return rate
+
+
+def _print_processor_time(**seconds: float) -> None:
+    """The start of a worker is in it: about a second."""
+    spent = ", ".join(f"{who} {s / MESSAGES * 1000:.2f} ms" for who, s in seconds.items())
+    print(f"  processor time a task: {spent}")
+
+
+def _data_directory(url: str) -> str:
+    with psycopg.connect(_plain(url), autocommit=True) as connection:
+        row = connection.execute("SHOW data_directory").fetchone()
+        return str(row[0]) if row else ""
 
 
 def _statements(url: str) -> int:
