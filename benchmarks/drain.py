@@ -57,7 +57,7 @@ def _tracked(taskdb: TaskDB, started: Servers, log: Path) -> float:
         redis.Redis.from_url(broker.url_of(0)) as client,
         worker("taskdb_worker.app", started.environment, PROCESSES, log) as process,
     ):
-        server = postmaster(_data_directory(url))
+        server = postmaster(url)
         spent = processor_seconds(server)
         rate = MESSAGES / seconds_to_drain(client, "taskdb", MESSAGES)
         _print_processor_time(
@@ -89,12 +89,6 @@ def _print_processor_time(**seconds: float) -> None:
     """The start of a worker is in it: about a second."""
     spent = ", ".join(f"{who} {s / MESSAGES * 1000:.2f} ms" for who, s in seconds.items())
     print(f"  processor time a task: {spent}")
-
-
-def _data_directory(url: str) -> str:
-    with psycopg.connect(_plain(url), autocommit=True) as connection:
-        row = connection.execute("SHOW data_directory").fetchone()
-        return str(row[0]) if row else ""
 
 
 def _statements(url: str) -> int:

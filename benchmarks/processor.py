@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import psycopg
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -14,8 +16,11 @@ def processor_seconds(*roots: int) -> float:
     return sum(_ticks(pid) for root in roots for pid in _with_children(root)) / _TICKS
 
 
-def postmaster(data_directory: str) -> int:
-    """The process id of the PostgreSQL server that has this data directory."""
+def postmaster(url: str) -> int:
+    """The process id of the PostgreSQL server behind this URL; it runs on this machine."""
+    plain = url.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(plain, autocommit=True) as connection:
+        (data_directory,) = connection.execute("SHOW data_directory").fetchone() or ("",)
     return int((Path(data_directory) / "postmaster.pid").read_text().split("\n", 1)[0])
 
 
