@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 from taskdb import errors
 from taskdb.celery.configuration import celery_settings
 from taskdb.celery.refused_settings import RULES
-from taskdb.environment import PREFIX
+from taskdb.setting_file import PREFIX
 from taskdb.settings import Settings
 from taskdb_beat.observation.catalog import METRICS
 
@@ -48,7 +48,7 @@ def settings_table() -> str:
         default = field.default
         if default is PydanticUndefined:
             default = field.default_factory() if field.default_factory else ""  # type: ignore[call-arg]
-        shown = f"`{default}`" if default not in ("", None, (), {}) else "(empty)"
+        shown = f"`{default}`" if default or default in (0, False) else "(empty)"
         rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(rows)
 

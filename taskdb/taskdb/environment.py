@@ -12,8 +12,8 @@ from pydantic_settings.sources.utils import parse_env_vars
 
 from taskdb.bounds import LARGEST, LONGEST, NAME_BYTES, QUEUE_BYTES, wrong_text
 from taskdb.errors import SettingsError, did_you_mean
+from taskdb.setting_file import PREFIX, SUFFIX, variable_of, without_content
 
-PREFIX = "TASKDB_"
 _UNITS = {"seconds": 1, "days": 86_400}
 _TEXTS = {"default_queue": QUEUE_BYTES, "default_tenant": NAME_BYTES}
 
@@ -25,10 +25,11 @@ def refuse_unknown(
     cls: type[BaseSettings], environment: Mapping[str, str], overrides: Mapping[str, Any]
 ) -> None:
     """Raise SettingsError for names that no setting has, in either place."""
-    known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
+    settings = {variable_of(name) for name in cls.model_fields}
+    known = settings | {f"{name}{SUFFIX}" for name in settings}
     given = {name for name in environment if name.upper().startswith(PREFIX)}
     given -= {name for name in given - known if _SERVICE_LINK.fullmatch(name.upper())}
-    given |= {f"{PREFIX}{name.upper()}" for name in overrides}
+    given |= {variable_of(name) for name in overrides}
     unknown = sorted(name for name in given if name.upper() not in known)
     if unknown:
         listed = ", ".join(f"{name}{did_you_mean(name.upper(), known)}" for name in unknown)
@@ -49,13 +50,20 @@ class Environment(EnvSettingsSource):
         )
 
 
-def explained(error: ValidationError) -> str:
-    """What is wrong, setting by setting, without their values."""
-    faults = [
-        f"{PREFIX}{'.'.join(str(part) for part in fault['loc']).upper()}: "
-        f"{fault['msg'].removeprefix('Value error, ')}"
-        for fault in error.errors(include_input=False, include_url=False)
-    ]
+def explained(error: ValidationError, paths: Mapping[str, str], given: Mapping[str, Any]) -> str:
+    """What is wrong, setting by setting; of those that stand in files, without their content.
+
+    `paths` has the files by setting, `given` the values that were refused.
+    """
+    faults = []
+    for fault in error.errors(include_input=False, include_url=False):
+        field, *below = [str(part) for part in fault["loc"]] or [""]
+        said = fault["msg"].removeprefix("Value error, ")
+        name = variable_of(field)
+        if field in paths:
+            said = without_content(said, given.get(field))
+            name = f"{name}{SUFFIX} ({paths[field]!r})"
+        faults.append(f"{'.'.join([name, *below])}: {said}")
     return "wrong settings: " + "; ".join(faults)
 
 

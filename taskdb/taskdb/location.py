@@ -56,6 +56,29 @@ class Bucket(NamedTuple):
         return cls(found["name"], f"{path}/" if path else "")
 
 
+ENCODE = (
+    "encode the signs of a password: `@` as %40, `/` as %2F, `:` as %3A, `#` as %23, `?` as %3F"
+)
+_BEFORE_PATH = re.compile(r"[^/?#]*")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(:\d+)?(,.*)?")
+
+
+def check_broker_url(value: str) -> None:
+    """Raise ValueError for a password with signs that are not encoded; Celery would cut it.
+
+    What is cut off would be taken for the host, the port or the path, and stand in errors.
+    """
+    for url in value.split(";"):
+        _, mark, rest = url.partition("://")
+        found = _BEFORE_PATH.match(rest if mark else "")
+        authority = found[0] if found else ""
+        if not authority or "@" not in rest[len(authority) :]:
+            continue
+        path = rest[len(authority) :].partition("?")[0]
+        if "@" in path or not ("@" in authority or _HOST.fullmatch(authority)):
+            raise ValueError(ENCODE)
+
+
 def store_url_of(value: str) -> str:
     """The URL with the one driver that we speak; ValueError for what we do not support."""
     try:
@@ -68,6 +91,8 @@ def store_url_of(value: str) -> str:
         if threshold != "none" and not threshold.isdecimal():
             message = "prepare_threshold is a whole number, or none"
             raise ValueError(message)
+        if "@" in f"{url.host}{url.database}":
+            raise ValueError(ENCODE)
         return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         if url.database in {None, "", ":memory:"}:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from taskdb.sensitive_name import NameRules
+from taskdb.url_mask import mask_urls
 
 HIDDEN = "[redacted]"
 
@@ -50,8 +51,6 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 PATTERNS = (
-    # user:password@ of an URL
-    re.compile(r"(?<=://)[^\s/?#:@\"']*+:(?P<secret>[^\s/?#\"']*)@"),
     re.compile(r"\b(?:Bearer|Basic|Digest)[ ]+(?P<secret>[\w.~+/=\-]{8,})", re.IGNORECASE),
     # JSON Web Token
     re.compile(r"\beyJ[\w\-]{6,}+\.[\w\-]*+(?:\.[\w\-]*+)?"),
@@ -72,6 +71,7 @@ PATTERNS = (
 
 def hide(text: str, names: NameRules, patterns: Iterable[re.Pattern[str]]) -> str:
     """The text without what stands behind a secret's name, and what looks like one."""
+    text = mask_urls(text, HIDDEN)
     for pattern in patterns:
         text = pattern.sub(_hidden_part, text)
     text = _CARD.sub(_hidden_card, text)

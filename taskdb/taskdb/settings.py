@@ -14,6 +14,7 @@ from urllib.parse import quote
 from pydantic import (
     Field,
     PrivateAttr,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -29,14 +30,18 @@ from pydantic_settings import (
 from taskdb.alarm import AlarmSource, one_of
 from taskdb.alarm_routing import AlarmRules, Channel, Route, parse_channels, parse_routes
 from taskdb.bounds import NAME_BYTES, wrong_text
-from taskdb.environment import PREFIX, Environment, check_bounds, explained, refuse_unknown
+from taskdb.environment import Environment, check_bounds, explained, refuse_unknown
 from taskdb.errors import SettingsError
-from taskdb.location import Address, Bucket, store_url_of
+from taskdb.location import Address, Bucket, check_broker_url, store_url_of
 from taskdb.redaction import Redaction, redaction_of
 from taskdb.retention import Retention
+from taskdb.setting_file import PREFIX, with_files
+from taskdb.url_mask import mask_url, secrets_of_url
 
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
+_LEAST_SECRET = 8
+"""A shorter secret stands in too many words to be taken out wherever it stands."""
 
 
 class SettingsSource(Protocol):
@@ -76,6 +81,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         frozen=True,
         extra="forbid",
+        hide_input_in_errors=True,
         validate_default=False,
     )
 
@@ -98,15 +104,13 @@ class Settings(BaseSettings):
         default=Path(".taskdb"),
         description="Folder of the embedded defaults: database, messages, payloads.",
     )
-    database_url: str = Field(
-        default="",
-        repr=False,
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
         description="SQLAlchemy URL of the store (PostgreSQL or SQLite). "
         "Empty: SQLite under the data folder, which migrates itself.",
     )
-    broker_url: str = Field(
-        default="",
-        repr=False,
+    broker_url: SecretStr = Field(
+        default=SecretStr(""),
         description="Celery broker URL (redis://, amqp://, taskdb-sqlite://). "
         "Empty: the embedded broker under the data folder.",
     )
@@ -187,6 +191,8 @@ class Settings(BaseSettings):
 
     schedules: Annotated[tuple[dict[str, Any], ...], NoDecode] = Field(
         default=(),
+        repr=False,
+        exclude=True,
         description="Schedules as a JSON list of objects: `name`, `type` and the options of "
         "`Schedule`, durations in seconds and moments as ISO text.",
     )
@@ -301,6 +307,7 @@ class Settings(BaseSettings):
     celery: Annotated[dict[str, Any], NoDecode] = Field(
         default_factory=dict,
         repr=False,
+        exclude=True,
         description="Further Celery settings as JSON; they win over those of this package.",
     )
 
@@ -355,9 +362,8 @@ class Settings(BaseSettings):
         gt=0,
         description="Longest time that one message may take on its way, answer included.",
     )
-    redis_channel_url: str = Field(
-        default="",
-        repr=False,
+    redis_channel_url: SecretStr = Field(
+        default=SecretStr(""),
         description="Redis that notifications are published to. Empty: the broker, if it is Redis.",
     )
     http: str = Field(
@@ -384,6 +390,7 @@ class Settings(BaseSettings):
     alarm_channels: Annotated[tuple[Channel, ...], NoDecode] = Field(
         default=(),
         repr=False,
+        exclude=True,
         description="Where alarms go: a JSON object of names and targets. A target is an Apprise "
         "URL (`slack://…`, `mailto://…`), the ARN of an SNS topic, `log`, or an object such as "
         '`{"webhook": "https://…", "secret": "whsec_…"}`. The same for workers and beats.',
@@ -458,19 +465,25 @@ class Settings(BaseSettings):
     def load(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """The settings of the environment, with overrides on top.
 
-        An empty variable counts as not set. Raises SettingsError that names every wrong or unknown
-        setting. `environment` defaults to that of the process, and is read now; the settings of a
-        framework that is set up (Django's `TASKDB`) stand above that of the process.
+        An empty variable counts as not set. `TASKDB_<NAME>_FILE` (or `<name>_file`) names a file
+        with the value. Raises SettingsError that names every wrong or unknown setting.
+        `environment` defaults to that of the process, and is read now; the settings of a framework
+        that is set up (Django's `TASKDB`) stand above that of the process.
         """
         names = os.environ if environment is None else environment
-        if environment is None:
-            for source in _sources:
-                overrides = {**source.read(), **overrides}
         refuse_unknown(cls, names, overrides)
+        given, paths = with_files(overrides, cls.model_fields)
+        for source in _sources if environment is None else ():
+            said = source.read()
+            refuse_unknown(cls, {}, said)
+            found, more = with_files(said, cls.model_fields, besides=given)
+            given, paths = {**found, **given}, {**more, **paths}
+        variables, more = with_files(names, cls.model_fields, prefix=PREFIX, besides=given)
+        given, paths = {**Environment(cls, variables)(), **given}, {**more, **paths}
         try:
-            return cls(**{**Environment(cls, names)(), **overrides})
+            return cls(**given)
         except ValidationError as error:
-            raise SettingsError(explained(error)) from None
+            raise SettingsError(explained(error, paths, given)) from None
 
     @field_validator("*")
     @classmethod
@@ -556,8 +569,22 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _database_is_supported(cls, value: str) -> str:
-        return store_url_of(value) if value else value
+    def _database_is_supported(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(store_url_of(value.get_secret_value())) if value else value
+
+    @field_validator("broker_url", "redis_channel_url")
+    @classmethod
+    def _password_is_encoded(cls, value: SecretStr) -> SecretStr:
+        check_broker_url(value.get_secret_value())
+        return value
+
+    @field_validator("payload_endpoint")
+    @classmethod
+    def _endpoint_has_no_secret(cls, value: str) -> str:
+        if mask_url(value) != value:
+            message = "credentials are those of AWS tools: leave them out of the URL"
+            raise ValueError(message)
+        return value
 
     @field_validator("outbound_private")
     @classmethod
@@ -605,19 +632,21 @@ class Settings(BaseSettings):
     @property
     def store_url(self) -> str:
         """The SQLAlchemy URL that is in force."""
-        return self.database_url or f"sqlite:///{self._began_in / self.data_dir / 'tasks.sqlite3'}"
+        given = self.database_url.get_secret_value()
+        return given or f"sqlite:///{self._began_in / self.data_dir / 'tasks.sqlite3'}"
 
     @property
     def message_url(self) -> str:
         """The broker URL that is in force."""
         file = self._began_in / self.data_dir / "messages.sqlite3"
-        return self.broker_url or f"taskdb-sqlite:///{quote(str(file))}"
+        return self.broker_url.get_secret_value() or f"taskdb-sqlite:///{quote(str(file))}"
 
     @property
     def channel_url(self) -> str:
         """The Redis that is published to; empty where there is none."""
-        is_redis = self.broker_url.split("://", maxsplit=1)[0] in {"redis", "rediss"}
-        return self.redis_channel_url or (self.broker_url if is_redis else "")
+        broker = self.broker_url.get_secret_value()
+        is_redis = broker.split("://", maxsplit=1)[0] in {"redis", "rediss"}
+        return self.redis_channel_url.get_secret_value() or (broker if is_redis else "")
 
     @property
     def retention_rules(self) -> Retention:
@@ -640,6 +669,18 @@ class Settings(BaseSettings):
     def redaction(self) -> Redaction:
         """What is taken out of inputs, errors and tracebacks before they leave."""
         return redaction_of(self.redact_fields, self.redact_patterns)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts of these settings that no log line may have, the longest first."""
+        urls = (self.store_url, self.message_url, self.channel_url)
+        found = {secret for url in urls for secret in secrets_of_url(url)}
+        for channel in self.alarm_channels:
+            found |= {channel.target.partition("://")[2], *channel.secrets}
+        for value in (self.celery, self.schedules):
+            found |= {*self.redaction.secrets_of(value)}
+        telling = (secret for secret in found if len(secret) >= _LEAST_SECRET)
+        return tuple(sorted(telling, key=len, reverse=True))
 
     @property
     def http_address(self) -> Address:

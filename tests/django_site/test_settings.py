@@ -39,6 +39,32 @@ def test_djangos_settings_stand_above_the_environment(
             assert Settings.load().task_modules == ("one", "two")
 
 
+def test_a_secret_may_stand_in_a_file(
+    at_home: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, modules = tmp_path / "database", tmp_path / "modules"
+    database.write_text("sqlite:////srv/tasks.sqlite3\n")
+    modules.write_text("one, two\n")
+    files = {"DATABASE_URL_FILE": database, "TASK_MODULES_FILE": str(modules)}
+    expected = ("one", "two", "tests.django_site.orders.tasks")
+    with project.databases(default=SHOP):
+        with override_settings(TASKDB=files):
+            settings = Settings.load()
+            assert (settings.store_url, settings.task_modules) == (
+                "sqlite:////srv/tasks.sqlite3", expected,
+            )  # fmt: skip
+        for name, file in files.items():
+            monkeypatch.setenv(f"TASKDB_{name}", str(file))
+        with override_settings(TASKDB={}):
+            settings = Settings.load()
+            assert (settings.store_url, settings.task_modules) == (
+                "sqlite:////srv/tasks.sqlite3", expected,
+            )  # fmt: skip
+        twice = {"DATABASE_URL": "sqlite:////x", "DATABASE_URL_FILE": database}
+        with override_settings(TASKDB=twice), pytest.raises(SettingsError, match="both set"):
+            Settings.load()
+
+
 def test_an_unknown_name_is_refused_with_the_one_that_is_meant(at_home: None) -> None:
     wrong: list[tuple[Any, str]] = [
         ({"BROKER_URI": "x"}, "BROKER_URI.*did you mean .*BROKER_URL"),

@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 def environment(site: AlarmSite, receiver: Receiver) -> dict[str, str]:
     channels = f'{{"hook": {{"webhook": "{receiver.url}", "secret": "{webhook("")["secret"]}"}}}}'
     return {
-        "TASKDB_DATABASE_URL": site.taskdb.settings.database_url,
+        "TASKDB_DATABASE_URL": site.taskdb.settings.store_url,
         "TASKDB_ALARM_CHANNELS": channels,
         "TASKDB_OUTBOUND_PRIVATE": "127.0.0.0/8",
         "PYTHONPATH": str(REPOSITORY),

@@ -143,6 +143,15 @@ def test_settings_of_the_app_are_checked_when_it_is_made(
         FlaskTaskDB(app)
 
 
+def test_a_secret_of_the_app_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "broker"
+    file.write_text("redis://:hunter2@cache/0\n")
+    app = Flask("shop")
+    app.config["TASKDB_BROKER_URL_FILE"] = file
+    FlaskTaskDB(app)
+    assert app.extensions["taskdb"].client.settings.message_url == "redis://:hunter2@cache/0"
+
+
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
@@ -158,7 +167,7 @@ def test_the_database_of_the_session_is_that_of_the_tasks(uri: str, expected: st
     app.config["SQLALCHEMY_DATABASE_URI"] = uri
     FlaskTaskDB(app, session=object())
 
-    assert app.extensions["taskdb"].client.settings.database_url == expected
+    assert app.extensions["taskdb"].client.settings.database_url.get_secret_value() == expected
 
 
 def test_outside_of_an_app_it_says_what_to_do() -> None:

@@ -332,7 +332,7 @@ def on_postgresql(postgresql_url: str, tmp_path: Path) -> Iterator[TaskDB]:
 def start_beat(processes: Processes, taskdb: TaskDB) -> RunningProcess:
     settings = taskdb.settings
     given = {
-        "TASKDB_DATABASE_URL": settings.database_url,
+        "TASKDB_DATABASE_URL": settings.store_url,
         "TASKDB_DATA_DIR": str(settings.data_dir),
         "TASKDB_OUTBOUND_PRIVATE": ",".join(settings.outbound_private),
         "TASKDB_NOTIFY_INTERVAL_SECONDS": "0.05",

@@ -21,7 +21,7 @@ OWN = ("id", "root_id")
 
 @pytest.fixture(params=["embedded", "redis", "rabbitmq"])
 def taskdb(request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path) -> Iterator[TaskDB]:
-    url = settings(sqlite_url, tmp_path).broker_url
+    url = settings(sqlite_url, tmp_path).message_url
     if request.param != "embedded":
         url = str(request.getfixturevalue(f"{request.param}_url"))
     with client(sqlite_url, tmp_path, broker_url=url) as taskdb:

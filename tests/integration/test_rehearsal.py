@@ -402,7 +402,7 @@ def test_settings_are_those_of_the_environment_with_some_on_top(
     with rehearse(registry=registry, default_queue="tests") as rehearsal:
         entity = submit_task("order.mail", {"number": 1})
         assert (entity.tenant, entity.queue) == ("acme", "tests")
-        assert rehearsal.taskdb.settings.broker_url == ""
+        assert rehearsal.taskdb.settings.broker_url.get_secret_value() == ""
 
 
 def test_a_suite_that_rolls_back_its_tests_is_rehearsed_in_their_transaction(

@@ -30,8 +30,8 @@ def taskdb(store_url: str, tmp_path: Path, redis_url: str) -> Iterator[TaskDB]:
 
 def start_beat(processes: Processes, taskdb: TaskDB, **values: str) -> RunningProcess:
     given = {
-        "TASKDB_DATABASE_URL": taskdb.settings.database_url,
-        "TASKDB_BROKER_URL": taskdb.settings.broker_url,
+        "TASKDB_DATABASE_URL": taskdb.settings.store_url,
+        "TASKDB_BROKER_URL": taskdb.settings.message_url,
         "TASKDB_DATA_DIR": str(taskdb.settings.data_dir),
         "TASKDB_RELAY_INTERVAL_SECONDS": "0.1",
         "TASKDB_RELAY_BATCH": "50",

@@ -174,7 +174,7 @@ def test_many_relays_beside_each_other_publish_each_row_once(taskdb: TaskDB) -> 
 
     def run() -> None:
         try:
-            with client(taskdb.settings.database_url, taskdb.settings.data_dir) as own:
+            with client(taskdb.settings.store_url, taskdb.settings.data_dir) as own:
                 passes = Relay(
                     own.settings.model_copy(update={"relay_batch": 25}), own.store, own.publisher
                 )

@@ -28,7 +28,7 @@ def clock() -> FixedClock:
 @pytest.fixture(params=["embedded", "redis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path) -> str:
     if request.param == "embedded":
-        return settings(sqlite_url, tmp_path).broker_url
+        return settings(sqlite_url, tmp_path).message_url
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 

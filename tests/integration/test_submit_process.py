@@ -46,7 +46,7 @@ def relay_until_queued(taskdb: TaskDB, expected: int) -> None:
 def test_a_process_that_ends_right_after_loses_nothing(
     store_url: str, tmp_path: Path, processes: Processes, name: str
 ) -> None:
-    broker = settings(store_url, tmp_path).broker_url
+    broker = settings(store_url, tmp_path).message_url
     process = start(processes, name, tmp_path, store_url, broker)
     assert process.wait() == 0, process.tail()
     [task_id] = told(process, "id")
@@ -59,7 +59,7 @@ def test_a_process_that_ends_right_after_loses_nothing(
 def test_a_process_that_is_killed_before_it_publishes_loses_nothing(
     store_url: str, tmp_path: Path, processes: Processes, name: str
 ) -> None:
-    broker = settings(store_url, tmp_path).broker_url
+    broker = settings(store_url, tmp_path).message_url
     process = start(processes, name, tmp_path, store_url, broker)
     assert process.wait() == -signal.SIGKILL, process.tail()
     [task_id] = told(process, "id")
@@ -78,7 +78,7 @@ def test_a_child_forked_after_use_submits_and_leaves_its_parent_alone(
     processes: Processes,
     broker: str,
 ) -> None:
-    embedded = settings(store_url, tmp_path).broker_url
+    embedded = settings(store_url, tmp_path).message_url
     url = embedded if broker == "embedded" else request.getfixturevalue(f"{broker}_url")
     process = start(processes, "fork_after_use", tmp_path, store_url, url)
     assert process.wait(60) == 0, process.tail()

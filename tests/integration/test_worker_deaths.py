@@ -98,7 +98,7 @@ def test_a_message_whose_acknowledgement_died_unsent_comes_again_and_runs_nothin
     worker, task_id, stopped = stopped_task(site, AFTER_ACK)
     assert stopped == worker.pid
     worker.kill_all()
-    with redis.Redis.from_url(site.settings.broker_url) as line:
+    with redis.Redis.from_url(site.settings.message_url) as line:
         assert (line.hlen("unacked"), line.llen(site.settings.default_queue)) == (1, 0)
         second = site.start_worker("-c", "1")
         second.wait_for_output(f"ends.returns[{task_id}] succeeded")

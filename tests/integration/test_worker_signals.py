@@ -70,7 +70,7 @@ def test_a_run_that_succeeds_costs_the_worker_two_statements(
     postgresql_server: PostgreSQL, redis_server: Redis, tmp_path: Path
 ) -> None:
     with postgresql_and_redis(postgresql_server, redis_server, tmp_path) as site:
-        name = site.settings.database_url.rpartition("/")[2]
+        name = site.settings.store_url.rpartition("/")[2]
         site.query(f"ALTER DATABASE {name} SET log_statement = 'all'")
         site.client.store.close()
         site.start_worker("-c", "1")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from taskdb.cli.moment import before_now, duration_of, from_now, moment_of
 from taskdb.cli.setting_list import masked
@@ -14,11 +15,11 @@ from taskdb.cli.wording import (
     duration_text,
     moment_text,
     payload_text,
-    printable,
     relative,
     setting_text,
 )
 from taskdb.errors import InvalidInput
+from taskdb.printable import printable
 
 NOW = datetime(2031, 5, 4, 10, 20, 30, 250_000, tzinfo=UTC)
 
@@ -133,16 +134,22 @@ def test_a_payload_is_pretty_and_shortened_unless_all_of_it_is_wanted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("name", "value", "shown"),
     [
-        ("postgresql://user:secret@host/db", "postgresql://user:***@host/db"),
-        ("redis://:secret@host:6379/0", "redis://:***@host:6379/0"),
-        ("sentinel://:secret@a;sentinel://:secret@b", "sentinel://:***@a;sentinel://:***@b"),
-        ("redis://host/0", "redis://host/0"),
-        ({"broker_password": "secret", "n": 1}, "{'broker_password': '***', 'n': 1}"),
-        ({"a": {"api_key": "secret"}}, "{'a': {'api_key': '***'}}"),
-        ({"url": "amqp://u:secret@h//"}, "{'url': 'amqp://u:***@h//'}"),
+        ("database_url", SecretStr("postgresql://u:x@h/db"), "postgresql://u:***@h/db"),
+        ("database_url", SecretStr("postgresql://h/d?password=x"), "postgresql://h/d?password=***"),
+        ("broker_url", SecretStr("redis://:pa/ss@h/0"), "redis://:***@h/0"),
+        ("broker_url", SecretStr("sentinel://:x@a;sentinel://:x@b"), "sentinel://:***@a;sentinel://:***@b"),
+        ("broker_url", SecretStr("redis://host/0"), "redis://host/0"),
+        ("broker_url", SecretStr("no url"), "***"),
+        ("broker_url", SecretStr(""), "-"),
+        ("celery", {"broker_password": "x", "n": 1}, "{'broker_password': '[redacted]', 'n': 1}"),
+        ("celery", {"a": [{"api_key": "x"}]}, "{'a': [{'api_key': '[redacted]'}]}"),
+        ("celery", {"a": ["amqp://u:x@h//"]}, "{'a': ['amqp://u:[redacted]@h//']}"),
+        ("schedules", ({"name": "a", "input": {"plain": "x"}},), "{'name': 'a', 'input': '***'}"),
+        ("schedules", ("x",), "***"),
+        ("task_modules", ("a", "b"), "a, b"),
     ],
-)
-def test_no_secret_is_shown(value: object, shown: str) -> None:
-    assert masked(value) == shown
+)  # fmt: skip
+def test_no_secret_of_a_setting_is_shown(name: str, value: object, shown: str) -> None:
+    assert masked(name, value) == shown

@@ -23,6 +23,7 @@ from taskdb.celery.pattern import Patterns
 from taskdb.celery.unreachable import is_answer, is_timeout, is_unreachable, reason_of, spelled
 from taskdb.errors import BrokerUnreachable
 from taskdb.store.contract import Publication
+from taskdb.url_mask import mask_url
 
 log = structlog.get_logger("taskdb.publish")
 
@@ -116,7 +117,7 @@ class Sender:
         error = reason_of(error)
         if isinstance(error, ImportError):
             return f"no driver for this broker ({error}): pip install 'celery-taskdb[redis]'"
-        where = self._app.connection_for_write().as_uri()
+        where = mask_url(self._app.connection_for_write().as_uri(include_password=True))
         return (
             f"no answer from the broker {where} ({spelled(error)}): the tasks are "
             "kept and will be published later; check TASKDB_BROKER_URL and that the server runs"

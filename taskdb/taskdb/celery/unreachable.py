@@ -14,6 +14,8 @@ from typing import Any
 
 from kombu.exceptions import BatchPublishError, InconsistencyError, OperationalError
 
+from taskdb.url_mask import mask_urls
+
 _WRAPPERS = (OperationalError, BatchPublishError)
 """Kombu's own; an error of the embedded broker's file is a subclass, and says more."""
 _OF_A_MESSAGE = (LookupError, ValueError, TypeError, AttributeError, OperationalError)
@@ -81,7 +83,7 @@ def spelled(error: BaseException) -> str:
     """The reason for a log, a row and a person; no message body in it."""
     error = reason_of(error)
     text = _ANNOTATION.sub("", str(error))
-    return f"{type(error).__name__}: {text}"[:_REASON_CHARACTERS]
+    return mask_urls(f"{type(error).__name__}: {text}")[:_REASON_CHARACTERS]
 
 
 def _is_misspelled(error: BaseException) -> bool:

@@ -18,8 +18,9 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.moment import from_now
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
-from taskdb.cli.wording import moment_text, payload_text, printable, relative
+from taskdb.cli.wording import moment_text, payload_text, relative
 from taskdb.client import TaskDB
+from taskdb.printable import printable
 
 Reference = Annotated[str, typer.Argument(metavar="ALARM", help="Id or fingerprint of an alarm.")]
 Note = Annotated[str | None, typer.Option("--note", help="For who looks later.")]

@@ -14,9 +14,9 @@ from taskdb.cli.output import Output
 from taskdb.cli.probe import probe
 from taskdb.cli.session import Session, with_session
 from taskdb.cli.setting_list import print_settings
-from taskdb.cli.wording import printable
 from taskdb.errors import SettingsError
 from taskdb.logging import configure_logging
+from taskdb.printable import printable
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.ERROR: "red"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taskdb.cli.demo_expectation import Expectation
-from taskdb.environment import PREFIX
+from taskdb.setting_file import PREFIX
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 

@@ -17,8 +17,8 @@ from taskdb.cli.child import Child
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, given_client, with_session
-from taskdb.cli.wording import printable
 from taskdb.errors import Fault, InvalidInput
+from taskdb.printable import printable
 
 _STYLES = {"worker": "cyan", "beat": "magenta"}
 

@@ -13,9 +13,9 @@ from taskdb.celery.broker_state import broker_state
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, with_session
-from taskdb.cli.wording import printable
 from taskdb.client import TaskDB
 from taskdb.errors import PayloadStoreUnreachable
+from taskdb.printable import printable
 from taskdb.role import load_role
 from taskdb.store.drift import EXAMPLES, Drift
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from typing import Any
 
 import typer
 
 from taskdb.cli.exit_code import ExitCode, exit_code_of
-from taskdb.cli.output import Output
-from taskdb.errors import InvalidInput, TaskDBError
+from taskdb.cli.output import Output, json_text
+from taskdb.cli.session import settings_in_force
+from taskdb.errors import InvalidInput, SettingsError, TaskDBError
+from taskdb.redaction import redaction_of
+
+_MOST = 65_536
+"""Characters of a traceback, the last ones."""
 
 
 def tell(error: BaseException, output: Output, *, debug: bool) -> ExitCode:
     """Say on standard error what went wrong; answers the exit code."""
     code = exit_code_of(error)
     if debug and code is not ExitCode.INTERRUPTED:
-        output.note("".join(traceback.format_exception(error)).rstrip())
+        output.note(_without_secrets("".join(traceback.format_exception(error)).rstrip()))
     if output.is_json:
-        output.note(json.dumps({"error": as_json(error)}, ensure_ascii=False))
+        output.note(json_text({"error": as_json(error)}))
     elif code is not ExitCode.INTERRUPTED:
         output.note(f"error: {message_of(error)}", style="red")
         _hint(error, output)
@@ -37,7 +41,20 @@ def as_json(error: BaseException) -> dict[str, Any]:
 
 
 def message_of(error: BaseException) -> str:
-    """What went wrong, in a line or two."""
+    """What went wrong, in a line or two, without secrets."""
+    return _without_secrets(_message_of(error))
+
+
+def _without_secrets(text: str) -> str:
+    """An error of a driver or of another library may repeat what it was given."""
+    try:
+        settings = settings_in_force()
+    except SettingsError:
+        return redaction_of((), ()).text(text, _MOST, end=True)
+    return settings.redaction.text(text, _MOST, known=settings.secrets, end=True)
+
+
+def _message_of(error: BaseException) -> str:
     if isinstance(error, TaskDBError):
         return str(error)
     if isinstance(error, typer.TyperException):

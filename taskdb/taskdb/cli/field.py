@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from taskdb.cli.wording import printable
+from taskdb.printable import printable
 from taskdb.task_type import TaskType
 
 _WORDS: tuple[tuple[type, str], ...] = (

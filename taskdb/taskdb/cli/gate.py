@@ -11,8 +11,8 @@ import typer
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, with_session
-from taskdb.cli.wording import printable
 from taskdb.gate import Gate, Limit
+from taskdb.printable import printable
 
 QueueOption = Annotated[str | None, typer.Option("--queue", help="Tasks of this queue.")]
 TypeOption = Annotated[str | None, typer.Option("--type", help="Tasks of this type.")]

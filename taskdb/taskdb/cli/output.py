@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from taskdb.cli.wording import printable
+from taskdb.printable import escaped_json, printable
 from taskdb.status import TaskStatus
 
 STATUS_STYLES = {
@@ -50,17 +50,18 @@ class Output:
 
     def document(self, value: Any) -> None:
         """The one JSON document of this command, or one line of several."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.write(json_text(value) + "\n")
         sys.stdout.flush()
 
     def line(self, text: RenderableType = "") -> None:
         """A line of the result, for people."""
         if not self.is_json:
+            text = _safe_lines(text) if isinstance(text, str) else text
             self.out.print(text, soft_wrap=not self.is_live)
 
     def note(self, text: str, style: str = "") -> None:
         """A message beside the result, on standard error."""
-        self.err.print(Text(text, style=style), soft_wrap=True)
+        self.err.print(Text(_safe_lines(text), style=style), soft_wrap=True)
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
         """Rows for people: a table on a terminal, else plain columns that are never cut."""
@@ -77,6 +78,15 @@ class Output:
         width = max((len(name) for name, _ in found), default=0)
         for name, value in found:
             self.line(Text.assemble((name.ljust(width + 2), "bold"), value))
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON in one line that no terminal reads as commands."""
+    return escaped_json(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _safe_lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def status_text(status: TaskStatus) -> Text:

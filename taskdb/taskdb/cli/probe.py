@@ -27,6 +27,7 @@ from taskdb.store.payload_place import payload_store_of
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
 from taskdb.task_type import Registry, default_registry, import_task_modules
+from taskdb.url_mask import mask_url, mask_urls
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
         yield good("broker", "embedded, under the data folder")
         return
     connection = create_celery(settings).connection_for_write()
-    where = connection.as_uri()
+    where = mask_url(connection.as_uri(include_password=True))
     try:
         _within(BROKER_SECONDS, lambda: connection.ensure_connection(max_retries=1, timeout=2))
         yield good("broker", f"{where} answers")
@@ -79,7 +80,7 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
     except FutureTimeout:
         yield bad("broker", f"no answer from {where} within {BROKER_SECONDS:g} s", _BROKER_ADVICE)
     except Exception as error:  # noqa: BLE001 - every transport has errors of its own
-        reason = f"{type(error).__name__}: {error}"
+        reason = mask_urls(f"{type(error).__name__}: {error}")
         yield bad("broker", f"no answer from {where} ({reason})", _BROKER_ADVICE)
 
 

@@ -14,8 +14,9 @@ from taskdb.cli.given_input import read_json
 from taskdb.cli.moment import duration_of, from_now
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
-from taskdb.cli.wording import moment_text, payload_text, printable, setting_text
+from taskdb.cli.wording import moment_text, payload_text, setting_text
 from taskdb.entity import TaskEntity
+from taskdb.printable import printable
 from taskdb.schedule import (
     Misfire,
     Overlap,

@@ -19,9 +19,9 @@ from taskdb.celery.recurrence import crontab_of, when
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.other_database import OtherUrl, moment_of, other_database
 from taskdb.cli.session import Session, TenantOption, with_session
-from taskdb.cli.wording import printable
 from taskdb.client import TaskDB
 from taskdb.errors import Fault, InvalidInput, TaskDBError
+from taskdb.printable import printable
 from taskdb.schedule import SUBJECT, Schedule
 
 _TABLE = "django_celery_beat_periodictask"

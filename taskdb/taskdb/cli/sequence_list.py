@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskdb.cli.output import Output
-from taskdb.cli.wording import printable
 from taskdb.entity import TaskKind
+from taskdb.printable import printable
 from taskdb.sequence import Sequence, Step
 from taskdb.task_type import Registry
 

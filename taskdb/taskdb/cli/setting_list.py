@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import SecretStr
 from rich.text import Text
 
 from taskdb.cli.output import Output
 from taskdb.cli.session import settings_in_force
 from taskdb.cli.wording import setting_text
-from taskdb.environment import PREFIX
 from taskdb.errors import SettingsError
+from taskdb.redaction import redaction_of
+from taskdb.setting_file import SUFFIX, variable_of
 from taskdb.settings import Settings
+from taskdb.url_mask import MASK, mask_url, mask_urls
 
-_PASSWORD = re.compile(r"(?<=://)([^/@\s]*:)[^@\s]*(?=@)")
-_SECRET_NAME = re.compile(r"password|passwd|secret|token|credential|key$", re.IGNORECASE)
-MASK = "***"
-_SECRET_WHOLE = {f"{PREFIX}ALARM_CHANNELS"}
-"""Their targets are secrets, whatever they look like."""
+_SECRET_WHOLE = {"alarm_channels", "celery", "schedules"}
+"""Any part of them may be a secret where they cannot be read."""
+_INPUT = "input"
+_BUILT_IN = redaction_of((), ())
+_MOST = 65_536
+"""Characters of one value; none is cut that a terminal could show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +58,53 @@ def settings_of(loaded: Settings | None) -> Iterator[Setting]:
     """Every setting; where the environment is wrong, what it says."""
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        variable = f"{PREFIX}{name.upper()}"
-        given = _given(variable, default) if loaded is None else getattr(loaded, name)
-        yield Setting(variable, masked(given), masked(default), field.description or "")
+        given = _given(name, default) if loaded is None else getattr(loaded, name)
+        shown = masked(name, given), masked(name, default)
+        yield Setting(variable_of(name), *shown, field.description or "")
 
 
-def _given(variable: str, default: Any) -> Any:
-    """What the environment says, though it may be wrong; JSON is read, to find its secrets."""
+def _given(name: str, default: Any) -> Any:
+    """The value of the environment, which may be wrong; JSON is read, to find its secrets."""
+    variable = variable_of(name)
     text = os.environ.get(variable)
+    file = os.environ.get(f"{variable}{SUFFIX}")
     if not text:
-        return default
-    if variable in _SECRET_WHOLE:
-        return MASK
+        return f"(of the file {file})" if file else default
+    if isinstance(default, SecretStr):
+        return SecretStr(text)
+    if name not in _SECRET_WHOLE:
+        return text
     try:
         found = json.loads(text)
     except ValueError:
-        return text
-    return found if isinstance(found, dict) else text
+        return MASK
+    return MASK if name == "alarm_channels" else found
 
 
-def masked(value: Any) -> str:
-    """A value as text, with the passwords of URLs and the values of secret names hidden."""
-    return _PASSWORD.sub(rf"\g<1>{MASK}", setting_text(_without_secrets(value)))
+def masked(name: str, value: Any) -> str:
+    """A value as text, without secrets: of a URL, under a secret's name, by its looks."""
+    if isinstance(value, SecretStr):
+        url = value.get_secret_value()
+        return setting_text(mask_url(url) if "://" in url or not url else MASK)
+    if name == "schedules" and isinstance(value, tuple | list):
+        value = tuple(_without_input(one) for one in value)
+    return setting_text(_BUILT_IN.value(value, _MOST)) if _is_nested(value) else _text(value)
 
 
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            name: MASK if _SECRET_NAME.search(str(name)) else _without_secrets(one)
-            for name, one in value.items()
-        }
-    return value
+def _without_input(schedule: Any) -> Any:
+    """Of an input every part may be a secret, under a name that says nothing of it."""
+    if not isinstance(schedule, Mapping):
+        return MASK
+    return {name: MASK if name == _INPUT else value for name, value in schedule.items()}
+
+
+def _is_nested(value: Any) -> bool:
+    several = value if isinstance(value, tuple | list) else [value]
+    return any(isinstance(one, Mapping) for one in several)
+
+
+def _text(value: Any) -> str:
+    return mask_urls(setting_text(value))
 
 
 def _print(output: Output, setting: Setting) -> None:

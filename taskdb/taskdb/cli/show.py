@@ -15,16 +15,10 @@ from taskdb.cli.task_json import attempt_json, event_json, task_json
 from taskdb.cli.task_table import one_line, progress_text
 from taskdb.cli.tree import Branch, is_parent, parent_of, read_tree, tree_json
 from taskdb.cli.tree_view import print_tree
-from taskdb.cli.wording import (
-    clock_text,
-    duration_text,
-    moment_text,
-    payload_text,
-    printable,
-    setting_text,
-)
+from taskdb.cli.wording import clock_text, duration_text, moment_text, payload_text, setting_text
 from taskdb.entity import Attempt, TaskEntity, TaskEvent
 from taskdb.errors import PayloadMissing
+from taskdb.printable import printable
 
 Reference = Annotated[str, typer.Argument(metavar="ID", help="Id, code or key of the task.")]
 

@@ -15,9 +15,10 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.moment import before_now, duration_of
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
-from taskdb.cli.wording import moment_text, printable
+from taskdb.cli.wording import moment_text
 from taskdb.entity import TaskKind
 from taskdb.errors import Fault, InvalidInput
+from taskdb.printable import printable
 from taskdb.store.listing import EventCursor
 from taskdb.subscription import (
     KeyedSubscription,

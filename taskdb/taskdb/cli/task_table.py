@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from taskdb.cli.output import Cell, Output, status_text
-from taskdb.cli.wording import printable, relative
+from taskdb.cli.wording import relative
 from taskdb.entity import Progress, TaskEntity
+from taskdb.printable import printable
 
 HEADERS = ("CODE", "STATUS", "RUN", "TYPE", "ABOUT", "WHEN")
 

@@ -12,9 +12,10 @@ from taskdb.cli.field import Field, fields_of
 from taskdb.cli.output import Output
 from taskdb.cli.sequence_list import print_sequence, print_sequences, sequence_json
 from taskdb.cli.session import Session, with_session
-from taskdb.cli.wording import printable, setting_text
+from taskdb.cli.wording import setting_text
 from taskdb.entity import TaskKind
 from taskdb.errors import UnknownTaskType
+from taskdb.printable import printable
 from taskdb.task_type import TaskType
 
 

@@ -15,9 +15,10 @@ from taskdb.cli.tree import (
     seconds_of,
     waiting_of,
 )
-from taskdb.cli.wording import duration_text, printable
+from taskdb.cli.wording import duration_text
 from taskdb.entity import TaskEntity, TaskRole
 from taskdb.fan_out import Counts
+from taskdb.printable import printable
 from taskdb.status import TaskStatus
 
 BAR_WIDTH = 30

@@ -15,9 +15,9 @@ from rich.text import Text
 from taskdb.cli.task_table import about
 from taskdb.cli.tree import is_parent, read_tree
 from taskdb.cli.tree_view import tree_lines
-from taskdb.cli.wording import printable
 from taskdb.client import TaskDB
 from taskdb.entity import TaskEntity
+from taskdb.printable import printable
 
 _DESCRIPTION_LENGTH = 60
 _REST = 5

@@ -8,8 +8,8 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.show import Reference
-from taskdb.cli.wording import printable
 from taskdb.explanation import Explanation
+from taskdb.printable import printable
 
 
 @with_session

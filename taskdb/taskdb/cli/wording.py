@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from taskdb.printable import printable
 
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -13,22 +14,6 @@ DAY = 24 * HOUR
 
 SHOWN_LINES = 40
 SHOWN_CHARACTERS = 4_000
-
-_UNSAFE = {"Cc", "Cs"}
-_BIDI = {chr(point) for point in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-"""Overrides of the writing direction, which can make a name look like another."""
-
-
-def printable(text: str) -> str:
-    """The text without characters that would move the cursor or colour the terminal."""
-    return "".join(_safe(one) for one in text)
-
-
-def _safe(character: str) -> str:
-    if character in "\t\n\r":
-        return " "
-    category = unicodedata.category(character)
-    return "\N{REPLACEMENT CHARACTER}" if category in _UNSAFE or character in _BIDI else character
 
 
 def duration_text(seconds: float) -> str:

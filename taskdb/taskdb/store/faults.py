@@ -12,7 +12,6 @@ from __future__ import annotations
 import sqlite3
 from enum import StrEnum
 
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -25,6 +24,7 @@ from taskdb.errors import (
     TaskDBError,
     ValueRefused,
 )
+from taskdb.url_mask import mask_url
 
 
 class Kind(StrEnum):
@@ -295,5 +295,4 @@ def _sqlstate(error: BaseException | None) -> str:
 
 
 def _message(url: str, reason: str, advice: str) -> str:
-    where = make_url(url).render_as_string(hide_password=True)
-    return f"no use of the database {where} ({reason}): {advice}"
+    return f"no use of the database {mask_url(url)} ({reason}): {advice}"

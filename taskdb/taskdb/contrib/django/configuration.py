@@ -14,8 +14,8 @@ from django.conf import settings
 from django.utils.module_loading import module_has_submodule
 
 from taskdb.contrib.django import database
-from taskdb.environment import PREFIX
 from taskdb.errors import SettingsError, did_you_mean
+from taskdb.setting_file import PREFIX, SUFFIX, variable_of, with_files
 from taskdb.settings import Settings
 
 SETTING = "TASKDB"
@@ -40,12 +40,13 @@ class DjangoSettings:
         """By the names of `Settings`; raises SettingsError."""
         given = said()
         found = {name.lower(): value for name, value in given.items() if name not in OWN}
-        if "database_url" not in found and not os.environ.get(f"{PREFIX}DATABASE_URL"):
+        if not _says_database(found):
             alias = database.own_alias(option("DATABASE"))
             if alias is not None:
                 found["database_url"] = database.url_of(alias)
         if option("AUTODISCOVER", default=True):
-            found["task_modules"] = (*_named_modules(found), *task_modules())
+            found = {**found, "task_modules": (*_named_modules(found), *task_modules())}
+            found.pop(f"task_modules{SUFFIX.lower()}", None)
         return found
 
     def stamp(self) -> Hashable:
@@ -60,7 +61,8 @@ def said() -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         message = f"{SETTING} in Django's settings is a {type(given).__name__}: make it a dict"
         raise SettingsError(message)
-    known = {name.upper() for name in Settings.model_fields} | OWN.keys()
+    settings_of_all = {name.upper() for name in Settings.model_fields}
+    known = settings_of_all | {f"{name}{SUFFIX}" for name in settings_of_all} | OWN.keys()
     unknown = sorted(str(name) for name in given if name not in known)
     if unknown:
         hints = (f"{name}{did_you_mean(_bare(name), known)}" for name in unknown)
@@ -86,8 +88,17 @@ def task_modules() -> list[str]:
     ]
 
 
+def _says_database(found: Mapping[str, Any]) -> bool:
+    variable = variable_of("database_url")
+    is_said = "database_url" in found or f"database_url{SUFFIX.lower()}" in found
+    return is_said or bool(os.environ.get(variable) or os.environ.get(f"{variable}{SUFFIX}"))
+
+
 def _named_modules(found: Mapping[str, Any]) -> tuple[str, ...]:
-    named = found.get("task_modules", os.environ.get(f"{PREFIX}TASK_MODULES", ""))
+    field = "task_modules"
+    named = with_files(found, [field])[0].get(field)
+    if named is None:
+        named = with_files(os.environ, [field], prefix=PREFIX)[0].get(variable_of(field), "")
     if isinstance(named, str):
         return tuple(part.strip() for part in named.split(",") if part.strip())
     return tuple(named)

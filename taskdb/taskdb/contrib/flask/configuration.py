@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from taskdb.environment import PREFIX
+from taskdb.setting_file import PREFIX
 from taskdb.settings import Settings
 
 _DATABASE = "SQLALCHEMY_DATABASE_URI"
