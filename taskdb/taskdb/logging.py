@@ -1,15 +1,31 @@
-"""Structured logs: structlog in front, the standard library behind, so that either may be used."""
+"""Structured logs: structlog in front, the standard library behind, so that either may be used.
+
+Words of others (errors, names, messages of other libraries) cannot forge a line, colour a terminal
+or carry a secret out: each line is redacted and escaped as a whole, whoever logged it.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections.abc import Iterable, MutableMapping
 from logging.handlers import WatchedFileHandler
 from typing import Any
 
 import structlog
 
+from taskdb.printable import escaped, escaped_json, escaped_lines
+from taskdb.redaction import Redaction
 from taskdb.settings import Settings
+
+_TEXT_LIMIT = 32_768
+"""Characters of one value of a line, a traceback included, whose end is kept."""
+_BLOCKS = ("exception", "stack")
+"""Values with lines of their own."""
+_INDENT = "    "
+"""Before each line of a block, so that none looks like the beginning of a log line."""
+_OWN = ("timestamp", "level", "logger")
 
 
 def configure_logging(settings: Settings, *, level: Any = None, path: str | None = None) -> None:
@@ -39,7 +55,8 @@ def configure_logging(settings: Settings, *, level: Any = None, path: str | None
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _renderer(settings, has_colors=not path and sys.stderr.isatty()),
+                _Redacted(settings.redaction, settings.secrets),
+                *_rendering(settings, has_colors=not path and sys.stderr.isatty()),
             ],
         )
     )
@@ -50,7 +67,61 @@ def configure_logging(settings: Settings, *, level: Any = None, path: str | None
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def _renderer(settings: Settings, *, has_colors: bool) -> Any:
+class _Redacted:
+    """Takes secrets out of every value of a line."""
+
+    def __init__(self, redaction: Redaction, known: Iterable[str]) -> None:
+        self._redaction = redaction
+        self._known = tuple(known)
+
+    def __call__(
+        self, _logger: Any, _method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        return {
+            name: value if name in _OWN else self._value(name, value)
+            for name, value in line.items()
+        }
+
+    def _value(self, name: str, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, dict | list | tuple | set | frozenset):
+            return self._nested(value)
+        text = value if isinstance(value, str) else _spelled(value)
+        return self._text(text, end=name in _BLOCKS)
+
+    def _nested(self, value: Any) -> Any:
+        found = self._redaction.value(value, _TEXT_LIMIT)
+        text = json.dumps(found, ensure_ascii=False)
+        return found if self._text(text) == text else self._text(text)
+
+    def _text(self, text: str, *, end: bool = False) -> str:
+        return self._redaction.text(text, _TEXT_LIMIT, known=self._known, end=end)
+
+
+def _spelled(value: Any) -> str:
+    try:
+        return str(value) if isinstance(value, BaseException) else repr(value)
+    except Exception:  # noqa: BLE001 - an object of a caller may raise anything
+        return f"<{type(value).__qualname__}>"
+
+
+def _rendering(settings: Settings, *, has_colors: bool) -> list[Any]:
     if settings.log_format == "json":
-        return structlog.processors.JSONRenderer(ensure_ascii=False)
-    return structlog.dev.ConsoleRenderer(colors=has_colors)
+        return [structlog.processors.JSONRenderer(ensure_ascii=False), _escape_json]
+    return [_escape, structlog.dev.ConsoleRenderer(colors=has_colors)]
+
+
+def _escape(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {escaped(str(name)): _escaped(name, value) for name, value in line.items()}
+
+
+def _escaped(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    return escaped_lines(text, _INDENT) if name in _BLOCKS else escaped(text)
+
+
+def _escape_json(_logger: Any, _method: str, line: str | bytes) -> str:
+    return escaped_json(line.decode() if isinstance(line, bytes) else line)
