@@ -217,6 +217,14 @@ def test_each_that_goes_on_is_asked_whether_it_does_well(overlay: str) -> None:
     assert beat["args"] == ["beat", "--http", f"0.0.0.0:{beat['ports'][0]['containerPort']}"]
 
 
+def test_a_beat_that_is_not_ready_is_found_by_who_scrapes_it(overlay: str) -> None:
+    service = of_kind(overlay, "Service")["taskdb-beat"]
+
+    assert service["spec"]["clusterIP"] == "None", "the name has the address of each beat"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert service["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
+
+
 def test_rows_can_be_read_before_anyone_reads_them(overlay: str) -> None:
     for name in ("taskdb-worker", "taskdb-beat"):
         (first,) = pods(overlay)[name]["spec"]["initContainers"]
