@@ -18,6 +18,7 @@ from taskdb_beat.deliver import Deliver
 from taskdb_beat.expire import Expire
 from taskdb_beat.loop import Loop
 from taskdb_beat.observation import observe
+from taskdb_beat.presence import Presence
 from taskdb_beat.prune import Prune, Sweep
 from taskdb_beat.reconcile import Reconcile
 from taskdb_beat.relay import Relay
@@ -86,7 +87,9 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
     settings, store = taskdb.settings, taskdb.store
     deliver = Deliver(settings, store)
     interval = settings.notify_interval_seconds
+    presence = Presence(settings, store)
     return [
+        Loop("presence", presence.run_once, settings.heartbeat_seconds, close=presence.close),
         *mending_loops_of(taskdb),
         Loop("deliver", deliver.run_once, interval, close=deliver.close),
         *alarm_loops_of(taskdb, Deliverer(settings, store.database)),

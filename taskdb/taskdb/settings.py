@@ -454,6 +454,22 @@ class Settings(BaseSettings):
         default=90.0, gt=0, description="Resolved alarms and sent messages are kept this long."
     )
 
+    doctor_transaction_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        description="`taskdb doctor` lists a transaction that has held vacuum back for longer.",
+    )
+    doctor_dead_rows: int = Field(
+        default=10_000,
+        ge=0,
+        description="`taskdb doctor` lists a table with more dead rows, if they are also more than "
+        "a fifth of its rows.",
+    )
+    doctor_disk_free_bytes: int = Field(
+        default=1024 * MEBIBYTE,
+        ge=0,
+        description="`taskdb doctor` lists a disk of this machine that has less free, in bytes.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="Least level that is logged."
     )

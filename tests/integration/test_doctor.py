@@ -1,15 +1,22 @@
 """`taskdb doctor`: what it finds, what --fix mends, and what it says then."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from taskdb import TaskDB
 from taskdb.cli.app import run_command
 from taskdb.settings import Settings
+from taskdb.store.beats import Beats
+from taskdb.store.disk import held_log
+from taskdb.store.finding import Limits
 from taskdb.task_type import Registry, task
 
 
@@ -20,6 +27,7 @@ def taskdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskDB]:
     registry = Registry()
     task("sum", registry=registry)(lambda input: None)
     with TaskDB(Settings.load(), registry=registry) as taskdb:
+        Beats(taskdb.store.database).renew("host/1", timedelta(hours=1))
         yield taskdb
 
 
@@ -82,3 +90,52 @@ def test_a_row_that_is_set_aside_is_listed_with_its_reason_and_tried_at_once(
     assert "set_aside" in capsys.readouterr().out
     assert taskdb.get_task(one.id).status == "FAILED"
     assert taskdb.store.aside.listed(10) == []
+
+
+def found_by(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    run_command(["doctor", "--json", *words])
+    return {one["name"]: one for one in json.loads(capsys.readouterr().out)["drift"]}
+
+
+def test_a_beat_that_is_missing_is_said_with_the_next_step(
+    taskdb: TaskDB, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taskdb.submit_task("sum", {"n": 1}, delay=3_600)
+    assert run_command(["doctor"]) == 0
+    Beats(taskdb.store.database).leave("host/1")
+    assert run_command(["doctor"]) == 1
+    said = capsys.readouterr()
+    assert "beat_missing  1" in said.out
+    assert "next: start one: `taskdb beat`" in said.out + said.err
+
+
+def test_a_disk_that_is_nearly_full_is_listed_for_each_place(
+    taskdb: TaskDB, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "disk_low" not in found_by(capsys)
+    monkeypatch.setenv("TASKDB_DOCTOR_DISK_FREE_BYTES", str(2**60))
+    examples = found_by(capsys)["disk_low"]["examples"]
+    assert [one.split(" in ")[0] for one in examples] == ["database", "messages", "payloads"]
+    assert all("MiB free of" in one for one in examples)
+
+
+def test_a_reader_that_keeps_the_log_of_sqlite_from_being_emptied_is_listed(
+    taskdb: TaskDB,
+) -> None:
+    limits = Limits(wal_bytes=1_000_000)
+    taskdb.submit_task("sum", {"n": 1}, delay=3_600)
+    file = make_url(taskdb.settings.store_url).database or ""
+
+    def change_often() -> None:
+        for n in range(300):
+            write(taskdb, "UPDATE task SET attributes = :text", text=f'{{"n": "{n:09000}"}}')
+
+    change_often()
+    assert held_log(taskdb.settings, Limits()) is None
+    with closing(sqlite3.connect(file)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM task").fetchone()
+        change_often()
+        found = held_log(taskdb.settings, limits)
+    assert found is not None
+    assert found.examples[0].startswith(f"database: {file}-wal has ")

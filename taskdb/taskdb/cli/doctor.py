@@ -17,7 +17,9 @@ from taskdb.client import TaskDB
 from taskdb.errors import PayloadStoreUnreachable
 from taskdb.printable import printable
 from taskdb.role import load_role
-from taskdb.store.drift import EXAMPLES, Drift
+from taskdb.settings import Settings
+from taskdb.store.disk import held_log, low_disks
+from taskdb.store.finding import EXAMPLES, Drift, Limits
 
 _MOST = 1_000
 
@@ -50,7 +52,9 @@ def diagnose(taskdb: TaskDB) -> list[Drift]:
     """Every class of drift of which there is something."""
     settings = taskdb.settings
     lease = timedelta(seconds=settings.worker_lease_seconds)
-    found = taskdb.store.drifts(lease=lease)
+    limits = limits_of(settings)
+    found = taskdb.store.drifts(lease=lease, limits=limits)
+    found += [one for look in (low_disks, held_log) if (one := look(settings, limits)) is not None]
     away = broker_state(settings, settings.default_queue).away
     if away is not None:
         advice = "check TASKDB_BROKER_URL and that the server runs"
@@ -81,6 +85,15 @@ def diagnose(taskdb: TaskDB) -> list[Drift]:
             )
         )
     return found
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The limits that the settings give the doctor."""
+    return Limits(
+        transaction=timedelta(seconds=settings.doctor_transaction_seconds),
+        dead_rows=settings.doctor_dead_rows,
+        disk_free_bytes=settings.doctor_disk_free_bytes,
+    )
 
 
 def _unheard(taskdb: TaskDB) -> Iterator[Drift]:

@@ -4,40 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from taskdb.status import PUBLISHABLE, WAITING, TaskStatus, in_order
+from taskdb.store.finding import Drift, Limits, drift
 from taskdb.store.joining import Joining
 from taskdb.store.lost_moves import is_dead, is_unlisted, runs_of
-from taskdb.store.partitions import PARTITIONS_AHEAD
-from taskdb.store.rows import moment
+from taskdb.store.server_drift import ServerDrifts
 from taskdb.store.suspects import Suspects, overtaken
 from taskdb.store.workers import Workers
 
-EXAMPLES = 5
+_LIMITS = Limits()
 _LIMIT = 10_000
 """Rows of a class that are counted."""
 _SAMPLE = 50
 """Payloads that are looked for."""
-_SKEW_SECONDS = 2.0
 _LATE_SECONDS = 30.0
 """What a loop should have done so long ago, it has not done."""
 _PASSED = timedelta(seconds=2 * _LATE_SECONDS)
 """A message that came so much later and was taken says that one is lost; twice that to find it."""
 _LOOK_BACK = timedelta(hours=1)
 """Tasks that began within it may be over, and still say which message was taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """Some rows of one class: how many (10,000 may be more), and a few of them."""
-
-    name: str
-    count: int
-    examples: tuple[str, ...]
-    meaning: str
-    advice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +41,12 @@ class _Rule:
 class Drifts(Joining):
     """The question what is not as it should be."""
 
-    def drifts(self, *, lease: timedelta) -> list[Drift]:
+    def drifts(self, *, lease: timedelta, limits: Limits = _LIMITS) -> list[Drift]:
         """Every class of which there is something; a worker seen within the lease is alive."""
         found = [self._by_rule(rule, lease) for rule in self._rules()]
         found += [find(lease) for find in self._finders()]
-        return [one for one in found if one is not None]
-
-    def database_skew(self) -> timedelta:
-        """How far this host's clock is ahead of the database's."""
-        begun = datetime.now(UTC)
-        (row,) = self.database.query(f"SELECT {self.database.dialect.now} AS now", {}, writes=False)
-        ended = datetime.now(UTC)
-        return begun + (ended - begun) / 2 - moment(row["now"])
+        server = ServerDrifts(self.database, limits).found()
+        return [*(one for one in found if one is not None), *server]
 
     def payload_references(self) -> list[str]:
         """A sample of the payloads that rows name: those of the newest tasks."""
@@ -85,14 +67,12 @@ class Drifts(Joining):
             self._lost_messages,
             self._without_consumer,
             self._unknown_types,
-            self._skewed,
-            self._partitions,
         )
 
     def _by_rule(self, rule: _Rule, lease: timedelta) -> Drift | None:
         parameters = {"limit": _LIMIT, "late": _LATE_SECONDS, "lease": lease.total_seconds()}
         found = self.database.query(rule.sql, parameters, writes=False)
-        return _drift(rule.name, [str(row["example"]) for row in found], rule.meaning, rule.advice)
+        return drift(rule.name, [str(row["example"]) for row in found], rule.meaning, rule.advice)
 
     def _rules(self) -> Iterator[_Rule]:
         d = self.database.dialect
@@ -219,7 +199,7 @@ class Drifts(Joining):
 
     def _set_aside(self, _lease: timedelta) -> Drift | None:
         found = self.aside.listed(_LIMIT)
-        return _drift(
+        return drift(
             "set_aside",
             [f"{one.loop} {one.key} ({one.tries}x): {one.reason}" for one in found],
             "rows that a loop of a beat, or a worker, could not work on, each with loop and reason",
@@ -228,7 +208,7 @@ class Drifts(Joining):
         )
 
     def _neglected(self, _lease: timedelta) -> Drift | None:
-        return _drift(
+        return drift(
             "join_missing",
             self.neglected(_LIMIT),
             "parents whose sub-tasks ask for something that they have not done",
@@ -245,7 +225,7 @@ class Drifts(Joining):
             if row.queued_at <= crew.now - 2 * _PASSED and row.message not in crew.messages
         ]
         passed = overtaken(rows, suspects.taken(_LOOK_BACK) if rows else {}, _PASSED)
-        return _drift(
+        return drift(
             "message_lost",
             [row.id for row in passed],
             "they wait at the broker, and later ones of their queue have begun",
@@ -255,7 +235,7 @@ class Drifts(Joining):
     def _without_consumer(self, lease: timedelta) -> Drift | None:
         served = {queue for one in self._live(lease) for queue in one.queues}
         wanted = self._distinct("queue", frozenset({TaskStatus.QUEUED}))
-        return _drift(
+        return drift(
             "queue_without_consumer",
             sorted(wanted - served),
             "queues with tasks, and no live worker takes them",
@@ -266,44 +246,11 @@ class Drifts(Joining):
         live = self._live(lease)
         known = {name for one in live for name in one.types}
         wanted = self._distinct("type", WAITING) if live else set()
-        return _drift(
+        return drift(
             "type_unknown",
             sorted(wanted - known),
             "task types of waiting tasks that no live worker knows",
             "name their module in TASKDB_TASK_MODULES of the workers, or deploy the code",
-        )
-
-    def _skewed(self, _lease: timedelta) -> Drift | None:
-        seconds = self.database_skew().total_seconds()
-        wrong = [f"{seconds:+.1f} s"] if abs(seconds) > _SKEW_SECONDS else []
-        return _drift(
-            "clock_skew",
-            wrong,
-            "the clock of this host is not that of the database",
-            "let both follow a time server; the database's clock is the one that counts",
-        )
-
-    def _partitions(self, _lease: timedelta) -> Drift | None:
-        if self.database.dialect.name != "postgresql":
-            return None
-        missing = self.database.query(
-            "SELECT 'task_event_' || to_char(day, 'YYYYMMDD') AS example"
-            " FROM generate_series((now() AT TIME ZONE 'UTC')::date,"
-            " (now() AT TIME ZONE 'UTC')::date + CAST(:ahead AS INTEGER),"
-            " interval '1 day') AS day"
-            " WHERE to_regclass('task_event_' || to_char(day, 'YYYYMMDD')) IS NULL ORDER BY day",
-            {"ahead": PARTITIONS_AHEAD - 1},
-            writes=False,
-        )
-        astray = self.database.query(
-            "SELECT 1 AS one FROM task_event_default LIMIT 1", {}, writes=False
-        )
-        names = [str(row["example"]) for row in missing]
-        return _drift(
-            "partition_missing",
-            [*names, *(["rows in task_event_default"] if astray else [])],
-            "days of the history without a partition of their own",
-            "see that a `taskdb beat` runs: its upkeep makes them",
         )
 
     def _live(self, lease: timedelta) -> list[Any]:
@@ -317,12 +264,6 @@ class Drifts(Joining):
             writes=False,
         )
         return {str(row["name"]) for row in found}
-
-
-def _drift(name: str, found: list[str], meaning: str, advice: str) -> Drift | None:
-    if not found:
-        return None
-    return Drift(name, len(found), tuple(found[:EXAMPLES]), meaning, advice)
 
 
 def _listed(statuses: frozenset[TaskStatus]) -> str:
