@@ -86,6 +86,12 @@ METRICS = (
         "How long ago the live worker that was heard of last was heard of.",
     ),
     Metric(
+        "taskdb_beats",
+        "gauge",
+        (),
+        "Live beats by their rows, also those that serve no figures.",
+    ),
+    Metric(
         "taskdb_schedules",
         "gauge",
         ("state",),
@@ -147,6 +153,32 @@ METRICS = (
         "gauge",
         ("table",),
         "Size on disk with indexes; of SQLite that of the whole file, as `database`.",
+    ),
+    Metric(
+        "taskdb_table_dead_rows",
+        "gauge",
+        ("table",),
+        "Rows that were changed or deleted and not vacuumed, by PostgreSQL's statistics; the "
+        "partitions of the history together as `task_event`.",
+    ),
+    Metric(
+        "taskdb_table_dead_share",
+        "gauge",
+        ("table",),
+        "Their share of all rows of the table, from 0 to 1.",
+    ),
+    Metric(
+        "taskdb_default_partition_rows",
+        "gauge",
+        (),
+        "Rows of the history that are in no partition of a day; at most 10,000 are counted.",
+    ),
+    Metric(
+        "taskdb_vacuum_held_back_seconds",
+        "gauge",
+        (),
+        "Age of the oldest transaction since which vacuum removes no dead row; `taskdb doctor` "
+        "names it.",
     ),
     Metric(
         "taskdb_events_lag_seconds",
@@ -224,6 +256,21 @@ METRICS = (
         "gauge",
         ("dependency",),
         "1 where `database`, `broker` or `payloads` answers this beat.",
+        _EACH,
+    ),
+    Metric(
+        "taskdb_disk_free_bytes",
+        "gauge",
+        ("place",),
+        "Free bytes of the disk, on the machine of this beat, under `database` (SQLite), "
+        "`messages` (embedded broker), `payloads` or `archive` (folders).",
+        _EACH,
+    ),
+    Metric(
+        "taskdb_disk_bytes",
+        "gauge",
+        ("place",),
+        "Size of that disk.",
         _EACH,
     ),
     Metric(

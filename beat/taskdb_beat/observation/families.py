@@ -23,9 +23,10 @@ from taskdb.store.database import Database
 from taskdb.subscription import SubscriptionState
 from taskdb_beat.loop import Loop
 from taskdb_beat.observation.catalog import BY_NAME
+from taskdb_beat.observation.disk_gauge import DiskGauge
 from taskdb_beat.observation.health import Health
 from taskdb_beat.observation.readiness import Probe
-from taskdb_beat.observation.reporter import Figures, Reporter
+from taskdb_beat.observation.reporter import Figures, Reporter, Upkeep
 from taskdb_beat.observation.totals import Key
 
 K = TypeVar("K", bound=Key)
@@ -42,6 +43,7 @@ class Families(Collector):
         health: Health,
         probes: Mapping[str, Probe],
         database: Database,
+        disk_gauge: DiskGauge,
         tenants: bool,
     ) -> None:
         self._reporter = reporter
@@ -49,6 +51,7 @@ class Families(Collector):
         self._health = health
         self._probes = probes
         self._database = database
+        self._disk_gauge = disk_gauge
         self._tenants = tenants
 
     def collect(self) -> Iterable[Metric]:
@@ -80,6 +83,9 @@ class Families(Collector):
             if (is_up := probe.is_up_lately()) is not None
         }
         yield self._gauge("taskdb_dependency_up", up)
+        found = self._disk_gauge.disks
+        yield self._gauge("taskdb_disk_free_bytes", {(one.place,): one.free for one in found})
+        yield self._gauge("taskdb_disk_bytes", {(one.place,): one.size for one in found})
         pool = self._database.pool()
         states = {("open",): pool.open, ("in_use",): pool.in_use}
         yield self._gauge("taskdb_database_pool_connections", states)
@@ -104,8 +110,8 @@ class Families(Collector):
         aside = dict.fromkeys(((loop.name,) for loop in self._loops), 0)
         aside |= {(name,): number for name, number in figures.aside.items()}
         yield self._gauge("taskdb_rows_set_aside", aside)
-        sizes = {(name,): size for name, size in figures.sizes.items()}
-        yield self._gauge("taskdb_table_bytes", sizes)
+        yield from self._of_upkeep(figures.upkeep)
+        yield self._gauge("taskdb_beats", {(): figures.beats})
         yield self._gauge("taskdb_events_lag_seconds", {(): figures.lag_seconds})
         age = time.monotonic() - figures.at
         yield self._gauge("taskdb_figures_age_seconds", {(): age})
@@ -167,6 +173,22 @@ class Families(Collector):
         numbers = {(state.value,): audience.numbers.get(state, 0) for state in SubscriptionState}
         yield self._gauge("taskdb_subscriptions", {**numbers, ("failing",): audience.failing})
         yield self._gauge("taskdb_subscription_lag_seconds", {(): audience.lag_seconds})
+
+    def _of_upkeep(self, upkeep: Upkeep) -> Iterator[Metric]:
+        sizes = {(name,): size for name, size in upkeep.sizes.items()}
+        yield self._gauge("taskdb_table_bytes", sizes)
+        # SQLite has no dead rows.
+        live, dead = defaultdict(int, {("task",): 0}), defaultdict(int, {("task",): 0})
+        for one in upkeep.tables:
+            # A name for each day would make new series for ever.
+            key = ("task_event" if one.name.startswith("task_event_") else one.name,)
+            live[key] += one.live
+            dead[key] += one.dead
+        yield self._gauge("taskdb_table_dead_rows", dead)
+        shares = {key: number / max(number + live[key], 1) for key, number in dead.items()}
+        yield self._gauge("taskdb_table_dead_share", shares)
+        yield self._gauge("taskdb_default_partition_rows", {(): upkeep.default_partition})
+        yield self._gauge("taskdb_vacuum_held_back_seconds", {(): upkeep.held_back_seconds})
 
     def _of_what_happened(self) -> Iterator[Metric]:
         totals = self._reporter.totals

@@ -14,6 +14,7 @@ from ulid import ULID
 from taskdb.client import TaskDB
 from taskdb.errors import DatabaseError, SettingsError
 from taskdb_beat.loop import Loop
+from taskdb_beat.observation.disk_gauge import DiskGauge
 from taskdb_beat.observation.health import Health
 from taskdb_beat.observation.readiness import probes
 from taskdb_beat.observation.reporter import Reporter
@@ -54,6 +55,7 @@ class _Served:
         holder = f"{socket.gethostname()}/{os.getpid()}/{ULID()}"
         self._reporter = Reporter(settings, taskdb.store.database, holder)
         self._loop = Loop("metrics", self._reporter.run_once, settings.metrics_interval_seconds)
+        self._disks = DiskGauge(settings)
         self._probes = probes(taskdb)
         watched = [*loops, self._loop]
         self._health = Health(watched, self._is_site_up)
@@ -63,6 +65,7 @@ class _Served:
             health=self._health,
             probes=self._probes,
             database=taskdb.store.database,
+            disk_gauge=self._disks,
             tenants=settings.metrics_tenants,
         )
         pages: dict[str, Page] = {
@@ -75,12 +78,14 @@ class _Served:
 
     def start(self) -> None:
         self._loop.start()
+        self._disks.start()
         self._server.start()
         log.info("http.started", port=self._server.port)
 
     def stop(self) -> None:
         self._server.stop()
         self._loop.stop(_STOP_SECONDS)
+        self._disks.stop()
         try:
             self._reporter.give_up()
         except DatabaseError as error:

@@ -6,17 +6,20 @@ It runs in a loop of its own, so that a scrape costs the database nothing and ne
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
 
 from taskdb.settings import Settings
+from taskdb.store.beats import Beats
 from taskdb.store.census import Audience, Census, Crew, Kindred, LiveAlarms, Timetable
 from taskdb.store.database import Database
 from taskdb.store.listing import EventCursor
+from taskdb.store.server_drift import default_partition
 from taskdb.store.tally import Happened, Tally
+from taskdb.store.vacuum import TableRows, Vacuum
 from taskdb_beat.observation.label import Labels
 from taskdb_beat.observation.totals import Totals
 
@@ -28,8 +31,18 @@ _COUNT_SECONDS = 2.0
 """A pass that has more to count than this takes goes on at once with the next."""
 _SHARE = 10
 """Between two counts of the open tasks lies this many times as long as one takes."""
-_SIZES_SECONDS = 60.0
+_UPKEEP_SECONDS = 60.0
 _LEAST_LEASE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What upkeep has left to do: sizes, dead rows, and what keeps them."""
+
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    tables: tuple[TableRows, ...] = ()
+    default_partition: int = 0
+    held_back_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,8 @@ class Figures:
     alarms: LiveAlarms
     audience: Audience
     aside: dict[str, int]
-    sizes: dict[str, int]
+    upkeep: Upkeep
+    beats: int
     lag_seconds: float
 
 
@@ -62,15 +76,17 @@ class Reporter:
         self._lease_seconds = max(_LEAST_LEASE_SECONDS, 3 * self._interval)
         self._tenants = settings.metrics_tenants
         self._worker_lease = timedelta(seconds=settings.worker_lease_seconds)
+        self._database = database
         self._census = Census(database)
+        self._beats = Beats(database)
         self._tally = Tally(database, holder, timedelta(seconds=self._lease_seconds))
         self._clock = clock
         self._cursor: EventCursor | None = None
         self._valid_until = float("-inf")
         self._tasks: tuple[Kindred, ...] = ()
         self._next_census = float("-inf")
-        self._sizes: dict[str, int] = {}
-        self._next_sizes = float("-inf")
+        self._upkeep = Upkeep()
+        self._next_upkeep = float("-inf")
         self._figures: Figures | None = None
         self.labels = Labels(settings.metrics_label_values)
         for channel in settings.alarm_channels:
@@ -137,9 +153,18 @@ class Reporter:
             self._tasks = tuple(self._census.tasks(by_tenant=self._tenants))
             took = self._clock() - now
             self._next_census = now + _SHARE * took
-        if now >= self._next_sizes:
-            self._sizes = self._census.sizes()
-            self._next_sizes = now + _SIZES_SECONDS
+        if now >= self._next_upkeep:
+            self._upkeep = self._look_at_upkeep()
+            self._next_upkeep = now + _UPKEEP_SECONDS
+
+    def _look_at_upkeep(self) -> Upkeep:
+        vacuum = Vacuum(self._database)
+        return Upkeep(
+            sizes=self._census.sizes(),
+            tables=tuple(vacuum.rows()),
+            default_partition=sum(default_partition(self._database).values()),
+            held_back_seconds=vacuum.oldest_seconds(),
+        )
 
     def _note(self, began: float, lag_seconds: float) -> None:
         crew, timetable = self._census.workers(self._worker_lease), self._census.schedules()
@@ -154,6 +179,7 @@ class Reporter:
             alarms=alarms,
             audience=audience,
             aside=self._census.aside(),
-            sizes=self._sizes,
+            upkeep=self._upkeep,
+            beats=len(self._beats.live()),
             lag_seconds=lag_seconds,
         )
