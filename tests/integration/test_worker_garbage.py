@@ -98,10 +98,10 @@ RAW: dict[str, str] = {
 }
 
 
+# Elsewhere the broker itself lays out what is in a queue.
+@pytest.mark.parametrize("site", ["redis"], indirect=True, scope="module")
 @pytest.mark.parametrize("text", RAW.values(), ids=RAW.keys())
 def test_a_worker_goes_on_behind_what_is_no_message(site: Site, text: str) -> None:
-    if not site.settings.message_url.startswith("redis"):
-        pytest.skip("what lies in the queue is the broker's own there")
     with redis.Redis.from_url(site.settings.message_url) as server:
         # Behind another one, so that both ways of taking one meet it.
         for _ in range(2):
