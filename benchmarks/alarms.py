@@ -44,6 +44,8 @@ def _measure(started: Servers, receiver: Receiver) -> None:
     alarmed = {
         "TASKDB_ALARM_CHANNELS": json.dumps(hook),
         "TASKDB_OUTBOUND_PRIVATE": "127.0.0.0/8",
+        "TASKDB_OUTBOUND_PORTS": "1-65535",
+        "TASKDB_OUTBOUND_HTTP": "true",
     }
     for pair in range(PAIRS):
         _sql(started.url, "DROP INDEX IF EXISTS task_event_bad")

@@ -40,8 +40,7 @@
     ├── PayloadStoreUnreachable            the payload store is away, or refuses
     ├── PayloadMissing                     the payload store has lost a payload
     ├── TargetRefused (ValueError)         nothing is sent to this target
-    ├── DeliveryFailed                     a target did not take a message
-    └── SignatureInvalid (ValueError)      a webhook is not from where it says, or is old
+    └── DeliveryFailed                     a target did not take a message
 
 ``code`` is stable and meant for programs; the message is meant for people and ends with the
 next step.
@@ -613,19 +612,6 @@ class DeliveryFailed(TaskDBError):
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"is_final": self.is_final, "retry_after": self.retry_after}
         return (type(self), (self.reason,), state)
-
-
-class SignatureInvalid(TaskDBError, ValueError):
-    """A webhook is not from whom it says, was changed on its way, or is old."""
-
-    code = "SIGNATURE_INVALID"
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"this webhook is refused: {reason}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.reason,))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ _ADDRESS = re.compile(
     r"((\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):)?(?P<port>\d{1,5})"
 )
 _LAST_PORT = 65_535
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 # What a name of a bucket may be; a prefix of plain words needs no quoting anywhere.
 _BUCKET = re.compile(r"s3://(?P<name>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<path>[\w.=/-]*))?")
 
@@ -34,6 +35,16 @@ class Address(NamedTuple):
             message = f"{text!r} is no address: write PORT, HOST:PORT or [IPv6]:PORT"
             raise ValueError(message)
         return cls(found["ipv6"] or found["host"] or "127.0.0.1", int(found["port"]))
+
+
+def port_range(word: str) -> range:
+    """The ports that `443` or `8000-8999` names; raises ValueError."""
+    found = _PORTS.fullmatch(word)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= first <= last <= _LAST_PORT:
+        message = f"{word!r} is no port: write 443 or 8000-8999, from 1 to {_LAST_PORT}"
+        raise ValueError(message)
+    return range(first, last + 1)
 
 
 class Bucket(NamedTuple):

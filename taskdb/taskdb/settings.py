@@ -32,7 +32,7 @@ from taskdb.alarm_routing import AlarmRules, Channel, Route, parse_channels, par
 from taskdb.bounds import NAME_BYTES, wrong_text
 from taskdb.environment import Environment, check_bounds, explained, refuse_unknown
 from taskdb.errors import SettingsError
-from taskdb.location import Address, Bucket, check_broker_url, store_url_of
+from taskdb.location import Address, Bucket, check_broker_url, port_range, store_url_of
 from taskdb.redaction import Redaction, redaction_of
 from taskdb.retention import Retention
 from taskdb.setting_file import PREFIX, with_files
@@ -354,6 +354,16 @@ class Settings(BaseSettings):
         description="Comma-separated networks that webhooks may go to though they are not public, "
         "such as `10.1.0.0/16`. Empty: none.",
     )
+    outbound_ports: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("443",),
+        description="Comma-separated ports, and ranges of ports, that webhooks may go to, such as "
+        "`443,8443` or `443,8000-8999`.",
+    )
+    outbound_http: bool = Field(
+        default=False,
+        description="Let webhooks also go to `http://` URLs, on port 80 and on those of "
+        "`TASKDB_OUTBOUND_PORTS`. What is sent can then be read on its way.",
+    )
     outbound_connect_seconds: float = Field(
         default=5.0, gt=0, description="Longest wait for a connection to a target."
     )
@@ -506,6 +516,17 @@ class Settings(BaseSettings):
     def _is_in_bounds(cls, value: Any, info: ValidationInfo) -> Any:
         check_bounds(str(info.field_name), value)
         return value
+
+    @field_validator("outbound_ports", mode="before")
+    @classmethod
+    def _are_ports(cls, value: Any) -> Any:
+        words = cls._split(str(value) if isinstance(value, int) else value)
+        if not isinstance(words, list | tuple):
+            raise ValueError("ports such as 443,8000-8999")  # noqa: TRY004 - pydantic makes its errors of ValueErrors only
+        ports = tuple(str(word) for word in words)
+        for word in ports:
+            port_range(word)
+        return ports
 
     @field_validator("task_modules", "redact_fields", "outbound_private", mode="before")
     @classmethod

@@ -65,6 +65,8 @@ def alarm_site(store_url: str, channels: dict[str, Any], **settings: Any) -> Ite
         "database_url": store_url,
         "alarm_channels": json.dumps(channels),
         "outbound_private": "127.0.0.0/8",
+        "outbound_ports": "1-65535",
+        "outbound_http": "true",
         "outbound_total_seconds": 2,
         "outbound_connect_seconds": 1,
         **settings,

@@ -21,6 +21,8 @@ def settings_of(store_url: str, folder: Path, **values: Any) -> Settings:
         "data_dir": folder,
         "allow_unknown_types": True,
         "outbound_private": (HERE,),
+        "outbound_ports": "1-65535",
+        "outbound_http": True,
         "outbound_total_seconds": 2,
         **values,
     }

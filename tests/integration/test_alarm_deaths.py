@@ -23,6 +23,8 @@ def environment(site: AlarmSite, receiver: Receiver) -> dict[str, str]:
         "TASKDB_DATABASE_URL": site.taskdb.settings.store_url,
         "TASKDB_ALARM_CHANNELS": channels,
         "TASKDB_OUTBOUND_PRIVATE": "127.0.0.0/8",
+        "TASKDB_OUTBOUND_PORTS": "1-65535",
+        "TASKDB_OUTBOUND_HTTP": "true",
         "PYTHONPATH": str(REPOSITORY),
     }
 

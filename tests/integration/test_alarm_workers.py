@@ -15,6 +15,8 @@ from taskdb import verify_webhook
 FAST = {
     "task_modules": "tests.integration.alarm_tasks",
     "outbound_private": "127.0.0.0/8",
+    "outbound_ports": "1-65535",
+    "outbound_http": True,
     "alarm_interval_seconds": 0.2,
     "alarm_watch_interval_seconds": 60,
     "alarm_sources": "failed,halted,join",

@@ -115,7 +115,6 @@ BROKEN: list[tuple[Callable[[], BaseException], int]] = [
     (lambda: errors.SubscriptionNotFound("x"), 3),
     (lambda: errors.SubscriptionExists("x"), 2),
     (lambda: errors.WaitInterrupted("x"), 1),
-    (lambda: errors.SignatureInvalid("no"), 1),
     (lambda: errors.PayloadStoreUnreachable("away"), 5),
     (errors.CallbackRefused, 3),
     (lambda: PermissionError(13, "Permission denied", "file"), 5),

@@ -32,6 +32,8 @@ def test_a_subscription_from_its_making_to_its_end(
     cli: Site, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TASKDB_OUTBOUND_PRIVATE", "127.0.0.0/8")
+    monkeypatch.setenv("TASKDB_OUTBOUND_PORTS", "1-65535")
+    monkeypatch.setenv("TASKDB_OUTBOUND_HTTP", "true")
     made = cli("subscription", "add", "hook", "webhook", receiver.url, "--status", "created")
     assert made.code == 0, made.err
     (secret,) = re.findall(r"^whsec_\S+$", made.out, re.MULTILINE)
@@ -90,7 +92,9 @@ def test_a_secret_of_ones_own_comes_from_a_file_and_is_not_printed(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hook", "webhook", "http://127.0.0.1/"], "TASKDB_OUTBOUND_PRIVATE"),
+        (["hook", "webhook", "https://127.0.0.1/"], "TASKDB_OUTBOUND_PRIVATE"),
+        (["hook", "webhook", "http://93.184.215.14/"], "TASKDB_OUTBOUND_HTTP"),
+        (["hook", "webhook", "https://93.184.215.14:8443/"], "TASKDB_OUTBOUND_PORTS"),
         (["hook", "webhook", "ftp://host/"], "http"),
         (["hook", "sns", "topic"], "ARN"),
         (["hook", "redis", "a:b"], "first word"),

@@ -215,7 +215,8 @@ def test_a_receiver_verifies_with_nothing_but_the_recipe_of_the_docs(
         (first.secret, before), (first.secret, after), (second.secret, after),
     ]:  # fmt: skip
         assert verify(secret, request.headers, request.body) == request.json["eventId"]
-        assert verify_webhook(secret, request.headers, request.body) == request.json["eventId"]
+        assert verify_webhook(secret, request.headers, request.body)
+        assert request.headers["webhook-id"] == request.json["eventId"]
     for secret, headers, body in (
         (second.secret, before.headers, before.body),
         (first.secret, before.headers, before.body + b" "),
@@ -261,7 +262,8 @@ def test_a_trial_message_says_whether_a_target_works(taskdb: TaskDB, receiver: R
     message_id = taskdb.try_subscription("hook")
     (request,) = receiver.taken
     SCHEMA.validate(request.json)
-    assert verify_webhook(made.secret, request.headers, request.body) == message_id
+    assert verify_webhook(made.secret, request.headers, request.body)
+    assert request.headers["webhook-id"] == message_id
     assert request.json["action"] == "subscription-test"
     receiver.stop()
     with pytest.raises(DeliveryFailed, match="no answer"):
@@ -335,6 +337,8 @@ def start_beat(processes: Processes, taskdb: TaskDB) -> RunningProcess:
         "TASKDB_DATABASE_URL": settings.store_url,
         "TASKDB_DATA_DIR": str(settings.data_dir),
         "TASKDB_OUTBOUND_PRIVATE": ",".join(settings.outbound_private),
+        "TASKDB_OUTBOUND_PORTS": "1-65535",
+        "TASKDB_OUTBOUND_HTTP": "true",
         "TASKDB_NOTIFY_INTERVAL_SECONDS": "0.05",
     }
     process = processes.python("-c", _BEAT, env=given, cwd=REPOSITORY)

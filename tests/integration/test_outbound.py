@@ -19,16 +19,18 @@ from tests.servers import Answer, Blackhole, Receiver, Redis, Sns
 from tests.waiting import wait_until
 
 from taskdb import DeliveryFailed, Settings, TargetRefused, verify_webhook
+from taskdb.errors import SettingsError
 from taskdb.outbound.contract import Limits, Message
 from taskdb.outbound.opening import open_redis_channel, open_sns, open_webhook
 from taskdb.outbound.redis_channel import channels
 from taskdb.outbound.signing import new_secret
-from taskdb.outbound.target import Guard
+from taskdb.outbound.target import Guard, Resolve
 from taskdb.outbound.webhook import Webhook
 
 SECRET = new_secret()
-HERE = (ip_network("127.0.0.0/8"),)
+ANY = (range(1, 65_536),)
 LIMITS = Limits(connect_seconds=1, total_seconds=1, answer_bytes=1_000)
+PATIENT = Limits(connect_seconds=20, total_seconds=20)
 MESSAGE = Message(
     "event-1",
     {"action": "task-status", "name": "Ünal"},
@@ -41,7 +43,7 @@ MESSAGE = Message(
 
 @pytest.fixture
 def webhook(receiver: Receiver) -> Iterator[Webhook]:
-    with closing(Webhook(receiver.url, [SECRET], Guard(HERE), LIMITS)) as made:
+    with closing(Webhook(receiver.url, [SECRET], guard_of(), LIMITS)) as made:
         yield made
 
 
@@ -50,7 +52,8 @@ def test_a_message_arrives_signed_and_whole(receiver: Receiver, webhook: Webhook
     webhook.send(MESSAGE)
 
     first = receiver.received[0]
-    assert verify_webhook(SECRET, first.headers, first.body) == "event-1"
+    assert verify_webhook(SECRET, first.headers, first.body)
+    assert first.headers["webhook-id"] == "event-1"
     assert first.json == MESSAGE.envelope
     assert first.path == "/hook"
     assert first.headers["host"] == f"127.0.0.1:{receiver.port}"
@@ -116,7 +119,7 @@ def test_a_receiver_that_is_down_is_told_again_once_it_is_back(
 
 def test_silence_ends_in_time(blackhole: Blackhole) -> None:
     url = f"http://127.0.0.1:{blackhole.port}/"
-    with closing(Webhook(url, [SECRET], Guard(HERE), LIMITS)) as webhook:
+    with closing(Webhook(url, [SECRET], guard_of(), LIMITS)) as webhook:
         began = time.monotonic()
         with pytest.raises(DeliveryFailed):
             webhook.send(MESSAGE)
@@ -145,7 +148,7 @@ def test_a_long_answer_is_not_read_to_its_end(receiver: Receiver, webhook: Webho
 def test_a_name_is_resolved_once_and_what_it_gave_is_connected_to(receiver: Receiver) -> None:
     """The second answer, which a rebinding attacker would give, is never asked for."""
     answers = [["127.0.0.1"], ["127.0.0.2"]]
-    guard = Guard((ip_network("127.0.0.1"),), lambda host, port: answers.pop(0))
+    guard = guard_of(lambda host, port: answers.pop(0), "127.0.0.1")
     url = f"http://receiver.test:{receiver.port}/hook"
     with closing(Webhook(url, [SECRET], guard, LIMITS)) as webhook:
         webhook.send(MESSAGE)
@@ -153,13 +156,14 @@ def test_a_name_is_resolved_once_and_what_it_gave_is_connected_to(receiver: Rece
         assert answers == [["127.0.0.2"]]
         assert receiver.received[0].headers["host"] == f"receiver.test:{receiver.port}"
         webhook.close()
-        with pytest.raises(DeliveryFailed, match=r"127\.0\.0\.2, which is this machine"):
+        with pytest.raises(DeliveryFailed, match="not on the public internet") as refused:
             webhook.send(MESSAGE)
+        assert "127.0.0" not in str(refused.value)
     assert len(receiver.received) == 2
 
 
 def test_the_next_address_is_tried_where_one_does_not_answer(receiver: Receiver) -> None:
-    guard = Guard(HERE, lambda host, port: ["127.0.0.3", "127.0.0.1"])
+    guard = guard_of(lambda host, port: ["127.0.0.3", "127.0.0.1"])
     url = f"http://receiver.test:{receiver.port}/hook"
     with closing(Webhook(url, [SECRET], guard, LIMITS)) as webhook:
         webhook.send(MESSAGE)
@@ -174,7 +178,9 @@ def test_a_resolver_that_hangs_costs_no_more_than_a_connection() -> None:
         return []
 
     limits = Limits(connect_seconds=0.2, total_seconds=1)
-    with closing(Webhook("http://hangs.test/", [SECRET], Guard((), resolve), limits)) as webhook:
+    with closing(
+        Webhook("https://hangs.test/", [SECRET], Guard(resolve=resolve), limits)
+    ) as webhook:
         with pytest.raises(DeliveryFailed, match="no answer in time"):
             webhook.send(MESSAGE)
         hangs.set()
@@ -182,19 +188,19 @@ def test_a_resolver_that_hangs_costs_no_more_than_a_connection() -> None:
 
 def test_tls_is_verified_by_the_name(tmp_path: Path) -> None:
     authority, server_side = certificates(tmp_path, "receiver.test")
-    guard = Guard(HERE, lambda host, port: ["127.0.0.1"])
+    guard = guard_of(lambda host, port: ["127.0.0.1"])
     with Receiver(server_side) as receiver:
         good = f"https://receiver.test:{receiver.port}/hook"
-        with closing(Webhook(good, [SECRET], guard, LIMITS, authority)) as webhook:
+        with closing(Webhook(good, [SECRET], guard, PATIENT, authority)) as webhook:
             webhook.send(MESSAGE)
         other = f"https://other.test:{receiver.port}/hook"
         with (
-            closing(Webhook(other, [SECRET], guard, LIMITS, authority)) as webhook,
+            closing(Webhook(other, [SECRET], guard, PATIENT, authority)) as webhook,
             pytest.raises(DeliveryFailed, match=r"(?i)certificate"),
         ):
             webhook.send(MESSAGE)
         with (
-            closing(Webhook(good, [SECRET], guard, LIMITS)) as webhook,
+            closing(Webhook(good, [SECRET], guard, PATIENT)) as webhook,
             pytest.raises(DeliveryFailed, match=r"(?i)certificate"),
         ):
             webhook.send(MESSAGE)
@@ -202,15 +208,49 @@ def test_tls_is_verified_by_the_name(tmp_path: Path) -> None:
 
 
 def test_the_inside_is_closed_unless_a_setting_opens_it(receiver: Receiver) -> None:
+    given = {"TASKDB_OUTBOUND_PORTS": f"443,{receiver.port}", "TASKDB_OUTBOUND_HTTP": "true"}
     with (
-        closing(open_webhook(Settings.load({}), receiver.url, [SECRET])) as closed,
+        closing(open_webhook(Settings.load(given), receiver.url, [SECRET])) as closed,
         pytest.raises(DeliveryFailed, match="TASKDB_OUTBOUND_PRIVATE"),
     ):
         closed.send(MESSAGE)
-    settings = Settings.load({"TASKDB_OUTBOUND_PRIVATE": "127.0.0.0/8"})
-    with closing(open_webhook(settings, receiver.url, [SECRET])) as opened:
+    given["TASKDB_OUTBOUND_PRIVATE"] = "127.0.0.0/8"
+    with closing(open_webhook(Settings.load(given), receiver.url, [SECRET])) as opened:
         opened.send(MESSAGE)
     assert len(receiver.received) == 1
+
+
+def test_https_and_port_443_are_the_only_way_out_unless_settings_open_another(
+    receiver: Receiver,
+) -> None:
+    private = {"TASKDB_OUTBOUND_PRIVATE": "127.0.0.0/8"}
+    for url, given, reason in (
+        (receiver.url, {}, "TASKDB_OUTBOUND_HTTP"),
+        (receiver.url, {"TASKDB_OUTBOUND_PORTS": "1-65535"}, "TASKDB_OUTBOUND_HTTP"),
+        (receiver.url, {"TASKDB_OUTBOUND_HTTP": "true"}, "TASKDB_OUTBOUND_PORTS"),
+        (f"https://127.0.0.1:{receiver.port}/", {}, "TASKDB_OUTBOUND_PORTS"),
+    ):
+        with pytest.raises(TargetRefused, match=reason):
+            open_webhook(Settings.load({**private, **given}), url, [SECRET])
+    assert receiver.received == []
+
+
+@pytest.mark.parametrize(
+    "ports", ["0", "65536", "443,x", "9-8", "-1", "1-", "443;80", "٤٤٣", "1.5"]
+)
+def test_a_wrong_port_in_the_settings_is_refused(ports: str) -> None:
+    with pytest.raises(SettingsError, match="8000-8999"):
+        Settings.load({"TASKDB_OUTBOUND_PORTS": ports})
+
+
+def test_ports_may_be_a_number_or_a_list_where_settings_are_python() -> None:
+    assert Settings.load({}, outbound_ports=8443).outbound_ports == ("8443",)
+    assert Settings.load({}, outbound_ports=[443, "8000-8999"]).outbound_ports == (
+        "443",
+        "8000-8999",
+    )
+    with pytest.raises(SettingsError, match="8000-8999"):
+        Settings.load({}, outbound_ports=5.5)
 
 
 def test_redis_gets_each_message_on_three_channels(redis_url: str) -> None:
@@ -294,6 +334,11 @@ def test_sns_publishes_with_what_can_be_filtered_by(
 def test_only_the_name_of_a_topic_is_a_target_of_sns(arn: str) -> None:
     with pytest.raises(TargetRefused, match="ARN"):
         open_sns(Settings.load({}), arn)
+
+
+def guard_of(resolve: Resolve | None = None, network: str = "127.0.0.0/8") -> Guard:
+    """A guard that lets messages go to receivers of this machine."""
+    return Guard((ip_network(network),), ANY, allows_http=True, resolve=resolve)
 
 
 def certificates(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 
 from taskdb.errors import DeliveryFailed, TargetRefused
+from taskdb.location import port_range
 from taskdb.outbound.contract import Limits, Transport
 from taskdb.outbound.log import Log
 from taskdb.outbound.target import Guard
@@ -49,8 +50,12 @@ def check_target(settings: Settings, way: str, target: str) -> None:
 
 
 def guard_of(settings: Settings) -> Guard:
-    """Who may be spoken to."""
-    return Guard(tuple(ip_network(word) for word in settings.outbound_private))
+    """Which targets of webhooks the settings allow."""
+    return Guard(
+        networks=tuple(ip_network(word) for word in settings.outbound_private),
+        ports=tuple(port_range(word) for word in settings.outbound_ports),
+        allows_http=settings.outbound_http,
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -11,12 +11,12 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-
-from taskdb.errors import SignatureInvalid
+from typing import Any
 
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 
@@ -24,8 +24,10 @@ _PREFIX = "whsec_"
 _VERSION = "v1"
 _NEW_BYTES = 32
 _LEAST_BYTES, _MOST_BYTES = 24, 64
-_DIGITS = 18
-"""Of a timestamp: more than any has, and no more than a number may be read of."""
+_MAY_BE_ID = re.compile(r"[\x21-\x2d\x2f-\x7e]{1,255}")
+_MAY_BE_TIMESTAMP = re.compile(r"[0-9]{1,18}")
+_MOST_CHARACTERS = 4_096
+"""Of the header with the signatures: each costs a comparison."""
 _TOLERANCE = timedelta(minutes=5)
 
 
@@ -50,10 +52,8 @@ def secret_key(secret: str) -> bytes:
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """One signature."""
-    signed = f"{message_id}.{timestamp}.".encode("utf-8", "replace") + body
-    digest = hmac.new(secret_key(secret), signed, hashlib.sha256).digest()
-    return f"{_VERSION},{base64.b64encode(digest).decode()}"
+    """One signature; raises ValueError for a secret that is none."""
+    return _signature(secret_key(secret), message_id, timestamp, body)
 
 
 def signed_headers(
@@ -65,29 +65,68 @@ def signed_headers(
 
 
 def verify_webhook(
-    secret: str,
+    secret: str | Iterable[str],
     headers: Mapping[str, str],
-    body: bytes,
+    body: bytes | str,
     *,
     tolerance: timedelta = _TOLERANCE,
     now: float | None = None,
-) -> str:
-    """For receivers: the id of a message that is genuine and fresh; raises SignatureInvalid.
+) -> bool:
+    """For receivers: whether a message is genuine and its timestamp within the tolerance.
 
-    `headers` may be spelled in any case, `body` is the raw body as it was received. Drop a message
-    whose id was seen before: delivery is at least once.
+    `secret` may be several, while the receiver exchanges one. `headers` may be spelled in any
+    case, `body` is the raw body as it was received. No header and no body raises an error. Drop a
+    message whose `webhook-id` was seen before: delivery is at least once. Raises ValueError for a
+    `secret` that is none.
     """
-    named = {name.lower(): value for name, value in headers.items()}
+    keys = [secret_key(one) for one in ([secret] if isinstance(secret, str) else secret)]
+    named = _texts(headers)
     message_id, timestamp = named.get(ID, ""), named.get(TIMESTAMP, "")
-    is_number = timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _DIGITS
-    if not message_id or not is_number:
-        raise SignatureInvalid("the headers webhook-id and webhook-timestamp are missing or wrong")
+    given = named.get(SIGNATURE, "")
+    raw = _raw(body)
+    if raw is None or not may_be_id(message_id) or not _MAY_BE_TIMESTAMP.fullmatch(timestamp):
+        return False
+    if len(given) > _MOST_CHARACTERS or not given.isascii():
+        return False
     age = (time.time() if now is None else now) - int(timestamp)
     if abs(age) > tolerance.total_seconds():
-        raise SignatureInvalid("it is too old or from the future: check the clocks")
-    expected = sign(secret, message_id, int(timestamp), body).encode()
-    given = named.get(SIGNATURE, "").encode("utf-8", "replace").split(b" ")
-    # All are compared, and each in constant time: how long it takes tells nothing.
-    if sum(hmac.compare_digest(expected, one) for one in given) == 0:
-        raise SignatureInvalid("no signature fits: check the secret, and sign the raw body")
-    return message_id
+        return False
+    expected = [_signature(key, message_id, int(timestamp), raw) for key in keys]
+    # All are compared, and each in constant time: the duration reveals nothing.
+    fits = [hmac.compare_digest(one, other) for one in expected for other in given.split(" ")]
+    return any(fits)
+
+
+def may_be_id(message_id: str) -> bool:
+    """Whether a text can be the id of a message: visible ASCII in a header.
+
+    A dot is not allowed, since dots stand between the parts that are signed.
+    """
+    return _MAY_BE_ID.fullmatch(message_id) is not None
+
+
+def _signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
+    digest = hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return f"{_VERSION},{base64.b64encode(digest).decode()}"
+
+
+def _texts(headers: Any) -> dict[str, str]:
+    """Headers by name in lower case; names and values may be bytes, other values are left out."""
+    try:
+        pairs = dict(headers).items()
+    except (TypeError, ValueError):
+        return {}
+    found = {}
+    for pair in pairs:
+        name, value = (one.decode("latin-1") if isinstance(one, bytes) else one for one in pair)
+        if isinstance(name, str) and isinstance(value, str):
+            found[name.lower()] = value
+    return found
+
+
+def _raw(body: Any) -> bytes | None:
+    """The bytes of a body; None for what has none."""
+    try:
+        return body.encode() if isinstance(body, str) else bytes(memoryview(body))
+    except (UnicodeEncodeError, TypeError):
+        return None

@@ -1,8 +1,10 @@
-"""Which addresses may be spoken to: a target is named by people, and must not reach the inside.
+"""Which targets get messages: a user names a target, and it must not lead into our network.
 
-Without this guard, who may name a target could have us speak to a database, a metadata service or
-anything else that trusts our network. A name is resolved once for each connection, what it gave is
-judged, and exactly that is connected to; a second look-up could give another answer.
+Without this guard a user who may name a target could send requests to a database, a metadata
+service or anything else that trusts our network. A name is resolved once for each connection, all
+of its addresses are judged, and one of exactly these is connected to: a second look-up could give
+another answer. An error never says to which address a name resolves, since users read errors; the
+log of the operator says it.
 """
 
 from __future__ import annotations
@@ -16,15 +18,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from taskdb.errors import DeliveryFailed, TargetRefused
+import structlog
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from taskdb.errors import DeliveryFailed, TargetRefused
+from taskdb.outbound.special_address import Network, special_use
+
+log = structlog.get_logger("taskdb.outbound")
+
 Resolve = Callable[[str, int], Sequence[str]]
 
 MAX_URL = 2_048
-_PORTS = {"http": 80, "https": 443}
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+HTTPS = 443
+_PORTS = {"http": 80, "https": HTTPS}
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -57,7 +62,7 @@ class Target:
         except ValueError:
             raise TargetRefused("it is not a URL: write https://host/path") from None
         if parts.scheme not in _PORTS or not parts.hostname:
-            raise TargetRefused("only http:// and https:// URLs with a host are spoken to")
+            raise TargetRefused("write a URL with a host, such as https://host/path")
         if parts.username is not None or parts.password is not None:
             raise TargetRefused(
                 "it has a user or a password, which everyone who may list it would read: leave "
@@ -66,22 +71,43 @@ class Target:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if not path.isascii():
             raise TargetRefused("its path is not ASCII: write it percent-encoded")
-        return cls(parts.scheme, _ascii_host(parts.hostname), port or _PORTS[parts.scheme], path)
+        chosen = _PORTS[parts.scheme] if port is None else port
+        return cls(parts.scheme, _ascii_host(parts.hostname), chosen, path)
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Says which addresses a host may be spoken to at. Public ones, and those of `networks`."""
+    """Decides which targets get messages: `https` on port 443 of public addresses.
+
+    `networks`, `ports` and `allows_http` allow more. Plain `http` may use its own port 80.
+    """
 
     networks: tuple[Network, ...] = ()
+    ports: tuple[range, ...] = (range(HTTPS, HTTPS + 1),)
+    allows_http: bool = False
     resolve: Resolve | None = None
 
+    def target(self, url: str) -> Target:
+        """The parts of a URL whose scheme and port are allowed; raises TargetRefused."""
+        target = Target.parse(url)
+        if target.scheme == "http" and not self.allows_http:
+            raise TargetRefused(
+                "it is not https: an operator may allow http in TASKDB_OUTBOUND_HTTP"
+            )
+        is_usual = target.port == _PORTS[target.scheme] and target.scheme == "http"
+        if not is_usual and not any(target.port in ports for ports in self.ports):
+            raise TargetRefused(
+                f"port {target.port} is not allowed: an operator may allow it in "
+                "TASKDB_OUTBOUND_PORTS"
+            )
+        return target
+
     def check(self, url: str, seconds: float = 5.0) -> Target:
-        """The parts of a URL that someone wants to be told at; raises TargetRefused.
+        """The parts of a URL that a user names as a target; raises TargetRefused.
 
         A name that cannot be resolved now is not refused: it is judged at each connection.
         """
-        target = Target.parse(url)
+        target = self.target(url)
         with suppress(DeliveryFailed):
             self.addresses(target.host, target.port, seconds)
         return target
@@ -100,10 +126,11 @@ class Guard:
         parsed = ipaddress.ip_address(address)
         if any(parsed in network for network in self.networks):
             return
-        reason = _why_not(parsed)
-        if reason:
+        use = special_use(parsed)
+        if use:
+            log.info("target.refused", host=host, address=address, use=use)
             raise TargetRefused(
-                f"{host} is at {address}, which is {reason}: an operator may allow its network in "
+                f"{host} is not on the public internet: an operator may allow its network in "
                 "TASKDB_OUTBOUND_PRIVATE"
             )
 
@@ -112,30 +139,6 @@ def system_addresses(host: str, port: int) -> list[str]:
     """What the resolver of this machine says, each address once."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-def _why_not(address: Address) -> str:
-    """Why this address is not one of the public network; empty if it is."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return "an IPv4 address in disguise"
-        if address.sixtofour is not None or address.teredo is not None:
-            return "a tunnel to an IPv4 address"
-        if address in _NAT64:
-            # What a network without IPv4 calls a public host; the host behind it is what counts.
-            return _why_not(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
-    for is_so, reason in (
-        (address.is_loopback, "this machine"),
-        (address.is_link_local, "link-local"),
-        (address.is_multicast, "multicast"),
-        (address.is_unspecified, "no address"),
-        (address.is_private, "private"),
-        (address.is_reserved, "reserved"),
-        (not address.is_global, "not public"),
-    ):
-        if is_so:
-            return reason
-    return ""
 
 
 def _look_up(resolve: Resolve, host: str, port: int, seconds: float) -> Sequence[str]:

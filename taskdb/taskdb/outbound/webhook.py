@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 import time
 from collections.abc import Iterable, Sequence
@@ -15,13 +14,12 @@ import httpcore
 from taskdb.errors import DeliveryFailed, TargetRefused
 from taskdb.outbound.connection import Deadline, GuardedBackend
 from taskdb.outbound.contract import Limits, Message
-from taskdb.outbound.signing import signed_headers
-from taskdb.outbound.target import Guard, Target
+from taskdb.outbound.signing import may_be_id, signed_headers
+from taskdb.outbound.target import Guard
 
 _GONE = 410
 _LATER = frozenset({429, 503})
 _LONGEST_PAUSE = timedelta(days=1)
-_MAY_BE_A_HEADER = re.compile(r"[\x21-\x7e]+")
 
 
 class Webhook:
@@ -35,8 +33,8 @@ class Webhook:
         limits: Limits,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Raises TargetRefused for what is not a URL to post to."""
-        self._target = Target.parse(url)
+        """Raises TargetRefused for a URL that the guard does not allow."""
+        self._target = guard.target(url)
         self._secrets = tuple(secrets)
         self._limits = limits
         self._deadline = Deadline()
@@ -76,7 +74,7 @@ class Webhook:
         )
 
     def _headers(self, message: Message, body: bytes) -> list[tuple[bytes, bytes]]:
-        if not _MAY_BE_A_HEADER.fullmatch(message.id):
+        if not may_be_id(message.id):
             raise DeliveryFailed("the id of the message cannot stand in a header", is_final=True)
         named = {
             "host": self._target.authority,
