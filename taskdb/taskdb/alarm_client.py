@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from taskdb.alarm import (
     one_of,
 )
 from taskdb.alarm_message import message_of
-from taskdb.alarm_routing import Route, parse_route
+from taskdb.alarm_routing import Route, channels_of_tenants, parse_route
 from taskdb.alarming.opening import open_channel
 from taskdb.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled
 from taskdb.clock import require_aware
@@ -40,7 +41,8 @@ class AlarmClient:
     """Alarms; `TaskDB` is one.
 
     A client that is scoped to tenants sees the alarms of those only; one that counts for all
-    tenants together is the operator's.
+    tenants together is the operator's. So are channels and routes: a tenant names channels that
+    the settings give it, and sees the messages to those. Its routes add to the operator's.
     """
 
     settings: Settings
@@ -51,6 +53,20 @@ class AlarmClient:
     @property
     def _alarms(self) -> Alarms:
         return Alarms(self.store.database)
+
+    @property
+    def _channels(self) -> tuple[str, ...] | None:
+        """The channels that this client sees; None is every channel."""
+        if self.scope.tenants is None:
+            return None
+        return channels_of_tenants(self.settings.alarm_channels, self.scope.tenants)
+
+    def _seen(self, one: AlarmEntity) -> AlarmEntity:
+        """An alarm without the names of channels that are not this client's."""
+        own = self._channels
+        if own is None:
+            return one
+        return replace(one, channels=tuple(name for name in one.channels if name in own))
 
     # --- look ---------------------------------------------------------------------------------
 
@@ -78,7 +94,7 @@ class AlarmClient:
             raise InvalidInput(_SUBJECT, [Fault("state", str(error))]) from None
         check_texts(_SUBJECT, NAME_BYTES, tenant=tenant, type=type)
         live = tuple(one for one in AlarmState if one is not AlarmState.RESOLVED)
-        return self._alarms.page(
+        found = self._alarms.page(
             self.scope,
             states=states or (() if undelivered else live),
             tenant=tenant,
@@ -86,27 +102,33 @@ class AlarmClient:
             undelivered=undelivered,
             unrouted=unrouted,
             limit=limit,
+            channels=self._channels,
         )
+        return [self._seen(one) for one in found]
 
     def get_alarm(self, reference: str) -> AlarmEntity:
         """The alarm of this id or fingerprint; raises AlarmNotFound."""
-        return self._alarms.get(_reference(reference), self.scope)
+        return self._seen(self._alarms.get(_reference(reference), self.scope))
 
     def alarm_deliveries(self, reference: str) -> list[AlarmDelivery]:
         """The messages of an alarm, the newest first; raises AlarmNotFound."""
-        return self._alarms.deliveries(self.get_alarm(reference).id)
+        alarm_id = self.get_alarm(reference).id
+        return self._alarms.deliveries(alarm_id, self.scope, channels=self._channels)
 
     def undelivered_alarms(self, limit: int = 100) -> list[AlarmDelivery]:
         """Messages that no channel has taken yet, the oldest first; raises InvalidInput."""
         if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
             raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
-        return self._alarms.undelivered(self.scope, limit)
+        return self._alarms.undelivered(self.scope, channels=self._channels, limit=limit)
 
     def alarm_errors(self, alarm_ids: Sequence[str]) -> Mapping[str, str]:
-        """Why messages of these alarms have not gone out; '' for one that was not tried yet."""
+        """Why messages of these alarms have not gone out; '' for one that was not tried yet.
+
+        An alarm that this client does not see is left out.
+        """
         if not isinstance(alarm_ids, Sequence):
             raise InvalidInput(_SUBJECT, [Fault("alarm_ids", "a list of ids")])
-        return self._alarms.last_errors(alarm_ids)
+        return self._alarms.last_errors(alarm_ids, self.scope, channels=self._channels)
 
     # --- act ----------------------------------------------------------------------------------
 
@@ -151,7 +173,7 @@ class AlarmClient:
         self._refuse_scoped("channels are tried")
         names = [one.name for one in self.settings.alarm_channels]
         if channel not in names:
-            advice = f"no channel is named {shown(channel)}; TASKDB_ALARM_CHANNELS has: "
+            advice = f"no channel is named {shown(channel)}. TASKDB_ALARM_CHANNELS allows: "
             raise InvalidInput(_SUBJECT, [Fault("channel", advice + (", ".join(names) or "none"))])
         way = open_channel(self.settings, channel)
         try:
@@ -162,7 +184,7 @@ class AlarmClient:
     # --- routes -------------------------------------------------------------------------------
 
     def alarm_routes(self) -> list[Route]:
-        """The routes of the settings (the operator sees them), then those that are rows."""
+        """The routes of the settings, then those that are rows; a tenant sees its own alone."""
         own = () if self.scope.tenants is not None else self.settings.alarm_routes
         return [*own, *self._alarms.routes(self.scope)]
 
@@ -176,10 +198,12 @@ class AlarmClient:
         source: str | AlarmSource | None = None,
         by: str | None = None,
     ) -> str:
-        """Send alarms that fit to these channels as well; answers the id of the route.
+        """Send alarms that fit to these channels as well; returns the id of the route.
 
         All members must fit: the tenant, the type (which may end with `*`), the source, and a
-        severity of at least this one. Raises InvalidInput.
+        severity of at least this one. As soon as the operator has a route, an alarm goes where the
+        operator's routes say. The route of a scoped client belongs to its tenant: it needs the
+        `tenant`, and adds channels for the alarms of this tenant. Raises InvalidInput.
         """
         given = {
             "to": to,
@@ -188,15 +212,19 @@ class AlarmClient:
             "severity": str(severity),
             "source": source and str(source),
         }
-        names = [one.name for one in self.settings.alarm_channels]
+        owner = self._owner_of(tenant)
+        channels = self.settings.alarm_channels
+        usable = (
+            [one.name for one in channels]
+            if owner is None
+            else channels_of_tenants(channels, [owner])
+        )
         try:
-            route = parse_route(given, names, "route")
+            route = replace(parse_route(given, usable, "route"), owner=owner)
         except ValueError as error:
             raise InvalidInput(
                 "the route", [Fault("", str(error).removeprefix("route: "))]
             ) from None
-        if self.scope.tenants is not None and (tenant is None or not self.scope.allows(tenant)):
-            raise InvalidInput("the route", [Fault("tenant", "name one of this client's")])
         return self._alarms.add_route(route, _plain(by))
 
     def remove_alarm_route(self, route_id: str) -> bool:
@@ -206,9 +234,18 @@ class AlarmClient:
     def declare_alarms(self) -> None:
         """Write what the task types of this process say of their alarms, as workers and beats do.
 
-        What is declared no more goes.
+        What is declared no more goes. Raises InvalidInput for a client that is scoped to tenants.
         """
+        self._refuse_scoped("alarms are declared")
         self._alarms.declare({one.name: one.alarm for one in self.registry})
+
+    def _owner_of(self, tenant: str | None) -> str | None:
+        """The owner of a route for this tenant: the tenant of a scoped client, or the operator."""
+        if self.scope.tenants is None:
+            return None
+        if not isinstance(tenant, str) or not self.scope.allows(tenant):
+            raise InvalidInput("the route", [Fault("tenant", "name one of this client's")])
+        return tenant
 
     def _refuse_scoped(self, what: str) -> None:
         if self.scope.tenants is not None:

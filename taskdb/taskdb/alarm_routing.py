@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from taskdb.alarm import AlarmSource, Severity, one_of
-from taskdb.bounds import NAME_BYTES, wrong_text
+from taskdb.bounds import NAME_BYTES, shown, wrong_text
 from taskdb.errors import did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -31,17 +31,38 @@ class ChannelKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A way out for alarms; only its name and kind may be told, the rest has secrets."""
+    """A way out for alarms. Only its name and kind may be shown, the rest has secrets.
+
+    `tenants` may name it in routes of their own. Without any it is the operator's alone.
+    """
 
     name: str
     kind: ChannelKind
     target: str = field(default="", repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    tenants: tuple[str, ...] = ()
+
+
+class AlarmSubject(Protocol):
+    """What a route sees of an alarm."""
+
+    @property
+    def source(self) -> AlarmSource: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def tenant(self) -> str | None: ...
+    @property
+    def severity(self) -> Severity: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which alarms go to which channels; None fits all. A type may end with `*`."""
+    """Which alarms go to which channels; None fits all. A type may end with `*`.
+
+    `owner` is the tenant whose client made the route; None is the operator. A route of a tenant
+    adds channels for alarms of this tenant, and replaces none.
+    """
 
     to: tuple[str, ...]
     tenant: str | None = None
@@ -50,16 +71,15 @@ class Route:
     source: AlarmSource | None = None
     id: str | None = None
     """Of a row; None for one of the settings."""
+    owner: str | None = None
 
-    def fits(
-        self, *, source: AlarmSource, type: str, tenant: str | None, severity: Severity
-    ) -> bool:
+    def fits(self, subject: AlarmSubject) -> bool:
         """Whether it takes such an alarm."""
         return (
-            self.source in {None, source}
-            and self.tenant in {None, tenant}
-            and severity.rank >= self.severity.rank
-            and (self.type is None or _is_like(type, self.type))
+            self.source in {None, subject.source}
+            and self.tenant in {None, subject.tenant}
+            and subject.severity.rank >= self.severity.rank
+            and (self.type is None or _is_like(subject.type, self.type))
         )
 
 
@@ -72,27 +92,34 @@ class AlarmRules:
     group_by_tenant: bool
     with_input: bool
     channels: tuple[str, ...] = ()
+    """Those of the operator."""
     routes: tuple[Route, ...] = ()
+    tenant_channels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The channels that a tenant may use."""
 
-    def channels_of(
-        self,
-        further: Iterable[Route],
-        *,
-        source: AlarmSource,
-        type: str,
-        tenant: str | None,
-        severity: Severity,
-    ) -> tuple[str, ...]:
-        """Who is told: all that a route names. Where there is no route at all, every channel."""
-        routes = (*self.routes, *further)
+    def channels_of(self, subject: AlarmSubject, further: Iterable[Route]) -> tuple[str, ...]:
+        """The channels that the operator's routes name, those of the settings and `further` ones.
+
+        Where the operator has no route at all: every channel of the operator.
+        """
+        routes = [*self.routes, *(one for one in further if one.owner is None)]
         if not routes:
             return self.channels
-        fitting = (
-            one.to
-            for one in routes
-            if one.fits(source=source, type=type, tenant=tenant, severity=severity)
-        )
-        return tuple(dict.fromkeys(name for names in fitting for name in names))
+        return _named(one.to for one in routes if one.fits(subject))
+
+    def added_channels_of(self, subject: AlarmSubject, further: Iterable[Route]) -> tuple[str, ...]:
+        """The channels that routes of the alarm's tenant add, of those that it may use now."""
+        if subject.tenant is None:
+            return ()
+        own = self.tenant_channels.get(subject.tenant, ())
+        routes = (one for one in further if one.owner == subject.tenant and one.fits(subject))
+        return tuple(name for name in _named(one.to for one in routes) if name in own)
+
+
+def channels_of_tenants(channels: Iterable[Channel], tenants: Iterable[str]) -> tuple[str, ...]:
+    """The names of the channels that one of these tenants may use."""
+    wanted = set(tenants)
+    return tuple(one.name for one in channels if wanted.intersection(one.tenants))
 
 
 def parse_channels(given: Any) -> tuple[Channel, ...]:
@@ -116,7 +143,7 @@ def parse_routes(given: Any, channels: Iterable[str]) -> tuple[Route, ...]:
 
 
 def parse_route(given: Any, channels: Iterable[str], where: str) -> Route:
-    """One route; ValueError says what is wrong."""
+    """One route to some of these channels; ValueError says what is wrong, and names no others."""
     if not isinstance(given, Mapping):
         raise ValueError(f'{where} is not an object such as {{"to": ["ops"]}}')  # noqa: TRY004 - as above
     for name in given:
@@ -146,8 +173,9 @@ def _channel(name: Any, given: Any) -> Channel:
         )
     kind = next(ChannelKind(kind) for kind in kinds if kind in given)
     target, secrets = given[kind], given.get("secret", ())
-    secrets = (secrets,) if isinstance(secrets, str) else tuple(secrets)
-    unknown = set(given) - {str(kind), "secret"}
+    secrets = tuple(secrets) if isinstance(secrets, list | tuple) else (secrets,)
+    tenants = _tenants(name, given.get("tenants", ()))
+    unknown = set(given) - {str(kind), "secret", "tenants"}
     if unknown:
         raise ValueError(f"channel {name}: unknown {', '.join(sorted(map(str, unknown)))}")
     if not isinstance(target, str) or not all(isinstance(one, str) and one for one in secrets):
@@ -157,8 +185,18 @@ def _channel(name: Any, given: Any) -> Channel:
             f'channel {name}: a webhook is signed: {{"webhook": "https://…", "secret": "whsec_…"}}'
         )
     if kind is ChannelKind.APPRISE:
-        return _by_url(name, target.strip())
-    return Channel(name, kind, target, secrets)
+        return replace(_by_url(name, target.strip()), tenants=tenants)
+    return Channel(name, kind, target, secrets, tenants)
+
+
+def _tenants(name: str, given: Any) -> tuple[str, ...]:
+    several = (given,) if isinstance(given, str) else given
+    if not isinstance(several, list | tuple):
+        raise ValueError(f"channel {name}: tenants are texts")  # noqa: TRY004 - pydantic makes its errors of ValueErrors only
+    for one in several:
+        if (reason := wrong_text(one, NAME_BYTES)) is not None:
+            raise ValueError(f"channel {name}: tenants are texts: {reason}")
+    return tuple(dict.fromkeys(several))
 
 
 def _by_url(name: str, url: str) -> Channel:
@@ -186,9 +224,13 @@ def _known(given: Any, channels: tuple[str, ...]) -> tuple[str, ...]:
             hint = did_you_mean(str(name), channels)
             known = ", ".join(channels) or "none"
             raise ValueError(
-                f"no channel is named {name!r}{hint}. TASKDB_ALARM_CHANNELS has: {known}"
+                f"no channel is named {shown(name)}{hint}. TASKDB_ALARM_CHANNELS allows: {known}"
             )
     return tuple(dict.fromkeys(names))
+
+
+def _named(several: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for names in several for name in names))
 
 
 def _text(given: Any, name: str) -> str | None:

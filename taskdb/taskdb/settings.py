@@ -28,7 +28,14 @@ from pydantic_settings import (
 )
 
 from taskdb.alarm import AlarmSource, one_of
-from taskdb.alarm_routing import AlarmRules, Channel, Route, parse_channels, parse_routes
+from taskdb.alarm_routing import (
+    AlarmRules,
+    Channel,
+    Route,
+    channels_of_tenants,
+    parse_channels,
+    parse_routes,
+)
 from taskdb.bounds import NAME_BYTES, wrong_text
 from taskdb.environment import Environment, check_bounds, explained, refuse_unknown
 from taskdb.errors import SettingsError
@@ -403,14 +410,16 @@ class Settings(BaseSettings):
         exclude=True,
         description="Where alarms go: a JSON object of names and targets. A target is an Apprise "
         "URL (`slack://…`, `mailto://…`), the ARN of an SNS topic, `log`, or an object such as "
-        '`{"webhook": "https://…", "secret": "whsec_…"}`. The same for workers and beats.',
+        '`{"webhook": "https://…", "secret": "whsec_…"}`; `"tenants": ["acme"]` in it lets clients '
+        "of these tenants route alarms there, and keeps other alarms away unless a route names it. "
+        "The same for workers and beats.",
     )
     alarm_routes: Annotated[tuple[Route, ...], NoDecode] = Field(
         default=(),
         description="Which alarm goes to which channels: a JSON list such as "
         '`[{"to": ["ops"], "severity": "error"}, {"to": ["shop"], "type": "order.*", "tenant": '
         '"acme"}]`; all that fit count. Without any route, here or as a row, every channel gets '
-        "every alarm.",
+        "every alarm. Routes of tenants only add.",
     )
     alarm_sources: Annotated[tuple[AlarmSource, ...], NoDecode] = Field(
         default=tuple(AlarmSource),
@@ -698,8 +707,12 @@ class Settings(BaseSettings):
             sources=frozenset(self.alarm_sources),
             group_by_tenant=self.alarm_group_by_tenant,
             with_input=self.alarm_with_input,
-            channels=tuple(one.name for one in self.alarm_channels),
+            channels=tuple(one.name for one in self.alarm_channels if not one.tenants),
             routes=self.alarm_routes,
+            tenant_channels={
+                tenant: channels_of_tenants(self.alarm_channels, [tenant])
+                for tenant in {name for one in self.alarm_channels for name in one.tenants}
+            },
         )
 
     @property

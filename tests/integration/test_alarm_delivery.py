@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 from taskdb import DeliveryFailed, InvalidInput, Settings, verify_webhook
 from taskdb.alarm_routing import Channel, ChannelKind
-from taskdb.errors import SettingsError
+from taskdb.errors import AlarmNotFound, SettingsError
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "alarm-envelope.md"
 SAID = f"no {PASSWORD} for ann, tried https://ann:{PASSWORD}@bank.example/pay?token=tok-123456"
@@ -208,6 +208,11 @@ def test_the_secrets_of_channels_stay_in_the_settings(
         ('{"a": {"webhook": "https://x", "sns": "y"}}', "an object with one of"),
         ('{"a": {"sns": "hunter2", "color": 1}}', "unknown color"),
         ('{"a": {"webhook": 1, "secret": "x"}}', "are texts"),
+        ('{"a": {"webhook": "https://x", "secret": 5}}', "are texts"),
+        ('{"a": {"log": "", "tenants": 5}}', "tenants are texts"),
+        ('{"a": {"log": "", "tenants": [5]}}', "tenants are texts"),
+        ('{"a": {"log": "", "tenants": ["\\u0000"]}}', "tenants are texts"),
+        ('{"a": {"log": "", "tenant": "acme"}}', "unknown tenant"),
     ],
 )
 def test_a_wrong_channel_is_refused_and_not_repeated(channels: str, reason: str) -> None:
@@ -250,8 +255,16 @@ def test_other_words_about_alarms_are_checked_too() -> None:
             Settings.load({f"TASKDB_ALARM_{name}": value})
 
 
+CHANNELS = {
+    "ops": "log",
+    "acme": {"log": "", "tenants": ["acme"]},
+    "shared": {"log": "", "tenants": ["acme", "other"]},
+    "other": {"log": "", "tenants": "other"},
+}
+
+
 def test_the_client_of_a_tenant_may_do_what_concerns_its_tenant(sqlite_url: str) -> None:
-    with alarm_site(sqlite_url, {"log": "log"}, alarm_group_by_tenant=True) as site:
+    with alarm_site(sqlite_url, CHANNELS, alarm_group_by_tenant=True) as site:
         site.tell(tenant="acme")
         own, other = site.taskdb.for_tenant("acme"), site.taskdb.for_tenant("other")
         (one,) = own.list_alarms()
@@ -259,13 +272,15 @@ def test_the_client_of_a_tenant_may_do_what_concerns_its_tenant(sqlite_url: str)
         assert own.resolve_alarm(one.id, by="ann").acted_by == "ann"
         assert own.list_alarms() == []
         assert [each.id for each in own.list_alarms(state="resolved")] == [one.id]
-        assert own.add_alarm_route("log", tenant="acme")
-        assert [route.tenant for route in own.alarm_routes()] == ["acme"]
+        assert own.add_alarm_route("acme", tenant="acme")
+        assert [(route.owner, route.tenant) for route in own.alarm_routes()] == [("acme", "acme")]
         assert other.alarm_routes() == []
         for refuse in (
-            lambda: own.add_alarm_route("log", tenant="other"),
-            lambda: own.add_alarm_route("log"),
-            lambda: own.test_alarm_channel("log"),
+            lambda: own.add_alarm_route("acme", tenant="other"),
+            lambda: own.add_alarm_route("acme"),
+            lambda: own.add_alarm_route("acme", tenant=7),  # type: ignore[arg-type]
+            lambda: own.test_alarm_channel("acme"),
+            own.declare_alarms,
             lambda: site.taskdb.add_alarm_route("nowhere"),
             lambda: site.taskdb.test_alarm_channel("nowhere"),
             lambda: own.list_alarms(state="opne"),
@@ -275,3 +290,94 @@ def test_the_client_of_a_tenant_may_do_what_concerns_its_tenant(sqlite_url: str)
         ):
             with pytest.raises(InvalidInput):
                 refuse()
+
+
+def test_a_tenant_names_its_own_channels_and_a_foreign_name_looks_like_a_wrong_one(
+    sqlite_url: str,
+) -> None:
+    with alarm_site(sqlite_url, CHANNELS) as site:
+        own = site.taskdb.for_tenant("acme")
+        said = set()
+        for name in ("ops", "other", "nope"):
+            with pytest.raises(InvalidInput) as refused:
+                own.add_alarm_route([name], tenant="acme")
+            said.add(str(refused.value).replace(repr(name), "NAME"))
+        (message,) = said
+        assert message.endswith(
+            "no channel is named NAME. TASKDB_ALARM_CHANNELS allows: acme, shared"
+        )
+        both = site.taskdb.for_tenant("acme", "other")
+        with pytest.raises(InvalidInput, match=r"allows: acme, shared$"):
+            both.add_alarm_route("other", tenant="acme")
+        with pytest.raises(InvalidInput, match=r"allows: none$"):
+            site.taskdb.for_tenant("").add_alarm_route("ops", tenant="")
+        assert site.taskdb.alarm_routes() == []
+        assert own.add_alarm_route(["acme", "shared"], tenant="acme")
+        assert site.taskdb.add_alarm_route(["ops", "other"], tenant="acme")
+
+
+def test_what_the_operator_has_set_up_is_changed_by_the_operator_alone(sqlite_url: str) -> None:
+    with alarm_site(sqlite_url, CHANNELS) as site:
+        own = site.taskdb.for_tenant("acme")
+        theirs = site.taskdb.add_alarm_route("ops", tenant="acme")
+        assert own.alarm_routes() == []
+        assert own.remove_alarm_route(theirs) is False
+        mine = own.add_alarm_route("acme", tenant="acme")
+        assert site.taskdb.for_tenant("other").remove_alarm_route(mine) is False
+        assert {route.id for route in site.taskdb.alarm_routes()} == {theirs, mine}
+        assert own.remove_alarm_route(mine)
+        assert site.taskdb.remove_alarm_route(theirs)
+
+
+def test_a_tenant_sees_no_channel_and_no_error_of_the_operator(sqlite_url: str) -> None:
+    channels = {**CHANNELS, "ops": webhook("http://127.0.0.1:9/")}
+    with alarm_site(sqlite_url, channels, alarm_group_by_tenant=True) as site:
+        own = site.taskdb.for_tenant("acme")
+        own.add_alarm_route("acme", tenant="acme")
+        site.tell(tenant="acme")
+        site.tell(tenant="other")
+        site.deliver()
+        (one,) = own.list_alarms()
+        (foreign,) = site.taskdb.for_tenant("other").list_alarms()
+        assert one.channels == own.get_alarm(one.id).channels == ("acme",)
+        assert site.taskdb.get_alarm(one.id).channels == ("ops", "acme")
+        assert [each.channel for each in own.alarm_deliveries(one.id)] == ["acme"]
+        assert len(site.taskdb.undelivered_alarms()) == 2
+        assert own.undelivered_alarms() == []
+        assert own.list_alarms(undelivered=True) == []
+        assert own.alarm_errors([one.id, foreign.id]) == {}
+        assert set(site.taskdb.alarm_errors([one.id, foreign.id])) == {one.id, foreign.id}
+        for act in (
+            own.get_alarm,
+            own.alarm_deliveries,
+            own.acknowledge_alarm,
+            own.resolve_alarm,
+            lambda reference: own.snooze_alarm(reference, 60),
+        ):
+            for reference in (foreign.id, foreign.fingerprint):
+                with pytest.raises(AlarmNotFound):
+                    act(reference)
+        assert own.list_alarms(tenant="other") == []
+        assert own.resolve_alarm(one.fingerprint).channels == ("acme",)
+
+
+def test_an_alarm_of_all_tenants_together_is_the_operators(sqlite_url: str) -> None:
+    with alarm_site(sqlite_url, CHANNELS) as site:
+        own = site.taskdb.for_tenant("acme")
+        own.add_alarm_route("acme", tenant="acme")
+        site.tell(tenant="acme")
+        (one,) = site.taskdb.list_alarms()
+        assert (one.tenant, one.channels) == (None, ("ops",))
+        assert own.list_alarms() == own.list_alarms(tenant="acme") == []
+        assert own.alarm_errors([one.id]) == {}
+        for act in (own.get_alarm, own.acknowledge_alarm, own.resolve_alarm):
+            for reference in (one.id, one.fingerprint):
+                with pytest.raises(AlarmNotFound):
+                    act(reference)
+        assert site.taskdb.get_alarm(one.id).state == "open"
+
+
+def test_a_channel_of_tenants_gets_no_alarm_without_a_route(sqlite_url: str) -> None:
+    with alarm_site(sqlite_url, CHANNELS, alarm_group_by_tenant=True) as site:
+        site.tell(tenant="acme")
+        assert [one.channels for one in site.taskdb.list_alarms()] == [("ops",)]

@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import text
 
 from taskdb.alarm import Alarm, AlarmSource, AlarmState, Severity
+from taskdb.alarm_routing import Route
 from taskdb.entity import TaskError, TaskKind
 from taskdb.errors import AlarmNotFound
 from taskdb.store.alarming.acting import Alarms
 from taskdb.store.alarming.folding import _has_work, bad_events
-from taskdb.store.contract import Scope
+from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.store import Store
 from tests.store.alarms import (
     TRACEBACK,
@@ -379,10 +380,137 @@ def test_a_tenant_sees_its_own_alarms_only_and_the_operator_those_of_all(store: 
         with pytest.raises(AlarmNotFound, match="taskdb alarm list"):
             act()
     assert [one.alarm_id for one in desk.undelivered(scope)] == [desk.page(scope)[0].id]
-    route_id = desk.add_route(route("ops", tenant="b"), None)
-    assert desk.routes(scope) == []
-    assert not desk.remove_route(route_id, scope)
-    assert desk.remove_route(route_id)
+    assert desk.deliveries(other.id, scope) == []
+    assert desk.last_errors([other.id], scope) == {}
+    assert desk.last_errors([other.id], EVERYONE) == {other.id: ""}
+
+
+def test_a_route_is_seen_and_removed_by_its_owner_and_the_operator(store: Store) -> None:
+    desk, scope = Alarms(store.database), Scope(("a",))
+    for one in (route("ops", tenant="a"), route("ops"), route("ops", tenant="b", owner="b")):
+        route_id = desk.add_route(one, None)
+        assert desk.routes(scope) == []
+        assert not desk.remove_route(route_id, scope)
+        assert [found.owner for found in desk.routes(EVERYONE)] == [one.owner]
+        assert desk.remove_route(route_id, EVERYONE)
+    own = desk.add_route(route("ops", tenant="a", owner="a"), None)
+    assert [found.id for found in desk.routes(scope)] == [own]
+    assert desk.remove_route(own, scope)
+
+
+def test_a_route_of_a_tenant_adds_to_what_the_operator_is_told_and_changes_nothing_for_others(
+    store: Store,
+) -> None:
+    desk = Alarms(store.database)
+    desk.add_route(route("slack", tenant="a", owner="a"), None)
+    given = {"group_by_tenant": True, "tenant_channels": {"a": ("slack",)}}
+    for tenant in ("a", "b"):
+        fail(store, tenant=tenant)
+    assert fold(store, **given).messages == 3
+    assert {one.tenant: one.channels for one in alarms(store)} == {
+        "a": ("ops", "slack"),
+        "b": ("ops",),
+    }
+    # An alarm of all tenants together is the operator's.
+    fail(store, tenant="a", kind="KeyError")
+    fold(store, **{**given, "group_by_tenant": False})
+    assert next(one for one in alarms(store) if one.tenant is None).channels == ("ops",)
+
+
+def test_a_route_of_a_tenant_adds_to_the_channels_of_a_type(store: Store) -> None:
+    desk = Alarms(store.database)
+    desk.declare({"loud": Alarm(to="pager")})
+    desk.add_route(route("slack", tenant="a", owner="a"), None)
+    fail(store, type="loud", tenant="a")
+    fold(store, group_by_tenant=True, tenant_channels={"a": ("slack",)})
+    assert only(store).channels == ("pager", "slack")
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        route("slack", tenant="b", owner="a"),
+        route("slack", owner="b"),
+        route("desk", tenant="a", owner="a"),
+        route("slack", tenant="a", owner="a", severity=Severity.CRITICAL),
+        route("slack", tenant="a", owner="a", type="other"),
+    ],
+)
+def test_a_route_of_a_tenant_takes_its_own_alarms_to_its_own_channels(
+    store: Store, own: Route
+) -> None:
+    """Also one that was written while the settings gave the tenant another channel."""
+    Alarms(store.database).add_route(own, None)
+    fail(store, tenant="a")
+    fold(store, group_by_tenant=True, tenant_channels={"a": ("slack",), "b": ("desk", "slack")})
+    assert only(store).channels == ("ops",)
+
+
+def test_what_only_a_tenant_is_told_of_stays_unrouted_and_the_operator_is_told_of_all_of_it(
+    store: Store,
+) -> None:
+    desk = Alarms(store.database)
+    desk.add_route(route("slack", tenant="a", owner="a"), None)
+    given = {
+        "group_by_tenant": True,
+        "tenant_channels": {"a": ("slack",)},
+        "routes": (route("ops", type="other"),),
+    }
+    fail(store, tenant="a")
+    assert fold(store, **given).unrouted == (only(store).id,)
+    over(store)
+    fold(store, **given)
+    assert messages(store) == [("slack", "opened", 1, 1)], "once, though nothing takes it"
+    assert (only(store).is_routed, only(store).told) == (False, 0)
+
+    fail(store, tenant="a")
+    over(store)
+    fold(store, **given)
+    assert messages(store) == [("slack", "opened", 1, 1), ("slack", "again", 1, 2)]
+    assert [one.id for one in desk.page(EVERYONE, unrouted=True)] == [only(store).id]
+
+    desk.add_route(route("ops", tenant="a"), None)
+    over(store)
+    assert fold(store, **given).unrouted == ()
+    assert messages(store)[2:] == [("ops", "opened", 2, 2)]
+    fail(store, tenant="a")
+    over(store)
+    fold(store, **given)
+    assert messages(store) == [
+        ("slack", "opened", 1, 1),
+        ("slack", "again", 2, 3),
+        ("ops", "opened", 2, 2),
+        ("ops", "again", 1, 3),
+    ]
+
+
+def test_a_regression_that_only_a_tenant_is_told_of_is_told_as_such_once(store: Store) -> None:
+    desk = Alarms(store.database)
+    desk.add_route(route("slack", tenant="a", owner="a"), None)
+    given = {
+        "group_by_tenant": True,
+        "tenant_channels": {"a": ("slack",)},
+        "routes": (route("ops", type="other"),),
+    }
+    for number in range(3):
+        fail(store, tenant="a")
+        over(store)
+        fold(store, **given)
+        if not number:
+            desk.resolve(only(store).id, EVERYONE, None, None)
+    assert [kind for _, kind, _, _ in messages(store)] == ["opened", "regression", "again"]
+
+
+def test_a_tenant_sees_the_messages_to_its_own_channels(store: Store) -> None:
+    desk, scope = Alarms(store.database), Scope(("a",))
+    fail(store, tenant="a")
+    fold(store, group_by_tenant=True)
+    alarm_id = only(store).id
+    for channels, number in ((None, 1), (["ops"], 1), (["slack"], 0), ([], 0)):
+        assert len(desk.deliveries(alarm_id, scope, channels=channels)) == number
+        assert len(desk.undelivered(scope, channels=channels)) == number
+        assert len(desk.last_errors([alarm_id], scope, channels=channels)) == number
+        assert len(desk.page(scope, undelivered=True, channels=channels)) == number
 
 
 def test_messages_of_an_alarm_go_in_order_and_each_is_taken_by_one(store: Store) -> None:
@@ -405,13 +533,17 @@ def test_messages_of_an_alarm_go_in_order_and_each_is_taken_by_one(store: Store)
     assert (second.sequence, second.message["envelope"]["content"]["count"]) == (2, 1)
     out.refused(second, "away\x00 \ud800", after=timedelta(hours=2))
     assert out.take("ops", hour) is None
-    waiting = Alarms(store.database).undelivered()
+    waiting = Alarms(store.database).undelivered(EVERYONE)
     assert sorted((one.channel, one.attempts) for one in waiting) == [
         ("desk", 0),
         ("desk", 0),
         ("ops", 1),
     ]
-    assert Alarms(store.database).last_errors([only(store).id])[only(store).id].startswith("away")
+    assert (
+        Alarms(store.database)
+        .last_errors([only(store).id], EVERYONE)[only(store).id]
+        .startswith("away")
+    )
 
 
 def test_a_channel_that_is_away_gets_one_summary_and_not_one_for_each_window(store: Store) -> None:

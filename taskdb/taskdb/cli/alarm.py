@@ -169,7 +169,8 @@ def add_route(
 ) -> int:
     """Send alarms that fit to some channels, beside the routes of the settings.
 
-    As soon as there is any route, what none takes goes nowhere and is listed as unrouted.
+    As soon as the operator has a route, an alarm that none takes goes nowhere and is listed as
+    unrouted. Routes that a tenant's client has made add channels, and count for nothing else.
     """
     route_id = session.taskdb.add_alarm_route(
         channels, tenant=tenant, type=type_name, severity=severity, source=source, by=_user()
@@ -190,7 +191,7 @@ def list_routes(session: Session, *, tenant: TenantOption = None) -> int:
             session.output.document(route_json(one))
         return ExitCode.OK
     if not found:
-        names = ", ".join(one.name for one in session.settings.alarm_channels)
+        names = ", ".join(one.name for one in session.settings.alarm_channels if not one.tenants)
         session.output.note(
             f"no route: every alarm goes to {names}"
             if names
@@ -198,7 +199,7 @@ def list_routes(session: Session, *, tenant: TenantOption = None) -> int:
         )
         return ExitCode.OK
     session.output.table(
-        ("ROUTE", "TO", "TENANT", "TYPE", "SEVERITY", "SOURCE"), _route_rows(found)
+        ("ROUTE", "OWNER", "TO", "TENANT", "TYPE", "SEVERITY", "SOURCE"), _route_rows(found)
     )
     return ExitCode.OK
 
@@ -251,10 +252,15 @@ def _row(one: AlarmEntity, errors: Mapping[str, str]) -> tuple[str | Text, ...]:
 
 def _told_text(one: AlarmEntity, errors: Mapping[str, str]) -> str:
     if one.is_routed is False:
-        return "nobody: no route takes it"
+        return _unrouted_text(one)
     if one.id in errors:
         return printable(f"not yet: {errors[one.id] or 'not tried yet'}")
     return ", ".join(one.channels) or "-"
+
+
+def _unrouted_text(one: AlarmEntity) -> str:
+    added = ", ".join(one.channels)
+    return f"{added}; the operator: no route takes it" if added else "nobody: no route takes it"
 
 
 def _pairs(one: AlarmEntity) -> list[tuple[str, str | Text]]:
@@ -279,7 +285,7 @@ def _pairs(one: AlarmEntity) -> list[tuple[str, str | Text]]:
         ("note", one.note),
         (
             "told",
-            "nobody: no route takes it" if one.is_routed is False else ", ".join(one.channels),
+            _unrouted_text(one) if one.is_routed is False else ", ".join(one.channels),
         ),
         ("tasks", ", ".join(one.task_ids)),
     ]
@@ -305,6 +311,7 @@ def _route_rows(found: Sequence[Route]) -> list[tuple[str, ...]]:
     return [
         (
             one.id or "(settings)",
+            "operator" if one.owner is None else printable(repr(one.owner)),
             ", ".join(one.to),
             "-" if one.tenant is None else printable(repr(one.tenant)),
             printable(one.type or "-"),

@@ -364,6 +364,7 @@ alarm_route = Table(
     Column("channels", Json, nullable=False),
     Column("created_by", Text),
     Column("created_at", Moment, nullable=False),
+    Column("owner", Text),
 )
 
 alarm_policy = Table(

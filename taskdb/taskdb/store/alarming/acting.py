@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -44,8 +44,15 @@ PRUNE_ALARMS = "prune_alarms"
 _BATCH = 500
 
 
+Channels = Collection[str] | None
+"""The channels whose messages a caller sees; None is every channel."""
+
+
 class Alarms:
-    """The verbs of alarm rows; each keeps to the tenants of a scope."""
+    """The verbs of alarm rows; each keeps to the tenants of a scope.
+
+    A tenant sees the messages to its own channels, and none of those to the operator's.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -63,6 +70,7 @@ class Alarms:
         undelivered: bool = False,
         unrouted: bool = False,
         limit: int = 100,
+        channels: Channels = None,
     ) -> list[AlarmEntity]:
         """Alarms, the one that was seen last first."""
         statement = select(alarm).where(*within(scope, tenant))
@@ -71,8 +79,8 @@ class Alarms:
         if type is not None:
             statement = statement.where(alarm.c.type == type)
         if undelivered:
-            waiting = alarm_delivery.c.alarm_id == alarm.c.id
-            statement = statement.where(exists().where(waiting, alarm_delivery.c.sent_at.is_(None)))
+            waiting = (alarm_delivery.c.alarm_id == alarm.c.id, *_unsent(channels))
+            statement = statement.where(exists().where(*waiting))
         if unrouted:
             statement = statement.where(
                 alarm.c.is_routed.is_(False), alarm.c.state != AlarmState.RESOLVED.value
@@ -88,11 +96,14 @@ class Alarms:
         """The alarm of this id or fingerprint; raises AlarmNotFound, also out of the scope."""
         return self._database.read(lambda connection: _find(connection, reference, scope))
 
-    def deliveries(self, alarm_id: str, limit: int = 50) -> list[AlarmDelivery]:
+    def deliveries(
+        self, alarm_id: str, scope: Scope, *, channels: Channels = None, limit: int = 50
+    ) -> list[AlarmDelivery]:
         """Its messages, the newest first."""
         statement = (
             select(alarm_delivery)
-            .where(alarm_delivery.c.alarm_id == alarm_id)
+            .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
+            .where(alarm.c.id == alarm_id, *within(scope), *_to(channels))
             .order_by(alarm_delivery.c.sequence.desc(), alarm_delivery.c.channel)
             .limit(limit)
         )
@@ -100,12 +111,14 @@ class Alarms:
             lambda one: [delivery(row) for row in one.execute(statement).mappings()]
         )
 
-    def undelivered(self, scope: Scope = EVERYONE, limit: int = 100) -> list[AlarmDelivery]:
+    def undelivered(
+        self, scope: Scope, *, channels: Channels = None, limit: int = 100
+    ) -> list[AlarmDelivery]:
         """Messages that no channel has taken yet, the oldest first."""
         statement = (
             select(alarm_delivery)
             .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
-            .where(alarm_delivery.c.sent_at.is_(None), *within(scope))
+            .where(*_unsent(channels), *within(scope))
             .order_by(alarm_delivery.c.created_at, alarm_delivery.c.id)
             .limit(limit)
         )
@@ -113,13 +126,15 @@ class Alarms:
             lambda one: [delivery(row) for row in one.execute(statement).mappings()]
         )
 
-    def last_errors(self, alarm_ids: Sequence[str]) -> Mapping[str, str]:
+    def last_errors(
+        self, alarm_ids: Sequence[str], scope: Scope, *, channels: Channels = None
+    ) -> Mapping[str, str]:
         """Why messages of these alarms have not gone out, one reason an alarm."""
         ids = [one for one in map(str, alarm_ids) if is_id(one)]
         statement = (
             select(alarm_delivery.c.alarm_id, func.max(alarm_delivery.c.last_error).label("error"))
-            .where(alarm_delivery.c.alarm_id.in_(ids))
-            .where(alarm_delivery.c.sent_at.is_(None))
+            .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
+            .where(alarm.c.id.in_(ids), *within(scope), *_unsent(channels))
             .group_by(alarm_delivery.c.alarm_id)
         )
         return self._database.read(
@@ -192,7 +207,7 @@ class Alarms:
             return False
         statement = delete(alarm_route).where(alarm_route.c.id == route_id)
         if scope.tenants is not None:
-            statement = statement.where(alarm_route.c.tenant.in_(scope.tenants))
+            statement = statement.where(alarm_route.c.owner.in_(scope.tenants))
         with changing(self._database) as (connection, _now):
             return connection.execute(statement).rowcount > 0
 
@@ -253,6 +268,14 @@ class Alarms:
         with changing(self._database) as (connection, _now):
             gone = delete(alarm_delivery).where(alarm_delivery.c.id.in_(ids))
             return [connection.execute(gone).rowcount]
+
+
+def _to(channels: Channels) -> list[ColumnElement[bool]]:
+    return [] if channels is None else [alarm_delivery.c.channel.in_(list(channels))]
+
+
+def _unsent(channels: Channels) -> list[ColumnElement[bool]]:
+    return [alarm_delivery.c.sent_at.is_(None), *_to(channels)]
 
 
 def _is_not_aside(column: ColumnElement[Any], now: datetime) -> ColumnElement[bool]:

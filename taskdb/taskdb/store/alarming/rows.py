@@ -15,7 +15,6 @@ from sqlalchemy import (
     Text,
     delete,
     literal,
-    or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -180,10 +179,10 @@ def write_policy(connection: Connection, type: str, policy: Alarm | None, now: d
 
 
 def routes(connection: Connection, scope: Scope) -> list[Route]:
-    """The routes that are rows, the oldest first."""
+    """The routes that are rows, the oldest first; a tenant sees those that it owns."""
     statement = select(alarm_route).order_by(alarm_route.c.created_at, alarm_route.c.id)
     if scope.tenants is not None:
-        statement = statement.where(or_(alarm_route.c.tenant.in_(scope.tenants)))
+        statement = statement.where(alarm_route.c.owner.in_(scope.tenants))
     found = []
     for row in connection.execute(statement).mappings():
         with unless_unreadable(row, "alarm_route", str(row["id"])):
@@ -199,6 +198,7 @@ def _route(row: RowMapping) -> Route:
         severity=Severity(row["severity"]),
         source=None if row["source"] is None else AlarmSource(row["source"]),
         id=str(row["id"]),
+        owner=row["owner"],
     )
 
 
@@ -210,6 +210,7 @@ def route_values(route: Route) -> dict[str, Any]:
         "source": route.source and str(route.source),
         "severity": str(route.severity),
         "channels": list(route.to),
+        "owner": route.owner,
     }
 
 

@@ -2,6 +2,9 @@
 
 An alarm that has something to tell is told when its window is over: at once the first time, then
 once a window, with the count inside. What no route takes is looked at again with the next window.
+
+Routes that a tenant owns add channels. They never change what the operator's channels get: an alarm
+that only a tenant's route takes stays one that no route of the operator takes.
 """
 
 from __future__ import annotations
@@ -10,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Text, cast, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Text, cast, func, insert, or_, select, update
 from sqlalchemy.exc import DBAPIError
 from uuid_utils.compat import uuid7
 
@@ -53,7 +55,7 @@ def tell(
             _wake_snoozed(connection, now)
     else:
         _wake_snoozed(connection, now)
-    if not rules.channels:
+    if not rules.channels and not rules.tenant_channels:
         return Told(unrouted=_without_channels(connection))
     aside = select(set_aside.c.key).where(set_aside.c.loop == TELL, set_aside.c.next_try_at > now)
     due = (
@@ -79,14 +81,14 @@ def tell(
     for row in found:
         try:
             with connection.begin_nested() if is_careful else nullcontext():
-                written = _tell_one(connection, rules, row, (declared, further), now)
+                written, is_routed = _tell_one(connection, rules, row, (declared, further), now)
         except Exception as error:
             if not is_careful or not is_of_a_row(error):
                 raise
             failed.append((str(row["id"]), error))
         else:
             messages += written
-            unrouted += [] if written else [str(row["id"])]
+            unrouted += [] if is_routed else [str(row["id"])]
     return Told(messages, tuple(unrouted), len(found) == _BATCH, tuple(failed))
 
 
@@ -96,18 +98,31 @@ def _tell_one(
     row: RowMapping,
     known: tuple[Mapping[str, Alarm], Sequence[Route]],
     now: datetime,
-) -> int:
-    """Decide on the messages of one alarm; returns how many, 0 where no route takes it."""
+) -> tuple[int, bool]:
+    """Decide on the messages of one alarm.
+
+    Returns how many, and whether a route of the operator takes it.
+    """
     one = entity(row)
     declared, further = known
     policy = declared.get(one.type)
-    channels = policy.to if policy and policy.to else ()
-    channels = channels or rules.channels_of(
-        further, source=one.source, type=one.type, tenant=one.tenant, severity=one.severity
-    )
-    written = _write(connection, row, one, channels) if channels else 0
-    _begin_window(connection, row, one, channels, now + rules.window)
-    return written
+    channels = policy.to if policy and policy.to else rules.channels_of(one, further)
+    added = [name for name in rules.added_channels_of(one, further) if name not in channels]
+    for channel in channels:
+        _write(connection, row, one, channel, one.told)
+    news = [(name, told) for name in added if (told := _told(connection, one, name)) < one.count]
+    for channel, told in news:
+        _write(connection, row, one, channel, told)
+    written = len(channels) + len(news)
+    values = {
+        "window_until": now + rules.window,
+        "is_routed": bool(channels),
+        "channels": [*channels, *added],
+        "told": one.count if channels else one.told,
+        "sequence": row["sequence"] + (1 if written else 0),
+    }
+    connection.execute(update(alarm).where(alarm.c.id == one.id).values(values))
+    return written, bool(channels)
 
 
 def _wake_snoozed(connection: Connection, now: datetime) -> None:
@@ -132,46 +147,39 @@ def _without_channels(connection: Connection) -> tuple[str, ...]:
     return tuple(str(row.id) for row in connection.execute(marked))
 
 
-def _begin_window(
-    connection: Connection,
-    row: RowMapping,
-    one: AlarmEntity,
-    channels: tuple[str, ...],
-    until: datetime,
-) -> None:
-    values: dict[str, Any] = {"window_until": until, "is_routed": bool(channels)}
-    values["channels"] = list(channels)
-    if channels:
-        values |= {"told": one.count, "sequence": row["sequence"] + 1}
-    connection.execute(update(alarm).where(alarm.c.id == one.id).values(values))
+def _told(connection: Connection, one: AlarmEntity, channel: str) -> int:
+    """How many of the alarm's failures an added channel was told of."""
+    last = select(func.max(alarm_delivery.c.total)).where(
+        alarm_delivery.c.alarm_id == one.id, alarm_delivery.c.channel == channel
+    )
+    return max(one.told, connection.execute(last).scalar() or 0)
 
 
 def _write(
-    connection: Connection, row: RowMapping, one: AlarmEntity, channels: tuple[str, ...]
-) -> int:
-    kind = _kind(row, one)
-    for channel in channels:
-        count = one.count - one.told
-        if kind is MessageKind.AGAIN and _is_merged(connection, one, channel, count):
-            continue
-        values = {
-            "id": str(uuid7()),
-            "alarm_id": one.id,
-            "channel": channel,
-            "sequence": row["sequence"] + 1,
-            "kind": str(kind),
-            "count": count,
-            "total": one.count,
-            "message": message_of(one, kind, count),
-        }
-        connection.execute(insert(alarm_delivery).values(values))
-    return len(channels)
+    connection: Connection, row: RowMapping, one: AlarmEntity, channel: str, told: int
+) -> None:
+    """One message to a channel that was told of so many."""
+    kind = _kind(row, one, told)
+    count = one.count - told
+    if kind is MessageKind.AGAIN and _is_merged(connection, one, channel, count):
+        return
+    values = {
+        "id": str(uuid7()),
+        "alarm_id": one.id,
+        "channel": channel,
+        "sequence": row["sequence"] + 1,
+        "kind": str(kind),
+        "count": count,
+        "total": one.count,
+        "message": message_of(one, kind, count),
+    }
+    connection.execute(insert(alarm_delivery).values(values))
 
 
-def _kind(row: RowMapping, one: AlarmEntity) -> MessageKind:
-    if one.is_regression and not row["is_routed"]:
+def _kind(row: RowMapping, one: AlarmEntity, told: int) -> MessageKind:
+    if one.is_regression and not row["is_routed"] and told == one.told:
         return MessageKind.REGRESSION
-    return MessageKind.AGAIN if one.told else MessageKind.OPENED
+    return MessageKind.AGAIN if told else MessageKind.OPENED
 
 
 def _is_merged(connection: Connection, one: AlarmEntity, channel: str, count: int) -> bool:
