@@ -6,7 +6,7 @@ thread are made anew in the process that uses them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from sqlalchemy.engine import make_url
 from uuid_utils.compat import uuid7
 
+from taskdb.actor import Acting
 from taskdb.alarm_client import AlarmClient
 from taskdb.bounds import NAME_BYTES, shown, spelled, wrong_text
 from taskdb.celery.background import BackgroundPublisher
@@ -35,6 +36,7 @@ from taskdb.explanation import Explanation, explain
 from taskdb.gate_client import GateClient
 from taskdb.history import attempts_of
 from taskdb.options import Criteria, ended_badly, filter_of
+from taskdb.permission import ANYTHING, Permission
 from taskdb.reference import adopted_id, parse_reference
 from taskdb.schedule_client import ScheduleClient
 from taskdb.settings import Settings
@@ -74,6 +76,7 @@ class TaskDB(
     GateClient,
     SubscriptionClient,
     AlarmClient,
+    Acting,
     Surrounded,
 ):
     """Tasks on one database and one broker.
@@ -92,6 +95,7 @@ class TaskDB(
         self.settings = settings or Settings.load()
         self.registry = default_registry if registry is None else registry
         self.scope = EVERYONE
+        self.permission = ANYTHING
         self.payloads = payloads_of(self.settings)
         self.store = Store(
             self.settings.store_url,
@@ -126,12 +130,34 @@ class TaskDB(
             self._celery_app.taskdb_reader = self
         return self._celery_app
 
-    def for_tenant(self, *tenants: str) -> TaskDB:
+    def for_tenant(
+        self,
+        *tenants: str,
+        queues: Collection[str] | None = None,
+        types: Collection[str] | None = None,
+        priorities: Collection[int] | None = None,
+        request_id: str | None = None,
+        created_by: str | None = None,
+        created_ip: str | None = None,
+    ) -> TaskDB:
         """A client that reads and moves tasks of these tenants only; it shares the connections.
 
-        Only the client that it was made from closes them.
-        Raises InvalidInput without a tenant, and for one that no task can have.
+        It submits and retries only tasks of the `types`, `queues` and `priorities` that are listed,
+        whether a caller names them or a type declares them; None allows all. A `request_id`,
+        `created_by` or `created_ip` is recorded with all that it submits, whatever a caller says.
+        Made from such a client, another one may allow less, not more.
+
+        Only the client that it was made from closes the connections. Raises InvalidInput without a
+        tenant, for one that no task can have, and for what this client does not allow.
         """
+        asked = Permission.of(
+            queues=queues,
+            types=types,
+            priorities=priorities,
+            request_id=request_id,
+            created_by=created_by,
+            created_ip=created_ip,
+        )
         if not tenants:
             raise InvalidInput(_SCOPE, [Fault("", "name at least one tenant")])
         faults = [
@@ -145,11 +171,13 @@ class TaskDB(
         if beyond:
             message = f"this client may not see {beyond}: its scope is {self.scope.tenants}"
             raise InvalidInput(_SCOPE, [Fault("", message)])
+        permission = self.permission.narrowed(asked)
         scoped = object.__new__(TaskDB)
         scoped.__dict__.update(self.__dict__)
         scoped._celery_app = None
         scoped._is_owner = False
         scoped.scope = Scope(tuple(tenants))
+        scoped.permission = permission
         return scoped
 
     def discover(self) -> Registry:

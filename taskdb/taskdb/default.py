@@ -19,7 +19,7 @@ from taskdb.entity import SubTaskResult, TaskEntity, TaskEvent, TaskRole
 from taskdb.explanation import Explanation
 from taskdb.fan_out import Counts
 from taskdb.fork import RenewedLock
-from taskdb.gate import Gate
+from taskdb.gate import Gate, GateOwner
 from taskdb.options import Criteria, SubmitOptions
 from taskdb.schedule import Origin, Schedule, ScheduleEntity, ScheduleRun
 from taskdb.schedule_client import ScheduleOptions
@@ -341,9 +341,16 @@ def pause(
     default_taskdb().pause(queue=queue, type=type, tenant=tenant, reason=reason, by=by)
 
 
-def resume(*, queue: str | None = None, type: str | None = None, tenant: str | None = None) -> bool:
+def resume(
+    *,
+    queue: str | None = None,
+    type: str | None = None,
+    tenant: str | None = None,
+    owner: GateOwner | None = None,
+    by: str | None = None,
+) -> bool:
     """`TaskDB.resume` on the default TaskDB."""
-    return default_taskdb().resume(queue=queue, type=type, tenant=tenant)
+    return default_taskdb().resume(queue=queue, type=type, tenant=tenant, owner=owner, by=by)
 
 
 def set_limit(
@@ -369,10 +376,15 @@ def set_limit(
 
 
 def clear_limit(
-    *, queue: str | None = None, type: str | None = None, tenant: str | None = None
+    *,
+    queue: str | None = None,
+    type: str | None = None,
+    tenant: str | None = None,
+    owner: GateOwner | None = None,
+    by: str | None = None,
 ) -> bool:
     """`TaskDB.clear_limit` on the default TaskDB."""
-    return default_taskdb().clear_limit(queue=queue, type=type, tenant=tenant)
+    return default_taskdb().clear_limit(queue=queue, type=type, tenant=tenant, owner=owner, by=by)
 
 
 def gates() -> list[Gate]:

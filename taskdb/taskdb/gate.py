@@ -10,6 +10,8 @@ from taskdb.bounds import as_duration, shown
 
 GateTarget = Literal["queue", "type", "tenant"]
 """What a rule is made for."""
+GateOwner = Literal["operator", "tenant"]
+"""Whose rule it is: the operator's, or that of the tenant for which it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ class Limit:
 class Gate:
     """What holds for one queue, type or tenant, and who said so.
 
-    `origin` is that of the limit: `person`, or `code` where a task type declares it.
+    `origin` is that of the limit: `person`, or `code` where a task type declares it. A tenant may
+    have a rule of its own beside the operator's, and both hold. A client of some tenants sees that
+    the operator's holds, and neither its reason nor who set it.
     """
 
     target: GateTarget
@@ -72,3 +76,4 @@ class Gate:
     reason: str | None = None
     set_by: str | None = None
     set_at: datetime | None = None
+    owner: GateOwner = "operator"

@@ -109,6 +109,9 @@ class ScheduleClient:
     discover: Callable[[], Registry]
     _drafting: Callable[[], Drafting]
     get_task: Callable[[str], TaskEntity]
+    _actor: Callable[[str | None], str | None]
+    _note: Callable[[str, str, str | None], None]
+    _check_operator: Callable[[], None]
 
     # --- by hand ------------------------------------------------------------------------------
 
@@ -130,7 +133,8 @@ class ScheduleClient:
         was written), ScheduleExists, DatabaseError.
         """
         schedule = schedule_of({**options, "name": name})
-        definition = self._definition(schedule, type, input, created_by=created_by)
+        actor = self._actor(created_by)
+        definition = self._definition(schedule, type, input, created_by=actor)
         return self.store.add_schedule(definition, replace=replace)
 
     def check_schedule(
@@ -288,11 +292,6 @@ class ScheduleClient:
             make = partial(self._of_settings, given)
             found.add(Origin.SETTINGS, str(given["name"]), str(given["type"]), make)
         return found
-
-    def _check_operator(self) -> None:
-        if self.scope.tenants is not None:
-            advice = "firing and declaring is for all tenants: use the client without for_tenant"
-            raise InvalidInput("the request", [Fault("tenant", advice)])
 
     def _of_settings(self, given: Mapping[str, Any]) -> Definition:
         values = {name: value for name, value in given.items() if name != "type"}

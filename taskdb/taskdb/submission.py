@@ -27,6 +27,7 @@ from taskdb.entity import TaskEntity, TaskReader
 from taskdb.errors import Fault, InvalidInput, NotEncodable, UnknownTaskType, did_you_mean
 from taskdb.key import OF_FIELDS, mutex_key_of, unique_key_of
 from taskdb.origin import FIELDS, submitter_texts
+from taskdb.permission import ANYTHING, Permission
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Draft, OnConflict, Scope
@@ -90,19 +91,22 @@ class Drafting:
     """Turns wishes into drafts; raises InvalidInput with every fault, UnknownTaskType."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, payloads: Payloads, scope: Scope
+        self,
+        settings: Settings,
+        registry: Registry,
+        payloads: Payloads,
+        scope: Scope,
+        permission: Permission = ANYTHING,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._payloads = payloads
         self._scope = scope
+        self._permission = permission
 
     def drafts(self, type_name: str, inputs: Iterable[Any], wish: Wish) -> list[Draft]:
         """One draft an input. Nothing has been written when this raises."""
-        task_type = self._type(type_name)
-        faults = self._faults(wish)
-        if faults:
-            raise InvalidInput(_SUBJECT, faults)
+        task_type = self._checked(type_name, wish)
         values = self._inputs(task_type, type_name, list(inputs))
         drafts: list[Draft] = []
         try:
@@ -118,10 +122,7 @@ class Drafting:
 
         Raises as `drafts` does.
         """
-        task_type = self._type(type_name)
-        faults = self._faults(wish)
-        if faults:
-            raise InvalidInput(_SUBJECT, faults)
+        task_type = self._checked(type_name, wish)
         value = self._input(task_type, type_name, given)
         with _as_invalid_input(type_name):
             encode(value, "it")
@@ -132,9 +133,7 @@ class Drafting:
 
         Raises InvalidInput.
         """
-        faults = self._faults(wish)
-        if faults:
-            raise InvalidInput(_SUBJECT, faults)
+        self._check(type_name, wish)
         at_once = replace(wish, run_at=None, delay=None, deadline=None, mutex_key=None)
         with _as_invalid_input(type_name):
             value = self.plain(value)
@@ -151,7 +150,7 @@ class Drafting:
         Raises as `drafts` does, for the first input that is wrong; the reader of the drafts then
         discards their payloads.
         """
-        task_type = self._type(type_name)
+        task_type = self._checked(type_name, wish)
         for position, given in enumerate(inputs):
             try:
                 value = self._input(task_type, type_name, given)
@@ -168,27 +167,28 @@ class Drafting:
         Raises UnknownTaskType, and InvalidInput for a queue or priority that is none.
         """
         name = self._registry.name_of(given)
-        return self._place(name, self._type(name), queue, priority)
+        wish = Wish(queue=queue, priority=priority)
+        return self._place(name, self._checked(name, wish), wish)
 
     def queue_place(self, name: str, queue: str | None, priority: int | None) -> Place:
         """The same for what has no type: a sequence inside another one."""
-        return self._place(name, None, queue, priority)
-
-    def _place(
-        self, name: str, task_type: TaskType | None, queue: str | None, priority: int | None
-    ) -> Place:
         wish = Wish(queue=queue, priority=priority)
-        faults = self._faults(wish)
-        if faults:
-            raise InvalidInput(_SUBJECT, faults)
-        first = _first(priority, task_type.priority if task_type else None, 5)
-        return Place(
-            name, self._queue(task_type, wish), first, task_type.mutex if task_type else ()
-        )
+        self._check(name, wish)
+        return self._place(name, None, wish)
+
+    def _place(self, name: str, task_type: TaskType | None, wish: Wish) -> Place:
+        mutex = task_type.mutex if task_type else ()
+        return Place(name, self._queue(task_type, wish), _priority(task_type, wish), mutex)
 
     def check_type(self, name: str) -> None:
-        """Raise UnknownTaskType for the name of a type that there is not."""
+        """Raise UnknownTaskType for an unknown type, InvalidInput for one that is not allowed."""
         self._type(name)
+
+    def check_allowed(self, name: str) -> None:
+        """Raise InvalidInput where this client may not submit what has this name."""
+        faults = self._permission.faults({"type": name})
+        if faults:
+            raise InvalidInput(_SUBJECT, faults)
 
     def discard(self, drafts: Iterable[Draft]) -> None:
         """Remove the payloads of drafts that were not inserted."""
@@ -199,7 +199,31 @@ class Drafting:
         """Remove a payload that no row will name."""
         self._payloads.discard(reference)
 
+    def _checked(self, name: str, wish: Wish) -> TaskType | None:
+        """The type of a task, once the wish is sound and allowed; None for an unknown one.
+
+        What a type declares is looked at as well: no task may be anywhere else.
+        """
+        task_type = self._type(name)
+        place = {"queue": self._queue(task_type, wish), "priority": _priority(task_type, wish)}
+        self._check(name, wish, place)
+        return task_type
+
+    def _check(self, name: str, wish: Wish, place: Mapping[str, Any] | None = None) -> None:
+        """Raise InvalidInput for a wish that is not sound, or for a place that is not allowed.
+
+        Without a place that of the wish is looked at: a parent itself runs nowhere.
+        """
+        if place is None:
+            asked = {"queue": wish.queue, "priority": wish.priority}
+            place = {name: value for name, value in asked.items() if value is not None}
+        faults = self._faults(wish) or self._permission.faults({"type": name, **place})
+        if faults:
+            raise InvalidInput(_SUBJECT, faults)
+
     def _type(self, name: str) -> TaskType | None:
+        # Before the registry, which names the types that it knows.
+        self.check_allowed(name)
         if not self._settings.allow_unknown_types:
             return self._registry.get(name)
         if wrong_text(name, NAME_BYTES) is not None or not name.strip() or "#" in name:
@@ -240,16 +264,14 @@ class Drafting:
             name=wish.name or name,
             status=TaskStatus.CREATED,
             queue=self._queue(task_type, wish),
-            priority=_first(wish.priority, task_type.priority if task_type else None, 5),
+            priority=_priority(task_type, wish),
             input=payload.value,
             input_ref=payload.reference,
             attributes=wish.attributes,
             tags=tuple(dict.fromkeys((*(task_type.tags if task_type else ()), *wish.tags))),
             unique_key=wish.unique_key or _key_of(task_type, value),
             mutex_key=wish.mutex_key or _mutex_of(task_type, value),
-            request_id=wish.request_id,
-            created_by=wish.created_by,
-            created_ip=wish.created_ip,
+            **{name: getattr(wish, name) for name in FIELDS} | self._permission.origin,
             run_at=wish.run_at,
             delay=_duration(wish.delay),
             deadline_at=wish.deadline,
@@ -466,5 +488,6 @@ def _duration(value: timedelta | float | None) -> timedelta | None:
     return timedelta(seconds=value)
 
 
-def _first(*values: int | None) -> int:
-    return next(value for value in values if value is not None)
+def _priority(task_type: TaskType | None, wish: Wish) -> int:
+    declared = task_type.priority if task_type else None
+    return next(one for one in (wish.priority, declared, 5) if one is not None)

@@ -18,6 +18,7 @@ from taskdb.errors import (
     InvalidInput,
 )
 from taskdb.options import SubmitOptions
+from taskdb.permission import Permission
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.store import faults
@@ -50,6 +51,7 @@ class SubmitClient:
 
     settings: Settings
     scope: Scope
+    permission: Permission
     store: Store
     payloads: Payloads
     _background: BackgroundPublisher
@@ -185,7 +187,7 @@ class SubmitClient:
         return self._entities(drafts, created, transaction, queued)
 
     def _drafting(self) -> Drafting:
-        return Drafting(self.settings, self.discover(), self.payloads, self.scope)
+        return Drafting(self.settings, self.discover(), self.payloads, self.scope, self.permission)
 
     def _insert(
         self,

@@ -157,6 +157,7 @@ class TreeClient:
             faults.append(Fault("mutex_key", advice))
         if faults:
             raise InvalidInput("the submit request", faults)
+        drafter.check_allowed(sequence)
         known = self.discover().sequence(sequence)
         spec = drafter.sequence(known, timeout)
         parent = drafter.sequence_parent(known, payload, wish)

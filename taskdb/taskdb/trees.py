@@ -56,8 +56,12 @@ class Drafter:
         return options.spec(type_name, None if given is None else self._handler(given))
 
     def check_type(self, name: str) -> None:
-        """Raise UnknownTaskType for the name of a type that there is not."""
+        """Raise UnknownTaskType for an unknown type, InvalidInput for one that is not allowed."""
         self._drafting.check_type(name)
+
+    def check_allowed(self, name: str) -> None:
+        """Raise InvalidInput where this client may not submit what has this name."""
+        self._drafting.check_allowed(name)
 
     def parts(self, type_name: str, items: Iterable[Any], wish: Wish) -> Iterator[Draft]:
         """A draft an item; the payloads that were written are remembered."""

@@ -133,6 +133,33 @@ def test_a_scoped_client_makes_rules_for_its_tenants_only(taskdb: TaskDB) -> Non
     assert len(taskdb.gates()) == 3
 
 
+def test_a_scoped_client_declares_no_limits(taskdb: TaskDB) -> None:
+    acme = taskdb.for_tenant("acme")
+    for refused in (acme.declare_limits, lambda: acme.release_lines(["running:own:other"])):
+        with pytest.raises(InvalidInput, match="all tenants"):
+            refused()
+    assert taskdb.gates() == []
+
+
+def test_the_operator_lifts_what_a_tenant_has_set(taskdb: TaskDB) -> None:
+    acme = taskdb.for_tenant("acme")
+    acme.pause(tenant="acme", by="bob")
+    acme.set_limit(tenant="acme", max_running=1)
+    taskdb.pause(tenant="acme", reason="unpaid", by="ann")
+    assert acme.resume(tenant="acme")
+    with pytest.raises(InvalidInput, match="owner"):
+        acme.resume(tenant="acme", owner="operator")
+    with pytest.raises(InvalidInput, match="owner"):
+        taskdb.resume(tenant="acme", owner="beta")  # type: ignore[arg-type]
+    assert [(one.owner, one.is_paused, one.reason) for one in acme.gates()] == [
+        ("tenant", False, None),
+        ("operator", True, None),
+    ]
+    assert taskdb.clear_limit(tenant="acme", owner="tenant")
+    (gate,) = taskdb.gates()
+    assert (gate.owner, gate.reason, gate.set_by) == ("operator", "unpaid", "ann")
+
+
 @pytest.mark.parametrize("place", [{}, {"queue": "a", "type": "b"}, {"queue": ""}, {"type": 7}])
 def test_a_rule_is_for_one_place(taskdb: TaskDB, place: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
@@ -170,6 +197,18 @@ def test_rules_are_made_shown_and_lifted(cli: Site) -> None:
     assert cli("resume", "--type", "echo", "--json").document["changed"] is True
     assert "it was not paused" in cli("resume", "--type", "echo").err
     assert "no limits" in cli("limit", "list").err
+
+
+def test_the_command_line_lifts_what_a_tenant_has_set(cli: Site) -> None:
+    with cli.client() as taskdb:
+        taskdb.for_tenant("acme").pause(tenant="acme")
+    assert "it was not paused" in cli("resume", "--tenant", "acme").err
+    assert cli("resume", "--tenant", "acme", "--own").out == "resumed tenant acme\n"
+    cli("pause", "--tenant", "acme")
+    with cli.client() as taskdb:
+        (gate,) = taskdb.gates()
+    assert gate.owner == "operator"
+    assert str(gate.set_by).startswith("cli:")
 
 
 def test_a_rule_for_nothing_is_an_error_that_says_so(cli: Site) -> None:

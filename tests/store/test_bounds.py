@@ -9,7 +9,7 @@ from alembic import command
 from sqlalchemy import create_engine, make_url, text
 
 from taskdb.bounds import EARLIEST, LATEST
-from taskdb.store.contract import Filter, Report
+from taskdb.store.contract import EVERYONE, Filter, Report
 from taskdb.store.encode import encode
 from taskdb.store.listing import Cursor
 from taskdb.store.migrate import _config, migrate
@@ -43,7 +43,7 @@ def all_can_be_read(store: Store) -> None:
     store.page(Filter(with_sub_tasks=True), limit=100)
     store.release_gated(100, LEASE)
     store.lease_due(100, LEASE)
-    store.gates()
+    store.gates(EVERYONE)
     store.list_schedules()
     store.list_subscriptions()
 
@@ -224,7 +224,7 @@ def test_a_limit_that_was_written_by_hand_keeps_no_other_from_being_listed(
                 store,
                 f"INSERT INTO gate (target, name, max_running) VALUES ('type', '{name}', {most})",
             )
-        assert [one.name for one in store.gates()] == ["good"]
+        assert [one.name for one in store.gates(EVERYONE)] == ["good"]
 
 
 @pytest.mark.parametrize("value", ["", "{bad"])

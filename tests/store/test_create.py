@@ -13,7 +13,7 @@ from taskdb.entity import TaskKind, TaskRole
 from taskdb.errors import NotEncodable, TaskDBError, TaskNotFound, ValueRefused
 from taskdb.gate import Limit
 from taskdb.status import TaskStatus
-from taskdb.store.contract import Draft, Filter, OnConflict
+from taskdb.store.contract import EVERYONE, Draft, Filter, OnConflict
 from taskdb.store.draft_columns import PLACE, RESUBMITTED, WHEN
 from taskdb.store.store import Store
 from taskdb.store.tables import as_moment
@@ -299,7 +299,7 @@ def test_twins_that_are_scheduled_again_in_one_call_are_one_resubmit(store: Stor
 
 def test_a_resubmit_into_a_queue_with_a_limit_is_held(store: Store) -> None:
     run = in_status(store, TaskStatus.FAILED, unique_key="k")
-    store.set_limit(("queue", "narrow"), Limit(max_running=1))
+    store.set_limit(("queue", "narrow"), Limit(max_running=1), EVERYONE)
     (again,) = store.create([draft(unique_key="k", queue="narrow")])
     assert (again.id, again.held_by) == (run.id, "gate")
 

@@ -11,6 +11,7 @@ from taskdb.fan_out import FanOutSpec, HandlerSpec
 from taskdb.gate import Gate, Limit
 from taskdb.key import mutex_key_of
 from taskdb.status import TaskStatus
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.gates import (
     MINUTE,
@@ -44,7 +45,7 @@ TENANT = ("tenant", "acme")
 
 
 def test_a_task_that_no_rule_concerns_is_not_held(store: Store) -> None:
-    store.set_limit(("type", "other"), Limit(max_running=1))
+    store.set_limit(("type", "other"), Limit(max_running=1), EVERYONE)
     (created,) = store.create([draft()])
     assert created.held_by is None
     assert not row(store, created.id)["is_gated"]
@@ -53,7 +54,7 @@ def test_a_task_that_no_rule_concerns_is_not_held(store: Store) -> None:
 
 @pytest.mark.parametrize("place", [TYPE, QUEUE, TENANT])
 def test_a_rule_holds_what_is_created_for_its_place(store: Store, place: tuple[str, str]) -> None:
-    store.set_limit(place, Limit(max_running=1))
+    store.set_limit(place, Limit(max_running=1), EVERYONE)
     (created,) = store.create([draft(chunk="01936e4b-7c00-7000-8000-0123456789ab")])
     assert created.held_by == "gate"
     assert row(store, created.id)["chunk"] is None
@@ -93,25 +94,25 @@ def test_one_that_arrives_later_stands_behind_those_who_wait(store: Store) -> No
 
 
 def test_a_limit_lets_so_many_run_and_no_more(store: Store) -> None:
-    store.set_limit(TYPE, Limit(max_running=3))
+    store.set_limit(TYPE, Limit(max_running=3), EVERYONE)
     ids = [create(store) for _ in range(5)]
     assert released_at_last(store) == ids[:3]
     assert held_by(store, ids[3]) == "running:type:sum"
     begin(store, ids[1])
     store.fail(ids[1], "token-1", OOPS)
     assert released_at_last(store) == [ids[3]]
-    store.set_limit(TYPE, Limit(max_running=1))
+    store.set_limit(TYPE, Limit(max_running=1), EVERYONE)
     begin(store, ids[0])
     store.complete(ids[0], "token-1", DONE)
     assert released_at_last(store) == []
-    store.clear_limit(TYPE)
+    store.clear_limit(TYPE, EVERYONE)
     assert released_at_last(store) == [ids[4]]
-    assert store.gates() == []
+    assert store.gates(EVERYONE) == []
 
 
 def test_a_task_takes_all_of_its_slots_or_none(store: Store) -> None:
-    store.set_limit(TYPE, Limit(max_running=2))
-    store.set_limit(TENANT, Limit(max_running=1))
+    store.set_limit(TYPE, Limit(max_running=2), EVERYONE)
+    store.set_limit(TENANT, Limit(max_running=1), EVERYONE)
     first, second = create(store), create(store)
     assert released_at_last(store) == [first]
     assert slots(store) == [("running:tenant:acme", 1), ("running:type:sum", 1)]
@@ -124,8 +125,8 @@ def test_a_task_takes_all_of_its_slots_or_none(store: Store) -> None:
 
 
 def test_who_waits_in_two_lines_for_each_other_goes_in_the_end(store: Store) -> None:
-    store.set_limit(("queue", "a"), Limit(max_running=1))
-    store.set_limit(("queue", "b"), Limit(max_running=1))
+    store.set_limit(("queue", "a"), Limit(max_running=1), EVERYONE)
+    store.set_limit(("queue", "b"), Limit(max_running=1), EVERYONE)
     one, two = create(store, queue="a", mutex_key="k"), create(store, queue="b", mutex_key="l")
     three = create(store, queue="a", mutex_key="l")
     four = create(store, queue="b", mutex_key="k")
@@ -140,7 +141,7 @@ def test_so_many_start_in_a_window_and_no_more(store_url: str) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     clock = FixedClock(start)
     with Store(store_url, clock=clock).closing() as store:
-        store.set_limit(TYPE, Limit(max_starts=2, per=MINUTE))
+        store.set_limit(TYPE, Limit(max_starts=2, per=MINUTE), EVERYONE)
         ids = [create(store) for _ in range(4)]
         assert released_at_last(store) == ids[:2]
         clock.advance(timedelta(seconds=90))
@@ -166,7 +167,7 @@ def test_a_pause_holds_what_waits_and_what_is_queued_already(
     before = queued(store).id
     running = queued(store).id
     assert claim(store, running)
-    store.pause(place, "the other side is down", by="ann")
+    store.pause(place, EVERYONE, "the other side is down", by="ann")
     after = create(store)
     refused = store.claim(before, token="t", worker="w", max_attempts=3)
     assert (refused.granted, refused.status) == (False, TaskStatus.QUEUED)
@@ -177,8 +178,8 @@ def test_a_pause_holds_what_waits_and_what_is_queued_already(
     expected = f"paused:{place[0]}:{place[1]}"
     assert {held_by(store, before), held_by(store, after)} == {expected}
     assert store.complete(running, "token-1", DONE) is TaskStatus.COMPLETED
-    assert store.lift_pause(place)
-    assert not store.lift_pause(place)
+    assert store.lift_pause(place, EVERYONE)
+    assert not store.lift_pause(place, EVERYONE)
     assert released_at_last(store) == [before, after]
     begin(store, before)
 
@@ -186,11 +187,11 @@ def test_a_pause_holds_what_waits_and_what_is_queued_already(
 def test_a_released_task_is_held_by_a_pause_that_comes_before_its_claim(store: Store) -> None:
     (task_id,) = with_mutex(store, "k")
     assert released(store) == [task_id]
-    store.pause(QUEUE)
+    store.pause(QUEUE, EVERYONE)
     assert not claim(store, task_id)
     assert store.hold(task_id) == 1
     assert slots(store) == []
-    store.lift_pause(QUEUE)
+    store.lift_pause(QUEUE, EVERYONE)
     assert released_at_last(store) == [task_id]
     begin(store, task_id)
 
@@ -204,7 +205,7 @@ def test_what_no_rule_stops_is_not_held(store: Store) -> None:
 
 def test_a_limit_that_comes_after_the_message_stops_the_claim(store: Store) -> None:
     ids = [queued(store).id for _ in range(2)]
-    store.set_limit(TYPE, Limit(max_running=1))
+    store.set_limit(TYPE, Limit(max_running=1), EVERYONE)
     assert not any(claim(store, one) for one in ids)
     assert [store.hold(one) for one in ids] == [1, 1]
     assert released_at_last(store) == [ids[0]]
@@ -214,10 +215,10 @@ def test_items_of_a_chunk_are_held_by_a_pause(store: Store) -> None:
     chunk = "01936e4b-7c00-7000-8000-0123456789ab"
     ids = [create(store, chunk=chunk, position=n) for n in range(2)]
     store.mark_queued(store.publications(ids))
-    store.pause(TYPE)
+    store.pause(TYPE, EVERYONE)
     assert store.claim_chunk(chunk, token="t", worker="w", max_attempts=3, count=2) == []
     assert store.hold(chunk, chunk=True) == 2
-    store.lift_pause(TYPE)
+    store.lift_pause(TYPE, EVERYONE)
     assert released_at_last(store) == ids
 
 
@@ -316,7 +317,7 @@ def test_two_releases_let_nobody_go_twice(store: Store) -> None:
 
 
 def test_a_window_of_a_fan_out_and_a_limit_hold_one_after_the_other(store: Store) -> None:
-    store.set_limit(("type", "part"), Limit(max_running=1))
+    store.set_limit(("type", "part"), Limit(max_running=1), EVERYONE)
     parent = draft()
     spec = FanOutSpec(part_type="part", max_concurrency=2)
     parts = [draft(type="part") for _ in range(3)]
@@ -357,7 +358,7 @@ def test_only_the_lines_that_are_asked_for_are_looked_at(store: Store) -> None:
 
 
 def test_a_pass_is_bounded_and_the_next_one_goes_on(store: Store) -> None:
-    store.set_limit(TYPE, Limit(max_running=100))
+    store.set_limit(TYPE, Limit(max_running=100), EVERYONE)
     ids = [create(store) for _ in range(5)]
     first = store.release_gated(3, LEASE)
     assert [one.id for one in first.publications] == ids[:3]
@@ -368,7 +369,7 @@ def test_a_pass_is_bounded_and_the_next_one_goes_on(store: Store) -> None:
 
 def test_a_pass_says_how_much_of_a_rule_was_free(store: Store) -> None:
     """Who looks too often, or too seldom, learns it from that."""
-    store.set_limit(TYPE, Limit(max_running=8))
+    store.set_limit(TYPE, Limit(max_running=8), EVERYONE)
     for _ in range(3):
         create(store)
     assert store.release_gated(10, LEASE).share == 3 / 8
@@ -397,9 +398,9 @@ def test_a_sweep_frees_what_nobody_has(store: Store) -> None:
 
 
 def test_a_rule_says_who_set_it_and_why(store: Store) -> None:
-    store.pause(QUEUE, "the other side is down", by="ann")
-    store.set_limit(QUEUE, Limit(max_running=3, max_starts=5, per=MINUTE), by="bob")
-    (gate,) = store.gates()
+    store.pause(QUEUE, EVERYONE, "the other side is down", by="ann")
+    store.set_limit(QUEUE, Limit(max_running=3, max_starts=5, per=MINUTE), EVERYONE, by="bob")
+    (gate,) = store.gates(EVERYONE)
     assert gate == Gate(
         "queue",
         "taskdb",
@@ -410,22 +411,22 @@ def test_a_rule_says_who_set_it_and_why(store: Store) -> None:
         set_by="bob",
         set_at=gate.set_at,
     )
-    store.lift_pause(QUEUE)
-    assert not store.gates()[0].is_paused
-    assert store.clear_limit(QUEUE)
-    assert not store.clear_limit(QUEUE)
-    assert store.gates() == []
+    store.lift_pause(QUEUE, EVERYONE)
+    assert not store.gates(EVERYONE)[0].is_paused
+    assert store.clear_limit(QUEUE, EVERYONE)
+    assert not store.clear_limit(QUEUE, EVERYONE)
+    assert store.gates(EVERYONE) == []
 
 
 def test_what_a_person_has_set_wins_over_code(store: Store) -> None:
     declared: dict[str, Limit | None] = {"a": Limit(max_running=1), "b": Limit(max_running=2)}
-    store.set_limit(("type", "a"), Limit(max_running=9))
-    store.pause(("type", "b"))
+    store.set_limit(("type", "a"), Limit(max_running=9), EVERYONE)
+    store.pause(("type", "b"), EVERYONE)
     store.declare_limits(declared)
     assert _limits(store) == {"a": (9, "person"), "b": (2, "code")}
     store.declare_limits({"a": None, "b": None})
     assert _limits(store) == {"a": (9, "person"), "b": (None, "person")}
-    store.clear_limit(("type", "a"))
+    store.clear_limit(("type", "a"), EVERYONE)
     store.declare_limits(declared)
     assert _limits(store) == {"a": (1, "code"), "b": (2, "code")}
     store.declare_limits({"a": Limit(max_running=4)})
@@ -435,7 +436,7 @@ def test_what_a_person_has_set_wins_over_code(store: Store) -> None:
 def _limits(store: Store) -> dict[str, tuple[int | None, str]]:
     return {
         gate.name: (gate.limit.max_running if gate.limit else None, gate.origin)
-        for gate in store.gates()
+        for gate in store.gates(EVERYONE)
     }
 
 

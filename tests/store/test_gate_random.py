@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from taskdb.gate import Limit
 from taskdb.status import TERMINAL, TaskStatus
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.gates import released
 from tests.store.tasks import DONE, LEASE, OOPS, SOON, at_once, claim, create, make_due, write
@@ -33,7 +34,7 @@ class Crowd:
         for table in ("slot", "gate", "task", "worker"):
             write(store, f"DELETE FROM {table}")
         for place, number in LIMITS.items():
-            store.set_limit(place, Limit(max_running=number))
+            store.set_limit(place, Limit(max_running=number), EVERYONE)
 
     def create(self) -> None:
         choose = self.random.choice
@@ -79,8 +80,8 @@ class Crowd:
 
     def toggle(self) -> None:
         place = self.random.choice(PAUSES)
-        if not self.store.lift_pause(place):
-            self.store.pause(place)
+        if not self.store.lift_pause(place, EVERYONE):
+            self.store.pause(place, EVERYONE)
 
     def sweep(self) -> None:
         assert self.store.sweep_slots(100) == 0
@@ -99,7 +100,7 @@ class Crowd:
     def finish(self) -> None:
         """Without pauses all come to their end."""
         for place in PAUSES:
-            self.store.lift_pause(place)
+            self.store.lift_pause(place, EVERYONE)
         for _ in range(20 + 20 * len(self.ids)):
             self.release()
             self.store.mark_queued(self.store.publications(self.ids))
@@ -175,7 +176,7 @@ def test_no_rule_is_broken_and_nobody_waits_for_ever(
 def test_workers_that_all_release_and_end_break_no_rule_and_wait_for_nobody(store: Store) -> None:
     """Tasks of two keys in opposite orders, eight at once: no deadlock, none is left."""
     for place, number in LIMITS.items():
-        store.set_limit(place, Limit(max_running=number))
+        store.set_limit(place, Limit(max_running=number), EVERYONE)
     ids = [
         create(
             store, type="abc"[n % 3], tenant="tu"[n % 2], queue="qr"[n % 2], mutex_key="kl"[n % 2]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from taskdb.clock import FixedClock
 from taskdb.gate import Limit
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.gates import begin, held_by, released, slots
 from tests.store.tasks import DONE, create, write
@@ -96,7 +97,7 @@ def test_a_task_of_several_limits_goes_though_younger_ones_of_one_keep_coming(
     kinds, values = CASES[case]
     for kind, place in (("queue", QUEUE), ("type", TYPE), ("tenant", TENANT)):
         if kind in kinds:
-            store.set_limit(place, Limit(max_running=1))
+            store.set_limit(place, Limit(max_running=1), EVERYONE)
     site = Site(store)
     for kind in kinds:
         create(store, **ALONE[kind])
@@ -112,8 +113,8 @@ def test_a_task_of_a_window_and_a_limit_goes_though_younger_ones_keep_coming(
 ) -> None:
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     with Store(store_url, clock=clock).closing() as store:
-        store.set_limit(TENANT, Limit(max_running=1))
-        store.set_limit(TYPE, Limit(max_starts=1, per=MINUTE))
+        store.set_limit(TENANT, Limit(max_running=1), EVERYONE)
+        store.set_limit(TYPE, Limit(max_starts=1, per=MINUTE), EVERYONE)
         site = Site(store)
         of_tenant, of_type = create(store, **ALONE["tenant"]), create(store, **ALONE["type"])
         assert site.go() == [of_tenant, of_type]
@@ -134,8 +135,8 @@ def test_one_place_is_kept_for_the_oldest_and_the_others_are_free(store_url: str
     """A hundred mails, one a minute, take one of the places of their tenant and not all."""
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     with Store(store_url, clock=clock).closing() as store:
-        store.set_limit(TENANT, Limit(max_running=3))
-        store.set_limit(TYPE, Limit(max_starts=1, per=MINUTE))
+        store.set_limit(TENANT, Limit(max_running=3), EVERYONE)
+        store.set_limit(TYPE, Limit(max_starts=1, per=MINUTE), EVERYONE)
         site = Site(store)
         mail = {**ALL, "queue": "r"}
         first = create(store, **mail)
@@ -152,9 +153,9 @@ def test_one_place_is_kept_for_the_oldest_and_the_others_are_free(store_url: str
 def test_a_pause_gives_up_the_places_that_were_kept(store: Store) -> None:
     site, wanted, younger = waits_with_a_place(store)
     assert site.go() == []
-    store.pause(("type", "a"))
+    store.pause(("type", "a"), EVERYONE)
     assert site.go() == [younger]
-    store.lift_pause(("type", "a"))
+    store.lift_pause(("type", "a"), EVERYONE)
     assert held_by(store, wanted) == "running:type:a"
 
 
@@ -174,8 +175,8 @@ def test_tasks_that_share_nothing_with_it_are_not_held_up(store: Store) -> None:
 
 def waits_with_a_place(store: Store) -> tuple[Site, str, str]:
     """A task that waits for its type and keeps the place of its queue, and one that wants that."""
-    store.set_limit(QUEUE, Limit(max_running=1))
-    store.set_limit(TYPE, Limit(max_running=1))
+    store.set_limit(QUEUE, Limit(max_running=1), EVERYONE)
+    store.set_limit(TYPE, Limit(max_running=1), EVERYONE)
     site = Site(store)
     of_queue, of_type = create(store, **ALONE["queue"]), create(store, **ALONE["type"])
     assert site.go() == [of_queue, of_type]
@@ -197,7 +198,7 @@ class Stream:
         for table in ("slot", "reservation", "gate", "task", "worker"):
             write(store, f"DELETE FROM {table}")
         for place in (QUEUE, TYPE, TENANT):
-            store.set_limit(place, Limit(max_running=random.choice([1, 1, 2])))
+            store.set_limit(place, Limit(max_running=random.choice([1, 1, 2])), EVERYONE)
         self.waiting: dict[str, tuple[frozenset[str], int]] = {}
         self.running: list[str] = []
 

@@ -10,6 +10,7 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
+from sqlalchemy.exc import IntegrityError
 
 from taskdb.errors import (
     DatabaseError,
@@ -104,6 +105,28 @@ def test_the_history_is_kept_when_its_check_learns_a_new_move(empty_store_url: s
     assert {"task_event_task", "task_event_cursor", "task_event_bad"} <= {
         index["name"] for index in inspect(engine).get_indexes("task_event")
     }
+    engine.dispose()
+
+
+def test_rules_and_their_bounds_are_kept_when_tenants_get_rules_of_their_own(
+    empty_store_url: str,
+) -> None:
+    dialect, _, _ = spoken(name_of(empty_store_url))
+    engine = dialect.create_engine(empty_store_url, pool_size=2)
+    rule = "INSERT INTO gate (target, name, max_running) VALUES ('{}', {}, 3)"
+    with dialect.transaction(engine).begin() as connection:
+        command.upgrade(_config(connection), "0015")
+        connection.execute(text(rule.format("tenant", "'acme'")))
+        before = connection.execute(text("SELECT * FROM gate")).all()
+        command.upgrade(_config(connection), "0016")
+        assert connection.execute(text("SELECT * FROM gate")).all() == before
+        connection.execute(text(rule.format("own", "'acme'")))
+    for wrong in (rule.format("other", "'acme'"), rule.format("own", f"'{'x' * 1_001}'")):
+        with (
+            pytest.raises(IntegrityError, match="gate_is"),
+            dialect.transaction(engine).begin() as connection,
+        ):
+            connection.execute(text(wrong))
     engine.dispose()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, TypedDict
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, with_session
-from taskdb.gate import Gate, Limit
+from taskdb.gate import Gate, GateOwner, Limit
 from taskdb.printable import printable
 
 QueueOption = Annotated[str | None, typer.Option("--queue", help="Tasks of this queue.")]
@@ -25,6 +25,11 @@ MaxStarts = Annotated[
     int | None, typer.Option("--max-starts", min=1, help="So many begin in the time of --per.")
 ]
 Per = Annotated[float | None, typer.Option("--per", min=0, help="A stretch of time, in seconds.")]
+
+
+Own = Annotated[
+    bool, typer.Option("--own", help="What the tenant has set for itself, not the operator's.")
+]
 
 
 class _Place(TypedDict):
@@ -43,7 +48,7 @@ def pause(
 ) -> int:
     """Let no task of a queue, a type or a tenant begin until `taskdb resume`; what runs goes on."""
     place = _place(queue, type_name, tenant)
-    session.taskdb.pause(**place, reason=reason, by=_user())
+    session.taskdb.pause(**place, reason=reason)
     return _done(session.output, "paused", place)
 
 
@@ -53,10 +58,13 @@ def resume(
     queue: QueueOption = None,
     type_name: TypeOption = None,
     tenant: TenantOption = None,
+    *,
+    own: Own = False,
 ) -> int:
     """Lift a pause; what waited goes in order of its arrival."""
     place = _place(queue, type_name, tenant)
-    return _lifted(session, "resumed", place, session.taskdb.resume, "it was not paused")
+    lift = partial(session.taskdb.resume, owner=_owner(own=own))
+    return _lifted(session, "resumed", place, lift, "it was not paused")
 
 
 @with_session
@@ -74,9 +82,7 @@ def set_limit(
     It takes the place of the limit before it, also of one that a task type declares.
     """
     place = _place(queue, type_name, tenant)
-    session.taskdb.set_limit(
-        **place, max_running=max_running, max_starts=max_starts, per=per, by=_user()
-    )
+    session.taskdb.set_limit(**place, max_running=max_running, max_starts=max_starts, per=per)
     return _done(session.output, "limited", place)
 
 
@@ -86,10 +92,13 @@ def clear_limit(
     queue: QueueOption = None,
     type_name: TypeOption = None,
     tenant: TenantOption = None,
+    *,
+    own: Own = False,
 ) -> int:
     """Remove a limit."""
     place = _place(queue, type_name, tenant)
-    return _lifted(session, "cleared", place, session.taskdb.clear_limit, "it had no limit")
+    clear = partial(session.taskdb.clear_limit, owner=_owner(own=own))
+    return _lifted(session, "cleared", place, clear, "it had no limit")
 
 
 @with_session
@@ -101,7 +110,8 @@ def list_limits(session: Session) -> int:
         output.document([gate_json(gate) for gate in found])
     elif found:
         output.table(
-            ("FOR", "NAME", "PAUSED", "LIMIT", "SET BY", "REASON"), [_row(gate) for gate in found]
+            ("FOR", "NAME", "OWNER", "PAUSED", "LIMIT", "SET BY", "REASON"),
+            [_row(gate) for gate in found],
         )
     else:
         output.note("no pauses, and no limits")
@@ -114,6 +124,7 @@ def gate_json(gate: Gate) -> dict[str, Any]:
     return {
         "target": gate.target,
         "name": gate.name,
+        "owner": gate.owner,
         "is_paused": gate.is_paused,
         "max_running": limit and limit.max_running,
         "max_starts": limit and limit.max_starts,
@@ -129,6 +140,7 @@ def _row(gate: Gate) -> tuple[str, ...]:
     return (
         gate.target,
         printable(gate.name),
+        gate.owner,
         "yes" if gate.is_paused else "-",
         _in_words(gate.limit),
         "its declaration" if gate.origin == "code" else printable(gate.set_by or "-"),
@@ -151,6 +163,10 @@ def _place(queue: str | None, type_name: str | None, tenant: str | None) -> _Pla
     return {"queue": queue, "type": type_name, "tenant": tenant}
 
 
+def _owner(*, own: bool) -> GateOwner | None:
+    return "tenant" if own else None
+
+
 def _lifted(
     session: Session, done: str, place: _Place, lift: Callable[..., bool], missing: str
 ) -> ExitCode:
@@ -169,11 +185,3 @@ def _done(output: Output, done: str, place: _Place, *, changed: bool = True) -> 
     else:
         output.line(f"{done} {target} {printable(str(name))}")
     return ExitCode.OK
-
-
-def _user() -> str | None:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container may have a number and no name.
-        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Self
 
 import typer
 
+from taskdb.actor import acting_by_default
 from taskdb.cli.output import Output
 from taskdb.cli.signature import with_parameters
 from taskdb.client import TaskDB
@@ -88,13 +90,22 @@ class Session:
             taskdb.close()
 
 
+def actor() -> str | None:
+    """The user at the command line, as the actor of what they change; None where it has no name."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (OSError, KeyError):
+        # A container may have a number and no name.
+        return None
+
+
 def with_session(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command its session, and the options `--json` and `--debug`."""
 
     @functools.wraps(command)
     def run(**values: Any) -> int:
         flags = {"is_json": values.pop("json"), "debug": values.pop("debug")}
-        with Session(**flags) as session:
+        with Session(**flags) as session, acting_by_default(actor()):
             return command(session, **values)
 
     flags = {"json": (JsonOption, False), "debug": (DebugOption, False)}

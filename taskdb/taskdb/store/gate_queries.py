@@ -8,7 +8,7 @@ from taskdb.status import PUBLISHABLE, in_order
 from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.fragments import not_aside
 from taskdb.store.queries import PUBLICATION
-from taskdb.store.rules import TARGETS
+from taskdb.store.rules import concerns
 
 KEYS: Columns = {"key": "text"}
 LINES: Columns = {"key": "text", "target": "text", "name": "text"}
@@ -166,7 +166,8 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
             " reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at"
         ),
         resume=(
-            f"UPDATE gate SET is_paused = false, reason = NULL, set_at = {d.now}"
+            f"UPDATE gate SET is_paused = false, reason = NULL, set_by = {d.text('set_by')},"
+            f" set_at = {d.now}"
             " WHERE target = :target AND name = :name AND is_paused RETURNING name"
         ),
         set_limit=new_limit,
@@ -177,7 +178,8 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
         ),
         clear_limit=(
             "UPDATE gate SET max_running = NULL, max_starts = NULL, window_seconds = NULL,"
-            f" origin = 'person', set_at = {d.now} WHERE target = :target AND name = :name"
+            f" origin = 'person', set_by = {d.text('set_by')}, set_at = {d.now}"
+            " WHERE target = :target AND name = :name"
             " AND (max_running IS NOT NULL OR max_starts IS NOT NULL)"
             f" AND ({d.text('origin')} IS NULL OR origin = {d.text('origin')}) RETURNING name"
         ),
@@ -190,8 +192,8 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
 
 def _still_waits(row: str) -> str:
     """Whether a row waits in the line of a key, and no pause stops it there."""
-    paused = " OR ".join(f"p.target = '{target}' AND p.name = {row}.{target}" for target in TARGETS)
     return (
         f"{row}.held_by IS NOT NULL AND {row}.held_by NOT IN ('window', 'gate') AND {row}.{_WAITS}"
-        f" AND NOT EXISTS (SELECT 1 FROM gate AS p WHERE p.is_paused AND ({paused}))"
+        f" AND NOT EXISTS (SELECT 1 FROM gate AS p WHERE p.is_paused AND"
+        f" ({concerns('p', row)}))"
     )

@@ -263,15 +263,17 @@ class _Release:
         """The oldest that waits for a key keeps a place of each key before it.
 
         Younger ones would else take them for as long as it waits. Its own key comes behind those
-        that it keeps, so of two tasks none waits for what the other keeps.
+        that it keeps, so of two tasks none waits for what the other keeps. What a tenant has set
+        for itself keeps no place that tasks of other tenants need.
         """
         self._leaves(row, decided, stays_in=stop)
         task_id, head = str(row["id"]), self._heads.get(stop)
         if stop.startswith(rules.PAUSED) or (head is not None and head < task_id):
             return
         self._heads[stop] = task_id
+        is_own = rules.is_own(stop)
         for need in wanted:
-            if need.key < stop:
+            if need.key < stop and not (is_own and rules.is_shared(need.key)):
                 self._reserved.setdefault(need.key, set()).add(task_id)
                 decided.reservations.append({"key": need.key, "task_id": task_id})
 

@@ -2,6 +2,9 @@
 
 A rule is a row of `gate`, for a queue, a type or a tenant; or a mutex key. A task that has one is
 gated: it is published only with a slot of each of its keys.
+
+The target `own` is a tenant as well: it is what the tenant has set for itself, beside what the
+operator has set for it. Both hold, so that neither loosens the other.
 """
 
 from __future__ import annotations
@@ -12,8 +15,15 @@ from typing import Any, Literal
 
 from taskdb.store.session import Row
 
-Target = Literal["queue", "type", "tenant"]
-TARGETS: tuple[Target, ...] = ("queue", "type", "tenant")
+Target = Literal["queue", "type", "tenant", "own"]
+OWN: Target = "own"
+TARGETS: Mapping[Target, str] = {
+    "queue": "queue",
+    "type": "type",
+    "tenant": "tenant",
+    OWN: "tenant",
+}
+"""What a rule is made for, and the column of a task that names it."""
 Place = tuple[str, str]
 """A target and its name."""
 MUTEX, RUNNING, STARTS, PAUSED = "mutex", "running", "starts", "paused"
@@ -21,27 +31,45 @@ MUTEX, RUNNING, STARTS, PAUSED = "mutex", "running", "starts", "paused"
 
 def is_gated(row: str) -> str:
     """Whether any rule concerns a row with this alias."""
-    return is_gated_by(f"{row}.mutex_key", {target: f"{row}.{target}" for target in TARGETS})
+    return is_gated_by(f"{row}.mutex_key", _columns_of(row))
 
 
-def is_gated_by(mutex: str, places: Mapping[str, str]) -> str:
-    """Whether any rule concerns a row with this mutex in these places, SQL fragments."""
+def is_gated_by(mutex: str, columns: Mapping[str, str]) -> str:
+    """Whether any rule concerns a row with this mutex in these columns, SQL fragments."""
     probes = " OR ".join(
-        f"EXISTS (SELECT 1 FROM gate AS g WHERE g.target = '{target}' AND g.name = {place})"
-        for target, place in places.items()
+        f"EXISTS (SELECT 1 FROM gate AS g WHERE {condition})"
+        for condition in _conditions("g", columns)
     )
     return f"({mutex} IS NOT NULL OR {probes})"
 
 
 def is_refused() -> str:
     """Whether a rule stops the row `old`: a pause, or one that came after its message."""
-    concerned = " OR ".join(
-        f"g.target = '{target}' AND g.name = old.{target}" for target in TARGETS
-    )
     return (
         "(old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (SELECT 1 FROM gate AS g"
-        f" WHERE (g.is_paused OR NOT old.is_gated) AND ({concerned})))"
+        f" WHERE (g.is_paused OR NOT old.is_gated) AND ({concerns('g', 'old')})))"
     )
+
+
+def concerns(gate: str, row: str) -> str:
+    """Whether the rule with this alias concerns the row with that one."""
+    return " OR ".join(_conditions(gate, _columns_of(row)))
+
+
+def _columns_of(row: str) -> dict[str, str]:
+    return {column: f"{row}.{column}" for column in TARGETS.values()}
+
+
+def _conditions(gate: str, columns: Mapping[str, str]) -> list[str]:
+    """The conditions of which one holds for a rule of these columns, one for each column."""
+    return [
+        f"{gate}.target IN ({_targets_of(column)}) AND {gate}.name = {value}"
+        for column, value in columns.items()
+    ]
+
+
+def _targets_of(column: str) -> str:
+    return ", ".join(f"'{target}'" for target, named in TARGETS.items() if named == column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +96,7 @@ Rules = Mapping[Place, Rule]
 
 def places_of(row: Row) -> tuple[Place, ...]:
     """What the rules of a task may be made for."""
-    return tuple((target, row[target]) for target in TARGETS)
+    return tuple((target, row[column]) for target, column in TARGETS.items())
 
 
 def pause_of(row: Row, rules: Rules) -> str | None:
@@ -106,7 +134,7 @@ def mutex_key(tenant: str, key: str) -> str:
 def lines_of(tenant: str, queue: str, type_name: str, mutex: str | None) -> list[str]:
     """The lines in which someone may wait for what a task gives back at its end."""
     named = {"queue": queue, "type": type_name, "tenant": tenant}
-    lines = [f"{RUNNING}:{target}:{named[target]}" for target in TARGETS]
+    lines = [f"{RUNNING}:{target}:{named[column]}" for target, column in TARGETS.items()]
     return lines if mutex is None else [mutex_key(tenant, mutex), *lines]
 
 
@@ -117,6 +145,18 @@ def place_of(line: str) -> Place | None:
         return None
     target, _, name = rest.partition(":")
     return target, name
+
+
+def is_own(key: str) -> bool:
+    """Whether a key is that of a rule which a tenant has set for itself."""
+    place = place_of(key)
+    return place is not None and place[0] == OWN
+
+
+def is_shared(key: str) -> bool:
+    """Whether tasks of several tenants may need slots of this key."""
+    place = place_of(key)
+    return place is not None and place[0] in {"queue", "type"}
 
 
 def room_of(line: str, rules: Rules, taken: int, most: int) -> int:

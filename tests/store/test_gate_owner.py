@@ -1,0 +1,188 @@
+"""The rules of a tenant's own and those of the operator: both hold, and neither lifts the other."""
+
+from datetime import timedelta
+
+import pytest
+
+from taskdb.errors import InvalidInput
+from taskdb.gate import Limit
+from taskdb.status import TaskStatus
+from taskdb.store.contract import EVERYONE, Scope
+from taskdb.store.store import Store
+from tests.store.gates import begin, held_by, released, released_at_last, slots
+from tests.store.tasks import DONE, claim, create, publication, queued, row, write
+
+TENANT = ("tenant", "acme")
+OTHER = ("tenant", "other")
+ACME = Scope(("acme",))
+BOTH = Scope(("acme", "beta"))
+
+
+def test_a_tenant_does_not_lift_the_pause_of_the_operator(store: Store) -> None:
+    store.pause(TENANT, EVERYONE, "unpaid", by="ann")
+    task_id = create(store)
+    assert not store.lift_pause(TENANT, ACME)
+    with pytest.raises(InvalidInput, match=r"owner.*out of the scope"):
+        store.lift_pause(TENANT, ACME, owner="operator")
+    released(store)
+    assert held_by(store, task_id) == "paused:tenant:acme"
+    (gate,) = store.gates(EVERYONE)
+    assert (gate.is_paused, gate.owner, gate.reason, gate.set_by) == (
+        True,
+        "operator",
+        "unpaid",
+        "ann",
+    )
+
+
+def test_a_tenant_does_not_change_the_limit_of_the_operator(store: Store) -> None:
+    store.set_limit(TENANT, Limit(max_running=1), EVERYONE)
+    store.set_limit(TENANT, Limit(max_running=100), ACME)
+    assert store.clear_limit(TENANT, ACME)
+    assert not store.clear_limit(TENANT, ACME)
+    store.set_limit(TENANT, Limit(max_running=100), ACME)
+    ids = [create(store) for _ in range(3)]
+    assert released_at_last(store) == ids[:1]
+    assert [held_by(store, one) for one in ids[1:]] == ["running:tenant:acme"] * 2
+
+
+def test_the_stricter_of_both_limits_holds(store: Store) -> None:
+    store.set_limit(TENANT, Limit(max_running=3), EVERYONE)
+    store.set_limit(TENANT, Limit(max_running=2), BOTH)
+    ids = [create(store) for _ in range(5)]
+    assert released_at_last(store) == ids[:2]
+    assert {held_by(store, one) for one in ids[2:]} == {"running:own:acme"}
+    store.clear_limit(TENANT, ACME)
+    assert released_at_last(store) == ids[2:3]
+
+
+def test_each_pause_holds_until_its_owner_lifts_it(store: Store) -> None:
+    store.pause(TENANT, EVERYONE)
+    store.pause(TENANT, ACME)
+    task_id = create(store)
+    assert store.lift_pause(TENANT, EVERYONE)
+    assert released_at_last(store) == []
+    assert held_by(store, task_id) == "paused:own:acme"
+    assert store.lift_pause(TENANT, ACME)
+    assert released_at_last(store) == [task_id]
+
+
+def test_the_pause_of_a_tenant_stops_what_a_worker_would_claim(store: Store) -> None:
+    task_id = queued(store).id
+    store.pause(TENANT, ACME)
+    assert not claim(store, task_id)
+    store.hold(task_id)
+    assert store.get(task_id, EVERYONE).status is TaskStatus.CREATED
+    assert row(store, task_id)["attempt"] == 0
+    released(store)
+    assert held_by(store, task_id) == "paused:own:acme"
+    assert store.lift_pause(TENANT, EVERYONE, owner="tenant")
+    assert released_at_last(store) == [task_id]
+
+
+def test_the_operator_sees_and_lifts_what_a_tenant_has_set(store: Store) -> None:
+    store.pause(TENANT, ACME, "moving", by="bob")
+    store.set_limit(TENANT, Limit(max_running=4), ACME, by="bob")
+    (gate,) = store.gates(EVERYONE)
+    assert (gate.target, gate.name, gate.owner) == ("tenant", "acme", "tenant")
+    assert (gate.reason, gate.set_by, gate.limit) == ("moving", "bob", Limit(max_running=4))
+    assert not store.lift_pause(TENANT, EVERYONE)
+    assert store.lift_pause(TENANT, EVERYONE, owner="tenant")
+    assert store.clear_limit(TENANT, EVERYONE, owner="tenant")
+    assert store.gates(EVERYONE) == store.gates(ACME) == []
+
+
+def test_a_tenant_sees_that_the_operator_holds_it_and_not_why(store: Store) -> None:
+    store.pause(TENANT, EVERYONE, "unpaid", by="ann")
+    store.pause(OTHER, EVERYONE, "unpaid", by="ann")
+    store.pause(OTHER, Scope(("other",)), "moving")
+    store.pause(("queue", "taskdb"), EVERYONE, "the other side is down")
+    store.pause(TENANT, ACME, "our own", by="bob")
+    seen = [(one.owner, one.is_paused, one.reason, one.set_by) for one in store.gates(ACME)]
+    assert sorted(seen, key=str) == [
+        ("operator", True, None, None),
+        ("tenant", True, "our own", "bob"),
+    ]
+    assert {one.name for one in store.gates(ACME)} == {"acme"}
+
+
+@pytest.mark.parametrize("place", [OTHER, ("queue", "taskdb"), ("type", "sum"), ("type", "acme")])
+def test_a_tenant_sets_rules_for_itself_only(store: Store, place: tuple[str, str]) -> None:
+    for act in (
+        lambda: store.pause(place, ACME),
+        lambda: store.lift_pause(place, ACME, owner="tenant"),
+        lambda: store.set_limit(place, Limit(max_running=1), ACME),
+        lambda: store.clear_limit(place, ACME),
+    ):
+        with pytest.raises(InvalidInput, match="out of the scope"):
+            act()
+    assert store.gates(EVERYONE) == []
+
+
+def test_only_a_tenant_has_rules_of_its_own(store: Store) -> None:
+    with pytest.raises(InvalidInput, match="owner"):
+        store.lift_pause(("queue", "a"), EVERYONE, owner="tenant")
+
+
+def test_a_rule_of_a_tenant_holds_nothing_of_another_one(store: Store) -> None:
+    store.pause(TENANT, ACME)
+    (created,) = [create(store, tenant="other")]
+    assert held_by(store, created) is None
+
+
+def test_a_tenant_that_waits_for_its_own_limit_keeps_no_place_of_others(store: Store) -> None:
+    store.set_limit(("queue", "taskdb"), Limit(max_running=1), EVERYONE)
+    store.set_limit(TENANT, Limit(max_running=1), ACME)
+    first = create(store, queue="elsewhere")
+    assert released_at_last(store) == [first]
+    begin(store, first)
+    waits = create(store)
+    assert released_at_last(store) == []
+    assert held_by(store, waits) == "running:own:acme"
+    other = create(store, tenant="other")
+    assert released_at_last(store) == [other]
+    begin(store, other, "token-2")
+    store.complete(other, "token-2", DONE)
+    store.complete(first, "token-1", DONE)
+    assert released_at_last(store) == [waits]
+    assert slots(store) == [("running:own:acme", 1), ("running:queue:taskdb", 1)]
+
+
+def test_a_window_of_a_tenant_keeps_no_place_of_others(store: Store) -> None:
+    store.set_limit(("queue", "taskdb"), Limit(max_running=1), EVERYONE)
+    long = timedelta(days=300)
+    store.set_limit(TENANT, Limit(max_starts=1, per=long), ACME)
+    first = create(store, queue="elsewhere")
+    assert released_at_last(store) == [first]
+    begin(store, first)
+    store.complete(first, "token-1", DONE)
+    create(store)
+    assert released_at_last(store) == []
+    other = create(store, tenant="other")
+    assert released_at_last(store) == [other]
+
+
+def test_a_run_that_ends_releases_the_next_of_the_own_limit(store: Store) -> None:
+    store.set_limit(TENANT, Limit(max_running=1), ACME)
+    ids = [create(store) for _ in range(2)]
+    assert released_at_last(store) == ids[:1]
+    store.mark_queued([publication(store, ids[0])])
+    claimed = claim(store, ids[0])
+    assert claimed
+    store.complete(ids[0], "token-1", DONE)
+    assert released(store, lines=["running:own:acme"]) == ids[1:]
+
+
+def test_the_statements_of_the_release_before_find_their_rows(store: Store) -> None:
+    """An older process sets, lifts and drops the operator's rule beside the tenant's."""
+    store.pause(TENANT, ACME, "our own")
+    write(
+        store,
+        "INSERT INTO gate (target, name, is_paused, reason, set_by, set_at) VALUES ('tenant',"
+        " 'acme', true, 'unpaid', 'ann', CURRENT_TIMESTAMP) ON CONFLICT (target, name)"
+        " DO UPDATE SET is_paused = true, reason = excluded.reason",
+    )
+    assert {one.owner for one in store.gates(EVERYONE)} == {"operator", "tenant"}
+    write(store, "DELETE FROM gate WHERE target = 'tenant' AND name = 'acme'")
+    (gate,) = store.gates(EVERYONE)
+    assert (gate.owner, gate.reason) == ("tenant", "our own")
