@@ -25,7 +25,7 @@ from taskdb.entity import TaskError
 from taskdb.fan_out import FanOutSpec
 from taskdb.status import TaskStatus
 from taskdb.store.census import Census
-from taskdb.store.contract import Draft, Filter
+from taskdb.store.contract import EVERYONE, Draft, Filter
 from taskdb.store.migrate import migrate
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
@@ -112,25 +112,25 @@ def _draft(**values: object) -> Draft:
 
 def _verbs(store: Store) -> None:
     """Each kind of statement once: moves, units, leases, locks of gates, lists, counts."""
-    (one,) = store.create([_draft(unique_key=str(uuid7()))])
+    (one,) = store.create([_draft(unique_key=str(uuid7()))], EVERYONE)
     assert store.mark_queued(store.publications([one.id])) == {one.id}
     assert store.claim(one.id, token="t", worker="w", max_attempts=2).granted
     assert store.error(one.id, "t", OOPS, timedelta(0)) is TaskStatus.ERRORED
     assert store.lease_due(10, MINUTE)
     assert store.claim(one.id, token="u", worker="w", max_attempts=2).granted
     assert store.rescue(OOPS, lease=MINUTE, limit=10, max_crashes=3) == {one.id: TaskStatus.ERRORED}
-    store.cancel(one.id)
-    store.retry(one.id)
-    assert store.get(one.id).status is TaskStatus.CREATED
+    store.cancel(one.id, EVERYONE)
+    store.retry(one.id, EVERYONE)
+    assert store.get(one.id, EVERYONE).status is TaskStatus.CREATED
     spec = FanOutSpec(part_type="part", max_concurrency=2)
-    family = store.create_fan_out(_draft(), (_draft() for _ in range(3)), spec)
+    family = store.create_fan_out(_draft(), (_draft() for _ in range(3)), spec, EVERYONE)
     parts = store.family_page(family.created.id, "", 10)
     for part in parts:
         assert store.claim(part.id, token=part.id, worker="w", max_attempts=1).granted
         assert store.complete(part.id, part.id, DONE) is TaskStatus.COMPLETED
         store.join(family.created.id)
     store.release_gated(10, MINUTE)
-    assert store.page(Filter(), limit=5)
+    assert store.page(Filter(), EVERYONE, limit=5)
     assert store.drifts(lease=MINUTE) is not None
     store.create_partitions()
     reader = Tally(store.database, "bench", MINUTE)
@@ -143,7 +143,7 @@ def _verbs(store: Store) -> None:
 
 def _live(store: Store, lives: int) -> None:
     for _ in range(lives):
-        (one,) = store.create([_draft()])
+        (one,) = store.create([_draft()], EVERYONE)
         store.mark_queued(store.publications([one.id]))
         assert store.claim(one.id, token=one.id, worker="w", max_attempts=1).granted
         assert store.complete(one.id, one.id, DONE) is TaskStatus.COMPLETED

@@ -19,6 +19,7 @@ from benchmarks.servers import Servers, servers
 from benchmarks.worker_process import seconds_to_drain, worker
 from taskdb import Settings, TaskDB
 from taskdb.retention import Retention
+from taskdb.store.contract import EVERYONE
 from taskdb.store.payload import NO_PAYLOADS
 from taskdb.store.pruning import Pruning
 from taskdb.submission import Drafting, Wish
@@ -44,7 +45,7 @@ def _rows_in(taskdb: TaskDB) -> None:
     drafting = Drafting(taskdb.settings, taskdb.discover(), taskdb.payloads, taskdb.scope)
     drafts = drafting.drafts("bench.noop", [None] * ROWS, Wish())
     began = time.perf_counter()
-    taskdb.store.create(drafts)
+    taskdb.store.create(drafts, EVERYONE)
     print(f"insert, in bulk: {ROWS / (time.perf_counter() - began):,.0f} rows a second")
     for threads in (1, 4):
         count = ROWS // 20
@@ -58,7 +59,7 @@ def _rows_in(taskdb: TaskDB) -> None:
 
 def _one_by_one(taskdb: TaskDB, drafts: list) -> None:  # type: ignore[type-arg]
     for draft in drafts:
-        taskdb.store.create([draft])
+        taskdb.store.create([draft], EVERYONE)
 
 
 def _at_once(works: list) -> float:  # type: ignore[type-arg]

@@ -10,6 +10,7 @@ import time
 
 from benchmarks.servers import Servers, servers
 from taskdb import Settings, TaskDB
+from taskdb.store.contract import EVERYONE
 from taskdb.submission import Drafting, Wish
 
 ROWS = int(os.environ.get("BENCH_ROWS", "20000"))
@@ -28,7 +29,7 @@ def _measure(started: Servers) -> None:
         drafting = Drafting(settings, taskdb.discover(), taskdb.payloads, taskdb.scope)
         drafts = drafting.drafts("bench.noop", [None] * ROWS, Wish())
         began = time.perf_counter()
-        taskdb.store.create(drafts)
+        taskdb.store.create(drafts, EVERYONE)
         rate = ROWS / (time.perf_counter() - began)
         print(f"rows: {rate:,.0f} a second into the table (goal {GOAL_ROWS_A_SECOND:,})")
         began = time.perf_counter()

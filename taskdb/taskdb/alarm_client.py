@@ -225,7 +225,7 @@ class AlarmClient:
             raise InvalidInput(
                 "the route", [Fault("", str(error).removeprefix("route: "))]
             ) from None
-        return self._alarms.add_route(route, _plain(by))
+        return self._alarms.add_route(route, self.scope, _plain(by))
 
     def remove_alarm_route(self, route_id: str) -> bool:
         """Delete a route that is a row; False where there is none (in this scope)."""

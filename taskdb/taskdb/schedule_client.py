@@ -135,7 +135,7 @@ class ScheduleClient:
         schedule = schedule_of({**options, "name": name})
         actor = self._actor(created_by)
         definition = self._definition(schedule, type, input, created_by=actor)
-        return self.store.add_schedule(definition, replace=replace)
+        return self.store.add_schedule(definition, self.scope, replace=replace)
 
     def check_schedule(
         self, name: str, type: str, input: Any = None, **options: Unpack[ScheduleOptions]
@@ -189,7 +189,7 @@ class ScheduleClient:
             raise InvalidInput(SUBJECT, [Fault("", advice)])
         now = self._now()
         draft = self._draft_of(found, now, now, at_once=True)
-        return self.get_task(self.store.fire_now(found, draft))
+        return self.get_task(self.store.fire_now(found, draft, self.scope))
 
     def remove_schedule(self, reference: str, *, tenant: str | None = None) -> None:
         """Delete a schedule; its tasks and what is known of its due times stay.

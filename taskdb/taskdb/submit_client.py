@@ -196,12 +196,12 @@ class SubmitClient:
         transaction: CallerTransaction | None,
     ) -> list[Created]:
         if transaction is None:
-            return self.store.create(drafts, on_conflict=on_conflict)
+            return self.store.create(drafts, self.scope, on_conflict=on_conflict)
         try:
             connection = transaction.connection()
             after = Aftermath()
             created = self.store.create(
-                drafts, on_conflict=on_conflict, connection=connection, after=after
+                drafts, self.scope, on_conflict=on_conflict, connection=connection, after=after
             )
         except DBAPIError as error:
             # Anything else is the caller's to see as it is: it may well know how to try again.

@@ -110,7 +110,7 @@ class SubscriptionClient:
             secret=key,
             created_by=created_by,
         )
-        return KeyedSubscription(self.store.add_subscription(new, begin), key)
+        return KeyedSubscription(self.store.add_subscription(new, begin, self.scope), key)
 
     def list_subscriptions(
         self, *, tenant: str | None = None, state: SubscriptionState | str | None = None

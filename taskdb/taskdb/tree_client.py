@@ -110,7 +110,7 @@ class TreeClient:
 
         def create(connection: Connection | None) -> NewFamily:
             return self.store.create_fan_out(
-                parent, parts, spec, on_conflict=wish.on_conflict, connection=connection
+                parent, parts, spec, self.scope, on_conflict=wish.on_conflict, connection=connection
             )
 
         with drafter.keeping_payloads():
@@ -164,7 +164,7 @@ class TreeClient:
 
         def create(connection: Connection | None) -> NewFamily:
             return self.store.create_sequence(
-                parent, spec, on_conflict=wish.on_conflict, connection=connection
+                parent, spec, self.scope, on_conflict=wish.on_conflict, connection=connection
             )
 
         with drafter.keeping_payloads():
@@ -290,7 +290,7 @@ class TreeClient:
 
     def sub_task_counts(self, reference: str) -> Counts:
         """How many parts of a fan-out are where, by one indexed query; raises TaskNotFound."""
-        return self.store.counts(self.get_task(reference).id)
+        return self.store.counts(self._id_of(reference), self.scope)
 
     def list_sub_tasks(
         self, reference: str, *, after: int = -1, limit: int = 1_000

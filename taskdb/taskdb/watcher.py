@@ -17,6 +17,7 @@ import structlog
 from taskdb.errors import DatabaseError, WaitInterrupted
 from taskdb.fork import renew_after_fork
 from taskdb.status import TaskStatus
+from taskdb.store.contract import EVERYONE, Scope
 
 log = structlog.get_logger("taskdb.watcher")
 
@@ -30,7 +31,7 @@ Settled = Future[TaskStatus | None]
 class Looking(Protocol):
     """What the watcher needs of the store."""
 
-    def statuses(self, ids: Iterable[str]) -> Mapping[str, TaskStatus]:
+    def statuses(self, ids: Iterable[str], scope: Scope) -> Mapping[str, TaskStatus]:
         """The status of each of these tasks that there is; raises DatabaseError."""
 
 
@@ -93,7 +94,8 @@ class Watcher:
             with self._lock:
                 ids = list(self._waiting)
             try:
-                found = self._store.statuses(ids)
+                # A client looks up the task in its own scope before it waits, and again after.
+                found = self._store.statuses(ids, EVERYONE)
             except DatabaseError as error:
                 if not is_away:
                     log.warning("wait.later", tasks=len(ids), reason=str(error))

@@ -18,6 +18,7 @@ from tests.chaos.journal import folder, note
 
 import taskdb
 from taskdb.settings import Settings
+from taskdb.store.contract import Scope
 from taskdb.store.store import Store
 from taskdb_beat.command import run_beat
 from taskdb_worker.command import run_worker
@@ -123,8 +124,8 @@ def note_commits() -> None:
     """Note what a transaction of the store's own has committed, before anyone publishes it."""
     create, fan_out, sequence = Store.create, Store.create_fan_out, Store.create_sequence
 
-    def noted_create(self: Store, drafts: Any, **keywords: Any) -> Any:
-        created = create(self, drafts, **keywords)
+    def noted_create(self: Store, drafts: Any, scope: Scope, **keywords: Any) -> Any:
+        created = create(self, drafts, scope, **keywords)
         if keywords.get("connection") is None:
             for one in created:
                 note("submitted", one.id, 0)

@@ -17,6 +17,7 @@ from taskdb import Registry, Settings, TaskDB, task
 from taskdb.celery.configuration import create_celery
 from taskdb.celery.embedded_broker import broker_url
 from taskdb.status import TaskStatus
+from taskdb.store.contract import EVERYONE
 
 REPOSITORY = Path(__file__).parents[2]
 SECRET = "s3cret-value-of-the-input"
@@ -120,7 +121,7 @@ def end(taskdb: TaskDB, task_id: str, status: str) -> None:
     store = taskdb.store
     error = TaskError("builtins.ValueError", "oops", "a traceback")
     if status == "CANCELED":
-        store.cancel(task_id)
+        store.cancel(task_id, EVERYONE)
         return
     if status in {"CREATED", "QUEUED", "SCHEDULED"}:
         return

@@ -10,6 +10,7 @@ from tests.store.trees import end_all, part_ids
 
 from taskdb import InvalidInput, TaskDB, TaskStatus
 from taskdb.status import MOVES, RETRIED_IN_BULK
+from taskdb.store.contract import EVERYONE
 
 S = TaskStatus
 
@@ -53,7 +54,7 @@ def test_what_completes_after_it_was_chosen_is_not_run_again(
     in_trees = store._in_trees
 
     def complete_first(ids: list[str]) -> set[str]:
-        store.retry(run.id)
+        store.retry(run.id, EVERYONE)
         assert claim(store, run.id, "token-2")
         store.complete(run.id, "token-2", DONE)
         return in_trees(ids)

@@ -10,7 +10,7 @@ from tests.integration.cli_site import MODULE, Site, cli
 from tests.servers import Blackhole
 
 from taskdb.settings import Settings
-from taskdb.store.contract import WorkerRecord
+from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.workers import Workers
 
 __all__ = ["cli"]
@@ -47,7 +47,7 @@ def test_people_read_what_to_do(cli: Site) -> None:
 
 def test_workers_that_were_seen_are_named_and_queues_without_one_too(cli: Site) -> None:
     with cli.client() as taskdb:
-        taskdb.store.history("01a1faa9-0000-7000-8000-000000000000")
+        taskdb.store.history("01a1faa9-0000-7000-8000-000000000000", EVERYONE)
         record = WorkerRecord("w/1", "worker-one@host", "host", 1, ("taskdb",), ("echo",))
         Workers(taskdb.store.database).announce(record)
     ran = cli("check")

@@ -15,6 +15,7 @@ from taskdb import BrokerUnreachable, Registry, Settings, SettingsError, TaskDB,
 from taskdb.celery.configuration import create_celery
 from taskdb.celery.embedded_broker import broker_url
 from taskdb.cli.doctor import diagnose
+from taskdb.store.contract import EVERYONE
 from taskdb_beat import Relay
 from taskdb_worker.app import create_app
 
@@ -377,7 +378,7 @@ def test_the_pauses_of_a_refused_row_grow_up_to_five_minutes(
                 connection.exec_driver_sql(f"UPDATE task SET updated_at = {later}")
             [item] = taskdb.store.publications([task_id])
             taskdb.store.refuse([(item, "no")])
-            standing = taskdb.store.standing(task_id, lease=timedelta(seconds=30))
+            standing = taskdb.store.standing(task_id, EVERYONE, lease=timedelta(seconds=30))
             pauses.append((standing.relay_at - standing.now).total_seconds())
         assert 4 < pauses[0] <= 5.1 and 55 < pauses[1] <= 62 and 295 < pauses[2] <= 300.1
 

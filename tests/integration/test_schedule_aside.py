@@ -12,6 +12,7 @@ from tests.integration.schedule_site import MINUTE, Site, site
 from tests.store.poison import allow, aside, let_be_due, refuse
 
 from taskdb import InvalidInput, Origin, Schedule, ScheduleEntity
+from taskdb.store.contract import EVERYONE
 from taskdb.store.schedules import Definition
 from taskdb_beat.schedule import FireSchedules
 
@@ -80,7 +81,7 @@ def test_a_celery_schedule_that_the_database_refuses_keeps_no_other_from_being_s
     for name in ("bad", "good"):
         one = Schedule("* * * * *")
         store.add_schedule(
-            Definition(name, "", "foreign", None, one, Origin.CELERY, message={"n": 1})
+            Definition(name, "", "foreign", None, one, Origin.CELERY, message={"n": 1}), EVERYONE
         )
     bad = its.taskdb.get_schedule("bad").id
     refuse(store, "OLD.name = 'bad'", "schedule")

@@ -15,6 +15,7 @@ from tests.integration.submit_site import plus, settings
 
 from taskdb import Alarm, BrokerUnreachable, FixedClock, Registry, Schedule, ScheduleEntity, task
 from taskdb.schedule import Origin
+from taskdb.store.contract import EVERYONE
 from taskdb.store.schedule_rows import Definition
 from taskdb_beat.scheduler import DatabaseScheduler
 
@@ -96,7 +97,7 @@ def plain(its: Site, name: str = "it") -> None:
     message = {"args": [], "kwargs": {}, "options": {}}
     one = Schedule("* * * * *", misfire="run_all")
     its.taskdb.store.add_schedule(
-        Definition(name, "", "foreign.ping", None, one, Origin.CELERY, message=message)
+        Definition(name, "", "foreign.ping", None, one, Origin.CELERY, message=message), EVERYONE
     )
 
 

@@ -33,6 +33,7 @@ from taskdb import (
     schedule_runs,
     set_default,
 )
+from taskdb.store.contract import EVERYONE
 from taskdb.store.schedule_rows import Definition
 from taskdb.store.scheduling import Send
 
@@ -318,7 +319,7 @@ def test_a_plain_celery_task_is_sent_once_for_each_due_time_and_none_is_lost(its
         one = Definition(
             name, "", "foreign.ping", None, Schedule("* * * * *"), Origin.CELERY, message={"n": 1}
         )
-        its.taskdb.store.add_schedule(one)
+        its.taskdb.store.add_schedule(one, EVERYONE)
     sent: list[tuple[str, str]] = []
     is_away = True
 

@@ -12,6 +12,7 @@ from taskdb.redaction import Redaction
 from taskdb.store.alarming.acting import Alarms
 from taskdb.store.alarming.delivering import Delivering
 from taskdb.store.alarming.folding import Folded, Folding
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.tasks import Run, running
 
@@ -51,7 +52,7 @@ def fail(store: Store, *, message: str = "oops", kind: str = "ValueError", **val
 
 def alarms(store: Store) -> list[AlarmEntity]:
     """Every alarm, the oldest first."""
-    return sorted(Alarms(store.database).page(limit=1_000), key=lambda one: one.id)
+    return sorted(Alarms(store.database).page(EVERYONE, limit=1_000), key=lambda one: one.id)
 
 
 def only(store: Store) -> AlarmEntity:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from taskdb.entity import TaskEntity
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.tasks import LEASE, TOKEN, claim, create, publication, write
 
@@ -33,7 +34,7 @@ def begin(store: Store, task_id: str, token: str = TOKEN) -> None:
 
 
 def held_by(store: Store, task_id: str) -> str | None:
-    found: TaskEntity = store.get(task_id)
+    found: TaskEntity = store.get(task_id, EVERYONE)
     return found.held_by
 
 

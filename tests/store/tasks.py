@@ -11,7 +11,7 @@ from uuid_utils import uuid7
 
 from taskdb.entity import TaskError
 from taskdb.status import TaskStatus
-from taskdb.store.contract import Draft, Publication, Report
+from taskdb.store.contract import EVERYONE, Draft, Publication, Report
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 
@@ -48,7 +48,7 @@ def draft(**values: Any) -> Draft:
 
 def create(store: Store, **values: Any) -> str:
     """One task; its id."""
-    return store.create([draft(**values)])[0].id
+    return store.create([draft(**values)], EVERYONE)[0].id
 
 
 TOKEN = "token-1"
@@ -85,7 +85,7 @@ def in_status(store: Store, status: TaskStatus, **values: Any) -> Run:
         return queued(store, **values)
     run = running(store, **values)
     _ENDS[status](store, run)
-    assert store.get(run.id).status is status
+    assert store.get(run.id, EVERYONE).status is status
     return run
 
 
@@ -143,7 +143,7 @@ def moves(store: Store, task_id: str) -> list[tuple[str | None, str]]:
     """The history of a task as pairs of statuses."""
     return [
         (event.from_status and str(event.from_status), str(event.to_status))
-        for event in store.history(task_id)
+        for event in store.history(task_id, EVERYONE)
     ]
 
 

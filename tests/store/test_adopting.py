@@ -18,7 +18,7 @@ from taskdb.reference import adopted_id
 from taskdb.retention import Retention
 from taskdb.sighting import Sight, Sighting
 from taskdb.status import TaskStatus as S
-from taskdb.store.contract import Filter, Publication, WorkerRecord
+from taskdb.store.contract import EVERYONE, Filter, Publication, WorkerRecord
 from taskdb.store.payload import NO_PAYLOADS
 from taskdb.store.pruning import Pruning
 from taskdb.store.store import Store
@@ -81,19 +81,19 @@ def in_status(store: Store, status: S) -> str:
         S.STARTED: [run],
     }.get(status, [first, run, ended(run, status, error=error, run_at=NOON)])
     store.see(seen)
-    assert store.get(first.id).status is status
+    assert store.get(first.id, EVERYONE).status is status
     return first.id
 
 
 def moves(store: Store, task_id: str) -> list[str]:
-    return [str(event.to_status) for event in store.history(task_id)]
+    return [str(event.to_status) for event in store.history(task_id, EVERYONE)]
 
 
 def test_a_task_that_was_seen_has_a_row_with_its_history(store: Store) -> None:
     first = published()
     run = begun(first)
     store.see([first, run, ended(run, S.COMPLETED, result={"sent": 2})])
-    found = store.get(first.id)
+    found = store.get(first.id, EVERYONE)
     assert found.is_adopted
     assert (found.type, found.queue, found.status) == ("shop.pack", "parcels", S.COMPLETED)
     assert (found.attempt, found.worker, found.max_attempts) == (1, "w-1", None)
@@ -103,7 +103,7 @@ def test_a_task_that_was_seen_has_a_row_with_its_history(store: Store) -> None:
     assert found.created_at == found.queued_at == NOON
     assert found.ended_at == NOON + timedelta(seconds=2)
     assert moves(store, first.id) == ["CREATED", "QUEUED", "STARTED", "COMPLETED"]
-    assert [event.at.second for event in store.history(first.id)] == [0, 0, 1, 2]
+    assert [event.at.second for event in store.history(first.id, EVERYONE)] == [0, 0, 1, 2]
 
 
 def test_sightings_that_come_one_by_one_and_twice_write_what_those_of_a_batch_do(
@@ -116,12 +116,15 @@ def test_sightings_that_come_one_by_one_and_twice_write_what_those_of_a_batch_do
     for one in (first, run, end):
         assert store.see([one])
         assert store.see([one, one]) == 0
-    found = store.get(first.id)
+    found = store.get(first.id, EVERYONE)
     assert found.status is S.ERRORED
     assert found.run_at == NOON + HOUR
     assert found.ended_at is None
     assert found.error == replace(error, attempt=1)
-    assert store.history(first.id)[-1].detail == {"error": "OSError", "message": "no paper"}
+    assert store.history(first.id, EVERYONE)[-1].detail == {
+        "error": "OSError",
+        "message": "no paper",
+    }
 
 
 def test_an_attempt_whose_end_is_told_last_has_its_line_and_its_error(store: Store) -> None:
@@ -134,23 +137,23 @@ def test_an_attempt_whose_end_is_told_last_has_its_line_and_its_error(store: Sto
     assert store.see([first, one, end, end]) == 1
     store.see([ended(two, S.COMPLETED, 12)])
     assert store.see([end]) == 0
-    lines = store.history(first.id)
+    lines = store.history(first.id, EVERYONE)
     assert [str(line.to_status) for line in lines if line.from_status is not line.to_status] == [
         "CREATED", "STARTED", "ERRORED", "STARTED", "COMPLETED",
     ]  # fmt: skip
     attempts = [(one.number, one.worker, str(one.status)) for one in attempts_of(lines)]
     assert attempts == [(1, "w-1", "ERRORED"), (2, "w-2", "COMPLETED")]
     assert attempts_of(lines)[0].detail == {"error": "OSError", "message": "no paper"}
-    assert store.get(first.id).error is None
+    assert store.get(first.id, EVERYONE).error is None
 
 
 def test_what_is_known_later_fills_what_was_not(store: Store) -> None:
     first = published()
     run = replace(begun(first), input=None, queue="", attributes={})
     store.see([ended(run, S.COMPLETED)])
-    assert store.get(first.id).queue == "celery"
+    assert store.get(first.id, EVERYONE).queue == "celery"
     store.see([first])
-    found = store.get(first.id)
+    found = store.get(first.id, EVERYONE)
     assert found.status is S.COMPLETED
     assert (found.queue, found.inline_input) == ("parcels", first.input)
     assert found.attributes == {"celery_root_id": "r"}
@@ -164,14 +167,14 @@ def test_many_processes_may_see_the_same_tasks_at_once(store: Store) -> None:
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(store.see, [firsts, runs[::-1], ends, ends[::2] + runs[::3]]))
     for one in firsts:
-        assert store.get(one.id).status is S.COMPLETED
+        assert store.get(one.id, EVERYONE).status is S.COMPLETED
         assert moves(store, one.id).count("COMPLETED") == 1
 
 
 def test_a_task_of_a_foreign_id_has_an_id_made_of_it(store: Store) -> None:
     made = adopted_id("order/4711")
     store.see([published(made)])
-    assert store.get(made).is_adopted
+    assert store.get(made, EVERYONE).is_adopted
     assert adopted_id("order/4711") == made != adopted_id("order/4712")
     assert adopted_id(made.upper()) == made == adopted_id(made.replace("-", ""))
 
@@ -179,8 +182,8 @@ def test_a_task_of_a_foreign_id_has_an_id_made_of_it(store: Store) -> None:
 def test_an_owned_task_of_the_same_id_stays_as_it_is(store: Store) -> None:
     task_id = create(store)
     assert store.see([begun(published(task_id))]) == 0
-    assert store.get(task_id).status is S.CREATED
-    assert not store.get(task_id).is_adopted
+    assert store.get(task_id, EVERYONE).status is S.CREATED
+    assert not store.get(task_id, EVERYONE).is_adopted
 
 
 @pytest.mark.parametrize("status", [S.QUEUED, S.SCHEDULED, S.STARTED, S.ERRORED, S.FAILED])
@@ -190,7 +193,7 @@ def test_no_verb_of_owned_tasks_touches_an_adopted_one(
     task_id = in_status(store, status)
     write(store, "UPDATE task SET deadline_at = created_at WHERE id = :id", id=task_id)
     Workers(store.database).announce(WorkerRecord("w-other", "other", "host", 2))
-    before, history = store.get(task_id), moves(store, task_id)
+    before, history = store.get(task_id, EVERYONE), moves(store, task_id)
     clock.advance(timedelta(days=400))
     seen_at = clock.bound() or NOON
 
@@ -216,7 +219,7 @@ def test_no_verb_of_owned_tasks_touches_an_adopted_one(
     assert store.neglected(100) == []
     assert not store.someone_waits()
 
-    assert store.get(task_id) == before
+    assert store.get(task_id, EVERYONE) == before
     assert moves(store, task_id) == history
 
 
@@ -224,28 +227,28 @@ def test_no_verb_of_owned_tasks_touches_an_adopted_one(
 def test_a_person_is_told_who_may_cancel_and_retry(store: Store, status: S) -> None:
     task_id = in_status(store, status)
     with pytest.raises(TaskIsAdopted, match=f"control revoke {task_id}") as refused:
-        store.cancel(task_id)
+        store.cancel(task_id, EVERYONE)
     assert isinstance(refused.value, IllegalMove)
     with pytest.raises(TaskIsAdopted, match=r"app\.send_task\('shop\.pack'"):
-        store.retry(task_id)
-    assert store.get(task_id).status is status
+        store.retry(task_id, EVERYONE)
+    assert store.get(task_id, EVERYONE).status is status
 
 
 def test_bulk_verbs_leave_adopted_tasks_out(store: Store) -> None:
     waiting, failed = in_status(store, S.QUEUED), in_status(store, S.FAILED)
     owned = create(store, type="shop.pack")
-    assert store.cancel_all(Filter(type="shop.pack")) == 1
-    assert [count for count, _ in store.retry_all(Filter(type="shop.pack"))] == [1]
-    assert store.get(waiting).status is S.QUEUED
-    assert store.get(failed).status is S.FAILED
-    assert store.get(owned).status is S.CREATED
+    assert store.cancel_all(Filter(type="shop.pack"), EVERYONE) == 1
+    assert [count for count, _ in store.retry_all(Filter(type="shop.pack"), EVERYONE)] == [1]
+    assert store.get(waiting, EVERYONE).status is S.QUEUED
+    assert store.get(failed, EVERYONE).status is S.FAILED
+    assert store.get(owned, EVERYONE).status is S.CREATED
 
 
 def test_lists_tell_adopted_tasks_from_others(store: Store) -> None:
     adopted, owned = in_status(store, S.QUEUED), create(store)
 
     def ids(**chosen: Any) -> set[str]:
-        return {task.id for task in store.page(Filter(**chosen), limit=10)}
+        return {task.id for task in store.page(Filter(**chosen), EVERYONE, limit=10)}
 
     assert ids() == {adopted, owned}
     assert ids(adopted=True) == {adopted}
@@ -262,7 +265,7 @@ def test_what_a_dead_worker_ran_is_lost_until_something_is_seen_of_it(
     assert store.lose(lease=LEASE, limit=10) == []
     clock.advance(LEASE)
     assert store.lose(lease=LEASE, limit=10) == [first.id]
-    lost = store.get(first.id)
+    lost = store.get(first.id, EVERYONE)
     assert lost.status is S.FAILED
     assert lost.error is not None
     assert lost.error.type == "WorkerLost"
@@ -272,7 +275,7 @@ def test_what_a_dead_worker_ran_is_lost_until_something_is_seen_of_it(
     again = begun(first, 90, token="t-2", worker="w-2")
     Workers(store.database).announce(replace(W, id="w-2"))
     store.see([again, ended(again, S.COMPLETED, 95)])
-    found = store.get(first.id)
+    found = store.get(first.id, EVERYONE)
     assert (found.status, found.error, found.worker) == (S.COMPLETED, None, "w-2")
 
 
@@ -285,7 +288,7 @@ def test_a_late_word_of_the_run_itself_corrects_that_it_was_lost(
     clock.advance(LEASE * 2)
     assert store.lose(lease=LEASE, limit=10) == [first.id]
     store.see([ended(run, S.COMPLETED, 60)])
-    assert store.get(first.id).status is S.COMPLETED
+    assert store.get(first.id, EVERYONE).status is S.COMPLETED
     assert moves(store, first.id)[-4:] == ["FAILED", "CREATED", "STARTED", "COMPLETED"]
 
 
@@ -306,7 +309,7 @@ def test_a_guess_about_a_row_that_was_pruned_makes_none(store: Store) -> None:
     first = published()
     guess = replace(begun(first), sight=Sight.MISSED, status=S.FAILED)
     assert store.see([guess]) == 0
-    assert store.page(Filter(), limit=10) == []
+    assert store.page(Filter(), EVERYONE, limit=10) == []
 
 
 def test_what_runs_where_nobody_watches_is_not_taken_for_lost(
@@ -324,10 +327,10 @@ def test_what_waits_and_was_not_seen_for_a_week_is_given_up(
     store.see([waiting, later])
     clock.advance(timedelta(days=8))
     assert store.lose(lease=LEASE, limit=10) == [waiting.id]
-    assert store.get(waiting.id).status is S.CANCELED
-    assert store.get(later.id).status is S.SCHEDULED
+    assert store.get(waiting.id, EVERYONE).status is S.CANCELED
+    assert store.get(later.id, EVERYONE).status is S.SCHEDULED
     store.see([begun(waiting, 8 * 86_400 + 5)])
-    assert store.get(waiting.id).status is S.STARTED
+    assert store.get(waiting.id, EVERYONE).status is S.STARTED
 
 
 def test_what_expired_and_was_dropped_by_its_broker_is_presumed_to_have(
@@ -337,23 +340,26 @@ def test_what_expired_and_was_dropped_by_its_broker_is_presumed_to_have(
     gone, back, kept = (published(expires_at=NOON + after) for after in (soon, soon, late))
     run = begun(published(expires_at=NOON + soon), worker=None)
     store.see([gone, back, kept, run])
-    assert store.get(gone.id).deadline_at == NOON + soon
+    assert store.get(gone.id, EVERYONE).deadline_at == NOON + soon
     clock.advance(timedelta(minutes=4))
     assert store.lose(lease=LEASE, limit=10) == []
     clock.advance(timedelta(minutes=2))
-    assert store.get(run.id).deadline_at is None
+    assert store.get(run.id, EVERYONE).deadline_at is None
     assert set(store.lose(lease=LEASE, limit=10)) == {gone.id, back.id}
     assert store.lose(lease=LEASE, limit=10) == []
-    found = store.get(gone.id)
+    found = store.get(gone.id, EVERYONE)
     assert (found.status, found.attempt) == (S.FAILED, 0)
     assert found.error is not None
     assert found.error.type == "PresumedExpired"
-    assert [store.get(one.id).status for one in (kept, run)] == [S.QUEUED, S.STARTED]
+    assert [store.get(one.id, EVERYONE).status for one in (kept, run)] == [S.QUEUED, S.STARTED]
 
     # It was prefetched in time, and its worker was slow to tell.
     late_run = begun(back, 20)
     store.see([late_run, ended(late_run, S.COMPLETED, 21)])
-    assert (store.get(back.id).status, store.get(back.id).error) == (S.COMPLETED, None)
+    assert (store.get(back.id, EVERYONE).status, store.get(back.id, EVERYONE).error) == (
+        S.COMPLETED,
+        None,
+    )
 
 
 def test_adopted_tasks_that_expired_do_not_keep_others_from_expiring(
@@ -370,9 +376,9 @@ def test_adopted_tasks_are_pruned_as_others_are(store: Store, clock: FixedClock)
     clock.advance(timedelta(days=31))
     pruning = Pruning(store.database, NO_PAYLOADS, Retention.parse([]))
     assert pruning.run(10).tasks == 1
-    left = [task.id for task in store.page(Filter(), limit=10)]
+    left = [task.id for task in store.page(Filter(), EVERYONE, limit=10)]
     assert left == [waiting]
-    assert store.history(done) == []
+    assert store.history(done, EVERYONE) == []
 
 
 def test_text_that_no_database_takes_is_made_fit(store: Store) -> None:
@@ -380,7 +386,7 @@ def test_text_that_no_database_takes_is_made_fit(store: Store) -> None:
     first = published(type=odd, queue=odd)
     run = begun(first, worker=odd)
     store.see([first, run, ended(run, S.FAILED, error=TaskError(odd, odd, odd))])
-    found: TaskEntity = store.get(first.id)
+    found: TaskEntity = store.get(first.id, EVERYONE)
     assert found.status is S.FAILED
     assert "\x00" not in json.dumps([found.type, found.queue, found.worker])
 

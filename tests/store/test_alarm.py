@@ -42,9 +42,9 @@ def test_failures_of_one_cause_are_one_alarm_and_one_message_a_window(store: Sto
     assert (one.place, one.severity, one.tenant) == ("shop/card.py in charge", Severity.ERROR, None)
     assert one.task_ids == tuple(run.id for run in runs[-10:])
     assert (one.message, one.sample["taskId"]) == ("oops 11", runs[-1].id)
-    assert one.sample["pk"] == store.get(runs[-1].id).pk
-    assert one.first_seen_at == store.history(first.id)[-1].at
-    assert one.last_seen_at == store.history(runs[-1].id)[-1].at
+    assert one.sample["pk"] == store.get(runs[-1].id, EVERYONE).pk
+    assert one.first_seen_at == store.history(first.id, EVERYONE)[-1].at
+    assert one.last_seen_at == store.history(runs[-1].id, EVERYONE)[-1].at
 
     over(store)
     assert fold(store).messages == 1
@@ -133,13 +133,15 @@ def test_an_alarm_that_no_route_takes_is_seen_to_be_so_and_is_told_once_one_does
     routes = (route("ops", type="order.*"), route("ops", severity=Severity.CRITICAL))
     assert fold(store, routes=routes).unrouted == (only(store).id,)
 
-    unrouted = Alarms(store.database).page(unrouted=True)
+    unrouted = Alarms(store.database).page(EVERYONE, unrouted=True)
     assert [(one.is_routed, one.channels, one.told) for one in unrouted] == [(False, (), 0)]
-    Alarms(store.database).add_route(route("desk", type="mail.*", source=AlarmSource.FAILED), "ann")
+    Alarms(store.database).add_route(
+        route("desk", type="mail.*", source=AlarmSource.FAILED), EVERYONE, "ann"
+    )
     over(store)
     assert fold(store, routes=routes).messages == 1
     assert messages(store) == [("desk", "opened", 1, 1)]
-    assert Alarms(store.database).page(unrouted=True) == []
+    assert Alarms(store.database).page(EVERYONE, unrouted=True) == []
 
 
 def test_a_process_without_channels_counts_and_leaves_the_telling_to_others(store: Store) -> None:
@@ -156,7 +158,7 @@ def test_an_acknowledged_alarm_is_silent_until_it_was_resolved_and_came_back(sto
     fail(store)
     fold(store)
     desk = Alarms(store.database)
-    one = desk.get(desk.acknowledge(only(store).id, Scope(), "ann", "on it"))
+    one = desk.get(desk.acknowledge(only(store).id, Scope(), "ann", "on it"), EVERYONE)
     assert (one.state, one.acted_by, one.note) == (AlarmState.ACKNOWLEDGED, "ann", "on it")
     fail(store)
     over(store)
@@ -369,7 +371,7 @@ def test_a_tenant_sees_its_own_alarms_only_and_the_operator_those_of_all(store: 
     desk, scope = Alarms(store.database), Scope(("a",))
 
     assert [one.tenant for one in desk.page(scope)] == ["a"]
-    assert len(desk.page()) == 3
+    assert len(desk.page(EVERYONE)) == 3
     other = next(one for one in alarms(store) if one.tenant == "b")
     for act in (
         lambda: desk.get(other.id, scope),
@@ -388,12 +390,12 @@ def test_a_tenant_sees_its_own_alarms_only_and_the_operator_those_of_all(store: 
 def test_a_route_is_seen_and_removed_by_its_owner_and_the_operator(store: Store) -> None:
     desk, scope = Alarms(store.database), Scope(("a",))
     for one in (route("ops", tenant="a"), route("ops"), route("ops", tenant="b", owner="b")):
-        route_id = desk.add_route(one, None)
+        route_id = desk.add_route(one, EVERYONE, None)
         assert desk.routes(scope) == []
         assert not desk.remove_route(route_id, scope)
         assert [found.owner for found in desk.routes(EVERYONE)] == [one.owner]
         assert desk.remove_route(route_id, EVERYONE)
-    own = desk.add_route(route("ops", tenant="a", owner="a"), None)
+    own = desk.add_route(route("ops", tenant="a", owner="a"), EVERYONE, None)
     assert [found.id for found in desk.routes(scope)] == [own]
     assert desk.remove_route(own, scope)
 
@@ -402,7 +404,7 @@ def test_a_route_of_a_tenant_adds_to_what_the_operator_is_told_and_changes_nothi
     store: Store,
 ) -> None:
     desk = Alarms(store.database)
-    desk.add_route(route("slack", tenant="a", owner="a"), None)
+    desk.add_route(route("slack", tenant="a", owner="a"), EVERYONE, None)
     given = {"group_by_tenant": True, "tenant_channels": {"a": ("slack",)}}
     for tenant in ("a", "b"):
         fail(store, tenant=tenant)
@@ -420,7 +422,7 @@ def test_a_route_of_a_tenant_adds_to_what_the_operator_is_told_and_changes_nothi
 def test_a_route_of_a_tenant_adds_to_the_channels_of_a_type(store: Store) -> None:
     desk = Alarms(store.database)
     desk.declare({"loud": Alarm(to="pager")})
-    desk.add_route(route("slack", tenant="a", owner="a"), None)
+    desk.add_route(route("slack", tenant="a", owner="a"), EVERYONE, None)
     fail(store, type="loud", tenant="a")
     fold(store, group_by_tenant=True, tenant_channels={"a": ("slack",)})
     assert only(store).channels == ("pager", "slack")
@@ -440,7 +442,7 @@ def test_a_route_of_a_tenant_takes_its_own_alarms_to_its_own_channels(
     store: Store, own: Route
 ) -> None:
     """Also one that was written while the settings gave the tenant another channel."""
-    Alarms(store.database).add_route(own, None)
+    Alarms(store.database).add_route(own, EVERYONE, None)
     fail(store, tenant="a")
     fold(store, group_by_tenant=True, tenant_channels={"a": ("slack",), "b": ("desk", "slack")})
     assert only(store).channels == ("ops",)
@@ -450,7 +452,7 @@ def test_what_only_a_tenant_is_told_of_stays_unrouted_and_the_operator_is_told_o
     store: Store,
 ) -> None:
     desk = Alarms(store.database)
-    desk.add_route(route("slack", tenant="a", owner="a"), None)
+    desk.add_route(route("slack", tenant="a", owner="a"), EVERYONE, None)
     given = {
         "group_by_tenant": True,
         "tenant_channels": {"a": ("slack",)},
@@ -469,7 +471,7 @@ def test_what_only_a_tenant_is_told_of_stays_unrouted_and_the_operator_is_told_o
     assert messages(store) == [("slack", "opened", 1, 1), ("slack", "again", 1, 2)]
     assert [one.id for one in desk.page(EVERYONE, unrouted=True)] == [only(store).id]
 
-    desk.add_route(route("ops", tenant="a"), None)
+    desk.add_route(route("ops", tenant="a"), EVERYONE, None)
     over(store)
     assert fold(store, **given).unrouted == ()
     assert messages(store)[2:] == [("ops", "opened", 2, 2)]
@@ -486,7 +488,7 @@ def test_what_only_a_tenant_is_told_of_stays_unrouted_and_the_operator_is_told_o
 
 def test_a_regression_that_only_a_tenant_is_told_of_is_told_as_such_once(store: Store) -> None:
     desk = Alarms(store.database)
-    desk.add_route(route("slack", tenant="a", owner="a"), None)
+    desk.add_route(route("slack", tenant="a", owner="a"), EVERYONE, None)
     given = {
         "group_by_tenant": True,
         "tenant_channels": {"a": ("slack",)},
@@ -620,5 +622,5 @@ def test_failures_of_before_the_migration_wake_nobody(store: Store) -> None:
         ).one()
     assert row.event_id == (0 if store.database.dialect.name == "sqlite" else 2**63 - 1)
     assert fold(store).events == 0
-    store.create([draft(kind=TaskKind.TASK)])
+    store.create([draft(kind=TaskKind.TASK)], EVERYONE)
     assert fold(store).events == 0

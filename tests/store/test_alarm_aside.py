@@ -105,7 +105,7 @@ def test_a_policy_that_cannot_be_read_keeps_no_alarm_from_being_raised(
 
 def test_a_route_that_cannot_be_read_keeps_the_others(store: Store) -> None:
     desk = Alarms(store.database)
-    desk.add_route(Route(to=("ops",)), None)
+    desk.add_route(Route(to=("ops",)), EVERYONE, None)
     write(store, "INSERT INTO alarm_route (channels, source) VALUES ('[\"ops\"]', 'never')")
     write(store, "INSERT INTO alarm_route (channels) VALUES ('7')")
     assert len(desk.routes(EVERYONE)) == 1

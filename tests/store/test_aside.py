@@ -14,7 +14,7 @@ from taskdb.store.alarming.watching import Limits, Watching
 from taskdb.store.aside import is_of_a_row
 from taskdb.store.callbacks import digest_of
 from taskdb.store.census import Census
-from taskdb.store.contract import NO_REPORT, Filter
+from taskdb.store.contract import EVERYONE, NO_REPORT, Filter
 from taskdb.store.store import Store
 from taskdb.store.suspects import Suspects
 from taskdb.store.workers import Workers
@@ -98,7 +98,7 @@ def ago(store: Store, task_id: str, column: str) -> None:
 
 
 def leads_to(status: S) -> Callable[[Store, str], bool]:
-    return lambda store, task_id: store.get(task_id).status is status
+    return lambda store, task_id: store.get(task_id, EVERYONE).status is status
 
 
 CASES = [
@@ -154,7 +154,7 @@ def test_another_process_tries_the_bad_row_again_and_forgets_it(store: Store) ->
     let_be_due(store)
     with Store(store.database.url).closing() as other:
         Expire(other).run_once()
-    assert store.get(bad).status is S.FAILED
+    assert store.get(bad, EVERYONE).status is S.FAILED
     assert set_aside(store) == []
 
 
@@ -187,7 +187,7 @@ def test_a_message_that_cannot_be_marked_is_not_sent_again_with_all_others(store
     relay.run_once()
     relay.run_once()
     assert sorted(broker.sent) == sorted([good, bad])
-    assert store.get(good).status is S.QUEUED
+    assert store.get(good, EVERYONE).status is S.QUEUED
     assert aside(store) == {("relay", bad)}
 
 
@@ -206,7 +206,12 @@ def test_a_worker_hands_back_all_but_the_row_that_is_refused(store: Store) -> No
     runs = [running(store, name=name).id for name in ("a", POISON, "b", "c")]
     refuse(store)
     assert store.hand_back_worker("w-1", "shutdown") == 3
-    assert [store.get(one).status for one in runs] == [S.CREATED, S.STARTED, S.CREATED, S.CREATED]
+    assert [store.get(one, EVERYONE).status for one in runs] == [
+        S.CREATED,
+        S.STARTED,
+        S.CREATED,
+        S.CREATED,
+    ]
     # The rescue has it from here on.
     Rescue(SETTINGS, store).run_once()
     assert ("rescue", runs[1]) in aside(store)
@@ -229,15 +234,15 @@ def test_a_sub_task_that_cannot_be_stopped_keeps_no_other_from_it(store: Store) 
     parts = part_ids(store, parent)
     write(store, "UPDATE task SET name = 'poison' WHERE id = :id", id=parts[2])
     refuse(store)
-    store.cancel(parent)
-    assert [store.get(one).status for one in parts] == [
+    store.cancel(parent, EVERYONE)
+    assert [store.get(one, EVERYONE).status for one in parts] == [
         S.CANCELED, S.CANCELED, S.CREATED, S.CANCELED, S.CANCELED,
     ]  # fmt: skip
     assert aside(store) == {("reconcile", parts[2])}
     allow(store)
     let_be_due(store)
     Reconcile(store).run_once()
-    assert store.get(parent).status is S.CANCELED
+    assert store.get(parent, EVERYONE).status is S.CANCELED
     assert set_aside(store) == []
 
 
@@ -248,24 +253,24 @@ def test_a_parent_that_cannot_act_keeps_no_other_from_it(store: Store) -> None:
         write(store, f"UPDATE task SET spec = {json_of} WHERE id = :id", id=bad, spec=spec)
         parts = [part_ids(store, one)[0] for one in (bad, *good)]
         for part in parts:
-            if not store.get(part).status.is_terminal:
+            if not store.get(part, EVERYONE).status.is_terminal:
                 ago(store, part, "deadline_at")
         let_be_due(store)
         Expire(store).run_once()
         Reconcile(store).run_once()
         assert aside(store) == {("reconcile", bad)}
-    assert {store.get(one).status for one in good} == {S.FAILED}
+    assert {store.get(one, EVERYONE).status for one in good} == {S.FAILED}
 
 
 def test_bulk_verbs_of_a_person_go_on_with_the_others(store: Store) -> None:
     ids = [create(store, name=name) for name in ("a", POISON, "b")]
     refuse(store)
-    assert store.cancel_all(Filter(status=(S.CREATED,))) == 2
-    assert [store.get(one).status for one in ids] == [S.CANCELED, S.CREATED, S.CANCELED]
-    counted = [number for number, _ in store.retry_all(Filter(status=(S.CANCELED,)))]
+    assert store.cancel_all(Filter(status=(S.CREATED,)), EVERYONE) == 2
+    assert [store.get(one, EVERYONE).status for one in ids] == [S.CANCELED, S.CREATED, S.CANCELED]
+    counted = [number for number, _ in store.retry_all(Filter(status=(S.CANCELED,)), EVERYONE)]
     assert sum(counted) == 2
     with pytest.raises(Exception, match="this task is refused") as refused:
-        store.cancel(ids[1])
+        store.cancel(ids[1], EVERYONE)
     assert not isinstance(refused.value, DatabaseError)
 
 
@@ -293,7 +298,7 @@ def test_text_that_is_no_json_stops_no_other_row(sqlite_url: str) -> None:
             write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=one)
         write(store, "UPDATE task SET spec = '{\"fan' WHERE id = :id", id=bad)
         Reconcile(store).run_once()
-        assert store.get(good).status is S.COMPLETED
+        assert store.get(good, EVERYONE).status is S.COMPLETED
         assert aside(store) == {("reconcile", bad)}
 
 
@@ -337,7 +342,7 @@ def test_the_first_of_a_line_that_cannot_go_lets_the_next_one_pass(store: Store)
     bad = create(store, name=POISON, mutex_key="k")
     good = create(store, name="b", mutex_key="k")
     assert store.release_gated(10, LEASE).publications == []
-    store.cancel(first)
+    store.cancel(first, EVERYONE)
     refuse(store)
     released = [store.release_gated(10, LEASE).publications for _ in range(2)]
     assert [[one.id for one in some] for some in released] == [[], [good]]
@@ -383,7 +388,7 @@ def _stops_no_loop(store: Store) -> None:
     write(store, "UPDATE task SET worker = 'bad' WHERE id = :id", id=run.id)
     write(store, f"UPDATE worker SET listed_before_at = {store.database.dialect.later('60.0')}")
     Rescue(SETTINGS, store).run_once()
-    assert store.get(run.id).status is S.ERRORED
+    assert store.get(run.id, EVERYONE).status is S.ERRORED
     assert Suspects(store.database).crew(LEASE).queues == frozenset()
     assert Census(store.database).workers(LEASE).live == 1
     assert [one.queues for one in Workers(store.database).seen_since(60.0)] == [()]

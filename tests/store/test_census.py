@@ -264,12 +264,12 @@ def test_subscriptions_are_counted_by_state_and_lag_like_the_last_of_them(
                 give_up=HOUR,
                 is_final=name == "dead",
             )
-    store.pause_subscription(leased["paused"].id)
+    store.pause_subscription(leased["paused"].id, EVERYONE)
     found = Census(store.database).subscriptions()
     assert (found.numbers, found.failing) == ({active: 2, paused: 1, dead: 1}, 1)
     assert found.lag_seconds == approx(60)
     # What is told nothing on purpose, or not any more, is not behind.
-    store.pause_subscription(leased["behind"].id)
+    store.pause_subscription(leased["behind"].id, EVERYONE)
     assert Census(store.database).subscriptions().lag_seconds == 0
 
 
@@ -283,7 +283,7 @@ def subscribe(store: Store, name: str) -> None:
         secret=None,
         created_by=None,
     )
-    store.add_subscription(new, "now")
+    store.add_subscription(new, "now", EVERYONE)
 
 
 def test_sizes_are_those_of_the_tables_with_their_indexes(store: Store) -> None:

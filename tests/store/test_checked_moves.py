@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from taskdb.status import TaskStatus
-from taskdb.store.contract import Filter
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.dialect import MoveStatement
 from taskdb.store.fragments import CHECKED_TOGETHER
 from taskdb.store.store import Store
@@ -83,7 +83,7 @@ def test_a_bulk_retry_bears_that_a_row_has_failed_again_meanwhile(postgresql_sto
     run = in_status(store, S.ERRORED)
     counted = after_a_change(
         store,
-        lambda: sum(number for number, _ in store.retry_all(Filter(status=(S.ERRORED,)))),
+        lambda: sum(number for number, _ in store.retry_all(Filter(status=(S.ERRORED,)), EVERYONE)),
         "UPDATE task SET attempt = attempt + 1 WHERE id = :id",
         id=run.id,
     )
@@ -97,7 +97,7 @@ def test_a_retry_of_one_task_bears_it_as_well(postgresql_store: Store) -> None:
     run = in_status(store, S.FAILED)
     after_a_change(
         store,
-        lambda: store.retry(run.id),
+        lambda: store.retry(run.id, EVERYONE),
         "UPDATE task SET attempt = 7, spared = 3 WHERE id = :id",
         id=run.id,
     )
@@ -130,7 +130,7 @@ def test_a_task_that_waits_no_more_is_ended_by_who_came_before(
     verbs: dict[str, Callable[[], object]] = {
         "fail": lambda: store.fail(run.id, run.token, OOPS),
         "rescue": lambda: store.hand_back_worker("w-1", "gone"),
-        "cancel": lambda: store.cancel(run.id),
+        "cancel": lambda: store.cancel(run.id, EVERYONE),
         "complete": lambda: store.complete(run.id, run.token, DONE),
     }
     after_a_change(store, verbs[verb], "UPDATE task SET waits_for = NULL WHERE id = :id", id=run.id)

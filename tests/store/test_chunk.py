@@ -10,7 +10,7 @@ from uuid_utils import uuid7
 from taskdb.entity import TaskEntity
 from taskdb.fan_out import FanOutSpec
 from taskdb.status import TaskStatus
-from taskdb.store.contract import Claim, Draft, WorkerRecord
+from taskdb.store.contract import EVERYONE, Claim, Draft, WorkerRecord
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
@@ -38,7 +38,7 @@ def chunk_of(store: Store, size: int, *, queued: bool = True) -> Chunk:
     parent = draft(input=None)
     parts: Iterable[Draft] = (draft(id=str(uuid7()), input={"n": n}) for n in range(size))
     spec = FanOutSpec(part_type="sum", chunk_size=size)
-    store.create_fan_out(parent, parts, spec)
+    store.create_fan_out(parent, parts, spec, EVERYONE)
     published = store.family_page(parent.id, "", size)
     (chunk_id,) = {one.chunk for one in published if one.chunk}
     if queued:
@@ -52,7 +52,7 @@ def claim(store: Store, chunk: Chunk, token: str = TOKEN, count: int = 100) -> l
 
 
 def tasks(store: Store, chunk: Chunk) -> list[TaskEntity]:
-    return [store.get(task_id) for task_id in chunk.items]
+    return [store.get(task_id, EVERYONE) for task_id in chunk.items]
 
 
 def statuses(store: Store, chunk: Chunk) -> list[TaskStatus]:
@@ -139,7 +139,7 @@ def test_a_result_is_refused_from_who_has_not_the_item(store: Store, chunk: Chun
 
 def test_who_asks_hears_which_items_need_not_begin(store: Store, chunk: Chunk) -> None:
     claim(store, chunk)
-    store.cancel(chunk.items[1])
+    store.cancel(chunk.items[1], EVERYONE)
     store.hand_back(chunk.items[2], TOKEN, "shutdown")
     assert store.cancel_wanted_among(chunk.items, TOKEN) == set(chunk.items[1:3])
     assert store.cancel_wanted_among(chunk.items, "another") == set(chunk.items)
@@ -168,7 +168,7 @@ def test_an_item_that_goes_on_goes_on_alone(store: Store, chunk: Chunk) -> None:
 def test_a_death_spares_every_item_that_was_not_over(store: Store, chunk: Chunk) -> None:
     claim(store, chunk)
     store.complete_many(TOKEN, {chunk.items[0]: DONE})
-    store.cancel(chunk.items[3])
+    store.cancel(chunk.items[3], EVERYONE)
     assert store.crash_chunk(chunk.id, "another", OOPS) == 0
     assert store.crash_chunk(chunk.id, TOKEN, OOPS) == 3
     assert store.crash_chunk(chunk.id, TOKEN, OOPS) == 0
@@ -252,4 +252,4 @@ def test_the_last_item_of_a_chunk_ends_its_parent(store: Store, chunk: Chunk) ->
     store.complete_many(TOKEN, {chunk.items[3]: DONE})
     assert store.part_ended(chunk.parent, badly=False).open == 0
     store.join(chunk.parent)
-    assert store.get(chunk.parent).status is S.COMPLETED
+    assert store.get(chunk.parent, EVERYONE).status is S.COMPLETED

@@ -7,7 +7,7 @@ import pytest
 
 from taskdb.clock import FixedClock
 from taskdb.entity import TaskEntity
-from taskdb.store.contract import Report, WorkerRecord
+from taskdb.store.contract import EVERYONE, Report, WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.workers import Held, Workers
 from tests.store.tasks import HOUR, LEASE, OOPS, SOON, claim, create, publication, queued, running
@@ -28,9 +28,9 @@ def store(store_url: str, clock: FixedClock) -> Iterator[Store]:
 
 
 def assert_moved_at(store: Store, task_id: str, at: datetime) -> TaskEntity:
-    task = store.get(task_id)
+    task = store.get(task_id, EVERYONE)
     assert task.updated_at == at
-    assert store.history(task_id)[-1].at == at
+    assert store.history(task_id, EVERYONE)[-1].at == at
     return task
 
 
@@ -55,8 +55,8 @@ def test_the_end_of_what_waits_is_of_its_time(store: Store, clock: FixedClock, v
 
 def test_all_others_are_of_their_time(store: Store, clock: FixedClock) -> None:
     task_id = create(store, unique_key="k", delay=HOUR)
-    assert store.get(task_id).created_at == PAST
-    assert store.get(task_id).run_at == PAST + HOUR
+    assert store.get(task_id, EVERYONE).created_at == PAST
+    assert store.get(task_id, EVERYONE).run_at == PAST + HOUR
     clock.advance(HOUR)
     (item,) = store.lease_due(1, LEASE)
     assert item.relay_at == PAST + HOUR + LEASE
@@ -72,16 +72,16 @@ def test_all_others_are_of_their_time(store: Store, clock: FixedClock) -> None:
     assert_moved_at(store, task_id, PAST + 3 * HOUR)
     clock.advance(HOUR)
     store.progress(task_id, "token-1", Report(current=2))
-    assert store.get(task_id).updated_at == PAST + 4 * HOUR
-    store.cancel(task_id)
-    assert store.get(task_id).cancel_requested_at == PAST + 4 * HOUR
+    assert store.get(task_id, EVERYONE).updated_at == PAST + 4 * HOUR
+    store.cancel(task_id, EVERYONE)
+    assert store.get(task_id, EVERYONE).cancel_requested_at == PAST + 4 * HOUR
     store.remark(task_id, {"a": "remark"})
     assert_moved_at(store, task_id, PAST + 4 * HOUR)
     clock.advance(HOUR)
     store.rescue(OOPS, lease=SOON, limit=1, max_crashes=3)
     assert assert_moved_at(store, task_id, PAST + 5 * HOUR).ended_at == PAST + 5 * HOUR
     clock.advance(HOUR)
-    store.retry(task_id)
+    store.retry(task_id, EVERYONE)
     assert_moved_at(store, task_id, PAST + 6 * HOUR)
     claim(store, task_id)
     clock.advance(HOUR)
@@ -93,8 +93,12 @@ def test_a_clock_that_steps_back_breaks_no_history(store: Store, clock: FixedClo
     run = running(store)
     clock.advance(-HOUR)
     store.fail(run.id, run.token, OOPS)
-    assert [event.to_status for event in store.history(run.id)] == ["CREATED", "STARTED", "FAILED"]
-    assert len(store.events_after(None, 10).events) == 3
+    assert [event.to_status for event in store.history(run.id, EVERYONE)] == [
+        "CREATED",
+        "STARTED",
+        "FAILED",
+    ]
+    assert len(store.events_after(None, 10, EVERYONE).events) == 3
 
 
 def test_workers_are_seen_by_the_clock(store: Store, clock: FixedClock) -> None:
@@ -107,7 +111,7 @@ def test_workers_are_seen_by_the_clock(store: Store, clock: FixedClock) -> None:
     workers.renew(found, Held())
     assert [one.seen_at for one in workers.seen_since(0)] == [PAST + timedelta(seconds=10)]
     run = running(store)
-    store.cancel(run.id)
+    store.cancel(run.id, EVERYONE)
     clock.advance(timedelta(seconds=7))
     (wish,) = workers.cancel_wishes("w-1")
     assert (wish.task_id, wish.token, round(wish.waited_seconds)) == (run.id, run.token, 7)

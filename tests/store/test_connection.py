@@ -11,7 +11,7 @@ from taskdb.errors import DatabaseError, DatabaseRefused
 from taskdb.fan_out import FanOutSpec
 from taskdb.sequence import SequenceSpec, StepSpec
 from taskdb.store import faults
-from taskdb.store.contract import Filter, Report
+from taskdb.store.contract import EVERYONE, Filter, Report
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, HOUR, OOPS, Run, claim, create, draft, running
 
@@ -21,12 +21,12 @@ Verb = Callable[[Store, Run], object]
 
 WRITES: dict[str, Verb] = {
     "create": lambda s, _: create(s),
-    "create many": lambda s, _: s.create([draft(), draft()]),
+    "create many": lambda s, _: s.create([draft(), draft()], EVERYONE),
     "create with a key": lambda s, _: create(s, unique_key="a"),
     "create a fan-out": lambda s, _: s.create_fan_out(
-        draft(), iter([draft()]), FanOutSpec(part_type="sum")
+        draft(), iter([draft()]), FanOutSpec(part_type="sum"), EVERYONE
     ),
-    "create a sequence": lambda s, _: s.create_sequence(draft(), SEQUENCE),
+    "create a sequence": lambda s, _: s.create_sequence(draft(), SEQUENCE, EVERYONE),
     "claim": lambda s, _: claim(s, create(s)),
     "progress": lambda s, run: s.progress(run.id, run.token, Report(current=1)),
     "complete": lambda s, run: s.complete(run.id, run.token, DONE),
@@ -78,7 +78,7 @@ def test_a_write_waits_for_the_caller_where_every_server_is_read_only(
     for verb in ("create", "create with a key", "create a fan-out"):
         with pytest.raises(DatabaseRefused, match="primary"):
             WRITES[verb](store, Run("x"))
-    assert store.page(Filter(), limit=10) == []
+    assert store.page(Filter(), EVERYONE, limit=10) == []
 
 
 @pytest.mark.parametrize("verb", ["claim", "progress", "complete", "create"])
@@ -107,7 +107,7 @@ def test_a_name_that_another_client_has_prepared_costs_no_task(postgresql_store:
         connection.pgconn.exec_(f"PREPARE {taken} AS SELECT 1".encode())
     for _ in range(8):
         create(store)
-    assert len(store.page(Filter(), limit=20)) == 8
+    assert len(store.page(Filter(), EVERYONE, limit=20)) == 8
 
 
 def test_two_connections_never_give_a_prepared_statement_the_same_name(

@@ -69,8 +69,8 @@ def test_a_created_task_has_everything_that_was_said_of_it(store: Store) -> None
         created_ip="::1",
         deadline_at=deadline,
     )
-    created = store.create([said])[0]
-    task = store.get(said.id)
+    created = store.create([said], EVERYONE)[0]
+    task = store.get(said.id, EVERYONE)
     assert (created.id, created.is_new, created.status) == (said.id, True, TaskStatus.CREATED)
     for name in (
         "tenant", "type", "kind", "role", "name", "queue", "priority", "input", "attributes",
@@ -85,11 +85,11 @@ def test_a_created_task_has_everything_that_was_said_of_it(store: Store) -> None
 
 @pytest.mark.parametrize("value", [None, "text", 0, False, [], {}, "null", 1.5, 2**70, "ä"])
 def test_any_json_is_an_input(store: Store, value: Any) -> None:
-    assert store.get(create(store, input=value)).input == value
+    assert store.get(create(store, input=value), EVERYONE).input == value
 
 
 def test_a_fresh_task_is_left_to_its_own_process_for_the_grace(store: Store) -> None:
-    created = store.create([draft()])[0]
+    created = store.create([draft()], EVERYONE)[0]
     assert created.relay_at is not None and created.created_at is not None
     assert timedelta(seconds=4) < created.relay_at - created.created_at < timedelta(seconds=6)
     assert store.lease_due(10, LEASE) == []
@@ -108,32 +108,32 @@ def test_a_fresh_task_is_left_to_its_own_process_for_the_grace(store: Store) -> 
 def test_a_task_that_is_due_later_is_scheduled(
     store: Store, when: dict[str, Any], status: TaskStatus
 ) -> None:
-    created = store.create([draft(**when)])[0]
+    created = store.create([draft(**when)], EVERYONE)[0]
     assert created.status is status
     assert moves(store, created.id) == [(None, status)]
     if status is TaskStatus.SCHEDULED:
-        assert created.run_at == created.relay_at == store.get(created.id).run_at
+        assert created.run_at == created.relay_at == store.get(created.id, EVERYONE).run_at
         assert store.lease_due(10, LEASE) == []
         make_due(store, created.id)
         assert [item.id for item in store.lease_due(10, LEASE)] == [created.id]
 
 
 def test_a_delay_counts_from_the_clock_of_the_database(store: Store) -> None:
-    created = store.create([draft(delay=HOUR)])[0]
+    created = store.create([draft(delay=HOUR)], EVERYONE)[0]
     assert created.run_at is not None and created.created_at is not None
     assert abs(created.run_at - created.created_at - HOUR) < timedelta(seconds=5)
 
 
 def test_answers_come_in_the_order_of_the_drafts(store: Store) -> None:
     drafts = [draft(unique_key=key) for key in ("z", "a", None, "m", None)]
-    assert [one.id for one in store.create(drafts)] == [one.id for one in drafts]
-    page = store.page(Filter(), limit=10, order="oldest")
+    assert [one.id for one in store.create(drafts, EVERYONE)] == [one.id for one in drafts]
+    page = store.page(Filter(), EVERYONE, limit=10, order="oldest")
     assert [task.id for task in page] == [one.id for one in drafts]
 
 
 def test_twenty_thousand_tasks_are_created_whole(store: Store) -> None:
     drafts = [draft(position=number) for number in range(20_000)]
-    created = store.create(drafts)
+    created = store.create(drafts, EVERYONE)
     assert [one.id for one in created] == [one.id for one in drafts]
     assert count(store) == 20_000
     events = write(store, "SELECT count(*) AS n FROM task_event")
@@ -144,7 +144,7 @@ def test_a_row_that_fails_takes_all_others_with_it(store: Store) -> None:
     drafts = [draft() for _ in range(2_500)]
     drafts[2_400] = draft(priority=99)
     with pytest.raises(ValueRefused, match="task_is_sound") as raised:
-        store.create(drafts)
+        store.create(drafts, EVERYONE)
     # The server adds the whole row, with its input, which is nobody's to log.
     assert "acme" not in str(raised.value)
     assert count(store) == 0
@@ -157,12 +157,12 @@ def test_text_that_a_database_cannot_keep_is_refused_by_name(
     store: Store, field: str, text: str
 ) -> None:
     with pytest.raises(NotEncodable, match=field):
-        store.create([draft(**{field: text})])
+        store.create([draft(**{field: text})], EVERYONE)
     assert count(store) == 0
 
 
 def test_no_drafts_are_no_tasks(store: Store) -> None:
-    assert store.create([]) == []
+    assert store.create([], EVERYONE) == []
 
 
 # --- the same again -------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_creating_the_same_draft_twice_makes_one_task(store: Store) -> None:
     """As when the answer to the first try was lost on its way."""
     other = create(store)
     said = draft(delay=HOUR)
-    first, again = store.create([said])[0], store.create([said])[0]
+    first, again = store.create([said], EVERYONE)[0], store.create([said], EVERYONE)[0]
     assert (again.id, again.status, again.is_new) == (first.id, TaskStatus.SCHEDULED, True)
     assert again.id != other
     assert count(store) == 2
@@ -182,15 +182,19 @@ def test_a_scheduled_draft_with_a_key_stays_scheduled_when_it_is_written_twice(
     store: Store,
 ) -> None:
     said = draft(delay=HOUR, unique_key="k")
-    assert [store.create([said])[0].status for _ in range(2)] == [TaskStatus.SCHEDULED] * 2
+    assert [store.create([said], EVERYONE)[0].status for _ in range(2)] == [
+        TaskStatus.SCHEDULED
+    ] * 2
 
 
 @pytest.mark.parametrize("status", sorted(KEYED))
 def test_a_key_that_is_taken_is_answered_by_the_rules(store: Store, status: TaskStatus) -> None:
     run = in_status(store, status, unique_key="k")
     before = row(store, run.id), moves(store, run.id)
-    again = store.create([draft(unique_key="k", input={"new": 1}, queue="other", priority=1)])[0]
-    task = store.get(run.id)
+    again = store.create(
+        [draft(unique_key="k", input={"new": 1}, queue="other", priority=1)], EVERYONE
+    )[0]
+    task = store.get(run.id, EVERYONE)
     assert again.id == run.id
     assert count(store) == 1
     if status in RESUBMITTED_FROM:
@@ -251,10 +255,10 @@ def test_a_resubmit_has_each_option_of_the_new_submit(
 ) -> None:
     fresh = create(store, **{name: AGAIN[name]})
     run = in_status(store, status, unique_key="k")
-    (again,) = store.create([draft(unique_key="k", **{name: AGAIN[name]})])
+    (again,) = store.create([draft(unique_key="k", **{name: AGAIN[name]})], EVERYONE)
     assert (again.id, again.is_new) == (run.id, True)
     assert_asked_alike(store, run.id, fresh)
-    assert again.status == store.get(fresh).status
+    assert again.status == store.get(fresh, EVERYONE).status
     assert moves(store, run.id)[-1] == (status, again.status)
 
 
@@ -265,7 +269,7 @@ def test_a_resubmit_forgets_each_option_of_the_submit_before(
     fresh = create(store)
     run = in_status(store, status, unique_key="k")
     _write_columns(store, run.id, BEFORE)
-    store.create([draft(unique_key="k")])
+    store.create([draft(unique_key="k")], EVERYONE)
     assert_asked_alike(store, run.id, fresh)
 
 
@@ -275,9 +279,9 @@ def test_a_resubmit_for_later_is_scheduled_and_runs_when_it_is_due(
     store: Store, status: TaskStatus, when: dict[str, Any]
 ) -> None:
     run = in_status(store, status, unique_key="k")
-    (again,) = store.create([draft(unique_key="k", **when)])
+    (again,) = store.create([draft(unique_key="k", **when)], EVERYONE)
     assert again.status is TaskStatus.SCHEDULED
-    assert again.run_at == store.get(run.id).run_at
+    assert again.run_at == store.get(run.id, EVERYONE).run_at
     # The clock of the database is read once for each of the two.
     assert timedelta(0) <= again.relay_at - again.run_at < timedelta(seconds=1)
     assert store.lease_due(10, LEASE) == []
@@ -289,18 +293,18 @@ def test_a_resubmit_for_later_is_scheduled_and_runs_when_it_is_due(
 def test_twins_that_are_scheduled_again_in_one_call_are_one_resubmit(store: Store) -> None:
     run = in_status(store, TaskStatus.FAILED, unique_key="k")
     drafts = [draft(unique_key="k", input=number, delay=HOUR) for number in range(3)]
-    created = store.create(drafts)
+    created = store.create(drafts, EVERYONE)
     assert [(one.id, one.is_new) for one in created] == [
         (run.id, True), (run.id, False), (run.id, False),
     ]  # fmt: skip
-    assert store.get(run.id).input == 0
+    assert store.get(run.id, EVERYONE).input == 0
     assert moves(store, run.id)[-2:] == [("STARTED", "FAILED"), ("FAILED", "SCHEDULED")]
 
 
 def test_a_resubmit_into_a_queue_with_a_limit_is_held(store: Store) -> None:
     run = in_status(store, TaskStatus.FAILED, unique_key="k")
     store.set_limit(("queue", "narrow"), Limit(max_running=1), EVERYONE)
-    (again,) = store.create([draft(unique_key="k", queue="narrow")])
+    (again,) = store.create([draft(unique_key="k", queue="narrow")], EVERYONE)
     assert (again.id, again.held_by) == (run.id, "gate")
 
 
@@ -325,7 +329,7 @@ def _write_columns(store: Store, task_id: str, values: dict[str, Any]) -> None:
 def test_keep_answers_whatever_there_is(store: Store, status: TaskStatus) -> None:
     run = in_status(store, status, unique_key="k")
     before = row(store, run.id)
-    again = store.create([draft(unique_key="k", input={"new": 1})], on_conflict="keep")[0]
+    again = store.create([draft(unique_key="k", input={"new": 1})], EVERYONE, on_conflict="keep")[0]
     assert (again.id, again.is_new, again.status) == (run.id, False, status)
     assert row(store, run.id) == before
 
@@ -333,15 +337,15 @@ def test_keep_answers_whatever_there_is(store: Store, status: TaskStatus) -> Non
 @pytest.mark.parametrize("status", sorted(KEYED))
 def test_new_replaces_what_is_over(store: Store, status: TaskStatus) -> None:
     run = in_status(store, status, unique_key="k")
-    again = store.create([draft(unique_key="k", input={"new": 1})], on_conflict="new")[0]
+    again = store.create([draft(unique_key="k", input={"new": 1})], EVERYONE, on_conflict="new")[0]
     if status.is_terminal:
         assert again.id != run.id and again.is_new
-        assert store.get(run.id).status is status
-        assert store.get(run.id).unique_key is None
-        assert store.get(again.id).unique_key == "k"
+        assert store.get(run.id, EVERYONE).status is status
+        assert store.get(run.id, EVERYONE).unique_key is None
+        assert store.get(again.id, EVERYONE).unique_key == "k"
     else:
         assert (again.id, again.is_new) == (run.id, False)
-        assert store.get(run.id).unique_key == "k"
+        assert store.get(run.id, EVERYONE).unique_key == "k"
 
 
 def test_a_key_counts_for_one_tenant_and_one_type(store: Store) -> None:
@@ -351,7 +355,7 @@ def test_a_key_counts_for_one_tenant_and_one_type(store: Store) -> None:
         draft(unique_key="k", type="other"),
         draft(unique_key="K"),
     ]
-    assert all(one.is_new for one in store.create(drafts))
+    assert all(one.is_new for one in store.create(drafts, EVERYONE))
 
 
 @pytest.mark.parametrize("when", [{}, {"delay": HOUR}])
@@ -360,16 +364,16 @@ def test_duplicates_in_one_call_give_one_task(
     store: Store, when: dict[str, Any], on_conflict: OnConflict
 ) -> None:
     drafts = [draft(unique_key="k", input=number, **when) for number in range(3)]
-    created = store.create([*drafts, draft()], on_conflict=on_conflict)
+    created = store.create([*drafts, draft()], EVERYONE, on_conflict=on_conflict)
     assert len({one.id for one in created}) == 2
     assert [one.is_new for one in created].count(True) == 2
-    task = store.get(created[0].id)
+    task = store.get(created[0].id, EVERYONE)
     assert task.status is (TaskStatus.SCHEDULED if when else TaskStatus.CREATED)
     assert len(moves(store, task.id)) == 1
 
 
 def test_twenty_submits_of_one_key_at_once_make_one_task(store: Store) -> None:
-    created = at_once(lambda _: store.create([draft(unique_key="k")])[0], 20)
+    created = at_once(lambda _: store.create([draft(unique_key="k")], EVERYONE)[0], 20)
     assert len({one.id for one in created}) == 1
     assert Counter(one.is_new for one in created)[True] == 1
     assert count(store) == 1
@@ -380,7 +384,7 @@ def test_submits_of_the_same_keys_in_any_order_never_lock_each_other_out(store: 
 
     def submit(number: int) -> set[str]:
         order = keys if number % 2 else list(reversed(keys))
-        return {one.id for one in store.create([draft(unique_key=key) for key in order])}
+        return {one.id for one in store.create([draft(unique_key=key) for key in order], EVERYONE)}
 
     assert len(set.union(*at_once(submit, 6))) == len(keys)
 
@@ -390,12 +394,12 @@ def test_submits_of_the_same_keys_in_any_order_never_lock_each_other_out(store: 
 
 def test_a_rollback_leaves_nothing(store: Store, callers_engine: Engine) -> None:
     with callers_engine.connect() as connection, connection.begin() as transaction:
-        created = store.create([draft(), draft()], connection=connection)
+        created = store.create([draft(), draft()], EVERYONE, connection=connection)
         transaction.rollback()
     for one in created:
         with pytest.raises(TaskNotFound):
-            store.get(one.id)
-        assert store.history(one.id) == []
+            store.get(one.id, EVERYONE)
+        assert store.history(one.id, EVERYONE) == []
 
 
 def test_a_commit_shows_all_under_the_ids_that_were_known_before(
@@ -403,13 +407,13 @@ def test_a_commit_shows_all_under_the_ids_that_were_known_before(
 ) -> None:
     drafts = [draft() for _ in range(3)]
     with callers_engine.begin() as connection:
-        created = store.create(drafts, connection=connection)
+        created = store.create(drafts, EVERYONE, connection=connection)
         assert [one.id for one in created] == [one.id for one in drafts]
-        assert store.get(drafts[0].id, connection=connection).input == {"a": 1, "b": 2}
+        assert store.get(drafts[0].id, EVERYONE, connection=connection).input == {"a": 1, "b": 2}
         if store.database.dialect.name == "postgresql":
             with pytest.raises(TaskNotFound):
-                store.get(drafts[0].id)
-    assert [store.get(one.id).status for one in drafts] == [TaskStatus.CREATED] * 3
+                store.get(drafts[0].id, EVERYONE)
+    assert [store.get(one.id, EVERYONE).status for one in drafts] == [TaskStatus.CREATED] * 3
     assert moves(store, drafts[0].id) == [(None, "CREATED")]
 
 
@@ -418,14 +422,14 @@ def test_a_savepoint_that_is_rolled_back_takes_only_its_own(
 ) -> None:
     kept, lost, later = draft(), draft(), draft()
     with callers_engine.begin() as connection:
-        store.create([kept], connection=connection)
+        store.create([kept], EVERYONE, connection=connection)
         with connection.begin_nested() as savepoint:
-            store.create([lost], connection=connection)
+            store.create([lost], EVERYONE, connection=connection)
             savepoint.rollback()
-        store.create([later], connection=connection)
-    assert store.get(kept.id) and store.get(later.id)
+        store.create([later], EVERYONE, connection=connection)
+    assert store.get(kept.id, EVERYONE) and store.get(later.id, EVERYONE)
     with pytest.raises(TaskNotFound):
-        store.get(lost.id)
+        store.get(lost.id, EVERYONE)
 
 
 def test_a_taken_key_does_not_break_the_callers_transaction(
@@ -434,10 +438,12 @@ def test_a_taken_key_does_not_break_the_callers_transaction(
     taken = in_status(store, TaskStatus.FAILED, unique_key="k")
     kept = in_status(store, TaskStatus.QUEUED, unique_key="q")
     with callers_engine.begin() as connection:
-        again = store.create([draft(unique_key="k"), draft(unique_key="q")], connection=connection)
-        store.create([draft()], connection=connection)
+        again = store.create(
+            [draft(unique_key="k"), draft(unique_key="q")], EVERYONE, connection=connection
+        )
+        store.create([draft()], EVERYONE, connection=connection)
     assert [one.id for one in again] == [taken.id, kept.id]
-    assert store.get(taken.id).status is TaskStatus.CREATED
+    assert store.get(taken.id, EVERYONE).status is TaskStatus.CREATED
     assert count(store) == 3
 
 
@@ -447,8 +453,8 @@ def test_a_callers_driver_may_be_one_that_we_do_not_know(
     said = draft(tenant="'; --", input="%(x)s %s :id", deadline_at=datetime(2030, 1, 1, tzinfo=UTC))
     callers_engine.dialect.driver = "another"
     with callers_engine.begin() as connection:
-        store.create([said], connection=connection)
-    assert store.get(said.id).input == said.input
+        store.create([said], EVERYONE, connection=connection)
+    assert store.get(said.id, EVERYONE).input == said.input
 
 
 def test_a_key_taken_by_what_cannot_be_seen_is_said(postgresql_store: Store) -> None:
@@ -457,7 +463,7 @@ def test_a_key_taken_by_what_cannot_be_seen_is_said(postgresql_store: Store) -> 
         connection.exec_driver_sql("SELECT 1 FROM task")  # its snapshot is taken
         create(postgresql_store, unique_key="k")
         with pytest.raises(Exception, match=r"could not serialize|cannot see") as raised:
-            postgresql_store.create([draft(unique_key="k")], connection=connection)
+            postgresql_store.create([draft(unique_key="k")], EVERYONE, connection=connection)
         assert isinstance(raised.value, TaskDBError) or "serialize" in str(raised.value)
         connection.rollback()
     engine.dispose()
@@ -470,7 +476,7 @@ def test_a_row_of_plain_sql_is_published_and_run(store: Store) -> None:
     write(store, "INSERT INTO task (type) VALUES ('sum')")
     leased = store.lease_due(10, LEASE)
     assert len(leased) == 1
-    task = store.get(leased[0].id)
+    task = store.get(leased[0].id, EVERYONE)
     assert (task.type, task.name, task.tenant, task.queue) == ("sum", "sum", "", "taskdb")
     assert (task.status, task.input, task.attributes, task.tags) == ("CREATED", None, {}, ())
     assert store.mark_queued(leased) == {task.id}

@@ -11,7 +11,7 @@ from taskdb.sighting import Sight, Sighting
 from taskdb.status import TaskStatus
 from taskdb.store.beats import Beats
 from taskdb.store.callbacks import digest_of
-from taskdb.store.contract import NO_REPORT
+from taskdb.store.contract import EVERYONE, NO_REPORT
 from taskdb.store.finding import Drift
 from taskdb.store.store import Store
 from tests.store.tasks import LEASE, create, draft, queued, running, write
@@ -95,7 +95,7 @@ def _held_by_a_free_mutex(store: Store) -> str:
 
 def _held_by_a_limit_that_is_not_reached(store: Store) -> str:
     task_id = held(store, "running:type:sum")
-    store.create([draft(id=HOLDER)])
+    store.create([draft(id=HOLDER)], EVERYONE)
     take_slot(store, "running:type:sum")
     set_gate(store, "type", "sum", max_running=2)
     ago(store, "task", "updated_at")
@@ -206,7 +206,7 @@ def test_nothing_has_drifted_where_all_is_well(store: Store) -> None:
     held_by_one = held(store, "mutex:acme/stock")
     ago(store, "task", "updated_at")
     take_slot(store, "mutex:acme/stock")
-    store.create([draft(id=HOLDER)])
+    store.create([draft(id=HOLDER)], EVERYONE)
     assert held_by_one
     Beats(store.database).renew("host/1", LEASE)
     # A database from the template has the partitions of the day it was made.

@@ -8,6 +8,7 @@ import pytest
 from taskdb.clock import FixedClock
 from taskdb.fan_out import FanOutSpec
 from taskdb.status import TaskStatus as S
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from taskdb_beat.expire import Expire
 from tests.store.tasks import OOPS, create, draft, publication
@@ -40,8 +41,8 @@ def test_what_waits_past_its_deadline_is_failed_once(store: Store, clock: FixedC
     first = store.expire_due(OOPS, 1)
     assert len(first) == 1 and first.keys() <= {created, queued}
     assert Expire(store).run_once() is False
-    assert {store.get(one).status for one in (created, queued)} == {S.FAILED}
-    assert {store.get(one).status for one in (later, running, endless)} == {
+    assert {store.get(one, EVERYONE).status for one in (created, queued)} == {S.FAILED}
+    assert {store.get(one, EVERYONE).status for one in (later, running, endless)} == {
         S.SCHEDULED,
         S.STARTED,
         S.CREATED,
@@ -49,28 +50,28 @@ def test_what_waits_past_its_deadline_is_failed_once(store: Store, clock: FixedC
     clock.advance(9 * SOON)
     assert store.expire_due(OOPS, 10).keys() == {later}
     [second] = {created, queued} - first.keys()
-    error = store.get(second).error
+    error = store.get(second, EVERYONE).error
     assert error is not None and error.type == "TaskExpired"
 
 
 def test_a_parent_hears_of_a_part_that_was_too_late(store: Store, clock: FixedClock) -> None:
     parts = [draft(deadline_at=NOW + SOON) for _ in range(2)]
     spec = FanOutSpec(part_type="sum", join="all_settled")
-    parent = store.create_fan_out(draft(), parts, spec).created.id
+    parent = store.create_fan_out(draft(), parts, spec, EVERYONE).created.id
     clock.advance(2 * SOON)
     Expire(store).run_once()
-    assert store.get(parent).status is S.COMPLETED
-    assert store.counts(parent).failed == 2
+    assert store.get(parent, EVERYONE).status is S.COMPLETED
+    assert store.counts(parent, EVERYONE).failed == 2
 
 
 def test_the_timeout_of_a_parent_is_no_deadline_to_begin_by(
     store: Store, clock: FixedClock
 ) -> None:
     spec = FanOutSpec(part_type="sum", timeout=10.0)
-    parent = store.create_fan_out(draft(), [draft()], spec).created.id
+    parent = store.create_fan_out(draft(), [draft()], spec, EVERYONE).created.id
     clock.advance(2 * SOON)
     assert store.expire_due(OOPS, 10) == {}
-    assert store.get(parent).status is S.PROCESSING
+    assert store.get(parent, EVERYONE).status is S.PROCESSING
 
 
 @pytest.mark.parametrize("how", ["errored", "handed back", "crashed", "snoozed"])
@@ -105,14 +106,14 @@ def test_a_message_expires_nothing_that_the_row_does_not(store: Store, clock: Fi
     clock.advance(2 * SOON)
     for task_id in (endless, later):
         assert not store.expire(task_id, OOPS)
-        assert store.get(task_id).status is S.CREATED
+        assert store.get(task_id, EVERYONE).status is S.CREATED
 
 
 def test_what_has_expired_can_be_retried_by_hand(store: Store, clock: FixedClock) -> None:
     task_id = create(store, deadline_at=NOW + SOON)
     clock.advance(2 * SOON)
     assert store.expire_due(OOPS, 10).keys() == {task_id}
-    store.retry(task_id)
+    store.retry(task_id, EVERYONE)
     assert store.expire_due(OOPS, 10) == {}
     assert store.claim(task_id, token="t", worker="w", max_attempts=3).granted
 

@@ -11,7 +11,7 @@ from taskdb.entity import TaskRole
 from taskdb.errors import IllegalMove
 from taskdb.fan_out import FanOutSpec
 from taskdb.status import TaskStatus
-from taskdb.store.contract import NO_REPORT
+from taskdb.store.contract import EVERYONE, NO_REPORT
 from taskdb.store.store import Store
 from tests.store.tasks import (
     DONE,
@@ -62,7 +62,7 @@ def test_the_policy_decides(
     ids = part_ids(store, parent)
     end_all(store, ids[:bad], well=False)
     end_all(store, ids[bad:])
-    found = store.get(parent)
+    found = store.get(parent, EVERYONE)
     assert found.status is end_of_parent
     if end_of_parent is S.COMPLETED:
         whole = {"total": good + bad, "succeeded": good, "failed": bad, "canceled": 0}
@@ -79,10 +79,10 @@ def test_fail_fast_cancels_what_is_open(store: Store) -> None:
     end(store, first, well=False)
     assert statuses(store, parent) == [S.FAILED, S.STARTED, S.CANCELED, S.CANCELED]
     assert store.cancel_wanted(second, "runs")
-    assert store.get(parent).status is S.PROCESSING
+    assert store.get(parent, EVERYONE).status is S.PROCESSING
     store.cancel_own(second, "runs", OOPS)
     store.settle(second)
-    assert store.get(parent).status is S.FAILED
+    assert store.get(parent, EVERYONE).status is S.FAILED
 
 
 def test_a_fan_out_that_shall_fail_fast_is_neglected_until_its_join(store: Store) -> None:
@@ -93,21 +93,21 @@ def test_a_fan_out_that_shall_fail_fast_is_neglected_until_its_join(store: Store
     store.fail(first, "token-1", OOPS)
     assert store.neglected(10) == [parent]
     store.join(parent)
-    assert store.get(parent).status is S.FAILED
+    assert store.get(parent, EVERYONE).status is S.FAILED
 
 
 def test_without_items_it_completes_at_once(store: Store) -> None:
-    found = store.get(fan_out(store, 0))
+    found = store.get(fan_out(store, 0), EVERYONE)
     assert found.status is S.COMPLETED
     assert found.result == {"total": 0, "succeeded": 0, "failed": 0, "canceled": 0}
 
 
 def test_without_items_its_handler_still_runs(store: Store) -> None:
     parent = fan_out(store, 0, on_join=TOLD)
-    assert store.get(parent).status is S.FINISHED
+    assert store.get(parent, EVERYONE).status is S.FINISHED
     end(store, handler(store, parent, "on_join").id, {"mine": 1})
-    assert store.get(parent).status is S.COMPLETED
-    assert store.get(parent).result == {"mine": 1}
+    assert store.get(parent, EVERYONE).status is S.COMPLETED
+    assert store.get(parent, EVERYONE).result == {"mine": 1}
 
 
 def test_a_handler_whose_message_was_lost_is_the_relays_after_the_grace(store_url: str) -> None:
@@ -124,10 +124,10 @@ def test_a_handler_whose_message_was_lost_is_the_relays_after_the_grace(store_ur
 
 def test_items_come_from_a_generator_over_several_batches(store: Store) -> None:
     parent = fan_out(store, 2_050)
-    assert store.counts(parent).by_status == {S.CREATED: 2_050}
-    assert [one.position for one in store.sub_tasks(parent, after=2_039, limit=20)] == list(
-        range(2_040, 2_050)
-    )
+    assert store.counts(parent, EVERYONE).by_status == {S.CREATED: 2_050}
+    assert [
+        one.position for one in store.sub_tasks(parent, EVERYONE, after=2_039, limit=20)
+    ] == list(range(2_040, 2_050))
 
 
 def test_nothing_is_there_when_the_items_break(store: Store) -> None:
@@ -136,7 +136,7 @@ def test_nothing_is_there_when_the_items_break(store: Store) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        store.create_fan_out(draft(), items(), FanOutSpec(part_type="part"))
+        store.create_fan_out(draft(), items(), FanOutSpec(part_type="part"), EVERYONE)
     assert store.database.query("SELECT id FROM task", {}) == []
 
 
@@ -152,16 +152,16 @@ def test_a_window_lets_go_as_parts_end(store: Store) -> None:
     end(store, ids[0])
     store.part_ended(parent, badly=False)
     assert free() == [0, 1, 2]
-    store.cancel(ids[1])
+    store.cancel(ids[1], EVERYONE)
     assert free() == [0, 1, 2, 3]
     # Its process died: it runs again, and keeps its place.
     assert claim(store, ids[2])
     store.crash(ids[2], "token-1", OOPS, delay=HOUR, max_crashes=3)
     store.join(parent)
     assert free() == [0, 1, 2, 3]
-    store.retry(ids[0])
+    store.retry(ids[0], EVERYONE)
     store.join(parent)
-    assert store.get(ids[0]).held_by == "window"
+    assert store.get(ids[0], EVERYONE).held_by == "window"
 
 
 def test_what_waits_for_a_person_does_not_block_the_window(store: Store) -> None:
@@ -172,10 +172,10 @@ def test_what_waits_for_a_person_does_not_block_the_window(store: Store) -> None
     assert store.neglected(10) == [parent]
     store.join(parent)
     end(store, second)
-    assert store.get(parent).status is S.PROCESSING
-    store.retry(first)
+    assert store.get(parent, EVERYONE).status is S.PROCESSING
+    store.retry(first, EVERYONE)
     end(store, first)
-    assert store.get(parent).status is S.COMPLETED
+    assert store.get(parent, EVERYONE).status is S.COMPLETED
 
 
 @pytest.mark.parametrize("verb", ["expire", "revoke"])
@@ -188,8 +188,8 @@ def test_what_ended_while_it_was_held_is_held_no_more(store: Store, verb: str) -
         assert store.expire(held, OOPS)
     else:
         assert store.revoke(held, "nobody", OOPS)
-    assert store.get(held).held_by is None
-    assert store.counts(parent).held == 0
+    assert store.get(held, EVERYONE).held_by is None
+    assert store.counts(parent, EVERYONE).held == 0
 
 
 def test_time_is_up_for_the_whole(store_url: str) -> None:
@@ -202,12 +202,12 @@ def test_time_is_up_for_the_whole(store_url: str) -> None:
         assert store.stop_overdue(10) == []
         clock.advance(timedelta(seconds=1))
         assert store.stop_overdue(10) == [parent]
-        assert store.get(second).status is S.CANCELED
-        assert store.get(parent).status is S.PROCESSING
+        assert store.get(second, EVERYONE).status is S.CANCELED
+        assert store.get(parent, EVERYONE).status is S.PROCESSING
         assert store.stop_overdue(10) == []
         store.complete(first, "token-1", DONE)
         store.settle(first)
-        found = store.get(parent)
+        found = store.get(parent, EVERYONE)
         assert found.status is S.FAILED
         assert found.error is not None and found.error.type == "TimedOut"
 
@@ -229,15 +229,15 @@ def test_a_body_splits_its_own_task_once(store: Store) -> None:
     assert store.fan_out_own(run.id, run.token, lambda: [draft(), draft()], spec)
     # As after an answer that was lost: it has split, and nothing is made twice.
     assert store.fan_out_own(run.id, run.token, lambda: [draft()], spec)
-    assert store.counts(run.id).total == 2
-    found = store.get(run.id)
+    assert store.counts(run.id, EVERYONE).total == 2
+    found = store.get(run.id, EVERYONE)
     assert (found.kind, found.waits_for, found.worker) == ("FAN_OUT", "parts", None)
     # Nobody waits with it: neither rescue, a dead process, nor a revocation takes it.
     assert store.rescue(OOPS, lease=LEASE, limit=9, max_crashes=1) == {}
     assert store.crash(run.id, run.token, OOPS, delay=HOUR, max_crashes=1) is None
     assert not store.revoke(run.id, run.token, OOPS)
     end_all(store, part_ids(store, run.id))
-    assert store.get(run.id).status is S.COMPLETED
+    assert store.get(run.id, EVERYONE).status is S.COMPLETED
 
 
 def test_a_body_that_failed_before_and_splits_its_task_now_is_not_failed_by_that(
@@ -248,12 +248,15 @@ def test_a_body_that_failed_before_and_splits_its_task_now_is_not_failed_by_that
     assert claim(store, run.id, token="again")
     assert store.fan_out_own(run.id, "again", lambda: [draft()], FanOutSpec(part_type="part"))
     end_all(store, part_ids(store, run.id))
-    assert (store.get(run.id).status, store.get(run.id).error) == (S.COMPLETED, None)
+    assert (store.get(run.id, EVERYONE).status, store.get(run.id, EVERYONE).error) == (
+        S.COMPLETED,
+        None,
+    )
 
 
 def test_a_canceled_run_may_not_split(store: Store) -> None:
     run = running(store)
-    store.cancel(run.id)
+    store.cancel(run.id, EVERYONE)
     assert not store.fan_out_own(run.id, run.token, lambda: [draft()], FanOutSpec(part_type="p"))
     assert sub_tasks(store, run.id) == []
 
@@ -266,25 +269,28 @@ def test_a_retry_of_the_parent_runs_what_failed_and_joins_anew(store: Store) -> 
     ids = part_ids(store, parent)
     end_all(store, ids[:2], well=False)
     end(store, ids[2])
-    assert store.get(parent).status is S.FAILED
-    assert {one.id for one in store.retry(parent)} == set(ids[:2])
+    assert store.get(parent, EVERYONE).status is S.FAILED
+    assert {one.id for one in store.retry(parent, EVERYONE)} == set(ids[:2])
     assert statuses(store, parent) == [S.CREATED, S.CREATED, S.COMPLETED]
     end_all(store, ids[:2])
     end(store, handler(store, parent, "on_join").id, 7)
-    assert (store.get(parent).status, store.get(parent).result) == (S.COMPLETED, 7)
-    assert store.get(ids[2]).attempt == 1
+    assert (store.get(parent, EVERYONE).status, store.get(parent, EVERYONE).result) == (
+        S.COMPLETED,
+        7,
+    )
+    assert store.get(ids[2], EVERYONE).attempt == 1
 
 
 def test_a_retry_by_force_runs_every_part(store: Store) -> None:
     parent = fan_out(store, 2)
     ids = part_ids(store, parent)
     end_all(store, ids)
-    store.retry(parent)  # nothing failed, so it is over at once
-    assert store.get(parent).status is S.COMPLETED
-    store.retry(parent, force=True)
+    store.retry(parent, EVERYONE)  # nothing failed, so it is over at once
+    assert store.get(parent, EVERYONE).status is S.COMPLETED
+    store.retry(parent, EVERYONE, force=True)
     assert statuses(store, parent) == [S.CREATED, S.CREATED]
     end_all(store, ids)
-    assert [store.get(one).attempt for one in ids] == [2, 2]
+    assert [store.get(one, EVERYONE).attempt for one in ids] == [2, 2]
 
 
 def test_a_handler_that_failed_is_followed_by_another(store: Store) -> None:
@@ -292,15 +298,15 @@ def test_a_handler_that_failed_is_followed_by_another(store: Store) -> None:
     end_all(store, part_ids(store, parent))
     first = handler(store, parent, "on_join").id
     end(store, first, well=False)
-    assert store.get(parent).status is S.FAILED
-    store.retry(parent)
+    assert store.get(parent, EVERYONE).status is S.FAILED
+    store.retry(parent, EVERYONE)
     second = handler(store, parent, "on_join").id
     assert second != first
     # The one before it decides nothing any more.
     with pytest.raises(IllegalMove, match="retry a sub-task of"):
-        store.retry(first)
+        store.retry(first, EVERYONE)
     end(store, second, 1)
-    assert store.get(parent).status is S.COMPLETED
+    assert store.get(parent, EVERYONE).status is S.COMPLETED
 
 
 def test_a_retried_handler_reopens_its_parent(store: Store) -> None:
@@ -308,13 +314,13 @@ def test_a_retried_handler_reopens_its_parent(store: Store) -> None:
     end_all(store, part_ids(store, parent))
     told = handler(store, parent, "on_join").id
     end(store, told, well=False)
-    store.retry(told)
-    assert store.get(parent).waits_for == "on_join"
+    store.retry(told, EVERYONE)
+    assert store.get(parent, EVERYONE).waits_for == "on_join"
     # While it runs, no part may: the end of the handler would not wait for it.
     with pytest.raises(IllegalMove, match="waiting for on_join"):
-        store.retry(part_ids(store, parent)[0])
+        store.retry(part_ids(store, parent)[0], EVERYONE)
     end(store, told, 5)
-    assert store.get(parent).result == 5
+    assert store.get(parent, EVERYONE).result == 5
 
 
 def test_a_halted_handler_is_retried_under_its_finished_parent(store: Store) -> None:
@@ -322,10 +328,10 @@ def test_a_halted_handler_is_retried_under_its_finished_parent(store: Store) -> 
     told = handler(store, parent, "on_join").id
     assert claim(store, told)
     store.halt(told, "token-1", OOPS)
-    store.retry(told)
-    assert store.get(parent).status is S.FINISHED
+    store.retry(told, EVERYONE)
+    assert store.get(parent, EVERYONE).status is S.FINISHED
     end(store, told, 1)
-    assert store.get(parent).status is S.COMPLETED
+    assert store.get(parent, EVERYONE).status is S.COMPLETED
 
 
 def test_a_retried_part_reopens_what_failed_above_it(store: Store) -> None:
@@ -336,11 +342,20 @@ def test_a_retried_part_reopens_what_failed_above_it(store: Store) -> None:
     bad, good = part_ids(store, middle)
     end(store, good)
     end(store, bad, well=False)
-    assert (store.get(root).status, store.get(middle).status) == (S.FAILED, S.FAILED)
-    store.retry(bad)
-    assert (store.get(root).status, store.get(middle).status) == (S.PROCESSING, S.PROCESSING)
+    assert (store.get(root, EVERYONE).status, store.get(middle, EVERYONE).status) == (
+        S.FAILED,
+        S.FAILED,
+    )
+    store.retry(bad, EVERYONE)
+    assert (store.get(root, EVERYONE).status, store.get(middle, EVERYONE).status) == (
+        S.PROCESSING,
+        S.PROCESSING,
+    )
     end(store, bad)
-    assert (store.get(root).status, store.get(middle).status) == (S.COMPLETED, S.COMPLETED)
+    assert (store.get(root, EVERYONE).status, store.get(middle, EVERYONE).status) == (
+        S.COMPLETED,
+        S.COMPLETED,
+    )
 
 
 def test_a_part_is_not_retried_under_a_parent_that_ended_well(store: Store) -> None:
@@ -350,12 +365,12 @@ def test_a_part_is_not_retried_under_a_parent_that_ended_well(store: Store) -> N
     end(store, good)
     for task_id in (bad, good):
         with pytest.raises(IllegalMove, match="which is COMPLETED"):
-            store.retry(task_id)
+            store.retry(task_id, EVERYONE)
     finished = fan_out(store, 1, on_join=TOLD)
     (part,) = part_ids(store, finished)
     end(store, part)
     with pytest.raises(IllegalMove, match="which is FINISHED"):
-        store.retry(part)
+        store.retry(part, EVERYONE)
 
 
 def test_a_cancel_reaches_every_depth_and_the_parents_end_after(store: Store) -> None:
@@ -365,23 +380,29 @@ def test_a_cancel_reaches_every_depth_and_the_parents_end_after(store: Store) ->
     assert store.fan_out_own(middle, "t", lambda: [draft(), draft()], FanOutSpec(part_type="part"))
     runs, also_waits = part_ids(store, middle)
     assert claim(store, runs, token="r")
-    store.cancel(root)
-    assert [store.get(one).status for one in (waits, also_waits)] == [S.CANCELED, S.CANCELED]
-    assert [store.get(one).status for one in (root, middle)] == [S.PROCESSING, S.PROCESSING]
+    store.cancel(root, EVERYONE)
+    assert [store.get(one, EVERYONE).status for one in (waits, also_waits)] == [
+        S.CANCELED,
+        S.CANCELED,
+    ]
+    assert [store.get(one, EVERYONE).status for one in (root, middle)] == [
+        S.PROCESSING,
+        S.PROCESSING,
+    ]
     assert store.cancel_wanted(runs, "r")
     store.cancel_own(runs, "r", OOPS)
     store.settle(runs)
-    assert [store.get(one).status for one in (root, middle)] == [S.CANCELED, S.CANCELED]
+    assert [store.get(one, EVERYONE).status for one in (root, middle)] == [S.CANCELED, S.CANCELED]
 
 
 def test_a_canceled_parent_calls_no_handler(store: Store) -> None:
     parent = fan_out(store, 1, on_join=TOLD)
     (part,) = part_ids(store, parent)
     assert claim(store, part)
-    store.cancel(parent)
+    store.cancel(parent, EVERYONE)
     store.complete(part, "token-1", DONE)
     store.settle(part)
-    assert store.get(parent).status is S.CANCELED
+    assert store.get(parent, EVERYONE).status is S.CANCELED
     assert sub_tasks(store, parent, TaskRole.HANDLER) == []
 
 
@@ -399,9 +420,12 @@ def test_a_task_is_over_when_its_handlers_are(store: Store) -> None:
     task_id = finished(store)
     first, second = sub_tasks(store, task_id)
     end(store, first.id)
-    assert store.get(task_id).status is S.FINISHED
+    assert store.get(task_id, EVERYONE).status is S.FINISHED
     end(store, second.id)
-    assert (store.get(task_id).status, store.get(task_id).result) == (S.COMPLETED, DONE.value)
+    assert (store.get(task_id, EVERYONE).status, store.get(task_id, EVERYONE).result) == (
+        S.COMPLETED,
+        DONE.value,
+    )
 
 
 def test_a_repeated_end_runs_no_handler_again(store: Store) -> None:
@@ -419,27 +443,33 @@ def test_a_failed_handler_fails_its_task_and_alone_runs_again(store: Store) -> N
     first, second = sub_tasks(store, task_id)
     end(store, first.id)
     end(store, second.id, well=False)
-    assert store.get(task_id).status is S.FAILED
-    store.retry(task_id)
+    assert store.get(task_id, EVERYONE).status is S.FAILED
+    store.retry(task_id, EVERYONE)
     assert statuses(store, task_id) == [S.COMPLETED, S.CREATED]
     end(store, second.id)
-    assert (store.get(task_id).status, store.get(task_id).result) == (S.COMPLETED, DONE.value)
+    assert (store.get(task_id, EVERYONE).status, store.get(task_id, EVERYONE).result) == (
+        S.COMPLETED,
+        DONE.value,
+    )
 
 
 def test_a_body_that_runs_again_gets_handlers_of_its_own(store: Store) -> None:
     task_id = finished(store, 1)
     (first,) = sub_tasks(store, task_id)
     end(store, first.id, well=False)
-    store.retry(task_id, force=True)
+    store.retry(task_id, EVERYONE, force=True)
     # Its parent would not wait for it.
     with pytest.raises(IllegalMove, match="which is CREATED"):
-        store.retry(first.id)
+        store.retry(first.id, EVERYONE)
     assert claim(store, task_id, token="again")
     store.finish(task_id, "again", payload(2), NO_REPORT, [TOLD])
     old, new = sub_tasks(store, task_id)
     assert (old.status, new.status) == (S.FAILED, S.CREATED)
     end(store, new.id)
-    assert (store.get(task_id).status, store.get(task_id).result) == (S.COMPLETED, 2)
+    assert (store.get(task_id, EVERYONE).status, store.get(task_id, EVERYONE).result) == (
+        S.COMPLETED,
+        2,
+    )
 
 
 def test_a_resubmitted_task_forgets_the_handlers_of_its_last_run(store: Store) -> None:
@@ -447,20 +477,23 @@ def test_a_resubmitted_task_forgets_the_handlers_of_its_last_run(store: Store) -
     assert claim(store, task_id, token="t")
     store.finish(task_id, "t", DONE, NO_REPORT, [TOLD])
     end(store, sub_tasks(store, task_id)[0].id, well=False)
-    (again,) = store.create([draft(unique_key="k")])
+    (again,) = store.create([draft(unique_key="k")], EVERYONE)
     assert again.id == task_id
     assert claim(store, task_id, token="u")
     store.fail(task_id, "u", OOPS)
-    store.retry(task_id)
+    store.retry(task_id, EVERYONE)
     # Its body failed, so it is the body that runs again.
-    assert (store.get(task_id).status, store.get(task_id).waits_for) == (S.CREATED, None)
+    assert (store.get(task_id, EVERYONE).status, store.get(task_id, EVERYONE).waits_for) == (
+        S.CREATED,
+        None,
+    )
 
 
 def test_a_part_that_was_to_be_canceled_is_joined_when_its_worker_stops(store: Store) -> None:
     parent_id = fan_out(store, 1, join="all_settled")
     (part_id,) = part_ids(store, parent_id)
     assert claim(store, part_id)
-    store.cancel(part_id)
+    store.cancel(part_id, EVERYONE)
     assert store.hand_back_worker("w-1", "shutdown") == 1
-    assert store.get(part_id).status is TaskStatus.CANCELED
-    assert store.get(parent_id).status.is_terminal
+    assert store.get(part_id, EVERYONE).status is TaskStatus.CANCELED
+    assert store.get(parent_id, EVERYONE).status.is_terminal

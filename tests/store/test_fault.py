@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from taskdb.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable
-from taskdb.store.contract import Filter
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.migrate import migrate
 from taskdb.store.store import Store
 from tests.processes import Processes
@@ -26,7 +26,11 @@ from tests.waiting import wait_until
 def test_a_refused_port_is_said_at_once_and_without_the_password() -> None:
     url = f"postgresql+psycopg://me:hunter2@127.0.0.1:{free_port()}/name"
     with Store(url).closing() as store:
-        for act in (lambda: create(store), lambda: store.get(draft().id), lambda: migrate(url)):
+        for act in (
+            lambda: create(store),
+            lambda: store.get(draft().id, EVERYONE),
+            lambda: migrate(url),
+        ):
             with pytest.raises(DatabaseUnreachable, match="TASKDB_DATABASE_URL") as raised:
                 act()
             assert "hunter2" not in str(raised.value)
@@ -50,7 +54,7 @@ def test_the_first_move_after_a_restart_works(own_postgresql: PostgreSQL) -> Non
             stop()
             own_postgresql.start()
             assert store.complete(runs[0].id, runs[0].token, DONE) == "COMPLETED"
-            assert store.page(Filter(), limit=10)
+            assert store.page(Filter(), EVERYONE, limit=10)
             assert claim(store, create(store, unique_key=stop.__name__))
 
 
@@ -99,13 +103,14 @@ def test_a_statement_that_was_cut_short_spoils_no_connection(
     for _ in range(3):
         with pytest.raises(_TimeIsUpError), alarm(0.2):
             ways[way]()
-    assert store.get(run.id).id == run.id
+    assert store.get(run.id, EVERYONE).id == run.id
     assert store.complete(run.id, run.token, DONE) == "COMPLETED"
 
 
 def test_a_child_makes_its_own_connections(store_url: str, processes: Processes) -> None:
     code = f"""
 import os
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.tasks import create, running, DONE
 store = Store({store_url!r})
@@ -116,7 +121,7 @@ if child == 0:
     store.close()
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-assert store.get(run.id).status == "COMPLETED"
+assert store.get(run.id, EVERYONE).status == "COMPLETED"
 assert create(store)
 store.close()
 """
@@ -135,7 +140,7 @@ def test_a_locked_file_is_said(sqlite_url: str) -> None:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(DatabaseUnreachable, match="locked"):
                 store.complete(run.id, run.token, DONE)
-            assert store.get(run.id).id == run.id  # reading waits for nobody
+            assert store.get(run.id, EVERYONE).id == run.id  # reading waits for nobody
         assert store.complete(run.id, run.token, DONE) == "COMPLETED"
 
 
@@ -196,4 +201,4 @@ def test_a_database_that_may_only_be_read_is_said(store_url: str) -> None:
     with Store(url).closing() as store:
         with pytest.raises(DatabaseRefused, match=r"read-?only"):
             create(store)
-        assert store.get(task_id).id == task_id
+        assert store.get(task_id, EVERYONE).id == task_id

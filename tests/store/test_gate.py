@@ -46,7 +46,7 @@ TENANT = ("tenant", "acme")
 
 def test_a_task_that_no_rule_concerns_is_not_held(store: Store) -> None:
     store.set_limit(("type", "other"), Limit(max_running=1), EVERYONE)
-    (created,) = store.create([draft()])
+    (created,) = store.create([draft()], EVERYONE)
     assert created.held_by is None
     assert not row(store, created.id)["is_gated"]
     assert not store.someone_waits()
@@ -55,7 +55,7 @@ def test_a_task_that_no_rule_concerns_is_not_held(store: Store) -> None:
 @pytest.mark.parametrize("place", [TYPE, QUEUE, TENANT])
 def test_a_rule_holds_what_is_created_for_its_place(store: Store, place: tuple[str, str]) -> None:
     store.set_limit(place, Limit(max_running=1), EVERYONE)
-    (created,) = store.create([draft(chunk="01936e4b-7c00-7000-8000-0123456789ab")])
+    (created,) = store.create([draft(chunk="01936e4b-7c00-7000-8000-0123456789ab")], EVERYONE)
     assert created.held_by == "gate"
     assert row(store, created.id)["chunk"] is None
     assert store.publications([created.id]) == []
@@ -172,7 +172,7 @@ def test_a_pause_holds_what_waits_and_what_is_queued_already(
     refused = store.claim(before, token="t", worker="w", max_attempts=3)
     assert (refused.granted, refused.status) == (False, TaskStatus.QUEUED)
     assert store.hold(before) == 1
-    found = store.get(before)
+    found = store.get(before, EVERYONE)
     assert (found.status, found.attempt, found.spared) == (TaskStatus.CREATED, 0, 0)
     assert released_at_last(store) == []
     expected = f"paused:{place[0]}:{place[1]}"
@@ -266,7 +266,7 @@ def test_a_repeated_run_is_not_released_before_it_is_due(store: Store) -> None:
 
 def test_one_that_is_due_later_is_held_from_then_on(store: Store) -> None:
     later = create(store, mutex_key="k", delay=HOUR)
-    assert store.get(later).status is TaskStatus.SCHEDULED
+    assert store.get(later, EVERYONE).status is TaskStatus.SCHEDULED
     now = create(store, mutex_key="k")
     assert released_at_last(store) == [now]
     make_due(store, later)
@@ -277,11 +277,11 @@ def test_one_that_is_due_later_is_held_from_then_on(store: Store) -> None:
 def test_a_retry_by_hand_and_a_cancel_of_held_tasks(store: Store) -> None:
     first, second, third = with_mutex(store, "k", "k", "k")
     assert released_at_last(store) == [first]
-    store.cancel(second)
+    store.cancel(second, EVERYONE)
     assert held_by(store, second) is None
-    store.cancel(first)
+    store.cancel(first, EVERYONE)
     assert released_at_last(store) == [third]
-    assert store.retry(first) == []
+    assert store.retry(first, EVERYONE) == []
     assert held_by(store, first) == "gate"
     assert released_at_last(store) == []
     begin(store, third)
@@ -294,7 +294,7 @@ def test_a_resubmit_takes_the_mutex_of_the_new_input(store: Store) -> None:
     task_id = create(store, unique_key="u")
     assert claim(store, task_id)
     store.fail(task_id, "token-1", OOPS)
-    (again,) = store.create([draft(unique_key="u", mutex_key="k")])
+    (again,) = store.create([draft(unique_key="u", mutex_key="k")], EVERYONE)
     assert (again.id, again.held_by) == (task_id, "gate")
     assert released(store) == [task_id]
     assert slots(store) == [("mutex:acme/k", 1)]
@@ -321,7 +321,7 @@ def test_a_window_of_a_fan_out_and_a_limit_hold_one_after_the_other(store: Store
     parent = draft()
     spec = FanOutSpec(part_type="part", max_concurrency=2)
     parts = [draft(type="part") for _ in range(3)]
-    store.create_fan_out(parent, parts, spec)
+    store.create_fan_out(parent, parts, spec, EVERYONE)
     assert [held_by(store, one.id) for one in parts] == ["gate", "gate", "window"]
     assert held_by(store, parent.id) is None
     assert store.family_page(parent.id, "", 10) == []
@@ -333,7 +333,7 @@ def test_a_window_of_a_fan_out_and_a_limit_hold_one_after_the_other(store: Store
         store.join(parent.id)
         order.append(gone)
     assert order == [one.id for one in parts]
-    assert store.get(parent.id).status is TaskStatus.COMPLETED
+    assert store.get(parent.id, EVERYONE).status is TaskStatus.COMPLETED
 
 
 def test_a_task_that_waits_for_its_parts_has_no_slot(store: Store) -> None:

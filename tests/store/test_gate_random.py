@@ -75,8 +75,8 @@ class Crowd:
 
     def cancel(self) -> None:
         task_id = self._one()
-        if self.store.get(task_id).status not in {*TERMINAL, TaskStatus.STARTED}:
-            self.store.cancel(task_id)
+        if self.store.get(task_id, EVERYONE).status not in {*TERMINAL, TaskStatus.STARTED}:
+            self.store.cancel(task_id, EVERYONE)
 
     def toggle(self) -> None:
         place = self.random.choice(PAUSES)
@@ -105,23 +105,23 @@ class Crowd:
             self.release()
             self.store.mark_queued(self.store.publications(self.ids))
             for task_id in self._in("QUEUED"):
-                assert claim(self.store, task_id, f"t-{task_id}"), self.store.get(task_id)
+                assert claim(self.store, task_id, f"t-{task_id}"), self.store.get(task_id, EVERYONE)
             for task_id in self._in("STARTED", "PROCESSING"):
                 assert self.store.complete(task_id, f"t-{task_id}", DONE)
             for task_id in self._in("HALTED"):
-                self.store.retry(task_id)
+                self.store.retry(task_id, EVERYONE)
             for task_id in self._in("ERRORED", "SCHEDULED"):
                 make_due(self.store, task_id)
             self.check()
-            if all(self.store.get(one).status in TERMINAL for one in self.ids):
+            if all(self.store.get(one, EVERYONE).status in TERMINAL for one in self.ids):
                 return
-        raise AssertionError([self.store.get(one) for one in self.ids])
+        raise AssertionError([self.store.get(one, EVERYONE) for one in self.ids])
 
     def _one(self) -> str:
         return self.random.choice(self.ids)
 
     def _in(self, *statuses: str) -> list[str]:
-        return [one for one in self.ids if self.store.get(one).status in statuses]
+        return [one for one in self.ids if self.store.get(one, EVERYONE).status in statuses]
 
     def _end_by(self, *ends: Callable[[str, str], TaskStatus | None]) -> None:
         running = self._in("STARTED", "PROCESSING")

@@ -161,7 +161,7 @@ def test_a_pause_gives_up_the_places_that_were_kept(store: Store) -> None:
 
 def test_a_cancel_gives_up_the_places_that_were_kept(store: Store) -> None:
     site, wanted, younger = waits_with_a_place(store)
-    store.cancel(wanted)
+    store.cancel(wanted, EVERYONE)
     assert site.go() == [younger]
     store.sweep_slots(10)
     assert write(store, "SELECT key FROM reservation") == []

@@ -8,6 +8,7 @@ import pytest
 from taskdb.errors import DatabaseUnreachable
 from taskdb.fan_out import FanOutSpec
 from taskdb.status import TaskStatus as S
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.tasks import draft
 from tests.store.trees import end, sub_tasks
@@ -20,7 +21,9 @@ def store(postgresql_store: Store) -> Store:
 
 
 def test_who_stands_still_in_a_join_keeps_nobody_waiting(store: Store) -> None:
-    parent = store.create_fan_out(draft(), [draft()], FanOutSpec(part_type="sum")).created.id
+    parent = store.create_fan_out(
+        draft(), [draft()], FanOutSpec(part_type="sum"), EVERYONE
+    ).created.id
     end(store, sub_tasks(store, parent)[0].id)
     locked, may_go_on = threading.Event(), threading.Event()
     said: list[Exception] = []
@@ -40,12 +43,12 @@ def test_who_stands_still_in_a_join_keeps_nobody_waiting(store: Store) -> None:
     assert locked.wait(20)
     # Waits for the lock until the server has taken it away.
     store.join(parent)
-    assert store.get(parent).status is S.COMPLETED
+    assert store.get(parent, EVERYONE).status is S.COMPLETED
     may_go_on.set()
     other.join(20)
     assert len(said) == 1
     # The pool got rid of that connection.
-    assert store.counts(parent).total == 1
+    assert store.counts(parent, EVERYONE).total == 1
 
 
 def test_who_reads_items_slowly_is_left_in_peace(store: Store) -> None:
@@ -54,5 +57,5 @@ def test_who_reads_items_slowly_is_left_in_peace(store: Store) -> None:
         threading.Event().wait(0.6)
         yield draft()
 
-    made = store.create_fan_out(draft(), slowly(), FanOutSpec(part_type="sum"))  # type: ignore[arg-type]
-    assert store.counts(made.created.id).total == 2
+    made = store.create_fan_out(draft(), slowly(), FanOutSpec(part_type="sum"), EVERYONE)  # type: ignore[arg-type]
+    assert store.counts(made.created.id, EVERYONE).total == 2

@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from taskdb.clock import FixedClock
 from taskdb.errors import IllegalMove
 from taskdb.status import MOVES, RUNNING, TERMINAL, WAITING, TaskStatus
-from taskdb.store.contract import Publication, Report
+from taskdb.store.contract import EVERYONE, Publication, Report
 from taskdb.store.migrate import migrate
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, OOPS, draft
@@ -60,7 +60,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(target=ids, delay=st.none() | DELAYS)
     def submit(self, delay: timedelta | None) -> str:
-        created = self.store.create([draft(delay=delay)])[0]
+        created = self.store.create([draft(delay=delay)], EVERYONE)[0]
         self.known[created.id] = Known(S.SCHEDULED if delay else S.CREATED)
         return created.id
 
@@ -88,7 +88,7 @@ class Life(RuleBasedStateMachine):
         self.tokens += 1
         token = f"token-{self.tokens}"
         known = self.known[task_id]
-        run_at = self.store.get(task_id).run_at
+        run_at = self.store.get(task_id, EVERYONE).run_at
         late = known.status in {S.SCHEDULED, S.ERRORED} and run_at and run_at > self.clock.at
         answer = self.store.claim(task_id, token=token, worker=worker, max_attempts=3)
         assert answer.granted == (known.status in WAITING and not late)
@@ -152,7 +152,7 @@ class Life(RuleBasedStateMachine):
     def cancel(self, task_id: str) -> None:
         known = self.known[task_id]
         try:
-            self.store.cancel(task_id)
+            self.store.cancel(task_id, EVERYONE)
         except IllegalMove:
             assert known.status in TERMINAL
             return
@@ -166,7 +166,7 @@ class Life(RuleBasedStateMachine):
     def retry(self, task_id: str) -> None:
         known = self.known[task_id]
         try:
-            self.store.retry(task_id)
+            self.store.retry(task_id, EVERYONE)
         except IllegalMove:
             assert known.status not in MOVES["retry"].sources
             return
@@ -176,7 +176,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def rows_are_where_the_model_is(self) -> None:
         for task_id, known in getattr(self, "known", {}).items():
-            task = self.store.get(task_id)
+            task = self.store.get(task_id, EVERYONE)
             assert (task.status, task.attempt) == (known.status, known.attempt)
             assert 0 <= task.spared <= task.attempt
             assert (task.ended_at is not None) == (task.status in TERMINAL)
@@ -185,7 +185,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def histories_are_whole(self) -> None:
         for task_id in getattr(self, "known", {}):
-            events = self.store.history(task_id)
+            events = self.store.history(task_id, EVERYONE)
             assert events[0].from_status is None
             for before, after in pairwise(events):
                 assert after.from_status is before.to_status

@@ -18,6 +18,7 @@ from taskdb.errors import (
     DatabaseTooNew,
     DatabaseUnsuitable,
 )
+from taskdb.store.contract import EVERYONE
 from taskdb.store.dialects import name_of, spoken
 from taskdb.store.migrate import _config, migrate
 from taskdb.store.revision import SCRIPTS, VERSION_TABLE, head, known
@@ -76,7 +77,7 @@ def test_migrating_again_changes_nothing(empty_store_url: str) -> None:
     assert migrate(empty_store_url) == head()
     assert tables(empty_store_url) == before
     with Store(empty_store_url).closing() as store:
-        assert store.get(task_id).id == task_id
+        assert store.get(task_id, EVERYONE).id == task_id
 
 
 def test_four_processes_may_migrate_at_once(empty_store_url: str, processes: Processes) -> None:
@@ -249,11 +250,11 @@ def test_history_that_came_before_its_partition_moves_into_it(postgresql_store: 
     )
     with store.database.transaction() as connection:
         assert partition_of(connection, run.id) == "task_event_default"
-    before = store.history(run.id), moves(store, run.id)
+    before = store.history(run.id, EVERYONE), moves(store, run.id)
     assert store.create_partitions() == [name]
     with store.database.transaction() as connection:
         assert partition_of(connection, run.id) == name
-    assert (store.history(run.id), moves(store, run.id)) == before
+    assert (store.history(run.id, EVERYONE), moves(store, run.id)) == before
 
 
 def test_two_beats_may_make_partitions_while_tasks_run(postgresql_store: Store) -> None:

@@ -42,7 +42,7 @@ def add(
         secret="whsec_AAAA",
         created_by=None,
     )
-    return store.add_subscription(new, start)
+    return store.add_subscription(new, start, EVERYONE)
 
 
 def lease(store: Store, holder: str = "one", **options: Any) -> list[LeasedSubscription]:
@@ -95,9 +95,9 @@ def test_one_at_a_time_has_the_lease_and_only_that_one_moves_the_cursor(store: S
     end = read(store, first).end
     assert not store.pass_events(first, end, MINUTE, ends=True)
     assert store.fail_events(first, end, "x", delay=SOON, give_up=HOUR, is_final=True) is None
-    assert store.get_subscription("hook").cursor == str(second.cursor)
+    assert store.get_subscription("hook", EVERYONE).cursor == str(second.cursor)
     assert store.pass_events(second, Passed(end.cursor, end.at, 1), MINUTE, ends=True)
-    after = store.get_subscription("hook")
+    after = store.get_subscription("hook", EVERYONE)
     assert (after.cursor, after.cursor_at, after.sent) == (str(end.cursor), end.at, 1)
     assert after.last_sent_at is not None
     assert lease(store, "four") == []
@@ -177,7 +177,7 @@ def test_a_scope_sees_and_moves_its_own_subscriptions_only(store: Store) -> None
         ):
             with pytest.raises(SubscriptionNotFound):
                 act(one.id)
-    assert len(store.list_subscriptions()) == 4
+    assert len(store.list_subscriptions(EVERYONE)) == 4
     with pytest.raises(InvalidInput, match="give a tenant or an id"):
         store.get_subscription("mine", EVERYONE)
     with pytest.raises(SubscriptionExists):
@@ -203,13 +203,13 @@ def test_a_target_that_fails_is_tried_later_and_dead_in_the_end(store_url: str) 
             clock.advance(HOUR)
         assert states == [SubscriptionState.ACTIVE] * 3 + [SubscriptionState.DEAD]
         assert lease(store) == []
-        dead = store.get_subscription("hook")
+        dead = store.get_subscription("hook", EVERYONE)
         assert (dead.attempts, dead.last_error) == (4, "oops")
         assert dead.failing_since == datetime(2026, 1, 1, tzinfo=UTC)
         assert [one.name for one in store.drifts(lease=MINUTE) if "sub" in one.name] == [
             "subscription_dead"
         ]
-        again = store.resume_subscription("hook")
+        again = store.resume_subscription("hook", EVERYONE)
         assert (again.state, again.attempts, again.last_error) == ("active", 0, None)
         (leased,) = lease(store)
         here = Passed(leased.cursor, None)
@@ -229,7 +229,7 @@ def test_what_was_sent_before_a_failure_counts_as_a_success(store: Store) -> Non
     first = read(store, leased).due[0]
     passed = Passed(first.place, first.notification.event.at, 1)
     store.fail_events(leased, passed, "oops", delay=SOON, give_up=HOUR, is_final=False)
-    found = store.get_subscription("hook")
+    found = store.get_subscription("hook", EVERYONE)
     assert (found.attempts, found.sent, found.cursor) == (1, 1, str(first.place))
     assert len(read(store, lease(store)[0]).due) == 1
 
@@ -238,10 +238,10 @@ def test_a_paused_one_is_not_served_and_who_serves_it_loses_it(store: Store) -> 
     add(store)
     create(store)
     (leased,) = lease(store)
-    store.pause_subscription("hook")
+    store.pause_subscription("hook", EVERYONE)
     assert not store.pass_events(leased, read(store, leased).end, MINUTE, ends=True)
     assert lease(store) == []
-    store.resume_subscription("hook")
+    store.resume_subscription("hook", EVERYONE)
     assert len(read_all(store)) == 1
 
 
@@ -275,15 +275,15 @@ def test_a_secret_that_was_exchanged_signs_until_its_time_is_over(store_url: str
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     with Store(store_url, clock=clock).closing() as store:
         one = add(store)
-        store.rotate_secret(one.id, "whsec_new", HOUR)
+        store.rotate_secret(one.id, "whsec_new", HOUR, EVERYONE)
         create(store)
         assert lease(store)[0].secrets == ("whsec_new", "whsec_AAAA")
-        assert store.subscription_secrets(one.id) == ["whsec_new", "whsec_AAAA"]
+        assert store.subscription_secrets(one.id, EVERYONE) == ["whsec_new", "whsec_AAAA"]
         clock.advance(HOUR)
         assert lease(store)[0].secrets == ("whsec_new",)
-        store.rotate_secret(one.id, "whsec_newer", timedelta(0))
-        assert store.subscription_secrets(one.id) == ["whsec_newer"]
-        assert "whsec" not in repr(store.get_subscription(one.id)) + repr(lease(store))
+        store.rotate_secret(one.id, "whsec_newer", timedelta(0), EVERYONE)
+        assert store.subscription_secrets(one.id, EVERYONE) == ["whsec_newer"]
+        assert "whsec" not in repr(store.get_subscription(one.id, EVERYONE)) + repr(lease(store))
 
 
 def test_what_is_too_large_is_not_even_read(store: Store) -> None:
@@ -345,7 +345,10 @@ def test_events_of_one_task_stay_in_order_when_a_lower_number_follows(
             {"id": task_id},
         )
         low.commit()
-        assert [one.to_status for one in store.history(task_id)][1:] == ["STARTED", "HALTED"]
+        assert [one.to_status for one in store.history(task_id, EVERYONE)][1:] == [
+            "STARTED",
+            "HALTED",
+        ]
         for limit in (1, 100):
             (leased,) = lease(store, f"limit {limit}")
             page = read(store, leased, limit=limit)
@@ -359,7 +362,7 @@ def test_events_of_one_task_stay_in_order_when_a_lower_number_follows(
 
 
 def create_in(store: Store, connection: Connection) -> str:
-    return store.create([draft()], connection=connection)[0].id
+    return store.create([draft()], EVERYONE, connection=connection)[0].id
 
 
 def test_the_position_of_a_cursor_is_that_of_the_history(postgresql_store: Store) -> None:
@@ -367,6 +370,6 @@ def test_the_position_of_a_cursor_is_that_of_the_history(postgresql_store: Store
     start = EventCursor.parse(add(store, start="beginning").cursor)
     assert start == BEGINNING
     create(store)
-    page = store.events_after(None, 10)
+    page = store.events_after(None, 10, EVERYONE)
     (leased,) = lease(store)
     assert str(read(store, leased).end.cursor) == page.cursor

@@ -17,7 +17,7 @@ from taskdb.retention import Retention
 from taskdb.sighting import Sight, Sighting
 from taskdb.status import TaskStatus
 from taskdb.store.census import Census
-from taskdb.store.contract import Filter, Report, Scope
+from taskdb.store.contract import EVERYONE, Filter, Report, Scope
 from taskdb.store.listing import EventCursor
 from taskdb.store.notifying import LeasedSubscription
 from taskdb.store.part import LEAST_ID
@@ -47,10 +47,12 @@ def large_store(postgresql_server: Any) -> Iterator[Store]:
     url = postgresql_server.create_database(name, "template_taskdb")
     with Store(url).closing() as store:
         drafts = [draft(tenant=f"tenant-{number % 50}") for number in range(ROWS)]
-        store.create(drafts)
-        store.create([draft(id=PARENT)])
-        store.create([draft(id=ADOPTED)])
-        store.create([draft(parent_id=PARENT, position=n, unique_key=f"k{n}") for n in range(500)])
+        store.create(drafts, EVERYONE)
+        store.create([draft(id=PARENT)], EVERYONE)
+        store.create([draft(id=ADOPTED)], EVERYONE)
+        store.create(
+            [draft(parent_id=PARENT, position=n, unique_key=f"k{n}") for n in range(500)], EVERYONE
+        )
         with store.database.transaction() as connection:
             run = connection.exec_driver_sql
             run(
@@ -91,15 +93,15 @@ def large_store(postgresql_server: Any) -> Iterator[Store]:
 def family(store: Store, task_id: str, count: int) -> None:
     """A fan-out with a window."""
     spec = FanOutSpec(part_type="part", max_concurrency=10, timeout=3_600.0)
-    store.create_fan_out(draft(id=task_id), (draft() for _ in range(count)), spec)
+    store.create_fan_out(draft(id=task_id), (draft() for _ in range(count)), spec, EVERYONE)
 
 
 def due_pruning(store: Store) -> Pruning:
     """A pruning that finds one task and one tree to go, behind the first page."""
     tree = str(uuid7())
     for task_id in (str(uuid7()), tree):
-        store.create([draft(id=task_id, tenant="gone")])
-    store.create([draft(parent_id=tree, position=n) for n in range(3)])
+        store.create([draft(id=task_id, tenant="gone")], EVERYONE)
+    store.create([draft(parent_id=tree, position=n) for n in range(3)], EVERYONE)
     with store.database.transaction() as connection:
         connection.exec_driver_sql(
             "UPDATE task SET status = 'COMPLETED', ended_at = now() - interval '40 days',"
@@ -128,7 +130,7 @@ def in_unit(store: Store, act: Callable[[Unit], Any]) -> None:
 
 def told(store: Store, wanted: EventFilter, tenant: str | None = None) -> None:
     """A page of what a subscription is told, in the midst of the history."""
-    after = EventCursor.parse(store.events_after(None, 1_000).cursor)
+    after = EventCursor.parse(store.events_after(None, 1_000, EVERYONE).cursor)
     leased = LeasedSubscription(
         id=PARENT,
         token="t",
@@ -166,17 +168,17 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     ),
     "hand back": lambda s, _: s.hand_back_worker("w-3", "shutdown"),
     "cancel wanted": lambda s, i: s.cancel_wanted(i, "t"),
-    "get": lambda s, i: s.get(i),
-    "keyed create": lambda s, _: s.create([draft(unique_key="k7")]),
-    "history": lambda s, i: s.history(i),
-    "events": lambda s, _: s.events_after(None, 100),
+    "get": lambda s, i: s.get(i, EVERYONE),
+    "keyed create": lambda s, _: s.create([draft(unique_key="k7")], EVERYONE),
+    "history": lambda s, i: s.history(i, EVERYONE),
+    "events": lambda s, _: s.events_after(None, 100, EVERYONE),
     "newest of a tenant": lambda s, _: s.page(Filter(), Scope(("tenant-7",)), limit=50),
-    "newest of all": lambda s, _: s.page(Filter(), limit=50),
-    "failed": lambda s, _: s.page(Filter(status=(TaskStatus.FAILED,)), limit=50),
-    "queued": lambda s, _: s.page(Filter(status=(TaskStatus.QUEUED,)), limit=50),
-    "cancel": lambda s, i: s.cancel(i),
+    "newest of all": lambda s, _: s.page(Filter(), EVERYONE, limit=50),
+    "failed": lambda s, _: s.page(Filter(status=(TaskStatus.FAILED,)), EVERYONE, limit=50),
+    "queued": lambda s, _: s.page(Filter(status=(TaskStatus.QUEUED,)), EVERYONE, limit=50),
+    "cancel": lambda s, i: s.cancel(i, EVERYONE),
     "parts left": lambda s, _: s.part_ended(PARENT, badly=False),
-    "counts": lambda s, _: s.counts(TREES[0]),
+    "counts": lambda s, _: s.counts(TREES[0], EVERYONE),
     "family": lambda s, _: s.family_page(TREES[0], "", 500),
     "neglected": lambda s, _: s.neglected(500),
     "a page of neglected": lambda s, _: s.neglected_page(5_000),
@@ -191,19 +193,19 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "release held": lambda s, _: in_unit(s, lambda unit: unit.release_held(TREES[0], 5)),
     "join": lambda s, _: s.join(TREES[1]),
     "end of a parent": lambda s, _: s.join(TREES[2]),
-    "page of sub-tasks": lambda s, _: s.sub_tasks(TREES[0], after=100, limit=50),
+    "page of sub-tasks": lambda s, _: s.sub_tasks(TREES[0], EVERYONE, after=100, limit=50),
     "sweep of workers": lambda s, _: Sweeping(s.database, NO_PAYLOADS, None).workers(),
     "sweep of files": lambda s, i: Sweeping(s.database, NO_PAYLOADS, None)._named(
         {f"day/{i}-input": i}
     ),
-    "sub-tasks": lambda s, _: s.page(Filter(parent_id=PARENT), limit=50),
+    "sub-tasks": lambda s, _: s.page(Filter(parent_id=PARENT), EVERYONE, limit=50),
     "someone waits": lambda s, _: s.someone_waits(),
     "release": lambda s, _: s.release_gated(20, LEASE),
     "sweep of slots": lambda s, _: s.sweep_slots(100),
     "hold": lambda s, i: s.hold(i),
     "what is seen": lambda s, i: s.see(sightings(i)),
     "what is lost": lambda s, _: s.lose(lease=HOUR, limit=10),
-    "statuses": lambda s, i: s.statuses([i]),
+    "statuses": lambda s, i: s.statuses([i], EVERYONE),
     "due subscriptions": lambda s, _: s.lease_subscriptions("t", LEASE, 10),
     "notifications": lambda s, _: told(s, EventFilter()),
     "notifications of some": lambda s, _: told(

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from taskdb.status import TaskStatus
-from taskdb.store.contract import Filter
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.store import Store
 from tests.servers import PgBouncer, PostgreSQL, ServerMissingError
 from tests.store.tasks import DONE, at_once, claim, create
@@ -65,9 +65,9 @@ def test_lives_are_whole_behind_a_pooler(
             return sum(store.complete(one, token, DONE) is TaskStatus.COMPLETED for one in mine)
 
         assert sum(at_once(live, THREADS)) == len(ids)
-        done = store.page(Filter(status=(TaskStatus.COMPLETED,)), limit=50)
+        done = store.page(Filter(status=(TaskStatus.COMPLETED,)), EVERYONE, limit=50)
         assert {one.attempt for one in done} == {1}
-        later = store.page(Filter(status=(TaskStatus.SCHEDULED,)), limit=50)
+        later = store.page(Filter(status=(TaskStatus.SCHEDULED,)), EVERYONE, limit=50)
         assert {one.run_at for one in later} == {AT}
         assert all(datetime.now(UTC) - one.created_at < timedelta(minutes=1) for one in done)
 

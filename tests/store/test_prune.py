@@ -18,7 +18,7 @@ from taskdb.retention import Retention
 from taskdb.status import TaskStatus as S
 from taskdb.store import pruning as module
 from taskdb.store.archive import Archive
-from taskdb.store.contract import Filter
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.pruning import Pruned, Pruning
 from taskdb.store.store import Store
@@ -69,7 +69,7 @@ def family(store: Store, parts: int, **values: Any) -> str:
     """A fan-out that is over, whose parts are over."""
     spec = FanOutSpec(part_type="part")
     parent = draft(**values)
-    store.create_fan_out(parent, (draft() for _ in range(parts)), spec)
+    store.create_fan_out(parent, (draft() for _ in range(parts)), spec, EVERYONE)
     end_all(store)
     return parent.id
 
@@ -113,12 +113,12 @@ def test_the_first_rule_that_fits_decides(store: Store, clock: FixedClock) -> No
     assert pruning_of(store, *rules).due() == {S.COMPLETED: 1}
     assert prune(store, *rules) == Pruned(1, 1)
     with pytest.raises(TaskNotFound):
-        store.get(mail)
+        store.get(mail, EVERYONE)
     clock.advance(90 * DAY)
     assert prune(store, *rules) == Pruned(1, 1)
     with pytest.raises(TaskNotFound):
-        store.get(other)
-    assert store.get(kept).status is S.COMPLETED
+        store.get(other, EVERYONE)
+    assert store.get(kept, EVERYONE).status is S.COMPLETED
 
 
 def test_nothing_goes_where_everything_is_kept(store: Store, clock: FixedClock) -> None:
@@ -141,14 +141,16 @@ def test_a_tree_goes_as_a_whole_in_batches(
     monkeypatch.setattr(module, "_LOOK", 4)
     outer = family(store, 4)
     middle = write(store, "SELECT id FROM task WHERE parent_id = :id", id=outer)[1]["id"]
-    store.create([draft(parent_id=str(middle), position=n, role=TaskRole.PART) for n in range(5)])
+    store.create(
+        [draft(parent_id=str(middle), position=n, role=TaskRole.PART) for n in range(5)], EVERYONE
+    )
     end_all(store)
     alone = [ended(store) for _ in range(4)]
     clock.advance(31 * DAY)
     young = ended(store)
     assert prune(store) == Pruned(1 + len(alone), 1 + 4 + 5 + len(alone))
     assert [str(row["id"]) for row in write(store, "SELECT id FROM task")] == [young]
-    assert left(store, "task_event") == len(store.history(young))
+    assert left(store, "task_event") == len(store.history(young, EVERYONE))
 
 
 def test_a_run_without_time_goes_on_where_it_was(
@@ -185,8 +187,8 @@ def test_what_was_retried_after_it_was_found_stays(store: Store, clock: FixedClo
     pruning = pruning_of(store)
     pruning._look_further()
     assert set(pruning._due) == {retried, parent}
-    store.retry(retried)
-    store.retry(parent)
+    store.retry(retried, EVERYONE)
+    store.retry(parent, EVERYONE)
     assert pruning.run(LONG) == Pruned()
     assert left(store) == 5
 
@@ -200,9 +202,9 @@ def test_what_someone_else_has_locked_is_left_to_the_next_round(
         with store._unit() as unit:
             unit.lock(locked)
             assert prune(store) == Pruned(1, 1)
-        assert store.get(locked).status is S.COMPLETED
+        assert store.get(locked, EVERYONE).status is S.COMPLETED
         with pytest.raises(TaskNotFound):
-            store.get(free)
+            store.get(free, EVERYONE)
         assert prune(store) == Pruned(1, 1)
 
 
@@ -285,9 +287,9 @@ def test_a_tree_of_which_some_is_pruned_never_runs_again(
     monkeypatch.setattr(module, "_BATCH", rows)
     root = make(store)
     write(store, "UPDATE task SET unique_key = 'k' WHERE id = :id", id=root)
-    spec = store.get(root).spec
+    spec = store.get(root, EVERYONE).spec
     number = left(store)
-    assert store.get(root).status is S.FAILED
+    assert store.get(root, EVERYONE).status is S.FAILED
     clock.advance(91 * DAY)
     with pytest.raises(OSError, match="no room"):
         prune(store, archive=SmallArchive(tmp_path / "archive"))
@@ -295,12 +297,14 @@ def test_a_tree_of_which_some_is_pruned_never_runs_again(
     rest = [str(one["id"]) for one in write(store, "SELECT id FROM task")]
     for one, force in itertools.product(rest, [False, True]):
         with pytest.raises(TaskIsPruned, match="submit the work anew") as refused:
-            store.retry(one, force=force)
+            store.retry(one, EVERYONE, force=force)
         assert (refused.value.task_id, refused.value.root_id) == (one, root)
-    for one in store.retry_all(Filter(with_sub_tasks=True, status=(S.FAILED, S.COMPLETED))):
+    for one in store.retry_all(
+        Filter(with_sub_tasks=True, status=(S.FAILED, S.COMPLETED)), EVERYONE
+    ):
         assert one == (0, [])
-    assert store.get(root).status is S.FAILED
-    (fresh,) = store.create([draft(type="root", unique_key="k")])
+    assert store.get(root, EVERYONE).status is S.FAILED
+    (fresh,) = store.create([draft(type="root", unique_key="k")], EVERYONE)
     assert fresh.id not in rest
     assert prune(store, archive=Archive(tmp_path / "archive")).tasks == 1
     assert [str(one["id"]) for one in write(store, "SELECT id FROM task")] == [fresh.id]

@@ -6,7 +6,7 @@ import pytest
 
 from taskdb.clock import FixedClock
 from taskdb.status import TaskStatus
-from taskdb.store.contract import Publication
+from taskdb.store.contract import EVERYONE, Publication
 from taskdb.store.store import Store
 from tests.store.tasks import (
     HOUR,
@@ -37,8 +37,8 @@ def test_a_mark_moves_what_the_relay_publishes_and_nothing_else(
     marked = store.mark_queued([publication(store, run.id)])
     if status in PUBLISHABLE:
         assert marked == {run.id}
-        assert store.get(run.id).status is TaskStatus.QUEUED
-        assert store.get(run.id).queued_at is not None
+        assert store.get(run.id, EVERYONE).status is TaskStatus.QUEUED
+        assert store.get(run.id, EVERYONE).queued_at is not None
         assert moves(store, run.id)[-1] == (status, "QUEUED")
     else:
         assert marked == set()
@@ -59,7 +59,7 @@ def test_a_mark_that_comes_after_the_claim_changes_nothing(store: Store) -> None
     item = publication(store, task_id)
     claim(store, task_id)
     assert store.mark_queued([item]) == set()
-    assert store.get(task_id).status is TaskStatus.STARTED
+    assert store.get(task_id, EVERYONE).status is TaskStatus.STARTED
 
 
 @pytest.mark.parametrize("way", ["error", "hand_back", "snooze", "stray", "retry", "lost"])
@@ -82,11 +82,11 @@ def test_a_mark_that_comes_after_the_row_came_back_changes_nothing(store: Store,
             store.hand_back(task_id, "token-1", "shutdown")
         else:
             store.fail(task_id, "token-1", OOPS)
-            store.retry(task_id)
-    before = store.get(task_id).status
+            store.retry(task_id, EVERYONE)
+    before = store.get(task_id, EVERYONE).status
     assert before in PUBLISHABLE
     assert store.mark_queued([item]) == set()
-    assert store.get(task_id).status is before
+    assert store.get(task_id, EVERYONE).status is before
     assert store.mark_queued([publication(store, task_id)]) == {task_id}
 
 
@@ -156,7 +156,7 @@ def test_a_lease_that_is_released_can_be_taken_at_once(store_url: str) -> None:
 
 
 def test_two_relays_never_lease_the_same_row(store: Store) -> None:
-    ids = [one.id for one in store.create([draft(delay=HOUR) for _ in range(300)])]
+    ids = [one.id for one in store.create([draft(delay=HOUR) for _ in range(300)], EVERYONE)]
     for task_id in ids:
         make_due(store, task_id)
 

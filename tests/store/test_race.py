@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 from taskdb.status import TERMINAL, TaskStatus
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.tasks import (
     DONE,
@@ -27,7 +28,7 @@ def test_of_eight_claims_one_is_granted(store: Store) -> None:
         task_id = create(store)
         granted = at_once(lambda number, i=task_id: claim(store, i, f"t{number}"), 8)  # type: ignore[misc]
         assert granted.count(True) == 1
-        assert store.get(task_id).attempt == 1
+        assert store.get(task_id, EVERYONE).attempt == 1
         assert moves(store, task_id) == [(None, "CREATED"), ("CREATED", "STARTED")]
 
 
@@ -43,7 +44,7 @@ def test_of_two_outcomes_of_one_run_one_is_accepted(store: Store) -> None:
         at_once(lambda number, v=verbs: v[number](), len(verbs))  # type: ignore[misc]
         history = moves(store, run.id)
         assert len(history) == 3
-        assert history[-1] == ("STARTED", store.get(run.id).status)
+        assert history[-1] == ("STARTED", store.get(run.id, EVERYONE).status)
 
 
 def test_a_cancel_and_a_completion_leave_one_of_the_two(store: Store) -> None:
@@ -55,13 +56,13 @@ def test_a_cancel_and_a_completion_leave_one_of_the_two(store: Store) -> None:
             if number:
                 return store.fail(task_id, token, OOPS)
             try:
-                store.cancel(task_id)
+                store.cancel(task_id, EVERYONE)
             except Exception as error:  # noqa: BLE001 - compared below
                 return error
             return None
 
         refused, said = at_once(act, 2)
-        status = store.get(run.id).status
+        status = store.get(run.id, EVERYONE).status
         assert said is status
         assert status is (S.FAILED if refused else S.CANCELED)
         ends.add(status)
@@ -77,7 +78,7 @@ def test_a_mark_and_a_claim_at_once_leave_the_task_started(store: Store) -> None
             lambda number, i=task_id, p=item: claim(store, i) if number else store.mark_queued([p]),  # type: ignore[misc]
             2,
         )
-        assert store.get(task_id).status is S.STARTED
+        assert store.get(task_id, EVERYONE).status is S.STARTED
         assert_chained(store, task_id)
 
 
@@ -85,7 +86,7 @@ def test_two_rescues_take_a_task_once(store: Store) -> None:
     ids = {running(store).id for _ in range(30)}
     taken = at_once(lambda _: store.rescue(OOPS, lease=SOON, limit=50, max_crashes=3), 4)
     assert sorted(task_id for one in taken for task_id in one) == sorted(ids)
-    assert {store.get(task_id).crashes for task_id in ids} == {1}
+    assert {store.get(task_id, EVERYONE).crashes for task_id in ids} == {1}
 
 
 def test_everything_at_once_keeps_every_history_whole(store: Store) -> None:
@@ -113,10 +114,10 @@ def test_everything_at_once_keeps_every_history_whole(store: Store) -> None:
 
 def assert_chained(store: Store, task_id: str) -> None:
     """Each event begins where the one before it ended, and the last is where the row is."""
-    events = store.history(task_id)
+    events = store.history(task_id, EVERYONE)
     assert events[0].from_status is None
     for before, after in pairwise(events):
         assert after.from_status is before.to_status
         assert after.attempt >= before.attempt
         assert before.to_status not in TERMINAL or after.to_status in {S.CREATED, before.to_status}
-    assert store.get(task_id).status is events[-1].to_status
+    assert store.get(task_id, EVERYONE).status is events[-1].to_status

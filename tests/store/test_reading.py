@@ -20,7 +20,7 @@ FOREIGN = "01936e4b-7c00-7000-8000-0123456789ab"
 
 
 def ids(store: Store, **criteria: Any) -> set[str]:
-    return {task.id for task in store.page(Filter(**criteria), limit=100)}
+    return {task.id for task in store.page(Filter(**criteria), EVERYONE, limit=100)}
 
 
 @pytest.mark.parametrize(
@@ -122,10 +122,10 @@ def test_a_filter_finds_by_time(store_url: str) -> None:
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 def test_pages_are_whole_on_equal_times(store_url: str, order: Order) -> None:
     with Store(store_url, clock=FixedClock(NEW_YEAR)).closing() as store:
-        made = sorted(one.id for one in store.create([draft() for _ in range(25)]))
+        made = sorted(one.id for one in store.create([draft() for _ in range(25)], EVERYONE))
         seen: list[str] = []
         after = None
-        while page := store.page(Filter(), limit=4, order=order, after=after):
+        while page := store.page(Filter(), EVERYONE, limit=4, order=order, after=after):
             seen += [task.id for task in page]
             after = Cursor.parse(str(Cursor(page[-1].created_at, page[-1].id)))
         assert seen == (made if order == "oldest" else made[::-1])
@@ -133,10 +133,10 @@ def test_pages_are_whole_on_equal_times(store_url: str, order: Order) -> None:
 
 def test_new_tasks_do_not_disturb_the_pages_behind_a_cursor(store: Store) -> None:
     made = [create(store) for _ in range(6)]
-    first = store.page(Filter(), limit=3)
+    first = store.page(Filter(), EVERYONE, limit=3)
     after = Cursor(first[-1].created_at, first[-1].id)
     create(store)
-    rest = store.page(Filter(), limit=10, after=after)
+    rest = store.page(Filter(), EVERYONE, limit=10, after=after)
     assert [task.id for task in [*first, *rest]] == made[::-1]
 
 
@@ -157,7 +157,7 @@ def test_what_is_no_cursor_is_refused(store: Store, garbage: str) -> None:
         Cursor.parse(garbage)
     if garbage and garbage != str(EventCursor(1, 2)):
         with pytest.raises(InvalidInput, match="not a cursor"):
-            store.events_after(garbage, 10)
+            store.events_after(garbage, 10, EVERYONE)
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -165,10 +165,10 @@ def test_what_is_no_cursor_is_refused(store: Store, garbage: str) -> None:
 
 def read_all(store: Store, cursor: str | None = None, limit: int = 3) -> list[TaskEvent]:
     seen: list[TaskEvent] = []
-    while (page := store.events_after(cursor, limit)).events:
+    while (page := store.events_after(cursor, limit, EVERYONE)).events:
         seen += page.events
         cursor = page.cursor
-    assert store.events_after(cursor, limit).cursor == (cursor or page.cursor)
+    assert store.events_after(cursor, limit, EVERYONE).cursor == (cursor or page.cursor)
     return seen
 
 
@@ -179,30 +179,34 @@ def test_all_events_are_read_once_and_in_order(store: Store) -> None:
     seen = read_all(store)
     assert len(seen) == 12
     for run in runs:
-        assert [event for event in seen if event.task_id == run.id] == store.history(run.id)
+        assert [event for event in seen if event.task_id == run.id] == store.history(
+            run.id, EVERYONE
+        )
 
 
 def test_a_reader_goes_on_where_it_stopped(store: Store) -> None:
     create(store)
-    page = store.events_after(None, 10)
+    page = store.events_after(None, 10, EVERYONE)
     assert len(page.events) == 1
-    assert store.events_after(page.cursor, 10).events == ()
+    assert store.events_after(page.cursor, 10, EVERYONE).events == ()
     later = create(store)
-    assert [event.task_id for event in store.events_after(page.cursor, 10).events] == [later]
+    assert [event.task_id for event in store.events_after(page.cursor, 10, EVERYONE).events] == [
+        later
+    ]
 
 
 def test_an_event_that_is_committed_late_is_not_missed(postgresql_store: Store) -> None:
     """Its number is the lower one, and was not to be seen when the higher one was."""
     store = postgresql_store
     start = create(store)
-    cursor = store.events_after(None, 10).cursor
+    cursor = store.events_after(None, 10, EVERYONE).cursor
     engine = create_engine(store.database.url)
     with engine.begin() as connection:
-        (slow,) = store.create([draft()], connection=connection)
+        (slow,) = store.create([draft()], EVERYONE, connection=connection)
         quick = create(store)
-        assert store.get(quick).id == quick
+        assert store.get(quick, EVERYONE).id == quick
         # Nothing behind the open transaction is given away, or its own event would be passed by.
-        held = store.events_after(cursor, 10)
+        held = store.events_after(cursor, 10, EVERYONE)
         assert (held.events, held.cursor) == ((), cursor)
     engine.dispose()
     seen = [event.task_id for event in read_all(store, cursor, 1)]
@@ -222,7 +226,7 @@ def test_readers_miss_nothing_of_many_writers(store: Store) -> None:
         cursor = None
         # Beside the writers: an empty page says nothing of the next one.
         for _ in range(60):
-            page = store.events_after(cursor, 7)
+            page = store.events_after(cursor, 7, EVERYONE)
             seen.extend(event.id for event in page.events)
             cursor = page.cursor
 
@@ -238,5 +242,5 @@ def test_history_is_in_order_and_of_one_task(store: Store) -> None:
     one, other = create(store), create(store)
     claim(store, other)
     claim(store, one)
-    assert [event.to_status for event in store.history(one)] == ["CREATED", "STARTED"]
-    assert {event.task_id for event in store.history(one)} == {one}
+    assert [event.to_status for event in store.history(one, EVERYONE)] == ["CREATED", "STARTED"]
+    assert {event.task_id for event in store.history(one, EVERYONE)} == {one}

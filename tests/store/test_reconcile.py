@@ -5,7 +5,7 @@ import pytest
 from taskdb.entity import TaskRole
 from taskdb.fan_out import FanOutSpec, HandlerSpec
 from taskdb.status import TaskStatus as S
-from taskdb.store.contract import NO_REPORT
+from taskdb.store.contract import EVERYONE, NO_REPORT
 from taskdb.store.encode import encode
 from taskdb.store.store import Store
 from taskdb_beat.reconcile import Reconcile
@@ -35,10 +35,10 @@ def test_a_sequence_whose_next_step_is_missing_gets_it(store: Store) -> None:
 
 def test_a_finished_fan_out_without_its_handler_gets_one(store: Store) -> None:
     spec = FanOutSpec(part_type="sum", on_join=HANDLER)
-    parent = store.create_fan_out(draft(), [draft()], spec).created.id
+    parent = store.create_fan_out(draft(), [draft()], spec, EVERYONE).created.id
     end(store, sub_tasks(store, parent, TaskRole.PART)[0].id)
     store.join(parent)
-    assert store.get(parent).status is S.FINISHED
+    assert store.get(parent, EVERYONE).status is S.FINISHED
     lost = handlers(store, parent)
     write(store, "DELETE FROM task WHERE id = :id", id=lost[0])
     reconcile(store)
@@ -46,7 +46,7 @@ def test_a_finished_fan_out_without_its_handler_gets_one(store: Store) -> None:
     assert len(found) == 1 and found != lost
     end(store, found[0])
     reconcile(store)
-    assert store.get(parent).status is S.COMPLETED
+    assert store.get(parent, EVERYONE).status is S.COMPLETED
 
 
 def test_a_finished_task_without_the_handlers_of_its_type_gets_them(store: Store) -> None:
@@ -59,13 +59,13 @@ def test_a_finished_task_without_the_handlers_of_its_type_gets_them(store: Store
     assert len(found) == 1 and found != lost
     end(store, found[0])
     reconcile(store)
-    assert store.get(run.id).status is S.COMPLETED
+    assert store.get(run.id, EVERYONE).status is S.COMPLETED
 
 
 @pytest.mark.parametrize("well", [True, False])
 def test_a_parent_whose_parts_are_all_over_ends(store: Store, *, well: bool) -> None:
     spec = FanOutSpec(part_type="sum")
-    parent = store.create_fan_out(draft(), [draft(), draft()], spec).created.id
+    parent = store.create_fan_out(draft(), [draft(), draft()], spec, EVERYONE).created.id
     for one in sub_tasks(store, parent):
         assert claim(store, one.id)
         write(
@@ -73,18 +73,18 @@ def test_a_parent_whose_parts_are_all_over_ends(store: Store, *, well: bool) -> 
             f"UPDATE task SET status = '{'COMPLETED' if well else 'FAILED'}' WHERE id = :id",
             id=one.id,
         )
-    assert store.get(parent).status is S.PROCESSING
+    assert store.get(parent, EVERYONE).status is S.PROCESSING
     reconcile(store)
-    assert store.get(parent).status is (S.COMPLETED if well else S.FAILED)
+    assert store.get(parent, EVERYONE).status is (S.COMPLETED if well else S.FAILED)
 
 
 def test_what_waits_for_nothing_of_the_kind_is_left_alone(store: Store) -> None:
     alone = create(store)
     spec = FanOutSpec(part_type="sum")
-    parent = store.create_fan_out(draft(), [draft()], spec).created.id
-    before = [store.history(one) for one in (alone, parent)]
+    parent = store.create_fan_out(draft(), [draft()], spec, EVERYONE).created.id
+    before = [store.history(one, EVERYONE) for one in (alone, parent)]
     reconcile(store)
-    assert [store.history(one) for one in (alone, parent)] == before
+    assert [store.history(one, EVERYONE) for one in (alone, parent)] == before
 
 
 def test_a_healthy_window_is_not_asked(store: Store) -> None:
@@ -112,7 +112,7 @@ def test_a_fan_out_that_bears_its_failures_is_not_asked(
     assert store.neglected(10) == [parent]
     reconcile(store)
     assert store.neglected(10) == []
-    assert store.get(parent).status is S.FAILED
+    assert store.get(parent, EVERYONE).status is S.FAILED
 
 
 def test_a_parent_that_stops_is_not_asked_until_its_bodies_are_over(store: Store) -> None:
@@ -164,7 +164,7 @@ def test_a_pass_looks_at_a_page_and_goes_on_at_once_only_where_it_found_somethin
     write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=parents[2])
     assert store.neglected_page(2) == ([], parents[1])
     assert [loop.run_once() for _ in range(2)] == [False, True]
-    assert store.get(parents[2]).status is S.COMPLETED
+    assert store.get(parents[2], EVERYONE).status is S.COMPLETED
     assert Reconcile(store, look=2, is_whole=True).run_once() is True
 
 

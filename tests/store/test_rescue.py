@@ -7,7 +7,7 @@ import pytest
 
 from taskdb.clock import FixedClock
 from taskdb.status import TaskStatus as S
-from taskdb.store.contract import WorkerRecord
+from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.workers import Held, Workers
 from tests.store.tasks import OOPS, SOON, create, write
@@ -61,7 +61,7 @@ def test_a_claim_that_its_worker_does_not_list_twice_is_taken_back(
     assert rescue(store) == {}
     beat(workers, clock, "kept")
     assert rescue(store) == {lost: S.ERRORED}
-    assert store.get(kept).status is S.STARTED
+    assert store.get(kept, EVERYONE).status is S.STARTED
 
 
 def test_a_claim_that_one_of_the_two_lists_has_is_left_alone(
@@ -89,7 +89,7 @@ def test_a_claim_made_between_two_lists_is_left_alone(
     assert rescue(store) == {}
     beat(workers, clock, "token")
     assert rescue(store) == {}
-    assert store.get(task_id).status is S.STARTED
+    assert store.get(task_id, EVERYONE).status is S.STARTED
 
 
 def test_a_worker_that_stops_is_not_judged_by_lists(
@@ -126,7 +126,7 @@ def test_what_must_not_run_again_is_failed(
     clock.advance(LEASE + SECOND)
     assert rescue(store) == {once: S.FAILED}
     for task_id in (once, other):
-        found = store.get(task_id)
+        found = store.get(task_id, EVERYONE)
         assert (found.crashes, found.spared) == (1, 0)
         assert found.ended_at is not None
     assert workers.seen_since(0) == []
@@ -147,17 +147,17 @@ def test_poison_names_the_workers_of_its_runs(store: Store, clock: FixedClock) -
         (status,) = rescue(store).values()
         clock.advance(SECOND)
     assert status is S.HALTED
-    error = store.get(task_id).error
+    error = store.get(task_id, EVERYONE).error
     assert error is not None
     assert error.message == f"{OOPS.message}; its runs were on w-0,w-1,w-2"
-    assert store.get(task_id).crashes == 3
+    assert store.get(task_id, EVERYONE).crashes == 3
 
 
 def test_an_error_before_the_last_crash_names_nobody(store: Store, clock: FixedClock) -> None:
     task_id = claim(store, "t", worker="unknown")
     clock.advance(LEASE)
     assert rescue(store) == {task_id: S.ERRORED}
-    error = store.get(task_id).error
+    error = store.get(task_id, EVERYONE).error
     assert error is not None
     assert (error.message, error.attempt) == (OOPS.message, 1)
 

@@ -15,6 +15,7 @@ import pytest
 
 from taskdb.store.census import Census
 from taskdb.store.cluster import LEAP
+from taskdb.store.contract import EVERYONE
 from taskdb.store.listing import EventCursor
 from taskdb.store.migrate import migrate
 from taskdb.store.notifying import LeasedSubscription, Passed
@@ -61,6 +62,7 @@ def subscribe(store: Store, name: str = "hook") -> None:
             created_by=None,
         ),
         "beginning",
+        EVERYONE,
     )
 
 
@@ -89,7 +91,7 @@ def read(store: Store, cursor: str | None) -> tuple[list[tuple[str, str]], str]:
     """What a reader with a cursor of its own is told."""
     found: list[tuple[str, str]] = []
     while True:
-        page = store.events_after(cursor, 7)
+        page = store.events_after(cursor, 7, EVERYONE)
         if not page.events:
             return found, page.cursor
         found += [(event.task_id, event.to_status) for event in page.events]
@@ -208,9 +210,9 @@ def test_late_events_are_found_when_the_counter_has_passed_the_restored_ones(sit
         connection.execute(event)
         ids = [row[0] for row in connection.execute("SELECT id FROM task_event ORDER BY id")]
     with Store(url).closing() as store:
-        page = store.events_after(None, 100)
+        page = store.events_after(None, 100, EVERYONE)
         assert sorted(one.id for one in page.events) == ids
-        late = store.events_after(site.cursor, 100)
+        late = store.events_after(site.cursor, 100, EVERYONE)
         assert sorted(one.id for one in late.events) == ids[9:]
         assert len(told(store)) == 0, "they are of no task"
 

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskdb.store.contract import Report
+from taskdb.store.contract import EVERYONE, Report
 from taskdb.store.store import Store
 from tests.servers import PostgreSQL
 from tests.store.tasks import DONE, HOUR, OOPS, create, draft, publication, queued, running
@@ -19,10 +19,10 @@ ONE: dict[str, Callable[[Store, Any], Any]] = {
     "snooze": lambda s, run: s.snooze(run.id, run.token, HOUR),
     "hand back": lambda s, run: s.hand_back(run.id, run.token, "shutdown"),
     "cancel wanted": lambda s, run: s.cancel_wanted(run.id, run.token),
-    "create": lambda s, _: s.create([draft()]),
+    "create": lambda s, _: s.create([draft()], EVERYONE),
     "mark": lambda s, run: s.mark_queued([publication(s, run.id)]),
     "lease": lambda s, _: s.lease_due(10, HOUR),
-    "get": lambda s, run: s.get(run.id),
+    "get": lambda s, run: s.get(run.id, EVERYONE),
 }
 
 
@@ -39,7 +39,7 @@ def test_a_move_is_one_statement_without_a_transaction_around_it(
 ) -> None:
     store, server = logged
     # The second connection of the process, which reads use while the first one is kept at hand.
-    store.get(create(store))
+    store.get(create(store), EVERYONE)
     for verb, act in ONE.items():
         run = queued(store) if verb in {"claim", "mark"} else running(store)
         before = len(statements(server))

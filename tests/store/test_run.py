@@ -11,7 +11,7 @@ from taskdb.clock import FixedClock
 from taskdb.entity import Progress, TaskError
 from taskdb.status import RUNNING, TERMINAL, WAITING, TaskStatus
 from taskdb.store import before_image
-from taskdb.store.contract import Report, WorkerRecord
+from taskdb.store.contract import EVERYONE, Report, WorkerRecord
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
@@ -88,7 +88,7 @@ def test_a_waiting_task_that_is_due_is_claimed_and_no_other(
     late = status in {S.SCHEDULED, S.ERRORED} and not due
     assert answer.granted == (status in WAITING and not late)
     if answer.granted:
-        task = store.get(run.id)
+        task = store.get(run.id, EVERYONE)
         assert answer.status is task.status is S.STARTED
         assert answer.attempt == task.attempt == before["attempt"] + 1
         assert (task.worker, task.max_attempts) == ("w-2", 7)
@@ -134,7 +134,7 @@ def test_nothing_ends_where_there_is_none(store: Store, verb: str, task_id: str)
     assert not store.remark(task_id, {})
     assert store.stray(task_id, OOPS, delay=SOON, limit=2) is None
     assert store.cancel_wanted(task_id, "t")
-    assert store.history(task_id) == []
+    assert store.history(task_id, EVERYONE) == []
 
 
 # --- outcomes -------------------------------------------------------------------------------------
@@ -205,10 +205,10 @@ def test_a_zombie_writes_nothing_once_another_has_the_task(store: Store, verb: s
 @outcomes
 def test_a_wanted_cancel_decides_how_a_run_ends(store: Store, verb: str) -> None:
     run = running(store)
-    store.cancel(run.id)
+    store.cancel(run.id, EVERYONE)
     target = S.COMPLETED if verb == "complete" else S.CANCELED
     assert end(store, verb, run) is target
-    task = store.get(run.id)
+    task = store.get(run.id, EVERYONE)
     assert task.status is target
     assert task.ended_at is not None
     assert moves(store, run.id)[-1] == ("STARTED", target)
@@ -218,7 +218,7 @@ def test_a_wanted_cancel_decides_how_a_run_ends(store: Store, verb: str) -> None
 def test_what_is_over_has_an_end_and_what_is_not_has_none(store: Store, verb: str) -> None:
     run = running(store)
     end(store, verb, run)
-    task = store.get(run.id)
+    task = store.get(run.id, EVERYONE)
     assert (task.ended_at is not None) == (task.status in TERMINAL)
 
 
@@ -226,11 +226,11 @@ def test_a_completed_task_has_its_result_and_no_error(store: Store) -> None:
     run = running(store)
     store.error(run.id, run.token, OOPS, SOON)
     make_due(store, run.id)
-    assert store.get(run.id).error == OOPS
+    assert store.get(run.id, EVERYONE).error == OOPS
     claim(store, run.id, "token-2")
     report = Report(attributes={"rows": 3}, current=3, total=3, message="all")
     store.complete(run.id, "token-2", DONE, report)
-    task = store.get(run.id)
+    task = store.get(run.id, EVERYONE)
     assert (task.result, task.error, task.attempt) == ({"sum": 3}, None, 2)
     assert (task.attributes, task.progress) == ({"rows": 3}, Progress(3, 3, "all"))
 
@@ -238,7 +238,7 @@ def test_a_completed_task_has_its_result_and_no_error(store: Store) -> None:
 def test_a_large_result_is_named(store: Store) -> None:
     run = running(store)
     store.complete(run.id, run.token, Payload(None, None, "2026-01-01/result.json"))
-    assert store.get(run.id).result_ref == "2026-01-01/result.json"
+    assert store.get(run.id, EVERYONE).result_ref == "2026-01-01/result.json"
 
 
 @pytest.mark.parametrize("verb", ["error", "fail", "halt", "cancel_own", "crash"])
@@ -253,11 +253,11 @@ def test_an_error_of_any_text_is_kept(store: Store, verb: str) -> None:
         "crash": lambda: store.crash(run.id, run.token, error, delay=SOON, max_crashes=3),
     }
     assert verbs[verb]() is not None
-    kept = store.get(run.id).error
+    kept = store.get(run.id, EVERYONE).error
     assert kept is not None
     assert kept.message.startswith("nul \N{REPLACEMENT CHARACTER} and half ")
     assert len(kept.message) < 40_000
-    detail = store.history(run.id)[-1].detail
+    detail = store.history(run.id, EVERYONE)[-1].detail
     assert detail["error"] == "Odd\N{REPLACEMENT CHARACTER}Error"
     assert len(detail["message"]) <= 500
 
@@ -276,7 +276,7 @@ def test_progress_moves_once_and_then_only_reports(store: Store) -> None:
     assert store.progress(run.id, run.token, Report(current=1, total=10, message="one"))
     assert store.progress(run.id, run.token, Report(current=2))
     assert store.progress(run.id, run.token, Report(attributes={"a": 1}))
-    task = store.get(run.id)
+    task = store.get(run.id, EVERYONE)
     assert task.status is S.PROCESSING
     assert task.progress == Progress(2, 10, "one")
     assert task.attributes == {"a": 1}
@@ -288,7 +288,7 @@ def test_a_new_run_begins_without_progress(store: Store) -> None:
     run = in_status(store, S.PROCESSING)
     store.hand_back(run.id, run.token, "shutdown")
     assert claim(store, run.id, "token-2")
-    assert store.get(run.id).progress is None
+    assert store.get(run.id, EVERYONE).progress is None
 
 
 @pytest.mark.parametrize("status", sorted(set(TaskStatus) - RUNNING))
@@ -303,7 +303,7 @@ def test_what_does_not_run_makes_no_progress(store: Store, status: TaskStatus) -
 
 
 def counts(store: Store, run: Run) -> tuple[int, int, int]:
-    task = store.get(run.id)
+    task = store.get(run.id, EVERYONE)
     return task.attempt, task.spared, task.crashes
 
 
@@ -329,9 +329,9 @@ def test_runs_are_counted_and_some_are_spared(store: Store) -> None:
     make_due(store, run.id)
     claim(store, run.id, "t6")
     store.fail(run.id, "t6", OOPS)
-    store.retry(run.id)
+    store.retry(run.id, EVERYONE)
     assert counts(store, run) == (6, 6, 0)
-    assert store.get(run.id).attempts_used == 0
+    assert store.get(run.id, EVERYONE).attempts_used == 0
 
 
 @pytest.mark.parametrize("how", ["crash", "rescue", "crash_chunk"])
@@ -344,12 +344,12 @@ def test_a_crash_spends_nothing_of_the_retry_budget(store: Store, how: str) -> N
     else:
         write(store, "UPDATE task SET chunk = id WHERE id = :id", id=run.id)
         assert store.crash_chunk(run.id, run.token, OOPS) == 1
-    assert store.get(run.id).attempts_used == 0
+    assert store.get(run.id, EVERYONE).attempts_used == 0
     make_due(store, run.id)
     answer = store.claim(run.id, token="t2", worker="w-1", max_attempts=2)
     assert (answer.attempt, answer.attempts_used) == (2, 1)
     store.error(run.id, "t2", OOPS, SOON)
-    assert store.get(run.id).attempts_used == 1
+    assert store.get(run.id, EVERYONE).attempts_used == 1
 
 
 def test_a_task_that_kills_its_process_too_often_is_halted(store: Store) -> None:
@@ -362,7 +362,7 @@ def test_a_task_that_kills_its_process_too_often_is_halted(store: Store) -> None
         ends.append(store.crash(run.id, token, OOPS, delay=SOON, max_crashes=3))
     assert ends == [S.ERRORED, S.ERRORED, S.HALTED]
     assert not claim(store, run.id, "t9")
-    error = store.get(run.id).error
+    error = store.get(run.id, EVERYONE).error
     assert error is not None and error.attempt == 3
 
 
@@ -370,7 +370,7 @@ def test_a_type_that_nobody_knows_fails_in_the_end(store: Store) -> None:
     run = queued(store)
     ends = [store.stray(run.id, OOPS, delay=HOUR, limit=3) for _ in range(4)]
     assert ends == [S.CREATED, S.CREATED, S.FAILED, None]
-    task = store.get(run.id)
+    task = store.get(run.id, EVERYONE)
     assert task.error is not None and task.ended_at is not None
     assert moves(store, run.id)[-3:] == [
         ("QUEUED", "CREATED"), ("CREATED", "CREATED"), ("CREATED", "FAILED"),
@@ -403,7 +403,7 @@ def test_a_message_that_nobody_claimed_ends_what_waits(
     assert act(store, run.id, "another") == (status in sources)
     if status in sources:
         assert moves(store, run.id) == [*before[1], (status, target)]
-        assert (store.get(run.id).ended_at is not None) == (target in TERMINAL)
+        assert (store.get(run.id, EVERYONE).ended_at is not None) == (target in TERMINAL)
     else:
         assert (row(store, run.id), moves(store, run.id)) == before
 
@@ -411,7 +411,7 @@ def test_a_message_that_nobody_claimed_ends_what_waits(
 def test_a_revocation_ends_the_run_that_says_so(store: Store) -> None:
     run = running(store)
     assert store.revoke(run.id, run.token, OOPS)
-    assert store.get(run.id).status is S.CANCELED
+    assert store.get(run.id, EVERYONE).status is S.CANCELED
 
 
 def test_a_worker_hands_back_what_it_holds_and_nothing_else(store: Store) -> None:
@@ -420,17 +420,17 @@ def test_a_worker_hands_back_what_it_holds_and_nothing_else(store: Store) -> Non
     write(store, WAITS, id=waiting.id)
     done = in_status(store, S.COMPLETED)
     wanted = running(store)
-    store.cancel(wanted.id)
+    store.cancel(wanted.id, EVERYONE)
     other = Run(create(store))
     claim(store, other.id, other.token, worker="w-2")
     before = {run.id: row(store, run.id) for run in (waiting, done, other)}
     assert store.hand_back_worker("w-1", "shutdown") == 4
     for run in mine:
-        task = store.get(run.id)
+        task = store.get(run.id, EVERYONE)
         assert (task.status, task.worker, task.attempts_used) == (S.CREATED, None, 0)
-        assert store.history(run.id)[-1].detail == {"reason": "shutdown"}
-        assert store.history(run.id)[-1].worker == "w-1"
-    assert store.get(wanted.id).status is S.CANCELED
+        assert store.history(run.id, EVERYONE)[-1].detail == {"reason": "shutdown"}
+        assert store.history(run.id, EVERYONE)[-1].worker == "w-1"
+    assert store.get(wanted.id, EVERYONE).status is S.CANCELED
     assert {task_id: row(store, task_id) for task_id in before} == before
     assert store.hand_back_worker("w-1", "shutdown") == 0
 
@@ -462,16 +462,16 @@ def test_tasks_are_rescued_from_workers_that_are_gone_and_from_no_other(store_ur
         gone = {runs[name].id for name in ("dead", "stopped", "unseen", "unknown")}
         assert rescue(store) == dict.fromkeys(gone, S.ERRORED)
         assert rescue(store) == {}
-        assert store.get(runs["alive"].id).status is S.STARTED
-        assert store.get(runs["waiting"].id).status is S.PROCESSING
-        assert store.history(runs["dead"].id)[-1].worker == "dead"
+        assert store.get(runs["alive"].id, EVERYONE).status is S.STARTED
+        assert store.get(runs["waiting"].id, EVERYONE).status is S.PROCESSING
+        assert store.history(runs["dead"].id, EVERYONE)[-1].worker == "dead"
         assert counts(store, runs["dead"]) == (1, 0, 1)
 
 
 def test_a_rescue_ends_poison_and_what_was_canceled(store: Store) -> None:
     poison, wanted = running(store), running(store)
     write(store, "UPDATE task SET crashes = 2 WHERE id = :id", id=poison.id)
-    store.cancel(wanted.id)
+    store.cancel(wanted.id, EVERYONE)
     assert rescue(store) == {poison.id: S.HALTED, wanted.id: S.CANCELED}
 
 
@@ -493,7 +493,7 @@ def test_a_remark_is_history_without_a_move(store: Store) -> None:
     run = running(store)
     before = row(store, run.id)
     assert store.remark(run.id, {"reason": "a message was rejected"})
-    event = store.history(run.id)[-1]
+    event = store.history(run.id, EVERYONE)[-1]
     assert (event.from_status, event.to_status) == (S.STARTED, S.STARTED)
     assert event.detail == {"reason": "a message was rejected"}
     assert row(store, run.id) == before
@@ -507,7 +507,7 @@ def test_every_event_says_who_when_and_which_attempt(store_url: str) -> None:
         claim(store, run.id)
         clock.advance(HOUR)
         store.fail(run.id, run.token, OOPS)
-        events = store.history(run.id)
+        events = store.history(run.id, EVERYONE)
         assert [event.at - events[0].at for event in events] == [SOON, SOON, HOUR, 2 * HOUR]
         assert [event.attempt for event in events] == [0, 0, 1, 1]
         assert [event.worker for event in events] == [None, None, "w-1", "w-1"]
@@ -530,7 +530,7 @@ def test_the_history_tells_from_which_status_a_row_was_taken_and_ended(store: St
         claimed, *_, completed = moves(store, run.id)[-(2 + reported) :]
         assert claimed == (status, S.STARTED)
         assert completed == (before, S.COMPLETED)
-        (event,) = [one for one in store.history(run.id) if one.to_status is S.COMPLETED]
+        (event,) = [one for one in store.history(run.id, EVERYONE) if one.to_status is S.COMPLETED]
         assert (event.attempt, event.worker, event.tenant) == (1, "w-1", "acme")
 
 

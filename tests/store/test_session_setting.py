@@ -14,7 +14,7 @@ from taskdb.client import TaskDB
 from taskdb.errors import DatabaseCollision
 from taskdb.fan_out import FanOutSpec
 from taskdb.settings import Settings
-from taskdb.store.contract import Filter, Report
+from taskdb.store.contract import EVERYONE, Filter, Report
 from taskdb.store.store import Store
 from taskdb.task_type import Registry, task
 from tests.store.tasks import DONE, OOPS, at_once, claim, create, draft, publication, row, running
@@ -73,19 +73,25 @@ def test_a_life_is_the_same_under_every_setting(url: str) -> None:
         assert store.progress(task_id, "token-1", Report(current=1, total=3))
         assert store.complete(task_id, "token-1", DONE) == "COMPLETED"
         later = create(store, run_at=AT, deadline_at=AT + timedelta(seconds=1))
-        found = store.get(later)
+        found = store.get(later, EVERYONE)
         assert (found.run_at, found.deadline_at) == (AT, AT + timedelta(seconds=1))
         assert found.created_at.tzinfo is UTC
         assert datetime.now(UTC) - found.created_at < timedelta(minutes=1)
-        assert store.get(task_id).input == {"back\\slash": "O'Brien \u00e9 \\n"}
-        assert len(store.history(task_id)) == 4
+        assert store.get(task_id, EVERYONE).input == {"back\\slash": "O'Brien \u00e9 \\n"}
+        assert len(store.history(task_id, EVERYONE)) == 4
         waiting = create(store)
         assert store.mark_queued([publication(store, waiting)]) == {waiting}
         failed = running(store)
         assert store.error(failed.id, failed.token, OOPS, timedelta(hours=1)) == "ERRORED"
-        parent = store.create_fan_out(draft(), [draft()], FanOutSpec(part_type="sum")).created.id
-        assert store.counts(parent).total == 1
-        assert {one.id for one in store.page(Filter(), limit=10)} >= {task_id, later, waiting}
+        parent = store.create_fan_out(
+            draft(), [draft()], FanOutSpec(part_type="sum"), EVERYONE
+        ).created.id
+        assert store.counts(parent, EVERYONE).total == 1
+        assert {one.id for one in store.page(Filter(), EVERYONE, limit=10)} >= {
+            task_id,
+            later,
+            waiting,
+        }
         assert isinstance(store.drifts(lease=timedelta(minutes=1)), list)
 
 

@@ -9,7 +9,7 @@ import pytest
 from taskdb.explanation import BrokerState, Explanation, explain
 from taskdb.status import TaskStatus
 from taskdb.store.callbacks import digest_of
-from taskdb.store.contract import NO_REPORT, WorkerRecord
+from taskdb.store.contract import EVERYONE, NO_REPORT, WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
 from tests.store.tasks import HOUR, LEASE, OOPS, Run, create, in_status, queued, running, write
@@ -21,7 +21,7 @@ HOLDER = "01900000-0000-7000-8000-000000000001"
 
 
 def why(store: Store, task_id: str, broker: BrokerState = HERE) -> Explanation:
-    return explain(store.standing(task_id, lease=LEASE), lambda _: broker, lease=LEASE)
+    return explain(store.standing(task_id, EVERYONE, lease=LEASE), lambda _: broker, lease=LEASE)
 
 
 def worker(store: Store, name: str = "w-1", **values: Any) -> WorkerRecord:
@@ -132,7 +132,7 @@ def test_it_runs_and_someone_asked_it_to_stop(store: Store) -> None:
     told = why(store, run.id)
     assert told.cause == "running"
     assert "runs on w-1@host" in told.sentence and "seen 0 s ago" in told.sentence
-    store.cancel(run.id)
+    store.cancel(run.id, EVERYONE)
     assert why(store, run.id).cause == "cancel_requested"
 
 

@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 from taskdb.clock import FixedClock
 from taskdb.status import TaskStatus as S
 from taskdb.store import sweeping as module
-from taskdb.store.contract import WorkerRecord
+from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.store import Store
 from taskdb.store.sweeping import Sweeping
@@ -184,7 +184,8 @@ def test_only_files_that_no_row_names_are_removed(
             draft(id=step, parent_id=parent, position=1, input=None, input_ref=adopted),
             # The result of one step is the input of the next, and that of the last its parent's.
             draft(id=next_step, parent_id=parent, position=2, input=None, input_ref=result),
-        ]
+        ],
+        EVERYONE,
     )
     write(store, "UPDATE task SET result_ref = :ref WHERE id = :id", ref=last, id=parent)
     orphans = {
@@ -212,7 +213,9 @@ def test_the_input_of_a_task_that_was_submitted_again_is_kept(
     assert store.fail(task_id, "token-1", OOPS) is S.FAILED
     again = str(uuid7())
     reference = file_of(payloads, f"{again}-input")
-    (created,) = store.create([draft(id=again, unique_key="k", input=None, input_ref=reference)])
+    (created,) = store.create(
+        [draft(id=again, unique_key="k", input=None, input_ref=reference)], EVERYONE
+    )
     assert created.id == task_id
     make_old(tmp_path / "payloads")
     assert sweeping.payloads() == (0, False)

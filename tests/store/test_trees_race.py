@@ -10,7 +10,7 @@ from taskdb.entity import TaskRole
 from taskdb.errors import IllegalMove
 from taskdb.fan_out import FanOutSpec
 from taskdb.status import TERMINAL, TaskStatus
-from taskdb.store.contract import NO_REPORT, Filter
+from taskdb.store.contract import EVERYONE, NO_REPORT, Filter
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, OOPS, at_once, claim
 from tests.store.test_race import assert_chained
@@ -39,9 +39,9 @@ def running_parts(store: Store, count: int, **spec: Any) -> tuple[str, list[str]
 
 
 def everything(store: Store, root: str) -> list[Any]:
-    found = [store.get(root)]
+    found = [store.get(root, EVERYONE)]
     for one in found:
-        found += store.page(Filter(parent_id=one.id), limit=1_000)
+        found += store.page(Filter(parent_id=one.id), EVERYONE, limit=1_000)
     return found
 
 
@@ -65,7 +65,7 @@ def test_the_last_two_parts_at_once_end_their_parent(store: Store) -> None:
             2,
         )  # type: ignore[misc]
         expected = S.COMPLETED if number % 3 == 2 else S.FAILED
-        assert store.get(parent).status is expected
+        assert store.get(parent, EVERYONE).status is expected
         assert_chained(store, parent)
 
 
@@ -74,9 +74,9 @@ def test_two_joins_at_once_make_the_handler_once(store: Store) -> None:
         parent, (part,) = running_parts(store, 1, on_join=TOLD)
         store.complete(part, part, DONE)
         at_once(lambda _, p=parent: store.join(p), 4)  # type: ignore[misc]
-        handlers = store.page(Filter(parent_id=parent, role=TaskRole.HANDLER), limit=9)
+        handlers = store.page(Filter(parent_id=parent, role=TaskRole.HANDLER), EVERYONE, limit=9)
         assert len(handlers) == 1
-        assert store.get(parent).status is S.FINISHED
+        assert store.get(parent, EVERYONE).status is S.FINISHED
 
 
 def test_two_joins_at_once_make_the_next_step_once(store: Store) -> None:
@@ -92,7 +92,7 @@ def test_two_joins_at_once_make_the_next_step_once(store: Store) -> None:
             ),
             4,
         )
-        steps = store.page(Filter(parent_id=root), limit=9)
+        steps = store.page(Filter(parent_id=root), EVERYONE, limit=9)
         assert sorted(one.position or 0 for one in steps) == [0, 1]
 
 
@@ -104,15 +104,15 @@ def test_an_end_and_a_retry_of_a_part_at_once_agree(store: Store) -> None:
         def act(n: int, p: str = parent, done: str = last, again: str = first) -> object:
             if not n:
                 return end_part(store, p, done)
-            return store.retry(again)
+            return store.retry(again, EVERYONE)
 
         at_once(act, 2)
         assert_kept(store, parent)
-        assert store.get(parent).status is S.PROCESSING
+        assert store.get(parent, EVERYONE).status is S.PROCESSING
         assert claim(store, first, token="again")
         store.complete(first, "again", DONE)
         store.join(parent)
-        assert store.get(parent).status is S.COMPLETED
+        assert store.get(parent, EVERYONE).status is S.COMPLETED
 
 
 def test_a_retry_of_a_good_part_and_its_parents_end_at_once_agree(store: Store) -> None:
@@ -125,14 +125,14 @@ def test_a_retry_of_a_good_part_and_its_parents_end_at_once_agree(store: Store) 
                 end_part(store, p, done)
                 return False
             try:
-                store.retry(again)
+                store.retry(again, EVERYONE)
             except IllegalMove:
                 return False
             return True
 
         _, is_again = at_once(act, 2)
         assert_kept(store, parent)
-        assert store.get(parent).status is (S.PROCESSING if is_again else S.COMPLETED)
+        assert store.get(parent, EVERYONE).status is (S.PROCESSING if is_again else S.COMPLETED)
 
 
 def test_a_cancel_and_the_end_of_the_last_step_at_once_leave_one_of_the_two(store: Store) -> None:
@@ -146,11 +146,11 @@ def test_a_cancel_and_the_end_of_the_last_step_at_once_leave_one_of_the_two(stor
                 store.complete_step(i, "t", DONE, NO_REPORT, r)
                 return
             with suppress(IllegalMove):
-                store.cancel(r)
+                store.cancel(r, EVERYONE)
 
         at_once(act, 2)
-        assert store.get(root).status in {S.COMPLETED, S.CANCELED}
-        assert store.get(last.id).status is S.COMPLETED
+        assert store.get(root, EVERYONE).status in {S.COMPLETED, S.CANCELED}
+        assert store.get(last.id, EVERYONE).status is S.COMPLETED
         assert_kept(store, root)
 
 
@@ -167,13 +167,13 @@ def test_cancel_retry_and_joins_at_once_never_wait_for_each_other(store: Store) 
             claim(store, leaf, token=leaf)
             store.fail(leaf, leaf, OOPS)
         ways: list[Callable[[], object]] = [
-            lambda r=root: store.cancel(r),  # type: ignore[misc]
-            lambda i=leaves[0]: store.retry(i),  # type: ignore[misc]
+            lambda r=root: store.cancel(r, EVERYONE),  # type: ignore[misc]
+            lambda i=leaves[0]: store.retry(i, EVERYONE),  # type: ignore[misc]
             lambda m=middle: store.join(m),  # type: ignore[misc]
             lambda r=root: store.join(r),  # type: ignore[misc]
             lambda ids=leaves: store._cancel(ids),  # type: ignore[misc]
-            lambda i=leaves[1]: store.retry(i),  # type: ignore[misc]
-            lambda r=root: store.retry(r),  # type: ignore[misc]
+            lambda i=leaves[1]: store.retry(i, EVERYONE),  # type: ignore[misc]
+            lambda r=root: store.retry(r, EVERYONE),  # type: ignore[misc]
             lambda m=middle: store.part_ended(m, badly=True),  # type: ignore[misc]
         ]
 
@@ -185,7 +185,7 @@ def test_cancel_retry_and_joins_at_once_never_wait_for_each_other(store: Store) 
         at_once(act, len(ways))
         assert_kept(store, root)
         finish_all(store, root)
-        assert store.get(root).status in TERMINAL
+        assert store.get(root, EVERYONE).status in TERMINAL
         assert_kept(store, root)
 
 

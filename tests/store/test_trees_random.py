@@ -24,7 +24,7 @@ from taskdb.errors import IllegalMove, SequenceAlreadyCompleted
 from taskdb.fan_out import Counts, FanOutSpec, HandlerSpec
 from taskdb.sequence import SequenceSpec, StepSpec
 from taskdb.status import RUNNING, TERMINAL, TaskStatus, allowed_pairs
-from taskdb.store.contract import NO_REPORT, Draft
+from taskdb.store.contract import EVERYONE, NO_REPORT, Draft
 from taskdb.store.encode import encode
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
@@ -173,12 +173,12 @@ class World:
     def plant(self, root: Any) -> None:
         self.root = draft(type="root")
         if root is None:
-            self.store.create([self.root])
+            self.store.create([self.root], EVERYONE)
         elif isinstance(root, SequenceSpec):
-            self.store.follow(self.store.create_sequence(self.root, root).after)
+            self.store.follow(self.store.create_sequence(self.root, root, EVERYONE).after)
         else:
             spec, count = root
-            made = self.store.create_fan_out(self.root, parts(count), spec)
+            made = self.store.create_fan_out(self.root, parts(count), spec, EVERYONE)
             self.store.follow(made.after)
 
     # --- what happens -----------------------------------------------------------------------------
@@ -211,9 +211,9 @@ class World:
             if store.expire(task_id, OOPS) and way % 3:
                 store.settle(task_id)
         elif verb in {"retry", "force"}:
-            refused(lambda: store.retry(task_id, force=verb == "force"))
+            refused(lambda: store.retry(task_id, EVERYONE, force=verb == "force"))
         elif verb == "cancel":
-            refused(lambda: store.cancel(task_id))
+            refused(lambda: store.cancel(task_id, EVERYONE))
 
     def by_loop(self, verb: str, way: int) -> None:
         if verb == "wait":
@@ -394,7 +394,7 @@ class World:
             if one["role"] == TaskRole.PART:
                 by_status[S(one["status"])] += 1
         counts = Counts(by_status)
-        assert self.store.counts(row["id"]) == counts
+        assert self.store.counts(row["id"], EVERYONE) == counts
         if row["status"] == S.COMPLETED:
             assert spec.has_succeeded(counts), story(self.done, row)
             if spec.on_join is None:

@@ -7,7 +7,7 @@ from taskdb.entity import TaskEntity, TaskRole
 from taskdb.fan_out import FanOutSpec, HandlerSpec
 from taskdb.sequence import SequenceSpec, StepSpec
 from taskdb.status import TaskStatus
-from taskdb.store.contract import NO_REPORT, Filter
+from taskdb.store.contract import EVERYONE, NO_REPORT, Filter
 from taskdb.store.encode import encode
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
@@ -20,7 +20,7 @@ def fan_out(store: Store, count: int, **spec: Any) -> str:
     """A fan-out of so many parts; its id."""
     parent = draft(type="root")
     drafts = (draft(type="part", input=number) for number in range(count))
-    made = store.create_fan_out(parent, drafts, FanOutSpec(part_type="part", **spec))
+    made = store.create_fan_out(parent, drafts, FanOutSpec(part_type="part", **spec), EVERYONE)
     store.follow(made.after)
     return parent.id
 
@@ -29,7 +29,7 @@ def sequence(store: Store, *steps: StepSpec, timeout: float | None = None, **han
     """A sequence of these steps; its id."""
     parent = draft(type="root", input={"n": 1})
     spec = SequenceSpec(name="root", steps=steps, handlers=handlers, timeout=timeout)
-    store.follow(store.create_sequence(parent, spec).after)
+    store.follow(store.create_sequence(parent, spec, EVERYONE).after)
     return parent.id
 
 
@@ -38,7 +38,7 @@ def step(name: str = "step", **values: Any) -> StepSpec:
 
 
 def sub_tasks(store: Store, parent_id: str, role: TaskRole | None = None) -> list[TaskEntity]:
-    return store.sub_tasks(parent_id, after=-1, limit=1_000, role=role)
+    return store.sub_tasks(parent_id, EVERYONE, after=-1, limit=1_000, role=role)
 
 
 def part_ids(store: Store, parent_id: str) -> list[str]:
@@ -65,7 +65,7 @@ def payload(value: Any) -> Payload:
 
 def end(store: Store, task_id: str, value: Any = None, *, well: bool = True) -> None:
     """Claim it, end it, and let its parent act, as a worker does."""
-    one = store.get(task_id)
+    one = store.get(task_id, EVERYONE)
     token = f"{task_id}-{one.attempt}"
     assert claim(store, task_id, token=token), one
     if not well:
@@ -83,4 +83,4 @@ def end_all(store: Store, ids: Iterable[str], *, well: bool = True) -> None:
 
 
 def page(store: Store, **chosen: Any) -> list[TaskEntity]:
-    return store.page(Filter(with_sub_tasks=True, **chosen), limit=1_000)
+    return store.page(Filter(with_sub_tasks=True, **chosen), EVERYONE, limit=1_000)

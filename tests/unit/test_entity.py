@@ -97,6 +97,22 @@ def test_a_spared_run_uses_no_budget() -> None:
     assert entity(attempt=5, spared=2).attempts_used == 3
 
 
+class Reader:
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def read_payload(self, reference: str, side: str) -> Any:
+        self.asked.append((reference, side))
+        return f"its {side}"
+
+
+def test_a_large_payload_is_read_by_task_and_side() -> None:
+    reader = Reader()
+    large = entity(input_ref="a.json", result_ref="b.json", reader=reader)
+    assert (large.input, large.result) == ("its input", "its result")
+    assert reader.asked == [(large.id, "input"), (large.id, "result")]
+
+
 def test_an_entity_of_nobody_cannot_read() -> None:
     with pytest.raises(RuntimeError, match=r"TaskDB\.get_task"):
         entity().refresh()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from taskdb.store.row_reader import RowReader
 from tests.integration.submit_site import events, logged
 from tests.servers import Redis as RedisServer
 
@@ -23,27 +24,22 @@ class Payloads:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def get_task(self, reference: str) -> TaskEntity:
-        raise NotImplementedError
-
-    def wait(self, reference: str, timeout: float | None) -> TaskEntity:
-        raise NotImplementedError
-
-    def read_payload(self, reference: str) -> Any:
+    def read(self, reference: str) -> Any:
         self.asked.append(reference)
         return {**LARGE, "of": reference}
 
 
 def step(payloads: Payloads, **values: Any) -> TaskEntity:
-    given = {"attempt": 1, "result_ref": "one.json", "status": TaskStatus.COMPLETED}
+    given = {"attempt": 1, "result_ref": "one.json", "status": TaskStatus.COMPLETED, **values}
+    reader: Any = RowReader(None, payloads, None, given["result_ref"])
     return TaskEntity(
         id="a-step",
         tenant="acme",
         type="step",
         created_at=NOW,
         updated_at=NOW,
-        reader=payloads,
-        **{**given, **values},
+        reader=reader,
+        **given,
     )
 
 

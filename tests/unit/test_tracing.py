@@ -15,6 +15,7 @@ from tests.store.tasks import create, draft, running
 
 from taskdb import tracing
 from taskdb.entity import TaskError
+from taskdb.store.contract import EVERYONE
 from taskdb.store.session import DriverSession
 from taskdb.store.store import Store
 
@@ -89,7 +90,7 @@ def test_a_row_without_a_trace_is_inserted_by_the_statement_without_that_column(
     with Store(sqlite_url).closing() as store:
         create(store)
         assert not any("trace" in sql for sql in said)
-        traced = store.create([draft(trace=PARENT)])[0].id
+        traced = store.create([draft(trace=PARENT)], EVERYONE)[0].id
         assert any("trace" in sql for sql in said)
         assert store.publications([traced])[0].trace == PARENT
         claim = store.claim(traced, token="t", worker="w", max_attempts=2)
@@ -97,7 +98,7 @@ def test_a_row_without_a_trace_is_inserted_by_the_statement_without_that_column(
         run_of = running(store)
         error = TaskError("ValueError", "oops", "", 1, PARENT)
         store.fail(run_of.id, run_of.token, error)
-        assert store.get(run_of.id).error == error
+        assert store.get(run_of.id, EVERYONE).error == error
 
 
 def test_nothing_is_imported_for_traces_and_nothing_needs_the_extra(tmp_path: Path) -> None:

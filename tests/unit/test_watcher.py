@@ -12,6 +12,7 @@ from tests.waiting import wait_until
 
 from taskdb.errors import DatabaseUnreachable, WaitInterrupted
 from taskdb.status import TaskStatus
+from taskdb.store.contract import Scope
 from taskdb.watcher import LOOK_SECONDS, Watcher
 
 
@@ -23,7 +24,7 @@ class Rows:
         self.looks: list[tuple[float, int]] = []
         self.error: Exception | None = None
 
-    def statuses(self, ids: Iterable[str]) -> Mapping[str, TaskStatus]:
+    def statuses(self, ids: Iterable[str], scope: Scope) -> Mapping[str, TaskStatus]:
         wanted = list(ids)
         self.looks.append((time.monotonic(), len(wanted)))
         if self.error is not None:

@@ -26,7 +26,7 @@ from taskdb.entity import TaskError
 from taskdb.errors import PayloadMissing, PayloadStoreUnreachable, TaskNotFound
 from taskdb.fan_out import HandlerSpec
 from taskdb.outcome import Fail, Outcome
-from taskdb.store.contract import Claim
+from taskdb.store.contract import EVERYONE, Claim
 from taskdb.store.encode import Unreadable, storable
 from taskdb.store.joining import PartsLeft
 from taskdb.store.payload import Payload
@@ -107,7 +107,7 @@ class Execution:
         forgotten it. The attempt number tells that from a run whose task was taken away.
         """
         try:
-            found = self.write(lambda: self.store.get(task_id), "read", task_id)
+            found = self.write(lambda: self.store.get(task_id, EVERYONE), "read", task_id)
         except TaskNotFound:
             return False
         if found.attempt >= lost.attempt:

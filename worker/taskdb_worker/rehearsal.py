@@ -7,6 +7,7 @@ from uuid import uuid4
 from taskdb.client import TaskDB
 from taskdb.errors import IllegalMove
 from taskdb.status import WAITING, in_order
+from taskdb.store.contract import EVERYONE
 from taskdb_worker.execution import Execution
 from taskdb_worker.run_outcome import Ended, RunOutcome
 
@@ -27,7 +28,7 @@ class BodyRunner:
         None: it is not to be had now (a rule holds it, or it is not due). Raises UnknownTaskType,
         and what a test runner or Ctrl-C raises to end the test itself.
         """
-        found = self._taskdb.store.get(task_id)
+        found = self._taskdb.store.get(task_id, EVERYONE)
         task_type = self._taskdb.discover().get(found.type)
         token = uuid4().hex
         claim = self._execution.claim(task_id, task_type, token)

@@ -14,6 +14,7 @@ from taskdb.entity import TaskEntity, TaskError
 from taskdb.errors import TaskNotFound
 from taskdb.retry import ONCE, Retry
 from taskdb.status import RUNNING
+from taskdb.store.contract import EVERYONE
 from taskdb_worker.run_error import task_error
 
 log = structlog.get_logger("taskdb.report")
@@ -153,14 +154,14 @@ class Report:
 
     def _running(self, task_id: str) -> TaskEntity | None:
         try:
-            found = self._store.get(task_id)
+            found = self._store.get(task_id, EVERYONE)
         except TaskNotFound:
             return None
         return found if found.status in RUNNING else None
 
     def _policy(self, task_id: str) -> Retry:
         try:
-            known = self._taskdb.registry.find(self._store.get(task_id).type)
+            known = self._taskdb.registry.find(self._store.get(task_id, EVERYONE).type)
         except TaskNotFound:
             return ONCE
         return known.retry if known else ONCE

@@ -17,7 +17,7 @@ from taskdb.entity import TaskError, TaskRole
 from taskdb.errors import CallbackRefused, TaskDBError
 from taskdb.fan_out import HandlerSpec
 from taskdb.status import TaskStatus
-from taskdb.store.contract import EVERYONE, Report, Scope
+from taskdb.store.contract import Report, Scope
 from taskdb.store.deciding import handlers_spec
 from taskdb.store.encode import encode
 from taskdb.store.joining import Joining
@@ -116,12 +116,12 @@ class Callbacks(Joining):
         found = self.database.query(self.database.queries.called_back, {"id": task_id})
         return bool(found)
 
-    def find_awaited(self, digest: str, scope: Scope = EVERYONE) -> Awaited:
+    def find_awaited(self, digest: str, scope: Scope) -> Awaited:
         """The task that waits for this callback; raises CallbackRefused."""
         place = self._awaiting(digest, scope)
         return Awaited(str(place["id"]), place["type"], place["attempt"])
 
-    def resume(self, digest: str, answer: Answer, scope: Scope = EVERYONE) -> str:
+    def resume(self, digest: str, answer: Answer, scope: Scope) -> str:
         """The outside answers; answers the id of its task.
 
         Raises CallbackRefused. Where the body still runs, the task ends with it.

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from taskdb.bounds import clipped
 from taskdb.entity import TaskError, TaskEvent, TaskKind, TaskRole
+from taskdb.errors import Fault, InvalidInput
 from taskdb.status import TaskStatus
 
 OnConflict = Literal["resubmit", "keep", "new"]
@@ -29,6 +31,13 @@ class Scope:
 
     def allows(self, tenant: str) -> bool:
         return self.tenants is None or tenant in self.tenants
+
+    def require(self, tenant: str | None) -> None:
+        """Raise InvalidInput for a tenant out of the scope; None stands for every tenant."""
+        if self.tenants is None or (tenant is not None and tenant in self.tenants):
+            return
+        found = "every tenant" if tenant is None else f"tenant {clipped(tenant)!r}"
+        raise InvalidInput("the request", [Fault("tenant", f"{found} is out of the scope")])
 
 
 EVERYONE = Scope()

@@ -8,15 +8,16 @@ from taskdb.entity import TaskKind
 from taskdb.fan_out import Counts, FanOutSpec
 from taskdb.status import RUNNING
 from taskdb.store import rows
-from taskdb.store.contract import Draft, Publication
+from taskdb.store.contract import Draft, Publication, Scope
 from taskdb.store.encode import encode
 from taskdb.store.growing import as_parts, insert_parts
 from taskdb.store.joining import Joining
 from taskdb.store.part import LEAST_ID, is_id
+from taskdb.store.reading import Reading
 from taskdb.store.unit import Unit, counts_of
 
 
-class Families(Joining):
+class Families(Joining, Reading):
     """The verbs of a task that has parts."""
 
     def fan_out_own(
@@ -56,8 +57,13 @@ class Families(Joining):
         self.follow(unit.after)
         return True
 
-    def counts(self, parent_id: str) -> Counts:
-        """How many parts of a fan-out are where, by one query over an index."""
+    def counts(self, parent_id: str, scope: Scope) -> Counts:
+        """How many parts of a fan-out are where, by one query over an index.
+
+        Raises TaskNotFound for a parent out of the scope.
+        """
+        if scope.tenants is not None:
+            self.get(parent_id, scope)
         place = {"parent": parent_id}
         return counts_of(self.database.query(self.database.queries.counts, place, writes=False))
 

@@ -18,7 +18,7 @@ from taskdb.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec
 from taskdb.sequence import SequenceSpec
 from taskdb.sighting import celery_id_of
 from taskdb.status import MOVES, RETRIED_IN_BULK, TaskStatus, check_move, in_order
-from taskdb.store.contract import EVERYONE, Filter, Publication, Scope
+from taskdb.store.contract import Filter, Publication, Scope
 from taskdb.store.deciding import HANDLER_NAMES, handlers_base, waiting_parents
 from taskdb.store.families import Families
 from taskdb.store.growing import PRUNED, UNUSABLE, begin_again, begin_to_wait, first_stage
@@ -26,7 +26,6 @@ from taskdb.store.joining import parents_of_canceled
 from taskdb.store.listing import Cursor, has_status, page_statement
 from taskdb.store.part import LEAST_ID, is_id, spelled_reason
 from taskdb.store.queries import BAD
-from taskdb.store.reading import Reading
 from taskdb.store.tables import task
 from taskdb.store.unit import Parent, Unit
 
@@ -37,10 +36,10 @@ _REOPENED = spelled_reason("a sub-task was retried by hand")
 _CANCELED = spelled_reason("canceled by hand")
 
 
-class Intervention(Families, Reading):
+class Intervention(Families):
     """The verbs of a person; each keeps to the tenants of a scope."""
 
-    def cancel(self, task_id: str, scope: Scope = EVERYONE) -> None:
+    def cancel(self, task_id: str, scope: Scope) -> None:
         """Stop it: CANCELED at once while it waits; a running body is asked.
 
         A parent is asked, its open sub-tasks are canceled, and it ends when they have. Canceling
@@ -57,7 +56,7 @@ class Intervention(Families, Reading):
     def retry(
         self,
         task_id: str,
-        scope: Scope = EVERYONE,
+        scope: Scope,
         *,
         force: bool = False,
         only: frozenset[TaskStatus] = MOVES["retry"].sources,
@@ -83,7 +82,7 @@ class Intervention(Families, Reading):
             return published
         return self._retry_in_tree(found, only, force=force)
 
-    def cancel_all(self, chosen: Filter, scope: Scope = EVERYONE) -> int:
+    def cancel_all(self, chosen: Filter, scope: Scope) -> int:
         """Cancel what a filter finds and may be canceled; answers how many."""
         return sum(
             number
@@ -92,7 +91,7 @@ class Intervention(Families, Reading):
         )
 
     def retry_all(
-        self, chosen: Filter, scope: Scope = EVERYONE, *, force: bool = False
+        self, chosen: Filter, scope: Scope, *, force: bool = False
     ) -> Iterator[tuple[int, list[Publication]]]:
         """Retry what a filter finds and may be retried; answers how many, and what to publish.
 

@@ -13,7 +13,7 @@ from taskdb.entity import TaskEntity, TaskEvent, TaskReader, TaskRole
 from taskdb.errors import TaskNotFound
 from taskdb.status import TaskStatus
 from taskdb.store import rows
-from taskdb.store.contract import EVERYONE, EventPage, Filter, Scope
+from taskdb.store.contract import EventPage, Filter, Scope
 from taskdb.store.listing import (
     Cursor,
     EventCursor,
@@ -35,7 +35,7 @@ class Reading(StorePart):
     def get(
         self,
         task_id: str,
-        scope: Scope = EVERYONE,
+        scope: Scope,
         reader: TaskReader | None = None,
         *,
         connection: Connection | None = None,
@@ -65,7 +65,7 @@ class Reading(StorePart):
     def page(
         self,
         chosen: Filter,
-        scope: Scope = EVERYONE,
+        scope: Scope,
         *,
         limit: int,
         order: Order = "newest",
@@ -84,7 +84,7 @@ class Reading(StorePart):
     def sub_tasks(
         self,
         parent_id: str,
-        scope: Scope = EVERYONE,
+        scope: Scope,
         *,
         after: int,
         limit: int,
@@ -107,7 +107,7 @@ class Reading(StorePart):
 
         return self.database.read(read)
 
-    def history(self, task_id: str, scope: Scope = EVERYONE) -> list[TaskEvent]:
+    def history(self, task_id: str, scope: Scope) -> list[TaskEvent]:
         """Every event of a task, oldest first; none of a task out of the scope."""
         if not is_id(task_id):
             return []
@@ -121,13 +121,18 @@ class Reading(StorePart):
 
         return self.database.read(read)
 
-    def statuses(self, ids: Iterable[str]) -> dict[str, TaskStatus]:
+    def statuses(self, ids: Iterable[str], scope: Scope) -> dict[str, TaskStatus]:
         """The status of each of these tasks that there is."""
-        sql = f"SELECT id, status FROM task WHERE id IN {self.database.dialect.listed_ids('ids')}"
+        listed = self.database.dialect.listed_ids("ids")
+        sql = f"SELECT id, tenant, status FROM task WHERE id IN {listed}"
         found = self.database.query(sql, {"ids": json.dumps(list(ids))}, writes=False)
-        return {str(row["id"]): TaskStatus(row["status"]) for row in found}
+        return {
+            str(row["id"]): TaskStatus(row["status"])
+            for row in found
+            if scope.allows(row["tenant"])
+        }
 
-    def events_after(self, cursor: str | None, limit: int, scope: Scope = EVERYONE) -> EventPage:
+    def events_after(self, cursor: str | None, limit: int, scope: Scope) -> EventPage:
         """The next events of all tasks, from the beginning without a cursor.
 
         In an order in which none can appear before one that was read: events of a transaction

@@ -23,7 +23,7 @@ from taskdb.schedule import (
     ScheduleRun,
 )
 from taskdb.store.aside import is_of_a_row, reason_of
-from taskdb.store.contract import EVERYONE, Scope
+from taskdb.store.contract import Scope
 from taskdb.store.encode import storable
 from taskdb.store.firing import FiringUnit
 from taskdb.store.joining import Joining
@@ -85,11 +85,14 @@ class _Tally:
 class Schedules(Joining):
     """The verbs of schedule rows; each keeps to the tenants of a scope."""
 
-    def add_schedule(self, definition: Definition, *, replace: bool = False) -> ScheduleEntity:
+    def add_schedule(
+        self, definition: Definition, scope: Scope, *, replace: bool = False
+    ) -> ScheduleEntity:
         """Write a schedule; with `replace` over a person's one of the same name.
 
-        Raises ScheduleExists.
+        Raises ScheduleExists, and InvalidInput for a tenant out of the scope.
         """
+        scope.require(definition.tenant)
         with self._changing(alone=True) as (connection, now):
             found = self._named(connection, definition.tenant, definition.name)
             if found is None:
@@ -106,7 +109,7 @@ class Schedules(Joining):
             return _one(connection, schedule.c.id == schedule_id)
 
     def get_schedule(
-        self, reference: str, scope: Scope = EVERYONE, tenant: str | None = None
+        self, reference: str, scope: Scope, tenant: str | None = None
     ) -> ScheduleEntity:
         """The schedule of this name or id; raises ScheduleNotFound, InvalidInput.
 
@@ -115,7 +118,7 @@ class Schedules(Joining):
         return self.database.read(lambda one: _find(one, reference, scope, tenant))
 
     def list_schedules(
-        self, scope: Scope = EVERYONE, *, tenant: str | None = None, origin: str | None = None
+        self, scope: Scope, *, tenant: str | None = None, origin: str | None = None
     ) -> list[ScheduleEntity]:
         """Every schedule, by tenant and name."""
         statement = select(schedule).order_by(schedule.c.tenant, schedule.c.name)
@@ -126,9 +129,7 @@ class Schedules(Joining):
             lambda one: [entity(row) for row in one.execute(statement).mappings()]
         )
 
-    def schedule_runs(
-        self, schedule_id: str, limit: int, scope: Scope = EVERYONE
-    ) -> list[ScheduleRun]:
+    def schedule_runs(self, schedule_id: str, limit: int, scope: Scope) -> list[ScheduleRun]:
         """What became of its due times, the latest first; raises ScheduleNotFound."""
         statement = (
             select(schedule_run)
@@ -143,7 +144,7 @@ class Schedules(Joining):
 
         return self.database.read(read)
 
-    def pause_schedule(self, schedule_id: str, scope: Scope = EVERYONE) -> None:
+    def pause_schedule(self, schedule_id: str, scope: Scope) -> None:
         """Let it fire no more; nothing changes for one that is paused. Raises ScheduleNotFound."""
         with self._changing() as (connection, now):
             _find(connection, schedule_id, scope, None)
@@ -151,7 +152,7 @@ class Schedules(Joining):
                 connection, schedule_id, is_enabled=False, updated_at=now, last_error=None
             )
 
-    def resume_schedule(self, schedule_id: str, scope: Scope = EVERYONE) -> None:
+    def resume_schedule(self, schedule_id: str, scope: Scope) -> None:
         """Let it fire again from now on: what was due while it was paused does not count.
 
         Raises ScheduleNotFound.
@@ -164,7 +165,7 @@ class Schedules(Joining):
                 return
             self._go_on(connection, schedule_id, now)
 
-    def remove_schedule(self, schedule_id: str, scope: Scope = EVERYONE) -> None:
+    def remove_schedule(self, schedule_id: str, scope: Scope) -> None:
         """Delete it; its tasks and its runs stay. Raises ScheduleNotFound."""
         with self._changing() as (connection, _now):
             _find(connection, schedule_id, scope, None)

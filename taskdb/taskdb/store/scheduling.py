@@ -16,7 +16,7 @@ from taskdb.due import Due
 from taskdb.errors import BrokerUnreachable, TaskDBError
 from taskdb.schedule import ScheduleEntity
 from taskdb.store.aside import is_of_a_row, readable
-from taskdb.store.contract import Draft
+from taskdb.store.contract import Draft, Scope
 from taskdb.store.encode import storable
 from taskdb.store.firing import FiringUnit, fired_run
 from taskdb.store.firing_pass import (
@@ -148,11 +148,14 @@ class Scheduling(Schedules):
             unit.refuse({plan.schedule.id: reason}, pause)
             return reason
 
-    def fire_now(self, one: ScheduleEntity, draft: Draft) -> str:
+    def fire_now(self, one: ScheduleEntity, draft: Draft, scope: Scope) -> str:
         """Make a task of a schedule at once, beside its due times.
 
-        Answers its id, or that of an open task with its unique key.
+        Answers its id, or that of an open task with its unique key. Raises InvalidInput for a
+        tenant out of the scope.
         """
+        scope.require(one.tenant)
+        scope.require(draft.tenant)
         with self.database.transaction() as connection:
             unit = FiringUnit(self.database, connection, self.grace)
             # First of all, as a beat that fires it does: no two wait for each other.

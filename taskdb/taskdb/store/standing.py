@@ -9,7 +9,7 @@ from typing import Any
 
 from taskdb.entity import TaskEntity
 from taskdb.status import OPEN, PUBLISHABLE, in_order
-from taskdb.store.contract import EVERYONE, Scope, WorkerRecord
+from taskdb.store.contract import Scope, WorkerRecord
 from taskdb.store.reading import Reading
 from taskdb.store.rows import moment
 from taskdb.store.tables import as_moment
@@ -73,7 +73,7 @@ class Standing:
 class Standings(Reading):
     """The question why a task is where it is, as far as the database can answer it."""
 
-    def standing(self, task_id: str, scope: Scope = EVERYONE, *, lease: timedelta) -> Standing:
+    def standing(self, task_id: str, scope: Scope, *, lease: timedelta) -> Standing:
         """Look once; a worker seen within the lease is alive. Raises TaskNotFound."""
         task = self.get(task_id, scope)
         (beside,) = self._ask(

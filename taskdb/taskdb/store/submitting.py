@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -12,7 +12,7 @@ from taskdb.errors import DatabaseError
 from taskdb.fan_out import FanOutSpec
 from taskdb.sequence import SequenceSpec
 from taskdb.store import faults
-from taskdb.store.contract import Draft, OnConflict
+from taskdb.store.contract import Draft, OnConflict, Scope
 from taskdb.store.creation import Created, Creation
 from taskdb.store.growing import as_parts, begin_to_wait, first_stage, insert_parts
 from taskdb.store.resubmission import Items, Resubmission, as_items
@@ -34,6 +34,7 @@ class Submitting(Resubmission):
     def create(
         self,
         drafts: Sequence[Draft],
+        scope: Scope,
         *,
         on_conflict: OnConflict = "resubmit",
         connection: Connection | None = None,
@@ -42,8 +43,10 @@ class Submitting(Resubmission):
         """Insert tasks, all or none; one answer a draft, in order.
 
         With a connection they belong to its transaction, else they are committed on return. What
-        follows the commit of that transaction is added to `after`.
+        follows the commit of that transaction is added to `after`. Raises InvalidInput for a tenant
+        out of the scope.
         """
+        drafts = list(_within(scope, drafts))
         if connection is not None:
             with self._unit(connection) as unit:
                 created = self._create_in(unit, drafts, on_conflict)
@@ -58,6 +61,7 @@ class Submitting(Resubmission):
         parent: Draft,
         parts: Iterable[Draft],
         spec: FanOutSpec,
+        scope: Scope,
         *,
         on_conflict: OnConflict = "keep",
         connection: Connection | None = None,
@@ -66,11 +70,12 @@ class Submitting(Resubmission):
 
         `parts` is read once, a batch at a time. Where the parent's unique key is taken, the answer
         is the task that has it; only for one that ended badly parts are read, to be compared. A
-        parent without parts ends at once.
+        parent without parts ends at once. Raises InvalidInput for a tenant out of the scope.
         """
+        scope.require(parent.tenant)
         whole = {"fan_out": spec.as_json()}
         draft = replace(parent, kind=TaskKind.FAN_OUT, spec=whole)
-        items = as_items(parts)
+        items = as_items(_within(scope, parts))
 
         def grow(unit: Unit) -> None:
             insert_parts(unit, as_parts(items, draft.id, spec))
@@ -84,11 +89,16 @@ class Submitting(Resubmission):
         self,
         parent: Draft,
         spec: SequenceSpec,
+        scope: Scope,
         *,
         on_conflict: OnConflict = "keep",
         connection: Connection | None = None,
     ) -> NewFamily:
-        """Insert a sequence and what it begins with."""
+        """Insert a sequence and what it begins with.
+
+        Raises InvalidInput for a tenant out of the scope.
+        """
+        scope.require(parent.tenant)
         whole = {"sequence": spec.as_json()}
         draft = replace(parent, kind=TaskKind.SEQUENCE, spec=whole)
 
@@ -157,3 +167,10 @@ class Submitting(Resubmission):
     def _creation(self, session: Session) -> Creation:
         spoken = self.database.spoken(self.database.dialect.name)
         return Creation(session, spoken, self.database.parameters({}), self.grace)
+
+
+def _within(scope: Scope, drafts: Iterable[Draft]) -> Iterator[Draft]:
+    """The drafts, as they are read; raises InvalidInput at the first one out of the scope."""
+    for draft in drafts:
+        scope.require(draft.tenant)
+        yield draft

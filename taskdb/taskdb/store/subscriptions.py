@@ -17,7 +17,7 @@ from taskdb.entity import TaskKind
 from taskdb.errors import Fault, InvalidInput, SubscriptionExists, SubscriptionNotFound
 from taskdb.status import TaskStatus
 from taskdb.store.aside import unless_unreadable
-from taskdb.store.contract import EVERYONE, Scope
+from taskdb.store.contract import Scope
 from taskdb.store.listing import OLDEST_OPEN, EventCursor
 from taskdb.store.part import StorePart, is_id
 from taskdb.store.rows import moment
@@ -55,8 +55,14 @@ class Subscriptions(StorePart):
     One of every tenant is seen only by who may see every tenant.
     """
 
-    def add_subscription(self, new: NewSubscription, start: Start) -> SubscriptionEntity:
-        """Write a subscription that begins there; raises SubscriptionExists."""
+    def add_subscription(
+        self, new: NewSubscription, start: Start, scope: Scope
+    ) -> SubscriptionEntity:
+        """Write a subscription that begins there; raises SubscriptionExists.
+
+        Raises InvalidInput for a tenant out of the scope.
+        """
+        scope.require(new.tenant)
         subscription_id = str(uuid7())
         with self._subscribing() as (connection, now):
             cursor = self._beginning(connection, start)
@@ -89,7 +95,7 @@ class Subscriptions(StorePart):
             return _one(connection, subscription_id)
 
     def get_subscription(
-        self, reference: str, scope: Scope = EVERYONE, tenant: str | None = None
+        self, reference: str, scope: Scope, tenant: str | None = None
     ) -> SubscriptionEntity:
         """The subscription of this name or id; raises SubscriptionNotFound, InvalidInput.
 
@@ -98,7 +104,7 @@ class Subscriptions(StorePart):
         return self.database.read(lambda one: _entity(_find(one, reference, scope, tenant)))
 
     def list_subscriptions(
-        self, scope: Scope = EVERYONE, *, tenant: str | None = None, state: str | None = None
+        self, scope: Scope, *, tenant: str | None = None, state: str | None = None
     ) -> list[SubscriptionEntity]:
         """Every subscription, by tenant and name."""
         statement = select(subscription).where(*_within(scope, tenant))
@@ -112,14 +118,14 @@ class Subscriptions(StorePart):
                 listed.append(_entity(row))
         return listed
 
-    def subscription_secrets(self, subscription_id: str, scope: Scope = EVERYONE) -> list[str]:
+    def subscription_secrets(self, subscription_id: str, scope: Scope) -> list[str]:
         """Its secrets that are valid now, the newest first; raises SubscriptionNotFound."""
         with self._subscribing() as (connection, now):
             row = _find(connection, subscription_id, scope, None)
             return secrets_of(row, now)
 
     def rotate_secret(
-        self, subscription_id: str, secret: str, overlap: timedelta, scope: Scope = EVERYONE
+        self, subscription_id: str, secret: str, overlap: timedelta, scope: Scope
     ) -> SubscriptionEntity:
         """Sign with this secret from now on, and with the one before for so long as well."""
         with self._subscribing() as (connection, now):
@@ -135,9 +141,7 @@ class Subscriptions(StorePart):
             )
             return _one(connection, row["id"])
 
-    def pause_subscription(
-        self, subscription_id: str, scope: Scope = EVERYONE
-    ) -> SubscriptionEntity:
+    def pause_subscription(self, subscription_id: str, scope: Scope) -> SubscriptionEntity:
         """Tell it nothing until it is resumed; a send that is under way may still arrive."""
         with self._subscribing() as (connection, now):
             row = _find(connection, subscription_id, scope, None)
@@ -146,7 +150,7 @@ class Subscriptions(StorePart):
             return _one(connection, row["id"])
 
     def resume_subscription(
-        self, subscription_id: str, scope: Scope = EVERYONE, start: Start | None = None
+        self, subscription_id: str, scope: Scope, start: Start | None = None
     ) -> SubscriptionEntity:
         """Tell it again, also a dead one: from where it stopped, or from this place."""
         with self._subscribing() as (connection, now):
@@ -171,7 +175,7 @@ class Subscriptions(StorePart):
             )
             return _one(connection, row["id"])
 
-    def remove_subscription(self, subscription_id: str, scope: Scope = EVERYONE) -> None:
+    def remove_subscription(self, subscription_id: str, scope: Scope) -> None:
         """Delete it; raises SubscriptionNotFound."""
         with self._subscribing() as (connection, _now):
             row = _find(connection, subscription_id, scope, None)

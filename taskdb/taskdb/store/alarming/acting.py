@@ -35,7 +35,7 @@ from taskdb.store.alarming.rows import (
     write_policy,
 )
 from taskdb.store.aside import Aside
-from taskdb.store.contract import EVERYONE, Scope
+from taskdb.store.contract import Scope
 from taskdb.store.database import Database
 from taskdb.store.part import is_id
 from taskdb.store.tables import alarm, alarm_delivery, alarm_route, set_aside
@@ -62,7 +62,7 @@ class Alarms:
 
     def page(
         self,
-        scope: Scope = EVERYONE,
+        scope: Scope,
         *,
         states: Sequence[AlarmState] = (),
         tenant: str | None = None,
@@ -92,7 +92,7 @@ class Alarms:
 
         return self._database.read(read)
 
-    def get(self, reference: str, scope: Scope = EVERYONE) -> AlarmEntity:
+    def get(self, reference: str, scope: Scope) -> AlarmEntity:
         """The alarm of this id or fingerprint; raises AlarmNotFound, also out of the scope."""
         return self._database.read(lambda connection: _find(connection, reference, scope))
 
@@ -189,19 +189,20 @@ class Alarms:
 
     # --- routes and policies ------------------------------------------------------------------
 
-    def routes(self, scope: Scope = EVERYONE) -> list[Route]:
+    def routes(self, scope: Scope) -> list[Route]:
         """The routes that are rows."""
         return self._database.read(lambda connection: routes(connection, scope))
 
-    def add_route(self, route: Route, by: str | None) -> str:
-        """Write a route; answers its id."""
+    def add_route(self, route: Route, scope: Scope, by: str | None) -> str:
+        """Write a route; answers its id. Raises InvalidInput for an owner out of the scope."""
+        scope.require(route.owner)
         route_id = str(uuid7())
         with changing(self._database) as (connection, now):
             values = {"id": route_id, "created_by": by, "created_at": now, **route_values(route)}
             connection.execute(insert(alarm_route).values(values))
         return route_id
 
-    def remove_route(self, route_id: str, scope: Scope = EVERYONE) -> bool:
+    def remove_route(self, route_id: str, scope: Scope) -> bool:
         """Delete a route; False where there is none."""
         if not is_id(route_id):
             return False
