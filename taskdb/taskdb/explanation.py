@@ -48,7 +48,6 @@ _ENDED = {
     TaskStatus.FAILED: "failed",
     TaskStatus.CANCELED: "canceled",
 }
-_HELD = {"window": "window", "gate": "gate"}
 
 
 def explain(standing: Standing, ask: AskBroker, *, lease: timedelta) -> Explanation:
@@ -89,14 +88,11 @@ def _over(standing: Standing) -> Explanation:
             **facts,
         )
     when = f" {_ago(standing, task.ended_at)}" if task.ended_at else ""
-    again = "call it again in its own Celery app" if task.is_adopted else _again(task.id)
+    by_hand = f"run it again: taskdb retry {task.id}"
+    again = "call it again in its own Celery app" if task.is_adopted else by_hand
     advice = "" if task.status is TaskStatus.COMPLETED else again
     said = f"it is over: {task.status}{when}, after {_count(task.attempt, 'attempt')}{error}"
     return _said(standing, _ENDED[task.status], said, advice, **facts)
-
-
-def _again(task_id: str) -> str:
-    return f"run it again: taskdb retry {task_id}"
 
 
 def _adopted(standing: Standing, lease: timedelta) -> Explanation:
@@ -207,6 +203,7 @@ def _held(standing: Standing) -> Explanation:
     facts: dict[str, Any] = {
         "held_by": rule,
         "holders": [one.task_id for one in standing.holders if one.task_id is not None],
+        "other_holders": standing.other_holders,
     }
     if kind == "window":
         said = "it is held by the window of its fan-out: max_concurrency parts run already"
@@ -246,7 +243,7 @@ def _paused(standing: Standing, target: str, name: str, facts: dict[str, Any]) -
         standing,
         "paused",
         f"its {target} {name!r} was paused{by}{since}{reason}",
-        f"taskdb resume {target} {name}",
+        f"taskdb resume {target} {name}" if standing.is_operator else "",
         reason=gate.reason if gate else None,
         set_by=gate.set_by if gate else None,
         **facts,
@@ -271,7 +268,8 @@ def _queued(standing: Standing, broker: BrokerState) -> Explanation:
         f"it was queued {since} in {task.queue!r}, with {standing.before} before it; "
         f"{_count(len(consumers), 'worker')} on that queue, {_count(standing.busy, 'task')} running"
     )
-    facts |= {"consumers": consumers, "messages": broker.messages, "running": standing.busy}
+    named = consumers if standing.is_operator else len(consumers)
+    facts |= {"consumers": named, "messages": broker.messages, "running": standing.busy}
     return _said(standing, "queued", said, "", **facts)
 
 
@@ -286,7 +284,7 @@ def _crew_problem(standing: Standing, facts: dict[str, Any]) -> Explanation | No
     if not any(task.type in one.types for one in standing.live):
         said = f"its type {task.type!r} is unknown to every live worker"
         advice = "name its module in TASKDB_TASK_MODULES of the workers, or deploy the code"
-        workers = [one.name for one in standing.live]
+        workers = [one.name for one in standing.live] if standing.is_operator else None
         return _said(standing, "unknown_type", said, advice, workers=workers, **facts)
     return None
 
@@ -344,12 +342,16 @@ def _due_later(standing: Standing, due: datetime) -> Explanation:
 
 
 def _away(standing: Standing, broker: BrokerState, facts: dict[str, Any]) -> Explanation:
+    if not standing.is_operator:
+        return _said(standing, "broker_away", "the broker is away; nothing is lost", **facts)
     advice = "check TASKDB_BROKER_URL and that the server runs; nothing is lost meanwhile"
     said = f"the broker is away: {_short(str(broker.away))}"
     return _said(standing, "broker_away", said, advice, **facts)
 
 
-def _said(standing: Standing, cause: str, sentence: str, advice: str, **facts: Any) -> Explanation:
+def _said(
+    standing: Standing, cause: str, sentence: str, advice: str = "", **facts: Any
+) -> Explanation:
     task = standing.task
     return Explanation(task.id, task.status, cause, sentence, advice, _plain(facts))
 
@@ -363,9 +365,12 @@ def _plain(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _holders(standing: Standing) -> str:
     names = [one.task_id for one in standing.holders if one.task_id is not None]
+    if standing.other_holders:
+        names.append(_count(standing.other_holders, "task") + " of other tenants")
     if not names:
         return "is free: the release gives it out next"
-    return f"{', '.join(names)} {'has' if len(names) == 1 else 'have'}"
+    is_one = len(names) == 1 and standing.other_holders <= 1
+    return f"{', '.join(names)} {'has' if is_one else 'have'}"
 
 
 def _short(text: str) -> str:

@@ -52,7 +52,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One look at a task; the moments are the database's."""
+    """One look at a task; the moments are the database's.
+
+    `holders` are those that the scope may see, `other_holders` counts the rest. `is_operator` tells
+    whether the look may name workers, and the broker's own words.
+    """
 
     now: datetime
     task: TaskEntity
@@ -62,6 +66,8 @@ class Standing:
     worker: WorkerRecord | None
     live: tuple[WorkerRecord, ...]
     holders: tuple[Holder, ...]
+    other_holders: int
+    is_operator: bool
     gate: Gate | None
     refusal: Refusal | None
     open_sub_tasks: int
@@ -74,14 +80,18 @@ class Standings(Reading):
     """The question why a task is where it is, as far as the database can answer it."""
 
     def standing(self, task_id: str, scope: Scope, *, lease: timedelta) -> Standing:
-        """Look once; a worker seen within the lease is alive. Raises TaskNotFound."""
+        """Look once; a worker seen within the lease is alive. Raises TaskNotFound.
+
+        Tasks of other tenants are counted and not named; the text of a pause is the operator's.
+        """
         task = self.get(task_id, scope)
+        holders, others = self._holders(task, scope)
         (beside,) = self._ask(
             f"SELECT {self.database.dialect.now} AS now, relay_at, callback_until, unregistered"
             " FROM task WHERE id = :id",
             id=task.id,
         )
-        open_sub_tasks, first_open = self._open_below(task)
+        open_sub_tasks, first_open = self._open_below(task, scope)
         return Standing(
             now=moment(beside["now"]),
             task=task,
@@ -90,8 +100,10 @@ class Standings(Reading):
             unregistered=beside["unregistered"],
             worker=Workers(self.database).find(task.worker) if task.worker else None,
             live=tuple(Workers(self.database).seen_since(lease.total_seconds())),
-            holders=self._holders(task),
-            gate=self._gate(task.held_by),
+            holders=holders,
+            other_holders=others,
+            is_operator=scope.tenants is None,
+            gate=self._gate(task.held_by, scope),
             refusal=self._refusal(task),
             open_sub_tasks=open_sub_tasks,
             first_open=first_open,
@@ -112,31 +124,39 @@ class Standings(Reading):
             return None
         return Refusal(found[0]["reason"], moment(found[0]["at"]))
 
-    def _open_below(self, task: TaskEntity) -> tuple[int, str | None]:
+    def _open_below(self, task: TaskEntity, scope: Scope) -> tuple[int, str | None]:
         if task.waits_for in {None, "callback"}:
             return 0, None
         counted = self._ask(
             f"SELECT count(*) AS number FROM task WHERE parent_id = :id AND {_IS_OPEN}", id=task.id
         )
         first = self._ask(
-            f"SELECT id FROM task WHERE parent_id = :id AND {_IS_OPEN}"
+            f"SELECT id, tenant FROM task WHERE parent_id = :id AND {_IS_OPEN}"
             " AND (held_by IS NULL OR held_by <> 'window') ORDER BY position LIMIT 1",
             id=task.id,
         )
-        return int(counted[0]["number"]), str(first[0]["id"]) if first else None
+        is_named = bool(first) and scope.allows(first[0]["tenant"])
+        return int(counted[0]["number"]), str(first[0]["id"]) if is_named else None
 
-    def _holders(self, task: TaskEntity) -> tuple[Holder, ...]:
+    def _holders(self, task: TaskEntity, scope: Scope) -> tuple[tuple[Holder, ...], int]:
+        """A few holders that the scope may see, and the number of those that it may not."""
         found = self._ask(
-            "SELECT task_id, until FROM slot WHERE key = :key ORDER BY n LIMIT :limit",
+            "SELECT s.task_id, s.until, t.tenant FROM slot AS s LEFT JOIN task AS t"
+            " ON t.id = s.task_id WHERE s.key = :key ORDER BY s.n LIMIT :limit",
             key=task.held_by or "",
-            limit=_FEW,
+            limit=_FEW if scope.tenants is None else _MANY,
         )
-        return tuple(
-            Holder(None if row["task_id"] is None else str(row["task_id"]), as_moment(row["until"]))
-            for row in found
-        )
+        named, unnamed, others = [], [], 0
+        for row in found:
+            is_own = scope.tenants is None or row["tenant"] in scope.tenants
+            if row["task_id"] is not None and is_own:
+                named.append(Holder(str(row["task_id"]), as_moment(row["until"])))
+                continue
+            unnamed.append(Holder(None, as_moment(row["until"])))
+            others += row["task_id"] is not None
+        return (*named[:_FEW], *unnamed), others
 
-    def _gate(self, held_by: str | None) -> Gate | None:
+    def _gate(self, held_by: str | None, scope: Scope) -> Gate | None:
         kind, _, whose = (held_by or "").partition(":")
         target, _, name = whose.partition(":")
         if kind not in {"paused", "running", "starts"}:
@@ -150,9 +170,10 @@ class Standings(Reading):
         if not found:
             return None
         row = found[0]
+        is_operator = scope.tenants is None
         return Gate(
-            row["reason"],
-            row["set_by"],
+            row["reason"] if is_operator else None,
+            row["set_by"] if is_operator else None,
             as_moment(row["set_at"]),
             row["max_running"],
             row["max_starts"],
