@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, get_args
 
 from pydantic import BaseModel
 from sqlalchemy.engine import make_url
@@ -24,8 +24,9 @@ from taskdb.celery.background import BackgroundPublisher
 from taskdb.celery.broker_state import broker_state
 from taskdb.celery.configuration import create_celery
 from taskdb.celery.publish import Publisher
+from taskdb.celery.refused_control import RefusedControl
 from taskdb.clock import Clock
-from taskdb.entity import Attempt, TaskEntity, TaskError, TaskEvent
+from taskdb.entity import Attempt, Side, TaskEntity, TaskError, TaskEvent
 from taskdb.errors import (
     CallbackRefused,
     Fault,
@@ -123,10 +124,13 @@ class TaskDB(
         """A Celery app on this client: ``AsyncResult(task_id, app=taskdb.celery_app)``.
 
         State, result and error come from the row, within the scope of this client. It is not made
-        Celery's current app, so that it does not get in the way of another one.
+        Celery's current app, so that it does not get in the way of another one. That of a scoped
+        client sends no remote control: InvalidInput.
         """
         if self._celery_app is None:
             self._celery_app = create_celery(self.settings)
+            if self.scope.tenants is not None:
+                self._celery_app.control_cls = RefusedControl
             self._celery_app.taskdb_reader = self
         return self._celery_app
 
@@ -265,9 +269,17 @@ class TaskDB(
             below = replace(one, below=below)
         return below or line[0]
 
-    def read_payload(self, reference: str) -> Any:
-        """The JSON value that the payload store keeps under this reference."""
-        return self.payloads.read(reference)
+    def read_payload(self, reference: str, side: Side = "input") -> Any:
+        """The input or the result of a task, wherever it is kept.
+
+        Raises TaskNotFound, InvalidInput for another `side`, PayloadMissing and
+        PayloadStoreUnreachable.
+        """
+        if side not in get_args(Side):
+            advice = f"{shown(side)} is none of {', '.join(get_args(Side))}"
+            raise InvalidInput("the payload request", [Fault("side", advice)])
+        found = self.get_task(reference)
+        return found.input if side == "input" else found.result
 
     # --- by hand ------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from ulid import ULID
@@ -119,6 +119,10 @@ class SubTaskResult:
     error: TaskError | None = None
 
 
+Side = Literal["input", "result"]
+"""Which payload of a task."""
+
+
 class TaskReader(Protocol):
     """What an entity needs of the client that it came from."""
 
@@ -128,8 +132,8 @@ class TaskReader(Protocol):
     def wait(self, reference: str, timeout: float | None) -> TaskEntity:
         """The task once it has settled; raises WaitTimeout."""
 
-    def read_payload(self, reference: str) -> Any:
-        """The JSON value that the payload store keeps under this reference."""
+    def read_payload(self, reference: str, side: Side) -> Any:
+        """The input or the result of a task; raises TaskNotFound, PayloadMissing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,12 +188,12 @@ class TaskEntity:
     @property
     def input(self) -> Any:
         """The input as JSON values; fetched from the payload store when it is large."""
-        return self._payload(self.inline_input, self.input_ref)
+        return self._payload("input", self.inline_input, self.input_ref)
 
     @property
     def result(self) -> Any:
         """What the body returned, as JSON values; None until then, and for a body without one."""
-        return self._payload(self.inline_result, self.result_ref)
+        return self._payload("result", self.inline_result, self.result_ref)
 
     @property
     def code(self) -> str:
@@ -245,8 +249,8 @@ class TaskEntity:
         """
         return self._reader().wait(self.id, timeout)
 
-    def _payload(self, inline: Any, reference: str | None) -> Any:
-        return inline if reference is None else self._reader().read_payload(reference)
+    def _payload(self, side: Side, inline: Any, reference: str | None) -> Any:
+        return inline if reference is None else self._reader().read_payload(self.id, side)
 
     def _reader(self) -> TaskReader:
         if self.reader is None:

@@ -273,6 +273,7 @@ class ScheduleClient:
 
     def check_declared(self) -> list[RefusedSchedule]:
         """What `sync_schedules` would refuse, but for names that are taken; writes nothing."""
+        self._check_operator()
         self.discover()
         return list(self._declared().refused)
 

@@ -34,6 +34,7 @@ from taskdb.store.contract import Draft, OnConflict, Scope
 from taskdb.store.creation import Created
 from taskdb.store.encode import decode, encode, storable
 from taskdb.store.payload import Payloads
+from taskdb.store.row_reader import RowReader
 from taskdb.task_type import Registry, TaskType
 from taskdb.tracing import carried, is_wanted, span
 
@@ -344,9 +345,11 @@ def submitting(type_name: Any) -> AbstractContextManager[Any]:
 
 
 def fresh_entity(
-    draft: Draft, created: Created, *, is_queued: bool, reader: TaskReader
+    draft: Draft, created: Created, *, is_queued: bool, reader: TaskReader, payloads: Payloads
 ) -> TaskEntity:
     """The task of a row that was just inserted, without reading it back."""
+    if draft.input_ref is not None:
+        reader = RowReader(reader, payloads, draft.input_ref, None)
     moment = created.created_at or datetime.now(UTC)
     return TaskEntity(
         id=draft.id,
@@ -378,14 +381,14 @@ def fresh_entity(
     )
 
 
-def announced_entity(draft: Draft, reader: TaskReader) -> TaskEntity:
+def announced_entity(draft: Draft, reader: TaskReader, payloads: Payloads) -> TaskEntity:
     """The task of a row that is not written before a commit that is still to come."""
     due = draft.run_at
     if due is None and draft.delay is not None:
         due = datetime.now(UTC) + draft.delay
     status = TaskStatus.CREATED if due is None else TaskStatus.SCHEDULED
     created = Created(draft.id, status, is_new=True, run_at=due)
-    return fresh_entity(draft, created, is_queued=False, reader=reader)
+    return fresh_entity(draft, created, is_queued=False, reader=reader, payloads=payloads)
 
 
 def _key_of(task_type: TaskType | None, value: Any) -> str | None:

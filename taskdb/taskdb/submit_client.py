@@ -160,7 +160,7 @@ class SubmitClient:
             self._create_now(items, options, None)
 
         transaction.after_commit(drafts, create)
-        return [announced_entity(draft, self) for draft in drafts]  # type: ignore[arg-type]  # a TaskDB is a reader
+        return [announced_entity(draft, self, self.payloads) for draft in drafts]  # type: ignore[arg-type]  # a TaskDB is a reader
 
     def _create_now(
         self,
@@ -221,7 +221,13 @@ class SubmitClient:
     ) -> list[TaskEntity]:
         connection = None if transaction is None else transaction.connection()
         return [
-            fresh_entity(draft, one, is_queued=one.id in queued, reader=self)  # type: ignore[arg-type]
+            fresh_entity(
+                draft,
+                one,
+                is_queued=one.id in queued,
+                reader=self,  # type: ignore[arg-type]
+                payloads=self.payloads,
+            )
             if one.id == draft.id
             else self.store.get(one.id, self.scope, self, connection=connection)  # type: ignore[arg-type]
             for draft, one in zip(drafts, created, strict=True)

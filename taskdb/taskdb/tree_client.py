@@ -219,7 +219,11 @@ class TreeClient:
         items: Iterable[Any],
         options: FanOut,
     ) -> bool:
-        """What `ctx.fan_out` does for the run with this claim token; False if it may not."""
+        """What `ctx.fan_out` does for the run with this claim token; False if it may not.
+
+        Raises InvalidInput for a client that is scoped to tenants: a worker calls it.
+        """
+        self.scope.require(None)
         drafter = self._drafter()
         name = self.registry.name_of(part_type)
         spec = drafter.fan_out(name, options, owner)
@@ -265,7 +269,7 @@ class TreeClient:
             self._make(create, drafter, None)
 
         transaction.after_commit([parent], make)
-        return announced_entity(parent, self)  # type: ignore[arg-type]  # a TaskDB is a reader
+        return announced_entity(parent, self, self.payloads)  # type: ignore[arg-type]  # a TaskDB is a reader
 
     def _follow_later(self, transaction: CallerTransaction, after: Aftermath) -> None:
         """Publish what was made once the caller's transaction has committed."""

@@ -23,6 +23,8 @@ from taskdb.store.listing import (
     page_statement,
 )
 from taskdb.store.part import StorePart, is_id
+from taskdb.store.payload import Payloads
+from taskdb.store.row_reader import RowReader
 from taskdb.store.settling import settle
 from taskdb.store.tables import task, task_event, task_over
 
@@ -31,6 +33,8 @@ _SETTLE_SECONDS = 1.0
 
 class Reading(StorePart):
     """The questions; each keeps to the tenants of a scope."""
+
+    payloads: Payloads
 
     def get(
         self,
@@ -50,7 +54,7 @@ class Reading(StorePart):
         found = self._select(Filter(with_sub_tasks=True), scope, place, connection)
         if found is None:
             raise TaskNotFound(task_id)
-        return rows.entity(found, reader)
+        return self._entity(found, reader)
 
     def get_sub_task(
         self, parent_id: str, position: int, scope: Scope, reader: TaskReader | None = None
@@ -60,7 +64,7 @@ class Reading(StorePart):
         found = self._select(Filter(parent_id=parent_id), scope, place)
         if found is None:
             raise TaskNotFound(f"{parent_id}#{position}")
-        return rows.entity(found, reader)
+        return self._entity(found, reader)
 
     def page(
         self,
@@ -77,7 +81,7 @@ class Reading(StorePart):
         statement = page_statement(chosen, scope, name, limit, order, after)
 
         def read(connection: Connection) -> list[TaskEntity]:
-            return [rows.entity(row, reader) for row in connection.execute(statement).mappings()]
+            return [self._entity(row, reader) for row in connection.execute(statement).mappings()]
 
         return self.database.read(read)
 
@@ -103,7 +107,7 @@ class Reading(StorePart):
         )
 
         def read(connection: Connection) -> list[TaskEntity]:
-            return [rows.entity(row, reader) for row in connection.execute(statement).mappings()]
+            return [self._entity(row, reader) for row in connection.execute(statement).mappings()]
 
         return self.database.read(read)
 
@@ -152,6 +156,12 @@ class Reading(StorePart):
             return page
         settle(self.database)
         return self.database.read(read)
+
+    def _entity(self, row: Any, reader: TaskReader | None) -> TaskEntity:
+        names_payloads = row["input_ref"] is not None or row["result_ref"] is not None
+        if reader is not None and names_payloads:
+            reader = RowReader(reader, self.payloads, row["input_ref"], row["result_ref"])
+        return rows.entity(row, reader)
 
     def _must_settle(self) -> bool:
         """Whether a reader that finds nothing looks for a restore again: it may ask often."""
