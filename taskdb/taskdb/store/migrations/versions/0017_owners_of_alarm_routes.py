@@ -8,7 +8,7 @@ is gone, routes count for it as they did before, and those that it makes are the
 from alembic import op
 
 revision = "0017"
-down_revision = "0015"
+down_revision = "0016"
 
 
 def upgrade() -> None:
