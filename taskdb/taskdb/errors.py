@@ -34,7 +34,7 @@
     │   ├── DatabaseCollision              another transaction was in the way: repeat the whole one
     │   ├── DatabaseNotMigrated            tables are missing or older than the code
     │   ├── DatabaseUnsuitable             made without UTF-8
-    │   └── DatabaseTooNew                 tables were made by a newer release
+    │   └── DatabaseTooNew                 tables were migrated beyond what this release can use
     ├── BrokerUnreachable                  the broker is away, refuses or is frozen
     ├── Unroutable (LookupError)           a message would reach no queue
     ├── PayloadStoreUnreachable            the payload store is away, or refuses
@@ -528,7 +528,7 @@ class DatabaseUnsuitable(DatabaseError):
 
 
 class DatabaseTooNew(DatabaseError):
-    """The tables were made by a newer release of this package."""
+    """A newer release of this package has migrated the tables beyond what this one can use."""
 
     code = "DATABASE_TOO_NEW"
 

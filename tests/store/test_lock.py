@@ -12,18 +12,17 @@ from typing import Any
 
 import psycopg
 import pytest
-from alembic import command
-from sqlalchemy import create_engine
 
 from taskdb.errors import DatabaseError
 from taskdb.store import migration_steps, partitions
-from taskdb.store.migrate import _config, migrate
+from taskdb.store.migrate import migrate
 from taskdb.store.migration_steps import SteppedConnection
 from taskdb.store.partitioning import Partitioning
 from taskdb.store.payload import NO_PAYLOADS
 from taskdb.store.revision import known
 from taskdb.store.store import Store
 from taskdb.store.sweeping import Sweeping
+from tests.store.old_schema import indexes_per_day, open_transaction, schema
 from tests.store.tasks import create, running, write
 from tests.waiting import wait_until
 
@@ -83,21 +82,6 @@ def others_at_work(url: str) -> Iterator[Movers]:
             movers.stop()
             working.result(60)
     assert movers.longest < MOST_SECONDS
-
-
-@contextmanager
-def open_transaction(url: str, *, reads: bool) -> Iterator[psycopg.Connection[Any]]:
-    """A caller's transaction that has submitted and moved a task, and may have read the history."""
-    with psycopg.connect(url.replace("+psycopg", "")) as caller:
-        caller.execute(
-            "WITH new AS (INSERT INTO task (type) VALUES ('callers') RETURNING id)"
-            " INSERT INTO task_event (task_id, to_status) SELECT id, 'CREATED' FROM new"
-        )
-        caller.execute("UPDATE task SET attempt = 1 WHERE type = 'callers'")
-        if reads:
-            caller.execute("SELECT count(*) FROM task_event")
-            caller.execute("SELECT count(*) FROM worker")
-        yield caller
 
 
 @contextmanager
@@ -192,60 +176,6 @@ def test_a_sweep_of_days_waits_once_and_leaves_them_to_the_next(postgresql_store
 
 
 # --- migrations -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def old_url(empty_postgresql_url: str) -> str:
-    """A database of the first revision, with tasks and some days of history."""
-    _upgrade(empty_postgresql_url, known()[0])
-    with psycopg.connect(empty_postgresql_url.replace("+psycopg", "")) as connection:
-        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        for day in (today - timedelta(days=1), today):
-            connection.execute(
-                f"CREATE TABLE task_event_{day:%Y%m%d} PARTITION OF task_event FOR VALUES"
-                f" FROM ('{day.isoformat()}') TO ('{(day + timedelta(days=1)).isoformat()}')"
-            )
-        connection.execute("INSERT INTO task (type) SELECT 'x' FROM generate_series(1, 1000)")
-        connection.execute(
-            "INSERT INTO task_event (task_id, to_status) SELECT id, 'CREATED' FROM task"
-        )
-    return empty_postgresql_url
-
-
-def _upgrade(url: str, revision: str) -> None:
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        command.upgrade(_config(connection), revision)
-    engine.dispose()
-
-
-def schema(url: str) -> set[tuple[Any, ...]]:
-    """Tables, columns, indexes (with whether they may be used), checks and triggers."""
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        found = connection.execute(
-            "SELECT table_name, column_name, data_type, column_default, is_nullable"
-            " FROM information_schema.columns WHERE table_schema = 'public'"
-            " AND table_name !~ '^task_event_[0-9]'"
-            " UNION ALL SELECT tablename, indexname, regexp_replace(indexdef, 'ONLY ', ''),"
-            " (SELECT indisvalid FROM pg_index WHERE indexrelid = indexname::regclass)::text, ''"
-            " FROM pg_indexes WHERE schemaname = 'public' AND tablename !~ '^task_event_'"
-            " UNION ALL SELECT c.relname, conname, pg_get_constraintdef(o.oid), convalidated::text,"
-            " '' FROM pg_constraint AS o JOIN pg_class AS c ON c.oid = conrelid"
-            " WHERE c.relname !~ '^task_event_'"
-            " UNION ALL SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid), '', ''"
-            " FROM pg_trigger"
-        )
-        return set(found)
-
-
-def indexes_per_day(url: str) -> set[int]:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        found = connection.execute(
-            "SELECT count(i.indexrelid) FILTER (WHERE indisvalid) FROM pg_inherits"
-            " LEFT JOIN pg_index AS i ON i.indrelid = inhrelid"
-            " WHERE inhparent = 'task_event'::regclass GROUP BY inhrelid"
-        )
-        return {count for (count,) in found}
 
 
 def test_every_migration_lets_others_move_while_a_callers_transaction_is_open(

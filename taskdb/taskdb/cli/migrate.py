@@ -30,15 +30,17 @@ def migrate(
     reached = migration.migrate(session.settings.store_url)
     if session.is_json:
         session.output.document({"revision": reached, "is_current": True})
+    elif revision.is_newer(reached):
+        session.output.line(f"nothing to do: {_newer(reached)}")
     else:
         session.output.line(f"the database is at revision {reached}")
     return ExitCode.OK
 
 
 def _check(session: Session) -> int:
-    problem = ""
+    problem, found = "", None
     try:
-        require_schema(session.settings)
+        found = require_schema(session.settings)
     except (DatabaseNotMigrated, DatabaseTooNew) as error:
         problem = str(error)
     needed = revision.head()
@@ -46,6 +48,15 @@ def _check(session: Session) -> int:
         session.output.document({"revision": needed, "is_current": not problem, "problem": problem})
     elif problem:
         session.output.line(problem)
+    elif found is not None and revision.is_newer(found):
+        session.output.line(f"up to date: {_newer(found)}")
     else:
         session.output.line(f"up to date: revision {needed}")
     return ExitCode.FAILED if problem else ExitCode.OK
+
+
+def _newer(found: str) -> str:
+    return (
+        f"the database is at revision {found}, newer than this release (revision "
+        f"{revision.head()}), which can live with it"
+    )

@@ -50,9 +50,9 @@ def probe(settings: Settings) -> Iterator[Finding]:
 
 
 def check_database(settings: Settings) -> Finding:
-    """Reachable, and with the schema of this release."""
+    """Reachable, and with a schema that this release can work on."""
     try:
-        _within(DATABASE_SECONDS, lambda: require_schema(settings))
+        found = _within(DATABASE_SECONDS, lambda: require_schema(settings))
     except FutureTimeout:
         return bad("database", f"no answer within {DATABASE_SECONDS:g} s", _DATABASE_ADVICE)
     except DatabaseNotMigrated as error:
@@ -61,7 +61,8 @@ def check_database(settings: Settings) -> Finding:
         return bad("database", str(error))
     except (DatabaseError, OSError) as error:
         return bad("database", str(error))
-    return good("database", f"{_database_name(settings)}, revision {revision.head()}")
+    newer = f" (newer than this release: {revision.head()})" if revision.is_newer(found) else ""
+    return good("database", f"{_database_name(settings)}, revision {found}{newer}")
 
 
 def check_broker(settings: Settings) -> Iterator[Finding]:

@@ -12,14 +12,17 @@ from taskdb.store import revision
 from taskdb.store.store import Store
 
 
-def require_schema(settings: Settings) -> None:
-    """Raise DatabaseNotMigrated, DatabaseTooNew or DatabaseUnreachable unless all is well."""
+def require_schema(settings: Settings) -> str:
+    """Return the revision of a database that this code can work on.
+
+    Raise DatabaseNotMigrated, DatabaseTooNew or DatabaseUnreachable for any other.
+    """
     file = sqlite_file(settings)
     if file is not None and not file.exists():
         raise DatabaseNotMigrated(f"there is no {file} yet: run `taskdb migrate`")
     store = Store(settings.store_url)
     with store.closing():
-        store.database.read(revision.check)
+        return store.database.read(revision.check)
 
 
 def sqlite_file(settings: Settings) -> Path | None:

@@ -219,6 +219,11 @@ def is_lock_timeout(error: BaseException | None) -> bool:
     return _sqlstate(error) == "55P03"
 
 
+def is_check_violation(error: BaseException | None) -> bool:
+    """Whether a row breaks a check."""
+    return _sqlstate(error) == "23514"
+
+
 def _classified(error: BaseException | None) -> tuple[Kind, str] | None:
     origin = _origin(error)
     if isinstance(origin, sqlite3.Error):

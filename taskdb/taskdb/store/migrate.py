@@ -17,11 +17,21 @@ from sqlalchemy.exc import DBAPIError
 from taskdb.errors import DatabaseUnsuitable
 from taskdb.store import faults
 from taskdb.store.cluster import settle_over
+from taskdb.store.declaration import declare
 from taskdb.store.dialects import name_of, spoken
 from taskdb.store.migration_steps import SteppedConnection
 from taskdb.store.partitions import create_partition, missing_days
-from taskdb.store.revision import SCRIPTS, current, head, refuse_newer
+from taskdb.store.revision import (
+    SCRIPTS,
+    check,
+    current,
+    head,
+    is_newer,
+    known,
+    refuse_newer,
+)
 from taskdb.store.tables import history_cluster, metadata
+from taskdb.store.validation import validate_checks
 
 log = structlog.get_logger("taskdb.migrate")
 
@@ -36,7 +46,8 @@ def migrate(url: str) -> str:
     A database without our tables gets them in one transaction. On PostgreSQL one that has them is
     migrated step by step, beside the processes that use it: no step makes them wait for longer
     than a fifth of a second at a time, and the next call goes on with what this one leaves.
-    Raises DatabaseTooNew when a newer release has been here, DatabaseUnsuitable for one that is
+    A newer database that this code can live with stays as it is.
+    Raises DatabaseTooNew for one that it cannot live with, DatabaseUnsuitable for one that is
     not in UTF-8, DatabaseUnreachable without an answer.
     """
     dialect, _, _ = spoken(name_of(url))
@@ -45,16 +56,21 @@ def migrate(url: str) -> str:
         with _alone(engine):
             with dialect.transaction(engine).begin() as connection:
                 _refuse_other_encodings(connection)
-                refuse_newer(connection)
                 found = current(connection)
-                if found is None or engine.dialect.name != "postgresql":
+                is_stepped = found is not None and engine.dialect.name == "postgresql"
+                if is_stepped:
+                    refuse_newer(connection, found)
+                else:
                     migrate_over(connection)
-            if found is not None and engine.dialect.name == "postgresql":
+            if found is not None and is_stepped and not is_newer(found):
                 _migrate_beside_others(engine, found)
             if engine.dialect.name == "postgresql":
+                _create_partitions(engine.execution_options(isolation_level="READ COMMITTED"))
+                validate_checks(engine)
                 # The cluster that the history begins in, or has come to.
                 settle_over(dialect.transaction(engine))
-            return head()
+            with engine.connect() as connection:
+                return check(connection)
     except Exception as error:
         meaning = faults.meaning(error, url)
         if meaning is None:
@@ -66,23 +82,29 @@ def migrate(url: str) -> str:
 
 def migrate_over(connection: Connection) -> str:
     """`migrate` in the transaction of a connection that nobody else uses; returns the revision."""
-    refuse_newer(connection)
-    command.upgrade(_config(connection), "head")
-    if connection.dialect.name == "postgresql":
-        for day in missing_days(connection):
-            create_partition(connection, day)
-    return head()
+    found = current(connection)
+    refuse_newer(connection, found)
+    if found is None or found < head():
+        command.upgrade(_config(connection), "head")
+    if not is_newer(found):
+        declare(connection, known())
+    return check(connection)
 
 
 def _migrate_beside_others(engine: Engine, found: str) -> None:
     """Migrate a database that other processes use."""
-    if found != head():
-        stepped = SteppedConnection(engine, found)
-        with stepped:
-            stepped.begin_steps()
-            command.upgrade(_config(stepped), "head")
-            stepped.end_steps()
-    _create_partitions(engine.execution_options(isolation_level="READ COMMITTED"))
+    transactions = engine.execution_options(isolation_level="READ COMMITTED")
+    with transactions.begin() as connection:
+        declare(connection, known()[: known().index(found) + 1])
+    stepped = SteppedConnection(engine)
+    with stepped:
+        for revision in known()[known().index(found) + 1 :]:
+            # Before its first step: from then on code that cannot live with it must not begin.
+            with transactions.begin() as connection:
+                declare(connection, [revision])
+            stepped.begin_steps(revision)
+            command.upgrade(_config(stepped), revision)
+        stepped.end_steps(head())
 
 
 def _create_partitions(engine: Engine) -> None:

@@ -2,7 +2,8 @@
 
 Each statement is a transaction of its own: it waits for a lock for a fifth of a second, gives way,
 and tries again. An index is built without a lock that stops writers, on each partition by itself.
-The steps that are done are rows, so a migration that was interrupted goes on where it stopped.
+An UPDATE is carried out some thousand rows at a time. The steps that are done are rows, so a
+migration that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, Executable, TextClause
@@ -24,10 +25,15 @@ from taskdb.store.partitions import LOCK_TIMEOUT
 
 log = structlog.get_logger("taskdb.migrate")
 
+T = TypeVar("T")
+
 PAUSE_SECONDS = 1.0
 """Between two tries: others have the locks meanwhile."""
 PATIENCE_SECONDS = 600.0
 """A step that has not had its locks by then fails; the next `migrate` goes on with it."""
+
+BATCH_ROWS = 2_000
+"""Rows that one transaction of an UPDATE looks at, and may lock."""
 
 _TABLE = "taskdb_migration_step"
 _READS = re.compile(r"\s*(SELECT|SHOW|EXPLAIN)\b", re.IGNORECASE)
@@ -39,30 +45,34 @@ _CREATE_INDEX = re.compile(
 _DROP_INDEX = re.compile(
     r"\s*DROP\s+INDEX\s+(?!CONCURRENTLY\b)(?:IF\s+EXISTS\s+)?(?P<name>\w+)\s*", re.IGNORECASE
 )
+_UPDATE = re.compile(
+    r"\s*UPDATE\s+(?P<table>\w+)\s+SET\s+(?P<set>.+?)(?:\s+WHERE\s+(?P<where>.+))?",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class SteppedConnection(Connection):
     """What Alembic gets as its connection; the engine's connections must be in autocommit."""
 
-    def __init__(self, engine: Engine, revision: str) -> None:
-        """`revision` is the one that the database is at."""
+    def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._revision = revision
+        self._revision = ""
 
-    def begin_steps(self) -> None:
-        """Call it before the first migration."""
+    def begin_steps(self, revision: str) -> None:
+        """Call it before each migration; what comes are its steps."""
+        self._revision = revision
         self._run(
             f"CREATE TABLE IF NOT EXISTS {_TABLE} (revision TEXT NOT NULL,"
             " statement TEXT NOT NULL, PRIMARY KEY (revision, statement))"
         )
 
-    def arrive(self, revision: str) -> None:
-        """Call it when the database is at the next revision: what comes are its steps."""
-        self._revision = revision
-
-    def end_steps(self) -> None:
-        """Call it after the last migration."""
-        self._run(f"DROP TABLE IF EXISTS {_TABLE}")
+    def end_steps(self, head: str) -> None:
+        """Call it after the last migration; forget the steps, but for those of a newer release."""
+        if self._kind(_TABLE) is None:
+            return
+        self._run(f"DELETE FROM {_TABLE} WHERE revision <= '{head}'")
+        if super().exec_driver_sql(f"SELECT 1 FROM {_TABLE} LIMIT 1").first() is None:
+            self._run(f"DROP TABLE {_TABLE}")
 
     def exec_driver_sql(
         self, statement: str, parameters: Any = None, execution_options: Any = None
@@ -89,11 +99,17 @@ class SteppedConnection(Connection):
         ):
             return
         created, dropped = _CREATE_INDEX.match(statement), _DROP_INDEX.fullmatch(statement)
+        updated = _UPDATE.fullmatch(statement)
         if created is not None and self._kind(created["table"]):
             self._build(created)
             self._patiently(lambda: self._mark(statement))
-        elif dropped is not None and self._kind(dropped["name"]) == "i":
-            self._patiently(lambda: self._run(f"DROP INDEX CONCURRENTLY {dropped['name']}"))
+        elif dropped is not None and self._kind(dropped["name"]) in {"i", None}:
+            # One that is gone was dropped by a run that ended before it could mark the step.
+            name = dropped["name"]
+            self._patiently(lambda: self._run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+            self._patiently(lambda: self._mark(statement))
+        elif updated is not None and (key := self._primary_key(updated["table"])):
+            self._update(updated, key)
             self._patiently(lambda: self._mark(statement))
         else:
             self._patiently(lambda: self._in_transaction(statement, statement))
@@ -131,6 +147,44 @@ class SteppedConnection(Connection):
         # It waits for transactions that are open, but nobody waits for it.
         self._run(f"CREATE {unique}INDEX CONCURRENTLY {name} ON {table}{rest}")
 
+    def _update(self, update: re.Match[str], key: str) -> None:
+        """Update the rows in the order of the primary key.
+
+        A row that other processes move meanwhile keeps its place in that order.
+        """
+        table, assignments, condition = update.group("table", "set", "where")
+        last: tuple[Any, ...] | None = None
+        while True:
+            places = ", ".join(["%s"] * len(last or ()))
+            behind = f" WHERE ({key}) > ({places})" if last else ""
+            statement = (
+                f"WITH page AS MATERIALIZED (SELECT {key} FROM {table}{behind} ORDER BY {key}"
+                f" LIMIT {BATCH_ROWS}), updated AS (UPDATE {table} SET {assignments}"
+                f" WHERE ({key}) IN (SELECT {key} FROM page) AND ({condition or 'true'}))"
+                f" SELECT {key} FROM page ORDER BY ({key}) DESC LIMIT 1"
+            )
+            last = self._patiently(partial(self._page, statement, last))
+            if last is None:
+                return
+
+    def _page(self, statement: str, last: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        driver: Any = self.connection.driver_connection
+        with driver.transaction():
+            self._run(LOCK_TIMEOUT)
+            found = super().exec_driver_sql(statement, last).first()
+        return None if found is None else tuple(found)
+
+    def _primary_key(self, table: str) -> str:
+        """Return its columns with commas between them; empty where there is no table or no key."""
+        found = super().exec_driver_sql(
+            "SELECT string_agg(quote_ident(attname), ', '"
+            " ORDER BY array_position(indkey::int2[], attnum)) FROM pg_index"
+            " JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)"
+            " WHERE indrelid = to_regclass(%s) AND indisprimary",
+            (table,),
+        )
+        return str(found.scalar() or "")
+
     def _partitions_without(self, table: str, index: str) -> list[str]:
         found = super().exec_driver_sql(
             "SELECT inhrelid::regclass::text FROM pg_inherits AS one"
@@ -152,7 +206,7 @@ class SteppedConnection(Connection):
 
     # --- statements ---------------------------------------------------------------------------
 
-    def _patiently(self, work: Callable[[], None]) -> None:
+    def _patiently(self, work: Callable[[], T]) -> T:
         """Do it, again and again while another transaction holds a lock that it needs."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         is_told = False
@@ -163,7 +217,7 @@ class SteppedConnection(Connection):
                 if not faults.is_lock_conflict(error) or time.monotonic() >= deadline:
                     raise
             if not is_told:
-                log.info("migration.waiting", behind_revision=self._revision)
+                log.info("migration.waiting", revision=self._revision)
                 is_told = True
             time.sleep(PAUSE_SECONDS)
 

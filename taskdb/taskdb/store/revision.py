@@ -1,4 +1,9 @@
-"""Which schema this release needs, and which one a database has.
+"""Which schema this release needs, which one a database has, and whether the two fit.
+
+A database may be newer than the code: during a rolling upgrade the previous release works on the
+schema of the next one. Each migration declares the oldest code that can live with it, and the
+table `taskdb_schema` has these declarations, so that a release reads them of migrations that were
+written after it.
 
 Every process that opens a database asks this. It does without Alembic, whose import alone takes a
 fifth of what a client needs to start.
@@ -14,33 +19,55 @@ from sqlalchemy import Connection, column, inspect, select, table
 from taskdb.errors import DatabaseNotMigrated, DatabaseTooNew
 
 VERSION_TABLE = "taskdb_version"
+DECLARATION = table("taskdb_schema", column("revision"), column("oldest_code"))
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
-def check(connection: Connection) -> None:
-    """Raise DatabaseNotMigrated or DatabaseTooNew unless the schema is that of this release."""
+def check(connection: Connection) -> str:
+    """Return the revision of a database that this code can work on.
+
+    Raise DatabaseNotMigrated for an older one, DatabaseTooNew for one that is too new.
+    """
     found = current(connection)
-    if found == head():
-        return
-    refuse_newer(connection)
-    state = f"at revision {found}" if found else "without our tables"
-    message = f"the database is {state}, this code needs revision {head()}: run `taskdb migrate`"
-    raise DatabaseNotMigrated(message)
+    refuse_newer(connection, found)
+    if found is None or found < head():
+        state = f"at revision {found}" if found else "without our tables"
+        message = (
+            f"the database is {state}, this code needs revision {head()}: run `taskdb migrate`"
+        )
+        raise DatabaseNotMigrated(message)
+    return found
 
 
-def refuse_newer(connection: Connection) -> None:
-    """Raise DatabaseTooNew when the database's revision is not one that this code knows."""
-    found = current(connection)
-    if found is not None and found not in known():
+def refuse_newer(connection: Connection, found: str | None) -> None:
+    """Raise DatabaseTooNew unless this code can live with what was done to the database.
+
+    A migration is declared before its first step, so one that has only begun counts as well.
+    """
+    declared = declarations(connection)
+    if found is not None and found not in known() and (found < head() or found not in declared):
         message = (
             f"the database is at revision {found}, which this release (revision {head()}) does not "
             "know: upgrade celery-taskdb to the release that migrated it"
         )
         raise DatabaseTooNew(message)
+    oldest = max(declared.values(), default=head())
+    if oldest > head():
+        message = (
+            f"the database was migrated for code of revision {oldest} or newer (it is at revision "
+            f"{found}), and this release has revision {head()}: upgrade celery-taskdb to the "
+            "release that migrated it, or restore a backup from before"
+        )
+        raise DatabaseTooNew(message)
+
+
+def is_newer(found: str | None) -> bool:
+    """Return whether a database at this revision is newer than this code."""
+    return found is not None and found > head()
 
 
 def current(connection: Connection) -> str | None:
-    """The revision the database is at, or None when it has never been migrated."""
+    """Return the revision the database is at, or None when it has never been migrated."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     version = table(VERSION_TABLE, column("version_num"))
@@ -48,8 +75,16 @@ def current(connection: Connection) -> str | None:
     return found
 
 
+def declarations(connection: Connection) -> dict[str, str]:
+    """Return the oldest code that can live with each migration, by the migration's revision."""
+    if not inspect(connection).has_table(DECLARATION.name):
+        return {}
+    found = connection.execute(select(DECLARATION.c.revision, DECLARATION.c.oldest_code))
+    return {str(revision): str(oldest) for revision, oldest in found}
+
+
 def head() -> str:
-    """The revision that this release needs."""
+    """Return the revision that this release needs."""
     return known()[-1]
 
 

@@ -13,7 +13,7 @@ from taskdb.celery.configuration import check_broker_scheme
 from taskdb.contrib.django import database
 from taskdb.contrib.django.configuration import option
 from taskdb.contrib.django.joined_connection import joined_connection
-from taskdb.errors import DatabaseError, SettingsError
+from taskdb.errors import DatabaseError, DatabaseTooNew, SettingsError
 from taskdb.settings import Settings
 from taskdb.store import revision
 
@@ -36,7 +36,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 
 def check_tables(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """With `check --database`: whether our tables are those of this release.
+    """With `check --database`: whether this release can work on our tables.
 
     No error, and not said to `migrate`, which asks before it makes them.
     """
@@ -51,6 +51,8 @@ def check_tables(databases: Iterable[str] | None = None, **_: Any) -> list[Check
     try:
         with connections[alias].cursor():
             revision.check(joined_connection(connections[alias]))
+    except DatabaseTooNew as error:
+        return [Warning(str(error), hint="Upgrade celery-taskdb.", id=NOT_MIGRATED)]
     except DatabaseError as error:
         hint = f"Run manage.py migrate --database {alias}"
         return [Warning(str(error), hint=hint, id=NOT_MIGRATED)]

@@ -14,6 +14,7 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
+oldest_code = "0001"
 
 STATUSES = (
     "'CREATED','SCHEDULED','QUEUED','STARTED','PROCESSING','FINISHED','COMPLETED','ERRORED',"

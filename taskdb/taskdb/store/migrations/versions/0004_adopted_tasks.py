@@ -8,6 +8,7 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
+oldest_code = "0003"
 
 STATEMENTS = (
     "ALTER TABLE task ADD COLUMN is_adopted BOOLEAN NOT NULL DEFAULT false",

@@ -9,6 +9,7 @@ from alembic import op
 
 revision = "0006"
 down_revision = "0005"
+oldest_code = "0005"
 
 ALARM = """
 CREATE TABLE alarm (

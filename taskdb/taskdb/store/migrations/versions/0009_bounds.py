@@ -15,6 +15,7 @@ from alembic import op
 
 revision = "0009"
 down_revision = "0008"
+oldest_code = "0008"
 
 ENTRY_BYTES = 2_600
 """Of an entry of an index, with room for its head and its other columns."""

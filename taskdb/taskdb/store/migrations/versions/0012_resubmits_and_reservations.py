@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 revision = "0012"
 down_revision = "0010"
+oldest_code = "0010"
 
 SOURCES = ("FAILED", "HALTED")
 RESERVATION = """
@@ -44,7 +45,9 @@ def _replace_function(connection: Connection) -> None:
     name = "'taskdb_is_move(text, text)'::regprocedure"
     found = connection.exec_driver_sql(f"SELECT pg_get_functiondef({name})").scalar_one()
     for source in SOURCES:
-        found = _replaced(found, f"[{source}>CREATED]", f"[{source}>CREATED][{source}>SCHEDULED]")
+        known, new = f"[{source}>CREATED]", f"[{source}>CREATED][{source}>SCHEDULED]"
+        # A run that was interrupted may have replaced it.
+        found = found if new in found else _replaced(found, known, new)
     connection.exec_driver_sql(found)
 
 

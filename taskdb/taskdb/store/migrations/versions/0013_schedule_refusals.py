@@ -8,6 +8,7 @@ from alembic import op
 
 revision = "0013"
 down_revision = "0012"
+oldest_code = "0012"
 
 LONGEST_SECONDS = 3_153_600_000
 REFUSAL = """

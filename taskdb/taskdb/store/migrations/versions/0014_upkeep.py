@@ -12,6 +12,7 @@ from alembic import op
 
 revision = "0014"
 down_revision = "0013"
+oldest_code = "0013"
 
 TABLE = """
 CREATE TABLE history_cluster (

@@ -8,6 +8,7 @@ from alembic import op
 
 revision = "0016"
 down_revision = "0015"
+oldest_code = "0015"
 
 _BEFORE = "target IN ('queue','type','tenant')"
 _NOW = "target IN ('queue','type','tenant','own')"
