@@ -6,6 +6,7 @@ import structlog
 
 from taskdb.settings import Settings
 from taskdb.store.archive import Archive
+from taskdb.store.free_space import FreeSpace
 from taskdb.store.pruning import Pruning
 from taskdb.store.store import Store
 from taskdb.store.sweeping import Sweeping
@@ -16,19 +17,25 @@ _PASS_SECONDS = 5.0
 
 
 class Prune:
-    """Deletes tasks by the rules of retention, some seconds a pass."""
+    """Deletes tasks by the rules of retention, then gives their space back; seconds a pass."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         folder = settings.archive_dir
         archive = None if folder is None else Archive(folder)
         self._pruning = Pruning(store.database, store.payloads, settings.retention_rules, archive)
+        self._free_space = FreeSpace(store.database)
 
     def run_once(self) -> bool:
         """Prune for some seconds; answers whether there is more to look at."""
         pruned = self._pruning.run(_PASS_SECONDS)
         if pruned.rows:
             log.info("prune.done", tasks=pruned.tasks, rows=pruned.rows)
-        return not self._pruning.is_round_over
+        if not self._pruning.is_round_over:
+            return True
+        pages = self._free_space.give_back(_PASS_SECONDS)
+        if pages:
+            log.info("space.given_back", pages=pages)
+        return bool(pages)
 
 
 class Sweep:

@@ -1,6 +1,7 @@
 """check and migrate: every finding, its level, and what the number at the end means."""
 
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -223,3 +224,32 @@ def test_a_data_folder_that_cannot_be_made_is_exit_code_5(
     ran = cli("list")
     assert ran.code == 5
     assert ran.err.startswith("error: ")
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_files_that_others_may_read_are_named_with_the_command(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "its data"
+    for name in ("DATABASE_URL", "BROKER_URL", "PAYLOAD_DIR"):
+        monkeypatch.delenv(f"TASKDB_{name}", raising=False)
+    monkeypatch.setenv("TASKDB_DATA_DIR", str(folder))
+    monkeypatch.setenv("TASKDB_ARCHIVE_DIR", str(tmp_path / "archive"))
+    assert cli("list").code == 0
+    (folder / "payloads" / "2026-01-01").mkdir(0o700, parents=True)
+    (folder / "payloads").chmod(0o700)
+    assert findings(cli, 0)["files"][0] == "ok"
+
+    (tmp_path / "archive").mkdir(0o755)
+    (folder / "payloads" / "2026-01-01").chmod(0o750)
+    (folder / "tasks.sqlite3").chmod(0o640)
+    payload = folder / "payloads" / "2026-01-01" / "a.json"
+    payload.touch()
+    payload.chmod(0o604)
+    said = [one for one in cli("check", "--json").lines if one["subject"] == "files"]
+    assert {one["level"] for one in said} == {"warn"}
+    for one in said:
+        subprocess.run(one["advice"], shell=True, check=True)  # noqa: S602 - our own words
+    assert findings(cli, 0)["files"][0] == "ok"

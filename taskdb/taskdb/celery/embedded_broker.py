@@ -66,6 +66,11 @@ def broker_url(path: str | Path) -> str:
     return f"{SCHEME}:///{quote(str(path))}"
 
 
+def path_of(url: str) -> Path:
+    """Return the absolute path of the message file that a broker URL names."""
+    return Path(url_to_parts(url).path or "").absolute()
+
+
 class Transport(virtual.Transport):
     """The way to one message file: kombu's transport and connection in one, as virtual ones are."""
 

@@ -35,6 +35,7 @@ from kombu.exceptions import OperationalError
 
 from taskdb.celery.embedded_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 from taskdb.fork import pause_at_fork
+from taskdb.private_path import make_file, make_folder
 
 WAL_BYTES_KEPT = 16 * 1024 * 1024
 
@@ -125,6 +126,7 @@ class MessageFile:
 
     def _open(self) -> sqlite3.Connection:
         self._check_path()
+        make_file(self.path)
         connection = None
         try:
             connection = sqlite3.connect(
@@ -145,7 +147,7 @@ class MessageFile:
     def _check_path(self) -> None:
         """Say in words what SQLite would only call "unable to open database file"."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
         except OSError as error:
             raise MessageFileError(self.path, f"its folder cannot be created: {error}") from error
         if self.path.is_dir():

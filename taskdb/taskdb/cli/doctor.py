@@ -12,6 +12,7 @@ import typer
 from taskdb.celery.broker_state import broker_state
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
+from taskdb.cli.schema import sqlite_file
 from taskdb.cli.session import Session, with_session
 from taskdb.client import TaskDB
 from taskdb.errors import PayloadStoreUnreachable
@@ -20,6 +21,7 @@ from taskdb.role import load_role
 from taskdb.settings import Settings
 from taskdb.store.disk import held_log, low_disks
 from taskdb.store.finding import EXAMPLES, Drift, Limits
+from taskdb.store.free_space import FreeSpace
 
 _MOST = 1_000
 
@@ -60,6 +62,7 @@ def diagnose(taskdb: TaskDB) -> list[Drift]:
         advice = "check TASKDB_BROKER_URL and that the server runs"
         found.append(Drift("broker_away", 1, (away,), "the broker gives no answer", advice))
     found.extend(_unheard(taskdb))
+    found.extend(_never_shrinking(taskdb))
     try:
         missing = _missing_payloads(taskdb)
     except PayloadStoreUnreachable as error:
@@ -112,6 +115,20 @@ def _unheard(taskdb: TaskDB) -> Iterator[Drift]:
             tuple(unrouted[:EXAMPLES]),
             "open alarms that nobody is told of, since no route takes them",
             "name channels and routes in TASKDB_ALARM_CHANNELS and TASKDB_ALARM_ROUTES",
+        )
+
+
+def _never_shrinking(taskdb: TaskDB) -> Iterator[Drift]:
+    """SQLite files of an older release, which keep the space of all that is pruned."""
+    file = sqlite_file(taskdb.settings)
+    if file is not None and not FreeSpace(taskdb.store.database).can_shrink():
+        yield Drift(
+            "space_kept",
+            1,
+            (str(file),),
+            "database files that never become smaller, whatever is pruned",
+            "stop every process that uses the file, then write it anew: sqlite3 FILE 'PRAGMA "
+            "auto_vacuum = INCREMENTAL; VACUUM'",
         )
 
 

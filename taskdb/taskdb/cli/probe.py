@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
 from taskdb.celery.configuration import broker_kind, create_celery
+from taskdb.cli.file_rights import check_rights
 from taskdb.cli.finding import Finding, bad, doubtful, good
 from taskdb.cli.schema import require_schema, sqlite_file
 from taskdb.client import TaskDB
@@ -43,6 +44,7 @@ def probe(settings: Settings) -> Iterator[Finding]:
     yield database
     yield from check_broker(settings)
     yield check_payloads(settings)
+    yield from check_rights(settings)
     yield from check_task_modules(settings, default_registry)
     yield from check_schedules(settings, has_database=database.level == "ok")
     if database.level == "ok":

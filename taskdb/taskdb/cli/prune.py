@@ -12,6 +12,7 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, with_session
 from taskdb.store.archive import Archive
+from taskdb.store.free_space import FreeSpace
 from taskdb.store.pruning import NOTHING, Pruned, Pruning
 from taskdb.store.sweeping import Sweeping
 
@@ -41,6 +42,9 @@ def prune(
     with _progress(session.output) as tell:
         pruned = _prune_all(pruning, tell)
         swept = _sweep_all(Sweeping(store.database, store.payloads, retention.longest), tell)
+        space = FreeSpace(store.database)
+        while space.give_back(_STEP_SECONDS):
+            tell("giving space back")
     _say(session.output, pruned, swept)
     return ExitCode.OK
 

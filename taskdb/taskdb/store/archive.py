@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from taskdb.private_path import make_folder, open_file
 from taskdb.store.payload import sync_folder
 
 
@@ -30,8 +31,8 @@ class Archive:
         Several processes may do so at once. Raises OSError; then nothing may be deleted.
         """
         path = self._folder / f"tasks-{at.astimezone(UTC):%Y-%m-%d}.jsonl"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        make_folder(self._folder)
+        handle = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         with os.fdopen(handle, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _end_torn_line(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from taskdb.errors import DatabaseUnsuitable
+from taskdb.private_path import open_file
 from taskdb.store import faults
 from taskdb.store.cluster import settle_over
 from taskdb.store.declaration import declare
@@ -167,6 +169,7 @@ def _alone(engine: Engine) -> Iterator[None]:
             yield
     else:
         file = Path(str(engine.url.database))
-        with file.with_name(file.name + ".migrate").open("w") as lock:
+        handle = open_file(file.with_name(file.name + ".migrate"), os.O_CREAT | os.O_WRONLY)
+        with os.fdopen(handle, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

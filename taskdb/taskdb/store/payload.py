@@ -20,6 +20,7 @@ import structlog
 
 from taskdb.bounds import DEEPEST, clipped
 from taskdb.errors import PayloadMissing, PayloadStoreUnreachable, PayloadTooLarge
+from taskdb.private_path import FILE_MODE, make_folder
 from taskdb.store.encode import decode, encode
 
 log = structlog.get_logger("taskdb.payload")
@@ -106,10 +107,11 @@ class FolderPayloadStore:
                     day.rmdir()
 
     def _write(self, target: Path, content: bytes) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".part-")
         try:
             with os.fdopen(handle, "wb") as file:
+                os.fchmod(handle, FILE_MODE)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

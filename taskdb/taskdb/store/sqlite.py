@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import QueuePool
 
+from taskdb.private_path import make_file, make_folder
 from taskdb.store.dialect import CREATED_ANSWER, Columns, Moved, MoveStatement
 from taskdb.store.fragments import OWNED
 from taskdb.store.memory_engine import is_in_memory, memory_engine
@@ -30,6 +31,8 @@ _STYLE = ":%s"
 _FORMAT = "'%Y-%m-%dT%H:%M:%fZ'"
 _BUSY_SECONDS = 30.0
 _BEGIN = "taskdb_begin"
+_LOG_BYTES_KEPT = 16 * 1024 * 1024
+"""Of the write-ahead log, once it has been written back."""
 
 MoveSQL = tuple[str, str, str]
 
@@ -153,6 +156,7 @@ class SQLite:
 
     def create_engine(self, url: str, pool_size: int) -> Engine:
         engine = _memory_or_file(url, pool_size)
+        event.listen(engine, "do_connect", _make_private)
         event.listen(engine, "connect", _prepare)
         self._renewals[engine] = Renewal(engine)
         if is_shared(make_url(url)):
@@ -254,7 +258,7 @@ def _memory_or_file(url: str, pool_size: int) -> Engine:
         return memory_engine(place, pool_size)
     path = place.database or ""
     if not path.startswith("file:"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(path).parent)
     options: dict[str, Any] = {"check_same_thread": False}
     if "timeout" not in place.query:
         options["timeout"] = _BUSY_SECONDS
@@ -270,11 +274,22 @@ def _memory_or_file(url: str, pool_size: int) -> Engine:
     )
 
 
+def _make_private(
+    _dialect: Any, _record: Any, arguments: list[Any], _options: dict[str, Any]
+) -> None:
+    path = str(arguments[0]) if arguments else ":memory:"
+    if path not in {"", ":memory:"} and not path.startswith("file:"):
+        make_file(Path(path))
+
+
 def _prepare(connection: Any, _record: Any) -> None:
     # The driver's own transactions begin too late (at the first write), so it gets none.
     connection.isolation_level = None
+    # Only in a file without tables, so before anything is written to it.
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES_KEPT}").fetchall()
 
 
 def _read_uncommitted(connection: Any, _record: Any) -> None:
