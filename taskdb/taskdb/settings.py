@@ -44,6 +44,7 @@ from taskdb.redaction import Redaction, redaction_of
 from taskdb.retention import Retention
 from taskdb.setting_file import PREFIX, with_files
 from taskdb.url_mask import mask_url, secrets_of_url
+from taskdb.web_request import TrustedProxies, trusted_proxies_of
 
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
@@ -371,6 +372,17 @@ class Settings(BaseSettings):
         description="Let webhooks also go to `http://` URLs, on port 80 and on those of "
         "`TASKDB_OUTBOUND_PORTS`. What is sent can then be read on its way.",
     )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated networks of your own proxies, such as `10.1.0.0/16` (`unix`: "
+        "those that speak over a Unix socket). An address that a request passes on counts only as "
+        "far as they wrote it. Empty: none is trusted, and the address of the peer is recorded.",
+    )
+    forwarded_header: Literal["X-Forwarded-For", "Forwarded"] = Field(
+        default="X-Forwarded-For",
+        description="The one header in which those proxies write the address; they must set it "
+        "themselves, since the other is the client's.",
+    )
     outbound_connect_seconds: float = Field(
         default=5.0, gt=0, description="Longest wait for a connection to a target."
     )
@@ -537,7 +549,9 @@ class Settings(BaseSettings):
             port_range(word)
         return ports
 
-    @field_validator("task_modules", "redact_fields", "outbound_private", mode="before")
+    @field_validator(
+        "task_modules", "redact_fields", "outbound_private", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -643,6 +657,12 @@ class Settings(BaseSettings):
                 raise ValueError(message) from None
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        TrustedProxies.parse(value)
+        return value
+
     @field_validator("payload_url")
     @classmethod
     def _is_bucket(cls, value: str) -> str:
@@ -719,6 +739,11 @@ class Settings(BaseSettings):
     def redaction(self) -> Redaction:
         """What is taken out of inputs, errors and tracebacks before they leave."""
         return redaction_of(self.redact_fields, self.redact_patterns)
+
+    @property
+    def proxies(self) -> TrustedProxies:
+        """The proxies whose word counts for the address of a client."""
+        return trusted_proxies_of(self.trusted_proxies, self.forwarded_header)
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -118,18 +118,29 @@ def test_the_user_the_id_and_the_address_of_the_request_are_recorded(
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_a_forwarded_address_counts_as_far_as_proxies_of_our_own_wrote_it(
+def test_a_forwarded_address_counts_as_far_as_trusted_proxies_wrote_it(
     taskdb: TaskDB, tmp_path: Path
 ) -> None:
     forged = {"HTTP_X_FORWARDED_FOR": "203.0.113.9, 198.51.100.7:4711", "REMOTE_ADDR": "10.0.0.1"}
     assert recorded(taskdb, request(**forged))["ip"] == "10.0.0.1"
-    expected = {1: "198.51.100.7", 2: "203.0.113.9", 3: "10.0.0.1"}
+    expected = {
+        "10.0.0.0/8": "198.51.100.7",
+        "10.0.0.0/8, 198.51.100.0/24": "203.0.113.9",
+        "192.0.2.0/24": "10.0.0.1",
+    }
     for proxies, address in expected.items():
-        with project.taskdb_settings(tmp_path, FORWARDED_ADDRESSES=proxies):
+        with project.taskdb_settings(tmp_path, TRUSTED_PROXIES=proxies):
             assert recorded(default_taskdb(), request(**forged))["ip"] == address
-    with project.taskdb_settings(tmp_path, FORWARDED_ADDRESSES=1):
+    with project.taskdb_settings(tmp_path, TRUSTED_PROXIES="10.0.0.0/8"):
         nonsense = {**forged, "HTTP_X_FORWARDED_FOR": "<script>"}
         assert recorded(default_taskdb(), request(**nonsense))["ip"] == "10.0.0.1"
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_the_id_of_another_middleware_is_checked_as_well(taskdb: TaskDB) -> None:
+    forged = request()
+    forged.id = "a\nb"
+    assert len(recorded(taskdb, forged)["id"]) == 32
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)

@@ -101,7 +101,7 @@ def test_check_names_what_is_wrong(at_home: None, tmp_path: Path) -> None:
         assert found() == ["taskdb.W002"]
         assert found(BROKER_URI="x") == ["taskdb.E001"]
         assert found(BROKER_URL="reddis://localhost") == ["taskdb.E002", "taskdb.W002"]
-        assert found(FORWARDED_ADDRESSES="all") == ["taskdb.E003", "taskdb.W002"]
+        assert found(TRUSTED_PROXIES="all") == ["taskdb.E001"]
         assert found(DATABASE_URL=f"sqlite:///{tmp_path / 'tasks.sqlite3'}") == ["taskdb.W001"]
     immediate = {**SHOP, "OPTIONS": {"transaction_mode": "IMMEDIATE"}}
     with project.databases(default=immediate):

@@ -106,6 +106,31 @@ def test_who_submits_is_taken_from_the_request(url: str, tmp_path: Path) -> None
     assert second.created_ip == "127.0.0.1"
 
 
+def test_what_a_request_forges_is_not_recorded(tmp_path: Path) -> None:
+    app = Flask("shop")
+    app.config["TASKDB_DATA_DIR"] = tmp_path
+    app.config["TASKDB_TRUSTED_PROXIES"] = "10.0.0.0/8"
+    extension = FlaskTaskDB(app, registry=registry)
+
+    @app.post("/")
+    def submit() -> str:
+        return extension.submit_task("where").id
+
+    ids = {"r-1": "r-1", "x" * 201: None, "a\u202eb".encode().decode("latin-1"): None}
+    with app.test_client() as browser, app.app_context():
+        for given, taken in ids.items():
+            answer = browser.post("/", headers={"X-Request-ID": given})
+            assert extension.client.get_task(answer.text).request_id == taken
+        for peer, expected in (("10.0.0.1", "198.51.100.7"), ("192.0.2.1", "192.0.2.1")):
+            answer = browser.post(
+                "/",
+                headers={"X-Forwarded-For": "203.0.113.9, 198.51.100.7"},
+                environ_base={"REMOTE_ADDR": peer},
+            )
+            assert extension.client.get_task(answer.text).created_ip == expected
+        extension.client.close()
+
+
 def test_each_app_has_a_client_of_its_own_and_its_context_around_its_bodies(
     tmp_path: Path,
 ) -> None:

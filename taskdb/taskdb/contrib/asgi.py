@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
+from taskdb.client import TaskDB
+from taskdb.default import default_taskdb
 from taskdb.origin import submitting_as
+from taskdb.web_request import HEADERS, REQUEST_ID, TrustedProxies, request_id_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_REQUEST_ID = b"x-request-id"
 
 
 class OriginMiddleware:
@@ -20,23 +21,29 @@ class OriginMiddleware:
 
     The id is the header X-Request-ID. `user` is called with the ASGI scope by a submit that does
     not say who it is, so after the middlewares and dependencies that know it; it answers text or a
-    number, or None. The address is the client's of the scope: that of a proxy, unless the server
-    knows whom to trust (uvicorn's `--proxy-headers --forwarded-allow-ips`).
+    number, or None. The address is the client's of the scope, or the one that a proxy of the
+    setting `trusted_proxies` passes on; `taskdb` is the client whose settings say so, by default
+    that of the environment.
     """
 
-    def __init__(self, app: Application, user: Callable[[Scope], Any] | None = None) -> None:
+    def __init__(
+        self,
+        app: Application,
+        user: Callable[[Scope], Any] | None = None,
+        taskdb: TaskDB | None = None,
+    ) -> None:
         self._app = app
         self._user = user
+        self._taskdb = taskdb
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        client = scope.get("client")
         with submitting_as(
-            request_id=_header(scope, _REQUEST_ID),
+            request_id=request_id_of(next(_headers(scope, REQUEST_ID), None)),
             created_by=lambda: self._user_of(scope),
-            created_ip=str(client[0]) if client else None,
+            created_ip=lambda: self._address_of(scope),
         ):
             await self._app(scope, receive, send)
 
@@ -44,9 +51,19 @@ class OriginMiddleware:
         found = None if self._user is None else self._user(scope)
         return None if found is None else str(found)
 
+    def _address_of(self, scope: Scope) -> str | None:
+        client = scope.get("client")
+        peer = str(client[0]) if client else None
+        if not any(next(_headers(scope, name), None) for name in HEADERS):
+            return TrustedProxies().client_of(peer, [])
+        taskdb = default_taskdb() if self._taskdb is None else self._taskdb
+        proxies = taskdb.settings.proxies
+        return proxies.client_of(peer, list(_headers(scope, proxies.header)))
 
-def _header(scope: Scope, name: bytes) -> str | None:
+
+def _headers(scope: Scope, name: str) -> Iterator[str]:
+    """Every value of a header, in order."""
+    wanted = name.lower().encode()
     for key, value in scope.get("headers", ()):
-        if key == name:
-            return bytes(value).decode("latin-1")
-    return None
+        if bytes(key).lower() == wanted:
+            yield bytes(value).decode("latin-1")

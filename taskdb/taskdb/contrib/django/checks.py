@@ -19,7 +19,6 @@ from taskdb.store import revision
 
 WRONG_SETTINGS = "taskdb.E001"
 UNKNOWN_BROKER = "taskdb.E002"
-WRONG_PROXIES = "taskdb.E003"
 APART = "taskdb.W001"
 LATE_LOCK = "taskdb.W002"
 NOT_MIGRATED = "taskdb.W003"
@@ -32,7 +31,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     except SettingsError as error:
         hint = "Mend TASKDB in the settings, or the TASKDB_… variable."
         return [Error(str(error), hint=hint, id=WRONG_SETTINGS)]
-    return [*_check_broker(settings), *_check_proxies(), *_check_transactions(settings)]
+    return [*_check_broker(settings), *_check_transactions(settings)]
 
 
 def check_tables(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
@@ -64,13 +63,6 @@ def _check_broker(settings: Settings) -> Iterator[CheckMessage]:
         check_broker_scheme(settings)
     except SettingsError as error:
         yield Error(str(error), id=UNKNOWN_BROKER)
-
-
-def _check_proxies() -> Iterator[CheckMessage]:
-    count = option("FORWARDED_ADDRESSES", default=0)
-    if type(count) is not int or count < 0:
-        message = f"TASKDB['FORWARDED_ADDRESSES'] is {count!r}."
-        yield Error(message, hint="Give the number of your own proxies.", id=WRONG_PROXIES)
 
 
 def _check_transactions(settings: Settings) -> Iterator[CheckMessage]:

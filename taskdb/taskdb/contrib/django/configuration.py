@@ -26,7 +26,6 @@ OWN = {
     "AUTODISCOVER": "Whether the modules `tasks` of the installed apps define task types.",
     "ADMIN_TENANTS": "A function (or its path) of a request: the tenants that the admin shows it, "
     "None for all.",
-    "FORWARDED_ADDRESSES": "How many proxies of your own append to X-Forwarded-For.",
 }
 """What Django's settings may say beside the settings that everyone has."""
 

@@ -6,17 +6,16 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from ipaddress import ip_address
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.db import connections
 from django.utils.decorators import sync_and_async_middleware
 
-from taskdb.contrib.django.configuration import option
+from taskdb.default import default_taskdb
 from taskdb.origin import submitting_as
+from taskdb.web_request import REQUEST_ID, request_id_of
 
-_ID_LIMIT = 200
 _IDS_OF_OTHERS = ("id", "request_id", "correlation_id")
 """Attributes in which other middleware keeps the id that it gave a request."""
 
@@ -25,8 +24,8 @@ _IDS_OF_OTHERS = ("id", "request_id", "correlation_id")
 def record_submitter(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Name it behind Django's AuthenticationMiddleware or before it: the user is asked for late.
 
-    An `X-Request-ID` is taken over, else an id is made. The address is that of the peer;
-    `TASKDB['FORWARDED_ADDRESSES']` says how many proxies of your own append to X-Forwarded-For.
+    An `X-Request-ID` is taken over, else an id is made. The address is that of the peer, or the
+    one that a proxy of the setting `trusted_proxies` passes on.
     """
     if iscoroutinefunction(get_response):
         ask: Callable[[Any], Awaitable[Any]] = get_response
@@ -48,7 +47,7 @@ def _submitting(request: Any, user: Callable[[Any], str | None]) -> Any:
     return submitting_as(
         request_id=_request_id(request),
         created_by=partial(user, request),
-        created_ip=_address(request),
+        created_ip=partial(_address, request),
     )
 
 
@@ -80,31 +79,13 @@ def _request_id(request: Any) -> str:
     for name in _IDS_OF_OTHERS:
         found = getattr(request, name, None)
         if isinstance(found, str | int | uuid.UUID):
-            return str(found)
-    given = request.headers.get("X-Request-ID", "").strip()
-    is_sound = given.isprintable() and 0 < len(given) <= _ID_LIMIT
-    return given if is_sound else uuid.uuid4().hex
+            sound = request_id_of(str(found))
+            if sound is not None:
+                return sound
+    return request_id_of(request.headers.get(REQUEST_ID)) or uuid.uuid4().hex
 
 
 def _address(request: Any) -> str | None:
-    """Of what stands in X-Forwarded-For only what a proxy of ours has written can be believed."""
-    proxies = option("FORWARDED_ADDRESSES", default=0)
-    peer = request.META.get("REMOTE_ADDR")
-    if proxies:
-        passed_on = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]
-        if len(passed_on) >= proxies:
-            return _plain(passed_on[-proxies]) or _plain(peer)
-    return _plain(peer)
-
-
-def _plain(address: str | None) -> str | None:
-    """An address without its port; None for what is none (a Unix socket, nonsense)."""
-    text = (address or "").strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return None
+    proxies = default_taskdb().settings.proxies
+    line = request.headers.get(proxies.header)
+    return proxies.client_of(request.META.get("REMOTE_ADDR"), [] if line is None else [line])

@@ -19,10 +19,10 @@ from taskdb.entity import TaskEntity
 from taskdb.options import SubmitOptions
 from taskdb.origin import Submitter, provide_submitter
 from taskdb.task_type import Registry
+from taskdb.web_request import REQUEST_ID, request_id_of
 
 NAME = "taskdb"
 """The extension's place in `app.extensions`, and the name of its commands."""
-REQUEST_ID = "X-Request-ID"
 _JOINED: Any = object()
 """The session that the extension was given."""
 
@@ -45,8 +45,10 @@ class FlaskTaskDB:
     `session` is Flask-SQLAlchemy's `db.session`, or any session or scoped session of SQLAlchemy:
     submits join its transaction, and are published when that has committed. `user` answers who is
     logged in, and is called for a submit inside a request; `request_id` the id of the request, by
-    default its header X-Request-ID. Settings are those of `app.config` (`TASKDB_…`), on top of the
-    environment. One extension serves any number of apps; each has a client of its own.
+    default its header X-Request-ID; the address is the peer's, or the one that a proxy of the
+    setting `TASKDB_TRUSTED_PROXIES` passes on. Settings are those of `app.config` (`TASKDB_…`),
+    on top of the environment. One extension serves any number of apps; each has a client of its
+    own.
     """
 
     def __init__(
@@ -161,11 +163,11 @@ def _submitter() -> Submitter | None:
     state = current_app.extensions.get(NAME)
     if not isinstance(state, AppState):
         return None
+    proxies = state.client.settings.proxies
     return Submitter(
-        request_id=_as_text(state.request_id) or request.headers.get(REQUEST_ID),
+        request_id=_as_text(state.request_id) or request_id_of(request.headers.get(REQUEST_ID)),
         created_by=_as_text(state.user),
-        # That of the proxy, unless the app knows how far to trust one (werkzeug's ProxyFix).
-        created_ip=request.remote_addr,
+        created_ip=proxies.client_of(request.remote_addr, request.headers.getlist(proxies.header)),
     )
 
 
