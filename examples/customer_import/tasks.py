@@ -6,6 +6,7 @@ The import of one file is the very module that `taskdb demo` runs, imported from
 import csv
 import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ from taskdb.cli.demo_tasks.customer_chunks import import_chunk, import_file, rep
 from taskdb.cli.demo_tasks.customer_table import customer_database
 
 __all__ = ["import_chunk", "import_file", "report"]
+
+
+MOST_FILES = 1_000
+MOST_BYTES = 1024**3
+"""Of all files together, unpacked."""
+MOST_RATIO = 200
+"""Of a file's size to its size in the ZIP; tables of text come to 20, a bomb to 1,000."""
+BLOCK = 64 * 1024
 
 
 class Archive(BaseModel):
@@ -33,14 +42,12 @@ class Archive(BaseModel):
 def unpack(ctx: TaskContext, input: Archive) -> list[dict[str, Any]]:
     """Unpack the CSV files; what it returns are the items of the next step."""
     folder = folder_of(ctx, input)
-    files = []
     try:
-        with zipfile.ZipFile(input.archive) as archive:
-            for name in sorted(one for one in archive.namelist() if one.endswith(".csv")):
-                files.append(unpack_one(archive, name, folder))
-                ctx.progress(len(files), message=name)
-    except zipfile.BadZipFile as error:
-        raise Fail(f"{input.archive.name} is no ZIP: {error}") from None
+        files = unpack_all(ctx, input.archive, folder)
+    except Fail:
+        # Half of an archive is imported by nothing, and would only keep the disk full.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     if not files:
         raise Fail(f"there is no CSV file in {input.archive.name}")
     # The table is made here, so that files imported at the same time find it.
@@ -49,15 +56,69 @@ def unpack(ctx: TaskContext, input: Archive) -> list[dict[str, Any]]:
         return [{"path": str(file), **options} for file in files]
 
 
-def unpack_one(archive: zipfile.ZipFile, name: str, folder: Path) -> Path:
-    """Copy one member, a block at a time; fails for one that would leave the folder."""
+def unpack_all(ctx: TaskContext, path: Path, folder: Path) -> list[Path]:
+    """Unpack the CSV files of an archive, within the limits above."""
+    files = []
+    room = MOST_BYTES
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member, target in members_of(archive, folder):
+                room -= unpack_one(archive, member, target, room)
+                files.append(target)
+                ctx.progress(len(files), message=member.filename)
+    except zipfile.BadZipFile as error:
+        raise Fail(f"{path.name} is no ZIP: {error}") from None
+    except (NotImplementedError, RuntimeError) as error:
+        # A compression that Python does not know, and a member with a password.
+        raise Fail(f"{path.name} cannot be unpacked: {error}") from None
+    return files
+
+
+def members_of(archive: zipfile.ZipFile, folder: Path) -> Iterator[tuple[zipfile.ZipInfo, Path]]:
+    """The CSV files and where each goes; fails for an archive that goes past a limit.
+
+    Somebody else made the archive, so what it says of itself is looked at before anything is
+    written, and does not count while it is written.
+    """
+    found = sorted(
+        (one for one in archive.infolist() if one.filename.endswith(".csv") and not one.is_dir()),
+        key=lambda one: one.filename,
+    )
+    if len(found) > MOST_FILES:
+        raise Fail(f"the archive has {len(found):,} files: at most {MOST_FILES:,}")
+    if sum(one.file_size for one in found) > MOST_BYTES:
+        raise Fail(f"the archive is larger than {MOST_BYTES:,} bytes once it is unpacked")
+    targets: set[Path] = set()
+    for one in found:
+        if one.file_size > MOST_RATIO * max(one.compress_size, BLOCK):
+            raise Fail(f"{one.filename!r} grows more than {MOST_RATIO} times when unpacked")
+        target = target_of(one.filename, folder)
+        if target in targets:
+            raise Fail(f"the archive has {one.filename!r} twice")
+        targets.add(target)
+    return ((one, target_of(one.filename, folder)) for one in found)
+
+
+def target_of(name: str, folder: Path) -> Path:
+    """Where a member is written; fails for one that would leave the folder."""
     target = (folder / name).resolve()
-    if not target.is_relative_to(folder.resolve()):
+    if not name.isprintable() or "\\" in name or not target.is_relative_to(folder.resolve()):
         raise Fail(f"the archive would write outside of its folder: {name!r}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(name) as source, target.open("wb") as file:
-        shutil.copyfileobj(source, file)
     return target
+
+
+def unpack_one(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, room: int) -> int:
+    """Copy one member, a block at a time, and return its size; fails where it needs more room."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    most = min(room, MOST_RATIO * max(member.compress_size, BLOCK))
+    written = 0
+    with archive.open(member) as source, target.open("wb") as file:
+        while block := source.read(BLOCK):
+            written += len(block)
+            if written > most:
+                raise Fail(f"{member.filename!r} is larger than it says, or than there is room for")
+            file.write(block)
+    return written
 
 
 @task("archive.collect", retry=Retry(max_attempts=3))

@@ -1,6 +1,8 @@
 """Adopted tasks on the command line, and the imports of what other packages have kept."""
 
+import base64
 import json
+import pickle
 import re
 import sqlite3
 from contextlib import closing
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from tests.integration.cli_site import REPOSITORY, Site, cli
 
+from taskdb.cli.result_import import NOT_JSON
 from taskdb.entity import TaskError
 from taskdb.reference import adopted_id
 from taskdb.sighting import Sight, Sighting
@@ -111,6 +114,33 @@ def test_results_may_be_imported_again_and_again(cli: Site, results: str) -> Non
     assert "TASKDB_RETENTION" in again.err
     assert cli("show", "order/4712", "--json").document["status"] == "FAILED"
     assert len(cli("list", "--adopted", "--json").lines) == 5
+
+
+@pytest.mark.parametrize("kind", ["application/x-python-serialize", "application/x-yaml", "json"])
+def test_what_is_not_json_is_left_out_with_a_note(cli: Site, tmp_path: Path, kind: str) -> None:
+    pickled = base64.b64encode(pickle.dumps({"password": "hunter2"})).decode()
+    written = pickled if "yaml" not in kind else "password: hunter2"
+    path = tmp_path / "django.sqlite3"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(TABLE)
+        connection.executemany(
+            "INSERT INTO django_celery_results_taskresult (task_id, task_name, task_args,"
+            " task_kwargs, status, content_type, result, traceback, date_created, date_done)"
+            " VALUES (?, 'shop.pack', ?, ?, ?, ?, ?, ?, '2026-05-02', '2026-05-02 01:00:00')",
+            [
+                ("good", written, json.dumps(pickled), "SUCCESS", kind, written, None),
+                ("bad", written, written, "FAILURE", kind, written, "f(password='hunter2')"),
+            ],
+        )
+    ran = cli("import", "django-celery-results", f"sqlite:///{path}", "--json").document
+    assert (ran["imported"], ran["not_json"]) == (2, 6)
+    good = cli("show", adopted_id("good"), "--json", "--full").document
+    assert good["input"] == {"args": NOT_JSON, "kwargs": NOT_JSON}
+    assert good["result"] == NOT_JSON
+    bad = cli("show", adopted_id("bad"), "--json", "--full").document
+    assert bad["error"]["message"] == NOT_JSON
+    assert not {"hunter2", pickled} & set(json.dumps([good, bad]).split('"'))
+    assert "hunter2" not in json.dumps([good, bad])
 
 
 def test_results_of_an_older_release_have_fewer_columns(cli: Site, tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ _ENDS = {
 _PAGE = 500
 _LIMIT = 4_096
 """Characters that are kept of arguments and of a result."""
+_TRACEBACK_LIMIT = 16_384
+_JSON_TYPES = {None, "", "json", "application/json"}
+NOT_JSON = "[not JSON: left out by the import]"
+"""In place of what a serializer other than JSON wrote: no rule can find a secret in it."""
+_OPENING = ("(", "[", "{")
 
 
 @with_session
@@ -71,7 +76,9 @@ class _Importing:
         self._redaction = taskdb.settings.redaction
         self._retention = taskdb.settings.retention_rules
         self._now = datetime.now(UTC)
-        self.counts: Counter[str] = Counter(imported=0, already_here=0, not_ended=0, soon_pruned=0)
+        self.counts: Counter[str] = Counter(
+            imported=0, already_here=0, not_ended=0, soon_pruned=0, not_json=0
+        )
 
     def take(self, page: list[dict[str, Any]]) -> None:
         """One page: a transaction of its own."""
@@ -121,8 +128,8 @@ class _Importing:
             tenant=self._tenant,
             worker=row["worker"],
             began_at=began_at,
-            result=self._value(row["result"]) if is_good else None,
-            error=None if is_good else _error(row),
+            result=self._value(row) if is_good else None,
+            error=None if is_good else self._error(row),
             ran=row["status"] != "REVOKED",
         )
         return first, end
@@ -131,33 +138,57 @@ class _Importing:
         given = {"args": row["task_args"], "kwargs": row["task_kwargs"]}
         if not any(given.values()):
             return None
-        read = {name: _decoded(value) for name, value in given.items()}
+        read = {name: self._argument(value) for name, value in given.items()}
         return self._redaction.value(read, _LIMIT)
 
-    def _value(self, stored: Any) -> Any:
-        value = _decoded(stored)
+    def _argument(self, stored: Any) -> Any:
+        """Arguments stand in JSON, often as a text of Python's spelling, whatever the result is."""
+        value = self._decoded(stored)
+        # Of that text a name such as password hides what it spells; of anything else nothing is.
+        return value if value is None or _is_spelled(value) else self._drop()
+
+    def _value(self, row: Mapping[str, Any]) -> Any:
+        if row["content_type"] not in _JSON_TYPES:
+            return None if row["result"] is None else self._drop()
+        value = self._decoded(row["result"])
         return None if value is None else self._redaction.value(value, _LIMIT)
 
+    def _decoded(self, stored: Any) -> Any:
+        """A column of JSON; what is something else leaves a note."""
+        if stored is None or stored == "":
+            return None
+        try:
+            return json.loads(stored)
+        except (ValueError, TypeError, RecursionError):
+            return self._drop()
 
-def _decoded(stored: Any) -> Any:
-    """A column as it was encoded: JSON, or else its text."""
-    if not isinstance(stored, str):
-        return stored
-    try:
-        return json.loads(stored)
-    except ValueError:
-        return stored
+    def _drop(self) -> str:
+        self.counts["not_json"] += 1
+        return NOT_JSON
+
+    def _error(self, row: Mapping[str, Any]) -> TaskError:
+        status = str(row["status"]).title()
+        found = self._value(row)
+        if found == NOT_JSON or not isinstance(found, Mapping):
+            message = "" if found is None else str(found)
+            return TaskError(status, message, self._text(row["traceback"]), 1)
+        return _error_of(found, status, self._text(row["traceback"]))
+
+    def _text(self, stored: Any) -> str:
+        return self._redaction.text(stored or "", _TRACEBACK_LIMIT, end=True)
 
 
-def _error(row: Mapping[str, Any]) -> TaskError:
-    found = _decoded(row["result"])
-    if not isinstance(found, Mapping):
-        return TaskError(str(row["status"]).title(), str(found or ""), row["traceback"] or "", 1)
-    module, kind = found.get("exc_module"), str(found.get("exc_type") or row["status"].title())
+def _is_spelled(value: Any) -> bool:
+    """Whether a value is JSON's own, or a text in which Python has spelled arguments."""
+    return not isinstance(value, str) or value == NOT_JSON or value[:1] in _OPENING
+
+
+def _error_of(found: Mapping[str, Any], status: str, traceback: str) -> TaskError:
+    module, kind = found.get("exc_module"), str(found.get("exc_type") or status)
     message = found.get("exc_message")
     said = message[0] if isinstance(message, list) and len(message) == 1 else message
     name = kind if module in {None, "builtins"} else f"{module}.{kind}"
-    return TaskError(name, "" if said is None else str(said), row["traceback"] or "", 1)
+    return TaskError(name, "" if said is None else str(said), traceback, 1)
 
 
 def _pages(connection: Connection, columns: frozenset[str]) -> Iterator[list[dict[str, Any]]]:
@@ -185,6 +216,10 @@ def _tell(session: Session, counts: Counter[str], *, dry_run: bool) -> None:
     session.output.line(f"{counts['imported']:,} {done}{here}")
     if counts["not_ended"]:
         session.output.note(f"{counts['not_ended']:,} have not ended there: run it again later")
+    if counts["not_json"]:
+        session.output.note(
+            f"{counts['not_json']:,} values are not JSON (pickle, YAML, …) and were left out"
+        )
     if counts["soon_pruned"]:
         session.output.note(
             f"{counts['soon_pruned']:,} ended longer ago than is kept, and are pruned by the next"

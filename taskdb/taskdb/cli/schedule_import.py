@@ -185,6 +185,6 @@ def _input(row: Mapping[str, Any]) -> dict[str, Any]:
         advice = "positional arguments have no names: give keyword arguments"
         raise InvalidInput(SUBJECT, [Fault("args", advice)])
     if not isinstance(keywords, dict):
-        advice = f"{keywords!r} are no keyword arguments: give a JSON object"
+        advice = f"a {type(keywords).__name__} is no keyword arguments: give a JSON object"
         raise InvalidInput(SUBJECT, [Fault("kwargs", advice)])
     return dict(keywords)
