@@ -243,6 +243,12 @@ def test_a_wrong_port_in_the_settings_is_refused(ports: str) -> None:
         Settings.load({"TASKDB_OUTBOUND_PORTS": ports})
 
 
+def test_a_secret_that_signs_nothing_is_refused_in_words() -> None:
+    with pytest.raises(TargetRefused, match="openssl rand") as refused:
+        open_webhook(Settings.load({}), "https://93.184.215.14/", ["hunter2"])
+    assert "hunter2" not in str(refused.value)
+
+
 def test_ports_may_be_a_number_or_a_list_where_settings_are_python() -> None:
     assert Settings.load({}, outbound_ports=8443).outbound_ports == ("8443",)
     assert Settings.load({}, outbound_ports=[443, "8000-8999"]).outbound_ports == (

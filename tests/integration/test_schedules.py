@@ -391,6 +391,16 @@ def test_a_name_is_taken_once_in_a_tenant(its: Site) -> None:
     assert its.taskdb.get_schedule("it", tenant="acme").tenant == "acme"
 
 
+def test_a_tenant_that_names_its_schedule_as_anothers_id_keeps_nobody_from_it(its: Site) -> None:
+    its.add(tenant="globex")
+    theirs = its.taskdb.get_schedule("it").id
+    acme = its.taskdb.for_tenant("acme")
+    acme.add_schedule(theirs, "plus", {"a": 1}, cron="0 9 * * *", tenant="acme")
+    assert its.taskdb.get_schedule(theirs).id == theirs
+    assert its.taskdb.pause_schedule(theirs).id == theirs
+    assert acme.get_schedule(theirs).tenant == "acme"
+
+
 def test_a_scoped_client_sees_and_moves_its_own_only(its: Site) -> None:
     its.add(tenant="acme")
     other = its.taskdb.for_tenant("globex")

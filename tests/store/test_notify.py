@@ -184,6 +184,18 @@ def test_a_scope_sees_and_moves_its_own_subscriptions_only(store: Store) -> None
         add(store, "mine", tenant="acme")
 
 
+def test_a_tenant_that_names_its_subscription_as_anothers_id_keeps_nobody_from_it(
+    store: Store,
+) -> None:
+    whole = add(store, "all")
+    mine = add(store, whole.id, tenant="acme")
+    assert store.get_subscription(whole.id, EVERYONE).id == whole.id
+    assert store.pause_subscription(whole.id, EVERYONE).id == whole.id
+    assert store.get_subscription(whole.id, ACME).id == mine.id
+    store.remove_subscription(whole.id, EVERYONE)
+    assert [one.id for one in store.list_subscriptions(EVERYONE)] == [mine.id]
+
+
 def test_a_target_that_fails_is_tried_later_and_dead_in_the_end(store_url: str) -> None:
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     with Store(store_url, clock=clock).closing() as store:

@@ -10,6 +10,7 @@ from taskdb.errors import DeliveryFailed, TargetRefused
 from taskdb.location import port_range
 from taskdb.outbound.contract import Limits, Transport
 from taskdb.outbound.log import Log
+from taskdb.outbound.signing import secret_key
 from taskdb.outbound.target import Guard
 from taskdb.settings import Settings
 
@@ -69,6 +70,11 @@ def open_webhook(settings: Settings, url: str, secrets: Sequence[str]) -> Transp
         from taskdb.outbound.webhook import Webhook  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError as error:
         raise _missing("webhook", error) from None
+    for secret in secrets:
+        try:
+            secret_key(secret)
+        except ValueError as error:
+            raise TargetRefused(str(error)) from None
     return Webhook(url, secrets, guard_of(settings), limits_of(settings))
 
 

@@ -331,6 +331,8 @@ def _find(
     found = connection.execute(statement).mappings().all()
     if not found:
         raise ScheduleNotFound(reference)
+    # A tenant chooses names: the id of another's schedule as a name must not stand for it.
+    found = [row for row in found if str(row["id"]) == reference] or found
     if len(found) > 1:
         tenants = ", ".join(repr(row["tenant"]) for row in found)
         advice = f"schedules of several tenants are named {reference!r} ({tenants}): name one"

@@ -99,7 +99,8 @@ class Subscriptions(StorePart):
     ) -> SubscriptionEntity:
         """The subscription of this name or id; raises SubscriptionNotFound, InvalidInput.
 
-        A name that subscriptions of several tenants have needs the tenant beside it.
+        An id comes before a name. A name that subscriptions of several tenants have needs the
+        tenant beside it.
         """
         return self.database.read(lambda one: _entity(_find(one, reference, scope, tenant)))
 
@@ -284,6 +285,8 @@ def _find(connection: Connection, reference: str, scope: Scope, tenant: str | No
     found = connection.execute(statement.order_by(subscription.c.tenant)).mappings().all()
     if not found:
         raise SubscriptionNotFound(reference)
+    # A tenant chooses names: the id of another's subscription as a name must not stand for it.
+    found = [row for row in found if str(row["id"]) == reference] or found
     if len(found) > 1:
         whose = ", ".join("all" if row["is_for_all"] else repr(row["tenant"]) for row in found)
         advice = f"several subscriptions are named {reference!r} ({whose}): give a tenant or an id"
