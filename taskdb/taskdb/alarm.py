@@ -185,6 +185,8 @@ class AlarmEntity:
     acted_by: str | None
     acted_at: datetime | None
     note: str | None
+    acted_for: str | None = None
+    """The tenant whose client acted on it last; None is the operator, or no one."""
 
     @property
     def subject(self) -> str:

@@ -62,11 +62,12 @@ class AlarmClient:
         return channels_of_tenants(self.settings.alarm_channels, self.scope.tenants)
 
     def _seen(self, one: AlarmEntity) -> AlarmEntity:
-        """An alarm without the names of channels that are not this client's."""
+        """An alarm without channels and words that are the operator's."""
         own = self._channels
         if own is None:
             return one
-        return replace(one, channels=tuple(name for name in one.channels if name in own))
+        mine = replace(one, channels=tuple(name for name in one.channels if name in own))
+        return mine if one.acted_for is not None else replace(mine, acted_by=None, note=None)
 
     # --- look ---------------------------------------------------------------------------------
 

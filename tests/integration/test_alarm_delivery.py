@@ -361,6 +361,23 @@ def test_a_tenant_sees_no_channel_and_no_error_of_the_operator(sqlite_url: str) 
         assert own.resolve_alarm(one.fingerprint).channels == ("acme",)
 
 
+def test_a_tenant_reads_no_note_of_the_operator(sqlite_url: str) -> None:
+    with alarm_site(sqlite_url, CHANNELS, alarm_group_by_tenant=True) as site:
+        site.tell(tenant="acme")
+        own = site.taskdb.for_tenant("acme")
+        (one,) = site.taskdb.list_alarms()
+        site.taskdb.acknowledge_alarm(one.id, by="ann", note="the contract of acme ends")
+        for seen in (own.get_alarm(one.id), *own.list_alarms()):
+            assert (seen.state, seen.acted_by, seen.note) == ("acknowledged", None, None)
+        assert site.taskdb.get_alarm(one.id).note == "the contract of acme ends"
+        told = own.acknowledge_alarm(one.id, by="bob", note="we are at it")
+        assert (told.acted_for, told.acted_by, told.note) == ("acme", "bob", "we are at it")
+        assert site.taskdb.get_alarm(one.id).note == "we are at it"
+        assert own.snooze_alarm(one.id, 60, by="bob").acted_by == "bob"
+        assert site.taskdb.resolve_alarm(one.id, by="ann", note="bankrupt").acted_for is None
+        assert own.get_alarm(one.id).note is None
+
+
 def test_an_alarm_of_all_tenants_together_is_the_operators(sqlite_url: str) -> None:
     with alarm_site(sqlite_url, CHANNELS) as site:
         own = site.taskdb.for_tenant("acme")

@@ -333,6 +333,7 @@ alarm = Table(
     Column("acted_by", Text),
     Column("acted_at", Moment),
     Column("note", Text),
+    Column("acted_for", Text),
 )
 
 alarm_delivery = Table(

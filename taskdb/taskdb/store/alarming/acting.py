@@ -174,6 +174,7 @@ class Alarms:
                 "state": str(state),
                 "snoozed_until": now + until if isinstance(until, timedelta) else until,
                 "acted_by": by,
+                "acted_for": None if scope.tenants is None else found.tenant,
                 "acted_at": now,
                 "note": note,
             }

@@ -94,6 +94,7 @@ def entity(row: RowMapping) -> AlarmEntity:
         acted_by=row["acted_by"],
         acted_at=row["acted_at"],
         note=row["note"],
+        acted_for=row["acted_for"],
     )
 
 

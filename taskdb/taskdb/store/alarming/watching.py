@@ -350,6 +350,7 @@ class Watching:
             "snoozed_until": None,
             "evidence": [],
             "acted_by": None,
+            "acted_for": None,
             "acted_at": now,
             "note": "it is over",
         }
