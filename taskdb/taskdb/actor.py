@@ -30,6 +30,11 @@ def acting_by_default(actor: str | None) -> Iterator[None]:
         _default.reset(token)
 
 
+def note_change(change: str, subject: str, by: str | None) -> None:
+    """Log a change by hand that leaves no row with its actor behind."""
+    log.info("change.made", change=change, subject=subject, by=by)
+
+
 class Acting:
     """The actor of the changes that a client makes; `TaskDB` is one.
 
@@ -57,7 +62,3 @@ class Acting:
         if self.scope.tenants is not None:
             advice = "this is for all tenants: use the client without for_tenant"
             raise InvalidInput("the request", [Fault("tenant", advice)])
-
-    def _note(self, change: str, subject: str, by: str | None) -> None:
-        """Log a change that leaves no row with its actor behind."""
-        log.info("change.made", change=change, subject=subject, by=by)

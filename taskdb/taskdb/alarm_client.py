@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from uuid_utils.compat import uuid7
 
+from taskdb.actor import note_change
 from taskdb.alarm import (
     AlarmDelivery,
     AlarmEntity,
@@ -49,6 +50,7 @@ class AlarmClient:
     scope: Scope
     store: Store
     registry: Registry
+    _actor: Callable[[str | None], str | None]
 
     @property
     def _alarms(self) -> Alarms:
@@ -141,7 +143,9 @@ class AlarmClient:
         A resolved one stays as it is. Raises AlarmNotFound.
         """
         place = _reference(reference)
-        return self.get_alarm(self._alarms.acknowledge(place, self.scope, _plain(by), _plain(note)))
+        return self.get_alarm(
+            self._alarms.acknowledge(place, self.scope, self._actor(by), _plain(note))
+        )
 
     def snooze_alarm(
         self, reference: str, until: datetime | timedelta | float, *, by: str | None = None
@@ -152,7 +156,7 @@ class AlarmClient:
         AlarmNotFound, InvalidInput.
         """
         moment = _until(until)
-        found = self._alarms.snooze(_reference(reference), self.scope, moment, _plain(by))
+        found = self._alarms.snooze(_reference(reference), self.scope, moment, self._actor(by))
         return self.get_alarm(found)
 
     def resolve_alarm(
@@ -163,7 +167,9 @@ class AlarmClient:
         Raises AlarmNotFound.
         """
         place = _reference(reference)
-        return self.get_alarm(self._alarms.resolve(place, self.scope, _plain(by), _plain(note)))
+        return self.get_alarm(
+            self._alarms.resolve(place, self.scope, self._actor(by), _plain(note))
+        )
 
     def test_alarm_channel(self, channel: str) -> None:
         """Send a message of a made-up alarm over a channel of the settings, now.
@@ -226,11 +232,15 @@ class AlarmClient:
             raise InvalidInput(
                 "the route", [Fault("", str(error).removeprefix("route: "))]
             ) from None
-        return self._alarms.add_route(route, self.scope, _plain(by))
+        return self._alarms.add_route(route, self.scope, self._actor(by))
 
-    def remove_alarm_route(self, route_id: str) -> bool:
+    def remove_alarm_route(self, route_id: str, *, by: str | None = None) -> bool:
         """Delete a route that is a row; False where there is none (in this scope)."""
-        return self._alarms.remove_route(spelled(route_id), self.scope)
+        actor, place = self._actor(by), spelled(route_id)
+        is_removed = self._alarms.remove_route(place, self.scope)
+        if is_removed:
+            note_change("alarm_route.removed", place, actor)
+        return is_removed
 
     def declare_alarms(self) -> None:
         """Write what the task types of this process say of their alarms, as workers and beats do.

@@ -13,9 +13,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Self, Unpack, get_args
 
-from pydantic import BaseModel
 from sqlalchemy.engine import make_url
-from uuid_utils.compat import uuid7
 
 from taskdb.actor import Acting
 from taskdb.alarm_client import AlarmClient
@@ -26,9 +24,8 @@ from taskdb.celery.configuration import create_celery
 from taskdb.celery.publish import Publisher
 from taskdb.celery.refused_control import RefusedControl
 from taskdb.clock import Clock
-from taskdb.entity import Attempt, Side, TaskEntity, TaskError, TaskEvent
+from taskdb.entity import Attempt, Side, TaskEntity, TaskEvent
 from taskdb.errors import (
-    CallbackRefused,
     Fault,
     InvalidInput,
     TaskNotFound,
@@ -36,14 +33,13 @@ from taskdb.errors import (
 from taskdb.explanation import Explanation, explain
 from taskdb.gate_client import GateClient
 from taskdb.history import attempts_of
-from taskdb.options import Criteria, ended_badly, filter_of
+from taskdb.intervention_client import InterventionClient
+from taskdb.options import Criteria, filter_of
 from taskdb.permission import ANYTHING, Permission
 from taskdb.reference import adopted_id, parse_reference
 from taskdb.schedule_client import ScheduleClient
 from taskdb.settings import Settings
-from taskdb.store.callbacks import Answer, digest_of
-from taskdb.store.contract import EVERYONE, Filter, Scope
-from taskdb.store.encode import storable
+from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.listing import Cursor, Order
 from taskdb.store.payload_place import payloads_of
 from taskdb.store.shared_cache import is_shared
@@ -75,6 +71,7 @@ class TaskDB(
     TreeClient,
     ScheduleClient,
     GateClient,
+    InterventionClient,
     SubscriptionClient,
     AlarmClient,
     Acting,
@@ -280,92 +277,6 @@ class TaskDB(
             raise InvalidInput("the payload request", [Fault("side", advice)])
         found = self.get_task(reference)
         return found.input if side == "input" else found.result
-
-    # --- by hand ------------------------------------------------------------------------------
-
-    def cancel_task(self, reference: str) -> TaskEntity:
-        """Stop a task: CANCELED at once while it waits; a running body is asked to stop.
-
-        The answer tells which; a body that does not stop by itself is ended after the grace of
-        the settings. Raises TaskNotFound, and IllegalMove for one that ended otherwise.
-        """
-        task_id = self._id_of(reference)
-        self.store.cancel(task_id, self.scope)
-        return self.get_task(task_id)
-
-    def retry_task(self, reference: str, *, force: bool = False) -> TaskEntity:
-        """Run a task again, with a whole budget of attempts; its history goes on.
-
-        For one that ended, that waits for a person, or that waits for its time. A fan-out runs
-        its parts that ended badly again and joins anew; a sequence goes on at the step that
-        failed; a sub-task reopens its FAILED or CANCELED ancestors. With `force` a fan-out runs
-        all its parts, and a sequence all its steps. Raises TaskNotFound; IllegalMove for one that
-        is queued or running, and for a sub-task of a parent that COMPLETED;
-        SequenceAlreadyCompleted.
-        """
-        task_id = self._id_of(reference)
-        self._background.publish(self.store.retry(task_id, self.scope, force=force))
-        return self.get_task(task_id)
-
-    def resume_task(
-        self, token: str, output: Any = None, *, error: str | None = None
-    ) -> TaskEntity:
-        """End the task that gave this token away by `ctx.wait_for_callback`; answers it.
-
-        It is COMPLETED with this output (JSON values or a model), or FAILED with this error; what
-        follows an end follows. Where its body still runs, it ends when the body does. A token
-        counts once. Raises CallbackRefused; InvalidInput, NotEncodable and PayloadTooLarge, after
-        which the token still counts.
-        """
-        if error is not None and output is not None:
-            raise InvalidInput("the answer", [Fault("error", "give an output or an error")])
-        if not isinstance(error, str | None):
-            raise InvalidInput("the answer", [Fault("error", f"{shown(error)} is not text")])
-        digest = digest_of(spelled(token))
-        awaited = self.store.find_awaited(digest, self.scope)
-        plain = output.model_dump(mode="json") if isinstance(output, BaseModel) else output
-        packed = self.payloads.pack(plain, f"{awaited.id}-result-{uuid7()}", "the output")
-        reason = (
-            None
-            if error is None
-            else TaskError("CallbackFailed", storable(error), "", awaited.attempt)
-        )
-        try:
-            task_id = self.store.resume(digest, Answer(packed, reason), self.scope)
-        except CallbackRefused:
-            self.payloads.discard(packed.reference)
-            raise
-        return self.get_task(task_id)
-
-    def cancel_tasks(self, **criteria: Unpack[Criteria]) -> int:
-        """Cancel every task that meets the criteria and can be; answers how many were.
-
-        Raises InvalidInput without any criterion: name one, so that nobody cancels all by slip.
-        """
-        return self.store.cancel_all(self._some(criteria), self.scope)
-
-    def retry_tasks(self, *, force: bool = False, **criteria: Unpack[Criteria]) -> int:
-        """Retry every task that meets the criteria and ended badly; answers how many were.
-
-        These are FAILED, HALTED and CANCELED. With `force` also those that COMPLETED or wait for
-        their time, and trees as a whole. Raises InvalidInput without any criterion, and for a
-        `status` that only `force` runs again.
-        """
-        count = 0
-        chosen = self._some(criteria)
-        for number, batch in self.store.retry_all(
-            chosen if force else ended_badly(chosen), self.scope, force=force
-        ):
-            self._background.publish(batch)
-            count += number
-        return count
-
-    def _some(self, criteria: Criteria) -> Filter:
-        chosen = filter_of(criteria)
-        if chosen.is_empty():
-            advice = "name at least one criterion, for example status=... or type=..."
-            raise InvalidInput("the bulk request", [Fault("", advice)])
-        return chosen
 
     def _id_of(self, reference: str) -> str:
         place = parse_reference(spelled(reference))

@@ -186,19 +186,21 @@ def wait_task(reference: str, timeout: float | None = None) -> TaskEntity:
     return default_taskdb().wait(reference, timeout)
 
 
-def cancel_task(reference: str) -> TaskEntity:
+def cancel_task(reference: str, *, by: str | None = None) -> TaskEntity:
     """`TaskDB.cancel_task` on the default TaskDB."""
-    return default_taskdb().cancel_task(reference)
+    return default_taskdb().cancel_task(reference, by=by)
 
 
-def resume_task(token: str, output: Any = None, *, error: str | None = None) -> TaskEntity:
+def resume_task(
+    token: str, output: Any = None, *, error: str | None = None, by: str | None = None
+) -> TaskEntity:
     """`TaskDB.resume_task` on the default TaskDB."""
-    return default_taskdb().resume_task(token, output, error=error)
+    return default_taskdb().resume_task(token, output, error=error, by=by)
 
 
-def retry_task(reference: str, *, force: bool = False) -> TaskEntity:
+def retry_task(reference: str, *, force: bool = False, by: str | None = None) -> TaskEntity:
     """`TaskDB.retry_task` on the default TaskDB."""
-    return default_taskdb().retry_task(reference, force=force)
+    return default_taskdb().retry_task(reference, force=force, by=by)
 
 
 def add_schedule(
@@ -228,24 +230,30 @@ def get_schedule(reference: str, *, tenant: str | None = None) -> ScheduleEntity
     return default_taskdb().get_schedule(reference, tenant=tenant)
 
 
-def pause_schedule(reference: str, *, tenant: str | None = None) -> ScheduleEntity:
+def pause_schedule(
+    reference: str, *, tenant: str | None = None, by: str | None = None
+) -> ScheduleEntity:
     """`TaskDB.pause_schedule` on the default TaskDB."""
-    return default_taskdb().pause_schedule(reference, tenant=tenant)
+    return default_taskdb().pause_schedule(reference, tenant=tenant, by=by)
 
 
-def resume_schedule(reference: str, *, tenant: str | None = None) -> ScheduleEntity:
+def resume_schedule(
+    reference: str, *, tenant: str | None = None, by: str | None = None
+) -> ScheduleEntity:
     """`TaskDB.resume_schedule` on the default TaskDB."""
-    return default_taskdb().resume_schedule(reference, tenant=tenant)
+    return default_taskdb().resume_schedule(reference, tenant=tenant, by=by)
 
 
-def run_schedule_now(reference: str, *, tenant: str | None = None) -> TaskEntity:
+def run_schedule_now(
+    reference: str, *, tenant: str | None = None, by: str | None = None
+) -> TaskEntity:
     """`TaskDB.run_schedule_now` on the default TaskDB."""
-    return default_taskdb().run_schedule_now(reference, tenant=tenant)
+    return default_taskdb().run_schedule_now(reference, tenant=tenant, by=by)
 
 
-def remove_schedule(reference: str, *, tenant: str | None = None) -> None:
+def remove_schedule(reference: str, *, tenant: str | None = None, by: str | None = None) -> None:
     """`TaskDB.remove_schedule` on the default TaskDB."""
-    default_taskdb().remove_schedule(reference, tenant=tenant)
+    default_taskdb().remove_schedule(reference, tenant=tenant, by=by)
 
 
 def schedule_runs(
@@ -294,21 +302,25 @@ def try_subscription(reference: str, *, tenant: str | None = None) -> str:
     return default_taskdb().try_subscription(reference, tenant=tenant)
 
 
-def pause_subscription(reference: str, *, tenant: str | None = None) -> SubscriptionEntity:
+def pause_subscription(
+    reference: str, *, tenant: str | None = None, by: str | None = None
+) -> SubscriptionEntity:
     """`TaskDB.pause_subscription` on the default TaskDB."""
-    return default_taskdb().pause_subscription(reference, tenant=tenant)
+    return default_taskdb().pause_subscription(reference, tenant=tenant, by=by)
 
 
-def resume_subscription(reference: str, *, tenant: str | None = None) -> SubscriptionEntity:
+def resume_subscription(
+    reference: str, *, tenant: str | None = None, by: str | None = None
+) -> SubscriptionEntity:
     """`TaskDB.resume_subscription` on the default TaskDB."""
-    return default_taskdb().resume_subscription(reference, tenant=tenant)
+    return default_taskdb().resume_subscription(reference, tenant=tenant, by=by)
 
 
 def replay_subscription(
-    reference: str, start: str | datetime, *, tenant: str | None = None
+    reference: str, start: str | datetime, *, tenant: str | None = None, by: str | None = None
 ) -> SubscriptionEntity:
     """`TaskDB.replay_subscription` on the default TaskDB."""
-    return default_taskdb().replay_subscription(reference, start, tenant=tenant)
+    return default_taskdb().replay_subscription(reference, start, tenant=tenant, by=by)
 
 
 def rotate_subscription_secret(
@@ -317,16 +329,19 @@ def rotate_subscription_secret(
     secret: str | None = None,
     overlap: timedelta = OVERLAP,
     tenant: str | None = None,
+    by: str | None = None,
 ) -> KeyedSubscription:
     """`TaskDB.rotate_subscription_secret` on the default TaskDB."""
     return default_taskdb().rotate_subscription_secret(
-        reference, secret=secret, overlap=overlap, tenant=tenant
+        reference, secret=secret, overlap=overlap, tenant=tenant, by=by
     )
 
 
-def remove_subscription(reference: str, *, tenant: str | None = None) -> None:
+def remove_subscription(
+    reference: str, *, tenant: str | None = None, by: str | None = None
+) -> None:
     """`TaskDB.remove_subscription` on the default TaskDB."""
-    default_taskdb().remove_subscription(reference, tenant=tenant)
+    default_taskdb().remove_subscription(reference, tenant=tenant, by=by)
 
 
 def pause(
@@ -461,6 +476,6 @@ def add_alarm_route(
     )
 
 
-def remove_alarm_route(route_id: str) -> bool:
+def remove_alarm_route(route_id: str, *, by: str | None = None) -> bool:
     """`TaskDB.remove_alarm_route` on the default TaskDB."""
-    return default_taskdb().remove_alarm_route(route_id)
+    return default_taskdb().remove_alarm_route(route_id, by=by)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, get_args
 
+from taskdb.actor import note_change
 from taskdb.bounds import NAME_BYTES, QUEUE_BYTES, check_texts, shown, wrong_text
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.errors import Fault, InvalidInput
@@ -36,7 +37,6 @@ class GateClient:
     registry: Registry
     _background: BackgroundPublisher
     _actor: Callable[[str | None], str | None]
-    _note: Callable[[str, str, str | None], None]
     _check_operator: Callable[[], None]
 
     def pause(
@@ -70,7 +70,7 @@ class GateClient:
         place, actor = self._place(queue, type, tenant), self._actor(by)
         is_lifted = self.store.lift_pause(place, self.scope, actor, owner=_checked(owner))
         if is_lifted:
-            self._note("pause.lifted", ":".join(place), actor)
+            note_change("pause.lifted", ":".join(place), actor)
         return is_lifted
 
     def set_limit(
@@ -115,7 +115,7 @@ class GateClient:
         place, actor = self._place(queue, type, tenant), self._actor(by)
         is_cleared = self.store.clear_limit(place, self.scope, actor, owner=_checked(owner))
         if is_cleared:
-            self._note("limit.cleared", ":".join(place), actor)
+            note_change("limit.cleared", ":".join(place), actor)
         return is_cleared
 
     def gates(self) -> list[Gate]:

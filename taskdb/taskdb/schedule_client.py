@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypedDict, Unpack
 
+from taskdb.actor import note_change
 from taskdb.bounds import NAME_BYTES, check_texts, shown, spelled
 from taskdb.celery.background import BackgroundPublisher
 from taskdb.entity import TaskEntity
@@ -20,6 +21,7 @@ from taskdb.errors import (
     TaskDBError,
     did_you_mean,
 )
+from taskdb.permission import Permission
 from taskdb.schedule import (
     SUBJECT,
     Origin,
@@ -103,6 +105,7 @@ class ScheduleClient:
 
     settings: Settings
     scope: Scope
+    permission: Permission
     store: Store
     registry: Registry
     _background: BackgroundPublisher
@@ -110,7 +113,6 @@ class ScheduleClient:
     _drafting: Callable[[], Drafting]
     get_task: Callable[[str], TaskEntity]
     _actor: Callable[[str | None], str | None]
-    _note: Callable[[str, str, str | None], None]
     _check_operator: Callable[[], None]
 
     # --- by hand ------------------------------------------------------------------------------
@@ -165,42 +167,59 @@ class ScheduleClient:
         check_texts(SUBJECT, reference=reference, tenant=tenant)
         return self.store.get_schedule(reference, self.scope, tenant)
 
-    def pause_schedule(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
+    def pause_schedule(
+        self, reference: str, *, tenant: str | None = None, by: str | None = None
+    ) -> ScheduleEntity:
         """Let a schedule fire no more until it is resumed; also a declared one, which stays so."""
-        found = self.get_schedule(reference, tenant=tenant)
+        actor, found = self._actor(by), self.get_schedule(reference, tenant=tenant)
         self.store.pause_schedule(found.id, self.scope)
+        note_change("schedule.paused", found.id, actor)
         return self.get_schedule(found.id)
 
-    def resume_schedule(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
-        """Let it fire again, from now on: what was due meanwhile is not made up for."""
-        found = self.get_schedule(reference, tenant=tenant)
+    def resume_schedule(
+        self, reference: str, *, tenant: str | None = None, by: str | None = None
+    ) -> ScheduleEntity:
+        """Let it fire again, from now on: what was due meanwhile is not made up for.
+
+        Raises InvalidInput where this client may not submit its tasks.
+        """
+        actor, found = self._actor(by), self.get_schedule(reference, tenant=tenant)
+        if self.permission.is_limited:
+            self._drafting().place(found.type, queue=found.queue, priority=found.priority)
         self.store.resume_schedule(found.id, self.scope)
+        note_change("schedule.resumed", found.id, actor)
         return self.get_schedule(found.id)
 
-    def run_schedule_now(self, reference: str, *, tenant: str | None = None) -> TaskEntity:
+    def run_schedule_now(
+        self, reference: str, *, tenant: str | None = None, by: str | None = None
+    ) -> TaskEntity:
         """Make a task of a schedule at once, also of a paused one; its due times stay as they are.
 
+        The task is created by the actor of this call.
         Where an open task has its unique key, the answer is that one. Raises ScheduleNotFound,
         UnknownTaskType, InvalidInput.
         """
-        found = self.get_schedule(reference, tenant=tenant)
+        actor, found = self._actor(by), self.get_schedule(reference, tenant=tenant)
         if found.message is not None:
             advice = "it sends a plain Celery task: call that task's own delay()"
             raise InvalidInput(SUBJECT, [Fault("", advice)])
         now = self._now()
-        draft = self._draft_of(found, now, now, at_once=True)
+        draft = self._draft_of(found, now, now, at_once=True, by=actor)
         return self.get_task(self.store.fire_now(found, draft, self.scope))
 
-    def remove_schedule(self, reference: str, *, tenant: str | None = None) -> None:
+    def remove_schedule(
+        self, reference: str, *, tenant: str | None = None, by: str | None = None
+    ) -> None:
         """Delete a schedule; its tasks and what is known of its due times stay.
 
         Raises ScheduleNotFound, and InvalidInput for a declared one, which would come back.
         """
-        found = self.get_schedule(reference, tenant=tenant)
+        actor, found = self._actor(by), self.get_schedule(reference, tenant=tenant)
         if found.origin is not Origin.PERSON:
             advice = f"it is declared ({found.origin}): remove it there, or pause it"
             raise InvalidInput(SUBJECT, [Fault("", advice)])
         self.store.remove_schedule(found.id, self.scope)
+        note_change("schedule.removed", f"{found.id} {found.name}", actor)
 
     def schedule_runs(
         self, reference: str, *, tenant: str | None = None, limit: int = 50
@@ -331,7 +350,13 @@ class ScheduleClient:
         )
 
     def _draft_of(
-        self, one: ScheduleEntity, due: datetime, now: datetime, *, at_once: bool = False
+        self,
+        one: ScheduleEntity,
+        due: datetime,
+        now: datetime,
+        *,
+        at_once: bool = False,
+        by: str | None = None,
     ) -> Draft:
         if isinstance(one.input, Unreadable):
             fault = Fault("input", f"cannot be read: {one.input['unreadable']}")
@@ -344,7 +369,7 @@ class ScheduleClient:
             priority=one.priority,
             run_at=run_at,
             deadline=one.deadline_at(max(run_at or due, now)),
-            created_by=f"schedule:{one.name}",
+            created_by=by or f"schedule:{one.name}",
             attributes={"schedule": one.name, "due_at": due.isoformat()},
         )
         return self._drafting().drafts(one.type, [one.input], wish)[0]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from uuid_utils.compat import uuid7
 
+from taskdb.actor import note_change
 from taskdb.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled, wrong_text
 from taskdb.clock import require_aware
 from taskdb.entity import TaskKind
@@ -61,6 +62,7 @@ class SubscriptionClient:
     settings: Settings
     scope: Scope
     store: Store
+    _actor: Callable[[str | None], str | None]
 
     def add_subscription(  # noqa: PLR0913 - the options of a subscription, all by name
         self,
@@ -108,7 +110,7 @@ class SubscriptionClient:
             target=place,
             filter=chosen,
             secret=key,
-            created_by=created_by,
+            created_by=self._actor(created_by),
         )
         return KeyedSubscription(self.store.add_subscription(new, begin, self.scope), key)
 
@@ -149,21 +151,30 @@ class SubscriptionClient:
         return message.id
 
     def pause_subscription(
-        self, reference: str, *, tenant: str | None = None
+        self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> SubscriptionEntity:
         """Tell it nothing until it is resumed; nothing of the meantime is lost."""
-        found = self.get_subscription(reference, tenant=tenant)
-        return self.store.pause_subscription(found.id, self.scope)
+        actor, found = self._actor(by), self.get_subscription(reference, tenant=tenant)
+        paused = self.store.pause_subscription(found.id, self.scope)
+        note_change("subscription.paused", found.id, actor)
+        return paused
 
     def resume_subscription(
-        self, reference: str, *, tenant: str | None = None
+        self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> SubscriptionEntity:
         """Tell it again, a paused or a dead one, from where it stopped; at once if it waits."""
-        found = self.get_subscription(reference, tenant=tenant)
-        return self.store.resume_subscription(found.id, self.scope)
+        actor, found = self._actor(by), self.get_subscription(reference, tenant=tenant)
+        resumed = self.store.resume_subscription(found.id, self.scope)
+        note_change("subscription.resumed", found.id, actor)
+        return resumed
 
     def replay_subscription(
-        self, reference: str, start: str | datetime, *, tenant: str | None = None
+        self,
+        reference: str,
+        start: str | datetime,
+        *,
+        tenant: str | None = None,
+        by: str | None = None,
     ) -> SubscriptionEntity:
         """Tell it everything anew from "beginning", a moment or a cursor on; or only from "now".
 
@@ -174,8 +185,10 @@ class SubscriptionClient:
         begin = _start(start, faults)
         if faults:
             raise InvalidInput(SUBJECT, faults)
-        found = self.get_subscription(reference, tenant=tenant)
-        return self.store.resume_subscription(found.id, self.scope, begin)
+        actor, found = self._actor(by), self.get_subscription(reference, tenant=tenant)
+        replayed = self.store.resume_subscription(found.id, self.scope, begin)
+        note_change("subscription.replayed", found.id, actor)
+        return replayed
 
     def rotate_subscription_secret(
         self,
@@ -184,13 +197,14 @@ class SubscriptionClient:
         secret: str | None = None,
         overlap: timedelta = OVERLAP,
         tenant: str | None = None,
+        by: str | None = None,
     ) -> KeyedSubscription:
         """Sign with another secret; with the old one as well for so long.
 
         It is made unless it is given, and answered this once. Raises SubscriptionNotFound,
         InvalidInput for what signs nothing.
         """
-        found = self.get_subscription(reference, tenant=tenant)
+        actor, found = self._actor(by), self.get_subscription(reference, tenant=tenant)
         faults: list[Fault] = []
         if found.transport is not TransportKind.WEBHOOK:
             faults.append(Fault("", f"{found.transport} signs nothing: it has no secret"))
@@ -198,12 +212,17 @@ class SubscriptionClient:
         key = _secret(TransportKind.WEBHOOK, secret, faults)
         if faults or key is None:
             raise InvalidInput(SUBJECT, faults)
-        return KeyedSubscription(self.store.rotate_secret(found.id, key, length, self.scope), key)
+        rotated = self.store.rotate_secret(found.id, key, length, self.scope)
+        note_change("subscription.secret_rotated", found.id, actor)
+        return KeyedSubscription(rotated, key)
 
-    def remove_subscription(self, reference: str, *, tenant: str | None = None) -> None:
+    def remove_subscription(
+        self, reference: str, *, tenant: str | None = None, by: str | None = None
+    ) -> None:
         """Delete a subscription; raises SubscriptionNotFound."""
-        found = self.get_subscription(reference, tenant=tenant)
+        actor, found = self._actor(by), self.get_subscription(reference, tenant=tenant)
         self.store.remove_subscription(found.id, self.scope)
+        note_change("subscription.removed", f"{found.id} {found.name}", actor)
 
     def _tenant(self, given: str | None, faults: list[Fault]) -> str | None:
         _check_text("tenant", given, faults)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.db import connections
@@ -241,6 +242,34 @@ def test_schedules_are_paused_resumed_and_run(site: TaskDB) -> None:
     (made,) = site.list_tasks(type="orders.pack")
     assert made.input == {"order": 1}
     assert f"{TASKS}{made.id}/change/" in text(keeper, SCHEDULES)
+
+
+def test_what_a_person_does_is_in_the_history_and_in_djangos_log(site: TaskDB) -> None:
+    ids = some_tasks(site)
+    site.add_schedule("nightly", "orders.pack", cron="0 3 * * *")
+    rights = ("view_task", "retry_task", "cancel_task", "view_schedule", "pause_schedule")
+    ann = person("ann", *rights)
+    retry(ann, ids["failed"])
+    act(ann, TASKS, "cancel_tasks", ids["failed"])
+    act(ann, SCHEDULES, "pause_schedules", site.get_schedule("nightly").id)
+    told = [dict(one.detail) for one in site.task_history(ids["failed"])]
+    assert {"reason": "retried by hand", "by": "ann"} in told
+    assert {"reason": "canceled by hand", "by": "ann"} in told
+    entries = LogEntry.objects.order_by("action_time", "id")
+    assert [(one.user.username, one.change_message) for one in entries] == [
+        ("ann", "Retried."),
+        ("ann", "Canceled."),
+        ("ann", "Paused."),
+    ]
+    assert entries[0].object_id == ids["failed"]
+    assert "canceled by hand (by ann)" in " ".join(text(ann, f"{TASKS}{ids['failed']}/").split())
+
+
+def test_a_move_that_is_refused_leaves_no_entry(site: TaskDB) -> None:
+    ids = some_tasks(site)
+    ann = person("ann", "view_task", "cancel_task")
+    assert "Cannot cancel" in act(ann, TASKS, "cancel_tasks", ids["done"])
+    assert LogEntry.objects.count() == 0
 
 
 def test_no_migration_of_djangos_touches_our_tables(site: TaskDB, capsys: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from tests.integration.submit_site import client, count, engine_on, files
+from tests.store.trees import end
 
-from taskdb import InvalidInput, Sequence, Step, TaskDB, submitting_as, task
+from taskdb import InvalidInput, Sequence, Step, TaskDB, TaskStatus, submitting_as, task
 from taskdb.fan_out import FanOut
 
 SECRET = "operator.only"
@@ -199,6 +200,82 @@ def test_what_is_not_fixed_is_the_callers_to_say(taskdb: TaskDB) -> None:
         "198.51.100.7",
         "r-2",
     )
+
+
+# --- run again ------------------------------------------------------------------------------------
+
+
+def failed(taskdb: TaskDB, type_name: str, **options: Any) -> str:
+    task_id = taskdb.submit_task(type_name, tenant="acme", **options).id
+    end(taskdb.store, task_id, well=False)
+    return task_id
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"type_name": SECRET},
+        {"type_name": "elsewhere"},
+        {"type_name": "echo", "priority": 9},
+        {"type_name": "echo", "queue": "elsewhere"},
+    ],
+)
+def test_what_a_client_may_not_run_it_does_not_run_again(
+    taskdb: TaskDB, acme: TaskDB, place: dict[str, Any]
+) -> None:
+    task_id = failed(taskdb, **place)
+    for force in (False, True):
+        with pytest.raises(InvalidInput, match="not allowed for this client"):
+            acme.retry_task(task_id, force=force)
+        assert acme.retry_tasks(tenant="acme", status="FAILED", force=force) == 0
+    assert taskdb.get_task(task_id).status is TaskStatus.FAILED
+    assert taskdb.retry_task(task_id).attempt == 1
+
+
+def test_a_bulk_retry_runs_what_is_allowed(taskdb: TaskDB, acme: TaskDB) -> None:
+    mine = [failed(taskdb, "echo"), failed(taskdb, "elsewhere", queue="bulk")]
+    others = [failed(taskdb, SECRET), failed(taskdb, "urgent")]
+    assert acme.retry_tasks(status="FAILED") == 2
+    assert {taskdb.get_task(one).status for one in others} == {TaskStatus.FAILED}
+    assert TaskStatus.FAILED not in {taskdb.get_task(one).status for one in mine}
+
+
+def test_a_tree_is_not_run_again_with_what_is_not_allowed(taskdb: TaskDB, acme: TaskDB) -> None:
+    for parent in (
+        taskdb.submit_sequence("step", tenant="acme"),
+        taskdb.submit_fan_out("echo", [1], on_join=SECRET, tenant="acme"),
+        taskdb.submit_fan_out("echo", [1], queue="elsewhere", tenant="acme"),
+    ):
+        (part,) = taskdb.sub_tasks(parent.id)
+        end(taskdb.store, part.id, well=False)
+        assert taskdb.get_task(parent.id).status is TaskStatus.FAILED
+        for force in (False, True):
+            with pytest.raises(InvalidInput, match="not allowed for this client"):
+                acme.retry_task(parent.id, force=force)
+        assert acme.retry_tasks(type=parent.type, status="FAILED") == 0
+        assert taskdb.get_task(parent.id).status is TaskStatus.FAILED
+
+
+def test_a_tree_that_is_allowed_is_run_again(taskdb: TaskDB, acme: TaskDB) -> None:
+    ids = [acme.submit_sequence("allowed").id, acme.submit_fan_out("echo", [1], queue="bulk").id]
+    for parent in ids:
+        (part,) = taskdb.sub_tasks(parent)
+        end(taskdb.store, part.id, well=False)
+        assert acme.retry_task(parent).status is TaskStatus.PROCESSING
+        end(taskdb.store, part.id, well=False)
+    assert acme.retry_tasks(status="FAILED") == 2
+
+
+def test_a_schedule_of_a_type_that_is_not_allowed_is_not_resumed_or_run(
+    taskdb: TaskDB, acme: TaskDB
+) -> None:
+    taskdb.add_schedule("s", SECRET, every=60, tenant="acme")
+    taskdb.pause_schedule("s")
+    for act in (acme.resume_schedule, acme.run_schedule_now):
+        with pytest.raises(InvalidInput, match="not allowed for this client"):
+            act("s")
+    assert not taskdb.get_schedule("s").is_enabled
+    assert count(taskdb) == 0
 
 
 def test_workers_and_beats_are_not_limited(taskdb: TaskDB, acme: TaskDB) -> None:

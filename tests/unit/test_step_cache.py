@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from taskdb.store.row_reader import RowReader
 from tests.integration.submit_site import events, logged
 from tests.servers import Redis as RedisServer
 
 from taskdb.entity import TaskEntity
 from taskdb.status import TaskStatus
 from taskdb.step_cache import MemoryStepCache, RedisStepCache, Shelf, StepCache
+from taskdb.store.row_reader import RowReader
 from taskdb.trees import step_result
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -112,7 +111,7 @@ def acknowledge(
 ) -> int:
     """Say that someone is at it: it counts on and tells nobody until it is resolved."""
     taskdb = session.taskdb_of(tenant)
-    return _told(session.output, taskdb.acknowledge_alarm(alarm, by=_user(), note=note))
+    return _told(session.output, taskdb.acknowledge_alarm(alarm, note=note))
 
 
 @with_session
@@ -125,7 +124,7 @@ def snooze(
 ) -> int:
     """Tell nobody of it until then; what came meanwhile is told then."""
     moment = from_now(until, "UNTIL")
-    return _told(session.output, session.taskdb_of(tenant).snooze_alarm(alarm, moment, by=_user()))
+    return _told(session.output, session.taskdb_of(tenant).snooze_alarm(alarm, moment))
 
 
 @with_session
@@ -134,7 +133,7 @@ def resolve(
 ) -> int:
     """Say that it is over; when it comes back it is told at once, as a regression."""
     taskdb = session.taskdb_of(tenant)
-    return _told(session.output, taskdb.resolve_alarm(alarm, by=_user(), note=note))
+    return _told(session.output, taskdb.resolve_alarm(alarm, note=note))
 
 
 @with_session
@@ -173,7 +172,7 @@ def add_route(
     unrouted. Routes that a tenant's client has made add channels, and count for nothing else.
     """
     route_id = session.taskdb.add_alarm_route(
-        channels, tenant=tenant, type=type_name, severity=severity, source=source, by=_user()
+        channels, tenant=tenant, type=type_name, severity=severity, source=source
     )
     if session.is_json:
         session.output.document({"id": route_id})
@@ -339,11 +338,3 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return value.value if isinstance(value, StrEnum) else value
-
-
-def _user() -> str | None:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container may have a number and no name.
-        return None

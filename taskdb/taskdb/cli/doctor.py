@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from taskdb.actor import note_change
 from taskdb.celery.broker_state import broker_state
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.schema import sqlite_file
-from taskdb.cli.session import Session, with_session
+from taskdb.cli.session import Session, actor, with_session
 from taskdb.client import TaskDB
 from taskdb.errors import PayloadStoreUnreachable
 from taskdb.printable import printable
@@ -42,6 +43,7 @@ def doctor(session: Session, *, fix: Fix = False) -> int:
     if fix:
         taskdb.discover()
         load_role("mend")(taskdb)
+        note_change("loops.run", "doctor --fix", actor())
         after = diagnose(taskdb)
     if session.is_json:
         session.output.document(_as_json(before, after if fix else None))

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from taskdb.actor import note_change
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
-from taskdb.cli.session import Session, with_session
+from taskdb.cli.session import Session, actor, with_session
 from taskdb.store.archive import Archive
 from taskdb.store.free_space import FreeSpace
 from taskdb.store.pruning import NOTHING, Pruned, Pruning
@@ -45,6 +46,7 @@ def prune(
         space = FreeSpace(store.database)
         while space.give_back(_STEP_SECONDS):
             tell("giving space back")
+    note_change("tasks.pruned", _tasks(pruned.tasks), actor())
     _say(session.output, pruned, swept)
     return ExitCode.OK
 

@@ -127,7 +127,9 @@ def detail_text(detail: Any) -> str:
     words = {name: value for name, value in dict(detail).items() if value}
     if "error" in words:
         words["error"] = str(words["error"]).rpartition(".")[2]
-    return printable(": ".join(str(value) for value in words.values()))
+    by = words.pop("by", None)
+    told = ": ".join(str(value) for value in words.values())
+    return printable(told if by is None else f"{told} (by {by})")
 
 
 def worker_text(worker: str | None) -> str:

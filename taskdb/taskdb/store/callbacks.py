@@ -21,7 +21,7 @@ from taskdb.store.contract import Report, Scope
 from taskdb.store.deciding import handlers_spec
 from taskdb.store.encode import encode
 from taskdb.store.joining import Joining
-from taskdb.store.part import is_id, spelled_error, spelled_reason
+from taskdb.store.part import is_id, spelled_error
 from taskdb.store.payload import Payload
 from taskdb.store.running import reported
 from taskdb.store.unit import Parent, Unit
@@ -121,7 +121,7 @@ class Callbacks(Joining):
         place = self._awaiting(digest, scope)
         return Awaited(str(place["id"]), place["type"], place["attempt"])
 
-    def resume(self, digest: str, answer: Answer, scope: Scope) -> str:
+    def resume(self, digest: str, answer: Answer, scope: Scope, by: str | None = None) -> str:
         """The outside answers; answers the id of its task.
 
         Raises CallbackRefused. Where the body still runs, the task ends with it.
@@ -131,6 +131,7 @@ class Callbacks(Joining):
             place = self._awaiting(digest, scope)
             task_id = str(place["id"])
             with self._unit() as unit:
+                unit.by = by
                 parents = self._parents_of_step(unit, place)
                 row = unit.lock(task_id)
                 if row is None or not unit.is_awaited(task_id, digest):
@@ -189,7 +190,7 @@ class Callbacks(Joining):
     def _end_by(self, unit: Unit, parents: Sequence[Parent], row: Parent, answer: Answer) -> bool:
         """End a task that waits, with what follows an end; False where it does not end."""
         if answer.error is not None:
-            failed = spelled_error(answer.error)
+            failed = spelled_error(answer.error, unit.by)
             ended = unit.move(unit.moves.join_fail, row.id, **failed)
         elif handlers := [HandlerSpec.from_json(one) for one in row.spec.get(_AFTER, ())]:
             self._finish_with(unit, row, answer.output, handlers)
@@ -200,7 +201,7 @@ class Callbacks(Joining):
                 row.id,
                 result=answer.output.text,
                 result_ref=answer.output.reference,
-                detail=spelled_reason("called back"),
+                detail=unit.reason("called back"),
             )
         if ended is None or ended.after is None:
             return False
@@ -222,7 +223,7 @@ class Callbacks(Joining):
             timeout=None,
             result=output.text,
             result_ref=output.reference,
-            detail=spelled_reason("called back"),
+            detail=unit.reason("called back"),
         )
         waiting = unit.lock(row.id)
         if waiting is not None:
@@ -243,7 +244,7 @@ def _keep(unit: Unit, row: Parent, answer: Answer) -> None:
         called_back=TaskStatus.FAILED if failed else TaskStatus.COMPLETED,
         result=kept,
         result_ref=None if failed else answer.output.reference,
-        detail=spelled_reason("called back while its body still ran"),
+        detail=unit.reason("called back while its body still ran"),
     )
 
 

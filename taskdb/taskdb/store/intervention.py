@@ -8,38 +8,46 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from taskdb.entity import TaskEntity, TaskKind, TaskRole
-from taskdb.errors import IllegalMove, SequenceAlreadyCompleted, TaskIsAdopted, TaskIsPruned
+from taskdb.errors import (
+    IllegalMove,
+    SequenceAlreadyCompleted,
+    TaskIsAdopted,
+    TaskIsPruned,
+)
 from taskdb.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec
+from taskdb.permission import ANYTHING, Permission
 from taskdb.sequence import SequenceSpec
 from taskdb.sighting import celery_id_of
 from taskdb.status import MOVES, RETRIED_IN_BULK, TaskStatus, check_move, in_order
-from taskdb.store.contract import Filter, Publication, Scope
+from taskdb.store.contract import Publication, Scope
 from taskdb.store.deciding import HANDLER_NAMES, handlers_base, waiting_parents
 from taskdb.store.families import Families
 from taskdb.store.growing import PRUNED, UNUSABLE, begin_again, begin_to_wait, first_stage
 from taskdb.store.joining import parents_of_canceled
-from taskdb.store.listing import Cursor, has_status, page_statement
 from taskdb.store.part import LEAST_ID, is_id, spelled_reason
+from taskdb.store.permitted import places_of
 from taskdb.store.queries import BAD
-from taskdb.store.tables import task
 from taskdb.store.unit import Parent, Unit
 
-BULK = 1_000
-"""Rows that a bulk verb moves in one statement."""
-_AGAIN = spelled_reason("retried by hand")
-_REOPENED = spelled_reason("a sub-task was retried by hand")
-_CANCELED = spelled_reason("canceled by hand")
+_AGAIN = "retried by hand"
+_REOPENED = "a sub-task was retried by hand"
+_CANCELED = "canceled by hand"
+_REQUEST = "the retry request"
 
 
 class Intervention(Families):
-    """The verbs of a person; each keeps to the tenants of a scope."""
+    """The verbs of a person; each keeps to the tenants of a scope.
 
-    def cancel(self, task_id: str, scope: Scope) -> None:
+    `by` is the actor, whom the history names. A retry by a client that may not run every queue,
+    type and priority keeps to its permission `may_run`.
+    """
+
+    def cancel(self, task_id: str, scope: Scope, by: str | None = None) -> None:
         """Stop it: CANCELED at once while it waits; a running body is asked.
 
         A parent is asked, its open sub-tasks are canceled, and it ends when they have. Canceling
@@ -48,7 +56,7 @@ class Intervention(Families):
         """
         found = self.get(task_id, scope)
         _refuse_adopted("cancel", found)
-        if found.status is TaskStatus.CANCELED or self._cancel([task_id]):
+        if found.status is TaskStatus.CANCELED or self._cancel([task_id], by):
             return
         if self.get(task_id, scope).status is not TaskStatus.CANCELED:
             self._refuse("cancel", task_id, scope)
@@ -57,9 +65,11 @@ class Intervention(Families):
         self,
         task_id: str,
         scope: Scope,
+        by: str | None = None,
         *,
         force: bool = False,
         only: frozenset[TaskStatus] = MOVES["retry"].sources,
+        may_run: Permission = ANYTHING,
     ) -> list[Publication]:
         """Run it again with a whole budget; answers what to publish.
 
@@ -69,59 +79,25 @@ class Intervention(Families):
         `force` all of them run again. A sub-task reopens its FAILED or CANCELED ancestors.
         Raises TaskNotFound; IllegalMove for a task that has not ended and is not waiting, and for
         a sub-task of a parent that COMPLETED; SequenceAlreadyCompleted; TaskIsAdopted;
-        TaskIsPruned.
+        TaskIsPruned; InvalidInput for what `may_run` does not allow.
         """
         found = self.get(task_id, scope)
         _refuse_adopted("retry", found)
+        if may_run.is_limited:
+            may_run.check(_REQUEST, places_of(self.database, found))
         if found.kind is TaskKind.SEQUENCE and found.status is TaskStatus.COMPLETED and not force:
             raise SequenceAlreadyCompleted(task_id)
         if found.spec is None and found.parent_id is None:
-            moved, published = self._retry_alone([task_id], only)
+            moved, published = self._retry_alone([task_id], only, by)
             if not moved:
                 self._refuse("retry", task_id, scope)
             return published
-        return self._retry_in_tree(found, only, force=force)
-
-    def cancel_all(self, chosen: Filter, scope: Scope) -> int:
-        """Cancel what a filter finds and may be canceled; answers how many."""
-        return sum(
-            number
-            for ids in self._ids(chosen, "cancel", scope)
-            for number in self.aside.batch("cancel", ids, lambda some: [self._cancel(some)])
-        )
-
-    def retry_all(
-        self, chosen: Filter, scope: Scope, *, force: bool = False
-    ) -> Iterator[tuple[int, list[Publication]]]:
-        """Retry what a filter finds and may be retried; answers how many, and what to publish.
-
-        With `force` trees run as a whole. What has left the statuses of the filter meanwhile stays.
-        """
-        only = frozenset(chosen.status) or MOVES["retry"].sources
-        for ids in self._ids(chosen, "retry", scope):
-            in_trees = self._in_trees(ids)
-            alone = [one for one in ids if one not in in_trees]
-            yield from self.aside.batch(
-                "retry", alone, lambda some: [self._retry_alone(some, only)]
-            )
-            rest = [one for one in ids if one in in_trees]
-            yield from self.aside.each(
-                "retry", rest, lambda one: self._retry_if(one, scope, only, force=force)
-            )
-
-    def _retry_if(
-        self, task_id: str, scope: Scope, only: frozenset[TaskStatus], *, force: bool
-    ) -> tuple[int, list[Publication]]:
-        """Retry one of many; its tree may have changed since, also by the one before."""
-        try:
-            return 1, self.retry(task_id, scope, force=force, only=only)
-        except (IllegalMove, SequenceAlreadyCompleted):
-            return 0, []
+        return self._retry_in_tree(found, only, by, force=force)
 
     # --- cancel -------------------------------------------------------------------------------
 
-    def _cancel(self, ids: Sequence[str]) -> int:
-        parameters = {"ids": _listed(ids), "detail": _CANCELED}
+    def _cancel(self, ids: Sequence[str], by: str | None) -> int:
+        parameters = {"ids": listed(ids), "detail": spelled_reason(_CANCELED, by)}
         moved = self.database.move(self.database.moves.cancel, parameters)
         for parent_id in waiting_parents(moved):
             # Under its lock it sees that a cancel is wanted, and stops what is below it.
@@ -133,12 +109,12 @@ class Intervention(Families):
     # --- retry --------------------------------------------------------------------------------
 
     def _retry_alone(
-        self, ids: Sequence[str], only: frozenset[TaskStatus]
+        self, ids: Sequence[str], only: frozenset[TaskStatus], by: str | None
     ) -> tuple[int, list[Publication]]:
         """How many were moved, and what of them to publish: what a rule concerns is held."""
         parameters = {
-            "ids": _listed(ids),
-            "detail": _AGAIN,
+            "ids": listed(ids),
+            "detail": spelled_reason(_AGAIN, by),
             "delay": self.grace.total_seconds(),
             "held_by": None,
         }
@@ -149,12 +125,13 @@ class Intervention(Families):
         return len(again), self.publications(again)
 
     def _retry_in_tree(
-        self, found: TaskEntity, only: frozenset[TaskStatus], *, force: bool
+        self, found: TaskEntity, only: frozenset[TaskStatus], by: str | None, *, force: bool
     ) -> list[Publication]:
         line = self._line(found)
 
         def work() -> tuple[Unit, list[str]]:
             with self._unit() as unit:
+                unit.by = by
                 locked = [unit.lock(one) for one in line]
                 parents = [one for one in locked if one is not None]
                 if len(parents) != len(line):
@@ -221,11 +198,11 @@ class Intervention(Families):
         unit: Unit,
         parent: Parent,
         stage: str,
-        detail: str,
+        reason: str,
         spec: dict[str, Any] | None = None,
     ) -> Parent:
         """The parent waits again; answers it as it is now."""
-        unit.move(unit.moves.reopen, parent.id, detail=detail)
+        unit.move(unit.moves.reopen, parent.id, detail=unit.reason(reason))
         whole = parent.spec if spec is None else spec
         # What its handler was told of is still what went wrong.
         error = parent.error if stage == "on_error" else None
@@ -255,7 +232,11 @@ class Intervention(Families):
     def _rows_again(self, unit: Unit, ids: Sequence[str], above: Parent | None) -> None:
         held_by = WINDOW if _has_window(above) else None
         moved = unit.move_all(
-            unit.moves.retry, ids, delay=unit.grace_seconds, held_by=held_by, detail=_AGAIN
+            unit.moves.retry,
+            ids,
+            delay=unit.grace_seconds,
+            held_by=held_by,
+            detail=unit.reason(_AGAIN),
         )
         if held_by is None:
             unit.after.ids.extend(one.id for one in moved if one.after is not None)
@@ -264,7 +245,7 @@ class Intervention(Families):
 
     def _parts_again(self, unit: Unit, row: Parent, *, force: bool) -> None:
         if UNUSABLE in row.spec:
-            unit.move(unit.moves.reopen, row.id, detail=_AGAIN)
+            unit.move(unit.moves.reopen, row.id, detail=unit.reason(_AGAIN))
             begin_again(unit, row, self.payloads)
             self._decide_now(unit, unit.lock(row.id) or row)
             return
@@ -321,42 +302,13 @@ class Intervention(Families):
         # The row moved between the two statements; what it was then did not allow the verb.
         raise IllegalMove(verb, status, in_order(MOVES[verb].sources), task_id)
 
-    # --- many ---------------------------------------------------------------------------------
-
-    def _in_trees(self, ids: Sequence[str]) -> set[str]:
-        found = self.database.query(
-            self.database.queries.trees, {"ids": _listed(ids)}, writes=False
-        )
-        return {str(row["id"]) for row in found}
-
-    def _ids(self, chosen: Filter, verb: str, scope: Scope) -> Iterator[list[str]]:
-        """Ids in batches, oldest first; what was moved on the way is not met again."""
-        after: Cursor | None = None
-        sources = tuple(status for status in TaskStatus if status in MOVES[verb].sources)
-        while True:
-            found = self._batch(chosen, scope, sources, after)
-            if not found:
-                return
-            after = Cursor(found[-1].created_at, found[-1].id)
-            yield [row.id for row in found]
-
-    def _batch(
-        self, chosen: Filter, scope: Scope, sources: Sequence[TaskStatus], after: Cursor | None
-    ) -> Sequence[Any]:
-        name = self.database.dialect.name
-        statement = page_statement(chosen, scope, name, BULK, "oldest", after)
-        narrow = statement.where(has_status(sources), ~task.c.is_adopted).with_only_columns(
-            task.c.id, task.c.created_at
-        )
-        return self.database.read(lambda connection: connection.execute(narrow).all())
-
 
 def _refuse_adopted(verb: str, found: TaskEntity) -> None:
     if found.is_adopted:
         raise TaskIsAdopted(verb, found.id, found.type, found.status, celery_id_of(found))
 
 
-def _listed(ids: Sequence[str]) -> str:
+def listed(ids: Sequence[str]) -> str:
     return json.dumps([task_id for task_id in ids if is_id(task_id)])
 
 

@@ -49,8 +49,11 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def spelled_error(error: TaskError) -> dict[str, Any]:
-    """The error for its column, and a short form of it for the history; any text will do."""
+def spelled_error(error: TaskError, by: str | None = None) -> dict[str, Any]:
+    """The error for its column, and a short form of it for the history; any text will do.
+
+    `by` is the actor, where a person says that the task failed.
+    """
     kind, message = storable(error.type), storable(error.message)
     whole = {
         "type": kind,
@@ -63,6 +66,8 @@ def spelled_error(error: TaskError) -> dict[str, Any]:
     place = place_of(error.traceback)
     if place:
         short["place"] = place
+    if by is not None:
+        short["by"] = by
     return {"error": encode(whole, "error"), "detail": encode(short, "detail")}
 
 
@@ -80,6 +85,9 @@ def place_of(traceback: str) -> str:
     return storable(f"{'/'.join(parts[-2:])} in {function}")[:_EXCERPT]
 
 
-def spelled_reason(reason: str) -> str:
-    """The detail of an event that has a reason."""
-    return encode({"reason": storable(reason)}, "detail")
+def spelled_reason(reason: str, by: str | None = None) -> str:
+    """The detail of an event that has a reason, and of a change by hand its actor."""
+    told = {"reason": storable(reason)}
+    if by is not None:
+        told["by"] = storable(by)
+    return encode(told, "detail")

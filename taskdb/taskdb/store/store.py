@@ -4,8 +4,8 @@ It knows rows and moves, not types, messages or processes. A verb that guards a 
 whether it moved the row; the loser changes nothing. The verbs lie in one module a role:
 `publishing`, `running`, `joining` (what follows the end of a sub-task), `families` (a task that
 splits itself), `submitting`, `resubmission` (a tree that has the unique key of a submit),
-`releasing` (who goes before a gate), `gating`, `callbacks`, `intervention`, `reading`, `standing`,
-`schedules`, `scheduling`, `adopting` (tasks that are only watched), `subscriptions` and
+`releasing` (who goes before a gate), `gating`, `callbacks`, `intervention`, `bulk`, `reading`,
+`standing`, `schedules`, `scheduling`, `adopting` (tasks that are only watched), `subscriptions` and
 `notifying`.
 """
 
@@ -18,6 +18,7 @@ from datetime import timedelta
 from taskdb.clock import Clock, DatabaseClock
 from taskdb.store.adopting import Adopting
 from taskdb.store.aside import Aside
+from taskdb.store.bulk import Bulk
 from taskdb.store.callbacks import Callbacks
 from taskdb.store.database import Database
 from taskdb.store.drift import Drifts
@@ -33,7 +34,16 @@ from taskdb.store.submitting import Submitting
 
 
 class Store(
-    Submitting, Callbacks, Standings, Drifts, Scheduling, Releasing, Gating, Adopting, Notifying
+    Submitting,
+    Bulk,
+    Callbacks,
+    Standings,
+    Drifts,
+    Scheduling,
+    Releasing,
+    Gating,
+    Adopting,
+    Notifying,
 ):
     """Tasks on one database."""
 

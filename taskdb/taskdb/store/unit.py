@@ -24,7 +24,7 @@ from taskdb.store.creation import Created, Creation
 from taskdb.store.database import Database
 from taskdb.store.dialect import Moved, MoveStatement
 from taskdb.store.encode import encode
-from taskdb.store.part import LEAST_ID
+from taskdb.store.part import LEAST_ID, spelled_reason
 from taskdb.store.session import JoinedSession, Row
 from taskdb.store.tables import as_json
 
@@ -150,6 +150,8 @@ class Unit:
         self._dialect, self.moves, self._queries = database.spoken(connection.dialect.name)
         self._grace = grace
         self._is_careful = is_careful
+        self.by: str | None = None
+        """The actor, where a person makes these changes."""
         self.after = Aftermath()
 
     def savepoint(self) -> AbstractContextManager[object]:
@@ -272,6 +274,10 @@ class Unit:
         """What to tell the broker of these rows."""
         found = self._query(self._queries.publications, {"ids": json.dumps(list(ids))})
         return [rows.publication(row) for row in found]
+
+    def reason(self, reason: str) -> str:
+        """The detail of an event, with the actor of this unit."""
+        return spelled_reason(reason, self.by)
 
     @property
     def grace_seconds(self) -> float:

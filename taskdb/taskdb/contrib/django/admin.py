@@ -45,6 +45,7 @@ from taskdb.contrib.django.models import Schedule, Task
 from taskdb.default import default_taskdb
 from taskdb.errors import TaskDBError, TaskNotFound
 from taskdb.history import attempts_of
+from taskdb.origin import submitting_as
 from taskdb.reference import parse_reference
 from taskdb.status import RETRIED_IN_BULK
 
@@ -78,14 +79,23 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return bool(request.user.has_perm(f"taskdb.{verb}_{self.opts.model_name}"))
 
     def for_each(
-        self, request: HttpRequest, rows: Iterable[Any], move: Callable[[TaskDB, Any], Any]
+        self,
+        request: HttpRequest,
+        rows: Iterable[Any],
+        told: str,
+        move: Callable[[TaskDB, Any], Any],
     ) -> None:
-        """Move every chosen row, and say how many moved and why others did not."""
+        """Move every chosen row, and say how many moved and why others did not.
+
+        The history of a task, and Django's log, have the user.
+        """
         taskdb = client_for(request)
         done, refused = 0, []
         for row in rows:
             try:
-                move(taskdb, row)
+                with submitting_as(created_by=request.user.get_username()):
+                    move(taskdb, row)
+                self.log_change(request, row, told)
                 done += 1
             except TaskDBError as error:
                 refused.append(str(error))
@@ -170,8 +180,9 @@ class TaskAdmin(ReadOnlyAdmin):
         return None
 
     def _retry(self, request: HttpRequest, rows: Iterable[Any], *, force: bool = False) -> None:
+        told = "Retried from the beginning." if force else "Retried."
         self.for_each(
-            request, rows, lambda taskdb, row: taskdb.retry_task(str(row.pk), force=force)
+            request, rows, told, lambda taskdb, row: taskdb.retry_task(str(row.pk), force=force)
         )
 
     def _ask_before_retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
@@ -191,7 +202,9 @@ class TaskAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Cancel selected tasks", permissions=["cancel"])
     def cancel_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self.for_each(request, queryset, lambda taskdb, row: taskdb.cancel_task(str(row.pk)))
+        self.for_each(
+            request, queryset, "Canceled.", lambda taskdb, row: taskdb.cancel_task(str(row.pk))
+        )
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.move_view)
@@ -291,12 +304,18 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Pause selected schedules", permissions=["pause"])
     def pause_schedules(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self.for_each(request, queryset, lambda taskdb, row: taskdb.pause_schedule(str(row.pk)))
+        self.for_each(
+            request, queryset, "Paused.", lambda taskdb, row: taskdb.pause_schedule(str(row.pk))
+        )
 
     @admin.action(description="Resume selected schedules", permissions=["pause"])
     def resume_schedules(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self.for_each(request, queryset, lambda taskdb, row: taskdb.resume_schedule(str(row.pk)))
+        self.for_each(
+            request, queryset, "Resumed.", lambda taskdb, row: taskdb.resume_schedule(str(row.pk))
+        )
 
     @admin.action(description="Run selected schedules now", permissions=["run"])
     def run_schedules(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self.for_each(request, queryset, lambda taskdb, row: taskdb.run_schedule_now(str(row.pk)))
+        self.for_each(
+            request, queryset, "Run now.", lambda taskdb, row: taskdb.run_schedule_now(str(row.pk))
+        )
