@@ -77,6 +77,24 @@ _OF_A_TASK: Mapping[str, Rule] = {
 }
 """What `task_annotations` can change too; of a setting of the name with `task_` in front."""
 _RESULTS = "results are rows, and fan-outs are joined by them; Celery stores none"
+_FOREGROUND = (
+    "a worker stays in the foreground, and nothing else reads this: let systemd, supervisor or a "
+    "container start it"
+)
+_LIMITS = (
+    "nothing reads it, since every task has limits of its own: set "
+    "TASKDB_TASK_TIME_LIMIT_SECONDS and TASKDB_TASK_SOFT_TIME_LIMIT_SECONDS"
+)
+_OF_A_WORKER: Mapping[str, Rule] = {
+    "worker_detach": Rule(_is_off, _FOREGROUND),
+    "worker_umask": Rule(_is_none, _FOREGROUND),
+    "worker_executable": Rule(_is_none, _FOREGROUND),
+    "worker_beat": Rule(_is_off, "nothing reads it: run `taskdb beat` beside the worker"),
+    "worker_purge": Rule(_is_off, "nothing reads it: cancel tasks with `taskdb cancel`"),
+    "worker_time_limit": Rule(_is_none, _LIMITS),
+    "worker_soft_time_limit": Rule(_is_none, _LIMITS),
+}
+"""Options of Celery's command that this worker refuses, by the names that settings would have."""
 _BROKER = "priorities and options follow the broker of TASKDB_BROKER_URL: set that one"
 
 RULES: Mapping[str, Rule] = {
@@ -108,6 +126,7 @@ RULES: Mapping[str, Rule] = {
     "worker_deduplicate_successful_tasks": Rule(
         _is_off, "the claim does it, and this would ask the database in a worker's event loop"
     ),
+    **_OF_A_WORKER,
     "beat_schedule": Rule(_are_entries, "entries are an object, each by its name"),
     "task_compression": Rule(_is_compression, "no such compression is known"),
 }
