@@ -9,14 +9,15 @@ POISON = "poison"
 
 
 def refuse(store: Store, when: str = "OLD.name = 'poison'", table: str = "task",
-           verb: str = "UPDATE") -> None:  # fmt: skip
+           verb: str = "UPDATE", state: str = "P0001", words: str = "") -> None:  # fmt: skip
     """From now on a change of these rows is an error."""
+    said = words or f"this {table} is refused"
     row = "OLD" if verb == "DELETE" else "NEW"
     if store.database.dialect.name == "postgresql":
         write(
             store,
             f"CREATE FUNCTION refuse_{table}() RETURNS trigger LANGUAGE plpgsql AS"
-            f" $$ BEGIN RAISE EXCEPTION 'this {table} is refused'; RETURN {row}; END $$",
+            f" $$ BEGIN RAISE EXCEPTION '{said}' USING ERRCODE = '{state}'; RETURN {row}; END $$",
         )
         write(
             store,
@@ -27,7 +28,7 @@ def refuse(store: Store, when: str = "OLD.name = 'poison'", table: str = "task",
         write(
             store,
             f"CREATE TRIGGER refuses_{table} BEFORE {verb} ON {table} WHEN {when}"
-            f" BEGIN SELECT RAISE(ABORT, 'this {table} is refused'); END",
+            f" BEGIN SELECT RAISE(ABORT, '{said}'); END",
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskdb.errors import DatabaseError
+from taskdb.errors import DatabaseError, DatabaseRefused
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus as S
 from taskdb.store.alarming.watching import Limits, Watching
@@ -144,6 +144,75 @@ def test_a_loop_goes_on_with_the_others_and_tries_the_bad_row_again_later(
     assert case.is_done(store, bad)
     assert set_aside(store) == []
     assert "set_aside" not in {one.name for one in store.drifts(lease=LEASE)}
+
+
+@pytest.mark.parametrize(
+    "state", ["42501", "42P01", "42703", "3F000", "XX000", "40001", "53100", "55P03", "57014"]
+)
+def test_a_trigger_that_raises_any_sqlstate_for_one_row_stops_no_loop(
+    postgresql_store: Store, state: str
+) -> None:
+    store = postgresql_store
+    bad, good = _late(store, POISON), _late(store, "good")
+    refuse(store, state=state)
+    Expire(store).run_once()
+    assert store.get(good).status is S.FAILED
+    assert aside(store) == {("expire", bad)}
+    # Alone it stops none either.
+    let_be_due(store)
+    Expire(store).run_once()
+    (found,) = set_aside(store)
+    assert found.tries == 2 and "this task is refused" in found.reason
+
+
+def test_a_trigger_that_names_a_table_that_is_gone_stops_no_loop(store: Store) -> None:
+    bad, good = _late(store, POISON), _late(store, "good")
+    write(store, "CREATE TABLE audit_of_mine (task_id TEXT)")
+    note = "INSERT INTO audit_of_mine VALUES ('x')"
+    if store.database.dialect.name == "postgresql":
+        function = f"LANGUAGE plpgsql AS $$ BEGIN {note}; RETURN NEW; END $$"
+        write(store, f"CREATE FUNCTION noted() RETURNS trigger {function}")
+        when = "FOR EACH ROW WHEN (OLD.name = 'poison') EXECUTE FUNCTION noted()"
+        write(store, f"CREATE TRIGGER notes BEFORE UPDATE ON task {when}")
+    else:
+        when = f"WHEN OLD.name = 'poison' BEGIN {note}; END"
+        write(store, f"CREATE TRIGGER notes BEFORE UPDATE ON task {when}")
+    write(store, "DROP TABLE audit_of_mine")
+    if store.database.dialect.name == "sqlite":
+        # SQLite prepares the trigger with each update of any row, so all are refused by it.
+        Expire(store).run_once()
+        assert aside(store) == {("expire", bad), ("expire", good)}
+        return
+    Expire(store).run_once()
+    assert store.get(good).status is S.FAILED
+    assert aside(store) == {("expire", bad)}
+
+
+def test_words_of_a_trigger_are_no_missing_table(store: Store) -> None:
+    bad, good = _late(store, POISON), _late(store, "good")
+    refuse(store, words="no such table: task")
+    Expire(store).run_once()
+    assert store.get(good).status is S.FAILED
+    assert aside(store) == {("expire", bad)}
+
+
+def test_a_right_that_is_missing_blames_no_row(postgresql_store: Store) -> None:
+    store = postgresql_store
+    _late(store, "good")
+    write(store, "CREATE ROLE plain_role LOGIN")
+    write(
+        store, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO plain_role"
+    )
+    write(store, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO plain_role")
+    write(store, "REVOKE UPDATE ON task FROM plain_role")
+    try:
+        plain = Store(store.database.url.replace("postgres@", "plain_role@"))
+        with plain.closing(), pytest.raises(DatabaseRefused, match="grant the user"):
+            Expire(plain).run_once()
+    finally:
+        write(store, "DROP OWNED BY plain_role")
+        write(store, "DROP ROLE plain_role")
+    assert set_aside(store) == []
 
 
 def test_another_process_tries_the_bad_row_again_and_forgets_it(store: Store) -> None:

@@ -9,8 +9,10 @@ every other kind the caller waits, or raises.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -24,6 +26,7 @@ from taskdb.errors import (
     TaskDBError,
     ValueRefused,
 )
+from taskdb.store.tables import metadata
 from taskdb.url_mask import mask_url
 
 
@@ -147,6 +150,12 @@ _ERRORS: dict[Kind, type[DatabaseError]] = {
 }
 _WAITING_IN_LINE = ("SQLITE_BUSY", "SQLITE_LOCKED")
 """Codes that say nothing against the connection itself."""
+_RAISED = frozenset({"exec_stmt_raise", "ExecWithCheckOptions"})
+"""Where the server raises what a trigger says, with any SQLSTATE, and what a row policy refuses."""
+_OF_FUNCTIONS = ("42501", "42P01", "42703", "3F000", "XX000")
+"""SQLSTATEs that say nothing of our statement where a function of somebody's met them."""
+_NO_TABLE = re.compile(r"no such table: (?:\w+\.)?(\w+)")
+_ROW_OF_A_TRIGGER = re.compile(r"no such column: (?:NEW|OLD)\.", re.IGNORECASE)
 _WRAPAROUND = frozenset({"varsup.c", "multixact.c"})
 """Where the server refuses to count further transactions, with the SQLSTATE of a value."""
 
@@ -239,10 +248,10 @@ def _classified(error: BaseException | None) -> tuple[Kind, str] | None:
 
 
 def _of_sqlite(error: sqlite3.Error) -> tuple[Kind, str]:
-    reason = str(error)
-    if "no such table" in reason or "no such column" in reason:
-        return Kind.SCHEMA, _NOT_MIGRATED
     name = (getattr(error, "sqlite_errorname", None) or "").removeprefix("SQLITE_")
+    # A trigger may raise any words, with a code of its own.
+    if name in {"", "ERROR"} and _lacks_ours(str(error)):
+        return Kind.SCHEMA, _NOT_MIGRATED
     found = _longest(_SQLITE, name)
     if found is not None:
         return found
@@ -252,17 +261,37 @@ def _of_sqlite(error: sqlite3.Error) -> tuple[Kind, str]:
     return Kind.UNKNOWN, ""
 
 
+def _lacks_ours(reason: str) -> bool:
+    """Whether a table or a column of ours is missing, and not one that a user's trigger names."""
+    table = _NO_TABLE.search(reason)
+    if table is not None:
+        return table[1] in {*metadata.tables, "taskdb_version"}
+    return "no such column" in reason and _ROW_OF_A_TRIGGER.search(reason) is None
+
+
 def _of_postgresql(error: BaseException) -> tuple[Kind, str]:
     state = _sqlstate(error)
     if not state:
         return _without_state(error)
     diagnostics = getattr(error, "diag", None)
+    kind, advice = _longest(_STATES, state) or (Kind.UNKNOWN, "")
+    if kind is not Kind.VALUE and _is_of_a_function(state, diagnostics):
+        return Kind.UNKNOWN, ""
     if state == "54000" and getattr(diagnostics, "source_file", None) in _WRAPAROUND:
         return Kind.REFUSED, _SERVER_LOG
     if state == "23514" and getattr(diagnostics, "constraint_name", "") is None:
         # A row of the history finds no partition for its day.
         return Kind.REFUSED, "run `taskdb migrate`, or a beat, which makes the partitions"
-    return _longest(_STATES, state) or (Kind.UNKNOWN, "")
+    return kind, advice
+
+
+def _is_of_a_function(state: str, diagnostics: Any) -> bool:
+    """Whether a trigger or a policy of a user's raised it: it may concern one row."""
+    if getattr(diagnostics, "source_function", None) in _RAISED:
+        return True
+    # It names the functions that were running. Those of ours need our tables and our rights.
+    context = getattr(diagnostics, "context", None) or ""
+    return state in _OF_FUNCTIONS and bool(context) and "taskdb_" not in context
 
 
 def _without_state(error: BaseException) -> tuple[Kind, str]:
