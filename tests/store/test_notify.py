@@ -71,6 +71,35 @@ def read_all(store: Store, **options: Any) -> list[tuple[str, str]]:
     raise AssertionError("it does not end")
 
 
+@pytest.mark.parametrize("xid", [2**63 - 1, 2**61])
+def test_an_event_whose_xid_was_written_by_hand_keeps_no_later_one_from_being_told(
+    store: Store, xid: int
+) -> None:
+    add(store)
+    first = create(store)
+    write(
+        store,
+        f"INSERT INTO task_event (task_id, to_status, xid) SELECT id, status, {xid} FROM task",
+    )
+    assert read_all(store) == [(first, "CREATED")]
+    second = create(store)
+    assert read_all(store) == [(second, "CREATED")]
+    (found,) = [one for one in store.drifts(lease=MINUTE) if one.name == "event_without_order"]
+    assert found.examples == (first,)
+
+
+def test_a_subscription_with_text_for_a_number_is_set_aside_and_others_are_told(
+    sqlite_url: str,
+) -> None:
+    with Store(sqlite_url).closing() as store:
+        bad = add(store, "bad")
+        add(store, "good")
+        create(store)
+        write(store, "UPDATE subscription SET attempts = '!' WHERE name = 'bad'")
+        assert [one.name for one in lease(store)] == ["good"]
+        assert {(one.loop, one.key) for one in store.aside.listed(10)} == {("deliver", bad.id)}
+
+
 def test_a_subscription_is_told_what_comes_after_it(store: Store) -> None:
     create(store)
     add(store)

@@ -14,6 +14,7 @@ from taskdb.alarm import AlarmState, Severity
 from taskdb.status import OPEN, PUBLISHABLE, TaskStatus, in_order
 from taskdb.store.database import Database
 from taskdb.store.dialect import StoreDialect
+from taskdb.store.event_order import has_order
 from taskdb.store.tables import as_texts
 from taskdb.subscription import SubscriptionState
 
@@ -195,7 +196,8 @@ class Census:
             " WHERE state = 'active' ORDER BY cursor_xid, cursor_id LIMIT 1)"
             f" SELECT {d.elapsed('min(at)', d.now)} AS lag FROM (SELECT e.at FROM task_event AS e"
             " WHERE (e.xid, e.id) > ((SELECT cursor_xid FROM furthest),"
-            " (SELECT cursor_id FROM furthest)) ORDER BY e.xid, e.id LIMIT 1) AS next_event",
+            f" (SELECT cursor_id FROM furthest)) AND {has_order(d.name, 'e.xid')}"
+            " ORDER BY e.xid, e.id LIMIT 1) AS next_event",
             {},
             writes=False,
         )

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from taskdb.store import faults
+from taskdb.store.event_order import has_order
 from taskdb.store.partitions import LOCK_TIMEOUT
 from taskdb.store.session import Row
 
@@ -30,7 +31,10 @@ hold a cursor of the time that was lost."""
 _LOCK_KEY = 0x7461736B7873
 _NEXT = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT)"
 _OWN = "CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)"
-_NEWEST = "SELECT {column} FROM task_event ORDER BY xid DESC, id DESC LIMIT 1"
+_NEWEST = (
+    "SELECT {column} FROM task_event"
+    f" WHERE {has_order('postgresql', 'xid')} ORDER BY xid DESC, id DESC LIMIT 1"
+)
 # A place that no transaction of this cluster has had: the event or the cursor is of another one.
 LOOK = (
     "SELECT c.identity, taskdb_cluster_identity() AS found, c.shift, c.left_shift,"
@@ -38,7 +42,8 @@ LOOK = (
     f" (SELECT max(xid) AS xid FROM (SELECT ({_NEWEST.format(column='xid')}) AS xid"
     " UNION ALL SELECT max(cursor_xid) FROM subscription"
     " UNION ALL SELECT max(xid) FROM alarm_cursor"
-    " UNION ALL SELECT max(xid) FROM reporter) AS place) AS furthest"
+    " UNION ALL SELECT max(xid) FROM reporter) AS place"
+    f" WHERE {has_order('postgresql', 'xid')}) AS furthest"
 )
 # The row is missing after a TRUNCATE of every table; the default of the column has its number.
 _REMEMBER = (

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from taskdb.status import PUBLISHABLE, WAITING, TaskStatus, in_order
+from taskdb.store.event_order import has_order
 from taskdb.store.finding import Drift, Limits, drift
 from taskdb.store.joining import Joining
 from taskdb.store.lost_moves import is_dead, is_unlisted, runs_of
@@ -131,6 +132,14 @@ class Drifts(Joining):
             f" AND callback_until < (SELECT {ago}) ORDER BY callback_until LIMIT :limit",
             "nobody called them back in time, and they have not failed",
             "see that a `taskdb beat` runs",
+        )
+        yield _Rule(
+            "event_without_order",
+            f"SELECT task_id AS example FROM task_event WHERE NOT {has_order(d.name, 'xid')}"
+            " ORDER BY xid LIMIT :limit",
+            "events whose xid was written by hand: no alarm and no notification tells of them",
+            "leave `xid` out of an INSERT, and correct these: on PostgreSQL to the number of a"
+            " transaction, `CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)`, on SQLite to 0",
         )
         yield _Rule(
             "subscription_dead",

@@ -28,6 +28,7 @@ from taskdb.errors import Fault, InvalidInput
 from taskdb.status import TaskStatus
 from taskdb.store.contract import Filter, Scope
 from taskdb.store.encode import encode
+from taskdb.store.event_order import has_order
 from taskdb.store.part import is_id
 from taskdb.store.tables import task, task_event
 
@@ -196,7 +197,7 @@ def behind(after: EventCursor) -> ColumnElement[bool]:
 def horizon(dialect: str) -> str:
     """No transaction that is still open can bring an event before this one."""
     if dialect != "postgresql":
-        return "true"
+        return has_order(dialect, "task_event.xid")
     return f"task_event.xid < {OLDEST_OPEN}"
 
 

@@ -244,6 +244,10 @@ def _notification(row: Any) -> Notification:
 
 
 def _leased(row: Row, token: str) -> LeasedSubscription:
+    """Raises ValueError for a number that is none: SQLite keeps any text in its column."""
+    cursor_xid, cursor_id, attempts = (
+        int(row[name]) for name in ("cursor_xid", "cursor_id", "attempts")
+    )
     return LeasedSubscription(
         id=str(row["id"]),
         token=token,
@@ -253,8 +257,8 @@ def _leased(row: Row, token: str) -> LeasedSubscription:
         target=row["target"],
         secrets=tuple(secrets_of(row, moment(row["now"]))),
         filter=filter_of_row(row),
-        cursor=EventCursor(row["cursor_xid"], row["cursor_id"]),
-        attempts=row["attempts"],
+        cursor=EventCursor(cursor_xid, cursor_id),
+        attempts=attempts,
     )
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from taskdb.status import RUNNING, TaskStatus
 from taskdb.store.database import Database
 from taskdb.store.dialect import StoreDialect
+from taskdb.store.event_order import has_order
 from taskdb.store.fragments import listed
-from taskdb.store.listing import OLDEST_OPEN, EventCursor
+from taskdb.store.listing import OLDEST_OPEN, EventCursor, horizon
 from taskdb.store.session import Row
 from taskdb.store.settling import settle
 
@@ -151,7 +152,7 @@ class Tally:
         found = self._database.query(
             f"SELECT {d.elapsed('at', d.now)} AS age FROM task_event"
             f" WHERE (xid, id) > ({d.integer('xid')}, {d.integer('id')})"
-            " ORDER BY xid, id LIMIT 1",
+            f" AND {has_order(d.name, 'xid')} ORDER BY xid, id LIMIT 1",
             {"xid": after.xid, "id": after.id},
             writes=False,
         )
@@ -173,13 +174,13 @@ class Tally:
 
 
 def _page(d: StoreDialect) -> str:
-    horizon = f" AND xid < {OLDEST_OPEN}" if d.name == "postgresql" else ""
     error = d.member("detail", "error")
     page = (
         "SELECT xid, id, task_id, from_status, to_status, attempt, worker, at,"
         f" CASE WHEN {error} IN ({_quoted(RESCUED)}) THEN 'rescued'"
         f" WHEN {error} IN ({_quoted(CRASHED)}) THEN 'crashed' ELSE '' END AS loss"
-        f" FROM task_event WHERE (xid, id) > ({d.integer('xid')}, {d.integer('id')}){horizon}"
+        f" FROM task_event WHERE (xid, id) > ({d.integer('xid')}, {d.integer('id')})"
+        f" AND {horizon(d.name)}"
         " ORDER BY xid, id LIMIT :limit"
     )
     columns = "type, queue, tenant, attempt, created_at, run_at, queued_at, started_at"

@@ -37,6 +37,7 @@ from taskdb.store.alarming.telling import TELL, Told, tell
 from taskdb.store.aside import Aside, is_of_a_row
 from taskdb.store.database import Database
 from taskdb.store.dialect import Columns, StoreDialect
+from taskdb.store.event_order import has_order
 from taskdb.store.listing import OLDEST_OPEN
 from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession, Row
@@ -296,6 +297,7 @@ def _is_bad_behind(d: StoreDialect) -> str:
     return (
         "e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
         f" AND (e.xid, e.id) > ({d.integer('xid')}, {d.integer('event')})"
+        f" AND {has_order(d.name, 'e.xid')}"
     )
 
 
@@ -331,6 +333,7 @@ def _has_work(d: StoreDialect) -> str:
     return (
         "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM task_event AS e"
         " WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
+        f" AND {has_order(d.name, 'e.xid')}"
         " AND (e.xid, e.id) > (SELECT xid, event_id FROM alarm_cursor WHERE name = 'events'))"
         " OR EXISTS (SELECT 1 FROM alarm WHERE state = 'open' AND count > told"
         f" AND (window_until IS NULL OR window_until <= (SELECT {d.now})))"
