@@ -15,6 +15,7 @@ from taskdb.store.server_drift import ServerDrifts, measure_skew
 from taskdb.store.store import Store
 from tests.servers import PostgreSQL
 from tests.store.tasks import LEASE, create, write
+from tests.store.test_standing import worker
 from tests.waiting import wait_until
 
 AT_ONCE = Limits(transaction=timedelta(0))
@@ -47,6 +48,15 @@ def test_a_beat_is_missing_where_a_task_waits_and_none_lives(store: Store) -> No
     assert "beat_missing" not in drifts(store)
     beats.leave("host/1")
     assert "beat_missing" in drifts(store)
+
+
+def test_an_app_that_is_only_watched_needs_no_beat(store: Store) -> None:
+    worker(store, queues=(), types=())
+    task_id = create(store)
+    write(store, "UPDATE task SET is_adopted = true WHERE id = :id", id=task_id)
+    assert "beat_missing" not in drifts(store)
+    worker(store, "w-2")
+    assert drifts(store)["beat_missing"].examples[0].startswith("worker ")
 
 
 def test_a_beat_that_was_killed_is_missing_when_its_lease_is_over(store: Store) -> None:

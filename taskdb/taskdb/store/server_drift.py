@@ -59,13 +59,16 @@ class ServerDrifts:
         )
 
     def _needs_a_beat(self) -> list[str]:
-        """One example of each kind of row that a beat works on."""
+        """One example of each kind of row that a beat works on.
+
+        What is only watched needs none: the workers of its own app mark it.
+        """
         is_open = ", ".join(repr(value) for value in in_order(OPEN))
         found = self._database.query(
             f"SELECT * FROM (SELECT 'task ' || id AS example FROM task WHERE status IN ({is_open})"
-            " LIMIT 1) AS a UNION ALL"
+            " AND NOT is_adopted LIMIT 1) AS a UNION ALL"
             " SELECT * FROM (SELECT 'worker ' || name AS example FROM worker"
-            " WHERE stopped_at IS NULL LIMIT 1) AS b UNION ALL"
+            " WHERE stopped_at IS NULL AND CAST(queues AS TEXT) <> '[]' LIMIT 1) AS b UNION ALL"
             " SELECT * FROM (SELECT 'schedule ' || name AS example FROM schedule WHERE is_enabled"
             " LIMIT 1) AS c",
             {},
