@@ -9,7 +9,6 @@ from alembic import op
 
 revision = "0017"
 down_revision = "0016"
-down_revision = "0016"
 oldest_code = "0016"
 
 
