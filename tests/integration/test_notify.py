@@ -5,6 +5,7 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.waiting import wait_until
 
 from taskdb import DeliveryFailed, TaskDB, verify_webhook
 from taskdb_beat import delivery
+from taskdb_beat.deliver import Deliver
 from taskdb_beat.loop import Loop
 
 REPOSITORY = Path(__file__).parents[2]
@@ -192,6 +194,19 @@ def test_a_receiver_says_when_it_may_be_asked_again(
         assert (found.next_try_at - found.failing_since).total_seconds() > 3_500
         deliver_all(deliver)
     assert len(receiver.received) == 1
+
+
+def test_a_target_that_the_settings_do_not_allow_any_more_gets_nothing_and_says_why(
+    taskdb: TaskDB, receiver: Receiver
+) -> None:
+    hook(taskdb, receiver)
+    taskdb.submit_task("work", {})
+    closed = taskdb.settings.model_copy(update={"outbound_http": False})
+    with closing(Deliver(closed, taskdb.store)) as deliver:
+        deliver_all(deliver)
+    found = taskdb.get_subscription("hook")
+    assert found.last_error is not None and "TASKDB_OUTBOUND_HTTP" in found.last_error
+    assert (found.state, receiver.received) == ("active", [])
 
 
 def test_a_receiver_verifies_with_nothing_but_the_recipe_of_the_docs(

@@ -99,7 +99,30 @@ def test_a_secret_is_told_once_and_stands_in_no_repr(taskdb: TaskDB) -> None:
 
 
 def test_a_target_of_the_inside_is_refused_before_anything_is_written(taskdb: TaskDB) -> None:
-    for url in ("http://169.254.169.254/latest", "http://[::1]/", "http://10.0.0.1/", "http://x y"):
-        with pytest.raises(TargetRefused):
-            taskdb.add_subscription("hook", "webhook", url)
+    for url in (
+        "https://169.254.169.254/latest",
+        "https://168.63.129.16/metadata",
+        "https://192.0.0.192/",
+        "https://[::1]/",
+        "https://[fec0::1]/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://10.0.0.1:8443/",
+        "http://10.0.0.1/",
+        "https://x y",
+    ):
+        for client in (taskdb, taskdb.for_tenant("acme")):
+            with pytest.raises(TargetRefused):
+                client.add_subscription("hook", "webhook", url)
     assert taskdb.list_subscriptions() == []
+
+
+def test_a_name_of_the_inside_is_refused_without_its_address(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    given = {"outbound_private": (), "outbound_http": False, "outbound_ports": "443"}
+    with site(sqlite_url, tmp_path, **given) as taskdb:
+        with pytest.raises(TargetRefused, match="localhost is not on the public") as refused:
+            taskdb.for_tenant("acme").add_subscription("hook", "webhook", "https://localhost/")
+        assert "127.0.0.1" not in str(refused.value)
+        assert "::1" not in str(refused.value)
+        assert taskdb.list_subscriptions() == []

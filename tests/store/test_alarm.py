@@ -10,8 +10,8 @@ from sqlalchemy import text
 from taskdb.alarm import Alarm, AlarmSource, AlarmState, Severity
 from taskdb.alarm_routing import Route
 from taskdb.entity import TaskError, TaskKind
-from taskdb.errors import AlarmNotFound
-from taskdb.store.alarming.acting import Alarms
+from taskdb.errors import AlarmNotFound, InvalidInput
+from taskdb.store.alarming.acting import MOST_ROUTES, Alarms
 from taskdb.store.alarming.folding import _has_work, bad_events
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.store import Store
@@ -417,6 +417,17 @@ def test_a_route_of_a_tenant_adds_to_what_the_operator_is_told_and_changes_nothi
     fail(store, tenant="a", kind="KeyError")
     fold(store, **{**given, "group_by_tenant": False})
     assert next(one for one in alarms(store) if one.tenant is None).channels == ("ops",)
+
+
+def test_a_tenant_has_no_more_routes_than_a_pass_can_read(store: Store) -> None:
+    desk, one = Alarms(store.database), route("slack", tenant="a", owner="a")
+    for _ in range(MOST_ROUTES):
+        desk.add_route(one, Scope(("a",)), None)
+    with pytest.raises(InvalidInput, match="remove one first"):
+        desk.add_route(one, Scope(("a",)), None)
+    assert len(desk.routes(EVERYONE)) == MOST_ROUTES
+    desk.add_route(route("slack", tenant="b", owner="b"), Scope(("b",)), None)
+    desk.add_route(route("slack", tenant="a"), EVERYONE, None)
 
 
 def test_a_route_of_a_tenant_adds_to_the_channels_of_a_type(store: Store) -> None:

@@ -22,7 +22,7 @@ from uuid_utils.compat import uuid7
 
 from taskdb.alarm import Alarm, AlarmDelivery, AlarmEntity, AlarmState
 from taskdb.alarm_routing import Route
-from taskdb.errors import AlarmNotFound
+from taskdb.errors import AlarmNotFound, Fault, InvalidInput
 from taskdb.store.alarming.rows import (
     changing,
     delivery,
@@ -41,6 +41,8 @@ from taskdb.store.part import is_id
 from taskdb.store.tables import alarm, alarm_delivery, alarm_route, set_aside
 
 PRUNE_ALARMS = "prune_alarms"
+MOST_ROUTES = 100
+"""Routes that a tenant may own: each pass that tells an alarm of the tenant reads them."""
 _BATCH = 500
 
 
@@ -195,10 +197,17 @@ class Alarms:
         return self._database.read(lambda connection: routes(connection, scope))
 
     def add_route(self, route: Route, scope: Scope, by: str | None) -> str:
-        """Write a route; answers its id. Raises InvalidInput for an owner out of the scope."""
+        """Write a route; answers its id.
+
+        Raises InvalidInput for an owner out of the scope, and for a tenant that has too many.
+        """
         scope.require(route.owner)
         route_id = str(uuid7())
+        own = select(func.count()).where(alarm_route.c.owner == route.owner)
         with changing(self._database) as (connection, now):
+            if route.owner is not None and connection.execute(own).scalar_one() >= MOST_ROUTES:
+                advice = f"a tenant may have {MOST_ROUTES} routes: remove one first"
+                raise InvalidInput("the route", [Fault("", advice)])
             values = {"id": route_id, "created_by": by, "created_at": now, **route_values(route)}
             connection.execute(insert(alarm_route).values(values))
         return route_id

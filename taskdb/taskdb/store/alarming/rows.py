@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     delete,
     literal,
+    or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -181,9 +182,19 @@ def write_policy(connection: Connection, type: str, policy: Alarm | None, now: d
 
 def routes(connection: Connection, scope: Scope) -> list[Route]:
     """The routes that are rows, the oldest first; a tenant sees those that it owns."""
-    statement = select(alarm_route).order_by(alarm_route.c.created_at, alarm_route.c.id)
-    if scope.tenants is not None:
-        statement = statement.where(alarm_route.c.owner.in_(scope.tenants))
+    own = [] if scope.tenants is None else [alarm_route.c.owner.in_(scope.tenants)]
+    return _routes(connection, *own)
+
+
+def routes_of(connection: Connection, tenants: Iterable[str]) -> list[Route]:
+    """The routes of the operator and of these tenants, the oldest first."""
+    owner = alarm_route.c.owner
+    return _routes(connection, or_(owner.is_(None), owner.in_(list(tenants))))
+
+
+def _routes(connection: Connection, *conditions: ColumnElement[bool]) -> list[Route]:
+    statement = select(alarm_route).where(*conditions)
+    statement = statement.order_by(alarm_route.c.created_at, alarm_route.c.id)
     found = []
     for row in connection.execute(statement).mappings():
         with unless_unreadable(row, "alarm_route", str(row["id"])):

@@ -21,9 +21,8 @@ from uuid_utils.compat import uuid7
 from taskdb.alarm import Alarm, AlarmEntity, AlarmState, MessageKind
 from taskdb.alarm_message import message_of
 from taskdb.alarm_routing import AlarmRules, Route
-from taskdb.store.alarming.rows import entity, has_state, policies, routes
+from taskdb.store.alarming.rows import entity, has_state, policies, routes_of
 from taskdb.store.aside import is_of_a_row
-from taskdb.store.contract import EVERYONE
 from taskdb.store.tables import alarm, alarm_delivery, set_aside
 
 TELL = "tell"
@@ -74,7 +73,7 @@ def tell(
     if not found:
         return Told()
     declared = policies(connection, {row["type"] for row in found})
-    further = routes(connection, EVERYONE)
+    further = routes_of(connection, {row["tenant"] for row in found if row["tenant"] is not None})
     messages = 0
     unrouted: list[str] = []
     failed: list[tuple[str, Exception]] = []
