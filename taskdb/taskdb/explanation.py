@@ -200,6 +200,7 @@ def _held(standing: Standing) -> Explanation:
     rule = str(standing.task.held_by)
     kind, _, whose = rule.partition(":")
     target, _, name = whose.partition(":")
+    place = f"tenant {name!r} (its own rule)" if target == "own" else f"{target} {name!r}"
     facts: dict[str, Any] = {
         "held_by": rule,
         "holders": [one.task_id for one in standing.holders if one.task_id is not None],
@@ -212,18 +213,18 @@ def _held(standing: Standing) -> Explanation:
         said = f"it is held by the mutex {whose!r}, which {_holders(standing)}"
         return _said(standing, "held_by_mutex", said, "", **facts)
     if kind == "paused":
-        return _paused(standing, target, name, facts)
+        return _paused(standing, place, f"--{target} {name}", facts)
     if kind == "running":
         limit = "" if standing.gate is None else f" of {standing.gate.max_running}"
         said = (
-            f"it is held by the limit{limit} on how many of {target} {name!r} run at once, which "
+            f"it is held by the limit{limit} on how many of {place} run at once, which "
             f"{_holders(standing)}"
         )
         return _said(standing, "held_by_running_limit", said, "", **facts)
     if kind == "starts":
         free = min((one.until for one in standing.holders if one.until), default=None)
         when = "" if free is None else f"; the next place is free at {_moment(free)}"
-        said = f"it is held by the limit on how many of {target} {name!r} start in a window{when}"
+        said = f"it is held by the limit on how many of {place} start in a window{when}"
         return _said(standing, "held_by_start_limit", said, "", free_at=free, **facts)
     return _said(
         standing,
@@ -234,16 +235,18 @@ def _held(standing: Standing) -> Explanation:
     )
 
 
-def _paused(standing: Standing, target: str, name: str, facts: dict[str, Any]) -> Explanation:
+def _paused(standing: Standing, place: str, option: str, facts: dict[str, Any]) -> Explanation:
     gate = standing.gate
     by = f" by {gate.set_by}" if gate and gate.set_by else ""
     since = f" {_ago(standing, gate.set_at)}" if gate and gate.set_at else ""
     reason = f" ({gate.reason})" if gate and gate.reason else ""
+    is_own = option.startswith("--own")
+    option = option.replace("--own", "--own --tenant", 1)
     return _said(
         standing,
         "paused",
-        f"its {target} {name!r} was paused{by}{since}{reason}",
-        f"taskdb resume {target} {name}" if standing.is_operator else "",
+        f"its {place} was paused{by}{since}{reason}",
+        f"taskdb resume {option}" if standing.is_operator or is_own else "",
         reason=gate.reason if gate else None,
         set_by=gate.set_by if gate else None,
         **facts,
@@ -343,15 +346,13 @@ def _due_later(standing: Standing, due: datetime) -> Explanation:
 
 def _away(standing: Standing, broker: BrokerState, facts: dict[str, Any]) -> Explanation:
     if not standing.is_operator:
-        return _said(standing, "broker_away", "the broker is away; nothing is lost", **facts)
+        return _said(standing, "broker_away", "the broker is away; nothing is lost", "", **facts)
     advice = "check TASKDB_BROKER_URL and that the server runs; nothing is lost meanwhile"
     said = f"the broker is away: {_short(str(broker.away))}"
     return _said(standing, "broker_away", said, advice, **facts)
 
 
-def _said(
-    standing: Standing, cause: str, sentence: str, advice: str = "", **facts: Any
-) -> Explanation:
+def _said(standing: Standing, cause: str, sentence: str, advice: str, **facts: Any) -> Explanation:
     task = standing.task
     return Explanation(task.id, task.status, cause, sentence, advice, _plain(facts))
 

@@ -5,12 +5,13 @@ from datetime import timedelta
 import pytest
 
 from taskdb.errors import InvalidInput
+from taskdb.explanation import BrokerState, explain
 from taskdb.gate import Limit
 from taskdb.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.store import Store
 from tests.store.gates import begin, held_by, released, released_at_last, slots
-from tests.store.tasks import DONE, claim, create, publication, queued, row, write
+from tests.store.tasks import DONE, HOUR, claim, create, publication, queued, row, write
 
 TENANT = ("tenant", "acme")
 OTHER = ("tenant", "other")
@@ -186,3 +187,14 @@ def test_the_statements_of_the_release_before_find_their_rows(store: Store) -> N
     write(store, "DELETE FROM gate WHERE target = 'tenant' AND name = 'acme'")
     (gate,) = store.gates(EVERYONE)
     assert (gate.owner, gate.reason) == ("tenant", "our own")
+
+
+def test_a_task_that_its_own_tenant_has_paused_says_so_to_the_tenant(store: Store) -> None:
+    task_id = create(store)
+    store.pause(("tenant", "acme"), ACME, "stock-taking", "ada")
+    write(store, "UPDATE task SET held_by = 'paused:own:acme' WHERE id = :id", id=task_id)
+    standing = store.standing(task_id, ACME, lease=HOUR)
+    told = explain(standing, lambda _: BrokerState(), lease=HOUR)
+    assert "tenant 'acme' (its own rule) was paused by ada" in told.sentence
+    assert "(stock-taking)" in told.sentence
+    assert told.advice == "taskdb resume --own --tenant acme"

@@ -198,7 +198,7 @@ def test_somebody_paused_its_queue(store: Store) -> None:
     told = why(store, held(store, "paused:queue:taskdb"))
     assert told.cause == "paused"
     assert "queue 'taskdb' was paused by ada 0 s ago (the bank is down)" in told.sentence
-    assert told.advice == "taskdb resume queue taskdb"
+    assert told.advice == "taskdb resume --queue taskdb"
 
 
 @pytest.mark.parametrize("rule", ["window", "gate"])

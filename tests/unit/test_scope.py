@@ -60,6 +60,7 @@ LOOPS = {
     "Census": "counts for the metrics of a beat",
     "Delivering": "a beat delivers alarms",
     "Folding": "a beat raises alarms",
+    "FreeSpace": "a beat gives the space of files back",
     "Partitioning": "a beat makes partitions",
     "Pruning": "a beat prunes",
     "ServerDrifts": "the doctor looks at the database server",

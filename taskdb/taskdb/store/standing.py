@@ -12,6 +12,7 @@ from taskdb.status import OPEN, PUBLISHABLE, in_order
 from taskdb.store.contract import Scope, WorkerRecord
 from taskdb.store.reading import Reading
 from taskdb.store.rows import moment
+from taskdb.store.rules import OWN
 from taskdb.store.tables import as_moment
 from taskdb.store.workers import Workers
 
@@ -82,7 +83,8 @@ class Standings(Reading):
     def standing(self, task_id: str, scope: Scope, *, lease: timedelta) -> Standing:
         """Look once; a worker seen within the lease is alive. Raises TaskNotFound.
 
-        Tasks of other tenants are counted and not named; the text of a pause is the operator's.
+        Tasks of other tenants are counted and not named. A tenant's look leaves out the text of an
+        operator's pause.
         """
         task = self.get(task_id, scope)
         holders, others = self._holders(task, scope)
@@ -170,10 +172,11 @@ class Standings(Reading):
         if not found:
             return None
         row = found[0]
-        is_operator = scope.tenants is None
+        # A tenant has set its own rule itself.
+        is_told = scope.tenants is None or target == OWN
         return Gate(
-            row["reason"] if is_operator else None,
-            row["set_by"] if is_operator else None,
+            row["reason"] if is_told else None,
+            row["set_by"] if is_told else None,
             as_moment(row["set_at"]),
             row["max_running"],
             row["max_starts"],
