@@ -35,6 +35,7 @@
     │   ├── DatabaseNotMigrated            tables are missing or older than the code
     │   ├── DatabaseUnsuitable             made without UTF-8
     │   └── DatabaseTooNew                 tables were migrated beyond what this release can use
+    ├── GrantsRefused                      grants would not bind a role, or may not be made
     ├── BrokerUnreachable                  the broker is away, refuses or is frozen
     ├── Unroutable (LookupError)           a message would reach no queue
     ├── PayloadStoreUnreachable            the payload store is away, or refuses
@@ -531,6 +532,12 @@ class DatabaseTooNew(DatabaseError):
     """A newer release of this package has migrated the tables beyond what this one can use."""
 
     code = "DATABASE_TOO_NEW"
+
+
+class GrantsRefused(TaskDBError):
+    """A role does not exist, is not bound by grants, or may not grant. Nothing was granted."""
+
+    code = "GRANTS_REFUSED"
 
 
 class Unroutable(TaskDBError, LookupError):

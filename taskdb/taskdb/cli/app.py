@@ -23,6 +23,7 @@ from taskdb.cli.doctor import doctor
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.failure import tell
 from taskdb.cli.gate import clear_limit, list_limits, pause, resume, set_limit
+from taskdb.cli.grants import grants
 from taskdb.cli.listing import list_tasks
 from taskdb.cli.migrate import migrate
 from taskdb.cli.move import cancel, retry
@@ -48,6 +49,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     ("check", check, "Begin"),
     ("doctor", doctor, "Begin"),
     ("migrate", migrate, "Begin"),
+    ("grants", grants, "Begin"),
     ("create-task", create_task, "Tasks"),
     ("create-fan-out", create_fan_out, "Tasks"),
     ("create-sequence", create_sequence, "Tasks"),

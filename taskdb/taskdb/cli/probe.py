@@ -24,6 +24,7 @@ from taskdb.errors import (
 from taskdb.settings import Settings
 from taskdb.store import revision
 from taskdb.store.contract import WorkerRecord
+from taskdb.store.database_role import database_role
 from taskdb.store.payload_place import payload_store_of
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
@@ -42,6 +43,8 @@ def probe(settings: Settings) -> Iterator[Finding]:
     """Every finding, in the order in which things depend on each other."""
     database = check_database(settings)
     yield database
+    if database.level == "ok":
+        yield from check_database_role(settings)
     yield from check_broker(settings)
     yield check_payloads(settings)
     yield from check_rights(settings)
@@ -65,6 +68,25 @@ def check_database(settings: Settings) -> Finding:
         return bad("database", str(error))
     newer = f" (newer than this release: {revision.head()})" if revision.is_newer(found) else ""
     return good("database", f"{_database_name(settings)}, revision {found}{newer}")
+
+
+def check_database_role(settings: Settings) -> Iterator[Finding]:
+    """The role of PostgreSQL may write rows, and no more than that."""
+    with Store(settings.store_url).closing() as store:
+        role = store.database.read(database_role)
+    if role is None:
+        return
+    if role.is_superuser:
+        yield doubtful("database role", f"{role.name!r} is a superuser", _ROLE_ADVICE)
+    elif role.unwritable:
+        tables = ", ".join(role.unwritable)
+        message = f"{role.name!r} may not write {tables}"
+        advice = (
+            f"to submit and to run tasks, let the owner run: taskdb grants --runtime {role.name}"
+        )
+        yield doubtful("database role", message, advice)
+    else:
+        yield good("database role", f"{role.name!r} may write rows, and is no superuser")
 
 
 def check_broker(settings: Settings) -> Iterator[Finding]:
@@ -201,5 +223,6 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
 
 
 _DATABASE_ADVICE = "check TASKDB_DATABASE_URL and that the server runs"
+_ROLE_ADVICE = "give clients, workers and beats a role of their own: docs/how-to/database-roles.md"
 _BROKER_ADVICE = "check TASKDB_BROKER_URL and that the server runs"
 _PAYLOAD_ADVICE = "check TASKDB_PAYLOAD_DIR and TASKDB_DATA_DIR, or TASKDB_PAYLOAD_URL"

@@ -135,8 +135,7 @@ def _shift(connection: Connection) -> None:
     connection.execute(text("LOCK TABLE ONLY task_event IN ACCESS EXCLUSIVE MODE"))
     found = _look(connection)
     shift = max(found["furthest"] - found["next"], found["shift"]) + LEAP
-    number = f"CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT) + {shift}"
-    connection.execute(text(f"ALTER TABLE ONLY task_event ALTER COLUMN xid SET DEFAULT ({number})"))
+    connection.execute(text("SELECT taskdb_shift_history(:shift)"), {"shift": shift})
     # A replica of rows has no sequence of its publisher's.
     connection.execute(text(_KEEP_COUNTING))
     given = {**_SAME, "identity": found["found"], "shift": shift}

@@ -92,7 +92,10 @@ _STATES: dict[str, tuple[Kind, str]] = {
     "XX": (Kind.REFUSED, _SERVER_LOG),
     "28": (Kind.REFUSED, "check the user and the password in TASKDB_DATABASE_URL"),
     "3D000": (Kind.REFUSED, "check the name of the database in TASKDB_DATABASE_URL"),
-    "42501": (Kind.REFUSED, "grant the user of TASKDB_DATABASE_URL the rights on our tables"),
+    "42501": (
+        Kind.REFUSED,
+        "its role lacks a right: let the owner of the tables run `taskdb grants`",
+    ),
     # Undefined table, column and schema.
     "42P01": (Kind.SCHEMA, _NOT_MIGRATED),
     "42703": (Kind.SCHEMA, _NOT_MIGRATED),

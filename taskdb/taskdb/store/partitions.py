@@ -1,7 +1,9 @@
 """The partitions of PostgreSQL's history: one a day, made ahead of time.
 
-No statement here waits for a lock longer than `LOCK_TIMEOUT`: whatever waits for a strong lock
-makes every other process wait behind it. What a lock prevents is left to the next pass.
+Functions of the migrations change the tables, with the rights of the owner of the schema: the role
+of a beat need not own them. No statement here waits for a lock longer than `LOCK_TIMEOUT`:
+whatever waits for a strong lock makes every other process wait behind it. What a lock prevents is
+left to the next pass.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ MOST_MOVED = 10_000
 """Rows of a day that move out of the default partition; a day with more of them stays there."""
 
 _LOCK_KEY = 0x7461736B6576
-_COLUMNS = "id, xid, task_id, tenant, from_status, to_status, attempt, worker, at, detail"
 
 
 def missing_days(connection: Connection, days: int = PARTITIONS_AHEAD) -> list[datetime]:
@@ -59,19 +60,10 @@ def create_partition(connection: Connection, day: datetime) -> str | None:
     connection.execute(text("LOCK TABLE task_event_default IN ACCESS EXCLUSIVE MODE"))
     if _has_too_many(connection, span):
         return None
-    connection.execute(
-        text(f"CREATE TABLE {name} (LIKE task_event INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
-    )
-    connection.execute(
-        text(
-            "WITH early AS (DELETE FROM task_event_default WHERE at >= :start AND at < :end"
-            f" RETURNING {_COLUMNS}) INSERT INTO {name} ({_COLUMNS}) SELECT {_COLUMNS} FROM early"
-        ),
-        span,
-    )
-    bounds = f"FROM ('{day.isoformat()}') TO ('{end.isoformat()}')"
-    connection.execute(text(f"ALTER TABLE task_event ATTACH PARTITION {name} FOR VALUES {bounds}"))
-    return name
+    created: str = connection.execute(
+        text("SELECT taskdb_create_partition(CAST(:day AS DATE))"), {"day": day.date()}
+    ).scalar_one()
+    return created
 
 
 def empty_partitions(connection: Connection, before: datetime) -> list[str]:
@@ -93,12 +85,10 @@ def drop_partition(connection: Connection, name: str) -> bool:
     Dropping locks the whole history for a moment. Raises the driver's error of a lock timeout.
     """
     connection.execute(text(LOCK_TIMEOUT))
-    # The history first: readers lock it before its days, and each would wait for the other.
-    connection.execute(text("LOCK TABLE ONLY task_event IN ACCESS EXCLUSIVE MODE"))
-    is_empty = _is_empty(connection, name)
-    if is_empty:
-        connection.execute(text(f"DROP TABLE {name}"))
-    return is_empty
+    is_dropped: bool = connection.execute(
+        text("SELECT taskdb_drop_partition(:name)"), {"name": name}
+    ).scalar_one()
+    return is_dropped
 
 
 def _name(day: datetime) -> str:

@@ -33,6 +33,8 @@ from taskdb.subscription import (
 Start = Literal["now", "beginning"] | datetime | EventCursor
 """Where in the history to begin: behind all of it, before all of it, at a moment, at a cursor."""
 BEGINNING = EventCursor(0, 0)
+_SHOWN = tuple(one for one in subscription.columns if "secret" not in one.name)
+"""A role that reads and does not write has no right to the others."""
 _LAST_ID = 2**63 - 1
 
 
@@ -108,7 +110,7 @@ class Subscriptions(StorePart):
         self, scope: Scope, *, tenant: str | None = None, state: str | None = None
     ) -> list[SubscriptionEntity]:
         """Every subscription, by tenant and name."""
-        statement = select(subscription).where(*_within(scope, tenant))
+        statement = select(*_SHOWN).where(*_within(scope, tenant))
         if state is not None:
             statement = statement.where(subscription.c.state == state)
         ordered = statement.order_by(subscription.c.tenant, subscription.c.name)

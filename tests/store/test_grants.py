@@ -1,0 +1,231 @@
+"""What the roles of PostgreSQL may do after `taskdb grants`, and what they may not."""
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from psycopg.errors import InsufficientPrivilege
+
+from taskdb.errors import DatabaseNotMigrated, DatabaseRefused, GrantsRefused
+from taskdb.redaction import FIELDS
+from taskdb.sensitive_name import NameRules
+from taskdb.settings import Settings
+from taskdb.store.contract import EVERYONE
+from taskdb.store.database_role import database_role
+from taskdb.store.grants import carry_out
+from taskdb.store.migrate import migrate
+from taskdb.store.store import Store
+from taskdb.store.tables import metadata
+from tests.database_roles import Roles, connected, granted, roles
+from tests.store.tasks import create, running
+
+__all__ = ["granted", "roles"]
+
+DDL = (
+    "CREATE TABLE mine (id INT)",
+    "DROP TABLE slot",
+    "ALTER TABLE task ADD COLUMN more TEXT",
+    "ALTER TABLE task DISABLE TRIGGER ALL",
+    "CREATE INDEX mine ON task (name)",
+    "TRUNCATE task",
+    "CREATE FUNCTION mine() RETURNS INT LANGUAGE sql AS 'SELECT 1'",
+    "CREATE TRIGGER mine BEFORE INSERT ON task EXECUTE FUNCTION taskdb_task_keeps_slots()",
+    "CREATE ROLE more",
+    "CREATE DATABASE more",
+    "CREATE SCHEMA more",
+    "UPDATE taskdb_version SET version_num = '0001'",
+    "ALTER TABLE task OWNER TO CURRENT_USER",
+    "COPY task TO PROGRAM 'true'",
+)
+
+
+def tomorrow() -> str:
+    return f"task_event_{datetime.now(UTC) + timedelta(days=1):%Y%m%d}"
+
+
+def is_refused(given: Roles, role: str, statement: str) -> bool:
+    try:
+        given.query(role, statement)
+    except InsufficientPrivilege:
+        return True
+    return False
+
+
+# --- the application's role -------------------------------------------------------------------
+
+
+def test_neither_role_changes_a_table(granted: Roles) -> None:
+    for role in ("runtime", "reader"):
+        for statement in DDL:
+            assert is_refused(granted, role, statement), f"{role}: {statement}"
+
+
+def test_before_the_grants_the_other_roles_can_do_nothing(roles: Roles) -> None:
+    with (
+        Store(roles.runtime).closing() as store,
+        pytest.raises(DatabaseRefused, match="taskdb grants"),
+    ):
+        create(store)
+    for name in ("taskdb_create_partition(CURRENT_DATE)", "taskdb_shift_history(1)"):
+        with pytest.raises(InsufficientPrivilege):
+            roles.query("runtime", f"SELECT {name}")
+
+
+def test_partitions_are_made_and_dropped_by_a_role_that_owns_none(granted: Roles) -> None:
+    granted.query("owner", f"DROP TABLE {tomorrow()}")
+
+    with Store(granted.runtime).closing() as store:
+        run = running(store)
+        assert store.create_partitions() == [tomorrow()]
+        assert store.history(run.id, EVERYONE)
+    ((owner,),) = granted.query(
+        "superuser", f"SELECT tableowner FROM pg_tables WHERE tablename = '{tomorrow()}'"
+    )
+    assert owner == granted.name_of("owner")
+    # What was made since the grants can be read and written as well.
+    assert granted.query("runtime", f"SELECT count(*) FROM {tomorrow()}") == [(0,)]
+    assert granted.query("runtime", f"SELECT taskdb_drop_partition('{tomorrow()}')") == [(True,)]
+
+
+def test_the_functions_of_the_owner_bend_to_no_caller(granted: Roles) -> None:
+    """Neither other tables, nor far days, nor days with history, nor tables of the caller."""
+    with Store(granted.runtime).closing() as store:
+        create(store)
+    today = f"task_event_{datetime.now(UTC):%Y%m%d}"
+    for name in ("task", "task_event_default", today, "task_event_19990101", 'x"; DROP TABLE slot'):
+        asked = name.replace("'", "''")
+        ((dropped,),) = granted.query("runtime", f"SELECT taskdb_drop_partition('{asked}')")
+        assert dropped is False, name
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="31 days"):
+        granted.query("runtime", "SELECT taskdb_create_partition(CURRENT_DATE + 400)")
+
+    granted.query("owner", f"DROP TABLE {tomorrow()}")
+    with connected(granted.runtime) as connection:
+        connection.execute("CREATE TEMP TABLE task_event_default (at TIMESTAMPTZ, stolen TEXT)")
+        connection.execute("CREATE TEMP TABLE task_event (at TIMESTAMPTZ, stolen TEXT)")
+        connection.execute("SET search_path = pg_temp, public")
+        connection.execute("SELECT public.taskdb_create_partition(CURRENT_DATE + 1)")
+        columns = connection.execute(
+            "SELECT attname FROM pg_attribute WHERE attname = 'stolen'"
+            f" AND attrelid = 'public.{tomorrow()}'::regclass"
+        ).fetchall()
+    assert columns == []
+
+
+def test_a_restore_is_settled_by_a_role_that_owns_nothing(granted: Roles) -> None:
+    granted.query("superuser", "UPDATE history_cluster SET identity = 'another/00000001'")
+    granted.query("superuser", "UPDATE task_event SET xid = xid")
+
+    with Store(granted.runtime).closing() as store:
+        create(store)
+    ((shift, identity),) = granted.query("superuser", "SELECT shift, identity FROM history_cluster")
+    assert shift > 0
+    assert identity != "another/00000001"
+
+
+def test_a_later_table_of_a_migration_is_the_applications_and_not_the_readers(
+    granted: Roles,
+) -> None:
+    granted.query("owner", "CREATE TABLE later (id BIGSERIAL, secret TEXT)")
+
+    granted.query("runtime", "INSERT INTO later (secret) VALUES ('s')")
+    with pytest.raises(InsufficientPrivilege):
+        granted.query("reader", "SELECT * FROM later")
+
+
+# --- the role that reads ----------------------------------------------------------------------
+
+
+def test_the_reader_reads_every_table_and_no_secret(granted: Roles) -> None:
+    rules = NameRules.parse(FIELDS)
+    for table in metadata.sorted_tables:
+        for column in table.columns:
+            is_secret = rules.hide(column.name) and column.name not in {
+                "claim_token",
+                "lease_token",
+            }
+            asked = f'SELECT "{column.name}" FROM "{table.name}"'
+            assert is_refused(granted, "reader", asked) == is_secret, asked
+    for name in ("secret", "previous_secret"):
+        assert is_refused(granted, "reader", f"SELECT {name} FROM subscription")
+
+
+def test_the_reader_writes_no_table(granted: Roles) -> None:
+    for table in metadata.sorted_tables:
+        column = list(table.columns)[-1].name
+        for statement in (
+            f'INSERT INTO "{table.name}" DEFAULT VALUES',
+            f'UPDATE "{table.name}" SET "{column}" = NULL',
+            f'DELETE FROM "{table.name}"',
+            f'SELECT 1 FROM "{table.name}" FOR UPDATE',
+        ):
+            assert is_refused(granted, "reader", statement), statement
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_the_grants_may_be_repeated_and_take_away_what_was_too_much(granted: Roles) -> None:
+    reader = granted.name_of("reader")
+    granted.query("owner", f"GRANT SELECT, DELETE ON subscription TO {reader}")
+    first, again = granted.grant(), granted.grant()
+
+    assert first == again
+    for statement in ("SELECT secret FROM subscription", "DELETE FROM subscription"):
+        with pytest.raises(InsufficientPrivilege):
+            granted.query("reader", statement)
+    assert granted.query("reader", "SELECT name FROM subscription") == []
+
+
+def test_a_migration_goes_on_after_the_grants(granted: Roles) -> None:
+    granted.query("owner", f"DROP TABLE {tomorrow()}")
+
+    migrate(granted.owner)
+    assert granted.query("runtime", f"SELECT * FROM {tomorrow()}") == []
+
+
+@pytest.mark.parametrize("role", ["superuser", "owner"])
+def test_a_role_that_no_grant_binds_is_refused(roles: Roles, role: str) -> None:
+    with (
+        Store(roles.owner).closing() as store,
+        pytest.raises(GrantsRefused, match="grants do not bind it"),
+    ):
+        store.database.over_transactions(lambda engine: carry_out(engine, roles.name_of(role)))
+
+
+def test_a_role_that_does_not_exist_is_named(roles: Roles) -> None:
+    with Store(roles.owner).closing() as store:
+        with pytest.raises(GrantsRefused, match='CREATE ROLE "no""body" LOGIN'):
+            store.database.over_transactions(lambda engine: carry_out(engine, 'no"body'))
+        with pytest.raises(GrantsRefused, match="both"):
+            store.database.over_transactions(
+                lambda engine: carry_out(engine, roles.name_of("reader"), roles.name_of("reader"))
+            )
+
+
+def test_only_the_owner_grants(granted: Roles) -> None:
+    with (
+        Store(granted.runtime).closing() as store,
+        pytest.raises(GrantsRefused, match=f"belong to the role '{granted.name_of('owner')}'"),
+    ):
+        store.database.over_transactions(
+            lambda engine: carry_out(engine, granted.name_of("reader"))
+        )
+
+
+def test_a_database_without_tables_is_told_apart(empty_postgresql_url: str) -> None:
+    with (
+        Store(empty_postgresql_url).closing() as store,
+        pytest.raises(DatabaseNotMigrated, match="taskdb migrate"),
+    ):
+        store.database.over_transactions(lambda engine: carry_out(engine, "anybody"))
+
+
+def test_the_role_of_a_process_is_known(granted: Roles) -> None:
+    found = {}
+    for role in ("superuser", "runtime", "reader"):
+        with Store(Settings.load(database_url=getattr(granted, role)).store_url).closing() as store:
+            found[role] = store.database.read(database_role)
+    assert found["superuser"] is not None and found["superuser"].is_superuser
+    assert found["runtime"] is not None and found["runtime"].unwritable == ()
+    assert found["reader"] is not None and "task" in found["reader"].unwritable
