@@ -24,7 +24,16 @@ ROOT = Path(__file__).parents[2]
 MODULES = "tasks.greeting,customer_import.tasks,compose_tasks"
 PORTS = tuple(
     f"{name}_PORT"
-    for name in ("POSTGRES", "REDIS", "RABBITMQ", "FLOWER", "PROMETHEUS", "GRAFANA", "SHOP")
+    for name in (
+        "POSTGRES",
+        "REDIS",
+        "RABBITMQ",
+        "FLOWER",
+        "PROMETHEUS",
+        "ALERTMANAGER",
+        "GRAFANA",
+        "SHOP",
+    )
 )
 
 
@@ -170,16 +179,21 @@ class Site:
 
     @property
     def database_url(self) -> str:
+        return self.url_of("taskdb", "DATABASE_PASSWORD")
+
+    def url_of(self, role: str, variable: str, database: str = "taskdb") -> str:
+        """The database as one of its roles reaches it from this machine."""
         its = self.values
-        password, port = its["POSTGRES_PASSWORD"], its["POSTGRES_PORT"]
-        return f"postgresql://taskdb:{password}@127.0.0.1:{port}/taskdb"
+        return f"postgresql://{role}:{its[variable]}@127.0.0.1:{its['POSTGRES_PORT']}/{database}"
 
     @property
     def driver_url(self) -> str:
         return self.database_url.replace("postgresql:", "postgresql+psycopg:")
 
-    def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
-        engine = create_engine(self.driver_url)
+    def query(self, sql: str, url: str = "", **values: Any) -> list[dict[str, Any]]:
+        engine = create_engine(
+            url.replace("postgresql:", "postgresql+psycopg:") if url else self.driver_url
+        )
         try:
             with engine.connect() as connection:
                 return [dict(row) for row in connection.execute(text(sql), values).mappings()]

@@ -33,6 +33,13 @@ def test_quorum_queues_carry_the_tasks_and_outlive_the_death_of_the_broker(site:
     listed = docker("exec", broker, "rabbitmqctl", "--quiet", "list_queues", "name", "type")
     assert re.search(r"^taskdb\s+quorum$", listed, re.MULTILINE), listed
 
+    users = docker("exec", broker, "rabbitmqctl", "--quiet", "list_permissions")
+    assert re.search(
+        r"^flower\s+\^celeryev\.\*\s+\^celeryev\.\*\s+\^celeryev\.\*$", users, re.MULTILINE
+    )
+    shown = wait_until(lambda: site.flower("/api/tasks"), timeout=60)
+    assert set(shown) & set(ids)
+
     site.kill(broker)
     site.up(workers=1)
     wait_until(lambda: "healthy" in site.states("rabbitmq").values(), timeout=180)

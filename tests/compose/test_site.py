@@ -12,7 +12,9 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+import redis
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from tests.compose.site import ROOT, Site, docker
 from tests.waiting import wait_until
 
@@ -43,10 +45,19 @@ def test_a_fresh_clone_is_healthy_within_two_minutes(site: Site) -> None:
     print(f"healthy after {took:.0f} s")
     counts = {
         name: len(site.states(name))
-        for name in ("prepare", "postgres", "redis", "migrate", "worker", "beat", "flower")
+        for name in (
+            "prepare",
+            "postgres",
+            "redis",
+            "roles",
+            "migrate",
+            "worker",
+            "beat",
+            "flower",
+        )
     }
     assert counts == {
-        "prepare": 1, "postgres": 1, "redis": 1, "migrate": 1,
+        "prepare": 1, "postgres": 1, "redis": 1, "roles": 1, "migrate": 1,
         "worker": WORKERS, "beat": 2, "flower": 1,
     }  # fmt: skip
 
@@ -57,7 +68,67 @@ def test_redis_can_read_its_users_as_whoever_its_image_runs_it(site: Site) -> No
     written = docker(*read, "redis:7-alpine", "cat", "/users/users.acl")
 
     assert "user taskdb on #" in written
-    assert site.values["BROKER_PASSWORD"] not in written
+    assert "user flower on #" in written
+    for name in ("BROKER_PASSWORD", "FLOWER_BROKER_PASSWORD"):
+        assert site.values[name] not in written
+
+
+def test_each_role_of_the_database_may_do_its_work_and_no_more(site: Site) -> None:
+    runtime = site.url_of("taskdb", "DATABASE_PASSWORD")
+    reader = site.url_of("taskdb_reader", "DATABASE_READER_PASSWORD")
+    roles = {row["rolname"]: row["rolsuper"] for row in site.query(
+        "SELECT rolname, rolsuper FROM pg_roles WHERE rolname !~ '^pg_'"
+    )}  # fmt: skip
+    assert roles == {
+        "postgres": True,
+        "taskdb_owner": False,
+        "taskdb": False,
+        "taskdb_reader": False,
+    }
+    (owner,) = site.query("SELECT tableowner FROM pg_tables WHERE tablename = 'task'")
+    assert owner["tableowner"] == "taskdb_owner"
+    connected = site.query("SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = 'taskdb'")
+    assert [row["usename"] for row in connected] == ["taskdb"]
+
+    for url in (runtime, reader):
+        for sql in ("CREATE TABLE mine (id INT)", "DROP TABLE slot", "TRUNCATE task"):
+            with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
+                site.query(sql, url)
+    for role, variable in (
+        ("taskdb", "DATABASE_PASSWORD"), ("taskdb_reader", "DATABASE_READER_PASSWORD"),
+    ):  # fmt: skip
+        for database in ("postgres", "template1"):
+            with pytest.raises(OperationalError, match="permission denied"):
+                site.query("SELECT 1", site.url_of(role, variable, database))
+    assert site.query("SELECT count(*) AS n FROM task", reader)
+    with pytest.raises(ProgrammingError, match="permission denied"):
+        site.query("SELECT secret FROM subscription", reader)
+    # What runs again changes nothing.
+    assert "the roles are there" in site.compose("run", "--rm", "roles")
+
+
+def test_what_users_reach_does_not_reach_the_database_or_the_broker(site: Site) -> None:
+    edge = docker("network", "inspect", f"{site.project}_edge", "--format", "{{json .Containers}}")
+    names = {one["Name"] for one in json.loads(edge).values()}
+    assert names >= {*site.containers("flower"), *site.containers("beat")}
+    inner = {*site.containers("postgres"), *site.containers("redis"), *site.containers("worker")}
+    assert not names & inner
+
+
+def test_the_users_of_the_broker_are_two_and_flowers_cannot_publish(site: Site) -> None:
+    its = site.values
+    url = f"redis://flower:{its['FLOWER_BROKER_PASSWORD']}@127.0.0.1:{its['REDIS_PORT']}/0"
+    with redis.Redis.from_url(url) as flower:
+        assert flower.ping()
+        for words in (
+            ("LPUSH", "taskdb", "x"),
+            ("PUBLISH", "/0.celery.pidbox", "x"),
+            ("KEYS", "*"),
+        ):
+            with pytest.raises(redis.NoPermissionError):
+                flower.execute_command(*words)
+    with redis.Redis(port=int(its["REDIS_PORT"])) as nobody, pytest.raises(redis.RedisError):
+        nobody.ping()
 
 
 def test_a_task_of_the_host_completes_and_flower_shows_it_with_its_worker(site: Site) -> None:
@@ -140,7 +211,7 @@ def test_the_fan_out_example_runs_over_all_workers(site: Site) -> None:
     assert sum(row["n"] for row in parts) == 62
     hosts = {f"celery@{site.host_of(name)}" for name in site.containers("worker")}
     assert {row["worker"] for row in parts} == hosts
-    (imported,) = site.query("SELECT count(*) AS n FROM customer")
+    (imported,) = site.query("SELECT count(*) AS n FROM customers.customer")
     assert imported["n"] == 1200
 
 
@@ -174,7 +245,7 @@ def test_the_figures_of_the_beats_agree_with_the_rows(site: Site) -> None:
 
 
 def test_prometheus_finds_every_beat_and_reads_the_alerts(site: Site) -> None:
-    site.compose("--profile", "observability", "up", "--detach", "prometheus")
+    site.compose("--profile", "observability", "up", "--detach", "prometheus", "alertmanager")
     port = site.values["PROMETHEUS_PORT"]
 
     def asked(what: str) -> Any:
@@ -192,6 +263,23 @@ def test_prometheus_finds_every_beat_and_reads_the_alerts(site: Site) -> None:
     wait_until(
         lambda: asked("query?query=sum(taskdb_reporter)")["result"][0]["value"][1] == "1", 60
     )
+    wait_until(
+        lambda: (
+            [one["url"] for one in asked("alertmanagers")["activeAlertmanagers"]]
+            == ["http://alertmanager:9093/api/v2/alerts"]
+        ),
+        timeout=60,
+    )
+    told = f"http://127.0.0.1:{site.values['ALERTMANAGER_PORT']}/api/v2/receivers"
+
+    def receivers() -> list[str]:
+        try:
+            with urlopen(told, timeout=30) as answer:
+                return [one["name"] for one in json.load(answer)]
+        except OSError:
+            return []
+
+    wait_until(lambda: receivers() == ["operators"], timeout=60)
 
 
 def figures(site: Site) -> dict[tuple[str, str, str], float]:

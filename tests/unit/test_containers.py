@@ -1,5 +1,6 @@
 """The image and the compose file, as far as they can be read without a Docker engine."""
 
+import json
 import os
 import re
 import subprocess
@@ -21,9 +22,19 @@ DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 EXAMPLE = (ROOT / ".env.example").read_text()
-SECRETS = ("POSTGRES_PASSWORD", "BROKER_PASSWORD", "FLOWER_PASSWORD", "GRAFANA_PASSWORD")
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "DATABASE_OWNER_PASSWORD",
+    "DATABASE_PASSWORD",
+    "DATABASE_READER_PASSWORD",
+    "BROKER_PASSWORD",
+    "FLOWER_BROKER_PASSWORD",
+    "FLOWER_PASSWORD",
+    "GRAFANA_PASSWORD",
+)
 GOOD = {name: f"{number}{'0123456789abcdef' * 3}" for number, name in enumerate(SECRETS)}
-OURS = ("prepare", "migrate", "worker", "beat", "flower")
+OURS = ("prepare", "roles", "migrate", "worker", "beat", "flower")
+OBSERVERS = ("prometheus", "alertmanager", "grafana")
 SHOP = ROOT / "examples/django_shop"
 
 # --- the compose file -------------------------------------------------------------------------
@@ -38,6 +49,7 @@ def test_images_are_the_public_ones_and_our_own() -> None:
         "redis": "redis:7-alpine",
         "rabbitmq": "rabbitmq:4",
         "prometheus": "prom/prometheus:v3.5.0",
+        "alertmanager": "prom/alertmanager:v0.28.1",
         "grafana": "grafana/grafana:12.1.0",
     }
     assert images == ours | others
@@ -46,7 +58,7 @@ def test_images_are_the_public_ones_and_our_own() -> None:
 def test_every_port_is_bound_to_this_machine_alone() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
 
-    assert len(ports) == 6
+    assert len(ports) == 7
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
@@ -75,12 +87,11 @@ def test_nothing_starts_before_the_secrets_were_looked_at() -> None:
             for other, condition in needs.items()
         )
 
-    for name in set(SERVICES) - {"prepare", "prometheus", "grafana"}:
+    for name in set(SERVICES) - {"prepare", *OBSERVERS}:
         assert waits_for_prepare(name), name
-    # What these two need is behind a profile of its own, and asks nothing of the others.
-    assert (
-        SERVICES["prometheus"]["profiles"] == SERVICES["grafana"]["profiles"] == ["observability"]
-    )
+    # What these need is behind a profile of its own, and asks nothing of the others.
+    for name in OBSERVERS:
+        assert SERVICES[name]["profiles"] == ["observability"]
 
 
 def test_rows_can_be_read_before_anyone_reads_them() -> None:
@@ -89,14 +100,18 @@ def test_rows_can_be_read_before_anyone_reads_them() -> None:
         assert needs["migrate"] == {"condition": "service_completed_successfully"}
         # Directly: a stop goes the other way, and looks past no container that has ended.
         assert needs["postgres"] == needs["redis"] == {"condition": "service_healthy"}
-    assert SERVICES["migrate"]["depends_on"]["postgres"] == {"condition": "service_healthy"}
-    assert SERVICES["migrate"]["restart"] == SERVICES["prepare"]["restart"] == "no"
+    assert SERVICES["migrate"]["depends_on"] == {
+        "postgres": {"condition": "service_healthy"},
+        "roles": {"condition": "service_completed_successfully"},
+    }
+    for name in ("prepare", "roles", "migrate"):
+        assert SERVICES[name]["restart"] == "no"
 
 
 def test_everything_else_comes_back_by_itself_and_has_a_bounded_log() -> None:
     for name, service in SERVICES.items():
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
-        if name not in {"prepare", "migrate"}:
+        if name not in {"prepare", "roles", "migrate"}:
             assert service["restart"] == "unless-stopped", name
 
 
@@ -147,6 +162,63 @@ def test_flower_looks_and_does_not_touch() -> None:
     assert given["FLOWER_READ_ONLY"] == "true"
     assert given["FLOWER_BASIC_AUTH"].startswith("${FLOWER_USER:-admin}:${FLOWER_PASSWORD:?")
     assert not any("POSTGRES" in str(value) for value in given.values())
+    assert not any("DATABASE" in str(value) for value in given.values())
+    # A user of its own, and nothing that would have to be published.
+    assert "://flower:${FLOWER_BROKER_PASSWORD:?" in given["TASKDB_BROKER_URL"]
+    assert given["FLOWER_ENABLE_EVENTS"] == "false"
+    assert json.loads(given["TASKDB_CELERY"]) == {"worker_enable_remote_control": False}
+
+
+def test_only_the_containers_that_need_it_have_the_password_of_a_stronger_role() -> None:
+    has: dict[str, set[str]] = {name: set() for name in SECRETS}
+    for service, one in SERVICES.items():
+        for key, value in one.get("environment", {}).items():
+            for name in SECRETS:
+                if key == name or f"{{{name}" in str(value):
+                    has[name].add(service)
+
+    for name in SECRETS:
+        has[name].discard("prepare")
+    assert has["POSTGRES_PASSWORD"] == {"postgres", "roles"}
+    assert has["DATABASE_OWNER_PASSWORD"] == {"roles", "migrate"}
+    assert has["DATABASE_READER_PASSWORD"] == {"roles"}
+    assert has["DATABASE_PASSWORD"] == {"roles", "worker", "beat"}
+    assert has["FLOWER_BROKER_PASSWORD"] == {"rabbitmq", "flower"}
+    assert has["BROKER_PASSWORD"] == {"redis", "rabbitmq", "worker", "beat"}
+    migrate = SERVICES["migrate"]["environment"]["TASKDB_DATABASE_URL"]
+    assert migrate.startswith("postgresql://taskdb_owner:")
+    worker = SERVICES["worker"]["environment"]["TASKDB_DATABASE_URL"]
+    assert worker.startswith("postgresql://taskdb:")
+    assert SERVICES["postgres"]["environment"]["POSTGRES_USER"] == "postgres"
+    words = SERVICES["migrate"]["command"]
+    assert words[-1].endswith("grants --runtime taskdb --read-only taskdb_reader --apply")
+
+
+def test_what_users_reach_is_in_another_network_than_database_and_broker() -> None:
+    networks = {name: set(one["networks"]) for name, one in SERVICES.items() if "networks" in one}
+
+    assert set(COMPOSE["networks"]) == {"inner", "edge"}
+    assert set(SERVICES) - set(networks) == {"prepare"}
+    assert SERVICES["prepare"]["network_mode"] == "none"
+    both, inner, edge = {"inner", "edge"}, {"inner"}, {"edge"}
+    assert networks == {
+        "postgres": inner, "redis": inner, "rabbitmq": inner, "roles": inner, "migrate": inner,
+        "worker": inner, "beat": both, "flower": both,
+        "prometheus": edge, "alertmanager": edge, "grafana": edge,
+    }  # fmt: skip
+    assert set(shop_services()["web"]["networks"]) == both
+
+
+def test_alarms_reach_the_processes_that_deliver_them() -> None:
+    for name in ("worker", "beat"):
+        given = SERVICES[name]["environment"]
+        for variable in ("CHANNELS", "ROUTES", "SOURCES"):
+            assert given[f"TASKDB_ALARM_{variable}"] == f"${{TASKDB_ALARM_{variable}:-}}"
+    assert "TASKDB_ALARM_CHANNELS" not in SERVICES["flower"]["environment"]
+    (line,) = re.findall(r"^#TASKDB_ALARM_CHANNELS=(.*)$", EXAMPLE, re.MULTILINE)
+    (routes,) = re.findall(r"^#TASKDB_ALARM_ROUTES=(.*)$", EXAMPLE, re.MULTILINE)
+    found = Settings.load({"TASKDB_ALARM_CHANNELS": line, "TASKDB_ALARM_ROUTES": routes})
+    assert [one.name for one in found.alarm_channels] == ["ops"]
 
 
 def test_a_worker_has_the_time_to_stop_in_order() -> None:
@@ -178,6 +250,21 @@ def test_prometheus_asks_every_beat_and_grafana_finds_the_dashboards() -> None:
     assert list(grafana.glob("*.json"))
 
 
+def test_prometheus_hands_its_alerts_to_an_alertmanager_that_has_a_receiver() -> None:
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    (manager,) = prometheus["alerting"]["alertmanagers"]
+    assert manager["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+    given = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
+    receivers = {one["name"] for one in given["receivers"]}
+    routes = [given["route"], *given["route"]["routes"]]
+    assert {one["receiver"] for one in routes} == receivers
+    alerts = yaml.safe_load((ROOT / "deploy/prometheus/taskdb.rules.yml").read_text())
+    names = {rule.get("alert") for group in alerts["groups"] for rule in group["rules"]}
+    for rule in given["inhibit_rules"]:
+        for matcher in (*rule["source_matchers"], *rule["target_matchers"]):
+            assert matcher.partition("=")[2].strip('"') in names
+
+
 # --- the shop beside it -----------------------------------------------------------------------
 
 
@@ -198,7 +285,9 @@ def test_one_image_of_the_shop_serves_it_and_runs_its_tasks() -> None:
     # By the service that all others wait for, so that it is there when they start.
     assert [name for name, one in shop.items() if "build" in one] == ["migrate"]
     assert shop["migrate"]["build"]["context"] == str(SHOP.relative_to(ROOT))
-    assert shop["migrate"]["command"][:3] == ["python", "manage.py", "migrate"]
+    assert "manage.py migrate --noinput; taskdb grants" in shop["migrate"]["command"][-1]
+    database = shop["migrate"]["environment"]["SHOP_DATABASE"]
+    assert database.startswith("postgresql://taskdb_owner:${DATABASE_OWNER_PASSWORD}@")
 
 
 def test_the_web_server_of_the_shop_is_locked_up_as_our_own_containers_are() -> None:
@@ -317,6 +406,9 @@ def test_redis_is_given_the_hash_of_the_password_and_not_the_password(tmp_path: 
     assert done.returncode == 0, done.stderr
     written = (tmp_path / "users.acl").read_text()
     assert "user default off" in written
+    users = [line.split()[1] for line in written.splitlines()]
+    assert users == ["default", "taskdb", "flower"]
+    assert not any(value in written for value in GOOD.values())
     assert GOOD["BROKER_PASSWORD"] not in written + done.stdout
     assert re.search(r"user taskdb on #[0-9a-f]{64} ", written)
 

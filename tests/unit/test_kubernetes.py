@@ -1,9 +1,11 @@
 """Every manifest, as `kubectl kustomize` writes it: right by the schemas, and locked up."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from taskdb.settings import Settings
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
 OVERLAYS = ("overlays/small", "overlays/large")
+KUSTOMIZATIONS = (*OVERLAYS, "base")
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 OLDEST, NEWEST = "1.29", kubernetes_validate.latest_version()
 OWN = {"keda.sh/v1alpha1"}
 SCHEMAS = Path(__file__).with_name("kubernetes_schemas.json")
@@ -117,9 +121,59 @@ def test_the_example_of_the_secret_has_every_key_that_is_asked_for() -> None:
         if "valueFrom" in variable
     }
 
-    assert asked - {"flower-basic-auth"} == set(example["stringData"])
+    of_flower = {"flower-basic-auth", "flower-broker-url"}
+    assert asked - of_flower == set(example["stringData"])
     assert all("replace-me" in value for value in example["stringData"].values())
-    assert "flower-basic-auth" in (FOLDER / "components/flower/kustomization.yaml").read_text()
+    said = (FOLDER / "components/flower/kustomization.yaml").read_text()
+    assert all(key in said for key in of_flower)
+
+
+def test_only_the_migration_connects_as_the_owner_and_flower_as_one_who_cannot_publish(
+    overlay: str,
+) -> None:
+    keys = {
+        name: {
+            one["valueFrom"]["secretKeyRef"]["key"]
+            for one in container.get("env", ())
+            if "valueFrom" in one
+        }
+        for name, container in containers(overlay)
+    }
+
+    assert {name for name, found in keys.items() if "owner-database-url" in found} == {
+        "taskdb-migrate"
+    }
+    assert "database-url" not in keys["taskdb-migrate"]
+    if "taskdb-flower" in keys:
+        assert keys["taskdb-flower"] == {"flower-broker-url", "flower-basic-auth"}
+
+
+# --- images -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", sorted(KUSTOMIZATIONS))
+def test_every_image_has_a_tag_that_stays(folder: str) -> None:
+    """Of every overlay, also one that a user puts together of the base and any components."""
+    images = {name: container["image"] for name, container in containers(folder)}
+
+    assert images
+    for name, image in images.items():
+        tag = image.rpartition("/")[2].partition(":")[2]
+        assert re.fullmatch(r"v?\d+(\.\d+)+([.-]\w+)*", tag), f"{name}: {image}"
+    assert set(images.values()) == {f"celery-taskdb:{VERSION}"}
+
+
+def test_an_overlay_of_a_user_names_the_image_for_flower_as_well(tmp_path: Path) -> None:
+    own = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(FOLDER / "overlays/small", tmp_path)],
+        "images": [{"name": "celery-taskdb", "newName": "registry.example/shop", "newTag": "7"}],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(own))
+
+    images = {container["image"] for _, container in containers(str(tmp_path))}
+    assert images == {"registry.example/shop:7"}
 
 
 # --- locked up --------------------------------------------------------------------------------
@@ -229,7 +283,11 @@ def test_rows_can_be_read_before_anyone_reads_them(overlay: str) -> None:
     for name in ("taskdb-worker", "taskdb-beat"):
         (first,) = pods(overlay)[name]["spec"]["initContainers"]
         assert first["args"] == ["sh", "-c", "until taskdb migrate --check; do sleep 3; done"]
-    assert pods(overlay)["taskdb-migrate"]["spec"]["containers"][0]["args"] == ["migrate"]
+    (words,) = pods(overlay)["taskdb-migrate"]["spec"]["containers"][0]["args"][2:]
+    assert words.split("; ") == [
+        "taskdb migrate",
+        "taskdb grants --runtime taskdb --read-only taskdb_reader --apply",
+    ]
 
 
 def test_selectors_find_the_pods_that_they_mean(overlay: str) -> None:
