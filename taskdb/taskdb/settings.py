@@ -50,6 +50,8 @@ KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
 _LEAST_SECRET = 8
 """A shorter secret stands in too many words to be taken out wherever it stands."""
+_KEY_LENGTH = 32
+"""Characters of a key for messages, at least."""
 
 
 class SettingsSource(Protocol):
@@ -319,6 +321,25 @@ class Settings(BaseSettings):
         description="Further Celery settings as JSON; they win over those of this package.",
     )
 
+    message_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated keys that sign messages, of at least 32 characters each: the "
+        "first signs, every one verifies. The same for clients, workers and beats. Empty: messages "
+        "are not signed.",
+    )
+    message_unsigned: Literal["refuse", "plain", "accept"] = Field(
+        default="refuse",
+        description="What a worker with keys does with a message that has no signature: `refuse`; "
+        "`plain` runs plain Celery tasks, which nobody signs; `accept` runs every one, while keys "
+        "are rolled out.",
+    )
+    message_age_seconds: float = Field(
+        default=30 * 86_400.0,
+        gt=0,
+        description="A signature counts for so long; a message that waited longer is published "
+        "again.",
+    )
+
     redis_transport: Literal["taskdb", "kombu"] = Field(
         default="taskdb",
         description="Whose Redis transport is used: `taskdb` (faster), or `kombu` as it comes, "
@@ -558,6 +579,17 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("message_keys", mode="before")
+    @classmethod
+    def _are_keys(cls, value: Any) -> Any:
+        keys = [one.strip() for one in value.split(",")] if isinstance(value, str) else list(value)
+        for key in keys:
+            plain = key.get_secret_value() if isinstance(key, SecretStr) else key
+            if not isinstance(plain, str) or len(plain) < _KEY_LENGTH:
+                advice = "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+                raise ValueError(f"a key has less than {_KEY_LENGTH} characters: {advice}")
+        return tuple(keys)
+
     @field_validator("celery", "schedules", "redact_patterns", mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
@@ -750,6 +782,7 @@ class Settings(BaseSettings):
         """Texts of these settings that no log line may have, the longest first."""
         urls = (self.store_url, self.message_url, self.channel_url)
         found = {secret for url in urls for secret in secrets_of_url(url)}
+        found |= {key.get_secret_value() for key in self.message_keys}
         for channel in self.alarm_channels:
             found |= {channel.target.partition("://")[2], *channel.secrets}
         for value in (self.celery, self.schedules):

@@ -12,7 +12,7 @@ from celery.exceptions import Ignore
 from tests.integration.submit_site import client, count, events, logged, messages
 
 from taskdb import TaskDB, TaskNotSubmitted, TaskStatus
-from taskdb_worker import stranger
+from taskdb_worker import seldom, stranger
 from taskdb_worker.app import create_app
 
 
@@ -122,8 +122,8 @@ def test_a_message_of_a_plain_client_is_a_warning_that_says_what_to_do(
     assert warned["log_level"] == "warning"
     assert (warned["type"], warned["count"]) == ("plus", 1)
     assert "submit_task" in warned["advice"]
-    monkeypatch.setattr(stranger, "PAUSE_SECONDS", 0.0)
-    app.tasks["plus"].strangers._next.clear()
+    monkeypatch.setattr(seldom, "PAUSE_SECONDS", 0.0)
+    app.tasks["plus"].strangers._seldom._next.clear()
     with logged() as log:
         receive(app, **message)
         receive(app, **message)

@@ -18,7 +18,8 @@ from tests.integration.fan_site import (
 from tests.integration.worker_site import COMBINATIONS, Site
 from tests.waiting import wait_until
 
-from taskdb.celery.publish import FINALIZE, Publisher, chord_body
+from taskdb.celery.message_signature import MessageKeys
+from taskdb.celery.publish import Publisher, publish_end
 from taskdb.celery.sending import Outcome
 from taskdb.entity import TaskEntity
 from taskdb.errors import IllegalMove
@@ -220,8 +221,7 @@ def publication_of(publisher: Publisher, task_id: str) -> Publication:
 
 
 def publish_body(app: Celery, parent: TaskEntity) -> None:
-    body = chord_body(parent.id, parent.queue)
-    app.send_task(FINALIZE, body["args"], retry=False, ignore_result=True, **body["options"])
+    publish_end(app, MessageKeys((), 1), parent.id, parent.queue)
 
 
 def test_duplicates_of_every_message_change_nothing(site: Site, publisher: Publisher) -> None:

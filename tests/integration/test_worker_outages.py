@@ -1,5 +1,7 @@
 """The database or the broker is away for a while: outcomes arrive, once, when it is back."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -105,12 +107,12 @@ def test_what_the_main_process_says_waits_for_the_database_too(
     killed = site.wait_for_run(running(site, "ends.stubborn"))
     own_postgresql.stop()
     # The main process has to say what its child cannot.
-    site.celery.control.revoke(killed.task_id, terminate=True)
-    wait_for_refusals(worker, "revoked")
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_for_refusals(worker, "lost")
     own_postgresql.start()
 
-    site.wait_for(killed.task_id, "CANCELED")
-    assert site.moves(killed.task_id) == [C, S, "CANCELED"]
+    site.wait_for(killed.task_id, "ERRORED")
+    assert site.moves(killed.task_id) == [C, S, "ERRORED"]
 
 
 def test_a_broker_that_restarts_during_the_body_changes_nothing(

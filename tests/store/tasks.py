@@ -58,6 +58,20 @@ def claim(store: Store, task_id: str, token: str = TOKEN, worker: str = "w-1") -
     return store.claim(task_id, token=token, worker=worker, max_attempts=3).granted
 
 
+def stray(
+    store: Store,
+    task_id: str,
+    *,
+    delay: timedelta,
+    limit: int,
+    type: str = "sum",
+    queues: tuple[str, ...] = ("taskdb",),
+) -> TaskStatus | None:
+    """A worker of these queues gets a message of a type that it does not know."""
+    given: dict[str, Any] = {"delay": delay, "limit": limit, "lease": LEASE}
+    return store.stray(task_id, OOPS, type=type, queues=queues, **given)
+
+
 def running(store: Store, **values: Any) -> Run:
     """A task that a worker has claimed."""
     run = Run(create(store, **values))

@@ -24,7 +24,7 @@ from taskdb.store.pruning import Pruning
 from taskdb.store.store import Store
 from taskdb.store.suspects import QueuedRow, Suspects
 from taskdb.store.workers import Held, Workers
-from tests.store.tasks import DONE, HOUR, OOPS, SOON, claim, create, write
+from tests.store.tasks import DONE, HOUR, OOPS, SOON, claim, create, stray, write
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=20)
@@ -206,7 +206,7 @@ def test_no_verb_of_owned_tasks_touches_an_adopted_one(
     assert store.hand_back(task_id, "t-1", "shutdown") is None
     assert store.hand_back_worker("w-1", "shutdown") == 0
     assert not store.hand_back_unclaimed(task_id, "lost", SOON)
-    assert store.stray(task_id, OOPS, delay=SOON, limit=1) is None
+    assert stray(store, task_id, delay=SOON, limit=1) is None
     assert not store.revoke(task_id, "t-1", OOPS)
     assert not store.expire(task_id, OOPS)
     assert store.expire_due(OOPS, 100) == {}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from uuid_utils import uuid7
@@ -14,7 +15,19 @@ from taskdb.store.contract import EVERYONE, Claim, Draft, WorkerRecord
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
-from tests.store.tasks import DONE, HOUR, OOPS, SOON, TOKEN, at_once, draft, make_late, moves, row
+from tests.store.tasks import (
+    DONE,
+    HOUR,
+    OOPS,
+    SOON,
+    TOKEN,
+    at_once,
+    draft,
+    make_late,
+    moves,
+    row,
+    stray,
+)
 
 S = TaskStatus
 NOBODY = "01936e4b-7c00-7000-8000-0123456789ab"
@@ -105,7 +118,6 @@ def test_no_item_is_claimed_or_ends_where_there_is_no_chunk(store: Store, chunk_
     nothing = Chunk(chunk_id, "", [])
     assert claim(store, nothing) == []
     assert store.crash_chunk(chunk_id, TOKEN, OOPS) == 0
-    assert not store.revoke(chunk_id, TOKEN, OOPS)
     assert not store.expire(chunk_id, OOPS)
     assert not store.hand_back_unclaimed(chunk_id, "lost", SOON)
 
@@ -217,17 +229,18 @@ def test_a_message_that_was_lost_before_the_claim_comes_again_for_all(
 
 def test_nobody_knows_the_type_of_a_chunk_until_it_is_enough(store: Store, chunk: Chunk) -> None:
     for expected in (S.CREATED, S.CREATED, S.FAILED):
-        assert store.stray(chunk.id, OOPS, delay=SOON, limit=3) is expected
+        assert stray(store, chunk.id, delay=SOON, limit=3) is expected
     assert set(statuses(store, chunk)) == {S.FAILED}
 
 
-def test_a_revoked_chunk_cancels_what_waits_or_runs_by_it(store: Store, chunk: Chunk) -> None:
-    claim(store, chunk)
-    store.complete_many(TOKEN, {chunk.items[0]: DONE})
-    store.error(chunk.items[1], TOKEN, OOPS, HOUR)
-    assert not store.revoke(chunk.id, "another", OOPS)
-    assert store.revoke(chunk.id, TOKEN, OOPS)
-    assert statuses(store, chunk) == [S.COMPLETED, S.ERRORED, S.CANCELED, S.CANCELED]
+def test_a_message_of_another_type_claims_no_items(store: Store, chunk: Chunk) -> None:
+    given: dict[str, Any] = {"token": TOKEN, "worker": "w", "max_attempts": 3, "count": 9}
+    assert store.claim_chunk(chunk.id, type="admin.exec", **given) == []
+    assert store.claim_chunk(chunk.id, type="sum", attempt=1, **given) == []
+    assert not store.hand_back_unclaimed(chunk.id, "lost", SOON, type="admin.exec")
+    assert stray(store, chunk.id, delay=SOON, limit=1, type="admin.exec") is None
+    assert set(statuses(store, chunk)) == {S.QUEUED}
+    assert len(store.claim_chunk(chunk.id, type="sum", attempt=0, **given)) == 4
 
 
 def test_an_expired_chunk_fails_what_waits(store: Store, chunk: Chunk) -> None:

@@ -10,7 +10,18 @@ from taskdb.entity import TaskEntity
 from taskdb.store.contract import EVERYONE, Report, WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.workers import Held, Workers
-from tests.store.tasks import HOUR, LEASE, OOPS, SOON, claim, create, publication, queued, running
+from tests.store.tasks import (
+    HOUR,
+    LEASE,
+    OOPS,
+    SOON,
+    claim,
+    create,
+    publication,
+    queued,
+    running,
+    stray,
+)
 from tests.store.test_run import OUTCOMES, UNCLAIMED, end
 
 PAST = datetime(2001, 2, 3, 4, 5, 6, 789000, UTC)
@@ -64,7 +75,7 @@ def test_all_others_are_of_their_time(store: Store, clock: FixedClock) -> None:
     store.mark_queued([publication(store, task_id)])
     assert assert_moved_at(store, task_id, PAST + HOUR).queued_at == PAST + HOUR
     clock.advance(HOUR)
-    store.stray(task_id, OOPS, delay=SOON, limit=9)
+    stray(store, task_id, delay=SOON, limit=9)
     assert_moved_at(store, task_id, PAST + 2 * HOUR)
     claim(store, task_id)
     clock.advance(HOUR)

@@ -178,7 +178,7 @@ def test_what_waits_for_a_person_does_not_block_the_window(store: Store) -> None
     assert store.get(parent, EVERYONE).status is S.COMPLETED
 
 
-@pytest.mark.parametrize("verb", ["expire", "revoke"])
+@pytest.mark.parametrize("verb", ["expire", "cancel"])
 def test_what_ended_while_it_was_held_is_held_no_more(store: Store, verb: str) -> None:
     """A part that was retried by hand is held, and an old message of it may still arrive."""
     parent = fan_out(store, 2, max_concurrency=1)
@@ -187,7 +187,7 @@ def test_what_ended_while_it_was_held_is_held_no_more(store: Store, verb: str) -
         make_late(store, held)
         assert store.expire(held, OOPS)
     else:
-        assert store.revoke(held, "nobody", OOPS)
+        store.cancel(held, EVERYONE)
     assert store.get(held, EVERYONE).held_by is None
     assert store.counts(parent, EVERYONE).held == 0
 

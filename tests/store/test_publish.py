@@ -23,6 +23,7 @@ from tests.store.tasks import (
     publication,
     queued,
     row,
+    stray,
 )
 
 PUBLISHABLE = [TaskStatus.CREATED, TaskStatus.SCHEDULED, TaskStatus.ERRORED]
@@ -71,7 +72,7 @@ def test_a_mark_that_comes_after_the_row_came_back_changes_nothing(store: Store,
         store.mark_queued([item])
         store.hand_back_unclaimed(task_id, "gone", timedelta(seconds=1))
     elif way == "stray":
-        store.stray(task_id, OOPS, delay=HOUR, limit=5)
+        stray(store, task_id, delay=HOUR, limit=5)
     else:
         claim(store, task_id)
         if way == "error":

@@ -17,6 +17,7 @@ from tests.store.tasks import (
     moves,
     publication,
     running,
+    stray,
 )
 
 S = TaskStatus
@@ -104,7 +105,7 @@ def test_everything_at_once_keeps_every_history_whole(store: Store) -> None:
             elif number % 4 == 2 and claim(store, task_id, token):
                 store.hand_back(task_id, token, "race")
             else:
-                store.stray(task_id, OOPS, delay=SOON, limit=1_000)
+                stray(store, task_id, delay=SOON, limit=1_000)
                 make_due(store, task_id)
 
     at_once(act, 8)

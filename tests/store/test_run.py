@@ -30,6 +30,7 @@ from tests.store.tasks import (
     queued,
     row,
     running,
+    stray,
     write,
 )
 
@@ -62,7 +63,7 @@ UNCLAIMED: dict[str, tuple[Verb, TaskStatus, frozenset[TaskStatus]]] = {
         lambda s, i, _: s.hand_back_unclaimed(i, "lost", SOON), S.CREATED, frozenset({S.QUEUED})
     ),
     "expire": (lambda s, i, _: s.expire(i, OOPS), S.FAILED, WAITING - {S.ERRORED}),
-    "revoke": (lambda s, i, t: s.revoke(i, t, OOPS), S.CANCELED, WAITING),
+    "revoke": (lambda s, i, t: s.revoke(i, t, OOPS), S.CANCELED, frozenset()),
 }  # fmt: skip
 outcomes = pytest.mark.parametrize("verb", OUTCOMES)
 WAITS = "UPDATE task SET waits_for = 'parts', status = 'PROCESSING' WHERE id = :id"
@@ -132,7 +133,7 @@ def test_nothing_ends_where_there_is_none(store: Store, verb: str, task_id: str)
     assert not act(store, task_id, "t")
     assert not store.progress(task_id, "t", Report(current=1))
     assert not store.remark(task_id, {})
-    assert store.stray(task_id, OOPS, delay=SOON, limit=2) is None
+    assert stray(store, task_id, delay=SOON, limit=2) is None
     assert store.cancel_wanted(task_id, "t")
     assert store.history(task_id, EVERYONE) == []
 
@@ -368,12 +369,15 @@ def test_a_task_that_kills_its_process_too_often_is_halted(store: Store) -> None
 
 def test_a_type_that_nobody_knows_fails_in_the_end(store: Store) -> None:
     run = queued(store)
-    ends = [store.stray(run.id, OOPS, delay=HOUR, limit=3) for _ in range(4)]
+    ends = []
+    for _ in range(4):
+        store.mark_queued(store.publications([run.id]))
+        ends.append(stray(store, run.id, delay=HOUR, limit=3))
     assert ends == [S.CREATED, S.CREATED, S.FAILED, None]
     task = store.get(run.id, EVERYONE)
     assert task.error is not None and task.ended_at is not None
     assert moves(store, run.id)[-3:] == [
-        ("QUEUED", "CREATED"), ("CREATED", "CREATED"), ("CREATED", "FAILED"),
+        ("QUEUED", "CREATED"), ("CREATED", "QUEUED"), ("QUEUED", "FAILED"),
     ]  # fmt: skip
 
 
@@ -383,7 +387,7 @@ def test_a_message_that_comes_too_early_does_not_shorten_the_wait(
 ) -> None:
     run = in_status(store, status)
     before = row(store, run.id)
-    assert store.stray(run.id, OOPS, delay=SOON, limit=3) is None
+    assert stray(store, run.id, delay=SOON, limit=3) is None
     assert row(store, run.id) == before
 
 
@@ -408,10 +412,72 @@ def test_a_message_that_nobody_claimed_ends_what_waits(
         assert (row(store, run.id), moves(store, run.id)) == before
 
 
-def test_a_revocation_ends_the_run_that_says_so(store: Store) -> None:
+def test_a_revocation_ends_a_run_only_if_the_row_asks_for_a_cancel(store: Store) -> None:
     run = running(store)
+    assert not store.revoke(run.id, run.token, OOPS)
+    assert store.get(run.id, EVERYONE).status is S.STARTED
+    store.cancel(run.id)
+    assert not store.revoke(run.id, "another", OOPS)
     assert store.revoke(run.id, run.token, OOPS)
     assert store.get(run.id, EVERYONE).status is S.CANCELED
+
+
+# --- what a message may not do --------------------------------------------------------------------
+
+
+def test_a_message_of_another_type_claims_no_task(store: Store) -> None:
+    run = queued(store)
+    given: dict[str, Any] = {"token": "t", "worker": "w", "max_attempts": 3}
+    before = row(store, run.id)
+    for type_name in ("admin.exec", "", "sum ", "SUM"):
+        answer = store.claim(run.id, type=type_name, **given)
+        assert (answer.granted, answer.status, answer.input) == (False, None, None)
+    assert row(store, run.id) == before
+    assert store.claim(run.id, type="sum", **given).granted
+    # Nor does it get the result.
+    store.complete(run.id, "t", DONE)
+    answer = store.claim(run.id, type="admin.exec", **given)
+    assert (answer.status, answer.result) == (None, None)
+
+
+def test_a_message_that_was_signed_for_an_earlier_attempt_claims_no_later_one(
+    store: Store,
+) -> None:
+    run = queued(store)
+    given: dict[str, Any] = {"worker": "w", "max_attempts": 3, "type": "sum"}
+    assert store.claim(run.id, token="t", attempt=0, **given).granted
+    # An answer that was lost is asked for again.
+    assert store.claim(run.id, token="t", attempt=0, **given).granted
+    store.error(run.id, "t", OOPS, SOON)
+    assert not store.claim(run.id, token="u", attempt=0, **given).granted
+    assert store.publications([run.id])[0].attempt == 1
+    assert store.claim(run.id, token="u", attempt=1, **given).granted
+
+
+def test_a_message_of_another_type_or_queue_strands_no_task(store: Store) -> None:
+    run = queued(store)
+    before = row(store, run.id)
+    for _ in range(12):
+        assert stray(store, run.id, delay=SOON, limit=3, type="nobody.knows") is None
+        assert stray(store, run.id, delay=SOON, limit=3, queues=("other",)) is None
+    assert row(store, run.id) == before
+
+
+def test_of_one_publication_one_message_of_an_unknown_type_counts(store: Store) -> None:
+    run = queued(store)
+    ends = [stray(store, run.id, delay=HOUR, limit=3) for _ in range(12)]
+    assert ends == [S.CREATED] + [None] * 11
+
+
+def test_messages_fail_no_task_whose_type_a_live_worker_of_its_queue_knows(store: Store) -> None:
+    run = queued(store)
+    workers = Workers(store.database)
+    record = WorkerRecord("w-1", "w", "host", 1, ("taskdb",), ("other", "sum"))
+    workers.announce(record)
+    for _ in range(12):
+        assert stray(store, run.id, delay=SOON, limit=3) is S.CREATED
+    workers.stopped("w-1")
+    assert stray(store, run.id, delay=SOON, limit=3) is S.FAILED
 
 
 def test_a_worker_hands_back_what_it_holds_and_nothing_else(store: Store) -> None:

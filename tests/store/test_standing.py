@@ -12,7 +12,17 @@ from taskdb.store.callbacks import digest_of
 from taskdb.store.contract import EVERYONE, NO_REPORT, WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
-from tests.store.tasks import HOUR, LEASE, OOPS, Run, create, in_status, queued, running, write
+from tests.store.tasks import (
+    HOUR,
+    LEASE,
+    Run,
+    create,
+    in_status,
+    queued,
+    running,
+    stray,
+    write,
+)
 from tests.store.trees import end, fan_out, part_ids
 
 HERE = BrokerState(messages=3)
@@ -110,7 +120,7 @@ def test_no_live_worker_knows_its_type(store: Store) -> None:
     run = queued(store)
     assert why(store, run.id).cause == "unknown_type"
     # A worker has given it back, and the relay will publish it once more.
-    store.stray(run.id, OOPS, delay=HOUR, limit=9)
+    stray(store, run.id, delay=HOUR, limit=9)
     told = why(store, run.id)
     assert (told.cause, told.status) == ("unknown_type", TaskStatus.CREATED)
 

@@ -44,6 +44,7 @@ PRIVATE = {
     "celery.local:Proxy": "_get_current_object",
     "celery.schedules:crontab": "_orig_",
     "celery.backends.base:Backend": ("_cache _forget _get_task_meta_for _save_group _store_result"),
+    "kombu.message:Message": "_decoded_cache",
     "celery.worker.request:Request": "_already_revoked _context _request_dict",
     "celery.concurrency.asynpool": "_get_job_writer",
     "celery.concurrency.asynpool:AsynPool": (

@@ -21,9 +21,12 @@ from taskdb.logging import configure_logging
 from taskdb.settings import Settings
 from taskdb.task_type import TaskType
 from taskdb_worker.chord import install_chord
+from taskdb_worker.decompression import bound_decompression
 from taskdb_worker.exit_limit import limit_exit
 from taskdb_worker.member import Member
+from taskdb_worker.message_check import MessageCheck
 from taskdb_worker.options import refuse_named_pool
+from taskdb_worker.remote_control import install_remote_control
 from taskdb_worker.shutdown import install_shutdown
 from taskdb_worker.signals import Receivers
 from taskdb_worker.tracked_task import TrackedTask
@@ -50,11 +53,15 @@ def create_app(
     if app.conf.worker_pool == "prefork" and taskdb.settings.worker_prefork == "taskdb":
         app.conf.worker_pool = "taskdb_worker.prefork:TaskPool"
     member = Member(taskdb)
+    app.taskdb_check = MessageCheck(taskdb.settings, {one.name for one in registry})
     for task_type in registry:
         task = tracked_task(task_type, member)
         app.register_task(task)
         check_task(task)
     install_chord(app, member)
+    install_remote_control()
+    bound_decompression(app.conf.task_compression)
+    app.taskdb_end_now = member.end_canceled_now
     install_shutdown(app, member)
     _know_queues(app, [*(task_type.queue for task_type in registry), *registry.queues])
     # Celery holds receivers weakly; the app keeps them for as long as it lives.

@@ -1,9 +1,10 @@
 """The chord of a fan-out, on the rows: Celery counts a part, the rows say what follows.
 
-A part's message names the chord's body (`taskdb.finalize`). Celery asks the result backend after
-each part, in the process that ran it; when no part is open the body is published, and ends the
-parent. Whatever ends a part elsewhere (a killed process, a revocation, a cancel) asks the rows
-itself, and the reconcile loop asks for whom nobody asked: all of them may, as often as they like.
+The row of a part says of which parent it is one. Celery asks the result backend after each part of
+a chord, in the process that ran it; when no part is open the chord's body (`taskdb.finalize`) is
+published, and ends the parent. Whatever ends a part elsewhere (a killed process, a cancel) asks the
+rows itself, and the reconcile loop asks for whom nobody asked: all of them may, as often as they
+like.
 """
 
 # Celery has no types.
@@ -18,12 +19,12 @@ from typing import Any
 
 import structlog
 from celery import Celery, signals, states
-from celery.canvas import maybe_signature
 
-from taskdb.celery.publish import FINALIZE
+from taskdb.celery.message_signature import MessageKeys
+from taskdb.celery.publish import FINALIZE, publish_end
 from taskdb.fork import renew_after_fork
 from taskdb_worker.member import Member
-from taskdb_worker.tracked_task import ENDED
+from taskdb_worker.tracked_task import ENDED, Part
 
 log = structlog.get_logger("taskdb.join")
 
@@ -39,6 +40,9 @@ def install_chord(app: Celery, member: Member) -> None:
         """End a parent whose sub-tasks are over; harmless as often as it is run."""
         member.execution.join(parent_id)
 
+    # It sends results of rows to whatever its message names, and no chord needs it here.
+    app.tasks.pop("celery.chord_unlock", None)
+
 
 class _PartEnded:
     """What the result backend calls after each part of a chord.
@@ -50,6 +54,7 @@ class _PartEnded:
     def __init__(self, app: Celery, member: Member) -> None:
         self._app = app
         self._member = member
+        self._keys = MessageKeys.of(member.taskdb.settings)
         self._owed: dict[str, _Owed] = {}
         self._asked_at: dict[str, float] = {}
         self._thread: threading.Thread | None = None
@@ -59,8 +64,8 @@ class _PartEnded:
 
     def __call__(self, request: Any, state: str) -> None:
         # Where the run did not write its own end, the main process reports it, and asks then.
-        if request.group and getattr(request, ENDED, False):
-            self._count(_Owed(request.group, request.chord, state != states.SUCCESS))
+        if isinstance(request.chord, Part) and getattr(request, ENDED, False):
+            self._count(_Owed(request.chord, state != states.SUCCESS))
 
     def after_fork(self) -> None:
         """The thread is the parent process's; so is what it owes."""
@@ -118,7 +123,7 @@ class _PartEnded:
 
     def _publish_body(self, part: _Owed) -> None:
         try:
-            maybe_signature(part.body, app=self._app).apply_async(retry=False)
+            publish_end(self._app, self._keys, part.parent_id, part.part.queue)
         except Exception as error:  # noqa: BLE001 - the broker is away: this process can do it
             log.warning("join.without_broker", parent_id=part.parent_id, reason=str(error))
             self._member.execution.join(part.parent_id)
@@ -128,9 +133,12 @@ class _PartEnded:
 class _Owed:
     """Parts of one parent that have ended, and that nobody has asked about yet."""
 
-    parent_id: str
-    body: Any
+    part: Part
     is_bad: bool
+
+    @property
+    def parent_id(self) -> str:
+        return self.part.parent_id
 
     def with_one(self, part: _Owed) -> _Owed:
         return replace(self, is_bad=self.is_bad or part.is_bad)

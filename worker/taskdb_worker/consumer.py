@@ -13,6 +13,8 @@ import structlog
 from celery import signals
 from celery.worker.consumer import Consumer
 
+from taskdb_worker.message_check import MessageCheck, MessageRefused
+
 log = structlog.get_logger("taskdb.worker")
 _kombu_log = getLogger(__name__)
 
@@ -28,11 +30,16 @@ class TellingConsumer(Consumer):
     def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Any], None]:
         """What is done with each message; Celery ends a worker for parts that it cannot read."""
         handle = super().create_task_handler(*arguments, **options)
+        check: MessageCheck = self.app.taskdb_check
         of_the_line = (*self.connection_errors, *self.channel_errors)
 
         def on_task_received(message: Any) -> None:
             try:
+                check.read(message, self.app.tasks)
                 handle(message)
+            except MessageRefused as error:
+                check.log(message, error)
+                message.reject_log_error(_kombu_log, self.connection_errors)
             except of_the_line as error:
                 if not isinstance(error, LookupError):
                     raise

@@ -82,8 +82,12 @@ class Execution:
         self.tell_of_failure: Callable[[], None] = _tell_nobody
         """Called in the main process when a run ended badly; returns at once."""
 
-    def claim(self, task_id: str, task_type: TaskType, token: str) -> Claim:
-        """Take the task; asks again for as long as the database gives no answer.
+    def claim(
+        self, task_id: str, task_type: TaskType, token: str, attempt: int | None = None
+    ) -> Claim:
+        """Take the task of this type; asks again for as long as the database gives no answer.
+
+        `attempt` is that of a signed message: the row must not have had another one since.
 
         A worker that may be taken for dead waits before it takes more.
         """
@@ -95,6 +99,8 @@ class Execution:
                 worker=self.worker,
                 max_attempts=task_type.retry.max_attempts,
                 may_rerun=task_type.retry.after_crash,
+                type=task_type.name,
+                attempt=attempt,
             ),
             "claim",
             task_id,
@@ -116,7 +122,9 @@ class Execution:
         anew = self.claim(task_id, task_type, token)
         return anew.granted and anew.attempt == lost.attempt
 
-    def claim_chunk(self, chunk: str, task_type: TaskType, token: str, count: int) -> list[Claim]:
+    def claim_chunk(
+        self, chunk: str, task_type: TaskType, token: str, count: int, attempt: int | None = None
+    ) -> list[Claim]:
         """Take so many items of one message; asks again, and waits, as `claim` does."""
         self.lease.wait()
         return self.write(
@@ -127,6 +135,8 @@ class Execution:
                 max_attempts=task_type.retry.max_attempts,
                 may_rerun=task_type.retry.after_crash,
                 count=count,
+                type=task_type.name,
+                attempt=attempt,
             ),
             "claim",
             chunk,
@@ -273,18 +283,16 @@ class Execution:
         """Put back what a rule stops; answers how many tasks."""
         return self.write(lambda: self.store.hold(task_id, chunk=chunk), "hold", task_id)
 
-    def expire(self, task_id: str, parent_id: str | None = None) -> bool:
+    def expire(self, task_id: str) -> bool:
         """Fail what was to start earlier, if the row says so too; answers whether it did.
 
-        A chunk comes with the parent of its items.
+        The id may be that of a chunk.
         """
 
         def work() -> bool:
             is_late = self.store.expire(task_id, _EXPIRED)
-            if is_late and parent_id is None:
+            if is_late:
                 self.store.settle(task_id)
-            elif is_late and parent_id is not None:
-                self.store.join(parent_id)
             return is_late
 
         return self.write(work, "expire", task_id)

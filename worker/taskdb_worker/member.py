@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -175,6 +175,17 @@ class Member:
         if wish.waited_seconds >= self.taskdb.settings.cancel_grace_seconds:
             with self._lock:
                 self._to_terminate[wish.token] = wish
+
+    def end_canceled_now(self, ids: Collection[str]) -> None:
+        """End the bodies of these tasks without the grace, if their rows ask for a cancel."""
+
+        def work() -> None:
+            for wish in Workers(self.taskdb.store.database).cancel_wishes(self.id):
+                if wish.task_id in ids:
+                    with self._lock:
+                        self._to_terminate[wish.token] = wish
+
+        self.write("revoked", work)
 
     def terminate_canceled(self, pool: Any) -> None:
         """End bodies that did not stop when asked; call it from the main loop of the worker."""

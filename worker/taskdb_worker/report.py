@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import structlog
 from billiard.exceptions import TimeLimitExceeded
-from kombu.exceptions import ContentDisallowed, DecodeError
 
 from taskdb.client import TaskDB
 from taskdb.entity import TaskEntity, TaskError
@@ -19,9 +19,8 @@ from taskdb_worker.run_error import task_error
 
 log = structlog.get_logger("taskdb.report")
 
-_UNREADABLE = (DecodeError, ContentDisallowed)
-"""What a pool process raises for a message, before any task is in sight."""
 _STOPPED = "its process ended with its worker"
+_TERMINATED = "its process was ended by remote control, and nobody had asked for a cancel"
 _UNCLAIMED_DELAY = timedelta(seconds=1)
 """A message that was lost before its claim waits this long, so that no loop runs hot."""
 
@@ -37,34 +36,51 @@ class Report:
         self._store = taskdb.store
         self._settings = taskdb.settings
 
-    def failed(self, task_id: str, token: str, error: BaseException) -> None:
+    def failed(self, task_id: str, type_name: str, token: str, error: BaseException) -> None:
         """A run ended in the pool without writing; or its message was lost before the claim."""
-        if isinstance(error, _UNREADABLE):
-            self.undecodable(task_id, f"{type(error).__name__}: {error}")
-            return
         if isinstance(error, TimeLimitExceeded):
             moved = self._timed_out(task_id, token, error)
         else:
             moved = self._store.fail(task_id, token, task_error(error, 0)) is not None
-        self._settle(task_id, error, moved=moved)
+        self._settle(task_id, type_name, str(error), moved=moved)
 
-    def unclaimed(self, task_id: str, reason: str) -> bool:
+    def unclaimed(self, task_id: str, type_name: str, reason: str) -> bool:
         """A message was lost with a process that had not claimed its task: it gets another."""
         said = f"lost before the claim: {reason}"
-        return self._store.hand_back_unclaimed(task_id, said, _UNCLAIMED_DELAY)
+        return self._store.hand_back_unclaimed(task_id, said, _UNCLAIMED_DELAY, type=type_name)
 
-    def lost(self, task_id: str, token: str, error: BaseException, *, is_stopping: bool) -> None:
+    def lost(
+        self,
+        task_id: str,
+        type_name: str,
+        token: str,
+        error: BaseException,
+        *,
+        is_stopping: bool,
+    ) -> None:
         """The process of a run died; with a worker that stops, that is no crash."""
         if is_stopping:
             moved = self._store.hand_back(task_id, token, _STOPPED) is not None
         else:
             moved = self._crashed(task_id, token, error)
-        self._settle(task_id, error, moved=moved)
+        self._settle(task_id, type_name, str(error), moved=moved)
 
-    def _settle(self, task_id: str, error: BaseException, *, moved: bool) -> None:
+    def terminated(self, task_id: str, type_name: str, token: str) -> None:
+        """The process of a run was ended: for a cancel, if the row says so.
+
+        Else by remote control, which anyone can use who writes to the broker: the run does not
+        count, and the task goes on.
+        """
+        error = TaskError("TaskRevoked", "terminated while it ran")
+        moved = self._store.revoke(task_id, token, error)
+        if not moved:
+            moved = self._store.hand_back(task_id, token, _TERMINATED) is not None
+        self._settle(task_id, type_name, _TERMINATED, moved=moved)
+
+    def _settle(self, task_id: str, type_name: str, reason: str, *, moved: bool) -> None:
         if not moved:
             # Never FAILED: nobody had run it.
-            self.unclaimed(task_id, str(error))
+            self.unclaimed(task_id, type_name, reason)
         self._store.settle(task_id)
 
     def _crashed(self, task_id: str, token: str, error: BaseException) -> bool:
@@ -91,9 +107,9 @@ class Report:
     def chunk_lost(
         self,
         chunk: str,
+        type_name: str,
         token: str,
         error: TaskError,
-        parent_id: str | None,
         *,
         is_stopping: bool = False,
     ) -> None:
@@ -101,25 +117,17 @@ class Report:
 
         Or their message was lost before the claim.
         """
+        parent_id = self._store.parent_of_chunk(chunk)
         if is_stopping:
             count = self._store.hand_back_chunk(chunk, token, _STOPPED)
         else:
             count = self._store.crash_chunk(chunk, token, error)
         if not count:
-            reason = f"lost before the claim: {error.message}"
-            self._store.hand_back_unclaimed(chunk, reason, _UNCLAIMED_DELAY)
+            self.unclaimed(chunk, type_name, error.message)
         self._store.join(parent_id)
 
-    def revoked(
-        self, task_id: str, token: str, parent_id: str | None = None, *, terminated: bool
-    ) -> None:
-        """Someone told Celery to revoke it. A chunk's items come with the id of their parent."""
-        message = "terminated while it ran" if terminated else "revoked before it ran"
-        revoked = self._store.revoke_any(task_id, token, TaskError("TaskRevoked", message))
-        self._follow(revoked or task_id, parent_id)
-
-    def unknown(self, task_id: str, type_name: str, parent_id: str | None = None) -> None:
-        """This worker has no such type: again later, perhaps at another worker."""
+    def unknown(self, task_id: str, type_name: str, queues: Sequence[str]) -> None:
+        """This worker, which consumes these queues, has no such type: again later."""
         message = (
             f"no task type {type_name!r} in this worker: name its module in TASKDB_TASK_MODULES "
             "of the workers, or deploy the code that has it"
@@ -129,28 +137,20 @@ class Report:
             TaskError("UnknownTaskType", message),
             delay=timedelta(seconds=self._settings.unregistered_delay_seconds),
             limit=self._settings.unregistered_limit,
+            lease=timedelta(seconds=self._settings.worker_lease_seconds),
+            type=type_name,
+            queues=queues,
         )
-        self._follow(task_id, parent_id)
+        self._store.settle(task_id)
 
     def undecodable(self, task_id: str, reason: str) -> None:
-        """A message that names this task could not be read: it gets another, if it waits for one.
-
-        Any other row stays as it is, with a remark.
-        """
-        said = f"a message was rejected: {reason}"
-        if not self._store.hand_back_unclaimed(task_id, said, _UNCLAIMED_DELAY):
-            self._store.remark(task_id, {"reason": said})
+        """A message that names this task could not be read: its row stays as it is."""
+        self._store.remark(task_id, {"reason": f"a message was rejected: {reason}"})
 
     def interrupted(self, task_id: str, token: str) -> None:
         """The run was stopped because the line to the broker broke; it does not count."""
         self._store.hand_back(task_id, token, "the line to the broker was lost")
         self._store.settle(task_id)
-
-    def _follow(self, task_id: str, parent_id: str | None) -> None:
-        if parent_id is None:
-            self._store.settle(task_id)
-        else:
-            self._store.join(parent_id)
 
     def _running(self, task_id: str) -> TaskEntity | None:
         try:

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from weakref import WeakSet
 
 from billiard.exceptions import WorkerLostError
 from celery import signals
-from celery.worker.control import Panel
-from celery.worker.state import revoked
 
-from taskdb.celery.publish import CHUNK_HEADER
 from taskdb.entity import TaskError
 from taskdb_worker.member import Member
 from taskdb_worker.report import readable_id
@@ -30,6 +26,8 @@ class Receivers:
     def __init__(self, member: Member) -> None:
         self._member = member
         self._report = member.report
+        settings = member.taskdb.settings
+        self._may_remark = not settings.message_keys or settings.message_unsigned == "accept"
 
     def connect(self) -> None:
         """Start listening."""
@@ -40,8 +38,6 @@ class Receivers:
         signals.task_revoked.connect(self.on_revoked)
         signals.task_unknown.connect(self.on_unknown)
         signals.task_rejected.connect(self.on_rejected)
-        _revoke_commands.add(self)
-        Panel.data["revoke"] = _revoke
 
     def on_prerun(self, sender: Any = None, **_: Any) -> None:
         """Claim the task, or the items of a chunk; `__call__` obeys the answer."""
@@ -60,80 +56,65 @@ class Receivers:
         if token is not None:
             # Celery announces a hard limit twice, and by then the task may be queued again.
             setattr(request, ENDED, True)
+            name = sender.name
             if isinstance(exception, WorkerLostError):
-                self._process_lost(task_id, token, request, exception)
+                self._process_lost(task_id, name, token, request, exception)
             elif chunk_count(request) is not None:
-                self._chunk_lost(request, task_error(exception, 0))
+                self._chunk_lost(name, request, task_error(exception, 0))
             else:
-                self._write("failed", lambda: self._report.failed(task_id, token, exception))
+                self._write("failed", lambda: self._report.failed(task_id, name, token, exception))
 
-    def _process_lost(self, task_id: str, token: str, request: Any, error: WorkerLostError) -> None:
-        parent_id, is_chunk = _parent_of_chunk(request), chunk_count(request) is not None
+    def _process_lost(
+        self, task_id: str, name: str, token: str, request: Any, error: WorkerLostError
+    ) -> None:
+        is_chunk = chunk_count(request) is not None
 
         def write(is_stopping: bool) -> None:  # noqa: FBT001 - its only argument
             if is_chunk:
                 said = task_error(error, 0)
-                self._report.chunk_lost(task_id, token, said, parent_id, is_stopping=is_stopping)
+                self._report.chunk_lost(task_id, name, token, said, is_stopping=is_stopping)
             else:
-                self._report.lost(task_id, token, error, is_stopping=is_stopping)
+                self._report.lost(task_id, name, token, error, is_stopping=is_stopping)
 
-        unclaimed = partial(self._report.unclaimed, task_id, str(error))
+        unclaimed = partial(self._report.unclaimed, task_id, name, str(error))
         self._member.write_loss(token, unclaimed, write)
 
     def on_retry(self, sender: Any = None, request: Any = None, **_: Any) -> None:
         """Celery announced a retry that no wrapper wrote: it cut the run short."""
         token = self._unwritten(sender, request)
         if token is not None and chunk_count(request) is not None:
-            self._chunk_lost(request, TaskError("Interrupted", "the line to the broker was lost"))
+            error = TaskError("Interrupted", "the line to the broker was lost")
+            self._chunk_lost(sender.name, request, error)
         elif token is not None:
             self._write("interrupted", lambda: self._report.interrupted(request.id, token))
 
-    def on_revoked(
-        self,
-        sender: Any = None,
-        request: Any = None,
-        terminated: bool = False,  # noqa: FBT001, FBT002 - Celery sends it by keyword
-        **_: Any,
-    ) -> None:
-        """A delivery was ended while this worker had it."""
+    def on_revoked(self, sender: Any = None, request: Any = None, **_: Any) -> None:
+        """The process of a run was ended; the row says whether that is a cancel."""
         if not isinstance(sender, TrackedTask):
             return
-        task_id, token, parent_id = request.id, token_of(request), _parent_of_chunk(request)
-        if terminated and chunk_count(request) is not None and task_id not in revoked:
-            # Nobody revoked the message: this worker ended it for one item.
+        task_id, name, token = request.id, sender.name, token_of(request)
+        if chunk_count(request) is not None:
             message = "its process was ended: an item of the chunk did not stop when asked"
-            self._chunk_lost(request, TaskError("TaskRevoked", message))
+            self._chunk_lost(name, request, TaskError("TaskRevoked", message))
         else:
-            self._write(
-                "revoked",
-                lambda: self._report.revoked(task_id, token, parent_id, terminated=terminated),
-            )
+            self._write("revoked", lambda: self._report.terminated(task_id, name, token))
 
-    def on_revoke_command(self, task_id: Any) -> None:
-        """A person told Celery to revoke tasks: what waits is canceled, now and not for ever."""
-        ids = task_id if isinstance(task_id, list | tuple | set) else [task_id]
-        for one in ids:
-            if isinstance(one, str):
-                self._write(
-                    "revoked", partial(self._report.revoked, one, _NO_TOKEN, terminated=False)
-                )
-
-    def on_unknown(self, message: Any = None, name: str = "", id: str = "", **_: Any) -> None:
+    def on_unknown(self, sender: Any = None, name: str = "", id: str = "", **_: Any) -> None:
         """A message of a type that this worker does not have."""
-        headers = getattr(message, "headers", None) or {}
-        parent_id = headers.get("group") if CHUNK_HEADER in headers else None
-        self._write("unknown", lambda: self._report.unknown(id, name, parent_id))
+        queues = tuple(sender.app.amqp.queues.consume_from)
+        self._write("unknown", lambda: self._report.unknown(id, name, queues))
 
     def on_rejected(self, message: Any = None, exc: Any = None, **_: Any) -> None:
         """A message that nobody can read."""
         task_id = readable_id(message)
-        if task_id is not None:
+        # What is not signed says nothing about any task.
+        if task_id is not None and self._may_remark:
             reason = f"{type(exc).__name__}: {exc}" if exc else "unknown format"
             self._write("rejected", lambda: self._report.undecodable(task_id, reason))
 
-    def _chunk_lost(self, request: Any, error: TaskError) -> None:
-        chunk, token, parent_id = request.id, token_of(request), _parent_of_chunk(request)
-        self._write("failed", lambda: self._report.chunk_lost(chunk, token, error, parent_id))
+    def _chunk_lost(self, name: str, request: Any, error: TaskError) -> None:
+        chunk, token = request.id, token_of(request)
+        self._write("failed", lambda: self._report.chunk_lost(chunk, name, token, error))
 
     def _unwritten(self, sender: Any, request: Any) -> str | None:
         """The token of a tracked run whose outcome this process has not written."""
@@ -143,21 +124,3 @@ class Receivers:
 
     def _write(self, what: str, work: Any) -> None:
         self._member.write(what, work)
-
-
-def _revoke(state: Any, task_id: Any, *arguments: Any, **options: Any) -> Any:
-    """Celery's command, which tells the rows as well: it sends no signal for what is not here."""
-    done = _celerys_revoke(state, task_id, *arguments, **options)
-    for receivers in tuple(_revoke_commands):
-        receivers.on_revoke_command(task_id)
-    return done
-
-
-_celerys_revoke = Panel.data["revoke"]
-_revoke_commands: WeakSet[Receivers] = WeakSet()
-_NO_TOKEN = ""
-
-
-def _parent_of_chunk(request: Any) -> str | None:
-    """Whose parts the items of this message are; None for the message of a single task."""
-    return None if chunk_count(request) is None else getattr(request, "group", None)

@@ -10,15 +10,17 @@ because Celery publishes what comes next before `task_success` and `task_failure
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_hex
 from typing import Any
 
 import structlog
-from celery import Task
+from celery import Task, current_task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
 
+from taskdb.celery.application import MAPS
 from taskdb.celery.publish import CHUNK_HEADER
 from taskdb.entity import TaskRole
 from taskdb.errors import TaskNotSubmitted
@@ -28,6 +30,7 @@ from taskdb.store.encode import storable
 from taskdb.task_type import TaskType
 from taskdb_worker.chunk import Chunk
 from taskdb_worker.execution import Execution
+from taskdb_worker.message_check import ATTEMPT
 from taskdb_worker.run_error import fit_for_celery, message_of, name_of
 from taskdb_worker.run_outcome import AskedRetry, Ended
 from taskdb_worker.stranger import Strangers
@@ -45,6 +48,14 @@ ENDED = "taskdb_ended"
 _LONGEST_MESSAGE = 1_000
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of which parent a run is a part, as its row says; stands on a request as its chord."""
+
+    parent_id: str
+    queue: str
+
+
 class TaskFailed(Exception):
     """Stands in Celery for a failure that the row describes."""
 
@@ -56,14 +67,13 @@ class TrackedRequest(Request):
         super().__init__(*arguments, **keywords)
         # The pool process gets this dictionary; so both processes know the same token.
         self._request_dict[TOKEN] = token_hex(16)
-        count = _count(self._request_dict.get(CHUNK_HEADER))
+        count = self._request_dict.get(CHUNK_HEADER)
         if count is not None:
             self._give_time(count)
 
     def _give_time(self, count: int) -> None:
         """Limits are for an item; a pool knows those of a message only."""
-        hard, soft = self._request_dict.get("timelimit") or (None, None)
-        hard, soft = hard or self.task.time_limit, soft or self.task.soft_time_limit
+        hard, soft = self.task.time_limit, self.task.soft_time_limit
         self.time_limits = (hard and hard * count, soft and soft * count)
         self._request_dict["timelimit"] = self.time_limits
 
@@ -112,6 +122,9 @@ class TrackedTask(Task):
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         request = self.request
         if request.called_directly:
+            if getattr(current_task, "name", None) in MAPS:
+                # Its arguments are those of a message, which anyone can write.
+                raise TaskNotSubmitted(self.name)
             return self.task_type.body(*arguments, **keywords)
         claim = getattr(request, CLAIM, None)
         if claim is None:
@@ -146,12 +159,16 @@ class TrackedTask(Task):
     def claim(self, request: Any) -> Claim | list[Claim]:
         """Take what a message is about; the answer stays on the request, where a run finds it."""
         token, count = token_of(request), chunk_count(request)
+        attempt = getattr(request, ATTEMPT, None)
         claim: Claim | list[Claim]
         if count is None:
-            claim = self.execution.claim(request.id, self.task_type, token)
+            claim = self.execution.claim(request.id, self.task_type, token, attempt)
         else:
-            claim = self.execution.claim_chunk(request.id, self.task_type, token, count)
+            claim = self.execution.claim_chunk(request.id, self.task_type, token, count, attempt)
         setattr(request, CLAIM, claim)
+        # Of what fan-out it is a part, the row says; Celery counts the parts of a chord.
+        part = _part(claim[0] if isinstance(claim, list) and claim else claim)
+        request.chord, request.group = part, None if part is None else part.parent_id
         return claim
 
     def _run(self, request: Any, claim: Claim) -> Any:
@@ -172,7 +189,7 @@ class TrackedTask(Task):
         """
         if len(claims) < (chunk_count(request) or 0):
             self.execution.hold(request.id, chunk=True)
-            self.execution.expire(request.id, getattr(request, "group", None))
+            self.execution.expire(request.id)
         if claims:
             token = token_of(request)
             Chunk(self.execution, self.task_type, claims, token, self.soft_time_limit).run()
@@ -223,11 +240,13 @@ def token_of(request: Any) -> str:
 
 def chunk_count(request: Any) -> int | None:
     """How many items a message is for; None for one of a single task."""
-    return _count(getattr(request, CHUNK_HEADER, None))
+    return getattr(request, CHUNK_HEADER, None)
 
 
-def _count(header: Any) -> int | None:
-    return header if isinstance(header, int) and header > 0 else None
+def _part(claim: Claim | list[Claim]) -> Part | None:
+    if isinstance(claim, list) or claim.role is not TaskRole.PART or claim.parent_id is None:
+        return None
+    return Part(claim.parent_id, claim.queue)
 
 
 def _is_counted_by_celery(claim: Claim, ended: Ended, request: Any) -> bool:

@@ -20,7 +20,7 @@ from taskdb.errors import TaskNotSubmitted
 _FOLLOWING = ("chain", "link", "link_error")
 """Options of a message that hold what is to be called after its task."""
 
-_MAPS = ("celery.map", "celery.starmap", "celery.chunks")
+MAPS = ("celery.map", "celery.starmap", "celery.chunks")
 """Tasks of Celery's own that call the body of another one, without a row, for each of a list."""
 
 
@@ -94,7 +94,7 @@ class TaskDBCelery(Celery):
         follows it, is a task type: a worker would drop a message that has no row.
         """
         given = [options[one] for one in _FOLLOWING if options.get(one)]
-        if name in _MAPS and isinstance(kwargs, Mapping):
+        if name in MAPS and isinstance(kwargs, Mapping):
             given.append(kwargs.get("task"))
         following = [signature for one in given for signature in _signatures(one)]
         if any(one.get("subtask_type") == "chord" for one in following):

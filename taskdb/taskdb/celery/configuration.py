@@ -14,6 +14,7 @@ from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
 from taskdb.celery.application import TaskDBCelery
+from taskdb.celery.control import RowControl
 from taskdb.celery.embedded_broker import SCHEME, register
 from taskdb.celery.messaging import Messaging
 from taskdb.celery.redis_options import REDIS_OPTIONS, check_redis_options, redis_options
@@ -37,7 +38,7 @@ def create_celery(settings: Settings, *, name: str = "taskdb", as_current: bool 
     """
     check_broker(settings)
     messaging = AMQP if settings.redis_transport == "kombu" else Messaging
-    app = TaskDBCelery(name, set_as_current=as_current, amqp=messaging)
+    app = TaskDBCelery(name, set_as_current=as_current, amqp=messaging, control=RowControl)
     app.conf.update(celery_settings(settings))
     check_configured(app.conf)
     return app

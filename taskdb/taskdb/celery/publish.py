@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 from uuid import UUID, uuid5
 
@@ -19,6 +18,7 @@ from celery import Celery
 from taskdb import tracing
 from taskdb.celery.configuration import broker_kind, broker_priority, check_broker
 from taskdb.celery.line import Lines
+from taskdb.celery.message_signature import MessageKeys, Subject
 from taskdb.celery.sending import Outcome, Sender
 from taskdb.errors import BrokerUnreachable
 from taskdb.settings import Settings
@@ -51,6 +51,7 @@ class Publisher:
         check_broker(settings)
         self._store = store
         self._kind = broker_kind(settings)
+        self._keys = MessageKeys.of(settings)
         self._lines = Lines(settings, app)
         self._sender = Sender(self._lines, self._send_one)
 
@@ -153,7 +154,9 @@ class Publisher:
 
     def _send_one(self, producer: Any, items: Sequence[Publication]) -> None:
         item = items[0]
-        message_id, added = item.chunk or item.id, _headers(items)
+        message_id = item.chunk or item.id
+        subject = Subject(message_id, item.type, 0 if item.chunk is None else len(items))
+        added = {**_headers(items), **self._keys.sign(subject, item.attempt)}
         kind = (item.type, item.priority, item.parent_id, item.group, *added)
         pattern = producer.patterns.get(kind)
         if pattern is None:
@@ -180,7 +183,6 @@ class Publisher:
             # Events show these; left out, they would depend on who sends.
             root_id=item.parent_id,
             parent_id=item.parent_id,
-            chord=None if item.group is None else chord_body(item.group, item.queue),
             producer=producer,
             retry=False,
             ignore_result=True,
@@ -198,23 +200,25 @@ def _messages(items: Sequence[Publication]) -> list[list[Publication]]:
     return list(chunks.values())
 
 
-@lru_cache(maxsize=64)
-def chord_body(parent_id: str, queue: str) -> dict[str, Any]:
-    """The body of the chord that a fan-out's messages are the header of: it ends the parent.
+def end_of(parent_id: str) -> str:
+    """The id of the message that ends a parent: always the same, as it is the same work."""
+    return str(uuid5(UUID(parent_id), FINALIZE))
 
-    It carries the parent's id and no results; its own id is always the same, as it is the same
-    work however often it is published.
-    """
-    options = {"queue": queue, "task_id": str(uuid5(UUID(parent_id), FINALIZE))}
-    # The form in which Celery writes a signature; its constructor would do so at every message.
-    return {
-        "task": FINALIZE,
-        "args": [parent_id],
-        "kwargs": {},
-        "options": options,
-        "subtask_type": None,
-        "immutable": True,
-    }
+
+def publish_end(app: Celery, keys: MessageKeys, parent_id: str, queue: str) -> None:
+    """Publish the message that ends a parent whose parts are over."""
+    message_id = end_of(parent_id)
+    app.send_task(
+        FINALIZE,
+        [parent_id],
+        task_id=message_id,
+        queue=queue,
+        headers=keys.sign(Subject(message_id, FINALIZE), 0),
+        root_id=parent_id,
+        parent_id=parent_id,
+        ignore_result=True,
+        retry=False,
+    )
 
 
 def _headers(items: Sequence[Publication]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from taskdb.setting_file import SUFFIX, variable_of
 from taskdb.settings import Settings
 from taskdb.url_mask import MASK, mask_url, mask_urls
 
-_SECRET_WHOLE = {"alarm_channels", "celery", "schedules"}
+_SECRET_WHOLE = {"alarm_channels", "celery", "message_keys", "schedules"}
 """Any part of them may be a secret where they cannot be read."""
 _INPUT = "input"
 _BUILT_IN = redaction_of((), ())
@@ -78,7 +78,7 @@ def _given(name: str, default: Any) -> Any:
         found = json.loads(text)
     except ValueError:
         return MASK
-    return MASK if name == "alarm_channels" else found
+    return MASK if name in {"alarm_channels", "message_keys"} else found
 
 
 def masked(name: str, value: Any) -> str:

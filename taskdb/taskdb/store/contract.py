@@ -97,6 +97,8 @@ class Publication:
     chunk: str | None = None
     trace: str | None = None
     """What the message goes on with: W3C's `traceparent`, and after a space its `tracestate`."""
+    attempt: int = 0
+    """How many attempts the row has had."""
 
     @property
     def group(self) -> str | None:
@@ -132,6 +134,7 @@ class Claim:
     is_called_back: bool = False
     """The outside has answered already: the body need not run."""
     is_gated: bool = False
+    queue: str = ""
     trace: str | None = None
     lines: tuple[str, ...] = ()
     """Where someone may wait for what a gated task gives back at its end."""

@@ -128,6 +128,11 @@ def claimable(d: StoreDialect) -> str:
     return f"({ready(d)}) AND NOT ({expired(d)}) AND NOT {is_refused()}"
 
 
+def of_type(d: StoreDialect) -> str:
+    """Whether a row is of the type that a message named; any is, where the type is NULL."""
+    return f"({d.text('type')} IS NULL OR old.type = {d.text('type')})"
+
+
 def expired(d: StoreDialect, row: str = "old") -> str:
     """Whether its first attempt was to start earlier. Whatever has started is not bound by that."""
     return f"{row}.started_at IS NULL AND COALESCE({row}.deadline_at <= {d.now}, false)"

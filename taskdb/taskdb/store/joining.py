@@ -80,10 +80,22 @@ class Joining(Running, Publishing, Deciding):
     def settle(self, task_id: str) -> None:
         """Join the parent of a task that has just ended; nothing for one that goes on."""
         place = self._place(task_id)
-        if place is None or place["parent_id"] is None:
+        if place is None:
+            # It may be the id of a message with several items.
+            self.join(self.parent_of_chunk(task_id))
+            return
+        if place["parent_id"] is None:
             return
         if TaskStatus(place["status"]).is_terminal:
             self.join(str(place["parent_id"]))
+
+    def parent_of_chunk(self, chunk: str) -> str | None:
+        """The parent of the items that share a message; None where no row names the chunk."""
+        if not is_id(chunk):
+            return None
+        sql = "SELECT parent_id FROM task WHERE chunk = :id LIMIT 1"
+        found = self.database.query(sql, {"id": chunk}, writes=False)
+        return str(found[0]["parent_id"]) if found else None
 
     def hand_back_worker(self, worker: str, reason: str) -> int:
         """Hand back everything this worker still holds; answers how many."""

@@ -17,6 +17,7 @@ from taskdb.store.fragments import (
     error_of_this_attempt,
     is_in,
     not_aside,
+    of_type,
     ready,
     to,
     unless_canceled,
@@ -141,7 +142,19 @@ def _error_of_a_crash(d: StoreDialect, poison: str) -> str:
 def hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
     """What does not count: handed back to be published again, or refused by a rule."""
     soon = ("relay_at", d.later(":delay"))
-    too_often = f"old.unregistered + 1 >= {d.integer('strays')}"
+    # A message alone fails no task: workers say in the database which types they have.
+    known = (
+        f"EXISTS (SELECT 1 FROM worker AS w WHERE NOT {is_dead(d)}"
+        f" AND {d.lists('w.queues', 'old.queue')} AND {d.lists('w.types', 'old.type')})"
+    )
+    too_often = f"old.unregistered + 1 >= {d.integer('strays')} AND NOT {known}"
+    # Of one publication one message counts; of what was never put back, also one that comes before
+    # the publisher has marked the row.
+    astray = (
+        f"{ready(d)} AND old.type = {d.text('type')} AND {d.lists(d.json('queues'), 'old.queue')}"
+        " AND (old.status = 'QUEUED' OR old.unregistered = 0"
+        f" OR old.updated_at <= {d.later('-:delay')})"
+    )
     back = waits_anew(*unless_canceled(d, "CREATED"), ("run_at", "NULL"), soon)
     own = f"{MINE} AND {is_in(RUNNING)} AND NOT {WAITS}"
     stray = waits_anew(
@@ -181,12 +194,12 @@ def hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
         ),
         # A message that no body saw: its process died before the claim.
         "hand_back_unclaimed": MoveStatement(
-            "hand_back_unclaimed", ONE, "old.status = 'QUEUED'", (*back, *NOBODY)
+            "hand_back_unclaimed", ONE, f"old.status = 'QUEUED' AND {of_type(d)}", (*back, *NOBODY)
         ),
         "hand_back_unclaimed_chunk": MoveStatement(
             "hand_back_unclaimed",
             "old.chunk = :id",
-            "old.status = 'QUEUED'",
+            f"old.status = 'QUEUED' AND {of_type(d)}",
             (*back, *NOBODY),
             many=True,
         ),
@@ -213,11 +226,6 @@ def hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
         "hold_chunk": MoveStatement("hand_back", "old.chunk = :id", stopped, hold, many=True),
         # No worker knew the type: again later, and FAILED when that came too often. A message that
         # comes before its task is due changes nothing: it would shorten the wait.
-        "stray": MoveStatement(
-            "stray",
-            ONE,
-            ready(d),
-            stray,
-        ),
-        "stray_chunk": MoveStatement("stray", "old.chunk = :id", ready(d), stray, many=True),
+        "stray": MoveStatement("stray", ONE, f"({astray})", stray),
+        "stray_chunk": MoveStatement("stray", "old.chunk = :id", f"({astray})", stray, many=True),
     }

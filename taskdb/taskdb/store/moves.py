@@ -50,7 +50,6 @@ class Moves:
     stray: MoveStatement
     stray_chunk: MoveStatement
     revoke: MoveStatement
-    revoke_chunk: MoveStatement
     expire: MoveStatement
     expire_due: MoveStatement
     expire_chunk: MoveStatement

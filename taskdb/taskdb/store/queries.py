@@ -13,7 +13,8 @@ from taskdb.store.tables import JSON_COLUMNS
 from taskdb.store.waiting_moves import MARKS
 
 PUBLICATION = (
-    "id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk, trace"
+    "id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk, trace,"
+    " attempt"
 )
 
 BUSY = WAITING | RUNNING

@@ -118,6 +118,7 @@ def claim(moved: Moved, token: str) -> Claim:
         position=row["position"],
         is_called_back=row["called_back"] is not None,
         is_gated=is_gated,
+        queue=row["queue"],
         trace=row["trace"],
         lines=_lines(row) if is_gated else (),
     )
@@ -136,6 +137,7 @@ def publication(row: Row) -> Publication:
         parent_id=_id(row["parent_id"]),
         chunk=_id(row["chunk"]),
         trace=row["trace"],
+        attempt=row["attempt"],
     )
 
 

@@ -34,6 +34,8 @@ _LEADS_TO = {
 WORKER = "worker"
 """Rows that a worker could not write with others; once it has let go of them they are rescued."""
 _STOPPED = spelled_reason("stopped by a rule")
+NO_ROW = Claim(granted=False, status=None)
+"""The answer to a claim of a row that does not exist, or that is of another type."""
 
 
 class Running(StorePart):
@@ -44,11 +46,21 @@ class Running(StorePart):
     """
 
     def claim(
-        self, task_id: str, *, token: str, worker: str, max_attempts: int, may_rerun: bool = True
+        self,
+        task_id: str,
+        *,
+        token: str,
+        worker: str,
+        max_attempts: int,
+        may_rerun: bool = True,
+        type: str | None = None,
+        attempt: int | None = None,
     ) -> Claim:
         """Take a task for one run. A claim whose answer was lost may be repeated.
 
-        `may_rerun`: whether another run may follow one whose process died.
+        `may_rerun`: whether another run may follow one whose process died. `type`: the type whose
+        body would run; a row of another type is answered like a row that does not exist. `attempt`:
+        the attempt that the row must have had when the message was signed. None asks for neither.
         """
         parameters = {
             "id": task_id,
@@ -56,9 +68,14 @@ class Running(StorePart):
             "worker": worker,
             "max_attempts": max_attempts,
             "may_rerun": may_rerun,
+            "type": type,
+            "attempt": attempt,
         }
         moved = self.move_one(self.database.moves.claim, parameters)
-        return Claim(granted=False, status=None) if moved is None else rows.claim(moved, token)
+        if moved is None:
+            return NO_ROW
+        claim = rows.claim(moved, token)
+        return NO_ROW if type is not None and claim.type != type else claim
 
     def claim_chunk(
         self,
@@ -69,8 +86,10 @@ class Running(StorePart):
         max_attempts: int,
         count: int,
         may_rerun: bool = True,
+        type: str | None = None,
+        attempt: int | None = None,
     ) -> list[Claim]:
-        """Take the waiting items of one message, in order.
+        """Take the waiting items of one message, in order; `type` and `attempt` as for `claim`.
 
         At most `count`: a chunk that was published in two messages is run by both, each with the
         time that it has for its own.
@@ -83,6 +102,8 @@ class Running(StorePart):
             "worker": worker,
             "max_attempts": max_attempts,
             "may_rerun": may_rerun,
+            "type": type,
+            "attempt": attempt,
             "count": count,
         }
         moved = self.aside.move(WORKER, self.database.moves.claim_chunk, parameters)
@@ -236,10 +257,16 @@ class Running(StorePart):
         moved = self.aside.move(WORKER, self.database.moves.hand_back_chunk, written)
         return sum(one.after is not None for one in moved)
 
-    def hand_back_unclaimed(self, task_id: str, reason: str, delay: timedelta) -> bool:
-        """A message was lost before anyone claimed its task."""
+    def hand_back_unclaimed(
+        self, task_id: str, reason: str, delay: timedelta, *, type: str | None = None
+    ) -> bool:
+        """A message was lost before a worker claimed its task.
+
+        `type`: the type that the message named; None: any.
+        """
         written = {
             "id": task_id,
+            "type": type,
             "delay": delay.total_seconds(),
             "detail": spelled_reason(reason),
         }
@@ -248,14 +275,30 @@ class Running(StorePart):
         return self._move_any(moves.hand_back_unclaimed, several, written) is not None
 
     def stray(
-        self, task_id: str, error: TaskError, *, delay: timedelta, limit: int
+        self,
+        task_id: str,
+        error: TaskError,
+        *,
+        delay: timedelta,
+        limit: int,
+        lease: timedelta,
+        type: str,
+        queues: Sequence[str],
     ) -> TaskStatus | None:
-        """A worker did not know the type: again after the delay, FAILED the `limit`-th time."""
+        """A worker that consumes `queues` does not know `type`: the task waits for the delay.
+
+        FAILED the `limit`-th time, unless a worker that was seen within the lease consumes the
+        queue of the row and knows its type. Nothing changes for a row of another type or queue,
+        nor for one that was put back less than the delay ago: its own message is yet to come.
+        """
         written = {
             "id": task_id,
             **spelled_error(error),
             "strays": limit,
             "delay": delay.total_seconds(),
+            "lease": lease.total_seconds(),
+            "type": type,
+            "queues": json.dumps(list(queues)),
         }
         moved = self.move_one(self.database.moves.stray, written)
         if moved is None and is_id(task_id):
@@ -265,14 +308,9 @@ class Running(StorePart):
         return TaskStatus(moved.after) if moved and moved.after else None
 
     def revoke(self, task_id: str, token: str, error: TaskError) -> bool:
-        """Celery was told to revoke it: CANCELED, if it waits or this very run has it."""
-        return self.revoke_any(task_id, token, error) is not None
-
-    def revoke_any(self, task_id: str, token: str, error: TaskError) -> str | None:
-        """As `revoke`; answers its id, or that of an item that was canceled with its chunk."""
+        """CANCEL the run of this token, if the row says that a cancel was asked for."""
         written = {"id": task_id, "token": token, **spelled_error(error)}
-        moves = self.database.moves
-        return self._move_any(moves.revoke, moves.revoke_chunk, written)
+        return self.moves_one(self.database.moves.revoke, written)
 
     def expire(self, task_id: str, error: TaskError) -> bool:
         """FAIL it if its deadline passed before its first attempt started."""

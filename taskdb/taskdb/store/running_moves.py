@@ -15,6 +15,7 @@ from taskdb.store.fragments import (
     claimable,
     due_again,
     is_in,
+    of_type,
     reported,
     to,
     unless_canceled,
@@ -53,6 +54,10 @@ def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     mine = f"{MINE} AND {is_in(RUNNING)} AND NOT {WAITS}"
     ended = (*report, ("ended_at", d.now))
     error = (("error", d.json("error")),)
+    # What a message is for. None: no message brought it.
+    wanted = (
+        f"{of_type(d)} AND ({d.integer('attempt')} IS NULL OR old.attempt = {d.integer('attempt')})"
+    )
     unanswered = f"{WANTED} AND old.called_back IS NULL"
     claimed = (
         *to("STARTED"),
@@ -76,7 +81,7 @@ def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         "claim": MoveStatement(
             "claim",
             ONE,
-            claimable(d),
+            f"{claimable(d)} AND {wanted}",
             claimed,
             answer=CLAIM_ANSWER,
             durable=False,
@@ -92,7 +97,7 @@ def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
                 " AND t.status IN ('STARTED', 'PROCESSING')) ORDER BY t.id LIMIT :count"
                 f"{d.locking('FOR UPDATE')}) SELECT id FROM taken)"
             ),
-            claimable(d),
+            f"{claimable(d)} AND {wanted}",
             claimed,
             answer=CLAIM_ANSWER,
             durable=False,

@@ -13,6 +13,7 @@ from taskdb.store.fragments import (
     NOT_HELD,
     ONE,
     WAITS,
+    WANTED,
     error_of_this_attempt,
     expired,
     is_in,
@@ -45,19 +46,12 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
             durable=False,
             many=True,
         ),
-        # Celery was told to revoke it: not yet claimed, or running in the worker that says so.
+        # A worker ended the process of a run. The row, and no message, says that it was to be.
         "revoke": MoveStatement(
             "revoke",
             ONE,
-            f"{is_in(WAITING)} OR ({MINE} AND {is_in(RUNNING)} AND NOT {WAITS})",
-            (*to("CANCELED"), error, ("ended_at", d.now), NOT_HELD),
-        ),
-        "revoke_chunk": MoveStatement(
-            "revoke",
-            "old.chunk = :id",
-            f"{is_in(WAITING)} OR ({MINE} AND {is_in(RUNNING)} AND NOT {WAITS})",
+            f"{MINE} AND {is_in(RUNNING)} AND NOT {WAITS} AND {WANTED}",
             (*to("CANCELED"), error, ("ended_at", d.now)),
-            many=True,
         ),
         # A message cannot tell that: the row may have another deadline by now.
         "expire": MoveStatement(
