@@ -416,7 +416,7 @@ def test_a_revocation_ends_a_run_only_if_the_row_asks_for_a_cancel(store: Store)
     run = running(store)
     assert not store.revoke(run.id, run.token, OOPS)
     assert store.get(run.id, EVERYONE).status is S.STARTED
-    store.cancel(run.id)
+    store.cancel(run.id, EVERYONE)
     assert not store.revoke(run.id, "another", OOPS)
     assert store.revoke(run.id, run.token, OOPS)
     assert store.get(run.id, EVERYONE).status is S.CANCELED

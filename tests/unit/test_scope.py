@@ -20,15 +20,15 @@ PLATFORM: Mapping[str, frozenset[str]] = {
         "await_callback", "cancel_own", "cancel_wanted", "cancel_wanted_among", "claim",
         "claim_chunk", "complete", "complete_many", "complete_step", "crash", "crash_chunk",
         "error", "expect_callback", "fail", "fan_out_own", "finish", "halt", "hand_back",
-        "hand_back_chunk", "progress", "revoke", "revoke_any", "snooze",
+        "hand_back_chunk", "progress", "revoke", "snooze",
     }),
     "a worker acts on the message that it was given, or on its own boot": frozenset({
         "expire", "hand_back_unclaimed", "hand_back_worker", "hold", "is_called_back", "remark",
         "stray",
     }),
     "what follows the end of a task is decided by its rows": frozenset({
-        "anew", "decide", "follow", "join", "part_ended", "settle", "spawn_again", "status_after",
-        "stop_under",
+        "anew", "decide", "follow", "join", "parent_of_chunk", "part_ended", "settle",
+        "spawn_again", "status_after", "stop_under",
     }),
     "the publisher names rows that a scoped verb has returned": frozenset({
         "family_page", "mark_queued", "publications", "refuse", "release",
