@@ -1,0 +1,78 @@
+"""Two releases beside each other: trees of this project's packages, and what runs from them.
+
+The new one is a copy of this tree with one more migration. `UPGRADE_FROM` in the environment names
+the tree of an older release to begin with; where its schema is older, this tree is the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGES = ("taskdb", "worker", "beat")
+PREVIOUS = "UPGRADE_FROM"
+
+# It does of everything a little that a migration may do beside code that does not know of it.
+_MIGRATION = """
+from alembic import op
+
+revision = "0900"
+down_revision = "{head}"
+oldest_code = "{oldest_code}"
+
+STATEMENTS = (
+    "CREATE TABLE of_next_release (id INTEGER PRIMARY KEY)",
+    "CREATE INDEX task_of_next_release ON task (created_at, id)",
+    "CREATE INDEX task_event_of_next_release ON task_event (at)",
+    "ALTER TABLE task ADD COLUMN of_next_release INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE worker ADD COLUMN of_next_release TEXT",
+    "UPDATE task SET of_next_release = 1 WHERE of_next_release = 0",
+    "DROP INDEX task_of_next_release",
+)
+POSTGRESQL = (
+    "ALTER TABLE task ADD CONSTRAINT of_next_release CHECK (of_next_release < 9) NOT VALID",
+)
+
+
+def upgrade() -> None:
+    bind = op.get_bind()
+    for statement in STATEMENTS + (POSTGRESQL if bind.dialect.name == "postgresql" else ()):
+        bind.exec_driver_sql(statement)
+"""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A tree with the packages of a release."""
+
+    tree: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment in which Python finds its packages before those that are installed."""
+        return {"PYTHONPATH": os.pathsep.join(str(self.tree / name) for name in PACKAGES)}
+
+    @property
+    def head(self) -> str:
+        folder = self.tree / "taskdb/taskdb/store/migrations/versions"
+        return max(file.name.partition("_")[0] for file in folder.glob("0*_*.py"))
+
+    def next(self, folder: Path, oldest_code: str = "") -> Release:
+        """Make the release after this one; it lives beside this unless `oldest_code` says so."""
+        for name in PACKAGES:
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(self.tree / name, folder / name, ignore=ignored)
+        text = _MIGRATION.format(head=self.head, oldest_code=oldest_code or self.head)
+        versions = folder / "taskdb/taskdb/store/migrations/versions"
+        (versions / "0900_next_release.py").write_text(text)
+        return Release(folder)
+
+
+def old_and_new(folder: Path) -> tuple[Release, Release]:
+    """Return two releases that follow each other, the second with a newer schema."""
+    this = Release(REPOSITORY)
+    old = Release(Path(os.environ.get(PREVIOUS, REPOSITORY)))
+    return old, (this if old.head < this.head else this.next(folder))
