@@ -156,7 +156,7 @@ def test_a_trigger_that_raises_any_sqlstate_for_one_row_stops_no_loop(
     bad, good = _late(store, POISON), _late(store, "good")
     refuse(store, state=state)
     Expire(store).run_once()
-    assert store.get(good).status is S.FAILED
+    assert store.get(good, EVERYONE).status is S.FAILED
     assert aside(store) == {("expire", bad)}
     # Alone it stops none either.
     let_be_due(store)
@@ -184,7 +184,7 @@ def test_a_trigger_that_names_a_table_that_is_gone_stops_no_loop(store: Store) -
         assert aside(store) == {("expire", bad), ("expire", good)}
         return
     Expire(store).run_once()
-    assert store.get(good).status is S.FAILED
+    assert store.get(good, EVERYONE).status is S.FAILED
     assert aside(store) == {("expire", bad)}
 
 
@@ -192,7 +192,7 @@ def test_words_of_a_trigger_are_no_missing_table(store: Store) -> None:
     bad, good = _late(store, POISON), _late(store, "good")
     refuse(store, words="no such table: task")
     Expire(store).run_once()
-    assert store.get(good).status is S.FAILED
+    assert store.get(good, EVERYONE).status is S.FAILED
     assert aside(store) == {("expire", bad)}
 
 
