@@ -43,13 +43,12 @@ from taskdb.location import Address, Bucket, check_broker_url, port_range, store
 from taskdb.redaction import Redaction, redaction_of
 from taskdb.retention import Retention
 from taskdb.setting_file import PREFIX, with_files
-from taskdb.url_mask import mask_url, secrets_of_url
+from taskdb.setting_secret import secrets_below, secrets_of, telling
+from taskdb.url_mask import mask_url
 from taskdb.web_request import TrustedProxies, trusted_proxies_of
 
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
-_LEAST_SECRET = 8
-"""A shorter secret stands in too many words to be taken out wherever it stands."""
 _KEY_LENGTH = 32
 """Characters of a key for messages, at least."""
 
@@ -780,15 +779,11 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Texts of these settings that no log line may have, the longest first."""
-        urls = (self.store_url, self.message_url, self.channel_url)
-        found = {secret for url in urls for secret in secrets_of_url(url)}
-        found |= {key.get_secret_value() for key in self.message_keys}
+        values = [getattr(self, name) for name in type(self).model_fields]
+        found = {*secrets_of(values), *secrets_below((self.celery, self.schedules), self.redaction)}
         for channel in self.alarm_channels:
             found |= {channel.target.partition("://")[2], *channel.secrets}
-        for value in (self.celery, self.schedules):
-            found |= {*self.redaction.secrets_of(value)}
-        telling = (secret for secret in found if len(secret) >= _LEAST_SECRET)
-        return tuple(sorted(telling, key=len, reverse=True))
+        return telling(found)
 
     @property
     def http_address(self) -> Address:

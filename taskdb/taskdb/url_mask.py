@@ -16,7 +16,7 @@ from taskdb.sensitive_name import NameRules
 MASK = "***"
 _NAMES = NameRules.parse(
     (
-        "*password*", "*passwd*", "*passphrase*", "pass", "pwd", "*secret*", "*token", "auth",
+        "*passw*", "*passphrase*", "pass", "*pwd*", "*secret*", "*token", "auth",
         "authorization", "*apikey*", "*accesskey*", "*privatekey*", "*credential*", "*signature*",
         "sig", "hmac", "jwt", "key", "code", "bearer", "session",
     )
@@ -64,7 +64,7 @@ def mask_urls(text: str, mark: str = MASK) -> str:
 
 def secrets_of_url(url: str) -> Iterator[str]:
     """The secrets of a URL, as they are written and decoded."""
-    for one in _SEVERAL.split(url):
+    for one in _SEVERAL.split(url) if "://" in url else ():
         scheme, _, rest = one.rstrip(";,").partition("://")
         user, host = _split(scheme, rest)
         _, colon, password = user.partition(":")

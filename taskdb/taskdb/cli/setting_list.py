@@ -70,7 +70,7 @@ def _given(name: str, default: Any) -> Any:
     file = os.environ.get(f"{variable}{SUFFIX}")
     if not text:
         return f"(of the file {file})" if file else default
-    if isinstance(default, SecretStr):
+    if "SecretStr" in str(Settings.model_fields[name].annotation):
         return SecretStr(text)
     if name not in _SECRET_WHOLE:
         return text
@@ -78,7 +78,8 @@ def _given(name: str, default: Any) -> Any:
         found = json.loads(text)
     except ValueError:
         return MASK
-    return MASK if name in {"alarm_channels", "message_keys"} else found
+    is_shaped = isinstance(found, dict if name == "celery" else list)
+    return found if is_shaped and name != "alarm_channels" else MASK
 
 
 def masked(name: str, value: Any) -> str:
@@ -86,6 +87,8 @@ def masked(name: str, value: Any) -> str:
     if isinstance(value, SecretStr):
         url = value.get_secret_value()
         return setting_text(mask_url(url) if "://" in url or not url else MASK)
+    if isinstance(value, tuple | list) and any(isinstance(one, SecretStr) for one in value):
+        return MASK
     if name == "schedules" and isinstance(value, tuple | list):
         value = tuple(_without_input(one) for one in value)
     return setting_text(_BUILT_IN.value(value, _MOST)) if _is_nested(value) else _text(value)
