@@ -143,6 +143,8 @@ def test_a_payload_is_pretty_and_shortened_unless_all_of_it_is_wanted() -> None:
         ("broker_url", SecretStr("redis://host/0"), "redis://host/0"),
         ("broker_url", SecretStr("no url"), "***"),
         ("broker_url", SecretStr(""), "-"),
+        ("message_keys", (SecretStr("a://b"),), "***"),
+        ("message_keys", SecretStr("a://b"), "***"),
         ("celery", {"broker_password": "x", "n": 1}, "{'broker_password': '[redacted]', 'n': 1}"),
         ("celery", {"a": [{"api_key": "x"}]}, "{'a': [{'api_key': '[redacted]'}]}"),
         ("celery", {"a": ["amqp://u:x@h//"]}, "{'a': ['amqp://u:[redacted]@h//']}"),

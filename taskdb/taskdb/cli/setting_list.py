@@ -86,7 +86,8 @@ def masked(name: str, value: Any) -> str:
     """A value as text, without secrets: of a URL, under a secret's name, by its looks."""
     if isinstance(value, SecretStr):
         url = value.get_secret_value()
-        return setting_text(mask_url(url) if "://" in url or not url else MASK)
+        is_url = name.endswith("url") and "://" in url
+        return setting_text(mask_url(url) if is_url or not url else MASK)
     if isinstance(value, tuple | list) and any(isinstance(one, SecretStr) for one in value):
         return MASK
     if name == "schedules" and isinstance(value, tuple | list):
