@@ -15,7 +15,7 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-django6 python-for-django6 check chaos compose bench clean
+.PHONY: help demo test test-django6 python-for-django6 check chaos compose bench clean lock sbom audit
 
 help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
@@ -25,6 +25,9 @@ help:
 	@echo 'make chaos   break it on purpose, 60 ways (under 10 minutes); ARGS=--help tells more'
 	@echo 'make compose test the containers: needs Docker and docker-compose (under 15 minutes)'
 	@echo 'make bench   measure'
+	@echo 'make lock    write the hashes of what the image installs, from constraints.txt'
+	@echo 'make sbom    write the bill of materials of the image (CycloneDX) to sbom.json'
+	@echo 'make audit   ask the package index for known vulnerabilities of what the image installs'
 	@echo 'make clean   remove $(VENV) and the caches'
 	@echo "Options: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) ARGS='-k words'"
 
@@ -79,6 +82,15 @@ compose: $(VENV)/.installed-containers
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(VENV)/.installed-dev
+	@$(BIN)/python deploy/lock.py $(ARGS)
+
+sbom:
+	@$(PYTHON) deploy/sbom.py sbom.json && echo 'sbom.json'
+
+audit: $(VENV)/.installed-dev
+	@$(BIN)/python deploy/audit.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV6) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

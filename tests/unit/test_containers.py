@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import threading
-import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -443,27 +442,13 @@ def test_the_last_stage_installs_nothing_and_is_nobodys_root() -> None:
     assert "HEALTHCHECK" in last
 
 
-def test_every_extra_that_a_role_could_need_is_in_the_image() -> None:
-    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    (extras,) = re.findall(r"^ARG EXTRAS=(.*)$", DOCKERFILE, re.MULTILINE)
-
-    # Those that it leaves out are for developers, and for applications that bring their framework.
-    assert set(known) - set(extras.split(",")) <= {
-        "dev",
-        "containers",
-        "django",
-        "django6",
-        "flask",
-    }
-
-
 def test_every_version_in_the_image_is_pinned() -> None:
     text = DOCKERFILE.replace("\\\n", " ")
     installs = re.findall(r"pip (?:--python \S+ )?(?:install|wheel) (.*?)(?:&&|\n)", text)
 
     assert len(installs) == 4
     for words in installs:
-        assert "--constraint constraints.txt" in words or "--no-deps" in words
+        assert "--require-hashes --requirement constraints-" in words or "--no-deps" in words
 
 
 def test_what_the_image_copies_is_there_and_not_ignored() -> None:
@@ -478,7 +463,7 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     for source in sources:
         assert (ROOT / source).exists()
         assert source in allowed
-    for name in ("entrypoint", "health", "compose/prepare"):
+    for name in ("entrypoint", "health", "compose/prepare", "compose/roles"):
         assert os.access(ROOT / "deploy" / name, os.X_OK)
 
 
