@@ -160,6 +160,19 @@ def test_the_operator_lifts_what_a_tenant_has_set(taskdb: TaskDB) -> None:
     assert (gate.owner, gate.reason, gate.set_by) == ("operator", "unpaid", "ann")
 
 
+@pytest.mark.parametrize("owner", ["operator", "tenant"])
+def test_a_tenant_is_told_the_reason_of_its_own_rule_only(taskdb: TaskDB, owner: str) -> None:
+    acme = taskdb.for_tenant("acme")
+    (taskdb if owner == "operator" else acme).pause(tenant="acme", reason="unpaid", by="ann")
+    task_id = acme.submit_task("echo", 1).id
+    release(taskdb)
+    told = str(acme.explain_task(task_id))
+    assert "was paused" in told
+    for word in ("unpaid", "ann"):
+        assert (word in told) is (owner == "tenant")
+        assert word in str(taskdb.explain_task(task_id))
+
+
 @pytest.mark.parametrize("place", [{}, {"queue": "a", "type": "b"}, {"queue": ""}, {"type": 7}])
 def test_a_rule_is_for_one_place(taskdb: TaskDB, place: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
