@@ -18,6 +18,7 @@ from tests.waiting import wait_until
 from taskdb import DeliveryFailed, InvalidInput, Settings, verify_webhook
 from taskdb.alarm_routing import Channel, ChannelKind
 from taskdb.errors import AlarmNotFound, SettingsError
+from taskdb.outbound.signing import new_secret
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "alarm-envelope.md"
 SAID = f"no {PASSWORD} for ann, tried https://ann:{PASSWORD}@bank.example/pay?token=tok-123456"
@@ -253,6 +254,19 @@ def test_other_words_about_alarms_are_checked_too() -> None:
     for name, value in (("SOURCES", "failde"), ("BACKLOG_SECONDS", '{"mail": 5}')):
         with pytest.raises(SettingsError, match="TASKDB_ALARM_"):
             Settings.load({f"TASKDB_ALARM_{name}": value})
+
+
+def test_while_the_secret_of_a_channel_is_exchanged_both_sign(
+    sqlite_url: str, receiver: Receiver
+) -> None:
+    secrets = [new_secret(), new_secret()]
+    with alarm_site(sqlite_url, {"hook": {"webhook": receiver.url, "secret": secrets}}) as site:
+        site.tell()
+        site.deliver()
+    (one,) = receiver.taken
+    assert one.headers["webhook-signature"].count("v1,") == 2
+    assert all(verify_webhook(secret, one.headers, one.body) for secret in secrets)
+    assert not verify_webhook(new_secret(), one.headers, one.body)
 
 
 CHANNELS = {
