@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterable, MutableMapping
 from logging.handlers import WatchedFileHandler
@@ -25,6 +26,10 @@ _BLOCKS = ("exception", "stack")
 """Values with lines of their own."""
 _INDENT = "    "
 """Before each line of a block, so that none looks like the beginning of a log line."""
+_PLAIN = re.compile(
+    r"[a-z]{1,30}(?:_[a-z]{1,30}){0,3}\.[a-z_]{1,40}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
+"""The name of an event, and the id of a task."""
 _OWN = ("timestamp", "level", "logger")
 
 
@@ -87,6 +92,9 @@ class _Redacted:
             return value
         if isinstance(value, dict | list | tuple | set | frozenset):
             return self._nested(value)
+        if isinstance(value, str) and _PLAIN.fullmatch(value):
+            # Most values are ids and names of events; to look into each would double a line.
+            return value
         text = value if isinstance(value, str) else _spelled(value)
         return self._text(text, end=name in _BLOCKS)
 

@@ -134,6 +134,19 @@ def test_no_error_of_a_setting_shows_a_secret(
     shows_nothing(site, ("check",), ("check", "--settings"), ("list", "--debug"))
 
 
+def test_what_a_worker_logs_before_celery_does_has_the_form_of_the_settings(cli: Site) -> None:
+    channels = json.dumps({"w": {"webhook": f"http://10.0.0.1/{MARK}", "secret": f"whsec_{MARK}"}})
+    environment = {"TASKDB_LOG_FORMAT": "json", "TASKDB_LOG_LEVEL": "DEBUG"}
+    environment["TASKDB_ALARM_CHANNELS"] = channels
+    process = cli.start("worker", "-l", "DEBUG", "-P", "solo", **environment)
+    wait_until(lambda: "alarm.channel_not_opened" in process.output, 60, "the channel")
+    process.terminate()
+    process.wait()
+    told = [line for line in process.output.splitlines() if "channel_not_opened" in line]
+    assert all(line.startswith("{") for line in told)
+    assert MARK not in process.output
+
+
 @pytest.mark.parametrize("words", [("worker", "-l", "DEBUG", "-P", "solo"), ("beat",)])
 def test_no_process_logs_a_secret(site: Site, words: tuple[str, ...]) -> None:
     process = site.start(*words, **{**SECRETS, "TASKDB_LOG_LEVEL": "DEBUG"})

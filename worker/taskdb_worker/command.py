@@ -11,6 +11,7 @@ from uuid import uuid4
 from taskdb.client import TaskDB
 from taskdb.entity import TaskEntity
 from taskdb.errors import IllegalMove
+from taskdb.logging import configure_logging
 from taskdb.settings import Settings
 from taskdb.status import WAITING, in_order
 from taskdb.store.contract import Claim
@@ -31,7 +32,10 @@ def run_worker(site: Settings | TaskDB, arguments: list[str]) -> int:
     Answers the exit code: not zero also for a worker that an error of its own has ended.
     """
     refuse_at_the_command(arguments)
-    app = create_app(taskdb=site if isinstance(site, TaskDB) else TaskDB(site))
+    taskdb = site if isinstance(site, TaskDB) else TaskDB(site)
+    # Celery sets the level and the file later; what is logged before is redacted as well.
+    configure_logging(taskdb.settings)
+    app = create_app(taskdb=taskdb)
     try:
         app.worker_main(["worker", *_QUIET, *arguments])
     except SystemExit as error:

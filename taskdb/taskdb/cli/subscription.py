@@ -26,6 +26,7 @@ from taskdb.subscription import (
     SubscriptionState,
     TransportKind,
 )
+from taskdb.url_mask import mask_url
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of a subscription.")]
 From = Annotated[
@@ -105,7 +106,7 @@ def list_subscriptions(
             one.transport.value,
             state_text(one),
             f"{one.sent:,}",
-            one.target or "-",
+            mask_url(one.target) or "-",
         )
         for one in found
     ]
@@ -295,7 +296,7 @@ def _pairs(one: SubscriptionEntity) -> list[tuple[str, str]]:
         ("id", one.id),
         ("tenant", tenant_text(one)),
         ("by", one.transport.value),
-        ("target", one.target or "-"),
+        ("target", mask_url(one.target) or "-"),
         ("type", wanted.type or "(any)"),
         ("kind", wanted.kind or "(any)"),
         ("status", ", ".join(wanted.statuses) or "(any)"),
