@@ -15,6 +15,7 @@ from tests.integration.worker_site import Site, site_of
 from tests.waiting import wait_until
 
 from taskdb.celery.publish import CHUNK_HEADER, FINALIZE, end_of
+from taskdb.cli.probe import probe
 
 MODULES = "tests.integration.hostile_tasks"
 
@@ -351,3 +352,24 @@ def test_remote_control_changes_no_limit_of_a_task_type(site: Site, stranger: Ce
         wait_until(lambda: row(site, running)["status"] != "STARTED", 1.5)
     site.let_go(running)
     assert site.settled(running).result == "went"
+
+
+def test_cancel_check_and_doctor_need_no_remote_control(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = {"task_modules": MODULES, "celery": '{"worker_enable_remote_control": false}'}
+    with site_of("postgresql+redis", request, tmp_path_factory, **settings) as site:
+        worker = site.start_worker("-c", "1", "-Q", "taskdb,parked", via="run_worker")
+        site.start_beat()
+        running = site.submit("public.waits").id
+        began(site, running)
+        site.client.cancel_task(running)
+        assert site.settled(running).status == "CANCELED"
+        hostile.still_works(site)
+        with Celery("stranger", broker=site.settings.message_url, set_as_current=False) as app:
+            assert app.control.inspect(timeout=0.5).ping() is None
+            app.control.shutdown()
+        hostile.still_works(site)
+        assert worker.is_running
+        found = {one.subject: one.level for one in probe(site.settings)}
+        assert found["workers"] == found["broker"] == "ok"

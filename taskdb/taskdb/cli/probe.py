@@ -46,6 +46,7 @@ def probe(settings: Settings) -> Iterator[Finding]:
     if database.level == "ok":
         yield from check_database_role(settings)
     yield from check_broker(settings)
+    yield check_messages(settings)
     yield check_payloads(settings)
     yield from check_rights(settings)
     yield from check_task_modules(settings, default_registry)
@@ -107,6 +108,22 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
     except Exception as error:  # noqa: BLE001 - every transport has errors of its own
         reason = mask_urls(f"{type(error).__name__}: {error}")
         yield bad("broker", f"no answer from {where} ({reason})", _BROKER_ADVICE)
+
+
+def check_messages(settings: Settings) -> Finding:
+    """Messages are signed, where others may write to the broker."""
+    keys = len(settings.message_keys)
+    if not keys and broker_kind(settings) == "embedded":
+        return good("messages", "not signed: only who may write the data folder makes any")
+    if not keys:
+        advice = "give clients, workers and beats the same TASKDB_MESSAGE_KEYS"
+        return doubtful("messages", "not signed: who writes to the broker starts tasks", advice)
+    if settings.message_unsigned == "accept":
+        advice = "when every client and beat has a key: TASKDB_MESSAGE_UNSIGNED=refuse"
+        return doubtful("messages", f"signed ({keys} keys), but others run too", advice)
+    return good(
+        "messages", f"signed; keys: {keys}, without a signature: {settings.message_unsigned}"
+    )
 
 
 def check_payloads(settings: Settings) -> Finding:
