@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
+from redis.exceptions import NoPermissionError
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from tests.compose.site import ROOT, Site, docker
 from tests.waiting import wait_until
@@ -125,7 +126,7 @@ def test_the_users_of_the_broker_are_two_and_flowers_cannot_publish(site: Site) 
             ("PUBLISH", "/0.celery.pidbox", "x"),
             ("KEYS", "*"),
         ):
-            with pytest.raises(redis.NoPermissionError):
+            with pytest.raises(NoPermissionError):
                 flower.execute_command(*words)
     with redis.Redis(port=int(its["REDIS_PORT"])) as nobody, pytest.raises(redis.RedisError):
         nobody.ping()
