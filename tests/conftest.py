@@ -44,7 +44,14 @@ _numbers = count(1)
 
 # These are set up before, and so torn down after, whatever else a test asks for: a worker that a
 # fixture still has to end is not a leak.
-_FIRST = ("store_url", "empty_store_url", "postgresql_url", "empty_postgresql_url", "rabbitmq_url")
+_FIRST = (
+    "module_store_url",
+    "store_url",
+    "empty_store_url",
+    "postgresql_url",
+    "empty_postgresql_url",
+    "rabbitmq_url",
+)
 
 _MARKS = {
     "postgresql": {"postgresql_url", "empty_postgresql_url", "own_postgresql"},
@@ -155,8 +162,7 @@ def rabbitmq_url(rabbitmq_server: RabbitMQ) -> Iterator[str]:
 def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
     """A fresh, migrated SQLite database."""
     path = tmp_path / "tasks.sqlite3"
-    with closing(sqlite3.connect(sqlite_template)) as source, closing(sqlite3.connect(path)) as to:
-        source.backup(to)
+    _copy(sqlite_template, path)
     return f"sqlite:///{path}"
 
 
@@ -172,6 +178,21 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store_url(request: pytest.FixtureRequest) -> str:
     """A fresh, migrated database on each system that the store supports, by turns."""
     return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+)
+def module_store_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A migrated database on each system, which the tests of a module share."""
+    if request.param == "sqlite":
+        path = tmp_path_factory.mktemp("module") / "tasks.sqlite3"
+        _copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    yield from _database(request.getfixturevalue("postgresql_server"), _TEMPLATE)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
@@ -268,6 +289,11 @@ def _existing(make: Callable[[], S]) -> S:
         if make is RabbitMQ and not os.environ.get("CI"):
             pytest.skip(str(missing))
         pytest.fail(str(missing), pytrace=False)
+
+
+def _copy(template: Path, path: Path) -> None:
+    with closing(sqlite3.connect(template)) as source, closing(sqlite3.connect(path)) as to:
+        source.backup(to)
 
 
 def _database(server: PostgreSQL, template: str) -> Iterator[str]:

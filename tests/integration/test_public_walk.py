@@ -4,6 +4,7 @@ import inspect
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,19 @@ ELSEWHERE = {
 
 @pytest.fixture
 def client(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
+    with _client(store_url, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared(module_store_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TaskDB]:
+    """For tests that need no database of their own: what one writes is read by all after it."""
+    with _client(module_store_url, tmp_path_factory.mktemp("walk")) as opened:
+        yield opened
+
+
+@contextmanager
+def _client(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
     registry = Registry()
     task("echo", registry=registry)(lambda input: input)
     Sequence("steps", ["echo"], on_error="echo", registry=registry)
@@ -109,18 +123,18 @@ def _takes_something(method: Callable[..., Any]) -> bool:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_hostile_value_works_or_is_refused_in_words(client: TaskDB, name: str) -> None:
+def test_a_hostile_value_works_or_is_refused_in_words(shared: TaskDB, name: str) -> None:
     faults = []
     for parameter in parameters(name):
         for what, value in HOSTILE.items():
             try:
-                call(client, name, {**CALLS[name], parameter: value})
+                call(shared, name, {**CALLS[name], parameter: value})
             except TaskDBError:
                 pass
             except Exception as error:  # noqa: BLE001 - all of them are told at once
                 faults.append(f"{parameter}, {what}: {type(error).__name__}: {error}"[:200])
     assert not faults, "\n".join(faults)
-    all_can_be_read(client)
+    all_can_be_read(shared)
 
 
 def all_can_be_read(client: TaskDB) -> None:
@@ -191,14 +205,14 @@ def test_a_task_of_the_longest_texts_is_held_and_released(client: TaskDB) -> Non
 ], ids=range(7))  # fmt: skip
 @pytest.mark.parametrize("depth", [65, 980, 5_000])
 def test_what_is_nested_too_deeply_is_refused_at_every_door(
-    client: TaskDB, submit: Callable[[TaskDB, Any], Any], depth: int
+    shared: TaskDB, submit: Callable[[TaskDB, Any], Any], depth: int
 ) -> None:
     value: Any = 1
     for _ in range(depth):
         value = [value]
     with pytest.raises(InvalidInput, match="nested too deeply"):
-        submit(client, value)
-    all_can_be_read(client)
+        submit(shared, value)
+    all_can_be_read(shared)
 
 
 def test_a_payload_of_the_greatest_depth_reaches_the_handler_that_is_told_of_it(
@@ -245,12 +259,12 @@ def _sorted(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, {"a": [-math.inf]}], ids=range(3))
-def test_what_is_no_number_of_json_is_refused(client: TaskDB, value: Any) -> None:
+def test_what_is_no_number_of_json_is_refused(shared: TaskDB, value: Any) -> None:
     for act in (
-        lambda: client.submit_task("echo", value),
-        lambda: client.submit_task("echo", 1, attributes={"a": value}),
-        lambda: client.add_schedule("nan", "echo", value, cron="0 0 * * *"),
-        lambda: client.list_tasks(attributes={"a": value}),
+        lambda: shared.submit_task("echo", value),
+        lambda: shared.submit_task("echo", 1, attributes={"a": value}),
+        lambda: shared.add_schedule("nan", "echo", value, cron="0 0 * * *"),
+        lambda: shared.list_tasks(attributes={"a": value}),
     ):
         with pytest.raises(InvalidInput):
             act()

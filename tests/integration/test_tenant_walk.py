@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -18,7 +18,6 @@ import pytest
 from sqlalchemy import Engine, NullPool, create_engine
 from tests.integration.public_calls import CALLS, OPTIONS
 from tests.integration.tenant_world import FOREIGN, OWN, TEXTS, TOKEN, World, world
-from tests.servers import PostgreSQL
 
 from taskdb import InvalidInput, MemoryStepCache, TaskDB, TaskDBError, TaskEntity, TaskNotFound
 from taskdb.celery.application import RowResult
@@ -66,28 +65,10 @@ PLAIN = {
 }  # fmt: skip
 
 
-_POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.postgresql)
-
-
-@pytest.fixture(scope="module", params=["sqlite", _POSTGRESQL])
-def made(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("tenants")
-    with _database(request, folder) as url, world(url, folder) as found:
+@pytest.fixture(scope="module")
+def made(module_store_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(module_store_url, tmp_path_factory.mktemp("tenants")) as found:
         yield found
-
-
-@contextmanager
-def _database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        path = folder / "tasks.sqlite3"
-        path.write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
-        yield f"sqlite:///{path}"
-        return
-    server: PostgreSQL = request.getfixturevalue("postgresql_server")
-    yield server.create_database("tenants", "template_taskdb")
-    server.drop_database("tenants")
 
 
 def methods() -> dict[str, Any]:
