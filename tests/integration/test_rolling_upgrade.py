@@ -18,8 +18,8 @@ from tests.waiting import wait_until
 from taskdb.client import TaskDB
 
 REFUSED = re.compile(
-    r"database\.refused|DATABASE_TOO_NEW|DatabaseTooNew|does not know|was migrated for|NotMigrated|Traceback"
-    r"|\[(error|critical) +\]|cached plan"
+    r"database\.refused|DATABASE_TOO_NEW|DatabaseTooNew|does not know|was migrated for"
+    r"|NotMigrated|Traceback|\[(error|critical) +\]|cached plan"
 )
 CHILD_TASKS = "5"
 """Tasks after which a worker replaces a child: each new one opens its first connection."""

@@ -18,7 +18,8 @@ def migrate(
     session: Session,
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit 1 unless it is up to date.")
+        bool,
+        typer.Option("--check", help="Change nothing; exit 1 unless this release can work on it."),
     ] = False,
 ) -> int:
     """Bring the database to the schema of this release. Several may run it at once."""
