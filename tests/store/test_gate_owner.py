@@ -11,7 +11,7 @@ from taskdb.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.store import Store
 from tests.store.gates import begin, held_by, released, released_at_last, slots
-from tests.store.tasks import DONE, HOUR, claim, create, publication, queued, row, write
+from tests.store.tasks import DONE, HOUR, at_once, claim, create, publication, queued, row, write
 
 TENANT = ("tenant", "acme")
 OTHER = ("tenant", "other")
@@ -172,6 +172,23 @@ def test_a_run_that_ends_releases_the_next_of_the_own_limit(store: Store) -> Non
     assert claimed
     store.complete(ids[0], "token-1", DONE)
     assert released(store, lines=["running:own:acme"]) == ids[1:]
+
+
+def test_concurrent_changes_of_both_owners_lose_no_rule(store: Store) -> None:
+    acts = (
+        lambda: store.pause(TENANT, EVERYONE, "unpaid"),
+        lambda: store.lift_pause(TENANT, ACME),
+        lambda: store.set_limit(TENANT, Limit(max_running=2), ACME),
+        lambda: store.clear_limit(TENANT, EVERYONE),
+    )
+    for _ in range(5):
+        at_once(lambda number: acts[number](), len(acts))
+        found = {one.owner: one for one in store.gates(EVERYONE)}
+        assert found["operator"].is_paused
+        assert found["tenant"].limit == Limit(max_running=2)
+        store.lift_pause(TENANT, EVERYONE)
+        store.clear_limit(TENANT, ACME)
+        assert store.gates(EVERYONE) == []
 
 
 def test_the_statements_of_the_release_before_find_their_rows(store: Store) -> None:
