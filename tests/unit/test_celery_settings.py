@@ -19,6 +19,8 @@ OTHERS: dict[str, Any] = {
     "result_chord_join_timeout": 60,
     "accept_content": ["json", "pickle"],
     "task_serializer": "pickle",
+    "event_serializer": "pickle",
+    "worker_pool_restarts": True,
     "task_acks_late": False,
     "task_reject_on_worker_lost": True,
     "task_retry_on_worker_lost": True,

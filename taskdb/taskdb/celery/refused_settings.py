@@ -102,6 +102,10 @@ RULES: Mapping[str, Rule] = {
     "result_backend": Rule(lambda value: value == RESULT_BACKEND, _RESULTS),
     "result_accept_content": Rule(_is_json_only, "JSON only, so that nothing can run code"),
     "accept_content": Rule(_is_json_only, "a message that is not JSON could run code"),
+    "event_serializer": Rule(is_json, "events are JSON only, so that none can run code"),
+    "worker_pool_restarts": Rule(
+        _is_off, "remote control could import any module into the worker; restart the worker"
+    ),
     "task_protocol": Rule(
         _is_second_protocol,
         "messages of the first protocol have no headers, which fan-outs, chunks and traces need",
