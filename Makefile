@@ -15,12 +15,14 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-django6 python-for-django6 check chaos compose bench clean lock sbom audit
+.PHONY: help demo test test-django6 python-for-django6 test-upgrade check chaos compose bench clean \
+  lock sbom audit
 
 help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
 	@echo 'make test    run all tests, with real servers (about 10 minutes)'
 	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
+	@echo 'make test-upgrade   the store tests of the release before, on the schema of this one (3 minutes)'
 	@echo 'make check   lint, format, types, import contracts'
 	@echo 'make chaos   break it on purpose, 60 ways (under 10 minutes); ARGS=--help tells more'
 	@echo 'make compose test the containers: needs Docker and docker-compose (under 15 minutes)'
@@ -63,6 +65,10 @@ $(VENV6)/.installed: pyproject.toml constraints.txt constraints-django6.txt
 	@$(VENV6)/bin/python -m pip -qq --disable-pip-version-check install \
 	  --constraint $(VENV6)/constraints.txt --no-build-isolation --editable '.[django6]'
 	@touch $@
+
+# Needs a clone with its history, and says so where it has none.
+test-upgrade: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.upgrade -- --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 # All four are run, so that one round shows everything.
 check: $(VENV)/.installed-dev
