@@ -104,8 +104,7 @@ def test_a_dump_is_restored_into_a_new_cluster_beside_a_broker_that_is_not_of_it
     waiting = site.submit("ends.returns", {"value": "again"})
     site.wait_for(waiting.id, "QUEUED")
     # Rights of a role that the other cluster does not have.
-    site.query("CREATE ROLE of_this_cluster")
-    site.query("GRANT SELECT ON task TO of_this_cluster")
+    site.query("CREATE ROLE of_this_cluster; GRANT SELECT ON task TO of_this_cluster")
     run(block("pg_dump"), {**tools(own_postgresql, "postgres"), **paths})
 
     # The time that the restore takes back.
