@@ -23,6 +23,7 @@ from taskdb import (
 )
 from taskdb.cli.session import Session, about
 from taskdb.default import replaced_default
+from taskdb.store.contract import Scope
 from taskdb.watcher import LOOK_SECONDS
 
 
@@ -38,9 +39,9 @@ def looks(taskdb: TaskDB, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     statuses = taskdb.store.statuses
 
-    def counted(ids: list[str]) -> object:
+    def counted(ids: list[str], scope: Scope) -> object:
         seen.append(len(ids))
-        return statuses(ids)
+        return statuses(ids, scope)
 
     monkeypatch.setattr(taskdb.store, "statuses", counted)
     return seen
