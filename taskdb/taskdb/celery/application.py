@@ -68,8 +68,6 @@ class TaskDBCelery(Celery):
     A chord that is called itself is refused by the result backend.
     """
 
-    control_cls = "taskdb.celery.remote_control:RemoteControl"
-
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # The class of its settings is no option of an app, and an attribute of theirs is a setting.

@@ -12,13 +12,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from celery.app.control import Control
 from celery.utils.functional import maybe_list
 
+from taskdb.celery.remote_control import RemoteControl
 from taskdb.errors import IllegalMove, TaskNotFound
 
 
-class RowControl(Control):
+class RowControl(RemoteControl):
     """`app.control` of an app of ours."""
 
     def revoke(self, task_id: Any, *arguments: Any, **options: Any) -> Any:
