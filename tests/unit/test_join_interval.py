@@ -6,9 +6,10 @@ from typing import Any
 
 from tests.waiting import wait_until
 
+from taskdb.settings import Settings
 from taskdb.store.joining import PartsLeft
 from taskdb_worker import chord
-from taskdb_worker.tracked_task import ENDED
+from taskdb_worker.tracked_task import ENDED, Part
 
 INTERVAL = chord._INTERVAL_SECONDS
 
@@ -19,6 +20,7 @@ class Asked:
     def __init__(self) -> None:
         self.at: list[float] = []
         self.execution = self
+        self.taskdb = SimpleNamespace(settings=Settings.load({}))
 
     def part_ended(self, parent_id: str, *, badly: bool) -> PartsLeft:
         assert parent_id == "parent" and not badly
@@ -29,7 +31,7 @@ class Asked:
 def test_parts_that_end_all_the_time_are_asked_about_once_an_interval() -> None:
     asked = Asked()
     ended: Any = chord._PartEnded(SimpleNamespace(), asked)  # type: ignore[arg-type]
-    request = SimpleNamespace(group="parent", chord={}, **{ENDED: True})
+    request = SimpleNamespace(chord=Part("parent", "taskdb"), **{ENDED: True})
     began = last = time.monotonic()
     while last < began + 10 * INTERVAL:
         ended(request, "SUCCESS")
