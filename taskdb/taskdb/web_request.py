@@ -16,8 +16,7 @@ UNIX = "unix"
 _ID_BYTES = 200
 _MOST_HOPS = 32
 _PORT = re.compile(r":\d{1,5}\Z")
-_ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
-_FOR = re.compile(r'(?:^|;)\s*for\s*=\s*(?:"(?P<quoted>[^"]*)"|(?P<bare>[^;,"\s]*))', re.IGNORECASE)
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*+"|[^",;]++|.', re.DOTALL)
 
 IPAddress = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -77,8 +76,7 @@ class TrustedProxies:
         """The addresses that proxies wrote, the nearest first."""
         spelled: list[str] = []
         for line in lines:
-            parts = _ELEMENT.findall(line) if self.header == "Forwarded" else line.split(",")
-            spelled += [_for(part) if self.header == "Forwarded" else part for part in parts]
+            spelled += _fors(line) if self.header == "Forwarded" else line.split(",")
         return (_address(one) for one in reversed(spelled[-_MOST_HOPS:]))
 
 
@@ -96,9 +94,32 @@ def _network(word: str) -> Network:
         raise ValueError(message) from None
 
 
-def _for(element: str) -> str:
-    found = _FOR.search(element.strip())
-    return "" if found is None else (found["quoted"] or found["bare"] or "")
+def _fors(line: str) -> list[str]:
+    """The `for` of each element of a `Forwarded`; one empty text for a quote that is left open.
+
+    Behind an open quote, what a proxy appends would be a part of the client's own text.
+    """
+    elements = [[""]]
+    for piece in (found[0] for found in _PIECE.finditer(line)):
+        if piece == '"':
+            return [""]
+        if piece == ",":
+            elements.append([""])
+        elif piece == ";":
+            elements[-1].append("")
+        else:
+            elements[-1][-1] += piece
+    return [_for(parameters) for parameters in elements]
+
+
+def _for(parameters: Iterable[str]) -> str:
+    """The value of the one parameter `for`; empty where there is none, or several."""
+    pairs = (one.partition("=") for one in parameters)
+    found = [value.strip() for name, _, value in pairs if name.strip().lower() == "for"]
+    if len(found) != 1:
+        return ""
+    is_quoted = found[0].startswith('"') and found[0].endswith('"')
+    return found[0][1:-1] if is_quoted else found[0]
 
 
 def _address(text: str | None) -> IPAddress | None:

@@ -87,6 +87,8 @@ def test_a_redirect_is_not_followed(receiver: Receiver, webhook: Webhook) -> Non
         (429, {"retry-after": "7"}, (False, dt.timedelta(seconds=7))),
         (503, {"retry-after": "99999999"}, (False, dt.timedelta(days=1))),
         (503, {"retry-after": "soon"}, (False, None)),
+        (503, {"retry-after": "Wed, 21 Oct 2035 07:28:00 +99999999999999999999"}, (False, None)),
+        (429, {"retry-after": "Wed, 21 Oct 99999999999999999999 07:28:00 GMT"}, (False, None)),
         (503, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, (False, dt.timedelta())),
         (503, {}, (False, None)),
     ],

@@ -1,5 +1,7 @@
 """What a web request says of itself: its id, and the address that proxies pass on."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,10 +93,22 @@ def test_several_lines_of_the_header_are_one_list() -> None:
         ("for=_hidden", "10.0.0.1"),
         ("for=unknown, for=10.0.0.2", "10.0.0.2"),
         ("by=198.51.100.1", "10.0.0.1"),
+        # What a proxy quotes is not its word on the address: a client chooses its own Host.
+        ('host="a;for=1.2.3.4";for=198.51.100.1', "198.51.100.1"),
+        ("for=198.51.100.1;for=1.2.3.4", "10.0.0.1"),
+        # A quote that the client has left open does not take in what the proxy appends.
+        ('for=1.2.3.4;x=", for="[2001:db8::1]:4711";proto=https', "10.0.0.1"),
+        (r'for=1.2.3.4;x="\", for="[2001:db8::1]:4711"', "10.0.0.1"),
     ],
 )
 def test_the_standard_header_is_read_where_the_setting_names_it(line: str, client: str) -> None:
     assert client_of("10.0.0.1", line, header="Forwarded") == client
+
+
+def test_a_header_full_of_open_quotes_is_read_in_linear_time() -> None:
+    started = time.process_time()
+    assert client_of("10.0.0.1", '"' + '\\"' * 30_000, header="Forwarded") == "10.0.0.1"
+    assert time.process_time() - started < 1
 
 
 def test_a_peer_without_an_address_is_trusted_by_name_only() -> None:

@@ -120,6 +120,6 @@ def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> timedelta | None:
         return min(timedelta(seconds=int(value[:9])), _LONGEST_PAUSE)
     try:
         pause = parsedate_to_datetime(value) - datetime.now(UTC)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return min(max(pause, timedelta()), _LONGEST_PAUSE)
