@@ -101,7 +101,7 @@ def _hold_after_skipping(*_: Any) -> None:
         hold()
 
 
-def _remember_type(_execution: Any, _task_id: str, task_type: Any, _token: str) -> None:
+def _remember_type(_execution: Any, _task_id: str, task_type: Any, *_: Any) -> None:
     _passers.type = task_type.name
 
 
@@ -116,8 +116,10 @@ def _hold_if_watched(*_: Any) -> None:
 
 
 def _hold_if_last(ended: Any, request: Any, _state: str) -> None:
-    store = ended._member.taskdb.store
-    if request.group and store.part_ended(request.group, badly=False).open == 0:
+    part = request.chord
+    if not isinstance(part, tracked_task.Part):
+        return
+    if ended._member.taskdb.store.part_ended(part.parent_id, badly=False).open == 0:
         hold()
 
 

@@ -12,7 +12,9 @@ from sqlalchemy import text
 from taskdb.cli.doctor import diagnose
 from taskdb.client import TaskDB
 from taskdb.settings import Settings
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.free_space import PAGES_KEPT, FreeSpace
+from taskdb.store.migrate import migrate
 from taskdb.store.store import Store
 
 MEBIBYTE = 1024 * 1024
@@ -54,6 +56,15 @@ def test_a_file_becomes_smaller_when_its_rows_are_gone(taskdb: TaskDB, tmp_path:
         )
     assert left <= PAGES_KEPT
     assert size_of(path) < 4 * MEBIBYTE
+
+
+def test_a_connection_is_opened_beside_a_writer(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.sqlite3"
+    migrate(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        with Store(f"sqlite:///{path}?timeout=0.1").closing() as store:
+            assert store.page(Filter(), EVERYONE, limit=10) == []
 
 
 def test_others_write_meanwhile(taskdb: TaskDB, tmp_path: Path) -> None:

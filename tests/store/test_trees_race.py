@@ -171,7 +171,7 @@ def test_cancel_retry_and_joins_at_once_never_wait_for_each_other(store: Store) 
             lambda i=leaves[0]: store.retry(i, EVERYONE),  # type: ignore[misc]
             lambda m=middle: store.join(m),  # type: ignore[misc]
             lambda r=root: store.join(r),  # type: ignore[misc]
-            lambda ids=leaves: store._cancel(ids),  # type: ignore[misc]
+            lambda ids=leaves: store._cancel(ids, None),  # type: ignore[misc]
             lambda i=leaves[1]: store.retry(i, EVERYONE),  # type: ignore[misc]
             lambda r=root: store.retry(r, EVERYONE),  # type: ignore[misc]
             lambda m=middle: store.part_ended(m, badly=True),  # type: ignore[misc]

@@ -285,8 +285,9 @@ def _make_private(
 def _prepare(connection: Any, _record: Any) -> None:
     # The driver's own transactions begin too late (at the first write), so it gets none.
     connection.isolation_level = None
-    # Only in a file without tables, so before anything is written to it.
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    # Only an empty file takes it. In another one it would wait for whoever writes there.
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES_KEPT}").fetchall()
