@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
+from sqlalchemy.engine import make_url
 
 from taskdb.errors import DatabaseNotMigrated, DatabaseRefused, GrantsRefused
 from taskdb.redaction import FIELDS
@@ -36,6 +37,12 @@ DDL = (
     "UPDATE taskdb_version SET version_num = '0001'",
     "ALTER TABLE task OWNER TO CURRENT_USER",
     "COPY task TO PROGRAM 'true'",
+)
+
+FUNCTIONS = (
+    "taskdb_create_partition(DATE)",
+    "taskdb_drop_partition(TEXT)",
+    "taskdb_shift_history(BIGINT)",
 )
 
 
@@ -177,6 +184,19 @@ def test_the_grants_may_be_repeated_and_take_away_what_was_too_much(granted: Rol
     assert granted.query("reader", "SELECT name FROM subscription") == []
 
 
+def test_the_functions_of_a_restored_dump_are_the_applications_alone(granted: Roles) -> None:
+    """A dump without rights makes functions that every role may call."""
+    for name in FUNCTIONS:
+        granted.query("owner", f"GRANT EXECUTE ON FUNCTION {name} TO PUBLIC")
+    granted.query("owner", "GRANT SELECT ON subscription TO PUBLIC")
+    granted.grant()
+
+    for call in ("shift_history(5)", f"drop_partition('{tomorrow()}')"):
+        assert is_refused(granted, "reader", f"SELECT taskdb_{call}")
+        granted.query("runtime", f"SELECT taskdb_{call}")
+    assert is_refused(granted, "reader", "SELECT secret FROM subscription")
+
+
 def test_a_migration_goes_on_after_the_grants(granted: Roles) -> None:
     granted.query("owner", f"DROP TABLE {tomorrow()}")
 
@@ -191,6 +211,45 @@ def test_a_role_that_no_grant_binds_is_refused(roles: Roles, role: str) -> None:
         pytest.raises(GrantsRefused, match="grants do not bind it"),
     ):
         store.database.over_transactions(lambda engine: carry_out(engine, roles.name_of(role)))
+
+
+@pytest.mark.parametrize("above", ["runtime", "pg_read_all_data", "pg_write_all_data"])
+def test_a_reader_that_reaches_more_through_another_role_is_refused(
+    roles: Roles, above: str
+) -> None:
+    name = roles.name_of("runtime") if above == "runtime" else above
+    roles.query("superuser", f"GRANT {name} TO {roles.name_of('reader')}")
+    with pytest.raises(GrantsRefused, match=f"is '{name}', or a member of it.*do not bind"):
+        roles.grant()
+
+
+def test_a_runtime_role_that_owns_the_database_is_refused(roles: Roles) -> None:
+    """It could drop each table of a schema that belongs to the owner of the database."""
+    name = roles.name_of("runtime")
+    roles.query(
+        "superuser",
+        f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO {name}', current_database());"
+        " END $$",
+    )
+    with pytest.raises(GrantsRefused, match="do not bind it"):
+        roles.grant()
+
+
+def test_a_grant_that_only_the_owner_of_the_database_can_make_is_asked_for(roles: Roles) -> None:
+    """The server answers such a grant with a warning, and grants nothing."""
+    database = make_url(roles.owner).database
+    for statement in (
+        f"ALTER DATABASE {database} OWNER TO postgres",
+        f"REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {database} TO {roles.name_of('owner')}",
+    ):
+        roles.query("superuser", statement)
+    with pytest.raises(GrantsRefused, match=f'GRANT CONNECT ON DATABASE "{database}" TO'):
+        roles.grant()
+    for role in ("runtime", "reader"):
+        roles.query("superuser", f"GRANT CONNECT ON DATABASE {database} TO {roles.name_of(role)}")
+    roles.grant()
+    assert roles.query("reader", "SELECT count(*) FROM task") == [(0,)]
 
 
 def test_a_role_that_does_not_exist_is_named(roles: Roles) -> None:

@@ -25,9 +25,12 @@ _SECRET = NameRules.parse(FIELDS)
 _OPEN = frozenset({("task", "claim_token"), ("subscription", "lease_token")})
 """Marks of who holds a row: without the right to write they open nothing."""
 _OWNER = (
-    "SELECT pg_get_userbyid(relowner) AS owner, nspname AS schema FROM pg_class"
-    " JOIN pg_namespace AS n ON n.oid = relnamespace WHERE pg_class.oid = to_regclass('task')"
+    "SELECT pg_get_userbyid(relowner) AS owner, nspname AS schema,"
+    " pg_get_userbyid(nspowner) AS owner_of_schema, pg_get_userbyid(datdba) AS owner_of_database"
+    " FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
+    " JOIN pg_database ON datname = current_database() WHERE pg_class.oid = to_regclass('task')"
 )
+_WRITERS, _READERS = "pg_write_all_data", "pg_read_all_data"
 _WRITES = "SELECT, INSERT, UPDATE, DELETE"
 
 
@@ -39,6 +42,9 @@ def carry_out(engine: Engine, runtime: str, read_only: str | None = None) -> lis
         for statement in statements:
             # Without SQLAlchemy, which would read a colon in the name of a role as a parameter.
             driver.execute(statement)
+        for name in (runtime, read_only):
+            if name is not None:
+                _refuse_without_effect(connection, name)
         return statements
 
 
@@ -63,8 +69,11 @@ def grants(connection: Connection, runtime: str, read_only: str | None = None) -
     names = [runtime] if read_only is None else [runtime, read_only]
     if runtime == read_only:
         raise GrantsRefused(f"{runtime!r} cannot be both roles. Name two roles")
+    above = {owner, str(found.owner_of_schema), str(found.owner_of_database), _WRITERS}
     for name in names:
-        _refuse_unbound(connection, name, owner)
+        _refuse_unbound(connection, name, above)
+        # The second name, the reader's: it must not reach the secrets through another role.
+        above |= {runtime, _READERS}
     return [LOCK_TIMEOUT, *_Grants(connection, owner, schema).of(runtime, read_only)]
 
 
@@ -76,25 +85,47 @@ def _refuse_others(connection: Connection, owner: str) -> None:
         )
 
 
-def _refuse_unbound(connection: Connection, name: str, owner: str) -> None:
-    """Grants do not bind a superuser, the owner, or a member of either."""
+def _refuse_unbound(connection: Connection, name: str, above: set[str]) -> None:
+    """Refuse a superuser, and a role that is or may act as one of those above it."""
     asked = (
-        "SELECT rolsuper, pg_has_role(oid, :owner, 'MEMBER') FROM pg_roles WHERE rolname = :name"
+        "SELECT rolsuper, ARRAY(SELECT CAST(rolname AS TEXT) FROM pg_roles AS other"
+        " WHERE rolname = ANY(:above) AND pg_has_role(one.oid, other.oid, 'MEMBER')"
+        " ORDER BY rolname) FROM pg_roles AS one WHERE rolname = :name"
     )
-    found = connection.execute(text(asked), {"name": name, "owner": owner}).first()
+    found = connection.execute(text(asked), {"name": name, "above": sorted(above)}).first()
     if found is None:
         raise GrantsRefused(
             f"the server has no role {name!r}. Create it first: CREATE ROLE {_quoted(name)} LOGIN"
         )
-    is_superuser, is_owner = found
-    if is_superuser or is_owner:
-        state = (
-            "is a superuser"
-            if is_superuser
-            else f"is {owner!r}, which owns the tables, or a member"
-        )
+    is_superuser, reached = found
+    if is_superuser or reached:
+        state = "is a superuser" if is_superuser else f"is {reached[0]!r}, or a member of it"
         raise GrantsRefused(
             f"the role {name!r} {state}: grants do not bind it. Name a role of its own"
+        )
+
+
+def _refuse_without_effect(connection: Connection, name: str) -> None:
+    """Refuse where a grant was only a warning: another role owns the database, or the schema."""
+    asked = (
+        "SELECT current_database() AS database, CAST(relnamespace AS REGNAMESPACE) AS schema,"
+        " has_database_privilege(:name, current_database(), 'CONNECT') AS connects,"
+        " has_schema_privilege(:name, relnamespace, 'USAGE') AS uses,"
+        " has_schema_privilege(:name, relnamespace, 'CREATE') AS creates"
+        " FROM pg_class WHERE oid = to_regclass('task')"
+    )
+    found = connection.execute(text(asked), {"name": name}).one()
+    role, missing = _quoted(name), []
+    if not found.connects:
+        missing.append(f"GRANT CONNECT ON DATABASE {_quoted(found.database)} TO {role}")
+    if not found.uses:
+        missing.append(f"GRANT USAGE ON SCHEMA {found.schema} TO {role}")
+    if found.creates:
+        missing.append(f"REVOKE CREATE ON SCHEMA {found.schema} FROM PUBLIC, {role}")
+    if missing:
+        raise GrantsRefused(
+            "this role owns neither the database nor the schema, and cannot grant rights on them."
+            f" Let their owner carry out: {'; '.join(missing)}"
         )
 
 
@@ -113,7 +144,12 @@ class _Grants:
         yield f"GRANT CONNECT ON DATABASE {database} TO {roles}"
         yield f"REVOKE CREATE ON SCHEMA {self._schema} FROM PUBLIC, {roles}"
         yield f"GRANT USAGE ON SCHEMA {self._schema} TO {roles}"
-        yield f"REVOKE ALL ON {self._all(self._tables())} FROM {roles}"
+        yield f"REVOKE ALL ON {self._all(self._tables())} FROM PUBLIC, {roles}"
+        for sequence in self._sequences():
+            yield f"REVOKE ALL ON SEQUENCE {sequence} FROM PUBLIC, {roles}"
+        # Every role may call a new function, and so may it one that a dump without rights made.
+        for function in self._functions():
+            yield f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC, {roles}"
         yield from self._of_runtime(_quoted(runtime))
         if read_only is not None:
             yield from self._of_reader(_quoted(read_only))
