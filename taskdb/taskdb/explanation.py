@@ -321,16 +321,17 @@ def _unpublished(standing: Standing, ask: AskBroker) -> Explanation:
 def _refused(standing: Standing, refusal: Refusal, facts: dict[str, Any]) -> Explanation:
     rest = standing.relay_at - standing.now
     again = f"in {_span(rest)}" if rest > timedelta(0) else "by the relay next"
-    said = (
-        f"the broker did not take its message {_ago(standing, refusal.at)}"
-        f" ({_short(refusal.reason)}); it is tried again {again}"
-    )
+    facts |= {"refused_at": refusal.at, "relay_at": standing.relay_at}
+    said = f"the broker did not take its message {_ago(standing, refusal.at)}"
+    if not standing.is_operator:
+        said = f"{said}; it is tried again {again}"
+        return _said(standing, "publish_refused", said, "", reason=None, **facts)
+    said = f"{said} ({_short(refusal.reason)}); it is tried again {again}"
     advice = (
         f"make queue {standing.task.queue!r} of the broker and the settings alike, or mend what "
         "makes the message: a router, a header, a receiver of before_task_publish"
     )
-    facts |= {"reason": refusal.reason, "refused_at": refusal.at, "relay_at": standing.relay_at}
-    return _said(standing, "publish_refused", said, advice, **facts)
+    return _said(standing, "publish_refused", said, advice, reason=refusal.reason, **facts)
 
 
 def _due_later(standing: Standing, due: datetime) -> Explanation:

@@ -226,10 +226,21 @@ class Drafting:
         # Before the registry, which names the types that it knows.
         self.check_allowed(name)
         if not self._settings.allow_unknown_types:
-            return self._registry.get(name)
+            return self._known(name)
         if wrong_text(name, NAME_BYTES) is not None or not name.strip() or "#" in name:
             raise UnknownTaskType(shown(name), [])
         return self._registry.find(name)
+
+    def _known(self, name: str) -> TaskType:
+        """The type of this name; UnknownTaskType, which names those that this client may run."""
+        try:
+            return self._registry.get(name)
+        except UnknownTaskType as error:
+            allowed = self._permission.types
+            if allowed is None:
+                raise
+            known = [one for one in error.known if one in allowed]
+            raise UnknownTaskType(error.name, known) from None
 
     def _inputs(self, task_type: TaskType | None, name: str, given: list[Any]) -> list[Any]:
         if len(given) == 1:

@@ -14,7 +14,7 @@ from django.db import connections
 from django.http import HttpRequest
 from django.test import Client, override_settings
 
-from taskdb import TaskDB, TaskStatus
+from taskdb import SettingsError, TaskDB, TaskStatus
 from taskdb.default import default_taskdb
 from taskdb_worker.command import run_task
 from tests.django_site import project
@@ -104,6 +104,11 @@ def retry(client: Client, *ids: str, **more: str) -> str:
 def only_acme(request: HttpRequest) -> list[str] | None:
     """`TASKDB["ADMIN_TENANTS"]` of the tests."""
     return None if request.user.get_username() == "root" else ["acme"]
+
+
+def spelled_acme(request: HttpRequest) -> str:
+    """One that answers a text by mistake."""
+    return "acme"
 
 
 def some_tasks(taskdb: TaskDB) -> dict[str, str]:
@@ -221,6 +226,16 @@ def test_a_person_sees_the_tenants_that_the_settings_name(site: TaskDB, tmp_path
         keeper.post(f"{TASKS}{ids['done']}/retry/")
         assert site.get_task(ids["done"]).status is TaskStatus.COMPLETED
         assert ids["done"] in text(person("root", "view_task"), TASKS)
+        default_taskdb().close()
+
+
+def test_a_text_is_no_list_of_tenants(site: TaskDB, tmp_path: Path) -> None:
+    site.submit_task("orders.pack", {"order": 1}, tenant="a")
+    keeper = person("keeper", "view_task")
+    path = f"{spelled_acme.__module__}.{spelled_acme.__name__}"
+    with project.taskdb_settings(tmp_path, ADMIN_TENANTS=path):
+        with pytest.raises(SettingsError, match="a list of tenants"):
+            keeper.get(TASKS)
         default_taskdb().close()
 
 

@@ -10,7 +10,16 @@ import pytest
 from tests.integration.submit_site import client, count, engine_on, files
 from tests.store.trees import end
 
-from taskdb import InvalidInput, Sequence, Step, TaskDB, TaskStatus, submitting_as, task
+from taskdb import (
+    InvalidInput,
+    Sequence,
+    Step,
+    TaskDB,
+    TaskStatus,
+    UnknownTaskType,
+    submitting_as,
+    task,
+)
 from taskdb.fan_out import FanOut
 
 SECRET = "operator.only"
@@ -87,6 +96,12 @@ def test_what_is_not_allowed_is_refused_and_nothing_is_written(
     assert count(taskdb) == 0
     assert files(taskdb) == []
     assert taskdb.list_schedules() == []
+
+
+def test_a_type_that_is_allowed_and_unknown_names_no_others(acme: TaskDB) -> None:
+    with pytest.raises(UnknownTaskType, match="Registered: echo, elsewhere, joins, urgent") as told:
+        acme.submit_task("unknown")
+    assert not {SECRET, "plus"} & set(told.value.known)
 
 
 def test_what_is_allowed_is_submitted(taskdb: TaskDB, acme: TaskDB) -> None:

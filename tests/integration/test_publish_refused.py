@@ -10,6 +10,7 @@ import pytest
 import redis
 from celery import signals
 from tests.integration.submit_site import client, count, events, ids, logged, messages
+from tests.waiting import wait_until
 
 from taskdb import BrokerUnreachable, Registry, Settings, SettingsError, TaskDB, TaskStatus, task
 from taskdb.celery.configuration import create_celery
@@ -390,3 +391,21 @@ def test_a_row_that_has_moved_is_not_refused_any_more(store_url: str, tmp_path: 
         taskdb.store.mark_queued(before)
         taskdb.store.refuse([(before[0], "no")])
         assert not [one for one in taskdb.task_history(task_id) if "refused" in (one.detail or {})]
+
+
+def test_a_tenant_reads_that_its_message_was_refused_and_not_in_which_words(
+    store_url: str, tmp_path: Path
+) -> None:
+    def router(*_: Any, **__: Any) -> None:
+        raise KeyError("opsecret-queue")
+
+    with client(store_url, tmp_path, celery={"task_routes": [router]}) as taskdb:
+        acme = taskdb.for_tenant("acme")
+        task_id = acme.submit_task("echo").id
+        wait_until(lambda: len(taskdb.task_history(task_id)) > 1, 10, lambda: "the refusal")
+        own, all_of_it = acme.explain_task(task_id), taskdb.explain_task(task_id)
+        assert own.cause == all_of_it.cause == "publish_refused"
+        assert "opsecret" not in f"{own} {acme.task_history(task_id)}"
+        assert acme.task_history(task_id)[-1].detail.keys() == {"refused"}
+        assert "opsecret" in all_of_it.sentence
+        assert "opsecret" in str(taskdb.task_history(task_id))

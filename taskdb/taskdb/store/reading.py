@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
@@ -29,6 +30,8 @@ from taskdb.store.settling import settle
 from taskdb.store.tables import task, task_event, task_over
 
 _SETTLE_SECONDS = 1.0
+_REFUSED = "the broker did not take the message"
+"""What a tenant reads instead of the broker's words, which may name what is the operator's."""
 
 
 class Reading(StorePart):
@@ -112,7 +115,10 @@ class Reading(StorePart):
         return self.database.read(read)
 
     def history(self, task_id: str, scope: Scope) -> list[TaskEvent]:
-        """Every event of a task, oldest first; none of a task out of the scope."""
+        """Every event of a task, oldest first; none of a task out of the scope.
+
+        A scope of tenants reads that the broker refused a message, and not its words.
+        """
         if not is_id(task_id):
             return []
         statement = select(task_event).where(task_event.c.task_id == task_id)
@@ -123,7 +129,8 @@ class Reading(StorePart):
         def read(connection: Connection) -> list[TaskEvent]:
             return [rows.event(row) for row in connection.execute(ordered).mappings()]
 
-        return self.database.read(read)
+        found = self.database.read(read)
+        return found if scope.tenants is None else [_without_words(one) for one in found]
 
     def statuses(self, ids: Iterable[str], scope: Scope) -> dict[str, TaskStatus]:
         """The status of each of these tasks that there is."""
@@ -186,3 +193,9 @@ class Reading(StorePart):
             return connection.execute(statement).mappings().first()
 
         return read(joined) if joined is not None else self.database.read(read)
+
+
+def _without_words(event: TaskEvent) -> TaskEvent:
+    if "refused" not in event.detail:
+        return event
+    return replace(event, detail={**event.detail, "refused": _REFUSED})

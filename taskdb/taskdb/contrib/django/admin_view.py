@@ -14,7 +14,7 @@ from taskdb.client import TaskDB
 from taskdb.contrib.django.configuration import option
 from taskdb.default import default_taskdb
 from taskdb.entity import TaskEntity
-from taskdb.errors import TaskDBError
+from taskdb.errors import SettingsError, TaskDBError
 from taskdb.status import MOVES, RETRIED_IN_BULK, TaskStatus
 
 SHOWN_PARTS = 100
@@ -44,11 +44,17 @@ _WAITING = "#5e35b1"
 
 
 def allowed_tenants(request: HttpRequest) -> tuple[str, ...] | None:
-    """Whose tasks this person may see; None: everyone's."""
+    """Whose tasks this person may see; None: everyone's.
+
+    Raises SettingsError where the setting answers a text: its letters would be tenants.
+    """
     choose = option("ADMIN_TENANTS")
     if choose is None:
         return None
     chosen = (import_string(choose) if isinstance(choose, str) else choose)(request)
+    if isinstance(chosen, str | bytes):
+        message = "TASKDB['ADMIN_TENANTS'] answered a text: answer a list of tenants, or None"
+        raise SettingsError(message)
     return None if chosen is None else tuple(chosen)
 
 
