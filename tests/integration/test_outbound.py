@@ -1,6 +1,7 @@
 """Messages on their way out, to real receivers that are slow, down, rude and wrong."""
 
 import datetime as dt
+import socket
 import ssl
 import threading
 import time
@@ -104,6 +105,29 @@ def test_an_answer_that_is_no_yes_says_whether_and_when_again(
     with pytest.raises(DeliveryFailed, match=str(status)) as failed:
         webhook.send(MESSAGE)
     assert (failed.value.is_final, failed.value.retry_after) == expected
+    assert "hunter2" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-hunter2\r\n", b"HTTP/1.1 500 no\r\nx: hunter2\x0b\r\n\r\n"]
+)
+def test_an_answer_that_is_not_http_is_not_repeated(answer: bytes) -> None:
+    def greet() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        greeting = threading.Thread(target=greet)
+        greeting.start()
+        with (
+            closing(Webhook(url, [SECRET], guard_of(), PATIENT)) as webhook,
+            pytest.raises(DeliveryFailed, match="does not speak HTTP") as failed,
+        ):
+            webhook.send(MESSAGE)
+        greeting.join()
     assert "hunter2" not in str(failed.value)
 
 

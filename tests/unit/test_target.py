@@ -176,6 +176,11 @@ def test_other_spellings_of_this_machine_are_refused(host: str) -> None:
         "https://[::1/",
         "https://" + "a" * 64 + ".example/",
         "https://a..b/",
+        "https://[2606:4700::1111%25eth0]/",
+        "https://[fe80::1%eth0]/",
+        "https://%6c%6fcalhost/",
+        "https://host\u00a0/",
+        "https://host\uff3cinner/",
         "https://host/" + "a" * 3_000,
     ],
 )
@@ -183,6 +188,13 @@ def test_what_is_not_a_plain_url_is_refused(url: str) -> None:
     with pytest.raises(TargetRefused) as refused:
         Target.parse(url)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["straße.example", "σοφός.example", "a\u200db.example"])
+def test_a_host_that_a_browser_spells_otherwise_is_refused(host: str) -> None:
+    with pytest.raises(TargetRefused, match="write it as xn--"):
+        Target.parse(f"https://{host}/")
+    assert Target.parse("https://xn--strae-oqa.example/").host == "xn--strae-oqa.example"
 
 
 def test_a_url_is_taken_apart() -> None:
