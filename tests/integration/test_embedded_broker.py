@@ -22,7 +22,7 @@ from tests.processes import Processes, RunningProcess
 from tests.waiting import wait_until
 
 from taskdb.celery.embedded_broker import broker_url, register
-from taskdb.celery.embedded_file import MessageFileBusy, MessageFileError
+from taskdb.celery.embedded_file import MessageFile, MessageFileBusy, MessageFileError
 from taskdb.celery.embedded_messages import Messages
 from taskdb.errors import Unroutable
 
@@ -593,6 +593,33 @@ def test_an_unusable_file_is_named_in_an_operational_error(
         broker.connect().ensure_connection(max_retries=1, interval_start=0)
     assert isinstance(caught.value, MessageFileError)
     assert str(broker.path) in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [1_002, 2_003, 5_002])
+def test_a_file_of_a_newer_release_that_this_one_can_live_with_is_used(
+    broker: Broker, version: int
+) -> None:
+    """The thousands say with how many older schemas the code can live with it."""
+    broker.path.parent.mkdir()
+    _newer(broker.path)
+    with closing(sqlite3.connect(broker.path)) as file:
+        file.execute(f"PRAGMA user_version = {version}")
+        file.execute("ALTER TABLE message ADD COLUMN of_next_release TEXT")
+    with broker.connect() as connection, connection.SimpleQueue("orders") as queue:
+        queue.put({"id": 1})
+        message = queue.get(timeout=5)
+        message.ack()
+        assert message.payload == {"id": 1}
+
+
+@pytest.mark.parametrize("version", [0, 2, 1_003])
+def test_a_file_that_needs_newer_code_is_refused(broker: Broker, version: int) -> None:
+    broker.path.parent.mkdir()
+    _newer(broker.path)
+    with closing(sqlite3.connect(broker.path)) as file:
+        file.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(MessageFileError, match=f"has schema {version}"):
+        MessageFile(broker.path).check()
 
 
 def test_a_folder_that_cannot_be_made_is_named(broker: Broker) -> None:

@@ -30,6 +30,9 @@ Resolve = Callable[[str, int], Sequence[str]]
 MAX_URL = 2_048
 HTTPS = 443
 _PORTS = {"http": 80, "https": HTTPS}
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_AMBIGUOUS = re.compile("[\u00df\u03c2\u200c\u200d]")
+"""Characters that IDNA 2003, which Python speaks, replaces, and that browsers keep: another host."""
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -172,9 +175,14 @@ def _literal(host: str) -> str:
 
 
 def _ascii_host(host: str) -> str:
-    if _literal(host):
+    if _literal(host) and "%" not in host:
         return host
+    if _AMBIGUOUS.search(host):
+        raise TargetRefused("two standards spell its host differently: write it as xn--…")
     try:
-        return host.encode("idna").decode("ascii")
+        spelled = host.encode("idna").decode("ascii")
     except UnicodeError:
-        raise TargetRefused("its host is not a name of the internet") from None
+        spelled = ""
+    if not _HOST.fullmatch(spelled):
+        raise TargetRefused("its host is not a name of the internet")
+    return spelled

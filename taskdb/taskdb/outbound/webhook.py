@@ -53,7 +53,11 @@ class Webhook:
             with self._pool.stream("POST", self._url(), headers=headers, content=body) as answer:
                 self._drain(answer.iter_stream())
                 status, named = answer.status, answer.headers
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+        except httpcore.ProtocolError:
+            # Its words repeat what was received, which is a stranger's text.
+            reason = "it closed the connection, or does not speak HTTP"
+            raise DeliveryFailed(f"{self._target.host} gave no answer ({reason})") from None
+        except (httpcore.NetworkError, httpcore.TimeoutException) as error:
             reason = str(error) or type(error).__name__
             raise DeliveryFailed(f"{self._target.host} gave no answer ({reason})") from None
         except TargetRefused as error:
