@@ -19,7 +19,7 @@ __all__ = ["cli"]
 NAMES = [
     "migrate", "dev", "worker", "beat", "create-task", "run-task", "list", "show", "wait",
     "cancel", "retry", "types", "check", "demo", "create-fan-out", "create-sequence",
-    "resume-task", "why", "doctor", "prune", "pause", "resume",
+    "resume-task", "why", "doctor", "prune", "pause", "resume", "grants",
 ]  # fmt: skip
 PAGE = REPOSITORY / "docs" / "reference" / "command-line.md"
 
@@ -108,6 +108,7 @@ BROKEN: list[tuple[Callable[[], BaseException], int]] = [
     (lambda: errors.DatabaseNotMigrated("old"), 5),
     (lambda: errors.DatabaseTooNew("new"), 5),
     (lambda: errors.DatabaseUnsuitable("ascii"), 5),
+    (lambda: errors.GrantsRefused("no such role"), 2),
     (lambda: errors.BrokerUnreachable("away"), 5),
     (lambda: errors.PayloadMissing("x"), 1),
     (lambda: errors.DeliveryFailed("no"), 1),
