@@ -33,7 +33,7 @@ from pathlib import Path
 
 from kombu.exceptions import OperationalError
 
-from taskdb.celery.embedded_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from taskdb.celery.embedded_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, fits
 from taskdb.fork import pause_at_fork
 from taskdb.private_path import make_file, make_folder
 
@@ -176,8 +176,9 @@ class MessageFile:
             return False
         if application != APPLICATION_ID:
             raise MessageFileError(self.path, "is a database of something else")
-        if version != SCHEMA_VERSION:
-            raise MessageFileError(self.path, f"has schema {version}, this is {SCHEMA_VERSION}")
+        if not fits(version):
+            problem = f"has schema {version}, and this release cannot use it (its own is"
+            raise MessageFileError(self.path, f"{problem} {SCHEMA_VERSION})")
         return True
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:

@@ -4,12 +4,19 @@ A message is two rows: what moves (``message``, small, rewritten by every lease 
 what never changes (``content``, as large as the body). ``leased_at`` is NULL while the message is
 ready. ``lease`` stays behind when a lease has run out, so that its owner, if it wakes up before
 anyone else took the message, can still acknowledge or renew it.
+
+The file has the number of its schema, and of how many older ones the code can live with it: a
+release that finds a newer file uses it where its own schema is among these.
 """
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x74_64_62_6D
 SCHEMA_VERSION = 1
+OLDER_CODE = 0
+"""The code of so many schemas before this one can live with it."""
+_PER_OLDER = 1_000
+USER_VERSION = OLDER_CODE * _PER_OLDER + SCHEMA_VERSION
 
 SCHEMA = (
     """CREATE TABLE message (
@@ -35,5 +42,11 @@ SCHEMA = (
         pattern TEXT NOT NULL,
         PRIMARY KEY (exchange, routing_key, queue)) WITHOUT ROWID""",
     f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
+    f"PRAGMA user_version = {USER_VERSION}",
 )
+
+
+def fits(user_version: int) -> bool:
+    """Return whether this release can live with a file of this version."""
+    older, version = divmod(user_version, _PER_OLDER)
+    return version - older <= SCHEMA_VERSION <= version
