@@ -32,7 +32,7 @@ HTTPS = 443
 _PORTS = {"http": 80, "https": HTTPS}
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _AMBIGUOUS = re.compile("[\u00df\u03c2\u200c\u200d]")
-"""Characters that IDNA 2003, which Python speaks, replaces, and that browsers keep: another host."""
+"""Characters that IDNA 2003 (Python) replaces and browsers keep: they would reach another host."""
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\]")
 
 
