@@ -140,4 +140,5 @@ def _running() -> tuple[str, ...]:
     # One step, so that the main thread cannot change the set under an iteration.
     references = worker_state.active_requests.data.copy()
     requests = [request for reference in references if (request := reference()) is not None]
-    return tuple(adopted_id(request.id) for request in requests)
+    # A message may have an id of any kind. One that is no text has no row.
+    return tuple(adopted_id(one.id) for one in requests if isinstance(one.id, str))
