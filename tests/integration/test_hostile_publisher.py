@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 from tests.integration import hostile
-from tests.integration.hostile import admin_ran, began, has_run, noted, parked, row, send
+from tests.integration.hostile import admin_ran, began, has_run, noted, parked, raw, row, send
 from tests.integration.worker_site import Site, site_of
 from tests.waiting import wait_until
 
@@ -243,6 +243,31 @@ def test_a_part_whose_message_names_another_parent_ends_its_own(site: Site) -> N
     assert row(site, other.id) == before
 
 
+# --- plain Celery tasks ---------------------------------------------------------------------------
+
+UNFIT: dict[str, dict[str, Any]] = {
+    "limits as text": {"timelimit": "x"},
+    "one limit": {"timelimit": 5},
+    "limits as objects": {"timelimit": [{}, {}]},
+    "limits below nothing": {"timelimit": [-1, -1]},
+    "stamps as a number": {"stamped_headers": ["a"], "stamps": 5},
+    "stamps without names": {"stamped_headers": [{}], "stamps": {}},
+    "an id that is no text": {"id": {"a": 1}},
+}
+
+
+@pytest.mark.parametrize("headers", UNFIT.values(), ids=UNFIT)
+def test_a_plain_message_that_no_pool_can_take_costs_no_process(
+    site: Site, headers: dict[str, Any]
+) -> None:
+    for _ in range(2):
+        send(site, "plain.notes", str(uuid4()), headers=headers)
+        old = {"task": "plain.notes", "id": "x", "args": [], "kwargs": {}, **headers}
+        raw(site, "", json.dumps(old), headers={})
+    still_works(site)
+    assert site.workers[0].is_running
+
+
 # --- content --------------------------------------------------------------------------------------
 
 _PICKLE = b"cos\nsystem\n(S'touch /tmp/taskdb-was-unpickled'\ntR."
@@ -352,6 +377,33 @@ def test_remote_control_changes_no_limit_of_a_task_type(site: Site, stranger: Ce
         wait_until(lambda: row(site, running)["status"] != "STARTED", 1.5)
     site.let_go(running)
     assert site.settled(running).result == "went"
+
+
+def test_remote_control_tells_no_secret_of_the_settings(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    mark = "Zq7Marker9x"
+    celery = {
+        "broker_transport_options": {"sentinel_kwargs": {"password": f"{mark}1"}},
+        "redis_password": f"{mark}2",
+        "several": [f"redis://:{mark}3@h", {"token": f"{mark}4"}],
+    }
+    given = {"task_modules": MODULES, "celery": json.dumps(celery), "message_keys": mark * 4}
+    with site_of("postgresql+redis", request, tmp_path_factory, **given) as site:
+        site.start_worker("-c", "1", "-Q", "taskdb", via="run_worker")
+        with Celery("stranger", broker=site.settings.message_url, set_as_current=False) as app:
+            for command, words in (
+                ("stats", {}),
+                ("conf", {}),
+                ("dump_conf", {"with_defaults": True}),
+                ("report", {}),
+            ):
+                (answer,) = app.control.broadcast(command, words, reply=True, timeout=5, limit=1)
+                (told,) = answer.values()
+                assert "error" not in told
+                assert len(str(told)) > 500
+                assert mark not in str(told)
+                assert "visibility_timeout" in str(told)
 
 
 def test_cancel_check_and_doctor_need_no_remote_control(

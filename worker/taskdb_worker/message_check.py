@@ -115,6 +115,8 @@ class MessageCheck:
     def _read_plain(self, message: Any, name: Any) -> None:
         if self._keys and self._unsigned == "refuse":
             raise MessageRefused("it has no signature, as no plain Celery task has one")
+        if isinstance(name, str):
+            _check_plain(message.headers)
         if isinstance(name, str) or not isinstance(message.headers, dict):
             return
         # A message of Celery's first protocol names its task in the body.
@@ -122,6 +124,8 @@ class MessageCheck:
         called = payload.get("task") if isinstance(payload, Mapping) else None
         if called == FINALIZE or (isinstance(called, str) and called in self._types):
             raise MessageRefused("it is of the first protocol of Celery")
+        if isinstance(payload, Mapping):
+            _check_plain(payload)
 
     def _attempt(self, headers: dict[str, Any], subject: Subject) -> int | None:
         """The attempt that is signed; None where no signature is wanted."""
@@ -140,6 +144,34 @@ def _subject(headers: Mapping[str, Any], name: str) -> Subject:
         raise MessageRefused("it names no task")
     is_count = isinstance(items, int) and not isinstance(items, bool) and 0 < items <= CHUNK_LIMIT
     return Subject(task_id, name, items if is_count else 0)  # type: ignore[arg-type]  # a count
+
+
+def _check_plain(fields: Mapping[str, Any]) -> None:
+    """Refuse what Celery trips over when it has a process for the task: that one would stay idle.
+
+    Raises MessageRefused.
+    """
+    limits, stamped = fields.get("timelimit"), fields.get("stamped_headers")
+    is_fit = (
+        isinstance(fields.get("id"), str)
+        and (limits is None or _are_limits(limits))
+        and (stamped is None or _are_names(stamped))
+        and isinstance(fields.get("stamps") or {}, Mapping)
+    )
+    if not is_fit:
+        raise MessageRefused("its id, time limits or stamps are none")
+
+
+def _are_limits(value: Any) -> bool:
+    """Hard and soft limit. Celery would kill its process for one below nothing."""
+    is_pair = isinstance(value, list | tuple) and len(value) == 2  # noqa: PLR2004 - a pair
+    return is_pair and all(
+        one is None or (isinstance(one, int | float) and one >= 0) for one in value
+    )
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
 
 def _kept(headers: Mapping[str, Any]) -> dict[str, Any]:

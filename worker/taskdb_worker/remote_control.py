@@ -19,16 +19,48 @@ from celery.utils.functional import maybe_list
 from celery.worker import state as worker_state
 from celery.worker.control import Panel
 
+from taskdb.redaction import Redaction
 from taskdb_worker.tracked_task import TrackedTask
 
 log = structlog.get_logger("taskdb.worker")
 
-_celerys = {name: Panel.data[name] for name in ("revoke", "terminate", "time_limit")}
+_TELLING = ("conf", "dump_conf", "report", "stats")
+_celerys = {name: Panel.data[name] for name in ("revoke", "terminate", "time_limit", *_TELLING)}
+_MOST = 262_144
+"""Characters of one answer."""
 
 
 def install_remote_control() -> None:
     """Put our commands in the place of Celery's; for another app they do what Celery's do."""
     Panel.data.update({"revoke": _revoke, "terminate": _terminate, "time_limit": _time_limit})
+    Panel.data.update({name: _without_secrets(name) for name in _TELLING})
+
+
+def _without_secrets(name: str) -> Callable[..., Any]:
+    """A command that tells of a worker; Celery masks few names, no nested ones, and few URLs."""
+
+    def answer(state: Any, *arguments: Any, **options: Any) -> Any:
+        found = _celerys[name](state, *arguments, **options)
+        taskdb = getattr(state.app, "taskdb_reader", None)
+        if taskdb is None:
+            return found
+        settings = taskdb.settings
+        if name == "report":
+            told = settings.redaction.text(found["ok"], _MOST, known=settings.secrets)
+            return {"ok": told}
+        # Of what else `stats` tells nothing is set by anyone, and it may have many members.
+        hidden = {"broker"} if name == "stats" else found.keys()
+        return {
+            one: _masked(settings.redaction, one, value) if one in hidden else value
+            for one, value in found.items()
+        }
+
+    return answer
+
+
+def _masked(redaction: Redaction, name: str, value: Any) -> Any:
+    (masked,) = redaction.value({name: value}, _MOST).values()
+    return masked
 
 
 def _revoke(
