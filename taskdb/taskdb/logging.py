@@ -12,11 +12,13 @@ import re
 import sys
 from collections.abc import Iterable, MutableMapping
 from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from taskdb.printable import escaped, escaped_json, escaped_lines
+from taskdb.private_path import open_file
 from taskdb.redaction import Redaction
 from taskdb.settings import Settings
 
@@ -53,8 +55,7 @@ def configure_logging(settings: Settings, *, level: Any = None, path: str | None
         # A logger that was cached could not be captured or configured anew by anyone after us.
         cache_logger_on_first_use=False,
     )
-    # Opened again when something else has renamed it, as logrotate does.
-    handler = WatchedFileHandler(path) if path else logging.StreamHandler(sys.stderr)
+    handler = _PrivateFileHandler(path) if path else logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -70,6 +71,22 @@ def configure_logging(settings: Settings, *, level: Any = None, path: str | None
     root.setLevel(level or settings.log_level)
     # It announces every look at the schema.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+class _PrivateFileHandler(WatchedFileHandler):
+    """A file of this user alone, opened again when something else has renamed it (logrotate).
+
+    One that exists keeps its rights.
+    """
+
+    def _open(self) -> Any:
+        return open(
+            self.baseFilename,
+            self.mode,
+            encoding=self.encoding,
+            errors=self.errors,
+            opener=lambda path, flags: open_file(Path(path), flags),
+        )
 
 
 class _Redacted:

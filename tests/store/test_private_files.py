@@ -17,6 +17,7 @@ from taskdb.settings import Settings
 from taskdb.store.archive import Archive
 from taskdb.store.migrate import migrate
 from taskdb.store.payload import FolderPayloadStore
+from taskdb_worker.health_files import HealthFiles
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o277], autouse=True)
@@ -118,3 +119,8 @@ def test_a_new_database_can_shrink(tmp_path: Path) -> None:
             lambda one: one.execute(text("PRAGMA auto_vacuum")).scalar_one()
         )
     assert pragma == 2
+
+
+def test_nobody_else_can_speak_for_a_worker_in_its_health_files(tmp_path: Path) -> None:
+    HealthFiles(tmp_path / "health").alive()
+    assert not any(mode & 0o022 for mode in modes(tmp_path / "health").values())

@@ -32,8 +32,9 @@ class HealthFiles:
         if self._folder is None:
             return
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / name).touch()
+            # Others may look, and no umask lets them write: they could speak for a dead worker.
+            self._folder.mkdir(0o755, parents=True, exist_ok=True)
+            (self._folder / name).touch(0o644)
         except OSError as error:
             # Said once: a full disk would else fill it further.
             if not self._is_broken:
