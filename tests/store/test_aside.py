@@ -207,7 +207,7 @@ def test_a_right_that_is_missing_blames_no_row(postgresql_store: Store) -> None:
     write(store, "REVOKE UPDATE ON task FROM plain_role")
     try:
         plain = Store(store.database.url.replace("postgres@", "plain_role@"))
-        with plain.closing(), pytest.raises(DatabaseRefused, match="grant the user"):
+        with plain.closing(), pytest.raises(DatabaseRefused, match="taskdb grants"):
             Expire(plain).run_once()
     finally:
         write(store, "DROP OWNED BY plain_role")
