@@ -22,7 +22,7 @@ help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
 	@echo 'make test    run all tests, with real servers (about 10 minutes)'
 	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
-	@echo 'make test-upgrade   the store tests of the release before, on the schema of this one (3 minutes)'
+	@echo 'make test-upgrade   the running verbs of the release before, on the schema of this one (3 minutes)'
 	@echo 'make check   lint, format, types, import contracts'
 	@echo 'make chaos   break it on purpose, 60 ways (under 10 minutes); ARGS=--help tells more'
 	@echo 'make compose test the containers: needs Docker and docker-compose (under 15 minutes)'
