@@ -56,11 +56,19 @@ def test_an_outcome_is_of_its_time(store: Store, clock: FixedClock, verb: str) -
     assert task.run_at in {None, PAST + 2 * HOUR}
 
 
-@pytest.mark.parametrize("verb", UNCLAIMED)
+@pytest.mark.parametrize("verb", ["hand_back_unclaimed", "expire"])
 def test_the_end_of_what_waits_is_of_its_time(store: Store, clock: FixedClock, verb: str) -> None:
     run = queued(store, deadline_at=PAST + HOUR)
     clock.advance(HOUR)
     assert UNCLAIMED[verb][0](store, run.id, "t")
+    assert_moved_at(store, run.id, PAST + HOUR)
+
+
+def test_a_revocation_is_of_its_time(store: Store, clock: FixedClock) -> None:
+    run = running(store)
+    store.cancel(run.id, EVERYONE)
+    clock.advance(HOUR)
+    assert store.revoke(run.id, run.token, OOPS)
     assert_moved_at(store, run.id, PAST + HOUR)
 
 
