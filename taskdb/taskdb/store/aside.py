@@ -61,14 +61,18 @@ def is_of_a_row(error: BaseException) -> bool:
     """Whether an error may be the fault of one row, and not of what all rows need."""
     if isinstance(error, BrokerUnreachable | PayloadStoreUnreachable | PoolTimeout):
         return False
-    if isinstance(error, DatabaseError) or not isinstance(error, Exception):
+    if not isinstance(error, Exception):
+        return False
+    if faults.is_of_a_function(error):
+        return True
+    if isinstance(error, DatabaseError):
         return False
     return faults.kind_of(error) in {None, Kind.VALUE, Kind.UNKNOWN}
 
 
 def reason_of(error: BaseException) -> str:
     """An error in one line. Parameters of statements are left out, as drivers may show them."""
-    origin = getattr(error, "orig", None) or error
+    origin = faults.origin_of(error)
     said = " ".join(str(origin).partition("\nDETAIL:")[0].split())
     return storable(f"{type(origin).__name__}: {said}", _REASON_CHARACTERS)
 

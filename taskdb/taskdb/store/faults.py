@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import sqlite3
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -191,9 +190,16 @@ def meaning(error: BaseException, url: str) -> TaskDBError | None:
     return None if wanted is None else wanted(_message(url, reason, advice))
 
 
+def origin_of(error: BaseException | None) -> BaseException | None:
+    """The driver's error behind one of ours or of SQLAlchemy's; else the error itself."""
+    if isinstance(error, TaskDBError):
+        error = error.__cause__
+    return getattr(error, "orig", None) or error
+
+
 def reason_of(error: BaseException | None) -> str:
     """What a driver's error says, in one line; without the row, which the server adds to it."""
-    origin = _origin(error)
+    origin = origin_of(error)
     primary = getattr(getattr(origin, "diag", None), "message_primary", None)
     return " ".join(str(primary or origin).split())
 
@@ -210,14 +216,14 @@ def worth_repeating(error: BaseException | None) -> bool:
     if isinstance(error, DBAPIError) and not isinstance(error.orig, sqlite3.Error):
         return error.connection_invalidated or _sqlstate(error).startswith("25P")
     # psycopg hands over the connection with an error of connecting only.
-    origin = _origin(error)
+    origin = origin_of(error)
     attempted = getattr(origin, "pgconn", None) is not None
     return kind is Kind.AWAY and hasattr(origin, "sqlstate") and not attempted
 
 
 def spoils_pool(error: BaseException | None) -> bool:
     """Whether every connection of this process should be made anew after this error."""
-    name = getattr(_origin(error), "sqlite_errorname", "") or ""
+    name = getattr(origin_of(error), "sqlite_errorname", "") or ""
     return kind_of(error) in {Kind.AWAY, Kind.STALE} and not name.startswith(_WAITING_IN_LINE)
 
 
@@ -231,13 +237,26 @@ def is_lock_timeout(error: BaseException | None) -> bool:
     return _sqlstate(error) == "55P03"
 
 
+def is_of_a_function(error: BaseException | None) -> bool:
+    """Whether a trigger or a row policy of a user's raised it: it may concern one row.
+
+    Such an error may have any SQLSTATE, and so be of any kind.
+    """
+    diagnostics = getattr(origin_of(error), "diag", None)
+    if getattr(diagnostics, "source_function", None) in _RAISED:
+        return True
+    # It names the functions that were running. Those of ours need our tables and our rights.
+    context = getattr(diagnostics, "context", None) or ""
+    return _sqlstate(error) in _OF_FUNCTIONS and bool(context) and "taskdb_" not in context
+
+
 def is_check_violation(error: BaseException | None) -> bool:
     """Whether a row breaks a check."""
     return _sqlstate(error) == "23514"
 
 
 def _classified(error: BaseException | None) -> tuple[Kind, str] | None:
-    origin = _origin(error)
+    origin = origin_of(error)
     if isinstance(origin, sqlite3.Error):
         return _of_sqlite(origin)
     if origin is not None and (hasattr(origin, "sqlstate") or hasattr(origin, "pgcode")):
@@ -278,23 +297,12 @@ def _of_postgresql(error: BaseException) -> tuple[Kind, str]:
         return _without_state(error)
     diagnostics = getattr(error, "diag", None)
     kind, advice = _longest(_STATES, state) or (Kind.UNKNOWN, "")
-    if kind is not Kind.VALUE and _is_of_a_function(state, diagnostics):
-        return Kind.UNKNOWN, ""
     if state == "54000" and getattr(diagnostics, "source_file", None) in _WRAPAROUND:
         return Kind.REFUSED, _SERVER_LOG
     if state == "23514" and getattr(diagnostics, "constraint_name", "") is None:
         # A row of the history finds no partition for its day.
         return Kind.REFUSED, "run `taskdb migrate`, or a beat, which makes the partitions"
     return kind, advice
-
-
-def _is_of_a_function(state: str, diagnostics: Any) -> bool:
-    """Whether a trigger or a policy of a user's raised it: it may concern one row."""
-    if getattr(diagnostics, "source_function", None) in _RAISED:
-        return True
-    # It names the functions that were running. Those of ours need our tables and our rights.
-    context = getattr(diagnostics, "context", None) or ""
-    return state in _OF_FUNCTIONS and bool(context) and "taskdb_" not in context
 
 
 def _without_state(error: BaseException) -> tuple[Kind, str]:
@@ -314,18 +322,12 @@ def _longest(table: dict[str, tuple[Kind, str]], code: str) -> tuple[Kind, str] 
 
 def is_lock_conflict(error: BaseException | None) -> bool:
     """Whether another transaction held a lock: it timed out, or the two waited for each other."""
-    state = getattr(_origin(error), "sqlstate", None) or ""
+    state = getattr(origin_of(error), "sqlstate", None) or ""
     return is_lock_timeout(error) or state.startswith("40")
 
 
-def _origin(error: BaseException | None) -> BaseException | None:
-    if isinstance(error, TaskDBError):
-        error = error.__cause__
-    return getattr(error, "orig", None) or error
-
-
 def _sqlstate(error: BaseException | None) -> str:
-    origin = _origin(error)
+    origin = origin_of(error)
     # Drivers of callers have one name or the other for it.
     state = getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None)
     return str(state or "")
