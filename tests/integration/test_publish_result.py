@@ -189,7 +189,7 @@ def test_an_id_without_a_row_raises_at_once_and_says_what_to_do(
 def called_plainly(app: Celery, **options: Any) -> list[Any]:
     """Results of plain Celery tasks, by each way of calling one."""
 
-    @app.task(name="plain", **options)  # type: ignore[untyped-decorator]
+    @app.task(name="plain", shared=False, **options)  # type: ignore[untyped-decorator]
     def plain() -> int:
         return 1
 
