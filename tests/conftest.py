@@ -186,7 +186,10 @@ def store_url(request: pytest.FixtureRequest) -> str:
 def module_store_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """A migrated database on each system, which the tests of a module share."""
+    """A migrated database on each system, which the tests of a module share.
+
+    A module may ask for variants, as in `older postgresql`: the last word is the system.
+    """
     if request.param == "sqlite":
         path = tmp_path_factory.mktemp("module") / "tasks.sqlite3"
         _copy(request.getfixturevalue("sqlite_template"), path)

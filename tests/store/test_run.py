@@ -12,6 +12,7 @@ from taskdb.entity import Progress, TaskError
 from taskdb.status import RUNNING, TERMINAL, WAITING, TaskStatus
 from taskdb.store import before_image
 from taskdb.store.contract import EVERYONE, Report, WorkerRecord
+from taskdb.store.migrate import empty
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
@@ -39,13 +40,26 @@ NOBODY = "01936e4b-7c00-7000-8000-0123456789ab"
 Verb = Callable[[Store, str, str], Any]
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "older postgresql"])
-def store_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+pytestmark = pytest.mark.parametrize(
+    "module_store_url", ["sqlite", "postgresql", "older postgresql"], indirect=True, scope="module"
+)
+
+
+@pytest.fixture
+def store_url(
+    request: pytest.FixtureRequest, module_store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """And PostgreSQL as it is before 18, whose updates do not tell what a row was before."""
-    older, _, system = request.param.rpartition(" ")
-    if older:
+    if "older" in request.node.callspec.params["module_store_url"]:
         monkeypatch.setattr(before_image, "_FIRST", sys.maxsize)
-    return str(request.getfixturevalue(f"{system}_url"))
+    return module_store_url
+
+
+@pytest.fixture
+def alone(store: Store) -> None:
+    """No rows of the tests before: for verbs that take any task."""
+    with store.database.transaction() as connection:
+        empty(connection)
 
 
 OUTCOMES: dict[str, tuple[Verb, TaskStatus]] = {
@@ -335,6 +349,7 @@ def test_runs_are_counted_and_some_are_spared(store: Store) -> None:
     assert store.get(run.id, EVERYONE).attempts_used == 0
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("how", ["crash", "rescue", "crash_chunk"])
 def test_a_crash_spends_nothing_of_the_retry_budget(store: Store, how: str) -> None:
     run = running(store)
@@ -480,6 +495,7 @@ def test_messages_fail_no_task_whose_type_a_live_worker_of_its_queue_knows(store
     assert stray(store, run.id, delay=SOON, limit=3) is S.FAILED
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_worker_hands_back_what_it_holds_and_nothing_else(store: Store) -> None:
     mine = [running(store), in_status(store, S.PROCESSING), running(store)]
     waiting = running(store)
@@ -509,6 +525,7 @@ def rescue(store: Store) -> dict[str, TaskStatus]:
     return store.rescue(OOPS, lease=timedelta(seconds=20), limit=100, max_crashes=3)
 
 
+@pytest.mark.usefixtures("alone")
 def test_tasks_are_rescued_from_workers_that_are_gone_and_from_no_other(store_url: str) -> None:
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     with Store(store_url, clock=clock).closing() as store:
@@ -534,6 +551,7 @@ def test_tasks_are_rescued_from_workers_that_are_gone_and_from_no_other(store_ur
         assert counts(store, runs["dead"]) == (1, 0, 1)
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_rescue_ends_poison_and_what_was_canceled(store: Store) -> None:
     poison, wanted = running(store), running(store)
     write(store, "UPDATE task SET crashes = 2 WHERE id = :id", id=poison.id)
