@@ -20,7 +20,7 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
 help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
-	@echo 'make test    run all tests, with real servers (about 10 minutes)'
+	@echo 'make test    run all tests, with real servers (about 20 minutes)'
 	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
 	@echo 'make test-upgrade   the running verbs of the release before, on the schema of this one (3 minutes)'
 	@echo 'make check   lint, format, types, import contracts'
