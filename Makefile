@@ -15,12 +15,13 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-django6 python-for-django6 test-upgrade check chaos compose bench clean \
+.PHONY: help demo test test-long test-django6 python-for-django6 test-upgrade check chaos compose bench clean \
   lock sbom audit
 
 help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
-	@echo 'make test    run all tests, with real servers (about 20 minutes)'
+	@echo 'make test    run the tests, with real servers (about 15 minutes)'
+	@echo 'make test-long   the upgrade of a running site, backups, the examples (about 5 minutes)'
 	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
 	@echo 'make test-upgrade   the running verbs of the release before, on the schema of this one (3 minutes)'
 	@echo 'make check   lint, format, types, import contracts'
@@ -37,7 +38,11 @@ demo: $(VENV)/.installed-cli
 	@$(BIN)/taskdb demo $(ARGS)
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal -m 'not long' $(ARGS)
+
+# The upgrade of a running site, backups, the matrix in small, and every example of the docs.
+test-long: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal -m long $(ARGS)
 
 # Django 6 needs a newer Python than the oldest that everything else is tested on.
 PYTHON6 ?= $(shell for name in python3.13 python3.12 python3.14 $(wildcard \
