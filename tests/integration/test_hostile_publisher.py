@@ -14,6 +14,7 @@ from tests.integration.hostile import admin_ran, began, has_run, noted, parked, 
 from tests.integration.worker_site import Site, site_of
 from tests.waiting import wait_until
 
+from taskdb import Registry
 from taskdb.celery.publish import CHUNK_HEADER, FINALIZE, end_of
 from taskdb.cli.probe import probe
 
@@ -407,8 +408,12 @@ def test_remote_control_tells_no_secret_of_the_settings(
 
 
 def test_cancel_check_and_doctor_need_no_remote_control(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # This process has types of other tests, which the worker does not run.
+    monkeypatch.setattr("taskdb.cli.probe.default_registry", Registry())
     settings = {"task_modules": MODULES, "celery": '{"worker_enable_remote_control": false}'}
     with site_of("postgresql+redis", request, tmp_path_factory, **settings) as site:
         worker = site.start_worker("-c", "1", "-Q", "taskdb,parked", via="run_worker")
