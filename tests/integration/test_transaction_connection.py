@@ -253,7 +253,9 @@ def test_a_frozen_broker_never_blocks_the_loop(
         lag = asyncio.run(_largest_lag(taskdb, store_url, joined))
         assert count(taskdb) == 20
         if joined == "nothing":
-            assert len(events(log, "publish.later")) == 1
+            # The log is that of the process: a client of another test may still log its own broker.
+            reasons = [event["reason"] for event in events(log, "publish.later")]
+            assert reasons.count("no answer in time") == 1
     assert lag < 0.25
 
 
