@@ -559,6 +559,7 @@ def test_a_rescue_ends_poison_and_what_was_canceled(store: Store) -> None:
     assert rescue(store) == {poison.id: S.HALTED, wanted.id: S.CANCELED}
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_rescued_run_is_a_zombie(store: Store) -> None:
     run = running(store)
     rescue(store)
@@ -566,6 +567,7 @@ def test_a_rescued_run_is_a_zombie(store: Store) -> None:
     assert store.error(run.id, run.token, OOPS, SOON) is None
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_rescue_keeps_to_its_limit(store: Store) -> None:
     for _ in range(5):
         running(store)
