@@ -163,7 +163,7 @@ from taskdb.outbound.signing import verify_webhook
 from taskdb.outcome import Cancel, Fail, Halt, RetryLater, Snooze
 from taskdb.retry import Retry
 from taskdb.schedule import Misfire, Origin, Overlap, Schedule, ScheduleEntity, ScheduleRun
-from taskdb.sequence import Sequence, Step
+from taskdb.sequence_declaration import Sequence, Step
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus
 from taskdb.step_cache import MemoryStepCache, RedisStepCache, StepCache

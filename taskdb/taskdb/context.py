@@ -14,7 +14,7 @@ from taskdb.clock import require_aware
 from taskdb.entity import SubTaskResult
 from taskdb.errors import NotEncodable
 from taskdb.fan_out import FanOut, Join
-from taskdb.store.contract import Report
+from taskdb.outcome import Report
 from taskdb.store.encode import encode, storable
 
 log = structlog.get_logger("taskdb.context")

@@ -10,16 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from taskdb.celery.broker_state import BrokerState
 from taskdb.status import TaskStatus
 from taskdb.store.standing import Refusal, Standing
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerState:
-    """What the broker says: why it is away, if it is, and how many messages a queue holds."""
-
-    away: str | None = None
-    messages: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from taskdb.entity import TaskEntity, TaskEvent, TaskKind
-from taskdb.outbound.contract import Message
+from taskdb.message import Message
 from taskdb.redaction import Redaction
 
 VERSION = 1

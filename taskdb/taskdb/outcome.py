@@ -6,7 +6,9 @@ same.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from taskdb.bounds import as_duration
 
@@ -57,3 +59,19 @@ class Snooze(Outcome):
 
 RetryLater = Snooze
 """The same, under the name that other systems give it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a body said beside its outcome; written with whatever row is written next.
+
+    None leaves what the row has; `attributes` replaces the whole object.
+    """
+
+    attributes: dict[str, Any] | None = None
+    current: int | None = None
+    total: int | None = None
+    message: str | None = None
+
+
+NO_REPORT = Report()

@@ -12,7 +12,8 @@ from taskdb.entity import SubTaskResult, TaskEntity, TaskKind, TaskRole
 from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput
 from taskdb.fan_out import FanOut, FanOutSpec, HandlerSpec, seconds_of
 from taskdb.key import unique_key_of
-from taskdb.sequence import Sequence, SequenceSpec, Step, StepSpec
+from taskdb.sequence import SequenceSpec, StepSpec
+from taskdb.sequence_declaration import Sequence, Step
 from taskdb.status import TaskStatus
 from taskdb.step_cache import Shelf
 from taskdb.store.contract import Draft

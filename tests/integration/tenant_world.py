@@ -14,9 +14,10 @@ from tests.store.tasks import HOUR, LEASE, OOPS
 from ulid import ULID
 
 from taskdb import Registry, Sequence, TaskDB, TaskError, task
+from taskdb.outcome import NO_REPORT
 from taskdb.reference import adopted_id
 from taskdb.store.callbacks import digest_of
-from taskdb.store.contract import EVERYONE, NO_REPORT, WorkerRecord
+from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.tables import metadata
 from taskdb.store.workers import Workers
 

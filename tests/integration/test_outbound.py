@@ -21,7 +21,8 @@ from tests.waiting import wait_until
 
 from taskdb import DeliveryFailed, Settings, TargetRefused, verify_webhook
 from taskdb.errors import SettingsError
-from taskdb.outbound.contract import Limits, Message
+from taskdb.message import Message
+from taskdb.outbound.contract import Limits
 from taskdb.outbound.opening import open_redis_channel, open_sns, open_webhook
 from taskdb.outbound.redis_channel import channels
 from taskdb.outbound.signing import new_secret

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from uuid_utils import uuid7
 
 from taskdb.entity import TaskError
+from taskdb.outcome import Report
 from taskdb.status import TaskStatus
-from taskdb.store.contract import EVERYONE, Draft, Publication, Report
+from taskdb.store.contract import EVERYONE, Draft, Publication
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from taskdb.errors import DatabaseError, DatabaseRefused
+from taskdb.outcome import NO_REPORT
 from taskdb.settings import Settings
 from taskdb.status import TaskStatus as S
 from taskdb.store.alarming.watching import Limits, Watching
 from taskdb.store.aside import is_of_a_row
 from taskdb.store.callbacks import digest_of
 from taskdb.store.census import Census
-from taskdb.store.contract import EVERYONE, NO_REPORT, Filter
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.store import Store
 from taskdb.store.suspects import Suspects
 from taskdb.store.workers import Workers

@@ -9,7 +9,8 @@ from alembic import command
 from sqlalchemy import create_engine, make_url, text
 
 from taskdb.bounds import EARLIEST, LATEST
-from taskdb.store.contract import EVERYONE, Filter, Report
+from taskdb.outcome import Report
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.encode import encode
 from taskdb.store.listing import Cursor
 from taskdb.store.migrate import _config, migrate

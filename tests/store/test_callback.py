@@ -9,9 +9,10 @@ from taskdb.clock import FixedClock
 from taskdb.entity import TaskError, TaskRole
 from taskdb.errors import CallbackRefused, IllegalMove
 from taskdb.fan_out import HandlerSpec
+from taskdb.outcome import NO_REPORT
 from taskdb.status import TaskStatus
 from taskdb.store.callbacks import Answer, digest_of
-from taskdb.store.contract import EVERYONE, NO_REPORT, Scope
+from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from tests.store.tasks import (

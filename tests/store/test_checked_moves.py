@@ -67,7 +67,7 @@ def test_every_comparison_of_columns_in_a_check_is_known(postgresql_store: Store
 
 
 def test_every_move_assigns_all_columns_that_a_check_compares(postgresql_store: Store) -> None:
-    known: Any = postgresql_store.database.moves
+    known: Any = postgresql_store.moves
     dialect: Any = postgresql_store.database.dialect
     statements: list[MoveStatement] = [getattr(known, one.name) for one in fields(known)]
     assert len(statements) > 30

@@ -7,7 +7,8 @@ import pytest
 
 from taskdb.clock import FixedClock
 from taskdb.entity import TaskEntity
-from taskdb.store.contract import EVERYONE, Report, WorkerRecord
+from taskdb.outcome import Report
+from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.workers import Held, Workers
 from tests.store.tasks import (

@@ -9,9 +9,10 @@ from structlog.testing import capture_logs
 
 from taskdb.errors import DatabaseError, DatabaseRefused
 from taskdb.fan_out import FanOutSpec
+from taskdb.outcome import Report
 from taskdb.sequence import SequenceSpec, StepSpec
 from taskdb.store import faults
-from taskdb.store.contract import EVERYONE, Filter, Report
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, HOUR, OOPS, Run, claim, create, draft, running
 

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import pytest
 
+from taskdb.outcome import NO_REPORT
 from taskdb.sighting import Sight, Sighting
 from taskdb.status import TaskStatus
 from taskdb.store.beats import Beats
 from taskdb.store.callbacks import digest_of
-from taskdb.store.contract import EVERYONE, NO_REPORT
+from taskdb.store.contract import EVERYONE
 from taskdb.store.finding import Drift
 from taskdb.store.store import Store
 from tests.store.tasks import LEASE, create, draft, queued, running, write

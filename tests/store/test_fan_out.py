@@ -10,8 +10,9 @@ from taskdb.clock import FixedClock
 from taskdb.entity import TaskRole
 from taskdb.errors import IllegalMove
 from taskdb.fan_out import FanOutSpec
+from taskdb.outcome import NO_REPORT
 from taskdb.status import TaskStatus
-from taskdb.store.contract import EVERYONE, NO_REPORT
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.tasks import (
     DONE,

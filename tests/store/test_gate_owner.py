@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from taskdb.celery.broker_state import BrokerState
 from taskdb.errors import InvalidInput
-from taskdb.explanation import BrokerState, explain
+from taskdb.explanation import explain
 from taskdb.gate import Limit
 from taskdb.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Scope

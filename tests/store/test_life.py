@@ -12,8 +12,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from taskdb.clock import FixedClock
 from taskdb.errors import IllegalMove
+from taskdb.outcome import Report
 from taskdb.status import MOVES, RUNNING, TERMINAL, WAITING, TaskStatus
-from taskdb.store.contract import EVERYONE, Publication, Report
+from taskdb.store.contract import EVERYONE, Publication
 from taskdb.store.migrate import migrate
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, OOPS, draft

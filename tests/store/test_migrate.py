@@ -89,7 +89,7 @@ def test_four_processes_may_migrate_at_once(empty_store_url: str, processes: Pro
 
 
 def test_the_history_is_kept_when_its_check_learns_a_new_move(empty_store_url: str) -> None:
-    dialect, _, _ = spoken(name_of(empty_store_url))
+    dialect = spoken(name_of(empty_store_url))
     engine = dialect.create_engine(empty_store_url, pool_size=2)
     task_id = "019a0000-0000-7000-8000-000000000001"
     event = f"INSERT INTO task_event (task_id, to_status) VALUES ('{task_id}', 'CREATED')"
@@ -112,7 +112,7 @@ def test_the_history_is_kept_when_its_check_learns_a_new_move(empty_store_url: s
 def test_rules_and_their_bounds_are_kept_when_tenants_get_rules_of_their_own(
     empty_store_url: str,
 ) -> None:
-    dialect, _, _ = spoken(name_of(empty_store_url))
+    dialect = spoken(name_of(empty_store_url))
     engine = dialect.create_engine(empty_store_url, pool_size=2)
     rule = "INSERT INTO gate (target, name, max_running) VALUES ('{}', {}, 3)"
     with dialect.transaction(engine).begin() as connection:

@@ -13,11 +13,12 @@ from uuid_utils import uuid7
 
 from taskdb.entity import TaskKind
 from taskdb.fan_out import FanOutSpec
+from taskdb.outcome import Report
 from taskdb.retention import Retention
 from taskdb.sighting import Sight, Sighting
 from taskdb.status import TaskStatus
 from taskdb.store.census import Census
-from taskdb.store.contract import EVERYONE, Filter, Report, Scope
+from taskdb.store.contract import EVERYONE, Filter, Scope
 from taskdb.store.listing import EventCursor
 from taskdb.store.notifying import LeasedSubscription
 from taskdb.store.part import LEAST_ID

@@ -4,8 +4,9 @@ import pytest
 
 from taskdb.entity import TaskRole
 from taskdb.fan_out import FanOutSpec, HandlerSpec
+from taskdb.outcome import NO_REPORT
 from taskdb.status import TaskStatus as S
-from taskdb.store.contract import EVERYONE, NO_REPORT
+from taskdb.store.contract import EVERYONE
 from taskdb.store.encode import encode
 from taskdb.store.store import Store
 from taskdb_beat.reconcile import Reconcile

@@ -6,7 +6,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskdb.store.contract import EVERYONE, Report
+from taskdb.outcome import Report
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.servers import PostgreSQL
 from tests.store.tasks import DONE, HOUR, OOPS, create, draft, publication, queued, running

@@ -9,9 +9,10 @@ import pytest
 
 from taskdb.clock import FixedClock
 from taskdb.entity import Progress, TaskError
+from taskdb.outcome import Report
 from taskdb.status import RUNNING, TERMINAL, WAITING, TaskStatus
 from taskdb.store import before_image
-from taskdb.store.contract import EVERYONE, Report, WorkerRecord
+from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.migrate import empty
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store

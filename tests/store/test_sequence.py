@@ -10,9 +10,10 @@ from taskdb.clock import FixedClock
 from taskdb.entity import TaskRole
 from taskdb.errors import IllegalMove, SequenceAlreadyCompleted
 from taskdb.fan_out import FanOutSpec
+from taskdb.outcome import NO_REPORT
 from taskdb.sequence import SequenceSpec
 from taskdb.status import TaskStatus
-from taskdb.store.contract import EVERYONE, NO_REPORT
+from taskdb.store.contract import EVERYONE
 from taskdb.store.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, OOPS, claim

@@ -13,8 +13,9 @@ from taskdb.bounds import EARLIEST, LATEST
 from taskdb.client import TaskDB
 from taskdb.errors import DatabaseCollision
 from taskdb.fan_out import FanOutSpec
+from taskdb.outcome import Report
 from taskdb.settings import Settings
-from taskdb.store.contract import EVERYONE, Filter, Report
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.store import Store
 from taskdb.task_type import Registry, task
 from tests.store.tasks import DONE, OOPS, at_once, claim, create, draft, publication, row, running

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from taskdb.explanation import BrokerState, Explanation, explain
+from taskdb.celery.broker_state import BrokerState
+from taskdb.explanation import Explanation, explain
+from taskdb.outcome import NO_REPORT
 from taskdb.status import TaskStatus
 from taskdb.store.callbacks import digest_of
-from taskdb.store.contract import EVERYONE, NO_REPORT, WorkerRecord
+from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.workers import Workers
 from tests.store.tasks import (

@@ -9,8 +9,9 @@ from typing import Any
 from taskdb.entity import TaskRole
 from taskdb.errors import IllegalMove
 from taskdb.fan_out import FanOutSpec
+from taskdb.outcome import NO_REPORT
 from taskdb.status import TERMINAL, TaskStatus
-from taskdb.store.contract import EVERYONE, NO_REPORT, Filter
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, OOPS, at_once, claim
 from tests.store.test_race import assert_chained

@@ -22,9 +22,10 @@ from taskdb.clock import FixedClock
 from taskdb.entity import TaskRole
 from taskdb.errors import IllegalMove, SequenceAlreadyCompleted
 from taskdb.fan_out import Counts, FanOutSpec, HandlerSpec
+from taskdb.outcome import NO_REPORT
 from taskdb.sequence import SequenceSpec, StepSpec
 from taskdb.status import RUNNING, TERMINAL, TaskStatus, allowed_pairs
-from taskdb.store.contract import EVERYONE, NO_REPORT, Draft
+from taskdb.store.contract import EVERYONE, Draft
 from taskdb.store.encode import encode
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store

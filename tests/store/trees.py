@@ -5,9 +5,10 @@ from typing import Any
 
 from taskdb.entity import TaskEntity, TaskRole
 from taskdb.fan_out import FanOutSpec, HandlerSpec
+from taskdb.outcome import NO_REPORT
 from taskdb.sequence import SequenceSpec, StepSpec
 from taskdb.status import TaskStatus
-from taskdb.store.contract import EVERYONE, NO_REPORT, Filter
+from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.encode import encode
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from taskdb import context
 from taskdb.context import TaskContext
 from taskdb.errors import NotEncodable
-from taskdb.store.contract import Report
+from taskdb.outcome import Report
 
 
 class Recorded:

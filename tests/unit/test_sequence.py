@@ -6,7 +6,8 @@ import pytest
 
 from taskdb.errors import SequenceNotFound, TaskAlreadyRegistered
 from taskdb.fan_out import FanOutSpec, HandlerSpec
-from taskdb.sequence import Sequence, SequenceSpec, Step, StepSpec
+from taskdb.sequence import SequenceSpec, StepSpec
+from taskdb.sequence_declaration import Sequence, Step
 from taskdb.task_type import Registry
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb.outbound.contract import Message
+from taskdb.message import Message
 from taskdb.outbound.signing import may_be_id, new_secret, sign, signed_headers, verify_webhook
 
 BODY = '{"name": "Ünal"}'.encode()

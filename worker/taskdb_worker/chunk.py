@@ -18,9 +18,9 @@ from typing import Any
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from taskdb.outcome import Cancel
+from taskdb.outcome import NO_REPORT, Cancel, Report
 from taskdb.status import TaskStatus
-from taskdb.store.contract import NO_REPORT, Claim, Report
+from taskdb.store.contract import Claim
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.task_type import TaskType

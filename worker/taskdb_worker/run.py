@@ -14,9 +14,9 @@ import structlog
 from taskdb.client import TaskDB
 from taskdb.entity import SubTaskResult
 from taskdb.fan_out import FanOut
-from taskdb.outcome import Cancel
+from taskdb.outcome import NO_REPORT, Cancel, Report
 from taskdb.store.callbacks import digest_of
-from taskdb.store.contract import NO_REPORT, Claim, Report
+from taskdb.store.contract import Claim
 from taskdb.task_type import TaskType
 from taskdb_worker.patience import Patience, is_waited_out
 

@@ -22,9 +22,9 @@ from taskdb import tracing
 from taskdb.entity import TaskError, TaskRole
 from taskdb.errors import InvalidInput, NotEncodable, PayloadMissing
 from taskdb.fan_out import HandlerSpec
-from taskdb.outcome import Cancel, Fail, Halt, Outcome, Snooze
+from taskdb.outcome import Cancel, Fail, Halt, Outcome, Report, Snooze
 from taskdb.status import TaskStatus
-from taskdb.store.contract import Claim, Report
+from taskdb.store.contract import Claim
 from taskdb.store.payload import Payload
 from taskdb.store.store import Store
 from taskdb.task_type import TaskType

@@ -7,7 +7,8 @@ import structlog
 from taskdb.alarm_routing import Channel, ChannelKind
 from taskdb.alarming.contract import WayOut, Words
 from taskdb.errors import DeliveryFailed, TargetRefused
-from taskdb.outbound.contract import Message, Transport
+from taskdb.message import Message
+from taskdb.outbound.contract import Transport
 from taskdb.outbound.log import Log
 from taskdb.outbound.opening import open_redis_channel, open_sns, open_webhook
 from taskdb.settings import Settings

@@ -6,14 +6,22 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from taskdb.celery.configuration import create_celery
-from taskdb.explanation import BrokerState
 from taskdb.settings import Settings
 
 BROKER_SECONDS = 3.0
 """It is away when it has not answered by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerState:
+    """What the broker says: why it is away, if it is, and how many messages a queue holds."""
+
+    away: str | None = None
+    messages: int | None = None
 
 
 def broker_state(settings: Settings, queue: str, seconds: float = BROKER_SECONDS) -> BrokerState:

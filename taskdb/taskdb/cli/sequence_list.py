@@ -8,7 +8,7 @@ from typing import Any
 from taskdb.cli.output import Output
 from taskdb.entity import TaskKind
 from taskdb.printable import printable
-from taskdb.sequence import Sequence, Step
+from taskdb.sequence_declaration import Sequence, Step
 from taskdb.task_type import Registry
 
 

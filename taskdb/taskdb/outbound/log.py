@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from taskdb.outbound.contract import Message
+from taskdb.message import Message
 
 log = structlog.get_logger("taskdb.outbound")
 

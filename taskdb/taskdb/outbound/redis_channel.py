@@ -10,7 +10,8 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from taskdb.errors import DeliveryFailed
-from taskdb.outbound.contract import Limits, Message
+from taskdb.message import Message
+from taskdb.outbound.contract import Limits
 
 
 class RedisChannel:

@@ -9,7 +9,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from taskdb.errors import DeliveryFailed
-from taskdb.outbound.contract import Limits, Message
+from taskdb.message import Message
+from taskdb.outbound.contract import Limits
 
 
 class Sns:

@@ -12,8 +12,9 @@ from email.utils import parsedate_to_datetime
 import httpcore
 
 from taskdb.errors import DeliveryFailed, TargetRefused
+from taskdb.message import Message
 from taskdb.outbound.connection import Deadline, GuardedBackend
-from taskdb.outbound.contract import Limits, Message
+from taskdb.outbound.contract import Limits
 from taskdb.outbound.signing import may_be_id, signed_headers
 from taskdb.outbound.target import Guard
 

@@ -27,9 +27,8 @@ from taskdb.store.adopted_record import WRITTEN, Record
 from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.fragments import not_aside
 from taskdb.store.part import StorePart, spelled_reason
-from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession, Row, Session
-from taskdb.store.tables import as_moment
+from taskdb.store.tables import as_moment, moment
 
 BATCH = 500
 ADOPT = "adopt"

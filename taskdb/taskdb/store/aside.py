@@ -26,8 +26,8 @@ from taskdb.store.database import Database
 from taskdb.store.dialect import Moved, MoveStatement
 from taskdb.store.encode import Unreadable, storable
 from taskdb.store.faults import Kind
-from taskdb.store.rows import moment
 from taskdb.store.session import Row
+from taskdb.store.tables import moment
 
 log = structlog.get_logger("taskdb.aside")
 

@@ -62,7 +62,7 @@ class Bulk(Intervention):
             yield from self.aside.each("retry", rest, retry)
 
     def _in_trees(self, ids: Sequence[str]) -> set[str]:
-        found = self.database.query(self.database.queries.trees, {"ids": listed(ids)}, writes=False)
+        found = self.database.query(self.queries.trees, {"ids": listed(ids)}, writes=False)
         return {str(row["id"]) for row in found}
 
     def _ids(

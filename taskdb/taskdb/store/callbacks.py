@@ -16,8 +16,9 @@ from typing import Any
 from taskdb.entity import TaskError, TaskRole
 from taskdb.errors import CallbackRefused, TaskDBError
 from taskdb.fan_out import HandlerSpec
+from taskdb.outcome import Report
 from taskdb.status import TaskStatus
-from taskdb.store.contract import Report, Scope
+from taskdb.store.contract import Scope
 from taskdb.store.deciding import handlers_spec
 from taskdb.store.encode import encode
 from taskdb.store.joining import Joining
@@ -76,7 +77,7 @@ class Callbacks(Joining):
             "until": None if until is None else self.database.dialect.spell(until),
             "timeout": timeout,
         }
-        return bool(self.database.query(self.database.queries.expect_callback, written))
+        return bool(self.database.query(self.queries.expect_callback, written))
 
     def await_callback(
         self, task_id: str, token: str, report: Report, handlers: Sequence[HandlerSpec]
@@ -92,7 +93,7 @@ class Callbacks(Joining):
             "detail": encode({"waits_for": STAGE}, "detail"),
         }
         place = self._place(task_id)
-        statement = self.database.moves.await_callback
+        statement = self.moves.await_callback
 
         def work() -> TaskStatus | None:
             with self._unit() as unit:
@@ -113,7 +114,7 @@ class Callbacks(Joining):
 
     def is_called_back(self, task_id: str) -> bool:
         """Whether the outside has answered while the body still runs."""
-        found = self.database.query(self.database.queries.called_back, {"id": task_id})
+        found = self.database.query(self.queries.called_back, {"id": task_id})
         return bool(found)
 
     def find_awaited(self, digest: str, scope: Scope) -> Awaited:
@@ -147,9 +148,7 @@ class Callbacks(Joining):
 
     def expire_callbacks(self, limit: int) -> list[str]:
         """End tasks that nobody called back in time as FAILED; answers which."""
-        late = self.database.query(
-            self.database.queries.late_callbacks, {"limit": limit}, writes=False
-        )
+        late = self.database.query(self.queries.late_callbacks, {"limit": limit}, writes=False)
 
         def expire(place: Any) -> str | None:
             return str(place["id"]) if self._expire_callback(place) else None
@@ -176,7 +175,7 @@ class Callbacks(Joining):
         return self.database.again(work)
 
     def _awaiting(self, digest: str, scope: Scope) -> Any:
-        found = self.database.query(self.database.queries.awaiting, {"hash": digest}, writes=False)
+        found = self.database.query(self.queries.awaiting, {"hash": digest}, writes=False)
         if not found or not scope.allows(found[0]["tenant"]):
             raise CallbackRefused
         return found[0]

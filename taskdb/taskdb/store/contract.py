@@ -145,22 +145,6 @@ class Claim:
         return self.attempt - self.spared - self.crashes
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a body said beside its outcome; written with whatever row is written next.
-
-    None leaves what the row has; `attributes` replaces the whole object.
-    """
-
-    attributes: dict[str, Any] | None = None
-    current: int | None = None
-    total: int | None = None
-    message: str | None = None
-
-
-NO_REPORT = Report()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which tasks a list, a bulk cancel or a bulk retry is about; None means any."""

@@ -13,11 +13,10 @@ from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.dialect import StoreDialect
 from taskdb.store.draft_columns import DRAFT_JSON, RESUBMITTED, TRACED_COLUMNS, WHEN
 from taskdb.store.encode import encode
-from taskdb.store.moves import Moves
-from taskdb.store.queries import Queries
-from taskdb.store.rows import moment
+from taskdb.store.moves import moves_for
+from taskdb.store.queries import queries_for
 from taskdb.store.session import Parameters, Row, Session
-from taskdb.store.tables import as_moment
+from taskdb.store.tables import as_moment, moment
 
 BATCH_ROWS = 1_000
 BATCH_CHARACTERS = 8 * 1024 * 1024
@@ -48,12 +47,13 @@ class Creation:
     def __init__(
         self,
         session: Session,
-        spoken: tuple[StoreDialect, Moves, Queries],
+        dialect: StoreDialect,
         constants: Parameters,
         grace: timedelta,
     ) -> None:
         self._session = session
-        self._dialect, self._moves, self._queries = spoken
+        self._dialect = dialect
+        self._moves, self._queries = moves_for(dialect), queries_for(dialect)
         self._constants = constants
         self._grace = grace.total_seconds()
         self._insert = self._queries.insert

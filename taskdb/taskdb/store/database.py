@@ -24,9 +24,6 @@ from taskdb.store.cluster import is_other_cluster, settle_over
 from taskdb.store.dialect import Moved, MoveStatement, StoreDialect
 from taskdb.store.dialects import name_of, spoken
 from taskdb.store.fork_gate import ForkGate
-from taskdb.store.gate_queries import gate_queries_for
-from taskdb.store.moves import Moves
-from taskdb.store.queries import Queries
 from taskdb.store.session import JoinedSession, Parameters, Row, Session
 
 log = structlog.get_logger("taskdb.database")
@@ -85,7 +82,7 @@ class Database:
         is_file = self.dialect.name == "sqlite"
         self._gate = ForkGate(self._close_engines) if is_file else None
 
-    def spoken(self, name: str) -> tuple[StoreDialect, Moves, Queries]:
+    def spoken(self, name: str) -> StoreDialect:
         """The dialect of this name; a caller's connection may need the other one."""
         return spoken(name, bound_clock=self._clock.bound() is not None)
 
@@ -116,8 +113,7 @@ class Database:
             yield connection
 
     def _speak(self) -> None:
-        self.dialect, self.moves, self.queries = self.spoken(name_of(self.url))
-        self.gate_queries = gate_queries_for(self.dialect)
+        self.dialect = self.spoken(name_of(self.url))
 
     def move(self, statement: MoveStatement, parameters: Parameters) -> list[Moved]:
         """Carry out one move by itself. Safe to repeat, so a broken connection is tried again."""

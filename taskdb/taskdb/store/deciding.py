@@ -283,9 +283,7 @@ class Deciding(StorePart):
             after = LEAST_ID
             while ids := unit.open_ids(one, after):
                 after = ids[-1]
-                moved = unit.move_all(
-                    self.database.moves.cancel, ids, detail=spelled_reason(reason)
-                )
+                moved = unit.move_all(self.moves.cancel, ids, detail=spelled_reason(reason))
                 levels.extend(waiting_parents(moved))
         # The lowest first: each join may end the one above.
         unit.after.joins.extend(reversed(levels[1:]))

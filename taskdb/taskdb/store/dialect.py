@@ -76,6 +76,9 @@ class StoreDialect(Protocol):
     interpreted: str
     """Keeps the server from compiling what this transaction runs; empty where none does."""
 
+    def __hash__(self) -> int:
+        """Statements are kept by the dialect that they are written in."""
+
     def json(self, parameter: str) -> str:
         """A parameter that carries JSON text."""
 

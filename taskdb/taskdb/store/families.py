@@ -65,12 +65,12 @@ class Families(Joining, Reading):
         if scope.tenants is not None:
             self.get(parent_id, scope)
         place = {"parent": parent_id}
-        return counts_of(self.database.query(self.database.queries.counts, place, writes=False))
+        return counts_of(self.database.query(self.queries.counts, place, writes=False))
 
     def family_page(self, parent_id: str, after: str, limit: int) -> list[Publication]:
         """Parts behind this id that wait to be published, in order."""
         place = {"parent": parent_id, "after": after or LEAST_ID, "limit": limit}
-        found = self.database.query(self.database.queries.family, place, writes=False)
+        found = self.database.query(self.queries.family, place, writes=False)
         return [rows.publication(row) for row in found]
 
     def _begun(self, unit: Unit, parent_id: str) -> None:

@@ -11,7 +11,7 @@ from taskdb.due import Missed
 from taskdb.schedule import RunOutcome
 from taskdb.status import OPEN, in_order
 from taskdb.store.dialect import Columns
-from taskdb.store.rows import moment
+from taskdb.store.tables import moment
 from taskdb.store.unit import Unit
 
 Run = Mapping[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from taskdb.status import PUBLISHABLE, in_order
 from taskdb.store.dialect import Columns, StoreDialect
@@ -55,6 +56,7 @@ class GateQueries:
     drop_empty: str
 
 
+@cache
 def gate_queries_for(d: StoreDialect) -> GateQueries:
     """Spell every statement for one database."""
     keys = f"(SELECT draft.key FROM {d.drafts('keys', KEYS)})"

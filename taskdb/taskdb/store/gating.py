@@ -10,6 +10,7 @@ from taskdb.errors import Fault, InvalidInput
 from taskdb.gate import Gate, GateOwner, Limit
 from taskdb.store.aside import unless_unreadable
 from taskdb.store.contract import Scope
+from taskdb.store.gate_queries import gate_queries_for
 from taskdb.store.part import StorePart
 from taskdb.store.rules import OWN, Place
 from taskdb.store.session import Row
@@ -32,13 +33,13 @@ class Gating(StorePart):
     ) -> None:
         """Let nothing of this place begin; what runs goes on."""
         row = _row_of(place, scope)
-        self._write(self.database.gate_queries.pause, row, reason=reason, set_by=by)
+        self._write(gate_queries_for(self.database.dialect).pause, row, reason=reason, set_by=by)
 
     def lift_pause(
         self, place: Place, scope: Scope, by: str | None = None, *, owner: GateOwner | None = None
     ) -> bool:
         """Lift a pause; False where there was none."""
-        queries = self.database.gate_queries
+        queries = gate_queries_for(self.database.dialect)
         row = _row_of(place, scope, owner)
         moved = self._write(queries.resume, row, set_by=by)
         self._write(queries.drop_empty, row)
@@ -46,7 +47,7 @@ class Gating(StorePart):
 
     def set_limit(self, place: Place, limit: Limit, scope: Scope, by: str | None = None) -> None:
         """Put a limit in the place of the one before."""
-        sql = self.database.gate_queries.set_limit
+        sql = gate_queries_for(self.database.dialect).set_limit
         row = _row_of(place, scope)
         self._write(sql, row, **_spelled(limit), origin=PERSON, set_by=by)
 
@@ -58,7 +59,7 @@ class Gating(StorePart):
 
     def declare_limits(self, limits: Mapping[str, Limit | None]) -> None:
         """Write the limits that code declares of its types; None where it declares none."""
-        queries = self.database.gate_queries
+        queries = gate_queries_for(self.database.dialect)
         known = {gate.name: gate for gate in self._gates() if gate.target == "type"}
         for name, limit in limits.items():
             gate = known.get(name)
@@ -81,7 +82,7 @@ class Gating(StorePart):
         ]
 
     def _gates(self) -> list[Gate]:
-        sql = self.database.gate_queries.gates
+        sql = gate_queries_for(self.database.dialect).gates
         found = []
         for row in self.database.query(sql, {}, writes=False):
             with unless_unreadable(row, "gate", f"{row['target']}:{row['name']}"):
@@ -89,7 +90,7 @@ class Gating(StorePart):
         return found
 
     def _clear(self, row: Place, origin: str | None, by: str | None) -> bool:
-        queries = self.database.gate_queries
+        queries = gate_queries_for(self.database.dialect)
         moved = self._write(queries.clear_limit, row, origin=origin, set_by=by)
         self._write(queries.drop_empty, row)
         return bool(moved)

@@ -98,7 +98,7 @@ class Intervention(Families):
 
     def _cancel(self, ids: Sequence[str], by: str | None) -> int:
         parameters = {"ids": listed(ids), "detail": spelled_reason(_CANCELED, by)}
-        moved = self.database.move(self.database.moves.cancel, parameters)
+        moved = self.database.move(self.moves.cancel, parameters)
         for parent_id in waiting_parents(moved):
             # Under its lock it sees that a cancel is wanted, and stops what is below it.
             self.join(parent_id)
@@ -118,7 +118,7 @@ class Intervention(Families):
             "delay": self.grace.total_seconds(),
             "held_by": None,
         }
-        moves = self.database.moves
+        moves = self.moves
         statement = moves.retry_ended_badly if only <= RETRIED_IN_BULK else moves.retry
         moved = self.database.move(statement, parameters)
         again = [one.id for one in moved if one.after is not None]

@@ -19,9 +19,9 @@ from sqlalchemy import Connection
 
 from taskdb.entity import TaskError, TaskRole
 from taskdb.fan_out import HandlerSpec
+from taskdb.outcome import Report
 from taskdb.status import TaskStatus
 from taskdb.store.aside import is_of_a_row
-from taskdb.store.contract import Report
 from taskdb.store.deciding import Deciding, handlers_spec
 from taskdb.store.dialect import Moved
 from taskdb.store.part import LEAST_ID, is_id, spelled_reason
@@ -71,7 +71,7 @@ class Joining(Running, Publishing, Deciding):
         if not is_id(parent_id):
             return PartsLeft(1, is_held=False)
         place = {"parent": parent_id}
-        found = self.database.query(self.database.queries.parts_left, place, writes=False)[0]
+        found = self.database.query(self.queries.parts_left, place, writes=False)[0]
         left = PartsLeft(int(found["open"]), is_held=bool(found["is_held"]))
         if left.open and (left.is_held or (badly and found["is_hasty"])):
             self.join(parent_id)
@@ -100,7 +100,7 @@ class Joining(Running, Publishing, Deciding):
     def hand_back_worker(self, worker: str, reason: str) -> int:
         """Hand back everything this worker still holds; answers how many."""
         written = {"worker": worker, "delay": 0.0, "detail": spelled_reason(reason)}
-        moved = self.aside.move(WORKER, self.database.moves.hand_back_worker, written)
+        moved = self.aside.move(WORKER, self.moves.hand_back_worker, written)
         for parent_id in parents_of_canceled(moved):
             self.join(parent_id)
         return sum(one.after is not None for one in moved)
@@ -115,8 +115,8 @@ class Joining(Running, Publishing, Deciding):
             with self._unit() as unit:
                 parents = self._lock_line(unit, parent_id)
                 parameters = {"token": token, **reported(report), **written}
-                moved = unit.move(self.database.moves.complete, task_id, **parameters)
-                status = self.status_after(self.database.moves.complete, moved, token)
+                moved = unit.move(self.moves.complete, task_id, **parameters)
+                status = self.status_after(self.moves.complete, moved, token)
                 if status is TaskStatus.COMPLETED:
                     self._decide_line(unit, parents)
             self.follow(unit.after)
@@ -145,8 +145,8 @@ class Joining(Running, Publishing, Deciding):
                 before = self._handlers(unit, task_id)
                 parameters = {"token": token, **reported(report), **written}
                 parameters["spec"] = handlers_spec(handlers, base=len(before))
-                moved = unit.move(self.database.moves.finish, task_id, **parameters)
-                status = self.status_after(self.database.moves.finish, moved, token)
+                moved = unit.move(self.moves.finish, task_id, **parameters)
+                status = self.status_after(self.moves.finish, moved, token)
                 parent = unit.lock(task_id)
                 if status is TaskStatus.FINISHED and parent is not None:
                     self._decide_line(unit, [parent])
@@ -160,7 +160,7 @@ class Joining(Running, Publishing, Deciding):
     def neglected(self, limit: int, after: str = "") -> list[str]:
         """Parents that a join would change, behind this id: someone died before asking for it."""
         place = {"limit": limit, "after": after or LEAST_ID}
-        found = self.database.query(self.database.queries.neglected, place, writes=False)
+        found = self.database.query(self.queries.neglected, place, writes=False)
         return [str(row["id"]) for row in found]
 
     def neglected_page(self, look: int, after: str = "") -> tuple[list[str], str]:
@@ -170,13 +170,13 @@ class Joining(Running, Publishing, Deciding):
         parents wait.
         """
         place = {"look": look, "after": after or LEAST_ID}
-        found = self.database.query(self.database.queries.neglected_page, place, writes=False)
+        found = self.database.query(self.queries.neglected_page, place, writes=False)
         edge = next((str(row["id"]) for row in found if row["is_last"]), "")
         return [str(row["id"]) for row in found if not row["is_last"]], edge
 
     def stop_overdue(self, limit: int) -> list[str]:
         """Begin to stop parents whose time is up; answers which. Their sub-tasks are canceled."""
-        found = self.database.query(self.database.queries.overdue, {"limit": limit}, writes=False)
+        found = self.database.query(self.queries.overdue, {"limit": limit}, writes=False)
         ids = [str(row["id"]) for row in found]
 
         def doom(parent_id: str) -> str | None:
@@ -193,7 +193,7 @@ class Joining(Running, Publishing, Deciding):
                 if parent is None:
                     return False
                 moved = unit.move(
-                    self.database.moves.doom,
+                    self.moves.doom,
                     parent_id,
                     error=stored_error(error),
                     detail=spelled_reason(error.message),
@@ -254,7 +254,7 @@ class Joining(Running, Publishing, Deciding):
     def _place(self, task_id: str) -> Any:
         if not is_id(task_id):
             return None
-        found = self.database.query(self.database.queries.place, {"id": task_id}, writes=False)
+        found = self.database.query(self.queries.place, {"id": task_id}, writes=False)
         return found[0] if found else None
 
     def _lock_line(self, unit: Unit, parent_id: str) -> list[Parent]:

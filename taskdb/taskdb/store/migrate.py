@@ -52,7 +52,7 @@ def migrate(url: str) -> str:
     Raises DatabaseTooNew for one that it cannot live with, DatabaseUnsuitable for one that is
     not in UTF-8, DatabaseUnreachable without an answer.
     """
-    dialect, _, _ = spoken(name_of(url))
+    dialect = spoken(name_of(url))
     engine = dialect.create_engine(url, pool_size=2)
     try:
         with _alone(engine):

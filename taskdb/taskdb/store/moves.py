@@ -7,6 +7,7 @@ spelled in the modules beside this one, by whom a task belongs to when it moves.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from taskdb.store.dialect import MoveStatement, StoreDialect
 from taskdb.store.lost_moves import crash_moves, hand_backs
@@ -68,6 +69,7 @@ class Moves:
     join_cancel: MoveStatement
 
 
+@cache
 def moves_for(d: StoreDialect) -> Moves:
     """Spell every move for one database."""
     return Moves(

@@ -22,10 +22,10 @@ from taskdb.store.encode import storable
 from taskdb.store.fragments import not_aside
 from taskdb.store.listing import EventCursor, horizon
 from taskdb.store.notification_query import notifications_statement
-from taskdb.store.rows import moment
 from taskdb.store.session import Row
 from taskdb.store.settling import settle
 from taskdb.store.subscriptions import Subscriptions, filter_of_row, secrets_of
+from taskdb.store.tables import moment
 from taskdb.subscription import EventFilter, SubscriptionState, TransportKind
 
 DELIVER = "deliver"

@@ -11,6 +11,8 @@ from taskdb.store.aside import Aside
 from taskdb.store.database import Database
 from taskdb.store.dialect import Moved, MoveStatement
 from taskdb.store.encode import encode, storable
+from taskdb.store.moves import Moves, moves_for
+from taskdb.store.queries import Queries, queries_for
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EXCERPT = 500
@@ -27,6 +29,14 @@ class StorePart:
     aside: Aside
     grace: timedelta
     """How long a row that its own process will publish is left alone by the relay."""
+
+    @property
+    def moves(self) -> Moves:
+        return moves_for(self.database.dialect)
+
+    @property
+    def queries(self) -> Queries:
+        return queries_for(self.database.dialect)
 
     def move_one(self, statement: MoveStatement, parameters: dict[str, Any]) -> Moved | None:
         """Carry out a move of the row `id`; None when there is no such row.

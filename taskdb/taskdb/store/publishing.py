@@ -25,7 +25,7 @@ class Publishing(StorePart):
 
     def mark_queued(self, published: Sequence[Publication]) -> set[str]:
         """The broker took these messages; answers the ids of the rows that moved."""
-        moved = self.aside.move(RELAY, self.database.moves.queue, self._marks(published))
+        moved = self.aside.move(RELAY, self.moves.queue, self._marks(published))
         return {one.id for one in moved if one.after is not None}
 
     def lease_due(self, limit: int, lease: timedelta) -> list[Publication]:
@@ -36,7 +36,7 @@ class Publishing(StorePart):
         """
         parameters = {"lease": lease.total_seconds(), "limit": limit}
         try:
-            found = self.database.query(self.database.queries.lease_due, parameters)
+            found = self.database.query(self.queries.lease_due, parameters)
         except Exception as error:
             if not is_of_a_row(error):
                 raise
@@ -46,7 +46,7 @@ class Publishing(StorePart):
 
     def _lease_apart(self, parameters: dict[str, Any]) -> list[Row]:
         """Lease what is due in parts: some row of it cannot be leased."""
-        queries = self.database.queries
+        queries = self.queries
         due = self.database.query(queries.due, parameters, writes=False)
 
         def lease(ids: Sequence[str]) -> list[Row]:
@@ -57,7 +57,7 @@ class Publishing(StorePart):
 
     def release(self, leased: Sequence[Publication]) -> None:
         """Give back what was leased and not published: it is due at once."""
-        self.database.query(self.database.queries.release, self._marks(leased))
+        self.database.query(self.queries.release, self._marks(leased))
 
     def refuse(self, refused: Sequence[tuple[Publication, str]]) -> None:
         """The broker does not take these messages: write why, and try them again later.
@@ -73,7 +73,7 @@ class Publishing(StorePart):
         bound = self.database.parameters({"marks": json.dumps(marks)})
         with self.database.transaction() as connection:
             session = JoinedSession(connection)
-            for statement in (self.database.queries.note_refusal, self.database.queries.refuse):
+            for statement in (self.queries.note_refusal, self.queries.refuse):
                 self.database.dialect.query(session, statement, bound)
 
     def publications(self, ids: Sequence[str]) -> list[Publication]:
@@ -81,7 +81,7 @@ class Publishing(StorePart):
         if not ids:
             return []
         parameters = {"ids": json.dumps(list(ids))}
-        found = self.database.query(self.database.queries.publications, parameters, writes=False)
+        found = self.database.query(self.queries.publications, parameters, writes=False)
         return [rows.publication(row) for row in found]
 
     def _marks(self, items: Sequence[Publication]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from taskdb.status import OPEN, PUBLISHABLE, RUNNING, TERMINAL, WAITING, TaskStatus, in_order
 from taskdb.store.dialect import Columns, StoreDialect
@@ -108,6 +109,7 @@ class Queries:
     free_key: str
 
 
+@cache
 def queries_for(d: StoreDialect) -> Queries:
     """Spell every statement for one database."""
     report = ", ".join(f"{column} = {value}" for column, value in reported(d))

@@ -24,6 +24,7 @@ from taskdb.store import rows, rules
 from taskdb.store.aside import is_of_a_row
 from taskdb.store.contract import Publication
 from taskdb.store.database import Database
+from taskdb.store.gate_queries import gate_queries_for
 from taskdb.store.part import StorePart
 from taskdb.store.rules import Need, Place
 from taskdb.store.session import JoinedSession, Row
@@ -68,7 +69,7 @@ class Releasing(StorePart):
 
     def someone_waits(self) -> bool:
         """Whether any task waits before a gate; a cheap question."""
-        sql = self.database.gate_queries.someone_waits
+        sql = gate_queries_for(self.database.dialect).someone_waits
         return bool(self.database.query(sql, {}, writes=False)[0]["holds"])
 
     def release_gated(
@@ -129,7 +130,7 @@ class _Release:
         self._is_careful = is_careful
         self._database = database
         self._dialect = database.dialect
-        self._queries = database.gate_queries
+        self._queries = gate_queries_for(database.dialect)
         self._session = JoinedSession(connection)
         self._limit = limit
         self._lease = lease.total_seconds()

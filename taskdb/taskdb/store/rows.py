@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -26,7 +25,7 @@ from taskdb.store.dialect import Moved
 from taskdb.store.encode import storable
 from taskdb.store.rules import lines_of
 from taskdb.store.session import Row
-from taskdb.store.tables import as_moment, as_readable
+from taskdb.store.tables import as_moment, as_readable, moment
 
 
 def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntity:
@@ -139,11 +138,6 @@ def publication(row: Row) -> Publication:
         trace=row["trace"],
         attempt=row["attempt"],
     )
-
-
-def moment(value: Any) -> datetime:
-    """A moment of a column that is never NULL."""
-    return as_moment(value) or datetime.min.replace(tzinfo=UTC)
 
 
 def _progress(row: Row | RowMapping) -> Progress | None:

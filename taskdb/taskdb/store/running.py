@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 from taskdb.entity import TaskError
+from taskdb.outcome import NO_REPORT, Report
 from taskdb.status import MOVES, TERMINAL, TaskStatus
 from taskdb.store import rows
-from taskdb.store.contract import NO_REPORT, Claim, Report
+from taskdb.store.contract import Claim
 from taskdb.store.dialect import Moved, MoveStatement
 from taskdb.store.encode import encode, storable
 from taskdb.store.part import StorePart, is_id, spelled_error, spelled_reason
@@ -71,7 +72,7 @@ class Running(StorePart):
             "type": type,
             "attempt": attempt,
         }
-        moved = self.move_one(self.database.moves.claim, parameters)
+        moved = self.move_one(self.moves.claim, parameters)
         if moved is None:
             return NO_ROW
         claim = rows.claim(moved, token)
@@ -106,7 +107,7 @@ class Running(StorePart):
             "attempt": attempt,
             "count": count,
         }
-        moved = self.aside.move(WORKER, self.database.moves.claim_chunk, parameters)
+        moved = self.aside.move(WORKER, self.moves.claim_chunk, parameters)
         claims = self.aside.each(
             WORKER, moved, lambda one: rows.claim(one, token), key=lambda one: one.id
         )
@@ -118,7 +119,7 @@ class Running(StorePart):
 
         Nothing has run, so nothing is counted: it waits before the gate for its slots.
         """
-        moves = self.database.moves
+        moves = self.moves
         written = {"id": task_id, "detail": _STOPPED}
         if not is_id(task_id):
             return 0
@@ -134,7 +135,7 @@ class Running(StorePart):
             {"id": task_id, "result": result.text, "result_ref": result.reference}
             for task_id, result in results.items()
         ]
-        statement = self.database.moves.complete_many
+        statement = self.moves.complete_many
         written = {"token": token, "given": json.dumps(given)}
         moved = self.aside.move(WORKER, statement, written)
         return {
@@ -146,7 +147,7 @@ class Running(StorePart):
     def cancel_wanted_among(self, ids: Sequence[str], token: str) -> set[str]:
         """Those of some tasks of this run that someone asked to stop, or that it has lost."""
         parameters = {"ids": json.dumps(list(ids)), "token": token}
-        found = self.database.query(self.database.queries.going_on, parameters, writes=False)
+        found = self.database.query(self.queries.going_on, parameters, writes=False)
         return set(ids) - {str(row["id"]) for row in found}
 
     def progress(self, task_id: str, token: str, report: Report) -> bool:
@@ -154,16 +155,16 @@ class Running(StorePart):
         if not is_id(task_id):
             return False
         parameters = {"id": task_id, "token": token, **reported(report)}
-        if self.database.query(self.database.queries.report, parameters):
+        if self.database.query(self.queries.report, parameters):
             return True
-        return self.moves_one(self.database.moves.progress, parameters)
+        return self.moves_one(self.moves.progress, parameters)
 
     def complete(
         self, task_id: str, token: str, result: Payload, report: Report = NO_REPORT
     ) -> TaskStatus | None:
         """The body returned."""
         written = {"result": result.text, "result_ref": result.reference}
-        moves = self.database.moves
+        moves = self.moves
         statement = moves.complete_silent if report == NO_REPORT else moves.complete
         return self._end(statement, task_id, token, report, written)
 
@@ -177,45 +178,45 @@ class Running(StorePart):
     ) -> TaskStatus | None:
         """The attempt failed and another follows after the delay."""
         written = {**spelled_error(error), "delay": delay.total_seconds()}
-        return self._end(self.database.moves.error, task_id, token, report, written)
+        return self._end(self.moves.error, task_id, token, report, written)
 
     def fail(
         self, task_id: str, token: str, error: TaskError, report: Report = NO_REPORT
     ) -> TaskStatus | None:
         """The attempt failed and none follows."""
-        return self._end(self.database.moves.fail, task_id, token, report, spelled_error(error))
+        return self._end(self.moves.fail, task_id, token, report, spelled_error(error))
 
     def halt(
         self, task_id: str, token: str, error: TaskError, report: Report = NO_REPORT
     ) -> TaskStatus | None:
         """The body wants a person to look."""
-        return self._end(self.database.moves.halt, task_id, token, report, spelled_error(error))
+        return self._end(self.moves.halt, task_id, token, report, spelled_error(error))
 
     def cancel_own(
         self, task_id: str, token: str, error: TaskError, report: Report = NO_REPORT
     ) -> TaskStatus | None:
         """The body canceled itself."""
         written = spelled_error(error)
-        return self._end(self.database.moves.cancel_own, task_id, token, report, written)
+        return self._end(self.moves.cancel_own, task_id, token, report, written)
 
     def snooze(
         self, task_id: str, token: str, delay: timedelta, report: Report = NO_REPORT
     ) -> TaskStatus | None:
         """The body wants to run later; this run does not count."""
         written = {"delay": delay.total_seconds()}
-        return self._end(self.database.moves.snooze, task_id, token, report, written)
+        return self._end(self.moves.snooze, task_id, token, report, written)
 
     def hand_back(self, task_id: str, token: str, reason: str) -> TaskStatus | None:
         """This run does not count; the task waits to be published again at once."""
         written = {"delay": 0.0, "detail": spelled_reason(reason)}
-        return self._end(self.database.moves.hand_back, task_id, token, NO_REPORT, written)
+        return self._end(self.moves.hand_back, task_id, token, NO_REPORT, written)
 
     def cancel_wanted(self, task_id: str, token: str) -> bool:
         """Whether someone asked this run to stop, or it has lost its claim."""
         if not is_id(task_id):
             return True
         place = {"id": task_id, "token": token}
-        return not self.database.query(self.database.queries.cancel_wanted, place, writes=False)
+        return not self.database.query(self.queries.cancel_wanted, place, writes=False)
 
     # --- what only the worker's main process, or rescue, can know ------------------------------
 
@@ -228,7 +229,7 @@ class Running(StorePart):
             "delay": delay.total_seconds(),
             "max_crashes": max_crashes,
         }
-        return self._end(self.database.moves.crash, task_id, token, NO_REPORT, written)
+        return self._end(self.moves.crash, task_id, token, NO_REPORT, written)
 
     def crash_chunk(self, chunk: str, token: str, error: TaskError) -> int:
         """The process of a chunk died; its unfinished items go on alone. Answers how many."""
@@ -241,7 +242,7 @@ class Running(StorePart):
             "delay": 0.0,
             "max_crashes": 1,
         }
-        moved = self.aside.move(WORKER, self.database.moves.crash_chunk, written)
+        moved = self.aside.move(WORKER, self.moves.crash_chunk, written)
         return sum(one.after is not None for one in moved)
 
     def hand_back_chunk(self, chunk: str, token: str, reason: str) -> int:
@@ -254,7 +255,7 @@ class Running(StorePart):
         written = {
             "id": chunk, "token": token, "delay": 0.0, "detail": spelled_reason(reason)
         }  # fmt: skip
-        moved = self.aside.move(WORKER, self.database.moves.hand_back_chunk, written)
+        moved = self.aside.move(WORKER, self.moves.hand_back_chunk, written)
         return sum(one.after is not None for one in moved)
 
     def hand_back_unclaimed(
@@ -270,7 +271,7 @@ class Running(StorePart):
             "delay": delay.total_seconds(),
             "detail": spelled_reason(reason),
         }
-        moves = self.database.moves
+        moves = self.moves
         several = moves.hand_back_unclaimed_chunk
         return self._move_any(moves.hand_back_unclaimed, several, written) is not None
 
@@ -300,28 +301,28 @@ class Running(StorePart):
             "type": type,
             "queues": json.dumps(list(queues)),
         }
-        moved = self.move_one(self.database.moves.stray, written)
+        moved = self.move_one(self.moves.stray, written)
         if moved is None and is_id(task_id):
             # It may be the id of a message with several items.
-            several = self.aside.move(WORKER, self.database.moves.stray_chunk, written)
+            several = self.aside.move(WORKER, self.moves.stray_chunk, written)
             moved = next((one for one in several if one.after is not None), None)
         return TaskStatus(moved.after) if moved and moved.after else None
 
     def revoke(self, task_id: str, token: str, error: TaskError) -> bool:
         """CANCEL the run of this token, if the row says that a cancel was asked for."""
         written = {"id": task_id, "token": token, **spelled_error(error)}
-        return self.moves_one(self.database.moves.revoke, written)
+        return self.moves_one(self.moves.revoke, written)
 
     def expire(self, task_id: str, error: TaskError) -> bool:
         """FAIL it if its deadline passed before its first attempt started."""
         written = {"id": task_id, **spelled_error(error)}
-        moves = self.database.moves
+        moves = self.moves
         return self._move_any(moves.expire, moves.expire_chunk, written) is not None
 
     def expire_due(self, error: TaskError, limit: int) -> dict[str, str | None]:
         """FAIL what waits past its deadline; answers the ids, each with that of its parent."""
         written = {"limit": limit, **spelled_error(error)}
-        moved = self.aside.move("expire", self.database.moves.expire_due, written)
+        moved = self.aside.move("expire", self.moves.expire_due, written)
         return {
             one.id: None if one.before["parent_id"] is None else str(one.before["parent_id"])
             for one in moved
@@ -339,7 +340,7 @@ class Running(StorePart):
             "max_crashes": max_crashes,
             "delay": 0.0,
         }
-        moved = self.aside.move("rescue", self.database.moves.rescue, parameters)
+        moved = self.aside.move("rescue", self.moves.rescue, parameters)
         return {one.id: TaskStatus(one.after) for one in moved if one.after is not None}
 
     def remark(self, task_id: str, detail: dict[str, Any]) -> bool:
@@ -347,7 +348,7 @@ class Running(StorePart):
         if not is_id(task_id):
             return False
         written = {"id": task_id, "detail": encode(detail, "detail")}
-        return bool(self.database.query(self.database.queries.remark, written))
+        return bool(self.database.query(self.queries.remark, written))
 
     def _move_any(
         self, one: MoveStatement, several: MoveStatement, written: dict[str, Any]

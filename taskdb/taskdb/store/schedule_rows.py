@@ -21,11 +21,11 @@ from taskdb.schedule import (
     ScheduleEntity,
     ScheduleRun,
 )
-from taskdb.store.rows import moment
 from taskdb.store.session import Row
-from taskdb.store.sweeping import RUN_KEPT
-from taskdb.store.tables import as_moment, schedule, schedule_run
+from taskdb.store.tables import as_moment, moment, schedule, schedule_run
 
+RUN_KEPT = timedelta(days=90)
+"""A firing is a row so that it is not fired twice: kept far longer than a clock steps back."""
 NEVER_YEAR = 9999
 """The year of a `next_due_at` that does not come."""
 NEVER = datetime.fromisoformat("9999-01-01T00:00:00+00:00")

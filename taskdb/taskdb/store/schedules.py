@@ -28,7 +28,6 @@ from taskdb.store.encode import storable
 from taskdb.store.firing import FiringUnit
 from taskdb.store.joining import Joining
 from taskdb.store.part import is_id
-from taskdb.store.rows import moment
 from taskdb.store.schedule_rows import (
     NEVER,
     Definition,
@@ -38,7 +37,7 @@ from taskdb.store.schedule_rows import (
     run_of,
     write_schedule,
 )
-from taskdb.store.tables import schedule, schedule_refusal, schedule_run
+from taskdb.store.tables import moment, schedule, schedule_refusal, schedule_run
 
 _NAME_CHARACTERS = 200
 _REASON_CHARACTERS = 2_000

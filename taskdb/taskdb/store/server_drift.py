@@ -11,7 +11,7 @@ from taskdb.store.beats import Beats
 from taskdb.store.database import Database
 from taskdb.store.finding import Drift, Limits, drift
 from taskdb.store.partitions import PARTITIONS_AHEAD
-from taskdb.store.rows import moment
+from taskdb.store.tables import moment
 from taskdb.store.vacuum import Vacuum
 
 _MOST = 10_000

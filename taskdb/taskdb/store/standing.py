@@ -11,9 +11,8 @@ from taskdb.entity import TaskEntity
 from taskdb.status import OPEN, PUBLISHABLE, in_order
 from taskdb.store.contract import Scope, WorkerRecord
 from taskdb.store.reading import Reading
-from taskdb.store.rows import moment
 from taskdb.store.rules import OWN
-from taskdb.store.tables import as_moment
+from taskdb.store.tables import as_moment, moment
 from taskdb.store.workers import Workers
 
 _FEW = 5

@@ -165,8 +165,8 @@ class Submitting(Resubmission):
         ]
 
     def _creation(self, session: Session) -> Creation:
-        spoken = self.database.spoken(self.database.dialect.name)
-        return Creation(session, spoken, self.database.parameters({}), self.grace)
+        dialect = self.database.dialect
+        return Creation(session, dialect, self.database.parameters({}), self.grace)
 
 
 def _within(scope: Scope, drafts: Iterable[Draft]) -> Iterator[Draft]:

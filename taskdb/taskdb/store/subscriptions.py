@@ -20,8 +20,7 @@ from taskdb.store.aside import unless_unreadable
 from taskdb.store.contract import Scope
 from taskdb.store.listing import OLDEST_OPEN, EventCursor
 from taskdb.store.part import StorePart, is_id
-from taskdb.store.rows import moment
-from taskdb.store.tables import subscription, task_event
+from taskdb.store.tables import moment, subscription, task_event
 from taskdb.subscription import (
     SUBJECT,
     EventFilter,

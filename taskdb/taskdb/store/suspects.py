@@ -11,10 +11,10 @@ from taskdb.status import RUNNING, TaskStatus, in_order
 from taskdb.store.aside import Aside
 from taskdb.store.database import Database
 from taskdb.store.fragments import not_aside
+from taskdb.store.moves import moves_for
 from taskdb.store.part import spelled_reason
-from taskdb.store.rows import moment
 from taskdb.store.session import Row
-from taskdb.store.tables import as_moment, as_texts
+from taskdb.store.tables import as_moment, as_texts, moment
 
 _RUNNING = ", ".join(repr(status) for status in in_order(RUNNING))
 
@@ -120,7 +120,7 @@ class Suspects:
             "delay": 0.0,
             "detail": spelled_reason(reason),
         }
-        moved = self._aside.move(REQUEUE, self._database.moves.hand_back_lost, written)
+        moved = self._aside.move(REQUEUE, moves_for(self._database.dialect).hand_back_lost, written)
         return {one.id for one in moved if one.after is not None}
 
 

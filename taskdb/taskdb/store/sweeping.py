@@ -22,14 +22,13 @@ from taskdb.store.fragments import not_aside
 from taskdb.store.part import is_id
 from taskdb.store.partitions import drop_partition, empty_partitions
 from taskdb.store.payload import Payloads
+from taskdb.store.schedule_rows import RUN_KEPT
 from taskdb.store.session import Row
 from taskdb.store.tables import as_moment
 
 log = structlog.get_logger("taskdb.prune")
 
 WORKER_KEPT = timedelta(days=7)
-RUN_KEPT = timedelta(days=90)
-"""A firing is a row so that it is not fired twice: kept far longer than a clock steps back."""
 PAYLOAD_KEPT = timedelta(days=1)
 """A payload is written before the row that names it, by transactions that may last a while."""
 SWEEP = "sweep"

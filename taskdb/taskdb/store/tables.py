@@ -497,6 +497,11 @@ def as_moment(value: Any) -> datetime | None:
         return nearest_moment(str(value))
 
 
+def moment(value: Any) -> datetime:
+    """A moment of a column that is never NULL."""
+    return as_moment(value) or datetime.min.replace(tzinfo=UTC)
+
+
 def nearest_moment(spelled: str) -> datetime:
     """What stands for a moment that cannot be read; what is no moment at all never comes."""
     is_early = spelled.startswith(("-", "0")) or spelled.endswith("BC")

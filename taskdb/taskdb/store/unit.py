@@ -24,7 +24,9 @@ from taskdb.store.creation import Created, Creation
 from taskdb.store.database import Database
 from taskdb.store.dialect import Moved, MoveStatement
 from taskdb.store.encode import encode
+from taskdb.store.moves import moves_for
 from taskdb.store.part import LEAST_ID, spelled_reason
+from taskdb.store.queries import queries_for
 from taskdb.store.session import JoinedSession, Row
 from taskdb.store.tables import as_json
 
@@ -147,7 +149,8 @@ class Unit:
         self._connection = connection
         self._session = JoinedSession(connection)
         self._constants = database.parameters({})
-        self._dialect, self.moves, self._queries = database.spoken(connection.dialect.name)
+        self._dialect = database.spoken(connection.dialect.name)
+        self.moves, self._queries = moves_for(self._dialect), queries_for(self._dialect)
         self._grace = grace
         self._is_careful = is_careful
         self.by: str | None = None
@@ -177,8 +180,7 @@ class Unit:
         self._creation().insert(drafts)
 
     def _creation(self) -> Creation:
-        spoken = (self._dialect, self.moves, self._queries)
-        return Creation(self._session, spoken, self._constants, self._grace)
+        return Creation(self._session, self._dialect, self._constants, self._grace)
 
     def move(self, statement: MoveStatement, task_id: str, **written: Any) -> Moved | None:
         """Carry out a move of one row; None when there is none."""

@@ -39,10 +39,9 @@ from taskdb.store.database import Database
 from taskdb.store.dialect import Columns, StoreDialect
 from taskdb.store.event_order import has_order
 from taskdb.store.listing import OLDEST_OPEN
-from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession, Row
 from taskdb.store.settling import settle
-from taskdb.store.tables import alarm_cursor, as_json, set_aside, task
+from taskdb.store.tables import alarm_cursor, as_json, moment, set_aside, task
 
 EVENTS = "events"
 FOLD = "fold"

@@ -34,9 +34,8 @@ from taskdb.alarm_routing import Route
 from taskdb.store.aside import unless_unreadable
 from taskdb.store.contract import Scope
 from taskdb.store.database import Database
-from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession
-from taskdb.store.tables import alarm, alarm_policy, alarm_route
+from taskdb.store.tables import alarm, alarm_policy, alarm_route, moment
 
 log = structlog.get_logger("taskdb.alarm")
 

@@ -40,13 +40,13 @@ from taskdb.store.alarming.rows import changing, is_live, policies
 from taskdb.store.alarming.telling import TELL, tell
 from taskdb.store.aside import Aside, is_of_a_row
 from taskdb.store.database import Database
-from taskdb.store.rows import moment
 from taskdb.store.session import JoinedSession
 from taskdb.store.tables import (
     alarm,
     alarm_cursor,
     as_moment,
     as_texts,
+    moment,
     schedule,
     schedule_run,
     worker,
