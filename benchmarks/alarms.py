@@ -20,7 +20,7 @@ from tests.servers.receiver import Receiver
 from benchmarks.servers import Servers, servers
 from benchmarks.worker_process import seconds_to_drain, worker
 from taskdb import Settings, TaskDB
-from taskdb.outbound.signing import new_secret
+from taskdb.outgoing.signing import new_secret
 
 FAILURES = int(os.environ.get("BENCH_MESSAGES", "10000"))
 PAIRS = int(os.environ.get("BENCH_PAIRS", "3"))

@@ -19,7 +19,7 @@ from pathlib import Path
 from celery import Celery
 from kombu import Connection
 
-from taskdb.celery.embedded_broker import broker_url, register
+from taskdb.celery.embedded.broker import broker_url, register
 
 register()
 

@@ -15,10 +15,10 @@ import psycopg
 import structlog
 
 from benchmarks.servers import servers
-from taskdb.settings import Settings
-from taskdb.store.census import Census
+from taskdb.settings.settings import Settings
+from taskdb.store.doctor.open_tasks import Census
+from taskdb.store.doctor.statistics import Tally
 from taskdb.store.store import Store
-from taskdb.store.tally import Tally
 from taskdb_beat.observation.families import Families
 from taskdb_beat.observation.health import Health
 from taskdb_beat.observation.metrics_page import metrics_page

@@ -21,8 +21,8 @@ from benchmarks.drain import MESSAGES, PAIRS, PROCESSES
 from benchmarks.servers import Servers, servers
 from benchmarks.worker_process import worker
 from taskdb import Settings, TaskDB
-from taskdb_beat.loop import Loop
-from taskdb_beat.release import Release
+from taskdb_beat.loops.loop import Loop
+from taskdb_beat.loops.release import Release
 
 LIMIT = 100
 GOAL_RATIO = 0.7

@@ -21,15 +21,15 @@ from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgreSQL
 from uuid_utils import uuid7
 
-from taskdb.entity import TaskError
-from taskdb.fan_out import FanOutSpec
-from taskdb.status import TaskStatus
-from taskdb.store.census import Census
+from taskdb.model.entity import TaskError
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Draft, Filter
-from taskdb.store.migrate import migrate
-from taskdb.store.payload import Payload
+from taskdb.store.doctor.open_tasks import Census
+from taskdb.store.doctor.statistics import Tally
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
-from taskdb.store.tally import Tally
 
 THREADS = 8
 POOL = 4

@@ -18,11 +18,11 @@ import redis
 from benchmarks.servers import Servers, servers
 from benchmarks.worker_process import seconds_to_drain, worker
 from taskdb import Settings, TaskDB
-from taskdb.retention import Retention
+from taskdb.client.submission.draft import Drafting, Wish
+from taskdb.model.retention import Retention
 from taskdb.store.contract import EVERYONE
-from taskdb.store.payload import NO_PAYLOADS
-from taskdb.store.pruning import Pruning
-from taskdb.submission import Drafting, Wish
+from taskdb.store.payload.payload import NO_PAYLOADS
+from taskdb.store.retention.prune import Pruning
 
 ROWS = int(os.environ.get("BENCH_ROWS", "20000"))
 MESSAGES = int(os.environ.get("BENCH_MESSAGES", "4000"))

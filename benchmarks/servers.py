@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.redis import Redis
 
-from taskdb.store.migrate import migrate
+from taskdb.store.engine.migrations.migrate import migrate
 
 
 @dataclass(frozen=True, slots=True)

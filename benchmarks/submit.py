@@ -10,8 +10,8 @@ import time
 
 from benchmarks.servers import Servers, servers
 from taskdb import Settings, TaskDB
+from taskdb.client.submission.draft import Drafting, Wish
 from taskdb.store.contract import EVERYONE
-from taskdb.submission import Drafting, Wish
 
 ROWS = int(os.environ.get("BENCH_ROWS", "20000"))
 GOAL_ROWS_A_SECOND = 5_000

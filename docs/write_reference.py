@@ -16,8 +16,8 @@ from pydantic_core import PydanticUndefined
 from taskdb import errors
 from taskdb.celery.configuration import celery_settings
 from taskdb.celery.refused_settings import RULES
-from taskdb.setting_file import PREFIX
-from taskdb.settings import Settings
+from taskdb.settings.file import PREFIX
+from taskdb.settings.settings import Settings
 from taskdb_beat.observation.catalog import METRICS
 
 REFERENCE = Path(__file__).parent / "reference"

@@ -291,8 +291,8 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 def migrate(url: str) -> None:
     """Bring a database to the newest schema, once there is one."""
     with suppress(ModuleNotFoundError):
-        if find_spec("taskdb.store.migrate"):
-            import_module("taskdb.store.migrate").migrate(url)
+        if find_spec("taskdb.store.engine.migrations.migrate"):
+            import_module("taskdb.store.engine.migrations.migrate").migrate(url)
 
 
 def _existing(make: Callable[[], S]) -> S:

@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-from taskdb.store.grants import carry_out
-from taskdb.store.migrate import migrate
+from taskdb.store.engine.grants import carry_out
+from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.store import Store
 
 

@@ -66,12 +66,12 @@ _MODULES = [
     "sqlalchemy.orm",
     "taskdb",
     "taskdb.cli.app",
-    "taskdb.celery.embedded_broker",
-    "taskdb.celery.redis_transport",
+    "taskdb.celery.embedded.broker",
+    "taskdb.celery.redis.transport",
     "taskdb_beat.command",
     "taskdb_worker.app",
     "taskdb_worker.command",
-    "taskdb_worker.prefork",
+    "taskdb_worker.process.prefork",
 ]
 
 

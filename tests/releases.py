@@ -57,7 +57,7 @@ class Release:
 
     @property
     def head(self) -> str:
-        folder = self.tree / "taskdb/taskdb/store/migrations/versions"
+        (folder,) = self.tree.glob("taskdb/taskdb/store/**/migrations/versions")
         return max(file.name.partition("_")[0] for file in folder.glob("0*_*.py"))
 
     def next(self, folder: Path, oldest_code: str = "") -> Release:
@@ -66,7 +66,7 @@ class Release:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(self.tree / name, folder / name, ignore=ignored)
         text = _MIGRATION.format(head=self.head, oldest_code=oldest_code or self.head)
-        versions = folder / "taskdb/taskdb/store/migrations/versions"
+        versions = folder / "taskdb/taskdb/store/engine/migrations/versions"
         (versions / "0900_next_release.py").write_text(text)
         return Release(folder)
 

@@ -8,25 +8,25 @@ from types import FrameType
 
 import structlog
 
-from taskdb.alarming.deliverer import Deliverer
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 from taskdb.logging import configure_logging
-from taskdb.settings import Settings
-from taskdb_beat.alarm import Fold, PruneAlarms, Watch
-from taskdb_beat.callbacks import Callbacks
-from taskdb_beat.deliver import Deliver
-from taskdb_beat.expire import Expire
-from taskdb_beat.loop import Loop
+from taskdb.outgoing.alarm.deliverer import Deliverer
+from taskdb.settings.settings import Settings
+from taskdb_beat.loops.alarm import Fold, PruneAlarms, Watch
+from taskdb_beat.loops.callback import Callbacks
+from taskdb_beat.loops.deliver import Deliver
+from taskdb_beat.loops.expire import Expire
+from taskdb_beat.loops.loop import Loop
+from taskdb_beat.loops.lost_message import Requeue
+from taskdb_beat.loops.partitions import INTERVAL_SECONDS, Upkeep
+from taskdb_beat.loops.presence import Presence
+from taskdb_beat.loops.prune import Prune, Sweep
+from taskdb_beat.loops.reconcile import Reconcile
+from taskdb_beat.loops.relay import Relay
+from taskdb_beat.loops.release import Release
+from taskdb_beat.loops.rescue import Rescue
 from taskdb_beat.observation import observe
-from taskdb_beat.presence import Presence
-from taskdb_beat.prune import Prune, Sweep
-from taskdb_beat.reconcile import Reconcile
-from taskdb_beat.relay import Relay
-from taskdb_beat.release import Release
-from taskdb_beat.rescue import Rescue
-from taskdb_beat.schedule import FireSchedules
-from taskdb_beat.suspects import Requeue
-from taskdb_beat.upkeep import INTERVAL_SECONDS, Upkeep
+from taskdb_beat.schedule.schedule import FireSchedules
 
 log = structlog.get_logger("taskdb.beat")
 

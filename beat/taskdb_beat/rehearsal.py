@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskdb.client import TaskDB
-from taskdb.status import PUBLISHABLE
+from taskdb.client.taskdb import TaskDB
+from taskdb.model.status import PUBLISHABLE
 from taskdb.store.contract import Publication
-from taskdb_beat.callbacks import Callbacks
-from taskdb_beat.expire import Expire
-from taskdb_beat.reconcile import Reconcile
-from taskdb_beat.release import Release
+from taskdb_beat.loops.callback import Callbacks
+from taskdb_beat.loops.expire import Expire
+from taskdb_beat.loops.reconcile import Reconcile
+from taskdb_beat.loops.release import Release
 
 _PAGE = 500
 

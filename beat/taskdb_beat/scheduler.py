@@ -14,18 +14,18 @@ from typing import Any
 
 from celery.beat import Scheduler
 
+from taskdb.celery.publish.unreachable import is_unreachable
 from taskdb.celery.recurrence import when
-from taskdb.celery.unreachable import is_unreachable
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 from taskdb.errors import BrokerUnreachable
-from taskdb.schedule import Origin, ScheduleEntity
-from taskdb.settings import Settings
+from taskdb.model.schedule.schedule import Origin, ScheduleEntity
+from taskdb.settings.settings import Settings
 from taskdb_beat.command import loops_of
-from taskdb_beat.declaration import Declaration, tell
-from taskdb_beat.entry import Entries
-from taskdb_beat.loop import Loop
+from taskdb_beat.loops.loop import Loop
 from taskdb_beat.observation import Observation, observe
-from taskdb_beat.schedule import LEAST_PAUSE_SECONDS, FireSchedules
+from taskdb_beat.schedule.declaration import Declaration, tell
+from taskdb_beat.schedule.entry import Entries
+from taskdb_beat.schedule.schedule import LEAST_PAUSE_SECONDS, FireSchedules
 
 __all__ = ["DatabaseScheduler", "when"]
 

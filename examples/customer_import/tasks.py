@@ -14,8 +14,8 @@ from mailing import send_mail
 from pydantic import BaseModel, Field
 
 from taskdb import Fail, FanOut, Retry, Sequence, Step, TaskContext, task
-from taskdb.cli.demo_tasks.customer_chunks import import_chunk, import_file, report
-from taskdb.cli.demo_tasks.customer_table import customer_database
+from taskdb.cli.demo.tasks.customer_chunks import import_chunk, import_file, report
+from taskdb.cli.demo.tasks.customer_table import customer_database
 
 __all__ = ["import_chunk", "import_file", "report"]
 

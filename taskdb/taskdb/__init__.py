@@ -1,7 +1,6 @@
 """Keep Celery, gain a database of record: every task is a row before it is a message."""
 
-from taskdb.alarm import Alarm, AlarmDelivery, AlarmEntity, AlarmSource, AlarmState, Severity
-from taskdb.asynchronous import (
+from taskdb.client.asynchronous import (
     acknowledge_alarm_async,
     add_alarm_route_async,
     add_schedule_async,
@@ -48,10 +47,7 @@ from taskdb.asynchronous import (
     try_subscription_async,
     wait_task_async,
 )
-from taskdb.client import TaskDB, TaskPage
-from taskdb.clock import Clock, DatabaseClock, FixedClock
-from taskdb.context import TaskContext
-from taskdb.default import (
+from taskdb.client.default import (
     acknowledge_alarm,
     add_alarm_route,
     add_schedule,
@@ -104,16 +100,10 @@ from taskdb.default import (
     try_subscription,
     wait_task,
 )
-from taskdb.entity import (
-    Attempt,
-    Progress,
-    SubTaskResult,
-    TaskEntity,
-    TaskError,
-    TaskEvent,
-    TaskKind,
-    TaskRole,
-)
+from taskdb.client.explanation import Explanation
+from taskdb.client.submission.step_cache import MemoryStepCache, RedisStepCache, StepCache
+from taskdb.client.submission.tree_draft import SequenceProgress
+from taskdb.client.taskdb import TaskDB, TaskPage
 from taskdb.errors import (
     AlarmNotFound,
     AlreadyTracked,
@@ -155,27 +145,51 @@ from taskdb.errors import (
     WaitInterrupted,
     WaitTimeout,
 )
-from taskdb.explanation import Explanation
-from taskdb.fan_out import Counts, FanOut
-from taskdb.gate import Gate, Limit
-from taskdb.origin import Submitter, provide_submitter, submitting_as
-from taskdb.outbound.signing import verify_webhook
-from taskdb.outcome import Cancel, Fail, Halt, RetryLater, Snooze
-from taskdb.retry import Retry
-from taskdb.schedule import Misfire, Origin, Overlap, Schedule, ScheduleEntity, ScheduleRun
-from taskdb.sequence_declaration import Sequence, Step
-from taskdb.settings import Settings
-from taskdb.status import TaskStatus
-from taskdb.step_cache import MemoryStepCache, RedisStepCache, StepCache
-from taskdb.subscription import (
+from taskdb.model.alarm.alarm import (
+    Alarm,
+    AlarmDelivery,
+    AlarmEntity,
+    AlarmSource,
+    AlarmState,
+    Severity,
+)
+from taskdb.model.clock import Clock, DatabaseClock, FixedClock
+from taskdb.model.entity import (
+    Attempt,
+    Progress,
+    SubTaskResult,
+    TaskEntity,
+    TaskError,
+    TaskEvent,
+    TaskKind,
+    TaskRole,
+)
+from taskdb.model.fan_out import Counts, FanOut
+from taskdb.model.limit import Gate, Limit
+from taskdb.model.outcome import Cancel, Fail, Halt, RetryLater, Snooze
+from taskdb.model.principal.origin import Submitter, provide_submitter, submitting_as
+from taskdb.model.retry import Retry
+from taskdb.model.schedule.schedule import (
+    Misfire,
+    Origin,
+    Overlap,
+    Schedule,
+    ScheduleEntity,
+    ScheduleRun,
+)
+from taskdb.model.status import TaskStatus
+from taskdb.model.subscription import (
     EventFilter,
     KeyedSubscription,
     SubscriptionEntity,
     SubscriptionState,
     TransportKind,
 )
-from taskdb.task_type import Registry, TaskType, around, on_task, task
-from taskdb.trees import SequenceProgress
+from taskdb.outgoing.signing import verify_webhook
+from taskdb.settings.settings import Settings
+from taskdb.types.context import TaskContext
+from taskdb.types.sequence import Sequence, Step
+from taskdb.types.task_type import Registry, TaskType, around, on_task, task
 
 __all__ = [
     "Alarm",

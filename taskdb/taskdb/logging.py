@@ -17,10 +17,10 @@ from typing import Any
 
 import structlog
 
-from taskdb.printable import escaped, escaped_json, escaped_lines
 from taskdb.private_path import open_file
-from taskdb.redaction import Redaction
-from taskdb.settings import Settings
+from taskdb.redaction.printable import escaped, escaped_json, escaped_lines
+from taskdb.redaction.redaction import Redaction
+from taskdb.settings.settings import Settings
 
 _TEXT_LIMIT = 32_768
 """Characters of one value of a line, a traceback included, whose end is kept."""

@@ -24,7 +24,7 @@ from tests.servers import PostgreSQL, RabbitMQ, Redis, TcpProxy
 from tests.servers.server import Server, new_folder
 from tests.waiting import wait_until
 
-from taskdb.store.migrate import migrate
+from taskdb.store.engine.migrations.migrate import migrate
 
 REPOSITORY = Path(__file__).parents[2]
 LEASE_SECONDS = 2.0

@@ -17,14 +17,15 @@ from typing import Any
 from tests.chaos.cell import JOINS, Moment
 from tests.chaos.journal import folder
 
-from taskdb.celery.background import BackgroundPublisher
-from taskdb.celery.publish import Publisher
-from taskdb.store.joining import Joining
+from taskdb.celery.publish.background import BackgroundPublisher
+from taskdb.celery.publish.publisher import Publisher
 from taskdb.store.store import Store
-from taskdb_beat.reconcile import Reconcile
-from taskdb_worker import chord, tracked_task
-from taskdb_worker.execution import Execution
-from taskdb_worker.run_outcome import RunOutcome
+from taskdb.store.tree.join import Joining
+from taskdb_beat.loops.reconcile import Reconcile
+from taskdb_worker import chord
+from taskdb_worker.run import tracked_task
+from taskdb_worker.run.execution import Execution
+from taskdb_worker.run.outcome import RunOutcome
 
 MOMENT, WATCHED, SKIP = "CHAOS_MOMENT", "CHAOS_WATCHED", "CHAOS_SKIP"
 HELD, GO, PASSED = "held", "go", "passed"

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.chaos.journal import Journal
 
-from taskdb.status import RUNNING, TERMINAL, TaskStatus, allowed_pairs
+from taskdb.model.status import RUNNING, TERMINAL, TaskStatus, allowed_pairs
 
 Row = Mapping[str, Any]
 

@@ -17,7 +17,7 @@ from tests.chaos.cell import Load
 from tests.chaos.journal import folder, note
 
 import taskdb
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 from taskdb.store.contract import Scope
 from taskdb.store.store import Store
 from taskdb_beat.command import run_beat

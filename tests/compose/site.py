@@ -17,8 +17,8 @@ from sqlalchemy import create_engine, text
 from tests.waiting import wait_until
 
 from taskdb import TaskDB
-from taskdb.settings import Settings
-from taskdb.task_type import import_task_modules
+from taskdb.settings.settings import Settings
+from taskdb.types.task_type import import_task_modules
 
 ROOT = Path(__file__).parents[2]
 MODULES = "tasks.greeting,customer_import.tasks,compose_tasks"

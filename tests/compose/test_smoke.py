@@ -21,8 +21,8 @@ from tests.compose.site import ROOT, docker, free_port
 from tests.waiting import wait_until
 
 from taskdb import TaskDB
-from taskdb.settings import Settings
-from taskdb.task_type import import_task_modules
+from taskdb.settings.settings import Settings
+from taskdb.types.task_type import import_task_modules
 
 PASSWORD = "of-nobody"
 DATABASE = {"POSTGRES_USER": "taskdb", "POSTGRES_DB": "taskdb", "POSTGRES_PASSWORD": PASSWORD}

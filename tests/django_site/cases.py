@@ -7,7 +7,7 @@ from django.test import TestCase, TransactionTestCase
 
 from taskdb import default_taskdb, get_task, submit_fan_out, submit_task
 from taskdb.contrib.django.testing import TaskDBTestMixin
-from taskdb.entity import TaskEntity
+from taskdb.model.entity import TaskEntity
 from tests.django_site.orders.models import Order
 from tests.integration.submit_site import count
 

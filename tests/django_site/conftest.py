@@ -5,7 +5,7 @@ import pytest
 from django.db import connections
 
 from taskdb import TaskDB
-from taskdb.default import default_taskdb
+from taskdb.client.default import default_taskdb
 from tests.django_site import project
 
 project.set_up()

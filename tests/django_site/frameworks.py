@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from taskdb.contrib.django.task_framework import Framework, framework
+from taskdb.contrib.django.framework.names import Framework, framework
 
 
 @dataclass(frozen=True)

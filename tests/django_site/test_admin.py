@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.test import Client, override_settings
 
 from taskdb import SettingsError, TaskDB, TaskStatus
-from taskdb.default import default_taskdb
+from taskdb.client.default import default_taskdb
 from taskdb_worker.command import run_task
 from tests.django_site import project
 from tests.integration.submit_site import until_queued

@@ -21,8 +21,8 @@ from taskdb import (
     submit_sequence,
     submit_task,
 )
+from taskdb.client.default import default_taskdb
 from taskdb.contrib.django.database import alias_on, url_of
-from taskdb.default import default_taskdb
 from taskdb.errors import DatabaseNotMigrated, SettingsError
 from tests.django_site import project
 from tests.django_site.orders.models import Order

@@ -12,8 +12,8 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 
 from taskdb import TaskDB, submit_task, submit_task_async
+from taskdb.client.default import default_taskdb
 from taskdb.contrib.django.middleware import record_submitter
-from taskdb.default import default_taskdb
 from tests.django_site import project
 from tests.django_site.orders.models import Order
 from tests.integration.submit_site import count, until_queued

@@ -19,9 +19,9 @@ from django.test import override_settings
 from django.utils import timezone
 
 from taskdb import TaskDB, TaskStatus, submit_task
-from taskdb.contrib.django.backend import backend_of
-from taskdb.contrib.django.task_type import priority_of
-from taskdb.status import WAITING
+from taskdb.contrib.django.framework.backend import backend_of
+from taskdb.contrib.django.framework.task_type import priority_of
+from taskdb.model.status import WAITING
 from taskdb_worker.command import run_task
 from tests.django_site.frameworks import Side, side, sides
 from tests.django_site.test_transaction import refused

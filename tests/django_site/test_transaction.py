@@ -18,7 +18,7 @@ from taskdb import (
     submit_sequence,
     submit_task,
 )
-from taskdb.store.creation import BATCH_ROWS
+from taskdb.store.task.create import BATCH_ROWS
 from tests.django_site.orders.models import Order
 from tests.integration.submit_site import count, ids, messages, until_queued
 from tests.store.trees import end, part_ids

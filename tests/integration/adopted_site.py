@@ -13,9 +13,9 @@ from tests.processes import Processes, RunningProcess
 from tests.servers import PostgreSQL, Redis
 from tests.waiting import wait_until
 
-from taskdb.client import TaskDB
-from taskdb.entity import TaskEntity
-from taskdb.settings import Settings
+from taskdb.client.taskdb import TaskDB
+from taskdb.model.entity import TaskEntity
+from taskdb.settings.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 APP = "tests.integration.adopted_app"

@@ -6,11 +6,11 @@ import sys
 from typing import Any
 
 from taskdb import TaskDB
-from taskdb.alarming.deliverer import Deliverer
-from taskdb.alarming.folder import Folder
-from taskdb.settings import Settings
-from taskdb.store.alarming import folding
-from taskdb.store.alarming.delivering import Delivering
+from taskdb.outgoing.alarm.deliverer import Deliverer
+from taskdb.outgoing.alarm.detector import Folder
+from taskdb.settings.settings import Settings
+from taskdb.store.outgoing.alarm import detection as folding
+from taskdb.store.outgoing.alarm.delivery import Delivering
 
 
 def die(*_: Any, **__: Any) -> None:

@@ -9,11 +9,11 @@ from tests.store.alarms import TRACEBACK
 from tests.store.tasks import running
 
 from taskdb import TaskDB
-from taskdb.alarming.deliverer import Deliverer
-from taskdb.alarming.folder import Folder
-from taskdb.entity import TaskError
-from taskdb.outbound.signing import new_secret
-from taskdb.settings import Settings
+from taskdb.model.entity import TaskError
+from taskdb.outgoing.alarm.deliverer import Deliverer
+from taskdb.outgoing.alarm.detector import Folder
+from taskdb.outgoing.signing import new_secret
+from taskdb.settings.settings import Settings
 
 SECRET = new_secret()
 PASSWORD = "hunter2-hunter2"  # the secret that must not leave

@@ -15,9 +15,9 @@ import structlog
 from tests.processes import Processes, RunningProcess
 
 from taskdb.cli import main
-from taskdb.client import TaskDB
-from taskdb.settings import Settings
-from taskdb.status import TaskStatus
+from taskdb.client.taskdb import TaskDB
+from taskdb.model.status import TaskStatus
+from taskdb.settings.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 MODULE = "tests.integration.cli_tasks"

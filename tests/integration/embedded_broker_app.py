@@ -15,7 +15,7 @@ from typing import Any
 from celery import Celery
 from kombu import Connection, Exchange, Queue
 
-from taskdb.celery.embedded_broker import register
+from taskdb.celery.embedded.broker import register
 
 register()
 
@@ -31,7 +31,7 @@ app.conf.update(
     task_acks_late=True,
     task_ignore_result=True,
     worker_prefetch_multiplier=4,
-    worker_pool="taskdb_worker.prefork:TaskPool",
+    worker_pool="taskdb_worker.process.prefork:TaskPool",
     worker_hijack_root_logger=False,
     broker_transport_options=options,
     broker_connection_retry_on_startup=True,

@@ -10,9 +10,9 @@ import pytest
 from tests.integration.worker_site import MODULE, Site, site_of
 from tests.waiting import wait_until
 
-from taskdb.client import TaskDB
-from taskdb.entity import TaskEntity
-from taskdb.task_type import Registry, task
+from taskdb.client.taskdb import TaskDB
+from taskdb.model.entity import TaskEntity
+from taskdb.types.task_type import Registry, task
 
 NO_LOOP = {"reconcile_interval_seconds": 3_600}
 """What ends a parent must not be the loop that ends whatever was forgotten."""

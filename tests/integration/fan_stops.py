@@ -13,8 +13,9 @@ from typing import Any
 
 from tests.integration.worker_tasks import folder
 
-from taskdb_worker import chord, tracked_task
-from taskdb_worker.execution import Execution
+from taskdb_worker import chord
+from taskdb_worker.run import tracked_task
+from taskdb_worker.run.execution import Execution
 
 
 def die_if_asked(point: str, *names: Any) -> None:

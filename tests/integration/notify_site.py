@@ -9,8 +9,8 @@ from tests.servers import Receiver
 from tests.store.tasks import DONE
 
 from taskdb import Settings, TaskDB
-from taskdb.subscription import KeyedSubscription
-from taskdb_beat.deliver import Deliver
+from taskdb.model.subscription import KeyedSubscription
+from taskdb_beat.loops.deliver import Deliver
 
 HERE = "127.0.0.0/8"
 

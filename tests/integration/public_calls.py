@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 from taskdb import TaskDB
-from taskdb.options import Criteria, SubmitOptions
-from taskdb.schedule_client import ScheduleOptions
-from taskdb.subscription_client import SubscriptionOptions
+from taskdb.client.schedules import ScheduleOptions
+from taskdb.client.submission.options import Criteria, SubmitOptions
+from taskdb.client.subscriptions import SubscriptionOptions
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.integration.schedule_site import registry, settings
 
 from taskdb import TaskDB
-from taskdb_beat.schedule import FireSchedules
+from taskdb_beat.schedule.schedule import FireSchedules
 
 EPOCH = datetime(2031, 5, 5, tzinfo=UTC)
 

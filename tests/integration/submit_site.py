@@ -15,8 +15,8 @@ from tests.waiting import wait_until
 
 from taskdb import Registry, Settings, TaskDB, task
 from taskdb.celery.configuration import create_celery
-from taskdb.celery.embedded_broker import broker_url
-from taskdb.status import TaskStatus
+from taskdb.celery.embedded.broker import broker_url
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE
 
 REPOSITORY = Path(__file__).parents[2]
@@ -115,8 +115,8 @@ def assert_published(taskdb: TaskDB, *task_ids: str) -> None:
 
 def end(taskdb: TaskDB, task_id: str, status: str) -> None:
     """Bring a created or queued task to a status, as a worker would."""
-    from taskdb.entity import TaskError  # noqa: PLC0415
-    from taskdb.store.payload import Payload  # noqa: PLC0415
+    from taskdb.model.entity import TaskError  # noqa: PLC0415
+    from taskdb.store.payload.payload import Payload  # noqa: PLC0415
 
     store = taskdb.store
     error = TaskError("builtins.ValueError", "oops", "a traceback")

@@ -14,12 +14,12 @@ from tests.store.tasks import HOUR, LEASE, OOPS
 from ulid import ULID
 
 from taskdb import Registry, Sequence, TaskDB, TaskError, task
-from taskdb.outcome import NO_REPORT
-from taskdb.reference import adopted_id
-from taskdb.store.callbacks import digest_of
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.reference import adopted_id
 from taskdb.store.contract import EVERYONE, WorkerRecord
-from taskdb.store.tables import metadata
-from taskdb.store.workers import Workers
+from taskdb.store.engine.tables import metadata
+from taskdb.store.task.worker import Workers
+from taskdb.store.tree.callback import digest_of
 
 OWN, FOREIGN = "acme", "zenith"
 TOKEN = "quartz-token"

@@ -95,8 +95,8 @@ def test_a_sub_task_that_reopens_its_parent_names_the_actor_on_both(taskdb: Task
 
 @pytest.mark.parametrize("answer", [{"output": 7}, {"error": "no"}])
 def test_a_call_back_names_its_actor(taskdb: TaskDB, answer: dict[str, Any]) -> None:
-    from taskdb.outcome import NO_REPORT  # noqa: PLC0415
-    from taskdb.store.callbacks import digest_of  # noqa: PLC0415
+    from taskdb.model.outcome import NO_REPORT  # noqa: PLC0415
+    from taskdb.store.tree.callback import digest_of  # noqa: PLC0415
 
     task_id = taskdb.submit_task("echo", 1).id
     end(taskdb, task_id, "STARTED")

@@ -12,9 +12,9 @@ from tests.integration.adopted_site import Adopted, outcomes, project, tracked_s
 from tests.servers import PostgreSQL, RabbitMQ, Redis
 from tests.waiting import wait_until
 
-from taskdb.entity import TaskEntity
-from taskdb.status import TaskStatus as S
-from taskdb.status import allowed_pairs
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import TaskStatus as S
+from taskdb.model.status import allowed_pairs
 
 # What each broker does in its own way; the rest has nothing to do with the broker. RabbitMQ itself
 # drops what has expired, or gives it out: that is a race with or without track.

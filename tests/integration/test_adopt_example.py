@@ -13,8 +13,8 @@ from tests.servers import PostgreSQL, Redis
 from tests.waiting import wait_until
 
 from taskdb import Settings, TaskDB
-from taskdb.entity import TaskEntity
-from taskdb.status import TaskStatus as S
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import TaskStatus as S
 
 FOLDER = REPOSITORY / "examples" / "adopted"
 PROGRAMS = {

@@ -13,7 +13,7 @@ from tests.integration.adopted_site import Adopted, project, tracked_store
 from tests.servers import PostgreSQL, Redis
 from tests.waiting import wait_until
 
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 

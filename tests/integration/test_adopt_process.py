@@ -20,12 +20,12 @@ from tests.servers import Blackhole
 from tests.waiting import wait_until
 
 from taskdb import AlreadyTracked, InvalidInput, TaskDB
-from taskdb.entity import TaskEntity
-from taskdb.settings import Settings
-from taskdb.sighting import Sight, Sighting
-from taskdb.status import TaskStatus as S
+from taskdb.model.adopted import Sight, Sighting
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import TaskStatus as S
+from taskdb.settings.settings import Settings
 from taskdb_worker import track, untrack
-from taskdb_worker.adopted.notebook import Notebook
+from taskdb_worker.adopted.buffer import Notebook
 
 SIGNALS = [one for one in vars(signals).values() if hasattr(one, "receivers")]
 
@@ -345,7 +345,7 @@ def test_untrack_leaves_no_trace(sqlite_url: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_app_of_ours_is_not_adopted(site: Site, tmp_path: Path) -> None:
-    from taskdb.task_type import Registry, task  # noqa: PLC0415 - only here
+    from taskdb.types.task_type import Registry, task  # noqa: PLC0415 - only here
     from taskdb_worker import create_app  # noqa: PLC0415 - only here
 
     registry = Registry()

@@ -10,9 +10,9 @@ from tests.servers import PostgreSQL, Redis
 from tests.waiting import wait_until
 
 from taskdb import Settings, TaskDB
-from taskdb.status import TaskStatus as S
-from taskdb.store.migrate import migrate
-from taskdb_beat.rescue import Rescue
+from taskdb.model.status import TaskStatus as S
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb_beat.loops.rescue import Rescue
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from tests.servers import Answer, MailServer, Receiver, Redis, Sns
 from tests.waiting import wait_until
 
 from taskdb import DeliveryFailed, InvalidInput, Settings, verify_webhook
-from taskdb.alarm_routing import Channel, ChannelKind
 from taskdb.errors import AlarmNotFound, SettingsError
-from taskdb.outbound.signing import new_secret
+from taskdb.model.alarm.routing import Channel, ChannelKind
+from taskdb.outgoing.signing import new_secret
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "alarm-envelope.md"
 SAID = f"no {PASSWORD} for ann, tried https://ann:{PASSWORD}@bank.example/pay?token=tok-123456"

@@ -16,9 +16,9 @@ from tests.servers import PostgreSQL, Redis
 from tests.servers.server import HOST
 from tests.waiting import wait_until
 
-from taskdb.cli.doctor import diagnose
+from taskdb.cli.database.doctor import diagnose
 from taskdb.errors import TaskNotFound
-from taskdb.store.migrate import migrate
+from taskdb.store.engine.migrations.migrate import migrate
 
 PAGE = (REPOSITORY / "docs/how-to/back-up-and-restore.md").read_text()
 BLOCKS = [

@@ -9,7 +9,7 @@ from tests.store.tasks import DONE, claim, in_status
 from tests.store.trees import end_all, part_ids
 
 from taskdb import InvalidInput, TaskDB, TaskStatus
-from taskdb.status import MOVES, RETRIED_IN_BULK
+from taskdb.model.status import MOVES, RETRIED_IN_BULK
 from taskdb.store.contract import EVERYONE
 
 S = TaskStatus

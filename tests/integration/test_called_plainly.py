@@ -12,8 +12,9 @@ from celery.exceptions import Ignore
 from tests.integration.submit_site import client, count, events, logged, messages
 
 from taskdb import TaskDB, TaskNotSubmitted, TaskStatus
-from taskdb_worker import seldom, stranger
 from taskdb_worker.app import create_app
+from taskdb_worker.message import foreign as stranger
+from taskdb_worker.message import rare_log as seldom
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from tests.integration.cli_site import REPOSITORY, Site, cli
 
-from taskdb.cli.result_import import NOT_JSON
-from taskdb.entity import TaskError
-from taskdb.reference import adopted_id
-from taskdb.sighting import Sight, Sighting
-from taskdb.status import TaskStatus as S
+from taskdb.cli.database.import_results import NOT_JSON
+from taskdb.model.adopted import Sight, Sighting
+from taskdb.model.entity import TaskError
+from taskdb.model.reference import adopted_id
+from taskdb.model.status import TaskStatus as S
 
 __all__ = ["cli"]
 

@@ -10,9 +10,9 @@ import redis
 from tests.integration.cli_site import MODULE, Site, cli
 from tests.servers import Blackhole
 
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE, WorkerRecord
-from taskdb.store.workers import Workers
+from taskdb.store.task.worker import Workers
 
 __all__ = ["cli"]
 

@@ -12,9 +12,9 @@ from tests.integration.cli_site import Site, cli
 from tests.processes import Processes, RunningProcess
 from tests.waiting import wait_until
 
-from taskdb.cli.crew import Crew
-from taskdb.cli.demo_plan import demo_environment
-from taskdb.status import TaskStatus
+from taskdb.cli.demo.plan import demo_environment
+from taskdb.cli.process.background import Crew
+from taskdb.model.status import TaskStatus
 
 __all__ = ["cli"]
 

@@ -20,7 +20,7 @@ from tests.integration.cli_mailbox import Mailbox, smtp
 from tests.integration.cli_site import REPOSITORY, Site, cli
 from tests.processes import RunningProcess
 
-from taskdb.cli.demo_plan import CUSTOMERS
+from taskdb.cli.demo.plan import CUSTOMERS
 
 __all__ = ["cli", "smtp"]
 

@@ -3,7 +3,7 @@
 import pytest
 from tests.integration.cli_site import Site, cli
 
-from taskdb.status import TaskStatus
+from taskdb.model.status import TaskStatus
 
 __all__ = ["cli"]
 

@@ -10,7 +10,7 @@ from tests.servers import Receiver
 
 from taskdb import verify_webhook
 from taskdb.cli import subscription
-from taskdb.outbound.signing import new_secret
+from taskdb.outgoing.signing import new_secret
 
 __all__ = ["cli"]
 

@@ -13,7 +13,7 @@ from tests.integration.cli_site import Site, cli
 from tests.processes import RunningProcess
 from tests.waiting import wait_until
 
-from taskdb.status import TaskStatus
+from taskdb.model.status import TaskStatus
 
 __all__ = ["cli"]
 

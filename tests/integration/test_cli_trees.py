@@ -12,8 +12,8 @@ from tests.integration.test_cli import on_terminal
 from tests.processes import Processes
 from tests.waiting import wait_until
 
-from taskdb.cli.tree import NODE_LIMIT, PART_LIMIT
-from taskdb.status import TaskStatus
+from taskdb.cli.task.tree import NODE_LIMIT, PART_LIMIT
+from taskdb.model.status import TaskStatus
 
 __all__ = ["cli"]
 

@@ -13,11 +13,11 @@ from sqlalchemy.engine import make_url
 
 from taskdb import TaskDB
 from taskdb.cli.app import run_command
-from taskdb.settings import Settings
-from taskdb.store.beats import Beats
-from taskdb.store.disk import held_log
-from taskdb.store.finding import Limits
-from taskdb.task_type import Registry, task
+from taskdb.settings.settings import Settings
+from taskdb.store.doctor.beat import Beats
+from taskdb.store.doctor.disk import held_log
+from taskdb.store.doctor.finding import Limits
+from taskdb.types.task_type import Registry, task
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from kombu.exceptions import ChannelError, OperationalError
 from tests.processes import Processes, RunningProcess
 from tests.waiting import wait_until
 
-from taskdb.celery.embedded_broker import broker_url, register
-from taskdb.celery.embedded_file import MessageFile, MessageFileBusy, MessageFileError
-from taskdb.celery.embedded_messages import Messages
+from taskdb.celery.embedded.broker import broker_url, register
+from taskdb.celery.embedded.file import MessageFile, MessageFileBusy, MessageFileError
+from taskdb.celery.embedded.messages import Messages
 from taskdb.errors import Unroutable
 
 REPOSITORY = Path(__file__).parents[2]
@@ -637,7 +637,7 @@ def test_a_read_only_file_is_named() -> None:
         Path(folder).chmod(0o555)
         program = (
             "import os, sys; from kombu import Connection\n"
-            "from taskdb.celery.embedded_broker import register; register()\n"
+            "from taskdb.celery.embedded.broker import register; register()\n"
             # Root may write to everything, so it becomes somebody else.
             "if os.getuid() == 0: os.setuid(65534)\n"
             "Connection(sys.argv[1]).ensure_connection(max_retries=1, interval_start=0)"

@@ -19,12 +19,12 @@ from tests.integration.worker_site import COMBINATIONS, Site
 from tests.waiting import wait_until
 
 from taskdb.celery.message_signature import MessageKeys
-from taskdb.celery.publish import Publisher, publish_end
-from taskdb.celery.sending import Outcome
-from taskdb.entity import TaskEntity
+from taskdb.celery.publish.publisher import Publisher, publish_end
+from taskdb.celery.publish.sender import Outcome
 from taskdb.errors import IllegalMove
+from taskdb.model.entity import TaskEntity
 from taskdb.store.contract import Publication
-from taskdb_beat.reconcile import Reconcile
+from taskdb_beat.loops.reconcile import Reconcile
 
 GOOD = {"what": "returns", "value": 1}
 BAD = {"what": "fails"}

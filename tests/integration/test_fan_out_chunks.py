@@ -11,9 +11,9 @@ from celery.result import AsyncResult
 from tests.integration.worker_site import COMBINATIONS, MODULE, Site, site_of
 from tests.integration.worker_tasks import FOLDER
 
-from taskdb.celery.publish import CHUNK_HEADER
-from taskdb.entity import TaskEntity, TaskRole
+from taskdb.celery.publish.publisher import CHUNK_HEADER
 from taskdb.errors import ResultNotKept
+from taskdb.model.entity import TaskEntity, TaskRole
 from taskdb_worker.command import run_task
 
 C, S, E, P, F = "CREATED", "STARTED", "ERRORED", "PROCESSING", "FAILED"

@@ -26,8 +26,8 @@ from tests.integration.worker_site import COMBINATIONS, MODULE, Site
 from tests.servers import Redis, TcpProxy
 from tests.waiting import wait_until
 
-from taskdb.entity import TaskEntity
-from taskdb_beat.reconcile import Reconcile
+from taskdb.model.entity import TaskEntity
+from taskdb_beat.loops.reconcile import Reconcile
 
 MODULES = f"{MODULE},tests.integration.fan_tasks,tests.integration.fan_stops"
 TWO_DONE = {"total": 2, "succeeded": 2, "failed": 0, "canceled": 0}

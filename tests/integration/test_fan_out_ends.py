@@ -22,8 +22,8 @@ from tests.integration.fan_site import (
 from tests.integration.worker_site import COMBINATIONS, Site
 from tests.waiting import wait_until
 
-from taskdb.entity import TaskEntity
-from taskdb_beat.reconcile import Reconcile
+from taskdb.model.entity import TaskEntity
+from taskdb_beat.loops.reconcile import Reconcile
 
 GOOD = {"what": "returns", "value": 1}
 DONE, GONE, F, HALT = "COMPLETED", "CANCELED", "FAILED", "HALTED"

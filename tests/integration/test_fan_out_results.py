@@ -16,9 +16,9 @@ from tests.integration.worker_site import COMBINATIONS, REPOSITORY, Site
 from tests.servers.server import free_port
 from tests.waiting import wait_until
 
-from taskdb.celery.publish import FINALIZE
-from taskdb.entity import TaskError
-from taskdb_beat.relay import Relay
+from taskdb.celery.publish.publisher import FINALIZE
+from taskdb.model.entity import TaskError
+from taskdb_beat.loops.relay import Relay
 
 GOOD = {"what": "returns", "value": 1}
 BAD = {"what": "fails"}

@@ -15,8 +15,8 @@ from tests.integration.worker_site import Site, site_of
 from tests.waiting import wait_until
 
 from taskdb import Registry
-from taskdb.celery.publish import CHUNK_HEADER, FINALIZE, end_of
-from taskdb.cli.probe import probe
+from taskdb.celery.publish.publisher import CHUNK_HEADER, FINALIZE, end_of
+from taskdb.cli.check.probe import probe
 
 MODULES = "tests.integration.hostile_tasks"
 
@@ -413,7 +413,7 @@ def test_cancel_check_and_doctor_need_no_remote_control(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # This process has types of other tests, which the worker does not run.
-    monkeypatch.setattr("taskdb.cli.probe.default_registry", Registry())
+    monkeypatch.setattr("taskdb.cli.check.probe.default_registry", Registry())
     settings = {"task_modules": MODULES, "celery": '{"worker_enable_remote_control": false}'}
     with site_of("postgresql+redis", request, tmp_path_factory, **settings) as site:
         worker = site.start_worker("-c", "1", "-Q", "taskdb,parked", via="run_worker")

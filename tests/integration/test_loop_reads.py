@@ -20,11 +20,11 @@ from sqlalchemy import Engine, event
 from tests.servers import PostgreSQL
 
 from taskdb import TaskDB
-from taskdb.settings import Settings
-from taskdb.store.migrate import migrate
-from taskdb.store.session import DriverSession
+from taskdb.settings.settings import Settings
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.engine.session import DriverSession
 from taskdb_beat.command import loops_of, schedule_loop
-from taskdb_beat.loop import Loop
+from taskdb_beat.loops.loop import Loop
 from taskdb_beat.observation.reporter import Reporter
 
 Statement = tuple[str, dict[str, Any]]

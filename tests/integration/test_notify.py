@@ -27,9 +27,9 @@ from tests.store.tasks import OOPS, write
 from tests.waiting import wait_until
 
 from taskdb import DeliveryFailed, TaskDB, verify_webhook
-from taskdb_beat import delivery
-from taskdb_beat.deliver import Deliver
-from taskdb_beat.loop import Loop
+from taskdb_beat.loops import delivery
+from taskdb_beat.loops.deliver import Deliver
+from taskdb_beat.loops.loop import Loop
 
 REPOSITORY = Path(__file__).parents[2]
 REFERENCE = REPOSITORY / "docs" / "reference"

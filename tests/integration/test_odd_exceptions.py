@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.integration.test_outcome_faults import made, raises
 
-from taskdb.retry import Retry
+from taskdb.model.retry import Retry
 
 
 class _Odd(str):

@@ -21,13 +21,13 @@ from tests.waiting import wait_until
 
 from taskdb import DeliveryFailed, Settings, TargetRefused, verify_webhook
 from taskdb.errors import SettingsError
-from taskdb.message import Message
-from taskdb.outbound.contract import Limits
-from taskdb.outbound.opening import open_redis_channel, open_sns, open_webhook
-from taskdb.outbound.redis_channel import channels
-from taskdb.outbound.signing import new_secret
-from taskdb.outbound.target import Guard, Resolve
-from taskdb.outbound.webhook import Webhook
+from taskdb.model.message import Message
+from taskdb.outgoing.contract import Limits
+from taskdb.outgoing.redis_channel import channels
+from taskdb.outgoing.signing import new_secret
+from taskdb.outgoing.target import Guard, Resolve
+from taskdb.outgoing.transports import open_redis_channel, open_sns, open_webhook
+from taskdb.outgoing.webhook import Webhook
 
 SECRET = new_secret()
 ANY = (range(1, 65_536),)

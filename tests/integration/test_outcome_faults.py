@@ -20,22 +20,22 @@ from celery.exceptions import Reject
 from structlog.testing import capture_logs
 from tests.waiting import wait_until
 
-from taskdb.cli.doctor import diagnose
-from taskdb.client import TaskDB
-from taskdb.context import TaskContext
+from taskdb.cli.database.doctor import diagnose
+from taskdb.client.taskdb import TaskDB
 from taskdb.errors import PayloadStoreUnreachable
-from taskdb.outcome import Cancel, Fail, Halt, Snooze
-from taskdb.retry import Retry
-from taskdb.settings import Settings
-from taskdb.status import TaskStatus
+from taskdb.model.outcome import Cancel, Fail, Halt, Snooze
+from taskdb.model.retry import Retry
+from taskdb.model.status import TaskStatus
+from taskdb.settings.settings import Settings
 from taskdb.store.contract import Claim, WorkerRecord
-from taskdb.store.migrate import migrate
-from taskdb.store.workers import Workers
-from taskdb.task_type import Registry, TaskType, task
-from taskdb_worker import execution
-from taskdb_worker.chunk import Chunk
-from taskdb_worker.execution import Execution
-from taskdb_worker.run_outcome import Ended
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.task.worker import Workers
+from taskdb.types.context import TaskContext
+from taskdb.types.task_type import Registry, TaskType, task
+from taskdb_worker.run import execution
+from taskdb_worker.run.chunk import Chunk
+from taskdb_worker.run.execution import Execution
+from taskdb_worker.run.outcome import Ended
 
 WAITED_OUT = {
     **dict.fromkeys(("57014", "55P03"), "a time limit"),

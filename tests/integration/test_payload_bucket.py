@@ -9,8 +9,8 @@ from tests.integration.worker_site import Site, embedded
 from tests.servers.s3 import S3
 from tests.waiting import wait_until
 
-from taskdb.cli.doctor import diagnose
-from taskdb.cli.probe import check_payloads
+from taskdb.cli.check.probe import check_payloads
+from taskdb.cli.database.doctor import diagnose
 from taskdb.errors import PayloadStoreUnreachable
 
 TEXT = "0123456789" * 1_000

@@ -20,7 +20,7 @@ from taskdb import (
     submitting_as,
     task,
 )
-from taskdb.fan_out import FanOut
+from taskdb.model.fan_out import FanOut
 
 SECRET = "operator.only"
 

@@ -13,7 +13,7 @@ from tests.integration.submit_site import client, messages, settings, until_queu
 
 from taskdb import TaskDB
 from taskdb.celery.configuration import create_celery
-from taskdb.celery.pattern import Pattern
+from taskdb.celery.publish.message_pattern import Pattern
 
 DEADLINE = datetime(2040, 1, 1, tzinfo=UTC)
 OWN = ("id", "root_id")

@@ -14,8 +14,8 @@ from tests.waiting import wait_until
 
 from taskdb import BrokerUnreachable, Registry, Settings, SettingsError, TaskDB, TaskStatus, task
 from taskdb.celery.configuration import create_celery
-from taskdb.celery.embedded_broker import broker_url
-from taskdb.cli.doctor import diagnose
+from taskdb.celery.embedded.broker import broker_url
+from taskdb.cli.database.doctor import diagnose
 from taskdb.store.contract import EVERYONE
 from taskdb_beat import Relay
 from taskdb_worker.app import create_app

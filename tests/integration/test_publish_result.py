@@ -17,9 +17,9 @@ from tests.integration.submit_site import end
 
 from taskdb import Registry, Settings, TaskDB, task
 from taskdb.celery.configuration import create_celery
-from taskdb.entity import TaskError
 from taskdb.errors import InvalidInput, ResultNotKept, TaskNotFound
-from taskdb.status import CELERY_STATES, TaskStatus
+from taskdb.model.entity import TaskError
+from taskdb.model.status import CELERY_STATES, TaskStatus
 
 
 class OfTwoWords(Exception):

@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 
 from taskdb import Settings, SettingsError, TaskDB
 from taskdb.celery.configuration import create_celery
-from taskdb.celery.redis_options import _CHECKS
+from taskdb.celery.redis.options import _CHECKS
 
 NAME = "letters"
 

@@ -30,7 +30,7 @@ from taskdb import (
     submitting_as,
     task,
 )
-from taskdb.default import default_taskdb
+from taskdb.client.default import default_taskdb
 from taskdb.testing import (
     DrainLimitReached,
     Rehearsal,

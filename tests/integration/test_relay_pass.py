@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 from taskdb import BrokerUnreachable, TaskDB, TaskStatus
 from taskdb.store.store import Store
 from taskdb_beat import Relay
-from taskdb_beat.loop import Loop
+from taskdb_beat.loops.loop import Loop
 
 LEASE = timedelta(seconds=30)
 

@@ -8,11 +8,11 @@ import pytest
 from tests.integration.submit_site import count, ids, messages, registry, settings
 
 from taskdb import BrokerUnreachable, TaskDB, TaskStatus
-from taskdb.clock import FixedClock
+from taskdb.model.clock import FixedClock
 from taskdb.store.contract import WorkerRecord
-from taskdb.store.workers import Held, Workers
+from taskdb.store.task.worker import Held, Workers
 from taskdb_beat import Relay
-from taskdb_beat.suspects import Requeue
+from taskdb_beat.loops.lost_message import Requeue
 
 S = TaskStatus
 MINUTE = timedelta(minutes=1)

@@ -15,7 +15,7 @@ from tests.processes import RunningProcess
 from tests.releases import REPOSITORY, Release, old_and_new
 from tests.waiting import wait_until
 
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 
 REFUSED = re.compile(
     r"database\.refused|DATABASE_TOO_NEW|DatabaseTooNew|does not know|was migrated for"

@@ -17,7 +17,7 @@ from tests.servers import PostgreSQL, Redis
 from tests.servers.server import HOST
 
 from taskdb import TaskDB
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 PAGE = (REPOSITORY / "docs/how-to/rotate-secrets.md").read_text()
 BLOCKS = [

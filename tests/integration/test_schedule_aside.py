@@ -13,8 +13,8 @@ from tests.store.poison import allow, aside, let_be_due, refuse
 
 from taskdb import InvalidInput, Origin, Schedule, ScheduleEntity
 from taskdb.store.contract import EVERYONE
-from taskdb.store.schedules import Definition
-from taskdb_beat.schedule import FireSchedules
+from taskdb.store.schedule.schedule import Definition
+from taskdb_beat.schedule.schedule import FireSchedules
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.processes import Processes, RunningProcess
 from tests.waiting import wait_until
 
 from taskdb import InvalidInput, TaskDB
-from taskdb.celery.embedded_broker import broker_url
+from taskdb.celery.embedded.broker import broker_url
 from taskdb_beat.scheduler import when
 
 MODULE = "tests.integration.cli_tasks"

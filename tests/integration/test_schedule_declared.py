@@ -18,7 +18,7 @@ from taskdb import (
     SettingsError,
     task,
 )
-from taskdb_beat.schedule import FireSchedules
+from taskdb_beat.schedule.schedule import FireSchedules
 
 
 def declaring(schedule: object) -> Registry:

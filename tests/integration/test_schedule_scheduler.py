@@ -14,9 +14,9 @@ from tests.integration.schedule_site import MINUTE, START, Site
 from tests.integration.submit_site import plus, settings
 
 from taskdb import Alarm, BrokerUnreachable, FixedClock, Registry, Schedule, ScheduleEntity, task
-from taskdb.schedule import Origin
+from taskdb.model.schedule.schedule import Origin
 from taskdb.store.contract import EVERYONE
-from taskdb.store.schedule_rows import Definition
+from taskdb.store.schedule.row import Definition
 from taskdb_beat.scheduler import DatabaseScheduler
 
 NOWHERE = "redis://127.0.0.1:1/0"

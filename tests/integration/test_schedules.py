@@ -34,8 +34,8 @@ from taskdb import (
     set_default,
 )
 from taskdb.store.contract import EVERYONE
-from taskdb.store.schedule_rows import Definition
-from taskdb.store.scheduling import Send
+from taskdb.store.schedule.fire import Send
+from taskdb.store.schedule.row import Definition
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

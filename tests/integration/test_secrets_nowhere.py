@@ -9,7 +9,7 @@ from tests.integration.cli_site import Site, cli
 from tests.waiting import wait_until
 
 from taskdb.errors import SettingsError
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 __all__ = ["cli"]
 

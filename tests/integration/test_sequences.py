@@ -8,8 +8,8 @@ from celery.result import AsyncResult
 from tests.integration.fan_site import assert_ran_once, ended, fan_site, story_of
 from tests.integration.worker_site import COMBINATIONS, Site
 
-from taskdb.entity import TaskEntity
 from taskdb.errors import SequenceAlreadyCompleted
+from taskdb.model.entity import TaskEntity
 
 DONE, F = "COMPLETED", "FAILED"
 

@@ -11,7 +11,7 @@ from tests.integration.hostile import still_works as goes_on
 from tests.integration.worker_site import Site, site_of
 
 from taskdb.celery.message_signature import SIGNATURE_HEADER, MessageKeys, Subject
-from taskdb.celery.publish import CHUNK_HEADER, FINALIZE, end_of
+from taskdb.celery.publish.publisher import CHUNK_HEADER, FINALIZE, end_of
 
 KEY, OLD, STRANGE = "k" * 32, "o" * 32, "s" * 32
 SETTINGS = {"task_modules": "tests.integration.hostile_tasks", "message_keys": f"{KEY},{OLD}"}

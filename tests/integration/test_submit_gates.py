@@ -22,7 +22,7 @@ from taskdb import (
     set_default,
     task,
 )
-from taskdb_beat.release import Release
+from taskdb_beat.loops.release import Release
 
 __all__ = ["cli"]
 

@@ -20,7 +20,7 @@ from tests.store.trees import end, end_all, newest_step, part_ids
 
 from taskdb import FanOut, InvalidInput, MemoryStepCache, Sequence, Step, TaskDB, TaskStatus
 from taskdb.errors import IllegalMove, SequenceAlreadyCompleted, SequenceNotFound, TaskNotFound
-from taskdb.outcome import NO_REPORT
+from taskdb.model.outcome import NO_REPORT
 
 S = TaskStatus
 

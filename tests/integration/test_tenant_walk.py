@@ -21,7 +21,7 @@ from tests.integration.tenant_world import FOREIGN, OWN, TEXTS, TOKEN, World, wo
 
 from taskdb import InvalidInput, MemoryStepCache, TaskDB, TaskDBError, TaskEntity, TaskNotFound
 from taskdb.celery.application import RowResult
-from taskdb.reference import parse_reference
+from taskdb.model.reference import parse_reference
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 MORE: Mapping[str, Mapping[str, Any]] = {

@@ -22,9 +22,9 @@ from taskdb import (
     wait_task_async,
 )
 from taskdb.cli.session import Session, about
-from taskdb.default import replaced_default
+from taskdb.client.default import replaced_default
+from taskdb.client.watcher import LOOK_SECONDS
 from taskdb.store.contract import Scope
-from taskdb.watcher import LOOK_SECONDS
 
 
 @pytest.fixture

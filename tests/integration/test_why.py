@@ -10,8 +10,8 @@ import pytest
 from taskdb import CallbackRefused, InvalidInput, TaskContext, TaskDB, TaskStatus
 from taskdb.celery.broker_state import broker_state
 from taskdb.cli.app import run_command
-from taskdb.settings import Settings
-from taskdb.task_type import Registry, on_task, task
+from taskdb.settings.settings import Settings
+from taskdb.types.task_type import Registry, on_task, task
 from taskdb_worker.command import run_task
 
 NOWHERE = "redis://127.0.0.1:1/0"

@@ -23,8 +23,8 @@ from kombu import Connection, Exchange, Queue
 from tests.integration.worker_site import COMBINATIONS, Site, site_of
 from tests.waiting import wait_until
 
-from taskdb.entity import TaskEntity
 from taskdb.errors import ResultNotKept
+from taskdb.model.entity import TaskEntity
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "states.md"
 C, S, E, F = "CREATED", "STARTED", "ERRORED", "FAILED"
@@ -136,7 +136,7 @@ CASES = [
         Case(
             *("said-fail", "ends.says", (C, S, F)),
             input={"what": "fail", "how": how},
-            error="taskdb.outcome.Fail",
+            error="taskdb.model.outcome.Fail",
             message="enough",
         )
         for how in ("returned", "raised")
@@ -145,7 +145,7 @@ CASES = [
         Case(
             *("said-halt", "ends.says", (C, S, HALT)),
             input={"what": "halt", "how": how},
-            error="taskdb.outcome.Halt",
+            error="taskdb.model.outcome.Halt",
             message="look at me",
         )
         for how in ("returned", "raised")
@@ -154,7 +154,7 @@ CASES = [
         Case(
             *("said-cancel", "ends.says", (C, S, GONE)),
             input={"what": "cancel", "how": how},
-            error="taskdb.outcome.Cancel",
+            error="taskdb.model.outcome.Cancel",
             message="not needed",
         )
         for how in ("returned", "raised")
@@ -224,7 +224,7 @@ CASES = [
     Case(
         *("out-of-memory", "ends.out_of_memory", (*TRIED, E, S, HALT)),
         input={"times": 9},
-        error="taskdb_worker.execution.TaskMemoryError",
+        error="taskdb_worker.run.execution.TaskMemoryError",
         message="no room",
         traceback="in out_of_memory",
         crashes=3,
@@ -232,7 +232,7 @@ CASES = [
     Case(
         *("exited", "ends.sys_exit", (*TRIED, E, S, HALT)),
         input={"times": 9},
-        error="taskdb_worker.execution.TaskExited",
+        error="taskdb_worker.run.execution.TaskExited",
         message="SystemExit: 3",
         traceback="in sys_exit",
         crashes=3,
@@ -554,7 +554,7 @@ def test_a_body_that_agrees_is_canceled_by_its_own_word(site: Site) -> None:
     assert site.client.cancel_task(entity.id).status == S
 
     entity = end_of(site, entity.id, C, S, GONE)
-    assert error_of(entity)[:2] == ("taskdb.outcome.Cancel", "as you wish")
+    assert error_of(entity)[:2] == ("taskdb.model.outcome.Cancel", "as you wish")
 
 
 def test_a_body_that_returns_although_it_was_canceled_has_completed(site: Site) -> None:

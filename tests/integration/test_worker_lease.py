@@ -11,7 +11,7 @@ from tests.integration.worker_site import COMBINATIONS, MODULE, Site, site_of
 from tests.integration.worker_stops import STOP
 from tests.waiting import wait_until
 
-from taskdb.status import TaskStatus
+from taskdb.model.status import TaskStatus
 
 C, S, E, DONE = "CREATED", "STARTED", "ERRORED", "COMPLETED"
 OWN = "own"

@@ -12,11 +12,11 @@ from celery.concurrency.prefork import TaskPool as CelerysPool
 from tests.integration.worker_site import Site, site_of
 
 from taskdb.errors import SettingsError
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 from taskdb_worker.app import create_app
 from taskdb_worker.command import run_worker
-from taskdb_worker.options import fit_pool
-from taskdb_worker.prefork import TaskPool
+from taskdb_worker.process.options import fit_pool
+from taskdb_worker.process.prefork import TaskPool
 
 
 def settings(folder: Path, **celery: object) -> Settings:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseUnreachable
-from taskdb.settings import Settings
-from taskdb_worker.execution import Execution
-from taskdb_worker.writer import Writer
+from taskdb.settings.settings import Settings
+from taskdb_worker.process.writer import Writer
+from taskdb_worker.run.execution import Execution
 
 
 @pytest.fixture

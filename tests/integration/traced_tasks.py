@@ -22,7 +22,7 @@ from taskdb import (
     submit_task,
     task,
 )
-from taskdb.default import set_default
+from taskdb.client.default import set_default
 
 SPANS = "TEST_SPANS_OF_TASKDB"
 SECRET = "hunter2-hunter2"

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.integration.worker_tasks import folder
 
-from taskdb_worker.member import Member
+from taskdb_worker.process.boot import Member
 
 terminate_canceled = Member.terminate_canceled
 

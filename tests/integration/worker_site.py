@@ -18,20 +18,20 @@ from tests.servers import PostgreSQL, Redis
 from tests.waiting import wait_until
 
 from taskdb.celery.configuration import create_celery
-from taskdb.client import TaskDB
-from taskdb.entity import TaskEntity
-from taskdb.settings import Settings
-from taskdb.status import TaskStatus, allowed_pairs
+from taskdb.client.taskdb import TaskDB
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import TaskStatus, allowed_pairs
+from taskdb.settings.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 MODULE = "tests.integration.worker_tasks"
 RUN_WORKER = (
-    "import sys; from taskdb.settings import Settings;"
+    "import sys; from taskdb.settings.settings import Settings;"
     "from taskdb_worker.command import run_worker;"
     "sys.exit(run_worker(Settings.load(), sys.argv[1:]))"
 )
 RUN_BEAT = (
-    "import sys; from taskdb.settings import Settings;"
+    "import sys; from taskdb.settings.settings import Settings;"
     "from taskdb_beat.command import run_beat; sys.exit(run_beat(Settings.load()))"
 )
 QUICK = {

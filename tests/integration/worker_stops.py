@@ -13,10 +13,10 @@ from typing import Any
 
 from tests.integration.worker_tasks import folder
 
-from taskdb.celery.redis_transport import QoS
-from taskdb_worker import tracked_task
-from taskdb_worker.execution import Execution
-from taskdb_worker.run_outcome import RunOutcome
+from taskdb.celery.redis.transport import QoS
+from taskdb_worker.run import tracked_task
+from taskdb_worker.run.execution import Execution
+from taskdb_worker.run.outcome import RunOutcome
 
 STOP = "WORKER_TASKS_STOP"
 

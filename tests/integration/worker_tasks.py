@@ -24,7 +24,7 @@ from celery.exceptions import Retry as CeleryRetry
 from pydantic import BaseModel
 
 from taskdb import Cancel, Fail, Halt, Retry, Snooze, TaskContext, around, task
-from taskdb.context import PROGRESS_INTERVAL_SECONDS
+from taskdb.types.context import PROGRESS_INTERVAL_SECONDS
 
 FOLDER = "WORKER_TASKS_FOLDER"
 SOON = 0.05

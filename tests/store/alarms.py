@@ -5,14 +5,14 @@ from typing import Any
 
 from sqlalchemy import text
 
-from taskdb.alarm import AlarmEntity, AlarmSource
-from taskdb.alarm_routing import AlarmRules, Route
-from taskdb.entity import TaskError
-from taskdb.redaction import Redaction
-from taskdb.store.alarming.acting import Alarms
-from taskdb.store.alarming.delivering import Delivering
-from taskdb.store.alarming.folding import Folded, Folding
+from taskdb.model.alarm.alarm import AlarmEntity, AlarmSource
+from taskdb.model.alarm.routing import AlarmRules, Route
+from taskdb.model.entity import TaskError
+from taskdb.redaction.redaction import Redaction
 from taskdb.store.contract import EVERYONE
+from taskdb.store.outgoing.alarm.alarm import Alarms
+from taskdb.store.outgoing.alarm.delivery import Delivering
+from taskdb.store.outgoing.alarm.detection import Folded, Folding
 from taskdb.store.store import Store
 from tests.store.tasks import Run, running
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from taskdb.entity import TaskEntity
+from taskdb.model.entity import TaskEntity
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.tasks import LEASE, TOKEN, claim, create, publication, write

@@ -11,8 +11,8 @@ import psycopg
 from alembic import command
 from sqlalchemy import create_engine
 
-from taskdb.store.migrate import _config
-from taskdb.store.revision import known
+from taskdb.store.engine.migrations.migrate import _config
+from taskdb.store.engine.migrations.revision import known
 
 
 def fill(url: str) -> None:

@@ -1,6 +1,6 @@
 """Rows that cannot be worked on: a trigger of a user's own refuses every change of them."""
 
-from taskdb.store.aside import SetAside
+from taskdb.store.engine.aside import SetAside
 from taskdb.store.store import Store
 from tests.store.tasks import write
 

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from uuid_utils import uuid7
 
-from taskdb.entity import TaskError
-from taskdb.outcome import Report
-from taskdb.status import TaskStatus
+from taskdb.model.entity import TaskError
+from taskdb.model.outcome import Report
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Draft, Publication
-from taskdb.store.payload import Payload
+from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
 
 T = TypeVar("T")

@@ -10,20 +10,20 @@ from uuid import uuid4
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskEntity, TaskError
 from taskdb.errors import IllegalMove, TaskIsAdopted
-from taskdb.history import attempts_of
-from taskdb.reference import adopted_id
-from taskdb.retention import Retention
-from taskdb.sighting import Sight, Sighting
-from taskdb.status import TaskStatus as S
+from taskdb.model.adopted import Sight, Sighting
+from taskdb.model.attempt import attempts_of
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskEntity, TaskError
+from taskdb.model.reference import adopted_id
+from taskdb.model.retention import Retention
+from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE, Filter, Publication, WorkerRecord
-from taskdb.store.payload import NO_PAYLOADS
-from taskdb.store.pruning import Pruning
+from taskdb.store.doctor.lost_message import QueuedRow, Suspects
+from taskdb.store.payload.payload import NO_PAYLOADS
+from taskdb.store.retention.prune import Pruning
 from taskdb.store.store import Store
-from taskdb.store.suspects import QueuedRow, Suspects
-from taskdb.store.workers import Held, Workers
+from taskdb.store.task.worker import Held, Workers
 from tests.store.tasks import DONE, HOUR, OOPS, SOON, claim, create, stray, write
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

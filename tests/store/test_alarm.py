@@ -7,13 +7,13 @@ from threading import Event, Thread
 import pytest
 from sqlalchemy import text
 
-from taskdb.alarm import Alarm, AlarmSource, AlarmState, Severity
-from taskdb.alarm_routing import Route
-from taskdb.entity import TaskError, TaskKind
 from taskdb.errors import AlarmNotFound, InvalidInput
-from taskdb.store.alarming.acting import MOST_ROUTES, Alarms
-from taskdb.store.alarming.folding import _has_work, bad_events
+from taskdb.model.alarm.alarm import Alarm, AlarmSource, AlarmState, Severity
+from taskdb.model.alarm.routing import Route
+from taskdb.model.entity import TaskError, TaskKind
 from taskdb.store.contract import EVERYONE, Scope
+from taskdb.store.outgoing.alarm.alarm import MOST_ROUTES, Alarms
+from taskdb.store.outgoing.alarm.detection import _has_work, bad_events
 from taskdb.store.store import Store
 from tests.store.alarms import (
     TRACEBACK,
@@ -224,7 +224,7 @@ def test_a_pass_that_dies_before_its_commit_has_changed_nothing(
     fail(store)
     for place in ("write_sightings", "tell", "_Place.move"):
         with monkeypatch.context() as broken:
-            broken.setattr(f"taskdb.store.alarming.folding.{place}", _die)
+            broken.setattr(f"taskdb.store.outgoing.alarm.detection.{place}", _die)
             with pytest.raises(_DiesError):
                 fold(store)
         assert alarms(store) == []
@@ -313,7 +313,7 @@ def test_a_pass_behind_an_open_transaction_has_no_more_to_do_than_it_can(
 def test_what_is_counted_behind_an_open_transaction_is_bounded(
     postgresql_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskdb.store.alarming.folding.AHEAD", 4)
+    monkeypatch.setattr("taskdb.store.outgoing.alarm.detection.AHEAD", 4)
     store = postgresql_store
     with store.database.transaction() as stranger:
         stranger.execute(text("SELECT pg_current_xact_id()"))

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from taskdb.alarm import AlarmSource
-from taskdb.alarm_routing import Route
-from taskdb.store.alarming.acting import Alarms
-from taskdb.store.alarming.watching import Limits, Watching
+from taskdb.model.alarm.alarm import AlarmSource
+from taskdb.model.alarm.routing import Route
 from taskdb.store.contract import EVERYONE
+from taskdb.store.outgoing.alarm.alarm import Alarms
+from taskdb.store.outgoing.alarm.condition import Limits, Watching
 from taskdb.store.store import Store
 from tests.store.alarms import alarms, delivering, fail, fold, messages, over, rules
 from tests.store.poison import allow, aside, let_be_due, refuse

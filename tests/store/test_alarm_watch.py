@@ -5,12 +5,12 @@ from typing import Any
 
 from sqlalchemy import text
 
-from taskdb.alarm import Alarm, AlarmEntity, AlarmSource, AlarmState
-from taskdb.store.alarming.acting import Alarms
-from taskdb.store.alarming.watching import Limits, Watched, Watching
+from taskdb.model.alarm.alarm import Alarm, AlarmEntity, AlarmSource, AlarmState
 from taskdb.store.contract import Scope, WorkerRecord
+from taskdb.store.outgoing.alarm.alarm import Alarms
+from taskdb.store.outgoing.alarm.condition import Limits, Watched, Watching
 from taskdb.store.store import Store
-from taskdb.store.workers import Workers
+from taskdb.store.task.worker import Workers
 from tests.store.alarms import alarms, messages, only, over, rules
 from tests.store.tasks import at_once, create, queued, write
 

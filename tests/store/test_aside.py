@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 
 from taskdb.errors import DatabaseError, DatabaseRefused
-from taskdb.outcome import NO_REPORT
-from taskdb.settings import Settings
-from taskdb.status import TaskStatus as S
-from taskdb.store.alarming.watching import Limits, Watching
-from taskdb.store.aside import is_of_a_row
-from taskdb.store.callbacks import digest_of
-from taskdb.store.census import Census
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.status import TaskStatus as S
+from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.doctor.lost_message import Suspects
+from taskdb.store.doctor.open_tasks import Census
+from taskdb.store.engine.aside import is_of_a_row
+from taskdb.store.outgoing.alarm.condition import Limits, Watching
 from taskdb.store.store import Store
-from taskdb.store.suspects import Suspects
-from taskdb.store.workers import Workers
-from taskdb_beat.callbacks import Callbacks
-from taskdb_beat.expire import Expire
-from taskdb_beat.reconcile import Reconcile
-from taskdb_beat.relay import Relay
-from taskdb_beat.rescue import Rescue
+from taskdb.store.task.worker import Workers
+from taskdb.store.tree.callback import digest_of
+from taskdb_beat.loops.callback import Callbacks
+from taskdb_beat.loops.expire import Expire
+from taskdb_beat.loops.reconcile import Reconcile
+from taskdb_beat.loops.relay import Relay
+from taskdb_beat.loops.rescue import Rescue
 from tests.store.alarms import rules
 from tests.store.poison import POISON, allow, aside, let_be_due, refuse, set_aside
 from tests.store.tasks import LEASE, create, queued, row, running, write

@@ -8,14 +8,14 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, make_url, text
 
-from taskdb.bounds import EARLIEST, LATEST
-from taskdb.outcome import Report
+from taskdb.model.bounds import EARLIEST, LATEST
+from taskdb.model.json_text import encode
+from taskdb.model.outcome import Report
 from taskdb.store.contract import EVERYONE, Filter
-from taskdb.store.encode import encode
-from taskdb.store.listing import Cursor
-from taskdb.store.migrate import _config, migrate
-from taskdb.store.payload import Payload
+from taskdb.store.engine.migrations.migrate import _config, migrate
+from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
+from taskdb.store.task.list import Cursor
 from tests.store.tasks import create, row, running, write
 
 LEASE = timedelta(seconds=30)

@@ -18,14 +18,14 @@ from taskdb.errors import (
     PayloadTooLarge,
     SettingsError,
 )
-from taskdb.location import Bucket
-from taskdb.settings import Settings
-from taskdb.store import bucket as module
-from taskdb.store.bucket import BucketOptions, BucketPayloadStore
-from taskdb.store.payload import Payloads
-from taskdb.store.payload_place import payload_store_of
+from taskdb.settings.location import Bucket
+from taskdb.settings.settings import Settings
+from taskdb.store.payload import bucket as module
+from taskdb.store.payload.bucket import BucketOptions, BucketPayloadStore
+from taskdb.store.payload.payload import Payloads
+from taskdb.store.payload.place import payload_store_of
+from taskdb.store.retention.sweep import Sweeping
 from taskdb.store.store import Store
-from taskdb.store.sweeping import Sweeping
 from tests.servers.s3 import S3
 from tests.servers.server import free_port
 from tests.store.tasks import create
@@ -205,7 +205,7 @@ def test_orphans_of_a_bucket_are_swept_up_and_what_a_row_names_is_kept(
     store_url: str, store: BucketPayloadStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payloads = Payloads(store, 10, 10_000)
-    monkeypatch.setattr("taskdb.store.sweeping.PAYLOAD_KEPT", LATER)
+    monkeypatch.setattr("taskdb.store.retention.sweep.PAYLOAD_KEPT", LATER)
     with Store(store_url, payloads=payloads).closing() as rows:
         task_id = create(rows)
         kept = payloads.pack("x" * 100, f"{task_id}-input", "the input").reference

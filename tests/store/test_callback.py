@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskError, TaskRole
 from taskdb.errors import CallbackRefused, IllegalMove
-from taskdb.fan_out import HandlerSpec
-from taskdb.outcome import NO_REPORT
-from taskdb.status import TaskStatus
-from taskdb.store.callbacks import Answer, digest_of
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskError, TaskRole
+from taskdb.model.fan_out import HandlerSpec
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Scope
-from taskdb.store.payload import Payload
+from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
+from taskdb.store.tree.callback import Answer, digest_of
 from tests.store.tasks import (
     HOUR,
     OOPS,

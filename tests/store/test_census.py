@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from taskdb.alarm import Alarm, AlarmState, Severity
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskError
-from taskdb.schedule import Origin, Schedule
-from taskdb.status import OPEN
-from taskdb.status import TaskStatus as S
-from taskdb.store.alarming.acting import Alarms
-from taskdb.store.census import Audience, Census, Kindred
+from taskdb.model.alarm.alarm import Alarm, AlarmState, Severity
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskError
+from taskdb.model.schedule.schedule import Origin, Schedule
+from taskdb.model.status import OPEN
+from taskdb.model.status import TaskStatus as S
+from taskdb.model.subscription import EventFilter, SubscriptionState, TransportKind
 from taskdb.store.contract import EVERYONE, WorkerRecord
-from taskdb.store.notifying import Passed
-from taskdb.store.schedule_rows import Definition
+from taskdb.store.doctor.open_tasks import Audience, Census, Kindred
+from taskdb.store.doctor.statistics import Happened, Page, Tally
+from taskdb.store.outgoing.alarm.alarm import Alarms
+from taskdb.store.outgoing.subscription.subscription import NewSubscription
+from taskdb.store.outgoing.subscription.turn import Passed
+from taskdb.store.schedule.row import Definition
 from taskdb.store.store import Store
-from taskdb.store.subscriptions import NewSubscription
-from taskdb.store.tally import Happened, Page, Tally
-from taskdb.store.workers import Held, Workers
-from taskdb.subscription import EventFilter, SubscriptionState, TransportKind
+from taskdb.store.task.worker import Held, Workers
 from tests.store.alarms import alarms, delivering, fail, fold
 from tests.store.tasks import (
     DONE,

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from taskdb.status import TaskStatus
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Filter
-from taskdb.store.dialect import MoveStatement
-from taskdb.store.fragments import CHECKED_TOGETHER
+from taskdb.store.engine.dialect import CHECKED_TOGETHER, MoveStatement
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, OOPS, claim, create, in_status, moves, row, running, write
 from tests.waiting import wait_until

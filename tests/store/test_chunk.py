@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from uuid_utils import uuid7
 
-from taskdb.entity import TaskEntity
-from taskdb.fan_out import FanOutSpec
-from taskdb.status import TaskStatus
+from taskdb.model.entity import TaskEntity
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Claim, Draft, WorkerRecord
-from taskdb.store.payload import Payload
+from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
-from taskdb.store.workers import Workers
+from taskdb.store.task.worker import Workers
 from tests.store.tasks import (
     DONE,
     HOUR,

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskEntity
-from taskdb.outcome import Report
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskEntity
+from taskdb.model.outcome import Report
 from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.store import Store
-from taskdb.store.workers import Held, Workers
+from taskdb.store.task.worker import Held, Workers
 from tests.store.tasks import (
     HOUR,
     LEASE,

@@ -8,11 +8,11 @@ from psycopg.errors import SerializationFailure
 from structlog.testing import capture_logs
 
 from taskdb.errors import DatabaseError, DatabaseRefused
-from taskdb.fan_out import FanOutSpec
-from taskdb.outcome import Report
-from taskdb.sequence import SequenceSpec, StepSpec
-from taskdb.store import faults
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.outcome import Report
+from taskdb.model.sequence import SequenceSpec, StepSpec
 from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.engine import faults
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, HOUR, OOPS, Run, claim, create, draft, running
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine
 
-from taskdb.entity import TaskKind, TaskRole
 from taskdb.errors import NotEncodable, TaskDBError, TaskNotFound, ValueRefused
-from taskdb.gate import Limit
-from taskdb.status import TaskStatus
+from taskdb.model.entity import TaskKind, TaskRole
+from taskdb.model.limit import Limit
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Draft, Filter, OnConflict
-from taskdb.store.draft_columns import PLACE, RESUBMITTED, WHEN
+from taskdb.store.engine.tables import as_moment
 from taskdb.store.store import Store
-from taskdb.store.tables import as_moment
+from taskdb.store.task.draft_columns import PLACE, RESUBMITTED, WHEN
 from tests.store.tasks import (
     HOUR,
     LEASE,

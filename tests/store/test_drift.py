@@ -7,14 +7,14 @@ from uuid import uuid4
 
 import pytest
 
-from taskdb.outcome import NO_REPORT
-from taskdb.sighting import Sight, Sighting
-from taskdb.status import TaskStatus
-from taskdb.store.beats import Beats
-from taskdb.store.callbacks import digest_of
+from taskdb.model.adopted import Sight, Sighting
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE
-from taskdb.store.finding import Drift
+from taskdb.store.doctor.beat import Beats
+from taskdb.store.doctor.finding import Drift
 from taskdb.store.store import Store
+from taskdb.store.tree.callback import digest_of
 from tests.store.tasks import LEASE, create, draft, queued, running, write
 from tests.store.test_standing import HOLDER, held, set_gate, take_slot, worker
 from tests.store.trees import fan_out

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.fan_out import FanOutSpec
-from taskdb.status import TaskStatus as S
+from taskdb.model.clock import FixedClock
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
-from taskdb_beat.expire import Expire
+from taskdb_beat.loops.expire import Expire
 from tests.store.tasks import OOPS, create, draft, publication
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

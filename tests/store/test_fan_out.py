@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskRole
 from taskdb.errors import IllegalMove
-from taskdb.fan_out import FanOutSpec
-from taskdb.outcome import NO_REPORT
-from taskdb.status import TaskStatus
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskRole
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.tasks import (

@@ -14,7 +14,7 @@ import pytest
 
 from taskdb.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable
 from taskdb.store.contract import EVERYONE, Filter
-from taskdb.store.migrate import migrate
+from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.store import Store
 from tests.processes import Processes
 from tests.servers import Blackhole, PostgreSQL

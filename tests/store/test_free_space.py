@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from taskdb.cli.doctor import diagnose
-from taskdb.client import TaskDB
-from taskdb.settings import Settings
+from taskdb.cli.database.doctor import diagnose
+from taskdb.client.taskdb import TaskDB
+from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE, Filter
-from taskdb.store.free_space import PAGES_KEPT, FreeSpace
-from taskdb.store.migrate import migrate
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.retention.free_space import PAGES_KEPT, FreeSpace
 from taskdb.store.store import Store
 
 MEBIBYTE = 1024 * 1024

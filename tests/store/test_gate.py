@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskRole
-from taskdb.fan_out import FanOutSpec, HandlerSpec
-from taskdb.gate import Gate, Limit
-from taskdb.key import mutex_key_of
-from taskdb.status import TaskStatus
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskRole
+from taskdb.model.fan_out import FanOutSpec, HandlerSpec
+from taskdb.model.key import mutex_key_of
+from taskdb.model.limit import Gate, Limit
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.gates import (

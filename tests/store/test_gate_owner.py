@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from taskdb.celery.broker_state import BrokerState
+from taskdb.client.explanation import explain
 from taskdb.errors import InvalidInput
-from taskdb.explanation import explain
-from taskdb.gate import Limit
-from taskdb.status import TaskStatus
+from taskdb.model.limit import Limit
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.store import Store
 from tests.store.gates import begin, held_by, released, released_at_last, slots

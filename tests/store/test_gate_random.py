@@ -8,8 +8,8 @@ from random import Random
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from taskdb.gate import Limit
-from taskdb.status import TERMINAL, TaskStatus
+from taskdb.model.limit import Limit
+from taskdb.model.status import TERMINAL, TaskStatus
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.gates import released

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from taskdb.clock import FixedClock
-from taskdb.gate import Limit
+from taskdb.model.clock import FixedClock
+from taskdb.model.limit import Limit
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.gates import begin, held_by, released, slots

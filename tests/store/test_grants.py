@@ -8,15 +8,15 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.engine import make_url
 
 from taskdb.errors import DatabaseNotMigrated, DatabaseRefused, GrantsRefused
-from taskdb.redaction import FIELDS
-from taskdb.sensitive_name import NameRules
-from taskdb.settings import Settings
+from taskdb.redaction.redaction import FIELDS
+from taskdb.redaction.sensitive_name import NameRules
+from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE
-from taskdb.store.database_role import database_role
-from taskdb.store.grants import carry_out
-from taskdb.store.migrate import migrate
+from taskdb.store.engine.database_role import database_role
+from taskdb.store.engine.grants import carry_out
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.engine.tables import metadata
 from taskdb.store.store import Store
-from taskdb.store.tables import metadata
 from tests.database_roles import Roles, connected, granted, roles
 from tests.store.tasks import create, running
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from taskdb.errors import DatabaseUnreachable
-from taskdb.fan_out import FanOutSpec
-from taskdb.status import TaskStatus as S
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.tasks import draft

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from taskdb.errors import IllegalMove, TaskNotFound
-from taskdb.status import MOVES, RUNNING, WAITING, TaskStatus
+from taskdb.model.status import MOVES, RUNNING, WAITING, TaskStatus
 from taskdb.store.contract import EVERYONE, Filter, Scope
 from taskdb.store.store import Store
 from tests.store.tasks import (

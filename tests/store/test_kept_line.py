@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, create_engine
 
-from taskdb.store import kept_line
-from taskdb.store.kept_line import KeptLine
+from taskdb.store.engine.postgresql import kept_connection as kept_line
+from taskdb.store.engine.postgresql.kept_connection import KeptLine
 
 
 @pytest.fixture

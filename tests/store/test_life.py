@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from taskdb.clock import FixedClock
 from taskdb.errors import IllegalMove
-from taskdb.outcome import Report
-from taskdb.status import MOVES, RUNNING, TERMINAL, WAITING, TaskStatus
+from taskdb.model.clock import FixedClock
+from taskdb.model.outcome import Report
+from taskdb.model.status import MOVES, RUNNING, TERMINAL, WAITING, TaskStatus
 from taskdb.store.contract import EVERYONE, Publication
-from taskdb.store.migrate import migrate
+from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, OOPS, draft
 

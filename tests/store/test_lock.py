@@ -14,14 +14,15 @@ import psycopg
 import pytest
 
 from taskdb.errors import DatabaseError
-from taskdb.store import migration_steps, partitions
-from taskdb.store.migrate import migrate
-from taskdb.store.migration_steps import SteppedConnection
-from taskdb.store.partitioning import Partitioning
-from taskdb.store.payload import NO_PAYLOADS
-from taskdb.store.revision import known
+from taskdb.store.engine.migrations import steps as migration_steps
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.engine.migrations.revision import known
+from taskdb.store.engine.migrations.steps import SteppedConnection
+from taskdb.store.engine.postgresql import partitions
+from taskdb.store.payload.payload import NO_PAYLOADS
+from taskdb.store.retention.daily_partitions import Partitioning
+from taskdb.store.retention.sweep import Sweeping
 from taskdb.store.store import Store
-from taskdb.store.sweeping import Sweeping
 from tests.store.old_schema import indexes_per_day, open_transaction, schema
 from tests.store.tasks import create, running, write
 from tests.waiting import wait_until
@@ -109,7 +110,7 @@ def test_days_are_made_while_a_callers_transaction_is_open(store_without_days: S
 def test_days_that_a_reader_stands_in_the_way_of_are_made_once_it_is_gone(
     store_without_days: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskdb.store.partitioning.TRIES", 2)
+    monkeypatch.setattr("taskdb.store.retention.daily_partitions.TRIES", 2)
     url, days = store_without_days.database.url, Partitioning(store_without_days.database)
     with others_at_work(url):
         with open_transaction(url, reads=True):
@@ -120,7 +121,7 @@ def test_days_that_a_reader_stands_in_the_way_of_are_made_once_it_is_gone(
 def test_a_day_that_waits_in_the_default_partition_moves_when_nobody_writes_there(
     store_without_days: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskdb.store.partitioning.TRIES", 2)
+    monkeypatch.setattr("taskdb.store.retention.daily_partitions.TRIES", 2)
     store = store_without_days
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     event = "INSERT INTO task_event (task_id, to_status, at) VALUES (%s, 'CREATED', %s)"

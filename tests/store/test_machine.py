@@ -3,7 +3,7 @@
 import pytest
 
 from taskdb.errors import ValueRefused
-from taskdb.status import STARTS, TaskStatus, allowed_pairs
+from taskdb.model.status import STARTS, TaskStatus, allowed_pairs
 from taskdb.store.store import Store
 from tests.store.tasks import create, write
 

@@ -19,11 +19,11 @@ from taskdb.errors import (
     DatabaseUnsuitable,
 )
 from taskdb.store.contract import EVERYONE
-from taskdb.store.dialects import name_of, spoken
-from taskdb.store.migrate import _config, migrate
-from taskdb.store.revision import SCRIPTS, VERSION_TABLE, head, known
+from taskdb.store.engine.dialects import name_of, spoken
+from taskdb.store.engine.migrations.migrate import _config, migrate
+from taskdb.store.engine.migrations.revision import SCRIPTS, VERSION_TABLE, head, known
+from taskdb.store.engine.tables import metadata
 from taskdb.store.store import Store
-from taskdb.store.tables import metadata
 from tests.processes import Processes
 from tests.store.tasks import at_once, create, moves, running, write
 
@@ -81,7 +81,10 @@ def test_migrating_again_changes_nothing(empty_store_url: str) -> None:
 
 
 def test_four_processes_may_migrate_at_once(empty_store_url: str, processes: Processes) -> None:
-    code = f"from taskdb.store.migrate import migrate; migrate({empty_store_url!r}); print('done')"
+    code = (
+        "from taskdb.store.engine.migrations.migrate import migrate;"
+        f" migrate({empty_store_url!r}); print('done')"
+    )
     started = [processes.python("-c", code) for _ in range(4)]
     assert [process.wait() for process in started] == [0] * 4
     with Store(empty_store_url).closing() as store:

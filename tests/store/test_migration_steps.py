@@ -11,10 +11,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
-from taskdb.store import migration_steps, validation
-from taskdb.store.migrate import migrate
-from taskdb.store.migration_steps import SteppedConnection
-from taskdb.store.revision import head
+from taskdb.store.engine.migrations import steps as migration_steps
+from taskdb.store.engine.migrations import validation
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.engine.migrations.revision import head
+from taskdb.store.engine.migrations.steps import SteppedConnection
 from tests.processes import Processes
 from tests.store.old_schema import indexes_per_day, schema, upgrade
 from tests.waiting import wait_until
@@ -85,7 +86,7 @@ def test_an_index_whose_build_was_killed_is_built_anew(
 ) -> None:
     building = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"
     building += " AND wait_event_type = 'Lock' AND datname = current_database()"
-    code = f"from taskdb.store.migrate import migrate; migrate({old_url!r})"
+    code = f"from taskdb.store.engine.migrations.migrate import migrate; migrate({old_url!r})"
     # The next migration builds indexes on this table, and has no other step for it.
     upgrade(old_url, "0013")
     with psycopg.connect(plain(old_url), autocommit=True) as looking:

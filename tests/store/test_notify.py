@@ -8,17 +8,22 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, text
 
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskKind
 from taskdb.errors import InvalidInput, SubscriptionExists, SubscriptionNotFound
-from taskdb.status import TaskStatus
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskKind
+from taskdb.model.status import TaskStatus
+from taskdb.model.subscription import (
+    EventFilter,
+    SubscriptionEntity,
+    SubscriptionState,
+    TransportKind,
+)
 from taskdb.store.contract import EVERYONE, Scope
-from taskdb.store.listing import EventCursor
-from taskdb.store.notifying import LeasedSubscription, NotificationPage, Passed
-from taskdb.store.payload import Payload
+from taskdb.store.outgoing.subscription.subscription import BEGINNING, NewSubscription, Start
+from taskdb.store.outgoing.subscription.turn import LeasedSubscription, NotificationPage, Passed
+from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
-from taskdb.store.subscriptions import BEGINNING, NewSubscription, Start
-from taskdb.subscription import EventFilter, SubscriptionEntity, SubscriptionState, TransportKind
+from taskdb.store.task.list import EventCursor
 from tests.store.tasks import DONE, HOUR, OOPS, SOON, claim, create, draft, running, write
 
 MINUTE = timedelta(minutes=1)

@@ -11,26 +11,26 @@ import pytest
 from sqlalchemy import event
 from uuid_utils import uuid7
 
-from taskdb.entity import TaskKind
-from taskdb.fan_out import FanOutSpec
-from taskdb.outcome import Report
-from taskdb.retention import Retention
-from taskdb.sighting import Sight, Sighting
-from taskdb.status import TaskStatus
-from taskdb.store.census import Census
+from taskdb.model.adopted import Sight, Sighting
+from taskdb.model.entity import TaskKind
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.outcome import Report
+from taskdb.model.retention import Retention
+from taskdb.model.status import TaskStatus
+from taskdb.model.subscription import EventFilter, TransportKind
 from taskdb.store.contract import EVERYONE, Filter, Scope
-from taskdb.store.listing import EventCursor
-from taskdb.store.notifying import LeasedSubscription
-from taskdb.store.part import LEAST_ID
-from taskdb.store.payload import NO_PAYLOADS
-from taskdb.store.pruning import Pruning
-from taskdb.store.session import DriverSession
+from taskdb.store.doctor.lost_message import QueuedRow, Suspects
+from taskdb.store.doctor.open_tasks import Census
+from taskdb.store.doctor.statistics import Tally
+from taskdb.store.engine.session import DriverSession
+from taskdb.store.outgoing.subscription.turn import LeasedSubscription
+from taskdb.store.payload.payload import NO_PAYLOADS
+from taskdb.store.retention.prune import Pruning
+from taskdb.store.retention.sweep import Sweeping
 from taskdb.store.store import Store
-from taskdb.store.suspects import QueuedRow, Suspects
-from taskdb.store.sweeping import Sweeping
-from taskdb.store.tally import Tally
-from taskdb.store.unit import Unit
-from taskdb.subscription import EventFilter, TransportKind
+from taskdb.store.task.list import EventCursor
+from taskdb.store.task.part import LEAST_ID
+from taskdb.store.tree.unit import Unit
 from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication, queued
 
 Statement = tuple[str, dict[str, Any]]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from taskdb.status import TaskStatus
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.store import Store
 from tests.servers import PgBouncer, PostgreSQL, ServerMissingError

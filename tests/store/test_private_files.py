@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from taskdb.celery.embedded_file import MessageFile
-from taskdb.client import TaskDB
+from taskdb.celery.embedded.file import MessageFile
+from taskdb.client.taskdb import TaskDB
 from taskdb.private_path import is_replaceable, is_wide, make_file, make_folder, owner_of
-from taskdb.settings import Settings
-from taskdb.store.archive import Archive
-from taskdb.store.migrate import migrate
-from taskdb.store.payload import FolderPayloadStore
-from taskdb_worker.health_files import HealthFiles
+from taskdb.settings.settings import Settings
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.payload.payload import FolderPayloadStore
+from taskdb.store.retention.archive import Archive
+from taskdb_worker.process.health_files import HealthFiles
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o277], autouse=True)

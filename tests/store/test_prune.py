@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskRole
 from taskdb.errors import TaskIsPruned, TaskNotFound
-from taskdb.fan_out import FanOutSpec
-from taskdb.retention import Retention
-from taskdb.status import TaskStatus as S
-from taskdb.store import pruning as module
-from taskdb.store.archive import Archive
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskRole
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.retention import Retention
+from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE, Filter
-from taskdb.store.payload import FolderPayloadStore, Payload, Payloads
-from taskdb.store.pruning import Pruned, Pruning
+from taskdb.store.payload.payload import FolderPayloadStore, Payload, Payloads
+from taskdb.store.retention import prune as module
+from taskdb.store.retention.archive import Archive
+from taskdb.store.retention.prune import Pruned, Pruning
 from taskdb.store.store import Store
 from tests.store import trees
 from tests.store.tasks import DONE, HOUR, claim, create, draft, in_status, running, write

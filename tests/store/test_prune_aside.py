@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from taskdb.retention import Retention
-from taskdb.status import TaskStatus as S
-from taskdb.store.alarming.acting import Alarms
+from taskdb.model.retention import Retention
+from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE
-from taskdb.store.payload import NO_PAYLOADS
-from taskdb.store.pruning import Pruning
+from taskdb.store.outgoing.alarm.alarm import Alarms
+from taskdb.store.payload.payload import NO_PAYLOADS
+from taskdb.store.retention.prune import Pruning
+from taskdb.store.retention.sweep import Sweeping
 from taskdb.store.store import Store
-from taskdb.store.sweeping import Sweeping
 from tests.store.alarms import alarms, fail, fold
 from tests.store.poison import POISON, allow, aside, let_be_due, refuse
 from tests.store.tasks import in_status, write

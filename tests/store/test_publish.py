@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.status import TaskStatus
+from taskdb.model.clock import FixedClock
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Publication
 from taskdb.store.store import Store
 from tests.store.tasks import (

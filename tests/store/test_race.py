@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from taskdb.status import TERMINAL, TaskStatus
+from taskdb.model.status import TERMINAL, TaskStatus
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.store.tasks import (

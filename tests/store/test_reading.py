@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskEvent, TaskKind, TaskRole
 from taskdb.errors import InvalidInput, TaskNotFound
-from taskdb.status import TaskStatus
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskEvent, TaskKind, TaskRole
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Filter
-from taskdb.store.listing import Cursor, EventCursor, Order
 from taskdb.store.store import Store
+from taskdb.store.task.list import Cursor, EventCursor, Order
 from tests.store.tasks import OOPS, at_once, claim, create, draft, in_status, running
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from taskdb.entity import TaskRole
-from taskdb.fan_out import FanOutSpec, HandlerSpec
-from taskdb.outcome import NO_REPORT
-from taskdb.status import TaskStatus as S
+from taskdb.model.entity import TaskRole
+from taskdb.model.fan_out import FanOutSpec, HandlerSpec
+from taskdb.model.json_text import encode
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE
-from taskdb.store.encode import encode
 from taskdb.store.store import Store
-from taskdb_beat.reconcile import Reconcile
+from taskdb_beat.loops.reconcile import Reconcile
 from tests.store.tasks import DONE, OOPS, claim, create, draft, running, write
 from tests.store.trees import end, fan_out, newest_step, part_ids, sequence, step, sub_tasks
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.status import TaskStatus as S
+from taskdb.model.clock import FixedClock
+from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.store import Store
-from taskdb.store.workers import Held, Workers
+from taskdb.store.task.worker import Held, Workers
 from tests.store.tasks import OOPS, SOON, create, write
 
 LEASE = timedelta(seconds=20)

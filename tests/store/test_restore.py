@@ -13,17 +13,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskdb.store.census import Census
-from taskdb.store.cluster import LEAP
+from taskdb.model.subscription import EventFilter, TransportKind
 from taskdb.store.contract import EVERYONE
-from taskdb.store.listing import EventCursor
-from taskdb.store.migrate import migrate
-from taskdb.store.notifying import LeasedSubscription, Passed
-from taskdb.store.settling import settle
+from taskdb.store.doctor.open_tasks import Census
+from taskdb.store.doctor.statistics import Tally
+from taskdb.store.engine.cluster import LEAP
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.engine.restore import settle
+from taskdb.store.outgoing.subscription.subscription import NewSubscription
+from taskdb.store.outgoing.subscription.turn import LeasedSubscription, Passed
 from taskdb.store.store import Store
-from taskdb.store.subscriptions import NewSubscription
-from taskdb.store.tally import Tally
-from taskdb.subscription import EventFilter, TransportKind
+from taskdb.store.task.list import EventCursor
 from tests.servers import PostgreSQL
 from tests.store.alarms import fold
 from tests.store.tasks import LEASE, OOPS, create, running, write

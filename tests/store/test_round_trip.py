@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskdb.outcome import Report
+from taskdb.model.outcome import Report
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.servers import PostgreSQL

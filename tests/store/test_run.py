@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.entity import Progress, TaskError
-from taskdb.outcome import Report
-from taskdb.status import RUNNING, TERMINAL, WAITING, TaskStatus
-from taskdb.store import before_image
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import Progress, TaskError
+from taskdb.model.outcome import Report
+from taskdb.model.status import RUNNING, TERMINAL, WAITING, TaskStatus
 from taskdb.store.contract import EVERYONE, WorkerRecord
-from taskdb.store.migrate import empty
-from taskdb.store.payload import Payload
+from taskdb.store.engine.migrations.migrate import empty
+from taskdb.store.engine.postgresql import before_image
+from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
-from taskdb.store.workers import Workers
+from taskdb.store.task.worker import Workers
 from tests.store.tasks import (
     DONE,
     HOUR,

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskRole
 from taskdb.errors import IllegalMove, SequenceAlreadyCompleted
-from taskdb.fan_out import FanOutSpec
-from taskdb.outcome import NO_REPORT
-from taskdb.sequence import SequenceSpec
-from taskdb.status import TaskStatus
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskRole
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.sequence import SequenceSpec
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE
-from taskdb.store.payload import FolderPayloadStore, Payload, Payloads
+from taskdb.store.payload.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, OOPS, claim
 from tests.store.trees import (

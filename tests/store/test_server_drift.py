@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskdb.store import server_drift
-from taskdb.store.beats import Beats
-from taskdb.store.finding import Drift, Limits
-from taskdb.store.server_drift import ServerDrifts, measure_skew
+from taskdb.store.doctor import server_drift
+from taskdb.store.doctor.beat import Beats
+from taskdb.store.doctor.finding import Drift, Limits
+from taskdb.store.doctor.server_drift import ServerDrifts, measure_skew
 from taskdb.store.store import Store
 from tests.servers import PostgreSQL
 from tests.store.tasks import LEASE, create, write

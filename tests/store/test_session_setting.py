@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.orm import Session
 
-from taskdb.bounds import EARLIEST, LATEST
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseCollision
-from taskdb.fan_out import FanOutSpec
-from taskdb.outcome import Report
-from taskdb.settings import Settings
+from taskdb.model.bounds import EARLIEST, LATEST
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.outcome import Report
+from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.store import Store
-from taskdb.task_type import Registry, task
+from taskdb.types.task_type import Registry, task
 from tests.store.tasks import DONE, OOPS, at_once, claim, create, draft, publication, row, running
 
 SETTINGS = {

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from taskdb.celery.broker_state import BrokerState
-from taskdb.explanation import Explanation, explain
-from taskdb.outcome import NO_REPORT
-from taskdb.status import TaskStatus
-from taskdb.store.callbacks import digest_of
+from taskdb.client.explanation import Explanation, explain
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.store import Store
-from taskdb.store.workers import Workers
+from taskdb.store.task.worker import Workers
+from taskdb.store.tree.callback import digest_of
 from tests.store.tasks import (
     HOUR,
     LEASE,

@@ -10,15 +10,15 @@ import psycopg
 import pytest
 from uuid_utils import uuid7
 
-from taskdb.clock import FixedClock
-from taskdb.status import TaskStatus as S
-from taskdb.store import sweeping as module
+from taskdb.model.clock import FixedClock
+from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE, WorkerRecord
-from taskdb.store.payload import FolderPayloadStore, Payload, Payloads
+from taskdb.store.engine.tables import as_moment
+from taskdb.store.payload.payload import FolderPayloadStore, Payload, Payloads
+from taskdb.store.retention import sweep as module
+from taskdb.store.retention.sweep import Sweeping
 from taskdb.store.store import Store
-from taskdb.store.sweeping import Sweeping
-from taskdb.store.tables import as_moment
-from taskdb.store.workers import Held, Workers
+from taskdb.store.task.worker import Held, Workers
 from tests.store.tasks import OOPS, claim, create, draft, write
 
 DAY = timedelta(days=1)

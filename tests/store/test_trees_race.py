@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from taskdb.entity import TaskRole
 from taskdb.errors import IllegalMove
-from taskdb.fan_out import FanOutSpec
-from taskdb.outcome import NO_REPORT
-from taskdb.status import TERMINAL, TaskStatus
+from taskdb.model.entity import TaskRole
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.status import TERMINAL, TaskStatus
 from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.store import Store
 from tests.store.tasks import DONE, OOPS, at_once, claim

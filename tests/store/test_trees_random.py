@@ -18,18 +18,18 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from taskdb.clock import FixedClock
-from taskdb.entity import TaskRole
 from taskdb.errors import IllegalMove, SequenceAlreadyCompleted
-from taskdb.fan_out import Counts, FanOutSpec, HandlerSpec
-from taskdb.outcome import NO_REPORT
-from taskdb.sequence import SequenceSpec, StepSpec
-from taskdb.status import RUNNING, TERMINAL, TaskStatus, allowed_pairs
+from taskdb.model.clock import FixedClock
+from taskdb.model.entity import TaskRole
+from taskdb.model.fan_out import Counts, FanOutSpec, HandlerSpec
+from taskdb.model.json_text import encode
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.sequence import SequenceSpec, StepSpec
+from taskdb.model.status import RUNNING, TERMINAL, TaskStatus, allowed_pairs
 from taskdb.store.contract import EVERYONE, Draft
-from taskdb.store.encode import encode
-from taskdb.store.payload import Payload
+from taskdb.store.engine.tables import as_json
+from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
-from taskdb.store.tables import as_json
 from tests.store.tasks import OOPS, draft, make_late, write
 
 S = TaskStatus

@@ -5,9 +5,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from taskdb.errors import DatabaseNotMigrated, DatabaseTooNew
-from taskdb.store.declaration import oldest_code
-from taskdb.store.migrate import migrate
-from taskdb.store.revision import SCRIPTS, VERSION_TABLE, declarations, head, known
+from taskdb.store.engine.migrations.declaration import oldest_code
+from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.engine.migrations.revision import (
+    SCRIPTS,
+    VERSION_TABLE,
+    declarations,
+    head,
+    known,
+)
 from taskdb.store.store import Store
 from tests.store.tasks import create
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from taskdb.entity import TaskEntity, TaskRole
-from taskdb.fan_out import FanOutSpec, HandlerSpec
-from taskdb.outcome import NO_REPORT
-from taskdb.sequence import SequenceSpec, StepSpec
-from taskdb.status import TaskStatus
+from taskdb.model.entity import TaskEntity, TaskRole
+from taskdb.model.fan_out import FanOutSpec, HandlerSpec
+from taskdb.model.json_text import encode
+from taskdb.model.outcome import NO_REPORT
+from taskdb.model.sequence import SequenceSpec, StepSpec
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Filter
-from taskdb.store.encode import encode
-from taskdb.store.payload import Payload
+from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
 from tests.store.tasks import OOPS, claim, draft
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 from taskdb.contrib.asgi import OriginMiddleware
-from taskdb.origin import submitter_texts
-from taskdb.settings import Settings
+from taskdb.model.principal.origin import submitter_texts
+from taskdb.settings.settings import Settings
 
 FORGED = [(b"X-Forwarded-For", b"203.0.113.9"), (b"x-forwarded-for", b"198.51.100.7, 10.0.0.2")]
 

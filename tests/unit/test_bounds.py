@@ -12,14 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskdb import Alarm, FanOut, InvalidInput, Limit, Registry, Retry, Schedule, Sequence, task
-from taskdb.bounds import DEEPEST, LATEST, as_duration, check_texts, clipped, shown, wrong_text
-from taskdb.cli.given_input import read_json
-from taskdb.cli.given_items import _ndjson
-from taskdb.clock import FixedClock, require_aware
+from taskdb.cli.task.given_input import read_json
+from taskdb.cli.task.given_items import _ndjson
 from taskdb.errors import NotEncodable, SettingsError
-from taskdb.settings import Settings
-from taskdb.store.encode import decode, encode
-from taskdb.store.tables import as_moment
+from taskdb.model.bounds import (
+    DEEPEST,
+    LATEST,
+    as_duration,
+    check_texts,
+    clipped,
+    shown,
+    wrong_text,
+)
+from taskdb.model.clock import FixedClock, require_aware
+from taskdb.model.json_text import decode, encode
+from taskdb.settings.settings import Settings
+from taskdb.store.engine.tables import as_moment
 from taskdb_worker.adopt import track
 from taskdb_worker.adopted.message import moment_of
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from taskdb.cli.demo_expectation import Expectation, all_differences, differences
-from taskdb.cli.demo_plan import BAD_ROWS, CUSTOMERS, ROWS, demo_environment, demo_settings
-from taskdb.cli.demo_tasks import customer_chunks, customers
-from taskdb.entity import TaskEntity, TaskError
-from taskdb.fan_out import Counts
-from taskdb.outcome import Fail
-from taskdb.settings import Settings
-from taskdb.status import TaskStatus
+from taskdb.cli.demo.expectation import Expectation, all_differences, differences
+from taskdb.cli.demo.plan import BAD_ROWS, CUSTOMERS, ROWS, demo_environment, demo_settings
+from taskdb.cli.demo.tasks import customer_chunks, customers
+from taskdb.model.entity import TaskEntity, TaskError
+from taskdb.model.fan_out import Counts
+from taskdb.model.outcome import Fail
+from taskdb.model.status import TaskStatus
+from taskdb.settings.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOW = datetime(2031, 5, 4, tzinfo=UTC)

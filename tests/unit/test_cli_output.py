@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from taskdb.cli.output import STATUS_STYLES, Output, plain_lines, rich_table
-from taskdb.cli.task_json import task_json
-from taskdb.cli.task_table import HEADERS, about, one_line, progress_text, task_rows, when
-from taskdb.entity import Progress, TaskEntity, TaskError
-from taskdb.status import TaskStatus
+from taskdb.cli.task.document import task_json
+from taskdb.cli.task.table import HEADERS, about, one_line, progress_text, task_rows, when
+from taskdb.model.entity import Progress, TaskEntity, TaskError
+from taskdb.model.status import TaskStatus
 
 NOW = datetime(2031, 5, 4, 10, 20, 30, tzinfo=UTC)
 ID = "01a1faa9-1f65-7393-a685-77b174b411c9"

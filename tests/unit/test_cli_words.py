@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from taskdb.cli.check.setting_list import masked
 from taskdb.cli.moment import before_now, duration_of, from_now, moment_of
-from taskdb.cli.setting_list import masked
 from taskdb.cli.wording import (
     clock_text,
     duration_text,
@@ -19,7 +19,7 @@ from taskdb.cli.wording import (
     setting_text,
 )
 from taskdb.errors import InvalidInput
-from taskdb.printable import printable
+from taskdb.redaction.printable import printable
 
 NOW = datetime(2031, 5, 4, 10, 20, 30, 250_000, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from taskdb.clock import DatabaseClock, FixedClock, require_aware
+from taskdb.model.clock import DatabaseClock, FixedClock, require_aware
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

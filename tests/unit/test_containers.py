@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()

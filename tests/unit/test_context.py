@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb import context
-from taskdb.context import TaskContext
 from taskdb.errors import NotEncodable
-from taskdb.outcome import Report
+from taskdb.model.outcome import Report
+from taskdb.types import context
+from taskdb.types.context import TaskContext
 
 
 class Recorded:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskdb.errors import NotEncodable
-from taskdb.store.encode import decode, encode, storable
+from taskdb.model.json_text import decode, encode, storable
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
 JSON = st.recursive(

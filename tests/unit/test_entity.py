@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ulid import ULID
 
-from taskdb.entity import TaskEntity, TaskError, TaskKind
-from taskdb.status import TaskStatus
+from taskdb.model.entity import TaskEntity, TaskError, TaskKind
+from taskdb.model.status import TaskStatus
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ID = "01936e4b-7c00-7000-8000-0123456789ab"

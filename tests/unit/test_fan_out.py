@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from taskdb.fan_out import Counts, FanOut, FanOutSpec, HandlerSpec, seconds_of
-from taskdb.status import TaskStatus
+from taskdb.model.fan_out import Counts, FanOut, FanOutSpec, HandlerSpec, seconds_of
+from taskdb.model.status import TaskStatus
 
 S = TaskStatus
 

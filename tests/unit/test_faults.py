@@ -19,8 +19,8 @@ from taskdb.errors import (
     TaskDBError,
     ValueRefused,
 )
-from taskdb.store import faults
-from taskdb.store.faults import Kind
+from taskdb.store.engine import faults
+from taskdb.store.engine.faults import Kind
 
 URL = "postgresql+psycopg://me:secret@host/name"
 

@@ -13,8 +13,9 @@ import pytest
 import taskdb
 import taskdb_beat
 import taskdb_worker
-from taskdb import MemoryStepCache, Settings, TaskDB, default
-from taskdb.default import default_taskdb, replaced_default, set_default
+from taskdb import MemoryStepCache, Settings, TaskDB
+from taskdb.client import default
+from taskdb.client.default import default_taskdb, replaced_default, set_default
 from taskdb.fork import RenewedLock, pause_at_fork
 
 

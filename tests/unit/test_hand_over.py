@@ -2,8 +2,8 @@
 
 import pytest
 
-from taskdb.store.releasing import Released
-from taskdb_worker.hand_over import (
+from taskdb.store.admission.release import Released
+from taskdb_worker.run.slot_release import (
     _LONGEST_PAUSE_SECONDS,
     _PAUSE_SECONDS,
     _pause_after,

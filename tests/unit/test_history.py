@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from taskdb.entity import TaskEvent
-from taskdb.history import attempts_of
-from taskdb.status import TaskStatus
+from taskdb.model.attempt import attempts_of
+from taskdb.model.entity import TaskEvent
+from taskdb.model.status import TaskStatus
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from tests.waiting import wait_until
 
-from taskdb.settings import Settings
-from taskdb.store.joining import PartsLeft
+from taskdb.settings.settings import Settings
+from taskdb.store.tree.join import PartsLeft
 from taskdb_worker import chord
-from taskdb_worker.tracked_task import ENDED, Part
+from taskdb_worker.run.tracked_task import ENDED, Part
 
 INTERVAL = chord._INTERVAL_SECONDS
 

@@ -15,7 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"

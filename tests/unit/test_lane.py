@@ -3,8 +3,8 @@
 import threading
 from contextlib import closing
 
-from taskdb_beat.delivery import delay_of
-from taskdb_beat.lane import Lane
+from taskdb_beat.loops.delivery import delay_of
+from taskdb_beat.loops.threads import Lane
 
 
 def test_a_lane_runs_so_many_at_once_and_knows_its_room() -> None:

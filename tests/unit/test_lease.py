@@ -6,7 +6,7 @@ import threading
 import pytest
 from tests.waiting import wait_until
 
-from taskdb_worker.lease import Lease, Orphaned
+from taskdb_worker.run.lease import Lease, Orphaned
 
 
 class Time:

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from taskdb.logging import configure_logging
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 URL = "redis://:hunter2%2Fhunter2@cache/0"
 EVIL = "\x1b[31mred\r\n2026-01-01T00:00:00Z [info     ] forged\u202e\x9b\u2028\x07"

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from tests.waiting import wait_until
 
 from taskdb.errors import BrokerUnreachable
-from taskdb_beat.loop import Health, Loop
+from taskdb_beat.loops.loop import Health, Loop
 
 
 def test_a_loop_tells_how_it_does() -> None:

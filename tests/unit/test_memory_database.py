@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
 from taskdb import Settings, SettingsError, TaskDB
-from taskdb.store.revision import head
+from taskdb.store.engine.migrations.revision import head
 from taskdb.testing import memory, memory_database
 
 

@@ -13,7 +13,7 @@ from taskdb.celery.message_signature import (
     Subject,
 )
 from taskdb.errors import SettingsError
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 OLD, NEW = "o" * 32, "n" * 32
 SUBJECT = Subject("01936e4b-7c00-7000-8000-0123456789ab", "public.greet")

@@ -11,11 +11,11 @@ import pytest
 from tests.waiting import wait_until
 
 from taskdb.errors import BrokerUnreachable, SettingsError
-from taskdb.location import Address
-from taskdb.settings import Settings
-from taskdb.status import TaskStatus as S
-from taskdb.store.tally import RUN_SECONDS, WAIT_SECONDS, Happened, Spread
-from taskdb_beat.loop import Loop
+from taskdb.model.status import TaskStatus as S
+from taskdb.settings.location import Address
+from taskdb.settings.settings import Settings
+from taskdb.store.doctor.statistics import RUN_SECONDS, WAIT_SECONDS, Happened, Spread
+from taskdb_beat.loops.loop import Loop
 from taskdb_beat.observation import health as health_module
 from taskdb_beat.observation import readiness as readiness_module
 from taskdb_beat.observation import server as server_module

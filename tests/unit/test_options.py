@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from taskdb.entity import TaskKind
+from taskdb.client.submission.options import filter_of
 from taskdb.errors import InvalidInput
-from taskdb.options import filter_of
-from taskdb.status import TaskStatus
+from taskdb.model.entity import TaskKind
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Filter
 
 

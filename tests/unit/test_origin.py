@@ -9,9 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from taskdb import InvalidInput, Submitter, provide_submitter, submitting_as
-from taskdb.bounds import TEXT_BYTES
-from taskdb.origin import _providers, submitter_texts, submitting_as_nobody
-from taskdb.submission import wish_of
+from taskdb.client.submission.draft import wish_of
+from taskdb.model.bounds import TEXT_BYTES
+from taskdb.model.principal.origin import _providers, submitter_texts, submitting_as_nobody
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskdb.outcome import Cancel, Fail, Halt, Outcome, RetryLater, Snooze
+from taskdb.model.outcome import Cancel, Fail, Halt, Outcome, RetryLater, Snooze
 
 
 @pytest.mark.parametrize(

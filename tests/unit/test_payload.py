@@ -18,7 +18,7 @@ from taskdb.errors import (
     PayloadStoreUnreachable,
     PayloadTooLarge,
 )
-from taskdb.store.payload import FolderPayloadStore, Payloads
+from taskdb.store.payload.payload import FolderPayloadStore, Payloads
 
 KIB = 1024
 

@@ -13,7 +13,7 @@ from taskdb import Settings
 from taskdb.celery.configuration import create_celery
 from taskdb.celery.messaging import Loop
 from taskdb_worker.app import create_app
-from taskdb_worker.prefork import in_one_piece
+from taskdb_worker.process.prefork import in_one_piece
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_worker_has_this_pool_unless_its_settings_name_another(tmp_path: objec
             app.close()
             app.taskdb_reader.close()
 
-    assert pool("{}") == "taskdb_worker.prefork:TaskPool"
+    assert pool("{}") == "taskdb_worker.process.prefork:TaskPool"
     assert pool('{"worker_pool": "threads"}') == "threads"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb.printable import escaped, escaped_json, escaped_lines, printable
+from taskdb.redaction.printable import escaped, escaped_json, escaped_lines, printable
 
 UNSAFE = [
     "\x00", "\x07", "\x08", "\n", "\r", "\x1b", "\x7f", "\x85", "\x9b", "\u061c", "\u200e",

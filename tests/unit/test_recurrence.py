@@ -12,7 +12,7 @@ from celery.schedules import crontab, schedule
 from taskdb import InvalidInput
 from taskdb.celery.entry_options import task_options
 from taskdb.celery.recurrence import cron_of, crontab_of, when
-from taskdb.timetable import Timetable
+from taskdb.model.schedule.timetable import Timetable
 
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 ZONES = (

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskdb.errors import SettingsError
-from taskdb.redaction import CUT, TEXT_LIMIT, VALUE_LIMIT, Redaction
-from taskdb.sensitive_text import HIDDEN
-from taskdb.settings import Settings
+from taskdb.redaction.redaction import CUT, TEXT_LIMIT, VALUE_LIMIT, Redaction
+from taskdb.redaction.sensitive_text import HIDDEN
+from taskdb.settings.settings import Settings
 
 RULES = Redaction.parse()
 SECRET = "hunter2-Zażółć"

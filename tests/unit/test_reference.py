@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from ulid import ULID
 
-from taskdb.reference import Place, parse_reference
+from taskdb.model.reference import Place, parse_reference
 
 ids = st.integers(0, 2**128 - 1).map(lambda number: UUID(int=number))
 tenants = st.text(max_size=20)

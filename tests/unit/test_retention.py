@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskdb.errors import SettingsError
-from taskdb.retention import Retention
-from taskdb.settings import Settings
-from taskdb.status import TaskStatus as S
+from taskdb.model.retention import Retention
+from taskdb.model.status import TaskStatus as S
+from taskdb.settings.settings import Settings
 
 DAY = timedelta(days=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

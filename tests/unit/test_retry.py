@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb.retry import ONCE, Retry
+from taskdb.model.retry import ONCE, Retry
 
 seconds = st.floats(0, 10_000)
 

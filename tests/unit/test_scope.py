@@ -9,10 +9,10 @@ import pytest
 
 import taskdb.store
 from taskdb.errors import InvalidInput
-from taskdb.store.alarming.acting import Alarms
 from taskdb.store.contract import EVERYONE, Scope
-from taskdb.store.part import StorePart
+from taskdb.store.outgoing.alarm.alarm import Alarms
 from taskdb.store.store import Store
+from taskdb.store.task.part import StorePart
 
 PLATFORM: Mapping[str, frozenset[str]] = {
     # Verbs of Store that act for every tenant: why, and which.

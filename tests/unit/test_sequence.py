@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from taskdb.errors import SequenceNotFound, TaskAlreadyRegistered
-from taskdb.fan_out import FanOutSpec, HandlerSpec
-from taskdb.sequence import SequenceSpec, StepSpec
-from taskdb.sequence_declaration import Sequence, Step
-from taskdb.task_type import Registry
+from taskdb.model.fan_out import FanOutSpec, HandlerSpec
+from taskdb.model.sequence import SequenceSpec, StepSpec
+from taskdb.types.sequence import Sequence, Step
+from taskdb.types.task_type import Registry
 
 
 @pytest.mark.parametrize("name", ["", " ", "a#b", "a\x00"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskdb.errors import SettingsError
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 URL = "redis://:hunter2@cache/0"
 

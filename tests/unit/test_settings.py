@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from taskdb.celery.configuration import celery_settings
 from taskdb.errors import SettingsError
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 
 def test_the_defaults_need_no_server() -> None:
@@ -39,7 +39,7 @@ def test_an_environment_that_is_given_stands_alone(monkeypatch: pytest.MonkeyPat
 
 
 def test_importing_reads_nothing_of_the_environment() -> None:
-    code = "import taskdb, taskdb.settings, taskdb.store.store"
+    code = "import taskdb, taskdb.settings.settings, taskdb.store.store"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"TASKDB_NO_SUCH_SETTING": "1", "TASKDB_PAYLOAD_LIMIT_BYTES": "many"},

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine, text
 from tests.waiting import wait_until
 
-from taskdb.store import shared_cache
-from taskdb.store.sqlite import SQLite
+from taskdb.store.engine.sqlite import shared_cache
+from taskdb.store.engine.sqlite.sqlite import SQLite
 
 INSERT = text("INSERT INTO word VALUES ('ours')")
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb.entity import TaskError
-from taskdb.sighting import UNKNOWN, UNSEEN, WORKER_LOST, Sight, Sighting
-from taskdb.status import STARTS, TERMINAL, TaskStatus, allowed_pairs
-from taskdb.store.adopted_record import Record
+from taskdb.model.adopted import UNKNOWN, UNSEEN, WORKER_LOST, Sight, Sighting
+from taskdb.model.entity import TaskError
+from taskdb.model.status import STARTS, TERMINAL, TaskStatus, allowed_pairs
+from taskdb.store.adopted.record import Record
 
 S = TaskStatus
 ID = "01936e4b-7c00-7000-8000-0123456789ab"

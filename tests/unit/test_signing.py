@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb.message import Message
-from taskdb.outbound.signing import may_be_id, new_secret, sign, signed_headers, verify_webhook
+from taskdb.model.message import Message
+from taskdb.outgoing.signing import may_be_id, new_secret, sign, signed_headers, verify_webhook
 
 BODY = '{"name": "Ünal"}'.encode()
 NOW = 1_700_000_000

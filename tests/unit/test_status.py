@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskdb.errors import IllegalMove
-from taskdb.status import (
+from taskdb.model.status import (
     CELERY_STATES,
     LIFECYCLE_WORDS,
     MOVES,

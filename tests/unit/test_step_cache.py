@@ -8,11 +8,11 @@ from redis import Redis
 from tests.integration.submit_site import events, logged
 from tests.servers import Redis as RedisServer
 
-from taskdb.entity import TaskEntity
-from taskdb.status import TaskStatus
-from taskdb.step_cache import MemoryStepCache, RedisStepCache, Shelf, StepCache
-from taskdb.store.row_reader import RowReader
-from taskdb.trees import step_result
+from taskdb.client.submission.step_cache import MemoryStepCache, RedisStepCache, Shelf, StepCache
+from taskdb.client.submission.tree_draft import step_result
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import TaskStatus
+from taskdb.store.payload.row_reader import RowReader
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 LARGE = {"rows": [1, 2, 3]}

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
+from taskdb.client.submission.draft import Drafting, wish_of
 from taskdb.errors import InvalidInput, PayloadTooLarge, UnknownTaskType
-from taskdb.key import unique_key_of
-from taskdb.settings import Settings
+from taskdb.model.key import unique_key_of
+from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE, Draft, Scope
-from taskdb.store.payload import FolderPayloadStore, Payloads
-from taskdb.submission import Drafting, wish_of
-from taskdb.task_type import Registry, task
+from taskdb.store.payload.payload import FolderPayloadStore, Payloads
+from taskdb.types.task_type import Registry, task
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text("ab1", max_size=2),

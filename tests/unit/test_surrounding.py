@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from taskdb import Registry, Settings, Snooze, TaskDB, around
-from taskdb.context import TaskContext
-from taskdb.surrounding import call_surrounded
-from taskdb.task_type import default_registry
+from taskdb.types.context import TaskContext
+from taskdb.types.surrounding import call_surrounded
+from taskdb.types.task_type import default_registry
 
 CONTEXT: Any = object()
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskdb.errors import DeliveryFailed, TargetRefused
-from taskdb.outbound.special_address import Address, special_use
-from taskdb.outbound.target import Guard, Target
+from taskdb.outgoing.special_address import Address, special_use
+from taskdb.outgoing.target import Guard, Target
 
 PUBLIC = "93.184.215.14"
 REFUSED = (

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, computed_field
 
-from taskdb.context import TaskContext
 from taskdb.errors import InvalidInput, TaskAlreadyRegistered, TaskModuleError, UnknownTaskType
-from taskdb.retry import Retry
-from taskdb.store.encode import decode, encode
-from taskdb.task_type import Registry, TaskType, import_task_modules, task
+from taskdb.model.json_text import decode, encode
+from taskdb.model.retry import Retry
+from taskdb.types.context import TaskContext
+from taskdb.types.task_type import Registry, TaskType, import_task_modules, task
 
 if TYPE_CHECKING:
     from nowhere import OnlyForCheckers

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb.timetable import COUNT_LIMIT, Timetable
+from taskdb.model.schedule.timetable import COUNT_LIMIT, Timetable
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPRING = datetime(2026, 3, 28, tzinfo=UTC)

@@ -14,9 +14,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from tests.store.tasks import create, draft, running
 
 from taskdb import tracing
-from taskdb.entity import TaskError
+from taskdb.model.entity import TaskError
 from taskdb.store.contract import EVERYONE
-from taskdb.store.session import DriverSession
+from taskdb.store.engine.session import DriverSession
 from taskdb.store.store import Store
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -111,7 +111,7 @@ def test_nothing_is_imported_for_traces_and_nothing_needs_the_extra(tmp_path: Pa
         f"settings = Settings(data_dir={str(tmp_path)!r}, publish_budget_seconds=60)\n"
         "with TaskDB(settings, registry=registry) as taskdb:\n"
         "    print(taskdb.submit_task('a').status)\n"
-        "import taskdb_worker.execution\n"
+        "import taskdb_worker.run.execution\n"
         "print([name for name in sys.modules if 'opentelemetry' in name])\n"
     )
     done = subprocess.run(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb.url_mask import MASK, mask_url, mask_urls, secrets_of_url
+from taskdb.redaction.url_mask import MASK, mask_url, mask_urls, secrets_of_url
 
 MARKER = "Mar4ker"
 

@@ -10,10 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 from tests.waiting import wait_until
 
+from taskdb.client.watcher import LOOK_SECONDS, Watcher
 from taskdb.errors import DatabaseUnreachable, WaitInterrupted
-from taskdb.status import TaskStatus
+from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Scope
-from taskdb.watcher import LOOK_SECONDS, Watcher
 
 
 class Rows:

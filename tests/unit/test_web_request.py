@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskdb.errors import SettingsError
-from taskdb.settings import Settings
-from taskdb.web_request import TrustedProxies, request_id_of
+from taskdb.model.principal.web_request import TrustedProxies, request_id_of
+from taskdb.settings.settings import Settings
 
 OURS = ("10.0.0.0/8", "fd00::/8", "192.0.2.7")
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.releases import REPOSITORY, Release
 
-MIGRATIONS = "taskdb/taskdb/store/migrations/versions"
+MIGRATIONS = "taskdb/taskdb/store/engine/migrations/versions"
 # The verbs that a process of the older release uses while two releases work, in three minutes.
 # Left out are the tests of migrations, those that search at random or for a minute, and those of
 # one function of the store.

@@ -12,12 +12,15 @@ from pathlib import Path
 
 from sqlalchemy import create_engine
 
-from taskdb.store import migrate as migration
-from taskdb.store import revision
+from taskdb.store.engine.migrations import migrate as migration
+from taskdb.store.engine.migrations import revision
 
 NEW = Path(os.environ["UPGRADE_TO"])
 PATH = os.pathsep.join(str(NEW / name) for name in ("taskdb", "worker", "beat"))
-CODE = "import sys; from taskdb.store.migrate import migrate; print(migrate(sys.argv[1]))"
+CODE = (
+    "import sys; from taskdb.store.engine.migrations.migrate import migrate;"
+    " print(migrate(sys.argv[1]))"
+)
 
 _own = migration.migrate
 

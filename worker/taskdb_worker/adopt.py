@@ -11,9 +11,9 @@ from typing import Any
 
 from celery import Celery
 
-from taskdb.bounds import NAME_BYTES, check_texts
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 from taskdb.errors import AlreadyTracked, Fault, InvalidInput
+from taskdb.model.bounds import NAME_BYTES, check_texts
 from taskdb_worker.adopted.selection import Selection
 from taskdb_worker.adopted.tracking import Tracking
 

@@ -15,21 +15,21 @@ from celery import Celery, signals
 
 from taskdb.celery.configuration import create_celery
 from taskdb.celery.refused_settings import check_task
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError, SettingsError
 from taskdb.logging import configure_logging
-from taskdb.settings import Settings
-from taskdb.task_type import TaskType
+from taskdb.settings.settings import Settings
+from taskdb.types.task_type import TaskType
 from taskdb_worker.chord import install_chord
-from taskdb_worker.decompression import bound_decompression
-from taskdb_worker.exit_limit import limit_exit
-from taskdb_worker.member import Member
-from taskdb_worker.message_check import MessageCheck
-from taskdb_worker.options import refuse_named_pool
-from taskdb_worker.remote_control import install_remote_control
-from taskdb_worker.shutdown import install_shutdown
+from taskdb_worker.message.check import MessageCheck
+from taskdb_worker.message.decompression import bound_decompression
+from taskdb_worker.process.boot import Member
+from taskdb_worker.process.exit_limit import limit_exit
+from taskdb_worker.process.options import refuse_named_pool
+from taskdb_worker.process.remote_control import install_remote_control
+from taskdb_worker.process.shutdown import install_shutdown
+from taskdb_worker.run.tracked_task import TrackedTask
 from taskdb_worker.signals import Receivers
-from taskdb_worker.tracked_task import TrackedTask
 
 log = structlog.get_logger("taskdb.worker")
 
@@ -48,10 +48,10 @@ def create_app(
     registry = taskdb.discover()
     app = create_celery(taskdb.settings, as_current=as_current)
     app.taskdb_reader = taskdb
-    app.conf.worker_consumer = "taskdb_worker.consumer:TellingConsumer"
+    app.conf.worker_consumer = "taskdb_worker.message.consumer:TellingConsumer"
     refuse_named_pool(app.conf.worker_pool)
     if app.conf.worker_pool == "prefork" and taskdb.settings.worker_prefork == "taskdb":
-        app.conf.worker_pool = "taskdb_worker.prefork:TaskPool"
+        app.conf.worker_pool = "taskdb_worker.process.prefork:TaskPool"
     member = Member(taskdb)
     app.taskdb_check = MessageCheck(taskdb.settings, {one.name for one in registry})
     for task_type in registry:

@@ -21,10 +21,10 @@ import structlog
 from celery import Celery, signals, states
 
 from taskdb.celery.message_signature import MessageKeys
-from taskdb.celery.publish import FINALIZE, publish_end
+from taskdb.celery.publish.publisher import FINALIZE, publish_end
 from taskdb.fork import renew_after_fork
-from taskdb_worker.member import Member
-from taskdb_worker.tracked_task import ENDED, Part
+from taskdb_worker.process.boot import Member
+from taskdb_worker.run.tracked_task import ENDED, Part
 
 log = structlog.get_logger("taskdb.join")
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 from uuid import uuid4
 
-from taskdb.client import TaskDB
-from taskdb.entity import TaskEntity
+from taskdb.client.taskdb import TaskDB
 from taskdb.errors import IllegalMove
 from taskdb.logging import configure_logging
-from taskdb.settings import Settings
-from taskdb.status import WAITING, in_order
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import WAITING, in_order
+from taskdb.settings.settings import Settings
 from taskdb.store.contract import Claim
 from taskdb_worker.app import create_app
-from taskdb_worker.member import Member
-from taskdb_worker.options import refuse_at_the_command
+from taskdb_worker.process.boot import Member
+from taskdb_worker.process.options import refuse_at_the_command
 
 _QUIET = ("--without-mingle", "--without-gossip", "-O", "fair")
 """Start-up time and chatter that a worker with a database of record does not need."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 from taskdb.errors import IllegalMove
-from taskdb.status import WAITING, in_order
+from taskdb.model.status import WAITING, in_order
 from taskdb.store.contract import EVERYONE
-from taskdb_worker.execution import Execution
-from taskdb_worker.run_outcome import Ended, RunOutcome
+from taskdb_worker.run.execution import Execution
+from taskdb_worker.run.outcome import Ended, RunOutcome
 
 
 class BodyRunner:

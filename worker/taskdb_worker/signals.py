@@ -13,11 +13,11 @@ from typing import Any
 from billiard.exceptions import WorkerLostError
 from celery import signals
 
-from taskdb.entity import TaskError
-from taskdb_worker.member import Member
-from taskdb_worker.report import readable_id
-from taskdb_worker.run_error import task_error
-from taskdb_worker.tracked_task import ENDED, TOKEN, TrackedTask, chunk_count, token_of
+from taskdb.model.entity import TaskError
+from taskdb_worker.process.boot import Member
+from taskdb_worker.process.report import readable_id
+from taskdb_worker.run.error import task_error
+from taskdb_worker.run.tracked_task import ENDED, TOKEN, TrackedTask, chunk_count, token_of
 
 
 class Receivers:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskdb.settings import Settings
-from taskdb.store.disk import Disk, disks
-from taskdb_beat.loop import Loop
+from taskdb.settings.settings import Settings
+from taskdb.store.doctor.disk import Disk, disks
+from taskdb_beat.loops.loop import Loop
 
 _INTERVAL_SECONDS = 60.0
 

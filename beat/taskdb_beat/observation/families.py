@@ -16,12 +16,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from taskdb.alarm import AlarmState, Severity
-from taskdb.status import PUBLISHABLE, RUNNING
-from taskdb.store.census import Audience, LiveAlarms
-from taskdb.store.database import Database
-from taskdb.subscription import SubscriptionState
-from taskdb_beat.loop import Loop
+from taskdb.model.alarm.alarm import AlarmState, Severity
+from taskdb.model.status import PUBLISHABLE, RUNNING
+from taskdb.model.subscription import SubscriptionState
+from taskdb.store.doctor.open_tasks import Audience, LiveAlarms
+from taskdb.store.engine.database import Database
+from taskdb_beat.loops.loop import Loop
 from taskdb_beat.observation.catalog import BY_NAME
 from taskdb_beat.observation.disk_gauge import DiskGauge
 from taskdb_beat.observation.health import Health

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from taskdb_beat.loop import Loop
+from taskdb_beat.loops.loop import Loop
 
 LONG_SECONDS = 300.0
 """A loop that has not succeeded for this long, and twice its interval, does not turn."""

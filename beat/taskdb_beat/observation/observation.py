@@ -11,9 +11,9 @@ from typing import Protocol
 import structlog
 from ulid import ULID
 
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError, SettingsError
-from taskdb_beat.loop import Loop
+from taskdb_beat.loops.loop import Loop
 from taskdb_beat.observation.disk_gauge import DiskGauge
 from taskdb_beat.observation.health import Health
 from taskdb_beat.observation.readiness import probes

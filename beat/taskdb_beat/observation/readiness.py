@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
 from taskdb.celery.broker_state import BROKER_SECONDS, broker_state
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 from taskdb.fork import RenewedLock
-from taskdb.store import revision
+from taskdb.store.engine.migrations import revision
 
 ANSWER_SECONDS = 3.0
 """It is away when it has not answered by then."""

@@ -12,14 +12,14 @@ from datetime import timedelta
 
 import structlog
 
-from taskdb.settings import Settings
-from taskdb.store.beats import Beats
-from taskdb.store.census import Audience, Census, Crew, Kindred, LiveAlarms, Timetable
-from taskdb.store.database import Database
-from taskdb.store.listing import EventCursor
-from taskdb.store.server_drift import default_partition
-from taskdb.store.tally import Happened, Tally
-from taskdb.store.vacuum import TableRows, Vacuum
+from taskdb.settings.settings import Settings
+from taskdb.store.doctor.beat import Beats
+from taskdb.store.doctor.open_tasks import Audience, Census, Crew, Kindred, LiveAlarms, Timetable
+from taskdb.store.doctor.server_drift import default_partition
+from taskdb.store.doctor.statistics import Happened, Tally
+from taskdb.store.doctor.vacuum import TableRows, Vacuum
+from taskdb.store.engine.database import Database
+from taskdb.store.task.list import EventCursor
 from taskdb_beat.observation.label import Labels
 from taskdb_beat.observation.totals import Totals
 

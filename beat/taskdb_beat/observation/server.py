@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from taskdb.errors import SettingsError
-from taskdb.location import Address
+from taskdb.settings.location import Address
 
 log = structlog.get_logger("taskdb.http")
 

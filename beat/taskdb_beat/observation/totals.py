@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from taskdb.store.tally import RUN_SECONDS, WAIT_SECONDS, Happened, Spread
+from taskdb.store.doctor.statistics import RUN_SECONDS, WAIT_SECONDS, Happened, Spread
 from taskdb_beat.observation.label import Labels
 
 Key = tuple[str, ...]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskdb.celery.configuration import create_celery
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 BROKER_SECONDS = 3.0
 """It is away when it has not answered by then."""

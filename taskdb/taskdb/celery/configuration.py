@@ -15,16 +15,16 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from taskdb.celery.application import TaskDBCelery
 from taskdb.celery.control import RowControl
-from taskdb.celery.embedded_broker import SCHEME, register
+from taskdb.celery.embedded.broker import SCHEME, register
 from taskdb.celery.messaging import Messaging
-from taskdb.celery.redis_options import REDIS_OPTIONS, check_redis_options, redis_options
+from taskdb.celery.redis.options import REDIS_OPTIONS, check_redis_options, redis_options
 from taskdb.celery.refused_settings import (
     RESULT_BACKEND,
     check_celery_settings,
     check_configured,
 )
 from taskdb.errors import SettingsError, did_you_mean
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 PRIORITIES = 10
 """0 to 9 on our scale; 9 is taken first, on every broker."""

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskdb.errors import Fault, InvalidInput
-from taskdb.schedule import SUBJECT
+from taskdb.model.schedule.schedule import SUBJECT
 
 _KEPT = ("queue", "priority", "expires")
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 SIGNATURE_HEADER = "taskdb_signature"
 _VERSION = "v1"

@@ -12,7 +12,7 @@ from kombu.asynchronous import Hub
 from kombu.connection import Connection
 from kombu.transport import get_transport_cls
 
-_REDIS_TRANSPORT = "taskdb.celery.redis_transport:Transport"
+_REDIS_TRANSPORT = "taskdb.celery.redis.transport:Transport"
 
 
 class Loop(Hub):

@@ -17,8 +17,8 @@ from typing import Any
 from celery.schedules import BaseSchedule, crontab, schedule, solar
 
 from taskdb.errors import Fault, InvalidInput
-from taskdb.schedule import SUBJECT
-from taskdb.timetable import zone_of
+from taskdb.model.schedule.schedule import SUBJECT
+from taskdb.model.schedule.timetable import zone_of
 
 _DAY_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS = {

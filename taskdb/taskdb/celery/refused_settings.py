@@ -14,7 +14,7 @@ from celery.app.defaults import _TO_NEW_KEY, DEFAULTS
 from kombu import compression
 
 from taskdb.errors import SettingsError
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 RESULT_BACKEND = "taskdb.celery.result_backend.RowBackend"
 _JSON = frozenset({"json", "application/json"})

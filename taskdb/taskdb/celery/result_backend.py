@@ -15,10 +15,10 @@ from typing import Any, Protocol
 from celery import states
 from celery.backends.base import BaseBackend
 
-from taskdb.celery.told_exception import exception_of
-from taskdb.entity import TaskEntity, TaskReader, TaskRole
+from taskdb.celery.stored_exception import exception_of
 from taskdb.errors import ResultNotKept, TaskNotFound
-from taskdb.status import CELERY_STATES, TaskStatus
+from taskdb.model.entity import TaskEntity, TaskReader, TaskRole
+from taskdb.model.status import CELERY_STATES, TaskStatus
 
 
 class GroupReader(TaskReader, Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from taskdb.client import TaskDB
+    from taskdb.client.taskdb import TaskDB
 
 _EXTRA = {"typer", "rich"}
 

@@ -11,15 +11,15 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from taskdb.alarm import AlarmDelivery, AlarmEntity, AlarmSource, AlarmState, Severity
-from taskdb.alarm_routing import Route
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.moment import from_now
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.wording import moment_text, payload_text, relative
-from taskdb.client import TaskDB
-from taskdb.printable import printable
+from taskdb.client.taskdb import TaskDB
+from taskdb.model.alarm.alarm import AlarmDelivery, AlarmEntity, AlarmSource, AlarmState, Severity
+from taskdb.model.alarm.routing import Route
+from taskdb.redaction.printable import printable
 
 Reference = Annotated[str, typer.Argument(metavar="ALARM", help="Id or fingerprint of an alarm.")]
 Note = Annotated[str | None, typer.Option("--note", help="For who looks later.")]

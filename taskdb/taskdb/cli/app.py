@@ -13,32 +13,33 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from taskdb.cli import alarm, schedule, subscription
-from taskdb.cli.check import check
-from taskdb.cli.create import RAW, create_task
-from taskdb.cli.create_tree import create_fan_out, create_sequence
-from taskdb.cli.demo import demo
-from taskdb.cli.dev import dev
-from taskdb.cli.doctor import doctor
+from taskdb.cli import alarm, subscription
+from taskdb.cli.check.check import check
+from taskdb.cli.database.doctor import doctor
+from taskdb.cli.database.grants import grants
+from taskdb.cli.database.import_results import import_django_celery_results
+from taskdb.cli.database.migrate import migrate
+from taskdb.cli.database.prune import prune
+from taskdb.cli.demo.demo import demo
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.failure import tell
-from taskdb.cli.gate import clear_limit, list_limits, pause, resume, set_limit
-from taskdb.cli.grants import grants
-from taskdb.cli.listing import list_tasks
-from taskdb.cli.migrate import migrate
-from taskdb.cli.move import cancel, retry
+from taskdb.cli.limit import clear_limit, list_limits, pause, resume, set_limit
 from taskdb.cli.output import Output
-from taskdb.cli.prune import prune
-from taskdb.cli.result_import import import_django_celery_results
-from taskdb.cli.resume_task import resume_task
-from taskdb.cli.run import beat, run_task, worker
-from taskdb.cli.schedule_import import import_django_celery_beat
+from taskdb.cli.process.dev import dev
+from taskdb.cli.process.run import beat, run_task, worker
+from taskdb.cli.schedule import schedule
+from taskdb.cli.schedule.import_schedules import import_django_celery_beat
 from taskdb.cli.session import about
-from taskdb.cli.show import show
-from taskdb.cli.task_types import types
-from taskdb.cli.wait import wait
-from taskdb.cli.why import why
-from taskdb.client import TaskDB
+from taskdb.cli.task.create import RAW, create_task
+from taskdb.cli.task.create_tree import create_fan_out, create_sequence
+from taskdb.cli.task.list import list_tasks
+from taskdb.cli.task.move import cancel, retry
+from taskdb.cli.task.resume import resume_task
+from taskdb.cli.task.show import show
+from taskdb.cli.task.wait import wait
+from taskdb.cli.task.why import why
+from taskdb.cli.type.types import types
+from taskdb.client.taskdb import TaskDB
 
 HELP = "Tasks in a database of record, run by Celery. Everything is set by TASKDB_… variables."
 

@@ -11,7 +11,7 @@ from taskdb.cli.exit_code import ExitCode, exit_code_of
 from taskdb.cli.output import Output, json_text
 from taskdb.cli.session import settings_in_force
 from taskdb.errors import InvalidInput, SettingsError, TaskDBError
-from taskdb.redaction import redaction_of
+from taskdb.redaction.redaction import redaction_of
 
 _MOST = 65_536
 """Characters of a traceback, the last ones."""

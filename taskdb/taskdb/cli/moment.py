@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from taskdb.bounds import LONGEST, as_duration
-from taskdb.clock import require_aware
 from taskdb.errors import Fault, InvalidInput
+from taskdb.model.bounds import LONGEST, as_duration
+from taskdb.model.clock import require_aware
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|min|s|m|h|d|w)")

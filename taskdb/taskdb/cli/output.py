@@ -16,8 +16,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from taskdb.printable import escaped_json, printable
-from taskdb.status import TaskStatus
+from taskdb.model.status import TaskStatus
+from taskdb.redaction.printable import escaped_json, printable
 
 STATUS_STYLES = {
     TaskStatus.COMPLETED: "green",

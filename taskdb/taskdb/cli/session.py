@@ -12,12 +12,12 @@ from typing import Annotated, Any, Self
 
 import typer
 
-from taskdb.actor import acting_by_default
 from taskdb.cli.output import Output
 from taskdb.cli.signature import with_parameters
-from taskdb.client import TaskDB
+from taskdb.client.actor import acting_by_default
+from taskdb.client.taskdb import TaskDB
 from taskdb.logging import configure_logging
-from taskdb.settings import Settings
+from taskdb.settings.settings import Settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]

@@ -16,17 +16,17 @@ from taskdb.cli.moment import before_now, duration_of
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.wording import moment_text
-from taskdb.entity import TaskKind
 from taskdb.errors import Fault, InvalidInput
-from taskdb.printable import printable
-from taskdb.store.listing import EventCursor
-from taskdb.subscription import (
+from taskdb.model.entity import TaskKind
+from taskdb.model.subscription import (
     KeyedSubscription,
     SubscriptionEntity,
     SubscriptionState,
     TransportKind,
 )
-from taskdb.url_mask import mask_url
+from taskdb.redaction.printable import printable
+from taskdb.redaction.url_mask import mask_url
+from taskdb.store.task.list import EventCursor
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of a subscription.")]
 From = Annotated[

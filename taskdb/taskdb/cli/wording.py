@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from taskdb.printable import printable
+from taskdb.redaction.printable import printable
 
 MINUTE = 60
 HOUR = 60 * MINUTE

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
-from taskdb.client import TaskDB
-from taskdb.default import default_taskdb
-from taskdb.origin import submitting_as
-from taskdb.web_request import HEADERS, REQUEST_ID, TrustedProxies, request_id_of
+from taskdb.client.default import default_taskdb
+from taskdb.client.taskdb import TaskDB
+from taskdb.model.principal.origin import submitting_as
+from taskdb.model.principal.web_request import HEADERS, REQUEST_ID, TrustedProxies, request_id_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from taskdb.bounds import clipped
-from taskdb.entity import TaskError, TaskEvent, TaskKind, TaskRole
 from taskdb.errors import Fault, InvalidInput
-from taskdb.status import TaskStatus
+from taskdb.model.bounds import clipped
+from taskdb.model.entity import TaskError, TaskEvent, TaskKind, TaskRole
+from taskdb.model.status import TaskStatus
 
 OnConflict = Literal["resubmit", "keep", "new"]
 """What a submit does when a task of its unique key exists.

@@ -15,22 +15,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from taskdb.clock import Clock, DatabaseClock
-from taskdb.store.adopting import Adopting
-from taskdb.store.aside import Aside
-from taskdb.store.bulk import Bulk
-from taskdb.store.callbacks import Callbacks
-from taskdb.store.database import Database
-from taskdb.store.drift import Drifts
-from taskdb.store.gating import Gating
-from taskdb.store.joining import leave_to_relay
-from taskdb.store.notifying import Notifying
-from taskdb.store.partitioning import Partitioning
-from taskdb.store.payload import NO_PAYLOADS, Payloads
-from taskdb.store.releasing import Releasing
-from taskdb.store.scheduling import Scheduling
-from taskdb.store.standing import Standings
-from taskdb.store.submitting import Submitting
+from taskdb.model.clock import Clock, DatabaseClock
+from taskdb.store.action.bulk import Bulk
+from taskdb.store.admission.limit import Gating
+from taskdb.store.admission.release import Releasing
+from taskdb.store.adopted.adopted import Adopting
+from taskdb.store.doctor.drift import Drifts
+from taskdb.store.doctor.situation import Standings
+from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.database import Database
+from taskdb.store.outgoing.subscription.turn import Notifying
+from taskdb.store.payload.payload import NO_PAYLOADS, Payloads
+from taskdb.store.retention.daily_partitions import Partitioning
+from taskdb.store.schedule.fire import Scheduling
+from taskdb.store.tree.callback import Callbacks
+from taskdb.store.tree.join import leave_to_relay
+from taskdb.store.tree.submit import Submitting
 
 
 class Store(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from taskdb.bounds import as_duration
-from taskdb.clock import FixedClock
+from taskdb.model.bounds import as_duration
+from taskdb.model.clock import FixedClock
 
 
 class RehearsalClock(FixedClock):

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from taskdb.entity import TaskEntity
 from taskdb.errors import did_you_mean
+from taskdb.model.entity import TaskEntity
 
 ANYTHING: Any = object()
 """No expectation about an input."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from taskdb.entity import TaskEntity
+from taskdb.model.entity import TaskEntity
 from taskdb.testing.clock import RehearsalClock
 from taskdb.testing.expectation import ANYTHING
 from taskdb.testing.rehearsal import RUN_LIMIT, Drained, current

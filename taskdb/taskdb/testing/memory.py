@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from taskdb.errors import SettingsError
 from taskdb.fork import RenewedLock
-from taskdb.store.migrate import migrate
+from taskdb.store.engine.migrations.migrate import migrate
 
 BUSY_SECONDS = 5
 """How long one connection waits for the transaction of another, which is often the same test's."""

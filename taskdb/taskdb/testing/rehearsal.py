@@ -20,18 +20,18 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from taskdb.client import TaskDB
-from taskdb.default import replaced_default
-from taskdb.entity import TaskEntity, TaskKind
+from taskdb.client.default import replaced_default
+from taskdb.client.taskdb import TaskDB
 from taskdb.errors import Fault, InvalidInput
-from taskdb.origin import submitting_as_nobody
+from taskdb.model.entity import TaskEntity, TaskKind
+from taskdb.model.principal.origin import submitting_as_nobody
+from taskdb.model.status import TaskStatus
 from taskdb.role import load_role
-from taskdb.settings import Settings
-from taskdb.status import TaskStatus
-from taskdb.task_type import Registry
+from taskdb.settings.settings import Settings
 from taskdb.testing.clock import RehearsalClock
 from taskdb.testing.expectation import ANYTHING, difference, matches, wanted_text
 from taskdb.testing.memory import memory_database
+from taskdb.types.task_type import Registry
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from taskdb.bounds import bounded
-from taskdb.reference import adopted_id
-from taskdb.sighting import CELERY_ID
+from taskdb.model.adopted import CELERY_ID
+from taskdb.model.bounds import bounded
+from taskdb.model.reference import adopted_id
 
 EAGER = "celery_is_eager"
 _DELAYED = re.compile(r"^(?:[01]\.)+")

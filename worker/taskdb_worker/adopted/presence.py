@@ -18,16 +18,16 @@ from celery import signals
 from celery.worker import state as worker_state
 from ulid import ULID
 
-from taskdb.bounds import NAME_BYTES, clipped
 from taskdb.errors import DatabaseError
-from taskdb.reference import adopted_id
-from taskdb.settings import Settings
+from taskdb.model.bounds import NAME_BYTES, clipped
+from taskdb.model.json_text import storable
+from taskdb.model.reference import adopted_id
+from taskdb.settings.settings import Settings
 from taskdb.store.contract import WorkerRecord
-from taskdb.store.encode import storable
 from taskdb.store.store import Store
-from taskdb.store.workers import Held, Workers
+from taskdb.store.task.worker import Held, Workers
 from taskdb_worker.adopted.log import log
-from taskdb_worker.member import release
+from taskdb_worker.process.boot import release
 
 _LAST_WORD_SECONDS = 2.0
 _BATCH = 500

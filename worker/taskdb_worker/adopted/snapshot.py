@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskdb.entity import TaskError
-from taskdb.redaction import Redaction
-from taskdb.store.encode import storable
-from taskdb_worker.run_error import task_error
+from taskdb.model.entity import TaskError
+from taskdb.model.json_text import storable
+from taskdb.redaction.redaction import Redaction
+from taskdb_worker.run.error import task_error
 
 _TRACEBACK_LIMIT = 16_384
 _TEXT_LIMIT = 500

@@ -8,15 +8,15 @@ from typing import Any
 
 from celery import signals
 
-from taskdb.client import TaskDB
-from taskdb.sighting import Sighting
-from taskdb.store.adopting import ADOPT
-from taskdb_worker.adopted.notebook import Notebook
+from taskdb.client.taskdb import TaskDB
+from taskdb.model.adopted import Sighting
+from taskdb.store.adopted.adopted import ADOPT
+from taskdb_worker.adopted.buffer import Notebook
 from taskdb_worker.adopted.presence import Presence
 from taskdb_worker.adopted.publishing import PublishMark
+from taskdb_worker.adopted.receivers import Witness
 from taskdb_worker.adopted.selection import Selection
 from taskdb_worker.adopted.snapshot import Snapshot
-from taskdb_worker.adopted.witness import Witness
 
 _LAST_WRITES_SECONDS = 2.0
 

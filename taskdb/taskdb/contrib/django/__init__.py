@@ -14,7 +14,7 @@ __all__ = ["BackportBackend", "TaskDBBackend"]
 def __getattr__(name: str) -> Any:
     # Django imports this package before its own settings and apps are there.
     if name in __all__:
-        from taskdb.contrib.django import backend  # noqa: PLC0415 - as just said
+        from taskdb.contrib.django.framework import backend  # noqa: PLC0415 - as just said
 
         is_default = name == "TaskDBBackend"
         return backend.default_backend() if is_default else backend.backend_of(backend.BACKPORT)

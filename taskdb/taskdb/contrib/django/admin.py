@@ -21,7 +21,8 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from taskdb.client import TaskDB
+from taskdb.client.default import default_taskdb
+from taskdb.client.taskdb import TaskDB
 from taskdb.contrib.django import database
 from taskdb.contrib.django.admin_filter import (
     BoundedPaginator,
@@ -42,12 +43,11 @@ from taskdb.contrib.django.admin_view import (
 )
 from taskdb.contrib.django.configuration import option
 from taskdb.contrib.django.models import Schedule, Task
-from taskdb.default import default_taskdb
 from taskdb.errors import TaskDBError, TaskNotFound
-from taskdb.history import attempts_of
-from taskdb.origin import submitting_as
-from taskdb.reference import parse_reference
-from taskdb.status import RETRIED_IN_BULK
+from taskdb.model.attempt import attempts_of
+from taskdb.model.principal.origin import submitting_as
+from taskdb.model.reference import parse_reference
+from taskdb.model.status import RETRIED_IN_BULK
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):

@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
+from taskdb.client.default import default_taskdb
 from taskdb.contrib.django.admin_view import allowed_tenants
-from taskdb.default import default_taskdb
 
 COUNTED = 10_000
 """Rows that a page counts; who has more reads "10000" and may filter."""

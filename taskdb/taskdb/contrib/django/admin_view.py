@@ -10,12 +10,12 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
 
-from taskdb.client import TaskDB
+from taskdb.client.default import default_taskdb
+from taskdb.client.taskdb import TaskDB
 from taskdb.contrib.django.configuration import option
-from taskdb.default import default_taskdb
-from taskdb.entity import TaskEntity
 from taskdb.errors import SettingsError, TaskDBError
-from taskdb.status import MOVES, RETRIED_IN_BULK, TaskStatus
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import MOVES, RETRIED_IN_BULK, TaskStatus
 
 SHOWN_PARTS = 100
 """Sub-tasks that the page of their parent lists."""

@@ -6,14 +6,14 @@ from django.apps import AppConfig
 from django.core import checks
 from django.db.models.signals import post_migrate
 
+from taskdb.client.submission.transaction import join_transactions_of
 from taskdb.contrib.django.checks import check_settings, check_tables
 from taskdb.contrib.django.configuration import DjangoSettings
 from taskdb.contrib.django.migrate import on_post_migrate
 from taskdb.contrib.django.surrounding import sound_connections
 from taskdb.contrib.django.transaction import DjangoTransactions
-from taskdb.settings import read_settings_of
-from taskdb.task_type import around
-from taskdb.transaction import join_transactions_of
+from taskdb.settings.settings import read_settings_of
+from taskdb.types.task_type import around
 
 settings = DjangoSettings()
 transactions = DjangoTransactions()

@@ -14,8 +14,8 @@ from taskdb.contrib.django import database
 from taskdb.contrib.django.configuration import option
 from taskdb.contrib.django.joined_connection import joined_connection
 from taskdb.errors import DatabaseError, DatabaseTooNew, SettingsError
-from taskdb.settings import Settings
-from taskdb.store import revision
+from taskdb.settings.settings import Settings
+from taskdb.store.engine.migrations import revision
 
 WRONG_SETTINGS = "taskdb.E001"
 UNKNOWN_BROKER = "taskdb.E002"

@@ -15,8 +15,8 @@ from django.utils.module_loading import module_has_submodule
 
 from taskdb.contrib.django import database
 from taskdb.errors import SettingsError, did_you_mean
-from taskdb.setting_file import PREFIX, SUFFIX, variable_of, with_files
-from taskdb.settings import Settings
+from taskdb.settings.file import PREFIX, SUFFIX, variable_of, with_files
+from taskdb.settings.settings import Settings
 
 SETTING = "TASKDB"
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import models
 
-from taskdb.store.sqlite import SQLite
+from taskdb.store.engine.sqlite.sqlite import SQLite
 
 
 class IdField(models.UUIDField):

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from taskdb.errors import DatabaseNotMigrated
-from taskdb.store import faults
+from taskdb.store.engine import faults
 
 _NOT_MIGRATED = "the database {alias!r} of Django lacks our tables: run `manage.py migrate`"
 

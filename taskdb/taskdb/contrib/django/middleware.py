@@ -12,9 +12,9 @@ from asgiref.sync import iscoroutinefunction
 from django.db import connections
 from django.utils.decorators import sync_and_async_middleware
 
-from taskdb.default import default_taskdb
-from taskdb.origin import submitting_as
-from taskdb.web_request import REQUEST_ID, request_id_of
+from taskdb.client.default import default_taskdb
+from taskdb.model.principal.origin import submitting_as
+from taskdb.model.principal.web_request import REQUEST_ID, request_id_of
 
 _IDS_OF_OTHERS = ("id", "request_id", "correlation_id")
 """Attributes in which other middleware keeps the id that it gave a request."""

@@ -11,8 +11,8 @@ from django.db.transaction import atomic
 from taskdb.contrib.django import database
 from taskdb.contrib.django.configuration import option
 from taskdb.contrib.django.joined_connection import joined_connection
-from taskdb.settings import Settings
-from taskdb.store import migrate
+from taskdb.settings.settings import Settings
+from taskdb.store.engine.migrations import migrate
 
 
 def on_post_migrate(using: str, verbosity: int = 1, **given: Any) -> None:

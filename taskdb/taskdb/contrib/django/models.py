@@ -7,8 +7,8 @@ from typing import Any
 from django.db import models
 
 from taskdb.contrib.django.fields import IdField, MomentField
-from taskdb.entity import TaskKind, TaskRole
-from taskdb.status import TaskStatus
+from taskdb.model.entity import TaskKind, TaskRole
+from taskdb.model.status import TaskStatus
 
 
 def _choices(words: Any) -> list[tuple[str, str]]:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from asgiref.sync import sync_to_async
 from django.db import connections, reset_queries
 
-from taskdb.context import TaskContext
-from taskdb.task_type import default_registry
+from taskdb.types.context import TaskContext
+from taskdb.types.task_type import default_registry
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from typing import Any
 
 from django.db import connections
 
+from taskdb.client.default import default_taskdb
 from taskdb.contrib.django import database
 from taskdb.contrib.django.configuration import option
 from taskdb.contrib.django.joined_connection import joined_connection
-from taskdb.default import default_taskdb
-from taskdb.entity import TaskEntity
+from taskdb.model.entity import TaskEntity
 from taskdb.testing import Drained, Rehearsal, RehearsalClock, rehearse
 
 

@@ -17,10 +17,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionProxy
 from sqlalchemy import Connection
 
+from taskdb.client.submission.transaction import CallerTransaction, Publish
 from taskdb.contrib.django import database
 from taskdb.contrib.django.configuration import option
 from taskdb.contrib.django.joined_connection import joined_connection
-from taskdb.transaction import CallerTransaction, Publish
 
 log = structlog.get_logger("taskdb.transaction")
 

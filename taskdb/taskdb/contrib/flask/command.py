@@ -7,7 +7,7 @@ import sys
 import click
 from flask.cli import with_appcontext
 
-from taskdb.client import TaskDB
+from taskdb.client.taskdb import TaskDB
 
 
 def command_of(client: TaskDB) -> click.Command:

@@ -10,8 +10,8 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from taskdb.setting_file import PREFIX
-from taskdb.settings import Settings
+from taskdb.settings.file import PREFIX
+from taskdb.settings.settings import Settings
 
 _DATABASE = "SQLALCHEMY_DATABASE_URI"
 

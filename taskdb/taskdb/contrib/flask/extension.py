@@ -11,15 +11,15 @@ from weakref import WeakSet
 
 from flask import Flask, current_app, has_app_context, has_request_context, request
 
-from taskdb.client import TaskDB
-from taskdb.context import TaskContext
+from taskdb.client.submission.options import SubmitOptions
+from taskdb.client.taskdb import TaskDB
 from taskdb.contrib.flask.command import command_of
 from taskdb.contrib.flask.configuration import settings_of
-from taskdb.entity import TaskEntity
-from taskdb.options import SubmitOptions
-from taskdb.origin import Submitter, provide_submitter
-from taskdb.task_type import Registry
-from taskdb.web_request import REQUEST_ID, request_id_of
+from taskdb.model.entity import TaskEntity
+from taskdb.model.principal.origin import Submitter, provide_submitter
+from taskdb.model.principal.web_request import REQUEST_ID, request_id_of
+from taskdb.types.context import TaskContext
+from taskdb.types.task_type import Registry
 
 NAME = "taskdb"
 """The extension's place in `app.extensions`, and the name of its commands."""

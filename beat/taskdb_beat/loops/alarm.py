@@ -1,0 +1,63 @@
+"""Alarms: the loops that see that no failure stays unheard, whatever became of who saw it first."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from taskdb.outgoing.alarm.detector import Folder
+from taskdb.settings.settings import Settings
+from taskdb.store.outgoing.alarm.alarm import Alarms
+from taskdb.store.outgoing.alarm.condition import Limits, Watching
+from taskdb.store.store import Store
+
+log = structlog.get_logger("taskdb.alarm")
+
+
+class Fold:
+    """Makes alarms of the failures in the history, a batch a pass."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._folder = Folder(settings, store.database)
+
+    def run_once(self) -> bool:
+        """One pass; answers whether there may be more."""
+        return self._folder.fold().is_full
+
+
+class Watch:
+    """Looks for what no event tells of: missed schedules, lost workers, queues, backlogs."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        limits = Limits(
+            lease=timedelta(seconds=settings.worker_lease_seconds),
+            unconsumed=timedelta(seconds=settings.alarm_unconsumed_seconds),
+            backlog={
+                name: timedelta(seconds=seconds)
+                for name, seconds in settings.alarm_backlog_seconds.items()
+            },
+        )
+        self._watching = Watching(store.database, settings.alarm_rules, limits)
+
+    def run_once(self) -> bool:
+        """One look; there is never more."""
+        seen = self._watching.watch()
+        if seen.over:
+            log.info("alarm.over", count=seen.over)
+        return False
+
+
+class PruneAlarms:
+    """Deletes alarms that were resolved long ago, and messages that were sent long ago."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._keep = timedelta(days=settings.alarm_keep_days)
+        self._alarms = Alarms(store.database)
+
+    def run_once(self) -> bool:
+        """Delete a batch; answers whether there may be more."""
+        count = self._alarms.prune(self._keep)
+        if count:
+            log.info("alarm.pruned", rows=count)
+        return count > 0

@@ -1,0 +1,32 @@
+"""Callbacks: tasks that nobody called back in time are over."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from taskdb.store.store import Store
+from taskdb.store.tree.callback import CALLBACKS
+
+log = structlog.get_logger("taskdb.callbacks")
+
+_BATCH = 500
+
+
+class Callbacks:
+    """Ends them, a batch a pass."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def run_once(self) -> bool:
+        """End a batch; answers whether there may be more."""
+        began = time.monotonic()
+        ended = self._store.expire_callbacks(_BATCH)
+        for task_id in ended:
+            log.warning("callback.too_late", task_id=task_id)
+        if len(ended) == _BATCH:
+            return True
+        self._store.aside.over(CALLBACKS, time.monotonic() - began)
+        return False

@@ -1,0 +1,35 @@
+"""Expire: ends what nobody has claimed before its deadline, wherever its message is."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from taskdb.model.entity import TaskError
+from taskdb.store.store import Store
+
+log = structlog.get_logger("taskdb.expire")
+
+_BATCH = 500
+_ERROR = TaskError("TaskExpired", "expired: its deadline passed before a worker claimed it")
+
+
+class Expire:
+    """Fails what is too late, a batch a pass."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def run_once(self) -> bool:
+        """End a batch; answers whether there may be more."""
+        began = time.monotonic()
+        ended = self._store.expire_due(_ERROR, _BATCH)
+        for task_id in ended:
+            log.info("task.expired", task_id=task_id)
+        for parent_id in dict.fromkeys(ended.values()):
+            self._store.join(parent_id)
+        if len(ended) == _BATCH:
+            return True
+        self._store.aside.over("expire", time.monotonic() - began)
+        return False

@@ -1,0 +1,114 @@
+"""Looks for rows whose message the broker has lost, and lets them be published again.
+
+Two things speak for a loss: a message that came much later has been taken from the same line, or
+the queue was empty, while a worker consumes it, so long ago that whoever had taken it would list it
+by now. A message that a live worker lists as its own is not lost. A row that is suspected wrongly
+gets a second message, which the claim makes harmless.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from taskdb.celery.publish.publisher import Publisher
+from taskdb.settings.settings import Settings
+from taskdb.store.doctor.lost_message import Crew, Line, QueuedRow, Suspects, overtaken
+from taskdb.store.store import Store
+
+log = structlog.get_logger("taskdb.reconcile")
+
+_PAGE = 2_000
+_SECONDS = 1.0
+"""A pass looks no longer than this; the next one goes on where it ended."""
+_ON_ITS_WAY = timedelta(seconds=1)
+"""A row is marked after its message was sent, and a queue is counted after its time was asked."""
+_GONE = "the broker has no message of it: its queue is empty"
+_PASSED = "the broker has no message of it: one that came later was taken"
+
+
+class Requeue:
+    """Hands back what the broker has lost, bounded in rows and time a pass."""
+
+    def __init__(self, settings: Settings, store: Store, publisher: Publisher) -> None:
+        self._suspects = Suspects(store.database)
+        self._publisher = publisher
+        self._lease = timedelta(seconds=settings.worker_lease_seconds)
+        self._by = timedelta(seconds=settings.reconcile_after_seconds)
+        # What a worker has taken stands in its list after a beat; the second is for the way.
+        self._grace = timedelta(seconds=2 * settings.heartbeat_seconds + 1)
+        self._limit = settings.reconcile_batch
+        self._taken: dict[Line, datetime] = {}
+        self._looks: dict[str, list[datetime]] = {}
+        """When each queue was found empty; the last look that is old enough to judge by, and those
+        after it."""
+        self._place: QueuedRow | None = None
+        self._began = time.monotonic()
+
+    def run_once(self) -> bool:
+        """Look at some QUEUED rows; what is left is for the next interval.
+
+        Raises BrokerUnreachable.
+        """
+        if self._place is None:
+            self._began = time.monotonic()
+        rows = self._suspects.queued(self._place, _PAGE)
+        if rows:
+            self._look(rows)
+        else:
+            self._place = None
+        if self._place is None:
+            self._suspects.over(time.monotonic() - self._began)
+        return False
+
+    def _look(self, rows: list[QueuedRow]) -> None:
+        crew = self._suspects.crew(self._lease)
+        empty = self._emptied(crew)
+        self._remember(self._suspects.taken())
+        until, left = time.monotonic() + _SECONDS, self._limit
+        while rows and left > 0 and time.monotonic() < until:
+            lost = self._lost(rows, crew, empty)
+            for reason, some in lost.items():
+                moved = self._suspects.hand_back(some[:left], reason, crew.now)
+                left -= len(moved)
+                for task_id in moved:
+                    log.warning("message.lost", task_id=task_id, reason=reason)
+            # What was beyond the limit is looked at again.
+            is_done = left > 0 and len(rows) == _PAGE
+            self._place = rows[-1] if is_done else None
+            rows = self._suspects.queued(self._place, _PAGE) if is_done else []
+
+    def _lost(
+        self, rows: Sequence[QueuedRow], crew: Crew, empty: dict[str, datetime]
+    ) -> dict[str, list[QueuedRow]]:
+        free = [row for row in rows if row.message not in crew.messages]
+        gone = [
+            row
+            for row in free
+            if (seen := empty.get(row.queue)) is not None and row.queued_at <= seen - _ON_ITS_WAY
+        ]
+        known = {row.id for row in gone}
+        passed = [row for row in overtaken(free, self._taken, self._by) if row.id not in known]
+        return {_GONE: gone, _PASSED: passed}
+
+    def _emptied(self, crew: Crew) -> dict[str, datetime]:
+        """The queues that were empty, each with the last time that is old enough to judge by."""
+        for queue, depth in self._publisher.depths(crew.queues).items():
+            if not depth:
+                self._looks.setdefault(queue, []).append(crew.now)
+        found: dict[str, datetime] = {}
+        for queue in crew.queues & self._looks.keys():
+            looks = self._looks[queue]
+            old = [look for look in looks if look <= crew.now - self._grace]
+            if old:
+                found[queue] = old[-1]
+                self._looks[queue] = [old[-1], *looks[len(old) :]]
+        return found
+
+    def _remember(self, taken: dict[Line, datetime]) -> None:
+        """Short tasks may all be over when one looks: what was seen once stays known."""
+        for line, newest in taken.items():
+            self._taken[line] = max(newest, self._taken.get(line, newest))

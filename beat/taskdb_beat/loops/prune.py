@@ -1,0 +1,62 @@
+"""Prune: what has been over for long enough goes, and so does what nobody names any more."""
+
+from __future__ import annotations
+
+import structlog
+
+from taskdb.settings.settings import Settings
+from taskdb.store.retention.archive import Archive
+from taskdb.store.retention.free_space import FreeSpace
+from taskdb.store.retention.prune import Pruning
+from taskdb.store.retention.sweep import Sweeping
+from taskdb.store.store import Store
+
+log = structlog.get_logger("taskdb.prune")
+
+_PASS_SECONDS = 5.0
+
+
+class Prune:
+    """Deletes tasks by the rules of retention, then gives their space back; seconds a pass."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        folder = settings.archive_dir
+        archive = None if folder is None else Archive(folder)
+        self._pruning = Pruning(store.database, store.payloads, settings.retention_rules, archive)
+        self._free_space = FreeSpace(store.database)
+
+    def run_once(self) -> bool:
+        """Prune for some seconds; answers whether there is more to look at."""
+        pruned = self._pruning.run(_PASS_SECONDS)
+        if pruned.rows:
+            log.info("prune.done", tasks=pruned.tasks, rows=pruned.rows)
+        if not self._pruning.is_round_over:
+            return True
+        pages = self._free_space.give_back(_PASS_SECONDS)
+        if pages:
+            log.info("space.given_back", pages=pages)
+        return bool(pages)
+
+
+class Sweep:
+    """Removes old rows of workers and firings, empty days and orphaned files, a batch a pass."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        longest = settings.retention_rules.longest
+        self._sweeping = Sweeping(store.database, store.payloads, longest)
+
+    def run_once(self) -> bool:
+        """Sweep one batch of each; answers whether there are more files."""
+        workers = self._sweeping.workers()
+        runs = self._sweeping.schedule_runs()
+        partitions = self._sweeping.partitions()
+        payloads, is_more = self._sweeping.payloads()
+        if workers or runs or partitions or payloads:
+            log.info(
+                "sweep.done",
+                workers=workers,
+                schedule_runs=runs,
+                partitions=partitions,
+                payloads=payloads,
+            )
+        return is_more

@@ -1,0 +1,49 @@
+"""Reconcile: what should follow from the rows, and did not, because someone died in between.
+
+So far its part for parents: those that wait for nothing any more, those whose time is up, and
+those whose window is not full.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from taskdb.store.store import Store
+from taskdb.store.tree.join import RECONCILE
+
+log = structlog.get_logger("taskdb.reconcile")
+
+_BATCH = 500
+LOOK = 5_000
+"""Parents that one pass looks at: with more of them a round takes several intervals."""
+
+
+class Reconcile:
+    """Lets neglected parents act, a page of all that wait a pass."""
+
+    def __init__(self, store: Store, *, look: int = LOOK, is_whole: bool = False) -> None:
+        """With `is_whole` the passes of a round follow each other at once."""
+        self._store = store
+        self._look = look
+        self._is_whole = is_whole
+        self._after = ""
+        self._began = time.monotonic()
+
+    def run_once(self) -> bool:
+        """Look at one page; returns whether to look at the next one at once.
+
+        Healthy parents cost a bounded look each interval. Where a page has neglected ones, a
+        process has probably died, and the next page follows at once.
+        """
+        if not self._after:
+            self._began = time.monotonic()
+        for parent_id in self._store.stop_overdue(_BATCH):
+            log.warning("parent.timed_out", task_id=parent_id)
+        found, self._after = self._store.neglected_page(self._look, self._after)
+        for parent_id in found:
+            self._store.join(parent_id)
+        if not self._after:
+            self._store.aside.over(RECONCILE, time.monotonic() - self._began)
+        return bool(self._after) and (bool(found) or self._is_whole)

@@ -1,0 +1,50 @@
+"""The relay: hands committed rows to the broker when their time has come.
+
+It publishes what the submitting process could not, what was scheduled, what is retried, and what
+was inserted by plain SQL. Any number of relays may run: each leases its rows in the database.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import structlog
+
+from taskdb.celery.publish.publisher import Publishes
+from taskdb.settings.settings import Settings
+from taskdb.store.store import Store
+from taskdb.store.task.publish import RELAY
+
+log = structlog.get_logger("taskdb.relay")
+
+
+class Relay:
+    """Publishes due rows, a batch a pass."""
+
+    def __init__(self, settings: Settings, store: Store, publisher: Publishes) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._batch = settings.relay_batch
+        self._lease = timedelta(seconds=settings.relay_lease_seconds)
+
+    def run_once(self) -> bool:
+        """Publish one batch; answers whether there may be more.
+
+        Raises BrokerUnreachable; the rows then come back when their lease is over.
+        """
+        began = time.monotonic()
+        due = self._store.lease_due(self._batch, self._lease)
+        if not due:
+            self._store.aside.over(RELAY, time.monotonic() - began)
+            return False
+        try:
+            self._publisher.publish(due)
+        except BaseException:
+            self._store.release(due)
+            raise
+        log.debug("relay.published", count=len(due))
+        if len(due) == self._batch:
+            return True
+        self._store.aside.over(RELAY, time.monotonic() - began)
+        return False

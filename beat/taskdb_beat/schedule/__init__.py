@@ -1,0 +1,1 @@
+"""Schedules: fired, declared, and as entries of Celery's beat."""

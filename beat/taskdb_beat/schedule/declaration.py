@@ -1,0 +1,76 @@
+"""What code, settings and Celery's `beat_schedule` declare: made rows once, when a beat starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from taskdb.client.taskdb import TaskDB
+from taskdb.errors import DatabaseError, TaskDBError
+from taskdb.store.schedule.schedule import Synced
+
+log = structlog.get_logger("taskdb.schedule")
+
+Step = Callable[[], None]
+
+
+class Declaration:
+    """Declares limits, alarms and schedules, each until it has succeeded once.
+
+    Any number of processes may declare at the same time. `others` are further steps.
+    """
+
+    def __init__(self, taskdb: TaskDB, *others: Step) -> None:
+        self._taskdb = taskdb
+        self._steps: list[Step] = [self._limits, self._alarms, self._schedules, *others]
+
+    def run_once(self) -> None:
+        """Declare what is not declared yet; raises DatabaseError, and goes on the next time.
+
+        What is wrong with a declaration itself is logged, and stops no other.
+        """
+        failure: DatabaseError | None = None
+        reasons: set[str] = set()
+        for step in list(self._steps):
+            try:
+                step()
+            except DatabaseError as error:
+                failure = error
+                continue
+            except TaskDBError as error:
+                reasons.add(str(error))
+            self._steps.remove(step)
+        for reason in sorted(reasons):
+            log.error("schedule.not_declared", reason=reason)
+        if failure is not None:
+            raise failure
+
+    def _limits(self) -> None:
+        if self._knows_types():
+            self._taskdb.declare_limits()
+
+    def _alarms(self) -> None:
+        if self._knows_types():
+            self._taskdb.declare_alarms()
+
+    def _schedules(self) -> None:
+        declared = self._taskdb.sync_schedules()
+        tell(declared.code, "code")
+        tell(declared.settings, "settings")
+
+    def _knows_types(self) -> bool:
+        """A process that knows no type knows of none that it declares nothing."""
+        return len(self._taskdb.discover()) > 0
+
+
+def tell(synced: Synced, origin: str) -> None:
+    """Log what a declaration has changed."""
+    changes = {"added": synced.added, "changed": synced.changed, "removed": synced.removed}
+    if any(changes.values()):
+        log.info("schedule.declared", origin=origin, **changes)
+    for one in synced.refused:
+        if one.name in synced.taken:
+            log.warning("schedule.name_taken", origin=origin, name=one.name)
+        else:
+            log.error("schedule.not_declared", origin=origin, name=one.name, reason=one.reason)

@@ -1,1 +1,0 @@
-"""From failures to messages that arrive, for workers, beats and the command line."""

@@ -1,0 +1,1 @@
+"""The embedded broker: messages in one SQLite file."""

@@ -1,0 +1,231 @@
+"""The channel of the embedded broker: kombu's virtual channel on a message file."""
+
+# The methods inherited from kombu have no types.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import logging
+from queue import Empty
+from typing import Any, ClassVar
+
+from kombu.transport import virtual
+from kombu.utils.json import dumps, loads
+
+from taskdb.celery.embedded.file import MessageFileBusy, MessageFileError
+from taskdb.celery.embedded.lease import HeldLeases
+from taskdb.celery.embedded.messages import Delivery, Messages, NewMessage
+from taskdb.celery.routing import NoFanout, Routed
+
+logger = logging.getLogger(__name__)
+
+
+class PublishBatch:
+    """Messages of one ``Producer.batch()``, stored in one transaction: all or none."""
+
+    def __init__(self, channel: Channel, max_size: int) -> None:
+        self.channel = channel
+        self.max_size = max_size
+        self._messages: list[NewMessage] = []
+
+    def publish(self, message: dict[str, Any], **options: Any) -> None:
+        """Route the message now and store it with the batch."""
+        self.channel.basic_publish(message, _publish_batch=self, **options)
+        if len(self._messages) >= self.max_size:
+            self.flush()
+
+    def add(self, message: NewMessage) -> None:
+        self._messages.append(message)
+
+    def flush(self) -> None:
+        """Store what is buffered. After MessageFileError nothing of it was, and it is dropped."""
+        messages, self._messages = self._messages, []
+        if messages:
+            self.channel.messages.publish(messages)
+
+    def discard(self) -> None:
+        self._messages.clear()
+
+    close = discard
+
+
+class QoS(virtual.QoS):
+    """Prefetch accounting, with acknowledgements that reach the file."""
+
+    def ack(self, delivery_tag: str) -> None:
+        """Remove the message; raises MessageFileError, and then removes it later."""
+        try:
+            self.channel.leases.ack(delivery_tag)
+        finally:
+            self._settled(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Put the message back in its place, or drop it."""
+        if not requeue:
+            self.ack(delivery_tag)
+            return
+        try:
+            self.channel.leases.release([delivery_tag])
+        finally:
+            self._settled(delivery_tag)
+
+    def restore_unacked(self) -> list[Any]:
+        """Put every unacknowledged message back; one that cannot be comes back with its lease."""
+        self._flush()
+        tags = list(self._delivered)
+        self._delivered.clear()
+        try:
+            self.channel.leases.release(tags)
+        except MessageFileError as error:
+            logger.warning("messages come back when their leases end: %s", error)
+        return []
+
+    def _settled(self, delivery_tag: str) -> None:
+        super().ack(delivery_tag)
+        self.channel.wake_up()
+
+
+class Channel(Routed):
+    """A channel on the message file."""
+
+    QoS = QoS
+    #: The file keeps text and bytes as they are.
+    body_encoding = None  # type: ignore[assignment]  # kombu infers str from its default
+    supports_fanout = False
+    exchange_types: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # each channel has its own
+        **virtual.Channel.exchange_types,
+        "fanout": NoFanout,
+    }
+
+    def __init__(self, connection: Any, **options: Any) -> None:
+        super().__init__(connection, **options)
+        self.messages: Messages = connection.messages
+        self.leases: HeldLeases = connection.leases
+        self._transport = connection
+
+    def wake_up(self) -> None:
+        """Let the consumer look at once: there is room for another message."""
+        self._transport.wake_up()
+
+    def create_publish_batch(self, max_size: int) -> PublishBatch:
+        """Collect the messages of a ``Producer.batch()``."""
+        return PublishBatch(self, max_size)
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **options: Any
+    ) -> None:
+        """Consume; without acknowledgements a message is removed just before its callback."""
+
+        def acknowledged(message: Any) -> Any:
+            self.basic_ack(message.delivery_tag)
+            return callback(message)
+
+        wanted = acknowledged if no_ack else callback
+        super().basic_consume(queue, False, wanted, consumer_tag, **options)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **options: Any) -> Any:
+        """Return the next message of the queue, or None."""
+        message = super().basic_get(queue, **options)
+        if no_ack and message is not None:
+            self.basic_ack(message.delivery_tag)
+        return message
+
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: Any = None,
+        **options: Any,
+    ) -> None:
+        """Bind, for every process that uses the file."""
+        super().queue_bind(queue, exchange, routing_key, arguments, **options)
+        exchange = exchange or "amq.direct"
+        meta = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
+        self.messages.bind(exchange, routing_key or "", meta[1] or "", queue)
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: Any = None,
+        **options: Any,
+    ) -> None:
+        """Remove a binding, for every process that uses the file."""
+        exchange = exchange or "amq.direct"
+        self.state.binding_delete(queue, exchange, routing_key)
+        table = self.state.exchanges.get(exchange, {}).get("table", [])
+        table[:] = [entry for entry in table if (entry[0], entry[2]) != (routing_key, queue)]
+        self.messages.unbind(exchange, routing_key or "", queue)
+
+    def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
+        """Return the bindings of an exchange, whichever process made them.
+
+        Our own count even where the file was deleted since, as kombu declares them only once.
+        """
+        own = self.state.exchanges.get(exchange, {}).get("table", [])
+        kept = self.messages.bindings(exchange)
+        return list(
+            {(key, queue): (key, pattern, queue) for key, pattern, queue in own + kept}.values()
+        )
+
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, **options: Any
+    ) -> None:
+        """Delete a queue, also one that this process has not declared."""
+        if if_empty and self._size(queue):
+            return
+        self.state.queue_bindings_delete(queue)
+        self.messages.delete_queue(queue)
+
+    def _put(
+        self,
+        queue: str,
+        message: dict[str, Any],
+        _publish_batch: PublishBatch | None = None,
+        **options: Any,
+    ) -> None:
+        envelope = dumps({key: value for key, value in message.items() if key != "body"})
+        priority = self._get_message_priority(message)
+        new = NewMessage(queue, priority, envelope, message["body"])
+        if _publish_batch is None:
+            self.messages.publish([new])
+        else:
+            _publish_batch.add(new)
+
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
+        try:
+            delivery = self.messages.lease(queue)
+        except MessageFileBusy as error:
+            # A file locked for long is no reason to drop the line, and with it what is running.
+            logger.warning("no message taken: %s", error)
+            raise Empty from error
+        if delivery is None:
+            raise Empty
+        self.leases.hold(delivery.lease)
+        return _payload(delivery)
+
+    def _new_queue(self, queue: str, **options: Any) -> None:
+        self.messages.declare_queue(queue)
+
+    def _has_queue(self, queue: str, **options: Any) -> bool:
+        return self.messages.has_queue(queue)
+
+    def _size(self, queue: str) -> int:
+        return self.messages.count_ready(queue)
+
+    def _purge(self, queue: str) -> int:
+        return self.messages.purge(queue)
+
+
+def _payload(delivery: Delivery) -> dict[str, Any]:
+    """Build what kombu's virtual channels expect; the lease's token is the delivery tag."""
+    payload: dict[str, Any] = loads(delivery.envelope)
+    payload["body"] = delivery.body
+    properties = payload["properties"]
+    properties["delivery_tag"] = delivery.lease.token
+    properties["delivery_info"]["redelivered"] = delivery.redelivered
+    if delivery.redelivered:
+        payload["redelivered"] = True
+    return payload

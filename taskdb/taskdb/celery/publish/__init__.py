@@ -1,0 +1,1 @@
+"""Publishing: committed rows become messages."""

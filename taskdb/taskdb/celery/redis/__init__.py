@@ -1,0 +1,1 @@
+"""Kombu's transport for Redis, as this package uses it."""

@@ -1,0 +1,245 @@
+"""What `taskdb check` looks at. A probe changes nothing and takes seconds at most."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, TypeVar
+
+from taskdb.celery.configuration import broker_kind, create_celery
+from taskdb.cli.check.file_rights import check_rights
+from taskdb.cli.check.finding import Finding, bad, doubtful, good
+from taskdb.cli.database.schema import require_schema, sqlite_file
+from taskdb.client.taskdb import TaskDB
+from taskdb.errors import (
+    DatabaseError,
+    DatabaseNotMigrated,
+    PayloadStoreUnreachable,
+    SettingsError,
+    TaskAlreadyRegistered,
+    TaskModuleError,
+)
+from taskdb.redaction.url_mask import mask_url, mask_urls
+from taskdb.settings.settings import Settings
+from taskdb.store.contract import WorkerRecord
+from taskdb.store.engine.database_role import database_role
+from taskdb.store.engine.migrations import revision
+from taskdb.store.payload.place import payload_store_of
+from taskdb.store.store import Store
+from taskdb.store.task.worker import Workers
+from taskdb.types.task_type import Registry, default_registry, import_task_modules
+
+T = TypeVar("T")
+
+BROKER_SECONDS = 3.0
+PAYLOAD_SECONDS = 8.0
+DATABASE_SECONDS = 8.0
+"""Longer than the driver itself waits for a connection, so that its message is what one reads."""
+
+
+def probe(settings: Settings) -> Iterator[Finding]:
+    """Every finding, in the order in which things depend on each other."""
+    database = check_database(settings)
+    yield database
+    if database.level == "ok":
+        yield from check_database_role(settings)
+    yield from check_broker(settings)
+    yield check_messages(settings)
+    yield check_payloads(settings)
+    yield from check_rights(settings)
+    yield from check_task_modules(settings, default_registry)
+    yield from check_schedules(settings, has_database=database.level == "ok")
+    if database.level == "ok":
+        yield from check_workers(settings, default_registry)
+
+
+def check_database(settings: Settings) -> Finding:
+    """Reachable, and with a schema that this release can work on."""
+    try:
+        found = _within(DATABASE_SECONDS, lambda: require_schema(settings))
+    except FutureTimeout:
+        return bad("database", f"no answer within {DATABASE_SECONDS:g} s", _DATABASE_ADVICE)
+    except DatabaseNotMigrated as error:
+        if settings.is_embedded_store:
+            return doubtful("database", "not made yet", "the first command that needs it makes it")
+        return bad("database", str(error))
+    except (DatabaseError, OSError) as error:
+        return bad("database", str(error))
+    newer = f" (newer than this release: {revision.head()})" if revision.is_newer(found) else ""
+    return good("database", f"{_database_name(settings)}, revision {found}{newer}")
+
+
+def check_database_role(settings: Settings) -> Iterator[Finding]:
+    """The role of PostgreSQL may write rows, and no more than that."""
+    with Store(settings.store_url).closing() as store:
+        role = store.database.read(database_role)
+    if role is None:
+        return
+    if role.is_superuser:
+        yield doubtful("database role", f"{role.name!r} is a superuser", _ROLE_ADVICE)
+    elif role.unwritable:
+        tables = ", ".join(role.unwritable)
+        message = f"{role.name!r} may not write {tables}"
+        advice = (
+            f"to submit and to run tasks, let the owner run: taskdb grants --runtime {role.name}"
+        )
+        yield doubtful("database role", message, advice)
+    else:
+        yield good("database role", f"{role.name!r} may write rows, and is no superuser")
+
+
+def check_broker(settings: Settings) -> Iterator[Finding]:
+    """Reachable within seconds; and of Redis, that it does not throw messages away."""
+    kind = broker_kind(settings)
+    if kind == "embedded":
+        yield good("broker", "embedded, under the data folder")
+        return
+    connection = create_celery(settings).connection_for_write()
+    where = mask_url(connection.as_uri(include_password=True))
+    try:
+        _within(BROKER_SECONDS, lambda: connection.ensure_connection(max_retries=1, timeout=2))
+        yield good("broker", f"{where} answers")
+        if kind == "redis":
+            yield _within(BROKER_SECONDS, lambda: _check_eviction(connection))
+    except FutureTimeout:
+        yield bad("broker", f"no answer from {where} within {BROKER_SECONDS:g} s", _BROKER_ADVICE)
+    except Exception as error:  # noqa: BLE001 - every transport has errors of its own
+        reason = mask_urls(f"{type(error).__name__}: {error}")
+        yield bad("broker", f"no answer from {where} ({reason})", _BROKER_ADVICE)
+
+
+def check_messages(settings: Settings) -> Finding:
+    """Messages are signed, where others may write to the broker."""
+    keys = len(settings.message_keys)
+    if not keys and broker_kind(settings) == "embedded":
+        return good("messages", "not signed: only who may write the data folder makes any")
+    if not keys:
+        advice = "give clients, workers and beats the same TASKDB_MESSAGE_KEYS"
+        return doubtful("messages", "not signed: who writes to the broker starts tasks", advice)
+    if settings.message_unsigned == "accept":
+        advice = "when every client and beat has a key: TASKDB_MESSAGE_UNSIGNED=refuse"
+        return doubtful("messages", f"signed ({keys} keys), but others run too", advice)
+    return good(
+        "messages", f"signed; keys: {keys}, without a signature: {settings.message_unsigned}"
+    )
+
+
+def check_payloads(settings: Settings) -> Finding:
+    """The folder of large payloads can be written, or made; the bucket answers."""
+    try:
+        _within(PAYLOAD_SECONDS, lambda: payload_store_of(settings).check())
+    except FutureTimeout:
+        return bad("payloads", f"no answer within {PAYLOAD_SECONDS:g} s", _PAYLOAD_ADVICE)
+    except PayloadStoreUnreachable as error:
+        return bad("payloads", str(error), _PAYLOAD_ADVICE)
+    except SettingsError as error:
+        return bad("payloads", str(error))
+    if settings.payload_bucket is not None:
+        return good("payloads", f"{settings.payload_bucket} answers")
+    folder = settings.payload_folder.absolute()
+    state = "can be written" if folder.exists() else "is made when a payload needs it"
+    return good("payloads", f"{folder} {state}")
+
+
+def check_task_modules(settings: Settings, registry: Registry) -> Iterator[Finding]:
+    """Every module can be imported, and they register types."""
+    if not settings.task_modules:
+        advice = "name the modules that define them in TASKDB_TASK_MODULES"
+        yield doubtful("task modules", "none", advice)
+        return
+    for module in settings.task_modules:
+        try:
+            import_task_modules([module])
+        except (TaskModuleError, TaskAlreadyRegistered) as error:
+            yield bad("task modules", str(error))
+        else:
+            yield good("task modules", f"{module} is imported")
+    if len(registry):
+        yield good("task types", f"{len(registry)}: {', '.join(one.name for one in registry)}")
+    else:
+        yield doubtful("task types", "none", 'decorate a function with @task("name")')
+
+
+def check_schedules(settings: Settings, *, has_database: bool) -> Iterator[Finding]:
+    """What code and settings declare is accepted; and what a beat has refused."""
+    with TaskDB(settings) as taskdb:
+        try:
+            wrong = {(one.origin, one.name): one for one in taskdb.check_declared()}
+        except (TaskModuleError, TaskAlreadyRegistered):
+            # Said of the modules already.
+            return
+        for one in wrong.values():
+            yield bad("schedules", f"{one.name!r} ({one.origin}) is refused: {one.reason}")
+        told = taskdb.refused_schedules() if has_database else []
+    for one in told:
+        if (one.origin, one.name) not in wrong:
+            message = f"a beat has refused {one.name!r} ({one.origin}): {one.reason}"
+            yield bad("schedules", message, "mend it where it is declared, and restart that beat")
+
+
+def check_workers(settings: Settings, registry: Registry) -> Iterator[Finding]:
+    """Workers were seen lately, and every queue has one."""
+    alive = _workers(settings)
+    if not alive:
+        seconds = settings.worker_lease_seconds
+        yield doubtful(
+            "workers", f"none was seen in the last {seconds:g} s", "start one: taskdb worker"
+        )
+        return
+    yield good("workers", f"{len(alive)}: {', '.join(one.name for one in alive)}")
+    served = {queue for one in alive for queue in one.queues}
+    wanted = {one.queue or settings.default_queue for one in registry}
+    for queue in sorted(wanted - served):
+        advice = f"start one that takes it: taskdb worker -Q {queue}"
+        yield doubtful("workers", f"none takes the queue {queue!r}", advice)
+
+
+def _workers(settings: Settings) -> list[WorkerRecord]:
+    with Store(settings.store_url).closing() as store:
+        return Workers(store.database).seen_since(settings.worker_lease_seconds)
+
+
+def _check_eviction(connection: Any) -> Finding:
+    policy = _eviction_policy(connection)
+    if policy is None:
+        advice = "make sure that it is noeviction"
+        return doubtful("broker", "Redis does not tell its maxmemory-policy", advice)
+    if policy == "noeviction":
+        return good("broker", "Redis keeps what it was given (maxmemory-policy noeviction)")
+    advice = "set maxmemory-policy to noeviction: messages are lost else, and only found again late"
+    return doubtful("broker", f"Redis may throw messages away (maxmemory-policy {policy})", advice)
+
+
+def _eviction_policy(connection: Any) -> str | None:
+    try:
+        found = connection.default_channel.client.config_get("maxmemory-policy")
+    except Exception:  # noqa: BLE001 - hosted servers forbid the question, each in its own way
+        return None
+    return str(found.get("maxmemory-policy")) if found else None
+
+
+def _database_name(settings: Settings) -> str:
+    file = sqlite_file(settings)
+    return "PostgreSQL" if file is None else f"SQLite in {file}"
+
+
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """What the work answers; raises TimeoutError when it takes longer, and leaves it behind."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised again by the one who waits
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done.result(timeout=seconds)
+
+
+_DATABASE_ADVICE = "check TASKDB_DATABASE_URL and that the server runs"
+_ROLE_ADVICE = "give clients, workers and beats a role of their own: docs/how-to/database-roles.md"
+_BROKER_ADVICE = "check TASKDB_BROKER_URL and that the server runs"
+_PAYLOAD_ADVICE = "check TASKDB_PAYLOAD_DIR and TASKDB_DATA_DIR, or TASKDB_PAYLOAD_URL"

@@ -1,0 +1,252 @@
+"""`taskdb demo`: worker, beat and five tasks in a folder of their own, without any server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from taskdb.cli.demo.expectation import all_differences
+from taskdb.cli.demo.plan import (
+    BAD_ROWS,
+    PARTS,
+    ROWS,
+    Part,
+    database_of,
+    demo_environment,
+    demo_settings,
+    split_database_of,
+)
+from taskdb.cli.demo.plan import parts as planned
+from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.output import Output, rich_table
+from taskdb.cli.process.background import Crew
+from taskdb.cli.session import Session, with_session
+from taskdb.cli.task.document import event_json, task_json
+from taskdb.cli.task.show import print_history
+from taskdb.cli.task.table import HEADERS, one_line, print_tasks, task_rows
+from taskdb.cli.task.tree import Branch, read_tree, tree_json
+from taskdb.cli.task.tree_view import bar_text, counts_text, print_tree, tree_lines
+from taskdb.cli.task.watch import fitting
+from taskdb.client.taskdb import TaskDB
+from taskdb.errors import Fault, InvalidInput
+from taskdb.logging import configure_logging
+from taskdb.model.entity import TaskEntity
+
+LIMIT_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+SHOWN_BAD_ROWS = 6
+
+
+@with_session
+def demo(
+    session: Session,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", metavar="DIR", help="Use this folder and keep it.")
+    ] = None,
+) -> int:
+    """See it work: five tasks, a worker and a beat, in a temporary folder, without any server.
+
+    One of them fans out into parts. Exit 0 only if every task became what it should be and nothing
+    is left running.
+    """
+    with _ended_by_sigterm(), _folder(keep) as folder:
+        settings = demo_settings(folder)
+        configure_logging(settings, level="DEBUG" if session.debug else "CRITICAL")
+        with TaskDB(settings) as taskdb:
+            return Demonstration(session.output, taskdb, folder).play()
+
+
+class Demonstration:
+    """One run: the tasks move while a person watches, then they are held against the plan."""
+
+    def __init__(self, output: Output, taskdb: TaskDB, folder: Path) -> None:
+        self._output = output
+        self._taskdb = taskdb
+        self._folder = folder
+        self._parts = planned(folder)
+
+    def play(self) -> int:
+        """Answers the exit code."""
+        began = time.monotonic()
+        with Crew(demo_environment(os.environ, self._folder)) as crew:
+            self._say(f"worker and beat start in {self._folder}, on SQLite, without any server\n")
+            submitted = [self._submit(part) for part in self._parts]
+            tasks = self._follow(crew, submitted)
+            self._tell_end(tasks)
+            self._say("\nworker and beat stop …")
+            problems = [*self._compare(tasks), *crew.stop()]
+            return self._verdict(crew, tasks, problems, time.monotonic() - began)
+
+    def _submit(self, part: Part) -> TaskEntity:
+        return self._taskdb.submit_task(part.type, part.input, delay=part.delay)
+
+    def _follow(self, crew: Crew, submitted: Sequence[TaskEntity]) -> list[TaskEntity]:
+        """Show the tasks until all have settled; answers them as they are then."""
+        deadline = time.monotonic() + LIMIT_SECONDS
+        with self._view() as view:
+            while True:
+                tasks = [self._taskdb.get_task(one.id) for one in submitted]
+                view.show(tasks, self._split_tree(tasks))
+                settled = all(task.status.is_settled for task in tasks)
+                if settled or crew.has_lost_one or time.monotonic() > deadline:
+                    return tasks
+                time.sleep(LOOK_SECONDS)
+
+    @contextmanager
+    def _view(self) -> Iterator[View]:
+        if not self._output.is_live:
+            yield View(self._output)
+            return
+        with Live(console=self._output.out, auto_refresh=False, transient=True) as live:
+            yield View(self._output, live)
+
+    def _tell_end(self, tasks: Sequence[TaskEntity]) -> None:
+        if self._output.is_json:
+            return
+        self._say("")
+        print_tasks(self._output, tasks)
+        self._tell_bad_rows(tasks[0])
+        self._say(f"\nThe same file, split into {PARTS} parts that may run side by side:")
+        print_tree(self._output, self._split_tree(tasks))
+        self._say("\nThe history of the mail that failed twice:")
+        print_history(self._output, self._taskdb.task_history(tasks[1].id))
+
+    def _split_tree(self, tasks: Sequence[TaskEntity]) -> Branch:
+        return read_tree(self._taskdb, tasks[-1])
+
+    def _tell_bad_rows(self, task: TaskEntity) -> None:
+        result = task.result or {}
+        errors = result.get("errors", [])
+        self._say(
+            f"\nThe import read {result.get('read')} rows, kept {result.get('imported')} and "
+            f"rejected {result.get('rejected')}:"
+        )
+        for error in errors[:SHOWN_BAD_ROWS]:
+            self._say(f"  line {error['line']}: {error['reason']}")
+        if len(errors) > SHOWN_BAD_ROWS:
+            self._say(f"  … and {len(errors) - SHOWN_BAD_ROWS} more")
+
+    def _compare(self, tasks: Sequence[TaskEntity]) -> list[str]:
+        expected = [part.expected for part in self._parts]
+        counts = [self._taskdb.sub_task_counts(task.id) for task in tasks]
+        found = all_differences(zip(expected, tasks, counts, strict=True))
+        for place, title in ((database_of, "the import"), (split_database_of, "the parts")):
+            kept = customers_in(place(self._folder))
+            if kept != ROWS - BAD_ROWS:
+                found.append(f"{title}: {kept} customers are there, should be {ROWS - BAD_ROWS}")
+        return found
+
+    def _verdict(
+        self, crew: Crew, tasks: Sequence[TaskEntity], problems: list[str], seconds: float
+    ) -> int:
+        if self._output.is_json:
+            self._output.document(self._document(tasks, problems, seconds))
+        for problem in problems:
+            self._output.note(f"not as it should be: {problem}", style="red")
+        if problems:
+            for line in crew.lines[-40:]:
+                self._output.note(line)
+            return ExitCode.FAILED
+        self._say("")
+        self._line(f"All as it should be, in {seconds:.1f} s; nothing is left running.", "green")
+        return ExitCode.OK
+
+    def _document(
+        self, tasks: Sequence[TaskEntity], problems: list[str], seconds: float
+    ) -> dict[str, object]:
+        return {
+            "tasks": [task_json(task) for task in tasks],
+            "tree": tree_json(self._split_tree(tasks)),
+            "history": [event_json(event) for event in self._taskdb.task_history(tasks[1].id)],
+            "problems": problems,
+            "seconds": round(seconds, 1),
+        }
+
+    def _say(self, text: str) -> None:
+        self._output.line(text)
+
+    def _line(self, text: str, style: str) -> None:
+        self._output.line(Text(text, style=style))
+
+
+class View:
+    """The tasks and the parts' bar while they move: live on a terminal, else a line a change."""
+
+    def __init__(self, output: Output, live: Live | None = None) -> None:
+        self._output = output
+        self._live = live
+        self._seen: dict[str, object] = {}
+
+    def show(self, tasks: Sequence[TaskEntity], tree: Branch) -> None:
+        """Show them as they are now."""
+        if self._live is not None:
+            table = rich_table(HEADERS, task_rows(tasks))
+            lines = [Text(), *tree_lines(tree, is_live=True)]
+            bars = fitting(lines, self._output.out, beside=len(tasks) + 2)
+            self._live.update(Group(table, bars), refresh=True)
+            return
+        for task in tasks:
+            face = (task.status, task.attempt, task.progress)
+            if self._is_new(task.id, face):
+                self._output.line(one_line(task))
+        counts = tree.counts
+        if counts is not None and self._is_new("", counts.done):
+            bar = bar_text(counts, is_live=False)
+            self._output.line(Text.assemble(f"{tree.task.code}  ", bar, f"  {counts_text(counts)}"))
+
+    def _is_new(self, what: str, face: object) -> bool:
+        is_new = self._seen.get(what) != face
+        self._seen[what] = face
+        return is_new
+
+
+def customers_in(database: Path) -> int:
+    """How many customers an import left in its database; 0 without one."""
+    if not database.exists():
+        return 0
+    with closing(sqlite3.connect(database)) as connection:
+        return int(connection.execute("SELECT count(*) FROM customer").fetchone()[0])
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends this process as Ctrl-C does: in order, leaving nothing."""
+
+    def leave(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is None:
+        made = Path(tempfile.mkdtemp(prefix="taskdb-demo-"))
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        return
+    if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        advice = f"{keep} is there and not empty: name a new folder"
+        raise InvalidInput("the command", [Fault("--keep", advice)])
+    keep.mkdir(parents=True, exist_ok=True)
+    yield keep.absolute()

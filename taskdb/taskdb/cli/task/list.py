@@ -1,0 +1,108 @@
+"""`taskdb list`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+
+from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.output import Output, rich_table
+from taskdb.cli.session import Session, TenantOption, with_session
+from taskdb.cli.task.criteria import with_criteria
+from taskdb.cli.task.document import task_json
+from taskdb.cli.task.table import HEADERS, one_line, print_tasks, task_rows
+from taskdb.client.submission.options import Criteria
+from taskdb.client.taskdb import PAGE_LIMIT, TaskPage
+from taskdb.model.entity import TaskEntity
+
+WATCH_SECONDS = 1.0
+
+Read = Callable[[], TaskPage]
+
+
+@with_session
+@with_criteria
+def list_tasks(
+    session: Session,
+    wanted: Criteria,
+    *,
+    limit: Annotated[int, typer.Option(help=f"Tasks of one page, 1 to {PAGE_LIMIT}.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Go on behind that page.")] = None,
+    oldest: Annotated[bool, typer.Option("--oldest", help="Oldest first.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow the changes, until Ctrl-C.")
+    ] = False,
+    tenant: TenantOption = None,
+) -> int:
+    """List tasks, the newest first.
+
+    With --json one task a line; the cursor of a next page, if there is one, on standard error.
+    """
+    taskdb = session.taskdb_of(tenant)
+
+    def read() -> TaskPage:
+        return taskdb.list_tasks(
+            limit=limit, cursor=cursor, order="oldest" if oldest else "newest", **wanted
+        )
+
+    if not watch:
+        return _print_page(session.output, read())
+    return (
+        _watch_table(session.output, read)
+        if session.output.is_live
+        else _watch_lines(session.output, read)
+    )
+
+
+def _print_page(output: Output, page: TaskPage) -> int:
+    if output.is_json:
+        for task in page:
+            output.document(task_json(task, payloads=False))
+    elif page:
+        print_tasks(output, page)
+    else:
+        output.note("no task meets this")
+    if page.next_cursor is not None:
+        _tell_cursor(output, page.next_cursor)
+    return ExitCode.OK
+
+
+def _tell_cursor(output: Output, cursor: str) -> None:
+    if output.is_json:
+        output.note(json.dumps({"next_cursor": cursor}))
+    else:
+        output.note(f"there are more: --cursor {cursor}")
+
+
+def _watch_table(output: Output, read: Read) -> int:
+    with Live(console=output.out, auto_refresh=False) as live:
+        while True:
+            live.update(rich_table(HEADERS, task_rows(read())), refresh=True)
+            time.sleep(WATCH_SECONDS)
+
+
+def _watch_lines(output: Output, read: Read) -> int:
+    """Print a task whenever it is not as it was."""
+    seen: dict[str, Any] = {}
+    while True:
+        for task in reversed(read()):
+            if seen.get(task.id) != _face(task):
+                seen[task.id] = _face(task)
+                _print_task(output, task)
+        time.sleep(WATCH_SECONDS)
+
+
+def _face(task: TaskEntity) -> Any:
+    return (task.status, task.attempt, task.progress, task.updated_at)
+
+
+def _print_task(output: Output, task: TaskEntity) -> None:
+    if output.is_json:
+        output.document(task_json(task, payloads=False))
+    else:
+        output.line(one_line(task))

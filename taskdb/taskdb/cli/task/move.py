@@ -1,0 +1,185 @@
+"""`taskdb cancel` and `taskdb retry`: tasks by name, or all that meet some criteria."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import typer
+
+from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.failure import tell
+from taskdb.cli.output import Output
+from taskdb.cli.session import Session, TenantOption, with_session
+from taskdb.cli.task.criteria import with_criteria
+from taskdb.cli.task.document import task_json
+from taskdb.cli.task.table import one_line
+from taskdb.client.submission.options import Criteria
+from taskdb.client.taskdb import PAGE_LIMIT, TaskDB
+from taskdb.errors import Fault, InvalidInput, TaskDBError
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import MOVES, RETRIED_IN_BULK, TaskStatus
+
+COUNT_LIMIT = 10_000
+"""Beyond this the question before a bulk move says "more than"."""
+
+References = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, codes or keys of tasks.")
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Anew, with all parts or steps; also what COMPLETED."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a bulk move.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A move by hand, of one task and of many."""
+
+    name: str
+    done: str
+    one: Callable[[TaskDB, str], TaskEntity]
+    many: Callable[[TaskDB, Criteria], int]
+    movable: frozenset[TaskStatus]
+    """What a bulk move is about."""
+
+
+CANCEL = Verb(
+    "cancel",
+    "canceled",
+    lambda taskdb, reference: taskdb.cancel_task(reference),
+    lambda taskdb, wanted: taskdb.cancel_tasks(**wanted),
+    MOVES["cancel"].sources,
+)
+RETRY = Verb(
+    "retry",
+    "retried",
+    lambda taskdb, reference: taskdb.retry_task(reference),
+    lambda taskdb, wanted: taskdb.retry_tasks(**wanted),
+    RETRIED_IN_BULK,
+)
+RETRY_ANEW = replace(
+    RETRY,
+    one=lambda taskdb, reference: taskdb.retry_task(reference, force=True),
+    many=lambda taskdb, wanted: taskdb.retry_tasks(force=True, **wanted),
+    movable=MOVES["retry"].sources,
+)
+
+
+@with_session
+@with_criteria
+def cancel(
+    session: Session,
+    wanted: Criteria,
+    references: References = None,
+    *,
+    yes: Yes = False,
+    tenant: TenantOption = None,
+) -> int:
+    """Cancel tasks: at once where they wait; a running one is asked to stop.
+
+    Name tasks, or say which: every task that meets all criteria.
+    """
+    return _move(session, CANCEL, references or [], wanted, yes=yes, tenant=tenant)
+
+
+@with_session
+@with_criteria
+def retry(
+    session: Session,
+    wanted: Criteria,
+    references: References = None,
+    *,
+    force: Force = False,
+    yes: Yes = False,
+    tenant: TenantOption = None,
+) -> int:
+    """Run tasks again, each with a whole budget of attempts.
+
+    A fan-out runs its parts that ended badly, a sequence goes on at the step that failed; with
+    --force both begin anew. Name tasks, or say which: every task that meets all criteria and is
+    FAILED, HALTED or CANCELED; with --force also those that COMPLETED or wait for their time.
+    """
+    return _move(
+        session, RETRY_ANEW if force else RETRY, references or [], wanted, yes=yes, tenant=tenant
+    )
+
+
+def _move(
+    session: Session,
+    verb: Verb,
+    references: list[str],
+    wanted: Criteria,
+    *,
+    yes: bool,
+    tenant: str | None,
+) -> int:
+    if bool(references) == bool(wanted):
+        advice = "name tasks, or give criteria such as --status or --type; not both"
+        raise InvalidInput("the command", [Fault("", advice)])
+    taskdb = session.taskdb_of(tenant)
+    if references:
+        return _move_each(session, taskdb, verb, references)
+    return _move_all(session.output, taskdb, verb, wanted, yes=yes)
+
+
+def _move_each(session: Session, taskdb: TaskDB, verb: Verb, references: list[str]) -> int:
+    """Move every task that can be; answers the exit code of the first that could not."""
+    output = session.output
+    codes = []
+    for reference in references:
+        try:
+            task = verb.one(taskdb, reference)
+        except TaskDBError as error:
+            codes.append(tell(error, output, debug=session.debug))
+            continue
+        if output.is_json:
+            output.document(task_json(task, payloads=False))
+        else:
+            output.line(one_line(task))
+            _tell_what_follows(output, task)
+    return codes[0] if codes else ExitCode.OK
+
+
+def _tell_what_follows(output: Output, task: TaskEntity) -> None:
+    if task.cancel_requested_at is not None and not task.status.is_settled:
+        output.note("it is running and was asked to stop; `taskdb wait` tells when it has")
+
+
+def _move_all(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria, *, yes: bool) -> int:
+    if not yes and not _agreed(output, taskdb, verb, wanted):
+        output.note("nothing was changed")
+        return ExitCode.FAILED
+    moved = verb.many(taskdb, wanted)
+    if output.is_json:
+        output.document({verb.done: moved})
+    else:
+        output.line(f"{verb.done} {_tasks(moved)}")
+    return ExitCode.OK
+
+
+def _agreed(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria) -> bool:
+    count = _count(taskdb, verb, wanted)
+    much = f"more than {_tasks(COUNT_LIMIT)}" if count > COUNT_LIMIT else _tasks(count)
+    if not sys.stdin.isatty():
+        advice = f"this would {verb.name} {much}: add --yes to do so without being asked"
+        raise InvalidInput("the command", [Fault("", advice)])
+    output.err.print(f"{verb.name} {much}? [y/N] ", end="")
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _count(taskdb: TaskDB, verb: Verb, wanted: Criteria) -> int:
+    count, cursor = 0, None
+    while True:
+        page = taskdb.list_tasks(limit=PAGE_LIMIT, cursor=cursor, **wanted)
+        count += sum(task.status in verb.movable and not task.is_adopted for task in page)
+        cursor = page.next_cursor
+        if cursor is None or count > COUNT_LIMIT:
+            return count
+
+
+def _tasks(count: int) -> str:
+    return f"{count:,} task{'' if count == 1 else 's'}"

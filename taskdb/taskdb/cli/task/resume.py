@@ -1,0 +1,51 @@
+"""`taskdb resume-task`: the answer of the outside to a task that waits for it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.session import Session, TenantOption, with_session
+from taskdb.cli.task.document import task_json
+from taskdb.cli.task.given_input import read_json
+from taskdb.cli.task.table import one_line
+from taskdb.errors import Fault, InvalidInput
+
+
+@with_session
+def resume_task(
+    session: Session,
+    token: Annotated[
+        str,
+        typer.Argument(
+            metavar="TOKEN", help="What the task gave away; - reads it from standard input."
+        ),
+    ],
+    *,
+    output: Annotated[
+        str | None, typer.Option("--output", help="The result: JSON, @FILE, or - for stdin.")
+    ] = None,
+    error: Annotated[
+        str | None, typer.Option("--error", help="It failed, and this is why.")
+    ] = None,
+    tenant: TenantOption = None,
+) -> int:
+    """Call back a task that waits for the outside: it ends with this output, or this error.
+
+    A token counts once. Other people of this machine can see the arguments of a command: let it
+    read the token from standard input.
+    """
+    if token == "-" and output == "-":  # noqa: S105 - no secret, but where one is read
+        advice = "only one of the token and the output can come from standard input"
+        raise InvalidInput("the command", [Fault("--output", advice)])
+    given = sys.stdin.readline().strip() if token == "-" else token  # noqa: S105 - the same
+    value = None if output is None else read_json(output, "--output")
+    task = session.taskdb_of(tenant).resume_task(given, value, error=error)
+    if session.is_json:
+        session.output.document(task_json(task, payloads=False))
+    else:
+        session.output.line(one_line(task))
+    return ExitCode.OK

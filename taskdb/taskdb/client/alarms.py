@@ -1,0 +1,326 @@
+"""The part of the client that looks at alarms and acts on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from uuid_utils.compat import uuid7
+
+from taskdb.client.actor import note_change
+from taskdb.errors import Fault, InvalidInput
+from taskdb.model.alarm.alarm import (
+    AlarmDelivery,
+    AlarmEntity,
+    AlarmSource,
+    AlarmState,
+    MessageKind,
+    Severity,
+    one_of,
+)
+from taskdb.model.alarm.message import message_of
+from taskdb.model.alarm.routing import Route, channels_of_tenants, parse_route
+from taskdb.model.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled
+from taskdb.model.clock import require_aware
+from taskdb.model.json_text import storable
+from taskdb.outgoing.alarm.channels import open_channel
+from taskdb.settings.settings import Settings
+from taskdb.store.contract import Scope
+from taskdb.store.outgoing.alarm.alarm import Alarms
+from taskdb.store.store import Store
+from taskdb.types.task_type import Registry
+
+_SUBJECT = "the alarm request"
+_PAGE_LIMIT = 1_000
+_LONGEST_SNOOZE = timedelta(days=366)
+_TEST_ID = "00000000-0000-0000-0000-000000000000"
+
+
+class AlarmClient:
+    """Alarms; `TaskDB` is one.
+
+    A client that is scoped to tenants sees the alarms of those only; one that counts for all
+    tenants together is the operator's. So are channels and routes: a tenant names channels that
+    the settings give it, and sees the messages to those. Its routes add to the operator's.
+    """
+
+    settings: Settings
+    scope: Scope
+    store: Store
+    registry: Registry
+    _actor: Callable[[str | None], str | None]
+
+    @property
+    def _alarms(self) -> Alarms:
+        return Alarms(self.store.database)
+
+    @property
+    def _channels(self) -> tuple[str, ...] | None:
+        """The channels that this client sees; None is every channel."""
+        if self.scope.tenants is None:
+            return None
+        return channels_of_tenants(self.settings.alarm_channels, self.scope.tenants)
+
+    def _seen(self, one: AlarmEntity) -> AlarmEntity:
+        """An alarm without channels and words that are the operator's."""
+        own = self._channels
+        if own is None:
+            return one
+        mine = replace(one, channels=tuple(name for name in one.channels if name in own))
+        return mine if one.acted_for is not None else replace(mine, acted_by=None, note=None)
+
+    # --- look ---------------------------------------------------------------------------------
+
+    def list_alarms(
+        self,
+        *,
+        state: str | Iterable[str] = (),
+        tenant: str | None = None,
+        type: str | None = None,
+        undelivered: bool = False,
+        unrouted: bool = False,
+        limit: int = 100,
+    ) -> list[AlarmEntity]:
+        """Alarms, the one that was seen last first; without a state those that are not resolved.
+
+        `undelivered`: with a message that no channel has taken yet; `unrouted`: that should have
+        been told and that no route takes. `limit` runs from 1 to 1,000. Raises InvalidInput.
+        """
+        if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
+            raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
+        try:
+            words = (state,) if isinstance(state, str) else tuple(state)
+            states = tuple(one_of(AlarmState, word) for word in words)
+        except (ValueError, TypeError) as error:
+            raise InvalidInput(_SUBJECT, [Fault("state", str(error))]) from None
+        check_texts(_SUBJECT, NAME_BYTES, tenant=tenant, type=type)
+        live = tuple(one for one in AlarmState if one is not AlarmState.RESOLVED)
+        found = self._alarms.page(
+            self.scope,
+            states=states or (() if undelivered else live),
+            tenant=tenant,
+            type=type,
+            undelivered=undelivered,
+            unrouted=unrouted,
+            limit=limit,
+            channels=self._channels,
+        )
+        return [self._seen(one) for one in found]
+
+    def get_alarm(self, reference: str) -> AlarmEntity:
+        """The alarm of this id or fingerprint; raises AlarmNotFound."""
+        return self._seen(self._alarms.get(_reference(reference), self.scope))
+
+    def alarm_deliveries(self, reference: str) -> list[AlarmDelivery]:
+        """The messages of an alarm, the newest first; raises AlarmNotFound."""
+        alarm_id = self.get_alarm(reference).id
+        return self._alarms.deliveries(alarm_id, self.scope, channels=self._channels)
+
+    def undelivered_alarms(self, limit: int = 100) -> list[AlarmDelivery]:
+        """Messages that no channel has taken yet, the oldest first; raises InvalidInput."""
+        if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
+            raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
+        return self._alarms.undelivered(self.scope, channels=self._channels, limit=limit)
+
+    def alarm_errors(self, alarm_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why messages of these alarms have not gone out; '' for one that was not tried yet.
+
+        An alarm that this client does not see is left out.
+        """
+        if not isinstance(alarm_ids, Sequence):
+            raise InvalidInput(_SUBJECT, [Fault("alarm_ids", "a list of ids")])
+        return self._alarms.last_errors(alarm_ids, self.scope, channels=self._channels)
+
+    # --- act ----------------------------------------------------------------------------------
+
+    def acknowledge_alarm(
+        self, reference: str, *, by: str | None = None, note: str | None = None
+    ) -> AlarmEntity:
+        """Someone is at it: it goes on counting, and tells nobody until it is resolved.
+
+        A resolved one stays as it is. Raises AlarmNotFound.
+        """
+        place = _reference(reference)
+        return self.get_alarm(
+            self._alarms.acknowledge(place, self.scope, self._actor(by), _plain(note))
+        )
+
+    def snooze_alarm(
+        self, reference: str, until: datetime | timedelta | float, *, by: str | None = None
+    ) -> AlarmEntity:
+        """Tell nobody until a moment, or for a time (seconds, or a timedelta); then it is open.
+
+        What came meanwhile is told then, in one message. A resolved one stays as it is. Raises
+        AlarmNotFound, InvalidInput.
+        """
+        moment = _until(until)
+        found = self._alarms.snooze(_reference(reference), self.scope, moment, self._actor(by))
+        return self.get_alarm(found)
+
+    def resolve_alarm(
+        self, reference: str, *, by: str | None = None, note: str | None = None
+    ) -> AlarmEntity:
+        """It is over. When it comes back it is open again, a regression, and told at once.
+
+        Raises AlarmNotFound.
+        """
+        place = _reference(reference)
+        return self.get_alarm(
+            self._alarms.resolve(place, self.scope, self._actor(by), _plain(note))
+        )
+
+    def test_alarm_channel(self, channel: str) -> None:
+        """Send a message of a made-up alarm over a channel of the settings, now.
+
+        Raises DeliveryFailed and TargetRefused that say why it did not go; InvalidInput for a
+        client that is scoped to tenants, and for a channel that is not named in the settings.
+        """
+        self._refuse_scoped("channels are tried")
+        names = [one.name for one in self.settings.alarm_channels]
+        if channel not in names:
+            advice = f"no channel is named {shown(channel)}. TASKDB_ALARM_CHANNELS allows: "
+            raise InvalidInput(_SUBJECT, [Fault("channel", advice + (", ".join(names) or "none"))])
+        way = open_channel(self.settings, channel)
+        try:
+            way.send(str(uuid7()), message_of(_made_up(channel), MessageKind.OPENED, 1))
+        finally:
+            way.close()
+
+    # --- routes -------------------------------------------------------------------------------
+
+    def alarm_routes(self) -> list[Route]:
+        """The routes of the settings, then those that are rows; a tenant sees its own alone."""
+        own = () if self.scope.tenants is not None else self.settings.alarm_routes
+        return [*own, *self._alarms.routes(self.scope)]
+
+    def add_alarm_route(
+        self,
+        to: str | Sequence[str],
+        *,
+        tenant: str | None = None,
+        type: str | None = None,
+        severity: str | Severity = Severity.INFO,
+        source: str | AlarmSource | None = None,
+        by: str | None = None,
+    ) -> str:
+        """Send alarms that fit to these channels as well; returns the id of the route.
+
+        All members must fit: the tenant, the type (which may end with `*`), the source, and a
+        severity of at least this one. As soon as the operator has a route, an alarm goes where the
+        operator's routes say. The route of a scoped client belongs to its tenant: it needs the
+        `tenant`, and adds channels for the alarms of this tenant. Raises InvalidInput.
+        """
+        given = {
+            "to": to,
+            "tenant": tenant,
+            "type": type,
+            "severity": str(severity),
+            "source": source and str(source),
+        }
+        owner = self._owner_of(tenant)
+        channels = self.settings.alarm_channels
+        usable = (
+            [one.name for one in channels]
+            if owner is None
+            else channels_of_tenants(channels, [owner])
+        )
+        try:
+            route = replace(parse_route(given, usable, "route"), owner=owner)
+        except ValueError as error:
+            raise InvalidInput(
+                "the route", [Fault("", str(error).removeprefix("route: "))]
+            ) from None
+        return self._alarms.add_route(route, self.scope, self._actor(by))
+
+    def remove_alarm_route(self, route_id: str, *, by: str | None = None) -> bool:
+        """Delete a route that is a row; False where there is none (in this scope)."""
+        actor, place = self._actor(by), spelled(route_id)
+        is_removed = self._alarms.remove_route(place, self.scope)
+        if is_removed:
+            note_change("alarm_route.removed", place, actor)
+        return is_removed
+
+    def declare_alarms(self) -> None:
+        """Write what the task types of this process say of their alarms, as workers and beats do.
+
+        What is declared no more goes. Raises InvalidInput for a client that is scoped to tenants.
+        """
+        self._refuse_scoped("alarms are declared")
+        self._alarms.declare({one.name: one.alarm for one in self.registry})
+
+    def _owner_of(self, tenant: str | None) -> str | None:
+        """The owner of a route for this tenant: the tenant of a scoped client, or the operator."""
+        if self.scope.tenants is None:
+            return None
+        if not isinstance(tenant, str) or not self.scope.allows(tenant):
+            raise InvalidInput("the route", [Fault("tenant", "name one of this client's")])
+        return tenant
+
+    def _refuse_scoped(self, what: str) -> None:
+        if self.scope.tenants is not None:
+            raise InvalidInput(_SUBJECT, [Fault("", f"{what} by the operator only")])
+
+
+def _is_no_number(limit: Any) -> bool:
+    """Whether it is no whole number; True and False are none either."""
+    return isinstance(limit, bool) or not isinstance(limit, int)
+
+
+def _until(given: datetime | timedelta | float) -> datetime | timedelta:
+    try:
+        if isinstance(given, datetime):
+            moment = require_aware(given, "until")
+            left = moment - datetime.now(UTC)
+        else:
+            left = as_duration(given, "until")
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(_SUBJECT, [Fault("until", str(error))]) from None
+    if not timedelta(0) < left <= _LONGEST_SNOOZE:
+        advice = "give a moment to come, at most a year away; or resolve it"
+        raise InvalidInput(_SUBJECT, [Fault("until", advice)])
+    return given if isinstance(given, datetime) else left
+
+
+def _reference(given: Any) -> str:
+    """The id or the fingerprint of an alarm; raises InvalidInput for what can be neither."""
+    reference = spelled(given)
+    check_texts(_SUBJECT, reference=reference)
+    return reference
+
+
+def _plain(text: str | None) -> str | None:
+    return None if text is None else storable(spelled(text), 2_000)
+
+
+def _made_up(channel: str) -> AlarmEntity:
+    now = datetime.now(UTC)
+    return AlarmEntity(
+        id=_TEST_ID,
+        fingerprint="test",
+        source=AlarmSource.FAILED,
+        type="taskdb.test",
+        error_type="Test",
+        place="",
+        tenant=None,
+        severity=Severity.INFO,
+        state=AlarmState.OPEN,
+        snoozed_until=None,
+        count=1,
+        told=0,
+        window_until=None,
+        is_regression=False,
+        is_routed=True,
+        channels=(channel,),
+        task_ids=(),
+        sample={},
+        message=f"This is a test of the channel {channel!r}: nothing has failed.",
+        first_seen_at=now,
+        last_seen_at=now,
+        opened_at=now,
+        resolved_at=None,
+        acted_by=None,
+        acted_at=None,
+        note=None,
+    )

@@ -1,0 +1,393 @@
+"""Why a task is where it is: one cause, in one line, with what to do about it.
+
+Pure but for the broker, which is asked only where its answer matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskdb.celery.broker_state import BrokerState
+from taskdb.model.status import TaskStatus
+from taskdb.store.doctor.situation import Refusal, Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a task is where it is.
+
+    `cause` is stable and meant for programs, `sentence` for people; `advice` is the next step
+    (empty where there is none to take), `facts` are plain values. `below` explains the first open
+    sub-task of a task that waits for some.
+    """
+
+    task_id: str
+    status: TaskStatus
+    cause: str
+    sentence: str
+    advice: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    below: Explanation | None = None
+
+
+AskBroker = Callable[[str], BrokerState]
+"""Asks about one queue, within a bounded time."""
+
+_ENDED = {
+    TaskStatus.COMPLETED: "completed",
+    TaskStatus.FAILED: "failed",
+    TaskStatus.CANCELED: "canceled",
+}
+
+
+def explain(standing: Standing, ask: AskBroker, *, lease: timedelta) -> Explanation:
+    """The cause of this standing; that of a sub-task is the caller's to add."""
+    task = standing.task
+    if task.status.is_settled:
+        return _over(standing)
+    if task.is_adopted:
+        return _adopted(standing, lease)
+    return _owned(standing, ask, lease)
+
+
+def _owned(standing: Standing, ask: AskBroker, lease: timedelta) -> Explanation:
+    task = standing.task
+    if task.waits_for is not None:
+        return _waits(standing)
+    if task.status in {TaskStatus.STARTED, TaskStatus.PROCESSING}:
+        return _runs(standing, lease)
+    if task.held_by is not None:
+        return _held(standing)
+    if task.status is TaskStatus.QUEUED:
+        return _queued(standing, ask(task.queue))
+    return _unpublished(standing, ask)
+
+
+def _over(standing: Standing) -> Explanation:
+    task = standing.task
+    error = f": {_short(task.error.message)}" if task.error is not None else ""
+    facts: dict[str, Any] = {"ended_at": task.ended_at, "attempts": task.attempt}
+    if task.error is not None:
+        facts["error"] = {"type": task.error.type, "message": task.error.message}
+    if task.status is TaskStatus.HALTED:
+        return _said(
+            standing,
+            "halted",
+            f"it waits for a person{error}",
+            f"look at its error, then `taskdb retry {task.id}` or `taskdb cancel {task.id}`",
+            **facts,
+        )
+    when = f" {_ago(standing, task.ended_at)}" if task.ended_at else ""
+    by_hand = f"run it again: taskdb retry {task.id}"
+    again = "call it again in its own Celery app" if task.is_adopted else by_hand
+    advice = "" if task.status is TaskStatus.COMPLETED else again
+    said = f"it is over: {task.status}{when}, after {_count(task.attempt, 'attempt')}{error}"
+    return _said(standing, _ENDED[task.status], said, advice, **facts)
+
+
+def _adopted(standing: Standing, lease: timedelta) -> Explanation:
+    """A task that is only watched: what was seen of it last, and who acts next."""
+    task = standing.task
+    queue, at = task.queue, None if task.run_at is None else _moment(task.run_at)
+    facts: dict[str, Any] = {"queue": queue, "run_at": task.run_at, "attempt": task.attempt}
+    if task.status is TaskStatus.STARTED:
+        return _adopted_run(standing, lease)
+    if task.status is TaskStatus.ERRORED:
+        error = "" if task.error is None else f": {_short(task.error.message)}"
+        when = "" if at is None else f", not before {at}"
+        said = f"attempt {task.attempt} failed{error}; its Celery app runs it again{when}"
+        return _said(standing, "adopted_retry", said, _ITS_WORKERS, **facts)
+    if task.status is TaskStatus.SCHEDULED:
+        said = f"its Celery app has published it, to run at {at}"
+        return _said(standing, "adopted_scheduled", said, _ITS_WORKERS, **facts)
+    when = _ago(standing, task.queued_at)
+    said = f"its Celery app has published it to queue {queue!r} {when}, and no worker has begun it"
+    return _said(standing, "adopted_queued", said, _ITS_WORKERS, **facts)
+
+
+def _adopted_run(standing: Standing, lease: timedelta) -> Explanation:
+    task, worker = standing.task, standing.worker
+    if task.worker is None:
+        said = "its Celery app runs it in the process that called it, which nobody watches"
+        return _said(standing, "running", said, "", started_at=task.started_at)
+    if worker is not None and any(one.id == worker.id for one in standing.live):
+        return _runs(standing, lease)
+    name = task.worker.partition("/")[0]
+    seen = None if worker is None else worker.seen_at
+    last = "was never seen" if seen is None else f"was last seen {_ago(standing, seen)}"
+    said = f"its worker {name} {last}; it is going to be marked as lost"
+    advice = "see that a `taskdb beat`, or a tracked worker of its app, runs: it marks what is lost"
+    return _said(standing, "worker_lost", said, advice, worker=name, seen_at=seen)
+
+
+_ITS_WORKERS = (
+    "it is only watched: see that workers of its own app run, with track, and look at their broker"
+)
+
+
+def _waits(standing: Standing) -> Explanation:
+    task = standing.task
+    if task.waits_for == "callback":
+        until = standing.callback_until
+        limit = "for as long as it takes" if until is None else f"until {_moment(until)}"
+        return _said(
+            standing,
+            "callback",
+            f"it waits for someone outside to call back, {limit}",
+            "call resume_task with the token that its body gave away",
+            until=until,
+        )
+    number = standing.open_sub_tasks
+    facts = {"waits_for": task.waits_for, "open": number, "first_open": standing.first_open}
+    if number == 0:
+        return _said(
+            standing,
+            "join_missing",
+            "none of its sub-tasks is open any more: its join is due",
+            "the reconcile loop of a beat ends it; see that `taskdb beat` runs",
+            **facts,
+        )
+    stopping = "stops, and " if task.cancel_requested_at is not None else ""
+    said = f"it {stopping}waits for {_count(number, 'sub-task')} ({task.waits_for})"
+    return _said(standing, "sub_tasks", said, "", **facts)
+
+
+def _runs(standing: Standing, lease: timedelta) -> Explanation:
+    task, worker = standing.task, standing.worker
+    name = task.worker if worker is None else worker.name
+    seen = None if worker is None else worker.seen_at
+    facts = {"worker": name, "seen_at": seen, "started_at": task.started_at}
+    is_alive = worker is not None and any(one.id == worker.id for one in standing.live)
+    if not is_alive:
+        last = "was never seen" if seen is None else f"was last seen {_ago(standing, seen)}"
+        due = None if seen is None else seen + lease
+        taken = "at once" if due is None or due <= standing.now else f"at {_moment(due)}"
+        return _said(
+            standing,
+            "worker_lost",
+            f"its worker {name} {last}; the rescue takes it back {taken}",
+            "see that a `taskdb beat` runs: it does the rescue",
+            rescue_at=due,
+            **facts,
+        )
+    since = "" if task.started_at is None else f" since {_span(standing.now - task.started_at)}"
+    shown = f"it runs on {name}{since} (attempt {task.attempt}, the worker was seen"
+    shown = f"{shown} {_ago(standing, seen)})"
+    if task.cancel_requested_at is not None:
+        asked = _ago(standing, task.cancel_requested_at)
+        return _said(
+            standing,
+            "cancel_requested",
+            f"a cancel was asked for {asked}; {shown}",
+            "the body is ended after TASKDB_CANCEL_GRACE_SECONDS",
+            cancel_requested_at=task.cancel_requested_at,
+            **facts,
+        )
+    return _said(standing, "running", shown, "", **facts)
+
+
+def _held(standing: Standing) -> Explanation:
+    rule = str(standing.task.held_by)
+    kind, _, whose = rule.partition(":")
+    target, _, name = whose.partition(":")
+    place = f"tenant {name!r} (its own rule)" if target == "own" else f"{target} {name!r}"
+    facts: dict[str, Any] = {
+        "held_by": rule,
+        "holders": [one.task_id for one in standing.holders if one.task_id is not None],
+        "other_holders": standing.other_holders,
+    }
+    if kind == "window":
+        said = "it is held by the window of its fan-out: max_concurrency parts run already"
+        return _said(standing, "held_by_window", said, "", **facts)
+    if kind == "mutex":
+        said = f"it is held by the mutex {whose!r}, which {_holders(standing)}"
+        return _said(standing, "held_by_mutex", said, "", **facts)
+    if kind == "paused":
+        return _paused(standing, place, f"--{target} {name}", facts)
+    if kind == "running":
+        limit = "" if standing.gate is None else f" of {standing.gate.max_running}"
+        said = (
+            f"it is held by the limit{limit} on how many of {place} run at once, which "
+            f"{_holders(standing)}"
+        )
+        return _said(standing, "held_by_running_limit", said, "", **facts)
+    if kind == "starts":
+        free = min((one.until for one in standing.holders if one.until), default=None)
+        when = "" if free is None else f"; the next place is free at {_moment(free)}"
+        said = f"it is held by the limit on how many of {place} start in a window{when}"
+        return _said(standing, "held_by_start_limit", said, "", free_at=free, **facts)
+    return _said(
+        standing,
+        "held_by_gate",
+        "it has rules to pass, and the release has not looked at it yet",
+        "see that a `taskdb beat` runs: it does the release",
+        **facts,
+    )
+
+
+def _paused(standing: Standing, place: str, option: str, facts: dict[str, Any]) -> Explanation:
+    gate = standing.gate
+    by = f" by {gate.set_by}" if gate and gate.set_by else ""
+    since = f" {_ago(standing, gate.set_at)}" if gate and gate.set_at else ""
+    reason = f" ({gate.reason})" if gate and gate.reason else ""
+    is_own = option.startswith("--own")
+    option = option.replace("--own", "--own --tenant", 1)
+    return _said(
+        standing,
+        "paused",
+        f"its {place} was paused{by}{since}{reason}",
+        f"taskdb resume {option}" if standing.is_operator or is_own else "",
+        reason=gate.reason if gate else None,
+        set_by=gate.set_by if gate else None,
+        **facts,
+    )
+
+
+def _queued(standing: Standing, broker: BrokerState) -> Explanation:
+    task = standing.task
+    facts: dict[str, Any] = {
+        "queue": task.queue,
+        "queued_at": task.queued_at,
+        "before": standing.before,
+    }
+    if broker.away is not None:
+        return _away(standing, broker, facts)
+    crew = _crew_problem(standing, facts)
+    if crew is not None:
+        return crew
+    consumers = [one.name for one in standing.live if task.queue in one.queues]
+    since = _ago(standing, task.queued_at)
+    said = (
+        f"it was queued {since} in {task.queue!r}, with {standing.before} before it; "
+        f"{_count(len(consumers), 'worker')} on that queue, {_count(standing.busy, 'task')} running"
+    )
+    named = consumers if standing.is_operator else len(consumers)
+    facts |= {"consumers": named, "messages": broker.messages, "running": standing.busy}
+    return _said(standing, "queued", said, "", **facts)
+
+
+def _crew_problem(standing: Standing, facts: dict[str, Any]) -> Explanation | None:
+    """Nobody could run it, though the broker has it."""
+    task = standing.task
+    if not any(task.queue in one.queues for one in standing.live):
+        live = f"{len(standing.live)} live" if standing.live else "there is no live worker"
+        said = f"no worker takes its queue {task.queue!r} ({live})"
+        advice = f"start one: taskdb worker -Q {task.queue}"
+        return _said(standing, "no_consumer", said, advice, **facts)
+    if not any(task.type in one.types for one in standing.live):
+        said = f"its type {task.type!r} is unknown to every live worker"
+        advice = "name its module in TASKDB_TASK_MODULES of the workers, or deploy the code"
+        workers = [one.name for one in standing.live] if standing.is_operator else None
+        return _said(standing, "unknown_type", said, advice, workers=workers, **facts)
+    return None
+
+
+def _unpublished(standing: Standing, ask: AskBroker) -> Explanation:
+    task = standing.task
+    due = task.run_at
+    if due is not None and due > standing.now:
+        return _due_later(standing, due)
+    facts: dict[str, Any] = {"queue": task.queue, "created_at": task.created_at}
+    if standing.unregistered:
+        crew = _crew_problem(standing, facts)
+        if crew is not None:
+            return crew
+    broker = ask(task.queue)
+    if broker.away is not None:
+        return _away(standing, broker, facts)
+    if standing.refusal is not None:
+        return _refused(standing, standing.refusal, facts)
+    since = task.created_at if due is None else due
+    if standing.relay_at > standing.now:
+        rest = _span(standing.relay_at - standing.now)
+        said = f"it is not published yet, since {_ago(standing, since)}; the relay may in {rest}"
+        return _said(standing, "not_published", said, "", relay_at=standing.relay_at, **facts)
+    late = _ago(standing, standing.relay_at)
+    said = f"it is not published, though its time came {late} (made {_ago(standing, since)})"
+    advice = "see that a `taskdb beat` runs: it does the relay"
+    return _said(standing, "not_published", said, advice, relay_at=standing.relay_at, **facts)
+
+
+def _refused(standing: Standing, refusal: Refusal, facts: dict[str, Any]) -> Explanation:
+    rest = standing.relay_at - standing.now
+    again = f"in {_span(rest)}" if rest > timedelta(0) else "by the relay next"
+    facts |= {"refused_at": refusal.at, "relay_at": standing.relay_at}
+    said = f"the broker did not take its message {_ago(standing, refusal.at)}"
+    if not standing.is_operator:
+        said = f"{said}; it is tried again {again}"
+        return _said(standing, "publish_refused", said, "", reason=None, **facts)
+    said = f"{said} ({_short(refusal.reason)}); it is tried again {again}"
+    advice = (
+        f"make queue {standing.task.queue!r} of the broker and the settings alike, or mend what "
+        "makes the message: a router, a header, a receiver of before_task_publish"
+    )
+    return _said(standing, "publish_refused", said, advice, reason=refusal.reason, **facts)
+
+
+def _due_later(standing: Standing, due: datetime) -> Explanation:
+    task = standing.task
+    rest = _span(due - standing.now)
+    if task.status is TaskStatus.ERRORED:
+        error = "" if task.error is None else f" {task.error.type}: {_short(task.error.message)}"
+        said = f"attempt {task.attempt} ended with{error}; the next one is due in {rest}"
+        return _said(standing, "backing_off", said, "", run_at=due, attempt=task.attempt)
+    said = f"it is due later, at {_moment(due)} (in {rest})"
+    return _said(standing, "due_later", said, "", run_at=due)
+
+
+def _away(standing: Standing, broker: BrokerState, facts: dict[str, Any]) -> Explanation:
+    if not standing.is_operator:
+        return _said(standing, "broker_away", "the broker is away; nothing is lost", "", **facts)
+    advice = "check TASKDB_BROKER_URL and that the server runs; nothing is lost meanwhile"
+    said = f"the broker is away: {_short(str(broker.away))}"
+    return _said(standing, "broker_away", said, advice, **facts)
+
+
+def _said(standing: Standing, cause: str, sentence: str, advice: str, **facts: Any) -> Explanation:
+    task = standing.task
+    return Explanation(task.id, task.status, cause, sentence, advice, _plain(facts))
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in facts.items()
+    }
+
+
+def _holders(standing: Standing) -> str:
+    names = [one.task_id for one in standing.holders if one.task_id is not None]
+    if standing.other_holders:
+        names.append(_count(standing.other_holders, "task") + " of other tenants")
+    if not names:
+        return "is free: the release gives it out next"
+    is_one = len(names) == 1 and standing.other_holders <= 1
+    return f"{', '.join(names)} {'has' if is_one else 'have'}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else f"{line[:200]}…"  # noqa: PLR2004 - one line is enough
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _ago(standing: Standing, moment: datetime | None) -> str:
+    return "" if moment is None else f"{_span(standing.now - moment)} ago"
+
+
+def _span(length: timedelta) -> str:
+    seconds = max(length.total_seconds(), 0)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s"

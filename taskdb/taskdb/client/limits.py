@@ -1,0 +1,171 @@
+"""The part of the client that sets rules: pauses and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, get_args
+
+from taskdb.celery.publish.background import BackgroundPublisher
+from taskdb.client.actor import note_change
+from taskdb.errors import Fault, InvalidInput
+from taskdb.model.bounds import NAME_BYTES, QUEUE_BYTES, check_texts, shown, wrong_text
+from taskdb.model.limit import Gate, GateOwner, GateTarget, Limit
+from taskdb.settings.settings import Settings
+from taskdb.store.admission.release import Released
+from taskdb.store.contract import Scope
+from taskdb.store.store import Store
+from taskdb.types.task_type import Registry
+
+_SUBJECT = "the rule"
+_HAND_OVER = 100
+"""Tasks that one look after the end of another lets go."""
+
+
+class GateClient:
+    """Pauses and limits; `TaskDB` is one.
+
+    A rule is for a `queue`, a `type` or a `tenant`: name one of them. A client of some tenants sets
+    and lifts rules of these tenants' own, for themselves. They stand beside the operator's, which
+    hold as well and are out of its scope. `owner` names whose rule the operator lifts: his own, or
+    that of the `tenant`. Each call raises InvalidInput for anything else.
+    """
+
+    settings: Settings
+    scope: Scope
+    store: Store
+    registry: Registry
+    _background: BackgroundPublisher
+    _actor: Callable[[str | None], str | None]
+    _check_operator: Callable[[], None]
+
+    def pause(
+        self,
+        *,
+        queue: str | None = None,
+        type: str | None = None,
+        tenant: str | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Let none of these tasks begin until `resume`; what runs goes on.
+
+        Messages that the broker has already go back to the database when a worker takes them; no
+        attempt is counted. Pausing what is paused writes the new reason.
+        """
+        check_texts(_SUBJECT, reason=reason)
+        place = self._place(queue, type, tenant)
+        self.store.pause(place, self.scope, reason, self._actor(by))
+
+    def resume(
+        self,
+        *,
+        queue: str | None = None,
+        type: str | None = None,
+        tenant: str | None = None,
+        owner: GateOwner | None = None,
+        by: str | None = None,
+    ) -> bool:
+        """Lift a pause; what waited goes in order of its arrival. False where there was none."""
+        place, actor = self._place(queue, type, tenant), self._actor(by)
+        is_lifted = self.store.lift_pause(place, self.scope, actor, owner=_checked(owner))
+        if is_lifted:
+            note_change("pause.lifted", ":".join(place), actor)
+        return is_lifted
+
+    def set_limit(
+        self,
+        *,
+        queue: str | None = None,
+        type: str | None = None,
+        tenant: str | None = None,
+        max_running: int | None = None,
+        max_starts: int | None = None,
+        per: timedelta | float | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Let at most so many of these tasks run at once, or begin in any stretch of time `per`.
+
+        It counts over all workers and replaces the limit before it, also one that a type declares.
+        `per` is a timedelta, or seconds. What has been released already is let be.
+        """
+        place = self._place(queue, type, tenant)
+        try:
+            limit = Limit.of(max_running, max_starts, per)
+        except (ValueError, TypeError) as error:
+            raise InvalidInput(_SUBJECT, [Fault("limit", str(error))]) from None
+        if limit is None:
+            advice = "say max_running, or max_starts and per; clear_limit removes one"
+            raise InvalidInput(_SUBJECT, [Fault("limit", advice)])
+        self.store.set_limit(place, limit, self.scope, self._actor(by))
+
+    def clear_limit(
+        self,
+        *,
+        queue: str | None = None,
+        type: str | None = None,
+        tenant: str | None = None,
+        owner: GateOwner | None = None,
+        by: str | None = None,
+    ) -> bool:
+        """Remove a limit; False where there was none.
+
+        One that a task type declares comes back when a worker or a beat starts.
+        """
+        place, actor = self._place(queue, type, tenant), self._actor(by)
+        is_cleared = self.store.clear_limit(place, self.scope, actor, owner=_checked(owner))
+        if is_cleared:
+            note_change("limit.cleared", ":".join(place), actor)
+        return is_cleared
+
+    def gates(self) -> list[Gate]:
+        """Every rule that this client may see, in order of its place.
+
+        A client of some tenants sees the rules for these: their own, and that the operator's hold,
+        without their reason and who set them.
+        """
+        return self.store.gates(self.scope)
+
+    def declare_limits(self) -> None:
+        """Write what the task types of this process declare, as workers and beats do at first.
+
+        What a person has set stays; what is declared no more goes. Raises InvalidInput for a
+        client of some tenants: what a type declares is for all of them.
+        """
+        self._check_operator()
+        self.store.declare_limits({one.name: one.limit for one in self.registry})
+
+    def release_lines(self, lines: Sequence[str]) -> Released:
+        """Let go who may in these lines, and publish it; answers how it went.
+
+        A worker calls it when a task that held slots has ended. Never waits for the broker. Raises
+        InvalidInput for a client that is scoped to tenants.
+        """
+        self._check_operator()
+        lease = timedelta(seconds=self.settings.relay_lease_seconds)
+        released = self.store.release_gated(_HAND_OVER, lease, lines=lines)
+        self._background.publish(released.publications, wait=False)
+        return released
+
+    def _place(
+        self, queue: str | None, type_name: str | None, tenant: str | None
+    ) -> tuple[GateTarget, str]:
+        given: dict[GateTarget, Any] = {"queue": queue, "type": type_name, "tenant": tenant}
+        named = [(target, name) for target, name in given.items() if name is not None]
+        if len(named) != 1:
+            advice = f"name one of {', '.join(get_args(GateTarget))}"
+            raise InvalidInput(_SUBJECT, [Fault("", advice)])
+        target, name = named[0]
+        reason = wrong_text(name, QUEUE_BYTES if target == "queue" else NAME_BYTES)
+        if reason is not None or (not name and target != "tenant"):
+            advice = f"{shown(name)} names no {target}{(reason and f' ({reason})') or ''}"
+            raise InvalidInput(_SUBJECT, [Fault(target, advice)])
+        return target, name
+
+
+def _checked(owner: Any) -> GateOwner | None:
+    if owner is None or owner in get_args(GateOwner):
+        found: GateOwner | None = owner
+        return found
+    advice = f"{shown(owner)} is none of {', '.join(get_args(GateOwner))}"
+    raise InvalidInput(_SUBJECT, [Fault("owner", advice)])

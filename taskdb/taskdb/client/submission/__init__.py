@@ -1,0 +1,1 @@
+"""A submit: its options, its drafts, and the transaction of the caller."""

@@ -1,0 +1,133 @@
+"""Waits for tasks to settle: one thread of a process looks for all who wait, with one query.
+
+It looks every quarter of a second while someone waits and not at all otherwise, so that a thousand
+waiters cost what one does. While the database is away it goes on looking.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from taskdb.errors import DatabaseError, WaitInterrupted
+from taskdb.fork import renew_after_fork
+from taskdb.model.status import TaskStatus
+from taskdb.store.contract import EVERYONE, Scope
+
+log = structlog.get_logger("taskdb.watcher")
+
+LOOK_SECONDS = 0.25
+_JOIN_SECONDS = 5.0
+
+Settled = Future[TaskStatus | None]
+"""The status of a task that has settled; None where there is no such task any more."""
+
+
+class Looking(Protocol):
+    """What the watcher needs of the store."""
+
+    def statuses(self, ids: Iterable[str], scope: Scope) -> Mapping[str, TaskStatus]:
+        """The status of each of these tasks that there is; raises DatabaseError."""
+
+
+class Watcher:
+    """Safe to share between threads, and anew in every process."""
+
+    def __init__(self, store: Looking) -> None:
+        self._store = store
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Who waits in the parent, and the thread that looks for them, are not here."""
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[Settled]] = {}
+        self._nobody = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, task_id: str) -> Settled:
+        """A future of the end of this task; WaitInterrupted if the watcher is closed before.
+
+        Hand it back to `leave` when nobody waits for it any more.
+        """
+        future: Settled = Future()
+        with self._lock:
+            self._waiting.setdefault(task_id, []).append(future)
+            if self._thread is None:
+                self._nobody = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._run, args=[self._nobody], name="taskdb-watcher", daemon=True
+                )
+                self._thread.start()
+        return future
+
+    def leave(self, task_id: str, future: Settled) -> None:
+        """Look for it no longer on behalf of this one."""
+        with self._lock:
+            waiting = self._waiting.get(task_id, [])
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting:
+                self._waiting.pop(task_id, None)
+            self._rest_if_alone()
+
+    def close(self) -> None:
+        """End every wait with WaitInterrupted, and the thread. It may be used again."""
+        with self._lock:
+            interrupted, self._waiting = self._waiting, {}
+            thread = self._thread
+            self._rest_if_alone()
+        for task_id, futures in interrupted.items():
+            for future in futures:
+                _set(future, error=WaitInterrupted(task_id))
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN_SECONDS)
+
+    def _run(self, nobody: threading.Event) -> None:
+        is_away = False
+        while not nobody.wait(LOOK_SECONDS):
+            with self._lock:
+                ids = list(self._waiting)
+            try:
+                # A client looks up the task in its own scope before it waits, and again after.
+                found = self._store.statuses(ids, EVERYONE)
+            except DatabaseError as error:
+                if not is_away:
+                    log.warning("wait.later", tasks=len(ids), reason=str(error))
+                is_away = True
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
+                self._settle(dict.fromkeys(ids), error)
+            else:
+                is_away = False
+                self._settle({one: found.get(one) for one in ids})
+
+    def _settle(
+        self, found: Mapping[str, TaskStatus | None], error: Exception | None = None
+    ) -> None:
+        over = [one for one, status in found.items() if status is None or status.is_settled]
+        with self._lock:
+            told = {one: self._waiting.pop(one, []) for one in over}
+            self._rest_if_alone()
+        for task_id, futures in told.items():
+            for future in futures:
+                _set(future, found[task_id], error)
+
+    def _rest_if_alone(self) -> None:
+        """Under the lock: the thread ends when nobody waits; who comes next begins another."""
+        if not self._waiting and self._thread is not None:
+            self._nobody.set()
+            self._thread = None
+
+
+def _set(future: Settled, status: TaskStatus | None = None, error: Exception | None = None) -> None:
+    # Who waited may have given up at this moment.
+    with suppress(InvalidStateError):
+        if error is None:
+            future.set_result(status)
+        else:
+            future.set_exception(error)

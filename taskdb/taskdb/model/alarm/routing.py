@@ -1,0 +1,262 @@
+"""Channels by name, and which alarm goes to which of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+from taskdb.errors import did_you_mean
+from taskdb.model.alarm.alarm import AlarmSource, Severity, one_of
+from taskdb.model.bounds import NAME_BYTES, shown, wrong_text
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_MEMBERS = ("to", "tenant", "type", "severity", "source")
+_ARN = re.compile(r"arn:[a-z-]+:sns:\S+")
+
+
+class ChannelKind(StrEnum):
+    """Which way a channel goes."""
+
+    APPRISE = "apprise"
+    WEBHOOK = "webhook"
+    SNS = "sns"
+    REDIS = "redis"
+    LOG = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A way out for alarms. Only its name and kind may be shown, the rest has secrets.
+
+    `tenants` may name it in routes of their own. Without any it is the operator's alone.
+    """
+
+    name: str
+    kind: ChannelKind
+    target: str = field(default="", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    tenants: tuple[str, ...] = ()
+
+
+class AlarmSubject(Protocol):
+    """What a route sees of an alarm."""
+
+    @property
+    def source(self) -> AlarmSource: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def tenant(self) -> str | None: ...
+    @property
+    def severity(self) -> Severity: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which alarms go to which channels; None fits all. A type may end with `*`.
+
+    `owner` is the tenant whose client made the route; None is the operator. A route of a tenant
+    adds channels for alarms of this tenant, and replaces none.
+    """
+
+    to: tuple[str, ...]
+    tenant: str | None = None
+    type: str | None = None
+    severity: Severity = Severity.INFO
+    source: AlarmSource | None = None
+    id: str | None = None
+    """Of a row; None for one of the settings."""
+    owner: str | None = None
+
+    def fits(self, subject: AlarmSubject) -> bool:
+        """Whether it takes such an alarm."""
+        return (
+            self.source in {None, subject.source}
+            and self.tenant in {None, subject.tenant}
+            and subject.severity.rank >= self.severity.rank
+            and (self.type is None or _is_like(subject.type, self.type))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRules:
+    """What the settings say about alarms."""
+
+    window: timedelta
+    sources: frozenset[AlarmSource]
+    group_by_tenant: bool
+    with_input: bool
+    channels: tuple[str, ...] = ()
+    """Those of the operator."""
+    routes: tuple[Route, ...] = ()
+    tenant_channels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The channels that a tenant may use."""
+
+    def channels_of(self, subject: AlarmSubject, further: Iterable[Route]) -> tuple[str, ...]:
+        """The channels that the operator's routes name, those of the settings and `further` ones.
+
+        Where the operator has no route at all: every channel of the operator.
+        """
+        routes = [*self.routes, *(one for one in further if one.owner is None)]
+        if not routes:
+            return self.channels
+        return _named(one.to for one in routes if one.fits(subject))
+
+    def added_channels_of(self, subject: AlarmSubject, further: Iterable[Route]) -> tuple[str, ...]:
+        """The channels that routes of the alarm's tenant add, of those that it may use now."""
+        if subject.tenant is None:
+            return ()
+        own = self.tenant_channels.get(subject.tenant, ())
+        routes = (one for one in further if one.owner == subject.tenant and one.fits(subject))
+        return tuple(name for name in _named(one.to for one in routes) if name in own)
+
+
+def channels_of_tenants(channels: Iterable[Channel], tenants: Iterable[str]) -> tuple[str, ...]:
+    """The names of the channels that one of these tenants may use."""
+    wanted = set(tenants)
+    return tuple(one.name for one in channels if wanted.intersection(one.tenants))
+
+
+def parse_channels(given: Any) -> tuple[Channel, ...]:
+    """The channels of a JSON object, name to target; ValueError repeats no target."""
+    value = _json(given)
+    if not isinstance(value, Mapping):
+        raise ValueError('an object such as {"ops": "slack://…"}')  # noqa: TRY004 - pydantic makes its errors of ValueErrors only
+    return tuple(_channel(name, target) for name, target in value.items())
+
+
+def parse_routes(given: Any, channels: Iterable[str]) -> tuple[Route, ...]:
+    """The routes of a JSON list; ValueError says what is wrong."""
+    value = _json(given)
+    if not isinstance(value, list | tuple):
+        raise ValueError('a list of routes, such as [{"to": ["ops"], "severity": "error"}]')  # noqa: TRY004 - as above
+    known = tuple(channels)
+    return tuple(
+        one if isinstance(one, Route) else parse_route(one, known, f"route {number}")
+        for number, one in enumerate(value, start=1)
+    )
+
+
+def parse_route(given: Any, channels: Iterable[str], where: str) -> Route:
+    """One route to some of these channels; ValueError says what is wrong, and names no others."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f'{where} is not an object such as {{"to": ["ops"]}}')  # noqa: TRY004 - as above
+    for name in given:
+        if name not in _MEMBERS:
+            raise ValueError(f"{where} has no member {name!r}{did_you_mean(str(name), _MEMBERS)}")
+    try:
+        return Route(
+            to=_known(given.get("to"), tuple(channels)),
+            tenant=_text(given.get("tenant"), "tenant"),
+            type=_pattern(_text(given.get("type"), "type")),
+            severity=one_of(Severity, given.get("severity") or Severity.INFO),
+            source=one_of(AlarmSource, given["source"]) if given.get("source") else None,
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _channel(name: Any, given: Any) -> Channel:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} names no channel: letters, digits, '_', '.' and '-'")
+    if isinstance(given, str):
+        return _by_url(name, given.strip())
+    kinds = [str(kind) for kind in ChannelKind]
+    if not isinstance(given, Mapping) or len([kind for kind in kinds if kind in given]) != 1:
+        raise ValueError(
+            f"channel {name}: give an Apprise URL, or an object with one of {', '.join(kinds)}"
+        )
+    kind = next(ChannelKind(kind) for kind in kinds if kind in given)
+    target, secrets = given[kind], given.get("secret", ())
+    secrets = tuple(secrets) if isinstance(secrets, list | tuple) else (secrets,)
+    tenants = _tenants(name, given.get("tenants", ()))
+    unknown = set(given) - {str(kind), "secret", "tenants"}
+    if unknown:
+        raise ValueError(f"channel {name}: unknown {', '.join(sorted(map(str, unknown)))}")
+    if not isinstance(target, str) or not all(isinstance(one, str) and one for one in secrets):
+        raise ValueError(f"channel {name}: {kind} and secret are texts")
+    if kind is ChannelKind.WEBHOOK and not secrets:
+        raise ValueError(
+            f'channel {name}: a webhook is signed: {{"webhook": "https://…", "secret": "whsec_…"}}'
+        )
+    if kind is ChannelKind.APPRISE:
+        return replace(_by_url(name, target.strip()), tenants=tenants)
+    return Channel(name, kind, target, secrets, tenants)
+
+
+def _tenants(name: str, given: Any) -> tuple[str, ...]:
+    several = (given,) if isinstance(given, str) else given
+    if not isinstance(several, list | tuple):
+        raise ValueError(f"channel {name}: tenants are texts")  # noqa: TRY004 - pydantic makes its errors of ValueErrors only
+    for one in several:
+        if (reason := wrong_text(one, NAME_BYTES)) is not None:
+            raise ValueError(f"channel {name}: tenants are texts: {reason}")
+    return tuple(dict.fromkeys(several))
+
+
+def _by_url(name: str, url: str) -> Channel:
+    if url == "log":
+        return Channel(name, ChannelKind.LOG)
+    if _ARN.fullmatch(url):
+        return Channel(name, ChannelKind.SNS, url)
+    scheme, separator, rest = url.partition("://")
+    if not separator or not rest or not scheme.isascii():
+        raise ValueError(f"channel {name}: not an Apprise URL such as mailto://… or slack://…")
+    if scheme.lower() in {"http", "https"}:
+        raise ValueError(
+            f'channel {name}: for a signed webhook write {{"webhook": "{scheme}://…", "secret":'
+            ' "whsec_…"}; services have URLs of their own, such as slack://…'
+        )
+    return Channel(name, ChannelKind.APPRISE, url)
+
+
+def _known(given: Any, channels: tuple[str, ...]) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not names:
+        raise ValueError('it does not say to whom: "to": ["channel"]')
+    for name in names:
+        if name not in channels:
+            hint = did_you_mean(str(name), channels)
+            known = ", ".join(channels) or "none"
+            raise ValueError(
+                f"no channel is named {shown(name)}{hint}. TASKDB_ALARM_CHANNELS allows: {known}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def _named(several: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for names in several for name in names))
+
+
+def _text(given: Any, name: str) -> str | None:
+    if given is None:
+        return None
+    reason = wrong_text(given, NAME_BYTES)
+    if reason is not None:
+        raise ValueError(f"{name} must be text: {reason}")
+    return str(given)
+
+
+def _pattern(given: str | None) -> str | None:
+    if given is not None and (not given or "*" in given[:-1]):
+        raise ValueError("type is a name, or the beginning of names with a * at its end")
+    return given
+
+
+def _json(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except json.JSONDecodeError as error:
+        # Without the text itself, which has secrets.
+        raise ValueError(f"not JSON: {error.msg} at character {error.pos}") from None
+
+
+def _is_like(type: str, wanted: str) -> bool:
+    return type.startswith(wanted[:-1]) if wanted.endswith("*") else type == wanted

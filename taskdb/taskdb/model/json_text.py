@@ -1,0 +1,151 @@
+"""JSON as the store keeps it: what is refused, and why, is said before anything is written."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from taskdb.errors import NotEncodable
+from taskdb.model.bounds import DEEPEST, TOO_DEEP
+
+# Made once: `json.dumps` makes one for each value, which takes longer than to encode most.
+_COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# A whole string, so that nothing inside of one is taken for a number.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9.]+e\+[0-9]+|-0\.0(?![0-9e])')
+_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(code for code in range(256) if code not in b'[]{}"')
+_STRING = re.compile(rb'"[^"]*"')
+_MINUS_ZERO = "-1e-400"
+"""JSONB has no zero with a sign; this is so near to it that every reader makes -0.0 of it."""
+
+
+class Unreadable(dict[str, str]):
+    """What stands for a JSON value that was written by hand and that cannot be read."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(unreadable=reason)
+
+
+def encode(value: Any, subject: str, *, deepest: int | None = DEEPEST) -> str:
+    """The value as compact JSON text, which every database reads as the same value.
+
+    Keys that are numbers, booleans or None become text, as everywhere in JSON. Raises NotEncodable
+    for what JSON has no word for (NaN, a set, an object, any other key), for the two kinds of
+    text that PostgreSQL cannot store (with a NUL character, or with half of a surrogate pair), and
+    for lists and objects that are nested deeper than `deepest`. None: the store itself has put a
+    value that was checked into another one.
+    """
+    try:
+        text = _COMPACT.encode(value)
+        spelled = text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotEncodable(_explain(value, subject, error)) from None
+    if "\\u0000" in text:
+        _refuse_nul(value, subject)
+    if deepest is not None and _is_deeper(spelled, deepest):
+        message = (
+            f"{subject} is {TOO_DEEP}. Make it flatter, or store it elsewhere and hand over its "
+            "address"
+        )
+        raise NotEncodable(message)
+    if "e+" in text or "-0.0" in text:
+        text = _TOKEN.sub(_as_every_database_reads, text)
+    return text
+
+
+def decode(text: str) -> Any:
+    """The value of JSON text."""
+    return json.loads(text)
+
+
+def storable(text: str, limit: int = 32_768) -> str:
+    """Text made fit for a column: no NUL, no lone surrogate, shortened in the middle."""
+    clean = text.replace("\x00", _REPLACEMENT).encode("utf-8", "replace").decode()
+    if len(clean) <= limit:
+        return clean
+    half = limit // 2
+    return f"{clean[:half]}\n... {len(clean) - 2 * half} characters left out ...\n{clean[-half:]}"
+
+
+def _as_every_database_reads(token: re.Match[str]) -> str:
+    """A number that JSONB would give back as another one, in other words.
+
+    JSONB keeps digits, not the words: 1e+16 would come back as a whole number.
+    """
+    word = token[0]
+    if word[0] == '"':
+        return word
+    return _MINUS_ZERO if word == "-0.0" else f"{Decimal(word):f}.0"
+
+
+def _is_deeper(text: bytes, deepest: int) -> bool:
+    """Whether lists and objects of JSON text are nested deeper than this.
+
+    Looks at brackets alone, and takes the innermost pairs away until none is left: a walk over the
+    values would take as long again as encoding them.
+    """
+    if text.count(b"[") + text.count(b"{") <= deepest:
+        return False
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = text.translate(_AS_BRACKETS, _NO_BRACKETS).replace(b'""', b"")
+    if b'"' in brackets:
+        brackets = _STRING.sub(b"", brackets)
+    for _ in range(deepest):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _explain(value: Any, subject: str, error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        reason = "text with half of a surrogate pair"
+    elif isinstance(error, RecursionError):
+        reason = "nested too deeply, or contains itself"
+    else:
+        reason = str(error)
+    where = _first_fault(value, "")
+    place = f" at {where}" if where else ""
+    return (
+        f"{subject} is not JSON{place}: {reason}. Return plain dicts, lists, text, numbers, bools"
+    )
+
+
+def _first_fault(value: Any, path: str, depth: int = 0) -> str:
+    """The path of the first part that does not encode by itself."""
+    if depth > 50:  # noqa: PLR2004 - deep enough to point at it, safe for what contains itself
+        return path
+    for key, part in _members(value):
+        try:
+            json.dumps(part, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError):
+            return _first_fault(part, f"{path}.{key}" if path else str(key), depth + 1)
+    return path
+
+
+def _refuse_nul(value: Any, subject: str) -> None:
+    left = [("", value)]
+    while left:
+        path, part = left.pop()
+        if isinstance(part, str) and "\x00" in part:
+            place = f" at {path}" if path else ""
+            message = (
+                f"{subject} has a NUL character{place}, which PostgreSQL cannot store: remove it"
+            )
+            raise NotEncodable(message)
+        for key, member in _members(part):
+            left.append((path, key))
+            left.append((f"{path}.{key}" if path else str(key), member))
+
+
+def _members(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, list | tuple):
+        return list(enumerate(value))
+    return []

@@ -1,0 +1,128 @@
+"""A change of status that someone listens to, and the envelope that it goes out in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from taskdb.model.entity import TaskEntity, TaskEvent, TaskKind
+from taskdb.model.message import Message
+from taskdb.redaction.redaction import Redaction
+
+VERSION = 1
+TABLE = "task"
+ATTRIBUTE_LIMIT = 32_768
+"""Characters that the attributes of an envelope have at most, about."""
+RESULT_LIMIT = 16_384
+"""A larger result is not told: who wants it asks for the task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """One event of the history, and what else is told of its task.
+
+    `result` is that of the task where this event is the one that brought it.
+    """
+
+    event: TaskEvent
+    type: str
+    kind: TaskKind
+    parent_id: str | None = None
+    position: int | None = None
+    notify_id: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    result: Any = None
+
+    @property
+    def action(self) -> str:
+        return "task-status" if self.parent_id is None else "sub-task-status"
+
+    @property
+    def id(self) -> str:
+        """The same each time that this event is told, and that of no other event."""
+        return f"{self.event.task_id}-{self.event.id}"
+
+
+def message_of(one: Notification, redaction: Redaction) -> Message:
+    """The message that tells it, without secrets."""
+    event = one.event
+    task = _task(one)
+    envelope = {
+        "version": VERSION,
+        "action": one.action,
+        "id": one.notify_id or task.key,
+        "pk": task.pk,
+        "sk": task.sk,
+        "table": TABLE,
+        "tenantCode": event.tenant,
+        "content": {"status": event.to_status.value, "attributes": _told(one, redaction)},
+        "eventId": one.id,
+        "taskId": event.task_id,
+        "parentId": one.parent_id,
+        "type": one.type,
+        "kind": one.kind.value,
+        "attempt": event.attempt,
+        "from": event.from_status.value if event.from_status else None,
+        "at": event.at.isoformat(),
+    }
+    return Message(
+        id=one.id,
+        envelope=envelope,
+        tenant=event.tenant,
+        type=one.type,
+        task_id=event.task_id,
+        attributes={"action": one.action, "status": event.to_status.value},
+    )
+
+
+def trial_message(name: str, tenant: str, number: str, at: datetime) -> Message:
+    """A message that tells of no task, so that a receiver can be tried."""
+    action = "subscription-test"
+    envelope = {
+        "version": VERSION,
+        "action": action,
+        "id": name,
+        "pk": f"TASK#{tenant}",
+        "sk": f"{action}#{number}",
+        "table": TABLE,
+        "tenantCode": tenant,
+        "content": {"status": "COMPLETED", "attributes": {}},
+        "eventId": f"test-{number}",
+        "taskId": number,
+        "parentId": None,
+        "type": action,
+        "kind": TaskKind.TASK.value,
+        "attempt": 0,
+        "from": None,
+        "at": at.isoformat(),
+    }
+    words = {"action": action, "status": "COMPLETED"}
+    return Message(f"test-{number}", envelope, tenant, action, number, words)
+
+
+def _told(one: Notification, redaction: Redaction) -> Any:
+    """The attributes of the task, and what it returned or why it failed."""
+    told = dict(one.attributes)
+    if one.result is not None:
+        told["result"] = one.result
+    detail = one.event.detail
+    if "error" in detail:
+        told["error"] = {"type": detail["error"], "message": detail.get("message", "")}
+    return redaction.value(told, ATTRIBUTE_LIMIT)
+
+
+def _task(one: Notification) -> TaskEntity:
+    """As much of the task as its key is made of."""
+    return TaskEntity(
+        id=one.event.task_id,
+        tenant=one.event.tenant,
+        type=one.type,
+        kind=one.kind,
+        status=one.event.to_status,
+        parent_id=one.parent_id,
+        position=one.position,
+        created_at=one.event.at,
+        updated_at=one.event.at,
+    )

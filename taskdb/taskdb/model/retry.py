@@ -1,0 +1,97 @@
+"""How often and how soon a failed attempt is followed by another."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from taskdb.errors import Fault, InvalidInput
+from taskdb.model.bounds import as_duration, shown
+
+ExceptionTypes = tuple[type[BaseException], ...]
+
+_MOST_ATTEMPTS = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The retry policy of a task type.
+
+    `max_attempts` counts all attempts, the first included. The pause before attempt n + 1 is
+    ``backoff * factor ** (n - 1)``, at most `max_backoff`, of which up to the share `jitter`
+    (0 to 1) is taken off at random, so that tasks that failed together do not come back together.
+    An error is retried when it is one of `retry_on` and none of `give_up_on`. A run whose process
+    died is followed by another whatever `max_attempts` says, unless `after_crash` is False: then
+    the task is FAILED.
+    Raises ValueError for values that make no sense.
+    """
+
+    max_attempts: int = 3
+    backoff: timedelta | float = timedelta(seconds=1)
+    factor: float = 2.0
+    max_backoff: timedelta | float = timedelta(hours=1)
+    jitter: float = 0.2
+    retry_on: ExceptionTypes = (Exception,)
+    give_up_on: ExceptionTypes = ()
+    after_crash: bool = True
+
+    def __post_init__(self) -> None:
+        try:
+            for name in ("retry_on", "give_up_on"):
+                object.__setattr__(self, name, _exception_types(name, getattr(self, name)))
+            for name in ("backoff", "max_backoff"):
+                as_duration(getattr(self, name), name)
+            faults = self._faults()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidInput("Retry(...)", [Fault("", str(error))]) from None
+        if faults:
+            raise InvalidInput("Retry(...)", [Fault("", fault) for fault in faults])
+
+    def delay(self, failures: int) -> timedelta:
+        """The pause after so many failed attempts (1 or more)."""
+        first, longest = _seconds(self.backoff), _seconds(self.max_backoff)
+        try:
+            full = first and min(first * float(self.factor) ** (failures - 1), longest)
+        except OverflowError:
+            full = longest
+        # Spreading load needs no cryptographic randomness.
+        return timedelta(seconds=full * (1 - self.jitter * random.random()))  # noqa: S311
+
+    def wants(self, error: BaseException, attempts_used: int) -> bool:
+        """Whether another attempt follows this error, after so many that counted."""
+        return (
+            attempts_used < self.max_attempts
+            # By its type: an exception may answer anything for its `__class__`.
+            and issubclass(type(error), self.retry_on)
+            and not issubclass(type(error), self.give_up_on)
+        )
+
+    def _faults(self) -> list[str]:
+        checks = {
+            f"max_attempts={shown(self.max_attempts)}: give a whole number, 1 or more": (
+                type(self.max_attempts) is int and 1 <= self.max_attempts <= _MOST_ATTEMPTS
+            ),
+            f"factor={shown(self.factor)}: give 1 or more": self.factor >= 1,
+            f"jitter={shown(self.jitter)}: give a share from 0 to 1": 0 <= self.jitter <= 1,
+        }
+        return [fault for fault, holds in checks.items() if not holds]
+
+
+def _exception_types(name: str, given: Any) -> ExceptionTypes:
+    """One exception type, or several, as a tuple."""
+    several = (given,) if isinstance(given, type) else tuple(given)
+    for one in several:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            message = f"Retry({name}=...): {one!r} is no exception type"
+            raise TypeError(message)
+    return several
+
+
+def _seconds(duration: timedelta | float) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+
+
+ONCE = Retry(max_attempts=1)
+"""The policy of a type that names none: a body that raises is not run again."""

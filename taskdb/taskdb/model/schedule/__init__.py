@@ -1,0 +1,1 @@
+"""Schedules as values: when one is due, and which due times fire."""

@@ -1,1 +1,0 @@
-"""How a message leaves this system; knows nothing of rows or tasks."""

@@ -1,0 +1,1 @@
+"""The delivery of alarms, for workers, beats and the command line."""

@@ -1,0 +1,118 @@
+"""Delivering: a thread a channel, so that one which is slow or away keeps no other waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from taskdb.errors import DatabaseError, DeliveryFailed, TargetRefused
+from taskdb.fork import RenewedLock
+from taskdb.outgoing.alarm.channels import open_channel
+from taskdb.outgoing.alarm.contract import WayOut
+from taskdb.settings.settings import Settings
+from taskdb.store.engine.database import Database
+from taskdb.store.outgoing.alarm.delivery import Delivering, Outgoing
+
+log = structlog.get_logger("taskdb.alarm")
+
+_MARGIN_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
+
+
+class Deliverer:
+    """Sends what is due; safe to call from several threads and processes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        *,
+        own_channels_only: bool = False,
+        opened: Callable[[Settings, str], WayOut] = open_channel,
+    ) -> None:
+        """With `own_channels_only` what this process cannot send is left to others, unremarked."""
+        self._settings = settings
+        self._delivering = Delivering(database)
+        self._own_only = own_channels_only
+        self._opened = opened
+        self._known = {channel.name for channel in settings.alarm_channels}
+        seconds = settings.outbound_total_seconds + _MARGIN_SECONDS
+        self._lease = timedelta(seconds=max(settings.alarm_lease_seconds, seconds))
+        self._lock = RenewedLock()
+        self._threads: dict[str, threading.Thread] = {}
+        self._stopping = threading.Event()
+
+    def run_once(self) -> bool:
+        """See that every channel with something due is worked on; does not wait for them.
+
+        There is never more to do at once. Raises DatabaseError.
+        """
+        for channel in self._delivering.due_channels():
+            if channel in self._known or not self._own_only:
+                self._work_on(channel)
+        return False
+
+    def stop(self, seconds: float = _CLOSE_SECONDS) -> None:
+        """Take nothing more, and wait so long for what is on its way."""
+        self._stopping.set()
+        with self._lock:
+            threads = list(self._threads.values())
+        for thread in threads:
+            thread.join(seconds)
+
+    def wait(self) -> None:
+        """Until every channel has sent what was due, or refused it."""
+        with self._lock:
+            threads = list(self._threads.values())
+        for thread in threads:
+            thread.join()
+
+    def _work_on(self, channel: str) -> None:
+        with self._lock:
+            running = self._threads.get(channel)
+            if (running is not None and running.is_alive()) or self._stopping.is_set():
+                return
+            thread = threading.Thread(
+                target=self._deliver, args=[channel], name=f"taskdb-alarm-{channel}", daemon=True
+            )
+            self._threads[channel] = thread
+            thread.start()
+
+    def _deliver(self, channel: str) -> None:
+        way: WayOut | None = None
+        try:
+            while not self._stopping.is_set():
+                one = self._delivering.take(channel, self._lease)
+                if one is None:
+                    return
+                way = self._send(channel, one, way)
+        except DatabaseError as error:
+            log.warning("alarm.database_away", channel=channel, reason=str(error))
+        except Exception:
+            # The other channels go on; what this one did not send is due again.
+            log.exception("alarm.broken", channel=channel)
+        finally:
+            if way is not None:
+                way.close()
+
+    def _send(self, channel: str, one: Outgoing, way: WayOut | None) -> WayOut | None:
+        """Send one; answers the way out, to be used again."""
+        told = {"channel": channel, "alarm_id": one.alarm_id, "attempt": one.attempt}
+        try:
+            way = way or self._opened(self._settings, channel)
+            way.send(one.id, one.message)
+        except (DeliveryFailed, TargetRefused) as error:
+            after = error.retry_after if isinstance(error, DeliveryFailed) else None
+            self._delivering.refused(one, error.reason, after=after)
+            log.warning("alarm.not_delivered", reason=error.reason, **told)
+        except Exception as error:  # noqa: BLE001 - any of a hundred libraries'
+            # Its words are a stranger's, and may have what must not be told.
+            self._delivering.refused(one, f"it broke ({type(error).__name__})")
+            log.warning("alarm.not_delivered", reason=type(error).__name__, **told)
+        else:
+            self._delivering.sent(one)
+            log.info("alarm.delivered", **told)
+        return way

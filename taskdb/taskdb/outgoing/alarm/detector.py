@@ -1,0 +1,27 @@
+"""A pass over the history, and the words about it in the log."""
+
+from __future__ import annotations
+
+import structlog
+
+from taskdb.settings.settings import Settings
+from taskdb.store.engine.database import Database
+from taskdb.store.outgoing.alarm.detection import Folded, Folding
+
+log = structlog.get_logger("taskdb.alarm")
+
+
+class Folder:
+    """Makes alarms of failures, and messages of alarms."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._folding = Folding(database, settings.alarm_rules, settings.redaction)
+
+    def fold(self) -> Folded:
+        """One pass; raises DatabaseError."""
+        done = self._folding.fold()
+        if done.messages:
+            log.warning("alarm.raised", messages=done.messages)
+        for alarm_id in done.unrouted:
+            log.warning("alarm.unrouted", alarm_id=alarm_id)
+        return done

@@ -1,0 +1,1 @@
+"""The settings, and the one place that reads the environment."""

@@ -1,0 +1,82 @@
+"""How settings stand in an environment: their names, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource
+from pydantic_settings.sources.utils import parse_env_vars
+
+from taskdb.errors import SettingsError, did_you_mean
+from taskdb.model.bounds import LARGEST, LONGEST, NAME_BYTES, QUEUE_BYTES, wrong_text
+from taskdb.settings.file import PREFIX, SUFFIX, variable_of, without_content
+
+_UNITS = {"seconds": 1, "days": 86_400}
+_TEXTS = {"default_queue": QUEUE_BYTES, "default_tenant": NAME_BYTES}
+
+# What Kubernetes puts into every container for a service named taskdb, or taskdb-…
+_SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
+
+
+def refuse_unknown(
+    cls: type[BaseSettings], environment: Mapping[str, str], overrides: Mapping[str, Any]
+) -> None:
+    """Raise SettingsError for names that no setting has, in either place."""
+    settings = {variable_of(name) for name in cls.model_fields}
+    known = settings | {f"{name}{SUFFIX}" for name in settings}
+    given = {name for name in environment if name.upper().startswith(PREFIX)}
+    given -= {name for name in given - known if _SERVICE_LINK.fullmatch(name.upper())}
+    given |= {variable_of(name) for name in overrides}
+    unknown = sorted(name for name in given if name.upper() not in known)
+    if unknown:
+        listed = ", ".join(f"{name}{did_you_mean(name.upper(), known)}" for name in unknown)
+        message = f"unknown setting {listed}. `taskdb check --settings` lists them all"
+        raise SettingsError(message)
+
+
+class Environment(EnvSettingsSource):
+    """The variables of one environment, which need not be that of the process."""
+
+    def __init__(self, settings: type[BaseSettings], environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        super().__init__(settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return parse_env_vars(
+            self._environment, self.case_sensitive, self.env_ignore_empty, self.env_parse_none_str
+        )
+
+
+def explained(error: ValidationError, paths: Mapping[str, str], given: Mapping[str, Any]) -> str:
+    """What is wrong, setting by setting; of those that stand in files, without their content.
+
+    `paths` has the files by setting, `given` the values that were refused.
+    """
+    faults = []
+    for fault in error.errors(include_input=False, include_url=False):
+        field, *below = [str(part) for part in fault["loc"]] or [""]
+        said = fault["msg"].removeprefix("Value error, ")
+        name = variable_of(field)
+        if field in paths:
+            said = without_content(said, given.get(field))
+            name = f"{name}{SUFFIX} ({paths[field]!r})"
+        faults.append(f"{'.'.join([name, *below])}: {said}")
+    return "wrong settings: " + "; ".join(faults)
+
+
+def check_bounds(name: str, value: Any) -> None:
+    """Raise ValueError for a setting that no timer, no column and no statement can take."""
+    if name in _TEXTS:
+        reason = wrong_text(value, _TEXTS[name])
+        if reason is not None or (name == "default_queue" and not value.strip()):
+            raise ValueError(reason or "is empty: leave it out, or name a queue")
+    unit = _UNITS.get(name.rpartition("_")[2])
+    numbers = value.values() if isinstance(value, Mapping) else [value]
+    for number in numbers if unit is not None else ():
+        if not number * unit <= LONGEST.total_seconds():
+            raise ValueError(f"at most {LONGEST.days:,} days")
+    if type(value) is int and value > LARGEST:
+        raise ValueError(f"at most {LARGEST:,}")

@@ -1,0 +1,95 @@
+"""What a person does to many tasks at once: all that a filter finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from taskdb.errors import IllegalMove, InvalidInput, SequenceAlreadyCompleted
+from taskdb.model.principal.permission import ANYTHING, Permission
+from taskdb.model.status import MOVES, TaskStatus
+from taskdb.store.contract import Filter, Publication, Scope
+from taskdb.store.engine.tables import task
+from taskdb.store.task.list import Cursor, has_status, page_statement
+from taskdb.store.task.permission import is_allowed
+from taskdb.store.tree.intervention import Intervention, listed
+
+BULK = 1_000
+"""Rows that a bulk verb moves in one statement."""
+
+
+class Bulk(Intervention):
+    """The verbs of a person for many tasks; each keeps to the tenants of a scope."""
+
+    def cancel_all(self, chosen: Filter, scope: Scope, by: str | None = None) -> int:
+        """Cancel what a filter finds and may be canceled; answers how many."""
+        return sum(
+            number
+            for ids in self._ids(chosen, "cancel", scope)
+            for number in self.aside.batch("cancel", ids, lambda some: [self._cancel(some, by)])
+        )
+
+    def retry_all(
+        self,
+        chosen: Filter,
+        scope: Scope,
+        by: str | None = None,
+        *,
+        force: bool = False,
+        may_run: Permission = ANYTHING,
+    ) -> Iterator[tuple[int, list[Publication]]]:
+        """Retry what a filter finds and may be retried; answers how many, and what to publish.
+
+        With `force` trees run as a whole. What has left the statuses of the filter meanwhile stays.
+        """
+        only = frozenset(chosen.status) or MOVES["retry"].sources
+
+        def retry(task_id: str) -> tuple[int, list[Publication]]:
+            """Retry one of many; its tree may have changed since, also by the one before."""
+            try:
+                published = self.retry(task_id, scope, by, force=force, only=only, may_run=may_run)
+            except (IllegalMove, SequenceAlreadyCompleted, InvalidInput):
+                return 0, []
+            return 1, published
+
+        for ids in self._ids(chosen, "retry", scope, may_run):
+            in_trees = self._in_trees(ids)
+            alone = [one for one in ids if one not in in_trees]
+            yield from self.aside.batch(
+                "retry", alone, lambda some: [self._retry_alone(some, only, by)]
+            )
+            rest = [one for one in ids if one in in_trees]
+            yield from self.aside.each("retry", rest, retry)
+
+    def _in_trees(self, ids: Sequence[str]) -> set[str]:
+        found = self.database.query(self.queries.trees, {"ids": listed(ids)}, writes=False)
+        return {str(row["id"]) for row in found}
+
+    def _ids(
+        self, chosen: Filter, verb: str, scope: Scope, may_run: Permission = ANYTHING
+    ) -> Iterator[list[str]]:
+        """Ids in batches, oldest first; what was moved on the way is not met again."""
+        after: Cursor | None = None
+        sources = tuple(status for status in TaskStatus if status in MOVES[verb].sources)
+        while True:
+            found = self._batch(chosen, scope, sources, after, may_run)
+            if not found:
+                return
+            after = Cursor(found[-1].created_at, found[-1].id)
+            yield [row.id for row in found]
+
+    def _batch(
+        self,
+        chosen: Filter,
+        scope: Scope,
+        sources: Sequence[TaskStatus],
+        after: Cursor | None,
+        may_run: Permission,
+    ) -> Sequence[Any]:
+        name = self.database.dialect.name
+        statement = page_statement(chosen, scope, name, BULK, "oldest", after)
+        statement = statement.where(*is_allowed(may_run))
+        narrow = statement.where(has_status(sources), ~task.c.is_adopted).with_only_columns(
+            task.c.id, task.c.created_at
+        )
+        return self.database.read(lambda connection: connection.execute(narrow).all())

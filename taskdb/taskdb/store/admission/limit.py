@@ -1,0 +1,142 @@
+"""Setting pauses and limits of a queue, a type or a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from taskdb.errors import Fault, InvalidInput
+from taskdb.model.limit import Gate, GateOwner, Limit
+from taskdb.store.admission.queries import gate_queries_for
+from taskdb.store.contract import Scope
+from taskdb.store.engine.aside import unless_unreadable
+from taskdb.store.engine.session import Row
+from taskdb.store.engine.tables import as_moment
+from taskdb.store.task.part import StorePart
+from taskdb.store.task.slot_need import OWN, Place
+
+PERSON, CODE = "person", "code"
+"""Who has set a limit. What a person has set is not changed by code."""
+
+
+class Gating(StorePart):
+    """The verbs that set rules. A rule that is lifted releases its tasks at the next pass.
+
+    A scope of some tenants reaches the rules that these tenants have set for themselves, and no
+    others; the operator's scope sets the operator's, and may lift those of a tenant. Each verb
+    raises InvalidInput for a place that is out of the scope.
+    """
+
+    def pause(
+        self, place: Place, scope: Scope, reason: str | None = None, by: str | None = None
+    ) -> None:
+        """Let nothing of this place begin; what runs goes on."""
+        row = _row_of(place, scope)
+        self._write(gate_queries_for(self.database.dialect).pause, row, reason=reason, set_by=by)
+
+    def lift_pause(
+        self, place: Place, scope: Scope, by: str | None = None, *, owner: GateOwner | None = None
+    ) -> bool:
+        """Lift a pause; False where there was none."""
+        queries = gate_queries_for(self.database.dialect)
+        row = _row_of(place, scope, owner)
+        moved = self._write(queries.resume, row, set_by=by)
+        self._write(queries.drop_empty, row)
+        return bool(moved)
+
+    def set_limit(self, place: Place, limit: Limit, scope: Scope, by: str | None = None) -> None:
+        """Put a limit in the place of the one before."""
+        sql = gate_queries_for(self.database.dialect).set_limit
+        row = _row_of(place, scope)
+        self._write(sql, row, **_spelled(limit), origin=PERSON, set_by=by)
+
+    def clear_limit(
+        self, place: Place, scope: Scope, by: str | None = None, *, owner: GateOwner | None = None
+    ) -> bool:
+        """Remove a limit; False where there was none."""
+        return self._clear(_row_of(place, scope, owner), None, by)
+
+    def declare_limits(self, limits: Mapping[str, Limit | None]) -> None:
+        """Write the limits that code declares of its types; None where it declares none."""
+        queries = gate_queries_for(self.database.dialect)
+        known = {gate.name: gate for gate in self._gates() if gate.target == "type"}
+        for name, limit in limits.items():
+            gate = known.get(name)
+            if limit is not None:
+                if gate is None or gate.limit != limit:
+                    written = {**_spelled(limit), "origin": CODE, "set_by": None}
+                    self._write(queries.declare, ("type", name), **written)
+            elif gate is not None and gate.limit is not None and gate.origin == CODE:
+                self._clear(("type", name), CODE, None)
+
+    def gates(self, scope: Scope) -> list[Gate]:
+        """Every rule that this scope may see, in order of its place."""
+        found = self._gates()
+        if scope.tenants is None:
+            return found
+        return [
+            gate if gate.owner == "tenant" else replace(gate, reason=None, set_by=None)
+            for gate in found
+            if gate.target == "tenant" and scope.allows(gate.name)
+        ]
+
+    def _gates(self) -> list[Gate]:
+        sql = gate_queries_for(self.database.dialect).gates
+        found = []
+        for row in self.database.query(sql, {}, writes=False):
+            with unless_unreadable(row, "gate", f"{row['target']}:{row['name']}"):
+                found.append(_gate(row))
+        return found
+
+    def _clear(self, row: Place, origin: str | None, by: str | None) -> bool:
+        queries = gate_queries_for(self.database.dialect)
+        moved = self._write(queries.clear_limit, row, origin=origin, set_by=by)
+        self._write(queries.drop_empty, row)
+        return bool(moved)
+
+    def _write(self, sql: str, row: Place, **written: Any) -> list[Row]:
+        target, name = row
+        return self.database.query(sql, {"target": target, "name": name, **written})
+
+
+def _row_of(place: Place, scope: Scope, owner: GateOwner | None = None) -> Place:
+    """The key of the row of a rule: that of the scope's own, unless the operator names an owner."""
+    target, name = place
+    is_own = target == "tenant" and scope.allows(name)
+    if scope.tenants is None:
+        if owner != "tenant":
+            return place
+        if not is_own:
+            advice = f"a {target} sets no rules: only the rule of a tenant may be the tenant's"
+            raise InvalidInput("the rule", [Fault("owner", advice)])
+    elif not is_own:
+        advice = f"{target} {name!r} is out of the scope of this client"
+        raise InvalidInput("the rule", [Fault(target, advice)])
+    elif owner == "operator":
+        advice = "the operator's rule is out of the scope of this client"
+        raise InvalidInput("the rule", [Fault("owner", advice)])
+    return OWN, name
+
+
+def _spelled(limit: Limit) -> dict[str, Any]:
+    return {
+        "max_running": limit.max_running,
+        "max_starts": limit.max_starts,
+        "window_seconds": None if limit.per is None else limit.per.total_seconds(),
+    }
+
+
+def _gate(row: Row) -> Gate:
+    is_own = row["target"] == OWN
+    return Gate(
+        target="tenant" if is_own else row["target"],
+        name=row["name"],
+        is_paused=bool(row["is_paused"]),
+        limit=Limit.of(row["max_running"], row["max_starts"], row["window_seconds"]),
+        origin=row["origin"],
+        reason=row["reason"],
+        set_by=row["set_by"],
+        set_at=as_moment(row["set_at"]),
+        owner="tenant" if is_own else "operator",
+    )

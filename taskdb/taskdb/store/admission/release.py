@@ -1,0 +1,367 @@
+"""Release: who is held before a gate gets slots, and goes.
+
+One transaction at a time does it, so that tasks go in the order in which they came. It reads which
+slots are taken from what is committed and waits for nobody, so it can be in no deadlock. A task
+gets all of its slots or none, and the oldest that waits for one limit keeps a place of those before
+it; what it gives back, triggers free in the transaction of the move
+that ends it. That a task has slots and that it is not held any more is one commit; between it and
+the message the relay stands, as it does for every row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from taskdb.store.admission.queries import gate_queries_for
+from taskdb.store.contract import Publication
+from taskdb.store.engine.aside import is_of_a_row
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.session import JoinedSession, Row
+from taskdb.store.task import row as rows
+from taskdb.store.task import slot_need as rules
+from taskdb.store.task.part import StorePart
+from taskdb.store.task.slot_need import Need, Place
+
+LINES = 200
+"""Lines that one pass looks at."""
+RELEASE = "release"
+_ROUNDS = 3
+"""How often one pass looks at a line whose first tasks went to stand in other lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a pass has let go, to be published; and the line behind which the next one begins."""
+
+    publications: list[Publication] = field(default_factory=list)
+    after: str = ""
+    is_full: bool = False
+    is_busy: bool = False
+    """Another process was at it, and this pass did nothing."""
+    share: float = 0.0
+    """Of the places of a rule (of the one where it was most), how many were free and wanted."""
+
+
+@dataclass(slots=True)
+class _Decided:
+    """What becomes of some tasks, to be written."""
+
+    let_go: list[str] = field(default_factory=list)
+    slots: list[dict[str, Any]] = field(default_factory=list)
+    holds: list[dict[str, str]] = field(default_factory=list)
+    reservations: list[dict[str, str]] = field(default_factory=list)
+    unreserved: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def has_changed(self) -> bool:
+        return bool(self.let_go or self.holds)
+
+
+class Releasing(StorePart):
+    """The verbs of who lets tasks go."""
+
+    def someone_waits(self) -> bool:
+        """Whether any task waits before a gate; a cheap question."""
+        sql = gate_queries_for(self.database.dialect).someone_waits
+        return bool(self.database.query(sql, {}, writes=False)[0]["holds"])
+
+    def release_gated(
+        self, limit: int, lease: timedelta, *, after: str = "", lines: Sequence[str] | None = None
+    ) -> Released:
+        """Let go whom the rules let go, at most so many; in order of arrival.
+
+        With `lines` only those are looked at, and nobody who has just arrived. What is answered
+        has its slots and is the caller's to publish; after the lease the relay does.
+        """
+
+        def work(*, is_careful: bool = False) -> tuple[Released, _Release]:
+            # It is watched from its first statement on, that of `begin`.
+            with self.database.transaction(may_idle=True) as connection:
+                release = _Release(self.database, connection, limit, lease, is_careful=is_careful)
+                if not release.begin():
+                    return Released(is_busy=True), release
+                if lines is not None:
+                    release.look_at(lines)
+                    return release.end(), release
+                found = release.lines_behind(after)
+                release.look_at(found)
+                release.look_at_arrivals()
+                return release.end(found[-1] if len(found) == LINES else ""), release
+
+        try:
+            return work()[0]
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+        released, release = work(is_careful=True)
+        for task_id, failed in release.failed.items():
+            self.aside.note(RELEASE, task_id, failed)
+        return released
+
+    def sweep_slots(self, limit: int) -> int:
+        """Free slots that nobody has any more, at most so many; answers how many."""
+        with self.database.transaction(may_idle=True) as connection:
+            release = _Release(self.database, connection, limit, timedelta(0))
+            return len(release.sweep()) if release.begin() else 0
+
+
+class _Release:
+    """One pass, in its transaction."""
+
+    def __init__(
+        self,
+        database: Database,
+        connection: Connection,
+        limit: int,
+        lease: timedelta,
+        *,
+        is_careful: bool = False,
+    ) -> None:
+        """With `is_careful` a task that fails is left out, by savepoints."""
+        self.failed: dict[str, Exception] = {}
+        self._connection = connection
+        self._is_careful = is_careful
+        self._database = database
+        self._dialect = database.dialect
+        self._queries = gate_queries_for(database.dialect)
+        self._session = JoinedSession(connection)
+        self._limit = limit
+        self._lease = lease.total_seconds()
+        self._rules: dict[Place, rules.Rule] = {}
+        self._known: set[Place] = set()
+        self._taken: dict[str, set[int]] = {}
+        self._heads: dict[str, str | None] = {}
+        self._reserved: dict[str, set[str]] = {}
+        self._let_go: list[Publication] = []
+        self._count = 0
+        self._changed = 0
+        self._share = 0.0
+
+    def begin(self) -> bool:
+        """Whether this is the one that goes on."""
+        sql = self._dialect.exclusive
+        return not sql or bool(self._run(sql, **self._database.idle_limit)[0]["has_it"])
+
+    def lines_behind(self, after: str) -> list[str]:
+        return [str(row["key"]) for row in self._run(self._queries.lines, after=after, limit=LINES)]
+
+    def look_at(self, lines: Sequence[str]) -> None:
+        """The first of each line, as many as there are free places; the oldest of all first."""
+        standing = self._look(lines)
+        left = [line for line in lines if line in standing]
+        for _ in range(_ROUNDS):
+            found = self._first_of(left)
+            if not found or not self._decide(found, in_line=True):
+                return
+
+    def look_at_arrivals(self) -> None:
+        """Those that have just become ready: behind those who wait for the same."""
+        room = self._limit - self._count
+        if room > 0 and (found := self._run(self._queries.arrivals, limit=room)):
+            self._decide(found, in_line=False)
+
+    def end(self, after: str = "") -> Released:
+        """What to publish, in order of arrival."""
+        published = sorted(self._let_go, key=lambda one: one.id)
+        # Those that stay where they are do not go by another look.
+        is_full = self._count >= self._limit and self._changed > 0
+        return Released(published, after, is_full, share=self._share)
+
+    def sweep(self) -> list[Row]:
+        self._run(self._queries.sweep_reservations, limit=self._limit)
+        return self._run(self._queries.sweep, limit=self._limit)
+
+    # --- deciding -----------------------------------------------------------------------------
+
+    def _first_of(self, lines: list[str]) -> list[Row]:
+        """Who goes next in these lines; a line that has no more is not asked again."""
+        found: list[Row] = []
+        for line in tuple(lines):
+            left = self._limit - self._count - len(found)
+            room = rules.room_of(line, self._rules, len(self._taken.get(line, ())), left)
+            if room > 0:
+                first = self._run(self._queries.in_line, key=line, limit=room)
+                found += [row for row in first if str(row["id"]) not in self.failed]
+                if len(first) < room:
+                    lines.remove(line)
+        return found
+
+    def _decide(self, found: Sequence[Row], *, in_line: bool) -> bool:
+        """Slots for each, or a place in a line; those `in_line` have waited for their turn.
+
+        Returns whether anything was changed.
+        """
+        self._count += len(found)
+        if self._is_careful:
+            return self._decide_apart(list(found), in_line=in_line)
+        return self._decide_all(found, in_line=in_line)
+
+    def _decide_apart(self, found: list[Row], *, in_line: bool) -> bool:
+        """The same; where it fails, for each half by itself."""
+        known = deepcopy((self._taken, self._heads, self._reserved))
+        before = (list(self._let_go), self._changed, self._share)
+        try:
+            with self._connection.begin_nested():
+                return self._decide_all(found, in_line=in_line)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            self._taken, self._heads, self._reserved = known
+            self._let_go, self._changed, self._share = before
+            if len(found) == 1:
+                self._leave_out(str(found[0]["id"]), error)
+                return False
+        half = len(found) // 2
+        parts = (found[:half], found[half:])
+        changed = [self._decide_apart(part, in_line=in_line) for part in parts]
+        return any(changed)
+
+    def _leave_out(self, task_id: str, error: Exception) -> None:
+        """It keeps no places while it is set aside."""
+        self.failed[task_id] = error
+        self._run(self._queries.unreserve, ids=json.dumps([task_id]))
+        for keepers in self._reserved.values():
+            keepers.discard(task_id)
+
+    def _decide_all(self, found: Sequence[Row], *, in_line: bool) -> bool:
+        in_order = sorted(found, key=lambda row: str(row["id"]))
+        self._learn_rules(place for row in in_order for place in rules.places_of(row))
+        needs = [rules.needs_of(row, self._rules) for row in in_order]
+        keys = list(dict.fromkeys(need.key for several in needs for need in several))
+        if in_line:
+            # Who waits in the line of another key does not stand before one who has waited as
+            # well: each could stand before the other for ever.
+            standing: set[str] = set()
+            self._look([key for key in keys if key not in self._taken])
+        else:
+            standing = self._look(keys)
+        decided = _Decided()
+        for row, wanted in zip(in_order, needs, strict=True):
+            task_id = str(row["id"])
+            stop = rules.pause_of(row, self._rules) or self._missing(task_id, wanted, standing)
+            if stop is None:
+                decided.slots += self._slots_for(task_id, wanted)
+                decided.let_go.append(task_id)
+                self._leaves(row, decided)
+                continue
+            if in_line:
+                self._keep_places(row, stop, wanted, decided)
+            if stop != row["held_by"]:
+                decided.holds.append({"id": task_id, "held_by": stop})
+                standing.add(stop)
+        self._note_share(decided.slots, needs)
+        self._write(decided)
+        return decided.has_changed
+
+    def _keep_places(self, row: Row, stop: str, wanted: Sequence[Need], decided: _Decided) -> None:
+        """The oldest that waits for a key keeps a place of each key before it.
+
+        Younger ones would else take them for as long as it waits. Its own key comes behind those
+        that it keeps, so of two tasks none waits for what the other keeps. What a tenant has set
+        for itself keeps no place that tasks of other tenants need.
+        """
+        self._leaves(row, decided, stays_in=stop)
+        task_id, head = str(row["id"]), self._heads.get(stop)
+        if stop.startswith(rules.PAUSED) or (head is not None and head < task_id):
+            return
+        self._heads[stop] = task_id
+        is_own = rules.is_own(stop)
+        for need in wanted:
+            if need.key < stop and not (is_own and rules.is_shared(need.key)):
+                self._reserved.setdefault(need.key, set()).add(task_id)
+                decided.reservations.append({"key": need.key, "task_id": task_id})
+
+    def _leaves(self, row: Row, decided: _Decided, stays_in: str | None = None) -> None:
+        """It keeps no places any more, and is not the oldest of its line if it goes from there."""
+        task_id = str(row["id"])
+        if row["held_by"] != stays_in and self._heads.get(row["held_by"]) == task_id:
+            self._heads[row["held_by"]] = None
+        for keepers in self._reserved.values():
+            if task_id in keepers:
+                keepers.remove(task_id)
+                decided.unreserved[task_id] = None
+
+    def _note_share(self, slots: Sequence[Row], needs: Iterable[Sequence[Need]]) -> None:
+        taken = Counter(slot["key"] for slot in slots)
+        places = {need.key: need.places for several in needs for need in several}
+        shares = (count / places[key] for key, count in taken.items())
+        self._share = max(self._share, *shares, 0.0)
+
+    def _missing(self, task_id: str, needs: Sequence[Need], standing: set[str]) -> str | None:
+        """The first key of which no slot is free for it, or for which others wait already."""
+        for need in needs:
+            kept = sum(keeper < task_id for keeper in self._reserved.get(need.key, ()))
+            if len(self._taken[need.key]) + kept >= need.places or need.key in standing:
+                return need.key
+        return None
+
+    def _slots_for(self, task_id: str, needs: Sequence[Need]) -> list[dict[str, Any]]:
+        slots = []
+        for need in needs:
+            taken = self._taken[need.key]
+            n = next(number for number in range(1, need.places + 1) if number not in taken)
+            taken.add(n)
+            slots.append({"key": need.key, "n": n, "task_id": task_id, "seconds": need.seconds})
+        return slots
+
+    def _write(self, decided: _Decided) -> None:
+        self._changed += len(decided.let_go) + len(decided.holds)
+        if decided.holds:
+            self._run(self._queries.queue_up, holds=json.dumps(decided.holds))
+        if decided.unreserved:
+            self._run(self._queries.unreserve, ids=json.dumps(list(decided.unreserved)))
+        if decided.reservations:
+            self._run(self._queries.reserve, reservations=json.dumps(decided.reservations))
+        if decided.slots:
+            self._run(self._queries.take, slots=json.dumps(decided.slots))
+        if decided.let_go:
+            ids = json.dumps(decided.let_go)
+            found = self._run(self._queries.let_go, ids=ids, lease=self._lease)
+            self._let_go += [rows.publication(row) for row in found]
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def _learn_rules(self, places: Iterable[Place]) -> None:
+        new = {place for place in places if place not in self._known}
+        if new:
+            asked = json.dumps([rules.as_json(place) for place in sorted(new)])
+            found = self._run(self._queries.rules, places=asked)
+            self._rules.update(rules.rule_of(row) for row in found)
+            self._known |= new
+
+    def _look(self, lines: Sequence[str]) -> set[str]:
+        """Learn the rules and the slots of some lines; answers those in which someone waits."""
+        if not lines:
+            return set()
+        new = [line for line in lines if line not in self._taken]
+        if windows := [line for line in new if line.startswith(rules.STARTS)]:
+            keys = json.dumps([{"key": key} for key in windows])
+            self._run(self._queries.end_windows, keys=keys)
+        places = {line: rules.place_of(line) for line in lines}
+        asked = json.dumps([_spelled(line, place) for line, place in places.items()])
+        found = self._run(self._queries.look, lines=asked)
+        for row in found:
+            numbers = row["taken"].split(",") if row["taken"] else ()
+            self._taken.setdefault(row["key"], set(map(int, numbers)))
+            self._heads[row["key"]] = row["head"]
+            self._reserved[row["key"]] = set(row["reserved"].split(",") if row["reserved"] else ())
+        self._rules.update(rules.rule_of(row) for row in found if row["name"] is not None)
+        self._known.update(place for place in places.values() if place is not None)
+        return {row["key"] for row in found if row["head"] is not None}
+
+    def _run(self, sql: str, **parameters: Any) -> list[Row]:
+        given = self._database.parameters(parameters)
+        return self._dialect.query(self._session, sql, given)
+
+
+def _spelled(line: str, place: Place | None) -> dict[str, str | None]:
+    target, name = place or (None, None)
+    return {"key": line, "target": target, "name": name}

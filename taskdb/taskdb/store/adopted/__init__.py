@@ -1,0 +1,1 @@
+"""Rows of tasks that Celery runs without this package."""

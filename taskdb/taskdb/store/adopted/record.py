@@ -1,0 +1,203 @@
+"""The row of one adopted task under its lock, while sightings of it are followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from taskdb.model.adopted import AdoptedRow, Sight, Sighting, Step, follow, tells_late
+from taskdb.model.entity import TaskError
+from taskdb.model.json_text import encode, storable
+from taskdb.model.status import TERMINAL, WAITING, TaskStatus
+from taskdb.store.engine.dialect import Columns
+from taskdb.store.task.part import spelled_error
+
+_TEXT_LIMIT = 500
+_QUEUE = "celery"
+_DEFAULT_PRIORITY = 5
+_HIGHEST_PRIORITY = 9
+
+WRITTEN: Columns = {
+    "id": "id",
+    "type": "text",
+    "status": "text",
+    "queue": "text",
+    "priority": "integer",
+    "input": "text",
+    "result": "text",
+    "error": "text",
+    "attributes": "text",
+    "attempt": "integer",
+    "worker": "text",
+    "claim_token": "text",
+    "created_at": "moment",
+    "run_at": "moment",
+    "deadline_at": "moment",
+    "queued_at": "moment",
+    "started_at": "moment",
+    "ended_at": "moment",
+}
+"""The columns that sightings write."""
+
+
+@dataclass(slots=True)
+class Record:
+    """One row under its lock, or one that does not exist yet."""
+
+    id: str
+    is_new: bool = True
+    is_owned: bool = False
+    is_changed: bool = False
+    tenant: str = ""
+    is_guess: bool = False
+    has_input: bool = False
+    has_attributes: bool = False
+    has_error: bool = False
+    columns: dict[str, Any] = field(default_factory=dict)
+    late: list[Sighting] = field(default_factory=list)
+    """What was seen of runs that the row has left behind."""
+
+    def take(self, seen: Sighting) -> list[dict[str, Any]]:
+        """Follow a sighting; answers the events of that."""
+        standing = self._standing()
+        steps = follow(standing, seen)
+        if not steps and standing is None:
+            return []
+        if standing is None:
+            self._begin(seen)
+        elif not steps and tells_late(standing, seen) and seen not in self.late:
+            self.late.append(seen)
+        self._fill(seen)
+        if steps and steps[-1].source is not steps[-1].target:
+            self._move(seen, steps[-1])
+        self._fill_deadline(seen)
+        return [self._event(seen, step, steps[-1]) for step in steps]
+
+    def remarks(self) -> list[dict[str, Any]]:
+        """Lines of what came late, after all others: they leave the row where it is."""
+        if not self.late:
+            return []
+        status = TaskStatus(self.columns["status"])
+        steps = [Step(status, status, seen.attempt, seen.at) for seen in self.late]
+        return [self._event(seen, step, step) for seen, step in zip(self.late, steps, strict=True)]
+
+    def _standing(self) -> AdoptedRow | None:
+        if not self.columns:
+            return None
+        return AdoptedRow(
+            status=TaskStatus(self.columns["status"]),
+            attempt=self.columns["attempt"],
+            token=self.columns["claim_token"],
+            started_at=self.columns["started_at"],
+            ended_at=self.columns["ended_at"],
+            is_guess=self.is_guess,
+        )
+
+    def _begin(self, seen: Sighting) -> None:
+        self.tenant = seen.tenant
+        self.columns = {
+            **dict.fromkeys(WRITTEN),
+            "id": self.id,
+            "type": storable(seen.type, _TEXT_LIMIT) or "?",
+            "status": seen.status.value,
+            "queue": _QUEUE,
+            "priority": _DEFAULT_PRIORITY,
+            "attempt": 0,
+            "created_at": seen.began_at or seen.at,
+        }
+
+    def _fill(self, seen: Sighting) -> None:
+        """What a sighting knows beside the move, also where it comes too late for that."""
+        known = self.columns
+        if seen.type and (known["type"] == "?" or seen.sight is Sight.BEGUN):
+            self._set("type", storable(seen.type, _TEXT_LIMIT))
+        if seen.queue and known["queue"] == _QUEUE:
+            self._set("queue", storable(seen.queue, _TEXT_LIMIT))
+        if seen.priority is not None:
+            self._set("priority", min(max(int(seen.priority), 0), _HIGHEST_PRIORITY))
+        if seen.input is not None and not self.has_input:
+            self.has_input = True
+            self._set("input", encode(seen.input, "the arguments"))
+        if seen.attributes and not self.has_attributes:
+            self.has_attributes = True
+            self._set("attributes", encode(seen.attributes, "the attributes"))
+        self._fill_times(seen)
+        if seen.error is not None and self._lacks_error(seen):
+            self._say(seen.error)
+
+    def _fill_times(self, seen: Sighting) -> None:
+        known = self.columns
+        if seen.sight is Sight.PUBLISHED and seen.attempt == 0:
+            if known["queued_at"] is None and seen.status is TaskStatus.QUEUED:
+                self._set("queued_at", seen.at)
+            self._set("created_at", min(known["created_at"], seen.at))
+        if seen.run_at is not None and known["run_at"] is None:
+            self._set("run_at", seen.run_at)
+
+    def _fill_deadline(self, seen: Sighting) -> None:
+        """Only while it waits: no loop over deadlines is to step over what has begun or ended."""
+        if self.columns["status"] not in WAITING:
+            self._set("deadline_at", None)
+        elif seen.expires_at is not None:
+            self._set("deadline_at", seen.expires_at)
+
+    def _lacks_error(self, seen: Sighting) -> bool:
+        """The retry was seen before the end of its run, which says why."""
+        is_its_end = seen.status is TaskStatus.ERRORED and seen.attempt == self.columns["attempt"]
+        return is_its_end and self.columns["status"] == seen.status and not self.has_error
+
+    def _move(self, seen: Sighting, last: Step) -> None:
+        known = self.columns
+        known["status"] = last.target.value
+        known["attempt"] = max(known["attempt"], last.attempt)
+        if seen.sight is Sight.BEGUN:
+            known["started_at"] = seen.at
+        elif seen.began_at is not None:
+            known["started_at"] = seen.began_at
+        if seen.token is not None:
+            known["claim_token"] = seen.token
+        if seen.worker is not None:
+            known["worker"] = storable(seen.worker, _TEXT_LIMIT)
+        known["ended_at"] = seen.at if last.target in TERMINAL else None
+        if last.target is TaskStatus.ERRORED:
+            known["run_at"] = seen.run_at
+        if last.target is TaskStatus.COMPLETED:
+            known["error"] = None
+            if seen.result is not None:
+                known["result"] = encode(seen.result, "the result")
+        elif seen.error is not None:
+            self._say(seen.error)
+        self.is_guess = seen.sight is Sight.MISSED
+        self.is_changed = True
+
+    def _say(self, error: TaskError) -> None:
+        whole = replace(error, attempt=self.columns["attempt"])
+        self._set("error", spelled_error(whole)["error"])
+        self.has_error = True
+
+    def _set(self, column: str, value: Any) -> None:
+        if self.columns[column] != value:
+            self.columns[column] = value
+            self.is_changed = True
+
+    def _event(self, seen: Sighting, step: Step, last: Step) -> dict[str, Any]:
+        # Who ran the attempts before is not said by this one.
+        worker = seen.worker if step.attempt == last.attempt else None
+        return {
+            "task_id": self.id,
+            "tenant": self.tenant,
+            "from_status": None if step.source is None else step.source.value,
+            "to_status": step.target.value,
+            "attempt": step.attempt,
+            "worker": None if worker is None else storable(worker, _TEXT_LIMIT),
+            "at": step.at,
+            "detail": _detail(seen) if step is last else None,
+        }
+
+
+def _detail(seen: Sighting) -> str | None:
+    if seen.error is not None:
+        return str(spelled_error(seen.error)["detail"])
+    if not seen.reason:
+        return None
+    return encode({"reason": storable(seen.reason, _TEXT_LIMIT)}, "detail")

@@ -1,1 +1,0 @@
-"""Alarms as rows: read from the history, told, delivered, acted on."""

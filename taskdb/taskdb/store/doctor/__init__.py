@@ -1,0 +1,1 @@
+"""Diagnosis: counts, statistics, drift, and why a task does not run."""

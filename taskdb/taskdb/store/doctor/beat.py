@@ -1,0 +1,51 @@
+"""The beats that live: each renews a row of its own, whether or not it serves HTTP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from taskdb.store.engine.database import Database
+
+_PREFIX = "beat/"
+_IS_BEAT = f"substr(name, 1, {len(_PREFIX)}) = '{_PREFIX}'"
+_KEPT = timedelta(days=1)
+"""The row of a beat that was killed goes so long afterwards."""
+
+
+class Beats:
+    """Rows of `reporter`, beside those of the beats that report."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def renew(self, name: str, lease: timedelta) -> None:
+        """Note that this beat lives, for the length of the lease."""
+        d = self._database.dialect
+        self._database.query(
+            f"INSERT INTO reporter (name, holder, until) VALUES ({d.text('key')}, {d.text('name')},"
+            f" {d.later(':lease')}) ON CONFLICT (name) DO UPDATE SET until = excluded.until"
+            f" RETURNING name{d.lazily}",
+            {"key": f"{_PREFIX}{name}", "name": name, "lease": lease.total_seconds()},
+        )
+
+    def leave(self, name: str) -> None:
+        """Note that this beat has stopped in order."""
+        self._database.query("DELETE FROM reporter WHERE name = :key", {"key": f"{_PREFIX}{name}"})
+
+    def forget_dead(self) -> None:
+        """Delete the rows of beats that were killed long ago."""
+        d = self._database.dialect
+        self._database.query(
+            f"DELETE FROM reporter WHERE {_IS_BEAT} AND until < (SELECT {d.later('-:kept')})",
+            {"kept": _KEPT.total_seconds()},
+        )
+
+    def live(self) -> list[str]:
+        """The names of the beats whose lease is not over."""
+        found = self._database.query(
+            f"SELECT holder FROM reporter WHERE {_IS_BEAT}"
+            f" AND until >= (SELECT {self._database.dialect.now}) ORDER BY holder",
+            {},
+            writes=False,
+        )
+        return [str(row["holder"]) for row in found]

@@ -1,0 +1,146 @@
+"""Rows that the broker should have a message of, and perhaps has not any more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from taskdb.model.status import RUNNING, TaskStatus, in_order
+from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.session import Row
+from taskdb.store.engine.tables import as_moment, as_texts, moment
+from taskdb.store.task.moves.fragments import not_aside
+from taskdb.store.task.moves.moves import moves_for
+from taskdb.store.task.part import spelled_reason
+
+_RUNNING = ", ".join(repr(status) for status in in_order(RUNNING))
+
+REQUEUE = "requeue"
+
+Line = tuple[str, int]
+"""A queue and a priority: in one line messages are taken in the order in which they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRow:
+    """A row whose message is with the broker, as far as the row knows."""
+
+    id: str
+    chunk: str | None
+    queue: str
+    priority: int
+    queued_at: datetime
+    created_at: datetime
+
+    @property
+    def message(self) -> str:
+        """The id of its message."""
+        return self.chunk or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """What the live workers consume, and the messages that they have."""
+
+    now: datetime
+    queues: frozenset[str]
+    messages: frozenset[str]
+
+
+class Suspects:
+    """The questions and the one verb of who looks for lost messages."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._aside = Aside(database)
+
+    def crew(self, lease: timedelta) -> Crew:
+        """The workers that were seen within the lease, and the time by the store's clock."""
+        d = self._database.dialect
+        sql = (
+            f"SELECT {d.now} AS now, CAST(w.queues AS TEXT) AS queues,"
+            " CAST(w.messages AS TEXT) AS messages FROM (SELECT 1 AS one) AS always"
+            " LEFT JOIN worker AS w"
+            f" ON w.stopped_at IS NULL AND w.seen_at >= (SELECT {d.later('-:lease')})"
+        )
+        found = self._database.query(sql, {"lease": lease.total_seconds()}, writes=False)
+        return Crew(
+            moment(found[0]["now"]),
+            frozenset(queue for row in found for queue in as_texts(row["queues"])),
+            frozenset(one for row in found for one in as_texts(row["messages"])),
+        )
+
+    def taken(self, within: timedelta | None = None) -> dict[Line, datetime]:
+        """In each line, when the newest message came of those that run now.
+
+        With `within` also of those that began so long ago at most, and may be over: for who has
+        not looked before. That reads the whole table.
+        """
+        d = self._database.dialect
+        open_ones = "" if within else " AND status <> 'COMPLETED'"
+        begun = f" OR started_at >= {d.later('-:within')}" if within else ""
+        sql = (
+            "SELECT queue, priority, max(queued_at) AS newest FROM task"
+            f" WHERE (status IN ({_RUNNING}) AND worker IS NOT NULL{begun}){open_ones}"
+            " AND queued_at IS NOT NULL AND NOT is_adopted GROUP BY queue, priority"
+        )
+        given = {"within": within.total_seconds()} if within else {}
+        found = self._database.query(sql, given, writes=False)
+        return {(row["queue"], row["priority"]): moment(row["newest"]) for row in found}
+
+    def queued(self, after: QueuedRow | None, limit: int) -> list[QueuedRow]:
+        """QUEUED rows behind this one, oldest tasks first."""
+        d = self._database.dialect
+        place = f"(created_at, id) > ({d.moment('created_at')}, :id) AND" if after else ""
+        sql = (
+            "SELECT id, chunk, queue, priority, queued_at, created_at FROM task"
+            f" WHERE {place} status = '{TaskStatus.QUEUED}' AND status <> 'COMPLETED'"
+            " AND NOT is_adopted"
+            f" AND {not_aside(d, REQUEUE)} ORDER BY created_at, id LIMIT :limit"
+        )
+        given = {"created_at": after.created_at, "id": after.id} if after else {}
+        found = self._database.query(sql, {"limit": limit, **given}, writes=False)
+        return self._aside.each(REQUEUE, found, _queued, key=lambda row: str(row["id"]))
+
+    def over(self, took: float) -> None:
+        """A round of so many seconds has looked at every QUEUED row."""
+        self._aside.over(REQUEUE, took)
+
+    def hand_back(self, rows: Sequence[QueuedRow], reason: str, now: datetime) -> set[str]:
+        """Let these be published again; answers the ids of those that nobody has taken since.
+
+        `now` is that of the crew that was asked: what was queued after it is another message.
+        """
+        written = {
+            "ids": json.dumps([row.id for row in rows]),
+            "seen": now,
+            "delay": 0.0,
+            "detail": spelled_reason(reason),
+        }
+        moved = self._aside.move(REQUEUE, moves_for(self._database.dialect).hand_back_lost, written)
+        return {one.id for one in moved if one.after is not None}
+
+
+def _queued(row: Row) -> QueuedRow:
+    return QueuedRow(
+        str(row["id"]),
+        None if row["chunk"] is None else str(row["chunk"]),
+        row["queue"],
+        row["priority"],
+        as_moment(row["queued_at"]) or moment(row["created_at"]),
+        moment(row["created_at"]),
+    )
+
+
+def overtaken(
+    rows: Iterable[QueuedRow], taken: dict[Line, datetime], by: timedelta
+) -> list[QueuedRow]:
+    """Those behind which, in the same line, a message that came so much later was taken."""
+    return [
+        row
+        for row in rows
+        if (newest := taken.get((row.queue, row.priority))) and row.queued_at <= newest - by
+    ]

@@ -1,0 +1,184 @@
+"""Drift of the database server: what it keeps for too long, and whether a beat works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from taskdb.model.status import OPEN, in_order
+from taskdb.store.doctor.beat import Beats
+from taskdb.store.doctor.finding import Drift, Limits, drift
+from taskdb.store.doctor.vacuum import Vacuum
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.postgresql.partitions import PARTITIONS_AHEAD
+from taskdb.store.engine.tables import moment
+
+_MOST = 10_000
+"""Rows of the default partition that are counted."""
+_MEASUREMENTS = 3
+
+
+class Skew(NamedTuple):
+    """The seconds by which the clock of this host is ahead, and by how many that may be wrong."""
+
+    seconds: float
+    error: float
+
+
+class ServerDrifts:
+    """Looks at beats, partitions, vacuum and the clock."""
+
+    def __init__(self, database: Database, limits: Limits) -> None:
+        self._database = database
+        self._limits = limits
+
+    def found(self) -> Iterator[Drift]:
+        """Every class of which there is something."""
+        for find in (
+            self._beats,
+            self._skewed,
+            self._partitions,
+            self._default_partition,
+            self._held_back,
+            self._dead_rows,
+            self._autovacuum,
+        ):
+            one = find()
+            if one is not None:
+                yield one
+
+    def _beats(self) -> Drift | None:
+        waits = [] if Beats(self._database).live() else self._needs_a_beat()
+        return drift(
+            "beat_missing",
+            waits,
+            "no beat lives: nothing is relayed, retried, rescued, fired or pruned",
+            "start one: `taskdb beat`; where one runs, see its log and whether it reaches this"
+            " database",
+        )
+
+    def _needs_a_beat(self) -> list[str]:
+        """One example of each kind of row that a beat works on.
+
+        What is only watched needs none: the workers of its own app mark it.
+        """
+        is_open = ", ".join(repr(value) for value in in_order(OPEN))
+        found = self._database.query(
+            f"SELECT * FROM (SELECT 'task ' || id AS example FROM task WHERE status IN ({is_open})"
+            " AND NOT is_adopted LIMIT 1) AS a UNION ALL"
+            " SELECT * FROM (SELECT 'worker ' || name AS example FROM worker"
+            " WHERE stopped_at IS NULL AND CAST(queues AS TEXT) <> '[]' LIMIT 1) AS b UNION ALL"
+            " SELECT * FROM (SELECT 'schedule ' || name AS example FROM schedule WHERE is_enabled"
+            " LIMIT 1) AS c",
+            {},
+            writes=False,
+        )
+        return [str(row["example"]) for row in found]
+
+    def _skewed(self) -> Drift | None:
+        skew = measure_skew(self._database, host_now)
+        limit = self._limits.clock.total_seconds()
+        is_wrong = abs(skew.seconds) - skew.error > limit
+        return drift(
+            "clock_skew",
+            [f"{skew.seconds:+.1f} s (to within {skew.error:.1f} s)"] if is_wrong else [],
+            "the clock of this host is ahead (+) or behind (-) that of the database",
+            "let both follow a time server; the database's clock is the one that counts",
+        )
+
+    def _partitions(self) -> Drift | None:
+        if self._database.dialect.name != "postgresql":
+            return None
+        missing = self._database.query(
+            "SELECT 'task_event_' || to_char(day, 'YYYYMMDD') AS example"
+            " FROM generate_series((now() AT TIME ZONE 'UTC')::date,"
+            " (now() AT TIME ZONE 'UTC')::date + CAST(:ahead AS INTEGER),"
+            " interval '1 day') AS day"
+            " WHERE to_regclass('task_event_' || to_char(day, 'YYYYMMDD')) IS NULL ORDER BY day",
+            {"ahead": PARTITIONS_AHEAD - 1},
+            writes=False,
+        )
+        return drift(
+            "partition_missing",
+            [str(row["example"]) for row in missing],
+            "days of the history without a partition of their own",
+            "see that a `taskdb beat` runs: its upkeep makes them",
+        )
+
+    def _default_partition(self) -> Drift | None:
+        days = default_partition(self._database)
+        found = drift(
+            "default_partition",
+            [f"{day}: {number:,}" for day, number in days.items()],
+            "rows of the history in no partition of a day, so that pruning cannot drop them",
+            "see that a `taskdb beat` runs: its upkeep moves those of the coming week; a day far"
+            " off was written with a wrong moment: correct `at` in `task_event_default`",
+        )
+        return found and Drift(
+            found.name, sum(days.values()), found.examples, found.meaning, found.advice
+        )
+
+    def _held_back(self) -> Drift | None:
+        limits = self._limits
+        holders = Vacuum(self._database).holders(limits.transaction, limits.transactions_behind)
+        return drift(
+            "vacuum_held_back",
+            [f"{one.name} ({one.application or '-'}, {one.state}): {one.age}" for one in holders],
+            "transactions and slots since which vacuum removes no dead row of any table, and which"
+            " notifications and counters may wait for",
+            "end what is not needed: `SELECT pg_terminate_backend(PID)`, `ROLLBACK PREPARED"
+            " 'NAME'`, `SELECT pg_drop_replication_slot('NAME')`",
+        )
+
+    def _dead_rows(self) -> Drift | None:
+        limits = self._limits
+        many = [
+            f"{one.name}: {one.dead:,} dead, {one.live:,} live"
+            for one in Vacuum(self._database).rows()
+            if one.dead > limits.dead_rows and one.dead > limits.dead_share * (one.live + one.dead)
+        ]
+        return drift(
+            "dead_rows",
+            many,
+            "tables of which a large share are dead rows: every look at them takes longer",
+            "see what holds vacuum back, and that autovacuum is on; then `VACUUM (ANALYZE) TABLE`",
+        )
+
+    def _autovacuum(self) -> Drift | None:
+        return drift(
+            "autovacuum_unsuitable",
+            Vacuum(self._database).unsuitable(self._limits.vacuum_begins),
+            "settings with which dead rows stay for too long",
+            "`ALTER TABLE … RESET (…)` or `ALTER SYSTEM SET …`; docs/scaling.md has good values",
+        )
+
+
+def host_now() -> datetime:
+    """The clock of this host."""
+    return datetime.now(UTC)
+
+
+def measure_skew(database: Database, read: Callable[[], datetime]) -> Skew:
+    """Compare a clock with the database's, by the quickest of some round trips."""
+    return min((_one_skew(database, read) for _ in range(_MEASUREMENTS)), key=lambda one: one.error)
+
+
+def _one_skew(database: Database, read: Callable[[], datetime]) -> Skew:
+    begun = read()
+    (row,) = database.query(f"SELECT {database.dialect.now} AS now", {}, writes=False)
+    half = (read() - begun) / 2
+    return Skew((begun + half - moment(row["now"])).total_seconds(), abs(half.total_seconds()))
+
+
+def default_partition(database: Database) -> dict[str, int]:
+    """How many rows of each day lie in the default partition; of 10,000 of them."""
+    if database.dialect.name != "postgresql":
+        return {}
+    found = database.query(
+        "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS number"
+        f" FROM (SELECT at FROM task_event_default LIMIT {_MOST}) AS few GROUP BY 1 ORDER BY 1",
+        {},
+        writes=False,
+    )
+    return {str(row["day"]): int(row["number"]) for row in found}

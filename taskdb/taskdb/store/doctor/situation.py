@@ -1,0 +1,210 @@
+"""How a task stands, with all around it that may be the reason: workers, rules, sub-tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import OPEN, PUBLISHABLE, in_order
+from taskdb.store.contract import Scope, WorkerRecord
+from taskdb.store.engine.tables import as_moment, moment
+from taskdb.store.task.read import Reading
+from taskdb.store.task.slot_need import OWN
+from taskdb.store.task.worker import Workers
+
+_FEW = 5
+"""Holders of a rule that are named."""
+_MANY = 1_000
+"""Tasks before this one in its queue are counted up to here."""
+_IS_OPEN = f"status IN ({', '.join(repr(value) for value in in_order(OPEN))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A task that has a place which another one waits for; None: a start that counts until then."""
+
+    task_id: str | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A rule as somebody has set it."""
+
+    reason: str | None
+    set_by: str | None
+    set_at: datetime | None
+    max_running: int | None
+    max_starts: int | None
+    window_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the broker did not take a task's message, and when that was."""
+
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One look at a task; the moments are the database's.
+
+    `holders` are those that the scope may see, `other_holders` counts the rest. `is_operator` tells
+    whether the look may name workers, and the broker's own words.
+    """
+
+    now: datetime
+    task: TaskEntity
+    relay_at: datetime
+    callback_until: datetime | None
+    unregistered: int
+    worker: WorkerRecord | None
+    live: tuple[WorkerRecord, ...]
+    holders: tuple[Holder, ...]
+    other_holders: int
+    is_operator: bool
+    gate: Gate | None
+    refusal: Refusal | None
+    open_sub_tasks: int
+    first_open: str | None
+    before: int
+    busy: int
+
+
+class Standings(Reading):
+    """The question why a task is where it is, as far as the database can answer it."""
+
+    def standing(self, task_id: str, scope: Scope, *, lease: timedelta) -> Standing:
+        """Look once; a worker seen within the lease is alive. Raises TaskNotFound.
+
+        Tasks of other tenants are counted and not named. A tenant's look leaves out the text of an
+        operator's pause.
+        """
+        task = self.get(task_id, scope)
+        holders, others = self._holders(task, scope)
+        (beside,) = self._ask(
+            f"SELECT {self.database.dialect.now} AS now, relay_at, callback_until, unregistered"
+            " FROM task WHERE id = :id",
+            id=task.id,
+        )
+        open_sub_tasks, first_open = self._open_below(task, scope)
+        return Standing(
+            now=moment(beside["now"]),
+            task=task,
+            relay_at=moment(beside["relay_at"]),
+            callback_until=as_moment(beside["callback_until"]),
+            unregistered=beside["unregistered"],
+            worker=Workers(self.database).find(task.worker) if task.worker else None,
+            live=tuple(Workers(self.database).seen_since(lease.total_seconds())),
+            holders=holders,
+            other_holders=others,
+            is_operator=scope.tenants is None,
+            gate=self._gate(task.held_by, scope),
+            refusal=self._refusal(task),
+            open_sub_tasks=open_sub_tasks,
+            first_open=first_open,
+            before=self._before(task),
+            busy=self._busy(),
+        )
+
+    def _refusal(self, task: TaskEntity) -> Refusal | None:
+        """What the broker said last, where nothing has happened to the task since."""
+        if task.status not in PUBLISHABLE:
+            return None
+        found = self._ask(
+            f"SELECT at, {self.database.dialect.member('detail', 'refused')} AS reason"
+            " FROM task_event WHERE task_id = :id ORDER BY id DESC LIMIT 1",
+            id=task.id,
+        )
+        if not found or found[0]["reason"] is None:
+            return None
+        return Refusal(found[0]["reason"], moment(found[0]["at"]))
+
+    def _open_below(self, task: TaskEntity, scope: Scope) -> tuple[int, str | None]:
+        if task.waits_for in {None, "callback"}:
+            return 0, None
+        counted = self._ask(
+            f"SELECT count(*) AS number FROM task WHERE parent_id = :id AND {_IS_OPEN}", id=task.id
+        )
+        first = self._ask(
+            f"SELECT id, tenant FROM task WHERE parent_id = :id AND {_IS_OPEN}"
+            " AND (held_by IS NULL OR held_by <> 'window') ORDER BY position LIMIT 1",
+            id=task.id,
+        )
+        is_named = bool(first) and scope.allows(first[0]["tenant"])
+        return int(counted[0]["number"]), str(first[0]["id"]) if is_named else None
+
+    def _holders(self, task: TaskEntity, scope: Scope) -> tuple[tuple[Holder, ...], int]:
+        """A few holders that the scope may see, and the number of those that it may not."""
+        found = self._ask(
+            "SELECT s.task_id, s.until, t.tenant FROM slot AS s LEFT JOIN task AS t"
+            " ON t.id = s.task_id WHERE s.key = :key ORDER BY s.n LIMIT :limit",
+            key=task.held_by or "",
+            limit=_FEW if scope.tenants is None else _MANY,
+        )
+        named, unnamed, others = [], [], 0
+        for row in found:
+            is_own = scope.tenants is None or row["tenant"] in scope.tenants
+            if row["task_id"] is not None and is_own:
+                named.append(Holder(str(row["task_id"]), as_moment(row["until"])))
+                continue
+            unnamed.append(Holder(None, as_moment(row["until"])))
+            others += row["task_id"] is not None
+        return (*named[:_FEW], *unnamed), others
+
+    def _gate(self, held_by: str | None, scope: Scope) -> Gate | None:
+        kind, _, whose = (held_by or "").partition(":")
+        target, _, name = whose.partition(":")
+        if kind not in {"paused", "running", "starts"}:
+            return None
+        found = self._ask(
+            "SELECT reason, set_by, set_at, max_running, max_starts, window_seconds FROM gate"
+            " WHERE target = :target AND name = :name",
+            target=target,
+            name=name,
+        )
+        if not found:
+            return None
+        row = found[0]
+        # A tenant has set its own rule itself.
+        is_told = scope.tenants is None or target == OWN
+        return Gate(
+            row["reason"] if is_told else None,
+            row["set_by"] if is_told else None,
+            as_moment(row["set_at"]),
+            row["max_running"],
+            row["max_starts"],
+            row["window_seconds"],
+        )
+
+    def _before(self, task: TaskEntity) -> int:
+        """How many tasks were queued before this one in its queue, and still are."""
+        if task.status != "QUEUED" or task.queued_at is None:
+            return 0
+        d = self.database.dialect
+        found = self._ask(
+            "SELECT count(*) AS number FROM (SELECT 1 AS one FROM task WHERE status = 'QUEUED'"
+            " AND NOT is_adopted AND queue = :queue"
+            f" AND (queued_at, id) < ({d.moment('queued_at')}, :id)"
+            " LIMIT :limit) AS few",
+            queue=task.queue,
+            id=task.id,
+            queued_at=d.spell(task.queued_at),
+            limit=_MANY,
+        )
+        return int(found[0]["number"])
+
+    def _busy(self) -> int:
+        found = self._ask(
+            "SELECT count(*) AS number FROM task WHERE status IN ('STARTED', 'PROCESSING')"
+            " AND waits_for IS NULL AND NOT is_adopted"
+        )
+        return int(found[0]["number"])
+
+    def _ask(self, sql: str, **parameters: Any) -> Sequence[Any]:
+        return self.database.query(sql, parameters, writes=False)

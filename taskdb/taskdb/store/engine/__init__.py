@@ -1,0 +1,1 @@
+"""What SQL runs on: connections, dialects, tables and migrations."""

@@ -1,0 +1,196 @@
+"""The cluster: whose transaction ids the history is in order of.
+
+Readers of the history follow (xid, id). A transaction id means nothing in another cluster, so the
+xid of an event is the id of its transaction plus a *shift* that the database keeps. After a restore
+into another cluster, or to an older point in time, the shift grows until each new event stands
+behind every event and every cursor that there ever was. No cursor has to be rewritten.
+
+Events that were written in the new cluster before that have the old shift, and stand in the midst
+of the restored ones. They are known by their row's own transaction id, and move to the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from taskdb.store.engine import faults
+from taskdb.store.engine.event_order import has_order
+from taskdb.store.engine.postgresql.partitions import LOCK_TIMEOUT
+from taskdb.store.engine.session import Row
+
+log = structlog.get_logger("taskdb.upkeep")
+
+LEAP = 2**40
+"""More transactions than a restore to an older point in time can take back: a reader outside may
+hold a cursor of the time that was lost."""
+
+_LOCK_KEY = 0x7461736B7873
+_NEXT = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT)"
+_OWN = "CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)"
+_NEWEST = (
+    "SELECT {column} FROM task_event"
+    f" WHERE {has_order('postgresql', 'xid')} ORDER BY xid DESC, id DESC LIMIT 1"
+)
+# A place that no transaction of this cluster has had: the event or the cursor is of another one.
+LOOK = (
+    "SELECT c.identity, taskdb_cluster_identity() AS found, c.shift, c.left_shift,"
+    f" {_NEXT} AS next, furthest.xid AS furthest FROM history_cluster AS c, LATERAL"
+    f" (SELECT max(xid) AS xid FROM (SELECT ({_NEWEST.format(column='xid')}) AS xid"
+    " UNION ALL SELECT max(cursor_xid) FROM subscription"
+    " UNION ALL SELECT max(xid) FROM alarm_cursor"
+    " UNION ALL SELECT max(xid) FROM reporter) AS place"
+    f" WHERE {has_order('postgresql', 'xid')}) AS furthest"
+)
+# The row is missing after a TRUNCATE of every table; the default of the column has its number.
+_REMEMBER = (
+    "INSERT INTO history_cluster (id, shift) SELECT 1, COALESCE(CAST(substring("
+    "pg_get_expr(d.adbin, d.adrelid) FROM '\\+ .?([0-9]+)') AS BIGINT), 0)"
+    " FROM pg_attrdef AS d JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum"
+    " WHERE d.adrelid = to_regclass('task_event') AND a.attname = 'xid' ON CONFLICT DO NOTHING"
+)
+_IDENTITY = (
+    "SELECT 1 FROM history_cluster WHERE identity IS DISTINCT FROM taskdb_cluster_identity()"
+)
+# When the restored database was last written to, as far as what lies ahead can tell.
+_LEFT_AT = (
+    "SELECT GREATEST("
+    f"(SELECT at FROM ({_NEWEST.format(column='xid, at')}) AS newest WHERE xid >= :edge),"
+    " (SELECT max(cursor_at) FROM subscription WHERE cursor_xid >= :edge),"
+    " (SELECT max(moved_at) FROM alarm_cursor WHERE xid >= :edge)) AS left_at"
+)
+# The last restored event: its row was written by another transaction than its own.
+_RESTORED = (
+    "SELECT xid, at FROM task_event WHERE"
+    " CAST(CAST(xmin AS TEXT) AS BIGINT) <> ((xid - :shift) & 4294967295)"
+    " ORDER BY xid DESC, id DESC LIMIT 1"
+)
+# A restored row was written by a transaction that wrote rows of other numbers as well.
+_MOVE_LATE = (
+    "WITH native AS (SELECT xmin AS writer FROM task_event WHERE at > :since GROUP BY xmin"
+    " HAVING bool_and(CAST(CAST(xmin AS TEXT) AS BIGINT) = ((xid - :shift) & 4294967295)))"
+    f" UPDATE task_event SET xid = {_OWN} + (SELECT shift FROM history_cluster)"
+    " WHERE at > :since AND xid < :edge AND xmin IN (SELECT writer FROM native)"
+)
+
+
+def is_other_cluster(connection: Connection) -> bool:
+    """Whether the cluster is not the one that the database was last used in."""
+    if connection.dialect.name != "postgresql":
+        return False
+    return connection.execute(text(_IDENTITY)).first() is not None
+
+
+def is_foreign(found: Row) -> bool:
+    """Whether the answer to `LOOK` tells of another cluster, or of one that is not known yet."""
+    return is_ahead(found) or found["found"] not in (None, found["identity"])
+
+
+def is_other(found: Row) -> bool:
+    """Whether the history comes from another cluster, which had its own counter."""
+    return is_ahead(found) or (
+        None not in (found["found"], found["identity"])
+        and found["found"].partition("/")[0] != found["identity"].partition("/")[0]
+    )
+
+
+def is_ahead(found: Row) -> bool:
+    """Whether there is an event or a cursor that this cluster has not come to."""
+    return found["furthest"] is not None and found["furthest"] >= found["next"] + found["shift"]
+
+
+def settle_over(transactions: Engine) -> bool:
+    """Let new events stand behind all others; False where another transaction's lock prevents it.
+
+    Raises the driver's error of a role that may not alter the history.
+    """
+    try:
+        with transactions.begin() as connection:
+            _shift(connection)
+        with transactions.begin() as connection:
+            _move_late_events(connection)
+    except DBAPIError as error:
+        if not faults.is_lock_conflict(error):
+            raise
+        log.warning("history.not_shifted", reason="another transaction holds the history open")
+        return False
+    return True
+
+
+def _shift(connection: Connection) -> None:
+    connection.execute(text(LOCK_TIMEOUT))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+    connection.execute(text(_REMEMBER))
+    found = _look(connection)
+    if found["identity"] is None and not is_ahead(found):
+        # Of this cluster from the first day on.
+        connection.execute(text(_WRITE), {**_SAME, "identity": found["found"]})
+        return
+    if not is_foreign(found):
+        return
+    # No transaction that writes events is open behind this lock, so none has the old shift.
+    connection.execute(text("LOCK TABLE ONLY task_event IN ACCESS EXCLUSIVE MODE"))
+    found = _look(connection)
+    shift = max(found["furthest"] - found["next"], found["shift"]) + LEAP
+    connection.execute(text("SELECT taskdb_shift_history(:shift)"), {"shift": shift})
+    # A replica of rows has no sequence of its publisher's.
+    connection.execute(text(_KEEP_COUNTING))
+    given = {**_SAME, "identity": found["found"], "shift": shift}
+    if is_other(found):
+        given |= _late(connection, found)
+    connection.execute(text(_WRITE), given)
+    log.warning("history.shifted", identity=found["found"], shift=shift)
+
+
+def _late(connection: Connection, found: Row) -> dict[str, Any]:
+    """Which events of this cluster stand before others that came with the restore."""
+    if is_ahead(found):
+        edge = found["next"] + found["shift"]
+        since = connection.scalar(text(_LEFT_AT), {"edge": edge})
+        return {"left": found["shift"], "before": edge, "since": since}
+    # The counter has passed the restored events by now, but may not have when it began.
+    last = connection.execute(text(_RESTORED), {"shift": found["shift"]}).first()
+    if last is None:
+        return {}
+    return {"left": found["shift"], "before": last.xid, "since": last.at}
+
+
+def _look(connection: Connection) -> dict[str, Any]:
+    return dict(connection.execute(text(LOOK)).mappings().one())
+
+
+_KEEP_COUNTING = (
+    "SELECT setval(name, newest) FROM (SELECT pg_get_serial_sequence('task_event', 'id') AS name,"
+    " (SELECT id FROM task_event ORDER BY id DESC LIMIT 1) AS newest) AS one"
+    " WHERE newest > COALESCE(pg_sequence_last_value(name::regclass), 0)"
+)
+_SAME: dict[str, Any] = {"shift": None, "left": None, "before": None, "since": None}
+_WRITE = (
+    "UPDATE history_cluster SET identity = COALESCE(CAST(:identity AS TEXT), identity),"
+    " shift = COALESCE(CAST(:shift AS BIGINT), shift),"
+    " left_shift = COALESCE(left_shift, CAST(:left AS BIGINT)),"
+    " left_xid = COALESCE(left_xid, CAST(:before AS BIGINT)),"
+    " left_at = COALESCE(left_at, CAST(:since AS TIMESTAMPTZ)), changed_at = clock_timestamp()"
+)
+
+
+_SETTLED = "left_shift = NULL, left_xid = NULL, left_at = NULL"
+
+
+def _move_late_events(connection: Connection) -> None:
+    """Move events that this cluster has written with the old shift behind all others."""
+    taken = connection.execute(text("SELECT * FROM history_cluster FOR UPDATE")).mappings().one()
+    if taken["left_shift"] is None:
+        return
+    given = {
+        "shift": taken["left_shift"],
+        "since": taken["left_at"] or "-infinity",
+        "edge": taken["left_xid"],
+    }
+    moved = connection.execute(text(_MOVE_LATE), given).rowcount
+    connection.execute(text("UPDATE history_cluster SET " + _SETTLED))
+    if moved:
+        log.info("history.late_events_moved", count=moved)

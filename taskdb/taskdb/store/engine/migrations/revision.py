@@ -1,0 +1,98 @@
+"""Which schema this release needs, which one a database has, and whether the two fit.
+
+A database may be newer than the code: during a rolling upgrade the previous release works on the
+schema of the next one. Each migration declares the oldest code that can live with it, and the
+table `taskdb_schema` has these declarations, so that a release reads them of migrations that were
+written after it.
+
+Every process that opens a database asks this. It does without Alembic, whose import alone takes a
+fifth of what a client needs to start.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Connection, column, inspect, select, table
+
+from taskdb.errors import DatabaseNotMigrated, DatabaseTooNew
+
+VERSION_TABLE = "taskdb_version"
+DECLARATION = table("taskdb_schema", column("revision"), column("oldest_code"))
+SCRIPTS = Path(__file__).parent
+
+
+def check(connection: Connection) -> str:
+    """Return the revision of a database that this code can work on.
+
+    Raise DatabaseNotMigrated for an older one, DatabaseTooNew for one that is too new.
+    """
+    found = current(connection)
+    refuse_newer(connection, found)
+    if found is None or found < head():
+        state = f"at revision {found}" if found else "without our tables"
+        message = (
+            f"the database is {state}, this code needs revision {head()}: run `taskdb migrate`"
+        )
+        raise DatabaseNotMigrated(message)
+    return found
+
+
+def refuse_newer(connection: Connection, found: str | None) -> None:
+    """Raise DatabaseTooNew unless this code can live with what was done to the database.
+
+    A migration is declared before its first step, so one that has only begun counts as well.
+    """
+    declared = declarations(connection)
+    if found is not None and found not in known() and (found < head() or found not in declared):
+        message = (
+            f"the database is at revision {found}, which this release (revision {head()}) does not "
+            "know: upgrade celery-taskdb to the release that migrated it"
+        )
+        raise DatabaseTooNew(message)
+    oldest = max(declared.values(), default=head())
+    if oldest > head():
+        message = (
+            f"the database was migrated for code of revision {oldest} or newer (it is at revision "
+            f"{found}), and this release has revision {head()}: upgrade celery-taskdb to the "
+            "release that migrated it, or restore a backup from before"
+        )
+        raise DatabaseTooNew(message)
+
+
+def is_newer(found: str | None) -> bool:
+    """Return whether a database at this revision is newer than this code."""
+    return found is not None and found > head()
+
+
+def current(connection: Connection) -> str | None:
+    """Return the revision the database is at, or None when it has never been migrated."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version = table(VERSION_TABLE, column("version_num"))
+    found: str | None = connection.execute(select(version.c.version_num)).scalar_one_or_none()
+    return found
+
+
+def declarations(connection: Connection) -> dict[str, str]:
+    """Return the oldest code that can live with each migration, by the migration's revision."""
+    if not inspect(connection).has_table(DECLARATION.name):
+        return {}
+    found = connection.execute(select(DECLARATION.c.revision, DECLARATION.c.oldest_code))
+    return {str(revision): str(oldest) for revision, oldest in found}
+
+
+def head() -> str:
+    """Return the revision that this release needs."""
+    return known()[-1]
+
+
+@cache
+def known() -> tuple[str, ...]:
+    """Every revision of this release, oldest first: the numbers before the names of its files."""
+    found = sorted(file.name.partition("_")[0] for file in (SCRIPTS / "versions").glob("0*_*.py"))
+    if not found:
+        message = "this installation of celery-taskdb carries no migrations"
+        raise RuntimeError(message)
+    return tuple(found)

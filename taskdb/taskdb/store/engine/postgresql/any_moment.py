@@ -1,0 +1,43 @@
+"""Reading moments of PostgreSQL that Python cannot hold, which the driver refuses."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from taskdb.store.engine.tables import nearest_moment
+
+_TIMESTAMPTZ = 1184
+"""The number of the type in PostgreSQL's catalog."""
+
+
+def read_any_moment(connection: Any) -> None:
+    """Let a connection of psycopg read `infinity`, and a year of five digits, as a bound."""
+    connection.adapters.register_loader(_TIMESTAMPTZ, _tolerant_loader())
+
+
+@cache
+def _tolerant_loader() -> type[Any]:
+    # The driver is needed by those only who have PostgreSQL.
+    from psycopg import DataError, adapters  # noqa: PLC0415
+    from psycopg.adapt import Loader  # noqa: PLC0415
+    from psycopg.pq import Format  # noqa: PLC0415
+
+    exact: Any = adapters.get_loader(_TIMESTAMPTZ, Format.TEXT)
+
+    class TolerantLoader(Loader):
+        """Loads by the driver's own loader, and what that refuses by itself."""
+
+        def __init__(self, oid: int, context: Any = None) -> None:
+            super().__init__(oid, context)
+            self._load = exact(oid, context).load
+
+        def load(self, data: Any) -> datetime:
+            try:
+                moment: datetime = self._load(data)
+            except DataError:
+                return nearest_moment(bytes(data).decode())
+            return moment
+
+    return TolerantLoader

@@ -1,0 +1,397 @@
+"""PostgreSQL: a move is one statement, so one round trip, with its history in it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, ref
+
+import structlog
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+from taskdb.store.engine.dialect import CREATED_ANSWER, OWNED, Columns, Moved, MoveStatement, whole
+from taskdb.store.engine.postgresql.any_moment import read_any_moment
+from taskdb.store.engine.postgresql.before_image import HAS_TRIGGERS, note_triggers, tells_before
+from taskdb.store.engine.postgresql.kept_connection import KeptLine
+from taskdb.store.engine.renewal import Renewal
+from taskdb.store.engine.session import DriverSession, Parameters, Row, Session
+from taskdb.store.engine.tables import ID_COLUMNS, JSON_COLUMNS, MOMENT_COLUMNS, as_number, spelled
+
+log = structlog.get_logger("taskdb.database")
+
+_STYLE = "%%(%s)s"
+_UNFINISHED = frozenset({1, 4})
+"""The transaction status of a connection with a statement under way, and of a broken one."""
+_OLD_COLUMN = re.compile(r"\bold\.([a-z_]+)")
+_TYPES = {
+    "id": "UUID",
+    "text": "TEXT",
+    "integer": "BIGINT",
+    "number": "DOUBLE PRECISION",
+    "moment": "TIMESTAMPTZ",
+}
+_PREPARE = "prepare_threshold"
+"""In the query of a URL: a pooler that is older than its support of prepared statements wants
+`none`."""
+_PREPARED_ADVICE = (
+    "a pooler loses prepared statements, so this process does without them, at half the speed: "
+    "end TASKDB_DATABASE_URL with ?prepare_threshold=none, or take a pooler that knows them"
+)
+_CURSOR = "taskdb.cursor"
+_BEGINS = "taskdb.begins"
+"""Of a connection behind a pooler, whose isolation level is chosen by each transaction."""
+_PIN = (
+    # A pooler hands these two on from one server connection to the next.
+    "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),"
+    # These it does not: set for the session, they would stay with whoever gets it next.
+    " CASE WHEN pg_backend_pid() = %(pid)s THEN set_config('extra_float_digits', '1', false) END,"
+    " CASE WHEN pg_backend_pid() = %(pid)s"
+    " THEN set_config('default_transaction_isolation', 'read committed', false)"
+    " ELSE current_setting('default_transaction_isolation') END,"
+    f" {HAS_TRIGGERS}"
+)
+"""What our reading depends on, whatever the role or the database has for it; one round trip."""
+_EVENT_COLUMNS = ("id", "status", "worker")
+_CONNECTION = {
+    "connect_timeout": 5,
+    "application_name": "taskdb",
+    # Also towards a database without an encoding, so that `taskdb migrate` can say what is wrong.
+    "client_encoding": "UTF8",
+    # A line that was cut without a word is noticed within half a minute.
+    "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
+
+class PostgreSQL:
+    """The dialect of PostgreSQL 13 and newer, through psycopg 3."""
+
+    name = "postgresql"
+    never = "TIMESTAMPTZ '9999-01-01 00:00:00Z'"
+    # Nothing is lost with the last commits of a server that dies: who was let go waits again. And
+    # all it reads are the first few of lines, by their indexes: the planner, whose statistics may
+    # be of a day when nobody waited, would sort and hash whole lines.
+    exclusive = (
+        "SELECT pg_try_advisory_xact_lock(7303014, 1) AS has_it,"
+        " set_config('synchronous_commit', 'off', true),"
+        " set_config('idle_in_transaction_session_timeout', :milliseconds, true)"
+        + "".join(
+            f", set_config('enable_{way}', 'off', true)"
+            for way in ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin")
+        )
+    )
+    # For this transaction only, by a function: poolers refuse options of a connection.
+    watch = "SELECT set_config('idle_in_transaction_session_timeout', :milliseconds, true)"
+    interpreted = "SELECT set_config('jit', 'off', true)"
+    # Asked for in a statement that is its own transaction, it holds for that one only.
+    lazily = ", set_config('synchronous_commit', 'off', true)"
+
+    def __init__(self, *, bound_clock: bool = False) -> None:
+        self.now = "CAST(:clock_now AS TIMESTAMPTZ)" if bound_clock else "clock_timestamp()"
+        self._moves: dict[MoveStatement, str] = {}
+        self._likely: dict[MoveStatement, str] = {}
+        self._kept: WeakKeyDictionary[Engine, KeptLine] = WeakKeyDictionary()
+        self._renewals: WeakKeyDictionary[Engine, Renewal] = WeakKeyDictionary()
+        self._unprepared: WeakSet[Engine] = WeakSet()
+        """Engines whose connections prepare no statements any more, since a pooler loses them."""
+
+    def json(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS JSONB)"
+
+    def as_json(self, fragment: str) -> str:
+        return f"CAST({fragment} AS JSONB)"
+
+    def text(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS TEXT)"
+
+    def integer(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS BIGINT)"
+
+    def number(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS DOUBLE PRECISION)"
+
+    def truth(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS BOOLEAN)"
+
+    def moment(self, parameter: str) -> str:
+        return f"CAST(:{parameter} AS TIMESTAMPTZ)"
+
+    def later(self, seconds: str) -> str:
+        return f"({self.now} + make_interval(secs => CAST({seconds} AS DOUBLE PRECISION)))"
+
+    def elapsed(self, since: str, until: str) -> str:
+        return f"CAST(EXTRACT(EPOCH FROM {until} - {since}) AS DOUBLE PRECISION)"
+
+    def latest(self, *moments: str) -> str:
+        return f"GREATEST({', '.join(moments)})"
+
+    def looked_up(self, table: str, columns: str, condition: str, alias: str = "found") -> str:
+        # The offset keeps the planner from turning it into a join over the whole table.
+        inner = f"SELECT {columns} FROM {table} AS {alias} WHERE {condition} OFFSET 0"
+        return f" LEFT JOIN LATERAL ({inner}) AS {alias} ON true"
+
+    def told(self, columns: str) -> str:
+        # A caller's connection may write moments in any style, and its driver give up on them.
+        names = columns.split(", ")
+        return ", ".join(
+            f"{as_number(name)} AS {name}" if name in MOMENT_COLUMNS else name for name in names
+        )
+
+    def member(self, column: str, *path: str) -> str:
+        return f"({column} #>> '{{{','.join(path)}}}')"
+
+    def number_in(self, column: str, *path: str) -> str:
+        place = f"'{{{','.join(path)}}}'"
+        number = f"CAST({column} #>> {place} AS DOUBLE PRECISION)"
+        return f"CASE WHEN jsonb_typeof({column} #> {place}) = 'number' THEN {number} END"
+
+    def lists(self, column: str, value: str) -> str:
+        return f"jsonb_exists({column}, CAST({value} AS TEXT))"
+
+    def joined(self, column: str) -> str:
+        return f"string_agg(DISTINCT {column}, ',')"
+
+    def merged(self, column: str, patch: str) -> str:
+        return f"({column} || {patch})"
+
+    def made(self, name: str, value: str) -> str:
+        return f"jsonb_build_object('{name}', {value})"
+
+    def listed_ids(self, parameter: str) -> str:
+        return f"(SELECT CAST(jsonb_array_elements_text({self.json(parameter)}) AS UUID))"
+
+    def drafts(self, parameter: str, columns: Columns) -> str:
+        fields = ", ".join(f"{name} {_TYPES[kind]}" for name, kind in columns.items())
+        return f"jsonb_to_recordset({self.json(parameter)}) AS draft({fields})"
+
+    def spell(self, moment: datetime) -> str:
+        return moment.astimezone(UTC).isoformat()
+
+    def locking(self, how: str) -> str:
+        return f" {how}"
+
+    def insert(
+        self, session: Session, sql: str, parameters: Parameters, *, answers: bool = True
+    ) -> list[Row]:
+        whole = (
+            f"WITH new AS ({sql} RETURNING {CREATED_ANSWER}),"
+            " event AS (INSERT INTO task_event (task_id, tenant, to_status, at)"
+            " SELECT id, tenant, status, created_at FROM new)"
+            f" SELECT {self.told(CREATED_ANSWER)} FROM new{'' if answers else ' LIMIT 0'}"
+        )
+        return session.run(whole, parameters)
+
+    def create_engine(self, url: str, pool_size: int) -> Engine:
+        place = make_url(url)
+        given = place.query
+        options: dict[str, Any] = {
+            name: value for name, value in _CONNECTION.items() if name not in given
+        }
+        if _PREPARE in given:
+            options[_PREPARE] = prepare_threshold(str(given[_PREPARE]))
+        engine = create_engine(
+            place.difference_update_query([_PREPARE]),
+            isolation_level="AUTOCOMMIT",
+            # Every statement is its own transaction: there is nothing to roll back on return.
+            pool_reset_on_return=None,
+            pool_size=pool_size,
+            max_overflow=2,
+            # The one that was used last: its server process has it all at hand.
+            pool_use_lifo=True,
+            pool_recycle=1800,
+            hide_parameters=True,
+            json_serializer=spelled,
+            connect_args=options,
+        )
+        kept = ref(engine)
+
+        def begin(connection: Any, record: Any) -> None:
+            _pin(connection, record)
+            read_any_moment(connection)
+            if kept() in self._unprepared:
+                connection.prepare_threshold = None
+
+        event.listen(engine, "connect", begin)
+        self._renewals[engine] = Renewal(engine)
+        return engine
+
+    def transaction(self, engine: Engine) -> Engine:
+        return engine.execution_options(isolation_level="READ COMMITTED")
+
+    def reading(self, engine: Engine) -> Engine:
+        return engine
+
+    @contextmanager
+    def session(self, engine: Engine, *, writes: bool) -> Iterator[Session]:  # noqa: ARG002 - SQLite needs to know
+        kept = self._kept_line(engine)
+        line = kept.take(engine)
+        pooled, _ = line
+        connection: Any = pooled.driver_connection
+        begins = _BEGINS in pooled.info
+        try:
+            is_told = tells_before(pooled)
+            if begins:
+                connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            yield DriverSession(_cursor_of(pooled), _STYLE, tells_before=is_told)
+            if begins:
+                connection.execute("COMMIT")
+        except BaseException:
+            if begins or self.is_unfinished(connection):
+                pooled.invalidate()
+            pooled.close()
+            raise
+        if self._renewals[engine].is_stale(pooled.info):
+            pooled.close()
+        else:
+            kept.give(line)
+
+    def close(self, engine: Engine) -> None:
+        self._kept_line(engine).close()
+        engine.dispose()
+
+    def renew(self, engine: Engine, *, without_prepared: bool) -> None:
+        if without_prepared and engine not in self._unprepared:
+            self._unprepared.add(engine)
+            log.warning("database.prepared_statements_lost", advice=_PREPARED_ADVICE)
+        self._renewals[engine].renew()
+        self._kept_line(engine).close()
+
+    def forget(self, engine: Engine) -> None:
+        self._kept_line(engine).forget()
+        engine.dispose(close=False)
+
+    def _kept_line(self, engine: Engine) -> KeptLine:
+        kept = self._kept.get(engine)
+        return self._kept.setdefault(engine, KeptLine()) if kept is None else kept
+
+    def is_unfinished(self, connection: Any) -> bool:
+        return connection.pgconn.transaction_status in _UNFINISHED
+
+    def move(
+        self, session: Session, statement: MoveStatement, parameters: Parameters
+    ) -> list[Moved]:
+        if statement.is_likely and session.tells_before:
+            # Who is refused here has changed nothing; the whole statement says why.
+            found = session.run(self.likely_sql(statement), parameters)
+            if found:
+                return _moved(found)
+        prepared = not statement.planned_each_time
+        return _moved(session.run(self.move_sql(statement), parameters, prepared=prepared))
+
+    def query(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
+        return session.run(sql, parameters)
+
+    def move_sql(self, statement: MoveStatement) -> str:
+        """The whole of a move, written once."""
+        sql = self._moves.get(statement)
+        if sql is None:
+            sql = self._moves[statement] = self._written(statement)
+        return sql
+
+    def likely_sql(self, statement: MoveStatement) -> str:
+        """The same as one plain update, which answers nothing for a row that it refuses.
+
+        The server need not read and lock the row first: a fifth less work. Written once.
+        """
+        sql = self._likely.get(statement)
+        if sql is None:
+            sql = self._likely[statement] = self._plainly_written(statement)
+        return sql
+
+    def _plainly_written(self, statement: MoveStatement) -> str:
+        assignments = (*statement.assignments, ("updated_at", self.now))
+        sets = ", ".join(f"{column} = {value}" for column, value in assignments)
+        asked = dict.fromkeys(("status", *statement.answer))
+        answer = "".join(f", {_read(column, 'was')}" for column in asked)
+        commit = "" if statement.durable else self.lazily
+        return (
+            # In a CASE the planner looks for no index: it would take a partial one that was small
+            # when the statement was planned, and the queue is long by now.
+            f"WITH moved AS (UPDATE task AS old SET {sets} WHERE {statement.selection}"
+            f" AND CASE WHEN ({statement.guard}) AND {OWNED} THEN true ELSE false END"
+            " RETURNING WITH (OLD AS was) old.id AS moved_id, old.tenant AS moved_tenant,"
+            " old.status AS moved_to, old.attempt AS moved_attempt,"
+            f" COALESCE(old.worker, was.worker) AS moved_worker{answer}),"
+            " event AS (INSERT INTO task_event"
+            " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"
+            " SELECT moved_id, moved_tenant, status, moved_to, moved_attempt, moved_worker,"
+            f" {self.now}, {self.json('detail')} FROM moved)"
+            f" SELECT CAST(moved_id AS TEXT) AS id, {', '.join(asked)}, moved_to{commit} FROM moved"
+        )
+
+    def _written(self, statement: MoveStatement) -> str:
+        assignments = (*whole(statement.assignments), ("updated_at", self.now))
+        guard = f"({statement.guard}) AND {OWNED}"
+        fragments = " ".join((guard, *(value for _, value in assignments)))
+        needed = _OLD_COLUMN.findall(fragments)
+        wanted = dict.fromkeys((*_EVENT_COLUMNS, *statement.answer, *needed))
+        columns = ", ".join(f"old.{column}" for column in wanted)
+        asked = dict.fromkeys(("status", *statement.answer))
+        answer = "".join(f", {_read(column)}" for column in asked)
+        sets = ", ".join(f"{column} = {value}" for column, value in assignments)
+        order = " ORDER BY old.id" if statement.many else ""
+        lock = " FOR UPDATE SKIP LOCKED" if statement.skip_locked else " FOR UPDATE"
+        commit = "" if statement.durable else self.lazily
+        given = ""
+        if statement.given is not None:
+            given = f" JOIN {self.drafts('given', statement.given)} ON draft.id = old.id"
+        return (
+            f"WITH old AS (SELECT {columns} FROM task AS old"
+            f" WHERE {statement.selection}{order}{lock}),"
+            f" moved AS (UPDATE task SET {sets} FROM old{given}"
+            f" WHERE task.id = old.id AND {guard}"
+            " RETURNING task.id, task.tenant, old.status AS moved_from, task.status, task.attempt,"
+            " COALESCE(task.worker, old.worker) AS worker),"
+            " event AS (INSERT INTO task_event"
+            " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"
+            " SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt,"
+            f" moved.worker, {self.now}, {self.json('detail')} FROM moved)"
+            f" SELECT CAST(old.id AS TEXT) AS id{answer}, moved.status AS moved_to{commit}"
+            " FROM old LEFT JOIN moved ON moved.id = old.id"
+        )
+
+
+def _pin(connection: Any, record: Any) -> None:
+    """Make a new connection independent of what its role or database has for a session."""
+    given = {"pid": connection.info.backend_pid}
+    (*_, isolation, has_triggers) = connection.execute(_PIN, given).fetchone()
+    note_triggers(record.info, has_triggers=has_triggers)
+    if isolation != "read committed":
+        record.info[_BEGINS] = True
+    # Statements of two connections never share a name, or a pooler that mixes connections up could
+    # run the statement of another one in place of ours.
+    connection._prepared._prepared_idx = secrets.randbits(48)  # noqa: SLF001 - psycopg has no setting for it
+
+
+def _cursor_of(pooled: Any) -> Any:
+    """The cursor for moves of a connection, which is used by one session at a time.
+
+    A new one learns again how to read and write each type: nearly half of what the driver takes.
+    """
+    cursor = pooled.info.get(_CURSOR)
+    if cursor is None:
+        cursor = pooled.info[_CURSOR] = pooled.driver_connection.cursor()
+    return cursor
+
+
+def prepare_threshold(text: str) -> int | None:
+    """After how many runs a statement is prepared; `none`: never. Raises ValueError."""
+    return None if text.lower() == "none" else int(text)
+
+
+def _read(column: str, row: str = "old") -> str:
+    # As text, where the driver would make an object of it first.
+    if column in JSON_COLUMNS or column in ID_COLUMNS:
+        return f"CAST({row}.{column} AS TEXT) AS {column}"
+    return f"{row}.{column}"
+
+
+def _moved(found: list[Row]) -> list[Moved]:
+    return [Moved(row["id"], row, row["moved_to"]) for row in found]

@@ -1,0 +1,1 @@
+"""Alarms as rows: found in the history, announced, delivered, changed by people."""

@@ -1,0 +1,305 @@
+"""What people do with alarms: look, acknowledge, snooze, resolve; make routes; and pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+from uuid_utils.compat import uuid7
+
+from taskdb.errors import AlarmNotFound, Fault, InvalidInput
+from taskdb.model.alarm.alarm import Alarm, AlarmDelivery, AlarmEntity, AlarmState
+from taskdb.model.alarm.routing import Route
+from taskdb.store.contract import Scope
+from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.tables import alarm, alarm_delivery, alarm_route, set_aside
+from taskdb.store.outgoing.alarm.row import (
+    changing,
+    delivery,
+    entity,
+    has_state,
+    policies,
+    route_values,
+    routes,
+    within,
+    write_policy,
+)
+from taskdb.store.task.part import is_id
+
+PRUNE_ALARMS = "prune_alarms"
+MOST_ROUTES = 100
+"""Routes that a tenant may own: each pass that tells an alarm of the tenant reads them."""
+_BATCH = 500
+
+
+Channels = Collection[str] | None
+"""The channels whose messages a caller sees; None is every channel."""
+
+
+class Alarms:
+    """The verbs of alarm rows; each keeps to the tenants of a scope.
+
+    A tenant sees the messages to its own channels, and none of those to the operator's.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._aside = Aside(database)
+
+    # --- look ---------------------------------------------------------------------------------
+
+    def page(
+        self,
+        scope: Scope,
+        *,
+        states: Sequence[AlarmState] = (),
+        tenant: str | None = None,
+        type: str | None = None,
+        undelivered: bool = False,
+        unrouted: bool = False,
+        limit: int = 100,
+        channels: Channels = None,
+    ) -> list[AlarmEntity]:
+        """Alarms, the one that was seen last first."""
+        statement = select(alarm).where(*within(scope, tenant))
+        if states:
+            statement = statement.where(alarm.c.state.in_([str(one) for one in states]))
+        if type is not None:
+            statement = statement.where(alarm.c.type == type)
+        if undelivered:
+            waiting = (alarm_delivery.c.alarm_id == alarm.c.id, *_unsent(channels))
+            statement = statement.where(exists().where(*waiting))
+        if unrouted:
+            statement = statement.where(
+                alarm.c.is_routed.is_(False), alarm.c.state != AlarmState.RESOLVED.value
+            )
+        ordered = statement.order_by(alarm.c.last_seen_at.desc(), alarm.c.id.desc()).limit(limit)
+
+        def read(connection: Connection) -> list[AlarmEntity]:
+            return [entity(row) for row in connection.execute(ordered).mappings()]
+
+        return self._database.read(read)
+
+    def get(self, reference: str, scope: Scope) -> AlarmEntity:
+        """The alarm of this id or fingerprint; raises AlarmNotFound, also out of the scope."""
+        return self._database.read(lambda connection: _find(connection, reference, scope))
+
+    def deliveries(
+        self, alarm_id: str, scope: Scope, *, channels: Channels = None, limit: int = 50
+    ) -> list[AlarmDelivery]:
+        """Its messages, the newest first."""
+        statement = (
+            select(alarm_delivery)
+            .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
+            .where(alarm.c.id == alarm_id, *within(scope), *_to(channels))
+            .order_by(alarm_delivery.c.sequence.desc(), alarm_delivery.c.channel)
+            .limit(limit)
+        )
+        return self._database.read(
+            lambda one: [delivery(row) for row in one.execute(statement).mappings()]
+        )
+
+    def undelivered(
+        self, scope: Scope, *, channels: Channels = None, limit: int = 100
+    ) -> list[AlarmDelivery]:
+        """Messages that no channel has taken yet, the oldest first."""
+        statement = (
+            select(alarm_delivery)
+            .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
+            .where(*_unsent(channels), *within(scope))
+            .order_by(alarm_delivery.c.created_at, alarm_delivery.c.id)
+            .limit(limit)
+        )
+        return self._database.read(
+            lambda one: [delivery(row) for row in one.execute(statement).mappings()]
+        )
+
+    def last_errors(
+        self, alarm_ids: Sequence[str], scope: Scope, *, channels: Channels = None
+    ) -> Mapping[str, str]:
+        """Why messages of these alarms have not gone out, one reason an alarm."""
+        ids = [one for one in map(str, alarm_ids) if is_id(one)]
+        statement = (
+            select(alarm_delivery.c.alarm_id, func.max(alarm_delivery.c.last_error).label("error"))
+            .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
+            .where(alarm.c.id.in_(ids), *within(scope), *_unsent(channels))
+            .group_by(alarm_delivery.c.alarm_id)
+        )
+        return self._database.read(
+            lambda one: {str(row.alarm_id): row.error or "" for row in one.execute(statement)}
+        )
+
+    # --- act ----------------------------------------------------------------------------------
+
+    def acknowledge(self, reference: str, scope: Scope, by: str | None, note: str | None) -> str:
+        """Someone is at it; answers its id. A resolved one stays resolved."""
+        return self._act(reference, scope, AlarmState.ACKNOWLEDGED, by, note)
+
+    def snooze(
+        self, reference: str, scope: Scope, until: datetime | timedelta, by: str | None
+    ) -> str:
+        """No message until then; answers its id."""
+        return self._act(reference, scope, AlarmState.SNOOZED, by, None, until)
+
+    def resolve(self, reference: str, scope: Scope, by: str | None, note: str | None) -> str:
+        """It is over; answers its id."""
+        return self._act(reference, scope, AlarmState.RESOLVED, by, note)
+
+    def _act(
+        self,
+        reference: str,
+        scope: Scope,
+        state: AlarmState,
+        by: str | None,
+        note: str | None,
+        until: datetime | timedelta | None = None,
+    ) -> str:
+        with changing(self._database) as (connection, now):
+            found = _find(connection, reference, scope)
+            if found.state is AlarmState.RESOLVED:
+                return found.id
+            values: dict[str, Any] = {
+                "state": str(state),
+                "snoozed_until": now + until if isinstance(until, timedelta) else until,
+                "acted_by": by,
+                "acted_for": None if scope.tenants is None else found.tenant,
+                "acted_at": now,
+                "note": note,
+            }
+            if state is AlarmState.ACKNOWLEDGED:
+                values["told"] = alarm.c.count
+            if state is AlarmState.RESOLVED:
+                # When it comes back that is news, whatever window is open.
+                values |= {"told": alarm.c.count, "resolved_at": now, "window_until": None}
+                values["evidence"] = []
+            place = (alarm.c.id == found.id, alarm.c.state != AlarmState.RESOLVED.value)
+            connection.execute(update(alarm).where(*place).values(values))
+            return found.id
+
+    # --- routes and policies ------------------------------------------------------------------
+
+    def routes(self, scope: Scope) -> list[Route]:
+        """The routes that are rows."""
+        return self._database.read(lambda connection: routes(connection, scope))
+
+    def add_route(self, route: Route, scope: Scope, by: str | None) -> str:
+        """Write a route; answers its id.
+
+        Raises InvalidInput for an owner out of the scope, and for a tenant that has too many.
+        """
+        scope.require(route.owner)
+        route_id = str(uuid7())
+        own = select(func.count()).where(alarm_route.c.owner == route.owner)
+        with changing(self._database) as (connection, now):
+            if route.owner is not None and connection.execute(own).scalar_one() >= MOST_ROUTES:
+                advice = f"a tenant may have {MOST_ROUTES} routes: remove one first"
+                raise InvalidInput("the route", [Fault("", advice)])
+            values = {"id": route_id, "created_by": by, "created_at": now, **route_values(route)}
+            connection.execute(insert(alarm_route).values(values))
+        return route_id
+
+    def remove_route(self, route_id: str, scope: Scope) -> bool:
+        """Delete a route; False where there is none."""
+        if not is_id(route_id):
+            return False
+        statement = delete(alarm_route).where(alarm_route.c.id == route_id)
+        if scope.tenants is not None:
+            statement = statement.where(alarm_route.c.owner.in_(scope.tenants))
+        with changing(self._database) as (connection, _now):
+            return connection.execute(statement).rowcount > 0
+
+    def declare(self, declared: Mapping[str, Alarm | None]) -> None:
+        """What code says of its types; None where it says nothing, also not any more."""
+        known = self._database.read(lambda connection: policies(connection, declared))
+        changed = {name: one for name, one in declared.items() if known.get(name) != one}
+        if not changed:
+            return
+        with changing(self._database) as (connection, now):
+            for name, policy in sorted(changed.items()):
+                write_policy(connection, name, policy, now)
+
+    def policies(self) -> Mapping[str, Alarm]:
+        """What types have declared."""
+        return self._database.read(policies)
+
+    # --- pruning ------------------------------------------------------------------------------
+
+    def prune(self, keep: timedelta) -> int:
+        """Delete some alarms that were resolved so long ago, and messages sent so long ago."""
+        with changing(self._database) as (connection, now):
+            gone = (
+                select(alarm.c.id)
+                .where(has_state(AlarmState.RESOLVED))
+                .where(alarm.c.resolved_at < now - keep, _is_not_aside(alarm.c.id, now))
+                .limit(_BATCH)
+            )
+            ids = [row.id for row in connection.execute(gone)]
+            old = (
+                select(alarm_delivery.c.id)
+                .where(alarm_delivery.c.sent_at < now - keep, alarm_delivery.c.sent_at.is_not(None))
+                .where(_is_not_aside(alarm_delivery.c.id, now))
+                .limit(_BATCH)
+            )
+            messages = [row.id for row in connection.execute(old)]
+        counts = self._aside.batch(PRUNE_ALARMS, ids, self._delete_alarms)
+        counts += self._aside.batch(PRUNE_ALARMS, messages, self._delete_messages)
+        if not sum(counts):
+            self._aside.over(PRUNE_ALARMS, 0.0)
+        return sum(counts)
+
+    def _delete_alarms(self, ids: Sequence[str]) -> list[int]:
+        with changing(self._database) as (connection, _now):
+            # One that has come back meanwhile stays.
+            still = select(alarm.c.id).where(
+                alarm.c.id.in_(ids), alarm.c.state == AlarmState.RESOLVED.value
+            )
+            locked = still.with_for_update(skip_locked=True)
+            gone = [row.id for row in connection.execute(locked)]
+            places = (
+                delete(alarm_delivery).where(alarm_delivery.c.alarm_id.in_(gone)),
+                delete(alarm).where(alarm.c.id.in_(gone)),
+            )
+            return [connection.execute(statement).rowcount for statement in places]
+
+    def _delete_messages(self, ids: Sequence[str]) -> list[int]:
+        with changing(self._database) as (connection, _now):
+            gone = delete(alarm_delivery).where(alarm_delivery.c.id.in_(ids))
+            return [connection.execute(gone).rowcount]
+
+
+def _to(channels: Channels) -> list[ColumnElement[bool]]:
+    return [] if channels is None else [alarm_delivery.c.channel.in_(list(channels))]
+
+
+def _unsent(channels: Channels) -> list[ColumnElement[bool]]:
+    return [alarm_delivery.c.sent_at.is_(None), *_to(channels)]
+
+
+def _is_not_aside(column: ColumnElement[Any], now: datetime) -> ColumnElement[bool]:
+    aside = select(set_aside.c.key).where(
+        set_aside.c.loop == PRUNE_ALARMS, set_aside.c.next_try_at > now
+    )
+    return cast(column, Text).not_in(aside)
+
+
+def _find(connection: Connection, reference: str, scope: Scope) -> AlarmEntity:
+    place = alarm.c.id == reference if is_id(reference) else alarm.c.fingerprint == reference
+    statement = select(alarm).where(place, *within(scope))
+    found = connection.execute(statement).mappings().first()
+    if found is None:
+        raise AlarmNotFound(reference)
+    return entity(found)

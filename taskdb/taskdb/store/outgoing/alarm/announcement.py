@@ -1,0 +1,208 @@
+"""Telling: which open alarms get a message now, and a row for each channel that it goes to.
+
+An alarm that has something to tell is told when its window is over: at once the first time, then
+once a window, with the count inside. What no route takes is looked at again with the next window.
+
+Routes that a tenant owns add channels. They never change what the operator's channels get: an alarm
+that only a tenant's route takes stays one that no route of the operator takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, RowMapping, Text, cast, func, insert, or_, select, update
+from sqlalchemy.exc import DBAPIError
+from uuid_utils.compat import uuid7
+
+from taskdb.model.alarm.alarm import Alarm, AlarmEntity, AlarmState, MessageKind
+from taskdb.model.alarm.message import message_of
+from taskdb.model.alarm.routing import AlarmRules, Route
+from taskdb.store.engine.aside import is_of_a_row
+from taskdb.store.engine.tables import alarm, alarm_delivery, set_aside
+from taskdb.store.outgoing.alarm.row import entity, has_state, policies, routes_of
+
+TELL = "tell"
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How many messages were decided on, and which alarms no route takes."""
+
+    messages: int = 0
+    unrouted: tuple[str, ...] = ()
+    is_full: bool = False
+    failed: tuple[tuple[str, Exception], ...] = ()
+    """Ids of alarms that a careful pass could not tell, and why."""
+
+
+def tell(
+    connection: Connection, rules: AlarmRules, now: datetime, *, is_careful: bool = False
+) -> Told:
+    """Decide on the messages that are due.
+
+    A process that knows no channel decides on none: another one may know some. With `is_careful`
+    an alarm that cannot be told is left out, by savepoints.
+    """
+    if is_careful:
+        with suppress(DBAPIError), connection.begin_nested():
+            # One of them cannot be woken; those that are awake are told.
+            _wake_snoozed(connection, now)
+    else:
+        _wake_snoozed(connection, now)
+    if not rules.channels and not rules.tenant_channels:
+        return Told(unrouted=_without_channels(connection))
+    aside = select(set_aside.c.key).where(set_aside.c.loop == TELL, set_aside.c.next_try_at > now)
+    due = (
+        select(alarm)
+        .where(
+            has_state(AlarmState.OPEN),
+            alarm.c.count > alarm.c.told,
+            or_(alarm.c.window_until.is_(None), alarm.c.window_until <= now),
+            cast(alarm.c.id, Text).not_in(aside),
+        )
+        .order_by(alarm.c.id)
+        .limit(_BATCH)
+    )
+    # What another transaction is about to change is told by the next pass: none waits for another.
+    found = connection.execute(due.with_for_update(skip_locked=True)).mappings().all()
+    if not found:
+        return Told()
+    declared = policies(connection, {row["type"] for row in found})
+    further = routes_of(connection, {row["tenant"] for row in found if row["tenant"] is not None})
+    messages = 0
+    unrouted: list[str] = []
+    failed: list[tuple[str, Exception]] = []
+    for row in found:
+        try:
+            with connection.begin_nested() if is_careful else nullcontext():
+                written, is_routed = _tell_one(connection, rules, row, (declared, further), now)
+        except Exception as error:
+            if not is_careful or not is_of_a_row(error):
+                raise
+            failed.append((str(row["id"]), error))
+        else:
+            messages += written
+            unrouted += [] if is_routed else [str(row["id"])]
+    return Told(messages, tuple(unrouted), len(found) == _BATCH, tuple(failed))
+
+
+def _tell_one(
+    connection: Connection,
+    rules: AlarmRules,
+    row: RowMapping,
+    known: tuple[Mapping[str, Alarm], Sequence[Route]],
+    now: datetime,
+) -> tuple[int, bool]:
+    """Decide on the messages of one alarm.
+
+    Returns how many, and whether a route of the operator takes it.
+    """
+    one = entity(row)
+    declared, further = known
+    policy = declared.get(one.type)
+    channels = policy.to if policy and policy.to else rules.channels_of(one, further)
+    added = [name for name in rules.added_channels_of(one, further) if name not in channels]
+    for channel in channels:
+        _write(connection, row, one, channel, one.told)
+    news = [(name, told) for name in added if (told := _told(connection, one, name)) < one.count]
+    for channel, told in news:
+        _write(connection, row, one, channel, told)
+    written = len(channels) + len(news)
+    values = {
+        "window_until": now + rules.window,
+        "is_routed": bool(channels),
+        "channels": [*channels, *added],
+        "told": one.count if channels else one.told,
+        "sequence": row["sequence"] + (1 if written else 0),
+    }
+    connection.execute(update(alarm).where(alarm.c.id == one.id).values(values))
+    return written, bool(channels)
+
+
+def _wake_snoozed(connection: Connection, now: datetime) -> None:
+    due = (
+        select(alarm.c.id)
+        .where(has_state(AlarmState.SNOOZED), alarm.c.snoozed_until <= now)
+        .with_for_update(skip_locked=True)
+    )
+    ids = [row.id for row in connection.execute(due)]
+    if ids:
+        values = {"state": str(AlarmState.OPEN), "snoozed_until": None}
+        connection.execute(update(alarm).where(alarm.c.id.in_(ids)).values(values))
+
+
+def _without_channels(connection: Connection) -> tuple[str, ...]:
+    new = (
+        has_state(AlarmState.OPEN),
+        alarm.c.count > alarm.c.told,
+        alarm.c.is_routed.is_(None),
+    )
+    marked = update(alarm).where(*new).values(is_routed=False).returning(alarm.c.id)
+    return tuple(str(row.id) for row in connection.execute(marked))
+
+
+def _told(connection: Connection, one: AlarmEntity, channel: str) -> int:
+    """How many of the alarm's failures an added channel was told of."""
+    last = select(func.max(alarm_delivery.c.total)).where(
+        alarm_delivery.c.alarm_id == one.id, alarm_delivery.c.channel == channel
+    )
+    return max(one.told, connection.execute(last).scalar() or 0)
+
+
+def _write(
+    connection: Connection, row: RowMapping, one: AlarmEntity, channel: str, told: int
+) -> None:
+    """One message to a channel that was told of so many."""
+    kind = _kind(row, one, told)
+    count = one.count - told
+    if kind is MessageKind.AGAIN and _is_merged(connection, one, channel, count):
+        return
+    values = {
+        "id": str(uuid7()),
+        "alarm_id": one.id,
+        "channel": channel,
+        "sequence": row["sequence"] + 1,
+        "kind": str(kind),
+        "count": count,
+        "total": one.count,
+        "message": message_of(one, kind, count),
+    }
+    connection.execute(insert(alarm_delivery).values(values))
+
+
+def _kind(row: RowMapping, one: AlarmEntity, told: int) -> MessageKind:
+    if one.is_regression and not row["is_routed"] and told == one.told:
+        return MessageKind.REGRESSION
+    return MessageKind.AGAIN if told else MessageKind.OPENED
+
+
+def _is_merged(connection: Connection, one: AlarmEntity, channel: str, count: int) -> bool:
+    """Whether a message that nobody has tried to send yet could take this one in.
+
+    A channel that is away for hours then gets one summary, and not one for each window.
+    """
+    place = (
+        alarm_delivery.c.alarm_id == one.id,
+        alarm_delivery.c.channel == channel,
+        alarm_delivery.c.kind == MessageKind.AGAIN.value,
+        alarm_delivery.c.attempts == 0,
+        alarm_delivery.c.sent_at.is_(None),
+    )
+    waiting = connection.execute(select(alarm_delivery).where(*place).with_for_update())
+    row = waiting.mappings().first()
+    if row is None:
+        return False
+    whole = row["count"] + count
+    values = {
+        "count": whole,
+        "total": one.count,
+        "message": message_of(one, MessageKind.AGAIN, whole),
+    }
+    # Who takes it to send counts an attempt first, and then it stays as it is.
+    merged = update(alarm_delivery).where(alarm_delivery.c.id == row["id"], *place).values(values)
+    return connection.execute(merged).rowcount > 0

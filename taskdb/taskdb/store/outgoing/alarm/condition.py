@@ -1,0 +1,386 @@
+"""Watching: conditions that no event of a task tells of. They are over when what they tell of is.
+
+A schedule that let due times pass, a worker that is not seen any more, a queue that nobody takes
+from, a backlog that is too old. Each look is bounded: of the tasks that wait, the oldest are seen.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from taskdb.model.alarm.alarm import Alarm, AlarmSource, AlarmState
+from taskdb.model.alarm.routing import AlarmRules
+from taskdb.store.engine.aside import Aside, is_of_a_row
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.session import JoinedSession
+from taskdb.store.engine.tables import (
+    alarm,
+    alarm_cursor,
+    as_moment,
+    as_texts,
+    moment,
+    schedule,
+    schedule_run,
+    worker,
+)
+from taskdb.store.outgoing.alarm.announcement import TELL, tell
+from taskdb.store.outgoing.alarm.detection import take_cursor
+from taskdb.store.outgoing.alarm.occurrence import (
+    Cause,
+    Sighting,
+    raises,
+    severity_of,
+    write_each,
+    write_sightings,
+)
+from taskdb.store.outgoing.alarm.row import changing, is_live, policies
+
+WATCH = "watch"
+ANY = "*"
+MOST_WAITING = 20_000
+"""Tasks that one look sees, the oldest that wait."""
+_BATCH = 500
+_LOST_FOR = timedelta(days=1)
+"""A worker that has not come back by then is not waited for any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How old is too old: `backlog` by `queue:NAME`, `type:NAME` or `*`."""
+
+    lease: timedelta
+    unconsumed: timedelta
+    backlog: Mapping[str, timedelta]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How many conditions hold, and how many are over since the last look."""
+
+    holding: int = 0
+    over: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """The tasks of a type that wait in a queue."""
+
+    queue: str
+    type: str
+    since: datetime
+    count: int
+
+
+class Watching:
+    """The verb of a beat."""
+
+    def __init__(self, database: Database, rules: AlarmRules, limits: Limits) -> None:
+        self._database = database
+        self._aside = Aside(database)
+        self._rules = rules
+        self._limits = limits
+
+    def watch(self) -> Watched:
+        """One look; another one at the same time finds the cursor taken and lets it be."""
+        try:
+            return self._watch()[0]
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+        watched, failed = self._watch(is_careful=True)
+        for loop, key, reason in failed:
+            self._aside.note(loop, key, reason)
+        return watched
+
+    def _watch(
+        self, *, is_careful: bool = False
+    ) -> tuple[Watched, list[tuple[str, str, Exception]]]:
+        """One look, and what a careful one could not write or tell."""
+        failed: list[tuple[str, str, Exception]] = []
+        with changing(self._database) as (connection, now):
+            if take_cursor(connection, WATCH) is None:
+                return Watched(), failed
+            declared = policies(connection)
+            missed = list(self._missed(connection, declared))
+            lasting = [
+                *self._lost(connection, now),
+                *self._waiting_too_long(connection, now, declared),
+            ]
+            if is_careful:
+                for one, error in write_each(connection, [*missed, *lasting], now):
+                    failed.append((WATCH, one.cause.fingerprint, error))
+            else:
+                write_sightings(connection, [*missed, *lasting], now)
+            told = tell(connection, self._rules, now, is_careful=is_careful)
+            failed += [(TELL, key, error) for key, error in told.failed]
+            over = self._end(connection, {one.cause.fingerprint for one in lasting}, now)
+            place = alarm_cursor.c.name == WATCH
+            connection.execute(update(alarm_cursor).where(place).values(moved_at=now))
+        if not failed:
+            # What did not fail in this look is over; each look writes all that it sees.
+            self._aside.over(WATCH, 0.0)
+        return Watched(len(missed) + len(lasting), over), failed
+
+    # --- schedules ----------------------------------------------------------------------------
+
+    def _missed(self, connection: Connection, declared: Mapping[str, Alarm]) -> Iterable[Sighting]:
+        """Due times that were let pass, each once."""
+        statement = (
+            select(schedule_run, schedule.c.name, schedule.c.type, schedule.c.tenant)
+            .join(schedule, schedule.c.id == schedule_run.c.schedule_id)
+            # Spelled as the index has it, which a parameter would not be.
+            .where(text("schedule_run.outcome = 'missed' AND NOT schedule_run.is_told"))
+            .order_by(schedule_run.c.at)
+            .limit(_BATCH)
+        )
+        found: dict[Cause, Sighting] = {}
+        for row in connection.execute(statement).mappings().all():
+            place = and_(
+                schedule_run.c.schedule_id == row["schedule_id"],
+                schedule_run.c.due_at == row["due_at"],
+            )
+            connection.execute(update(schedule_run).where(place).values(is_told=True))
+            policy = declared.get(row["type"])
+            source = AlarmSource.MISSED_SCHEDULE
+            if not raises(policy, source, self._rules):
+                continue
+            # A schedule belongs to one tenant, so its alarm does.
+            cause = Cause(source, type=row["type"], place=row["name"], tenant=row["tenant"])
+            at = row["at"]
+            one = found.setdefault(cause, Sighting(cause, severity_of(policy, source), at, at))
+            one.count += row["number"]
+            one.last_at = at
+            last = row["last_due_at"] or row["due_at"]
+            one.message = (
+                f"schedule {row['name']!r} let {one.count:,} due times pass, the last of them"
+                f" {last.isoformat(timespec='seconds')}: {row['reason'] or 'no beat came to them'}"
+            )
+            one.sample = {
+                "tenant": row["tenant"],
+                "scheduleId": str(row["schedule_id"]),
+                "dueAt": last.isoformat(),
+            }
+        return found.values()
+
+    # --- workers ------------------------------------------------------------------------------
+
+    def _lost(self, connection: Connection, now: datetime) -> list[Sighting]:
+        """Workers that vanished without a word, and that no newer boot has taken the place of."""
+        if not raises(None, AlarmSource.LOST_WORKER, self._rules):
+            return []
+        newer = worker.alias("newer")
+        seen = func.coalesce(worker.c.seen_at, worker.c.started_at)
+        statement = (
+            select(worker.c.id, worker.c.name, worker.c.host, worker.c.pid, seen.label("at"))
+            .where(
+                worker.c.stopped_at.is_(None),
+                seen < now - self._limits.lease,
+                seen > now - _LOST_FOR,
+                ~exists().where(
+                    newer.c.name == worker.c.name, newer.c.started_at > worker.c.started_at
+                ),
+            )
+            .order_by(worker.c.started_at)
+            .limit(_BATCH)
+        )
+        source = AlarmSource.LOST_WORKER
+        found = []
+        for row in connection.execute(statement).mappings():
+            at = moment(as_moment(row["at"]))
+            one = Sighting(
+                Cause(source, place=row["name"]),
+                severity_of(None, source),
+                at,
+                now,
+                evidence=(row["id"],),
+            )
+            one.message = (
+                f"worker {row['name']} (process {row['pid']} on {row['host']}) was last seen"
+                f" {at.isoformat(timespec='seconds')} and did not say that it stops"
+            )
+            found.append(one)
+        return found
+
+    # --- what waits ---------------------------------------------------------------------------
+
+    def _waiting_too_long(
+        self, connection: Connection, now: datetime, declared: Mapping[str, Alarm]
+    ) -> list[Sighting]:
+        limits = dict(self._limits.backlog)
+        own = {f"type:{name}": one.backlog for name, one in declared.items() if one.backlog}
+        limits |= own
+        youngest = min([self._limits.unconsumed, *limits.values()])
+        waiting = self._waiting(connection, youngest)
+        return [
+            *self._unconsumed(connection, now, waiting),
+            *self._backlog(now, waiting, limits, declared),
+        ]
+
+    def _waiting(self, connection: Connection, age: timedelta) -> list[_Waiting]:
+        """The oldest tasks that wait for longer than this, by queue and type."""
+        d = self._database.dialect
+        edge = f"(SELECT {d.later('-:age')})"
+        sql = (
+            "SELECT queue, type, min(since) AS since, count(*) AS number FROM ("
+            " SELECT * FROM (SELECT queue, type, queued_at AS since FROM task"
+            " WHERE status = 'QUEUED' AND status <> 'COMPLETED'"
+            f" AND created_at < {edge} AND queued_at < {edge}"
+            f" ORDER BY created_at LIMIT {d.integer('most')}) AS q"
+            " UNION ALL SELECT * FROM (SELECT queue, type, relay_at AS since FROM task"
+            " WHERE status IN ('CREATED','SCHEDULED','ERRORED') AND held_by IS NULL"
+            f" AND relay_at < {edge} ORDER BY relay_at LIMIT {d.integer('most')}) AS r"
+            ") AS waiting GROUP BY queue, type"
+        )
+        given = {"age": age.total_seconds(), "most": MOST_WAITING}
+        session = JoinedSession(connection)
+        found = d.query(session, sql, self._database.parameters(given))
+        return [
+            _Waiting(row["queue"], row["type"], moment(row["since"]), row["number"])
+            for row in found
+        ]
+
+    def _unconsumed(
+        self, connection: Connection, now: datetime, waiting: Sequence[_Waiting]
+    ) -> Iterable[Sighting]:
+        source = AlarmSource.NO_CONSUMER
+        edge = now - self._limits.unconsumed
+        late = [one for one in waiting if one.since < edge]
+        if not late or not raises(None, source, self._rules):
+            return []
+        live = select(cast(worker.c.queues, Text).label("queues")).where(
+            worker.c.stopped_at.is_(None), worker.c.seen_at >= now - self._limits.lease
+        )
+        served = {queue for row in connection.execute(live) for queue in as_texts(row.queues)}
+        by_queue: dict[str, list[_Waiting]] = defaultdict(list)
+        for one in late:
+            if one.queue not in served:
+                by_queue[one.queue].append(one)
+        return [
+            self._lasting(
+                Cause(source, place=queue),
+                None,
+                now,
+                ones,
+                f"{_number(ones)} tasks wait in queue {queue!r} since"
+                f" {_since(ones).isoformat(timespec='seconds')}, and no live worker takes from it",
+            )
+            for queue, ones in by_queue.items()
+        ]
+
+    def _backlog(
+        self,
+        now: datetime,
+        waiting: Sequence[_Waiting],
+        limits: Mapping[str, timedelta],
+        declared: Mapping[str, Alarm],
+    ) -> Iterable[Sighting]:
+        source = AlarmSource.BACKLOG
+        groups: dict[str, list[_Waiting]] = defaultdict(list)
+        for one in waiting:
+            for name in (f"queue:{one.queue}", f"type:{one.type}"):
+                if name in limits:
+                    groups[name].append(one)
+            if ANY in limits and f"queue:{one.queue}" not in limits:
+                groups[f"queue:{one.queue}"].append(one)
+        found = []
+        for name, ones in groups.items():
+            target, _, subject = name.partition(":")
+            policy = declared.get(subject) if target == "type" else None
+            limit = limits.get(name) or limits[ANY]
+            if _since(ones) >= now - limit or not raises(policy, source, self._rules):
+                continue
+            cause = Cause(source, type=subject if target == "type" else "", place=name)
+            said = (
+                f"{_number(ones)} tasks of {target} {subject!r} wait, the oldest since"
+                f" {_since(ones).isoformat(timespec='seconds')}; {limit} may pass"
+            )
+            found.append(self._lasting(cause, policy, now, ones, said))
+        return found
+
+    def _lasting(
+        self,
+        cause: Cause,
+        policy: Alarm | None,
+        now: datetime,
+        ones: Sequence[_Waiting],
+        message: str,
+    ) -> Sighting:
+        severity = severity_of(policy, cause.source)
+        one = Sighting(cause, severity, min(_since(ones), now), now, evidence=(cause.place,))
+        one.message = message
+        return one
+
+    # --- what is over -------------------------------------------------------------------------
+
+    def _end(self, connection: Connection, holding: set[str], now: datetime) -> int:
+        """Resolve what does not hold any more, once everyone who must know has been told."""
+        lasting = [str(one) for one in AlarmSource if one.is_condition]
+        settled = or_(
+            alarm.c.state.in_([AlarmState.ACKNOWLEDGED.value, AlarmState.SNOOZED.value]),
+            alarm.c.count == alarm.c.told,
+            alarm.c.is_routed.is_(False),
+        )
+        statement = select(alarm).where(is_live(), alarm.c.source.in_(lasting), settled)
+        live = connection.execute(statement.with_for_update(skip_locked=True)).mappings().all()
+        over = [
+            row["id"]
+            for row in live
+            if row["fingerprint"] not in holding and self._is_over(connection, row)
+        ]
+        values = {
+            "state": str(AlarmState.RESOLVED),
+            "resolved_at": now,
+            "snoozed_until": None,
+            "evidence": [],
+            "acted_by": None,
+            "acted_for": None,
+            "acted_at": now,
+            "note": "it is over",
+        }
+        if over:
+            connection.execute(update(alarm).where(alarm.c.id.in_(over)).values(values))
+        return len(over)
+
+    def _is_over(self, connection: Connection, row: RowMapping) -> bool:
+        """A schedule's misses are over when it has fired since, or will not any more."""
+        if row["source"] != AlarmSource.MISSED_SCHEDULE:
+            return True
+        schedule_id = row["sample"].get("scheduleId", "")
+        due_at = as_moment(row["sample"].get("dueAt"))
+        alive = select(schedule.c.id).where(
+            schedule.c.id == schedule_id, schedule.c.is_enabled.is_(True)
+        )
+        if connection.execute(alive).first() is None or due_at is None:
+            return True
+        fired = select(schedule_run.c.due_at).where(
+            schedule_run.c.schedule_id == schedule_id,
+            schedule_run.c.outcome == "fired",
+            schedule_run.c.due_at >= due_at,
+        )
+        return connection.execute(fired.limit(1)).first() is not None
+
+
+def _since(ones: Iterable[_Waiting]) -> datetime:
+    return min(one.since for one in ones)
+
+
+def _number(ones: Iterable[_Waiting]) -> str:
+    count = sum(one.count for one in ones)
+    return f"{count:,}" if count < MOST_WAITING else f"at least {count:,}"

@@ -1,0 +1,155 @@
+"""Messages on their way: taken by one process at a time, marked when they were sent.
+
+Taking one counts an attempt and puts its next try behind the longest time that sending may last;
+so a process that dies over it, before or after the channel took it, leaves it to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from taskdb.model.alarm.alarm import MessageKind
+from taskdb.model.json_text import storable
+from taskdb.store.engine.aside import Aside, is_of_a_row, reason_of
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.dialect import StoreDialect
+from taskdb.store.engine.session import Row
+from taskdb.store.engine.tables import as_json
+from taskdb.store.task.moves.fragments import not_aside
+
+_FIRST_PAUSE = timedelta(seconds=2)
+_LONGEST_PAUSE = timedelta(minutes=15)
+_ERROR_CHARACTERS = 500
+DELIVER_ALARMS = "deliver_alarms"
+_IS_NEXT = (
+    "NOT EXISTS (SELECT 1 FROM alarm_delivery AS earlier"
+    " WHERE earlier.alarm_id = one.alarm_id AND earlier.channel = one.channel"
+    " AND earlier.sequence < one.sequence AND earlier.sent_at IS NULL)"
+)
+"""Whether a message is the first of its alarm that its channel has not taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message that this process may send now."""
+
+    id: str
+    alarm_id: str
+    sequence: int
+    kind: MessageKind
+    attempt: int
+    message: Mapping[str, Any]
+
+
+class Delivering:
+    """The verbs of a deliverer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._aside = Aside(database)
+
+    def due_channels(self) -> list[str]:
+        """The channels for which something is due."""
+        d = self._database.dialect
+        sql = (
+            "SELECT DISTINCT channel FROM alarm_delivery"
+            f" WHERE sent_at IS NULL AND next_try_at <= (SELECT {d.now}) ORDER BY channel"
+        )
+        return [row["channel"] for row in self._database.query(sql, {}, writes=False)]
+
+    def take(self, channel: str, lease: timedelta) -> Outgoing | None:
+        """The message of this channel that is due first; those of an alarm go in their order."""
+        d = self._database.dialect
+        sql = (
+            "UPDATE alarm_delivery SET attempts = attempts + 1,"
+            f" next_try_at = {d.later(':lease')} WHERE id = (SELECT id FROM alarm_delivery AS one"
+            f" WHERE {_due(d)} AND {_IS_NEXT}"
+            f" ORDER BY next_try_at, id LIMIT 1{d.locking('FOR UPDATE SKIP LOCKED')})"
+            " AND sent_at IS NULL RETURNING CAST(id AS TEXT) AS id,"
+            " CAST(alarm_id AS TEXT) AS alarm_id, sequence, kind, attempts,"
+            " CAST(message AS TEXT) AS message"
+        )
+        given = {"channel": channel, "lease": lease.total_seconds()}
+        while True:
+            try:
+                found = self._database.query(sql, given)
+            except Exception as error:
+                if not is_of_a_row(error):
+                    raise
+                # The first that is due cannot be taken; the next one can.
+                self._aside.note(DELIVER_ALARMS, self._first(channel), error)
+                continue
+            if not found:
+                self._aside.over(DELIVER_ALARMS, 0.0)
+                return None
+            if (one := self._readable(found[0])) is not None:
+                return one
+
+    def _first(self, channel: str) -> str:
+        d = self._database.dialect
+        sql = (
+            "SELECT CAST(id AS TEXT) AS id FROM alarm_delivery AS one"
+            f" WHERE {_due(d)} AND {_IS_NEXT} ORDER BY next_try_at, id LIMIT 1"
+        )
+        return str(self._database.query(sql, {"channel": channel}, writes=False)[0]["id"])
+
+    def _readable(self, row: Row) -> Outgoing | None:
+        """The message of a row; one that cannot be read waits with a reason."""
+        try:
+            return _outgoing(row)
+        except (ValueError, TypeError) as error:
+            self._refuse(row["id"], row["attempts"], reason_of(error))
+            return None
+
+    def sent(self, one: Outgoing) -> bool:
+        """The channel took it; False where that was known."""
+        d = self._database.dialect
+        sql = (
+            f"UPDATE alarm_delivery SET sent_at = {d.now}, last_error = NULL"
+            " WHERE id = :id AND sent_at IS NULL RETURNING id"
+        )
+        return bool(self._database.query(sql, {"id": one.id}))
+
+    def refused(self, one: Outgoing, reason: str, *, after: timedelta | None = None) -> None:
+        """It did not go out: again after a while, or `after` what the channel asks for."""
+        self._refuse(one.id, one.attempt, reason, after=after)
+
+    def _refuse(
+        self, message_id: str, attempt: int, reason: str, *, after: timedelta | None = None
+    ) -> None:
+        d = self._database.dialect
+        grown = _FIRST_PAUSE * 2.0 ** min(attempt - 1, 12)
+        pause = max(min(grown, _LONGEST_PAUSE), after or timedelta(0))
+        sql = (
+            f"UPDATE alarm_delivery SET next_try_at = {d.later(':pause')},"
+            f" last_error = {d.text('reason')}"
+            " WHERE id = :id AND attempts = :attempt AND sent_at IS NULL"
+        )
+        given = {
+            "id": message_id,
+            "attempt": attempt,
+            "pause": pause.total_seconds(),
+            "reason": storable(reason, _ERROR_CHARACTERS),
+        }
+        self._database.query(sql, given)
+
+
+def _due(d: StoreDialect) -> str:
+    return (
+        f"one.channel = {d.text('channel')} AND one.sent_at IS NULL"
+        f" AND one.next_try_at <= (SELECT {d.now}) AND {not_aside(d, DELIVER_ALARMS, 'one.id')}"
+    )
+
+
+def _outgoing(row: Row) -> Outgoing:
+    return Outgoing(
+        id=row["id"],
+        alarm_id=row["alarm_id"],
+        sequence=row["sequence"],
+        kind=MessageKind(row["kind"]),
+        attempt=row["attempts"],
+        message=as_json(row["message"]),
+    )

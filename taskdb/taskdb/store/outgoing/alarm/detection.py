@@ -1,0 +1,378 @@
+"""Folding: the history's failures become alarms, each counted once whatever dies in between.
+
+One transaction reads what lies behind the cursor, counts it, decides on messages and moves the
+cursor, and only one at a time: whoever comes second finds the cursor taken and lets it be.
+
+Events of a transaction that began before a still open one cannot be passed by the cursor, since an
+older one may yet appear before them. They are counted at once all the same, and their ids kept
+beside the cursor until it may pass them: an alarm does not wait for a stranger's long transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, select, update
+
+from taskdb.model.alarm.alarm import Alarm, AlarmSource
+from taskdb.model.alarm.routing import AlarmRules
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import TaskStatus
+from taskdb.redaction.redaction import Redaction
+from taskdb.store.engine.aside import Aside, is_of_a_row
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.dialect import Columns, StoreDialect
+from taskdb.store.engine.event_order import has_order
+from taskdb.store.engine.restore import settle
+from taskdb.store.engine.session import JoinedSession, Row
+from taskdb.store.engine.tables import alarm_cursor, as_json, moment, set_aside, task
+from taskdb.store.outgoing.alarm.announcement import TELL, Told, tell
+from taskdb.store.outgoing.alarm.occurrence import (
+    Cause,
+    Sighting,
+    raises,
+    severity_of,
+    tenant_of,
+    write_each,
+    write_sightings,
+)
+from taskdb.store.outgoing.alarm.row import changing, policies
+from taskdb.store.task import row as rows
+from taskdb.store.task.list import OLDEST_OPEN
+
+EVENTS = "events"
+FOLD = "fold"
+"""Under this name stand events that could not be counted, by their ids."""
+BATCH = 2_000
+AHEAD = 10 * BATCH
+"""Events that are counted before the cursor may pass them, at most; their ids are kept."""
+_NUMBERS: Columns = {"id": "integer"}
+_TRACEBACK = 6_000
+_INPUT = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a pass has done.
+
+    `is_busy`: another pass was at it, so what made this one necessary may be left; `is_full`:
+    there may be more that a pass can count now; `unrouted`: alarms that should be told and that no
+    route takes.
+    """
+
+    events: int = 0
+    messages: int = 0
+    unrouted: tuple[str, ...] = ()
+    is_full: bool = False
+    is_busy: bool = False
+
+
+class Folding:
+    """The verb of a notifier."""
+
+    def __init__(self, database: Database, rules: AlarmRules, redaction: Redaction) -> None:
+        self._database = database
+        self._aside = Aside(database)
+        self._rules = rules
+        self._redaction = redaction
+
+    def fold(self, limit: int = BATCH) -> Folded:
+        """One pass over so many events at most; one with nothing to do takes no lock."""
+        if not settle(self._database):
+            return Folded(is_busy=True)
+        again = self._aside.due(FOLD, limit)
+        has_work = _has_work(self._database.dialect)
+        if not again and not self._database.query(has_work, {}, writes=False):
+            self._aside.over(TELL, 0.0)
+            return Folded()
+        try:
+            return self._fold(limit, again)[0]
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+        folded, failed = self._fold(limit, again, is_careful=True)
+        for loop, key, reason in failed:
+            self._aside.note(loop, key, reason)
+        if folded.is_busy:
+            return folded
+        bad = {key for loop, key, _ in failed if loop == FOLD}
+        self._aside.forget(FOLD, [key for key in again if key not in bad])
+        return folded
+
+    def _fold(
+        self, limit: int, again: Sequence[str], *, is_careful: bool = False
+    ) -> tuple[Folded, list[tuple[str, str, Exception]]]:
+        """One pass, with events `again` that were set aside; and what a careful one left out."""
+        failed: list[tuple[str, str, Exception]] = []
+        with changing(self._database) as (connection, now):
+            cursor = take_cursor(connection, EVENTS)
+            if cursor is None:
+                return Folded(is_busy=True), failed
+            place = _Place(self._database, connection, cursor)
+            fresh = place.fresh_events(limit)
+            events = [*fresh, *place.events(again)]
+            seen = self._sightings(connection, events) if events else []
+            if is_careful:
+                for one, error in write_each(connection, seen, now):
+                    failed += [(FOLD, str(number), error) for number in one.events]
+            elif seen:
+                write_sightings(connection, seen, now)
+            told = tell(connection, self._rules, now, is_careful=is_careful)
+            failed += [(TELL, key, error) for key, error in told.failed]
+            place.move(fresh, now)
+            if again and not is_careful:
+                _forget(connection, again)
+        is_full = len(fresh) == limit and len(failed) < limit
+        return _folded(events, told, is_full=is_full), failed
+
+    def _sightings(self, connection: Connection, events: list[Row]) -> list[Sighting]:
+        declared = policies(connection, {row["type"] or "" for row in events})
+        found: dict[Cause, Sighting] = {}
+        newest: dict[Cause, Row] = {}
+        for row in events:
+            policy = declared.get(row["type"] or "")
+            detail = _detail(row)
+            source = _source(row, detail)
+            if not raises(policy, source, self._rules):
+                continue
+            cause = _cause(row, detail, source, policy, self._rules)
+            at = moment(row["at"])
+            if cause not in found:
+                found[cause] = Sighting(cause, severity_of(policy, source), at, at)
+            found[cause].add(at, row["task_id"])
+            found[cause].events.append(row["id"])
+            newest[cause] = row
+        self._describe(connection, found, newest)
+        return list(found.values())
+
+    def _describe(
+        self, connection: Connection, found: dict[Cause, Sighting], newest: dict[Cause, Row]
+    ) -> None:
+        """Say more of the newest task of each."""
+        ids = {row["task_id"] for row in newest.values()}
+        if not ids:
+            return
+        tasks = _tasks(connection, ids)
+        for cause, row in newest.items():
+            one, sighting = tasks.get(row["task_id"]), found[cause]
+            detail = _detail(row)
+            sighting.message, sighting.sample = self._sample(row, detail, one)
+
+    def _sample(
+        self, row: Row, detail: Mapping[str, Any], one: TaskEntity | None
+    ) -> tuple[str, dict[str, Any]]:
+        message, traceback = str(detail.get("message") or detail.get("reason") or ""), ""
+        error = one.error if one is not None else None
+        # The row may tell of another end by now; the history tells of this one.
+        if error is not None and error.type == detail.get("error"):
+            traceback = error.traceback
+            message = error.message if error.message.startswith(message) else message
+        known = () if one is None else self._redaction.secrets_of(one.inline_input)
+        said = self._redaction.text(message, known=known)
+        sample: dict[str, Any] = {
+            "taskId": row["task_id"],
+            "tenant": row["tenant"],
+            "attempt": row["attempt"],
+            "at": moment(row["at"]).isoformat(),
+            "traceback": self._redaction.text(traceback, _TRACEBACK, known=known, end=True),
+        }
+        if one is not None:
+            sample |= {"pk": one.pk, "sk": one.sk, "name": self._redaction.text(one.name, 300)}
+            if self._rules.with_input:
+                sample["input"] = self._redaction.value(one.inline_input, _INPUT)
+        return said, sample
+
+
+class _Place:
+    """The cursor of one pass, and the events behind it that are counted already."""
+
+    def __init__(self, database: Database, connection: Connection, cursor: RowMapping) -> None:
+        self._database = database
+        self._connection = connection
+        self._session = JoinedSession(connection)
+        self._cursor = cursor
+        self._ahead: list[int] = cursor["ahead"]
+        self._given = {"xid": cursor["xid"], "event": cursor["event_id"]}
+        # Asked before anything is read: below it, every event that will ever be is there to see.
+        self._horizon = int(self._ask(_horizon(database.dialect))[0]["horizon"])
+        self._settled = self._settled_ahead()
+        self._is_cut = False
+
+    def fresh_events(self, limit: int) -> list[Row]:
+        """Failures that no pass has counted."""
+        room = AHEAD - len(self._ahead) + len(self._settled)
+        given = {**self._given, "limit": min(limit, room), "ahead": _listed(self._ahead)}
+        found = self._ask(bad_events(self._database.dialect), **given)
+        self._is_cut = len(found) == min(limit, room)
+        return found
+
+    def events(self, ids: Sequence[str]) -> list[Row]:
+        """Failures that were set aside, whatever the cursor has passed."""
+        if not ids:
+            return []
+        sql = bad_events_again(self._database.dialect)
+        return self._ask(sql, again=_listed([int(one) for one in ids]))
+
+    def move(self, fresh: list[Row], now: Any) -> None:
+        """Pass what is settled and counted, and keep the ids of what is counted beyond it."""
+        settled = sorted(
+            [*self._settled, *((row["xid"], row["id"]) for row in fresh if self._is_settled(row))]
+        )
+        if self._is_cut and fresh:
+            # What lies behind the last of a full page was not read.
+            last = (fresh[-1]["xid"], fresh[-1]["id"])
+            settled = [place for place in settled if place <= last]
+        ids = {number for _, number in settled}
+        ahead = [one for one in self._ahead if one not in ids]
+        ahead += [row["id"] for row in fresh if row["id"] not in ids]
+        if not settled and ahead == self._ahead:
+            return
+        xid, event_id = settled[-1] if settled else (self._cursor["xid"], self._cursor["event_id"])
+        values = {"xid": xid, "event_id": event_id, "ahead": ahead, "moved_at": now}
+        place = alarm_cursor.c.name == self._cursor["name"]
+        self._connection.execute(update(alarm_cursor).where(place).values(values))
+
+    def _settled_ahead(self) -> list[tuple[int, int]]:
+        """Places of events counted ahead that the cursor may pass now."""
+        if not self._ahead:
+            return []
+        d = self._database.dialect
+        sql = (
+            f"SELECT e.xid, e.id FROM task_event AS e WHERE {_is_bad_behind(d)}"
+            f" AND e.id IN (SELECT draft.id FROM {d.drafts('ahead', _NUMBERS)})"
+        )
+        found = self._ask(sql, **self._given, ahead=_listed(self._ahead))
+        return [(row["xid"], row["id"]) for row in found if self._is_settled(row)]
+
+    def _is_settled(self, row: Row) -> bool:
+        return int(row["xid"]) < self._horizon
+
+    def _ask(self, sql: str, **given: Any) -> list[Row]:
+        bound = self._database.parameters(given)
+        return self._database.dialect.query(self._session, sql, bound)
+
+
+def _listed(numbers: list[int]) -> str:
+    return json.dumps([{"id": number} for number in numbers])
+
+
+def bad_events_again(d: StoreDialect) -> str:
+    """Failures by their ids."""
+    return f"{_bad(d)} WHERE e.id IN (SELECT draft.id FROM {d.drafts('again', _NUMBERS)})"
+
+
+def _detail(row: Row) -> Mapping[str, Any]:
+    """What the history says of a failure; a failure that says nothing counts as well."""
+    try:
+        found = as_json(row["detail"])
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _tasks(connection: Connection, ids: Iterable[str]) -> dict[str, TaskEntity]:
+    """The tasks that can be read; an alarm says less of another."""
+    listed = sorted(ids)
+    try:
+        statement = select(task).where(task.c.id.in_(listed))
+        found = [rows.entity(row) for row in connection.execute(statement).mappings()]
+        return {one.id: one for one in found}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        half = len(listed) // 2
+        parts = (listed[:half], listed[half:]) if half else ()
+        return {key: one for part in parts for key, one in _tasks(connection, part).items()}
+
+
+def _forget(connection: Connection, keys: Sequence[str]) -> None:
+    """Events that were set aside are counted now."""
+    place = (set_aside.c.loop == FOLD, set_aside.c.key.in_(list(keys)))
+    connection.execute(delete(set_aside).where(*place))
+
+
+def _is_bad_behind(d: StoreDialect) -> str:
+    return (
+        "e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
+        f" AND (e.xid, e.id) > ({d.integer('xid')}, {d.integer('event')})"
+        f" AND {has_order(d.name, 'e.xid')}"
+    )
+
+
+def _horizon(d: StoreDialect) -> str:
+    """The oldest transaction that is open; on SQLite, where only one writes, there is none."""
+    if d.name == "postgresql":
+        return f"SELECT {OLDEST_OPEN} AS horizon"
+    return f"SELECT {2**63 - 1} AS horizon"
+
+
+def bad_events(d: StoreDialect) -> str:
+    """The failures behind a cursor, but for those that are counted `ahead` of it.
+
+    A task that ends well is in none of the indexes of this statement.
+    """
+    return (
+        f"{_bad(d)} WHERE {_is_bad_behind(d)}"
+        f" AND e.id NOT IN (SELECT draft.id FROM {d.drafts('ahead', _NUMBERS)})"
+        f" ORDER BY e.xid, e.id LIMIT {d.integer('limit')}"
+    )
+
+
+def _bad(d: StoreDialect) -> str:
+    return (
+        "SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt,"
+        " e.at, CAST(e.detail AS TEXT) AS detail, found.type"
+        f" FROM task_event AS e{d.looked_up('task', 'type', 'found.id = e.task_id')}"
+    )
+
+
+def _has_work(d: StoreDialect) -> str:
+    """Whether there is anything behind the cursor, or anything due to be told."""
+    return (
+        "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM task_event AS e"
+        " WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
+        f" AND {has_order(d.name, 'e.xid')}"
+        " AND (e.xid, e.id) > (SELECT xid, event_id FROM alarm_cursor WHERE name = 'events'))"
+        " OR EXISTS (SELECT 1 FROM alarm WHERE state = 'open' AND count > told"
+        f" AND (window_until IS NULL OR window_until <= (SELECT {d.now})))"
+        " OR EXISTS (SELECT 1 FROM alarm WHERE state = 'snoozed'"
+        f" AND snoozed_until <= (SELECT {d.now}))"
+    )
+
+
+def take_cursor(connection: Connection, name: str) -> RowMapping | None:
+    """The cursor of this name, for this transaction alone; None while another has it."""
+    statement = select(alarm_cursor).where(alarm_cursor.c.name == name)
+    return connection.execute(statement.with_for_update(skip_locked=True)).mappings().first()
+
+
+def _source(row: Row, detail: Mapping[str, Any]) -> AlarmSource:
+    if row["to_status"] == TaskStatus.HALTED:
+        return AlarmSource.HALTED
+    return AlarmSource.JOIN if detail.get("join") else AlarmSource.FAILED
+
+
+def _cause(
+    row: Row,
+    detail: Mapping[str, Any],
+    source: AlarmSource,
+    policy: Alarm | None,
+    rules: AlarmRules,
+) -> Cause:
+    return Cause(
+        source=source,
+        type=row["type"] or "",
+        error_type=str(detail.get("error") or ""),
+        place=str(detail.get("place") or ""),
+        tenant=tenant_of(policy, row["tenant"], rules),
+    )
+
+
+def _folded(fresh: list[Row], told: Told, *, is_full: bool) -> Folded:
+    return Folded(
+        events=len(fresh),
+        messages=told.messages,
+        unrouted=told.unrouted,
+        is_full=is_full or told.is_full,
+    )

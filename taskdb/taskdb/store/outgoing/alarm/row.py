@@ -1,0 +1,229 @@
+"""From a row to a value, and the statements that several parts of the alarms share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Text,
+    delete,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from taskdb.model.alarm.alarm import (
+    Alarm,
+    AlarmDelivery,
+    AlarmEntity,
+    AlarmSource,
+    AlarmState,
+    MessageKind,
+    Severity,
+)
+from taskdb.model.alarm.routing import Route
+from taskdb.store.contract import Scope
+from taskdb.store.engine.aside import unless_unreadable
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.session import JoinedSession
+from taskdb.store.engine.tables import alarm, alarm_policy, alarm_route, moment
+
+log = structlog.get_logger("taskdb.alarm")
+
+
+def has_state(state: AlarmState) -> ColumnElement[bool]:
+    """In this state, spelled out: a partial index cannot be matched with a parameter."""
+    return alarm.c.state == literal(state.value, Text, literal_execute=True)
+
+
+def is_live() -> ColumnElement[bool]:
+    """Not resolved, spelled out as well."""
+    return alarm.c.state != literal(AlarmState.RESOLVED.value, Text, literal_execute=True)
+
+
+@contextmanager
+def changing(database: Database) -> Iterator[tuple[Connection, datetime]]:
+    """A transaction, and its moment by the store's clock."""
+    with database.transaction() as connection:
+        yield connection, now_of(database, connection)
+
+
+def now_of(database: Database, connection: Connection) -> datetime:
+    """The moment of the store's clock, over a connection."""
+    sql = f"SELECT {database.dialect.now} AS now"
+    session = JoinedSession(connection)
+    found = database.dialect.query(session, sql, database.parameters({}))
+    return moment(found[0]["now"])
+
+
+def entity(row: RowMapping) -> AlarmEntity:
+    """The alarm of a whole row."""
+    return AlarmEntity(
+        id=str(row["id"]),
+        fingerprint=row["fingerprint"],
+        source=AlarmSource(row["source"]),
+        type=row["type"],
+        error_type=row["error_type"],
+        place=row["place"],
+        tenant=row["tenant"],
+        severity=Severity(row["severity"]),
+        state=AlarmState(row["state"]),
+        snoozed_until=row["snoozed_until"],
+        count=row["count"],
+        told=row["told"],
+        window_until=row["window_until"],
+        is_regression=bool(row["is_regression"]),
+        is_routed=None if row["is_routed"] is None else bool(row["is_routed"]),
+        channels=tuple(row["channels"]),
+        task_ids=tuple(row["task_ids"]),
+        sample=row["sample"],
+        message=row["message"],
+        first_seen_at=row["first_seen_at"],
+        last_seen_at=row["last_seen_at"],
+        opened_at=row["opened_at"],
+        resolved_at=row["resolved_at"],
+        acted_by=row["acted_by"],
+        acted_at=row["acted_at"],
+        note=row["note"],
+        acted_for=row["acted_for"],
+    )
+
+
+def delivery(row: RowMapping) -> AlarmDelivery:
+    """The message of a whole row, without what it says."""
+    return AlarmDelivery(
+        id=str(row["id"]),
+        alarm_id=str(row["alarm_id"]),
+        channel=row["channel"],
+        sequence=row["sequence"],
+        kind=MessageKind(row["kind"]),
+        count=row["count"],
+        total=row["total"],
+        attempts=row["attempts"],
+        next_try_at=row["next_try_at"],
+        last_error=row["last_error"],
+        sent_at=row["sent_at"],
+        created_at=row["created_at"],
+    )
+
+
+def within(scope: Scope, tenant: str | None = None) -> list[ColumnElement[bool]]:
+    """What an alarm must meet to be seen; those of all tenants together are the operator's."""
+    found: list[ColumnElement[bool]] = []
+    if scope.tenants is not None:
+        found.append(alarm.c.tenant.in_(scope.tenants))
+    if tenant is not None:
+        found.append(alarm.c.tenant == tenant)
+    return found
+
+
+# --- policies -------------------------------------------------------------------------------------
+
+
+def policies(connection: Connection, types: Iterable[str] | None = None) -> dict[str, Alarm]:
+    """What these types declare, or all."""
+    statement = select(alarm_policy)
+    if types is not None:
+        statement = statement.where(alarm_policy.c.type.in_(list(types)))
+    found = {}
+    for row in connection.execute(statement).mappings():
+        with unless_unreadable(row, "alarm_policy", row["type"]):
+            found[row["type"]] = _policy(row)
+    return found
+
+
+def _policy(row: RowMapping) -> Alarm:
+    return Alarm(
+        on=row["sources"],
+        severity=row["severity"],
+        to=row["channels"],
+        group_by_tenant=None if row["group_by_tenant"] is None else bool(row["group_by_tenant"]),
+        backlog=None if row["backlog_seconds"] is None else row["backlog_seconds"],
+    )
+
+
+def write_policy(connection: Connection, type: str, policy: Alarm | None, now: datetime) -> None:
+    """Put what a type declares in the place of what it declared before.
+
+    Processes that start together write the same row: the last one's stays.
+    """
+    if policy is None:
+        connection.execute(delete(alarm_policy).where(alarm_policy.c.type == type))
+        return
+    values = {
+        "type": type,
+        "sources": None if policy.on is None else [str(one) for one in policy.on],
+        "severity": policy.severity and str(policy.severity),
+        "channels": list(policy.to),
+        "group_by_tenant": policy.group_by_tenant,
+        "backlog_seconds": _seconds(policy.backlog),
+        "declared_at": now,
+    }
+    upsert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+    connection.execute(
+        upsert(alarm_policy)
+        .values(values)
+        .on_conflict_do_update(index_elements=["type"], set_=values)
+    )
+
+
+# --- routes ---------------------------------------------------------------------------------------
+
+
+def routes(connection: Connection, scope: Scope) -> list[Route]:
+    """The routes that are rows, the oldest first; a tenant sees those that it owns."""
+    own = [] if scope.tenants is None else [alarm_route.c.owner.in_(scope.tenants)]
+    return _routes(connection, *own)
+
+
+def routes_of(connection: Connection, tenants: Iterable[str]) -> list[Route]:
+    """The routes of the operator and of these tenants, the oldest first."""
+    owner = alarm_route.c.owner
+    return _routes(connection, or_(owner.is_(None), owner.in_(list(tenants))))
+
+
+def _routes(connection: Connection, *conditions: ColumnElement[bool]) -> list[Route]:
+    statement = select(alarm_route).where(*conditions)
+    statement = statement.order_by(alarm_route.c.created_at, alarm_route.c.id)
+    found = []
+    for row in connection.execute(statement).mappings():
+        with unless_unreadable(row, "alarm_route", str(row["id"])):
+            found.append(_route(row))
+    return found
+
+
+def _route(row: RowMapping) -> Route:
+    return Route(
+        to=tuple(row["channels"]),
+        tenant=row["tenant"],
+        type=row["type"],
+        severity=Severity(row["severity"]),
+        source=None if row["source"] is None else AlarmSource(row["source"]),
+        id=str(row["id"]),
+        owner=row["owner"],
+    )
+
+
+def route_values(route: Route) -> dict[str, Any]:
+    """The columns of a route."""
+    return {
+        "tenant": route.tenant,
+        "type": route.type,
+        "source": route.source and str(route.source),
+        "severity": str(route.severity),
+        "channels": list(route.to),
+        "owner": route.owner,
+    }
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()

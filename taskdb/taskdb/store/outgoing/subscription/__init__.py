@@ -1,0 +1,1 @@
+"""Subscriptions as rows, and the history that they are sent."""

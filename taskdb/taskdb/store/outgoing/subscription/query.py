@@ -1,0 +1,190 @@
+"""The statement that reads what a subscription is to be told next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Interval,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+from taskdb.model.notification import ATTRIBUTE_LIMIT, RESULT_LIMIT
+from taskdb.model.status import TaskStatus
+from taskdb.model.subscription import EventFilter
+from taskdb.store.engine.tables import task, task_event
+from taskdb.store.task.list import EventCursor, behind, horizon_of
+
+_EVENT = tuple(column.name for column in task_event.columns)
+
+
+def notifications_statement(
+    wanted: EventFilter,
+    tenant: str | None,
+    after: EventCursor,
+    dialect: str,
+    *,
+    scan: int,
+    limit: int,
+) -> Select[Any]:
+    """The next window of the history, and what of it passes the filter, in order."""
+    window = (
+        select(task_event)
+        .where(behind(after), *horizon_of(dialect))
+        .order_by(task_event.c.xid, task_event.c.id)
+        .limit(_number(scan))
+        .cte("window_of_events")
+    )
+    edge = (
+        select(window.c.xid, window.c.id, window.c.at)
+        .order_by(window.c.xid.desc(), window.c.id.desc())
+        .limit(1)
+        .subquery("edge")
+    )
+    size = select(func.count()).select_from(window).scalar_subquery()
+    told = _in_order_of_their_task(window) if dialect == "postgresql" else window
+    joined = window.join(task, task.c.id == window.c.task_id)
+    if told is not window:
+        joined = joined.join(told, true())
+    fitting = (
+        select(
+            window.c.xid.label("place_xid"),
+            window.c.id.label("place_id"),
+            *(_sound(told.c[name], dialect) for name in _EVENT),
+            *_told_columns(told, dialect),
+        )
+        .select_from(joined)
+        .where(*_conditions(wanted, tenant, told))
+        .order_by(window.c.xid, window.c.id, told.c.id)
+        .limit(_number(limit))
+        .subquery("fitting")
+    )
+    return (
+        select(
+            edge.c.xid.label("edge_xid"),
+            edge.c.id.label("edge_id"),
+            edge.c.at.label("edge_at"),
+            size.label("scanned"),
+            *fitting.c,
+        )
+        .select_from(edge.outerjoin(fitting, true()))
+        .order_by(fitting.c.place_xid, fitting.c.place_id, fitting.c.id)
+    )
+
+
+def _in_order_of_their_task(window: Any) -> Any:
+    """Each event of the window, behind those of its task that were before it.
+
+    A transaction that moves several tasks has its number from the first of them, and may have
+    waited for the last: another one with a higher number has moved that one before, and is over.
+    Such an event is told with the one that followed it, and not where its own number stands.
+    """
+    event, later = task_event.alias("told"), task_event.alias("later")
+    place = tuple_(window.c.xid, window.c.id)
+
+    at = type_coerce(window.c.at, TIMESTAMP(timezone=True))
+    day = literal_column("INTERVAL '1 day'", Interval)
+
+    def near(one: Any) -> ColumnElement[bool]:
+        # So that few days of the history are looked at.
+        return and_(one.c.at >= at - day, one.c.at <= at + day)
+
+    is_told = (
+        select(literal(1))
+        .where(
+            later.c.task_id == window.c.task_id,
+            near(later),
+            later.c.id > event.c.id,
+            tuple_(later.c.xid, later.c.id) < place,
+        )
+        .correlate(window, event)
+        .exists()
+    )
+    return (
+        select(event)
+        .where(
+            event.c.task_id == window.c.task_id,
+            near(event),
+            event.c.id <= window.c.id,
+            tuple_(event.c.xid, event.c.id) >= place,
+            ~is_told,
+        )
+        .correlate(window)
+        .lateral("told_events")
+    )
+
+
+def _number(value: int) -> ColumnElement[int]:
+    """Spelled out: a plan that is made for any number is made for a tenth of the history."""
+    return literal(value, Integer, literal_execute=True)
+
+
+def _sound(column: Any, dialect: str) -> Any:
+    """A column of the history, without text that is no JSON: SQLite keeps any."""
+    if dialect != "sqlite" or column.name != "detail":
+        return column
+    return case((func.json_valid(column), column)).label(column.name)
+
+
+def _told_columns(told: Any, dialect: str) -> list[Any]:
+    """What is told of a task; what is too large to be told, or is no JSON, is not read."""
+    fits = func.length(cast(task.c.attributes, Text)) <= ATTRIBUTE_LIMIT
+    brings_result = and_(
+        told.c.to_status == TaskStatus.COMPLETED.value,
+        task.c.status == TaskStatus.COMPLETED.value,
+        task.c.attempt == told.c.attempt,
+        func.length(cast(task.c.result, Text)) <= RESULT_LIMIT,
+    )
+    if dialect == "sqlite":
+        fits = and_(func.json_valid(task.c.attributes), fits)
+        brings_result = and_(func.json_valid(task.c.result), brings_result)
+    return [
+        task.c.type,
+        task.c.kind,
+        task.c.parent_id,
+        task.c.position,
+        task.c.notify_id,
+        case((fits, task.c.attributes)).label("attributes"),
+        case((brings_result, task.c.result)).label("result"),
+    ]
+
+
+def _conditions(wanted: EventFilter, tenant: str | None, told: Any) -> list[ColumnElement[bool]]:
+    """A change of status, of these tenants, that passes the filter."""
+    found: list[ColumnElement[bool]] = [
+        or_(told.c.from_status.is_(None), told.c.from_status != told.c.to_status)
+    ]
+    if tenant is not None:
+        found += [told.c.tenant == tenant, task.c.tenant == tenant]
+    if wanted.statuses:
+        found.append(told.c.to_status.in_([status.value for status in wanted.statuses]))
+    if wanted.kind is not None:
+        found.append(task.c.kind == wanted.kind.value)
+    if not wanted.with_sub_tasks:
+        found.append(task.c.parent_id.is_(None))
+    if wanted.type is not None:
+        found.append(_is_of_type(wanted.type))
+    return found
+
+
+def _is_of_type(wanted: str) -> ColumnElement[bool]:
+    if not wanted.endswith("*"):
+        return task.c.type == wanted
+    # Not LIKE: on SQLite it takes capitals for small letters.
+    beginning = wanted[:-1]
+    return func.substr(task.c.type, 1, len(beginning)) == beginning

@@ -1,0 +1,304 @@
+"""Subscriptions as rows: made, listed, paused, replayed, removed. `notifying` serves them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+from uuid_utils.compat import uuid7
+
+from taskdb.errors import Fault, InvalidInput, SubscriptionExists, SubscriptionNotFound
+from taskdb.model.entity import TaskKind
+from taskdb.model.status import TaskStatus
+from taskdb.model.subscription import (
+    SUBJECT,
+    EventFilter,
+    SubscriptionEntity,
+    SubscriptionState,
+    TransportKind,
+)
+from taskdb.store.contract import Scope
+from taskdb.store.engine.aside import unless_unreadable
+from taskdb.store.engine.tables import moment, subscription, task_event
+from taskdb.store.task.list import OLDEST_OPEN, EventCursor
+from taskdb.store.task.part import StorePart, is_id
+
+Start = Literal["now", "beginning"] | datetime | EventCursor
+"""Where in the history to begin: behind all of it, before all of it, at a moment, at a cursor."""
+BEGINNING = EventCursor(0, 0)
+_SHOWN = tuple(one for one in subscription.columns if "secret" not in one.name)
+"""A role that reads and does not write has no right to the others."""
+_LAST_ID = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSubscription:
+    """What a subscription is about; `tenant` None is every tenant's."""
+
+    name: str
+    tenant: str | None
+    transport: TransportKind
+    target: str
+    filter: EventFilter
+    secret: str | None
+    created_by: str | None
+
+
+class Subscriptions(StorePart):
+    """The verbs of subscription rows; each keeps to the tenants of a scope.
+
+    One of every tenant is seen only by who may see every tenant.
+    """
+
+    def add_subscription(
+        self, new: NewSubscription, start: Start, scope: Scope
+    ) -> SubscriptionEntity:
+        """Write a subscription that begins there; raises SubscriptionExists.
+
+        Raises InvalidInput for a tenant out of the scope.
+        """
+        scope.require(new.tenant)
+        subscription_id = str(uuid7())
+        with self._subscribing() as (connection, now):
+            cursor = self._beginning(connection, start)
+            values = {
+                "id": subscription_id,
+                "name": new.name,
+                "tenant": new.tenant or "",
+                "is_for_all": new.tenant is None,
+                "transport": str(new.transport),
+                "target": new.target,
+                "type": new.filter.type,
+                "kind": new.filter.kind and str(new.filter.kind),
+                "statuses": [str(status) for status in new.filter.statuses],
+                "with_sub_tasks": new.filter.with_sub_tasks,
+                "secret": new.secret,
+                "state": str(SubscriptionState.ACTIVE),
+                "cursor_xid": cursor.xid,
+                "cursor_id": cursor.id,
+                "attempts": 0,
+                "sent": 0,
+                "created_by": new.created_by,
+                "created_at": now,
+                "updated_at": now,
+            }
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(subscription).values(values))
+            except IntegrityError:
+                raise SubscriptionExists(new.name) from None
+            return _one(connection, subscription_id)
+
+    def get_subscription(
+        self, reference: str, scope: Scope, tenant: str | None = None
+    ) -> SubscriptionEntity:
+        """The subscription of this name or id; raises SubscriptionNotFound, InvalidInput.
+
+        An id comes before a name. A name that subscriptions of several tenants have needs the
+        tenant beside it.
+        """
+        return self.database.read(lambda one: _entity(_find(one, reference, scope, tenant)))
+
+    def list_subscriptions(
+        self, scope: Scope, *, tenant: str | None = None, state: str | None = None
+    ) -> list[SubscriptionEntity]:
+        """Every subscription, by tenant and name."""
+        statement = select(*_SHOWN).where(*_within(scope, tenant))
+        if state is not None:
+            statement = statement.where(subscription.c.state == state)
+        ordered = statement.order_by(subscription.c.tenant, subscription.c.name)
+        found = self.database.read(lambda one: one.execute(ordered).mappings().all())
+        listed = []
+        for row in found:
+            with unless_unreadable(row, "subscription", str(row["id"])):
+                listed.append(_entity(row))
+        return listed
+
+    def subscription_secrets(self, subscription_id: str, scope: Scope) -> list[str]:
+        """Its secrets that are valid now, the newest first; raises SubscriptionNotFound."""
+        with self._subscribing() as (connection, now):
+            row = _find(connection, subscription_id, scope, None)
+            return secrets_of(row, now)
+
+    def rotate_secret(
+        self, subscription_id: str, secret: str, overlap: timedelta, scope: Scope
+    ) -> SubscriptionEntity:
+        """Sign with this secret from now on, and with the one before for so long as well."""
+        with self._subscribing() as (connection, now):
+            row = _find(connection, subscription_id, scope, None)
+            keeps = overlap > timedelta(0)
+            _write(
+                connection,
+                row["id"],
+                secret=secret,
+                previous_secret=row["secret"] if keeps else None,
+                previous_until=now + overlap if keeps else None,
+                updated_at=now,
+            )
+            return _one(connection, row["id"])
+
+    def pause_subscription(self, subscription_id: str, scope: Scope) -> SubscriptionEntity:
+        """Tell it nothing until it is resumed; a send that is under way may still arrive."""
+        with self._subscribing() as (connection, now):
+            row = _find(connection, subscription_id, scope, None)
+            paused = str(SubscriptionState.PAUSED)
+            _write(connection, row["id"], state=paused, lease_token=None, updated_at=now)
+            return _one(connection, row["id"])
+
+    def resume_subscription(
+        self, subscription_id: str, scope: Scope, start: Start | None = None
+    ) -> SubscriptionEntity:
+        """Tell it again, also a dead one: from where it stopped, or from this place."""
+        with self._subscribing() as (connection, now):
+            row = _find(connection, subscription_id, scope, None)
+            moved: dict[str, Any] = {}
+            if start is not None:
+                cursor = self._beginning(connection, start)
+                moved = {"cursor_xid": cursor.xid, "cursor_id": cursor.id, "cursor_at": None}
+            _write(
+                connection,
+                row["id"],
+                state=str(SubscriptionState.ACTIVE),
+                attempts=0,
+                failing_since=None,
+                next_try_at=None,
+                last_error=None,
+                # Who sends at this moment must not write its older cursor over this one.
+                lease_token=None,
+                lease_until=None,
+                updated_at=now,
+                **moved,
+            )
+            return _one(connection, row["id"])
+
+    def remove_subscription(self, subscription_id: str, scope: Scope) -> None:
+        """Delete it; raises SubscriptionNotFound."""
+        with self._subscribing() as (connection, _now):
+            row = _find(connection, subscription_id, scope, None)
+            connection.execute(delete(subscription).where(subscription.c.id == row["id"]))
+
+    def _beginning(self, connection: Connection, start: Start) -> EventCursor:
+        if isinstance(start, EventCursor):
+            return start
+        if start == "beginning":
+            return BEGINNING
+        if start == "now":
+            return self._end_of_history(connection)
+        first = (
+            select(task_event.c.xid, task_event.c.id)
+            .where(task_event.c.at >= start)
+            .order_by(task_event.c.xid, task_event.c.id)
+            .limit(1)
+        )
+        found = connection.execute(first).first()
+        # Before the first event since then: what came later in time stands behind it in order.
+        return (
+            self._end_of_history(connection)
+            if found is None
+            else EventCursor(found.xid, found.id - 1)
+        )
+
+    def _end_of_history(self, connection: Connection) -> EventCursor:
+        """Behind everything that a reader may see now."""
+        if self.database.dialect.name == "postgresql":
+            oldest = connection.execute(text(f"SELECT {OLDEST_OPEN}")).scalar_one()
+            return EventCursor(oldest - 1, _LAST_ID)
+        last = select(task_event.c.id).order_by(task_event.c.id.desc()).limit(1)
+        return EventCursor(0, connection.execute(last).scalar() or 0)
+
+    @contextmanager
+    def _subscribing(self) -> Iterator[tuple[Connection, datetime]]:
+        """A transaction, and its moment by the store's clock."""
+        now = f"SELECT {self.database.dialect.now} AS now"
+        given = {"clock_now": self.database.parameters({})["clock_now"]}
+        with self.database.transaction() as connection:
+            clause = text(now)
+            bound = clause.bindparams(**given) if ":clock_now" in now else clause
+            yield connection, moment(connection.execute(bound).scalar_one())
+
+
+def secrets_of(row: Any, now: datetime) -> list[str]:
+    """What a row signs with at this moment, the newest first."""
+    found = [] if row["secret"] is None else [row["secret"]]
+    if row["previous_secret"] is not None and moment(row["previous_until"]) > now:
+        found.append(row["previous_secret"])
+    return found
+
+
+def filter_of_row(row: Any) -> EventFilter:
+    """The filter of a row; its statuses may be JSON text still."""
+    listed = row["statuses"]
+    statuses = json.loads(listed) if isinstance(listed, str) else listed
+    return EventFilter(
+        type=row["type"],
+        kind=TaskKind(row["kind"]) if row["kind"] else None,
+        statuses=tuple(TaskStatus(status) for status in statuses),
+        with_sub_tasks=bool(row["with_sub_tasks"]),
+    )
+
+
+def _entity(row: RowMapping) -> SubscriptionEntity:
+    return SubscriptionEntity(
+        id=str(row["id"]),
+        name=row["name"],
+        tenant=row["tenant"],
+        is_for_all=bool(row["is_for_all"]),
+        transport=TransportKind(row["transport"]),
+        target=row["target"],
+        filter=filter_of_row(row),
+        state=SubscriptionState(row["state"]),
+        cursor=str(EventCursor(row["cursor_xid"], row["cursor_id"])),
+        cursor_at=row["cursor_at"],
+        attempts=row["attempts"],
+        failing_since=row["failing_since"],
+        next_try_at=row["next_try_at"],
+        last_error=row["last_error"],
+        sent=row["sent"],
+        last_sent_at=row["last_sent_at"],
+        previous_secret_until=row["previous_until"],
+        created_by=row["created_by"],
+        created_at=moment(row["created_at"]),
+        updated_at=moment(row["updated_at"]),
+    )
+
+
+def _one(connection: Connection, subscription_id: str) -> SubscriptionEntity:
+    statement = select(subscription).where(subscription.c.id == subscription_id)
+    return _entity(connection.execute(statement).mappings().one())
+
+
+def _write(connection: Connection, subscription_id: str, **values: Any) -> None:
+    place = subscription.c.id == subscription_id
+    connection.execute(update(subscription).where(place).values(values))
+
+
+def _find(connection: Connection, reference: str, scope: Scope, tenant: str | None) -> RowMapping:
+    place = subscription.c.name == reference
+    if is_id(reference):
+        place |= subscription.c.id == reference
+    statement = select(subscription).where(place, *_within(scope, tenant))
+    found = connection.execute(statement.order_by(subscription.c.tenant)).mappings().all()
+    if not found:
+        raise SubscriptionNotFound(reference)
+    # A tenant chooses names: the id of another's subscription as a name must not stand for it.
+    found = [row for row in found if str(row["id"]) == reference] or found
+    if len(found) > 1:
+        whose = ", ".join("all" if row["is_for_all"] else repr(row["tenant"]) for row in found)
+        advice = f"several subscriptions are named {reference!r} ({whose}): give a tenant or an id"
+        raise InvalidInput(SUBJECT, [Fault("tenant", advice)])
+    return found[0]
+
+
+def _within(scope: Scope, tenant: str | None) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if scope.tenants is not None:
+        found += [subscription.c.is_for_all.is_(False), subscription.c.tenant.in_(scope.tenants)]
+    if tenant is not None:
+        found += [subscription.c.is_for_all.is_(False), subscription.c.tenant == tenant]
+    return found

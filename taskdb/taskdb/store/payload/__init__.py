@@ -1,0 +1,1 @@
+"""Large inputs and results, kept beside the database."""

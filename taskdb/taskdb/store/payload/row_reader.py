@@ -1,0 +1,35 @@
+"""Reads the payloads of one row for its entity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from taskdb.model.entity import Side, TaskEntity, TaskReader
+from taskdb.store.payload.payload import Payloads
+
+
+@dataclass(frozen=True, slots=True)
+class RowReader:
+    """The reader of an entity whose row names payloads, with the references of that row.
+
+    The row was read within a scope. An entity that is changed later, by `dataclasses.replace` for
+    example, still reads the payloads of its own row and no others.
+    """
+
+    client: TaskReader
+    payloads: Payloads
+    input_ref: str | None
+    result_ref: str | None
+
+    def get_task(self, reference: str) -> TaskEntity:
+        return self.client.get_task(reference)
+
+    def wait(self, reference: str, timeout: float | None) -> TaskEntity:
+        return self.client.wait(reference, timeout)
+
+    def read_payload(self, reference: str, side: Side) -> Any:
+        own = self.input_ref if side == "input" else self.result_ref
+        if own is None:
+            return self.client.read_payload(reference, side)
+        return self.payloads.read(own)

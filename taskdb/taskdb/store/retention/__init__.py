@@ -1,0 +1,1 @@
+"""Removal of rows, payloads and days of history that are old enough."""

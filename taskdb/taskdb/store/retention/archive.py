@@ -1,0 +1,61 @@
+"""The archive: what is pruned, as JSON lines in a file a day.
+
+A batch is on the disk before its rows are gone, so a crash in between repeats lines and loses
+none. A payload that lies beside the database is written into the line: its file goes with the
+task, and a reference to it would lead nowhere.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from taskdb.private_path import make_folder, open_file
+from taskdb.store.payload.payload import sync_folder
+
+
+class Archive:
+    """Files `tasks-YYYY-MM-DD.jsonl` of a folder, named by the day of the pruning in UTC."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def append(self, tasks: Iterable[Mapping[str, Any]], at: datetime) -> None:
+        """Add a line a task; they are on the disk when this returns.
+
+        Several processes may do so at once. Raises OSError; then nothing may be deleted.
+        """
+        path = self._folder / f"tasks-{at.astimezone(UTC):%Y-%m-%d}.jsonl"
+        make_folder(self._folder)
+        handle = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        with os.fdopen(handle, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            _end_torn_line(file)
+            for task in tasks:
+                file.write(_line(task))
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(self._folder)
+
+
+def _line(task: Mapping[str, Any]) -> bytes:
+    return json.dumps(task, ensure_ascii=False, default=_moment).encode() + b"\n"
+
+
+def _moment(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return str(value)
+
+
+def _end_torn_line(file: IO[bytes]) -> None:
+    """Keep the half of a line that a crash left from swallowing the next one."""
+    if file.seek(0, os.SEEK_END) > 0:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")

@@ -1,0 +1,68 @@
+"""Space that deleted rows have left in an SQLite file, given back in small bites.
+
+PostgreSQL's autovacuum does it there.
+"""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Connection
+
+from taskdb.store.engine.database import Database
+
+PAGES_KEPT = 256
+"""Free pages that stay in the file, since new rows need some at once."""
+_BITE = 128
+"""Pages of one transaction, which others wait for: about a millisecond."""
+_PAUSE_SECONDS = 0.01
+"""After a bite, in which others write."""
+_INCREMENTAL = 2
+
+
+class FreeSpace:
+    """The free pages of a database; always none where the database is no file of SQLite's."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._is_file = database.dialect.name == "sqlite"
+
+    def give_back(self, seconds: float) -> int:
+        """Give pages back for about so long; returns how many. Zero: there is nothing to give."""
+        if not self._is_file or self._database.is_joined or not self.can_shrink():
+            return 0
+        until = time.monotonic() + seconds
+        given = 0
+        while time.monotonic() < until:
+            with self._database.transaction() as connection:
+                bite = _take_bite(connection)
+            given += bite
+            if bite < _BITE:
+                break
+            time.sleep(_PAUSE_SECONDS)
+        if given:
+            # The file itself shrinks when the log is written back.
+            self._database.read(lambda connection: _pragma(connection, "wal_checkpoint(PASSIVE)"))
+        return given
+
+    def can_shrink(self) -> bool:
+        """Whether the file was made to shrink without being written anew."""
+        if not self._is_file:
+            return True
+        return self._database.read(lambda one: _pragma(one, "auto_vacuum")) == _INCREMENTAL
+
+
+def _take_bite(connection: Connection) -> int:
+    wanted = min(_pragma(connection, "freelist_count") - PAGES_KEPT, _BITE)
+    cursor = connection.connection.cursor()
+    try:
+        for _ in range(wanted):
+            # The driver takes one step of a statement without columns, and that is one page.
+            cursor.execute("PRAGMA incremental_vacuum(1)")
+    finally:
+        cursor.close()
+    return max(wanted, 0)
+
+
+def _pragma(connection: Connection, name: str) -> int:
+    return int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())

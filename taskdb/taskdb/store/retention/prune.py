@@ -1,0 +1,358 @@
+"""Pruning: what has been over for long enough goes, whole trees at a time, oldest first.
+
+Only roots are judged. A tree goes from its leaves up and the root last, a batch a transaction;
+each locks the root and looks again whether it is still due, since someone may have retried it. With
+the first batch the root is marked: a tree of which some is gone never runs again.
+History goes with its task; files of payloads go when the whole tree is gone, and what a crash in
+between leaves of them the sweep finds.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, select
+
+from taskdb.errors import PayloadMissing
+from taskdb.model.retention import Retention
+from taskdb.model.status import TaskStatus
+from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.session import JoinedSession, Row
+from taskdb.store.engine.tables import as_moment, task, task_event
+from taskdb.store.payload.payload import Payloads
+from taskdb.store.retention.archive import Archive
+from taskdb.store.task.moves.fragments import not_aside
+from taskdb.store.tree.growth import PRUNED
+
+log = structlog.get_logger("taskdb.prune")
+
+PRUNE = "prune"
+_LOOK = 2_000
+"""Rows that are looked at with one statement."""
+_BATCH = 500
+"""Rows that go in one transaction."""
+_EMPTY = "'{}'"
+_SKEW = timedelta(days=1)
+"""No clock has stepped back further between a task's creation and its next event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went: tasks that were roots, and rows with their sub-tasks."""
+
+    tasks: int = 0
+    rows: int = 0
+
+    def __add__(self, other: Pruned) -> Pruned:
+        return Pruned(self.tasks + other.tasks, self.rows + other.rows)
+
+
+NOTHING = Pruned()
+
+
+class Pruning:
+    """Rounds over all tasks that are old enough; the place of the present one is remembered."""
+
+    def __init__(
+        self,
+        database: Database,
+        payloads: Payloads,
+        retention: Retention,
+        archive: Archive | None = None,
+    ) -> None:
+        self._database = database
+        self._payloads = payloads
+        self._retention = retention
+        self._archive = archive
+        self._after: Row | None = None
+        self._due: deque[str] = deque()
+        self._is_more = True
+        self._aside = Aside(database)
+        self._began = time.monotonic()
+
+    @property
+    def is_round_over(self) -> bool:
+        """All that is old enough has been looked at; the next run begins anew with the oldest."""
+        return not self._is_more and not self._due
+
+    def run(self, seconds: float) -> Pruned:
+        """Prune for about so long, or to the end of the round.
+
+        What an error interrupts is looked at again in the next round. Raises DatabaseError, and
+        OSError where the archive cannot be written.
+        """
+        until = time.monotonic() + seconds
+        if self._after is None and not self._due:
+            self._began = until - seconds
+        pruned = NOTHING
+        self._is_more = self._is_more or not self._due
+        while not self.is_round_over and time.monotonic() < until:
+            if self._due:
+                pruned += self._prune_some(until)
+            else:
+                self._look_further()
+        if self.is_round_over:
+            self._aside.over(PRUNE, time.monotonic() - self._began)
+        return pruned
+
+    def due(self) -> Counter[TaskStatus]:
+        """How many tasks would go now, sub-tasks not counted; changes nothing."""
+        counted: Counter[TaskStatus] = Counter()
+        after: Row | None = None
+        while True:
+            found = self._look(after)
+            counted.update(TaskStatus(row["status"]) for row in found if self._is_due(row))
+            if len(found) < _LOOK:
+                return counted
+            after = found[-1]
+
+    # --- what is due --------------------------------------------------------------------------
+
+    def _look_further(self) -> None:
+        found = self._look(self._after)
+        due = self._aside.each(PRUNE, found, self._id_if_due, key=lambda row: str(row["id"]))
+        self._due.extend(task_id for task_id in due if task_id is not None)
+        self._is_more = len(found) == _LOOK
+        self._after = found[-1] if self._is_more else None
+
+    def _look(self, after: Row | None) -> list[Row]:
+        """The next rows in order of creation, whatever they are: the work is bounded so."""
+        shortest = self._retention.shortest
+        if shortest is None:
+            return []
+        d = self._database.dialect
+        behind = f" AND (created_at, id) > ({d.moment('created_at')}, :id)" if after else ""
+        sql = (
+            "SELECT CAST(id AS TEXT) AS id, created_at, tenant, type, status, parent_id,"
+            f" COALESCE(ended_at, updated_at) AS ended_at, {d.now} AS now FROM task"
+            # Asked once: a clock that is asked for each row leads to no index.
+            f" WHERE created_at <= (SELECT {d.later('-:shortest')}){behind}"
+            f" AND {not_aside(d, PRUNE)}"
+            " ORDER BY task.created_at, task.id LIMIT :limit"
+        )
+        place = {"created_at": after["created_at"], "id": after["id"]} if after else {}
+        wanted = {"shortest": shortest.total_seconds(), "limit": _LOOK, **place}
+        return self._database.query(sql, wanted, writes=False)
+
+    def _id_if_due(self, row: Row) -> str | None:
+        return str(row["id"]) if self._is_due(row) else None
+
+    def _is_due(self, row: Row) -> bool:
+        if row["parent_id"] is not None:
+            return False
+        return self._retention.is_due(
+            TaskStatus(row["status"]),
+            row["type"],
+            row["tenant"],
+            ended_at=_moment(row["ended_at"]),
+            now=_moment(row["now"]),
+        )
+
+    # --- what goes ----------------------------------------------------------------------------
+
+    def _prune_some(self, until: float) -> Pruned:
+        """The next tasks without sub-tasks together, and then the trees among them."""
+        ids = [self._due.popleft() for _ in range(min(_BATCH, len(self._due)))]
+        done = self._aside.batch(PRUNE, ids, self._prune_roots, unless=(OSError,))
+        pruned = sum((count for count, _ in done), NOTHING)
+        trees = [tree for _, several in done for tree in several]
+        while trees and time.monotonic() < until:
+            some = self._aside.each(
+                PRUNE, trees[:1], lambda root: self._prune_tree(root, until), unless=(OSError,)
+            )
+            pruned += sum(some, NOTHING)
+            trees.pop(0)
+        self._due.extendleft(reversed(trees))
+        return pruned
+
+    def _prune_roots(self, ids: Sequence[str]) -> list[tuple[Pruned, list[str]]]:
+        """Prune those without sub-tasks; returns their number, and the roots of trees."""
+        with self._batch() as batch:
+            roots = batch.lock(ids)
+            due = [row for row in roots if self._is_due(row)]
+            batch.delete([row for row in due if not row["has_sub_tasks"]])
+        self._forget(batch.references)
+        trees = [str(row["id"]) for row in due if row["has_sub_tasks"]]
+        return [(Pruned(batch.count, batch.count), trees)]
+
+    def _prune_tree(self, root_id: str, until: float) -> Pruned:
+        """One tree, or as much of it as there is time for; then the root comes first again."""
+        references: list[str] = []
+        pruned = NOTHING
+        while True:
+            with self._batch() as batch:
+                root = next((row for row in batch.lock([root_id]) if self._is_due(row)), None)
+                if root is None:
+                    return pruned
+                going = batch.leaves(root_id) if root["has_sub_tasks"] else [root]
+                if going and root["has_sub_tasks"]:
+                    batch.mark(root_id)
+                batch.delete(going)
+            references += batch.references
+            is_whole = going == [root]
+            pruned += Pruned(1 if is_whole else 0, batch.count)
+            if is_whole:
+                self._forget(references)
+            if is_whole or not going:
+                return pruned
+            if time.monotonic() >= until:
+                self._due.appendleft(root_id)
+                return pruned
+
+    @contextmanager
+    def _batch(self) -> Iterator[_Batch]:
+        # Archives are written and synced in it, to disks of any kind.
+        with self._database.transaction(may_idle=True) as connection:
+            yield _Batch(self._database, connection, self._payloads, self._archive)
+
+    def _forget(self, references: list[str]) -> None:
+        for reference in dict.fromkeys(references):
+            self._payloads.discard(reference)
+
+
+class _Batch:
+    """One transaction of a pruning."""
+
+    def __init__(
+        self,
+        database: Database,
+        connection: Connection,
+        payloads: Payloads,
+        archive: Archive | None,
+    ) -> None:
+        self._database = database
+        self._connection = connection
+        self._session = JoinedSession(connection)
+        self._payloads = payloads
+        self._archive = archive
+        self.references: list[str] = []
+        """Payloads of what was deleted."""
+        self.count = 0
+
+    def lock(self, ids: Sequence[str]) -> list[Row]:
+        """Keep these roots from everyone else; those that someone else has are left out."""
+        chosen = f"id IN {self._database.dialect.listed_ids('ids')} AND parent_id IS NULL"
+        return self._rows(chosen, "FOR UPDATE OF task SKIP LOCKED", ids=json.dumps(list(ids)))
+
+    def mark(self, root_id: str) -> None:
+        """Keep a tree that loses sub-tasks from being retried, also where this is the last batch.
+
+        What ended badly may be among them, and the rest would join as if it had never been.
+        """
+        d = self._database.dialect
+        spec = d.merged(f"COALESCE(spec, {d.as_json(_EMPTY)})", d.made(PRUNED, "true"))
+        self._query(
+            f"UPDATE task SET spec = {spec} WHERE id = :id AND {d.member('spec', PRUNED)} IS NULL",
+            id=root_id,
+        )
+
+    def leaves(self, node: str) -> list[Row]:
+        """Some descendants without sub-tasks.
+
+        None where someone else has them all, or where one is not over, which the end of its root
+        rules out: then it is better to keep what is there.
+        """
+        locking = "FOR UPDATE OF task SKIP LOCKED"
+        while True:
+            found = self._rows("parent_id = :node", locking, order="position", node=node)
+            open_row = next((row for row in found if not _is_over(row)), None)
+            if open_row is not None:
+                log.warning("prune.open_sub_task", task_id=str(open_row["id"]), parent_id=node)
+                return []
+            leaves = [row for row in found if not row["has_sub_tasks"]]
+            if leaves or not found:
+                return leaves
+            node = str(found[0]["id"])
+
+    def delete(self, rows: Sequence[Row]) -> None:
+        """Archive these rows, then delete them and their history."""
+        if not rows:
+            return
+        ids = [str(row["id"]) for row in rows]
+        # Older days of the history need not be searched.
+        since = min(_moment(row["created_at"]) for row in rows) - _SKEW
+        if self._archive is not None:
+            at = _moment(rows[0]["now"])
+            self._archive.append(self._records(ids, since), at)
+        d = self._database.dialect
+        listed, moment = d.listed_ids("ids"), d.moment("since")
+        given = {"ids": json.dumps(ids), "since": since}
+        # As an array it is looked up in the index of each day, however the days are filled.
+        of_these = f"= ANY(ARRAY{listed})" if d.name == "postgresql" else f"IN {listed}"
+        self._query(f"DELETE FROM task_event WHERE task_id {of_these} AND at >= {moment}", **given)
+        self._query(f"DELETE FROM task WHERE id IN {listed}", **given)
+        named = (row[column] for row in rows for column in ("input_ref", "result_ref"))
+        self.references += [reference for reference in named if reference is not None]
+        self.count += len(rows)
+
+    def _rows(
+        self, chosen: str, locking: str, *, order: str = "id", **parameters: Any
+    ) -> list[Row]:
+        """Rows with what must be known of them.
+
+        Sub-tasks are looked for in order of their position, which leads to the index of a parent;
+        by EXISTS alone a table with few parents is read whole for each row.
+        """
+        d = self._database.dialect
+        sql = (
+            "SELECT CAST(id AS TEXT) AS id, parent_id, tenant, type, status, created_at,"
+            " COALESCE(ended_at, updated_at) AS ended_at, input_ref, result_ref,"
+            " (SELECT sub.id FROM task AS sub WHERE sub.parent_id = task.id"
+            " ORDER BY sub.position LIMIT 1) IS NOT NULL AS has_sub_tasks,"
+            f" {d.now} AS now FROM task WHERE {chosen} ORDER BY task.{order} LIMIT :limit"
+            f"{d.locking(locking)}"
+        )
+        return self._query(sql, limit=_BATCH, **parameters)
+
+    def _query(self, sql: str, **parameters: Any) -> list[Row]:
+        bound = self._database.parameters(parameters)
+        return self._database.dialect.query(self._session, sql, bound)
+
+    def _records(self, ids: Sequence[str], since: datetime) -> Iterator[Mapping[str, Any]]:
+        """Each task as its line: all columns, its payloads in their places, its history."""
+        history: dict[str, list[dict[str, Any]]] = {task_id: [] for task_id in ids}
+        events = select(task_event).where(task_event.c.task_id.in_(ids), task_event.c.at >= since)
+        for event in self._connection.execute(events.order_by(task_event.c.id)).mappings():
+            history[str(event["task_id"])].append(dict(event))
+        for row in self._connection.execute(select(task).where(task.c.id.in_(ids))).mappings():
+            record = dict(row)
+            for column in ("input", "result"):
+                if record[f"{column}_ref"] is not None:
+                    record[column] = self._content(record["id"], record[f"{column}_ref"])
+            record["spec"] = _without_mark(record["spec"])
+            yield {**record, "history": history[str(row["id"])]}
+
+    def _content(self, task_id: str, reference: str) -> Any:
+        try:
+            return self._payloads.read(reference)
+        except (PayloadMissing, OSError):
+            # Of the archive itself an OSError is one of the disk, and raised.
+            log.warning("archive.payload_missing", task_id=task_id, reference=reference)
+            return None
+
+
+def _is_over(row: Row) -> bool:
+    return TaskStatus(row["status"]).is_terminal
+
+
+def _without_mark(spec: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The spec of a task as it was before pruning began."""
+    if spec is None or PRUNED not in spec:
+        return spec
+    return {name: value for name, value in spec.items() if name != PRUNED} or None
+
+
+def _moment(value: Any) -> datetime:
+    found = as_moment(value)
+    if found is None:
+        raise TypeError(value)
+    return found

@@ -1,0 +1,254 @@
+"""Firing schedules: the run of a due time, its task and the next due time, in one transaction.
+
+Any number of beats may do it at once: each takes rows that no other has locked, and a due time that
+has a row in `schedule_run` already is not fired, whoever asks and whatever the clock says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Text, case, cast, func, or_, select
+
+from taskdb.errors import BrokerUnreachable, TaskDBError
+from taskdb.model.json_text import storable
+from taskdb.model.schedule.due import Due
+from taskdb.model.schedule.schedule import ScheduleEntity
+from taskdb.store.contract import Draft, Scope
+from taskdb.store.engine.aside import is_of_a_row, readable
+from taskdb.store.engine.tables import schedule, set_aside
+from taskdb.store.schedule.fire_pass import (
+    ERROR_CHARACTERS,
+    RETRY_SECONDS,
+    DraftOf,
+    Fired,
+    Pass,
+    Plan,
+    full,
+)
+from taskdb.store.schedule.queries import FiringUnit, fired_run
+from taskdb.store.schedule.row import BY_HAND, NEVER_YEAR, entity
+from taskdb.store.schedule.schedule import Schedules
+
+SCHEDULE = "schedule"
+_SEND_LOOK = 10
+"""Due schedules of which one is sent; other beats may have those before it."""
+Send = Callable[[ScheduleEntity, datetime], None]
+"""Publishes the message of a plain Celery task."""
+
+
+class Scheduling(Schedules):
+    """The verbs of a beat about schedules."""
+
+    def fire_due(self, limit: int, draft_of: DraftOf) -> Fired:
+        """Fire what is due, so many schedules at most, and publish after the commit.
+
+        One that cannot be fired keeps what was due, says why in `last_error`, and stops no other.
+        """
+        try:
+            fired, count = self._fire(limit, draft_of)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            # Each in a transaction of its own: one of them cannot be read or written.
+            due = self._due_ids(limit, has_message=False)
+            each = self.aside.each(SCHEDULE, due, lambda one: self._fire(1, draft_of, only=one)[0])
+            fired, count = _together(each), len(due)
+        return fired if count < limit else full(fired)
+
+    def _fire(self, limit: int, draft_of: DraftOf, *, only: str | None = None) -> tuple[Fired, int]:
+        """Fire some schedules; returns how many were due."""
+        with self.database.transaction() as connection:
+            unit = FiringUnit(self.database, connection, self.grace)
+            now = unit.now()
+            found = _take(connection, limit, now, has_message=False, only=only)
+            fired = Pass(unit, now).fire(found, draft_of) if found else Fired()
+        self.follow(unit.after)
+        return fired, len(found)
+
+    def _due_ids(self, limit: int, *, has_message: bool) -> list[str]:
+        def read(connection: Connection) -> list[str]:
+            now = FiringUnit(self.database, connection, self.grace).now()
+            statement = _due(limit, now, has_message=has_message)
+            found = connection.execute(statement.with_only_columns(schedule.c.id))
+            return [str(row.id) for row in found]
+
+        return self.database.read(read)
+
+    def send_due(self, send: Send) -> Fired:
+        """Send what is due of one schedule of a plain Celery task, where there is one.
+
+        No transaction is open while the broker is spoken to: the schedule is leased before, and
+        what was sent is written behind it. What the broker did not take is due again after some
+        seconds; a process that dies in between sends it twice. Raises BrokerUnreachable; any other
+        error of `send` is that of the schedule, which then cannot be fired.
+        """
+        for schedule_id in self._due_ids(_SEND_LOOK, has_message=True):
+            done = self.aside.each(SCHEDULE, [schedule_id], lambda one: self._send(one, send))
+            if not done:
+                # It was set aside; the next one follows at once.
+                return Fired(is_full=True)
+            if done[0] is not None:
+                return done[0]
+        return Fired()
+
+    def _send(self, schedule_id: str, send: Send) -> Fired | None:
+        """Send what is due of this schedule; None where another beat has it."""
+        leased = self._lease_message(schedule_id)
+        if leased is None or isinstance(leased, Fired):
+            return leased
+        failure: Exception | None = None
+        sent: list[datetime] = []
+        try:
+            for due in leased.due.fire:
+                send(leased.schedule, due)
+                sent.append(due)
+        # It is the schedule's: kept in its row, and the other ones go on.
+        except Exception as error:  # noqa: BLE001
+            failure = error
+        reason = self._note_sent(leased, sent, failure)
+        if isinstance(failure, BrokerUnreachable):
+            raise failure
+        broken = {} if reason is None else {leased.schedule.id: reason}
+        missed = leased.due.missed.number if leased.due.missed else 0
+        return Fired(sent=len(sent), missed=missed, broken=broken, is_full=True)
+
+    def _lease_message(self, schedule_id: str) -> Plan | Fired | None:
+        """Keep a schedule with a message that is due from others; None where it is not due.
+
+        One that cannot be fired, or has nothing left to send, is dealt with at once.
+        """
+        with self.database.transaction() as connection:
+            unit = FiringUnit(self.database, connection, self.grace)
+            now = unit.now()
+            found = _take(connection, 1, now, has_message=True, only=schedule_id)
+            return Pass(unit, now).lease(found) if found else None
+
+    def _note_sent(
+        self, plan: Plan, sent: Sequence[datetime], failure: Exception | None
+    ) -> str | None:
+        """Write which due times were sent, and when the schedule is due next; why it failed."""
+        with self.database.transaction() as connection:
+            unit = FiringUnit(self.database, connection, self.grace)
+            now = unit.now()
+            place = schedule.c.id == plan.schedule.id
+            coming = select(schedule.c.next_due_at).where(place).with_for_update()
+            row = connection.execute(coming).first()
+            # One that was changed meanwhile is due when the change says.
+            is_same = row is not None and _coming(row[0]) == plan.schedule.next_due_at
+            Pass(unit, now).note_sent(plan, sent, advances=is_same)
+            if failure is None:
+                return None
+            kind = "" if isinstance(failure, TaskDBError) else f"{type(failure).__name__}: "
+            reason = storable(f"{kind}{failure}", ERROR_CHARACTERS)
+            # While no broker answers, it is the pause of the loop that counts.
+            pause = 0.0 if isinstance(failure, BrokerUnreachable) else RETRY_SECONDS
+            unit.refuse({plan.schedule.id: reason}, pause)
+            return reason
+
+    def fire_now(self, one: ScheduleEntity, draft: Draft, scope: Scope) -> str:
+        """Make a task of a schedule at once, beside its due times.
+
+        Answers its id, or that of an open task with its unique key. Raises InvalidInput for a
+        tenant out of the scope.
+        """
+        scope.require(one.tenant)
+        scope.require(draft.tenant)
+        with self.database.transaction() as connection:
+            unit = FiringUnit(self.database, connection, self.grace)
+            # First of all, as a beat that fires it does: no two wait for each other.
+            place = schedule.c.id == one.id
+            connection.execute(select(schedule.c.id).where(place).with_for_update())
+            now = unit.now()
+            run = {**fired_run(one.id, now, draft.id), "reason": BY_HAND}
+            while unit.known_runs([run]):
+                # A due time has this moment; it stays as it is.
+                now += timedelta(milliseconds=1)
+                run["due_at"] = now
+            plan = Plan(one, Due((now,), None, None), {now: draft}, [run])
+            Pass(unit, now).write([plan])
+        self.follow(unit.after)
+        return plan.last_task_id or draft.id
+
+    def seconds_to_due(self, *, has_message: bool = False) -> float | None:
+        """How long until a schedule is due or tried again; None where there is none.
+
+        One that is set aside is tried with the pass that comes then.
+        """
+        when = case(
+            (schedule.c.retry_at > schedule.c.next_due_at, schedule.c.retry_at),
+            else_=schedule.c.next_due_at,
+        )
+
+        def read(connection: Connection) -> float | None:
+            now = FiringUnit(self.database, connection, self.grace).now()
+            soonest = select(func.min(when)).where(
+                schedule.c.is_enabled, _has(has_message), _is_not_aside(now)
+            )
+            found = connection.execute(soonest).scalar()
+            return None if found is None else max(0.0, (found - now).total_seconds())
+
+        return self.database.read(read)
+
+
+def _take(
+    connection: Connection,
+    limit: int,
+    now: datetime,
+    *,
+    has_message: bool,
+    only: str | None = None,
+) -> list[ScheduleEntity]:
+    """Schedules that are due, kept from every other beat until the transaction ends.
+
+    With `only` this one, where it still is.
+    """
+    statement = _due(limit, now, has_message=has_message).with_for_update(skip_locked=True)
+    if only is not None:
+        statement = statement.where(schedule.c.id == only)
+    return [entity(readable(row)) for row in connection.execute(statement).mappings()]
+
+
+def _due(limit: int, now: datetime, *, has_message: bool) -> Select[Any]:
+    """Schedules that are due and not set aside.
+
+    One whose message could not be sent comes after the others, and so keeps none of them waiting.
+    """
+    first = [schedule.c.last_error.is_not(None)] if has_message else []
+    return (
+        select(schedule)
+        .where(schedule.c.is_enabled, _has(has_message))
+        .where(or_(schedule.c.next_due_at.is_(None), schedule.c.next_due_at <= now))
+        .where(or_(schedule.c.retry_at.is_(None), schedule.c.retry_at <= now))
+        .where(_is_not_aside(now))
+        .order_by(*first, schedule.c.next_due_at, schedule.c.id)
+        .limit(limit)
+    )
+
+
+def _is_not_aside(now: datetime) -> ColumnElement[bool]:
+    aside = select(set_aside.c.key).where(
+        set_aside.c.loop == SCHEDULE, set_aside.c.next_try_at > now
+    )
+    return cast(schedule.c.id, Text).not_in(aside)
+
+
+def _has(has_message: bool) -> ColumnElement[bool]:  # noqa: FBT001 - it completes a name
+    return schedule.c.message.is_not(None) if has_message else schedule.c.message.is_(None)
+
+
+def _coming(value: datetime | None) -> datetime | None:
+    """As the entity of a row has it."""
+    return None if value is None or value.year >= NEVER_YEAR else value
+
+
+def _together(many: Sequence[Fired]) -> Fired:
+    return Fired(
+        task_ids=tuple(task_id for one in many for task_id in one.task_ids),
+        missed=sum(one.missed for one in many),
+        broken={key: reason for one in many for key, reason in one.broken.items()},
+        unused=tuple(draft for one in many for draft in one.unused),
+        is_full=any(one.is_full for one in many),
+    )

@@ -1,0 +1,348 @@
+"""Schedules as rows: made, declared, listed, paused, removed. `scheduling` fires them.
+
+Locks are taken in one order, so that no two transactions wait for each other: first the advisory
+lock of those who make schedules, then the rows of schedules. Firing takes rows that are free and
+waits for none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select
+
+from taskdb.errors import Fault, InvalidInput, ScheduleExists, ScheduleNotFound
+from taskdb.model.json_text import storable
+from taskdb.model.schedule.schedule import (
+    SUBJECT,
+    Origin,
+    RefusedSchedule,
+    ScheduleEntity,
+    ScheduleRun,
+)
+from taskdb.store.contract import Scope
+from taskdb.store.engine.aside import is_of_a_row, reason_of
+from taskdb.store.engine.tables import moment, schedule, schedule_refusal, schedule_run
+from taskdb.store.schedule.queries import FiringUnit
+from taskdb.store.schedule.row import (
+    NEVER,
+    Definition,
+    change_schedule,
+    entity,
+    insert_schedule,
+    run_of,
+    write_schedule,
+)
+from taskdb.store.task.part import is_id
+from taskdb.store.tree.join import Joining
+
+_NAME_CHARACTERS = 200
+_REASON_CHARACTERS = 2_000
+_MAKING = "SELECT pg_advisory_xact_lock(7303014, 3)"
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a declaration has changed.
+
+    `taken` are names that a schedule of another origin has; `refused` are those and every other
+    declaration that was not followed.
+    """
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+    refused: tuple[RefusedSchedule, ...] = ()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a declaration has done so far; `kept` are the ids of the rows that stay."""
+
+    origin: Origin
+    wrong: list[RefusedSchedule]
+    taken: list[RefusedSchedule] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    kept: set[str] = field(default_factory=set)
+
+    def synced(self) -> Synced:
+        return Synced(
+            tuple(self.added),
+            tuple(self.changed),
+            tuple(self.removed),
+            tuple(one.name for one in self.taken),
+            (*self.wrong, *self.taken),
+        )
+
+
+class Schedules(Joining):
+    """The verbs of schedule rows; each keeps to the tenants of a scope."""
+
+    def add_schedule(
+        self, definition: Definition, scope: Scope, *, replace: bool = False
+    ) -> ScheduleEntity:
+        """Write a schedule; with `replace` over a person's one of the same name.
+
+        Raises ScheduleExists, and InvalidInput for a tenant out of the scope.
+        """
+        scope.require(definition.tenant)
+        with self._changing(alone=True) as (connection, now):
+            found = self._named(connection, definition.tenant, definition.name)
+            if found is None:
+                schedule_id = insert_schedule(connection, definition, now)
+            elif not replace or found["origin"] != Origin.PERSON:
+                raise ScheduleExists(definition.name, found["origin"])
+            else:
+                schedule_id = found["id"]
+                change_schedule(connection, found, definition, now)
+                is_enabled = definition.schedule.is_enabled
+                write_schedule(connection, schedule_id, is_enabled=is_enabled)
+                if is_enabled and not found["is_enabled"]:
+                    self._go_on(connection, schedule_id, now)
+            return _one(connection, schedule.c.id == schedule_id)
+
+    def get_schedule(
+        self, reference: str, scope: Scope, tenant: str | None = None
+    ) -> ScheduleEntity:
+        """The schedule of this name or id; raises ScheduleNotFound, InvalidInput.
+
+        A name that schedules of several tenants have needs the tenant beside it.
+        """
+        return self.database.read(lambda one: _find(one, reference, scope, tenant))
+
+    def list_schedules(
+        self, scope: Scope, *, tenant: str | None = None, origin: str | None = None
+    ) -> list[ScheduleEntity]:
+        """Every schedule, by tenant and name."""
+        statement = select(schedule).order_by(schedule.c.tenant, schedule.c.name)
+        statement = statement.where(*_within(scope, tenant))
+        if origin is not None:
+            statement = statement.where(schedule.c.origin == origin)
+        return self.database.read(
+            lambda one: [entity(row) for row in one.execute(statement).mappings()]
+        )
+
+    def schedule_runs(self, schedule_id: str, limit: int, scope: Scope) -> list[ScheduleRun]:
+        """What became of its due times, the latest first; raises ScheduleNotFound."""
+        statement = (
+            select(schedule_run)
+            .where(schedule_run.c.schedule_id == schedule_id)
+            .order_by(schedule_run.c.due_at.desc())
+            .limit(limit)
+        )
+
+        def read(connection: Connection) -> list[ScheduleRun]:
+            _find(connection, schedule_id, scope, None)
+            return [run_of(row) for row in connection.execute(statement).mappings()]
+
+        return self.database.read(read)
+
+    def pause_schedule(self, schedule_id: str, scope: Scope) -> None:
+        """Let it fire no more; nothing changes for one that is paused. Raises ScheduleNotFound."""
+        with self._changing() as (connection, now):
+            _find(connection, schedule_id, scope, None)
+            write_schedule(
+                connection, schedule_id, is_enabled=False, updated_at=now, last_error=None
+            )
+
+    def resume_schedule(self, schedule_id: str, scope: Scope) -> None:
+        """Let it fire again from now on: what was due while it was paused does not count.
+
+        Raises ScheduleNotFound.
+        """
+        with self._changing() as (connection, now):
+            _find(connection, schedule_id, scope, None)
+            found = _one(connection, schedule.c.id == schedule_id, locked=True)
+            if found.is_enabled:
+                write_schedule(connection, schedule_id, retry_at=None, last_error=None)
+                return
+            self._go_on(connection, schedule_id, now)
+
+    def remove_schedule(self, schedule_id: str, scope: Scope) -> None:
+        """Delete it; its tasks and its runs stay. Raises ScheduleNotFound."""
+        with self._changing() as (connection, _now):
+            _find(connection, schedule_id, scope, None)
+            connection.execute(delete(schedule).where(schedule.c.id == schedule_id))
+
+    def sync_schedules(
+        self,
+        origin: Origin,
+        declared: Sequence[Definition],
+        *,
+        refused: Sequence[RefusedSchedule] = (),
+        removes: bool = True,
+    ) -> Synced:
+        """Make the schedules of one origin what is declared.
+
+        Those of others are left alone, also one of the same name; whether one is paused stays as
+        it is. With `removes` those that are not declared any more are deleted, but for `refused`
+        ones, whose rows stay as they are. What was refused is kept beside the schedules.
+        """
+        tally = _Tally(origin, wrong=list(refused))
+        with self._changing(alone=True) as (connection, now):
+            for one in declared:
+                self._declare(connection, one, tally, now)
+            if removes:
+                names = [one.name for one in tally.wrong]
+                tally.removed = self._remove_others(connection, origin, tally.kept, names)
+                _write_refusals(connection, origin, [*tally.wrong, *tally.taken], now)
+        return tally.synced()
+
+    def refused_schedules(self) -> list[RefusedSchedule]:
+        """Declarations that were refused when their origin declared last, by origin and name."""
+        statement = select(schedule_refusal).order_by(
+            schedule_refusal.c.origin, schedule_refusal.c.name
+        )
+        return self.database.read(
+            lambda one: [_refusal(row) for row in one.execute(statement).mappings()]
+        )
+
+    def now(self) -> datetime:
+        """The moment of the store's clock."""
+        with self._changing() as (_connection, now):
+            return now
+
+    def _go_on(self, connection: Connection, schedule_id: str, now: datetime) -> None:
+        """Due again from now on."""
+        found = _one(connection, schedule.c.id == schedule_id)
+        coming = found.timetable.next(now) or NEVER
+        write_schedule(
+            connection,
+            schedule_id,
+            is_enabled=True,
+            next_due_at=coming,
+            retry_at=None,
+            last_error=None,
+            updated_at=now,
+        )
+
+    def _declare(
+        self, connection: Connection, one: Definition, tally: _Tally, now: datetime
+    ) -> None:
+        """Make one row what is declared; an error of this row concerns it alone."""
+        try:
+            with connection.begin_nested():
+                found = self._named(connection, one.tenant, one.name)
+                if found is None:
+                    tally.kept.add(insert_schedule(connection, one, now))
+                    tally.added.append(one.name)
+                elif str(found["id"]) in tally.kept:
+                    tally.wrong.append(_twice(one, found["type"]))
+                elif found["origin"] != tally.origin:
+                    tally.taken.append(_taken(one, found["origin"]))
+                else:
+                    tally.kept.add(str(found["id"]))
+                    if change_schedule(connection, found, one, now):
+                        tally.changed.append(one.name)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            refused = RefusedSchedule(tally.origin, one.name, one.type, reason_of(error))
+            tally.wrong.append(refused)
+
+    def _remove_others(
+        self, connection: Connection, origin: Origin, kept: Iterable[str], names: Iterable[str]
+    ) -> list[str]:
+        gone = (
+            schedule.c.origin == str(origin),
+            schedule.c.id.not_in(list(kept)),
+            schedule.c.name.not_in(list(names)),
+        )
+        statement = delete(schedule).where(*gone).returning(schedule.c.name)
+        return [row.name for row in connection.execute(statement)]
+
+    def _named(self, connection: Connection, tenant: str, name: str) -> RowMapping | None:
+        place = (schedule.c.tenant == tenant, schedule.c.name == name)
+        statement = select(schedule).where(*place).with_for_update()
+        return connection.execute(statement).mappings().first()
+
+    @contextmanager
+    def _changing(self, *, alone: bool = False) -> Iterator[tuple[Connection, datetime]]:
+        """A transaction, and its moment; `alone` keeps others from making schedules meanwhile.
+
+        It is no lock of the table: a beat that fires holds rows and then writes to the table.
+        """
+        with self.database.transaction() as connection:
+            if alone and self.database.dialect.name == "postgresql":
+                connection.exec_driver_sql(_MAKING)
+            yield connection, self._moment(connection)
+
+    def _moment(self, connection: Connection) -> datetime:
+        return FiringUnit(self.database, connection, self.grace).now()
+
+
+def _taken(one: Definition, origin: str) -> RefusedSchedule:
+    reason = f"a schedule named {one.name!r} is there already ({origin}): give another name"
+    return RefusedSchedule(one.origin, one.name, one.type, reason)
+
+
+def _twice(one: Definition, type_name: str) -> RefusedSchedule:
+    reason = f"{type_name} declares a schedule named {one.name!r} as well: give another name"
+    return RefusedSchedule(one.origin, one.name, one.type, reason)
+
+
+def _refusal(row: RowMapping) -> RefusedSchedule:
+    return RefusedSchedule(
+        Origin(row["origin"]), row["name"], row["type"], row["reason"], moment(row["at"])
+    )
+
+
+def _write_refusals(
+    connection: Connection, origin: Origin, refused: Iterable[RefusedSchedule], now: datetime
+) -> None:
+    place = schedule_refusal.c.origin == str(origin)
+    connection.execute(delete(schedule_refusal).where(place))
+    rows = {
+        one.name: {
+            "origin": str(origin),
+            "name": storable(one.name, _NAME_CHARACTERS),
+            "type": storable(one.type, _NAME_CHARACTERS),
+            "reason": storable(one.reason, _REASON_CHARACTERS),
+            "at": now,
+        }
+        for one in refused
+    }
+    if rows:
+        connection.execute(insert(schedule_refusal), list(rows.values()))
+
+
+def _one(
+    connection: Connection, place: ColumnElement[bool], *, locked: bool = False
+) -> ScheduleEntity:
+    statement = select(schedule).where(place)
+    found = connection.execute(statement.with_for_update() if locked else statement)
+    return entity(found.mappings().one())
+
+
+def _find(
+    connection: Connection, reference: str, scope: Scope, tenant: str | None
+) -> ScheduleEntity:
+    place = schedule.c.name == reference
+    if is_id(reference):
+        place |= schedule.c.id == reference
+    statement = select(schedule).where(place, *_within(scope, tenant)).order_by(schedule.c.tenant)
+    found = connection.execute(statement).mappings().all()
+    if not found:
+        raise ScheduleNotFound(reference)
+    # A tenant chooses names: the id of another's schedule as a name must not stand for it.
+    found = [row for row in found if str(row["id"]) == reference] or found
+    if len(found) > 1:
+        tenants = ", ".join(repr(row["tenant"]) for row in found)
+        advice = f"schedules of several tenants are named {reference!r} ({tenants}): name one"
+        raise InvalidInput(SUBJECT, [Fault("tenant", advice)])
+    return entity(found[0])
+
+
+def _within(scope: Scope, tenant: str | None) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if scope.tenants is not None:
+        found.append(schedule.c.tenant.in_(scope.tenants))
+    if tenant is not None:
+        found.append(schedule.c.tenant == tenant)
+    return found

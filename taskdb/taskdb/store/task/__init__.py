@@ -1,0 +1,1 @@
+"""Rows of tasks: create, publish, claim, outcome, read, list."""

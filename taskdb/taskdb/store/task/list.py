@@ -1,0 +1,236 @@
+"""Lists: filters as conditions, and keyset pages that are stable on equal times."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    false,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+)
+
+from taskdb.errors import Fault, InvalidInput
+from taskdb.model.json_text import encode
+from taskdb.model.status import TaskStatus
+from taskdb.store.contract import Filter, Scope
+from taskdb.store.engine.event_order import has_order
+from taskdb.store.engine.tables import task, task_event
+from taskdb.store.task.part import is_id
+
+OLDEST_OPEN = (
+    "(CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
+    " + (SELECT shift FROM history_cluster))"
+)
+"""On PostgreSQL the xid of the oldest open transaction: events before it are there to be read."""
+
+Order = Literal["newest", "oldest"]
+
+_GARBAGE = (ValueError, TypeError, AttributeError, RecursionError, OverflowError)
+
+_EQUAL = (
+    "tenant",
+    "type",
+    "kind",
+    "role",
+    "queue",
+    "unique_key",
+    "request_id",
+    "created_by",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The place behind the last row of a page; opaque text outside."""
+
+    created_at: datetime
+    id: str
+
+    def __str__(self) -> str:
+        return _spell(self.created_at.isoformat(), self.id)
+
+    @classmethod
+    def parse(cls, spelled: str) -> Cursor:
+        """The cursor of this spelling; raises InvalidInput."""
+        try:
+            created_at, task_id = _unspell(spelled)
+            # Of a row, which by plain SQL may be further away than a caller may say.
+            return cls(_aware(datetime.fromisoformat(created_at)), _id(task_id))
+        except _GARBAGE:
+            raise _no_cursor("the list request") from None
+
+
+@dataclass(frozen=True, slots=True)
+class EventCursor:
+    """The place behind the last event that was read; opaque text outside."""
+
+    xid: int
+    id: int
+
+    def __str__(self) -> str:
+        return _spell(self.xid, self.id)
+
+    @classmethod
+    def parse(cls, spelled: str) -> EventCursor:
+        """The cursor of this spelling; raises InvalidInput."""
+        try:
+            xid, event_id = _unspell(spelled)
+            return cls(_whole(xid), _whole(event_id))
+        except _GARBAGE:
+            raise _no_cursor("the event request") from None
+
+
+def _spell(*parts: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+def _unspell(spelled: str) -> Any:
+    return json.loads(base64.urlsafe_b64decode(spelled + "=" * (-len(spelled) % 4)))
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError(moment)
+    return moment.astimezone(UTC)
+
+
+def _id(value: Any) -> str:
+    return str(UUID(value))
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(value)
+    return value
+
+
+def _no_cursor(subject: str) -> InvalidInput:
+    advice = "not a cursor: hand back the one that came with a page, unchanged"
+    return InvalidInput(subject, [Fault("cursor", advice)])
+
+
+def page_statement(
+    chosen: Filter, scope: Scope, dialect: str, limit: int, order: Order, after: Cursor | None
+) -> Select[Any]:
+    """The rows of one page."""
+    place = tuple_(task.c.created_at, task.c.id)
+    statement = select(task).where(*conditions(chosen, scope, dialect)).limit(limit)
+    if order == "newest":
+        statement = statement.order_by(task.c.created_at.desc(), task.c.id.desc())
+    else:
+        statement = statement.order_by(task.c.created_at, task.c.id)
+    if after is None:
+        return statement
+    edge = tuple_(
+        literal(after.created_at, task.c.created_at.type), literal(after.id, task.c.id.type)
+    )
+    return statement.where(place < edge if order == "newest" else place > edge)
+
+
+def conditions(chosen: Filter, scope: Scope, dialect: str) -> list[ColumnElement[bool]]:
+    """What a row must meet to be in a scope and to pass a filter."""
+    found: list[ColumnElement[bool]] = []
+    if scope.tenants is not None:
+        found.append(task.c.tenant.in_(scope.tenants))
+    for name in _EQUAL:
+        value = getattr(chosen, name)
+        if value is not None:
+            found.append(task.c[name] == value)
+    if chosen.parent_id is not None:
+        found.append(task.c.parent_id == chosen.parent_id if is_id(chosen.parent_id) else false())
+    elif not chosen.with_sub_tasks:
+        found.append(task.c.parent_id.is_(None))
+    if chosen.status:
+        found.append(has_status(chosen.status))
+    if chosen.created_from is not None:
+        found.append(task.c.created_at >= chosen.created_from)
+    if chosen.created_before is not None:
+        found.append(task.c.created_at < chosen.created_before)
+    if chosen.search:
+        found.append(_search(chosen.search))
+    found.extend(_in_adoption(chosen))
+    found.extend(_in_json(chosen, dialect))
+    return found
+
+
+def _in_adoption(chosen: Filter) -> list[ColumnElement[bool]]:
+    if chosen.adopted is None:
+        return []
+    return [task.c.is_adopted if chosen.adopted else ~task.c.is_adopted]
+
+
+def has_status(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
+    """One of these statuses, spelled out: a partial index cannot be matched with a parameter."""
+    listed = [literal(TaskStatus(status).value, Text, literal_execute=True) for status in statuses]
+    return task.c.status.in_(listed)
+
+
+def events_statement(after: EventCursor, scope: Scope, dialect: str, limit: int) -> Select[Any]:
+    """The events behind a cursor, up to the oldest transaction that is still open."""
+    statement = select(task_event).where(behind(after), *horizon_of(dialect)).limit(limit)
+    if scope.tenants is not None:
+        statement = statement.where(task_event.c.tenant.in_(scope.tenants))
+    return statement.order_by(task_event.c.xid, task_event.c.id)
+
+
+def behind(after: EventCursor) -> ColumnElement[bool]:
+    """An event is behind this place."""
+    place = tuple_(task_event.c.xid, task_event.c.id)
+    return place > tuple_(literal(after.xid, BigInteger), literal(after.id, BigInteger))
+
+
+def horizon(dialect: str) -> str:
+    """No transaction that is still open can bring an event before this one."""
+    if dialect != "postgresql":
+        return has_order(dialect, "task_event.xid")
+    return f"task_event.xid < {OLDEST_OPEN}"
+
+
+def horizon_of(dialect: str) -> list[ColumnElement[bool]]:
+    """The same as conditions."""
+    return [and_(text(horizon(dialect)))]
+
+
+def _search(words: str) -> ColumnElement[bool]:
+    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    pattern = f"%{escaped}%"
+    columns = (task.c.name, task.c.type, task.c.unique_key, task.c.request_id)
+    return or_(*(column.ilike(pattern, escape="\\") for column in columns))
+
+
+def _in_json(chosen: Filter, dialect: str) -> list[ColumnElement[bool]]:
+    wanted = [("tags", json.dumps([chosen.tag]))] if chosen.tag is not None else []
+    if chosen.attributes:
+        wanted.append(("attributes", encode(dict(chosen.attributes), "attributes")))
+    contains = _CONTAINS[dialect]
+    return [
+        and_(text(contains.format(column=column)).bindparams(**{column: value}))
+        for column, value in wanted
+    ]
+
+
+_CONTAINS = {
+    "postgresql": "task.{column} @> CAST(:{column} AS JSONB)",
+    # For members of an array or an object; what is nested in them must be alike to the letter.
+    "sqlite": (
+        "NOT EXISTS (SELECT 1 FROM json_each(:{column}) AS wanted WHERE NOT EXISTS"
+        " (SELECT 1 FROM json_each(task.{column}) AS member WHERE member.value IS wanted.value"
+        " AND (typeof(wanted.key) = 'integer' OR member.key = wanted.key)"
+        " AND (member.type = wanted.type OR 'real' IN (member.type, wanted.type))))"
+    ),
+}

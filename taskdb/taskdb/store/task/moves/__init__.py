@@ -1,0 +1,1 @@
+"""Every statement that moves the row of a task."""

@@ -1,0 +1,62 @@
+"""Whether a client with allow-lists may run a task again, with all that is below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement
+
+from taskdb.model.entity import TaskEntity, TaskKind
+from taskdb.model.principal.permission import LISTS, Permission
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.tables import task
+
+_BELOW = (
+    "WITH RECURSIVE below AS ("
+    "SELECT id, kind, type, queue, priority FROM task WHERE parent_id = :id"
+    " UNION ALL SELECT one.id, one.kind, one.type, one.queue, one.priority FROM task AS one"
+    " JOIN below ON one.parent_id = below.id)"
+    " SELECT DISTINCT kind, type, queue, priority FROM below"
+)
+
+
+def places_of(database: Database, found: TaskEntity) -> Iterator[Mapping[str, Any]]:
+    """The places of all that may run when a task is retried: its own, and those below it."""
+    yield _place_of({name: getattr(found, name) for name in ("kind", *LISTS.values())})
+    if found.spec is not None:
+        yield from _places_in(found.spec)
+        below = database.query(_BELOW, {"id": found.id}, writes=False)
+        yield from (_place_of(row) for row in below)
+
+
+def is_allowed(may_run: Permission) -> list[ColumnElement[bool]]:
+    """The conditions of a permission; a parent itself is in no queue."""
+    has_none = task.c.kind != TaskKind.TASK
+    conditions: list[ColumnElement[bool]] = []
+    for name, column in LISTS.items():
+        allowed = getattr(may_run, name)
+        if allowed is not None:
+            is_listed = task.c[column].in_(allowed)
+            conditions.append(is_listed if column == "type" else has_none | is_listed)
+    return conditions
+
+
+def _place_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The place of a task; a parent itself is in no queue."""
+    names = LISTS.values() if row["kind"] == TaskKind.TASK else ("type",)
+    return {name: row[name] for name in names}
+
+
+def _places_in(spec: Any) -> Iterator[Mapping[str, Any]]:
+    """The places of steps, parts and handlers that a parent may make yet."""
+    if isinstance(spec, list):
+        for one in spec:
+            yield from _places_in(one)
+    elif isinstance(spec, Mapping):
+        if "queue" in spec:
+            yield {name: spec[name] for name in LISTS.values()}
+        elif "part_type" in spec:
+            yield {"type": spec["part_type"]}
+        for one in spec.values():
+            yield from _places_in(one)

@@ -1,0 +1,201 @@
+"""What can be asked about tasks and their history."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from taskdb.errors import TaskNotFound
+from taskdb.model.entity import TaskEntity, TaskEvent, TaskReader, TaskRole
+from taskdb.model.status import TaskStatus
+from taskdb.store.contract import EventPage, Filter, Scope
+from taskdb.store.engine.restore import settle
+from taskdb.store.engine.tables import task, task_event, task_over
+from taskdb.store.payload.payload import Payloads
+from taskdb.store.payload.row_reader import RowReader
+from taskdb.store.task import row as rows
+from taskdb.store.task.list import (
+    Cursor,
+    EventCursor,
+    Order,
+    conditions,
+    events_statement,
+    page_statement,
+)
+from taskdb.store.task.part import StorePart, is_id
+
+_SETTLE_SECONDS = 1.0
+_REFUSED = "the broker did not take the message"
+"""What a tenant reads instead of the broker's words, which may name what is the operator's."""
+
+
+class Reading(StorePart):
+    """The questions; each keeps to the tenants of a scope."""
+
+    payloads: Payloads
+
+    def get(
+        self,
+        task_id: str,
+        scope: Scope,
+        reader: TaskReader | None = None,
+        *,
+        connection: Connection | None = None,
+    ) -> TaskEntity:
+        """The task of this id; raises TaskNotFound, also for one out of the scope.
+
+        With a connection, as its transaction sees it.
+        """
+        if not is_id(task_id):
+            raise TaskNotFound(task_id)
+        place = task.c.id == task_id
+        found = self._select(Filter(with_sub_tasks=True), scope, place, connection)
+        if found is None:
+            raise TaskNotFound(task_id)
+        return self._entity(found, reader)
+
+    def get_sub_task(
+        self, parent_id: str, position: int, scope: Scope, reader: TaskReader | None = None
+    ) -> TaskEntity:
+        """The sub-task of this parent at this position; raises TaskNotFound."""
+        place = task.c.position == position
+        found = self._select(Filter(parent_id=parent_id), scope, place)
+        if found is None:
+            raise TaskNotFound(f"{parent_id}#{position}")
+        return self._entity(found, reader)
+
+    def page(
+        self,
+        chosen: Filter,
+        scope: Scope,
+        *,
+        limit: int,
+        order: Order = "newest",
+        after: Cursor | None = None,
+        reader: TaskReader | None = None,
+    ) -> list[TaskEntity]:
+        """One page of tasks, by time of creation."""
+        name = self.database.dialect.name
+        statement = page_statement(chosen, scope, name, limit, order, after)
+
+        def read(connection: Connection) -> list[TaskEntity]:
+            return [self._entity(row, reader) for row in connection.execute(statement).mappings()]
+
+        return self.database.read(read)
+
+    def sub_tasks(
+        self,
+        parent_id: str,
+        scope: Scope,
+        *,
+        after: int,
+        limit: int,
+        role: TaskRole | None = None,
+        status: tuple[TaskStatus, ...] = (),
+        reader: TaskReader | None = None,
+    ) -> list[TaskEntity]:
+        """Sub-tasks behind a position, in order of their positions."""
+        chosen = Filter(parent_id=parent_id, role=role, status=status)
+        limits = conditions(chosen, scope, self.database.dialect.name)
+        statement = (
+            select(task)
+            .where(*limits, task.c.position > after)
+            .order_by(task.c.position)
+            .limit(limit)
+        )
+
+        def read(connection: Connection) -> list[TaskEntity]:
+            return [self._entity(row, reader) for row in connection.execute(statement).mappings()]
+
+        return self.database.read(read)
+
+    def history(self, task_id: str, scope: Scope) -> list[TaskEvent]:
+        """Every event of a task, oldest first; none of a task out of the scope.
+
+        A scope of tenants reads that the broker refused a message, and not its words.
+        """
+        if not is_id(task_id):
+            return []
+        statement = select(task_event).where(task_event.c.task_id == task_id)
+        if scope.tenants is not None:
+            statement = statement.where(task_event.c.tenant.in_(scope.tenants))
+        ordered = statement.order_by(task_event.c.id)
+
+        def read(connection: Connection) -> list[TaskEvent]:
+            return [rows.event(row) for row in connection.execute(ordered).mappings()]
+
+        found = self.database.read(read)
+        return found if scope.tenants is None else [_without_words(one) for one in found]
+
+    def statuses(self, ids: Iterable[str], scope: Scope) -> dict[str, TaskStatus]:
+        """The status of each of these tasks that there is."""
+        listed = self.database.dialect.listed_ids("ids")
+        sql = f"SELECT id, tenant, status FROM task WHERE id IN {listed}"
+        found = self.database.query(sql, {"ids": json.dumps(list(ids))}, writes=False)
+        return {
+            str(row["id"]): TaskStatus(row["status"])
+            for row in found
+            if scope.allows(row["tenant"])
+        }
+
+    def events_after(self, cursor: str | None, limit: int, scope: Scope) -> EventPage:
+        """The next events of all tasks, from the beginning without a cursor.
+
+        In an order in which none can appear before one that was read: events of a transaction
+        that began before a still open one wait for that one's end. Raises InvalidInput for what
+        is not a cursor.
+        """
+        after = EventCursor.parse(cursor) if cursor else EventCursor(0, 0)
+        statement = events_statement(after, scope, self.database.dialect.name, limit)
+
+        def read(connection: Connection) -> EventPage:
+            found = connection.execute(statement).mappings().all()
+            last = EventCursor(found[-1]["xid"], found[-1]["id"]) if found else after
+            return EventPage(tuple(rows.event(row) for row in found), str(last))
+
+        page = self.database.read(read)
+        if page.events or not self._must_settle():
+            return page
+        settle(self.database)
+        return self.database.read(read)
+
+    def _entity(self, row: Any, reader: TaskReader | None) -> TaskEntity:
+        names_payloads = row["input_ref"] is not None or row["result_ref"] is not None
+        if reader is not None and names_payloads:
+            reader = RowReader(reader, self.payloads, row["input_ref"], row["result_ref"])
+        return rows.entity(row, reader)
+
+    def _must_settle(self) -> bool:
+        """Whether a reader that finds nothing looks for a restore again: it may ask often."""
+        now = time.monotonic()
+        if now < self.database.settles_again_at:
+            return False
+        self.database.settles_again_at = now + _SETTLE_SECONDS
+        return True
+
+    def _select(
+        self,
+        chosen: Filter,
+        scope: Scope,
+        condition: ColumnElement[bool],
+        joined: Connection | None = None,
+    ) -> Any:
+        limits = conditions(chosen, scope, self.database.dialect.name)
+        columns = [task] if joined is None else task_over(joined)
+        statement = select(*columns).where(condition, *limits).limit(1)
+
+        def read(connection: Connection) -> Any:
+            return connection.execute(statement).mappings().first()
+
+        return read(joined) if joined is not None else self.database.read(read)
+
+
+def _without_words(event: TaskEvent) -> TaskEvent:
+    if "refused" not in event.detail:
+        return event
+    return replace(event, detail={**event.detail, "refused": _REFUSED})

@@ -1,0 +1,151 @@
+"""Workers as the database knows them: one row a boot, renewed while it lives."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping, Text, cast, select
+
+from taskdb.store.contract import WorkerRecord
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.tables import as_texts, worker
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWish:
+    """A running task that someone asked to stop, and for how long it has known, in seconds."""
+
+    task_id: str
+    token: str
+    waited_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the main process of a worker has: claim tokens, and ids of tasks or chunks."""
+
+    tokens: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+
+
+class Workers:
+    """The verbs of worker rows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def announce(self, record: WorkerRecord) -> None:
+        """A worker begins: its row, seen now."""
+        d = self._database.dialect
+        sql = (
+            "INSERT INTO worker (id, name, host, pid, queues, types, release, started_at, seen_at)"
+            f" VALUES (:id, :name, :host, :pid, {d.json('queues')}, {d.json('types')}, :release,"
+            f" {d.now}, {d.now}) ON CONFLICT (id) DO UPDATE SET seen_at = {d.now},"
+            " queues = excluded.queues, types = excluded.types, stopped_at = NULL"
+        )
+        self._database.query(
+            sql,
+            {
+                "id": record.id,
+                "name": record.name,
+                "host": record.host,
+                "pid": record.pid,
+                "queues": json.dumps(record.queues),
+                "types": json.dumps(record.types),
+                "release": record.release,
+            },
+        )
+
+    def renew(self, record: WorkerRecord, held: Held | None, waiting: str | None = None) -> None:
+        """It lives, and this is what it has; a row that was pruned meanwhile is written anew.
+
+        `waiting` says why its processes wait, where one does.
+
+        The list before stays beside the new one: what was claimed before both, and stands in
+        neither, is run by nobody. None: both stay as they are.
+        """
+        d = self._database.dialect
+        lists = (
+            ", claims_before = claims, listed_before_at = listed_at,"
+            f" claims = {d.json('claims')}, messages = {d.json('messages')}, listed_at = {d.now}"
+        )
+        sql = (
+            f"UPDATE worker SET seen_at = {d.now}, waiting = {d.text('waiting')}"
+            f"{lists if held is not None else ''}"
+            f" WHERE id = :id RETURNING id{d.lazily}"
+        )
+        given: dict[str, str | None] = {"id": record.id, "waiting": waiting}
+        if held is not None:
+            given |= {"claims": json.dumps(held.tokens), "messages": json.dumps(held.messages)}
+        if not self._database.query(sql, given):
+            self.announce(record)
+
+    def stopped(self, worker_id: str) -> None:
+        """It ended in order, and holds nothing any more."""
+        sql = f"UPDATE worker SET stopped_at = {self._database.dialect.now} WHERE id = :id"
+        self._database.query(sql, {"id": worker_id})
+
+    def cancel_wishes(self, worker_id: str) -> list[CancelWish]:
+        """What this worker runs and should not."""
+        d = self._database.dialect
+        waited = d.elapsed("cancel_requested_at", d.now)
+        sql = (
+            f"SELECT id, claim_token, {waited} AS waited FROM task WHERE worker = :worker"
+            " AND status IN ('STARTED', 'PROCESSING') AND cancel_requested_at IS NOT NULL"
+        )
+        found = self._database.query(sql, {"worker": worker_id}, writes=False)
+        return [
+            CancelWish(str(row["id"]), row["claim_token"], float(row["waited"])) for row in found
+        ]
+
+    def has_running(self, worker_id: str) -> bool:
+        """A body of this worker has not ended yet."""
+        sql = (
+            "SELECT 1 AS one FROM task WHERE worker = :worker"
+            " AND status IN ('STARTED', 'PROCESSING') LIMIT 1"
+        )
+        return bool(self._database.query(sql, {"worker": worker_id}, writes=False))
+
+    def find(self, worker_id: str) -> WorkerRecord | None:
+        """The row of this boot, if there is one."""
+        statement = select(*_COLUMNS).where(worker.c.id == worker_id)
+        found = self._database.read(
+            lambda connection: [_record(row) for row in connection.execute(statement).mappings()]
+        )
+        return found[0] if found else None
+
+    def seen_since(self, seconds: float) -> list[WorkerRecord]:
+        """Workers that were seen within so many seconds and have not stopped, newest first."""
+        d = self._database.dialect
+        sql = (
+            "SELECT id FROM worker WHERE stopped_at IS NULL"
+            f" AND seen_at >= (SELECT {d.later('-:seconds')})"
+        )
+        alive = [row["id"] for row in self._database.query(sql, {"seconds": seconds}, writes=False)]
+        statement = select(*_COLUMNS).where(worker.c.id.in_(alive))
+        ordered = statement.order_by(worker.c.started_at.desc())
+        return self._database.read(
+            lambda connection: [_record(row) for row in connection.execute(ordered).mappings()]
+        )
+
+
+# As text: one row that was written by hand keeps no other from being read.
+_LISTS = tuple(cast(worker.c[name], Text).label(name) for name in ("queues", "types"))
+_PLAIN = ("id", "name", "host", "pid", "release", "started_at", "seen_at", "stopped_at")
+_COLUMNS = (*_LISTS, *(worker.c[name] for name in _PLAIN))
+
+
+def _record(row: RowMapping) -> WorkerRecord:
+    return WorkerRecord(
+        id=row["id"],
+        name=row["name"],
+        host=row["host"],
+        pid=row["pid"],
+        queues=as_texts(row["queues"]),
+        types=as_texts(row["types"]),
+        release=row["release"],
+        started_at=row["started_at"],
+        seen_at=row["seen_at"],
+        stopped_at=row["stopped_at"],
+    )

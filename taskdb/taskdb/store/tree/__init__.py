@@ -1,0 +1,1 @@
+"""Parents and their sub-tasks: fan-outs, sequences, handlers, callbacks."""

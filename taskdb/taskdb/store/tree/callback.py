@@ -1,0 +1,255 @@
+"""Waiting for the outside: a run gives a token away, and whoever has it ends the task.
+
+Only the hash of a token is kept. It counts once, for the run that made it, and until its time is
+over. An answer that comes while the body still runs is kept in the row; the end of the body, or
+the next attempt where the run died, finds it there and goes on with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskdb.errors import CallbackRefused, TaskDBError
+from taskdb.model.entity import TaskError, TaskRole
+from taskdb.model.fan_out import HandlerSpec
+from taskdb.model.json_text import encode
+from taskdb.model.outcome import Report
+from taskdb.model.status import TaskStatus
+from taskdb.store.contract import Scope
+from taskdb.store.payload.payload import Payload
+from taskdb.store.task.part import is_id, spelled_error
+from taskdb.store.task.run import reported
+from taskdb.store.tree.decision import handlers_spec
+from taskdb.store.tree.join import Joining
+from taskdb.store.tree.unit import Parent, Unit
+
+STAGE = "callback"
+CALLBACKS = "callbacks"
+_DOES_NOT_END = "it waits for a callback and has open sub-tasks: end these, or cancel it"
+_AFTER = "after_callback"
+"""In the spec of a task that waits: the other handlers of its type, as its worker knew them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """The task that a token belongs to."""
+
+    id: str
+    type: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the outside says: the output of the task, or why it failed."""
+
+    output: Payload
+    error: TaskError | None = None
+
+
+def digest_of(token: str) -> str:
+    """What the row keeps of a token. Guessing one from it is as hard as guessing a token."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+class Callbacks(Joining):
+    """The verbs around a callback."""
+
+    def expect_callback(
+        self, task_id: str, token: str, digest: str, deadline: timedelta | datetime | None
+    ) -> bool:
+        """This run waits for a callback; False if it may not: canceled, or another one has it.
+
+        From now on the answer is accepted.
+        """
+        if not is_id(task_id):
+            return False
+        until = deadline if isinstance(deadline, datetime) else None
+        timeout = deadline.total_seconds() if isinstance(deadline, timedelta) else None
+        written = {
+            "id": task_id,
+            "token": token,
+            "hash": digest,
+            "until": None if until is None else self.database.dialect.spell(until),
+            "timeout": timeout,
+        }
+        return bool(self.database.query(self.queries.expect_callback, written))
+
+    def await_callback(
+        self, task_id: str, token: str, report: Report, handlers: Sequence[HandlerSpec]
+    ) -> TaskStatus | None:
+        """The body is over: wait without a worker, or end by the answer that is there already."""
+        if not is_id(task_id):
+            return None
+        spec = {_AFTER: [one.as_json() for one in handlers]} if handlers else None
+        written = {
+            "token": token,
+            **reported(report),
+            "spec": None if spec is None else encode(spec, "spec", deepest=None),
+            "detail": encode({"waits_for": STAGE}, "detail"),
+        }
+        place = self._place(task_id)
+        statement = self.moves.await_callback
+
+        def work() -> TaskStatus | None:
+            with self._unit() as unit:
+                parents = self._parents_of_step(unit, place)
+                before = unit.lock(task_id)
+                moved = unit.move(statement, task_id, **written)
+                status = self.status_after(statement, moved, token)
+                row = unit.lock(task_id)
+                is_moved = moved is not None and moved.after is not None
+                if is_moved and before is not None and before.called_back and row is not None:
+                    self._end_by(unit, parents, row, _answer_in(before))
+                    row = unit.lock(task_id)
+                    status = None if row is None else row.status
+            self.follow(unit.after)
+            return status
+
+        return self.database.again(work)
+
+    def is_called_back(self, task_id: str) -> bool:
+        """Whether the outside has answered while the body still runs."""
+        found = self.database.query(self.queries.called_back, {"id": task_id})
+        return bool(found)
+
+    def find_awaited(self, digest: str, scope: Scope) -> Awaited:
+        """The task that waits for this callback; raises CallbackRefused."""
+        place = self._awaiting(digest, scope)
+        return Awaited(str(place["id"]), place["type"], place["attempt"])
+
+    def resume(self, digest: str, answer: Answer, scope: Scope, by: str | None = None) -> str:
+        """The outside answers; answers the id of its task.
+
+        Raises CallbackRefused. Where the body still runs, the task ends with it.
+        """
+
+        def work() -> str:
+            place = self._awaiting(digest, scope)
+            task_id = str(place["id"])
+            with self._unit() as unit:
+                unit.by = by
+                parents = self._parents_of_step(unit, place)
+                row = unit.lock(task_id)
+                if row is None or not unit.is_awaited(task_id, digest):
+                    raise CallbackRefused
+                if row.waits_for == STAGE:
+                    self._end_by(unit, parents, row, answer)
+                else:
+                    _keep(unit, row, answer)
+            self.follow(unit.after)
+            return task_id
+
+        return self.database.again(work)
+
+    def expire_callbacks(self, limit: int) -> list[str]:
+        """End tasks that nobody called back in time as FAILED; answers which."""
+        late = self.database.query(self.queries.late_callbacks, {"limit": limit}, writes=False)
+
+        def expire(place: Any) -> str | None:
+            return str(place["id"]) if self._expire_callback(place) else None
+
+        ended = self.aside.each(CALLBACKS, late, expire, key=lambda place: str(place["id"]))
+        return [task_id for task_id in ended if task_id is not None]
+
+    def _expire_callback(self, place: Any) -> bool:
+        error = TaskError("CallbackTimeout", "callback deadline passed: nobody called back in time")
+        task_id = str(place["id"])
+
+        def work() -> bool:
+            with self._unit() as unit:
+                parents = self._parents_of_step(unit, place)
+                row = unit.lock(task_id)
+                # Meanwhile it may have been called back, canceled, and run again.
+                if row is None or row.waits_for != STAGE or not unit.is_late(task_id):
+                    return False
+                if not self._end_by(unit, parents, row, Answer(Payload(None, None), error)):
+                    raise TaskDBError(_DOES_NOT_END)
+            self.follow(unit.after)
+            return True
+
+        return self.database.again(work)
+
+    def _awaiting(self, digest: str, scope: Scope) -> Any:
+        found = self.database.query(self.queries.awaiting, {"hash": digest}, writes=False)
+        if not found or not scope.allows(found[0]["tenant"]):
+            raise CallbackRefused
+        return found[0]
+
+    def _parents_of_step(self, unit: Unit, place: Any) -> list[Parent]:
+        """Those above a step, locked before it: its end and the next step are one transaction."""
+        if place is None or place["role"] != TaskRole.STEP or place["parent_id"] is None:
+            return []
+        return self._lock_line(unit, str(place["parent_id"]))
+
+    def _end_by(self, unit: Unit, parents: Sequence[Parent], row: Parent, answer: Answer) -> bool:
+        """End a task that waits, with what follows an end; False where it does not end."""
+        if answer.error is not None:
+            failed = spelled_error(answer.error, unit.by)
+            ended = unit.move(unit.moves.join_fail, row.id, **failed)
+        elif handlers := [HandlerSpec.from_json(one) for one in row.spec.get(_AFTER, ())]:
+            self._finish_with(unit, row, answer.output, handlers)
+            return True
+        else:
+            ended = unit.move(
+                unit.moves.join_complete,
+                row.id,
+                result=answer.output.text,
+                result_ref=answer.output.reference,
+                detail=unit.reason("called back"),
+            )
+        if ended is None or ended.after is None:
+            return False
+        if parents:
+            self._decide_line(unit, parents)
+        elif row.parent_id is not None:
+            unit.after.joins.append(row.parent_id)
+        return True
+
+    def _finish_with(
+        self, unit: Unit, row: Parent, output: Payload, handlers: Sequence[HandlerSpec]
+    ) -> None:
+        before = self._handlers(unit, row.id)
+        unit.move(
+            unit.moves.join_finish,
+            row.id,
+            waits_for="handlers",
+            spec=handlers_spec(handlers, base=len(before)),
+            timeout=None,
+            result=output.text,
+            result_ref=output.reference,
+            detail=unit.reason("called back"),
+        )
+        waiting = unit.lock(row.id)
+        if waiting is not None:
+            self.decide(unit, waiting)
+
+
+def _keep(unit: Unit, row: Parent, answer: Answer) -> None:
+    """The body still runs, and keeps its worker and its places until it is over."""
+    failed = answer.error is not None
+    kept = (
+        encode(answer.error.as_json(), "error", deepest=None)
+        if answer.error
+        else answer.output.text
+    )
+    unit.move(
+        unit.moves.answer,
+        row.id,
+        called_back=TaskStatus.FAILED if failed else TaskStatus.COMPLETED,
+        result=kept,
+        result_ref=None if failed else answer.output.reference,
+        detail=unit.reason("called back while its body still ran"),
+    )
+
+
+def _answer_in(row: Parent) -> Answer:
+    """What `_keep` has kept."""
+    if row.called_back == TaskStatus.FAILED:
+        return Answer(Payload(None, None), TaskError.from_json(row.result))
+    text = None if row.result is None else encode(row.result, "the output", deepest=None)
+    return Answer(Payload(row.result, text, row.result_ref))

@@ -1,0 +1,176 @@
+"""Rows of a submit: whole or not at all, also where a tree has the unique key of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from taskdb.errors import DatabaseError
+from taskdb.model.entity import TaskKind
+from taskdb.model.fan_out import FanOutSpec
+from taskdb.model.sequence import SequenceSpec
+from taskdb.store.contract import Draft, OnConflict, Scope
+from taskdb.store.engine import faults
+from taskdb.store.engine.session import Session
+from taskdb.store.task.create import Created, Creation
+from taskdb.store.tree.growth import as_parts, begin_to_wait, first_stage, insert_parts
+from taskdb.store.tree.resubmission import Items, Resubmission, as_items
+from taskdb.store.tree.unit import Aftermath, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class NewFamily:
+    """A parent that was asked for, and what is to be done once its transaction has committed."""
+
+    created: Created
+    after: Aftermath
+
+
+class Submitting(Resubmission):
+    """The verbs of a submit."""
+
+    def create(
+        self,
+        drafts: Sequence[Draft],
+        scope: Scope,
+        *,
+        on_conflict: OnConflict = "resubmit",
+        connection: Connection | None = None,
+        after: Aftermath | None = None,
+    ) -> list[Created]:
+        """Insert tasks, all or none; one answer a draft, in order.
+
+        With a connection they belong to its transaction, else they are committed on return. What
+        follows the commit of that transaction is added to `after`. Raises InvalidInput for a tenant
+        out of the scope.
+        """
+        drafts = list(_within(scope, drafts))
+        if connection is not None:
+            with self._unit(connection) as unit:
+                created = self._create_in(unit, drafts, on_conflict)
+                if after is not None and unit.after.ids:
+                    # Once it has committed, nobody may be there to ask.
+                    after.publications += unit.publications(unit.after.ids)
+            return created
+        return self.database.again(lambda: self._create_alone(drafts, on_conflict))
+
+    def create_fan_out(
+        self,
+        parent: Draft,
+        parts: Iterable[Draft],
+        spec: FanOutSpec,
+        scope: Scope,
+        *,
+        on_conflict: OnConflict = "keep",
+        connection: Connection | None = None,
+    ) -> NewFamily:
+        """Insert a parent and its parts; nothing of them is to be seen before all are there.
+
+        `parts` is read once, a batch at a time. Where the parent's unique key is taken, the answer
+        is the task that has it; only for one that ended badly parts are read, to be compared. A
+        parent without parts ends at once. Raises InvalidInput for a tenant out of the scope.
+        """
+        scope.require(parent.tenant)
+        whole = {"fan_out": spec.as_json()}
+        draft = replace(parent, kind=TaskKind.FAN_OUT, spec=whole)
+        items = as_items(_within(scope, parts))
+
+        def grow(unit: Unit) -> None:
+            insert_parts(unit, as_parts(items, draft.id, spec))
+            begin_to_wait(unit, draft.id, "parts", whole, timeout=spec.timeout)
+            unit.after.families.append(draft.id)
+            self._begun(unit, draft.id)
+
+        return self._make(draft, on_conflict, grow, connection, items=items)
+
+    def create_sequence(
+        self,
+        parent: Draft,
+        spec: SequenceSpec,
+        scope: Scope,
+        *,
+        on_conflict: OnConflict = "keep",
+        connection: Connection | None = None,
+    ) -> NewFamily:
+        """Insert a sequence and what it begins with.
+
+        Raises InvalidInput for a tenant out of the scope.
+        """
+        scope.require(parent.tenant)
+        whole = {"sequence": spec.as_json()}
+        draft = replace(parent, kind=TaskKind.SEQUENCE, spec=whole)
+
+        def grow(unit: Unit) -> None:
+            begin_to_wait(unit, draft.id, first_stage(spec), whole, timeout=spec.timeout)
+            self._begun(unit, draft.id)
+
+        return self._make(draft, on_conflict, grow, connection)
+
+    def _make(
+        self,
+        draft: Draft,
+        on_conflict: OnConflict,
+        grow: Callable[[Unit], None],
+        connection: Connection | None,
+        *,
+        items: Items | None = None,
+    ) -> NewFamily:
+        """Insert a parent, and what grows below it where it is new.
+
+        Repeated on a new connection only while nothing is below it: items are read once.
+        """
+        has_begun = False
+
+        def work() -> NewFamily:
+            nonlocal has_begun
+            with self._unit(connection, may_idle=True) as unit:
+                (created,) = unit.create([draft], on_conflict)
+                has_begun = True
+                if created.is_left:
+                    created = self.anew(unit, draft, created, items=items)
+                if created.id == draft.id and created.is_new:
+                    grow(unit)
+                if connection is not None:
+                    # Once it has committed, nobody may be there to ask.
+                    unit.after.publications = unit.publications(unit.after.ids)
+            return NewFamily(created, unit.after)
+
+        try:
+            return work()
+        except DatabaseError as error:
+            is_ours = connection is None
+            if has_begun or not is_ours or not faults.worth_repeating(error.__cause__):
+                raise
+            return work()
+
+    def _create_alone(self, drafts: Sequence[Draft], on_conflict: OnConflict) -> list[Created]:
+        # One statement needs no transaction around it, and so fewer round trips.
+        if len(drafts) == 1 and drafts[0].unique_key is None:
+            with self.database.session() as session:
+                return self._creation(session).create(drafts, on_conflict)
+        with self._unit() as unit:
+            created = self._create_in(unit, drafts, on_conflict)
+        self.follow(unit.after)
+        return created
+
+    def _create_in(
+        self, unit: Unit, drafts: Sequence[Draft], on_conflict: OnConflict
+    ) -> list[Created]:
+        created = unit.create(drafts, on_conflict)
+        return [
+            self.anew(unit, draft, one) if one.is_left else one
+            for draft, one in zip(drafts, created, strict=True)
+        ]
+
+    def _creation(self, session: Session) -> Creation:
+        dialect = self.database.dialect
+        return Creation(session, dialect, self.database.parameters({}), self.grace)
+
+
+def _within(scope: Scope, drafts: Iterable[Draft]) -> Iterator[Draft]:
+    """The drafts, as they are read; raises InvalidInput at the first one out of the scope."""
+    for draft in drafts:
+        scope.require(draft.tenant)
+        yield draft

@@ -1,0 +1,318 @@
+"""Several statements that become visible together: what a parent and its sub-tasks change at once.
+
+Parents are locked before their sub-tasks, always, so that two units never wait for each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from taskdb.model.entity import TaskError, TaskKind, TaskRole
+from taskdb.model.fan_out import Counts
+from taskdb.model.json_text import encode
+from taskdb.model.status import TaskStatus
+from taskdb.store.contract import Draft, OnConflict, Publication
+from taskdb.store.engine.aside import is_of_a_row
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.dialect import Moved, MoveStatement
+from taskdb.store.engine.session import JoinedSession, Row
+from taskdb.store.engine.tables import as_json
+from taskdb.store.task import row as rows
+from taskdb.store.task.create import Created, Creation
+from taskdb.store.task.moves.moves import moves_for
+from taskdb.store.task.part import LEAST_ID, spelled_reason
+from taskdb.store.task.queries import queries_for
+
+_STEP = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A parent under its lock, and all that decides about it."""
+
+    id: str
+    tenant: str
+    type: str
+    name: str
+    kind: TaskKind
+    role: TaskRole | None
+    status: TaskStatus
+    spec: dict[str, Any]
+    waits_for: str | None
+    parent_id: str | None
+    position: int | None
+    input: Any
+    input_ref: str | None
+    result: Any
+    result_ref: str | None
+    error: dict[str, Any] | None
+    attempt: int
+    claim_token: str | None
+    queue: str
+    priority: int
+    request_id: str | None
+    created_by: str | None
+    created_ip: str | None
+    is_cancel_wanted: bool
+    called_back: str | None
+    trace: str | None
+
+    @classmethod
+    def of(cls, row: Row) -> Parent:
+        return cls(
+            id=str(row["id"]),
+            tenant=row["tenant"],
+            type=row["type"],
+            name=row["name"],
+            kind=TaskKind(row["kind"]),
+            role=TaskRole(row["role"]) if row["role"] else None,
+            status=TaskStatus(row["status"]),
+            spec=as_json(row["spec"]) or {},
+            waits_for=row["waits_for"],
+            parent_id=str(row["parent_id"]) if row["parent_id"] else None,
+            position=row["position"],
+            input=as_json(row["input"]),
+            input_ref=row["input_ref"],
+            result=as_json(row["result"]),
+            result_ref=row["result_ref"],
+            error=as_json(row["error"]),
+            attempt=row["attempt"],
+            claim_token=row["claim_token"],
+            queue=row["queue"],
+            priority=row["priority"],
+            request_id=row["request_id"],
+            created_by=row["created_by"],
+            created_ip=row["created_ip"],
+            is_cancel_wanted=row["cancel_requested_at"] is not None,
+            called_back=row["called_back"],
+            trace=row["trace"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SubTask:
+    """A step or a handler, as its parent looks at it."""
+
+    id: str
+    status: TaskStatus
+    position: int
+    name: str
+    result: Any
+    result_ref: str | None
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How a parent's window stands: is a part held, has one ended badly, how many are let go."""
+
+    is_held: bool
+    is_bad: bool
+    busy: int
+
+
+@dataclass(slots=True)
+class Aftermath:
+    """What is to be done once a unit has been committed."""
+
+    ids: list[str] = field(default_factory=list)
+    """Rows to publish."""
+    families: list[str] = field(default_factory=list)
+    """Parents whose parts are to be published."""
+    publications: list[Publication] = field(default_factory=list)
+    """What to tell the broker of the rows, where that had to be asked before the commit."""
+    joins: list[str] = field(default_factory=list)
+    """Parents that may have nothing left to wait for."""
+    failed: list[tuple[str, Exception]] = field(default_factory=list)
+    """Rows that a careful unit left out of a move of many, and why."""
+
+
+class Unit:
+    """One transaction over our own connection, or in that of a caller."""
+
+    def __init__(
+        self,
+        database: Database,
+        connection: Connection,
+        grace: timedelta,
+        *,
+        is_careful: bool = False,
+    ) -> None:
+        """With `is_careful` a row that fails in a move of many does not take the others along."""
+        self._connection = connection
+        self._session = JoinedSession(connection)
+        self._constants = database.parameters({})
+        self._dialect = database.spoken(connection.dialect.name)
+        self.moves, self._queries = moves_for(self._dialect), queries_for(self._dialect)
+        self._grace = grace
+        self._is_careful = is_careful
+        self.by: str | None = None
+        """The actor, where a person makes these changes."""
+        self.after = Aftermath()
+
+    def savepoint(self) -> AbstractContextManager[object]:
+        """What an error inside takes back, without the rest of the unit."""
+        return self._connection.begin_nested()
+
+    def lock(self, task_id: str) -> Parent | None:
+        """Keep this row from everyone else until the end; None when there is none."""
+        found = self._query(self._queries.lock, {"id": task_id})
+        return Parent.of(found[0]) if found else None
+
+    def place(self, task_id: str) -> Row | None:
+        """Where a row stands in its tree, and its status; None when there is none."""
+        found = self._query(self._queries.place, {"id": task_id})
+        return found[0] if found else None
+
+    def create(self, drafts: Sequence[Draft], on_conflict: OnConflict = "keep") -> list[Created]:
+        """Insert rows."""
+        return self._creation().create(drafts, on_conflict)
+
+    def insert(self, drafts: Sequence[Draft]) -> None:
+        """Insert rows without unique keys; nobody asks what became of them."""
+        self._creation().insert(drafts)
+
+    def _creation(self) -> Creation:
+        return Creation(self._session, self._dialect, self._constants, self._grace)
+
+    def move(self, statement: MoveStatement, task_id: str, **written: Any) -> Moved | None:
+        """Carry out a move of one row; None when there is none."""
+        moved = self._move(statement, {"id": task_id, **written})
+        return moved[0] if moved else None
+
+    def move_all(self, statement: MoveStatement, ids: Iterable[str], **written: Any) -> list[Moved]:
+        """Carry out a move of many rows."""
+        listed = list(ids)
+        if self._is_careful:
+            return self._move_apart(statement, listed, written)
+        return self._move(statement, {"ids": json.dumps(listed), **written})
+
+    def _move_apart(
+        self, statement: MoveStatement, ids: list[str], written: dict[str, Any]
+    ) -> list[Moved]:
+        """The same by savepoints; what fails is set aside once this unit has committed."""
+        try:
+            with self.savepoint():
+                return self._move(statement, {"ids": json.dumps(ids), **written})
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            if len(ids) == 1:
+                self.after.failed.append((ids[0], error))
+                return []
+        half = len(ids) // 2
+        parts = (ids[:half], ids[half:])
+        return [one for part in parts for one in self._move_apart(statement, part, written)]
+
+    def move_given(
+        self, statement: MoveStatement, drafts: Sequence[Draft], **written: Any
+    ) -> list[Moved]:
+        """Carry out a move of the rows with the ids of these drafts, with what each of them says.
+
+        The inputs stay where they are.
+        """
+        as_json = self._creation().as_json
+        asked = ",".join(as_json(replace(one, input=None, input_ref=None)) for one in drafts)
+        ids = json.dumps([one.id for one in drafts])
+        return self._move(statement, {"ids": ids, "given": f"[{asked}]", **written})
+
+    def is_awaited(self, task_id: str, digest: str) -> bool:
+        """Whether this locked task still waits for the callback of this token."""
+        found = self._query(self._queries.awaiting, {"hash": digest})
+        return any(str(row["id"]) == task_id for row in found)
+
+    def is_late(self, task_id: str) -> bool:
+        """Whether this locked task waits for a callback whose time is over."""
+        return bool(self._query(self._queries.late_callback, {"id": task_id}))
+
+    def counts(self, parent_id: str) -> Counts:
+        """How many parts are where."""
+        return counts_of(self._query(self._queries.counts, {"parent": parent_id}))
+
+    def window(self, parent_id: str) -> Window:
+        """What a parent that lets only some parts go must know."""
+        row = self._query(self._queries.window, {"parent": parent_id})[0]
+        return Window(bool(row["is_held"]), bool(row["is_bad"]), int(row["busy"]))
+
+    def newest_step(self, parent_id: str, base: int) -> SubTask | None:
+        """The last step that was created since this position."""
+        found = self._query(self._queries.newest_step, {"parent": parent_id, "base": base})
+        return _sub_task(found[0]) if found else None
+
+    def handlers(self, parent_id: str, first: int, last: int) -> list[SubTask]:
+        """The handlers at these positions."""
+        place = {"parent": parent_id, "first": first, "last": last}
+        return [_sub_task(row) for row in self._query(self._queries.handlers, place)]
+
+    def open_ids(self, parent_id: str, after: str = LEAST_ID) -> list[str]:
+        """Some open sub-tasks behind this id that nobody has asked to stop."""
+        place = {"parent": parent_id, "after": after, "limit": _STEP}
+        return [str(row["id"]) for row in self._query(self._queries.open_ids, place)]
+
+    def retryable(self, parent_id: str, after: str, *, force: bool) -> list[Row]:
+        """Some parts that ended badly (with `force`: that ended), behind this id."""
+        place = {"parent": parent_id, "after": after, "limit": _STEP, "force": force}
+        return self._query(self._queries.retryable_ids, place)
+
+    def parts(self, parent_id: str, after: int, limit: int) -> list[Row]:
+        """Parts behind this position, in order, with their inputs and whether they have parts."""
+        place = {"parent": parent_id, "after": after, "limit": limit}
+        return self._query(self._queries.parts, place)
+
+    def release_held(self, parent_id: str, count: int) -> list[str]:
+        """Let so many held parts go; answers those that nothing else holds."""
+        place = {"parent": parent_id, "limit": count, "delay": self._grace.total_seconds()}
+        released = self._query(self._queries.release_held, place)
+        return [str(row["id"]) for row in released if row["held_by"] is None]
+
+    def publications(self, ids: Sequence[str]) -> list[Publication]:
+        """What to tell the broker of these rows."""
+        found = self._query(self._queries.publications, {"ids": json.dumps(list(ids))})
+        return [rows.publication(row) for row in found]
+
+    def reason(self, reason: str) -> str:
+        """The detail of an event, with the actor of this unit."""
+        return spelled_reason(reason, self.by)
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long the relay leaves alone what this process will publish."""
+        return self._grace.total_seconds()
+
+    def _move(self, statement: MoveStatement, written: dict[str, Any]) -> list[Moved]:
+        return self._dialect.move(self._session, statement, {**self._constants, **written})
+
+    def _query(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
+        return self._dialect.query(self._session, sql, {**self._constants, **parameters})
+
+
+def counts_of(found: Sequence[Row]) -> Counts:
+    """The answer to the question how many parts are where."""
+    return Counts(
+        {TaskStatus(row["status"]): int(row["number"]) for row in found},
+        sum(int(row["held"]) for row in found),
+    )
+
+
+def stored_error(error: TaskError) -> str:
+    """An error for its column."""
+    return encode(error.as_json(), "error", deepest=None)
+
+
+def _sub_task(row: Row) -> SubTask:
+    return SubTask(
+        id=str(row["id"]),
+        status=TaskStatus(row["status"]),
+        position=row["position"],
+        name=row["name"],
+        result=as_json(row["result"]),
+        result_ref=row["result_ref"],
+        error=as_json(row["error"]),
+    )

@@ -1,0 +1,1 @@
+"""What a user declares: task types, sequences, and what a body gets."""

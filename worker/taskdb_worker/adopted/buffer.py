@@ -1,0 +1,212 @@
+"""Where sightings wait until they are written: bounded, by a thread of its own.
+
+A receiver only appends. The thread writes what has come together in one transaction, and rests in
+proportion to the time that took: a busy process spends little of its time here, and an idle one
+writes at once. While the database gives no answer it waits longer and longer, and past the bound
+the oldest sightings are forgotten: each later one of a task says what the ones before said.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from taskdb.errors import DatabaseError
+from taskdb.fork import renew_after_fork
+from taskdb.model.adopted import Sighting
+from taskdb_worker.adopted.log import log
+
+LIMIT = 5_000
+"""Sightings that wait, at most."""
+_BATCH = 500
+_REST_SHARE = 4
+"""A rest after each write, so many times as long as the write took: what comes meanwhile shares the
+next one."""
+_LONGEST_REST_SECONDS = 0.1
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 5.0
+_SAY_SECONDS = 10.0
+"""The same trouble is told once in this time."""
+
+Write = Callable[[Sequence[Sighting]], object]
+Refused = Callable[[Sighting, Exception], object]
+
+
+class Notebook:
+    """The sightings of one process; a child that is forked begins an empty one."""
+
+    def __init__(
+        self,
+        write: Write,
+        close: Callable[[], None],
+        *,
+        limit: int = LIMIT,
+        refused: Refused | None = None,
+    ) -> None:
+        """`refused` is told of each sighting that can never be written."""
+        self._refused = refused
+        self._write = write
+        self._close = close
+        self._limit = limit
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew: what waits is the parent's to write."""
+        self._waiting: deque[Sighting] = deque()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._thread: threading.Thread | None = None
+        self._is_open = True
+        self._pause = 0.0
+        """Until it is tried again, where the database gave no answer."""
+        self._rest = 0.0
+        self._said_at = -_SAY_SECONDS
+        self.dropped = 0
+        """Sightings that were forgotten, because there was no room or they could not be written."""
+
+    def note(self, sighting: Sighting) -> None:
+        """Keep a sighting; never waits, never raises."""
+        if not self._is_open:
+            return
+        self._waiting.append(sighting)
+        self._idle.clear()
+        if len(self._waiting) > self._limit:
+            self._forget_oldest()
+        if self._thread is None:
+            self._start()
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def flush(self, seconds: float) -> bool:
+        """Write what waits, for so many seconds at most; answers whether all is written.
+
+        Does not wait for a database that has just given no answer.
+        """
+        if self._thread is None or self._pause:
+            return not self._waiting
+        self._hurry.set()
+        self._wake.set()
+        try:
+            return self._idle.wait(seconds)
+        finally:
+            self._hurry.clear()
+
+    def close(self, seconds: float) -> None:
+        """Write what waits, end the thread and put its connections away."""
+        self.flush(seconds)
+        self._is_open = False
+        self._hurry.set()
+        self._wake.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(seconds)
+        self._forget(len(self._waiting))
+        self._waiting.clear()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None or not self._is_open:
+                return
+            thread = threading.Thread(target=self._work, name="taskdb-adopt", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The interpreter is on its way out.
+                return
+            self._thread = thread
+
+    def _work(self) -> None:
+        while self._is_open:
+            self._wake.wait()
+            self._wake.clear()
+            while self._waiting and self._write_some():
+                # Who is behind does not rest.
+                self._hurry.wait(0 if len(self._waiting) >= _BATCH else self._rest)
+            if not self._waiting:
+                self._idle.set()
+            self._hurry.wait(self._pause)
+        self._close()
+
+    def _write_some(self) -> bool:
+        """Write a batch; answers whether to go on at once."""
+        batch = self._taken()
+        began = time.monotonic()
+        try:
+            self._write(batch)
+        except DatabaseError as error:
+            self._put_back(batch)
+            self._pause = min(self._pause * 2 or _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+            self._say_late(error)
+            self._wake.set()
+            return False
+        except Exception:  # noqa: BLE001 - one that cannot be written must not keep the others
+            self._write_each(batch)
+        self._pause = 0.0
+        self._rest = min((time.monotonic() - began) * _REST_SHARE, _LONGEST_REST_SECONDS)
+        return True
+
+    def _write_each(self, batch: Sequence[Sighting]) -> None:
+        for position, one in enumerate(batch):
+            try:
+                self._write([one])
+            except DatabaseError:
+                self._put_back(batch[position:])
+                return
+            except Exception as error:  # noqa: BLE001 - it may be anything in what a task was given
+                self.dropped += 1
+                reason = f"{type(error).__name__}: {error}"[:500]
+                log.warning("adopt.refused", task_id=one.id, sight=one.sight.value, reason=reason)
+                self._tell(one, error)
+
+    def _tell(self, one: Sighting, error: Exception) -> None:
+        if self._refused is None:
+            return
+        try:
+            self._refused(one, error)
+        except DatabaseError as away:
+            # The log says it.
+            log.debug("adopt.not_noted", task_id=one.id, reason=str(away))
+
+    def _taken(self) -> list[Sighting]:
+        batch: list[Sighting] = []
+        while len(batch) < _BATCH:
+            try:
+                batch.append(self._waiting.popleft())
+            except IndexError:
+                break
+        return batch
+
+    def _put_back(self, batch: Sequence[Sighting]) -> None:
+        self._waiting.extendleft(reversed(batch))
+
+    def _forget_oldest(self) -> None:
+        try:
+            self._waiting.popleft()
+        except IndexError:
+            return
+        self._forget(1)
+
+    def _forget(self, count: int) -> None:
+        if not count:
+            return
+        self.dropped += count
+        if self._may_say():
+            log.warning("adopt.dropped", count=self.dropped)
+
+    def _say_late(self, error: DatabaseError) -> None:
+        if self._may_say():
+            waiting = len(self._waiting)
+            log.warning("adopt.late", waiting=waiting, dropped=self.dropped, reason=str(error))
+
+    def _may_say(self) -> bool:
+        now = time.monotonic()
+        if now - self._said_at < _SAY_SECONDS:
+            return False
+        self._said_at = now
+        return True

@@ -1,0 +1,28 @@
+"""Messages of task types that no submit has published: a plain Celery client called the type."""
+
+from __future__ import annotations
+
+import structlog
+
+from taskdb_worker.message.rare_log import Seldom
+
+log = structlog.get_logger("taskdb.run")
+
+
+class Strangers:
+    """Warns of them, once a type in a while; the next warning counts those in between."""
+
+    def __init__(self) -> None:
+        self._seldom = Seldom()
+
+    def warn(self, type_name: str, task_id: str) -> None:
+        """A message of this type has no row, so its body does not run."""
+        if count := self._seldom.count(type_name):
+            log.warning(
+                "message.not_submitted",
+                type=type_name,
+                task_id=task_id,
+                count=count,
+                advice="a Celery client called the type by delay, apply_async or send_task, and "
+                "waits for a task that does not exist; call submit_task there, or `taskdb create`",
+            )

@@ -1,0 +1,97 @@
+"""A worker says that it lives, and learns what it should stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from taskdb.errors import DatabaseError
+from taskdb.store.contract import WorkerRecord
+from taskdb.store.task.worker import CancelWish, Held, Workers
+from taskdb_worker.process.health_files import HealthFiles
+from taskdb_worker.run.lease import Lease
+
+log = structlog.get_logger("taskdb.heartbeat")
+
+_AGAIN_SECONDS = 1.0
+
+
+class Heartbeat:
+    """Renews the row of one boot of a worker, from a thread of its main process."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        record: WorkerRecord,
+        interval_seconds: float,
+        lease: Lease,
+        held: Callable[[], Held | None],
+        on_cancel: Callable[[CancelWish], None],
+        health: HealthFiles,
+        waiting: Callable[[], str | None],
+    ) -> None:
+        self._workers = workers
+        self._record = record
+        self._interval = interval_seconds
+        self._lease = lease
+        self._held = held
+        self._on_cancel = on_cancel
+        self._health = health
+        self._waiting = waiting
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Write the row, before anything is claimed, and go on in a thread."""
+        self._until_announced()
+        self._thread = threading.Thread(target=self._beat, name="taskdb-heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; the row then says that the worker stopped."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(self._interval)
+            self._thread = None
+        try:
+            self._workers.stopped(self._record.id)
+        except DatabaseError as error:
+            log.warning("heartbeat.last_lost", reason=str(error))
+
+    def _until_announced(self) -> None:
+        """A claim by a worker without a row would look like a dead one's: wait for the database."""
+        while not self._stop.is_set():
+            began = self._lease.now()
+            self._health.alive()
+            try:
+                self._workers.announce(self._record)
+            except DatabaseError as error:
+                log.warning("heartbeat.waiting_for_database", reason=str(error))
+                self._stop.wait(1.0)
+            else:
+                self._lease.renew(began)
+                self._health.seen()
+                return
+
+    def _beat(self) -> None:
+        pause = self._interval
+        while not self._stop.wait(pause):
+            pause = self._interval
+            # Of the moment before it was written, so that the lease never seems longer than it is.
+            began = self._lease.now()
+            self._health.alive()
+            try:
+                self._workers.renew(self._record, self._held(), self._waiting())
+                self._lease.renew(began)
+                self._health.seen()
+                for wish in self._workers.cancel_wishes(self._record.id):
+                    self._on_cancel(wish)
+            except DatabaseError as error:
+                log.warning("heartbeat.lost", reason=str(error))
+                # Nothing new is claimed until it comes through again.
+                pause = min(pause, _AGAIN_SECONDS)
+            except Exception:
+                # A worker whose heartbeat ends is taken for dead while it works.
+                log.exception("heartbeat.broken")

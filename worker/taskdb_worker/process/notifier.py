@@ -1,0 +1,96 @@
+"""Tells of failures at once: woken by them, in a thread of the worker's main process.
+
+It is only faster: the loops of a beat do the same work, for whatever this one does not get to.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import structlog
+
+from taskdb.client.taskdb import TaskDB
+from taskdb.errors import DatabaseError
+from taskdb.outgoing.alarm.deliverer import Deliverer
+from taskdb.outgoing.alarm.detector import Folder
+
+log = structlog.get_logger("taskdb.alarm")
+
+LEAST_PAUSE_SECONDS = 0.25
+"""Between two passes: failures that come in a crowd are counted together."""
+_LONGEST_PAUSE_SECONDS = 5.0
+"""Between two passes while another transaction has the cursor: nothing can be counted then."""
+_SETTLE_SECONDS = 0.02
+"""A crowd begins with one."""
+
+
+class Notifier:
+    """Folds and delivers when it is woken; without channels it does nothing."""
+
+    def __init__(self, taskdb: TaskDB) -> None:
+        self._taskdb = taskdb
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._deliverer: Deliverer | None = None
+
+    def start(self) -> None:
+        """Begin, in a thread of this process."""
+        settings, database = self._taskdb.settings, self._taskdb.store.database
+        if not settings.alarm_channels:
+            # Who is told, a beat knows that has them.
+            return
+        self._deliverer = Deliverer(settings, database, own_channels_only=True)
+        self._thread = threading.Thread(
+            target=self._work,
+            args=[Folder(settings, database), self._deliverer],
+            name="taskdb-notifier",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def wake(self) -> None:
+        """A task may have failed. Returns at once, and may be called from any thread."""
+        self._wake.set()
+
+    def stop(self, seconds: float) -> None:
+        """One more pass over what is known, then end; waits so long at most."""
+        if self._thread is None or self._deliverer is None:
+            return
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(seconds)
+        self._deliverer.stop(seconds)
+        self._thread = None
+
+    def _work(self, folder: Folder, deliverer: Deliverer) -> None:
+        pause = LEAST_PAUSE_SECONDS
+        while True:
+            self._wake.wait()
+            if not self._stopping.wait(_SETTLE_SECONDS):
+                self._wake.clear()
+            began = time.monotonic()
+            is_busy = self._pass(folder, deliverer)
+            if self._stopping.is_set():
+                return
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS) if is_busy else LEAST_PAUSE_SECONDS
+            self._stopping.wait(max(0.0, pause - (time.monotonic() - began)))
+
+    def _pass(self, folder: Folder, deliverer: Deliverer) -> bool:
+        """Fold once; returns whether another transaction had the cursor."""
+        try:
+            done = folder.fold()
+            if done.is_full or done.is_busy:
+                # Another pass was under way, perhaps from before what woke this one.
+                self._wake.set()
+            if done.messages:
+                deliverer.run_once()
+        except DatabaseError as error:
+            log.warning("alarm.database_away", reason=str(error))
+        except Exception:
+            # The loops of a beat go on without it.
+            log.exception("alarm.broken")
+        else:
+            return done.is_busy
+        return False

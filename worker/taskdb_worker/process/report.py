@@ -1,0 +1,174 @@
+"""What the main process reports of runs that could not speak for themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from billiard.exceptions import TimeLimitExceeded
+
+from taskdb.client.taskdb import TaskDB
+from taskdb.errors import TaskNotFound
+from taskdb.model.entity import TaskEntity, TaskError
+from taskdb.model.retry import ONCE, Retry
+from taskdb.model.status import RUNNING
+from taskdb.store.contract import EVERYONE
+from taskdb_worker.run.error import task_error
+
+log = structlog.get_logger("taskdb.report")
+
+_STOPPED = "its process ended with its worker"
+_TERMINATED = "its process was ended by remote control, and nobody had asked for a cancel"
+_UNCLAIMED_DELAY = timedelta(seconds=1)
+"""A message that was lost before its claim waits this long, so that no loop runs hot."""
+
+
+class Report:
+    """One write for each of the ends that Celery's main process announces.
+
+    All may be repeated and may come late: the claim token of the delivery fences them.
+    """
+
+    def __init__(self, taskdb: TaskDB) -> None:
+        self._taskdb = taskdb
+        self._store = taskdb.store
+        self._settings = taskdb.settings
+
+    def failed(self, task_id: str, type_name: str, token: str, error: BaseException) -> None:
+        """A run ended in the pool without writing; or its message was lost before the claim."""
+        if isinstance(error, TimeLimitExceeded):
+            moved = self._timed_out(task_id, token, error)
+        else:
+            moved = self._store.fail(task_id, token, task_error(error, 0)) is not None
+        self._settle(task_id, type_name, str(error), moved=moved)
+
+    def unclaimed(self, task_id: str, type_name: str, reason: str) -> bool:
+        """A message was lost with a process that had not claimed its task: it gets another."""
+        said = f"lost before the claim: {reason}"
+        return self._store.hand_back_unclaimed(task_id, said, _UNCLAIMED_DELAY, type=type_name)
+
+    def lost(
+        self,
+        task_id: str,
+        type_name: str,
+        token: str,
+        error: BaseException,
+        *,
+        is_stopping: bool,
+    ) -> None:
+        """The process of a run died; with a worker that stops, that is no crash."""
+        if is_stopping:
+            moved = self._store.hand_back(task_id, token, _STOPPED) is not None
+        else:
+            moved = self._crashed(task_id, token, error)
+        self._settle(task_id, type_name, str(error), moved=moved)
+
+    def terminated(self, task_id: str, type_name: str, token: str) -> None:
+        """The process of a run was ended: for a cancel, if the row says so.
+
+        Else by remote control, which anyone can use who writes to the broker: the run does not
+        count, and the task goes on.
+        """
+        error = TaskError("TaskRevoked", "terminated while it ran")
+        moved = self._store.revoke(task_id, token, error)
+        if not moved:
+            moved = self._store.hand_back(task_id, token, _TERMINATED) is not None
+        self._settle(task_id, type_name, _TERMINATED, moved=moved)
+
+    def _settle(self, task_id: str, type_name: str, reason: str, *, moved: bool) -> None:
+        if not moved:
+            # Never FAILED: nobody had run it.
+            self.unclaimed(task_id, type_name, reason)
+        self._store.settle(task_id)
+
+    def _crashed(self, task_id: str, token: str, error: BaseException) -> bool:
+        status = self._store.crash(
+            task_id,
+            token,
+            task_error(error, 0),
+            delay=self._policy(task_id).delay(1),
+            max_crashes=self._settings.max_crashes,
+        )
+        return status is not None
+
+    def _timed_out(self, task_id: str, token: str, error: BaseException) -> bool:
+        found = self._running(task_id)
+        if found is None:
+            return False
+        policy = self._policy(task_id)
+        stored = task_error(error, found.attempt)
+        if policy.wants(error, found.attempts_used):
+            delay = policy.delay(max(found.attempts_used, 1))
+            return self._store.error(task_id, token, stored, delay) is not None
+        return self._store.fail(task_id, token, stored) is not None
+
+    def chunk_lost(
+        self,
+        chunk: str,
+        type_name: str,
+        token: str,
+        error: TaskError,
+        *,
+        is_stopping: bool = False,
+    ) -> None:
+        """The run of several items ended before all of them had: those go on alone.
+
+        Or their message was lost before the claim.
+        """
+        parent_id = self._store.parent_of_chunk(chunk)
+        if is_stopping:
+            count = self._store.hand_back_chunk(chunk, token, _STOPPED)
+        else:
+            count = self._store.crash_chunk(chunk, token, error)
+        if not count:
+            self.unclaimed(chunk, type_name, error.message)
+        self._store.join(parent_id)
+
+    def unknown(self, task_id: str, type_name: str, queues: Sequence[str]) -> None:
+        """This worker, which consumes these queues, has no such type: again later."""
+        message = (
+            f"no task type {type_name!r} in this worker: name its module in TASKDB_TASK_MODULES "
+            "of the workers, or deploy the code that has it"
+        )
+        self._store.stray(
+            task_id,
+            TaskError("UnknownTaskType", message),
+            delay=timedelta(seconds=self._settings.unregistered_delay_seconds),
+            limit=self._settings.unregistered_limit,
+            lease=timedelta(seconds=self._settings.worker_lease_seconds),
+            type=type_name,
+            queues=queues,
+        )
+        self._store.settle(task_id)
+
+    def undecodable(self, task_id: str, reason: str) -> None:
+        """A message that names this task could not be read: its row stays as it is."""
+        self._store.remark(task_id, {"reason": f"a message was rejected: {reason}"})
+
+    def interrupted(self, task_id: str, token: str) -> None:
+        """The run was stopped because the line to the broker broke; it does not count."""
+        self._store.hand_back(task_id, token, "the line to the broker was lost")
+        self._store.settle(task_id)
+
+    def _running(self, task_id: str) -> TaskEntity | None:
+        try:
+            found = self._store.get(task_id, EVERYONE)
+        except TaskNotFound:
+            return None
+        return found if found.status in RUNNING else None
+
+    def _policy(self, task_id: str) -> Retry:
+        try:
+            known = self._taskdb.registry.find(self._store.get(task_id, EVERYONE).type)
+        except TaskNotFound:
+            return ONCE
+        return known.retry if known else ONCE
+
+
+def readable_id(message: Any) -> str | None:
+    """The task id in the headers of a message that could not be decoded, if there is one."""
+    headers = getattr(message, "headers", None)
+    found = headers.get("id") if isinstance(headers, dict) else None
+    return found if isinstance(found, str) else None

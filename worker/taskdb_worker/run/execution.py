@@ -1,0 +1,387 @@
+"""One run of a body: claim, call, and the outcome in the row before anyone else hears of it.
+
+It knows nothing of Celery's messages, so that a worker, `taskdb run-task` and tests run a body
+alike. Who can tell why a run ended writes it: here that is everything but the death of this very
+process, which the main process or rescue reports.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from math import inf
+from typing import Any, TypeVar
+
+import structlog
+from billiard.common import terminate_handler_fired
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
+from celery.platforms import EX_FAILURE
+
+from taskdb import tracing
+from taskdb.client.taskdb import TaskDB
+from taskdb.errors import PayloadMissing, PayloadStoreUnreachable, TaskNotFound
+from taskdb.model.entity import TaskError
+from taskdb.model.fan_out import HandlerSpec
+from taskdb.model.json_text import Unreadable, storable
+from taskdb.model.outcome import Fail, Outcome
+from taskdb.store.contract import EVERYONE, Claim
+from taskdb.store.payload.payload import Payload
+from taskdb.store.tree.join import PartsLeft
+from taskdb.types.context import TaskContext
+from taskdb.types.surrounding import call_surrounded
+from taskdb.types.task_type import TaskType
+from taskdb_worker.run.body_call import call_in_this_process, run_coroutine
+from taskdb_worker.run.error import is_a, message_of, name_of, no_such_end
+from taskdb_worker.run.lease import Lease
+from taskdb_worker.run.link import Run
+from taskdb_worker.run.outcome import HANDED_OVER, Ended, RunOutcome, Writing
+from taskdb_worker.run.row_write import Patience
+from taskdb_worker.run.slot_release import HandOver
+from taskdb_worker.run.span import run_span, tell_end
+
+log = structlog.get_logger("taskdb.run")
+
+T = TypeVar("T")
+
+_UNKNOWN_SECONDS = 10.0
+"""How long an unknown error is waited out where another process can go on."""
+
+_OUR_FILES = frozenset(
+    function.__code__.co_filename for function in (call_surrounded, call_in_this_process)
+) | {__file__}
+"""Frames between a worker and the body, which say nothing to who reads its traceback."""
+
+
+_EXPIRED = TaskError("TaskExpired", "expired before a worker claimed it")
+
+
+class TaskMemoryError(Exception):
+    """A body ran out of memory. Not a MemoryError: that one would end the whole worker."""
+
+
+class TaskExited(Exception):
+    """A body called `sys.exit` (or raised KeyboardInterrupt)."""
+
+
+class Execution:
+    """Runs bodies for one worker."""
+
+    def __init__(self, taskdb: TaskDB, worker: str) -> None:
+        self._taskdb = taskdb
+        self.store = taskdb.store
+        self._payloads = taskdb.payloads
+        self._settings = taskdb.settings
+        self.max_crashes = self._settings.max_crashes
+        self.own_files = _OUR_FILES
+        self.worker = worker
+        self.lease = Lease(inf)
+        self.patience = Patience(self.store.close)
+        self._hand_over = HandOver(taskdb)
+        self.tell_of_failure: Callable[[], None] = _tell_nobody
+        """Called in the main process when a run ended badly; returns at once."""
+
+    def claim(
+        self, task_id: str, task_type: TaskType, token: str, attempt: int | None = None
+    ) -> Claim:
+        """Take the task of this type; asks again for as long as the database gives no answer.
+
+        `attempt` is that of a signed message: the row must not have had another one since.
+
+        A worker that may be taken for dead waits before it takes more.
+        """
+        self.lease.wait()
+        return self.write(
+            lambda: self.store.claim(
+                task_id,
+                token=token,
+                worker=self.worker,
+                max_attempts=task_type.retry.max_attempts,
+                may_rerun=task_type.retry.after_crash,
+                type=task_type.name,
+                attempt=attempt,
+            ),
+            "claim",
+            task_id,
+        )
+
+    def claim_again(self, task_id: str, task_type: TaskType, lost: Claim, token: str) -> bool:
+        """Whether a claim that the row does not know any more could be made anew.
+
+        A claim's commit does not wait for the disk: a database that died right after it has
+        forgotten it. The attempt number tells that from a run whose task was taken away.
+        """
+        try:
+            found = self.write(lambda: self.store.get(task_id, EVERYONE), "read", task_id)
+        except TaskNotFound:
+            return False
+        if found.attempt >= lost.attempt:
+            return False
+        log.warning("claim.forgotten", task_id=task_id, attempt=lost.attempt)
+        anew = self.claim(task_id, task_type, token)
+        return anew.granted and anew.attempt == lost.attempt
+
+    def claim_chunk(
+        self, chunk: str, task_type: TaskType, token: str, count: int, attempt: int | None = None
+    ) -> list[Claim]:
+        """Take so many items of one message; asks again, and waits, as `claim` does."""
+        self.lease.wait()
+        return self.write(
+            lambda: self.store.claim_chunk(
+                chunk,
+                token=token,
+                worker=self.worker,
+                max_attempts=task_type.retry.max_attempts,
+                may_rerun=task_type.retry.after_crash,
+                count=count,
+                type=task_type.name,
+                attempt=attempt,
+            ),
+            "claim",
+            chunk,
+        )
+
+    def run(
+        self,
+        task_id: str,
+        task_type: TaskType,
+        claim: Claim,
+        token: str,
+        writing: Writing | None = None,
+    ) -> Ended:
+        """Run the body of a granted claim and write its outcome, by `writing` where that is given.
+
+        Raises only what ends this process on purpose (a shutdown, a hard limit, a revocation).
+        """
+        if not tracing.is_wanted():
+            return self._run(task_id, task_type, claim, token, writing)
+        with run_span(task_id, task_type.name, claim) as one:
+            ended = self._run(task_id, task_type, claim, token, writing)
+            tell_end(one, ended.status, ended.error, self._settings.redaction)
+            return ended
+
+    def _run(
+        self,
+        task_id: str,
+        task_type: TaskType,
+        claim: Claim,
+        token: str,
+        writing: Writing | None,
+    ) -> Ended:
+        run = Run(self._taskdb, self.patience, task_id, task_type, claim, token)
+        context = TaskContext(
+            run,
+            task_id=task_id,
+            type=task_type.name,
+            tenant=claim.tenant,
+            attempt=claim.attempt,
+            attempts_left=max(task_type.retry.max_attempts - claim.attempts_used, 0),
+            attributes=dict(claim.attributes),
+            parent_id=claim.parent_id,
+            position=claim.position,
+        )
+        outcome = (writing or RunOutcome)(
+            self, task_id, task_type, claim, token, lambda: run.unwritten(context.unwritten())
+        )
+        return self._written(task_id, outcome, self._end_of_body(run, context, outcome, claim))
+
+    def _end_of_body(
+        self, run: Run, context: TaskContext, outcome: RunOutcome, claim: Claim
+    ) -> Callable[[], Ended]:
+        """Run the body; what is to be written of its end, which nothing but the body decides."""
+        try:
+            value = None if claim.is_called_back else self._call(run.type, context, claim)
+        except (WorkerShutdown, WorkerTerminate):
+            raise
+        except Outcome as error:
+            return partial(outcome.said, error)
+        except BaseException as error:
+            if terminate_handler_fired():
+                # All of shutdown, hard limit and revocation look alike here; the main process
+                # knows. What a body's own cleanup raises on its way out is none of its ends.
+                if is_a(error, SystemExit):
+                    raise
+                raise SystemExit(EX_FAILURE) from error
+            return self._ended_by(error, run, outcome, claim)
+        return partial(self._returned, run, outcome, claim, value)
+
+    def _ended_by(
+        self, error: BaseException, run: Run, outcome: RunOutcome, claim: Claim
+    ) -> Callable[[], Ended]:
+        """The end that a body brought about by what it raised."""
+        if is_a(error, (SystemExit, KeyboardInterrupt)):
+            exited = TaskExited(f"{name_of(error)}: {message_of(error)}")
+            return partial(outcome.crashed, exited, error)
+        if is_a(error, MemoryError):
+            return partial(outcome.crashed, _out_of_memory(error), error)
+        for kind, end in (
+            (Reject, outcome.rejected),
+            (Retry, outcome.retried),
+            (Ignore, lambda ignored: outcome.failed(no_such_end(ignored), ignored)),
+        ):
+            if is_a(error, kind):
+                return partial(end, error)
+        return partial(self._raised, claim.id, run, outcome, error)
+
+    def _written(self, task_id: str, outcome: RunOutcome, end: Callable[[], Ended]) -> Ended:
+        """Write how a run ended. What goes wrong in that is no error of the body.
+
+        What the row cannot take is refused for ever: then the row says so, in place of it.
+        """
+        is_last = False
+        while True:
+            try:
+                return end()
+            except SoftTimeLimitExceeded:
+                # The body was over before its time was.
+                log.warning("soft_limit.while_writing", task_id=task_id, verb="end")
+                continue
+            except MemoryError as error:
+                if is_last:
+                    raise _out_of_memory(error) from error
+                end = partial(outcome.crashed, _out_of_memory(error), error)
+            except Exception as error:
+                if is_last:
+                    raise
+                log.exception("outcome.refused", task_id=task_id)
+                end = partial(outcome.refused, error)
+            is_last = True
+
+    def _returned(self, run: Run, outcome: RunOutcome, claim: Claim, value: Any) -> Ended:
+        if claim.is_called_back or (run.awaits_callback and not isinstance(value, Outcome)):
+            return outcome.awaits()
+        return HANDED_OVER if run.has_fanned_out else outcome.returned(value)
+
+    def _raised(self, task_id: str, run: Run, outcome: RunOutcome, error: BaseException) -> Ended:
+        """The end of a body that raised, unless it had handed over before."""
+        if run.has_fanned_out:
+            return self._raised_too_late(task_id, error, "its fan-out")
+        if error is run.unwritten_error:
+            return outcome.handed_back("its sub-tasks could not be written", error)
+        if run.awaits_callback and self.write(
+            lambda: self.store.is_called_back(task_id), "read", task_id
+        ):
+            self._raised_too_late(task_id, error, "its callback")
+            return outcome.awaits()
+        return outcome.raised(error)
+
+    def _raised_too_late(self, task_id: str, error: BaseException, what: str) -> Ended:
+        """Others decide now; what the body did after it had handed over is only remarked."""
+        said = f"the body raised after {what}: {name_of(error)}: {message_of(error)}"
+        log.warning("body.raised_too_late", task_id=task_id, reason=said)
+        self.write(
+            lambda: self.store.remark(task_id, {"reason": storable(said, 500)}), "remark", task_id
+        )
+        return HANDED_OVER
+
+    def part_ended(self, parent_id: str, *, badly: bool) -> PartsLeft:
+        """A part is over: what its parent still waits for."""
+        return self.write(lambda: self.store.part_ended(parent_id, badly=badly), "join", parent_id)
+
+    def hold(self, task_id: str, *, chunk: bool = False) -> int:
+        """Put back what a rule stops; answers how many tasks."""
+        return self.write(lambda: self.store.hold(task_id, chunk=chunk), "hold", task_id)
+
+    def expire(self, task_id: str) -> bool:
+        """Fail what was to start earlier, if the row says so too; answers whether it did.
+
+        The id may be that of a chunk.
+        """
+
+        def work() -> bool:
+            is_late = self.store.expire(task_id, _EXPIRED)
+            if is_late:
+                self.store.settle(task_id)
+            return is_late
+
+        return self.write(work, "expire", task_id)
+
+    def let_next_go(self, claim: Claim) -> None:
+        """The run of a gated task is over: who waits for its slots may go. Never waits."""
+        if claim.is_gated:
+            self._hand_over.wake(claim.lines)
+
+    def join(self, parent_id: str) -> None:
+        """A sub-task is over: let its parent act on that."""
+        try:
+            self.write(lambda: self.store.join(parent_id), "join", parent_id)
+        except Exception:
+            # The sub-task is over whatever becomes of this; the reconcile loop asks again.
+            log.exception("join.later", parent_id=parent_id)
+
+    def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
+        if isinstance(claim.input, Unreadable):
+            # Another attempt would find the same.
+            raise Fail(f"the input of the row cannot be read: {claim.input['unreadable']}")
+        value = self._unpack(claim.input, claim.input_ref, claim.id)
+        surroundings = self._taskdb.surroundings
+        body = partial(_answer, task_type, context, value)
+        if not surroundings:
+            return call_in_this_process(body)
+        # Twice: a copy that the body forks does not end what surrounds it, nor what one of those
+        # forks the run.
+        return call_in_this_process(
+            lambda: call_surrounded(surroundings, context, lambda: call_in_this_process(body))
+        )
+
+    def handlers_of(self, task_type: TaskType) -> list[HandlerSpec]:
+        """The handlers of a type beside its own body, which follow it, as a row keeps them."""
+        queue = self._settings.default_queue
+        return [
+            HandlerSpec(one.name, one.queue or queue, one.priority, one.mutex)
+            for one in self._taskdb.registry.handlers_of(task_type.name)
+        ]
+
+    def stored_result(self, claim: Claim) -> Any:
+        """The result of a task that has completed already."""
+        return self._unpack(claim.result, claim.result_ref, claim.id)
+
+    def _unpack(self, inline: Any, reference: str | None, task_id: str) -> Any:
+        """A payload, as soon as its store answers; raises PayloadMissing."""
+        if reference is None:
+            return inline
+        return self.write(lambda: self._read(reference), "read payload", task_id)
+
+    def _read(self, reference: str) -> Any:
+        try:
+            return self._payloads.read(reference)
+        except PayloadMissing as error:
+            if error.is_all_gone:
+                # A folder that is not mounted here says nothing about the task.
+                raise PayloadStoreUnreachable(str(error)) from error
+            raise
+
+    def pack(self, value: Any, name: str, subject: str, task_id: str) -> Payload:
+        """A result on its way to the row, as soon as the payload store has it."""
+        return self.write(
+            lambda: self._payloads.pack(value, name, subject), "write payload", task_id
+        )
+
+    def discard(self, reference: str | None) -> None:
+        """Drop a payload whose row did not take it."""
+        self._payloads.discard(reference)
+
+    def write(self, work: Callable[[], T], what: str, task_id: str) -> T:
+        """Write or ask, as `Patience.write` does; an unknown error is raised soon.
+
+        It may be that of one row, which must not keep this process from all others.
+        """
+        return self.patience.write(work, what, task_id, unknown_seconds=_UNKNOWN_SECONDS)
+
+    def write_outcome(self, work: Callable[[], T], what: str, task_id: str) -> T:
+        """The same for what nobody else can tell: only an error of the value is raised."""
+        return self.patience.write(work, what, task_id)
+
+
+def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:
+    answer = task_type.call(context, value)
+    return run_coroutine(answer) if inspect.isawaitable(answer) else answer
+
+
+def _out_of_memory(error: BaseException) -> TaskMemoryError:
+    return TaskMemoryError(message_of(error) or "out of memory")
+
+
+def _tell_nobody() -> None:
+    """Without a worker around it, no wait queue is woken."""

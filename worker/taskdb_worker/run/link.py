@@ -1,0 +1,164 @@
+"""What a body says and asks while it runs, on its way to the row of its task."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import structlog
+
+from taskdb.client.taskdb import TaskDB
+from taskdb.model.entity import SubTaskResult
+from taskdb.model.fan_out import FanOut
+from taskdb.model.outcome import NO_REPORT, Cancel, Report
+from taskdb.store.contract import Claim
+from taskdb.store.tree.callback import digest_of
+from taskdb.types.task_type import TaskType
+from taskdb_worker.run.row_write import Patience, is_waited_out
+
+log = structlog.get_logger("taskdb.run")
+
+T = TypeVar("T")
+
+_TOKEN_BYTES = 32
+"""Of randomness in the token of a callback."""
+
+
+class Run:
+    """One run's way to its row, for the context that its body is given."""
+
+    def __init__(
+        self,
+        taskdb: TaskDB,
+        patience: Patience,
+        task_id: str,
+        task_type: TaskType,
+        claim: Claim,
+        token: str,
+    ) -> None:
+        self._taskdb = taskdb
+        self._patience = patience
+        self._store = taskdb.store
+        self._task_id = task_id
+        self.type = task_type
+        self._claim = claim
+        self._token = token
+        self.has_fanned_out = False
+        self.awaits_callback = False
+        self.unwritten_error: Exception | None = None
+        """What kept the sub-tasks of this run from being written, and says nothing of its body."""
+        self._lost = NO_REPORT
+        self._pid = os.getpid()
+
+    def report(self, report: Report) -> bool:
+        whole = self.unwritten(report)
+        try:
+            is_mine = self._store.progress(self._task_id, self._token, whole)
+        except Exception as error:
+            if not is_waited_out(error):
+                raise
+            # Nothing waits for it: the next word of it, or the outcome, says it as well.
+            log.warning("progress.late", task_id=self._task_id, reason=str(error))
+            self._lost = whole
+            return True
+        self._lost = NO_REPORT
+        return is_mine
+
+    def unwritten(self, report: Report) -> Report:
+        """A report with what an earlier one could not bring to the row."""
+        lost = self._lost
+        return Report(
+            lost.attributes if report.attributes is None else report.attributes,
+            lost.current if report.current is None else report.current,
+            lost.total if report.current is None else report.total,
+            lost.message if report.message is None else report.message,
+        )
+
+    def cancel_wanted(self) -> bool:
+        try:
+            return self._store.cancel_wanted(self._task_id, self._token)
+        except Exception as error:
+            if not is_waited_out(error):
+                raise
+            # Asked again by the body, and at the latest by its heartbeat.
+            return False
+
+    def fan_out(self, type: str, items: Iterable[Any], options: FanOut) -> None:
+        if self.has_fanned_out:
+            message = "this body has fanned out already: a task has one set of parts"
+            raise RuntimeError(message)
+        self._refuse_both()
+        source = _Items(items)
+
+        def split() -> bool:
+            return self._taskdb.fan_out_own(
+                self._task_id, self._token, self.type, self._claim.tenant, type, source, options
+            )
+
+        try:
+            self.has_fanned_out = self._ask(split, "fan out", lambda: not source.is_used_up)
+        except Exception as error:
+            if is_waited_out(error):
+                self.unwritten_error = error
+            raise
+        if not self.has_fanned_out:
+            message = "a cancel was asked for, or another run has the task: no parts were made"
+            raise Cancel(message)
+
+    def wait_for_callback(self, deadline: timedelta | datetime | None) -> str:
+        self._refuse_both()
+        # Never with a dash at its head, which a command line takes for an option.
+        callback = f"cb_{secrets.token_urlsafe(_TOKEN_BYTES)}"
+        expect = partial(
+            self._store.expect_callback, self._task_id, self._token, digest_of(callback), deadline
+        )
+        self.awaits_callback = self._ask(expect, "expect callback")
+        if not self.awaits_callback:
+            message = "a cancel was asked for, or another run has the task: there is no callback"
+            raise Cancel(message)
+        return callback
+
+    def _refuse_both(self) -> None:
+        if os.getpid() != self._pid:
+            message = "a copy of the process, which the body forked, decides nothing of its task"
+            raise RuntimeError(message)
+        if self.has_fanned_out or self.awaits_callback:
+            message = "this body has fanned out or asked for a callback already: one of them, once"
+            raise RuntimeError(message)
+
+    def results(self) -> Iterator[SubTaskResult]:
+        if self._claim.parent_id is None:
+            return
+        after = -1
+        while page := self._ask(
+            partial(self._taskdb.sub_task_results, self._claim.parent_id, after=after), "read"
+        ):
+            yield from page
+            after = page[-1].position
+
+    def parent_input(self) -> Any:
+        if self._claim.parent_id is None:
+            return None
+        parent_id = self._claim.parent_id
+        return self._ask(lambda: self._taskdb.get_task(parent_id).input, "read")
+
+    def _ask(
+        self, work: Callable[[], T], what: str, may_repeat: Callable[[], bool] = lambda: True
+    ) -> T:
+        return self._patience.ask(work, what, self._task_id, may_repeat)
+
+
+class _Items:
+    """The items of a fan-out, which can be read again unless they are an iterator."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._items = items
+        self.is_used_up = False
+
+    def __iter__(self) -> Iterator[Any]:
+        self.is_used_up = isinstance(self._items, Iterator)
+        return iter(self._items)
