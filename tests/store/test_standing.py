@@ -1,13 +1,14 @@
 """Every cause that keeps a task where it is, told from the rows alone."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from taskdb.celery.broker_state import BrokerState
 from taskdb.client.explanation import Explanation, explain
+from taskdb.model.clock import FixedClock
 from taskdb.model.outcome import NO_REPORT
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, WorkerRecord
@@ -29,6 +30,7 @@ from tests.store.trees import end, fan_out, part_ids
 
 HERE = BrokerState(messages=3)
 AWAY = BrokerState(away="OperationalError: connection refused")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOLDER = "01900000-0000-7000-8000-000000000001"
 
 
@@ -139,6 +141,7 @@ def test_it_waits_for_its_turn(store: Store) -> None:
 
 
 def test_it_runs_and_someone_asked_it_to_stop(store: Store) -> None:
+    store.database.keep_time(FixedClock(NOW))
     worker(store)
     run = running(store)
     told = why(store, run.id)
@@ -206,7 +209,8 @@ def test_a_limit_on_how_many_start(store: Store) -> None:
 
 
 def test_somebody_paused_its_queue(store: Store) -> None:
-    set_gate(store, "queue", "taskdb", reason="the bank is down", set_by="ada")
+    store.database.keep_time(FixedClock(NOW))
+    store.pause(("queue", "taskdb"), EVERYONE, "the bank is down", by="ada")
     told = why(store, held(store, "paused:queue:taskdb"))
     assert told.cause == "paused"
     assert "queue 'taskdb' was paused by ada 0 s ago (the bank is down)" in told.sentence
