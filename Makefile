@@ -15,7 +15,7 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-django6 python-for-django6 test-upgrade check chaos compose bench clean \
+.PHONY: help demo figures test test-long test-django6 python-for-django6 test-upgrade check chaos compose bench clean \
   lock sbom audit
 
 help:
@@ -24,7 +24,8 @@ help:
 	@echo 'make test-long   the upgrade of a running site, backups, the examples (about 5 minutes)'
 	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
 	@echo 'make test-upgrade   the running verbs of the release before, on the schema of this one (3 minutes)'
-	@echo 'make check   lint, format, types, import contracts'
+	@echo 'make check   lint, format, types, import contracts, words'
+	@echo 'make figures the size of the code and the time of its imports, beside their goals'
 	@echo 'make chaos   break it on purpose, 60 ways (under 10 minutes); ARGS=--help tells more'
 	@echo 'make compose test the containers: needs Docker and docker-compose (under 15 minutes)'
 	@echo 'make bench   measure'
@@ -75,13 +76,17 @@ $(VENV6)/.installed: pyproject.toml constraints.txt constraints-django6.txt
 test-upgrade: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.upgrade -- --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
-# All four are run, so that one round shows everything.
+# All five are run, so that one round shows everything.
 check: $(VENV)/.installed-dev
 	@failed=; \
-	for tool in 'ruff check' 'ruff format --check' mypy lint-imports; do \
+	for tool in 'ruff check' 'ruff format --check' mypy lint-imports 'python repository/words.py'; do \
 	  echo "$$tool"; $(BIN)/$$tool || failed="$$failed, $$tool"; \
 	done; \
 	test -z "$$failed" || { echo "failed:$${failed#,}" >&2; exit 1; }
+
+# Processor time counts, so the figures hold on a busy machine as well.
+figures: $(VENV)/.installed-dev
+	@$(BIN)/python repository/figures.py $(ARGS)
 
 chaos: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.chaos $(ARGS)
