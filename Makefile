@@ -24,7 +24,7 @@ help:
 	@echo 'make test-long   the upgrade of a running site, backups, the examples (about 5 minutes)'
 	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
 	@echo 'make test-upgrade   the running verbs of the release before, on the schema of this one (3 minutes)'
-	@echo 'make check   lint, format, types, import contracts, words'
+	@echo 'make check   lint, format, types, import contracts, words, docs and deployment files'
 	@echo 'make figures the size of the code and the time of its imports, beside their goals'
 	@echo 'make chaos   break it on purpose, 60 ways (under 10 minutes); ARGS=--help tells more'
 	@echo 'make compose test the containers: needs Docker and docker-compose (under 15 minutes)'
@@ -39,7 +39,8 @@ demo: $(VENV)/.installed-cli
 	@$(BIN)/taskdb demo $(ARGS)
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal -m 'not long' $(ARGS)
+	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal \
+	  --ignore tests/repository -m 'not long' $(ARGS)
 
 # The upgrade of a running site, backups, the matrix in small, and every example of the docs.
 test-long: $(VENV)/.installed-dev
@@ -76,10 +77,11 @@ $(VENV6)/.installed: pyproject.toml constraints.txt constraints-django6.txt
 test-upgrade: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.upgrade -- --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
-# All five are run, so that one round shows everything.
+# All are run, so that one round shows everything.
 check: $(VENV)/.installed-dev
 	@failed=; \
-	for tool in 'ruff check' 'ruff format --check' mypy lint-imports 'python repository/words.py'; do \
+	for tool in 'ruff check' 'ruff format --check' mypy lint-imports 'python repository/words.py' \
+	    'python -m pytest --quiet tests/repository'; do \
 	  echo "$$tool"; $(BIN)/$$tool || failed="$$failed, $$tool"; \
 	done; \
 	test -z "$$failed" || { echo "failed:$${failed#,}" >&2; exit 1; }

@@ -60,15 +60,6 @@ _MARKS = {
 }
 
 
-_LONG = {
-    "test_adopt_example.py", "test_backup.py", "test_cells.py", "test_cli_dev.py",
-    "test_cli_examples.py", "test_cli_tutorial.py", "test_django_shop.py",
-    "test_rolling_upgrade.py", "test_rollout_undo.py", "test_rotate_secrets.py",
-    "test_trees_random.py", "test_web_examples.py", "test_worker_load.py",
-}  # fmt: skip
-"""Whole systems, for half a minute and more: `make test-long` runs these alone."""
-
-
 def pytest_sessionstart(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         leash_this_process(owner=os.getppid())  # a killed run takes its xdist workers along
@@ -84,8 +75,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if not fixtures.isdisjoint(names):
                 item.add_marker(mark)
         names.sort(key=lambda name: name not in _FIRST)
-        if item.path.name in _LONG:
-            item.add_marker("long")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,6 +19,8 @@ from tests.chaos.cell import (
     selection,
 )
 
+pytestmark = pytest.mark.long
+
 
 def test_every_combination_is_a_cell_or_has_a_reason_not_to_be() -> None:
     on_redis = [cell for cell in every_cell() if cell.broker is Broker.REDIS]

@@ -89,8 +89,9 @@ def _tests(
     record = old.tree / LAST_FAILED
     if of is not None:
         record.write_text(json.dumps(dict.fromkeys(of, True)))
-    files = [f"tests/store/test_{name}.py" for name in TESTS]
-    files = [name for name in files if (old.tree / name).exists()]
+    files = [
+        str(file) for name in TESTS for file in old.tree.glob(f"tests/store/**/test_{name}.py")
+    ]
     plugin = ["-p", "newer_schema"] if is_newer else []
     path = os.pathsep.join([old.env["PYTHONPATH"], str(Path(__file__).parent)])
     env = {**os.environ, "PYTHONPATH": path, "UPGRADE_TO": str(REPOSITORY)}
