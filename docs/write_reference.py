@@ -56,10 +56,15 @@ def settings_table() -> str:
 def errors_table() -> str:
     """One row a class, in the order of the tree."""
     rows = ["| class | code | means |", "|---|---|---|"]
-    for name, kind in vars(errors).items():
-        if inspect.isclass(kind) and issubclass(kind, errors.TaskDBError):
-            meaning = (inspect.getdoc(kind) or "").splitlines()[0]
-            rows.append(f"| `{name}` | `{kind.code}` | {meaning} |")
+    tree = (errors.__doc__ or "").split()
+    kinds = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if inspect.isclass(kind) and issubclass(kind, errors.TaskDBError)
+    }
+    for name, kind in sorted(kinds.items(), key=lambda pair: tree.index(pair[0])):
+        meaning = (inspect.getdoc(kind) or "").splitlines()[0]
+        rows.append(f"| `{name}` | `{kind.code}` | {meaning} |")
     return "\n".join(rows)
 
 

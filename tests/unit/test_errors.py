@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from datetime import timedelta
 
 import pytest
 
@@ -35,7 +36,14 @@ FULL = [
     IllegalMove("retry", "QUEUED", ["FAILED"], "some-id"),
     WaitTimeout("some-id", "QUEUED", 1.5),
     TaskModuleError("a.tasks", "no such module"),
-    PayloadMissing("2026-01-01/x.json"),
+    PayloadMissing("2026-01-01/x.json", is_all_gone=True),
+    errors.ResultNotKept("some-id"),
+    errors.TaskIsPruned("retry", "some-id", "root-id", "FAILED"),
+    errors.TaskIsAdopted("cancel", "some-id", "a.type", "STARTED", "celery-id"),
+    errors.CallbackRefused(),
+    errors.DatabaseCollision("another transaction conflicts"),
+    errors.NotEncodable("a set is not JSON"),
+    errors.DeliveryFailed("503", is_final=True, retry_after=timedelta(seconds=3)),
 ]
 
 
@@ -44,6 +52,11 @@ def test_an_error_crosses_a_process_with_its_data(error: TaskDBError) -> None:
     twin = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert type(twin) is type(error)
     assert (str(twin), vars(twin)) == (str(error), vars(error))
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_error_has_the_name_that_it_is_imported_by(kind: type[TaskDBError]) -> None:
+    assert kind.__module__ == "taskdb.errors"
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -296,7 +296,7 @@ def test_a_tree_of_which_some_is_pruned_never_runs_again(
     assert left(store) in range(1, number)
     rest = [str(one["id"]) for one in write(store, "SELECT id FROM task")]
     for one, force in itertools.product(rest, [False, True]):
-        with pytest.raises(TaskIsPruned, match="submit the work anew") as refused:
+        with pytest.raises(TaskIsPruned, match="submit the work again") as refused:
             store.retry(one, EVERYONE, force=force)
         assert (refused.value.task_id, refused.value.root_id) == (one, root)
     for one in store.retry_all(

@@ -72,7 +72,7 @@ class FolderPayloadStore:
             try:
                 return self._path(reference).read_bytes()
             except (FileNotFoundError, IsADirectoryError):
-                raise PayloadMissing(reference, not self._folder.is_dir()) from None
+                raise PayloadMissing(reference, is_all_gone=not self._folder.is_dir()) from None
 
     def remove(self, reference: str) -> None:
         with self._usable():

@@ -1,0 +1,69 @@
+"""Errors about the database as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskdb.errors.taskdb_error import TaskDBError
+
+
+class DatabaseError(TaskDBError):
+    """The base of the errors about the database as a whole."""
+
+    code = "DATABASE_ERROR"
+
+
+class DatabaseUnreachable(DatabaseError):
+    """The database did not respond. The write was not made, unless the message says otherwise."""
+
+    code = "DATABASE_UNREACHABLE"
+
+
+class DatabaseRefused(DatabaseError):
+    """The database refuses for now: it is read-only, full or too slow, or a right is missing.
+
+    The write was not made.
+    """
+
+    code = "DATABASE_REFUSED"
+
+
+class DatabaseCollision(DatabaseError):
+    """Another transaction conflicts. Nothing was written: repeat the whole transaction.
+
+    `orig` is the driver's error where the transaction is the caller's, `sqlstate` its code.
+    """
+
+    code = "DATABASE_COLLISION"
+
+    def __init__(self, message: str, orig: BaseException | None = None) -> None:
+        self.orig = orig
+        self.sqlstate: str | None = getattr(orig, "sqlstate", None)
+        super().__init__(message)
+
+    def __reduce__(self) -> Any:
+        return (type(self), self.args)
+
+
+class DatabaseNotMigrated(DatabaseError):
+    """The tables are missing, or older than this code needs."""
+
+    code = "DATABASE_NOT_MIGRATED"
+
+
+class DatabaseUnsuitable(DatabaseError):
+    """The database cannot store what this package writes, for example without UTF-8."""
+
+    code = "DATABASE_UNSUITABLE"
+
+
+class DatabaseTooNew(DatabaseError):
+    """A newer release has migrated the tables beyond what this release can use."""
+
+    code = "DATABASE_TOO_NEW"
+
+
+class GrantsRefused(TaskDBError):
+    """A role does not exist, is not bound by grants, or may not grant. Nothing was granted."""
+
+    code = "GRANTS_REFUSED"
