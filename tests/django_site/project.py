@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from taskdb import set_default
 from taskdb.client.submission.transaction import join_transactions_of, leave_transactions_of
-from taskdb.settings.settings import forget_settings_of, read_settings_of
+from taskdb.settings.source import forget_settings_of, read_settings_of
 
 APPS = [
     "django.contrib.admin",

@@ -32,7 +32,7 @@ from taskdb.model.subscription import (
     SubscriptionState,
     TransportKind,
 )
-from taskdb.settings.settings import settings_stamp
+from taskdb.settings.source import settings_stamp
 from taskdb.store.task.list import Order
 
 _lock = RenewedLock()

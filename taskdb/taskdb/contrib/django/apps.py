@@ -12,7 +12,7 @@ from taskdb.contrib.django.configuration import DjangoSettings
 from taskdb.contrib.django.migrate import on_post_migrate
 from taskdb.contrib.django.surrounding import sound_connections
 from taskdb.contrib.django.transaction import DjangoTransactions
-from taskdb.settings.settings import read_settings_of
+from taskdb.settings.source import read_settings_of
 from taskdb.types.task_type import around
 
 settings = DjangoSettings()

@@ -1,0 +1,86 @@
+"""Settings of notifications, and of the targets that messages may be sent to."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from taskdb.settings.location import check_broker_url, port_range
+from taskdb.settings.value import Words, split_words
+
+
+class NotificationSettings(BaseModel, defer_build=True):
+    """The loop that serves subscriptions, and the guard of webhooks."""
+
+    notify_interval_seconds: float = Field(
+        default=0.5, gt=0, description="Pause between two passes that send notifications."
+    )
+    notify_threads: int = Field(
+        default=8,
+        gt=0,
+        description="Subscriptions that a beat serves at once; as many again whose target is slow "
+        "or fails.",
+    )
+    notify_give_up_seconds: float = Field(
+        default=86_400,
+        gt=0,
+        description="A subscription whose target has failed for this long is dead.",
+    )
+    outbound_private: Words = Field(
+        default=(),
+        description="Comma-separated networks that webhooks may go to although they are not "
+        "public, such as `10.1.0.0/16`. Empty: none.",
+    )
+    outbound_ports: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("443",),
+        description="Comma-separated ports, and ranges of ports, that webhooks may go to, such as "
+        "`443,8443` or `443,8000-8999`.",
+    )
+    outbound_http: bool = Field(
+        default=False,
+        description="Allow webhooks to `http://` URLs as well, on port 80 and on the ports of "
+        "`TASKDB_OUTBOUND_PORTS`. Their messages are not encrypted.",
+    )
+    outbound_connect_seconds: float = Field(
+        default=5.0, gt=0, description="Longest wait for a connection to a target."
+    )
+    outbound_total_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        description="Longest time to send one message and read the response.",
+    )
+    redis_channel_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Redis that notifications are published to. Empty: the broker, if it is Redis.",
+    )
+
+    @field_validator("outbound_ports", mode="before")
+    @classmethod
+    def _are_ports(cls, value: Any) -> Any:
+        words = split_words(str(value) if isinstance(value, int) else value)
+        if not isinstance(words, list | tuple):
+            raise ValueError("ports such as 443,8000-8999")  # noqa: TRY004 - pydantic makes its errors of ValueErrors only
+        ports = tuple(str(word) for word in words)
+        for word in ports:
+            port_range(word)
+        return ports
+
+    @field_validator("outbound_private")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            try:
+                ip_network(word)
+            except ValueError as error:
+                message = f"{error}; write 10.1.0.0/16 or fd00::/8"
+                raise ValueError(message) from None
+        return value
+
+    @field_validator("redis_channel_url")
+    @classmethod
+    def _channel_password_is_encoded(cls, value: SecretStr) -> SecretStr:
+        check_broker_url(value.get_secret_value())
+        return value

@@ -1,0 +1,99 @@
+"""Settings of what people look at: requests, health, metrics, doctor and logs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, field_validator
+
+from taskdb.model.principal.web_request import TrustedProxies, trusted_proxies_of
+from taskdb.settings.location import Address
+from taskdb.settings.payload import MEBIBYTE
+from taskdb.settings.value import Words
+
+
+class ObservationSettings(BaseModel, defer_build=True):
+    """The recorded origin of requests, the pages of a beat, the doctor and the log."""
+
+    trusted_proxies: Words = Field(
+        default=(),
+        description="Comma-separated networks of your own proxies, such as `10.1.0.0/16` (`unix`: "
+        "proxies on a Unix socket). Only addresses that these proxies wrote into a request are "
+        "recorded. Empty: no proxy is trusted, and the address of the peer is recorded.",
+    )
+    forwarded_header: Literal["X-Forwarded-For", "Forwarded"] = Field(
+        default="X-Forwarded-For",
+        description="The header in which those proxies write the address of the client. They must "
+        "set it themselves; the client can send the other one.",
+    )
+    http: str = Field(
+        default="",
+        description="Where a beat serves `/healthz`, `/readyz` and `/metrics`: `PORT` (on "
+        "127.0.0.1 only) or `HOST:PORT`, for IPv6 `[::]:PORT`. Empty: a beat serves no pages.",
+    )
+    metrics_interval_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Pause between two readings of the rows for `/metrics`. A scrape in between "
+        "gets the last reading.",
+    )
+    metrics_label_values: int = Field(
+        default=100,
+        gt=0,
+        description="Each label of `/metrics` (type, queue, tenant) shows at most this many "
+        "values by name; the others are `other`.",
+    )
+    metrics_tenants: bool = Field(
+        default=False, description="Count tasks in `/metrics` by tenant as well."
+    )
+    doctor_transaction_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        description="`taskdb doctor` lists a transaction that has held vacuum back for longer.",
+    )
+    doctor_dead_rows: int = Field(
+        default=10_000,
+        ge=0,
+        description="`taskdb doctor` lists a table with more dead rows, if they are also more than "
+        "a fifth of its rows.",
+    )
+    doctor_disk_free_bytes: int = Field(
+        default=1024 * MEBIBYTE,
+        ge=0,
+        description="`taskdb doctor` lists a disk of this machine with less free space, in bytes.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO", description="Lowest level that is logged."
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="Format of the log."
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        TrustedProxies.parse(value)
+        return value
+
+    @field_validator("http", mode="before")
+    @classmethod
+    def _is_address(cls, value: Any) -> Any:
+        text = str(value) if isinstance(value, int) else value
+        if isinstance(text, str) and text:
+            Address.parse(text)
+        return text
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @property
+    def proxies(self) -> TrustedProxies:
+        """The proxies that may set the address of a client."""
+        return trusted_proxies_of(self.trusted_proxies, self.forwarded_header)
+
+    @property
+    def http_address(self) -> Address:
+        """The address that a beat serves its pages on. Raises ValueError without one."""
+        return Address.parse(self.http)

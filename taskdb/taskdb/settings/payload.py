@@ -1,0 +1,84 @@
+"""Settings of large inputs and results, which are stored outside their row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from taskdb.redaction.url_mask import mask_url
+from taskdb.settings.location import Bucket
+
+KIBIBYTE = 1024
+MEBIBYTE = 1024 * KIBIBYTE
+
+
+class PayloadSettings(BaseModel, defer_build=True):
+    """The folder or bucket of payloads, and how large a payload may be."""
+
+    payload_dir: Path | None = Field(
+        default=None,
+        description="Folder of large payloads. Default: `payloads` in the data folder.",
+    )
+    payload_url: str = Field(
+        default="",
+        description="Bucket of large payloads instead of a folder: `s3://bucket/prefix`. The "
+        "environment gives the credentials, as for all AWS tools. Empty: the folder.",
+    )
+    payload_endpoint: str = Field(
+        default="",
+        description="URL of an S3 server that is not Amazon's. Empty: the default of AWS tools.",
+    )
+    payload_region: str = Field(
+        default="", description="Region of the bucket. Empty: the default of AWS tools."
+    )
+    payload_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = Field(
+        default="",
+        description="Encryption of payloads in the bucket. Empty: the default of the bucket.",
+    )
+    payload_kms_key: str = Field(
+        default="", description="KMS key of that encryption. Empty: the key of the account."
+    )
+    payload_timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Longest wait for a response of the bucket. A request is sent at most twice.",
+    )
+    payload_inline_bytes: int = Field(
+        default=256 * KIBIBYTE,
+        ge=0,
+        description="Larger inputs and results are stored outside the row, in bytes.",
+    )
+    payload_limit_bytes: int = Field(
+        default=64 * MEBIBYTE,
+        gt=0,
+        description="Larger inputs and results are refused, in bytes.",
+    )
+
+    @field_validator("payload_endpoint")
+    @classmethod
+    def _endpoint_has_no_secret(cls, value: str) -> str:
+        if mask_url(value) != value:
+            message = "has credentials: leave them out of the URL, AWS tools have their own"
+            raise ValueError(message)
+        return value
+
+    @field_validator("payload_url")
+    @classmethod
+    def _is_bucket(cls, value: str) -> str:
+        if value:
+            Bucket.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _payloads_have_one_place(self) -> Self:
+        if self.payload_url and self.payload_dir is not None:
+            message = "TASKDB_PAYLOAD_URL and TASKDB_PAYLOAD_DIR are both set: remove one of them"
+            raise ValueError(message)
+        return self
+
+    @property
+    def payload_bucket(self) -> Bucket | None:
+        """The bucket of large payloads; None where they are in a folder."""
+        return Bucket.parse(self.payload_url) if self.payload_url else None

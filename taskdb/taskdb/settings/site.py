@@ -1,0 +1,71 @@
+"""Settings of a site: where it keeps rows and messages, and what a submit means by default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import BaseModel, Field, PrivateAttr, SecretStr, field_validator
+
+from taskdb.settings.location import check_broker_url, store_url_of
+from taskdb.settings.value import Words
+
+
+class SiteSettings(BaseModel, defer_build=True):
+    """Database, broker, task modules, and the defaults of a submit."""
+
+    _began_in: Path = PrivateAttr(default_factory=Path.cwd)
+    """The folder that relative paths start from, also after a body has changed the folder."""
+
+    data_dir: Path = Field(
+        default=Path(".taskdb"),
+        description="Folder of the embedded defaults: database, messages, payloads.",
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="SQLAlchemy URL of the store (PostgreSQL or SQLite). "
+        "Empty: SQLite under the data folder, which migrates itself.",
+    )
+    broker_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Celery broker URL (redis://, amqp://, taskdb-sqlite://). "
+        "Empty: the embedded broker under the data folder.",
+    )
+    task_modules: Words = Field(
+        default=(), description="Comma-separated modules that define task types."
+    )
+    default_queue: str = Field(default="taskdb", description="Queue of a type that names none.")
+    default_tenant: str = Field(default="", description="Tenant of a submit that names none.")
+    allow_unknown_types: bool = Field(
+        default=False,
+        description="Let submit accept types that this process does not know. Only the worker "
+        "validates their input.",
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_supported(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(store_url_of(value.get_secret_value())) if value else value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _password_is_encoded(cls, value: SecretStr) -> SecretStr:
+        check_broker_url(value.get_secret_value())
+        return value
+
+    @property
+    def is_embedded_store(self) -> bool:
+        """No database is set: the default may create and migrate its own file."""
+        return not self.database_url
+
+    @property
+    def store_url(self) -> str:
+        """The SQLAlchemy URL in force."""
+        given = self.database_url.get_secret_value()
+        return given or f"sqlite:///{self._began_in / self.data_dir / 'tasks.sqlite3'}"
+
+    @property
+    def message_url(self) -> str:
+        """The broker URL in force."""
+        file = self._began_in / self.data_dir / "messages.sqlite3"
+        return self.broker_url.get_secret_value() or f"taskdb-sqlite:///{quote(str(file))}"

@@ -1,0 +1,27 @@
+"""The forms in which a variable holds several values: words with commas between them, or JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
+
+
+def split_words(value: Any) -> Any:
+    """The words of a text, without the spaces around them; any other value as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def parse_json(value: Any) -> Any:
+    """The value of a JSON text, any other value as it is. Raises ValueError."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_words)]
+"""A setting of several words: `a, b`."""
+JsonObjects = Annotated[tuple[dict[str, Any], ...], NoDecode, BeforeValidator(parse_json)]
+"""A setting that is a JSON list of objects."""
