@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -18,6 +17,7 @@ from taskdb.celery.refused_settings import check_task
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError, SettingsError
 from taskdb.logging import configure_logging
+from taskdb.model.duration import seconds_of
 from taskdb.settings.settings import Settings
 from taskdb.types.task_type import TaskType
 from taskdb_worker.chord import install_chord
@@ -106,18 +106,14 @@ def tracked_task(task_type: TaskType, member: Member) -> TrackedTask:
 
 def _limits(task_type: TaskType, settings: Settings) -> tuple[float, float | None]:
     """Hard and soft limit in seconds; a soft one that could never strike is left out."""
-    soft = _seconds(task_type.soft_timeout)
-    hard = _seconds(task_type.timeout)
+    soft = seconds_of(task_type.soft_timeout)
+    hard = seconds_of(task_type.timeout)
     if hard is None:
         # Time to act on the soft limit, also where that is longer than the default hard one.
         hard = max(settings.task_time_limit_seconds, (soft or 0) + 60 if soft else 0)
     if soft is None and task_type.timeout is None:
         soft = settings.task_soft_time_limit_seconds
     return hard, soft if soft is not None and soft < hard else None
-
-
-def _seconds(duration: timedelta | None) -> float | None:
-    return None if duration is None else duration.total_seconds()
 
 
 class _Life:

@@ -12,10 +12,10 @@ import typer
 from rich.text import Text
 
 from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.moment import from_now
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
-from taskdb.cli.wording import moment_text, payload_text, relative
+from taskdb.cli.time_option import from_now
+from taskdb.cli.value_text import moment_text, payload_text, relative
 from taskdb.client.taskdb import TaskDB
 from taskdb.model.alarm.alarm import AlarmDelivery, AlarmEntity, AlarmSource, AlarmState, Severity
 from taskdb.model.alarm.routing import Route

@@ -11,6 +11,7 @@ import typer
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, with_session
+from taskdb.model.duration import duration_text
 from taskdb.model.limit import Gate, GateOwner, Limit
 from taskdb.redaction.printable import printable
 
@@ -155,7 +156,7 @@ def _in_words(limit: Limit | None) -> str:
     if limit.max_running is not None:
         said.append(f"{limit.max_running:,} at once")
     if limit.max_starts is not None and limit.per is not None:
-        said.append(f"{limit.max_starts:,} in {limit.per.total_seconds():g} s")
+        said.append(f"{limit.max_starts:,} in {duration_text(limit.per)}")
     return ", ".join(said)
 
 

@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.moment import before_now, duration_of
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
-from taskdb.cli.wording import moment_text
-from taskdb.errors import Fault, InvalidInput
+from taskdb.cli.time_option import before_now, duration_of
+from taskdb.cli.usage import wrong_usage
+from taskdb.cli.value_text import moment_text
+from taskdb.errors import InvalidInput
 from taskdb.model.entity import TaskKind
 from taskdb.model.subscription import (
     KeyedSubscription,
@@ -224,7 +225,7 @@ def start_of(given: str) -> str | datetime:
             f"{given!r} is no place in the history: write now, beginning, 2031-05-04T10:00, 2h (so "
             "long ago), or the cursor that `taskdb subscription show` tells"
         )
-        raise InvalidInput("the command", [Fault("--from", advice)]) from None
+        raise wrong_usage("--from", advice) from None
 
 
 def subscription_json(one: SubscriptionEntity) -> dict[str, Any]:
@@ -326,7 +327,7 @@ def _secret_of(file: str | None) -> str | None:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         advice = f"cannot be read: {error}"
-        raise InvalidInput("the command", [Fault("--secret-file", advice)]) from None
+        raise wrong_usage("--secret-file", advice) from None
     return text.strip()
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskdb.celery.broker_state import BrokerState
+from taskdb.model.duration import rough_duration, utc_text
 from taskdb.model.status import TaskStatus
 from taskdb.store.doctor.situation import Refusal, Standing
 
@@ -91,7 +92,7 @@ def _over(standing: Standing) -> Explanation:
 def _adopted(standing: Standing, lease: timedelta) -> Explanation:
     """A task that is only watched: what was seen of it last, and who acts next."""
     task = standing.task
-    queue, at = task.queue, None if task.run_at is None else _moment(task.run_at)
+    queue, at = task.queue, None if task.run_at is None else utc_text(task.run_at)
     facts: dict[str, Any] = {"queue": queue, "run_at": task.run_at, "attempt": task.attempt}
     if task.status is TaskStatus.STARTED:
         return _adopted_run(standing, lease)
@@ -132,7 +133,7 @@ def _waits(standing: Standing) -> Explanation:
     task = standing.task
     if task.waits_for == "callback":
         until = standing.callback_until
-        limit = "for as long as it takes" if until is None else f"until {_moment(until)}"
+        limit = "for as long as it takes" if until is None else f"until {utc_text(until)}"
         return _said(
             standing,
             "callback",
@@ -164,7 +165,7 @@ def _runs(standing: Standing, lease: timedelta) -> Explanation:
     if not is_alive:
         last = "was never seen" if seen is None else f"was last seen {_ago(standing, seen)}"
         due = None if seen is None else seen + lease
-        taken = "at once" if due is None or due <= standing.now else f"at {_moment(due)}"
+        taken = "at once" if due is None or due <= standing.now else f"at {utc_text(due)}"
         return _said(
             standing,
             "worker_lost",
@@ -173,7 +174,11 @@ def _runs(standing: Standing, lease: timedelta) -> Explanation:
             rescue_at=due,
             **facts,
         )
-    since = "" if task.started_at is None else f" since {_span(standing.now - task.started_at)}"
+    since = (
+        ""
+        if task.started_at is None
+        else f" since {rough_duration(standing.now - task.started_at)}"
+    )
     shown = f"it runs on {name}{since} (attempt {task.attempt}, the worker was seen"
     shown = f"{shown} {_ago(standing, seen)})"
     if task.cancel_requested_at is not None:
@@ -216,7 +221,7 @@ def _held(standing: Standing) -> Explanation:
         return _said(standing, "held_by_running_limit", said, "", **facts)
     if kind == "starts":
         free = min((one.until for one in standing.holders if one.until), default=None)
-        when = "" if free is None else f"; the next place is free at {_moment(free)}"
+        when = "" if free is None else f"; the next place is free at {utc_text(free)}"
         said = f"it is held by the limit on how many of {place} start in a window{when}"
         return _said(standing, "held_by_start_limit", said, "", free_at=free, **facts)
     return _said(
@@ -302,7 +307,7 @@ def _unpublished(standing: Standing, ask: AskBroker) -> Explanation:
         return _refused(standing, standing.refusal, facts)
     since = task.created_at if due is None else due
     if standing.relay_at > standing.now:
-        rest = _span(standing.relay_at - standing.now)
+        rest = rough_duration(standing.relay_at - standing.now)
         said = f"it is not published yet, since {_ago(standing, since)}; the relay may in {rest}"
         return _said(standing, "not_published", said, "", relay_at=standing.relay_at, **facts)
     late = _ago(standing, standing.relay_at)
@@ -313,7 +318,7 @@ def _unpublished(standing: Standing, ask: AskBroker) -> Explanation:
 
 def _refused(standing: Standing, refusal: Refusal, facts: dict[str, Any]) -> Explanation:
     rest = standing.relay_at - standing.now
-    again = f"in {_span(rest)}" if rest > timedelta(0) else "by the relay next"
+    again = f"in {rough_duration(rest)}" if rest > timedelta(0) else "by the relay next"
     facts |= {"refused_at": refusal.at, "relay_at": standing.relay_at}
     said = f"the broker did not take its message {_ago(standing, refusal.at)}"
     if not standing.is_operator:
@@ -329,12 +334,12 @@ def _refused(standing: Standing, refusal: Refusal, facts: dict[str, Any]) -> Exp
 
 def _due_later(standing: Standing, due: datetime) -> Explanation:
     task = standing.task
-    rest = _span(due - standing.now)
+    rest = rough_duration(due - standing.now)
     if task.status is TaskStatus.ERRORED:
         error = "" if task.error is None else f" {task.error.type}: {_short(task.error.message)}"
         said = f"attempt {task.attempt} ended with{error}; the next one is due in {rest}"
         return _said(standing, "backing_off", said, "", run_at=due, attempt=task.attempt)
-    said = f"it is due later, at {_moment(due)} (in {rest})"
+    said = f"it is due later, at {utc_text(due)} (in {rest})"
     return _said(standing, "due_later", said, "", run_at=due)
 
 
@@ -377,17 +382,5 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
 def _ago(standing: Standing, moment: datetime | None) -> str:
-    return "" if moment is None else f"{_span(standing.now - moment)} ago"
-
-
-def _span(length: timedelta) -> str:
-    seconds = max(length.total_seconds(), 0)
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return "" if moment is None else f"{rough_duration(standing.now - moment)} ago"

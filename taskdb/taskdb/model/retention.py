@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from taskdb.errors import did_you_mean
-from taskdb.model.bounds import LARGEST, LONGEST, NAME_BYTES, wrong_text
+from taskdb.model.bounds import LARGEST, NAME_BYTES, wrong_text
+from taskdb.model.duration import parse_duration
 from taskdb.model.status import TERMINAL, TaskStatus
 
 NEVER = "never"
 
-_DURATION = re.compile(r"(\d+)([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MEMBERS = ("status", "type", "tenant", "keep")
 
 
@@ -126,15 +125,12 @@ def _duration(where: str, given: str) -> timedelta | None:
     text = given.strip().lower()
     if text == NEVER:
         return None
-    found = _DURATION.fullmatch(text)
-    # More digits than any keep needs would be more than a timedelta can hold.
-    if found and len(found[1]) <= len(str(LONGEST // timedelta(minutes=1))):
-        keep = timedelta(**{_UNITS[found[2]]: int(found[1])})
-        if timedelta(0) < keep <= LONGEST:
+    with suppress(ValueError):
+        if keep := parse_duration(text):
             return keep
     raise ValueError(
-        f'{where}: keep {given!r} is neither a time such as "30d" (m, h, d or w; a hundred years '
-        'at most) nor "never"'
+        f'{where}: keep {given!r} is neither a time such as "30d" (s, m, h, d or w; at most a '
+        'hundred years) nor "never"'
     )
 
 

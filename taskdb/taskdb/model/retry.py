@@ -9,6 +9,7 @@ from typing import Any
 
 from taskdb.errors import Fault, InvalidInput
 from taskdb.model.bounds import as_duration, shown
+from taskdb.model.duration import seconds_of
 
 ExceptionTypes = tuple[type[BaseException], ...]
 
@@ -51,7 +52,7 @@ class Retry:
 
     def delay(self, failures: int) -> timedelta:
         """The pause after so many failed attempts (1 or more)."""
-        first, longest = _seconds(self.backoff), _seconds(self.max_backoff)
+        first, longest = seconds_of(self.backoff), seconds_of(self.max_backoff)
         try:
             full = first and min(first * float(self.factor) ** (failures - 1), longest)
         except OverflowError:
@@ -87,10 +88,6 @@ def _exception_types(name: str, given: Any) -> ExceptionTypes:
             message = f"Retry({name}=...): {one!r} is no exception type"
             raise TypeError(message)
     return several
-
-
-def _seconds(duration: timedelta | float) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
 
 
 ONCE = Retry(max_attempts=1)

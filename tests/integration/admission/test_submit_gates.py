@@ -202,7 +202,7 @@ def test_rules_are_made_shown_and_lifted(cli: Site) -> None:
     words = ("limit", "set", "--tenant", "acme", "--max-running", "3", "--max-starts", "5")
     assert cli(*words, "--per", "60").code == 0
     shown = cli("limit", "list").out
-    assert "no power" in shown and "3 at once, 5 in 60 s" in shown
+    assert "no power" in shown and "3 at once, 5 in 1m" in shown
     limited, paused = cli("limit", "list", "--json").document
     assert (limited["name"], limited["max_running"], limited["per_seconds"]) == ("acme", 3, 60)
     assert (paused["is_paused"], paused["max_running"]) == (True, None)

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from taskdb.cli.check.setting_list import masked
-from taskdb.cli.moment import before_now, duration_of, from_now, moment_of
-from taskdb.cli.wording import (
+from taskdb.cli.time_option import before_now, duration_of, from_now, moment_of
+from taskdb.cli.value_text import (
     clock_text,
-    duration_text,
     moment_text,
     payload_text,
     relative,
     setting_text,
 )
 from taskdb.errors import InvalidInput
+from taskdb.model.duration import duration_text, parse_duration, rough_duration
 from taskdb.redaction.printable import printable
 
 NOW = datetime(2031, 5, 4, 10, 20, 30, 250_000, tzinfo=UTC)
@@ -84,12 +84,29 @@ def test_a_duration_counts_from_now_on_or_back() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.35, "350 ms"), (1, "1 s"), (59.9, "59 s"), (60, "1 min"), (3_599, "59 min"),
-        (3_600, "1 h"), (47 * 3_600, "47 h"), (48 * 3_600, "2 d"), (400 * 86_400, "400 d"),
+        (0, "0 s"), (0.35, "350 ms"), (1, "1 s"), (119.9, "119 s"), (120, "2 min"),
+        (7_199, "119 min"), (7_200, "2 h"), (48 * 3_600, "2 d"), (400 * 86_400, "400 d"),
     ],
 )  # fmt: skip
 def test_a_duration_is_written_in_its_largest_sensible_unit(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
+    assert rough_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [
+        (timedelta(0), "0s"), (timedelta(minutes=90), "1h30m"), (timedelta(days=14), "14d"),
+        (timedelta(milliseconds=1_500), "1.5s"), (timedelta(seconds=-60), "-1m"),
+        (timedelta(hours=25, seconds=1), "1d1h1s"), (timedelta(microseconds=1), "0.000001s"),
+    ],
+)  # fmt: skip
+def test_a_duration_that_was_set_is_written_exactly(length: timedelta, text: str) -> None:
+    assert duration_text(length) == text
+
+
+@given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=36_500)))
+def test_a_duration_is_read_as_it_is_written(length: timedelta) -> None:
+    assert parse_duration(duration_text(length)) == length
 
 
 def test_a_distance_says_whether_it_was_or_will_be() -> None:
@@ -116,7 +133,7 @@ def test_text_of_others_cannot_move_the_cursor_or_turn_the_writing() -> None:
         ("", "-"),
         ((), "-"),
         (("a", "b"), "a, b"),
-        (timedelta(minutes=5), "5 min"),
+        (timedelta(minutes=5), "5m"),
         (0, "0"),
     ],
 )

@@ -10,13 +10,10 @@ from hypothesis import strategies as st
 from taskdb.errors import IllegalMove
 from taskdb.model.status import (
     CELERY_STATES,
-    LIFECYCLE_WORDS,
     MOVES,
     PUBLISHABLE,
     RUNNING,
-    SEQUENCE_WORDS,
     STARTS,
-    STREAM_WORDS,
     TERMINAL,
     WAITING,
     TaskStatus,
@@ -107,24 +104,6 @@ def test_what_is_settled_is_over_or_waits_for_a_person() -> None:
     assert {status for status in TaskStatus if status.is_settled} == TERMINAL | {TaskStatus.HALTED}
 
 
-@pytest.mark.parametrize("words", [CELERY_STATES, LIFECYCLE_WORDS, SEQUENCE_WORDS, STREAM_WORDS])
-def test_every_status_has_a_word_in_every_other_system(words: dict[TaskStatus, str]) -> None:
-    assert set(words) == set(TaskStatus)
-    assert all(word and word == word.upper() for word in words.values())
-
-
-def test_the_words_of_the_life_cycle_library_are_mapped_without_loss() -> None:
-    assert set(LIFECYCLE_WORDS.values()) == {
-        "HALTED",
-        "SCHEDULED",
-        "QUEUED",
-        "ATTEMPTED",
-        "FULFILLED",
-        "FAILED",
-        "CANCELED",
-    }
-
-
 def test_celery_calls_ready_only_what_is_over() -> None:
     ready = {"SUCCESS", "FAILURE", "REVOKED"}
     assert {status for status, word in CELERY_STATES.items() if word in ready} == TERMINAL
@@ -158,14 +137,5 @@ def test_the_diagram_has_every_move_of_the_code() -> None:
     assert set(re.findall(r"(\w+) --> \[\*\]$", diagram, re.MULTILINE)) == TERMINAL
 
 
-def test_the_page_has_the_words_of_the_code() -> None:
-    assert table("The words of others") == [
-        [
-            status,
-            CELERY_STATES[status],
-            LIFECYCLE_WORDS[status],
-            SEQUENCE_WORDS[status],
-            STREAM_WORDS[status],
-        ]
-        for status in TaskStatus
-    ]
+def test_the_page_has_celerys_word_for_every_status() -> None:
+    assert table("Celery's words") == [[status, CELERY_STATES[status]] for status in TaskStatus]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from taskdb.cli.output import Output
 from taskdb.cli.session import settings_in_force
-from taskdb.cli.wording import setting_text
+from taskdb.cli.value_text import setting_text
 from taskdb.errors import SettingsError
 from taskdb.redaction.redaction import redaction_of
 from taskdb.redaction.url_mask import MASK, mask_url, mask_urls

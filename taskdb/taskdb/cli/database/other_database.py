@@ -11,7 +11,8 @@ import typer
 from sqlalchemy import Connection, create_engine, event, inspect
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput
+from taskdb.cli.usage import wrong_usage
+from taskdb.errors import DatabaseUnreachable
 from taskdb.model.bounds import bounded
 from taskdb.store.engine.postgresql.any_moment import read_any_moment
 
@@ -37,7 +38,7 @@ def other_database(url: str, table: str) -> Iterator[tuple[Connection, frozenset
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         # Not the URL itself, which may hold a password.
         advice = f"is no database URL that can be used here ({type(error).__name__})"
-        raise InvalidInput("the command", [Fault("URL", advice)]) from None
+        raise wrong_usage("URL", advice) from None
     if engine.driver == "psycopg":
         # One moment that Python cannot hold would keep all rows from being read.
         event.listen(engine, "connect", lambda connection, _: read_any_moment(connection))
@@ -55,7 +56,7 @@ def _columns(connection: Connection, table: str) -> frozenset[str]:
     inspector = inspect(connection)
     if table not in inspector.get_table_names():
         advice = f"the database has no table {table}: is it that of the Django project?"
-        raise InvalidInput("the command", [Fault("URL", advice)])
+        raise wrong_usage("URL", advice)
     return frozenset(column["name"] for column in inspector.get_columns(table))
 
 

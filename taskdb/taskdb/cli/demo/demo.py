@@ -41,8 +41,8 @@ from taskdb.cli.task.table import HEADERS, one_line, print_tasks, task_rows
 from taskdb.cli.task.tree import Branch, read_tree, tree_json
 from taskdb.cli.task.tree_view import bar_text, counts_text, print_tree, tree_lines
 from taskdb.cli.task.watch import fitting
+from taskdb.cli.usage import wrong_usage
 from taskdb.client.taskdb import TaskDB
-from taskdb.errors import Fault, InvalidInput
 from taskdb.logging import configure_logging
 from taskdb.model.entity import TaskEntity
 
@@ -247,6 +247,6 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         return
     if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
         advice = f"{keep} is there and not empty: name a new folder"
-        raise InvalidInput("the command", [Fault("--keep", advice)])
+        raise wrong_usage("--keep", advice)
     keep.mkdir(parents=True, exist_ok=True)
     yield keep.absolute()

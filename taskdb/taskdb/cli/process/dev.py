@@ -17,7 +17,7 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.process.child import Child
 from taskdb.cli.session import Session, given_client, with_session
-from taskdb.errors import Fault, InvalidInput
+from taskdb.cli.usage import wrong_usage
 from taskdb.redaction.printable import printable
 
 _STYLES = {"worker": "cyan", "beat": "magenta"}
@@ -39,7 +39,7 @@ def dev(
     """
     if given_client() is not None:
         advice = "run `flask taskdb worker` and `flask taskdb beat` in a terminal each"
-        raise InvalidInput("the command", [Fault("dev", advice)])
+        raise wrong_usage("dev", advice)
     words = ["--json"] if session.is_json else []
     words += ["--debug"] if session.debug else []
     pool = [] if concurrency is None else ["-c", str(concurrency)]

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.moment import duration_of, from_now
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.given_input import read_json
-from taskdb.cli.wording import moment_text, payload_text, setting_text
+from taskdb.cli.time_option import duration_of, from_now
+from taskdb.cli.value_text import moment_text, payload_text, setting_text
+from taskdb.model.duration import duration_text, utc_text
 from taskdb.model.entity import TaskEntity
 from taskdb.model.schedule.schedule import (
     Misfire,
@@ -228,8 +229,8 @@ def when_text(one: ScheduleEntity) -> str:
     if one.cron is not None:
         return one.cron if one.timezone == "UTC" else f"{one.cron} ({one.timezone})"
     if one.every is not None:
-        return f"every {one.every}"
-    return f"once {one.at:%Y-%m-%d %H:%M:%S}Z" if one.at else "-"
+        return f"every {duration_text(one.every)}"
+    return f"once {utc_text(one.at)}" if one.at else "-"
 
 
 def next_text(one: ScheduleEntity) -> str:
@@ -259,10 +260,10 @@ def _pairs(one: ScheduleEntity) -> list[tuple[str, str]]:
         ("next", next_text(one)),
         ("last", "-" if one.last_due_at is None else moment_text(one.last_due_at)),
         ("from", one.origin.value),
-        ("misfire", f"{one.misfire.value} after {one.misfire_grace}"),
+        ("misfire", f"{one.misfire.value} after {duration_text(one.misfire_grace)}"),
         ("overlap", one.overlap.value),
-        ("jitter", str(one.jitter)),
-        ("deadline", "-" if one.deadline is None else str(one.deadline)),
+        ("jitter", setting_text(one.jitter)),
+        ("deadline", setting_text(one.deadline)),
         ("queue", setting_text(one.queue)),
         ("input", payload_text(one.input)),
     ]

@@ -10,7 +10,6 @@ import typer
 from typer.main import get_command
 
 from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.moment import duration_of, from_now, moment_of
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, settings_in_force, with_session
 from taskdb.cli.signature import with_parameters
@@ -19,8 +18,10 @@ from taskdb.cli.task.field import Field, fields_of
 from taskdb.cli.task.given_input import read_input
 from taskdb.cli.task.table import one_line
 from taskdb.cli.task.wait import wait_and_print
+from taskdb.cli.time_option import duration_of, from_now, moment_of
+from taskdb.cli.usage import wrong_usage
 from taskdb.client.submission.options import SubmitOptions
-from taskdb.errors import Fault, InvalidInput, UnknownTaskType
+from taskdb.errors import UnknownTaskType
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus
 from taskdb.settings.settings import Settings
@@ -62,7 +63,7 @@ def _split(words: Sequence[str]) -> tuple[str | None, list[str]]:
     if not words or "--help" in words:
         return None, ["--help"]
     advice = "name the task type first: taskdb create-task TYPE [OPTIONS]"
-    raise InvalidInput("the command", [Fault("", advice)])
+    raise wrong_usage("", advice)
 
 
 def _find(name: str) -> TaskType | None:

@@ -7,14 +7,14 @@ from typing import Annotated, Any, cast, get_args
 import typer
 
 from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.moment import duration_of
 from taskdb.cli.session import Session, with_session
 from taskdb.cli.task.create import print_created
 from taskdb.cli.task.given_input import read_json
 from taskdb.cli.task.given_items import ItemFormat, given_items
 from taskdb.cli.task.wait import wait_and_print
+from taskdb.cli.time_option import duration_of
+from taskdb.cli.usage import wrong_usage
 from taskdb.client.submission.options import SubmitOptions
-from taskdb.errors import Fault, InvalidInput
 from taskdb.model.entity import TaskEntity
 from taskdb.model.fan_out import Join
 from taskdb.store.contract import OnConflict
@@ -197,4 +197,4 @@ def _tolerance(spelled: str) -> int | float:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
         advice = f"{spelled!r} is neither a number of parts nor a share such as 0.05 or 5%"
-        raise InvalidInput("the command", [Fault("--tolerate", advice)]) from None
+        raise wrong_usage("--tolerate", advice) from None

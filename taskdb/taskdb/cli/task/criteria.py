@@ -9,10 +9,10 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from taskdb.cli.moment import before_now
 from taskdb.cli.signature import with_parameters
+from taskdb.cli.time_option import before_now
+from taskdb.cli.usage import wrong_usage
 from taskdb.client.submission.options import Criteria
-from taskdb.errors import Fault, InvalidInput
 from taskdb.model.reference import parse_reference
 
 _PANEL = "Which tasks"
@@ -123,7 +123,7 @@ def _id_of(reference: str) -> str:
     place = parse_reference(reference)
     if place is None or place.position is not None:
         advice = f"{reference!r} is neither the id nor the code of a task"
-        raise InvalidInput("the command", [Fault("--parent", advice)])
+        raise wrong_usage("--parent", advice)
     return place.id
 
 
@@ -131,7 +131,7 @@ def _attribute(spelled: str) -> tuple[str, Any]:
     name, equals, value = spelled.partition("=")
     if not equals or not name:
         advice = f"{spelled!r} is not NAME=VALUE"
-        raise InvalidInput("the command", [Fault("--attribute", advice)])
+        raise wrong_usage("--attribute", advice)
     try:
         return name, json.loads(value)
     except (ValueError, RecursionError):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from taskdb.errors import Fault, InvalidInput
+from taskdb.cli.usage import wrong_usage
 
 
 def read_input(given: str | None, fields: dict[str, Any]) -> Any:
@@ -23,7 +23,7 @@ def read_input(given: str | None, fields: dict[str, Any]) -> Any:
     if isinstance(value, dict):
         return {**value, **fields}
     advice = "is no JSON object, so it cannot be joined with options of single fields"
-    raise _wrong("--input", advice)
+    raise wrong_usage("--input", advice)
 
 
 def read_json(given: str, option: str) -> Any:
@@ -35,7 +35,7 @@ def read_json(given: str, option: str) -> Any:
         return json.loads(_text_of(given, option))
     except (ValueError, RecursionError) as error:
         advice = f"is not JSON ({error}); a file is named as @file, standard input as -"
-        raise _wrong(option, advice) from None
+        raise wrong_usage(option, advice) from None
 
 
 def _text_of(given: str, option: str) -> str:
@@ -46,8 +46,4 @@ def _text_of(given: str, option: str) -> str:
     try:
         return Path(given[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise _wrong(option, f"cannot be read: {error}") from None
-
-
-def _wrong(option: str, advice: str) -> InvalidInput:
-    return InvalidInput("the command", [Fault(option, advice)])
+        raise wrong_usage(option, f"cannot be read: {error}") from None

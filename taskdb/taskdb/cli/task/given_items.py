@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from taskdb.cli.task.given_input import read_json
-from taskdb.errors import Fault, InvalidInput
+from taskdb.cli.usage import wrong_usage
 
 
 class ItemFormat(StrEnum):
@@ -40,7 +40,7 @@ def given_items(
     """
     if (items is None) == (file is None):
         advice = "give the items: --items JSON (or @FILE, or -), or --items-file FILE (or -)"
-        raise InvalidInput("the command", [Fault("", advice)])
+        raise wrong_usage("", advice)
     if items is not None:
         yield _listed(items)
         return
@@ -52,7 +52,7 @@ def given_items(
 def _listed(text: str) -> Iterator[Any]:
     value = read_json(text, "--items")
     if not isinstance(value, list):
-        raise _wrong("--items", f"is {type(value).__name__} in JSON, not a list")
+        raise wrong_usage("--items", f"is {type(value).__name__} in JSON, not a list")
     return iter(value)
 
 
@@ -64,7 +64,7 @@ def _opened(file: str) -> Iterator[TextIO]:
     try:
         opened = Path(file).open(encoding="utf-8-sig", newline="")  # noqa: SIM115 - below
     except OSError as error:
-        raise _wrong("--items-file", f"cannot be read: {error}") from None
+        raise wrong_usage("--items-file", f"cannot be read: {error}") from None
     with opened:
         yield opened
 
@@ -79,7 +79,7 @@ def _ndjson(file: TextIO) -> Iterator[Any]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise _wrong("--items-file", f"line {number} is not JSON ({error})") from None
+            raise wrong_usage("--items-file", f"line {number} is not JSON ({error})") from None
         yield value
 
 
@@ -91,10 +91,10 @@ def _csv(file: TextIO) -> Iterator[Any]:
             if None in row or None in row.values():
                 names = len(reader.fieldnames or ())
                 advice = f"line {reader.line_num} has not {names} cells, as the header has"
-                raise _wrong("--items-file", advice)
+                raise wrong_usage("--items-file", advice)
             yield row
     except (csv.Error, UnicodeDecodeError) as error:
-        raise _wrong("--items-file", f"line {reader.line_num}: {error}") from None
+        raise wrong_usage("--items-file", f"line {reader.line_num}: {error}") from None
 
 
 def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
@@ -105,11 +105,7 @@ def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
             if line.strip():
                 yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise _wrong("--items-file", f"behind line {number}: {error}") from None
-
-
-def _wrong(option: str, advice: str) -> InvalidInput:
-    return InvalidInput("the command", [Fault(option, advice)])
+        raise wrong_usage("--items-file", f"behind line {number}: {error}") from None
 
 
 _READERS: dict[ItemFormat, Callable[[TextIO], Iterator[Any]]] = {

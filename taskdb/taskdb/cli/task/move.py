@@ -16,9 +16,10 @@ from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.criteria import with_criteria
 from taskdb.cli.task.document import task_json
 from taskdb.cli.task.table import one_line
+from taskdb.cli.usage import wrong_usage
 from taskdb.client.submission.options import Criteria
 from taskdb.client.taskdb import PAGE_LIMIT, TaskDB
-from taskdb.errors import Fault, InvalidInput, TaskDBError
+from taskdb.errors import TaskDBError
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import MOVES, RETRIED_IN_BULK, TaskStatus
 
@@ -119,7 +120,7 @@ def _move(
 ) -> int:
     if bool(references) == bool(wanted):
         advice = "name tasks, or give criteria such as --status or --type; not both"
-        raise InvalidInput("the command", [Fault("", advice)])
+        raise wrong_usage("", advice)
     taskdb = session.taskdb_of(tenant)
     if references:
         return _move_each(session, taskdb, verb, references)
@@ -166,7 +167,7 @@ def _agreed(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria) -> boo
     much = f"more than {_tasks(COUNT_LIMIT)}" if count > COUNT_LIMIT else _tasks(count)
     if not sys.stdin.isatty():
         advice = f"this would {verb.name} {much}: add --yes to do so without being asked"
-        raise InvalidInput("the command", [Fault("", advice)])
+        raise wrong_usage("", advice)
     output.err.print(f"{verb.name} {much}? [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 

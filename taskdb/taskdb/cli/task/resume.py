@@ -12,7 +12,7 @@ from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.document import task_json
 from taskdb.cli.task.given_input import read_json
 from taskdb.cli.task.table import one_line
-from taskdb.errors import Fault, InvalidInput
+from taskdb.cli.usage import wrong_usage
 
 
 @with_session
@@ -40,7 +40,7 @@ def resume_task(
     """
     if token == "-" and output == "-":  # noqa: S105 - no secret, but where one is read
         advice = "only one of the token and the output can come from standard input"
-        raise InvalidInput("the command", [Fault("--output", advice)])
+        raise wrong_usage("--output", advice)
     given = sys.stdin.readline().strip() if token == "-" else token  # noqa: S105 - the same
     value = None if output is None else read_json(output, "--output")
     task = session.taskdb_of(tenant).resume_task(given, value, error=error)

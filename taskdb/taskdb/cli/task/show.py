@@ -15,8 +15,9 @@ from taskdb.cli.task.document import attempt_json, event_json, task_json
 from taskdb.cli.task.table import one_line, progress_text
 from taskdb.cli.task.tree import Branch, is_parent, parent_of, read_tree, tree_json
 from taskdb.cli.task.tree_view import print_tree
-from taskdb.cli.wording import clock_text, duration_text, moment_text, payload_text, setting_text
+from taskdb.cli.value_text import clock_text, moment_text, payload_text, setting_text
 from taskdb.errors import PayloadMissing
+from taskdb.model.duration import rough_duration
 from taskdb.model.entity import Attempt, TaskEntity, TaskEvent
 from taskdb.redaction.printable import printable
 
@@ -211,4 +212,4 @@ def _print_error(output: Output, task: TaskEntity) -> None:
 def _took(attempt: Attempt) -> str:
     if attempt.ended_at is None:
         return ""
-    return duration_text((attempt.ended_at - attempt.started_at).total_seconds())
+    return rough_duration((attempt.ended_at - attempt.started_at).total_seconds())

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from taskdb.cli.output import Cell, Output, status_text
-from taskdb.cli.wording import relative
+from taskdb.cli.value_text import relative
 from taskdb.model.entity import Progress, TaskEntity
 from taskdb.redaction.printable import printable
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from taskdb.cli.output import Output, status_text
 from taskdb.cli.task.tree import BAD, Branch, halted_of, running_of, seconds_of, waiting_of
-from taskdb.cli.wording import duration_text
+from taskdb.model.duration import rough_duration
 from taskdb.model.entity import TaskEntity, TaskRole
 from taskdb.model.fan_out import Counts
 from taskdb.model.status import TaskStatus
@@ -88,7 +88,7 @@ def _head(branch: Branch) -> Text:
     words = Text.assemble((_place(task), "bold"), "  ", status_text(task.status))
     seconds = seconds_of(task)
     if seconds is not None:
-        words.append(f"  {duration_text(seconds)}")
+        words.append(f"  {rough_duration(seconds)}")
     if not branch.is_leaf:
         words.append(f"  {task.code}", style="bright_black")
     if task.waits_for not in {None, "parts", "steps"}:

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.moment import duration_of
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.document import task_json
@@ -17,6 +16,7 @@ from taskdb.cli.task.show import Reference, print_task
 from taskdb.cli.task.tree import is_parent, read_tree, tree_json
 from taskdb.cli.task.tree_view import print_tree
 from taskdb.cli.task.watch import Watch
+from taskdb.cli.time_option import duration_of
 from taskdb.client.taskdb import TaskDB
 from taskdb.client.watcher import LOOK_SECONDS
 from taskdb.errors import WaitTimeout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +11,9 @@ from taskdb.cli.output import Output
 from taskdb.cli.session import Session, with_session
 from taskdb.cli.task.field import Field, fields_of
 from taskdb.cli.type.sequences import print_sequence, print_sequences, sequence_json
-from taskdb.cli.wording import setting_text
+from taskdb.cli.value_text import setting_text
 from taskdb.errors import UnknownTaskType
+from taskdb.model.duration import seconds_of
 from taskdb.model.entity import TaskKind
 from taskdb.redaction.printable import printable
 from taskdb.types.task_type import TaskType
@@ -63,9 +63,9 @@ def type_json(one: TaskType, default_queue: str) -> dict[str, Any]:
         "queue": one.queue or default_queue,
         "priority": one.priority,
         "max_attempts": one.retry.max_attempts,
-        "backoff_seconds": _seconds(one.retry.backoff),
-        "timeout_seconds": _seconds(one.timeout),
-        "soft_timeout_seconds": _seconds(one.soft_timeout),
+        "backoff_seconds": seconds_of(one.retry.backoff),
+        "timeout_seconds": seconds_of(one.timeout),
+        "soft_timeout_seconds": seconds_of(one.soft_timeout),
         "unique": list(one.unique),
         "tags": list(one.tags),
         "input": one.adapter.json_schema(),
@@ -116,7 +116,3 @@ def _input_words(one: TaskType) -> str:
 
 def _field_word(field: Field) -> str:
     return field.key if field.is_required else f"[{field.key}]"
-
-
-def _seconds(duration: timedelta | float | None) -> float | None:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +46,7 @@ from taskdb.contrib.django.configuration import option
 from taskdb.contrib.django.models import Schedule, Task
 from taskdb.errors import TaskDBError, TaskNotFound
 from taskdb.model.attempt import attempts_of
+from taskdb.model.duration import duration_text
 from taskdb.model.principal.origin import submitting_as
 from taskdb.model.reference import parse_reference
 from taskdb.model.status import RETRIED_IN_BULK
@@ -283,7 +285,8 @@ class ScheduleAdmin(ReadOnlyAdmin):
     def when(self, row: Any) -> str:
         if row.cron:
             return f"{row.cron} ({row.timezone})"
-        return f"every {row.interval_seconds:g} s" if row.interval_seconds else f"{row.once_at}"
+        every = timedelta(seconds=row.interval_seconds or 0)
+        return f"every {duration_text(every)}" if every else f"{row.once_at}"
 
     @admin.display(description="last task")
     def last(self, row: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskdb.model.alarm.alarm import AlarmEntity, MessageKind
+from taskdb.model.duration import utc_text
 
 ACTION = "sfn-alarm"
 """What the envelope says it is; the word is that of the systems this one can take the place of."""
@@ -80,7 +81,7 @@ def text_of(alarm: AlarmEntity, kind: MessageKind, count: int) -> str:
         f"Where: {_line(alarm.place)}" if alarm.place else "",
         f"Tenant: {_line(alarm.tenant)}" if alarm.tenant else "",
         f"How often: {several if kind is not MessageKind.OPENED or count > 1 else 'once'}",
-        f"When: {alarm.first_seen_at:%Y-%m-%d %H:%M:%S} to {alarm.last_seen_at:%H:%M:%S} UTC",
+        f"When: {utc_text(alarm.first_seen_at)} to {utc_text(alarm.last_seen_at)}",
         f"Tasks: {', '.join(alarm.task_ids[:3])}" if alarm.task_ids else "",
         f"More: taskdb alarm show {alarm.id}",
     ]

@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import Connection, RowMapping, insert, select, update
 from uuid_utils.compat import uuid7
 
+from taskdb.model.duration import seconds_of
 from taskdb.model.schedule.schedule import (
     Misfire,
     Origin,
@@ -57,17 +58,17 @@ class Definition:
             "input": self.input,
             "kind": one.kind,
             "cron": one.cron,
-            "interval_seconds": _seconds(one.every),
+            "interval_seconds": seconds_of(one.every),
             "once_at": one.at,
             "timezone": one.timezone,
             "queue": one.queue,
             "priority": one.priority,
-            "jitter_seconds": _seconds(one.jitter),
-            "deadline_seconds": _seconds(one.deadline),
+            "jitter_seconds": seconds_of(one.jitter),
+            "deadline_seconds": seconds_of(one.deadline),
             "starts_at": one.starts_at,
             "ends_at": one.ends_at,
             "misfire": str(one.misfire),
-            "misfire_grace_seconds": _seconds(one.misfire_grace),
+            "misfire_grace_seconds": seconds_of(one.misfire_grace),
             "misfire_bound": one.misfire_bound,
             "overlap": str(one.overlap),
             "origin": str(self.origin),
@@ -192,10 +193,6 @@ def change_schedule(
 
 def write_schedule(connection: Connection, schedule_id: str, **values: Any) -> None:
     connection.execute(update(schedule).where(schedule.c.id == schedule_id).values(values))
-
-
-def _seconds(duration: timedelta | float | None) -> float | None:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def _duration(seconds: float | None) -> timedelta | None:

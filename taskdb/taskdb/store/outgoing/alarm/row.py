@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -31,6 +31,7 @@ from taskdb.model.alarm.alarm import (
     Severity,
 )
 from taskdb.model.alarm.routing import Route
+from taskdb.model.duration import seconds_of
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
 from taskdb.store.engine.database import Database
@@ -165,7 +166,7 @@ def write_policy(connection: Connection, type: str, policy: Alarm | None, now: d
         "severity": policy.severity and str(policy.severity),
         "channels": list(policy.to),
         "group_by_tenant": policy.group_by_tenant,
-        "backlog_seconds": _seconds(policy.backlog),
+        "backlog_seconds": seconds_of(policy.backlog),
         "declared_at": now,
     }
     upsert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
@@ -223,7 +224,3 @@ def route_values(route: Route) -> dict[str, Any]:
         "channels": list(route.to),
         "owner": route.owner,
     }
-
-
-def _seconds(duration: timedelta | None) -> float | None:
-    return None if duration is None else duration.total_seconds()

@@ -6,25 +6,11 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from taskdb.model.duration import duration_text, rough_duration
 from taskdb.redaction.printable import printable
-
-MINUTE = 60
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
 
 SHOWN_LINES = 40
 SHOWN_CHARACTERS = 4_000
-
-
-def duration_text(seconds: float) -> str:
-    """A duration in its largest sensible unit: `350 ms`, `12 s`, `3 min`, `5 h`, `2 d`."""
-    length = abs(seconds)
-    if length < 1:
-        return f"{length * 1000:.0f} ms"
-    for unit, size, limit in (("s", 1, MINUTE), ("min", MINUTE, HOUR), ("h", HOUR, 2 * DAY)):
-        if length < limit:
-            return f"{length // size:.0f} {unit}"
-    return f"{length // DAY:.0f} d"
 
 
 def relative(moment: datetime, now: datetime | None = None) -> str:
@@ -32,7 +18,7 @@ def relative(moment: datetime, now: datetime | None = None) -> str:
     seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    return f"{duration_text(seconds)} ago" if seconds > 0 else f"in {duration_text(seconds)}"
+    return f"{rough_duration(seconds)} ago" if seconds > 0 else f"in {rough_duration(-seconds)}"
 
 
 def moment_text(moment: datetime, now: datetime | None = None) -> str:
@@ -50,7 +36,7 @@ def clock_text(moment: datetime) -> str:
 def setting_text(value: Any) -> str:
     """A duration, list or plain value in one line; `-` for nothing."""
     if isinstance(value, timedelta):
-        return duration_text(value.total_seconds())
+        return duration_text(value)
     if isinstance(value, tuple | list | set | frozenset):
         value = ", ".join(str(one) for one in value)
     return "-" if value is None or value == "" else printable(str(value))
