@@ -188,8 +188,10 @@ from taskdb.model.subscription import (
 from taskdb.outgoing.signing import verify_webhook
 from taskdb.settings.settings import Settings
 from taskdb.types.context import TaskContext
+from taskdb.types.declaration import on_task, task
+from taskdb.types.registry import Registry, around
 from taskdb.types.sequence import Sequence, Step
-from taskdb.types.task_type import Registry, TaskType, around, on_task, task
+from taskdb.types.task_type import TaskType
 
 __all__ = [
     "Alarm",

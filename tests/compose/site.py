@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 from taskdb import TaskDB
 from taskdb.settings.settings import Settings
-from taskdb.types.task_type import import_task_modules
+from taskdb.types.registry import import_task_modules
 
 ROOT = Path(__file__).parents[2]
 MODULES = "tasks.greeting,customer_import.tasks,compose_tasks"

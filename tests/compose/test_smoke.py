@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 
 from taskdb import TaskDB
 from taskdb.settings.settings import Settings
-from taskdb.types.task_type import import_task_modules
+from taskdb.types.registry import import_task_modules
 
 PASSWORD = "of-nobody"
 DATABASE = {"POSTGRES_USER": "taskdb", "POSTGRES_DB": "taskdb", "POSTGRES_PASSWORD": PASSWORD}

@@ -30,7 +30,7 @@ from taskdb.settings.settings import Settings
 from taskdb.store.contract import Scope
 from taskdb.store.outgoing.alarm.alarm import Alarms
 from taskdb.store.store import Store
-from taskdb.types.task_type import Registry
+from taskdb.types.registry import Registry
 
 _SUBJECT = "the alarm request"
 _PAGE_LIMIT = 1_000

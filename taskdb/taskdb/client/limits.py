@@ -15,7 +15,7 @@ from taskdb.settings.settings import Settings
 from taskdb.store.admission.release import Released
 from taskdb.store.contract import Scope
 from taskdb.store.store import Store
-from taskdb.types.task_type import Registry
+from taskdb.types.registry import Registry
 
 _SUBJECT = "the rule"
 _HAND_OVER = 100

@@ -38,7 +38,7 @@ from taskdb.store.schedule.fire_pass import Fired
 from taskdb.store.schedule.row import Definition
 from taskdb.store.schedule.schedule import Synced
 from taskdb.store.store import Store
-from taskdb.types.task_type import Registry
+from taskdb.types.registry import Registry
 
 PREVIEW_LIMIT = 1_000
 RUN_LIMIT = 1_000

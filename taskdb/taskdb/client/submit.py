@@ -40,7 +40,7 @@ from taskdb.store.payload.payload import Payloads
 from taskdb.store.store import Store
 from taskdb.store.task.create import Created
 from taskdb.store.tree.unit import Aftermath
-from taskdb.types.task_type import Registry
+from taskdb.types.registry import Registry
 
 if TYPE_CHECKING:
     # Importing it for real needs greenlet, which only asynchronous callers have.

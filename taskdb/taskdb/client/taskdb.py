@@ -49,8 +49,8 @@ from taskdb.store.engine.sqlite.shared_cache import is_shared
 from taskdb.store.payload.place import payloads_of
 from taskdb.store.store import Store
 from taskdb.store.task.list import Cursor, Order
+from taskdb.types.registry import Registry, default_registry, import_task_modules
 from taskdb.types.surrounding import Surrounded
-from taskdb.types.task_type import Registry, default_registry, import_task_modules
 
 DEEPEST = 5
 """Levels of a tree that one explanation goes down."""

@@ -29,7 +29,8 @@ from taskdb.store.payload.payload import Payloads
 from taskdb.store.store import Store
 from taskdb.store.tree.submit import NewFamily
 from taskdb.store.tree.unit import Aftermath
-from taskdb.types.task_type import Registry, TaskType
+from taskdb.types.registry import Registry
+from taskdb.types.task_type import TaskType
 
 if TYPE_CHECKING:
     # Importing it for real needs greenlet, which only asynchronous callers have.

@@ -31,7 +31,7 @@ from taskdb.settings.settings import Settings
 from taskdb.testing.clock import RehearsalClock
 from taskdb.testing.expectation import ANYTHING, difference, matches, wanted_text
 from taskdb.testing.memory import memory_database
-from taskdb.types.task_type import Registry
+from taskdb.types.registry import Registry
 
 T = TypeVar("T")
 

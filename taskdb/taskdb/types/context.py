@@ -1,4 +1,4 @@
-"""What a body sees of its own run."""
+"""TaskContext: what a body reads and reports of its own run."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from taskdb.model.outcome import Report
 log = structlog.get_logger("taskdb.context")
 
 PROGRESS_INTERVAL_SECONDS = 0.25
-"""Progress is written at most this often; the last word always reaches the row."""
+"""Progress is written at most this often. The last report always reaches the row."""
 CANCEL_INTERVAL_SECONDS = 1.0
-"""The database is asked for a cancel at most this often."""
+"""The database is read for a cancel at most this often."""
 
 
 _NONE = "{}"
-"""No attributes, as they are encoded."""
+"""The encoding of no attributes."""
 
 
 class Run(Protocol):
-    """The way from a context to the row of its run."""
+    """The connection from a context to the row of its run."""
 
     def report(self, report: Report) -> bool:
-        """Write what the body said; False when this run has lost its claim."""
+        """Write a report of the body. Returns False when this run has lost its claim."""
 
     def cancel_wanted(self) -> bool:
-        """Whether someone asked the run to stop, or it has lost its claim."""
+        """Return whether a cancel was requested, or this run has lost its claim."""
 
     def fan_out(self, type: str, items: Iterable[Any], options: FanOut) -> None:
-        """Make sub-tasks of this run's task; raises Cancel where it may not."""
+        """Create sub-tasks of this run's task. Raises Cancel where it may not."""
 
     def results(self) -> Iterator[SubTaskResult]:
-        """How the parts of the parent stand."""
+        """Return the result of each part of the parent."""
 
     def parent_input(self) -> Any:
-        """The input of the parent, as JSON values; None without one."""
+        """Return the input of the parent, as JSON values; None without a parent."""
 
     def wait_for_callback(self, deadline: timedelta | datetime | None) -> str:
-        """Make a token for the outside; raises Cancel where it may not."""
+        """Create the token of a callback. Raises Cancel where it may not."""
 
 
 class Attributes(MutableMapping[str, Any]):
-    """Free JSON values on the task; they are stored with the next word of progress or the end.
+    """JSON values of the user on the task, stored with the next progress or with the outcome.
 
-    Setting one raises NotEncodable for what is not JSON.
+    Setting a value raises NotEncodable if it is not JSON.
     """
 
     def __init__(self, stored: dict[str, Any]) -> None:
@@ -81,13 +81,13 @@ class Attributes(MutableMapping[str, Any]):
         return f"Attributes({self._values!r})"
 
     def unwritten(self) -> dict[str, Any] | None:
-        """All of them, if they are not what was last written, also deep inside; else None."""
+        """Return all values if any of them, at any depth, has changed since the last write."""
         if not self._values and self._written == _NONE:
             return None
         try:
             text = encode(self._values, "ctx.attributes")
         except NotEncodable as error:
-            # Something inside was changed after it was set; the outcome must not fail for it.
+            # A value was changed in place after it was set; the outcome must not fail for it.
             log.warning("attributes.dropped", reason=str(error))
             return None
         if text == self._written:
@@ -97,14 +97,14 @@ class Attributes(MutableMapping[str, Any]):
 
 
 class TaskContext:
-    """The first parameter of a body that asks for it.
+    """The first parameter of a body that declares one named `ctx`, or typed TaskContext.
 
-    `task_id`, `type`, `tenant`, `attempt` (from 1) and `attempts_left` describe the run, and
-    `parent_id` and `position` its place, where it is a sub-task;
-    `attributes` is a mapping that is stored; `log` is a logger that carries them.
+    `task_id`, `type`, `tenant`, `attempt` (from 1) and `attempts_left` describe the run;
+    `parent_id` and `position` are set in a sub-task. `attributes` is a mapping that is stored;
+    `log` is a logger with the id, type, tenant and attempt of the task.
     """
 
-    def __init__(  # noqa: PLR0913 - what there is to know of a run
+    def __init__(  # noqa: PLR0913 - the values of a run, all by keyword
         self,
         run: Run,
         *,
@@ -126,7 +126,7 @@ class TaskContext:
         self.parent_id = parent_id
         self.position = position
         self.attributes = Attributes(attributes)
-        self._said: Report | None = None
+        self._unreported: Report | None = None
         self._written_at = float("-inf")
         self._asked_at = float("-inf")
         self._canceled = False
@@ -139,19 +139,20 @@ class TaskContext:
         )
 
     def progress(self, current: int, total: int | None = None, message: str = "") -> None:
-        """Say how far the work is; the task is PROCESSING from the first word on.
+        """Report progress. The first report moves the task to PROCESSING.
 
-        Cheap to call often: it is written a few times a second at most, and with the end.
+        It is cheap to call often: reports are written at most four times a second, and the last
+        one with the outcome.
         """
         if not isinstance(message, str):
-            words = f"message={shown(message)} is not text"  # type: ignore[unreachable]
-            raise TypeError(words)
-        self._said = Report(None, _whole(current), _whole(total), storable(message, 1_000))
+            reason = f"message={shown(message)} is not text"  # type: ignore[unreachable]
+            raise TypeError(reason)
+        self._unreported = Report(None, _whole(current), _whole(total), storable(message, 1_000))
         now = time.monotonic()
         if now - self._written_at >= PROGRESS_INTERVAL_SECONDS:
             self._written_at = now
             self._run.report(self.unwritten())
-            self._said = None
+            self._unreported = None
 
     def fan_out(
         self,
@@ -165,14 +166,15 @@ class TaskContext:
         chunk_size: int = 1,
         on_join: Any = None,
     ) -> None:
-        """Split this task: it becomes the parent of a part of `type` for each item.
+        """Split this task: it becomes the parent of one part of `type` per item.
 
-        The items are read and the parts exist when this returns; let the body end then. What it
-        returns is not kept: the result is that of the join, or of `on_join` (by default that of
-        this task's type). No worker is held while the parts run. Once only in a run.
+        When this returns, all items are read and the parts exist; the body should return then. Its
+        return value is not kept: the result of the task is the result of the join, or of `on_join`
+        (by default that of this task's type). No worker waits while the parts run. A run may call
+        this once.
 
-        Raises InvalidInput and UnknownTaskType (nothing was made), and `Cancel`, which the body
-        should let pass, when a cancel was asked for or another run has the task.
+        Raises InvalidInput and UnknownTaskType, in which case nothing was created. Raises `Cancel`
+        when a cancel was requested, or another run has the task; the body should not catch it.
         """
         options = FanOut(
             join=join,
@@ -185,27 +187,28 @@ class TaskContext:
         self._run.fan_out(type, items, options)
 
     def wait_for_callback(self, deadline: timedelta | datetime | float | None = None) -> str:
-        """Let someone outside end this task; answers the token that they need.
+        """Let an outside system end this task. Returns the token that it needs.
 
-        Give it away and let the body end: the task then waits without a worker until
+        Pass the token on, then let the body return: the task waits without a worker until
         `resume_task(token, output)` completes it with that output, or `resume_task(token,
-        error=...)` fails it. What the body returns is not kept. An answer counts from the moment
-        on in which this returns, also while the body still runs. A body that raises has failed,
-        unless it was answered already; the next attempt asks for a token of its own, and the old
-        one is worth nothing then. Once only in a run.
+        error=...)` fails it. The return value of the body is not kept. A callback is accepted as
+        soon as this returns, also while the body still runs. A body that raises fails its attempt,
+        unless a callback was accepted before. The next attempt needs a new token; the old one is
+        then refused. A run may call this once.
 
-        `deadline` is a time from now (seconds or timedelta) or a moment; past it the task is
-        FAILED. Whoever has the token can end the task: do not log it. It is not to be had again.
+        `deadline` is a time from now (seconds or timedelta) or a moment; a task without a callback
+        is FAILED then. The token is enough to end the task, so do not log it. It is not stored and
+        cannot be read again.
 
-        Raises ValueError for a deadline that is no time to come, and `Cancel`, which the body
-        should let pass, when a cancel was asked for or another run has the task.
+        Raises ValueError for a deadline in the past. Raises `Cancel` when a cancel was requested,
+        or another run has the task; the body should not catch it.
         """
         return self._run.wait_for_callback(_deadline(deadline))
 
     def results(self) -> Iterator[SubTaskResult]:
-        """In a handler such as `on_join`: how each part of its parent stands, in item order.
+        """In a handler such as `on_join`: the results of the parent's parts, in item order.
 
-        Read a page at a time, so that any number of them fits.
+        They are read page by page, so any number of parts fits into memory.
         """
         return self._run.results()
 
@@ -213,17 +216,17 @@ class TaskContext:
     def parent_input(self) -> Any:
         """In a step, a part or a handler: the input of its parent, as JSON values.
 
-        What a sequence was given, of which a step sees no more than the step before returned. None
-        for a task without a parent. Asks the database each time. Raises TaskNotFound when the
-        parent is gone, PayloadMissing when its input is.
+        A step of a sequence gets only the result of the step before; this is the input of the
+        whole sequence. None for a task without a parent. Each access reads the database. Raises
+        TaskNotFound when the parent was deleted, PayloadMissing when its input was.
         """
         return self._run.parent_input()
 
     @property
     def cancel_requested(self) -> bool:
-        """Someone asked this task to stop; a body that agrees raises `Cancel` or returns.
+        """Whether a cancel of this task was requested. The body then raises `Cancel` or returns.
 
-        Once True it stays True. Asks the database at most once a second.
+        Once True it stays True. Reads the database at most once a second.
         """
         now = time.monotonic()
         if not self._canceled and now - self._asked_at >= CANCEL_INTERVAL_SECONDS:
@@ -232,13 +235,13 @@ class TaskContext:
         return self._canceled
 
     def unwritten(self) -> Report:
-        """What the row has not been told yet."""
-        said = self._said or Report()
-        return Report(self.attributes.unwritten(), said.current, said.total, said.message)
+        """Return the progress and attributes that are not in the row yet."""
+        last = self._unreported or Report()
+        return Report(self.attributes.unwritten(), last.current, last.total, last.message)
 
 
 def _deadline(given: timedelta | datetime | float | None) -> timedelta | datetime | None:
-    """A deadline as the store takes it; raises ValueError."""
+    """Return the deadline as a duration or a moment. Raises ValueError."""
     if isinstance(given, datetime):
         return require_aware(given, "deadline")
     if given is None:
@@ -248,13 +251,13 @@ def _deadline(given: timedelta | datetime | float | None) -> timedelta | datetim
     except TypeError as error:
         raise ValueError(str(error)) from None
     if not length:
-        message = f"deadline={given!r}: give a time from now"
+        message = f"deadline={given!r} is not in the future: pass a time from now"
         raise ValueError(message)
     return length
 
 
 def _whole(number: int | None) -> int | None:
-    """A number that fits the column; raises ValueError for one that is no count."""
+    """Return a number that fits the column. Raises ValueError for a negative or too large one."""
     if number is None:
         return None
     try:
@@ -262,6 +265,6 @@ def _whole(number: int | None) -> int | None:
     except OverflowError:
         whole = -1
     if not 0 <= whole <= LARGEST:
-        message = f"progress({shown(number)}): give whole numbers of zero or more"
+        message = f"progress({shown(number)}): pass whole numbers of zero or more"
         raise ValueError(message)
     return whole

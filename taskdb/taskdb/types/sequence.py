@@ -1,4 +1,4 @@
-"""A sequence: named steps that run one after another; what one returns is what the next gets."""
+"""A sequence: named steps, each of which gets the result of the one before."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from taskdb.errors import Fault, InvalidInput
 from taskdb.model.bounds import NAME_BYTES, shown, wrong_text
 from taskdb.model.fan_out import FanOut
 from taskdb.model.sequence import HANDLER_STAGES
-from taskdb.types.task_type import Registry, default_registry
+from taskdb.types.registry import Registry, default_registry
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: a task type; or a fan-out of it over the list that the step before returned.
+    """One step: a task type, or a fan-out of it over the list that the step before returned.
 
-    `of` is the name of a task type, its function, or another `Sequence`. `name` is what progress
-    shows, by default that of the type.
+    `of` is the name of a task type, its function, or another `Sequence`. Progress shows `name`, by
+    default the name of the type.
     """
 
     of: Any
@@ -29,12 +29,12 @@ class Step:
 
 
 class Sequence:
-    """Steps under a name. Made at import, it registers itself, as `@task` does.
+    """Steps under a name. A sequence registers itself when it is created, as `@task` does.
 
-    `on_start` runs first, with the payload; what it returns (unless None) is what the first step
-    gets. `on_success` runs last, with the result. `on_error` runs when a step has FAILED, with
-    `{"error", "step", "payload"}`; what it returns (unless None) becomes the result, and the
-    sequence is COMPLETED after all. With `unique`, the same payload is the same task.
+    `on_start` runs first, with the payload; its result, unless None, is the input of the first
+    step. `on_success` runs last, with the result. `on_error` runs when a step has FAILED, with
+    `{"error", "step", "payload"}`; if it returns a value other than None, the value becomes the
+    result and the sequence is COMPLETED. With `unique`, equal payloads are one task.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Sequence:
     ) -> None:
         reason = wrong_text(name, NAME_BYTES)
         if reason is not None or not name.strip() or "#" in name:
-            advice = reason or "give text without '#'"
+            advice = reason or "pass text without '#'"
             message = f"{shown(name)} cannot name a sequence: {advice}"
             raise InvalidInput("the sequence", [Fault("name", message)])
         self.name = name
         self.steps = tuple(step if isinstance(step, Step) else Step(step) for step in steps)
         if not self.steps:
-            message = f"the sequence {name!r} has no steps: give at least one"
+            message = f"the sequence {name!r} has no steps: pass at least one"
             raise ValueError(message)
         self.handlers = {
             stage: handler

@@ -1,4 +1,4 @@
-"""What the signature of a body says: how it wants to be called, and what its input is."""
+"""The signature of a body: how it is called, and the type of its input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True, slots=True)
 class CallShape:
-    """How a body wants to be called, read from its signature once.
+    """How a body is called, read from its signature once.
 
     `takes_context`: its first parameter is the context. `takes_whole_input`: one parameter gets
     the input (as a model, or as plain JSON values); otherwise each field of the input is a
@@ -34,9 +34,9 @@ class CallShape:
 def read_signature(
     name: str, body: Any, declared: Any
 ) -> tuple[CallShape, TypeAdapter[Any], type[BaseModel] | None]:
-    """How a body is called, what checks its input, and the model if that is one.
+    """Return how a body is called, the adapter that validates its input, and its model or None.
 
-    `declared` is the input that the type names itself, or None. Raises TypeError for a body whose
+    `declared` is the `input` option of the type, or None. Raises TypeError for a body whose
     parameters cannot be filled.
     """
     if not callable(body):
@@ -73,12 +73,12 @@ def read_signature(
 
 
 def _refuse_generator(name: str, body: Any) -> None:
-    """A call of a generator runs nothing of it, and what it yields has no place in a row."""
-    for called in (body, getattr(type(body), "__call__", None)):  # noqa: B004 - its code is looked at
+    """Refuse a generator: a call of it runs no code, and a row cannot store what it yields."""
+    for called in (body, getattr(type(body), "__call__", None)):  # noqa: B004 - its code is inspected
         if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
             message = (
-                f"task type {name!r}: its body is a generator, of which a call runs nothing; "
-                "return a list instead of yielding, or give each item to a part of a fan-out"
+                f"task type {name!r}: its body is a generator, and calling it runs no code; "
+                "return a list, or pass each item to a part of a fan-out"
             )
             raise TypeError(message)
 
@@ -86,7 +86,7 @@ def _refuse_generator(name: str, body: Any) -> None:
 def _whole_input(
     rest: list[inspect.Parameter], hints: Mapping[str, Any], declared: Any
 ) -> Any | None:
-    """The type of the one parameter that takes the whole input, or None."""
+    """Return the type of the single parameter that takes the whole input, or None."""
     if len(rest) != 1 or rest[0].kind in _VARIADIC:
         return None
     hint = hints.get(rest[0].name)
@@ -102,7 +102,7 @@ def _whole_input(
 def _model_of(
     name: str, rest: list[inspect.Parameter], hints: Mapping[str, Any]
 ) -> type[BaseModel]:
-    """A strict model whose fields are the parameters of the body."""
+    """Create a strict model whose fields are the parameters of the body."""
     fields: dict[str, Any] = {}
     for parameter in rest:
         if parameter.kind in _VARIADIC or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
@@ -115,7 +115,7 @@ def _model_of(
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
     try:
         with warnings.catch_warnings():
-            # A parameter may be called copy or json; the model is nobody's but ours.
+            # A parameter may be named copy or json; only this module uses the model.
             warnings.simplefilter("ignore", UserWarning)
             return create_model(
                 f"Input of {name}",
@@ -130,7 +130,7 @@ def _model_of(
 def _check_parameters(
     name: str, parameters: list[inspect.Parameter], model: type[BaseModel]
 ) -> None:
-    """Every field of the model must be a parameter, and every other parameter have a default."""
+    """Require a parameter per field, and a default for every other parameter."""
     names = {parameter.name for parameter in parameters}
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     by_place = [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY]
@@ -147,7 +147,7 @@ def _check_parameters(
         for what, found in (
             ("the body has no parameter for", unknown),
             ("the input has no field for", unfilled),
-            ("these are given by name and cannot be positional-only:", by_place),
+            ("these are passed by name and cannot be positional-only:", by_place),
         )
         if found
     ]
@@ -164,9 +164,9 @@ def _is_context(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> bool:
 
 
 def _hints(name: str, body: Any) -> dict[str, Any]:
-    """The hints of the parameters, with what `Annotated` adds to them.
+    """Return the type hints of the parameters, with the metadata of `Annotated`.
 
-    Raises TypeError for one that only a type checker can resolve; the context's may be that.
+    Raises TypeError for a hint that cannot be resolved at run time, except that of the context.
     """
     function = function_of(body)
     found = {}
@@ -188,6 +188,6 @@ def _hints(name: str, body: Any) -> dict[str, Any]:
 
 
 def function_of(body: Any) -> Any:
-    """The function behind a partial, a decorator or a callable object."""
+    """Return the function behind a partial, a decorator or a callable object."""
     function = inspect.unwrap(getattr(body, "func", body))
     return function if inspect.isroutine(function) else type(function).__call__

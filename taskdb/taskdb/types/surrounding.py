@@ -1,4 +1,4 @@
-"""What surrounds every body: a hook opens something for a run, and closes it after its end."""
+"""Surroundings: context managers of the user in which every body is called."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeVar
 
 from taskdb.types.context import TaskContext
-from taskdb.types.task_type import Registry, surroundings_with
+from taskdb.types.registry import Registry, surroundings_with
 
 Surrounding = Callable[[TaskContext], AbstractContextManager[Any]]
-"""Makes the context manager in which a run's body is called."""
+"""Creates the context manager in which the body of a run is called."""
 
 S = TypeVar("S", bound=Surrounding)
 T = TypeVar("T")
 
 
 class Surrounded:
-    """What surrounds the bodies of one client; `TaskDB` is one."""
+    """The surroundings of the bodies of one client, `TaskDB`."""
 
     registry: Registry
     _surroundings: tuple[Surrounding, ...] = ()
 
     def around(self, make: S) -> S:
-        """Surround every body that runs for this client, inside what surrounds its registry's.
+        """Surround every body that runs for this client, inside the surroundings of its registry.
 
-        As `Registry.around`, but for the workers of this client alone.
+        As `Registry.around`, but for the workers of this client only.
         """
         self._surroundings = surroundings_with(self._surroundings, make)
         return make
 
     @property
     def surroundings(self) -> tuple[Surrounding, ...]:
-        """What surrounds a body, the outermost first."""
+        """The surroundings of a body, the outermost first."""
         return self.registry.surroundings + self._surroundings
 
 
 def call_surrounded(
     surroundings: Sequence[Surrounding], context: TaskContext, call: Callable[[], T]
 ) -> T:
-    """Call with each of these entered, the first outermost; answers what the call answers.
+    """Enter each surrounding, the first outermost, and call. Returns the result of the call.
 
-    What one raises on its way in or out is raised here, with a note that names it, and what the
-    call raises always is: a surrounding cannot swallow it.
+    An error of a surrounding is raised with a note that names the surrounding. An error of the
+    call is always raised: a surrounding cannot swallow it.
     """
     raised: BaseException | None = None
     with ExitStack() as stack:
@@ -68,7 +68,7 @@ def _entered(one: Surrounding, context: TaskContext) -> AbstractContextManager[A
 
 def _manager(given: Any) -> AbstractContextManager[Any]:
     if not isinstance(given, AbstractContextManager):
-        message = f"it answered a {type(given).__name__}, which is no context manager"
+        message = f"it returned a {type(given).__name__}, which is not a context manager"
         raise TypeError(message)
     return given
 

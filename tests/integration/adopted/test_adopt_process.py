@@ -345,7 +345,8 @@ def test_untrack_leaves_no_trace(sqlite_url: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_app_of_ours_is_not_adopted(site: Site, tmp_path: Path) -> None:
-    from taskdb.types.task_type import Registry, task  # noqa: PLC0415 - only here
+    from taskdb.types.declaration import task  # noqa: PLC0415 - only here
+    from taskdb.types.registry import Registry  # noqa: PLC0415 - only here
     from taskdb_worker import create_app  # noqa: PLC0415 - only here
 
     registry = Registry()

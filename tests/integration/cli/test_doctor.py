@@ -17,7 +17,8 @@ from taskdb.settings.settings import Settings
 from taskdb.store.doctor.beat import Beats
 from taskdb.store.doctor.disk import held_log
 from taskdb.store.doctor.finding import Limits
-from taskdb.types.task_type import Registry, task
+from taskdb.types.declaration import task
+from taskdb.types.registry import Registry
 
 
 @pytest.fixture

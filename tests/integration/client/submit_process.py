@@ -13,7 +13,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 import taskdb
-from taskdb.types.task_type import task
+from taskdb.types.declaration import task
 
 
 @task("echo")

@@ -11,7 +11,8 @@ from taskdb import CallbackRefused, InvalidInput, TaskContext, TaskDB, TaskStatu
 from taskdb.celery.broker_state import broker_state
 from taskdb.cli.app import run_command
 from taskdb.settings.settings import Settings
-from taskdb.types.task_type import Registry, on_task, task
+from taskdb.types.declaration import on_task, task
+from taskdb.types.registry import Registry
 from taskdb_worker.command import run_task
 
 NOWHERE = "redis://127.0.0.1:1/0"

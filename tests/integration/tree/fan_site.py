@@ -12,7 +12,8 @@ from tests.waiting import wait_until
 
 from taskdb.client.taskdb import TaskDB
 from taskdb.model.entity import TaskEntity
-from taskdb.types.task_type import Registry, task
+from taskdb.types.declaration import task
+from taskdb.types.registry import Registry
 
 NO_LOOP = {"reconcile_interval_seconds": 3_600}
 """What ends a parent must not be the loop that ends whatever was forgotten."""

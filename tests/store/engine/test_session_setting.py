@@ -17,7 +17,8 @@ from taskdb.model.outcome import Report
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.store import Store
-from taskdb.types.task_type import Registry, task
+from taskdb.types.declaration import task
+from taskdb.types.registry import Registry
 from tests.store.tasks import DONE, OOPS, at_once, claim, create, draft, publication, row, running
 
 SETTINGS = {

@@ -16,7 +16,8 @@ from taskdb.model.key import unique_key_of
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE, Draft, Scope
 from taskdb.store.payload.payload import FolderPayloadStore, Payloads
-from taskdb.types.task_type import Registry, task
+from taskdb.types.declaration import task
+from taskdb.types.registry import Registry
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text("ab1", max_size=2),

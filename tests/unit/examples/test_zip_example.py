@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from taskdb import Fail
-from taskdb.types.task_type import default_registry
+from taskdb.types.registry import default_registry
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

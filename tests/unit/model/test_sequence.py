@@ -7,8 +7,8 @@ import pytest
 from taskdb.errors import SequenceNotFound, TaskAlreadyRegistered
 from taskdb.model.fan_out import FanOutSpec, HandlerSpec
 from taskdb.model.sequence import SequenceSpec, StepSpec
+from taskdb.types.registry import Registry
 from taskdb.types.sequence import Sequence, Step
-from taskdb.types.task_type import Registry
 
 
 @pytest.mark.parametrize("name", ["", " ", "a#b", "a\x00"])

@@ -9,8 +9,8 @@ import pytest
 
 from taskdb import Registry, Settings, Snooze, TaskDB, around
 from taskdb.types.context import TaskContext
+from taskdb.types.registry import default_registry
 from taskdb.types.surrounding import call_surrounded
-from taskdb.types.task_type import default_registry
 
 CONTEXT: Any = object()
 
@@ -103,16 +103,16 @@ def test_it_cannot_swallow_what_the_body_raises() -> None:
 
 
 def test_what_is_no_context_manager_fails_the_attempt_with_advice() -> None:
-    with pytest.raises(TypeError, match="answered a list, which is no context manager"):
+    with pytest.raises(TypeError, match="returned a list, which is not a context manager"):
         call_surrounded([lambda _context: []], CONTEXT, lambda: None)  # type: ignore[list-item, return-value]
 
 
 def test_what_cannot_be_called_is_refused_at_once(tmp_path: Path) -> None:
     registry = Registry()
-    with pytest.raises(TypeError, match="give what makes a context manager"):
+    with pytest.raises(TypeError, match="pass a function from a TaskContext"):
         registry.around("shop.context")  # type: ignore[type-var]
     with TaskDB(Settings(data_dir=tmp_path), registry=registry) as taskdb:
-        with pytest.raises(TypeError, match="give what makes a context manager"):
+        with pytest.raises(TypeError, match="pass a function from a TaskContext"):
             taskdb.around(None)  # type: ignore[type-var]
         assert taskdb.surroundings == ()
 

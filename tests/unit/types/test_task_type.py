@@ -22,7 +22,9 @@ from taskdb.errors import InvalidInput, TaskAlreadyRegistered, TaskModuleError, 
 from taskdb.model.json_text import decode, encode
 from taskdb.model.retry import Retry
 from taskdb.types.context import TaskContext
-from taskdb.types.task_type import Registry, TaskType, import_task_modules, task
+from taskdb.types.declaration import task
+from taskdb.types.registry import Registry, import_task_modules
+from taskdb.types.task_type import TaskType
 
 if TYPE_CHECKING:
     from nowhere import OnlyForCheckers
@@ -318,7 +320,7 @@ def test_what_the_worker_could_not_read_again_is_refused_at_once() -> None:
     def body(size: Annotated[int, PlainSerializer(lambda size: f"{size} cm")]) -> int:
         return size
 
-    with pytest.raises(InvalidInput, match="size: does not come back from JSON"):
+    with pytest.raises(InvalidInput, match="size: does not survive JSON"):
         registered(body).dump({"size": 3})
 
 
@@ -386,11 +388,11 @@ def test_unique_must_name_fields_of_the_input() -> None:
         ({"priority": -1}, "priority -1 is out of range"),
         ({"priority": "high"}, "priority 'high' is out of range"),
         ({"priority": True}, "priority True is out of range"),
-        ({"retry": 3}, "give Retry"),
+        ({"retry": 3}, "pass Retry"),
         ({"queue": ""}, "cannot name a queue"),
         ({"queue": 1}, "cannot name a queue"),
-        ({"tags": [1]}, "tags=.*give text"),
-        ({"unique": [None]}, "unique=.*give text"),
+        ({"tags": [1]}, "tags=.*pass text"),
+        ({"unique": [None]}, "unique=.*pass text"),
         ({"timeout": 0}, "timeout=0 must be longer than zero"),
         ({"timeout": timedelta(seconds=-1)}, "must be longer than zero"),
         ({"timeout": "soon"}, "timeout='soon' is no duration"),

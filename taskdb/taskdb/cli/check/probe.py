@@ -29,7 +29,7 @@ from taskdb.store.engine.migrations import revision
 from taskdb.store.payload.place import payload_store_of
 from taskdb.store.store import Store
 from taskdb.store.task.worker import Workers
-from taskdb.types.task_type import Registry, default_registry, import_task_modules
+from taskdb.types.registry import Registry, default_registry, import_task_modules
 
 T = TypeVar("T")
 

@@ -26,7 +26,8 @@ from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import OnConflict
-from taskdb.types.task_type import Registry, TaskType, default_registry, import_task_modules
+from taskdb.types.registry import Registry, default_registry, import_task_modules
+from taskdb.types.task_type import TaskType
 
 PROGRAM = "taskdb create-task"
 RAW = {"ignore_unknown_options": True, "allow_extra_args": True}

@@ -8,8 +8,8 @@ from typing import Any
 from taskdb.cli.output import Output
 from taskdb.model.entity import TaskKind
 from taskdb.redaction.printable import printable
+from taskdb.types.registry import Registry
 from taskdb.types.sequence import Sequence, Step
-from taskdb.types.task_type import Registry
 
 
 def sequence_json(one: Sequence, registry: Registry) -> dict[str, Any]:

@@ -36,7 +36,8 @@ from taskdb.store.payload.payload import Payloads
 from taskdb.store.payload.row_reader import RowReader
 from taskdb.store.task.create import Created
 from taskdb.tracing import carried, is_wanted, span
-from taskdb.types.task_type import Registry, TaskType
+from taskdb.types.registry import Registry
+from taskdb.types.task_type import TaskType
 
 FAULT_LIMIT = 100
 """Faults that one error tells of; a bulk submit may have any number."""

@@ -17,8 +17,9 @@ from taskdb.model.key import unique_key_of
 from taskdb.model.sequence import SequenceSpec, StepSpec
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Draft
+from taskdb.types.registry import Registry
 from taskdb.types.sequence import Sequence, Step
-from taskdb.types.task_type import Registry, TaskType
+from taskdb.types.task_type import TaskType
 
 _SUBJECT = "the submit request"
 _DEEPEST = 20

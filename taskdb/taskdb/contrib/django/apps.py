@@ -13,7 +13,7 @@ from taskdb.contrib.django.migrate import on_post_migrate
 from taskdb.contrib.django.surrounding import sound_connections
 from taskdb.contrib.django.transaction import DjangoTransactions
 from taskdb.settings.source import read_settings_of
-from taskdb.types.task_type import around
+from taskdb.types.registry import around
 
 settings = DjangoSettings()
 transactions = DjangoTransactions()

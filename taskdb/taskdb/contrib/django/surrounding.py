@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections, reset_queries
 
 from taskdb.types.context import TaskContext
-from taskdb.types.task_type import default_registry
+from taskdb.types.registry import default_registry
 
 
 @contextmanager

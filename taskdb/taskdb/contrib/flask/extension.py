@@ -19,7 +19,7 @@ from taskdb.model.entity import TaskEntity
 from taskdb.model.principal.origin import Submitter, provide_submitter
 from taskdb.model.principal.web_request import REQUEST_ID, request_id_of
 from taskdb.types.context import TaskContext
-from taskdb.types.task_type import Registry
+from taskdb.types.registry import Registry
 
 NAME = "taskdb"
 """The extension's place in `app.extensions`, and the name of its commands."""

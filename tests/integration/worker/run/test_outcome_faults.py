@@ -31,7 +31,9 @@ from taskdb.store.contract import Claim, WorkerRecord
 from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.task.worker import Workers
 from taskdb.types.context import TaskContext
-from taskdb.types.task_type import Registry, TaskType, task
+from taskdb.types.declaration import task
+from taskdb.types.registry import Registry
+from taskdb.types.task_type import TaskType
 from taskdb_worker.run import execution
 from taskdb_worker.run.chunk import Chunk
 from taskdb_worker.run.execution import Execution

@@ -20,7 +20,7 @@ from taskdb.model.attempt import attempts_of
 from taskdb.model.entity import Attempt, TaskEntity
 from taskdb.model.json_text import encode
 from taskdb.store.task.part import is_id
-from taskdb.types.task_type import default_registry
+from taskdb.types.registry import default_registry
 
 BUILT_IN, BACKPORT = "django.tasks", "django_tasks"
 

@@ -17,7 +17,7 @@ from taskdb.model.entity import Attempt, TaskEntity
 from taskdb.model.outcome import Cancel, Fail, Halt, Outcome
 from taskdb.model.status import TaskStatus
 from taskdb.types.context import TaskContext
-from taskdb.types.task_type import default_registry
+from taskdb.types.registry import default_registry
 
 _ENDS = (Cancel, Fail, Halt)
 """What a body may say that no attempt follows."""

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from taskdb.errors import did_you_mean
 from taskdb.model.retry import Retry
 from taskdb.types.context import TaskContext
-from taskdb.types.task_type import TaskType, default_registry, task
+from taskdb.types.declaration import task
+from taskdb.types.registry import default_registry
+from taskdb.types.task_type import TaskType
 
 _DEFAULT_PRIORITY = 5
 
