@@ -21,6 +21,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "repository" / "words.toml"
+_CODE = re.compile(r"`[^`]*`|\]\([^)]*\)")
+"""A span of code, or the target of a link."""
 _EVENT = re.compile(r"[a-z_]+\.[a-z_]+")
 _LEVELS = {"debug", "info", "warning", "error", "exception", "log"}
 
@@ -128,7 +130,7 @@ def _texts(text: str) -> Iterator[tuple[int, str]]:
         is_text = token.type in {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
         if token.type == tokenize.COMMENT or (is_text and " " in token.string):
             for offset, line in enumerate(token.string.splitlines()):
-                yield token.start[0] + offset, line.strip("\"' #")
+                yield token.start[0] + offset, _CODE.sub("`", line).strip("\"' #")
 
 
 def _prose(text: str) -> Iterator[tuple[int, str]]:
@@ -138,7 +140,7 @@ def _prose(text: str) -> Iterator[tuple[int, str]]:
         if line.lstrip().startswith("```"):
             is_code = not is_code
         elif not is_code:
-            yield number, re.sub(r"`[^`]*`|\]\([^)]*\)", "`", line)
+            yield number, _CODE.sub("`", line)
 
 
 if __name__ == "__main__":

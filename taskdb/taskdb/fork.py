@@ -1,7 +1,7 @@
-"""What belongs to one process is made anew in a child that was forked from it.
+"""Renews the objects of a process in a child that is forked from it.
 
-Connections, threads and locks of the parent mean nothing in the child: a socket used by both
-mixes their words, and a lock that another thread held at the fork is never released.
+Connections, threads and locks of the parent are useless in the child: a socket that both use mixes
+their data, and a lock that another thread held at the fork is never released.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from taskdb.fork_imports import ImportGate
 
 
 class ForkedObject(Protocol):
-    """Something that a fork would break."""
+    """An object that a fork would break."""
 
     def after_fork(self) -> None:
-        """Begin anew, in the child, before anything else runs there."""
+        """Reset, in the child, before any other code runs there."""
 
 
 class PausedObject(ForkedObject, Protocol):
-    """Something that must be at rest while a fork happens."""
+    """An object that must be at rest during a fork."""
 
     def before_fork(self) -> None:
-        """Come to rest."""
+        """Finish the current work, and start no new work."""
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Continue."""
 
 
 def renew_after_fork(forked: ForkedObject) -> None:
-    """Call its `after_fork` in every child forked from here on, for as long as it lives."""
+    """Call its `after_fork` in every child that is forked from now on, while the object lives."""
     _forks.renew(forked)
 
 
 def pause_at_fork(paused: PausedObject) -> None:
-    """Have it at rest during every fork from here on, for as long as it lives."""
+    """Pause the object during every fork from now on, while it lives."""
     _forks.pause(paused)
 
 
 class RenewedLock:
-    """A lock that a forked child has anew: its holder at the fork does not exist in the child.
+    """A lock that is new in a forked child, where its holder at the fork does not exist.
 
-    For locks of modules and of objects that a child goes on using. The thread that forks inside the
-    block leaves it in the child as in the parent.
+    For locks of modules, and of objects that a child continues to use. A thread that forks inside
+    the block leaves the block in the child as in the parent.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class RenewedLock:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew; a block that the child is in still ends with the lock that it began with."""
+        """Create a new lock. A block that the child is in releases the lock that it acquired."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -66,10 +66,10 @@ class RenewedLock:
 
 
 class _Forks:
-    """Knows what a fork would break, and sees to it around each fork of this process."""
+    """Calls the registered objects around each fork of this process."""
 
     def __init__(self) -> None:
-        # Held during a fork: no other fork, and nobody new who would be at work meanwhile.
+        # Held during a fork: it blocks another fork, and the registration of new objects.
         self._lock = threading.RLock()
         self._objects: WeakSet[ForkedObject] = WeakSet()
         self._paused: WeakSet[PausedObject] = WeakSet()
@@ -93,9 +93,9 @@ class _Forks:
         self._lock.acquire()
         for paused in list(self._paused):
             paused.before_fork()
-            # Only what came to rest may go on.
+            # Only objects that were paused may continue.
             self._resting.append(paused)
-        # Last: a transaction that is waited for may import.
+        # Last, because a transaction that is awaited may import.
         self._imports.before_fork()
 
     def _in_parent(self) -> None:
@@ -105,7 +105,7 @@ class _Forks:
         self._lock.release()
 
     def _in_child(self) -> None:
-        # First: whatever begins anew may import.
+        # First, because a reset may import.
         self._imports.after_fork()
         self._lock = threading.RLock()
         self._resting.clear()

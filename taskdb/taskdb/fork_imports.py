@@ -1,8 +1,8 @@
 """Keeps imports and forks apart.
 
-Python locks each module while a thread imports it. A child that is forked in that moment inherits
-the lock, and half of the module, but not the thread: its own first import of the module never
-ends. So a fork waits for the imports of other threads, whatever they import.
+Python locks each module while a thread imports it. A child that is forked at that moment inherits
+the lock and the half-imported module, but not the thread: its own first import of the module never
+ends. So a fork waits for all imports of other threads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 PATIENCE_SECONDS = 10.0
-"""A fork waits so long for an import; a longer one is begun anew by the child."""
+"""Longest wait of a fork for an import; the child repeats a longer one."""
 _PAUSE_SECONDS = 0.005
 
 _machinery: Any = getattr(importlib, "_bootstrap", None)
@@ -23,19 +23,19 @@ _imp: Any = getattr(_machinery, "_imp", None)
 
 
 class ImportGate:
-    """Lets a fork through while no other thread imports, and holds imports back meanwhile."""
+    """Delays a fork until no other thread imports, and delays imports during a fork."""
 
     def __init__(self) -> None:
         self._is_shut = False
 
     def before_fork(self) -> None:
-        """Wait for the imports of other threads; none begins until the fork is over."""
+        """Wait for the imports of other threads. None starts until the fork is over."""
         if _imp is None:
-            # A Python that imports in another way: it may not have this fault, and has no cure.
+            # A Python with another import system: it may not have this fault.
             return
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            # Each import takes this lock for moments, so it is given back while one is waited for.
+            # Each import needs this lock for a moment, so it is released during the wait.
             _imp.acquire_lock()
             if not any(_locked_by_others()) or time.monotonic() >= deadline:
                 self._is_shut = True
@@ -44,13 +44,13 @@ class ImportGate:
             pause()
 
     def after_fork_in_parent(self) -> None:
-        """Let imports begin again."""
+        """Allow imports again."""
         if self._is_shut:
             self._is_shut = False
             _imp.release_lock()
 
     def after_fork(self) -> None:
-        """In the child: forget what other threads of the parent had not imported yet."""
+        """In the child: forget the unfinished imports of other threads of the parent."""
         for name in list(_locked_by_others()):
             _machinery._module_locks.pop(name, None)  # noqa: SLF001 - as in `_locked_by_others`
             sys.modules.pop(name, None)
@@ -58,14 +58,14 @@ class ImportGate:
 
 
 def pause() -> None:
-    """Let other threads go on."""
+    """Give other threads time to continue."""
     time.sleep(_PAUSE_SECONDS)
 
 
 def _locked_by_others() -> Iterator[str]:
-    """The modules that other threads import."""
+    """Yield the modules that other threads import."""
     me = threading.get_ident()
-    # There is no other way to ask.
+    # Python has no public function for this.
     known = getattr(_machinery, "_module_locks", {})
     for name, reference in list(known.items()):
         owner = getattr(reference(), "owner", None)

@@ -1,7 +1,7 @@
-"""Structured logs: structlog in front, the standard library behind, so that either may be used.
+"""Structured logs by structlog and the standard library; code may use either.
 
-Words of others (errors, names, messages of other libraries) cannot forge a line, colour a terminal
-or carry a secret out: each line is redacted and escaped as a whole, whoever logged it.
+Foreign text (errors, names, messages of other libraries) cannot forge a log line, colour a terminal
+or reveal a secret: every log line of the process is redacted and escaped as a whole.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from taskdb.redaction.redaction import Redaction
 from taskdb.settings.settings import Settings
 
 _TEXT_LIMIT = 32_768
-"""Characters of one value of a line, a traceback included, whose end is kept."""
+"""Most characters of one value, a traceback included; the end is kept."""
 _BLOCKS = ("exception", "stack")
-"""Values with lines of their own."""
+"""Values of several lines."""
 _INDENT = "    "
-"""Before each line of a block, so that none looks like the beginning of a log line."""
+"""Prefix of each line of a block, so that it does not look like a new log line."""
 _PLAIN = re.compile(
     r"[a-z]{1,30}(?:_[a-z]{1,30}){0,3}\.[a-z_]{1,40}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
-"""The name of an event, and the id of a task."""
+"""The form of the name of an event, and of the id of a task."""
 _OWN = ("timestamp", "level", "logger")
 
 
 def configure_logging(settings: Settings, *, level: Any = None, path: str | None = None) -> None:
-    """Send every log line of this process to stderr or to a file, as the settings say.
+    """Send every log line of this process to stderr or to a file, in the format of the settings.
 
-    For programs of our own (worker, beat, command line); a library user's logging is left alone.
-    `level` (a name or number) overrides that of the settings.
+    For the programs of this package (worker, beat, command line); the logging of an application
+    that imports the library is not changed. `level` (a name or number) overrides the setting.
     """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -52,7 +52,7 @@ def configure_logging(settings: Settings, *, level: Any = None, path: str | None
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        # A logger that was cached could not be captured or configured anew by anyone after us.
+        # A cached logger could not be captured, or configured a second time.
         cache_logger_on_first_use=False,
     )
     handler = _PrivateFileHandler(path) if path else logging.StreamHandler(sys.stderr)
@@ -69,14 +69,14 @@ def configure_logging(settings: Settings, *, level: Any = None, path: str | None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level or settings.log_level)
-    # It announces every look at the schema.
+    # Alembic logs every read of the schema.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 class _PrivateFileHandler(WatchedFileHandler):
-    """A file of this user alone, opened again when something else has renamed it (logrotate).
+    """A file of this user only, opened again after another program has renamed it (logrotate).
 
-    One that exists keeps its rights.
+    An existing file keeps its mode.
     """
 
     def _open(self) -> Any:
@@ -90,7 +90,7 @@ class _PrivateFileHandler(WatchedFileHandler):
 
 
 class _Redacted:
-    """Takes secrets out of every value of a line."""
+    """Removes secrets from every value of a log line."""
 
     def __init__(self, redaction: Redaction, known: Iterable[str]) -> None:
         self._redaction = redaction
@@ -110,7 +110,7 @@ class _Redacted:
         if isinstance(value, dict | list | tuple | set | frozenset):
             return self._nested(value)
         if isinstance(value, str) and _PLAIN.fullmatch(value):
-            # Most values are ids and names of events; to look into each would double a line.
+            # Most values are ids and event names; reading each would double the cost of a line.
             return value
         text = value if isinstance(value, str) else _spelled(value)
         return self._text(text, end=name in _BLOCKS)

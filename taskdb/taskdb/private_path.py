@@ -1,4 +1,4 @@
-"""Files and folders of this user alone: 0600 and 0700, whatever the umask says."""
+"""Files and folders of this user only: modes 0600 and 0700, independent of the umask."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ _SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".migrate")
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder with its missing parents; one that exists keeps its mode. Raises OSError."""
+    """Create a folder and its missing parents. An existing one keeps its mode. Raises OSError."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     for one in reversed(missing):
         try:
             one.mkdir(FOLDER_MODE)
         except FileExistsError:
-            # Another process has just made it.
+            # Another process has just created it.
             continue
         one.chmod(FOLDER_MODE)
     if not folder.is_dir():
-        # The error that says so.
+        # Raises the error for it.
         folder.mkdir()
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file unless there is one, before a library makes it with wider rights.
+    """Create an empty file if it is missing, before a library creates it with a wider mode.
 
-    SQLite gives the files beside a database the mode of the database. A file that exists is never
-    opened here: closing it would drop the locks that SQLite holds on it in this process. A path
-    where no file can be made is left to that library, whose error says more.
+    SQLite gives the files beside a database the mode of the database. An existing file is never
+    opened here: closing it would drop the locks that SQLite holds on it in this process. An error
+    is ignored, since the library raises a better one.
     """
     with suppress(OSError):
         os.close(open_file(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
 
 
 def open_file(path: Path, flags: int) -> int:
-    """`os.open`, where a new file belongs to this user alone. Raises OSError."""
+    """Call `os.open`; a new file belongs to this user only. Raises OSError."""
     is_new = bool(flags & os.O_CREAT) and not path.exists()
     number = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
     if is_new:
-        # A umask may have taken away even the owner's bits.
+        # A umask may remove even the bits of the owner.
         os.fchmod(number, FILE_MODE)
     return number
 
 
 def files_of_database(path: Path) -> Iterator[Path]:
-    """An SQLite file and those that SQLite and a migration put beside it."""
+    """Yield an SQLite file and the files that SQLite and a migration create beside it."""
     return (path.with_name(f"{path.name}{suffix}") for suffix in _SQLITE_SUFFIXES)
 
 
 def is_wide(path: Path) -> bool:
-    """Whether other users may read or write a file or folder. One that is missing is not wide."""
+    """Return whether other users may read or write a path. A missing one is not wide."""
     try:
         return bool(path.stat().st_mode & 0o077)
     except OSError:
@@ -62,7 +62,7 @@ def is_wide(path: Path) -> bool:
 
 
 def owner_of(path: Path) -> int | None:
-    """The id of another user who owns it and may so change its rights; None: this user or root."""
+    """Return the user id of the owner; None for this user or root."""
     try:
         owner = path.stat().st_uid
     except OSError:
@@ -71,7 +71,7 @@ def owner_of(path: Path) -> int | None:
 
 
 def is_replaceable(folder: Path) -> bool:
-    """Whether other users may replace what lies in a folder."""
+    """Return whether other users may replace the files in a folder."""
     try:
         mode = folder.stat().st_mode
     except OSError:

@@ -1,4 +1,4 @@
-"""What stands above this package, reached by name: `worker`, `beat` and others."""
+"""Roles: functions of the packages above this one, by name: `worker`, `beat` and others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROUP = "taskdb.roles"
 
 @cache
 def load_role(name: str) -> Callable[..., Any]:
-    """The callable of a role; raises SettingsError where it is not installed."""
+    """Return the function of a role. Raises SettingsError if it is not installed."""
     found = list(entry_points(group=GROUP, name=name))
     if not found:
         advice = f"the role {name!r} is not installed: pip install --force-reinstall celery-taskdb"

@@ -1,8 +1,8 @@
-"""Traces: the caller's goes on in the row, and from there in whatever runs it.
+"""Traces: the trace of the caller is stored in the row, and continued by the run.
 
-Nothing is imported here until the application has imported OpenTelemetry itself: where it has
-not, nobody can have configured it and no span can be active. It costs a look at one dictionary.
-What is stored and sent is the W3C form, `traceparent` and after a space `tracestate`.
+OpenTelemetry is not imported here before the application has imported it: until then it cannot be
+configured and no span can be active. The check costs one lookup in a dictionary. A trace is stored
+and sent in the W3C form: `traceparent`, a space, `tracestate`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Kind = Literal["PRODUCER", "CONSUMER"]
 _API = "opentelemetry.trace"
 _NAME = "taskdb"
 _STATE_LIMIT = 512
-"""What W3C wants of a tracestate at least to be handed on."""
+"""Most characters of a tracestate that is passed on; W3C requires at least this many."""
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 
 
 def carried() -> str | None:
-    """The trace that is active here, to be stored; None where there is none."""
+    """Return the active trace in its stored form; None without one."""
     api = _api()
     if api is None:
         return None
@@ -38,10 +38,10 @@ def span(
     parent: str | None = None,
     link: str | None = None,
 ) -> AbstractContextManager[Any]:
-    """A span that is active inside, as text or None where nobody wants it.
+    """Return a context manager with an active span, in its stored form; None without a provider.
 
-    `parent` is a stored trace that it goes on with; without one it goes on with the active span.
-    An error that passes is not recorded: who knows what it means says so.
+    The span continues `parent`, a stored trace, or else the active span. An error that passes is
+    not recorded; the caller records it with `failed`.
     """
     api = _configured()
     return _NOTHING if api is None else _span(api, name, kind, attributes, parent, link)
@@ -50,7 +50,7 @@ def span(
 def passed(
     name: str, kind: Kind, attributes: Mapping[str, Any], parent: str, between: tuple[int, int]
 ) -> None:
-    """Tell of a span that is over, from and to these nanoseconds since the epoch."""
+    """Record a span that has ended, with begin and end in nanoseconds since the epoch."""
     api = _configured()
     if api is None:
         return
@@ -66,12 +66,12 @@ def passed(
 
 
 def is_wanted() -> bool:
-    """Whether somebody has configured where spans go."""
+    """Return whether a provider is configured that exports spans."""
     return _configured() is not None
 
 
 def headers_of(trace: str | None) -> dict[str, str]:
-    """A stored trace as the headers of a message."""
+    """Return a stored trace as the headers of a message."""
     if trace is None:
         return {}
     parent, _, state = trace.partition(" ")
@@ -101,7 +101,7 @@ def _span(
 
 
 def failed(one: Any, kind: str, message: str) -> None:
-    """Mark a span as one of something that went wrong; a None is passed over."""
+    """Mark a span as failed. A None is ignored."""
     if one is not None:
         api: Any = _api()
         one.set_attribute("error.type", kind)
@@ -118,7 +118,7 @@ def _api() -> Any:
 
 
 def _configured() -> Any:
-    """The API, where a provider has been set that makes real spans."""
+    """Return the API if a provider is set that creates real spans, else None."""
     api = _api()
     if api is None or isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
         return None
@@ -140,7 +140,7 @@ def _spelled(context: Any) -> str:
 
 
 def _context_of(trace: str) -> Any:
-    """The context that a stored trace stands for; an empty one for what is none."""
+    """Return the context of a stored trace; an empty context for any other text."""
     from opentelemetry.context import Context  # noqa: PLC0415 - an extra
     from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - an extra
         TraceContextTextMapPropagator,

@@ -14,7 +14,7 @@ class DatabaseError(TaskDBError):
 
 
 class DatabaseUnreachable(DatabaseError):
-    """The database did not respond. The write was not made, unless the message says otherwise."""
+    """The database did not respond. The write was not made, unless the message notes it."""
 
     code = "DATABASE_UNREACHABLE"
 

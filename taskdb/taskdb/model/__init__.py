@@ -1,1 +1,1 @@
-"""The values of this package: what a task, a schedule or an alarm is. Pure: no input or output."""
+"""The values of this package: task, schedule, alarm and others. Pure: no input or output."""

@@ -1,10 +1,10 @@
-"""What was seen of an adopted task, and what that means for its row: the rules, without a database.
+"""The moves of an adopted task, derived from reports about it, without a database.
 
-An adopted task belongs to a Celery app that we only watch. Each process of it reports what it saw
-(a publish, a run that began, a run that ended) when it gets to it, so reports of one task come in
-any order, late, twice, or not at all. `follow` lets a row only go forward: by attempt, within an
-attempt by the run that began last, within a run from its beginning to its end. What was missed is
-passed through on the way, so that the history of an adopted task knows the moves of any other.
+An adopted task belongs to a Celery app that this package only watches. Each process of the app
+reports publishes, starts of runs and ends of runs when it has time, so the reports of one task
+arrive in any order, late, twice, or never. `follow` moves a row only forward: by attempt, within
+an attempt by the newest run, within a run from its start to its end. A missed state is passed
+through, so that the history of an adopted task has the same moves as that of any other task.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from taskdb.model.status import STARTS, TERMINAL, WAITING, TaskStatus, allowed_p
 _S = TaskStatus
 
 UNKNOWN = -1
-"""The attempt of a run of which only the task is known."""
+"""The attempt of a run whose number the report does not have."""
 CELERY_ID = "celery_id"
-"""The attribute that has Celery's id, where that is no UUID."""
+"""The attribute with Celery's id, where that is not a UUID."""
 WORKER_LOST = "WorkerLost"
-"""The error of what a dead worker ran, as far as one can tell from outside."""
+"""The error of a task whose worker died, as concluded from outside."""
 UNSEEN = "Unseen"
-"""The error of what nobody has seen for so long that nobody waits for it any more."""
+"""The error of a task without any report for too long."""
 PRESUMED_EXPIRED = "PresumedExpired"
-"""The error of what expired and was dropped by the broker, which tells nobody."""
+"""The error of a task that expired at the broker, which drops messages without a report."""
 _GUESSES = frozenset({WORKER_LOST, UNSEEN, PRESUMED_EXPIRED})
 _PASSED_RUNS = 25
-"""Runs of which nothing was seen that get lines at most: a message may claim any number."""
+"""Most history rows for runs without a report, since a message may claim any number."""
 
 
 class Sight(StrEnum):
-    """What kind of thing was seen."""
+    """The kind of a report."""
 
     PUBLISHED = "published"
     BEGUN = "begun"
     ENDED = "ended"
     MISSED = "missed"
-    """Nothing was seen where something should have been: a guess, which any sight corrects."""
+    """A report that should have come did not: a guess, which any report corrects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """One thing that was seen of one task, at a moment of the clock of who saw it.
+    """One report about one task, at a moment of the clock of its sender.
 
-    `attempt`: the number of the run, or where none was seen (a publish; `ran` is false) how many
-    came before; UNKNOWN where who saw it cannot tell. `token` and `began_at` tell which run
-    ended, where who saw it can know. `status` is where that leads.
+    `attempt` is the number of the run; for a publish (`ran` is false) the number of runs before;
+    UNKNOWN where the sender does not know it. `token` and `began_at` identify the run that ended,
+    where the sender knows them. `status` is the status that the report leads to.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Sighting:
 
 @dataclass(slots=True, kw_only=True)
 class AdoptedRow:
-    """What the rules ask of a row, and change in it."""
+    """The columns of a row that reports depend on and change."""
 
     status: TaskStatus
     attempt: int = 0
@@ -88,12 +88,12 @@ class AdoptedRow:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     is_guess: bool = False
-    """Its end is what we concluded, and not what anyone saw."""
+    """Its end was concluded, not reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of the history that a sighting leads to."""
+    """One history row that a report leads to."""
 
     source: TaskStatus | None
     target: TaskStatus
@@ -102,9 +102,9 @@ class Step:
 
 
 def follow(row: AdoptedRow | None, seen: Sighting) -> tuple[Step, ...]:
-    """Where a sighting leads: the steps to the new status, none where it comes too late.
+    """Return the steps to the new status, none for a report that is too late.
 
-    A row that has completed stays so; another run of it is one step from there to there, a remark.
+    A COMPLETED row stays COMPLETED; a further run of it is one step without a move, a remark.
     """
     sighting = _numbered(row, seen)
     if row is None:
@@ -115,7 +115,7 @@ def follow(row: AdoptedRow | None, seen: Sighting) -> tuple[Step, ...]:
 
 
 def _numbered(row: AdoptedRow | None, sighting: Sighting) -> Sighting:
-    """The sighting with the number of its run: the one that goes on, or else the next one."""
+    """Return the report with the number of its run: the open run, or else the next one."""
     if sighting.attempt != UNKNOWN:
         return sighting
     attempt = 1 if row is None else row.attempt + (1 if row.status in WAITING else 0)
@@ -129,10 +129,10 @@ def _runs_again(row: AdoptedRow, sighting: Sighting) -> bool:
 
 
 def _is_retry_of(row: AdoptedRow, sighting: Sighting) -> bool:
-    """The first publish is only the beginning of a row; a further one says that a run is over."""
+    """Return whether a publish is a retry: the first creates the row, a later one ends a run."""
     if sighting.attempt == 0 or row.attempt > sighting.attempt:
         return False
-    # Of the run that still goes on its own end will say more.
+    # The open run will report its own end, with more detail.
     return row.attempt < sighting.attempt or row.is_guess
 
 
@@ -140,23 +140,23 @@ def _begins(row: AdoptedRow, sighting: Sighting) -> bool:
     if sighting.attempt != row.attempt:
         return sighting.attempt > row.attempt
     if sighting.token == row.token or row.status is _S.ERRORED:
-        # Its retry has been published: whoever still runs this attempt has been overtaken.
+        # Its retry has been published: a worker that still runs this attempt is too late.
         return False
     known = [row.started_at, None if row.is_guess else row.ended_at]
-    # The broker delivered the same message again, or the body put another task in its place.
+    # The broker delivered the same message again, or the body replaced itself by another task.
     return all(moment is None or sighting.at > moment for moment in known)
 
 
 def _ends(row: AdoptedRow, sighting: Sighting) -> bool:
     if sighting.status is _S.COMPLETED:
-        # Whichever run it was: Celery's own result keeps a success too.
+        # For any run: Celery's own result keeps a success as well.
         return True
     if sighting.attempt != row.attempt:
         return sighting.attempt > row.attempt
     if row.status in TERMINAL and not row.is_guess:
         return False
     if row.status is _S.ERRORED:
-        # What waits for its next run may end without one.
+        # A task that waits for its next run may end without one.
         return not sighting.ran
     return not _is_of_older_run(row, sighting)
 
@@ -169,7 +169,7 @@ def _is_of_older_run(row: AdoptedRow, sighting: Sighting) -> bool:
 
 
 def _is_missed(row: AdoptedRow, sighting: Sighting) -> bool:
-    """Only where nothing has happened since one looked."""
+    """Return whether nothing has happened since the row was read."""
     if row.attempt != sighting.attempt or row.token != sighting.token:
         return False
     waits = sighting.status is _S.CANCELED or not sighting.ran
@@ -209,9 +209,9 @@ def _passed(row: AdoptedRow | None, sighting: Sighting) -> Iterator[Step]:
 
 
 def _retried(source: TaskStatus | None, attempt: int, sighting: Sighting) -> Iterator[Step]:
-    """The runs before, each of which asked for another one.
+    """Return the steps of earlier runs, each of which ended with a retry.
 
-    Their ends have not been told yet, or never will be.
+    Their ends were not reported yet, or never will be.
     """
     over = 0 if sighting.sight is Sight.MISSED else sighting.attempt
     if _has_run(sighting):
@@ -229,7 +229,7 @@ def _retried(source: TaskStatus | None, attempt: int, sighting: Sighting) -> Ite
 
 
 def _has_run(sighting: Sighting) -> bool:
-    """There was a run, whether or not the row knows of it."""
+    """Return whether there was a run, also if the row has none."""
     if sighting.sight is Sight.PUBLISHED:
         return sighting.attempt > 0
     return sighting.sight is not Sight.MISSED and sighting.ran
@@ -237,7 +237,7 @@ def _has_run(sighting: Sighting) -> bool:
 
 @cache
 def _way(source: TaskStatus | None, target: TaskStatus, *, ran: bool) -> tuple[TaskStatus, ...]:
-    """The shortest legal way; by a run where there was one."""
+    """Return the shortest legal sequence of statuses, through a run where there was one."""
     if ran and target is not _S.STARTED and source is not _S.STARTED:
         return (*_way(source, _S.STARTED, ran=False), *_way(_S.STARTED, target, ran=False))
     if source is None:
@@ -256,21 +256,21 @@ def _way(source: TaskStatus | None, target: TaskStatus, *, ran: bool) -> tuple[T
                 return (*way, following)
             seen.add(following)
             ways.append((*way, following))
-    message = f"no way from {source} to {target}"
+    message = f"no sequence of moves leads from {source} to {target}"
     raise LookupError(message)
 
 
 def tells_late(row: AdoptedRow, sighting: Sighting) -> bool:
-    """Why an earlier run asked for another one, or the same run whose retry was seen before."""
+    """Return whether a report has the error of a run whose retry was reported before."""
     is_reason = sighting.status is _S.ERRORED and sighting.error is not None
     return is_reason and 0 < sighting.attempt <= row.attempt
 
 
 def celery_id_of(task: TaskEntity) -> str:
-    """What Celery calls an adopted task; its row has another id where that is no UUID."""
+    """Return Celery's id of an adopted task; it differs from the row's id if it is not a UUID."""
     return str(task.attributes.get(CELERY_ID, task.id))
 
 
 def is_guess(error_type: str | None) -> bool:
-    """Whether an error of this type is what we concluded, and not what anyone saw."""
+    """Return whether an error of this type was concluded, not reported."""
     return error_type in _GUESSES

@@ -1,4 +1,4 @@
-"""Attempts, as the history of a task tells them."""
+"""The attempts of a task, read from its history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from taskdb.model.status import RUNNING, TaskStatus
 
 
 def attempts_of(events: Iterable[TaskEvent]) -> list[Attempt]:
-    """One entry a run of the body, oldest first, made of events in order."""
+    """Return one entry per run of the body, oldest first, from events in order."""
     found: list[Attempt] = []
     for event in events:
         if event.to_status is TaskStatus.STARTED and event.from_status is not TaskStatus.STARTED:
@@ -37,7 +37,7 @@ def _lacks(attempt: Attempt, event: TaskEvent) -> bool:
 
 
 def _explained(attempt: Attempt, event: TaskEvent) -> Attempt:
-    """The attempt with what was told of its end when the next one had begun."""
+    """Return the attempt with the error that was recorded after the next one had started."""
     if not _lacks(attempt, event):
         return attempt
     return replace(attempt, worker=attempt.worker or event.worker, detail=event.detail)

@@ -1,8 +1,8 @@
-"""The bounds of everything that is stored: how long a text, how late a moment, how deep a value.
+"""The bounds of every stored value: length of a text, range of a moment, depth of JSON.
 
-Every door uses these, so that nothing comes in that an index, a database or a reader cannot take.
-Texts are measured in bytes of UTF-8, as indexes do: an entry of a PostgreSQL index holds 2,704
-bytes, the columns of one index counted together.
+Every entry point checks them, so that no value is stored that an index, a database or a reader
+cannot hold. Texts are measured in bytes of UTF-8, as indexes measure them: an entry of a PostgreSQL
+index holds 2,704 bytes for all its columns.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from taskdb.errors import Fault, InvalidInput
 NAME_BYTES = 500
 """A tenant, a task type, and other names that are indexed."""
 KEY_BYTES = 1_000
-"""A unique key, a mutex key; beside a tenant and a type it fits an index entry."""
+"""A unique key or mutex key; it fits an index entry beside a tenant and a type."""
 QUEUE_BYTES = 255
-"""The name of a queue: AMQP has no room for more."""
+"""The name of a queue: the limit of AMQP."""
 TEXT_BYTES = 1_000
-"""A text that is not indexed: the name of a task, its request, its creator, a tag."""
+"""A text without an index: the name of a task, its request, its creator, a tag."""
 
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
-"""Moments are between these: any duration may be added, in any time zone."""
+"""The range of moments; any duration can be added to them, in any time zone."""
 LONGEST = timedelta(days=36_500)
 """The longest duration: a hundred years."""
 
 DEEPEST = 64
-"""Levels of lists and objects inside each other."""
-TOO_DEEP = f"nested too deeply: at most {DEEPEST} lists and objects may be inside each other"
+"""Most levels of nested lists and objects."""
+TOO_DEEP = f"nested too deeply: at most {DEEPEST} levels of lists and objects"
 LARGEST = 2**63 - 1
 """The largest whole number of a column."""
 
@@ -38,7 +38,7 @@ _NOT_STORABLE = "has a character that cannot be stored (NUL, or half of a surrog
 
 
 def wrong_text(value: Any, limit: int = TEXT_BYTES) -> str | None:
-    """Why this cannot be stored as a text of at most so many bytes; None where it can."""
+    """Return why a value cannot be stored as text of at most `limit` bytes, or None if it can."""
     if not isinstance(value, str):
         return f"{shown(value)} is not text"
     try:
@@ -53,7 +53,7 @@ def wrong_text(value: Any, limit: int = TEXT_BYTES) -> str | None:
 
 
 def check_texts(subject: str, limit: int = TEXT_BYTES, **given: Any) -> None:
-    """Raise InvalidInput that names every text that cannot be stored; None is left out."""
+    """Raise InvalidInput that names every text that cannot be stored. A None is skipped."""
     faults = [
         Fault(name, reason)
         for name, text in given.items()
@@ -64,24 +64,24 @@ def check_texts(subject: str, limit: int = TEXT_BYTES, **given: Any) -> None:
 
 
 def clipped(text: str, limit: int = TEXT_BYTES) -> str:
-    """The beginning of a storable text, at most so many bytes."""
+    """Return the beginning of a storable text, at most `limit` bytes."""
     return text.encode()[:limit].decode(errors="ignore")
 
 
 def is_bounded(moment: datetime) -> bool:
-    """Whether an aware moment is between the earliest and the latest."""
+    """Return whether an aware moment is between the earliest and the latest."""
     return EARLIEST <= moment <= LATEST
 
 
 def bounded(moment: datetime) -> datetime:
-    """An aware moment in UTC, moved into the bounds: for what others say, which is not refused."""
+    """Return an aware moment in UTC, moved into the bounds. For values that are not refused."""
     return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
 
 
 def as_duration(given: Any, name: str) -> timedelta:
-    """A duration from zero to a hundred years, given as a timedelta or in seconds.
+    """Return a duration from zero to a hundred years, from a timedelta or from seconds.
 
-    Raises TypeError for another type, ValueError for a value outside of the bounds.
+    Raises TypeError for another type, ValueError for a value out of bounds.
     """
     if isinstance(given, bool) or not isinstance(given, timedelta | int | float):
         message = f"{name}={shown(given)} is no duration: give a timedelta, or seconds"
@@ -97,18 +97,18 @@ def as_duration(given: Any, name: str) -> timedelta:
 
 
 def spelled(reference: Any) -> str:
-    """What names something, as text, whatever was given."""
+    """Return a reference of any type as text."""
     try:
         return str(reference)
     except ValueError:
-        # A whole number with too many digits.
+        # An integer with too many digits.
         return shown(reference)
 
 
 def shown(value: Any) -> str:
-    """A value in a message: short, and whatever its `repr` does."""
+    """Return a short text of a value for a message, also if its `repr` raises."""
     try:
         text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    except Exception as error:  # noqa: BLE001 - a message must not fail for the value that it names
+    except Exception as error:  # noqa: BLE001 - a message must not fail because of the value in it
         text = f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

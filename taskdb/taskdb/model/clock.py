@@ -1,7 +1,7 @@
-"""Whose time counts: the database's by default, a bound value in tests.
+"""The clock of the store: that of the database by default, a bound value in tests.
 
-Nothing else in this package asks for the time that a row is compared with, so clocks of
-different machines cannot disagree, and a test can hold time still.
+Nothing else in this package reads the time that a row is compared with. So the clocks of different
+machines do not matter, and a test can stop time.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from taskdb.model.bounds import EARLIEST, LATEST, is_bounded
 
 
 class Clock(Protocol):
-    """Where a statement takes `now` from."""
+    """The source of `now` in a statement."""
 
     def bound(self) -> datetime | None:
-        """The moment to bind into every statement, or None to let the database say it."""
+        """Return the moment to bind into every statement, or None for the database's clock."""
 
 
 class DatabaseClock:
-    """The database's own clock: one clock for every process (the default)."""
+    """The clock of the database, one clock for every process (the default)."""
 
     def bound(self) -> datetime | None:
         return None
 
 
 class FixedClock:
-    """A clock that moves only when told to, for tests."""
+    """A clock that moves only by `advance`, for tests."""
 
     def __init__(self, at: datetime) -> None:
         self.at = require_aware(at, "at")
@@ -36,7 +36,7 @@ class FixedClock:
         return self.at
 
     def advance(self, by: timedelta) -> None:
-        """Move by a duration; a negative one steps back. Raises ValueError out of bounds."""
+        """Move by a duration, backwards if it is negative. Raises ValueError out of bounds."""
         try:
             moved = self.at + by
         except OverflowError:
@@ -45,21 +45,21 @@ class FixedClock:
 
 
 def require_aware(moment: datetime, name: str) -> datetime:
-    """The same moment in UTC.
+    """Return the same moment in UTC.
 
-    Raises ValueError for a naive datetime, since its zone is unknown, and for one
-    that is out of bounds.
+    Raises ValueError for a naive datetime, since its zone is unknown, and for a moment out of
+    bounds.
     """
     if moment.tzinfo is None or moment.utcoffset() is None:
         message = (
-            f"{name} is a naive datetime ({moment.isoformat()}): give it a zone, "
+            f"{name} is a naive datetime ({moment.isoformat()}): add a zone, "
             "for example datetime.now(UTC)"
         )
         raise ValueError(message)
-    # Compared before it is converted: a moment at either end has no spelling in another zone.
+    # Compared before the conversion: a moment at either end does not exist in another zone.
     if not is_bounded(moment):
         message = (
-            f"{name} is out of bounds ({moment.isoformat()}): give a moment from "
+            f"{name} is out of bounds ({moment.isoformat()}): pass a moment from "
             f"{EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}, or leave it out to mean never"
         )
         raise ValueError(message)

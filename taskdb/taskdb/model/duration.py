@@ -30,7 +30,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def duration_text(length: timedelta) -> str:
-    """A duration, exactly, as `parse_duration` reads it: `1h30m`, `2d`, `0.5s`, `0s`."""
+    """Return the exact text of a duration, as `parse_duration` reads it: `1h30m`, `0.5s`."""
     if length < timedelta(0):
         return f"-{duration_text(-length)}"
     text = ""
@@ -43,7 +43,7 @@ def duration_text(length: timedelta) -> str:
 
 
 def rough_duration(length: timedelta | float) -> str:
-    """A duration, a timedelta or seconds, in its largest sensible unit: `350 ms`, `12 s`, `3 h`."""
+    """Return a timedelta, or seconds, in the largest fitting unit: `350 ms`, `12 s`, `3 h`."""
     seconds = max(seconds_of(length), 0)
     if 0 < seconds < 1:
         return f"{seconds * 1000:.0f} ms"
@@ -54,7 +54,7 @@ def rough_duration(length: timedelta | float) -> str:
 
 
 def utc_text(moment: datetime) -> str:
-    """A moment for people who may be in any zone: `2031-05-04 10:20:30 UTC`."""
+    """Return a moment as text with its zone: `2031-05-04 10:20:30 UTC`."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -63,5 +63,5 @@ def seconds_of(duration: timedelta | float) -> float: ...
 @overload
 def seconds_of(duration: timedelta | float | None) -> float | None: ...
 def seconds_of(duration: timedelta | float | None) -> float | None:
-    """The seconds of a timedelta; a number is seconds already, None stays None."""
+    """Return the seconds of a timedelta. A number or None is returned as it is."""
     return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -1,4 +1,4 @@
-"""A task as a value: what a row says, read once and never changed."""
+"""A task as a value: a snapshot of its row, which never changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskdb.model.status import TaskStatus
 
 
 class TaskKind(StrEnum):
-    """What a task is made of."""
+    """The structure of a task."""
 
     TASK = "TASK"
     FAN_OUT = "FAN_OUT"
@@ -23,7 +23,7 @@ class TaskKind(StrEnum):
 
 
 class TaskRole(StrEnum):
-    """What a sub-task is to its parent."""
+    """The role of a sub-task under its parent."""
 
     PART = "part"
     STEP = "step"
@@ -32,11 +32,11 @@ class TaskRole(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskError:
-    """Why an attempt did not succeed.
+    """The reason why an attempt did not succeed.
 
     `type` is the qualified name of the exception, `attempt` the run that raised it. `traceback`
-    is empty where there was no Python frame to show (a killed process, an expiry). `trace` leads to
-    the span of the run, where traces are taken.
+    is empty without a Python frame (a killed process, an expiry). `trace` identifies the span of
+    the run, where traces are recorded.
     """
 
     type: str
@@ -67,7 +67,7 @@ class TaskError:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a body says it is; `total` is None where it does not know."""
+    """The progress that a body has reported; `total` is None where it is unknown."""
 
     current: int
     total: int | None = None
@@ -76,9 +76,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
-    """One line of the history: a move, or a remark on a task that did not move.
+    """One history row: a move, or a remark on a task that did not move.
 
-    `from_status` is None for the creation. Events of one task are in order of `id`.
+    `from_status` is None for the creation. Events of one task are ordered by `id`.
     """
 
     id: int
@@ -94,9 +94,9 @@ class TaskEvent:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run of the body, as the history tells it.
+    """One run of the body, read from the history.
 
-    `status` is what the run led to, STARTED or PROCESSING while it goes on.
+    `status` is the status that the run led to; STARTED or PROCESSING while it runs.
     """
 
     number: int
@@ -109,7 +109,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class SubTaskResult:
-    """How one part, step or handler stands; `result` is None until it has one."""
+    """The state of one part, step or handler; `result` is None until it has one."""
 
     position: int
     task_id: str
@@ -120,25 +120,25 @@ class SubTaskResult:
 
 
 Side = Literal["input", "result"]
-"""Which payload of a task."""
+"""One of the two payloads of a task."""
 
 
 class TaskReader(Protocol):
-    """What an entity needs of the client that it came from."""
+    """The methods of a client that an entity uses."""
 
     def get_task(self, reference: str) -> TaskEntity:
-        """The task as it is now; raises TaskNotFound."""
+        """Return the task as it is now. Raises TaskNotFound."""
 
     def wait(self, reference: str, timeout: float | None) -> TaskEntity:
-        """The task once it has settled; raises WaitTimeout."""
+        """Return the task once it has settled. Raises WaitTimeout."""
 
     def read_payload(self, reference: str, side: Side) -> Any:
-        """The input or the result of a task; raises TaskNotFound, PayloadMissing."""
+        """Return the input or the result of a task. Raises TaskNotFound, PayloadMissing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEntity:
-    """One persisted piece of work. Immutable: `refresh()` answers a new one."""
+    """One persisted piece of work. Immutable: `refresh()` returns a new one."""
 
     id: str
     tenant: str
@@ -175,7 +175,7 @@ class TaskEntity:
     ended_at: datetime | None = None
     cancel_requested_at: datetime | None = None
     is_adopted: bool = False
-    """A task of a Celery app that is only watched: nothing here runs, moves or publishes it."""
+    """It belongs to a Celery app that is only watched. This package does not run or move it."""
     notify_id: str | None = None
 
     spec: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -187,22 +187,22 @@ class TaskEntity:
 
     @property
     def input(self) -> Any:
-        """The input as JSON values; fetched from the payload store when it is large."""
+        """The input as JSON values, read from the payload store if it is large."""
         return self._payload("input", self.inline_input, self.input_ref)
 
     @property
     def result(self) -> Any:
-        """What the body returned, as JSON values; None until then, and for a body without one."""
+        """The result of the body as JSON values; None until it has ended."""
         return self._payload("result", self.inline_result, self.result_ref)
 
     @property
     def code(self) -> str:
-        """The ULID spelling of the id: 26 characters, in order of creation."""
+        """The id as a ULID: 26 characters, in order of creation."""
         return str(ULID.from_uuid(UUID(self.id)))
 
     @property
     def pk(self) -> str:
-        """The partition key: tasks of one tenant, multi-part ones apart."""
+        """The partition key: one per tenant, another for its tasks with sub-tasks."""
         prefix = "TASK" if self.kind is TaskKind.TASK and self.parent_id is None else "SFN_TASK"
         return f"{prefix}#{self.tenant}"
 
@@ -219,16 +219,16 @@ class TaskEntity:
 
     @property
     def key(self) -> str:
-        """`pk#sk`, which `get_task` takes as well as the id and the code."""
+        """`pk#sk`, which `get_task` accepts beside the id and the code."""
         return f"{self.pk}#{self.sk}"
 
     @property
     def attempts_used(self) -> int:
-        """How much of the retry budget is spent; a crash is counted in `crashes` alone."""
+        """The spent part of the retry budget. A crash counts in `crashes` only."""
         return self.attempt - self.spared - self.crashes
 
     def as_sub_task(self) -> SubTaskResult:
-        """How it stands, for who looks at its parent."""
+        """Return its state, as a part of its parent."""
         return SubTaskResult(
             position=self.position or 0,
             task_id=self.id,
@@ -239,13 +239,13 @@ class TaskEntity:
         )
 
     def refresh(self) -> TaskEntity:
-        """The task as it is now."""
+        """Return the task as it is now."""
         return self._reader().get_task(self.id)
 
     def wait(self, timeout: float | None = None) -> TaskEntity:
-        """Block until the task has settled (terminal, or HALTED), and answer it.
+        """Block until the task has settled (terminal, or HALTED). Returns the settled task.
 
-        `timeout` is in seconds, None waits for ever. Raises WaitTimeout.
+        `timeout` is in seconds; None waits for ever. Raises WaitTimeout.
         """
         return self._reader().wait(self.id, timeout)
 

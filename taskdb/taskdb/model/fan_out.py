@@ -1,4 +1,4 @@
-"""A fan-out: one parent, its parts, and the policy by which they decide its end."""
+"""A fan-out: one parent, its parts, and the policy that derives its end from theirs."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from taskdb.model.bounds import LONGEST, shown
 from taskdb.model.status import TERMINAL, TaskStatus
 
 Join = Literal["all_succeeded", "all_settled", "fail_fast"]
-"""When the parts have ended well.
+"""The condition under which the parent succeeds.
 
-`all_succeeded`: every part did. `all_settled`: every part is over, however it ended. `fail_fast`:
-as the first, and once it is out of reach the open parts are canceled.
+`all_succeeded`: every part has COMPLETED. `all_settled`: every part has ended, well or badly.
+`fail_fast`: as `all_succeeded`; once that is impossible, the open parts are canceled.
 """
 
 CHUNK_LIMIT = 1_000
 _MOST = 2**31 - 1
-"""Parts that a limit may name."""
+"""The largest number of parts in a limit."""
 WINDOW = "window"
-"""`held_by` of a part that its parent's window does not let go yet."""
+"""`held_by` of a part that the window of its parent holds."""
 HANDLER_POSITION = 1_000_000_000
-"""Positions from here on are those of handlers, so that no part has the same."""
+"""The first position of a handler; every part has a lower one."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerSpec:
-    """A handler as its parent's row keeps it: enough to make its task without its code."""
+    """A handler, with everything that is needed to create its task without the user's code."""
 
     type: str
     queue: str
@@ -52,7 +52,7 @@ class HandlerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many parts of a fan-out are where."""
+    """The number of parts of a fan-out by status."""
 
     by_status: Mapping[TaskStatus, int] = field(default_factory=dict)
     held: int = 0
@@ -63,7 +63,7 @@ class Counts:
 
     @property
     def done(self) -> int:
-        """Over, however they ended."""
+        """The number of ended parts."""
         return sum(number for status, number in self.by_status.items() if status in TERMINAL)
 
     @property
@@ -83,7 +83,7 @@ class Counts:
         return self.by_status.get(TaskStatus.CANCELED, 0)
 
     def as_json(self) -> dict[str, int]:
-        """What a parent without a handler has for its result."""
+        """Return the result of a parent without a handler."""
         return {
             "total": self.total,
             "succeeded": self.succeeded,
@@ -94,13 +94,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FanOut:
-    """How parts are run and joined, as a user says it.
+    """How the parts of a fan-out run and join, as the user declares it.
 
-    `tolerate` allows so many parts to end badly: a whole number of them, or a share of all below
-    1. `max_concurrency` parts are published at a time, the others are held. `timeout` (timedelta
-    or seconds) is for the whole; then what is open is canceled and the parent FAILED. `chunk_size`
-    parts share one message. `on_join` names the task type that runs when the parts have ended
-    well, and whose result becomes the parent's.
+    `tolerate` is how many parts may end badly: a whole number, or a share of all parts below 1.
+    At most `max_concurrency` parts are published at a time; the others are held. After `timeout`
+    (timedelta or seconds, for the whole fan-out) the open parts are canceled and the parent is
+    FAILED. `chunk_size` parts share one message. `on_join` names the task type that runs when the
+    parts have ended well; its result becomes the result of the parent.
     """
 
     join: Join = "all_succeeded"
@@ -111,7 +111,7 @@ class FanOut:
     on_join: Any = None
 
     def faults(self) -> list[Fault]:
-        """What is wrong with it."""
+        """Return the faults of the options."""
         found = []
         if self.join not in get_args(Join):
             known = get_args(Join)
@@ -121,20 +121,20 @@ class FanOut:
             advice = f"{shown(self.tolerate)} is neither a number of parts nor a share from 0 to 1"
             found.append(Fault("tolerate", advice))
         elif self.tolerate is not None and self.join == "all_settled":
-            found.append(Fault("tolerate", "all_settled tolerates everything: leave one out"))
+            found.append(Fault("tolerate", "all_settled tolerates every end: pass one of the two"))
         if self.max_concurrency is not None and not _is_count(self.max_concurrency):
             found.append(Fault("max_concurrency", "a whole number of 1 or more"))
         if not _is_count(self.chunk_size) or self.chunk_size > CHUNK_LIMIT:
             found.append(Fault("chunk_size", f"a whole number from 1 to {CHUNK_LIMIT:,}"))
         elif self.chunk_size > 1 and self.max_concurrency is not None:
-            advice = "parts of one chunk run one after another anyway: leave max_concurrency out"
+            advice = "the parts of a chunk run one after another: leave max_concurrency out"
             found.append(Fault("chunk_size", advice))
         if self.timeout is not None and seconds_of(self.timeout) is None:
-            found.append(Fault("timeout", f"{shown(self.timeout)} is no duration above zero"))
+            found.append(Fault("timeout", f"{shown(self.timeout)} is not a duration above zero"))
         return found
 
     def spec(self, part_type: str, on_join: HandlerSpec | None) -> FanOutSpec:
-        """What the parent's row keeps."""
+        """Return the values that are stored in the row of the parent."""
         return FanOutSpec(
             part_type=part_type,
             join=self.join,
@@ -148,7 +148,7 @@ class FanOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FanOutSpec:
-    """How parts are joined, as the parent's row keeps it."""
+    """How parts join, as it is stored in the row of the parent."""
 
     part_type: str
     join: Join = "all_succeeded"
@@ -160,23 +160,23 @@ class FanOutSpec:
     part_mutex: tuple[str, ...] = ()
 
     def has_succeeded(self, counts: Counts) -> bool:
-        """The verdict, once no part is open."""
+        """Return whether the parent succeeds. No part may be open."""
         return self.join == "all_settled" or counts.total - counts.succeeded <= self.allowed(
             counts.total
         )
 
     def is_hopeless(self, counts: Counts) -> bool:
-        """Whatever the open parts do, the verdict will be bad."""
+        """Return whether the parent fails, independent of the open parts."""
         bad = counts.failed + counts.canceled
         return self.join != "all_settled" and bad > self.allowed(counts.total)
 
     def allowed(self, total: int) -> int:
-        """How many parts may end badly."""
+        """Return how many parts may end badly."""
         if self.tolerate is None:
             return 0
         if isinstance(self.tolerate, int):
             return self.tolerate
-        # 0.29 of 100 is 29, also where the product of the floats is a hair less.
+        # 0.29 of 100 is 29, although the product of the floats is slightly less.
         return int(self.tolerate * total + 1e-9)
 
     def as_json(self) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class FanOutSpec:
 
 
 def seconds_of(duration: Any) -> float | None:
-    """A timedelta, or a number of seconds, above zero; None for anything else."""
+    """Return the seconds of a timedelta or number above zero; None for any other value."""
     if isinstance(duration, timedelta):
         duration = duration.total_seconds()
     if isinstance(duration, bool) or not isinstance(duration, int | float):

@@ -1,4 +1,4 @@
-"""JSON as the store keeps it: what is refused, and why, is said before anything is written."""
+"""JSON as the store writes it. A value that cannot be stored is refused before the write."""
 
 from __future__ import annotations
 
@@ -11,33 +11,32 @@ from typing import Any
 from taskdb.errors import NotEncodable
 from taskdb.model.bounds import DEEPEST, TOO_DEEP
 
-# Made once: `json.dumps` makes one for each value, which takes longer than to encode most.
+# Created once: `json.dumps` creates one per value, which takes longer than most encodings.
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# A whole string, so that nothing inside of one is taken for a number.
+# A whole string, so that no part of it is read as a number.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9.]+e\+[0-9]+|-0\.0(?![0-9e])')
 _AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(code for code in range(256) if code not in b'[]{}"')
 _STRING = re.compile(rb'"[^"]*"')
 _MINUS_ZERO = "-1e-400"
-"""JSONB has no zero with a sign; this is so near to it that every reader makes -0.0 of it."""
+"""JSONB has no signed zero; every reader rounds this number to -0.0."""
 
 
 class Unreadable(dict[str, str]):
-    """What stands for a JSON value that was written by hand and that cannot be read."""
+    """Replaces a JSON value that was written by hand and cannot be read."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(unreadable=reason)
 
 
 def encode(value: Any, subject: str, *, deepest: int | None = DEEPEST) -> str:
-    """The value as compact JSON text, which every database reads as the same value.
+    """Return a value as compact JSON text, which every database reads as an equal value.
 
-    Keys that are numbers, booleans or None become text, as everywhere in JSON. Raises NotEncodable
-    for what JSON has no word for (NaN, a set, an object, any other key), for the two kinds of
-    text that PostgreSQL cannot store (with a NUL character, or with half of a surrogate pair), and
-    for lists and objects that are nested deeper than `deepest`. None: the store itself has put a
-    value that was checked into another one.
+    Keys that are numbers, booleans or None become text, as usual in JSON. Raises NotEncodable for a
+    value without a JSON form (NaN, a set, an object, any other key), for text that PostgreSQL
+    cannot store (a NUL character, half of a surrogate pair), and for lists and objects nested
+    deeper than `deepest`. Pass None for it if the parts of the value were checked before.
     """
     try:
         text = _COMPACT.encode(value)
@@ -48,8 +47,7 @@ def encode(value: Any, subject: str, *, deepest: int | None = DEEPEST) -> str:
         _refuse_nul(value, subject)
     if deepest is not None and _is_deeper(spelled, deepest):
         message = (
-            f"{subject} is {TOO_DEEP}. Make it flatter, or store it elsewhere and hand over its "
-            "address"
+            f"{subject} is {TOO_DEEP}. Make it flatter, or store it elsewhere and pass its address"
         )
         raise NotEncodable(message)
     if "e+" in text or "-0.0" in text:
@@ -58,12 +56,12 @@ def encode(value: Any, subject: str, *, deepest: int | None = DEEPEST) -> str:
 
 
 def decode(text: str) -> Any:
-    """The value of JSON text."""
+    """Return the value of a JSON text."""
     return json.loads(text)
 
 
 def storable(text: str, limit: int = 32_768) -> str:
-    """Text made fit for a column: no NUL, no lone surrogate, shortened in the middle."""
+    """Return text that fits a column: no NUL, no lone surrogate, shortened in the middle."""
     clean = text.replace("\x00", _REPLACEMENT).encode("utf-8", "replace").decode()
     if len(clean) <= limit:
         return clean
@@ -72,9 +70,9 @@ def storable(text: str, limit: int = 32_768) -> str:
 
 
 def _as_every_database_reads(token: re.Match[str]) -> str:
-    """A number that JSONB would give back as another one, in other words.
+    """Return a number in the spelling that JSONB returns as an equal number.
 
-    JSONB keeps digits, not the words: 1e+16 would come back as a whole number.
+    JSONB keeps digits, not the spelling: it would return 1e+16 as an integer.
     """
     word = token[0]
     if word[0] == '"':
@@ -83,10 +81,10 @@ def _as_every_database_reads(token: re.Match[str]) -> str:
 
 
 def _is_deeper(text: bytes, deepest: int) -> bool:
-    """Whether lists and objects of JSON text are nested deeper than this.
+    """Return whether lists and objects of a JSON text are nested deeper than this.
 
-    Looks at brackets alone, and takes the innermost pairs away until none is left: a walk over the
-    values would take as long again as encoding them.
+    It reads only brackets, and removes the innermost pairs until none is left. A walk over the
+    values would take as long as their encoding.
     """
     if text.count(b"[") + text.count(b"{") <= deepest:
         return False
@@ -117,8 +115,8 @@ def _explain(value: Any, subject: str, error: Exception) -> str:
 
 
 def _first_fault(value: Any, path: str, depth: int = 0) -> str:
-    """The path of the first part that does not encode by itself."""
-    if depth > 50:  # noqa: PLR2004 - deep enough to point at it, safe for what contains itself
+    """Return the path of the first part that cannot be encoded."""
+    if depth > 50:  # noqa: PLR2004 - deep enough for a useful path, and a value may contain itself
         return path
     for key, part in _members(value):
         try:

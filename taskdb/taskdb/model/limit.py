@@ -1,4 +1,4 @@
-"""A rule for the tasks of a queue, a type or a tenant: a pause, a limit, or both."""
+"""A limit, a pause, or both, on the tasks of a queue, a type or a tenant."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any, Literal, Self
 from taskdb.model.bounds import as_duration, shown
 
 GateTarget = Literal["queue", "type", "tenant"]
-"""What a rule is made for."""
+"""The kind of thing that is limited."""
 GateOwner = Literal["operator", "tenant"]
-"""Whose rule it is: the operator's, or that of the tenant for which it is made."""
+"""The owner: the operator, or the tenant that is limited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many tasks run at once, over all workers; how many begin in any stretch of time `per`.
+    """How many tasks run at once over all workers, and how many start in any period `per`.
 
-    None: any number. Raises ValueError for numbers below one, and for half of a pair.
+    None means any number. Raises ValueError for a number below one, and for `max_starts` without
+    `per`.
     """
 
     max_running: int | None = None
@@ -30,16 +31,16 @@ class Limit:
             value: Any = getattr(self, name)
             is_whole = isinstance(value, int) and not isinstance(value, bool)
             if value is not None and not (is_whole and 0 < value < 2**31):
-                message = f"{name}={shown(value)} is no number of tasks: give one from 1 up"
+                message = f"{name}={shown(value)} is not a number of tasks: pass 1 or more"
                 raise ValueError(message)
         if (self.max_starts is None) != (self.per is None):
-            message = "max_starts and per go together: so many starts in such a time"
+            message = "max_starts and per belong together: pass both"
             raise ValueError(message)
         if self.per is not None and not as_duration(self.per, "per") > timedelta(0):
             message = f"per={self.per} must be longer than zero"
             raise ValueError(message)
         if self.max_running is None and self.max_starts is None:
-            message = "a limit says max_running, or max_starts and per"
+            message = "pass max_running, or max_starts and per"
             raise ValueError(message)
 
     @classmethod
@@ -49,9 +50,9 @@ class Limit:
         max_starts: int | None,
         per: timedelta | float | None,
     ) -> Self | None:
-        """A limit, or None where nothing is limited; `per` may be seconds.
+        """Return a limit, or None if nothing is limited. `per` may be seconds.
 
-        Raises ValueError, and TypeError for a `per` that is no duration.
+        Raises ValueError, and TypeError for a `per` that is not a duration.
         """
         if max_running is None and max_starts is None and per is None:
             return None
@@ -61,11 +62,11 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What holds for one queue, type or tenant, and who said so.
+    """The limit and the pause of one queue, type or tenant, and its author.
 
-    `origin` is that of the limit: `person`, or `code` where a task type declares it. A tenant may
-    have a rule of its own beside the operator's, and both hold. A client of some tenants sees that
-    the operator's holds, and neither its reason nor who set it.
+    `origin` is the origin of the limit: `person`, or `code` if a task type declares it. A tenant
+    may have its own limit beside the operator's; both apply. A client of some tenants sees that a
+    limit of the operator applies, but not its reason or its author.
     """
 
     target: GateTarget

@@ -1,4 +1,4 @@
-"""A change of status that someone listens to, and the envelope that it goes out in."""
+"""A change of status that is sent to a subscription, and its envelope."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from taskdb.redaction.redaction import Redaction
 VERSION = 1
 TABLE = "task"
 ATTRIBUTE_LIMIT = 32_768
-"""Characters that the attributes of an envelope have at most, about."""
+"""Most characters of the attributes of an envelope, approximately."""
 RESULT_LIMIT = 16_384
-"""A larger result is not told: who wants it asks for the task."""
+"""A larger result is left out, in characters; a receiver reads it from the task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """One event of the history, and what else is told of its task.
+    """One history row, and the values of its task that are sent with it.
 
-    `result` is that of the task where this event is the one that brought it.
+    `result` is the result of the task, if this event is its completion.
     """
 
     event: TaskEvent
@@ -41,12 +41,12 @@ class Notification:
 
     @property
     def id(self) -> str:
-        """The same each time that this event is told, and that of no other event."""
+        """The id of the message: equal each time that this event is sent, and unique to it."""
         return f"{self.event.task_id}-{self.event.id}"
 
 
 def message_of(one: Notification, redaction: Redaction) -> Message:
-    """The message that tells it, without secrets."""
+    """Return the message of a notification, without secrets."""
     event = one.event
     task = _task(one)
     envelope = {
@@ -78,7 +78,7 @@ def message_of(one: Notification, redaction: Redaction) -> Message:
 
 
 def trial_message(name: str, tenant: str, number: str, at: datetime) -> Message:
-    """A message that tells of no task, so that a receiver can be tried."""
+    """Return a message without a task, to test a receiver."""
     action = "subscription-test"
     envelope = {
         "version": VERSION,
@@ -103,7 +103,7 @@ def trial_message(name: str, tenant: str, number: str, at: datetime) -> Message:
 
 
 def _told(one: Notification, redaction: Redaction) -> Any:
-    """The attributes of the task, and what it returned or why it failed."""
+    """Return the attributes of the task, and its result or error."""
     told = dict(one.attributes)
     if one.result is not None:
         told["result"] = one.result
@@ -114,7 +114,7 @@ def _told(one: Notification, redaction: Redaction) -> Any:
 
 
 def _task(one: Notification) -> TaskEntity:
-    """As much of the task as its key is made of."""
+    """Return the values of the task that its key consists of."""
     return TaskEntity(
         id=one.event.task_id,
         tenant=one.event.tenant,

@@ -1,7 +1,6 @@
-"""What a body may say about its own end, beside returning a value or raising.
+"""The outcomes that a body can choose, beside returning a value or raising an error.
 
-Each may be returned or raised: ``return Snooze(minutes)`` and ``raise Snooze(minutes)`` are the
-same.
+Each may be returned or raised: ``return Snooze(minutes)`` and ``raise Snooze(minutes)`` are equal.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class Outcome(Exception):
 
 
 class Fail(Outcome):
-    """The task is FAILED now, whatever attempts are left."""
+    """The task is FAILED now, even if attempts are left."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -26,7 +25,7 @@ class Fail(Outcome):
 
 
 class Halt(Outcome):
-    """The task is HALTED: a person must look, and `retry_task` lets it go on."""
+    """The task is HALTED until a person calls `retry_task`."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -42,7 +41,7 @@ class Cancel(Outcome):
 
 
 class Snooze(Outcome):
-    """The task runs again after a delay; this run burns no attempt and makes no noise.
+    """The task runs again after a delay. This run does not count as an attempt or a failure.
 
     `delay` is a timedelta, or seconds. Raises ValueError for a negative one.
     """
@@ -58,14 +57,14 @@ class Snooze(Outcome):
 
 
 RetryLater = Snooze
-"""The same, under the name that other systems give it."""
+"""The name of `Snooze` in other systems."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a body said beside its outcome; written with whatever row is written next.
+    """Progress and attributes of a body, written with its next report or outcome.
 
-    None leaves what the row has; `attributes` replaces the whole object.
+    None leaves the value of the row; `attributes` replaces the whole object.
     """
 
     attributes: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""The three spellings by which a task is known: id, code and key."""
+"""The three names of a task: id, code and key."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ulid import ULID
 _PREFIXES = ("TASK#", "SFN_TASK#")
 _CODE_LENGTH = 26
 _DIGITS = 18
-"""Digits of a position that fits its column for sure."""
+"""Most digits of a position; every such number fits the column."""
 
 _FOREIGN = UUID("5f0c6a0e-9f4f-5d36-8a52-6a1d2f6f1f5e")
-"""The namespace of what Celery apps call their tasks, where that is no UUID."""
+"""The namespace of Celery ids that are not UUIDs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to look: a task's id; or, with a position, that sub-task of it.
+    """The id of a task; with a position, the sub-task of it at that position.
 
-    `key` is set when the whole key was given, so that the caller can check the rest of it.
+    `key` is set for a reference that is a whole key, so that the caller can check the rest of it.
     """
 
     id: str
@@ -29,7 +29,7 @@ class Place:
 
 
 def parse_reference(reference: str) -> Place | None:
-    """The place that an id, a code or a key names; None for what is none of them."""
+    """Return the place that an id, a code or a key names; None for any other text."""
     if reference.startswith(_PREFIXES):
         return _of_key(reference)
     found = _of_code(reference) if len(reference) == _CODE_LENGTH else _of_id(reference)
@@ -37,7 +37,7 @@ def parse_reference(reference: str) -> Place | None:
 
 
 def adopted_id(celery_id: str) -> str:
-    """The id of the row of an adopted task: Celery's own, or one made of it, always the same."""
+    """Return the row id of an adopted task: Celery's id, or a UUID derived from it."""
     storable = celery_id.encode("utf-8", "replace").decode()
     return _of_id(celery_id) or str(uuid5(_FOREIGN, storable))
 

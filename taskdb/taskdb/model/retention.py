@@ -1,4 +1,4 @@
-"""How long what is over is kept: rules, of which the first that fits a task decides."""
+"""Retention: rules for how long an ended task is kept. The first rule that matches decides."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MEMBERS = ("status", "type", "tenant", "keep")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Which tasks are kept how long after their end; None for `keep`: for ever.
+    """How long matching tasks are kept after their end; a `keep` of None means for ever.
 
-    A member that is None fits every task. A type may end with `*`.
+    A field that is None matches every task. A type may end with `*`.
     """
 
     keep: timedelta | None
@@ -31,7 +31,7 @@ class Rule:
     tenant: str | None = None
 
     def fits(self, status: TaskStatus, type: str, tenant: str) -> bool:
-        """Whether this rule speaks of such a task."""
+        """Return whether this rule matches such a task."""
         return (
             self.status in {None, status}
             and self.tenant in {None, tenant}
@@ -44,18 +44,18 @@ DEFAULT_RULES = (
     Rule(timedelta(days=30), status=TaskStatus.CANCELED),
     Rule(timedelta(days=90), status=TaskStatus.FAILED),
 )
-"""They stand behind every list of rules."""
+"""The rules after every list of rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Rules in order; what is not over is always kept, and so is what fits none."""
+    """Rules in order. An open task, and a task that matches no rule, is always kept."""
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
 
     @classmethod
     def parse(cls, given: Any) -> Retention:
-        """The rules of a JSON list, the defaults behind them; ValueError says what is wrong."""
+        """Return the rules of a JSON list, then the defaults. Raises ValueError."""
         if not isinstance(given, list | tuple):
             message = 'a list of rules, such as [{"status": "FAILED", "keep": "90d"}]'
             raise ValueError(message)  # noqa: TRY004 - pydantic makes its errors of ValueErrors only
@@ -63,7 +63,7 @@ class Retention:
         return cls((*own, *DEFAULT_RULES))
 
     def keep(self, status: TaskStatus, type: str, tenant: str) -> timedelta | None:
-        """How long after its end such a task is kept; None: for ever."""
+        """Return how long such a task is kept after its end; None for ever."""
         if status not in TERMINAL:
             return None
         fitting = (rule.keep for rule in self.rules if rule.fits(status, type, tenant))
@@ -72,18 +72,18 @@ class Retention:
     def is_due(
         self, status: TaskStatus, type: str, tenant: str, *, ended_at: datetime, now: datetime
     ) -> bool:
-        """Whether a task that ended then may go now."""
+        """Return whether a task that ended at that moment may be pruned now."""
         keep = self.keep(status, type, tenant)
         return keep is not None and now - ended_at >= keep
 
     @property
     def shortest(self) -> timedelta | None:
-        """Nothing goes sooner after its end; None: nothing ever goes."""
+        """The shortest time that a task is kept; None if nothing is ever pruned."""
         return min(self._finite(), default=None)
 
     @property
     def longest(self) -> timedelta | None:
-        """What is not kept for ever goes after so long; None: nothing ever goes."""
+        """The longest time that a task is kept, for ever excepted; None if nothing is pruned."""
         return max(self._finite(), default=None)
 
     def _finite(self) -> Iterable[timedelta]:
@@ -96,15 +96,15 @@ def _rule(number: int, given: Any) -> Rule:
         raise ValueError(f'{where} is not an object such as {{"keep": "30d"}}')  # noqa: TRY004 - as above
     for name, value in given.items():
         if name not in _MEMBERS:
-            raise ValueError(f"{where} has no member {name!r}{did_you_mean(str(name), _MEMBERS)}")
+            raise ValueError(f"{where} has no key {name!r}{did_you_mean(str(name), _MEMBERS)}")
         limit = LARGEST if name == "keep" else NAME_BYTES
         if (reason := wrong_text(value, limit)) is not None:
             raise ValueError(f"{where}: {name} must be text: {reason}")
     if "keep" not in given:
-        raise ValueError(f'{where} does not say how long: "keep": "30d", "12h" or "never"')
+        raise ValueError(f'{where} has no "keep": add "keep": "30d", "12h" or "never"')
     kind = given.get("type")
     if kind is not None and (not kind or "*" in kind[:-1]):
-        raise ValueError(f"{where}: type is a name, or the beginning of names with a * at its end")
+        raise ValueError(f"{where}: type is a name, or a prefix of names with a * at its end")
     return Rule(
         keep=_duration(where, given["keep"]),
         status=_status(where, given["status"]) if "status" in given else None,
@@ -118,7 +118,7 @@ def _status(where: str, given: str) -> TaskStatus:
     if given.upper() in names:
         return TaskStatus(given.upper())
     hint = did_you_mean(given.upper(), names)
-    raise ValueError(f"{where}: {given!r} is none of {', '.join(names)}, which alone go{hint}")
+    raise ValueError(f"{where}: {given!r} is none of {', '.join(names)}{hint}")
 
 
 def _duration(where: str, given: str) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""How often and how soon a failed attempt is followed by another."""
+"""The retry policy: how many attempts a task has, and the pauses between them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ class Retry:
     """The retry policy of a task type.
 
     `max_attempts` counts all attempts, the first included. The pause before attempt n + 1 is
-    ``backoff * factor ** (n - 1)``, at most `max_backoff`, of which up to the share `jitter`
-    (0 to 1) is taken off at random, so that tasks that failed together do not come back together.
-    An error is retried when it is one of `retry_on` and none of `give_up_on`. A run whose process
-    died is followed by another whatever `max_attempts` says, unless `after_crash` is False: then
-    the task is FAILED.
-    Raises ValueError for values that make no sense.
+    ``backoff * factor ** (n - 1)``, at most `max_backoff`. A random part of it, up to the share
+    `jitter` (0 to 1), is subtracted, so that tasks that failed together are not retried together.
+    An error is retried if its type is in `retry_on` and not in `give_up_on`. A run whose process
+    died is followed by another, independent of `max_attempts`; with `after_crash` False the task
+    is FAILED instead. Raises ValueError or TypeError for wrong values.
     """
 
     max_attempts: int = 3
@@ -51,7 +50,7 @@ class Retry:
             raise InvalidInput("Retry(...)", [Fault("", fault) for fault in faults])
 
     def delay(self, failures: int) -> timedelta:
-        """The pause after so many failed attempts (1 or more)."""
+        """Return the pause after this many failed attempts (1 or more)."""
         first, longest = seconds_of(self.backoff), seconds_of(self.max_backoff)
         try:
             full = first and min(first * float(self.factor) ** (failures - 1), longest)
@@ -61,34 +60,34 @@ class Retry:
         return timedelta(seconds=full * (1 - self.jitter * random.random()))  # noqa: S311
 
     def wants(self, error: BaseException, attempts_used: int) -> bool:
-        """Whether another attempt follows this error, after so many that counted."""
+        """Return whether another attempt follows this error, after `attempts_used` attempts."""
         return (
             attempts_used < self.max_attempts
-            # By its type: an exception may answer anything for its `__class__`.
+            # By its type, since an exception may return anything as its `__class__`.
             and issubclass(type(error), self.retry_on)
             and not issubclass(type(error), self.give_up_on)
         )
 
     def _faults(self) -> list[str]:
         checks = {
-            f"max_attempts={shown(self.max_attempts)}: give a whole number, 1 or more": (
+            f"max_attempts={shown(self.max_attempts)}: pass a whole number, 1 or more": (
                 type(self.max_attempts) is int and 1 <= self.max_attempts <= _MOST_ATTEMPTS
             ),
-            f"factor={shown(self.factor)}: give 1 or more": self.factor >= 1,
-            f"jitter={shown(self.jitter)}: give a share from 0 to 1": 0 <= self.jitter <= 1,
+            f"factor={shown(self.factor)}: pass 1 or more": self.factor >= 1,
+            f"jitter={shown(self.jitter)}: pass a share from 0 to 1": 0 <= self.jitter <= 1,
         }
         return [fault for fault, holds in checks.items() if not holds]
 
 
 def _exception_types(name: str, given: Any) -> ExceptionTypes:
-    """One exception type, or several, as a tuple."""
+    """Return one exception type, or several, as a tuple. Raises TypeError."""
     several = (given,) if isinstance(given, type) else tuple(given)
     for one in several:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
-            message = f"Retry({name}=...): {one!r} is no exception type"
+            message = f"Retry({name}=...): {one!r} is not an exception type"
             raise TypeError(message)
     return several
 
 
 ONCE = Retry(max_attempts=1)
-"""The policy of a type that names none: a body that raises is not run again."""
+"""The default policy: a body that raises is not run again."""

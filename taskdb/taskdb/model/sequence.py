@@ -1,4 +1,4 @@
-"""The steps and handlers of a sequence, as the row of its parent keeps them."""
+"""The steps and handlers of a sequence, as they are stored in the row of the parent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HANDLER_STAGES = ("on_start", "on_success", "on_error")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSpec:
-    """One step, as the parent's row keeps it: enough to make its task without its code."""
+    """One step, with everything that is needed to create its task without the user's code."""
 
     name: str
     type: str
@@ -50,9 +50,9 @@ class StepSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceSpec:
-    """The steps and handlers, as the parent's row keeps them.
+    """The steps and handlers of one parent.
 
-    `base` is the position of the first step of this run; `force` starts another one behind it.
+    `base` is the position of the first step of this run; a forced retry starts at a higher base.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The states of a task and every move between them, as data.
 
-This is one of three places that state the machine; the CHECK on `task_event` and the table in
-`docs/reference/states.md` are the others, and a test holds them against each other.
+The machine is stated in three places: here, in the CHECK on the event table, and in the table of
+`docs/reference/states.md`. A test compares them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from taskdb.errors import IllegalMove
 
 
 class TaskStatus(StrEnum):
-    """Where a task is in its life."""
+    """The status of a task."""
 
     CREATED = "CREATED"
     SCHEDULED = "SCHEDULED"
@@ -31,12 +31,12 @@ class TaskStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Over: only `retry_task` moves it again."""
+        """Ended: only `retry_task` moves it again."""
         return self in TERMINAL
 
     @property
     def is_settled(self) -> bool:
-        """Nothing will happen by itself any more: terminal, or waiting for a person."""
+        """No process moves it any more: terminal, or HALTED until a person acts."""
         return self in TERMINAL or self is TaskStatus.HALTED
 
 
@@ -44,18 +44,18 @@ _S = TaskStatus
 
 TERMINAL = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELED})
 OPEN = frozenset(TaskStatus) - TERMINAL
-"""Not over: what a parent waits for below it."""
+"""Not ended: a parent waits for sub-tasks in these."""
 WAITING = frozenset({_S.CREATED, _S.SCHEDULED, _S.QUEUED, _S.ERRORED})
-"""Not claimed by anyone; a worker may claim it now or when it is due."""
+"""Not claimed: a worker may claim it now, or when it is due."""
 PUBLISHABLE = frozenset({_S.CREATED, _S.SCHEDULED, _S.ERRORED})
-"""What the relay hands to the broker when its time has come."""
+"""The relay publishes tasks in these when they are due."""
 RUNNING = frozenset({_S.STARTED, _S.PROCESSING})
-"""Claimed (or, when `waits_for` is set, waiting without a worker)."""
+"""Claimed; or, when `waits_for` is set, waiting without a worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One verb of the machine: from any of these statuses to any of those."""
+    """One verb of the machine: from any of `sources` to any of `targets`."""
 
     verb: str
     sources: frozenset[TaskStatus]
@@ -80,28 +80,28 @@ MOVES: Mapping[str, Move] = MappingProxyType(
                 "waits for its sub-tasks, without a worker",
             ),
             _move("progress", [_S.STARTED], [_S.PROCESSING], "the body reported progress"),
-            _move("complete", [*RUNNING, _S.FINISHED], [_S.COMPLETED], "over, good"),
-            _move("finish", RUNNING, [_S.FINISHED], "done but for its handlers"),
+            _move("complete", [*RUNNING, _S.FINISHED], [_S.COMPLETED], "ended well"),
+            _move("finish", RUNNING, [_S.FINISHED], "done except for its handlers"),
             _move("error", RUNNING, [_S.ERRORED], "this attempt failed, another follows"),
-            _move("fail", [*RUNNING, _S.FINISHED], [_S.FAILED], "over, bad"),
+            _move("fail", [*RUNNING, _S.FINISHED], [_S.FAILED], "ended badly"),
             _move(
                 "expire",
                 WAITING - {_S.ERRORED},
                 [_S.FAILED],
                 "its deadline passed before its first attempt started",
             ),
-            _move("forget", WAITING, [_S.FAILED], "no worker knew its type, too often"),
+            _move("forget", WAITING, [_S.FAILED], "no worker knew its type, several times"),
             _move(
                 "crash",
                 RUNNING,
                 [_S.CREATED, _S.ERRORED, _S.FAILED, _S.HALTED],
-                "its process died; the third time is poison, a chunk's items go on alone",
+                "its process died; the third time is poison, a chunk's items run one by one",
             ),
             _move(
                 "snooze",
                 RUNNING,
                 [_S.SCHEDULED],
-                "the body asked for later; not counted",
+                "the body asked to run later; not counted",
             ),
             _move(
                 "hand back",
@@ -120,7 +120,7 @@ MOVES: Mapping[str, Move] = MappingProxyType(
                 "retry",
                 [*TERMINAL, _S.HALTED, _S.ERRORED, _S.SCHEDULED],
                 [_S.CREATED],
-                "again, by hand, with a whole budget",
+                "started again by a person, with a full budget",
             ),
             _move(
                 "resubmit",
@@ -133,14 +133,14 @@ MOVES: Mapping[str, Move] = MappingProxyType(
 )
 
 RETRIED_IN_BULK = frozenset({_S.FAILED, _S.HALTED, _S.CANCELED})
-"""What a retry by filter runs again; all that `retry` allows only where it is forced."""
+"""The statuses that a retry by filter runs again; with force every status that `retry` allows."""
 
 STARTS = frozenset({_S.CREATED, _S.SCHEDULED})
-"""How a row may begin."""
+"""The first status of a row."""
 
 
 def allowed_pairs() -> frozenset[tuple[TaskStatus, TaskStatus]]:
-    """Every (from, to) that some verb allows."""
+    """Return every (from, to) that some verb allows."""
     return frozenset(
         (source, target)
         for move in MOVES.values()
@@ -151,7 +151,7 @@ def allowed_pairs() -> frozenset[tuple[TaskStatus, TaskStatus]]:
 
 
 def verbs(source: TaskStatus, target: TaskStatus) -> tuple[str, ...]:
-    """The verbs that lead from one status to the other, in the order of the table."""
+    """Return the verbs that lead from one status to the other, in the order of the table."""
     return tuple(m.verb for m in MOVES.values() if source in m.sources and target in m.targets)
 
 
@@ -163,7 +163,7 @@ def check_move(verb: str, status: TaskStatus, task_id: str = "") -> None:
 
 
 def in_order(statuses: Iterable[TaskStatus]) -> tuple[str, ...]:
-    """The values of some statuses in the order of the enumeration."""
+    """Return the values of some statuses in the order of the enumeration."""
     chosen = set(statuses)
     return tuple(status.value for status in TaskStatus if status in chosen)
 
@@ -183,4 +183,4 @@ CELERY_STATES: Mapping[TaskStatus, str] = MappingProxyType(
         _S.CANCELED: "REVOKED",
     }
 )
-"""What plain Celery calls it. HALTED is RETRY there: not ready, and it may run again."""
+"""The states of Celery. HALTED is RETRY there: not ready, and it may run again."""

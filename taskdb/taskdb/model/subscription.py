@@ -1,4 +1,4 @@
-"""Who wants to be told of what, as values."""
+"""Subscriptions: which changes of status are sent to which target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUBJECT = "the subscription"
 
 
 class SubscriptionState(StrEnum):
-    """Whether it is told."""
+    """Whether notifications are sent."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -25,7 +25,7 @@ class SubscriptionState(StrEnum):
 
 
 class TransportKind(StrEnum):
-    """How it is told."""
+    """The way in which notifications are sent."""
 
     WEBHOOK = "webhook"
     REDIS = "redis"
@@ -35,9 +35,9 @@ class TransportKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which changes of status are told; what is left out means any.
+    """The changes of status that are sent; a field left out matches any.
 
-    `type` is the name of a task type, or the beginning of names with a `*` at its end.
+    `type` is the name of a task type, or a prefix of names with a `*` at its end.
     """
 
     type: str | None = None
@@ -48,23 +48,23 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionEntity:
-    """One subscription as its row says; its secrets are not among it."""
+    """One subscription, a snapshot of its row without the secrets."""
 
     id: str
     name: str
     tenant: str
     is_for_all: bool
-    """It is told of every tenant; `tenant` is then empty."""
+    """It gets the changes of every tenant; `tenant` is then empty."""
     transport: TransportKind
     target: str
     filter: EventFilter
     state: SubscriptionState
     cursor: str
-    """The place behind the last event that was sent or passed over."""
+    """The position after the last event that was sent or skipped."""
     cursor_at: datetime | None
-    """When that event was."""
+    """The time of that event."""
     attempts: int
-    """Sends of the event that is next which failed."""
+    """Failed attempts to send the next event."""
     failing_since: datetime | None
     next_try_at: datetime | None
     last_error: str | None
@@ -78,7 +78,7 @@ class SubscriptionEntity:
 
 @dataclass(frozen=True, slots=True)
 class KeyedSubscription:
-    """A subscription and its new secret, which nobody is told again; None where it needs none."""
+    """A subscription and its new secret, which cannot be read again; None if it needs none."""
 
     subscription: SubscriptionEntity
     secret: str | None = field(repr=False)
@@ -87,9 +87,9 @@ class KeyedSubscription:
 def filter_of(
     type: Any, kind: Any, status: Any, faults: list[Fault], *, with_sub_tasks: bool
 ) -> EventFilter:
-    """The filter of what was given; adds what is wrong to the faults."""
+    """Return the filter of the options, and append the faults of wrong ones."""
     if type is not None and (not isinstance(type, str) or not type or "*" in type[:-1]):
-        faults.append(Fault("type", "a name, or the beginning of names with a * at its end"))
+        faults.append(Fault("type", "a name, or a prefix of names with a * at its end"))
     elif type is not None and (reason := wrong_text(type, NAME_BYTES)) is not None:
         faults.append(Fault("type", reason))
     return EventFilter(
@@ -115,7 +115,7 @@ def _statuses(given: Any, faults: list[Fault]) -> tuple[TaskStatus, ...]:
     if several is None:
         return ()
     if not isinstance(several, Iterable):
-        faults.append(Fault("status", f"{shown(given)} is no status and no list of them"))
+        faults.append(Fault("status", f"{shown(given)} is not a status or a list of statuses"))
         return ()
     found: dict[TaskStatus, None] = {}
     known = [status.value for status in TaskStatus]

@@ -1,1 +1,1 @@
-"""Secrets and control characters are removed from texts before they leave the process."""
+"""Removes secrets and control characters from texts before they leave the process."""

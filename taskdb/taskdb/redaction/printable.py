@@ -1,4 +1,4 @@
-"""Text of others on a terminal and in a log: no character of it moves a cursor or begins a line."""
+"""Foreign text on a terminal and in a log: no character moves the cursor or starts a line."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _UNSAFE = re.compile(
 
 
 def printable(text: str) -> str:
-    """The text in one line, with a mark in place of each unsafe character."""
+    """Return the text in one line, with a mark in place of each unsafe character."""
     return _UNSAFE.sub(_marked, text)
 
 
 def escaped(text: str) -> str:
-    r"""The text in one line, with unsafe characters written as `\n` or `\x1b`, for a log."""
+    r"""Return the text in one line, with unsafe characters written as `\n` or `\x1b`, for a log."""
     return _UNSAFE.sub(_spelled, text)
 
 
 def escaped_lines(text: str, indent: str = "") -> str:
-    """The text with its own lines, each escaped and behind `indent`."""
+    """Return the text with its lines, each escaped and after `indent`."""
     return "\n".join(f"{indent}{escaped(line)}" for line in text.split("\n"))
 
 
 def escaped_json(document: str) -> str:
-    """JSON text with unsafe characters of its strings as JSON escapes; it means the same."""
+    """Return an equal JSON text, with unsafe characters of its strings as JSON escapes."""
     return _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], document)
 
 

@@ -1,8 +1,8 @@
-"""Redaction: what is secret is taken out of values and texts before they leave.
+"""Redaction: removes secrets from values and texts before they leave.
 
-Two kinds of rules: names of fields, and patterns. A name hides what stands under it, in JSON and
-also in a text that spells it out (`password='…'`, a header, an URL's query, an option of a
-command). Rather too much is hidden than too little.
+There are two kinds of rules: names of fields, and patterns. A name hides its value, in JSON and in
+text that contains the name (`password='…'`, a header, the query of a URL, an option of a command).
+In doubt a value is hidden.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ FIELDS = (
     "*cookie*", "session_id", "sessionid", "csrf", "signature", "otp", "pin", "cvv", "cvc",
     "card_number", "cardnumber", "ssn", "input_value",
 )  # fmt: skip
-"""Names that are always hidden; the last is how pydantic's messages spell what it refused."""
+"""Names that are always hidden; the last is the name of a refused value in pydantic's messages."""
 
 VALUE_LIMIT, TEXT_LIMIT = 16_384, 4_096
-"""Characters that are left of a value and of a text, unless the caller wants more."""
+"""Characters that are kept of a value and of a text by default."""
 DEEPEST, MOST_MEMBERS = 12, 200
 CUT = "[cut]"
 _READ_LIMIT = 262_144
-"""Nothing behind so many characters of one text is looked at, and so none of it is told."""
+"""Characters of a text that are read; the rest is not shown."""
 _LEAST_KNOWN = 4
-"""A shorter secret would be found in too many words."""
+"""A shorter secret would match in too many words."""
 _PLAIN = (date, time, timedelta, UUID, Decimal)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NAMING, _NAMED = ("name", "key", "header"), "value"
@@ -44,10 +44,10 @@ _NAMING, _NAMED = ("name", "key", "header"), "value"
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """The rules that are in force; the built-in ones are always among them.
+    """The rules in force; the built-in ones are always among them.
 
-    No method raises, whatever it is given; every answer is bounded, is JSON or text, and can be
-    stored and sent (no NUL character, no half of a surrogate pair).
+    `value`, `text` and `secrets_of` never raise. Every result is bounded, is JSON or text, and can
+    be stored and sent (no NUL character, no half of a surrogate pair).
     """
 
     names: NameRules
@@ -55,31 +55,31 @@ class Redaction:
 
     @classmethod
     def parse(cls, fields: Iterable[str] = (), patterns: Iterable[str] = ()) -> Redaction:
-        """The rules of the settings beside the built-in ones; ValueError says what is wrong.
+        """Return the rules of the settings beside the built-in ones. Raises ValueError.
 
-        A field is one or more words (`api_key` is in `apiKey` and `X-API-KEY-2`), or with a `*`
-        what a name looks like without separators; one with a `!` before it is never hidden. A
-        pattern hides what it finds; one with a group called `secret` only that.
+        A field is one or more words (`api_key` matches `apiKey` and `X-API-KEY-2`), or a pattern
+        with `*` for a name without its separators; a field with `!` before it is never hidden. A
+        pattern hides its whole match, or only its group named `secret`.
         """
         names = NameRules.parse((*FIELDS, *fields))
         return cls(names, (*PATTERNS, *(compiled(pattern) for pattern in patterns)))
 
     def value(self, value: Any, limit: int = VALUE_LIMIT) -> Any:
-        """Any value as JSON values without secrets, with about `limit` characters at most.
+        """Return any value as JSON values without secrets, at most about `limit` characters.
 
-        What JSON has no word for is told by the name of its class.
+        A value without a JSON form is replaced by the name of its class.
         """
         try:
             return _Walk(self, limit).walk(value, 0)
-        except Exception:  # noqa: BLE001 - an object of someone's may raise whatever it likes
+        except Exception:  # noqa: BLE001 - a foreign object may raise any error
             return CUT
 
     def text(
         self, text: Any, limit: int = TEXT_LIMIT, *, known: Iterable[str] = (), end: bool = False
     ) -> str:
-        """A text without secrets, of `limit` characters at most; with `end` its end is kept.
+        """Return a text without secrets, at most `limit` characters; `end` keeps the end instead.
 
-        `known` are secrets that are to be found wherever they stand, such as `secrets_of` finds.
+        `known` are secrets that are hidden everywhere, such as those that `secrets_of` returns.
         """
         try:
             return _shortened(self._hidden(text, known, end=end), limit, end=end)
@@ -87,7 +87,7 @@ class Redaction:
             return CUT
 
     def secrets_of(self, value: Any) -> tuple[str, ...]:
-        """The texts that stand in a value under hidden names, the longest first."""
+        """Return the texts in a value under hidden names, the longest first."""
         try:
             found = set(_texts_below(self, value, 0, is_secret=False))
         except Exception:  # noqa: BLE001 - as above
@@ -97,7 +97,7 @@ class Redaction:
     def _hidden(self, text: Any, known: Iterable[str], *, end: bool) -> str:
         whole = str.__str__(text) if isinstance(text, str) else str(text)
         if len(whole) > _READ_LIMIT:
-            # A name that is cut off could not hide its value: the first line goes as well.
+            # A name that is cut off could not hide its value, so the first line is removed.
             whole = whole[-_READ_LIMIT:].partition("\n")[2] if end else whole[:_READ_LIMIT]
         for secret in known:
             whole = whole.replace(secret, HIDDEN)
@@ -106,12 +106,12 @@ class Redaction:
 
 @lru_cache(maxsize=16)
 def redaction_of(fields: tuple[str, ...], patterns: tuple[str, ...]) -> Redaction:
-    """`Redaction.parse`, once for the same rules."""
+    """Return `Redaction.parse`, cached for the same rules."""
     return Redaction.parse(fields, patterns)
 
 
 class _Walk:
-    """One way through a value, with what is left of its size."""
+    """One walk through a value, with the remaining size."""
 
     def __init__(self, redaction: Redaction, limit: int) -> None:
         self._redaction = redaction
@@ -140,7 +140,7 @@ class _Walk:
         return value if value is None or isinstance(value, bool | float) else self._whole(value)
 
     def _whole(self, value: int) -> Any:
-        # More digits than Python spells by itself would raise where the answer is written.
+        # Python refuses to write integers with too many digits.
         return value if value.bit_length() <= 1_024 else self._text(f"<{value.bit_length()} bits>")  # noqa: PLR2004
 
     def _text(self, value: str) -> str:
@@ -169,7 +169,7 @@ class _Walk:
                 found.append(f"… {len(items) - number} more")
                 break
             found.append(_hidden(item) if hides_next else self.walk(item, depth + 1))
-            # A pair such as a header, or an option of a command with its value behind it.
+            # A pair such as a header, or an option of a command with its value.
             is_naming = number == 0 and len(items) == 2  # noqa: PLR2004 - a pair
             is_naming = is_naming or (isinstance(item, str) and item.startswith("-"))
             hides_next = is_naming and self._is_hidden(item)
@@ -180,12 +180,12 @@ class _Walk:
 
 
 def _hidden(value: Any) -> Any:
-    """What is told of a secret: that there is none, or that there is one."""
+    """Return the mark of a secret, or the empty value itself."""
     return value if value is None or isinstance(value, bool) or value in ("", [], {}) else HIDDEN
 
 
 def _named_by(value: Mapping[Any, Any]) -> Any:
-    """The name in an object such as `{"name": …, "value": …}`."""
+    """Return the name in an object such as `{"name": …, "value": …}`."""
     return next((value[key] for key in _NAMING if key in value), None) if _NAMED in value else None
 
 

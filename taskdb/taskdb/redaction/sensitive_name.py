@@ -1,4 +1,4 @@
-"""Which names tell that a secret stands under them, however their words are joined."""
+"""Names of secrets, however their words are joined."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SEPARATORS = re.compile(r"[\W_]+")
 _LONGEST = 256
-"""No longer name tells anything; what stands under it is looked at as any other value."""
+"""Most characters of a name; the value of a longer one is handled as any other value."""
 
 
 @dataclass(frozen=True, slots=True)
 class NameRules:
-    """Rules over names. Words and the shapes without separators are looked for apart."""
+    """Rules over names. Words, and patterns without separators, are matched separately."""
 
     words: re.Pattern[str]
     shapes: re.Pattern[str]
@@ -24,7 +24,7 @@ class NameRules:
 
     @classmethod
     def parse(cls, rules: Iterable[str]) -> NameRules:
-        """The rules of these spellings; ValueError for one without a letter or digit."""
+        """Return the rules of these texts. Raises ValueError for one without a letter or digit."""
         hidden: list[str] = []
         exempt: list[str] = []
         for rule in rules:
@@ -33,7 +33,7 @@ class NameRules:
         return cls(*_patterns(hidden), *_patterns(exempt))
 
     def hide(self, name: str) -> bool:
-        """Whether what stands under this name is secret."""
+        """Return whether the value of this name is secret."""
         if len(name) > _LONGEST:
             return False
         words = _words(name)
@@ -47,7 +47,7 @@ def _patterns(rules: list[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
     words, shapes = [], []
     for rule in rules:
         if not _SEPARATORS.sub("", rule):
-            message = f"{rule!r} names no field: give its words, such as api_key, or *key*"
+            message = f"{rule!r} names no field: pass words such as api_key, or *key*"
             raise ValueError(message)
         if "*" in rule:
             parts = [re.escape(_words(part).replace("_", "")) for part in rule.split("*")]
@@ -58,7 +58,7 @@ def _patterns(rules: list[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 def _any_of(alternatives: list[str]) -> re.Pattern[str]:
-    # Without one, a pattern that nothing meets.
+    # Without any, a pattern that never matches.
     return re.compile("|".join(alternatives) or r"(?!)", re.DOTALL)
 
 

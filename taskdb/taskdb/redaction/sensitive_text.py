@@ -1,4 +1,4 @@
-"""Finds secrets in running text: behind a name, or by what they look like."""
+"""Finds secrets in text: after a name, or by their form."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from taskdb.redaction.url_mask import mask_urls
 
 HIDDEN = "[redacted]"
 
-# A name with what may stand around it in Python, JSON (also inside a text of JSON), SQL's messages,
-# headers, URLs and commands; possessive, so that no text makes it slow.
+# A name with the characters around it in Python, JSON (also inside a string of JSON), messages of
+# SQL, headers, URLs and commands; possessive, so that no text makes it slow.
 _NAMED = re.compile(
     r"(?<![\w.])(?P<option>--?)?(?P<name>[^\W\d][\w.\-]*+)[\\\"')\]]{0,4}"
     r"(?:[ \t]{0,4}(?:=>|[:=])[ \t]{0,4}|(?(option)[ \t]+|(?!)))"
@@ -20,11 +20,11 @@ _QUOTE = re.compile(r"(?:[bBrRuUfF]{1,2})?(\\*[\"'])")
 _BARE = re.compile(r"(?:[^\s,;&)}\]\"'<>]|,(?=\S))*")
 _LINE = re.compile(r"[^\r\n]*")
 _HEADERS = ("authorization", "cookie")
-"""What stands in a header has spaces and signs of every kind."""
+"""Headers whose values have spaces and all kinds of characters."""
 _NO_NAME = re.compile(
     r"(?:error|exception|warning|expired|invalid|missing|exist|found)\Z", re.IGNORECASE
 )
-"""A class of errors with its message behind it is no field with its value."""
+"""The name of an error class before its message is not a field."""
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _MOST_BRACKETED = 4_096
 
@@ -37,15 +37,15 @@ _CARD_NUMBER = re.compile(
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern of the settings; ValueError says what is wrong with it."""
+    """Return the compiled pattern of a setting. Raises ValueError."""
     try:
         found = re.compile(pattern)
         is_empty = found.search("") is not None
     except (re.error, TypeError, RecursionError, OverflowError) as error:
-        message = f"{pattern!r} is no regular expression: {error}"
+        message = f"{pattern!r} is not a regular expression: {error}"
         raise ValueError(message) from None
     if is_empty:
-        message = f"{pattern!r} finds a secret in nothing: let it need at least one character"
+        message = f"{pattern!r} matches the empty text: make it need at least one character"
         raise ValueError(message)
     return found
 
@@ -54,23 +54,23 @@ PATTERNS = (
     re.compile(r"\b(?:Bearer|Basic|Digest)[ ]+(?P<secret>[\w.~+/=\-]{8,})", re.IGNORECASE),
     # JSON Web Token
     re.compile(r"\beyJ[\w\-]{6,}+\.[\w\-]*+(?:\.[\w\-]*+)?"),
-    # PEM, also where its end is cut off
+    # PEM, also without its end
     re.compile(
         r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)",
         re.DOTALL,
     ),
-    # keys that say of themselves what they are: AWS, GitHub, GitLab, Slack, Stripe, Google, ours
+    # keys with a known prefix: AWS, GitHub, GitLab, Slack, Stripe, Google, ours
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     re.compile(r"\b(?:gh[oprsu]_|github_pat_|glpat-|xox[abeoprs]-)[\w\-]{10,}"),
     re.compile(r"\b[rs]k_(?:live|test)_\w{8,}"),
     re.compile(r"\bAIza[\w\-]{30,}"),
     re.compile(r"\bcb_[\w\-]{40,}"),
 )
-"""Secrets that can be told by their looks; card numbers are found apart, by their check digit."""
+"""Secrets with a known form. Card numbers are found separately, by their check digit."""
 
 
 def hide(text: str, names: NameRules, patterns: Iterable[re.Pattern[str]]) -> str:
-    """The text without what stands behind a secret's name, and what looks like one."""
+    """Return the text without values after names of secrets, and texts with the form of one."""
     text = mask_urls(text, HIDDEN)
     for pattern in patterns:
         text = pattern.sub(_hidden_part, text)
@@ -79,7 +79,7 @@ def hide(text: str, names: NameRules, patterns: Iterable[re.Pattern[str]]) -> st
 
 
 def is_card_number(digits: str) -> bool:
-    """Whether digits begin as a card's number does, and have its check digit at their end."""
+    """Return whether digits have the prefix and the check digit of a card number."""
     if not _CARD_NUMBER.fullmatch(digits):
         return False
     doubled = (2 * int(digit) for digit in digits[-2::-2])
@@ -107,7 +107,7 @@ def _hide_named(text: str, names: NameRules) -> str:
     told = 0
     for found in _NAMED.finditer(text):
         name, at = found["name"], found.end()
-        # Inside of what has been hidden; or no field.
+        # Inside a hidden text, or not a field.
         if found.start() < told or _NO_NAME.search(name) or not names.hide(name):
             continue
         begin, end = _value_span(text, at, name)
@@ -119,7 +119,7 @@ def _hide_named(text: str, names: NameRules) -> str:
 
 
 def _value_span(text: str, at: int, name: str) -> tuple[int, int]:
-    """From where to where the value behind a name goes; what has no end goes to the last."""
+    """Return begin and end of the value after a name; a value without an end takes the rest."""
     quoted = _QUOTE.match(text, at)
     if quoted:
         return quoted.end(), _end_of_quote(text, quoted.end(), quoted[1])

@@ -1,8 +1,8 @@
-"""The one masker of URLs: a password or token of a URL leaves the process as a mark only.
+"""Masks passwords and tokens of URLs before they leave the process.
 
-A URL that reaches a log may be one that no parser accepts, since that is why it is logged: a
-password with `/`, `@`, `:`, `#` or `?` that is not percent-encoded. The user part therefore goes
-to the *last* `@`. Rather too much is hidden than too little.
+A URL in a log may be one that no parser accepts, since that is often the reason for the log: a
+password with `/`, `@`, `:`, `#` or `?` that is not percent-encoded. The user part therefore ends at
+the *last* `@`. In doubt a text is hidden.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]{0,40}://"
 _FOUND = re.compile(rf"(?<![A-Za-z0-9+.\-]){_SCHEME}\S*")
 _SEVERAL = re.compile(rf"(?<=[;,])(?={_SCHEME})")
 _END = re.compile(r"\\?[\"'`<>](?:[\s,;:)\]}>\\]|$)")
-"""A quote that closes. Any other is a part of a password that is not percent-encoded."""
+"""A closing quote. Any other quote is a part of a password that is not percent-encoded."""
 _PARAMETER = re.compile(r"(?P<before>[?&;#])(?P<name>[^=&;#?]{1,200})=(?P<value>[^&;#]*)")
 _PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*):(?P<port>\d{0,5})(?:,.*)?")
 _USER_IS_PUBLIC = ("postgres", "mysql", "mssql", "oracle", "amqp", "pyamqp", "ssh", "git")
-"""Schemes whose user part without a colon is a name. Elsewhere it may be a token."""
+"""Schemes whose user part without a colon is a name. In others it may be a token."""
 _PEOPLE = (
     "slack", "discord", "tgram", "mailto", "mailtos", "msteams", "workflows", "matrix", "matrixs",
     "pover", "pbul", "pagerduty", "opsgenie", "twilio", "gchat", "rocket", "rockets", "mmost",
@@ -39,7 +39,7 @@ _PEOPLE = (
     "telegram", "webex", "wxteams", "zulip", "sendgrid", "mailgun", "ses", "splunk", "victorops",
     "json", "jsons", "xml", "xmls", "form", "forms",
 )  # fmt: skip
-"""Schemes of Apprise, whose every part may be a token."""
+"""Schemes of Apprise in which any part may be a token."""
 _WAYS = re.compile(
     r"(?P<way>https?://(?:hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/"
     r"|(?:\w+\.)?discord(?:app)?\.com/api/webhooks/|api\.telegram\.org/bot"
@@ -51,19 +51,19 @@ _WAYS = re.compile(
 
 
 def mask_url(url: str, mark: str = MASK) -> str:
-    """One URL, or several of them behind `;`, without what is secret. Raises nothing."""
+    """Return one URL, or several separated by `;`, without secrets. Never raises."""
     return "".join(_mask(one, mark) for one in _SEVERAL.split(url))
 
 
 def mask_urls(text: str, mark: str = MASK) -> str:
-    """A text in which every URL is masked."""
+    """Return a text in which every URL is masked."""
     if "://" not in text:
         return text
     return _FOUND.sub(lambda found: _of_run(found[0], lambda url: mask_url(url, mark)), text)
 
 
 def secrets_of_url(url: str) -> Iterator[str]:
-    """The secrets of a URL, as they are written and decoded."""
+    """Yield the secrets of a URL, as written and decoded."""
     for one in _SEVERAL.split(url) if "://" in url else ():
         scheme, _, rest = one.rstrip(";,").partition("://")
         user, host = _split(scheme, rest)
@@ -79,12 +79,12 @@ def secrets_of_url(url: str) -> Iterator[str]:
 
 
 def _of_run(run: str, masked: Callable[[str], str]) -> str:
-    """A run of text without spaces that begins with a URL, and may go on behind it."""
+    """Mask a text without spaces that starts with a URL, and may have more after it."""
     end = _END.search(run)
     if end is None:
         return masked(run)
     behind = run[end.start() :]
-    # What follows may hold URLs as well.
+    # The rest may contain URLs as well.
     return masked(run[: end.start()]) + _FOUND.sub(lambda one: _of_run(one[0], masked), behind)
 
 
@@ -110,14 +110,14 @@ def _mask(url: str, mark: str) -> str:
 
 
 def _split(scheme: str, rest: str) -> tuple[str, str]:
-    """The user part, without its `@`, and what stands behind it."""
-    # A path of a file, or a host that is left out: no user part.
+    """Return the user part, without its `@`, and the rest."""
+    # A path of a file, or a missing host: no user part.
     if rest.startswith("/") or scheme in {"file", "sqlite", "s3"}:
         return "", rest
     beginning, mark, _query = rest.partition("?")
     at = beginning.rfind("@")
     if at < 0:
-        # A password with a `?` in it, unless what stands before looks like a whole host.
+        # A password with a `?` in it, unless the text before looks like a whole host.
         if not mark or not _is_host(beginning):
             at = rest.rfind("@")
         if at < 0:
@@ -131,7 +131,7 @@ def _is_host(text: str) -> bool:
 
 
 def _masked_port(host: str, mark: str) -> str:
-    """Without a host, `user:password` looks like `host:port`; a port has digits only."""
+    """Mask the password of `user:password` without a host. A port has digits only."""
     authority = re.split(r"[/?#]", host, maxsplit=1)[0]
     if ":" not in authority or _PORT.fullmatch(authority) or authority.startswith("["):
         return host

@@ -1,4 +1,4 @@
-"""How settings stand in an environment: their names, and what is said of wrong ones."""
+"""Settings in an environment: their names, and the messages about wrong ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from taskdb.settings.file import PREFIX, SUFFIX, variable_of, without_content
 _UNITS = {"seconds": 1, "days": 86_400}
 _TEXTS = {"default_queue": QUEUE_BYTES, "default_tenant": NAME_BYTES}
 
-# What Kubernetes puts into every container for a service named taskdb, or taskdb-…
+# Variables that Kubernetes sets in every container for a service named taskdb, or taskdb-…
 _SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
 
 
 def refuse_unknown(
     cls: type[BaseSettings], environment: Mapping[str, str], overrides: Mapping[str, Any]
 ) -> None:
-    """Raise SettingsError for names that no setting has, in either place."""
+    """Raise SettingsError for variables or overrides that are not settings."""
     settings = {variable_of(name) for name in cls.model_fields}
     known = settings | {f"{name}{SUFFIX}" for name in settings}
     given = {name for name in environment if name.upper().startswith(PREFIX)}
@@ -38,7 +38,7 @@ def refuse_unknown(
 
 
 class Environment(EnvSettingsSource):
-    """The variables of one environment, which need not be that of the process."""
+    """The variables of an environment, also of another one than that of the process."""
 
     def __init__(self, settings: type[BaseSettings], environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -51,24 +51,24 @@ class Environment(EnvSettingsSource):
 
 
 def explained(error: ValidationError, paths: Mapping[str, str], given: Mapping[str, Any]) -> str:
-    """What is wrong, setting by setting; of those that stand in files, without their content.
+    """Return the faults, setting by setting; for a setting in a file without its content.
 
-    `paths` has the files by setting, `given` the values that were refused.
+    `paths` has the files by setting, `given` the refused values.
     """
     faults = []
     for fault in error.errors(include_input=False, include_url=False):
         field, *below = [str(part) for part in fault["loc"]] or [""]
-        said = fault["msg"].removeprefix("Value error, ")
+        reason = fault["msg"].removeprefix("Value error, ")
         name = variable_of(field)
         if field in paths:
-            said = without_content(said, given.get(field))
+            reason = without_content(reason, given.get(field))
             name = f"{name}{SUFFIX} ({paths[field]!r})"
-        faults.append(f"{'.'.join([name, *below])}: {said}")
+        faults.append(f"{'.'.join([name, *below])}: {reason}")
     return "wrong settings: " + "; ".join(faults)
 
 
 def check_bounds(name: str, value: Any) -> None:
-    """Raise ValueError for a setting that no timer, no column and no statement can take."""
+    """Raise ValueError for a value that does not fit a timer, a column or a statement."""
     if name in _TEXTS:
         reason = wrong_text(value, _TEXTS[name])
         if reason is not None or (name == "default_queue" and not value.strip()):

@@ -1,6 +1,6 @@
-"""Settings that stand in files: `TASKDB_<NAME>_FILE` names the file that holds `TASKDB_<NAME>`.
+"""Settings in files: `TASKDB_<NAME>_FILE` names the file with the value of `TASKDB_<NAME>`.
 
-A secret then stands in no environment, which every child process and `docker inspect` show.
+So a secret is not in the environment, which child processes and `docker inspect` show.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from taskdb.errors import SettingsError
 PREFIX = "TASKDB_"
 SUFFIX = "_FILE"
 _LARGEST = 1024 * 1024
-"""Bytes. A file that is larger is another one than was meant."""
+"""Most bytes of a file; a larger one is a mistake."""
 _WORD = re.compile(r"[^\s,;:\"'{}\[\]]{4,}")
 
 
 def variable_of(field: str) -> str:
-    """The name of a setting in the environment."""
+    """Return the name of a setting in the environment."""
     return f"{PREFIX}{field.upper()}"
 
 
@@ -33,12 +33,12 @@ def with_files(
     prefix: str = "",
     besides: Collection[str] = (),
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """`given` with the content of each file that it names, and the paths by setting.
+    """Return `given` with the content of each file that it names, and the paths by setting.
 
-    The names in `given` are those of fields behind a prefix, in either case. A file for a setting
-    in `besides` is not read, since another source decides it. Raises SettingsError for a setting
-    that is given twice, and for a file that cannot be a setting; the message never has content of
-    the file.
+    The names in `given` are fields after a prefix, in upper or lower case. A file for a setting in
+    `besides` is not read, since another source has precedence. Raises SettingsError for a setting
+    that is set twice, and for a file that cannot be a setting; the message never has content of the
+    file.
     """
     spelled = {name.upper(): name for name in given}
     values, paths = dict(given), {}
@@ -52,7 +52,7 @@ def with_files(
             continue
         variable = variable_of(field)
         if name in spelled and _is_given(given[spelled[name]]):
-            message = f"{variable} and {variable}{SUFFIX} are both set: leave one of them"
+            message = f"{variable} and {variable}{SUFFIX} are both set: remove one of them"
             raise SettingsError(message)
         values.pop(spelled.get(name, name), None)
         values[file_name[: -len(SUFFIX)]] = _content(f"{variable}{SUFFIX}", path)
@@ -61,9 +61,9 @@ def with_files(
 
 
 def without_content(message: str, content: Any) -> str:
-    """A message about a setting that stands in a file, without any word of that file."""
+    """Return a message about a setting in a file, without any content of that file."""
     if any(word in message for word in _WORD.findall(str(content))):
-        return "its content is no value of this setting"
+        return "its content is not a value of this setting"
     return message
 
 
@@ -78,7 +78,7 @@ def _content(variable: str, path: Any) -> str:
         reason = error.strerror or type(error).__name__
     except (TypeError, ValueError) as error:
         # A decoding error has the content in its message.
-        reason = "is not UTF-8 text" if isinstance(error, UnicodeError) else "is no path of a file"
+        reason = "is not UTF-8 text" if isinstance(error, UnicodeError) else "is not a file path"
     else:
         if not content:
             reason = "is empty"
@@ -86,7 +86,7 @@ def _content(variable: str, path: Any) -> str:
             reason = "has a NUL character, which no setting may have"
         else:
             return content
-    message = f"{variable}: {str(path)!r}: {reason}. Name a readable file with the value alone"
+    message = f"{variable}: {str(path)!r}: {reason}. Name a readable file with only the value"
     raise SettingsError(message)
 
 

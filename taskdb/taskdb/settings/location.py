@@ -1,4 +1,4 @@
-"""Where things are: what an address or a URL in the settings must look like."""
+"""The form of addresses and URLs in the settings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _ADDRESS = re.compile(
 )
 _LAST_PORT = 65_535
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
-# What a name of a bucket may be; a prefix of plain words needs no quoting anywhere.
+# The allowed names of a bucket; a prefix of plain words needs no quoting.
 _BUCKET = re.compile(r"s3://(?P<name>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<path>[\w.=/-]*))?")
 
 
 class Address(NamedTuple):
-    """Where a server listens."""
+    """The address on which a server listens."""
 
     host: str
     port: int
@@ -29,26 +29,26 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`PORT` or `HOST:PORT`; without a host on this machine alone. Raises ValueError."""
+        """Read `PORT` (on this machine only) or `HOST:PORT`. Raises ValueError."""
         found = _ADDRESS.fullmatch(text.strip())
         if found is None or int(found["port"]) > _LAST_PORT:
-            message = f"{text!r} is no address: write PORT, HOST:PORT or [IPv6]:PORT"
+            message = f"{text!r} is not an address: write PORT, HOST:PORT or [IPv6]:PORT"
             raise ValueError(message)
         return cls(found["ipv6"] or found["host"] or "127.0.0.1", int(found["port"]))
 
 
 def port_range(word: str) -> range:
-    """The ports that `443` or `8000-8999` names; raises ValueError."""
+    """Return the ports of `443` or `8000-8999`. Raises ValueError."""
     found = _PORTS.fullmatch(word)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= first <= last <= _LAST_PORT:
-        message = f"{word!r} is no port: write 443 or 8000-8999, from 1 to {_LAST_PORT}"
+        message = f"{word!r} is not a port: write 443 or 8000-8999, from 1 to {_LAST_PORT}"
         raise ValueError(message)
     return range(first, last + 1)
 
 
 class Bucket(NamedTuple):
-    """A bucket, and what the names of our objects in it begin with: nothing, or a path with `/`."""
+    """A bucket, and the prefix of object names in it: empty, or a path that ends with `/`."""
 
     name: str
     prefix: str
@@ -58,26 +58,24 @@ class Bucket(NamedTuple):
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """`s3://bucket` or `s3://bucket/prefix`; raises ValueError for anything else."""
+        """Read `s3://bucket` or `s3://bucket/prefix`. Raises ValueError."""
         found = _BUCKET.fullmatch(url)
         if found is None:
-            message = f"{url!r} is no place for payloads: write s3://bucket or s3://bucket/prefix"
+            message = f"{url!r} is not a bucket: write s3://bucket or s3://bucket/prefix"
             raise ValueError(message)
         path = (found["path"] or "").strip("/")
         return cls(found["name"], f"{path}/" if path else "")
 
 
-ENCODE = (
-    "encode the signs of a password: `@` as %40, `/` as %2F, `:` as %3A, `#` as %23, `?` as %3F"
-)
+ENCODE = "encode the password: `@` as %40, `/` as %2F, `:` as %3A, `#` as %23, `?` as %3F"
 _BEFORE_PATH = re.compile(r"[^/?#]*")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(:\d+)?(,.*)?")
 
 
 def check_broker_url(value: str) -> None:
-    """Raise ValueError for a password with signs that are not encoded; Celery would cut it.
+    """Raise ValueError for a password that is not percent-encoded.
 
-    What is cut off would be taken for the host, the port or the path, and stand in errors.
+    Celery would cut such a password, use the rest as host, port or path, and show it in errors.
     """
     for url in value.split(";"):
         _, mark, rest = url.partition("://")
@@ -91,7 +89,7 @@ def check_broker_url(value: str) -> None:
 
 
 def store_url_of(value: str) -> str:
-    """The URL with the one driver that we speak; ValueError for what we do not support."""
+    """Return the URL with the supported driver of its database. Raises ValueError."""
     try:
         url = make_url(value)
     except ArgumentError:
@@ -100,14 +98,14 @@ def store_url_of(value: str) -> str:
     if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
         threshold = str(url.query.get("prepare_threshold", "none")).lower()
         if threshold != "none" and not threshold.isdecimal():
-            message = "prepare_threshold is a whole number, or none"
+            message = "prepare_threshold must be a whole number, or none"
             raise ValueError(message)
         if "@" in f"{url.host}{url.database}":
             raise ValueError(ENCODE)
         return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         if url.database in {None, "", ":memory:"}:
-            message = "each connection would get a memory of its own: name a file"
+            message = "each connection would have its own database in memory: name a file"
             raise ValueError(message)
         return _anchored(url) or value
     message = f"{url.drivername} is not supported: use postgresql:// or sqlite://"
@@ -115,7 +113,7 @@ def store_url_of(value: str) -> str:
 
 
 def _anchored(url: URL) -> str | None:
-    """The URL with the whole path of its file, which a change of the folder cannot change."""
+    """Return the URL with the absolute path of its file."""
     path = url.database or ""
     if path.startswith("file:") or Path(path).is_absolute():
         return None

@@ -1,4 +1,4 @@
-"""The secrets of the settings, as the texts in which they could reach a log."""
+"""The secrets of the settings, as texts that are removed from logs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from taskdb.redaction.url_mask import secrets_of_url
 
 _WORDS = ("postgresql", "password", "rabbitmq", "localhost", "sqlalchemy")
 _LEAST = 8
-"""A shorter secret stands in too many words to be taken out wherever it stands."""
+"""A shorter secret is part of too many words to remove it everywhere."""
 
 
 def secrets_of(values: Iterable[Any]) -> Iterator[str]:
-    """The texts of secret values, and of URLs their passwords and tokens."""
+    """Yield the texts of secret values, and the passwords and tokens of URLs."""
     for value in values:
         for one in value if isinstance(value, tuple | list) else [value]:
             if isinstance(one, SecretStr):
@@ -25,19 +25,19 @@ def secrets_of(values: Iterable[Any]) -> Iterator[str]:
 
 
 def secrets_below(value: Any, redaction: Redaction) -> Iterator[str]:
-    """The secrets inside a value of JSON: under the name of a secret, and in URLs."""
+    """Yield the secrets inside a value of JSON: under names of secrets, and in URLs."""
     yield from redaction.secrets_of(value)
     for text in _texts_below(value):
         yield from secrets_of_url(text)
 
 
-def telling(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Those that can be looked for in any text, the longest first."""
-    return tuple(sorted({one for one in secrets if _is_telling(one)}, key=len, reverse=True))
+def removable(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return the secrets that can be removed from any text, the longest first."""
+    return tuple(sorted({one for one in secrets if _is_removable(one)}, key=len, reverse=True))
 
 
-def _is_telling(secret: str) -> bool:
-    # Else a database whose password is `postgres` would have no URL in a log.
+def _is_removable(secret: str) -> bool:
+    # Otherwise a database with the password `postgres` would have no URL in a log.
     return len(secret) >= _LEAST and not any(secret in word for word in _WORDS)
 
 

@@ -25,7 +25,7 @@ from taskdb.settings.payload import PayloadSettings
 from taskdb.settings.publication import PublicationSettings
 from taskdb.settings.redaction import RedactionSettings
 from taskdb.settings.schedule import ScheduleSettings
-from taskdb.settings.secret import secrets_below, secrets_of, telling
+from taskdb.settings.secret import removable, secrets_below, secrets_of
 from taskdb.settings.site import SiteSettings
 from taskdb.settings.source import settings_sources
 from taskdb.settings.upkeep import UpkeepSettings
@@ -120,4 +120,4 @@ class Settings(
         found = {*secrets_of(values), *secrets_below((self.celery, self.schedules), self.redaction)}
         for channel in self.alarm_channels:
             found |= {channel.target.partition("://")[2], *channel.secrets}
-        return telling(found)
+        return removable(found)

@@ -226,7 +226,7 @@ def test_a_wrong_channel_is_refused_and_not_repeated(channels: str, reason: str)
     ("routes", "reason"),
     [
         ('{"to": "ops"}', "a list of routes"),
-        ('[{"to": []}]', "route 1: it does not say to whom"),
+        ('[{"to": []}]', "route 1: it has no channels"),
         ('[{"to": "opps"}]', "did you mean 'ops'"),
         ('[{"to": "ops", "severty": "error"}]', "did you mean 'severity'"),
         ('[{"to": "ops", "severity": "bad"}]', "none of info, warning, error, critical"),

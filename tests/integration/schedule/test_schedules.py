@@ -256,7 +256,7 @@ def test_a_row_of_plain_sql_fires(its: Site) -> None:
     ("columns", "told"),
     [
         ("cron = '99 * * * *'", "Bad minute"),
-        ("timezone = 'Mars/Base'", "no time zone"),
+        ("timezone = 'Mars/Base'", "is not a time zone"),
         ("type = 'gone'", "no task type is named 'gone'"),
         ('input = \'{"a": "many"}\'', "the input of plus is not valid"),
     ],

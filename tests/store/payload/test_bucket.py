@@ -244,7 +244,7 @@ def test_a_place_that_is_no_bucket_is_refused(url: str) -> None:
 
 def test_payloads_have_one_place() -> None:
     both = {"TASKDB_PAYLOAD_URL": "s3://bucket", "TASKDB_PAYLOAD_DIR": "/somewhere"}
-    with pytest.raises(SettingsError, match="leave one of them"):
+    with pytest.raises(SettingsError, match="remove one of them"):
         Settings.load(both)
 
 

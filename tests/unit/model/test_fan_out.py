@@ -23,7 +23,7 @@ def counts(good: int, bad: int, still: int = 0) -> Counts:
         ({"tolerate": 1.0}, "tolerate", "neither"),
         ({"tolerate": True}, "tolerate", "neither"),
         ({"tolerate": float("nan")}, "tolerate", "neither"),
-        ({"tolerate": 1, "join": "all_settled"}, "tolerate", "tolerates everything"),
+        ({"tolerate": 1, "join": "all_settled"}, "tolerate", "tolerates every end"),
         ({"max_concurrency": 0}, "max_concurrency", "1 or more"),
         ({"max_concurrency": 1.5}, "max_concurrency", "1 or more"),
         ({"chunk_size": 0}, "chunk_size", "from 1 to 1,000"),

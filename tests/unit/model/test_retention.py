@@ -70,7 +70,7 @@ def test_the_shortest_and_the_longest_are_those_of_all_rules() -> None:
         ({"keep": "1d"}, "a list of rules"),
         (["1d"], "rule 1 is not an object"),
         ([{"keep": "1d"}, {"staus": "FAILED", "keep": "1d"}], "rule 2 .*did you mean 'status'"),
-        ([{"status": "FAILED"}], "does not say how long"),
+        ([{"status": "FAILED"}], 'has no "keep"'),
         ([{"status": "HALTED", "keep": "1d"}], "'HALTED' is none of CANCELED, COMPLETED, FAILED"),
         ([{"status": "COMPLETE", "keep": "1d"}], "did you mean 'COMPLETED'"),
         ([{"keep": 30}], "keep must be text"),

@@ -165,8 +165,8 @@ def test_rules_of_the_settings_come_on_top_of_the_built_in_ones() -> None:
     ("name", "value", "reason"),
     [
         ("FIELDS", "password, **", "names no field"),
-        ("PATTERNS", '["("]', "is no regular expression"),
-        ("PATTERNS", '["a*"]', "finds a secret in nothing"),
+        ("PATTERNS", '["("]', "is not a regular expression"),
+        ("PATTERNS", '["a*"]', "matches the empty text"),
         ("PATTERNS", "a+", "TASKDB_REDACT_PATTERNS"),
     ],
 )

@@ -81,7 +81,7 @@ def test_a_setting_that_is_given_twice_is_refused(file: Path) -> None:
         refusal({"taskdb_broker_url": "redis://other", "TASKDB_BROKER_URL_FILE": str(file)}),
     ):
         assert said == (
-            "TASKDB_BROKER_URL and TASKDB_BROKER_URL_FILE are both set: leave one of them"
+            "TASKDB_BROKER_URL and TASKDB_BROKER_URL_FILE are both set: remove one of them"
         )
 
 
@@ -124,8 +124,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         said = refusal({"TASKDB_BROKER_URL_FILE": str(path)})
         assert str(path) in said
         assert reason in said
-    assert "is no path" in refusal({}, broker_url_file="a\x00b")
-    assert "is no path" in refusal({}, broker_url_file=7)
+    assert "is not a file path" in refusal({}, broker_url_file="a\x00b")
+    assert "is not a file path" in refusal({}, broker_url_file=7)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")

@@ -1,4 +1,4 @@
-"""Alarms: what raises one, how bad it is, who is told; and one as a value, read from its rows."""
+"""Alarms: sources, severities and states; the policy of a task type; one alarm as a value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class AlarmSource(StrEnum):
-    """What an alarm is about."""
+    """The source of an alarm."""
 
     FAILED = "failed"
     """A task is FAILED."""
@@ -24,17 +24,17 @@ class AlarmSource(StrEnum):
     JOIN = "join"
     """A parent failed because of its sub-tasks."""
     MISSED_SCHEDULE = "missed_schedule"
-    """A due time of a schedule was let pass."""
+    """A due time of a schedule was skipped."""
     LOST_WORKER = "lost_worker"
-    """A worker is not seen any more and did not say that it stops."""
+    """A worker has no heartbeat any more, and did not stop regularly."""
     NO_CONSUMER = "no_consumer"
-    """Tasks wait in a queue that no live worker takes from."""
+    """Tasks wait in a queue that no live worker consumes."""
     BACKLOG = "backlog"
-    """Tasks of a queue or a type have waited for longer than they may."""
+    """Tasks of a queue or a type have waited for longer than allowed."""
 
     @property
     def is_condition(self) -> bool:
-        """It lasts, and is over by itself when what it tells of is."""
+        """The alarm resolves itself when its cause ends."""
         return self in _CONDITIONS
 
 
@@ -49,7 +49,7 @@ _CONDITIONS = frozenset(
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """The severity of an alarm."""
 
     INFO = "info"
     WARNING = "warning"
@@ -58,7 +58,7 @@ class Severity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """The higher, the worse."""
+        """The rank; a higher one is worse."""
         return list(Severity).index(self)
 
 
@@ -71,40 +71,40 @@ DEFAULT_SEVERITIES: Mapping[AlarmSource, Severity] = {
     AlarmSource.NO_CONSUMER: Severity.ERROR,
     AlarmSource.BACKLOG: Severity.WARNING,
 }
-"""Where a type says nothing else."""
+"""The severity where a type sets none."""
 
 
 class AlarmState(StrEnum):
-    """Who has to do something about it."""
+    """The state of an alarm: whether a person has to act."""
 
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"
-    """Someone is at it: no message until it is resolved and comes back."""
+    """A person works on it: no message until it is resolved and fails again."""
     SNOOZED = "snoozed"
-    """No message until a moment; then it is open."""
+    """No message until a moment; then it is open again."""
     RESOLVED = "resolved"
-    """Over. When it comes back it is open, and a regression."""
+    """Ended. A new failure opens it again as a regression."""
 
 
 class MessageKind(StrEnum):
-    """Why people are told."""
+    """The reason of a message."""
 
     OPENED = "opened"
     AGAIN = "again"
-    """It went on: what came in a window, in one message."""
+    """More failures: those of one window in one message."""
     REGRESSION = "regression"
-    """It was resolved, and is back."""
+    """The alarm was resolved, and failed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What a task type says of its alarms: ``@task(…, alarm=Alarm(…))``; `alarm=False`: none.
+    """The alarm policy of a task type: ``@task(…, alarm=Alarm(…))``; `alarm=False`: no alarms.
 
-    `on` names what raises one (None: what the settings say), `severity` how bad that is (None: as
-    bad as its source is), `to` the channels that are told instead of those of the routes,
-    `group_by_tenant` whether each tenant has alarms of its own (None: as the settings say),
-    `backlog` after what time a waiting task of the type is one too old. Raises ValueError for what
-    makes no sense.
+    `on` names the sources that raise an alarm (None: those of the settings). `severity` is the
+    severity (None: that of the source). `to` names the channels, instead of those of the routes.
+    `group_by_tenant` decides whether each tenant has its own alarms (None: as in the settings).
+    `backlog` is how long a task of the type may wait before it raises an alarm. Raises ValueError
+    or TypeError for wrong values.
     """
 
     on: tuple[AlarmSource, ...] | None = None
@@ -118,7 +118,7 @@ class Alarm:
         on: str | Iterable[str] | None = None,
         severity: str | None = None,
         to: str | Iterable[str] = (),
-        group_by_tenant: bool | None = None,  # noqa: FBT001 - given by name, as the others are
+        group_by_tenant: bool | None = None,  # noqa: FBT001 - passed by name, as the others
         backlog: timedelta | float | None = None,
     ) -> None:
         def put(name: str, value: Any) -> None:
@@ -132,13 +132,13 @@ class Alarm:
         if not isinstance(group_by_tenant, bool | None):
             raise TypeError(f"group_by_tenant={group_by_tenant!r} is neither True nor False")
         for name in self.to:
-            # Half of an index entry is another column's.
+            # The other half of an index entry belongs to another column.
             if not name or wrong_text(name, QUEUE_BYTES) is not None:
-                raise ValueError(f"to=... names channels, and {shown(name)} names none")
+                raise ValueError(f"to=... names channels, and {shown(name)} is not a name")
 
     @classmethod
     def of(cls, given: Any) -> Self | None:
-        """A policy as `@task` takes it: None says nothing, False means that nothing is raised.
+        """Return the policy that `@task` got: None sets nothing, False means no alarms.
 
         Raises TypeError.
         """
@@ -146,17 +146,17 @@ class Alarm:
             return given
         if given is False:
             return cls(on=())
-        raise TypeError(f"alarm={given!r} is no policy: give Alarm(...), or False for none")
+        raise TypeError(f"alarm={given!r} is not a policy: pass Alarm(...), or False for none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmEntity:
-    """One cause of failures, and what is known of it; read once and never changed.
+    """One cause of failures: a snapshot of its row, which never changes.
 
-    `tenant` is None for one that counts for all tenants together. `count` is how often it came,
-    `told` how many of these a message has told of. `is_routed` is False where it should have been
-    told and no route takes it, None where there was nothing to tell. `task_ids` are the newest
-    samples, `sample` says more of the last; text in it is redacted.
+    `tenant` is None for an alarm that counts all tenants together. `count` is the number of
+    failures, `told` the number of those that a message has reported. `is_routed` is False if a
+    message was due and no route matched, None if none was due. `task_ids` are the newest failed
+    tasks, `sample` has details of the last one; its text is redacted.
     """
 
     id: str
@@ -186,11 +186,11 @@ class AlarmEntity:
     acted_at: datetime | None
     note: str | None
     acted_for: str | None = None
-    """The tenant whose client acted on it last; None is the operator, or no one."""
+    """The tenant whose client acted on it last; None is the operator, or nobody."""
 
     @property
     def subject(self) -> str:
-        """What it is about, in a few words: a type, a queue, a worker, a schedule."""
+        """The subject in a few words: a type, a queue, a worker or a schedule."""
         return self.type if not self.source.is_condition else self.place or self.type
 
 
@@ -213,7 +213,7 @@ class AlarmDelivery:
 
 
 def one_of(kind: type[E], given: Any) -> E:
-    """The member of this value; ValueError with the nearest one."""
+    """Return the enumeration value. A ValueError suggests the nearest one."""
     values = [one.value for one in kind]
     try:
         return kind(given.lower() if isinstance(given, str) else given)

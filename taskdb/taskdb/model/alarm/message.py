@@ -1,6 +1,6 @@
-"""How an alarm is told: in the envelope that programs read, and in words for people.
+"""The message of an alarm: an envelope for programs, and text for people.
 
-Made when the message is decided on and kept in its row, so that every attempt sends the same.
+It is created once and stored in its row, so that every attempt sends the same message.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from taskdb.model.alarm.alarm import AlarmEntity, MessageKind
 from taskdb.model.duration import utc_text
 
 ACTION = "sfn-alarm"
-"""What the envelope says it is; the word is that of the systems this one can take the place of."""
+"""The `action` of the envelope, named as in the systems that TaskDB can replace."""
 TABLE = "task"
 VERSION = 1
 _LINES = 12
-"""Of a traceback, for people."""
+"""Most lines of a traceback in the text for people."""
 
 
 def message_of(alarm: AlarmEntity, kind: MessageKind, count: int) -> dict[str, Any]:
-    """One message: `count` is how often it came since the last one."""
+    """Return one message. `count` is the number of failures since the message before."""
     return {
         "title": title_of(alarm, kind, count),
         "text": text_of(alarm, kind, count),
@@ -28,7 +28,7 @@ def message_of(alarm: AlarmEntity, kind: MessageKind, count: int) -> dict[str, A
 
 
 def envelope_of(alarm: AlarmEntity, kind: MessageKind, count: int) -> dict[str, Any]:
-    """The envelope for programs; docs/reference/alarm-envelope.md has its schema."""
+    """Return the envelope for programs; docs/reference/alarm-envelope.md has its schema."""
     sample = alarm.sample
     tenant = sample.get("tenant", alarm.tenant)
     pk = sample.get("pk") or f"ALARM#{tenant or ''}"
@@ -65,14 +65,14 @@ def envelope_of(alarm: AlarmEntity, kind: MessageKind, count: int) -> dict[str, 
 
 
 def title_of(alarm: AlarmEntity, kind: MessageKind, count: int) -> str:
-    """One line."""
+    """Return a title of one line."""
     what = _WORDS[kind].format(count=count)
     about = f"{alarm.subject}: {alarm.error_type or alarm.source}"
     return _line(f"[{alarm.severity}] {about}{what}")
 
 
 def text_of(alarm: AlarmEntity, kind: MessageKind, count: int) -> str:
-    """Some lines, without marks of any kind of text."""
+    """Return some lines of plain text."""
     several = f"{count:,} since the last message, {alarm.count:,} in all"
     lines = [
         alarm.message,
@@ -98,5 +98,5 @@ _WORDS = {
 
 
 def _line(text: str) -> str:
-    """Text of others in one line: a line break in a title would be one in a mail's header."""
+    """Return foreign text in one line: a line break in a title would end a header of a mail."""
     return " ".join(text.split())[:300]

@@ -1,4 +1,4 @@
-"""Channels by name, and which alarm goes to which of them."""
+"""Channels by name, and the routes from alarms to channels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ARN = re.compile(r"arn:[a-z-]+:sns:\S+")
 
 
 class ChannelKind(StrEnum):
-    """Which way a channel goes."""
+    """The kind of a channel."""
 
     APPRISE = "apprise"
     WEBHOOK = "webhook"
@@ -31,9 +31,9 @@ class ChannelKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A way out for alarms. Only its name and kind may be shown, the rest has secrets.
+    """A target of alarms. Only its name and kind may be shown; the other fields have secrets.
 
-    `tenants` may name it in routes of their own. Without any it is the operator's alone.
+    The clients of `tenants` may use it in their own routes. Without any, only the operator may.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Channel:
 
 
 class AlarmSubject(Protocol):
-    """What a route sees of an alarm."""
+    """The values of an alarm that a route depends on."""
 
     @property
     def source(self) -> AlarmSource: ...
@@ -58,10 +58,10 @@ class AlarmSubject(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which alarms go to which channels; None fits all. A type may end with `*`.
+    """Sends matching alarms to channels; a field of None matches all. A type may end with `*`.
 
-    `owner` is the tenant whose client made the route; None is the operator. A route of a tenant
-    adds channels for alarms of this tenant, and replaces none.
+    `owner` is the tenant whose client created the route; None is the operator. A route of a tenant
+    adds channels for alarms of this tenant, and removes none.
     """
 
     to: tuple[str, ...]
@@ -70,11 +70,11 @@ class Route:
     severity: Severity = Severity.INFO
     source: AlarmSource | None = None
     id: str | None = None
-    """Of a row; None for one of the settings."""
+    """The id of its row; None for a route of the settings."""
     owner: str | None = None
 
     def fits(self, subject: AlarmSubject) -> bool:
-        """Whether it takes such an alarm."""
+        """Return whether the route matches an alarm."""
         return (
             self.source in {None, subject.source}
             and self.tenant in {None, subject.tenant}
@@ -85,22 +85,22 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class AlarmRules:
-    """What the settings say about alarms."""
+    """The settings of alarms."""
 
     window: timedelta
     sources: frozenset[AlarmSource]
     group_by_tenant: bool
     with_input: bool
     channels: tuple[str, ...] = ()
-    """Those of the operator."""
+    """The channels of the operator."""
     routes: tuple[Route, ...] = ()
     tenant_channels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The channels that a tenant may use."""
 
     def channels_of(self, subject: AlarmSubject, further: Iterable[Route]) -> tuple[str, ...]:
-        """The channels that the operator's routes name, those of the settings and `further` ones.
+        """Return the channels that the operator's routes name, from the settings and `further`.
 
-        Where the operator has no route at all: every channel of the operator.
+        If the operator has no route at all, return every channel of the operator.
         """
         routes = [*self.routes, *(one for one in further if one.owner is None)]
         if not routes:
@@ -108,7 +108,7 @@ class AlarmRules:
         return _named(one.to for one in routes if one.fits(subject))
 
     def added_channels_of(self, subject: AlarmSubject, further: Iterable[Route]) -> tuple[str, ...]:
-        """The channels that routes of the alarm's tenant add, of those that it may use now."""
+        """Return the channels that routes of the alarm's tenant add and that it may use now."""
         if subject.tenant is None:
             return ()
         own = self.tenant_channels.get(subject.tenant, ())
@@ -117,13 +117,13 @@ class AlarmRules:
 
 
 def channels_of_tenants(channels: Iterable[Channel], tenants: Iterable[str]) -> tuple[str, ...]:
-    """The names of the channels that one of these tenants may use."""
+    """Return the names of the channels that one of these tenants may use."""
     wanted = set(tenants)
     return tuple(one.name for one in channels if wanted.intersection(one.tenants))
 
 
 def parse_channels(given: Any) -> tuple[Channel, ...]:
-    """The channels of a JSON object, name to target; ValueError repeats no target."""
+    """Return the channels of a JSON object, name to target. A ValueError repeats no target."""
     value = _json(given)
     if not isinstance(value, Mapping):
         raise ValueError('an object such as {"ops": "slack://…"}')  # noqa: TRY004 - pydantic makes its errors of ValueErrors only
@@ -131,7 +131,7 @@ def parse_channels(given: Any) -> tuple[Channel, ...]:
 
 
 def parse_routes(given: Any, channels: Iterable[str]) -> tuple[Route, ...]:
-    """The routes of a JSON list; ValueError says what is wrong."""
+    """Return the routes of a JSON list. Raises ValueError."""
     value = _json(given)
     if not isinstance(value, list | tuple):
         raise ValueError('a list of routes, such as [{"to": ["ops"], "severity": "error"}]')  # noqa: TRY004 - as above
@@ -143,12 +143,12 @@ def parse_routes(given: Any, channels: Iterable[str]) -> tuple[Route, ...]:
 
 
 def parse_route(given: Any, channels: Iterable[str], where: str) -> Route:
-    """One route to some of these channels; ValueError says what is wrong, and names no others."""
+    """Return one route to some of these channels. A ValueError names no other channel."""
     if not isinstance(given, Mapping):
         raise ValueError(f'{where} is not an object such as {{"to": ["ops"]}}')  # noqa: TRY004 - as above
     for name in given:
         if name not in _MEMBERS:
-            raise ValueError(f"{where} has no member {name!r}{did_you_mean(str(name), _MEMBERS)}")
+            raise ValueError(f"{where} has no key {name!r}{did_you_mean(str(name), _MEMBERS)}")
     try:
         return Route(
             to=_known(given.get("to"), tuple(channels)),
@@ -169,7 +169,7 @@ def _channel(name: Any, given: Any) -> Channel:
     kinds = [str(kind) for kind in ChannelKind]
     if not isinstance(given, Mapping) or len([kind for kind in kinds if kind in given]) != 1:
         raise ValueError(
-            f"channel {name}: give an Apprise URL, or an object with one of {', '.join(kinds)}"
+            f"channel {name}: pass an Apprise URL, or an object with one of {', '.join(kinds)}"
         )
     kind = next(ChannelKind(kind) for kind in kinds if kind in given)
     target, secrets = given[kind], given.get("secret", ())
@@ -218,7 +218,7 @@ def _by_url(name: str, url: str) -> Channel:
 def _known(given: Any, channels: tuple[str, ...]) -> tuple[str, ...]:
     names = (given,) if isinstance(given, str) else given
     if not isinstance(names, list | tuple) or not names:
-        raise ValueError('it does not say to whom: "to": ["channel"]')
+        raise ValueError('it has no channels: add "to": ["channel"]')
     for name in names:
         if name not in channels:
             hint = did_you_mean(str(name), channels)
@@ -244,7 +244,7 @@ def _text(given: Any, name: str) -> str | None:
 
 def _pattern(given: str | None) -> str | None:
     if given is not None and (not given or "*" in given[:-1]):
-        raise ValueError("type is a name, or the beginning of names with a * at its end")
+        raise ValueError("type is a name, or a prefix of names with a * at its end")
     return given
 
 
@@ -254,7 +254,7 @@ def _json(given: Any) -> Any:
     try:
         return json.loads(given)
     except json.JSONDecodeError as error:
-        # Without the text itself, which has secrets.
+        # The text has secrets, so the message leaves it out.
         raise ValueError(f"not JSON: {error.msg} at character {error.pos}") from None
 
 

@@ -1,1 +1,1 @@
-"""The caller: who submits, from where, and what the application lets it do."""
+"""The caller: its origin, its address, and its permissions."""

@@ -1,8 +1,8 @@
-"""Who submits: the request, the person and the address that a task is recorded with.
+"""The origin of a submit: the request, the person and the address that a task is recorded with.
 
-A view does not hand these down to each submit: its framework says them once, and a submit that
-names none of them takes them from here. What is said belongs to the running thread or asyncio task
-(and to the tasks and `asyncio.to_thread` calls that it starts), never to another request.
+A framework sets them once per request, and each submit reads them here unless it names its own.
+They belong to the running thread or asyncio task (and to the tasks and `asyncio.to_thread` calls
+that it starts), never to another request.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from taskdb.errors import Fault, InvalidInput
 log = structlog.get_logger("taskdb.submit")
 
 Said = str | Callable[[], str | None] | None
-"""A text, or what answers it when a submit asks; None: not said."""
+"""A text, or a function that returns it at a submit; None: not set."""
 
 FIELDS = ("request_id", "created_by", "created_ip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
-    """Who submits; each may be a callable, which is called for a submit that does not say it."""
+    """The origin of submits. Each field may be a function, called at a submit without its own."""
 
     request_id: Said = None
     created_by: Said = None
@@ -35,7 +35,7 @@ class Submitter:
 
 
 _stack: ContextVar[tuple[Submitter | None, ...]] = ContextVar("taskdb_submitters", default=())
-"""The innermost first; None: nobody, and ask no further."""
+"""The innermost first; None: no origin, and the outer ones are not read."""
 _providers: list[Callable[[], Submitter | None]] = []
 
 
@@ -43,15 +43,15 @@ _providers: list[Callable[[], Submitter | None]] = []
 def submitting_as(
     *, request_id: Said = None, created_by: Said = None, created_ip: Said = None
 ) -> Iterator[None]:
-    """Record these with every task that is submitted inside, unless the submit says otherwise.
+    """Record this origin with every task that is submitted inside, unless the submit has its own.
 
-    Each is a text, or a callable that answers one (or None) when a submit asks for it; one that
-    raises is logged and counts as None. Inside another `submitting_as`, what is left out is the
-    outer one's. Raises InvalidInput for what is neither.
+    Each value is a text, or a function that returns a text or None at a submit; a function that
+    raises is logged and counts as None. Inside another `submitting_as`, a value left out is that
+    of the outer one. Raises InvalidInput for any other value.
     """
     one = Submitter(request_id=request_id, created_by=created_by, created_ip=created_ip)
     faults = [
-        Fault(name, f"{said!r} is neither text nor a callable that answers text")
+        Fault(name, f"{said!r} is neither text nor a function that returns text")
         for name in FIELDS
         if not (isinstance(said := getattr(one, name), str | None) or callable(said))
     ]
@@ -66,7 +66,7 @@ def submitting_as(
 
 @contextmanager
 def submitting_as_nobody() -> Iterator[None]:
-    """Record nobody with what is submitted inside, whoever is said around it or provided."""
+    """Record no origin with tasks that are submitted inside, also if an outer one is set."""
     token = _stack.set((None,))
     try:
         yield
@@ -75,17 +75,17 @@ def submitting_as_nobody() -> Iterator[None]:
 
 
 def provide_submitter(provider: Callable[[], Submitter | None]) -> None:
-    """Ask this one, in the whole process, for what no `submitting_as` says; for frameworks.
+    """Call this function, in the whole process, for values that no `submitting_as` sets.
 
-    It is asked at each submit that leaves something out, and answers None where it does not know.
-    Providing the same one again changes nothing.
+    It is for frameworks. A submit without an own value calls it; it returns None if it does not
+    know. To provide the same function twice changes nothing.
     """
     if provider not in _providers:
         _providers.append(provider)
 
 
 def submitter_texts(names: Iterable[str] = FIELDS) -> dict[str, str]:
-    """What is said of these fields here and now; what nobody says is left out."""
+    """Return the current values of these fields; fields without a value are left out."""
     wanted = set(names)
     found: dict[str, str] = {}
     sources = _sources()
@@ -118,7 +118,7 @@ def _text(name: str, said: Said) -> str | None:
 
 
 def _answer(what: str, ask: Callable[[], Any]) -> Any:
-    """What a callable of someone else's answers; who submits is never worth losing a submit."""
+    """Return the result of a foreign function. Its errors are logged: a submit must not fail."""
     try:
         return ask()
     except Exception:

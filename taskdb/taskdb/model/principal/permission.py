@@ -1,7 +1,7 @@
-"""What an application fixes for a client of some tenants: what it may run, and who is recorded.
+"""The permission of a client of some tenants: allow-lists, and a fixed origin of its tasks.
 
-An allow-list that is None allows everything. What is fixed here comes before what a caller asks
-for in the options of a submit, and before what surrounds it.
+An allow-list that is None allows everything. A fixed value has precedence over the options of a
+submit, and over `submitting_as`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from taskdb.model.bounds import NAME_BYTES, QUEUE_BYTES, TEXT_BYTES, shown, wron
 from taskdb.model.principal.origin import FIELDS
 
 LISTS = {"queues": "queue", "types": "type", "priorities": "priority"}
-"""The allow-lists, and the option that each of them is about."""
+"""The allow-lists, and the option that each of them limits."""
 _PRIORITIES = range(10)
 _SUBJECT = "the scope"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permission:
-    """Allow-lists of queues, types and priorities, and the origin that every task gets."""
+    """Allow-lists of queues, types and priorities, and the fixed origin of every task."""
 
     queues: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
@@ -33,7 +33,7 @@ class Permission:
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """The permission that an application asks for; raises InvalidInput with every fault."""
+        """Return the permission of these options. Raises InvalidInput that names every fault."""
         faults: list[Fault] = []
         values: dict[str, Any] = {}
         for name, value in given.items():
@@ -41,7 +41,7 @@ class Permission:
                 continue
             reason = _wrong_list(name, value) if name in LISTS else wrong_text(value, TEXT_BYTES)
             if reason is None and value == "":
-                reason = "is empty: leave it out, or give what is recorded"
+                reason = "is empty: leave it out, or pass the value to record"
             if reason is not None:
                 faults.append(Fault(name, reason))
             values[name] = tuple(dict.fromkeys(value)) if name in LISTS and not reason else value
@@ -51,16 +51,16 @@ class Permission:
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is an allow-list."""
+        """Whether an allow-list is set."""
         return any(getattr(self, name) is not None for name in LISTS)
 
     @property
     def origin(self) -> dict[str, str]:
-        """What is fixed of the origin of a task."""
+        """Return the fixed values of the origin of a task."""
         return {name: text for name in FIELDS if (text := getattr(self, name)) is not None}
 
     def narrowed(self, asked: Permission) -> Permission:
-        """This one with what another one adds; raises InvalidInput for what would widen it."""
+        """Return this permission, narrowed by another. Raises InvalidInput where it is wider."""
         faults = []
         added = {
             one.name: value
@@ -76,13 +76,13 @@ class Permission:
                 if beyond:
                     faults.append(Fault(name, _not_allowed(beyond, known)))
             elif value != known:
-                faults.append(Fault(name, "is fixed for this client already: leave it out"))
+                faults.append(Fault(name, "is already fixed for this client: leave it out"))
         if faults:
             raise InvalidInput(_SUBJECT, faults)
         return replace(self, **added)
 
     def faults(self, asked: Mapping[str, Any]) -> list[Fault]:
-        """What is not allowed of a `type`, a `queue` and a `priority`, as far as they are named."""
+        """Return the faults of a `type`, a `queue` and a `priority`, as far as they are named."""
         return [
             Fault(option, _not_allowed([asked[option]], allowed))
             for name, option in LISTS.items()
@@ -92,7 +92,7 @@ class Permission:
         ]
 
     def check(self, subject: str, places: Iterable[Mapping[str, Any]]) -> None:
-        """Raise InvalidInput where one of these places (type, queue, priority) is not allowed."""
+        """Raise InvalidInput if one of these places (type, queue, priority) is not allowed."""
         faults: dict[Fault, None] = {}
         for place in places:
             faults |= dict.fromkeys(self.faults(place))
@@ -101,7 +101,7 @@ class Permission:
 
 
 ANYTHING = Permission()
-"""The permission of the operator, of workers and of beats."""
+"""The permission of the operator, workers and beats."""
 
 
 def _wrong_list(name: str, given: Any) -> str | None:

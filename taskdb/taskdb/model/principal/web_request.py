@@ -1,4 +1,4 @@
-"""The two facts of a web request that a client can forge: the id that it names, and its address."""
+"""The two values of a web request that a client can forge: the request id and the address."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 REQUEST_ID = "X-Request-ID"
 HEADERS = ("X-Forwarded-For", "Forwarded")
-"""Those in which a proxy may pass an address on."""
+"""The headers in which a proxy may write an address."""
 UNIX = "unix"
-"""Names a peer without an address: a proxy that speaks over a Unix socket."""
+"""A peer without an address: a proxy on a Unix socket."""
 _ID_BYTES = 200
 _MOST_HOPS = 32
 _PORT = re.compile(r":\d{1,5}\Z")
@@ -23,7 +23,7 @@ Network = IPv4Network | IPv6Network
 
 
 def request_id_of(given: str | None) -> str | None:
-    """The id that a request names; None for one that is empty, long or not printable."""
+    """Return the id that a request names; None if it is empty, too long or not printable."""
     text = (given or "").strip()
     if not text or len(text) > _ID_BYTES or not text.isprintable():
         return None
@@ -32,7 +32,7 @@ def request_id_of(given: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
-    """The proxies whose word counts for the address of a client, and the header that they write."""
+    """The proxies that may set the address of a client, and the header that they write."""
 
     networks: tuple[Network, ...] = ()
     trusts_unix: bool = False
@@ -40,27 +40,27 @@ class TrustedProxies:
 
     @classmethod
     def parse(cls, words: Iterable[str], header: str = "X-Forwarded-For") -> TrustedProxies:
-        """The proxies of networks such as `10.1.0.0/16`, and of the word `unix`.
+        """Return the proxies of networks such as `10.1.0.0/16`, and of the word `unix`.
 
-        Raises ValueError for anything else.
+        Raises ValueError for any other text.
         """
         given = [word.strip() for word in words]
         networks = tuple(_network(word) for word in given if word != UNIX)
         return cls(networks, UNIX in given, header)
 
     def client_of(self, peer: str | None, lines: Sequence[str]) -> str | None:
-        """The address of the client, as text; None for a peer without one.
+        """Return the address of the client as text; None for a peer without one.
 
-        `lines` are the values of the header, in order. Each proxy appends the address that spoke
-        to it, so they are read from the right, and only as far as a trusted proxy wrote them:
-        what stands left of the first address that is not trusted can be forged by its client.
+        `lines` are the values of the header, in order. Each proxy appends the address of its peer,
+        so they are read from the right, and only as far as a trusted proxy wrote them: the client
+        can forge everything left of the first address that is not trusted.
         """
         nearest = _address(peer)
         if not self._is_trusted(nearest):
             return None if nearest is None else str(nearest)
         for hop in self._hops(lines):
             if hop is None:
-                # Nonsense, or `unknown`: the proxy that wrote it is all that is known.
+                # Not an address, or `unknown`: only the proxy that wrote it is known.
                 break
             nearest = hop
             if not self._is_trusted(hop):
@@ -73,7 +73,7 @@ class TrustedProxies:
         return any(address in network for network in self.networks)
 
     def _hops(self, lines: Sequence[str]) -> Iterator[IPAddress | None]:
-        """The addresses that proxies wrote, the nearest first."""
+        """Yield the addresses that proxies wrote, the nearest first."""
         spelled: list[str] = []
         for line in lines:
             spelled += _fors(line) if self.header == "Forwarded" else line.split(",")
@@ -82,7 +82,7 @@ class TrustedProxies:
 
 @lru_cache(maxsize=16)
 def trusted_proxies_of(words: tuple[str, ...], header: str) -> TrustedProxies:
-    """`TrustedProxies.parse`, once for the same words."""
+    """Return `TrustedProxies.parse`, cached for the same words."""
     return TrustedProxies.parse(words, header)
 
 
@@ -95,9 +95,9 @@ def _network(word: str) -> Network:
 
 
 def _fors(line: str) -> list[str]:
-    """The `for` of each element of a `Forwarded`; one empty text for a quote that is left open.
+    """Return the `for` of each element of a `Forwarded`; one empty text for an open quote.
 
-    Behind an open quote, what a proxy appends would be a part of the client's own text.
+    After an open quote, the text that a proxy appends would be a part of the client's text.
     """
     elements = [[""]]
     for piece in (found[0] for found in _PIECE.finditer(line)):
@@ -113,7 +113,7 @@ def _fors(line: str) -> list[str]:
 
 
 def _for(parameters: Iterable[str]) -> str:
-    """The value of the one parameter `for`; empty where there is none, or several."""
+    """Return the value of the parameter `for`; empty if there is none, or more than one."""
     pairs = (one.partition("=") for one in parameters)
     found = [value.strip() for name, _, value in pairs if name.strip().lower() == "for"]
     if len(found) != 1:
@@ -123,7 +123,7 @@ def _for(parameters: Iterable[str]) -> str:
 
 
 def _address(text: str | None) -> IPAddress | None:
-    """An address without its port, zone and IPv6 clothing; None for what is none."""
+    """Return an address without its port, zone and brackets; None for any other text."""
     bare = (text or "").strip()
     if bare.startswith("["):
         bare, _, port = bare[1:].partition("]")

@@ -1,1 +1,1 @@
-"""Schedules as values: when one is due, and which due times fire."""
+"""Schedules as values: their due times, and the due times that fire."""

@@ -1,7 +1,7 @@
 """A cron expression: five fields, the days that match them, and the moments of those days.
 
-`+` before the day of the week (`0 9 1-7 * +sat`) demands that the day of the month matches as
-well. Without it one of the two is enough, unless either begins with `*`, as in Debian's cron.
+`+` before the day of the week (`0 9 1-7 * +sat`) requires that the day of the month matches as
+well. Without it one of the two is enough, unless one begins with `*`, as in Debian's cron.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-ADVICE = "give minute, hour, day of month, month and day of week, for example '30 2 * * mon-fri'"
+ADVICE = "pass minute, hour, day of month, month and day of week, for example '30 2 * * mon-fri'"
 _FIELDS = 5
 _BOTH = "+"
 _PATIENCE_YEARS = 50
-"""An expression without a day in so many years has none. 29 February on a Monday can take 40."""
+"""An expression without a day in this time has none. 29 February on a Monday can take 40 years."""
 _ANY_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
@@ -35,16 +35,16 @@ class Cron:
     hours: tuple[int, ...]
     months: tuple[int, ...]
     is_recurring: bool
-    """Minute or hour begins with `*`: it recurs in real time, and is no fixed time of a day."""
+    """Minute or hour begins with `*`: it recurs in real time, not at a fixed time of the day."""
     _matcher: CronSim
 
     @staticmethod
     def of(text: str) -> Cron:
-        """Parse five fields; raises ValueError that says what is wrong."""
+        """Parse five fields. Raises ValueError."""
         return _parsed(text)
 
     def days(self, begin: date) -> Iterator[date]:
-        """Every day from this one on that matches month, day of month and day of week."""
+        """Yield the days from `begin` on that match month, day of month and day of week."""
         latest = begin.year
         for year in count(begin.year):
             if year > min(latest + _PATIENCE_YEARS, date.max.year - 1):
@@ -59,15 +59,15 @@ class Cron:
                         yield day
 
     def behind(self, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-        """Every due time behind this moment, in order, in UTC.
+        """Yield the due times after this moment, in order, in UTC.
 
-        A fixed time that the clock leaves out is due at the first moment after the gap, one that
-        it shows twice is due the first time. A recurring time is due each time the clock shows it;
-        one that the clock leaves out is due when the old clock would have shown it.
+        A fixed time that the clock skips is due at the first moment after the gap; one that the
+        clock shows twice is due the first time. A recurring time is due each time the clock shows
+        it; one that the clock skips is due when the old clock would have shown it.
         """
         moved: list[datetime] = []
         last = after
-        # A gap moves a due time by its own length, which has never been more than a day.
+        # A gap moves a due time by the length of the gap, which is never more than a day.
         for day in self.days(_day_before(after, zone)):
             if not moved and _is_plain(day, zone):
                 for due in self._plain_moments(day, zone, last):
@@ -85,7 +85,7 @@ class Cron:
         yield from (due for due in moved if due > last)
 
     def _plain_moments(self, day: date, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
-        """Those behind a moment, of a day on which the clock is not changed."""
+        """Yield the due times after a moment, of a day without a change of the clock."""
         midnight = _moment(day, time(), zone)
         hours_gone = (after - midnight) // timedelta(hours=1)
         for hour in self.hours[bisect_left(self.hours, hours_gone) :]:
@@ -95,7 +95,7 @@ class Cron:
                     yield due
 
     def _moments(self, day: date, zone: ZoneInfo) -> Iterator[datetime]:
-        """Those of any day, in any order."""
+        """Yield the due times of any day, in any order."""
         for hour in self.hours:
             for minute in self.minutes:
                 shown = time(hour, minute)
@@ -119,7 +119,7 @@ def _parsed(text: str) -> Cron:
     except CronSimError as error:
         message = f"{error}: {ADVICE}"
         raise ValueError(message) from None
-    # The parser asserts what it takes for granted; any text must be answered in words.
+    # The parser has assertions; any text must lead to an error with a message.
     except (AssertionError, ValueError, TypeError, RecursionError):
         message = f"cannot be read: {ADVICE}"
         raise ValueError(message) from None
@@ -133,7 +133,7 @@ def _parsed(text: str) -> Cron:
         _matcher=matcher,
     )
     if next(cron.days(_ANY_DAY.date()), None) is None:
-        message = "no day ever meets it"
+        message = "no day matches it"
         raise ValueError(message)
     return cron
 
@@ -146,14 +146,14 @@ def _day_before(moment: datetime, zone: ZoneInfo) -> date:
 
 
 def _is_plain(day: date, zone: ZoneInfo) -> bool:
-    """Whether the clock goes through this day, and its midnights, without a change."""
+    """Return whether the clock does not change on this day, its midnights included."""
     begin = datetime.combine(day, time(), zone)
     end = datetime.combine(day + _DAY, time(fold=1), zone)
     return begin.utcoffset() == end.utcoffset()
 
 
 def _moment(day: date, shown: time, zone: ZoneInfo) -> datetime:
-    """When the clock shows this, in UTC; what it leaves out, when the old clock would have."""
+    """Return when the clock shows a time, in UTC; in a gap, when the old clock would show it."""
     return datetime.combine(day, shown, zone).astimezone(UTC)
 
 
@@ -163,7 +163,7 @@ def _is_shown(day: date, shown: time, zone: ZoneInfo) -> bool:
 
 
 def _first_moment(day: date, shown: time, zone: ZoneInfo) -> datetime:
-    """When the clock shows this first, or the end of the gap that leaves it out."""
+    """Return when the clock first shows a time, in UTC; in a gap, the end of the gap."""
     wall = datetime.combine(day, shown)
     while not _is_shown(wall.date(), wall.time(), zone):
         wall += _MINUTE

@@ -1,6 +1,6 @@
-"""Which due times of a schedule fire now, which are missed, and when it is due next.
+"""The due times of a schedule that fire now, the missed ones, and the next one.
 
-It follows from the row and the time alone, so that every beat decides the same.
+They depend only on the row and the time, so that every beat decides the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from taskdb.model.schedule.schedule import BOUND_LIMIT, Misfire, ScheduleEntity
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Due times that are not made up for."""
+    """Due times that are skipped."""
 
     first: datetime
     last: datetime
@@ -23,7 +23,7 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a beat does about a schedule now: fire these, remember those, come back at `next`."""
+    """The decision of a beat: fire `fire`, record `missed`, look again at `next`."""
 
     fire: tuple[datetime, ...]
     missed: Missed | None
@@ -31,7 +31,7 @@ class Due:
 
 
 def due_now(schedule: ScheduleEntity, first: datetime, now: datetime) -> Due:
-    """Decide about every due time from `first` (the next one, not later than `now`) to now."""
+    """Decide about every due time from `first` (not later than `now`) to now."""
     table = schedule.timetable
     cutoff = now - schedule.misfire_grace
     begin = max(first, cutoff)
@@ -55,7 +55,7 @@ def _misfires(
     table = schedule.timetable
     wanted = {
         Misfire.SKIP: 0,
-        # A due time that has come just now is the one run for all.
+        # A due time of this moment is the one run for all.
         Misfire.RUN_ONCE: 0 if has_on_time else 1,
         Misfire.RUN_ALL: schedule.misfire_bound,
     }[schedule.misfire]
@@ -64,5 +64,5 @@ def _misfires(
     left = table.latest(first, before, 1)
     if not left:
         return late, None
-    reason = f"no beat came within {schedule.misfire_grace}; misfire policy {schedule.misfire}"
+    reason = f"no beat ran within {schedule.misfire_grace}; misfire policy {schedule.misfire}"
     return late, Missed(first, left[-1], table.count(first, before), reason)

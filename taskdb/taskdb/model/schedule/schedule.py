@@ -1,8 +1,4 @@
-"""Schedules: recurring submissions, how they are declared, and which due times fire.
-
-A schedule is a row. What it fires is decided here from its row and the time alone, so that every
-beat decides the same.
-"""
+"""Schedules: recurring submissions, their declaration, and their rows as values."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ from taskdb.model.schedule.timetable import Kind, Timetable
 
 SUBJECT = "the schedule"
 BOUND_LIMIT = 1_000
-"""Due times that one schedule fires in one pass, and so the most that `run_all` makes up for."""
+"""Most due times that one schedule fires in one pass, so also the most that `run_all` fires."""
 _NAME_LIMIT = 200
 _JITTER_LIMIT = timedelta(days=1)
 _DURATIONS = ("every", "jitter", "deadline", "misfire_grace")
@@ -32,12 +28,12 @@ _TEXTS = {
     "tenant": NAME_BYTES,
     "queue": QUEUE_BYTES,
 }
-"""The options that are texts, and how many bytes each may have."""
+"""The options that are texts, with their limits in bytes."""
 _MOMENTS = ("at", "starts_at", "ends_at")
 
 
 class Misfire(StrEnum):
-    """What becomes of due times that nobody looked at in time, because no beat was running."""
+    """The policy for due times that passed while no beat was running."""
 
     SKIP = "skip"
     RUN_ONCE = "run_once"
@@ -45,7 +41,7 @@ class Misfire(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What becomes of a due time while the last task of its schedule is not over."""
+    """The policy for a due time while the last task of the schedule is open."""
 
     ALLOW = "allow"
     SKIP = "skip"
@@ -53,7 +49,7 @@ class Overlap(StrEnum):
 
 
 class Origin(StrEnum):
-    """Who made a schedule: a person, `@task`, TASKDB_SCHEDULES, or Celery's `beat_schedule`."""
+    """The author of a schedule: a person, `@task`, TASKDB_SCHEDULES, Celery's `beat_schedule`."""
 
     PERSON = "person"
     CODE = "code"
@@ -62,7 +58,7 @@ class Origin(StrEnum):
 
 
 class RunOutcome(StrEnum):
-    """What became of a due time."""
+    """The outcome of a due time."""
 
     FIRED = "fired"
     SKIPPED = "skipped"
@@ -71,17 +67,18 @@ class RunOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """When and how a task type is submitted again and again: `@task("…", schedule=Schedule(…))`.
+    """When and how a task type is submitted repeatedly: `@task("…", schedule=Schedule(…))`.
 
-    One of `cron` (five fields, read in `timezone`; `+` before the day of the week demands the day
-    of the month as well), `every` (a duration, at least a second) and `at` (a moment). Durations
-    are timedelta or seconds, moments aware datetimes. `name` defaults to that of the type. Nothing
-    is due before `starts_at` or after `ends_at`. `jitter` delays each task by up to so much. A task
-    that no worker took within `deadline` of the moment from which it may run is FAILED as expired.
-    A due time that is older than `misfire_grace` when a beat comes to it is a misfire: `skip`
-    leaves it out, `run_once` makes one task for all of them, `run_all` one each, the newest
-    `misfire_bound` at most. `overlap` says what happens while the last task is not over: `allow`,
-    `skip` (no new one), `cancel_running`. Raises InvalidInput that names every fault.
+    Pass one of `cron` (five fields, read in `timezone`; `+` before the day of the week requires the
+    day of the month as well), `every` (a duration, at least a second) and `at` (a moment).
+    Durations are timedelta or seconds, moments are aware datetimes. `name` defaults to the name of
+    the type. No task is due before `starts_at` or after `ends_at`. `jitter` delays each task by a
+    random time up to its value. A task that is not claimed within `deadline`, counted from the
+    moment from which it may run, is FAILED as expired. A due time older than `misfire_grace` when a
+    beat sees it is a misfire: `skip` creates no task, `run_once` creates one task for all misfires,
+    `run_all` one for each of the newest `misfire_bound`. `overlap` decides what happens while the
+    last task is open: `allow`, `skip` (no new task), `cancel_running`. Raises InvalidInput that
+    names every fault.
     """
 
     cron: str | None = field(default=None, kw_only=False)
@@ -117,10 +114,10 @@ class Schedule:
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Schedule:
-        """The schedule of JSON values, moments as ISO text; raises InvalidInput."""
+        """Return the schedule of JSON values, moments as ISO text. Raises InvalidInput."""
         known = [one.name for one in fields(cls)]
         faults = [
-            Fault(name, f"no such option{did_you_mean(name, known)}")
+            Fault(name, f"unknown option{did_you_mean(name, known)}")
             for name in given
             if name not in known
         ]
@@ -134,13 +131,13 @@ class Schedule:
 
     @property
     def kind(self) -> Kind:
-        """Which of the three ways to recur it has."""
+        """The kind of recurrence: cron, every or at."""
         if self.at is not None:
             return "once"
         return "interval" if self.every is not None else "cron"
 
     def timetable(self, anchor: datetime) -> Timetable:
-        """Its due times; an interval without `starts_at` counts from the anchor."""
+        """Return its due times. An interval without `starts_at` counts from the anchor."""
         return Timetable(
             kind=self.kind,
             anchor=anchor,
@@ -155,8 +152,8 @@ class Schedule:
     def _wrong_choice(self) -> list[Fault]:
         given = [name for name in ("cron", "every", "at") if getattr(self, name) is not None]
         if len(given) != 1:
-            said = " and ".join(given) or "none of them"
-            return [Fault("", f"give one of cron, every and at, not {said}")]
+            passed = " and ".join(given) or "none of them"
+            return [Fault("", f"pass one of cron, every and at, not {passed}")]
         return []
 
     def _wrong_numbers(self) -> list[Fault]:
@@ -173,16 +170,16 @@ class Schedule:
         if not isinstance(enabled, bool):
             faults.append(Fault("is_enabled", f"{shown(enabled)} is neither True nor False"))
         if self.deadline is not None and not self.deadline:
-            faults.append(Fault("deadline", "0 is too short: give more, or leave it out"))
+            faults.append(Fault("deadline", "0 is too short: pass more, or leave it out"))
         return faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleEntity:
-    """A schedule as its row has it.
+    """A schedule: a snapshot of its row.
 
-    `next_due_at` is None when it is paused or over; `last_error` says why a beat could not fire it.
-    `message` is that of a plain Celery task, for which no task is made (see `DatabaseScheduler`).
+    `next_due_at` is None when it is paused or over. `last_error` is the reason why a beat could not
+    fire it. `message` is set for a plain Celery task, which gets no row (see `DatabaseScheduler`).
     """
 
     id: str
@@ -219,12 +216,12 @@ class ScheduleEntity:
 
     @property
     def is_over(self) -> bool:
-        """It will never be due again."""
+        """It has no due time any more."""
         return self.is_enabled and self.next_due_at is None
 
     @property
     def timetable(self) -> Timetable:
-        """Its due times."""
+        """Return its due times."""
         return Timetable(
             kind=self.kind,
             anchor=self.created_at,
@@ -237,9 +234,9 @@ class ScheduleEntity:
         )
 
     def run_at(self, due: datetime) -> datetime | None:
-        """When the task of a due time may run; None where that is at once.
+        """Return when the task of a due time may run; None for at once.
 
-        The jitter follows from schedule and due time, so that every beat finds the same one.
+        The jitter is derived from schedule and due time, so that every beat computes the same.
         """
         if not self.jitter:
             return None
@@ -247,13 +244,13 @@ class ScheduleEntity:
         return due + self.jitter * (int.from_bytes(digest[:4]) / 2**32)
 
     def deadline_at(self, begin: datetime) -> datetime | None:
-        """When a task expires that may run from this moment on; None where it never does."""
+        """Return when a task that may run from `begin` on expires; None for never."""
         return None if self.deadline is None else begin + self.deadline
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedSchedule:
-    """A declaration that was not made a row, or not made what it declares now, and why."""
+    """A declaration that was refused, so that its row is missing or out of date, and the reason."""
 
     origin: Origin
     name: str
@@ -264,7 +261,7 @@ class RefusedSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRun:
-    """What became of a due time; `missed` stands for `number` of them, up to `last_due_at`."""
+    """The outcome of a due time; `missed` counts `number` of them, up to `last_due_at`."""
 
     due_at: datetime
     outcome: RunOutcome
@@ -276,13 +273,16 @@ class ScheduleRun:
 
 
 def named(schedules: Any, type_name: str) -> tuple[Schedule, ...]:
-    """What `@task(schedule=…)` was given, each with a name; raises InvalidInput, TypeError."""
+    """Return the schedules of `@task(schedule=…)`, each with a name.
+
+    Raises InvalidInput, TypeError.
+    """
     given = [schedules] if isinstance(schedules, str | Schedule) else list(schedules or ())
     found = []
     for place, one in enumerate(given, start=1):
         made = Schedule(one) if isinstance(one, str) else one
         if not isinstance(made, Schedule):
-            message = f"schedule={one!r}: give a cron expression, a Schedule, or a list of them"
+            message = f"schedule={one!r}: pass a cron expression, a Schedule, or a list of them"
             raise TypeError(message)
         name = made.name or (type_name if place == 1 else f"{type_name}:{place}")
         found.append(_with_name(made, name))
@@ -299,7 +299,7 @@ def _check_distinct(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise InvalidInput(SUBJECT, [Fault("name", f"{name!r} is given twice")])
+            raise InvalidInput(SUBJECT, [Fault("name", f"{name!r} is used twice")])
         seen.add(name)
 
 
@@ -316,7 +316,7 @@ def _moment(value: Any, name: str) -> datetime | None:
         message = f"{shown(value)} is not a datetime"
         raise TypeError(message)
     aware = require_aware(value, name)
-    # As fine as every database keeps it.
+    # The resolution that every database stores.
     return aware.replace(microsecond=aware.microsecond // 1000 * 1000)
 
 
@@ -325,7 +325,7 @@ def _moment_of(text: str, name: str) -> datetime:
         return require_aware(datetime.fromisoformat(text), name)
     except ValueError as error:
         advice = (
-            f"{shown(text)} is no moment with a zone, for example 2031-05-04T08:00:00Z ({error})"
+            f"{shown(text)} is not a moment with a zone, for example 2031-05-04T08:00:00Z ({error})"
         )
         raise InvalidInput(SUBJECT, [Fault(name, advice)]) from None
 

@@ -1,10 +1,9 @@
-"""When something recurs: by a cron expression in a time zone, by an interval, or once.
+"""Due times: by a cron expression in a time zone, by an interval, or once.
 
-A due time follows from the one before and never from the time at which someone looked, so nothing
-drifts, and every process finds the same ones. What a cron expression means in the hours in which a
-clock is changed is what Debian's cron does: a fixed time that does not exist falls on the first
-moment after the gap, one that exists twice counts once, and what recurs every hour or minute
-follows real time (see `cron`).
+A due time is derived from the one before, never from the time of a look. So due times do not drift,
+and every process computes the same ones. When a clock is changed, a cron expression behaves as in
+Debian's cron: a fixed time that does not exist moves to the first moment after the gap, one that
+exists twice counts once, and a time that recurs hourly or by the minute follows real time.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Kind = Literal["cron", "interval", "once"]
 
 LEAST_INTERVAL = timedelta(seconds=1)
 COUNT_LIMIT = 10_000
-"""Due times of a cron expression that were missed are counted up to here."""
+"""Missed due times of a cron expression are counted up to this number."""
 _FIRST_WINDOW = timedelta(hours=1)
 _GROWTH = 8
 _MACROS = {
@@ -43,9 +42,9 @@ _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timetable:
-    """All due times, of which there may be no end, from `starts_at` to `ends_at`.
+    """All due times from `starts_at` to `ends_at`; there may be no last one.
 
-    An interval counts from `anchor`. `check` says what is wrong; a wrong one has no due times.
+    An interval counts from `anchor`. `check` returns the faults; a wrong one has no due times.
     """
 
     kind: Kind
@@ -58,26 +57,26 @@ class Timetable:
     ends_at: datetime | None = None
 
     def first(self, now: datetime) -> datetime | None:
-        """The first due time of one that begins now; what happens once may be in the past."""
+        """Return the first due time from now on; that of `at` may be in the past."""
         if self.kind == "once":
             return self._within(self.once_at)
         return self.next(now)
 
     def next(self, after: datetime) -> datetime | None:
-        """The first due time behind this moment, or None."""
+        """Return the first due time after this moment, or None."""
         return next(self.behind(after), None)
 
     def behind(self, after: datetime) -> Iterator[datetime]:
-        """Every due time behind this moment, in order."""
+        """Yield the due times after this moment, in order."""
         if self.starts_at is not None:
             after = max(after, self.starts_at - _TICK)
         end = self.ends_at
         return takewhile(lambda due: end is None or due <= end, self._endless(after))
 
     def latest(self, since: datetime, before: datetime, count: int) -> list[datetime]:
-        """The last due times, so many at most, from one moment on and before another.
+        """Return the last `count` due times from `since` on and before `before`.
 
-        It costs by what is asked for, not by how long ago `since` is.
+        The cost depends on `count`, not on how long ago `since` is.
         """
         window = _FIRST_WINDOW
         while True:
@@ -88,9 +87,9 @@ class Timetable:
             window *= _GROWTH
 
     def count(self, since: datetime, before: datetime) -> int:
-        """How many due times there are from one moment on and before another.
+        """Return the number of due times from `since` on and before `before`.
 
-        Those of a cron expression are counted up to `COUNT_LIMIT`.
+        Due times of a cron expression are counted up to `COUNT_LIMIT`.
         """
         if self.kind == "interval":
             end = before if self.ends_at is None else min(before, self.ends_at + _TICK)
@@ -102,7 +101,7 @@ class Timetable:
         return sum(1 for _ in islice(found, COUNT_LIMIT))
 
     def check(self) -> list[Fault]:
-        """What is wrong with it."""
+        """Return the faults."""
         faults = _CHECKS[self.kind](self)
         if self.starts_at is not None and self.ends_at is not None:
             faults += (
@@ -139,16 +138,16 @@ class Timetable:
 
 
 def plain_cron(text: str) -> str:
-    """The five fields of a cron expression, also of one like `@daily`."""
+    """Return the five fields of a cron expression, also of one such as `@daily`."""
     return _MACROS.get(text.strip().lower(), text.strip())
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """The time zone of this IANA name; ValueError where there is none."""
+    """Return the time zone of this IANA name. Raises ValueError."""
     with suppress(OSError, ValueError, LookupError):
         if _ZONE.fullmatch(name) is not None:
             return ZoneInfo(name)
-    message = f"{name!r} is no time zone: give an IANA name, for example Europe/Berlin"
+    message = f"{name!r} is not a time zone: pass an IANA name, for example Europe/Berlin"
     raise ValueError(message)
 
 
@@ -174,7 +173,7 @@ def _interval_faults(table: Timetable) -> list[Fault]:
 
 
 def _once_faults(table: Timetable) -> list[Fault]:
-    return [] if table.once_at is not None else [Fault("at", "give the moment")]
+    return [] if table.once_at is not None else [Fault("at", "pass the moment")]
 
 
 _CHECKS = {"cron": _cron_faults, "interval": _interval_faults, "once": _once_faults}
