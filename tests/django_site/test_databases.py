@@ -128,7 +128,7 @@ def test_a_row_that_cannot_be_made_after_the_commit_is_an_error_that_is_heard(
         with logged() as found, pytest.raises(DatabaseUnreachable), transaction.atomic():
             place()
         assert Order.objects.count() == 1
-        (lost,) = events(found, "submit.lost_after_commit")
+        (lost,) = events(found, "submit.lost")
         assert len(lost["task_ids"]) == 1
 
 

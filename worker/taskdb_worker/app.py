@@ -150,7 +150,7 @@ class _Life:
             self._member.taskdb.declare_alarms()
         except DatabaseError as error:
             # The limits of the last start hold; the next start says these.
-            log.warning("limits.not_declared", reason=str(error))
+            log.warning("limits.declaration_failed", reason=str(error))
 
     def on_ready(self, sender: Any = None, **_: Any) -> None:
         """Once it consumes: look for canceled bodies from the main loop."""
@@ -183,7 +183,7 @@ def __getattr__(name: str) -> Any:
         app = create_app()
     except Exception as error:
         # Celery would report any failure here as a missing attribute.
-        log.error("app.broken", reason=str(error))  # noqa: TRY400 - the message says what to do
+        log.error("app.failed", reason=str(error))  # noqa: TRY400 - the message says what to do
         raise
     sys.modules[__name__].app = app  # type: ignore[attr-defined]
     return app

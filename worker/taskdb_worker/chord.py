@@ -119,13 +119,13 @@ class _PartEnded:
                     self._asked_at.pop(part.parent_id, None)
         except Exception:
             # The part has ended well: nothing here may make Celery say otherwise.
-            log.exception("join.later", parent_id=part.parent_id)
+            log.exception("join.postponed", parent_id=part.parent_id)
 
     def _publish_body(self, part: _Owed) -> None:
         try:
             publish_end(self._app, self._keys, part.parent_id, part.part.queue)
         except Exception as error:  # noqa: BLE001 - the broker is away: this process can do it
-            log.warning("join.without_broker", parent_id=part.parent_id, reason=str(error))
+            log.warning("join.unpublished", parent_id=part.parent_id, reason=str(error))
             self._member.execution.join(part.parent_id)
 
 

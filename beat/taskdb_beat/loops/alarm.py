@@ -44,7 +44,7 @@ class Watch:
         """One look; there is never more."""
         seen = self._watching.watch()
         if seen.over:
-            log.info("alarm.over", count=seen.over)
+            log.info("alarm.resolved", count=seen.over)
         return False
 
 

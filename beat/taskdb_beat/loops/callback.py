@@ -25,7 +25,7 @@ class Callbacks:
         began = time.monotonic()
         ended = self._store.expire_callbacks(_BATCH)
         for task_id in ended:
-            log.warning("callback.too_late", task_id=task_id)
+            log.warning("callback.expired", task_id=task_id)
         if len(ended) == _BATCH:
             return True
         self._store.aside.over(CALLBACKS, time.monotonic() - began)

@@ -85,11 +85,11 @@ class Deliver:
             if time.monotonic() - leased_at < self._terms.lease.total_seconds() / 2:
                 is_slow = self._deliver(one)
         except DatabaseError as error:
-            log.warning("notify.later", subscription=one.name, reason=str(error))
+            log.warning("subscription.postponed", subscription=one.name, reason=str(error))
         except Exception as error:
             # The other subscriptions go on; this one is tried again, more slowly.
             is_slow = True
-            log.exception("notify.broken", subscription=one.name)
+            log.exception("subscription.failed", subscription=one.name)
             self._set_aside(one, error)
         finally:
             with self._lock:
@@ -101,7 +101,7 @@ class Deliver:
             self._store.aside.note(DELIVER, one.id, error)
         except DatabaseError as away:
             # Its lease keeps it from the next passes all the same.
-            log.warning("notify.later", subscription=one.name, reason=str(away))
+            log.warning("subscription.postponed", subscription=one.name, reason=str(away))
 
     def _deliver(self, one: LeasedSubscription) -> bool:
         delivery = Delivery(self._store, one, self._terms, self._stop)

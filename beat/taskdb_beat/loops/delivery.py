@@ -98,9 +98,9 @@ class Delivery:
         )
         said = {"subscription": one.name, "subscription_id": one.id, "reason": str(failed)}
         if state is SubscriptionState.DEAD:
-            log.error("notify.dead", **said)
+            log.error("subscription.stopped", **said)
         elif attempts == 1:
-            log.warning("notify.failed", **said)
+            log.warning("notification.failed", **said)
 
     def _send(self, transport: Transport, due: Due) -> bool:
         """Send one; False where it failed, or the lease was lost."""
@@ -131,7 +131,7 @@ class Delivery:
 def _as_failed(error: Exception) -> DeliveryFailed:
     if isinstance(error, TargetRefused):
         return DeliveryFailed(str(error))
-    log.error("notify.broken", exc_info=error)
+    log.error("subscription.failed", exc_info=error)
     # Its words may tell what must not be told, such as a URL with a password.
     return DeliveryFailed(f"unexpected {type(error).__name__}; the log of the beat has more")
 

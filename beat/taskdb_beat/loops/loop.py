@@ -110,7 +110,7 @@ class Loop:
             self._note(began, is_error=True, is_site_away=True)
             return False
         except Exception:
-            log.exception("loop.broken", loop=self.name)
+            log.exception("loop.crashed", loop=self.name)
             self._note(began, is_error=True)
             return False
         if self.health.errors_in_row:
@@ -128,7 +128,7 @@ class Loop:
             is_site_away=is_site_away,
         )
         if now - began > self._time_limit:
-            log.warning("loop.slow", loop=self.name, seconds=round(now - began, 3))
+            log.warning("loop.overrun", loop=self.name, seconds=round(now - began, 3))
 
     def pause_seconds(self) -> float:
         """How long to wait before the next pass, after one that found no more to do, or failed."""

@@ -39,4 +39,4 @@ class Presence:
         try:
             self._beats.leave(self._name)
         except DatabaseError as error:
-            log.debug("beat.not_left", reason=str(error))
+            log.debug("beat.removal_failed", reason=str(error))

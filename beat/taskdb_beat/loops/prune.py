@@ -29,12 +29,12 @@ class Prune:
         """Prune for some seconds; answers whether there is more to look at."""
         pruned = self._pruning.run(_PASS_SECONDS)
         if pruned.rows:
-            log.info("prune.done", tasks=pruned.tasks, rows=pruned.rows)
+            log.info("prune.completed", tasks=pruned.tasks, rows=pruned.rows)
         if not self._pruning.is_round_over:
             return True
         pages = self._free_space.give_back(_PASS_SECONDS)
         if pages:
-            log.info("space.given_back", pages=pages)
+            log.info("space.freed", pages=pages)
         return bool(pages)
 
 
@@ -53,7 +53,7 @@ class Sweep:
         payloads, is_more = self._sweeping.payloads()
         if workers or runs or partitions or payloads:
             log.info(
-                "sweep.done",
+                "sweep.completed",
                 workers=workers,
                 schedule_runs=runs,
                 partitions=partitions,

@@ -70,4 +70,4 @@ class Release:
         self._swept_at = time.monotonic()
         count = self._store.sweep_slots(BATCH)
         if count:
-            log.info("release.swept", count=count)
+            log.info("release.slots_freed", count=count)

@@ -37,12 +37,12 @@ class Rescue:
             error, lease=self._lease, limit=_BATCH, max_crashes=self._max_crashes
         )
         for task_id, status in moved.items():
-            log.warning("rescue.took_back", task_id=task_id, status=status)
+            log.warning("task.rescued", task_id=task_id, status=status)
             if status.is_terminal:
                 self._store.settle(task_id)
         lost = self._store.lose(lease=self._lease, limit=_BATCH)
         for task_id in lost:
-            log.warning("adopt.lost", task_id=task_id)
+            log.warning("adopted_task.lost", task_id=task_id)
         if _BATCH in {len(moved), len(lost)}:
             return True
         # What a worker or a person could not move is tried by no loop under that name.

@@ -90,7 +90,7 @@ class _Served:
             self._reporter.give_up()
         except DatabaseError as error:
             # Its lease ends by itself.
-            log.debug("reporter.not_given_up", reason=str(error))
+            log.debug("reporter.handover_failed", reason=str(error))
 
     def _healthz(self, _asked: Asked) -> Answer:
         standing = self._health.standing()
@@ -115,9 +115,9 @@ class _Served:
         found = {name: self._probes[name].wrong() for name in ("database", "broker")}
         for name, reason in found.items():
             if reason is not None and self._told.get(name) is None:
-                log.warning("dependency.away", dependency=name, reason=reason)
+                log.warning("dependency.lost", dependency=name, reason=reason)
             elif reason is None and self._told.get(name) is not None:
-                log.info("dependency.back", dependency=name)
+                log.info("dependency.recovered", dependency=name)
         self._told = found
         return {name: reason for name, reason in found.items() if reason is not None}
 

@@ -114,7 +114,7 @@ class Reporter:
             self._cursor = self._tally.begin()
             if self._cursor is None:
                 return False
-            log.info("reporter.began")
+            log.info("reporter.started")
         happened, cursor, is_more = self._read(self._cursor)
         lag = self._tally.lag_seconds(cursor)
         self._look()

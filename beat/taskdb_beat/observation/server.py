@@ -137,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = page(Asked(self.headers.get("Accept", "")))
         except Exception:
             # The asker is told, and the next one is answered.
-            log.exception("http.broken", path=self.path.partition("?")[0])
+            log.exception("http.failed", path=self.path.partition("?")[0])
             answer = Answer.of(HTTPStatus.INTERNAL_SERVER_ERROR, "broken: see the log")
         self._send(answer)
 

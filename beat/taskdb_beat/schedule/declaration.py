@@ -42,7 +42,7 @@ class Declaration:
                 reasons.add(str(error))
             self._steps.remove(step)
         for reason in sorted(reasons):
-            log.error("schedule.not_declared", reason=reason)
+            log.error("schedule.declaration_refused", reason=reason)
         if failure is not None:
             raise failure
 
@@ -73,4 +73,6 @@ def tell(synced: Synced, origin: str) -> None:
         if one.name in synced.taken:
             log.warning("schedule.name_taken", origin=origin, name=one.name)
         else:
-            log.error("schedule.not_declared", origin=origin, name=one.name, reason=one.reason)
+            log.error(
+                "schedule.declaration_refused", origin=origin, name=one.name, reason=one.reason
+            )

@@ -65,7 +65,7 @@ class FireSchedules:
         """Log what could not be fired: it is tried again and again, and said once."""
         for schedule_id, reason in fired.broken.items():
             if self._broken.get(schedule_id) != reason:
-                log.error("schedule.broken", schedule_id=schedule_id, reason=reason)
+                log.error("schedule.failed", schedule_id=schedule_id, reason=reason)
             self._broken[schedule_id] = reason
 
     def seconds_to_due(self) -> float:

@@ -98,7 +98,7 @@ class Watcher:
                 found = self._store.statuses(ids, EVERYONE)
             except DatabaseError as error:
                 if not is_away:
-                    log.warning("wait.later", tasks=len(ids), reason=str(error))
+                    log.warning("wait.delayed", tasks=len(ids), reason=str(error))
                 is_away = True
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
                 self._settle(dict.fromkeys(ids), error)

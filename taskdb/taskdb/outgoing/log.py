@@ -14,7 +14,7 @@ class Log:
 
     def send(self, message: Message) -> None:
         about = {"tenant": message.tenant, "type": message.type, "task_id": message.task_id}
-        log.info("outbound.message", **{**message.attributes, **about, "id": message.id})
+        log.info("notification.logged", **{**message.attributes, **about, "id": message.id})
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -84,7 +84,7 @@ def test_a_message_with_the_id_of_an_owned_row_moves_it_nowhere(adopted: Adopted
             send(adopted, "adopted.retries", spelled, (1,))
     goes_on(adopted)
     assert [row(adopted, one) for one in ids] == before
-    assert "adopt.broken" not in worker.output
+    assert "adopted_report.failed" not in worker.output
 
 
 @pytest.mark.parametrize("task_id", [7, True, "x" * 300_000, "\ud800", "a\x00"])
@@ -98,5 +98,5 @@ def test_an_id_of_any_shape_makes_no_worker_look_dead(adopted: Adopted, task_id:
         lambda: any(one.id == real and one.ended_at for one in adopted.tasks()), 20, worker.tail
     )
     assert [str(one.status) for one in adopted.tasks() if one.id == real] == ["COMPLETED"]
-    assert "adopt.not_seen" not in worker.output
-    assert "adopt.broken" not in worker.output
+    assert "adopted_heartbeat.lost" not in worker.output
+    assert "adopted_report.failed" not in worker.output

@@ -379,7 +379,7 @@ def test_a_broken_receiver_is_counted_and_the_task_runs(
         assert task.delay().get() == "fine"
         app.conf.task_always_eager = False
         assert app.send_task("shop.other").id
-    assert "adopt.broken" in caplog.text
+    assert "adopted_report.failed" in caplog.text
     assert "Signal handler" not in caplog.text
 
 
@@ -460,7 +460,7 @@ def test_past_the_bound_the_oldest_are_dropped_counted_and_told(
         assert book.flush(5)
     assert written == ["0", *(str(number) for number in range(21, 31))]
     assert book.dropped == 20
-    assert "adopt.dropped" in caplog.text
+    assert "adopted_report.dropped" in caplog.text
 
 
 def test_one_that_cannot_be_written_does_not_keep_the_others(
@@ -479,7 +479,7 @@ def test_one_that_cannot_be_written_does_not_keep_the_others(
         assert book.flush(5)
     assert written == ["0", "1", "2", "4", "5"]
     assert book.dropped == 1
-    assert "adopt.refused" in caplog.text
+    assert "adopted_report.refused" in caplog.text
 
 
 def test_a_retry_that_is_caught_by_the_body_is_no_retry(site: Site) -> None:

@@ -52,7 +52,7 @@ def test_what_a_killed_worker_ran_is_marked_by_whoever_lives(adopted: Adopted) -
         assert done.queued_at is not None
         assert done.worker is not None
         assert done.worker != running.worker
-    assert "adopt.lost" in witness.output
+    assert "adopted_task.lost" in witness.output
     why = adopted.taskdb.explain_task(lost.id)
     assert why.cause == "failed"
     assert "in its own Celery app" in why.advice
@@ -96,11 +96,11 @@ def test_an_outage_of_the_database_is_not_noticed_and_is_made_up_for(
         own_postgresql.stop()
         code = "assert [shared.delay(n).get(timeout=10) for n in range(1, 40)][-1] == 40"
         assert adopted.run(code).wait() == 0
-        worker.wait_for_output("adopt.late")
+        worker.wait_for_output("adopted_report.delayed")
         own_postgresql.start()
         wait_until(lambda: len(adopted.tasks(status="COMPLETED")) == 40, 20)
         assert worker.terminate() == 0
-        assert "adopt.dropped" not in worker.output
+        assert "adopted_report.dropped" not in worker.output
 
 
 def test_a_program_without_tables_says_so_and_goes_on(

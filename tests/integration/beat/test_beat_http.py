@@ -226,7 +226,7 @@ def test_a_beat_without_its_database_is_alive_and_not_ready(
     own_postgresql.thaw()
     wait_until(lambda: page.get("/readyz") == (200, "ok\n"))
     wait_until(lambda: page.figure("taskdb_reporter") == 1)
-    assert "dependency.back" in page.beat.output
+    assert "dependency.recovered" in page.beat.output
 
 
 def test_a_beat_without_its_broker_or_its_schema_is_not_ready(

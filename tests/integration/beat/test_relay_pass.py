@@ -290,7 +290,7 @@ def test_an_error_of_one_loop_does_not_stop_another_nor_itself() -> None:
         for loop in loops:
             loop.stop(5)
     assert not any(thread.name.startswith("taskdb-") for thread in threading.enumerate())
-    assert len(events(log, "loop.broken")) >= 3
+    assert len(events(log, "loop.crashed")) >= 3
 
 
 def test_a_loop_that_always_has_more_to_do_can_be_stopped() -> None:

@@ -66,7 +66,7 @@ def assert_submits_are_quick(taskdb: TaskDB, name: str, record: Any) -> list[str
     assert times[0] < FIRST_SECONDS and times[-1] < LATER_SECONDS
     assert sum(times[1:]) < 100 * LATER_SECONDS
     assert set(statuses(taskdb)) == {"CREATED"}
-    [warning] = events(log, "publish.later")
+    [warning] = events(log, "publish.postponed")
     assert warning["log_level"] == "warning"
     return found
 
@@ -161,7 +161,7 @@ def test_a_redis_that_is_full_is_away_for_all_and_is_used_again_when_it_has_room
         assert set(statuses(taskdb)) == {"CREATED"}
         with pytest.raises(BrokerUnreachable, match="maxmemory"):
             taskdb.publisher.publish(taskdb.store.publications([one.id for one in many]))
-        assert len(events(log, "publish.later")) == 1
+        assert len(events(log, "publish.postponed")) == 1
         assert events(log, "publish.refused") == []
 
         operator.config_set("maxmemory", "0")
@@ -200,7 +200,7 @@ def test_a_broker_that_restarted_is_used_again_at_once(
         redis_broker.break_("stop")
         redis_broker.mend("stop")
         assert taskdb.submit_task("echo").status is TaskStatus.QUEUED
-    assert events(log, "publish.later") == []
+    assert events(log, "publish.postponed") == []
 
 
 def test_the_breaker_closes_after_its_time(sqlite_url: str, tmp_path: Path, own_redis: Any) -> None:
@@ -222,7 +222,7 @@ def test_the_breaker_closes_after_its_time(sqlite_url: str, tmp_path: Path, own_
 
         wait_until(taken, 5)
         assert left.refresh().status is TaskStatus.CREATED
-    assert len(events(log, "publish.later")) == 1
+    assert len(events(log, "publish.postponed")) == 1
 
 
 def test_what_was_handed_over_behind_a_frozen_broker_is_left_to_the_relay(
@@ -258,7 +258,7 @@ def test_the_password_of_the_broker_is_never_told(
             entity = taskdb.submit_task("echo")
             with pytest.raises(BrokerUnreachable, match="TASKDB_BROKER_URL") as caught:
                 taskdb.publisher.publish(taskdb.store.publications([entity.id]))
-            [warning] = events(log, "publish.later")
+            [warning] = events(log, "publish.postponed")
         assert "hunter2" not in f"{caught.value} {warning} {taskdb.settings!r}"
         assert "127.0.0.1" in str(caught.value)
 
@@ -298,7 +298,7 @@ def test_a_queue_that_rabbitmq_refuses_holds_up_no_other(
         assert {one.refresh().status for one in refused} == {TaskStatus.CREATED}
         [warning] = events(log, "publish.refused")
         assert warning["queue"] == "taken" and "PreconditionFailed" in warning["reason"]
-        assert events(log, "publish.later") == []
+        assert events(log, "publish.postponed") == []
 
         # In one batch of the relay too, before and after the others.
         mixed = [taskdb.submit_task("echo", queue=queue).id for queue in ("taken", "more")]

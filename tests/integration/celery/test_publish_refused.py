@@ -50,7 +50,7 @@ def assert_only(taskdb: TaskDB, refused: list[str], taken: list[str], log: list[
     """These rows wait with a reason, all others are queued, and nothing was taken for an outage."""
     assert {taskdb.get_task(one).status for one in taken} == {TaskStatus.QUEUED}
     assert {taskdb.get_task(one).status for one in refused} == {TaskStatus.CREATED}
-    assert events(log, "publish.later") == [] and events(log, "publish.refused")
+    assert events(log, "publish.postponed") == [] and events(log, "publish.refused")
     for one in refused:
         told = taskdb.explain_task(one)
         assert told.cause == "publish_refused", told
@@ -167,7 +167,7 @@ def test_a_receiver_that_spoils_a_message_holds_up_no_other_task(
     ):
         spoiled, taken = submit_mixed(taskdb)
         assert {taskdb.get_task(one).status for one in taken} == {TaskStatus.QUEUED}
-        assert events(log, "publish.later") == []
+        assert events(log, "publish.postponed") == []
         # Some brokers take what others cannot spell.
         refused = [one for one in spoiled if taskdb.get_task(one).status is TaskStatus.CREATED]
         assert not refused or len(refused) == len(spoiled)

@@ -221,4 +221,4 @@ def test_logs_of_the_library_stay_off_standard_output(
     monkeypatch.setenv("TASKDB_BROKER_URL", "redis://127.0.0.1:1/0")
     ran = cli("create-task", "echo", "--json", "--debug")
     assert ran.document["status"] == "CREATED"
-    assert "publish.later" in ran.err
+    assert "publish.postponed" in ran.err

@@ -139,7 +139,7 @@ def test_what_a_worker_logs_before_celery_does_has_the_form_of_the_settings(cli:
     environment = {"TASKDB_LOG_FORMAT": "json", "TASKDB_LOG_LEVEL": "DEBUG"}
     environment["TASKDB_ALARM_CHANNELS"] = channels
     process = cli.start("worker", "-l", "DEBUG", "-P", "solo", **environment)
-    wait_until(lambda: "alarm.channel_not_opened" in process.output, 60, "the channel")
+    wait_until(lambda: "channel.open_failed" in process.output, 60, "the channel")
     process.terminate()
     process.wait()
     told = [line for line in process.output.splitlines() if "channel_not_opened" in line]

@@ -119,7 +119,7 @@ def test_a_message_of_a_plain_client_is_a_warning_that_says_what_to_do(
     with logged() as log:
         for _ in range(3):
             receive(app, **message)
-    (warned,) = events(log, "message.not_submitted")
+    (warned,) = events(log, "plain_call.refused")
     assert warned["log_level"] == "warning"
     assert (warned["type"], warned["count"]) == ("plus", 1)
     assert "submit_task" in warned["advice"]
@@ -128,13 +128,13 @@ def test_a_message_of_a_plain_client_is_a_warning_that_says_what_to_do(
     with logged() as log:
         receive(app, **message)
         receive(app, **message)
-    assert [one["count"] for one in events(log, "message.not_submitted")] == [3, 1]
+    assert [one["count"] for one in events(log, "plain_call.refused")] == [3, 1]
 
 
 def test_a_message_of_a_row_that_was_rolled_back_is_no_warning(app: Celery) -> None:
     with logged() as log:
         receive(app, args=[], kwargs={}, argsrepr="")
-    assert events(log, "message.not_submitted") == []
+    assert events(log, "plain_call.refused") == []
     assert len(events(log, "message.ignored")) == 1
 
 

@@ -254,7 +254,7 @@ def test_a_frozen_broker_never_blocks_the_loop(
         assert count(taskdb) == 20
         if joined == "nothing":
             # The log is that of the process: a client of another test may still log its own broker.
-            reasons = [event["reason"] for event in events(log, "publish.later")]
+            reasons = [event["reason"] for event in events(log, "publish.postponed")]
             assert reasons.count("no answer in time") == 1
     assert lag < 0.25
 

@@ -396,7 +396,7 @@ def test_an_error_in_the_hook_does_not_break_the_commit(
         entity = taskdb.submit_task("plus", {"a": 1}, session=session)
         session.commit()
     assert taskdb.get_task(entity.id).status is TaskStatus.CREATED
-    assert len(events(log, "publish.hook_broken")) == 1
+    assert len(events(log, "publish.hook_failed")) == 1
 
 
 def test_a_long_lived_session_does_not_grow(taskdb: TaskDB, engine: Engine) -> None:

@@ -162,7 +162,7 @@ def test_a_topic_a_redis_channel_and_the_log_get_the_envelope(
         assert message["MessageAttributes"]["severity"]["StringValue"] == "error"
         published = wait_until(lambda: heard.get_message(timeout=1))
         assert json.loads(published["data"])["content"]["errorType"] == "ValueError"
-        assert [line["severity"] for line in lines if line["event"] == "outbound.message"]
+        assert [line["severity"] for line in lines if line["event"] == "notification.logged"]
 
 
 def test_the_secrets_of_channels_stay_in_the_settings(

@@ -155,7 +155,7 @@ def test_a_final_answer_ends_a_subscription_and_a_resume_goes_on_where_it_stoppe
         deliver_all(deliver)
         dead = taskdb.get_subscription("hook")
         assert dead.state == "dead" and dead.last_error is not None and "410" in dead.last_error
-        assert [one["event"] for one in logs] == ["notify.dead"]
+        assert [one["event"] for one in logs] == ["subscription.stopped"]
         ids.append(taskdb.submit_task("work", {}).id)
         deliver_all(deliver)
         assert len(receiver.received) == 1
@@ -177,7 +177,7 @@ def test_a_transport_that_breaks_is_seen_to_fail_and_keeps_its_secrets(
         found = taskdb.get_subscription("broken")
     assert (found.state, found.attempts) == ("active", 1)
     assert found.last_error is not None and "unexpected ValueError" in found.last_error
-    assert [one["event"] for one in logs] == ["notify.broken", "notify.failed"]
+    assert [one["event"] for one in logs] == ["subscription.failed", "notification.failed"]
     assert "hunter2" not in found.last_error
 
 
@@ -341,7 +341,7 @@ def test_a_topic_and_the_log_are_told_too(
     assert envelope["taskId"] == one.id
     assert taken["MessageAttributes"]["status"]["StringValue"] == "CREATED"
     assert [(one["event"], one["task_id"], one["status"]) for one in logs] == [
-        ("outbound.message", one.id, "CREATED")
+        ("notification.logged", one.id, "CREATED")
     ]
 
 

@@ -50,7 +50,7 @@ def test_a_worker_waits_for_its_bucket_and_no_attempt_is_lost(site: Site, s3: S3
     site.wait_for_run(waiting)
     s3.freeze()
     site.let_go(waiting)
-    worker.wait_for_output("payload_store.away")
+    worker.wait_for_output("payload_store.disconnected")
     assert check_payloads(site.settings).level == "error"
     assert "payload_store_away" in {one.name for one in diagnose(site.client)}
     with pytest.raises(PayloadStoreUnreachable):

@@ -153,7 +153,7 @@ def test_a_fan_out_needs_no_broker_to_be_submitted_and_none_to_end(
         site.let_go(part.id)
         ended(site, parent.id)
         assert_done(site, parent)
-        assert "join.without_broker" in worker.output
+        assert "join.unpublished" in worker.output
 
         started = time.monotonic()
         later = site.client.submit_fan_out("fan.does", [{"what": "returns"}] * 3)

@@ -230,7 +230,7 @@ def test_a_row_that_breaks_a_check_is_reported_and_stops_no_migration(
     for _ in range(2):
         with capture_logs() as logs:
             assert migrate(postgresql_url) == head()
-        (found,) = [one for one in logs if one["event"] == "check.broken"]
+        (found,) = [one for one in logs if one["event"] == "check.violated"]
         assert (found["table"], found["rows"]) == ("alarm_policy", 1)
         assert found["examples"] == ["x" * 100]
         assert unvalidated(postgresql) == ["alarm_policy_is_bounded"]

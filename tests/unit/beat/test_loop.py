@@ -45,7 +45,7 @@ def test_a_pass_past_its_time_limit_is_logged_also_when_it_fails() -> None:
         Loop("quick", lambda: False, 1.0).run_once()
         Loop("slow", lambda: False, 1.0, time_limit_seconds=-1.0).run_once()
         Loop("broken", fail, 1.0, time_limit_seconds=-1.0).run_once()
-    slow = [line for line in said if line["event"] == "loop.slow"]
+    slow = [line for line in said if line["event"] == "loop.overrun"]
     assert [line["loop"] for line in slow] == ["slow", "broken"]
     assert all(line["seconds"] >= 0 for line in slow)
 

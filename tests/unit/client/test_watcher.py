@@ -87,7 +87,7 @@ def test_the_database_may_be_away_for_a_while(rows: Rows) -> None:
         rows.known = {"a": TaskStatus.FAILED}
         rows.error = None
         assert future.result(5) is TaskStatus.FAILED
-    assert [one["event"] for one in logs] == ["wait.later"]
+    assert [one["event"] for one in logs] == ["wait.delayed"]
 
 
 def test_an_error_that_nobody_expects_is_told_to_all_who_wait(rows: Rows) -> None:

@@ -58,7 +58,7 @@ def test_a_callable_that_breaks_is_logged_and_breaks_no_submit() -> None:
         assert wish_of({}).request_id == "r-1"
         assert wish_of({}).created_by is None
 
-    assert [(one["event"], one["what"]) for one in logs] == [("submitter.broken", "created_by")] * 2
+    assert [(one["event"], one["what"]) for one in logs] == [("submitter.failed", "created_by")] * 2
 
 
 def test_a_callable_that_answers_no_text_is_logged_and_left_out() -> None:
@@ -110,7 +110,7 @@ def test_a_provider_that_does_not_know_or_breaks_is_passed_over() -> None:
     provide_submitter(lambda: Submitter(created_ip="10.0.0.2"))
     with capture_logs() as logs:
         assert submitter_texts() == {"created_ip": "10.0.0.2"}
-    assert [one["event"] for one in logs] == ["submitter.broken"]
+    assert [one["event"] for one in logs] == ["submitter.failed"]
 
 
 def test_nobody_is_nobody_whatever_is_said_around_it_or_provided() -> None:

@@ -161,7 +161,9 @@ class Notebook:
             except Exception as error:  # noqa: BLE001 - it may be anything in what a task was given
                 self.dropped += 1
                 reason = f"{type(error).__name__}: {error}"[:500]
-                log.warning("adopt.refused", task_id=one.id, sight=one.sight.value, reason=reason)
+                log.warning(
+                    "adopted_report.refused", task_id=one.id, sight=one.sight.value, reason=reason
+                )
                 self._tell(one, error)
 
     def _tell(self, one: Sighting, error: Exception) -> None:
@@ -171,7 +173,7 @@ class Notebook:
             self._refused(one, error)
         except DatabaseError as away:
             # The log says it.
-            log.debug("adopt.not_noted", task_id=one.id, reason=str(away))
+            log.debug("adopted_refusal.lost", task_id=one.id, reason=str(away))
 
     def _taken(self) -> list[Sighting]:
         batch: list[Sighting] = []
@@ -197,12 +199,14 @@ class Notebook:
             return
         self.dropped += count
         if self._may_say():
-            log.warning("adopt.dropped", count=self.dropped)
+            log.warning("adopted_report.dropped", count=self.dropped)
 
     def _say_late(self, error: DatabaseError) -> None:
         if self._may_say():
             waiting = len(self._waiting)
-            log.warning("adopt.late", waiting=waiting, dropped=self.dropped, reason=str(error))
+            log.warning(
+                "adopted_report.delayed", waiting=waiting, dropped=self.dropped, reason=str(error)
+            )
 
     def _may_say(self) -> bool:
         now = time.monotonic()

@@ -68,7 +68,7 @@ class Presence:
         try:
             self._store.database.prepare()
         except Exception as error:  # noqa: BLE001 - the app starts without a database too
-            log.warning("adopt.not_seen", reason=f"{type(error).__name__}: {error}"[:500])
+            log.warning("adopted_heartbeat.lost", reason=f"{type(error).__name__}: {error}"[:500])
 
     def on_ready(self, sender: Any = None, **_: Any) -> None:
         """Its pool is there, and it consumes."""
@@ -90,7 +90,7 @@ class Presence:
         self._thread.start()
         # A cold shutdown sends no signal of its own; the end of the process is one.
         atexit.register(self.end)
-        log.info("adopt.began", worker=record.name)
+        log.info("adoption.started", worker=record.name)
 
     def on_shutdown(self, sender: Any = None, **_: Any) -> None:
         """Its pool is down."""
@@ -119,9 +119,11 @@ class Presence:
                     looks_at = time.monotonic() + self._settings.worker_lease_seconds
                     self._look_after()
             except DatabaseError as error:
-                log.warning("adopt.not_seen", reason=str(error))
+                log.warning("adopted_heartbeat.lost", reason=str(error))
             except Exception as error:  # noqa: BLE001 - a worker whose thread ends is taken for dead
-                log.warning("adopt.not_seen", reason=f"{type(error).__name__}: {error}"[:500])
+                log.warning(
+                    "adopted_heartbeat.lost", reason=f"{type(error).__name__}: {error}"[:500]
+                )
         try:
             workers.stopped(record.id)
         except DatabaseError:
@@ -132,7 +134,7 @@ class Presence:
         """Where no beat of ours runs, workers see to those that are lost themselves."""
         lease = timedelta(seconds=self._settings.worker_lease_seconds)
         for task_id in self._store.lose(lease=lease, limit=_BATCH):
-            log.warning("adopt.lost", task_id=task_id)
+            log.warning("adopted_task.lost", task_id=task_id)
 
 
 def _running() -> tuple[str, ...]:

@@ -46,7 +46,9 @@ def _harmless(receive: Callable[..., None]) -> Callable[..., None]:
             if self.broken == 1 or self.broken % 1_000 == 0:
                 reason = f"{type(error).__name__}: {error}"[:500]
                 what = receive.__name__
-                log.warning("adopt.broken", receiver=what, count=self.broken, reason=reason)
+                log.warning(
+                    "adopted_report.failed", receiver=what, count=self.broken, reason=reason
+                )
 
     return received
 

@@ -51,7 +51,7 @@ class TellingConsumer(Consumer):
 
     def _drop(self, message: Any, error: Exception) -> None:
         log.warning(
-            "message.unreadable",
+            "message.dropped",
             queue=(message.delivery_info or {}).get("routing_key"),
             reason=f"{type(error).__name__}: {error}"[:500],
             advice="something else writes to this queue; a task whose message it was gets another",

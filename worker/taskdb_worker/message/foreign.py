@@ -19,7 +19,7 @@ class Strangers:
         """A message of this type has no row, so its body does not run."""
         if count := self._seldom.count(type_name):
             log.warning(
-                "message.not_submitted",
+                "plain_call.refused",
                 type=type_name,
                 task_id=task_id,
                 count=count,

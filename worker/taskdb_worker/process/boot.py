@@ -198,7 +198,7 @@ class Member:
             try:
                 request.terminate(pool)
             except NotImplementedError:
-                log.warning("cancel.not_possible", task_id=wish.task_id, pool=type(pool).__name__)
+                log.warning("cancel.refused", task_id=wish.task_id, pool=type(pool).__name__)
 
     # --- end ----------------------------------------------------------------------------------
 
@@ -222,10 +222,10 @@ class Member:
             count = self.taskdb.store.hand_back_worker(self.id, "its worker was shut down")
         except DatabaseError as error:
             # Rescue takes them back when this worker is not seen any more.
-            log.warning("hand_back.lost", reason=str(error))
+            log.warning("hand_back.failed", reason=str(error))
         else:
             if count:
-                log.info("hand_back.done", count=count)
+                log.info("hand_back.completed", count=count)
         self._notifier.stop(_LAST_WORDS_SECONDS)
         heartbeat.stop()
         self.taskdb.close()

@@ -38,7 +38,7 @@ class HealthFiles:
         except OSError as error:
             # Said once: a full disk would else fill it further.
             if not self._is_broken:
-                log.warning("health.not_written", folder=str(self._folder), reason=str(error))
+                log.warning("health.write_failed", folder=str(self._folder), reason=str(error))
             self._is_broken = True
         else:
             self._is_broken = False

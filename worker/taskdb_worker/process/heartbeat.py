@@ -58,7 +58,7 @@ class Heartbeat:
         try:
             self._workers.stopped(self._record.id)
         except DatabaseError as error:
-            log.warning("heartbeat.last_lost", reason=str(error))
+            log.warning("worker.end_lost", reason=str(error))
 
     def _until_announced(self) -> None:
         """A claim by a worker without a row would look like a dead one's: wait for the database."""
@@ -68,7 +68,7 @@ class Heartbeat:
             try:
                 self._workers.announce(self._record)
             except DatabaseError as error:
-                log.warning("heartbeat.waiting_for_database", reason=str(error))
+                log.warning("worker.start_delayed", reason=str(error))
                 self._stop.wait(1.0)
             else:
                 self._lease.renew(began)
@@ -94,4 +94,4 @@ class Heartbeat:
                 pause = min(pause, _AGAIN_SECONDS)
             except Exception:
                 # A worker whose heartbeat ends is taken for dead while it works.
-                log.exception("heartbeat.broken")
+                log.exception("heartbeat.failed")

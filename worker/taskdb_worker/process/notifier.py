@@ -87,10 +87,10 @@ class Notifier:
             if done.messages:
                 deliverer.run_once()
         except DatabaseError as error:
-            log.warning("alarm.database_away", reason=str(error))
+            log.warning("alarm.postponed", reason=str(error))
         except Exception:
             # The loops of a beat go on without it.
-            log.exception("alarm.broken")
+            log.exception("alarm.failed")
         else:
             return done.is_busy
         return False

@@ -92,7 +92,7 @@ def fit_pool(named: Any, *, is_own: bool = True) -> Any:
 def tell_of_missing_limits(pool: Any) -> None:
     """Log what a pool cannot keep whose bodies are no processes."""
     if not issubclass(pool, prefork.TaskPool):
-        log.warning("pool.without_limits", pool=pool.__module__, reason=_WITHOUT_LIMITS)
+        log.warning("pool.limits_ignored", pool=pool.__module__, reason=_WITHOUT_LIMITS)
 
 
 def _refuse(given: Mapping[str, Any], reasons: Mapping[str, str]) -> None:

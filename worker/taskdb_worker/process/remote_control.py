@@ -80,7 +80,7 @@ def _revoke(
         end_now(tracked)
     if tracked:
         advice = "a row is canceled by `taskdb cancel`, or by a client; remote control cancels none"
-        log.info("revoke.left_to_rows", count=len(tracked), advice=advice)
+        log.info("revoke.delegated", count=len(tracked), advice=advice)
     if plain:
         return _celerys["revoke"](state, sorted(plain), terminate, signal, **options)
     return {"ok": f"left to the rows of {len(tracked)} tasks"}

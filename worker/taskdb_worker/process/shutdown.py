@@ -152,7 +152,7 @@ class Shutdown:
         seconds = self._worker.app.conf.worker_soft_shutdown_timeout
         if seconds <= 0:
             return False
-        log.info("soft_shutdown.begun", seconds=seconds)
+        log.info("soft_shutdown.started", seconds=seconds)
         began = time.monotonic()
         asked, empty = self._cold, 0
         while (
@@ -163,7 +163,7 @@ class Shutdown:
             empty = 0 if self._runs_something() else empty + 1
             time.sleep(min(_LOOK_SECONDS, left))
         waited, is_early = round(time.monotonic() - began, 3), empty >= _LOOKS
-        log.info("soft_shutdown.over", after_seconds=waited, is_early=is_early)
+        log.info("soft_shutdown.completed", after_seconds=waited, is_early=is_early)
         return is_early
 
     def _runs_something(self) -> bool:

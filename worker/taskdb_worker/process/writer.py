@@ -66,7 +66,7 @@ class Writer:
             )
         except Exception as error:
             if is_waited_out(error):
-                log.error("write.given_up", verb=what, reason=str(error))  # noqa: TRY400 - known cause
+                log.error("write.abandoned", verb=what, reason=str(error))  # noqa: TRY400 - known cause
             else:
                 # One write that cannot be done must not keep the others from being done.
-                log.exception("write.broken", verb=what)
+                log.exception("write.failed", verb=what)

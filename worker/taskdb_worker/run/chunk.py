@@ -127,7 +127,7 @@ class Chunk:
                 self._look()
             except Exception:
                 # The run itself meets it again at its end, and says so.
-                log.exception("chunk.look_broken")
+                log.exception("chunk.write_failed")
 
     def _look(self) -> None:
         self._execution.write_outcome(self._look_once, "complete", self._claims[0].id)
@@ -226,4 +226,4 @@ class _ItemOutcome(RunOutcome):
 
 
 def _not_accepted(task_id: str) -> None:
-    log.warning("outcome.not_accepted", task_id=task_id)
+    log.warning("outcome.rejected", task_id=task_id)

@@ -118,7 +118,7 @@ class Execution:
             return False
         if found.attempt >= lost.attempt:
             return False
-        log.warning("claim.forgotten", task_id=task_id, attempt=lost.attempt)
+        log.warning("claim.lost", task_id=task_id, attempt=lost.attempt)
         anew = self.claim(task_id, task_type, token)
         return anew.granted and anew.attempt == lost.attempt
 
@@ -235,7 +235,7 @@ class Execution:
                 return end()
             except SoftTimeLimitExceeded:
                 # The body was over before its time was.
-                log.warning("soft_limit.while_writing", task_id=task_id, verb="end")
+                log.warning("soft_limit.write_repeated", task_id=task_id, verb="end")
                 continue
             except MemoryError as error:
                 if is_last:
@@ -269,7 +269,7 @@ class Execution:
     def _raised_too_late(self, task_id: str, error: BaseException, what: str) -> Ended:
         """Others decide now; what the body did after it had handed over is only remarked."""
         said = f"the body raised after {what}: {name_of(error)}: {message_of(error)}"
-        log.warning("body.raised_too_late", task_id=task_id, reason=said)
+        log.warning("body.error_ignored", task_id=task_id, reason=said)
         self.write(
             lambda: self.store.remark(task_id, {"reason": storable(said, 500)}), "remark", task_id
         )
@@ -308,7 +308,7 @@ class Execution:
             self.write(lambda: self.store.join(parent_id), "join", parent_id)
         except Exception:
             # The sub-task is over whatever becomes of this; the reconcile loop asks again.
-            log.exception("join.later", parent_id=parent_id)
+            log.exception("join.postponed", parent_id=parent_id)
 
     def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
         if isinstance(claim.input, Unreadable):

@@ -51,9 +51,9 @@ class Lease:
         """Return once it is fresh; raises Orphaned in a child whose main process has died."""
         if self.is_fresh():
             return
-        log.warning("claim.waits_for_heartbeat")
+        log.warning("claim.paused")
         while not self.is_fresh():
             if os.getpid() != self._main_pid and os.getppid() != self._main_pid:
                 raise Orphaned
             time.sleep(_LOOK_SECONDS)
-        log.info("claim.goes_on")
+        log.info("claim.resumed")

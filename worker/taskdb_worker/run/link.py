@@ -62,7 +62,7 @@ class Run:
             if not is_waited_out(error):
                 raise
             # Nothing waits for it: the next word of it, or the outcome, says it as well.
-            log.warning("progress.late", task_id=self._task_id, reason=str(error))
+            log.warning("progress.delayed", task_id=self._task_id, reason=str(error))
             self._lost = whole
             return True
         self._lost = NO_REPORT

@@ -70,7 +70,7 @@ class Patience:
             try:
                 return work()
             except SoftTimeLimitExceeded:
-                log.warning("soft_limit.while_writing", task_id=task_id, verb=what)
+                log.warning("soft_limit.write_repeated", task_id=task_id, verb=what)
                 # It broke into a conversation with the database: that line cannot be used again.
                 self._renew()
             except Exception as error:
@@ -112,18 +112,18 @@ class Patience:
 
     def _tell(self, error: Exception, task_id: str, what: str, *, is_unknown: bool) -> None:
         if is_unknown:
-            log.error("write.unexpected_error", task_id=task_id, verb=what, exc_info=error)
+            log.error("write.retried", task_id=task_id, verb=what, exc_info=error)
             return
         kind = type(error)
         if not self._may_tell(kind):
             return
         reason = str(error)
         if issubclass(kind, PayloadStoreUnreachable):
-            log.warning("payload_store.away", task_id=task_id, verb=what, reason=reason)
+            log.warning("payload_store.disconnected", task_id=task_id, verb=what, reason=reason)
         elif issubclass(kind, DatabaseUnreachable):
-            log.warning("database.away", task_id=task_id, verb=what, reason=reason)
+            log.warning("database.disconnected", task_id=task_id, verb=what, reason=reason)
         else:
-            log.warning("database.refused", task_id=task_id, verb=what, reason=reason)
+            log.warning("database.write_refused", task_id=task_id, verb=what, reason=reason)
 
     def _may_tell(self, kind: type[Exception]) -> bool:
         """Whether it is time for another line about this kind; the time between two doubles."""
@@ -141,4 +141,4 @@ def _rest(pause: float) -> None:
     try:
         time.sleep(pause)
     except SoftTimeLimitExceeded:
-        log.warning("soft_limit.while_waiting")
+        log.warning("soft_limit.deferred")

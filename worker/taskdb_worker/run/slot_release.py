@@ -79,10 +79,10 @@ class HandOver:
         try:
             return self._taskdb.release_lines(sorted(lines))
         except DatabaseError as error:
-            log.warning("release.later", reason=str(error))
+            log.warning("release.postponed", reason=str(error))
         except Exception:
             # Nothing may end this thread; the beat lets them go.
-            log.exception("release.broken")
+            log.exception("release.failed")
         return Released()
 
 

@@ -273,7 +273,7 @@ def _tell_celery(task_id: str, ended: Ended) -> Any:
         # The relay publishes the row; a requeued message would be its duplicate.
         raise Ignore
     if ended.status is None:
-        log.warning("outcome.not_accepted", task_id=task_id)
+        log.warning("outcome.rejected", task_id=task_id)
     raise Ignore
 
 

@@ -121,7 +121,7 @@ class BackgroundPublisher:
                     thread.start()
                 except RuntimeError as error:
                     # The interpreter is on its way out, or there are no threads left to have.
-                    log.warning("publish.later", reason=str(error), count=len(job.items))
+                    log.warning("publish.postponed", reason=str(error), count=len(job.items))
                     return False
                 self._thread = thread
             self._jobs.put(job)
@@ -198,7 +198,7 @@ class BackgroundPublisher:
             self._trip(str(error), len(items))
         except Exception:
             # Nothing may end this thread: a submit must never depend on it.
-            log.exception("publish.broken", count=len(items))
+            log.exception("publish.crashed", count=len(items))
             self._trip("unexpected error", len(items))
         return set()
 
@@ -210,7 +210,9 @@ class BackgroundPublisher:
             was_open = self._is_open()
             self._open_until = time.monotonic() + self._breaker
         if not was_open:
-            log.warning("publish.later", reason=reason, count=count, pause_seconds=self._breaker)
+            log.warning(
+                "publish.postponed", reason=reason, count=count, pause_seconds=self._breaker
+            )
 
 
 class _Job:

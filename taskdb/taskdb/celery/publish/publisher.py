@@ -122,7 +122,7 @@ class Publisher:
                     self._lines.cut_idle()
                     raise BrokerUnreachable(self._sender.explain(error)) from error
                 else:
-                    log.warning("queue.not_counted", queue=queue, reason=str(error))
+                    log.warning("queue.count_failed", queue=queue, reason=str(error))
         return found
 
     def close(self) -> None:

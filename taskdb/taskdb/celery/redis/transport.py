@@ -110,7 +110,7 @@ class QoS(redis.QoS):
         except self.channel.connection_errors as error:
             # The rest of the line is put away all the same.
             log.warning(
-                "messages.not_returned",
+                "messages.return_failed",
                 count=len(self._delivered),
                 reason=str(error),
                 advice="they come again when their time is over, or when the beat misses them",
@@ -276,7 +276,7 @@ class Channel(Routed, redis.Channel):
     def _drop(self, queue: str, item: bytes, error: UnreadableError) -> None:
         """What is no message is gone from the queue; a note of it would bring it back."""
         log.warning(
-            "message.unreadable",
+            "message.dropped",
             queue=queue,
             reason=str(error),
             bytes=len(item),
@@ -305,7 +305,7 @@ class Channel(Routed, redis.Channel):
             taken = self.client.parse_response(connection, "EVAL")
         except self.ResponseError as error:
             # No scripts for this user, or no memory for a note: as kombu does it, then.
-            log.warning("transport.without_script", reason=str(error))
+            log.warning("transport.script_refused", reason=str(error))
             self._may_take = False
             return None
         except self.connection_errors:

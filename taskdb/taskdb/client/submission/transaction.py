@@ -264,4 +264,4 @@ def _publish_quietly(publish: Publish, items: list[Any], *, certain: bool) -> No
         publish(items, certain=certain)
     except Exception:
         # The caller's commit has happened; whatever goes wrong here, the relay publishes.
-        log.exception("publish.hook_broken", count=len(items))
+        log.exception("publish.hook_failed", count=len(items))

@@ -127,7 +127,7 @@ def _create(items: Sequence[Any], create: Publish) -> None:
         create(items, certain=True)
     except Exception:
         ids = [getattr(item, "id", None) for item in items]
-        log.exception("submit.lost_after_commit", task_ids=ids)
+        log.exception("submit.lost", task_ids=ids)
         raise
 
 

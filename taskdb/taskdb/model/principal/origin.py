@@ -113,7 +113,7 @@ def _text(name: str, said: Said) -> str | None:
     text = _answer(name, said) if callable(said) else said
     if text is None or isinstance(text, str):
         return text
-    log.warning("submitter.broken", what=name, reason=f"{type(text).__name__} is not text")
+    log.warning("submitter.failed", what=name, reason=f"{type(text).__name__} is not text")
     return None
 
 
@@ -122,5 +122,5 @@ def _answer(what: str, ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except Exception:
-        log.exception("submitter.broken", what=what)
+        log.exception("submitter.failed", what=what)
         return None

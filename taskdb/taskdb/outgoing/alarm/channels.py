@@ -64,7 +64,7 @@ def import_channels(settings: Settings) -> None:
             open_channel(settings, channel.name).close()
         except (DeliveryFailed, TargetRefused) as error:
             # Each delivery tells of it, where operators look.
-            log.debug("alarm.channel_not_opened", channel=channel.name, reason=str(error))
+            log.debug("channel.open_failed", channel=channel.name, reason=str(error))
 
 
 def _transport(settings: Settings, channel: Channel) -> Transport:

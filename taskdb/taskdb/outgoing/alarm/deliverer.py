@@ -90,10 +90,10 @@ class Deliverer:
                     return
                 way = self._send(channel, one, way)
         except DatabaseError as error:
-            log.warning("alarm.database_away", channel=channel, reason=str(error))
+            log.warning("alarm.postponed", channel=channel, reason=str(error))
         except Exception:
             # The other channels go on; what this one did not send is due again.
-            log.exception("alarm.broken", channel=channel)
+            log.exception("alarm.failed", channel=channel)
         finally:
             if way is not None:
                 way.close()
@@ -107,11 +107,11 @@ class Deliverer:
         except (DeliveryFailed, TargetRefused) as error:
             after = error.retry_after if isinstance(error, DeliveryFailed) else None
             self._delivering.refused(one, error.reason, after=after)
-            log.warning("alarm.not_delivered", reason=error.reason, **told)
+            log.warning("alarm.delivery_failed", reason=error.reason, **told)
         except Exception as error:  # noqa: BLE001 - any of a hundred libraries'
             # Its words are a stranger's, and may have what must not be told.
             self._delivering.refused(one, f"it broke ({type(error).__name__})")
-            log.warning("alarm.not_delivered", reason=type(error).__name__, **told)
+            log.warning("alarm.delivery_failed", reason=type(error).__name__, **told)
         else:
             self._delivering.sent(one)
             log.info("alarm.delivered", **told)

@@ -96,7 +96,7 @@ def unless_unreadable(row: RowMapping | Row, table: str, key: str) -> Iterator[N
         readable(row)
         yield
     except (ValueError, TypeError, OverflowError, TaskDBError) as error:
-        log.warning("row.unreadable", table=table, key=key, reason=reason_of(error))
+        log.warning("row.skipped", table=table, key=key, reason=reason_of(error))
 
 
 class Aside:

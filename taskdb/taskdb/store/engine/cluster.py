@@ -115,7 +115,7 @@ def settle_over(transactions: Engine) -> bool:
     except DBAPIError as error:
         if not faults.is_lock_conflict(error):
             raise
-        log.warning("history.not_shifted", reason="another transaction holds the history open")
+        log.warning("history.shift_failed", reason="another transaction holds the history open")
         return False
     return True
 

@@ -376,4 +376,4 @@ def _settle(transactions: Engine) -> None:
         settle_over(transactions)
     except DBAPIError as error:
         # A role that may not alter the history can still work: a beat, or `migrate`, does it then.
-        log.warning("history.not_shifted", reason=str(error.orig))
+        log.warning("history.shift_failed", reason=str(error.orig))

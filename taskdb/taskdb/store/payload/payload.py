@@ -239,7 +239,7 @@ class Payloads:
         try:
             self._store.remove(reference)
         except (PayloadMissing, PayloadStoreUnreachable) as error:
-            log.warning("payload.not_removed", reference=reference, reason=str(error))
+            log.warning("payload.removal_failed", reference=reference, reason=str(error))
 
 
 class _NoPayloadStore:

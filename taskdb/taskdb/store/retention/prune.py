@@ -266,7 +266,7 @@ class _Batch:
             found = self._rows("parent_id = :node", locking, order="position", node=node)
             open_row = next((row for row in found if not _is_over(row)), None)
             if open_row is not None:
-                log.warning("prune.open_sub_task", task_id=str(open_row["id"]), parent_id=node)
+                log.warning("prune.skipped", task_id=str(open_row["id"]), parent_id=node)
                 return []
             leaves = [row for row in found if not row["has_sub_tasks"]]
             if leaves or not found:
@@ -336,7 +336,7 @@ class _Batch:
             return self._payloads.read(reference)
         except (PayloadMissing, OSError):
             # Of the archive itself an OSError is one of the disk, and raised.
-            log.warning("archive.payload_missing", task_id=task_id, reference=reference)
+            log.warning("archive.payload_lost", task_id=task_id, reference=reference)
             return None
 
 

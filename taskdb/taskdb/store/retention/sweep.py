@@ -148,7 +148,7 @@ class Sweeping:
         except DatabaseError as error:
             if not faults.is_lock_timeout(error.__cause__):
                 raise
-            log.info("partition.in_use", name=name)
+            log.info("partition.drop_postponed", name=name)
             return None
 
     def _without_row(self, references: Sequence[str]) -> list[str]:

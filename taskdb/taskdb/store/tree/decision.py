@@ -157,7 +157,7 @@ class Deciding(StorePart):
             return self.payloads.pack(told, name, "the input of on_error", deepest=None)
         except (PayloadMissing, PayloadTooLarge, OSError) as error:
             # The handler is told of the error without it, rather than never.
-            log.warning("on_error.without_payload", task_id=parent.id, reason=str(error))
+            log.warning("on_error.payload_lost", task_id=parent.id, reason=str(error))
             return self._pack({**told, "payload": None})
 
     def _payload_of_start(self, unit: Unit, parent: Parent) -> Payload:

@@ -54,16 +54,16 @@ def test_a_worker_that_stands_still_loses_its_task_and_claims_none_until_it_goes
     rescuer = site.start_worker("-c", "1", ready=False)
     assert site.wait_for_run(lost, attempt=2).parent_pid == rescuer.pid
     site.let_go(f"{lost}-1")
-    stopped.wait_for_output("outcome.not_accepted")
+    stopped.wait_for_output("outcome.rejected")
     assert site.wait_for(lost, S).attempt == 2
     (site.folder / "go").touch()
-    stopped.wait_for_output("claim.waits_for_heartbeat")
+    stopped.wait_for_output("claim.paused")
     site.let_go(f"{lost}-2")
     entity = site.settled(lost)
     assert site.moves(waiting) == [C] and not site.runs(waiting)
 
     stopped.signal(signal.SIGCONT)
-    stopped.wait_for_output("claim.goes_on")
+    stopped.wait_for_output("claim.resumed")
     for task_id in (waiting, site.submit("ends.returns", queue=OWN).id):
         assert site.settled(task_id).status == DONE
         assert site.moves(task_id) == [C, S, DONE]

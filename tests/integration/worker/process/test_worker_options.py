@@ -105,5 +105,5 @@ def test_a_worker_logs_to_the_file_that_is_named_and_keeps_its_pid(site: Site, p
     written = log.read_text()
     assert f"ends.returns[{task_id}] succeeded" in written
     assert "ends.returns[" not in worker.output
-    assert ("pool.without_limits" in written) == (pool != "prefork")
+    assert ("pool.limits_ignored" in written) == (pool != "prefork")
     assert oct(log.stat().st_mode & 0o777) == "0o600"

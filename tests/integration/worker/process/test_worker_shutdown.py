@@ -133,7 +133,7 @@ def test_a_soft_shutdown_lets_the_body_of_a_solo_pool_end(site: Site) -> None:
     running = site.submit("ends.waits").id
     site.wait_for_run(running)
     worker.signal(signal.SIGTERM)
-    worker.wait_for_output("soft_shutdown.begun")
+    worker.wait_for_output("soft_shutdown.started")
     site.publish("ends.returns", site.submit("ends.returns", delay=timedelta(hours=1)).id)
     site.let_go(running)
 
@@ -188,7 +188,7 @@ def test_a_soft_shutdown_is_over_when_nothing_runs_any_more(site: Site, tmp_path
     site.wait_for_run(running)
     assert sorted(file.name for file in (tmp_path / "health").iterdir()) == ["alive", "seen"]
     worker.signal(signal.SIGTERM)
-    worker.wait_for_output("soft_shutdown.begun")
+    worker.wait_for_output("soft_shutdown.started")
     site.let_go(running)
 
     worker.wait()

@@ -35,7 +35,7 @@ def test_writes_are_done_in_order_and_one_that_cannot_be_done_stops_no_other(
         writer.stop(5)
 
     assert done == [1, 3]
-    assert [(line["event"], line["verb"]) for line in lines] == [("write.broken", "second")]
+    assert [(line["event"], line["verb"]) for line in lines] == [("write.failed", "second")]
 
 
 def test_a_write_that_was_not_answered_is_tried_again(writer: Writer) -> None:
@@ -65,5 +65,5 @@ def test_a_write_that_is_never_answered_is_given_up_at_the_end(writer: Writer) -
         writer.stop(0.5)
 
     events = [line["event"] for line in lines]
-    assert events[-1] == "write.given_up"
-    assert set(events[:-1]) == {"database.away"}
+    assert events[-1] == "write.abandoned"
+    assert set(events[:-1]) == {"database.disconnected"}

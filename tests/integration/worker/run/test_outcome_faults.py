@@ -318,7 +318,7 @@ def test_an_outcome_waits_for_a_lock_past_every_time_limit_of_the_server(
             other.execute("SELECT FROM task WHERE id = %s FOR UPDATE", [ctx.task_id])
             return "done"
 
-        with capture_logs() as lines, unlocking(lines, "database.refused", other.rollback):
+        with capture_logs() as lines, unlocking(lines, "database.write_refused", other.rollback):
             assert site.run("a", body).status is TaskStatus.COMPLETED
     assert site.row()["attempt"] == 1
 
@@ -357,7 +357,7 @@ def test_a_result_waits_for_a_payload_folder_that_cannot_be_used(
         seen.append(notice.read())
         folder.unlink()
 
-    with capture_logs() as lines, unlocking(lines, "payload_store.away", free):
+    with capture_logs() as lines, unlocking(lines, "payload_store.disconnected", free):
         assert site.run("a", body).status is TaskStatus.COMPLETED
     assert site.row()["attempt"] == 1
     assert str(folder) in seen[0]
@@ -405,7 +405,7 @@ def test_an_input_waits_for_a_payload_folder_that_is_not_mounted(
     claim = site.execution.claim(entity.id, task_type, "token")
     with (
         capture_logs() as lines,
-        unlocking(lines, "payload_store.away", lambda: away.rename(folder)),
+        unlocking(lines, "payload_store.disconnected", lambda: away.rename(folder)),
     ):
         ended = site.execution.run(entity.id, task_type, claim, "token")
     assert (ended.status, ended.value) == (TaskStatus.COMPLETED, 1_000_000)
@@ -456,7 +456,7 @@ def test_an_outcome_waits_for_room_in_a_full_file(sqlite_url: str, tmp_path: Pat
 
         # The limit is that of the connection.
         make_room = site.taskdb.store.close
-        with capture_logs() as lines, unlocking(lines, "database.refused", make_room):
+        with capture_logs() as lines, unlocking(lines, "database.write_refused", make_room):
             assert site.run("a", body).status is TaskStatus.COMPLETED
         assert site.row()["attempt"] == 1
 
@@ -474,7 +474,7 @@ def test_an_outcome_waits_for_a_file_that_is_locked(sqlite_url: str, tmp_path: P
 
         with (
             capture_logs() as lines,
-            unlocking(lines, "database.away", lambda: other.execute("ROLLBACK")),
+            unlocking(lines, "database.disconnected", lambda: other.execute("ROLLBACK")),
         ):
             assert site.run("a", body).status is TaskStatus.COMPLETED
         assert site.row()["attempt"] == 1

@@ -47,7 +47,7 @@ def test_what_a_body_reported_to_nobody_comes_with_its_outcome(
     own_postgresql.stop()
     site.let_go(task_id)
     wait_for_refusals(worker, "complete")
-    assert "progress.late" in worker.output
+    assert "progress.delayed" in worker.output
     own_postgresql.start()
 
     entity = site.settled(task_id)
@@ -82,7 +82,7 @@ def test_a_zombie_whose_task_was_taken_back_changes_nothing(site: Site) -> None:
         id=task_id,
     )
     site.let_go(task_id)
-    worker.wait_for_output("outcome.not_accepted")
+    worker.wait_for_output("outcome.rejected")
 
     assert site.client.get_task(task_id).status == "ERRORED"
     assert site.moves(task_id) == [C, S]
@@ -174,9 +174,9 @@ def wait_for_refusals(worker: RunningProcess, verb: str) -> None:
 
     def refused() -> bool:
         lines = worker.output.splitlines()
-        return sum("database.away" in line and verb in line for line in lines) >= 2
+        return sum("database.disconnected" in line and verb in line for line in lines) >= 2
 
-    wait_until(refused, describe=lambda: f"database.away for {verb}:\n{worker.tail()}")
+    wait_until(refused, describe=lambda: f"database.disconnected for {verb}:\n{worker.tail()}")
 
 
 def assert_done_once(site: Site, task_id: str, result: object) -> None:

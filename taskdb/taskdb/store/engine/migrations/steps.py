@@ -217,7 +217,7 @@ class SteppedConnection(Connection):
                 if not faults.is_lock_conflict(error) or time.monotonic() >= deadline:
                     raise
             if not is_told:
-                log.info("migration.waiting", revision=self._revision)
+                log.info("migration.delayed", revision=self._revision)
                 is_told = True
             time.sleep(PAUSE_SECONDS)
 

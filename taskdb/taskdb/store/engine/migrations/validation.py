@@ -76,7 +76,7 @@ def _report(connection: Connection, check: Any) -> None:
         text(f"SELECT left(concat_ws(' ', {check.key}), 100) {broken} LIMIT {MOST_EXAMPLES}")
     )
     log.warning(
-        "check.broken",
+        "check.violated",
         table=check.table,
         check=check.name,
         rows=count,
