@@ -240,7 +240,7 @@ def test_settings_declare_and_leave_a_name_that_is_taken(sqlite_url: str, tmp_pa
     [
         ({"cron": "* *", "input": {"a": 1}}, "five fields"),
         ({"crn": "* * * * *"}, "did you mean 'cron'"),
-        ({"at": "soon"}, "no moment with a zone"),
+        ({"at": "soon"}, "not a moment with a zone"),
         ({"every": 60}, "a: "),
         ({"every": 60, "input": {"a": 1}, "deadline": 0}, "too short"),
     ],

@@ -29,8 +29,8 @@ def counts(good: int, bad: int, still: int = 0) -> Counts:
         ({"chunk_size": 0}, "chunk_size", "from 1 to 1,000"),
         ({"chunk_size": 1_001}, "chunk_size", "from 1 to 1,000"),
         ({"chunk_size": 2, "max_concurrency": 2}, "chunk_size", "leave max_concurrency out"),
-        ({"timeout": 0}, "timeout", "no duration above zero"),
-        ({"timeout": "1h"}, "timeout", "no duration above zero"),
+        ({"timeout": 0}, "timeout", "not a duration above zero"),
+        ({"timeout": "1h"}, "timeout", "not a duration above zero"),
     ],
 )
 def test_what_is_wrong_is_named(given: dict[str, Any], path: str, said: str) -> None:
