@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from taskdb.cli import alarm, subscription
+from taskdb.cli.alarm import alarm, route
 from taskdb.cli.check.check import check
 from taskdb.cli.database.doctor import doctor
 from taskdb.cli.database.grants import grants
@@ -30,6 +30,7 @@ from taskdb.cli.process.run import beat, run_task, worker
 from taskdb.cli.schedule import schedule
 from taskdb.cli.schedule.import_schedules import import_django_celery_beat
 from taskdb.cli.session import about
+from taskdb.cli.subscription import subscription
 from taskdb.cli.task.create import RAW, create_task
 from taskdb.cli.task.create_tree import create_fan_out, create_sequence
 from taskdb.cli.task.list import list_tasks
@@ -44,7 +45,7 @@ from taskdb.client.taskdb import TaskDB
 HELP = "Tasks in a database of record, run by Celery. Everything is set by TASKDB_… variables."
 
 _RAW = {**RAW, "help_option_names": []}
-_COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
+_COMMANDS: tuple[tuple[str, Callable[..., int | None], str], ...] = (
     ("demo", demo, "Begin"),
     ("dev", dev, "Begin"),
     ("check", check, "Begin"),
@@ -69,7 +70,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., int], str], ...] = (
     ("worker", worker, "Processes"),
     ("beat", beat, "Processes"),
 )
-_OF_SCHEDULES: tuple[tuple[str, Callable[..., int]], ...] = (
+_OF_SCHEDULES: tuple[tuple[str, Callable[..., int | None]], ...] = (
     ("add", schedule.add),
     ("list", schedule.list_schedules),
     ("show", schedule.show),
@@ -80,7 +81,7 @@ _OF_SCHEDULES: tuple[tuple[str, Callable[..., int]], ...] = (
     ("preview", schedule.preview),
     ("import-django-celery-beat", import_django_celery_beat),
 )
-_GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, Callable[..., int]], ...]], ...] = (
+_GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, Callable[..., int | None]], ...]], ...] = (
     (
         "limit",
         "Limits of a queue, a type or a tenant.",
@@ -98,7 +99,7 @@ _GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, Callable[..., int]], ...]],
         ),
     ),
 )
-_OF_ALARMS: tuple[tuple[str, Callable[..., int]], ...] = (
+_OF_ALARMS: tuple[tuple[str, Callable[..., int | None]], ...] = (
     ("list", alarm.list_alarms),
     ("show", alarm.show),
     ("ack", alarm.acknowledge),
@@ -106,10 +107,10 @@ _OF_ALARMS: tuple[tuple[str, Callable[..., int]], ...] = (
     ("resolve", alarm.resolve),
     ("test", alarm.test),
 )
-_OF_ROUTES: tuple[tuple[str, Callable[..., int]], ...] = (
-    ("add", alarm.add_route),
-    ("list", alarm.list_routes),
-    ("remove", alarm.remove_route),
+_OF_ROUTES: tuple[tuple[str, Callable[..., int | None]], ...] = (
+    ("add", route.add_route),
+    ("list", route.list_routes),
+    ("remove", route.remove_route),
 )
 _READ_THEIR_WORDS = {"create-task", "worker"}
 

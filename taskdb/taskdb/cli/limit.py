@@ -8,12 +8,12 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.document import document_of
 from taskdb.cli.output import Output
+from taskdb.cli.presenter import Presenter, column
 from taskdb.cli.session import Session, with_session
 from taskdb.model.duration import duration_text
-from taskdb.model.limit import Gate, GateOwner, Limit
-from taskdb.redaction.printable import printable
+from taskdb.model.limit import Gate, GateOwner
 
 QueueOption = Annotated[str | None, typer.Option("--queue", help="Tasks of this queue.")]
 TypeOption = Annotated[str | None, typer.Option("--type", help="Tasks of this type.")]
@@ -46,11 +46,11 @@ def pause(
     type_name: TypeOption = None,
     tenant: TenantOption = None,
     reason: Reason = None,
-) -> int:
+) -> None:
     """Let no task of a queue, a type or a tenant begin until `taskdb resume`; what runs goes on."""
     place = _place(queue, type_name, tenant)
     session.taskdb.pause(**place, reason=reason)
-    return _done(session.output, "paused", place)
+    _done(session.output, "paused", place)
 
 
 @with_session
@@ -61,11 +61,11 @@ def resume(
     tenant: TenantOption = None,
     *,
     own: Own = False,
-) -> int:
+) -> None:
     """Lift a pause; what waited goes in order of its arrival."""
     place = _place(queue, type_name, tenant)
     lift = partial(session.taskdb.resume, owner=_owner(own=own))
-    return _lifted(session, "resumed", place, lift, "it was not paused")
+    _lifted(session, "resumed", place, lift, "it was not paused")
 
 
 @with_session
@@ -77,14 +77,14 @@ def set_limit(
     max_running: MaxRunning = None,
     max_starts: MaxStarts = None,
     per: Per = None,
-) -> int:
+) -> None:
     """Let only so many tasks of a queue, a type or a tenant run at once, or begin in a time.
 
     It takes the place of the limit before it, also of one that a task type declares.
     """
     place = _place(queue, type_name, tenant)
     session.taskdb.set_limit(**place, max_running=max_running, max_starts=max_starts, per=per)
-    return _done(session.output, "limited", place)
+    _done(session.output, "limited", place)
 
 
 @with_session
@@ -95,69 +95,56 @@ def clear_limit(
     tenant: TenantOption = None,
     *,
     own: Own = False,
-) -> int:
+) -> None:
     """Remove a limit."""
     place = _place(queue, type_name, tenant)
     clear = partial(session.taskdb.clear_limit, owner=_owner(own=own))
-    return _lifted(session, "cleared", place, clear, "it had no limit")
+    _lifted(session, "cleared", place, clear, "it had no limit")
 
 
 @with_session
-def list_limits(session: Session) -> int:
+def list_limits(session: Session) -> None:
     """Show every pause and every limit."""
     found = session.taskdb.gates()
-    output = session.output
-    if output.is_json:
-        output.document([gate_json(gate) for gate in found])
-    elif found:
-        output.table(
-            ("FOR", "NAME", "OWNER", "PAUSED", "LIMIT", "SET BY", "REASON"),
-            [_row(gate) for gate in found],
-        )
+    if session.is_json:
+        session.output.document([LIMIT.document(gate) for gate in found])
     else:
-        output.note("no pauses, and no limits")
-    return ExitCode.OK
+        LIMIT.print_all(session.output, found, "no pauses, and no limits")
 
 
-def gate_json(gate: Gate) -> dict[str, Any]:
-    """A rule as data."""
+def _limit_text(gate: Gate) -> str | None:
+    limit = gate.limit
+    parts = []
+    if limit is not None and limit.max_running is not None:
+        parts.append(f"{limit.max_running:,} at once")
+    if limit is not None and limit.max_starts is not None and limit.per is not None:
+        parts.append(f"{limit.max_starts:,} in {duration_text(limit.per)}")
+    return ", ".join(parts) or None
+
+
+def _document(gate: Gate) -> dict[str, Any]:
     limit = gate.limit
     return {
-        "target": gate.target,
-        "name": gate.name,
-        "owner": gate.owner,
-        "is_paused": gate.is_paused,
+        **document_of(gate, without=("limit",)),
         "max_running": limit and limit.max_running,
         "max_starts": limit and limit.max_starts,
         "per_seconds": limit and limit.per and limit.per.total_seconds(),
-        "origin": gate.origin,
-        "reason": gate.reason,
-        "set_by": gate.set_by,
-        "set_at": gate.set_at and gate.set_at.isoformat(),
     }
 
 
-def _row(gate: Gate) -> tuple[str, ...]:
-    return (
-        gate.target,
-        printable(gate.name),
-        gate.owner,
-        "yes" if gate.is_paused else "-",
-        _in_words(gate.limit),
-        "its declaration" if gate.origin == "code" else printable(gate.set_by or "-"),
-        printable(gate.reason or "-"),
-    )
-
-
-def _in_words(limit: Limit | None) -> str:
-    if limit is None:
-        return "-"
-    said = []
-    if limit.max_running is not None:
-        said.append(f"{limit.max_running:,} at once")
-    if limit.max_starts is not None and limit.per is not None:
-        said.append(f"{limit.max_starts:,} in {duration_text(limit.per)}")
-    return ", ".join(said)
+LIMIT = Presenter[Gate](
+    column("FOR", lambda gate: gate.target),
+    column("NAME", lambda gate: gate.name),
+    column("OWNER", lambda gate: gate.owner),
+    column("PAUSED", lambda gate: "yes" if gate.is_paused else None),
+    column("LIMIT", _limit_text),
+    column(
+        "SET BY",
+        lambda gate: "its declaration" if gate.origin == "code" else gate.set_by,
+    ),
+    column("REASON", lambda gate: gate.reason),
+    document=_document,
+)
 
 
 def _place(queue: str | None, type_name: str | None, tenant: str | None) -> _Place:
@@ -170,19 +157,16 @@ def _owner(*, own: bool) -> GateOwner | None:
 
 def _lifted(
     session: Session, done: str, place: _Place, lift: Callable[..., bool], missing: str
-) -> ExitCode:
+) -> None:
     if lift(**place):
-        return _done(session.output, done, place)
-    if session.is_json:
-        return _done(session.output, done, place, changed=False)
-    session.output.note(f"nothing was changed: {missing}")
-    return ExitCode.OK
-
-
-def _done(output: Output, done: str, place: _Place, *, changed: bool = True) -> ExitCode:
-    (target, name) = next((target, name) for target, name in place.items() if name is not None)
-    if output.is_json:
-        output.document({"target": target, "name": name, "done": done, "changed": changed})
+        _done(session.output, done, place)
+    elif session.is_json:
+        _done(session.output, done, place, changed=False)
     else:
-        output.line(f"{done} {target} {printable(str(name))}")
-    return ExitCode.OK
+        session.output.note(f"nothing was changed: {missing}")
+
+
+def _done(output: Output, done: str, place: _Place, *, changed: bool = True) -> None:
+    target, name = next((target, name) for target, name in place.items() if name is not None)
+    document = {"target": target, "name": name, "done": done, "changed": changed}
+    output.result(document, f"{done} {target} {name}")

@@ -16,20 +16,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from taskdb.model.status import TaskStatus
 from taskdb.redaction.printable import escaped_json, printable
-
-STATUS_STYLES = {
-    TaskStatus.COMPLETED: "green",
-    TaskStatus.FAILED: "red",
-    TaskStatus.HALTED: "bold red",
-    TaskStatus.CANCELED: "magenta",
-    TaskStatus.ERRORED: "yellow",
-    TaskStatus.STARTED: "cyan",
-    TaskStatus.PROCESSING: "cyan",
-    TaskStatus.FINISHED: "cyan",
-    TaskStatus.SCHEDULED: "blue",
-}
 
 Cell = str | Text
 
@@ -53,10 +40,10 @@ class Output:
         sys.stdout.write(json_text(value) + "\n")
         sys.stdout.flush()
 
-    def line(self, text: RenderableType = "") -> None:
-        """A line of the result, for people."""
+    def line(self, text: RenderableType = "", style: str = "") -> None:
+        """A line of the result, for people; nothing of a str moves the cursor."""
         if not self.is_json:
-            text = _safe_lines(text) if isinstance(text, str) else text
+            text = Text(_safe_lines(text), style=style) if isinstance(text, str) else text
             self.out.print(text, soft_wrap=not self.is_live)
 
     def note(self, text: str, style: str = "") -> None:
@@ -77,7 +64,14 @@ class Output:
         found = list(rows)
         width = max((len(name) for name, _ in found), default=0)
         for name, value in found:
-            self.line(Text.assemble((name.ljust(width + 2), "bold"), value))
+            self.line(Text.assemble((printable(name).ljust(width + 2), "bold"), _clean(value)))
+
+    def result(self, document: Any, text: str | Text) -> None:
+        """The result of this command: a document for programs, one line for people."""
+        if self.is_json:
+            self.document(document)
+        else:
+            self.line(_clean(text))
 
 
 def json_text(value: Any) -> str:
@@ -87,11 +81,6 @@ def json_text(value: Any) -> str:
 
 def _safe_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
-
-
-def status_text(status: TaskStatus) -> Text:
-    """A status in its colour."""
-    return Text(status.value, style=STATUS_STYLES.get(status, ""))
 
 
 def rich_table(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:

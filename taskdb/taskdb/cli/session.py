@@ -99,11 +99,11 @@ def actor() -> str | None:
         return None
 
 
-def with_session(command: Callable[..., int]) -> Callable[..., int]:
+def with_session(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Give a command its session, and the options `--json` and `--debug`."""
 
     @functools.wraps(command)
-    def run(**values: Any) -> int:
+    def run(**values: Any) -> int | None:
         flags = {"is_json": values.pop("json"), "debug": values.pop("debug")}
         with Session(**flags) as session, acting_by_default(actor()):
             return command(session, **values)

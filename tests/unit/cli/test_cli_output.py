@@ -8,9 +8,17 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from taskdb.cli.output import STATUS_STYLES, Output, plain_lines, rich_table
-from taskdb.cli.task.document import task_json
-from taskdb.cli.task.table import HEADERS, about, one_line, progress_text, task_rows, when
+from taskdb.cli.output import Output, plain_lines, rich_table
+from taskdb.cli.task.presenter import (
+    TASK,
+    about,
+    one_line,
+    progress_text,
+    row_json,
+    task_json,
+    when,
+)
+from taskdb.cli.value_text import STATUS_STYLES
 from taskdb.model.entity import Progress, TaskEntity, TaskError
 from taskdb.model.status import TaskStatus
 
@@ -41,7 +49,7 @@ def test_a_table_fits_80_columns_and_keeps_code_and_status_whole() -> None:
             progress=Progress(500, 1_000, "reading the customers of a whole continent"),
         )
     ]
-    lines = drawn(rich_table(HEADERS, task_rows(tasks)))
+    lines = drawn(rich_table(TASK.headers, TASK.rows(tasks)))
     assert max(len(line) for line in lines) <= 80
     assert any(tasks[0].code in line and "PROCESSING" in line for line in lines)
 
@@ -131,4 +139,4 @@ def test_a_task_as_json_has_every_field_and_no_inner_ones() -> None:
     assert (document["input"], document["result"]) == ({"a": 1}, [1])
     assert {"id", "code", "key", "tags", "status"} <= set(document)
     assert not [name for name in document if name.startswith("inline") or name == "reader"]
-    assert "input" not in task_json(task, payloads=False)
+    assert "input" not in row_json(task)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskdb import Alarm, FanOut, InvalidInput, Limit, Registry, Retry, Schedule, Sequence, task
-from taskdb.cli.task.given_input import read_json
-from taskdb.cli.task.given_items import _ndjson
+from taskdb.cli.task.item_option import _ndjson
+from taskdb.cli.task.json_option import read_json
 from taskdb.errors import NotEncodable, SettingsError
 from taskdb.model.bounds import (
     DEEPEST,

@@ -11,6 +11,7 @@ from rich.text import Text
 from taskdb.cli.check.finding import Finding, Level, bad, good
 from taskdb.cli.check.probe import probe
 from taskdb.cli.check.setting_list import print_settings
+from taskdb.cli.document import document_of
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, with_session
@@ -58,7 +59,7 @@ def _findings(session: Session) -> Iterator[Finding]:
 
 def _print(output: Output, finding: Finding) -> None:
     if output.is_json:
-        output.document(finding.as_json())
+        output.document(document_of(finding))
         return
     words = Text.assemble(
         (finding.level.value.ljust(7), _STYLES[finding.level]),

@@ -1,14 +1,13 @@
-"""One answer of `taskdb check`."""
+"""One result of `taskdb check`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """How bad a finding is."""
 
     OK = "ok"
     WARN = "warn"
@@ -17,27 +16,24 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, how it is, and what to do about it."""
+    """What was checked, its state, and what to do about it."""
 
     subject: str
     level: Level
     message: str
     advice: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def good(subject: str, message: str) -> Finding:
-    """Nothing to do."""
+    """A finding with nothing to do."""
     return Finding(subject, Level.OK, message)
 
 
 def doubtful(subject: str, message: str, advice: str) -> Finding:
-    """It may be meant so."""
+    """A finding that may be intended."""
     return Finding(subject, Level.WARN, message, advice)
 
 
 def bad(subject: str, message: str, advice: str = "") -> Finding:
-    """It will not work like this."""
+    """A finding that keeps tasks from being submitted or run."""
     return Finding(subject, Level.ERROR, message, advice)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
 from rich.text import Text
 
+from taskdb.cli.document import document_of
 from taskdb.cli.output import Output
 from taskdb.cli.session import settings_in_force
 from taskdb.cli.value_text import setting_text
@@ -48,7 +49,7 @@ def print_settings(output: Output) -> SettingsError | None:
         problem = error
     for setting in settings_of(loaded):
         if output.is_json:
-            output.document(asdict(setting))
+            output.document(document_of(setting))
         else:
             _print(output, setting)
     return problem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from taskdb.celery.broker_state import broker_state
 from taskdb.cli.database.schema import sqlite_file
+from taskdb.cli.document import document_of
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, actor, with_session
@@ -140,9 +140,9 @@ def _missing_payloads(taskdb: TaskDB) -> list[str]:
 
 
 def _as_json(before: list[Drift], after: list[Drift] | None) -> dict[str, Any]:
-    told: dict[str, Any] = {"drift": [asdict(one) for one in before]}
+    told: dict[str, Any] = {"drift": [document_of(one) for one in before]}
     if after is not None:
-        told["left"] = [asdict(one) for one in after]
+        told["left"] = [document_of(one) for one in after]
     return told
 
 

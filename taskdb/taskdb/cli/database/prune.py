@@ -11,6 +11,7 @@ import typer
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, actor, with_session
+from taskdb.cli.value_text import counted
 from taskdb.client.actor import note_change
 from taskdb.store.retention.archive import Archive
 from taskdb.store.retention.free_space import FreeSpace
@@ -46,7 +47,7 @@ def prune(
         space = FreeSpace(store.database)
         while space.give_back(_STEP_SECONDS):
             tell("giving space back")
-    note_change("tasks.pruned", _tasks(pruned.tasks), actor())
+    note_change("tasks.pruned", counted(pruned.tasks, "task"), actor())
     _say(session.output, pruned, swept)
     return ExitCode.OK
 
@@ -58,7 +59,7 @@ def _foretell(output: Output, pruning: Pruning) -> int:
         return ExitCode.OK
     kinds = ", ".join(f"{count:,} {status}" for status, count in sorted(due.items()))
     listed = f" ({kinds})" if kinds else ""
-    output.line(f"{_tasks(due.total())} would go{listed}, sub-tasks not counted")
+    output.line(f"{counted(due.total(), 'task')} would go{listed}, sub-tasks not counted")
     return ExitCode.OK
 
 
@@ -68,7 +69,7 @@ def _prune_all(pruning: Pruning, tell: Tell) -> Pruned:
         pruned += pruning.run(_STEP_SECONDS)
         if pruning.is_round_over:
             return pruned
-        tell(f"{_tasks(pruned.tasks)} pruned")
+        tell(f"{counted(pruned.tasks, 'task')} pruned")
 
 
 def _sweep_all(sweeping: Sweeping, tell: Tell) -> dict[str, int]:
@@ -90,16 +91,12 @@ def _say(output: Output, pruned: Pruned, swept: dict[str, int]) -> None:
     if output.is_json:
         output.document({"tasks": pruned.tasks, "rows": pruned.rows, **swept})
         return
-    output.line(f"pruned {_tasks(pruned.tasks)} (rows with sub-tasks: {pruned.rows:,})")
+    output.line(f"pruned {counted(pruned.tasks, 'task')} (rows with sub-tasks: {pruned.rows:,})")
     output.line(
         f"swept up rows of workers: {swept['workers']:,}; firings of schedules:"
         f" {swept['schedule_runs']:,}; days of history: {swept['partitions']:,}; payloads:"
         f" {swept['payloads']:,}"
     )
-
-
-def _tasks(count: int) -> str:
-    return f"{count:,} task{'' if count == 1 else 's'}"
 
 
 @contextmanager

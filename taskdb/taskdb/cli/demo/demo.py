@@ -35,9 +35,7 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output, rich_table
 from taskdb.cli.process.background import Crew
 from taskdb.cli.session import Session, with_session
-from taskdb.cli.task.document import event_json, task_json
-from taskdb.cli.task.show import print_history
-from taskdb.cli.task.table import HEADERS, one_line, print_tasks, task_rows
+from taskdb.cli.task.presenter import EVENT, TASK, one_line, task_json
 from taskdb.cli.task.tree import Branch, read_tree, tree_json
 from taskdb.cli.task.tree_view import bar_text, counts_text, print_tree, tree_lines
 from taskdb.cli.task.watch import fitting
@@ -118,12 +116,12 @@ class Demonstration:
         if self._output.is_json:
             return
         self._say("")
-        print_tasks(self._output, tasks)
+        TASK.print_table(self._output, tasks)
         self._tell_bad_rows(tasks[0])
         self._say(f"\nThe same file, split into {PARTS} parts that may run side by side:")
         print_tree(self._output, self._split_tree(tasks))
-        self._say("\nThe history of the mail that failed twice:")
-        print_history(self._output, self._taskdb.task_history(tasks[1].id))
+        self._say("\nThe history of the mail that failed twice:\n")
+        EVENT.print_table(self._output, self._taskdb.task_history(tasks[1].id))
 
     def _split_tree(self, tasks: Sequence[TaskEntity]) -> Branch:
         return read_tree(self._taskdb, tasks[-1])
@@ -171,7 +169,7 @@ class Demonstration:
         return {
             "tasks": [task_json(task) for task in tasks],
             "tree": tree_json(self._split_tree(tasks)),
-            "history": [event_json(event) for event in self._taskdb.task_history(tasks[1].id)],
+            "history": [EVENT.document(event) for event in self._taskdb.task_history(tasks[1].id)],
             "problems": problems,
             "seconds": round(seconds, 1),
         }
@@ -194,7 +192,7 @@ class View:
     def show(self, tasks: Sequence[TaskEntity], tree: Branch) -> None:
         """Show them as they are now."""
         if self._live is not None:
-            table = rich_table(HEADERS, task_rows(tasks))
+            table = rich_table(TASK.headers, TASK.rows(tasks))
             lines = [Text(), *tree_lines(tree, is_live=True)]
             bars = fitting(lines, self._output.out, beside=len(tasks) + 2)
             self._live.update(Group(table, bars), refresh=True)

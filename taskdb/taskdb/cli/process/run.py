@@ -15,7 +15,7 @@ from taskdb.cli.session import (
     settings_in_force,
     with_session,
 )
-from taskdb.cli.task.document import task_json
+from taskdb.cli.task.presenter import task_json
 from taskdb.cli.task.show import Reference, print_task
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import Fault, InvalidInput

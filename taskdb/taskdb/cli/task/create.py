@@ -13,10 +13,9 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, settings_in_force, with_session
 from taskdb.cli.signature import with_parameters
-from taskdb.cli.task.document import task_json
 from taskdb.cli.task.field import Field, fields_of
-from taskdb.cli.task.given_input import read_input
-from taskdb.cli.task.table import one_line
+from taskdb.cli.task.json_option import read_input
+from taskdb.cli.task.presenter import one_line, task_json
 from taskdb.cli.task.wait import wait_and_print
 from taskdb.cli.time_option import duration_of, from_now, moment_of
 from taskdb.cli.usage import wrong_usage

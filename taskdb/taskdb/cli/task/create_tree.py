@@ -9,8 +9,8 @@ import typer
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.session import Session, with_session
 from taskdb.cli.task.create import print_created
-from taskdb.cli.task.given_input import read_json
-from taskdb.cli.task.given_items import ItemFormat, given_items
+from taskdb.cli.task.item_option import ItemFormat, read_items
+from taskdb.cli.task.json_option import read_json
 from taskdb.cli.task.wait import wait_and_print
 from taskdb.cli.time_option import duration_of
 from taskdb.cli.usage import wrong_usage
@@ -105,7 +105,7 @@ def create_fan_out(  # noqa: PLR0913 - the options of a fan-out
     limit = None if timeout is None else duration_of(timeout, "--timeout")
     allowed = None if tolerate is None else _tolerance(tolerate)
     _check_type(session, type_name)
-    with given_items(items, items_file, items_format) as given:
+    with read_items(items, items_file, items_format) as given:
         parent = session.taskdb.submit_fan_out(
             type_name,
             given,

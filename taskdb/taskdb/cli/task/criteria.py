@@ -85,11 +85,11 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def with_criteria(command: Callable[..., int]) -> Callable[..., int]:
+def with_criteria(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Give a command the options that choose tasks; it gets them as `wanted`."""
 
     @functools.wraps(command)
-    def run(*arguments: Any, **values: Any) -> int:
+    def run(*arguments: Any, **values: Any) -> int | None:
         chosen = {name: values.pop(name) for name in _OPTIONS}
         return command(*arguments, wanted=criteria_of(chosen), **values)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -10,12 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 
-from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.output import Output, rich_table
+from taskdb.cli.output import Output, json_text, rich_table
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.criteria import with_criteria
-from taskdb.cli.task.document import task_json
-from taskdb.cli.task.table import HEADERS, one_line, print_tasks, task_rows
+from taskdb.cli.task.presenter import TASK, print_row
 from taskdb.client.submission.options import Criteria
 from taskdb.client.taskdb import PAGE_LIMIT, TaskPage
 from taskdb.model.entity import TaskEntity
@@ -38,7 +35,7 @@ def list_tasks(
         bool, typer.Option("--watch", "-w", help="Follow the changes, until Ctrl-C.")
     ] = False,
     tenant: TenantOption = None,
-) -> int:
+) -> None:
     """List tasks, the newest first.
 
     With --json one task a line; the cursor of a next page, if there is one, on standard error.
@@ -51,58 +48,39 @@ def list_tasks(
         )
 
     if not watch:
-        return _print_page(session.output, read())
-    return (
+        _print_page(session.output, read())
+    elif session.output.is_live:
         _watch_table(session.output, read)
-        if session.output.is_live
-        else _watch_lines(session.output, read)
-    )
-
-
-def _print_page(output: Output, page: TaskPage) -> int:
-    if output.is_json:
-        for task in page:
-            output.document(task_json(task, payloads=False))
-    elif page:
-        print_tasks(output, page)
     else:
-        output.note("no task meets this")
-    if page.next_cursor is not None:
-        _tell_cursor(output, page.next_cursor)
-    return ExitCode.OK
+        _watch_lines(session.output, read)
 
 
-def _tell_cursor(output: Output, cursor: str) -> None:
-    if output.is_json:
-        output.note(json.dumps({"next_cursor": cursor}))
-    else:
+def _print_page(output: Output, page: TaskPage) -> None:
+    TASK.print_all(output, page, "no task meets this")
+    cursor = page.next_cursor
+    if cursor is not None and output.is_json:
+        output.note(json_text({"next_cursor": cursor}))
+    elif cursor is not None:
         output.note(f"there are more: --cursor {cursor}")
 
 
-def _watch_table(output: Output, read: Read) -> int:
+def _watch_table(output: Output, read: Read) -> None:
     with Live(console=output.out, auto_refresh=False) as live:
         while True:
-            live.update(rich_table(HEADERS, task_rows(read())), refresh=True)
+            live.update(rich_table(TASK.headers, TASK.rows(read())), refresh=True)
             time.sleep(WATCH_SECONDS)
 
 
-def _watch_lines(output: Output, read: Read) -> int:
+def _watch_lines(output: Output, read: Read) -> None:
     """Print a task whenever it is not as it was."""
     seen: dict[str, Any] = {}
     while True:
         for task in reversed(read()):
             if seen.get(task.id) != _face(task):
                 seen[task.id] = _face(task)
-                _print_task(output, task)
+                print_row(output, task)
         time.sleep(WATCH_SECONDS)
 
 
 def _face(task: TaskEntity) -> Any:
     return (task.status, task.attempt, task.progress, task.updated_at)
-
-
-def _print_task(output: Output, task: TaskEntity) -> None:
-    if output.is_json:
-        output.document(task_json(task, payloads=False))
-    else:
-        output.line(one_line(task))

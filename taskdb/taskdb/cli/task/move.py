@@ -14,9 +14,9 @@ from taskdb.cli.failure import tell
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.criteria import with_criteria
-from taskdb.cli.task.document import task_json
-from taskdb.cli.task.table import one_line
+from taskdb.cli.task.presenter import print_row
 from taskdb.cli.usage import wrong_usage
+from taskdb.cli.value_text import counted
 from taskdb.client.submission.options import Criteria
 from taskdb.client.taskdb import PAGE_LIMIT, TaskDB
 from taskdb.errors import TaskDBError
@@ -137,15 +137,13 @@ def _move_each(session: Session, taskdb: TaskDB, verb: Verb, references: list[st
         except TaskDBError as error:
             codes.append(tell(error, output, debug=session.debug))
             continue
-        if output.is_json:
-            output.document(task_json(task, payloads=False))
-        else:
-            output.line(one_line(task))
-            _tell_what_follows(output, task)
+        print_row(output, task)
+        if not output.is_json:
+            _note_what_follows(output, task)
     return codes[0] if codes else ExitCode.OK
 
 
-def _tell_what_follows(output: Output, task: TaskEntity) -> None:
+def _note_what_follows(output: Output, task: TaskEntity) -> None:
     if task.cancel_requested_at is not None and not task.status.is_settled:
         output.note("it is running and was asked to stop; `taskdb wait` tells when it has")
 
@@ -155,16 +153,17 @@ def _move_all(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria, *, y
         output.note("nothing was changed")
         return ExitCode.FAILED
     moved = verb.many(taskdb, wanted)
-    if output.is_json:
-        output.document({verb.done: moved})
-    else:
-        output.line(f"{verb.done} {_tasks(moved)}")
+    output.result({verb.done: moved}, f"{verb.done} {counted(moved, 'task')}")
     return ExitCode.OK
 
 
 def _agreed(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria) -> bool:
     count = _count(taskdb, verb, wanted)
-    much = f"more than {_tasks(COUNT_LIMIT)}" if count > COUNT_LIMIT else _tasks(count)
+    much = (
+        f"more than {counted(COUNT_LIMIT, 'task')}"
+        if count > COUNT_LIMIT
+        else counted(count, "task")
+    )
     if not sys.stdin.isatty():
         advice = f"this would {verb.name} {much}: add --yes to do so without being asked"
         raise wrong_usage("", advice)
@@ -180,7 +179,3 @@ def _count(taskdb: TaskDB, verb: Verb, wanted: Criteria) -> int:
         cursor = page.next_cursor
         if cursor is None or count > COUNT_LIMIT:
             return count
-
-
-def _tasks(count: int) -> str:
-    return f"{count:,} task{'' if count == 1 else 's'}"

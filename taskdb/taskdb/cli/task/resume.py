@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.session import Session, TenantOption, with_session
-from taskdb.cli.task.document import task_json
-from taskdb.cli.task.given_input import read_json
-from taskdb.cli.task.table import one_line
+from taskdb.cli.task.json_option import read_json
+from taskdb.cli.task.presenter import print_row
 from taskdb.cli.usage import wrong_usage
 
 
@@ -32,7 +30,7 @@ def resume_task(
         str | None, typer.Option("--error", help="It failed, and this is why.")
     ] = None,
     tenant: TenantOption = None,
-) -> int:
+) -> None:
     """Call back a task that waits for the outside: it ends with this output, or this error.
 
     A token counts once. Other people of this machine can see the arguments of a command: let it
@@ -44,8 +42,4 @@ def resume_task(
     given = sys.stdin.readline().strip() if token == "-" else token  # noqa: S105 - the same
     value = None if output is None else read_json(output, "--output")
     task = session.taskdb_of(tenant).resume_task(given, value, error=error)
-    if session.is_json:
-        session.output.document(task_json(task, payloads=False))
-    else:
-        session.output.line(one_line(task))
-    return ExitCode.OK
+    print_row(session.output, task)

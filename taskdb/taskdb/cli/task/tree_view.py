@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from taskdb.cli.output import Output, status_text
+from taskdb.cli.output import Output
 from taskdb.cli.task.tree import BAD, Branch, halted_of, running_of, seconds_of, waiting_of
+from taskdb.cli.value_text import text_of
 from taskdb.model.duration import rough_duration
 from taskdb.model.entity import TaskEntity, TaskRole
 from taskdb.model.fan_out import Counts
@@ -85,7 +86,7 @@ def counts_text(counts: Counts) -> str:
 
 def _head(branch: Branch) -> Text:
     task = branch.task
-    words = Text.assemble((_place(task), "bold"), "  ", status_text(task.status))
+    words = Text.assemble((_place(task), "bold"), "  ", text_of(task.status))
     seconds = seconds_of(task)
     if seconds is not None:
         words.append(f"  {rough_duration(seconds)}")

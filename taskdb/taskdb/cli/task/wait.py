@@ -11,7 +11,7 @@ import typer
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
-from taskdb.cli.task.document import task_json
+from taskdb.cli.task.presenter import task_json
 from taskdb.cli.task.show import Reference, print_task
 from taskdb.cli.task.tree import is_parent, read_tree, tree_json
 from taskdb.cli.task.tree_view import print_tree

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from taskdb.cli.task.table import about
+from taskdb.cli.task.presenter import about
 from taskdb.cli.task.tree import is_parent, read_tree
 from taskdb.cli.task.tree_view import tree_lines
 from taskdb.client.taskdb import TaskDB

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.document import document_of
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.show import Reference
 from taskdb.client.explanation import Explanation
-from taskdb.redaction.printable import printable
 
 
 @with_session
-def why(session: Session, reference: Reference, tenant: TenantOption = None) -> int:
+def why(session: Session, reference: Reference, tenant: TenantOption = None) -> None:
     """Say in one line why a task is where it is, and what to do about it.
 
     Asks the database, and the broker where its answer matters, for three seconds at most.
     """
     explanation = session.taskdb_of(tenant).explain_task(reference)
     if session.is_json:
-        session.output.document(asdict(explanation))
+        session.output.document(document_of(explanation))
     else:
         _print(session.output, explanation)
-    return ExitCode.OK
 
 
 def _print(output: Output, explanation: Explanation) -> None:
-    output.line(printable(f"{explanation.status}: {explanation.sentence}"))
+    output.line(f"{explanation.status}: {explanation.sentence}")
     below = explanation.below
     while below is not None:
-        output.note(printable(f"the first of them, {below.task_id}: {below.sentence}"))
+        output.note(f"the first of them, {below.task_id}: {below.sentence}")
         explanation, below = below, below.below
     if explanation.advice:
-        output.note(printable(f"next: {explanation.advice}"))
+        output.note(f"next: {explanation.advice}")

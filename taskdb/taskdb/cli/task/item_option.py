@@ -1,4 +1,4 @@
-"""The items of a fan-out as the command line gives them: a JSON list, or a file read as it goes."""
+"""The items of a fan-out: a JSON list, or a file that is read while they are submitted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TextIO
 
-from taskdb.cli.task.given_input import read_json
+from taskdb.cli.task.json_option import read_json
 from taskdb.cli.usage import wrong_usage
 
 
@@ -31,7 +31,7 @@ _SUFFIXES = {
 
 
 @contextmanager
-def given_items(
+def read_items(
     items: str | None, file: str | None, spelled: ItemFormat | None
 ) -> Iterator[Iterator[Any]]:
     """The items, to be read once, while the context lasts; a file is read as they are.

@@ -1,4 +1,4 @@
-"""JSON as the command line gives it: `--input` with one option a field, or another option."""
+"""JSON of an option: `--input` with one option a field, or another option."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from taskdb.cli.usage import wrong_usage
 
 
 def read_input(given: str | None, fields: dict[str, Any]) -> Any:
-    """The whole input; a field option wins over the same field in `--input`.
+    """Read the whole input; the option of a field wins over the same field in `--input`.
 
-    Raises InvalidInput for what is no JSON, or for fields beside an input that is no object.
+    Raises InvalidInput for text that is not JSON, and for fields beside an input that is not an
+    object.
     """
     if given is None:
         return fields or None
@@ -22,28 +23,27 @@ def read_input(given: str | None, fields: dict[str, Any]) -> Any:
         return value
     if isinstance(value, dict):
         return {**value, **fields}
-    advice = "is no JSON object, so it cannot be joined with options of single fields"
+    advice = "is not a JSON object, so it cannot be joined with options of single fields"
     raise wrong_usage("--input", advice)
 
 
 def read_json(given: str, option: str) -> Any:
-    """The value of an option: JSON itself, `@FILE`, or `-` for standard input.
+    """Read the value of an option: JSON itself, `@FILE`, or `-` for standard input.
 
     Raises InvalidInput.
     """
+    is_elsewhere = given == "-" or given.startswith("@")
+    text = text_of_file(given.removeprefix("@"), option) if is_elsewhere else given
     try:
-        return json.loads(_text_of(given, option))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         advice = f"is not JSON ({error}); a file is named as @file, standard input as -"
         raise wrong_usage(option, advice) from None
 
 
-def _text_of(given: str, option: str) -> str:
-    if given == "-":
-        return sys.stdin.read()
-    if not given.startswith("@"):
-        return given
+def text_of_file(name: str, option: str) -> str:
+    """The text of a file, or of standard input for `-`. Raises InvalidInput."""
     try:
-        return Path(given[1:]).read_text(encoding="utf-8")
+        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise wrong_usage(option, f"cannot be read: {error}") from None

@@ -1,0 +1,118 @@
+"""`taskdb alarm …`: failures that people are notified of; acknowledge, snooze, resolve."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from taskdb.cli.alarm.presenter import ALARM, DELIVERY, alarm_presenter
+from taskdb.cli.output import Output
+from taskdb.cli.session import Session, TenantOption, with_session
+from taskdb.cli.time_option import from_now
+from taskdb.cli.value_text import moment_text, payload_text
+from taskdb.model.alarm.alarm import AlarmEntity, AlarmState
+
+Reference = Annotated[str, typer.Argument(metavar="ALARM", help="Id or fingerprint of an alarm.")]
+Note = Annotated[str | None, typer.Option("--note", help="For who looks later.")]
+
+
+@with_session
+def list_alarms(
+    session: Session,
+    *,
+    state: Annotated[
+        list[AlarmState] | None, typer.Option("--state", help="Only these; may be repeated.")
+    ] = None,
+    type_name: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
+    undelivered: Annotated[
+        bool, typer.Option("--undelivered", help="With a message that has not gone out.")
+    ] = False,
+    unrouted: Annotated[
+        bool, typer.Option("--unrouted", help="That no route takes: nobody was told.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="How many, 1 to 1,000.")] = 100,
+    tenant: TenantOption = None,
+) -> None:
+    """List alarms that are not resolved, the one that was seen last first.
+
+    With --json one a line. A mark tells of those that nobody could be told of yet.
+    """
+    taskdb = session.taskdb_of(tenant)
+    found = taskdb.list_alarms(
+        state=state or (),
+        type=type_name,
+        undelivered=undelivered,
+        unrouted=unrouted,
+        limit=limit,
+    )
+    errors = taskdb.alarm_errors([one.id for one in found])
+    alarm_presenter(errors).print_all(session.output, found, "no such alarm")
+
+
+@with_session
+def show(session: Session, alarm: Reference, *, tenant: TenantOption = None) -> None:
+    """Show an alarm, its last failure, and each message with its attempts."""
+    taskdb = session.taskdb_of(tenant)
+    one = taskdb.get_alarm(alarm)
+    deliveries = taskdb.alarm_deliveries(one.id)
+    output = session.output
+    if output.is_json:
+        sent = [DELIVERY.document(each) for each in deliveries]
+        output.document({**ALARM.document(one), "deliveries": sent})
+        return
+    output.pairs(ALARM.pairs(one))
+    traceback = str(one.sample.get("traceback", "")).strip()
+    if traceback:
+        output.line(f"\n{traceback}")
+    if "input" in one.sample:
+        output.line(f"\n{payload_text(one.sample['input'])}")
+    if deliveries:
+        output.line()
+        DELIVERY.print_table(output, deliveries)
+
+
+@with_session
+def acknowledge(
+    session: Session, alarm: Reference, *, note: Note = None, tenant: TenantOption = None
+) -> None:
+    """Say that someone is at it: it counts on and tells nobody until it is resolved."""
+    taskdb = session.taskdb_of(tenant)
+    _print_changed(session.output, taskdb.acknowledge_alarm(alarm, note=note))
+
+
+@with_session
+def snooze(
+    session: Session,
+    alarm: Reference,
+    until: Annotated[str, typer.Argument(metavar="UNTIL", help="A moment, or 30m, 8h, 2d.")],
+    *,
+    tenant: TenantOption = None,
+) -> None:
+    """Tell nobody of it until then; what came meanwhile is told then."""
+    moment = from_now(until, "UNTIL")
+    _print_changed(session.output, session.taskdb_of(tenant).snooze_alarm(alarm, moment))
+
+
+@with_session
+def resolve(
+    session: Session, alarm: Reference, *, note: Note = None, tenant: TenantOption = None
+) -> None:
+    """Say that it is over; when it comes back it is told at once, as a regression."""
+    taskdb = session.taskdb_of(tenant)
+    _print_changed(session.output, taskdb.resolve_alarm(alarm, note=note))
+
+
+@with_session
+def test(
+    session: Session,
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Of TASKDB_ALARM_CHANNELS.")],
+) -> None:
+    """Send a message over a channel now, and say what came of it."""
+    session.taskdb.test_alarm_channel(channel)
+    session.output.result({"channel": channel, "sent": True}, f"{channel} took it")
+
+
+def _print_changed(output: Output, alarm: AlarmEntity) -> None:
+    until = f" until {moment_text(alarm.snoozed_until)}" if alarm.snoozed_until else ""
+    output.result(ALARM.document(alarm), f"{alarm.id}  {alarm.state}{until}  {alarm.subject}")

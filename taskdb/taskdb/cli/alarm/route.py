@@ -1,0 +1,67 @@
+"""`taskdb alarm route …`: which alarms go to which channels."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from taskdb.cli.alarm.presenter import ROUTE
+from taskdb.cli.session import Session, TenantOption, with_session
+from taskdb.model.alarm.alarm import AlarmSource, Severity
+
+
+@with_session
+def add_route(
+    session: Session,
+    channels: Annotated[
+        list[str], typer.Argument(metavar="CHANNEL...", help="Channels to send to.")
+    ],
+    *,
+    type_name: Annotated[
+        str | None, typer.Option("--type", help="Of this type; a * at its end fits more.")
+    ] = None,
+    severity: Annotated[
+        Severity, typer.Option("--severity", help="At least so bad.")
+    ] = Severity.INFO,
+    source: Annotated[
+        AlarmSource | None, typer.Option("--source", help="Only what this raises.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Alarms of this tenant.")] = None,
+) -> None:
+    """Send alarms that fit to some channels, beside the routes of the settings.
+
+    As soon as the operator has a route, an alarm that none takes goes nowhere and is listed as
+    unrouted. Routes that a tenant's client has made add channels, and count for nothing else.
+    """
+    route_id = session.taskdb.add_alarm_route(
+        channels, tenant=tenant, type=type_name, severity=severity, source=source
+    )
+    session.output.result({"id": route_id}, route_id)
+
+
+@with_session
+def list_routes(session: Session, *, tenant: TenantOption = None) -> None:
+    """List the routes of the settings and those that are rows; with --json one a line."""
+    names = ", ".join(one.name for one in session.settings.alarm_channels if not one.tenants)
+    nothing = (
+        f"no route: every alarm goes to {names}"
+        if names
+        else "no route, and no channel: nobody is notified; set TASKDB_ALARM_CHANNELS"
+    )
+    ROUTE.print_all(session.output, session.taskdb_of(tenant).alarm_routes(), nothing)
+
+
+@with_session
+def remove_route(
+    session: Session,
+    route: Annotated[str, typer.Argument(metavar="ROUTE", help="Id of a route.")],
+    *,
+    tenant: TenantOption = None,
+) -> None:
+    """Delete a route that is a row."""
+    removed = session.taskdb_of(tenant).remove_alarm_route(route)
+    if removed or session.is_json:
+        session.output.result({"removed": removed}, f"removed {route}")
+    else:
+        session.output.note("nothing was changed: there is no such route")

@@ -1,0 +1,217 @@
+"""`taskdb subscription …`: where changes of status are sent to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from taskdb.cli.output import Output
+from taskdb.cli.session import Session, TenantOption, with_session
+from taskdb.cli.subscription.presenter import SUBSCRIPTION, state_text
+from taskdb.cli.task.json_option import text_of_file
+from taskdb.cli.time_option import before_now, duration_of
+from taskdb.cli.usage import wrong_usage
+from taskdb.errors import InvalidInput
+from taskdb.model.entity import TaskKind
+from taskdb.model.subscription import (
+    KeyedSubscription,
+    SubscriptionEntity,
+    SubscriptionState,
+    TransportKind,
+)
+from taskdb.store.task.list import EventCursor
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of a subscription.")]
+From = Annotated[
+    str,
+    typer.Option(
+        "--from", help="now, beginning, a moment, a duration back from now, or a cursor of `show`."
+    ),
+]
+SecretFile = Annotated[
+    str | None,
+    typer.Option(help="File with the secret, - for stdin. Without: a new one, printed once."),
+]
+
+
+@with_session
+def add(  # noqa: PLR0913 - the options of a subscription, all by name
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Unique in its tenant.")],
+    transport: Annotated[TransportKind, typer.Argument(help="How it is told.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="[TARGET]",
+            help="URL of the webhook, first word of the Redis channels, ARN of the SNS topic.",
+        ),
+    ] = "",
+    *,
+    type: Annotated[str | None, typer.Option(help="Only of this type; mail.* fits many.")] = None,
+    kind: Annotated[TaskKind | None, typer.Option(help="Only of this kind.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
+    with_sub_tasks: Annotated[
+        bool, typer.Option("--with-sub-tasks", help="Of parts, steps and handlers as well.")
+    ] = False,
+    start: From = "now",
+    secret_file: SecretFile = None,
+    tenant: TenantOption = None,
+) -> None:
+    """Have changes of status told: to a webhook, Redis channels, an SNS topic or the log.
+
+    Without --tenant it is told of every tenant. The secret that signs a webhook is printed once.
+    """
+    made = session.taskdb_of(tenant).add_subscription(
+        name,
+        transport,
+        target,
+        tenant=tenant,
+        type=type,
+        kind=kind,
+        status=status or None,
+        with_sub_tasks=with_sub_tasks,
+        start=start_of(start),
+        secret=_secret_of(secret_file),
+    )
+    _print_keyed(session.output, made, is_given=secret_file is not None)
+
+
+@with_session
+def list_subscriptions(
+    session: Session,
+    *,
+    state: Annotated[SubscriptionState | None, typer.Option(help="Only those that are so.")] = None,
+    tenant: TenantOption = None,
+) -> None:
+    """List subscriptions by tenant and name; with --json one a line."""
+    found = session.taskdb_of(tenant).list_subscriptions(state=state)
+    nothing = "no subscription: make one with `taskdb subscription add`"
+    SUBSCRIPTION.print_all(session.output, found, nothing)
+
+
+@with_session
+def show(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
+    """Show a subscription: what it is told, how far it has come, why it fails."""
+    found = session.taskdb_of(tenant).get_subscription(name)
+    SUBSCRIPTION.print_one(session.output, found)
+
+
+@with_session
+def send_trial(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
+    """Send a trial message from here, and say whether it was taken."""
+    message_id = session.taskdb_of(tenant).try_subscription(name)
+    session.output.result({"delivered": message_id}, f"delivered {message_id}")
+
+
+@with_session
+def replay(
+    session: Session,
+    name: Name,
+    *,
+    start: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="beginning, now, a moment, a duration back from now, or a cursor of `show`.",
+        ),
+    ],
+    tenant: TenantOption = None,
+) -> None:
+    """Tell a subscription everything anew from a place in the history on, also a dead one.
+
+    The history goes as far back as tasks are kept; see TASKDB_RETENTION.
+    """
+    taskdb = session.taskdb_of(tenant)
+    _print_changed(session.output, taskdb.replay_subscription(name, start_of(start)))
+
+
+@with_session
+def pause(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
+    """Tell a subscription nothing until it is resumed; nothing of the meantime is lost."""
+    _print_changed(session.output, session.taskdb_of(tenant).pause_subscription(name))
+
+
+@with_session
+def resume(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
+    """Go on where a paused or dead subscription stopped; one that waits is tried at once."""
+    _print_changed(session.output, session.taskdb_of(tenant).resume_subscription(name))
+
+
+@with_session
+def remove(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
+    """Delete a subscription."""
+    session.taskdb_of(tenant).remove_subscription(name)
+    session.output.result({"removed": name}, f"removed {name}")
+
+
+@with_session
+def rotate_secret(
+    session: Session,
+    name: Name,
+    *,
+    overlap: Annotated[str, typer.Option(help="So long the old one signs as well.")] = "1d",
+    secret_file: SecretFile = None,
+    tenant: TenantOption = None,
+) -> None:
+    """Sign with a new secret, and with the old one as well for a while; it is printed once."""
+    made = session.taskdb_of(tenant).rotate_subscription_secret(
+        name, secret=_secret_of(secret_file), overlap=duration_of(overlap, "--overlap")
+    )
+    _print_keyed(session.output, made, is_given=secret_file is not None)
+
+
+COMMANDS: tuple[tuple[str, Callable[..., int | None]], ...] = (
+    ("add", add),
+    ("list", list_subscriptions),
+    ("show", show),
+    ("test", send_trial),
+    ("replay", replay),
+    ("pause", pause),
+    ("resume", resume),
+    ("rotate-secret", rotate_secret),
+    ("remove", remove),
+)
+
+
+def start_of(given: str) -> str | datetime:
+    """A place in the history as it is typed; raises InvalidInput."""
+    if given in {"now", "beginning"}:
+        return given
+    with suppress(InvalidInput):
+        EventCursor.parse(given)
+        return given
+    try:
+        return before_now(given, "--from")
+    except InvalidInput:
+        advice = (
+            f"{given!r} is no place in the history: write now, beginning, 2031-05-04T10:00, 2h (so "
+            "long ago), or the cursor that `taskdb subscription show` tells"
+        )
+        raise wrong_usage("--from", advice) from None
+
+
+def _print_changed(output: Output, subscription: SubscriptionEntity) -> None:
+    document = SUBSCRIPTION.document(subscription)
+    output.result(document, f"{subscription.name}  {state_text(subscription)}")
+
+
+def _print_keyed(output: Output, keyed: KeyedSubscription, *, is_given: bool) -> None:
+    """Print a subscription, and its secret unless the caller brought it along."""
+    secret = None if is_given else keyed.secret
+    if secret is None:
+        _print_changed(output, keyed.subscription)
+    elif output.is_json:
+        output.document({**SUBSCRIPTION.document(keyed.subscription), "secret": secret})
+    else:
+        _print_changed(output, keyed.subscription)
+        output.line(secret)
+        output.note("this secret is not shown again: give it to the receiver now")
+
+
+def _secret_of(file: str | None) -> str | None:
+    """The secret of a file or of stdin: an argument could be read by everyone on this machine."""
+    return None if file is None else text_of_file(file, "--secret-file").strip()
