@@ -1,4 +1,4 @@
-"""How an error is told: a line for people, a document for programs, a traceback for `--debug`."""
+"""How an error is printed: a line for people, JSON for programs, a traceback for `--debug`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import typer
 
 from taskdb.cli.exit_code import ExitCode, exit_code_of
+from taskdb.cli.given_client import settings_in_force
 from taskdb.cli.output import Output, json_text
-from taskdb.cli.session import settings_in_force
 from taskdb.errors import InvalidInput, SettingsError, TaskDBError
 from taskdb.redaction.redaction import redaction_of
 
@@ -17,8 +17,8 @@ _MOST = 65_536
 """Characters of a traceback, the last ones."""
 
 
-def tell(error: BaseException, output: Output, *, debug: bool) -> ExitCode:
-    """Say on standard error what went wrong; answers the exit code."""
+def report(error: BaseException, output: Output, *, debug: bool) -> ExitCode:
+    """Print on standard error what went wrong. Returns the exit code."""
     code = exit_code_of(error)
     if debug and code is not ExitCode.INTERRUPTED:
         output.note(_without_secrets("".join(traceback.format_exception(error)).rstrip()))
@@ -46,7 +46,7 @@ def message_of(error: BaseException) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    """An error of a driver or of another library may repeat what it was given."""
+    """Redact a text: an error of a driver or of another library may repeat what it was given."""
     try:
         settings = settings_in_force()
     except SettingsError:
@@ -78,4 +78,4 @@ def _code(error: BaseException) -> str:
 def _hint(error: BaseException, output: Output) -> None:
     context = getattr(error, "ctx", None)
     if isinstance(error, typer.TyperException) and context is not None:
-        output.note(f"`{context.command_path} --help` tells what it takes")
+        output.note(f"`{context.command_path} --help` shows what it takes")

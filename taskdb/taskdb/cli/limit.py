@@ -47,7 +47,7 @@ def pause(
     tenant: TenantOption = None,
     reason: Reason = None,
 ) -> None:
-    """Let no task of a queue, a type or a tenant begin until `taskdb resume`; what runs goes on."""
+    """Start no task of a queue, a type or a tenant until `taskdb resume`; running tasks go on."""
     place = _place(queue, type_name, tenant)
     session.taskdb.pause(**place, reason=reason)
     _done(session.output, "paused", place)
@@ -62,7 +62,7 @@ def resume(
     *,
     own: Own = False,
 ) -> None:
-    """Lift a pause; what waited goes in order of its arrival."""
+    """End a pause; held tasks are released in order of arrival."""
     place = _place(queue, type_name, tenant)
     lift = partial(session.taskdb.resume, owner=_owner(own=own))
     _lifted(session, "resumed", place, lift, "it was not paused")
@@ -78,9 +78,9 @@ def set_limit(
     max_starts: MaxStarts = None,
     per: Per = None,
 ) -> None:
-    """Let only so many tasks of a queue, a type or a tenant run at once, or begin in a time.
+    """Limit how many tasks of a queue, a type or a tenant run at once, or start in a time.
 
-    It takes the place of the limit before it, also of one that a task type declares.
+    The limit replaces the one before it, also one that a task type declares.
     """
     place = _place(queue, type_name, tenant)
     session.taskdb.set_limit(**place, max_running=max_running, max_starts=max_starts, per=per)
@@ -104,7 +104,7 @@ def clear_limit(
 
 @with_session
 def list_limits(session: Session) -> None:
-    """Show every pause and every limit."""
+    """List every pause and every limit."""
     found = session.taskdb.gates()
     if session.is_json:
         session.output.document([LIMIT.document(gate) for gate in found])

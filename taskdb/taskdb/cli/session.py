@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import getpass
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Any, Self
 
 import typer
 
+from taskdb.cli.given_client import given_client, settings_in_force
 from taskdb.cli.output import Output
 from taskdb.cli.signature import with_parameters
 from taskdb.client.actor import acting_by_default
@@ -24,32 +23,6 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and 
 TenantOption = Annotated[
     str | None, typer.Option("--tenant", help="See and move tasks of this tenant only.")
 ]
-
-
-_given: ContextVar[TaskDB | None] = ContextVar("taskdb_given", default=None)
-
-
-@contextmanager
-def about(client: TaskDB | None) -> Iterator[None]:
-    """Let the commands inside be about this client; None: that of the environment."""
-    token = _given.set(client)
-    try:
-        yield
-    finally:
-        _given.reset(token)
-
-
-def given_client() -> TaskDB | None:
-    """The client that the command is about, where someone gave it."""
-    return _given.get()
-
-
-def settings_in_force(**overrides: Any) -> Settings:
-    """The settings of the given client, or of the environment; raises SettingsError."""
-    client = _given.get()
-    if client is None:
-        return Settings.load(**overrides)
-    return client.settings.model_copy(update=overrides)
 
 
 class Session:
@@ -71,7 +44,7 @@ class Session:
         """The operator's client, closed with the session unless it was given."""
         # What a person must know, the command itself says.
         configure_logging(self.settings, level="DEBUG" if self.debug else "CRITICAL")
-        given = _given.get()
+        given = given_client()
         if given is not None:
             return given
         taskdb = TaskDB(self.settings)

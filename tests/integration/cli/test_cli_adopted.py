@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.integration.cli_site import REPOSITORY, Site, cli
 
-from taskdb.cli.database.import_results import NOT_JSON
+from taskdb.cli.database.django_celery_results import NOT_JSON
 from taskdb.model.adopted import Sight, Sighting
 from taskdb.model.entity import TaskError
 from taskdb.model.reference import adopted_id

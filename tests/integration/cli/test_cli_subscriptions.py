@@ -9,13 +9,13 @@ from tests.integration.notify_site import deliver_all, delivering
 from tests.servers import Receiver
 
 from taskdb import verify_webhook
-from taskdb.cli import subscription
+from taskdb.cli.command_table import COMMANDS
 from taskdb.outgoing.signing import new_secret
 
 __all__ = ["cli"]
 
 PAGE = REPOSITORY / "docs" / "reference" / "command-line.md"
-NAMES = [name for name, _ in subscription.COMMANDS]
+NAMES = [one.name for one in COMMANDS if one.group == "subscription"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -354,7 +354,7 @@ def test_types_are_listed_with_what_was_decided_about_them(cli: Site) -> None:
     assert ran.code == 0
     line = next(line for line in ran.out.splitlines() if line.startswith("orders.place"))
     assert "number [title]" in line
-    assert line.split()[-5:] == ["3", "1", "min", "orders", "tests.integration.cli_tasks"]
+    assert line.split()[-4:] == ["3", "1m30s", "orders", "tests.integration.cli_tasks"]
     described = {one["name"]: one for one in cli("types", "--json").lines}["orders.place"]
     assert described["timeout_seconds"] == timedelta(seconds=90).total_seconds()
     assert (described["queue"], described["max_attempts"]) == ("orders", 3)

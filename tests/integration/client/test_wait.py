@@ -21,7 +21,8 @@ from taskdb import (
     wait_task,
     wait_task_async,
 )
-from taskdb.cli.session import Session, about
+from taskdb.cli.given_client import using
+from taskdb.cli.session import Session
 from taskdb.client.default import replaced_default
 from taskdb.client.watcher import LOOK_SECONDS
 from taskdb.store.contract import Scope
@@ -179,7 +180,7 @@ def test_a_command_about_a_client_leaves_it_open(taskdb: TaskDB, looks: list[int
         waiting = threads.submit(taskdb.wait, task_id, 30)
         wait_until(lambda: looks)
         for tenant in (None, "acme"):
-            with about(taskdb), Session() as session:
+            with using(taskdb), Session() as session:
                 assert session.taskdb_of(tenant).get_task(task_id).id == task_id
         run_tasks(taskdb, task_id)
         assert waiting.result(30).status == "COMPLETED"

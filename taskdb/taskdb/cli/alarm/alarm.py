@@ -34,9 +34,9 @@ def list_alarms(
     limit: Annotated[int, typer.Option(help="How many, 1 to 1,000.")] = 100,
     tenant: TenantOption = None,
 ) -> None:
-    """List alarms that are not resolved, the one that was seen last first.
+    """List alarms that are not resolved, the last seen first.
 
-    With --json one a line. A mark tells of those that nobody could be told of yet.
+    With --json one a line. The column SENT TO names the channels, or why nobody is notified.
     """
     taskdb = session.taskdb_of(tenant)
     found = taskdb.list_alarms(
@@ -76,7 +76,7 @@ def show(session: Session, alarm: Reference, *, tenant: TenantOption = None) -> 
 def acknowledge(
     session: Session, alarm: Reference, *, note: Note = None, tenant: TenantOption = None
 ) -> None:
-    """Say that someone is at it: it counts on and tells nobody until it is resolved."""
+    """Acknowledge an alarm: no message is sent until it was resolved and comes back."""
     taskdb = session.taskdb_of(tenant)
     _print_changed(session.output, taskdb.acknowledge_alarm(alarm, note=note))
 
@@ -89,7 +89,7 @@ def snooze(
     *,
     tenant: TenantOption = None,
 ) -> None:
-    """Tell nobody of it until then; what came meanwhile is told then."""
+    """Send no message of an alarm until a moment; what came meanwhile is sent then."""
     moment = from_now(until, "UNTIL")
     _print_changed(session.output, session.taskdb_of(tenant).snooze_alarm(alarm, moment))
 
@@ -98,7 +98,7 @@ def snooze(
 def resolve(
     session: Session, alarm: Reference, *, note: Note = None, tenant: TenantOption = None
 ) -> None:
-    """Say that it is over; when it comes back it is told at once, as a regression."""
+    """Resolve an alarm; when it comes back, a message is sent at once, as a regression."""
     taskdb = session.taskdb_of(tenant)
     _print_changed(session.output, taskdb.resolve_alarm(alarm, note=note))
 
@@ -108,7 +108,7 @@ def test(
     session: Session,
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Of TASKDB_ALARM_CHANNELS.")],
 ) -> None:
-    """Send a message over a channel now, and say what came of it."""
+    """Send a message over a channel now, and report the result."""
     session.taskdb.test_alarm_channel(channel)
     session.output.result({"channel": channel, "sent": True}, f"{channel} took it")
 

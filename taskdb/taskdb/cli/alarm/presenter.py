@@ -53,7 +53,7 @@ def alarm_presenter(errors: Mapping[str, str] | None = None) -> Presenter[AlarmE
         Field("resolved", lambda alarm: alarm.resolved_at),
         Field("by", lambda alarm: alarm.acted_by),
         Field("note"),
-        Field("told", _channels, column="TOLD", cell=sent_to),
+        Field("sent to", _channels, column="SENT TO", cell=sent_to),
         Field("tasks", lambda alarm: alarm.task_ids),
         document=document,
     )
@@ -63,7 +63,7 @@ _REGRESSION = "yes: it was resolved before"
 
 
 def _count(alarm: AlarmEntity) -> str:
-    return f"{alarm.count:,} ({alarm.told:,} of them told)"
+    return f"{alarm.count:,} ({alarm.told:,} of them sent)"
 
 
 def _subject(alarm: AlarmEntity) -> str:

@@ -29,10 +29,10 @@ def add_route(
     ] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Alarms of this tenant.")] = None,
 ) -> None:
-    """Send alarms that fit to some channels, beside the routes of the settings.
+    """Send matching alarms to some channels, beside the routes of the settings.
 
-    As soon as the operator has a route, an alarm that none takes goes nowhere and is listed as
-    unrouted. Routes that a tenant's client has made add channels, and count for nothing else.
+    As soon as the operator has a route, an alarm that matches none is sent to nobody and is listed
+    as unrouted. Routes of a tenant's client add channels; they replace none.
     """
     route_id = session.taskdb.add_alarm_route(
         channels, tenant=tenant, type=type_name, severity=severity, source=source
@@ -42,7 +42,7 @@ def add_route(
 
 @with_session
 def list_routes(session: Session, *, tenant: TenantOption = None) -> None:
-    """List the routes of the settings and those that are rows; with --json one a line."""
+    """List the routes of the settings and of the database; with --json one a line."""
     names = ", ".join(one.name for one in session.settings.alarm_channels if not one.tenants)
     nothing = (
         f"no route: every alarm goes to {names}"
@@ -59,7 +59,7 @@ def remove_route(
     *,
     tenant: TenantOption = None,
 ) -> None:
-    """Delete a route that is a row."""
+    """Delete a route of the database."""
     removed = session.taskdb_of(tenant).remove_alarm_route(route)
     if removed or session.is_json:
         session.output.result({"removed": removed}, f"removed {route}")

@@ -30,7 +30,7 @@ def check(
         bool, typer.Option("--settings", help="List every setting with value and meaning.")
     ] = False,
 ) -> int:
-    """Look whether everything is as it must be, and say what to do; exit 1 if anything is not.
+    """Check settings, database, broker, files, task modules and workers; exit 1 on an error.
 
     Warnings alone exit 0. With --json one finding a line.
     """

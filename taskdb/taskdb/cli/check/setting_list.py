@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from rich.text import Text
 
 from taskdb.cli.document import document_of
+from taskdb.cli.given_client import settings_in_force
 from taskdb.cli.output import Output
-from taskdb.cli.session import settings_in_force
 from taskdb.cli.value_text import setting_text
 from taskdb.errors import SettingsError
 from taskdb.redaction.redaction import redaction_of

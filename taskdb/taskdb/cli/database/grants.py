@@ -29,7 +29,7 @@ Apply = Annotated[
 def grants(
     session: Session, *, runtime: Runtime, read_only: ReadOnly = None, apply: Apply = False
 ) -> int:
-    """Print the SQL that lets other roles of PostgreSQL than the owner use the tables.
+    """Print the SQL that lets other PostgreSQL roles than the owner use the tables.
 
     The roles exist already; TASKDB_DATABASE_URL names the owner of the tables. Repeat it after
     each `taskdb migrate`.

@@ -31,7 +31,7 @@ def prune(
         bool, typer.Option("--dry-run", help="Change nothing; say how many tasks would go.")
     ] = False,
 ) -> int:
-    """Delete what has been over for long enough, by the rules of TASKDB_RETENTION.
+    """Delete tasks that ended long enough ago, by the rules of TASKDB_RETENTION.
 
     Then old rows of workers, empty days of the history, and payloads that no task names.
     """

@@ -56,10 +56,10 @@ def demo(
         Path | None, typer.Option("--keep", metavar="DIR", help="Use this folder and keep it.")
     ] = None,
 ) -> int:
-    """See it work: five tasks, a worker and a beat, in a temporary folder, without any server.
+    """Run a demonstration: five tasks, a worker and a beat in a temporary folder, without a server.
 
-    One of them fans out into parts. Exit 0 only if every task became what it should be and nothing
-    is left running.
+    One task fans out into parts. Exit 0 only if every task ended as it should and nothing is left
+    running.
     """
     with _ended_by_sigterm(), _folder(keep) as folder:
         settings = demo_settings(folder)

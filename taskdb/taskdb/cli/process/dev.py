@@ -14,9 +14,10 @@ import typer
 from rich.text import Text
 
 from taskdb.cli.exit_code import ExitCode
+from taskdb.cli.given_client import given_client
 from taskdb.cli.output import Output
 from taskdb.cli.process.child import Child
-from taskdb.cli.session import Session, given_client, with_session
+from taskdb.cli.session import Session, with_session
 from taskdb.cli.usage import wrong_usage
 from taskdb.redaction.printable import printable
 

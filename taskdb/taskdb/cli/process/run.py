@@ -8,13 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.session import (
-    Session,
-    TenantOption,
-    given_client,
-    settings_in_force,
-    with_session,
-)
+from taskdb.cli.given_client import given_client, settings_in_force
+from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.presenter import task_json
 from taskdb.cli.task.show import Reference, print_task
 from taskdb.client.taskdb import TaskDB
@@ -27,7 +22,7 @@ _OWN_FLAGS = {"--json", "--debug"}
 
 
 def worker(context: typer.Context) -> int:
-    """Run a worker until it is stopped (Ctrl-C or SIGTERM: it ends its tasks first).
+    """Run a worker until it is stopped (Ctrl-C or SIGTERM: its tasks end first).
 
     Every option is Celery's: -c N processes, -P POOL, -Q QUEUES, -n NAME, -l LEVEL and all
     that `celery worker --help` lists. --json writes log lines as JSON.
@@ -60,9 +55,9 @@ def beat(
         ),
     ] = None,
 ) -> int:
-    """Run the schedules, and the loops that keep the promises, until it is stopped.
+    """Run the schedules and the loops of the platform until it is stopped.
 
-    Any number of them may run.
+    Any number of beats may run.
     """
     given = {} if http is None else {"http": http}
     return int(load_role("beat")(_site(_settings(is_json=session.is_json, **given))))

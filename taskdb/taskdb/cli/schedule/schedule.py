@@ -51,7 +51,7 @@ def add(  # noqa: PLR0913 - the options of a schedule, all by name
     replace: Annotated[bool, typer.Option("--replace", help="Change one of this name.")] = False,
     tenant: TenantOption = None,
 ) -> None:
-    """Submit a task type again and again: by --cron, --every so long, or once --at a moment."""
+    """Submit a task type repeatedly: by --cron, --every interval, or once --at a moment."""
     made = session.taskdb_of(tenant).add_schedule(
         name,
         type,
@@ -85,9 +85,9 @@ def list_schedules(
     ] = None,
     tenant: TenantOption = None,
 ) -> None:
-    """List schedules by tenant and name, and declared ones that were refused; --json: one a line.
+    """List schedules by tenant and name, and declared schedules that were refused.
 
-    Exit 0 also where some were refused.
+    With --json one a line. Exit 0 also where some were refused.
     """
     taskdb = session.taskdb_of(tenant)
     found = taskdb.list_schedules(origin=origin)
@@ -102,7 +102,7 @@ def list_schedules(
 
 @with_session
 def show(session: Session, name: Name, *, runs: Count = 10, tenant: TenantOption = None) -> None:
-    """Show a schedule and what became of its last due times."""
+    """Show a schedule and the outcome of its last due times."""
     taskdb = session.taskdb_of(tenant)
     found = taskdb.get_schedule(name)
     last = taskdb.schedule_runs(found.id, limit=runs)
@@ -118,19 +118,19 @@ def show(session: Session, name: Name, *, runs: Count = 10, tenant: TenantOption
 
 @with_session
 def pause(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Let a schedule fire no more until it is resumed."""
+    """Do not fire a schedule until it is resumed."""
     _print_changed(session.output, session.taskdb_of(tenant).pause_schedule(name))
 
 
 @with_session
 def resume(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Let a schedule fire again, from now on: what was due meanwhile is left out."""
+    """Fire a schedule again, from now on; the due times of the pause are left out."""
     _print_changed(session.output, session.taskdb_of(tenant).resume_schedule(name))
 
 
 @with_session
 def run_now(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Make a task of a schedule at once; its due times stay as they are."""
+    """Submit a task of a schedule now; its due times stay as they are."""
     made: TaskEntity = session.taskdb_of(tenant).run_schedule_now(name)
     document = {"id": made.id, "code": made.code, "status": made.status}
     session.output.result(document, f"{made.code}  {made.status}")
@@ -155,7 +155,7 @@ def preview(
     count: Count = 10,
     tenant: TenantOption = None,
 ) -> None:
-    """Show the next due times of a schedule, or of one that is not made yet."""
+    """Show the next due times of a schedule, or of one that does not exist yet."""
     taskdb = session.taskdb_of(tenant)
     if name is not None:
         found = taskdb.preview_schedule(name, count=count)

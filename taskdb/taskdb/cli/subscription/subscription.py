@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated
@@ -61,9 +60,9 @@ def add(  # noqa: PLR0913 - the options of a subscription, all by name
     secret_file: SecretFile = None,
     tenant: TenantOption = None,
 ) -> None:
-    """Have changes of status told: to a webhook, Redis channels, an SNS topic or the log.
+    """Send changes of status to a webhook, Redis channels, an SNS topic or the log.
 
-    Without --tenant it is told of every tenant. The secret that signs a webhook is printed once.
+    Without --tenant those of every tenant. The secret that signs a webhook is printed once.
     """
     made = session.taskdb_of(tenant).add_subscription(
         name,
@@ -95,14 +94,14 @@ def list_subscriptions(
 
 @with_session
 def show(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Show a subscription: what it is told, how far it has come, why it fails."""
+    """Show a subscription: its filter, how far it has come, and why it fails."""
     found = session.taskdb_of(tenant).get_subscription(name)
     SUBSCRIPTION.print_one(session.output, found)
 
 
 @with_session
 def send_trial(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Send a trial message from here, and say whether it was taken."""
+    """Send a trial message from here, and report whether the receiver took it."""
     message_id = session.taskdb_of(tenant).try_subscription(name)
     session.output.result({"delivered": message_id}, f"delivered {message_id}")
 
@@ -121,7 +120,7 @@ def replay(
     ],
     tenant: TenantOption = None,
 ) -> None:
-    """Tell a subscription everything anew from a place in the history on, also a dead one.
+    """Send everything again from a place in the history on; this revives a dead subscription.
 
     The history goes as far back as tasks are kept; see TASKDB_RETENTION.
     """
@@ -131,13 +130,13 @@ def replay(
 
 @with_session
 def pause(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Tell a subscription nothing until it is resumed; nothing of the meantime is lost."""
+    """Send nothing until the subscription is resumed; no event is lost meanwhile."""
     _print_changed(session.output, session.taskdb_of(tenant).pause_subscription(name))
 
 
 @with_session
 def resume(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Go on where a paused or dead subscription stopped; one that waits is tried at once."""
+    """Continue a paused or dead subscription where it stopped; try a failing one at once."""
     _print_changed(session.output, session.taskdb_of(tenant).resume_subscription(name))
 
 
@@ -157,24 +156,14 @@ def rotate_secret(
     secret_file: SecretFile = None,
     tenant: TenantOption = None,
 ) -> None:
-    """Sign with a new secret, and with the old one as well for a while; it is printed once."""
+    """Sign with a new secret, and for a while with the old one as well.
+
+    The new secret is printed once.
+    """
     made = session.taskdb_of(tenant).rotate_subscription_secret(
         name, secret=_secret_of(secret_file), overlap=duration_of(overlap, "--overlap")
     )
     _print_keyed(session.output, made, is_given=secret_file is not None)
-
-
-COMMANDS: tuple[tuple[str, Callable[..., int | None]], ...] = (
-    ("add", add),
-    ("list", list_subscriptions),
-    ("show", show),
-    ("test", send_trial),
-    ("replay", replay),
-    ("pause", pause),
-    ("resume", resume),
-    ("rotate-secret", rotate_secret),
-    ("remove", remove),
-)
 
 
 def start_of(given: str) -> str | datetime:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from taskdb.cli.exit_code import ExitCode
-from taskdb.cli.failure import tell
+from taskdb.cli.failure import report
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.criteria import with_criteria
@@ -80,9 +80,9 @@ def cancel(
     yes: Yes = False,
     tenant: TenantOption = None,
 ) -> int:
-    """Cancel tasks: at once where they wait; a running one is asked to stop.
+    """Cancel tasks: at once while they wait; a running task is asked to stop.
 
-    Name tasks, or say which: every task that meets all criteria.
+    Name tasks, or give criteria: every task that meets all of them is canceled.
     """
     return _move(session, CANCEL, references or [], wanted, yes=yes, tenant=tenant)
 
@@ -100,9 +100,9 @@ def retry(
 ) -> int:
     """Run tasks again, each with a whole budget of attempts.
 
-    A fan-out runs its parts that ended badly, a sequence goes on at the step that failed; with
-    --force both begin anew. Name tasks, or say which: every task that meets all criteria and is
-    FAILED, HALTED or CANCELED; with --force also those that COMPLETED or wait for their time.
+    A fan-out runs its parts that ended badly, a sequence continues at the step that failed; with
+    --force both begin from the start. Name tasks, or give criteria: every task that meets all of
+    them and is FAILED, HALTED or CANCELED; with --force also COMPLETED and waiting tasks.
     """
     return _move(
         session, RETRY_ANEW if force else RETRY, references or [], wanted, yes=yes, tenant=tenant
@@ -135,7 +135,7 @@ def _move_each(session: Session, taskdb: TaskDB, verb: Verb, references: list[st
         try:
             task = verb.one(taskdb, reference)
         except TaskDBError as error:
-            codes.append(tell(error, output, debug=session.debug))
+            codes.append(report(error, output, debug=session.debug))
             continue
         print_row(output, task)
         if not output.is_json:

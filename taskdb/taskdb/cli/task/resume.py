@@ -31,9 +31,9 @@ def resume_task(
     ] = None,
     tenant: TenantOption = None,
 ) -> None:
-    """Call back a task that waits for the outside: it ends with this output, or this error.
+    """Resume a task that waits for a callback: it ends with this output, or this error.
 
-    A token counts once. Other people of this machine can see the arguments of a command: let it
+    A token counts once. Other users of this machine can see the arguments of a command: let it
     read the token from standard input.
     """
     if token == "-" and output == "-":  # noqa: S105 - no secret, but where one is read

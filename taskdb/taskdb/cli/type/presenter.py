@@ -10,7 +10,8 @@ from taskdb.cli.task.field import Field as InputField
 from taskdb.cli.task.field import fields_of
 from taskdb.model.entity import TaskKind
 from taskdb.types.sequence import Sequence, Step
-from taskdb.types.task_type import Registry, TaskType
+from taskdb.types.registry import Registry
+from taskdb.types.task_type import TaskType
 
 
 def type_presenter(default_queue: str) -> Presenter[TaskType]:

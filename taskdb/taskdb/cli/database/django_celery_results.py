@@ -44,18 +44,18 @@ _OPENING = ("(", "[", "{")
 
 
 @with_session
-def import_django_celery_results(
+def import_results(
     session: Session,
     url: OtherUrl,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
     tenant: TenantOption = None,
 ) -> int:
-    """Make adopted tasks of the history of django-celery-results, whose tables stay as they are.
+    """Import the results of django-celery-results, whose tables stay as they are.
 
-    With the moments that it has, without what is secret. May be run again, also after it was
-    interrupted: tasks that are here already stay as they are, and those that have not ended there
-    are left for the next time.
+    Each becomes an adopted task with its moments, without secrets. Run it again to continue an
+    interrupted import: existing tasks stay as they are, and tasks that have not ended there are
+    left for the next time.
     """
     taskdb = session.taskdb_of(tenant)
     importing = _Importing(taskdb, tenant or session.settings.default_tenant, dry_run=dry_run)

@@ -49,7 +49,7 @@ class Imported:
 
 
 @with_session
-def import_django_celery_beat(
+def import_schedules(
     session: Session,
     url: OtherUrl,
     *,
@@ -57,7 +57,7 @@ def import_django_celery_beat(
     replace: Annotated[bool, typer.Option("--replace", help="Change those of a name.")] = False,
     tenant: TenantOption = None,
 ) -> int:
-    """Make schedules of those of django-celery-beat, whose tables stay as they are.
+    """Import the schedules of django-celery-beat, whose tables stay as they are.
 
     Exit 1 where some cannot be imported; the reason stands beside each. Disable them there once
     they are here, or both will run.

@@ -1,0 +1,126 @@
+"""The options of a new task, the same for every command that creates one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, cast, get_args
+
+import typer
+
+from taskdb.cli.output import Output
+from taskdb.cli.session import Session
+from taskdb.cli.signature import with_parameters
+from taskdb.cli.task.presenter import one_line, task_json
+from taskdb.cli.task.wait import wait_and_print
+from taskdb.cli.time_option import duration_of, from_now, moment_of
+from taskdb.client.submission.options import SubmitOptions
+from taskdb.model.entity import TaskEntity
+from taskdb.model.status import TaskStatus
+from taskdb.store.contract import OnConflict
+
+_PANEL = "Task"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOption:
+    """An option: its help, what it takes, and how the help calls that."""
+
+    help: str
+    kind: Any = str | None
+    metavar: str | None = "TEXT"
+
+    def parameter(self, flag: str) -> tuple[Any, Any]:
+        """The annotation and the default of the parameter of a command."""
+        declared = typer.Option(flag, help=self.help, metavar=self.metavar, rich_help_panel=_PANEL)
+        return Annotated[self.kind, declared], False if self.kind is bool else None
+
+
+TASK_OPTIONS: Mapping[str, TaskOption] = {
+    "tenant": TaskOption("Tenant of the task."),
+    "name": TaskOption("Name of the task, for people; default: its type."),
+    "unique_key": TaskOption("At most one task of this type and tenant has this key."),
+    "on_conflict": TaskOption(
+        "What to do when there is one; default: resubmit.", metavar="|".join(get_args(OnConflict))
+    ),
+    "run_at": TaskOption("Not before this moment.", metavar="MOMENT"),
+    "delay": TaskOption("Not before so long from now; 90, 5m, 1h30m.", metavar="DURATION"),
+    "deadline": TaskOption(
+        "FAILED if no worker took it by then; 10m: ten minutes from now.", metavar="MOMENT"
+    ),
+    "priority": TaskOption("0 to 9, 9 is taken first.", int | None, "0-9"),
+    "queue": TaskOption("The queue, if not that of its type."),
+    "notify_id": TaskOption("The id that its notifications carry."),
+    "tag": TaskOption("A tag; may be repeated.", list[str] | None),
+    "wait": TaskOption("Wait until it has ended; exit 1 unless it is COMPLETED.", bool, None),
+}
+_WAIT_TIMEOUT = TaskOption("Wait no longer; the task goes on.", metavar="DURATION")
+_NOT_OF_A_PARENT = {"run_at", "delay", "deadline", "notify_id"}
+_READ: Mapping[str, Callable[[str, str], Any]] = {
+    "run_at": moment_of, "delay": duration_of, "deadline": from_now,
+}  # fmt: skip
+
+
+def submit_options(values: Mapping[str, Any]) -> SubmitOptions:
+    """The options of a submit, of the values of a command's options. Raises InvalidInput."""
+    found: dict[str, Any] = {}
+    for key in TASK_OPTIONS:
+        value = values.get(key)
+        if key == "wait" or value is None or value == []:
+            continue
+        read = _READ.get(key)
+        name = "tags" if key == "tag" else key
+        found[name] = value if read is None else read(value, f"--{key.replace('_', '-')}")
+    return cast("SubmitOptions", found)
+
+
+def creates_parent(command: Callable[..., TaskEntity]) -> Callable[..., int]:
+    """Give a command the options of a new task, and print the parent that it returns.
+
+    The command gets them as `options`.
+    """
+
+    @functools.wraps(command)
+    def run(session: Session, *arguments: Any, **values: Any) -> int:
+        timeout = values.pop("wait_timeout")
+        chosen = {key: values.pop(key) for key in kept}
+        task = command(session, *arguments, options=submit_options(chosen), **values)
+        return print_created(
+            session, task, wait=chosen["wait"], timeout=timeout, option="--wait-timeout"
+        )
+
+    kept = [key for key in TASK_OPTIONS if key not in _NOT_OF_A_PARENT]
+    parameters = _parameters(kept) | {"wait_timeout": _WAIT_TIMEOUT.parameter("--wait-timeout")}
+    signature = with_parameters(command, parameters, instead_of="options")
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    return run
+
+
+def print_created(
+    session: Session, task: TaskEntity, *, wait: bool, timeout: str | None, option: str
+) -> int:
+    """Print a new task, or the task that it has become after a wait. Returns the exit code."""
+    if not (wait and session.is_json):
+        _print_new(session.output, task)
+    if not wait:
+        return 0
+    return wait_and_print(session.output, session.taskdb, task.id, timeout, option=option)
+
+
+def _print_new(output: Output, task: TaskEntity) -> None:
+    if output.is_json:
+        output.document(task_json(task))
+    else:
+        output.line(task.id)
+        output.line(one_line(task))
+    if task.status is TaskStatus.CREATED:
+        output.note(
+            "the broker did not take it in time; it is kept and published later "
+            "(`taskdb check` looks why)",
+            style="yellow",
+        )
+
+
+def _parameters(keys: Collection[str]) -> dict[str, tuple[Any, Any]]:
+    return {key: TASK_OPTIONS[key].parameter(f"--{key.replace('_', '-')}") for key in keys}
