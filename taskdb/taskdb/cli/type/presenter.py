@@ -9,8 +9,8 @@ from taskdb.cli.presenter import Field, Presenter, column
 from taskdb.cli.task.field import Field as InputField
 from taskdb.cli.task.field import fields_of
 from taskdb.model.entity import TaskKind
-from taskdb.types.sequence import Sequence, Step
 from taskdb.types.registry import Registry
+from taskdb.types.sequence import Sequence, Step
 from taskdb.types.task_type import TaskType
 
 
