@@ -212,7 +212,7 @@ def test_a_target_that_the_settings_do_not_allow_any_more_gets_nothing_and_says_
 def test_a_receiver_verifies_with_nothing_but_the_recipe_of_the_docs(
     taskdb: TaskDB, receiver: Receiver
 ) -> None:
-    page = (REPOSITORY / "docs" / "how-to" / "be-told.md").read_text()
+    page = (REPOSITORY / "docs" / "how-to" / "get-notified.md").read_text()
     code = re.findall(r"<!-- recipe -->\n```python\n(.*?)```", page, re.DOTALL)[0]
     recipe: dict[str, Any] = {}
     exec(code, recipe)  # noqa: S102 - the page's own words
