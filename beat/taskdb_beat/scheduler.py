@@ -25,6 +25,7 @@ from taskdb_beat.loops.loop import Loop
 from taskdb_beat.observation import Observation, observe
 from taskdb_beat.schedule.declaration import Declaration, tell
 from taskdb_beat.schedule.entry import Entries
+from taskdb_beat.schedule.held_stop import held_stop
 from taskdb_beat.schedule.schedule import LEAST_PAUSE_SECONDS, FireSchedules
 
 __all__ = ["DatabaseScheduler", "when"]
@@ -88,7 +89,10 @@ class DatabaseScheduler(Scheduler):
 
     def _pass(self) -> bool:
         more = self._fire.run_once()
-        sent = self._taskdb.store.send_due(self._send)
+        # Celery's command ends by an exception out of the handler of a signal: what was sent and
+        # is not recorded yet would be sent again.
+        with held_stop():
+            sent = self._taskdb.store.send_due(self._send)
         self._fire.tell_broken(sent)
         return sent.is_full or more
 

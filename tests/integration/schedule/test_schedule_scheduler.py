@@ -1,17 +1,19 @@
 """The scheduler class of Celery's command, in this process: what it declares and sends."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from celery import Celery
 from celery.beat import BeatLazyFunc, ScheduleEntry
 from celery.schedules import crontab, schedule
+from celery.signals import after_task_publish
 from tests.integration.schedule.schedule_site import MINUTE, START, Site
-from tests.integration.submit_site import plus, settings
+from tests.integration.submit_site import depth, plus, settings
 
 from taskdb import Alarm, BrokerUnreachable, FixedClock, Registry, Schedule, ScheduleEntity, task
 from taskdb.model.schedule.schedule import Origin
@@ -43,6 +45,8 @@ def scheduler(
     app = Celery("app", broker=broker, set_as_current=False)
     app.conf.update(beat_schedule=entries, broker_connection_retry=False, **conf)
     app.conf.task_publish_retry = False
+    # One try at a broker that does not listen; kombu makes three, with pauses of 6 s together.
+    app.conf.broker_transport_options = {"max_retries": 0}
     app.taskdb_reader = site.taskdb
     made = DatabaseScheduler(app, lazy=True)
     try:
@@ -91,6 +95,43 @@ def test_a_broker_that_is_back_gets_what_was_due(
             queue = connection.SimpleQueue("q")
             assert queue.qsize() == 1
             queue.close()
+
+
+def test_a_beat_that_is_stopped_while_it_sends_records_what_it_has_sent(
+    store_url: str, tmp_path: Path, redis_url: str, as_celerys_command: None
+) -> None:
+    def stop(**_: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    entries = {"one": {"task": "foreign.ping", "schedule": crontab(), "options": {"queue": "q"}}}
+    with scheduler(store_url, tmp_path, entries, redis_url) as (its, beat):
+        beat.tick()
+        its.clock.advance(MINUTE)
+        after_task_publish.connect(stop)
+        try:
+            with pytest.raises(SystemExit):
+                tick_for_ever(beat)
+        finally:
+            after_task_publish.disconnect(stop)
+        assert its.runs("one") == [("10:01:00", "fired", 1)]
+        assert depth(redis_url, "q") == 1
+
+
+def tick_for_ever(beat: DatabaseScheduler) -> NoReturn:
+    while True:
+        beat.tick()
+
+
+@pytest.fixture
+def as_celerys_command() -> Iterator[None]:
+    """A handler of SIGTERM that raises, as `celery beat` has one."""
+
+    def end(*_: object) -> None:
+        raise SystemExit
+
+    before = signal.signal(signal.SIGTERM, end)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def plain(its: Site, name: str = "it") -> None:

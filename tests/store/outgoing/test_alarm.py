@@ -12,9 +12,11 @@ from taskdb.model.alarm.alarm import Alarm, AlarmSource, AlarmState, Severity
 from taskdb.model.alarm.routing import Route
 from taskdb.model.entity import TaskError, TaskKind
 from taskdb.store.contract import EVERYONE, Scope
+from taskdb.store.engine.migrations.migrate import empty
 from taskdb.store.outgoing.alarm.alarm import MOST_ROUTES, Alarms
 from taskdb.store.outgoing.alarm.detection import _has_work, bad_events
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.alarms import (
     TRACEBACK,
     alarms,
@@ -439,7 +441,7 @@ def test_a_route_of_a_tenant_adds_to_the_channels_of_a_type(store: Store) -> Non
     assert only(store).channels == ("pager", "slack")
 
 
-@pytest.mark.parametrize(
+@each(
     "own",
     [
         route("slack", tenant="b", owner="a"),
@@ -448,6 +450,7 @@ def test_a_route_of_a_tenant_adds_to_the_channels_of_a_type(store: Store) -> Non
         route("slack", tenant="a", owner="a", severity=Severity.CRITICAL),
         route("slack", tenant="a", owner="a", type="other"),
     ],
+    alone=True,
 )
 def test_a_route_of_a_tenant_takes_its_own_alarms_to_its_own_channels(
     store: Store, own: Route
@@ -635,3 +638,14 @@ def test_failures_of_before_the_migration_wake_nobody(store: Store) -> None:
     assert fold(store).events == 0
     store.create([draft(kind=TaskKind.TASK)], EVERYONE)
     assert fold(store).events == 0
+
+
+def test_a_database_that_was_emptied_raises_alarms_as_before(store: Store) -> None:
+    fail(store)
+    fold(store)
+    with store.database.transaction() as connection:
+        empty(connection)
+    assert alarms(store) == []
+    fail(store, message="after")
+    fold(store)
+    assert (only(store).message, only(store).count) == ("after", 1)

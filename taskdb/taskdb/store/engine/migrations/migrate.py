@@ -33,7 +33,7 @@ from taskdb.store.engine.migrations.revision import (
 from taskdb.store.engine.migrations.steps import SteppedConnection
 from taskdb.store.engine.migrations.validation import validate_checks
 from taskdb.store.engine.postgresql.partitions import create_partition, missing_days
-from taskdb.store.engine.tables import history_cluster, metadata
+from taskdb.store.engine.tables import alarm_cursor, history_cluster, metadata
 
 log = structlog.get_logger("taskdb.migrate")
 
@@ -127,10 +127,11 @@ def _create_partitions(engine: Engine) -> None:
 def empty(connection: Connection) -> None:
     """Delete every row of ours, in the transaction of a connection; the tables stay.
 
-    So does the row of the cluster: the default of a column of the history has the same number.
+    So do the rows that a migration makes: the row of the cluster, since the default of a column of
+    the history has the same number, and the cursors of the alarms, without which none is raised.
     """
     for table in reversed(metadata.sorted_tables):
-        if table is not history_cluster:
+        if table not in (history_cluster, alarm_cursor):
             connection.execute(table.delete())
 
 
