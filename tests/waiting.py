@@ -6,7 +6,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_PAUSE_SECONDS = 0.02
+_FIRST_PAUSE_SECONDS = 0.005
+_LONGEST_PAUSE_SECONDS = 0.05
 
 
 def wait_until(
@@ -20,13 +21,15 @@ def wait_until(
     ``describe`` may be a function, asked only then. An error in ``condition`` is not caught.
     """
     deadline = time.monotonic() + timeout
+    pause = _FIRST_PAUSE_SECONDS
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() >= deadline:
             raise AssertionError(_message(condition, timeout, describe, value))
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(pause)
+        pause = min(pause * 1.2, _LONGEST_PAUSE_SECONDS)
 
 
 def _message(

@@ -1,6 +1,7 @@
 """A site of the tests: one database, one broker, and the real processes that work on them."""
 
 import os
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -126,7 +127,9 @@ class Site:
         """Stop everything in order; fails for what stays behind."""
         running = [one for one in self.processes.started if one.is_running]
         for process in running:
-            process.terminate()
+            process.signal(signal.SIGTERM)
+        for process in running:
+            process.wait()
         for process in self.processes.started:
             wait_until(lambda p=process: not p.children, describe=f"no child of {process} left")
         if self._celery is not None:
@@ -144,7 +147,13 @@ class Site:
         return self.client.submit_task(type, input, **options)
 
     def settled(self, task_id: str, timeout: float = 30) -> TaskEntity:
-        return self.client.wait(task_id, timeout)
+        """The task once it has settled; most tests wait here, so it looks oftener than a client."""
+        wait_until(
+            lambda: self.client.get_task(task_id).status.is_settled,
+            timeout,
+            lambda: f"the end of {self.client.get_task(task_id)}: {self.moves(task_id)}",
+        )
+        return self.client.get_task(task_id)
 
     def wait_for(self, task_id: str, *statuses: str, timeout: float = 20) -> TaskEntity:
         wait_until(

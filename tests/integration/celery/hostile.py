@@ -1,15 +1,40 @@
 """A publisher that has the broker's address and nothing else: raw messages of any shape."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import pytest
 from kombu import Connection, Exchange
-from tests.integration.worker_site import Site
+from tests.integration.worker_site import Site, site_of
 from tests.waiting import wait_until
 
+MODULES = "tests.integration.hostile_tasks"
+BROKERS = ["postgresql+redis", "embedded", "rabbitmq"]
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+@contextmanager
+def site_with_strangers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, **settings: Any
+) -> Iterator[Site]:
+    """A site on the broker that the fixture is parametrized with, and its two workers.
+
+    The first has the task types of the tests. The second consumes another queue, and knows none
+    of the types.
+    """
+    kind, given = request.param, {"task_modules": MODULES, **settings}
+    if kind == "rabbitmq":
+        server = request.getfixturevalue("rabbitmq_server")
+        kind, given["broker_url"] = "embedded", server.create_vhost(f"hostile-{uuid4()}")
+    with site_of(kind, request, tmp_path_factory, **given) as site:
+        site.start_worker("-c", "1", "-Q", "taskdb", via="run_worker")
+        modules = {"TASKDB_TASK_MODULES": "tests.integration.worker_tasks"}
+        site.start_worker("-c", "1", "-Q", "elsewhere", via="run_worker", env=modules)
+        yield site
 
 
 def send(

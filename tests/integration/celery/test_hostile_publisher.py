@@ -9,16 +9,20 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
-from tests.integration.celery import hostile
 from tests.integration.celery.hostile import (
+    BROKERS,
+    MODULES,
     admin_ran,
     began,
+    count,
     has_run,
     noted,
     parked,
     raw,
     row,
     send,
+    site_with_strangers,
+    still_works,
 )
 from tests.integration.worker_site import Site, site_of
 from tests.waiting import wait_until
@@ -27,28 +31,13 @@ from taskdb import Registry
 from taskdb.celery.publish.publisher import CHUNK_HEADER, FINALIZE, end_of
 from taskdb.cli.check.probe import probe
 
-MODULES = "tests.integration.hostile_tasks"
 
-
-@pytest.fixture(scope="module", params=["postgresql+redis", "embedded", "rabbitmq"])
+@pytest.fixture(scope="module", params=BROKERS)
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    settings: dict[str, Any] = {"task_modules": MODULES}
-    kind = "postgresql+redis" if request.param == "postgresql+redis" else "embedded"
-    if request.param == "rabbitmq":
-        server = request.getfixturevalue("rabbitmq_server")
-        settings["broker_url"] = server.create_vhost(f"hostile-{uuid4()}")
-    with site_of(kind, request, tmp_path_factory, **settings) as site:
-        site.start_worker("-c", "1", "-Q", "taskdb", via="run_worker")
-        # This one consumes another queue, and knows none of the types.
-        modules = {"TASKDB_TASK_MODULES": "tests.integration.worker_tasks"}
-        site.start_worker("-c", "1", "-Q", "elsewhere", via="run_worker", env=modules)
+    with site_with_strangers(request, tmp_path_factory) as site:
         yield site
-
-
-def still_works(site: Site) -> None:
-    hostile.still_works(site)
 
 
 # --- another body ---------------------------------------------------------------------------------
@@ -71,8 +60,8 @@ def test_a_message_of_another_type_runs_no_items_of_a_chunk(site: Site) -> None:
     part = next(one.id for one in site.client.sub_tasks(parent.id))
     site.wait_for(part, "QUEUED")
     before = row(site, part)
-    for count in (1, 3, 10**9):
-        send(site, "admin.exec", str(before["chunk"]), headers={CHUNK_HEADER: count})
+    for items in (1, 3, 10**9):
+        send(site, "admin.exec", str(before["chunk"]), headers={CHUNK_HEADER: items})
     still_works(site)
     assert not admin_ran(site)
     assert row(site, part) == before
@@ -91,12 +80,13 @@ def test_a_message_of_another_type_runs_no_step(site: Site) -> None:
     assert (row(site, step.id), row(site, parent.id)) == before
 
 
-@pytest.mark.parametrize("name", ["celery.map", "celery.starmap", "celery.chunks"])
-def test_no_message_calls_a_body_with_arguments_of_its_own(site: Site, name: str) -> None:
+def test_no_message_calls_a_body_with_arguments_of_its_own(site: Site) -> None:
     called = {"task": "admin.exec", "args": [], "kwargs": {}, "options": {}, "subtask_type": None}
-    many = [[{}, {}]] if name != "celery.chunks" else [[[{}, {}]]]
-    send(site, name, str(uuid4()), kwargs={"task": called, "it": many})
-    send(site, name, str(uuid4()), args=[called, many, 1][: 3 if name == "celery.chunks" else 2])
+    for name in ("celery.map", "celery.starmap", "celery.chunks"):
+        many = [[{}, {}]] if name != "celery.chunks" else [[[{}, {}]]]
+        args = [called, many, 1][: 3 if name == "celery.chunks" else 2]
+        send(site, name, str(uuid4()), kwargs={"task": called, "it": many})
+        send(site, name, str(uuid4()), args=args)
     still_works(site)
     assert not admin_ran(site)
 
@@ -116,7 +106,7 @@ def test_no_message_sends_the_result_of_a_row_anywhere(site: Site) -> None:
         args=[str(uuid4()), loot], kwargs={"result": [[[done.id, None], None]], "interval": 0},
     )  # fmt: skip
     still_works(site)
-    assert hostile.count(site, "loot") == 0
+    assert count(site, "loot") == 0
 
 
 def test_arguments_and_attributes_of_a_message_say_nothing(site: Site) -> None:
@@ -162,15 +152,15 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
-def test_what_a_message_says_beside_its_id_changes_nothing(
-    site: Site, headers: dict[str, Any]
-) -> None:
-    task_id = parked(site)
-    send(site, "public.greet", task_id, headers=headers)
-    found = site.settled(task_id)
-    assert (found.status, found.attempt, found.result) == ("COMPLETED", 1, "hello you")
-    assert has_run(site, task_id) == 1
+def test_what_a_message_says_beside_its_id_changes_nothing(site: Site) -> None:
+    """Each message has one strange header."""
+    task_ids = {name: parked(site) for name in HEADERS}
+    for name, headers in HEADERS.items():
+        send(site, "public.greet", task_ids[name], headers=headers)
+    for name, task_id in task_ids.items():
+        found = site.settled(task_id)
+        assert (found.status, found.attempt, found.result) == ("COMPLETED", 1, "hello you"), name
+        assert has_run(site, task_id) == 1, name
 
 
 def test_a_forged_limit_neither_shortens_nor_prolongs_a_body(site: Site) -> None:
@@ -266,14 +256,13 @@ UNFIT: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("headers", UNFIT.values(), ids=UNFIT)
-def test_a_plain_message_that_no_pool_can_take_costs_no_process(
-    site: Site, headers: dict[str, Any]
-) -> None:
-    for _ in range(2):
-        send(site, "plain.notes", str(uuid4()), headers=headers)
-        old = {"task": "plain.notes", "id": "x", "args": [], "kwargs": {}, **headers}
-        raw(site, "", json.dumps(old), headers={})
+def test_a_plain_message_that_no_pool_can_take_costs_no_process(site: Site) -> None:
+    for name, headers in UNFIT.items():
+        for _ in range(2):
+            send(site, "plain.notes", str(uuid4()), headers=headers)
+            old = {"task": "plain.notes", "id": "x", "args": [], "kwargs": {}, **headers}
+            raw(site, "", json.dumps(old), headers={})
+        assert site.workers[0].is_running, name
     still_works(site)
     assert site.workers[0].is_running
 
@@ -291,16 +280,15 @@ CONTENT: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("given", CONTENT.values(), ids=CONTENT)
-def test_a_message_that_is_not_json_is_not_read(site: Site, given: dict[str, Any]) -> None:
-    task_id = parked(site)
-    before = row(site, task_id)
-    options = {name: value for name, value in given.items() if name != "body"}
-    encoding = {"content_encoding": "binary"}
-    headers = {"id": task_id, "task": "public.greet", "lang": "py"}
-    hostile.raw(site, "", given["body"], headers=headers, **{**encoding, **options})
+def test_a_message_that_is_not_json_is_not_read(site: Site) -> None:
+    before = {}
+    for name, given in CONTENT.items():
+        task_id = parked(site)
+        before[name] = row(site, task_id)
+        headers = {"id": task_id, "task": "public.greet", "lang": "py"}
+        raw(site, "", headers=headers, **{"content_encoding": "binary", **given})
     still_works(site)
-    assert row(site, task_id) == before
+    assert {name: row(site, one["id"]) for name, one in before.items()} == before
 
 
 def test_a_compressed_message_stays_small(site: Site) -> None:
@@ -311,8 +299,8 @@ def test_a_compressed_message_stays_small(site: Site) -> None:
     (worker, _) = site.workers
     for name, body in (("application/x-gzip", layer), ("application/x-lzma", gzip.compress(b""))):
         headers = {"id": task_id, "task": "public.greet", "compression": name}
-        hostile.raw(site, "", body, headers=headers)
-        hostile.raw(site, "", body, headers={**headers, "task": "plain.notes"})
+        raw(site, "", body, headers=headers)
+        raw(site, "", body, headers={**headers, "task": "plain.notes"})
     still_works(site)
     assert peak_of(worker.pid) < 250 * 1024, "KiB"
     assert row(site, task_id) == before
@@ -329,8 +317,8 @@ def test_a_message_of_the_first_protocol_runs_no_task_type(site: Site, name: str
     task_id = parked(site)
     before = row(site, task_id)
     body = {"task": name, "id": task_id, "args": [task_id], "kwargs": {}, "retries": 0}
-    hostile.raw(site, "", json.dumps(body), headers={})
-    hostile.raw(site, "", json.dumps(body), headers={"id": task_id})
+    raw(site, "", json.dumps(body), headers={})
+    raw(site, "", json.dumps(body), headers={"id": task_id})
     still_works(site)
     assert row(site, task_id) == before
 
@@ -431,11 +419,11 @@ def test_cancel_check_and_doctor_need_no_remote_control(
         began(site, running)
         site.client.cancel_task(running)
         assert site.settled(running).status == "CANCELED"
-        hostile.still_works(site)
+        still_works(site)
         with Celery("stranger", broker=site.settings.message_url, set_as_current=False) as app:
             assert app.control.inspect(timeout=0.5).ping() is None
             app.control.shutdown()
-        hostile.still_works(site)
+        still_works(site)
         assert worker.is_running
         found = {one.subject: one.level for one in probe(site.settings)}
         assert found["workers"] == found["broker"] == "ok"

@@ -1,12 +1,14 @@
 """Signed messages: without a key nobody makes a worker run anything, nor repeats what was run."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from tests.integration.celery.hostile import (
+    BROKERS,
+    MODULES,
     admin_ran,
     began,
     has_run,
@@ -15,31 +17,23 @@ from tests.integration.celery.hostile import (
     raw,
     row,
     send,
+    site_with_strangers,
+    still_works,
 )
-from tests.integration.celery.hostile import still_works as goes_on
 from tests.integration.worker_site import Site, site_of
 
 from taskdb.celery.message_signature import SIGNATURE_HEADER, MessageKeys, Subject
 from taskdb.celery.publish.publisher import CHUNK_HEADER, FINALIZE, end_of
 
 KEY, OLD, STRANGE = "k" * 32, "o" * 32, "s" * 32
-SETTINGS = {"task_modules": "tests.integration.hostile_tasks", "message_keys": f"{KEY},{OLD}"}
+SETTINGS = {"task_modules": MODULES, "message_keys": f"{KEY},{OLD}"}
 
 
-@pytest.fixture(scope="module", params=["postgresql+redis", "embedded", "rabbitmq"])
+@pytest.fixture(scope="module", params=BROKERS)
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    settings: dict[str, Any] = dict(SETTINGS)
-    kind = "postgresql+redis" if request.param == "postgresql+redis" else "embedded"
-    if request.param == "rabbitmq":
-        server = request.getfixturevalue("rabbitmq_server")
-        settings["broker_url"] = server.create_vhost(f"signed-{uuid4()}")
-    with site_of(kind, request, tmp_path_factory, **settings) as site:
-        site.start_worker("-c", "1", "-Q", "taskdb", via="run_worker")
-        # This one knows none of the types.
-        modules = {"TASKDB_TASK_MODULES": "tests.integration.worker_tasks"}
-        site.start_worker("-c", "1", "-Q", "elsewhere", via="run_worker", env=modules)
+    with site_with_strangers(request, tmp_path_factory, **SETTINGS) as site:
         site.start_beat()
         yield site
 
@@ -60,33 +54,31 @@ def test_what_publishers_of_the_site_send_runs(site: Site) -> None:
     assert "message.refused" not in site.workers[0].output
 
 
-FORGED: dict[str, dict[str, Any]] = {
-    "no signature": {},
-    "nothing": {SIGNATURE_HEADER: ""},
-    "rubbish": {SIGNATURE_HEADER: {"v1": [1]}},
-    "a strange key": signed("ID", STRANGE),
-    "another task": signed(str(uuid4())),
-    "another type": signed("ID", type="admin.exec"),
-    "another count": signed("ID", items=2),
+FORGED: dict[str, Callable[[str], dict[str, Any]]] = {
+    "no signature": lambda _: {},
+    "nothing": lambda _: {SIGNATURE_HEADER: ""},
+    "rubbish": lambda _: {SIGNATURE_HEADER: {"v1": [1]}},
+    "a strange key": lambda task_id: signed(task_id, STRANGE),
+    "another task": lambda _: signed(str(uuid4())),
+    "another type": lambda task_id: signed(task_id, type="admin.exec"),
+    "another count": lambda task_id: signed(task_id, items=2),
 }
+"""The headers of a message for a task."""
 
 
-@pytest.mark.parametrize("name", FORGED)
-def test_a_message_without_a_signature_of_ours_runs_nothing(site: Site, name: str) -> None:
-    task_id = parked(site)
-    before = row(site, task_id)
-    headers = {
-        "a strange key": signed(task_id, STRANGE),
-        "another type": signed(task_id, type="admin.exec"),
-        "another count": signed(task_id, items=2),
-    }.get(name, FORGED[name])
-    send(site, "public.greet", task_id, headers=headers)
-    goes_on(site)
-    assert row(site, task_id) == before
+def test_a_message_without_a_signature_of_ours_runs_nothing(site: Site) -> None:
+    before = {name: row(site, parked(site)) for name in FORGED}
+    for name, forge in FORGED.items():
+        task_id = str(before[name]["id"])
+        send(site, "public.greet", task_id, headers=forge(task_id))
+    still_works(site)
+    assert {name: row(site, one["id"]) for name, one in before.items()} == before
     assert "message.refused" in site.workers[0].output
-    # The same message, signed.
-    send(site, "public.greet", task_id, headers=signed(task_id))
-    assert site.settled(task_id).status == "COMPLETED"
+    # The same messages, signed.
+    for one in before.values():
+        send(site, "public.greet", str(one["id"]), headers=signed(str(one["id"])))
+    for name, one in before.items():
+        assert site.settled(str(one["id"])).status == "COMPLETED", name
 
 
 def test_an_earlier_key_is_taken_while_keys_are_changed(site: Site) -> None:
@@ -108,7 +100,7 @@ def test_a_copy_of_a_message_runs_no_later_attempt(site: Site) -> None:
     before = row(site, task_id)
     for _ in range(3):
         raw(site, "", body, headers=headers)
-    goes_on(site)
+    still_works(site)
     assert row(site, task_id) == before
     send(site, "public.waits", task_id, headers=signed(task_id, type="public.waits", attempt=1))
     assert site.settled(task_id).attempt == 2
@@ -122,7 +114,7 @@ def test_a_copy_of_a_message_stands_for_no_other_task_nor_type(site: Site) -> No
     for changed in changes:
         raw(site, "", body, headers={**headers, **changed})
     raw(site, "", json.dumps([[], {}, {"id": other}]), headers={**headers, "task": "admin.exec"})
-    goes_on(site)
+    still_works(site)
     assert not admin_ran(site)
     assert (row(site, task_id), row(site, other)) == before
 
@@ -136,7 +128,7 @@ def test_what_is_not_signed_neither_counts_nor_remarks(site: Site) -> None:
         raw(site, "", b"\xff", headers={"id": task_id})
         raw(site, "", b"\xff", headers={"id": task_id, "task": "x", "compression": "gzip"})
     site.workers[1].wait_for_output("message.refused")
-    goes_on(site)
+    still_works(site)
     assert (row(site, task_id), site.client.task_history(task_id)) == before
 
 
@@ -146,7 +138,7 @@ def test_no_plain_task_runs_and_no_parent_ends_without_a_signature(site: Site) -
     for name in ("celery.map", "celery.group", "celery.backend_cleanup"):
         send(site, name, str(uuid4()))
     send(site, FINALIZE, end_of(whole.id), headers={"parent_id": whole.id})
-    goes_on(site)
+    still_works(site)
     assert not noted(site)
 
 
@@ -172,7 +164,7 @@ def test_a_setting_lets_messages_without_a_signature_run(
         send(site, "plain.notes", str(uuid4()))
         send(site, "public.greet", task_id)
         send(site, "public.greet", forged, headers=signed(forged, STRANGE))
-        goes_on(site)
+        still_works(site)
         assert noted(site)
         assert (row(site, task_id) == before) == (mode == "plain")
         assert not has_run(site, forged)

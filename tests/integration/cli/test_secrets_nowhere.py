@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+from collections.abc import Callable
 
 import pytest
 from tests.integration.cli_site import Site, cli
@@ -87,13 +88,30 @@ COMMANDS = [
 ]
 
 
+ChangedSite = Callable[..., Site]
+"""Change settings of the environment, None: take it away; returns the site."""
+
+
 @pytest.fixture
-def site(cli: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
+def changed(cli: Site, monkeypatch: pytest.MonkeyPatch) -> ChangedSite:
+    """A site with every secret in its environment, but for what a test changes."""
     # Nothing is sent to where a channel leads.
     monkeypatch.setenv("HTTPS_PROXY", f"http://{AWAY}")
-    return cli
+
+    def change(**settings: str | None) -> Site:
+        for name, value in {**SECRETS, **settings}.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        return cli
+
+    return change
+
+
+@pytest.fixture
+def site(changed: ChangedSite) -> Site:
+    return changed()
 
 
 def shows_nothing(site: Site, *commands: tuple[str, ...]) -> None:
@@ -107,31 +125,22 @@ def test_no_command_shows_a_secret_of_the_settings(site: Site) -> None:
     shows_nothing(site, *COMMANDS)
 
 
+THREE = (("check", "--settings"), ("check",), ("list", "--debug"))
+
+
 @pytest.mark.parametrize("url", BROKERS)
-def test_no_command_shows_the_password_of_a_broker(
-    site: Site, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("TASKDB_DATABASE_URL")
-    monkeypatch.setenv("TASKDB_BROKER_URL", url)
-    shows_nothing(site, ("check", "--settings"), ("check",), ("list", "--debug"))
+def test_no_command_shows_the_password_of_a_broker(changed: ChangedSite, url: str) -> None:
+    shows_nothing(changed(TASKDB_DATABASE_URL=None, TASKDB_BROKER_URL=url), *THREE)
 
 
 @pytest.mark.parametrize("url", DATABASES)
-def test_no_command_shows_the_password_of_a_database(
-    site: Site, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("TASKDB_BROKER_URL")
-    monkeypatch.setenv("TASKDB_DATABASE_URL", url)
-    shows_nothing(site, ("check", "--settings"), ("check",), ("list", "--debug"))
+def test_no_command_shows_the_password_of_a_database(changed: ChangedSite, url: str) -> None:
+    shows_nothing(changed(TASKDB_BROKER_URL=None, TASKDB_DATABASE_URL=url), *THREE)
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_no_error_of_a_setting_shows_a_secret(
-    site: Site, wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in wrong.items():
-        monkeypatch.setenv(name, value)
-    shows_nothing(site, ("check",), ("check", "--settings"), ("list", "--debug"))
+def test_no_error_of_a_setting_shows_a_secret(changed: ChangedSite, wrong: dict[str, str]) -> None:
+    shows_nothing(changed(**wrong), *THREE)
 
 
 def test_what_a_worker_logs_before_celery_does_has_the_form_of_the_settings(cli: Site) -> None:

@@ -13,6 +13,7 @@ from taskdb.model.limit import Gate, Limit
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.gates import (
     MINUTE,
     begin,
@@ -52,7 +53,7 @@ def test_a_task_that_no_rule_concerns_is_not_held(store: Store) -> None:
     assert not store.someone_waits()
 
 
-@pytest.mark.parametrize("place", [TYPE, QUEUE, TENANT])
+@each("place", [TYPE, QUEUE, TENANT], alone=True)
 def test_a_rule_holds_what_is_created_for_its_place(store: Store, place: tuple[str, str]) -> None:
     store.set_limit(place, Limit(max_running=1), EVERYONE)
     (created,) = store.create([draft(chunk="01936e4b-7c00-7000-8000-0123456789ab")], EVERYONE)
@@ -160,7 +161,7 @@ def test_so_many_start_in_a_window_and_no_more(store_url: str) -> None:
         assert len(slots(store)) == 2
 
 
-@pytest.mark.parametrize("place", [TYPE, QUEUE, TENANT])
+@each("place", [TYPE, QUEUE, TENANT], alone=True)
 def test_a_pause_holds_what_waits_and_what_is_queued_already(
     store: Store, place: tuple[str, str]
 ) -> None:
@@ -222,7 +223,7 @@ def test_items_of_a_chunk_are_held_by_a_pause(store: Store) -> None:
     assert released_at_last(store) == ids
 
 
-@pytest.mark.parametrize(
+@each(
     "end",
     [
         lambda s, i: s.error(i, "token-1", OOPS, SOON),
@@ -233,6 +234,7 @@ def test_items_of_a_chunk_are_held_by_a_pause(store: Store) -> None:
         lambda s, _: s.rescue(OOPS, lease=HOUR, limit=10, max_crashes=3),
     ],
     ids=["error", "snooze", "hand back", "shutdown", "crash", "rescue"],
+    alone=True,
 )
 def test_a_run_that_is_to_be_repeated_gives_its_slot_back_and_stands_first_again(
     store: Store, end: Callable[[Store, str], object]

@@ -11,6 +11,7 @@ from taskdb.model.limit import Limit
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.gates import begin, held_by, released, released_at_last, slots
 from tests.store.tasks import DONE, HOUR, at_once, claim, create, publication, queued, row, write
 
@@ -108,7 +109,7 @@ def test_a_tenant_sees_that_the_operator_holds_it_and_not_why(store: Store) -> N
     assert {one.name for one in store.gates(ACME)} == {"acme"}
 
 
-@pytest.mark.parametrize("place", [OTHER, ("queue", "taskdb"), ("type", "sum"), ("type", "acme")])
+@each("place", [OTHER, ("queue", "taskdb"), ("type", "sum"), ("type", "acme")], alone=True)
 def test_a_tenant_sets_rules_for_itself_only(store: Store, place: tuple[str, str]) -> None:
     for act in (
         lambda: store.pause(place, ACME),

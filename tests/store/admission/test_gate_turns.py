@@ -6,7 +6,6 @@ from itertools import count
 from random import Random
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from taskdb.model.clock import FixedClock
 from taskdb.model.limit import Limit
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.gates import begin, held_by, released, slots
 from tests.store.tasks import DONE, create, write
 
@@ -87,8 +87,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", sorted(CASES))
-@pytest.mark.parametrize("is_reversed", [False, True])
+@each("case", sorted(CASES))
+@each("is_reversed", [False, True], alone=True)
 def test_a_task_of_several_limits_goes_though_younger_ones_of_one_keep_coming(
     store: Store,
     case: str,

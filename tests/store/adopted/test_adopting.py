@@ -24,6 +24,7 @@ from taskdb.store.payload.payload import NO_PAYLOADS
 from taskdb.store.retention.prune import Pruning
 from taskdb.store.store import Store
 from taskdb.store.task.worker import Held, Workers
+from tests.cases import each
 from tests.store.tasks import DONE, HOUR, OOPS, SOON, claim, create, stray, write
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -186,7 +187,7 @@ def test_an_owned_task_of_the_same_id_stays_as_it_is(store: Store) -> None:
     assert not store.get(task_id, EVERYONE).is_adopted
 
 
-@pytest.mark.parametrize("status", [S.QUEUED, S.SCHEDULED, S.STARTED, S.ERRORED, S.FAILED])
+@each("status", [S.QUEUED, S.SCHEDULED, S.STARTED, S.ERRORED, S.FAILED], alone=True)
 def test_no_verb_of_owned_tasks_touches_an_adopted_one(
     store: Store, clock: FixedClock, status: S
 ) -> None:
@@ -223,7 +224,7 @@ def test_no_verb_of_owned_tasks_touches_an_adopted_one(
     assert moves(store, task_id) == history
 
 
-@pytest.mark.parametrize("status", [S.QUEUED, S.STARTED, S.ERRORED, S.FAILED, S.COMPLETED])
+@each("status", [S.QUEUED, S.STARTED, S.ERRORED, S.FAILED, S.COMPLETED], alone=True)
 def test_a_person_is_told_who_may_cancel_and_retry(store: Store, status: S) -> None:
     task_id = in_status(store, status)
     with pytest.raises(TaskIsAdopted, match=f"control revoke {task_id}") as refused:

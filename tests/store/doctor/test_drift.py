@@ -5,8 +5,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import pytest
-
 from taskdb.model.adopted import Sight, Sighting
 from taskdb.model.outcome import NO_REPORT
 from taskdb.model.status import TaskStatus
@@ -15,6 +13,7 @@ from taskdb.store.doctor.beat import Beats
 from taskdb.store.doctor.finding import Drift
 from taskdb.store.store import Store
 from taskdb.store.tree.callback import digest_of
+from tests.cases import each
 from tests.store.task.test_standing import HOLDER, held, set_gate, take_slot, worker
 from tests.store.tasks import LEASE, create, draft, queued, running, write
 from tests.store.trees import fan_out
@@ -187,7 +186,7 @@ CLASSES: dict[str, tuple[str, Callable[[Store], str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@each("name", CLASSES, alone=True)
 def test_a_class_is_found_with_its_example(store: Store, name: str) -> None:
     drift, provoke = CLASSES[name]
     assert drift not in drifts(store)

@@ -11,6 +11,7 @@ from taskdb.model.outcome import Report
 from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.task.worker import Held, Workers
+from tests.cases import each
 from tests.store.task.test_run import OUTCOMES, UNCLAIMED, end
 from tests.store.tasks import (
     HOUR,
@@ -46,15 +47,16 @@ def assert_moved_at(store: Store, task_id: str, at: datetime) -> TaskEntity:
     return task
 
 
-@pytest.mark.parametrize("verb", OUTCOMES)
+@each("verb", OUTCOMES, alone=True)
 def test_an_outcome_is_of_its_time(store: Store, clock: FixedClock, verb: str) -> None:
+    began = clock.at
     run = running(store)
     clock.advance(HOUR)
     end(store, verb, run)
-    task = assert_moved_at(store, run.id, PAST + HOUR)
-    assert task.started_at == PAST
-    assert task.ended_at in {None, PAST + HOUR}
-    assert task.run_at in {None, PAST + 2 * HOUR}
+    task = assert_moved_at(store, run.id, began + HOUR)
+    assert task.started_at == began
+    assert task.ended_at in {None, began + HOUR}
+    assert task.run_at in {None, began + 2 * HOUR}
 
 
 @pytest.mark.parametrize("verb", ["hand_back_unclaimed", "expire"])

@@ -24,6 +24,7 @@ from taskdb.store.engine.migrations.migrate import _config, migrate
 from taskdb.store.engine.migrations.revision import SCRIPTS, VERSION_TABLE, head, known
 from taskdb.store.engine.tables import metadata
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.processes import Processes
 from tests.store.tasks import at_once, create, moves, running, write
 
@@ -37,7 +38,7 @@ def tables(url: str) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("name", metadata.tables)
+@each("name", metadata.tables)
 def test_the_code_knows_the_columns_that_are_there(store_url: str, name: str) -> None:
     engine = create_engine(store_url)
     found = {column["name"]: column for column in inspect(engine).get_columns(name)}

@@ -15,6 +15,7 @@ from taskdb.store.engine.migrations.revision import (
     known,
 )
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.tasks import create
 
 NEXT, LATER = "9001", "9002"
@@ -46,7 +47,7 @@ def arrive(url: str, revision: str) -> None:
     change(url, f"UPDATE {VERSION_TABLE} SET version_num = '{revision}'")
 
 
-@pytest.mark.parametrize("revision", known())
+@each("revision", known())
 def test_every_migration_declares_that_code_of_the_revision_before_can_live_with_it(
     revision: str,
 ) -> None:

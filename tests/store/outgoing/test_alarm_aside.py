@@ -10,6 +10,7 @@ from taskdb.store.contract import EVERYONE
 from taskdb.store.outgoing.alarm.alarm import Alarms
 from taskdb.store.outgoing.alarm.condition import Limits, Watching
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.alarms import alarms, delivering, fail, fold, messages, over, rules
 from tests.store.poison import allow, aside, let_be_due, refuse
 from tests.store.tasks import LEASE, write
@@ -67,7 +68,7 @@ def test_an_alarm_that_cannot_be_told_keeps_no_other_from_it(store: Store) -> No
     assert aside(store) == set()
 
 
-@pytest.mark.parametrize("detail", ["[1]", '"text"', "7", None])
+@each("detail", ["[1]", '"text"', "7", None], alone=True)
 def test_a_failure_that_says_nothing_raises_an_alarm_as_well(
     store: Store, detail: str | None
 ) -> None:

@@ -24,6 +24,7 @@ from taskdb.store.outgoing.subscription.turn import LeasedSubscription, Notifica
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
+from tests.cases import each
 from tests.store.tasks import DONE, HOUR, OOPS, SOON, claim, create, draft, running, write
 
 MINUTE = timedelta(minutes=1)
@@ -151,8 +152,8 @@ def test_nothing_is_written_where_nothing_is_ahead(postgresql_store: Store) -> N
     assert before == after
 
 
-@pytest.mark.parametrize(
-    ("wanted", "count"),
+@each(
+    "wanted, count",
     [
         ({}, 6),
         ({"type": "mail.send"}, 3),
@@ -166,6 +167,7 @@ def test_nothing_is_written_where_nothing_is_ahead(postgresql_store: Store) -> N
         ({"statuses": (TaskStatus.HALTED,)}, 0),
         ({"with_sub_tasks": True}, 7),
     ],
+    alone=True,
 )
 def test_a_filter_lets_pass_what_fits_and_the_cursor_moves_on_anyway(
     store: Store, wanted: dict[str, Any], count: int

@@ -1,16 +1,16 @@
 """Subscriptions and events that cannot be read or written: all others are served."""
 
-import pytest
-
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.outgoing.test_notify import add, lease, read, told
 from tests.store.poison import allow, aside, let_be_due, refuse
 from tests.store.tasks import create, write
 
 
-@pytest.mark.parametrize(
+@each(
     "columns",
     ["statuses = '[\"NEVER\"]'", "statuses = '7'", "statuses = '[7]'"],
+    alone=True,
 )
 def test_a_filter_that_cannot_be_read_keeps_no_other_from_being_served(
     store: Store, columns: str
@@ -37,7 +37,7 @@ def test_a_subscription_that_cannot_be_leased_keeps_no_other_from_it(store: Stor
     assert [one.name for one in lease(store)] == ["bad"]
 
 
-@pytest.mark.parametrize("value", ["[1]", '"text"', "7"])
+@each("value", ["[1]", '"text"', "7"], alone=True)
 def test_an_event_that_says_nothing_readable_is_told_all_the_same(store: Store, value: str) -> None:
     add(store)
     first, second = create(store), create(store)

@@ -22,6 +22,7 @@ from taskdb.store.retention import prune as module
 from taskdb.store.retention.archive import Archive
 from taskdb.store.retention.prune import Pruned, Pruning
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store import trees
 from tests.store.tasks import DONE, HOUR, claim, create, draft, in_status, running, write
 
@@ -79,7 +80,7 @@ def end_all(store: Store) -> None:
     write(store, f"UPDATE task SET status = 'COMPLETED', waits_for = NULL, ended_at = {now}")
 
 
-@pytest.mark.parametrize("status", S)
+@each("status", S, alone=True)
 def test_what_is_over_goes_after_its_time_and_all_else_never(
     store: Store, clock: FixedClock, status: S
 ) -> None:

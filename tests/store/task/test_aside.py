@@ -24,6 +24,7 @@ from taskdb_beat.loops.expire import Expire
 from taskdb_beat.loops.reconcile import Reconcile
 from taskdb_beat.loops.relay import Relay
 from taskdb_beat.loops.rescue import Rescue
+from tests.cases import each
 from tests.store.alarms import rules
 from tests.store.poison import POISON, allow, aside, let_be_due, refuse, set_aside
 from tests.store.tasks import LEASE, create, queued, row, running, write
@@ -427,7 +428,7 @@ def test_a_release_that_changes_nothing_asks_for_no_other_pass(store: Store) -> 
     assert passes[-1] is False
 
 
-@pytest.mark.parametrize("lists", ["5", '"text"', "{}"])
+@each("lists", ["5", '"text"', "{}"], alone=True)
 def test_a_worker_whose_lists_cannot_be_read_stops_no_loop(store: Store, lists: str) -> None:
     _worker(store, "bad", lists)
     _stops_no_loop(store)

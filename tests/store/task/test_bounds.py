@@ -16,6 +16,7 @@ from taskdb.store.engine.migrations.migrate import _config, migrate
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.task.list import Cursor
+from tests.cases import each
 from tests.store.tasks import create, row, running, write
 
 LEASE = timedelta(seconds=30)
@@ -34,10 +35,10 @@ MOMENTS = [
 def unbounded(store: Store) -> None:
     """Take away what keeps such rows out, as a table of before may have them."""
     if store.database.dialect.name == "postgresql":
-        write(store, "ALTER TABLE task DROP CONSTRAINT task_is_bounded")
+        write(store, "ALTER TABLE task DROP CONSTRAINT IF EXISTS task_is_bounded")
     else:
-        write(store, "DROP TRIGGER task_is_bounded_insert")
-        write(store, "DROP TRIGGER task_is_bounded_update_1")
+        write(store, "DROP TRIGGER IF EXISTS task_is_bounded_insert")
+        write(store, "DROP TRIGGER IF EXISTS task_is_bounded_update_1")
 
 
 def all_can_be_read(store: Store) -> None:
@@ -49,8 +50,8 @@ def all_can_be_read(store: Store) -> None:
     store.list_subscriptions(EVERYONE)
 
 
-@pytest.mark.parametrize("moment", NEVER)
-@pytest.mark.parametrize("column", MOMENTS)
+@each("moment", NEVER)
+@each("column", MOMENTS)
 def test_no_task_has_a_moment_that_no_program_can_hold(
     store: Store, column: str, moment: str
 ) -> None:
@@ -62,8 +63,8 @@ def test_no_task_has_a_moment_that_no_program_can_hold(
     all_can_be_read(store)
 
 
-@pytest.mark.parametrize(
-    ("columns", "values"),
+@each(
+    "columns, values",
     [
         ("type, mutex_key", {"a": "sum", "b": WIDE}),
         ("type, tenant", {"a": "sum", "b": WIDE}),
@@ -85,7 +86,7 @@ RECURS = "INSERT INTO schedule (name, type, kind, {}) VALUES ('a', 'sum', {})"
 GATE = "INSERT INTO gate (target, name, max_starts, window_seconds) VALUES ('type', 'a', 1, 1e300)"
 
 
-@pytest.mark.parametrize(
+@each(
     "statement",
     [
         "INSERT INTO gate (target, name, is_paused) VALUES ('type', :wide, true)",
@@ -118,8 +119,8 @@ def test_a_row_by_plain_sql_that_names_nothing_but_its_type_is_in_bounds(store: 
     assert found.type == "sum"
 
 
-@pytest.mark.parametrize(("moment", "read"), [("infinity", LATEST), ("-infinity", EARLIEST)])
-@pytest.mark.parametrize("column", [one for one in MOMENTS if one not in UNREAD])
+@each("moment, read", [("infinity", LATEST), ("-infinity", EARLIEST)])
+@each("column", [one for one in MOMENTS if one not in UNREAD], alone=True)
 def test_a_moment_that_cannot_be_read_keeps_no_other_task_from_being_read(
     store: Store, column: str, moment: str, read: datetime
 ) -> None:
@@ -133,7 +134,7 @@ def test_a_moment_that_cannot_be_read_keeps_no_other_task_from_being_read(
     assert {one.id for one in store.publications([odd, other])} == {odd, other}
 
 
-@pytest.mark.parametrize("column", ["attributes", "input", "result"])
+@each("column", ["attributes", "input", "result"], alone=True)
 def test_a_value_that_is_nested_too_deeply_keeps_no_other_task_from_being_read(
     store: Store, column: str
 ) -> None:
@@ -158,7 +159,7 @@ BY_HAND = [
 ]
 
 
-@pytest.mark.parametrize(("column", "value"), BY_HAND)
+@each("column, value", BY_HAND, alone=True)
 def test_a_value_that_was_written_by_hand_keeps_no_other_task_from_being_read_or_run(
     store: Store, column: str, value: str
 ) -> None:
@@ -180,7 +181,7 @@ def test_an_error_that_was_written_by_hand_is_shown_as_it_is(store: Store) -> No
     assert found is not None and found.message == "disk full"
 
 
-@pytest.mark.parametrize("value", [MANY_DIGITS, "5", '"a"', "[1]"])
+@each("value", [MANY_DIGITS, "5", '"a"', "[1]"], alone=True)
 def test_an_event_that_was_written_by_hand_keeps_no_other_from_being_read(
     store: Store, value: str
 ) -> None:
@@ -193,7 +194,7 @@ def test_an_event_that_was_written_by_hand_keeps_no_other_from_being_read(
     assert len(store.events_after(None, 10, EVERYONE).events) == 2
 
 
-@pytest.mark.parametrize(
+@each(
     "statement",
     [
         "INSERT INTO subscription (name, transport, statuses) VALUES ('odd', 'log', '5')",
@@ -202,6 +203,7 @@ def test_an_event_that_was_written_by_hand_keeps_no_other_from_being_read(
         "INSERT INTO schedule (name, type, cron, input) VALUES ('odd', 'a', '* * * * *', :digits)",
     ],
     ids=range(4),
+    alone=True,
 )
 def test_a_row_that_was_written_by_hand_keeps_no_other_from_being_listed(
     store: Store, statement: str

@@ -17,6 +17,7 @@ from taskdb.store.contract import EVERYONE, Draft, Filter, OnConflict
 from taskdb.store.engine.tables import as_moment
 from taskdb.store.store import Store
 from taskdb.store.task.draft_columns import PLACE, RESUBMITTED, WHEN
+from tests.cases import each
 from tests.store.tasks import (
     HOUR,
     LEASE,
@@ -83,7 +84,7 @@ def test_a_created_task_has_everything_that_was_said_of_it(store: Store) -> None
     assert moves(store, said.id) == [(None, "CREATED")]
 
 
-@pytest.mark.parametrize("value", [None, "text", 0, False, [], {}, "null", 1.5, 2**70, "ä"])
+@each("value", [None, "text", 0, False, [], {}, "null", 1.5, 2**70, "ä"])
 def test_any_json_is_an_input(store: Store, value: Any) -> None:
     assert store.get(create(store, input=value), EVERYONE).input == value
 
@@ -95,8 +96,8 @@ def test_a_fresh_task_is_left_to_its_own_process_for_the_grace(store: Store) -> 
     assert store.lease_due(10, LEASE) == []
 
 
-@pytest.mark.parametrize(
-    ("when", "status"),
+@each(
+    "when, status",
     [
         ({"run_at": datetime(2200, 1, 1, tzinfo=UTC)}, TaskStatus.SCHEDULED),
         ({"run_at": datetime(2020, 1, 1, tzinfo=UTC)}, TaskStatus.CREATED),
@@ -151,8 +152,8 @@ def test_a_row_that_fails_takes_all_others_with_it(store: Store) -> None:
     assert write(store, "SELECT id FROM task_event") == []
 
 
-@pytest.mark.parametrize("field", ["name", "tenant", "unique_key", "request_id"])
-@pytest.mark.parametrize("text", ["nul \x00", "half \ud83d"])
+@each("field", ["name", "tenant", "unique_key", "request_id"])
+@each("text", ["nul \x00", "half \ud83d"])
 def test_text_that_a_database_cannot_keep_is_refused_by_name(
     store: Store, field: str, text: str
 ) -> None:
@@ -187,7 +188,7 @@ def test_a_scheduled_draft_with_a_key_stays_scheduled_when_it_is_written_twice(
     ] * 2
 
 
-@pytest.mark.parametrize("status", sorted(KEYED))
+@each("status", sorted(KEYED), alone=True)
 def test_a_key_that_is_taken_is_answered_by_the_rules(store: Store, status: TaskStatus) -> None:
     run = in_status(store, status, unique_key="k")
     before = row(store, run.id), moves(store, run.id)
@@ -248,8 +249,8 @@ def test_every_field_of_a_draft_is_written_again_or_says_where_the_row_stands() 
     assert set(AGAIN) == {*RESUBMITTED, *WHEN}
 
 
-@pytest.mark.parametrize("name", sorted(AGAIN))
-@pytest.mark.parametrize("status", sorted(RESUBMITTED_FROM))
+@each("name", sorted(AGAIN))
+@each("status", sorted(RESUBMITTED_FROM), alone=True)
 def test_a_resubmit_has_each_option_of_the_new_submit(
     store: Store, status: TaskStatus, name: str
 ) -> None:
@@ -262,7 +263,7 @@ def test_a_resubmit_has_each_option_of_the_new_submit(
     assert moves(store, run.id)[-1] == (status, again.status)
 
 
-@pytest.mark.parametrize("status", sorted(RESUBMITTED_FROM))
+@each("status", sorted(RESUBMITTED_FROM), alone=True)
 def test_a_resubmit_forgets_each_option_of_the_submit_before(
     store: Store, status: TaskStatus
 ) -> None:
@@ -273,8 +274,8 @@ def test_a_resubmit_forgets_each_option_of_the_submit_before(
     assert_asked_alike(store, run.id, fresh)
 
 
-@pytest.mark.parametrize("when", [{"delay": HOUR}, {"run_at": datetime(2200, 1, 1, tzinfo=UTC)}])
-@pytest.mark.parametrize("status", sorted(RESUBMITTED_FROM))
+@each("when", [{"delay": HOUR}, {"run_at": datetime(2200, 1, 1, tzinfo=UTC)}])
+@each("status", sorted(RESUBMITTED_FROM), alone=True)
 def test_a_resubmit_for_later_is_scheduled_and_runs_when_it_is_due(
     store: Store, status: TaskStatus, when: dict[str, Any]
 ) -> None:
@@ -325,7 +326,7 @@ def _write_columns(store: Store, task_id: str, values: dict[str, Any]) -> None:
     write(store, sql, id=task_id, other=other)
 
 
-@pytest.mark.parametrize("status", sorted(KEYED))
+@each("status", sorted(KEYED), alone=True)
 def test_keep_answers_whatever_there_is(store: Store, status: TaskStatus) -> None:
     run = in_status(store, status, unique_key="k")
     before = row(store, run.id)
@@ -334,7 +335,7 @@ def test_keep_answers_whatever_there_is(store: Store, status: TaskStatus) -> Non
     assert row(store, run.id) == before
 
 
-@pytest.mark.parametrize("status", sorted(KEYED))
+@each("status", sorted(KEYED), alone=True)
 def test_new_replaces_what_is_over(store: Store, status: TaskStatus) -> None:
     run = in_status(store, status, unique_key="k")
     again = store.create([draft(unique_key="k", input={"new": 1})], EVERYONE, on_conflict="new")[0]
@@ -358,8 +359,8 @@ def test_a_key_counts_for_one_tenant_and_one_type(store: Store) -> None:
     assert all(one.is_new for one in store.create(drafts, EVERYONE))
 
 
-@pytest.mark.parametrize("when", [{}, {"delay": HOUR}])
-@pytest.mark.parametrize("on_conflict", ["resubmit", "keep", "new"])
+@each("when", [{}, {"delay": HOUR}])
+@each("on_conflict", ["resubmit", "keep", "new"], alone=True)
 def test_duplicates_in_one_call_give_one_task(
     store: Store, when: dict[str, Any], on_conflict: OnConflict
 ) -> None:

@@ -9,6 +9,7 @@ from taskdb.errors import IllegalMove, TaskNotFound
 from taskdb.model.status import MOVES, RUNNING, WAITING, TaskStatus
 from taskdb.store.contract import EVERYONE, Filter, Scope
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.tasks import (
     HOUR,
     LEASE,
@@ -29,7 +30,7 @@ OTHER = Scope(("other", "third"))
 NOBODY = Scope(())
 
 
-@pytest.mark.parametrize("status", TaskStatus)
+@each("status", TaskStatus)
 def test_what_waits_is_canceled_and_what_runs_is_asked(store: Store, status: TaskStatus) -> None:
     run = in_status(store, status)
     before = row(store, run.id), moves(store, run.id)
@@ -70,7 +71,7 @@ def test_two_who_cancel_at_once_both_succeed(store: Store) -> None:
         assert len(moves(store, task_id)) == 2
 
 
-@pytest.mark.parametrize("status", TaskStatus)
+@each("status", TaskStatus)
 def test_what_ended_or_waits_is_retried_with_a_whole_budget(
     store: Store, status: TaskStatus
 ) -> None:
@@ -103,7 +104,7 @@ def test_a_retried_task_that_was_wanted_canceled_may_run(store: Store) -> None:
     assert not store.cancel_wanted(run.id, "t2")
 
 
-@pytest.mark.parametrize("task_id", ["01936e4b-7c00-7000-8000-0123456789ab", "no-id", ""])
+@each("task_id", ["01936e4b-7c00-7000-8000-0123456789ab", "no-id", ""])
 def test_there_is_nothing_to_move_where_there_is_no_task(store: Store, task_id: str) -> None:
     for act in (store.cancel, store.retry, store.get):
         with pytest.raises(TaskNotFound):
@@ -162,8 +163,8 @@ READS: dict[str, Callable[[Store, str, Scope], Any]] = {
 }
 
 
-@pytest.mark.parametrize("scope", [OTHER, NOBODY], ids=["other", "nobody"])
-@pytest.mark.parametrize("way", READS)
+@each("scope", [OTHER, NOBODY], ids=["other", "nobody"])
+@each("way", READS)
 def test_a_task_of_another_tenant_is_not_found(store: Store, way: str, scope: Scope) -> None:
     run = in_status(store, S.FAILED)
     part = create(store, parent_id=run.id, position=1)
@@ -173,7 +174,7 @@ def test_a_task_of_another_tenant_is_not_found(store: Store, way: str, scope: Sc
     assert (row(store, run.id), row(store, part), moves(store, run.id)) == before
 
 
-@pytest.mark.parametrize("scope", [OTHER, NOBODY], ids=["other", "nobody"])
+@each("scope", [OTHER, NOBODY], ids=["other", "nobody"], alone=True)
 def test_lists_and_bulk_verbs_leave_other_tenants_alone(store: Store, scope: Scope) -> None:
     run = in_status(store, S.FAILED)
     waiting = create(store)

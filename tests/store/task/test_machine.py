@@ -5,6 +5,7 @@ import pytest
 from taskdb.errors import ValueRefused
 from taskdb.model.status import STARTS, TaskStatus, allowed_pairs
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.tasks import create, write
 
 
@@ -23,8 +24,8 @@ def test_the_history_takes_exactly_the_moves_of_the_code(store: Store) -> None:
     assert taken == moves | remarks | creations
 
 
-@pytest.mark.parametrize(
-    ("source", "target"),
+@each(
+    "source, target",
     [
         ("", "CREATED"),
         ("", ""),
@@ -54,7 +55,7 @@ def _is_taken(store: Store, task_id: str, source: str | None, target: str | None
     return True
 
 
-@pytest.mark.parametrize("status", ["", "created", "DONE"])
+@each("status", ["", "created", "DONE"])
 def test_a_task_takes_no_status_of_its_own_making(store: Store, status: str) -> None:
     task_id = create(store)
     with pytest.raises(Exception, match="task_is_sound"):

@@ -2,12 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from taskdb.model.clock import FixedClock
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Publication
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.tasks import (
     HOUR,
     LEASE,
@@ -29,7 +28,7 @@ from tests.store.tasks import (
 PUBLISHABLE = [TaskStatus.CREATED, TaskStatus.SCHEDULED, TaskStatus.ERRORED]
 
 
-@pytest.mark.parametrize("status", TaskStatus)
+@each("status", TaskStatus)
 def test_a_mark_moves_what_the_relay_publishes_and_nothing_else(
     store: Store, status: TaskStatus
 ) -> None:
@@ -63,7 +62,7 @@ def test_a_mark_that_comes_after_the_claim_changes_nothing(store: Store) -> None
     assert store.get(task_id, EVERYONE).status is TaskStatus.STARTED
 
 
-@pytest.mark.parametrize("way", ["error", "hand_back", "snooze", "stray", "retry", "lost"])
+@each("way", ["error", "hand_back", "snooze", "stray", "retry", "lost"])
 def test_a_mark_that_comes_after_the_row_came_back_changes_nothing(store: Store, way: str) -> None:
     """The message that it speaks of has been consumed; another one is due."""
     task_id = create(store)

@@ -13,6 +13,7 @@ from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.store import Store
 from taskdb.store.task.list import Cursor, EventCursor, Order
+from tests.cases import each
 from tests.store.tasks import OOPS, at_once, claim, create, draft, in_status, running
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,8 +24,8 @@ def ids(store: Store, **criteria: Any) -> set[str]:
     return {task.id for task in store.page(Filter(**criteria), EVERYONE, limit=100)}
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
+@each(
+    "one, other",
     [
         ({"tenant": "a"}, {"tenant": "b"}),
         ({"type": "a"}, {"type": "b"}),
@@ -35,6 +36,7 @@ def ids(store: Store, **criteria: Any) -> set[str]:
         ({"request_id": "a"}, {"request_id": "b"}),
         ({"created_by": "a"}, {"created_by": "b"}),
     ],
+    alone=True,
 )
 def test_a_filter_finds_what_is_alike(
     store: Store, one: dict[str, Any], other: dict[str, Any]
@@ -89,7 +91,7 @@ def test_a_filter_finds_by_tag_and_attributes(store: Store) -> None:
         assert ids(store, attributes=missed) == set(), missed
 
 
-@pytest.mark.parametrize("words", ["50%", "a_b", "back\\slash", "'quote", "name"])
+@each("words", ["50%", "a_b", "back\\slash", "'quote", "name"], alone=True)
 def test_a_search_takes_words_to_the_letter(store: Store, words: str) -> None:
     task = create(store, name=f"the {words} of it")
     create(store, name="50 percent, aXb, backslash")
@@ -140,7 +142,7 @@ def test_new_tasks_do_not_disturb_the_pages_behind_a_cursor(store: Store) -> Non
     assert [task.id for task in [*first, *rest]] == made[::-1]
 
 
-@pytest.mark.parametrize(
+@each(
     "garbage",
     [
         "x", "", "äöü", "bm8", "WzFd", "W10", "WyJub3ciLCAieCJd", "[" * 100_000,

@@ -17,6 +17,7 @@ from taskdb.store.engine.postgresql import before_image
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.task.worker import Workers
+from tests.cases import each
 from tests.store.tasks import (
     DONE,
     HOUR,
@@ -80,7 +81,7 @@ UNCLAIMED: dict[str, tuple[Verb, TaskStatus, frozenset[TaskStatus]]] = {
     "expire": (lambda s, i, _: s.expire(i, OOPS), S.FAILED, WAITING - {S.ERRORED}),
     "revoke": (lambda s, i, t: s.revoke(i, t, OOPS), S.CANCELED, frozenset()),
 }  # fmt: skip
-outcomes = pytest.mark.parametrize("verb", OUTCOMES)
+outcomes = each("verb", OUTCOMES)
 WAITS = "UPDATE task SET waits_for = 'parts', status = 'PROCESSING' WHERE id = :id"
 
 
@@ -91,8 +92,8 @@ def end(store: Store, verb: str, run: Run, token: str | None = None) -> Any:
 # --- claim ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", TaskStatus)
-@pytest.mark.parametrize("due", [False, True])
+@each("status", TaskStatus)
+@each("due", [False, True])
 def test_a_waiting_task_that_is_due_is_claimed_and_no_other(
     store: Store, status: TaskStatus, *, due: bool
 ) -> None:
@@ -135,14 +136,14 @@ def test_a_duplicate_message_is_told_how_it_ended(store: Store) -> None:
     assert (answer.granted, answer.status, answer.error) == (False, S.FAILED, OOPS)
 
 
-@pytest.mark.parametrize("task_id", [NOBODY, "not-an-id", "", "'; DROP TABLE task; --"])
+@each("task_id", [NOBODY, "not-an-id", "", "'; DROP TABLE task; --"])
 def test_no_task_is_claimed_where_there_is_none(store: Store, task_id: str) -> None:
     answer = store.claim(task_id, token="t", worker="w", max_attempts=3)
     assert (answer.granted, answer.status) == (False, None)
 
 
-@pytest.mark.parametrize("verb", [*OUTCOMES, *UNCLAIMED])
-@pytest.mark.parametrize("task_id", [NOBODY, "not-an-id"])
+@each("verb", [*OUTCOMES, *UNCLAIMED])
+@each("task_id", [NOBODY, "not-an-id"])
 def test_nothing_ends_where_there_is_none(store: Store, verb: str, task_id: str) -> None:
     act = (OUTCOMES.get(verb) or UNCLAIMED[verb])[0]
     assert not act(store, task_id, "t")
@@ -157,7 +158,7 @@ def test_nothing_ends_where_there_is_none(store: Store, verb: str, task_id: str)
 
 
 @outcomes
-@pytest.mark.parametrize("source", sorted(RUNNING))
+@each("source", sorted(RUNNING))
 def test_an_outcome_moves_the_run_once_and_says_so_again(
     store: Store, verb: str, source: TaskStatus
 ) -> None:
@@ -172,7 +173,7 @@ def test_an_outcome_moves_the_run_once_and_says_so_again(
 
 
 @outcomes
-@pytest.mark.parametrize("source", sorted(RUNNING))
+@each("source", sorted(RUNNING))
 def test_a_wrong_token_changes_nothing(store: Store, verb: str, source: TaskStatus) -> None:
     run = in_status(store, source)
     before = row(store, run.id), moves(store, run.id)
@@ -182,7 +183,7 @@ def test_a_wrong_token_changes_nothing(store: Store, verb: str, source: TaskStat
 
 
 @outcomes
-@pytest.mark.parametrize("source", sorted(set(TaskStatus) - RUNNING))
+@each("source", sorted(set(TaskStatus) - RUNNING))
 def test_what_does_not_run_takes_no_outcome(store: Store, verb: str, source: TaskStatus) -> None:
     run = in_status(store, source)
     before = row(store, run.id), moves(store, run.id)
@@ -193,7 +194,7 @@ def test_what_does_not_run_takes_no_outcome(store: Store, verb: str, source: Tas
 
 
 @outcomes
-@pytest.mark.parametrize("second", OUTCOMES)
+@each("second", OUTCOMES)
 def test_of_two_outcomes_of_one_run_the_first_counts(store: Store, verb: str, second: str) -> None:
     run = running(store)
     end(store, verb, run)
@@ -257,7 +258,7 @@ def test_a_large_result_is_named(store: Store) -> None:
     assert store.get(run.id, EVERYONE).result_ref == "2026-01-01/result.json"
 
 
-@pytest.mark.parametrize("verb", ["error", "fail", "halt", "cancel_own", "crash"])
+@each("verb", ["error", "fail", "halt", "cancel_own", "crash"])
 def test_an_error_of_any_text_is_kept(store: Store, verb: str) -> None:
     error = TaskError("Odd\x00Error", "nul \x00 and half \ud83d" * 5_000, "tr\x00ace", 1)
     run = running(store)
@@ -307,7 +308,7 @@ def test_a_new_run_begins_without_progress(store: Store) -> None:
     assert store.get(run.id, EVERYONE).progress is None
 
 
-@pytest.mark.parametrize("status", sorted(set(TaskStatus) - RUNNING))
+@each("status", sorted(set(TaskStatus) - RUNNING))
 def test_what_does_not_run_makes_no_progress(store: Store, status: TaskStatus) -> None:
     run = in_status(store, status)
     before = row(store, run.id)
@@ -397,7 +398,7 @@ def test_a_type_that_nobody_knows_fails_in_the_end(store: Store) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("status", [S.SCHEDULED, S.ERRORED])
+@each("status", [S.SCHEDULED, S.ERRORED])
 def test_a_message_that_comes_too_early_does_not_shorten_the_wait(
     store: Store, status: TaskStatus
 ) -> None:
@@ -410,8 +411,8 @@ def test_a_message_that_comes_too_early_does_not_shorten_the_wait(
 # --- what only others know ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", UNCLAIMED)
-@pytest.mark.parametrize("status", TaskStatus)
+@each("verb", UNCLAIMED)
+@each("status", TaskStatus)
 def test_a_message_that_nobody_claimed_ends_what_waits(
     store: Store, verb: str, status: TaskStatus
 ) -> None:

@@ -15,6 +15,7 @@ from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.task.worker import Workers
 from taskdb.store.tree.callback import digest_of
+from tests.cases import each
 from tests.store.tasks import (
     HOUR,
     LEASE,
@@ -76,8 +77,8 @@ def set_gate(store: Store, target: str, name: str, **values: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("status", "cause", "part"),
+@each(
+    "status, cause, part",
     [
         (TaskStatus.COMPLETED, "completed", "after 1 attempt"),
         (TaskStatus.FAILED, "failed", "oops"),
@@ -86,6 +87,7 @@ def set_gate(store: Store, target: str, name: str, **values: Any) -> None:
         (TaskStatus.SCHEDULED, "due_later", "(in 59 min)"),
         (TaskStatus.ERRORED, "backing_off", "attempt 1 ended with ValueError: oops"),
     ],
+    alone=True,
 )
 def test_a_status_that_says_it_all(store: Store, status: TaskStatus, cause: str, part: str) -> None:
     told = why(store, in_status(store, status).id)

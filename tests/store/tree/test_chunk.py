@@ -15,6 +15,7 @@ from taskdb.store.contract import EVERYONE, Claim, Draft, WorkerRecord
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.task.worker import Workers
+from tests.cases import each
 from tests.store.tasks import (
     DONE,
     HOUR,
@@ -113,7 +114,7 @@ def test_two_messages_of_one_chunk_share_its_items(store: Store) -> None:
     assert claim(store, chunk, "third") == []
 
 
-@pytest.mark.parametrize("chunk_id", [NOBODY, "not-an-id", ""])
+@each("chunk_id", [NOBODY, "not-an-id", ""])
 def test_no_item_is_claimed_or_ends_where_there_is_no_chunk(store: Store, chunk_id: str) -> None:
     nothing = Chunk(chunk_id, "", [])
     assert claim(store, nothing) == []

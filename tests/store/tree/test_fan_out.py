@@ -14,6 +14,7 @@ from taskdb.model.outcome import NO_REPORT
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
+from tests.cases import each
 from tests.store.tasks import (
     DONE,
     HOUR,
@@ -41,8 +42,8 @@ from tests.store.trees import (
 S = TaskStatus
 
 
-@pytest.mark.parametrize(
-    ("spec", "good", "bad", "end_of_parent"),
+@each(
+    "spec, good, bad, end_of_parent",
     [
         ({}, 3, 0, S.COMPLETED),
         ({}, 3, 1, S.FAILED),
@@ -55,6 +56,7 @@ S = TaskStatus
         ({"tolerate": 9}, 0, 3, S.COMPLETED),
         ({"join": "fail_fast", "tolerate": 1}, 2, 1, S.COMPLETED),
     ],
+    alone=True,
 )
 def test_the_policy_decides(
     store: Store, spec: dict[str, Any], good: int, bad: int, end_of_parent: TaskStatus

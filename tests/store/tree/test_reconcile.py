@@ -10,6 +10,7 @@ from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from taskdb_beat.loops.reconcile import Reconcile
+from tests.cases import each
 from tests.store.tasks import DONE, OOPS, claim, create, draft, running, write
 from tests.store.trees import end, fan_out, newest_step, part_ids, sequence, step, sub_tasks
 
@@ -101,7 +102,7 @@ def test_a_healthy_window_is_not_asked(store: Store) -> None:
     assert store.neglected(10) == []
 
 
-@pytest.mark.parametrize(("tolerate", "bad"), [(None, 1), (2, 3), (0.5, 3), (0.29, 2)])
+@each("tolerate, bad", [(None, 1), (2, 3), (0.5, 3), (0.29, 2)], alone=True)
 def test_a_fan_out_that_bears_its_failures_is_not_asked(
     store: Store, tolerate: float | None, bad: int
 ) -> None:
@@ -127,7 +128,7 @@ def test_a_parent_that_stops_is_not_asked_until_its_bodies_are_over(store: Store
     assert store.neglected(10) == [parent]
 
 
-@pytest.mark.parametrize(
+@each(
     "spec",
     [
         {"fan_out": {"part_type": "part", "max_concurrency": "many"}},
@@ -136,6 +137,7 @@ def test_a_parent_that_stops_is_not_asked_until_its_bodies_are_over(store: Store
         [],
         None,
     ],
+    alone=True,
 )
 def test_a_spec_that_cannot_be_read_keeps_no_other_parent_from_being_found(
     store: Store, spec: object
