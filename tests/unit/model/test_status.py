@@ -156,4 +156,4 @@ def test_the_diagram_has_every_move_of_the_code() -> None:
 
 
 def test_the_page_has_celerys_word_for_every_status() -> None:
-    assert table("Celery's words") == [[status, CELERY_STATES[status]] for status in TaskStatus]
+    assert table("States of Celery") == [[status, CELERY_STATES[status]] for status in TaskStatus]
