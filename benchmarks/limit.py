@@ -55,13 +55,13 @@ def main() -> None:
 def _limited(taskdb: TaskDB) -> Iterator[None]:
     release = Release(taskdb.settings, taskdb.store, taskdb.publisher)
     loop = Loop("release", release.run_once, taskdb.settings.release_interval_seconds)
-    taskdb.set_limit(type=_TYPE, max_running=LIMIT)
+    taskdb.limits.set(type=_TYPE, max_running=LIMIT)
     loop.start()
     try:
         yield
     finally:
         loop.stop(10)
-        taskdb.clear_limit(type=_TYPE)
+        taskdb.limits.clear(type=_TYPE)
 
 
 def _empty(started: Servers) -> None:

@@ -18,7 +18,9 @@ import redis
 from benchmarks.servers import Servers, servers
 from benchmarks.worker_process import seconds_to_drain, worker
 from taskdb import Settings, TaskDB
-from taskdb.client.submission.draft import Drafting, Wish
+from taskdb.client.caller.caller import Caller
+from taskdb.client.submission.chosen_options import ChosenOptions
+from taskdb.client.submission.drafting import Drafting
 from taskdb.model.retention import Retention
 from taskdb.store.contract import EVERYONE
 from taskdb.store.payload.payload import NO_PAYLOADS
@@ -42,15 +44,15 @@ def main() -> None:
 
 def _rows_in(taskdb: TaskDB) -> None:
     """Threads that insert rows in batches of a thousand, and one by one."""
-    drafting = Drafting(taskdb.settings, taskdb.discover(), taskdb.payloads, taskdb.scope)
-    drafts = drafting.drafts("bench.noop", [None] * ROWS, Wish())
+    drafting = Drafting(taskdb.settings, taskdb.types, taskdb.store.payloads, Caller())
+    drafts = drafting.drafts("bench.noop", [None] * ROWS, ChosenOptions())
     began = time.perf_counter()
     taskdb.store.create(drafts, EVERYONE)
     print(f"insert, in bulk: {ROWS / (time.perf_counter() - began):,.0f} rows a second")
     for threads in (1, 4):
         count = ROWS // 20
         lists = [
-            drafting.drafts("bench.noop", [None] * (count // threads), Wish())
+            drafting.drafts("bench.noop", [None] * (count // threads), ChosenOptions())
             for _ in range(threads)
         ]
         seconds = _at_once([lambda some=some: _one_by_one(taskdb, some) for some in lists])  # type: ignore[misc]

@@ -10,7 +10,9 @@ import time
 
 from benchmarks.servers import Servers, servers
 from taskdb import Settings, TaskDB
-from taskdb.client.submission.draft import Drafting, Wish
+from taskdb.client.caller.caller import Caller
+from taskdb.client.submission.chosen_options import ChosenOptions
+from taskdb.client.submission.drafting import Drafting
 from taskdb.store.contract import EVERYONE
 
 ROWS = int(os.environ.get("BENCH_ROWS", "20000"))
@@ -26,8 +28,8 @@ def main() -> None:
 def _measure(started: Servers) -> None:
     settings = Settings.load(started.environment)
     with TaskDB(settings) as taskdb:
-        drafting = Drafting(settings, taskdb.discover(), taskdb.payloads, taskdb.scope)
-        drafts = drafting.drafts("bench.noop", [None] * ROWS, Wish())
+        drafting = Drafting(settings, taskdb.types, taskdb.store.payloads, Caller())
+        drafts = drafting.drafts("bench.noop", [None] * ROWS, ChosenOptions())
         began = time.perf_counter()
         taskdb.store.create(drafts, EVERYONE)
         rate = ROWS / (time.perf_counter() - began)

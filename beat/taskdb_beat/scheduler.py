@@ -102,7 +102,7 @@ class DatabaseScheduler(Scheduler):
         tell(synced, "celery")
         if synced.removed:
             # The name of one that has moved into the code or the settings is free now.
-            declared = self._taskdb.sync_schedules()
+            declared = self._taskdb.schedules.sync()
             tell(declared.code, "code")
             tell(declared.settings, "settings")
 

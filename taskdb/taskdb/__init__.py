@@ -1,391 +1,186 @@
-"""Keep Celery, gain a database of record: every task is a row before it is a message."""
+"""Keep Celery, gain a database of record: every task is a row before it is a message.
 
-from taskdb.client.asynchronous import (
-    acknowledge_alarm_async,
-    add_alarm_route_async,
-    add_schedule_async,
-    add_subscription_async,
-    alarm_deliveries_async,
-    alarm_routes_async,
-    cancel_task_async,
-    clear_limit_async,
-    explain_task_async,
-    gates_async,
-    get_alarm_async,
-    get_schedule_async,
-    get_subscription_async,
-    get_task_async,
-    list_alarms_async,
-    list_schedules_async,
-    list_subscriptions_async,
-    list_tasks_async,
-    pause_async,
-    pause_schedule_async,
-    pause_subscription_async,
-    preview_async,
-    preview_schedule_async,
-    remove_alarm_route_async,
-    remove_schedule_async,
-    remove_subscription_async,
-    replay_subscription_async,
-    resolve_alarm_async,
-    resume_async,
-    resume_schedule_async,
-    resume_subscription_async,
-    resume_task_async,
-    retry_task_async,
-    rotate_subscription_secret_async,
-    run_schedule_now_async,
-    schedule_runs_async,
-    set_limit_async,
-    snooze_alarm_async,
-    submit_fan_out_async,
-    submit_many_async,
-    submit_sequence_async,
-    submit_task_async,
-    task_history_async,
-    try_subscription_async,
-    wait_task_async,
-)
-from taskdb.client.default import (
-    acknowledge_alarm,
-    add_alarm_route,
-    add_schedule,
-    add_subscription,
-    alarm_deliveries,
-    alarm_routes,
-    cancel_task,
-    clear_limit,
-    default_taskdb,
-    explain_task,
-    gates,
-    get_alarm,
-    get_schedule,
-    get_subscription,
-    get_task,
-    list_alarms,
-    list_schedules,
-    list_subscriptions,
-    list_tasks,
-    pause,
-    pause_schedule,
-    pause_subscription,
-    preview,
-    preview_schedule,
-    remove_alarm_route,
-    remove_schedule,
-    remove_subscription,
-    replay_subscription,
-    resolve_alarm,
-    resume,
-    resume_schedule,
-    resume_subscription,
-    resume_task,
-    retry_task,
-    rotate_subscription_secret,
-    run_schedule_now,
-    schedule_runs,
-    sequence_progress,
-    set_default,
-    set_limit,
-    snooze_alarm,
-    sub_task_counts,
-    sub_task_results,
-    sub_tasks,
-    submit_fan_out,
-    submit_many,
-    submit_sequence,
-    submit_task,
-    task_history,
-    try_subscription,
-    wait_task,
-)
-from taskdb.client.explanation import Explanation
-from taskdb.client.submission.step_cache import MemoryStepCache, RedisStepCache, StepCache
-from taskdb.client.submission.tree_draft import SequenceProgress
-from taskdb.client.taskdb import TaskDB, TaskPage
-from taskdb.errors import (
-    AlarmNotFound,
-    AlreadyTracked,
-    BrokerUnreachable,
-    CallbackRefused,
-    DatabaseCollision,
-    DatabaseError,
-    DatabaseNotMigrated,
-    DatabaseRefused,
-    DatabaseTooNew,
-    DatabaseUnreachable,
-    DatabaseUnsuitable,
-    DeliveryFailed,
-    Fault,
-    IllegalMove,
-    InvalidInput,
-    NotEncodable,
-    PayloadMissing,
-    PayloadStoreUnreachable,
-    PayloadTooLarge,
-    ResultNotKept,
-    ScheduleExists,
-    ScheduleNotFound,
-    SequenceAlreadyCompleted,
-    SequenceNotFound,
-    SettingsError,
-    SubscriptionExists,
-    SubscriptionNotFound,
-    TargetRefused,
-    TaskAlreadyRegistered,
-    TaskDBError,
-    TaskIsAdopted,
-    TaskIsPruned,
-    TaskModuleError,
-    TaskNotFound,
-    TaskNotSubmitted,
-    UnknownTaskType,
-    ValueRefused,
-    WaitInterrupted,
-    WaitTimeout,
-)
-from taskdb.model.alarm.alarm import (
-    Alarm,
-    AlarmDelivery,
-    AlarmEntity,
-    AlarmSource,
-    AlarmState,
-    Severity,
-)
-from taskdb.model.clock import Clock, DatabaseClock, FixedClock
-from taskdb.model.entity import (
-    Attempt,
-    Progress,
-    SubTaskResult,
-    TaskEntity,
-    TaskError,
-    TaskEvent,
-    TaskKind,
-    TaskRole,
-)
-from taskdb.model.fan_out import Counts, FanOut
-from taskdb.model.limit import Gate, Limit
-from taskdb.model.outcome import Cancel, Fail, Halt, RetryLater, Snooze
-from taskdb.model.principal.origin import Submitter, provide_submitter, submitting_as
-from taskdb.model.retry import Retry
-from taskdb.model.schedule.schedule import (
-    Misfire,
-    Origin,
-    Overlap,
-    Schedule,
-    ScheduleEntity,
-    ScheduleRun,
-)
-from taskdb.model.status import TaskStatus
-from taskdb.model.subscription import (
-    EventFilter,
-    KeyedSubscription,
-    SubscriptionEntity,
-    SubscriptionState,
-    TransportKind,
-)
-from taskdb.outgoing.signing import verify_webhook
-from taskdb.settings.settings import Settings
-from taskdb.types.context import TaskContext
-from taskdb.types.declaration import on_task, task
-from taskdb.types.registry import Registry, around
-from taskdb.types.sequence import Sequence, Step
-from taskdb.types.task_type import TaskType
+Each name is imported at its first use: a module that only declares task types loads no database.
+Values of schedules, alarms and subscriptions are in `taskdb.model`, all errors in `taskdb.errors`.
+"""
 
-__all__ = [
-    "Alarm",
-    "AlarmDelivery",
-    "AlarmEntity",
-    "AlarmNotFound",
-    "AlarmSource",
-    "AlarmState",
-    "AlreadyTracked",
-    "Attempt",
-    "BrokerUnreachable",
-    "CallbackRefused",
-    "Cancel",
-    "Clock",
-    "Counts",
-    "DatabaseClock",
-    "DatabaseCollision",
-    "DatabaseError",
-    "DatabaseNotMigrated",
-    "DatabaseRefused",
-    "DatabaseTooNew",
-    "DatabaseUnreachable",
-    "DatabaseUnsuitable",
-    "DeliveryFailed",
-    "EventFilter",
-    "Explanation",
-    "Fail",
-    "FanOut",
-    "Fault",
-    "FixedClock",
-    "Gate",
-    "Halt",
-    "IllegalMove",
-    "InvalidInput",
-    "KeyedSubscription",
-    "Limit",
-    "MemoryStepCache",
-    "Misfire",
-    "NotEncodable",
-    "Origin",
-    "Overlap",
-    "PayloadMissing",
-    "PayloadStoreUnreachable",
-    "PayloadTooLarge",
-    "Progress",
-    "RedisStepCache",
-    "Registry",
-    "ResultNotKept",
-    "Retry",
-    "RetryLater",
-    "Schedule",
-    "ScheduleEntity",
-    "ScheduleExists",
-    "ScheduleNotFound",
-    "ScheduleRun",
-    "Sequence",
-    "SequenceAlreadyCompleted",
-    "SequenceNotFound",
-    "SequenceProgress",
-    "Settings",
-    "SettingsError",
-    "Severity",
-    "Snooze",
-    "Step",
-    "StepCache",
-    "SubTaskResult",
-    "Submitter",
-    "SubscriptionEntity",
-    "SubscriptionExists",
-    "SubscriptionNotFound",
-    "SubscriptionState",
-    "TargetRefused",
-    "TaskAlreadyRegistered",
-    "TaskContext",
-    "TaskDB",
-    "TaskDBError",
-    "TaskEntity",
-    "TaskError",
-    "TaskEvent",
-    "TaskIsAdopted",
-    "TaskIsPruned",
-    "TaskKind",
-    "TaskModuleError",
-    "TaskNotFound",
-    "TaskNotSubmitted",
-    "TaskPage",
-    "TaskRole",
-    "TaskStatus",
-    "TaskType",
-    "TransportKind",
-    "UnknownTaskType",
-    "ValueRefused",
-    "WaitInterrupted",
-    "WaitTimeout",
-    "acknowledge_alarm",
-    "acknowledge_alarm_async",
-    "add_alarm_route",
-    "add_alarm_route_async",
-    "add_schedule",
-    "add_schedule_async",
-    "add_subscription",
-    "add_subscription_async",
-    "alarm_deliveries",
-    "alarm_deliveries_async",
-    "alarm_routes",
-    "alarm_routes_async",
-    "around",
-    "cancel_task",
-    "cancel_task_async",
-    "clear_limit",
-    "clear_limit_async",
-    "default_taskdb",
-    "explain_task",
-    "explain_task_async",
-    "gates",
-    "gates_async",
-    "get_alarm",
-    "get_alarm_async",
-    "get_schedule",
-    "get_schedule_async",
-    "get_subscription",
-    "get_subscription_async",
-    "get_task",
-    "get_task_async",
-    "list_alarms",
-    "list_alarms_async",
-    "list_schedules",
-    "list_schedules_async",
-    "list_subscriptions",
-    "list_subscriptions_async",
-    "list_tasks",
-    "list_tasks_async",
-    "on_task",
-    "pause",
-    "pause_async",
-    "pause_schedule",
-    "pause_schedule_async",
-    "pause_subscription",
-    "pause_subscription_async",
-    "preview",
-    "preview_async",
-    "preview_schedule",
-    "preview_schedule_async",
-    "provide_submitter",
-    "remove_alarm_route",
-    "remove_alarm_route_async",
-    "remove_schedule",
-    "remove_schedule_async",
-    "remove_subscription",
-    "remove_subscription_async",
-    "replay_subscription",
-    "replay_subscription_async",
-    "resolve_alarm",
-    "resolve_alarm_async",
-    "resume",
-    "resume_async",
-    "resume_schedule",
-    "resume_schedule_async",
-    "resume_subscription",
-    "resume_subscription_async",
-    "resume_task",
-    "resume_task_async",
-    "retry_task",
-    "retry_task_async",
-    "rotate_subscription_secret",
-    "rotate_subscription_secret_async",
-    "run_schedule_now",
-    "run_schedule_now_async",
-    "schedule_runs",
-    "schedule_runs_async",
-    "sequence_progress",
-    "set_default",
-    "set_limit",
-    "set_limit_async",
-    "snooze_alarm",
-    "snooze_alarm_async",
-    "sub_task_counts",
-    "sub_task_results",
-    "sub_tasks",
-    "submit_fan_out",
-    "submit_fan_out_async",
-    "submit_many",
-    "submit_many_async",
-    "submit_sequence",
-    "submit_sequence_async",
-    "submit_task",
-    "submit_task_async",
-    "submitting_as",
-    "task",
-    "task_history",
-    "task_history_async",
-    "try_subscription",
-    "try_subscription_async",
-    "verify_webhook",
-    "wait_task",
-    "wait_task_async",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskdb.client.default import default_taskdb as default_taskdb
+    from taskdb.client.default import set_default as set_default
+    from taskdb.client.explanation import Explanation as Explanation
+    from taskdb.client.functions import cancel_task as cancel_task
+    from taskdb.client.functions import cancel_task_async as cancel_task_async
+    from taskdb.client.functions import explain_task as explain_task
+    from taskdb.client.functions import explain_task_async as explain_task_async
+    from taskdb.client.functions import get_task as get_task
+    from taskdb.client.functions import get_task_async as get_task_async
+    from taskdb.client.functions import list_tasks as list_tasks
+    from taskdb.client.functions import list_tasks_async as list_tasks_async
+    from taskdb.client.functions import resume_task as resume_task
+    from taskdb.client.functions import resume_task_async as resume_task_async
+    from taskdb.client.functions import retry_task as retry_task
+    from taskdb.client.functions import retry_task_async as retry_task_async
+    from taskdb.client.functions import submit_fan_out as submit_fan_out
+    from taskdb.client.functions import submit_fan_out_async as submit_fan_out_async
+    from taskdb.client.functions import submit_many as submit_many
+    from taskdb.client.functions import submit_many_async as submit_many_async
+    from taskdb.client.functions import submit_sequence as submit_sequence
+    from taskdb.client.functions import submit_sequence_async as submit_sequence_async
+    from taskdb.client.functions import submit_task as submit_task
+    from taskdb.client.functions import submit_task_async as submit_task_async
+    from taskdb.client.functions import task_history as task_history
+    from taskdb.client.functions import task_history_async as task_history_async
+    from taskdb.client.functions import wait_task as wait_task
+    from taskdb.client.functions import wait_task_async as wait_task_async
+    from taskdb.client.taskdb import TaskDB as TaskDB
+    from taskdb.client.tasks import TaskPage as TaskPage
+    from taskdb.errors import BrokerUnreachable as BrokerUnreachable
+    from taskdb.errors import DatabaseError as DatabaseError
+    from taskdb.errors import IllegalMove as IllegalMove
+    from taskdb.errors import InvalidInput as InvalidInput
+    from taskdb.errors import SettingsError as SettingsError
+    from taskdb.errors import TaskDBError as TaskDBError
+    from taskdb.errors import TaskNotFound as TaskNotFound
+    from taskdb.errors import UnknownTaskType as UnknownTaskType
+    from taskdb.errors import WaitTimeout as WaitTimeout
+    from taskdb.model.alarm.alarm import Alarm as Alarm
+    from taskdb.model.entity import SubTaskResult as SubTaskResult
+    from taskdb.model.entity import TaskEntity as TaskEntity
+    from taskdb.model.entity import TaskError as TaskError
+    from taskdb.model.entity import TaskEvent as TaskEvent
+    from taskdb.model.entity import TaskKind as TaskKind
+    from taskdb.model.fan_out import FanOut as FanOut
+    from taskdb.model.limit import Limit as Limit
+    from taskdb.model.outcome import Cancel as Cancel
+    from taskdb.model.outcome import Fail as Fail
+    from taskdb.model.outcome import Halt as Halt
+    from taskdb.model.outcome import RetryLater as RetryLater
+    from taskdb.model.outcome import Snooze as Snooze
+    from taskdb.model.principal.origin import Submitter as Submitter
+    from taskdb.model.principal.origin import provide_submitter as provide_submitter
+    from taskdb.model.principal.origin import submitting_as as submitting_as
+    from taskdb.model.retry import Retry as Retry
+    from taskdb.model.schedule.schedule import Schedule as Schedule
+    from taskdb.model.status import TaskStatus as TaskStatus
+    from taskdb.outgoing.signing import verify_webhook as verify_webhook
+    from taskdb.settings.settings import Settings as Settings
+    from taskdb.types.context import TaskContext as TaskContext
+    from taskdb.types.declaration import on_task as on_task
+    from taskdb.types.declaration import task as task
+    from taskdb.types.registry import Registry as Registry
+    from taskdb.types.registry import around as around
+    from taskdb.types.sequence import Sequence as Sequence
+    from taskdb.types.sequence import Step as Step
+
+_HOMES = {
+    # The client, and its settings.
+    "taskdb.client.taskdb": ("TaskDB",),
+    "taskdb.client.default": (
+        "default_taskdb",
+        "set_default",
+    ),
+    "taskdb.settings.settings": ("Settings",),
+    # The verbs of every day, on the default client.
+    "taskdb.client.functions": (
+        "submit_task",
+        "submit_many",
+        "submit_fan_out",
+        "submit_sequence",
+        "get_task",
+        "list_tasks",
+        "wait_task",
+        "cancel_task",
+        "retry_task",
+        "resume_task",
+        "task_history",
+        "explain_task",
+        "submit_task_async",
+        "submit_many_async",
+        "submit_fan_out_async",
+        "submit_sequence_async",
+        "get_task_async",
+        "list_tasks_async",
+        "wait_task_async",
+        "cancel_task_async",
+        "retry_task_async",
+        "resume_task_async",
+        "task_history_async",
+        "explain_task_async",
+    ),
+    # Task types, and their policies.
+    "taskdb.types.declaration": (
+        "task",
+        "on_task",
+    ),
+    "taskdb.types.registry": (
+        "around",
+        "Registry",
+    ),
+    "taskdb.types.sequence": (
+        "Sequence",
+        "Step",
+    ),
+    "taskdb.model.fan_out": ("FanOut",),
+    "taskdb.model.retry": ("Retry",),
+    "taskdb.model.limit": ("Limit",),
+    "taskdb.model.schedule.schedule": ("Schedule",),
+    "taskdb.model.alarm.alarm": ("Alarm",),
+    # In a body.
+    "taskdb.types.context": ("TaskContext",),
+    "taskdb.model.outcome": (
+        "Cancel",
+        "Fail",
+        "Halt",
+        "RetryLater",
+        "Snooze",
+    ),
+    # What the verbs return.
+    "taskdb.model.status": ("TaskStatus",),
+    "taskdb.model.entity": (
+        "TaskEntity",
+        "TaskError",
+        "TaskEvent",
+        "TaskKind",
+        "SubTaskResult",
+    ),
+    "taskdb.client.tasks": ("TaskPage",),
+    "taskdb.client.explanation": ("Explanation",),
+    # The caller of a submit, and the receiver of a webhook.
+    "taskdb.model.principal.origin": (
+        "Submitter",
+        "provide_submitter",
+        "submitting_as",
+    ),
+    "taskdb.outgoing.signing": ("verify_webhook",),
+    # Errors; `taskdb.errors` has all of them.
+    "taskdb.errors": (
+        "TaskDBError",
+        "BrokerUnreachable",
+        "DatabaseError",
+        "IllegalMove",
+        "InvalidInput",
+        "SettingsError",
+        "TaskNotFound",
+        "UnknownTaskType",
+        "WaitTimeout",
+    ),
+}
+"""The module of each public name."""
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = list(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use."""
+    if name not in _HOME_OF:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    found = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -34,10 +34,10 @@ def submitter() -> int:
     note_commits()
     hold.arm_publisher(in_relay=False)
     client = taskdb.default_taskdb()
-    client.discover()
+    client.types.discover()
     if os.environ.get(TO_RELAY):
         # As if the broker had just failed: the breaker leaves everything to the relay.
-        client._background._trip("the relay is looked at", 0)
+        client._connections.background._trip("the relay is looked at", 0)
     (folder() / READY).touch()
     wait_for(BEGIN)
     for number in range(int(os.environ.get(BLOCKERS, "0"))):
@@ -107,7 +107,7 @@ def in_a_transaction() -> None:
 def make_schedule(delay: float) -> None:
     """A schedule that is due once, and fires also when every beat was away then."""
     at = datetime.now(UTC) + timedelta(seconds=delay)
-    taskdb.default_taskdb().add_schedule(
+    taskdb.default_taskdb().schedules.create(
         "once", "chaos.fired", {"number": 7}, at=at, misfire_grace=60, replace=True
     )
     note("scheduled", "once")

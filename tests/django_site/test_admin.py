@@ -127,7 +127,7 @@ def some_tasks(taskdb: TaskDB) -> dict[str, str]:
 
 def test_what_a_person_sees_and_may_do(site: TaskDB, tmp_path: Path) -> None:
     ids = some_tasks(site)
-    part = site.sub_tasks(ids["fan_out"])[0].id
+    part = site.trees.sub_tasks(ids["fan_out"])[0].id
     reader, keeper = (
         person("reader", "view_task"),
         person("keeper", "view_task", "retry_task", "cancel_task"),
@@ -240,19 +240,19 @@ def test_a_text_is_no_list_of_tenants(site: TaskDB, tmp_path: Path) -> None:
 
 
 def test_schedules_are_paused_resumed_and_run(site: TaskDB) -> None:
-    nightly = site.add_schedule("nightly", "orders.pack", {"order": 1}, cron="30 2 * * *")
-    site.add_schedule("often", "orders.pack", every=60)
+    nightly = site.schedules.create("nightly", "orders.pack", {"order": 1}, cron="30 2 * * *")
+    site.schedules.create("often", "orders.pack", every=60)
     keeper = person("keeper", "view_schedule", "pause_schedule", "run_schedule", "view_task")
     reader = person("reader", "view_schedule")
     page = text(reader, SCHEDULES)
     assert "30 2 * * *" in page
     assert "every 60 s" in page
     act(reader, SCHEDULES, "pause_schedules", nightly.id)
-    assert site.get_schedule("nightly").is_enabled
+    assert site.schedules.get("nightly").is_enabled
     act(keeper, SCHEDULES, "pause_schedules", nightly.id)
-    assert not site.get_schedule("nightly").is_enabled
+    assert not site.schedules.get("nightly").is_enabled
     act(keeper, SCHEDULES, "resume_schedules", nightly.id)
-    assert site.get_schedule("nightly").is_enabled
+    assert site.schedules.get("nightly").is_enabled
     assert "1 moved." in act(keeper, SCHEDULES, "run_schedules", nightly.id)
     (made,) = site.list_tasks(type="orders.pack")
     assert made.input == {"order": 1}
@@ -261,12 +261,12 @@ def test_schedules_are_paused_resumed_and_run(site: TaskDB) -> None:
 
 def test_what_a_person_does_is_in_the_history_and_in_djangos_log(site: TaskDB) -> None:
     ids = some_tasks(site)
-    site.add_schedule("nightly", "orders.pack", cron="0 3 * * *")
+    site.schedules.create("nightly", "orders.pack", cron="0 3 * * *")
     rights = ("view_task", "retry_task", "cancel_task", "view_schedule", "pause_schedule")
     ann = person("ann", *rights)
     retry(ann, ids["failed"])
     act(ann, TASKS, "cancel_tasks", ids["failed"])
-    act(ann, SCHEDULES, "pause_schedules", site.get_schedule("nightly").id)
+    act(ann, SCHEDULES, "pause_schedules", site.schedules.get("nightly").id)
     told = [dict(one.detail) for one in site.task_history(ids["failed"])]
     assert {"reason": "retried by hand", "by": "ann"} in told
     assert {"reason": "canceled by hand", "by": "ann"} in told

@@ -11,7 +11,6 @@ from django.db.utils import DatabaseError as DjangoDatabaseError
 from django.test import override_settings
 
 from taskdb import (
-    DatabaseUnreachable,
     InvalidInput,
     TaskDB,
     TaskNotFound,
@@ -23,7 +22,7 @@ from taskdb import (
 )
 from taskdb.client.default import default_taskdb
 from taskdb.contrib.django.database import alias_on, url_of
-from taskdb.errors import DatabaseNotMigrated, SettingsError
+from taskdb.errors import DatabaseNotMigrated, DatabaseUnreachable, SettingsError
 from tests.django_site import project
 from tests.django_site.orders.models import Order
 from tests.django_site.test_transaction import place, refused
@@ -116,7 +115,7 @@ def test_trees_in_another_database_follow_the_commit_and_are_checked_before(apar
         with pytest.raises(InvalidInput, match=r"1\.order"):
             submit_fan_out("orders.pack", [{"order": 1}, {"order": "many"}])
         assert count(apart) == 0
-    (step,) = apart.sub_tasks(sequence.id)
+    (step,) = apart.trees.sub_tasks(sequence.id)
     until_queued(apart, step.id, *part_ids(apart.store, fan_out.id))
 
 

@@ -176,7 +176,7 @@ def test_queue_priority_and_due_time_are_those_of_the_variant(tasks: Side, taskd
     row = taskdb.get_task(tasks.jobs.answer.enqueue().id)
     assert (row.priority, row.queue) == (6, "mail")
     assert taskdb.get_task(tasks.jobs.nothing.enqueue().id).queue == "taskdb"
-    assert "mail" in taskdb.registry.queues
+    assert "mail" in taskdb.types.registry.queues
     with override_settings(USE_TZ=False, TIME_ZONE="Asia/Tokyo"):
         naive = due.astimezone(timezone.get_fixed_timezone(540)).replace(tzinfo=None)
         deferred = tasks.jobs.nothing.using(run_after=naive).enqueue()

@@ -165,7 +165,7 @@ def test_trees_and_bulks_are_in_the_transaction(taskdb: TaskDB) -> None:
         with refused():
             submit()
         fan_out, sequence = submit()
-    (step,) = taskdb.sub_tasks(sequence)
+    (step,) = taskdb.trees.sub_tasks(sequence)
     until_queued(taskdb, step.id, *part_ids(taskdb.store, fan_out))
     assert count(taskdb) == BATCH_ROWS + 1 + 4 + 2
 

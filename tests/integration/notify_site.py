@@ -33,8 +33,8 @@ def settings_of(store_url: str, folder: Path, **values: Any) -> Settings:
 def site(store_url: str, folder: Path, **values: Any) -> Iterator[TaskDB]:
     with TaskDB(settings_of(store_url, folder, **values)) as taskdb:
         # Nothing is published: what moves, the tests move.
-        taskdb._background._breaker = 600
-        taskdb._background._trip("a test", 0)
+        taskdb._connections.background._breaker = 600
+        taskdb._connections.background._trip("a test", 0)
         yield taskdb
 
 
@@ -53,7 +53,7 @@ def deliver_all(deliver: Deliver) -> None:
 def hook(
     taskdb: TaskDB, receiver: Receiver, name: str = "hook", **options: Any
 ) -> KeyedSubscription:
-    return taskdb.add_subscription(name, "webhook", receiver.url, **options)
+    return taskdb.subscriptions.create(name, "webhook", receiver.url, **options)
 
 
 def run_tasks(taskdb: TaskDB, *ids: str) -> None:

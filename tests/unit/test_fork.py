@@ -13,9 +13,10 @@ import pytest
 import taskdb
 import taskdb_beat
 import taskdb_worker
-from taskdb import MemoryStepCache, Settings, TaskDB
+from taskdb import Settings, TaskDB
 from taskdb.client import default
 from taskdb.client.default import default_taskdb, replaced_default, set_default
+from taskdb.client.step_cache import MemoryStepCache
 from taskdb.fork import RenewedLock, pause_at_fork
 
 
@@ -205,8 +206,8 @@ def test_a_child_submits_though_another_thread_held_this_at_the_fork(
 ) -> None:
     locks = {
         "default": default._lock,
-        "publisher": client._background._lock,
-        "watcher": client._watcher._lock,
+        "publisher": client._connections.background._lock,
+        "watcher": client._connections._watcher._lock,
         "store": client.store.database._lock,
     }
     client.submit_task("before.fork")

@@ -45,7 +45,7 @@ def create_app(
     TaskModuleError; opens no connection.
     """
     taskdb = taskdb or TaskDB(settings)
-    registry = taskdb.discover()
+    registry = taskdb.types.discover()
     app = create_celery(taskdb.settings, as_current=as_current)
     app.taskdb_reader = taskdb
     app.conf.worker_consumer = "taskdb_worker.message.consumer:TellingConsumer"
@@ -146,8 +146,8 @@ class _Life:
 
     def _declare_limits(self) -> None:
         try:
-            self._member.taskdb.declare_limits()
-            self._member.taskdb.declare_alarms()
+            self._member.taskdb.limits.declare()
+            self._member.taskdb.alarms.declare()
         except DatabaseError as error:
             # The limits of the last start hold; the next start says these.
             log.warning("limits.declaration_failed", reason=str(error))
@@ -172,7 +172,7 @@ class _Life:
             limit_exit(self._member.taskdb.settings.worker_exit_seconds, self.exit_code)
 
     def _types(self) -> list[str]:
-        return [task.name for task in self._member.taskdb.registry]
+        return [task.name for task in self._member.taskdb.types.registry]
 
 
 def __getattr__(name: str) -> Any:

@@ -49,7 +49,7 @@ def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
     Raises TaskNotFound, UnknownTaskType, and IllegalMove for a task that nobody may claim.
     """
     entity = taskdb.get_task(reference)
-    task_type = taskdb.discover().get(entity.type)
+    task_type = taskdb.types.discover().get(entity.type)
     member = Member(taskdb)
     member.begin(f"run-task-{os.getpid()}", (), (entity.type,))
     try:
@@ -60,7 +60,7 @@ def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
         member.execution.run(entity.id, task_type, claim, token)
         taskdb.store.settle(entity.id)
         if claim.is_gated:
-            taskdb.release_lines(claim.lines)
+            taskdb.limits.release(claim.lines)
         return taskdb.get_task(entity.id)
     finally:
         member.end()

@@ -29,7 +29,7 @@ class BodyRunner:
         and what a test runner or Ctrl-C raises to end the test itself.
         """
         found = self._taskdb.store.get(task_id, EVERYONE)
-        task_type = self._taskdb.discover().get(found.type)
+        task_type = self._taskdb.types.discover().get(found.type)
         token = uuid4().hex
         claim = self._execution.claim(task_id, task_type, token)
         if not claim.granted:
@@ -39,7 +39,7 @@ class BodyRunner:
         ended = self._execution.run(task_id, task_type, claim, token, _RehearsedOutcome)
         self._taskdb.store.settle(task_id)
         if claim.is_gated:
-            self._taskdb.release_lines(claim.lines)
+            self._taskdb.limits.release(claim.lines)
         return None if ended.status is None else str(ended.status)
 
     def refusal(self, task_id: str) -> IllegalMove:

@@ -86,5 +86,5 @@ def probes(taskdb: TaskDB) -> Mapping[str, Probe]:
         "database": Probe(ask_database),
         # It keeps its own time, and its answer says more than ours.
         "broker": Probe(ask_broker, BROKER_SECONDS + 1),
-        "payloads": Probe(taskdb.payloads.check),
+        "payloads": Probe(taskdb.store.payloads.check),
     }

@@ -48,20 +48,20 @@ class Declaration:
 
     def _limits(self) -> None:
         if self._knows_types():
-            self._taskdb.declare_limits()
+            self._taskdb.limits.declare()
 
     def _alarms(self) -> None:
         if self._knows_types():
-            self._taskdb.declare_alarms()
+            self._taskdb.alarms.declare()
 
     def _schedules(self) -> None:
-        declared = self._taskdb.sync_schedules()
+        declared = self._taskdb.schedules.sync()
         tell(declared.code, "code")
         tell(declared.settings, "settings")
 
     def _knows_types(self) -> bool:
         """A process that knows no type knows of none that it declares nothing."""
-        return len(self._taskdb.discover()) > 0
+        return len(self._taskdb.types.discover()) > 0
 
 
 def tell(synced: Synced, origin: str) -> None:

@@ -69,7 +69,7 @@ class Entries:
         arguments, keywords = list(entry.get("args") or ()), dict(entry.get("kwargs") or {})
         given = self._when(entry)
         tenant = self._taskdb.settings.default_tenant
-        known = self._taskdb.discover().get(task) if task in self._taskdb.discover() else None
+        known = self._taskdb.types.discover().find(task)
         if known is None:
             message = {"args": arguments, "kwargs": keywords, "options": options}
             encode(message, f"the entry {name!r}")

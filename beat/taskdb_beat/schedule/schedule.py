@@ -9,7 +9,7 @@ import time
 
 import structlog
 
-from taskdb.client.schedules import FIRE_BATCH
+from taskdb.client.schedule.schedules import FIRE_BATCH
 from taskdb.client.taskdb import TaskDB
 from taskdb.store.engine.aside import is_of_a_row
 from taskdb.store.schedule.fire import SCHEDULE
@@ -51,7 +51,7 @@ class FireSchedules:
 
     def _fire(self) -> bool:
         began = time.monotonic()
-        fired = self._taskdb.fire_schedules(self._batch)
+        fired = self._taskdb.schedules.fire(self._batch)
         if fired.task_ids:
             log.debug("schedule.fired", count=len(fired.task_ids))
         if fired.missed:

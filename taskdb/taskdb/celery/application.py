@@ -107,7 +107,7 @@ class TaskDBCelery(Celery):
         The app of a publisher, which sends the messages of rows, belongs to none.
         """
         reader = getattr(self, "taskdb_reader", None)
-        if reader is not None and isinstance(name, str) and reader.discover().find(name):
+        if reader is not None and isinstance(name, str) and reader.types.discover().find(name):
             raise TaskNotSubmitted(name)
 
 

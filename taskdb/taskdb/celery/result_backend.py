@@ -17,17 +17,28 @@ from celery.backends.base import BaseBackend
 
 from taskdb.celery.stored_exception import exception_of
 from taskdb.errors import ResultNotKept, TaskNotFound
-from taskdb.model.entity import TaskEntity, TaskReader, TaskRole
+from taskdb.model.entity import TaskEntity, TaskRole
 from taskdb.model.status import CELERY_STATES, TaskStatus
 
 
-class GroupReader(TaskReader, Protocol):
-    """What this backend needs of the client beside single tasks."""
+class SubTasks(Protocol):
+    """The part of the client that reads sub-tasks."""
 
     def sub_tasks(
         self, reference: str, *, after: int, role: TaskRole | str | None
     ) -> Sequence[TaskEntity]:
         """Some sub-tasks of a role behind a position, in order; raises TaskNotFound."""
+
+
+class ResultReader(Protocol):
+    """The client, as this backend needs it."""
+
+    @property
+    def trees(self) -> SubTasks:
+        """Its sub-tasks."""
+
+    def get_task(self, reference: str) -> TaskEntity:
+        """The task as it is now; raises TaskNotFound."""
 
 
 class ChordRefused(NotImplementedError):
@@ -48,8 +59,8 @@ class RowBackend(BaseBackend):
     supports_autoexpire = True
     persistent = True
 
-    def _reader(self) -> GroupReader:
-        reader: GroupReader = self.app.taskdb_reader
+    def _reader(self) -> ResultReader:
+        reader: ResultReader = self.app.taskdb_reader
         return reader
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
@@ -100,7 +111,7 @@ class RowBackend(BaseBackend):
 
     def _parts(self, parent_id: str) -> Iterator[TaskEntity]:
         after = -1
-        while page := self._reader().sub_tasks(parent_id, after=after, role=TaskRole.PART):
+        while page := self._reader().trees.sub_tasks(parent_id, after=after, role=TaskRole.PART):
             yield from page
             after = page[-1].position or 0
 

@@ -49,7 +49,7 @@ def pause(
 ) -> None:
     """Start no task of a queue, a type or a tenant until `taskdb resume`; running tasks go on."""
     place = _place(queue, type_name, tenant)
-    session.taskdb.pause(**place, reason=reason)
+    session.taskdb.limits.pause(**place, reason=reason)
     _done(session.output, "paused", place)
 
 
@@ -64,7 +64,7 @@ def resume(
 ) -> None:
     """End a pause; held tasks are released in order of arrival."""
     place = _place(queue, type_name, tenant)
-    lift = partial(session.taskdb.resume, owner=_owner(own=own))
+    lift = partial(session.taskdb.limits.resume, owner=_owner(own=own))
     _lifted(session, "resumed", place, lift, "it was not paused")
 
 
@@ -83,7 +83,7 @@ def set_limit(
     The limit replaces the one before it, also one that a task type declares.
     """
     place = _place(queue, type_name, tenant)
-    session.taskdb.set_limit(**place, max_running=max_running, max_starts=max_starts, per=per)
+    session.taskdb.limits.set(**place, max_running=max_running, max_starts=max_starts, per=per)
     _done(session.output, "limited", place)
 
 
@@ -98,14 +98,14 @@ def clear_limit(
 ) -> None:
     """Remove a limit."""
     place = _place(queue, type_name, tenant)
-    clear = partial(session.taskdb.clear_limit, owner=_owner(own=own))
+    clear = partial(session.taskdb.limits.clear, owner=_owner(own=own))
     _lifted(session, "cleared", place, clear, "it had no limit")
 
 
 @with_session
 def list_limits(session: Session) -> None:
     """List every pause and every limit."""
-    found = session.taskdb.gates()
+    found = session.taskdb.limits.list()
     if session.is_json:
         session.output.document([LIMIT.document(gate) for gate in found])
     else:

@@ -13,7 +13,7 @@ import typer
 from taskdb.cli.given_client import given_client, settings_in_force
 from taskdb.cli.output import Output
 from taskdb.cli.signature import with_parameters
-from taskdb.client.actor import acting_by_default
+from taskdb.client.caller.actor import acting_by_default
 from taskdb.client.taskdb import TaskDB
 from taskdb.logging import configure_logging
 from taskdb.settings.settings import Settings

@@ -1,15 +1,17 @@
-"""The part of the client that looks at alarms and acts on them."""
+"""Alarms: what a person does about them, and the routes that send them to channels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from uuid_utils.compat import uuid7
 
-from taskdb.client.actor import note_change
+from taskdb.client.caller.actor import note_change
+from taskdb.client.caller.caller import Caller
+from taskdb.client.types import Types
 from taskdb.errors import Fault, InvalidInput
 from taskdb.model.alarm.alarm import (
     AlarmDelivery,
@@ -27,10 +29,8 @@ from taskdb.model.clock import require_aware
 from taskdb.model.json_text import storable
 from taskdb.outgoing.alarm.channels import open_channel
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import Scope
-from taskdb.store.outgoing.alarm.alarm import Alarms
+from taskdb.store.outgoing.alarm.alarm import Alarms as AlarmRows
 from taskdb.store.store import Store
-from taskdb.types.registry import Registry
 
 _SUBJECT = "the alarm request"
 _PAGE_LIMIT = 1_000
@@ -38,30 +38,27 @@ _LONGEST_SNOOZE = timedelta(days=366)
 _TEST_ID = "00000000-0000-0000-0000-000000000000"
 
 
-class AlarmClient:
-    """Alarms; `TaskDB` is one.
+class Alarms:
+    """`taskdb.alarms`: alarms, and the routes that send them to channels.
 
     A client that is scoped to tenants sees the alarms of those only; one that counts for all
     tenants together is the operator's. So are channels and routes: a tenant names channels that
     the settings give it, and sees the messages to those. Its routes add to the operator's.
     """
 
-    settings: Settings
-    scope: Scope
-    store: Store
-    registry: Registry
-    _actor: Callable[[str | None], str | None]
-
-    @property
-    def _alarms(self) -> Alarms:
-        return Alarms(self.store.database)
+    def __init__(self, settings: Settings, store: Store, types: Types, caller: Caller) -> None:
+        self._settings = settings
+        self._alarms = AlarmRows(store.database)
+        self._types = types
+        self._caller = caller
+        self._scope = caller.scope
 
     @property
     def _channels(self) -> tuple[str, ...] | None:
         """The channels that this client sees; None is every channel."""
-        if self.scope.tenants is None:
+        if self._scope.tenants is None:
             return None
-        return channels_of_tenants(self.settings.alarm_channels, self.scope.tenants)
+        return channels_of_tenants(self._settings.alarm_channels, self._scope.tenants)
 
     def _seen(self, one: AlarmEntity) -> AlarmEntity:
         """An alarm without channels and words that are the operator's."""
@@ -73,69 +70,33 @@ class AlarmClient:
 
     # --- look ---------------------------------------------------------------------------------
 
-    def list_alarms(
-        self,
-        *,
-        state: str | Iterable[str] = (),
-        tenant: str | None = None,
-        type: str | None = None,
-        undelivered: bool = False,
-        unrouted: bool = False,
-        limit: int = 100,
-    ) -> list[AlarmEntity]:
-        """Alarms, the one that was seen last first; without a state those that are not resolved.
-
-        `undelivered`: with a message that no channel has taken yet; `unrouted`: that should have
-        been told and that no route takes. `limit` runs from 1 to 1,000. Raises InvalidInput.
-        """
-        if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
-            raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
-        try:
-            words = (state,) if isinstance(state, str) else tuple(state)
-            states = tuple(one_of(AlarmState, word) for word in words)
-        except (ValueError, TypeError) as error:
-            raise InvalidInput(_SUBJECT, [Fault("state", str(error))]) from None
-        check_texts(_SUBJECT, NAME_BYTES, tenant=tenant, type=type)
-        live = tuple(one for one in AlarmState if one is not AlarmState.RESOLVED)
-        found = self._alarms.page(
-            self.scope,
-            states=states or (() if undelivered else live),
-            tenant=tenant,
-            type=type,
-            undelivered=undelivered,
-            unrouted=unrouted,
-            limit=limit,
-            channels=self._channels,
-        )
-        return [self._seen(one) for one in found]
-
-    def get_alarm(self, reference: str) -> AlarmEntity:
+    def get(self, reference: str) -> AlarmEntity:
         """The alarm of this id or fingerprint; raises AlarmNotFound."""
-        return self._seen(self._alarms.get(_reference(reference), self.scope))
+        return self._seen(self._alarms.get(_reference(reference), self._scope))
 
-    def alarm_deliveries(self, reference: str) -> list[AlarmDelivery]:
+    def deliveries(self, reference: str) -> list[AlarmDelivery]:
         """The messages of an alarm, the newest first; raises AlarmNotFound."""
-        alarm_id = self.get_alarm(reference).id
-        return self._alarms.deliveries(alarm_id, self.scope, channels=self._channels)
+        alarm_id = self.get(reference).id
+        return self._alarms.deliveries(alarm_id, self._scope, channels=self._channels)
 
-    def undelivered_alarms(self, limit: int = 100) -> list[AlarmDelivery]:
+    def undelivered(self, limit: int = 100) -> list[AlarmDelivery]:
         """Messages that no channel has taken yet, the oldest first; raises InvalidInput."""
         if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
             raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
-        return self._alarms.undelivered(self.scope, channels=self._channels, limit=limit)
+        return self._alarms.undelivered(self._scope, channels=self._channels, limit=limit)
 
-    def alarm_errors(self, alarm_ids: Sequence[str]) -> Mapping[str, str]:
+    def errors(self, alarm_ids: Sequence[str]) -> Mapping[str, str]:
         """Why messages of these alarms have not gone out; '' for one that was not tried yet.
 
         An alarm that this client does not see is left out.
         """
         if not isinstance(alarm_ids, Sequence):
             raise InvalidInput(_SUBJECT, [Fault("alarm_ids", "a list of ids")])
-        return self._alarms.last_errors(alarm_ids, self.scope, channels=self._channels)
+        return self._alarms.last_errors(alarm_ids, self._scope, channels=self._channels)
 
     # --- act ----------------------------------------------------------------------------------
 
-    def acknowledge_alarm(
+    def acknowledge(
         self, reference: str, *, by: str | None = None, note: str | None = None
     ) -> AlarmEntity:
         """Someone is at it: it goes on counting, and tells nobody until it is resolved.
@@ -143,11 +104,11 @@ class AlarmClient:
         A resolved one stays as it is. Raises AlarmNotFound.
         """
         place = _reference(reference)
-        return self.get_alarm(
-            self._alarms.acknowledge(place, self.scope, self._actor(by), _plain(note))
+        return self.get(
+            self._alarms.acknowledge(place, self._scope, self._caller.actor(by), _plain(note))
         )
 
-    def snooze_alarm(
+    def snooze(
         self, reference: str, until: datetime | timedelta | float, *, by: str | None = None
     ) -> AlarmEntity:
         """Tell nobody until a moment, or for a time (seconds, or a timedelta); then it is open.
@@ -156,10 +117,12 @@ class AlarmClient:
         AlarmNotFound, InvalidInput.
         """
         moment = _until(until)
-        found = self._alarms.snooze(_reference(reference), self.scope, moment, self._actor(by))
-        return self.get_alarm(found)
+        found = self._alarms.snooze(
+            _reference(reference), self._scope, moment, self._caller.actor(by)
+        )
+        return self.get(found)
 
-    def resolve_alarm(
+    def resolve(
         self, reference: str, *, by: str | None = None, note: str | None = None
     ) -> AlarmEntity:
         """It is over. When it comes back it is open again, a regression, and told at once.
@@ -167,22 +130,22 @@ class AlarmClient:
         Raises AlarmNotFound.
         """
         place = _reference(reference)
-        return self.get_alarm(
-            self._alarms.resolve(place, self.scope, self._actor(by), _plain(note))
+        return self.get(
+            self._alarms.resolve(place, self._scope, self._caller.actor(by), _plain(note))
         )
 
-    def test_alarm_channel(self, channel: str) -> None:
+    def test_channel(self, channel: str) -> None:
         """Send a message of a made-up alarm over a channel of the settings, now.
 
         Raises DeliveryFailed and TargetRefused that say why it did not go; InvalidInput for a
         client that is scoped to tenants, and for a channel that is not named in the settings.
         """
         self._refuse_scoped("channels are tried")
-        names = [one.name for one in self.settings.alarm_channels]
+        names = [one.name for one in self._settings.alarm_channels]
         if channel not in names:
             advice = f"no channel is named {shown(channel)}. TASKDB_ALARM_CHANNELS allows: "
             raise InvalidInput(_SUBJECT, [Fault("channel", advice + (", ".join(names) or "none"))])
-        way = open_channel(self.settings, channel)
+        way = open_channel(self._settings, channel)
         try:
             way.send(str(uuid7()), message_of(_made_up(channel), MessageKind.OPENED, 1))
         finally:
@@ -190,12 +153,12 @@ class AlarmClient:
 
     # --- routes -------------------------------------------------------------------------------
 
-    def alarm_routes(self) -> list[Route]:
+    def routes(self) -> list[Route]:
         """The routes of the settings, then those that are rows; a tenant sees its own alone."""
-        own = () if self.scope.tenants is not None else self.settings.alarm_routes
-        return [*own, *self._alarms.routes(self.scope)]
+        own = () if self._scope.tenants is not None else self._settings.alarm_routes
+        return [*own, *self._alarms.routes(self._scope)]
 
-    def add_alarm_route(
+    def add_route(
         self,
         to: str | Sequence[str],
         *,
@@ -220,7 +183,7 @@ class AlarmClient:
             "source": source and str(source),
         }
         owner = self._owner_of(tenant)
-        channels = self.settings.alarm_channels
+        channels = self._settings.alarm_channels
         usable = (
             [one.name for one in channels]
             if owner is None
@@ -232,34 +195,70 @@ class AlarmClient:
             raise InvalidInput(
                 "the route", [Fault("", str(error).removeprefix("route: "))]
             ) from None
-        return self._alarms.add_route(route, self.scope, self._actor(by))
+        return self._alarms.add_route(route, self._scope, self._caller.actor(by))
 
-    def remove_alarm_route(self, route_id: str, *, by: str | None = None) -> bool:
+    def remove_route(self, route_id: str, *, by: str | None = None) -> bool:
         """Delete a route that is a row; False where there is none (in this scope)."""
-        actor, place = self._actor(by), spelled(route_id)
-        is_removed = self._alarms.remove_route(place, self.scope)
+        actor, place = self._caller.actor(by), spelled(route_id)
+        is_removed = self._alarms.remove_route(place, self._scope)
         if is_removed:
             note_change("alarm_route.removed", place, actor)
         return is_removed
 
-    def declare_alarms(self) -> None:
+    def declare(self) -> None:
         """Write what the task types of this process say of their alarms, as workers and beats do.
 
         What is declared no more goes. Raises InvalidInput for a client that is scoped to tenants.
         """
         self._refuse_scoped("alarms are declared")
-        self._alarms.declare({one.name: one.alarm for one in self.registry})
+        self._alarms.declare({one.name: one.alarm for one in self._types.registry})
+
+    def list(
+        self,
+        *,
+        state: str | Iterable[str] = (),
+        tenant: str | None = None,
+        type: str | None = None,
+        undelivered: bool = False,
+        unrouted: bool = False,
+        limit: int = 100,
+    ) -> list[AlarmEntity]:
+        """Alarms, the one that was seen last first; without a state those that are not resolved.
+
+        `undelivered`: with a message that no channel has taken yet; `unrouted`: that should have
+        been told and that no route takes. `limit` runs from 1 to 1,000. Raises InvalidInput.
+        """
+        if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
+            raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
+        try:
+            words = (state,) if isinstance(state, str) else tuple(state)
+            states = tuple(one_of(AlarmState, word) for word in words)
+        except (ValueError, TypeError) as error:
+            raise InvalidInput(_SUBJECT, [Fault("state", str(error))]) from None
+        check_texts(_SUBJECT, NAME_BYTES, tenant=tenant, type=type)
+        live = tuple(one for one in AlarmState if one is not AlarmState.RESOLVED)
+        found = self._alarms.page(
+            self._scope,
+            states=states or (() if undelivered else live),
+            tenant=tenant,
+            type=type,
+            undelivered=undelivered,
+            unrouted=unrouted,
+            limit=limit,
+            channels=self._channels,
+        )
+        return [self._seen(one) for one in found]
 
     def _owner_of(self, tenant: str | None) -> str | None:
         """The owner of a route for this tenant: the tenant of a scoped client, or the operator."""
-        if self.scope.tenants is None:
+        if self._scope.tenants is None:
             return None
-        if not isinstance(tenant, str) or not self.scope.allows(tenant):
+        if not isinstance(tenant, str) or not self._scope.allows(tenant):
             raise InvalidInput("the route", [Fault("tenant", "name one of this client's")])
         return tenant
 
     def _refuse_scoped(self, what: str) -> None:
-        if self.scope.tenants is not None:
+        if self._scope.tenants is not None:
             raise InvalidInput(_SUBJECT, [Fault("", f"{what} by the operator only")])
 
 

@@ -1,127 +1,90 @@
-"""The part of the client that changes tasks by hand: cancel, retry, call back."""
+"""Changes tasks by hand: cancels, retries, and ends the tasks that wait for a callback."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any
 
 from pydantic import BaseModel
 from uuid_utils.compat import uuid7
 
 from taskdb.celery.publish.background import BackgroundPublisher
-from taskdb.client.submission.options import Criteria, ended_badly, filter_of
+from taskdb.client.caller.caller import Caller
+from taskdb.client.criteria import Criteria, ended_badly, filter_of
+from taskdb.client.tasks import Tasks
 from taskdb.errors import CallbackRefused, Fault, InvalidInput
 from taskdb.model.bounds import shown, spelled
 from taskdb.model.entity import TaskEntity, TaskError
 from taskdb.model.json_text import storable
-from taskdb.model.principal.permission import Permission
-from taskdb.store.contract import Filter, Scope
-from taskdb.store.payload.payload import Payloads
+from taskdb.store.contract import Filter
 from taskdb.store.store import Store
 from taskdb.store.tree.callback import Answer, digest_of
 
 
-class InterventionClient:
-    """Changes by hand; `TaskDB` is one.
+class Interventions:
+    """Changes by hand; the history names the actor of each."""
 
-    The history names the actor of each: `by`, unless the application has fixed it or the
-    surroundings say who it is.
-    """
+    def __init__(
+        self, store: Store, background: BackgroundPublisher, caller: Caller, tasks: Tasks
+    ) -> None:
+        self._store = store
+        self._payloads = store.payloads
+        self._background = background
+        self._caller = caller
+        self._scope = caller.scope
+        self._tasks = tasks
 
-    scope: Scope
-    permission: Permission
-    store: Store
-    payloads: Payloads
-    _background: BackgroundPublisher
-    _actor: Callable[[str | None], str | None]
-    _id_of: Callable[[str], str]
-    get_task: Callable[[str], TaskEntity]
+    def cancel(self, reference: str, by: str | None) -> TaskEntity:
+        """See `TaskDB.cancel_task`."""
+        actor, task_id = self._caller.actor(by), self._tasks.id_of(reference)
+        self._store.cancel(task_id, self._scope, actor)
+        return self._tasks.get_task(task_id)
 
-    def cancel_task(self, reference: str, *, by: str | None = None) -> TaskEntity:
-        """Stop a task: CANCELED at once while it waits; a running body is asked to stop.
-
-        The answer tells which; a body that does not stop by itself is ended after the grace of
-        the settings. Raises TaskNotFound, and IllegalMove for one that ended otherwise.
-        """
-        actor, task_id = self._actor(by), self._id_of(reference)
-        self.store.cancel(task_id, self.scope, actor)
-        return self.get_task(task_id)
-
-    def retry_task(
-        self, reference: str, *, force: bool = False, by: str | None = None
-    ) -> TaskEntity:
-        """Run a task again, with a whole budget of attempts; its history goes on.
-
-        For one that ended, that waits for a person, or that waits for its time. A fan-out runs
-        its parts that ended badly again and joins anew; a sequence goes on at the step that
-        failed; a sub-task reopens its FAILED or CANCELED ancestors. With `force` a fan-out runs
-        all its parts, and a sequence all its steps. Raises TaskNotFound; IllegalMove for one that
-        is queued or running, and for a sub-task of a parent that COMPLETED;
-        SequenceAlreadyCompleted; InvalidInput where this client may not run all of it.
-        """
-        actor, task_id = self._actor(by), self._id_of(reference)
-        published = self.store.retry(
-            task_id, self.scope, actor, force=force, may_run=self.permission
+    def retry(self, reference: str, *, force: bool, by: str | None) -> TaskEntity:
+        """See `TaskDB.retry_task`."""
+        actor, task_id = self._caller.actor(by), self._tasks.id_of(reference)
+        published = self._store.retry(
+            task_id, self._scope, actor, force=force, may_run=self._caller.permission
         )
         self._background.publish(published)
-        return self.get_task(task_id)
+        return self._tasks.get_task(task_id)
 
-    def resume_task(
-        self,
-        token: str,
-        output: Any = None,
-        *,
-        error: str | None = None,
-        by: str | None = None,
-    ) -> TaskEntity:
-        """End the task that gave this token away by `ctx.wait_for_callback`; answers it.
-
-        It is COMPLETED with this output (JSON values or a model), or FAILED with this error; what
-        follows an end follows. Where its body still runs, it ends when the body does. A token
-        counts once. Raises CallbackRefused; InvalidInput, NotEncodable and PayloadTooLarge, after
-        which the token still counts.
-        """
+    def resume(self, token: str, output: Any, *, error: str | None, by: str | None) -> TaskEntity:
+        """See `TaskDB.resume_task`."""
         if error is not None and output is not None:
             raise InvalidInput("the answer", [Fault("error", "give an output or an error")])
         if not isinstance(error, str | None):
             raise InvalidInput("the answer", [Fault("error", f"{shown(error)} is not text")])
-        actor, digest = self._actor(by), digest_of(spelled(token))
-        awaited = self.store.find_awaited(digest, self.scope)
+        actor, digest = self._caller.actor(by), digest_of(spelled(token))
+        awaited = self._store.find_awaited(digest, self._scope)
         plain = output.model_dump(mode="json") if isinstance(output, BaseModel) else output
-        packed = self.payloads.pack(plain, f"{awaited.id}-result-{uuid7()}", "the output")
+        packed = self._payloads.pack(plain, f"{awaited.id}-result-{uuid7()}", "the output")
         reason = (
             None
             if error is None
             else TaskError("CallbackFailed", storable(error), "", awaited.attempt)
         )
         try:
-            task_id = self.store.resume(digest, Answer(packed, reason), self.scope, actor)
+            task_id = self._store.resume(digest, Answer(packed, reason), self._scope, actor)
         except CallbackRefused:
-            self.payloads.discard(packed.reference)
+            self._payloads.discard(packed.reference)
             raise
-        return self.get_task(task_id)
+        return self._tasks.get_task(task_id)
 
-    def cancel_tasks(self, *, by: str | None = None, **criteria: Unpack[Criteria]) -> int:
-        """Cancel every task that meets the criteria and can be; answers how many were.
+    def cancel_all(self, criteria: Criteria, by: str | None) -> int:
+        """See `TaskDB.cancel_tasks`."""
+        return self._store.cancel_all(self._some(criteria), self._scope, self._caller.actor(by))
 
-        Raises InvalidInput without any criterion: name one, so that nobody cancels all by slip.
-        """
-        return self.store.cancel_all(self._some(criteria), self.scope, self._actor(by))
-
-    def retry_tasks(
-        self, *, force: bool = False, by: str | None = None, **criteria: Unpack[Criteria]
-    ) -> int:
-        """Retry every task that meets the criteria and ended badly; answers how many were.
-
-        These are FAILED, HALTED and CANCELED. With `force` also those that COMPLETED or wait for
-        their time, and trees as a whole. What this client may not run stays as it is. Raises
-        InvalidInput without any criterion, and for a `status` that only `force` runs again.
-        """
+    def retry_all(self, criteria: Criteria, *, force: bool, by: str | None) -> int:
+        """See `TaskDB.retry_tasks`."""
         count = 0
         chosen = self._some(criteria)
         wanted = chosen if force else ended_badly(chosen)
-        for number, batch in self.store.retry_all(
-            wanted, self.scope, self._actor(by), force=force, may_run=self.permission
+        for number, batch in self._store.retry_all(
+            wanted,
+            self._scope,
+            self._caller.actor(by),
+            force=force,
+            may_run=self._caller.permission,
         ):
             self._background.publish(batch)
             count += number

@@ -1,29 +1,29 @@
-"""The part of the client that sets rules: pauses and limits."""
+"""Pauses and limits of queues, types and tenants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, get_args
 
 from taskdb.celery.publish.background import BackgroundPublisher
-from taskdb.client.actor import note_change
+from taskdb.client.caller.actor import note_change
+from taskdb.client.caller.caller import Caller
+from taskdb.client.types import Types
 from taskdb.errors import Fault, InvalidInput
 from taskdb.model.bounds import NAME_BYTES, QUEUE_BYTES, check_texts, shown, wrong_text
 from taskdb.model.limit import Gate, GateOwner, GateTarget, Limit
 from taskdb.settings.settings import Settings
 from taskdb.store.admission.release import Released
-from taskdb.store.contract import Scope
 from taskdb.store.store import Store
-from taskdb.types.registry import Registry
 
 _SUBJECT = "the rule"
 _HAND_OVER = 100
 """Tasks that one look after the end of another lets go."""
 
 
-class GateClient:
-    """Pauses and limits; `TaskDB` is one.
+class Limits:
+    """`taskdb.limits`: pauses and limits.
 
     A rule is for a `queue`, a `type` or a `tenant`: name one of them. A client of some tenants sets
     and lifts rules of these tenants' own, for themselves. They stand beside the operator's, which
@@ -31,13 +31,20 @@ class GateClient:
     that of the `tenant`. Each call raises InvalidInput for anything else.
     """
 
-    settings: Settings
-    scope: Scope
-    store: Store
-    registry: Registry
-    _background: BackgroundPublisher
-    _actor: Callable[[str | None], str | None]
-    _check_operator: Callable[[], None]
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        background: BackgroundPublisher,
+        types: Types,
+        caller: Caller,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._background = background
+        self._types = types
+        self._caller = caller
+        self._scope = caller.scope
 
     def pause(
         self,
@@ -55,7 +62,7 @@ class GateClient:
         """
         check_texts(_SUBJECT, reason=reason)
         place = self._place(queue, type, tenant)
-        self.store.pause(place, self.scope, reason, self._actor(by))
+        self._store.pause(place, self._scope, reason, self._caller.actor(by))
 
     def resume(
         self,
@@ -67,13 +74,13 @@ class GateClient:
         by: str | None = None,
     ) -> bool:
         """Lift a pause; what waited goes in order of its arrival. False where there was none."""
-        place, actor = self._place(queue, type, tenant), self._actor(by)
-        is_lifted = self.store.lift_pause(place, self.scope, actor, owner=_checked(owner))
+        place, actor = self._place(queue, type, tenant), self._caller.actor(by)
+        is_lifted = self._store.lift_pause(place, self._scope, actor, owner=_checked(owner))
         if is_lifted:
             note_change("pause.lifted", ":".join(place), actor)
         return is_lifted
 
-    def set_limit(
+    def set(
         self,
         *,
         queue: str | None = None,
@@ -95,11 +102,11 @@ class GateClient:
         except (ValueError, TypeError) as error:
             raise InvalidInput(_SUBJECT, [Fault("limit", str(error))]) from None
         if limit is None:
-            advice = "say max_running, or max_starts and per; clear_limit removes one"
+            advice = "say max_running, or max_starts and per; `limits.clear` removes one"
             raise InvalidInput(_SUBJECT, [Fault("limit", advice)])
-        self.store.set_limit(place, limit, self.scope, self._actor(by))
+        self._store.set_limit(place, limit, self._scope, self._caller.actor(by))
 
-    def clear_limit(
+    def clear(
         self,
         *,
         queue: str | None = None,
@@ -112,40 +119,40 @@ class GateClient:
 
         One that a task type declares comes back when a worker or a beat starts.
         """
-        place, actor = self._place(queue, type, tenant), self._actor(by)
-        is_cleared = self.store.clear_limit(place, self.scope, actor, owner=_checked(owner))
+        place, actor = self._place(queue, type, tenant), self._caller.actor(by)
+        is_cleared = self._store.clear_limit(place, self._scope, actor, owner=_checked(owner))
         if is_cleared:
             note_change("limit.cleared", ":".join(place), actor)
         return is_cleared
 
-    def gates(self) -> list[Gate]:
-        """Every rule that this client may see, in order of its place.
-
-        A client of some tenants sees the rules for these: their own, and that the operator's hold,
-        without their reason and who set them.
-        """
-        return self.store.gates(self.scope)
-
-    def declare_limits(self) -> None:
+    def declare(self) -> None:
         """Write what the task types of this process declare, as workers and beats do at first.
 
         What a person has set stays; what is declared no more goes. Raises InvalidInput for a
         client of some tenants: what a type declares is for all of them.
         """
-        self._check_operator()
-        self.store.declare_limits({one.name: one.limit for one in self.registry})
+        self._caller.require_operator()
+        self._store.declare_limits({one.name: one.limit for one in self._types.registry})
 
-    def release_lines(self, lines: Sequence[str]) -> Released:
+    def release(self, lines: Sequence[str]) -> Released:
         """Let go who may in these lines, and publish it; answers how it went.
 
         A worker calls it when a task that held slots has ended. Never waits for the broker. Raises
         InvalidInput for a client that is scoped to tenants.
         """
-        self._check_operator()
-        lease = timedelta(seconds=self.settings.relay_lease_seconds)
-        released = self.store.release_gated(_HAND_OVER, lease, lines=lines)
+        self._caller.require_operator()
+        lease = timedelta(seconds=self._settings.relay_lease_seconds)
+        released = self._store.release_gated(_HAND_OVER, lease, lines=lines)
         self._background.publish(released.publications, wait=False)
         return released
+
+    def list(self) -> list[Gate]:
+        """Every rule that this client may see, in order of its place.
+
+        A client of some tenants sees the rules for these: their own, and that the operator's hold,
+        without their reason and who set them.
+        """
+        return self._store.gates(self._scope)
 
     def _place(
         self, queue: str | None, type_name: str | None, tenant: str | None

@@ -1,15 +1,16 @@
-"""The part of the client that says who is told of changes of status."""
+"""Subscriptions: the subscribers that are notified of changes of status."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from uuid_utils.compat import uuid7
 
-from taskdb.client.actor import note_change
+from taskdb.client.caller.actor import note_change
+from taskdb.client.caller.caller import Caller
 from taskdb.errors import Fault, InvalidInput
 from taskdb.model.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled, wrong_text
 from taskdb.model.clock import require_aware
@@ -27,7 +28,6 @@ from taskdb.model.subscription import (
 from taskdb.outgoing.signing import new_secret, secret_key
 from taskdb.outgoing.transports import check_target, open_transport
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import Scope
 from taskdb.store.outgoing.subscription.subscription import NewSubscription, Start
 from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
@@ -44,7 +44,7 @@ _OF_TENANTS = frozenset({TransportKind.WEBHOOK, TransportKind.REDIS})
 
 
 class SubscriptionOptions(TypedDict, total=False):
-    """What `add_subscription` may say beside name, transport and target."""
+    """What `create` takes beside name, transport and target."""
 
     tenant: str | None
     type: str | None
@@ -56,15 +56,16 @@ class SubscriptionOptions(TypedDict, total=False):
     created_by: str | None
 
 
-class SubscriptionClient:
-    """Subscriptions; `TaskDB` is one."""
+class Subscriptions:
+    """`taskdb.subscriptions`: the subscribers that are notified of changes of status."""
 
-    settings: Settings
-    scope: Scope
-    store: Store
-    _actor: Callable[[str | None], str | None]
+    def __init__(self, settings: Settings, store: Store, caller: Caller) -> None:
+        self._settings = settings
+        self._store = store
+        self._caller = caller
+        self._scope = caller.scope
 
-    def add_subscription(  # noqa: PLR0913 - the options of a subscription, all by name
+    def create(  # noqa: PLR0913 - the options of a subscription, all by name
         self,
         name: str,
         transport: TransportKind | str,
@@ -96,13 +97,13 @@ class SubscriptionClient:
         begin = _start(start, faults)
         for word, text in (("name", name), ("target", target), ("created_by", created_by)):
             _check_text(word, text, faults)
-        if way is not None and way not in _OF_TENANTS and self.scope.tenants is not None:
+        if way is not None and way not in _OF_TENANTS and self._scope.tenants is not None:
             faults.append(Fault("transport", f"{way} is the operator's: use the unscoped client"))
         key = _secret(way, secret, faults)
         if faults or way is None:
             raise InvalidInput(SUBJECT, faults)
         place = target or ("taskdb" if way is TransportKind.REDIS else "")
-        check_target(self.settings, way, place)
+        check_target(self._settings, way, place)
         new = NewSubscription(
             name=name,
             tenant=whose,
@@ -110,23 +111,11 @@ class SubscriptionClient:
             target=place,
             filter=chosen,
             secret=key,
-            created_by=self._actor(created_by),
+            created_by=self._caller.actor(created_by),
         )
-        return KeyedSubscription(self.store.add_subscription(new, begin, self.scope), key)
+        return KeyedSubscription(self._store.add_subscription(new, begin, self._scope), key)
 
-    def list_subscriptions(
-        self, *, tenant: str | None = None, state: SubscriptionState | str | None = None
-    ) -> list[SubscriptionEntity]:
-        """Every subscription of this client's scope, by tenant and name; raises InvalidInput."""
-        try:
-            chosen = None if state is None else SubscriptionState(state)
-        except ValueError:
-            known = ", ".join(SubscriptionState)
-            raise InvalidInput("the list request", [Fault("state", f"one of {known}")]) from None
-        check_texts("the list request", NAME_BYTES, tenant=tenant)
-        return self.store.list_subscriptions(self.scope, tenant=tenant, state=chosen)
-
-    def get_subscription(self, reference: str, *, tenant: str | None = None) -> SubscriptionEntity:
+    def get(self, reference: str, *, tenant: str | None = None) -> SubscriptionEntity:
         """The subscription of this name or id.
 
         Raises SubscriptionNotFound, and InvalidInput for a name that several tenants use, without
@@ -134,41 +123,41 @@ class SubscriptionClient:
         """
         reference = spelled(reference)
         check_texts(SUBJECT, reference=reference, tenant=tenant)
-        return self.store.get_subscription(reference, self.scope, tenant)
+        return self._store.get_subscription(reference, self._scope, tenant)
 
-    def try_subscription(self, reference: str, *, tenant: str | None = None) -> str:
+    def test(self, reference: str, *, tenant: str | None = None) -> str:
         """Send a trial message now, from here, signed and guarded as any; answers its id.
 
         Raises DeliveryFailed that says why it did not arrive, SubscriptionNotFound.
         """
-        found = self.get_subscription(reference, tenant=tenant)
-        secrets = self.store.subscription_secrets(found.id, self.scope)
-        message = trial_message(found.name, found.tenant, str(uuid7()), self.store.now())
+        found = self.get(reference, tenant=tenant)
+        secrets = self._store.subscription_secrets(found.id, self._scope)
+        message = trial_message(found.name, found.tenant, str(uuid7()), self._store.now())
         with closing(
-            open_transport(self.settings, found.transport, found.target, secrets)
+            open_transport(self._settings, found.transport, found.target, secrets)
         ) as transport:
             transport.send(message)
         return message.id
 
-    def pause_subscription(
+    def pause(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> SubscriptionEntity:
         """Tell it nothing until it is resumed; nothing of the meantime is lost."""
-        actor, found = self._actor(by), self.get_subscription(reference, tenant=tenant)
-        paused = self.store.pause_subscription(found.id, self.scope)
+        actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
+        paused = self._store.pause_subscription(found.id, self._scope)
         note_change("subscription.paused", found.id, actor)
         return paused
 
-    def resume_subscription(
+    def resume(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> SubscriptionEntity:
         """Tell it again, a paused or a dead one, from where it stopped; at once if it waits."""
-        actor, found = self._actor(by), self.get_subscription(reference, tenant=tenant)
-        resumed = self.store.resume_subscription(found.id, self.scope)
+        actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
+        resumed = self._store.resume_subscription(found.id, self._scope)
         note_change("subscription.resumed", found.id, actor)
         return resumed
 
-    def replay_subscription(
+    def replay(
         self,
         reference: str,
         start: str | datetime,
@@ -185,12 +174,12 @@ class SubscriptionClient:
         begin = _start(start, faults)
         if faults:
             raise InvalidInput(SUBJECT, faults)
-        actor, found = self._actor(by), self.get_subscription(reference, tenant=tenant)
-        replayed = self.store.resume_subscription(found.id, self.scope, begin)
+        actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
+        replayed = self._store.resume_subscription(found.id, self._scope, begin)
         note_change("subscription.replayed", found.id, actor)
         return replayed
 
-    def rotate_subscription_secret(
+    def rotate_secret(
         self,
         reference: str,
         *,
@@ -204,7 +193,7 @@ class SubscriptionClient:
         It is made unless it is given, and answered this once. Raises SubscriptionNotFound,
         InvalidInput for what signs nothing.
         """
-        actor, found = self._actor(by), self.get_subscription(reference, tenant=tenant)
+        actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
         faults: list[Fault] = []
         if found.transport is not TransportKind.WEBHOOK:
             faults.append(Fault("", f"{found.transport} signs nothing: it has no secret"))
@@ -212,23 +201,21 @@ class SubscriptionClient:
         key = _secret(TransportKind.WEBHOOK, secret, faults)
         if faults or key is None:
             raise InvalidInput(SUBJECT, faults)
-        rotated = self.store.rotate_secret(found.id, key, length, self.scope)
+        rotated = self._store.rotate_secret(found.id, key, length, self._scope)
         note_change("subscription.secret_rotated", found.id, actor)
         return KeyedSubscription(rotated, key)
 
-    def remove_subscription(
-        self, reference: str, *, tenant: str | None = None, by: str | None = None
-    ) -> None:
+    def remove(self, reference: str, *, tenant: str | None = None, by: str | None = None) -> None:
         """Delete a subscription; raises SubscriptionNotFound."""
-        actor, found = self._actor(by), self.get_subscription(reference, tenant=tenant)
-        self.store.remove_subscription(found.id, self.scope)
+        actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
+        self._store.remove_subscription(found.id, self._scope)
         note_change("subscription.removed", f"{found.id} {found.name}", actor)
 
     def _tenant(self, given: str | None, faults: list[Fault]) -> str | None:
         _check_text("tenant", given, faults)
-        tenants = self.scope.tenants
+        tenants = self._scope.tenants
         if given is not None:
-            if not self.scope.allows(given):
+            if not self._scope.allows(given):
                 faults.append(Fault("tenant", f"{given!r} is out of the scope of this client"))
             return given
         if tenants is None:
@@ -236,6 +223,18 @@ class SubscriptionClient:
         if len(tenants) > 1:
             faults.append(Fault("tenant", f"name one of {', '.join(map(repr, tenants))}"))
         return tenants[0]
+
+    def list(
+        self, *, tenant: str | None = None, state: SubscriptionState | str | None = None
+    ) -> list[SubscriptionEntity]:
+        """Every subscription of this client's scope, by tenant and name; raises InvalidInput."""
+        try:
+            chosen = None if state is None else SubscriptionState(state)
+        except ValueError:
+            known = ", ".join(SubscriptionState)
+            raise InvalidInput("the list request", [Fault("state", f"one of {known}")]) from None
+        check_texts("the list request", NAME_BYTES, tenant=tenant)
+        return self._store.list_subscriptions(self._scope, tenant=tenant, state=chosen)
 
 
 def _transport(given: Any, faults: list[Fault]) -> TransportKind | None:

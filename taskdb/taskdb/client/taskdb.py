@@ -1,4 +1,4 @@
-"""The client: find, list, cancel, retry; its bases submit, wait, have trees and rules.
+"""The client: the verbs of every day, and the parts for everything else.
 
 A `TaskDB` is safe to share between threads and survives a fork: connections and the publisher's
 thread are made anew in the process that uses them.
@@ -6,81 +6,55 @@ thread are made anew in the process that uses them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager
+from copy import copy
 from datetime import timedelta
-from functools import partial
-from typing import Any, Self, Unpack, get_args
+from typing import Any, Self, Unpack
 
-from sqlalchemy.engine import make_url
-
-from taskdb.celery.broker_state import broker_state
 from taskdb.celery.configuration import create_celery
-from taskdb.celery.publish.background import BackgroundPublisher
 from taskdb.celery.publish.publisher import Publisher
 from taskdb.celery.refused_control import RefusedControl
-from taskdb.client.actor import Acting
-from taskdb.client.alarms import AlarmClient
-from taskdb.client.explanation import Explanation, explain
-from taskdb.client.intervention import InterventionClient
-from taskdb.client.limits import GateClient
-from taskdb.client.schedules import ScheduleClient
-from taskdb.client.submission.options import Criteria, filter_of
-from taskdb.client.submit import SubmitClient
-from taskdb.client.subscriptions import SubscriptionClient
-from taskdb.client.trees import TreeClient
-from taskdb.client.wait import WaitClient
-from taskdb.client.watcher import Watcher
-from taskdb.errors import (
-    Fault,
-    InvalidInput,
-    TaskNotFound,
-)
+from taskdb.client.alarms import Alarms
+from taskdb.client.caller.caller import Caller
+from taskdb.client.connections import Connections
+from taskdb.client.criteria import Criteria
+from taskdb.client.explanation import Explanation
+from taskdb.client.intervention import Interventions
+from taskdb.client.limits import Limits
+from taskdb.client.payloads import Payloads
+from taskdb.client.schedule.schedules import Schedules
+from taskdb.client.submission.drafting import Drafting
+from taskdb.client.submission.options import SubmitOptions
+from taskdb.client.submission.submissions import Submissions
+from taskdb.client.submission.tree_submissions import TreeSubmissions
+from taskdb.client.subscriptions import Subscriptions
+from taskdb.client.tasks import TaskPage, Tasks
+from taskdb.client.trees import Trees
+from taskdb.client.twin import in_thread, on_loop
+from taskdb.client.types import Types
+from taskdb.client.workers import Workers
 from taskdb.model.attempt import attempts_of
-from taskdb.model.bounds import NAME_BYTES, shown, spelled, wrong_text
 from taskdb.model.clock import Clock
-from taskdb.model.entity import Attempt, Side, TaskEntity, TaskEvent
-from taskdb.model.principal.permission import ANYTHING, Permission
-from taskdb.model.reference import adopted_id, parse_reference
+from taskdb.model.entity import Attempt, TaskEntity, TaskEvent, TaskReader
+from taskdb.model.fan_out import FanOut, Join
+from taskdb.model.principal.permission import Permission
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import EVERYONE, Scope
-from taskdb.store.engine.sqlite.shared_cache import is_shared
-from taskdb.store.payload.place import payloads_of
+from taskdb.store.contract import Scope
 from taskdb.store.store import Store
-from taskdb.store.task.list import Cursor, Order
-from taskdb.types.registry import Registry, default_registry, import_task_modules
-from taskdb.types.surrounding import Surrounded
-
-DEEPEST = 5
-"""Levels of a tree that one explanation goes down."""
-_SCOPE = "the scope"
-PAGE_LIMIT = 1_000
-"""Tasks that one page may hold."""
+from taskdb.store.task.list import Order
+from taskdb.types.registry import Registry, default_registry
 
 
-class TaskPage(tuple[TaskEntity, ...]):  # noqa: SLOT001 - it carries the cursor beside the tasks
-    """Tasks of one page; `next_cursor` leads to the next one, None where there is none."""
-
-    next_cursor: str | None = None
-
-
-class TaskDB(
-    SubmitClient,
-    WaitClient,
-    TreeClient,
-    ScheduleClient,
-    GateClient,
-    InterventionClient,
-    SubscriptionClient,
-    AlarmClient,
-    Acting,
-    Surrounded,
-):
+class TaskDB:
     """Tasks on one database and one broker.
 
-    Reads the settings of the environment unless told otherwise; opens nothing until it is used.
+    Reads the settings of the environment unless it is given some; opens nothing until it is used.
     An unscoped client is the operator's: it sees every tenant. `for_tenant` narrows it.
+
+    The parts: `schedules`, `limits`, `alarms`, `subscriptions`, `trees`, `types`, `workers` and
+    `payloads`. A method `…_async` is its twin for coroutines; coroutines call the methods of parts
+    with `asyncio.to_thread`.
     """
 
     def __init__(
@@ -91,45 +65,253 @@ class TaskDB(
         clock: Clock | None = None,
     ) -> None:
         self.settings = settings or Settings.load()
-        self.registry = default_registry if registry is None else registry
-        self.scope = EVERYONE
-        self.permission = ANYTHING
-        self.payloads = payloads_of(self.settings)
-        self.store = Store(
-            self.settings.store_url,
-            clock=clock,
-            migrates_itself=self.settings.is_embedded_store,
-            relay_grace=timedelta(seconds=self.settings.relay_grace_seconds),
-            payloads=self.payloads,
+        self._connections = Connections(self.settings, clock)
+        types = Types(
+            default_registry if registry is None else registry, self.settings.task_modules
         )
-        self._watcher = Watcher(self.store)
-        self.publisher = Publisher(self.settings, self.store)
-        self._background = BackgroundPublisher(
-            self.publisher,
-            self.settings.publish_budget_seconds,
-            self.settings.publish_breaker_seconds,
-            # SQLite would refuse what the code under test writes at the same moment.
-            rests=is_shared(make_url(self.settings.store_url)),
-        )
-        self.store.on_new = self._publish_new
-        self._discovered = False
+        self._compose(Caller(), types, is_owner=True)
+
+    def _compose(self, caller: Caller, types: Types, *, is_owner: bool) -> None:
+        """Make the parts for this caller."""
+        settings, connections, store = self.settings, self._connections, self._connections.store
+        self._caller = caller
+        self._is_owner = is_owner
         self._celery_app: Any = None
-        self._is_owner = True
+        self._tasks = Tasks(settings, store, caller, connections.waits)
+        drafting = Drafting(settings, types, store.payloads, caller)
+        self._submissions = Submissions(connections, drafting, caller, self._tasks)
+        self._tree_submissions = TreeSubmissions(connections, types, drafting, caller, self._tasks)
+        self._interventions = Interventions(store, connections.background, caller, self._tasks)
+        self.types = types
+        self.schedules = Schedules(settings, store, types, drafting, caller, self._tasks)
+        self.limits = Limits(settings, store, connections.background, types, caller)
+        self.alarms = Alarms(settings, store, types, caller)
+        self.subscriptions = Subscriptions(settings, store, caller)
+        self.trees = Trees(store, caller, self._tasks, self._tree_submissions)
+        self.workers = Workers(settings, store, caller)
+        self.payloads = Payloads(self._tasks)
 
-    @property
-    def celery_app(self) -> Any:
-        """A Celery app on this client: ``AsyncResult(task_id, app=taskdb.celery_app)``.
+    # --- submit -------------------------------------------------------------------------------
 
-        State, result and error come from the row, within the scope of this client. It is not made
-        Celery's current app, so that it does not get in the way of another one. That of a scoped
-        client sends no remote control: InvalidInput.
+    def submit_task(
+        self,
+        type: str,
+        input: Any = None,
+        *,
+        session: Any = None,
+        **options: Unpack[SubmitOptions],
+    ) -> TaskEntity:
+        """Create a task: its row first, then its message. A submit that returned is never lost.
+
+        `input` is a model or JSON values. With `session` (SQLAlchemy Session, AsyncSession or
+        Connection) the row belongs to the caller's transaction and is published after its commit.
+        The task is QUEUED when the broker took the message in time, else CREATED (it is
+        published later) or SCHEDULED; where `unique_key` found a task, it is that one.
+
+        Raises UnknownTaskType, InvalidInput, PayloadStoreUnreachable (nothing was written),
+        DatabaseError.
         """
-        if self._celery_app is None:
-            self._celery_app = create_celery(self.settings)
-            if self.scope.tenants is not None:
-                self._celery_app.control_cls = RefusedControl
-            self._celery_app.taskdb_reader = self
-        return self._celery_app
+        return self._submissions.one(type, input, options, session)
+
+    def submit_many(
+        self,
+        type: str,
+        inputs: Iterable[Any],
+        *,
+        session: Any = None,
+        **options: Unpack[SubmitOptions],
+    ) -> list[TaskEntity]:
+        """Create many tasks of one type, all or none; returns one for each input, in order.
+
+        An empty list creates none. Raises as `submit_task` does.
+        """
+        return self._submissions.many(type, inputs, options, session)
+
+    def submit_fan_out(  # noqa: PLR0913 - the options of a fan-out, all by keyword
+        self,
+        type: str,
+        items: Iterable[Any],
+        *,
+        join: Join = "all_succeeded",
+        tolerate: float | None = None,
+        max_concurrency: int | None = None,
+        timeout: timedelta | float | None = None,
+        chunk_size: int = 1,
+        on_join: Any = None,
+        session: Any = None,
+        **options: Unpack[SubmitOptions],
+    ) -> TaskEntity:
+        """Create a parent and a part of this type for each item; returns the parent.
+
+        `items` is anything to iterate over, of any length: it is read a batch at a time, and no
+        part is visible before all exist. See `FanOut` for how they are joined. `run_at`,
+        `delay`, `deadline` and `mutex_key` are those of the parts; `name`, `unique_key`, `tags`,
+        `attributes` and `notify_id` the parent's. An empty list completes at once. A fan-out of the
+        same `unique_key` that FAILED runs its bad parts again if the items are the same, with all
+        options of this call; for other items a new one is created.
+
+        Raises UnknownTaskType, InvalidInput (nothing was written), DatabaseError.
+        """
+        fan_out = FanOut(
+            join=join,
+            tolerate=tolerate,
+            max_concurrency=max_concurrency,
+            timeout=timeout,
+            chunk_size=chunk_size,
+            on_join=on_join,
+        )
+        return self._tree_submissions.fan_out(type, items, fan_out, options, session)
+
+    def submit_sequence(
+        self,
+        sequence: str,
+        payload: Any = None,
+        *,
+        timeout: timedelta | float | None = None,
+        session: Any = None,
+        **options: Unpack[SubmitOptions],
+    ) -> TaskEntity:
+        """Begin a sequence; returns its task.
+
+        Where the sequence is `unique` (or `unique_key` is given), the same payload is the same
+        task: one that FAILED resumes at the failed step, with the options given here, any other is
+        returned as it is. Another payload under the key of one that FAILED is a new task.
+        Raises SequenceNotFound, UnknownTaskType, InvalidInput, DatabaseError.
+        """
+        return self._tree_submissions.sequence(sequence, payload, timeout, options, session)
+
+    submit_task_async = on_loop(submit_task)
+    submit_many_async = on_loop(submit_many)
+    submit_fan_out_async = on_loop(submit_fan_out)
+    submit_sequence_async = on_loop(submit_sequence)
+
+    # --- read ---------------------------------------------------------------------------------
+
+    def get_task(self, reference: str) -> TaskEntity:
+        """The task of this id, code or key, as it is now; raises TaskNotFound.
+
+        An adopted task is also found by the id that its Celery app gave it.
+        """
+        return self._tasks.get_task(reference)
+
+    def list_tasks(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        order: Order = "newest",
+        **criteria: Unpack[Criteria],
+    ) -> TaskPage:
+        """One page of tasks by time of creation, stable while new ones are created.
+
+        `limit` runs from 1 to 1,000. Raises InvalidInput that names every fault.
+        """
+        return self._tasks.page(criteria, limit=limit, cursor=cursor, order=order)
+
+    def wait_task(self, reference: str, timeout: float | None = None) -> TaskEntity:
+        """Block until the task has settled (terminal, or HALTED), and return it.
+
+        `timeout` is in seconds, None waits for ever. All waits of a process share one query
+        every quarter of a second; while the database is unavailable they go on. Raises WaitTimeout,
+        TaskNotFound, InvalidInput, WaitInterrupted when this client is closed meanwhile.
+        """
+        return self._tasks.wait_task(reference, timeout)
+
+    async def wait_task_async(
+        self,
+        reference: str,
+        timeout: float | None = None,  # noqa: ASYNC109 - as its twin
+    ) -> TaskEntity:
+        """`wait_task` for a coroutine; it holds no thread while it waits."""
+        return await self._tasks.wait_task_async(reference, timeout)
+
+    def task_history(self, reference: str) -> list[TaskEvent]:
+        """Every move of a task, oldest first; raises TaskNotFound."""
+        return self._tasks.history(reference)
+
+    def task_attempts(self, reference: str) -> list[Attempt]:
+        """Every run of its body, oldest first; raises TaskNotFound."""
+        return attempts_of(self._tasks.history(reference))
+
+    def explain_task(self, reference: str) -> Explanation:
+        """Why a task is where it is, and what to do about it; raises TaskNotFound.
+
+        Asks the broker, for three seconds at most, where its answer matters. Of a task that waits
+        for sub-tasks also why the first open one is where it is, down to the last.
+        """
+        return self._tasks.explain(reference)
+
+    # --- change -------------------------------------------------------------------------------
+    # The history names the actor of each: `by`, unless the application has fixed it or the
+    # surroundings name one.
+
+    def cancel_task(self, reference: str, *, by: str | None = None) -> TaskEntity:
+        """Stop a task: CANCELED at once while it waits; a running body is asked to stop.
+
+        The task that is returned shows which; a body that does not stop by itself is ended after
+        the grace of the settings. Raises TaskNotFound, and IllegalMove for one that ended
+        otherwise.
+        """
+        return self._interventions.cancel(reference, by)
+
+    def retry_task(
+        self, reference: str, *, force: bool = False, by: str | None = None
+    ) -> TaskEntity:
+        """Run a task again, with a whole budget of attempts; its history continues.
+
+        For one that ended, that waits for a person, or that waits for its time. A fan-out runs
+        its parts that ended badly again and joins anew; a sequence resumes at the step that
+        failed; a sub-task reopens its FAILED or CANCELED ancestors. With `force` a fan-out runs
+        all its parts, and a sequence all its steps. Raises TaskNotFound; IllegalMove for one that
+        is queued or running, and for a sub-task of a parent that COMPLETED;
+        SequenceAlreadyCompleted; InvalidInput where this client may not run all of it.
+        """
+        return self._interventions.retry(reference, force=force, by=by)
+
+    def resume_task(
+        self,
+        token: str,
+        output: Any = None,
+        *,
+        error: str | None = None,
+        by: str | None = None,
+    ) -> TaskEntity:
+        """End the task whose body got this token from `ctx.wait_for_callback`; returns the task.
+
+        It is COMPLETED with this output (JSON values or a model), or FAILED with this error; what
+        follows an end follows. Where its body still runs, it ends when the body does. A token
+        counts once. Raises CallbackRefused; InvalidInput, NotEncodable and PayloadTooLarge, after
+        which the token still counts.
+        """
+        return self._interventions.resume(token, output, error=error, by=by)
+
+    def cancel_tasks(self, *, by: str | None = None, **criteria: Unpack[Criteria]) -> int:
+        """Cancel every task that meets the criteria and can be canceled; returns their number.
+
+        Raises InvalidInput without any criterion: name one, so that nobody cancels all by mistake.
+        """
+        return self._interventions.cancel_all(criteria, by)
+
+    def retry_tasks(
+        self, *, force: bool = False, by: str | None = None, **criteria: Unpack[Criteria]
+    ) -> int:
+        """Retry every task that meets the criteria and ended badly; returns their number.
+
+        These are FAILED, HALTED and CANCELED. With `force` also those that COMPLETED or wait for
+        their time, and trees as a whole. What this client may not run stays as it is. Raises
+        InvalidInput without any criterion, and for a `status` that only `force` runs again.
+        """
+        return self._interventions.retry_all(criteria, force=force, by=by)
+
+    get_task_async = in_thread(get_task)
+    list_tasks_async = in_thread(list_tasks)
+    task_history_async = in_thread(task_history)
+    explain_task_async = in_thread(explain_task)
+    cancel_task_async = in_thread(cancel_task)
+    retry_task_async = in_thread(retry_task)
+    resume_task_async = in_thread(resume_task)
+
+    # --- scope and life -----------------------------------------------------------------------
 
     def for_tenant(
         self,
@@ -159,155 +341,63 @@ class TaskDB(
             created_by=created_by,
             created_ip=created_ip,
         )
-        if not tenants:
-            raise InvalidInput(_SCOPE, [Fault("", "name at least one tenant")])
-        faults = [
-            Fault("tenant", reason)
-            for tenant in tenants
-            if (reason := wrong_text(tenant, NAME_BYTES)) is not None
-        ]
-        if faults:
-            raise InvalidInput(_SCOPE, faults)
-        beyond = [tenant for tenant in tenants if not self.scope.allows(tenant)]
-        if beyond:
-            message = f"this client may not see {beyond}: its scope is {self.scope.tenants}"
-            raise InvalidInput(_SCOPE, [Fault("", message)])
-        permission = self.permission.narrowed(asked)
+        caller = self._caller.narrowed(tenants, asked)
         scoped = object.__new__(TaskDB)
-        scoped.__dict__.update(self.__dict__)
-        scoped._celery_app = None
-        scoped._is_owner = False
-        scoped.scope = Scope(tuple(tenants))
-        scoped.permission = permission
+        scoped.settings, scoped._connections = self.settings, self._connections
+        scoped._compose(caller, copy(self.types), is_owner=False)
         return scoped
 
-    def discover(self) -> Registry:
-        """Import the task modules of the settings, once; answers the registry."""
-        if not self._discovered:
-            import_task_modules(self.settings.task_modules)
-            self._discovered = True
-        return self.registry
+    @property
+    def scope(self) -> Scope:
+        """The tenants that this client sees."""
+        return self._caller.scope
 
-    # --- read ---------------------------------------------------------------------------------
+    @property
+    def permission(self) -> Permission:
+        """The types, queues and priorities that this client may submit."""
+        return self._caller.permission
 
-    def get_task(self, reference: str) -> TaskEntity:
-        """The task of this id, code or key, as it is now; raises TaskNotFound.
+    @property
+    def reader(self) -> TaskReader:
+        """The reader of the entities of this client: they are refreshed through it."""
+        return self._tasks
 
-        An adopted task is also found by what its Celery app calls it.
+    @property
+    def store(self) -> Store:
+        """The store under this client. It sees every tenant."""
+        return self._connections.store
+
+    @property
+    def publisher(self) -> Publisher:
+        """The publisher under this client; beat and workers publish with it."""
+        return self._connections.publisher
+
+    @property
+    def celery_app(self) -> Any:
+        """A Celery app on this client: ``AsyncResult(task_id, app=taskdb.celery_app)``.
+
+        State, result and error come from the row, within the scope of this client. It is not made
+        Celery's current app, so that it does not get in the way of another one. That of a scoped
+        client sends no remote control: InvalidInput.
         """
-        place = parse_reference(spelled(reference))
-        if place is None:
-            return self._adopted(spelled(reference))
-        if place.position is not None:
-            found = self.store.get_sub_task(place.id, place.position, self.scope, self)
-        else:
-            found = self.store.get(place.id, self.scope, self)
-        if place.key is not None and found.key != place.key:
-            raise TaskNotFound(place.key)
-        return found
+        if self._celery_app is None:
+            self._celery_app = create_celery(self.settings)
+            if not self._caller.is_operator:
+                self._celery_app.control_cls = RefusedControl
+            self._celery_app.taskdb_reader = self
+        return self._celery_app
 
-    def _adopted(self, celery_id: str) -> TaskEntity:
-        with suppress(TaskNotFound):
-            found = self.store.get(adopted_id(celery_id), self.scope, self)
-            if found.is_adopted:
-                return found
-        raise TaskNotFound(celery_id)
-
-    def list_tasks(
-        self,
-        *,
-        limit: int = 50,
-        cursor: str | None = None,
-        order: Order = "newest",
-        **criteria: Unpack[Criteria],
-    ) -> TaskPage:
-        """One page of tasks by time of creation, stable while new ones come.
-
-        `limit` runs from 1 to 1,000. Raises InvalidInput that names what is wrong.
-        """
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-            raise InvalidInput("the list request", [Fault("limit", f"1 to {PAGE_LIMIT}")])
-        if order not in {"newest", "oldest"}:
-            raise InvalidInput("the list request", [Fault("order", "newest or oldest")])
-        after = None if cursor is None else Cursor.parse(cursor)
-        chosen = filter_of(criteria)
-        found = self.store.page(
-            chosen, self.scope, limit=limit + 1, order=order, after=after, reader=self
-        )
-        page = TaskPage(found[:limit])
-        if len(found) > limit:
-            page.next_cursor = str(Cursor(page[-1].created_at, page[-1].id))
-        return page
-
-    def task_history(self, reference: str) -> list[TaskEvent]:
-        """Every move of a task, oldest first; raises TaskNotFound."""
-        return self.store.history(self._id_of(reference), self.scope)
-
-    def task_attempts(self, reference: str) -> list[Attempt]:
-        """Every run of its body, oldest first; raises TaskNotFound."""
-        return attempts_of(self.task_history(reference))
-
-    def explain_task(self, reference: str) -> Explanation:
-        """Why a task is where it is, and what to do about it; raises TaskNotFound.
-
-        Asks the broker, for three seconds at most, where its answer matters. Of a task that waits
-        for sub-tasks also why the first open one is where it is, down to the last.
-        """
-        lease = timedelta(seconds=self.settings.worker_lease_seconds)
-        ids = [self._id_of(reference)]
-        line: list[Explanation] = []
-        for task_id in ids:
-            standing = self.store.standing(task_id, self.scope, lease=lease)
-            line.append(explain(standing, partial(broker_state, self.settings), lease=lease))
-            if standing.first_open is not None and len(ids) < DEEPEST:
-                ids.append(standing.first_open)
-        below: Explanation | None = None
-        for one in reversed(line):
-            below = replace(one, below=below)
-        return below or line[0]
-
-    def read_payload(self, reference: str, side: Side = "input") -> Any:
-        """The input or the result of a task, wherever it is kept.
-
-        Raises TaskNotFound, InvalidInput for another `side`, PayloadMissing and
-        PayloadStoreUnreachable.
-        """
-        if side not in get_args(Side):
-            advice = f"{shown(side)} is none of {', '.join(get_args(Side))}"
-            raise InvalidInput("the payload request", [Fault("side", advice)])
-        found = self.get_task(reference)
-        return found.input if side == "input" else found.result
-
-    def _id_of(self, reference: str) -> str:
-        place = parse_reference(spelled(reference))
-        if place is not None and place.key is None:
-            # The verbs themselves say when there is no such task, or none in this scope.
-            return self.store.get(place.id, self.scope).id
-        return self.get_task(reference).id
-
-    # --- life ---------------------------------------------------------------------------------
-
-    @contextmanager
-    def resting(self) -> Iterator[None]:
+    def resting(self) -> AbstractContextManager[None]:
         """Publish nothing meanwhile, and have the relay find it all at once; for tests."""
-        grace, self.store.grace = self.store.grace, timedelta(0)
-        try:
-            with self._background.resting():
-                yield
-        finally:
-            self.store.grace = grace
+        return self._connections.resting()
 
     def close(self) -> None:
         """Publish what waits, for a moment, and close this process's connections.
 
         A client of some tenants has none of its own: those that it shares stay open.
         """
-        if not self._is_owner:
-            return
-        self._watcher.close()
-        self._background.close()
-        self.publisher.close()
-        self.store.close()
+        if self._is_owner:
+            self._connections.close()
 
     def __enter__(self) -> Self:
         return self

@@ -129,7 +129,7 @@ class TaskReader(Protocol):
     def get_task(self, reference: str) -> TaskEntity:
         """Return the task as it is now. Raises TaskNotFound."""
 
-    def wait(self, reference: str, timeout: float | None) -> TaskEntity:
+    def wait_task(self, reference: str, timeout: float | None) -> TaskEntity:
         """Return the task once it has settled. Raises WaitTimeout."""
 
     def read_payload(self, reference: str, side: Side) -> Any:
@@ -247,7 +247,7 @@ class TaskEntity:
 
         `timeout` is in seconds; None waits for ever. Raises WaitTimeout.
         """
-        return self._reader().wait(self.id, timeout)
+        return self._reader().wait_task(self.id, timeout)
 
     def _payload(self, side: Side, inline: Any, reference: str | None) -> Any:
         return inline if reference is None else self._reader().read_payload(self.id, side)

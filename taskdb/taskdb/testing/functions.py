@@ -1,54 +1,38 @@
-"""The module functions: those of the rehearsal that is on."""
+"""The module functions: the methods of the rehearsal that is on."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
-from taskdb.model.entity import TaskEntity
 from taskdb.testing.clock import RehearsalClock
-from taskdb.testing.expectation import ANYTHING
-from taskdb.testing.rehearsal import RUN_LIMIT, Drained, current
+from taskdb.testing.rehearsal import Rehearsal, current
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def run_task(type: str | Callable[..., Any], input: Any = None, **options: Any) -> TaskEntity:
-    """`Rehearsal.run_task` of the one that is on."""
-    return current().run_task(type, input, **options)
+def _of_current(method: Callable[Concatenate[Rehearsal, P], T]) -> Callable[P, T]:
+    """The function that calls this method of the rehearsal that is on."""
+
+    @wraps(method)
+    def function(*arguments: P.args, **keywords: P.kwargs) -> T:
+        return method(current(), *arguments, **keywords)
+
+    signature = inspect.signature(method)
+    own = [one for name, one in signature.parameters.items() if name != "self"]
+    vars(function)["__signature__"] = signature.replace(parameters=own)
+    return function
 
 
-async def run_task_async(
-    type: str | Callable[..., Any], input: Any = None, **options: Any
-) -> TaskEntity:
-    """`Rehearsal.run_task_async` of the one that is on."""
-    return await current().run_task_async(type, input, **options)
-
-
-def drain(*, retries: bool = False, limit: int = RUN_LIMIT) -> Drained:
-    """`Rehearsal.drain` of the one that is on."""
-    return current().drain(retries=retries, limit=limit)
-
-
-async def drain_async(*, retries: bool = False, limit: int = RUN_LIMIT) -> Drained:
-    """`Rehearsal.drain_async` of the one that is on."""
-    return await current().drain_async(retries=retries, limit=limit)
-
-
-def submitted(
-    type: str | Callable[..., Any] | None = None, input: Any = ANYTHING, **criteria: Any
-) -> list[TaskEntity]:
-    """`Rehearsal.submitted` of the one that is on."""
-    return current().submitted(type, input, **criteria)
-
-
-def assert_submitted(
-    type: str | Callable[..., Any],
-    input: Any = ANYTHING,
-    *,
-    count: int | None = None,
-    **criteria: Any,
-) -> list[TaskEntity]:
-    """`Rehearsal.assert_submitted` of the one that is on."""
-    return current().assert_submitted(type, input, count=count, **criteria)
+run_task = _of_current(Rehearsal.run_task)
+run_task_async = _of_current(Rehearsal.run_task_async)
+drain = _of_current(Rehearsal.drain)
+drain_async = _of_current(Rehearsal.drain_async)
+submitted = _of_current(Rehearsal.submitted)
+assert_submitted = _of_current(Rehearsal.assert_submitted)
 
 
 def clock() -> RehearsalClock:

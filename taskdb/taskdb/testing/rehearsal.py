@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 
 from taskdb.client.default import replaced_default
 from taskdb.client.taskdb import TaskDB
+from taskdb.client.twin import in_thread
 from taskdb.errors import Fault, InvalidInput
 from taskdb.model.entity import TaskEntity, TaskKind
 from taskdb.model.principal.origin import submitting_as_nobody
@@ -76,7 +77,7 @@ class Rehearsal:
     # --- run ----------------------------------------------------------------------------------
 
     def run_task(
-        self, type: str | Callable[..., Any], input: Any = None, **options: Any
+        self, /, type: str | Callable[..., Any], input: Any = None, **options: Any
     ) -> TaskEntity:
         """Submit a task of this type (by name or body) and run its body once, as a worker would.
 
@@ -87,7 +88,7 @@ class Rehearsal:
 
         Raises UnknownTaskType and InvalidInput, and IllegalMove for a task that may not run now.
         """
-        name = self.taskdb.discover().name_of(type)
+        name = self.taskdb.types.discover().name_of(type)
         submitted = self.taskdb.submit_task(name, input, **options)
         if submitted.held_by is not None:
             self._passes.release()
@@ -95,11 +96,7 @@ class Rehearsal:
             raise self._bodies.refusal(submitted.id)
         return self.taskdb.get_task(submitted.id)
 
-    async def run_task_async(
-        self, type: str | Callable[..., Any], input: Any = None, **options: Any
-    ) -> TaskEntity:
-        """`run_task` for a coroutine."""
-        return await asyncio.to_thread(self.run_task, type, input, **options)
+    run_task_async = in_thread(run_task)
 
     def drain(self, *, retries: bool = False, limit: int = RUN_LIMIT) -> Drained:
         """Run everything that is due, and what becomes due by that, until nothing is.
@@ -118,9 +115,7 @@ class Rehearsal:
         tasks = tuple(self.taskdb.get_task(one) for one in dict.fromkeys(ran))
         return Drained(tasks, len(ran))
 
-    async def drain_async(self, *, retries: bool = False, limit: int = RUN_LIMIT) -> Drained:
-        """`drain` for a coroutine."""
-        return await asyncio.to_thread(self.drain, retries=retries, limit=limit)
+    drain_async = in_thread(drain)
 
     def _run_due(self, ran: list[str], limit: int) -> None:
         while True:
@@ -166,9 +161,9 @@ class Rehearsal:
         The first `tick` does it as well, so that they begin before it. Raises InvalidInput that
         names every declaration that is refused.
         """
-        declared = any(known.schedules for known in self.taskdb.discover())
+        declared = any(known.schedules for known in self.taskdb.types.discover())
         if declared or self.taskdb.settings.schedules:
-            synced = self.taskdb.sync_schedules()
+            synced = self.taskdb.schedules.sync()
             refused = (*synced.code.refused, *synced.settings.refused)
             if refused:
                 faults = [Fault(one.name, one.reason) for one in refused]
@@ -179,9 +174,9 @@ class Rehearsal:
             # Firing is for all tenants; a client that sees some of them is not asked for it.
             return
         while True:
-            fired = self.taskdb.fire_schedules()
+            fired = self.taskdb.schedules.fire()
             for schedule_id, reason in fired.broken.items():
-                name = self.taskdb.get_schedule(schedule_id).name
+                name = self.taskdb.schedules.get(schedule_id).name
                 raise AssertionError(f"schedule {name!r} cannot be fired: {reason}")
             if not fired.is_full:
                 return
@@ -189,7 +184,11 @@ class Rehearsal:
     # --- look ---------------------------------------------------------------------------------
 
     def submitted(
-        self, type: str | Callable[..., Any] | None = None, input: Any = ANYTHING, **criteria: Any
+        self,
+        /,
+        type: str | Callable[..., Any] | None = None,
+        input: Any = ANYTHING,
+        **criteria: Any,
     ) -> list[TaskEntity]:
         """The tasks of this type (None: of any) that were submitted so far, the oldest first.
 
@@ -201,6 +200,7 @@ class Rehearsal:
 
     def assert_submitted(
         self,
+        /,
         type: str | Callable[..., Any],
         input: Any = ANYTHING,
         *,
@@ -211,7 +211,7 @@ class Rehearsal:
 
         The error tells what there is instead, and in what it differs. Answers the tasks.
         """
-        name = self.taskdb.discover().name_of(type)
+        name = self.taskdb.types.discover().name_of(type)
         found = self.submitted(name, input, **criteria)
         if len(found) == count or (count is None and found):
             return found
@@ -224,7 +224,7 @@ class Rehearsal:
     def _of(
         self, type: str | Callable[..., Any] | None, criteria: dict[str, Any]
     ) -> list[TaskEntity]:
-        name = None if type is None else self.taskdb.discover().name_of(type)
+        name = None if type is None else self.taskdb.types.discover().name_of(type)
         found = self._all(type=name, **criteria)
         return [one for one in found if "kind" in criteria or not _is_mere_parent(one)]
 

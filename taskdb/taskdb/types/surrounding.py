@@ -7,33 +7,11 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeVar
 
 from taskdb.types.context import TaskContext
-from taskdb.types.registry import Registry, surroundings_with
 
 Surrounding = Callable[[TaskContext], AbstractContextManager[Any]]
 """Creates the context manager in which the body of a run is called."""
 
-S = TypeVar("S", bound=Surrounding)
 T = TypeVar("T")
-
-
-class Surrounded:
-    """The surroundings of the bodies of one client, `TaskDB`."""
-
-    registry: Registry
-    _surroundings: tuple[Surrounding, ...] = ()
-
-    def around(self, make: S) -> S:
-        """Surround every body that runs for this client, inside the surroundings of its registry.
-
-        As `Registry.around`, but for the workers of this client only.
-        """
-        self._surroundings = surroundings_with(self._surroundings, make)
-        return make
-
-    @property
-    def surroundings(self) -> tuple[Surrounding, ...]:
-        """The surroundings of a body, the outermost first."""
-        return self.registry.surroundings + self._surroundings
 
 
 def call_surrounded(

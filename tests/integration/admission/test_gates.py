@@ -43,7 +43,7 @@ def test_of_fifty_with_a_mutex_never_two_run_and_they_keep_their_order(site: Sit
 
 
 def test_a_declared_limit_holds_over_all_workers(site: Site) -> None:
-    (gate,) = [one for one in site.client.gates() if one.name == "gate.few"]
+    (gate,) = [one for one in site.client.limits.list() if one.name == "gate.few"]
     assert (gate.limit, gate.origin) == (Limit(max_running=2), "code")
     found = site.client.submit_many("gate.few", [{"number": number} for number in range(40)])
     assert {one.held_by for one in found} == {"gate"}
@@ -52,7 +52,7 @@ def test_a_declared_limit_holds_over_all_workers(site: Site) -> None:
 
 
 def test_a_pause_holds_messages_that_the_broker_has_already(site: Site) -> None:
-    site.client.pause(type="gate.paused", reason="the other side is down")
+    site.client.limits.pause(type="gate.paused", reason="the other side is down")
     # As if the pause had come a moment later: the row is not held, and its message is out.
     task_id = site.insert("gate.paused", "{}")
     wait_until(
@@ -60,5 +60,5 @@ def test_a_pause_holds_messages_that_the_broker_has_already(site: Site) -> None:
         describe=lambda: str(site.moves(task_id)),
     )
     assert site.client.get_task(task_id).attempt == 0
-    assert site.client.resume(type="gate.paused")
+    assert site.client.limits.resume(type="gate.paused")
     assert site.settled(task_id).result == "ran"

@@ -17,8 +17,7 @@ from taskdb import (
     Registry,
     TaskDB,
     TaskStatus,
-    gates_async,
-    pause_async,
+    default_taskdb,
     set_default,
     task,
 )
@@ -30,7 +29,7 @@ __all__ = ["cli"]
 @pytest.fixture
 def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
     with client(store_url, tmp_path) as taskdb:
-        own: dict[str, Any] = {"registry": taskdb.registry}
+        own: dict[str, Any] = {"registry": taskdb.types.registry}
         task("shop", mutex=("shop", "floor"), **own)(lambda shop, floor=0: None)
         task("limited", max_running=2, max_starts=5, per=60, **own)(lambda: None)
         yield taskdb
@@ -85,7 +84,7 @@ def test_parts_of_a_fan_out_have_the_mutex_and_their_parent_has_none(taskdb: Tas
     parent = taskdb.submit_fan_out("shop", [{"shop": 1}, {"shop": 2}, {"shop": 1}])
     assert taskdb.get_task(parent.id).held_by is None
     release(taskdb)
-    held = [one.held_by for one in taskdb.sub_tasks(parent.id)]
+    held = [one.held_by for one in taskdb.trees.sub_tasks(parent.id)]
     assert held[:2] == [None, None]
     assert str(held[2]).startswith("mutex:/#shop#")
 
@@ -108,62 +107,62 @@ def test_what_is_held_does_not_keep_others_of_the_same_commit_waiting(
 
 
 def test_declared_limits_are_written_and_go_with_their_declaration(taskdb: TaskDB) -> None:
-    taskdb.declare_limits()
-    (gate,) = taskdb.gates()
+    taskdb.limits.declare()
+    (gate,) = taskdb.limits.list()
     assert (gate.name, gate.origin) == ("limited", "code")
     assert gate.limit == Limit(2, 5, timedelta(seconds=60))
-    taskdb.registry = Registry()
-    task("limited", registry=taskdb.registry)(lambda: None)
-    taskdb.declare_limits()
-    assert taskdb.gates() == []
+    taskdb.types.registry = Registry()
+    task("limited", registry=taskdb.types.registry)(lambda: None)
+    taskdb.limits.declare()
+    assert taskdb.limits.list() == []
 
 
 def test_a_scoped_client_makes_rules_for_its_tenants_only(taskdb: TaskDB) -> None:
-    taskdb.pause(queue="q")
-    taskdb.set_limit(tenant="other", max_running=1)
+    taskdb.limits.pause(queue="q")
+    taskdb.limits.set(tenant="other", max_running=1)
     acme = taskdb.for_tenant("acme")
-    acme.pause(tenant="acme", reason="unpaid")
-    assert [(one.target, one.name) for one in acme.gates()] == [("tenant", "acme")]
+    acme.limits.pause(tenant="acme", reason="unpaid")
+    assert [(one.target, one.name) for one in acme.limits.list()] == [("tenant", "acme")]
     for place in ({"tenant": "other"}, {"queue": "q"}, {"type": "echo"}):
-        for refused in (acme.pause, acme.resume, acme.clear_limit):
+        for refused in (acme.limits.pause, acme.limits.resume, acme.limits.clear):
             with pytest.raises(InvalidInput, match="scope"):
                 refused(**place)
         with pytest.raises(InvalidInput, match="scope"):
-            acme.set_limit(**place, max_running=1)
-    assert len(taskdb.gates()) == 3
+            acme.limits.set(**place, max_running=1)
+    assert len(taskdb.limits.list()) == 3
 
 
 def test_a_scoped_client_declares_no_limits(taskdb: TaskDB) -> None:
     acme = taskdb.for_tenant("acme")
-    for refused in (acme.declare_limits, lambda: acme.release_lines(["running:own:other"])):
+    for refused in (acme.limits.declare, lambda: acme.limits.release(["running:own:other"])):
         with pytest.raises(InvalidInput, match="all tenants"):
             refused()
-    assert taskdb.gates() == []
+    assert taskdb.limits.list() == []
 
 
 def test_the_operator_lifts_what_a_tenant_has_set(taskdb: TaskDB) -> None:
     acme = taskdb.for_tenant("acme")
-    acme.pause(tenant="acme", by="bob")
-    acme.set_limit(tenant="acme", max_running=1)
-    taskdb.pause(tenant="acme", reason="unpaid", by="ann")
-    assert acme.resume(tenant="acme")
+    acme.limits.pause(tenant="acme", by="bob")
+    acme.limits.set(tenant="acme", max_running=1)
+    taskdb.limits.pause(tenant="acme", reason="unpaid", by="ann")
+    assert acme.limits.resume(tenant="acme")
     with pytest.raises(InvalidInput, match="owner"):
-        acme.resume(tenant="acme", owner="operator")
+        acme.limits.resume(tenant="acme", owner="operator")
     with pytest.raises(InvalidInput, match="owner"):
-        taskdb.resume(tenant="acme", owner="beta")  # type: ignore[arg-type]
-    assert [(one.owner, one.is_paused, one.reason) for one in acme.gates()] == [
+        taskdb.limits.resume(tenant="acme", owner="beta")  # type: ignore[arg-type]
+    assert [(one.owner, one.is_paused, one.reason) for one in acme.limits.list()] == [
         ("tenant", False, None),
         ("operator", True, None),
     ]
-    assert taskdb.clear_limit(tenant="acme", owner="tenant")
-    (gate,) = taskdb.gates()
+    assert taskdb.limits.clear(tenant="acme", owner="tenant")
+    (gate,) = taskdb.limits.list()
     assert (gate.owner, gate.reason, gate.set_by) == ("operator", "unpaid", "ann")
 
 
 @pytest.mark.parametrize("owner", ["operator", "tenant"])
 def test_a_tenant_is_told_the_reason_of_its_own_rule_only(taskdb: TaskDB, owner: str) -> None:
     acme = taskdb.for_tenant("acme")
-    (taskdb if owner == "operator" else acme).pause(tenant="acme", reason="unpaid", by="ann")
+    (taskdb if owner == "operator" else acme).limits.pause(tenant="acme", reason="unpaid", by="ann")
     task_id = acme.submit_task("echo", 1).id
     release(taskdb)
     told = str(acme.explain_task(task_id))
@@ -176,20 +175,21 @@ def test_a_tenant_is_told_the_reason_of_its_own_rule_only(taskdb: TaskDB, owner:
 @pytest.mark.parametrize("place", [{}, {"queue": "a", "type": "b"}, {"queue": ""}, {"type": 7}])
 def test_a_rule_is_for_one_place(taskdb: TaskDB, place: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
-        taskdb.pause(**place)
+        taskdb.limits.pause(**place)
 
 
 @pytest.mark.parametrize("limit", [{}, {"max_running": 0}, {"max_starts": 1}, {"per": "x"}])
 def test_a_limit_that_says_nothing_is_refused(taskdb: TaskDB, limit: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="limit"):
-        taskdb.set_limit(queue="q", **limit)
+        taskdb.limits.set(queue="q", **limit)
 
 
 def test_coroutines_make_rules_as_well(taskdb: TaskDB) -> None:
     set_default(taskdb)
     try:
-        asyncio.run(pause_async(queue="q"))
-        assert [one.is_paused for one in asyncio.run(gates_async())] == [True]
+        limits = default_taskdb().limits
+        asyncio.run(asyncio.to_thread(limits.pause, queue="q"))
+        assert [one.is_paused for one in asyncio.run(asyncio.to_thread(limits.list))] == [True]
     finally:
         set_default(None)
 
@@ -214,12 +214,12 @@ def test_rules_are_made_shown_and_lifted(cli: Site) -> None:
 
 def test_the_command_line_lifts_what_a_tenant_has_set(cli: Site) -> None:
     with cli.client() as taskdb:
-        taskdb.for_tenant("acme").pause(tenant="acme")
+        taskdb.for_tenant("acme").limits.pause(tenant="acme")
     assert "it was not paused" in cli("resume", "--tenant", "acme").err
     assert cli("resume", "--tenant", "acme", "--own").out == "resumed tenant acme\n"
     cli("pause", "--tenant", "acme")
     with cli.client() as taskdb:
-        (gate,) = taskdb.gates()
+        (gate,) = taskdb.limits.list()
     assert gate.owner == "operator"
     assert str(gate.set_by).startswith("cli:")
 

@@ -19,7 +19,8 @@ from celery.exceptions import Retry
 from tests.servers import Blackhole
 from tests.waiting import wait_until
 
-from taskdb import AlreadyTracked, InvalidInput, TaskDB
+from taskdb import InvalidInput, TaskDB
+from taskdb.errors import AlreadyTracked
 from taskdb.model.adopted import Sight, Sighting
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus as S
@@ -415,7 +416,7 @@ def notebook(write: Any, **options: Any) -> Iterator[Notebook]:
 
 
 def test_what_waits_is_written_when_the_database_is_back_in_its_order() -> None:
-    from taskdb import DatabaseUnreachable  # noqa: PLC0415 - only here
+    from taskdb.errors import DatabaseUnreachable  # noqa: PLC0415 - only here
 
     written: list[str] = []
     is_away = threading.Event()

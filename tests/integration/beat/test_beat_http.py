@@ -89,7 +89,7 @@ def test_the_figures_agree_with_the_rows(site: Site) -> None:
     channels = json.dumps({"ops": "log", "away": AWAY})
     page = start_beat(site, TASKDB_ALARM_CHANNELS=channels)
     wait_until(lambda: page.figure("taskdb_reporter") == 1)
-    site.client.add_subscription("hook", "log")
+    site.client.subscriptions.create("hook", "log")
     worker = site.start_worker("-c", "1")
     kinds = ["ends.returns"] * 3 + ["ends.raises"] + ["ends.raises_once"]
     tasks = [site.submit(kind) for kind in kinds]

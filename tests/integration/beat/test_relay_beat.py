@@ -23,8 +23,8 @@ _PROGRAM = (
 @pytest.fixture
 def taskdb(store_url: str, tmp_path: Path, redis_url: str) -> Iterator[TaskDB]:
     with client(store_url, tmp_path, broker_url=redis_url) as taskdb:
-        taskdb._background._breaker = 600
-        taskdb._background._trip("a test", 0)
+        taskdb._connections.background._breaker = 600
+        taskdb._connections.background._trip("a test", 0)
         yield taskdb
 
 
@@ -125,7 +125,7 @@ def test_a_beat_behind_a_frozen_broker_stops_in_time_and_loses_nothing(
         first = taskdb.submit_task("echo")
         beat = start_beat(processes, taskdb)
         server.freeze()
-        taskdb._background._trip("a test", 0)
+        taskdb._connections.background._trip("a test", 0)
         made = [taskdb.submit_task("echo").id for _ in range(5)]
         wait_until(lambda: _leased(taskdb) == 5, 20, "the relay to be in the broker")
         took = stop(beat)

@@ -39,7 +39,7 @@ def relay(taskdb: TaskDB) -> Relay:
 
 def leave_to_the_relay(taskdb: TaskDB) -> None:
     """From here on this client publishes nothing, as while its broker is away."""
-    taskdb._background._trip("a test", 0)
+    taskdb._connections.background._trip("a test", 0)
 
 
 def due(taskdb: TaskDB, *task_ids: str) -> None:

@@ -57,7 +57,7 @@ def test_a_message_of_another_type_runs_no_body_with_the_input_of_a_row(site: Si
 def test_a_message_of_another_type_runs_no_items_of_a_chunk(site: Site) -> None:
     inputs = [{"name": "a"}, {"name": "b"}, {"name": "c"}]
     parent = site.client.submit_fan_out("public.greet", inputs, chunk_size=3, queue="parked")
-    part = next(one.id for one in site.client.sub_tasks(parent.id))
+    part = next(one.id for one in site.client.trees.sub_tasks(parent.id))
     site.wait_for(part, "QUEUED")
     before = row(site, part)
     for items in (1, 3, 10**9):
@@ -69,7 +69,7 @@ def test_a_message_of_another_type_runs_no_items_of_a_chunk(site: Site) -> None:
 
 def test_a_message_of_another_type_runs_no_step(site: Site) -> None:
     parent = site.client.submit_sequence("public.greets", {"name": "x"})
-    (step,) = site.client.list_sub_tasks(parent.id)
+    (step,) = site.client.trees.family(parent.id)
     site.wait_for(step.id, "QUEUED")
     before = row(site, step.id), row(site, parent.id)
     for task_id in (step.id, parent.id):
@@ -210,7 +210,7 @@ def test_messages_of_an_unknown_type_fail_no_task(site: Site) -> None:
 def test_forged_ends_of_a_parent_end_nothing(site: Site) -> None:
     parent = site.client.submit_fan_out("public.greet", [{"name": "a"}] * 2, queue="parked")
     other = parked(site)
-    parts = [one.id for one in site.client.sub_tasks(parent.id)]
+    parts = [one.id for one in site.client.trees.sub_tasks(parent.id)]
     for part in parts:
         site.wait_for(part, "QUEUED")
     before = [row(site, one) for one in (parent.id, other, *parts)]
@@ -233,7 +233,7 @@ def test_forged_ends_of_a_parent_end_nothing(site: Site) -> None:
 def test_a_part_whose_message_names_another_parent_ends_its_own(site: Site) -> None:
     whole = site.client.submit_fan_out("public.greet", [{"name": "a"}], queue="parked")
     other = site.client.submit_fan_out("public.greet", [{"name": "a"}], queue="parked")
-    (part,) = site.client.sub_tasks(whole.id)
+    (part,) = site.client.trees.sub_tasks(whole.id)
     site.wait_for(part.id, "QUEUED")
     before = row(site, other.id)
     # The message that ends the parent goes where the part was to run.

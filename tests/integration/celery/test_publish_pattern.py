@@ -119,7 +119,7 @@ def test_they_are_the_same_to_the_last_header(
 def test_tasks_of_two_types_and_deadlines_in_one_batch_have_each_their_own(
     taskdb: TaskDB, made: list[str]
 ) -> None:
-    with taskdb._background.resting():
+    with taskdb._connections.background.resting():
         ids = [
             taskdb.submit_task(type, {"a": 1}, deadline=deadline, priority=priority).id
             for type in ("echo", "plus")

@@ -61,7 +61,7 @@ def assert_only(taskdb: TaskDB, refused: list[str], taken: list[str], log: list[
 
 def submit_mixed(taskdb: TaskDB, *, queue: str | None = None) -> tuple[list[str], list[str]]:
     """Tasks of a type whose messages are refused among others of the same and another queue."""
-    with taskdb._background.resting():
+    with taskdb._connections.background.resting():
         pairs = [
             (
                 taskdb.submit_task("plus", {"a": 1}, queue=queue).id,
@@ -310,7 +310,7 @@ def test_a_broker_that_drops_every_connection_is_unreachable(
     with (
         changed(lambda given: given["headers"].update(own="x" * 3_000_000), "echo"),
         client(sqlite_url, tmp_path, broker_url=own_redis.url) as taskdb,
-        taskdb._background.resting(),
+        taskdb._connections.background.resting(),
     ):
         many = [taskdb.submit_task("echo").id for _ in range(10)]
         with pytest.raises(BrokerUnreachable):
@@ -351,7 +351,7 @@ def test_the_relay_tries_a_refused_row_again_later_and_others_go_on(
         assert len(messages(taskdb)) == 3
         # Not due yet, and so in nobody's way.
         assert relay(taskdb).run_once() is False
-        with taskdb._background.resting():
+        with taskdb._connections.background.resting():
             later = taskdb.submit_task("echo").id
         due(taskdb)
         relay(taskdb).run_once()
@@ -370,7 +370,7 @@ def test_the_relay_tries_a_refused_row_again_later_and_others_go_on(
 def test_the_pauses_of_a_refused_row_grow_up_to_five_minutes(
     store_url: str, tmp_path: Path
 ) -> None:
-    with client(store_url, tmp_path) as taskdb, taskdb._background.resting():
+    with client(store_url, tmp_path) as taskdb, taskdb._connections.background.resting():
         task_id = taskdb.submit_task("echo").id
         pauses = []
         for waited in (0, 60, 86_400):
@@ -385,7 +385,7 @@ def test_the_pauses_of_a_refused_row_grow_up_to_five_minutes(
 
 
 def test_a_row_that_has_moved_is_not_refused_any_more(store_url: str, tmp_path: Path) -> None:
-    with client(store_url, tmp_path) as taskdb, taskdb._background.resting():
+    with client(store_url, tmp_path) as taskdb, taskdb._connections.background.resting():
         task_id = taskdb.submit_task("echo").id
         before = taskdb.store.publications([task_id])
         taskdb.store.mark_queued(before)

@@ -81,7 +81,7 @@ def result_of(app: Celery, task_id: str) -> Any:
 )
 def test_every_status_has_its_celery_state(taskdb: TaskDB, app: Celery, status: str) -> None:
     if status == "CREATED":
-        taskdb._background._trip("a test", 0)
+        taskdb._connections.background._trip("a test", 0)
     entity = taskdb.submit_task("echo", delay=600 if status == "SCHEDULED" else None)
     end(taskdb, entity.id, status)
     assert entity.refresh().status == status
@@ -239,7 +239,7 @@ def test_a_task_that_is_retried_is_pending_again(taskdb: TaskDB, app: Celery) ->
 def test_a_large_result_comes_back_by_itself(taskdb: TaskDB, app: Celery) -> None:
     entity = taskdb.submit_task("echo")
     assert taskdb.store.claim(entity.id, token="t", worker="w", max_attempts=1).granted
-    payload = taskdb.payloads.pack("x" * 5_000, f"{entity.id}-result", "the result")
+    payload = taskdb.store.payloads.pack("x" * 5_000, f"{entity.id}-result", "the result")
     taskdb.store.complete(entity.id, "t", payload)
     assert result_of(app, entity.id).get(timeout=5) == "x" * 5_000
 

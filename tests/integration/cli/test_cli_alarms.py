@@ -7,8 +7,9 @@ import pytest
 from tests.integration.cli_site import REPOSITORY, Site, cli
 from tests.store.alarms import fail
 
-from taskdb import TaskDB
+from taskdb import TaskDB, default_taskdb, set_default
 from taskdb.cli.app import build
+from taskdb.errors import AlarmNotFound
 
 __all__ = ["cli"]
 
@@ -100,17 +101,16 @@ def test_an_alarm_from_its_first_failure_to_its_end(
     assert SECRET not in settings.out + settings.err
 
 
-def test_the_module_functions_speak_of_the_default(cli: Site) -> None:
-    import taskdb as module  # noqa: PLC0415 - its default belongs to this folder
-
+def test_the_default_client_has_alarms_as_well(cli: Site) -> None:
     failed(cli)
     with TaskDB() as taskdb:
-        module.set_default(taskdb)
+        set_default(taskdb)
         try:
-            assert module.list_alarms() == []
-            assert module.alarm_routes() == []
-            assert not module.remove_alarm_route("x")
-            with pytest.raises(module.AlarmNotFound):
-                module.get_alarm("x")
+            alarms = default_taskdb().alarms
+            assert alarms.list() == []
+            assert alarms.routes() == []
+            assert not alarms.remove_route("x")
+            with pytest.raises(AlarmNotFound):
+                alarms.get("x")
         finally:
-            module.set_default(None)
+            set_default(None)

@@ -169,7 +169,7 @@ def test_twenty_thousand_customers_are_imported_in_parts_and_again_without_a_cha
     assert len(kept) == ROWS - BAD
     with examples.client() as taskdb:
         taskdb.retry_task(done["id"], force=True)
-        assert taskdb.wait(done["id"], timeout=60).result == told
+        assert taskdb.wait_task(done["id"], timeout=60).result == told
     assert customers_in(database) == kept
     stopped(dev)
 

@@ -50,7 +50,7 @@ def run_all(site: Site, parent_id: str) -> None:
 
 def inputs(site: Site, parent_id: str) -> list[Any]:
     with site.client() as taskdb:
-        return [one.input for one in taskdb.sub_tasks(parent_id)]
+        return [one.input for one in taskdb.trees.sub_tasks(parent_id)]
 
 
 # --- create-fan-out -------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_a_sequence_is_shown_step_by_step_with_what_is_nested_in_it(trees: Site)
     sort = trees("list", "--parent", made["id"], "--kind", "FAN_OUT", "--json").document
     run_all(trees, sort["id"])
     with trees.client() as taskdb:
-        nested = [one.id for one in taskdb.sub_tasks(sort["id"])]
+        nested = [one.id for one in taskdb.trees.sub_tasks(sort["id"])]
     for task_id in nested:
         run_all(trees, task_id)
     below = trees("show", made["id"], "--json").document["tree"]
@@ -222,7 +222,7 @@ def test_handlers_of_a_type_are_shown_below_its_task(trees: Site) -> None:
 
 def test_a_tree_stays_small_however_many_parts_there_are(trees: Site) -> None:
     with trees.client() as taskdb:
-        taskdb.discover()
+        taskdb.types.discover()
         parent = taskdb.submit_fan_out("part", range(3_000), join="all_settled")
         taskdb.cancel_task(parent.id)
     ran = trees("show", parent.id)

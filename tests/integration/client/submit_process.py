@@ -61,7 +61,7 @@ def die_in_a_hook() -> None:
     def die(*_: Any, **__: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    client._background.publish = die  # type: ignore[method-assign]
+    client._connections.background.publish = die  # type: ignore[method-assign]
     with Session(engine) as session, session.begin():
         say("id", taskdb.submit_task("echo", session=session).id)
 

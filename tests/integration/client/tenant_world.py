@@ -104,8 +104,8 @@ def world(store_url: str, folder: Path) -> Iterator[World]:
 
 def _rule(made: World) -> None:
     operator, by = made.operator, "opsecret-by"
-    operator.set_limit(type="limited", max_running=1, by=by)
-    operator.pause(queue="stopped", reason="opsecret-reason", by=by)
+    operator.limits.set(type="limited", max_running=1, by=by)
+    operator.limits.pause(queue="stopped", reason="opsecret-reason", by=by)
 
 
 def _submit(made: World) -> None:
@@ -119,14 +119,14 @@ def _submit(made: World) -> None:
     for number, one in enumerate([large, *ended]):
         claim = store.claim(one.id, token=f"t{number}", worker="opsecret-worker/1", max_attempts=3)
         assert claim.granted, claim
-    result = operator.payloads.pack("quartz-result" * 200, f"{large.id}-result", "the result")
+    result = operator.store.payloads.pack("quartz-result" * 200, f"{large.id}-result", "the result")
     store.complete(large.id, "t0", result)
     store.fail(ended[0].id, "t1", TaskError("ValueError", "quartz-error", ""))
     store.halt(ended[1].id, "t2", OOPS)
     store.expect_callback(ended[2].id, "t3", digest_of(TOKEN), HOUR)
     store.await_callback(ended[2].id, "t3", NO_REPORT, [])
-    operator.pause(tenant=FOREIGN, reason="opsecret-reason", by="opsecret-by")
-    operator.for_tenant(FOREIGN).set_limit(tenant=FOREIGN, max_running=9, by="quartz-by")
+    operator.limits.pause(tenant=FOREIGN, reason="opsecret-reason", by="opsecret-by")
+    operator.for_tenant(FOREIGN).limits.set(tenant=FOREIGN, max_running=9, by="quartz-by")
     fan_out = operator.submit_fan_out("echo", [1, "quartz-item"], tenant=FOREIGN)
     sequence = operator.submit_sequence("steps", {"n": "quartz-payload"}, tenant=FOREIGN)
     adopted = operator.submit_task("echo", tenant=FOREIGN)
@@ -136,7 +136,12 @@ def _submit(made: World) -> None:
         id=adopted.id,
         new=adopted_id("quartz-celery"),
     )
-    trees = [fan_out, *operator.sub_tasks(fan_out.id), sequence, *operator.sub_tasks(sequence.id)]
+    trees = [
+        fan_out,
+        *operator.trees.sub_tasks(fan_out.id),
+        sequence,
+        *operator.trees.sub_tasks(sequence.id),
+    ]
     tasks = [first, large, later, *ended, *trees]
     codes = [one.code for one in tasks]
     large = operator.get_task(large.id)
@@ -149,14 +154,14 @@ def _submit(made: World) -> None:
 def _plan(made: World) -> None:
     """A schedule that has fired, and subscriptions."""
     operator = made.operator
-    schedule = operator.add_schedule(
+    schedule = operator.schedules.create(
         "quartz-schedule", "echo", "quartz-input", cron="0 0 * * *", tenant=FOREIGN
     )
-    fired = operator.run_schedule_now(schedule.id)
-    hook = operator.add_subscription(
+    fired = operator.schedules.run_now(schedule.id)
+    hook = operator.subscriptions.create(
         "quartz-subscription", "webhook", "https://example.org/quartz", tenant=FOREIGN
     ).subscription
-    everyone = operator.add_subscription("opsecret-everyone", "log").subscription
+    everyone = operator.subscriptions.create("opsecret-everyone", "log").subscription
     made.place = hook.cursor
     made.foreign += [schedule.id, fired.id, schedule.name, hook.id, hook.name]
     made.foreign += [everyone.id, everyone.name]
@@ -169,13 +174,13 @@ def _alarm(made: World) -> None:
     assert store.claim(failed.id, token="t", worker="own-worker/1", max_attempts=1).granted
     store.fail(failed.id, "t", TaskError("ValueError", "own-error", ""))
     fold(store, group_by_tenant=True, channels=("opsecret-ops",))
-    for alarm in operator.list_alarms(tenant=FOREIGN):
+    for alarm in operator.alarms.list(tenant=FOREIGN):
         made.alarm = alarm.id
         made.foreign += [alarm.id, alarm.fingerprint]
     assert made.alarm
-    made.route = operator.add_alarm_route("opsecret-ops", tenant=FOREIGN, by="opsecret-by")
+    made.route = operator.alarms.add_route("opsecret-ops", tenant=FOREIGN, by="opsecret-by")
     made.foreign.append(made.route)
-    made.own += [failed.id, *(one.id for one in made.acme.list_alarms())]
+    made.own += [failed.id, *(one.id for one in made.acme.alarms.list())]
 
 
 def _shared(made: World) -> None:
@@ -194,12 +199,14 @@ def _shared(made: World) -> None:
     store.mark_queued(store.publications([queued.id]))
     large = acme.submit_task("echo", "own" * 1_000)
     fan_out = acme.submit_fan_out("echo", [1, 2])
-    schedule = acme.add_schedule("own", "echo", cron="0 0 * * *")
-    hook = acme.add_subscription("own", "webhook", "https://example.org/own").subscription
+    schedule = acme.schedules.create("own", "echo", cron="0 0 * * *")
+    hook = acme.subscriptions.create("own", "webhook", "https://example.org/own").subscription
     held = [str(store.get(one.id, EVERYONE).held_by) for one in waits[:2]]
     assert held == ["running:type:limited", "paused:queue:stopped"]
     made.foreign += [other.id, str(ULID.from_str(other.code))]
-    made.own += [one.id for one in (*waits, queued, large, fan_out, *acme.sub_tasks(fan_out.id))]
+    made.own += [
+        one.id for one in (*waits, queued, large, fan_out, *acme.trees.sub_tasks(fan_out.id))
+    ]
     made.own += [schedule.id, hook.id]
 
 

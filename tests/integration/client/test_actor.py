@@ -19,7 +19,7 @@ __all__ = ["cli"]
 @pytest.fixture
 def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
     with client(store_url, tmp_path) as taskdb:
-        Sequence("two", ["echo", "echo"], registry=taskdb.registry)
+        Sequence("two", ["echo", "echo"], registry=taskdb.types.registry)
         yield taskdb
 
 
@@ -74,7 +74,7 @@ def test_bulk_changes_name_their_actor(taskdb: TaskDB) -> None:
 @pytest.mark.parametrize("force", [False, True])
 def test_the_retry_of_a_tree_names_its_actor_on_each_row(taskdb: TaskDB, *, force: bool) -> None:
     parent = taskdb.submit_sequence("two", 1).id
-    (step,) = taskdb.sub_tasks(parent)
+    (step,) = taskdb.trees.sub_tasks(parent)
     end_badly(taskdb.store, step.id, well=False)
     taskdb.retry_task(parent, force=force, by="ann")
     assert "ann" in [event.detail.get("by") for event in taskdb.task_history(parent)]
@@ -125,14 +125,14 @@ def test_what_the_application_says_comes_before_what_the_caller_says(
     task_id = acme.submit_task("echo", 1).id
     with submitting_as(created_by=surrounding):
         acme.cancel_task(task_id, by=by)
-        acme.pause(tenant="acme", by=by)
-        acme.add_subscription("s", "webhook", "https://example.com/", created_by=by)
-        acme.add_schedule("s", "echo", every=60, created_by=by)
-        run = acme.run_schedule_now("s", by=by)
+        acme.limits.pause(tenant="acme", by=by)
+        acme.subscriptions.create("s", "webhook", "https://example.com/", created_by=by)
+        acme.schedules.create("s", "echo", every=60, created_by=by)
+        run = acme.schedules.run_now("s", by=by)
     assert last(taskdb, task_id)["by"] == actor
-    assert acme.gates()[0].set_by == actor
-    assert acme.get_subscription("s").created_by == actor
-    assert acme.get_schedule("s").created_by == actor
+    assert acme.limits.list()[0].set_by == actor
+    assert acme.subscriptions.get("s").created_by == actor
+    assert acme.schedules.get("s").created_by == actor
     assert run.created_by == actor
 
 
@@ -140,8 +140,8 @@ WRONG: list[Callable[[TaskDB, str, Any], Any]] = [
     lambda taskdb, task_id, by: taskdb.cancel_task(task_id, by=by),
     lambda taskdb, task_id, by: taskdb.retry_task(task_id, by=by),
     lambda taskdb, task_id, by: taskdb.cancel_tasks(type="echo", by=by),
-    lambda taskdb, task_id, by: taskdb.pause(type="echo", by=by),
-    lambda taskdb, task_id, by: taskdb.set_limit(type="echo", max_running=1, by=by),
+    lambda taskdb, task_id, by: taskdb.limits.pause(type="echo", by=by),
+    lambda taskdb, task_id, by: taskdb.limits.set(type="echo", max_running=1, by=by),
 ]
 
 
@@ -158,12 +158,12 @@ def test_an_actor_that_cannot_be_stored_is_refused_and_nothing_changes(
 
 
 def test_a_change_that_leaves_no_row_is_logged_with_its_actor(taskdb: TaskDB) -> None:
-    taskdb.pause(type="echo")
-    taskdb.add_schedule("s", "echo", every=60)
+    taskdb.limits.pause(type="echo")
+    taskdb.schedules.create("s", "echo", every=60)
     with logged() as log:
-        taskdb.resume(type="echo", by="ann")
-        taskdb.pause_schedule("s", by="ann")
-        taskdb.remove_schedule("s", by="ann")
+        taskdb.limits.resume(type="echo", by="ann")
+        taskdb.schedules.pause("s", by="ann")
+        taskdb.schedules.remove("s", by="ann")
     made = events(log, "change.made")
     assert [one["change"] for one in made] == [
         "pause.lifted",

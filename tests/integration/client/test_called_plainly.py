@@ -11,7 +11,8 @@ from celery.app.task import Context
 from celery.exceptions import Ignore
 from tests.integration.submit_site import client, count, events, logged, messages
 
-from taskdb import TaskDB, TaskNotSubmitted, TaskStatus
+from taskdb import TaskDB, TaskStatus
+from taskdb.errors import TaskNotSubmitted
 from taskdb_worker.app import create_app
 from taskdb_worker.message import foreign as stranger
 from taskdb_worker.message import rare_log as seldom

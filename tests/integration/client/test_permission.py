@@ -28,7 +28,7 @@ SECRET = "operator.only"
 @pytest.fixture
 def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
     with client(store_url, tmp_path) as taskdb:
-        own: dict[str, Any] = {"registry": taskdb.registry}
+        own: dict[str, Any] = {"registry": taskdb.types.registry}
         task(SECRET, **own)(lambda: None)
         task("elsewhere", queue="elsewhere", **own)(lambda: None)
         task("urgent", priority=9, **own)(lambda: None)
@@ -39,7 +39,7 @@ def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
         Sequence("handled", ["echo"], on_error=SECRET, **own)
         Sequence("parted", [Step(SECRET, fan_out=FanOut())], **own)
         Sequence("queued", [Step("echo", queue="elsewhere")], **own)
-        Sequence("nested", [Step(taskdb.registry.sequence("outside"))], **own)
+        Sequence("nested", [Step(taskdb.types.registry.sequence("outside"))], **own)
         yield taskdb
 
 
@@ -75,10 +75,12 @@ REFUSED: dict[str, Callable[[TaskDB], Any]] = {
     "queue of a step": lambda acme: acme.submit_sequence("queued"),
     "sequence as a step": lambda acme: acme.submit_sequence("nested"),
     "queue of a sequence": lambda acme: acme.submit_sequence("allowed", queue="elsewhere"),
-    "schedule": lambda acme: acme.add_schedule("s", SECRET, every=60),
-    "schedule's queue": lambda acme: acme.add_schedule("s", "echo", every=60, queue="elsewhere"),
-    "schedule's priority": lambda acme: acme.add_schedule("s", "echo", every=60, priority=9),
-    "check": lambda acme: acme.check_schedule("s", SECRET, every=60),
+    "schedule": lambda acme: acme.schedules.create("s", SECRET, every=60),
+    "schedule's queue": lambda acme: acme.schedules.create(
+        "s", "echo", every=60, queue="elsewhere"
+    ),
+    "schedule's priority": lambda acme: acme.schedules.create("s", "echo", every=60, priority=9),
+    "check": lambda acme: acme.schedules.check("s", SECRET, every=60),
     "coroutine": lambda acme: asyncio.run(acme.submit_task_async(SECRET)),
     "coroutine of a tree": lambda acme: asyncio.run(acme.submit_fan_out_async(SECRET, [None])),
 }
@@ -95,7 +97,7 @@ def test_what_is_not_allowed_is_refused_and_nothing_is_written(
     assert "operator.only" not in told.replace("'operator.only' is not allowed", "")
     assert count(taskdb) == 0
     assert files(taskdb) == []
-    assert taskdb.list_schedules() == []
+    assert taskdb.schedules.list() == []
 
 
 def test_a_type_that_is_allowed_and_unknown_names_no_others(acme: TaskDB) -> None:
@@ -110,7 +112,7 @@ def test_what_is_allowed_is_submitted(taskdb: TaskDB, acme: TaskDB) -> None:
     acme.submit_task("urgent", priority=7)
     acme.submit_fan_out("elsewhere", [None], queue="bulk")
     acme.submit_sequence("allowed")
-    acme.add_schedule("s", "echo", every=60)
+    acme.schedules.create("s", "echo", every=60)
     assert {one.tenant for one in taskdb.list_tasks(with_sub_tasks=True)} == {"acme"}
 
 
@@ -196,8 +198,10 @@ def test_a_fixed_origin_comes_before_what_a_caller_says(taskdb: TaskDB) -> None:
         acme.submit_many("echo", [1, 2], **told)
         acme.submit_fan_out("echo", [1], on_join="echo", **told)
         acme.submit_sequence("allowed", **told)
-        schedule = acme.add_schedule("s", "echo", every=timedelta(hours=1), created_by="mallory")
-    acme.run_schedule_now("s")
+        schedule = acme.schedules.create(
+            "s", "echo", every=timedelta(hours=1), created_by="mallory"
+        )
+    acme.schedules.run_now("s")
     found = taskdb.list_tasks(with_sub_tasks=True)
     assert len(found) == 8
     assert {(one.created_by, one.created_ip, one.request_id) for one in found} == {
@@ -261,7 +265,7 @@ def test_a_tree_is_not_run_again_with_what_is_not_allowed(taskdb: TaskDB, acme: 
         taskdb.submit_fan_out("echo", [1], on_join=SECRET, tenant="acme"),
         taskdb.submit_fan_out("echo", [1], queue="elsewhere", tenant="acme"),
     ):
-        (part,) = taskdb.sub_tasks(parent.id)
+        (part,) = taskdb.trees.sub_tasks(parent.id)
         end(taskdb.store, part.id, well=False)
         assert taskdb.get_task(parent.id).status is TaskStatus.FAILED
         for force in (False, True):
@@ -274,7 +278,7 @@ def test_a_tree_is_not_run_again_with_what_is_not_allowed(taskdb: TaskDB, acme: 
 def test_a_tree_that_is_allowed_is_run_again(taskdb: TaskDB, acme: TaskDB) -> None:
     ids = [acme.submit_sequence("allowed").id, acme.submit_fan_out("echo", [1], queue="bulk").id]
     for parent in ids:
-        (part,) = taskdb.sub_tasks(parent)
+        (part,) = taskdb.trees.sub_tasks(parent)
         end(taskdb.store, part.id, well=False)
         assert acme.retry_task(parent).status is TaskStatus.PROCESSING
         end(taskdb.store, part.id, well=False)
@@ -284,12 +288,12 @@ def test_a_tree_that_is_allowed_is_run_again(taskdb: TaskDB, acme: TaskDB) -> No
 def test_a_schedule_of_a_type_that_is_not_allowed_is_not_resumed_or_run(
     taskdb: TaskDB, acme: TaskDB
 ) -> None:
-    taskdb.add_schedule("s", SECRET, every=60, tenant="acme")
-    taskdb.pause_schedule("s")
-    for act in (acme.resume_schedule, acme.run_schedule_now):
+    taskdb.schedules.create("s", SECRET, every=60, tenant="acme")
+    taskdb.schedules.pause("s")
+    for act in (acme.schedules.resume, acme.schedules.run_now):
         with pytest.raises(InvalidInput, match="not allowed for this client"):
             act("s")
-    assert not taskdb.get_schedule("s").is_enabled
+    assert not taskdb.schedules.get("s").is_enabled
     assert count(taskdb) == 0
 
 

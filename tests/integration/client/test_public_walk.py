@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
-from tests.integration.client.public_calls import CALLS, call, parameters
+from tests.integration.client.public_calls import CALLS, call, methods, parameters
 from tests.integration.submit_site import settings
 
 import taskdb as public
@@ -64,10 +64,10 @@ HOSTILE: Mapping[str, Any] = {
 
 NOWHERE = "redis://127.0.0.1:1/0"
 ELSEWHERE = {
-    "around": "takes a function",
-    "fire_schedules": "takes a number, from a beat",
-    "fan_out_own": "is given what a body says, by the worker",
-    "release_lines": "is given what a claim says, by the worker",
+    "types.around": "takes a function",
+    "schedules.fire": "takes a number, from a beat",
+    "trees.split": "is given what a body says, by the worker",
+    "limits.release": "is given what a claim says, by the worker",
 }
 
 
@@ -93,17 +93,17 @@ def _client(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
         store_url, tmp_path, alarm_channels='{"log": "log"}', redis_channel_url=NOWHERE
     )
     with TaskDB(given, registry=registry) as opened:
-        opened.add_schedule("s", "echo", 1, cron="0 0 * * *")
-        opened.add_subscription("n", "redis")
-        opened.add_subscription("hook", "webhook", "https://example.org/")
+        opened.schedules.create("s", "echo", 1, cron="0 0 * * *")
+        opened.subscriptions.create("n", "redis")
+        opened.subscriptions.create("hook", "webhook", "https://example.org/")
         yield opened
 
 
 def test_every_public_call_is_walked() -> None:
     named = {
         name
-        for name, member in inspect.getmembers(TaskDB, inspect.isfunction)
-        if not name.startswith("_") and not name.endswith("_async") and _takes_something(member)
+        for name, member in methods().items()
+        if not name.endswith("_async") and _takes_something(member)
     }
     assert named - set(ELSEWHERE) == set(CALLS)
     functions = {
@@ -114,7 +114,7 @@ def test_every_public_call_is_walked() -> None:
         and inspect.signature(member).parameters
     }
     own = {"around", "default_taskdb", "on_task", "provide_submitter", "set_default"}
-    own |= {"submitting_as", "task", "verify_webhook", "wait_task"}
+    own |= {"submitting_as", "task", "verify_webhook"}
     assert functions - own <= set(CALLS)
 
 
@@ -141,12 +141,12 @@ def all_can_be_read(client: TaskDB) -> None:
     """What was taken keeps no list and no loop from what else is there."""
     lease = timedelta(seconds=1)
     client.list_tasks(limit=1_000, with_sub_tasks=True)
-    client.gates()
-    client.list_schedules()
-    client.list_subscriptions()
-    client.list_alarms()
-    client.alarm_routes()
-    client.fire_schedules()
+    client.limits.list()
+    client.schedules.list()
+    client.subscriptions.list()
+    client.alarms.list()
+    client.alarms.routes()
+    client.schedules.fire()
     client.store.release_gated(1_000, lease)
     client.store.lease_due(1_000, lease)
 
@@ -184,7 +184,7 @@ def test_a_task_of_the_longest_texts_is_held_and_released(client: TaskDB) -> Non
     ]
     made += [client.submit_task("echo", 1, tenant=tenants[0], mutex_key=keys[0])]
     for tenant in tenants:
-        client.set_limit(tenant=tenant, max_running=100, max_starts=100, per=60)
+        client.limits.set(tenant=tenant, max_running=100, max_starts=100, per=60)
         client.submit_task("echo", 1, tenant=tenant)
     client.submit_task("echo", 1)
     released = client.store.release_gated(1_000, timedelta(seconds=30))
@@ -200,7 +200,7 @@ def test_a_task_of_the_longest_texts_is_held_and_released(client: TaskDB) -> Non
     lambda client, value: client.submit_task("echo", 1, attributes={"a": value}),
     lambda client, value: client.submit_fan_out("echo", [value]),
     lambda client, value: client.submit_sequence("steps", value),
-    lambda client, value: client.add_schedule("deep", "echo", value, cron="* * * * *"),
+    lambda client, value: client.schedules.create("deep", "echo", value, cron="* * * * *"),
     lambda client, value: client.list_tasks(attributes={"a": value}),
 ], ids=range(7))  # fmt: skip
 @pytest.mark.parametrize("depth", [65, 980, 5_000])
@@ -222,12 +222,12 @@ def test_a_payload_of_the_greatest_depth_reaches_the_handler_that_is_told_of_it(
     for _ in range(64):
         payload = [payload]
     parent = client.submit_sequence("steps", payload)
-    [step] = client.sub_tasks(parent.id)
+    [step] = client.trees.sub_tasks(parent.id)
     store = client.store
     assert store.claim(step.id, token="t", worker="w", max_attempts=1).granted
     store.fail(step.id, "t", TaskError("ValueError", "oops"))
     store.join(parent.id)
-    _, told = client.sub_tasks(parent.id)
+    _, told = client.trees.sub_tasks(parent.id)
     assert told.input["payload"] == payload
     assert store.claim(told.id, token="t", worker="w", max_attempts=1).input == told.input
 
@@ -246,10 +246,10 @@ def test_a_number_comes_back_as_it_was_given_from_every_column(client: TaskDB) -
     assert repr(_sorted(found.attributes)) == repr(_sorted(given))
     [listed] = client.list_tasks(attributes={"numbers": NUMBERS})
     assert listed.id == made.id
-    schedule = client.add_schedule("numbers", "echo", given, cron="0 0 * * *")
+    schedule = client.schedules.create("numbers", "echo", given, cron="0 0 * * *")
     assert repr(_sorted(schedule.input)) == repr(_sorted(given))
     parent = client.submit_fan_out("echo", [given])
-    [part] = client.sub_tasks(parent.id)
+    [part] = client.trees.sub_tasks(parent.id)
     assert repr(_sorted(part.input)) == repr(_sorted(given))
 
 
@@ -263,7 +263,7 @@ def test_what_is_no_number_of_json_is_refused(shared: TaskDB, value: Any) -> Non
     for act in (
         lambda: shared.submit_task("echo", value),
         lambda: shared.submit_task("echo", 1, attributes={"a": value}),
-        lambda: shared.add_schedule("nan", "echo", value, cron="0 0 * * *"),
+        lambda: shared.schedules.create("nan", "echo", value, cron="0 0 * * *"),
         lambda: shared.list_tasks(attributes={"a": value}),
     ):
         with pytest.raises(InvalidInput):

@@ -14,7 +14,6 @@ from tests.waiting import wait_until
 from taskdb import (
     IllegalMove,
     InvalidInput,
-    PayloadTooLarge,
     TaskDB,
     TaskEntity,
     TaskNotFound,
@@ -22,7 +21,7 @@ from taskdb import (
     UnknownTaskType,
     WaitTimeout,
 )
-from taskdb.errors import DatabaseError
+from taskdb.errors import DatabaseError, PayloadTooLarge
 
 LARGE = "x" * 5_000
 NOW = datetime.now(UTC)
@@ -285,7 +284,7 @@ def test_a_scoped_client_reads_and_moves_its_own_tenants_tasks_only(taskdb: Task
             acme.task_attempts,
             acme.cancel_task,
             acme.retry_task,
-            acme.wait,
+            acme.wait_task,
         ):
             with pytest.raises(TaskNotFound):
                 verb(reference)
@@ -386,7 +385,7 @@ def test_wait_gives_up_in_time_and_says_where_the_task_is(taskdb: TaskDB) -> Non
         entity.wait(timeout=0.1)
     assert isinstance(caught.value, TimeoutError) and caught.value.task_id == entity.id
     with pytest.raises(WaitTimeout):
-        taskdb.wait(entity.id, timeout=0)
+        taskdb.wait_task(entity.id, timeout=0)
 
 
 # --- by hand --------------------------------------------------------------------------------------

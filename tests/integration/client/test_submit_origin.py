@@ -19,7 +19,7 @@ def said(entity: TaskEntity) -> dict[str, str | None]:
 def test_every_way_to_submit_records_who_it_was(store_url: str, tmp_path: Path) -> None:
     engine = engine_on(store_url)
     with client(store_url, tmp_path) as taskdb:
-        Sequence("two", ["echo", "plus"], registry=taskdb.registry)
+        Sequence("two", ["echo", "plus"], registry=taskdb.types.registry)
         with submitting_as(**SAID), Session(engine) as session, session.begin():
             made = [
                 taskdb.submit_task("echo", session=session),
@@ -30,7 +30,7 @@ def test_every_way_to_submit_records_who_it_was(store_url: str, tmp_path: Path) 
         with submitting_as(**SAID):
             made += [taskdb.submit_task("echo"), *asyncio.run(submits(taskdb, store_url))]
         parents = [one for one in made if one.kind != "TASK"]
-        made += [sub for parent in parents for sub in taskdb.sub_tasks(parent.id)]
+        made += [sub for parent in parents for sub in taskdb.trees.sub_tasks(parent.id)]
 
         assert len(made) == 13
         for one in made:

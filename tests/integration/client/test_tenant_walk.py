@@ -11,24 +11,26 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine
-from tests.integration.client.public_calls import CALLS, OPTIONS
+from tests.integration.client.public_calls import CALLS, OPTIONS, PLACED, methods, parts_of
 from tests.integration.client.tenant_world import FOREIGN, OWN, TEXTS, TOKEN, World, world
 
-from taskdb import InvalidInput, MemoryStepCache, TaskDB, TaskDBError, TaskEntity, TaskNotFound
+from taskdb import InvalidInput, TaskDB, TaskDBError, TaskEntity, TaskNotFound
 from taskdb.celery.application import RowResult
+from taskdb.client.step_cache import MemoryStepCache
 from taskdb.model.reference import parse_reference
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 MORE: Mapping[str, Mapping[str, Any]] = {
     # Calls that only this walk makes: they are refused, or name nothing that is a tenant's.
-    "around": {"make": lambda _context: None},
-    "fire_schedules": {"limit": 1},
-    "fan_out_own": {
+    "types.around": {"make": lambda _context: None},
+    "schedules.fire": {"limit": 1},
+    "trees.split": {
         "task_id": UNKNOWN,
         "token": "t",
         "owner": None,
@@ -37,18 +39,18 @@ MORE: Mapping[str, Mapping[str, Any]] = {
         "items": [1],
         "options": None,
     },
-    "release_lines": {"lines": ["running:type:limited"]},
+    "limits.release": {"lines": ["running:type:limited"]},
 }
 OPERATORS = {
-    "check_declared", "declare_alarms", "declare_limits", "fan_out_own", "fire_schedules",
-    "release_lines", "sync_schedules", "test_alarm_channel",
+    "schedules.check_declared", "alarms.declare", "limits.declare", "trees.split", "schedules.fire",
+    "limits.release", "schedules.sync", "alarms.test_channel", "workers.list",
 }  # fmt: skip
 """Calls for the whole platform: refused for a scoped client, whatever they are given."""
 CHANGES = {
-    "acknowledge_alarm", "cancel_task", "pause_schedule", "pause_subscription", "remove_schedule",
-    "remove_subscription", "replay_subscription", "resolve_alarm", "resume_schedule",
-    "resume_subscription", "retry_task", "rotate_subscription_secret", "run_schedule_now",
-    "snooze_alarm", "try_subscription",
+    "alarms.acknowledge", "alarms.resolve", "alarms.snooze", "cancel_task", "retry_task",
+    "schedules.pause", "schedules.remove", "schedules.resume", "schedules.run_now",
+    "subscriptions.pause", "subscriptions.remove", "subscriptions.replay", "subscriptions.resume",
+    "subscriptions.rotate_secret", "subscriptions.test",
 }  # fmt: skip
 """Calls that are not made with references of the client's own, which the other tests need."""
 PLAIN = {
@@ -69,14 +71,6 @@ PLAIN = {
 def made(module_store_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world(module_store_url, tmp_path_factory.mktemp("tenants")) as found:
         yield found
-
-
-def methods() -> dict[str, Any]:
-    return {
-        name: member
-        for name, member in inspect.getmembers(TaskDB, inspect.isfunction)
-        if not name.startswith("_")
-    }
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -180,13 +174,13 @@ def act(client: TaskDB, name: str, given: Mapping[str, Any]) -> Any:
     values = dict(given)
     if "at" in values or "every" in values:
         values.pop("cron", None)
-    if name in {"pause", "resume", "set_limit", "clear_limit"}:
+    if name in PLACED:
         named = [one for one in ("queue", "type", "tenant") if one in values]
         for one in named[:-1]:
             del values[one]
     positional = [values.pop("tenants")] if name == "for_tenant" else []
     try:
-        answer = getattr(client, name)(*positional, **values)
+        answer = attrgetter(name)(client)(*positional, **values)
         if inspect.iscoroutine(answer):
             answer = asyncio.run(answer)
     except TaskDBError as error:
@@ -245,11 +239,17 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(#\d+)?|no-…")
 
 
 def test_an_attribute_of_a_client_is_reviewed_before_it_is_public(made: World) -> None:
-    """These are the application's: `settings` has secrets, `store` and `payloads` every tenant."""
+    """These are the application's: `settings` has secrets, `store` every tenant."""
     public = {name for name in vars(made.acme) if not name.startswith("_")}
-    reviewed = {"payloads", "permission", "publisher", "registry", "scope", "settings", "store"}
-    assert public == reviewed
-    assert _properties(TaskDB) == ["celery_app", "surroundings"]
+    assert public - set(parts_of(made.acme)) == {"settings"}
+    properties = ["celery_app", "permission", "publisher", "reader", "scope", "store"]
+    assert _properties(TaskDB) == properties
+    for name, part in parts_of(made.acme).items():
+        assert [one for one in vars(part) if not one.startswith("_")] == _REVIEWED.get(name, [])
+        assert _properties(type(part)) == (["surroundings"] if name == "types" else [])
+
+
+_REVIEWED = {"types": ["registry"]}
 
 
 @pytest.mark.parametrize("name", [
@@ -326,7 +326,7 @@ def test_a_cache_of_step_results_is_asked_for_the_clients_own_only(made: World) 
     for task_id in made.foreign:
         cache.set(task_id, 1, '{"attempt": 1, "reference": null, "result": "quartz-kept"}')
         with pytest.raises(TaskDBError) as refused:
-            made.acme.step_results(task_id, cache=cache)
+            made.acme.trees.step_results(task_id, cache=cache)
         assert "quartz-kept" not in str(refused.value)
 
 
@@ -357,21 +357,21 @@ def test_a_large_input_is_read_before_the_commit_of_its_transaction(made: World)
         task = made.acme.submit_task("echo", large, session=connection)
         assert task.input == large
         with pytest.raises(TaskNotFound):
-            made.acme.read_payload(task.id)
-    assert made.acme.read_payload(task.id) == large
+            made.acme.payloads.read(task.id)
+    assert made.acme.payloads.read(task.id) == large
 
 
 def test_a_payload_is_read_by_task_and_side(made: World) -> None:
     large = made.operator.get_task(made.foreign[1])
     for client in (made.operator, made.operator.for_tenant(FOREIGN)):
-        assert client.read_payload(large.code, "input") == large.input
-        assert client.read_payload(large.id, "result") == large.result
-    assert made.acme.read_payload(made.own[0], "input") == "own"
+        assert client.payloads.read(large.code, "input") == large.input
+        assert client.payloads.read(large.id, "result") == large.result
+    assert made.acme.payloads.read(made.own[0], "input") == "own"
     with pytest.raises(InvalidInput, match="side"):
-        made.acme.read_payload(made.own[0], "error")  # type: ignore[arg-type]
+        made.acme.payloads.read(made.own[0], "error")  # type: ignore[arg-type]
     for reference in (large.input_ref, large.result_ref):
         with pytest.raises(TaskNotFound):
-            made.operator.read_payload(str(reference))
+            made.operator.payloads.read(str(reference))
 
 
 def test_a_tenant_is_told_how_many_others_it_waits_for_and_not_who(

@@ -392,7 +392,7 @@ def test_an_error_in_the_hook_does_not_break_the_commit(
         raise RuntimeError("broken on purpose")
 
     with logged() as log, Session(engine) as session:
-        monkeypatch.setattr(taskdb._background, "publish", broken)
+        monkeypatch.setattr(taskdb._connections.background, "publish", broken)
         entity = taskdb.submit_task("plus", {"a": 1}, session=session)
         session.commit()
     assert taskdb.get_task(entity.id).status is TaskStatus.CREATED

@@ -12,19 +12,12 @@ from tests.integration.notify_site import run_tasks, site
 from tests.servers import PostgreSQL
 from tests.waiting import wait_until
 
-from taskdb import (
-    TaskDB,
-    TaskNotFound,
-    WaitInterrupted,
-    WaitTimeout,
-    default_taskdb,
-    wait_task,
-    wait_task_async,
-)
+from taskdb import TaskDB, TaskNotFound, WaitTimeout, default_taskdb, wait_task, wait_task_async
 from taskdb.cli.given_client import using
 from taskdb.cli.session import Session
 from taskdb.client.default import replaced_default
-from taskdb.client.watcher import LOOK_SECONDS
+from taskdb.client.wait.watcher import LOOK_SECONDS
+from taskdb.errors import WaitInterrupted
 from taskdb.store.contract import Scope
 
 
@@ -51,7 +44,7 @@ def looks(taskdb: TaskDB, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_many_who_wait_share_their_looks(taskdb: TaskDB, looks: list[int]) -> None:
     ids = [one.id for one in taskdb.submit_many("work", [{}] * 20)]
     with ThreadPoolExecutor(20) as threads:
-        waits = [threads.submit(taskdb.wait, one, 30) for one in ids]
+        waits = [threads.submit(taskdb.wait_task, one, 30) for one in ids]
         wait_until(lambda: looks and looks[-1] == 20)
         run_tasks(taskdb, *ids)
         assert {one.result(30).status for one in waits} == {"COMPLETED"}
@@ -64,7 +57,7 @@ def test_coroutines_wait_without_a_thread_each(taskdb: TaskDB, looks: list[int])
     threads = threading.active_count()
 
     async def all_of_them() -> set[str]:
-        waits = [asyncio.ensure_future(taskdb.wait_async(one, 30)) for one in ids]
+        waits = [asyncio.ensure_future(taskdb.wait_task_async(one, 30)) for one in ids]
         await asyncio.to_thread(wait_until, lambda: looks and looks[-1] == len(ids))
         # The default pool of the loop may have some of them; none is held by a wait.
         assert threading.active_count() < threads + 50
@@ -73,7 +66,7 @@ def test_coroutines_wait_without_a_thread_each(taskdb: TaskDB, looks: list[int])
         found = await asyncio.gather(*waits, return_exceptions=True)
         assert isinstance(found[0], asyncio.CancelledError)
         with pytest.raises(WaitTimeout):
-            await taskdb.wait_async(taskdb.submit_task("work", {}).id, 0.1)
+            await taskdb.wait_task_async(taskdb.submit_task("work", {}).id, 0.1)
         return {one.status for one in found[1:] if not isinstance(one, BaseException)}
 
     assert asyncio.run(all_of_them()) == {"COMPLETED"}
@@ -111,9 +104,9 @@ def test_a_client_waits_also_in_a_child_that_was_forked_while_others_waited(
         child = os.fork()
         if child == 0:
             try:
-                taskdb.wait(done.id, 10)
+                taskdb.wait_task(done.id, 10)
                 with pytest.raises(WaitTimeout):
-                    taskdb.wait(one.id, 2 * LOOK_SECONDS)
+                    taskdb.wait_task(one.id, 2 * LOOK_SECONDS)
             except BaseException:  # noqa: BLE001 - a child of a test must not run the rest of it
                 os._exit(1)
             os._exit(0)
@@ -130,7 +123,7 @@ def test_a_wait_outlives_an_outage_of_the_database(
         waiting = threads.submit(one.wait, 60)
         short = threads.submit(other.wait, 2)
         # Both have seen their tasks: a wait that begins in an outage fails at once.
-        wait_until(lambda: len(taskdb._watcher._waiting) == 2)
+        wait_until(lambda: len(taskdb._connections._watcher._waiting) == 2)
         own_postgresql.stop()
         with pytest.raises(WaitTimeout, match="CREATED"):
             short.result(20)
@@ -147,7 +140,7 @@ def test_a_scoped_client_that_closes_interrupts_no_wait_elsewhere(
 ) -> None:
     task_id = taskdb.submit_task("work", {}, tenant="acme").id
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(taskdb.wait, task_id, 30)
+        waiting = threads.submit(taskdb.wait_task, task_id, 30)
         wait_until(lambda: looks)
         with taskdb.for_tenant("acme", "other") as both, both.for_tenant("acme") as scoped:
             assert scoped.get_task(task_id).id == task_id
@@ -164,7 +157,7 @@ def test_the_client_that_made_the_connections_closes_them_for_its_scoped_ones_to
     scoped = taskdb.for_tenant("acme")
     task_id = scoped.submit_task("work", {}).id
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(scoped.wait, task_id, 30)
+        waiting = threads.submit(scoped.wait_task, task_id, 30)
         wait_until(lambda: looks)
         taskdb.close()
         with pytest.raises(WaitInterrupted):
@@ -177,7 +170,7 @@ def test_the_client_that_made_the_connections_closes_them_for_its_scoped_ones_to
 def test_a_command_about_a_client_leaves_it_open(taskdb: TaskDB, looks: list[int]) -> None:
     task_id = taskdb.submit_task("work", {}, tenant="acme").id
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(taskdb.wait, task_id, 30)
+        waiting = threads.submit(taskdb.wait_task, task_id, 30)
         wait_until(lambda: looks)
         for tenant in (None, "acme"):
             with using(taskdb), Session() as session:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from taskdb import CallbackRefused, InvalidInput, TaskContext, TaskDB, TaskStatus
+from taskdb import InvalidInput, TaskContext, TaskDB, TaskStatus
 from taskdb.celery.broker_state import broker_state
 from taskdb.cli.app import run_command
+from taskdb.errors import CallbackRefused
 from taskdb.settings.settings import Settings
 from taskdb.types.declaration import on_task, task
 from taskdb.types.registry import Registry
@@ -94,7 +95,7 @@ def test_how_the_body_ends(taskdb: TaskDB, input: str, status: str, result: Any)
 def test_the_other_handlers_of_the_type_follow_the_answer(taskdb: TaskDB, given: list[str]) -> None:
     task_id = run(taskdb, "audited")
     assert taskdb.resume_task(given[0], 5).status is TaskStatus.FINISHED
-    (audit,) = taskdb.sub_tasks(task_id, role="handler")
+    (audit,) = taskdb.trees.sub_tasks(task_id, role="handler")
     told = taskdb.explain_task(task_id)
     assert told.cause == "sub_tasks"
     assert told.below is not None and told.below.task_id == audit.id

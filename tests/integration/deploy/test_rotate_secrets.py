@@ -54,8 +54,8 @@ def work(environment: Mapping[str, str]) -> None:
     """What a process does that has these settings: it writes."""
     ours = {name: value for name, value in environment.items() if name.startswith("TASKDB_")}
     with TaskDB(Settings.load(ours)) as taskdb:
-        taskdb.pause(queue="x")
-        taskdb.resume(queue="x")
+        taskdb.limits.pause(queue="x")
+        taskdb.limits.resume(queue="x")
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ class AlarmSite:
     def waiting(self) -> dict[str, str | None]:
         """Why messages have not gone out, by channel."""
         found: dict[str, str | None] = {}
-        for one in self.taskdb.undelivered_alarms():
+        for one in self.taskdb.alarms.undelivered():
             found.setdefault(one.channel, one.last_error)
         return found
 

@@ -63,7 +63,7 @@ def test_what_was_killed_at_any_point_still_delivers(
         wait_until(lambda: not site.folder.fold().is_busy, describe="the dead one's lock to go")
         site.make_due()
         site.deliver()
-        (alarm,) = site.taskdb.list_alarms()
+        (alarm,) = site.taskdb.alarms.list()
         assert (alarm.count, alarm.told, site.waiting()) == (3, 3, {})
         taken = receiver.taken[before:]
         assert [one.json["content"]["total"] for one in taken] == [3]

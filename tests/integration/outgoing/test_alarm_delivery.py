@@ -15,8 +15,8 @@ from tests.integration.outgoing.alarm_site import PASSWORD, SECRET, alarm_site, 
 from tests.servers import Answer, MailServer, Receiver, Redis, Sns
 from tests.waiting import wait_until
 
-from taskdb import DeliveryFailed, InvalidInput, Settings, verify_webhook
-from taskdb.errors import AlarmNotFound, SettingsError
+from taskdb import InvalidInput, Settings, verify_webhook
+from taskdb.errors import AlarmNotFound, DeliveryFailed, SettingsError
 from taskdb.model.alarm.routing import Channel, ChannelKind
 from taskdb.outgoing.signing import new_secret
 
@@ -193,7 +193,7 @@ def test_the_secrets_of_channels_stay_in_the_settings(
         for secret in (PASSWORD, *token.split("/"), SECRET, SECRET.removeprefix("whsec_")):
             assert secret not in told
         with pytest.raises(DeliveryFailed) as refused:
-            site.taskdb.test_alarm_channel("mail")
+            site.taskdb.alarms.test_channel("mail")
         assert PASSWORD not in str(refused.value)
 
 
@@ -281,26 +281,26 @@ def test_the_client_of_a_tenant_may_do_what_concerns_its_tenant(sqlite_url: str)
     with alarm_site(sqlite_url, CHANNELS, alarm_group_by_tenant=True) as site:
         site.tell(tenant="acme")
         own, other = site.taskdb.for_tenant("acme"), site.taskdb.for_tenant("other")
-        (one,) = own.list_alarms()
-        assert other.list_alarms() == []
-        assert own.resolve_alarm(one.id, by="ann").acted_by == "ann"
-        assert own.list_alarms() == []
-        assert [each.id for each in own.list_alarms(state="resolved")] == [one.id]
-        assert own.add_alarm_route("acme", tenant="acme")
-        assert [(route.owner, route.tenant) for route in own.alarm_routes()] == [("acme", "acme")]
-        assert other.alarm_routes() == []
+        (one,) = own.alarms.list()
+        assert other.alarms.list() == []
+        assert own.alarms.resolve(one.id, by="ann").acted_by == "ann"
+        assert own.alarms.list() == []
+        assert [each.id for each in own.alarms.list(state="resolved")] == [one.id]
+        assert own.alarms.add_route("acme", tenant="acme")
+        assert [(route.owner, route.tenant) for route in own.alarms.routes()] == [("acme", "acme")]
+        assert other.alarms.routes() == []
         for refuse in (
-            lambda: own.add_alarm_route("acme", tenant="other"),
-            lambda: own.add_alarm_route("acme"),
-            lambda: own.add_alarm_route("acme", tenant=7),  # type: ignore[arg-type]
-            lambda: own.test_alarm_channel("acme"),
-            own.declare_alarms,
-            lambda: site.taskdb.add_alarm_route("nowhere"),
-            lambda: site.taskdb.test_alarm_channel("nowhere"),
-            lambda: own.list_alarms(state="opne"),
-            lambda: own.list_alarms(limit=0),
-            lambda: own.snooze_alarm(one.id, -5),
-            lambda: own.snooze_alarm(one.id, 10**12),
+            lambda: own.alarms.add_route("acme", tenant="other"),
+            lambda: own.alarms.add_route("acme"),
+            lambda: own.alarms.add_route("acme", tenant=7),  # type: ignore[arg-type]
+            lambda: own.alarms.test_channel("acme"),
+            own.alarms.declare,
+            lambda: site.taskdb.alarms.add_route("nowhere"),
+            lambda: site.taskdb.alarms.test_channel("nowhere"),
+            lambda: own.alarms.list(state="opne"),
+            lambda: own.alarms.list(limit=0),
+            lambda: own.alarms.snooze(one.id, -5),
+            lambda: own.alarms.snooze(one.id, 10**12),
         ):
             with pytest.raises(InvalidInput):
                 refuse()
@@ -314,7 +314,7 @@ def test_a_tenant_names_its_own_channels_and_a_foreign_name_looks_like_a_wrong_o
         said = set()
         for name in ("ops", "other", "nope"):
             with pytest.raises(InvalidInput) as refused:
-                own.add_alarm_route([name], tenant="acme")
+                own.alarms.add_route([name], tenant="acme")
             said.add(str(refused.value).replace(repr(name), "NAME"))
         (message,) = said
         assert message.endswith(
@@ -322,93 +322,93 @@ def test_a_tenant_names_its_own_channels_and_a_foreign_name_looks_like_a_wrong_o
         )
         both = site.taskdb.for_tenant("acme", "other")
         with pytest.raises(InvalidInput, match=r"allows: acme, shared$"):
-            both.add_alarm_route("other", tenant="acme")
+            both.alarms.add_route("other", tenant="acme")
         with pytest.raises(InvalidInput, match=r"allows: none$"):
-            site.taskdb.for_tenant("").add_alarm_route("ops", tenant="")
-        assert site.taskdb.alarm_routes() == []
-        assert own.add_alarm_route(["acme", "shared"], tenant="acme")
-        assert site.taskdb.add_alarm_route(["ops", "other"], tenant="acme")
+            site.taskdb.for_tenant("").alarms.add_route("ops", tenant="")
+        assert site.taskdb.alarms.routes() == []
+        assert own.alarms.add_route(["acme", "shared"], tenant="acme")
+        assert site.taskdb.alarms.add_route(["ops", "other"], tenant="acme")
 
 
 def test_what_the_operator_has_set_up_is_changed_by_the_operator_alone(sqlite_url: str) -> None:
     with alarm_site(sqlite_url, CHANNELS) as site:
         own = site.taskdb.for_tenant("acme")
-        theirs = site.taskdb.add_alarm_route("ops", tenant="acme")
-        assert own.alarm_routes() == []
-        assert own.remove_alarm_route(theirs) is False
-        mine = own.add_alarm_route("acme", tenant="acme")
-        assert site.taskdb.for_tenant("other").remove_alarm_route(mine) is False
-        assert {route.id for route in site.taskdb.alarm_routes()} == {theirs, mine}
-        assert own.remove_alarm_route(mine)
-        assert site.taskdb.remove_alarm_route(theirs)
+        theirs = site.taskdb.alarms.add_route("ops", tenant="acme")
+        assert own.alarms.routes() == []
+        assert own.alarms.remove_route(theirs) is False
+        mine = own.alarms.add_route("acme", tenant="acme")
+        assert site.taskdb.for_tenant("other").alarms.remove_route(mine) is False
+        assert {route.id for route in site.taskdb.alarms.routes()} == {theirs, mine}
+        assert own.alarms.remove_route(mine)
+        assert site.taskdb.alarms.remove_route(theirs)
 
 
 def test_a_tenant_sees_no_channel_and_no_error_of_the_operator(sqlite_url: str) -> None:
     channels = {**CHANNELS, "ops": webhook("http://127.0.0.1:9/")}
     with alarm_site(sqlite_url, channels, alarm_group_by_tenant=True) as site:
         own = site.taskdb.for_tenant("acme")
-        own.add_alarm_route("acme", tenant="acme")
+        own.alarms.add_route("acme", tenant="acme")
         site.tell(tenant="acme")
         site.tell(tenant="other")
         site.deliver()
-        (one,) = own.list_alarms()
-        (foreign,) = site.taskdb.for_tenant("other").list_alarms()
-        assert one.channels == own.get_alarm(one.id).channels == ("acme",)
-        assert site.taskdb.get_alarm(one.id).channels == ("ops", "acme")
-        assert [each.channel for each in own.alarm_deliveries(one.id)] == ["acme"]
-        assert len(site.taskdb.undelivered_alarms()) == 2
-        assert own.undelivered_alarms() == []
-        assert own.list_alarms(undelivered=True) == []
-        assert own.alarm_errors([one.id, foreign.id]) == {}
-        assert set(site.taskdb.alarm_errors([one.id, foreign.id])) == {one.id, foreign.id}
+        (one,) = own.alarms.list()
+        (foreign,) = site.taskdb.for_tenant("other").alarms.list()
+        assert one.channels == own.alarms.get(one.id).channels == ("acme",)
+        assert site.taskdb.alarms.get(one.id).channels == ("ops", "acme")
+        assert [each.channel for each in own.alarms.deliveries(one.id)] == ["acme"]
+        assert len(site.taskdb.alarms.undelivered()) == 2
+        assert own.alarms.undelivered() == []
+        assert own.alarms.list(undelivered=True) == []
+        assert own.alarms.errors([one.id, foreign.id]) == {}
+        assert set(site.taskdb.alarms.errors([one.id, foreign.id])) == {one.id, foreign.id}
         for act in (
-            own.get_alarm,
-            own.alarm_deliveries,
-            own.acknowledge_alarm,
-            own.resolve_alarm,
-            lambda reference: own.snooze_alarm(reference, 60),
+            own.alarms.get,
+            own.alarms.deliveries,
+            own.alarms.acknowledge,
+            own.alarms.resolve,
+            lambda reference: own.alarms.snooze(reference, 60),
         ):
             for reference in (foreign.id, foreign.fingerprint):
                 with pytest.raises(AlarmNotFound):
                     act(reference)
-        assert own.list_alarms(tenant="other") == []
-        assert own.resolve_alarm(one.fingerprint).channels == ("acme",)
+        assert own.alarms.list(tenant="other") == []
+        assert own.alarms.resolve(one.fingerprint).channels == ("acme",)
 
 
 def test_a_tenant_reads_no_note_of_the_operator(sqlite_url: str) -> None:
     with alarm_site(sqlite_url, CHANNELS, alarm_group_by_tenant=True) as site:
         site.tell(tenant="acme")
         own = site.taskdb.for_tenant("acme")
-        (one,) = site.taskdb.list_alarms()
-        site.taskdb.acknowledge_alarm(one.id, by="ann", note="the contract of acme ends")
-        for seen in (own.get_alarm(one.id), *own.list_alarms()):
+        (one,) = site.taskdb.alarms.list()
+        site.taskdb.alarms.acknowledge(one.id, by="ann", note="the contract of acme ends")
+        for seen in (own.alarms.get(one.id), *own.alarms.list()):
             assert (seen.state, seen.acted_by, seen.note) == ("acknowledged", None, None)
-        assert site.taskdb.get_alarm(one.id).note == "the contract of acme ends"
-        told = own.acknowledge_alarm(one.id, by="bob", note="we are at it")
+        assert site.taskdb.alarms.get(one.id).note == "the contract of acme ends"
+        told = own.alarms.acknowledge(one.id, by="bob", note="we are at it")
         assert (told.acted_for, told.acted_by, told.note) == ("acme", "bob", "we are at it")
-        assert site.taskdb.get_alarm(one.id).note == "we are at it"
-        assert own.snooze_alarm(one.id, 60, by="bob").acted_by == "bob"
-        assert site.taskdb.resolve_alarm(one.id, by="ann", note="bankrupt").acted_for is None
-        assert own.get_alarm(one.id).note is None
+        assert site.taskdb.alarms.get(one.id).note == "we are at it"
+        assert own.alarms.snooze(one.id, 60, by="bob").acted_by == "bob"
+        assert site.taskdb.alarms.resolve(one.id, by="ann", note="bankrupt").acted_for is None
+        assert own.alarms.get(one.id).note is None
 
 
 def test_an_alarm_of_all_tenants_together_is_the_operators(sqlite_url: str) -> None:
     with alarm_site(sqlite_url, CHANNELS) as site:
         own = site.taskdb.for_tenant("acme")
-        own.add_alarm_route("acme", tenant="acme")
+        own.alarms.add_route("acme", tenant="acme")
         site.tell(tenant="acme")
-        (one,) = site.taskdb.list_alarms()
+        (one,) = site.taskdb.alarms.list()
         assert (one.tenant, one.channels) == (None, ("ops",))
-        assert own.list_alarms() == own.list_alarms(tenant="acme") == []
-        assert own.alarm_errors([one.id]) == {}
-        for act in (own.get_alarm, own.acknowledge_alarm, own.resolve_alarm):
+        assert own.alarms.list() == own.alarms.list(tenant="acme") == []
+        assert own.alarms.errors([one.id]) == {}
+        for act in (own.alarms.get, own.alarms.acknowledge, own.alarms.resolve):
             for reference in (one.id, one.fingerprint):
                 with pytest.raises(AlarmNotFound):
                     act(reference)
-        assert site.taskdb.get_alarm(one.id).state == "open"
+        assert site.taskdb.alarms.get(one.id).state == "open"
 
 
 def test_a_channel_of_tenants_gets_no_alarm_without_a_route(sqlite_url: str) -> None:
     with alarm_site(sqlite_url, CHANNELS, alarm_group_by_tenant=True) as site:
         site.tell(tenant="acme")
-        assert [one.channels for one in site.taskdb.list_alarms()] == [("ops",)]
+        assert [one.channels for one in site.taskdb.alarms.list()] == [("ops",)]

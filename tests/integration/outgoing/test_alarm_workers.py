@@ -74,14 +74,14 @@ def test_a_worker_tells_at_once_and_a_beat_tells_what_no_worker_did(
     site.query("UPDATE alarm_delivery SET next_try_at = '2020-01-01T00:00:00.000Z'")
     beat = site.start_beat()
     wait_until(
-        lambda: ("join", tree.type) in told(receiver) and not site.client.undelivered_alarms(),
+        lambda: ("join", tree.type) in told(receiver) and not site.client.alarms.undelivered(),
         20,
         lambda: f"parts and their join: {told(receiver)} {beat.tail()}",
     )
     assert told(receiver)["join", tree.type]["errorType"] == "JoinFailed"
-    parts = {one.source: one.count for one in site.client.list_alarms(type="alarm.part")}
+    parts = {one.source: one.count for one in site.client.alarms.list(type="alarm.part")}
     assert parts == {"failed": 5, "join": 1}
-    assert not [one for one in site.client.list_alarms() if one.type == "alarm.quiet"]
+    assert not [one for one in site.client.alarms.list() if one.type == "alarm.quiet"]
     for process in site.processes.started:
         assert SECRET not in process.output
 

@@ -26,7 +26,8 @@ from tests.servers import Answer, Received, Receiver, Redis, Sns
 from tests.store.tasks import OOPS, write
 from tests.waiting import wait_until
 
-from taskdb import DeliveryFailed, TaskDB, verify_webhook
+from taskdb import TaskDB, verify_webhook
+from taskdb.errors import DeliveryFailed
 from taskdb_beat.loops import delivery
 from taskdb_beat.loops.deliver import Deliver
 from taskdb_beat.loops.loop import Loop
@@ -95,11 +96,11 @@ def test_nothing_is_lost_and_all_is_in_order_whatever_the_receiver_does(
         wait_until(lambda: len(receiver.taken) > 5, 20)
         receiver.stop()
         run_tasks(taskdb, *ids)
-        wait_until(lambda: "no answer" in (taskdb.get_subscription("hook").last_error or ""), 20)
+        wait_until(lambda: "no answer" in (taskdb.subscriptions.get("hook").last_error or ""), 20)
         receiver.start()
         wait_until(lambda: by_task(receiver.taken) == histories(taskdb, ids), 40)
         loop.stop(10)
-    found = taskdb.get_subscription("hook")
+    found = taskdb.subscriptions.get("hook")
     assert (found.state, found.attempts, found.last_error) == ("active", 0, None)
     # At least once: what was taken and not known to be is all that came twice.
     assert 60 <= len(receiver.taken) <= 60 + 5
@@ -142,7 +143,7 @@ def test_a_slow_target_and_a_dead_one_keep_nobody_else_waiting(
 
 
 def _all_have_failed(taskdb: TaskDB) -> bool:
-    return all(one.attempts for one in taskdb.list_subscriptions())
+    return all(one.attempts for one in taskdb.subscriptions.list())
 
 
 def test_a_final_answer_ends_a_subscription_and_a_resume_goes_on_where_it_stopped(
@@ -153,14 +154,14 @@ def test_a_final_answer_ends_a_subscription_and_a_resume_goes_on_where_it_stoppe
     ids = [taskdb.submit_task("work", {}).id]
     with delivering(taskdb) as deliver, capture_logs() as logs:
         deliver_all(deliver)
-        dead = taskdb.get_subscription("hook")
+        dead = taskdb.subscriptions.get("hook")
         assert dead.state == "dead" and dead.last_error is not None and "410" in dead.last_error
         assert [one["event"] for one in logs] == ["subscription.stopped"]
         ids.append(taskdb.submit_task("work", {}).id)
         deliver_all(deliver)
         assert len(receiver.received) == 1
         receiver.answer = lambda _: Answer()
-        taskdb.resume_subscription("hook")
+        taskdb.subscriptions.resume("hook")
         deliver_all(deliver)
         assert by_task(receiver.taken) == histories(taskdb, ids)
 
@@ -170,11 +171,11 @@ def test_a_transport_that_breaks_is_seen_to_fail_and_keeps_its_secrets(
 ) -> None:
     url = "redis://:hunter2@127.0.0.1:port/0"
     with site(sqlite_url, tmp_path, redis_channel_url=url) as taskdb, delivering(taskdb) as deliver:
-        taskdb.add_subscription("broken", "redis")
+        taskdb.subscriptions.create("broken", "redis")
         taskdb.submit_task("work", {})
         with capture_logs() as logs:
             deliver_all(deliver)
-        found = taskdb.get_subscription("broken")
+        found = taskdb.subscriptions.get("broken")
     assert (found.state, found.attempts) == ("active", 1)
     assert found.last_error is not None and "unexpected ValueError" in found.last_error
     assert [one["event"] for one in logs] == ["subscription.failed", "notification.failed"]
@@ -189,7 +190,7 @@ def test_a_receiver_says_when_it_may_be_asked_again(
     taskdb.submit_task("work", {})
     with delivering(taskdb) as deliver:
         deliver_all(deliver)
-        found = taskdb.get_subscription("hook")
+        found = taskdb.subscriptions.get("hook")
         assert found.next_try_at is not None and found.failing_since is not None
         assert (found.next_try_at - found.failing_since).total_seconds() > 3_500
         deliver_all(deliver)
@@ -204,7 +205,7 @@ def test_a_target_that_the_settings_do_not_allow_any_more_gets_nothing_and_says_
     closed = taskdb.settings.model_copy(update={"outbound_http": False})
     with closing(Deliver(closed, taskdb.store)) as deliver:
         deliver_all(deliver)
-    found = taskdb.get_subscription("hook")
+    found = taskdb.subscriptions.get("hook")
     assert found.last_error is not None and "TASKDB_OUTBOUND_HTTP" in found.last_error
     assert (found.state, receiver.received) == ("active", [])
 
@@ -221,7 +222,7 @@ def test_a_receiver_verifies_with_nothing_but_the_recipe_of_the_docs(
     with delivering(taskdb) as deliver:
         taskdb.submit_task("work", {"name": "Ünal"}, attributes={"city": "Łódź"})
         deliver_all(deliver)
-        second = taskdb.rotate_subscription_secret("hook")
+        second = taskdb.subscriptions.rotate_secret("hook")
         taskdb.submit_task("work", {})
         deliver_all(deliver)
     assert first.secret and second.secret and first.secret != second.secret
@@ -279,7 +280,7 @@ def test_an_envelope_tells_of_a_task_without_its_secrets(
 def test_a_trial_message_says_whether_a_target_works(taskdb: TaskDB, receiver: Receiver) -> None:
     made = hook(taskdb, receiver)
     assert made.secret is not None
-    message_id = taskdb.try_subscription("hook")
+    message_id = taskdb.subscriptions.test("hook")
     (request,) = receiver.taken
     SCHEMA.validate(request.json)
     assert verify_webhook(made.secret, request.headers, request.body)
@@ -287,7 +288,7 @@ def test_a_trial_message_says_whether_a_target_works(taskdb: TaskDB, receiver: R
     assert request.json["action"] == "subscription-test"
     receiver.stop()
     with pytest.raises(DeliveryFailed, match="no answer"):
-        taskdb.try_subscription("hook")
+        taskdb.subscriptions.test("hook")
 
 
 def test_redis_that_was_down_is_told_what_it_missed(
@@ -297,11 +298,11 @@ def test_redis_that_was_down_is_told_what_it_missed(
         site(store_url, tmp_path, broker_url=own_redis.url, outbound_total_seconds=1) as taskdb,
         delivering(taskdb) as deliver,
     ):
-        taskdb.add_subscription("channel", "redis", status=["CREATED"])
+        taskdb.subscriptions.create("channel", "redis", status=["CREATED"])
         first = taskdb.submit_task("mail:send", {}, tenant="ac me")
         own_redis.stop()
         deliver_all(deliver)
-        assert taskdb.get_subscription("channel").attempts == 1
+        assert taskdb.subscriptions.get("channel").attempts == 1
         own_redis.start()
         second = taskdb.submit_task("other", {}, tenant="")
         with redis.Redis.from_url(own_redis.url) as client, client.pubsub() as listener:
@@ -320,7 +321,7 @@ def test_redis_that_was_down_is_told_what_it_missed(
 
 
 def _sent(taskdb: TaskDB) -> int:
-    return taskdb.get_subscription("channel").sent
+    return taskdb.subscriptions.get("channel").sent
 
 
 def test_a_topic_and_the_log_are_told_too(
@@ -330,8 +331,8 @@ def test_a_topic_and_the_log_are_told_too(
         monkeypatch.setenv(name, value)
     arn, queue = sns_server.create_topic("notifications")
     with site(sqlite_url, tmp_path) as taskdb, delivering(taskdb) as deliver:
-        taskdb.add_subscription("topic", "sns", arn)
-        taskdb.add_subscription("log", "log")
+        taskdb.subscriptions.create("topic", "sns", arn)
+        taskdb.subscriptions.create("log", "log")
         one = taskdb.submit_task("work", {}, tenant="acme")
         with capture_logs() as logs:
             deliver_all(deliver)
@@ -386,7 +387,7 @@ def test_a_beat_that_is_killed_between_send_and_cursor_loses_nothing(
     assert has_come.wait(30)
     beat.kill()
     may_answer.set()
-    assert taskdb.get_subscription("hook").sent < 5
+    assert taskdb.subscriptions.get("hook").sent < 5
     # Its lease would be over soon; the test does not wait for that.
     write(taskdb.store, "UPDATE subscription SET lease_until = NULL")
     beats = [start_beat(processes, taskdb) for _ in range(2)]
@@ -395,4 +396,4 @@ def test_a_beat_that_is_killed_between_send_and_cursor_loses_nothing(
     for beat in beats:
         assert beat.terminate() == 0, beat.tail()
     assert len(receiver.taken) <= 205
-    assert taskdb.get_subscription("hook").sent <= 200
+    assert taskdb.subscriptions.get("hook").sent <= 200

@@ -19,8 +19,8 @@ from cryptography.x509.oid import NameOID
 from tests.servers import Answer, Blackhole, Receiver, Redis, Sns
 from tests.waiting import wait_until
 
-from taskdb import DeliveryFailed, Settings, TargetRefused, verify_webhook
-from taskdb.errors import SettingsError
+from taskdb import Settings, verify_webhook
+from taskdb.errors import DeliveryFailed, SettingsError, TargetRefused
 from taskdb.model.message import Message
 from taskdb.outgoing.contract import Limits
 from taskdb.outgoing.redis_channel import channels

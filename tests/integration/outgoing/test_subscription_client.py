@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.integration.notify_site import site
 
-from taskdb import InvalidInput, SubscriptionNotFound, TargetRefused, TaskDB
+from taskdb import InvalidInput, TaskDB
+from taskdb.errors import SubscriptionNotFound, TargetRefused
 
 URL = "https://93.184.215.14/hook"
 ARN = "arn:aws:sns:eu-central-1:123456789012:topic"
@@ -22,25 +23,25 @@ def taskdb(sqlite_url: str, tmp_path: Path) -> Iterator[TaskDB]:
 
 def test_a_client_of_some_tenants_makes_and_sees_only_theirs(taskdb: TaskDB) -> None:
     acme, both = taskdb.for_tenant("acme"), taskdb.for_tenant("acme", "other")
-    mine = acme.add_subscription("hook", "webhook", URL).subscription
+    mine = acme.subscriptions.create("hook", "webhook", URL).subscription
     assert (mine.tenant, mine.is_for_all) == ("acme", False)
-    theirs = both.add_subscription("hook", "redis", tenant="other").subscription
+    theirs = both.subscriptions.create("hook", "redis", tenant="other").subscription
     assert theirs.target == "taskdb"
-    whole = taskdb.add_subscription("all", "sns", ARN).subscription
+    whole = taskdb.subscriptions.create("all", "sns", ARN).subscription
     assert whole.is_for_all
-    assert [one.id for one in acme.list_subscriptions()] == [mine.id]
-    assert [one.id for one in both.list_subscriptions()] == [mine.id, theirs.id]
-    assert len(taskdb.list_subscriptions()) == 3
-    assert [one.id for one in taskdb.list_subscriptions(tenant="acme")] == [mine.id]
+    assert [one.id for one in acme.subscriptions.list()] == [mine.id]
+    assert [one.id for one in both.subscriptions.list()] == [mine.id, theirs.id]
+    assert len(taskdb.subscriptions.list()) == 3
+    assert [one.id for one in taskdb.subscriptions.list(tenant="acme")] == [mine.id]
     for one in (theirs, whole):
         for act in (
-            acme.get_subscription,
-            acme.pause_subscription,
-            acme.resume_subscription,
-            acme.remove_subscription,
-            acme.try_subscription,
-            acme.rotate_subscription_secret,
-            lambda i: acme.replay_subscription(i, "beginning"),
+            acme.subscriptions.get,
+            acme.subscriptions.pause,
+            acme.subscriptions.resume,
+            acme.subscriptions.remove,
+            acme.subscriptions.test,
+            acme.subscriptions.rotate_secret,
+            lambda i: acme.subscriptions.replay(i, "beginning"),
         ):
             with pytest.raises(SubscriptionNotFound):
                 act(one.id)
@@ -51,8 +52,10 @@ def test_a_client_of_some_tenants_makes_and_sees_only_theirs(taskdb: TaskDB) -> 
         {"tenant": "acme", "transport": "log", "target": ""},
     ):
         with pytest.raises(InvalidInput):
-            both.add_subscription(**{"name": "x", "transport": "webhook", "target": URL, **wrong})
-    assert len(taskdb.list_subscriptions()) == 3
+            both.subscriptions.create(
+                **{"name": "x", "transport": "webhook", "target": URL, **wrong}
+            )
+    assert len(taskdb.subscriptions.list()) == 3
 
 
 @pytest.mark.parametrize(
@@ -80,22 +83,24 @@ def test_every_fault_of_a_subscription_is_named(
 ) -> None:
     given = {"name": "hook", "transport": "webhook", "target": URL, **options}
     with pytest.raises(InvalidInput) as refused:
-        taskdb.add_subscription(**given)
+        taskdb.subscriptions.create(**given)
     assert [fault.path for fault in refused.value.faults] == [path]
     assert "hunter2" not in str(refused.value)
-    assert taskdb.list_subscriptions() == []
+    assert taskdb.subscriptions.list() == []
 
 
 def test_a_secret_is_told_once_and_stands_in_no_repr(taskdb: TaskDB) -> None:
-    made = taskdb.add_subscription("hook", "webhook", URL, status="failed", start=datetime.now(UTC))
+    made = taskdb.subscriptions.create(
+        "hook", "webhook", URL, status="failed", start=datetime.now(UTC)
+    )
     assert made.secret is not None and made.secret.startswith("whsec_")
-    assert made.secret not in repr(made) + repr(taskdb.get_subscription("hook"))
+    assert made.secret not in repr(made) + repr(taskdb.subscriptions.get("hook"))
     assert made.subscription.filter.statuses == ("FAILED",)
     with pytest.raises(InvalidInput, match="365 days"):
-        taskdb.rotate_subscription_secret("hook", overlap=timedelta(days=400))
-    taskdb.add_subscription("channel", "redis")
+        taskdb.subscriptions.rotate_secret("hook", overlap=timedelta(days=400))
+    taskdb.subscriptions.create("channel", "redis")
     with pytest.raises(InvalidInput, match="signs nothing"):
-        taskdb.rotate_subscription_secret("channel")
+        taskdb.subscriptions.rotate_secret("channel")
 
 
 def test_a_target_of_the_inside_is_refused_before_anything_is_written(taskdb: TaskDB) -> None:
@@ -112,8 +117,8 @@ def test_a_target_of_the_inside_is_refused_before_anything_is_written(taskdb: Ta
     ):
         for client in (taskdb, taskdb.for_tenant("acme")):
             with pytest.raises(TargetRefused):
-                client.add_subscription("hook", "webhook", url)
-    assert taskdb.list_subscriptions() == []
+                client.subscriptions.create("hook", "webhook", url)
+    assert taskdb.subscriptions.list() == []
 
 
 def test_a_name_of_the_inside_is_refused_without_its_address(
@@ -122,7 +127,7 @@ def test_a_name_of_the_inside_is_refused_without_its_address(
     given = {"outbound_private": (), "outbound_http": False, "outbound_ports": "443"}
     with site(sqlite_url, tmp_path, **given) as taskdb:
         with pytest.raises(TargetRefused, match="localhost is not on the public") as refused:
-            taskdb.for_tenant("acme").add_subscription("hook", "webhook", "https://localhost/")
+            taskdb.for_tenant("acme").subscriptions.create("hook", "webhook", "https://localhost/")
         assert "127.0.0.1" not in str(refused.value)
         assert "::1" not in str(refused.value)
-        assert taskdb.list_subscriptions() == []
+        assert taskdb.subscriptions.list() == []

@@ -8,7 +8,8 @@ from typing import Any
 
 from tests.integration.submit_site import plus, settings
 
-from taskdb import FixedClock, Registry, Settings, TaskDB, TaskEntity, task
+from taskdb import Registry, Settings, TaskDB, TaskEntity, task
+from taskdb.model.clock import FixedClock
 
 START = datetime(2031, 5, 5, 10, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -27,7 +28,7 @@ class Site:
         if not {"cron", "every", "at"} & set(options):
             options["cron"] = "* * * * *"
         given = options.pop("input", {"a": 1})
-        return self.taskdb.add_schedule(name, type, given, **options).id
+        return self.taskdb.schedules.create(name, type, given, **options).id
 
     def at(self, *moments: str) -> list[datetime]:
         return [datetime.fromisoformat(f"2031-05-05T{one}:00+00:00") for one in moments]
@@ -37,14 +38,14 @@ class Site:
         self.clock.advance(after)
         made = 0
         while True:
-            fired = self.taskdb.fire_schedules()
+            fired = self.taskdb.schedules.fire()
             made += len(fired.task_ids)
             if not fired.is_full:
                 return made
 
     def runs(self, name: str = "it") -> list[tuple[str, str, int]]:
         """What became of its due times, oldest first: time of day, outcome, number."""
-        found = self.taskdb.schedule_runs(name, limit=1_000)
+        found = self.taskdb.schedules.runs(name, limit=1_000)
         return [(f"{one.due_at:%H:%M:%S}", str(one.outcome), one.number) for one in found[::-1]]
 
     def tasks(self) -> list[TaskEntity]:

@@ -11,7 +11,8 @@ from sqlalchemy import text
 from tests.integration.schedule.schedule_site import MINUTE, Site, site
 from tests.store.poison import allow, aside, let_be_due, refuse
 
-from taskdb import InvalidInput, Origin, Schedule, ScheduleEntity
+from taskdb import InvalidInput, Schedule
+from taskdb.model.schedule import Origin, ScheduleEntity
 from taskdb.store.contract import EVERYONE
 from taskdb.store.schedule.schedule import Definition
 from taskdb_beat.schedule.schedule import FireSchedules
@@ -60,7 +61,7 @@ def test_a_schedule_whose_input_cannot_be_read_submits_nothing(its: Site) -> Non
     assert {one.name for one in its.tasks()} == {"a"}
     assert aside(its.taskdb.store) == {("schedule", bad)}
     with pytest.raises(InvalidInput, match="cannot be read"):
-        its.taskdb.run_schedule_now("bad")
+        its.taskdb.schedules.run_now("bad")
 
 
 def test_an_input_that_is_no_json_keeps_no_other_from_firing(
@@ -83,7 +84,7 @@ def test_a_celery_schedule_that_the_database_refuses_keeps_no_other_from_being_s
         store.add_schedule(
             Definition(name, "", "foreign", None, one, Origin.CELERY, message={"n": 1}), EVERYONE
         )
-    bad = its.taskdb.get_schedule("bad").id
+    bad = its.taskdb.schedules.get("bad").id
     refuse(store, "OLD.name = 'bad'", "schedule")
     its.clock.advance(MINUTE)
     sent: list[str] = []

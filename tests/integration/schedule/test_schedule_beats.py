@@ -32,7 +32,7 @@ class Hour:
 
     def add(self, count: int) -> None:
         for number in range(count):
-            self.taskdb.add_schedule(
+            self.taskdb.schedules.create(
                 f"schedule-{number}", "plus", {"a": number}, cron="* * * * *", misfire_grace=3600
             )
 
@@ -61,7 +61,7 @@ class Hour:
         assert self.count(
             "SELECT count(*) AS n FROM task JOIN schedule_run ON task_id = task.id"
         ) == wanted  # fmt: skip
-        times: list[datetime] = [run.due_at for run in self.taskdb.schedule_runs(
+        times: list[datetime] = [run.due_at for run in self.taskdb.schedules.runs(
             "schedule-0", limit=1_000)]  # fmt: skip
         first = START.replace(second=0) + MINUTE
         assert times[::-1] == [first + number * MINUTE for number in range(minutes)]

@@ -39,8 +39,8 @@ def start(
 
 def fired(taskdb: TaskDB, name: str) -> list[str]:
     """Due times that were fired."""
-    listed = {one.name for one in taskdb.list_schedules()}
-    runs = taskdb.schedule_runs(name) if name in listed else []
+    listed = {one.name for one in taskdb.schedules.list()}
+    runs = taskdb.schedules.runs(name) if name in listed else []
     return [run.due_at.isoformat() for run in runs if run.outcome == "fired"]
 
 
@@ -61,9 +61,9 @@ def test_beats_of_both_kinds_fire_what_database_app_and_settings_say(
         for name in ("plain", "ours", "often"):
             wait_until(lambda name=name: len(fired(taskdb, name)) >= 2, 30, beats[0].tail)  # type: ignore[misc]
         # One that is made while they run.
-        taskdb.add_schedule("late", "echo", {}, every=1)
+        taskdb.schedules.create("late", "echo", {}, every=1)
         wait_until(lambda: fired(taskdb, "late"), 5)
-        assert {one.name: str(one.origin) for one in taskdb.list_schedules()} == {
+        assert {one.name: str(one.origin) for one in taskdb.schedules.list()} == {
             "late": "person",
             "often": "settings",
             "ours": "celery",
@@ -95,7 +95,7 @@ def test_a_plain_task_whose_queue_may_not_be_made_holds_up_no_other_schedule(
     beat = start(processes, sqlite_url, tmp_path, *words, **given)
     with client(sqlite_url, tmp_path) as taskdb:
         wait_until(lambda: len(fired(taskdb, "plain")) >= 2, 30, beat.tail)
-        [wrong] = [one for one in taskdb.list_schedules() if one.name == "astray"]
+        [wrong] = [one for one in taskdb.schedules.list() if one.name == "astray"]
         assert "nowhere" in (wrong.last_error or "")
     assert beat.terminate() == 0
 

@@ -233,8 +233,8 @@ def test_what_was_refused_is_listed_and_diagnosed_and_checked(
     ran = cli("check")
     assert (ran.code, "nightly" in ran.out, "nope" in ran.out) == (1, True, True)
     with cli.client() as taskdb:
-        taskdb.discover()
-        taskdb.sync_schedules()
+        taskdb.types.discover()
+        taskdb.schedules.sync()
     listed = cli("schedule", "list")
     assert (listed.code, "nightly" in listed.out, "nope" in listed.out) == (0, True, True)
     (line,) = cli("schedule", "list", "--json").lines
@@ -247,6 +247,6 @@ def test_what_was_refused_is_listed_and_diagnosed_and_checked(
     monkeypatch.setenv("TASKDB_SCHEDULES", "[]")
     assert "restart that beat" in cli("check").out
     with cli.client() as taskdb:
-        taskdb.sync_schedules()
+        taskdb.schedules.sync()
     assert cli("check").code == 0
     assert cli("schedule", "list", "--json").lines == []

@@ -9,7 +9,8 @@ import pytest
 from tests.integration.schedule.schedule_site import START, Site
 from tests.integration.submit_site import plus, settings
 
-from taskdb import Alarm, FixedClock, Registry, Schedule, TaskDB, task
+from taskdb import Alarm, Registry, Schedule, TaskDB, task
+from taskdb.model.clock import FixedClock
 
 ROUNDS = 15
 
@@ -48,9 +49,9 @@ def together(*works: Callable[[], None]) -> list[BaseException]:
 
 
 def declare_all(taskdb: TaskDB) -> None:
-    taskdb.declare_limits()
-    taskdb.declare_alarms()
-    taskdb.sync_schedules()
+    taskdb.limits.declare()
+    taskdb.alarms.declare()
+    taskdb.schedules.sync()
 
 
 def test_beats_that_start_together_declare_the_same_without_an_error(
@@ -64,8 +65,8 @@ def test_beats_that_start_together_declare_the_same_without_an_error(
                 sites[0].store.database.query(f"DELETE FROM {table}", {})
             errors = together(*[lambda one=one: declare_all(one) for one in sites])  # type: ignore[misc]
             assert errors == [], number
-            assert len(sites[0].list_schedules()) == 6
-            assert len(sites[0].gates()) == 6
+            assert len(sites[0].schedules.list()) == 6
+            assert len(sites[0].limits.list()) == 6
             found = sites[0].store.database.query("SELECT type FROM alarm_policy", {})
             assert len(found) == 6
     finally:
@@ -85,26 +86,26 @@ def test_a_declaration_beside_a_beat_that_fires_ends_in_no_deadlock(
     def declare(taskdb: TaskDB) -> None:
         try:
             for number in range(ROUNDS):
-                for known in taskdb.registry:
+                for known in taskdb.types.registry:
                     (one,) = known.schedules
                     object.__setattr__(one, "jitter", timedelta(milliseconds=number))
-                taskdb.sync_schedules()
+                taskdb.schedules.sync()
                 clock.advance(timedelta(minutes=1))
         finally:
             stop.set()
 
     def change(taskdb: TaskDB) -> None:
         while not stop.is_set():
-            taskdb.add_schedule("mine", "plus-00", {"a": 1}, every=60, replace=True)
-            taskdb.pause_schedule("mine")
-            taskdb.run_schedule_now("plus-01")
+            taskdb.schedules.create("mine", "plus-00", {"a": 1}, every=60, replace=True)
+            taskdb.schedules.pause("mine")
+            taskdb.schedules.run_now("plus-01")
 
     def fire(taskdb: TaskDB) -> None:
         while not stop.is_set():
-            taskdb.fire_schedules(50)
+            taskdb.schedules.fire(50)
 
     try:
-        declaring.sync_schedules()
+        declaring.schedules.sync()
         works = [lambda: declare(declaring), lambda: change(changing)]
         works += [lambda one=one: fire(one) for one in firing]  # type: ignore[misc]
         assert together(*works) == []
@@ -128,14 +129,14 @@ def test_a_run_by_hand_beside_a_beat_ends_in_no_deadlock_over_a_unique_key(
         try:
             for _ in range(10 * ROUNDS):
                 clock.advance(timedelta(minutes=1))
-                by_hand.run_schedule_now("it")
+                by_hand.schedules.run_now("it")
                 by_hand.store.database.query("UPDATE task SET status = 'CANCELED'", {})
         finally:
             stop.set()
 
     def fire() -> None:
         while not stop.is_set():
-            beat.fire_schedules()
+            beat.schedules.fire()
 
     try:
         sites[0].add(type="once")

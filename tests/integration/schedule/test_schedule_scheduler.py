@@ -15,7 +15,9 @@ from celery.signals import after_task_publish
 from tests.integration.schedule.schedule_site import MINUTE, START, Site
 from tests.integration.submit_site import depth, plus, settings
 
-from taskdb import Alarm, BrokerUnreachable, FixedClock, Registry, Schedule, ScheduleEntity, task
+from taskdb import Alarm, BrokerUnreachable, Registry, Schedule, task
+from taskdb.model.clock import FixedClock
+from taskdb.model.schedule import ScheduleEntity
 from taskdb.model.schedule.schedule import Origin
 from taskdb.store.contract import EVERYONE
 from taskdb.store.schedule.row import Definition
@@ -60,9 +62,9 @@ def test_celerys_beat_declares_limits_alarms_and_schedules(store_url: str, tmp_p
     entries = {"ours": {"task": "plus", "schedule": 60, "kwargs": {"a": 1}}}
     with scheduler(store_url, tmp_path, entries) as (its, beat):
         beat.tick()
-        assert [one.name for one in its.taskdb.gates()] == ["plus"]
+        assert [one.name for one in its.taskdb.limits.list()] == ["plus"]
         assert its.write("SELECT type FROM alarm_policy")[0]["type"] == "plus"
-        assert [one.name for one in its.taskdb.list_schedules()] == ["ours"]
+        assert [one.name for one in its.taskdb.schedules.list()] == ["ours"]
 
 
 def test_celerys_beat_waits_while_the_broker_is_unreachable(store_url: str, tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_celerys_beat_waits_while_the_broker_is_unreachable(store_url: str, tmp_
         waits = [beat.tick() for _ in range(6)]
         assert min(waits) > 0.1
         # Both were tried, and what was due is kept.
-        assert all("was not sent" in str(one.last_error) for one in its.taskdb.list_schedules())
+        assert all("was not sent" in str(one.last_error) for one in its.taskdb.schedules.list())
         assert its.runs("one") == its.runs("two") == []
 
 
@@ -90,7 +92,7 @@ def test_a_broker_that_is_back_gets_what_was_due(
         while beat.tick() == 0:
             pass
         assert its.runs("one") == [("10:01:00", "fired", 1)]
-        assert its.taskdb.get_schedule("one").last_error is None
+        assert its.taskdb.schedules.get("one").last_error is None
         with beat.app.connection_for_read() as connection:
             queue = connection.SimpleQueue("q")
             assert queue.qsize() == 1
@@ -149,10 +151,10 @@ def test_no_transaction_is_open_while_a_message_is_sent(store_url: str, tmp_path
         its.clock.advance(MINUTE)
 
         def send(one: ScheduleEntity, _due: datetime) -> None:
-            its.taskdb.pause_schedule(one.id)
+            its.taskdb.schedules.pause(one.id)
 
         assert its.taskdb.store.send_due(send).sent == 1
-        assert not its.taskdb.get_schedule("it").is_enabled
+        assert not its.taskdb.schedules.get("it").is_enabled
         assert its.runs() == [("10:01:00", "fired", 1)]
 
 
@@ -245,12 +247,12 @@ def test_one_wrong_entry_stops_no_other_and_each_is_listed_with_its_reason(
     entries = {name: entry for name, (entry, _) in wrong.items()}
     with scheduler(store_url, tmp_path, {**entries, "behind": every}) as (its, beat):
         beat.tick()
-        assert [one.name for one in its.taskdb.list_schedules()] == ["behind"]
-        told = {one.name: one.reason for one in its.taskdb.refused_schedules()}
+        assert [one.name for one in its.taskdb.schedules.list()] == ["behind"]
+        told = {one.name: one.reason for one in its.taskdb.schedules.refused()}
         assert told.keys() == wrong.keys()
         for name, (_, word) in wrong.items():
             assert word in told[name], name
-        assert {str(one.origin) for one in its.taskdb.refused_schedules()} == {"celery"}
+        assert {str(one.origin) for one in its.taskdb.schedules.refused()} == {"celery"}
 
 
 def test_an_entry_that_moves_into_the_code_is_declared_there_at_once(
@@ -259,13 +261,13 @@ def test_an_entry_that_moves_into_the_code_is_declared_there_at_once(
     entries = {"plus": {"task": "plus", "schedule": 60, "kwargs": {"a": 1}}}
     with scheduler(store_url, tmp_path, entries) as (its, beat):
         beat.tick()
-        assert its.taskdb.get_schedule("plus").origin is Origin.CELERY
+        assert its.taskdb.schedules.get("plus").origin is Origin.CELERY
     types = Registry()
     task("plus", registry=types, schedule=Schedule(every=60, input={"a": 1}))(plus)
     with scheduler(store_url, tmp_path, {}, types=types) as (its, beat):
         beat.tick()
-        assert its.taskdb.get_schedule("plus").origin is Origin.CODE
-        assert its.taskdb.refused_schedules() == []
+        assert its.taskdb.schedules.get("plus").origin is Origin.CODE
+        assert its.taskdb.schedules.refused() == []
 
 
 def test_what_an_entry_says_is_kept(store_url: str, tmp_path: Path) -> None:
@@ -282,8 +284,8 @@ def test_what_an_entry_says_is_kept(store_url: str, tmp_path: Path) -> None:
     conf = {"timezone": "Europe/Berlin", "beat_cron_starting_deadline": 120}
     with scheduler(store_url, tmp_path, entries, **conf) as (its, beat):
         beat.tick()
-        assert its.taskdb.refused_schedules() == []
-        found = {one.name: one for one in its.taskdb.list_schedules()}
+        assert its.taskdb.schedules.refused() == []
+        found = {one.name: one for one in its.taskdb.schedules.list()}
         first = found["saturday"]
         assert (first.cron, first.timezone) == ("0 9 1-7 * +sat", "Europe/Berlin")
         assert (str(first.misfire), first.misfire_grace) == ("skip", timedelta(seconds=120))

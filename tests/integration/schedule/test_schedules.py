@@ -13,26 +13,14 @@ from tests.store.tasks import at_once
 from taskdb import (
     BrokerUnreachable,
     InvalidInput,
-    Origin,
     Schedule,
-    ScheduleEntity,
-    ScheduleExists,
-    ScheduleNotFound,
     TaskStatus,
     UnknownTaskType,
-    add_schedule,
-    get_schedule,
-    list_schedules,
-    list_schedules_async,
-    pause_schedule_async,
-    preview,
-    preview_schedule,
-    remove_schedule,
-    resume_schedule,
-    run_schedule_now_async,
-    schedule_runs,
+    default_taskdb,
     set_default,
 )
+from taskdb.errors import ScheduleExists, ScheduleNotFound
+from taskdb.model.schedule import Origin, ScheduleEntity
 from taskdb.store.contract import EVERYONE
 from taskdb.store.schedule.fire import Send
 from taskdb.store.schedule.row import Definition
@@ -61,9 +49,9 @@ def test_a_due_time_makes_one_task_that_knows_it(its: Site) -> None:
     )
     assert (one.priority, one.name, one.created_by) == (7, "it", "schedule:it")
     assert one.attributes == {"schedule": "it", "due_at": "2031-05-05T10:01:00+00:00"}
-    (run,) = its.taskdb.schedule_runs("it")
+    (run,) = its.taskdb.schedules.runs("it")
     assert (run.task_id, run.outcome) == (one.id, "fired")
-    found = its.taskdb.get_schedule("it")
+    found = its.taskdb.schedules.get("it")
     assert [found.last_due_at, found.next_due_at] == its.at("10:01", "10:02")
     assert found.last_task_id == one.id
 
@@ -78,7 +66,7 @@ def test_an_interval_does_not_drift_however_late_the_beat_comes(its: Site) -> No
 def test_once_fires_once_and_is_over_then(its: Site) -> None:
     its.add(at=START + HOUR)
     assert [its.fire(HOUR), its.fire(DAY)] == [1, 0]
-    assert its.taskdb.get_schedule("it").is_over
+    assert its.taskdb.schedules.get("it").is_over
 
 
 def test_nothing_fires_before_the_start_or_after_the_end(its: Site) -> None:
@@ -86,7 +74,7 @@ def test_nothing_fires_before_the_start_or_after_the_end(its: Site) -> None:
     for _ in range(6):
         its.fire(MINUTE)
     assert [due for due, _, _ in its.runs()] == ["10:03:00", "10:04:00"]
-    assert its.taskdb.get_schedule("it").is_over
+    assert its.taskdb.schedules.get("it").is_over
 
 
 @pytest.mark.parametrize(
@@ -122,7 +110,7 @@ def test_a_due_time_that_is_too_old_alone_follows_the_policy(
 ) -> None:
     its.add(cron="0 2 * * *", misfire=misfire)
     assert its.fire(2 * DAY) == made
-    last = its.taskdb.schedule_runs("it")[0]
+    last = its.taskdb.schedules.runs("it")[0]
     assert f"{last.due_at:%d %H:%M}" == ("06 02:00" if misfire == "skip" else "07 02:00")
 
 
@@ -211,9 +199,9 @@ def test_jitter_delays_the_task_and_not_the_due_time(its: Site) -> None:
 
 def test_a_pause_holds_and_a_resume_does_not_fire_the_past(its: Site) -> None:
     its.add(misfire="run_all")
-    assert its.taskdb.pause_schedule("it").next_due_at is None
+    assert its.taskdb.schedules.pause("it").next_due_at is None
     assert its.fire(HOUR) == 0
-    assert its.taskdb.resume_schedule("it").next_due_at == its.at("11:01")[0]
+    assert its.taskdb.schedules.resume("it").next_due_at == its.at("11:01")[0]
     assert [its.fire(), its.fire(MINUTE)] == [0, 1]
 
 
@@ -224,8 +212,8 @@ def test_a_clock_that_steps_back_fires_nothing_twice(its: Site) -> None:
     its.clock.advance(-2 * MINUTE)
     assert its.fire() == 0
     # Even where its next due time is found anew, as a resume does.
-    its.taskdb.pause_schedule("it")
-    its.taskdb.resume_schedule("it")
+    its.taskdb.schedules.pause("it")
+    its.taskdb.schedules.resume("it")
     its.fire(MINUTE)
     its.fire(MINUTE)
     assert [due for due, _, _ in its.runs()] == ["10:01:00", "10:02:00", "10:03:00"]
@@ -235,13 +223,13 @@ def test_a_clock_that_steps_back_fires_nothing_twice(its: Site) -> None:
 
 def test_an_edit_takes_effect_at_the_next_pass(its: Site) -> None:
     its.add(cron="0 3 * * *")
-    its.taskdb.add_schedule("it", "plus", {"a": 5}, cron="*/2 * * * *", replace=True)
+    its.taskdb.schedules.create("it", "plus", {"a": 5}, cron="*/2 * * * *", replace=True)
     assert its.fire(2 * MINUTE) == 1
     assert its.tasks()[0].input["a"] == 5
-    assert its.taskdb.get_schedule("it").version == 2
+    assert its.taskdb.schedules.get("it").version == 2
     its.write("UPDATE schedule SET cron = '7 * * * *', next_due_at = NULL")
     its.fire()
-    assert its.taskdb.get_schedule("it").next_due_at == its.at("10:07")[0]
+    assert its.taskdb.schedules.get("it").next_due_at == its.at("10:07")[0]
 
 
 def test_a_row_of_plain_sql_fires(its: Site) -> None:
@@ -269,12 +257,12 @@ def test_a_broken_row_says_why_stops_no_other_and_is_not_lost(
     was = its.write("SELECT cron, timezone, type FROM schedule WHERE name = 'broken'")[0]
     its.write(f"UPDATE schedule SET {columns} WHERE name = 'broken'")
     its.clock.advance(MINUTE)
-    fired = its.taskdb.fire_schedules()
+    fired = its.taskdb.schedules.fire()
     assert len(fired.task_ids) == 1
-    assert told in str(its.taskdb.get_schedule("broken").last_error)
-    assert list(fired.broken) == [its.taskdb.get_schedule("broken").id]
+    assert told in str(its.taskdb.schedules.get("broken").last_error)
+    assert list(fired.broken) == [its.taskdb.schedules.get("broken").id]
     # It is not looked at in every pass, and nothing of it is forgotten.
-    assert not its.taskdb.fire_schedules().broken
+    assert not its.taskdb.schedules.fire().broken
     its.write(
         "UPDATE schedule SET cron = :cron, timezone = :timezone, type = :type,"
         " input = '{\"a\": 1}' WHERE name = 'broken'",
@@ -282,18 +270,18 @@ def test_a_broken_row_says_why_stops_no_other_and_is_not_lost(
     )
     its.fire(MINUTE)
     assert [due for due, _, _ in its.runs("broken")] == ["10:01:00", "10:02:00"]
-    assert its.taskdb.get_schedule("broken").last_error is None
+    assert its.taskdb.schedules.get("broken").last_error is None
 
 
 def test_run_now_makes_a_task_beside_the_due_times(its: Site) -> None:
     its.add()
-    its.taskdb.pause_schedule("it")
-    made = its.taskdb.run_schedule_now("it")
+    its.taskdb.schedules.pause("it")
+    made = its.taskdb.schedules.run_now("it")
     assert made.status is TaskStatus.CREATED
-    again = its.taskdb.run_schedule_now("it")
+    again = its.taskdb.schedules.run_now("it")
     assert again.id != made.id
-    assert [run.reason for run in its.taskdb.schedule_runs("it")] == ["by hand"] * 2
-    its.taskdb.resume_schedule("it")
+    assert [run.reason for run in its.taskdb.schedules.runs("it")] == ["by hand"] * 2
+    its.taskdb.schedules.resume("it")
     assert its.fire(MINUTE) == 1
 
 
@@ -338,9 +326,9 @@ def test_a_plain_celery_task_is_sent_once_for_each_due_time_and_none_is_lost(its
     send_all(its, send)
     assert sent == [("sound", "10:01")]
     assert its.runs("wrong") == []
-    assert its.taskdb.get_schedule("wrong").last_error == "TypeError: wrong"
+    assert its.taskdb.schedules.get("wrong").last_error == "TypeError: wrong"
     with pytest.raises(InvalidInput, match="delay"):
-        its.taskdb.run_schedule_now("sound")
+        its.taskdb.schedules.run_now("sound")
 
 
 def send_all(its: Site, send: Send) -> None:
@@ -351,11 +339,11 @@ def send_all(its: Site, send: Send) -> None:
 def test_a_removed_schedule_leaves_its_tasks(its: Site) -> None:
     its.add()
     its.fire(MINUTE)
-    its.taskdb.remove_schedule("it")
+    its.taskdb.schedules.remove("it")
     assert its.fire(MINUTE) == 0
     assert len(its.tasks()) == 1
     with pytest.raises(ScheduleNotFound):
-        its.taskdb.get_schedule("it")
+        its.taskdb.schedules.get("it")
 
 
 def test_what_is_wrong_is_told_before_anything_is_written(its: Site) -> None:
@@ -378,7 +366,7 @@ def test_what_is_wrong_is_told_before_anything_is_written(its: Site) -> None:
         with pytest.raises(InvalidInput) as told:
             its.add(**options)
         assert [fault.path for fault in told.value.faults] == [path]
-    assert its.taskdb.list_schedules() == []
+    assert its.taskdb.schedules.list() == []
 
 
 def test_a_name_is_taken_once_in_a_tenant(its: Site) -> None:
@@ -387,63 +375,64 @@ def test_a_name_is_taken_once_in_a_tenant(its: Site) -> None:
         its.add()
     its.add(tenant="acme")
     with pytest.raises(InvalidInput, match="several tenants"):
-        its.taskdb.get_schedule("it")
-    assert its.taskdb.get_schedule("it", tenant="acme").tenant == "acme"
+        its.taskdb.schedules.get("it")
+    assert its.taskdb.schedules.get("it", tenant="acme").tenant == "acme"
 
 
 def test_a_tenant_that_names_its_schedule_as_anothers_id_keeps_nobody_from_it(its: Site) -> None:
     its.add(tenant="globex")
-    theirs = its.taskdb.get_schedule("it").id
+    theirs = its.taskdb.schedules.get("it").id
     acme = its.taskdb.for_tenant("acme")
-    acme.add_schedule(theirs, "plus", {"a": 1}, cron="0 9 * * *", tenant="acme")
-    assert its.taskdb.get_schedule(theirs).id == theirs
-    assert its.taskdb.pause_schedule(theirs).id == theirs
-    assert acme.get_schedule(theirs).tenant == "acme"
+    acme.schedules.create(theirs, "plus", {"a": 1}, cron="0 9 * * *", tenant="acme")
+    assert its.taskdb.schedules.get(theirs).id == theirs
+    assert its.taskdb.schedules.pause(theirs).id == theirs
+    assert acme.schedules.get(theirs).tenant == "acme"
 
 
 def test_a_scoped_client_sees_and_moves_its_own_only(its: Site) -> None:
     its.add(tenant="acme")
     other = its.taskdb.for_tenant("globex")
-    assert other.list_schedules() == []
-    schedule_id = its.taskdb.get_schedule("it").id
+    assert other.schedules.list() == []
+    schedule_id = its.taskdb.schedules.get("it").id
     for refused in (
-        other.get_schedule,
-        other.pause_schedule,
-        other.resume_schedule,
-        other.run_schedule_now,
-        other.remove_schedule,
-        other.schedule_runs,
-        other.preview_schedule,
+        other.schedules.get,
+        other.schedules.pause,
+        other.schedules.resume,
+        other.schedules.run_now,
+        other.schedules.remove,
+        other.schedules.runs,
+        other.schedules.due_times,
     ):
         for reference in ("it", schedule_id):
             with pytest.raises(ScheduleNotFound):
                 refused(reference)
     with pytest.raises(InvalidInput, match="scope"):
-        other.add_schedule("mine", "plus", {"a": 1}, cron="* * * * *", tenant="acme")
-    assert other.add_schedule("mine", "plus", {"a": 1}, every=60).tenant == "globex"
-    for unscoped in (other.fire_schedules, other.sync_schedules):
+        other.schedules.create("mine", "plus", {"a": 1}, cron="* * * * *", tenant="acme")
+    assert other.schedules.create("mine", "plus", {"a": 1}, every=60).tenant == "globex"
+    for unscoped in (other.schedules.fire, other.schedules.sync):
         with pytest.raises(InvalidInput, match="all tenants"):
             unscoped()
 
 
 def test_a_preview_tells_the_next_due_times(its: Site) -> None:
     its.add()
-    its.taskdb.pause_schedule("it")
-    assert its.taskdb.preview_schedule("it", count=2) == its.at("10:01", "10:02")
-    assert its.taskdb.preview("*/30 * * * *", count=1) == its.at("10:30")
+    its.taskdb.schedules.pause("it")
+    assert its.taskdb.schedules.due_times("it", count=2) == its.at("10:01", "10:02")
+    assert its.taskdb.schedules.preview("*/30 * * * *", count=1) == its.at("10:30")
 
 
-def test_the_module_functions_and_their_twins_use_the_default(its: Site) -> None:
+def test_the_default_client_has_schedules_for_coroutines_as_well(its: Site) -> None:
     set_default(its.taskdb)
     try:
-        add_schedule("it", "plus", {"a": 1}, cron="* * * * *")
-        assert asyncio.run(pause_schedule_async("it")).next_due_at is None
-        assert resume_schedule("it").next_due_at == its.at("10:01")[0]
-        made = asyncio.run(run_schedule_now_async("it"))
-        assert [run.task_id for run in schedule_runs("it")] == [made.id]
-        assert preview("* * * * *", count=1) == preview_schedule("it", count=1)
-        assert [one.id for one in list_schedules()] == [get_schedule("it").id]
-        remove_schedule("it")
-        assert asyncio.run(list_schedules_async()) == []
+        schedules = default_taskdb().schedules
+        schedules.create("it", "plus", {"a": 1}, cron="* * * * *")
+        assert asyncio.run(asyncio.to_thread(schedules.pause, "it")).next_due_at is None
+        assert schedules.resume("it").next_due_at == its.at("10:01")[0]
+        made = asyncio.run(asyncio.to_thread(schedules.run_now, "it"))
+        assert [run.task_id for run in schedules.runs("it")] == [made.id]
+        assert schedules.preview("* * * * *", count=1) == schedules.due_times("it", count=1)
+        assert [one.id for one in schedules.list()] == [schedules.get("it").id]
+        schedules.remove("it")
+        assert asyncio.run(asyncio.to_thread(schedules.list)) == []
     finally:
         set_default(None)

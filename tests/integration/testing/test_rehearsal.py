@@ -194,7 +194,7 @@ def test_a_task_that_may_not_run_now_is_not_run(rehearsal: Rehearsal) -> None:
     with pytest.raises(IllegalMove, match=r"SCHEDULED, due at 2031-05-01T12:05:00"):
         run_task(mail, {"number": 1}, delay=300)
 
-    rehearsal.taskdb.pause(type="order.mail")
+    rehearsal.taskdb.limits.pause(type="order.mail")
     with pytest.raises(IllegalMove, match="held by"):
         run_task(mail, {"number": 1})
 
@@ -230,7 +230,7 @@ def test_drain_runs_fan_outs_sequences_and_handlers_to_their_ends(rehearsal: Reh
     assert [one.type for one in drained.tasks].count("order.place:count_orders") == 1
     failed = whole.refresh()
     assert failed.status == "FAILED"  # its last step gets a list, and wants a number
-    steps = taskdb.sequence_progress(whole.id).steps
+    steps = taskdb.trees.sequence_progress(whole.id).steps
     assert [one.result for one in steps[:2]] == [
         [{"number": number} for number in range(5)],
         [0, 10, 20, 30, 40],
@@ -271,7 +271,7 @@ def test_an_endless_chain_is_ended_and_named(rehearsal: Rehearsal) -> None:
 
 
 def test_schedules_fire_when_the_clock_has_moved_past_them(rehearsal: Rehearsal) -> None:
-    rehearsal.taskdb.add_schedule("hourly", "order.place", {"number": 3}, every=3600)
+    rehearsal.taskdb.schedules.create("hourly", "order.place", {"number": 3}, every=3600)
     drain()
     assert submitted() == []
     clock().tick(timedelta(minutes=61))
@@ -286,7 +286,7 @@ def test_schedules_fire_when_the_clock_has_moved_past_them(rehearsal: Rehearsal)
 
 def test_deadlines_and_timeouts_pass_with_the_clock(rehearsal: Rehearsal) -> None:
     taskdb = rehearsal.taskdb
-    taskdb.pause(type="order.place")
+    taskdb.limits.pause(type="order.place")
     late = taskdb.submit_task("order.place", {"number": 1}, deadline=NOW + timedelta(minutes=1))
     clock().tick(61)
     drain()

@@ -50,7 +50,7 @@ def client_of_newer_code(site: Site) -> Iterator[TaskDB]:
 
 
 def parts_of(site: Site, parent_id: str) -> list[TaskEntity]:
-    return list(site.client.sub_tasks(parent_id, role="part"))
+    return list(site.client.trees.sub_tasks(parent_id, role="part"))
 
 
 def statuses_of(site: Site, parent_id: str) -> Counter[str]:
@@ -62,7 +62,7 @@ def story_of(site: Site, parent_id: str) -> str:
     lines = [f"{parent_id}: {site.moves(parent_id)}"]
     lines += [
         f"{one.position} {one.type} {one.id}: {site.moves(one.id)} {one.error}"
-        for one in site.client.sub_tasks(parent_id)
+        for one in site.client.trees.sub_tasks(parent_id)
     ]
     return "\n".join(lines)
 
@@ -74,7 +74,7 @@ def ended(site: Site, parent_id: str, timeout: float = 30) -> TaskEntity:
         timeout,
         lambda: story_of(site, parent_id),
     )
-    for one in site.client.sub_tasks(parent_id):
+    for one in site.client.trees.sub_tasks(parent_id):
         assert one.status.is_terminal, story_of(site, parent_id)
     assert story_of(site, parent_id)
     return site.client.get_task(parent_id)
@@ -82,6 +82,6 @@ def ended(site: Site, parent_id: str, timeout: float = 30) -> TaskEntity:
 
 def assert_ran_once(site: Site, parent_id: str) -> None:
     """Every sub-task's body ran exactly once."""
-    ids = {one.id for one in site.client.sub_tasks(parent_id)}
+    ids = {one.id for one in site.client.trees.sub_tasks(parent_id)}
     runs = Counter(run.task_id for run in site.runs() if run.task_id in ids)
     assert set(runs.values()) == {1} and set(runs) == ids, runs

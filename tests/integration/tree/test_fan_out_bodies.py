@@ -235,7 +235,7 @@ def test_duplicates_of_every_message_change_nothing(site: Site, publisher: Publi
     assert parent.result["counts"] == [3, 2, 1, 0]
     before = state_of(site, parent)
 
-    sub_tasks = site.client.sub_tasks(parent.id)
+    sub_tasks = site.client.trees.sub_tasks(parent.id)
     for _ in range(2):
         send_again(publisher, [parent, *sub_tasks])
         publish_body(site.celery, parent)
@@ -253,7 +253,7 @@ def test_duplicates_of_every_message_change_nothing(site: Site, publisher: Publi
 
 def state_of(site: Site, parent: TaskEntity) -> Any:
     """Rows and histories, whole."""
-    ids = [parent.id, *(one.id for one in site.client.sub_tasks(parent.id))]
+    ids = [parent.id, *(one.id for one in site.client.trees.sub_tasks(parent.id))]
     rows = site.query("SELECT * FROM task WHERE id = :id OR parent_id = :id", id=parent.id)
     rows.sort(key=lambda row: str(row["id"]))
     return rows, [site.client.task_history(one) for one in ids]

@@ -42,7 +42,7 @@ def do(*what: str) -> list[dict[str, Any]]:
 
 
 def parts(site: Site, parent: TaskEntity) -> list[TaskEntity]:
-    return site.client.sub_tasks(parent.id, role=TaskRole.PART)
+    return site.client.trees.sub_tasks(parent.id, role=TaskRole.PART)
 
 
 def columns(site: Site, parent: TaskEntity, name: str) -> list[Any]:
@@ -69,7 +69,7 @@ def test_items_that_succeed_are_one_run_of_one_message(site: Site) -> None:
     assert (parent.status, parent.result) == (DONE, list(range(150)))
     done = parts(site, parent)
     assert [one.result for one in done] == [{"n": n, "left": 1, "position": n} for n in range(150)]
-    assert [one.position for one in site.client.sub_task_results(parent.id)] == list(range(150))
+    assert [one.position for one in site.client.trees.results(parent.id)] == list(range(150))
     assert len(set(columns(site, parent, "claim_token"))) == 1
     assert len(set(columns(site, parent, "chunk"))) == 1
     assert {tuple(site.moves(one.id)) for one in done} == {(C, S, DONE)}

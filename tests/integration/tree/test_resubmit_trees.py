@@ -47,7 +47,7 @@ ITEMS = [{"a": 1}, {"a": 2}]
 @pytest.fixture
 def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
     with client(store_url, tmp_path) as taskdb:
-        Sequence("two", ["echo", "echo"], registry=taskdb.registry, unique=True)
+        Sequence("two", ["echo", "echo"], registry=taskdb.types.registry, unique=True)
         yield taskdb
 
 
@@ -84,9 +84,9 @@ def submit(request: pytest.FixtureRequest, taskdb: TaskDB, store_url: str) -> It
 def split(taskdb: TaskDB, given: Any, **options: Any) -> str:
     """A task whose body has split it into two parts, of which the second one FAILED."""
     task_id = taskdb.submit_task("echo", given, unique_key="k", **options).id
-    task_type = taskdb.registry.get("echo")
+    task_type = taskdb.types.registry.get("echo")
     assert taskdb.store.claim(task_id, token="t", worker="w", max_attempts=1).granted
-    assert taskdb.fan_out_own(task_id, "t", task_type, "", "plus", ITEMS, FanOut())
+    assert taskdb.trees.split(task_id, "t", task_type, "", "plus", ITEMS, FanOut())
     return fail_second(taskdb, task_id)
 
 
@@ -210,7 +210,7 @@ def test_other_work_is_a_new_task_and_the_tree_stays_as_it_ended(
     assert stored.unique_key == "k"
     assert {**before, "unique_key": None} == row(taskdb.store, task_id)
     if verb == "fan_out":
-        inputs = [one.input for one in taskdb.list_sub_tasks(again.id)]
+        inputs = [one.input for one in taskdb.trees.family(again.id)]
         assert [{**one, "b": 0} if "a" in one else one for one in given] == inputs
     else:
         assert stored.input == given
@@ -287,7 +287,7 @@ def test_large_items_are_compared_by_what_they_say(taskdb: TaskDB, submit: Submi
 
 
 def sub_tasks_read(taskdb: TaskDB, task_id: str) -> list[TaskEntity]:
-    return taskdb.list_sub_tasks(task_id)
+    return taskdb.trees.family(task_id)
 
 
 @pytest.mark.parametrize("status", [S.FAILED, S.HALTED, S.SCHEDULED])

@@ -35,11 +35,11 @@ def mend(site: Site) -> None:
 
 
 def steps_of(site: Site, parent_id: str) -> list[TaskEntity]:
-    return list(site.client.sub_tasks(parent_id, role="step"))
+    return list(site.client.trees.sub_tasks(parent_id, role="step"))
 
 
 def handlers_of(site: Site, parent_id: str) -> list[TaskEntity]:
-    return list(site.client.sub_tasks(parent_id, role="handler"))
+    return list(site.client.trees.sub_tasks(parent_id, role="handler"))
 
 
 def test_each_step_gets_what_the_one_before_returned(site: Site) -> None:
@@ -51,7 +51,7 @@ def test_each_step_gets_what_the_one_before_returned(site: Site) -> None:
     assert [step.name for step in steps_of(site, task.id)] == ["step.adds", "step.needs"]
     assert [step.result for step in steps_of(site, task.id)] == [{"number": 2}, {"number": 20}]
     assert_ran_once(site, task.id)
-    progress = site.client.sequence_progress(task.id)
+    progress = site.client.trees.sequence_progress(task.id)
     assert (progress.done, progress.total, progress.current) == (2, 2, None)
     assert AsyncResult(task.id, app=site.client.celery_app).get(timeout=5) == {"number": 20}
 
@@ -81,7 +81,7 @@ def test_a_handler_of_errors_answers_for_the_step_that_failed(site: Site) -> Non
 def test_a_sequence_that_failed_goes_on_at_its_failed_step(site: Site) -> None:
     task = site.client.submit_sequence("seq.plain", {"number": 2})
     assert ended(site, task.id).status == F
-    assert site.client.sequence_progress(task.id).current == "step.needs"
+    assert site.client.trees.sequence_progress(task.id).current == "step.needs"
     assert site.alarms(task.id) == 1
 
     mend(site)
@@ -103,7 +103,7 @@ def test_a_step_may_be_a_fan_out_over_what_the_one_before_returned(site: Site) -
     assert task.status == DONE, story_of(site, task.id)
     assert task.result == {"total": 3, "succeeded": 3, "failed": 0, "canceled": 0}
     fan_out = steps_of(site, task.id)[1]
-    assert [part.result for part in site.client.sub_tasks(fan_out.id, role="part")] == [
+    assert [part.result for part in site.client.trees.sub_tasks(fan_out.id, role="part")] == [
         {"got": number} for number in range(3)
     ]
 
@@ -152,7 +152,7 @@ def test_every_handler_of_a_type_is_run_and_its_result_kept(site: Site) -> None:
         ("fan.is_handled:fails_on_odd", 8),
     ]
     assert_ran_once(site, task.id)
-    found = site.client.sub_task_results(task.id, role="handler")
+    found = site.client.trees.results(task.id, role="handler")
     assert [one.result for one in found] == [5, 8]
 
 

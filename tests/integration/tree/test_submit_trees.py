@@ -18,7 +18,8 @@ from tests.integration.submit_site import (
 )
 from tests.store.trees import end, end_all, newest_step, part_ids
 
-from taskdb import FanOut, InvalidInput, MemoryStepCache, Sequence, Step, TaskDB, TaskStatus
+from taskdb import FanOut, InvalidInput, Sequence, Step, TaskDB, TaskStatus
+from taskdb.client.step_cache import MemoryStepCache
 from taskdb.errors import IllegalMove, SequenceAlreadyCompleted, SequenceNotFound, TaskNotFound
 from taskdb.model.outcome import NO_REPORT
 
@@ -32,7 +33,7 @@ class Paper(BaseModel):
 @pytest.fixture
 def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
     with client(store_url, tmp_path) as taskdb:
-        registry = taskdb.registry
+        registry = taskdb.types.registry
         Sequence("two", ["echo", "echo"], registry=registry, unique=True)
         Sequence(
             "fan", ["echo", Step("plus", fan_out=FanOut(max_concurrency=1))], registry=registry
@@ -66,7 +67,7 @@ def test_name_tags_and_attributes_are_the_parents(taskdb: TaskDB) -> None:
     parent = taskdb.submit_fan_out(
         "plus", [{"a": 1}], name="mine", tags=["t"], attributes={"k": 1}, tenant="acme"
     )
-    (part,) = taskdb.list_sub_tasks(parent.id)
+    (part,) = taskdb.trees.family(parent.id)
     assert (parent.name, parent.tags, dict(parent.attributes)) == ("mine", ("t",), {"k": 1})
     assert (part.name, part.tags, dict(part.attributes)) == ("plus", (), {})
     assert (part.tenant, part.input) == ("acme", {"a": 1, "b": 0})
@@ -75,14 +76,14 @@ def test_name_tags_and_attributes_are_the_parents(taskdb: TaskDB) -> None:
 def test_a_family_is_found_by_every_spelling_of_any_member(taskdb: TaskDB) -> None:
     parent = taskdb.submit_fan_out("plus", [{"a": n} for n in range(12)], on_join="echo")
     end_all(taskdb.store, part_ids(taskdb.store, parent.id))
-    family = taskdb.list_sub_tasks(parent.id)
+    family = taskdb.trees.family(parent.id)
     assert [one.role for one in family] == ["part"] * 12 + ["handler"]
     for one in family:
         assert taskdb.get_task(one.key).id == taskdb.get_task(one.code).id == one.id
     assert [one.key for one in family] == sorted(one.key for one in family)
     for reference in (parent.key, family[3].key, family[-1].id):
-        assert [one.id for one in taskdb.list_sub_tasks(reference)] == [one.id for one in family]
-    page = taskdb.list_sub_tasks(family[0].code, after=9, limit=2)
+        assert [one.id for one in taskdb.trees.family(reference)] == [one.id for one in family]
+    page = taskdb.trees.family(family[0].code, after=9, limit=2)
     assert [one.position for one in page] == [10, 11]
 
 
@@ -157,22 +158,22 @@ def test_a_failed_sequence_goes_on_in_the_callers_transaction(
 def test_progress_names_the_step_and_fetches_a_large_result_once(taskdb: TaskDB) -> None:
     root = taskdb.submit_sequence("fan", {"n": 1})
     first = newest_step(taskdb.store, root.id).id
-    assert taskdb.sequence_progress(root.id).current == "echo"
+    assert taskdb.trees.sequence_progress(root.id).current == "echo"
     large = [{"a": n} for n in range(300)]
-    packed = taskdb.payloads.pack(large, "large", "the result")
+    packed = taskdb.store.payloads.pack(large, "large", "the result")
     taskdb.store.claim(first, token="t", worker="w", max_attempts=1)
     taskdb.store.complete_step(first, "t", packed, NO_REPORT, root.id)
     cache = MemoryStepCache()
-    shown = taskdb.sequence_progress(root.id, cache=cache)
+    shown = taskdb.trees.sequence_progress(root.id, cache=cache)
     assert (shown.done, shown.total, shown.current) == (1, 2, "plus")
-    assert taskdb.sub_task_counts(newest_step(taskdb.store, root.id).id).held == 299
-    taskdb.payloads.discard(packed.reference)
-    (kept,) = taskdb.step_results(root.id, cache=cache)
+    assert taskdb.trees.counts(newest_step(taskdb.store, root.id).id).held == 299
+    taskdb.store.payloads.discard(packed.reference)
+    (kept,) = taskdb.trees.step_results(root.id, cache=cache)
     assert kept.result == large
 
 
 def test_a_sequence_that_contains_itself_is_refused(taskdb: TaskDB) -> None:
-    endless = Sequence("endless", ["echo"], registry=taskdb.registry)
+    endless = Sequence("endless", ["echo"], registry=taskdb.types.registry)
     endless.steps = (Step(endless), Step(endless))
     with pytest.raises(InvalidInput, match="contains itself"):
         taskdb.submit_sequence("endless")
@@ -187,17 +188,17 @@ def test_a_tenant_neither_sees_nor_moves_the_trees_of_others(taskdb: TaskDB) -> 
     mine, theirs = taskdb.for_tenant("mine"), taskdb.for_tenant("theirs")
     parent = mine.submit_fan_out("plus", [{"a": 1}])
     sequence = mine.submit_sequence("nested", 1)
-    (part,) = mine.list_sub_tasks(parent.id)
-    (step,) = mine.list_sub_tasks(sequence.id)
+    (part,) = mine.trees.family(parent.id)
+    (step,) = mine.trees.family(sequence.id)
     assert {one.tenant for one in (parent, sequence, part, step)} == {"mine"}
     asks = (
         theirs.get_task,
-        theirs.list_sub_tasks,
-        theirs.sub_tasks,
-        theirs.sub_task_counts,
-        theirs.sub_task_results,
-        theirs.sequence_progress,
-        theirs.step_results,
+        theirs.trees.family,
+        theirs.trees.sub_tasks,
+        theirs.trees.counts,
+        theirs.trees.results,
+        theirs.trees.sequence_progress,
+        theirs.trees.step_results,
         theirs.cancel_task,
         theirs.retry_task,
     )
@@ -218,10 +219,10 @@ def test_a_unique_task_that_split_itself_and_failed_runs_its_bad_parts_again(
     taskdb: TaskDB,
 ) -> None:
     task_id = taskdb.submit_task("echo", {"file": 1}, unique_key="one").id
-    store, task_type = taskdb.store, taskdb.registry.get("echo")
+    store, task_type = taskdb.store, taskdb.types.registry.get("echo")
     assert store.claim(task_id, token="t", worker="w", max_attempts=1).granted
     items = [{"a": 1}, {"a": 2}]
-    assert taskdb.fan_out_own(task_id, "t", task_type, "", "plus", items, FanOut())
+    assert taskdb.trees.split(task_id, "t", task_type, "", "plus", items, FanOut())
     good, bad = part_ids(store, task_id)
     end(store, good)
     end(store, bad, well=False)

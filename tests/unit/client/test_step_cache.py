@@ -8,7 +8,7 @@ from redis import Redis
 from tests.integration.submit_site import events, logged
 from tests.servers import Redis as RedisServer
 
-from taskdb.client.submission.step_cache import MemoryStepCache, RedisStepCache, Shelf, StepCache
+from taskdb.client.step_cache import MemoryStepCache, RedisStepCache, Shelf, StepCache
 from taskdb.client.submission.tree_draft import step_result
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from taskdb.client.submission.draft import Drafting, wish_of
+from taskdb.client.caller.caller import Caller
+from taskdb.client.submission.chosen_options import chosen_options
+from taskdb.client.submission.drafting import Drafting
+from taskdb.client.types import Types
 from taskdb.errors import InvalidInput, PayloadTooLarge, UnknownTaskType
 from taskdb.model.key import unique_key_of
 from taskdb.settings.settings import Settings
@@ -44,8 +47,8 @@ class Desk:
         self, type: str, *inputs: Any, scope: Scope = EVERYONE, **options: Any
     ) -> list[Draft]:
         payloads = Payloads(FolderPayloadStore(self.folder), 100, 1_000)
-        drafting = Drafting(self.settings, self.registry, payloads, scope)
-        return drafting.drafts(type, inputs, wish_of(options))
+        drafting = Drafting(self.settings, Types(self.registry, []), payloads, Caller(scope))
+        return drafting.drafts(type, inputs, chosen_options(options))
 
     @property
     def files(self) -> list[Path]:

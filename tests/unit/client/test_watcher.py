@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.waiting import wait_until
 
-from taskdb.client.watcher import LOOK_SECONDS, Watcher
+from taskdb.client.wait.watcher import LOOK_SECONDS, Watcher
 from taskdb.errors import DatabaseUnreachable, WaitInterrupted
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Scope
@@ -103,7 +103,7 @@ def test_closing_ends_every_wait_and_the_next_begins_anew(rows: Rows) -> None:
     future = watcher.watch("a")
     watcher.close()
     assert is_at_rest(watcher)
-    with pytest.raises(WaitInterrupted, match="goes on"):
+    with pytest.raises(WaitInterrupted, match="is not affected"):
         future.result(0)
     rows.known = {"a": TaskStatus.CANCELED}
     assert watcher.watch("a").result(5) is TaskStatus.CANCELED

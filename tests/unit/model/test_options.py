@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from taskdb.client.submission.options import filter_of
+from taskdb.client.criteria import filter_of
 from taskdb.errors import InvalidInput
 from taskdb.model.entity import TaskKind
 from taskdb.model.status import TaskStatus

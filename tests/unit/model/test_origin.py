@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from taskdb import InvalidInput, Submitter, provide_submitter, submitting_as
-from taskdb.client.submission.draft import wish_of
+from taskdb.client.submission.chosen_options import chosen_options
 from taskdb.model.bounds import TEXT_BYTES
 from taskdb.model.principal.origin import _providers, submitter_texts, submitting_as_nobody
 
@@ -25,17 +25,17 @@ def providers() -> Iterator[None]:
 
 def test_a_submit_that_names_nobody_takes_all_three_from_around_it() -> None:
     with submitting_as(request_id="r-1", created_by="ada", created_ip="10.0.0.1"):
-        wish = wish_of({"created_by": None})
+        chosen = chosen_options({"created_by": None})
 
-    assert (wish.request_id, wish.created_by, wish.created_ip) == ("r-1", "ada", "10.0.0.1")
-    assert wish_of({}).request_id is None
+    assert (chosen.request_id, chosen.created_by, chosen.created_ip) == ("r-1", "ada", "10.0.0.1")
+    assert chosen_options({}).request_id is None
 
 
 def test_what_the_submit_says_wins_field_by_field() -> None:
     with submitting_as(request_id="r-1", created_by="ada"):
-        wish = wish_of({"created_by": "grace"})
+        chosen = chosen_options({"created_by": "grace"})
 
-    assert (wish.request_id, wish.created_by) == ("r-1", "grace")
+    assert (chosen.request_id, chosen.created_by) == ("r-1", "grace")
 
 
 def test_an_inner_one_leaves_to_the_outer_what_it_does_not_say() -> None:
@@ -48,15 +48,15 @@ def test_an_inner_one_leaves_to_the_outer_what_it_does_not_say() -> None:
 def test_a_callable_is_asked_by_each_submit_that_does_not_say_it() -> None:
     names = iter(["ada", "grace"])
     with submitting_as(created_by=lambda: next(names)):
-        assert wish_of({"created_by": "linus"}).created_by == "linus"
-        assert wish_of({}).created_by == "ada"
-        assert wish_of({}).created_by == "grace"
+        assert chosen_options({"created_by": "linus"}).created_by == "linus"
+        assert chosen_options({}).created_by == "ada"
+        assert chosen_options({}).created_by == "grace"
 
 
 def test_a_callable_that_breaks_is_logged_and_breaks_no_submit() -> None:
     with submitting_as(request_id="r-1", created_by=lambda: str(1 / 0)), capture_logs() as logs:
-        assert wish_of({}).request_id == "r-1"
-        assert wish_of({}).created_by is None
+        assert chosen_options({}).request_id == "r-1"
+        assert chosen_options({}).created_by is None
 
     assert [(one["event"], one["what"]) for one in logs] == [("submitter.failed", "created_by")] * 2
 
@@ -78,11 +78,11 @@ def test_what_is_neither_text_nor_callable_is_refused_with_every_fault() -> None
 
 def test_a_header_of_any_length_and_kind_makes_no_submit_fail() -> None:
     with submitting_as(request_id="x" * 40_000, created_by="a\x00b\ud800", created_ip=""):
-        wish = wish_of({})
+        chosen = chosen_options({})
 
-    assert wish.request_id == "x" * TEXT_BYTES
-    assert wish.created_by == "a\N{REPLACEMENT CHARACTER}b?"
-    assert wish.created_ip is None
+    assert chosen.request_id == "x" * TEXT_BYTES
+    assert chosen.created_by == "a\N{REPLACEMENT CHARACTER}b?"
+    assert chosen.created_ip is None
 
 
 def test_a_provider_is_asked_for_what_is_not_said() -> None:

@@ -113,22 +113,22 @@ def test_what_cannot_be_called_is_refused_at_once(tmp_path: Path) -> None:
         registry.around("shop.context")  # type: ignore[type-var]
     with TaskDB(Settings(data_dir=tmp_path), registry=registry) as taskdb:
         with pytest.raises(TypeError, match="pass a function from a TaskContext"):
-            taskdb.around(None)  # type: ignore[type-var]
-        assert taskdb.surroundings == ()
+            taskdb.types.around(None)  # type: ignore[type-var]
+        assert taskdb.types.surroundings == ()
 
 
 def test_a_client_has_its_registry_s_and_inside_them_its_own(tmp_path: Path, steps: Steps) -> None:
     registry, outer, inner = Registry(), steps.around("outer"), steps.around("inner")
     settings = Settings(data_dir=tmp_path)
     with TaskDB(settings, registry=registry) as one, TaskDB(settings, registry=registry) as other:
-        assert one.around(inner) is inner
+        assert one.types.around(inner) is inner
         assert registry.around(outer) is outer
-        one.around(inner)
+        one.types.around(inner)
         registry.around(outer)
 
-        assert one.surroundings == (outer, inner)
-        assert one.for_tenant("acme").surroundings == (outer, inner)
-        assert other.surroundings == (outer,)
+        assert one.types.surroundings == (outer, inner)
+        assert one.for_tenant("acme").types.surroundings == (outer, inner)
+        assert other.types.surroundings == (outer,)
 
 
 def test_the_module_s_around_is_that_of_the_registry_where_task_registers(

@@ -161,7 +161,7 @@ class Report:
 
     def _policy(self, task_id: str) -> Retry:
         try:
-            known = self._taskdb.registry.find(self._store.get(task_id, EVERYONE).type)
+            known = self._taskdb.types.registry.find(self._store.get(task_id, EVERYONE).type)
         except TaskNotFound:
             return ONCE
         return known.retry if known else ONCE

@@ -71,7 +71,7 @@ class Execution:
     def __init__(self, taskdb: TaskDB, worker: str) -> None:
         self._taskdb = taskdb
         self.store = taskdb.store
-        self._payloads = taskdb.payloads
+        self._payloads = taskdb.store.payloads
         self._settings = taskdb.settings
         self.max_crashes = self._settings.max_crashes
         self.own_files = _OUR_FILES
@@ -315,7 +315,7 @@ class Execution:
             # Another attempt would find the same.
             raise Fail(f"the input of the row cannot be read: {claim.input['unreadable']}")
         value = self._unpack(claim.input, claim.input_ref, claim.id)
-        surroundings = self._taskdb.surroundings
+        surroundings = self._taskdb.types.surroundings
         body = partial(_answer, task_type, context, value)
         if not surroundings:
             return call_in_this_process(body)
@@ -330,7 +330,7 @@ class Execution:
         queue = self._settings.default_queue
         return [
             HandlerSpec(one.name, one.queue or queue, one.priority, one.mutex)
-            for one in self._taskdb.registry.handlers_of(task_type.name)
+            for one in self._taskdb.types.registry.handlers_of(task_type.name)
         ]
 
     def stored_result(self, claim: Claim) -> Any:

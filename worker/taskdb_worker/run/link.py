@@ -95,7 +95,7 @@ class Run:
         source = _Items(items)
 
         def split() -> bool:
-            return self._taskdb.fan_out_own(
+            return self._taskdb.trees.split(
                 self._task_id, self._token, self.type, self._claim.tenant, type, source, options
             )
 
@@ -135,7 +135,7 @@ class Run:
             return
         after = -1
         while page := self._ask(
-            partial(self._taskdb.sub_task_results, self._claim.parent_id, after=after), "read"
+            partial(self._taskdb.trees.results, self._claim.parent_id, after=after), "read"
         ):
             yield from page
             after = page[-1].position

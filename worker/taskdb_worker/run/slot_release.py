@@ -77,7 +77,7 @@ class HandOver:
 
     def _look(self, lines: set[str]) -> Released:
         try:
-            return self._taskdb.release_lines(sorted(lines))
+            return self._taskdb.limits.release(sorted(lines))
         except DatabaseError as error:
             log.warning("release.postponed", reason=str(error))
         except Exception:

@@ -39,14 +39,14 @@ def list_alarms(
     With --json one a line. The column SENT TO names the channels, or why nobody is notified.
     """
     taskdb = session.taskdb_of(tenant)
-    found = taskdb.list_alarms(
+    found = taskdb.alarms.list(
         state=state or (),
         type=type_name,
         undelivered=undelivered,
         unrouted=unrouted,
         limit=limit,
     )
-    errors = taskdb.alarm_errors([one.id for one in found])
+    errors = taskdb.alarms.errors([one.id for one in found])
     alarm_presenter(errors).print_all(session.output, found, "no such alarm")
 
 
@@ -54,8 +54,8 @@ def list_alarms(
 def show(session: Session, alarm: Reference, *, tenant: TenantOption = None) -> None:
     """Show an alarm, its last failure, and each message with its attempts."""
     taskdb = session.taskdb_of(tenant)
-    one = taskdb.get_alarm(alarm)
-    deliveries = taskdb.alarm_deliveries(one.id)
+    one = taskdb.alarms.get(alarm)
+    deliveries = taskdb.alarms.deliveries(one.id)
     output = session.output
     if output.is_json:
         sent = [DELIVERY.document(each) for each in deliveries]
@@ -78,7 +78,7 @@ def acknowledge(
 ) -> None:
     """Acknowledge an alarm: no message is sent until it was resolved and comes back."""
     taskdb = session.taskdb_of(tenant)
-    _print_changed(session.output, taskdb.acknowledge_alarm(alarm, note=note))
+    _print_changed(session.output, taskdb.alarms.acknowledge(alarm, note=note))
 
 
 @with_session
@@ -91,7 +91,7 @@ def snooze(
 ) -> None:
     """Send no message of an alarm until a moment; what came meanwhile is sent then."""
     moment = from_now(until, "UNTIL")
-    _print_changed(session.output, session.taskdb_of(tenant).snooze_alarm(alarm, moment))
+    _print_changed(session.output, session.taskdb_of(tenant).alarms.snooze(alarm, moment))
 
 
 @with_session
@@ -100,7 +100,7 @@ def resolve(
 ) -> None:
     """Resolve an alarm; when it comes back, a message is sent at once, as a regression."""
     taskdb = session.taskdb_of(tenant)
-    _print_changed(session.output, taskdb.resolve_alarm(alarm, note=note))
+    _print_changed(session.output, taskdb.alarms.resolve(alarm, note=note))
 
 
 @with_session
@@ -109,7 +109,7 @@ def test(
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Of TASKDB_ALARM_CHANNELS.")],
 ) -> None:
     """Send a message over a channel now, and report the result."""
-    session.taskdb.test_alarm_channel(channel)
+    session.taskdb.alarms.test_channel(channel)
     session.output.result({"channel": channel, "sent": True}, f"{channel} took it")
 
 

@@ -34,7 +34,7 @@ def add_route(
     As soon as the operator has a route, an alarm that matches none is sent to nobody and is listed
     as unrouted. Routes of a tenant's client add channels; they replace none.
     """
-    route_id = session.taskdb.add_alarm_route(
+    route_id = session.taskdb.alarms.add_route(
         channels, tenant=tenant, type=type_name, severity=severity, source=source
     )
     session.output.result({"id": route_id}, route_id)
@@ -49,7 +49,7 @@ def list_routes(session: Session, *, tenant: TenantOption = None) -> None:
         if names
         else "no route, and no channel: nobody is notified; set TASKDB_ALARM_CHANNELS"
     )
-    ROUTE.print_all(session.output, session.taskdb_of(tenant).alarm_routes(), nothing)
+    ROUTE.print_all(session.output, session.taskdb_of(tenant).alarms.routes(), nothing)
 
 
 @with_session
@@ -60,7 +60,7 @@ def remove_route(
     tenant: TenantOption = None,
 ) -> None:
     """Delete a route of the database."""
-    removed = session.taskdb_of(tenant).remove_alarm_route(route)
+    removed = session.taskdb_of(tenant).alarms.remove_route(route)
     if removed or session.is_json:
         session.output.result({"removed": removed}, f"removed {route}")
     else:

@@ -166,13 +166,13 @@ def check_schedules(settings: Settings, *, has_database: bool) -> Iterator[Findi
     """What code and settings declare is accepted; and what a beat has refused."""
     with TaskDB(settings) as taskdb:
         try:
-            wrong = {(one.origin, one.name): one for one in taskdb.check_declared()}
+            wrong = {(one.origin, one.name): one for one in taskdb.schedules.check_declared()}
         except (TaskModuleError, TaskAlreadyRegistered):
             # Said of the modules already.
             return
         for one in wrong.values():
             yield bad("schedules", f"{one.name!r} ({one.origin}) is refused: {one.reason}")
-        told = taskdb.refused_schedules() if has_database else []
+        told = taskdb.schedules.refused() if has_database else []
     for one in told:
         if (one.origin, one.name) not in wrong:
             message = f"a beat has refused {one.name!r} ({one.origin}): {one.reason}"

@@ -14,7 +14,7 @@ from taskdb.cli.document import document_of
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, actor, with_session
-from taskdb.client.actor import note_change
+from taskdb.client.caller.actor import note_change
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import PayloadStoreUnreachable
 from taskdb.redaction.printable import printable
@@ -41,7 +41,7 @@ def doctor(session: Session, *, fix: Fix = False) -> int:
     before = diagnose(taskdb)
     after = before
     if fix:
-        taskdb.discover()
+        taskdb.types.discover()
         load_role("mend")(taskdb)
         note_change("loops.run", "doctor --fix", actor())
         after = diagnose(taskdb)
@@ -103,13 +103,13 @@ def limits_of(settings: Settings) -> Limits:
 
 def _unheard(taskdb: TaskDB) -> Iterator[Drift]:
     """Alarms that have not reached anyone."""
-    waiting = [one for one in taskdb.undelivered_alarms(_MOST) if one.attempts]
+    waiting = [one for one in taskdb.alarms.undelivered(_MOST) if one.attempts]
     if waiting:
         examples = tuple(f"{one.alarm_id} to {one.channel}" for one in waiting[:EXAMPLES])
         advice = "`taskdb alarm list --undelivered` says why; `taskdb alarm test CHANNEL` tries it"
         meaning = "messages of alarms that their channel has not taken"
         yield Drift("alarm_undelivered", len(waiting), examples, meaning, advice)
-    unrouted = [one.id for one in taskdb.list_alarms(unrouted=True, state="open", limit=_MOST)]
+    unrouted = [one.id for one in taskdb.alarms.list(unrouted=True, state="open", limit=_MOST)]
     if unrouted:
         yield Drift(
             "alarm_unrouted",
@@ -136,7 +136,7 @@ def _never_shrinking(taskdb: TaskDB) -> Iterator[Drift]:
 
 def _missing_payloads(taskdb: TaskDB) -> list[str]:
     references = taskdb.store.payload_references()
-    return [reference for reference in references if not taskdb.payloads.has(reference)]
+    return [reference for reference in references if not taskdb.store.payloads.has(reference)]
 
 
 def _as_json(before: list[Drift], after: list[Drift] | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, actor, with_session
 from taskdb.cli.value_text import counted
-from taskdb.client.actor import note_change
+from taskdb.client.caller.actor import note_change
 from taskdb.store.retention.archive import Archive
 from taskdb.store.retention.free_space import FreeSpace
 from taskdb.store.retention.prune import NOTHING, Pruned, Pruning

@@ -140,7 +140,7 @@ class Demonstration:
 
     def _compare(self, tasks: Sequence[TaskEntity]) -> list[str]:
         expected = [part.expected for part in self._parts]
-        counts = [self._taskdb.sub_task_counts(task.id) for task in tasks]
+        counts = [self._taskdb.trees.counts(task.id) for task in tasks]
         found = all_differences(zip(expected, tasks, counts, strict=True))
         for place, title in ((database_of, "the import"), (split_database_of, "the parts")):
             kept = customers_in(place(self._folder))

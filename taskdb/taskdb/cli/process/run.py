@@ -67,7 +67,7 @@ def beat(
 def run_task(session: Session, reference: Reference, tenant: TenantOption = None) -> int:
     """Run the body of a task in this process, now; exit 0 only if it is COMPLETED."""
     found = session.taskdb_of(tenant).get_task(reference)
-    session.taskdb.discover()
+    session.taskdb.types.discover()
     # A run acts for the platform: its end may release tasks of other tenants.
     task = load_role("run-task")(session.taskdb, found.id)
     if session.is_json:

@@ -93,11 +93,11 @@ def _imported(taskdb: TaskDB, row: Mapping[str, Any], *, dry_run: bool, replace:
         options, note = _options(taskdb, row)
         value = _input(row)
         # Raises for whatever would be refused, also where nothing is to be written.
-        taskdb.check_schedule(name, type_name, value, **options)
+        taskdb.schedules.check(name, type_name, value, **options)
         if "at" in options and replace and _has_run_here(taskdb, name):
             return Imported(name, type_name, note=", and not changed: it ran here already")
         if not dry_run:
-            taskdb.add_schedule(name, type_name, value, replace=replace, **options)
+            taskdb.schedules.create(name, type_name, value, replace=replace, **options)
     # The last three: numbers and moments of a row that no calendar has.
     except (TaskDBError, ValueError, TypeError, OverflowError) as error:
         return Imported(name, type_name, printable(str(error)))
@@ -139,7 +139,7 @@ def _only_next(taskdb: TaskDB, options: Mapping[str, Any]) -> dict[str, Any]:
     recurring = {"cron", "every", "timezone", "misfire", "misfire_grace"}
     one = Schedule(**{key: options[key] for key in ("cron", "every", "timezone", "starts_at",
         "ends_at") if key in options})  # fmt: skip
-    coming = taskdb.preview(one, count=1)
+    coming = taskdb.schedules.preview(one, count=1)
     if not coming:
         raise InvalidInput(SUBJECT, [Fault("expires", "it has passed: it is never due again")])
     rest = {key: value for key, value in options.items() if key not in recurring}
@@ -167,7 +167,7 @@ def _when(row: Mapping[str, Any], starts_at: datetime | None) -> dict[str, Any]:
 
 
 def _has_run_here(taskdb: TaskDB, name: str) -> bool:
-    found = [one for one in taskdb.list_schedules() if one.name == name]
+    found = [one for one in taskdb.schedules.list() if one.name == name]
     return any(one.at is not None and one.last_due_at is not None for one in found)
 
 

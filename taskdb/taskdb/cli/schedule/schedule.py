@@ -52,7 +52,7 @@ def add(  # noqa: PLR0913 - the options of a schedule, all by name
     tenant: TenantOption = None,
 ) -> None:
     """Submit a task type repeatedly: by --cron, --every interval, or once --at a moment."""
-    made = session.taskdb_of(tenant).add_schedule(
+    made = session.taskdb_of(tenant).schedules.create(
         name,
         type,
         None if input is None else read_json(input, "--input"),
@@ -90,8 +90,8 @@ def list_schedules(
     With --json one a line. Exit 0 also where some were refused.
     """
     taskdb = session.taskdb_of(tenant)
-    found = taskdb.list_schedules(origin=origin)
-    refused = [one for one in taskdb.refused_schedules() if origin in (None, one.origin)]
+    found = taskdb.schedules.list(origin=origin)
+    refused = [one for one in taskdb.schedules.refused() if origin in (None, one.origin)]
     if refused and not session.is_json:
         REFUSED.print_table(session.output, refused)
         session.output.line()
@@ -104,8 +104,8 @@ def list_schedules(
 def show(session: Session, name: Name, *, runs: Count = 10, tenant: TenantOption = None) -> None:
     """Show a schedule and the outcome of its last due times."""
     taskdb = session.taskdb_of(tenant)
-    found = taskdb.get_schedule(name)
-    last = taskdb.schedule_runs(found.id, limit=runs)
+    found = taskdb.schedules.get(name)
+    last = taskdb.schedules.runs(found.id, limit=runs)
     if session.is_json:
         document = {**SCHEDULE.document(found), "runs": [RUN.document(one) for one in last]}
         session.output.document(document)
@@ -119,19 +119,19 @@ def show(session: Session, name: Name, *, runs: Count = 10, tenant: TenantOption
 @with_session
 def pause(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
     """Do not fire a schedule until it is resumed."""
-    _print_changed(session.output, session.taskdb_of(tenant).pause_schedule(name))
+    _print_changed(session.output, session.taskdb_of(tenant).schedules.pause(name))
 
 
 @with_session
 def resume(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
     """Fire a schedule again, from now on; the due times of the pause are left out."""
-    _print_changed(session.output, session.taskdb_of(tenant).resume_schedule(name))
+    _print_changed(session.output, session.taskdb_of(tenant).schedules.resume(name))
 
 
 @with_session
 def run_now(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
     """Submit a task of a schedule now; its due times stay as they are."""
-    made: TaskEntity = session.taskdb_of(tenant).run_schedule_now(name)
+    made: TaskEntity = session.taskdb_of(tenant).schedules.run_now(name)
     document = {"id": made.id, "code": made.code, "status": made.status}
     session.output.result(document, f"{made.code}  {made.status}")
 
@@ -139,7 +139,7 @@ def run_now(session: Session, name: Name, *, tenant: TenantOption = None) -> Non
 @with_session
 def remove(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
     """Delete a schedule; its tasks stay."""
-    session.taskdb_of(tenant).remove_schedule(name)
+    session.taskdb_of(tenant).schedules.remove(name)
     session.output.result({"removed": name}, f"removed {name}")
 
 
@@ -158,11 +158,11 @@ def preview(
     """Show the next due times of a schedule, or of one that does not exist yet."""
     taskdb = session.taskdb_of(tenant)
     if name is not None:
-        found = taskdb.preview_schedule(name, count=count)
+        found = taskdb.schedules.due_times(name, count=count)
     else:
         length = None if every is None else duration_of(every, "--every")
         one = Schedule(cron, every=length, at=_moment(at, "--at"), timezone=timezone)
-        found = taskdb.preview(one, count=count)
+        found = taskdb.schedules.preview(one, count=count)
     if session.is_json:
         session.output.document([due.isoformat() for due in found])
     for due in found:

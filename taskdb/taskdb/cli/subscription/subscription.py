@@ -64,7 +64,7 @@ def add(  # noqa: PLR0913 - the options of a subscription, all by name
 
     Without --tenant those of every tenant. The secret that signs a webhook is printed once.
     """
-    made = session.taskdb_of(tenant).add_subscription(
+    made = session.taskdb_of(tenant).subscriptions.create(
         name,
         transport,
         target,
@@ -87,7 +87,7 @@ def list_subscriptions(
     tenant: TenantOption = None,
 ) -> None:
     """List subscriptions by tenant and name; with --json one a line."""
-    found = session.taskdb_of(tenant).list_subscriptions(state=state)
+    found = session.taskdb_of(tenant).subscriptions.list(state=state)
     nothing = "no subscription: make one with `taskdb subscription add`"
     SUBSCRIPTION.print_all(session.output, found, nothing)
 
@@ -95,14 +95,14 @@ def list_subscriptions(
 @with_session
 def show(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
     """Show a subscription: its filter, how far it has come, and why it fails."""
-    found = session.taskdb_of(tenant).get_subscription(name)
+    found = session.taskdb_of(tenant).subscriptions.get(name)
     SUBSCRIPTION.print_one(session.output, found)
 
 
 @with_session
 def send_trial(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
     """Send a trial message from here, and report whether the receiver took it."""
-    message_id = session.taskdb_of(tenant).try_subscription(name)
+    message_id = session.taskdb_of(tenant).subscriptions.test(name)
     session.output.result({"delivered": message_id}, f"delivered {message_id}")
 
 
@@ -125,25 +125,25 @@ def replay(
     The history goes as far back as tasks are kept; see TASKDB_RETENTION.
     """
     taskdb = session.taskdb_of(tenant)
-    _print_changed(session.output, taskdb.replay_subscription(name, start_of(start)))
+    _print_changed(session.output, taskdb.subscriptions.replay(name, start_of(start)))
 
 
 @with_session
 def pause(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
     """Send nothing until the subscription is resumed; no event is lost meanwhile."""
-    _print_changed(session.output, session.taskdb_of(tenant).pause_subscription(name))
+    _print_changed(session.output, session.taskdb_of(tenant).subscriptions.pause(name))
 
 
 @with_session
 def resume(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
     """Continue a paused or dead subscription where it stopped; try a failing one at once."""
-    _print_changed(session.output, session.taskdb_of(tenant).resume_subscription(name))
+    _print_changed(session.output, session.taskdb_of(tenant).subscriptions.resume(name))
 
 
 @with_session
 def remove(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
     """Delete a subscription."""
-    session.taskdb_of(tenant).remove_subscription(name)
+    session.taskdb_of(tenant).subscriptions.remove(name)
     session.output.result({"removed": name}, f"removed {name}")
 
 
@@ -160,7 +160,7 @@ def rotate_secret(
 
     The new secret is printed once.
     """
-    made = session.taskdb_of(tenant).rotate_subscription_secret(
+    made = session.taskdb_of(tenant).subscriptions.rotate_secret(
         name, secret=_secret_of(secret_file), overlap=duration_of(overlap, "--overlap")
     )
     _print_keyed(session.output, made, is_given=secret_file is not None)

@@ -104,7 +104,7 @@ def create_sequence(
 def _check_type(session: Session, type_name: str) -> None:
     """Refuse an unknown type at once, before a long list is read. Raises UnknownTaskType."""
     if not session.settings.allow_unknown_types:
-        session.taskdb.discover().get(type_name)
+        session.taskdb.types.discover().get(type_name)
 
 
 def _tolerance(spelled: str) -> int | float:

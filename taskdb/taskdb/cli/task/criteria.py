@@ -12,7 +12,7 @@ import typer
 from taskdb.cli.signature import with_parameters
 from taskdb.cli.time_option import before_now
 from taskdb.cli.usage import wrong_usage
-from taskdb.client.submission.options import Criteria
+from taskdb.client.criteria import Criteria
 from taskdb.model.reference import parse_reference
 
 _PANEL = "Which tasks"

@@ -13,8 +13,8 @@ from taskdb.cli.output import Output, json_text, rich_table
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.criteria import with_criteria
 from taskdb.cli.task.presenter import TASK, print_row
-from taskdb.client.submission.options import Criteria
-from taskdb.client.taskdb import PAGE_LIMIT, TaskPage
+from taskdb.client.criteria import Criteria
+from taskdb.client.tasks import PAGE_LIMIT, TaskPage
 from taskdb.model.entity import TaskEntity
 
 WATCH_SECONDS = 1.0

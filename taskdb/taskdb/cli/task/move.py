@@ -17,8 +17,9 @@ from taskdb.cli.task.criteria import with_criteria
 from taskdb.cli.task.presenter import print_row
 from taskdb.cli.usage import wrong_usage
 from taskdb.cli.value_text import counted
-from taskdb.client.submission.options import Criteria
-from taskdb.client.taskdb import PAGE_LIMIT, TaskDB
+from taskdb.client.criteria import Criteria
+from taskdb.client.taskdb import TaskDB
+from taskdb.client.tasks import PAGE_LIMIT
 from taskdb.errors import TaskDBError
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import MOVES, RETRIED_IN_BULK, TaskStatus

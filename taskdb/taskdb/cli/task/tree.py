@@ -149,14 +149,14 @@ class _Reader:
         if not is_parent(task):
             return Branch(task)
         spec = task.spec or {}
-        handlers = self._taskdb.sub_tasks(task.id, role=TaskRole.HANDLER, limit=HANDLER_LIMIT)
+        handlers = self._taskdb.trees.sub_tasks(task.id, role=TaskRole.HANDLER, limit=HANDLER_LIMIT)
         told = Branch(task, handlers=self._branches(handlers))
         if "fan_out" in spec:
-            counts = self._taskdb.sub_task_counts(task.id)
+            counts = self._taskdb.trees.counts(task.id)
             return replace(told, counts=counts, parts=self._branches(self._parts(task.id)))
         if "sequence" in spec:
             known = SequenceSpec.from_json(spec["sequence"])
-            found = self._taskdb.sub_tasks(
+            found = self._taskdb.trees.sub_tasks(
                 task.id, role=TaskRole.STEP, after=known.base - 1, limit=NODE_LIMIT
             )
             coming = tuple(step.name for step in known.steps[len(found) :])

@@ -18,7 +18,7 @@ from taskdb.cli.task.tree_view import print_tree
 from taskdb.cli.task.watch import Watch
 from taskdb.cli.time_option import duration_of
 from taskdb.client.taskdb import TaskDB
-from taskdb.client.watcher import LOOK_SECONDS
+from taskdb.client.wait.watcher import LOOK_SECONDS
 from taskdb.errors import WaitTimeout
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus
@@ -66,7 +66,7 @@ def _wait_seeing(
     output: Output, taskdb: TaskDB, reference: str, seconds: float | None
 ) -> TaskEntity:
     if not output.err.is_terminal or output.is_json:
-        return taskdb.wait(reference, seconds)
+        return taskdb.wait_task(reference, seconds)
     with Watch(output.err, taskdb) as watch:
         return _look(taskdb, reference, seconds, watch.see)
 

@@ -24,7 +24,7 @@ def types(
     ] = None,
 ) -> None:
     """List the task types and sequences of TASKDB_TASK_MODULES, or show one of them."""
-    output, registry = session.output, session.taskdb.discover()
+    output, registry = session.output, session.taskdb.types.discover()
     found = [one for one in registry if name in {None, one.name}]
     sequences = [registry.sequence(one) for one in registry.sequences if name in {None, one}]
     if name is not None and not found and not sequences:

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import structlog
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
-from sqlalchemy.util.concurrency import in_greenlet
+from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from taskdb.errors import Fault, InvalidInput
 
@@ -96,6 +96,14 @@ async def in_submitting_thread(work: Callable[[], T]) -> T:
     if _frameworks:
         return await _frameworks[0].in_thread(work)
     return await asyncio.to_thread(work)
+
+
+def beside_loop(work: Callable[[], T]) -> T:
+    """Do blocking work in a thread if an asynchronous session runs us on its loop, else here."""
+    if not in_greenlet():
+        return work()
+    found: T = await_only(asyncio.to_thread(work))
+    return found
 
 
 def caller_transaction(session: Any) -> CallerTransaction:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from taskdb.client.submission.draft import Drafting, Wish
-from taskdb.client.submission.step_cache import Shelf
+from taskdb.client.step_cache import Shelf
+from taskdb.client.submission.chosen_options import ChosenOptions
+from taskdb.client.submission.drafting import Drafting
 from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput
 from taskdb.model.bounds import check_texts, shown
 from taskdb.model.entity import SubTaskResult, TaskEntity, TaskKind, TaskRole
@@ -65,9 +66,11 @@ class Drafter:
         """Raise InvalidInput where this client may not submit what has this name."""
         self._drafting.check_allowed(name)
 
-    def parts(self, type_name: str, items: Iterable[Any], wish: Wish) -> Iterator[Draft]:
+    def parts(
+        self, type_name: str, items: Iterable[Any], options: ChosenOptions
+    ) -> Iterator[Draft]:
         """A draft an item; the payloads that were written are remembered."""
-        for draft in self._drafting.parts(type_name, _several(items), wish):
+        for draft in self._drafting.parts(type_name, _several(items), options):
             if draft.input_ref is not None:
                 self.payload_refs.append(draft.input_ref)
             yield draft
@@ -86,17 +89,17 @@ class Drafter:
             timeout=None if timeout is None else seconds_of(timeout),
         )
 
-    def parent(self, type_name: str, wish: Wish, *, value: Any = None) -> Draft:
+    def parent(self, type_name: str, options: ChosenOptions, *, value: Any = None) -> Draft:
         """The draft of the parent."""
-        draft = self._drafting.parent(type_name, wish, value=value)
+        draft = self._drafting.parent(type_name, options, value=value)
         if draft.input_ref is not None:
             self.payload_refs.append(draft.input_ref)
         return draft
 
-    def sequence_parent(self, sequence: Sequence, payload: Any, wish: Wish) -> Draft:
+    def sequence_parent(self, sequence: Sequence, payload: Any, options: ChosenOptions) -> Draft:
         """The draft of a sequence; its unique key is that of the payload as the row keeps it."""
-        draft = self.parent(sequence.name, wish, value=payload)
-        if wish.unique_key is not None or not sequence.unique:
+        draft = self.parent(sequence.name, options, value=payload)
+        if options.unique_key is not None or not sequence.unique:
             return draft
         return replace(draft, unique_key=unique_key_of({"payload": self._drafting.plain(payload)}))
 

@@ -308,17 +308,17 @@ class ScheduleAdmin(ReadOnlyAdmin):
     @admin.action(description="Pause selected schedules", permissions=["pause"])
     def pause_schedules(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         self.for_each(
-            request, queryset, "Paused.", lambda taskdb, row: taskdb.pause_schedule(str(row.pk))
+            request, queryset, "Paused.", lambda taskdb, row: taskdb.schedules.pause(str(row.pk))
         )
 
     @admin.action(description="Resume selected schedules", permissions=["pause"])
     def resume_schedules(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         self.for_each(
-            request, queryset, "Resumed.", lambda taskdb, row: taskdb.resume_schedule(str(row.pk))
+            request, queryset, "Resumed.", lambda taskdb, row: taskdb.schedules.resume(str(row.pk))
         )
 
     @admin.action(description="Run selected schedules now", permissions=["run"])
     def run_schedules(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         self.for_each(
-            request, queryset, "Run now.", lambda taskdb, row: taskdb.run_schedule_now(str(row.pk))
+            request, queryset, "Run now.", lambda taskdb, row: taskdb.schedules.run_now(str(row.pk))
         )

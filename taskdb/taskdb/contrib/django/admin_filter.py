@@ -53,7 +53,7 @@ class OfType(admin.SimpleListFilter):
     parameter_name = "type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
-        return [(one.name, one.name) for one in default_taskdb().discover()]
+        return [(one.name, one.name) for one in default_taskdb().types.discover()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002 - Django's signature
         return queryset.filter(type=self.value()) if self.value() else queryset
@@ -67,7 +67,7 @@ class InQueue(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
         taskdb = default_taskdb()
-        registry = taskdb.discover()
+        registry = taskdb.types.discover()
         named = {one.queue for one in registry if one.queue} | set(registry.queues)
         return [(name, name) for name in sorted(named | {taskdb.settings.default_queue})]
 

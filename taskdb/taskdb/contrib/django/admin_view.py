@@ -105,4 +105,4 @@ def explained(taskdb: TaskDB, entity: TaskEntity) -> str:
 
 def parts_of(taskdb: TaskDB, entity: TaskEntity) -> list[TaskEntity]:
     """The first of its sub-tasks."""
-    return [] if entity.spec is None else taskdb.sub_tasks(entity.id, limit=SHOWN_PARTS)
+    return [] if entity.spec is None else taskdb.trees.sub_tasks(entity.id, limit=SHOWN_PARTS)

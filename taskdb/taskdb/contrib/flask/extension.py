@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Unpack
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from flask import Flask, current_app, has_app_context, has_request_context, request
 
-from taskdb.client.submission.options import SubmitOptions
 from taskdb.client.taskdb import TaskDB
 from taskdb.contrib.flask.command import command_of
 from taskdb.contrib.flask.configuration import settings_of
-from taskdb.model.entity import TaskEntity
 from taskdb.model.principal.origin import Submitter, provide_submitter
 from taskdb.model.principal.web_request import REQUEST_ID, request_id_of
 from taskdb.types.context import TaskContext
@@ -23,8 +22,8 @@ from taskdb.types.registry import Registry
 
 NAME = "taskdb"
 """The extension's place in `app.extensions`, and the name of its commands."""
-_JOINED: Any = object()
-"""The session that the extension was given."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Ask = Callable[[], Any]
 
@@ -39,11 +38,29 @@ class AppState:
     request_id: Ask | None
 
 
+def _in_app_session(
+    submit: Callable[Concatenate[TaskDB, P], T],
+) -> Callable[Concatenate[FlaskTaskDB, P], T]:
+    """The method that submits in the transaction of the app's session.
+
+    With `session=None` it is committed by itself, whatever becomes of that transaction.
+    """
+
+    @wraps(submit)
+    def submit_in_app(_self: FlaskTaskDB, /, *arguments: P.args, **keywords: P.kwargs) -> T:
+        state = _state()
+        keywords.setdefault("session", state.session)
+        return submit(state.client, *arguments, **keywords)
+
+    return submit_in_app
+
+
 class FlaskTaskDB:
     """Tasks of a Flask app.
 
     `session` is Flask-SQLAlchemy's `db.session`, or any session or scoped session of SQLAlchemy:
-    submits join its transaction, and are published when that has committed. `user` answers who is
+    submits join its transaction, and are published when that has committed; one with
+    `session=None` is committed by itself. `user` answers who is
     logged in, and is called for a submit inside a request; `request_id` the id of the request, by
     default its header X-Request-ID; the address is the peer's, or the one that a proxy of the
     setting `TASKDB_TRUSTED_PROXIES` passes on. Settings are those of `app.config` (`TASKDB_…`),
@@ -77,7 +94,7 @@ class FlaskTaskDB:
             raise RuntimeError(message)
         settings = settings_of(app, joins_session=self._session is not None)
         client = TaskDB(settings, registry=self._registry)
-        client.around(_app_context_of(app))
+        client.types.around(_app_context_of(app))
         _clients.add(client)
         app.extensions[NAME] = AppState(client, self._session, self._user, self._request_id)
         app.cli.add_command(command_of(client))
@@ -91,51 +108,10 @@ class FlaskTaskDB:
         """
         return _state().client
 
-    def submit_task(
-        self,
-        type: str,
-        input: Any = None,
-        *,
-        session: Any = _JOINED,
-        **options: Unpack[SubmitOptions],
-    ) -> TaskEntity:
-        """`TaskDB.submit_task` in the transaction of the app's session.
-
-        With `session=None` it is committed by itself, whatever becomes of that transaction.
-        """
-        state = _state()
-        return state.client.submit_task(type, input, session=_chosen(state, session), **options)
-
-    def submit_many(
-        self,
-        type: str,
-        inputs: Iterable[Any],
-        *,
-        session: Any = _JOINED,
-        **options: Unpack[SubmitOptions],
-    ) -> list[TaskEntity]:
-        """`TaskDB.submit_many`, as `submit_task` here."""
-        state = _state()
-        return state.client.submit_many(type, inputs, session=_chosen(state, session), **options)
-
-    def submit_fan_out(
-        self, type: str, items: Iterable[Any], *, session: Any = _JOINED, **options: Any
-    ) -> TaskEntity:
-        """`TaskDB.submit_fan_out`, as `submit_task` here."""
-        state = _state()
-        return state.client.submit_fan_out(type, items, session=_chosen(state, session), **options)
-
-    def submit_sequence(
-        self, sequence: str, payload: Any = None, *, session: Any = _JOINED, **options: Any
-    ) -> TaskEntity:
-        """`TaskDB.submit_sequence`, as `submit_task` here."""
-        state = _state()
-        session = _chosen(state, session)
-        return state.client.submit_sequence(sequence, payload, session=session, **options)
-
-
-def _chosen(state: AppState, session: Any) -> Any:
-    return state.session if session is _JOINED else session
+    submit_task = _in_app_session(TaskDB.submit_task)
+    submit_many = _in_app_session(TaskDB.submit_many)
+    submit_fan_out = _in_app_session(TaskDB.submit_fan_out)
+    submit_sequence = _in_app_session(TaskDB.submit_sequence)
 
 
 def _state() -> AppState:

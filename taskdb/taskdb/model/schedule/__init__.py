@@ -1,1 +1,12 @@
-"""Schedules as values: their due times, and the due times that fire."""
+"""Schedules as values: the declaration, the row, and its runs."""
+
+from taskdb.model.schedule.schedule import (
+    Misfire,
+    Origin,
+    Overlap,
+    Schedule,
+    ScheduleEntity,
+    ScheduleRun,
+)
+
+__all__ = ["Misfire", "Origin", "Overlap", "Schedule", "ScheduleEntity", "ScheduleRun"]

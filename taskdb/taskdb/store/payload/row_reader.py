@@ -25,8 +25,8 @@ class RowReader:
     def get_task(self, reference: str) -> TaskEntity:
         return self.client.get_task(reference)
 
-    def wait(self, reference: str, timeout: float | None) -> TaskEntity:
-        return self.client.wait(reference, timeout)
+    def wait_task(self, reference: str, timeout: float | None) -> TaskEntity:
+        return self.client.wait_task(reference, timeout)
 
     def read_payload(self, reference: str, side: Side) -> Any:
         own = self.input_ref if side == "input" else self.result_ref

@@ -74,8 +74,8 @@ class Site:
             self.bodies.append(ctx.task_id)
             return body(ctx)
 
-        task(name, registry=self.taskdb.registry, **options)(counted)
-        return self.taskdb.registry.get(name)
+        task(name, registry=self.taskdb.types.registry, **options)(counted)
+        return self.taskdb.types.registry.get(name)
 
     def query(self, sql: str, **parameters: Any) -> list[Any]:
         return list(self.taskdb.store.database.query(sql, parameters))
@@ -386,7 +386,7 @@ def _length(much: str) -> int:
 
 
 def test_a_submit_says_that_the_payload_folder_cannot_be_used(site: Site) -> None:
-    task("a", registry=site.taskdb.registry)(_length)
+    task("a", registry=site.taskdb.types.registry)(_length)
     folder = site.taskdb.settings.payload_folder
     folder.write_text("in the way")
     with pytest.raises(PayloadStoreUnreachable, match="TASKDB_PAYLOAD_DIR"):
@@ -397,8 +397,8 @@ def test_a_submit_says_that_the_payload_folder_cannot_be_used(site: Site) -> Non
 def test_an_input_waits_for_a_payload_folder_that_is_not_mounted(
     site: Site, tmp_path: Path
 ) -> None:
-    task("a", registry=site.taskdb.registry)(_length)
-    task_type = site.taskdb.registry.get("a")
+    task("a", registry=site.taskdb.types.registry)(_length)
+    task_type = site.taskdb.types.registry.get("a")
     folder = site.taskdb.settings.payload_folder
     entity = site.taskdb.submit_task("a", {"much": "x" * 1_000_000})
     away = folder.rename(tmp_path / "away")

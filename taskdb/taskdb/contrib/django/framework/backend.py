@@ -113,7 +113,7 @@ class _Backend:
             entity, attempts = _read(str(result_id))
         except TaskNotFound:
             raise self.framework.no_such_result(str(result_id)) from None
-        default_taskdb().discover()
+        default_taskdb().types.discover()
         django_task = task_of(entity.type)
         if django_task is None:
             raise self.framework.no_such_result(str(result_id))
@@ -167,7 +167,7 @@ def _read(result_id: str) -> tuple[TaskEntity, list[Attempt]]:
         if connection is None:
             raise
         # Nobody has run what nobody else can see.
-        return taskdb.store.get(result_id, taskdb.scope, taskdb, connection=connection), []
+        return taskdb.store.get(result_id, taskdb.scope, taskdb.reader, connection=connection), []
     if entity.attempt == 0:
         return entity, []
     return entity, attempts_of(taskdb.task_history(entity.id))

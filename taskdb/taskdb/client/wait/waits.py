@@ -1,4 +1,4 @@
-"""The part of the client that waits for tasks."""
+"""Waits until a task has settled."""
 
 from __future__ import annotations
 
@@ -9,51 +9,49 @@ from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
 from typing import Any
 
-from taskdb.client.watcher import Settled, Watcher
+from taskdb.client.wait.watcher import Settled, Watcher
 from taskdb.errors import DatabaseError, Fault, InvalidInput, WaitTimeout
 from taskdb.model.bounds import LONGEST, shown
 from taskdb.model.entity import TaskEntity
 
+GetTask = Callable[[str], TaskEntity]
 
-class WaitClient:
-    """Waiting; `TaskDB` is one."""
 
-    _watcher: Watcher
-    get_task: Callable[[str], TaskEntity]
+class Waits:
+    """Waits for tasks. All waits of a process share one query every quarter of a second."""
 
-    def wait(self, reference: str, timeout: float | None = None) -> TaskEntity:
-        """Block until the task has settled (terminal, or HALTED), and answer it.
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
 
-        `timeout` is in seconds, None waits for ever. All who wait in a process share one query
-        every quarter of a second; while the database is away they wait on. Raises WaitTimeout,
-        TaskNotFound, InvalidInput, WaitInterrupted when this client is closed meanwhile.
-        """
+    def wait(self, get_task: GetTask, reference: str, timeout: float | None) -> TaskEntity:
+        """Block until the task that `get_task` returns has settled; see `TaskDB.wait_task`."""
         _check_timeout(timeout)
-        waiting = _Waiting(self.get_task(reference), timeout)
+        waiting = _Waiting(get_task(reference), timeout)
         while not waiting.is_over:
             future = self._watcher.watch(waiting.task.id)
             try:
                 wait_for_futures([future], waiting.left)
-                waiting.look(future, self.get_task)
+                waiting.look(future, get_task)
             finally:
                 self._watcher.leave(waiting.task.id, future)
         return waiting.task
 
     async def wait_async(
         self,
+        get_task: GetTask,
         reference: str,
-        timeout: float | None = None,  # noqa: ASYNC109 - as its twin
+        timeout: float | None,  # noqa: ASYNC109 - as its twin
     ) -> TaskEntity:
-        """`wait` for a coroutine; it holds no thread while it waits."""
+        """Wait as `wait` does, and hold no thread meanwhile."""
         _check_timeout(timeout)
-        waiting = _Waiting(await asyncio.to_thread(self.get_task, reference), timeout)
+        waiting = _Waiting(await asyncio.to_thread(get_task, reference), timeout)
         while not waiting.is_over:
             future = self._watcher.watch(waiting.task.id)
             try:
                 done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=waiting.left)
                 for one in done:
                     one.exception()  # raised below; here it is only marked as seen
-                await asyncio.to_thread(waiting.look, future, self.get_task)
+                await asyncio.to_thread(waiting.look, future, get_task)
             finally:
                 self._watcher.leave(waiting.task.id, future)
         return waiting.task
@@ -75,7 +73,7 @@ class _Waiting:
     def left(self) -> float | None:
         return None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
 
-    def look(self, future: Settled, get_task: Callable[[str], TaskEntity]) -> None:
+    def look(self, future: Settled, get_task: GetTask) -> None:
         """See how the task is once it has settled, or once the time is over.
 
         Raises WaitTimeout, and what the future or the look raises. Where the database is away and

@@ -1,29 +1,30 @@
-"""The part of the client that makes schedules and looks at them."""
+"""Schedules: recurring submissions, created by hand or declared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import Any, TypedDict, Unpack
 
-from taskdb.celery.publish.background import BackgroundPublisher
-from taskdb.client.actor import note_change
-from taskdb.client.submission.draft import Drafting, Wish
+from taskdb.client.caller.actor import note_change
+from taskdb.client.caller.caller import Caller
+from taskdb.client.schedule.declarations import Declarations, Declared
+from taskdb.client.submission.chosen_options import ChosenOptions
+from taskdb.client.submission.drafting import Drafting
+from taskdb.client.tasks import Tasks
+from taskdb.client.types import Types
 from taskdb.errors import (
-    DatabaseError,
     Fault,
     InvalidInput,
     PayloadTooLarge,
-    TaskDBError,
     did_you_mean,
 )
 from taskdb.model.bounds import NAME_BYTES, check_texts, shown, spelled
 from taskdb.model.entity import TaskEntity
 from taskdb.model.json_text import Unreadable, encode
-from taskdb.model.principal.permission import Permission
 from taskdb.model.schedule.schedule import (
     SUBJECT,
     Origin,
@@ -33,12 +34,11 @@ from taskdb.model.schedule.schedule import (
     ScheduleRun,
 )
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import Draft, Scope
+from taskdb.store.contract import Draft
 from taskdb.store.schedule.fire_pass import Fired
 from taskdb.store.schedule.row import Definition
 from taskdb.store.schedule.schedule import Synced
 from taskdb.store.store import Store
-from taskdb.types.registry import Registry
 
 PREVIEW_LIMIT = 1_000
 RUN_LIMIT = 1_000
@@ -47,7 +47,7 @@ FIRE_BATCH = 200
 
 
 class ScheduleOptions(TypedDict, total=False):
-    """What `add_schedule` may say beside name, type and input; see `Schedule`."""
+    """What `create` may say beside name, type and input; see `Schedule`."""
 
     cron: str | None
     every: timedelta | float | None
@@ -67,57 +67,29 @@ class ScheduleOptions(TypedDict, total=False):
     is_enabled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What a sync of declared schedules has done, one for each origin."""
+class Schedules:
+    """`taskdb.schedules`: recurring submissions, created by hand or declared by task types."""
 
-    code: Synced
-    settings: Synced
-
-
-@dataclass(slots=True)
-class _Declarations:
-    """What code and settings declare, and what is wrong among it."""
-
-    code: list[Definition] = field(default_factory=list)
-    settings: list[Definition] = field(default_factory=list)
-    refused: list[RefusedSchedule] = field(default_factory=list)
-
-    def add(self, origin: Origin, name: str, type: str, make: Callable[[], Definition]) -> None:
-        """Keep the definition that `make` returns, or why it returns none."""
-        try:
-            definition = make()
-        # A database that gives no answer is no fault of the declaration.
-        except DatabaseError:
-            raise
-        except TaskDBError as error:
-            self.refused.append(RefusedSchedule(origin, name, type, str(error)))
-        else:
-            (self.code if origin is Origin.CODE else self.settings).append(definition)
-
-    def refused_of(self, origin: Origin) -> list[RefusedSchedule]:
-        """Those of one origin."""
-        return [one for one in self.refused if one.origin is origin]
-
-
-class ScheduleClient:
-    """Schedules; `TaskDB` is one."""
-
-    settings: Settings
-    scope: Scope
-    permission: Permission
-    store: Store
-    registry: Registry
-    _background: BackgroundPublisher
-    discover: Callable[[], Registry]
-    _drafting: Callable[[], Drafting]
-    get_task: Callable[[str], TaskEntity]
-    _actor: Callable[[str | None], str | None]
-    _check_operator: Callable[[], None]
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        types: Types,
+        drafting: Drafting,
+        caller: Caller,
+        tasks: Tasks,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._types = types
+        self._drafting = drafting
+        self._caller = caller
+        self._scope = caller.scope
+        self._tasks = tasks
 
     # --- by hand ------------------------------------------------------------------------------
 
-    def add_schedule(
+    def create(
         self,
         name: str,
         type: str,
@@ -135,29 +107,17 @@ class ScheduleClient:
         was written), ScheduleExists, DatabaseError.
         """
         schedule = schedule_of({**options, "name": name})
-        actor = self._actor(created_by)
+        actor = self._caller.actor(created_by)
         definition = self._definition(schedule, type, input, created_by=actor)
-        return self.store.add_schedule(definition, self.scope, replace=replace)
+        return self._store.add_schedule(definition, self._scope, replace=replace)
 
-    def check_schedule(
+    def check(
         self, name: str, type: str, input: Any = None, **options: Unpack[ScheduleOptions]
     ) -> None:
-        """Raise what `add_schedule` would raise for these, but for a name that is taken."""
+        """Raise what `create` would raise for these, but for a name that is taken."""
         self._definition(schedule_of({**options, "name": name}), type, input)
 
-    def list_schedules(
-        self, *, tenant: str | None = None, origin: Origin | str | None = None
-    ) -> list[ScheduleEntity]:
-        """Every schedule of this client's scope, by tenant and name; raises InvalidInput."""
-        try:
-            chosen = None if origin is None else Origin(origin)
-        except ValueError:
-            known = ", ".join(Origin)
-            raise InvalidInput("the list request", [Fault("origin", f"one of {known}")]) from None
-        check_texts("the list request", NAME_BYTES, tenant=tenant)
-        return self.store.list_schedules(self.scope, tenant=tenant, origin=chosen)
-
-    def get_schedule(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
+    def get(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
         """The schedule of this name or id.
 
         Raises ScheduleNotFound, and InvalidInput for a name that several tenants use, without
@@ -165,32 +125,32 @@ class ScheduleClient:
         """
         reference = spelled(reference)
         check_texts(SUBJECT, reference=reference, tenant=tenant)
-        return self.store.get_schedule(reference, self.scope, tenant)
+        return self._store.get_schedule(reference, self._scope, tenant)
 
-    def pause_schedule(
+    def pause(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> ScheduleEntity:
         """Let a schedule fire no more until it is resumed; also a declared one, which stays so."""
-        actor, found = self._actor(by), self.get_schedule(reference, tenant=tenant)
-        self.store.pause_schedule(found.id, self.scope)
+        actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
+        self._store.pause_schedule(found.id, self._scope)
         note_change("schedule.paused", found.id, actor)
-        return self.get_schedule(found.id)
+        return self.get(found.id)
 
-    def resume_schedule(
+    def resume(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> ScheduleEntity:
         """Let it fire again, from now on: what was due meanwhile is not made up for.
 
         Raises InvalidInput where this client may not submit its tasks.
         """
-        actor, found = self._actor(by), self.get_schedule(reference, tenant=tenant)
-        if self.permission.is_limited:
-            self._drafting().place(found.type, queue=found.queue, priority=found.priority)
-        self.store.resume_schedule(found.id, self.scope)
+        actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
+        if self._caller.permission.is_limited:
+            self._drafting.place(found.type, queue=found.queue, priority=found.priority)
+        self._store.resume_schedule(found.id, self._scope)
         note_change("schedule.resumed", found.id, actor)
-        return self.get_schedule(found.id)
+        return self.get(found.id)
 
-    def run_schedule_now(
+    def run_now(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> TaskEntity:
         """Make a task of a schedule at once, also of a paused one; its due times stay as they are.
@@ -199,43 +159,41 @@ class ScheduleClient:
         Where an open task has its unique key, the answer is that one. Raises ScheduleNotFound,
         UnknownTaskType, InvalidInput.
         """
-        actor, found = self._actor(by), self.get_schedule(reference, tenant=tenant)
+        actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
         if found.message is not None:
             advice = "it sends a plain Celery task: call that task's own delay()"
             raise InvalidInput(SUBJECT, [Fault("", advice)])
-        now = self._now()
+        now = self._store.now()
         draft = self._draft_of(found, now, now, at_once=True, by=actor)
-        return self.get_task(self.store.fire_now(found, draft, self.scope))
+        return self._tasks.get_task(self._store.fire_now(found, draft, self._scope))
 
-    def remove_schedule(
-        self, reference: str, *, tenant: str | None = None, by: str | None = None
-    ) -> None:
+    def remove(self, reference: str, *, tenant: str | None = None, by: str | None = None) -> None:
         """Delete a schedule; its tasks and what is known of its due times stay.
 
         Raises ScheduleNotFound, and InvalidInput for a declared one, which would come back.
         """
-        actor, found = self._actor(by), self.get_schedule(reference, tenant=tenant)
+        actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
         if found.origin is not Origin.PERSON:
             advice = f"it is declared ({found.origin}): remove it there, or pause it"
             raise InvalidInput(SUBJECT, [Fault("", advice)])
-        self.store.remove_schedule(found.id, self.scope)
+        self._store.remove_schedule(found.id, self._scope)
         note_change("schedule.removed", f"{found.id} {found.name}", actor)
 
-    def schedule_runs(
+    def runs(
         self, reference: str, *, tenant: str | None = None, limit: int = 50
     ) -> list[ScheduleRun]:
         """What became of its due times, the latest first; raises ScheduleNotFound."""
         _check_count(limit, "limit", RUN_LIMIT)
-        found = self.get_schedule(reference, tenant=tenant)
-        return self.store.schedule_runs(found.id, limit, self.scope)
+        found = self.get(reference, tenant=tenant)
+        return self._store.schedule_runs(found.id, limit, self._scope)
 
-    def preview_schedule(
+    def due_times(
         self, reference: str, *, tenant: str | None = None, count: int = 10
     ) -> list[datetime]:
         """The next due times of a schedule, in UTC, as if it were not paused."""
-        found = self.get_schedule(reference, tenant=tenant)
+        found = self.get(reference, tenant=tenant)
         _check_count(count, "count", PREVIEW_LIMIT)
-        return list(islice(found.timetable.behind(self._now()), count))
+        return list(islice(found.timetable.behind(self._store.now()), count))
 
     def preview(self, schedule: Schedule | str, *, count: int = 10) -> list[datetime]:
         """The next due times of a cron expression, or of a schedule that is not made yet."""
@@ -244,39 +202,38 @@ class ScheduleClient:
         if not isinstance(one, Schedule):
             advice = f"{shown(schedule)} is neither a cron expression nor a Schedule"
             raise InvalidInput(SUBJECT, [Fault("", advice)])
-        now = self._now()
+        now = self._store.now()
         return list(islice(one.timetable(now).behind(now), count))
 
     # --- what a beat does ---------------------------------------------------------------------
 
-    def fire_schedules(self, limit: int = FIRE_BATCH) -> Fired:
+    def fire(self, limit: int = FIRE_BATCH) -> Fired:
         """Fire what is due, of every tenant, as a beat does; answers what was done.
 
         Raises DatabaseError, and InvalidInput for a client that sees some tenants only.
         """
-        self._check_operator()
-        drafting = self._drafting()
-        fired = self.store.fire_due(limit, self._draft_of)
-        drafting.discard(fired.unused)
+        self._caller.require_operator()
+        fired = self._store.fire_due(limit, self._draft_of)
+        self._drafting.discard(fired.unused)
         return fired
 
-    def sync_schedules(self) -> Declared:
+    def sync(self) -> Declared:
         """Make the schedules of `@task(schedule=…)` and TASKDB_SCHEDULES what they declare.
 
-        One that is wrong is refused and stops no other: `refused_schedules` lists it, and what was
+        One that is wrong is refused and stops no other: `refused` lists it, and what was
         declared of it before stays. Where not one task type is known, code declares nothing, and
         nothing of it is removed. Raises DatabaseError, TaskModuleError.
         """
-        self._check_operator()
-        known = len(self.discover()) > 0
+        self._caller.require_operator()
+        known = len(self._types.discover()) > 0
         found = self._declared()
 
         def sync_code() -> Synced:
             wrong = found.refused_of(Origin.CODE)
-            return self.store.sync_schedules(Origin.CODE, found.code, refused=wrong, removes=known)
+            return self._store.sync_schedules(Origin.CODE, found.code, refused=wrong, removes=known)
 
         code = sync_code()
-        given = self.store.sync_schedules(
+        given = self._store.sync_schedules(
             Origin.SETTINGS, found.settings, refused=found.refused_of(Origin.SETTINGS)
         )
         if set(code.taken) & set(given.removed):
@@ -291,24 +248,36 @@ class ScheduleClient:
         return Declared(code, given)
 
     def check_declared(self) -> list[RefusedSchedule]:
-        """What `sync_schedules` would refuse, but for names that are taken; writes nothing."""
-        self._check_operator()
-        self.discover()
+        """What `sync` would refuse, but for names that are taken; writes nothing."""
+        self._caller.require_operator()
+        self._types.discover()
         return list(self._declared().refused)
 
-    def refused_schedules(self) -> list[RefusedSchedule]:
+    def refused(self) -> list[RefusedSchedule]:
         """Declarations that were refused when a beat declared last; the operator's to see."""
-        if self.scope.tenants is not None:
+        if self._scope.tenants is not None:
             return []
-        return self.store.refused_schedules()
+        return self._store.refused_schedules()
 
-    def _declared(self) -> _Declarations:
-        found = _Declarations()
-        for known in self.registry:
+    def list(
+        self, *, tenant: str | None = None, origin: Origin | str | None = None
+    ) -> list[ScheduleEntity]:
+        """Every schedule of this client's scope, by tenant and name; raises InvalidInput."""
+        try:
+            chosen = None if origin is None else Origin(origin)
+        except ValueError:
+            known = ", ".join(Origin)
+            raise InvalidInput("the list request", [Fault("origin", f"one of {known}")]) from None
+        check_texts("the list request", NAME_BYTES, tenant=tenant)
+        return self._store.list_schedules(self._scope, tenant=tenant, origin=chosen)
+
+    def _declared(self) -> Declarations:
+        found = Declarations()
+        for known in self._types.registry:
             for one in known.schedules:
                 make = partial(self._definition, one, known.name, one.input, origin=Origin.CODE)
                 found.add(Origin.CODE, one.name or known.name, known.name, make)
-        for given in self.settings.schedules:
+        for given in self._settings.schedules:
             make = partial(self._of_settings, given)
             found.add(Origin.SETTINGS, str(given["name"]), str(given["type"]), make)
         return found
@@ -327,21 +296,20 @@ class ScheduleClient:
         origin: Origin = Origin.PERSON,
         created_by: str | None = None,
     ) -> Definition:
-        drafting = self._drafting()
-        wish = Wish(
+        options = ChosenOptions(
             tenant=schedule.tenant,
             queue=schedule.queue,
             priority=schedule.priority,
             created_by=created_by,
         )
-        value = drafting.checked(type_name, given, wish)
+        value = self._drafting.checked(type_name, given, options)
         size = len(encode(value, f"the input of {type_name}").encode())
-        if size > self.settings.payload_limit_bytes:
-            limit = self.settings.payload_limit_bytes
+        if size > self._settings.payload_limit_bytes:
+            limit = self._settings.payload_limit_bytes
             raise PayloadTooLarge(f"the input of {type_name}", size, limit)
         return Definition(
             name=schedule.name or type_name,
-            tenant=drafting.tenant(schedule.tenant),
+            tenant=self._drafting.tenant(schedule.tenant),
             type=type_name,
             input=value,
             schedule=schedule,
@@ -362,7 +330,7 @@ class ScheduleClient:
             fault = Fault("input", f"cannot be read: {one.input['unreadable']}")
             raise InvalidInput(f"schedule {one.name!r}", [fault])
         run_at = None if at_once else one.run_at(due)
-        wish = Wish(
+        options = ChosenOptions(
             tenant=one.tenant,
             name=one.name,
             queue=one.queue,
@@ -372,10 +340,7 @@ class ScheduleClient:
             created_by=by or f"schedule:{one.name}",
             attributes={"schedule": one.name, "due_at": due.isoformat()},
         )
-        return self._drafting().drafts(one.type, [one.input], wish)[0]
-
-    def _now(self) -> datetime:
-        return self.store.now()
+        return self._drafting.drafts(one.type, [one.input], options)[0]
 
 
 def schedule_of(options: Mapping[str, Any]) -> Schedule:

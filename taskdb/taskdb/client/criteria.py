@@ -1,0 +1,130 @@
+"""The criteria that choose tasks, for a list or a bulk change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any, TypedDict
+
+from taskdb.errors import Fault, InvalidInput, did_you_mean
+from taskdb.model.bounds import shown, wrong_text
+from taskdb.model.clock import require_aware
+from taskdb.model.entity import TaskKind, TaskRole
+from taskdb.model.json_text import encode
+from taskdb.model.status import RETRIED_IN_BULK, TaskStatus, in_order
+from taskdb.store.contract import Filter
+
+
+class Criteria(TypedDict, total=False):
+    """Which tasks are meant; several criteria must all hold.
+
+    Sub-tasks are left out unless `parent_id` or `with_sub_tasks` asks for them. `adopted`: only
+    those of Celery apps that are watched, or only others. `search` looks for
+    text in name, type, unique key and request id. `attributes` must all be equal.
+    """
+
+    tenant: str | None
+    type: str | None
+    status: TaskStatus | str | Iterable[TaskStatus | str]
+    kind: TaskKind | str | None
+    role: TaskRole | str | None
+    parent_id: str | None
+    queue: str | None
+    tag: str | None
+    unique_key: str | None
+    request_id: str | None
+    created_by: str | None
+    created_from: datetime | None
+    created_before: datetime | None
+    search: str | None
+    attributes: Mapping[str, Any]
+    with_sub_tasks: bool
+    adopted: bool | None
+
+
+def filter_of(criteria: Criteria) -> Filter:
+    """The filter that these criteria mean; raises InvalidInput that names every fault."""
+    known = {field.name for field in fields(Filter)}
+    faults = [
+        Fault(name, f"no such criterion{did_you_mean(name, known)}")
+        for name in criteria
+        if name not in known
+    ]
+    values: dict[str, Any] = {name: value for name, value in criteria.items() if value is not None}
+    for name, value in list(values.items()):
+        try:
+            convert: Callable[[Any], Any] = _CONVERTED.get(name, _text)
+            values[name] = convert(value)
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            faults.append(Fault(name, str(error)))
+    if values.get("search") == "":
+        # An empty search box is no criterion, and so none that a bulk request could name.
+        del values["search"]
+    if faults:
+        raise InvalidInput("the list request", faults)
+    return Filter(**values)
+
+
+def ended_badly(chosen: Filter) -> Filter:
+    """The filter, of tasks that a bulk retry runs again; InvalidInput where it names others."""
+    beyond = in_order(set(chosen.status) - RETRIED_IN_BULK)
+    if beyond:
+        usual = ", ".join(in_order(RETRIED_IN_BULK))
+        advice = (
+            f"{', '.join(beyond)} is not run again by a bulk retry, only {usual}: force it"
+            " (retry_tasks(..., force=True), taskdb retry --force) if you mean it"
+        )
+        raise InvalidInput("the bulk request", [Fault("status", advice)])
+    return replace(chosen, status=chosen.status or tuple(sorted(RETRIED_IN_BULK)))
+
+
+def _statuses(given: TaskStatus | str | Iterable[TaskStatus | str]) -> tuple[TaskStatus, ...]:
+    several = [given] if isinstance(given, str) else list(given)
+    if not several:
+        message = "names no status at all: leave it out to mean any"
+        raise ValueError(message)
+    return tuple(_status(one) for one in several)
+
+
+def _status(given: str) -> TaskStatus:
+    try:
+        return TaskStatus(given.upper())
+    except ValueError:
+        known = [status.value for status in TaskStatus]
+        message = f"{shown(given)} is no status{did_you_mean(given.upper(), known)}"
+        raise ValueError(message) from None
+
+
+def _text(given: Any) -> str:
+    reason = wrong_text(given)
+    if reason is not None:
+        raise ValueError(reason)
+    return str(given)
+
+
+def _moment(given: Any) -> datetime:
+    if not isinstance(given, datetime):
+        message = f"{shown(given)} is not a datetime"
+        raise TypeError(message)
+    return require_aware(given, "this moment")
+
+
+def _attributes(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        message = f"{shown(given)} is not a mapping"
+        raise TypeError(message)
+    encode(given, "this mapping")
+    return dict(given)
+
+
+_CONVERTED: Mapping[str, Callable[[Any], Any]] = {
+    "status": _statuses,
+    "kind": TaskKind,
+    "role": TaskRole,
+    "created_from": _moment,
+    "created_before": _moment,
+    "attributes": _attributes,
+    "with_sub_tasks": bool,
+    "adopted": bool,
+}

@@ -1,0 +1,1 @@
+"""Schedules of the client: created by hand, or declared by code and settings."""

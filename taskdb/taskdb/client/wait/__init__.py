@@ -1,0 +1,1 @@
+"""Waits for tasks: one thread of a process looks for all of them."""

@@ -1,0 +1,26 @@
+"""The workers that serve this database."""
+
+from __future__ import annotations
+
+from taskdb.client.caller.caller import Caller
+from taskdb.settings.settings import Settings
+from taskdb.store.contract import WorkerRecord
+from taskdb.store.store import Store
+from taskdb.store.task.worker import Workers as WorkerRows
+
+
+class Workers:
+    """`taskdb.workers`: workers are the operator's; other callers get InvalidInput."""
+
+    def __init__(self, settings: Settings, store: Store, caller: Caller) -> None:
+        self._settings = settings
+        self._store = store
+        self._caller = caller
+
+    def list(self) -> list[WorkerRecord]:
+        """Workers that have renewed their row within the lease and have not stopped, newest first.
+
+        Raises DatabaseError.
+        """
+        self._caller.require_operator()
+        return WorkerRows(self._store.database).seen_since(self._settings.worker_lease_seconds)
