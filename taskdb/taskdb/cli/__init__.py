@@ -13,9 +13,9 @@ _EXTRA = {"typer", "rich"}
 
 
 def main(arguments: Sequence[str] | None = None, *, client: TaskDB | None = None) -> int:
-    """Run one command; answers its exit code. Without the extra `cli` it says so, and answers 2.
+    """Run one command. Returns its exit code; 2 without the extra `cli`, with a message.
 
-    With a client, that of a framework, the command is about it and not about the environment.
+    A framework gives its client; without one, the command makes a client of the environment.
     """
     try:
         from taskdb.cli.app import run_command  # noqa: PLC0415 - needs the extra, which may be missing

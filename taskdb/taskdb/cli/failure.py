@@ -65,7 +65,7 @@ def _message_of(error: BaseException) -> str:
         return str(error)
     return (
         f"unexpected {type(error).__name__}: {error}. Please report it, with what the same "
-        "command says with --debug"
+        "command prints with --debug"
     )
 
 

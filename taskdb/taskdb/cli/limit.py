@@ -1,4 +1,4 @@
-"""`taskdb pause`, `taskdb resume` and `taskdb limit`: rules for a queue, a type or a tenant."""
+"""`taskdb pause`, `taskdb resume` and `taskdb limit`: for a queue, a type or a tenant."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from taskdb.model.limit import Gate, GateOwner
 QueueOption = Annotated[str | None, typer.Option("--queue", help="Tasks of this queue.")]
 TypeOption = Annotated[str | None, typer.Option("--type", help="Tasks of this type.")]
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Tasks of this tenant.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why, for who looks later.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Why, for later readers.")]
 MaxRunning = Annotated[
-    int | None, typer.Option("--max-running", min=1, help="So many run at once, over all workers.")
+    int | None,
+    typer.Option("--max-running", min=1, help="At most so many run at once, over all workers."),
 ]
 MaxStarts = Annotated[
-    int | None, typer.Option("--max-starts", min=1, help="So many begin in the time of --per.")
+    int | None,
+    typer.Option("--max-starts", min=1, help="At most so many start in the time of --per."),
 ]
 Per = Annotated[float | None, typer.Option("--per", min=0, help="A stretch of time, in seconds.")]
 
 
 Own = Annotated[
-    bool, typer.Option("--own", help="What the tenant has set for itself, not the operator's.")
+    bool, typer.Option("--own", help="The setting of the tenant itself, not the operator's.")
 ]
 
 
@@ -47,7 +49,7 @@ def pause(
     tenant: TenantOption = None,
     reason: Reason = None,
 ) -> None:
-    """Start no task of a queue, a type or a tenant until `taskdb resume`; running tasks go on."""
+    """Start no task of a queue, a type or a tenant until `taskdb resume`; running ones continue."""
     place = _place(queue, type_name, tenant)
     session.taskdb.limits.pause(**place, reason=reason)
     _done(session.output, "paused", place)

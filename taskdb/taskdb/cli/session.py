@@ -42,7 +42,7 @@ class Session:
     @cached_property
     def taskdb(self) -> TaskDB:
         """The operator's client, closed with the session unless it was given."""
-        # What a person must know, the command itself says.
+        # The command itself prints what a user must know.
         configure_logging(self.settings, level="DEBUG" if self.debug else "CRITICAL")
         given = given_client()
         if given is not None:

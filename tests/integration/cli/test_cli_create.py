@@ -77,7 +77,7 @@ def test_help_shows_each_field_with_type_default_and_meaning(cli: Site) -> None:
     assert "--express / --no-express" in words
     assert "--address JSON" in words
     assert "(may be repeated)" in words
-    assert "--task-name TEXT What people call it" in words
+    assert "--task-name TEXT Name of the task, for people" in words
 
 
 def test_help_without_a_type_shows_what_every_submit_may_say(cli: Site) -> None:

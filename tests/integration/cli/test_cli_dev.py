@@ -13,7 +13,7 @@ from tests.processes import Processes, RunningProcess
 from tests.waiting import wait_until
 
 from taskdb.cli.demo.plan import demo_environment
-from taskdb.cli.process.background import Crew
+from taskdb.cli.process.background import WorkerAndBeat
 from taskdb.model.status import TaskStatus
 
 pytestmark = pytest.mark.long
@@ -186,15 +186,15 @@ def test_a_demonstration_that_is_stopped_leaves_nothing(
     assert "Traceback" not in demo.output
 
 
-def test_a_crew_names_what_was_not_in_order(tmp_path: Path) -> None:
-    with Crew(demo_environment({"PATH": "/usr/bin"}, tmp_path)) as crew:
-        assert not crew.has_lost_one
-        beat = psutil.Process(crew.pids[1])
+def test_worker_and_beat_name_what_was_not_in_order(tmp_path: Path) -> None:
+    with WorkerAndBeat(demo_environment({"PATH": "/usr/bin"}, tmp_path)) as processes:
+        assert not processes.has_lost_one
+        beat = psutil.Process(processes.pids[1])
         beat.kill()
-        wait_until(lambda: crew.has_lost_one)
-        problems = crew.stop()
+        wait_until(lambda: processes.has_lost_one)
+        problems = processes.stop()
     assert problems[0] == "the beat ended by itself with exit code -9"
-    for pid in crew.pids:
+    for pid in processes.pids:
         with suppress(psutil.NoSuchProcess):
             assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 

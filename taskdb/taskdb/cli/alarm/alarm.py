@@ -14,7 +14,7 @@ from taskdb.cli.value_text import moment_text, payload_text
 from taskdb.model.alarm.alarm import AlarmEntity, AlarmState
 
 Reference = Annotated[str, typer.Argument(metavar="ALARM", help="Id or fingerprint of an alarm.")]
-Note = Annotated[str | None, typer.Option("--note", help="For who looks later.")]
+Note = Annotated[str | None, typer.Option("--note", help="A remark for later readers.")]
 
 
 @with_session
@@ -29,7 +29,7 @@ def list_alarms(
         bool, typer.Option("--undelivered", help="With a message that has not gone out.")
     ] = False,
     unrouted: Annotated[
-        bool, typer.Option("--unrouted", help="That no route takes: nobody was told.")
+        bool, typer.Option("--unrouted", help="Without a route: nobody was notified.")
     ] = False,
     limit: Annotated[int, typer.Option(help="How many, 1 to 1,000.")] = 100,
     tenant: TenantOption = None,

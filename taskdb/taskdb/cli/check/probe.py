@@ -1,4 +1,4 @@
-"""What `taskdb check` looks at. A probe changes nothing and takes seconds at most."""
+"""The probes of `taskdb check`. A probe changes nothing and takes seconds at most."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 BROKER_SECONDS = 3.0
 PAYLOAD_SECONDS = 8.0
 DATABASE_SECONDS = 8.0
-"""Longer than the driver itself waits for a connection, so that its message is what one reads."""
+"""Longer than the driver itself waits for a connection, so that its message is shown."""
 
 
 def probe(settings: Settings) -> Iterator[Finding]:
@@ -60,7 +60,7 @@ def check_database(settings: Settings) -> Finding:
     try:
         found = _within(DATABASE_SECONDS, lambda: require_schema(settings))
     except FutureTimeout:
-        return bad("database", f"no answer within {DATABASE_SECONDS:g} s", _DATABASE_ADVICE)
+        return bad("database", f"no response within {DATABASE_SECONDS:g} s", _DATABASE_ADVICE)
     except DatabaseNotMigrated as error:
         if settings.is_embedded_store:
             return doubtful("database", "not made yet", "the first command that needs it makes it")
@@ -100,24 +100,28 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
     where = mask_url(connection.as_uri(include_password=True))
     try:
         _within(BROKER_SECONDS, lambda: connection.ensure_connection(max_retries=1, timeout=2))
-        yield good("broker", f"{where} answers")
+        yield good("broker", f"{where} responds")
         if kind == "redis":
             yield _within(BROKER_SECONDS, lambda: _check_eviction(connection))
     except FutureTimeout:
-        yield bad("broker", f"no answer from {where} within {BROKER_SECONDS:g} s", _BROKER_ADVICE)
+        yield bad("broker", f"no response from {where} within {BROKER_SECONDS:g} s", _BROKER_ADVICE)
     except Exception as error:  # noqa: BLE001 - every transport has errors of its own
         reason = mask_urls(f"{type(error).__name__}: {error}")
-        yield bad("broker", f"no answer from {where} ({reason})", _BROKER_ADVICE)
+        yield bad("broker", f"no response from {where} ({reason})", _BROKER_ADVICE)
 
 
 def check_messages(settings: Settings) -> Finding:
     """Messages are signed, where others may write to the broker."""
     keys = len(settings.message_keys)
     if not keys and broker_kind(settings) == "embedded":
-        return good("messages", "not signed: only who may write the data folder makes any")
+        return good(
+            "messages", "not signed: only users with write access to the data folder can send any"
+        )
     if not keys:
         advice = "give clients, workers and beats the same TASKDB_MESSAGE_KEYS"
-        return doubtful("messages", "not signed: who writes to the broker starts tasks", advice)
+        return doubtful(
+            "messages", "not signed: everyone with access to the broker can start tasks", advice
+        )
     if settings.message_unsigned == "accept":
         advice = "when every client and beat has a key: TASKDB_MESSAGE_UNSIGNED=refuse"
         return doubtful("messages", f"signed ({keys} keys), but others run too", advice)
@@ -127,17 +131,17 @@ def check_messages(settings: Settings) -> Finding:
 
 
 def check_payloads(settings: Settings) -> Finding:
-    """The folder of large payloads can be written, or made; the bucket answers."""
+    """The folder of large payloads is writable, or can be created; the bucket responds."""
     try:
         _within(PAYLOAD_SECONDS, lambda: payload_store_of(settings).check())
     except FutureTimeout:
-        return bad("payloads", f"no answer within {PAYLOAD_SECONDS:g} s", _PAYLOAD_ADVICE)
+        return bad("payloads", f"no response within {PAYLOAD_SECONDS:g} s", _PAYLOAD_ADVICE)
     except PayloadStoreUnreachable as error:
         return bad("payloads", str(error), _PAYLOAD_ADVICE)
     except SettingsError as error:
         return bad("payloads", str(error))
     if settings.payload_bucket is not None:
-        return good("payloads", f"{settings.payload_bucket} answers")
+        return good("payloads", f"{settings.payload_bucket} responds")
     folder = settings.payload_folder.absolute()
     state = "can be written" if folder.exists() else "is made when a payload needs it"
     return good("payloads", f"{folder} {state}")
@@ -168,7 +172,7 @@ def check_schedules(settings: Settings, *, has_database: bool) -> Iterator[Findi
         try:
             wrong = {(one.origin, one.name): one for one in taskdb.schedules.check_declared()}
         except (TaskModuleError, TaskAlreadyRegistered):
-            # Said of the modules already.
+            # `check_task_modules` reports it.
             return
         for one in wrong.values():
             yield bad("schedules", f"{one.name!r} ({one.origin}) is refused: {one.reason}")
@@ -205,7 +209,7 @@ def _check_eviction(connection: Any) -> Finding:
     policy = _eviction_policy(connection)
     if policy is None:
         advice = "make sure that it is noeviction"
-        return doubtful("broker", "Redis does not tell its maxmemory-policy", advice)
+        return doubtful("broker", "Redis does not return its maxmemory-policy", advice)
     if policy == "noeviction":
         return good("broker", "Redis keeps what it was given (maxmemory-policy noeviction)")
     advice = "set maxmemory-policy to noeviction: messages are lost else, and only found again late"
@@ -226,13 +230,13 @@ def _database_name(settings: Settings) -> str:
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:
-    """What the work answers; raises TimeoutError when it takes longer, and leaves it behind."""
+    """Return the result of the work. Raises TimeoutError when it takes longer; it continues."""
     done: Future[T] = Future()
 
     def run() -> None:
         try:
             done.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - it is raised again by the one who waits
+        except BaseException as error:  # noqa: BLE001 - `result` raises it again
             done.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()

@@ -22,11 +22,11 @@ from taskdb.settings.file import SUFFIX, variable_of
 from taskdb.settings.settings import Settings
 
 _SECRET_WHOLE = {"alarm_channels", "celery", "message_keys", "schedules"}
-"""Any part of them may be a secret where they cannot be read."""
+"""Each part of them may be a secret where they cannot be parsed."""
 _INPUT = "input"
 _BUILT_IN = redaction_of((), ())
 _MOST = 65_536
-"""Characters of one value; none is cut that a terminal could show."""
+"""Characters of one value: more than a terminal can show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Setting:
 
 
 def print_settings(output: Output) -> SettingsError | None:
-    """List all settings; answers what is wrong with those of the environment, if anything is."""
+    """List all settings. Returns the error of those of the environment, or None."""
     problem = None
     loaded: Settings | None = None
     try:
@@ -56,7 +56,7 @@ def print_settings(output: Output) -> SettingsError | None:
 
 
 def settings_of(loaded: Settings | None) -> Iterator[Setting]:
-    """Every setting; where the environment is wrong, what it says."""
+    """Every setting; where the environment is wrong, with the text of the variable."""
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
         given = _given(name, default) if loaded is None else getattr(loaded, name)
@@ -97,7 +97,7 @@ def masked(name: str, value: Any) -> str:
 
 
 def _without_input(schedule: Any) -> Any:
-    """Of an input every part may be a secret, under a name that says nothing of it."""
+    """Of an input every part may be a secret, under a name that does not show it."""
     if not isinstance(schedule, Mapping):
         return MASK
     return {name: MASK if name == _INPUT else value for name, value in schedule.items()}

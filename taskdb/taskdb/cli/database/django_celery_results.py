@@ -1,4 +1,4 @@
-"""`taskdb import django-celery-results`: what ended before anyone watched, read in batches."""
+"""`taskdb import django-celery-results`: results from before the adoption, read in batches."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def import_results(
     with other_database(url, _TABLE) as (connection, columns):
         for page in _pages(connection, columns):
             importing.take(page)
-    _tell(session, importing.counts, dry_run=dry_run)
+    _print(session, importing.counts, dry_run=dry_run)
     return ExitCode.OK
 
 
@@ -99,7 +99,7 @@ class _Importing:
         )
 
     def _seen(self, task_id: str, row: Mapping[str, Any]) -> tuple[Sighting, Sighting]:
-        """The two things that a result tells of: that there was a task, and how it ended."""
+        """The two events that a result proves: that there was a task, and how it ended."""
         ended_at = moment_of(row["date_done"]) or self._now
         created_at = min(moment_of(row["date_created"]) or ended_at, ended_at)
         attributes = {} if task_id == row["task_id"] else {CELERY_ID: row["task_id"]}
@@ -142,7 +142,7 @@ class _Importing:
         return self._redaction.value(read, _LIMIT)
 
     def _argument(self, stored: Any) -> Any:
-        """Arguments stand in JSON, often as a text of Python's spelling, whatever the result is."""
+        """Arguments are stored as JSON, often of a text that Python spelled."""
         value = self._decoded(stored)
         # Of that text a name such as password hides what it spells; of anything else nothing is.
         return value if value is None or _is_spelled(value) else self._drop()
@@ -207,7 +207,7 @@ def _pages(connection: Connection, columns: frozenset[str]) -> Iterator[list[dic
         after = found[-1]["id"]
 
 
-def _tell(session: Session, counts: Counter[str], *, dry_run: bool) -> None:
+def _print(session: Session, counts: Counter[str], *, dry_run: bool) -> None:
     if session.is_json:
         session.output.document({**counts, "dry_run": dry_run})
         return
@@ -223,5 +223,5 @@ def _tell(session: Session, counts: Counter[str], *, dry_run: bool) -> None:
     if counts["soon_pruned"]:
         session.output.note(
             f"{counts['soon_pruned']:,} ended longer ago than is kept, and are pruned by the next"
-            " beat: TASKDB_RETENTION says how long"
+            " beat: TASKDB_RETENTION sets how long"
         )

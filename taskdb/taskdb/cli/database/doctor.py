@@ -27,7 +27,7 @@ from taskdb.store.retention.free_space import FreeSpace
 _MOST = 1_000
 
 Fix = Annotated[
-    bool, typer.Option("--fix", help="Let every loop of a beat work now, and look again.")
+    bool, typer.Option("--fix", help="Run every loop of a beat once, and compare again.")
 ]
 
 
@@ -53,18 +53,18 @@ def doctor(session: Session, *, fix: Fix = False) -> int:
 
 
 def diagnose(taskdb: TaskDB) -> list[Drift]:
-    """Every class of drift of which there is something."""
+    """Every class of drift with at least one example."""
     settings = taskdb.settings
     lease = timedelta(seconds=settings.worker_lease_seconds)
     limits = limits_of(settings)
     found = taskdb.store.drifts(lease=lease, limits=limits)
     found += [one for look in (low_disks, held_log) if (one := look(settings, limits)) is not None]
-    away = broker_state(settings, settings.default_queue).away
-    if away is not None:
+    problem = broker_state(settings, settings.default_queue).away
+    if problem is not None:
         advice = "check TASKDB_BROKER_URL and that the server runs"
-        found.append(Drift("broker_away", 1, (away,), "the broker gives no answer", advice))
-    found.extend(_unheard(taskdb))
-    found.extend(_never_shrinking(taskdb))
+        found.append(Drift("broker_away", 1, (problem,), "the broker does not respond", advice))
+    found.extend(_undelivered_alarms(taskdb))
+    found.extend(_unshrinkable_files(taskdb))
     try:
         missing = _missing_payloads(taskdb)
     except PayloadStoreUnreachable as error:
@@ -74,7 +74,7 @@ def diagnose(taskdb: TaskDB) -> list[Drift]:
                 "payload_store_away",
                 1,
                 (str(error),),
-                "the payload store gives no answer, or refuses",
+                "the payload store does not respond, or refuses",
                 "check TASKDB_PAYLOAD_URL, the credentials and what they may do",
             )
         )
@@ -101,13 +101,13 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def _unheard(taskdb: TaskDB) -> Iterator[Drift]:
+def _undelivered_alarms(taskdb: TaskDB) -> Iterator[Drift]:
     """Alarms that have not reached anyone."""
     waiting = [one for one in taskdb.alarms.undelivered(_MOST) if one.attempts]
     if waiting:
         examples = tuple(f"{one.alarm_id} to {one.channel}" for one in waiting[:EXAMPLES])
-        advice = "`taskdb alarm list --undelivered` says why; `taskdb alarm test CHANNEL` tries it"
-        meaning = "messages of alarms that their channel has not taken"
+        advice = "`taskdb alarm list --undelivered` shows why; `taskdb alarm test CHANNEL` tries it"
+        meaning = "messages of alarms that their channel has not accepted"
         yield Drift("alarm_undelivered", len(waiting), examples, meaning, advice)
     unrouted = [one.id for one in taskdb.alarms.list(unrouted=True, state="open", limit=_MOST)]
     if unrouted:
@@ -115,12 +115,12 @@ def _unheard(taskdb: TaskDB) -> Iterator[Drift]:
             "alarm_unrouted",
             len(unrouted),
             tuple(unrouted[:EXAMPLES]),
-            "open alarms that nobody is told of, since no route takes them",
+            "open alarms without a route: nobody is notified",
             "name channels and routes in TASKDB_ALARM_CHANNELS and TASKDB_ALARM_ROUTES",
         )
 
 
-def _never_shrinking(taskdb: TaskDB) -> Iterator[Drift]:
+def _unshrinkable_files(taskdb: TaskDB) -> Iterator[Drift]:
     """SQLite files of an older release, which keep the space of all that is pruned."""
     file = sqlite_file(taskdb.settings)
     if file is not None and not FreeSpace(taskdb.store.database).can_shrink():
@@ -128,8 +128,8 @@ def _never_shrinking(taskdb: TaskDB) -> Iterator[Drift]:
             "space_kept",
             1,
             (str(file),),
-            "database files that never become smaller, whatever is pruned",
-            "stop every process that uses the file, then write it anew: sqlite3 FILE 'PRAGMA "
+            "database files that never become smaller, even after pruning",
+            "stop every process that uses the file, then rewrite it: sqlite3 FILE 'PRAGMA "
             "auto_vacuum = INCREMENTAL; VACUUM'",
         )
 
@@ -140,10 +140,10 @@ def _missing_payloads(taskdb: TaskDB) -> list[str]:
 
 
 def _as_json(before: list[Drift], after: list[Drift] | None) -> dict[str, Any]:
-    told: dict[str, Any] = {"drift": [document_of(one) for one in before]}
+    document: dict[str, Any] = {"drift": [document_of(one) for one in before]}
     if after is not None:
-        told["left"] = [document_of(one) for one in after]
-    return told
+        document["left"] = [document_of(one) for one in after]
+    return document
 
 
 def _print(output: Output, before: list[Drift], after: list[Drift] | None) -> None:

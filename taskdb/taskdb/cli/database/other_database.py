@@ -37,7 +37,7 @@ def other_database(url: str, table: str) -> Iterator[tuple[Connection, frozenset
         engine = create_engine(url, hide_parameters=True)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         # Not the URL itself, which may hold a password.
-        advice = f"is no database URL that can be used here ({type(error).__name__})"
+        advice = f"is not a database URL that can be used here ({type(error).__name__})"
         raise wrong_usage("URL", advice) from None
     if engine.driver == "psycopg":
         # One moment that Python cannot hold would keep all rows from being read.
@@ -46,7 +46,7 @@ def other_database(url: str, table: str) -> Iterator[tuple[Connection, frozenset
         with engine.connect() as connection:
             yield connection, _columns(connection, table)
     except DBAPIError as error:
-        message = f"the other database gives no answer: {error.orig}"
+        message = f"the other database does not respond: {error.orig}"
         raise DatabaseUnreachable(message) from error
     finally:
         engine.dispose()

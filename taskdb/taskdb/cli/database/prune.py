@@ -1,4 +1,4 @@
-"""`taskdb prune`: what the beat does by itself, now and to its end."""
+"""`taskdb prune`: the pruning of a beat, now and to its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from taskdb.store.retention.sweep import Sweeping
 
 _STEP_SECONDS = 1.0
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @with_session
@@ -28,7 +28,8 @@ def prune(
     session: Session,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Change nothing; say how many tasks would go.")
+        bool,
+        typer.Option("--dry-run", help="Change nothing; print how many tasks would be deleted."),
     ] = False,
 ) -> int:
     """Delete tasks that ended long enough ago, by the rules of TASKDB_RETENTION.
@@ -40,19 +41,19 @@ def prune(
     retention = settings.retention_rules
     pruning = Pruning(store.database, store.payloads, retention, archive)
     if dry_run:
-        return _foretell(session.output, pruning)
-    with _progress(session.output) as tell:
-        pruned = _prune_all(pruning, tell)
-        swept = _sweep_all(Sweeping(store.database, store.payloads, retention.longest), tell)
+        return _print_due(session.output, pruning)
+    with _progress(session.output) as report:
+        pruned = _prune_all(pruning, report)
+        swept = _sweep_all(Sweeping(store.database, store.payloads, retention.longest), report)
         space = FreeSpace(store.database)
         while space.give_back(_STEP_SECONDS):
-            tell("giving space back")
+            report("giving space back")
     note_change("tasks.pruned", counted(pruned.tasks, "task"), actor())
-    _say(session.output, pruned, swept)
+    _print(session.output, pruned, swept)
     return ExitCode.OK
 
 
-def _foretell(output: Output, pruning: Pruning) -> int:
+def _print_due(output: Output, pruning: Pruning) -> int:
     due = pruning.due()
     if output.is_json:
         output.document({"tasks": due.total(), "by_status": dict(sorted(due.items()))})
@@ -63,16 +64,16 @@ def _foretell(output: Output, pruning: Pruning) -> int:
     return ExitCode.OK
 
 
-def _prune_all(pruning: Pruning, tell: Tell) -> Pruned:
+def _prune_all(pruning: Pruning, report: Report) -> Pruned:
     pruned = NOTHING
     while True:
         pruned += pruning.run(_STEP_SECONDS)
         if pruning.is_round_over:
             return pruned
-        tell(f"{counted(pruned.tasks, 'task')} pruned")
+        report(f"{counted(pruned.tasks, 'task')} pruned")
 
 
-def _sweep_all(sweeping: Sweeping, tell: Tell) -> dict[str, int]:
+def _sweep_all(sweeping: Sweeping, report: Report) -> dict[str, int]:
     swept = {"workers": 0, "schedule_runs": 0, "partitions": 0, "payloads": 0}
     while found := sweeping.workers():
         swept["workers"] += found
@@ -83,11 +84,11 @@ def _sweep_all(sweeping: Sweeping, tell: Tell) -> dict[str, int]:
     while is_more:
         removed, is_more = sweeping.payloads()
         swept["payloads"] += removed
-        tell(f"{swept['payloads']:,} orphaned payloads removed")
+        report(f"{swept['payloads']:,} orphaned payloads removed")
     return swept
 
 
-def _say(output: Output, pruned: Pruned, swept: dict[str, int]) -> None:
+def _print(output: Output, pruned: Pruned, swept: dict[str, int]) -> None:
     if output.is_json:
         output.document({"tasks": pruned.tasks, "rows": pruned.rows, **swept})
         return
@@ -100,10 +101,10 @@ def _say(output: Output, pruned: Pruned, swept: dict[str, int]) -> None:
 
 
 @contextmanager
-def _progress(output: Output) -> Iterator[Tell]:
+def _progress(output: Output) -> Iterator[Report]:
     """A line that moves, where a person watches; nothing elsewhere."""
     if not output.is_live:
         yield lambda _text: None
         return
-    with output.err.status("looking for what is due …") as status:
+    with output.err.status("looking for tasks that are due …") as status:
         yield status.update

@@ -33,7 +33,7 @@ from taskdb.cli.demo.plan import (
 from taskdb.cli.demo.plan import parts as planned
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output, rich_table
-from taskdb.cli.process.background import Crew
+from taskdb.cli.process.background import WorkerAndBeat
 from taskdb.cli.session import Session, with_session
 from taskdb.cli.task.presenter import EVENT, TASK, one_line, task_json
 from taskdb.cli.task.tree import Branch, read_tree, tree_json
@@ -69,7 +69,7 @@ def demo(
 
 
 class Demonstration:
-    """One run: the tasks move while a person watches, then they are held against the plan."""
+    """One run: shows the tasks while they run, then compares them with the plan."""
 
     def __init__(self, output: Output, taskdb: TaskDB, folder: Path) -> None:
         self._output = output
@@ -78,29 +78,31 @@ class Demonstration:
         self._parts = planned(folder)
 
     def play(self) -> int:
-        """Answers the exit code."""
+        """Play the demonstration. Returns the exit code."""
         began = time.monotonic()
-        with Crew(demo_environment(os.environ, self._folder)) as crew:
+        with WorkerAndBeat(demo_environment(os.environ, self._folder)) as processes:
             self._say(f"worker and beat start in {self._folder}, on SQLite, without any server\n")
             submitted = [self._submit(part) for part in self._parts]
-            tasks = self._follow(crew, submitted)
-            self._tell_end(tasks)
+            tasks = self._follow(processes, submitted)
+            self._print_end(tasks)
             self._say("\nworker and beat stop …")
-            problems = [*self._compare(tasks), *crew.stop()]
-            return self._verdict(crew, tasks, problems, time.monotonic() - began)
+            problems = [*self._compare(tasks), *processes.stop()]
+            return self._verdict(processes, tasks, problems, time.monotonic() - began)
 
     def _submit(self, part: Part) -> TaskEntity:
         return self._taskdb.submit_task(part.type, part.input, delay=part.delay)
 
-    def _follow(self, crew: Crew, submitted: Sequence[TaskEntity]) -> list[TaskEntity]:
-        """Show the tasks until all have settled; answers them as they are then."""
+    def _follow(
+        self, processes: WorkerAndBeat, submitted: Sequence[TaskEntity]
+    ) -> list[TaskEntity]:
+        """Show the tasks until all have settled. Returns them as they are then."""
         deadline = time.monotonic() + LIMIT_SECONDS
         with self._view() as view:
             while True:
                 tasks = [self._taskdb.get_task(one.id) for one in submitted]
                 view.show(tasks, self._split_tree(tasks))
                 settled = all(task.status.is_settled for task in tasks)
-                if settled or crew.has_lost_one or time.monotonic() > deadline:
+                if settled or processes.has_lost_one or time.monotonic() > deadline:
                     return tasks
                 time.sleep(LOOK_SECONDS)
 
@@ -112,12 +114,12 @@ class Demonstration:
         with Live(console=self._output.out, auto_refresh=False, transient=True) as live:
             yield View(self._output, live)
 
-    def _tell_end(self, tasks: Sequence[TaskEntity]) -> None:
+    def _print_end(self, tasks: Sequence[TaskEntity]) -> None:
         if self._output.is_json:
             return
         self._say("")
         TASK.print_table(self._output, tasks)
-        self._tell_bad_rows(tasks[0])
+        self._print_bad_rows(tasks[0])
         self._say(f"\nThe same file, split into {PARTS} parts that may run side by side:")
         print_tree(self._output, self._split_tree(tasks))
         self._say("\nThe history of the mail that failed twice:\n")
@@ -126,7 +128,7 @@ class Demonstration:
     def _split_tree(self, tasks: Sequence[TaskEntity]) -> Branch:
         return read_tree(self._taskdb, tasks[-1])
 
-    def _tell_bad_rows(self, task: TaskEntity) -> None:
+    def _print_bad_rows(self, task: TaskEntity) -> None:
         result = task.result or {}
         errors = result.get("errors", [])
         self._say(
@@ -149,14 +151,18 @@ class Demonstration:
         return found
 
     def _verdict(
-        self, crew: Crew, tasks: Sequence[TaskEntity], problems: list[str], seconds: float
+        self,
+        processes: WorkerAndBeat,
+        tasks: Sequence[TaskEntity],
+        problems: list[str],
+        seconds: float,
     ) -> int:
         if self._output.is_json:
             self._output.document(self._document(tasks, problems, seconds))
         for problem in problems:
             self._output.note(f"not as it should be: {problem}", style="red")
         if problems:
-            for line in crew.lines[-40:]:
+            for line in processes.lines[-40:]:
                 self._output.note(line)
             return ExitCode.FAILED
         self._say("")

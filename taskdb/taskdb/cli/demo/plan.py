@@ -39,7 +39,7 @@ class Part:
 
 
 def demo_settings(folder: Path) -> Settings:
-    """The embedded default in this folder, whatever the user's own settings are."""
+    """The embedded default in this folder, independent of the settings of the user."""
     return Settings.load({}, data_dir=folder / "data", task_modules=MODULES)
 
 

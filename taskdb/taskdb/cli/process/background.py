@@ -1,4 +1,4 @@
-"""A worker and a beat in the background, which are gone when the work with them is over."""
+"""A worker and a beat in the background of this process."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ COMMANDS = {"worker": ["worker", "-c", "3"], "beat": ["beat"]}
 _LOOK_SECONDS = 0.05
 
 
-class Crew:
-    """Started on entering, stopped on leaving whatever happens; keeps what they wrote."""
+class WorkerAndBeat:
+    """A context that starts a worker and a beat, and always ends them; keeps their output."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -29,11 +29,11 @@ class Crew:
 
     @property
     def has_lost_one(self) -> bool:
-        """One of them ended, though nobody asked it to."""
+        """One of them ended without a request."""
         return any(child.exit_code is not None for child in self._children)
 
     def stop(self) -> list[str]:
-        """End both in order, or after a while by force; answers what was not in order."""
+        """End both in order, or after a while by force. Returns what was not in order."""
         early = [
             f"the {child.name} ended by itself with exit code {child.exit_code}"
             for child in self._children

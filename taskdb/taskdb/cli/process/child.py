@@ -1,4 +1,4 @@
-"""A `taskdb` command as a child process: its lines are read, and its end is never missed."""
+"""A `taskdb` command as a child process: reads its lines, and notices its end."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Child:
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it and whatever it started, at once."""
+        """End it and the processes that it started, at once."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 

@@ -54,7 +54,7 @@ def dev(
 
 
 class Supervisor:
-    """Runs children until a signal, or the end of one of them, ends all; it restarts none."""
+    """Runs children until a signal or the end of one of them, which ends all; restarts none."""
 
     def __init__(self, output: Output, environment: Mapping[str, str] | None = None) -> None:
         self._output = output
@@ -64,7 +64,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
 
     def run(self, commands: Mapping[str, Sequence[str]]) -> int:
-        """Answers 130 after Ctrl-C, 0 after SIGTERM, 1 when a child ended by itself."""
+        """Returns 130 after Ctrl-C, 0 after SIGTERM, 1 when a child ended by itself."""
         with _signals(self._events):
             try:
                 self._start(commands)
@@ -94,7 +94,7 @@ class Supervisor:
         return ExitCode.FAILED if code is None else code
 
     def _next(self, code: int | None, kind: str, what: Any) -> int:
-        """What one event means: the exit code that is due from now on."""
+        """Act on an event. Returns the exit code that counts from now on."""
         if kind == "ended" and code is not None:
             return code
         if kind == "ended":

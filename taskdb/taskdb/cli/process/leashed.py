@@ -1,4 +1,4 @@
-"""A command that ends when the process that started it is gone, however that ended.
+"""A command that ends when the process that started it is gone.
 
 Run as `python -m taskdb.cli.process.leashed COMMAND…` with a pipe as standard input, in a session
 of its own: the end of the pipe is the end of the starter.

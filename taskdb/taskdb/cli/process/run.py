@@ -82,7 +82,7 @@ def _settings(*, is_json: bool, **given: Any) -> Settings:
 
 
 def _site(settings: Settings) -> Settings | TaskDB:
-    """What a role works for: the given client, with these settings, or who is made of them."""
+    """What a role works for: the given client with these settings, or the settings."""
     client = given_client()
     if client is None:
         return settings

@@ -92,7 +92,7 @@ def _imported(taskdb: TaskDB, row: Mapping[str, Any], *, dry_run: bool, replace:
     try:
         options, note = _options(taskdb, row)
         value = _input(row)
-        # Raises for whatever would be refused, also where nothing is to be written.
+        # Raises for every schedule that would be refused, also in a dry run.
         taskdb.schedules.check(name, type_name, value, **options)
         if "at" in options and replace and _has_run_here(taskdb, name):
             return Imported(name, type_name, note=", and not changed: it ran here already")
@@ -105,7 +105,7 @@ def _imported(taskdb: TaskDB, row: Mapping[str, Any], *, dry_run: bool, replace:
 
 
 def _options(taskdb: TaskDB, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The options of the schedule, and what is to be said of it."""
+    """The options of the schedule, and a note on it."""
     options: dict[str, Any] = {
         "is_enabled": bool(row["enabled"]),
         "starts_at": moment_of(row.get("start_time")),

@@ -76,7 +76,7 @@ REFUSED = Presenter[RefusedSchedule](
     column("TYPE", lambda refused: refused.type),
     column("FROM", lambda refused: refused.origin),
     column("REASON", lambda refused: refused.reason),
-    # No schedule has the member `refused`.
+    # No schedule has the key `refused`.
     document=lambda refused: {
         **document_of(refused, without=("reason",)),
         "refused": refused.reason,

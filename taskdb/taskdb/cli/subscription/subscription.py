@@ -41,7 +41,7 @@ SecretFile = Annotated[
 def add(  # noqa: PLR0913 - the options of a subscription, all by name
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Unique in its tenant.")],
-    transport: Annotated[TransportKind, typer.Argument(help="How it is told.")],
+    transport: Annotated[TransportKind, typer.Argument(help="How it is sent.")],
     target: Annotated[
         str,
         typer.Argument(
@@ -167,7 +167,7 @@ def rotate_secret(
 
 
 def start_of(given: str) -> str | datetime:
-    """A place in the history as it is typed; raises InvalidInput."""
+    """Read a place in the history. Raises InvalidInput."""
     if given in {"now", "beginning"}:
         return given
     with suppress(InvalidInput):
@@ -177,8 +177,8 @@ def start_of(given: str) -> str | datetime:
         return before_now(given, "--from")
     except InvalidInput:
         advice = (
-            f"{given!r} is no place in the history: write now, beginning, 2031-05-04T10:00, 2h (so "
-            "long ago), or the cursor that `taskdb subscription show` tells"
+            f"{given!r} is not a place in the history: write now, beginning, 2031-05-04T10:00, 2h "
+            "(so long ago), or the cursor that `taskdb subscription show` prints"
         )
         raise wrong_usage("--from", advice) from None
 

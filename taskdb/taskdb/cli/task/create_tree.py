@@ -49,7 +49,7 @@ def create_fan_out(  # noqa: PLR0913 - the options of a fan-out
         typer.Option(metavar="N|SHARE", help="So many parts may end badly; 3, 0.05 or 5%."),
     ] = None,
     max_concurrency: Annotated[
-        int | None, typer.Option(metavar="N", help="Parts that may go on at a time.")
+        int | None, typer.Option(metavar="N", help="Parts that may run at a time.")
     ] = None,
     timeout: Limit = None,
     chunk_size: Annotated[int, typer.Option(metavar="N", help="Parts that share a message.")] = 1,

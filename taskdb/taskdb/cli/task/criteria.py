@@ -1,4 +1,4 @@
-"""The options that say which tasks are meant, the same for `list`, `cancel` and `retry`."""
+"""The options that choose tasks, the same for `list`, `cancel` and `retry`."""
 
 from __future__ import annotations
 
@@ -48,12 +48,15 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "unique_key": (Annotated[_Text, _option("With this unique key.", "--unique-key")], None),
     "request_id": (Annotated[_Text, _option("Of this request.", "--request-id")], None),
-    "created_by": (Annotated[_Text, _option("Made by this one.", "--created-by")], None),
-    "since": (
-        Annotated[_Text, _option("Made since; 2h: two hours ago.", "--since", metavar="MOMENT")],
+    "created_by": (
+        Annotated[_Text, _option("Created by this user or program.", "--created-by")],
         None,
     ),
-    "before": (Annotated[_Text, _option("Made before.", "--before", metavar="MOMENT")], None),
+    "since": (
+        Annotated[_Text, _option("Created since; 2h: two hours ago.", "--since", metavar="MOMENT")],
+        None,
+    ),
+    "before": (Annotated[_Text, _option("Created before.", "--before", metavar="MOMENT")], None),
     "search": (
         Annotated[_Text, _option("With this text in name, type, unique key, request id.")],
         None,
@@ -99,7 +102,7 @@ def with_criteria(command: Callable[..., int | None]) -> Callable[..., int | Non
 
 
 def criteria_of(values: dict[str, Any]) -> Criteria:
-    """The criteria that these options mean; raises InvalidInput."""
+    """The criteria of these options. Raises InvalidInput."""
     found: dict[str, Any] = {
         name: value for name, value in values.items() if value is not None and value != []
     }

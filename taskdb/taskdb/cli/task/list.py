@@ -29,7 +29,7 @@ def list_tasks(
     wanted: Criteria,
     *,
     limit: Annotated[int, typer.Option(help=f"Tasks of one page, 1 to {PAGE_LIMIT}.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Go on behind that page.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Continue behind that page.")] = None,
     oldest: Annotated[bool, typer.Option("--oldest", help="Oldest first.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Follow the changes, until Ctrl-C.")
@@ -72,7 +72,7 @@ def _watch_table(output: Output, read: Read) -> None:
 
 
 def _watch_lines(output: Output, read: Read) -> None:
-    """Print a task whenever it is not as it was."""
+    """Print each task that has changed."""
     seen: dict[str, Any] = {}
     while True:
         for task in reversed(read()):

@@ -25,14 +25,14 @@ from taskdb.model.entity import TaskEntity
 from taskdb.model.status import MOVES, RETRIED_IN_BULK, TaskStatus
 
 COUNT_LIMIT = 10_000
-"""Beyond this the question before a bulk move says "more than"."""
+"""Beyond this the question before a bulk move reads "more than"."""
 
 References = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, codes or keys of tasks.")
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Anew, with all parts or steps; also what COMPLETED."),
+    typer.Option("--force", help="From the start, with all parts or steps; also COMPLETED tasks."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a bulk move.")]
 
@@ -46,7 +46,7 @@ class Verb:
     one: Callable[[TaskDB, str], TaskEntity]
     many: Callable[[TaskDB, Criteria], int]
     movable: frozenset[TaskStatus]
-    """What a bulk move is about."""
+    """The statuses that a bulk move starts from."""
 
 
 CANCEL = Verb(
@@ -129,7 +129,7 @@ def _move(
 
 
 def _move_each(session: Session, taskdb: TaskDB, verb: Verb, references: list[str]) -> int:
-    """Move every task that can be; answers the exit code of the first that could not."""
+    """Move each task. Returns the exit code of the first that could not be moved."""
     output = session.output
     codes = []
     for reference in references:
@@ -146,7 +146,7 @@ def _move_each(session: Session, taskdb: TaskDB, verb: Verb, references: list[st
 
 def _note_what_follows(output: Output, task: TaskEntity) -> None:
     if task.cancel_requested_at is not None and not task.status.is_settled:
-        output.note("it is running and was asked to stop; `taskdb wait` tells when it has")
+        output.note("it is running and was asked to stop; `taskdb wait` returns when it has")
 
 
 def _move_all(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria, *, yes: bool) -> int:

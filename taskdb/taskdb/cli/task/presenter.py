@@ -58,7 +58,7 @@ def when(task: TaskEntity) -> datetime:
 
 
 def about(task: TaskEntity) -> str:
-    """What tells this task from others of its type: error, progress, tenant, name."""
+    """What distinguishes this task from others of its type: error, progress, tenant, name."""
     if task.error is not None and task.status in {"FAILED", "HALTED", "ERRORED"}:
         return task.error.message
     if task.progress is not None and not task.status.is_settled:
@@ -171,13 +171,13 @@ EVENT = Presenter[TaskEvent](
 
 
 def detail_text(detail: Mapping[str, Any]) -> str:
-    """What an event says beside the move, in a line."""
+    """The detail of an event in a line."""
     words = {name: value for name, value in detail.items() if value}
     if "error" in words:
         words["error"] = str(words["error"]).rpartition(".")[2]
     by = words.pop("by", None)
-    told = ": ".join(str(value) for value in words.values())
-    return told if by is None else f"{told} (by {by})"
+    text = ": ".join(str(value) for value in words.values())
+    return text if by is None else f"{text} (by {by})"
 
 
 def worker_text(worker: str | None) -> str:

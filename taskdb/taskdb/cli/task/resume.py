@@ -1,4 +1,4 @@
-"""`taskdb resume-task`: the answer of the outside to a task that waits for it."""
+"""`taskdb resume-task`: the callback of a task that waits for another system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def resume_task(
     token: Annotated[
         str,
         typer.Argument(
-            metavar="TOKEN", help="What the task gave away; - reads it from standard input."
+            metavar="TOKEN", help="The callback token of the task; - reads it from standard input."
         ),
     ],
     *,

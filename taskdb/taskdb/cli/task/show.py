@@ -64,7 +64,7 @@ def show(
 def print_task(
     output: Output, task: TaskEntity, above: TaskEntity | None = None, *, full: bool = False
 ) -> None:
-    """Print everything that the row says, the parent, and the payloads."""
+    """Print the fields of the row, the parent, and the payloads."""
     output.pairs([*TASK.pairs(task), *_more_pairs(task, above)])
     for name in ("input", "result"):
         _print_payload(output, task, name, full=full)

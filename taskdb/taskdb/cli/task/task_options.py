@@ -55,7 +55,7 @@ TASK_OPTIONS: Mapping[str, TaskOption] = {
     "tag": TaskOption("A tag; may be repeated.", list[str] | None),
     "wait": TaskOption("Wait until it has ended; exit 1 unless it is COMPLETED.", bool, None),
 }
-_WAIT_TIMEOUT = TaskOption("Wait no longer; the task goes on.", metavar="DURATION")
+_WAIT_TIMEOUT = TaskOption("Wait no longer; the task continues.", metavar="DURATION")
 _NOT_OF_A_PARENT = {"run_at", "delay", "deadline", "notify_id"}
 _READ: Mapping[str, Callable[[str, str], Any]] = {
     "run_at": moment_of, "delay": duration_of, "deadline": from_now,

@@ -1,7 +1,7 @@
 """A parent and what is below it, as data: bounded, however many sub-tasks there are.
 
-A fan-out is told by its counts, which one query answers; only its first bad parts, and its first
-parts that are parents themselves, are read. `NODE_LIMIT` bounds the whole tree.
+A fan-out has counts, of one query; only its first bad parts, and its first parts that are parents
+themselves, are read. `NODE_LIMIT` bounds the whole tree.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def read_tree(taskdb: TaskDB, task: TaskEntity) -> Branch:
 
 
 def parent_of(taskdb: TaskDB, task: TaskEntity) -> TaskEntity | None:
-    """The parent of a sub-task; None without one, or where it is not to be seen."""
+    """The parent of a sub-task; None without one, or where the client may not see it."""
     if task.parent_id is None:
         return None
     try:
@@ -150,18 +150,18 @@ class _Reader:
             return Branch(task)
         spec = task.spec or {}
         handlers = self._taskdb.trees.sub_tasks(task.id, role=TaskRole.HANDLER, limit=HANDLER_LIMIT)
-        told = Branch(task, handlers=self._branches(handlers))
+        branch = Branch(task, handlers=self._branches(handlers))
         if "fan_out" in spec:
             counts = self._taskdb.trees.counts(task.id)
-            return replace(told, counts=counts, parts=self._branches(self._parts(task.id)))
+            return replace(branch, counts=counts, parts=self._branches(self._parts(task.id)))
         if "sequence" in spec:
             known = SequenceSpec.from_json(spec["sequence"])
             found = self._taskdb.trees.sub_tasks(
                 task.id, role=TaskRole.STEP, after=known.base - 1, limit=NODE_LIMIT
             )
             coming = tuple(step.name for step in known.steps[len(found) :])
-            return replace(told, steps=self._branches(found), coming=coming)
-        return told
+            return replace(branch, steps=self._branches(found), coming=coming)
+        return branch
 
     def _branches(self, tasks: Iterable[TaskEntity]) -> tuple[Branch, ...]:
         return tuple(self._each(tasks))
@@ -174,7 +174,7 @@ class _Reader:
             yield self.branch(task)
 
     def _parts(self, parent_id: str) -> list[TaskEntity]:
-        """Parts to be named: bad ones, and nested ones, those that go on first."""
+        """Parts to be named: bad ones, and nested ones, open ones first."""
 
         def first(**criteria: Any) -> Iterator[TaskEntity]:
             yield from self._taskdb.list_tasks(

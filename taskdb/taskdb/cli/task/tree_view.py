@@ -96,8 +96,8 @@ def _head(branch: Branch) -> Text:
         words.append(f"  waits for {printable(str(task.waits_for))}")
     if task.error is not None and task.status in BAD:
         kind = task.error.type.rpartition(".")[2]
-        said = printable(f"{kind}: {task.error.message}")
-        words.append(f"  {_shortened(said)}", style="red")
+        text = printable(f"{kind}: {task.error.message}")
+        words.append(f"  {_shortened(text)}", style="red")
     return words
 
 

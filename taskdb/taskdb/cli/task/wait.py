@@ -49,7 +49,7 @@ def wait_and_print(
     *,
     option: str = "--timeout",
 ) -> int:
-    """Wait, show the task that ended, and answer the exit code; raises WaitTimeout."""
+    """Wait, and show the task that ended. Returns the exit code. Raises WaitTimeout."""
     seconds = None if timeout is None else duration_of(timeout, option).total_seconds()
     task = _wait_seeing(output, taskdb, reference, seconds)
     tree = read_tree(taskdb, task) if is_parent(task) else None
@@ -72,7 +72,7 @@ def _wait_seeing(
 
 
 def _look(taskdb: TaskDB, reference: str, seconds: float | None, see: See) -> TaskEntity:
-    """Wait and show how far it is: all of the row is looked at, by this one who waits alone."""
+    """Wait and show the progress; reads the whole row, for this caller alone."""
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         task = taskdb.get_task(reference)

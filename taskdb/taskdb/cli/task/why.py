@@ -13,7 +13,7 @@ from taskdb.client.explanation import Explanation
 def why(session: Session, reference: Reference, tenant: TenantOption = None) -> None:
     """Explain in one line why a task is where it is, and what to do about it.
 
-    Asks the database, and the broker where its answer matters, for three seconds at most.
+    Asks the database, and the broker where its state matters, for three seconds at most.
     """
     explanation = session.taskdb_of(tenant).explain_task(reference)
     if session.is_json:

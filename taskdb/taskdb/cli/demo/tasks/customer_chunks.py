@@ -1,6 +1,6 @@
 """Import customers as a fan-out: the file is split, each part imports some rows, a report joins.
 
-What only the whole file can tell (an id that stands twice) is seen while it is split; everything
+What only the whole file can show (an id that stands twice) is checked while it is split; everything
 else that may be wrong with a row is seen by the part that has it.
 """
 
@@ -53,7 +53,7 @@ class Chunk(BaseModel):
     on_join="customers.report",
 )
 def import_file(ctx: TaskContext, input: ImportFile) -> None:
-    """Split a CSV file of customers into parts; what the report says becomes the result."""
+    """Split a CSV file of customers into parts; the report becomes the result."""
     with customer_database(input.database):
         ctx.fan_out(chunks_of(input), type="customers.import_chunk")
 
@@ -79,7 +79,7 @@ def import_chunk(input: Chunk) -> dict[str, Any]:
 
 @task("customers.report", retry=Retry(max_attempts=3))
 def report(ctx: TaskContext) -> dict[str, Any]:
-    """Add up what the parts say, in the order of the file."""
+    """Add up the results of the parts, in the order of the file."""
     parts = [one.result for one in ctx.results()]
     errors = [error for part in parts for error in part["errors"]]
     return {
@@ -92,7 +92,7 @@ def report(ctx: TaskContext) -> dict[str, Any]:
 
 
 def customer_of(row: Row) -> Customer:
-    """The customer of a row; a ValueError says what is wrong with it."""
+    """The customer of a row. Raises ValueError."""
     if row.first_line is not None:
         raise ValueError(f"id {row.cells[0]} was there before, in line {row.first_line}")
     return read_customer(row.cells, set())

@@ -19,7 +19,7 @@ ROWS_A_STEP = 50
 
 
 def valid_email(value: str) -> str:
-    """The address, or a ValueError that says what is wrong."""
+    """The address. Raises ValueError."""
     if not value:
         raise ValueError("the email is missing")
     if not re.fullmatch(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", value):
@@ -87,7 +87,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_customer(cells: list[str], seen: set[int]) -> Customer:
-    """The customer of a row; a ValueError says what is wrong with it."""
+    """The customer of a row. Raises ValueError."""
     if len(cells) != len(COLUMNS):
         raise ValueError(f"{len(cells)} cells instead of {len(COLUMNS)}")
     customer = Customer(**dict(zip(COLUMNS, cells, strict=True)))

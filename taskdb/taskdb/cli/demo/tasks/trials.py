@@ -6,7 +6,7 @@ from taskdb import Retry, TaskContext, task
 
 
 class MailServerBusy(Exception):
-    """The other side is away for a moment."""
+    """The other side is not reachable for a moment."""
 
 
 @task("mail.welcome", retry=Retry(max_attempts=5, backoff=0.3, factor=1, jitter=0))
