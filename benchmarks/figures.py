@@ -16,8 +16,6 @@ import structlog
 
 from benchmarks.servers import servers
 from taskdb.settings.settings import Settings
-from taskdb.store.doctor.open_tasks import Census
-from taskdb.store.doctor.statistics import Tally
 from taskdb.store.store import Store
 from taskdb_beat.observation.families import Families
 from taskdb_beat.observation.health import Health
@@ -54,13 +52,13 @@ def main() -> None:
 
 
 def _census(store: Store) -> None:
-    census = Census(store.database)
+    census = store.counts
     seconds = _median(lambda: census.tasks(by_tenant=True))
     print(f"census: {seconds * 1000:,.0f} ms (goal below {GOAL_SECONDS:g} s)")
 
 
 def _tally(store: Store, connection: "psycopg.Connection[tuple[object, ...]]") -> None:
-    reader = Tally(store.database, "bench", timedelta(minutes=1))
+    reader = store.statistics("bench", timedelta(minutes=1))
     cursor = reader.begin()
     assert cursor is not None
     connection.execute(
@@ -76,11 +74,11 @@ def _tally(store: Store, connection: "psycopg.Connection[tuple[object, ...]]") -
 def _pass(store: Store) -> None:
     """All that is read for the figures, and then a scrape, which reads memory alone."""
     settings = Settings(database_url=store.database.url, metrics_tenants=True)
-    reporter = Reporter(settings, store.database, "bench")
+    reporter = Reporter(settings, store, "bench")
 
     def read() -> None:
         nonlocal reporter
-        reporter = Reporter(settings, store.database, "bench")
+        reporter = Reporter(settings, store, "bench")
         reporter.run_once()
 
     seconds = _median(read)

@@ -25,8 +25,6 @@ from taskdb.model.entity import TaskError
 from taskdb.model.fan_out import FanOutSpec
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Draft, Filter
-from taskdb.store.doctor.open_tasks import Census
-from taskdb.store.doctor.statistics import Tally
 from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
@@ -112,41 +110,45 @@ def _draft(**values: object) -> Draft:
 
 def _verbs(store: Store) -> None:
     """Each kind of statement once: moves, units, leases, locks of gates, lists, counts."""
-    (one,) = store.create([_draft(unique_key=str(uuid7()))], EVERYONE)
-    assert store.mark_queued(store.publications([one.id])) == {one.id}
-    assert store.claim(one.id, token="t", worker="w", max_attempts=2).granted
-    assert store.error(one.id, "t", OOPS, timedelta(0)) is TaskStatus.ERRORED
-    assert store.lease_due(10, MINUTE)
-    assert store.claim(one.id, token="u", worker="w", max_attempts=2).granted
-    assert store.rescue(OOPS, lease=MINUTE, limit=10, max_crashes=3) == {one.id: TaskStatus.ERRORED}
-    store.cancel(one.id, EVERYONE)
-    store.retry(one.id, EVERYONE)
-    assert store.get(one.id, EVERYONE).status is TaskStatus.CREATED
+    (one,) = store.submissions.create([_draft(unique_key=str(uuid7()))], EVERYONE)
+    assert store.publications.mark_queued(store.publications.find([one.id])) == {one.id}
+    assert store.runs.claim(one.id, token="t", worker="w", max_attempts=2).granted
+    assert store.outcomes.error(one.id, "t", OOPS, timedelta(0)) is TaskStatus.ERRORED
+    assert store.publications.lease_due(10, MINUTE)
+    assert store.runs.claim(one.id, token="u", worker="w", max_attempts=2).granted
+    assert store.take_backs.rescue(OOPS, lease=MINUTE, limit=10, max_crashes=3) == {
+        one.id: TaskStatus.ERRORED
+    }
+    store.interventions.cancel(one.id, EVERYONE)
+    store.interventions.retry(one.id, EVERYONE)
+    assert store.tasks.get(one.id, EVERYONE).status is TaskStatus.CREATED
     spec = FanOutSpec(part_type="part", max_concurrency=2)
-    family = store.create_fan_out(_draft(), (_draft() for _ in range(3)), spec, EVERYONE)
-    parts = store.family_page(family.created.id, "", 10)
+    family = store.submissions.create_fan_out(
+        _draft(), (_draft() for _ in range(3)), spec, EVERYONE
+    )
+    parts = store.publications.page_of_parts(family.created.id, "", 10)
     for part in parts:
-        assert store.claim(part.id, token=part.id, worker="w", max_attempts=1).granted
-        assert store.complete(part.id, part.id, DONE) is TaskStatus.COMPLETED
-        store.join(family.created.id)
-    store.release_gated(10, MINUTE)
-    assert store.page(Filter(), EVERYONE, limit=5)
-    assert store.drifts(lease=MINUTE) is not None
-    store.create_partitions()
-    reader = Tally(store.database, "bench", MINUTE)
+        assert store.runs.claim(part.id, token=part.id, worker="w", max_attempts=1).granted
+        assert store.outcomes.complete(part.id, part.id, DONE) is TaskStatus.COMPLETED
+        store.joins.join(family.created.id)
+    store.admission.release(10, MINUTE)
+    assert store.tasks.page(Filter(), EVERYONE, limit=5)
+    assert store.doctor.drifts(lease=MINUTE) is not None
+    store.partitions.create()
+    reader = store.statistics("bench", MINUTE)
     cursor = reader.begin()
     assert cursor is not None
     assert reader.keep(cursor)
     reader.give_up()
-    assert Census(store.database).tasks(by_tenant=False) is not None
+    assert store.counts.tasks(by_tenant=False) is not None
 
 
 def _live(store: Store, lives: int) -> None:
     for _ in range(lives):
-        (one,) = store.create([_draft()], EVERYONE)
-        store.mark_queued(store.publications([one.id]))
-        assert store.claim(one.id, token=one.id, worker="w", max_attempts=1).granted
-        assert store.complete(one.id, one.id, DONE) is TaskStatus.COMPLETED
+        (one,) = store.submissions.create([_draft()], EVERYONE)
+        store.publications.mark_queued(store.publications.find([one.id]))
+        assert store.runs.claim(one.id, token=one.id, worker="w", max_attempts=1).granted
+        assert store.outcomes.complete(one.id, one.id, DONE) is TaskStatus.COMPLETED
 
 
 def _at_once(work: Callable[[], None]) -> float:

@@ -23,8 +23,6 @@ from taskdb.client.submission.chosen_options import ChosenOptions
 from taskdb.client.submission.drafting import Drafting
 from taskdb.model.retention import Retention
 from taskdb.store.contract import EVERYONE
-from taskdb.store.payload.payload import NO_PAYLOADS
-from taskdb.store.retention.prune import Pruning
 
 ROWS = int(os.environ.get("BENCH_ROWS", "20000"))
 MESSAGES = int(os.environ.get("BENCH_MESSAGES", "4000"))
@@ -47,7 +45,7 @@ def _rows_in(taskdb: TaskDB) -> None:
     drafting = Drafting(taskdb.settings, taskdb.types, taskdb.store.payloads, Caller())
     drafts = drafting.drafts("bench.noop", [None] * ROWS, ChosenOptions())
     began = time.perf_counter()
-    taskdb.store.create(drafts, EVERYONE)
+    taskdb.store.submissions.create(drafts, EVERYONE)
     print(f"insert, in bulk: {ROWS / (time.perf_counter() - began):,.0f} rows a second")
     for threads in (1, 4):
         count = ROWS // 20
@@ -61,7 +59,7 @@ def _rows_in(taskdb: TaskDB) -> None:
 
 def _one_by_one(taskdb: TaskDB, drafts: list) -> None:  # type: ignore[type-arg]
     for draft in drafts:
-        taskdb.store.create([draft], EVERYONE)
+        taskdb.store.submissions.create([draft], EVERYONE)
 
 
 def _at_once(works: list) -> float:  # type: ignore[type-arg]
@@ -146,7 +144,7 @@ def _prune(taskdb: TaskDB, started: Servers) -> None:
         connection.execute("UPDATE task SET created_at = now() - interval '41 days'")
         connection.execute("VACUUM ANALYZE task")
     rules = Retention.parse([{"keep": f"{timedelta(days=1).days}d"}])
-    pruning = Pruning(taskdb.store.database, NO_PAYLOADS, rules)
+    pruning = taskdb.store.prune_rounds(rules)
     began = time.perf_counter()
     tasks = 0
     while not pruning.is_round_over or not tasks:

@@ -73,7 +73,7 @@ def mend(taskdb: TaskDB) -> None:
     An error of one is logged and stops no other.
     """
     taskdb.store.aside.try_now()
-    deliverer = Deliverer(taskdb.settings, taskdb.store.database)
+    deliverer = Deliverer(taskdb.settings, taskdb.store.deliveries)
     loops = mending_loops_of(taskdb, is_whole=True)
     for loop in [*loops, *alarm_loops_of(taskdb, deliverer)]:
         for _ in range(_MENDING_PASSES):
@@ -92,7 +92,7 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
         Loop("presence", presence.run_once, settings.heartbeat_seconds, close=presence.close),
         *mending_loops_of(taskdb),
         Loop("deliver", deliver.run_once, interval, close=deliver.close),
-        *alarm_loops_of(taskdb, Deliverer(settings, store.database)),
+        *alarm_loops_of(taskdb, Deliverer(settings, store.deliveries)),
         Loop("prune", Prune(settings, store).run_once, settings.prune_interval_seconds),
         Loop("sweep", Sweep(settings, store).run_once, settings.prune_interval_seconds),
         Loop(

@@ -48,7 +48,7 @@ class DuePasses:
     def publish(self, items: Sequence[Publication]) -> set[str]:
         """Mark rows as a broker's publisher does, and keep them for who asked."""
         self._handed_over.extend(items)
-        return self._store.mark_queued(items)
+        return self._store.publications.mark_queued(items)
 
     def _relay(self) -> bool:
         """Hand over a page of what may go; answers whether there may be more.
@@ -56,7 +56,7 @@ class DuePasses:
         Not by `relay_at`, as the relay does: that spreads a batch over some time to keep its
         order, and here no time passes.
         """
-        now, cursor = self._store.now(), None
+        now, cursor = self._store.schedules.now(), None
         while True:
             page = self._taskdb.list_tasks(
                 status=PUBLISHABLE, with_sub_tasks=True, order="oldest", limit=_PAGE, cursor=cursor
@@ -67,7 +67,7 @@ class DuePasses:
                 if one.held_by is None and (one.run_at is None or one.run_at <= now)
             ]
             if due:
-                return bool(self.publish(self._store.publications(due)))
+                return bool(self.publish(self._store.publications.find(due)))
             cursor = page.next_cursor
             if cursor is None:
                 return False

@@ -65,7 +65,7 @@ class DatabaseScheduler(Scheduler):
         return 0.0 if self._loop.run_once() else self._loop.pause_seconds()
 
     def _seconds_to_due(self) -> float:
-        sends = self._taskdb.store.seconds_to_due(has_message=True)
+        sends = self._taskdb.store.firings.seconds_to_due(has_message=True)
         fires = self._fire.seconds_to_due()
         return fires if sends is None else min(max(sends, LEAST_PAUSE_SECONDS), fires)
 
@@ -92,13 +92,13 @@ class DatabaseScheduler(Scheduler):
         # Celery's command ends by an exception out of the handler of a signal: what was sent and
         # is not recorded yet would be sent again.
         with held_stop():
-            sent = self._taskdb.store.send_due(self._send)
+            sent = self._taskdb.store.firings.send_due(self._send)
         self._fire.tell_broken(sent)
         return sent.is_full or more
 
     def _declare_entries(self) -> None:
         definitions, refused = Entries(self.app, self._taskdb).read()
-        synced = self._taskdb.store.sync_schedules(Origin.CELERY, definitions, refused=refused)
+        synced = self._taskdb.store.schedules.sync(Origin.CELERY, definitions, refused=refused)
         tell(synced, "celery")
         if synced.removed:
             # The name of one that has moved into the code or the settings is free now.

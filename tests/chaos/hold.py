@@ -19,8 +19,8 @@ from tests.chaos.journal import folder
 
 from taskdb.celery.publish.background import BackgroundPublisher
 from taskdb.celery.publish.publisher import Publisher
-from taskdb.store.store import Store
-from taskdb.store.tree.join import Joining
+from taskdb.store.task.publish import Publications
+from taskdb.store.tree.decision import Decisions
 from taskdb_beat.loops.reconcile import Reconcile
 from taskdb_worker import chord
 from taskdb_worker.run import tracked_task
@@ -63,7 +63,7 @@ def arm_publisher(*, in_relay: bool) -> None:
         for name in names:
             _wrap(owner, name, before=_hold_after_skipping)
     if _is(Moment.AFTER_PUBLISH):
-        _wrap(Store, "mark_queued", before=_hold_after_skipping)
+        _wrap(Publications, "mark_queued", before=_hold_after_skipping)
 
 
 def leave_joins_to_workers() -> None:
@@ -90,7 +90,7 @@ def arm_worker() -> None:
         _wrap(chord._PartEnded, "_publish_body", before=_hold)
     if _is(Moment.FINALISING):
         # Inside the transaction, under the lock of the parent.
-        _wrap(Joining, "_end_parts", before=_hold)
+        _wrap(Decisions, "_end_parts", before=_hold)
 
 
 def _hold(*_: Any) -> None:
@@ -120,7 +120,7 @@ def _hold_if_last(ended: Any, request: Any, _state: str) -> None:
     part = request.chord
     if not isinstance(part, tracked_task.Part):
         return
-    if ended._member.taskdb.store.part_ended(part.parent_id, badly=False).open == 0:
+    if ended._member.taskdb.store.joins.part_ended(part.parent_id, badly=False).open == 0:
         hold()
 
 

@@ -86,6 +86,6 @@ def insert(ground: Ground, loop: Loop) -> None:
 def is_listed(ground: Ground, loop: Loop) -> bool:
     """Whether the doctor lists a row that this loop has set aside."""
     with Store(ground.env["TASKDB_DATABASE_URL"]).closing() as store:
-        found = store.drifts(lease=timedelta(seconds=LEASE_SECONDS))
+        found = store.doctor.drifts(lease=timedelta(seconds=LEASE_SECONDS))
     examples = [one for drift in found if drift.name == "set_aside" for one in drift.examples]
     return any(one.startswith(f"{loop} ") for one in examples)

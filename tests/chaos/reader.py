@@ -31,7 +31,7 @@ class Reader:
         """Read what is new."""
         with Store(self._ground.env["TASKDB_DATABASE_URL"]).closing() as store:
             while True:
-                page = store.events_after(self._cursor, _PAGE, EVERYONE)
+                page = store.tasks.events_after(self._cursor, _PAGE, EVERYONE)
                 self._read += [(event.id, event.at) for event in page.events]
                 self._cursor = page.cursor
                 if not page.events:

@@ -19,7 +19,7 @@ from tests.chaos.journal import folder, note
 import taskdb
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import Scope
-from taskdb.store.store import Store
+from taskdb.store.tree.submit import Submissions
 from taskdb_beat.command import run_beat
 from taskdb_worker.command import run_worker
 
@@ -122,29 +122,35 @@ LOADS: dict[Load, Callable[[], None]] = {Load.MIX: submit_mix, Load.THOUSAND: su
 
 def note_commits() -> None:
     """Note what a transaction of the store's own has committed, before anyone publishes it."""
-    create, fan_out, sequence = Store.create, Store.create_fan_out, Store.create_sequence
+    create, fan_out, sequence = (
+        Submissions.create,
+        Submissions.create_fan_out,
+        Submissions.create_sequence,
+    )
 
-    def noted_create(self: Store, drafts: Any, scope: Scope, **keywords: Any) -> Any:
+    def noted_create(self: Submissions, drafts: Any, scope: Scope, **keywords: Any) -> Any:
         created = create(self, drafts, scope, **keywords)
         if keywords.get("connection") is None:
             for one in created:
                 note("submitted", one.id, 0)
         return created
 
-    def noted_fan_out(self: Store, parent: Any, parts: Any, *given: Any, **keywords: Any) -> Any:
+    def noted_fan_out(
+        self: Submissions, parent: Any, parts: Any, *given: Any, **keywords: Any
+    ) -> Any:
         listed = list(parts)
         family = fan_out(self, parent, iter(listed), *given, **keywords)
         note("submitted", family.created.id, len(listed))
         return family
 
-    def noted_sequence(self: Store, *given: Any, **keywords: Any) -> Any:
+    def noted_sequence(self: Submissions, *given: Any, **keywords: Any) -> Any:
         family = sequence(self, *given, **keywords)
         note("submitted", family.created.id, 1)
         return family
 
-    Store.create = noted_create  # type: ignore[method-assign]
-    Store.create_fan_out = noted_fan_out  # type: ignore[method-assign]
-    Store.create_sequence = noted_sequence  # type: ignore[method-assign]
+    Submissions.create = noted_create  # type: ignore[method-assign]
+    Submissions.create_fan_out = noted_fan_out  # type: ignore[method-assign]
+    Submissions.create_sequence = noted_sequence  # type: ignore[method-assign]
 
 
 def worker() -> int:

@@ -176,7 +176,7 @@ def test_a_tree_that_failed_goes_on_exactly_if_the_transaction_commits(taskdb: T
     good, bad = part_ids(taskdb.store, first)
     end(taskdb.store, good)
     end(taskdb.store, bad, well=False)
-    taskdb.store.join(first)
+    taskdb.store.joins.join(first)
     with refused():
         again = submit_fan_out("orders.pack", items, unique_key="k", name="again")
         assert (again.id, again.status) == (first, TaskStatus.PROCESSING)

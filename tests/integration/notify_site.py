@@ -59,8 +59,8 @@ def hook(
 def run_tasks(taskdb: TaskDB, *ids: str) -> None:
     """Claim and complete tasks, as a worker would."""
     for task_id in ids:
-        assert taskdb.store.claim(task_id, token="t", worker="w", max_attempts=3).granted
-        taskdb.store.complete(task_id, "t", DONE)
+        assert taskdb.store.runs.claim(task_id, token="t", worker="w", max_attempts=3).granted
+        taskdb.store.outcomes.complete(task_id, "t", DONE)
 
 
 def told(receiver: Receiver) -> list[tuple[str, str]]:

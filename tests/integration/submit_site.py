@@ -121,18 +121,20 @@ def end(taskdb: TaskDB, task_id: str, status: str) -> None:
     store = taskdb.store
     error = TaskError("builtins.ValueError", "oops", "a traceback")
     if status == "CANCELED":
-        store.cancel(task_id, EVERYONE)
+        store.interventions.cancel(task_id, EVERYONE)
         return
     if status in {"CREATED", "QUEUED", "SCHEDULED"}:
         return
-    assert store.claim(task_id, token="t", worker="w", max_attempts=3).granted
+    assert store.runs.claim(task_id, token="t", worker="w", max_attempts=3).granted
     ways: dict[str, Callable[[], Any]] = {
         "STARTED": lambda: None,
-        "COMPLETED": lambda: store.complete(task_id, "t", Payload({"sum": 3}, '{"sum":3}')),
-        "FAILED": lambda: store.fail(task_id, "t", error),
-        "HALTED": lambda: store.halt(task_id, "t", error),
-        "ERRORED": lambda: store.error(task_id, "t", error, timedelta(hours=1)),
-        "SNOOZED": lambda: store.snooze(task_id, "t", timedelta(hours=1)),
+        "COMPLETED": lambda: store.outcomes.complete(
+            task_id, "t", Payload({"sum": 3}, '{"sum":3}')
+        ),
+        "FAILED": lambda: store.outcomes.fail(task_id, "t", error),
+        "HALTED": lambda: store.outcomes.halt(task_id, "t", error),
+        "ERRORED": lambda: store.outcomes.error(task_id, "t", error, timedelta(hours=1)),
+        "SNOOZED": lambda: store.outcomes.snooze(task_id, "t", timedelta(hours=1)),
     }
     ways[status]()
 

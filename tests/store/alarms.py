@@ -10,9 +10,8 @@ from taskdb.model.alarm.routing import AlarmRules, Route
 from taskdb.model.entity import TaskError
 from taskdb.redaction.redaction import Redaction
 from taskdb.store.contract import EVERYONE
-from taskdb.store.outgoing.alarm.alarm import Alarms
-from taskdb.store.outgoing.alarm.delivery import Delivering
-from taskdb.store.outgoing.alarm.detection import Folded, Folding
+from taskdb.store.outgoing.alarm.delivery import Deliveries
+from taskdb.store.outgoing.alarm.detection import Folded
 from taskdb.store.store import Store
 from tests.store.tasks import Run, running
 
@@ -40,19 +39,19 @@ def rules(**given: Any) -> AlarmRules:
 
 
 def fold(store: Store, limit: int = 2_000, **given: Any) -> Folded:
-    return Folding(store.database, rules(**given), Redaction.parse()).fold(limit)
+    return store.detection(rules(**given), Redaction.parse()).fold(limit)
 
 
 def fail(store: Store, *, message: str = "oops", kind: str = "ValueError", **values: Any) -> Run:
     """A task that failed for good."""
     run = running(store, **values)
-    store.fail(run.id, run.token, TaskError(kind, message, TRACEBACK, 1))
+    store.outcomes.fail(run.id, run.token, TaskError(kind, message, TRACEBACK, 1))
     return run
 
 
 def alarms(store: Store) -> list[AlarmEntity]:
     """Every alarm, the oldest first."""
-    return sorted(Alarms(store.database).page(EVERYONE, limit=1_000), key=lambda one: one.id)
+    return sorted(store.alarms.page(EVERYONE, limit=1_000), key=lambda one: one.id)
 
 
 def only(store: Store) -> AlarmEntity:
@@ -80,5 +79,5 @@ def route(*to: str, **given: Any) -> Route:
     return Route(to=to, **given)
 
 
-def delivering(store: Store) -> Delivering:
-    return Delivering(store.database)
+def delivering(store: Store) -> Deliveries:
+    return store.deliveries

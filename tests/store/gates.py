@@ -12,7 +12,7 @@ ALL = 500
 
 def released(store: Store, limit: int = ALL, **where: list[str]) -> list[str]:
     """Who goes at one pass, in order."""
-    return [one.id for one in store.release_gated(limit, LEASE, **where).publications]
+    return [one.id for one in store.admission.release(limit, LEASE, **where).publications]
 
 
 def released_at_last(store: Store) -> list[str]:
@@ -29,12 +29,12 @@ def released_at_last(store: Store) -> list[str]:
 
 def begin(store: Store, task_id: str, token: str = TOKEN) -> None:
     """A worker gets the message and takes the task."""
-    assert store.mark_queued([publication(store, task_id)]) == {task_id}
+    assert store.publications.mark_queued([publication(store, task_id)]) == {task_id}
     assert claim(store, task_id, token)
 
 
 def held_by(store: Store, task_id: str) -> str | None:
-    found: TaskEntity = store.get(task_id, EVERYONE)
+    found: TaskEntity = store.tasks.get(task_id, EVERYONE)
     return found.held_by
 
 

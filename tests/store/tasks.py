@@ -49,14 +49,14 @@ def draft(**values: Any) -> Draft:
 
 def create(store: Store, **values: Any) -> str:
     """One task; its id."""
-    return store.create([draft(**values)], EVERYONE)[0].id
+    return store.submissions.create([draft(**values)], EVERYONE)[0].id
 
 
 TOKEN = "token-1"
 
 
 def claim(store: Store, task_id: str, token: str = TOKEN, worker: str = "w-1") -> bool:
-    return store.claim(task_id, token=token, worker=worker, max_attempts=3).granted
+    return store.runs.claim(task_id, token=token, worker=worker, max_attempts=3).granted
 
 
 def stray(
@@ -70,7 +70,7 @@ def stray(
 ) -> TaskStatus | None:
     """A worker of these queues gets a message of a type that it does not know."""
     given: dict[str, Any] = {"delay": delay, "limit": limit, "lease": LEASE}
-    return store.stray(task_id, OOPS, type=type, queues=queues, **given)
+    return store.take_backs.stray(task_id, OOPS, type=type, queues=queues, **given)
 
 
 def running(store: Store, **values: Any) -> Run:
@@ -81,12 +81,12 @@ def running(store: Store, **values: Any) -> Run:
 
 
 def publication(store: Store, task_id: str) -> Publication:
-    return store.publications([task_id])[0]
+    return store.publications.find([task_id])[0]
 
 
 def queued(store: Store, **values: Any) -> Run:
     run = Run(create(store, **values))
-    assert store.mark_queued([publication(store, run.id)]) == {run.id}
+    assert store.publications.mark_queued([publication(store, run.id)]) == {run.id}
     return run
 
 
@@ -100,7 +100,7 @@ def in_status(store: Store, status: TaskStatus, **values: Any) -> Run:
         return queued(store, **values)
     run = running(store, **values)
     _ENDS[status](store, run)
-    assert store.get(run.id, EVERYONE).status is status
+    assert store.tasks.get(run.id, EVERYONE).status is status
     return run
 
 
@@ -110,18 +110,18 @@ def _finish(store: Store, run: Run) -> None:
 
 
 def _progress(store: Store, run: Run) -> None:
-    store.progress(run.id, run.token, Report(current=1))
+    store.runs.progress(run.id, run.token, Report(current=1))
 
 
 _ENDS: Mapping[TaskStatus, Callable[[Store, Run], object]] = {
     TaskStatus.STARTED: lambda _store, _run: None,
     TaskStatus.PROCESSING: _progress,
     TaskStatus.FINISHED: _finish,
-    TaskStatus.COMPLETED: lambda store, run: store.complete(run.id, run.token, DONE),
-    TaskStatus.ERRORED: lambda store, run: store.error(run.id, run.token, OOPS, HOUR),
-    TaskStatus.FAILED: lambda store, run: store.fail(run.id, run.token, OOPS),
-    TaskStatus.HALTED: lambda store, run: store.halt(run.id, run.token, OOPS),
-    TaskStatus.CANCELED: lambda store, run: store.cancel_own(run.id, run.token, OOPS),
+    TaskStatus.COMPLETED: lambda store, run: store.outcomes.complete(run.id, run.token, DONE),
+    TaskStatus.ERRORED: lambda store, run: store.outcomes.error(run.id, run.token, OOPS, HOUR),
+    TaskStatus.FAILED: lambda store, run: store.outcomes.fail(run.id, run.token, OOPS),
+    TaskStatus.HALTED: lambda store, run: store.outcomes.halt(run.id, run.token, OOPS),
+    TaskStatus.CANCELED: lambda store, run: store.outcomes.cancel(run.id, run.token, OOPS),
 }
 
 
@@ -158,7 +158,7 @@ def moves(store: Store, task_id: str) -> list[tuple[str | None, str]]:
     """The history of a task as pairs of statuses."""
     return [
         (event.from_status and str(event.from_status), str(event.to_status))
-        for event in store.history(task_id, EVERYONE)
+        for event in store.tasks.history(task_id, EVERYONE)
     ]
 
 

@@ -21,8 +21,10 @@ def fan_out(store: Store, count: int, **spec: Any) -> str:
     """A fan-out of so many parts; its id."""
     parent = draft(type="root")
     drafts = (draft(type="part", input=number) for number in range(count))
-    made = store.create_fan_out(parent, drafts, FanOutSpec(part_type="part", **spec), EVERYONE)
-    store.follow(made.after)
+    made = store.submissions.create_fan_out(
+        parent, drafts, FanOutSpec(part_type="part", **spec), EVERYONE
+    )
+    store.joins.follow(made.after)
     return parent.id
 
 
@@ -30,7 +32,7 @@ def sequence(store: Store, *steps: StepSpec, timeout: float | None = None, **han
     """A sequence of these steps; its id."""
     parent = draft(type="root", input={"n": 1})
     spec = SequenceSpec(name="root", steps=steps, handlers=handlers, timeout=timeout)
-    store.follow(store.create_sequence(parent, spec, EVERYONE).after)
+    store.joins.follow(store.submissions.create_sequence(parent, spec, EVERYONE).after)
     return parent.id
 
 
@@ -39,7 +41,7 @@ def step(name: str = "step", **values: Any) -> StepSpec:
 
 
 def sub_tasks(store: Store, parent_id: str, role: TaskRole | None = None) -> list[TaskEntity]:
-    return store.sub_tasks(parent_id, EVERYONE, after=-1, limit=1_000, role=role)
+    return store.tasks.sub_tasks(parent_id, EVERYONE, after=-1, limit=1_000, role=role)
 
 
 def part_ids(store: Store, parent_id: str) -> list[str]:
@@ -66,16 +68,16 @@ def payload(value: Any) -> Payload:
 
 def end(store: Store, task_id: str, value: Any = None, *, well: bool = True) -> None:
     """Claim it, end it, and let its parent act, as a worker does."""
-    one = store.get(task_id, EVERYONE)
+    one = store.tasks.get(task_id, EVERYONE)
     token = f"{task_id}-{one.attempt}"
     assert claim(store, task_id, token=token), one
     if not well:
-        store.fail(task_id, token, OOPS)
+        store.outcomes.fail(task_id, token, OOPS)
     elif one.role is TaskRole.STEP and one.parent_id is not None:
-        store.complete_step(task_id, token, payload(value), NO_REPORT, one.parent_id)
+        store.endings.complete_step(task_id, token, payload(value), NO_REPORT, one.parent_id)
     else:
-        store.complete(task_id, token, payload(value))
-    store.settle(task_id)
+        store.outcomes.complete(task_id, token, payload(value))
+    store.joins.settle(task_id)
 
 
 def end_all(store: Store, ids: Iterable[str], *, well: bool = True) -> None:
@@ -84,4 +86,4 @@ def end_all(store: Store, ids: Iterable[str], *, well: bool = True) -> None:
 
 
 def page(store: Store, **chosen: Any) -> list[TaskEntity]:
-    return store.page(Filter(with_sub_tasks=True, **chosen), EVERYONE, limit=1_000)
+    return store.tasks.page(Filter(with_sub_tasks=True, **chosen), EVERYONE, limit=1_000)

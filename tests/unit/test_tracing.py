@@ -90,15 +90,15 @@ def test_a_row_without_a_trace_is_inserted_by_the_statement_without_that_column(
     with Store(sqlite_url).closing() as store:
         create(store)
         assert not any("trace" in sql for sql in said)
-        traced = store.create([draft(trace=PARENT)], EVERYONE)[0].id
+        traced = store.submissions.create([draft(trace=PARENT)], EVERYONE)[0].id
         assert any("trace" in sql for sql in said)
-        assert store.publications([traced])[0].trace == PARENT
-        claim = store.claim(traced, token="t", worker="w", max_attempts=2)
+        assert store.publications.find([traced])[0].trace == PARENT
+        claim = store.runs.claim(traced, token="t", worker="w", max_attempts=2)
         assert claim.trace == PARENT
         run_of = running(store)
         error = TaskError("ValueError", "oops", "", 1, PARENT)
-        store.fail(run_of.id, run_of.token, error)
-        assert store.get(run_of.id, EVERYONE).error == error
+        store.outcomes.fail(run_of.id, run_of.token, error)
+        assert store.tasks.get(run_of.id, EVERYONE).error == error
 
 
 def test_nothing_is_imported_for_traces_and_nothing_needs_the_extra(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
         if not claim.granted:
             raise _refused(member, claim, entity.id)
         member.execution.run(entity.id, task_type, claim, token)
-        taskdb.store.settle(entity.id)
+        taskdb.store.joins.settle(entity.id)
         if claim.is_gated:
             taskdb.limits.release(claim.lines)
         return taskdb.get_task(entity.id)

@@ -28,7 +28,7 @@ class BodyRunner:
         None: it is not to be had now (a rule holds it, or it is not due). Raises UnknownTaskType,
         and what a test runner or Ctrl-C raises to end the test itself.
         """
-        found = self._taskdb.store.get(task_id, EVERYONE)
+        found = self._taskdb.store.tasks.get(task_id, EVERYONE)
         task_type = self._taskdb.types.discover().get(found.type)
         token = uuid4().hex
         claim = self._execution.claim(task_id, task_type, token)
@@ -37,7 +37,7 @@ class BodyRunner:
                 self._execution.expire(task_id)
             return None
         ended = self._execution.run(task_id, task_type, claim, token, _RehearsedOutcome)
-        self._taskdb.store.settle(task_id)
+        self._taskdb.store.joins.settle(task_id)
         if claim.is_gated:
             self._taskdb.limits.release(claim.lines)
         return None if ended.status is None else str(ended.status)

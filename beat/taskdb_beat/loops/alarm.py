@@ -8,8 +8,7 @@ import structlog
 
 from taskdb.outgoing.alarm.detector import Folder
 from taskdb.settings.settings import Settings
-from taskdb.store.outgoing.alarm.alarm import Alarms
-from taskdb.store.outgoing.alarm.condition import Limits, Watching
+from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.alarm")
@@ -19,7 +18,7 @@ class Fold:
     """Makes alarms of the failures in the history, a batch a pass."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
-        self._folder = Folder(settings, store.database)
+        self._folder = Folder(settings, store)
 
     def run_once(self) -> bool:
         """One pass; answers whether there may be more."""
@@ -38,7 +37,7 @@ class Watch:
                 for name, seconds in settings.alarm_backlog_seconds.items()
             },
         )
-        self._watching = Watching(store.database, settings.alarm_rules, limits)
+        self._watching = store.conditions(settings.alarm_rules, limits)
 
     def run_once(self) -> bool:
         """One look; there is never more."""
@@ -53,7 +52,7 @@ class PruneAlarms:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._keep = timedelta(days=settings.alarm_keep_days)
-        self._alarms = Alarms(store.database)
+        self._alarms = store.alarms
 
     def run_once(self) -> bool:
         """Delete a batch; answers whether there may be more."""

@@ -23,7 +23,7 @@ class Callbacks:
     def run_once(self) -> bool:
         """End a batch; answers whether there may be more."""
         began = time.monotonic()
-        ended = self._store.expire_callbacks(_BATCH)
+        ended = self._store.callbacks.expire(_BATCH)
         for task_id in ended:
             log.warning("callback.expired", task_id=task_id)
         if len(ended) == _BATCH:

@@ -18,7 +18,7 @@ from taskdb.errors import DatabaseError
 from taskdb.fork import RenewedLock
 from taskdb.redaction.redaction import redaction_of
 from taskdb.settings.settings import Settings
-from taskdb.store.outgoing.subscription.turn import DELIVER, LeasedSubscription
+from taskdb.store.outgoing.subscription.notification import DELIVER, LeasedSubscription
 from taskdb.store.store import Store
 from taskdb_beat.loops.delivery import Delivery, Terms
 from taskdb_beat.loops.open_transports import OpenTransports
@@ -57,7 +57,7 @@ class Deliver:
         with self._lock:
             busy = self._busy | (set() if self._late.room else self._slow)
         token, began = str(uuid7()), time.monotonic()
-        leased = self._store.lease_subscriptions(token, self._terms.lease, room, busy)
+        leased = self._store.notifications.lease(token, self._terms.lease, room, busy)
         if len(leased) < room:
             self._store.aside.over(DELIVER, time.monotonic() - began)
         for one in leased:

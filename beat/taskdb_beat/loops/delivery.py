@@ -15,7 +15,7 @@ from taskdb.model.notification import message_of
 from taskdb.model.subscription import SubscriptionState
 from taskdb.outgoing.contract import Transport
 from taskdb.redaction.redaction import Redaction
-from taskdb.store.outgoing.subscription.turn import Due, LeasedSubscription, Passed
+from taskdb.store.outgoing.subscription.notification import Due, LeasedSubscription, Passed
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.notify")
@@ -68,7 +68,7 @@ class Delivery:
         limit = BATCH
         while True:
             after = self._passed.cursor
-            page = self._store.notifications(self._one, after, scan=SCAN, limit=limit)
+            page = self._store.notifications.page(self._one, after, scan=SCAN, limit=limit)
             for due in page.due:
                 if self._is_over:
                     self._write(ends=True)
@@ -88,7 +88,7 @@ class Delivery:
         one, passed = self._one, self._passed
         attempts = 1 if self._has_sent else one.attempts + 1
         failed = error if isinstance(error, DeliveryFailed) else _as_failed(error)
-        state = self._store.fail_events(
+        state = self._store.notifications.fail(
             one,
             passed,
             str(failed),
@@ -118,7 +118,9 @@ class Delivery:
 
     def _write(self, *, ends: bool) -> bool:
         """Write how far it has come; False where the lease was lost."""
-        is_held = self._store.pass_events(self._one, self._passed, self._terms.lease, ends=ends)
+        is_held = self._store.notifications.advance(
+            self._one, self._passed, self._terms.lease, ends=ends
+        )
         self._passed = Passed(self._passed.cursor, self._passed.at)
         self._written_at = time.monotonic()
         return is_held

@@ -24,11 +24,11 @@ class Expire:
     def run_once(self) -> bool:
         """End a batch; answers whether there may be more."""
         began = time.monotonic()
-        ended = self._store.expire_due(_ERROR, _BATCH)
+        ended = self._store.take_backs.expire_due(_ERROR, _BATCH)
         for task_id in ended:
             log.info("task.expired", task_id=task_id)
         for parent_id in dict.fromkeys(ended.values()):
-            self._store.join(parent_id)
+            self._store.joins.join(parent_id)
         if len(ended) == _BATCH:
             return True
         self._store.aside.over("expire", time.monotonic() - began)

@@ -16,7 +16,7 @@ import structlog
 
 from taskdb.celery.publish.publisher import Publisher
 from taskdb.settings.settings import Settings
-from taskdb.store.doctor.lost_message import Crew, Line, QueuedRow, Suspects, overtaken
+from taskdb.store.doctor.lost_message import Crew, Line, QueuedRow, overtaken
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.reconcile")
@@ -34,7 +34,7 @@ class Requeue:
     """Hands back what the broker has lost, bounded in rows and time a pass."""
 
     def __init__(self, settings: Settings, store: Store, publisher: Publisher) -> None:
-        self._suspects = Suspects(store.database)
+        self._suspects = store.lost_messages
         self._publisher = publisher
         self._lease = timedelta(seconds=settings.worker_lease_seconds)
         self._by = timedelta(seconds=settings.reconcile_after_seconds)

@@ -9,7 +9,7 @@ from taskdb.fork import RenewedLock
 from taskdb.outgoing.contract import Transport
 from taskdb.outgoing.transports import open_transport
 from taskdb.settings.settings import Settings
-from taskdb.store.outgoing.subscription.turn import LeasedSubscription
+from taskdb.store.outgoing.subscription.notification import LeasedSubscription
 
 _MOST = 256
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import structlog
 
-from taskdb.store.retention.daily_partitions import Partitioning
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.upkeep")
@@ -18,7 +17,7 @@ class Upkeep:
     """Makes partitions before they are needed."""
 
     def __init__(self, store: Store) -> None:
-        self._partitioning = Partitioning(store.database)
+        self._partitioning = store.partitions
 
     def run_once(self) -> bool:
         """Make what is missing; there is never more to do at once."""

@@ -11,7 +11,6 @@ from ulid import ULID
 
 from taskdb.errors import DatabaseError
 from taskdb.settings.settings import Settings
-from taskdb.store.doctor.beat import Beats
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.beat")
@@ -21,7 +20,7 @@ class Presence:
     """Renews the row of this beat as often as a worker renews its own."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
-        self._beats = Beats(store.database)
+        self._beats = store.beats
         self._lease = timedelta(seconds=settings.worker_lease_seconds)
         self._name = f"{socket.gethostname()}/{os.getpid()}/{ULID()}"
         self._has_looked = False

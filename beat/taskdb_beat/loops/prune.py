@@ -6,9 +6,6 @@ import structlog
 
 from taskdb.settings.settings import Settings
 from taskdb.store.retention.archive import Archive
-from taskdb.store.retention.free_space import FreeSpace
-from taskdb.store.retention.prune import Pruning
-from taskdb.store.retention.sweep import Sweeping
 from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.prune")
@@ -22,8 +19,8 @@ class Prune:
     def __init__(self, settings: Settings, store: Store) -> None:
         folder = settings.archive_dir
         archive = None if folder is None else Archive(folder)
-        self._pruning = Pruning(store.database, store.payloads, settings.retention_rules, archive)
-        self._free_space = FreeSpace(store.database)
+        self._pruning = store.prune_rounds(settings.retention_rules, archive)
+        self._free_space = store.free_space
 
     def run_once(self) -> bool:
         """Prune for some seconds; answers whether there is more to look at."""
@@ -43,7 +40,7 @@ class Sweep:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         longest = settings.retention_rules.longest
-        self._sweeping = Sweeping(store.database, store.payloads, longest)
+        self._sweeping = store.leftovers(longest)
 
     def run_once(self) -> bool:
         """Sweep one batch of each; answers whether there are more files."""

@@ -39,11 +39,11 @@ class Reconcile:
         """
         if not self._after:
             self._began = time.monotonic()
-        for parent_id in self._store.stop_overdue(_BATCH):
+        for parent_id in self._store.joins.stop_overdue(_BATCH):
             log.warning("parent.timed_out", task_id=parent_id)
-        found, self._after = self._store.neglected_page(self._look, self._after)
+        found, self._after = self._store.joins.neglected_page(self._look, self._after)
         for parent_id in found:
-            self._store.join(parent_id)
+            self._store.joins.join(parent_id)
         if not self._after:
             self._store.aside.over(RECONCILE, time.monotonic() - self._began)
         return bool(self._after) and (bool(found) or self._is_whole)

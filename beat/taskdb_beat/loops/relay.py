@@ -34,14 +34,14 @@ class Relay:
         Raises BrokerUnreachable; the rows then come back when their lease is over.
         """
         began = time.monotonic()
-        due = self._store.lease_due(self._batch, self._lease)
+        due = self._store.publications.lease_due(self._batch, self._lease)
         if not due:
             self._store.aside.over(RELAY, time.monotonic() - began)
             return False
         try:
             self._publisher.publish(due)
         except BaseException:
-            self._store.release(due)
+            self._store.publications.end_lease(due)
             raise
         log.debug("relay.published", count=len(due))
         if len(due) == self._batch:

@@ -42,10 +42,10 @@ class Release:
         self._sweep()
         if not self._after:
             self._began = time.monotonic()
-        if not self._store.someone_waits():
+        if not self._store.admission.has_held():
             self._over()
             return False
-        released = self._store.release_gated(BATCH, self._lease, after=self._after)
+        released = self._store.admission.release(BATCH, self._lease, after=self._after)
         if released.is_busy:
             return False
         self._after = released.after
@@ -53,7 +53,7 @@ class Release:
             try:
                 self._publisher.publish(released.publications)
             except BaseException:
-                self._store.release(released.publications)
+                self._store.publications.end_lease(released.publications)
                 raise
             log.debug("release.published", count=len(released.publications))
         if not released.after and not released.is_full:
@@ -68,6 +68,6 @@ class Release:
         if time.monotonic() - self._swept_at < SWEEP_SECONDS:
             return
         self._swept_at = time.monotonic()
-        count = self._store.sweep_slots(BATCH)
+        count = self._store.admission.sweep_slots(BATCH)
         if count:
             log.info("release.slots_freed", count=count)

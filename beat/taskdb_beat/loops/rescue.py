@@ -33,14 +33,14 @@ class Rescue:
         """Take a batch back; answers whether there may be more."""
         began = time.monotonic()
         error = TaskError("WorkerLost", f"its worker was not seen for {self._lease}")
-        moved = self._store.rescue(
+        moved = self._store.take_backs.rescue(
             error, lease=self._lease, limit=_BATCH, max_crashes=self._max_crashes
         )
         for task_id, status in moved.items():
             log.warning("task.rescued", task_id=task_id, status=status)
             if status.is_terminal:
-                self._store.settle(task_id)
-        lost = self._store.lose(lease=self._lease, limit=_BATCH)
+                self._store.joins.settle(task_id)
+        lost = self._store.adopted.lose(lease=self._lease, limit=_BATCH)
         for task_id in lost:
             log.warning("adopted_task.lost", task_id=task_id)
         if _BATCH in {len(moved), len(lost)}:

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from taskdb.model.alarm.alarm import AlarmState, Severity
 from taskdb.model.status import PUBLISHABLE, RUNNING
 from taskdb.model.subscription import SubscriptionState
-from taskdb.store.doctor.open_tasks import Audience, LiveAlarms
+from taskdb.store.doctor.count import Audience, LiveAlarms
 from taskdb.store.engine.database import Database
 from taskdb_beat.loops.loop import Loop
 from taskdb_beat.observation.catalog import BY_NAME

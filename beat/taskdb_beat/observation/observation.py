@@ -53,7 +53,7 @@ class _Served:
             raise SettingsError(f"serving HTTP needs the extra for figures {advice}") from None
         settings = taskdb.settings
         holder = f"{socket.gethostname()}/{os.getpid()}/{ULID()}"
-        self._reporter = Reporter(settings, taskdb.store.database, holder)
+        self._reporter = Reporter(settings, taskdb.store, holder)
         self._loop = Loop("metrics", self._reporter.run_once, settings.metrics_interval_seconds)
         self._disks = DiskGauge(settings)
         self._probes = probes(taskdb)

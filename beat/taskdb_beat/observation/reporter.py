@@ -13,12 +13,10 @@ from datetime import timedelta
 import structlog
 
 from taskdb.settings.settings import Settings
-from taskdb.store.doctor.beat import Beats
-from taskdb.store.doctor.open_tasks import Audience, Census, Crew, Kindred, LiveAlarms, Timetable
-from taskdb.store.doctor.server_drift import default_partition
-from taskdb.store.doctor.statistics import Happened, Tally
-from taskdb.store.doctor.vacuum import TableRows, Vacuum
-from taskdb.store.engine.database import Database
+from taskdb.store.doctor.count import Audience, Crew, Kindred, LiveAlarms, Timetable
+from taskdb.store.doctor.statistics import Happened
+from taskdb.store.doctor.vacuum import TableRows
+from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
 from taskdb_beat.observation.label import Labels
 from taskdb_beat.observation.totals import Totals
@@ -68,7 +66,7 @@ class Reporter:
     def __init__(
         self,
         settings: Settings,
-        database: Database,
+        store: Store,
         holder: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,10 +74,8 @@ class Reporter:
         self._lease_seconds = max(_LEAST_LEASE_SECONDS, 3 * self._interval)
         self._tenants = settings.metrics_tenants
         self._worker_lease = timedelta(seconds=settings.worker_lease_seconds)
-        self._database = database
-        self._census = Census(database)
-        self._beats = Beats(database)
-        self._tally = Tally(database, holder, timedelta(seconds=self._lease_seconds))
+        self._store = store
+        self._statistics = store.statistics(holder, timedelta(seconds=self._lease_seconds))
         self._clock = clock
         self._cursor: EventCursor | None = None
         self._valid_until = float("-inf")
@@ -111,14 +107,14 @@ class Reporter:
         """
         began = self._clock()
         if self._cursor is None:
-            self._cursor = self._tally.begin()
+            self._cursor = self._statistics.begin()
             if self._cursor is None:
                 return False
             log.info("reporter.started")
         happened, cursor, is_more = self._read(self._cursor)
-        lag = self._tally.lag_seconds(cursor)
+        lag = self._statistics.lag_seconds(cursor)
         self._look()
-        if not self._tally.keep(cursor):
+        if not self._statistics.keep(cursor):
             log.warning("reporter.ended")
             self._cursor, self._figures, self._valid_until = None, None, float("-inf")
             return False
@@ -133,13 +129,13 @@ class Reporter:
         """Let another beat report; raises DatabaseError."""
         if self._cursor is not None:
             self._cursor, self._valid_until = None, float("-inf")
-            self._tally.give_up()
+            self._statistics.give_up()
 
     def _read(self, cursor: EventCursor) -> tuple[list[Happened], EventCursor, bool]:
         happened: list[Happened] = []
         until = self._clock() + _COUNT_SECONDS
         while True:
-            page = self._tally.read(cursor, _EVENTS, by_tenant=self._tenants)
+            page = self._statistics.read(cursor, _EVENTS, by_tenant=self._tenants)
             happened += page.happened
             cursor = page.cursor
             is_more = page.events >= _EVENTS
@@ -150,7 +146,7 @@ class Reporter:
         """Count the open tasks, not too often where that takes long."""
         now = self._clock()
         if now >= self._next_census:
-            self._tasks = tuple(self._census.tasks(by_tenant=self._tenants))
+            self._tasks = tuple(self._store.counts.tasks(by_tenant=self._tenants))
             took = self._clock() - now
             self._next_census = now + _SHARE * took
         if now >= self._next_upkeep:
@@ -158,17 +154,18 @@ class Reporter:
             self._next_upkeep = now + _UPKEEP_SECONDS
 
     def _look_at_upkeep(self) -> Upkeep:
-        vacuum = Vacuum(self._database)
+        vacuum = self._store.vacuum
         return Upkeep(
-            sizes=self._census.sizes(),
+            sizes=self._store.counts.sizes(),
             tables=tuple(vacuum.rows()),
-            default_partition=sum(default_partition(self._database).values()),
+            default_partition=sum(self._store.partitions.in_default().values()),
             held_back_seconds=vacuum.oldest_seconds(),
         )
 
     def _note(self, began: float, lag_seconds: float) -> None:
-        crew, timetable = self._census.workers(self._worker_lease), self._census.schedules()
-        alarms, audience = self._census.alarms(), self._census.subscriptions()
+        counts = self._store.counts
+        crew, timetable = counts.workers(self._worker_lease), counts.schedules()
+        alarms, audience = counts.alarms(), counts.subscriptions()
         now = self._clock()
         self._figures = Figures(
             at=now,
@@ -178,8 +175,8 @@ class Reporter:
             timetable=timetable,
             alarms=alarms,
             audience=audience,
-            aside=self._census.aside(),
+            aside=self._store.counts.aside(),
             upkeep=self._upkeep,
-            beats=len(self._beats.live()),
+            beats=len(self._store.beats.live()),
             lag_seconds=lag_seconds,
         )

@@ -72,7 +72,7 @@ class FireSchedules:
         """How long a loop may sleep."""
         longest = self._taskdb.settings.schedule_interval_seconds
         try:
-            left = self._taskdb.store.seconds_to_due()
+            left = self._taskdb.store.firings.seconds_to_due()
         except Exception as error:
             if not is_of_a_row(error):
                 raise

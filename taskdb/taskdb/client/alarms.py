@@ -29,7 +29,6 @@ from taskdb.model.clock import require_aware
 from taskdb.model.json_text import storable
 from taskdb.outgoing.alarm.channels import open_channel
 from taskdb.settings.settings import Settings
-from taskdb.store.outgoing.alarm.alarm import Alarms as AlarmRows
 from taskdb.store.store import Store
 
 _SUBJECT = "the alarm request"
@@ -48,7 +47,7 @@ class Alarms:
 
     def __init__(self, settings: Settings, store: Store, types: Types, caller: Caller) -> None:
         self._settings = settings
-        self._alarms = AlarmRows(store.database)
+        self._alarms = store.alarms
         self._types = types
         self._caller = caller
         self._scope = caller.scope

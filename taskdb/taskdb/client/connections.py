@@ -40,9 +40,9 @@ class Connections:
             # SQLite would refuse what the code under test writes at the same moment.
             rests=is_shared(make_url(settings.store_url)),
         )
-        self._watcher = Watcher(self.store)
+        self._watcher = Watcher(self.store.tasks)
         self.waits = Waits(self._watcher)
-        self.store.on_new = self._publish_new
+        self.store.joins.on_new = self._publish_new
 
     def publish_after_commit(self, items: Sequence[Any], *, certain: bool) -> None:
         """Publish tasks of a transaction of the caller; `certain`: it has committed."""
@@ -56,19 +56,19 @@ class Connections:
     def _publish_new(self, ids: Sequence[str], families: Sequence[str]) -> None:
         """Publish what a committed transaction of the store created; never waits for the broker."""
         if ids:
-            self.background.publish(self.store.publications(ids), wait=False)
+            self.background.publish(self.store.publications.find(ids), wait=False)
         for parent_id in families:
             self.background.publish_family(parent_id)
 
     @contextmanager
     def resting(self) -> Iterator[None]:
         """Publish nothing meanwhile, and have the relay find it all at once; for tests."""
-        grace, self.store.grace = self.store.grace, timedelta(0)
+        grace, self.store.units.grace = self.store.units.grace, timedelta(0)
         try:
             with self.background.resting():
                 yield
         finally:
-            self.store.grace = grace
+            self.store.units.grace = grace
 
     def close(self) -> None:
         """Publish what waits, for a moment, and close the connections of this process."""

@@ -36,13 +36,13 @@ class Interventions:
     def cancel(self, reference: str, by: str | None) -> TaskEntity:
         """See `TaskDB.cancel_task`."""
         actor, task_id = self._caller.actor(by), self._tasks.id_of(reference)
-        self._store.cancel(task_id, self._scope, actor)
+        self._store.interventions.cancel(task_id, self._scope, actor)
         return self._tasks.get_task(task_id)
 
     def retry(self, reference: str, *, force: bool, by: str | None) -> TaskEntity:
         """See `TaskDB.retry_task`."""
         actor, task_id = self._caller.actor(by), self._tasks.id_of(reference)
-        published = self._store.retry(
+        published = self._store.interventions.retry(
             task_id, self._scope, actor, force=force, may_run=self._caller.permission
         )
         self._background.publish(published)
@@ -55,7 +55,7 @@ class Interventions:
         if not isinstance(error, str | None):
             raise InvalidInput("the answer", [Fault("error", f"{shown(error)} is not text")])
         actor, digest = self._caller.actor(by), digest_of(spelled(token))
-        awaited = self._store.find_awaited(digest, self._scope)
+        awaited = self._store.callbacks.find(digest, self._scope)
         plain = output.model_dump(mode="json") if isinstance(output, BaseModel) else output
         packed = self._payloads.pack(plain, f"{awaited.id}-result-{uuid7()}", "the output")
         reason = (
@@ -64,7 +64,9 @@ class Interventions:
             else TaskError("CallbackFailed", storable(error), "", awaited.attempt)
         )
         try:
-            task_id = self._store.resume(digest, Answer(packed, reason), self._scope, actor)
+            task_id = self._store.callbacks.resume(
+                digest, Answer(packed, reason), self._scope, actor
+            )
         except CallbackRefused:
             self._payloads.discard(packed.reference)
             raise
@@ -72,14 +74,14 @@ class Interventions:
 
     def cancel_all(self, criteria: Criteria, by: str | None) -> int:
         """See `TaskDB.cancel_tasks`."""
-        return self._store.cancel_all(self._some(criteria), self._scope, self._caller.actor(by))
+        return self._store.bulk.cancel(self._some(criteria), self._scope, self._caller.actor(by))
 
     def retry_all(self, criteria: Criteria, *, force: bool, by: str | None) -> int:
         """See `TaskDB.retry_tasks`."""
         count = 0
         chosen = self._some(criteria)
         wanted = chosen if force else ended_badly(chosen)
-        for number, batch in self._store.retry_all(
+        for number, batch in self._store.bulk.retry(
             wanted,
             self._scope,
             self._caller.actor(by),

@@ -62,7 +62,7 @@ class Limits:
         """
         check_texts(_SUBJECT, reason=reason)
         place = self._place(queue, type, tenant)
-        self._store.pause(place, self._scope, reason, self._caller.actor(by))
+        self._store.limits.pause(place, self._scope, reason, self._caller.actor(by))
 
     def resume(
         self,
@@ -75,7 +75,7 @@ class Limits:
     ) -> bool:
         """Lift a pause; what waited goes in order of its arrival. False where there was none."""
         place, actor = self._place(queue, type, tenant), self._caller.actor(by)
-        is_lifted = self._store.lift_pause(place, self._scope, actor, owner=_checked(owner))
+        is_lifted = self._store.limits.lift_pause(place, self._scope, actor, owner=_checked(owner))
         if is_lifted:
             note_change("pause.lifted", ":".join(place), actor)
         return is_lifted
@@ -104,7 +104,7 @@ class Limits:
         if limit is None:
             advice = "say max_running, or max_starts and per; `limits.clear` removes one"
             raise InvalidInput(_SUBJECT, [Fault("limit", advice)])
-        self._store.set_limit(place, limit, self._scope, self._caller.actor(by))
+        self._store.limits.set(place, limit, self._scope, self._caller.actor(by))
 
     def clear(
         self,
@@ -120,7 +120,7 @@ class Limits:
         One that a task type declares comes back when a worker or a beat starts.
         """
         place, actor = self._place(queue, type, tenant), self._caller.actor(by)
-        is_cleared = self._store.clear_limit(place, self._scope, actor, owner=_checked(owner))
+        is_cleared = self._store.limits.clear(place, self._scope, actor, owner=_checked(owner))
         if is_cleared:
             note_change("limit.cleared", ":".join(place), actor)
         return is_cleared
@@ -132,7 +132,7 @@ class Limits:
         client of some tenants: what a type declares is for all of them.
         """
         self._caller.require_operator()
-        self._store.declare_limits({one.name: one.limit for one in self._types.registry})
+        self._store.limits.declare({one.name: one.limit for one in self._types.registry})
 
     def release(self, lines: Sequence[str]) -> Released:
         """Let go who may in these lines, and publish it; answers how it went.
@@ -142,7 +142,7 @@ class Limits:
         """
         self._caller.require_operator()
         lease = timedelta(seconds=self._settings.relay_lease_seconds)
-        released = self._store.release_gated(_HAND_OVER, lease, lines=lines)
+        released = self._store.admission.release(_HAND_OVER, lease, lines=lines)
         self._background.publish(released.publications, wait=False)
         return released
 
@@ -152,7 +152,7 @@ class Limits:
         A client of some tenants sees the rules for these: their own, and that the operator's hold,
         without their reason and who set them.
         """
-        return self._store.gates(self._scope)
+        return self._store.limits.all(self._scope)
 
     def _place(
         self, queue: str | None, type_name: str | None, tenant: str | None

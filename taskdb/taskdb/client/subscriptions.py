@@ -113,7 +113,7 @@ class Subscriptions:
             secret=key,
             created_by=self._caller.actor(created_by),
         )
-        return KeyedSubscription(self._store.add_subscription(new, begin, self._scope), key)
+        return KeyedSubscription(self._store.subscriptions.add(new, begin, self._scope), key)
 
     def get(self, reference: str, *, tenant: str | None = None) -> SubscriptionEntity:
         """The subscription of this name or id.
@@ -123,7 +123,7 @@ class Subscriptions:
         """
         reference = spelled(reference)
         check_texts(SUBJECT, reference=reference, tenant=tenant)
-        return self._store.get_subscription(reference, self._scope, tenant)
+        return self._store.subscriptions.get(reference, self._scope, tenant)
 
     def test(self, reference: str, *, tenant: str | None = None) -> str:
         """Send a trial message now, from here, signed and guarded as any; answers its id.
@@ -131,8 +131,8 @@ class Subscriptions:
         Raises DeliveryFailed that says why it did not arrive, SubscriptionNotFound.
         """
         found = self.get(reference, tenant=tenant)
-        secrets = self._store.subscription_secrets(found.id, self._scope)
-        message = trial_message(found.name, found.tenant, str(uuid7()), self._store.now())
+        secrets = self._store.subscriptions.secrets(found.id, self._scope)
+        message = trial_message(found.name, found.tenant, str(uuid7()), self._store.schedules.now())
         with closing(
             open_transport(self._settings, found.transport, found.target, secrets)
         ) as transport:
@@ -144,7 +144,7 @@ class Subscriptions:
     ) -> SubscriptionEntity:
         """Tell it nothing until it is resumed; nothing of the meantime is lost."""
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
-        paused = self._store.pause_subscription(found.id, self._scope)
+        paused = self._store.subscriptions.pause(found.id, self._scope)
         note_change("subscription.paused", found.id, actor)
         return paused
 
@@ -153,7 +153,7 @@ class Subscriptions:
     ) -> SubscriptionEntity:
         """Tell it again, a paused or a dead one, from where it stopped; at once if it waits."""
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
-        resumed = self._store.resume_subscription(found.id, self._scope)
+        resumed = self._store.subscriptions.resume(found.id, self._scope)
         note_change("subscription.resumed", found.id, actor)
         return resumed
 
@@ -175,7 +175,7 @@ class Subscriptions:
         if faults:
             raise InvalidInput(SUBJECT, faults)
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
-        replayed = self._store.resume_subscription(found.id, self._scope, begin)
+        replayed = self._store.subscriptions.resume(found.id, self._scope, begin)
         note_change("subscription.replayed", found.id, actor)
         return replayed
 
@@ -201,14 +201,14 @@ class Subscriptions:
         key = _secret(TransportKind.WEBHOOK, secret, faults)
         if faults or key is None:
             raise InvalidInput(SUBJECT, faults)
-        rotated = self._store.rotate_secret(found.id, key, length, self._scope)
+        rotated = self._store.subscriptions.rotate_secret(found.id, key, length, self._scope)
         note_change("subscription.secret_rotated", found.id, actor)
         return KeyedSubscription(rotated, key)
 
     def remove(self, reference: str, *, tenant: str | None = None, by: str | None = None) -> None:
         """Delete a subscription; raises SubscriptionNotFound."""
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
-        self._store.remove_subscription(found.id, self._scope)
+        self._store.subscriptions.remove(found.id, self._scope)
         note_change("subscription.removed", f"{found.id} {found.name}", actor)
 
     def _tenant(self, given: str | None, faults: list[Fault]) -> str | None:
@@ -234,7 +234,7 @@ class Subscriptions:
             known = ", ".join(SubscriptionState)
             raise InvalidInput("the list request", [Fault("state", f"one of {known}")]) from None
         check_texts("the list request", NAME_BYTES, tenant=tenant)
-        return self._store.list_subscriptions(self._scope, tenant=tenant, state=chosen)
+        return self._store.subscriptions.all(self._scope, tenant=tenant, state=chosen)
 
 
 def _transport(given: Any, faults: list[Fault]) -> TransportKind | None:

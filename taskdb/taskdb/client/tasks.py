@@ -48,9 +48,9 @@ class Tasks:
         if place is None:
             return self._adopted(spelled(reference))
         if place.position is not None:
-            found = self._store.get_sub_task(place.id, place.position, self._scope, self)
+            found = self._store.tasks.get_sub_task(place.id, place.position, self._scope, self)
         else:
-            found = self._store.get(place.id, self._scope, self)
+            found = self._store.tasks.get(place.id, self._scope, self)
         if place.key is not None and found.key != place.key:
             raise TaskNotFound(place.key)
         return found
@@ -72,7 +72,7 @@ class Tasks:
         place = parse_reference(spelled(reference))
         if place is not None and place.key is None:
             # The verbs themselves say when there is no such task, or none in this scope.
-            return self._store.get(place.id, self._scope).id
+            return self._store.tasks.get(place.id, self._scope).id
         return self.get_task(reference).id
 
     def page(self, criteria: Criteria, *, limit: int, cursor: str | None, order: Order) -> TaskPage:
@@ -83,7 +83,7 @@ class Tasks:
             raise InvalidInput("the list request", [Fault("order", "newest or oldest")])
         after = None if cursor is None else Cursor.parse(cursor)
         chosen = filter_of(criteria)
-        found = self._store.page(
+        found = self._store.tasks.page(
             chosen, self._scope, limit=limit + 1, order=order, after=after, reader=self
         )
         page = TaskPage(found[:limit])
@@ -93,7 +93,7 @@ class Tasks:
 
     def history(self, reference: str) -> list[TaskEvent]:
         """See `TaskDB.task_history`."""
-        return self._store.history(self.id_of(reference), self._scope)
+        return self._store.tasks.history(self.id_of(reference), self._scope)
 
     def explain(self, reference: str) -> Explanation:
         """See `TaskDB.explain_task`."""
@@ -101,7 +101,7 @@ class Tasks:
         ids = [self.id_of(reference)]
         levels: list[Explanation] = []
         for task_id in ids:
-            standing = self._store.standing(task_id, self._scope, lease=lease)
+            standing = self._store.situations.get(task_id, self._scope, lease=lease)
             levels.append(explain(standing, partial(broker_state, self._settings), lease=lease))
             if standing.first_open is not None and len(ids) < DEEPEST:
                 ids.append(standing.first_open)
@@ -120,7 +120,7 @@ class Tasks:
 
     def _adopted(self, celery_id: str) -> TaskEntity:
         with suppress(TaskNotFound):
-            found = self._store.get(adopted_id(celery_id), self._scope, self)
+            found = self._store.tasks.get(adopted_id(celery_id), self._scope, self)
             if found.is_adopted:
                 return found
         raise TaskNotFound(celery_id)

@@ -35,7 +35,7 @@ class Trees:
 
     def counts(self, reference: str) -> Counts:
         """How many parts of a fan-out are where, by one indexed query; raises TaskNotFound."""
-        return self._store.counts(self._tasks.id_of(reference), self._scope)
+        return self._store.fan_outs.counts(self._tasks.id_of(reference), self._scope)
 
     def family(self, reference: str, *, after: int = -1, limit: int = 1_000) -> list[TaskEntity]:
         """All of one family in order of their positions, a page at a time.
@@ -83,7 +83,7 @@ class Trees:
         except ValueError:
             known = ", ".join(TaskRole)
             raise InvalidInput("the list request", [Fault("role", f"one of {known}")]) from None
-        return self._store.sub_tasks(
+        return self._store.tasks.sub_tasks(
             self._tasks.id_of(reference),
             self._scope,
             after=after,

@@ -6,7 +6,6 @@ from taskdb.client.caller.caller import Caller
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Workers as WorkerRows
 
 
 class Workers:
@@ -23,4 +22,4 @@ class Workers:
         Raises DatabaseError.
         """
         self._caller.require_operator()
-        return WorkerRows(self._store.database).seen_since(self._settings.worker_lease_seconds)
+        return self._store.workers.seen_since(self._settings.worker_lease_seconds)

@@ -1,12 +1,8 @@
-"""The store: the verbs of a task's life, each one round trip, on one database.
+"""The store: rows of tasks and all that belongs to them, on one database.
 
-It knows rows and moves, not types, messages or processes. A verb that guards a race answers
-whether it moved the row; the loser changes nothing. The verbs lie in one module a role:
-`publishing`, `running`, `joining` (what follows the end of a sub-task), `families` (a task that
-splits itself), `submitting`, `resubmission` (a tree that has the unique key of a submit),
-`releasing` (who goes before a gate), `gating`, `callbacks`, `intervention`, `bulk`, `reading`,
-`standing`, `schedules`, `scheduling`, `adopting` (tasks that are only watched), `subscriptions` and
-`notifying`.
+It knows rows and moves, not types, messages or processes. A verb that guards a race returns
+whether it moved the row; the loser changes nothing. Each part is a class in the folder of its noun
+and names in its constructor what it needs.
 """
 
 from __future__ import annotations
@@ -15,36 +11,58 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from taskdb.model.alarm.routing import AlarmRules
 from taskdb.model.clock import Clock, DatabaseClock
-from taskdb.store.action.bulk import Bulk
-from taskdb.store.admission.limit import Gating
-from taskdb.store.admission.release import Releasing
-from taskdb.store.adopted.adopted import Adopting
-from taskdb.store.doctor.drift import Drifts
-from taskdb.store.doctor.situation import Standings
+from taskdb.model.retention import Retention
+from taskdb.redaction.redaction import Redaction
+from taskdb.store.action.bulk import BulkActions
+from taskdb.store.admission.limit import Limits
+from taskdb.store.admission.release import Admission
+from taskdb.store.adopted.adopted import AdoptedTasks
+from taskdb.store.doctor.beat import Beats
+from taskdb.store.doctor.count import SystemCounts
+from taskdb.store.doctor.drift import Doctor
+from taskdb.store.doctor.lost_message import LostMessages
+from taskdb.store.doctor.server_drift import ServerDrifts
+from taskdb.store.doctor.situation import Situations
+from taskdb.store.doctor.statistics import Statistics
+from taskdb.store.doctor.vacuum import Vacuum
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
-from taskdb.store.outgoing.subscription.turn import Notifying
+from taskdb.store.outgoing.alarm import condition
+from taskdb.store.outgoing.alarm.alarm import Alarms
+from taskdb.store.outgoing.alarm.delivery import Deliveries
+from taskdb.store.outgoing.alarm.detection import Detection
+from taskdb.store.outgoing.subscription.notification import Notifications
+from taskdb.store.outgoing.subscription.subscription import Subscriptions
 from taskdb.store.payload.payload import NO_PAYLOADS, Payloads
-from taskdb.store.retention.daily_partitions import Partitioning
-from taskdb.store.schedule.fire import Scheduling
+from taskdb.store.retention.archive import Archive
+from taskdb.store.retention.free_space import FreeSpace
+from taskdb.store.retention.partition import Partitions
+from taskdb.store.retention.prune import PruneRounds
+from taskdb.store.retention.sweep import Leftovers
+from taskdb.store.schedule.fire import Firings
+from taskdb.store.schedule.schedule import Schedules
+from taskdb.store.task.outcome import Outcomes
+from taskdb.store.task.publish import Publications
+from taskdb.store.task.read import Tasks
+from taskdb.store.task.run import Runs
+from taskdb.store.task.table import TaskTable
+from taskdb.store.task.take_back import TakeBacks
+from taskdb.store.task.worker import Workers
 from taskdb.store.tree.callback import Callbacks
-from taskdb.store.tree.join import leave_to_relay
-from taskdb.store.tree.submit import Submitting
+from taskdb.store.tree.decision import Decisions
+from taskdb.store.tree.ending import Endings
+from taskdb.store.tree.fan_out import FanOuts
+from taskdb.store.tree.intervention import Interventions
+from taskdb.store.tree.join import Joins
+from taskdb.store.tree.rerun import Reruns
+from taskdb.store.tree.resubmission import Resubmissions
+from taskdb.store.tree.submit import Submissions
+from taskdb.store.tree.units import Units
 
 
-class Store(
-    Submitting,
-    Bulk,
-    Callbacks,
-    Standings,
-    Drifts,
-    Scheduling,
-    Releasing,
-    Gating,
-    Adopting,
-    Notifying,
-):
+class Store:
     """Tasks on one database."""
 
     def __init__(
@@ -57,23 +75,90 @@ class Store(
         relay_grace: timedelta = timedelta(seconds=5),
         payloads: Payloads = NO_PAYLOADS,
     ) -> None:
-        self.database = Database(
-            url,
-            clock or DatabaseClock(),
-            pool_size=pool_size,
-            migrates_itself=migrates_itself,
-        )
-        self.aside = Aside(self.database)
-        self.grace = relay_grace
         self.payloads = payloads
-        self.on_new = leave_to_relay
+        self.database = database = Database(
+            url, clock or DatabaseClock(), pool_size=pool_size, migrates_itself=migrates_itself
+        )
+        self.aside = aside = Aside(database)
+        table = TaskTable(database)
+        decisions = Decisions(payloads)
 
-    def create_partitions(self) -> list[str]:
-        """Make the history's partitions of the coming days; nothing to do on SQLite.
+        # A task.
+        self.tasks = Tasks(database, payloads)
+        self.runs = Runs(database, aside, table)
+        self.outcomes = Outcomes(aside, table)
+        self.take_backs = TakeBacks(aside, table)
+        self.publications = Publications(database, aside, table)
+        self.workers = Workers(database)
 
-        What another transaction's lock prevents is left to the next call.
-        """
-        return Partitioning(self.database).create()
+        # A tree of tasks.
+        self.units = units = Units(database, relay_grace)
+        self.joins = joins = Joins(database, aside, table, units, decisions)
+        self.endings = Endings(database, aside, table, units, joins)
+        self.callbacks = Callbacks(database, aside, table, units, joins)
+        self.fan_outs = FanOuts(database, table, self.tasks, units, joins)
+        reruns = Reruns(payloads, decisions, joins)
+        self.submissions = Submissions(database, units, joins, Resubmissions(payloads, reruns))
+        self.interventions = Interventions(
+            database, table, self.tasks, self.publications, units, joins, reruns
+        )
+        self.bulk = BulkActions(database, aside, table, self.interventions)
+
+        # Whether a task may start, and when.
+        self.limits = Limits(database)
+        self.admission = Admission(database, aside)
+        self.schedules = Schedules(database, units)
+        self.firings = Firings(database, aside, units, joins)
+
+        # What leaves.
+        self.alarms = Alarms(database, aside)
+        self.deliveries = Deliveries(database, aside)
+        self.subscriptions = Subscriptions(database)
+        self.notifications = Notifications(database, aside)
+
+        # What is only watched.
+        self.adopted = AdoptedTasks(database, aside)
+
+        # Upkeep.
+        self.beats = Beats(database)
+        self.counts = SystemCounts(database)
+        self.free_space = FreeSpace(database)
+        self.lost_messages = LostMessages(database, aside)
+        self.partitions = Partitions(database)
+        self.vacuum = Vacuum(database)
+        self.situations = Situations(database, self.tasks, self.workers)
+        self.doctor = Doctor(
+            database,
+            aside,
+            joins,
+            self.workers,
+            self.lost_messages,
+            ServerDrifts(database, self.beats, self.partitions, self.vacuum),
+        )
+
+    # --- parts that a process makes with settings of its own ----------------------------------
+
+    def conditions(self, rules: AlarmRules, limits: condition.Limits) -> condition.Conditions:
+        """What raises an alarm without an event: backlogs, dead workers, missed schedules."""
+        return condition.Conditions(self.database, self.aside, rules, limits)
+
+    def detection(self, rules: AlarmRules, redaction: Redaction) -> Detection:
+        """What makes alarms of the failures in the history."""
+        return Detection(self.database, self.aside, rules, redaction)
+
+    def prune_rounds(self, retention: Retention, archive: Archive | None = None) -> PruneRounds:
+        """What deletes tasks that are old enough."""
+        return PruneRounds(self.database, self.aside, self.payloads, retention, archive)
+
+    def statistics(self, holder: str, lease: timedelta) -> Statistics:
+        """What counts events for one process of several, of which one at a time reports."""
+        return Statistics(self.database, holder, lease)
+
+    def leftovers(self, longest: timedelta | None) -> Leftovers:
+        """What removes what pruning and crashes leave behind; no task is kept past `longest`."""
+        return Leftovers(self.database, self.aside, self.payloads, longest)
+
+    # --- life ---------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""

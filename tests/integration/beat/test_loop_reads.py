@@ -125,7 +125,7 @@ def site(url: str, redis_url: str) -> Iterator[TaskDB]:
 def passes(taskdb: TaskDB) -> Iterator[Loop]:
     yield from loops_of(taskdb)
     yield schedule_loop(taskdb)
-    yield Loop("report", Reporter(taskdb.settings, taskdb.store.database, "me").run_once, 1.0)
+    yield Loop("report", Reporter(taskdb.settings, taskdb.store, "me").run_once, 1.0)
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def test_what_another_relay_has_leased_is_not_published_twice(taskdb: TaskDB) ->
     leave_to_the_relay(taskdb)
     taskdb.submit_many("echo", range(10))
     due(taskdb)
-    leased = taskdb.store.lease_due(4, LEASE)
+    leased = taskdb.store.publications.lease_due(4, LEASE)
     assert len(leased) == 4
     relay(taskdb).run_once()
     found = set(ids(messages(taskdb)))
@@ -147,7 +147,7 @@ def test_the_rows_of_a_relay_that_died_come_back_when_its_lease_is_over(taskdb: 
     leave_to_the_relay(taskdb)
     made = [one.id for one in taskdb.submit_many("echo", range(3))]
     due(taskdb)
-    assert len(taskdb.store.lease_due(10, timedelta(seconds=0.3))) == 3
+    assert len(taskdb.store.publications.lease_due(10, timedelta(seconds=0.3))) == 3
     wait_until(lambda: relay(taskdb).run_once() or count(taskdb, TaskStatus.QUEUED) == 3, 5)
     # In any order: the leases of rows end one after another, and a pass may come in between.
     assert sorted(ids(messages(taskdb))) == sorted(made)
@@ -157,12 +157,12 @@ def test_a_mark_that_comes_after_the_lease_is_over_changes_nothing(taskdb: TaskD
     leave_to_the_relay(taskdb)
     entity = taskdb.submit_task("echo")
     due(taskdb)
-    late = taskdb.store.lease_due(1, LEASE)
+    late = taskdb.store.publications.lease_due(1, LEASE)
     due(taskdb)
     relay(taskdb).run_once()
     end(taskdb, entity.id, "STARTED")
-    taskdb.store.hand_back(entity.id, "t", "its worker stopped")
-    assert taskdb.store.mark_queued(late) == set()
+    taskdb.store.outcomes.hand_back(entity.id, "t", "its worker stopped")
+    assert taskdb.store.publications.mark_queued(late) == set()
     assert entity.refresh().status is TaskStatus.CREATED
 
 

@@ -43,7 +43,7 @@ def taskdb(sqlite_url: str, tmp_path: Path, broker: str, clock: FixedClock) -> I
 
 @pytest.fixture
 def workers(taskdb: TaskDB) -> Workers:
-    return Workers(taskdb.store.database)
+    return taskdb.store.workers
 
 
 def requeue(taskdb: TaskDB) -> Requeue:
@@ -128,7 +128,7 @@ def test_a_message_that_was_overtaken_is_sent_again(
     look = requeue(taskdb)
     look.run_once()
     assert taskdb.get_task(lost).status is S.QUEUED
-    assert taskdb.store.claim(later, token="t", worker="w-1", max_attempts=1).granted
+    assert taskdb.store.runs.claim(later, token="t", worker="w-1", max_attempts=1).granted
     look.run_once()
     assert taskdb.get_task(lost).status is S.CREATED
     # Another line, and what came last.
@@ -144,11 +144,11 @@ def test_what_was_seen_to_be_taken_stays_known(
     clock.advance(2 * MINUTE)
     later, _ = [taskdb.submit_task("echo").id for _ in range(2)]
     look = requeue(taskdb)
-    taken = taskdb.store.claim(later, token="t", worker="w-1", max_attempts=1)
+    taken = taskdb.store.runs.claim(later, token="t", worker="w-1", max_attempts=1)
     workers.renew(WORKER, Held(("t",), (later, lost)))
     look.run_once()
     assert taken.granted and taskdb.get_task(lost).status is S.QUEUED
-    taskdb.store.hand_back(later, "t", "a test")
+    taskdb.store.outcomes.hand_back(later, "t", "a test")
     workers.renew(WORKER, Held())
     look.run_once()
     assert taskdb.get_task(lost).status is S.CREATED
@@ -168,7 +168,7 @@ def test_no_more_than_the_limit_goes_back_in_a_pass(
 ) -> None:
     given = settings(sqlite_url, tmp_path, worker_lease_seconds=600, reconcile_batch=30)
     with TaskDB(given, registry=registry(), clock=clock) as taskdb:
-        Workers(taskdb.store.database).announce(WORKER)
+        taskdb.store.workers.announce(WORKER)
         submitted(taskdb, 50)
         messages(taskdb)
         clock.advance(MINUTE)
@@ -183,7 +183,7 @@ def test_a_broker_that_is_away_says_nothing(
     sqlite_url: str, tmp_path: Path, clock: FixedClock
 ) -> None:
     with TaskDB(settings(sqlite_url, tmp_path), registry=registry(), clock=clock) as taskdb:
-        Workers(taskdb.store.database).announce(WORKER)
+        taskdb.store.workers.announce(WORKER)
         submitted(taskdb)
         away = settings(sqlite_url, tmp_path, broker_url="redis://127.0.0.1:1/0")
         with TaskDB(away, registry=registry(), clock=clock) as cut_off:

@@ -160,7 +160,7 @@ def test_a_redis_that_is_full_is_away_for_all_and_is_used_again_when_it_has_room
         many = taskdb.submit_many("echo", [{}] * 200)
         assert set(statuses(taskdb)) == {"CREATED"}
         with pytest.raises(BrokerUnreachable, match="maxmemory"):
-            taskdb.publisher.publish(taskdb.store.publications([one.id for one in many]))
+            taskdb.publisher.publish(taskdb.store.publications.find([one.id for one in many]))
         assert len(events(log, "publish.postponed")) == 1
         assert events(log, "publish.refused") == []
 
@@ -177,7 +177,7 @@ def test_a_rabbitmq_that_breaks_while_in_use_and_comes_back(
         rabbitmq_broker.break_("freeze")
         found = assert_submits_are_quick(taskdb, "rabbitmq freeze", record_property)
         with pytest.raises(BrokerUnreachable):
-            taskdb.publisher.publish(taskdb.store.publications(found[:1]))
+            taskdb.publisher.publish(taskdb.store.publications.find(found[:1]))
         rabbitmq_broker.mend("freeze")
         relay_all(taskdb, 100)
         received = ids(messages(taskdb))
@@ -257,7 +257,7 @@ def test_the_password_of_the_broker_is_never_told(
         with client(sqlite_url, tmp_path, broker_url=broker) as taskdb, logged() as log:
             entity = taskdb.submit_task("echo")
             with pytest.raises(BrokerUnreachable, match="TASKDB_BROKER_URL") as caught:
-                taskdb.publisher.publish(taskdb.store.publications([entity.id]))
+                taskdb.publisher.publish(taskdb.store.publications.find([entity.id]))
             [warning] = events(log, "publish.postponed")
         assert "hunter2" not in f"{caught.value} {warning} {taskdb.settings!r}"
         assert "127.0.0.1" in str(caught.value)

@@ -126,7 +126,7 @@ def test_tasks_of_two_types_and_deadlines_in_one_batch_have_each_their_own(
             for deadline in (None, DEADLINE)
             for priority in (3, 3, 4)
         ]
-    taskdb.publisher.publish(taskdb.store.publications(ids))
+    taskdb.publisher.publish(taskdb.store.publications.find(ids))
     found = {message["id"]: message for message in messages(taskdb)}
     assert set(found) == set(ids) and len(made) == 4
     for task_id in ids:

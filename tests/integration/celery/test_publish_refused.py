@@ -71,7 +71,7 @@ def submit_mixed(taskdb: TaskDB, *, queue: str | None = None) -> tuple[list[str]
         ]
     refused = [one for one, _ in pairs]
     taken = [one for _, others in pairs for one in others]
-    taskdb.publisher.publish(taskdb.store.publications([*refused, *taken]))
+    taskdb.publisher.publish(taskdb.store.publications.find([*refused, *taken]))
     return refused, taken
 
 
@@ -314,7 +314,7 @@ def test_a_broker_that_drops_every_connection_is_unreachable(
     ):
         many = [taskdb.submit_task("echo").id for _ in range(10)]
         with pytest.raises(BrokerUnreachable):
-            taskdb.publisher.publish(taskdb.store.publications(many))
+            taskdb.publisher.publish(taskdb.store.publications.find(many))
         # It goes on behind those that it has tried.
         refused = [one for one in many if taskdb.explain_task(one).cause == "publish_refused"]
         assert 0 < len(refused) < len(many)
@@ -377,9 +377,9 @@ def test_the_pauses_of_a_refused_row_grow_up_to_five_minutes(
             later = taskdb.store.database.dialect.later(str(-waited))
             with taskdb.store.database.transaction() as connection:
                 connection.exec_driver_sql(f"UPDATE task SET updated_at = {later}")
-            [item] = taskdb.store.publications([task_id])
-            taskdb.store.refuse([(item, "no")])
-            standing = taskdb.store.standing(task_id, EVERYONE, lease=timedelta(seconds=30))
+            [item] = taskdb.store.publications.find([task_id])
+            taskdb.store.publications.refuse([(item, "no")])
+            standing = taskdb.store.situations.get(task_id, EVERYONE, lease=timedelta(seconds=30))
             pauses.append((standing.relay_at - standing.now).total_seconds())
         assert 4 < pauses[0] <= 5.1 and 55 < pauses[1] <= 62 and 295 < pauses[2] <= 300.1
 
@@ -387,9 +387,9 @@ def test_the_pauses_of_a_refused_row_grow_up_to_five_minutes(
 def test_a_row_that_has_moved_is_not_refused_any_more(store_url: str, tmp_path: Path) -> None:
     with client(store_url, tmp_path) as taskdb, taskdb._connections.background.resting():
         task_id = taskdb.submit_task("echo").id
-        before = taskdb.store.publications([task_id])
-        taskdb.store.mark_queued(before)
-        taskdb.store.refuse([(before[0], "no")])
+        before = taskdb.store.publications.find([task_id])
+        taskdb.store.publications.mark_queued(before)
+        taskdb.store.publications.refuse([(before[0], "no")])
         assert not [one for one in taskdb.task_history(task_id) if "refused" in (one.detail or {})]
 
 

@@ -137,8 +137,8 @@ def test_a_failed_task_raises_its_error(
 ) -> None:
     entity = taskdb.submit_task("echo")
     store = taskdb.store
-    assert store.claim(entity.id, token="t", worker="w", max_attempts=1).granted
-    store.fail(entity.id, "t", TaskError(kind, "what went wrong", "the traceback"))
+    assert store.runs.claim(entity.id, token="t", worker="w", max_attempts=1).granted
+    store.outcomes.fail(entity.id, "t", TaskError(kind, "what went wrong", "the traceback"))
     result = result_of(app, entity.id)
     assert result.failed() and result.traceback == "the traceback"
     assert result.state == "FAILURE" and "what went wrong" in str(result.result)
@@ -152,8 +152,8 @@ def test_an_error_has_its_message_whatever_its_class_makes_of_it(
     taskdb: TaskDB, app: Celery, kind: str, message: str
 ) -> None:
     entity = taskdb.submit_task("echo")
-    assert taskdb.store.claim(entity.id, token="t", worker="w", max_attempts=1).granted
-    taskdb.store.fail(entity.id, "t", TaskError(f"builtins.{kind}", message, ""))
+    assert taskdb.store.runs.claim(entity.id, token="t", worker="w", max_attempts=1).granted
+    taskdb.store.outcomes.fail(entity.id, "t", TaskError(f"builtins.{kind}", message, ""))
     found = result_of(app, entity.id).result
     assert isinstance(found, getattr(builtins, kind)) and message in str(found)
 
@@ -238,9 +238,9 @@ def test_a_task_that_is_retried_is_pending_again(taskdb: TaskDB, app: Celery) ->
 
 def test_a_large_result_comes_back_by_itself(taskdb: TaskDB, app: Celery) -> None:
     entity = taskdb.submit_task("echo")
-    assert taskdb.store.claim(entity.id, token="t", worker="w", max_attempts=1).granted
+    assert taskdb.store.runs.claim(entity.id, token="t", worker="w", max_attempts=1).granted
     payload = taskdb.store.payloads.pack("x" * 5_000, f"{entity.id}-result", "the result")
-    taskdb.store.complete(entity.id, "t", payload)
+    taskdb.store.outcomes.complete(entity.id, "t", payload)
     assert result_of(app, entity.id).get(timeout=5) == "x" * 5_000
 
 

@@ -195,7 +195,7 @@ def seen(cli: Site, task_id: str, *statuses: S) -> str:
         for one in statuses
     ]
     with cli.client() as taskdb:
-        taskdb.store.see(sights)
+        taskdb.store.adopted.see(sights)
         return taskdb.get_task(task_id).id
 
 

@@ -12,7 +12,6 @@ from tests.servers import Blackhole
 
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE, WorkerRecord
-from taskdb.store.task.worker import Workers
 
 __all__ = ["cli"]
 
@@ -48,9 +47,9 @@ def test_people_read_what_to_do(cli: Site) -> None:
 
 def test_workers_that_were_seen_are_named_and_queues_without_one_too(cli: Site) -> None:
     with cli.client() as taskdb:
-        taskdb.store.history("01a1faa9-0000-7000-8000-000000000000", EVERYONE)
+        taskdb.store.tasks.history("01a1faa9-0000-7000-8000-000000000000", EVERYONE)
         record = WorkerRecord("w/1", "worker-one@host", "host", 1, ("taskdb",), ("echo",))
-        Workers(taskdb.store.database).announce(record)
+        taskdb.store.workers.announce(record)
     ran = cli("check")
     assert "worker-one@host" in ran.out
     assert "none takes the queue 'orders'" in ran.out

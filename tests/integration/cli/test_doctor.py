@@ -14,7 +14,6 @@ from sqlalchemy.engine import make_url
 from taskdb import TaskDB
 from taskdb.cli.app import run_command
 from taskdb.settings.settings import Settings
-from taskdb.store.doctor.beat import Beats
 from taskdb.store.doctor.disk import held_log
 from taskdb.store.doctor.finding import Limits
 from taskdb.types.declaration import task
@@ -28,7 +27,7 @@ def taskdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskDB]:
     registry = Registry()
     task("sum", registry=registry)(lambda input: None)
     with TaskDB(Settings.load(), registry=registry) as taskdb:
-        Beats(taskdb.store.database).renew("host/1", timedelta(hours=1))
+        taskdb.store.beats.renew("host/1", timedelta(hours=1))
         yield taskdb
 
 
@@ -46,7 +45,7 @@ def test_it_mends_what_a_beat_would_and_tells_what_is_left(
     rescued, failed = (taskdb.submit_task("sum", {"n": n}, delay=3_600) for n in range(2))
     long_ago = "relay_at = '2001-01-01T00:00:00.000Z', run_at = NULL, status = 'CREATED'"
     write(taskdb, f"UPDATE task SET {long_ago}")
-    assert taskdb.store.claim(rescued.id, token="t", worker="gone", max_attempts=3).granted
+    assert taskdb.store.runs.claim(rescued.id, token="t", worker="gone", max_attempts=3).granted
 
     code, said = doctor("--json")
     found = {one["name"]: one["examples"] for one in json.loads(said)["drift"]}
@@ -103,7 +102,7 @@ def test_a_beat_that_is_missing_is_said_with_the_next_step(
 ) -> None:
     taskdb.submit_task("sum", {"n": 1}, delay=3_600)
     assert run_command(["doctor"]) == 0
-    Beats(taskdb.store.database).leave("host/1")
+    taskdb.store.beats.leave("host/1")
     assert run_command(["doctor"]) == 1
     said = capsys.readouterr()
     assert "beat_missing  1" in said.out

@@ -41,7 +41,7 @@ def commit_and_return() -> None:
 def die_after_commit() -> None:
     """The process is killed after the row is committed, and before anything is published."""
     client = taskdb.default_taskdb()
-    create = client.store.create
+    create = client.store.submissions.create
 
     def create_and_die(*arguments: Any, **keywords: Any) -> Any:
         created = create(*arguments, **keywords)
@@ -49,7 +49,7 @@ def die_after_commit() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return created
 
-    client.store.create = create_and_die  # type: ignore[method-assign]
+    client.store.submissions.create = create_and_die  # type: ignore[method-assign]
     taskdb.submit_task("echo")
 
 

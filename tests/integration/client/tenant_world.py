@@ -18,7 +18,6 @@ from taskdb.model.outcome import NO_REPORT
 from taskdb.model.reference import adopted_id
 from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.engine.tables import metadata
-from taskdb.store.task.worker import Workers
 from taskdb.store.tree.callback import digest_of
 
 OWN, FOREIGN = "acme", "zenith"
@@ -117,14 +116,16 @@ def _submit(made: World) -> None:
     later = operator.submit_task("echo", tenant=FOREIGN, delay=HOUR)
     ended = [operator.submit_task("echo", n, tenant=FOREIGN) for n in range(4)]
     for number, one in enumerate([large, *ended]):
-        claim = store.claim(one.id, token=f"t{number}", worker="opsecret-worker/1", max_attempts=3)
+        claim = store.runs.claim(
+            one.id, token=f"t{number}", worker="opsecret-worker/1", max_attempts=3
+        )
         assert claim.granted, claim
     result = operator.store.payloads.pack("quartz-result" * 200, f"{large.id}-result", "the result")
-    store.complete(large.id, "t0", result)
-    store.fail(ended[0].id, "t1", TaskError("ValueError", "quartz-error", ""))
-    store.halt(ended[1].id, "t2", OOPS)
-    store.expect_callback(ended[2].id, "t3", digest_of(TOKEN), HOUR)
-    store.await_callback(ended[2].id, "t3", NO_REPORT, [])
+    store.outcomes.complete(large.id, "t0", result)
+    store.outcomes.fail(ended[0].id, "t1", TaskError("ValueError", "quartz-error", ""))
+    store.outcomes.halt(ended[1].id, "t2", OOPS)
+    store.callbacks.expect(ended[2].id, "t3", digest_of(TOKEN), HOUR)
+    store.callbacks.wait(ended[2].id, "t3", NO_REPORT, [])
     operator.limits.pause(tenant=FOREIGN, reason="opsecret-reason", by="opsecret-by")
     operator.for_tenant(FOREIGN).limits.set(tenant=FOREIGN, max_running=9, by="quartz-by")
     fan_out = operator.submit_fan_out("echo", [1, "quartz-item"], tenant=FOREIGN)
@@ -171,8 +172,8 @@ def _alarm(made: World) -> None:
     """Alarms of both tenants and of all together, told to a channel of the operator's."""
     operator, store = made.operator, made.operator.store
     failed = made.acme.submit_task("echo", "own")
-    assert store.claim(failed.id, token="t", worker="own-worker/1", max_attempts=1).granted
-    store.fail(failed.id, "t", TaskError("ValueError", "own-error", ""))
+    assert store.runs.claim(failed.id, token="t", worker="own-worker/1", max_attempts=1).granted
+    store.outcomes.fail(failed.id, "t", TaskError("ValueError", "own-error", ""))
     fold(store, group_by_tenant=True, channels=("opsecret-ops",))
     for alarm in operator.alarms.list(tenant=FOREIGN):
         made.alarm = alarm.id
@@ -189,19 +190,19 @@ def _shared(made: World) -> None:
     record = WorkerRecord(
         "opsecret-worker/1", "opsecret-worker@host", "opsecret-host", 1, ("taskdb",), ("echo",)
     )
-    Workers(store.database).announce(record)
+    store.workers.announce(record)
     other = operator.submit_task("limited", tenant="other")
-    store.release_gated(100, LEASE)
+    store.admission.release(100, LEASE)
     waits = [acme.submit_task("limited"), acme.submit_task("echo", queue="stopped")]
     waits += [acme.submit_task("echo", mutex_key="k") for _ in range(2)]
-    store.release_gated(100, LEASE)
+    store.admission.release(100, LEASE)
     queued = acme.submit_task("echo")
-    store.mark_queued(store.publications([queued.id]))
+    store.publications.mark_queued(store.publications.find([queued.id]))
     large = acme.submit_task("echo", "own" * 1_000)
     fan_out = acme.submit_fan_out("echo", [1, 2])
     schedule = acme.schedules.create("own", "echo", cron="0 0 * * *")
     hook = acme.subscriptions.create("own", "webhook", "https://example.org/own").subscription
-    held = [str(store.get(one.id, EVERYONE).held_by) for one in waits[:2]]
+    held = [str(store.tasks.get(one.id, EVERYONE).held_by) for one in waits[:2]]
     assert held == ["running:type:limited", "paused:queue:stopped"]
     made.foreign += [other.id, str(ULID.from_str(other.code))]
     made.own += [

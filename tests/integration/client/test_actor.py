@@ -100,8 +100,8 @@ def test_a_call_back_names_its_actor(taskdb: TaskDB, answer: dict[str, Any]) -> 
 
     task_id = taskdb.submit_task("echo", 1).id
     end(taskdb, task_id, "STARTED")
-    assert taskdb.store.expect_callback(task_id, "t", digest_of("token"), None)
-    taskdb.store.await_callback(task_id, "t", NO_REPORT, ())
+    assert taskdb.store.callbacks.expect(task_id, "t", digest_of("token"), None)
+    taskdb.store.callbacks.wait(task_id, "t", NO_REPORT, ())
     taskdb.resume_task("token", answer.get("output"), error=answer.get("error"), by="ann")
     assert last(taskdb, task_id)["by"] == "ann"
 
@@ -154,7 +154,7 @@ def test_an_actor_that_cannot_be_stored_is_refused_and_nothing_changes(
     with pytest.raises(InvalidInput, match="by"):
         change(taskdb, task_id, by)
     assert taskdb.get_task(task_id).status is TaskStatus.SCHEDULED
-    assert taskdb.store.gates(EVERYONE) == []
+    assert taskdb.store.limits.all(EVERYONE) == []
 
 
 def test_a_change_that_leaves_no_row_is_logged_with_its_actor(taskdb: TaskDB) -> None:

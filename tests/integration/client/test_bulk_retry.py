@@ -25,7 +25,7 @@ def test_a_bulk_retry_runs_only_what_ended_badly_unless_it_is_forced(taskdb: Tas
     runs = {status: in_status(taskdb.store, status, type="plus") for status in TaskStatus}
     done = taskdb.submit_fan_out("plus", [{"a": 1}]).id
     end_all(taskdb.store, part_ids(taskdb.store, done))
-    taskdb.store.join(done)
+    taskdb.store.joins.join(done)
     assert taskdb.retry_tasks(type="plus") == len(RETRIED_IN_BULK)
     for status, run in runs.items():
         is_again = taskdb.get_task(run.id).status is not status
@@ -51,14 +51,14 @@ def test_what_completes_after_it_was_chosen_is_not_run_again(
 ) -> None:
     store = taskdb.store
     run = in_status(store, S.FAILED, type="plus", queue="taskdb")
-    in_trees = store._in_trees
+    in_trees = store.bulk._in_trees
 
     def complete_first(ids: list[str]) -> set[str]:
-        store.retry(run.id, EVERYONE)
+        store.interventions.retry(run.id, EVERYONE)
         assert claim(store, run.id, "token-2")
-        store.complete(run.id, "token-2", DONE)
+        store.outcomes.complete(run.id, "token-2", DONE)
         return in_trees(ids)
 
-    monkeypatch.setattr(store, "_in_trees", complete_first)
+    monkeypatch.setattr(store.bulk, "_in_trees", complete_first)
     assert taskdb.retry_tasks(type="plus") == 0
     assert taskdb.get_task(run.id).status is S.COMPLETED

@@ -147,8 +147,8 @@ def all_can_be_read(client: TaskDB) -> None:
     client.alarms.list()
     client.alarms.routes()
     client.schedules.fire()
-    client.store.release_gated(1_000, lease)
-    client.store.lease_due(1_000, lease)
+    client.store.admission.release(1_000, lease)
+    client.store.publications.lease_due(1_000, lease)
 
 
 @pytest.mark.parametrize("name", [one for one in CALLS if one.startswith("submit_")])
@@ -187,11 +187,14 @@ def test_a_task_of_the_longest_texts_is_held_and_released(client: TaskDB) -> Non
         client.limits.set(tenant=tenant, max_running=100, max_starts=100, per=60)
         client.submit_task("echo", 1, tenant=tenant)
     client.submit_task("echo", 1)
-    released = client.store.release_gated(1_000, timedelta(seconds=30))
+    released = client.store.admission.release(1_000, timedelta(seconds=30))
     assert len(released.publications) == len(made) - 1 + len(tenants)
     held = client.get_task(made[-1].id)
     assert held.held_by is not None and held.held_by.startswith("mutex:%25")
-    assert len(client.store.page(Filter(), EVERYONE, limit=1_000)) == len(made) + len(tenants) + 1
+    assert (
+        len(client.store.tasks.page(Filter(), EVERYONE, limit=1_000))
+        == len(made) + len(tenants) + 1
+    )
 
 
 @pytest.mark.parametrize("submit", [
@@ -224,12 +227,12 @@ def test_a_payload_of_the_greatest_depth_reaches_the_handler_that_is_told_of_it(
     parent = client.submit_sequence("steps", payload)
     [step] = client.trees.sub_tasks(parent.id)
     store = client.store
-    assert store.claim(step.id, token="t", worker="w", max_attempts=1).granted
-    store.fail(step.id, "t", TaskError("ValueError", "oops"))
-    store.join(parent.id)
+    assert store.runs.claim(step.id, token="t", worker="w", max_attempts=1).granted
+    store.outcomes.fail(step.id, "t", TaskError("ValueError", "oops"))
+    store.joins.join(parent.id)
     _, told = client.trees.sub_tasks(parent.id)
     assert told.input["payload"] == payload
-    assert store.claim(told.id, token="t", worker="w", max_attempts=1).input == told.input
+    assert store.runs.claim(told.id, token="t", worker="w", max_attempts=1).input == told.input
 
 
 NUMBERS: list[Any] = [

@@ -31,13 +31,13 @@ def taskdb(store_url: str, tmp_path: Path) -> Iterator[TaskDB]:
 def looks(taskdb: TaskDB, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tasks each look of the watcher was about."""
     seen: list[int] = []
-    statuses = taskdb.store.statuses
+    statuses = taskdb.store.tasks.statuses
 
     def counted(ids: list[str], scope: Scope) -> object:
         seen.append(len(ids))
         return statuses(ids, scope)
 
-    monkeypatch.setattr(taskdb.store, "statuses", counted)
+    monkeypatch.setattr(taskdb.store.tasks, "statuses", counted)
     return seen
 
 

@@ -10,7 +10,7 @@ from taskdb.outgoing.alarm.deliverer import Deliverer
 from taskdb.outgoing.alarm.detector import Folder
 from taskdb.settings.settings import Settings
 from taskdb.store.outgoing.alarm import detection as folding
-from taskdb.store.outgoing.alarm.delivery import Delivering
+from taskdb.store.outgoing.alarm.delivery import Deliveries
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -19,8 +19,8 @@ def die(*_: Any, **__: Any) -> None:
 
 def main(point: str) -> None:
     with TaskDB(Settings.load()) as taskdb:
-        database = taskdb.store.database
-        folder, deliverer = Folder(taskdb.settings, database), Deliverer(taskdb.settings, database)
+        folder = Folder(taskdb.settings, taskdb.store)
+        deliverer = Deliverer(taskdb.settings, taskdb.store.deliveries)
         if point == "counted":
             folding.tell = die  # type: ignore[assignment]
         if point == "decided":
@@ -29,7 +29,7 @@ def main(point: str) -> None:
         if point == "folded":
             die()
         if point == "sent":
-            Delivering.sent = die  # type: ignore[assignment, method-assign]
+            Deliveries.sent = die  # type: ignore[assignment, method-assign]
         print("sending", flush=True)
         deliverer.run_once()
         deliverer.wait()

@@ -24,13 +24,13 @@ class AlarmSite:
 
     def __init__(self, taskdb: TaskDB) -> None:
         self.taskdb = taskdb
-        self.folder = Folder(taskdb.settings, taskdb.store.database)
-        self.deliverer = Deliverer(taskdb.settings, taskdb.store.database)
+        self.folder = Folder(taskdb.settings, taskdb.store)
+        self.deliverer = Deliverer(taskdb.settings, taskdb.store.deliveries)
 
     def fail(self, message: str = "oops", **values: Any) -> str:
         run = running(self.taskdb.store, input={"user": "ann", "password": PASSWORD}, **values)
         error = TaskError("ValueError", message, f"{TRACEBACK}ValueError: {message}\n", 1)
-        self.taskdb.store.fail(run.id, run.token, error)
+        self.taskdb.store.outcomes.fail(run.id, run.token, error)
         return run.id
 
     def tell(self, message: str = "oops", **values: Any) -> None:

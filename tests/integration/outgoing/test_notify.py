@@ -254,8 +254,8 @@ def test_an_envelope_tells_of_a_task_without_its_secrets(
     hook(taskdb, receiver, with_sub_tasks=True)
     one = taskdb.submit_task("work", {}, tenant="acme", notify_id="mine", attributes={"token": "x"})
     assert taskdb.get_task(one.id).notify_id == one.notify_id == "mine"
-    taskdb.store.claim(one.id, token="t", worker="w", max_attempts=1)
-    taskdb.store.fail(one.id, "t", OOPS)
+    taskdb.store.runs.claim(one.id, token="t", worker="w", max_attempts=1)
+    taskdb.store.outcomes.fail(one.id, "t", OOPS)
     parent = taskdb.submit_fan_out("part", [1], notify_id="whole")
     with delivering(taskdb) as deliver:
         deliver_all(deliver)

@@ -34,7 +34,7 @@ def main(store_url: str, folder: str, clock: str) -> None:
     given = settings(store_url, Path(folder))
     with TaskDB(given, registry=registry(), clock=FileClock(Path(clock))) as taskdb:
         # The messages are not what is counted here.
-        taskdb.store.on_new = lambda _ids, _families: None
+        taskdb.store.joins.on_new = lambda _ids, _families: None
         schedules = FireSchedules(taskdb, batch=50)
         print("ready", flush=True)
         while True:

@@ -21,7 +21,7 @@ class Site:
     def __init__(self, given: Settings, registry: Registry, clock: FixedClock) -> None:
         self.clock = clock
         self.taskdb = TaskDB(given, registry=registry, clock=clock)
-        self.taskdb.store.on_new = lambda _ids, _families: None
+        self.taskdb.store.joins.on_new = lambda _ids, _families: None
 
     def add(self, name: str = "it", type: str = "plus", **options: Any) -> str:
         """A schedule that is due every minute unless it says otherwise; its id."""

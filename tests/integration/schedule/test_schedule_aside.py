@@ -81,7 +81,7 @@ def test_a_celery_schedule_that_the_database_refuses_keeps_no_other_from_being_s
     store = its.taskdb.store
     for name in ("bad", "good"):
         one = Schedule("* * * * *")
-        store.add_schedule(
+        store.schedules.add(
             Definition(name, "", "foreign", None, one, Origin.CELERY, message={"n": 1}), EVERYONE
         )
     bad = its.taskdb.schedules.get("bad").id
@@ -92,7 +92,7 @@ def test_a_celery_schedule_that_the_database_refuses_keeps_no_other_from_being_s
     def send(one: ScheduleEntity, _due: datetime) -> None:
         sent.append(one.name)
 
-    while store.send_due(send).is_full:
+    while store.firings.send_due(send).is_full:
         pass
     assert sent.count("good") == 1
     assert aside(store) == {("schedule", bad)}
@@ -128,5 +128,5 @@ def test_the_doctor_lists_schedules_that_cannot_be_fired(its: Site) -> None:
     its.write("UPDATE schedule SET cron = '99 * * * *'")
     its.fire(MINUTE)
     lease = timedelta(seconds=30)
-    found = {one.name: one for one in its.taskdb.store.drifts(lease=lease)}
+    found = {one.name: one for one in its.taskdb.store.doctor.drifts(lease=lease)}
     assert found["schedule_broken"].examples == ("bad",)

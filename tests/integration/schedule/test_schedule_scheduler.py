@@ -139,7 +139,7 @@ def as_celerys_command() -> Iterator[None]:
 def plain(its: Site, name: str = "it") -> None:
     message = {"args": [], "kwargs": {}, "options": {}}
     one = Schedule("* * * * *", misfire="run_all")
-    its.taskdb.store.add_schedule(
+    its.taskdb.store.schedules.add(
         Definition(name, "", "foreign.ping", None, one, Origin.CELERY, message=message), EVERYONE
     )
 
@@ -153,7 +153,7 @@ def test_no_transaction_is_open_while_a_message_is_sent(store_url: str, tmp_path
         def send(one: ScheduleEntity, _due: datetime) -> None:
             its.taskdb.schedules.pause(one.id)
 
-        assert its.taskdb.store.send_due(send).sent == 1
+        assert its.taskdb.store.firings.send_due(send).sent == 1
         assert not its.taskdb.schedules.get("it").is_enabled
         assert its.runs() == [("10:01:00", "fired", 1)]
 
@@ -169,9 +169,9 @@ def test_a_schedule_that_is_being_sent_is_kept_from_other_beats(
         def send(_one: ScheduleEntity, due: datetime) -> None:
             sent.append(due)
             if len(sent) < 3:
-                assert its.taskdb.store.send_due(send).sent == 0
+                assert its.taskdb.store.firings.send_due(send).sent == 0
 
-        assert its.taskdb.store.send_due(send).sent == 1
+        assert its.taskdb.store.firings.send_due(send).sent == 1
         assert len(sent) == 1
 
 
@@ -186,10 +186,10 @@ def test_a_beat_that_died_while_it_sent_is_made_up_for(store_url: str, tmp_path:
         plain(its)
         its.clock.advance(MINUTE)
         with pytest.raises(Killed):
-            its.taskdb.store.send_due(die)
-        assert its.taskdb.store.send_due(lambda _one, _due: None).sent == 0
+            its.taskdb.store.firings.send_due(die)
+        assert its.taskdb.store.firings.send_due(lambda _one, _due: None).sent == 0
         its.clock.advance(1.5 * MINUTE)
-        assert its.taskdb.store.send_due(lambda _one, _due: None).sent == 3
+        assert its.taskdb.store.firings.send_due(lambda _one, _due: None).sent == 3
 
 
 def test_of_several_due_times_those_that_were_sent_are_not_sent_again(
@@ -207,8 +207,8 @@ def test_of_several_due_times_those_that_were_sent_are_not_sent_again(
         plain(its)
         its.clock.advance(4 * MINUTE)
         with pytest.raises(BrokerUnreachable):
-            its.taskdb.store.send_due(send)
-        its.taskdb.store.send_due(send)
+            its.taskdb.store.firings.send_due(send)
+        its.taskdb.store.firings.send_due(send)
         assert sent == ["10:01", "10:02", "away", "10:03", "10:04"]
         assert [outcome for _, outcome, _ in its.runs()] == ["fired"] * 4
 

@@ -307,7 +307,7 @@ def test_a_plain_celery_task_is_sent_once_for_each_due_time_and_none_is_lost(its
         one = Definition(
             name, "", "foreign.ping", None, Schedule("* * * * *"), Origin.CELERY, message={"n": 1}
         )
-        its.taskdb.store.add_schedule(one, EVERYONE)
+        its.taskdb.store.schedules.add(one, EVERYONE)
     sent: list[tuple[str, str]] = []
     is_away = True
 
@@ -332,7 +332,7 @@ def test_a_plain_celery_task_is_sent_once_for_each_due_time_and_none_is_lost(its
 
 
 def send_all(its: Site, send: Send) -> None:
-    while its.taskdb.store.send_due(send).is_full:
+    while its.taskdb.store.firings.send_due(send).is_full:
         pass
 
 

@@ -216,7 +216,7 @@ def send_again(publisher: Publisher, tasks: list[TaskEntity]) -> None:
 
 
 def publication_of(publisher: Publisher, task_id: str) -> Publication:
-    [found] = publisher._store.publications([task_id])
+    [found] = publisher._store.publications.find([task_id])
     return found
 
 
@@ -240,9 +240,9 @@ def test_duplicates_of_every_message_change_nothing(site: Site, publisher: Publi
         send_again(publisher, [parent, *sub_tasks])
         publish_body(site.celery, parent)
     for part in parts:
-        site.client.store.join(parent.id)
-        site.client.store.part_ended(parent.id, badly=True)
-        site.client.store.settle(part.id)
+        site.client.store.joins.join(parent.id)
+        site.client.store.joins.part_ended(parent.id, badly=True)
+        site.client.store.joins.settle(part.id)
     # Behind all of them in the queue of a worker with one process.
     assert site.settled(site.submit("ends.returns").id).status == "COMPLETED"
 

@@ -150,14 +150,14 @@ def test_a_message_is_the_same_whoever_publishes_it(site: Site) -> None:
 
     # The relay, of rows that are as they were before they were published.
     for task_id in ids:
-        assert store.hand_back_unclaimed(task_id, "a test", timedelta(0))
+        assert store.take_backs.hand_back_unclaimed(task_id, "a test", timedelta(0))
     relay = Relay(site.settings, store, site.client.publisher)
     wait_until(lambda: relay.run_once() or queued(site, ids))
     assert same(messages_of(site, 2)) == same(first)
 
     # A person, once one has failed.
-    assert store.claim(ids[0], token="t", worker="w", max_attempts=1).granted
-    store.fail(ids[0], "t", TaskError("builtins.ValueError", "no"))
+    assert store.runs.claim(ids[0], token="t", worker="w", max_attempts=1).granted
+    store.outcomes.fail(ids[0], "t", TaskError("builtins.ValueError", "no"))
     site.client.retry_task(ids[0])
     assert same(messages_of(site, 1)) == same(first)[:1]
     site.client.cancel_task(parent.id)

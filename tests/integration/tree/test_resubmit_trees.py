@@ -85,7 +85,7 @@ def split(taskdb: TaskDB, given: Any, **options: Any) -> str:
     """A task whose body has split it into two parts, of which the second one FAILED."""
     task_id = taskdb.submit_task("echo", given, unique_key="k", **options).id
     task_type = taskdb.types.registry.get("echo")
-    assert taskdb.store.claim(task_id, token="t", worker="w", max_attempts=1).granted
+    assert taskdb.store.runs.claim(task_id, token="t", worker="w", max_attempts=1).granted
     assert taskdb.trees.split(task_id, "t", task_type, "", "plus", ITEMS, FanOut())
     return fail_second(taskdb, task_id)
 
@@ -99,7 +99,7 @@ def fail_second(taskdb: TaskDB, task_id: str) -> str:
     good, bad = part_ids(taskdb.store, task_id)
     end(taskdb.store, good)
     end(taskdb.store, bad, well=False)
-    taskdb.store.join(task_id)
+    taskdb.store.joins.join(task_id)
     assert taskdb.get_task(task_id).status is S.FAILED
     messages(taskdb)
     return task_id
@@ -144,7 +144,7 @@ def test_the_same_work_goes_on_where_it_failed_however_it_is_submitted(
     until_queued(taskdb, bad)
     assert bad in ids(messages(taskdb))
     end(taskdb.store, bad)
-    taskdb.store.join(task_id)
+    taskdb.store.joins.join(task_id)
     assert taskdb.get_task(task_id).status is S.COMPLETED
 
 
@@ -246,7 +246,7 @@ def test_a_fan_out_that_goes_on_is_joined_as_the_new_submit_says(
     assert (again.id, bad.held_by) == (task_id, None)
     assert row(taskdb.store, task_id)["deadline_at"] is not None
     end(taskdb.store, bad.id, well=False)
-    taskdb.store.join(task_id)
+    taskdb.store.joins.join(task_id)
     assert handler(taskdb.store, task_id, "on_join").type == "echo"
     assert taskdb.get_task(task_id).status is S.FINISHED
 
@@ -257,7 +257,7 @@ def test_a_join_whose_handler_failed_runs_the_handler_of_the_new_submit(
     task_id = taskdb.submit_fan_out("plus", ITEMS, unique_key="k", on_join="echo").id
     for part in part_ids(taskdb.store, task_id):
         end(taskdb.store, part)
-    taskdb.store.join(task_id)
+    taskdb.store.joins.join(task_id)
     end(taskdb.store, handler(taskdb.store, task_id, "on_join").id, well=False)
     assert taskdb.get_task(task_id).status is S.FAILED
     again = submit("fan_out", "plus", ITEMS, unique_key="k", on_join="plus")
@@ -270,7 +270,7 @@ def test_items_of_chunks_go_on_one_by_one(taskdb: TaskDB, submit: Submit) -> Non
     task_id = taskdb.submit_fan_out("plus", items, unique_key="k", chunk_size=2).id
     for number, part in enumerate(part_ids(taskdb.store, task_id)):
         end(taskdb.store, part, well=number % 2 == 0)
-    taskdb.store.join(task_id)
+    taskdb.store.joins.join(task_id)
     messages(taskdb)
     assert submit("fan_out", "plus", items, unique_key="k", chunk_size=2).id == task_id
     bad = part_ids(taskdb.store, task_id)[1::2]
@@ -314,7 +314,7 @@ def test_a_tree_that_completes_at_this_moment_is_not_run_again(
                 # Somebody else has retried it, and its part has ended well.
                 taskdb.retry_task(task_id)
                 end(taskdb.store, part_ids(taskdb.store, task_id)[1])
-                taskdb.store.join(task_id)
+                taskdb.store.joins.join(task_id)
             return move(session, statement, parameters)
 
         monkeypatch.setattr(taskdb.store.database.dialect, "move", move_late)
@@ -345,4 +345,4 @@ def test_a_task_that_completes_at_this_moment_is_not_run_again(
         monkeypatch.setattr(store.database.dialect, "move", move_late)
         again = taskdb.submit_task("plus", {"a": 7}, unique_key="k", delay=60)
         assert (again.id, again.status) == (run.id, S.COMPLETED)
-        assert store.lease_due(10, LEASE) == []
+        assert store.publications.lease_due(10, LEASE) == []

@@ -161,8 +161,8 @@ def test_progress_names_the_step_and_fetches_a_large_result_once(taskdb: TaskDB)
     assert taskdb.trees.sequence_progress(root.id).current == "echo"
     large = [{"a": n} for n in range(300)]
     packed = taskdb.store.payloads.pack(large, "large", "the result")
-    taskdb.store.claim(first, token="t", worker="w", max_attempts=1)
-    taskdb.store.complete_step(first, "t", packed, NO_REPORT, root.id)
+    taskdb.store.runs.claim(first, token="t", worker="w", max_attempts=1)
+    taskdb.store.endings.complete_step(first, "t", packed, NO_REPORT, root.id)
     cache = MemoryStepCache()
     shown = taskdb.trees.sequence_progress(root.id, cache=cache)
     assert (shown.done, shown.total, shown.current) == (1, 2, "plus")
@@ -220,13 +220,13 @@ def test_a_unique_task_that_split_itself_and_failed_runs_its_bad_parts_again(
 ) -> None:
     task_id = taskdb.submit_task("echo", {"file": 1}, unique_key="one").id
     store, task_type = taskdb.store, taskdb.types.registry.get("echo")
-    assert store.claim(task_id, token="t", worker="w", max_attempts=1).granted
+    assert store.runs.claim(task_id, token="t", worker="w", max_attempts=1).granted
     items = [{"a": 1}, {"a": 2}]
     assert taskdb.trees.split(task_id, "t", task_type, "", "plus", items, FanOut())
     good, bad = part_ids(store, task_id)
     end(store, good)
     end(store, bad, well=False)
-    store.join(task_id)
+    store.joins.join(task_id)
     assert taskdb.get_task(task_id).status is S.FAILED
     again = taskdb.submit_task("echo", {"file": 1}, unique_key="one")
     assert again.id == task_id

@@ -46,22 +46,24 @@ TENANT = ("tenant", "acme")
 
 
 def test_a_task_that_no_rule_concerns_is_not_held(store: Store) -> None:
-    store.set_limit(("type", "other"), Limit(max_running=1), EVERYONE)
-    (created,) = store.create([draft()], EVERYONE)
+    store.limits.set(("type", "other"), Limit(max_running=1), EVERYONE)
+    (created,) = store.submissions.create([draft()], EVERYONE)
     assert created.held_by is None
     assert not row(store, created.id)["is_gated"]
-    assert not store.someone_waits()
+    assert not store.admission.has_held()
 
 
 @each("place", [TYPE, QUEUE, TENANT], alone=True)
 def test_a_rule_holds_what_is_created_for_its_place(store: Store, place: tuple[str, str]) -> None:
-    store.set_limit(place, Limit(max_running=1), EVERYONE)
-    (created,) = store.create([draft(chunk="01936e4b-7c00-7000-8000-0123456789ab")], EVERYONE)
+    store.limits.set(place, Limit(max_running=1), EVERYONE)
+    (created,) = store.submissions.create(
+        [draft(chunk="01936e4b-7c00-7000-8000-0123456789ab")], EVERYONE
+    )
     assert created.held_by == "gate"
     assert row(store, created.id)["chunk"] is None
-    assert store.publications([created.id]) == []
-    assert store.lease_due(10, LEASE) == []
-    assert store.someone_waits()
+    assert store.publications.find([created.id]) == []
+    assert store.publications.lease_due(10, LEASE) == []
+    assert store.admission.has_held()
 
 
 def test_a_mutex_lets_one_go_after_another_in_order_of_arrival(store: Store) -> None:
@@ -72,7 +74,7 @@ def test_a_mutex_lets_one_go_after_another_in_order_of_arrival(store: Store) -> 
     for gone, following in zip(ids, [*ids[1:], None], strict=True):
         begin(store, gone)
         assert released_at_last(store) == []
-        store.complete(gone, "token-1", DONE)
+        store.outcomes.complete(gone, "token-1", DONE)
         assert released(store) == ([following] if following else [])
     assert slots(store) == [("mutex:acme/another", 1)]
 
@@ -89,31 +91,31 @@ def test_one_that_arrives_later_stands_behind_those_who_wait(store: Store) -> No
     assert released(store) == [first]
     third = create(store, mutex_key="k")
     begin(store, first)
-    store.complete(first, "token-1", DONE)
+    store.outcomes.complete(first, "token-1", DONE)
     assert released_at_last(store) == [second]
     assert held_by(store, third) == "mutex:acme/k"
 
 
 def test_a_limit_lets_so_many_run_and_no_more(store: Store) -> None:
-    store.set_limit(TYPE, Limit(max_running=3), EVERYONE)
+    store.limits.set(TYPE, Limit(max_running=3), EVERYONE)
     ids = [create(store) for _ in range(5)]
     assert released_at_last(store) == ids[:3]
     assert held_by(store, ids[3]) == "running:type:sum"
     begin(store, ids[1])
-    store.fail(ids[1], "token-1", OOPS)
+    store.outcomes.fail(ids[1], "token-1", OOPS)
     assert released_at_last(store) == [ids[3]]
-    store.set_limit(TYPE, Limit(max_running=1), EVERYONE)
+    store.limits.set(TYPE, Limit(max_running=1), EVERYONE)
     begin(store, ids[0])
-    store.complete(ids[0], "token-1", DONE)
+    store.outcomes.complete(ids[0], "token-1", DONE)
     assert released_at_last(store) == []
-    store.clear_limit(TYPE, EVERYONE)
+    store.limits.clear(TYPE, EVERYONE)
     assert released_at_last(store) == [ids[4]]
-    assert store.gates(EVERYONE) == []
+    assert store.limits.all(EVERYONE) == []
 
 
 def test_a_task_takes_all_of_its_slots_or_none(store: Store) -> None:
-    store.set_limit(TYPE, Limit(max_running=2), EVERYONE)
-    store.set_limit(TENANT, Limit(max_running=1), EVERYONE)
+    store.limits.set(TYPE, Limit(max_running=2), EVERYONE)
+    store.limits.set(TENANT, Limit(max_running=1), EVERYONE)
     first, second = create(store), create(store)
     assert released_at_last(store) == [first]
     assert slots(store) == [("running:tenant:acme", 1), ("running:type:sum", 1)]
@@ -121,20 +123,20 @@ def test_a_task_takes_all_of_its_slots_or_none(store: Store) -> None:
     other = create(store, tenant="other")
     assert released_at_last(store) == [other]
     begin(store, first)
-    store.complete(first, "token-1", DONE)
+    store.outcomes.complete(first, "token-1", DONE)
     assert released_at_last(store) == [second]
 
 
 def test_who_waits_in_two_lines_for_each_other_goes_in_the_end(store: Store) -> None:
-    store.set_limit(("queue", "a"), Limit(max_running=1), EVERYONE)
-    store.set_limit(("queue", "b"), Limit(max_running=1), EVERYONE)
+    store.limits.set(("queue", "a"), Limit(max_running=1), EVERYONE)
+    store.limits.set(("queue", "b"), Limit(max_running=1), EVERYONE)
     one, two = create(store, queue="a", mutex_key="k"), create(store, queue="b", mutex_key="l")
     three = create(store, queue="a", mutex_key="l")
     four = create(store, queue="b", mutex_key="k")
     assert released_at_last(store) == [one, two]
     for done in (one, two):
         begin(store, done)
-        store.complete(done, "token-1", DONE)
+        store.outcomes.complete(done, "token-1", DONE)
     assert released_at_last(store) == [three, four]
 
 
@@ -142,14 +144,14 @@ def test_so_many_start_in_a_window_and_no_more(store_url: str) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     clock = FixedClock(start)
     with Store(store_url, clock=clock).closing() as store:
-        store.set_limit(TYPE, Limit(max_starts=2, per=MINUTE), EVERYONE)
+        store.limits.set(TYPE, Limit(max_starts=2, per=MINUTE), EVERYONE)
         ids = [create(store) for _ in range(4)]
         assert released_at_last(store) == ids[:2]
         clock.advance(timedelta(seconds=90))
         # The window is that of starts; those before it have not begun.
         assert released_at_last(store) == []
         begin(store, ids[0])
-        store.complete(ids[0], "token-1", DONE)
+        store.outcomes.complete(ids[0], "token-1", DONE)
         clock.advance(timedelta(seconds=59))
         assert released_at_last(store) == []
         begin(store, ids[1])
@@ -168,19 +170,19 @@ def test_a_pause_holds_what_waits_and_what_is_queued_already(
     before = queued(store).id
     running = queued(store).id
     assert claim(store, running)
-    store.pause(place, EVERYONE, "the other side is down", by="ann")
+    store.limits.pause(place, EVERYONE, "the other side is down", by="ann")
     after = create(store)
-    refused = store.claim(before, token="t", worker="w", max_attempts=3)
+    refused = store.runs.claim(before, token="t", worker="w", max_attempts=3)
     assert (refused.granted, refused.status) == (False, TaskStatus.QUEUED)
-    assert store.hold(before) == 1
-    found = store.get(before, EVERYONE)
+    assert store.runs.hold(before) == 1
+    found = store.tasks.get(before, EVERYONE)
     assert (found.status, found.attempt, found.spared) == (TaskStatus.CREATED, 0, 0)
     assert released_at_last(store) == []
     expected = f"paused:{place[0]}:{place[1]}"
     assert {held_by(store, before), held_by(store, after)} == {expected}
-    assert store.complete(running, "token-1", DONE) is TaskStatus.COMPLETED
-    assert store.lift_pause(place, EVERYONE)
-    assert not store.lift_pause(place, EVERYONE)
+    assert store.outcomes.complete(running, "token-1", DONE) is TaskStatus.COMPLETED
+    assert store.limits.lift_pause(place, EVERYONE)
+    assert not store.limits.lift_pause(place, EVERYONE)
     assert released_at_last(store) == [before, after]
     begin(store, before)
 
@@ -188,50 +190,50 @@ def test_a_pause_holds_what_waits_and_what_is_queued_already(
 def test_a_released_task_is_held_by_a_pause_that_comes_before_its_claim(store: Store) -> None:
     (task_id,) = with_mutex(store, "k")
     assert released(store) == [task_id]
-    store.pause(QUEUE, EVERYONE)
+    store.limits.pause(QUEUE, EVERYONE)
     assert not claim(store, task_id)
-    assert store.hold(task_id) == 1
+    assert store.runs.hold(task_id) == 1
     assert slots(store) == []
-    store.lift_pause(QUEUE, EVERYONE)
+    store.limits.lift_pause(QUEUE, EVERYONE)
     assert released_at_last(store) == [task_id]
     begin(store, task_id)
 
 
 def test_what_no_rule_stops_is_not_held(store: Store) -> None:
     task_id = queued(store).id
-    assert store.hold(task_id) == 0
-    assert store.hold("no id") == 0
+    assert store.runs.hold(task_id) == 0
+    assert store.runs.hold("no id") == 0
     assert claim(store, task_id)
 
 
 def test_a_limit_that_comes_after_the_message_stops_the_claim(store: Store) -> None:
     ids = [queued(store).id for _ in range(2)]
-    store.set_limit(TYPE, Limit(max_running=1), EVERYONE)
+    store.limits.set(TYPE, Limit(max_running=1), EVERYONE)
     assert not any(claim(store, one) for one in ids)
-    assert [store.hold(one) for one in ids] == [1, 1]
+    assert [store.runs.hold(one) for one in ids] == [1, 1]
     assert released_at_last(store) == [ids[0]]
 
 
 def test_items_of_a_chunk_are_held_by_a_pause(store: Store) -> None:
     chunk = "01936e4b-7c00-7000-8000-0123456789ab"
     ids = [create(store, chunk=chunk, position=n) for n in range(2)]
-    store.mark_queued(store.publications(ids))
-    store.pause(TYPE, EVERYONE)
-    assert store.claim_chunk(chunk, token="t", worker="w", max_attempts=3, count=2) == []
-    assert store.hold(chunk, chunk=True) == 2
-    store.lift_pause(TYPE, EVERYONE)
+    store.publications.mark_queued(store.publications.find(ids))
+    store.limits.pause(TYPE, EVERYONE)
+    assert store.runs.claim_chunk(chunk, token="t", worker="w", max_attempts=3, count=2) == []
+    assert store.runs.hold(chunk, chunk=True) == 2
+    store.limits.lift_pause(TYPE, EVERYONE)
     assert released_at_last(store) == ids
 
 
 @each(
     "end",
     [
-        lambda s, i: s.error(i, "token-1", OOPS, SOON),
-        lambda s, i: s.snooze(i, "token-1", SOON),
-        lambda s, i: s.hand_back(i, "token-1", "shutdown"),
-        lambda s, _: s.hand_back_worker("w-1", "shutdown"),
-        lambda s, i: s.crash(i, "token-1", OOPS, delay=SOON, max_crashes=3),
-        lambda s, _: s.rescue(OOPS, lease=HOUR, limit=10, max_crashes=3),
+        lambda s, i: s.outcomes.error(i, "token-1", OOPS, SOON),
+        lambda s, i: s.outcomes.snooze(i, "token-1", SOON),
+        lambda s, i: s.outcomes.hand_back(i, "token-1", "shutdown"),
+        lambda s, _: s.endings.hand_back_worker("w-1", "shutdown"),
+        lambda s, i: s.outcomes.crash(i, "token-1", OOPS, delay=SOON, max_crashes=3),
+        lambda s, _: s.take_backs.rescue(OOPS, lease=HOUR, limit=10, max_crashes=3),
     ],
     ids=["error", "snooze", "hand back", "shutdown", "crash", "rescue"],
     alone=True,
@@ -250,7 +252,7 @@ def test_a_run_that_is_to_be_repeated_gives_its_slot_back_and_stands_first_again
     # The line is looked at before those who come.
     assert released(store) == [second]
     begin(store, second)
-    store.complete(second, "token-1", DONE)
+    store.outcomes.complete(second, "token-1", DONE)
     assert released_at_last(store) == [first]
     assert held_by(store, third) == "mutex:acme/k"
 
@@ -259,8 +261,8 @@ def test_a_repeated_run_is_not_released_before_it_is_due(store: Store) -> None:
     (task_id,) = with_mutex(store, "k")
     released(store)
     begin(store, task_id)
-    store.error(task_id, "token-1", OOPS, HOUR)
-    assert not store.someone_waits()
+    store.outcomes.error(task_id, "token-1", OOPS, HOUR)
+    assert not store.admission.has_held()
     assert released_at_last(store) == []
     make_due(store, task_id)
     assert released(store) == [task_id]
@@ -268,7 +270,7 @@ def test_a_repeated_run_is_not_released_before_it_is_due(store: Store) -> None:
 
 def test_one_that_is_due_later_is_held_from_then_on(store: Store) -> None:
     later = create(store, mutex_key="k", delay=HOUR)
-    assert store.get(later, EVERYONE).status is TaskStatus.SCHEDULED
+    assert store.tasks.get(later, EVERYONE).status is TaskStatus.SCHEDULED
     now = create(store, mutex_key="k")
     assert released_at_last(store) == [now]
     make_due(store, later)
@@ -279,15 +281,15 @@ def test_one_that_is_due_later_is_held_from_then_on(store: Store) -> None:
 def test_a_retry_by_hand_and_a_cancel_of_held_tasks(store: Store) -> None:
     first, second, third = with_mutex(store, "k", "k", "k")
     assert released_at_last(store) == [first]
-    store.cancel(second, EVERYONE)
+    store.interventions.cancel(second, EVERYONE)
     assert held_by(store, second) is None
-    store.cancel(first, EVERYONE)
+    store.interventions.cancel(first, EVERYONE)
     assert released_at_last(store) == [third]
-    assert store.retry(first, EVERYONE) == []
+    assert store.interventions.retry(first, EVERYONE) == []
     assert held_by(store, first) == "gate"
     assert released_at_last(store) == []
     begin(store, third)
-    store.halt(third, "token-1", OOPS)
+    store.outcomes.halt(third, "token-1", OOPS)
     assert held_by(store, third) is None
     assert released_at_last(store) == [first]
 
@@ -295,8 +297,8 @@ def test_a_retry_by_hand_and_a_cancel_of_held_tasks(store: Store) -> None:
 def test_a_resubmit_takes_the_mutex_of_the_new_input(store: Store) -> None:
     task_id = create(store, unique_key="u")
     assert claim(store, task_id)
-    store.fail(task_id, "token-1", OOPS)
-    (again,) = store.create([draft(unique_key="u", mutex_key="k")], EVERYONE)
+    store.outcomes.fail(task_id, "token-1", OOPS)
+    (again,) = store.submissions.create([draft(unique_key="u", mutex_key="k")], EVERYONE)
     assert (again.id, again.held_by) == (task_id, "gate")
     assert released(store) == [task_id]
     assert slots(store) == [("mutex:acme/k", 1)]
@@ -304,9 +306,9 @@ def test_a_resubmit_takes_the_mutex_of_the_new_input(store: Store) -> None:
 
 def test_a_crash_between_release_and_message_leaves_it_to_the_relay(store: Store) -> None:
     first, second = with_mutex(store, "k", "k")
-    assert [one.id for one in store.release_gated(10, timedelta(0)).publications] == [first]
+    assert [one.id for one in store.admission.release(10, timedelta(0)).publications] == [first]
     assert released_at_last(store) == []
-    assert [one.id for one in store.lease_due(10, LEASE)] == [first]
+    assert [one.id for one in store.publications.lease_due(10, LEASE)] == [first]
     assert slots(store) == [("mutex:acme/k", 1)]
     assert held_by(store, second) == "mutex:acme/k"
 
@@ -319,23 +321,23 @@ def test_two_releases_let_nobody_go_twice(store: Store) -> None:
 
 
 def test_a_window_of_a_fan_out_and_a_limit_hold_one_after_the_other(store: Store) -> None:
-    store.set_limit(("type", "part"), Limit(max_running=1), EVERYONE)
+    store.limits.set(("type", "part"), Limit(max_running=1), EVERYONE)
     parent = draft()
     spec = FanOutSpec(part_type="part", max_concurrency=2)
     parts = [draft(type="part") for _ in range(3)]
-    store.create_fan_out(parent, parts, spec, EVERYONE)
+    store.submissions.create_fan_out(parent, parts, spec, EVERYONE)
     assert [held_by(store, one.id) for one in parts] == ["gate", "gate", "window"]
     assert held_by(store, parent.id) is None
-    assert store.family_page(parent.id, "", 10) == []
+    assert store.publications.page_of_parts(parent.id, "", 10) == []
     order = []
     for _ in parts:
         (gone,) = released_at_last(store)
         begin(store, gone)
-        store.complete(gone, "token-1", DONE)
-        store.join(parent.id)
+        store.outcomes.complete(gone, "token-1", DONE)
+        store.joins.join(parent.id)
         order.append(gone)
     assert order == [one.id for one in parts]
-    assert store.get(parent.id, EVERYONE).status is TaskStatus.COMPLETED
+    assert store.tasks.get(parent.id, EVERYONE).status is TaskStatus.COMPLETED
 
 
 def test_a_task_that_waits_for_its_parts_has_no_slot(store: Store) -> None:
@@ -343,7 +345,7 @@ def test_a_task_that_waits_for_its_parts_has_no_slot(store: Store) -> None:
     released(store)
     begin(store, task_id)
     spec = FanOutSpec(part_type="part")
-    assert store.fan_out_own(task_id, "token-1", lambda: [draft(type="part")], spec)
+    assert store.fan_outs.split(task_id, "token-1", lambda: [draft(type="part")], spec)
     assert slots(store) == []
     assert held_by(store, task_id) is None
 
@@ -353,31 +355,31 @@ def test_only_the_lines_that_are_asked_for_are_looked_at(store: Store) -> None:
     assert released(store) == [one, two]
     for gone in (one, two):
         begin(store, gone)
-        store.complete(gone, "token-1", DONE)
+        store.outcomes.complete(gone, "token-1", DONE)
     late = create(store, mutex_key="m")
     assert released(store, lines=["mutex:acme/l", "running:type:sum"]) == [four]
     assert released(store) == [three, late]
 
 
 def test_a_pass_is_bounded_and_the_next_one_goes_on(store: Store) -> None:
-    store.set_limit(TYPE, Limit(max_running=100), EVERYONE)
+    store.limits.set(TYPE, Limit(max_running=100), EVERYONE)
     ids = [create(store) for _ in range(5)]
-    first = store.release_gated(3, LEASE)
+    first = store.admission.release(3, LEASE)
     assert [one.id for one in first.publications] == ids[:3]
     assert first.is_full
-    second = store.release_gated(3, LEASE)
+    second = store.admission.release(3, LEASE)
     assert ([one.id for one in second.publications], second.is_full) == (ids[3:], False)
 
 
 def test_a_pass_says_how_much_of_a_rule_was_free(store: Store) -> None:
     """Who looks too often, or too seldom, learns it from that."""
-    store.set_limit(TYPE, Limit(max_running=8), EVERYONE)
+    store.limits.set(TYPE, Limit(max_running=8), EVERYONE)
     for _ in range(3):
         create(store)
-    assert store.release_gated(10, LEASE).share == 3 / 8
-    assert store.release_gated(10, LEASE).share == 0
+    assert store.admission.release(10, LEASE).share == 3 / 8
+    assert store.admission.release(10, LEASE).share == 0
     with_mutex(store, "k", "k")
-    assert store.release_gated(10, LEASE).share == 1
+    assert store.admission.release(10, LEASE).share == 1
 
 
 def test_a_sweep_frees_what_nobody_has(store: Store) -> None:
@@ -389,20 +391,20 @@ def test_a_sweep_frees_what_nobody_has(store: Store) -> None:
         "INSERT INTO slot (key, n, task_id) VALUES ('old', 1, :id), ('old', 2, NULL)",
         id="01936e4b-7c00-7000-8000-0123456789ab",
     )
-    assert store.sweep_slots(10) == 2
-    assert store.sweep_slots(10) == 0
+    assert store.admission.sweep_slots(10) == 2
+    assert store.admission.sweep_slots(10) == 0
     assert slots(store) == [("mutex:acme/k", 1), ("mutex:acme/l", 1)]
     write(store, "DELETE FROM task WHERE id = :id", id=second)
-    assert store.sweep_slots(10) == 1
+    assert store.admission.sweep_slots(10) == 1
 
 
 # --- rules --------------------------------------------------------------------------------------
 
 
 def test_a_rule_says_who_set_it_and_why(store: Store) -> None:
-    store.pause(QUEUE, EVERYONE, "the other side is down", by="ann")
-    store.set_limit(QUEUE, Limit(max_running=3, max_starts=5, per=MINUTE), EVERYONE, by="bob")
-    (gate,) = store.gates(EVERYONE)
+    store.limits.pause(QUEUE, EVERYONE, "the other side is down", by="ann")
+    store.limits.set(QUEUE, Limit(max_running=3, max_starts=5, per=MINUTE), EVERYONE, by="bob")
+    (gate,) = store.limits.all(EVERYONE)
     assert gate == Gate(
         "queue",
         "taskdb",
@@ -413,32 +415,32 @@ def test_a_rule_says_who_set_it_and_why(store: Store) -> None:
         set_by="bob",
         set_at=gate.set_at,
     )
-    store.lift_pause(QUEUE, EVERYONE)
-    assert not store.gates(EVERYONE)[0].is_paused
-    assert store.clear_limit(QUEUE, EVERYONE)
-    assert not store.clear_limit(QUEUE, EVERYONE)
-    assert store.gates(EVERYONE) == []
+    store.limits.lift_pause(QUEUE, EVERYONE)
+    assert not store.limits.all(EVERYONE)[0].is_paused
+    assert store.limits.clear(QUEUE, EVERYONE)
+    assert not store.limits.clear(QUEUE, EVERYONE)
+    assert store.limits.all(EVERYONE) == []
 
 
 def test_what_a_person_has_set_wins_over_code(store: Store) -> None:
     declared: dict[str, Limit | None] = {"a": Limit(max_running=1), "b": Limit(max_running=2)}
-    store.set_limit(("type", "a"), Limit(max_running=9), EVERYONE)
-    store.pause(("type", "b"), EVERYONE)
-    store.declare_limits(declared)
+    store.limits.set(("type", "a"), Limit(max_running=9), EVERYONE)
+    store.limits.pause(("type", "b"), EVERYONE)
+    store.limits.declare(declared)
     assert _limits(store) == {"a": (9, "person"), "b": (2, "code")}
-    store.declare_limits({"a": None, "b": None})
+    store.limits.declare({"a": None, "b": None})
     assert _limits(store) == {"a": (9, "person"), "b": (None, "person")}
-    store.clear_limit(("type", "a"), EVERYONE)
-    store.declare_limits(declared)
+    store.limits.clear(("type", "a"), EVERYONE)
+    store.limits.declare(declared)
     assert _limits(store) == {"a": (1, "code"), "b": (2, "code")}
-    store.declare_limits({"a": Limit(max_running=4)})
+    store.limits.declare({"a": Limit(max_running=4)})
     assert _limits(store) == {"a": (4, "code"), "b": (2, "code")}
 
 
 def _limits(store: Store) -> dict[str, tuple[int | None, str]]:
     return {
         gate.name: (gate.limit.max_running if gate.limit else None, gate.origin)
-        for gate in store.gates(EVERYONE)
+        for gate in store.limits.all(EVERYONE)
     }
 
 
@@ -465,8 +467,8 @@ def test_steps_and_handlers_have_the_mutex_of_their_type(store: Store) -> None:
     assert handler.held_by == "gate"
     assert released_at_last(store) == [handler.id]
     begin(store, handler.id)
-    store.complete(handler.id, "token-1", DONE)
-    store.join(parent_id)
+    store.outcomes.complete(handler.id, "token-1", DONE)
+    store.joins.join(parent_id)
     first = sub_tasks(store, parent_id, TaskRole.STEP)[0]
     assert row(store, first.id)["mutex_key"] == mutex_key_of("step", ("sum",), {"sum": 3})
     assert released_at_last(store) == [first.id]

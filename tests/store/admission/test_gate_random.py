@@ -34,7 +34,7 @@ class Crowd:
         for table in ("slot", "gate", "task", "worker"):
             write(store, f"DELETE FROM {table}")
         for place, number in LIMITS.items():
-            store.set_limit(place, Limit(max_running=number), EVERYONE)
+            store.limits.set(place, Limit(max_running=number), EVERYONE)
 
     def create(self) -> None:
         choose = self.random.choice
@@ -52,39 +52,39 @@ class Crowd:
         released(self.store, self.random.choice([1, 3, 500]))
 
     def publish(self) -> None:
-        due = self.store.publications(self.ids)
-        self.store.mark_queued([one for one in due if self.random.random() < 0.7])
+        due = self.store.publications.find(self.ids)
+        self.store.publications.mark_queued([one for one in due if self.random.random() < 0.7])
 
     def claim(self) -> None:
         task_id = self._one()
         if task_id and not claim(self.store, task_id, f"t-{task_id}"):
-            self.store.hold(task_id)
+            self.store.runs.hold(task_id)
 
     def end(self) -> None:
         self._end_by(
-            lambda i, t: self.store.complete(i, t, DONE),
-            lambda i, t: self.store.error(i, t, OOPS, SOON),
-            lambda i, t: self.store.snooze(i, t, SOON),
-            lambda i, t: self.store.hand_back(i, t, "reason"),
-            lambda i, t: self.store.halt(i, t, OOPS),
-            lambda i, t: self.store.crash(i, t, OOPS, delay=SOON, max_crashes=3),
+            lambda i, t: self.store.outcomes.complete(i, t, DONE),
+            lambda i, t: self.store.outcomes.error(i, t, OOPS, SOON),
+            lambda i, t: self.store.outcomes.snooze(i, t, SOON),
+            lambda i, t: self.store.outcomes.hand_back(i, t, "reason"),
+            lambda i, t: self.store.outcomes.halt(i, t, OOPS),
+            lambda i, t: self.store.outcomes.crash(i, t, OOPS, delay=SOON, max_crashes=3),
         )
 
     def rescue(self) -> None:
-        self.store.rescue(OOPS, lease=timedelta(0), limit=2, max_crashes=3)
+        self.store.take_backs.rescue(OOPS, lease=timedelta(0), limit=2, max_crashes=3)
 
     def cancel(self) -> None:
         task_id = self._one()
-        if self.store.get(task_id, EVERYONE).status not in {*TERMINAL, TaskStatus.STARTED}:
-            self.store.cancel(task_id, EVERYONE)
+        if self.store.tasks.get(task_id, EVERYONE).status not in {*TERMINAL, TaskStatus.STARTED}:
+            self.store.interventions.cancel(task_id, EVERYONE)
 
     def toggle(self) -> None:
         place = self.random.choice(PAUSES)
-        if not self.store.lift_pause(place, EVERYONE):
-            self.store.pause(place, EVERYONE)
+        if not self.store.limits.lift_pause(place, EVERYONE):
+            self.store.limits.pause(place, EVERYONE)
 
     def sweep(self) -> None:
-        assert self.store.sweep_slots(100) == 0
+        assert self.store.admission.sweep_slots(100) == 0
 
     def check(self) -> None:
         """No rule is broken, and who has a place has its slots."""
@@ -100,28 +100,30 @@ class Crowd:
     def finish(self) -> None:
         """Without pauses all come to their end."""
         for place in PAUSES:
-            self.store.lift_pause(place, EVERYONE)
+            self.store.limits.lift_pause(place, EVERYONE)
         for _ in range(20 + 20 * len(self.ids)):
             self.release()
-            self.store.mark_queued(self.store.publications(self.ids))
+            self.store.publications.mark_queued(self.store.publications.find(self.ids))
             for task_id in self._in("QUEUED"):
-                assert claim(self.store, task_id, f"t-{task_id}"), self.store.get(task_id, EVERYONE)
+                assert claim(self.store, task_id, f"t-{task_id}"), self.store.tasks.get(
+                    task_id, EVERYONE
+                )
             for task_id in self._in("STARTED", "PROCESSING"):
-                assert self.store.complete(task_id, f"t-{task_id}", DONE)
+                assert self.store.outcomes.complete(task_id, f"t-{task_id}", DONE)
             for task_id in self._in("HALTED"):
-                self.store.retry(task_id, EVERYONE)
+                self.store.interventions.retry(task_id, EVERYONE)
             for task_id in self._in("ERRORED", "SCHEDULED"):
                 make_due(self.store, task_id)
             self.check()
-            if all(self.store.get(one, EVERYONE).status in TERMINAL for one in self.ids):
+            if all(self.store.tasks.get(one, EVERYONE).status in TERMINAL for one in self.ids):
                 return
-        raise AssertionError([self.store.get(one, EVERYONE) for one in self.ids])
+        raise AssertionError([self.store.tasks.get(one, EVERYONE) for one in self.ids])
 
     def _one(self) -> str:
         return self.random.choice(self.ids)
 
     def _in(self, *statuses: str) -> list[str]:
-        return [one for one in self.ids if self.store.get(one, EVERYONE).status in statuses]
+        return [one for one in self.ids if self.store.tasks.get(one, EVERYONE).status in statuses]
 
     def _end_by(self, *ends: Callable[[str, str], TaskStatus | None]) -> None:
         running = self._in("STARTED", "PROCESSING")
@@ -176,7 +178,7 @@ def test_no_rule_is_broken_and_nobody_waits_for_ever(
 def test_workers_that_all_release_and_end_break_no_rule_and_wait_for_nobody(store: Store) -> None:
     """Tasks of two keys in opposite orders, eight at once: no deadlock, none is left."""
     for place, number in LIMITS.items():
-        store.set_limit(place, Limit(max_running=number), EVERYONE)
+        store.limits.set(place, Limit(max_running=number), EVERYONE)
     ids = [
         create(
             store, type="abc"[n % 3], tenant="tu"[n % 2], queue="qr"[n % 2], mutex_key="kl"[n % 2]
@@ -188,14 +190,14 @@ def test_workers_that_all_release_and_end_break_no_rule_and_wait_for_nobody(stor
     def work(number: int) -> int:
         count = 0
         for _ in range(2_000):
-            for one in store.release_gated(5, LEASE).publications:
-                store.mark_queued([one])
+            for one in store.admission.release(5, LEASE).publications:
+                store.publications.mark_queued([one])
                 token = f"{number}-{count}"
                 if claim(store, one.id, token):
                     broken.extend(_broken(store))
-                    store.complete(one.id, token, DONE)
+                    store.outcomes.complete(one.id, token, DONE)
                     count += 1
-            if not store.someone_waits():
+            if not store.admission.has_held():
                 break
         return count
 

@@ -49,7 +49,7 @@ class Site:
 
     def end(self, task_id: str, lines: list[str] | None = None) -> list[str]:
         """A task ends, and its worker looks at the lines of what it gave back, as a beat at all."""
-        self.store.complete(task_id, f"t-{task_id}", DONE)
+        self.store.outcomes.complete(task_id, f"t-{task_id}", DONE)
         first = [] if lines is None else self.go(lines=lines)
         return [*first, *self.go()]
 
@@ -97,7 +97,7 @@ def test_a_task_of_several_limits_goes_though_younger_ones_of_one_keep_coming(
     kinds, values = CASES[case]
     for kind, place in (("queue", QUEUE), ("type", TYPE), ("tenant", TENANT)):
         if kind in kinds:
-            store.set_limit(place, Limit(max_running=1), EVERYONE)
+            store.limits.set(place, Limit(max_running=1), EVERYONE)
     site = Site(store)
     for kind in kinds:
         create(store, **ALONE[kind])
@@ -113,8 +113,8 @@ def test_a_task_of_a_window_and_a_limit_goes_though_younger_ones_keep_coming(
 ) -> None:
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     with Store(store_url, clock=clock).closing() as store:
-        store.set_limit(TENANT, Limit(max_running=1), EVERYONE)
-        store.set_limit(TYPE, Limit(max_starts=1, per=MINUTE), EVERYONE)
+        store.limits.set(TENANT, Limit(max_running=1), EVERYONE)
+        store.limits.set(TYPE, Limit(max_starts=1, per=MINUTE), EVERYONE)
         site = Site(store)
         of_tenant, of_type = create(store, **ALONE["tenant"]), create(store, **ALONE["type"])
         assert site.go() == [of_tenant, of_type]
@@ -135,8 +135,8 @@ def test_one_place_is_kept_for_the_oldest_and_the_others_are_free(store_url: str
     """A hundred mails, one a minute, take one of the places of their tenant and not all."""
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     with Store(store_url, clock=clock).closing() as store:
-        store.set_limit(TENANT, Limit(max_running=3), EVERYONE)
-        store.set_limit(TYPE, Limit(max_starts=1, per=MINUTE), EVERYONE)
+        store.limits.set(TENANT, Limit(max_running=3), EVERYONE)
+        store.limits.set(TYPE, Limit(max_starts=1, per=MINUTE), EVERYONE)
         site = Site(store)
         mail = {**ALL, "queue": "r"}
         first = create(store, **mail)
@@ -153,17 +153,17 @@ def test_one_place_is_kept_for_the_oldest_and_the_others_are_free(store_url: str
 def test_a_pause_gives_up_the_places_that_were_kept(store: Store) -> None:
     site, wanted, younger = waits_with_a_place(store)
     assert site.go() == []
-    store.pause(("type", "a"), EVERYONE)
+    store.limits.pause(("type", "a"), EVERYONE)
     assert site.go() == [younger]
-    store.lift_pause(("type", "a"), EVERYONE)
+    store.limits.lift_pause(("type", "a"), EVERYONE)
     assert held_by(store, wanted) == "running:type:a"
 
 
 def test_a_cancel_gives_up_the_places_that_were_kept(store: Store) -> None:
     site, wanted, younger = waits_with_a_place(store)
-    store.cancel(wanted, EVERYONE)
+    store.interventions.cancel(wanted, EVERYONE)
     assert site.go() == [younger]
-    store.sweep_slots(10)
+    store.admission.sweep_slots(10)
     assert write(store, "SELECT key FROM reservation") == []
 
 
@@ -175,8 +175,8 @@ def test_tasks_that_share_nothing_with_it_are_not_held_up(store: Store) -> None:
 
 def waits_with_a_place(store: Store) -> tuple[Site, str, str]:
     """A task that waits for its type and keeps the place of its queue, and one that wants that."""
-    store.set_limit(QUEUE, Limit(max_running=1), EVERYONE)
-    store.set_limit(TYPE, Limit(max_running=1), EVERYONE)
+    store.limits.set(QUEUE, Limit(max_running=1), EVERYONE)
+    store.limits.set(TYPE, Limit(max_running=1), EVERYONE)
     site = Site(store)
     of_queue, of_type = create(store, **ALONE["queue"]), create(store, **ALONE["type"])
     assert site.go() == [of_queue, of_type]
@@ -198,7 +198,7 @@ class Stream:
         for table in ("slot", "reservation", "gate", "task", "worker"):
             write(store, f"DELETE FROM {table}")
         for place in (QUEUE, TYPE, TENANT):
-            store.set_limit(place, Limit(max_running=random.choice([1, 1, 2])), EVERYONE)
+            store.limits.set(place, Limit(max_running=random.choice([1, 1, 2])), EVERYONE)
         self.waiting: dict[str, tuple[frozenset[str], int]] = {}
         self.running: list[str] = []
 
@@ -220,7 +220,7 @@ class Stream:
             self.create()
         if self.running:
             ended = self.running.pop(self.random.randrange(len(self.running)))
-            self.store.complete(ended, f"t-{ended}", DONE)
+            self.store.outcomes.complete(ended, f"t-{ended}", DONE)
         for one in self.site.go():
             self.running.append(one)
             needs, _ = self.waiting.pop(one)
@@ -238,7 +238,7 @@ class Stream:
             before = len(self.waiting)
             while self.running:
                 ended = self.running.pop()
-                self.store.complete(ended, f"t-{ended}", DONE)
+                self.store.outcomes.complete(ended, f"t-{ended}", DONE)
             for one in self.site.go():
                 self.running.append(one)
                 del self.waiting[one]

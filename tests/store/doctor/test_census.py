@@ -15,14 +15,13 @@ from taskdb.model.status import OPEN
 from taskdb.model.status import TaskStatus as S
 from taskdb.model.subscription import EventFilter, SubscriptionState, TransportKind
 from taskdb.store.contract import EVERYONE, WorkerRecord
-from taskdb.store.doctor.open_tasks import Audience, Census, Kindred
-from taskdb.store.doctor.statistics import Happened, Page, Tally
-from taskdb.store.outgoing.alarm.alarm import Alarms
+from taskdb.store.doctor.count import Audience, Kindred
+from taskdb.store.doctor.statistics import Happened, Page, Statistics
+from taskdb.store.outgoing.subscription.notification import Passed
 from taskdb.store.outgoing.subscription.subscription import NewSubscription
-from taskdb.store.outgoing.subscription.turn import Passed
 from taskdb.store.schedule.row import Definition
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Held, Workers
+from taskdb.store.task.worker import Held
 from tests.store.alarms import alarms, delivering, fail, fold
 from tests.store.tasks import (
     DONE,
@@ -61,15 +60,15 @@ def seconds(number: float) -> timedelta:
 
 
 def census(store: Store, *, by_tenant: bool = False) -> dict[tuple[str, str], Kindred]:
-    found = Census(store.database).tasks(by_tenant=by_tenant)
+    found = store.counts.tasks(by_tenant=by_tenant)
     return {(one.status.value, one.rule or one.tenant): one for one in found}
 
 
-def tally(store: Store, holder: str = "me") -> Tally:
-    return Tally(store.database, holder, LEASE)
+def tally(store: Store, holder: str = "me") -> Statistics:
+    return store.statistics(holder, LEASE)
 
 
-def page_of(store: Store, reader: Tally) -> Page:
+def page_of(store: Store, reader: Statistics) -> Page:
     """Everything since the reader began."""
     cursor = reader.begin()
     assert cursor is not None
@@ -109,7 +108,7 @@ def test_the_oldest_is_as_old_as_its_last_move_or_its_time_to_run(
     assert found["SCHEDULED", ""].oldest_ready_seconds == approx(20)
     claim(store, run.id)
     clock.advance(seconds(60))
-    store.error(run.id, "token-1", OOPS, seconds(5))
+    store.outcomes.error(run.id, "token-1", OOPS, seconds(5))
     assert census(store)["ERRORED", ""].ready == 0
     clock.advance(seconds(6))
     assert census(store)["ERRORED", ""].oldest_ready_seconds == approx(1)
@@ -160,53 +159,53 @@ def test_tenants_are_told_apart_when_that_is_asked_for(store: Store) -> None:
 
 
 def test_workers_are_live_or_stale_or_no_news_any_more(store: Store, clock: FixedClock) -> None:
-    workers = Workers(store.database)
+    workers = store.workers
     both = WorkerRecord("both", "both", "host", 1, queues=("a", "b"))
     for record in (both, WorkerRecord("a", "a", "host", 2, queues=("a",))):
         workers.announce(record)
     workers.announce(WorkerRecord("stopped", "stopped", "host", 3, queues=("a",)))
     workers.stopped("stopped")
     clock.advance(seconds(15))
-    crew = Census(store.database).workers(LEASE)
+    crew = store.counts.workers(LEASE)
     assert (crew.live, crew.stale, crew.by_queue) == (2, 0, {"a": 2, "b": 1})
     assert crew.oldest_seen_seconds == approx(15)
     clock.advance(seconds(10))
     workers.renew(both, Held())
-    crew = Census(store.database).workers(LEASE)
+    crew = store.counts.workers(LEASE)
     assert (crew.live, crew.stale, crew.by_queue) == (1, 1, {"a": 1, "b": 1})
     clock.advance(seconds(3_600))
     workers.renew(both, Held())
-    assert Census(store.database).workers(LEASE).stale == 0
+    assert store.counts.workers(LEASE).stale == 0
 
 
 def test_a_schedule_that_is_due_and_not_fired_lags(store: Store, clock: FixedClock) -> None:
-    none = Census(store.database).schedules()
+    none = store.counts.schedules()
     assert (none.enabled, none.broken, none.lag_seconds) == (0, 0, 0)
     schedule = Schedule(name="nightly", every=timedelta(minutes=1))
-    store.sync_schedules(
+    store.schedules.sync(
         Origin.CODE, [Definition("nightly", "", "sum", None, schedule, Origin.CODE)]
     )
-    waits = Census(store.database).schedules()
+    waits = store.counts.schedules()
     assert (waits.enabled, waits.lag_seconds) == (1, 0)
     clock.advance(seconds(3_600))
-    assert Census(store.database).schedules().lag_seconds > 3_000
+    assert store.counts.schedules().lag_seconds > 3_000
     write(store, "UPDATE schedule SET last_error = 'no such type'")
-    assert Census(store.database).schedules().broken == 1
+    assert store.counts.schedules().broken == 1
 
 
 def test_alarms_are_counted_until_they_are_resolved(store: Store) -> None:
-    none = Census(store.database).alarms()
+    none = store.counts.alarms()
     assert (none.numbers, none.unrouted, none.untold) == ({}, 0, {})
-    Alarms(store.database).declare({"pay": Alarm(severity="critical")})
+    store.alarms.declare({"pay": Alarm(severity="critical")})
     for type_ in ("pay", "a", "b", "c", "d"):
         fail(store, type=type_)
     fold(store, channels=())
     by_type = {one.type: one.id for one in alarms(store)}
-    acting = Alarms(store.database)
+    acting = store.alarms
     acting.acknowledge(by_type["a"], EVERYONE, "me", None)
     acting.snooze(by_type["b"], EVERYONE, HOUR, "me")
     acting.resolve(by_type["c"], EVERYONE, "me", None)
-    found = Census(store.database).alarms()
+    found = store.counts.alarms()
     assert found.numbers == {
         (AlarmState.OPEN, Severity.CRITICAL): 1,
         (AlarmState.OPEN, Severity.ERROR): 1,
@@ -232,7 +231,7 @@ def test_messages_that_no_channel_took_are_as_old_as_their_decision(
     refused = sender.take("ops", seconds(10))
     assert refused is not None
     sender.refused(refused, "no such room")
-    found = Census(store.database).alarms()
+    found = store.counts.alarms()
     assert {name: one.number for name, one in found.untold.items()} == {"mail": 2, "ops": 1}
     assert [one.oldest_seconds for one in found.untold.values()] == [approx(90)] * 2
     assert found.unrouted == 0
@@ -241,22 +240,22 @@ def test_messages_that_no_channel_took_are_as_old_as_their_decision(
 def test_subscriptions_are_counted_by_state_and_lag_like_the_last_of_them(
     store: Store, clock: FixedClock
 ) -> None:
-    assert Census(store.database).subscriptions() == Audience({}, 0, 0.0)
+    assert store.counts.subscriptions() == Audience({}, 0, 0.0)
     active, paused, dead = SubscriptionState
     for name in ("behind", "in time", "paused", "dead"):
         subscribe(store, name)
-    assert Census(store.database).subscriptions() == Audience({active: 4}, 0, 0.0)
+    assert store.counts.subscriptions() == Audience({active: 4}, 0, 0.0)
     create(store)
     clock.advance(seconds(40))
     create(store)
     clock.advance(seconds(20))
-    leased = {one.name: one for one in store.lease_subscriptions("me", LEASE, 10)}
+    leased = {one.name: one for one in store.notifications.lease("me", LEASE, 10)}
     for name, one in leased.items():
-        passed = store.notifications(one, one.cursor, scan=10, limit=10).end
+        passed = store.notifications.page(one, one.cursor, scan=10, limit=10).end
         if name == "in time":
-            assert store.pass_events(one, passed, LEASE, ends=True)
+            assert store.notifications.advance(one, passed, LEASE, ends=True)
         if name in {"behind", "dead"}:
-            store.fail_events(
+            store.notifications.fail(
                 one,
                 Passed(one.cursor, None),
                 "503",
@@ -264,13 +263,13 @@ def test_subscriptions_are_counted_by_state_and_lag_like_the_last_of_them(
                 give_up=HOUR,
                 is_final=name == "dead",
             )
-    store.pause_subscription(leased["paused"].id, EVERYONE)
-    found = Census(store.database).subscriptions()
+    store.subscriptions.pause(leased["paused"].id, EVERYONE)
+    found = store.counts.subscriptions()
     assert (found.numbers, found.failing) == ({active: 2, paused: 1, dead: 1}, 1)
     assert found.lag_seconds == approx(60)
     # What is told nothing on purpose, or not any more, is not behind.
-    store.pause_subscription(leased["behind"].id, EVERYONE)
-    assert Census(store.database).subscriptions().lag_seconds == 0
+    store.subscriptions.pause(leased["behind"].id, EVERYONE)
+    assert store.counts.subscriptions().lag_seconds == 0
 
 
 def subscribe(store: Store, name: str) -> None:
@@ -283,12 +282,12 @@ def subscribe(store: Store, name: str) -> None:
         secret=None,
         created_by=None,
     )
-    store.add_subscription(new, "now", EVERYONE)
+    store.subscriptions.add(new, "now", EVERYONE)
 
 
 def test_sizes_are_those_of_the_tables_with_their_indexes(store: Store) -> None:
     create(store)
-    sizes = Census(store.database).sizes()
+    sizes = store.counts.sizes()
     assert set(sizes) in ({"task", "task_event"}, {"database"})
     assert all(size > 8_192 for size in sizes.values())
 
@@ -305,7 +304,7 @@ def test_moves_waits_and_runs_come_back_as_sums(store: Store, clock: FixedClock)
         clock.advance(seconds(wait))
         claim(store, task.id)
         clock.advance(seconds(run))
-        store.complete(task.id, "token-1", DONE)
+        store.outcomes.complete(task.id, "token-1", DONE)
     page = reader.read(cursor, 1_000, by_tenant=False)
     assert page.events == 8
     (created,) = [one for one in page.happened if one.source is None]
@@ -338,7 +337,7 @@ def test_a_task_that_was_claimed_unmarked_waited_since_it_was_due(
     page = reader.read(cursor, 100, by_tenant=False)
     (started,) = moved(page, S.STARTED)
     assert (started.waits.number, started.waits.seconds) == (1, approx(7))
-    store.error(task_id, "token-1", OOPS, seconds(0))
+    store.outcomes.error(task_id, "token-1", OOPS, seconds(0))
     clock.advance(seconds(100))
     # Of a second attempt without a mark nobody knows since when it waited.
     assert claim(store, task_id, "token-2")
@@ -355,8 +354,8 @@ def test_an_attempt_counts_also_when_its_row_has_moved_on(store: Store, clock: F
         clock.advance(seconds(wait))
         assert claim(store, task.id, f"token-{number}")
         clock.advance(seconds(run))
-        store.error(task.id, f"token-{number}", OOPS, seconds(0))
-        assert store.mark_queued([publication(store, task.id)])
+        store.outcomes.error(task.id, f"token-{number}", OOPS, seconds(0))
+        assert store.publications.mark_queued([publication(store, task.id)])
     page = reader.read(cursor, 100, by_tenant=False)
     (started,), (errored,) = moved(page, S.STARTED), moved(page, S.ERRORED)
     assert (started.waits.number, started.waits.seconds) == (2, approx(22))
@@ -369,10 +368,10 @@ def test_a_rescue_and_a_crash_are_told_apart_and_a_rescue_has_no_run(store: Stor
     assert cursor is not None
     running(store)
     lost = TaskError("WorkerLost", "not seen")
-    assert store.rescue(lost, lease=HOUR, limit=10, max_crashes=3)
+    assert store.take_backs.rescue(lost, lease=HOUR, limit=10, max_crashes=3)
     run = running(store)
     died = TaskError("billiard.exceptions.WorkerLostError", "exited")
-    store.crash(run.id, run.token, died, delay=HOUR, max_crashes=3)
+    store.outcomes.crash(run.id, run.token, died, delay=HOUR, max_crashes=3)
     errored = moved(reader.read(cursor, 100, by_tenant=False), S.ERRORED)
     by_loss = {(one.is_rescue, one.is_crash): one for one in errored}
     assert {loss: one.number for loss, one in by_loss.items()} == {
@@ -388,7 +387,7 @@ def test_a_remark_is_read_and_not_counted(store: Store) -> None:
     reader = tally(store)
     cursor = reader.begin()
     assert cursor is not None
-    assert store.remark(task_id, {"reason": "looked at"})
+    assert store.runs.remark(task_id, {"reason": "looked at"})
     page = reader.read(cursor, 100, by_tenant=False)
     assert (page.happened, page.events) == ((), 1)
     assert reader.read(page.cursor, 100, by_tenant=False).events == 0

@@ -9,7 +9,6 @@ from taskdb.model.adopted import Sight, Sighting
 from taskdb.model.outcome import NO_REPORT
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE
-from taskdb.store.doctor.beat import Beats
 from taskdb.store.doctor.finding import Drift
 from taskdb.store.store import Store
 from taskdb.store.tree.callback import digest_of
@@ -20,7 +19,7 @@ from tests.store.trees import fan_out
 
 
 def drifts(store: Store) -> dict[str, Drift]:
-    return {one.name: one for one in store.drifts(lease=LEASE)}
+    return {one.name: one for one in store.doctor.drifts(lease=LEASE)}
 
 
 def ago(store: Store, table: str, column: str, seconds: float = 1_000.0) -> None:
@@ -37,8 +36,8 @@ def _unpublished(store: Store) -> str:
 
 def _publish_refused(store: Store) -> str:
     task_id = create(store)
-    [item] = store.publications([task_id])
-    store.refuse([(item, "KeyError: 'no such queue'")])
+    [item] = store.publications.find([task_id])
+    store.publications.refuse([(item, "KeyError: 'no such queue'")])
     return task_id
 
 
@@ -47,7 +46,7 @@ def _message_lost(store: Store) -> str:
     lost = queued(store).id
     ago(store, "task", "queued_at")
     later = queued(store).id
-    assert store.claim(later, token="t", worker="w-1", max_attempts=1).granted
+    assert store.runs.claim(later, token="t", worker="w-1", max_attempts=1).granted
     return lost
 
 
@@ -76,8 +75,8 @@ def _finished_alone(store: Store) -> str:
 
 def _callback_late(store: Store) -> str:
     run = running(store)
-    store.expect_callback(run.id, run.token, digest_of("t"), timedelta(seconds=1))
-    store.await_callback(run.id, run.token, NO_REPORT, [])
+    store.callbacks.expect(run.id, run.token, digest_of("t"), timedelta(seconds=1))
+    store.callbacks.wait(run.id, run.token, NO_REPORT, [])
     ago(store, "task", "callback_until")
     return run.id
 
@@ -95,7 +94,7 @@ def _held_by_a_free_mutex(store: Store) -> str:
 
 def _held_by_a_limit_that_is_not_reached(store: Store) -> str:
     task_id = held(store, "running:type:sum")
-    store.create([draft(id=HOLDER)], EVERYONE)
+    store.submissions.create([draft(id=HOLDER)], EVERYONE)
     take_slot(store, "running:type:sum")
     set_gate(store, "type", "sum", max_running=2)
     ago(store, "task", "updated_at")
@@ -132,7 +131,7 @@ def _adopted_lost(store: Store) -> str:
     worker(store)
     lost, kept = str(uuid4()), str(uuid4())
     for task_id, runner in ((lost, "w-dead"), (kept, "w-1")):
-        store.see([_begun(task_id, runner)])
+        store.adopted.see([_begun(task_id, runner)])
     ago(store, "task", "updated_at")
     return lost
 
@@ -206,11 +205,11 @@ def test_nothing_has_drifted_where_all_is_well(store: Store) -> None:
     held_by_one = held(store, "mutex:acme/stock")
     ago(store, "task", "updated_at")
     take_slot(store, "mutex:acme/stock")
-    store.create([draft(id=HOLDER)], EVERYONE)
+    store.submissions.create([draft(id=HOLDER)], EVERYONE)
     assert held_by_one
-    Beats(store.database).renew("host/1", LEASE)
+    store.beats.renew("host/1", LEASE)
     # A database from the template has the partitions of the day it was made.
-    store.create_partitions()
+    store.partitions.create()
     assert set(drifts(store)) <= {"type_unknown"}
 
 
@@ -237,7 +236,7 @@ def test_a_count_goes_on_where_the_examples_end(store: Store) -> None:
 
 def test_days_without_a_partition_and_what_came_for_them(postgresql_store: Store) -> None:
     store = postgresql_store
-    store.create_partitions()
+    store.partitions.create()
     assert "partition_missing" not in drifts(store)
     (last,) = write(
         store,

@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from taskdb.store.doctor import server_drift
-from taskdb.store.doctor.beat import Beats
 from taskdb.store.doctor.finding import Drift, Limits
 from taskdb.store.doctor.server_drift import ServerDrifts, measure_skew
 from taskdb.store.store import Store
@@ -22,7 +21,7 @@ AT_ONCE = Limits(transaction=timedelta(0))
 
 
 def drifts(store: Store, **limits: Any) -> dict[str, Drift]:
-    return {one.name: one for one in store.drifts(lease=LEASE, limits=Limits(**limits))}
+    return {one.name: one for one in store.doctor.drifts(lease=LEASE, limits=Limits(**limits))}
 
 
 @contextmanager
@@ -43,7 +42,7 @@ def test_a_beat_is_missing_where_a_task_waits_and_none_lives(store: Store) -> No
     assert "beat_missing" not in drifts(store)
     task_id = create(store)
     assert drifts(store)["beat_missing"].examples == (f"task {task_id}",)
-    beats = Beats(store.database)
+    beats = store.beats
     beats.renew("host/1", LEASE)
     assert "beat_missing" not in drifts(store)
     beats.leave("host/1")
@@ -61,7 +60,7 @@ def test_an_app_that_is_only_watched_needs_no_beat(store: Store) -> None:
 
 def test_a_beat_that_was_killed_is_missing_when_its_lease_is_over(store: Store) -> None:
     create(store)
-    beats = Beats(store.database)
+    beats = store.beats
     beats.renew("killed", timedelta(seconds=-1))
     beats.renew("lives", LEASE)
     assert beats.live() == ["lives"]
@@ -244,5 +243,6 @@ def test_a_slow_way_to_the_database_is_no_wrong_clock(store: Store) -> None:
 
 
 def test_nothing_of_the_server_has_drifted_where_all_is_well(store: Store) -> None:
-    store.create_partitions()
-    assert list(ServerDrifts(store.database, AT_ONCE).found()) == []
+    store.partitions.create()
+    server = ServerDrifts(store.database, store.beats, store.partitions, store.vacuum)
+    assert list(server.found(AT_ONCE)) == []

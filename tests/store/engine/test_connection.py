@@ -22,21 +22,21 @@ Verb = Callable[[Store, Run], object]
 
 WRITES: dict[str, Verb] = {
     "create": lambda s, _: create(s),
-    "create many": lambda s, _: s.create([draft(), draft()], EVERYONE),
+    "create many": lambda s, _: s.submissions.create([draft(), draft()], EVERYONE),
     "create with a key": lambda s, _: create(s, unique_key="a"),
-    "create a fan-out": lambda s, _: s.create_fan_out(
+    "create a fan-out": lambda s, _: s.submissions.create_fan_out(
         draft(), iter([draft()]), FanOutSpec(part_type="sum"), EVERYONE
     ),
-    "create a sequence": lambda s, _: s.create_sequence(draft(), SEQUENCE, EVERYONE),
+    "create a sequence": lambda s, _: s.submissions.create_sequence(draft(), SEQUENCE, EVERYONE),
     "claim": lambda s, _: claim(s, create(s)),
-    "progress": lambda s, run: s.progress(run.id, run.token, Report(current=1)),
-    "complete": lambda s, run: s.complete(run.id, run.token, DONE),
-    "error": lambda s, run: s.error(run.id, run.token, OOPS, HOUR),
-    "finish": lambda s, run: s.finish(run.id, run.token, DONE, Report(), []),
-    "hand back": lambda s, run: s.hand_back(run.id, run.token, "shutdown"),
-    "expect a callback": lambda s, run: s.expect_callback(run.id, run.token, "x", HOUR),
-    "lease": lambda s, _: s.lease_due(10, HOUR),
-    "join": lambda s, run: s.join(run.id),
+    "progress": lambda s, run: s.runs.progress(run.id, run.token, Report(current=1)),
+    "complete": lambda s, run: s.outcomes.complete(run.id, run.token, DONE),
+    "error": lambda s, run: s.outcomes.error(run.id, run.token, OOPS, HOUR),
+    "finish": lambda s, run: s.endings.finish(run.id, run.token, DONE, Report(), []),
+    "hand back": lambda s, run: s.outcomes.hand_back(run.id, run.token, "shutdown"),
+    "expect a callback": lambda s, run: s.callbacks.expect(run.id, run.token, "x", HOUR),
+    "lease": lambda s, _: s.publications.lease_due(10, HOUR),
+    "join": lambda s, run: s.joins.join(run.id),
 }
 SEQUENCE = SequenceSpec(
     name="s", steps=(StepSpec(name="a", type="sum", queue="q", priority=5),), handlers={}
@@ -79,7 +79,7 @@ def test_a_write_waits_for_the_caller_where_every_server_is_read_only(
     for verb in ("create", "create with a key", "create a fan-out"):
         with pytest.raises(DatabaseRefused, match="primary"):
             WRITES[verb](store, Run("x"))
-    assert store.page(Filter(), EVERYONE, limit=10) == []
+    assert store.tasks.page(Filter(), EVERYONE, limit=10) == []
 
 
 @pytest.mark.parametrize("verb", ["claim", "progress", "complete", "create"])
@@ -108,7 +108,7 @@ def test_a_name_that_another_client_has_prepared_costs_no_task(postgresql_store:
         connection.pgconn.exec_(f"PREPARE {taken} AS SELECT 1".encode())
     for _ in range(8):
         create(store)
-    assert len(store.page(Filter(), EVERYONE, limit=20)) == 8
+    assert len(store.tasks.page(Filter(), EVERYONE, limit=20)) == 8
 
 
 def test_two_connections_never_give_a_prepared_statement_the_same_name(

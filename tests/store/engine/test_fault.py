@@ -28,7 +28,7 @@ def test_a_refused_port_is_said_at_once_and_without_the_password() -> None:
     with Store(url).closing() as store:
         for act in (
             lambda: create(store),
-            lambda: store.get(draft().id, EVERYONE),
+            lambda: store.tasks.get(draft().id, EVERYONE),
             lambda: migrate(url),
         ):
             with pytest.raises(DatabaseUnreachable, match="TASKDB_DATABASE_URL") as raised:
@@ -53,8 +53,8 @@ def test_the_first_move_after_a_restart_works(own_postgresql: PostgreSQL) -> Non
         for stop in (own_postgresql.stop, own_postgresql.kill):
             stop()
             own_postgresql.start()
-            assert store.complete(runs[0].id, runs[0].token, DONE) == "COMPLETED"
-            assert store.page(Filter(), EVERYONE, limit=10)
+            assert store.outcomes.complete(runs[0].id, runs[0].token, DONE) == "COMPLETED"
+            assert store.tasks.page(Filter(), EVERYONE, limit=10)
             assert claim(store, create(store, unique_key=stop.__name__))
 
 
@@ -64,9 +64,9 @@ def test_a_server_that_is_away_is_said_and_is_found_again(own_postgresql: Postgr
         own_postgresql.stop()
         for _ in range(2):
             with pytest.raises(DatabaseUnreachable):
-                store.complete(run.id, run.token, DONE)
+                store.outcomes.complete(run.id, run.token, DONE)
         own_postgresql.start()
-        assert store.complete(run.id, run.token, DONE) == "COMPLETED"
+        assert store.outcomes.complete(run.id, run.token, DONE) == "COMPLETED"
 
 
 class _TimeIsUpError(Exception):
@@ -103,8 +103,8 @@ def test_a_statement_that_was_cut_short_spoils_no_connection(
     for _ in range(3):
         with pytest.raises(_TimeIsUpError), alarm(0.2):
             ways[way]()
-    assert store.get(run.id, EVERYONE).id == run.id
-    assert store.complete(run.id, run.token, DONE) == "COMPLETED"
+    assert store.tasks.get(run.id, EVERYONE).id == run.id
+    assert store.outcomes.complete(run.id, run.token, DONE) == "COMPLETED"
 
 
 def test_a_child_makes_its_own_connections(store_url: str, processes: Processes) -> None:
@@ -117,11 +117,11 @@ store = Store({store_url!r})
 run = running(store)
 child = os.fork()
 if child == 0:
-    assert store.complete(run.id, run.token, DONE) == "COMPLETED"
+    assert store.outcomes.complete(run.id, run.token, DONE) == "COMPLETED"
     store.close()
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-assert store.get(run.id, EVERYONE).status == "COMPLETED"
+assert store.tasks.get(run.id, EVERYONE).status == "COMPLETED"
 assert create(store)
 store.close()
 """
@@ -139,9 +139,9 @@ def test_a_locked_file_is_said(sqlite_url: str) -> None:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(DatabaseUnreachable, match="locked"):
-                store.complete(run.id, run.token, DONE)
-            assert store.get(run.id, EVERYONE).id == run.id  # reading waits for nobody
-        assert store.complete(run.id, run.token, DONE) == "COMPLETED"
+                store.outcomes.complete(run.id, run.token, DONE)
+            assert store.tasks.get(run.id, EVERYONE).id == run.id  # reading waits for nobody
+        assert store.outcomes.complete(run.id, run.token, DONE) == "COMPLETED"
 
 
 def test_a_writer_waits_for_another(sqlite_url: str) -> None:
@@ -201,4 +201,4 @@ def test_a_database_that_may_only_be_read_is_said(store_url: str) -> None:
     with Store(url).closing() as store:
         with pytest.raises(DatabaseRefused, match=r"read-?only"):
             create(store)
-        assert store.get(task_id, EVERYONE).id == task_id
+        assert store.tasks.get(task_id, EVERYONE).id == task_id

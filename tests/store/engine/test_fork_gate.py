@@ -43,11 +43,11 @@ def test_a_child_forked_beside_a_transaction_can_write(store: Store) -> None:
     assert inside.wait(10)
     threading.Timer(0.3, may_end.set).start()
 
-    code = exit_code_of_child(lambda: store.create([draft()], EVERYONE) and None)
+    code = exit_code_of_child(lambda: store.submissions.create([draft()], EVERYONE) and None)
 
     holder.join()
     assert code == 0
-    assert len(store.create([draft()], EVERYONE)) == 1
+    assert len(store.submissions.create([draft()], EVERYONE)) == 1
 
 
 def test_many_children_forked_beside_a_busy_thread_can_all_write(store: Store) -> None:
@@ -55,13 +55,13 @@ def test_many_children_forked_beside_a_busy_thread_can_all_write(store: Store) -
 
     def write_all_the_time() -> None:
         while not stop.is_set():
-            store.create([draft()], EVERYONE)
+            store.submissions.create([draft()], EVERYONE)
 
     busy = threading.Thread(target=write_all_the_time)
     busy.start()
     try:
         codes = [
-            exit_code_of_child(lambda: store.create([draft()], EVERYONE) and None)
+            exit_code_of_child(lambda: store.submissions.create([draft()], EVERYONE) and None)
             for _ in range(40)
         ]
     finally:
@@ -76,11 +76,11 @@ def test_a_fork_inside_a_transaction_of_its_own_thread_does_not_wait(store: Stor
         code = exit_code_of_child(lambda: None)
 
     assert code == 0
-    assert len(store.create([draft()], EVERYONE)) == 1
+    assert len(store.submissions.create([draft()], EVERYONE)) == 1
 
 
 def test_nothing_is_open_while_a_fork_happens(store: Store, sqlite_url: str) -> None:
-    store.create([draft()], EVERYONE)
+    store.submissions.create([draft()], EVERYONE)
     file = sqlite_url.removeprefix("sqlite:///")
 
     code = exit_code_of_child(lambda: open_files_are_none_of(file))

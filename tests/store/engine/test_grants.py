@@ -83,8 +83,8 @@ def test_partitions_are_made_and_dropped_by_a_role_that_owns_none(granted: Roles
 
     with Store(granted.runtime).closing() as store:
         run = running(store)
-        assert store.create_partitions() == [tomorrow()]
-        assert store.history(run.id, EVERYONE)
+        assert store.partitions.create() == [tomorrow()]
+        assert store.tasks.history(run.id, EVERYONE)
     ((owner,),) = granted.query(
         "superuser", f"SELECT tableowner FROM pg_tables WHERE tablename = '{tomorrow()}'"
     )

@@ -21,7 +21,7 @@ def store(postgresql_store: Store) -> Store:
 
 
 def test_who_stands_still_in_a_join_keeps_nobody_waiting(store: Store) -> None:
-    parent = store.create_fan_out(
+    parent = store.submissions.create_fan_out(
         draft(), [draft()], FanOutSpec(part_type="sum"), EVERYONE
     ).created.id
     end(store, sub_tasks(store, parent)[0].id)
@@ -30,7 +30,7 @@ def test_who_stands_still_in_a_join_keeps_nobody_waiting(store: Store) -> None:
 
     def stand_still() -> None:
         try:
-            with store._unit() as unit:
+            with store.units.open() as unit:
                 unit.lock(parent)
                 locked.set()
                 may_go_on.wait(20)
@@ -42,13 +42,13 @@ def test_who_stands_still_in_a_join_keeps_nobody_waiting(store: Store) -> None:
     other.start()
     assert locked.wait(20)
     # Waits for the lock until the server has taken it away.
-    store.join(parent)
-    assert store.get(parent, EVERYONE).status is S.COMPLETED
+    store.joins.join(parent)
+    assert store.tasks.get(parent, EVERYONE).status is S.COMPLETED
     may_go_on.set()
     other.join(20)
     assert len(said) == 1
     # The pool got rid of that connection.
-    assert store.counts(parent, EVERYONE).total == 1
+    assert store.fan_outs.counts(parent, EVERYONE).total == 1
 
 
 def test_who_reads_items_slowly_is_left_in_peace(store: Store) -> None:
@@ -57,5 +57,7 @@ def test_who_reads_items_slowly_is_left_in_peace(store: Store) -> None:
         threading.Event().wait(0.6)
         yield draft()
 
-    made = store.create_fan_out(draft(), slowly(), FanOutSpec(part_type="sum"), EVERYONE)  # type: ignore[arg-type]
-    assert store.counts(made.created.id, EVERYONE).total == 2
+    made = store.submissions.create_fan_out(
+        draft(), slowly(), FanOutSpec(part_type="sum"), EVERYONE
+    )  # type: ignore[arg-type]
+    assert store.fan_outs.counts(made.created.id, EVERYONE).total == 2

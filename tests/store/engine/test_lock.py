@@ -19,9 +19,6 @@ from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.engine.migrations.revision import known
 from taskdb.store.engine.migrations.steps import SteppedConnection
 from taskdb.store.engine.postgresql import partitions
-from taskdb.store.payload.payload import NO_PAYLOADS
-from taskdb.store.retention.daily_partitions import Partitioning
-from taskdb.store.retention.sweep import Sweeping
 from taskdb.store.store import Store
 from tests.store.old_schema import indexes_per_day, open_transaction, schema
 from tests.store.tasks import create, running, write
@@ -103,15 +100,15 @@ def store_without_days(postgresql_store: Store) -> Store:
 def test_days_are_made_while_a_callers_transaction_is_open(store_without_days: Store) -> None:
     url = store_without_days.database.url
     with others_at_work(url) as movers, open_transaction(url, reads=False):
-        assert len(store_without_days.create_partitions()) == 7
+        assert len(store_without_days.partitions.create()) == 7
         movers.have_worked()
 
 
 def test_days_that_a_reader_stands_in_the_way_of_are_made_once_it_is_gone(
     store_without_days: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskdb.store.retention.daily_partitions.TRIES", 2)
-    url, days = store_without_days.database.url, Partitioning(store_without_days.database)
+    monkeypatch.setattr("taskdb.store.retention.partition.TRIES", 2)
+    url, days = store_without_days.database.url, store_without_days.partitions
     with others_at_work(url):
         with open_transaction(url, reads=True):
             assert (days.create(), days.is_postponed) == ([], True)
@@ -121,11 +118,11 @@ def test_days_that_a_reader_stands_in_the_way_of_are_made_once_it_is_gone(
 def test_a_day_that_waits_in_the_default_partition_moves_when_nobody_writes_there(
     store_without_days: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskdb.store.retention.daily_partitions.TRIES", 2)
+    monkeypatch.setattr("taskdb.store.retention.partition.TRIES", 2)
     store = store_without_days
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     event = "INSERT INTO task_event (task_id, to_status, at) VALUES (%s, 'CREATED', %s)"
-    run, days = running(store), Partitioning(store.database)
+    run, days = running(store), store.partitions
     with others_at_work(store.database.url):
         with open_transaction(store.database.url, reads=False) as caller:
             caller.execute(event, [run.id, tomorrow])
@@ -152,7 +149,7 @@ def test_a_day_with_too_many_rows_stays_in_the_default_partition_and_the_others_
             " VALUES (gen_random_uuid(), 'CREATED', :at)",
             at=tomorrow,
         )
-    days = Partitioning(store_without_days.database)
+    days = store_without_days.partitions
     assert f"task_event_{tomorrow:%Y%m%d}" not in days.create()
     assert not days.is_postponed
     assert len(write(store_without_days, "SELECT 1 FROM task_event_default")) == 3
@@ -166,7 +163,7 @@ def test_a_sweep_of_days_waits_once_and_leaves_them_to_the_next(postgresql_store
             f"CREATE TABLE task_event_2025010{number} PARTITION OF task_event"
             f" FOR VALUES FROM ('2025-01-0{number}') TO ('2025-01-0{number + 1}')",
         )
-    sweeping = Sweeping(store.database, NO_PAYLOADS, timedelta(days=30))
+    sweeping = store.leftovers(timedelta(days=30))
     with others_at_work(store.database.url) as movers:
         with open_transaction(store.database.url, reads=False):
             began = time.monotonic()

@@ -78,7 +78,7 @@ def test_migrating_again_changes_nothing(empty_store_url: str) -> None:
     assert migrate(empty_store_url) == head()
     assert tables(empty_store_url) == before
     with Store(empty_store_url).closing() as store:
-        assert store.get(task_id, EVERYONE).id == task_id
+        assert store.tasks.get(task_id, EVERYONE).id == task_id
 
 
 def test_four_processes_may_migrate_at_once(empty_store_url: str, processes: Processes) -> None:
@@ -232,11 +232,11 @@ def test_history_of_today_lies_in_the_partition_of_today(postgresql_store: Store
 
 
 def test_a_week_of_partitions_is_made_ahead_and_made_once(postgresql_store: Store) -> None:
-    assert postgresql_store.create_partitions() == []
+    assert postgresql_store.partitions.create() == []
     names = {name for name in tables(postgresql_store.database.url) if "event_2" in name}
     assert len(names) == 8
     write(postgresql_store, f"DROP TABLE {max(names)}")
-    assert postgresql_store.create_partitions() == [max(names)]
+    assert postgresql_store.partitions.create() == [max(names)]
 
 
 def test_history_that_came_before_its_partition_moves_into_it(postgresql_store: Store) -> None:
@@ -254,11 +254,11 @@ def test_history_that_came_before_its_partition_moves_into_it(postgresql_store: 
     )
     with store.database.transaction() as connection:
         assert partition_of(connection, run.id) == "task_event_default"
-    before = store.history(run.id, EVERYONE), moves(store, run.id)
-    assert store.create_partitions() == [name]
+    before = store.tasks.history(run.id, EVERYONE), moves(store, run.id)
+    assert store.partitions.create() == [name]
     with store.database.transaction() as connection:
         assert partition_of(connection, run.id) == name
-    assert (store.history(run.id, EVERYONE), moves(store, run.id)) == before
+    assert (store.tasks.history(run.id, EVERYONE), moves(store, run.id)) == before
 
 
 def test_two_beats_may_make_partitions_while_tasks_run(postgresql_store: Store) -> None:
@@ -269,7 +269,7 @@ def test_two_beats_may_make_partitions_while_tasks_run(postgresql_store: Store) 
 
     def act(number: int) -> list[str]:
         if number < 3:
-            return store.create_partitions()
+            return store.partitions.create()
         for _ in range(10):
             running(store)
         return []
@@ -302,4 +302,4 @@ def test_the_vacuum_that_the_page_on_scaling_advises_is_taken_and_keeps_the_rest
 
 def test_sqlite_needs_no_partitions(sqlite_url: str) -> None:
     with Store(sqlite_url).closing() as store:
-        assert store.create_partitions() == []
+        assert store.partitions.create() == []

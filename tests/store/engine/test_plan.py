@@ -19,17 +19,13 @@ from taskdb.model.retention import Retention
 from taskdb.model.status import TaskStatus
 from taskdb.model.subscription import EventFilter, TransportKind
 from taskdb.store.contract import EVERYONE, Filter, Scope
-from taskdb.store.doctor.lost_message import QueuedRow, Suspects
-from taskdb.store.doctor.open_tasks import Census
-from taskdb.store.doctor.statistics import Tally
+from taskdb.store.doctor.lost_message import QueuedRow
 from taskdb.store.engine.session import DriverSession
-from taskdb.store.outgoing.subscription.turn import LeasedSubscription
-from taskdb.store.payload.payload import NO_PAYLOADS
-from taskdb.store.retention.prune import Pruning
-from taskdb.store.retention.sweep import Sweeping
+from taskdb.store.outgoing.subscription.notification import LeasedSubscription
+from taskdb.store.retention.prune import PruneRounds
 from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
-from taskdb.store.task.part import LEAST_ID
+from taskdb.store.task.task_id import LEAST_ID
 from taskdb.store.tree.unit import Unit
 from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication, queued
 
@@ -48,10 +44,10 @@ def large_store(postgresql_server: Any) -> Iterator[Store]:
     url = postgresql_server.create_database(name, "template_taskdb")
     with Store(url).closing() as store:
         drafts = [draft(tenant=f"tenant-{number % 50}") for number in range(ROWS)]
-        store.create(drafts, EVERYONE)
-        store.create([draft(id=PARENT)], EVERYONE)
-        store.create([draft(id=ADOPTED)], EVERYONE)
-        store.create(
+        store.submissions.create(drafts, EVERYONE)
+        store.submissions.create([draft(id=PARENT)], EVERYONE)
+        store.submissions.create([draft(id=ADOPTED)], EVERYONE)
+        store.submissions.create(
             [draft(parent_id=PARENT, position=n, unique_key=f"k{n}") for n in range(500)], EVERYONE
         )
         with store.database.transaction() as connection:
@@ -94,22 +90,24 @@ def large_store(postgresql_server: Any) -> Iterator[Store]:
 def family(store: Store, task_id: str, count: int) -> None:
     """A fan-out with a window."""
     spec = FanOutSpec(part_type="part", max_concurrency=10, timeout=3_600.0)
-    store.create_fan_out(draft(id=task_id), (draft() for _ in range(count)), spec, EVERYONE)
+    store.submissions.create_fan_out(
+        draft(id=task_id), (draft() for _ in range(count)), spec, EVERYONE
+    )
 
 
-def due_pruning(store: Store) -> Pruning:
+def due_pruning(store: Store) -> PruneRounds:
     """A pruning that finds one task and one tree to go, behind the first page."""
     tree = str(uuid7())
     for task_id in (str(uuid7()), tree):
-        store.create([draft(id=task_id, tenant="gone")], EVERYONE)
-    store.create([draft(parent_id=tree, position=n) for n in range(3)], EVERYONE)
+        store.submissions.create([draft(id=task_id, tenant="gone")], EVERYONE)
+    store.submissions.create([draft(parent_id=tree, position=n) for n in range(3)], EVERYONE)
     with store.database.transaction() as connection:
         connection.exec_driver_sql(
             "UPDATE task SET status = 'COMPLETED', ended_at = now() - interval '40 days',"
             " created_at = now() - interval '41 days'"
             f" WHERE tenant = 'gone' OR parent_id = '{tree}'"
         )
-    pruning = Pruning(store.database, NO_PAYLOADS, Retention.parse([]))
+    pruning = store.prune_rounds(Retention.parse([]))
     pruning._after = {"created_at": datetime(2020, 1, 1, tzinfo=UTC), "id": LEAST_ID}
     return pruning
 
@@ -125,13 +123,13 @@ def sightings(owned: str) -> list[Sighting]:
 
 
 def in_unit(store: Store, act: Callable[[Unit], Any]) -> None:
-    with store._unit() as unit:
+    with store.units.open() as unit:
         act(unit)
 
 
 def told(store: Store, wanted: EventFilter, tenant: str | None = None) -> None:
     """A page of what a subscription is told, in the midst of the history."""
-    after = EventCursor.parse(store.events_after(None, 1_000, EVERYONE).cursor)
+    after = EventCursor.parse(store.tasks.events_after(None, 1_000, EVERYONE).cursor)
     leased = LeasedSubscription(
         id=PARENT,
         token="t",
@@ -144,46 +142,46 @@ def told(store: Store, wanted: EventFilter, tenant: str | None = None) -> None:
         cursor=after,
         attempts=0,
     )
-    page = store.notifications(leased, after, scan=100, limit=50)
+    page = store.notifications.page(leased, after, scan=100, limit=50)
     assert len(page.due) == (0 if tenant else 50)
     assert (page.end.cursor.xid, page.end.cursor.id) > (after.xid, after.id)
 
 
 WAYS: dict[str, Callable[[Store, str], Any]] = {
-    "claim": lambda s, i: s.claim(i, token="t", worker="w", max_attempts=3),
-    "progress": lambda s, i: s.progress(i, "t", Report(current=1)),
-    "complete": lambda s, i: s.complete(i, "t", DONE),
-    "error": lambda s, i: s.error(i, "t", OOPS, HOUR),
-    "mark": lambda s, i: s.mark_queued([publication(s, i)]),
-    "lease": lambda s, _: s.lease_due(100, LEASE),
-    "publications": lambda s, i: s.publications([i]),
-    "rescue": lambda s, _: s.rescue(OOPS, lease=HOUR, limit=10, max_crashes=3),
-    "expire": lambda s, _: s.expire_due(OOPS, 10),
-    "queued rows": lambda s, _: Suspects(s.database).queued(None, 50),
-    "more queued rows": lambda s, _: Suspects(s.database).queued(
-        Suspects(s.database).queued(None, 50)[-1], 50
+    "claim": lambda s, i: s.runs.claim(i, token="t", worker="w", max_attempts=3),
+    "progress": lambda s, i: s.runs.progress(i, "t", Report(current=1)),
+    "complete": lambda s, i: s.outcomes.complete(i, "t", DONE),
+    "error": lambda s, i: s.outcomes.error(i, "t", OOPS, HOUR),
+    "mark": lambda s, i: s.publications.mark_queued([publication(s, i)]),
+    "lease": lambda s, _: s.publications.lease_due(100, LEASE),
+    "publications": lambda s, i: s.publications.find([i]),
+    "rescue": lambda s, _: s.take_backs.rescue(OOPS, lease=HOUR, limit=10, max_crashes=3),
+    "expire": lambda s, _: s.take_backs.expire_due(OOPS, 10),
+    "queued rows": lambda s, _: s.lost_messages.queued(None, 50),
+    "more queued rows": lambda s, _: s.lost_messages.queued(
+        s.lost_messages.queued(None, 50)[-1], 50
     ),
-    "taken rows": lambda s, _: Suspects(s.database).taken(),
-    "lost rows": lambda s, i: Suspects(s.database).hand_back(
+    "taken rows": lambda s, _: s.lost_messages.taken(),
+    "lost rows": lambda s, i: s.lost_messages.hand_back(
         [QueuedRow(i, None, "q", 5, NOW, NOW)], "a test", NOW
     ),
-    "hand back": lambda s, _: s.hand_back_worker("w-3", "shutdown"),
-    "cancel wanted": lambda s, i: s.cancel_wanted(i, "t"),
-    "get": lambda s, i: s.get(i, EVERYONE),
-    "keyed create": lambda s, _: s.create([draft(unique_key="k7")], EVERYONE),
-    "history": lambda s, i: s.history(i, EVERYONE),
-    "events": lambda s, _: s.events_after(None, 100, EVERYONE),
-    "newest of a tenant": lambda s, _: s.page(Filter(), Scope(("tenant-7",)), limit=50),
-    "newest of all": lambda s, _: s.page(Filter(), EVERYONE, limit=50),
-    "failed": lambda s, _: s.page(Filter(status=(TaskStatus.FAILED,)), EVERYONE, limit=50),
-    "queued": lambda s, _: s.page(Filter(status=(TaskStatus.QUEUED,)), EVERYONE, limit=50),
-    "cancel": lambda s, i: s.cancel(i, EVERYONE),
-    "parts left": lambda s, _: s.part_ended(PARENT, badly=False),
-    "counts": lambda s, _: s.counts(TREES[0], EVERYONE),
-    "family": lambda s, _: s.family_page(TREES[0], "", 500),
-    "neglected": lambda s, _: s.neglected(500),
-    "a page of neglected": lambda s, _: s.neglected_page(5_000),
-    "overdue": lambda s, _: s.stop_overdue(500),
+    "hand back": lambda s, _: s.endings.hand_back_worker("w-3", "shutdown"),
+    "cancel wanted": lambda s, i: s.runs.is_cancel_wanted(i, "t"),
+    "get": lambda s, i: s.tasks.get(i, EVERYONE),
+    "keyed create": lambda s, _: s.submissions.create([draft(unique_key="k7")], EVERYONE),
+    "history": lambda s, i: s.tasks.history(i, EVERYONE),
+    "events": lambda s, _: s.tasks.events_after(None, 100, EVERYONE),
+    "newest of a tenant": lambda s, _: s.tasks.page(Filter(), Scope(("tenant-7",)), limit=50),
+    "newest of all": lambda s, _: s.tasks.page(Filter(), EVERYONE, limit=50),
+    "failed": lambda s, _: s.tasks.page(Filter(status=(TaskStatus.FAILED,)), EVERYONE, limit=50),
+    "queued": lambda s, _: s.tasks.page(Filter(status=(TaskStatus.QUEUED,)), EVERYONE, limit=50),
+    "cancel": lambda s, i: s.interventions.cancel(i, EVERYONE),
+    "parts left": lambda s, _: s.joins.part_ended(PARENT, badly=False),
+    "counts": lambda s, _: s.fan_outs.counts(TREES[0], EVERYONE),
+    "family": lambda s, _: s.publications.page_of_parts(TREES[0], "", 500),
+    "neglected": lambda s, _: s.joins.neglected(500),
+    "a page of neglected": lambda s, _: s.joins.neglected_page(5_000),
+    "overdue": lambda s, _: s.joins.stop_overdue(500),
     "newest step": lambda s, _: in_unit(s, lambda unit: unit.newest_step(TREES[0], 0)),
     "handlers": lambda s, _: in_unit(s, lambda unit: unit.handlers(TREES[0], 10**9, 10**10)),
     "open sub-tasks": lambda s, _: in_unit(s, lambda unit: unit.open_ids(TREES[0])),
@@ -192,31 +190,27 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     ),
     "window": lambda s, _: in_unit(s, lambda unit: unit.window(TREES[0])),
     "release held": lambda s, _: in_unit(s, lambda unit: unit.release_held(TREES[0], 5)),
-    "join": lambda s, _: s.join(TREES[1]),
-    "end of a parent": lambda s, _: s.join(TREES[2]),
-    "page of sub-tasks": lambda s, _: s.sub_tasks(TREES[0], EVERYONE, after=100, limit=50),
-    "sweep of workers": lambda s, _: Sweeping(s.database, NO_PAYLOADS, None).workers(),
-    "sweep of files": lambda s, i: Sweeping(s.database, NO_PAYLOADS, None)._named(
-        {f"day/{i}-input": i}
-    ),
-    "sub-tasks": lambda s, _: s.page(Filter(parent_id=PARENT), EVERYONE, limit=50),
-    "someone waits": lambda s, _: s.someone_waits(),
-    "release": lambda s, _: s.release_gated(20, LEASE),
-    "sweep of slots": lambda s, _: s.sweep_slots(100),
-    "hold": lambda s, i: s.hold(i),
-    "what is seen": lambda s, i: s.see(sightings(i)),
-    "what is lost": lambda s, _: s.lose(lease=HOUR, limit=10),
-    "statuses": lambda s, i: s.statuses([i], EVERYONE),
-    "due subscriptions": lambda s, _: s.lease_subscriptions("t", LEASE, 10),
+    "join": lambda s, _: s.joins.join(TREES[1]),
+    "end of a parent": lambda s, _: s.joins.join(TREES[2]),
+    "page of sub-tasks": lambda s, _: s.tasks.sub_tasks(TREES[0], EVERYONE, after=100, limit=50),
+    "sweep of workers": lambda s, _: s.leftovers(None).workers(),
+    "sweep of files": lambda s, i: s.leftovers(None)._named({f"day/{i}-input": i}),
+    "sub-tasks": lambda s, _: s.tasks.page(Filter(parent_id=PARENT), EVERYONE, limit=50),
+    "someone waits": lambda s, _: s.admission.has_held(),
+    "release": lambda s, _: s.admission.release(20, LEASE),
+    "sweep of slots": lambda s, _: s.admission.sweep_slots(100),
+    "hold": lambda s, i: s.runs.hold(i),
+    "what is seen": lambda s, i: s.adopted.see(sightings(i)),
+    "what is lost": lambda s, _: s.adopted.lose(lease=HOUR, limit=10),
+    "statuses": lambda s, i: s.tasks.statuses([i], EVERYONE),
+    "due subscriptions": lambda s, _: s.notifications.lease("t", LEASE, 10),
     "notifications": lambda s, _: told(s, EventFilter()),
     "notifications of some": lambda s, _: told(
         s, EventFilter("none.*", TaskKind.FAN_OUT, (TaskStatus.FAILED, TaskStatus.HALTED)), "acme"
     ),
-    "tally": lambda s, _: Tally(s.database, "me", HOUR).read(
-        EventCursor(0, 0), 5_000, by_tenant=True
-    ),
-    "lag of subscriptions": lambda s, _: Census(s.database)._lag_seconds(),
-    "lag of the tally": lambda s, _: Tally(s.database, "me", HOUR).lag_seconds(EventCursor(0, 0)),
+    "tally": lambda s, _: s.statistics("me", HOUR).read(EventCursor(0, 0), 5_000, by_tenant=True),
+    "lag of subscriptions": lambda s, _: s.counts._lag_seconds(),
+    "lag of the tally": lambda s, _: s.statistics("me", HOUR).lag_seconds(EventCursor(0, 0)),
 }
 
 
@@ -242,7 +236,7 @@ def test_a_likely_move_finds_its_row_by_id_however_short_the_queue_was_when_it_w
     """A plan is kept: one by a partial index would read the whole queue for each row of it."""
     run = queued(large_store)
     if way == "complete":
-        assert large_store.claim(run.id, token="t", worker="w", max_attempts=3).granted
+        assert large_store.runs.claim(run.id, token="t", worker="w", max_attempts=3).granted
     sent = statements_of(large_store, lambda: WAYS[way](large_store, run.id), monkeypatch)
     ((sql, parameters),) = sent
     assert "FOR UPDATE" not in sql
@@ -278,7 +272,7 @@ def test_a_lease_reads_only_what_is_due(
 ) -> None:
     """And not all that will be due one day, which may be most of what there is."""
     ((sql, parameters),) = statements_of(
-        large_store, lambda: large_store.lease_due(100, LEASE), monkeypatch
+        large_store, lambda: large_store.publications.lease_due(100, LEASE), monkeypatch
     )
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         for mode in ("force_custom_plan", "force_generic_plan"):
@@ -326,7 +320,7 @@ def test_the_census_reads_what_is_not_over_where_most_is(
     large_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     *_, (sql, parameters) = statements_of(
-        large_store, lambda: Census(large_store.database).tasks(by_tenant=True), monkeypatch
+        large_store, lambda: large_store.counts.tasks(by_tenant=True), monkeypatch
     )
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         connection.execute(
@@ -344,9 +338,7 @@ def test_the_census_reads_what_is_not_over_where_most_is(
 def test_the_census_reads_no_alarm_that_is_resolved_and_no_message_that_was_sent(
     large_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live, untold = statements_of(
-        large_store, lambda: Census(large_store.database).alarms(), monkeypatch
-    )
+    live, untold = statements_of(large_store, large_store.counts.alarms, monkeypatch)
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         connection.execute(
             "INSERT INTO alarm (fingerprint, source, state, resolved_at) SELECT n, 'failed',"
@@ -374,8 +366,8 @@ def test_what_the_figures_are_counted_by_is_not_compiled(large_store: Store) -> 
     with Store(f"{large_store.database.url}?options=-c%20jit%3Don").closing() as store:
         assert settings_of(store) == ["on"]
         event.listen(store.database._engine("moving"), "before_cursor_execute", seen)
-        Census(store.database).tasks(by_tenant=True)
-        Tally(store.database, "me", HOUR).read(EventCursor(0, 0), 100, by_tenant=True)
+        store.counts.tasks(by_tenant=True)
+        store.statistics("me", HOUR).read(EventCursor(0, 0), 100, by_tenant=True)
         counted = [jit for sql, jit in heard if "GROUP BY" in sql]
         # Only for these two: the connection goes back as it was.
         assert (counted, settings_of(store)) == (["off", "off"], ["on"])

@@ -62,12 +62,14 @@ def test_lives_are_whole_behind_a_pooler(
         def live(number: int) -> int:
             token = f"token-{number}"
             mine = [one for one in ids if claim(store, one, token)]
-            return sum(store.complete(one, token, DONE) is TaskStatus.COMPLETED for one in mine)
+            return sum(
+                store.outcomes.complete(one, token, DONE) is TaskStatus.COMPLETED for one in mine
+            )
 
         assert sum(at_once(live, THREADS)) == len(ids)
-        done = store.page(Filter(status=(TaskStatus.COMPLETED,)), EVERYONE, limit=50)
+        done = store.tasks.page(Filter(status=(TaskStatus.COMPLETED,)), EVERYONE, limit=50)
         assert {one.attempt for one in done} == {1}
-        later = store.page(Filter(status=(TaskStatus.SCHEDULED,)), EVERYONE, limit=50)
+        later = store.tasks.page(Filter(status=(TaskStatus.SCHEDULED,)), EVERYONE, limit=50)
         assert {one.run_at for one in later} == {AT}
         assert all(datetime.now(UTC) - one.created_at < timedelta(minutes=1) for one in done)
 

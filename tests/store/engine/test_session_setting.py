@@ -72,29 +72,29 @@ def test_a_life_is_the_same_under_every_setting(url: str) -> None:
     with Store(url).closing() as store:
         task_id = create(store, input={"back\\slash": "O'Brien \u00e9 \\n"})
         assert claim(store, task_id)
-        assert store.progress(task_id, "token-1", Report(current=1, total=3))
-        assert store.complete(task_id, "token-1", DONE) == "COMPLETED"
+        assert store.runs.progress(task_id, "token-1", Report(current=1, total=3))
+        assert store.outcomes.complete(task_id, "token-1", DONE) == "COMPLETED"
         later = create(store, run_at=AT, deadline_at=AT + timedelta(seconds=1))
-        found = store.get(later, EVERYONE)
+        found = store.tasks.get(later, EVERYONE)
         assert (found.run_at, found.deadline_at) == (AT, AT + timedelta(seconds=1))
         assert found.created_at.tzinfo is UTC
         assert datetime.now(UTC) - found.created_at < timedelta(minutes=1)
-        assert store.get(task_id, EVERYONE).input == {"back\\slash": "O'Brien \u00e9 \\n"}
-        assert len(store.history(task_id, EVERYONE)) == 4
+        assert store.tasks.get(task_id, EVERYONE).input == {"back\\slash": "O'Brien \u00e9 \\n"}
+        assert len(store.tasks.history(task_id, EVERYONE)) == 4
         waiting = create(store)
-        assert store.mark_queued([publication(store, waiting)]) == {waiting}
+        assert store.publications.mark_queued([publication(store, waiting)]) == {waiting}
         failed = running(store)
-        assert store.error(failed.id, failed.token, OOPS, timedelta(hours=1)) == "ERRORED"
-        parent = store.create_fan_out(
+        assert store.outcomes.error(failed.id, failed.token, OOPS, timedelta(hours=1)) == "ERRORED"
+        parent = store.submissions.create_fan_out(
             draft(), [draft()], FanOutSpec(part_type="sum"), EVERYONE
         ).created.id
-        assert store.counts(parent, EVERYONE).total == 1
-        assert {one.id for one in store.page(Filter(), EVERYONE, limit=10)} >= {
+        assert store.fan_outs.counts(parent, EVERYONE).total == 1
+        assert {one.id for one in store.tasks.page(Filter(), EVERYONE, limit=10)} >= {
             task_id,
             later,
             waiting,
         }
-        assert isinstance(store.drifts(lease=timedelta(minutes=1)), list)
+        assert isinstance(store.doctor.drifts(lease=timedelta(minutes=1)), list)
 
 
 @pytest.fixture

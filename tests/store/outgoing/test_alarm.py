@@ -13,7 +13,7 @@ from taskdb.model.alarm.routing import Route
 from taskdb.model.entity import TaskError, TaskKind
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.engine.migrations.migrate import empty
-from taskdb.store.outgoing.alarm.alarm import MOST_ROUTES, Alarms
+from taskdb.store.outgoing.alarm.alarm import MOST_ROUTES
 from taskdb.store.outgoing.alarm.detection import _has_work, bad_events
 from taskdb.store.store import Store
 from tests.cases import each
@@ -44,9 +44,9 @@ def test_failures_of_one_cause_are_one_alarm_and_one_message_a_window(store: Sto
     assert (one.place, one.severity, one.tenant) == ("shop/card.py in charge", Severity.ERROR, None)
     assert one.task_ids == tuple(run.id for run in runs[-10:])
     assert (one.message, one.sample["taskId"]) == ("oops 11", runs[-1].id)
-    assert one.sample["pk"] == store.get(runs[-1].id, EVERYONE).pk
-    assert one.first_seen_at == store.history(first.id, EVERYONE)[-1].at
-    assert one.last_seen_at == store.history(runs[-1].id, EVERYONE)[-1].at
+    assert one.sample["pk"] == store.tasks.get(runs[-1].id, EVERYONE).pk
+    assert one.first_seen_at == store.tasks.history(first.id, EVERYONE)[-1].at
+    assert one.last_seen_at == store.tasks.history(runs[-1].id, EVERYONE)[-1].at
 
     over(store)
     assert fold(store).messages == 1
@@ -57,13 +57,13 @@ def test_failures_of_one_cause_are_one_alarm_and_one_message_a_window(store: Sto
 
 def test_causes_differ_by_type_error_place_and_by_tenant_where_that_is_wanted(store: Store) -> None:
     declared = {"own": Alarm(group_by_tenant=True, severity="critical")}
-    Alarms(store.database).declare(declared)
+    store.alarms.declare(declared)
     for tenant in ("a", "b"):
         fail(store, tenant=tenant)
         fail(store, tenant=tenant, kind="KeyError")
         fail(store, tenant=tenant, type="own")
     run = running(store)
-    store.fail(run.id, run.token, TaskError("ValueError", "elsewhere", "", 1))
+    store.outcomes.fail(run.id, run.token, TaskError("ValueError", "elsewhere", "", 1))
     fold(store)
 
     told = {(one.type, one.error_type, one.place, one.tenant): one.count for one in alarms(store)}
@@ -80,12 +80,12 @@ def test_causes_differ_by_type_error_place_and_by_tenant_where_that_is_wanted(st
 
 def test_what_is_no_failure_for_good_raises_nothing(store: Store) -> None:
     run = running(store)
-    store.error(run.id, run.token, TaskError("ValueError", "again", "", 1), timedelta(0))
+    store.outcomes.error(run.id, run.token, TaskError("ValueError", "again", "", 1), timedelta(0))
     canceled = running(store)
-    store.cancel_own(canceled.id, canceled.token, TaskError("Cancel", "no", "", 1))
+    store.outcomes.cancel(canceled.id, canceled.token, TaskError("Cancel", "no", "", 1))
     failed = fail(store)
     fold(store)
-    store.remark(failed.id, {"reason": "only a remark on what is FAILED"})
+    store.runs.remark(failed.id, {"reason": "only a remark on what is FAILED"})
 
     assert fold(store).events == 0
     assert only(store).count == 1
@@ -95,7 +95,7 @@ def test_a_halted_task_and_a_parent_that_failed_its_join_are_sources_of_their_ow
     store: Store,
 ) -> None:
     halted = running(store)
-    store.halt(halted.id, halted.token, TaskError("Halt", "look at this", "", 1))
+    store.outcomes.halt(halted.id, halted.token, TaskError("Halt", "look at this", "", 1))
     parent = create(store)
     with store.database.transaction() as connection:
         connection.execute(
@@ -115,17 +115,17 @@ def test_a_halted_task_and_a_parent_that_failed_its_join_are_sources_of_their_ow
 
 def test_a_type_says_what_raises_and_to_whom(store: Store) -> None:
     quiet, loud = Alarm.of(False), Alarm(on="halted", to=["pager", "desk"])  # noqa: FBT003 - as `@task` takes it
-    Alarms(store.database).declare({"quiet": quiet, "loud": loud})
+    store.alarms.declare({"quiet": quiet, "loud": loud})
     fail(store, type="quiet")
     fail(store, type="loud")
     run = running(store, type="loud")
-    store.halt(run.id, run.token, TaskError("Halt", "", "", 1))
+    store.outcomes.halt(run.id, run.token, TaskError("Halt", "", "", 1))
     assert fold(store).events == 3
 
     assert only(store).channels == ("pager", "desk")
     assert messages(store) == [("desk", "opened", 1, 1), ("pager", "opened", 1, 1)]
-    Alarms(store.database).declare({"quiet": None, "loud": None})
-    assert Alarms(store.database).policies() == {}
+    store.alarms.declare({"quiet": None, "loud": None})
+    assert store.alarms.policies() == {}
 
 
 def test_an_alarm_that_no_route_takes_is_seen_to_be_so_and_is_told_once_one_does(
@@ -135,15 +135,13 @@ def test_an_alarm_that_no_route_takes_is_seen_to_be_so_and_is_told_once_one_does
     routes = (route("ops", type="order.*"), route("ops", severity=Severity.CRITICAL))
     assert fold(store, routes=routes).unrouted == (only(store).id,)
 
-    unrouted = Alarms(store.database).page(EVERYONE, unrouted=True)
+    unrouted = store.alarms.page(EVERYONE, unrouted=True)
     assert [(one.is_routed, one.channels, one.told) for one in unrouted] == [(False, (), 0)]
-    Alarms(store.database).add_route(
-        route("desk", type="mail.*", source=AlarmSource.FAILED), EVERYONE, "ann"
-    )
+    store.alarms.add_route(route("desk", type="mail.*", source=AlarmSource.FAILED), EVERYONE, "ann")
     over(store)
     assert fold(store, routes=routes).messages == 1
     assert messages(store) == [("desk", "opened", 1, 1)]
-    assert Alarms(store.database).page(EVERYONE, unrouted=True) == []
+    assert store.alarms.page(EVERYONE, unrouted=True) == []
 
 
 def test_a_process_without_channels_counts_and_leaves_the_telling_to_others(store: Store) -> None:
@@ -159,7 +157,7 @@ def test_a_process_without_channels_counts_and_leaves_the_telling_to_others(stor
 def test_an_acknowledged_alarm_is_silent_until_it_was_resolved_and_came_back(store: Store) -> None:
     fail(store)
     fold(store)
-    desk = Alarms(store.database)
+    desk = store.alarms
     one = desk.get(desk.acknowledge(only(store).id, Scope(), "ann", "on it"), EVERYONE)
     assert (one.state, one.acted_by, one.note) == (AlarmState.ACKNOWLEDGED, "ann", "on it")
     fail(store)
@@ -185,7 +183,7 @@ def test_an_acknowledged_alarm_is_silent_until_it_was_resolved_and_came_back(sto
 def test_a_resolved_alarm_comes_back_at_once_though_its_window_was_open(store: Store) -> None:
     fail(store)
     fold(store)
-    Alarms(store.database).resolve(only(store).id, Scope(), None, None)
+    store.alarms.resolve(only(store).id, Scope(), None, None)
     fail(store)
 
     assert fold(store).messages == 1
@@ -194,7 +192,7 @@ def test_a_resolved_alarm_comes_back_at_once_though_its_window_was_open(store: S
 def test_a_snooze_ends_by_time_and_what_came_meanwhile_is_told_then(store: Store) -> None:
     fail(store)
     fold(store)
-    desk = Alarms(store.database)
+    desk = store.alarms
     desk.snooze(only(store).id, Scope(), timedelta(hours=8), "ann")
     fail(store)
     over(store)
@@ -336,7 +334,7 @@ def test_nothing_secret_is_written_to_an_alarm(store: Store) -> None:
     said = "no hunter2-x for ann at postgresql://ann:s3cr3t@db, api_key='k-123456'"
     run = running(store, input=given)
     shown = f"{TRACEBACK}ValueError: {said}\n"
-    store.fail(run.id, run.token, TaskError("ValueError", said, shown, 1))
+    store.outcomes.fail(run.id, run.token, TaskError("ValueError", said, shown, 1))
     fold(store, with_input=True)
 
     with store.database.transaction() as connection:
@@ -357,7 +355,7 @@ def test_a_task_that_is_gone_or_was_tried_again_is_told_from_its_history(store: 
         fail(store, kind="KeyError", message="x"),
     )
     write(store, "DELETE FROM task WHERE id = :id", id=pruned.id)
-    store.retry(retried.id, Scope())
+    store.interventions.retry(retried.id, Scope())
     fold(store)
 
     told = {one.error_type: (one.type, one.message) for one in alarms(store)}
@@ -370,7 +368,7 @@ def test_a_tenant_sees_its_own_alarms_only_and_the_operator_those_of_all(store: 
     fold(store, group_by_tenant=True)
     fail(store, tenant="a", kind="KeyError")
     fold(store)
-    desk, scope = Alarms(store.database), Scope(("a",))
+    desk, scope = store.alarms, Scope(("a",))
 
     assert [one.tenant for one in desk.page(scope)] == ["a"]
     assert len(desk.page(EVERYONE)) == 3
@@ -390,7 +388,7 @@ def test_a_tenant_sees_its_own_alarms_only_and_the_operator_those_of_all(store: 
 
 
 def test_a_route_is_seen_and_removed_by_its_owner_and_the_operator(store: Store) -> None:
-    desk, scope = Alarms(store.database), Scope(("a",))
+    desk, scope = store.alarms, Scope(("a",))
     for one in (route("ops", tenant="a"), route("ops"), route("ops", tenant="b", owner="b")):
         route_id = desk.add_route(one, EVERYONE, None)
         assert desk.routes(scope) == []
@@ -405,7 +403,7 @@ def test_a_route_is_seen_and_removed_by_its_owner_and_the_operator(store: Store)
 def test_a_route_of_a_tenant_adds_to_what_the_operator_is_told_and_changes_nothing_for_others(
     store: Store,
 ) -> None:
-    desk = Alarms(store.database)
+    desk = store.alarms
     desk.add_route(route("slack", tenant="a", owner="a"), EVERYONE, None)
     given = {"group_by_tenant": True, "tenant_channels": {"a": ("slack",)}}
     for tenant in ("a", "b"):
@@ -422,7 +420,7 @@ def test_a_route_of_a_tenant_adds_to_what_the_operator_is_told_and_changes_nothi
 
 
 def test_a_tenant_has_no_more_routes_than_a_pass_can_read(store: Store) -> None:
-    desk, one = Alarms(store.database), route("slack", tenant="a", owner="a")
+    desk, one = store.alarms, route("slack", tenant="a", owner="a")
     for _ in range(MOST_ROUTES):
         desk.add_route(one, Scope(("a",)), None)
     with pytest.raises(InvalidInput, match="remove one first"):
@@ -433,7 +431,7 @@ def test_a_tenant_has_no_more_routes_than_a_pass_can_read(store: Store) -> None:
 
 
 def test_a_route_of_a_tenant_adds_to_the_channels_of_a_type(store: Store) -> None:
-    desk = Alarms(store.database)
+    desk = store.alarms
     desk.declare({"loud": Alarm(to="pager")})
     desk.add_route(route("slack", tenant="a", owner="a"), EVERYONE, None)
     fail(store, type="loud", tenant="a")
@@ -456,7 +454,7 @@ def test_a_route_of_a_tenant_takes_its_own_alarms_to_its_own_channels(
     store: Store, own: Route
 ) -> None:
     """Also one that was written while the settings gave the tenant another channel."""
-    Alarms(store.database).add_route(own, EVERYONE, None)
+    store.alarms.add_route(own, EVERYONE, None)
     fail(store, tenant="a")
     fold(store, group_by_tenant=True, tenant_channels={"a": ("slack",), "b": ("desk", "slack")})
     assert only(store).channels == ("ops",)
@@ -465,7 +463,7 @@ def test_a_route_of_a_tenant_takes_its_own_alarms_to_its_own_channels(
 def test_what_only_a_tenant_is_told_of_stays_unrouted_and_the_operator_is_told_of_all_of_it(
     store: Store,
 ) -> None:
-    desk = Alarms(store.database)
+    desk = store.alarms
     desk.add_route(route("slack", tenant="a", owner="a"), EVERYONE, None)
     given = {
         "group_by_tenant": True,
@@ -501,7 +499,7 @@ def test_what_only_a_tenant_is_told_of_stays_unrouted_and_the_operator_is_told_o
 
 
 def test_a_regression_that_only_a_tenant_is_told_of_is_told_as_such_once(store: Store) -> None:
-    desk = Alarms(store.database)
+    desk = store.alarms
     desk.add_route(route("slack", tenant="a", owner="a"), EVERYONE, None)
     given = {
         "group_by_tenant": True,
@@ -518,7 +516,7 @@ def test_a_regression_that_only_a_tenant_is_told_of_is_told_as_such_once(store: 
 
 
 def test_a_tenant_sees_the_messages_to_its_own_channels(store: Store) -> None:
-    desk, scope = Alarms(store.database), Scope(("a",))
+    desk, scope = store.alarms, Scope(("a",))
     fail(store, tenant="a")
     fold(store, group_by_tenant=True)
     alarm_id = only(store).id
@@ -549,17 +547,13 @@ def test_messages_of_an_alarm_go_in_order_and_each_is_taken_by_one(store: Store)
     assert (second.sequence, second.message["envelope"]["content"]["count"]) == (2, 1)
     out.refused(second, "away\x00 \ud800", after=timedelta(hours=2))
     assert out.take("ops", hour) is None
-    waiting = Alarms(store.database).undelivered(EVERYONE)
+    waiting = store.alarms.undelivered(EVERYONE)
     assert sorted((one.channel, one.attempts) for one in waiting) == [
         ("desk", 0),
         ("desk", 0),
         ("ops", 1),
     ]
-    assert (
-        Alarms(store.database)
-        .last_errors([only(store).id], EVERYONE)[only(store).id]
-        .startswith("away")
-    )
+    assert store.alarms.last_errors([only(store).id], EVERYONE)[only(store).id].startswith("away")
 
 
 def test_a_channel_that_is_away_gets_one_summary_and_not_one_for_each_window(store: Store) -> None:
@@ -585,7 +579,7 @@ def test_what_was_resolved_or_sent_long_ago_goes_and_the_rest_stays(store: Store
     for kind in ("ValueError", "KeyError"):
         fail(store, kind=kind)
     fold(store)
-    desk = Alarms(store.database)
+    desk = store.alarms
     resolved, live = alarms(store)
     desk.resolve(resolved.id, Scope(), None, None)
     assert desk.prune(timedelta(days=1)) == 0
@@ -636,7 +630,7 @@ def test_failures_of_before_the_migration_wake_nobody(store: Store) -> None:
         ).one()
     assert row.event_id == (0 if store.database.dialect.name == "sqlite" else 2**63 - 1)
     assert fold(store).events == 0
-    store.create([draft(kind=TaskKind.TASK)], EVERYONE)
+    store.submissions.create([draft(kind=TaskKind.TASK)], EVERYONE)
     assert fold(store).events == 0
 
 

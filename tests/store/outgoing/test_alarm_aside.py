@@ -7,8 +7,7 @@ import pytest
 from taskdb.model.alarm.alarm import AlarmSource
 from taskdb.model.alarm.routing import Route
 from taskdb.store.contract import EVERYONE
-from taskdb.store.outgoing.alarm.alarm import Alarms
-from taskdb.store.outgoing.alarm.condition import Limits, Watching
+from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store
 from tests.cases import each
 from tests.store.alarms import alarms, delivering, fail, fold, messages, over, rules
@@ -105,7 +104,7 @@ def test_a_policy_that_cannot_be_read_keeps_no_alarm_from_being_raised(
 
 
 def test_a_route_that_cannot_be_read_keeps_the_others(store: Store) -> None:
-    desk = Alarms(store.database)
+    desk = store.alarms
     desk.add_route(Route(to=("ops",)), EVERYONE, None)
     write(store, "INSERT INTO alarm_route (channels, source) VALUES ('[\"ops\"]', 'never')")
     write(store, "INSERT INTO alarm_route (channels) VALUES ('7')")
@@ -122,7 +121,7 @@ def test_a_look_for_conditions_bears_one_that_cannot_be_written(store: Store) ->
             at="2020-01-01T00:00:00.000Z",
         )
     limits = Limits(LEASE, timedelta(days=9999), {"*": timedelta(seconds=1)})
-    Watching(store.database, rules(), limits).watch()
+    store.conditions(rules(), limits).watch()
     assert {one.place for one in alarms(store) if one.source is AlarmSource.BACKLOG} == {
         "queue:good"
     }

@@ -7,10 +7,8 @@ from sqlalchemy import text
 
 from taskdb.model.alarm.alarm import Alarm, AlarmEntity, AlarmSource, AlarmState
 from taskdb.store.contract import Scope, WorkerRecord
-from taskdb.store.outgoing.alarm.alarm import Alarms
-from taskdb.store.outgoing.alarm.condition import Limits, Watched, Watching
+from taskdb.store.outgoing.alarm.condition import Limits, Watched
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Workers
 from tests.store.alarms import alarms, messages, only, over, rules
 from tests.store.tasks import at_once, create, queued, write
 
@@ -20,7 +18,7 @@ SCHEDULE = "00000000-0000-4000-8000-000000000001"
 
 def watch(store: Store, backlog: dict[str, timedelta] | None = None, **given: Any) -> Watched:
     limits = Limits(lease=timedelta(seconds=20), unconsumed=MINUTE, backlog=backlog or {})
-    return Watching(store.database, rules(**given), limits).watch()
+    return store.conditions(rules(**given), limits).watch()
 
 
 def age(store: Store, minutes: int) -> None:
@@ -37,7 +35,7 @@ def age(store: Store, minutes: int) -> None:
 
 def worker(store: Store, boot: str = "w@host/1", queues: tuple[str, ...] = ("taskdb",)) -> None:
     record = WorkerRecord(boot, boot.split("/", maxsplit=1)[0], "host", 7, queues=queues)
-    Workers(store.database).announce(record)
+    store.workers.announce(record)
 
 
 def vanish(store: Store, minutes: int) -> None:
@@ -78,7 +76,7 @@ def test_a_queue_that_nobody_takes_from_raises_one_alarm_until_somebody_does(sto
 
 
 def test_a_backlog_raises_by_queue_by_type_and_by_what_a_type_says(store: Store) -> None:
-    Alarms(store.database).declare({"pay": Alarm(backlog=3 * MINUTE), "quiet": Alarm(on=())})
+    store.alarms.declare({"pay": Alarm(backlog=3 * MINUTE), "quiet": Alarm(on=())})
     worker(store)
     for values in ({"type": "pay"}, {"type": "quiet"}, {"queue": "slow", "type": "sum"}):
         queued(store, **values)
@@ -106,7 +104,7 @@ def test_what_a_rule_holds_and_what_is_due_later_is_no_backlog(store: Store) -> 
 def test_a_worker_that_vanished_raises_one_alarm_until_it_is_back(store: Store) -> None:
     worker(store)
     worker(store, "stopped@host/1")
-    Workers(store.database).stopped("stopped@host/1")
+    store.workers.stopped("stopped@host/1")
     assert watch(store) == Watched()
     vanish(store, 1)
     assert watch(store) == Watched(holding=1)
@@ -128,7 +126,7 @@ def test_an_acknowledged_condition_is_resolved_when_it_is_over(store: Store) -> 
     worker(store)
     vanish(store, 1)
     watch(store)
-    Alarms(store.database).acknowledge(only(store).id, Scope(), "ann", None)
+    store.alarms.acknowledge(only(store).id, Scope(), "ann", None)
     watch(store)
     assert only(store).state is AlarmState.ACKNOWLEDGED
     worker(store, "w@host/2")
@@ -142,7 +140,7 @@ def test_a_condition_that_nobody_was_told_of_yet_is_not_forgotten(store: Store) 
     worker(store)
     vanish(store, 1)
     watch(store)
-    Alarms(store.database).resolve(only(store).id, Scope(), None, None)
+    store.alarms.resolve(only(store).id, Scope(), None, None)
     write(store, "UPDATE alarm SET window_until = :at", at=datetime(2999, 1, 1, tzinfo=UTC))
     watch(store)
     assert (only(store).is_regression, only(store).told) == (True, 1)
@@ -185,7 +183,7 @@ def test_a_missed_schedule_raises_an_alarm_of_its_tenant_until_it_fires(store: S
     missed(store, "2026-01-05T03:00:00+00:00", "fired")
     assert watch(store) == Watched(over=1)
 
-    Alarms(store.database).declare({"sum": Alarm(on="failed")})
+    store.alarms.declare({"sum": Alarm(on="failed")})
     missed(store, "2026-01-06T03:00:00+00:00")
     watch(store)
     assert only(store).count == 4

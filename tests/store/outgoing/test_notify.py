@@ -19,8 +19,12 @@ from taskdb.model.subscription import (
     TransportKind,
 )
 from taskdb.store.contract import EVERYONE, Scope
+from taskdb.store.outgoing.subscription.notification import (
+    LeasedSubscription,
+    NotificationPage,
+    Passed,
+)
 from taskdb.store.outgoing.subscription.subscription import BEGINNING, NewSubscription, Start
-from taskdb.store.outgoing.subscription.turn import LeasedSubscription, NotificationPage, Passed
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
@@ -48,16 +52,16 @@ def add(
         secret="whsec_AAAA",
         created_by=None,
     )
-    return store.add_subscription(new, start, EVERYONE)
+    return store.subscriptions.add(new, start, EVERYONE)
 
 
 def lease(store: Store, holder: str = "one", **options: Any) -> list[LeasedSubscription]:
-    return store.lease_subscriptions(holder, options.pop("lease", MINUTE), 10, **options)
+    return store.notifications.lease(holder, options.pop("lease", MINUTE), 10, **options)
 
 
 def read(store: Store, leased: LeasedSubscription, **options: Any) -> NotificationPage:
     after = options.pop("after", leased.cursor)
-    return store.notifications(leased, after, **{"scan": 1_000, "limit": 100, **options})
+    return store.notifications.page(leased, after, **{"scan": 1_000, "limit": 100, **options})
 
 
 def told(page: NotificationPage) -> list[tuple[str, str]]:
@@ -73,7 +77,7 @@ def read_all(store: Store, **options: Any) -> list[tuple[str, str]]:
             return found
         page = read(store, leased[0], **options)
         found += told(page)
-        assert store.pass_events(leased[0], page.end, MINUTE, ends=True)
+        assert store.notifications.advance(leased[0], page.end, MINUTE, ends=True)
     raise AssertionError("it does not end")
 
 
@@ -90,7 +94,9 @@ def test_an_event_whose_xid_was_written_by_hand_keeps_no_later_one_from_being_to
     assert read_all(store) == [(first, "CREATED")]
     second = create(store)
     assert read_all(store) == [(second, "CREATED")]
-    (found,) = [one for one in store.drifts(lease=MINUTE) if one.name == "event_without_order"]
+    (found,) = [
+        one for one in store.doctor.drifts(lease=MINUTE) if one.name == "event_without_order"
+    ]
     assert found.examples == (first,)
 
 
@@ -111,7 +117,7 @@ def test_a_subscription_is_told_what_comes_after_it(store: Store) -> None:
     add(store)
     assert lease(store) == []
     run = running(store)
-    store.complete(run.id, run.token, DONE)
+    store.outcomes.complete(run.id, run.token, DONE)
     (leased,) = lease(store)
     page = read(store, leased)
     assert told(page) == [(run.id, "CREATED"), (run.id, "STARTED"), (run.id, "COMPLETED")]
@@ -128,11 +134,13 @@ def test_one_at_a_time_has_the_lease_and_only_that_one_moves_the_cursor(store: S
     (second,) = lease(store, "two")
     assert lease(store, "three") == []
     end = read(store, first).end
-    assert not store.pass_events(first, end, MINUTE, ends=True)
-    assert store.fail_events(first, end, "x", delay=SOON, give_up=HOUR, is_final=True) is None
-    assert store.get_subscription("hook", EVERYONE).cursor == str(second.cursor)
-    assert store.pass_events(second, Passed(end.cursor, end.at, 1), MINUTE, ends=True)
-    after = store.get_subscription("hook", EVERYONE)
+    assert not store.notifications.advance(first, end, MINUTE, ends=True)
+    assert (
+        store.notifications.fail(first, end, "x", delay=SOON, give_up=HOUR, is_final=True) is None
+    )
+    assert store.subscriptions.get("hook", EVERYONE).cursor == str(second.cursor)
+    assert store.notifications.advance(second, Passed(end.cursor, end.at, 1), MINUTE, ends=True)
+    after = store.subscriptions.get("hook", EVERYONE)
     assert (after.cursor, after.cursor_at, after.sent) == (str(end.cursor), end.at, 1)
     assert after.last_sent_at is not None
     assert lease(store, "four") == []
@@ -175,8 +183,8 @@ def test_a_filter_lets_pass_what_fits_and_the_cursor_moves_on_anyway(
     add(store, **wanted)
     runs = [running(store, type=name) for name in ("mail.send", "import")]
     create(store, parent_id=runs[1].id, position=0)
-    store.complete(runs[0].id, runs[0].token, DONE)
-    store.fail(runs[1].id, runs[1].token, OOPS)
+    store.outcomes.complete(runs[0].id, runs[0].token, DONE)
+    store.outcomes.fail(runs[1].id, runs[1].token, OOPS)
     assert len(read_all(store, scan=2)) == count
     assert lease(store) == []
 
@@ -184,7 +192,7 @@ def test_a_filter_lets_pass_what_fits_and_the_cursor_moves_on_anyway(
 def test_remarks_that_move_nothing_are_not_told(store: Store) -> None:
     add(store)
     run = running(store)
-    store.remark(run.id, {"reason": "a remark"})
+    store.runs.remark(run.id, {"reason": "a remark"})
     assert told(read(store, lease(store)[0])) == [(run.id, "CREATED"), (run.id, "STARTED")]
 
 
@@ -200,22 +208,22 @@ def test_a_subscription_of_a_tenant_never_carries_another_ones_event(store: Stor
 def test_a_scope_sees_and_moves_its_own_subscriptions_only(store: Store) -> None:
     add(store, "mine", tenant="acme")
     others = [add(store, "theirs", tenant="other"), add(store, "all"), add(store, "mine")]
-    assert [one.tenant for one in store.list_subscriptions(ACME)] == ["acme"]
-    assert store.get_subscription("mine", ACME).tenant == "acme"
+    assert [one.tenant for one in store.subscriptions.all(ACME)] == ["acme"]
+    assert store.subscriptions.get("mine", ACME).tenant == "acme"
     for one in others:
         for act in (
-            lambda i: store.get_subscription(i, ACME),
-            lambda i: store.pause_subscription(i, ACME),
-            lambda i: store.resume_subscription(i, ACME, "beginning"),
-            lambda i: store.rotate_secret(i, "x", HOUR, ACME),
-            lambda i: store.subscription_secrets(i, ACME),
-            lambda i: store.remove_subscription(i, ACME),
+            lambda i: store.subscriptions.get(i, ACME),
+            lambda i: store.subscriptions.pause(i, ACME),
+            lambda i: store.subscriptions.resume(i, ACME, "beginning"),
+            lambda i: store.subscriptions.rotate_secret(i, "x", HOUR, ACME),
+            lambda i: store.subscriptions.secrets(i, ACME),
+            lambda i: store.subscriptions.remove(i, ACME),
         ):
             with pytest.raises(SubscriptionNotFound):
                 act(one.id)
-    assert len(store.list_subscriptions(EVERYONE)) == 4
+    assert len(store.subscriptions.all(EVERYONE)) == 4
     with pytest.raises(InvalidInput, match="give a tenant or an id"):
-        store.get_subscription("mine", EVERYONE)
+        store.subscriptions.get("mine", EVERYONE)
     with pytest.raises(SubscriptionExists):
         add(store, "mine", tenant="acme")
 
@@ -225,11 +233,11 @@ def test_a_tenant_that_names_its_subscription_as_anothers_id_keeps_nobody_from_i
 ) -> None:
     whole = add(store, "all")
     mine = add(store, whole.id, tenant="acme")
-    assert store.get_subscription(whole.id, EVERYONE).id == whole.id
-    assert store.pause_subscription(whole.id, EVERYONE).id == whole.id
-    assert store.get_subscription(whole.id, ACME).id == mine.id
-    store.remove_subscription(whole.id, EVERYONE)
-    assert [one.id for one in store.list_subscriptions(EVERYONE)] == [mine.id]
+    assert store.subscriptions.get(whole.id, EVERYONE).id == whole.id
+    assert store.subscriptions.pause(whole.id, EVERYONE).id == whole.id
+    assert store.subscriptions.get(whole.id, ACME).id == mine.id
+    store.subscriptions.remove(whole.id, EVERYONE)
+    assert [one.id for one in store.subscriptions.all(EVERYONE)] == [mine.id]
 
 
 def test_a_target_that_fails_is_tried_later_and_dead_in_the_end(store_url: str) -> None:
@@ -243,7 +251,7 @@ def test_a_target_that_fails_is_tried_later_and_dead_in_the_end(store_url: str) 
             assert leased.attempts == attempt
             here = Passed(leased.cursor, None)
             states.append(
-                store.fail_events(
+                store.notifications.fail(
                     leased, here, "oops", delay=HOUR, give_up=3 * HOUR, is_final=False
                 )
             )
@@ -251,17 +259,19 @@ def test_a_target_that_fails_is_tried_later_and_dead_in_the_end(store_url: str) 
             clock.advance(HOUR)
         assert states == [SubscriptionState.ACTIVE] * 3 + [SubscriptionState.DEAD]
         assert lease(store) == []
-        dead = store.get_subscription("hook", EVERYONE)
+        dead = store.subscriptions.get("hook", EVERYONE)
         assert (dead.attempts, dead.last_error) == (4, "oops")
         assert dead.failing_since == datetime(2026, 1, 1, tzinfo=UTC)
-        assert [one.name for one in store.drifts(lease=MINUTE) if "sub" in one.name] == [
+        assert [one.name for one in store.doctor.drifts(lease=MINUTE) if "sub" in one.name] == [
             "subscription_dead"
         ]
-        again = store.resume_subscription("hook", EVERYONE)
+        again = store.subscriptions.resume("hook", EVERYONE)
         assert (again.state, again.attempts, again.last_error) == ("active", 0, None)
         (leased,) = lease(store)
         here = Passed(leased.cursor, None)
-        final = store.fail_events(leased, here, "gone", delay=HOUR, give_up=HOUR, is_final=True)
+        final = store.notifications.fail(
+            leased, here, "gone", delay=HOUR, give_up=HOUR, is_final=True
+        )
         assert final is SubscriptionState.DEAD
 
 
@@ -272,12 +282,12 @@ def test_what_was_sent_before_a_failure_counts_as_a_success(store: Store) -> Non
     for _ in range(2):
         (leased,) = lease(store)
         here = Passed(leased.cursor, None)
-        store.fail_events(leased, here, "oops", delay=SOON, give_up=HOUR, is_final=False)
+        store.notifications.fail(leased, here, "oops", delay=SOON, give_up=HOUR, is_final=False)
     (leased,) = lease(store)
     first = read(store, leased).due[0]
     passed = Passed(first.place, first.notification.event.at, 1)
-    store.fail_events(leased, passed, "oops", delay=SOON, give_up=HOUR, is_final=False)
-    found = store.get_subscription("hook", EVERYONE)
+    store.notifications.fail(leased, passed, "oops", delay=SOON, give_up=HOUR, is_final=False)
+    found = store.subscriptions.get("hook", EVERYONE)
     assert (found.attempts, found.sent, found.cursor) == (1, 1, str(first.place))
     assert len(read(store, lease(store)[0]).due) == 1
 
@@ -286,10 +296,10 @@ def test_a_paused_one_is_not_served_and_who_serves_it_loses_it(store: Store) -> 
     add(store)
     create(store)
     (leased,) = lease(store)
-    store.pause_subscription("hook", EVERYONE)
-    assert not store.pass_events(leased, read(store, leased).end, MINUTE, ends=True)
+    store.subscriptions.pause("hook", EVERYONE)
+    assert not store.notifications.advance(leased, read(store, leased).end, MINUTE, ends=True)
     assert lease(store) == []
-    store.resume_subscription("hook", EVERYONE)
+    store.subscriptions.resume("hook", EVERYONE)
     assert len(read_all(store)) == 1
 
 
@@ -303,8 +313,8 @@ def test_a_replay_begins_at_any_place_and_a_late_cursor_cannot_undo_it(store_url
         subscription = add(store, start=datetime(2026, 1, 1, 1, tzinfo=UTC))
         (leased,) = lease(store)
         end = read(store, leased).end
-        store.resume_subscription(subscription.id, EVERYONE, "beginning")
-        assert not store.pass_events(leased, end, MINUTE, ends=True)
+        store.subscriptions.resume(subscription.id, EVERYONE, "beginning")
+        assert not store.notifications.advance(leased, end, MINUTE, ends=True)
         clock.advance(HOUR)
         assert [task for task, _ in read_all(store)] == made
         for start, expected in (
@@ -315,7 +325,7 @@ def test_a_replay_begins_at_any_place_and_a_late_cursor_cannot_undo_it(store_url
             (BEGINNING, made),
             ("now", []),
         ):
-            store.resume_subscription(subscription.id, EVERYONE, start)
+            store.subscriptions.resume(subscription.id, EVERYONE, start)
             assert [task for task, _ in read_all(store)] == expected, start
 
 
@@ -323,21 +333,21 @@ def test_a_secret_that_was_exchanged_signs_until_its_time_is_over(store_url: str
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     with Store(store_url, clock=clock).closing() as store:
         one = add(store)
-        store.rotate_secret(one.id, "whsec_new", HOUR, EVERYONE)
+        store.subscriptions.rotate_secret(one.id, "whsec_new", HOUR, EVERYONE)
         create(store)
         assert lease(store)[0].secrets == ("whsec_new", "whsec_AAAA")
-        assert store.subscription_secrets(one.id, EVERYONE) == ["whsec_new", "whsec_AAAA"]
+        assert store.subscriptions.secrets(one.id, EVERYONE) == ["whsec_new", "whsec_AAAA"]
         clock.advance(HOUR)
         assert lease(store)[0].secrets == ("whsec_new",)
-        store.rotate_secret(one.id, "whsec_newer", timedelta(0), EVERYONE)
-        assert store.subscription_secrets(one.id, EVERYONE) == ["whsec_newer"]
-        assert "whsec" not in repr(store.get_subscription(one.id, EVERYONE)) + repr(lease(store))
+        store.subscriptions.rotate_secret(one.id, "whsec_newer", timedelta(0), EVERYONE)
+        assert store.subscriptions.secrets(one.id, EVERYONE) == ["whsec_newer"]
+        assert "whsec" not in repr(store.subscriptions.get(one.id, EVERYONE)) + repr(lease(store))
 
 
 def test_what_is_too_large_is_not_even_read(store: Store) -> None:
     add(store)
     large = running(store, attributes={"a": "x" * 40_000}, notify_id="mine")
-    store.complete(large.id, large.token, Payload("y" * 20_000, '"' + "y" * 20_000 + '"'))
+    store.outcomes.complete(large.id, large.token, Payload("y" * 20_000, '"' + "y" * 20_000 + '"'))
     last = read(store, lease(store)[0]).due[-1].notification
     assert (last.attributes, last.result, last.notify_id) == ({}, None, "mine")
 
@@ -393,7 +403,7 @@ def test_events_of_one_task_stay_in_order_when_a_lower_number_follows(
             {"id": task_id},
         )
         low.commit()
-        assert [one.to_status for one in store.history(task_id, EVERYONE)][1:] == [
+        assert [one.to_status for one in store.tasks.history(task_id, EVERYONE)][1:] == [
             "STARTED",
             "HALTED",
         ]
@@ -401,7 +411,7 @@ def test_events_of_one_task_stay_in_order_when_a_lower_number_follows(
             (leased,) = lease(store, f"limit {limit}")
             page = read(store, leased, limit=limit)
             assert told(page)[0] == (task_id, "STARTED"), "it is told first"
-            store.resume_subscription(leased.id, EVERYONE, leased.cursor)
+            store.subscriptions.resume(leased.id, EVERYONE, leased.cursor)
         assert read_all(store) == [(task_id, "STARTED"), (task_id, "HALTED")]
         between.commit()
     # Its own number is past the horizon now: it was told, and is not told again.
@@ -410,7 +420,7 @@ def test_events_of_one_task_stay_in_order_when_a_lower_number_follows(
 
 
 def create_in(store: Store, connection: Connection) -> str:
-    return store.create([draft()], EVERYONE, connection=connection)[0].id
+    return store.submissions.create([draft()], EVERYONE, connection=connection)[0].id
 
 
 def test_the_position_of_a_cursor_is_that_of_the_history(postgresql_store: Store) -> None:
@@ -418,6 +428,6 @@ def test_the_position_of_a_cursor_is_that_of_the_history(postgresql_store: Store
     start = EventCursor.parse(add(store, start="beginning").cursor)
     assert start == BEGINNING
     create(store)
-    page = store.events_after(None, 10, EVERYONE)
+    page = store.tasks.events_after(None, 10, EVERYONE)
     (leased,) = lease(store)
     assert str(read(store, leased).end.cursor) == page.cursor

@@ -15,13 +15,11 @@ import pytest
 
 from taskdb.model.subscription import EventFilter, TransportKind
 from taskdb.store.contract import EVERYONE
-from taskdb.store.doctor.open_tasks import Census
-from taskdb.store.doctor.statistics import Tally
 from taskdb.store.engine.cluster import LEAP
 from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.engine.restore import settle
+from taskdb.store.outgoing.subscription.notification import LeasedSubscription, Passed
 from taskdb.store.outgoing.subscription.subscription import NewSubscription
-from taskdb.store.outgoing.subscription.turn import LeasedSubscription, Passed
 from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
 from tests.servers import PostgreSQL
@@ -41,7 +39,7 @@ END LOOP; END $$
 
 def fail(store: Store, **values: Any) -> str:
     run = running(store, **values)
-    store.fail(run.id, run.token, OOPS)
+    store.outcomes.fail(run.id, run.token, OOPS)
     return run.id
 
 
@@ -51,7 +49,7 @@ def counted(store: Store) -> int:
 
 
 def subscribe(store: Store, name: str = "hook") -> None:
-    store.add_subscription(
+    store.subscriptions.add(
         NewSubscription(
             name=name,
             tenant=None,
@@ -69,7 +67,7 @@ def subscribe(store: Store, name: str = "hook") -> None:
 def told(store: Store) -> list[tuple[str, str]]:
     """What every subscription is told now, in order; its cursor moves behind it."""
     found: list[tuple[str, str]] = []
-    for leased in store.lease_subscriptions("token", LEASE, 10):
+    for leased in store.notifications.lease("token", LEASE, 10):
         found += _told(store, leased)
     return found
 
@@ -77,13 +75,13 @@ def told(store: Store) -> list[tuple[str, str]]:
 def _told(store: Store, leased: LeasedSubscription) -> list[tuple[str, str]]:
     cursor, found = leased.cursor, []
     while True:
-        page = store.notifications(leased, cursor, scan=10, limit=10)
+        page = store.notifications.page(leased, cursor, scan=10, limit=10)
         found += [
             (one.notification.event.task_id, one.notification.event.to_status) for one in page.due
         ]
         cursor = page.end.cursor
         if not page.is_full:
-            store.pass_events(leased, Passed(cursor, None), LEASE, ends=True)
+            store.notifications.advance(leased, Passed(cursor, None), LEASE, ends=True)
             return found
 
 
@@ -91,7 +89,7 @@ def read(store: Store, cursor: str | None) -> tuple[list[tuple[str, str]], str]:
     """What a reader with a cursor of its own is told."""
     found: list[tuple[str, str]] = []
     while True:
-        page = store.events_after(cursor, 7, EVERYONE)
+        page = store.tasks.events_after(cursor, 7, EVERYONE)
         if not page.events:
             return found, page.cursor
         found += [(event.task_id, event.to_status) for event in page.events]
@@ -210,9 +208,9 @@ def test_late_events_are_found_when_the_counter_has_passed_the_restored_ones(sit
         connection.execute(event)
         ids = [row[0] for row in connection.execute("SELECT id FROM task_event ORDER BY id")]
     with Store(url).closing() as store:
-        page = store.events_after(None, 100, EVERYONE)
+        page = store.tasks.events_after(None, 100, EVERYONE)
         assert sorted(one.id for one in page.events) == ids
-        late = store.events_after(site.cursor, 100, EVERYONE)
+        late = store.tasks.events_after(site.cursor, 100, EVERYONE)
         assert sorted(one.id for one in late.events) == ids[9:]
         assert len(told(store)) == 0, "they are of no task"
 
@@ -313,12 +311,12 @@ def test_the_cluster_is_known_after_the_migration_and_nothing_is_shifted(
 
 
 def test_figures_go_on_after_a_restore(site: Site, restored: Store) -> None:
-    tally = Tally(restored.database, "me", timedelta(minutes=1))
+    tally = restored.statistics("me", timedelta(minutes=1))
     cursor = tally.begin()
     assert cursor is not None
     fail(restored)
     assert tally.read(cursor, 100, by_tenant=False).events == 3
-    assert Census(restored.database).subscriptions().lag_seconds >= 0
+    assert restored.counts.subscriptions().lag_seconds >= 0
 
 
 def test_a_role_that_may_only_write_rows_works_and_an_owner_shifts(site: Site) -> None:

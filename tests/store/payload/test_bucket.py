@@ -24,7 +24,7 @@ from taskdb.store.payload import bucket as module
 from taskdb.store.payload.bucket import BucketOptions, BucketPayloadStore
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.payload.place import payload_store_of
-from taskdb.store.retention.sweep import Sweeping
+from taskdb.store.retention.sweep import Leftovers
 from taskdb.store.store import Store
 from tests.servers.s3 import S3
 from tests.servers.server import free_port
@@ -213,7 +213,7 @@ def test_orphans_of_a_bucket_are_swept_up_and_what_a_row_names_is_kept(
             statement = text("UPDATE task SET input_ref = :kept WHERE id = :id")
             connection.execute(statement, {"kept": kept, "id": task_id})
         orphan = payloads.pack("y" * 100, f"{uuid7()}-input", "the input").reference
-        assert Sweeping(rows.database, payloads, None).payloads() == (1, False)
+        assert Leftovers(rows.database, rows.aside, payloads, None).payloads() == (1, False)
     assert kept and orphan
     assert store.has(kept) and not store.has(orphan)
 

@@ -20,7 +20,7 @@ from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.payload.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.retention import prune as module
 from taskdb.store.retention.archive import Archive
-from taskdb.store.retention.prune import Pruned, Pruning
+from taskdb.store.retention.prune import Pruned, PruneRounds
 from taskdb.store.store import Store
 from tests.cases import each
 from tests.store import trees
@@ -47,8 +47,8 @@ def store(store_url: str, clock: FixedClock, payloads: Payloads) -> Iterator[Sto
         yield opened
 
 
-def pruning_of(store: Store, *rules: dict[str, str], archive: Archive | None = None) -> Pruning:
-    return Pruning(store.database, store.payloads, Retention.parse(rules), archive)
+def pruning_of(store: Store, *rules: dict[str, str], archive: Archive | None = None) -> PruneRounds:
+    return store.prune_rounds(Retention.parse(rules), archive)
 
 
 def prune(store: Store, *rules: dict[str, str], archive: Archive | None = None) -> Pruned:
@@ -70,7 +70,7 @@ def family(store: Store, parts: int, **values: Any) -> str:
     """A fan-out that is over, whose parts are over."""
     spec = FanOutSpec(part_type="part")
     parent = draft(**values)
-    store.create_fan_out(parent, (draft() for _ in range(parts)), spec, EVERYONE)
+    store.submissions.create_fan_out(parent, (draft() for _ in range(parts)), spec, EVERYONE)
     end_all(store)
     return parent.id
 
@@ -97,7 +97,7 @@ def test_what_is_over_goes_after_its_time_and_all_else_never(
 def test_the_end_counts_and_not_the_beginning(store: Store, clock: FixedClock) -> None:
     run = running(store)
     clock.advance(40 * DAY)
-    store.complete(run.id, run.token, DONE)
+    store.outcomes.complete(run.id, run.token, DONE)
     assert prune(store).rows == 0
     clock.advance(30 * DAY)
     assert prune(store).rows == 1
@@ -114,12 +114,12 @@ def test_the_first_rule_that_fits_decides(store: Store, clock: FixedClock) -> No
     assert pruning_of(store, *rules).due() == {S.COMPLETED: 1}
     assert prune(store, *rules) == Pruned(1, 1)
     with pytest.raises(TaskNotFound):
-        store.get(mail, EVERYONE)
+        store.tasks.get(mail, EVERYONE)
     clock.advance(90 * DAY)
     assert prune(store, *rules) == Pruned(1, 1)
     with pytest.raises(TaskNotFound):
-        store.get(other, EVERYONE)
-    assert store.get(kept, EVERYONE).status is S.COMPLETED
+        store.tasks.get(other, EVERYONE)
+    assert store.tasks.get(kept, EVERYONE).status is S.COMPLETED
 
 
 def test_nothing_goes_where_everything_is_kept(store: Store, clock: FixedClock) -> None:
@@ -142,7 +142,7 @@ def test_a_tree_goes_as_a_whole_in_batches(
     monkeypatch.setattr(module, "_LOOK", 4)
     outer = family(store, 4)
     middle = write(store, "SELECT id FROM task WHERE parent_id = :id", id=outer)[1]["id"]
-    store.create(
+    store.submissions.create(
         [draft(parent_id=str(middle), position=n, role=TaskRole.PART) for n in range(5)], EVERYONE
     )
     end_all(store)
@@ -151,7 +151,7 @@ def test_a_tree_goes_as_a_whole_in_batches(
     young = ended(store)
     assert prune(store) == Pruned(1 + len(alone), 1 + 4 + 5 + len(alone))
     assert [str(row["id"]) for row in write(store, "SELECT id FROM task")] == [young]
-    assert left(store, "task_event") == len(store.history(young, EVERYONE))
+    assert left(store, "task_event") == len(store.tasks.history(young, EVERYONE))
 
 
 def test_a_run_without_time_goes_on_where_it_was(
@@ -188,8 +188,8 @@ def test_what_was_retried_after_it_was_found_stays(store: Store, clock: FixedClo
     pruning = pruning_of(store)
     pruning._look_further()
     assert set(pruning._due) == {retried, parent}
-    store.retry(retried, EVERYONE)
-    store.retry(parent, EVERYONE)
+    store.interventions.retry(retried, EVERYONE)
+    store.interventions.retry(parent, EVERYONE)
     assert pruning.run(LONG) == Pruned()
     assert left(store) == 5
 
@@ -200,12 +200,12 @@ def test_what_someone_else_has_locked_is_left_to_the_next_round(
     with Store(postgresql_url, clock=clock).closing() as store:
         locked, free = ended(store), ended(store)
         clock.advance(31 * DAY)
-        with store._unit() as unit:
+        with store.units.open() as unit:
             unit.lock(locked)
             assert prune(store) == Pruned(1, 1)
-        assert store.get(locked, EVERYONE).status is S.COMPLETED
+        assert store.tasks.get(locked, EVERYONE).status is S.COMPLETED
         with pytest.raises(TaskNotFound):
-            store.get(free, EVERYONE)
+            store.tasks.get(free, EVERYONE)
         assert prune(store) == Pruned(1, 1)
 
 
@@ -288,9 +288,9 @@ def test_a_tree_of_which_some_is_pruned_never_runs_again(
     monkeypatch.setattr(module, "_BATCH", rows)
     root = make(store)
     write(store, "UPDATE task SET unique_key = 'k' WHERE id = :id", id=root)
-    spec = store.get(root, EVERYONE).spec
+    spec = store.tasks.get(root, EVERYONE).spec
     number = left(store)
-    assert store.get(root, EVERYONE).status is S.FAILED
+    assert store.tasks.get(root, EVERYONE).status is S.FAILED
     clock.advance(91 * DAY)
     with pytest.raises(OSError, match="no room"):
         prune(store, archive=SmallArchive(tmp_path / "archive"))
@@ -298,14 +298,14 @@ def test_a_tree_of_which_some_is_pruned_never_runs_again(
     rest = [str(one["id"]) for one in write(store, "SELECT id FROM task")]
     for one, force in itertools.product(rest, [False, True]):
         with pytest.raises(TaskIsPruned, match="submit the work again") as refused:
-            store.retry(one, EVERYONE, force=force)
+            store.interventions.retry(one, EVERYONE, force=force)
         assert (refused.value.task_id, refused.value.root_id) == (one, root)
-    for one in store.retry_all(
+    for one in store.bulk.retry(
         Filter(with_sub_tasks=True, status=(S.FAILED, S.COMPLETED)), EVERYONE
     ):
         assert one == (0, [])
-    assert store.get(root, EVERYONE).status is S.FAILED
-    (fresh,) = store.create([draft(type="root", unique_key="k")], EVERYONE)
+    assert store.tasks.get(root, EVERYONE).status is S.FAILED
+    (fresh,) = store.submissions.create([draft(type="root", unique_key="k")], EVERYONE)
     assert fresh.id not in rest
     assert prune(store, archive=Archive(tmp_path / "archive")).tasks == 1
     assert [str(one["id"]) for one in write(store, "SELECT id FROM task")] == [fresh.id]
@@ -331,7 +331,7 @@ def test_each_task_is_a_line_of_its_day_with_its_payloads_and_history(
     task_id = create(store, tags=("a",))
     large = payloads.pack("x" * 200, f"{task_id}-result-1", "it")
     assert claim(store, task_id)
-    store.complete(task_id, "token-1", large)
+    store.outcomes.complete(task_id, "token-1", large)
     parent = family(store, 2)
     clock.advance(31 * DAY)
     archive = Archive(tmp_path / "archive")
@@ -392,7 +392,7 @@ def test_a_lost_payload_keeps_nothing_from_being_pruned(
     store: Store, clock: FixedClock, tmp_path: Path
 ) -> None:
     run = running(store)
-    store.complete(run.id, run.token, Payload(None, None, "2026-01-01/gone"))
+    store.outcomes.complete(run.id, run.token, Payload(None, None, "2026-01-01/gone"))
     clock.advance(31 * DAY)
     assert prune(store, archive=Archive(tmp_path / "archive")) == Pruned(1, 1)
     (line,) = lines(tmp_path / "archive")

@@ -8,10 +8,8 @@ import pytest
 from taskdb.model.retention import Retention
 from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE
-from taskdb.store.outgoing.alarm.alarm import Alarms
-from taskdb.store.payload.payload import NO_PAYLOADS
-from taskdb.store.retention.prune import Pruning
-from taskdb.store.retention.sweep import Sweeping
+from taskdb.store.retention.prune import PruneRounds
+from taskdb.store.retention.sweep import Leftovers
 from taskdb.store.store import Store
 from tests.store.alarms import alarms, fail, fold
 from tests.store.poison import POISON, allow, aside, let_be_due, refuse
@@ -27,8 +25,8 @@ def old(store: Store) -> None:
         write(store, f"UPDATE task SET {column} = {past}", ago=LONG.total_seconds())
 
 
-def pruning(store: Store) -> Pruning:
-    return Pruning(store.database, NO_PAYLOADS, Retention.parse([]))
+def pruning(store: Store) -> PruneRounds:
+    return store.prune_rounds(Retention.parse([]))
 
 
 def left(store: Store) -> set[str]:
@@ -71,7 +69,7 @@ def test_a_worker_that_cannot_be_deleted_keeps_no_other(store: Store) -> None:
             at="2020-01-01T00:00:00.000Z",
         )
     refuse(store, "OLD.id = 'bad'", "worker", "DELETE")
-    sweeping = Sweeping(store.database, NO_PAYLOADS, None)
+    sweeping = store.leftovers(None)
     assert [sweeping.workers() for _ in range(2)] == [2, 0]
     assert aside(store) == {("sweep", "bad")}
 
@@ -86,7 +84,7 @@ def test_a_firing_that_cannot_be_deleted_keeps_no_other(store: Store) -> None:
             at="2020-01-01T00:00:00.000Z",
         )
     refuse(store, f"OLD.schedule_id = '{ids[1]}'", "schedule_run", "DELETE")
-    sweeping = Sweeping(store.database, NO_PAYLOADS, None)
+    sweeping = store.leftovers(None)
     assert [sweeping.schedule_runs() for _ in range(2)] == [2, 0]
     assert aside(store) == {("sweep", ids[1])}
 
@@ -103,7 +101,7 @@ def test_a_file_that_cannot_be_removed_keeps_no_other(store: Store) -> None:
                 raise PermissionError(reference)
             removed.append(reference)
 
-    sweeping = Sweeping(store.database, Files(), None)  # type: ignore[arg-type]
+    sweeping = Leftovers(store.database, store.aside, Files(), None)  # type: ignore[arg-type]
     assert sweeping.payloads() == (3, False)
     assert removed == ["a/.part-1", "b/.part-1"]
     assert aside(store) == {("sweep", "bad/.part-1")}
@@ -114,7 +112,7 @@ def test_an_alarm_that_cannot_be_deleted_keeps_no_other(store: Store, table: str
     for kind in ("a", "bad", "b"):
         fail(store, type=kind)
     fold(store)
-    desk = Alarms(store.database)
+    desk = store.alarms
     for one in alarms(store):
         desk.resolve(one.id, EVERYONE, None, None)
     write(store, "UPDATE alarm SET resolved_at = :at", at="2020-01-01T00:00:00.000Z")

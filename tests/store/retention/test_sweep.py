@@ -16,9 +16,9 @@ from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.engine.tables import as_moment
 from taskdb.store.payload.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.retention import sweep as module
-from taskdb.store.retention.sweep import Sweeping
+from taskdb.store.retention.sweep import Leftovers
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Held, Workers
+from taskdb.store.task.worker import Held
 from tests.store.tasks import OOPS, claim, create, draft, write
 
 DAY = timedelta(days=1)
@@ -42,17 +42,17 @@ def store(store_url: str, clock: FixedClock) -> Iterator[Store]:
 
 
 @pytest.fixture
-def sweeping(store: Store, payloads: Payloads) -> Sweeping:
-    return Sweeping(store.database, payloads, MONTH)
+def sweeping(store: Store, payloads: Payloads) -> Leftovers:
+    return Leftovers(store.database, store.aside, payloads, MONTH)
 
 
 # --- workers --------------------------------------------------------------------------------------
 
 
 def test_a_worker_unseen_for_a_week_is_forgotten_once_nothing_names_it(
-    store: Store, clock: FixedClock, sweeping: Sweeping
+    store: Store, clock: FixedClock, sweeping: Leftovers
 ) -> None:
-    workers = Workers(store.database)
+    workers = store.workers
     for name in ("stopped", "lost", "busy", "alive"):
         workers.announce(WorkerRecord(name, name, "host", 1))
     workers.stopped("stopped")
@@ -64,12 +64,12 @@ def test_a_worker_unseen_for_a_week_is_forgotten_once_nothing_names_it(
     workers.renew(WorkerRecord("alive", "alive", "host", 1), Held())
     assert sweeping.workers() == 2
     assert {row["id"] for row in write(store, "SELECT id FROM worker")} == {"busy", "alive"}
-    store.complete(task_id, "token-1", Payload(None, None))
+    store.outcomes.complete(task_id, "token-1", Payload(None, None))
     assert sweeping.workers() == 1
 
 
 def test_old_firings_are_forgotten_but_for_the_last_one(
-    store: Store, clock: FixedClock, sweeping: Sweeping
+    store: Store, clock: FixedClock, sweeping: Leftovers
 ) -> None:
     kept, gone = str(uuid7()), str(uuid7())
     write(
@@ -119,7 +119,7 @@ def days(postgresql_url: str, clock: FixedClock) -> Iterator[Store]:
 
 
 def partitions_of_sweep(store: Store, payloads: Payloads) -> list[str]:
-    return Sweeping(store.database, payloads, MONTH).partitions()
+    return Leftovers(store.database, store.aside, payloads, MONTH).partitions()
 
 
 def test_an_empty_day_past_the_longest_keep_is_dropped(
@@ -169,7 +169,7 @@ def file_of(payloads: Payloads, name: str) -> str:
 
 
 def test_only_files_that_no_row_names_are_removed(
-    store: Store, sweeping: Sweeping, payloads: Payloads, tmp_path: Path
+    store: Store, sweeping: Leftovers, payloads: Payloads, tmp_path: Path
 ) -> None:
     folder = tmp_path / "payloads"
     parent, step, next_step = (str(uuid7()) for _ in range(3))
@@ -178,7 +178,7 @@ def test_only_files_that_no_row_names_are_removed(
     own = file_of(payloads, f"{parent}-input")
     adopted = file_of(payloads, f"{uuid7()}-input")
     kept = {result, last, own, adopted}
-    store.create(
+    store.submissions.create(
         [
             draft(id=parent, input=None, input_ref=own),
             draft(id=step, parent_id=parent, position=1, input=None, input_ref=adopted),
@@ -205,15 +205,15 @@ def test_only_files_that_no_row_names_are_removed(
 
 
 def test_the_input_of_a_task_that_was_submitted_again_is_kept(
-    store: Store, sweeping: Sweeping, payloads: Payloads, tmp_path: Path
+    store: Store, sweeping: Leftovers, payloads: Payloads, tmp_path: Path
 ) -> None:
     """Its file was written for a row that never was."""
     task_id = create(store, unique_key="k")
     assert claim(store, task_id)
-    assert store.fail(task_id, "token-1", OOPS) is S.FAILED
+    assert store.outcomes.fail(task_id, "token-1", OOPS) is S.FAILED
     again = str(uuid7())
     reference = file_of(payloads, f"{again}-input")
-    (created,) = store.create(
+    (created,) = store.submissions.create(
         [draft(id=again, unique_key="k", input=None, input_ref=reference)], EVERYONE
     )
     assert created.id == task_id
@@ -223,7 +223,7 @@ def test_the_input_of_a_task_that_was_submitted_again_is_kept(
 
 def test_files_are_swept_some_at_a_time(
     store: Store,
-    sweeping: Sweeping,
+    sweeping: Leftovers,
     payloads: Payloads,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

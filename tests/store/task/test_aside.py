@@ -12,12 +12,9 @@ from taskdb.model.outcome import NO_REPORT
 from taskdb.model.status import TaskStatus as S
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE, Filter
-from taskdb.store.doctor.lost_message import Suspects
-from taskdb.store.doctor.open_tasks import Census
 from taskdb.store.engine.aside import is_of_a_row
-from taskdb.store.outgoing.alarm.condition import Limits, Watching
+from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Workers
 from taskdb.store.tree.callback import digest_of
 from taskdb_beat.loops.callback import Callbacks
 from taskdb_beat.loops.expire import Expire
@@ -42,7 +39,7 @@ class Broker:
 
     def publish(self, items: Any) -> set[str]:
         self.sent += [item.id for item in items]
-        return self._store.mark_queued(items)
+        return self._store.publications.mark_queued(items)
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,8 @@ def _of_a_dead_worker(store: Store, name: str) -> str:
 def _not_called_back(store: Store, name: str) -> str:
     run = running(store, name=name)
     token = digest_of(run.id)
-    assert store.expect_callback(run.id, run.token, token, timedelta(hours=1))
-    store.await_callback(run.id, run.token, NO_REPORT, [])
+    assert store.callbacks.expect(run.id, run.token, token, timedelta(hours=1))
+    store.callbacks.wait(run.id, run.token, NO_REPORT, [])
     ago(store, run.id, "callback_until")
     return run.id
 
@@ -100,7 +97,7 @@ def ago(store: Store, task_id: str, column: str) -> None:
 
 
 def leads_to(status: S) -> Callable[[Store, str], bool]:
-    return lambda store, task_id: store.get(task_id, EVERYONE).status is status
+    return lambda store, task_id: store.tasks.get(task_id, EVERYONE).status is status
 
 
 CASES = [
@@ -129,7 +126,7 @@ def test_a_loop_goes_on_with_the_others_and_tries_the_bad_row_again_later(
     assert aside(store) == {(case.loop, bad)}
     (found,) = set_aside(store)
     assert "this task is refused" in found.reason and found.tries == 1
-    (listed,) = [one for one in store.drifts(lease=LEASE) if one.name == "set_aside"]
+    (listed,) = [one for one in store.doctor.drifts(lease=LEASE) if one.name == "set_aside"]
     assert listed.count == 1 and bad in listed.examples[0]
     # It is left out until its time has come, and then for longer.
     case.work(store)
@@ -145,7 +142,7 @@ def test_a_loop_goes_on_with_the_others_and_tries_the_bad_row_again_later(
     case.work(store)
     assert case.is_done(store, bad)
     assert set_aside(store) == []
-    assert "set_aside" not in {one.name for one in store.drifts(lease=LEASE)}
+    assert "set_aside" not in {one.name for one in store.doctor.drifts(lease=LEASE)}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +155,7 @@ def test_a_trigger_that_raises_any_sqlstate_for_one_row_stops_no_loop(
     bad, good = _late(store, POISON), _late(store, "good")
     refuse(store, state=state)
     Expire(store).run_once()
-    assert store.get(good, EVERYONE).status is S.FAILED
+    assert store.tasks.get(good, EVERYONE).status is S.FAILED
     assert aside(store) == {("expire", bad)}
     # Alone it stops none either.
     let_be_due(store)
@@ -186,7 +183,7 @@ def test_a_trigger_that_names_a_table_that_is_gone_stops_no_loop(store: Store) -
         assert aside(store) == {("expire", bad), ("expire", good)}
         return
     Expire(store).run_once()
-    assert store.get(good, EVERYONE).status is S.FAILED
+    assert store.tasks.get(good, EVERYONE).status is S.FAILED
     assert aside(store) == {("expire", bad)}
 
 
@@ -194,7 +191,7 @@ def test_words_of_a_trigger_are_no_missing_table(store: Store) -> None:
     bad, good = _late(store, POISON), _late(store, "good")
     refuse(store, words="no such table: task")
     Expire(store).run_once()
-    assert store.get(good, EVERYONE).status is S.FAILED
+    assert store.tasks.get(good, EVERYONE).status is S.FAILED
     assert aside(store) == {("expire", bad)}
 
 
@@ -225,7 +222,7 @@ def test_another_process_tries_the_bad_row_again_and_forgets_it(store: Store) ->
     let_be_due(store)
     with Store(store.database.url).closing() as other:
         Expire(other).run_once()
-    assert store.get(bad, EVERYONE).status is S.FAILED
+    assert store.tasks.get(bad, EVERYONE).status is S.FAILED
     assert set_aside(store) == []
 
 
@@ -234,7 +231,7 @@ def test_the_pauses_between_tries_double_up_to_an_hour(store: Store) -> None:
     for _ in range(12):
         store.aside.note("expire", "x", ValueError("no"))
         (found,) = set_aside(store)
-        pauses.append(round((found.next_try_at - store.now()).total_seconds()))
+        pauses.append(round((found.next_try_at - store.schedules.now()).total_seconds()))
     assert pauses == [10, 20, 40, 80, 160, 320, 640, 1280, 3600, 3600, 3600, 3600]
 
 
@@ -245,8 +242,8 @@ def test_many_bad_rows_do_not_keep_the_others_from_the_next_batch(store: Store) 
         write(store, "UPDATE task SET relay_at = :at WHERE id = :id", id=one,
               at="2020-01-01T00:00:00.000Z")  # fmt: skip
     refuse(store)
-    assert store.lease_due(4, LEASE) == []
-    assert {one.id for one in store.lease_due(4, LEASE)} == set(good)
+    assert store.publications.lease_due(4, LEASE) == []
+    assert {one.id for one in store.publications.lease_due(4, LEASE)} == set(good)
     assert {key for _, key in aside(store)} == set(bad)
 
 
@@ -258,7 +255,7 @@ def test_a_message_that_cannot_be_marked_is_not_sent_again_with_all_others(store
     relay.run_once()
     relay.run_once()
     assert sorted(broker.sent) == sorted([good, bad])
-    assert store.get(good, EVERYONE).status is S.QUEUED
+    assert store.tasks.get(good, EVERYONE).status is S.QUEUED
     assert aside(store) == {("relay", bad)}
 
 
@@ -268,7 +265,7 @@ def test_an_item_that_cannot_be_claimed_keeps_no_other_of_its_chunk(store: Store
     write(store, "UPDATE task SET name = 'poison' WHERE id = :id", id=items[1])
     refuse(store)
     message = str(row(store, items[0])["chunk"])
-    claims = store.claim_chunk(message, token="t", worker="w-1", max_attempts=3, count=4)
+    claims = store.runs.claim_chunk(message, token="t", worker="w-1", max_attempts=3, count=4)
     assert [one.id for one in claims] == [items[0], *items[2:]]
     assert aside(store) == {("worker", items[1])}
 
@@ -276,8 +273,8 @@ def test_an_item_that_cannot_be_claimed_keeps_no_other_of_its_chunk(store: Store
 def test_a_worker_hands_back_all_but_the_row_that_is_refused(store: Store) -> None:
     runs = [running(store, name=name).id for name in ("a", POISON, "b", "c")]
     refuse(store)
-    assert store.hand_back_worker("w-1", "shutdown") == 3
-    assert [store.get(one, EVERYONE).status for one in runs] == [
+    assert store.endings.hand_back_worker("w-1", "shutdown") == 3
+    assert [store.tasks.get(one, EVERYONE).status for one in runs] == [
         S.CREATED,
         S.STARTED,
         S.CREATED,
@@ -293,9 +290,9 @@ def test_messages_that_are_lost_are_handed_back_but_for_a_row_that_is_refused(
 ) -> None:
     ids = [queued(store, name=name).id for name in ("a", POISON, "b")]
     refuse(store)
-    suspects = Suspects(store.database)
+    suspects = store.lost_messages
     rows = suspects.queued(None, 10)
-    assert suspects.hand_back(rows, "lost", store.now()) == {ids[0], ids[2]}
+    assert suspects.hand_back(rows, "lost", store.schedules.now()) == {ids[0], ids[2]}
     assert aside(store) == {("requeue", ids[1])}
     assert suspects.queued(None, 10) == []
 
@@ -305,15 +302,15 @@ def test_a_sub_task_that_cannot_be_stopped_keeps_no_other_from_it(store: Store) 
     parts = part_ids(store, parent)
     write(store, "UPDATE task SET name = 'poison' WHERE id = :id", id=parts[2])
     refuse(store)
-    store.cancel(parent, EVERYONE)
-    assert [store.get(one, EVERYONE).status for one in parts] == [
+    store.interventions.cancel(parent, EVERYONE)
+    assert [store.tasks.get(one, EVERYONE).status for one in parts] == [
         S.CANCELED, S.CANCELED, S.CREATED, S.CANCELED, S.CANCELED,
     ]  # fmt: skip
     assert aside(store) == {("reconcile", parts[2])}
     allow(store)
     let_be_due(store)
     Reconcile(store).run_once()
-    assert store.get(parent, EVERYONE).status is S.CANCELED
+    assert store.tasks.get(parent, EVERYONE).status is S.CANCELED
     assert set_aside(store) == []
 
 
@@ -324,24 +321,28 @@ def test_a_parent_that_cannot_act_keeps_no_other_from_it(store: Store) -> None:
         write(store, f"UPDATE task SET spec = {json_of} WHERE id = :id", id=bad, spec=spec)
         parts = [part_ids(store, one)[0] for one in (bad, *good)]
         for part in parts:
-            if not store.get(part, EVERYONE).status.is_terminal:
+            if not store.tasks.get(part, EVERYONE).status.is_terminal:
                 ago(store, part, "deadline_at")
         let_be_due(store)
         Expire(store).run_once()
         Reconcile(store).run_once()
         assert aside(store) == {("reconcile", bad)}
-    assert {store.get(one, EVERYONE).status for one in good} == {S.FAILED}
+    assert {store.tasks.get(one, EVERYONE).status for one in good} == {S.FAILED}
 
 
 def test_bulk_verbs_of_a_person_go_on_with_the_others(store: Store) -> None:
     ids = [create(store, name=name) for name in ("a", POISON, "b")]
     refuse(store)
-    assert store.cancel_all(Filter(status=(S.CREATED,)), EVERYONE) == 2
-    assert [store.get(one, EVERYONE).status for one in ids] == [S.CANCELED, S.CREATED, S.CANCELED]
-    counted = [number for number, _ in store.retry_all(Filter(status=(S.CANCELED,)), EVERYONE)]
+    assert store.bulk.cancel(Filter(status=(S.CREATED,)), EVERYONE) == 2
+    assert [store.tasks.get(one, EVERYONE).status for one in ids] == [
+        S.CANCELED,
+        S.CREATED,
+        S.CANCELED,
+    ]
+    counted = [number for number, _ in store.bulk.retry(Filter(status=(S.CANCELED,)), EVERYONE)]
     assert sum(counted) == 2
     with pytest.raises(Exception, match="this task is refused") as refused:
-        store.cancel(ids[1], EVERYONE)
+        store.interventions.cancel(ids[1], EVERYONE)
     assert not isinstance(refused.value, DatabaseError)
 
 
@@ -369,7 +370,7 @@ def test_text_that_is_no_json_stops_no_other_row(sqlite_url: str) -> None:
             write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=one)
         write(store, "UPDATE task SET spec = '{\"fan' WHERE id = :id", id=bad)
         Reconcile(store).run_once()
-        assert store.get(good, EVERYONE).status is S.COMPLETED
+        assert store.tasks.get(good, EVERYONE).status is S.COMPLETED
         assert aside(store) == {("reconcile", bad)}
 
 
@@ -396,26 +397,26 @@ def test_a_held_task_that_cannot_go_keeps_no_other_from_it(store: Store) -> None
         for number, name in enumerate(("a", POISON, "b", "c"))
     ]
     refuse(store)
-    released = store.release_gated(10, LEASE)
+    released = store.admission.release(10, LEASE)
     assert sorted(one.id for one in released.publications) == sorted([ids[0], *ids[2:]])
     assert aside(store) == {("release", ids[1])}
-    assert store.release_gated(10, LEASE).publications == []
+    assert store.admission.release(10, LEASE).publications == []
     taken = write(store, "SELECT key FROM slot ORDER BY key")
     assert [one["key"] for one in taken] == [f"mutex:acme/k{number}" for number in (0, 2, 3)]
     allow(store)
     let_be_due(store)
-    assert [one.id for one in store.release_gated(10, LEASE).publications] == [ids[1]]
+    assert [one.id for one in store.admission.release(10, LEASE).publications] == [ids[1]]
 
 
 def test_the_first_of_a_line_that_cannot_go_lets_the_next_one_pass(store: Store) -> None:
     first = create(store, name="a", mutex_key="k")
-    assert [one.id for one in store.release_gated(10, LEASE).publications] == [first]
+    assert [one.id for one in store.admission.release(10, LEASE).publications] == [first]
     bad = create(store, name=POISON, mutex_key="k")
     good = create(store, name="b", mutex_key="k")
-    assert store.release_gated(10, LEASE).publications == []
-    store.cancel(first, EVERYONE)
+    assert store.admission.release(10, LEASE).publications == []
+    store.interventions.cancel(first, EVERYONE)
     refuse(store)
-    released = [store.release_gated(10, LEASE).publications for _ in range(2)]
+    released = [store.admission.release(10, LEASE).publications for _ in range(2)]
     assert [[one.id for one in some] for some in released] == [[], [good]]
     assert aside(store) == {("release", bad)}
 
@@ -424,7 +425,7 @@ def test_a_release_that_changes_nothing_asks_for_no_other_pass(store: Store) -> 
     write(store, "INSERT INTO gate (target, name, max_running) VALUES ('type', 'sum', 1)")
     for number in range(4):
         create(store, mutex_key=f"k{number}")
-    passes = [store.release_gated(2, LEASE).is_full for _ in range(6)]
+    passes = [store.admission.release(2, LEASE).is_full for _ in range(6)]
     assert passes[-1] is False
 
 
@@ -459,11 +460,11 @@ def _stops_no_loop(store: Store) -> None:
     write(store, "UPDATE task SET worker = 'bad' WHERE id = :id", id=run.id)
     write(store, f"UPDATE worker SET listed_before_at = {store.database.dialect.later('60.0')}")
     Rescue(SETTINGS, store).run_once()
-    assert store.get(run.id, EVERYONE).status is S.ERRORED
-    assert Suspects(store.database).crew(LEASE).queues == frozenset()
-    assert Census(store.database).workers(LEASE).live == 1
-    assert [one.queues for one in Workers(store.database).seen_since(60.0)] == [()]
+    assert store.tasks.get(run.id, EVERYONE).status is S.ERRORED
+    assert store.lost_messages.crew(LEASE).queues == frozenset()
+    assert store.counts.workers(LEASE).live == 1
+    assert [one.queues for one in store.workers.seen_since(60.0)] == [()]
     limits = Limits(LEASE, timedelta(seconds=1), {})
     create(store)
     write(store, "UPDATE task SET relay_at = '2020-01-01T00:00:00.000Z'")
-    assert Watching(store.database, rules(), limits).watch().holding > 0
+    assert store.conditions(rules(), limits).watch().holding > 0

@@ -42,12 +42,12 @@ def unbounded(store: Store) -> None:
 
 
 def all_can_be_read(store: Store) -> None:
-    store.page(Filter(with_sub_tasks=True), EVERYONE, limit=100)
-    store.release_gated(100, LEASE)
-    store.lease_due(100, LEASE)
-    store.gates(EVERYONE)
-    store.list_schedules(EVERYONE)
-    store.list_subscriptions(EVERYONE)
+    store.tasks.page(Filter(with_sub_tasks=True), EVERYONE, limit=100)
+    store.admission.release(100, LEASE)
+    store.publications.lease_due(100, LEASE)
+    store.limits.all(EVERYONE)
+    store.schedules.all(EVERYONE)
+    store.subscriptions.all(EVERYONE)
 
 
 @each("moment", NEVER)
@@ -115,7 +115,7 @@ def test_no_other_row_is_out_of_bounds(store: Store, statement: str) -> None:
 
 def test_a_row_by_plain_sql_that_names_nothing_but_its_type_is_in_bounds(store: Store) -> None:
     write(store, "INSERT INTO task (type) VALUES ('sum')")
-    [found] = store.page(Filter(), EVERYONE, limit=2)
+    [found] = store.tasks.page(Filter(), EVERYONE, limit=2)
     assert found.type == "sum"
 
 
@@ -127,11 +127,11 @@ def test_a_moment_that_cannot_be_read_keeps_no_other_task_from_being_read(
     odd, other = create(store), create(store)
     unbounded(store)
     write(store, f"UPDATE task SET {column} = '{moment}' WHERE id = :id", id=odd)
-    found = {one.id: one for one in store.page(Filter(), EVERYONE, limit=10)}
+    found = {one.id: one for one in store.tasks.page(Filter(), EVERYONE, limit=10)}
     assert set(found) == {odd, other}
     assert getattr(found[odd], column) == read
-    assert getattr(store.get(odd, EVERYONE), column) == read
-    assert {one.id for one in store.publications([odd, other])} == {odd, other}
+    assert getattr(store.tasks.get(odd, EVERYONE), column) == read
+    assert {one.id for one in store.publications.find([odd, other])} == {odd, other}
 
 
 @each("column", ["attributes", "input", "result"], alone=True)
@@ -142,7 +142,7 @@ def test_a_value_that_is_nested_too_deeply_keeps_no_other_task_from_being_read(
     deep = '{"a": ' + "[" * 3_000 + "]" * 3_000 + "}"
     value = store.database.dialect.json("deep")
     write(store, f"UPDATE task SET {column} = {value} WHERE id = :id", id=odd, deep=deep)
-    found = {one.id: one for one in store.page(Filter(), EVERYONE, limit=10)}
+    found = {one.id: one for one in store.tasks.page(Filter(), EVERYONE, limit=10)}
     assert set(found) == {odd, other}
     shown = {"attributes": "attributes", "input": "inline_input", "result": "inline_result"}
     assert "nested too deeply" in getattr(found[odd], shown[column])["unreadable"]
@@ -166,10 +166,10 @@ def test_a_value_that_was_written_by_hand_keeps_no_other_task_from_being_read_or
     odd, other = create(store), create(store)
     json = store.database.dialect.json("value")
     write(store, f"UPDATE task SET {column} = {json} WHERE id = :id", id=odd, value=value)
-    assert {one.id for one in store.page(Filter(), EVERYONE, limit=10)} == {odd, other}
-    assert all(isinstance(tag, str) for tag in store.get(odd, EVERYONE).tags)
-    assert isinstance(store.get(odd, EVERYONE).attributes, dict)
-    claimed = store.claim(odd, token="t", worker="w", max_attempts=1)
+    assert {one.id for one in store.tasks.page(Filter(), EVERYONE, limit=10)} == {odd, other}
+    assert all(isinstance(tag, str) for tag in store.tasks.get(odd, EVERYONE).tags)
+    assert isinstance(store.tasks.get(odd, EVERYONE).attributes, dict)
+    claimed = store.runs.claim(odd, token="t", worker="w", max_attempts=1)
     assert claimed.granted and isinstance(claimed.attributes, dict)
 
 
@@ -177,7 +177,7 @@ def test_an_error_that_was_written_by_hand_is_shown_as_it_is(store: Store) -> No
     task_id = create(store)
     error = store.database.dialect.json("error")
     write(store, f"UPDATE task SET error = {error} WHERE id = :id", id=task_id, error='"disk full"')
-    found = store.get(task_id, EVERYONE).error
+    found = store.tasks.get(task_id, EVERYONE).error
     assert found is not None and found.message == "disk full"
 
 
@@ -190,8 +190,8 @@ def test_an_event_that_was_written_by_hand_keeps_no_other_from_being_read(
     detail = store.database.dialect.json("value")
     sql = f"UPDATE task_event SET detail = {detail} WHERE task_id = :id"
     write(store, sql, id=task_id, value=value)
-    assert len(store.history(task_id, EVERYONE)) == 1
-    assert len(store.events_after(None, 10, EVERYONE).events) == 2
+    assert len(store.tasks.history(task_id, EVERYONE)) == 1
+    assert len(store.tasks.events_after(None, 10, EVERYONE).events) == 2
 
 
 @each(
@@ -213,8 +213,8 @@ def test_a_row_that_was_written_by_hand_keeps_no_other_from_being_listed(
     given = {"digits": MANY_DIGITS} if ":digits" in statement else {}
     cast = store.database.dialect.json("digits")
     write(store, statement.replace(":digits", cast), **given)
-    assert "good" in {one.name for one in store.list_subscriptions(EVERYONE)}
-    assert "good" in {one.name for one in store.list_schedules(EVERYONE)}
+    assert "good" in {one.name for one in store.subscriptions.all(EVERYONE)}
+    assert "good" in {one.name for one in store.schedules.all(EVERYONE)}
 
 
 def test_a_limit_that_was_written_by_hand_keeps_no_other_from_being_listed(
@@ -227,7 +227,7 @@ def test_a_limit_that_was_written_by_hand_keeps_no_other_from_being_listed(
                 store,
                 f"INSERT INTO gate (target, name, max_running) VALUES ('type', '{name}', {most})",
             )
-        assert [one.name for one in store.gates(EVERYONE)] == ["good"]
+        assert [one.name for one in store.limits.all(EVERYONE)] == ["good"]
 
 
 @pytest.mark.parametrize("value", ["", "{bad"])
@@ -239,8 +239,8 @@ def test_text_that_is_no_json_keeps_no_other_task_from_being_read(
     with Store(sqlite_url).closing() as store:
         odd, other = create(store), create(store)
         write(store, f"UPDATE task SET {column} = :value WHERE id = :id", id=odd, value=value)
-        assert {one.id for one in store.page(Filter(), EVERYONE, limit=10)} == {odd, other}
-        assert len(store.history(odd, EVERYONE)) == 1
+        assert {one.id for one in store.tasks.page(Filter(), EVERYONE, limit=10)} == {odd, other}
+        assert len(store.tasks.history(odd, EVERYONE)) == 1
 
 
 def test_pages_go_on_behind_a_task_of_any_year(store: Store) -> None:
@@ -248,7 +248,7 @@ def test_pages_go_on_behind_a_task_of_any_year(store: Store) -> None:
     write(store, "UPDATE task SET created_at = :at WHERE id = :id", id=made[0], at=FAR)
     seen: list[str] = []
     after = None
-    while page := store.page(Filter(), EVERYONE, limit=1, after=after):
+    while page := store.tasks.page(Filter(), EVERYONE, limit=1, after=after):
         seen.append(page[0].id)
         after = Cursor.parse(str(Cursor(page[0].created_at, page[0].id)))
     assert seen == [made[0], *made[:0:-1]]
@@ -271,14 +271,14 @@ def test_a_moment_at_the_end_of_time_is_read_in_any_zone(eastern_store: Store, m
     task_id = create(eastern_store)
     unbounded(eastern_store)
     write(eastern_store, f"UPDATE task SET started_at = '{moment}' WHERE id = :id", id=task_id)
-    [found] = eastern_store.page(Filter(), EVERYONE, limit=2)
+    [found] = eastern_store.tasks.page(Filter(), EVERYONE, limit=2)
     assert found.started_at in {LATEST, EARLIEST, datetime.fromisoformat(moment)}
 
 
 def test_the_bounds_of_moments_are_those_that_a_row_takes(store: Store) -> None:
     for moment in (EARLIEST, LATEST):
         made = create(store, run_at=moment, deadline_at=moment)
-        assert store.get(made, EVERYONE).deadline_at == moment
+        assert store.tasks.get(made, EVERYONE).deadline_at == moment
     all_can_be_read(store)
 
 
@@ -287,10 +287,10 @@ NUMBERS: list[Any] = [1e16, -1.5e22, 1e308, 5e-324, -0.0, 0.1, 1.0, 1, 2**63, 10
 
 def test_a_result_and_a_step_of_progress_keep_their_numbers(store: Store) -> None:
     run = running(store)
-    store.progress(run.id, run.token, Report(attributes={"n": NUMBERS}, current=1))
-    assert repr(store.get(run.id, EVERYONE).attributes) == repr({"n": NUMBERS})
-    store.complete(run.id, run.token, Payload(NUMBERS, encode(NUMBERS, "the result")))
-    assert repr(store.get(run.id, EVERYONE).result) == repr(NUMBERS)
+    store.runs.progress(run.id, run.token, Report(attributes={"n": NUMBERS}, current=1))
+    assert repr(store.tasks.get(run.id, EVERYONE).attributes) == repr({"n": NUMBERS})
+    store.outcomes.complete(run.id, run.token, Payload(NUMBERS, encode(NUMBERS, "the result")))
+    assert repr(store.tasks.get(run.id, EVERYONE).result) == repr(NUMBERS)
 
 
 def test_rows_of_before_are_brought_into_bounds(empty_store_url: str) -> None:
@@ -314,13 +314,13 @@ def test_rows_of_before_are_brought_into_bounds(empty_store_url: str) -> None:
     engine.dispose()
     migrate(empty_store_url)
     with Store(empty_store_url).closing() as store:
-        [task] = store.page(Filter(), EVERYONE, limit=2)
-        store.cancel(task.id, EVERYONE)
+        [task] = store.tasks.page(Filter(), EVERYONE, limit=2)
+        store.interventions.cancel(task.id, EVERYONE)
         assert row(store, task.id)["status"] == "CANCELED"
-        [schedule] = store.list_schedules(EVERYONE)
+        [schedule] = store.schedules.all(EVERYONE)
         assert schedule.misfire_grace == timedelta(days=36_500)
         all_can_be_read(store)
 
 
 def test_the_clock_of_a_store_is_in_utc_and_in_bounds(store: Store) -> None:
-    assert EARLIEST < store.now() < LATEST and store.now().tzinfo is UTC
+    assert EARLIEST < store.schedules.now() < LATEST and store.schedules.now().tzinfo is UTC

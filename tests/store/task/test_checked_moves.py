@@ -14,6 +14,7 @@ from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.engine.dialect import CHECKED_TOGETHER, MoveStatement
 from taskdb.store.store import Store
+from taskdb.store.task.moves.moves import moves_for
 from tests.store.tasks import DONE, OOPS, claim, create, in_status, moves, row, running, write
 from tests.waiting import wait_until
 
@@ -66,7 +67,7 @@ def test_every_comparison_of_columns_in_a_check_is_known(postgresql_store: Store
 
 
 def test_every_move_assigns_all_columns_that_a_check_compares(postgresql_store: Store) -> None:
-    known: Any = postgresql_store.moves
+    known: Any = moves_for(postgresql_store.database.dialect)
     dialect: Any = postgresql_store.database.dialect
     statements: list[MoveStatement] = [getattr(known, one.name) for one in fields(known)]
     assert len(statements) > 30
@@ -82,7 +83,9 @@ def test_a_bulk_retry_bears_that_a_row_has_failed_again_meanwhile(postgresql_sto
     run = in_status(store, S.ERRORED)
     counted = after_a_change(
         store,
-        lambda: sum(number for number, _ in store.retry_all(Filter(status=(S.ERRORED,)), EVERYONE)),
+        lambda: sum(
+            number for number, _ in store.bulk.retry(Filter(status=(S.ERRORED,)), EVERYONE)
+        ),
         "UPDATE task SET attempt = attempt + 1 WHERE id = :id",
         id=run.id,
     )
@@ -96,7 +99,7 @@ def test_a_retry_of_one_task_bears_it_as_well(postgresql_store: Store) -> None:
     run = in_status(store, S.FAILED)
     after_a_change(
         store,
-        lambda: store.retry(run.id, EVERYONE),
+        lambda: store.interventions.retry(run.id, EVERYONE),
         "UPDATE task SET attempt = 7, spared = 3 WHERE id = :id",
         id=run.id,
     )
@@ -108,7 +111,7 @@ def test_a_run_that_is_spared_bears_that_its_numbers_grow(postgresql_store: Stor
     run = running(store)
     after_a_change(
         store,
-        lambda: store.hand_back(run.id, run.token, "stopped"),
+        lambda: store.outcomes.hand_back(run.id, run.token, "stopped"),
         "UPDATE task SET attempt = 5, spared = 4 WHERE id = :id",
         id=run.id,
     )
@@ -127,10 +130,10 @@ def test_a_task_that_waits_no_more_is_ended_by_who_came_before(
         id=run.id,
     )
     verbs: dict[str, Callable[[], object]] = {
-        "fail": lambda: store.fail(run.id, run.token, OOPS),
-        "rescue": lambda: store.hand_back_worker("w-1", "gone"),
-        "cancel": lambda: store.cancel(run.id, EVERYONE),
-        "complete": lambda: store.complete(run.id, run.token, DONE),
+        "fail": lambda: store.outcomes.fail(run.id, run.token, OOPS),
+        "rescue": lambda: store.endings.hand_back_worker("w-1", "gone"),
+        "cancel": lambda: store.interventions.cancel(run.id, EVERYONE),
+        "complete": lambda: store.outcomes.complete(run.id, run.token, DONE),
     }
     after_a_change(store, verbs[verb], "UPDATE task SET waits_for = NULL WHERE id = :id", id=run.id)
     assert row(store, run.id)["waits_for"] is None

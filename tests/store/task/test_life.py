@@ -61,7 +61,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(target=ids, delay=st.none() | DELAYS)
     def submit(self, delay: timedelta | None) -> str:
-        created = self.store.create([draft(delay=delay)], EVERYONE)[0]
+        created = self.store.submissions.create([draft(delay=delay)], EVERYONE)[0]
         self.known[created.id] = Known(S.SCHEDULED if delay else S.CREATED)
         return created.id
 
@@ -71,12 +71,12 @@ class Life(RuleBasedStateMachine):
 
     @rule(target=items, task_id=ids)
     def look(self, task_id: str) -> Publication:
-        return self.store.publications([task_id])[0]
+        return self.store.publications.find([task_id])[0]
 
     @rule(item=items)
     def mark(self, item: Publication) -> None:
-        now = self.store.publications([item.id])[0]
-        moved = self.store.mark_queued([item])
+        now = self.store.publications.find([item.id])[0]
+        moved = self.store.publications.mark_queued([item])
         known = self.known[item.id]
         if known.status in MOVES["queue"].sources and now.relay_at == item.relay_at:
             assert moved == {item.id}
@@ -89,9 +89,9 @@ class Life(RuleBasedStateMachine):
         self.tokens += 1
         token = f"token-{self.tokens}"
         known = self.known[task_id]
-        run_at = self.store.get(task_id, EVERYONE).run_at
+        run_at = self.store.tasks.get(task_id, EVERYONE).run_at
         late = known.status in {S.SCHEDULED, S.ERRORED} and run_at and run_at > self.clock.at
-        answer = self.store.claim(task_id, token=token, worker=worker, max_attempts=3)
+        answer = self.store.runs.claim(task_id, token=token, worker=worker, max_attempts=3)
         assert answer.granted == (known.status in WAITING and not late)
         if answer.granted:
             assert answer.attempt == known.attempt + 1
@@ -115,14 +115,16 @@ class Life(RuleBasedStateMachine):
 
     def _say(self, verb: str, task_id: str, token: str, delay: timedelta) -> TaskStatus | None:
         if verb == "complete":
-            return self.store.complete(task_id, token, DONE)
+            return self.store.outcomes.complete(task_id, token, DONE)
         if verb == "error":
-            return self.store.error(task_id, token, OOPS, delay)
+            return self.store.outcomes.error(task_id, token, OOPS, delay)
         if verb == "snooze":
-            return self.store.snooze(task_id, token, delay)
+            return self.store.outcomes.snooze(task_id, token, delay)
         if verb == "hand_back":
-            return self.store.hand_back(task_id, token, "life")
-        end = {"fail": self.store.fail, "halt": self.store.halt}.get(verb, self.store.cancel_own)
+            return self.store.outcomes.hand_back(task_id, token, "life")
+        end = {"fail": self.store.outcomes.fail, "halt": self.store.outcomes.halt}.get(
+            verb, self.store.outcomes.cancel
+        )
         return end(task_id, token, OOPS)
 
     def _ended(self, known: Known, target: TaskStatus) -> None:
@@ -132,7 +134,7 @@ class Life(RuleBasedStateMachine):
     @rule(task_id=ids)
     def progress(self, task_id: str) -> None:
         known = self.known[task_id]
-        moved = self.store.progress(task_id, known.token, Report(current=1))
+        moved = self.store.runs.progress(task_id, known.token, Report(current=1))
         assert moved == (known.status in RUNNING)
         if moved:
             known.status = S.PROCESSING
@@ -144,7 +146,7 @@ class Life(RuleBasedStateMachine):
             for known in self.known.values()
             if known.status in RUNNING and known.worker == worker
         ]
-        assert self.store.hand_back_worker(worker, "shutdown") == len(mine)
+        assert self.store.endings.hand_back_worker(worker, "shutdown") == len(mine)
         for known in mine:
             self._ended(known, S.CANCELED if known.wanted else S.CREATED)
             known.token = ""
@@ -153,7 +155,7 @@ class Life(RuleBasedStateMachine):
     def cancel(self, task_id: str) -> None:
         known = self.known[task_id]
         try:
-            self.store.cancel(task_id, EVERYONE)
+            self.store.interventions.cancel(task_id, EVERYONE)
         except IllegalMove:
             assert known.status in TERMINAL
             return
@@ -167,7 +169,7 @@ class Life(RuleBasedStateMachine):
     def retry(self, task_id: str) -> None:
         known = self.known[task_id]
         try:
-            self.store.retry(task_id, EVERYONE)
+            self.store.interventions.retry(task_id, EVERYONE)
         except IllegalMove:
             assert known.status not in MOVES["retry"].sources
             return
@@ -177,7 +179,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def rows_are_where_the_model_is(self) -> None:
         for task_id, known in getattr(self, "known", {}).items():
-            task = self.store.get(task_id, EVERYONE)
+            task = self.store.tasks.get(task_id, EVERYONE)
             assert (task.status, task.attempt) == (known.status, known.attempt)
             assert 0 <= task.spared <= task.attempt
             assert (task.ended_at is not None) == (task.status in TERMINAL)
@@ -186,7 +188,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def histories_are_whole(self) -> None:
         for task_id in getattr(self, "known", {}):
-            events = self.store.history(task_id, EVERYONE)
+            events = self.store.tasks.history(task_id, EVERYONE)
             assert events[0].from_status is None
             for before, after in pairwise(events):
                 assert after.from_status is before.to_status

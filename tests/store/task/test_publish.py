@@ -34,11 +34,11 @@ def test_a_mark_moves_what_the_relay_publishes_and_nothing_else(
 ) -> None:
     run = in_status(store, status)
     before = row(store, run.id)
-    marked = store.mark_queued([publication(store, run.id)])
+    marked = store.publications.mark_queued([publication(store, run.id)])
     if status in PUBLISHABLE:
         assert marked == {run.id}
-        assert store.get(run.id, EVERYONE).status is TaskStatus.QUEUED
-        assert store.get(run.id, EVERYONE).queued_at is not None
+        assert store.tasks.get(run.id, EVERYONE).status is TaskStatus.QUEUED
+        assert store.tasks.get(run.id, EVERYONE).queued_at is not None
         assert moves(store, run.id)[-1] == (status, "QUEUED")
     else:
         assert marked == set()
@@ -47,19 +47,19 @@ def test_a_mark_moves_what_the_relay_publishes_and_nothing_else(
 
 def test_a_batch_of_marks_answers_those_that_moved(store: Store) -> None:
     ids = [create(store) for _ in range(5)]
-    items = store.publications(ids)
+    items = store.publications.find(ids)
     claim(store, ids[2])
-    assert store.mark_queued(items) == set(ids) - {ids[2]}
-    assert store.mark_queued(items) == set()
-    assert store.mark_queued([]) == set()
+    assert store.publications.mark_queued(items) == set(ids) - {ids[2]}
+    assert store.publications.mark_queued(items) == set()
+    assert store.publications.mark_queued([]) == set()
 
 
 def test_a_mark_that_comes_after_the_claim_changes_nothing(store: Store) -> None:
     task_id = create(store)
     item = publication(store, task_id)
     claim(store, task_id)
-    assert store.mark_queued([item]) == set()
-    assert store.get(task_id, EVERYONE).status is TaskStatus.STARTED
+    assert store.publications.mark_queued([item]) == set()
+    assert store.tasks.get(task_id, EVERYONE).status is TaskStatus.STARTED
 
 
 @each("way", ["error", "hand_back", "snooze", "stray", "retry", "lost"])
@@ -68,26 +68,26 @@ def test_a_mark_that_comes_after_the_row_came_back_changes_nothing(store: Store,
     task_id = create(store)
     item = publication(store, task_id)
     if way == "lost":
-        store.mark_queued([item])
-        store.hand_back_unclaimed(task_id, "gone", timedelta(seconds=1))
+        store.publications.mark_queued([item])
+        store.take_backs.hand_back_unclaimed(task_id, "gone", timedelta(seconds=1))
     elif way == "stray":
         stray(store, task_id, delay=HOUR, limit=5)
     else:
         claim(store, task_id)
         if way == "error":
-            store.error(task_id, "token-1", OOPS, SOON)
+            store.outcomes.error(task_id, "token-1", OOPS, SOON)
         elif way == "snooze":
-            store.snooze(task_id, "token-1", HOUR)
+            store.outcomes.snooze(task_id, "token-1", HOUR)
         elif way == "hand_back":
-            store.hand_back(task_id, "token-1", "shutdown")
+            store.outcomes.hand_back(task_id, "token-1", "shutdown")
         else:
-            store.fail(task_id, "token-1", OOPS)
-            store.retry(task_id, EVERYONE)
-    before = store.get(task_id, EVERYONE).status
+            store.outcomes.fail(task_id, "token-1", OOPS)
+            store.interventions.retry(task_id, EVERYONE)
+    before = store.tasks.get(task_id, EVERYONE).status
     assert before in PUBLISHABLE
-    assert store.mark_queued([item]) == set()
-    assert store.get(task_id, EVERYONE).status is before
-    assert store.mark_queued([publication(store, task_id)]) == {task_id}
+    assert store.publications.mark_queued([item]) == set()
+    assert store.tasks.get(task_id, EVERYONE).status is before
+    assert store.publications.mark_queued([publication(store, task_id)]) == {task_id}
 
 
 def test_a_lease_takes_what_is_due_and_only_that(store: Store) -> None:
@@ -101,15 +101,17 @@ def test_a_lease_takes_what_is_due_and_only_that(store: Store) -> None:
         make_due(store, in_status(store, status).id)
     make_due(store, overdue)
     make_due(store, errored)
-    assert {item.id for item in store.lease_due(100, LEASE)} == {overdue, errored}
-    assert {fresh, scheduled}.isdisjoint(item.id for item in store.lease_due(100, LEASE))
+    assert {item.id for item in store.publications.lease_due(100, LEASE)} == {overdue, errored}
+    assert {fresh, scheduled}.isdisjoint(
+        item.id for item in store.publications.lease_due(100, LEASE)
+    )
 
 
 def test_a_leased_row_says_what_to_publish(store: Store) -> None:
     deadline = datetime(2030, 1, 1, tzinfo=UTC)
     task_id = create(store, queue="slow", priority=2, type="other", deadline_at=deadline)
     make_due(store, task_id)
-    (item,) = store.lease_due(1, LEASE)
+    (item,) = store.publications.lease_due(1, LEASE)
     assert item == Publication(task_id, "other", "slow", 2, item.relay_at, deadline)
     assert item == publication(store, task_id)
 
@@ -121,10 +123,10 @@ def test_those_due_longest_are_leased_first_and_come_in_order_of_creation(store_
         for minutes in (3, 1, 2):
             ids.append(create(store, delay=timedelta(minutes=minutes)))
             clock.advance(timedelta(seconds=1))
-        assert store.lease_due(10, LEASE) == []
+        assert store.publications.lease_due(10, LEASE) == []
         clock.advance(HOUR)
-        assert [item.id for item in store.lease_due(2, LEASE)] == [ids[1], ids[2]]
-        assert [item.id for item in store.lease_due(2, LEASE)] == [ids[0]]
+        assert [item.id for item in store.publications.lease_due(2, LEASE)] == [ids[1], ids[2]]
+        assert [item.id for item in store.publications.lease_due(2, LEASE)] == [ids[0]]
 
 
 def test_a_lease_ends_and_the_mark_of_its_holder_with_it(store_url: str) -> None:
@@ -132,13 +134,13 @@ def test_a_lease_ends_and_the_mark_of_its_holder_with_it(store_url: str) -> None
     with Store(store_url, clock=clock).closing() as store:
         task_id = create(store)
         clock.advance(HOUR)
-        (first,) = store.lease_due(10, LEASE)
+        (first,) = store.publications.lease_due(10, LEASE)
         clock.advance(LEASE - timedelta(seconds=1))
-        assert store.lease_due(10, LEASE) == []
+        assert store.publications.lease_due(10, LEASE) == []
         clock.advance(timedelta(seconds=1))
-        (second,) = store.lease_due(10, LEASE)
-        assert store.mark_queued([first]) == set()
-        assert store.mark_queued([second]) == {task_id}
+        (second,) = store.publications.lease_due(10, LEASE)
+        assert store.publications.mark_queued([first]) == set()
+        assert store.publications.mark_queued([second]) == {task_id}
 
 
 def test_a_lease_that_is_released_can_be_taken_at_once(store_url: str) -> None:
@@ -146,23 +148,26 @@ def test_a_lease_that_is_released_can_be_taken_at_once(store_url: str) -> None:
     with Store(store_url, clock=clock).closing() as store:
         ids = {create(store) for _ in range(3)}
         clock.advance(HOUR)
-        leased = store.lease_due(10, LEASE)
+        leased = store.publications.lease_due(10, LEASE)
         claim(store, leased[0].id)
-        store.release(leased)
+        store.publications.end_lease(leased)
         clock.advance(timedelta(seconds=1))
-        assert {item.id for item in store.lease_due(10, LEASE)} == ids - {leased[0].id}
-        store.release(leased)  # it is another's lease now
-        assert store.lease_due(10, LEASE) == []
+        assert {item.id for item in store.publications.lease_due(10, LEASE)} == ids - {leased[0].id}
+        store.publications.end_lease(leased)  # it is another's lease now
+        assert store.publications.lease_due(10, LEASE) == []
 
 
 def test_two_relays_never_lease_the_same_row(store: Store) -> None:
-    ids = [one.id for one in store.create([draft(delay=HOUR) for _ in range(300)], EVERYONE)]
+    ids = [
+        one.id
+        for one in store.submissions.create([draft(delay=HOUR) for _ in range(300)], EVERYONE)
+    ]
     for task_id in ids:
         make_due(store, task_id)
 
     def lease_all(_: int) -> list[str]:
         mine: list[str] = []
-        while batch := store.lease_due(20, LEASE):
+        while batch := store.publications.lease_due(20, LEASE):
             mine.extend(item.id for item in batch)
         return mine
 
@@ -179,10 +184,10 @@ def test_a_relay_leaves_rows_that_are_being_moved(postgresql_store: Store) -> No
         make_due(store, task_id)
     with store.database.transaction() as connection:
         connection.exec_driver_sql(f"SELECT 1 FROM task WHERE id = '{first}' FOR UPDATE")
-        assert [item.id for item in store.lease_due(10, LEASE)] == [second]
+        assert [item.id for item in store.publications.lease_due(10, LEASE)] == [second]
 
 
 def test_publications_of_nothing_ask_nothing(store: Store) -> None:
-    assert store.publications([]) == []
-    assert store.publications([draft().id]) == []
+    assert store.publications.find([]) == []
+    assert store.publications.find([draft().id]) == []
     assert queued(store)

@@ -21,7 +21,7 @@ FOREIGN = "01936e4b-7c00-7000-8000-0123456789ab"
 
 
 def ids(store: Store, **criteria: Any) -> set[str]:
-    return {task.id for task in store.page(Filter(**criteria), EVERYONE, limit=100)}
+    return {task.id for task in store.tasks.page(Filter(**criteria), EVERYONE, limit=100)}
 
 
 @each(
@@ -61,10 +61,10 @@ def test_parents_and_sub_tasks_are_not_mixed_unless_asked(store: Store) -> None:
     assert ids(store, parent_id=parent) == set(parts)
     assert ids(store, with_sub_tasks=True) == {parent, *parts}
     assert ids(store, parent_id="no id") == set()
-    assert store.get_sub_task(parent, 2, scope=EVERYONE).id == parts[2]
+    assert store.tasks.get_sub_task(parent, 2, scope=EVERYONE).id == parts[2]
     for position in (3, -1):
         with pytest.raises(TaskNotFound):
-            store.get_sub_task(parent, position, scope=EVERYONE)
+            store.tasks.get_sub_task(parent, position, scope=EVERYONE)
 
 
 def test_a_filter_finds_by_tag_and_attributes(store: Store) -> None:
@@ -124,10 +124,12 @@ def test_a_filter_finds_by_time(store_url: str) -> None:
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 def test_pages_are_whole_on_equal_times(store_url: str, order: Order) -> None:
     with Store(store_url, clock=FixedClock(NEW_YEAR)).closing() as store:
-        made = sorted(one.id for one in store.create([draft() for _ in range(25)], EVERYONE))
+        made = sorted(
+            one.id for one in store.submissions.create([draft() for _ in range(25)], EVERYONE)
+        )
         seen: list[str] = []
         after = None
-        while page := store.page(Filter(), EVERYONE, limit=4, order=order, after=after):
+        while page := store.tasks.page(Filter(), EVERYONE, limit=4, order=order, after=after):
             seen += [task.id for task in page]
             after = Cursor.parse(str(Cursor(page[-1].created_at, page[-1].id)))
         assert seen == (made if order == "oldest" else made[::-1])
@@ -135,10 +137,10 @@ def test_pages_are_whole_on_equal_times(store_url: str, order: Order) -> None:
 
 def test_new_tasks_do_not_disturb_the_pages_behind_a_cursor(store: Store) -> None:
     made = [create(store) for _ in range(6)]
-    first = store.page(Filter(), EVERYONE, limit=3)
+    first = store.tasks.page(Filter(), EVERYONE, limit=3)
     after = Cursor(first[-1].created_at, first[-1].id)
     create(store)
-    rest = store.page(Filter(), EVERYONE, limit=10, after=after)
+    rest = store.tasks.page(Filter(), EVERYONE, limit=10, after=after)
     assert [task.id for task in [*first, *rest]] == made[::-1]
 
 
@@ -159,7 +161,7 @@ def test_what_is_no_cursor_is_refused(store: Store, garbage: str) -> None:
         Cursor.parse(garbage)
     if garbage and garbage != str(EventCursor(1, 2)):
         with pytest.raises(InvalidInput, match="not a cursor"):
-            store.events_after(garbage, 10, EVERYONE)
+            store.tasks.events_after(garbage, 10, EVERYONE)
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -167,48 +169,48 @@ def test_what_is_no_cursor_is_refused(store: Store, garbage: str) -> None:
 
 def read_all(store: Store, cursor: str | None = None, limit: int = 3) -> list[TaskEvent]:
     seen: list[TaskEvent] = []
-    while (page := store.events_after(cursor, limit, EVERYONE)).events:
+    while (page := store.tasks.events_after(cursor, limit, EVERYONE)).events:
         seen += page.events
         cursor = page.cursor
-    assert store.events_after(cursor, limit, EVERYONE).cursor == (cursor or page.cursor)
+    assert store.tasks.events_after(cursor, limit, EVERYONE).cursor == (cursor or page.cursor)
     return seen
 
 
 def test_all_events_are_read_once_and_in_order(store: Store) -> None:
     runs = [running(store) for _ in range(4)]
     for run in runs:
-        store.fail(run.id, run.token, OOPS)
+        store.outcomes.fail(run.id, run.token, OOPS)
     seen = read_all(store)
     assert len(seen) == 12
     for run in runs:
-        assert [event for event in seen if event.task_id == run.id] == store.history(
+        assert [event for event in seen if event.task_id == run.id] == store.tasks.history(
             run.id, EVERYONE
         )
 
 
 def test_a_reader_goes_on_where_it_stopped(store: Store) -> None:
     create(store)
-    page = store.events_after(None, 10, EVERYONE)
+    page = store.tasks.events_after(None, 10, EVERYONE)
     assert len(page.events) == 1
-    assert store.events_after(page.cursor, 10, EVERYONE).events == ()
+    assert store.tasks.events_after(page.cursor, 10, EVERYONE).events == ()
     later = create(store)
-    assert [event.task_id for event in store.events_after(page.cursor, 10, EVERYONE).events] == [
-        later
-    ]
+    assert [
+        event.task_id for event in store.tasks.events_after(page.cursor, 10, EVERYONE).events
+    ] == [later]
 
 
 def test_an_event_that_is_committed_late_is_not_missed(postgresql_store: Store) -> None:
     """Its number is the lower one, and was not to be seen when the higher one was."""
     store = postgresql_store
     start = create(store)
-    cursor = store.events_after(None, 10, EVERYONE).cursor
+    cursor = store.tasks.events_after(None, 10, EVERYONE).cursor
     engine = create_engine(store.database.url)
     with engine.begin() as connection:
-        (slow,) = store.create([draft()], EVERYONE, connection=connection)
+        (slow,) = store.submissions.create([draft()], EVERYONE, connection=connection)
         quick = create(store)
-        assert store.get(quick, EVERYONE).id == quick
+        assert store.tasks.get(quick, EVERYONE).id == quick
         # Nothing behind the open transaction is given away, or its own event would be passed by.
-        held = store.events_after(cursor, 10, EVERYONE)
+        held = store.tasks.events_after(cursor, 10, EVERYONE)
         assert (held.events, held.cursor) == ((), cursor)
     engine.dispose()
     seen = [event.task_id for event in read_all(store, cursor, 1)]
@@ -223,12 +225,12 @@ def test_readers_miss_nothing_of_many_writers(store: Store) -> None:
         if number:
             for _ in range(15):
                 run = running(store)
-                store.fail(run.id, run.token, OOPS)
+                store.outcomes.fail(run.id, run.token, OOPS)
             return
         cursor = None
         # Beside the writers: an empty page says nothing of the next one.
         for _ in range(60):
-            page = store.events_after(cursor, 7, EVERYONE)
+            page = store.tasks.events_after(cursor, 7, EVERYONE)
             seen.extend(event.id for event in page.events)
             cursor = page.cursor
 
@@ -244,5 +246,8 @@ def test_history_is_in_order_and_of_one_task(store: Store) -> None:
     one, other = create(store), create(store)
     claim(store, other)
     claim(store, one)
-    assert [event.to_status for event in store.history(one, EVERYONE)] == ["CREATED", "STARTED"]
-    assert {event.task_id for event in store.history(one, EVERYONE)} == {one}
+    assert [event.to_status for event in store.tasks.history(one, EVERYONE)] == [
+        "CREATED",
+        "STARTED",
+    ]
+    assert {event.task_id for event in store.tasks.history(one, EVERYONE)} == {one}

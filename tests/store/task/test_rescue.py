@@ -31,20 +31,22 @@ def store(store_url: str, clock: FixedClock) -> Iterator[Store]:
 
 @pytest.fixture
 def workers(store: Store) -> Workers:
-    found = Workers(store.database)
+    found = store.workers
     found.announce(W)
     return found
 
 
 def claim(store: Store, token: str, *, worker: str = "w-1", may_rerun: bool = True) -> str:
     task_id = create(store)
-    answer = store.claim(task_id, token=token, worker=worker, max_attempts=1, may_rerun=may_rerun)
+    answer = store.runs.claim(
+        task_id, token=token, worker=worker, max_attempts=1, may_rerun=may_rerun
+    )
     assert answer.granted
     return task_id
 
 
 def rescue(store: Store, *, max_crashes: int = 3) -> dict[str, S]:
-    return store.rescue(OOPS, lease=LEASE, limit=10, max_crashes=max_crashes)
+    return store.take_backs.rescue(OOPS, lease=LEASE, limit=10, max_crashes=max_crashes)
 
 
 def beat(workers: Workers, clock: FixedClock, *tokens: str) -> None:
@@ -61,7 +63,7 @@ def test_a_claim_that_its_worker_does_not_list_twice_is_taken_back(
     assert rescue(store) == {}
     beat(workers, clock, "kept")
     assert rescue(store) == {lost: S.ERRORED}
-    assert store.get(kept, EVERYONE).status is S.STARTED
+    assert store.tasks.get(kept, EVERYONE).status is S.STARTED
 
 
 def test_a_claim_that_one_of_the_two_lists_has_is_left_alone(
@@ -89,7 +91,7 @@ def test_a_claim_made_between_two_lists_is_left_alone(
     assert rescue(store) == {}
     beat(workers, clock, "token")
     assert rescue(store) == {}
-    assert store.get(task_id, EVERYONE).status is S.STARTED
+    assert store.tasks.get(task_id, EVERYONE).status is S.STARTED
 
 
 def test_a_worker_that_stops_is_not_judged_by_lists(
@@ -122,11 +124,11 @@ def test_what_must_not_run_again_is_failed(
 ) -> None:
     once = claim(store, "token", may_rerun=False)
     other = claim(store, "other", may_rerun=False)
-    assert store.crash(other, "other", OOPS, delay=SOON, max_crashes=3) is S.FAILED
+    assert store.outcomes.crash(other, "other", OOPS, delay=SOON, max_crashes=3) is S.FAILED
     clock.advance(LEASE + SECOND)
     assert rescue(store) == {once: S.FAILED}
     for task_id in (once, other):
-        found = store.get(task_id, EVERYONE)
+        found = store.tasks.get(task_id, EVERYONE)
         assert (found.crashes, found.spared) == (1, 0)
         assert found.ended_at is not None
     assert workers.seen_since(0) == []
@@ -135,29 +137,29 @@ def test_what_must_not_run_again_is_failed(
 def test_what_was_answered_from_outside_is_not_failed(store: Store, workers: Workers) -> None:
     task_id = claim(store, "token", may_rerun=False)
     write(store, "UPDATE task SET called_back = 'COMPLETED' WHERE id = :id", id=task_id)
-    assert store.crash(task_id, "token", OOPS, delay=SOON, max_crashes=3) is S.ERRORED
+    assert store.outcomes.crash(task_id, "token", OOPS, delay=SOON, max_crashes=3) is S.ERRORED
     assert workers.seen_since(0)
 
 
 def test_poison_names_the_workers_of_its_runs(store: Store, clock: FixedClock) -> None:
     task_id = create(store)
     for number in range(3):
-        assert store.claim(task_id, token="t", worker=f"w-{number}", max_attempts=9).granted
+        assert store.runs.claim(task_id, token="t", worker=f"w-{number}", max_attempts=9).granted
         clock.advance(LEASE)
         (status,) = rescue(store).values()
         clock.advance(SECOND)
     assert status is S.HALTED
-    error = store.get(task_id, EVERYONE).error
+    error = store.tasks.get(task_id, EVERYONE).error
     assert error is not None
     assert error.message == f"{OOPS.message}; its runs were on w-0,w-1,w-2"
-    assert store.get(task_id, EVERYONE).crashes == 3
+    assert store.tasks.get(task_id, EVERYONE).crashes == 3
 
 
 def test_an_error_before_the_last_crash_names_nobody(store: Store, clock: FixedClock) -> None:
     task_id = claim(store, "t", worker="unknown")
     clock.advance(LEASE)
     assert rescue(store) == {task_id: S.ERRORED}
-    error = store.get(task_id, EVERYONE).error
+    error = store.tasks.get(task_id, EVERYONE).error
     assert error is not None
     assert (error.message, error.attempt) == (OOPS.message, 1)
 

@@ -13,17 +13,17 @@ from tests.servers import PostgreSQL
 from tests.store.tasks import DONE, HOUR, OOPS, create, draft, publication, queued, running
 
 ONE: dict[str, Callable[[Store, Any], Any]] = {
-    "claim": lambda s, run: s.claim(run.id, token="t", worker="w", max_attempts=3),
-    "complete": lambda s, run: s.complete(run.id, run.token, DONE),
-    "error": lambda s, run: s.error(run.id, run.token, OOPS, HOUR),
-    "fail": lambda s, run: s.fail(run.id, run.token, OOPS),
-    "snooze": lambda s, run: s.snooze(run.id, run.token, HOUR),
-    "hand back": lambda s, run: s.hand_back(run.id, run.token, "shutdown"),
-    "cancel wanted": lambda s, run: s.cancel_wanted(run.id, run.token),
-    "create": lambda s, _: s.create([draft()], EVERYONE),
-    "mark": lambda s, run: s.mark_queued([publication(s, run.id)]),
-    "lease": lambda s, _: s.lease_due(10, HOUR),
-    "get": lambda s, run: s.get(run.id, EVERYONE),
+    "claim": lambda s, run: s.runs.claim(run.id, token="t", worker="w", max_attempts=3),
+    "complete": lambda s, run: s.outcomes.complete(run.id, run.token, DONE),
+    "error": lambda s, run: s.outcomes.error(run.id, run.token, OOPS, HOUR),
+    "fail": lambda s, run: s.outcomes.fail(run.id, run.token, OOPS),
+    "snooze": lambda s, run: s.outcomes.snooze(run.id, run.token, HOUR),
+    "hand back": lambda s, run: s.outcomes.hand_back(run.id, run.token, "shutdown"),
+    "cancel wanted": lambda s, run: s.runs.is_cancel_wanted(run.id, run.token),
+    "create": lambda s, _: s.submissions.create([draft()], EVERYONE),
+    "mark": lambda s, run: s.publications.mark_queued([publication(s, run.id)]),
+    "lease": lambda s, _: s.publications.lease_due(10, HOUR),
+    "get": lambda s, run: s.tasks.get(run.id, EVERYONE),
 }
 
 
@@ -40,7 +40,7 @@ def test_a_move_is_one_statement_without_a_transaction_around_it(
 ) -> None:
     store, server = logged
     # The second connection of the process, which reads use while the first one is kept at hand.
-    store.get(create(store), EVERYONE)
+    store.tasks.get(create(store), EVERYONE)
     for verb, act in ONE.items():
         run = queued(store) if verb in {"claim", "mark"} else running(store)
         before = len(statements(server))
@@ -65,9 +65,9 @@ def test_a_new_connection_costs_one_statement(own_postgresql: PostgreSQL) -> Non
 def test_the_second_word_of_progress_is_one_statement(logged: tuple[Store, PostgreSQL]) -> None:
     store, server = logged
     run = running(store)
-    store.progress(run.id, run.token, Report(current=1))
+    store.runs.progress(run.id, run.token, Report(current=1))
     before = len(statements(server))
-    assert store.progress(run.id, run.token, Report(current=2))
+    assert store.runs.progress(run.id, run.token, Report(current=2))
     assert len(statements(server)) == before + 1
 
 
@@ -96,10 +96,10 @@ def test_a_claim_does_not_wait_for_the_disk_and_an_outcome_does(
 
         ids = [create(store) for _ in range(30)]
         claims = [
-            unflushed(lambda i=i: store.claim(i, token="t", worker="w", max_attempts=3))  # type: ignore[misc]
+            unflushed(lambda i=i: store.runs.claim(i, token="t", worker="w", max_attempts=3))  # type: ignore[misc]
             for i in ids
         ]
-        ends = [unflushed(lambda i=i: store.complete(i, "t", DONE)) for i in ids]  # type: ignore[misc]
+        ends = [unflushed(lambda i=i: store.outcomes.complete(i, "t", DONE)) for i in ids]  # type: ignore[misc]
         # The server's own writer comes by now and then, so all or none would be too much to ask.
         assert claims.count(True) > 15
         assert ends.count(True) < 15

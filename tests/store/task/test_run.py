@@ -16,7 +16,6 @@ from taskdb.store.engine.migrations.migrate import empty
 from taskdb.store.engine.postgresql import before_image
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Workers
 from tests.cases import each
 from tests.store.tasks import (
     DONE,
@@ -65,21 +64,23 @@ def alone(store: Store) -> None:
 
 
 OUTCOMES: dict[str, tuple[Verb, TaskStatus]] = {
-    "complete": (lambda s, i, t: s.complete(i, t, DONE), S.COMPLETED),
-    "error": (lambda s, i, t: s.error(i, t, OOPS, HOUR), S.ERRORED),
-    "fail": (lambda s, i, t: s.fail(i, t, OOPS), S.FAILED),
-    "halt": (lambda s, i, t: s.halt(i, t, OOPS), S.HALTED),
-    "cancel_own": (lambda s, i, t: s.cancel_own(i, t, OOPS), S.CANCELED),
-    "snooze": (lambda s, i, t: s.snooze(i, t, HOUR), S.SCHEDULED),
-    "hand_back": (lambda s, i, t: s.hand_back(i, t, "shutdown"), S.CREATED),
-    "crash": (lambda s, i, t: s.crash(i, t, OOPS, delay=HOUR, max_crashes=3), S.ERRORED),
+    "complete": (lambda s, i, t: s.outcomes.complete(i, t, DONE), S.COMPLETED),
+    "error": (lambda s, i, t: s.outcomes.error(i, t, OOPS, HOUR), S.ERRORED),
+    "fail": (lambda s, i, t: s.outcomes.fail(i, t, OOPS), S.FAILED),
+    "halt": (lambda s, i, t: s.outcomes.halt(i, t, OOPS), S.HALTED),
+    "cancel_own": (lambda s, i, t: s.outcomes.cancel(i, t, OOPS), S.CANCELED),
+    "snooze": (lambda s, i, t: s.outcomes.snooze(i, t, HOUR), S.SCHEDULED),
+    "hand_back": (lambda s, i, t: s.outcomes.hand_back(i, t, "shutdown"), S.CREATED),
+    "crash": (lambda s, i, t: s.outcomes.crash(i, t, OOPS, delay=HOUR, max_crashes=3), S.ERRORED),
 }
 UNCLAIMED: dict[str, tuple[Verb, TaskStatus, frozenset[TaskStatus]]] = {
     "hand_back_unclaimed": (
-        lambda s, i, _: s.hand_back_unclaimed(i, "lost", SOON), S.CREATED, frozenset({S.QUEUED})
+        lambda s, i, _: s.take_backs.hand_back_unclaimed(i, "lost", SOON),
+        S.CREATED,
+        frozenset({S.QUEUED}),
     ),
-    "expire": (lambda s, i, _: s.expire(i, OOPS), S.FAILED, WAITING - {S.ERRORED}),
-    "revoke": (lambda s, i, t: s.revoke(i, t, OOPS), S.CANCELED, frozenset()),
+    "expire": (lambda s, i, _: s.take_backs.expire(i, OOPS), S.FAILED, WAITING - {S.ERRORED}),
+    "revoke": (lambda s, i, t: s.take_backs.revoke(i, t, OOPS), S.CANCELED, frozenset()),
 }  # fmt: skip
 outcomes = each("verb", OUTCOMES)
 WAITS = "UPDATE task SET waits_for = 'parts', status = 'PROCESSING' WHERE id = :id"
@@ -101,11 +102,11 @@ def test_a_waiting_task_that_is_due_is_claimed_and_no_other(
     if due:
         make_due(store, run.id)
     before = row(store, run.id)
-    answer = store.claim(run.id, token="new", worker="w-2", max_attempts=7)
+    answer = store.runs.claim(run.id, token="new", worker="w-2", max_attempts=7)
     late = status in {S.SCHEDULED, S.ERRORED} and not due
     assert answer.granted == (status in WAITING and not late)
     if answer.granted:
-        task = store.get(run.id, EVERYONE)
+        task = store.tasks.get(run.id, EVERYONE)
         assert answer.status is task.status is S.STARTED
         assert answer.attempt == task.attempt == before["attempt"] + 1
         assert (task.worker, task.max_attempts) == ("w-2", 7)
@@ -119,26 +120,26 @@ def test_a_waiting_task_that_is_due_is_claimed_and_no_other(
 
 def test_a_claim_may_be_repeated_by_the_same_delivery(store: Store) -> None:
     run = running(store)
-    again = store.claim(run.id, token=run.token, worker="w-1", max_attempts=3)
+    again = store.runs.claim(run.id, token=run.token, worker="w-1", max_attempts=3)
     assert (again.granted, again.attempt) == (True, 1)
-    store.progress(run.id, run.token, Report(current=1))
-    assert store.claim(run.id, token=run.token, worker="w-1", max_attempts=3).granted
+    store.runs.progress(run.id, run.token, Report(current=1))
+    assert store.runs.claim(run.id, token=run.token, worker="w-1", max_attempts=3).granted
     assert moves(store, run.id).count(("CREATED", "STARTED")) == 1
-    store.complete(run.id, run.token, DONE)
-    assert not store.claim(run.id, token=run.token, worker="w-1", max_attempts=3).granted
+    store.outcomes.complete(run.id, run.token, DONE)
+    assert not store.runs.claim(run.id, token=run.token, worker="w-1", max_attempts=3).granted
 
 
 def test_a_duplicate_message_is_told_how_it_ended(store: Store) -> None:
     done, failed = in_status(store, S.COMPLETED), in_status(store, S.FAILED)
-    answer = store.claim(done.id, token="new", worker="w", max_attempts=3)
+    answer = store.runs.claim(done.id, token="new", worker="w", max_attempts=3)
     assert (answer.granted, answer.status, answer.result) == (False, S.COMPLETED, {"sum": 3})
-    answer = store.claim(failed.id, token="new", worker="w", max_attempts=3)
+    answer = store.runs.claim(failed.id, token="new", worker="w", max_attempts=3)
     assert (answer.granted, answer.status, answer.error) == (False, S.FAILED, OOPS)
 
 
 @each("task_id", [NOBODY, "not-an-id", "", "'; DROP TABLE task; --"])
 def test_no_task_is_claimed_where_there_is_none(store: Store, task_id: str) -> None:
-    answer = store.claim(task_id, token="t", worker="w", max_attempts=3)
+    answer = store.runs.claim(task_id, token="t", worker="w", max_attempts=3)
     assert (answer.granted, answer.status) == (False, None)
 
 
@@ -147,11 +148,11 @@ def test_no_task_is_claimed_where_there_is_none(store: Store, task_id: str) -> N
 def test_nothing_ends_where_there_is_none(store: Store, verb: str, task_id: str) -> None:
     act = (OUTCOMES.get(verb) or UNCLAIMED[verb])[0]
     assert not act(store, task_id, "t")
-    assert not store.progress(task_id, "t", Report(current=1))
-    assert not store.remark(task_id, {})
+    assert not store.runs.progress(task_id, "t", Report(current=1))
+    assert not store.runs.remark(task_id, {})
     assert stray(store, task_id, delay=SOON, limit=2) is None
-    assert store.cancel_wanted(task_id, "t")
-    assert store.history(task_id, EVERYONE) == []
+    assert store.runs.is_cancel_wanted(task_id, "t")
+    assert store.tasks.history(task_id, EVERYONE) == []
 
 
 # --- outcomes -------------------------------------------------------------------------------------
@@ -209,23 +210,23 @@ def test_of_two_outcomes_of_one_run_the_first_counts(store: Store, verb: str, se
 @outcomes
 def test_a_zombie_writes_nothing_once_another_has_the_task(store: Store, verb: str) -> None:
     run = running(store)
-    store.hand_back_worker("w-1", "shutdown")
+    store.endings.hand_back_worker("w-1", "shutdown")
     assert end(store, verb, run) is None
     assert claim(store, run.id, "token-2")
     before = row(store, run.id)
     assert end(store, verb, run) is None
-    assert not store.progress(run.id, run.token, Report(current=9))
-    assert store.cancel_wanted(run.id, run.token)
+    assert not store.runs.progress(run.id, run.token, Report(current=9))
+    assert store.runs.is_cancel_wanted(run.id, run.token)
     assert row(store, run.id) == before
 
 
 @outcomes
 def test_a_wanted_cancel_decides_how_a_run_ends(store: Store, verb: str) -> None:
     run = running(store)
-    store.cancel(run.id, EVERYONE)
+    store.interventions.cancel(run.id, EVERYONE)
     target = S.COMPLETED if verb == "complete" else S.CANCELED
     assert end(store, verb, run) is target
-    task = store.get(run.id, EVERYONE)
+    task = store.tasks.get(run.id, EVERYONE)
     assert task.status is target
     assert task.ended_at is not None
     assert moves(store, run.id)[-1] == ("STARTED", target)
@@ -235,27 +236,27 @@ def test_a_wanted_cancel_decides_how_a_run_ends(store: Store, verb: str) -> None
 def test_what_is_over_has_an_end_and_what_is_not_has_none(store: Store, verb: str) -> None:
     run = running(store)
     end(store, verb, run)
-    task = store.get(run.id, EVERYONE)
+    task = store.tasks.get(run.id, EVERYONE)
     assert (task.ended_at is not None) == (task.status in TERMINAL)
 
 
 def test_a_completed_task_has_its_result_and_no_error(store: Store) -> None:
     run = running(store)
-    store.error(run.id, run.token, OOPS, SOON)
+    store.outcomes.error(run.id, run.token, OOPS, SOON)
     make_due(store, run.id)
-    assert store.get(run.id, EVERYONE).error == OOPS
+    assert store.tasks.get(run.id, EVERYONE).error == OOPS
     claim(store, run.id, "token-2")
     report = Report(attributes={"rows": 3}, current=3, total=3, message="all")
-    store.complete(run.id, "token-2", DONE, report)
-    task = store.get(run.id, EVERYONE)
+    store.outcomes.complete(run.id, "token-2", DONE, report)
+    task = store.tasks.get(run.id, EVERYONE)
     assert (task.result, task.error, task.attempt) == ({"sum": 3}, None, 2)
     assert (task.attributes, task.progress) == ({"rows": 3}, Progress(3, 3, "all"))
 
 
 def test_a_large_result_is_named(store: Store) -> None:
     run = running(store)
-    store.complete(run.id, run.token, Payload(None, None, "2026-01-01/result.json"))
-    assert store.get(run.id, EVERYONE).result_ref == "2026-01-01/result.json"
+    store.outcomes.complete(run.id, run.token, Payload(None, None, "2026-01-01/result.json"))
+    assert store.tasks.get(run.id, EVERYONE).result_ref == "2026-01-01/result.json"
 
 
 @each("verb", ["error", "fail", "halt", "cancel_own", "crash"])
@@ -263,26 +264,26 @@ def test_an_error_of_any_text_is_kept(store: Store, verb: str) -> None:
     error = TaskError("Odd\x00Error", "nul \x00 and half \ud83d" * 5_000, "tr\x00ace", 1)
     run = running(store)
     verbs: dict[str, Callable[[], Any]] = {
-        "error": lambda: store.error(run.id, run.token, error, SOON),
-        "fail": lambda: store.fail(run.id, run.token, error),
-        "halt": lambda: store.halt(run.id, run.token, error),
-        "cancel_own": lambda: store.cancel_own(run.id, run.token, error),
-        "crash": lambda: store.crash(run.id, run.token, error, delay=SOON, max_crashes=3),
+        "error": lambda: store.outcomes.error(run.id, run.token, error, SOON),
+        "fail": lambda: store.outcomes.fail(run.id, run.token, error),
+        "halt": lambda: store.outcomes.halt(run.id, run.token, error),
+        "cancel_own": lambda: store.outcomes.cancel(run.id, run.token, error),
+        "crash": lambda: store.outcomes.crash(run.id, run.token, error, delay=SOON, max_crashes=3),
     }
     assert verbs[verb]() is not None
-    kept = store.get(run.id, EVERYONE).error
+    kept = store.tasks.get(run.id, EVERYONE).error
     assert kept is not None
     assert kept.message.startswith("nul \N{REPLACEMENT CHARACTER} and half ")
     assert len(kept.message) < 40_000
-    detail = store.history(run.id, EVERYONE)[-1].detail
+    detail = store.tasks.history(run.id, EVERYONE)[-1].detail
     assert detail["error"] == "Odd\N{REPLACEMENT CHARACTER}Error"
     assert len(detail["message"]) <= 500
 
 
 def test_reasons_and_progress_of_any_text_are_kept(store: Store) -> None:
     run = running(store)
-    assert store.progress(run.id, run.token, Report(current=1, message="nul \x00 half \ud83d"))
-    assert store.hand_back(run.id, run.token, "nul \x00 half \ud83d") is S.CREATED
+    assert store.runs.progress(run.id, run.token, Report(current=1, message="nul \x00 half \ud83d"))
+    assert store.outcomes.hand_back(run.id, run.token, "nul \x00 half \ud83d") is S.CREATED
 
 
 # --- progress -------------------------------------------------------------------------------------
@@ -290,10 +291,10 @@ def test_reasons_and_progress_of_any_text_are_kept(store: Store) -> None:
 
 def test_progress_moves_once_and_then_only_reports(store: Store) -> None:
     run = running(store)
-    assert store.progress(run.id, run.token, Report(current=1, total=10, message="one"))
-    assert store.progress(run.id, run.token, Report(current=2))
-    assert store.progress(run.id, run.token, Report(attributes={"a": 1}))
-    task = store.get(run.id, EVERYONE)
+    assert store.runs.progress(run.id, run.token, Report(current=1, total=10, message="one"))
+    assert store.runs.progress(run.id, run.token, Report(current=2))
+    assert store.runs.progress(run.id, run.token, Report(attributes={"a": 1}))
+    task = store.tasks.get(run.id, EVERYONE)
     assert task.status is S.PROCESSING
     assert task.progress == Progress(2, 10, "one")
     assert task.attributes == {"a": 1}
@@ -303,16 +304,16 @@ def test_progress_moves_once_and_then_only_reports(store: Store) -> None:
 
 def test_a_new_run_begins_without_progress(store: Store) -> None:
     run = in_status(store, S.PROCESSING)
-    store.hand_back(run.id, run.token, "shutdown")
+    store.outcomes.hand_back(run.id, run.token, "shutdown")
     assert claim(store, run.id, "token-2")
-    assert store.get(run.id, EVERYONE).progress is None
+    assert store.tasks.get(run.id, EVERYONE).progress is None
 
 
 @each("status", sorted(set(TaskStatus) - RUNNING))
 def test_what_does_not_run_makes_no_progress(store: Store, status: TaskStatus) -> None:
     run = in_status(store, status)
     before = row(store, run.id)
-    assert not store.progress(run.id, run.token, Report(current=1))
+    assert not store.runs.progress(run.id, run.token, Report(current=1))
     assert row(store, run.id) == before
 
 
@@ -320,35 +321,35 @@ def test_what_does_not_run_makes_no_progress(store: Store, status: TaskStatus) -
 
 
 def counts(store: Store, run: Run) -> tuple[int, int, int]:
-    task = store.get(run.id, EVERYONE)
+    task = store.tasks.get(run.id, EVERYONE)
     return task.attempt, task.spared, task.crashes
 
 
 def test_runs_are_counted_and_some_are_spared(store: Store) -> None:
     run = running(store)
     assert counts(store, run) == (1, 0, 0)
-    store.hand_back(run.id, run.token, "shutdown")
+    store.outcomes.hand_back(run.id, run.token, "shutdown")
     assert counts(store, run) == (1, 1, 0)
     claim(store, run.id, "t2")
-    store.snooze(run.id, "t2", SOON)
+    store.outcomes.snooze(run.id, "t2", SOON)
     assert counts(store, run) == (2, 2, 0)
     make_due(store, run.id)
     claim(store, run.id, "t3")
-    store.hand_back_worker("w-1", "shutdown")
+    store.endings.hand_back_worker("w-1", "shutdown")
     assert counts(store, run) == (3, 3, 0)
     claim(store, run.id, "t4")
-    store.error(run.id, "t4", OOPS, SOON)
+    store.outcomes.error(run.id, "t4", OOPS, SOON)
     assert counts(store, run) == (4, 3, 0)
     make_due(store, run.id)
     claim(store, run.id, "t5")
-    store.crash(run.id, "t5", OOPS, delay=SOON, max_crashes=3)
+    store.outcomes.crash(run.id, "t5", OOPS, delay=SOON, max_crashes=3)
     assert counts(store, run) == (5, 3, 1)
     make_due(store, run.id)
     claim(store, run.id, "t6")
-    store.fail(run.id, "t6", OOPS)
-    store.retry(run.id, EVERYONE)
+    store.outcomes.fail(run.id, "t6", OOPS)
+    store.interventions.retry(run.id, EVERYONE)
     assert counts(store, run) == (6, 6, 0)
-    assert store.get(run.id, EVERYONE).attempts_used == 0
+    assert store.tasks.get(run.id, EVERYONE).attempts_used == 0
 
 
 @pytest.mark.usefixtures("alone")
@@ -356,18 +357,18 @@ def test_runs_are_counted_and_some_are_spared(store: Store) -> None:
 def test_a_crash_spends_nothing_of_the_retry_budget(store: Store, how: str) -> None:
     run = running(store)
     if how == "crash":
-        store.crash(run.id, run.token, OOPS, delay=SOON, max_crashes=3)
+        store.outcomes.crash(run.id, run.token, OOPS, delay=SOON, max_crashes=3)
     elif how == "rescue":
         assert rescue(store) == {run.id: S.ERRORED}
     else:
         write(store, "UPDATE task SET chunk = id WHERE id = :id", id=run.id)
-        assert store.crash_chunk(run.id, run.token, OOPS) == 1
-    assert store.get(run.id, EVERYONE).attempts_used == 0
+        assert store.outcomes.crash_chunk(run.id, run.token, OOPS) == 1
+    assert store.tasks.get(run.id, EVERYONE).attempts_used == 0
     make_due(store, run.id)
-    answer = store.claim(run.id, token="t2", worker="w-1", max_attempts=2)
+    answer = store.runs.claim(run.id, token="t2", worker="w-1", max_attempts=2)
     assert (answer.attempt, answer.attempts_used) == (2, 1)
-    store.error(run.id, "t2", OOPS, SOON)
-    assert store.get(run.id, EVERYONE).attempts_used == 1
+    store.outcomes.error(run.id, "t2", OOPS, SOON)
+    assert store.tasks.get(run.id, EVERYONE).attempts_used == 1
 
 
 def test_a_task_that_kills_its_process_too_often_is_halted(store: Store) -> None:
@@ -377,10 +378,10 @@ def test_a_task_that_kills_its_process_too_often_is_halted(store: Store) -> None
         make_due(store, run.id)
         token = f"t{number}"
         assert claim(store, run.id, token)
-        ends.append(store.crash(run.id, token, OOPS, delay=SOON, max_crashes=3))
+        ends.append(store.outcomes.crash(run.id, token, OOPS, delay=SOON, max_crashes=3))
     assert ends == [S.ERRORED, S.ERRORED, S.HALTED]
     assert not claim(store, run.id, "t9")
-    error = store.get(run.id, EVERYONE).error
+    error = store.tasks.get(run.id, EVERYONE).error
     assert error is not None and error.attempt == 3
 
 
@@ -388,10 +389,10 @@ def test_a_type_that_nobody_knows_fails_in_the_end(store: Store) -> None:
     run = queued(store)
     ends = []
     for _ in range(4):
-        store.mark_queued(store.publications([run.id]))
+        store.publications.mark_queued(store.publications.find([run.id]))
         ends.append(stray(store, run.id, delay=HOUR, limit=3))
     assert ends == [S.CREATED, S.CREATED, S.FAILED, None]
-    task = store.get(run.id, EVERYONE)
+    task = store.tasks.get(run.id, EVERYONE)
     assert task.error is not None and task.ended_at is not None
     assert moves(store, run.id)[-3:] == [
         ("QUEUED", "CREATED"), ("CREATED", "QUEUED"), ("QUEUED", "FAILED"),
@@ -424,19 +425,19 @@ def test_a_message_that_nobody_claimed_ends_what_waits(
     assert act(store, run.id, "another") == (status in sources)
     if status in sources:
         assert moves(store, run.id) == [*before[1], (status, target)]
-        assert (store.get(run.id, EVERYONE).ended_at is not None) == (target in TERMINAL)
+        assert (store.tasks.get(run.id, EVERYONE).ended_at is not None) == (target in TERMINAL)
     else:
         assert (row(store, run.id), moves(store, run.id)) == before
 
 
 def test_a_revocation_ends_a_run_only_if_the_row_asks_for_a_cancel(store: Store) -> None:
     run = running(store)
-    assert not store.revoke(run.id, run.token, OOPS)
-    assert store.get(run.id, EVERYONE).status is S.STARTED
-    store.cancel(run.id, EVERYONE)
-    assert not store.revoke(run.id, "another", OOPS)
-    assert store.revoke(run.id, run.token, OOPS)
-    assert store.get(run.id, EVERYONE).status is S.CANCELED
+    assert not store.take_backs.revoke(run.id, run.token, OOPS)
+    assert store.tasks.get(run.id, EVERYONE).status is S.STARTED
+    store.interventions.cancel(run.id, EVERYONE)
+    assert not store.take_backs.revoke(run.id, "another", OOPS)
+    assert store.take_backs.revoke(run.id, run.token, OOPS)
+    assert store.tasks.get(run.id, EVERYONE).status is S.CANCELED
 
 
 # --- what a message may not do --------------------------------------------------------------------
@@ -447,13 +448,13 @@ def test_a_message_of_another_type_claims_no_task(store: Store) -> None:
     given: dict[str, Any] = {"token": "t", "worker": "w", "max_attempts": 3}
     before = row(store, run.id)
     for type_name in ("admin.exec", "", "sum ", "SUM"):
-        answer = store.claim(run.id, type=type_name, **given)
+        answer = store.runs.claim(run.id, type=type_name, **given)
         assert (answer.granted, answer.status, answer.input) == (False, None, None)
     assert row(store, run.id) == before
-    assert store.claim(run.id, type="sum", **given).granted
+    assert store.runs.claim(run.id, type="sum", **given).granted
     # Nor does it get the result.
-    store.complete(run.id, "t", DONE)
-    answer = store.claim(run.id, type="admin.exec", **given)
+    store.outcomes.complete(run.id, "t", DONE)
+    answer = store.runs.claim(run.id, type="admin.exec", **given)
     assert (answer.status, answer.result) == (None, None)
 
 
@@ -462,13 +463,13 @@ def test_a_message_that_was_signed_for_an_earlier_attempt_claims_no_later_one(
 ) -> None:
     run = queued(store)
     given: dict[str, Any] = {"worker": "w", "max_attempts": 3, "type": "sum"}
-    assert store.claim(run.id, token="t", attempt=0, **given).granted
+    assert store.runs.claim(run.id, token="t", attempt=0, **given).granted
     # An answer that was lost is asked for again.
-    assert store.claim(run.id, token="t", attempt=0, **given).granted
-    store.error(run.id, "t", OOPS, SOON)
-    assert not store.claim(run.id, token="u", attempt=0, **given).granted
-    assert store.publications([run.id])[0].attempt == 1
-    assert store.claim(run.id, token="u", attempt=1, **given).granted
+    assert store.runs.claim(run.id, token="t", attempt=0, **given).granted
+    store.outcomes.error(run.id, "t", OOPS, SOON)
+    assert not store.runs.claim(run.id, token="u", attempt=0, **given).granted
+    assert store.publications.find([run.id])[0].attempt == 1
+    assert store.runs.claim(run.id, token="u", attempt=1, **given).granted
 
 
 def test_a_message_of_another_type_or_queue_strands_no_task(store: Store) -> None:
@@ -488,7 +489,7 @@ def test_of_one_publication_one_message_of_an_unknown_type_counts(store: Store) 
 
 def test_messages_fail_no_task_whose_type_a_live_worker_of_its_queue_knows(store: Store) -> None:
     run = queued(store)
-    workers = Workers(store.database)
+    workers = store.workers
     record = WorkerRecord("w-1", "w", "host", 1, ("taskdb",), ("other", "sum"))
     workers.announce(record)
     for _ in range(12):
@@ -504,27 +505,27 @@ def test_a_worker_hands_back_what_it_holds_and_nothing_else(store: Store) -> Non
     write(store, WAITS, id=waiting.id)
     done = in_status(store, S.COMPLETED)
     wanted = running(store)
-    store.cancel(wanted.id, EVERYONE)
+    store.interventions.cancel(wanted.id, EVERYONE)
     other = Run(create(store))
     claim(store, other.id, other.token, worker="w-2")
     before = {run.id: row(store, run.id) for run in (waiting, done, other)}
-    assert store.hand_back_worker("w-1", "shutdown") == 4
+    assert store.endings.hand_back_worker("w-1", "shutdown") == 4
     for run in mine:
-        task = store.get(run.id, EVERYONE)
+        task = store.tasks.get(run.id, EVERYONE)
         assert (task.status, task.worker, task.attempts_used) == (S.CREATED, None, 0)
-        assert store.history(run.id, EVERYONE)[-1].detail == {"reason": "shutdown"}
-        assert store.history(run.id, EVERYONE)[-1].worker == "w-1"
-    assert store.get(wanted.id, EVERYONE).status is S.CANCELED
+        assert store.tasks.history(run.id, EVERYONE)[-1].detail == {"reason": "shutdown"}
+        assert store.tasks.history(run.id, EVERYONE)[-1].worker == "w-1"
+    assert store.tasks.get(wanted.id, EVERYONE).status is S.CANCELED
     assert {task_id: row(store, task_id) for task_id in before} == before
-    assert store.hand_back_worker("w-1", "shutdown") == 0
+    assert store.endings.hand_back_worker("w-1", "shutdown") == 0
 
 
 def worker(store: Store, name: str) -> None:
-    Workers(store.database).announce(WorkerRecord(name, name, "host", 1))
+    store.workers.announce(WorkerRecord(name, name, "host", 1))
 
 
 def rescue(store: Store) -> dict[str, TaskStatus]:
-    return store.rescue(OOPS, lease=timedelta(seconds=20), limit=100, max_crashes=3)
+    return store.take_backs.rescue(OOPS, lease=timedelta(seconds=20), limit=100, max_crashes=3)
 
 
 @pytest.mark.usefixtures("alone")
@@ -540,16 +541,16 @@ def test_tasks_are_rescued_from_workers_that_are_gone_and_from_no_other(store_ur
         clock.advance(timedelta(seconds=15))
         for name in ("stopped", "alive", "unseen"):
             worker(store, name)
-        Workers(store.database).stopped("stopped")
+        store.workers.stopped("stopped")
         write(store, "UPDATE worker SET seen_at = NULL WHERE id = 'unseen'")
         write(store, WAITS, id=runs["waiting"].id)
         clock.advance(timedelta(seconds=6))
         gone = {runs[name].id for name in ("dead", "stopped", "unseen", "unknown")}
         assert rescue(store) == dict.fromkeys(gone, S.ERRORED)
         assert rescue(store) == {}
-        assert store.get(runs["alive"].id, EVERYONE).status is S.STARTED
-        assert store.get(runs["waiting"].id, EVERYONE).status is S.PROCESSING
-        assert store.history(runs["dead"].id, EVERYONE)[-1].worker == "dead"
+        assert store.tasks.get(runs["alive"].id, EVERYONE).status is S.STARTED
+        assert store.tasks.get(runs["waiting"].id, EVERYONE).status is S.PROCESSING
+        assert store.tasks.history(runs["dead"].id, EVERYONE)[-1].worker == "dead"
         assert counts(store, runs["dead"]) == (1, 0, 1)
 
 
@@ -557,7 +558,7 @@ def test_tasks_are_rescued_from_workers_that_are_gone_and_from_no_other(store_ur
 def test_a_rescue_ends_poison_and_what_was_canceled(store: Store) -> None:
     poison, wanted = running(store), running(store)
     write(store, "UPDATE task SET crashes = 2 WHERE id = :id", id=poison.id)
-    store.cancel(wanted.id, EVERYONE)
+    store.interventions.cancel(wanted.id, EVERYONE)
     assert rescue(store) == {poison.id: S.HALTED, wanted.id: S.CANCELED}
 
 
@@ -565,23 +566,25 @@ def test_a_rescue_ends_poison_and_what_was_canceled(store: Store) -> None:
 def test_a_rescued_run_is_a_zombie(store: Store) -> None:
     run = running(store)
     rescue(store)
-    assert store.complete(run.id, run.token, DONE) is None
-    assert store.error(run.id, run.token, OOPS, SOON) is None
+    assert store.outcomes.complete(run.id, run.token, DONE) is None
+    assert store.outcomes.error(run.id, run.token, OOPS, SOON) is None
 
 
 @pytest.mark.usefixtures("alone")
 def test_a_rescue_keeps_to_its_limit(store: Store) -> None:
     for _ in range(5):
         running(store)
-    taken = [len(store.rescue(OOPS, lease=HOUR, limit=2, max_crashes=3)) for _ in range(4)]
+    taken = [
+        len(store.take_backs.rescue(OOPS, lease=HOUR, limit=2, max_crashes=3)) for _ in range(4)
+    ]
     assert taken == [2, 2, 1, 0]
 
 
 def test_a_remark_is_history_without_a_move(store: Store) -> None:
     run = running(store)
     before = row(store, run.id)
-    assert store.remark(run.id, {"reason": "a message was rejected"})
-    event = store.history(run.id, EVERYONE)[-1]
+    assert store.runs.remark(run.id, {"reason": "a message was rejected"})
+    event = store.tasks.history(run.id, EVERYONE)[-1]
     assert (event.from_status, event.to_status) == (S.STARTED, S.STARTED)
     assert event.detail == {"reason": "a message was rejected"}
     assert row(store, run.id) == before
@@ -594,8 +597,8 @@ def test_every_event_says_who_when_and_which_attempt(store_url: str) -> None:
         clock.advance(HOUR)
         claim(store, run.id)
         clock.advance(HOUR)
-        store.fail(run.id, run.token, OOPS)
-        events = store.history(run.id, EVERYONE)
+        store.outcomes.fail(run.id, run.token, OOPS)
+        events = store.tasks.history(run.id, EVERYONE)
         assert [event.at - events[0].at for event in events] == [SOON, SOON, HOUR, 2 * HOUR]
         assert [event.attempt for event in events] == [0, 0, 1, 1]
         assert [event.worker for event in events] == [None, None, "w-1", "w-1"]
@@ -608,30 +611,32 @@ def test_the_history_tells_from_which_status_a_row_was_taken_and_ended(store: St
     """Also where the row is not read before it is updated."""
     for status, reported in ((S.QUEUED, 0), (S.CREATED, 1), (S.QUEUED, 1), (S.CREATED, 0)) * 10:
         run = in_status(store, status)
-        found = store.claim(run.id, token=run.token, worker="w-1", max_attempts=3)
+        found = store.runs.claim(run.id, token=run.token, worker="w-1", max_attempts=3)
         assert (found.granted, found.status, found.attempt) == (True, S.STARTED, 1)
         assert (found.tenant, found.type, found.input) == ("acme", "sum", {"a": 1, "b": 2})
         for current in range(reported):
-            store.progress(run.id, run.token, Report(current=current))
-        assert store.complete(run.id, run.token, DONE) is S.COMPLETED
+            store.runs.progress(run.id, run.token, Report(current=current))
+        assert store.outcomes.complete(run.id, run.token, DONE) is S.COMPLETED
         before = S.PROCESSING if reported else S.STARTED
         claimed, *_, completed = moves(store, run.id)[-(2 + reported) :]
         assert claimed == (status, S.STARTED)
         assert completed == (before, S.COMPLETED)
-        (event,) = [one for one in store.history(run.id, EVERYONE) if one.to_status is S.COMPLETED]
+        (event,) = [
+            one for one in store.tasks.history(run.id, EVERYONE) if one.to_status is S.COMPLETED
+        ]
         assert (event.attempt, event.worker, event.tenant) == (1, "w-1", "acme")
 
 
 def test_a_second_claim_and_a_second_end_find_what_the_first_left(store: Store) -> None:
     run = queued(store)
     assert claim(store, run.id, run.token)
-    again = store.claim(run.id, token=run.token, worker="w-1", max_attempts=3)
+    again = store.runs.claim(run.id, token=run.token, worker="w-1", max_attempts=3)
     assert (again.granted, again.attempt) == (True, 1)
-    other = store.claim(run.id, token="another", worker="w-2", max_attempts=3)
+    other = store.runs.claim(run.id, token="another", worker="w-2", max_attempts=3)
     assert (other.granted, other.status) == (False, S.STARTED)
-    assert store.complete(run.id, "another", DONE) is None
-    assert store.complete(run.id, run.token, DONE) is S.COMPLETED
-    assert store.complete(run.id, run.token, DONE) is S.COMPLETED
-    late = store.claim(run.id, token="late", worker="w-2", max_attempts=3)
+    assert store.outcomes.complete(run.id, "another", DONE) is None
+    assert store.outcomes.complete(run.id, run.token, DONE) is S.COMPLETED
+    assert store.outcomes.complete(run.id, run.token, DONE) is S.COMPLETED
+    late = store.runs.claim(run.id, token="late", worker="w-2", max_attempts=3)
     assert (late.granted, late.status, late.result) == (False, S.COMPLETED, {"sum": 3})
     assert row(store, run.id)["worker"] == "w-1"

@@ -13,7 +13,6 @@ from taskdb.model.outcome import NO_REPORT
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Workers
 from taskdb.store.tree.callback import digest_of
 from tests.cases import each
 from tests.store.tasks import (
@@ -36,13 +35,15 @@ HOLDER = "01900000-0000-7000-8000-000000000001"
 
 
 def why(store: Store, task_id: str, broker: BrokerState = HERE) -> Explanation:
-    return explain(store.standing(task_id, EVERYONE, lease=LEASE), lambda _: broker, lease=LEASE)
+    return explain(
+        store.situations.get(task_id, EVERYONE, lease=LEASE), lambda _: broker, lease=LEASE
+    )
 
 
 def worker(store: Store, name: str = "w-1", **values: Any) -> WorkerRecord:
     given: dict[str, Any] = {"queues": ("taskdb",), "types": ("sum",), **values}
     record = WorkerRecord(name, f"{name}@host", "host", 1, **given)
-    Workers(store.database).announce(record)
+    store.workers.announce(record)
     return record
 
 
@@ -149,7 +150,7 @@ def test_it_runs_and_someone_asked_it_to_stop(store: Store) -> None:
     told = why(store, run.id)
     assert told.cause == "running"
     assert "runs on w-1@host" in told.sentence and "seen 0 s ago" in told.sentence
-    store.cancel(run.id, EVERYONE)
+    store.interventions.cancel(run.id, EVERYONE)
     assert why(store, run.id).cause == "cancel_requested"
 
 
@@ -166,8 +167,8 @@ def test_its_worker_is_dead(store: Store) -> None:
 
 def test_it_waits_for_a_callback(store: Store) -> None:
     run = running(store)
-    store.expect_callback(run.id, run.token, digest_of("t"), timedelta(hours=1))
-    store.await_callback(run.id, run.token, NO_REPORT, [])
+    store.callbacks.expect(run.id, run.token, digest_of("t"), timedelta(hours=1))
+    store.callbacks.wait(run.id, run.token, NO_REPORT, [])
     told = why(store, run.id)
     assert told.cause == "callback"
     assert "until 20" in told.sentence and told.facts["until"]
@@ -212,7 +213,7 @@ def test_a_limit_on_how_many_start(store: Store) -> None:
 
 def test_somebody_paused_its_queue(store: Store) -> None:
     store.database.keep_time(FixedClock(NOW))
-    store.pause(("queue", "taskdb"), EVERYONE, "the bank is down", by="ada")
+    store.limits.pause(("queue", "taskdb"), EVERYONE, "the bank is down", by="ada")
     told = why(store, held(store, "paused:queue:taskdb"))
     assert told.cause == "paused"
     assert "queue 'taskdb' was paused by ada 0 s ago (the bank is down)" in told.sentence

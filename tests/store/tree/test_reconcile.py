@@ -26,7 +26,7 @@ def test_a_sequence_whose_next_step_is_missing_gets_it(store: Store) -> None:
     first = newest_step(store, root).id
     assert claim(store, first)
     # As a process does that dies before what follows.
-    assert store.complete(first, "token-1", DONE) is S.COMPLETED
+    assert store.outcomes.complete(first, "token-1", DONE) is S.COMPLETED
     assert len(sub_tasks(store, root)) == 1
     reconcile(store)
     assert [one.status for one in sub_tasks(store, root)] == [S.COMPLETED, S.CREATED]
@@ -37,10 +37,10 @@ def test_a_sequence_whose_next_step_is_missing_gets_it(store: Store) -> None:
 
 def test_a_finished_fan_out_without_its_handler_gets_one(store: Store) -> None:
     spec = FanOutSpec(part_type="sum", on_join=HANDLER)
-    parent = store.create_fan_out(draft(), [draft()], spec, EVERYONE).created.id
+    parent = store.submissions.create_fan_out(draft(), [draft()], spec, EVERYONE).created.id
     end(store, sub_tasks(store, parent, TaskRole.PART)[0].id)
-    store.join(parent)
-    assert store.get(parent, EVERYONE).status is S.FINISHED
+    store.joins.join(parent)
+    assert store.tasks.get(parent, EVERYONE).status is S.FINISHED
     lost = handlers(store, parent)
     write(store, "DELETE FROM task WHERE id = :id", id=lost[0])
     reconcile(store)
@@ -48,12 +48,12 @@ def test_a_finished_fan_out_without_its_handler_gets_one(store: Store) -> None:
     assert len(found) == 1 and found != lost
     end(store, found[0])
     reconcile(store)
-    assert store.get(parent, EVERYONE).status is S.COMPLETED
+    assert store.tasks.get(parent, EVERYONE).status is S.COMPLETED
 
 
 def test_a_finished_task_without_the_handlers_of_its_type_gets_them(store: Store) -> None:
     run = running(store)
-    assert store.finish(run.id, run.token, DONE, NO_REPORT, [HANDLER]) is S.FINISHED
+    assert store.endings.finish(run.id, run.token, DONE, NO_REPORT, [HANDLER]) is S.FINISHED
     lost = handlers(store, run.id)
     write(store, "DELETE FROM task WHERE id = :id", id=lost[0])
     reconcile(store)
@@ -61,13 +61,15 @@ def test_a_finished_task_without_the_handlers_of_its_type_gets_them(store: Store
     assert len(found) == 1 and found != lost
     end(store, found[0])
     reconcile(store)
-    assert store.get(run.id, EVERYONE).status is S.COMPLETED
+    assert store.tasks.get(run.id, EVERYONE).status is S.COMPLETED
 
 
 @pytest.mark.parametrize("well", [True, False])
 def test_a_parent_whose_parts_are_all_over_ends(store: Store, *, well: bool) -> None:
     spec = FanOutSpec(part_type="sum")
-    parent = store.create_fan_out(draft(), [draft(), draft()], spec, EVERYONE).created.id
+    parent = store.submissions.create_fan_out(
+        draft(), [draft(), draft()], spec, EVERYONE
+    ).created.id
     for one in sub_tasks(store, parent):
         assert claim(store, one.id)
         write(
@@ -75,31 +77,31 @@ def test_a_parent_whose_parts_are_all_over_ends(store: Store, *, well: bool) -> 
             f"UPDATE task SET status = '{'COMPLETED' if well else 'FAILED'}' WHERE id = :id",
             id=one.id,
         )
-    assert store.get(parent, EVERYONE).status is S.PROCESSING
+    assert store.tasks.get(parent, EVERYONE).status is S.PROCESSING
     reconcile(store)
-    assert store.get(parent, EVERYONE).status is (S.COMPLETED if well else S.FAILED)
+    assert store.tasks.get(parent, EVERYONE).status is (S.COMPLETED if well else S.FAILED)
 
 
 def test_what_waits_for_nothing_of_the_kind_is_left_alone(store: Store) -> None:
     alone = create(store)
     spec = FanOutSpec(part_type="sum")
-    parent = store.create_fan_out(draft(), [draft()], spec, EVERYONE).created.id
-    before = [store.history(one, EVERYONE) for one in (alone, parent)]
+    parent = store.submissions.create_fan_out(draft(), [draft()], spec, EVERYONE).created.id
+    before = [store.tasks.history(one, EVERYONE) for one in (alone, parent)]
     reconcile(store)
-    assert [store.history(one, EVERYONE) for one in (alone, parent)] == before
+    assert [store.tasks.history(one, EVERYONE) for one in (alone, parent)] == before
 
 
 def test_a_healthy_window_is_not_asked(store: Store) -> None:
     parent = fan_out(store, 5, max_concurrency=2)
-    assert store.neglected(10) == []
+    assert store.joins.neglected(10) == []
     first, *_ = part_ids(store, parent)
     assert claim(store, first)
-    assert store.neglected(10) == []
-    assert store.complete(first, "token-1", DONE) is S.COMPLETED
+    assert store.joins.neglected(10) == []
+    assert store.outcomes.complete(first, "token-1", DONE) is S.COMPLETED
     # Nobody has followed the end of this part.
-    assert store.neglected(10) == [parent]
+    assert store.joins.neglected(10) == [parent]
     reconcile(store)
-    assert store.neglected(10) == []
+    assert store.joins.neglected(10) == []
 
 
 @each("tolerate, bad", [(None, 1), (2, 3), (0.5, 3), (0.29, 2)], alone=True)
@@ -109,12 +111,12 @@ def test_a_fan_out_that_bears_its_failures_is_not_asked(
     parent = fan_out(store, 5, join="fail_fast", tolerate=tolerate)
     for one in part_ids(store, parent)[: bad - 1]:
         fail(store, one)
-    assert store.neglected(10) == []
+    assert store.joins.neglected(10) == []
     fail(store, part_ids(store, parent)[bad - 1])
-    assert store.neglected(10) == [parent]
+    assert store.joins.neglected(10) == [parent]
     reconcile(store)
-    assert store.neglected(10) == []
-    assert store.get(parent, EVERYONE).status is S.FAILED
+    assert store.joins.neglected(10) == []
+    assert store.tasks.get(parent, EVERYONE).status is S.FAILED
 
 
 def test_a_parent_that_stops_is_not_asked_until_its_bodies_are_over(store: Store) -> None:
@@ -123,9 +125,9 @@ def test_a_parent_that_stops_is_not_asked_until_its_bodies_are_over(store: Store
     assert claim(store, second, token="runs")
     fail(store, first)
     reconcile(store)
-    assert store.neglected(10) == []
-    store.cancel_own(second, "runs", OOPS)
-    assert store.neglected(10) == [parent]
+    assert store.joins.neglected(10) == []
+    store.outcomes.cancel(second, "runs", OOPS)
+    assert store.joins.neglected(10) == [parent]
 
 
 @each(
@@ -147,7 +149,7 @@ def test_a_spec_that_cannot_be_read_keeps_no_other_parent_from_being_found(
     sql = f"UPDATE task SET spec = {json} WHERE id = :id"
     write(store, sql, id=bad, spec=None if spec is None else encode(spec, "spec"))
     write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=good)
-    assert good in store.neglected(10)
+    assert good in store.joins.neglected(10)
 
 
 def test_text_that_is_no_json_keeps_no_other_parent_from_being_found(sqlite_url: str) -> None:
@@ -155,7 +157,7 @@ def test_text_that_is_no_json_keeps_no_other_parent_from_being_found(sqlite_url:
         bad, good = fan_out(store, 3, max_concurrency=1), fan_out(store, 1)
         write(store, "UPDATE task SET spec = '{\"fan_out\"' WHERE id = :id", id=bad)
         write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=good)
-        assert good in store.neglected(10)
+        assert good in store.joins.neglected(10)
 
 
 def test_a_pass_looks_at_a_page_and_goes_on_at_once_only_where_it_found_something(
@@ -165,16 +167,16 @@ def test_a_pass_looks_at_a_page_and_goes_on_at_once_only_where_it_found_somethin
     loop = Reconcile(store, look=2)
     assert [loop.run_once() for _ in range(3)] == [False, False, False]
     write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=parents[2])
-    assert store.neglected_page(2) == ([], parents[1])
+    assert store.joins.neglected_page(2) == ([], parents[1])
     assert [loop.run_once() for _ in range(2)] == [False, True]
-    assert store.get(parents[2], EVERYONE).status is S.COMPLETED
+    assert store.tasks.get(parents[2], EVERYONE).status is S.COMPLETED
     assert Reconcile(store, look=2, is_whole=True).run_once() is True
 
 
 def fail(store: Store, task_id: str) -> None:
     """A part ends badly, and its process dies before the join."""
     assert claim(store, task_id)
-    assert store.fail(task_id, "token-1", OOPS) is S.FAILED
+    assert store.outcomes.fail(task_id, "token-1", OOPS) is S.FAILED
 
 
 def handlers(store: Store, parent: str) -> list[str]:

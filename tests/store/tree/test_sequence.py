@@ -42,7 +42,7 @@ def test_what_one_returns_is_what_the_next_gets(store: Store) -> None:
     end(store, newest_step(store, root).id, None)
     assert newest_step(store, root).input is None
     end(store, newest_step(store, root).id, "last")
-    assert (store.get(root, EVERYONE).status, store.get(root, EVERYONE).result) == (
+    assert (store.tasks.get(root, EVERYONE).status, store.tasks.get(root, EVERYONE).result) == (
         S.COMPLETED,
         "last",
     )
@@ -53,9 +53,9 @@ def test_a_step_and_the_next_one_are_in_one_transaction(store: Store) -> None:
     root = sequence(store, step(), step())
     first = newest_step(store, root)
     assert claim(store, first.id)
-    said = store.complete_step(first.id, "token-1", DONE, NO_REPORT, root)
-    again = store.complete_step(first.id, "token-1", DONE, NO_REPORT, root)
-    late = store.complete_step(first.id, "zombie", DONE, NO_REPORT, root)
+    said = store.endings.complete_step(first.id, "token-1", DONE, NO_REPORT, root)
+    again = store.endings.complete_step(first.id, "token-1", DONE, NO_REPORT, root)
+    late = store.endings.complete_step(first.id, "zombie", DONE, NO_REPORT, root)
     assert (said, again, late) == (S.COMPLETED, S.COMPLETED, None)
     assert statuses(store, root) == [S.COMPLETED, S.CREATED]
 
@@ -70,7 +70,7 @@ def test_the_same_type_may_stand_in_it_twice_and_a_step_may_be_a_sequence(store:
     # The end of the inner one and the next step of the outer are one transaction.
     assert newest_step(store, root).input == 2
     end(store, newest_step(store, root).id, 3)
-    assert store.get(root, EVERYONE).result == 3
+    assert store.tasks.get(root, EVERYONE).result == 3
 
 
 def test_a_step_may_be_a_fan_out_over_the_list_before_it(store: Store) -> None:
@@ -86,18 +86,18 @@ def test_a_fan_out_over_an_empty_list_is_passed_at_once(store: Store) -> None:
     root = sequence(store, step(), step(fan_out=FANNED), step(fan_out=FANNED))
     end(store, newest_step(store, root).id, [])
     # The counts of the first are no list.
-    assert store.get(root, EVERYONE).status is S.FAILED
+    assert store.tasks.get(root, EVERYONE).status is S.FAILED
 
 
 def test_what_is_no_list_fails_with_a_clear_word_and_again_when_retried(store: Store) -> None:
     root = sequence(store, step(), step(fan_out=FANNED))
     end(store, newest_step(store, root).id, {"a": 1})
     for _ in range(2):
-        found = store.get(root, EVERYONE)
+        found = store.tasks.get(root, EVERYONE)
         assert found.status is S.FAILED
         assert found.error is not None and found.error.type == "NotAList"
         assert "a fan-out needs a list, and the step before returned dict" in found.error.message
-        store.retry(root, EVERYONE)
+        store.interventions.retry(root, EVERYONE)
     assert statuses(store, root)[0] is S.COMPLETED
 
 
@@ -119,9 +119,12 @@ def test_on_success_is_told_the_result_and_changes_nothing(store: Store, well: b
     root = sequence(store, step(), on_success=TOLD)
     end(store, newest_step(store, root).id, 4)
     told = handler(store, root, "on_success")
-    assert (store.get(root, EVERYONE).status, told.input) == (S.FINISHED, 4)
+    assert (store.tasks.get(root, EVERYONE).status, told.input) == (S.FINISHED, 4)
     end(store, told.id, "unheard", well=well)
-    assert (store.get(root, EVERYONE).status, store.get(root, EVERYONE).result) == (S.COMPLETED, 4)
+    assert (store.tasks.get(root, EVERYONE).status, store.tasks.get(root, EVERYONE).result) == (
+        S.COMPLETED,
+        4,
+    )
 
 
 def test_on_error_is_told_what_happened_and_may_replace_the_result(store: Store) -> None:
@@ -130,11 +133,11 @@ def test_on_error_is_told_what_happened_and_may_replace_the_result(store: Store)
     told = handler(store, root, "on_error")
     assert told.input == {"error": OOPS.as_json(), "step": "a", "payload": {"n": 1}}
     end(store, told.id, "instead")
-    assert (store.get(root, EVERYONE).status, store.get(root, EVERYONE).result) == (
+    assert (store.tasks.get(root, EVERYONE).status, store.tasks.get(root, EVERYONE).result) == (
         S.COMPLETED,
         "instead",
     )
-    assert store.get(root, EVERYONE).error is None
+    assert store.tasks.get(root, EVERYONE).error is None
 
 
 @pytest.mark.parametrize("well", [True, False])
@@ -147,13 +150,13 @@ def test_on_error_that_replaces_nothing_keeps_the_error_of_the_step(
     told = handler(store, root, "on_error").id
     for _ in range(2):
         end(store, told, None, well=well)
-        found = store.get(root, EVERYONE)
+        found = store.tasks.get(root, EVERYONE)
         assert found.status is S.FAILED
         assert found.error is not None and found.error.message == "step 'a' failed: oops"
         if not well:
             # Also when it is told again.
-            store.retry(told, EVERYONE)
-            assert store.get(root, EVERYONE).waits_for == "on_error"
+            store.interventions.retry(told, EVERYONE)
+            assert store.tasks.get(root, EVERYONE).waits_for == "on_error"
             well = True
         else:
             return
@@ -164,10 +167,10 @@ def test_on_start_that_fails_is_a_step_that_fails(store: Store) -> None:
     end(store, handler(store, root, "on_start").id, well=False)
     assert handler(store, root, "on_error").input["step"] == "on_start"
     end(store, handler(store, root, "on_error").id, well=False)
-    store.retry(root, EVERYONE)
+    store.interventions.retry(root, EVERYONE)
     end(store, handler(store, root, "on_start").id)
     end(store, newest_step(store, root).id, 1)
-    assert store.get(root, EVERYONE).status is S.COMPLETED
+    assert store.tasks.get(root, EVERYONE).status is S.COMPLETED
 
 
 # --- again ----------------------------------------------------------------------------------------
@@ -179,15 +182,15 @@ def test_a_retry_goes_on_at_the_failed_step(store: Store) -> None:
     end(store, first, 1)
     second = newest_step(store, root).id
     end(store, second, well=False)
-    assert store.get(root, EVERYONE).status is S.FAILED
-    assert [one.id for one in store.retry(root, EVERYONE)] == [second]
+    assert store.tasks.get(root, EVERYONE).status is S.FAILED
+    assert [one.id for one in store.interventions.retry(root, EVERYONE)] == [second]
     end(store, second, 2)
-    assert (store.get(root, EVERYONE).status, store.get(first, EVERYONE).attempt) == (
+    assert (store.tasks.get(root, EVERYONE).status, store.tasks.get(first, EVERYONE).attempt) == (
         S.COMPLETED,
         1,
     )
     with pytest.raises(SequenceAlreadyCompleted):
-        store.retry(root, EVERYONE)
+        store.interventions.retry(root, EVERYONE)
 
 
 def test_force_starts_anew_behind_what_was(store: Store) -> None:
@@ -195,20 +198,23 @@ def test_force_starts_anew_behind_what_was(store: Store) -> None:
     end(store, handler(store, root, "on_start").id, 1)
     end(store, newest_step(store, root).id, 2)
     end(store, newest_step(store, root).id, 3)
-    store.retry(root, EVERYONE, force=True)
+    store.interventions.retry(root, EVERYONE, force=True)
     end(store, handler(store, root, "on_start").id, 10)
     assert newest_step(store, root).input == 10
     assert newest_step(store, root).position == 2
     end(store, newest_step(store, root).id, 20)
     end(store, newest_step(store, root).id, 30)
-    assert (store.get(root, EVERYONE).status, store.get(root, EVERYONE).result) == (S.COMPLETED, 30)
+    assert (store.tasks.get(root, EVERYONE).status, store.tasks.get(root, EVERYONE).result) == (
+        S.COMPLETED,
+        30,
+    )
 
 
 def test_force_after_a_failed_start_starts_again(store: Store) -> None:
     root = sequence(store, step(), on_start=TOLD)
     end(store, handler(store, root, "on_start").id, well=False)
-    store.retry(root, EVERYONE, force=True)
-    assert store.get(root, EVERYONE).status is S.PROCESSING
+    store.interventions.retry(root, EVERYONE, force=True)
+    assert store.tasks.get(root, EVERYONE).status is S.PROCESSING
     end(store, handler(store, root, "on_start").id)
     assert newest_step(store, root).input == {"n": 1}
 
@@ -219,16 +225,19 @@ def test_only_the_newest_step_is_retried_by_hand(store: Store) -> None:
     end(store, first, 1)
     for force in (False, True):
         with pytest.raises(IllegalMove):
-            store.retry(first, EVERYONE, force=force)
+            store.interventions.retry(first, EVERYONE, force=force)
     second = newest_step(store, root).id
     end(store, second, well=False)
     # What is told of the failure would end the sequence while the step runs again.
     with pytest.raises(IllegalMove, match="waiting for on_error"):
-        store.retry(second, EVERYONE)
+        store.interventions.retry(second, EVERYONE)
     end(store, handler(store, root, "on_error").id)
-    store.retry(second, EVERYONE)
+    store.interventions.retry(second, EVERYONE)
     end(store, second, 2)
-    assert (store.get(root, EVERYONE).status, store.get(root, EVERYONE).result) == (S.COMPLETED, 2)
+    assert (store.tasks.get(root, EVERYONE).status, store.tasks.get(root, EVERYONE).result) == (
+        S.COMPLETED,
+        2,
+    )
 
 
 def test_a_part_of_a_step_reopens_step_and_sequence(store: Store) -> None:
@@ -238,13 +247,13 @@ def test_a_part_of_a_step_reopens_step_and_sequence(store: Store) -> None:
     bad, good = part_ids(store, fanned)
     end(store, good)
     end(store, bad, well=False)
-    assert (store.get(root, EVERYONE).status, store.get(fanned, EVERYONE).status) == (
+    assert (store.tasks.get(root, EVERYONE).status, store.tasks.get(fanned, EVERYONE).status) == (
         S.FAILED,
         S.FAILED,
     )
-    store.retry(bad, EVERYONE)
+    store.interventions.retry(bad, EVERYONE)
     end(store, bad)
-    assert (store.get(root, EVERYONE).status, store.get(fanned, EVERYONE).status) == (
+    assert (store.tasks.get(root, EVERYONE).status, store.tasks.get(fanned, EVERYONE).status) == (
         S.COMPLETED,
         S.COMPLETED,
     )
@@ -257,13 +266,13 @@ def test_a_cancel_ends_it_after_the_running_step(store: Store) -> None:
     root = sequence(store, step(), step())
     first = newest_step(store, root).id
     assert claim(store, first)
-    store.cancel(root, EVERYONE)
-    assert store.cancel_wanted(first, "token-1")
-    assert store.get(root, EVERYONE).status is S.PROCESSING
-    store.complete_step(first, "token-1", DONE, NO_REPORT, root)
-    assert store.get(root, EVERYONE).status is S.CANCELED
+    store.interventions.cancel(root, EVERYONE)
+    assert store.runs.is_cancel_wanted(first, "token-1")
+    assert store.tasks.get(root, EVERYONE).status is S.PROCESSING
+    store.endings.complete_step(first, "token-1", DONE, NO_REPORT, root)
+    assert store.tasks.get(root, EVERYONE).status is S.CANCELED
     assert statuses(store, root) == [S.COMPLETED]
-    store.retry(root, EVERYONE)
+    store.interventions.retry(root, EVERYONE)
     assert statuses(store, root) == [S.COMPLETED, S.CREATED]
 
 
@@ -274,12 +283,15 @@ def test_time_is_up_at_any_depth(store_url: str) -> None:
         root = sequence(store, step(sequence=inner), timeout=60.0, on_error=TOLD)
         nested = newest_step(store, root).id
         clock.advance(timedelta(minutes=1))
-        assert store.stop_overdue(10) == [root]
-        assert (store.get(nested, EVERYONE).status, store.get(root, EVERYONE).status) == (
+        assert store.joins.stop_overdue(10) == [root]
+        assert (
+            store.tasks.get(nested, EVERYONE).status,
+            store.tasks.get(root, EVERYONE).status,
+        ) == (
             S.CANCELED,
             S.FAILED,
         )
-        error = store.get(root, EVERYONE).error
+        error = store.tasks.get(root, EVERYONE).error
         assert error is not None and error.type == "TimedOut"
 
 
@@ -287,11 +299,11 @@ def test_a_lost_join_is_made_up_for(store: Store) -> None:
     root = sequence(store, step(), step())
     first = newest_step(store, root).id
     assert claim(store, first)
-    store.complete(first, "token-1", DONE)
-    assert store.neglected(10) == [root]
-    store.join(root)
+    store.outcomes.complete(first, "token-1", DONE)
+    assert store.joins.neglected(10) == [root]
+    store.joins.join(root)
     assert statuses(store, root) == [S.COMPLETED, S.CREATED]
-    assert store.neglected(10) == []
+    assert store.joins.neglected(10) == []
 
 
 # --- large payloads -------------------------------------------------------------------------------
@@ -311,7 +323,7 @@ def test_a_result_that_is_gone_fails_the_next_step_and_not_the_last(folder_store
     first = newest_step(store, root).id
     assert claim(store, first)
     gone = Payload(None, None, "2030-01-01/gone.json")
-    assert store.complete_step(first, "token-1", gone, NO_REPORT, root) is S.COMPLETED
+    assert store.endings.complete_step(first, "token-1", gone, NO_REPORT, root) is S.COMPLETED
     assert statuses(store, root, TaskRole.STEP) == [S.COMPLETED, S.FAILED]
     told = handler(store, root, "on_error")
     said = store.payloads.unpack(told.inline_input, told.input_ref)
@@ -329,12 +341,12 @@ def test_a_retry_makes_the_parts_that_could_not_be_made(
     away = file.rename(tmp_path / "away")
     first = newest_step(store, root).id
     assert claim(store, first)
-    assert store.complete_step(first, "token-1", items, NO_REPORT, root) is S.COMPLETED
-    assert store.get(root, EVERYONE).status is S.FAILED
+    assert store.endings.complete_step(first, "token-1", items, NO_REPORT, root) is S.COMPLETED
+    assert store.tasks.get(root, EVERYONE).status is S.FAILED
     assert sub_tasks(store, newest_step(store, root).id) == []
 
     away.rename(file)
-    store.retry(root, EVERYONE)
+    store.interventions.retry(root, EVERYONE)
     fanned = newest_step(store, root)
     assert (fanned.status, fanned.error) == (S.PROCESSING, None)
     assert [
@@ -342,7 +354,7 @@ def test_a_retry_makes_the_parts_that_could_not_be_made(
         for one in sub_tasks(store, fanned.id)
     ] == [60, 200]
     end_all(store, part_ids(store, fanned.id))
-    assert store.get(root, EVERYONE).status is S.COMPLETED
+    assert store.tasks.get(root, EVERYONE).status is S.COMPLETED
 
 
 def test_parts_of_which_one_cannot_be_made_are_none(folder_store: Store) -> None:
@@ -350,7 +362,7 @@ def test_parts_of_which_one_cannot_be_made_are_none(folder_store: Store) -> None
     root = sequence(store, step(), step(fan_out=FANNED))
     too_large = [{"n": 1}] * 1_500 + [{"n": "x" * 20_000}]
     end(store, newest_step(store, root).id, too_large)
-    found = store.get(root, EVERYONE)
+    found = store.tasks.get(root, EVERYONE)
     assert found.error is not None and found.error.type == "PayloadTooLarge"
     assert sub_tasks(store, newest_step(store, root).id) == []
 
@@ -366,4 +378,4 @@ def test_on_error_is_told_without_a_payload_that_is_gone(folder_store: Store) ->
     told = handler(store, root, "on_error")
     assert store.payloads.unpack(told.inline_input, told.input_ref)["payload"] is None
     end(store, told.id, 1)
-    assert store.get(root, EVERYONE).status is S.COMPLETED
+    assert store.tasks.get(root, EVERYONE).status is S.COMPLETED

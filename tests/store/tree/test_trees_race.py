@@ -25,11 +25,11 @@ ROUNDS = 12
 def end_part(store: Store, parent_id: str, part_id: str, *, well: bool = True) -> None:
     """As a worker does: the outcome, the count, the body of the chord."""
     if well:
-        store.complete(part_id, part_id, DONE)
+        store.outcomes.complete(part_id, part_id, DONE)
     else:
-        store.fail(part_id, part_id, OOPS)
-    if not store.part_ended(parent_id, badly=not well).open:
-        store.join(parent_id)
+        store.outcomes.fail(part_id, part_id, OOPS)
+    if not store.joins.part_ended(parent_id, badly=not well).open:
+        store.joins.join(parent_id)
 
 
 def running_parts(store: Store, count: int, **spec: Any) -> tuple[str, list[str]]:
@@ -40,9 +40,9 @@ def running_parts(store: Store, count: int, **spec: Any) -> tuple[str, list[str]
 
 
 def everything(store: Store, root: str) -> list[Any]:
-    found = [store.get(root, EVERYONE)]
+    found = [store.tasks.get(root, EVERYONE)]
     for one in found:
-        found += store.page(Filter(parent_id=one.id), EVERYONE, limit=1_000)
+        found += store.tasks.page(Filter(parent_id=one.id), EVERYONE, limit=1_000)
     return found
 
 
@@ -66,18 +66,20 @@ def test_the_last_two_parts_at_once_end_their_parent(store: Store) -> None:
             2,
         )  # type: ignore[misc]
         expected = S.COMPLETED if number % 3 == 2 else S.FAILED
-        assert store.get(parent, EVERYONE).status is expected
+        assert store.tasks.get(parent, EVERYONE).status is expected
         assert_chained(store, parent)
 
 
 def test_two_joins_at_once_make_the_handler_once(store: Store) -> None:
     for _ in range(ROUNDS):
         parent, (part,) = running_parts(store, 1, on_join=TOLD)
-        store.complete(part, part, DONE)
-        at_once(lambda _, p=parent: store.join(p), 4)  # type: ignore[misc]
-        handlers = store.page(Filter(parent_id=parent, role=TaskRole.HANDLER), EVERYONE, limit=9)
+        store.outcomes.complete(part, part, DONE)
+        at_once(lambda _, p=parent: store.joins.join(p), 4)  # type: ignore[misc]
+        handlers = store.tasks.page(
+            Filter(parent_id=parent, role=TaskRole.HANDLER), EVERYONE, limit=9
+        )
         assert len(handlers) == 1
-        assert store.get(parent, EVERYONE).status is S.FINISHED
+        assert store.tasks.get(parent, EVERYONE).status is S.FINISHED
 
 
 def test_two_joins_at_once_make_the_next_step_once(store: Store) -> None:
@@ -86,14 +88,16 @@ def test_two_joins_at_once_make_the_next_step_once(store: Store) -> None:
         first = newest_step(store, root)
         assert claim(store, first.id, token="t")
         # As if the process died between the outcome and the join.
-        store.complete(first.id, "t", DONE)
+        store.outcomes.complete(first.id, "t", DONE)
         at_once(
             lambda n, r=root, i=first.id: (  # type: ignore[misc]
-                store.join(r) if n else store.complete_step(i, "t", DONE, NO_REPORT, r)
+                store.joins.join(r)
+                if n
+                else store.endings.complete_step(i, "t", DONE, NO_REPORT, r)
             ),
             4,
         )
-        steps = store.page(Filter(parent_id=root), EVERYONE, limit=9)
+        steps = store.tasks.page(Filter(parent_id=root), EVERYONE, limit=9)
         assert sorted(one.position or 0 for one in steps) == [0, 1]
 
 
@@ -105,15 +109,15 @@ def test_an_end_and_a_retry_of_a_part_at_once_agree(store: Store) -> None:
         def act(n: int, p: str = parent, done: str = last, again: str = first) -> object:
             if not n:
                 return end_part(store, p, done)
-            return store.retry(again, EVERYONE)
+            return store.interventions.retry(again, EVERYONE)
 
         at_once(act, 2)
         assert_kept(store, parent)
-        assert store.get(parent, EVERYONE).status is S.PROCESSING
+        assert store.tasks.get(parent, EVERYONE).status is S.PROCESSING
         assert claim(store, first, token="again")
-        store.complete(first, "again", DONE)
-        store.join(parent)
-        assert store.get(parent, EVERYONE).status is S.COMPLETED
+        store.outcomes.complete(first, "again", DONE)
+        store.joins.join(parent)
+        assert store.tasks.get(parent, EVERYONE).status is S.COMPLETED
 
 
 def test_a_retry_of_a_good_part_and_its_parents_end_at_once_agree(store: Store) -> None:
@@ -126,14 +130,16 @@ def test_a_retry_of_a_good_part_and_its_parents_end_at_once_agree(store: Store) 
                 end_part(store, p, done)
                 return False
             try:
-                store.retry(again, EVERYONE)
+                store.interventions.retry(again, EVERYONE)
             except IllegalMove:
                 return False
             return True
 
         _, is_again = at_once(act, 2)
         assert_kept(store, parent)
-        assert store.get(parent, EVERYONE).status is (S.PROCESSING if is_again else S.COMPLETED)
+        assert store.tasks.get(parent, EVERYONE).status is (
+            S.PROCESSING if is_again else S.COMPLETED
+        )
 
 
 def test_a_cancel_and_the_end_of_the_last_step_at_once_leave_one_of_the_two(store: Store) -> None:
@@ -144,14 +150,14 @@ def test_a_cancel_and_the_end_of_the_last_step_at_once_leave_one_of_the_two(stor
 
         def act(n: int, r: str = root, i: str = last.id) -> None:
             if n:
-                store.complete_step(i, "t", DONE, NO_REPORT, r)
+                store.endings.complete_step(i, "t", DONE, NO_REPORT, r)
                 return
             with suppress(IllegalMove):
-                store.cancel(r, EVERYONE)
+                store.interventions.cancel(r, EVERYONE)
 
         at_once(act, 2)
-        assert store.get(root, EVERYONE).status in {S.COMPLETED, S.CANCELED}
-        assert store.get(last.id, EVERYONE).status is S.COMPLETED
+        assert store.tasks.get(root, EVERYONE).status in {S.COMPLETED, S.CANCELED}
+        assert store.tasks.get(last.id, EVERYONE).status is S.COMPLETED
         assert_kept(store, root)
 
 
@@ -161,21 +167,21 @@ def test_cancel_retry_and_joins_at_once_never_wait_for_each_other(store: Store) 
         root = sequence(store, step(), step(fan_out=inner), step())
         first = newest_step(store, root)
         claim(store, first.id, token="t")
-        store.complete_step(first.id, "t", LISTED, NO_REPORT, root)
+        store.endings.complete_step(first.id, "t", LISTED, NO_REPORT, root)
         middle = newest_step(store, root).id
         leaves = part_ids(store, middle)
         for leaf in leaves[:2]:
             claim(store, leaf, token=leaf)
-            store.fail(leaf, leaf, OOPS)
+            store.outcomes.fail(leaf, leaf, OOPS)
         ways: list[Callable[[], object]] = [
-            lambda r=root: store.cancel(r, EVERYONE),  # type: ignore[misc]
-            lambda i=leaves[0]: store.retry(i, EVERYONE),  # type: ignore[misc]
-            lambda m=middle: store.join(m),  # type: ignore[misc]
-            lambda r=root: store.join(r),  # type: ignore[misc]
-            lambda ids=leaves: store._cancel(ids, None),  # type: ignore[misc]
-            lambda i=leaves[1]: store.retry(i, EVERYONE),  # type: ignore[misc]
-            lambda r=root: store.retry(r, EVERYONE),  # type: ignore[misc]
-            lambda m=middle: store.part_ended(m, badly=True),  # type: ignore[misc]
+            lambda r=root: store.interventions.cancel(r, EVERYONE),  # type: ignore[misc]
+            lambda i=leaves[0]: store.interventions.retry(i, EVERYONE),  # type: ignore[misc]
+            lambda m=middle: store.joins.join(m),  # type: ignore[misc]
+            lambda r=root: store.joins.join(r),  # type: ignore[misc]
+            lambda ids=leaves: store.interventions.cancel_some(ids, None),  # type: ignore[misc]
+            lambda i=leaves[1]: store.interventions.retry(i, EVERYONE),  # type: ignore[misc]
+            lambda r=root: store.interventions.retry(r, EVERYONE),  # type: ignore[misc]
+            lambda m=middle: store.joins.part_ended(m, badly=True),  # type: ignore[misc]
         ]
 
         def act(n: int, acts: list[Callable[[], object]] = ways) -> None:
@@ -186,22 +192,22 @@ def test_cancel_retry_and_joins_at_once_never_wait_for_each_other(store: Store) 
         at_once(act, len(ways))
         assert_kept(store, root)
         finish_all(store, root)
-        assert store.get(root, EVERYONE).status in TERMINAL
+        assert store.tasks.get(root, EVERYONE).status in TERMINAL
         assert_kept(store, root)
 
 
 def finish_all(store: Store, root: str) -> None:
     """Run what is open and let the loop do its part, until all is over."""
     for turn in range(30):
-        for parent_id in store.neglected(100):
-            store.join(parent_id)
+        for parent_id in store.joins.neglected(100):
+            store.joins.join(parent_id)
         found = everything(store, root)
         if found[0].status in TERMINAL:
             return
         for one in found:
             token = f"{one.id}-{turn}"
             if one.waits_for is None and claim(store, one.id, token=token):
-                store.complete(one.id, token, LISTED)
+                store.outcomes.complete(one.id, token, LISTED)
 
 
 LISTED = type(DONE)([1, 2, 3, 4, 5], "[1,2,3,4,5]")

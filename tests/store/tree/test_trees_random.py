@@ -176,13 +176,15 @@ class World:
     def plant(self, root: Any) -> None:
         self.root = draft(type="root")
         if root is None:
-            self.store.create([self.root], EVERYONE)
+            self.store.submissions.create([self.root], EVERYONE)
         elif isinstance(root, SequenceSpec):
-            self.store.follow(self.store.create_sequence(self.root, root, EVERYONE).after)
+            self.store.joins.follow(
+                self.store.submissions.create_sequence(self.root, root, EVERYONE).after
+            )
         else:
             spec, count = root
-            made = self.store.create_fan_out(self.root, parts(count), spec, EVERYONE)
-            self.store.follow(made.after)
+            made = self.store.submissions.create_fan_out(self.root, parts(count), spec, EVERYONE)
+            self.store.joins.follow(made.after)
 
     # --- what happens -----------------------------------------------------------------------------
 
@@ -202,21 +204,21 @@ class World:
     def by_id(self, verb: str, row: dict[str, Any], way: int) -> None:
         store, task_id = self.store, row["id"]
         if verb == "publish":
-            store.mark_queued(store.publications([task_id]))
+            store.publications.mark_queued(store.publications.find([task_id]))
         elif verb == "claim":
             self.claim(row)
         elif verb == "join":
-            store.join(row["parent_id"] if way % 2 else task_id)
+            store.joins.join(row["parent_id"] if way % 2 else task_id)
         elif verb == "settle":
-            store.settle(task_id)
+            store.joins.settle(task_id)
         elif verb == "expire":
             make_late(store, task_id)
-            if store.expire(task_id, OOPS) and way % 3:
-                store.settle(task_id)
+            if store.take_backs.expire(task_id, OOPS) and way % 3:
+                store.joins.settle(task_id)
         elif verb in {"retry", "force"}:
-            refused(lambda: store.retry(task_id, EVERYONE, force=verb == "force"))
+            refused(lambda: store.interventions.retry(task_id, EVERYONE, force=verb == "force"))
         elif verb == "cancel":
-            refused(lambda: store.cancel(task_id, EVERYONE))
+            refused(lambda: store.interventions.cancel(task_id, EVERYONE))
 
     def by_loop(self, verb: str, way: int) -> None:
         if verb == "wait":
@@ -224,36 +226,40 @@ class World:
         elif verb == "reconcile":
             self.reconcile()
         else:
-            for task_id in self.store.rescue(OOPS, lease=SECOND, limit=50, max_crashes=2):
+            for task_id in self.store.take_backs.rescue(
+                OOPS, lease=SECOND, limit=50, max_crashes=2
+            ):
                 if way % 2:
-                    self.store.settle(task_id)
+                    self.store.joins.settle(task_id)
 
     def claim(self, row: dict[str, Any]) -> None:
         token = str(uuid7())
         if row["chunk"]:
-            found = self.store.claim_chunk(
+            found = self.store.runs.claim_chunk(
                 row["chunk"], token=token, worker="w", max_attempts=3, count=2
             )
             self.runs += [(one.id, token) for one in found if one.granted]
         else:
-            one = self.store.claim(row["id"], token=token, worker="w", max_attempts=3)
+            one = self.store.runs.claim(row["id"], token=token, worker="w", max_attempts=3)
             self.runs += [(row["id"], token)] if one.granted else []
 
     def of_run(self, verb: str, task_id: str, token: str, way: int, spec: FanOutSpec) -> None:
         store = self.store
         ends: dict[str, Callable[[], Any]] = {
-            "fail": lambda: store.fail(task_id, token, OOPS),
-            "error": lambda: store.error(task_id, token, OOPS, timedelta(0)),
-            "cancel own": lambda: store.cancel_own(task_id, token, OOPS),
-            "halt": lambda: store.halt(task_id, token, OOPS),
-            "snooze": lambda: store.snooze(task_id, token, SECOND),
-            "hand back": lambda: store.hand_back(task_id, token, "shutdown"),
-            "crash": lambda: store.crash(task_id, token, OOPS, delay=timedelta(0), max_crashes=2),
-            "revoke": lambda: store.revoke(task_id, token, OOPS),
-            "finish": lambda: store.finish(
+            "fail": lambda: store.outcomes.fail(task_id, token, OOPS),
+            "error": lambda: store.outcomes.error(task_id, token, OOPS, timedelta(0)),
+            "cancel own": lambda: store.outcomes.cancel(task_id, token, OOPS),
+            "halt": lambda: store.outcomes.halt(task_id, token, OOPS),
+            "snooze": lambda: store.outcomes.snooze(task_id, token, SECOND),
+            "hand back": lambda: store.outcomes.hand_back(task_id, token, "shutdown"),
+            "crash": lambda: store.outcomes.crash(
+                task_id, token, OOPS, delay=timedelta(0), max_crashes=2
+            ),
+            "revoke": lambda: store.take_backs.revoke(task_id, token, OOPS),
+            "finish": lambda: store.endings.finish(
                 task_id, token, payload(way), NO_REPORT, [HANDLER] * (1 + way % 2)
             ),
-            "fan out": lambda: store.fan_out_own(task_id, token, lambda: parts(way % 4), spec),
+            "fan out": lambda: store.fan_outs.split(task_id, token, lambda: parts(way % 4), spec),
         }
         if verb == "complete":
             self.complete(task_id, token, way)
@@ -266,29 +272,31 @@ class World:
     def complete(self, task_id: str, token: str, way: int) -> None:
         row = self.row(task_id)
         if row["role"] == TaskRole.STEP and way % 4:
-            self.store.complete_step(task_id, token, payload(way), NO_REPORT, row["parent_id"])
+            self.store.endings.complete_step(
+                task_id, token, payload(way), NO_REPORT, row["parent_id"]
+            )
             return
         if row["chunk"]:
-            said = self.store.complete_many(token, {task_id: payload(way)})
+            said = self.store.outcomes.complete_many(token, {task_id: payload(way)})
         else:
-            said = {self.store.complete(task_id, token, payload(way))} & {S.COMPLETED}
+            said = {self.store.outcomes.complete(task_id, token, payload(way))} & {S.COMPLETED}
         if said and way % 3:
             self.ask(task_id, badly=False)
 
     def ask(self, task_id: str, *, badly: bool) -> None:
         row = self.row(task_id)
         if row["role"] != TaskRole.PART:
-            self.store.settle(task_id)
-        elif not self.store.part_ended(row["parent_id"], badly=badly).open:
+            self.store.joins.settle(task_id)
+        elif not self.store.joins.part_ended(row["parent_id"], badly=badly).open:
             # The body of the chord; its duplicates come as joins of their own.
-            self.store.join(row["parent_id"])
+            self.store.joins.join(row["parent_id"])
 
     def reconcile(self) -> None:
-        self.store.stop_overdue(50)
+        self.store.joins.stop_overdue(50)
         after = ""
-        while found := self.store.neglected(3, after):
+        while found := self.store.joins.neglected(3, after):
             for parent_id in found:
-                self.store.join(parent_id)
+                self.store.joins.join(parent_id)
             after = found[-1]
 
     # --- what must hold all the time --------------------------------------------------------------
@@ -372,10 +380,10 @@ class World:
         now = self.row(row["id"])
         if now["status"] in RUNNING and now["waits_for"] is None:
             if now["cancel_requested_at"] is not None:
-                self.store.cancel_own(now["id"], now["claim_token"], OOPS)
+                self.store.outcomes.cancel(now["id"], now["claim_token"], OOPS)
             else:
                 # Without the join: that is the loop's.
-                self.store.complete(now["id"], now["claim_token"], payload(2))
+                self.store.outcomes.complete(now["id"], now["claim_token"], payload(2))
 
     def check_end(self) -> None:
         rows = self.rows()
@@ -397,7 +405,7 @@ class World:
             if one["role"] == TaskRole.PART:
                 by_status[S(one["status"])] += 1
         counts = Counts(by_status)
-        assert self.store.counts(row["id"], EVERYONE) == counts
+        assert self.store.fan_outs.counts(row["id"], EVERYONE) == counts
         if row["status"] == S.COMPLETED:
             assert spec.has_succeeded(counts), story(self.done, row)
             if spec.on_join is None:

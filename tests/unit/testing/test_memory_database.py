@@ -16,7 +16,7 @@ from taskdb.testing import memory, memory_database
 def client(url: str, folder: Path) -> TaskDB:
     settings = Settings(database_url=url, data_dir=folder, allow_unknown_types=True)
     taskdb = TaskDB(settings)
-    taskdb.store.grace *= 0
+    taskdb.store.units.grace *= 0
     return taskdb
 
 

@@ -25,7 +25,7 @@ from taskdb.model.reference import adopted_id
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Held, Workers
+from taskdb.store.task.worker import Held
 from taskdb_worker.adopted.log import log
 from taskdb_worker.process.boot import release
 
@@ -108,7 +108,7 @@ class Presence:
         self.worker = None
 
     def _live(self, record: WorkerRecord) -> None:
-        workers = Workers(self._store.database)
+        workers = self._store.workers
         pause = 0.0
         looks_at = time.monotonic() + self._settings.worker_lease_seconds
         while not self._stop.wait(pause):
@@ -133,7 +133,7 @@ class Presence:
     def _look_after(self) -> None:
         """Where no beat of ours runs, workers see to those that are lost themselves."""
         lease = timedelta(seconds=self._settings.worker_lease_seconds)
-        for task_id in self._store.lose(lease=lease, limit=_BATCH):
+        for task_id in self._store.adopted.lose(lease=lease, limit=_BATCH):
             log.warning("adopted_task.lost", task_id=task_id)
 
 

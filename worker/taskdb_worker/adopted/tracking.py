@@ -93,7 +93,7 @@ class Tracking:
         self._notebook.flush(_LAST_WRITES_SECONDS)
 
     def _write(self, sightings: Sequence[Sighting]) -> None:
-        self.taskdb.store.see(sightings)
+        self.taskdb.store.adopted.see(sightings)
 
     def _set_aside(self, one: Sighting, error: Exception) -> None:
         self.taskdb.store.aside.note(ADOPT, one.id, error)

@@ -26,7 +26,7 @@ from taskdb.celery.publish.publisher import CHUNK_HEADER, FINALIZE, end_of
 from taskdb.celery.refused_settings import is_json
 from taskdb.model.fan_out import CHUNK_LIMIT
 from taskdb.settings.settings import Settings
-from taskdb.store.task.part import is_id
+from taskdb.store.task.task_id import is_id
 from taskdb_worker.message.rare_log import Seldom
 
 log = structlog.get_logger("taskdb.worker")

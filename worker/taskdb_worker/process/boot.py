@@ -26,7 +26,7 @@ from taskdb.model.bounds import NAME_BYTES, clipped
 from taskdb.model.json_text import storable
 from taskdb.outgoing.alarm.channels import import_channels
 from taskdb.store.contract import WorkerRecord
-from taskdb.store.task.worker import CancelWish, Held, Workers
+from taskdb.store.task.worker import CancelWish, Held
 from taskdb_worker.process.health_files import HealthFiles
 from taskdb_worker.process.heartbeat import Heartbeat
 from taskdb_worker.process.notifier import Notifier
@@ -76,7 +76,7 @@ class Member:
         import_channels(settings)
         self.execution.lease = Lease(settings.worker_lease_seconds)
         self._heartbeat = Heartbeat(
-            Workers(self.taskdb.store.database),
+            self.taskdb.store.workers,
             self._record(name, queues, types),
             settings.heartbeat_seconds,
             self.execution.lease,
@@ -180,7 +180,7 @@ class Member:
         """End the bodies of these tasks without the grace, if their rows ask for a cancel."""
 
         def work() -> None:
-            for wish in Workers(self.taskdb.store.database).cancel_wishes(self.id):
+            for wish in self.taskdb.store.workers.cancel_wishes(self.id):
                 if wish.task_id in ids:
                     with self._lock:
                         self._to_terminate[wish.token] = wish
@@ -205,7 +205,7 @@ class Member:
     def runs_something(self) -> bool:
         """A row says that this worker runs it; also where the database does not answer."""
         try:
-            return Workers(self.taskdb.store.database).has_running(self.id)
+            return self.taskdb.store.workers.has_running(self.id)
         except DatabaseError:
             return True
 
@@ -219,7 +219,7 @@ class Member:
         atexit.unregister(self.end)
         self._writer.stop(_LAST_WRITES_SECONDS)
         try:
-            count = self.taskdb.store.hand_back_worker(self.id, "its worker was shut down")
+            count = self.taskdb.store.endings.hand_back_worker(self.id, "its worker was shut down")
         except DatabaseError as error:
             # Rescue takes them back when this worker is not seen any more.
             log.warning("hand_back.failed", reason=str(error))

@@ -37,14 +37,14 @@ class Notifier:
 
     def start(self) -> None:
         """Begin, in a thread of this process."""
-        settings, database = self._taskdb.settings, self._taskdb.store.database
+        settings, store = self._taskdb.settings, self._taskdb.store
         if not settings.alarm_channels:
             # Who is told, a beat knows that has them.
             return
-        self._deliverer = Deliverer(settings, database, own_channels_only=True)
+        self._deliverer = Deliverer(settings, store.deliveries, own_channels_only=True)
         self._thread = threading.Thread(
             target=self._work,
-            args=[Folder(settings, database), self._deliverer],
+            args=[Folder(settings, store), self._deliverer],
             name="taskdb-notifier",
             daemon=True,
         )

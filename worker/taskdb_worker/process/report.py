@@ -41,13 +41,15 @@ class Report:
         if isinstance(error, TimeLimitExceeded):
             moved = self._timed_out(task_id, token, error)
         else:
-            moved = self._store.fail(task_id, token, task_error(error, 0)) is not None
+            moved = self._store.outcomes.fail(task_id, token, task_error(error, 0)) is not None
         self._settle(task_id, type_name, str(error), moved=moved)
 
     def unclaimed(self, task_id: str, type_name: str, reason: str) -> bool:
         """A message was lost with a process that had not claimed its task: it gets another."""
         said = f"lost before the claim: {reason}"
-        return self._store.hand_back_unclaimed(task_id, said, _UNCLAIMED_DELAY, type=type_name)
+        return self._store.take_backs.hand_back_unclaimed(
+            task_id, said, _UNCLAIMED_DELAY, type=type_name
+        )
 
     def lost(
         self,
@@ -60,7 +62,7 @@ class Report:
     ) -> None:
         """The process of a run died; with a worker that stops, that is no crash."""
         if is_stopping:
-            moved = self._store.hand_back(task_id, token, _STOPPED) is not None
+            moved = self._store.outcomes.hand_back(task_id, token, _STOPPED) is not None
         else:
             moved = self._crashed(task_id, token, error)
         self._settle(task_id, type_name, str(error), moved=moved)
@@ -72,19 +74,19 @@ class Report:
         count, and the task goes on.
         """
         error = TaskError("TaskRevoked", "terminated while it ran")
-        moved = self._store.revoke(task_id, token, error)
+        moved = self._store.take_backs.revoke(task_id, token, error)
         if not moved:
-            moved = self._store.hand_back(task_id, token, _TERMINATED) is not None
+            moved = self._store.outcomes.hand_back(task_id, token, _TERMINATED) is not None
         self._settle(task_id, type_name, _TERMINATED, moved=moved)
 
     def _settle(self, task_id: str, type_name: str, reason: str, *, moved: bool) -> None:
         if not moved:
             # Never FAILED: nobody had run it.
             self.unclaimed(task_id, type_name, reason)
-        self._store.settle(task_id)
+        self._store.joins.settle(task_id)
 
     def _crashed(self, task_id: str, token: str, error: BaseException) -> bool:
-        status = self._store.crash(
+        status = self._store.outcomes.crash(
             task_id,
             token,
             task_error(error, 0),
@@ -101,8 +103,8 @@ class Report:
         stored = task_error(error, found.attempt)
         if policy.wants(error, found.attempts_used):
             delay = policy.delay(max(found.attempts_used, 1))
-            return self._store.error(task_id, token, stored, delay) is not None
-        return self._store.fail(task_id, token, stored) is not None
+            return self._store.outcomes.error(task_id, token, stored, delay) is not None
+        return self._store.outcomes.fail(task_id, token, stored) is not None
 
     def chunk_lost(
         self,
@@ -117,14 +119,14 @@ class Report:
 
         Or their message was lost before the claim.
         """
-        parent_id = self._store.parent_of_chunk(chunk)
+        parent_id = self._store.joins.parent_of_chunk(chunk)
         if is_stopping:
-            count = self._store.hand_back_chunk(chunk, token, _STOPPED)
+            count = self._store.outcomes.hand_back_chunk(chunk, token, _STOPPED)
         else:
-            count = self._store.crash_chunk(chunk, token, error)
+            count = self._store.outcomes.crash_chunk(chunk, token, error)
         if not count:
             self.unclaimed(chunk, type_name, error.message)
-        self._store.join(parent_id)
+        self._store.joins.join(parent_id)
 
     def unknown(self, task_id: str, type_name: str, queues: Sequence[str]) -> None:
         """This worker, which consumes these queues, has no such type: again later."""
@@ -132,7 +134,7 @@ class Report:
             f"no task type {type_name!r} in this worker: name its module in TASKDB_TASK_MODULES "
             "of the workers, or deploy the code that has it"
         )
-        self._store.stray(
+        self._store.take_backs.stray(
             task_id,
             TaskError("UnknownTaskType", message),
             delay=timedelta(seconds=self._settings.unregistered_delay_seconds),
@@ -141,27 +143,27 @@ class Report:
             type=type_name,
             queues=queues,
         )
-        self._store.settle(task_id)
+        self._store.joins.settle(task_id)
 
     def undecodable(self, task_id: str, reason: str) -> None:
         """A message that names this task could not be read: its row stays as it is."""
-        self._store.remark(task_id, {"reason": f"a message was rejected: {reason}"})
+        self._store.runs.remark(task_id, {"reason": f"a message was rejected: {reason}"})
 
     def interrupted(self, task_id: str, token: str) -> None:
         """The run was stopped because the line to the broker broke; it does not count."""
-        self._store.hand_back(task_id, token, "the line to the broker was lost")
-        self._store.settle(task_id)
+        self._store.outcomes.hand_back(task_id, token, "the line to the broker was lost")
+        self._store.joins.settle(task_id)
 
     def _running(self, task_id: str) -> TaskEntity | None:
         try:
-            found = self._store.get(task_id, EVERYONE)
+            found = self._store.tasks.get(task_id, EVERYONE)
         except TaskNotFound:
             return None
         return found if found.status in RUNNING else None
 
     def _policy(self, task_id: str) -> Retry:
         try:
-            known = self._taskdb.types.registry.find(self._store.get(task_id, EVERYONE).type)
+            known = self._taskdb.types.registry.find(self._store.tasks.get(task_id, EVERYONE).type)
         except TaskNotFound:
             return ONCE
         return known.retry if known else ONCE

@@ -151,7 +151,7 @@ class Chunk:
 
     def _completed(self, results: dict[str, Payload]) -> set[str]:
         try:
-            return self._store.complete_many(self._token, results)
+            return self._store.outcomes.complete_many(self._token, results)
         except Exception as error:
             if is_waited_out(error):
                 raise
@@ -165,7 +165,7 @@ class Chunk:
     def _tell_parent(self) -> None:
         bad, parent_id = len(self._bad), self._claims[0].parent_id
         if bad > self._bad_told and parent_id is not None:
-            self._store.part_ended(parent_id, badly=True)
+            self._store.joins.part_ended(parent_id, badly=True)
             self._bad_told = bad
 
     def _stop_unwanted(self) -> None:
@@ -175,12 +175,12 @@ class Chunk:
             if claim.id not in self._begun and claim.id not in self._stopped
         }
         if waiting:
-            for task_id in self._store.cancel_wanted_among(list(waiting), self._token):
+            for task_id in self._store.runs.cancel_wanted_among(list(waiting), self._token):
                 self._stop(waiting[task_id])
 
     def _stop(self, claim: Claim) -> None:
         error = task_error(Cancel("a cancel was asked for before its turn came"), claim.attempt)
-        status = self._store.cancel_own(claim.id, self._token, error)
+        status = self._store.outcomes.cancel(claim.id, self._token, error)
         if status is not None:
             self._bad.append(claim.id)
         elif self._execution.claim_again(claim.id, self._type, claim, self._token):

@@ -93,7 +93,7 @@ class Execution:
         """
         self.lease.wait()
         return self.write(
-            lambda: self.store.claim(
+            lambda: self.store.runs.claim(
                 task_id,
                 token=token,
                 worker=self.worker,
@@ -113,7 +113,7 @@ class Execution:
         forgotten it. The attempt number tells that from a run whose task was taken away.
         """
         try:
-            found = self.write(lambda: self.store.get(task_id, EVERYONE), "read", task_id)
+            found = self.write(lambda: self.store.tasks.get(task_id, EVERYONE), "read", task_id)
         except TaskNotFound:
             return False
         if found.attempt >= lost.attempt:
@@ -128,7 +128,7 @@ class Execution:
         """Take so many items of one message; asks again, and waits, as `claim` does."""
         self.lease.wait()
         return self.write(
-            lambda: self.store.claim_chunk(
+            lambda: self.store.runs.claim_chunk(
                 chunk,
                 token=token,
                 worker=self.worker,
@@ -260,7 +260,7 @@ class Execution:
         if error is run.unwritten_error:
             return outcome.handed_back("its sub-tasks could not be written", error)
         if run.awaits_callback and self.write(
-            lambda: self.store.is_called_back(task_id), "read", task_id
+            lambda: self.store.callbacks.is_called_back(task_id), "read", task_id
         ):
             self._raised_too_late(task_id, error, "its callback")
             return outcome.awaits()
@@ -271,17 +271,21 @@ class Execution:
         said = f"the body raised after {what}: {name_of(error)}: {message_of(error)}"
         log.warning("body.error_ignored", task_id=task_id, reason=said)
         self.write(
-            lambda: self.store.remark(task_id, {"reason": storable(said, 500)}), "remark", task_id
+            lambda: self.store.runs.remark(task_id, {"reason": storable(said, 500)}),
+            "remark",
+            task_id,
         )
         return HANDED_OVER
 
     def part_ended(self, parent_id: str, *, badly: bool) -> PartsLeft:
         """A part is over: what its parent still waits for."""
-        return self.write(lambda: self.store.part_ended(parent_id, badly=badly), "join", parent_id)
+        return self.write(
+            lambda: self.store.joins.part_ended(parent_id, badly=badly), "join", parent_id
+        )
 
     def hold(self, task_id: str, *, chunk: bool = False) -> int:
         """Put back what a rule stops; answers how many tasks."""
-        return self.write(lambda: self.store.hold(task_id, chunk=chunk), "hold", task_id)
+        return self.write(lambda: self.store.runs.hold(task_id, chunk=chunk), "hold", task_id)
 
     def expire(self, task_id: str) -> bool:
         """Fail what was to start earlier, if the row says so too; answers whether it did.
@@ -290,9 +294,9 @@ class Execution:
         """
 
         def work() -> bool:
-            is_late = self.store.expire(task_id, _EXPIRED)
+            is_late = self.store.take_backs.expire(task_id, _EXPIRED)
             if is_late:
-                self.store.settle(task_id)
+                self.store.joins.settle(task_id)
             return is_late
 
         return self.write(work, "expire", task_id)
@@ -305,7 +309,7 @@ class Execution:
     def join(self, parent_id: str) -> None:
         """A sub-task is over: let its parent act on that."""
         try:
-            self.write(lambda: self.store.join(parent_id), "join", parent_id)
+            self.write(lambda: self.store.joins.join(parent_id), "join", parent_id)
         except Exception:
             # The sub-task is over whatever becomes of this; the reconcile loop asks again.
             log.exception("join.postponed", parent_id=parent_id)

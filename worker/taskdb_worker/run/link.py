@@ -57,7 +57,7 @@ class Run:
     def report(self, report: Report) -> bool:
         whole = self.unwritten(report)
         try:
-            is_mine = self._store.progress(self._task_id, self._token, whole)
+            is_mine = self._store.runs.progress(self._task_id, self._token, whole)
         except Exception as error:
             if not is_waited_out(error):
                 raise
@@ -80,7 +80,7 @@ class Run:
 
     def cancel_wanted(self) -> bool:
         try:
-            return self._store.cancel_wanted(self._task_id, self._token)
+            return self._store.runs.is_cancel_wanted(self._task_id, self._token)
         except Exception as error:
             if not is_waited_out(error):
                 raise
@@ -114,7 +114,7 @@ class Run:
         # Never with a dash at its head, which a command line takes for an option.
         callback = f"cb_{secrets.token_urlsafe(_TOKEN_BYTES)}"
         expect = partial(
-            self._store.expect_callback, self._task_id, self._token, digest_of(callback), deadline
+            self._store.callbacks.expect, self._task_id, self._token, digest_of(callback), deadline
         )
         self.awaits_callback = self._ask(expect, "expect callback")
         if not self.awaits_callback:

@@ -31,6 +31,7 @@ from taskdb.types.task_type import TaskType
 from taskdb_worker.run.error import is_a, no_such_end, task_error, traceback_text
 
 T = TypeVar("T")
+_Move = Callable[[str, str, TaskError, Report], TaskStatus | None]
 
 _NOT_RETRYABLE = (InvalidInput, NotEncodable, PayloadMissing)
 """What another attempt cannot mend."""
@@ -103,6 +104,7 @@ class RunOutcome:
     ) -> None:
         self._execution = execution
         self._store = execution.store
+        self._outcomes = self._store.outcomes
         self._id = task_id
         self._type = task_type
         self._claim = claim
@@ -119,7 +121,7 @@ class RunOutcome:
         except (NotEncodable, InvalidInput) as error:
             # Its message names the place; the frames are ours and would only hide that.
             stored = self._error(error, with_traceback=False)
-            return Ended(self._write("fail", stored), error=error)
+            return Ended(self._write("fail", self._outcomes.fail, stored), error=error)
         status = self._complete(payload)
         if status not in {TaskStatus.COMPLETED, TaskStatus.FINISHED}:
             self._execution.discard(payload.reference)
@@ -131,7 +133,7 @@ class RunOutcome:
         handlers = self._handlers()
         status = self._end(
             "await_callback",
-            lambda: self._store.await_callback(self._id, self._token, report, handlers),
+            lambda: self._store.callbacks.wait(self._id, self._token, report, handlers),
         )
         return Ended(status)
 
@@ -140,11 +142,11 @@ class RunOutcome:
             return self._snoozed(outcome)
         error = self._error(outcome, with_traceback=False)
         if isinstance(outcome, Halt):
-            return Ended(self._write("halt", error), error=outcome)
+            return Ended(self._write("halt", self._outcomes.halt, error), error=outcome)
         if isinstance(outcome, Cancel):
-            return Ended(self._write("cancel_own", error), error=outcome)
+            return Ended(self._write("cancel", self._outcomes.cancel, error), error=outcome)
         if isinstance(outcome, Fail):
-            return Ended(self._write("fail", error), error=outcome)
+            return Ended(self._write("fail", self._outcomes.fail, error), error=outcome)
         return self.raised(outcome)
 
     def raised(self, error: BaseException) -> Ended:
@@ -157,7 +159,8 @@ class RunOutcome:
         stored = self._error(error)
         report = self._report()
         status = self._end(
-            "error", lambda: self._store.error(self._id, self._token, stored, delay, report)
+            "error",
+            lambda: self._outcomes.error(self._id, self._token, stored, delay, report),
         )
         return Ended(status, error=error, delay=delay)
 
@@ -176,12 +179,14 @@ class RunOutcome:
         return self._again(error, _delay_of(error.when, self._type.retry.delay(used)))
 
     def failed(self, error: BaseException, cause: BaseException | None = None) -> Ended:
-        return Ended(self._write("fail", self._error(error, cause)), error=error)
+        return Ended(
+            self._write("fail", self._outcomes.fail, self._error(error, cause)), error=error
+        )
 
     def refused(self, error: Exception) -> Ended:
         """The row cannot take what the body said, now or later. It says nothing more of it."""
         stored = self._error(error, with_traceback=False)
-        status = self._end("fail", lambda: self._store.fail(self._id, self._token, stored))
+        status = self._end("fail", lambda: self._outcomes.fail(self._id, self._token, stored))
         return Ended(status, error=error)
 
     def crashed(self, error: Exception, cause: BaseException) -> Ended:
@@ -189,7 +194,7 @@ class RunOutcome:
         stored = self._error(error, cause)
         status = self._end(
             "crash",
-            lambda: self._store.crash(
+            lambda: self._outcomes.crash(
                 self._id, self._token, stored, delay=delay, max_crashes=self._execution.max_crashes
             ),
         )
@@ -202,14 +207,15 @@ class RunOutcome:
 
     def handed_back(self, reason: str, error: BaseException) -> Ended:
         status = self._end(
-            "hand back", lambda: self._store.hand_back(self._id, self._token, reason)
+            "hand back", lambda: self._outcomes.hand_back(self._id, self._token, reason)
         )
         return Ended(status, error=error)
 
     def _snoozed(self, outcome: Snooze) -> Ended:
         report = self._report()
         status = self._end(
-            "snooze", lambda: self._store.snooze(self._id, self._token, outcome.delay, report)
+            "snooze",
+            lambda: self._outcomes.snooze(self._id, self._token, outcome.delay, report),
         )
         return Ended(status, error=outcome, delay=outcome.delay)
 
@@ -219,13 +225,15 @@ class RunOutcome:
         if handlers:
             return self._end(
                 "finish",
-                lambda: self._store.finish(self._id, self._token, payload, report, handlers),
+                lambda: self._store.endings.finish(
+                    self._id, self._token, payload, report, handlers
+                ),
             )
         parent_id = self._claim.parent_id
         if self._claim.role is TaskRole.STEP and parent_id is not None:
             return self._end(
                 "complete",
-                lambda: self._store.complete_step(
+                lambda: self._store.endings.complete_step(
                     self._id, self._token, payload, report, parent_id
                 ),
             )
@@ -238,11 +246,11 @@ class RunOutcome:
     def _complete_alone(self, payload: Payload, report: Report) -> TaskStatus | None:
         """Write a result that nothing else follows from."""
         return self._end(
-            "complete", lambda: self._store.complete(self._id, self._token, payload, report)
+            "complete",
+            lambda: self._outcomes.complete(self._id, self._token, payload, report),
         )
 
-    def _write(self, verb: str, error: TaskError) -> TaskStatus | None:
-        move = getattr(self._store, verb)
+    def _write(self, verb: str, move: _Move, error: TaskError) -> TaskStatus | None:
         report = self._report()
         return self._end(verb, lambda: move(self._id, self._token, error, report))
 

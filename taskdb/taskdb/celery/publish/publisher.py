@@ -76,7 +76,7 @@ class Publisher:
                 self._send(items[start : start + BATCH], outcome)
             finally:
                 if outcome.sent:
-                    marked |= self._store.mark_queued(outcome.sent)
+                    marked |= self._store.publications.mark_queued(outcome.sent)
                     _trace(outcome.sent, began)
                 if outcome.refused:
                     self._refuse(list(outcome.refused.values()))
@@ -89,16 +89,18 @@ class Publisher:
         """
         wanted = {item.id: item.relay_at for item in items}
         return [
-            one for one in self._store.publications(list(wanted)) if one.relay_at == wanted[one.id]
+            one
+            for one in self._store.publications.find(list(wanted))
+            if one.relay_at == wanted[one.id]
         ]
 
     def family_page(self, parent_id: str, after: str) -> list[Publication]:
         """The next parts of a fan-out to publish, behind this id; no chunk is torn apart."""
         if not after:
-            page = self._store.family_page(parent_id, after, FIRST)
+            page = self._store.publications.page_of_parts(parent_id, after, FIRST)
             if not page or page[-1].chunk is None:
                 return page
-        page = self._store.family_page(parent_id, after, BATCH)
+        page = self._store.publications.page_of_parts(parent_id, after, BATCH)
         if len(page) < BATCH or page[-1].chunk is None or page[0].chunk == page[-1].chunk:
             return page
         return [item for item in page if item.chunk != page[-1].chunk]
@@ -150,7 +152,7 @@ class Publisher:
                 advice="the tasks are kept and tried again later; make the queue of the broker and "
                 "the settings alike, or mend what makes the message (`taskdb why` names it)",
             )
-        self._store.refuse(refused)
+        self._store.publications.refuse(refused)
 
     def _send_one(self, producer: Any, items: Sequence[Publication]) -> None:
         item = items[0]

@@ -28,7 +28,6 @@ from taskdb.store.engine.database_role import database_role
 from taskdb.store.engine.migrations import revision
 from taskdb.store.payload.place import payload_store_of
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Workers
 from taskdb.types.registry import Registry, default_registry, import_task_modules
 
 T = TypeVar("T")
@@ -202,7 +201,7 @@ def check_workers(settings: Settings, registry: Registry) -> Iterator[Finding]:
 
 def _workers(settings: Settings) -> list[WorkerRecord]:
     with Store(settings.store_url).closing() as store:
-        return Workers(store.database).seen_since(settings.worker_lease_seconds)
+        return store.workers.seen_since(settings.worker_lease_seconds)
 
 
 def _check_eviction(connection: Any) -> Finding:

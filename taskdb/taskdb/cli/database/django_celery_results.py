@@ -88,7 +88,7 @@ class _Importing:
         if self._dry_run:
             self.counts["imported"] += len(past)
         else:
-            new = self._taskdb.store.adopt_past(past, _SOURCE)
+            new = self._taskdb.store.adopted.adopt_past(past, _SOURCE)
             self.counts["imported"] += new
             self.counts["already_here"] += len(past) - new
         self.counts["soon_pruned"] += sum(self._is_old(seen[-1]) for seen in past)

@@ -22,7 +22,6 @@ from taskdb.role import load_role
 from taskdb.settings.settings import Settings
 from taskdb.store.doctor.disk import held_log, low_disks
 from taskdb.store.doctor.finding import EXAMPLES, Drift, Limits
-from taskdb.store.retention.free_space import FreeSpace
 
 _MOST = 1_000
 
@@ -57,7 +56,7 @@ def diagnose(taskdb: TaskDB) -> list[Drift]:
     settings = taskdb.settings
     lease = timedelta(seconds=settings.worker_lease_seconds)
     limits = limits_of(settings)
-    found = taskdb.store.drifts(lease=lease, limits=limits)
+    found = taskdb.store.doctor.drifts(lease=lease, limits=limits)
     found += [one for look in (low_disks, held_log) if (one := look(settings, limits)) is not None]
     problem = broker_state(settings, settings.default_queue).away
     if problem is not None:
@@ -123,7 +122,7 @@ def _undelivered_alarms(taskdb: TaskDB) -> Iterator[Drift]:
 def _unshrinkable_files(taskdb: TaskDB) -> Iterator[Drift]:
     """SQLite files of an older release, which keep the space of all that is pruned."""
     file = sqlite_file(taskdb.settings)
-    if file is not None and not FreeSpace(taskdb.store.database).can_shrink():
+    if file is not None and not taskdb.store.free_space.can_shrink():
         yield Drift(
             "space_kept",
             1,
@@ -135,7 +134,7 @@ def _unshrinkable_files(taskdb: TaskDB) -> Iterator[Drift]:
 
 
 def _missing_payloads(taskdb: TaskDB) -> list[str]:
-    references = taskdb.store.payload_references()
+    references = taskdb.store.doctor.payload_references()
     return [reference for reference in references if not taskdb.store.payloads.has(reference)]
 
 

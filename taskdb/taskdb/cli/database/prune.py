@@ -14,9 +14,8 @@ from taskdb.cli.session import Session, actor, with_session
 from taskdb.cli.value_text import counted
 from taskdb.client.caller.actor import note_change
 from taskdb.store.retention.archive import Archive
-from taskdb.store.retention.free_space import FreeSpace
-from taskdb.store.retention.prune import NOTHING, Pruned, Pruning
-from taskdb.store.retention.sweep import Sweeping
+from taskdb.store.retention.prune import NOTHING, Pruned, PruneRounds
+from taskdb.store.retention.sweep import Leftovers
 
 _STEP_SECONDS = 1.0
 
@@ -39,13 +38,13 @@ def prune(
     store, settings = session.taskdb.store, session.settings
     archive = None if settings.archive_dir is None else Archive(settings.archive_dir)
     retention = settings.retention_rules
-    pruning = Pruning(store.database, store.payloads, retention, archive)
+    pruning = store.prune_rounds(retention, archive)
     if dry_run:
         return _print_due(session.output, pruning)
     with _progress(session.output) as report:
         pruned = _prune_all(pruning, report)
-        swept = _sweep_all(Sweeping(store.database, store.payloads, retention.longest), report)
-        space = FreeSpace(store.database)
+        swept = _sweep_all(store.leftovers(retention.longest), report)
+        space = store.free_space
         while space.give_back(_STEP_SECONDS):
             report("giving space back")
     note_change("tasks.pruned", counted(pruned.tasks, "task"), actor())
@@ -53,7 +52,7 @@ def prune(
     return ExitCode.OK
 
 
-def _print_due(output: Output, pruning: Pruning) -> int:
+def _print_due(output: Output, pruning: PruneRounds) -> int:
     due = pruning.due()
     if output.is_json:
         output.document({"tasks": due.total(), "by_status": dict(sorted(due.items()))})
@@ -64,7 +63,7 @@ def _print_due(output: Output, pruning: Pruning) -> int:
     return ExitCode.OK
 
 
-def _prune_all(pruning: Pruning, report: Report) -> Pruned:
+def _prune_all(pruning: PruneRounds, report: Report) -> Pruned:
     pruned = NOTHING
     while True:
         pruned += pruning.run(_STEP_SECONDS)
@@ -73,7 +72,7 @@ def _prune_all(pruning: Pruning, report: Report) -> Pruned:
         report(f"{counted(pruned.tasks, 'task')} pruned")
 
 
-def _sweep_all(sweeping: Sweeping, report: Report) -> dict[str, int]:
+def _sweep_all(sweeping: Leftovers, report: Report) -> dict[str, int]:
     swept = {"workers": 0, "schedule_runs": 0, "partitions": 0, "payloads": 0}
     while found := sweeping.workers():
         swept["workers"] += found

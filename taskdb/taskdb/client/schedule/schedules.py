@@ -109,7 +109,7 @@ class Schedules:
         schedule = schedule_of({**options, "name": name})
         actor = self._caller.actor(created_by)
         definition = self._definition(schedule, type, input, created_by=actor)
-        return self._store.add_schedule(definition, self._scope, replace=replace)
+        return self._store.schedules.add(definition, self._scope, replace=replace)
 
     def check(
         self, name: str, type: str, input: Any = None, **options: Unpack[ScheduleOptions]
@@ -125,14 +125,14 @@ class Schedules:
         """
         reference = spelled(reference)
         check_texts(SUBJECT, reference=reference, tenant=tenant)
-        return self._store.get_schedule(reference, self._scope, tenant)
+        return self._store.schedules.get(reference, self._scope, tenant)
 
     def pause(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> ScheduleEntity:
         """Let a schedule fire no more until it is resumed; also a declared one, which stays so."""
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
-        self._store.pause_schedule(found.id, self._scope)
+        self._store.schedules.pause(found.id, self._scope)
         note_change("schedule.paused", found.id, actor)
         return self.get(found.id)
 
@@ -146,7 +146,7 @@ class Schedules:
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
         if self._caller.permission.is_limited:
             self._drafting.place(found.type, queue=found.queue, priority=found.priority)
-        self._store.resume_schedule(found.id, self._scope)
+        self._store.schedules.resume(found.id, self._scope)
         note_change("schedule.resumed", found.id, actor)
         return self.get(found.id)
 
@@ -163,9 +163,9 @@ class Schedules:
         if found.message is not None:
             advice = "it sends a plain Celery task: call that task's own delay()"
             raise InvalidInput(SUBJECT, [Fault("", advice)])
-        now = self._store.now()
+        now = self._store.schedules.now()
         draft = self._draft_of(found, now, now, at_once=True, by=actor)
-        return self._tasks.get_task(self._store.fire_now(found, draft, self._scope))
+        return self._tasks.get_task(self._store.firings.fire_now(found, draft, self._scope))
 
     def remove(self, reference: str, *, tenant: str | None = None, by: str | None = None) -> None:
         """Delete a schedule; its tasks and what is known of its due times stay.
@@ -176,7 +176,7 @@ class Schedules:
         if found.origin is not Origin.PERSON:
             advice = f"it is declared ({found.origin}): remove it there, or pause it"
             raise InvalidInput(SUBJECT, [Fault("", advice)])
-        self._store.remove_schedule(found.id, self._scope)
+        self._store.schedules.remove(found.id, self._scope)
         note_change("schedule.removed", f"{found.id} {found.name}", actor)
 
     def runs(
@@ -185,7 +185,7 @@ class Schedules:
         """What became of its due times, the latest first; raises ScheduleNotFound."""
         _check_count(limit, "limit", RUN_LIMIT)
         found = self.get(reference, tenant=tenant)
-        return self._store.schedule_runs(found.id, limit, self._scope)
+        return self._store.schedules.runs(found.id, limit, self._scope)
 
     def due_times(
         self, reference: str, *, tenant: str | None = None, count: int = 10
@@ -193,7 +193,7 @@ class Schedules:
         """The next due times of a schedule, in UTC, as if it were not paused."""
         found = self.get(reference, tenant=tenant)
         _check_count(count, "count", PREVIEW_LIMIT)
-        return list(islice(found.timetable.behind(self._store.now()), count))
+        return list(islice(found.timetable.behind(self._store.schedules.now()), count))
 
     def preview(self, schedule: Schedule | str, *, count: int = 10) -> list[datetime]:
         """The next due times of a cron expression, or of a schedule that is not made yet."""
@@ -202,7 +202,7 @@ class Schedules:
         if not isinstance(one, Schedule):
             advice = f"{shown(schedule)} is neither a cron expression nor a Schedule"
             raise InvalidInput(SUBJECT, [Fault("", advice)])
-        now = self._store.now()
+        now = self._store.schedules.now()
         return list(islice(one.timetable(now).behind(now), count))
 
     # --- what a beat does ---------------------------------------------------------------------
@@ -213,7 +213,7 @@ class Schedules:
         Raises DatabaseError, and InvalidInput for a client that sees some tenants only.
         """
         self._caller.require_operator()
-        fired = self._store.fire_due(limit, self._draft_of)
+        fired = self._store.firings.fire_due(limit, self._draft_of)
         self._drafting.discard(fired.unused)
         return fired
 
@@ -230,10 +230,10 @@ class Schedules:
 
         def sync_code() -> Synced:
             wrong = found.refused_of(Origin.CODE)
-            return self._store.sync_schedules(Origin.CODE, found.code, refused=wrong, removes=known)
+            return self._store.schedules.sync(Origin.CODE, found.code, refused=wrong, removes=known)
 
         code = sync_code()
-        given = self._store.sync_schedules(
+        given = self._store.schedules.sync(
             Origin.SETTINGS, found.settings, refused=found.refused_of(Origin.SETTINGS)
         )
         if set(code.taken) & set(given.removed):
@@ -257,7 +257,7 @@ class Schedules:
         """Declarations that were refused when a beat declared last; the operator's to see."""
         if self._scope.tenants is not None:
             return []
-        return self._store.refused_schedules()
+        return self._store.schedules.refused()
 
     def list(
         self, *, tenant: str | None = None, origin: Origin | str | None = None
@@ -269,7 +269,7 @@ class Schedules:
             known = ", ".join(Origin)
             raise InvalidInput("the list request", [Fault("origin", f"one of {known}")]) from None
         check_texts("the list request", NAME_BYTES, tenant=tenant)
-        return self._store.list_schedules(self._scope, tenant=tenant, origin=chosen)
+        return self._store.schedules.all(self._scope, tenant=tenant, origin=chosen)
 
     def _declared(self) -> Declarations:
         found = Declarations()

@@ -126,11 +126,11 @@ class Submissions:
         transaction: CallerTransaction | None,
     ) -> list[Created]:
         if transaction is None:
-            return self._store.create(drafts, self._scope, on_conflict=on_conflict)
+            return self._store.submissions.create(drafts, self._scope, on_conflict=on_conflict)
         try:
             connection = transaction.connection()
             after = Aftermath()
-            created = self._store.create(
+            created = self._store.submissions.create(
                 drafts, self._scope, on_conflict=on_conflict, connection=connection, after=after
             )
         except DBAPIError as error:
@@ -159,7 +159,7 @@ class Submissions:
                 payloads=self._store.payloads,
             )
             if one.id == draft.id
-            else self._store.get(one.id, self._scope, self._tasks, connection=connection)
+            else self._store.tasks.get(one.id, self._scope, self._tasks, connection=connection)
             for draft, one in zip(drafts, created, strict=True)
         ]
 

@@ -77,7 +77,7 @@ class TreeSubmissions:
         parts = drafter.parts(type, items, of_parts)
 
         def create(connection: Connection | None) -> NewFamily:
-            return self._store.create_fan_out(
+            return self._store.submissions.create_fan_out(
                 parent,
                 parts,
                 spec,
@@ -131,7 +131,7 @@ class TreeSubmissions:
         parent = drafter.sequence_parent(known, payload, chosen)
 
         def create(connection: Connection | None) -> NewFamily:
-            return self._store.create_sequence(
+            return self._store.submissions.create_sequence(
                 parent, spec, self._scope, on_conflict=chosen.on_conflict, connection=connection
             )
 
@@ -158,7 +158,7 @@ class TreeSubmissions:
         spec = drafter.fan_out(name, options, owner)
         chosen = ChosenOptions(tenant=tenant)
         with drafter.keeping_payloads():
-            is_done = self._store.fan_out_own(
+            is_done = self._store.fan_outs.split(
                 task_id, token, lambda: drafter.parts(name, items, chosen), spec
             )
         if not is_done:
@@ -181,8 +181,10 @@ class TreeSubmissions:
         if transaction is not None:
             self._follow_later(transaction, made.after)
             connection = transaction.connection()
-            return self._store.get(made.created.id, self._scope, self._tasks, connection=connection)
-        self._store.follow(made.after)
+            return self._store.tasks.get(
+                made.created.id, self._scope, self._tasks, connection=connection
+            )
+        self._store.joins.follow(made.after)
         return self._tasks.get_task(made.created.id)
 
     def _make_later(

@@ -38,8 +38,8 @@ class Looking(Protocol):
 class Watcher:
     """Safe to share between threads, and anew in every process."""
 
-    def __init__(self, store: Looking) -> None:
-        self._store = store
+    def __init__(self, rows: Looking) -> None:
+        self._rows = rows
         self.after_fork()
         renew_after_fork(self)
 
@@ -95,7 +95,7 @@ class Watcher:
                 ids = list(self._waiting)
             try:
                 # A client looks up the task in its own scope before it waits, and again after.
-                found = self._store.statuses(ids, EVERYONE)
+                found = self._rows.statuses(ids, EVERYONE)
             except DatabaseError as error:
                 if not is_away:
                     log.warning("wait.delayed", tasks=len(ids), reason=str(error))

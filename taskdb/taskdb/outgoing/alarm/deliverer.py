@@ -13,8 +13,7 @@ from taskdb.fork import RenewedLock
 from taskdb.outgoing.alarm.channels import open_channel
 from taskdb.outgoing.alarm.contract import WayOut
 from taskdb.settings.settings import Settings
-from taskdb.store.engine.database import Database
-from taskdb.store.outgoing.alarm.delivery import Delivering, Outgoing
+from taskdb.store.outgoing.alarm.delivery import Deliveries, Outgoing
 
 log = structlog.get_logger("taskdb.alarm")
 
@@ -28,14 +27,14 @@ class Deliverer:
     def __init__(
         self,
         settings: Settings,
-        database: Database,
+        deliveries: Deliveries,
         *,
         own_channels_only: bool = False,
         opened: Callable[[Settings, str], WayOut] = open_channel,
     ) -> None:
         """With `own_channels_only` what this process cannot send is left to others, unremarked."""
         self._settings = settings
-        self._delivering = Delivering(database)
+        self._delivering = deliveries
         self._own_only = own_channels_only
         self._opened = opened
         self._known = {channel.name for channel in settings.alarm_channels}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 
 from taskdb.settings.settings import Settings
-from taskdb.store.engine.database import Database
-from taskdb.store.outgoing.alarm.detection import Folded, Folding
+from taskdb.store.outgoing.alarm.detection import Folded
+from taskdb.store.store import Store
 
 log = structlog.get_logger("taskdb.alarm")
 
@@ -14,12 +14,12 @@ log = structlog.get_logger("taskdb.alarm")
 class Folder:
     """Makes alarms of failures, and messages of alarms."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
-        self._folding = Folding(database, settings.alarm_rules, settings.redaction)
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._detection = store.detection(settings.alarm_rules, settings.redaction)
 
     def fold(self) -> Folded:
         """One pass; raises DatabaseError."""
-        done = self._folding.fold()
+        done = self._detection.fold()
         if done.messages:
             log.warning("alarm.raised", messages=done.messages)
         for alarm_id in done.unrouted:

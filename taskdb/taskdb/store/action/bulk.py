@@ -9,27 +9,42 @@ from taskdb.errors import IllegalMove, InvalidInput, SequenceAlreadyCompleted
 from taskdb.model.principal.permission import ANYTHING, Permission
 from taskdb.model.status import MOVES, TaskStatus
 from taskdb.store.contract import Filter, Publication, Scope
+from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.tables import task
 from taskdb.store.task.list import Cursor, has_status, page_statement
 from taskdb.store.task.permission import is_allowed
-from taskdb.store.tree.intervention import Intervention, listed
+from taskdb.store.task.table import TaskTable
+from taskdb.store.tree.intervention import Interventions, listed
 
 BULK = 1_000
 """Rows that a bulk verb moves in one statement."""
 
 
-class Bulk(Intervention):
+class BulkActions:
     """The verbs of a person for many tasks; each keeps to the tenants of a scope."""
 
-    def cancel_all(self, chosen: Filter, scope: Scope, by: str | None = None) -> int:
+    def __init__(
+        self, database: Database, aside: Aside, table: TaskTable, interventions: Interventions
+    ) -> None:
+        self._database = database
+        self._aside = aside
+        self._table = table
+        self._interventions = interventions
+
+    def cancel(self, chosen: Filter, scope: Scope, by: str | None = None) -> int:
         """Cancel what a filter finds and may be canceled; answers how many."""
+
+        def cancel(ids: Sequence[str]) -> list[int]:
+            return [self._interventions.cancel_some(ids, by)]
+
         return sum(
             number
             for ids in self._ids(chosen, "cancel", scope)
-            for number in self.aside.batch("cancel", ids, lambda some: [self._cancel(some, by)])
+            for number in self._aside.batch("cancel", ids, cancel)
         )
 
-    def retry_all(
+    def retry(
         self,
         chosen: Filter,
         scope: Scope,
@@ -44,25 +59,28 @@ class Bulk(Intervention):
         """
         only = frozenset(chosen.status) or MOVES["retry"].sources
 
-        def retry(task_id: str) -> tuple[int, list[Publication]]:
+        def retry_one(task_id: str) -> tuple[int, list[Publication]]:
             """Retry one of many; its tree may have changed since, also by the one before."""
             try:
-                published = self.retry(task_id, scope, by, force=force, only=only, may_run=may_run)
+                published = self._interventions.retry(
+                    task_id, scope, by, force=force, only=only, may_run=may_run
+                )
             except (IllegalMove, SequenceAlreadyCompleted, InvalidInput):
                 return 0, []
             return 1, published
 
+        def retry_alone(ids: Sequence[str]) -> list[tuple[int, list[Publication]]]:
+            return [self._interventions.retry_alone(ids, only, by)]
+
         for ids in self._ids(chosen, "retry", scope, may_run):
             in_trees = self._in_trees(ids)
             alone = [one for one in ids if one not in in_trees]
-            yield from self.aside.batch(
-                "retry", alone, lambda some: [self._retry_alone(some, only, by)]
-            )
+            yield from self._aside.batch("retry", alone, retry_alone)
             rest = [one for one in ids if one in in_trees]
-            yield from self.aside.each("retry", rest, retry)
+            yield from self._aside.each("retry", rest, retry_one)
 
     def _in_trees(self, ids: Sequence[str]) -> set[str]:
-        found = self.database.query(self.queries.trees, {"ids": listed(ids)}, writes=False)
+        found = self._database.query(self._table.queries.trees, {"ids": listed(ids)}, writes=False)
         return {str(row["id"]) for row in found}
 
     def _ids(
@@ -86,10 +104,10 @@ class Bulk(Intervention):
         after: Cursor | None,
         may_run: Permission,
     ) -> Sequence[Any]:
-        name = self.database.dialect.name
+        name = self._database.dialect.name
         statement = page_statement(chosen, scope, name, BULK, "oldest", after)
         statement = statement.where(*is_allowed(may_run))
         narrow = statement.where(has_status(sources), ~task.c.is_adopted).with_only_columns(
             task.c.id, task.c.created_at
         )
-        return self.database.read(lambda connection: connection.execute(narrow).all())
+        return self._database.read(lambda connection: connection.execute(narrow).all())

@@ -11,16 +11,16 @@ from taskdb.model.limit import Gate, GateOwner, Limit
 from taskdb.store.admission.queries import gate_queries_for
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.tables import as_moment
-from taskdb.store.task.part import StorePart
 from taskdb.store.task.slot_need import OWN, Place
 
 PERSON, CODE = "person", "code"
 """Who has set a limit. What a person has set is not changed by code."""
 
 
-class Gating(StorePart):
+class Limits:
     """The verbs that set rules. A rule that is lifted releases its tasks at the next pass.
 
     A scope of some tenants reaches the rules that these tenants have set for themselves, and no
@@ -28,38 +28,41 @@ class Gating(StorePart):
     raises InvalidInput for a place that is out of the scope.
     """
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
     def pause(
         self, place: Place, scope: Scope, reason: str | None = None, by: str | None = None
     ) -> None:
         """Let nothing of this place begin; what runs goes on."""
         row = _row_of(place, scope)
-        self._write(gate_queries_for(self.database.dialect).pause, row, reason=reason, set_by=by)
+        self._write(gate_queries_for(self._database.dialect).pause, row, reason=reason, set_by=by)
 
     def lift_pause(
         self, place: Place, scope: Scope, by: str | None = None, *, owner: GateOwner | None = None
     ) -> bool:
         """Lift a pause; False where there was none."""
-        queries = gate_queries_for(self.database.dialect)
+        queries = gate_queries_for(self._database.dialect)
         row = _row_of(place, scope, owner)
         moved = self._write(queries.resume, row, set_by=by)
         self._write(queries.drop_empty, row)
         return bool(moved)
 
-    def set_limit(self, place: Place, limit: Limit, scope: Scope, by: str | None = None) -> None:
+    def set(self, place: Place, limit: Limit, scope: Scope, by: str | None = None) -> None:
         """Put a limit in the place of the one before."""
-        sql = gate_queries_for(self.database.dialect).set_limit
+        sql = gate_queries_for(self._database.dialect).set_limit
         row = _row_of(place, scope)
         self._write(sql, row, **_spelled(limit), origin=PERSON, set_by=by)
 
-    def clear_limit(
+    def clear(
         self, place: Place, scope: Scope, by: str | None = None, *, owner: GateOwner | None = None
     ) -> bool:
         """Remove a limit; False where there was none."""
         return self._clear(_row_of(place, scope, owner), None, by)
 
-    def declare_limits(self, limits: Mapping[str, Limit | None]) -> None:
+    def declare(self, limits: Mapping[str, Limit | None]) -> None:
         """Write the limits that code declares of its types; None where it declares none."""
-        queries = gate_queries_for(self.database.dialect)
+        queries = gate_queries_for(self._database.dialect)
         known = {gate.name: gate for gate in self._gates() if gate.target == "type"}
         for name, limit in limits.items():
             gate = known.get(name)
@@ -70,7 +73,7 @@ class Gating(StorePart):
             elif gate is not None and gate.limit is not None and gate.origin == CODE:
                 self._clear(("type", name), CODE, None)
 
-    def gates(self, scope: Scope) -> list[Gate]:
+    def all(self, scope: Scope) -> list[Gate]:
         """Every rule that this scope may see, in order of its place."""
         found = self._gates()
         if scope.tenants is None:
@@ -82,22 +85,22 @@ class Gating(StorePart):
         ]
 
     def _gates(self) -> list[Gate]:
-        sql = gate_queries_for(self.database.dialect).gates
+        sql = gate_queries_for(self._database.dialect).gates
         found = []
-        for row in self.database.query(sql, {}, writes=False):
+        for row in self._database.query(sql, {}, writes=False):
             with unless_unreadable(row, "gate", f"{row['target']}:{row['name']}"):
                 found.append(_gate(row))
         return found
 
     def _clear(self, row: Place, origin: str | None, by: str | None) -> bool:
-        queries = gate_queries_for(self.database.dialect)
+        queries = gate_queries_for(self._database.dialect)
         moved = self._write(queries.clear_limit, row, origin=origin, set_by=by)
         self._write(queries.drop_empty, row)
         return bool(moved)
 
     def _write(self, sql: str, row: Place, **written: Any) -> list[Row]:
         target, name = row
-        return self.database.query(sql, {"target": target, "name": name, **written})
+        return self._database.query(sql, {"target": target, "name": name, **written})
 
 
 def _row_of(place: Place, scope: Scope, owner: GateOwner | None = None) -> Place:

@@ -22,12 +22,11 @@ from sqlalchemy import Connection
 
 from taskdb.store.admission.queries import gate_queries_for
 from taskdb.store.contract import Publication
-from taskdb.store.engine.aside import is_of_a_row
+from taskdb.store.engine.aside import Aside, is_of_a_row
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import JoinedSession, Row
 from taskdb.store.task import row as rows
 from taskdb.store.task import slot_need as rules
-from taskdb.store.task.part import StorePart
 from taskdb.store.task.slot_need import Need, Place
 
 LINES = 200
@@ -65,15 +64,19 @@ class _Decided:
         return bool(self.let_go or self.holds)
 
 
-class Releasing(StorePart):
-    """The verbs of who lets tasks go."""
+class Admission:
+    """The verbs that release held tasks."""
 
-    def someone_waits(self) -> bool:
+    def __init__(self, database: Database, aside: Aside) -> None:
+        self._database = database
+        self._aside = aside
+
+    def has_held(self) -> bool:
         """Whether any task waits before a gate; a cheap question."""
-        sql = gate_queries_for(self.database.dialect).someone_waits
-        return bool(self.database.query(sql, {}, writes=False)[0]["holds"])
+        sql = gate_queries_for(self._database.dialect).someone_waits
+        return bool(self._database.query(sql, {}, writes=False)[0]["holds"])
 
-    def release_gated(
+    def release(
         self, limit: int, lease: timedelta, *, after: str = "", lines: Sequence[str] | None = None
     ) -> Released:
         """Let go whom the rules let go, at most so many; in order of arrival.
@@ -84,8 +87,8 @@ class Releasing(StorePart):
 
         def work(*, is_careful: bool = False) -> tuple[Released, _Release]:
             # It is watched from its first statement on, that of `begin`.
-            with self.database.transaction(may_idle=True) as connection:
-                release = _Release(self.database, connection, limit, lease, is_careful=is_careful)
+            with self._database.transaction(may_idle=True) as connection:
+                release = _Release(self._database, connection, limit, lease, is_careful=is_careful)
                 if not release.begin():
                     return Released(is_busy=True), release
                 if lines is not None:
@@ -103,13 +106,13 @@ class Releasing(StorePart):
                 raise
         released, release = work(is_careful=True)
         for task_id, failed in release.failed.items():
-            self.aside.note(RELEASE, task_id, failed)
+            self._aside.note(RELEASE, task_id, failed)
         return released
 
     def sweep_slots(self, limit: int) -> int:
         """Free slots that nobody has any more, at most so many; answers how many."""
-        with self.database.transaction(may_idle=True) as connection:
-            release = _Release(self.database, connection, limit, timedelta(0))
+        with self._database.transaction(may_idle=True) as connection:
+            release = _Release(self._database, connection, limit, timedelta(0))
             return len(release.sweep()) if release.begin() else 0
 
 

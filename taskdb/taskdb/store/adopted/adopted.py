@@ -17,11 +17,13 @@ from taskdb.model.adopted import PRESUMED_EXPIRED, UNSEEN, WORKER_LOST, Sight, S
 from taskdb.model.entity import TaskError
 from taskdb.model.status import TaskStatus
 from taskdb.store.adopted.record import WRITTEN, Record
+from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Columns, StoreDialect
 from taskdb.store.engine.session import JoinedSession, Row, Session
 from taskdb.store.engine.tables import as_moment, moment
+from taskdb.store.task.detail import spelled_reason
 from taskdb.store.task.moves.fragments import not_aside
-from taskdb.store.task.part import StorePart, spelled_reason
 
 BATCH = 500
 ADOPT = "adopt"
@@ -62,8 +64,12 @@ _EVENT: Columns = {
 }
 
 
-class Adopting(StorePart):
-    """The verbs of who watches: nothing else moves an adopted task."""
+class AdoptedTasks:
+    """The verbs of the process that watches an app: nothing else moves an adopted task."""
+
+    def __init__(self, database: Database, aside: Aside) -> None:
+        self._database = database
+        self._aside = aside
 
     def see(self, sightings: Sequence[Sighting]) -> int:
         """Let rows follow what was seen of their tasks; answers how many lines of history.
@@ -84,7 +90,7 @@ class Adopting(StorePart):
         count = 0
         left = by_id
         for _ in range(_ROUNDS):
-            events, left = self.database.again(partial(self._see, left))
+            events, left = self._database.again(partial(self._see, left))
             count += events
             if not left:
                 break
@@ -92,9 +98,9 @@ class Adopting(StorePart):
 
     def _see(self, by_id: Mapping[str, list[Sighting]]) -> tuple[int, dict[str, list[Sighting]]]:
         """The same for one transaction; what somebody else inserted meanwhile is left over."""
-        with self.database.transaction() as connection:
+        with self._database.transaction() as connection:
             session = JoinedSession(connection)
-            rows = _Rows(session, self.database.dialect, self.database.parameters({}))
+            rows = _Rows(session, self._database.dialect, self._database.parameters({}))
             records = rows.locked(list(by_id))
             events: list[dict[str, Any]] = []
             for task_id, several in by_id.items():
@@ -128,12 +134,12 @@ class Adopting(StorePart):
                 record.take(one)
             records.append(record)
         records.sort(key=lambda record: record.id)
-        return self.database.again(partial(self._adopt_past, records, source))
+        return self._database.again(partial(self._adopt_past, records, source))
 
     def _adopt_past(self, records: Sequence[Record], source: str) -> int:
-        with self.database.transaction() as connection:
+        with self._database.transaction() as connection:
             session = JoinedSession(connection)
-            rows = _Rows(session, self.database.dialect, self.database.parameters({}))
+            rows = _Rows(session, self._database.dialect, self._database.parameters({}))
             new = rows.insert(records)
             rows.remember(
                 [
@@ -172,7 +178,7 @@ class Adopting(StorePart):
             _missed(row, TaskStatus.CANCELED, UNSEEN, _NOT_SEEN)
             for row in self._unseen(_PATIENCE, limit)
         ]
-        return self.aside.batch(ADOPT, lost, self._conclude, key=lambda one: one.id)
+        return self._aside.batch(ADOPT, lost, self._conclude, key=lambda one: one.id)
 
     def _conclude(self, lost: Sequence[Sighting]) -> list[str]:
         """Follow conclusions; returns the ids, and none where no row has changed."""
@@ -180,7 +186,7 @@ class Adopting(StorePart):
 
     def _missing_runs(self, lease: timedelta, limit: int) -> list[Row]:
         """Adopted tasks that run by their rows, and not by what is known of their workers."""
-        d = self.database.dialect
+        d = self._database.dialect
         gone = f"{d.later('-:lease')}"
         sql = (
             "SELECT CAST(t.id AS TEXT) AS id, t.attempt, t.claim_token, t.worker,"
@@ -199,11 +205,11 @@ class Adopting(StorePart):
             " ORDER BY t.id LIMIT :limit"
         )
         written = {"lease": lease.total_seconds(), "limit": limit}
-        return self.database.query(sql, written, writes=False)
+        return self._database.query(sql, written, writes=False)
 
     def _expired(self, grace: timedelta, limit: int) -> list[Row]:
         """Adopted tasks that wait though they expired so long ago, and nobody has said a word."""
-        d = self.database.dialect
+        d = self._database.dialect
         past = f"(SELECT {d.later('-:grace')})"
         sql = (
             "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
@@ -214,11 +220,11 @@ class Adopting(StorePart):
             f" AND {not_aside(d, ADOPT)} LIMIT :limit"
         )
         written = {"grace": grace.total_seconds(), "limit": limit}
-        return self.database.query(sql, written, writes=False)
+        return self._database.query(sql, written, writes=False)
 
     def _unseen(self, patience: timedelta, limit: int) -> list[Row]:
         """Adopted tasks that wait, and of which nothing was seen for so long."""
-        d = self.database.dialect
+        d = self._database.dialect
         old = f"(SELECT {d.later('-:patience')})"
         sql = (
             "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
@@ -228,7 +234,7 @@ class Adopting(StorePart):
             f" AND (run_at IS NULL OR run_at < {old}) AND {not_aside(d, ADOPT)} LIMIT :limit"
         )
         written = {"patience": patience.total_seconds(), "limit": limit}
-        return self.database.query(sql, written, writes=False)
+        return self._database.query(sql, written, writes=False)
 
 
 def _missed(row: Row, status: TaskStatus, error: str, message: str) -> Sighting:

@@ -10,7 +10,7 @@ from taskdb.model.entity import TaskError
 from taskdb.model.json_text import encode, storable
 from taskdb.model.status import TERMINAL, WAITING, TaskStatus
 from taskdb.store.engine.dialect import Columns
-from taskdb.store.task.part import spelled_error
+from taskdb.store.task.detail import spelled_error
 
 _TEXT_LIMIT = 500
 _QUEUE = "celery"

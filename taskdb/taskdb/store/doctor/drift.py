@@ -9,12 +9,14 @@ from typing import Any
 
 from taskdb.model.status import PUBLISHABLE, WAITING, TaskStatus, in_order
 from taskdb.store.doctor.finding import Drift, Limits, drift
-from taskdb.store.doctor.lost_message import Suspects, overtaken
+from taskdb.store.doctor.lost_message import LostMessages, overtaken
 from taskdb.store.doctor.server_drift import ServerDrifts
+from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.event_order import has_order
 from taskdb.store.task.moves.lost import is_dead, is_unlisted, runs_of
 from taskdb.store.task.worker import Workers
-from taskdb.store.tree.join import Joining
+from taskdb.store.tree.join import Joins
 
 _LIMITS = Limits()
 _LIMIT = 10_000
@@ -39,19 +41,35 @@ class _Rule:
     advice: str
 
 
-class Drifts(Joining):
+class Doctor:
     """The question what is not as it should be."""
+
+    def __init__(
+        self,
+        database: Database,
+        aside: Aside,
+        joins: Joins,
+        workers: Workers,
+        lost_messages: LostMessages,
+        server: ServerDrifts,
+    ) -> None:
+        self._database = database
+        self._aside = aside
+        self._joins = joins
+        self._workers = workers
+        self._lost = lost_messages
+        self._server = server
 
     def drifts(self, *, lease: timedelta, limits: Limits = _LIMITS) -> list[Drift]:
         """Every class of which there is something; a worker seen within the lease is alive."""
         found = [self._by_rule(rule, lease) for rule in self._rules()]
         found += [find(lease) for find in self._finders()]
-        server = ServerDrifts(self.database, limits).found()
+        server = self._server.found(limits)
         return [*(one for one in found if one is not None), *server]
 
     def payload_references(self) -> list[str]:
         """A sample of the payloads that rows name: those of the newest tasks."""
-        found = self.database.query(
+        found = self._database.query(
             "SELECT input_ref, result_ref FROM task WHERE id IN (SELECT id FROM task"
             " WHERE input_ref IS NOT NULL OR result_ref IS NOT NULL ORDER BY id DESC"
             " LIMIT :limit)",
@@ -72,11 +90,11 @@ class Drifts(Joining):
 
     def _by_rule(self, rule: _Rule, lease: timedelta) -> Drift | None:
         parameters = {"limit": _LIMIT, "late": _LATE_SECONDS, "lease": lease.total_seconds()}
-        found = self.database.query(rule.sql, parameters, writes=False)
+        found = self._database.query(rule.sql, parameters, writes=False)
         return drift(rule.name, [str(row["example"]) for row in found], rule.meaning, rule.advice)
 
     def _rules(self) -> Iterator[_Rule]:
-        d = self.database.dialect
+        d = self._database.dialect
         ago, dead = d.later("-:late"), d.later("-:lease")
         waiting = f"status IN ({_listed(PUBLISHABLE)})"
         yield _Rule(
@@ -207,7 +225,7 @@ class Drifts(Joining):
         )
 
     def _set_aside(self, _lease: timedelta) -> Drift | None:
-        found = self.aside.listed(_LIMIT)
+        found = self._aside.listed(_LIMIT)
         return drift(
             "set_aside",
             [f"{one.loop} {one.key} ({one.tries}x): {one.reason}" for one in found],
@@ -219,21 +237,20 @@ class Drifts(Joining):
     def _neglected(self, _lease: timedelta) -> Drift | None:
         return drift(
             "join_missing",
-            self.neglected(_LIMIT),
+            self._joins.neglected(_LIMIT),
             "parents whose sub-tasks ask for something that they have not done",
             "see that a `taskdb beat` runs: its reconcile loop joins them",
         )
 
     def _lost_messages(self, lease: timedelta) -> Drift | None:
         """What the reconcile loop would find, and had time to."""
-        suspects = Suspects(self.database)
-        crew = suspects.crew(lease)
+        crew = self._lost.crew(lease)
         rows = [
             row
-            for row in suspects.queued(None, _LIMIT)
+            for row in self._lost.queued(None, _LIMIT)
             if row.queued_at <= crew.now - 2 * _PASSED and row.message not in crew.messages
         ]
-        passed = overtaken(rows, suspects.taken(_LOOK_BACK) if rows else {}, _PASSED)
+        passed = overtaken(rows, self._lost.taken(_LOOK_BACK) if rows else {}, _PASSED)
         return drift(
             "message_lost",
             [row.id for row in passed],
@@ -263,10 +280,10 @@ class Drifts(Joining):
         )
 
     def _live(self, lease: timedelta) -> list[Any]:
-        return list(Workers(self.database).seen_since(lease.total_seconds()))
+        return list(self._workers.seen_since(lease.total_seconds()))
 
     def _distinct(self, column: str, statuses: frozenset[TaskStatus]) -> set[str]:
-        found = self.database.query(
+        found = self._database.query(
             f"SELECT DISTINCT {column} AS name FROM task WHERE status IN ({_listed(statuses)})"
             " AND NOT is_adopted LIMIT :limit",
             {"limit": _LIMIT},

@@ -12,9 +12,9 @@ from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.tables import as_moment, as_texts, moment
+from taskdb.store.task.detail import spelled_reason
 from taskdb.store.task.moves.fragments import not_aside
 from taskdb.store.task.moves.moves import moves_for
-from taskdb.store.task.part import spelled_reason
 
 _RUNNING = ", ".join(repr(status) for status in in_order(RUNNING))
 
@@ -50,12 +50,12 @@ class Crew:
     messages: frozenset[str]
 
 
-class Suspects:
+class LostMessages:
     """The questions and the one verb of who looks for lost messages."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, aside: Aside) -> None:
         self._database = database
-        self._aside = Aside(database)
+        self._aside = aside
 
     def crew(self, lease: timedelta) -> Crew:
         """The workers that were seen within the lease, and the time by the store's clock."""

@@ -13,9 +13,8 @@ from taskdb.store.doctor.vacuum import Vacuum
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.postgresql.partitions import PARTITIONS_AHEAD
 from taskdb.store.engine.tables import moment
+from taskdb.store.retention.partition import Partitions
 
-_MOST = 10_000
-"""Rows of the default partition that are counted."""
 _MEASUREMENTS = 3
 
 
@@ -29,27 +28,31 @@ class Skew(NamedTuple):
 class ServerDrifts:
     """Looks at beats, partitions, vacuum and the clock."""
 
-    def __init__(self, database: Database, limits: Limits) -> None:
+    def __init__(
+        self, database: Database, beats: Beats, partitions: Partitions, vacuum: Vacuum
+    ) -> None:
         self._database = database
-        self._limits = limits
+        self._beats = beats
+        self._partitions = partitions
+        self._vacuum = vacuum
 
-    def found(self) -> Iterator[Drift]:
+    def found(self, limits: Limits) -> Iterator[Drift]:
         """Every class of which there is something."""
         for find in (
-            self._beats,
+            self._without_beat,
             self._skewed,
-            self._partitions,
-            self._default_partition,
+            self._without_partition,
+            self._in_default_partition,
             self._held_back,
             self._dead_rows,
             self._autovacuum,
         ):
-            one = find()
+            one = find(limits)
             if one is not None:
                 yield one
 
-    def _beats(self) -> Drift | None:
-        waits = [] if Beats(self._database).live() else self._needs_a_beat()
+    def _without_beat(self, _limits: Limits) -> Drift | None:
+        waits = [] if self._beats.live() else self._needs_a_beat()
         return drift(
             "beat_missing",
             waits,
@@ -76,9 +79,9 @@ class ServerDrifts:
         )
         return [str(row["example"]) for row in found]
 
-    def _skewed(self) -> Drift | None:
+    def _skewed(self, limits: Limits) -> Drift | None:
         skew = measure_skew(self._database, host_now)
-        limit = self._limits.clock.total_seconds()
+        limit = limits.clock.total_seconds()
         is_wrong = abs(skew.seconds) - skew.error > limit
         return drift(
             "clock_skew",
@@ -87,7 +90,7 @@ class ServerDrifts:
             "let both follow a time server; the database's clock is the one that counts",
         )
 
-    def _partitions(self) -> Drift | None:
+    def _without_partition(self, _limits: Limits) -> Drift | None:
         if self._database.dialect.name != "postgresql":
             return None
         missing = self._database.query(
@@ -106,8 +109,8 @@ class ServerDrifts:
             "see that a `taskdb beat` runs: its upkeep makes them",
         )
 
-    def _default_partition(self) -> Drift | None:
-        days = default_partition(self._database)
+    def _in_default_partition(self, _limits: Limits) -> Drift | None:
+        days = self._partitions.in_default()
         found = drift(
             "default_partition",
             [f"{day}: {number:,}" for day, number in days.items()],
@@ -119,9 +122,8 @@ class ServerDrifts:
             found.name, sum(days.values()), found.examples, found.meaning, found.advice
         )
 
-    def _held_back(self) -> Drift | None:
-        limits = self._limits
-        holders = Vacuum(self._database).holders(limits.transaction, limits.transactions_behind)
+    def _held_back(self, limits: Limits) -> Drift | None:
+        holders = self._vacuum.holders(limits.transaction, limits.transactions_behind)
         return drift(
             "vacuum_held_back",
             [f"{one.name} ({one.application or '-'}, {one.state}): {one.age}" for one in holders],
@@ -131,11 +133,10 @@ class ServerDrifts:
             " 'NAME'`, `SELECT pg_drop_replication_slot('NAME')`",
         )
 
-    def _dead_rows(self) -> Drift | None:
-        limits = self._limits
+    def _dead_rows(self, limits: Limits) -> Drift | None:
         many = [
             f"{one.name}: {one.dead:,} dead, {one.live:,} live"
-            for one in Vacuum(self._database).rows()
+            for one in self._vacuum.rows()
             if one.dead > limits.dead_rows and one.dead > limits.dead_share * (one.live + one.dead)
         ]
         return drift(
@@ -145,10 +146,10 @@ class ServerDrifts:
             "see what holds vacuum back, and that autovacuum is on; then `VACUUM (ANALYZE) TABLE`",
         )
 
-    def _autovacuum(self) -> Drift | None:
+    def _autovacuum(self, limits: Limits) -> Drift | None:
         return drift(
             "autovacuum_unsuitable",
-            Vacuum(self._database).unsuitable(self._limits.vacuum_begins),
+            self._vacuum.unsuitable(limits.vacuum_begins),
             "settings with which dead rows stay for too long",
             "`ALTER TABLE … RESET (…)` or `ALTER SYSTEM SET …`; docs/scaling.md has good values",
         )
@@ -169,16 +170,3 @@ def _one_skew(database: Database, read: Callable[[], datetime]) -> Skew:
     (row,) = database.query(f"SELECT {database.dialect.now} AS now", {}, writes=False)
     half = (read() - begun) / 2
     return Skew((begun + half - moment(row["now"])).total_seconds(), abs(half.total_seconds()))
-
-
-def default_partition(database: Database) -> dict[str, int]:
-    """How many rows of each day lie in the default partition; of 10,000 of them."""
-    if database.dialect.name != "postgresql":
-        return {}
-    found = database.query(
-        "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS number"
-        f" FROM (SELECT at FROM task_event_default LIMIT {_MOST}) AS few GROUP BY 1 ORDER BY 1",
-        {},
-        writes=False,
-    )
-    return {str(row["day"]): int(row["number"]) for row in found}

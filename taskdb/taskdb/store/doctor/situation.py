@@ -10,8 +10,9 @@ from typing import Any
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import OPEN, PUBLISHABLE, in_order
 from taskdb.store.contract import Scope, WorkerRecord
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.tables import as_moment, moment
-from taskdb.store.task.read import Reading
+from taskdb.store.task.read import Tasks
 from taskdb.store.task.slot_need import OWN
 from taskdb.store.task.worker import Workers
 
@@ -76,19 +77,24 @@ class Standing:
     busy: int
 
 
-class Standings(Reading):
+class Situations:
     """The question why a task is where it is, as far as the database can answer it."""
 
-    def standing(self, task_id: str, scope: Scope, *, lease: timedelta) -> Standing:
+    def __init__(self, database: Database, tasks: Tasks, workers: Workers) -> None:
+        self._database = database
+        self._tasks = tasks
+        self._workers = workers
+
+    def get(self, task_id: str, scope: Scope, *, lease: timedelta) -> Standing:
         """Look once; a worker seen within the lease is alive. Raises TaskNotFound.
 
         Tasks of other tenants are counted and not named. A tenant's look leaves out the text of an
         operator's pause.
         """
-        task = self.get(task_id, scope)
+        task = self._tasks.get(task_id, scope)
         holders, others = self._holders(task, scope)
         (beside,) = self._ask(
-            f"SELECT {self.database.dialect.now} AS now, relay_at, callback_until, unregistered"
+            f"SELECT {self._database.dialect.now} AS now, relay_at, callback_until, unregistered"
             " FROM task WHERE id = :id",
             id=task.id,
         )
@@ -99,8 +105,8 @@ class Standings(Reading):
             relay_at=moment(beside["relay_at"]),
             callback_until=as_moment(beside["callback_until"]),
             unregistered=beside["unregistered"],
-            worker=Workers(self.database).find(task.worker) if task.worker else None,
-            live=tuple(Workers(self.database).seen_since(lease.total_seconds())),
+            worker=self._workers.find(task.worker) if task.worker else None,
+            live=tuple(self._workers.seen_since(lease.total_seconds())),
             holders=holders,
             other_holders=others,
             is_operator=scope.tenants is None,
@@ -117,7 +123,7 @@ class Standings(Reading):
         if task.status not in PUBLISHABLE:
             return None
         found = self._ask(
-            f"SELECT at, {self.database.dialect.member('detail', 'refused')} AS reason"
+            f"SELECT at, {self._database.dialect.member('detail', 'refused')} AS reason"
             " FROM task_event WHERE task_id = :id ORDER BY id DESC LIMIT 1",
             id=task.id,
         )
@@ -186,7 +192,7 @@ class Standings(Reading):
         """How many tasks were queued before this one in its queue, and still are."""
         if task.status != "QUEUED" or task.queued_at is None:
             return 0
-        d = self.database.dialect
+        d = self._database.dialect
         found = self._ask(
             "SELECT count(*) AS number FROM (SELECT 1 AS one FROM task WHERE status = 'QUEUED'"
             " AND NOT is_adopted AND queue = :queue"
@@ -207,4 +213,4 @@ class Standings(Reading):
         return int(found[0]["number"])
 
     def _ask(self, sql: str, **parameters: Any) -> Sequence[Any]:
-        return self.database.query(sql, parameters, writes=False)
+        return self._database.query(sql, parameters, writes=False)

@@ -1,4 +1,4 @@
-"""The tally: what happened since one last looked, counted by the database from the history.
+"""Statistics: what happened since the last look, counted by the database from the history.
 
 A page of events is read behind a cursor, up to the oldest transaction that is still open, and
 comes back as sums: by type, queue and move, with the waits and runs that ended, by buckets.
@@ -71,7 +71,7 @@ class Page:
     cursor: EventCursor
 
 
-class Tally:
+class Statistics:
     """Reads the history for one process of several, of which one at a time reports."""
 
     def __init__(self, database: Database, holder: str, lease: timedelta) -> None:

@@ -90,7 +90,10 @@ class Vacuum:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._is_there = database.dialect.name == "postgresql"
+
+    @property
+    def _is_there(self) -> bool:
+        return self._database.dialect.name == "postgresql"
 
     def oldest_seconds(self) -> float:
         """The age of the oldest transaction that holds vacuum back; 0 where there is none."""

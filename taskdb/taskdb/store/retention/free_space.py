@@ -25,7 +25,10 @@ class FreeSpace:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._is_file = database.dialect.name == "sqlite"
+
+    @property
+    def _is_file(self) -> bool:
+        return self._database.dialect.name == "sqlite"
 
     def give_back(self, seconds: float) -> int:
         """Give pages back for about so long; returns how many. Zero: there is nothing to give."""

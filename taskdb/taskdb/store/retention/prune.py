@@ -59,12 +59,13 @@ class Pruned:
 NOTHING = Pruned()
 
 
-class Pruning:
+class PruneRounds:
     """Rounds over all tasks that are old enough; the place of the present one is remembered."""
 
     def __init__(
         self,
         database: Database,
+        aside: Aside,
         payloads: Payloads,
         retention: Retention,
         archive: Archive | None = None,
@@ -76,7 +77,7 @@ class Pruning:
         self._after: Row | None = None
         self._due: deque[str] = deque()
         self._is_more = True
-        self._aside = Aside(database)
+        self._aside = aside
         self._began = time.monotonic()
 
     @property

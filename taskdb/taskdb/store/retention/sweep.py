@@ -24,7 +24,7 @@ from taskdb.store.engine.tables import as_moment
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.schedule.row import RUN_KEPT
 from taskdb.store.task.moves.fragments import not_aside
-from taskdb.store.task.part import is_id
+from taskdb.store.task.task_id import is_id
 
 log = structlog.get_logger("taskdb.prune")
 
@@ -37,15 +37,17 @@ _ID_LENGTH = 36
 _HALF = ".part-"
 
 
-class Sweeping:
+class Leftovers:
     """Removes what pruning and crashes leave behind, a batch a call."""
 
-    def __init__(self, database: Database, payloads: Payloads, longest: timedelta | None) -> None:
+    def __init__(
+        self, database: Database, aside: Aside, payloads: Payloads, longest: timedelta | None
+    ) -> None:
         """`longest` is the longest time that a task is kept, if not for ever."""
         self._database = database
         self._payloads = payloads
         self._longest = longest
-        self._aside = Aside(database)
+        self._aside = aside
         self._files: Iterator[str] | None = None
 
     def workers(self) -> int:

@@ -17,7 +17,8 @@ from taskdb.model.json_text import storable
 from taskdb.model.schedule.due import Due
 from taskdb.model.schedule.schedule import ScheduleEntity
 from taskdb.store.contract import Draft, Scope
-from taskdb.store.engine.aside import is_of_a_row, readable
+from taskdb.store.engine.aside import Aside, is_of_a_row, readable
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.tables import schedule, set_aside
 from taskdb.store.schedule.fire_pass import (
     ERROR_CHARACTERS,
@@ -28,9 +29,10 @@ from taskdb.store.schedule.fire_pass import (
     Plan,
     full,
 )
-from taskdb.store.schedule.queries import FiringUnit, fired_run
+from taskdb.store.schedule.queries import ScheduleRows, fired_run
 from taskdb.store.schedule.row import BY_HAND, NEVER_YEAR, entity
-from taskdb.store.schedule.schedule import Schedules
+from taskdb.store.tree.join import Joins
+from taskdb.store.tree.units import Units
 
 SCHEDULE = "schedule"
 _SEND_LOOK = 10
@@ -39,8 +41,14 @@ Send = Callable[[ScheduleEntity, datetime], None]
 """Publishes the message of a plain Celery task."""
 
 
-class Scheduling(Schedules):
-    """The verbs of a beat about schedules."""
+class Firings:
+    """The verbs of a beat about due schedules."""
+
+    def __init__(self, database: Database, aside: Aside, units: Units, joins: Joins) -> None:
+        self._database = database
+        self._aside = aside
+        self._units = units
+        self._joins = joins
 
     def fire_due(self, limit: int, draft_of: DraftOf) -> Fired:
         """Fire what is due, so many schedules at most, and publish after the commit.
@@ -54,28 +62,28 @@ class Scheduling(Schedules):
                 raise
             # Each in a transaction of its own: one of them cannot be read or written.
             due = self._due_ids(limit, has_message=False)
-            each = self.aside.each(SCHEDULE, due, lambda one: self._fire(1, draft_of, only=one)[0])
+            each = self._aside.each(SCHEDULE, due, lambda one: self._fire(1, draft_of, only=one)[0])
             fired, count = _together(each), len(due)
         return fired if count < limit else full(fired)
 
     def _fire(self, limit: int, draft_of: DraftOf, *, only: str | None = None) -> tuple[Fired, int]:
         """Fire some schedules; returns how many were due."""
-        with self.database.transaction() as connection:
-            unit = FiringUnit(self.database, connection, self.grace)
-            now = unit.now()
+        with self._database.transaction() as connection:
+            unit = self._units.over(connection)
+            now = ScheduleRows(unit).now()
             found = _take(connection, limit, now, has_message=False, only=only)
             fired = Pass(unit, now).fire(found, draft_of) if found else Fired()
-        self.follow(unit.after)
+        self._joins.follow(unit.after)
         return fired, len(found)
 
     def _due_ids(self, limit: int, *, has_message: bool) -> list[str]:
         def read(connection: Connection) -> list[str]:
-            now = FiringUnit(self.database, connection, self.grace).now()
+            now = ScheduleRows(self._units.over(connection)).now()
             statement = _due(limit, now, has_message=has_message)
             found = connection.execute(statement.with_only_columns(schedule.c.id))
             return [str(row.id) for row in found]
 
-        return self.database.read(read)
+        return self._database.read(read)
 
     def send_due(self, send: Send) -> Fired:
         """Send what is due of one schedule of a plain Celery task, where there is one.
@@ -86,7 +94,7 @@ class Scheduling(Schedules):
         error of `send` is that of the schedule, which then cannot be fired.
         """
         for schedule_id in self._due_ids(_SEND_LOOK, has_message=True):
-            done = self.aside.each(SCHEDULE, [schedule_id], lambda one: self._send(one, send))
+            done = self._aside.each(SCHEDULE, [schedule_id], lambda one: self._send(one, send))
             if not done:
                 # It was set aside; the next one follows at once.
                 return Fired(is_full=True)
@@ -120,9 +128,9 @@ class Scheduling(Schedules):
 
         One that cannot be fired, or has nothing left to send, is dealt with at once.
         """
-        with self.database.transaction() as connection:
-            unit = FiringUnit(self.database, connection, self.grace)
-            now = unit.now()
+        with self._database.transaction() as connection:
+            unit = self._units.over(connection)
+            now = ScheduleRows(unit).now()
             found = _take(connection, 1, now, has_message=True, only=schedule_id)
             return Pass(unit, now).lease(found) if found else None
 
@@ -130,9 +138,9 @@ class Scheduling(Schedules):
         self, plan: Plan, sent: Sequence[datetime], failure: Exception | None
     ) -> str | None:
         """Write which due times were sent, and when the schedule is due next; why it failed."""
-        with self.database.transaction() as connection:
-            unit = FiringUnit(self.database, connection, self.grace)
-            now = unit.now()
+        with self._database.transaction() as connection:
+            unit = self._units.over(connection)
+            now = ScheduleRows(unit).now()
             place = schedule.c.id == plan.schedule.id
             coming = select(schedule.c.next_due_at).where(place).with_for_update()
             row = connection.execute(coming).first()
@@ -145,7 +153,7 @@ class Scheduling(Schedules):
             reason = storable(f"{kind}{failure}", ERROR_CHARACTERS)
             # While no broker answers, it is the pause of the loop that counts.
             pause = 0.0 if isinstance(failure, BrokerUnreachable) else RETRY_SECONDS
-            unit.refuse({plan.schedule.id: reason}, pause)
+            ScheduleRows(unit).refuse({plan.schedule.id: reason}, pause)
             return reason
 
     def fire_now(self, one: ScheduleEntity, draft: Draft, scope: Scope) -> str:
@@ -156,20 +164,20 @@ class Scheduling(Schedules):
         """
         scope.require(one.tenant)
         scope.require(draft.tenant)
-        with self.database.transaction() as connection:
-            unit = FiringUnit(self.database, connection, self.grace)
+        with self._database.transaction() as connection:
+            unit = self._units.over(connection)
             # First of all, as a beat that fires it does: no two wait for each other.
             place = schedule.c.id == one.id
             connection.execute(select(schedule.c.id).where(place).with_for_update())
-            now = unit.now()
+            now = ScheduleRows(unit).now()
             run = {**fired_run(one.id, now, draft.id), "reason": BY_HAND}
-            while unit.known_runs([run]):
+            while ScheduleRows(unit).known_runs([run]):
                 # A due time has this moment; it stays as it is.
                 now += timedelta(milliseconds=1)
                 run["due_at"] = now
             plan = Plan(one, Due((now,), None, None), {now: draft}, [run])
             Pass(unit, now).write([plan])
-        self.follow(unit.after)
+        self._joins.follow(unit.after)
         return plan.last_task_id or draft.id
 
     def seconds_to_due(self, *, has_message: bool = False) -> float | None:
@@ -183,14 +191,14 @@ class Scheduling(Schedules):
         )
 
         def read(connection: Connection) -> float | None:
-            now = FiringUnit(self.database, connection, self.grace).now()
+            now = ScheduleRows(self._units.over(connection)).now()
             soonest = select(func.min(when)).where(
                 schedule.c.is_enabled, _has(has_message), _is_not_aside(now)
             )
             found = connection.execute(soonest).scalar()
             return None if found is None else max(0.0, (found - now).total_seconds())
 
-        return self.database.read(read)
+        return self._database.read(read)
 
 
 def _take(

@@ -12,10 +12,11 @@ from taskdb.model.schedule.due import Due, due_now
 from taskdb.model.schedule.schedule import Overlap, RunOutcome, ScheduleEntity
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Draft
-from taskdb.store.schedule.queries import FiringUnit, Run, fired_run, key_of, missed_run
+from taskdb.store.schedule.queries import Run, ScheduleRows, fired_run, key_of, missed_run
 from taskdb.store.schedule.row import NEVER
-from taskdb.store.task.part import spelled_reason
+from taskdb.store.task.detail import spelled_reason
 from taskdb.store.tree.decision import waiting_parents
+from taskdb.store.tree.unit import Unit
 
 RETRY_SECONDS = 5.0
 """A schedule that could not be fired is tried again after this; what was due is not forgotten."""
@@ -59,8 +60,9 @@ class Plan:
 class Pass:
     """One pass over some schedules, each locked by this transaction."""
 
-    def __init__(self, unit: FiringUnit, now: datetime) -> None:
+    def __init__(self, unit: Unit, now: datetime) -> None:
         self._unit = unit
+        self._rows = ScheduleRows(unit)
         self._now = now
         self._broken: dict[str, str] = {}
         self._unused: list[Draft] = []
@@ -76,11 +78,11 @@ class Pass:
         """Decide what is to be sent of one schedule, and keep it from others meanwhile."""
         plans = self._plans(found, None)
         for plan in plans:
-            known = self._unit.known_runs(plan.runs)
+            known = self._rows.known_runs(plan.runs)
             fresh = tuple(run["due_at"] for run in plan.runs if key_of(run) not in known)
             plan.due = replace(plan.due, fire=fresh)
             if fresh:
-                self._unit.lease(plan.schedule.id, SEND_LEASE)
+                self._rows.lease(plan.schedule.id, SEND_LEASE)
                 return plan
             plan.runs = []
         self._add_runs(plans)
@@ -123,7 +125,7 @@ class Pass:
                 reason = f"{type(error).__name__}: {error}"
                 self._broken[one.id] = storable(reason, ERROR_CHARACTERS)
         if self._broken:
-            self._unit.refuse(self._broken, RETRY_SECONDS)
+            self._rows.refuse(self._broken, RETRY_SECONDS)
         return plans
 
     def _plan(self, one: ScheduleEntity, draft_of: DraftOf | None) -> Plan:
@@ -144,8 +146,8 @@ class Pass:
         asking = [plan for plan in plans if plan.runs and plan.schedule.overlap != Overlap.ALLOW]
         if not asking:
             return
-        known = self._unit.known_runs([run for plan in asking for run in plan.runs])
-        is_open = self._unit.open_among(
+        known = self._rows.known_runs([run for plan in asking for run in plan.runs])
+        is_open = self._rows.open_among(
             plan.schedule.last_task_id for plan in asking if plan.schedule.last_task_id is not None
         )
         canceled: list[str] = []
@@ -186,7 +188,7 @@ class Pass:
             for plan in plans
             if plan.due.missed is not None
         ]
-        return self._unit.add_runs(runs) if runs else set()
+        return self._rows.add_runs(runs) if runs else set()
 
     def _create(self, made: Sequence[tuple[Plan, Run, Draft]]) -> list[str]:
         if not made:
@@ -198,7 +200,7 @@ class Pass:
             if one.id != draft.id:
                 self._unused.append(draft)
                 reason = "the task with its unique key is not over"
-                self._unit.skip_run(key_of(run), one.id, reason)
+                self._rows.skip_run(key_of(run), one.id, reason)
                 continue
             new.append(one.id)
             if one.status is TaskStatus.CREATED:
@@ -217,7 +219,7 @@ class Pass:
             for plan in plans
         ]
         if rows:
-            self._unit.advance(rows)
+            self._rows.advance(rows)
 
     def _fired(
         self, plans: Sequence[Plan], *, task_ids: tuple[str, ...] = (), sent: int = 0

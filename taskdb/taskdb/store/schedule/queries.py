@@ -64,12 +64,16 @@ def missed_run(schedule_id: str, missed: Missed) -> Run:
     }
 
 
-class FiringUnit(Unit):
-    """One transaction that fires schedules."""
+class ScheduleRows:
+    """Rows of schedules and of their runs, in one transaction."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._dialect = unit.dialect
 
     def now(self) -> datetime:
         """The moment of this transaction, by the store's clock."""
-        return moment(self._query(f"SELECT {self._dialect.now} AS now", {})[0]["now"])
+        return moment(self._unit.query(f"SELECT {self._dialect.now} AS now", {})[0]["now"])
 
     def open_among(self, ids: Iterable[str]) -> frozenset[str]:
         """Which of these tasks are not over."""
@@ -78,7 +82,7 @@ class FiringUnit(Unit):
             f"SELECT id FROM task WHERE id IN {self._dialect.listed_ids('ids')}"
             f" AND status IN ({statuses})"
         )
-        found = self._query(sql, {"ids": json.dumps(list(ids))})
+        found = self._unit.query(sql, {"ids": json.dumps(list(ids))})
         return frozenset(str(row["id"]) for row in found)
 
     def known_runs(self, runs: Sequence[Run]) -> set[Key]:
@@ -87,7 +91,7 @@ class FiringUnit(Unit):
             "SELECT schedule_id, due_at FROM schedule_run WHERE (schedule_id, due_at) IN"
             f" (SELECT draft.schedule_id, draft.due_at FROM {self._dialect.drafts('runs', _RUN)})"
         )
-        return self._keys(self._query(sql, {"runs": self._spelled(runs, _RUN)}))
+        return self._keys(self._unit.query(sql, {"runs": self._spelled(runs, _RUN)}))
 
     def add_runs(self, runs: Sequence[Run]) -> set[Key]:
         """Write what becomes of due times; answers those that are new, and so this unit's."""
@@ -98,7 +102,7 @@ class FiringUnit(Unit):
             f" FROM {self._dialect.drafts('runs', _RUN)}"
             " WHERE true ON CONFLICT DO NOTHING RETURNING schedule_id, due_at"
         )
-        return self._keys(self._query(sql, {"runs": self._spelled(runs, _RUN)}))
+        return self._keys(self._unit.query(sql, {"runs": self._spelled(runs, _RUN)}))
 
     def skip_run(self, key: Key, task_id: str, reason: str) -> None:
         """A due time got no task of its own, since another one stood in its way."""
@@ -107,7 +111,7 @@ class FiringUnit(Unit):
             f" WHERE schedule_id = :schedule AND due_at = {self._dialect.moment('due')}"
         )
         written = {"schedule": key[0], "due": key[1], "task": task_id, "reason": reason}
-        self._query(sql, written)
+        self._unit.query(sql, written)
 
     def advance(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """When these schedules are due next, and what they fired last."""
@@ -118,12 +122,12 @@ class FiringUnit(Unit):
             " last_error = NULL, retry_at = NULL"
             f" FROM {self._dialect.drafts('rows', _NEXT)} WHERE schedule.id = draft.id"
         )
-        self._query(sql, {"rows": self._spelled(rows, _NEXT)})
+        self._unit.query(sql, {"rows": self._spelled(rows, _NEXT)})
 
     def lease(self, schedule_id: str, length: timedelta) -> None:
         """Keep a schedule from other beats for so long."""
         sql = f"UPDATE schedule SET retry_at = {self._dialect.later(':seconds')} WHERE id = :id"
-        self._query(sql, {"id": schedule_id, "seconds": length.total_seconds()})
+        self._unit.query(sql, {"id": schedule_id, "seconds": length.total_seconds()})
 
     def refuse(self, reasons: Mapping[str, str], seconds: float) -> None:
         """Remember why schedules could not be fired; they are tried again after so long."""
@@ -133,7 +137,7 @@ class FiringUnit(Unit):
             f" FROM {self._dialect.drafts('rows', _BROKEN)} WHERE schedule.id = draft.id"
         )
         rows = [{"id": key, "reason": reason} for key, reason in reasons.items()]
-        self._query(sql, {"rows": self._spelled(rows, _BROKEN), "seconds": seconds})
+        self._unit.query(sql, {"rows": self._spelled(rows, _BROKEN), "seconds": seconds})
 
     def _keys(self, found: Sequence[Run]) -> set[Key]:
         return {(str(row["schedule_id"]), moment(row["due_at"])) for row in found}

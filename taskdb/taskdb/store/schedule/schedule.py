@@ -25,8 +25,9 @@ from taskdb.model.schedule.schedule import (
 )
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import is_of_a_row, reason_of
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.tables import moment, schedule, schedule_refusal, schedule_run
-from taskdb.store.schedule.queries import FiringUnit
+from taskdb.store.schedule.queries import ScheduleRows
 from taskdb.store.schedule.row import (
     NEVER,
     Definition,
@@ -36,8 +37,8 @@ from taskdb.store.schedule.row import (
     run_of,
     write_schedule,
 )
-from taskdb.store.task.part import is_id
-from taskdb.store.tree.join import Joining
+from taskdb.store.task.task_id import is_id
+from taskdb.store.tree.units import Units
 
 _NAME_CHARACTERS = 200
 _REASON_CHARACTERS = 2_000
@@ -81,12 +82,14 @@ class _Tally:
         )
 
 
-class Schedules(Joining):
+class Schedules:
     """The verbs of schedule rows; each keeps to the tenants of a scope."""
 
-    def add_schedule(
-        self, definition: Definition, scope: Scope, *, replace: bool = False
-    ) -> ScheduleEntity:
+    def __init__(self, database: Database, units: Units) -> None:
+        self._database = database
+        self._units = units
+
+    def add(self, definition: Definition, scope: Scope, *, replace: bool = False) -> ScheduleEntity:
         """Write a schedule; with `replace` over a person's one of the same name.
 
         Raises ScheduleExists, and InvalidInput for a tenant out of the scope.
@@ -107,16 +110,14 @@ class Schedules(Joining):
                     self._go_on(connection, schedule_id, now)
             return _one(connection, schedule.c.id == schedule_id)
 
-    def get_schedule(
-        self, reference: str, scope: Scope, tenant: str | None = None
-    ) -> ScheduleEntity:
+    def get(self, reference: str, scope: Scope, tenant: str | None = None) -> ScheduleEntity:
         """The schedule of this name or id; raises ScheduleNotFound, InvalidInput.
 
         A name that schedules of several tenants have needs the tenant beside it.
         """
-        return self.database.read(lambda one: _find(one, reference, scope, tenant))
+        return self._database.read(lambda one: _find(one, reference, scope, tenant))
 
-    def list_schedules(
+    def all(
         self, scope: Scope, *, tenant: str | None = None, origin: str | None = None
     ) -> list[ScheduleEntity]:
         """Every schedule, by tenant and name."""
@@ -124,11 +125,11 @@ class Schedules(Joining):
         statement = statement.where(*_within(scope, tenant))
         if origin is not None:
             statement = statement.where(schedule.c.origin == origin)
-        return self.database.read(
+        return self._database.read(
             lambda one: [entity(row) for row in one.execute(statement).mappings()]
         )
 
-    def schedule_runs(self, schedule_id: str, limit: int, scope: Scope) -> list[ScheduleRun]:
+    def runs(self, schedule_id: str, limit: int, scope: Scope) -> list[ScheduleRun]:
         """What became of its due times, the latest first; raises ScheduleNotFound."""
         statement = (
             select(schedule_run)
@@ -141,9 +142,9 @@ class Schedules(Joining):
             _find(connection, schedule_id, scope, None)
             return [run_of(row) for row in connection.execute(statement).mappings()]
 
-        return self.database.read(read)
+        return self._database.read(read)
 
-    def pause_schedule(self, schedule_id: str, scope: Scope) -> None:
+    def pause(self, schedule_id: str, scope: Scope) -> None:
         """Let it fire no more; nothing changes for one that is paused. Raises ScheduleNotFound."""
         with self._changing() as (connection, now):
             _find(connection, schedule_id, scope, None)
@@ -151,7 +152,7 @@ class Schedules(Joining):
                 connection, schedule_id, is_enabled=False, updated_at=now, last_error=None
             )
 
-    def resume_schedule(self, schedule_id: str, scope: Scope) -> None:
+    def resume(self, schedule_id: str, scope: Scope) -> None:
         """Let it fire again from now on: what was due while it was paused does not count.
 
         Raises ScheduleNotFound.
@@ -164,13 +165,13 @@ class Schedules(Joining):
                 return
             self._go_on(connection, schedule_id, now)
 
-    def remove_schedule(self, schedule_id: str, scope: Scope) -> None:
+    def remove(self, schedule_id: str, scope: Scope) -> None:
         """Delete it; its tasks and its runs stay. Raises ScheduleNotFound."""
         with self._changing() as (connection, _now):
             _find(connection, schedule_id, scope, None)
             connection.execute(delete(schedule).where(schedule.c.id == schedule_id))
 
-    def sync_schedules(
+    def sync(
         self,
         origin: Origin,
         declared: Sequence[Definition],
@@ -194,12 +195,12 @@ class Schedules(Joining):
                 _write_refusals(connection, origin, [*tally.wrong, *tally.taken], now)
         return tally.synced()
 
-    def refused_schedules(self) -> list[RefusedSchedule]:
+    def refused(self) -> list[RefusedSchedule]:
         """Declarations that were refused when their origin declared last, by origin and name."""
         statement = select(schedule_refusal).order_by(
             schedule_refusal.c.origin, schedule_refusal.c.name
         )
-        return self.database.read(
+        return self._database.read(
             lambda one: [_refusal(row) for row in one.execute(statement).mappings()]
         )
 
@@ -268,13 +269,13 @@ class Schedules(Joining):
 
         It is no lock of the table: a beat that fires holds rows and then writes to the table.
         """
-        with self.database.transaction() as connection:
-            if alone and self.database.dialect.name == "postgresql":
+        with self._database.transaction() as connection:
+            if alone and self._database.dialect.name == "postgresql":
                 connection.exec_driver_sql(_MAKING)
             yield connection, self._moment(connection)
 
     def _moment(self, connection: Connection) -> datetime:
-        return FiringUnit(self.database, connection, self.grace).now()
+        return ScheduleRows(self._units.over(connection)).now()
 
 
 def _taken(one: Definition, origin: str) -> RefusedSchedule:

@@ -30,7 +30,7 @@ from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Filter, Scope
 from taskdb.store.engine.event_order import has_order
 from taskdb.store.engine.tables import task, task_event
-from taskdb.store.task.part import is_id
+from taskdb.store.task.task_id import is_id
 
 OLDEST_OPEN = (
     "(CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"

@@ -9,10 +9,12 @@ from typing import Any
 
 from taskdb.model.json_text import storable
 from taskdb.store.contract import Publication
-from taskdb.store.engine.aside import is_of_a_row
+from taskdb.store.engine.aside import Aside, is_of_a_row
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import JoinedSession, Row
 from taskdb.store.task import row as rows
-from taskdb.store.task.part import StorePart
+from taskdb.store.task.table import TaskTable
+from taskdb.store.task.task_id import LEAST_ID
 
 RELAY = "relay"
 """What is set aside under this name, no relay takes before its next try."""
@@ -20,12 +22,17 @@ _REASON = 500
 """Characters of a reason that are kept."""
 
 
-class Publishing(StorePart):
-    """The verbs of who hands rows to the broker: a submit, and the relay."""
+class Publications:
+    """The verbs of the publisher and the relay, which hand rows to the broker."""
+
+    def __init__(self, database: Database, aside: Aside, table: TaskTable) -> None:
+        self._database = database
+        self._aside = aside
+        self._table = table
 
     def mark_queued(self, published: Sequence[Publication]) -> set[str]:
         """The broker took these messages; answers the ids of the rows that moved."""
-        moved = self.aside.move(RELAY, self.moves.queue, self._marks(published))
+        moved = self._aside.move(RELAY, self._table.moves.queue, self._marks(published))
         return {one.id for one in moved if one.after is not None}
 
     def lease_due(self, limit: int, lease: timedelta) -> list[Publication]:
@@ -36,28 +43,28 @@ class Publishing(StorePart):
         """
         parameters = {"lease": lease.total_seconds(), "limit": limit}
         try:
-            found = self.database.query(self.queries.lease_due, parameters)
+            found = self._database.query(self._table.queries.lease_due, parameters)
         except Exception as error:
             if not is_of_a_row(error):
                 raise
             found = self._lease_apart(parameters)
         found.sort(key=lambda row: (row["created_at"], str(row["id"])))
-        return self.aside.each(RELAY, found, rows.publication, key=lambda row: str(row["id"]))
+        return self._aside.each(RELAY, found, rows.publication, key=lambda row: str(row["id"]))
 
     def _lease_apart(self, parameters: dict[str, Any]) -> list[Row]:
         """Lease what is due in parts: some row of it cannot be leased."""
-        queries = self.queries
-        due = self.database.query(queries.due, parameters, writes=False)
+        queries = self._table.queries
+        due = self._database.query(queries.due, parameters, writes=False)
 
         def lease(ids: Sequence[str]) -> list[Row]:
             these = {**parameters, "ids": json.dumps(list(ids))}
-            return self.database.query(queries.lease_these, these)
+            return self._database.query(queries.lease_these, these)
 
-        return self.aside.batch(RELAY, [str(row["id"]) for row in due], lease)
+        return self._aside.batch(RELAY, [str(row["id"]) for row in due], lease)
 
-    def release(self, leased: Sequence[Publication]) -> None:
+    def end_lease(self, leased: Sequence[Publication]) -> None:
         """Give back what was leased and not published: it is due at once."""
-        self.database.query(self.queries.release, self._marks(leased))
+        self._database.query(self._table.queries.release, self._marks(leased))
 
     def refuse(self, refused: Sequence[tuple[Publication, str]]) -> None:
         """The broker does not take these messages: write why, and try them again later.
@@ -65,26 +72,32 @@ class Publishing(StorePart):
         The pause is as long as a row has waited since its last move, between 5 s and 5 minutes. A
         row that has moved meanwhile stays as it is.
         """
-        spell = self.database.dialect.spell
+        spell = self._database.dialect.spell
         marks = [
             {"id": item.id, "relay_at": spell(item.relay_at), "reason": storable(reason, _REASON)}
             for item, reason in refused
         ]
-        bound = self.database.parameters({"marks": json.dumps(marks)})
-        with self.database.transaction() as connection:
+        bound = self._database.parameters({"marks": json.dumps(marks)})
+        with self._database.transaction() as connection:
             session = JoinedSession(connection)
-            for statement in (self.queries.note_refusal, self.queries.refuse):
-                self.database.dialect.query(session, statement, bound)
+            for statement in (self._table.queries.note_refusal, self._table.queries.refuse):
+                self._database.dialect.query(session, statement, bound)
 
-    def publications(self, ids: Sequence[str]) -> list[Publication]:
-        """What to tell the broker of these rows, as they are now."""
+    def find(self, ids: Sequence[str]) -> list[Publication]:
+        """The publications of these rows, as the rows are now."""
         if not ids:
             return []
         parameters = {"ids": json.dumps(list(ids))}
-        found = self.database.query(self.queries.publications, parameters, writes=False)
+        found = self._database.query(self._table.queries.publications, parameters, writes=False)
+        return [rows.publication(row) for row in found]
+
+    def page_of_parts(self, parent_id: str, after: str, limit: int) -> list[Publication]:
+        """Parts of a parent that wait to be published, behind the id `after`, in order."""
+        place = {"parent": parent_id, "after": after or LEAST_ID, "limit": limit}
+        found = self._database.query(self._table.queries.family, place, writes=False)
         return [rows.publication(row) for row in found]
 
     def _marks(self, items: Sequence[Publication]) -> dict[str, str]:
-        spell = self.database.dialect.spell
+        spell = self._database.dialect.spell
         marks = [{"id": item.id, "relay_at": spell(item.relay_at)} for item in items]
         return {"marks": json.dumps(marks)}

@@ -14,6 +14,7 @@ from taskdb.errors import TaskNotFound
 from taskdb.model.entity import TaskEntity, TaskEvent, TaskReader, TaskRole
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EventPage, Filter, Scope
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.restore import settle
 from taskdb.store.engine.tables import task, task_event, task_over
 from taskdb.store.payload.payload import Payloads
@@ -27,17 +28,19 @@ from taskdb.store.task.list import (
     events_statement,
     page_statement,
 )
-from taskdb.store.task.part import StorePart, is_id
+from taskdb.store.task.task_id import is_id
 
 _SETTLE_SECONDS = 1.0
 _REFUSED = "the broker did not take the message"
 """What a tenant reads instead of the broker's words, which may name what is the operator's."""
 
 
-class Reading(StorePart):
-    """The questions; each keeps to the tenants of a scope."""
+class Tasks:
+    """Reads tasks and their history; each verb keeps to the tenants of a scope."""
 
-    payloads: Payloads
+    def __init__(self, database: Database, payloads: Payloads) -> None:
+        self._database = database
+        self._payloads = payloads
 
     def get(
         self,
@@ -80,13 +83,13 @@ class Reading(StorePart):
         reader: TaskReader | None = None,
     ) -> list[TaskEntity]:
         """One page of tasks, by time of creation."""
-        name = self.database.dialect.name
+        name = self._database.dialect.name
         statement = page_statement(chosen, scope, name, limit, order, after)
 
         def read(connection: Connection) -> list[TaskEntity]:
             return [self._entity(row, reader) for row in connection.execute(statement).mappings()]
 
-        return self.database.read(read)
+        return self._database.read(read)
 
     def sub_tasks(
         self,
@@ -101,7 +104,7 @@ class Reading(StorePart):
     ) -> list[TaskEntity]:
         """Sub-tasks behind a position, in order of their positions."""
         chosen = Filter(parent_id=parent_id, role=role, status=status)
-        limits = conditions(chosen, scope, self.database.dialect.name)
+        limits = conditions(chosen, scope, self._database.dialect.name)
         statement = (
             select(task)
             .where(*limits, task.c.position > after)
@@ -112,7 +115,7 @@ class Reading(StorePart):
         def read(connection: Connection) -> list[TaskEntity]:
             return [self._entity(row, reader) for row in connection.execute(statement).mappings()]
 
-        return self.database.read(read)
+        return self._database.read(read)
 
     def history(self, task_id: str, scope: Scope) -> list[TaskEvent]:
         """Every event of a task, oldest first; none of a task out of the scope.
@@ -129,14 +132,14 @@ class Reading(StorePart):
         def read(connection: Connection) -> list[TaskEvent]:
             return [rows.event(row) for row in connection.execute(ordered).mappings()]
 
-        found = self.database.read(read)
+        found = self._database.read(read)
         return found if scope.tenants is None else [_without_words(one) for one in found]
 
     def statuses(self, ids: Iterable[str], scope: Scope) -> dict[str, TaskStatus]:
         """The status of each of these tasks that there is."""
-        listed = self.database.dialect.listed_ids("ids")
+        listed = self._database.dialect.listed_ids("ids")
         sql = f"SELECT id, tenant, status FROM task WHERE id IN {listed}"
-        found = self.database.query(sql, {"ids": json.dumps(list(ids))}, writes=False)
+        found = self._database.query(sql, {"ids": json.dumps(list(ids))}, writes=False)
         return {
             str(row["id"]): TaskStatus(row["status"])
             for row in found
@@ -151,31 +154,31 @@ class Reading(StorePart):
         is not a cursor.
         """
         after = EventCursor.parse(cursor) if cursor else EventCursor(0, 0)
-        statement = events_statement(after, scope, self.database.dialect.name, limit)
+        statement = events_statement(after, scope, self._database.dialect.name, limit)
 
         def read(connection: Connection) -> EventPage:
             found = connection.execute(statement).mappings().all()
             last = EventCursor(found[-1]["xid"], found[-1]["id"]) if found else after
             return EventPage(tuple(rows.event(row) for row in found), str(last))
 
-        page = self.database.read(read)
+        page = self._database.read(read)
         if page.events or not self._must_settle():
             return page
-        settle(self.database)
-        return self.database.read(read)
+        settle(self._database)
+        return self._database.read(read)
 
     def _entity(self, row: Any, reader: TaskReader | None) -> TaskEntity:
         names_payloads = row["input_ref"] is not None or row["result_ref"] is not None
         if reader is not None and names_payloads:
-            reader = RowReader(reader, self.payloads, row["input_ref"], row["result_ref"])
+            reader = RowReader(reader, self._payloads, row["input_ref"], row["result_ref"])
         return rows.entity(row, reader)
 
     def _must_settle(self) -> bool:
         """Whether a reader that finds nothing looks for a restore again: it may ask often."""
         now = time.monotonic()
-        if now < self.database.settles_again_at:
+        if now < self._database.settles_again_at:
             return False
-        self.database.settles_again_at = now + _SETTLE_SECONDS
+        self._database.settles_again_at = now + _SETTLE_SECONDS
         return True
 
     def _select(
@@ -185,14 +188,14 @@ class Reading(StorePart):
         condition: ColumnElement[bool],
         joined: Connection | None = None,
     ) -> Any:
-        limits = conditions(chosen, scope, self.database.dialect.name)
+        limits = conditions(chosen, scope, self._database.dialect.name)
         columns = [task] if joined is None else task_over(joined)
         statement = select(*columns).where(condition, *limits).limit(1)
 
         def read(connection: Connection) -> Any:
             return connection.execute(statement).mappings().first()
 
-        return read(joined) if joined is not None else self.database.read(read)
+        return read(joined) if joined is not None else self._database.read(read)
 
 
 def _without_words(event: TaskEvent) -> TaskEvent:

@@ -20,12 +20,18 @@ from taskdb.model.json_text import encode
 from taskdb.model.outcome import Report
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Scope
+from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.database import Database
 from taskdb.store.payload.payload import Payload
-from taskdb.store.task.part import is_id, spelled_error
-from taskdb.store.task.run import reported
-from taskdb.store.tree.decision import handlers_spec
-from taskdb.store.tree.join import Joining
+from taskdb.store.task.detail import spelled_error
+from taskdb.store.task.outcome import status_after
+from taskdb.store.task.report import reported
+from taskdb.store.task.table import TaskTable
+from taskdb.store.task.task_id import is_id
+from taskdb.store.tree.decision import handlers_of, handlers_spec
+from taskdb.store.tree.join import Joins
 from taskdb.store.tree.unit import Parent, Unit
+from taskdb.store.tree.units import Units
 
 STAGE = "callback"
 CALLBACKS = "callbacks"
@@ -56,10 +62,24 @@ def digest_of(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-class Callbacks(Joining):
+class Callbacks:
     """The verbs around a callback."""
 
-    def expect_callback(
+    def __init__(
+        self,
+        database: Database,
+        aside: Aside,
+        table: TaskTable,
+        units: Units,
+        joins: Joins,
+    ) -> None:
+        self._database = database
+        self._aside = aside
+        self._table = table
+        self._units = units
+        self._joins = joins
+
+    def expect(
         self, task_id: str, token: str, digest: str, deadline: timedelta | datetime | None
     ) -> bool:
         """This run waits for a callback; False if it may not: canceled, or another one has it.
@@ -74,12 +94,12 @@ class Callbacks(Joining):
             "id": task_id,
             "token": token,
             "hash": digest,
-            "until": None if until is None else self.database.dialect.spell(until),
+            "until": None if until is None else self._database.dialect.spell(until),
             "timeout": timeout,
         }
-        return bool(self.database.query(self.queries.expect_callback, written))
+        return bool(self._database.query(self._table.queries.expect_callback, written))
 
-    def await_callback(
+    def wait(
         self, task_id: str, token: str, report: Report, handlers: Sequence[HandlerSpec]
     ) -> TaskStatus | None:
         """The body is over: wait without a worker, or end by the answer that is there already."""
@@ -92,32 +112,32 @@ class Callbacks(Joining):
             "spec": None if spec is None else encode(spec, "spec", deepest=None),
             "detail": encode({"waits_for": STAGE}, "detail"),
         }
-        place = self._place(task_id)
-        statement = self.moves.await_callback
+        place = self._table.place(task_id)
+        statement = self._table.moves.await_callback
 
         def work() -> TaskStatus | None:
-            with self._unit() as unit:
+            with self._units.open() as unit:
                 parents = self._parents_of_step(unit, place)
                 before = unit.lock(task_id)
                 moved = unit.move(statement, task_id, **written)
-                status = self.status_after(statement, moved, token)
+                status = status_after(statement, moved, token)
                 row = unit.lock(task_id)
                 is_moved = moved is not None and moved.after is not None
                 if is_moved and before is not None and before.called_back and row is not None:
                     self._end_by(unit, parents, row, _answer_in(before))
                     row = unit.lock(task_id)
                     status = None if row is None else row.status
-            self.follow(unit.after)
+            self._joins.follow(unit.after)
             return status
 
-        return self.database.again(work)
+        return self._database.again(work)
 
     def is_called_back(self, task_id: str) -> bool:
         """Whether the outside has answered while the body still runs."""
-        found = self.database.query(self.queries.called_back, {"id": task_id})
+        found = self._database.query(self._table.queries.called_back, {"id": task_id})
         return bool(found)
 
-    def find_awaited(self, digest: str, scope: Scope) -> Awaited:
+    def find(self, digest: str, scope: Scope) -> Awaited:
         """The task that waits for this callback; raises CallbackRefused."""
         place = self._awaiting(digest, scope)
         return Awaited(str(place["id"]), place["type"], place["attempt"])
@@ -131,7 +151,7 @@ class Callbacks(Joining):
         def work() -> str:
             place = self._awaiting(digest, scope)
             task_id = str(place["id"])
-            with self._unit() as unit:
+            with self._units.open() as unit:
                 unit.by = by
                 parents = self._parents_of_step(unit, place)
                 row = unit.lock(task_id)
@@ -141,27 +161,29 @@ class Callbacks(Joining):
                     self._end_by(unit, parents, row, answer)
                 else:
                     _keep(unit, row, answer)
-            self.follow(unit.after)
+            self._joins.follow(unit.after)
             return task_id
 
-        return self.database.again(work)
+        return self._database.again(work)
 
-    def expire_callbacks(self, limit: int) -> list[str]:
+    def expire(self, limit: int) -> list[str]:
         """End tasks that nobody called back in time as FAILED; answers which."""
-        late = self.database.query(self.queries.late_callbacks, {"limit": limit}, writes=False)
+        late = self._database.query(
+            self._table.queries.late_callbacks, {"limit": limit}, writes=False
+        )
 
         def expire(place: Any) -> str | None:
-            return str(place["id"]) if self._expire_callback(place) else None
+            return str(place["id"]) if self._expire_one(place) else None
 
-        ended = self.aside.each(CALLBACKS, late, expire, key=lambda place: str(place["id"]))
+        ended = self._aside.each(CALLBACKS, late, expire, key=lambda place: str(place["id"]))
         return [task_id for task_id in ended if task_id is not None]
 
-    def _expire_callback(self, place: Any) -> bool:
+    def _expire_one(self, place: Any) -> bool:
         error = TaskError("CallbackTimeout", "callback deadline passed: nobody called back in time")
         task_id = str(place["id"])
 
         def work() -> bool:
-            with self._unit() as unit:
+            with self._units.open() as unit:
                 parents = self._parents_of_step(unit, place)
                 row = unit.lock(task_id)
                 # Meanwhile it may have been called back, canceled, and run again.
@@ -169,13 +191,13 @@ class Callbacks(Joining):
                     return False
                 if not self._end_by(unit, parents, row, Answer(Payload(None, None), error)):
                     raise TaskDBError(_DOES_NOT_END)
-            self.follow(unit.after)
+            self._joins.follow(unit.after)
             return True
 
-        return self.database.again(work)
+        return self._database.again(work)
 
     def _awaiting(self, digest: str, scope: Scope) -> Any:
-        found = self.database.query(self.queries.awaiting, {"hash": digest}, writes=False)
+        found = self._database.query(self._table.queries.awaiting, {"hash": digest}, writes=False)
         if not found or not scope.allows(found[0]["tenant"]):
             raise CallbackRefused
         return found[0]
@@ -184,7 +206,7 @@ class Callbacks(Joining):
         """Those above a step, locked before it: its end and the next step are one transaction."""
         if place is None or place["role"] != TaskRole.STEP or place["parent_id"] is None:
             return []
-        return self._lock_line(unit, str(place["parent_id"]))
+        return self._joins.lock_chain(unit, str(place["parent_id"]))
 
     def _end_by(self, unit: Unit, parents: Sequence[Parent], row: Parent, answer: Answer) -> bool:
         """End a task that waits, with what follows an end; False where it does not end."""
@@ -205,7 +227,7 @@ class Callbacks(Joining):
         if ended is None or ended.after is None:
             return False
         if parents:
-            self._decide_line(unit, parents)
+            self._joins.decide_chain(unit, parents)
         elif row.parent_id is not None:
             unit.after.joins.append(row.parent_id)
         return True
@@ -213,7 +235,7 @@ class Callbacks(Joining):
     def _finish_with(
         self, unit: Unit, row: Parent, output: Payload, handlers: Sequence[HandlerSpec]
     ) -> None:
-        before = self._handlers(unit, row.id)
+        before = handlers_of(unit, row.id)
         unit.move(
             unit.moves.join_finish,
             row.id,
@@ -226,7 +248,7 @@ class Callbacks(Joining):
         )
         waiting = unit.lock(row.id)
         if waiting is not None:
-            self.decide(unit, waiting)
+            self._joins.decide(unit, waiting)
 
 
 def _keep(unit: Unit, row: Parent, answer: Answer) -> None:

@@ -19,7 +19,8 @@ from taskdb.model.sequence import HANDLER_STAGES, SequenceSpec
 from taskdb.model.status import TaskStatus
 from taskdb.store.engine.dialect import Moved
 from taskdb.store.payload.payload import Payload, Payloads
-from taskdb.store.task.part import LEAST_ID, StorePart, spelled_reason
+from taskdb.store.task.detail import spelled_reason
+from taskdb.store.task.task_id import LEAST_ID
 from taskdb.store.tree.growth import begin_to_wait, spawn_handler, spawn_step
 from taskdb.store.tree.unit import Parent, SubTask, Unit
 
@@ -30,10 +31,11 @@ _LAST_POSITION = 10 * HANDLER_POSITION
 _NOTHING = Payload(None, None)
 
 
-class Deciding(StorePart):
-    """The decisions; each is the business of `joining`, which locks and publishes."""
+class Decisions:
+    """The decisions; `Joins` locks the parent before and publishes after."""
 
-    payloads: Payloads
+    def __init__(self, payloads: Payloads) -> None:
+        self._payloads = payloads
 
     def decide(self, unit: Unit, parent: Parent) -> bool:
         """Act on how the sub-tasks of a locked parent stand; answers whether it has ended."""
@@ -69,7 +71,7 @@ class Deciding(StorePart):
             return _cancel(unit, parent)
         if not has_succeeded:
             return _fail(unit, parent, _join_error(spec, counts))
-        given = self._pack(counts.as_json())
+        given = _pack(counts.as_json())
         if spec.on_join is None:
             return _complete(unit, parent, given)
         _finish(unit, parent, "on_join", _NOTHING)
@@ -128,7 +130,7 @@ class Deciding(StorePart):
         if parent.error is not None:
             return _fail(unit, parent, parent.error)
         step = spec.steps[index]
-        child_id = spawn_step(unit, parent, step, spec.base + index, given, self.payloads)
+        child_id = spawn_step(unit, parent, step, spec.base + index, given, self._payloads)
         child = None if child_id is None else unit.lock(child_id)
         if child is not None and self.decide(unit, child):
             # An empty fan-out, say: over as soon as it began.
@@ -152,16 +154,16 @@ class Deciding(StorePart):
     def _told_of_error(self, parent: Parent, failed: SubTask) -> Payload:
         told = {"error": failed.error, "step": failed.name, "payload": None}
         try:
-            told["payload"] = self.payloads.unpack(parent.input, parent.input_ref)
+            told["payload"] = self._payloads.unpack(parent.input, parent.input_ref)
             name = f"{uuid7()}-input"
-            return self.payloads.pack(told, name, "the input of on_error", deepest=None)
+            return self._payloads.pack(told, name, "the input of on_error", deepest=None)
         except (PayloadMissing, PayloadTooLarge, OSError) as error:
             # The handler is told of the error without it, rather than never.
             log.warning("on_error.payload_lost", task_id=parent.id, reason=str(error))
-            return self._pack({**told, "payload": None})
+            return _pack({**told, "payload": None})
 
     def _payload_of_start(self, unit: Unit, parent: Parent) -> Payload:
-        started = self._newest_handler(unit, parent, "on_start")
+        started = newest_handler(unit, parent, "on_start")
         if started is not None and (started.result is not None or started.result_ref is not None):
             return _result_of(started)
         return _kept(parent.input, parent.input_ref)
@@ -170,13 +172,13 @@ class Deciding(StorePart):
 
     def _decide_handler(self, unit: Unit, parent: Parent) -> bool:
         stage = str(parent.waits_for)
-        handler = self._newest_handler(unit, parent, stage)
+        handler = newest_handler(unit, parent, stage)
         if handler is None:
             self.spawn_again(unit, parent, stage)
             return False
         if not handler.status.is_terminal and (parent.is_cancel_wanted or self._is_doomed(parent)):
             self.stop_under(unit, parent.id, "stopped with its parent")
-            handler = self._newest_handler(unit, parent, stage) or handler
+            handler = newest_handler(unit, parent, stage) or handler
         if not handler.status.is_terminal:
             return False
         after = {
@@ -220,7 +222,7 @@ class Deciding(StorePart):
         """Make the handler of this stage, the first one or another one behind it."""
         if "fan_out" in parent.spec:
             handler = FanOutSpec.from_json(parent.spec["fan_out"]).on_join
-            given = self._pack(unit.counts(parent.id).as_json())
+            given = _pack(unit.counts(parent.id).as_json())
         else:
             handler = SequenceSpec.from_json(parent.spec["sequence"]).handlers.get(stage)
             given = _kept(parent.input, parent.input_ref)
@@ -230,7 +232,7 @@ class Deciding(StorePart):
     def _decide_handlers(self, unit: Unit, parent: Parent) -> bool:
         wanted = [HandlerSpec.from_json(one) for one in parent.spec["handlers"]]
         base = handlers_base(parent)
-        found = self._handlers(unit, parent.id, base)
+        found = handlers_of(unit, parent.id, base)
         known = {one.position - HANDLER_POSITION - base for one in found}
         missing = [index for index in range(len(wanted)) if index not in known]
         if missing and parent.is_cancel_wanted:
@@ -245,11 +247,11 @@ class Deciding(StorePart):
                 handler,
                 index=base + index,
                 given=given,
-                payloads=self.payloads,
+                payloads=self._payloads,
             )
         if parent.is_cancel_wanted and any(not one.status.is_terminal for one in found):
             self.stop_under(unit, parent.id, "stopped with its task")
-            found = self._handlers(unit, parent.id, base)
+            found = handlers_of(unit, parent.id, base)
         if missing or any(not one.status.is_terminal for one in found):
             return False
         bad = [one for one in found if one.status is not TaskStatus.COMPLETED]
@@ -262,17 +264,10 @@ class Deciding(StorePart):
     def _spawn_one(
         self, unit: Unit, parent: Parent, stage: str, handler: HandlerSpec, given: Payload
     ) -> None:
-        index = len(self._handlers(unit, parent.id))
+        index = len(handlers_of(unit, parent.id))
         spawn_handler(
-            unit, parent, stage, handler, index=index, given=given, payloads=self.payloads
+            unit, parent, stage, handler, index=index, given=given, payloads=self._payloads
         )
-
-    def _newest_handler(self, unit: Unit, parent: Parent, stage: str) -> SubTask | None:
-        found = [one for one in self._handlers(unit, parent.id) if one.name == stage]
-        return found[-1] if found else None
-
-    def _handlers(self, unit: Unit, parent_id: str, base: int = 0) -> list[SubTask]:
-        return unit.handlers(parent_id, HANDLER_POSITION + base, _LAST_POSITION)
 
     # --- stopping -----------------------------------------------------------------------------
 
@@ -283,13 +278,21 @@ class Deciding(StorePart):
             after = LEAST_ID
             while ids := unit.open_ids(one, after):
                 after = ids[-1]
-                moved = unit.move_all(self.moves.cancel, ids, detail=spelled_reason(reason))
+                moved = unit.move_all(unit.moves.cancel, ids, detail=spelled_reason(reason))
                 levels.extend(waiting_parents(moved))
         # The lowest first: each join may end the one above.
         unit.after.joins.extend(reversed(levels[1:]))
 
-    def _pack(self, value: Any) -> Payload:
-        return Payload(value, encode(value, "the input of a handler", deepest=None))
+
+def newest_handler(unit: Unit, parent: Parent, stage: str) -> SubTask | None:
+    """The last handler that was made for this stage."""
+    found = [one for one in handlers_of(unit, parent.id) if one.name == stage]
+    return found[-1] if found else None
+
+
+def handlers_of(unit: Unit, parent_id: str, base: int = 0) -> list[SubTask]:
+    """The handlers of a parent, without the first `base` ones, in order."""
+    return unit.handlers(parent_id, HANDLER_POSITION + base, _LAST_POSITION)
 
 
 def handlers_base(parent: Parent) -> int:
@@ -342,6 +345,10 @@ def _cancel(unit: Unit, parent: Parent) -> bool:
 
 def _moved(moved: Moved | None) -> bool:
     return moved is not None and moved.after is not None
+
+
+def _pack(value: Any) -> Payload:
+    return Payload(value, encode(value, "the input of a handler", deepest=None))
 
 
 def _kept(value: Any, reference: str | None) -> Payload:

@@ -8,19 +8,30 @@ from taskdb.model.entity import TaskKind
 from taskdb.model.fan_out import Counts, FanOutSpec
 from taskdb.model.json_text import encode
 from taskdb.model.status import RUNNING
-from taskdb.store.contract import Draft, Publication, Scope
-from taskdb.store.task import row as rows
-from taskdb.store.task.part import LEAST_ID, is_id
-from taskdb.store.task.read import Reading
+from taskdb.store.contract import Draft, Scope
+from taskdb.store.engine.database import Database
+from taskdb.store.task.read import Tasks
+from taskdb.store.task.table import TaskTable
+from taskdb.store.task.task_id import is_id
 from taskdb.store.tree.growth import as_parts, insert_parts
-from taskdb.store.tree.join import Joining
-from taskdb.store.tree.unit import Unit, counts_of
+from taskdb.store.tree.join import Joins
+from taskdb.store.tree.unit import counts_of
+from taskdb.store.tree.units import Units
 
 
-class Families(Joining, Reading):
+class FanOuts:
     """The verbs of a task that has parts."""
 
-    def fan_out_own(
+    def __init__(
+        self, database: Database, table: TaskTable, tasks: Tasks, units: Units, joins: Joins
+    ) -> None:
+        self._database = database
+        self._table = table
+        self._tasks = tasks
+        self._units = units
+        self._joins = joins
+
+    def split(
         self, task_id: str, token: str, parts: Callable[[], Iterable[Draft]], spec: FanOutSpec
     ) -> bool:
         """A body splits its own task: it becomes the parent and waits; False if it may not.
@@ -31,7 +42,7 @@ class Families(Joining, Reading):
         if not is_id(task_id):
             return False
         whole = {"fan_out": spec.as_json()}
-        with self._unit(may_idle=True) as unit:
+        with self._units.open(may_idle=True) as unit:
             own = unit.lock(task_id)
             if own is None or own.claim_token != token:
                 return False
@@ -53,8 +64,8 @@ class Families(Joining, Reading):
                 detail=encode({"waits_for": "parts"}, "detail"),
             )
             unit.after.families.append(task_id)
-            self._begun(unit, task_id)
-        self.follow(unit.after)
+            self._joins.begin(unit, task_id)
+        self._joins.follow(unit.after)
         return True
 
     def counts(self, parent_id: str, scope: Scope) -> Counts:
@@ -63,17 +74,6 @@ class Families(Joining, Reading):
         Raises TaskNotFound for a parent out of the scope.
         """
         if scope.tenants is not None:
-            self.get(parent_id, scope)
+            self._tasks.get(parent_id, scope)
         place = {"parent": parent_id}
-        return counts_of(self.database.query(self.queries.counts, place, writes=False))
-
-    def family_page(self, parent_id: str, after: str, limit: int) -> list[Publication]:
-        """Parts behind this id that wait to be published, in order."""
-        place = {"parent": parent_id, "after": after or LEAST_ID, "limit": limit}
-        found = self.database.query(self.queries.family, place, writes=False)
-        return [rows.publication(row) for row in found]
-
-    def _begun(self, unit: Unit, parent_id: str) -> None:
-        parent = unit.lock(parent_id)
-        if parent is not None and self.decide(unit, parent):
-            self._join_above(unit, parent)
+        return counts_of(self._database.query(self._table.queries.counts, place, writes=False))

@@ -9,29 +9,21 @@ that a repeated join, and two at once, change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import structlog
-from sqlalchemy import Connection
 
 from taskdb.model.entity import TaskError, TaskRole
-from taskdb.model.fan_out import HandlerSpec
-from taskdb.model.outcome import Report
 from taskdb.model.status import TaskStatus
-from taskdb.store.engine.aside import is_of_a_row
+from taskdb.store.engine.aside import Aside, is_of_a_row
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Moved
-from taskdb.store.payload.payload import Payload
-from taskdb.store.task.part import LEAST_ID, is_id, spelled_reason
-from taskdb.store.task.publish import Publishing
+from taskdb.store.task.detail import spelled_reason
 from taskdb.store.task.queries import FEW
-from taskdb.store.task.run import WORKER, Running, reported
-from taskdb.store.tree.decision import Deciding, handlers_spec
+from taskdb.store.task.table import TaskTable
+from taskdb.store.task.task_id import LEAST_ID, is_id
+from taskdb.store.tree.decision import Decisions
 from taskdb.store.tree.unit import Aftermath, Parent, Unit, stored_error
-
-log = structlog.get_logger("taskdb.join")
+from taskdb.store.tree.units import Units
 
 RECONCILE = "reconcile"
 """Under this name stand parents that could not act, and sub-tasks that could not be stopped."""
@@ -50,11 +42,24 @@ class PartsLeft:
         return self.open <= FEW
 
 
-class Joining(Running, Publishing, Deciding):
-    """The verbs of whoever has ended a sub-task."""
+class Joins:
+    """The verbs of the process that has ended a sub-task."""
 
-    on_new: Callable[[Sequence[str], Sequence[str]], None]
-    """Told of the ids of new rows, and of parents with new parts, to publish them soon."""
+    def __init__(
+        self,
+        database: Database,
+        aside: Aside,
+        table: TaskTable,
+        units: Units,
+        decisions: Decisions,
+    ) -> None:
+        self._database = database
+        self._aside = aside
+        self._table = table
+        self._units = units
+        self._decisions = decisions
+        self.on_new: Callable[[Sequence[str], Sequence[str]], None] = leave_to_relay
+        """Receives the ids of new rows, and of parents with new parts, to publish them soon."""
 
     # --- what is asked for --------------------------------------------------------------------
 
@@ -71,7 +76,7 @@ class Joining(Running, Publishing, Deciding):
         if not is_id(parent_id):
             return PartsLeft(1, is_held=False)
         place = {"parent": parent_id}
-        found = self.database.query(self.queries.parts_left, place, writes=False)[0]
+        found = self._database.query(self._table.queries.parts_left, place, writes=False)[0]
         left = PartsLeft(int(found["open"]), is_held=bool(found["is_held"]))
         if left.open and (left.is_held or (badly and found["is_hasty"])):
             self.join(parent_id)
@@ -79,7 +84,7 @@ class Joining(Running, Publishing, Deciding):
 
     def settle(self, task_id: str) -> None:
         """Join the parent of a task that has just ended; nothing for one that goes on."""
-        place = self._place(task_id)
+        place = self._table.place(task_id)
         if place is None:
             # It may be the id of a message with several items.
             self.join(self.parent_of_chunk(task_id))
@@ -94,73 +99,15 @@ class Joining(Running, Publishing, Deciding):
         if not is_id(chunk):
             return None
         sql = "SELECT parent_id FROM task WHERE chunk = :id LIMIT 1"
-        found = self.database.query(sql, {"id": chunk}, writes=False)
+        found = self._database.query(sql, {"id": chunk}, writes=False)
         return str(found[0]["parent_id"]) if found else None
-
-    def hand_back_worker(self, worker: str, reason: str) -> int:
-        """Hand back everything this worker still holds; answers how many."""
-        written = {"worker": worker, "delay": 0.0, "detail": spelled_reason(reason)}
-        moved = self.aside.move(WORKER, self.moves.hand_back_worker, written)
-        for parent_id in parents_of_canceled(moved):
-            self.join(parent_id)
-        return sum(one.after is not None for one in moved)
-
-    def complete_step(
-        self, task_id: str, token: str, result: Payload, report: Report, parent_id: str
-    ) -> TaskStatus | None:
-        """The body of a step returned: its row and that of the next step in one transaction."""
-        written = {"result": result.text, "result_ref": result.reference}
-
-        def work() -> TaskStatus | None:
-            with self._unit() as unit:
-                parents = self._lock_line(unit, parent_id)
-                parameters = {"token": token, **reported(report), **written}
-                moved = unit.move(self.moves.complete, task_id, **parameters)
-                status = self.status_after(self.moves.complete, moved, token)
-                if status is TaskStatus.COMPLETED:
-                    self._decide_line(unit, parents)
-            self.follow(unit.after)
-            return status
-
-        return self.database.again(work) if is_id(task_id) else None
-
-    def finish(
-        self,
-        task_id: str,
-        token: str,
-        result: Payload,
-        report: Report,
-        handlers: Sequence[HandlerSpec],
-    ) -> TaskStatus | None:
-        """The body returned, and the other handlers of its type follow: FINISHED until they end."""
-        written = {
-            "result": result.text,
-            "result_ref": result.reference,
-            "waits_for": "handlers",
-            "timeout": None,
-        }
-
-        def work() -> TaskStatus | None:
-            with self._unit() as unit:
-                before = self._handlers(unit, task_id)
-                parameters = {"token": token, **reported(report), **written}
-                parameters["spec"] = handlers_spec(handlers, base=len(before))
-                moved = unit.move(self.moves.finish, task_id, **parameters)
-                status = self.status_after(self.moves.finish, moved, token)
-                parent = unit.lock(task_id)
-                if status is TaskStatus.FINISHED and parent is not None:
-                    self._decide_line(unit, [parent])
-            self.follow(unit.after)
-            return status
-
-        return self.database.again(work) if is_id(task_id) else None
 
     # --- what the loop asks for ---------------------------------------------------------------
 
     def neglected(self, limit: int, after: str = "") -> list[str]:
         """Parents that a join would change, behind this id: someone died before asking for it."""
         place = {"limit": limit, "after": after or LEAST_ID}
-        found = self.database.query(self.queries.neglected, place, writes=False)
+        found = self._database.query(self._table.queries.neglected, place, writes=False)
         return [str(row["id"]) for row in found]
 
     def neglected_page(self, look: int, after: str = "") -> tuple[list[str], str]:
@@ -170,37 +117,37 @@ class Joining(Running, Publishing, Deciding):
         parents wait.
         """
         place = {"look": look, "after": after or LEAST_ID}
-        found = self.database.query(self.queries.neglected_page, place, writes=False)
+        found = self._database.query(self._table.queries.neglected_page, place, writes=False)
         edge = next((str(row["id"]) for row in found if row["is_last"]), "")
         return [str(row["id"]) for row in found if not row["is_last"]], edge
 
     def stop_overdue(self, limit: int) -> list[str]:
         """Begin to stop parents whose time is up; answers which. Their sub-tasks are canceled."""
-        found = self.database.query(self.queries.overdue, {"limit": limit}, writes=False)
+        found = self._database.query(self._table.queries.overdue, {"limit": limit}, writes=False)
         ids = [str(row["id"]) for row in found]
 
         def doom(parent_id: str) -> str | None:
             return parent_id if self._doom(parent_id) else None
 
-        return [one for one in self.aside.each(RECONCILE, ids, doom) if one is not None]
+        return [one for one in self._aside.each(RECONCILE, ids, doom) if one is not None]
 
     def _doom(self, parent_id: str) -> bool:
         error = TaskError("TimedOut", "its time was up before all its sub-tasks had ended")
 
         def work() -> bool:
-            with self._unit() as unit:
+            with self._units.open() as unit:
                 parent = unit.lock(parent_id)
                 if parent is None:
                     return False
                 moved = unit.move(
-                    self.moves.doom,
+                    unit.moves.doom,
                     parent_id,
                     error=stored_error(error),
                     detail=spelled_reason(error.message),
                 )
             return moved is not None and moved.after is not None
 
-        is_doomed = self.database.again(work)
+        is_doomed = self._database.again(work)
         if is_doomed:
             self.join(parent_id)
         return is_doomed
@@ -215,49 +162,35 @@ class Joining(Running, Publishing, Deciding):
             if one.ids or one.families:
                 self.on_new(one.ids, one.families)
             for task_id, error in one.failed:
-                self.aside.note(RECONCILE, task_id, error)
+                self._aside.note(RECONCILE, task_id, error)
             # One parent that cannot act keeps no other from it: the loop has it again later.
-            waiting.extend(self.aside.each(RECONCILE, list(reversed(one.joins)), self._joined))
+            waiting.extend(self._aside.each(RECONCILE, list(reversed(one.joins)), self._joined))
 
     def _joined(self, parent_id: str) -> Aftermath:
         def work(*, is_careful: bool = False) -> Aftermath:
-            with self._unit(is_careful=is_careful) as unit:
-                self._decide_line(unit, self._lock_line(unit, parent_id))
+            with self._units.open(is_careful=is_careful) as unit:
+                self.decide_chain(unit, self.lock_chain(unit, parent_id))
             return unit.after
 
         try:
-            return self.database.again(work)
+            return self._database.again(work)
         except Exception as error:
             if not is_of_a_row(error):
                 raise
-            return self.database.again(lambda: work(is_careful=True))
+            return self._database.again(lambda: work(is_careful=True))
 
-    @contextmanager
-    def _unit(
-        self,
-        connection: Connection | None = None,
-        *,
-        may_idle: bool = False,
-        is_careful: bool = False,
-    ) -> Iterator[Unit]:
-        """A transaction of our own, or the caller's; `may_idle` where items are read in it.
+    def begin(self, unit: Unit, parent_id: str) -> None:
+        """Let a parent that has just begun to wait decide: it may have no sub-tasks at all."""
+        parent = unit.lock(parent_id)
+        if parent is not None:
+            self.decide(unit, parent)
 
-        `is_careful`: as a unit knows it.
-        """
-        if connection is not None:
-            with self.database.in_transaction_of_caller():
-                yield Unit(self.database, connection, self.grace)
-            return
-        with self.database.transaction(may_idle=may_idle) as own:
-            yield Unit(self.database, own, self.grace, is_careful=is_careful)
+    def decide(self, unit: Unit, parent: Parent) -> None:
+        """Let a locked parent decide, and note the join of its own parent where it has ended."""
+        if self._decisions.decide(unit, parent):
+            self._join_above(unit, parent)
 
-    def _place(self, task_id: str) -> Any:
-        if not is_id(task_id):
-            return None
-        found = self.database.query(self.queries.place, {"id": task_id}, writes=False)
-        return found[0] if found else None
-
-    def _lock_line(self, unit: Unit, parent_id: str) -> list[Parent]:
+    def lock_chain(self, unit: Unit, parent_id: str) -> list[Parent]:
         """A parent and, as far up as each is a step of the next, those above it; the top first.
 
         The end of a step and the next step belong to one transaction.
@@ -273,10 +206,10 @@ class Joining(Running, Publishing, Deciding):
         locked = [unit.lock(task_id) for task_id in reversed(line)]
         return [parent for parent in locked if parent is not None]
 
-    def _decide_line(self, unit: Unit, parents: Sequence[Parent]) -> None:
+    def decide_chain(self, unit: Unit, parents: Sequence[Parent]) -> None:
         """Let the lowest decide, and each above it for as long as they end."""
         for parent in reversed(parents):
-            if not self.decide(unit, parent):
+            if not self._decisions.decide(unit, parent):
                 return
         if parents:
             self._join_above(unit, parents[0])

@@ -24,10 +24,10 @@ from taskdb.store.engine.session import Row
 from taskdb.store.engine.tables import as_json
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.task.create import Created
-from taskdb.store.task.part import spelled_reason
+from taskdb.store.task.detail import spelled_reason
 from taskdb.store.task.queries import BAD
 from taskdb.store.tree.growth import PRUNED
-from taskdb.store.tree.intervention import Intervention
+from taskdb.store.tree.rerun import Reruns
 from taskdb.store.tree.unit import Parent, Unit
 
 ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.HALTED})
@@ -56,8 +56,12 @@ class Items:
         return found
 
 
-class Resubmission(Intervention):
-    """The verbs of a submit that finds a tree."""
+class Resubmissions:
+    """Runs the tree again that a submit has found, or replaces it."""
+
+    def __init__(self, payloads: Payloads, reruns: Reruns) -> None:
+        self._payloads = payloads
+        self._reruns = reruns
 
     def anew(
         self,
@@ -101,7 +105,7 @@ class Resubmission(Intervention):
 
     def _has_input(self, row: Parent, draft: Draft) -> bool:
         stored = (row.input, row.input_ref)
-        return _is_same_input(self.payloads, stored, (draft.input, draft.input_ref))
+        return _is_same_input(self._payloads, stored, (draft.input, draft.input_ref))
 
     def _has_items(self, unit: Unit, parent_id: str, items: Items) -> bool:
         after = -1
@@ -116,7 +120,7 @@ class Resubmission(Intervention):
 
     def _is_same_part(self, part: Row, draft: Draft) -> bool:
         stored = (as_json(part["input"]), part["input_ref"])
-        return _is_same_input(self.payloads, stored, (draft.input, draft.input_ref))
+        return _is_same_input(self._payloads, stored, (draft.input, draft.input_ref))
 
     # --- goes on ------------------------------------------------------------------------------
 
@@ -132,7 +136,7 @@ class Resubmission(Intervention):
         asked = replace(unit.lock(row.id) or row, spec=whole)
         if items is not None:
             self._parts_anew(unit, asked, items.read)
-        self._run_again(unit, asked, None)
+        self._reruns.run_again(unit, asked, None)
 
     def _parts_anew(self, unit: Unit, row: Parent, drafts: Sequence[Draft]) -> None:
         """The parts that run again, with the options of their drafts; those in trees follow."""

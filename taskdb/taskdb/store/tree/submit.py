@@ -13,11 +13,13 @@ from taskdb.model.fan_out import FanOutSpec
 from taskdb.model.sequence import SequenceSpec
 from taskdb.store.contract import Draft, OnConflict, Scope
 from taskdb.store.engine import faults
-from taskdb.store.engine.session import Session
-from taskdb.store.task.create import Created, Creation
+from taskdb.store.engine.database import Database
+from taskdb.store.task.create import Created
 from taskdb.store.tree.growth import as_parts, begin_to_wait, first_stage, insert_parts
-from taskdb.store.tree.resubmission import Items, Resubmission, as_items
+from taskdb.store.tree.join import Joins
+from taskdb.store.tree.resubmission import Items, Resubmissions, as_items
 from taskdb.store.tree.unit import Aftermath, Unit
+from taskdb.store.tree.units import Units
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,16 @@ class NewFamily:
     after: Aftermath
 
 
-class Submitting(Resubmission):
+class Submissions:
     """The verbs of a submit."""
+
+    def __init__(
+        self, database: Database, units: Units, joins: Joins, resubmissions: Resubmissions
+    ) -> None:
+        self._database = database
+        self._units = units
+        self._joins = joins
+        self._resubmissions = resubmissions
 
     def create(
         self,
@@ -48,13 +58,13 @@ class Submitting(Resubmission):
         """
         drafts = list(_within(scope, drafts))
         if connection is not None:
-            with self._unit(connection) as unit:
+            with self._units.open(connection) as unit:
                 created = self._create_in(unit, drafts, on_conflict)
                 if after is not None and unit.after.ids:
                     # Once it has committed, nobody may be there to ask.
                     after.publications += unit.publications(unit.after.ids)
             return created
-        return self.database.again(lambda: self._create_alone(drafts, on_conflict))
+        return self._database.again(lambda: self._create_alone(drafts, on_conflict))
 
     def create_fan_out(
         self,
@@ -81,7 +91,7 @@ class Submitting(Resubmission):
             insert_parts(unit, as_parts(items, draft.id, spec))
             begin_to_wait(unit, draft.id, "parts", whole, timeout=spec.timeout)
             unit.after.families.append(draft.id)
-            self._begun(unit, draft.id)
+            self._joins.begin(unit, draft.id)
 
         return self._make(draft, on_conflict, grow, connection, items=items)
 
@@ -104,7 +114,7 @@ class Submitting(Resubmission):
 
         def grow(unit: Unit) -> None:
             begin_to_wait(unit, draft.id, first_stage(spec), whole, timeout=spec.timeout)
-            self._begun(unit, draft.id)
+            self._joins.begin(unit, draft.id)
 
         return self._make(draft, on_conflict, grow, connection)
 
@@ -125,11 +135,11 @@ class Submitting(Resubmission):
 
         def work() -> NewFamily:
             nonlocal has_begun
-            with self._unit(connection, may_idle=True) as unit:
+            with self._units.open(connection, may_idle=True) as unit:
                 (created,) = unit.create([draft], on_conflict)
                 has_begun = True
                 if created.is_left:
-                    created = self.anew(unit, draft, created, items=items)
+                    created = self._resubmissions.anew(unit, draft, created, items=items)
                 if created.id == draft.id and created.is_new:
                     grow(unit)
                 if connection is not None:
@@ -148,11 +158,11 @@ class Submitting(Resubmission):
     def _create_alone(self, drafts: Sequence[Draft], on_conflict: OnConflict) -> list[Created]:
         # One statement needs no transaction around it, and so fewer round trips.
         if len(drafts) == 1 and drafts[0].unique_key is None:
-            with self.database.session() as session:
-                return self._creation(session).create(drafts, on_conflict)
-        with self._unit() as unit:
+            with self._database.session() as session:
+                return self._units.creation(session).create(drafts, on_conflict)
+        with self._units.open() as unit:
             created = self._create_in(unit, drafts, on_conflict)
-        self.follow(unit.after)
+        self._joins.follow(unit.after)
         return created
 
     def _create_in(
@@ -160,13 +170,9 @@ class Submitting(Resubmission):
     ) -> list[Created]:
         created = unit.create(drafts, on_conflict)
         return [
-            self.anew(unit, draft, one) if one.is_left else one
+            self._resubmissions.anew(unit, draft, one) if one.is_left else one
             for draft, one in zip(drafts, created, strict=True)
         ]
-
-    def _creation(self, session: Session) -> Creation:
-        dialect = self.database.dialect
-        return Creation(session, dialect, self.database.parameters({}), self.grace)
 
 
 def _within(scope: Scope, drafts: Iterable[Draft]) -> Iterator[Draft]:

@@ -26,9 +26,10 @@ from taskdb.store.engine.session import JoinedSession, Row
 from taskdb.store.engine.tables import as_json
 from taskdb.store.task import row as rows
 from taskdb.store.task.create import Created, Creation
+from taskdb.store.task.detail import spelled_reason
 from taskdb.store.task.moves.moves import moves_for
-from taskdb.store.task.part import LEAST_ID, spelled_reason
 from taskdb.store.task.queries import queries_for
+from taskdb.store.task.task_id import LEAST_ID
 
 _STEP = 1_000
 
@@ -149,8 +150,8 @@ class Unit:
         self._connection = connection
         self._session = JoinedSession(connection)
         self._constants = database.parameters({})
-        self._dialect = database.spoken(connection.dialect.name)
-        self.moves, self._queries = moves_for(self._dialect), queries_for(self._dialect)
+        self.dialect = database.spoken(connection.dialect.name)
+        self.moves, self._queries = moves_for(self.dialect), queries_for(self.dialect)
         self._grace = grace
         self._is_careful = is_careful
         self.by: str | None = None
@@ -163,12 +164,12 @@ class Unit:
 
     def lock(self, task_id: str) -> Parent | None:
         """Keep this row from everyone else until the end; None when there is none."""
-        found = self._query(self._queries.lock, {"id": task_id})
+        found = self.query(self._queries.lock, {"id": task_id})
         return Parent.of(found[0]) if found else None
 
     def place(self, task_id: str) -> Row | None:
         """Where a row stands in its tree, and its status; None when there is none."""
-        found = self._query(self._queries.place, {"id": task_id})
+        found = self.query(self._queries.place, {"id": task_id})
         return found[0] if found else None
 
     def create(self, drafts: Sequence[Draft], on_conflict: OnConflict = "keep") -> list[Created]:
@@ -180,7 +181,7 @@ class Unit:
         self._creation().insert(drafts)
 
     def _creation(self) -> Creation:
-        return Creation(self._session, self._dialect, self._constants, self._grace)
+        return Creation(self._session, self.dialect, self._constants, self._grace)
 
     def move(self, statement: MoveStatement, task_id: str, **written: Any) -> Moved | None:
         """Carry out a move of one row; None when there is none."""
@@ -225,56 +226,56 @@ class Unit:
 
     def is_awaited(self, task_id: str, digest: str) -> bool:
         """Whether this locked task still waits for the callback of this token."""
-        found = self._query(self._queries.awaiting, {"hash": digest})
+        found = self.query(self._queries.awaiting, {"hash": digest})
         return any(str(row["id"]) == task_id for row in found)
 
     def is_late(self, task_id: str) -> bool:
         """Whether this locked task waits for a callback whose time is over."""
-        return bool(self._query(self._queries.late_callback, {"id": task_id}))
+        return bool(self.query(self._queries.late_callback, {"id": task_id}))
 
     def counts(self, parent_id: str) -> Counts:
         """How many parts are where."""
-        return counts_of(self._query(self._queries.counts, {"parent": parent_id}))
+        return counts_of(self.query(self._queries.counts, {"parent": parent_id}))
 
     def window(self, parent_id: str) -> Window:
         """What a parent that lets only some parts go must know."""
-        row = self._query(self._queries.window, {"parent": parent_id})[0]
+        row = self.query(self._queries.window, {"parent": parent_id})[0]
         return Window(bool(row["is_held"]), bool(row["is_bad"]), int(row["busy"]))
 
     def newest_step(self, parent_id: str, base: int) -> SubTask | None:
         """The last step that was created since this position."""
-        found = self._query(self._queries.newest_step, {"parent": parent_id, "base": base})
+        found = self.query(self._queries.newest_step, {"parent": parent_id, "base": base})
         return _sub_task(found[0]) if found else None
 
     def handlers(self, parent_id: str, first: int, last: int) -> list[SubTask]:
         """The handlers at these positions."""
         place = {"parent": parent_id, "first": first, "last": last}
-        return [_sub_task(row) for row in self._query(self._queries.handlers, place)]
+        return [_sub_task(row) for row in self.query(self._queries.handlers, place)]
 
     def open_ids(self, parent_id: str, after: str = LEAST_ID) -> list[str]:
         """Some open sub-tasks behind this id that nobody has asked to stop."""
         place = {"parent": parent_id, "after": after, "limit": _STEP}
-        return [str(row["id"]) for row in self._query(self._queries.open_ids, place)]
+        return [str(row["id"]) for row in self.query(self._queries.open_ids, place)]
 
     def retryable(self, parent_id: str, after: str, *, force: bool) -> list[Row]:
         """Some parts that ended badly (with `force`: that ended), behind this id."""
         place = {"parent": parent_id, "after": after, "limit": _STEP, "force": force}
-        return self._query(self._queries.retryable_ids, place)
+        return self.query(self._queries.retryable_ids, place)
 
     def parts(self, parent_id: str, after: int, limit: int) -> list[Row]:
         """Parts behind this position, in order, with their inputs and whether they have parts."""
         place = {"parent": parent_id, "after": after, "limit": limit}
-        return self._query(self._queries.parts, place)
+        return self.query(self._queries.parts, place)
 
     def release_held(self, parent_id: str, count: int) -> list[str]:
         """Let so many held parts go; answers those that nothing else holds."""
         place = {"parent": parent_id, "limit": count, "delay": self._grace.total_seconds()}
-        released = self._query(self._queries.release_held, place)
+        released = self.query(self._queries.release_held, place)
         return [str(row["id"]) for row in released if row["held_by"] is None]
 
     def publications(self, ids: Sequence[str]) -> list[Publication]:
         """What to tell the broker of these rows."""
-        found = self._query(self._queries.publications, {"ids": json.dumps(list(ids))})
+        found = self.query(self._queries.publications, {"ids": json.dumps(list(ids))})
         return [rows.publication(row) for row in found]
 
     def reason(self, reason: str) -> str:
@@ -286,11 +287,12 @@ class Unit:
         """How long the relay leaves alone what this process will publish."""
         return self._grace.total_seconds()
 
-    def _move(self, statement: MoveStatement, written: dict[str, Any]) -> list[Moved]:
-        return self._dialect.move(self._session, statement, {**self._constants, **written})
+    def query(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
+        """The rows of one statement."""
+        return self.dialect.query(self._session, sql, {**self._constants, **parameters})
 
-    def _query(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
-        return self._dialect.query(self._session, sql, {**self._constants, **parameters})
+    def _move(self, statement: MoveStatement, written: dict[str, Any]) -> list[Moved]:
+        return self.dialect.move(self._session, statement, {**self._constants, **written})
 
 
 def counts_of(found: Sequence[Row]) -> Counts:

@@ -29,7 +29,6 @@ from taskdb.model.status import TaskStatus
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import Claim, WorkerRecord
 from taskdb.store.engine.migrations.migrate import migrate
-from taskdb.store.task.worker import Workers
 from taskdb.types.context import TaskContext
 from taskdb.types.declaration import task
 from taskdb.types.registry import Registry
@@ -365,7 +364,7 @@ def test_a_result_waits_for_a_payload_folder_that_cannot_be_used(
 
 def test_a_heartbeat_says_why_a_process_of_the_worker_waits(site: Site) -> None:
     record = WorkerRecord("w-1/1", "w-1", "host", 1, ("taskdb",), ("a",), "1")
-    workers = Workers(site.taskdb.store.database)
+    workers = site.taskdb.store.workers
     workers.announce(record)
     notice = site.execution.patience.notice
     child = os.fork()

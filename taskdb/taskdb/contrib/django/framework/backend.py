@@ -19,7 +19,7 @@ from taskdb.errors import TaskNotFound
 from taskdb.model.attempt import attempts_of
 from taskdb.model.entity import Attempt, TaskEntity
 from taskdb.model.json_text import encode
-from taskdb.store.task.part import is_id
+from taskdb.store.task.task_id import is_id
 from taskdb.types.registry import default_registry
 
 BUILT_IN, BACKPORT = "django.tasks", "django_tasks"
@@ -167,7 +167,9 @@ def _read(result_id: str) -> tuple[TaskEntity, list[Attempt]]:
         if connection is None:
             raise
         # Nobody has run what nobody else can see.
-        return taskdb.store.get(result_id, taskdb.scope, taskdb.reader, connection=connection), []
+        return taskdb.store.tasks.get(
+            result_id, taskdb.scope, taskdb.reader, connection=connection
+        ), []
     if entity.attempt == 0:
         return entity, []
     return entity, attempts_of(taskdb.task_history(entity.id))

@@ -38,7 +38,7 @@ from taskdb.store.outgoing.alarm.row import (
     within,
     write_policy,
 )
-from taskdb.store.task.part import is_id
+from taskdb.store.task.task_id import is_id
 
 PRUNE_ALARMS = "prune_alarms"
 MOST_ROUTES = 100
@@ -56,9 +56,9 @@ class Alarms:
     A tenant sees the messages to its own channels, and none of those to the operator's.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, aside: Aside) -> None:
         self._database = database
-        self._aside = Aside(database)
+        self._aside = aside
 
     # --- look ---------------------------------------------------------------------------------
 

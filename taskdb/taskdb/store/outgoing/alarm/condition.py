@@ -88,12 +88,12 @@ class _Waiting:
     count: int
 
 
-class Watching:
+class Conditions:
     """The verb of a beat."""
 
-    def __init__(self, database: Database, rules: AlarmRules, limits: Limits) -> None:
+    def __init__(self, database: Database, aside: Aside, rules: AlarmRules, limits: Limits) -> None:
         self._database = database
-        self._aside = Aside(database)
+        self._aside = aside
         self._rules = rules
         self._limits = limits
 

@@ -44,12 +44,12 @@ class Outgoing:
     message: Mapping[str, Any]
 
 
-class Delivering:
+class Deliveries:
     """The verbs of a deliverer."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, aside: Aside) -> None:
         self._database = database
-        self._aside = Aside(database)
+        self._aside = aside
 
     def due_channels(self) -> list[str]:
         """The channels for which something is due."""

@@ -70,12 +70,14 @@ class Folded:
     is_busy: bool = False
 
 
-class Folding:
+class Detection:
     """The verb of a notifier."""
 
-    def __init__(self, database: Database, rules: AlarmRules, redaction: Redaction) -> None:
+    def __init__(
+        self, database: Database, aside: Aside, rules: AlarmRules, redaction: Redaction
+    ) -> None:
         self._database = database
-        self._aside = Aside(database)
+        self._aside = aside
         self._rules = rules
         self._redaction = redaction
 

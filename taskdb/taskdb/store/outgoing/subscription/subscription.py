@@ -25,9 +25,10 @@ from taskdb.model.subscription import (
 )
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.tables import moment, subscription, task_event
 from taskdb.store.task.list import OLDEST_OPEN, EventCursor
-from taskdb.store.task.part import StorePart, is_id
+from taskdb.store.task.task_id import is_id
 
 Start = Literal["now", "beginning"] | datetime | EventCursor
 """Where in the history to begin: behind all of it, before all of it, at a moment, at a cursor."""
@@ -50,15 +51,16 @@ class NewSubscription:
     created_by: str | None
 
 
-class Subscriptions(StorePart):
+class Subscriptions:
     """The verbs of subscription rows; each keeps to the tenants of a scope.
 
     One of every tenant is seen only by who may see every tenant.
     """
 
-    def add_subscription(
-        self, new: NewSubscription, start: Start, scope: Scope
-    ) -> SubscriptionEntity:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, new: NewSubscription, start: Start, scope: Scope) -> SubscriptionEntity:
         """Write a subscription that begins there; raises SubscriptionExists.
 
         Raises InvalidInput for a tenant out of the scope.
@@ -95,17 +97,15 @@ class Subscriptions(StorePart):
                 raise SubscriptionExists(new.name) from None
             return _one(connection, subscription_id)
 
-    def get_subscription(
-        self, reference: str, scope: Scope, tenant: str | None = None
-    ) -> SubscriptionEntity:
+    def get(self, reference: str, scope: Scope, tenant: str | None = None) -> SubscriptionEntity:
         """The subscription of this name or id; raises SubscriptionNotFound, InvalidInput.
 
         An id comes before a name. A name that subscriptions of several tenants have needs the
         tenant beside it.
         """
-        return self.database.read(lambda one: _entity(_find(one, reference, scope, tenant)))
+        return self._database.read(lambda one: _entity(_find(one, reference, scope, tenant)))
 
-    def list_subscriptions(
+    def all(
         self, scope: Scope, *, tenant: str | None = None, state: str | None = None
     ) -> list[SubscriptionEntity]:
         """Every subscription, by tenant and name."""
@@ -113,14 +113,14 @@ class Subscriptions(StorePart):
         if state is not None:
             statement = statement.where(subscription.c.state == state)
         ordered = statement.order_by(subscription.c.tenant, subscription.c.name)
-        found = self.database.read(lambda one: one.execute(ordered).mappings().all())
+        found = self._database.read(lambda one: one.execute(ordered).mappings().all())
         listed = []
         for row in found:
             with unless_unreadable(row, "subscription", str(row["id"])):
                 listed.append(_entity(row))
         return listed
 
-    def subscription_secrets(self, subscription_id: str, scope: Scope) -> list[str]:
+    def secrets(self, subscription_id: str, scope: Scope) -> list[str]:
         """Its secrets that are valid now, the newest first; raises SubscriptionNotFound."""
         with self._subscribing() as (connection, now):
             row = _find(connection, subscription_id, scope, None)
@@ -143,7 +143,7 @@ class Subscriptions(StorePart):
             )
             return _one(connection, row["id"])
 
-    def pause_subscription(self, subscription_id: str, scope: Scope) -> SubscriptionEntity:
+    def pause(self, subscription_id: str, scope: Scope) -> SubscriptionEntity:
         """Tell it nothing until it is resumed; a send that is under way may still arrive."""
         with self._subscribing() as (connection, now):
             row = _find(connection, subscription_id, scope, None)
@@ -151,7 +151,7 @@ class Subscriptions(StorePart):
             _write(connection, row["id"], state=paused, lease_token=None, updated_at=now)
             return _one(connection, row["id"])
 
-    def resume_subscription(
+    def resume(
         self, subscription_id: str, scope: Scope, start: Start | None = None
     ) -> SubscriptionEntity:
         """Tell it again, also a dead one: from where it stopped, or from this place."""
@@ -177,7 +177,7 @@ class Subscriptions(StorePart):
             )
             return _one(connection, row["id"])
 
-    def remove_subscription(self, subscription_id: str, scope: Scope) -> None:
+    def remove(self, subscription_id: str, scope: Scope) -> None:
         """Delete it; raises SubscriptionNotFound."""
         with self._subscribing() as (connection, _now):
             row = _find(connection, subscription_id, scope, None)
@@ -206,7 +206,7 @@ class Subscriptions(StorePart):
 
     def _end_of_history(self, connection: Connection) -> EventCursor:
         """Behind everything that a reader may see now."""
-        if self.database.dialect.name == "postgresql":
+        if self._database.dialect.name == "postgresql":
             oldest = connection.execute(text(f"SELECT {OLDEST_OPEN}")).scalar_one()
             return EventCursor(oldest - 1, _LAST_ID)
         last = select(task_event.c.id).order_by(task_event.c.id.desc()).limit(1)
@@ -215,9 +215,9 @@ class Subscriptions(StorePart):
     @contextmanager
     def _subscribing(self) -> Iterator[tuple[Connection, datetime]]:
         """A transaction, and its moment by the store's clock."""
-        now = f"SELECT {self.database.dialect.now} AS now"
-        given = {"clock_now": self.database.parameters({})["clock_now"]}
-        with self.database.transaction() as connection:
+        now = f"SELECT {self._database.dialect.now} AS now"
+        given = {"clock_now": self._database.parameters({})["clock_now"]}
+        with self._database.transaction() as connection:
             clause = text(now)
             bound = clause.bindparams(**given) if ":clock_now" in now else clause
             yield connection, moment(connection.execute(bound).scalar_one())

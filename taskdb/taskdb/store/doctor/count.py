@@ -1,4 +1,4 @@
-"""The census: how many tasks are where that are not over, and since when, in one statement.
+"""Counts of what is open: tasks by queue and status, workers, schedules, alarms, subscriptions.
 
 It reads the tasks that are not over and no other ones, whatever the table holds of what is. So it
 does with alarms that are resolved, and with messages that were sent.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from taskdb.model.alarm.alarm import AlarmState, Severity
@@ -94,16 +95,15 @@ class Audience:
     lag_seconds: float
 
 
-class Census:
+class SystemCounts:
     """Counts; each is one statement over an index or over a small table."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._open = _open_tasks(database.dialect)
 
     def tasks(self, *, by_tenant: bool) -> list[Kindred]:
         """Every kind of open task."""
-        found = self._database.survey(self._open, {"by_tenant": by_tenant})
+        found = self._database.survey(_open_tasks(self._database.dialect), {"by_tenant": by_tenant})
         return [
             Kindred(
                 status=TaskStatus(row["status"]),
@@ -227,6 +227,7 @@ class Census:
         return {row["name"]: int(row["size"]) for row in found}
 
 
+@cache
 def _open_tasks(d: StoreDialect) -> str:
     # The clock is asked once, not for every row.
     now = f"(SELECT {d.now})"

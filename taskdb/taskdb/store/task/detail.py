@@ -1,62 +1,16 @@
-"""What every part of the store stands on."""
+"""Errors and reasons as the columns and the history have them."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import Any
 
 from taskdb.model.entity import TaskError
 from taskdb.model.json_text import encode, storable
-from taskdb.store.engine.aside import Aside
-from taskdb.store.engine.database import Database
-from taskdb.store.engine.dialect import Moved, MoveStatement
-from taskdb.store.task.moves.moves import Moves, moves_for
-from taskdb.store.task.queries import Queries, queries_for
 
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EXCERPT = 500
 _FRAME = re.compile(r'^ *File "([^"\n]+)", line \d+, in (\S+)', re.MULTILINE)
 _LIBRARY = re.compile(r"(?:site|dist)-packages|[\\/]lib(?:64)?[\\/]python\d|^<(?:frozen|string)")
-LEAST_ID = "00000000-0000-0000-0000-000000000000"
-"""Comes before every id."""
-
-
-class StorePart:
-    """A group of verbs over one database."""
-
-    database: Database
-    aside: Aside
-    grace: timedelta
-    """How long a row that its own process will publish is left alone by the relay."""
-
-    @property
-    def moves(self) -> Moves:
-        return moves_for(self.database.dialect)
-
-    @property
-    def queries(self) -> Queries:
-        return queries_for(self.database.dialect)
-
-    def move_one(self, statement: MoveStatement, parameters: dict[str, Any]) -> Moved | None:
-        """Carry out a move of the row `id`; None when there is no such row.
-
-        A foreign id (Celery takes any text for one) is that of no row.
-        """
-        if not is_id(parameters["id"]):
-            return None
-        moved = self.database.move(statement, parameters)
-        return moved[0] if moved else None
-
-    def moves_one(self, statement: MoveStatement, parameters: dict[str, Any]) -> bool:
-        """The same; whether it moved."""
-        moved = self.move_one(statement, parameters)
-        return moved is not None and moved.after is not None
-
-
-def is_id(text: str) -> bool:
-    """Whether this may be the id of a task: a UUID in its usual spelling."""
-    return _ID.fullmatch(text) is not None
 
 
 def spelled_error(error: TaskError, by: str | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Partitioning: makes the days of the history before they are needed, each in its transaction."""
+"""The partitions of the history: created before they are needed, each in its transaction."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from taskdb.store.engine.postgresql.partitions import create_partition, missing_
 
 log = structlog.get_logger("taskdb.upkeep")
 
+_MOST = 10_000
+"""Rows of the default partition that are counted."""
 TRIES = 5
 PAUSE_SECONDS = 0.5
 """Between two tries, each of which waits for a fifth of a second at most."""
 
 
-class Partitioning:
+class Partitions:
     """Creates the partitions of PostgreSQL's history; SQLite has none."""
 
     def __init__(self, database: Database) -> None:
@@ -41,6 +43,18 @@ class Partitioning:
             if name is not None:
                 created.append(name)
         return created
+
+    def in_default(self) -> dict[str, int]:
+        """How many rows of each day lie in the default partition; of 10,000 of them."""
+        if self._database.dialect.name != "postgresql":
+            return {}
+        found = self._database.query(
+            "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS number"
+            f" FROM (SELECT at FROM task_event_default LIMIT {_MOST}) AS few GROUP BY 1 ORDER BY 1",
+            {},
+            writes=False,
+        )
+        return {str(row["day"]): int(row["number"]) for row in found}
 
     def _create(self, day: datetime) -> str | None:
         for is_last in (False,) * (TRIES - 1) + (True,):

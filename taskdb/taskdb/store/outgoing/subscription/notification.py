@@ -19,11 +19,13 @@ from taskdb.model.entity import TaskKind
 from taskdb.model.json_text import storable
 from taskdb.model.notification import Notification
 from taskdb.model.subscription import EventFilter, SubscriptionState, TransportKind
+from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.database import Database
 from taskdb.store.engine.restore import settle
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.tables import moment
 from taskdb.store.outgoing.subscription.query import notifications_statement
-from taskdb.store.outgoing.subscription.subscription import Subscriptions, filter_of_row, secrets_of
+from taskdb.store.outgoing.subscription.subscription import filter_of_row, secrets_of
 from taskdb.store.task import row as rows
 from taskdb.store.task.list import EventCursor, horizon
 from taskdb.store.task.moves.fragments import not_aside
@@ -81,26 +83,30 @@ class NotificationPage:
     """There may be more behind it."""
 
 
-class Notifying(Subscriptions):
-    """The verbs of who serves subscriptions."""
+class Notifications:
+    """The verbs of the process that serves subscriptions."""
 
-    def lease_subscriptions(
+    def __init__(self, database: Database, aside: Aside) -> None:
+        self._database = database
+        self._aside = aside
+
+    def lease(
         self, token: str, lease: timedelta, limit: int, busy: Iterable[str] = ()
     ) -> list[LeasedSubscription]:
         """Take some that have history ahead of them; `busy` are those this process still serves.
 
         Nothing is written where there is none.
         """
-        if not settle(self.database):
+        if not settle(self._database):
             return []
-        d = self.database.dialect
+        d = self._database.dialect
         given = {
             "limit": limit,
             "busy": json.dumps(list(busy)),
             "token": token,
             "lease": lease.total_seconds(),
         }
-        found = self.database.query(f"{self._due('')} SELECT id FROM due", given, writes=False)
+        found = self._database.query(f"{self._due('')} SELECT id FROM due", given, writes=False)
         if not found:
             return []
         due = self._due(d.locking("FOR UPDATE OF s SKIP LOCKED"))
@@ -111,18 +117,18 @@ class Notifying(Subscriptions):
         )
 
         def take(ids: Sequence[str]) -> list[Row]:
-            return self.database.query(sql, {**given, "ids": json.dumps(list(ids))})
+            return self._database.query(sql, {**given, "ids": json.dumps(list(ids))})
 
-        rows = self.aside.batch(DELIVER, [str(row["id"]) for row in found], take)
-        return self.aside.each(
+        rows = self._aside.batch(DELIVER, [str(row["id"]) for row in found], take)
+        return self._aside.each(
             DELIVER, rows, lambda row: _leased(row, token), key=lambda row: str(row["id"])
         )
 
-    def notifications(
+    def page(
         self, leased: LeasedSubscription, after: EventCursor, *, scan: int, limit: int
     ) -> NotificationPage:
         """What this subscription is to be told next, of so many events, so many at most."""
-        name = self.database.dialect.name
+        name = self._database.dialect.name
         statement = notifications_statement(
             leased.filter, leased.tenant, after, name, scan=scan, limit=limit
         )
@@ -131,16 +137,16 @@ class Notifying(Subscriptions):
             found = connection.execute(statement).mappings().all()
             return _page(list(found), after, scan, limit)
 
-        return self.database.read(read)
+        return self._database.read(read)
 
-    def pass_events(
+    def advance(
         self, leased: LeasedSubscription, passed: Passed, lease: timedelta, *, ends: bool
     ) -> bool:
         """Move the cursor behind what was sent; with `ends` give the lease back, else renew it.
 
         False where the lease is another's by now, or was taken away: nothing has changed then.
         """
-        d = self.database.dialect
+        d = self._database.dialect
         sql = (
             f"UPDATE subscription SET {_MOVE.format(at=d.moment('at'))}, attempts = 0,"
             " failing_since = NULL, next_try_at = NULL, last_error = NULL,"
@@ -150,9 +156,9 @@ class Notifying(Subscriptions):
             " WHERE id = :id AND lease_token = :token RETURNING id"
         )
         given = {"ends": ends, "lease": lease.total_seconds(), **_passed(leased, passed)}
-        return bool(self.database.query(sql, given))
+        return bool(self._database.query(sql, given))
 
-    def fail_events(
+    def fail(
         self,
         leased: LeasedSubscription,
         passed: Passed,
@@ -166,7 +172,7 @@ class Notifying(Subscriptions):
 
         Final, or failing for longer than `give_up`: dead. Answers the state, None as above.
         """
-        d = self.database.dialect
+        d = self._database.dialect
         since = f"CASE WHEN :sent > 0 THEN {d.now} ELSE COALESCE(failing_since, {d.now}) END"
         is_over = f"({d.truth('is_final')} OR {since} <= {d.later('-:give_up')})"
         sql = (
@@ -186,12 +192,12 @@ class Notifying(Subscriptions):
             "is_final": is_final,
             **_passed(leased, passed),
         }
-        found = self.database.query(sql, given)
+        found = self._database.query(sql, given)
         return SubscriptionState(found[0]["state"]) if found else None
 
     def _due(self, lock: str) -> str:
         """Those behind the newest event that may be read; who waited longest comes first."""
-        d = self.database.dialect
+        d = self._database.dialect
         now = f"(SELECT {d.now})"
         return (
             "WITH head AS (SELECT xid, id FROM task_event"

@@ -1,0 +1,51 @@
+"""The statements about tasks in the dialect of a database, and how a move is carried out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskdb.store.engine.database import Database
+from taskdb.store.engine.dialect import Moved, MoveStatement
+from taskdb.store.engine.session import Row
+from taskdb.store.task.moves.moves import Moves, moves_for
+from taskdb.store.task.queries import Queries, queries_for
+from taskdb.store.task.task_id import is_id
+
+
+class TaskTable:
+    """Moves and queries of task rows on one database; the parts of the store share it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def moves(self) -> Moves:
+        """Every move, as this database spells it."""
+        return moves_for(self._database.dialect)
+
+    @property
+    def queries(self) -> Queries:
+        """Every query, as this database spells it."""
+        return queries_for(self._database.dialect)
+
+    def move(self, statement: MoveStatement, parameters: dict[str, Any]) -> Moved | None:
+        """Carry out a move of the row `id`; None when there is no such row.
+
+        A foreign id (Celery takes any text for one) is the id of no row.
+        """
+        if not is_id(parameters["id"]):
+            return None
+        moved = self._database.move(statement, parameters)
+        return moved[0] if moved else None
+
+    def has_moved(self, statement: MoveStatement, parameters: dict[str, Any]) -> bool:
+        """Carry out a move of the row `id`; returns whether the row moved."""
+        moved = self.move(statement, parameters)
+        return moved is not None and moved.after is not None
+
+    def place(self, task_id: str) -> Row | None:
+        """The place of a row in its tree, and its status; None when there is no such row."""
+        if not is_id(task_id):
+            return None
+        found = self._database.query(self.queries.place, {"id": task_id}, writes=False)
+        return found[0] if found else None
