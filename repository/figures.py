@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     print(f"{'figure':32} {'now':>8} {'ceiling':>8} {'goal':>8}")
     for name, value in {**counts, **times}.items():
         limit = limits[name]
-        ceiling = f"{limit.ceiling:,}" if limit.ceiling else ""
+        ceiling = f"{limit.most:,}" if limit.ceiling else ""
         print(f"{name:32} {value:>8,} {ceiling:>8} {limit.goal:>8,}")
     if "--lower" in arguments:
         lower(counts, limits)
@@ -49,6 +49,11 @@ class Limit:
 
     goal: float
     ceiling: int = 0
+
+    @property
+    def most(self) -> float:
+        """The largest allowed count: the goal, once the code has reached it."""
+        return max(self.goal, self.ceiling)
 
 
 def read_limits() -> dict[str, Limit]:
@@ -148,9 +153,11 @@ def lower(counts: dict[str, int], limits: dict[str, Limit]) -> None:
     """Write each count that is below its ceiling as the new ceiling."""
     text = LIMITS.read_text()
     for name, value in counts.items():
-        if value < limits[name].ceiling:
+        limit = limits[name]
+        if value < limit.ceiling:
             entry = rf"^({name.replace(' ', '_')} = .*ceiling = )\d+"
-            text = re.sub(entry, rf"\g<1>{value}", text, flags=re.MULTILINE)
+            lowest = max(value, int(limit.goal))
+            text = re.sub(entry, rf"\g<1>{lowest}", text, flags=re.MULTILINE)
     LIMITS.write_text(text)
 
 
