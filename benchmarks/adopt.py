@@ -97,7 +97,7 @@ def _assert_written(started: Servers) -> None:
     url = started.url.replace("postgresql+psycopg://", "postgresql://")
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM task WHERE is_adopted AND status = 'COMPLETED'"
+            "SELECT count(*) FROM taskdb_task WHERE is_adopted AND status = 'COMPLETED'"
         ).fetchone()
     found = int(row[0]) if row else 0
     print(f"  {found:,} of {expected:,} tasks have a row that is COMPLETED")

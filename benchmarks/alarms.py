@@ -27,7 +27,7 @@ PAIRS = int(os.environ.get("BENCH_PAIRS", "3"))
 PROCESSES = 4
 GOAL_RATIO = 0.90
 INDEX = (
-    "CREATE INDEX task_event_bad ON task_event (xid, id)"
+    "CREATE INDEX taskdb_event_bad ON taskdb_event (xid, id)"
     " WHERE to_status IN ('FAILED','HALTED') AND from_status <> to_status"
 )
 
@@ -48,13 +48,13 @@ def _measure(started: Servers, receiver: Receiver) -> None:
         "TASKDB_OUTBOUND_HTTP": "true",
     }
     for pair in range(PAIRS):
-        _sql(started.url, "DROP INDEX IF EXISTS task_event_bad")
+        _sql(started.url, "DROP INDEX IF EXISTS taskdb_event_bad")
         without = _rate(started, {})
         _sql(started.url, INDEX)
-        _sql(started.url, "TRUNCATE alarm, alarm_delivery")
+        _sql(started.url, "TRUNCATE taskdb_alarm, taskdb_alarm_delivery")
         _sql(
             started.url,
-            "UPDATE alarm_cursor SET event_id = 9223372036854775807,"
+            "UPDATE taskdb_alarm_cursor SET event_id = 9223372036854775807,"
             " xid = pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1"
             " WHERE name = 'events'",
         )
@@ -86,7 +86,7 @@ def _rate(started: Servers, further: dict[str, str]) -> float:
 
 def _check(started: Servers, receiver: Receiver) -> None:
     """What was counted and told; the worker has ended, and with it its last pass."""
-    counts = _sql(started.url, "SELECT count FROM alarm")
+    counts = _sql(started.url, "SELECT count FROM taskdb_alarm")
     told = [one.json["content"]["count"] for one in receiver.taken[-len(receiver.received) :]]
     print(f"  alarms with counts {[row[0] for row in counts]}, messages with {told}")
 

@@ -103,7 +103,9 @@ def _statements(url: str) -> int:
 
 def _completed(url: str) -> int:
     with psycopg.connect(_plain(url), autocommit=True) as connection:
-        row = connection.execute("SELECT count(*) FROM task WHERE status = 'COMPLETED'").fetchone()
+        row = connection.execute(
+            "SELECT count(*) FROM taskdb_task WHERE status = 'COMPLETED'"
+        ).fetchone()
         return int(row[0]) if row else 0
 
 

@@ -113,8 +113,9 @@ def _events_a_part(environment: dict[str, str]) -> float:
     url = environment["TASKDB_DATABASE_URL"].replace("postgresql+psycopg://", "postgresql://")
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute(
-            "SELECT (SELECT count(*) FROM task_event e JOIN task t ON t.id = e.task_id"
-            " WHERE t.role = 'part')::float / (SELECT count(*) FROM task WHERE role = 'part')"
+            "SELECT (SELECT count(*) FROM taskdb_event e JOIN taskdb_task t ON t.id = e.task_id"
+            " WHERE t.role = 'part')::float / (SELECT count(*) FROM taskdb_task"
+            " WHERE role = 'part')"
         ).fetchone()
         return float(row[0]) if row else 0.0
 

@@ -39,13 +39,13 @@ def main() -> None:
     ):
         _fill(connection, ROWS, "COMPLETED")
         _fill(connection, 1_000, "QUEUED")
-        connection.execute("VACUUM ANALYZE task")
+        connection.execute("VACUUM ANALYZE taskdb_task")
         print(f"{ROWS:,} tasks are over, 1,000 wait")
         _census(store)
         _tally(store, connection)
         _pass(store)
         _fill(connection, OPEN, "QUEUED")
-        connection.execute("VACUUM ANALYZE task")
+        connection.execute("VACUUM ANALYZE taskdb_task")
         print(f"{ROWS:,} tasks are over, {OPEN:,} wait")
         _census(store)
         _pass(store)
@@ -62,11 +62,11 @@ def _tally(store: Store, connection: "psycopg.Connection[tuple[object, ...]]") -
     cursor = reader.begin()
     assert cursor is not None
     connection.execute(
-        "INSERT INTO task_event (task_id, from_status, to_status, attempt, worker)"
-        " SELECT id, 'QUEUED', 'STARTED', 1, 'w' FROM task LIMIT %s",
+        "INSERT INTO taskdb_event (task_id, from_status, to_status, attempt, worker)"
+        " SELECT id, 'QUEUED', 'STARTED', 1, 'w' FROM taskdb_task LIMIT %s",
         [EVENTS],
     )
-    connection.execute("VACUUM ANALYZE task_event")
+    connection.execute("VACUUM ANALYZE taskdb_event")
     seconds = _median(lambda: reader.read(cursor, EVENTS, by_tenant=True))
     print(f"tally of {EVENTS:,} events: {seconds * 1000:,.0f} ms")
 
@@ -110,14 +110,14 @@ def _median(work: Callable[[], object]) -> float:
 def _fill(connection: "psycopg.Connection[tuple[object, ...]]", rows: int, status: str) -> None:
     """Rows as a site has them; the indexes are made afterwards, which is quicker."""
     indexes = connection.execute(
-        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'task'"
-        " AND indexname <> 'task_pkey'"
+        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'taskdb_task'"
+        " AND indexname <> 'taskdb_task_pkey'"
     ).fetchall()
     for name, _ in indexes:
         connection.execute(f'DROP INDEX "{name}"')
     connection.execute(
-        "INSERT INTO task (type, queue, tenant, status, input, attempt, created_at, queued_at,"
-        " started_at, ended_at) SELECT 'type-' || n %% 40, 'queue-' || n %% 5,"
+        "INSERT INTO taskdb_task (type, queue, tenant, status, input, attempt, created_at,"
+        " queued_at, started_at, ended_at) SELECT 'type-' || n %% 40, 'queue-' || n %% 5,"
         " 'tenant-' || n %% 200, %s, '{\"a\": 1}', 1, now() - n * interval '1 second',"
         " now() - interval '1 minute', now(), now() FROM generate_series(1, %s) AS n",
         [status, rows],

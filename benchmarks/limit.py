@@ -68,7 +68,7 @@ def _empty(started: Servers) -> None:
     """Forget all tasks and messages, before anything looks at them."""
     started.broker.flush(0)
     with _connected(started) as connection:
-        connection.execute("TRUNCATE task, task_event, slot")
+        connection.execute("TRUNCATE taskdb_task, taskdb_event, taskdb_slot")
 
 
 def _connected(started: Servers) -> psycopg.Connection[Any]:
@@ -85,7 +85,7 @@ def _rate(taskdb: TaskDB, started: Servers, log: Path) -> float:
             while True:
                 row = connection.execute(
                     "SELECT count(*), extract(epoch FROM max(ended_at) - min(started_at))"
-                    " FROM task WHERE status = 'COMPLETED'"
+                    " FROM taskdb_task WHERE status = 'COMPLETED'"
                 ).fetchone()
                 if row is not None and row[0] == MESSAGES:
                     return MESSAGES / float(row[1])

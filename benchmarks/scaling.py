@@ -74,7 +74,7 @@ def _at_once(works: list) -> float:  # type: ignore[type-arg]
 
 def _empty(started: Servers) -> None:
     with _connected(started) as connection:
-        connection.execute("TRUNCATE task, task_event")
+        connection.execute("TRUNCATE taskdb_task, taskdb_event")
 
 
 def _tasks_out(taskdb: TaskDB, started: Servers, processes: int) -> None:
@@ -116,16 +116,16 @@ def _connections(started: Servers) -> int:
 def _bytes(started: Servers) -> None:
     """What a task leaves on the disk that ran once and completed."""
     with _connected(started) as connection:
-        connection.execute("VACUUM ANALYZE task")
-        connection.execute("VACUUM ANALYZE task_event")
+        connection.execute("VACUUM ANALYZE taskdb_task")
+        connection.execute("VACUUM ANALYZE taskdb_event")
         sizes = connection.execute(
-            "SELECT (SELECT count(*) FROM task), pg_relation_size('task'), pg_indexes_size('task'),"
-            " (SELECT count(*) FROM task_event),"
-            " (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('task_event')),"
-            " (SELECT sum(pg_indexes_size(relid)) FROM pg_partition_tree('task_event'))"
+            "SELECT (SELECT count(*) FROM taskdb_task), pg_relation_size('taskdb_task'),"
+            " pg_indexes_size('taskdb_task'), (SELECT count(*) FROM taskdb_event),"
+            " (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('taskdb_event')),"
+            " (SELECT sum(pg_indexes_size(relid)) FROM pg_partition_tree('taskdb_event'))"
         ).fetchone()
         hot = connection.execute(
-            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'task'"
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'taskdb_task'"
         ).fetchone()
     assert sizes is not None
     assert hot is not None
@@ -140,9 +140,9 @@ def _bytes(started: Servers) -> None:
 
 def _prune(taskdb: TaskDB, started: Servers) -> None:
     with _connected(started) as connection:
-        connection.execute("UPDATE task SET ended_at = now() - interval '40 days'")
-        connection.execute("UPDATE task SET created_at = now() - interval '41 days'")
-        connection.execute("VACUUM ANALYZE task")
+        connection.execute("UPDATE taskdb_task SET ended_at = now() - interval '40 days'")
+        connection.execute("UPDATE taskdb_task SET created_at = now() - interval '41 days'")
+        connection.execute("VACUUM ANALYZE taskdb_task")
     rules = Retention.parse([{"keep": f"{timedelta(days=1).days}d"}])
     pruning = taskdb.store.prune_rounds(rules)
     began = time.perf_counter()

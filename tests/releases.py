@@ -25,15 +25,15 @@ oldest_code = "{oldest_code}"
 
 STATEMENTS = (
     "CREATE TABLE of_next_release (id INTEGER PRIMARY KEY)",
-    "CREATE INDEX task_of_next_release ON task (created_at, id)",
-    "CREATE INDEX task_event_of_next_release ON task_event (at)",
-    "ALTER TABLE task ADD COLUMN of_next_release INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE worker ADD COLUMN of_next_release TEXT",
-    "UPDATE task SET of_next_release = 1 WHERE of_next_release = 0",
-    "DROP INDEX task_of_next_release",
+    "CREATE INDEX taskdb_task_of_next_release ON taskdb_task (created_at, id)",
+    "CREATE INDEX taskdb_event_of_next_release ON taskdb_event (at)",
+    "ALTER TABLE taskdb_task ADD COLUMN of_next_release INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE taskdb_worker ADD COLUMN of_next_release TEXT",
+    "UPDATE taskdb_task SET of_next_release = 1 WHERE of_next_release = 0",
+    "DROP INDEX taskdb_task_of_next_release",
 )
 POSTGRESQL = (
-    "ALTER TABLE task ADD CONSTRAINT of_next_release CHECK (of_next_release < 9) NOT VALID",
+    "ALTER TABLE taskdb_task ADD CONSTRAINT of_next_release CHECK (of_next_release < 9) NOT VALID",
 )
 
 

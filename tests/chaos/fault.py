@@ -136,7 +136,7 @@ class Breaking:
         self._locks = self._ground.postgresql.unhindered(self._ground.database)
         self._locks.execute("BEGIN")
         self._locks.execute(
-            "SELECT id FROM task WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELED')"
+            "SELECT id FROM taskdb_task WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELED')"
             " ORDER BY id FOR UPDATE"
         )
 

@@ -234,7 +234,7 @@ class Ground:
         return self._direct.rsplit("/", 1)[-1]
 
     def count(self, where: str) -> int:
-        return int(self.query(f"SELECT count(*) AS n FROM task WHERE {where}")[0]["n"])
+        return int(self.query(f"SELECT count(*) AS n FROM taskdb_task WHERE {where}")[0]["n"])
 
     def tails(self, lines: int = 15) -> str:
         """The end of what every process wrote."""

@@ -13,7 +13,7 @@ IS_NONE = "name <> 'poison'"
 """Which tasks are none of these."""
 _PAST = "now() - interval '500 days'"
 _NEVER = "'9999-01-01'"
-_TASK = "INSERT INTO task (id, name, type"
+_TASK = "INSERT INTO taskdb_task (id, name, type"
 _ID = "01936e4b-7c00-7000-8000-00000000dead"
 _NEW = f"VALUES ('{_ID}', 'poison', 'chaos.poison'"
 
@@ -46,32 +46,35 @@ _TASKS = {
 }
 _OTHERS = {
     Loop.SCHEDULE: (
-        "INSERT INTO schedule (name, type, cron, input)"
+        "INSERT INTO taskdb_schedule (name, type, cron, input)"
         " VALUES ('poison', 'chaos.plain', '* * * * *', '{\"number\": 1}')"
     ),
     Loop.FOLD: (
-        "INSERT INTO task_event (task_id, from_status, to_status, detail)"
+        "INSERT INTO taskdb_event (task_id, from_status, to_status, detail)"
         f" VALUES ('{_ID}', 'STARTED', 'FAILED', '{{\"error\": \"poison\"}}')"
     ),
     Loop.DELIVER: (
-        "INSERT INTO subscription (name, transport, target) VALUES ('poison', 'log', 'poison')"
+        "INSERT INTO taskdb_subscription (name, transport, target)"
+        " VALUES ('poison', 'log', 'poison')"
     ),
     Loop.SWEEP: (
-        "INSERT INTO worker (id, name, host, pid, started_at)"
+        "INSERT INTO taskdb_worker (id, name, host, pid, started_at)"
         f" VALUES ('poison', 'poison', 'h', 1, {_PAST})"
     ),
 }
 _REFUSED = {
-    Loop.SCHEDULE: ("schedule", "UPDATE", "OLD.name = 'poison'"),
-    Loop.FOLD: ("alarm", "INSERT", "NEW.error_type = 'poison'"),
-    Loop.DELIVER: ("subscription", "UPDATE", "OLD.name = 'poison'"),
-    Loop.SWEEP: ("worker", "DELETE", "OLD.name = 'poison'"),
+    Loop.SCHEDULE: ("taskdb_schedule", "UPDATE", "OLD.name = 'poison'"),
+    Loop.FOLD: ("taskdb_alarm", "INSERT", "NEW.error_type = 'poison'"),
+    Loop.DELIVER: ("taskdb_subscription", "UPDATE", "OLD.name = 'poison'"),
+    Loop.SWEEP: ("taskdb_worker", "DELETE", "OLD.name = 'poison'"),
 }
 
 
 def insert(ground: Ground, loop: Loop) -> None:
     """Make the row, and a trigger of a user's own that refuses every change of it."""
-    table, verb, when = _REFUSED.get(loop, ("task", "UPDATE OR DELETE", "OLD.name = 'poison'"))
+    table, verb, when = _REFUSED.get(
+        loop, ("taskdb_task", "UPDATE OR DELETE", "OLD.name = 'poison'")
+    )
     ground.change(_TASKS.get(loop) or _OTHERS[loop])
     ground.change(
         "CREATE FUNCTION refuse_poison() RETURNS trigger LANGUAGE plpgsql AS"

@@ -12,7 +12,7 @@ from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 
 _PAGE = 200
-_EVENTS = "SELECT id, at FROM task_event"
+_EVENTS = "SELECT id, at FROM taskdb_event"
 
 
 class Reader:

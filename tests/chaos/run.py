@@ -233,7 +233,7 @@ class _Run:
         if type is None:
             return None
         found = self._ground.query(
-            f"SELECT max(run_at) AS due FROM task WHERE type = '{type}'"
+            f"SELECT max(run_at) AS due FROM taskdb_task WHERE type = '{type}'"
             " AND status IN ('SCHEDULED', 'ERRORED')"
         )
         return found[0]["due"].timestamp() if found[0]["due"] else 0.0
@@ -260,7 +260,7 @@ class _Run:
             time.sleep(0.05)
         if not is_over:
             return None
-        last = self._ground.query("SELECT max(ended_at) AS at FROM task")[0]["at"]
+        last = self._ground.query("SELECT max(ended_at) AS at FROM taskdb_task")[0]["at"]
         return max(last.timestamp(), fault_at)
 
     def _is_over(self) -> bool:
@@ -276,16 +276,20 @@ class _Run:
         return self._moves() == before
 
     def _moves(self) -> int:
-        return int(self._ground.query("SELECT count(*) AS n FROM task_event")[0]["n"])
+        return int(self._ground.query("SELECT count(*) AS n FROM taskdb_event")[0]["n"])
 
     # --- what is left -------------------------------------------------------------------------
 
     def _evidence(self) -> Evidence:
         query = self._ground.query
         return Evidence(
-            tasks=query(f"SELECT * FROM task WHERE {poison.IS_NONE} ORDER BY created_at, id"),
-            events=query("SELECT * FROM task_event ORDER BY id"),
-            slots=int(query("SELECT count(*) AS n FROM slot WHERE task_id IS NOT NULL")[0]["n"]),
+            tasks=query(
+                f"SELECT * FROM taskdb_task WHERE {poison.IS_NONE} ORDER BY created_at, id"
+            ),
+            events=query("SELECT * FROM taskdb_event ORDER BY id"),
+            slots=int(
+                query("SELECT count(*) AS n FROM taskdb_slot WHERE task_id IS NOT NULL")[0]["n"]
+            ),
             journal=self._journal(),
             may_crash=self._cell.fault is not Fault.TERM,
         )
@@ -302,7 +306,7 @@ def _detected(ground: Ground, cell: Cell, fault_at: float) -> float | None:
     """
     signs = [at for at in _warnings(ground) if at >= fault_at]
     events = ground.query(
-        "SELECT e.*, t.type FROM task_event AS e JOIN task AS t ON t.id = e.task_id"
+        "SELECT e.*, t.type FROM taskdb_event AS e JOIN taskdb_task AS t ON t.id = e.task_id"
         " WHERE e.from_status <> e.to_status ORDER BY e.at"
     )
     publishes = cell.victim in {Victim.SUBMITTER, Victim.BEAT}

@@ -206,7 +206,7 @@ class Site:
         with engine.begin() as connection:
             connection.execute(
                 text(
-                    "UPDATE task SET input = jsonb_set(input, '{seconds}', '0.05')"
+                    "UPDATE taskdb_task SET input = jsonb_set(input, '{seconds}', '0.05')"
                     " WHERE id::text = ANY(:ids) AND status <> 'COMPLETED'"
                 ),
                 {"ids": list(ids)},
@@ -216,7 +216,8 @@ class Site:
     def statuses(self, ids: Sequence[str]) -> dict[str, int]:
         """How many of these tasks are in which status."""
         found = self.query(
-            "SELECT status, count(*) AS n FROM task WHERE id::text = ANY(:ids) GROUP BY status",
+            "SELECT status, count(*) AS n FROM taskdb_task WHERE id::text = ANY(:ids)"
+            " GROUP BY status",
             ids=list(ids),
         )
         return {row["status"]: row["n"] for row in found}

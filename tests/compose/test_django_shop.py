@@ -96,7 +96,9 @@ def test_an_order_from_the_host_is_confirmed_by_a_worker_that_flower_shows(site:
     assert json.loads(shown) == {"customer": "Ada", "confirmation": "2 x tea for Ada"}
     order = json.loads(placed)
     site.wait_until_completed([order["task"]], timeout=60)
-    (row,) = site.query("SELECT id::text, worker, attempt FROM task WHERE type = 'orders.confirm'")
+    (row,) = site.query(
+        "SELECT id::text, worker, attempt FROM taskdb_task WHERE type = 'orders.confirm'"
+    )
     assert (row["id"], row["attempt"]) == (order["task"], 1)
     hosts = {f"celery@{site.host_of(name)}" for name in site.containers("worker")}
     worker = row["worker"].split("/")[0]
@@ -114,7 +116,7 @@ def test_an_order_that_is_refused_leaves_no_task(site: Site) -> None:
     status, answer = shop(site, "/orders/", customer="Grace", product="tea", quantity="2")
 
     assert (status, json.loads(answer)) == (409, {"error": "sold out"})
-    (kept,) = site.query("SELECT count(*) AS n FROM task WHERE type = 'orders.confirm'")
+    (kept,) = site.query("SELECT count(*) AS n FROM taskdb_task WHERE type = 'orders.confirm'")
     assert kept["n"] == 1
 
 
@@ -145,7 +147,8 @@ def test_the_schedule_of_the_shop_is_known_and_counts_the_stock(site: Site) -> N
 
     def counted() -> list[dict[str, int]]:
         rows = site.query(
-            "SELECT result FROM task WHERE type = 'orders.count_stock' AND status = 'COMPLETED'"
+            "SELECT result FROM taskdb_task WHERE type = 'orders.count_stock'"
+            " AND status = 'COMPLETED'"
         )
         return [row["result"] for row in rows]
 

@@ -44,5 +44,7 @@ def test_quorum_queues_carry_the_tasks_and_outlive_the_death_of_the_broker(site:
     site.up(workers=1)
     wait_until(lambda: "healthy" in site.states("rabbitmq").values(), timeout=180)
     site.wait_until_completed(ids)
-    (counted,) = site.query("SELECT max(attempt - spared) AS runs, max(crashes) AS c FROM task")
+    (counted,) = site.query(
+        "SELECT max(attempt - spared) AS runs, max(crashes) AS c FROM taskdb_task"
+    )
     assert (counted["runs"], counted["c"]) == (1, 0)

@@ -86,13 +86,13 @@ def test_each_role_of_the_database_may_do_its_work_and_no_more(site: Site) -> No
         "taskdb": False,
         "taskdb_reader": False,
     }
-    (owner,) = site.query("SELECT tableowner FROM pg_tables WHERE tablename = 'task'")
+    (owner,) = site.query("SELECT tableowner FROM pg_tables WHERE tablename = 'taskdb_task'")
     assert owner["tableowner"] == "taskdb_owner"
     connected = site.query("SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = 'taskdb'")
     assert [row["usename"] for row in connected] == ["taskdb"]
 
     for url in (runtime, reader):
-        for sql in ("CREATE TABLE mine (id INT)", "DROP TABLE slot", "TRUNCATE task"):
+        for sql in ("CREATE TABLE mine (id INT)", "DROP TABLE taskdb_slot", "TRUNCATE taskdb_task"):
             with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
                 site.query(sql, url)
     for role, variable in (
@@ -101,9 +101,9 @@ def test_each_role_of_the_database_may_do_its_work_and_no_more(site: Site) -> No
         for database in ("postgres", "template1"):
             with pytest.raises(OperationalError, match="permission denied"):
                 site.query("SELECT 1", site.url_of(role, variable, database))
-    assert site.query("SELECT count(*) AS n FROM task", reader)
+    assert site.query("SELECT count(*) AS n FROM taskdb_task", reader)
     with pytest.raises(ProgrammingError, match="permission denied"):
-        site.query("SELECT secret FROM subscription", reader)
+        site.query("SELECT secret FROM taskdb_subscription", reader)
     # What runs again changes nothing.
     assert "the roles are there" in site.compose("run", "--rm", "roles")
 
@@ -147,7 +147,7 @@ def test_a_task_of_the_host_completes_and_flower_shows_it_with_its_worker(site: 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
-    (row,) = site.query("SELECT id::text, status, worker FROM task WHERE type = 'greeting'")
+    (row,) = site.query("SELECT id::text, status, worker FROM taskdb_task WHERE type = 'greeting'")
     assert row["status"] == "COMPLETED"
     shown = wait_until(
         lambda: site.flower("/api/tasks").get(row["id"]), describe="Flower to show the task"
@@ -206,7 +206,7 @@ def test_the_fan_out_example_runs_over_all_workers(site: Site) -> None:
     assert done.returncode == 0, done.stderr
 
     parts = site.query(
-        "SELECT split_part(worker, '/', 1) AS worker, count(*) AS n FROM task"
+        "SELECT split_part(worker, '/', 1) AS worker, count(*) AS n FROM taskdb_task"
         " WHERE role = 'part' AND status = 'COMPLETED' GROUP BY 1"
     )
     assert sum(row["n"] for row in parts) == 62
@@ -240,7 +240,7 @@ def test_the_figures_of_the_beats_agree_with_the_rows(site: Site) -> None:
     assert now["taskdb_workers", "", "live"] == WORKERS
     assert now["taskdb_reporter", "", ""] == 1
     over = "('COMPLETED', 'FAILED', 'CANCELED')"
-    (rows,) = site.query(f"SELECT count(*) AS n FROM task WHERE status NOT IN {over}")
+    (rows,) = site.query(f"SELECT count(*) AS n FROM taskdb_task WHERE status NOT IN {over}")
     open_ones = sum(value for (name, _, _), value in now.items() if name == "taskdb_tasks")
     assert open_ones == rows["n"]
 
@@ -313,7 +313,8 @@ def test_killing_a_worker_the_broker_and_a_beat_in_turn_loses_nothing(site: Site
             site.up(WORKERS)
         site.wait_until_completed([*ids, later.id])
         rows = site.query(
-            "SELECT result, attempt - spared AS runs, crashes FROM task WHERE id::text = ANY(:ids)",
+            "SELECT result, attempt - spared AS runs, crashes FROM taskdb_task"
+            " WHERE id::text = ANY(:ids)",
             ids=[task.id for task in tasks],
         )
         assert sorted(row["result"] for row in rows) == list(range(120))
@@ -351,7 +352,7 @@ def test_stop_during_200_tasks_fails_none_and_the_next_up_finishes_them(
     wait_until(lambda: "healthy" in site.states("postgres").values(), timeout=60)
     assert set(site.statuses(ids)) <= {"CREATED", "QUEUED", "COMPLETED"}
     (handed_back,) = site.query(
-        "SELECT count(*) AS n FROM task WHERE id::text = ANY(:ids) AND spared = 1", ids=ids
+        "SELECT count(*) AS n FROM taskdb_task WHERE id::text = ANY(:ids) AND spared = 1", ids=ids
     )
     assert handed_back["n"] == at_once
     # Else the next run would take its time again.
@@ -360,7 +361,7 @@ def test_stop_during_200_tasks_fails_none_and_the_next_up_finishes_them(
     site.up(WORKERS)
     site.wait_until_completed(ids)
     (counted,) = site.query(
-        "SELECT max(attempt - spared) AS runs, max(crashes) AS crashes FROM task"
+        "SELECT max(attempt - spared) AS runs, max(crashes) AS crashes FROM taskdb_task"
         " WHERE id::text = ANY(:ids)",
         ids=ids,
     )

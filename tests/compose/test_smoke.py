@@ -200,7 +200,7 @@ def naps(client: TaskDB, count: int, seconds: float = 0.1) -> None:
 
 
 def counts(rows: Rows) -> dict[str, int]:
-    found = rows("SELECT status, count(*) AS n FROM task GROUP BY status")
+    found = rows("SELECT status, count(*) AS n FROM taskdb_task GROUP BY status")
     return {row["status"]: row["n"] for row in found}
 
 
@@ -220,7 +220,7 @@ def test_a_cluster_shares_the_work_and_survives_a_broker_that_lost_everything(
     celery_setup.broker.restart()
 
     wait_for_all(rows, 100)
-    found = rows("SELECT worker, max(crashes) AS crashes FROM task GROUP BY worker")
+    found = rows("SELECT worker, max(crashes) AS crashes FROM taskdb_task GROUP BY worker")
     workers = {row["worker"].split("/")[0] for row in found}
     assert workers == {worker.hostname() for worker in celery_setup.worker_cluster}
     assert {row["crashes"] for row in found} == {0}
@@ -240,14 +240,16 @@ def test_workers_come_and_go_under_load(
             total += 60
         return bool(rows(sql))
 
-    wait_until(lambda: load_reaches("SELECT 1 FROM task WHERE status = 'COMPLETED' LIMIT 1"), 60)
+    wait_until(
+        lambda: load_reaches("SELECT 1 FROM taskdb_task WHERE status = 'COMPLETED' LIMIT 1"), 60
+    )
     network = next(iter(celery_setup.worker.container.attrs["NetworkSettings"]["Networks"]))
     third = docker(
         "run", "--detach", "--network", network, *as_options(default_worker_env),
         "--volume", f"{ROOT / 'tests/compose'}:/app:ro", image, "worker", "--concurrency=2",
     ).strip()  # fmt: skip
     try:
-        of_third = f"SELECT 1 FROM task WHERE worker LIKE '%{third[:12]}%' LIMIT 1"
+        of_third = f"SELECT 1 FROM taskdb_task WHERE worker LIKE '%{third[:12]}%' LIMIT 1"
         wait_until(lambda: load_reaches(of_third), timeout=90)
         # Down again: one in order, one as a machine dies.
         docker("stop", "--time", "30", third)
@@ -256,7 +258,7 @@ def test_workers_come_and_go_under_load(
         wait_for_all(rows, total)
     finally:
         docker("rm", "--force", third)
-    (dead,) = rows("SELECT count(*) FILTER (WHERE crashes > 0) AS n FROM task")
+    (dead,) = rows("SELECT count(*) FILTER (WHERE crashes > 0) AS n FROM taskdb_task")
     assert dead["n"] <= 2, "only what the dead worker had in its hands"
 
 
@@ -272,7 +274,7 @@ def test_a_warm_shutdown_ends_what_runs_and_a_cold_one_hands_it_back(
         assert worker.container._container.wait(timeout=60)["StatusCode"] in {0, 1}
 
     wait_until(lambda: not {"STARTED", "PROCESSING"} & set(counts(rows)), timeout=30)
-    ended = rows("SELECT status, worker, spared FROM task ORDER BY status")
+    ended = rows("SELECT status, worker, spared FROM taskdb_task ORDER BY status")
     completed = [row for row in ended if row["status"] == "COMPLETED"]
     assert {row["worker"].split("/")[0] for row in completed} == {warm.hostname()}
     assert all(row["spared"] == 1 for row in ended if row["status"] != "COMPLETED")

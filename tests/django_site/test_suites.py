@@ -68,7 +68,7 @@ def test_migrate_makes_our_tables_and_flush_empties_them(
             assert "TaskDB" not in capsys.readouterr().out
             with project.taskdb_settings(tmp_path, MIGRATE=False):
                 call_command("migrate", run_syncdb=True, verbosity=0)
-            assert "task" not in connections["default"].introspection.table_names()
+            assert "taskdb_task" not in connections["default"].introspection.table_names()
             call_command("migrate")
             assert "TaskDB: tables at revision" in capsys.readouterr().out
             with transaction.atomic():

@@ -69,7 +69,9 @@ def statuses(taskdb: TaskDB) -> list[str]:
 def count(taskdb: TaskDB, status: TaskStatus | None = None) -> int:
     where = "" if status is None else f" WHERE status = '{status}'"
     with taskdb.store.database.transaction() as connection:
-        return int(connection.exec_driver_sql(f"SELECT count(*) FROM task{where}").scalar_one())
+        return int(
+            connection.exec_driver_sql(f"SELECT count(*) FROM taskdb_task{where}").scalar_one()
+        )
 
 
 def messages(taskdb: TaskDB, queue: str = "taskdb") -> list[dict[str, Any]]:

@@ -136,7 +136,7 @@ class Site:
             self._celery.close()
         ordered = [worker.pid for worker in self.workers if worker in running]
         unstopped = self.query(
-            "SELECT id, pid FROM worker WHERE stopped_at IS NULL ORDER BY started_at"
+            "SELECT id, pid FROM taskdb_worker WHERE stopped_at IS NULL ORDER BY started_at"
         )
         self.client.close()
         assert not [row for row in unstopped if row["pid"] in ordered], unstopped
@@ -215,7 +215,8 @@ class Site:
     def insert(self, type: str, input_json: str = "null") -> str:
         """A row made by plain SQL, for the relay to find; answers its id."""
         rows = self.query(
-            "INSERT INTO task (type, queue, input) VALUES (:type, :queue, :input) RETURNING id",
+            "INSERT INTO taskdb_task (type, queue, input) VALUES (:type, :queue, :input)"
+            " RETURNING id",
             type=type,
             queue=self.settings.default_queue,
             input=input_json,
@@ -229,7 +230,7 @@ class Site:
         Celery.send_task(self.celery, type, task_id=task_id, ignore_result=True, **kept)
 
     def statuses(self) -> Counter[str]:
-        rows = self.query("SELECT status, count(*) AS n FROM task GROUP BY status")
+        rows = self.query("SELECT status, count(*) AS n FROM taskdb_task GROUP BY status")
         return Counter({str(row["status"]): int(row["n"]) for row in rows})
 
 

@@ -66,8 +66,8 @@ def test_one_run_or_one_worker_that_dies_pages_nobody(
         (
             "TaskDBDeadRows",
             {
-                "taskdb_table_dead_rows": {labeled(table="task"): 400_000.0},
-                "taskdb_table_dead_share": {labeled(table="task"): 0.4},
+                "taskdb_table_dead_rows": {labeled(table="taskdb_task"): 400_000.0},
+                "taskdb_table_dead_share": {labeled(table="taskdb_task"): 0.4},
             },
         ),
         ("TaskDBDefaultPartition", {"taskdb_default_partition_rows": {HERE: 3.0}}),
@@ -91,13 +91,13 @@ def test_what_upkeep_cannot_mend_pages(alert: str, samples: dict[str, dict[Label
     [
         # Many, of a table that has many more.
         {
-            "taskdb_table_dead_rows": {labeled(table="task"): 400_000.0},
-            "taskdb_table_dead_share": {labeled(table="task"): 0.1},
+            "taskdb_table_dead_rows": {labeled(table="taskdb_task"): 400_000.0},
+            "taskdb_table_dead_share": {labeled(table="taskdb_task"): 0.1},
         },
         # A large share of a small table.
         {
-            "taskdb_table_dead_rows": {labeled(table="slot"): 900.0},
-            "taskdb_table_dead_share": {labeled(table="slot"): 0.9},
+            "taskdb_table_dead_rows": {labeled(table="taskdb_slot"): 900.0},
+            "taskdb_table_dead_share": {labeled(table="taskdb_slot"): 0.9},
         },
         {
             "taskdb_disk_free_bytes": {labeled(instance="b", place="payloads"): 5e10},

@@ -61,7 +61,7 @@ def only(store: Store) -> AlarmEntity:
 
 def messages(store: Store) -> list[tuple[str, str, int, int]]:
     """Channel, kind, count and total of every message, in order."""
-    sql = "SELECT channel, kind, count, total FROM alarm_delivery ORDER BY sequence, channel"
+    sql = "SELECT channel, kind, count, total FROM taskdb_alarm_delivery ORDER BY sequence, channel"
     with store.database.transaction() as connection:
         return [tuple(row) for row in connection.execute(text(sql))]
 
@@ -70,7 +70,7 @@ def over(store: Store) -> None:
     """The windows that are open end now."""
     with store.database.transaction() as connection:
         connection.execute(
-            text("UPDATE alarm SET window_until = :past WHERE window_until IS NOT NULL"),
+            text("UPDATE taskdb_alarm SET window_until = :past WHERE window_until IS NOT NULL"),
             {"past": "2020-01-01T00:00:00.000Z"},
         )
 

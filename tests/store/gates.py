@@ -40,7 +40,10 @@ def held_by(store: Store, task_id: str) -> str | None:
 
 def slots(store: Store) -> list[tuple[str, int]]:
     """Which slots are taken."""
-    return [(row["key"], row["n"]) for row in write(store, "SELECT key, n FROM slot ORDER BY 1, 2")]
+    return [
+        (row["key"], row["n"])
+        for row in write(store, "SELECT key, n FROM taskdb_slot ORDER BY 1, 2")
+    ]
 
 
 def with_mutex(store: Store, *keys: str) -> list[str]:

@@ -8,10 +8,10 @@ POISON = "poison"
 """The name of a task that the trigger refuses."""
 
 
-def refuse(store: Store, when: str = "OLD.name = 'poison'", table: str = "task",
+def refuse(store: Store, when: str = "OLD.name = 'poison'", table: str = "taskdb_task",
            verb: str = "UPDATE", state: str = "P0001", words: str = "") -> None:  # fmt: skip
     """From now on a change of these rows is an error."""
-    said = words or f"this {table} is refused"
+    said = words or f"this {table.removeprefix('taskdb_')} is refused"
     row = "OLD" if verb == "DELETE" else "NEW"
     if store.database.dialect.name == "postgresql":
         write(
@@ -32,7 +32,7 @@ def refuse(store: Store, when: str = "OLD.name = 'poison'", table: str = "task",
         )
 
 
-def allow(store: Store, table: str = "task") -> None:
+def allow(store: Store, table: str = "taskdb_task") -> None:
     """The trigger goes."""
     on = (
         f"refuses ON {table}" if store.database.dialect.name == "postgresql" else f"refuses_{table}"

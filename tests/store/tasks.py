@@ -106,7 +106,7 @@ def in_status(store: Store, status: TaskStatus, **values: Any) -> Run:
 
 def _finish(store: Store, run: Run) -> None:
     # No verb leads here yet.
-    write(store, "UPDATE task SET status = 'FINISHED' WHERE id = :id", id=run.id)
+    write(store, "UPDATE taskdb_task SET status = 'FINISHED' WHERE id = :id", id=run.id)
 
 
 def _progress(store: Store, run: Run) -> None:
@@ -133,7 +133,7 @@ def write(store: Store, sql: str, **parameters: Any) -> list[Mapping[str, Any]]:
 def make_late(store: Store, task_id: str) -> None:
     """Let the moment have passed by which a task, or the items of a chunk, were to start."""
     past = store.database.dialect.later("-:ago")
-    sql = f"UPDATE task SET deadline_at = {past} WHERE id = :id OR chunk = :id RETURNING id"
+    sql = f"UPDATE taskdb_task SET deadline_at = {past} WHERE id = :id OR chunk = :id RETURNING id"
     write(store, sql, id=task_id, ago=1.0)
 
 
@@ -142,7 +142,7 @@ def make_due(store: Store, task_id: str) -> None:
     d = store.database.dialect
     write(
         store,
-        f"UPDATE task SET run_at = {d.later('-:ago')}, relay_at = {d.later('-:ago')}"
+        f"UPDATE taskdb_task SET run_at = {d.later('-:ago')}, relay_at = {d.later('-:ago')}"
         " WHERE id = :id",
         id=task_id,
         ago=1.0,
@@ -151,7 +151,7 @@ def make_due(store: Store, task_id: str) -> None:
 
 def row(store: Store, task_id: str) -> dict[str, Any]:
     """Every column of a task."""
-    return dict(write(store, "SELECT * FROM task WHERE id = :id", id=task_id)[0])
+    return dict(write(store, "SELECT * FROM taskdb_task WHERE id = :id", id=task_id)[0])
 
 
 def moves(store: Store, task_id: str) -> list[tuple[str | None, str]]:

@@ -159,7 +159,7 @@ METRICS = (
         "gauge",
         ("table",),
         "Rows that were changed or deleted and not vacuumed, by PostgreSQL's statistics; the "
-        "partitions of the history together as `task_event`.",
+        "partitions of the history together as `taskdb_event`.",
     ),
     Metric(
         "taskdb_table_dead_share",

@@ -178,10 +178,13 @@ class Families(Collector):
         sizes = {(name,): size for name, size in upkeep.sizes.items()}
         yield self._gauge("taskdb_table_bytes", sizes)
         # SQLite has no dead rows.
-        live, dead = defaultdict(int, {("task",): 0}), defaultdict(int, {("task",): 0})
+        live, dead = (
+            defaultdict(int, {("taskdb_task",): 0}),
+            defaultdict(int, {("taskdb_task",): 0}),
+        )
         for one in upkeep.tables:
             # A name for each day would make new series for ever.
-            key = ("task_event" if one.name.startswith("task_event_") else one.name,)
+            key = ("taskdb_event" if one.name.startswith("taskdb_event_") else one.name,)
             live[key] += one.live
             dead[key] += one.dead
         yield self._gauge("taskdb_table_dead_rows", dead)

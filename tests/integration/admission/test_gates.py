@@ -39,7 +39,7 @@ def test_of_fifty_with_a_mutex_never_two_run_and_they_keep_their_order(site: Sit
     assert first_runs == list(range(TASKS))
     again = [int(number) for number, attempt, _ in found if attempt != "1"]
     assert again == [gate_tasks.KILLED]
-    assert site.query("SELECT key FROM slot") == []
+    assert site.query("SELECT key FROM taskdb_slot") == []
 
 
 def test_a_declared_limit_holds_over_all_workers(site: Site) -> None:

@@ -43,7 +43,7 @@ def mutex_of(taskdb: TaskDB, **options: Any) -> str | None:
     """The mutex key of a new task."""
     found = taskdb.submit_task(**options)
     with taskdb.store.database.transaction() as connection:
-        sql = f"SELECT mutex_key FROM task WHERE id = '{found.id}'"
+        sql = f"SELECT mutex_key FROM taskdb_task WHERE id = '{found.id}'"
         return connection.exec_driver_sql(sql).scalar()
 
 

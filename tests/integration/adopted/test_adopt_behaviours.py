@@ -148,7 +148,7 @@ def test_secrets_of_arguments_are_nowhere_in_the_database(both: Both) -> None:
         told = [task.input["kwargs"] for task in rows]
         assert {"password": "[redacted]"} in told
     with both.tracked.taskdb.store.database.transaction() as connection:
-        for table in ("task", "task_event"):
+        for table in ("taskdb_task", "taskdb_event"):
             dump = connection.exec_driver_sql(
                 f"SELECT CAST({table} AS TEXT) FROM {table}"
             ).scalars()

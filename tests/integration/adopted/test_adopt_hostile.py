@@ -50,8 +50,8 @@ def send(adopted: Adopted, task: str, task_id: Any, args: Any = (), **headers: A
 
 def row(adopted: Adopted, task_id: str) -> tuple[dict[str, Any], int]:
     """The row as it is, and how many lines of history it has."""
-    sql = "SELECT * FROM task WHERE CAST(id AS TEXT) = :id"
-    lines = "SELECT count(*) FROM task_event WHERE CAST(task_id AS TEXT) = :id"
+    sql = "SELECT * FROM taskdb_task WHERE CAST(id AS TEXT) = :id"
+    lines = "SELECT count(*) FROM taskdb_event WHERE CAST(task_id AS TEXT) = :id"
     with adopted.taskdb.store.database.transaction() as connection:
         (found,) = connection.execute(text(sql), {"id": task_id}).mappings()
         (count,) = connection.execute(text(lines), {"id": task_id}).one()

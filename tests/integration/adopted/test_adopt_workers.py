@@ -81,7 +81,7 @@ def test_a_worker_that_is_stopped_for_long_is_corrected_when_it_goes_on(adopted:
     assert done.error is None
     assert adopted.history(done)[-4:] == ["FAILED", "CREATED", "STARTED", "COMPLETED"]
     assert worker.terminate() == 0
-    (record,) = adopted.taskdb.store.database.query("SELECT * FROM worker", {})
+    (record,) = adopted.taskdb.store.database.query("SELECT * FROM taskdb_worker", {})
     assert record["stopped_at"] is not None
 
 

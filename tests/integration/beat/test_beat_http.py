@@ -183,8 +183,8 @@ def value(figures: Mapping[str, Any], name: str, kind: str) -> float | None:
 
 def history_of(site: Site) -> Counter[tuple[str, str, str]]:
     rows = site.query(
-        "SELECT t.type, t.queue, e.to_status FROM task_event AS e"
-        " JOIN task AS t ON t.id = e.task_id"
+        "SELECT t.type, t.queue, e.to_status FROM taskdb_event AS e"
+        " JOIN taskdb_task AS t ON t.id = e.task_id"
         " WHERE e.from_status IS NULL OR e.from_status <> e.to_status"
     )
     return Counter((row["type"], row["queue"], row["to_status"]) for row in rows)

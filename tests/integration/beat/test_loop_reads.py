@@ -33,7 +33,14 @@ LEAST_ROWS = 300
 """Rows that any statement may read: of small tables, and of what it looks at in vain."""
 MOST_PER_ROW = 10
 """Rows that it may read for each one that it returns, counts or changes."""
-GROWN = ("task", "task_event", "schedule_run", "alarm", "alarm_delivery", "worker")
+GROWN = (
+    "taskdb_task",
+    "taskdb_event",
+    "taskdb_schedule_run",
+    "taskdb_alarm",
+    "taskdb_alarm_delivery",
+    "taskdb_worker",
+)
 NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', {})"
 NUMBERS = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {})"
 
@@ -52,8 +59,8 @@ def seed(url: str) -> list[str]:
 
     old, day, now = ago("n / 2000.0"), ago("1"), ago("0")
     task = (
-        "INSERT INTO task (type, status, created_at, updated_at, relay_at, ended_at, queued_at,"
-        " attempt, worker, parent_id, position)"
+        "INSERT INTO taskdb_task (type, status, created_at, updated_at, relay_at, ended_at,"
+        " queued_at, attempt, worker, parent_id, position)"
     )
     return [
         (
@@ -78,35 +85,37 @@ def seed(url: str) -> list[str]:
             f" 1, 'here', NULL, NULL FROM {rows(50)}"
         ),
         (
-            "INSERT INTO task_event (task_id, to_status, from_status)"
+            "INSERT INTO taskdb_event (task_id, to_status, from_status)"
             " SELECT id, status, CASE WHEN status = 'FAILED' THEN 'STARTED'"
             " WHEN status = 'COMPLETED' THEN 'STARTED' WHEN status = 'STARTED' THEN 'QUEUED'"
-            " WHEN status = 'QUEUED' THEN 'CREATED' END FROM task"
+            " WHEN status = 'QUEUED' THEN 'CREATED' END FROM taskdb_task"
         ),
         (
-            "INSERT INTO worker (id, name, host, pid, started_at, seen_at, stopped_at)"
+            "INSERT INTO taskdb_worker (id, name, host, pid, started_at, seen_at, stopped_at)"
             f" SELECT 'gone-' || n, 'w' || n, 'h', n, {ago('3')}, {ago('2')}, {ago('2')}"
             f" FROM {rows(2_000)}"
         ),
         (
-            "INSERT INTO worker (id, name, host, pid, started_at, seen_at, listed_at)"
+            "INSERT INTO taskdb_worker (id, name, host, pid, started_at, seen_at, listed_at)"
             f" SELECT 'here', 'here', 'h', 1, {ago('2')}, {ago('0')}, {ago('0')}"
         ),
         (
-            "INSERT INTO schedule (name, type, kind, cron, next_due_at)"
+            "INSERT INTO taskdb_schedule (name, type, kind, cron, next_due_at)"
             f" SELECT 's' || n, 'done', 'cron', '0 0 * * *', {ago('-1')} FROM {rows(200)}"
         ),
         (
-            "INSERT INTO schedule_run (schedule_id, due_at, outcome, is_told)"
-            f" SELECT id, {ago('n')}, 'fired', true FROM schedule JOIN {rows(100)} ON true"
+            "INSERT INTO taskdb_schedule_run (schedule_id, due_at, outcome, is_told)"
+            f" SELECT id, {ago('n')}, 'fired', true FROM taskdb_schedule JOIN {rows(100)} ON true"
         ),
         (
-            "INSERT INTO alarm (fingerprint, source, state, count, told, resolved_at, last_seen_at)"
-            f" SELECT n, 'failed', 'resolved', 1, 1, {ago('2')}, {ago('2')} FROM {rows(3_000)}"
+            "INSERT INTO taskdb_alarm (fingerprint, source, state, count, told, resolved_at,"
+            f" last_seen_at) SELECT n, 'failed', 'resolved', 1, 1, {ago('2')}, {ago('2')}"
+            f" FROM {rows(3_000)}"
         ),
         (
-            "INSERT INTO alarm_delivery (alarm_id, channel, sequence, kind, count, total, message,"
-            f" sent_at) SELECT id, 'ops', 1, 'opened', 1, 1, '{{}}', {ago('1')} FROM alarm"
+            "INSERT INTO taskdb_alarm_delivery (alarm_id, channel, sequence, kind, count, total,"
+            f" message, sent_at) SELECT id, 'ops', 1, 'opened', 1, 1, '{{}}', {ago('1')}"
+            " FROM taskdb_alarm"
         ),
     ]
 
@@ -289,10 +298,10 @@ def test_no_loop_reads_a_whole_table_on_sqlite(
 IN_ORDER = frozenset(
     {
         # The newest event, and the next ones: read in order and cut by a limit.
-        "task_event_cursor",
+        "taskdb_event_cursor",
         # Alarms that are due, in order of their ids. They are as many as were resolved in 90 days,
         # and SQLite would rather read them in order than sort the few that are due.
-        "sqlite_autoindex_alarm_1",
+        "sqlite_autoindex_taskdb_alarm_1",
     }
 )
 """Indexes that SQLite may walk on a file of one machine."""

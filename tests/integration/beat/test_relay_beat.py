@@ -141,5 +141,5 @@ def _leased(taskdb: TaskDB) -> int:
     """Rows that a relay has taken and not given back (SQLite)."""
     far = "julianday(relay_at) - julianday(created_at) > 20.0 / 86400"
     with taskdb.store.database.transaction() as connection:
-        sql = f"SELECT count(*) FROM task WHERE status = 'CREATED' AND {far}"
+        sql = f"SELECT count(*) FROM taskdb_task WHERE status = 'CREATED' AND {far}"
         return int(connection.exec_driver_sql(sql).scalar_one())

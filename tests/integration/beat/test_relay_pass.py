@@ -51,7 +51,7 @@ def due(taskdb: TaskDB, *task_ids: str) -> None:
         past = f"CAST({past} AS TIMESTAMPTZ)"
     with taskdb.store.database.transaction() as connection:
         connection.exec_driver_sql(
-            f"UPDATE task SET relay_at = {past},"
+            f"UPDATE taskdb_task SET relay_at = {past},"
             f" run_at = CASE WHEN run_at IS NULL THEN NULL ELSE {past} END{where}"
         )
 
@@ -111,7 +111,9 @@ def test_what_runs_or_is_over_is_left_alone_however_old(taskdb: TaskDB, status: 
 
 def test_a_row_inserted_by_plain_sql_is_published(taskdb: TaskDB) -> None:
     with taskdb.store.database.transaction() as connection:
-        connection.exec_driver_sql("INSERT INTO task (type, input) VALUES ('echo', '{\"a\": 1}')")
+        connection.exec_driver_sql(
+            "INSERT INTO taskdb_task (type, input) VALUES ('echo', '{\"a\": 1}')"
+        )
     wait_until(lambda: relay(taskdb).run_once() or count(taskdb, TaskStatus.QUEUED) == 1, 10)
     [entity] = taskdb.list_tasks()
     assert ids(messages(taskdb)) == [entity.id] and entity.input == {"a": 1}

@@ -83,7 +83,7 @@ def still_works(site: Site) -> None:
 
 
 def row(site: Site, task_id: str) -> dict[str, Any]:
-    (found,) = site.query("SELECT * FROM task WHERE CAST(id AS TEXT) = :id", id=str(task_id))
+    (found,) = site.query("SELECT * FROM taskdb_task WHERE CAST(id AS TEXT) = :id", id=str(task_id))
     return dict(found)
 
 

@@ -237,7 +237,7 @@ def test_a_part_whose_message_names_another_parent_ends_its_own(site: Site) -> N
     site.wait_for(part.id, "QUEUED")
     before = row(site, other.id)
     # The message that ends the parent goes where the part was to run.
-    site.query("UPDATE task SET queue = 'taskdb' WHERE CAST(id AS TEXT) = :id", id=part.id)
+    site.query("UPDATE taskdb_task SET queue = 'taskdb' WHERE CAST(id AS TEXT) = :id", id=part.id)
     send(site, "public.greet", part.id, headers={"group": other.id, "parent_id": other.id})
     assert site.settled(whole.id).status == "COMPLETED"
     assert row(site, other.id) == before

@@ -103,7 +103,7 @@ def used_client(url: str, folder: Path, broker: str, **values: Any) -> Iterator[
         until_queued(taskdb, first.id)
         assert ids(messages(taskdb)) == [first.id]
         with taskdb.store.database.transaction() as connection:
-            connection.exec_driver_sql("DELETE FROM task")
+            connection.exec_driver_sql("DELETE FROM taskdb_task")
         yield taskdb
 
 

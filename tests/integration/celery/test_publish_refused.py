@@ -333,7 +333,7 @@ def due(taskdb: TaskDB) -> None:
     if taskdb.store.database.dialect.name == "postgresql":
         past = f"CAST({past} AS TIMESTAMPTZ)"
     with taskdb.store.database.transaction() as connection:
-        connection.exec_driver_sql(f"UPDATE task SET relay_at = {past}")
+        connection.exec_driver_sql(f"UPDATE taskdb_task SET relay_at = {past}")
 
 
 def test_the_relay_tries_a_refused_row_again_later_and_others_go_on(
@@ -376,7 +376,7 @@ def test_the_pauses_of_a_refused_row_grow_up_to_five_minutes(
         for waited in (0, 60, 86_400):
             later = taskdb.store.database.dialect.later(str(-waited))
             with taskdb.store.database.transaction() as connection:
-                connection.exec_driver_sql(f"UPDATE task SET updated_at = {later}")
+                connection.exec_driver_sql(f"UPDATE taskdb_task SET updated_at = {later}")
             [item] = taskdb.store.publications.find([task_id])
             taskdb.store.publications.refuse([(item, "no")])
             standing = taskdb.store.situations.get(task_id, EVERYONE, lease=timedelta(seconds=30))

@@ -94,7 +94,7 @@ def test_a_copy_of_a_message_runs_no_later_attempt(site: Site) -> None:
     began(site, task_id)
     site.let_go(task_id)
     site.settled(task_id)
-    site.query("UPDATE task SET queue = 'held' WHERE CAST(id AS TEXT) = :id", id=task_id)
+    site.query("UPDATE taskdb_task SET queue = 'held' WHERE CAST(id AS TEXT) = :id", id=task_id)
     site.client.retry_task(task_id)
     site.wait_for(task_id, "QUEUED")
     before = row(site, task_id)
@@ -121,7 +121,9 @@ def test_a_copy_of_a_message_stands_for_no_other_task_nor_type(site: Site) -> No
 
 def test_what_is_not_signed_neither_counts_nor_remarks(site: Site) -> None:
     task_id = parked(site)
-    site.query("UPDATE task SET queue = 'elsewhere' WHERE CAST(id AS TEXT) = :id", id=task_id)
+    site.query(
+        "UPDATE taskdb_task SET queue = 'elsewhere' WHERE CAST(id AS TEXT) = :id", id=task_id
+    )
     before = row(site, task_id), site.client.task_history(task_id)
     for _ in range(12):
         send(site, "public.greet", task_id, queue="elsewhere")

@@ -15,7 +15,7 @@ def submit_old(cli: Site, days: int) -> str:
         taskdb.cancel_task(task_id)
         moment = taskdb.store.database.dialect.later("-:seconds")
         taskdb.store.database.query(
-            f"UPDATE task SET created_at = {moment}, ended_at = {moment} WHERE id = :id",
+            f"UPDATE taskdb_task SET created_at = {moment}, ended_at = {moment} WHERE id = :id",
             {"seconds": days * 86_400.0, "id": task_id},
         )
     return task_id

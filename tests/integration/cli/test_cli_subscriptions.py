@@ -117,7 +117,7 @@ def test_what_is_wrong_is_said_and_nothing_is_written(
 def test_the_doctor_lists_a_dead_subscription(cli: Site) -> None:
     assert cli("subscription", "add", "gone", "log").code == 0
     with cli.client() as taskdb:
-        taskdb.store.database.query("UPDATE subscription SET state = 'dead'", {})
+        taskdb.store.database.query("UPDATE taskdb_subscription SET state = 'dead'", {})
     ran = cli("doctor", "--json")
     assert ran.code == 1
     (dead,) = [one for one in ran.document["drift"] if one["name"] == "subscription_dead"]

@@ -44,7 +44,7 @@ def test_it_mends_what_a_beat_would_and_tells_what_is_left(
     assert doctor() == (0, "nothing has drifted: rows, broker and workers agree\n")
     rescued, failed = (taskdb.submit_task("sum", {"n": n}, delay=3_600) for n in range(2))
     long_ago = "relay_at = '2001-01-01T00:00:00.000Z', run_at = NULL, status = 'CREATED'"
-    write(taskdb, f"UPDATE task SET {long_ago}")
+    write(taskdb, f"UPDATE taskdb_task SET {long_ago}")
     assert taskdb.store.runs.claim(rescued.id, token="t", worker="gone", max_attempts=3).granted
 
     code, said = doctor("--json")
@@ -71,10 +71,11 @@ def test_a_row_that_is_set_aside_is_listed_with_its_reason_and_tried_at_once(
     taskdb: TaskDB, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = taskdb.submit_task("sum", {"n": 1})
-    write(taskdb, "UPDATE task SET deadline_at = '2001-01-01T00:00:00.000Z'")
+    write(taskdb, "UPDATE taskdb_task SET deadline_at = '2001-01-01T00:00:00.000Z'")
     write(
         taskdb,
-        "CREATE TRIGGER own BEFORE UPDATE ON task BEGIN SELECT RAISE(ABORT, 'not allowed'); END",
+        "CREATE TRIGGER own BEFORE UPDATE ON taskdb_task BEGIN SELECT RAISE(ABORT, 'not allowed');"
+        " END",
     )
     run_command(["doctor", "--fix"])
     capsys.readouterr()
@@ -128,13 +129,13 @@ def test_a_reader_that_keeps_the_log_of_sqlite_from_being_emptied_is_listed(
 
     def change_often() -> None:
         for n in range(300):
-            write(taskdb, "UPDATE task SET attributes = :text", text=f'{{"n": "{n:09000}"}}')
+            write(taskdb, "UPDATE taskdb_task SET attributes = :text", text=f'{{"n": "{n:09000}"}}')
 
     change_often()
     assert held_log(taskdb.settings, Limits()) is None
     with closing(sqlite3.connect(file)) as reader:
         reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM task").fetchone()
+        reader.execute("SELECT count(*) FROM taskdb_task").fetchone()
         change_often()
         found = held_log(taskdb.settings, limits)
     assert found is not None

@@ -133,7 +133,7 @@ def _submit(made: World) -> None:
     adopted = operator.submit_task("echo", tenant=FOREIGN)
     _write(
         made,
-        "UPDATE task SET id = :new, is_adopted = true WHERE id = :id",
+        "UPDATE taskdb_task SET id = :new, is_adopted = true WHERE id = :id",
         id=adopted.id,
         new=adopted_id("quartz-celery"),
     )

@@ -147,7 +147,7 @@ def test_a_small_input_makes_no_file(taskdb: TaskDB) -> None:
 
 def test_a_payload_goes_when_its_insert_fails(taskdb: TaskDB) -> None:
     with taskdb.store.database.transaction() as connection:
-        connection.exec_driver_sql("ALTER TABLE task RENAME TO task_elsewhere")
+        connection.exec_driver_sql("ALTER TABLE taskdb_task RENAME TO task_elsewhere")
     try:
         with pytest.raises(DatabaseError):
             taskdb.submit_task("echo", LARGE)
@@ -316,7 +316,7 @@ def test_a_scope_can_only_be_narrowed(taskdb: TaskDB) -> None:
 def test_an_entity_of_a_scoped_client_stays_in_the_scope(taskdb: TaskDB) -> None:
     entity = taskdb.for_tenant("acme").submit_task("echo")
     with taskdb.store.database.transaction() as connection:
-        connection.exec_driver_sql("UPDATE task SET tenant = 'other'")
+        connection.exec_driver_sql("UPDATE taskdb_task SET tenant = 'other'")
     with pytest.raises(TaskNotFound):
         entity.refresh()
 

@@ -77,7 +77,7 @@ def test_a_wait_whose_task_is_pruned_says_that_it_is_gone(taskdb: TaskDB, looks:
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(one.wait, 30)
         wait_until(lambda: looks)
-        taskdb.store.database.query("DELETE FROM task", {})
+        taskdb.store.database.query("DELETE FROM taskdb_task", {})
         with pytest.raises(TaskNotFound):
             waiting.result(10)
 

@@ -106,7 +106,7 @@ def test_a_dump_is_restored_into_a_new_cluster_beside_a_broker_that_is_not_of_it
     waiting = site.submit("ends.returns", {"value": "again"})
     site.wait_for(waiting.id, "QUEUED")
     # Rights of a role that the other cluster does not have.
-    site.query("CREATE ROLE of_this_cluster; GRANT SELECT ON task TO of_this_cluster")
+    site.query("CREATE ROLE of_this_cluster; GRANT SELECT ON taskdb_task TO of_this_cluster")
     run(block("pg_dump"), {**tools(own_postgresql, "postgres"), **paths})
 
     # The time that the restore takes back.
@@ -185,7 +185,7 @@ def test_a_point_in_time_is_restored_from_a_base_backup_and_the_archive(
     def say(sql: str) -> str:
         return run(f'psql --tuples-only --no-align --command "{sql}"', environment).strip()
 
-    row = "INSERT INTO task (type, queue, input) VALUES ('{}', 'taskdb', 'null')"
+    row = "INSERT INTO taskdb_task (type, queue, input) VALUES ('{}', 'taskdb', 'null')"
     say(row.format("before"))
     point = say("SELECT clock_timestamp()")
     say(row.format("after"))
@@ -200,7 +200,7 @@ def test_a_point_in_time_is_restored_from_a_base_backup_and_the_archive(
     environment |= tools(second, "postgres")
     wait_until(lambda: say("SELECT pg_is_in_recovery()") == "f", 30)
     migrate(second.url)
-    assert say("SELECT string_agg(type, ',') FROM task") == "before"
+    assert say("SELECT string_agg(type, ',') FROM taskdb_task") == "before"
 
 
 def test_the_embedded_files_are_copied_while_a_worker_runs_and_restored(

@@ -113,7 +113,7 @@ class Rollout:
         )
         runs = Counter(run.task_id for run in self.site.runs())
         assert runs == Counter(self.ids)
-        attempts = self.site.query("SELECT DISTINCT attempt, spared, crashes FROM task")
+        attempts = self.site.query("SELECT DISTINCT attempt, spared, crashes FROM taskdb_task")
         assert [tuple(row.values()) for row in attempts] == [(1, 0, 0)]
         for process in self.site.processes.started:
             found = [line for line in process.output.splitlines() if REFUSED.search(line)]

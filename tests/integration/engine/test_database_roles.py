@@ -28,7 +28,8 @@ def test_a_worker_a_beat_and_the_commands_need_no_right_on_tables(
     site: Site, granted: Roles
 ) -> None:
     last = (
-        "SELECT max(relname) FROM pg_class WHERE relname ~ '^task_event_2[0-9]+$' AND relkind = 'r'"
+        "SELECT max(relname) FROM pg_class WHERE relname ~ '^taskdb_event_2[0-9]+$'"
+        " AND relkind = 'r'"
     )
     ((day,),) = granted.query("owner", last)
     granted.query("owner", f"DROP TABLE {day}")
@@ -47,7 +48,8 @@ def test_a_worker_a_beat_and_the_commands_need_no_right_on_tables(
     for task_id, status in ((done, "COMPLETED"), (later, "COMPLETED"), (failed, "FAILED")):
         wait_until(lambda one=task_id, as_=status: site.status(one) == as_, timeout=60)
     wait_until(
-        lambda: granted.query("superuser", "SELECT count(*) FROM alarm") == [(1,)], timeout=30
+        lambda: granted.query("superuser", "SELECT count(*) FROM taskdb_alarm") == [(1,)],
+        timeout=30,
     )
     wait_until(lambda: granted.query("superuser", last) == [(day,)], timeout=30)
     for words in (
@@ -139,7 +141,7 @@ def test_the_command_prints_what_it_would_do_and_does_it_when_asked(
     printed = cli(*words)
     assert printed.code == 0, printed.err
     assert printed.out.startswith("BEGIN;\n")
-    asked = "SELECT has_table_privilege('{}', 'task', 'SELECT')"
+    asked = "SELECT has_table_privilege('{}', 'taskdb_task', 'SELECT')"
     assert roles.query("owner", asked.format(roles.name_of("reader"))) == [(False,)]
     roles.query("owner", printed.out)
     assert roles.query("owner", asked.format(roles.name_of("reader"))) == [(True,)]

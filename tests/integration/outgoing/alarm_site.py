@@ -46,7 +46,7 @@ class AlarmSite:
     def make_due(self) -> None:
         """What is tried again later is due now."""
         self.taskdb.store.database.query(
-            "UPDATE alarm_delivery SET next_try_at = :past WHERE sent_at IS NULL",
+            "UPDATE taskdb_alarm_delivery SET next_try_at = :past WHERE sent_at IS NULL",
             {"past": "2020-01-01T00:00:00.000Z"},
         )
 

@@ -79,11 +79,12 @@ def test_ten_thousand_failures_in_a_minute_are_one_alarm_and_two_messages(store_
     failures, batch, writers = 10_000, 250, 4
     with Store(store_url, pool_size=10).closing() as store:
         (task,) = [str(row["id"]) for row in store.database.query(
-            "INSERT INTO task (type, queue, status) VALUES ('flood', 'q', 'FAILED') RETURNING id",
+            "INSERT INTO taskdb_task (type, queue, status) VALUES ('flood', 'q', 'FAILED')"
+            " RETURNING id",
             {},
         )]  # fmt: skip
         insert = text(
-            "INSERT INTO task_event (task_id, from_status, to_status, detail)"
+            "INSERT INTO taskdb_event (task_id, from_status, to_status, detail)"
             " VALUES (:id, 'STARTED', 'FAILED', :detail)"
         )
         row = {
@@ -114,11 +115,13 @@ def test_ten_thousand_failures_in_a_minute_are_one_alarm_and_two_messages(store_
             thread.join()
         while fold(store).events:
             pass
-        store.database.query("UPDATE alarm SET window_until = :at",
+        store.database.query("UPDATE taskdb_alarm SET window_until = :at",
                              {"at": "2020-01-01T00:00:00.000Z"})  # fmt: skip
         fold(store)
-        (alarm,) = store.database.query("SELECT count, told FROM alarm", {})
-        messages = store.database.query("SELECT count FROM alarm_delivery ORDER BY sequence", {})
+        (alarm,) = store.database.query("SELECT count, told FROM taskdb_alarm", {})
+        messages = store.database.query(
+            "SELECT count FROM taskdb_alarm_delivery ORDER BY sequence", {}
+        )
 
         assert (alarm["count"], alarm["told"]) == (failures, failures)
         assert len(messages) == 2

@@ -185,7 +185,7 @@ def test_the_secrets_of_channels_stay_in_the_settings(
         assert sorted(waiting) == sorted(channels)
         rows = [
             str(dict(row))
-            for table in ("alarm", "alarm_delivery", "alarm_route")
+            for table in ("taskdb_alarm", "taskdb_alarm_delivery", "taskdb_alarm_route")
             for row in site.taskdb.store.database.query(f"SELECT * FROM {table}", {})
         ]
         told = "\n".join([*rows, str(lines), repr(site.taskdb.settings), str(waiting)])

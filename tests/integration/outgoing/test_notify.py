@@ -389,7 +389,7 @@ def test_a_beat_that_is_killed_between_send_and_cursor_loses_nothing(
     may_answer.set()
     assert taskdb.subscriptions.get("hook").sent < 5
     # Its lease would be over soon; the test does not wait for that.
-    write(taskdb.store, "UPDATE subscription SET lease_until = NULL")
+    write(taskdb.store, "UPDATE taskdb_subscription SET lease_until = NULL")
     beats = [start_beat(processes, taskdb) for _ in range(2)]
     expected = [(one, "CREATED") for one in ids]
     wait_until(lambda: list(dict.fromkeys(told(receiver))) == expected, 30)

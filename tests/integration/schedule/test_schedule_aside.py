@@ -27,8 +27,8 @@ def its(store_url: str, tmp_path: Path) -> Iterator[Site]:
 @pytest.mark.parametrize(
     ("when", "table", "verb"),
     [
-        ("NEW.name = 'bad'", "task", "INSERT"),
-        ("OLD.name = 'bad'", "schedule", "UPDATE"),
+        ("NEW.name = 'bad'", "taskdb_task", "INSERT"),
+        ("OLD.name = 'bad'", "taskdb_schedule", "UPDATE"),
     ],
 )
 def test_a_schedule_that_the_database_refuses_keeps_no_other_from_firing(
@@ -56,7 +56,7 @@ def test_a_schedule_whose_input_cannot_be_read_submits_nothing(its: Site) -> Non
     its.add("a")
     bad = its.add("bad")
     digits = "1" * 5_000
-    its.write(f"UPDATE schedule SET input = '[{digits}]' WHERE name = 'bad'")
+    its.write(f"UPDATE taskdb_schedule SET input = '[{digits}]' WHERE name = 'bad'")
     assert its.fire(MINUTE) == 1
     assert {one.name for one in its.tasks()} == {"a"}
     assert aside(its.taskdb.store) == {("schedule", bad)}
@@ -70,7 +70,7 @@ def test_an_input_that_is_no_json_keeps_no_other_from_firing(
     with site(sqlite_url, tmp_path) as its:
         its.add("a")
         bad = its.add("bad")
-        its.write("UPDATE schedule SET input = '{\"a\"' WHERE name = 'bad'")
+        its.write("UPDATE taskdb_schedule SET input = '{\"a\"' WHERE name = 'bad'")
         assert its.fire(MINUTE) == 1
         assert aside(its.taskdb.store) == {("schedule", bad)}
 
@@ -85,7 +85,7 @@ def test_a_celery_schedule_that_the_database_refuses_keeps_no_other_from_being_s
             Definition(name, "", "foreign", None, one, Origin.CELERY, message={"n": 1}), EVERYONE
         )
     bad = its.taskdb.schedules.get("bad").id
-    refuse(store, "OLD.name = 'bad'", "schedule")
+    refuse(store, "OLD.name = 'bad'", "taskdb_schedule")
     its.clock.advance(MINUTE)
     sent: list[str] = []
 
@@ -108,7 +108,7 @@ def test_a_schedule_that_a_stranger_has_locked_makes_no_loop_turn_without_a_paus
 
         def stranger() -> None:
             with its.taskdb.store.database.transaction() as connection:
-                connection.execute(text("SELECT * FROM schedule FOR UPDATE"))
+                connection.execute(text("SELECT * FROM taskdb_schedule FOR UPDATE"))
                 locked.set()
                 assert may_end.wait(30)
 
@@ -125,7 +125,7 @@ def test_a_schedule_that_a_stranger_has_locked_makes_no_loop_turn_without_a_paus
 
 def test_the_doctor_lists_schedules_that_cannot_be_fired(its: Site) -> None:
     its.add("bad")
-    its.write("UPDATE schedule SET cron = '99 * * * *'")
+    its.write("UPDATE taskdb_schedule SET cron = '99 * * * *'")
     its.fire(MINUTE)
     lease = timedelta(seconds=30)
     found = {one.name: one for one in its.taskdb.store.doctor.drifts(lease=lease)}

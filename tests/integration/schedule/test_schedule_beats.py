@@ -48,18 +48,19 @@ class Hour:
         return int(self.taskdb.store.database.query(sql, {}, writes=False)[0]["n"])
 
     def fired(self) -> int:
-        return self.count("SELECT count(*) AS n FROM schedule_run WHERE outcome = 'fired'")
+        return self.count("SELECT count(*) AS n FROM taskdb_schedule_run WHERE outcome = 'fired'")
 
     def check(self, schedules: int, minutes: int) -> None:
         """Each due time has one run and one task of its own, and there is no other."""
         wanted = schedules * minutes
         wait_until(lambda: self.fired() >= wanted, 60, lambda: f"{self.fired()} of {wanted}")
-        distinct = "SELECT count(DISTINCT {}) AS n FROM schedule_run WHERE outcome = 'fired'"
-        assert self.count("SELECT count(*) AS n FROM schedule_run") == wanted
+        distinct = "SELECT count(DISTINCT {}) AS n FROM taskdb_schedule_run WHERE outcome = 'fired'"
+        assert self.count("SELECT count(*) AS n FROM taskdb_schedule_run") == wanted
         assert self.count(distinct.format("task_id")) == wanted
-        assert self.count("SELECT count(*) AS n FROM task") == wanted
+        assert self.count("SELECT count(*) AS n FROM taskdb_task") == wanted
         assert self.count(
-            "SELECT count(*) AS n FROM task JOIN schedule_run ON task_id = task.id"
+            "SELECT count(*) AS n FROM taskdb_task JOIN taskdb_schedule_run"
+            " ON task_id = taskdb_task.id"
         ) == wanted  # fmt: skip
         times: list[datetime] = [run.due_at for run in self.taskdb.schedules.runs(
             "schedule-0", limit=1_000)]  # fmt: skip

@@ -207,7 +207,7 @@ def test_a_row_that_cannot_be_written_stops_the_declaration_of_no_other(
     with site(sqlite_url, tmp_path, both(60)) as its:
         its.taskdb.schedules.sync()
         its.write(
-            "CREATE TRIGGER refuses BEFORE UPDATE ON schedule WHEN NEW.name = 'bad'"
+            "CREATE TRIGGER refuses BEFORE UPDATE ON taskdb_schedule WHEN NEW.name = 'bad'"
             " BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
     with site(sqlite_url, tmp_path, both(70)) as its:

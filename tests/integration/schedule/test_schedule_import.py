@@ -167,7 +167,7 @@ def test_one_that_ran_here_already_runs_no_second_time_after_another_import(
     due = the_schedule(cli)["next_due_at"]
     with cli.client() as taskdb:
         taskdb.store.database.query(
-            "UPDATE schedule SET last_due_at = next_due_at, next_due_at = '9999-01-01'", {}
+            "UPDATE taskdb_schedule SET last_due_at = next_due_at, next_due_at = '9999-01-01'", {}
         )
     (line,) = imported("--replace", crontab_id=1, one_off=1)
     assert "ran here already" in line["note"]

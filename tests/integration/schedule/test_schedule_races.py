@@ -61,13 +61,13 @@ def test_beats_that_start_together_declare_the_same_without_an_error(
     sites = [TaskDB(settings(store_url, tmp_path), registry=registry(6)) for _ in range(4)]
     try:
         for number in range(ROUNDS):
-            for table in ("alarm_policy", "gate", "schedule"):
+            for table in ("taskdb_alarm_policy", "taskdb_limit", "taskdb_schedule"):
                 sites[0].store.database.query(f"DELETE FROM {table}", {})
             errors = together(*[lambda one=one: declare_all(one) for one in sites])  # type: ignore[misc]
             assert errors == [], number
             assert len(sites[0].schedules.list()) == 6
             assert len(sites[0].limits.list()) == 6
-            found = sites[0].store.database.query("SELECT type FROM alarm_policy", {})
+            found = sites[0].store.database.query("SELECT type FROM taskdb_alarm_policy", {})
             assert len(found) == 6
     finally:
         for one in sites:
@@ -130,7 +130,7 @@ def test_a_run_by_hand_beside_a_beat_ends_in_no_deadlock_over_a_unique_key(
             for _ in range(10 * ROUNDS):
                 clock.advance(timedelta(minutes=1))
                 by_hand.schedules.run_now("it")
-                by_hand.store.database.query("UPDATE task SET status = 'CANCELED'", {})
+                by_hand.store.database.query("UPDATE taskdb_task SET status = 'CANCELED'", {})
         finally:
             stop.set()
 

@@ -63,7 +63,7 @@ def test_celerys_beat_declares_limits_alarms_and_schedules(store_url: str, tmp_p
     with scheduler(store_url, tmp_path, entries) as (its, beat):
         beat.tick()
         assert [one.name for one in its.taskdb.limits.list()] == ["plus"]
-        assert its.write("SELECT type FROM alarm_policy")[0]["type"] == "plus"
+        assert its.write("SELECT type FROM taskdb_alarm_policy")[0]["type"] == "plus"
         assert [one.name for one in its.taskdb.schedules.list()] == ["ours"]
 
 

@@ -227,13 +227,13 @@ def test_an_edit_takes_effect_at_the_next_pass(its: Site) -> None:
     assert its.fire(2 * MINUTE) == 1
     assert its.tasks()[0].input["a"] == 5
     assert its.taskdb.schedules.get("it").version == 2
-    its.write("UPDATE schedule SET cron = '7 * * * *', next_due_at = NULL")
+    its.write("UPDATE taskdb_schedule SET cron = '7 * * * *', next_due_at = NULL")
     its.fire()
     assert its.taskdb.schedules.get("it").next_due_at == its.at("10:07")[0]
 
 
 def test_a_row_of_plain_sql_fires(its: Site) -> None:
-    its.write("INSERT INTO schedule (name, type, cron, input)"
+    its.write("INSERT INTO taskdb_schedule (name, type, cron, input)"
               " VALUES ('sql', 'plus', '* * * * *', '{\"a\": 4}')")  # fmt: skip
     its.fire()
     assert its.fire(MINUTE) == 1
@@ -254,8 +254,8 @@ def test_a_broken_row_says_why_stops_no_other_and_is_not_lost(
 ) -> None:
     its.add("broken", misfire="run_all", misfire_grace=3600)
     its.add("sound")
-    was = its.write("SELECT cron, timezone, type FROM schedule WHERE name = 'broken'")[0]
-    its.write(f"UPDATE schedule SET {columns} WHERE name = 'broken'")
+    was = its.write("SELECT cron, timezone, type FROM taskdb_schedule WHERE name = 'broken'")[0]
+    its.write(f"UPDATE taskdb_schedule SET {columns} WHERE name = 'broken'")
     its.clock.advance(MINUTE)
     fired = its.taskdb.schedules.fire()
     assert len(fired.task_ids) == 1
@@ -264,7 +264,7 @@ def test_a_broken_row_says_why_stops_no_other_and_is_not_lost(
     # It is not looked at in every pass, and nothing of it is forgotten.
     assert not its.taskdb.schedules.fire().broken
     its.write(
-        "UPDATE schedule SET cron = :cron, timezone = :timezone, type = :type,"
+        "UPDATE taskdb_schedule SET cron = :cron, timezone = :timezone, type = :type,"
         " input = '{\"a\": 1}' WHERE name = 'broken'",
         **was,
     )

@@ -20,7 +20,8 @@ def test_one(rehearsal, taskdb_url):
     assert [one.result for one in drain().tasks] == ["sent to ada"]
     engine = create_engine(taskdb_url)
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT status FROM task")).scalars().all() == ["COMPLETED"]
+        found = connection.execute(text("SELECT status FROM taskdb_task"))
+        assert found.scalars().all() == ["COMPLETED"]
     engine.dispose()
 
 def test_another_has_a_database_of_its_own(rehearsal):

@@ -95,10 +95,10 @@ def test_a_trace_goes_from_the_caller_to_the_last_sub_task(site: Site) -> None:
 
 def check_rows(site: Site, trace: str) -> None:
     """Every row names the trace, and so does its message; what nobody traces has nothing."""
-    rows = site.query("SELECT trace FROM task")
+    rows = site.query("SELECT trace FROM taskdb_task")
     assert rows and all(row["trace"].startswith(f"00-{trace}-") for row in rows)
     untraced = site.submit("traced.part", {"value": 1}, delay=3_600)
-    (row,) = site.query("SELECT trace FROM task WHERE id = :id", id=untraced.id)
+    (row,) = site.query("SELECT trace FROM taskdb_task WHERE id = :id", id=untraced.id)
     assert row["trace"] is None
     headers = headers_of(f"00-{trace}-{'a' * 16}-01 vendor=1")
     assert headers == {"traceparent": f"00-{trace}-{'a' * 16}-01", "tracestate": "vendor=1"}

@@ -63,7 +63,7 @@ def test_a_parent_holds_no_worker_while_its_parts_run(site: Site) -> None:
 
 
 def waits_for(site: Site, parent: TaskEntity) -> str | None:
-    [row] = site.query("SELECT waits_for FROM task WHERE id = :id", id=parent.id)
+    [row] = site.query("SELECT waits_for FROM taskdb_task WHERE id = :id", id=parent.id)
     stage: str | None = row["waits_for"]
     return stage
 
@@ -254,7 +254,7 @@ def test_duplicates_of_every_message_change_nothing(site: Site, publisher: Publi
 def state_of(site: Site, parent: TaskEntity) -> Any:
     """Rows and histories, whole."""
     ids = [parent.id, *(one.id for one in site.client.trees.sub_tasks(parent.id))]
-    rows = site.query("SELECT * FROM task WHERE id = :id OR parent_id = :id", id=parent.id)
+    rows = site.query("SELECT * FROM taskdb_task WHERE id = :id OR parent_id = :id", id=parent.id)
     rows.sort(key=lambda row: str(row["id"]))
     return rows, [site.client.task_history(one) for one in ids]
 

@@ -47,7 +47,7 @@ def parts(site: Site, parent: TaskEntity) -> list[TaskEntity]:
 
 def columns(site: Site, parent: TaskEntity, name: str) -> list[Any]:
     rows = site.query(
-        f"SELECT {name} AS value FROM task WHERE parent_id = :id AND role = 'part'"
+        f"SELECT {name} AS value FROM taskdb_task WHERE parent_id = :id AND role = 'part'"
         " ORDER BY position",
         id=parent.id,
     )
@@ -279,7 +279,7 @@ def test_a_message_that_comes_after_the_deadline_fails_its_items(site: Site) -> 
 
 def test_an_unknown_type_fails_its_items_once_it_was_enough(site: Site) -> None:
     parent = fan_out(site, *do("return", "return"), delay=timedelta(seconds=1))
-    site.query("UPDATE task SET type = 'nobody.knows' WHERE parent_id = :id", id=parent.id)
+    site.query("UPDATE taskdb_task SET type = 'nobody.knows' WHERE parent_id = :id", id=parent.id)
     assert site.settled(parent.id).status == DONE
     errors = [one.error for one in parts(site, parent)]
     assert [error and error.type for error in errors] == ["UnknownTaskType"] * 2

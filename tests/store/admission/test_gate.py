@@ -388,13 +388,13 @@ def test_a_sweep_frees_what_nobody_has(store: Store) -> None:
     begin(store, first)
     write(
         store,
-        "INSERT INTO slot (key, n, task_id) VALUES ('old', 1, :id), ('old', 2, NULL)",
+        "INSERT INTO taskdb_slot (key, n, task_id) VALUES ('old', 1, :id), ('old', 2, NULL)",
         id="01936e4b-7c00-7000-8000-0123456789ab",
     )
     assert store.admission.sweep_slots(10) == 2
     assert store.admission.sweep_slots(10) == 0
     assert slots(store) == [("mutex:acme/k", 1), ("mutex:acme/l", 1)]
-    write(store, "DELETE FROM task WHERE id = :id", id=second)
+    write(store, "DELETE FROM taskdb_task WHERE id = :id", id=second)
     assert store.admission.sweep_slots(10) == 1
 
 

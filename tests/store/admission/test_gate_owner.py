@@ -198,12 +198,12 @@ def test_the_statements_of_the_release_before_find_their_rows(store: Store) -> N
     store.limits.pause(TENANT, ACME, "our own")
     write(
         store,
-        "INSERT INTO gate (target, name, is_paused, reason, set_by, set_at) VALUES ('tenant',"
-        " 'acme', true, 'unpaid', 'ann', CURRENT_TIMESTAMP) ON CONFLICT (target, name)"
-        " DO UPDATE SET is_paused = true, reason = excluded.reason",
+        "INSERT INTO taskdb_limit (target, name, is_paused, reason, set_by, set_at)"
+        " VALUES ('tenant', 'acme', true, 'unpaid', 'ann', CURRENT_TIMESTAMP)"
+        " ON CONFLICT (target, name) DO UPDATE SET is_paused = true, reason = excluded.reason",
     )
     assert {one.owner for one in store.limits.all(EVERYONE)} == {"operator", "tenant"}
-    write(store, "DELETE FROM gate WHERE target = 'tenant' AND name = 'acme'")
+    write(store, "DELETE FROM taskdb_limit WHERE target = 'tenant' AND name = 'acme'")
     (gate,) = store.limits.all(EVERYONE)
     assert (gate.owner, gate.reason) == ("tenant", "our own")
 
@@ -211,7 +211,7 @@ def test_the_statements_of_the_release_before_find_their_rows(store: Store) -> N
 def test_a_task_that_its_own_tenant_has_paused_says_so_to_the_tenant(store: Store) -> None:
     task_id = create(store)
     store.limits.pause(("tenant", "acme"), ACME, "stock-taking", "ada")
-    write(store, "UPDATE task SET held_by = 'paused:own:acme' WHERE id = :id", id=task_id)
+    write(store, "UPDATE taskdb_task SET held_by = 'paused:own:acme' WHERE id = :id", id=task_id)
     standing = store.situations.get(task_id, ACME, lease=HOUR)
     told = explain(standing, lambda _: BrokerState(), lease=HOUR)
     assert "tenant 'acme' (its own rule) was paused by ada" in told.sentence

@@ -31,7 +31,7 @@ class Crowd:
         self.store = store
         self.random = random
         self.ids: list[str] = []
-        for table in ("slot", "gate", "task", "worker"):
+        for table in ("taskdb_slot", "taskdb_limit", "taskdb_task", "taskdb_worker"):
             write(store, f"DELETE FROM {table}")
         for place, number in LIMITS.items():
             store.limits.set(place, Limit(max_running=number), EVERYONE)
@@ -88,13 +88,13 @@ class Crowd:
 
     def check(self) -> None:
         """No rule is broken, and who has a place has its slots."""
-        rows = write(self.store, f"SELECT * FROM task WHERE {PLACE}")
+        rows = write(self.store, f"SELECT * FROM taskdb_task WHERE {PLACE}")
         mutexes = Counter((row["tenant"], row["mutex_key"]) for row in rows if row["mutex_key"])
         assert max(mutexes.values(), default=0) <= 1, mutexes
         for (target, name), number in LIMITS.items():
             assert sum(row[target] == name for row in rows) <= number, (target, name)
         assert sorted(_needs(rows)) == sorted(
-            row["key"] for row in write(self.store, "SELECT key FROM slot")
+            row["key"] for row in write(self.store, "SELECT key FROM taskdb_slot")
         )
 
     def finish(self) -> None:
@@ -203,10 +203,10 @@ def test_workers_that_all_release_and_end_break_no_rule_and_wait_for_nobody(stor
 
     assert sum(at_once(work, 8)) == len(ids)
     assert broken == []
-    assert write(store, "SELECT key FROM slot") == []
+    assert write(store, "SELECT key FROM taskdb_slot") == []
 
 
 def _broken(store: Store) -> list[str]:
-    rows = write(store, f"SELECT * FROM task WHERE {PLACE}")
+    rows = write(store, f"SELECT * FROM taskdb_task WHERE {PLACE}")
     mutexes = Counter((row["tenant"], row["mutex_key"]) for row in rows)
     return [str(key) for key, number in mutexes.items() if number > 1]

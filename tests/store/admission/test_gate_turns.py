@@ -73,7 +73,9 @@ class Site:
     def _at_work(self, kind: str) -> str:
         values = ALONE[kind]
         where = " AND ".join(f"{name} = '{value}'" for name, value in values.items())
-        found = write(self.store, f"SELECT id FROM task WHERE status = 'STARTED' AND {where}")
+        found = write(
+            self.store, f"SELECT id FROM taskdb_task WHERE status = 'STARTED' AND {where}"
+        )
         return str(found[0]["id"])
 
 
@@ -105,7 +107,7 @@ def test_a_task_of_several_limits_goes_though_younger_ones_of_one_keep_coming(
     wanted = create(store, **values)
     assert site.go() == []
     site.ends_until(wanted, kinds[::-1] if is_reversed else kinds)
-    assert write(store, "SELECT key FROM reservation") == []
+    assert write(store, "SELECT key FROM taskdb_reservation") == []
 
 
 def test_a_task_of_a_window_and_a_limit_goes_though_younger_ones_keep_coming(
@@ -164,7 +166,7 @@ def test_a_cancel_gives_up_the_places_that_were_kept(store: Store) -> None:
     store.interventions.cancel(wanted, EVERYONE)
     assert site.go() == [younger]
     store.admission.sweep_slots(10)
-    assert write(store, "SELECT key FROM reservation") == []
+    assert write(store, "SELECT key FROM taskdb_reservation") == []
 
 
 def test_tasks_that_share_nothing_with_it_are_not_held_up(store: Store) -> None:
@@ -195,7 +197,13 @@ class Stream:
 
     def __init__(self, store: Store, random: Random) -> None:
         self.store, self.random, self.site = store, random, Site(store)
-        for table in ("slot", "reservation", "gate", "task", "worker"):
+        for table in (
+            "taskdb_slot",
+            "taskdb_reservation",
+            "taskdb_limit",
+            "taskdb_task",
+            "taskdb_worker",
+        ):
             write(store, f"DELETE FROM {table}")
         for place in (QUEUE, TYPE, TENANT):
             store.limits.set(place, Limit(max_running=random.choice([1, 1, 2])), EVERYONE)

@@ -190,7 +190,7 @@ def test_no_verb_of_owned_tasks_touches_an_adopted_one(
     store: Store, clock: FixedClock, status: S
 ) -> None:
     task_id = in_status(store, status)
-    write(store, "UPDATE task SET deadline_at = created_at WHERE id = :id", id=task_id)
+    write(store, "UPDATE taskdb_task SET deadline_at = created_at WHERE id = :id", id=task_id)
     store.workers.announce(WorkerRecord("w-other", "other", "host", 2))
     before, history = store.tasks.get(task_id, EVERYONE), moves(store, task_id)
     clock.advance(timedelta(days=400))
@@ -399,4 +399,4 @@ def test_text_that_no_database_takes_is_made_fit(store: Store) -> None:
 def test_many_are_seen_in_batches(store: Store) -> None:
     many = [published() for _ in range(1_200)]
     assert store.adopted.see(many) == 2_400
-    assert len(write(store, "SELECT 1 AS one FROM task WHERE is_adopted")) == 1_200
+    assert len(write(store, "SELECT 1 AS one FROM taskdb_task WHERE is_adopted")) == 1_200

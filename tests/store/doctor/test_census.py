@@ -132,7 +132,7 @@ def test_what_a_rule_holds_is_told_apart_and_is_not_ready(store: Store) -> None:
         "gate",
     ):
         task_id = create(store)
-        write(store, "UPDATE task SET held_by = :held WHERE id = :id", held=held, id=task_id)
+        write(store, "UPDATE taskdb_task SET held_by = :held WHERE id = :id", held=held, id=task_id)
     found = census(store)
     rules = {rule for _, rule in found}
     assert rules == {"mutex", "running", "starts", "paused", "gate"}
@@ -141,7 +141,7 @@ def test_what_a_rule_holds_is_told_apart_and_is_not_ready(store: Store) -> None:
 
 def test_what_is_only_watched_is_counted_and_is_nobodys_to_take(store: Store) -> None:
     for task_id in (create(store), queued(store).id):
-        write(store, "UPDATE task SET is_adopted = true WHERE id = :id", id=task_id)
+        write(store, "UPDATE taskdb_task SET is_adopted = true WHERE id = :id", id=task_id)
     found = census(store)
     assert {status: one.number for (status, _), one in found.items()} == {"CREATED": 1, "QUEUED": 1}
     assert not any(one.ready for one in found.values())
@@ -189,7 +189,7 @@ def test_a_schedule_that_is_due_and_not_fired_lags(store: Store, clock: FixedClo
     assert (waits.enabled, waits.lag_seconds) == (1, 0)
     clock.advance(seconds(3_600))
     assert store.counts.schedules().lag_seconds > 3_000
-    write(store, "UPDATE schedule SET last_error = 'no such type'")
+    write(store, "UPDATE taskdb_schedule SET last_error = 'no such type'")
     assert store.counts.schedules().broken == 1
 
 
@@ -223,7 +223,7 @@ def test_messages_that_no_channel_took_are_as_old_as_their_decision(
         fail(store, type=type_)
     fold(store, channels=("mail", "ops"))
     now = store.database.dialect.now
-    write(store, f"UPDATE alarm_delivery SET created_at = {now}, next_try_at = {now}")
+    write(store, f"UPDATE taskdb_alarm_delivery SET created_at = {now}, next_try_at = {now}")
     clock.advance(seconds(90))
     sender = delivering(store)
     taken = sender.take("ops", seconds(10))
@@ -288,7 +288,7 @@ def subscribe(store: Store, name: str) -> None:
 def test_sizes_are_those_of_the_tables_with_their_indexes(store: Store) -> None:
     create(store)
     sizes = store.counts.sizes()
-    assert set(sizes) in ({"task", "task_event"}, {"database"})
+    assert set(sizes) in ({"taskdb_task", "taskdb_event"}, {"database"})
     assert all(size > 8_192 for size in sizes.values())
 
 
@@ -398,7 +398,7 @@ def test_a_page_of_pruned_tasks_is_passed_over(store: Store) -> None:
     cursor = reader.begin()
     assert cursor is not None
     task_id = create(store)
-    write(store, "DELETE FROM task WHERE id = :id", id=task_id)
+    write(store, "DELETE FROM taskdb_task WHERE id = :id", id=task_id)
     page = reader.read(cursor, 100, by_tenant=False)
     assert page.happened == () and page.events == 1
     assert reader.lag_seconds(page.cursor) == 0

@@ -30,7 +30,7 @@ def ago(store: Store, table: str, column: str, seconds: float = 1_000.0) -> None
 
 def _unpublished(store: Store) -> str:
     task_id = create(store)
-    ago(store, "task", "relay_at")
+    ago(store, "taskdb_task", "relay_at")
     return task_id
 
 
@@ -44,7 +44,7 @@ def _publish_refused(store: Store) -> str:
 def _message_lost(store: Store) -> str:
     worker(store)
     lost = queued(store).id
-    ago(store, "task", "queued_at")
+    ago(store, "taskdb_task", "queued_at")
     later = queued(store).id
     assert store.runs.claim(later, token="t", worker="w-1", max_attempts=1).granted
     return lost
@@ -57,19 +57,19 @@ def _worker_lost(store: Store) -> str:
 def _worker_stale(store: Store) -> str:
     worker(store)
     running(store)
-    ago(store, "worker", "seen_at")
+    ago(store, "taskdb_worker", "seen_at")
     return "w-1@host"
 
 
 def _worker_waits(store: Store) -> str:
     worker(store)
-    write(store, "UPDATE worker SET waiting = 'complete: the disk is full'")
+    write(store, "UPDATE taskdb_worker SET waiting = 'complete: the disk is full'")
     return "w-1@host: complete: the disk is full"
 
 
 def _finished_alone(store: Store) -> str:
     task_id = create(store)
-    write(store, "UPDATE task SET status = 'FINISHED' WHERE id = :id", id=task_id)
+    write(store, "UPDATE taskdb_task SET status = 'FINISHED' WHERE id = :id", id=task_id)
     return task_id
 
 
@@ -77,7 +77,7 @@ def _callback_late(store: Store) -> str:
     run = running(store)
     store.callbacks.expect(run.id, run.token, digest_of("t"), timedelta(seconds=1))
     store.callbacks.wait(run.id, run.token, NO_REPORT, [])
-    ago(store, "task", "callback_until")
+    ago(store, "taskdb_task", "callback_until")
     return run.id
 
 
@@ -88,7 +88,7 @@ def _slot_stale(store: Store) -> str:
 
 def _held_by_a_free_mutex(store: Store) -> str:
     task_id = held(store, "mutex:acme/stock")
-    ago(store, "task", "updated_at")
+    ago(store, "taskdb_task", "updated_at")
     return task_id
 
 
@@ -97,30 +97,31 @@ def _held_by_a_limit_that_is_not_reached(store: Store) -> str:
     store.submissions.create([draft(id=HOLDER)], EVERYONE)
     take_slot(store, "running:type:sum")
     set_gate(store, "type", "sum", max_running=2)
-    ago(store, "task", "updated_at")
+    ago(store, "taskdb_task", "updated_at")
     return task_id
 
 
 def _held_by_a_pause_that_is_over(store: Store) -> str:
     task_id = held(store, "paused:queue:taskdb")
-    ago(store, "task", "updated_at")
+    ago(store, "taskdb_task", "updated_at")
     return task_id
 
 
 def _join_missing(store: Store) -> str:
     parent = fan_out(store, 1)
-    write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=parent)
+    write(store, "UPDATE taskdb_task SET status = 'COMPLETED' WHERE parent_id = :id", id=parent)
     return parent
 
 
 def _claim_unlisted(store: Store) -> str:
     worker(store)
     run, listed = running(store), running(store)
-    write(store, "UPDATE task SET claim_token = 'mine' WHERE id = :id", id=listed.id)
+    write(store, "UPDATE taskdb_task SET claim_token = 'mine' WHERE id = :id", id=listed.id)
     d = store.database.dialect
     write(
         store,
-        f"UPDATE worker SET claims = {d.json('claims')}, listed_before_at = {d.later(':ahead')}",
+        f"UPDATE taskdb_worker SET claims = {d.json('claims')},"
+        f" listed_before_at = {d.later(':ahead')}",
         claims=json.dumps(["mine"]),
         ahead=1.0,
     )
@@ -132,7 +133,7 @@ def _adopted_lost(store: Store) -> str:
     lost, kept = str(uuid4()), str(uuid4())
     for task_id, runner in ((lost, "w-dead"), (kept, "w-1")):
         store.adopted.see([_begun(task_id, runner)])
-    ago(store, "task", "updated_at")
+    ago(store, "taskdb_task", "updated_at")
     return lost
 
 
@@ -203,7 +204,7 @@ def test_nothing_has_drifted_where_all_is_well(store: Store) -> None:
     set_gate(store, "queue", "taskdb")
     held(store, "paused:queue:taskdb")
     held_by_one = held(store, "mutex:acme/stock")
-    ago(store, "task", "updated_at")
+    ago(store, "taskdb_task", "updated_at")
     take_slot(store, "mutex:acme/stock")
     store.submissions.create([draft(id=HOLDER)], EVERYONE)
     assert held_by_one
@@ -216,14 +217,16 @@ def test_nothing_has_drifted_where_all_is_well(store: Store) -> None:
 def test_a_message_that_a_live_worker_lists_is_not_lost(store: Store) -> None:
     lost = _message_lost(store)
     write(
-        store, f"UPDATE worker SET messages = {store.database.dialect.json('m')}", m=f'["{lost}"]'
+        store,
+        f"UPDATE taskdb_worker SET messages = {store.database.dialect.json('m')}",
+        m=f'["{lost}"]',
     )
     assert "message_lost" not in drifts(store)
 
 
 def test_a_message_that_others_passed_is_lost_also_when_they_are_over(store: Store) -> None:
     lost = _message_lost(store)
-    write(store, "UPDATE task SET status = 'COMPLETED' WHERE status = 'STARTED'")
+    write(store, "UPDATE taskdb_task SET status = 'COMPLETED' WHERE status = 'STARTED'")
     assert drifts(store)["message_lost"].examples == (lost,)
 
 
@@ -242,5 +245,5 @@ def test_days_without_a_partition_and_what_came_for_them(postgresql_store: Store
         store,
         "SELECT to_char((now() AT TIME ZONE 'UTC')::date + 6, 'YYYYMMDD') AS day",
     )
-    write(store, f"DROP TABLE task_event_{last['day']}")
-    assert drifts(store)["partition_missing"].examples == (f"task_event_{last['day']}",)
+    write(store, f"DROP TABLE taskdb_event_{last['day']}")
+    assert drifts(store)["partition_missing"].examples == (f"taskdb_event_{last['day']}",)

@@ -52,7 +52,7 @@ def test_a_beat_is_missing_where_a_task_waits_and_none_lives(store: Store) -> No
 def test_an_app_that_is_only_watched_needs_no_beat(store: Store) -> None:
     worker(store, queues=(), types=())
     task_id = create(store)
-    write(store, "UPDATE task SET is_adopted = true WHERE id = :id", id=task_id)
+    write(store, "UPDATE taskdb_task SET is_adopted = true WHERE id = :id", id=task_id)
     assert "beat_missing" not in drifts(store)
     worker(store, "w-2")
     assert drifts(store)["beat_missing"].examples[0].startswith("worker ")
@@ -69,7 +69,7 @@ def test_a_beat_that_was_killed_is_missing_when_its_lease_is_over(store: Store) 
     assert "beat_missing" in drifts(store)
     beats.renew("killed", -timedelta(days=2))
     beats.forget_dead()
-    assert write(store, "SELECT name FROM reporter") == []
+    assert write(store, "SELECT name FROM taskdb_reporter") == []
 
 
 # --- partitions -----------------------------------------------------------------------------------
@@ -82,8 +82,8 @@ def test_rows_in_the_default_partition_are_counted_by_day(postgresql_store: Stor
     for day in ("2099-01-01", "2099-01-01", "2098-05-05"):
         write(
             store,
-            "INSERT INTO task_event (task_id, to_status, at)"
-            f" SELECT id, status, TIMESTAMPTZ '{day} 12:00Z' FROM task",
+            "INSERT INTO taskdb_event (task_id, to_status, at)"
+            f" SELECT id, status, TIMESTAMPTZ '{day} 12:00Z' FROM taskdb_task",
         )
     found = drifts(store)["default_partition"]
     assert (found.count, found.examples) == (3, ("2098-05-05: 1", "2099-01-01: 2"))
@@ -96,7 +96,7 @@ def test_an_open_transaction_is_named_without_its_statement(postgresql_store: St
     store = postgresql_store
     create(store)
     assert "vacuum_held_back" not in drifts(store, transaction=timedelta(0))
-    secret = "UPDATE task SET tenant = 'hunter2'"
+    secret = "UPDATE taskdb_task SET tenant = 'hunter2'"
     with open_transaction(store, secret) as pid:
         assert "vacuum_held_back" not in drifts(store)
         (said,) = drifts(store, transaction=timedelta(0))["vacuum_held_back"].examples
@@ -159,15 +159,15 @@ def test_prepared_transactions_and_slots_without_a_reader_are_named(
 
 def test_a_table_that_is_largely_dead_rows_is_listed(postgresql_store: Store) -> None:
     store = postgresql_store
-    write(store, "ALTER TABLE task SET (autovacuum_enabled = false)")
+    write(store, "ALTER TABLE taskdb_task SET (autovacuum_enabled = false)")
     task_id = create(store)
     assert "dead_rows" not in drifts(store, dead_rows=0)
     for _ in range(20):
-        write(store, "UPDATE task SET priority = 6 WHERE id = :id", id=task_id)
+        write(store, "UPDATE taskdb_task SET priority = 6 WHERE id = :id", id=task_id)
 
     def listed() -> bool:
         found = drifts(store, dead_rows=0).get("dead_rows")
-        return found is not None and any(one.startswith("task: ") for one in found.examples)
+        return found is not None and any(one.startswith("taskdb_task: ") for one in found.examples)
 
     wait_until(listed)
     assert "dead_rows" not in drifts(store)
@@ -188,15 +188,15 @@ def test_a_table_whose_autovacuum_is_off_or_too_slow_is_listed(
 ) -> None:
     store = postgresql_store
     assert "autovacuum_unsuitable" not in drifts(store)
-    write(store, f"ALTER TABLE task SET ({option})")
+    write(store, f"ALTER TABLE taskdb_task SET ({option})")
     (found,) = drifts(store)["autovacuum_unsuitable"].examples
-    assert found.startswith(f"task: {said}")
+    assert found.startswith(f"taskdb_task: {said}")
 
 
 def test_a_partition_of_the_history_counts_as_well(postgresql_store: Store) -> None:
-    write(postgresql_store, "ALTER TABLE task_event_default SET (autovacuum_enabled = false)")
+    write(postgresql_store, "ALTER TABLE taskdb_event_default SET (autovacuum_enabled = false)")
     assert drifts(postgresql_store)["autovacuum_unsuitable"].examples == (
-        "task_event_default: autovacuum_enabled=false",
+        "taskdb_event_default: autovacuum_enabled=false",
     )
 
 

@@ -24,18 +24,18 @@ __all__ = ["granted", "roles"]
 
 DDL = (
     "CREATE TABLE mine (id INT)",
-    "DROP TABLE slot",
-    "ALTER TABLE task ADD COLUMN more TEXT",
-    "ALTER TABLE task DISABLE TRIGGER ALL",
-    "CREATE INDEX mine ON task (name)",
-    "TRUNCATE task",
+    "DROP TABLE taskdb_slot",
+    "ALTER TABLE taskdb_task ADD COLUMN more TEXT",
+    "ALTER TABLE taskdb_task DISABLE TRIGGER ALL",
+    "CREATE INDEX mine ON taskdb_task (name)",
+    "TRUNCATE taskdb_task",
     "CREATE FUNCTION mine() RETURNS INT LANGUAGE sql AS 'SELECT 1'",
-    "CREATE TRIGGER mine BEFORE INSERT ON task EXECUTE FUNCTION taskdb_task_keeps_slots()",
+    "CREATE TRIGGER mine BEFORE INSERT ON taskdb_task EXECUTE FUNCTION taskdb_task_keeps_slots()",
     "CREATE ROLE more",
     "CREATE DATABASE more",
     "CREATE SCHEMA more",
     "UPDATE taskdb_version SET version_num = '0001'",
-    "ALTER TABLE task OWNER TO CURRENT_USER",
+    "ALTER TABLE taskdb_task OWNER TO CURRENT_USER",
     "COPY task TO PROGRAM 'true'",
 )
 
@@ -47,7 +47,7 @@ FUNCTIONS = (
 
 
 def tomorrow() -> str:
-    return f"task_event_{datetime.now(UTC) + timedelta(days=1):%Y%m%d}"
+    return f"taskdb_event_{datetime.now(UTC) + timedelta(days=1):%Y%m%d}"
 
 
 def is_refused(given: Roles, role: str, statement: str) -> bool:
@@ -98,8 +98,14 @@ def test_the_functions_of_the_owner_bend_to_no_caller(granted: Roles) -> None:
     """Neither other tables, nor far days, nor days with history, nor tables of the caller."""
     with Store(granted.runtime).closing() as store:
         create(store)
-    today = f"task_event_{datetime.now(UTC):%Y%m%d}"
-    for name in ("task", "task_event_default", today, "task_event_19990101", 'x"; DROP TABLE slot'):
+    today = f"taskdb_event_{datetime.now(UTC):%Y%m%d}"
+    for name in (
+        "taskdb_task",
+        "taskdb_event_default",
+        today,
+        "taskdb_event_19990101",
+        'x"; DROP TABLE taskdb_slot',
+    ):
         asked = name.replace("'", "''")
         ((dropped,),) = granted.query("runtime", f"SELECT taskdb_drop_partition('{asked}')")
         assert dropped is False, name
@@ -108,8 +114,8 @@ def test_the_functions_of_the_owner_bend_to_no_caller(granted: Roles) -> None:
 
     granted.query("owner", f"DROP TABLE {tomorrow()}")
     with connected(granted.runtime) as connection:
-        connection.execute("CREATE TEMP TABLE task_event_default (at TIMESTAMPTZ, stolen TEXT)")
-        connection.execute("CREATE TEMP TABLE task_event (at TIMESTAMPTZ, stolen TEXT)")
+        connection.execute("CREATE TEMP TABLE taskdb_event_default (at TIMESTAMPTZ, stolen TEXT)")
+        connection.execute("CREATE TEMP TABLE taskdb_event (at TIMESTAMPTZ, stolen TEXT)")
         connection.execute("SET search_path = pg_temp, public")
         connection.execute("SELECT public.taskdb_create_partition(CURRENT_DATE + 1)")
         columns = connection.execute(
@@ -120,12 +126,14 @@ def test_the_functions_of_the_owner_bend_to_no_caller(granted: Roles) -> None:
 
 
 def test_a_restore_is_settled_by_a_role_that_owns_nothing(granted: Roles) -> None:
-    granted.query("superuser", "UPDATE history_cluster SET identity = 'another/00000001'")
-    granted.query("superuser", "UPDATE task_event SET xid = xid")
+    granted.query("superuser", "UPDATE taskdb_history_cluster SET identity = 'another/00000001'")
+    granted.query("superuser", "UPDATE taskdb_event SET xid = xid")
 
     with Store(granted.runtime).closing() as store:
         create(store)
-    ((shift, identity),) = granted.query("superuser", "SELECT shift, identity FROM history_cluster")
+    ((shift, identity),) = granted.query(
+        "superuser", "SELECT shift, identity FROM taskdb_history_cluster"
+    )
     assert shift > 0
     assert identity != "another/00000001"
 
@@ -154,7 +162,7 @@ def test_the_reader_reads_every_table_and_no_secret(granted: Roles) -> None:
             asked = f'SELECT "{column.name}" FROM "{table.name}"'
             assert is_refused(granted, "reader", asked) == is_secret, asked
     for name in ("secret", "previous_secret"):
-        assert is_refused(granted, "reader", f"SELECT {name} FROM subscription")
+        assert is_refused(granted, "reader", f"SELECT {name} FROM taskdb_subscription")
 
 
 def test_the_reader_writes_no_table(granted: Roles) -> None:
@@ -174,27 +182,27 @@ def test_the_reader_writes_no_table(granted: Roles) -> None:
 
 def test_the_grants_may_be_repeated_and_take_away_what_was_too_much(granted: Roles) -> None:
     reader = granted.name_of("reader")
-    granted.query("owner", f"GRANT SELECT, DELETE ON subscription TO {reader}")
+    granted.query("owner", f"GRANT SELECT, DELETE ON taskdb_subscription TO {reader}")
     first, again = granted.grant(), granted.grant()
 
     assert first == again
-    for statement in ("SELECT secret FROM subscription", "DELETE FROM subscription"):
+    for statement in ("SELECT secret FROM taskdb_subscription", "DELETE FROM taskdb_subscription"):
         with pytest.raises(InsufficientPrivilege):
             granted.query("reader", statement)
-    assert granted.query("reader", "SELECT name FROM subscription") == []
+    assert granted.query("reader", "SELECT name FROM taskdb_subscription") == []
 
 
 def test_the_functions_of_a_restored_dump_are_the_applications_alone(granted: Roles) -> None:
     """A dump without rights makes functions that every role may call."""
     for name in FUNCTIONS:
         granted.query("owner", f"GRANT EXECUTE ON FUNCTION {name} TO PUBLIC")
-    granted.query("owner", "GRANT SELECT ON subscription TO PUBLIC")
+    granted.query("owner", "GRANT SELECT ON taskdb_subscription TO PUBLIC")
     granted.grant()
 
     for call in ("shift_history(5)", f"drop_partition('{tomorrow()}')"):
         assert is_refused(granted, "reader", f"SELECT taskdb_{call}")
         granted.query("runtime", f"SELECT taskdb_{call}")
-    assert is_refused(granted, "reader", "SELECT secret FROM subscription")
+    assert is_refused(granted, "reader", "SELECT secret FROM taskdb_subscription")
 
 
 def test_a_migration_goes_on_after_the_grants(granted: Roles) -> None:
@@ -249,7 +257,7 @@ def test_a_grant_that_only_the_owner_of_the_database_can_make_is_asked_for(roles
     for role in ("runtime", "reader"):
         roles.query("superuser", f"GRANT CONNECT ON DATABASE {database} TO {roles.name_of(role)}")
     roles.grant()
-    assert roles.query("reader", "SELECT count(*) FROM task") == [(0,)]
+    assert roles.query("reader", "SELECT count(*) FROM taskdb_task") == [(0,)]
 
 
 def test_a_role_that_does_not_exist_is_named(roles: Roles) -> None:
@@ -287,4 +295,4 @@ def test_the_role_of_a_process_is_known(granted: Roles) -> None:
             found[role] = store.database.read(database_role)
     assert found["superuser"] is not None and found["superuser"].is_superuser
     assert found["runtime"] is not None and found["runtime"].unwritable == ()
-    assert found["reader"] is not None and "task" in found["reader"].unwritable
+    assert found["reader"] is not None and "taskdb_task" in found["reader"].unwritable

@@ -27,8 +27,8 @@ from tests.waiting import wait_until
 MOST_SECONDS = 1.0
 """That a move of others may take: a wait of a fifth of a second, on a busy machine."""
 MOVE = (
-    "WITH moved AS (UPDATE task SET attempt = attempt + 1 WHERE id = %(id)s RETURNING id, attempt)"
-    " INSERT INTO task_event (task_id, from_status, to_status, attempt)"
+    "WITH moved AS (UPDATE taskdb_task SET attempt = attempt + 1 WHERE id = %(id)s"
+    " RETURNING id, attempt) INSERT INTO taskdb_event (task_id, from_status, to_status, attempt)"
     " SELECT id, 'STARTED', 'STARTED', attempt FROM moved"
 )
 
@@ -49,7 +49,7 @@ class Movers:
                 began = time.monotonic()
                 connection.execute(MOVE, {"id": self._task_id})
                 connection.execute(
-                    "SELECT count(*) FROM task_event WHERE task_id = %s", [self._task_id]
+                    "SELECT count(*) FROM taskdb_event WHERE task_id = %s", [self._task_id]
                 )
                 self.longest = max(self.longest, time.monotonic() - began)
                 self.rounds += 1
@@ -68,7 +68,9 @@ def others_at_work(url: str) -> Iterator[Movers]:
     """Processes that move tasks; each move must take but a little."""
     plain = url.replace("+psycopg", "")
     with psycopg.connect(plain, autocommit=True) as connection:
-        found = connection.execute("INSERT INTO task (type) VALUES ('x') RETURNING id").fetchone()
+        found = connection.execute(
+            "INSERT INTO taskdb_task (type) VALUES ('x') RETURNING id"
+        ).fetchone()
     assert found
     movers = Movers(plain, found[0])
     with ThreadPoolExecutor(1) as pool:
@@ -93,7 +95,7 @@ def store_without_days(postgresql_store: Store) -> Store:
     """A history that lacks the days from tomorrow on."""
     for day in range(1, 8):
         coming = datetime.now(UTC) + timedelta(days=day)
-        write(postgresql_store, f"DROP TABLE task_event_{coming:%Y%m%d}")
+        write(postgresql_store, f"DROP TABLE taskdb_event_{coming:%Y%m%d}")
     return postgresql_store
 
 
@@ -121,7 +123,7 @@ def test_a_day_that_waits_in_the_default_partition_moves_when_nobody_writes_ther
     monkeypatch.setattr("taskdb.store.retention.partition.TRIES", 2)
     store = store_without_days
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    event = "INSERT INTO task_event (task_id, to_status, at) VALUES (%s, 'CREATED', %s)"
+    event = "INSERT INTO taskdb_event (task_id, to_status, at) VALUES (%s, 'CREATED', %s)"
     run, days = running(store), store.partitions
     with others_at_work(store.database.url):
         with open_transaction(store.database.url, reads=False) as caller:
@@ -131,10 +133,10 @@ def test_a_day_that_waits_in_the_default_partition_moves_when_nobody_writes_ther
         assert len(days.create()) == 7
     (row,) = write(
         store,
-        "SELECT tableoid::regclass::text AS place FROM task_event WHERE at = :at",
+        "SELECT tableoid::regclass::text AS place FROM taskdb_event WHERE at = :at",
         at=tomorrow,
     )
-    assert row["place"] == f"task_event_{tomorrow:%Y%m%d}"
+    assert row["place"] == f"taskdb_event_{tomorrow:%Y%m%d}"
 
 
 def test_a_day_with_too_many_rows_stays_in_the_default_partition_and_the_others_are_made(
@@ -145,14 +147,14 @@ def test_a_day_with_too_many_rows_stays_in_the_default_partition_and_the_others_
     for _ in range(3):
         write(
             store_without_days,
-            "INSERT INTO task_event (task_id, to_status, at)"
+            "INSERT INTO taskdb_event (task_id, to_status, at)"
             " VALUES (gen_random_uuid(), 'CREATED', :at)",
             at=tomorrow,
         )
     days = store_without_days.partitions
-    assert f"task_event_{tomorrow:%Y%m%d}" not in days.create()
+    assert f"taskdb_event_{tomorrow:%Y%m%d}" not in days.create()
     assert not days.is_postponed
-    assert len(write(store_without_days, "SELECT 1 FROM task_event_default")) == 3
+    assert len(write(store_without_days, "SELECT 1 FROM taskdb_event_default")) == 3
 
 
 def test_a_sweep_of_days_waits_once_and_leaves_them_to_the_next(postgresql_store: Store) -> None:
@@ -160,7 +162,7 @@ def test_a_sweep_of_days_waits_once_and_leaves_them_to_the_next(postgresql_store
     for number in range(1, 9):
         write(
             store,
-            f"CREATE TABLE task_event_2025010{number} PARTITION OF task_event"
+            f"CREATE TABLE taskdb_event_2025010{number} PARTITION OF taskdb_event"
             f" FOR VALUES FROM ('2025-01-0{number}') TO ('2025-01-0{number + 1}')",
         )
     sweeping = store.leftovers(timedelta(days=30))
@@ -224,7 +226,7 @@ def test_the_build_of_an_index_that_was_cut_short_begins_anew(
 
     def cut(self: SteppedConnection, statement: str) -> None:
         build(self, statement)
-        if "CONCURRENTLY" in statement and "_task_event_bad" in statement:
+        if "CONCURRENTLY" in statement and "_taskdb_event_bad" in statement:
             # As the server leaves an index whose build it did not end.
             name = statement.split()[3]
             build(

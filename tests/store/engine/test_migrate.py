@@ -28,7 +28,7 @@ from tests.cases import each
 from tests.processes import Processes
 from tests.store.tasks import at_once, create, moves, running, write
 
-LAST = "(SELECT max(id) FROM task_event)"
+LAST = "(SELECT max(id) FROM taskdb_event)"
 
 
 def tables(url: str) -> set[str]:
@@ -51,7 +51,7 @@ def test_the_code_knows_the_columns_that_are_there(store_url: str, name: str) ->
         is_serial = column.primary_key and engine.dialect.name == "sqlite"
         wanted = (
             "INTEGER"
-            if is_serial and name == "task_event"
+            if is_serial and name == "taskdb_event"
             else str(column.type.compile(engine.dialect))
         )
         assert real["type"].compile(engine.dialect) == wanted, column
@@ -96,19 +96,19 @@ def test_the_history_is_kept_when_its_check_learns_a_new_move(empty_store_url: s
     dialect = spoken(name_of(empty_store_url))
     engine = dialect.create_engine(empty_store_url, pool_size=2)
     task_id = "019a0000-0000-7000-8000-000000000001"
-    event = f"INSERT INTO task_event (task_id, to_status) VALUES ('{task_id}', 'CREATED')"
+    event = f"INSERT INTO taskdb_event (task_id, to_status) VALUES ('{task_id}', 'CREATED')"
     with dialect.transaction(engine).begin() as connection:
         command.upgrade(_config(connection), "0008")
-        for statement in (event, event, f"DELETE FROM task_event WHERE id = {LAST}"):
+        for statement in (event, event, f"DELETE FROM taskdb_event WHERE id = {LAST}"):
             connection.execute(text(statement))
-        before = connection.execute(text("SELECT * FROM task_event")).all()
+        before = connection.execute(text("SELECT * FROM taskdb_event")).all()
         command.upgrade(_config(connection), "head")
-        assert connection.execute(text("SELECT * FROM task_event")).all() == before
+        assert connection.execute(text("SELECT * FROM taskdb_event")).all() == before
         connection.execute(text(event))
         # An id that a cursor has passed is not given again, though its event is gone.
-        assert connection.scalar(text("SELECT max(id) FROM task_event")) == 3
-    assert {"task_event_task", "task_event_cursor", "task_event_bad"} <= {
-        index["name"] for index in inspect(engine).get_indexes("task_event")
+        assert connection.scalar(text("SELECT max(id) FROM taskdb_event")) == 3
+    assert {"taskdb_event_task", "taskdb_event_cursor", "taskdb_event_bad"} <= {
+        index["name"] for index in inspect(engine).get_indexes("taskdb_event")
     }
     engine.dispose()
 
@@ -118,13 +118,13 @@ def test_rules_and_their_bounds_are_kept_when_tenants_get_rules_of_their_own(
 ) -> None:
     dialect = spoken(name_of(empty_store_url))
     engine = dialect.create_engine(empty_store_url, pool_size=2)
-    rule = "INSERT INTO gate (target, name, max_running) VALUES ('{}', {}, 3)"
+    rule = "INSERT INTO taskdb_limit (target, name, max_running) VALUES ('{}', {}, 3)"
     with dialect.transaction(engine).begin() as connection:
         command.upgrade(_config(connection), "0015")
         connection.execute(text(rule.format("tenant", "'acme'")))
-        before = connection.execute(text("SELECT * FROM gate")).all()
+        before = connection.execute(text("SELECT * FROM taskdb_limit")).all()
         command.upgrade(_config(connection), "0016")
-        assert connection.execute(text("SELECT * FROM gate")).all() == before
+        assert connection.execute(text("SELECT * FROM taskdb_limit")).all() == before
         connection.execute(text(rule.format("own", "'acme'")))
     for wrong in (rule.format("other", "'acme'"), rule.format("own", f"'{'x' * 1_001}'")):
         with (
@@ -167,7 +167,7 @@ def test_an_older_database_says_what_is_missing(store_url: str) -> None:
 
 def test_a_table_that_vanished_is_named_as_what_it_is(store: Store) -> None:
     create(store)
-    write(store, "DROP TABLE task_event")
+    write(store, "DROP TABLE taskdb_event")
     with pytest.raises(DatabaseNotMigrated, match="`taskdb migrate`"):
         create(store)
 
@@ -175,12 +175,12 @@ def test_a_table_that_vanished_is_named_as_what_it_is(store: Store) -> None:
 def test_a_migration_that_breaks_leaves_what_was_there(empty_store_url: str) -> None:
     engine = create_engine(empty_store_url)
     with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE worker (id INTEGER)"))
+        connection.execute(text("CREATE TABLE taskdb_worker (id INTEGER)"))
     with pytest.raises((DatabaseError, Exception), match="already exists"):
         migrate(empty_store_url)
     assert tables(empty_store_url) - {VERSION_TABLE} == {"worker"}
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE worker"))
+        connection.execute(text("DROP TABLE taskdb_worker"))
     engine.dispose()
     assert migrate(empty_store_url) == head()
 
@@ -221,14 +221,14 @@ def _set_revision(url: str, revision: str) -> None:
 
 
 def partition_of(connection: Connection, task_id: str) -> str:
-    sql = "SELECT tableoid::regclass::text FROM task_event WHERE task_id = :id ORDER BY id DESC"
+    sql = "SELECT tableoid::regclass::text FROM taskdb_event WHERE task_id = :id ORDER BY id DESC"
     return str(connection.execute(text(sql), {"id": task_id}).scalars().first())
 
 
 def test_history_of_today_lies_in_the_partition_of_today(postgresql_store: Store) -> None:
     task_id = create(postgresql_store)
     with postgresql_store.database.transaction() as connection:
-        assert partition_of(connection, task_id).startswith("task_event_2")
+        assert partition_of(connection, task_id).startswith("taskdb_event_2")
 
 
 def test_a_week_of_partitions_is_made_ahead_and_made_once(postgresql_store: Store) -> None:
@@ -243,17 +243,17 @@ def test_history_that_came_before_its_partition_moves_into_it(postgresql_store: 
     store = postgresql_store
     run = running(store)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    name = f"task_event_{tomorrow:%Y%m%d}"
+    name = f"taskdb_event_{tomorrow:%Y%m%d}"
     write(store, f"DROP TABLE {name}")
     write(
         store,
-        "INSERT INTO task_event (task_id, from_status, to_status, at)"
+        "INSERT INTO taskdb_event (task_id, from_status, to_status, at)"
         " VALUES (:id, 'STARTED', 'STARTED', :at)",
         id=run.id,
         at=tomorrow,
     )
     with store.database.transaction() as connection:
-        assert partition_of(connection, run.id) == "task_event_default"
+        assert partition_of(connection, run.id) == "taskdb_event_default"
     before = store.tasks.history(run.id, EVERYONE), moves(store, run.id)
     assert store.partitions.create() == [name]
     with store.database.transaction() as connection:
@@ -287,7 +287,7 @@ def test_the_vacuum_that_the_page_on_scaling_advises_is_taken_and_keeps_the_rest
     with engine.begin() as connection:
         connection.execute(text(advised))
         options = connection.execute(
-            text("SELECT reloptions FROM pg_class WHERE oid = 'task'::regclass")
+            text("SELECT reloptions FROM pg_class WHERE oid = 'taskdb_task'::regclass")
         ).scalar_one()
     engine.dispose()
 

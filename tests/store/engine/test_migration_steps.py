@@ -91,7 +91,7 @@ def test_an_index_whose_build_was_killed_is_built_anew(
     upgrade(old_url, "0013")
     with psycopg.connect(plain(old_url), autocommit=True) as looking:
         with psycopg.connect(plain(old_url)) as caller:
-            caller.execute("LOCK TABLE worker IN ROW EXCLUSIVE MODE")
+            caller.execute("LOCK TABLE taskdb_worker IN ROW EXCLUSIVE MODE")
             migrating = processes.python("-c", code)
             wait_until(lambda: looking.execute(building).fetchone(), timeout=60)
             found = looking.execute(building).fetchone()
@@ -178,16 +178,16 @@ def test_an_update_waits_for_a_row_of_others_and_counts_no_row_twice(
 ) -> None:
     monkeypatch.setattr(migration_steps, "BATCH_ROWS", 2)
     monkeypatch.setattr(migration_steps, "PAUSE_SECONDS", 0.1)
-    postgresql.execute("INSERT INTO task (type) SELECT 'x' FROM generate_series(1, 5)")
+    postgresql.execute("INSERT INTO taskdb_task (type) SELECT 'x' FROM generate_series(1, 5)")
     monkeypatch.setattr(migration_steps, "PATIENCE_SECONDS", 0.3)
-    update = "UPDATE task SET name = name || 'new' WHERE name = ''"
+    update = "UPDATE taskdb_task SET name = name || 'new' WHERE name = ''"
     with psycopg.connect(plain(postgresql_url)) as caller:
-        last = "(SELECT max(id::text)::uuid FROM task)"
-        caller.execute(f"UPDATE task SET attempt = 7 WHERE id = {last}")
+        last = "(SELECT max(id::text)::uuid FROM taskdb_task)"
+        caller.execute(f"UPDATE taskdb_task SET attempt = 7 WHERE id = {last}")
         with pytest.raises(DBAPIError, match="lock timeout"):
             step(postgresql_url, update)
     step(postgresql_url, update)
-    assert postgresql.execute("SELECT DISTINCT name FROM task").fetchall() == [("new",)]
+    assert postgresql.execute("SELECT DISTINCT name FROM taskdb_task").fetchall() == [("new",)]
 
 
 # --- checks -----------------------------------------------------------------------------------
@@ -200,17 +200,20 @@ def unvalidated(connection: psycopg.Connection[Any]) -> list[str]:
 
 def break_check(connection: psycopg.Connection[Any]) -> None:
     """A name that is too long, as only a row of before the check can have it."""
-    connection.execute("ALTER TABLE alarm_policy RENAME CONSTRAINT alarm_policy_is_bounded TO c")
+    connection.execute(
+        "ALTER TABLE taskdb_alarm_policy RENAME CONSTRAINT taskdb_alarm_policy_is_bounded TO c"
+    )
     connection.execute(
         "CREATE TABLE kept AS SELECT pg_get_constraintdef(oid) AS definition"
         " FROM pg_constraint WHERE conname = 'c'"
     )
-    connection.execute("ALTER TABLE alarm_policy DROP CONSTRAINT c")
-    connection.execute("INSERT INTO alarm_policy (type) VALUES (repeat('x', 1001))")
+    connection.execute("ALTER TABLE taskdb_alarm_policy DROP CONSTRAINT c")
+    connection.execute("INSERT INTO taskdb_alarm_policy (type) VALUES (repeat('x', 1001))")
     (definition,) = connection.execute("SELECT definition FROM kept").fetchone() or ()
     connection.execute("DROP TABLE kept")
     connection.execute(
-        f"ALTER TABLE alarm_policy ADD CONSTRAINT alarm_policy_is_bounded {definition} NOT VALID"
+        "ALTER TABLE taskdb_alarm_policy ADD CONSTRAINT taskdb_alarm_policy_is_bounded"
+        f" {definition} NOT VALID"
     )
 
 
@@ -231,10 +234,10 @@ def test_a_row_that_breaks_a_check_is_reported_and_stops_no_migration(
         with capture_logs() as logs:
             assert migrate(postgresql_url) == head()
         (found,) = [one for one in logs if one["event"] == "check.violated"]
-        assert (found["table"], found["rows"]) == ("alarm_policy", 1)
+        assert (found["table"], found["rows"]) == ("taskdb_alarm_policy", 1)
         assert found["examples"] == ["x" * 100]
-        assert unvalidated(postgresql) == ["alarm_policy_is_bounded"]
-    postgresql.execute("DELETE FROM alarm_policy")
+        assert unvalidated(postgresql) == ["taskdb_alarm_policy_is_bounded"]
+    postgresql.execute("DELETE FROM taskdb_alarm_policy")
     with capture_logs() as logs:
         migrate(postgresql_url)
     assert not logs
@@ -246,9 +249,9 @@ def test_a_check_whose_table_is_locked_is_left_to_the_next_migrate(
 ) -> None:
     monkeypatch.setattr(validation, "TRIES", 2)
     break_check(postgresql)
-    postgresql.execute("DELETE FROM alarm_policy")
+    postgresql.execute("DELETE FROM taskdb_alarm_policy")
     with psycopg.connect(plain(postgresql_url)) as other, capture_logs() as logs:
-        other.execute("LOCK TABLE alarm_policy IN SHARE MODE")
+        other.execute("LOCK TABLE taskdb_alarm_policy IN SHARE MODE")
         assert migrate(postgresql_url) == head()
     assert [one["event"] for one in logs] == ["check.postponed"]
     assert migrate(postgresql_url) == head()

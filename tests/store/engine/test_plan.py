@@ -53,36 +53,42 @@ def large_store(postgresql_server: Any) -> Iterator[Store]:
         with store.database.transaction() as connection:
             run = connection.exec_driver_sql
             run(
-                "UPDATE task SET attempt = 1, worker = 'w-' || mod(n, 5), status = CASE"
+                "UPDATE taskdb_task SET attempt = 1, worker = 'w-' || mod(n, 5), status = CASE"
                 " WHEN n < 100 THEN 'FAILED' WHEN n < 150 THEN 'HALTED'"
                 " WHEN n < 250 THEN 'STARTED' WHEN n < 400 THEN 'QUEUED'"
                 " WHEN n < 1000 THEN 'SCHEDULED' WHEN n < 1100 THEN 'CREATED'"
                 " ELSE 'COMPLETED' END"
-                " FROM (SELECT id AS i, row_number() OVER (ORDER BY md5(id::text)) AS n FROM task)"
-                " AS numbered WHERE id = i"
+                " FROM (SELECT id AS i, row_number() OVER (ORDER BY md5(id::text)) AS n"
+                " FROM taskdb_task) AS numbered WHERE id = i"
             )
-            run("UPDATE task SET relay_at = now() + interval '1 day' WHERE status = 'SCHEDULED'")
             run(
-                "UPDATE task SET is_gated = true, mutex_key = 'k', held_by = CASE"
+                "UPDATE taskdb_task SET relay_at = now() + interval '1 day'"
+                " WHERE status = 'SCHEDULED'"
+            )
+            run(
+                "UPDATE taskdb_task SET is_gated = true, mutex_key = 'k', held_by = CASE"
                 " WHEN mod(attempt, 2) = 0 THEN 'gate' ELSE 'mutex:' || tenant || '/k' END"
                 " WHERE status = 'CREATED' AND parent_id IS NULL AND tenant <> 'tenant-7'"
             )
             run(
-                "INSERT INTO task (type, status, is_adopted, relay_at, worker) SELECT 'watched',"
-                " CASE WHEN n < 9000 THEN 'COMPLETED' WHEN n < 9900 THEN 'QUEUED' ELSE 'STARTED'"
-                " END, true, '9999-01-01', 'w-9' FROM generate_series(1, 10000) AS n"
+                "INSERT INTO taskdb_task (type, status, is_adopted, relay_at, worker)"
+                " SELECT 'watched', CASE WHEN n < 9000 THEN 'COMPLETED' WHEN n < 9900 THEN 'QUEUED'"
+                " ELSE 'STARTED' END, true, '9999-01-01', 'w-9' FROM generate_series(1, 10000) AS n"
             )
-            run(f"UPDATE task SET is_adopted = true, status = 'QUEUED' WHERE id = '{ADOPTED}'")
+            run(
+                "UPDATE taskdb_task SET is_adopted = true, status = 'QUEUED'"
+                f" WHERE id = '{ADOPTED}'"
+            )
         for number, tree in enumerate(TREES):
             family(store, tree, 20 if number else 1_000)
         with store.database.transaction() as connection:
             connection.exec_driver_sql(
-                "UPDATE task SET status = 'COMPLETED', held_by = NULL"
+                "UPDATE taskdb_task SET status = 'COMPLETED', held_by = NULL"
                 f" WHERE parent_id = '{TREES[2]}'"
             )
         with store.database._engine("moving").connect() as connection:
-            connection.exec_driver_sql("VACUUM ANALYZE task")
-            connection.exec_driver_sql("VACUUM ANALYZE task_event")
+            connection.exec_driver_sql("VACUUM ANALYZE taskdb_task")
+            connection.exec_driver_sql("VACUUM ANALYZE taskdb_event")
         yield store
     postgresql_server.drop_database(name)
 
@@ -103,7 +109,7 @@ def due_pruning(store: Store) -> PruneRounds:
     store.submissions.create([draft(parent_id=tree, position=n) for n in range(3)], EVERYONE)
     with store.database.transaction() as connection:
         connection.exec_driver_sql(
-            "UPDATE task SET status = 'COMPLETED', ended_at = now() - interval '40 days',"
+            "UPDATE taskdb_task SET status = 'COMPLETED', ended_at = now() - interval '40 days',"
             " created_at = now() - interval '41 days'"
             f" WHERE tenant = 'gone' OR parent_id = '{tree}'"
         )
@@ -226,7 +232,9 @@ def test_no_statement_reads_the_whole_table(
             for mode in ("force_custom_plan", "force_generic_plan"):
                 plan = explain(connection, mode, sql, parameters)
                 # An empty partition of a day to come may be read whole.
-                assert not re.search(r"Seq Scan on (task\b|task_event\w* .*rows=\d\d)", plan), plan
+                assert not re.search(
+                    r"Seq Scan on (taskdb_task\b|taskdb_event\w* .*rows=\d\d)", plan
+                ), plan
 
 
 @pytest.mark.parametrize("way", ["claim", "complete"])
@@ -242,12 +250,14 @@ def test_a_likely_move_finds_its_row_by_id_however_short_the_queue_was_when_it_w
     assert "FOR UPDATE" not in sql
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         connection.execute(
-            "UPDATE task SET status = 'COMPLETED' WHERE status IN ('QUEUED', 'STARTED')"
+            "UPDATE taskdb_task SET status = 'COMPLETED' WHERE status IN ('QUEUED', 'STARTED')"
         )
-        connection.execute("ANALYZE task")
+        connection.execute("ANALYZE taskdb_task")
         for mode in ("force_custom_plan", "force_generic_plan"):
             plan = explain(connection, mode, sql, parameters)
-            assert re.search(r"Index Scan using task_pkey on task old .*\n *Index Cond", plan), plan
+            assert re.search(
+                r"Index Scan using taskdb_task_pkey on taskdb_task old .*\n *Index Cond", plan
+            ), plan
         connection.rollback()
 
 
@@ -260,11 +270,13 @@ def test_pruning_reads_no_more_than_it_looks_at(
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         for mode in ("force_custom_plan", "force_generic_plan"):
             plans = [explain(connection, mode, sql, parameters) for sql, parameters in sent]
-            assert "Index Scan using task_created" in plans[0], plans[0]
-            assert sum("Delete on task " in plan for plan in plans) == 3
-            assert sum("Delete on task_event" in plan for plan in plans) == 3
+            assert "Index Scan using taskdb_task_created" in plans[0], plans[0]
+            assert sum("Delete on taskdb_task " in plan for plan in plans) == 3
+            assert sum("Delete on taskdb_event" in plan for plan in plans) == 3
             for plan in plans:
-                assert not re.search(r"Seq Scan on (task\b|task_event\w* .*rows=\d\d)", plan), plan
+                assert not re.search(
+                    r"Seq Scan on (taskdb_task\b|taskdb_event\w* .*rows=\d\d)", plan
+                ), plan
 
 
 def test_a_lease_reads_only_what_is_due(
@@ -277,7 +289,7 @@ def test_a_lease_reads_only_what_is_due(
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         for mode in ("force_custom_plan", "force_generic_plan"):
             plan = explain(connection, mode, sql, parameters)
-            assert re.search(r"task_relay.*\n *Index Cond: \(relay_at <=", plan), plan
+            assert re.search(r"taskdb_task_relay.*\n *Index Cond: \(relay_at <=", plan), plan
 
 
 def test_a_window_reads_only_what_is_held_or_let_go(
@@ -290,8 +302,8 @@ def test_a_window_reads_only_what_is_held_or_let_go(
     assert "idle_in_transaction" in watch[0]
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         plan = explain(connection, "force_generic_plan", sql, parameters)
-    assert "task_busy" in plan, plan
-    assert "task_held" in plan, plan
+    assert "taskdb_task_busy" in plan, plan
+    assert "taskdb_task_held" in plan, plan
 
 
 def test_a_release_reads_the_heads_of_lines_whatever_the_statistics_say(
@@ -301,19 +313,19 @@ def test_a_release_reads_the_heads_of_lines_whatever_the_statistics_say(
     sent = statements_of(large_store, lambda: WAYS["release"](large_store, ""), monkeypatch)
     first = next(statement for statement in sent if "pg_try_advisory_xact_lock" in statement[0])
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
-        connection.execute("DELETE FROM pg_statistic WHERE starelid = 'task'::regclass")
+        connection.execute("DELETE FROM pg_statistic WHERE starelid = 'taskdb_task'::regclass")
         connection.execute(*first)
         plans = [
             explain(connection, "force_generic_plan", *statement)
             for statement in sent
-            if " task " in statement[0]
+            if " taskdb_task " in statement[0]
         ]
         connection.rollback()
     assert len(plans) > 3
     for plan in plans:
-        assert not re.search(r"(Seq|Bitmap Heap) Scan on task\b", plan), plan
+        assert not re.search(r"(Seq|Bitmap Heap) Scan on taskdb_task\b", plan), plan
         # What one look lets go may be sorted; not a line.
-        assert not re.search(r"Sort Key: (task\.)?id\b", plan), plan
+        assert not re.search(r"Sort Key: (\w+\.)?id\b", plan), plan
 
 
 def test_the_census_reads_what_is_not_over_where_most_is(
@@ -324,13 +336,13 @@ def test_the_census_reads_what_is_not_over_where_most_is(
     )
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         connection.execute(
-            "UPDATE task SET status = 'COMPLETED', held_by = NULL, waits_for = NULL"
+            "UPDATE taskdb_task SET status = 'COMPLETED', held_by = NULL, waits_for = NULL"
             " WHERE get_byte(uuid_send(id), 15) > 2"
         )
-        connection.execute("ANALYZE task")
+        connection.execute("ANALYZE taskdb_task")
         for mode in ("force_custom_plan", "force_generic_plan"):
             plan = explain(connection, mode, sql, parameters)
-            assert re.search("task_open", plan), plan
+            assert re.search("taskdb_task_open", plan), plan
             assert "Seq Scan" not in plan, plan
         connection.rollback()
 
@@ -341,18 +353,19 @@ def test_the_census_reads_no_alarm_that_is_resolved_and_no_message_that_was_sent
     live, untold = statements_of(large_store, large_store.counts.alarms, monkeypatch)
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         connection.execute(
-            "INSERT INTO alarm (fingerprint, source, state, resolved_at) SELECT n, 'failed',"
+            "INSERT INTO taskdb_alarm (fingerprint, source, state, resolved_at) SELECT n, 'failed',"
             " CASE WHEN n > 10 THEN 'resolved' ELSE 'open' END, CASE WHEN n > 10 THEN now() END"
             " FROM generate_series(1, 10000) AS n"
         )
         connection.execute(
-            "INSERT INTO alarm_delivery (alarm_id, channel, sequence, kind, count, total, message,"
-            " sent_at) SELECT id, 'ops', 1, 'opened', 1, 1, '{}', resolved_at FROM alarm"
+            "INSERT INTO taskdb_alarm_delivery (alarm_id, channel, sequence, kind, count, total,"
+            " message, sent_at) SELECT id, 'ops', 1, 'opened', 1, 1, '{}', resolved_at"
+            " FROM taskdb_alarm"
         )
-        connection.execute("ANALYZE alarm, alarm_delivery")
+        connection.execute("ANALYZE taskdb_alarm, taskdb_alarm_delivery")
         for mode in ("force_custom_plan", "force_generic_plan"):
-            assert "alarm_live" in explain(connection, mode, *live)
-            assert "alarm_delivery_due" in explain(connection, mode, *untold)
+            assert "taskdb_alarm_live" in explain(connection, mode, *live)
+            assert "taskdb_alarm_delivery_due" in explain(connection, mode, *untold)
         connection.rollback()
 
 

@@ -151,9 +151,11 @@ def test_the_caller_reads_a_moment_that_no_program_can_hold_as_a_bound(
     engine = create_engine(postgresql_url)
     with made(postgresql_url, tmp_path) as client, Session(engine) as session:
         first = client.submit_task("sum", unique_key="k", session=session)
-        session.execute(text("ALTER TABLE task DROP CONSTRAINT IF EXISTS task_is_bounded"))
         session.execute(
-            text("UPDATE task SET updated_at = CAST(:odd AS TIMESTAMPTZ)"), {"odd": odd}
+            text("ALTER TABLE taskdb_task DROP CONSTRAINT IF EXISTS taskdb_task_is_bounded")
+        )
+        session.execute(
+            text("UPDATE taskdb_task SET updated_at = CAST(:odd AS TIMESTAMPTZ)"), {"odd": odd}
         )
         found = client.submit_task("sum", unique_key="k", on_conflict="keep", session=session)
         session.rollback()
@@ -199,7 +201,7 @@ def test_a_collision_in_the_callers_transaction_says_to_repeat_all_of_it(
 
         engine = create_engine(postgresql_url, isolation_level=level)
         with Session(engine) as mine:
-            mine.execute(text("SELECT count(*) FROM task"))
+            mine.execute(text("SELECT count(*) FROM taskdb_task"))
             with Session(engine) as theirs:
                 first = submit(theirs)
                 theirs.commit()

@@ -100,7 +100,7 @@ def test_a_halted_task_and_a_parent_that_failed_its_join_are_sources_of_their_ow
     with store.database.transaction() as connection:
         connection.execute(
             text(
-                "INSERT INTO task_event (task_id, from_status, to_status, detail)"
+                "INSERT INTO taskdb_event (task_id, from_status, to_status, detail)"
                 " VALUES (:id, 'PROCESSING', 'FAILED', :detail)"
             ),
             {"id": parent, "detail": json.dumps({"error": "JoinFailed", "join": True})},
@@ -199,7 +199,7 @@ def test_a_snooze_ends_by_time_and_what_came_meanwhile_is_told_then(store: Store
     assert fold(store).messages == 0
     assert only(store).state is AlarmState.SNOOZED
 
-    write(store, "UPDATE alarm SET snoozed_until = :at", at=datetime(2026, 1, 1, tzinfo=UTC))
+    write(store, "UPDATE taskdb_alarm SET snoozed_until = :at", at=datetime(2026, 1, 1, tzinfo=UTC))
     assert fold(store).messages == 1
     assert (only(store).state, only(store).snoozed_until) == (AlarmState.OPEN, None)
     assert messages(store)[-1] == ("ops", "again", 1, 2)
@@ -254,7 +254,7 @@ def test_a_failure_counts_once_though_an_older_transaction_is_still_open(
         with store.database.transaction() as connection:
             connection.execute(
                 text(
-                    "INSERT INTO task_event (task_id, tenant, from_status, to_status, detail)"
+                    "INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, detail)"
                     " VALUES (:id, 'acme', 'STARTED', 'FAILED', :detail)"
                 ),
                 {"id": late.id, "detail": stored},
@@ -279,7 +279,9 @@ def test_a_failure_counts_once_though_an_older_transaction_is_still_open(
         ("shop/card.py in charge", 2),
     ]
     with store.database.transaction() as connection:
-        ahead = connection.execute(text("SELECT ahead FROM alarm_cursor WHERE name = 'events'"))
+        ahead = connection.execute(
+            text("SELECT ahead FROM taskdb_alarm_cursor WHERE name = 'events'")
+        )
         assert ahead.scalar() == []
 
 
@@ -305,7 +307,7 @@ def test_a_pass_behind_an_open_transaction_has_no_more_to_do_than_it_can(
     passes = [fold(store, limit=3) for _ in range(2)]
     assert [(one.events, one.is_full) for one in passes] == [(1, False), (0, False)]
     assert only(store).count == 8
-    (cursor,) = write(store, "SELECT CAST(ahead AS TEXT) AS ahead FROM alarm_cursor"
+    (cursor,) = write(store, "SELECT CAST(ahead AS TEXT) AS ahead FROM taskdb_alarm_cursor"
                              " WHERE name = 'events'")  # fmt: skip
     assert cursor["ahead"] == "[]"
 
@@ -340,7 +342,7 @@ def test_nothing_secret_is_written_to_an_alarm(store: Store) -> None:
     with store.database.transaction() as connection:
         rows = [
             str(tuple(row))
-            for table in ("alarm", "alarm_delivery")
+            for table in ("taskdb_alarm", "taskdb_alarm_delivery")
             for row in connection.execute(text(f"SELECT * FROM {table}"))
         ]
     for secret in ("hunter2", "4111 1111", "s3cr3t", "k-123456"):
@@ -354,7 +356,7 @@ def test_a_task_that_is_gone_or_was_tried_again_is_told_from_its_history(store: 
         fail(store, message="of the pruned"),
         fail(store, kind="KeyError", message="x"),
     )
-    write(store, "DELETE FROM task WHERE id = :id", id=pruned.id)
+    write(store, "DELETE FROM taskdb_task WHERE id = :id", id=pruned.id)
     store.interventions.retry(retried.id, Scope())
     fold(store)
 
@@ -583,11 +585,13 @@ def test_what_was_resolved_or_sent_long_ago_goes_and_the_rest_stays(store: Store
     resolved, live = alarms(store)
     desk.resolve(resolved.id, Scope(), None, None)
     assert desk.prune(timedelta(days=1)) == 0
-    write(store, "UPDATE alarm SET resolved_at = :at WHERE id = :id", id=resolved.id,
+    write(store, "UPDATE taskdb_alarm SET resolved_at = :at WHERE id = :id", id=resolved.id,
           at=datetime(2026, 1, 1, tzinfo=UTC))  # fmt: skip
     assert desk.prune(timedelta(days=1)) == 2
     assert [one.id for one in alarms(store)] == [live.id]
-    write(store, "UPDATE alarm_delivery SET sent_at = :at", at=datetime(2026, 1, 1, tzinfo=UTC))
+    write(
+        store, "UPDATE taskdb_alarm_delivery SET sent_at = :at", at=datetime(2026, 1, 1, tzinfo=UTC)
+    )
     assert desk.prune(timedelta(days=1)) == 1
 
 
@@ -597,16 +601,16 @@ def test_what_reads_the_history_for_failures_looks_at_nothing_else(
     store, failed = postgresql_store, fail(postgresql_store)
     with store.database.transaction() as connection:
         connection.exec_driver_sql(
-            "INSERT INTO task_event (task_id, from_status, to_status)"
+            "INSERT INTO taskdb_event (task_id, from_status, to_status)"
             f" SELECT '{failed.id}', 'STARTED', 'COMPLETED' FROM generate_series(1, 20000)"
         )
     with store.database._engine("moving").connect() as connection:
-        connection.exec_driver_sql("VACUUM ANALYZE task_event")
+        connection.exec_driver_sql("VACUUM ANALYZE taskdb_event")
         given = {"xid": 0, "event": 0, "limit": 100, "ahead": "[]"}
         for sql in (bad_events(store.database.dialect), _has_work(store.database.dialect)):
             plan = connection.execute(text(f"EXPLAIN {sql}"), given).scalars().all()
             # Days to come are empty, and read faster than their index.
-            today = f"task_event_{datetime.now(UTC):%Y%m%d}"
+            today = f"taskdb_event_{datetime.now(UTC):%Y%m%d}"
             assert any(f"using {today}" in line for line in plan), plan
             assert not [line for line in plan if f"Seq Scan on {today}" in line], plan
     assert fold(store).events == 1
@@ -617,7 +621,7 @@ def test_a_pass_with_nothing_to_do_takes_no_lock(store: Store) -> None:
     fold(store)
     with store.database.transaction() as connection:
         if store.database.dialect.name == "postgresql":
-            connection.execute(text("SELECT * FROM alarm_cursor FOR UPDATE"))
+            connection.execute(text("SELECT * FROM taskdb_alarm_cursor FOR UPDATE"))
         assert not fold(store).is_busy
         assert not fold(store).is_busy
 
@@ -626,7 +630,7 @@ def test_failures_of_before_the_migration_wake_nobody(store: Store) -> None:
     # The cursor of a new database stands at its end: what was there is behind it.
     with store.database.transaction() as connection:
         row = connection.execute(
-            text("SELECT xid, event_id FROM alarm_cursor WHERE name = 'events'")
+            text("SELECT xid, event_id FROM taskdb_alarm_cursor WHERE name = 'events'")
         ).one()
     assert row.event_id == (0 if store.database.dialect.name == "sqlite" else 2**63 - 1)
     assert fold(store).events == 0

@@ -20,7 +20,7 @@ def sources(store: Store) -> dict[str, int]:
 
 
 def test_an_alarm_that_cannot_be_written_keeps_no_other_from_being_raised(store: Store) -> None:
-    refuse(store, "NEW.type = 'bad'", "alarm", "INSERT")
+    refuse(store, "NEW.type = 'bad'", "taskdb_alarm", "INSERT")
     fail(store, type="a")
     fail(store, type="bad")
     fail(store, type="b")
@@ -34,7 +34,7 @@ def test_an_alarm_that_cannot_be_written_keeps_no_other_from_being_raised(store:
     let_be_due(store)
     fold(store)
     assert len(aside(store)) == 1
-    allow(store, "alarm")
+    allow(store, "taskdb_alarm")
     let_be_due(store)
     fold(store)
     assert sources(store) == {"a": 2, "b": 1, "bad": 1}
@@ -47,19 +47,19 @@ def test_an_alarm_that_cannot_be_written_keeps_no_other_from_being_raised(store:
 def test_an_alarm_that_cannot_be_told_keeps_no_other_from_it(store: Store) -> None:
     for kind in ("a", "bad", "b"):
         fail(store, type=kind)
-    bad = "(SELECT id FROM alarm WHERE type = 'bad')"
+    bad = "(SELECT id FROM taskdb_alarm WHERE type = 'bad')"
     fold(store, channels=())
     over(store)
-    write(store, "UPDATE alarm SET is_routed = NULL")
+    write(store, "UPDATE taskdb_alarm SET is_routed = NULL")
     if store.database.dialect.name == "postgresql":
-        bad_id = str(write(store, "SELECT id FROM alarm WHERE type = 'bad'")[0]["id"])
-        refuse(store, f"NEW.alarm_id = '{bad_id}'", "alarm_delivery", "INSERT")
+        bad_id = str(write(store, "SELECT id FROM taskdb_alarm WHERE type = 'bad'")[0]["id"])
+        refuse(store, f"NEW.alarm_id = '{bad_id}'", "taskdb_alarm_delivery", "INSERT")
     else:
-        refuse(store, f"NEW.alarm_id = {bad}", "alarm_delivery", "INSERT")
+        refuse(store, f"NEW.alarm_id = {bad}", "taskdb_alarm_delivery", "INSERT")
     assert fold(store).messages == 2
     assert len(messages(store)) == 2
     assert {loop for loop, _ in aside(store)} == {"tell"}
-    allow(store, "alarm_delivery")
+    allow(store, "taskdb_alarm_delivery")
     let_be_due(store)
     fold(store)
     assert len(messages(store)) == 3
@@ -73,7 +73,7 @@ def test_a_failure_that_says_nothing_raises_an_alarm_as_well(
 ) -> None:
     run = fail(store)
     value = store.database.dialect.json("detail")
-    sql = f"UPDATE task_event SET detail = {value} WHERE task_id = :id"
+    sql = f"UPDATE taskdb_event SET detail = {value} WHERE task_id = :id"
     write(store, sql, id=run.id, detail=detail)
     fold(store)
     assert [one.count for one in alarms(store)] == [1]
@@ -83,8 +83,8 @@ def test_a_failure_that_says_nothing_raises_an_alarm_as_well(
 def test_text_that_is_no_json_raises_an_alarm_as_well(sqlite_url: str) -> None:
     with Store(sqlite_url).closing() as store:
         run, other = fail(store), fail(store, type="b")
-        write(store, "UPDATE task_event SET detail = '{' WHERE task_id = :id", id=run.id)
-        write(store, "UPDATE task SET error = '{', input = '{' WHERE id = :id", id=run.id)
+        write(store, "UPDATE taskdb_event SET detail = '{' WHERE task_id = :id", id=run.id)
+        write(store, "UPDATE taskdb_task SET error = '{', input = '{' WHERE id = :id", id=run.id)
         fold(store)
         assert len(alarms(store)) == 2
         assert any(other.id in one.task_ids for one in alarms(store))
@@ -96,7 +96,10 @@ def test_text_that_is_no_json_raises_an_alarm_as_well(sqlite_url: str) -> None:
 def test_a_policy_that_cannot_be_read_keeps_no_alarm_from_being_raised(
     store: Store, column: str, value: str
 ) -> None:
-    write(store, f"INSERT INTO alarm_policy (type, channels, {column}) VALUES ('a', '[]', {value})")
+    write(
+        store,
+        f"INSERT INTO taskdb_alarm_policy (type, channels, {column}) VALUES ('a', '[]', {value})",
+    )
     fail(store, type="a")
     fail(store, type="b")
     assert fold(store).messages == 2
@@ -106,17 +109,17 @@ def test_a_policy_that_cannot_be_read_keeps_no_alarm_from_being_raised(
 def test_a_route_that_cannot_be_read_keeps_the_others(store: Store) -> None:
     desk = store.alarms
     desk.add_route(Route(to=("ops",)), EVERYONE, None)
-    write(store, "INSERT INTO alarm_route (channels, source) VALUES ('[\"ops\"]', 'never')")
-    write(store, "INSERT INTO alarm_route (channels) VALUES ('7')")
+    write(store, "INSERT INTO taskdb_alarm_route (channels, source) VALUES ('[\"ops\"]', 'never')")
+    write(store, "INSERT INTO taskdb_alarm_route (channels) VALUES ('7')")
     assert len(desk.routes(EVERYONE)) == 1
 
 
 def test_a_look_for_conditions_bears_one_that_cannot_be_written(store: Store) -> None:
-    refuse(store, "NEW.place = 'queue:bad'", "alarm", "INSERT")
+    refuse(store, "NEW.place = 'queue:bad'", "taskdb_alarm", "INSERT")
     for queue in ("bad", "good"):
         write(
             store,
-            "INSERT INTO task (type, queue, relay_at) VALUES ('x', :queue, :at)",
+            "INSERT INTO taskdb_task (type, queue, relay_at) VALUES ('x', :queue, :at)",
             queue=queue,
             at="2020-01-01T00:00:00.000Z",
         )
@@ -132,8 +135,8 @@ def test_a_message_that_cannot_be_taken_keeps_no_other_of_its_channel(store: Sto
     for kind in ("a", "bad", "b"):
         fail(store, type=kind)
     fold(store)
-    bad_id = str(write(store, "SELECT id FROM alarm WHERE type = 'bad'")[0]["id"])
-    refuse(store, f"OLD.alarm_id = '{bad_id}'", "alarm_delivery")
+    bad_id = str(write(store, "SELECT id FROM taskdb_alarm WHERE type = 'bad'")[0]["id"])
+    refuse(store, f"OLD.alarm_id = '{bad_id}'", "taskdb_alarm_delivery")
     desk = delivering(store)
     taken = [desk.take("ops", LEASE) for _ in range(3)]
     assert [one is None for one in taken] == [False, False, True]
@@ -146,10 +149,10 @@ def test_a_message_that_cannot_be_read_waits_with_a_reason(sqlite_url: str) -> N
         for kind in ("bad", "good"):
             fail(store, type=kind)
         fold(store)
-        bad = "alarm_id = (SELECT id FROM alarm WHERE type = 'bad')"
-        write(store, f"UPDATE alarm_delivery SET message = '{{' WHERE {bad}")
+        bad = "alarm_id = (SELECT id FROM taskdb_alarm WHERE type = 'bad')"
+        write(store, f"UPDATE taskdb_alarm_delivery SET message = '{{' WHERE {bad}")
         desk = delivering(store)
         taken = [desk.take("ops", LEASE) for _ in range(2)]
         assert [one is None for one in taken] == [False, True]
-        (row,) = write(store, f"SELECT last_error, attempts FROM alarm_delivery WHERE {bad}")
+        (row,) = write(store, f"SELECT last_error, attempts FROM taskdb_alarm_delivery WHERE {bad}")
         assert "JSONDecodeError" in row["last_error"] and row["attempts"] == 1

@@ -27,7 +27,7 @@ def age(store: Store, minutes: int) -> None:
     moment = d.later("-60 * :minutes")
     write(
         store,
-        f"UPDATE task SET created_at = {moment}, queued_at = {moment},"
+        f"UPDATE taskdb_task SET created_at = {moment}, queued_at = {moment},"
         f" relay_at = CASE WHEN status = 'QUEUED' THEN relay_at ELSE {moment} END",
         minutes=minutes,
     )
@@ -41,7 +41,7 @@ def worker(store: Store, boot: str = "w@host/1", queues: tuple[str, ...] = ("tas
 def vanish(store: Store, minutes: int) -> None:
     """No worker has been seen for so long."""
     moment = store.database.dialect.later("-60 * :minutes")
-    write(store, f"UPDATE worker SET seen_at = {moment}", minutes=minutes)
+    write(store, f"UPDATE taskdb_worker SET seen_at = {moment}", minutes=minutes)
 
 
 def by_source(store: Store) -> dict[AlarmSource, AlarmEntity]:
@@ -65,7 +65,7 @@ def test_a_queue_that_nobody_takes_from_raises_one_alarm_until_somebody_does(sto
     assert watch(store).over == 1
     ended = only(store)
     assert (ended.state, ended.note, ended.acted_by) == (AlarmState.RESOLVED, "it is over", None)
-    write(store, "DELETE FROM worker WHERE id = 'm@host/1'")
+    write(store, "DELETE FROM taskdb_worker WHERE id = 'm@host/1'")
     watch(store)
     back = only(store)
     assert (back.state, back.is_regression, back.count) == (AlarmState.OPEN, True, 2)
@@ -89,14 +89,14 @@ def test_a_backlog_raises_by_queue_by_type_and_by_what_a_type_says(store: Store)
     assert "1 tasks of type 'pay' wait" in told["type:pay"]
     assert "0:03:00 may pass" in told["type:pay"]
 
-    write(store, "UPDATE task SET status = 'COMPLETED' WHERE type = 'pay'")
+    write(store, "UPDATE taskdb_task SET status = 'COMPLETED' WHERE type = 'pay'")
     assert watch(store, {}).over == 2
 
 
 def test_what_a_rule_holds_and_what_is_due_later_is_no_backlog(store: Store) -> None:
     create(store, held_by="paused:queue:taskdb")
     create(store, delay=timedelta(hours=1))
-    write(store, "UPDATE task SET created_at = :at", at=datetime(2026, 1, 1, tzinfo=UTC))
+    write(store, "UPDATE taskdb_task SET created_at = :at", at=datetime(2026, 1, 1, tzinfo=UTC))
 
     assert watch(store, {"*": MINUTE}) == Watched()
 
@@ -115,7 +115,7 @@ def test_a_worker_that_vanished_raises_one_alarm_until_it_is_back(store: Store) 
     assert only(store).count == 1
     moment = store.database.dialect.later("-1")
     worker(store, "w@host/2")
-    write(store, f"UPDATE worker SET started_at = {moment} WHERE id = 'w@host/1'")
+    write(store, f"UPDATE taskdb_worker SET started_at = {moment} WHERE id = 'w@host/1'")
     assert watch(store) == Watched(over=1)
 
     vanish(store, 60 * 25)
@@ -130,7 +130,7 @@ def test_an_acknowledged_condition_is_resolved_when_it_is_over(store: Store) -> 
     watch(store)
     assert only(store).state is AlarmState.ACKNOWLEDGED
     worker(store, "w@host/2")
-    write(store, "UPDATE worker SET started_at = :at WHERE id = 'w@host/1'",
+    write(store, "UPDATE taskdb_worker SET started_at = :at WHERE id = 'w@host/1'",
           at=datetime(2026, 1, 1, tzinfo=UTC))  # fmt: skip
 
     assert watch(store).over == 1
@@ -141,10 +141,10 @@ def test_a_condition_that_nobody_was_told_of_yet_is_not_forgotten(store: Store) 
     vanish(store, 1)
     watch(store)
     store.alarms.resolve(only(store).id, Scope(), None, None)
-    write(store, "UPDATE alarm SET window_until = :at", at=datetime(2999, 1, 1, tzinfo=UTC))
+    write(store, "UPDATE taskdb_alarm SET window_until = :at", at=datetime(2999, 1, 1, tzinfo=UTC))
     watch(store)
     assert (only(store).is_regression, only(store).told) == (True, 1)
-    write(store, "DELETE FROM worker")
+    write(store, "DELETE FROM taskdb_worker")
     assert watch(store).over == 0
     over(store)
 
@@ -155,7 +155,7 @@ def test_a_condition_that_nobody_was_told_of_yet_is_not_forgotten(store: Store) 
 def missed(store: Store, due: str, outcome: str = "missed", number: int = 1) -> None:
     write(
         store,
-        "INSERT INTO schedule_run (schedule_id, due_at, outcome, number, reason)"
+        "INSERT INTO taskdb_schedule_run (schedule_id, due_at, outcome, number, reason)"
         f" VALUES (:id, {store.database.dialect.moment('due')}, :outcome, :number, 'late')",
         id=SCHEDULE,
         due=datetime.fromisoformat(due),
@@ -167,8 +167,8 @@ def missed(store: Store, due: str, outcome: str = "missed", number: int = 1) -> 
 def test_a_missed_schedule_raises_an_alarm_of_its_tenant_until_it_fires(store: Store) -> None:
     write(
         store,
-        "INSERT INTO schedule (id, tenant, name, type, cron) VALUES (:id, 'acme', 'nightly', 'sum',"
-        " '0 3 * * *')",
+        "INSERT INTO taskdb_schedule (id, tenant, name, type, cron)"
+        " VALUES (:id, 'acme', 'nightly', 'sum', '0 3 * * *')",
         id=SCHEDULE,
     )
     missed(store, "2026-01-01T03:00:00+00:00", number=3)
@@ -208,5 +208,7 @@ def test_several_looks_at_once_raise_one_alarm(store: Store) -> None:
 
 def test_runs_of_before_the_migration_wake_nobody(store: Store) -> None:
     with store.database.transaction() as connection:
-        found = connection.execute(text("SELECT count(*) FROM schedule_run WHERE NOT is_told"))
+        found = connection.execute(
+            text("SELECT count(*) FROM taskdb_schedule_run WHERE NOT is_told")
+        )
         assert found.scalar() == 0

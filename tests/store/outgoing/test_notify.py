@@ -89,7 +89,8 @@ def test_an_event_whose_xid_was_written_by_hand_keeps_no_later_one_from_being_to
     first = create(store)
     write(
         store,
-        f"INSERT INTO task_event (task_id, to_status, xid) SELECT id, status, {xid} FROM task",
+        f"INSERT INTO taskdb_event (task_id, to_status, xid) SELECT id, status, {xid}"
+        " FROM taskdb_task",
     )
     assert read_all(store) == [(first, "CREATED")]
     second = create(store)
@@ -107,7 +108,7 @@ def test_a_subscription_with_text_for_a_number_is_set_aside_and_others_are_told(
         bad = add(store, "bad")
         add(store, "good")
         create(store)
-        write(store, "UPDATE subscription SET attempts = '!' WHERE name = 'bad'")
+        write(store, "UPDATE taskdb_subscription SET attempts = '!' WHERE name = 'bad'")
         assert [one.name for one in lease(store)] == ["good"]
         assert {(one.loop, one.key) for one in store.aside.listed(10)} == {("deliver", bad.id)}
 
@@ -154,9 +155,9 @@ def test_those_that_this_process_serves_still_are_left_out(store: Store) -> None
 
 def test_nothing_is_written_where_nothing_is_ahead(postgresql_store: Store) -> None:
     add(postgresql_store)
-    (before,) = write(postgresql_store, "SELECT xmin::text AS x FROM subscription")
+    (before,) = write(postgresql_store, "SELECT xmin::text AS x FROM taskdb_subscription")
     assert lease(postgresql_store) == []
-    (after,) = write(postgresql_store, "SELECT xmin::text AS x FROM subscription")
+    (after,) = write(postgresql_store, "SELECT xmin::text AS x FROM taskdb_subscription")
     assert before == after
 
 
@@ -396,9 +397,9 @@ def test_events_of_one_task_stay_in_order_when_a_lower_number_follows(
         assert claim(store, task_id)
         low.execute(
             text(
-                "WITH moved AS (UPDATE task SET status = 'HALTED' WHERE id = :id RETURNING id)"
-                " INSERT INTO task_event (task_id, tenant, from_status, to_status, attempt)"
-                " SELECT id, 'acme', 'STARTED', 'HALTED', 1 FROM moved"
+                "WITH moved AS (UPDATE taskdb_task SET status = 'HALTED' WHERE id = :id"
+                " RETURNING id) INSERT INTO taskdb_event (task_id, tenant, from_status, to_status,"
+                " attempt) SELECT id, 'acme', 'STARTED', 'HALTED', 1 FROM moved"
             ),
             {"id": task_id},
         )

@@ -16,23 +16,23 @@ def test_a_filter_that_cannot_be_read_keeps_no_other_from_being_served(
     store: Store, columns: str
 ) -> None:
     ids = {name: add(store, name).id for name in ("a", "bad", "b")}
-    write(store, f"UPDATE subscription SET {columns} WHERE name = 'bad'")
+    write(store, f"UPDATE taskdb_subscription SET {columns} WHERE name = 'bad'")
     create(store)
     assert {one.name for one in lease(store)} == {"a", "b"}
     assert aside(store) == {("deliver", ids["bad"])}
     assert lease(store) == []
-    write(store, "UPDATE subscription SET statuses = '[]', lease_until = NULL")
+    write(store, "UPDATE taskdb_subscription SET statuses = '[]', lease_until = NULL")
     let_be_due(store)
     assert "bad" in {one.name for one in lease(store)}
 
 
 def test_a_subscription_that_cannot_be_leased_keeps_no_other_from_it(store: Store) -> None:
     ids = {name: add(store, name).id for name in ("a", "bad", "b")}
-    refuse(store, "OLD.name = 'bad'", "subscription")
+    refuse(store, "OLD.name = 'bad'", "taskdb_subscription")
     create(store)
     assert {one.name for one in lease(store)} == {"a", "b"}
     assert aside(store) == {("deliver", ids["bad"])}
-    allow(store, "subscription")
+    allow(store, "taskdb_subscription")
     let_be_due(store)
     assert [one.name for one in lease(store)] == ["bad"]
 
@@ -42,7 +42,10 @@ def test_an_event_that_says_nothing_readable_is_told_all_the_same(store: Store, 
     add(store)
     first, second = create(store), create(store)
     json_of = store.database.dialect.json("value")
-    for table, column, key in (("task_event", "detail", "task_id"), ("task", "attributes", "id")):
+    for table, column, key in (
+        ("taskdb_event", "detail", "task_id"),
+        ("taskdb_task", "attributes", "id"),
+    ):
         sql = f"UPDATE {table} SET {column} = {json_of} WHERE {key} = :id"
         write(store, sql, id=first, value=value)
     (leased,) = lease(store)
@@ -56,7 +59,9 @@ def test_text_that_is_no_json_is_left_out_of_what_is_told(sqlite_url: str) -> No
     with Store(sqlite_url).closing() as store:
         add(store)
         first, second = create(store), create(store)
-        write(store, "UPDATE task_event SET detail = '{' WHERE task_id = :id", id=first)
-        write(store, "UPDATE task SET attributes = '{', result = '{' WHERE id = :id", id=first)
+        write(store, "UPDATE taskdb_event SET detail = '{' WHERE task_id = :id", id=first)
+        write(
+            store, "UPDATE taskdb_task SET attributes = '{', result = '{' WHERE id = :id", id=first
+        )
         (leased,) = lease(store)
         assert told(read(store, leased)) == [(first, "CREATED"), (second, "CREATED")]

@@ -97,7 +97,7 @@ def read(store: Store, cursor: str | None) -> tuple[list[tuple[str, str]], str]:
 
 
 def whole(store: Store) -> list[tuple[str, str]]:
-    rows = write(store, "SELECT task_id::text AS id, to_status FROM task_event ORDER BY id")
+    rows = write(store, "SELECT task_id::text AS id, to_status FROM taskdb_event ORDER BY id")
     return [(row["id"], row["to_status"]) for row in rows]
 
 
@@ -183,13 +183,16 @@ def test_what_was_written_before_the_restore_was_noticed_is_told_once_and_last(s
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
         for status in ("CREATED", "FAILED"):
             connection.execute(
-                "WITH new AS (INSERT INTO task (type) VALUES ('plain') ON CONFLICT DO NOTHING"
-                " RETURNING id) INSERT INTO task_event (task_id, to_status, from_status)"
-                " SELECT id, %s, %s FROM new",
+                "WITH new AS (INSERT INTO taskdb_task (type) VALUES ('plain')"
+                " ON CONFLICT DO NOTHING RETURNING id) INSERT INTO taskdb_event (task_id,"
+                " to_status, from_status) SELECT id, %s, %s FROM new",
                 [status, "CREATED" if status == "FAILED" else None],
             )
     with Store(url).closing() as store:
-        late = [row["id"] for row in write(store, "SELECT id::text FROM task WHERE type = 'plain'")]
+        late = [
+            row["id"]
+            for row in write(store, "SELECT id::text FROM taskdb_task WHERE type = 'plain'")
+        ]
         assert counted(store) == 1
         assert {one for one, _ in told(store)} == set(late)
         assert {one for one, _ in read(store, site.cursor)[0]} == set(late)
@@ -201,12 +204,12 @@ def test_late_events_are_found_when_the_counter_has_passed_the_restored_ones(sit
     """It was behind them when the first was written, and before a process looked."""
     url = site.restore()
     plain = url.replace("+psycopg", "")
-    event = "INSERT INTO task_event (task_id, to_status) VALUES (gen_random_uuid(), 'CREATED')"
+    event = "INSERT INTO taskdb_event (task_id, to_status) VALUES (gen_random_uuid(), 'CREATED')"
     with psycopg.connect(plain, autocommit=True) as connection:
         connection.execute(event)
         connection.execute(SPEND.replace(str(SPENT), str(2 * SPENT)))
         connection.execute(event)
-        ids = [row[0] for row in connection.execute("SELECT id FROM task_event ORDER BY id")]
+        ids = [row[0] for row in connection.execute("SELECT id FROM taskdb_event ORDER BY id")]
     with Store(url).closing() as store:
         page = store.tasks.events_after(None, 100, EVERYONE)
         assert sorted(one.id for one in page.events) == ids
@@ -220,9 +223,10 @@ def test_a_transaction_that_holds_the_history_delays_readers_and_loses_nothing(s
     plain = url.replace("+psycopg", "")
     with Store(url).closing() as store:
         with psycopg.connect(plain) as caller:
-            caller.execute("SELECT count(*) FROM task_event")
+            caller.execute("SELECT count(*) FROM taskdb_event")
             caller.execute(
-                "INSERT INTO task_event (task_id, to_status) VALUES (gen_random_uuid(), 'CREATED')"
+                "INSERT INTO taskdb_event (task_id, to_status)"
+                " VALUES (gen_random_uuid(), 'CREATED')"
             )
             failed = fail(store)
             assert (counted(store), told(store)) == (0, [])
@@ -240,11 +244,11 @@ def test_a_process_that_was_open_meanwhile_goes_on_reading(site: Site, restored:
     create(restored)
     told(restored)
     counted(restored)
-    write(restored, "UPDATE task_event SET xid = xid + 1000000000000000")
-    write(restored, "UPDATE subscription SET cursor_xid = cursor_xid + 1000000000000000")
+    write(restored, "UPDATE taskdb_event SET xid = xid + 1000000000000000")
+    write(restored, "UPDATE taskdb_subscription SET cursor_xid = cursor_xid + 1000000000000000")
     write(
         restored,
-        "UPDATE alarm_cursor SET xid = xid + 1000000000000000, moved_at = clock_timestamp()",
+        "UPDATE taskdb_alarm_cursor SET xid = xid + 1000000000000000, moved_at = clock_timestamp()",
     )
     failed = fail(restored)
     assert counted(restored) == 1
@@ -252,7 +256,7 @@ def test_a_process_that_was_open_meanwhile_goes_on_reading(site: Site, restored:
 
 
 def test_a_restore_without_the_history_raises_alarms(site: Site) -> None:
-    url = site.restore("--exclude-table-data=task_event_2*")
+    url = site.restore("--exclude-table-data=taskdb_event_2*")
     with Store(url).closing() as store:
         assert whole(store) == []
         fail(store)
@@ -263,7 +267,7 @@ def test_rows_that_came_without_their_sequence_stand_before_new_ones(site: Site)
     """As those of a logical replica do."""
     url = site.restore()
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute("ALTER TABLE task_event ALTER COLUMN id RESTART WITH 1")
+        connection.execute("ALTER TABLE taskdb_event ALTER COLUMN id RESTART WITH 1")
     with Store(url).closing() as store:
         new = create(store)
         assert whole(store) == [*site.before, (new, "CREATED")]
@@ -278,7 +282,7 @@ def test_a_cursor_of_a_time_that_a_restore_took_back_is_told_of_what_comes(
     _, cursor = read(store, None)
     at = EventCursor.parse(cursor)
     lost = EventCursor(at.xid + 1_000_000, at.id + 1_000_000)
-    write(store, "UPDATE history_cluster SET identity = 'one/00000001'")
+    write(store, "UPDATE taskdb_history_cluster SET identity = 'one/00000001'")
     assert settle(store.database)
     second = create(store)
     assert read(store, str(lost))[0] == [(second, "CREATED")]
@@ -290,10 +294,10 @@ def test_a_second_restore_stands_behind_the_first(postgresql_store: Store) -> No
     shifts = []
     made = []
     for number in range(3):
-        write(store, f"UPDATE history_cluster SET identity = 'cluster {number}'")
+        write(store, f"UPDATE taskdb_history_cluster SET identity = 'cluster {number}'")
         assert settle(store.database)
         made.append(create(store))
-        (row,) = write(store, "SELECT shift FROM history_cluster")
+        (row,) = write(store, "SELECT shift FROM taskdb_history_cluster")
         shifts.append(row["shift"])
     assert shifts[0] < shifts[1] < shifts[2] < 4 * LEAP
     assert [one for one, _ in read(store, None)[0]] == made
@@ -305,7 +309,9 @@ def test_the_cluster_is_known_after_the_migration_and_nothing_is_shifted(
     migrate(postgresql_url)
     create(postgresql_store)
     assert settle(postgresql_store.database)
-    (row,) = write(postgresql_store, "SELECT identity, shift, left_shift FROM history_cluster")
+    (row,) = write(
+        postgresql_store, "SELECT identity, shift, left_shift FROM taskdb_history_cluster"
+    )
     assert row["identity"].endswith("/00000001")
     assert (row["shift"], row["left_shift"]) == (0, None)
 
@@ -336,14 +342,14 @@ def test_a_role_that_may_only_write_rows_works_and_an_owner_shifts(site: Site) -
 
 def test_a_history_whose_cluster_was_deleted_keeps_its_order(postgresql_store: Store) -> None:
     subscribe(postgresql_store)
-    write(postgresql_store, "UPDATE history_cluster SET identity = '1/00000001'")
+    write(postgresql_store, "UPDATE taskdb_history_cluster SET identity = '1/00000001'")
     assert settle(postgresql_store.database)
-    (kept,) = write(postgresql_store, "SELECT shift FROM history_cluster")
+    (kept,) = write(postgresql_store, "SELECT shift FROM taskdb_history_cluster")
     assert kept["shift"] >= LEAP
     first = fail(postgresql_store)
     assert first in {task_id for task_id, _ in told(postgresql_store)}
-    write(postgresql_store, "DELETE FROM history_cluster")
+    write(postgresql_store, "DELETE FROM taskdb_history_cluster")
     second = fail(postgresql_store)
     assert {task_id for task_id, _ in told(postgresql_store)} == {second}
-    (found,) = write(postgresql_store, "SELECT shift FROM history_cluster")
+    (found,) = write(postgresql_store, "SELECT shift FROM taskdb_history_cluster")
     assert found["shift"] == kept["shift"]

@@ -210,7 +210,7 @@ def test_orphans_of_a_bucket_are_swept_up_and_what_a_row_names_is_kept(
         task_id = create(rows)
         kept = payloads.pack("x" * 100, f"{task_id}-input", "the input").reference
         with rows.database.transaction() as connection:
-            statement = text("UPDATE task SET input_ref = :kept WHERE id = :id")
+            statement = text("UPDATE taskdb_task SET input_ref = :kept WHERE id = :id")
             connection.execute(statement, {"kept": kept, "id": task_id})
         orphan = payloads.pack("y" * 100, f"{uuid7()}-input", "the input").reference
         assert Leftovers(rows.database, rows.aside, payloads, None).payloads() == (1, False)

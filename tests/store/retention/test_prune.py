@@ -62,7 +62,7 @@ def ended(store: Store, status: S = S.COMPLETED, **values: Any) -> str:
     return in_status(store, status, **values).id
 
 
-def left(store: Store, table: str = "task") -> int:
+def left(store: Store, table: str = "taskdb_task") -> int:
     return int(write(store, f"SELECT COUNT(*) AS n FROM {table}")[0]["n"])
 
 
@@ -77,7 +77,7 @@ def family(store: Store, parts: int, **values: Any) -> str:
 
 def end_all(store: Store) -> None:
     now = store.database.dialect.now
-    write(store, f"UPDATE task SET status = 'COMPLETED', waits_for = NULL, ended_at = {now}")
+    write(store, f"UPDATE taskdb_task SET status = 'COMPLETED', waits_for = NULL, ended_at = {now}")
 
 
 @each("status", S, alone=True)
@@ -91,7 +91,7 @@ def test_what_is_over_goes_after_its_time_and_all_else_never(
     clock.advance(2 * HOUR)
     assert prune(store).rows == (1 if status in OVER else 0)
     assert left(store) == (0 if status in OVER else 1)
-    assert (left(store, "task_event") == 0) == (status in OVER)
+    assert (left(store, "taskdb_event") == 0) == (status in OVER)
 
 
 def test_the_end_counts_and_not_the_beginning(store: Store, clock: FixedClock) -> None:
@@ -141,7 +141,7 @@ def test_a_tree_goes_as_a_whole_in_batches(
     monkeypatch.setattr(module, "_BATCH", 3)
     monkeypatch.setattr(module, "_LOOK", 4)
     outer = family(store, 4)
-    middle = write(store, "SELECT id FROM task WHERE parent_id = :id", id=outer)[1]["id"]
+    middle = write(store, "SELECT id FROM taskdb_task WHERE parent_id = :id", id=outer)[1]["id"]
     store.submissions.create(
         [draft(parent_id=str(middle), position=n, role=TaskRole.PART) for n in range(5)], EVERYONE
     )
@@ -150,8 +150,8 @@ def test_a_tree_goes_as_a_whole_in_batches(
     clock.advance(31 * DAY)
     young = ended(store)
     assert prune(store) == Pruned(1 + len(alone), 1 + 4 + 5 + len(alone))
-    assert [str(row["id"]) for row in write(store, "SELECT id FROM task")] == [young]
-    assert left(store, "task_event") == len(store.tasks.history(young, EVERYONE))
+    assert [str(row["id"]) for row in write(store, "SELECT id FROM taskdb_task")] == [young]
+    assert left(store, "taskdb_event") == len(store.tasks.history(young, EVERYONE))
 
 
 def test_a_run_without_time_goes_on_where_it_was(
@@ -183,7 +183,7 @@ def test_a_round_after_a_round_finds_what_has_become_due(store: Store, clock: Fi
 
 def test_what_was_retried_after_it_was_found_stays(store: Store, clock: FixedClock) -> None:
     retried, parent = ended(store, S.FAILED), family(store, 3)
-    write(store, "UPDATE task SET status = 'FAILED' WHERE id = :id", id=parent)
+    write(store, "UPDATE taskdb_task SET status = 'FAILED' WHERE id = :id", id=parent)
     clock.advance(91 * DAY)
     pruning = pruning_of(store)
     pruning._look_further()
@@ -211,8 +211,8 @@ def test_what_someone_else_has_locked_is_left_to_the_next_round(
 
 def test_a_tree_with_an_open_sub_task_is_kept(store: Store, clock: FixedClock) -> None:
     parent = family(store, 3)
-    part = write(store, "SELECT id FROM task WHERE parent_id = :id", id=parent)[0]["id"]
-    write(store, "UPDATE task SET status = 'QUEUED' WHERE id = :id", id=str(part))
+    part = write(store, "SELECT id FROM taskdb_task WHERE parent_id = :id", id=parent)[0]["id"]
+    write(store, "UPDATE taskdb_task SET status = 'QUEUED' WHERE id = :id", id=str(part))
     clock.advance(31 * DAY)
     assert prune(store) == Pruned()
     assert left(store) == 4
@@ -287,7 +287,7 @@ def test_a_tree_of_which_some_is_pruned_never_runs_again(
 ) -> None:
     monkeypatch.setattr(module, "_BATCH", rows)
     root = make(store)
-    write(store, "UPDATE task SET unique_key = 'k' WHERE id = :id", id=root)
+    write(store, "UPDATE taskdb_task SET unique_key = 'k' WHERE id = :id", id=root)
     spec = store.tasks.get(root, EVERYONE).spec
     number = left(store)
     assert store.tasks.get(root, EVERYONE).status is S.FAILED
@@ -295,7 +295,7 @@ def test_a_tree_of_which_some_is_pruned_never_runs_again(
     with pytest.raises(OSError, match="no room"):
         prune(store, archive=SmallArchive(tmp_path / "archive"))
     assert left(store) in range(1, number)
-    rest = [str(one["id"]) for one in write(store, "SELECT id FROM task")]
+    rest = [str(one["id"]) for one in write(store, "SELECT id FROM taskdb_task")]
     for one, force in itertools.product(rest, [False, True]):
         with pytest.raises(TaskIsPruned, match="submit the work again") as refused:
             store.interventions.retry(one, EVERYONE, force=force)
@@ -308,7 +308,7 @@ def test_a_tree_of_which_some_is_pruned_never_runs_again(
     (fresh,) = store.submissions.create([draft(type="root", unique_key="k")], EVERYONE)
     assert fresh.id not in rest
     assert prune(store, archive=Archive(tmp_path / "archive")).tasks == 1
-    assert [str(one["id"]) for one in write(store, "SELECT id FROM task")] == [fresh.id]
+    assert [str(one["id"]) for one in write(store, "SELECT id FROM taskdb_task")] == [fresh.id]
     archived = {line["id"]: line for line in lines(tmp_path / "archive")}
     assert len(archived) == number
     assert archived[root]["spec"] == spec
@@ -362,7 +362,7 @@ def test_what_cannot_be_archived_is_not_deleted(
     (tmp_path / "archive").write_text("no folder")
     with pytest.raises(OSError, match="archive"):
         prune(store, archive=Archive(tmp_path / "archive"))
-    assert (left(store), left(store, "task_event")) == (1, 3)
+    assert (left(store), left(store, "taskdb_event")) == (1, 3)
 
 
 def test_a_crash_behind_the_archive_repeats_lines_and_loses_none(

@@ -22,7 +22,7 @@ LONG = timedelta(days=400)
 def old(store: Store) -> None:
     past = store.database.dialect.later("-:ago")
     for column in ("created_at", "updated_at", "ended_at"):
-        write(store, f"UPDATE task SET {column} = {past}", ago=LONG.total_seconds())
+        write(store, f"UPDATE taskdb_task SET {column} = {past}", ago=LONG.total_seconds())
 
 
 def pruning(store: Store) -> PruneRounds:
@@ -30,7 +30,7 @@ def pruning(store: Store) -> PruneRounds:
 
 
 def left(store: Store) -> set[str]:
-    return {str(one["id"]) for one in write(store, "SELECT id FROM task")}
+    return {str(one["id"]) for one in write(store, "SELECT id FROM taskdb_task")}
 
 
 def test_a_task_that_cannot_be_deleted_keeps_no_other(store: Store) -> None:
@@ -50,8 +50,8 @@ def test_a_task_that_cannot_be_deleted_keeps_no_other(store: Store) -> None:
 
 def test_a_tree_that_cannot_be_deleted_keeps_no_other(store: Store) -> None:
     bad, good = fan_out(store, 2), fan_out(store, 2)
-    write(store, "UPDATE task SET status = 'COMPLETED', waits_for = NULL")
-    write(store, "UPDATE task SET name = 'poison' WHERE parent_id = :id", id=bad)
+    write(store, "UPDATE taskdb_task SET status = 'COMPLETED', waits_for = NULL")
+    write(store, "UPDATE taskdb_task SET name = 'poison' WHERE parent_id = :id", id=bad)
     old(store)
     refuse(store, verb="DELETE")
     assert pruning(store).run(60).tasks == 1
@@ -63,12 +63,12 @@ def test_a_worker_that_cannot_be_deleted_keeps_no_other(store: Store) -> None:
     for name in ("a", "bad", "b"):
         write(
             store,
-            "INSERT INTO worker (id, name, host, pid, seen_at, started_at, stopped_at)"
+            "INSERT INTO taskdb_worker (id, name, host, pid, seen_at, started_at, stopped_at)"
             " VALUES (:name, :name, 'h', 1, :at, :at, :at)",
             name=name,
             at="2020-01-01T00:00:00.000Z",
         )
-    refuse(store, "OLD.id = 'bad'", "worker", "DELETE")
+    refuse(store, "OLD.id = 'bad'", "taskdb_worker", "DELETE")
     sweeping = store.leftovers(None)
     assert [sweeping.workers() for _ in range(2)] == [2, 0]
     assert aside(store) == {("sweep", "bad")}
@@ -79,11 +79,12 @@ def test_a_firing_that_cannot_be_deleted_keeps_no_other(store: Store) -> None:
     for schedule_id in ids:
         write(
             store,
-            "INSERT INTO schedule_run (schedule_id, due_at, outcome) VALUES (:id, :at, 'fired')",
+            "INSERT INTO taskdb_schedule_run (schedule_id, due_at, outcome)"
+            " VALUES (:id, :at, 'fired')",
             id=schedule_id,
             at="2020-01-01T00:00:00.000Z",
         )
-    refuse(store, f"OLD.schedule_id = '{ids[1]}'", "schedule_run", "DELETE")
+    refuse(store, f"OLD.schedule_id = '{ids[1]}'", "taskdb_schedule_run", "DELETE")
     sweeping = store.leftovers(None)
     assert [sweeping.schedule_runs() for _ in range(2)] == [2, 0]
     assert aside(store) == {("sweep", ids[1])}
@@ -107,7 +108,7 @@ def test_a_file_that_cannot_be_removed_keeps_no_other(store: Store) -> None:
     assert aside(store) == {("sweep", "bad/.part-1")}
 
 
-@pytest.mark.parametrize("table", ["alarm", "alarm_delivery"])
+@pytest.mark.parametrize("table", ["taskdb_alarm", "taskdb_alarm_delivery"])
 def test_an_alarm_that_cannot_be_deleted_keeps_no_other(store: Store, table: str) -> None:
     for kind in ("a", "bad", "b"):
         fail(store, type=kind)
@@ -115,9 +116,11 @@ def test_an_alarm_that_cannot_be_deleted_keeps_no_other(store: Store, table: str
     desk = store.alarms
     for one in alarms(store):
         desk.resolve(one.id, EVERYONE, None, None)
-    write(store, "UPDATE alarm SET resolved_at = :at", at="2020-01-01T00:00:00.000Z")
+    write(store, "UPDATE taskdb_alarm SET resolved_at = :at", at="2020-01-01T00:00:00.000Z")
     bad = next(one.id for one in alarms(store) if one.type == "bad")
-    refuse(store, f"OLD.{'id' if table == 'alarm' else 'alarm_id'} = '{bad}'", table, "DELETE")
+    refuse(
+        store, f"OLD.{'id' if table == 'taskdb_alarm' else 'alarm_id'} = '{bad}'", table, "DELETE"
+    )
     while desk.prune(timedelta(days=1)):
         pass
     assert [one.id for one in alarms(store)] == [bad]

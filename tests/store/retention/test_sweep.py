@@ -63,7 +63,7 @@ def test_a_worker_unseen_for_a_week_is_forgotten_once_nothing_names_it(
     clock.advance(timedelta(seconds=1))
     workers.renew(WorkerRecord("alive", "alive", "host", 1), Held())
     assert sweeping.workers() == 2
-    assert {row["id"] for row in write(store, "SELECT id FROM worker")} == {"busy", "alive"}
+    assert {row["id"] for row in write(store, "SELECT id FROM taskdb_worker")} == {"busy", "alive"}
     store.outcomes.complete(task_id, "token-1", Payload(None, None))
     assert sweeping.workers() == 1
 
@@ -74,7 +74,7 @@ def test_old_firings_are_forgotten_but_for_the_last_one(
     kept, gone = str(uuid7()), str(uuid7())
     write(
         store,
-        "INSERT INTO schedule (id, name, type, kind, interval_seconds)"
+        "INSERT INTO taskdb_schedule (id, name, type, kind, interval_seconds)"
         " VALUES (:id, 'often', 'sum', 'interval', 60)",
         id=kept,
     )
@@ -83,7 +83,7 @@ def test_old_firings_are_forgotten_but_for_the_last_one(
         for day in days:
             write(
                 store,
-                "INSERT INTO schedule_run (schedule_id, due_at, outcome)"
+                "INSERT INTO taskdb_schedule_run (schedule_id, due_at, outcome)"
                 f" VALUES (:id, {store.database.dialect.moment('at')}, 'fired')",
                 id=schedule_id,
                 at=store.database.dialect.spell(day),
@@ -93,7 +93,7 @@ def test_old_firings_are_forgotten_but_for_the_last_one(
     clock.advance(MONTH)
     assert sweeping.schedule_runs() == 3
     assert sweeping.schedule_runs() == 0
-    (left,) = write(store, "SELECT schedule_id, due_at FROM schedule_run")
+    (left,) = write(store, "SELECT schedule_id, due_at FROM taskdb_schedule_run")
     assert (str(left["schedule_id"]), as_moment(left["due_at"])) == (kept, days[-1])
 
 
@@ -107,12 +107,12 @@ def days(postgresql_url: str, clock: FixedClock) -> Iterator[Store]:
         for number in (1, 2, 3):
             write(
                 store,
-                f"CREATE TABLE task_event_2025010{number} PARTITION OF task_event"
+                f"CREATE TABLE taskdb_event_2025010{number} PARTITION OF taskdb_event"
                 f" FOR VALUES FROM ('2025-01-0{number}') TO ('2025-01-0{number + 1}')",
             )
         write(
             store,
-            "INSERT INTO task_event (task_id, to_status, at)"
+            "INSERT INTO taskdb_event (task_id, to_status, at)"
             " VALUES (gen_random_uuid(), 'CREATED', '2025-01-02T12:00Z')",
         )
         yield store
@@ -128,20 +128,20 @@ def test_an_empty_day_past_the_longest_keep_is_dropped(
     clock.at = datetime(2025, 1, 31, 12, tzinfo=UTC)
     assert partitions_of_sweep(days, payloads) == []
     clock.advance(DAY)
-    assert partitions_of_sweep(days, payloads) == ["task_event_20250101"]
+    assert partitions_of_sweep(days, payloads) == ["taskdb_event_20250101"]
     clock.advance(MONTH)
-    assert partitions_of_sweep(days, payloads) == ["task_event_20250103"]
-    write(days, "DELETE FROM task_event")
-    assert partitions_of_sweep(days, payloads) == ["task_event_20250102"]
-    (row,) = write(days, "SELECT to_regclass('task_event_default')::text AS name")
-    assert row["name"] == "task_event_default"
+    assert partitions_of_sweep(days, payloads) == ["taskdb_event_20250103"]
+    write(days, "DELETE FROM taskdb_event")
+    assert partitions_of_sweep(days, payloads) == ["taskdb_event_20250102"]
+    (row,) = write(days, "SELECT to_regclass('taskdb_event_default')::text AS name")
+    assert row["name"] == "taskdb_event_default"
 
 
 def test_a_day_in_use_is_left_to_the_next_time_and_nobody_waits_long(
     days: Store, payloads: Payloads
 ) -> None:
     with psycopg.connect(days.database.url.replace("+psycopg", "")) as other:
-        other.execute("SELECT FROM task_event LIMIT 1")
+        other.execute("SELECT FROM taskdb_event LIMIT 1")
         began = time.monotonic()
         assert partitions_of_sweep(days, payloads) == []
         assert time.monotonic() - began < 5
@@ -187,7 +187,7 @@ def test_only_files_that_no_row_names_are_removed(
         ],
         EVERYONE,
     )
-    write(store, "UPDATE task SET result_ref = :ref WHERE id = :id", ref=last, id=parent)
+    write(store, "UPDATE taskdb_task SET result_ref = :ref WHERE id = :id", ref=last, id=parent)
     orphans = {
         file_of(payloads, f"{uuid7()}-input"),
         file_of(payloads, f"{step}-result-2"),

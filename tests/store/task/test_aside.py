@@ -79,21 +79,21 @@ def _not_called_back(store: Store, name: str) -> str:
 
 def _ended_below(store: Store, name: str) -> str:
     parent = fan_out(store, 1)
-    write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=parent)
-    write(store, "UPDATE task SET name = :name WHERE id = :id", id=parent, name=name)
+    write(store, "UPDATE taskdb_task SET status = 'COMPLETED' WHERE parent_id = :id", id=parent)
+    write(store, "UPDATE taskdb_task SET name = :name WHERE id = :id", id=parent, name=name)
     return parent
 
 
 def _out_of_time(store: Store, name: str) -> str:
     parent = fan_out(store, 1, timeout=60.0)
-    write(store, "UPDATE task SET name = :name WHERE id = :id", id=parent, name=name)
+    write(store, "UPDATE taskdb_task SET name = :name WHERE id = :id", id=parent, name=name)
     ago(store, parent, "deadline_at")
     return parent
 
 
 def ago(store: Store, task_id: str, column: str) -> None:
     past = store.database.dialect.later("-100.0")
-    write(store, f"UPDATE task SET {column} = {past} WHERE id = :id", id=task_id)
+    write(store, f"UPDATE taskdb_task SET {column} = {past} WHERE id = :id", id=task_id)
 
 
 def leads_to(status: S) -> Callable[[Store, str], bool]:
@@ -172,10 +172,10 @@ def test_a_trigger_that_names_a_table_that_is_gone_stops_no_loop(store: Store) -
         function = f"LANGUAGE plpgsql AS $$ BEGIN {note}; RETURN NEW; END $$"
         write(store, f"CREATE FUNCTION noted() RETURNS trigger {function}")
         when = "FOR EACH ROW WHEN (OLD.name = 'poison') EXECUTE FUNCTION noted()"
-        write(store, f"CREATE TRIGGER notes BEFORE UPDATE ON task {when}")
+        write(store, f"CREATE TRIGGER notes BEFORE UPDATE ON taskdb_task {when}")
     else:
         when = f"WHEN OLD.name = 'poison' BEGIN {note}; END"
-        write(store, f"CREATE TRIGGER notes BEFORE UPDATE ON task {when}")
+        write(store, f"CREATE TRIGGER notes BEFORE UPDATE ON taskdb_task {when}")
     write(store, "DROP TABLE audit_of_mine")
     if store.database.dialect.name == "sqlite":
         # SQLite prepares the trigger with each update of any row, so all are refused by it.
@@ -189,7 +189,7 @@ def test_a_trigger_that_names_a_table_that_is_gone_stops_no_loop(store: Store) -
 
 def test_words_of_a_trigger_are_no_missing_table(store: Store) -> None:
     bad, good = _late(store, POISON), _late(store, "good")
-    refuse(store, words="no such table: task")
+    refuse(store, words="no such table: taskdb_task")
     Expire(store).run_once()
     assert store.tasks.get(good, EVERYONE).status is S.FAILED
     assert aside(store) == {("expire", bad)}
@@ -203,7 +203,7 @@ def test_a_right_that_is_missing_blames_no_row(postgresql_store: Store) -> None:
         store, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO plain_role"
     )
     write(store, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO plain_role")
-    write(store, "REVOKE UPDATE ON task FROM plain_role")
+    write(store, "REVOKE UPDATE ON taskdb_task FROM plain_role")
     try:
         plain = Store(store.database.url.replace("postgres@", "plain_role@"))
         with plain.closing(), pytest.raises(DatabaseRefused, match="taskdb grants"):
@@ -239,7 +239,7 @@ def test_many_bad_rows_do_not_keep_the_others_from_the_next_batch(store: Store) 
     bad = [_due(store, POISON) for _ in range(5)]
     good = [_due(store, "good") for _ in range(3)]
     for one in bad:
-        write(store, "UPDATE task SET relay_at = :at WHERE id = :id", id=one,
+        write(store, "UPDATE taskdb_task SET relay_at = :at WHERE id = :id", id=one,
               at="2020-01-01T00:00:00.000Z")  # fmt: skip
     refuse(store)
     assert store.publications.lease_due(4, LEASE) == []
@@ -262,7 +262,7 @@ def test_a_message_that_cannot_be_marked_is_not_sent_again_with_all_others(store
 def test_an_item_that_cannot_be_claimed_keeps_no_other_of_its_chunk(store: Store) -> None:
     chunk = fan_out(store, 4, chunk_size=4)
     items = part_ids(store, chunk)
-    write(store, "UPDATE task SET name = 'poison' WHERE id = :id", id=items[1])
+    write(store, "UPDATE taskdb_task SET name = 'poison' WHERE id = :id", id=items[1])
     refuse(store)
     message = str(row(store, items[0])["chunk"])
     claims = store.runs.claim_chunk(message, token="t", worker="w-1", max_attempts=3, count=4)
@@ -300,7 +300,7 @@ def test_messages_that_are_lost_are_handed_back_but_for_a_row_that_is_refused(
 def test_a_sub_task_that_cannot_be_stopped_keeps_no_other_from_it(store: Store) -> None:
     parent = fan_out(store, 5)
     parts = part_ids(store, parent)
-    write(store, "UPDATE task SET name = 'poison' WHERE id = :id", id=parts[2])
+    write(store, "UPDATE taskdb_task SET name = 'poison' WHERE id = :id", id=parts[2])
     refuse(store)
     store.interventions.cancel(parent, EVERYONE)
     assert [store.tasks.get(one, EVERYONE).status for one in parts] == [
@@ -318,7 +318,7 @@ def test_a_parent_that_cannot_act_keeps_no_other_from_it(store: Store) -> None:
     bad, *good = [fan_out(store, 1) for _ in range(3)]
     json_of = store.database.dialect.json("spec")
     for spec in ('{"fan_out": {"nothing": 1}}', '{"fan_out": 5}', "[]", "{}"):
-        write(store, f"UPDATE task SET spec = {json_of} WHERE id = :id", id=bad, spec=spec)
+        write(store, f"UPDATE taskdb_task SET spec = {json_of} WHERE id = :id", id=bad, spec=spec)
         parts = [part_ids(store, one)[0] for one in (bad, *good)]
         for part in parts:
             if not store.tasks.get(part, EVERYONE).status.is_terminal:
@@ -367,8 +367,10 @@ def test_text_that_is_no_json_stops_no_other_row(sqlite_url: str) -> None:
     with Store(sqlite_url).closing() as store:
         bad, good = fan_out(store, 1), fan_out(store, 1)
         for one in (bad, good):
-            write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=one)
-        write(store, "UPDATE task SET spec = '{\"fan' WHERE id = :id", id=bad)
+            write(
+                store, "UPDATE taskdb_task SET status = 'COMPLETED' WHERE parent_id = :id", id=one
+            )
+        write(store, "UPDATE taskdb_task SET spec = '{\"fan' WHERE id = :id", id=bad)
         Reconcile(store).run_once()
         assert store.tasks.get(good, EVERYONE).status is S.COMPLETED
         assert aside(store) == {("reconcile", bad)}
@@ -401,7 +403,7 @@ def test_a_held_task_that_cannot_go_keeps_no_other_from_it(store: Store) -> None
     assert sorted(one.id for one in released.publications) == sorted([ids[0], *ids[2:]])
     assert aside(store) == {("release", ids[1])}
     assert store.admission.release(10, LEASE).publications == []
-    taken = write(store, "SELECT key FROM slot ORDER BY key")
+    taken = write(store, "SELECT key FROM taskdb_slot ORDER BY key")
     assert [one["key"] for one in taken] == [f"mutex:acme/k{number}" for number in (0, 2, 3)]
     allow(store)
     let_be_due(store)
@@ -422,7 +424,7 @@ def test_the_first_of_a_line_that_cannot_go_lets_the_next_one_pass(store: Store)
 
 
 def test_a_release_that_changes_nothing_asks_for_no_other_pass(store: Store) -> None:
-    write(store, "INSERT INTO gate (target, name, max_running) VALUES ('type', 'sum', 1)")
+    write(store, "INSERT INTO taskdb_limit (target, name, max_running) VALUES ('type', 'sum', 1)")
     for number in range(4):
         create(store, mutex_key=f"k{number}")
     passes = [store.admission.release(2, LEASE).is_full for _ in range(6)]
@@ -446,7 +448,7 @@ def _worker(store: Store, name: str, lists: str) -> None:
     names = ("queues", "types", "claims", "claims_before", "messages")
     write(
         store,
-        f"INSERT INTO worker (id, name, host, pid, seen_at, {', '.join(names)})"
+        f"INSERT INTO taskdb_worker (id, name, host, pid, seen_at, {', '.join(names)})"
         f" VALUES (:name, :name, 'h', 1, {d.later('60.0')}"
         f"{''.join([', ' + d.json('lists')] * len(names))})",
         name=name,
@@ -457,8 +459,10 @@ def _worker(store: Store, name: str, lists: str) -> None:
 def _stops_no_loop(store: Store) -> None:
     """A look at all workers, by each who looks at them."""
     run = running(store)
-    write(store, "UPDATE task SET worker = 'bad' WHERE id = :id", id=run.id)
-    write(store, f"UPDATE worker SET listed_before_at = {store.database.dialect.later('60.0')}")
+    write(store, "UPDATE taskdb_task SET worker = 'bad' WHERE id = :id", id=run.id)
+    write(
+        store, f"UPDATE taskdb_worker SET listed_before_at = {store.database.dialect.later('60.0')}"
+    )
     Rescue(SETTINGS, store).run_once()
     assert store.tasks.get(run.id, EVERYONE).status is S.ERRORED
     assert store.lost_messages.crew(LEASE).queues == frozenset()
@@ -466,5 +470,5 @@ def _stops_no_loop(store: Store) -> None:
     assert [one.queues for one in store.workers.seen_since(60.0)] == [()]
     limits = Limits(LEASE, timedelta(seconds=1), {})
     create(store)
-    write(store, "UPDATE task SET relay_at = '2020-01-01T00:00:00.000Z'")
+    write(store, "UPDATE taskdb_task SET relay_at = '2020-01-01T00:00:00.000Z'")
     assert store.conditions(rules(), limits).watch().holding > 0

@@ -35,7 +35,7 @@ MOMENTS = [
 def unbounded(store: Store) -> None:
     """Take away what keeps such rows out, as a table of before may have them."""
     if store.database.dialect.name == "postgresql":
-        write(store, "ALTER TABLE task DROP CONSTRAINT IF EXISTS task_is_bounded")
+        write(store, "ALTER TABLE taskdb_task DROP CONSTRAINT IF EXISTS taskdb_task_is_bounded")
     else:
         write(store, "DROP TRIGGER IF EXISTS task_is_bounded_insert")
         write(store, "DROP TRIGGER IF EXISTS task_is_bounded_update_1")
@@ -56,10 +56,10 @@ def test_no_task_has_a_moment_that_no_program_can_hold(
     store: Store, column: str, moment: str
 ) -> None:
     task_id = create(store)
-    with pytest.raises(Exception, match="task_is_bounded"):
-        write(store, f"UPDATE task SET {column} = '{moment}' WHERE id = :id", id=task_id)
-    with pytest.raises(Exception, match="task_is_bounded"):
-        write(store, f"INSERT INTO task (type, {column}) VALUES ('sum', '{moment}')")
+    with pytest.raises(Exception, match="taskdb_task_is_bounded"):
+        write(store, f"UPDATE taskdb_task SET {column} = '{moment}' WHERE id = :id", id=task_id)
+    with pytest.raises(Exception, match="taskdb_task_is_bounded"):
+        write(store, f"INSERT INTO taskdb_task (type, {column}) VALUES ('sum', '{moment}')")
     all_can_be_read(store)
 
 
@@ -76,32 +76,41 @@ def test_no_task_has_a_moment_that_no_program_can_hold(
 def test_no_task_has_keys_that_an_index_cannot_hold(
     store: Store, columns: str, values: dict[str, str]
 ) -> None:
-    with pytest.raises(Exception, match="task_is_bounded"):
-        write(store, f"INSERT INTO task ({columns}) VALUES (:a, :b)", **values)
+    with pytest.raises(Exception, match="taskdb_task_is_bounded"):
+        write(store, f"INSERT INTO taskdb_task ({columns}) VALUES (:a, :b)", **values)
     all_can_be_read(store)
 
 
-SCHEDULE = "INSERT INTO schedule (name, type, cron, {}) VALUES ('a', 'sum', '* * * * *', {})"
-RECURS = "INSERT INTO schedule (name, type, kind, {}) VALUES ('a', 'sum', {})"
-GATE = "INSERT INTO gate (target, name, max_starts, window_seconds) VALUES ('type', 'a', 1, 1e300)"
+SCHEDULE = "INSERT INTO taskdb_schedule (name, type, cron, {}) VALUES ('a', 'sum', '* * * * *', {})"
+RECURS = "INSERT INTO taskdb_schedule (name, type, kind, {}) VALUES ('a', 'sum', {})"
+GATE = (
+    "INSERT INTO taskdb_limit (target, name, max_starts, window_seconds)"
+    " VALUES ('type', 'a', 1, 1e300)"
+)
 
 
 @each(
     "statement",
     [
-        "INSERT INTO gate (target, name, is_paused) VALUES ('type', :wide, true)",
+        "INSERT INTO taskdb_limit (target, name, is_paused) VALUES ('type', :wide, true)",
         GATE,
-        "INSERT INTO schedule (name, type, cron) VALUES (:wide, 'sum', '* * * * *')",
+        "INSERT INTO taskdb_schedule (name, type, cron) VALUES (:wide, 'sum', '* * * * *')",
         SCHEDULE.format("tenant", ":wide"),
         SCHEDULE.format("misfire_grace_seconds", "1e300"),
         SCHEDULE.format("starts_at", "'-infinity'"),
         SCHEDULE.format("next_due_at", "'infinity'"),
         RECURS.format("interval_seconds", "'interval', 1e300"),
         RECURS.format("once_at", "'once', 'infinity'"),
-        "INSERT INTO subscription (name, transport) VALUES (:wide, 'log')",
-        "INSERT INTO subscription (name, transport, next_try_at) VALUES ('a', 'log', 'infinity')",
-        "INSERT INTO alarm (fingerprint, source, window_until) VALUES ('a', 'failed', 'infinity')",
-        "INSERT INTO alarm_policy (type, backlog_seconds) VALUES ('a', 1e300)",
+        "INSERT INTO taskdb_subscription (name, transport) VALUES (:wide, 'log')",
+        (
+            "INSERT INTO taskdb_subscription (name, transport, next_try_at)"
+            " VALUES ('a', 'log', 'infinity')"
+        ),
+        (
+            "INSERT INTO taskdb_alarm (fingerprint, source, window_until)"
+            " VALUES ('a', 'failed', 'infinity')"
+        ),
+        "INSERT INTO taskdb_alarm_policy (type, backlog_seconds) VALUES ('a', 1e300)",
         SCHEDULE.format("deadline_seconds", "1e300"),
     ],
     ids=range(14),
@@ -114,7 +123,7 @@ def test_no_other_row_is_out_of_bounds(store: Store, statement: str) -> None:
 
 
 def test_a_row_by_plain_sql_that_names_nothing_but_its_type_is_in_bounds(store: Store) -> None:
-    write(store, "INSERT INTO task (type) VALUES ('sum')")
+    write(store, "INSERT INTO taskdb_task (type) VALUES ('sum')")
     [found] = store.tasks.page(Filter(), EVERYONE, limit=2)
     assert found.type == "sum"
 
@@ -126,7 +135,7 @@ def test_a_moment_that_cannot_be_read_keeps_no_other_task_from_being_read(
 ) -> None:
     odd, other = create(store), create(store)
     unbounded(store)
-    write(store, f"UPDATE task SET {column} = '{moment}' WHERE id = :id", id=odd)
+    write(store, f"UPDATE taskdb_task SET {column} = '{moment}' WHERE id = :id", id=odd)
     found = {one.id: one for one in store.tasks.page(Filter(), EVERYONE, limit=10)}
     assert set(found) == {odd, other}
     assert getattr(found[odd], column) == read
@@ -141,7 +150,7 @@ def test_a_value_that_is_nested_too_deeply_keeps_no_other_task_from_being_read(
     odd, other = create(store), create(store)
     deep = '{"a": ' + "[" * 3_000 + "]" * 3_000 + "}"
     value = store.database.dialect.json("deep")
-    write(store, f"UPDATE task SET {column} = {value} WHERE id = :id", id=odd, deep=deep)
+    write(store, f"UPDATE taskdb_task SET {column} = {value} WHERE id = :id", id=odd, deep=deep)
     found = {one.id: one for one in store.tasks.page(Filter(), EVERYONE, limit=10)}
     assert set(found) == {odd, other}
     shown = {"attributes": "attributes", "input": "inline_input", "result": "inline_result"}
@@ -165,7 +174,7 @@ def test_a_value_that_was_written_by_hand_keeps_no_other_task_from_being_read_or
 ) -> None:
     odd, other = create(store), create(store)
     json = store.database.dialect.json("value")
-    write(store, f"UPDATE task SET {column} = {json} WHERE id = :id", id=odd, value=value)
+    write(store, f"UPDATE taskdb_task SET {column} = {json} WHERE id = :id", id=odd, value=value)
     assert {one.id for one in store.tasks.page(Filter(), EVERYONE, limit=10)} == {odd, other}
     assert all(isinstance(tag, str) for tag in store.tasks.get(odd, EVERYONE).tags)
     assert isinstance(store.tasks.get(odd, EVERYONE).attributes, dict)
@@ -176,7 +185,12 @@ def test_a_value_that_was_written_by_hand_keeps_no_other_task_from_being_read_or
 def test_an_error_that_was_written_by_hand_is_shown_as_it_is(store: Store) -> None:
     task_id = create(store)
     error = store.database.dialect.json("error")
-    write(store, f"UPDATE task SET error = {error} WHERE id = :id", id=task_id, error='"disk full"')
+    write(
+        store,
+        f"UPDATE taskdb_task SET error = {error} WHERE id = :id",
+        id=task_id,
+        error='"disk full"',
+    )
     found = store.tasks.get(task_id, EVERYONE).error
     assert found is not None and found.message == "disk full"
 
@@ -188,7 +202,7 @@ def test_an_event_that_was_written_by_hand_keeps_no_other_from_being_read(
     task_id = create(store)
     create(store)
     detail = store.database.dialect.json("value")
-    sql = f"UPDATE task_event SET detail = {detail} WHERE task_id = :id"
+    sql = f"UPDATE taskdb_event SET detail = {detail} WHERE task_id = :id"
     write(store, sql, id=task_id, value=value)
     assert len(store.tasks.history(task_id, EVERYONE)) == 1
     assert len(store.tasks.events_after(None, 10, EVERYONE).events) == 2
@@ -197,10 +211,19 @@ def test_an_event_that_was_written_by_hand_keeps_no_other_from_being_read(
 @each(
     "statement",
     [
-        "INSERT INTO subscription (name, transport, statuses) VALUES ('odd', 'log', '5')",
-        "INSERT INTO subscription (name, transport, statuses) VALUES ('odd', 'log', '[\"x\"]')",
-        "INSERT INTO subscription (name, transport, statuses) VALUES ('odd', 'log', '\"x\"')",
-        "INSERT INTO schedule (name, type, cron, input) VALUES ('odd', 'a', '* * * * *', :digits)",
+        "INSERT INTO taskdb_subscription (name, transport, statuses) VALUES ('odd', 'log', '5')",
+        (
+            "INSERT INTO taskdb_subscription (name, transport, statuses)"
+            " VALUES ('odd', 'log', '[\"x\"]')"
+        ),
+        (
+            "INSERT INTO taskdb_subscription (name, transport, statuses)"
+            " VALUES ('odd', 'log', '\"x\"')"
+        ),
+        (
+            "INSERT INTO taskdb_schedule (name, type, cron, input)"
+            " VALUES ('odd', 'a', '* * * * *', :digits)"
+        ),
     ],
     ids=range(4),
     alone=True,
@@ -208,8 +231,8 @@ def test_an_event_that_was_written_by_hand_keeps_no_other_from_being_read(
 def test_a_row_that_was_written_by_hand_keeps_no_other_from_being_listed(
     store: Store, statement: str
 ) -> None:
-    write(store, "INSERT INTO subscription (name, transport) VALUES ('good', 'log')")
-    write(store, "INSERT INTO schedule (name, type, cron) VALUES ('good', 'a', '* * * * *')")
+    write(store, "INSERT INTO taskdb_subscription (name, transport) VALUES ('good', 'log')")
+    write(store, "INSERT INTO taskdb_schedule (name, type, cron) VALUES ('good', 'a', '* * * * *')")
     given = {"digits": MANY_DIGITS} if ":digits" in statement else {}
     cast = store.database.dialect.json("digits")
     write(store, statement.replace(":digits", cast), **given)
@@ -225,7 +248,8 @@ def test_a_limit_that_was_written_by_hand_keeps_no_other_from_being_listed(
         for name, most in (("odd", "1e300"), ("odder", "'many'"), ("good", "3")):
             write(
                 store,
-                f"INSERT INTO gate (target, name, max_running) VALUES ('type', '{name}', {most})",
+                "INSERT INTO taskdb_limit (target, name, max_running)"
+                f" VALUES ('type', '{name}', {most})",
             )
         assert [one.name for one in store.limits.all(EVERYONE)] == ["good"]
 
@@ -238,14 +262,16 @@ def test_text_that_is_no_json_keeps_no_other_task_from_being_read(
     """JSONB takes no such text."""
     with Store(sqlite_url).closing() as store:
         odd, other = create(store), create(store)
-        write(store, f"UPDATE task SET {column} = :value WHERE id = :id", id=odd, value=value)
+        write(
+            store, f"UPDATE taskdb_task SET {column} = :value WHERE id = :id", id=odd, value=value
+        )
         assert {one.id for one in store.tasks.page(Filter(), EVERYONE, limit=10)} == {odd, other}
         assert len(store.tasks.history(odd, EVERYONE)) == 1
 
 
 def test_pages_go_on_behind_a_task_of_any_year(store: Store) -> None:
     made = [create(store) for _ in range(4)]
-    write(store, "UPDATE task SET created_at = :at WHERE id = :id", id=made[0], at=FAR)
+    write(store, "UPDATE taskdb_task SET created_at = :at WHERE id = :id", id=made[0], at=FAR)
     seen: list[str] = []
     after = None
     while page := store.tasks.page(Filter(), EVERYONE, limit=1, after=after):
@@ -270,7 +296,9 @@ def eastern_store(postgresql_url: str) -> Iterator[Store]:
 def test_a_moment_at_the_end_of_time_is_read_in_any_zone(eastern_store: Store, moment: str) -> None:
     task_id = create(eastern_store)
     unbounded(eastern_store)
-    write(eastern_store, f"UPDATE task SET started_at = '{moment}' WHERE id = :id", id=task_id)
+    write(
+        eastern_store, f"UPDATE taskdb_task SET started_at = '{moment}' WHERE id = :id", id=task_id
+    )
     [found] = eastern_store.tasks.page(Filter(), EVERYONE, limit=2)
     assert found.started_at in {LATEST, EARLIEST, datetime.fromisoformat(moment)}
 
@@ -299,7 +327,7 @@ def test_rows_of_before_are_brought_into_bounds(empty_store_url: str) -> None:
         command.upgrade(_config(connection), "0008")
         connection.execute(
             text(
-                "INSERT INTO task (id, type, mutex_key, run_at, deadline_at) VALUES"
+                "INSERT INTO taskdb_task (id, type, mutex_key, run_at, deadline_at) VALUES"
                 " ('01890a5d-ac96-774b-bcce-b302099a8057', 'sum', :key,"
                 " '9999-12-31T23:59:59.999Z', '9999-12-31T23:59:59.999Z')"
             ),
@@ -307,7 +335,7 @@ def test_rows_of_before_are_brought_into_bounds(empty_store_url: str) -> None:
         )
         connection.execute(
             text(
-                "INSERT INTO schedule (name, type, cron, misfire_grace_seconds)"
+                "INSERT INTO taskdb_schedule (name, type, cron, misfire_grace_seconds)"
                 " VALUES ('s', 'sum', '* * * * *', 1e300)"
             )
         )

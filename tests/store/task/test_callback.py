@@ -319,6 +319,6 @@ def test_an_item_that_waits_leaves_its_chunk(store: Store) -> None:
 def test_the_hash_is_nowhere_but_in_its_column(store: Store) -> None:
     run = waiting(store)
     store.callbacks.resume(SECRET, PAID, EVERYONE)
-    said = write(store, "SELECT CAST(detail AS TEXT) AS detail FROM task_event")
+    said = write(store, "SELECT CAST(detail AS TEXT) AS detail FROM taskdb_event")
     assert SECRET not in str(said)
     assert SECRET not in str(store.tasks.get(run.id, EVERYONE))

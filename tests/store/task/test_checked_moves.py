@@ -26,7 +26,7 @@ SELECT c.conname AS name, pg_get_constraintdef(c.oid) AS definition, p.prosrc AS
 FROM pg_constraint AS c
 LEFT JOIN pg_depend AS d ON d.objid = c.oid AND d.refclassid = 'pg_proc'::regclass
 LEFT JOIN pg_proc AS p ON p.oid = d.refobjid
-WHERE c.conrelid = 'task'::regclass AND c.contype = 'c'
+WHERE c.conrelid = 'taskdb_task'::regclass AND c.contype = 'c'
 """
 _WAITING = "SELECT count(*) AS number FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
@@ -86,7 +86,7 @@ def test_a_bulk_retry_bears_that_a_row_has_failed_again_meanwhile(postgresql_sto
         lambda: sum(
             number for number, _ in store.bulk.retry(Filter(status=(S.ERRORED,)), EVERYONE)
         ),
-        "UPDATE task SET attempt = attempt + 1 WHERE id = :id",
+        "UPDATE taskdb_task SET attempt = attempt + 1 WHERE id = :id",
         id=run.id,
     )
     assert counted == 1
@@ -100,7 +100,7 @@ def test_a_retry_of_one_task_bears_it_as_well(postgresql_store: Store) -> None:
     after_a_change(
         store,
         lambda: store.interventions.retry(run.id, EVERYONE),
-        "UPDATE task SET attempt = 7, spared = 3 WHERE id = :id",
+        "UPDATE taskdb_task SET attempt = 7, spared = 3 WHERE id = :id",
         id=run.id,
     )
     assert (row(store, run.id)["attempt"], row(store, run.id)["spared"]) == (7, 7)
@@ -112,7 +112,7 @@ def test_a_run_that_is_spared_bears_that_its_numbers_grow(postgresql_store: Stor
     after_a_change(
         store,
         lambda: store.outcomes.hand_back(run.id, run.token, "stopped"),
-        "UPDATE task SET attempt = 5, spared = 4 WHERE id = :id",
+        "UPDATE taskdb_task SET attempt = 5, spared = 4 WHERE id = :id",
         id=run.id,
     )
     assert (row(store, run.id)["attempt"], row(store, run.id)["spared"]) == (5, 5)
@@ -126,7 +126,7 @@ def test_a_task_that_waits_no_more_is_ended_by_who_came_before(
     run = running(store)
     write(
         store,
-        "UPDATE task SET status = 'PROCESSING', waits_for = 'callback' WHERE id = :id",
+        "UPDATE taskdb_task SET status = 'PROCESSING', waits_for = 'callback' WHERE id = :id",
         id=run.id,
     )
     verbs: dict[str, Callable[[], object]] = {
@@ -135,7 +135,9 @@ def test_a_task_that_waits_no_more_is_ended_by_who_came_before(
         "cancel": lambda: store.interventions.cancel(run.id, EVERYONE),
         "complete": lambda: store.outcomes.complete(run.id, run.token, DONE),
     }
-    after_a_change(store, verbs[verb], "UPDATE task SET waits_for = NULL WHERE id = :id", id=run.id)
+    after_a_change(
+        store, verbs[verb], "UPDATE taskdb_task SET waits_for = NULL WHERE id = :id", id=run.id
+    )
     assert row(store, run.id)["waits_for"] is None
 
 
@@ -149,15 +151,18 @@ def test_the_history_is_whole_where_a_user_has_a_trigger(
         store,
         "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$",
     )
-    write(store, f"CREATE TRIGGER own {moment} UPDATE ON task FOR EACH ROW EXECUTE FUNCTION own()")
+    write(
+        store,
+        f"CREATE TRIGGER own {moment} UPDATE ON taskdb_task FOR EACH ROW EXECUTE FUNCTION own()",
+    )
     # A connection looks for triggers once a minute.
     with Store(store.database.url, pool_size=10).closing() as fresh:
         task_id = create(fresh)
         granted = after_a_change(
             fresh,
             lambda: claim(fresh, task_id),
-            "WITH moved AS (UPDATE task SET status = 'QUEUED', queued_at = now() WHERE id = :id"
-            " RETURNING id, tenant) INSERT INTO task_event"
+            "WITH moved AS (UPDATE taskdb_task SET status = 'QUEUED', queued_at = now()"
+            " WHERE id = :id RETURNING id, tenant) INSERT INTO taskdb_event"
             " (task_id, tenant, from_status, to_status)"
             " SELECT id, tenant, 'CREATED', 'QUEUED' FROM moved",
             id=task_id,

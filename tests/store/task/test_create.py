@@ -39,7 +39,7 @@ KEYED = set(TaskStatus)
 
 
 def count(store: Store) -> int:
-    return int(write(store, "SELECT count(*) AS n FROM task")[0]["n"])
+    return int(write(store, "SELECT count(*) AS n FROM taskdb_task")[0]["n"])
 
 
 @pytest.fixture
@@ -139,19 +139,19 @@ def test_twenty_thousand_tasks_are_created_whole(store: Store) -> None:
     created = store.submissions.create(drafts, EVERYONE)
     assert [one.id for one in created] == [one.id for one in drafts]
     assert count(store) == 20_000
-    events = write(store, "SELECT count(*) AS n FROM task_event")
+    events = write(store, "SELECT count(*) AS n FROM taskdb_event")
     assert int(events[0]["n"]) == 20_000
 
 
 def test_a_row_that_fails_takes_all_others_with_it(store: Store) -> None:
     drafts = [draft() for _ in range(2_500)]
     drafts[2_400] = draft(priority=99)
-    with pytest.raises(ValueRefused, match="task_is_sound") as raised:
+    with pytest.raises(ValueRefused, match="taskdb_task_is_sound") as raised:
         store.submissions.create(drafts, EVERYONE)
     # The server adds the whole row, with its input, which is nobody's to log.
     assert "acme" not in str(raised.value)
     assert count(store) == 0
-    assert write(store, "SELECT id FROM task_event") == []
+    assert write(store, "SELECT id FROM taskdb_event") == []
 
 
 @each("field", ["name", "tenant", "unique_key", "request_id"])
@@ -327,7 +327,10 @@ def _write_columns(store: Store, task_id: str, values: dict[str, Any]) -> None:
     """What an earlier submit asked for, in the row that it left."""
     other = create(store, **values)
     names = ", ".join(values)
-    sql = f"UPDATE task SET ({names}) = (SELECT {names} FROM task WHERE id = :other) WHERE id = :id"
+    sql = (
+        f"UPDATE taskdb_task SET ({names}) = (SELECT {names} FROM taskdb_task WHERE id = :other)"
+        " WHERE id = :id"
+    )
     write(store, sql, id=task_id, other=other)
 
 
@@ -476,7 +479,7 @@ def test_a_callers_driver_may_be_one_that_we_do_not_know(
 def test_a_key_taken_by_what_cannot_be_seen_is_said(postgresql_store: Store) -> None:
     engine = create_engine(postgresql_store.database.url, isolation_level="REPEATABLE READ")
     with engine.begin() as connection:
-        connection.exec_driver_sql("SELECT 1 FROM task")  # its snapshot is taken
+        connection.exec_driver_sql("SELECT 1 FROM taskdb_task")  # its snapshot is taken
         create(postgresql_store, unique_key="k")
         with pytest.raises(Exception, match=r"could not serialize|cannot see") as raised:
             postgresql_store.submissions.create(
@@ -491,7 +494,7 @@ def test_a_key_taken_by_what_cannot_be_seen_is_said(postgresql_store: Store) -> 
 
 
 def test_a_row_of_plain_sql_is_published_and_run(store: Store) -> None:
-    write(store, "INSERT INTO task (type) VALUES ('sum')")
+    write(store, "INSERT INTO taskdb_task (type) VALUES ('sum')")
     leased = store.publications.lease_due(10, LEASE)
     assert len(leased) == 1
     task = store.tasks.get(leased[0].id, EVERYONE)

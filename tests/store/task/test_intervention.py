@@ -121,9 +121,9 @@ def test_many_are_moved_by_a_filter_in_batches(store: Store) -> None:
         batch for _, batch in store.bulk.retry(Filter(type="many", status=(S.CANCELED,)), EVERYONE)
     ]
     assert [len(batch) for batch in batches] == [1_000, 1_000, 500]
-    found = write(store, "SELECT status, count(*) AS n FROM task GROUP BY status")
+    found = write(store, "SELECT status, count(*) AS n FROM taskdb_task GROUP BY status")
     assert [(one["status"], one["n"]) for one in found] == [("CREATED", 2_501)]
-    events = write(store, "SELECT count(*) AS n FROM task_event")
+    events = write(store, "SELECT count(*) AS n FROM taskdb_event")
     assert events[0]["n"] == 2_501 + 2 * 2_500
 
 
@@ -151,7 +151,7 @@ def test_two_who_name_the_same_rows_in_opposite_orders_do_not_either(store: Stor
             lambda n: store.publications.mark_queued(items if n % 2 else items[::-1]), 4
         )
         assert sorted(task_id for part in marked for task_id in part) == sorted(ids)
-        write(store, "UPDATE task SET status = 'CREATED'")
+        write(store, "UPDATE taskdb_task SET status = 'CREATED'")
 
 
 # --- scopes ---------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_the_history_takes_nothing_that_only_looks_like_a_move(
 def _is_taken(store: Store, task_id: str, source: str | None, target: str | None) -> bool:
     d = store.database.dialect
     sql = (
-        "INSERT INTO task_event (task_id, from_status, to_status)"
+        "INSERT INTO taskdb_event (task_id, from_status, to_status)"
         f" VALUES (:id, {d.text('source')}, {d.text('target')})"
     )
     try:
@@ -58,11 +58,16 @@ def _is_taken(store: Store, task_id: str, source: str | None, target: str | None
 @each("status", ["", "created", "DONE"])
 def test_a_task_takes_no_status_of_its_own_making(store: Store, status: str) -> None:
     task_id = create(store)
-    with pytest.raises(Exception, match="task_is_sound"):
-        write(store, "UPDATE task SET status = :status WHERE id = :id", status=status, id=task_id)
+    with pytest.raises(Exception, match="taskdb_task_is_sound"):
+        write(
+            store,
+            "UPDATE taskdb_task SET status = :status WHERE id = :id",
+            status=status,
+            id=task_id,
+        )
 
 
 def test_no_more_runs_can_be_spared_than_there_were(store: Store) -> None:
     task_id = create(store)
-    with pytest.raises(Exception, match="task_is_sound"):
-        write(store, "UPDATE task SET spared = 1 WHERE id = :id", id=task_id)
+    with pytest.raises(Exception, match="taskdb_task_is_sound"):
+        write(store, "UPDATE taskdb_task SET spared = 1 WHERE id = :id", id=task_id)

@@ -183,7 +183,7 @@ def test_a_relay_leaves_rows_that_are_being_moved(postgresql_store: Store) -> No
     for task_id in (first, second):
         make_due(store, task_id)
     with store.database.transaction() as connection:
-        connection.exec_driver_sql(f"SELECT 1 FROM task WHERE id = '{first}' FOR UPDATE")
+        connection.exec_driver_sql(f"SELECT 1 FROM taskdb_task WHERE id = '{first}' FOR UPDATE")
         assert [item.id for item in store.publications.lease_due(10, LEASE)] == [second]
 
 

@@ -136,7 +136,7 @@ def test_what_must_not_run_again_is_failed(
 
 def test_what_was_answered_from_outside_is_not_failed(store: Store, workers: Workers) -> None:
     task_id = claim(store, "token", may_rerun=False)
-    write(store, "UPDATE task SET called_back = 'COMPLETED' WHERE id = :id", id=task_id)
+    write(store, "UPDATE taskdb_task SET called_back = 'COMPLETED' WHERE id = :id", id=task_id)
     assert store.outcomes.crash(task_id, "token", OOPS, delay=SOON, max_crashes=3) is S.ERRORED
     assert workers.seen_since(0)
 
@@ -173,5 +173,5 @@ def test_a_rescue_is_planned_each_time_and_never_by_a_plan_that_reads_the_whole_
             rescue(store)
         rows = write(store, "SELECT statement FROM pg_prepared_statements")
     prepared = [row["statement"] for row in rows]
-    assert any("INSERT INTO task" in one for one in prepared)
+    assert any("INSERT INTO taskdb_task" in one for one in prepared)
     assert not [one for one in prepared if "claims_before" in one]

@@ -83,7 +83,7 @@ UNCLAIMED: dict[str, tuple[Verb, TaskStatus, frozenset[TaskStatus]]] = {
     "revoke": (lambda s, i, t: s.take_backs.revoke(i, t, OOPS), S.CANCELED, frozenset()),
 }  # fmt: skip
 outcomes = each("verb", OUTCOMES)
-WAITS = "UPDATE task SET waits_for = 'parts', status = 'PROCESSING' WHERE id = :id"
+WAITS = "UPDATE taskdb_task SET waits_for = 'parts', status = 'PROCESSING' WHERE id = :id"
 
 
 def end(store: Store, verb: str, run: Run, token: str | None = None) -> Any:
@@ -137,7 +137,7 @@ def test_a_duplicate_message_is_told_how_it_ended(store: Store) -> None:
     assert (answer.granted, answer.status, answer.error) == (False, S.FAILED, OOPS)
 
 
-@each("task_id", [NOBODY, "not-an-id", "", "'; DROP TABLE task; --"])
+@each("task_id", [NOBODY, "not-an-id", "", "'; DROP TABLE taskdb_task; --"])
 def test_no_task_is_claimed_where_there_is_none(store: Store, task_id: str) -> None:
     answer = store.runs.claim(task_id, token="t", worker="w", max_attempts=3)
     assert (answer.granted, answer.status) == (False, None)
@@ -361,7 +361,7 @@ def test_a_crash_spends_nothing_of_the_retry_budget(store: Store, how: str) -> N
     elif how == "rescue":
         assert rescue(store) == {run.id: S.ERRORED}
     else:
-        write(store, "UPDATE task SET chunk = id WHERE id = :id", id=run.id)
+        write(store, "UPDATE taskdb_task SET chunk = id WHERE id = :id", id=run.id)
         assert store.outcomes.crash_chunk(run.id, run.token, OOPS) == 1
     assert store.tasks.get(run.id, EVERYONE).attempts_used == 0
     make_due(store, run.id)
@@ -542,7 +542,7 @@ def test_tasks_are_rescued_from_workers_that_are_gone_and_from_no_other(store_ur
         for name in ("stopped", "alive", "unseen"):
             worker(store, name)
         store.workers.stopped("stopped")
-        write(store, "UPDATE worker SET seen_at = NULL WHERE id = 'unseen'")
+        write(store, "UPDATE taskdb_worker SET seen_at = NULL WHERE id = 'unseen'")
         write(store, WAITS, id=runs["waiting"].id)
         clock.advance(timedelta(seconds=6))
         gone = {runs[name].id for name in ("dead", "stopped", "unseen", "unknown")}
@@ -557,7 +557,7 @@ def test_tasks_are_rescued_from_workers_that_are_gone_and_from_no_other(store_ur
 @pytest.mark.usefixtures("alone")
 def test_a_rescue_ends_poison_and_what_was_canceled(store: Store) -> None:
     poison, wanted = running(store), running(store)
-    write(store, "UPDATE task SET crashes = 2 WHERE id = :id", id=poison.id)
+    write(store, "UPDATE taskdb_task SET crashes = 2 WHERE id = :id", id=poison.id)
     store.interventions.cancel(wanted.id, EVERYONE)
     assert rescue(store) == {poison.id: S.HALTED, wanted.id: S.CANCELED}
 

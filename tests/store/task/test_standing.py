@@ -49,7 +49,7 @@ def worker(store: Store, name: str = "w-1", **values: Any) -> WorkerRecord:
 
 def held(store: Store, rule: str) -> str:
     task_id = create(store)
-    write(store, "UPDATE task SET held_by = :rule WHERE id = :id", rule=rule, id=task_id)
+    write(store, "UPDATE taskdb_task SET held_by = :rule WHERE id = :id", rule=rule, id=task_id)
     return task_id
 
 
@@ -60,7 +60,8 @@ def take_slot(store: Store, key: str, *, until: float | None = None) -> None:
     bound = {} if until is None else {"until": until}
     write(
         store,
-        f"INSERT INTO slot (key, n, task_id, until) VALUES (:key, 0, {task}, {end_of_window})",
+        "INSERT INTO taskdb_slot (key, n, task_id, until)"
+        f" VALUES (:key, 0, {task}, {end_of_window})",
         key=key,
         task=HOLDER,
         **bound,
@@ -72,7 +73,7 @@ def set_gate(store: Store, target: str, name: str, **values: Any) -> None:
     paused = "true" if "max_running" not in values and "max_starts" not in values else "false"
     write(
         store,
-        f"INSERT INTO gate ({', '.join(columns)}, is_paused)"
+        f"INSERT INTO taskdb_limit ({', '.join(columns)}, is_paused)"
         f" VALUES ({', '.join(f':{one}' for one in columns)}, {paused})",
         **columns,
     )
@@ -100,7 +101,7 @@ def test_not_published_yet_and_too_late(store: Store) -> None:
     task_id = create(store)
     assert "the relay may in 5 s" in why(store, task_id).sentence
     d = store.database.dialect
-    write(store, f"UPDATE task SET relay_at = {d.later('-:ago')}", ago=50.0)
+    write(store, f"UPDATE taskdb_task SET relay_at = {d.later('-:ago')}", ago=50.0)
     told = why(store, task_id)
     assert told.cause == "not_published"
     assert "its time came 50 s ago" in told.sentence and "beat" in told.advice
@@ -159,7 +160,7 @@ def test_its_worker_is_dead(store: Store) -> None:
     assert "was never seen" in why(store, run.id).sentence
     worker(store)
     d = store.database.dialect
-    write(store, f"UPDATE worker SET seen_at = {d.later('-:ago')}", ago=100.0)
+    write(store, f"UPDATE taskdb_worker SET seen_at = {d.later('-:ago')}", ago=100.0)
     told = why(store, run.id)
     assert told.cause == "worker_lost"
     assert "was last seen 100 s ago; the rescue takes it back at once" in told.sentence
@@ -182,7 +183,7 @@ def test_it_waits_for_sub_tasks_and_for_a_join_that_nobody_asked_for(store: Stor
     assert told.cause == "sub_tasks"
     assert "2 sub-tasks (parts)" in told.sentence
     assert told.facts["first_open"] == second
-    write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=parent)
+    write(store, "UPDATE taskdb_task SET status = 'COMPLETED' WHERE parent_id = :id", id=parent)
     assert why(store, parent).cause == "join_missing"
     assert third
 

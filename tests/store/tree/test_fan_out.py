@@ -140,7 +140,7 @@ def test_nothing_is_there_when_the_items_break(store: Store) -> None:
 
     with pytest.raises(RuntimeError):
         store.submissions.create_fan_out(draft(), items(), FanOutSpec(part_type="part"), EVERYONE)
-    assert store.database.query("SELECT id FROM task", {}) == []
+    assert store.database.query("SELECT id FROM taskdb_task", {}) == []
 
 
 def test_a_window_lets_go_as_parts_end(store: Store) -> None:

@@ -42,7 +42,7 @@ def test_a_finished_fan_out_without_its_handler_gets_one(store: Store) -> None:
     store.joins.join(parent)
     assert store.tasks.get(parent, EVERYONE).status is S.FINISHED
     lost = handlers(store, parent)
-    write(store, "DELETE FROM task WHERE id = :id", id=lost[0])
+    write(store, "DELETE FROM taskdb_task WHERE id = :id", id=lost[0])
     reconcile(store)
     found = handlers(store, parent)
     assert len(found) == 1 and found != lost
@@ -55,7 +55,7 @@ def test_a_finished_task_without_the_handlers_of_its_type_gets_them(store: Store
     run = running(store)
     assert store.endings.finish(run.id, run.token, DONE, NO_REPORT, [HANDLER]) is S.FINISHED
     lost = handlers(store, run.id)
-    write(store, "DELETE FROM task WHERE id = :id", id=lost[0])
+    write(store, "DELETE FROM taskdb_task WHERE id = :id", id=lost[0])
     reconcile(store)
     found = handlers(store, run.id)
     assert len(found) == 1 and found != lost
@@ -74,7 +74,7 @@ def test_a_parent_whose_parts_are_all_over_ends(store: Store, *, well: bool) -> 
         assert claim(store, one.id)
         write(
             store,
-            f"UPDATE task SET status = '{'COMPLETED' if well else 'FAILED'}' WHERE id = :id",
+            f"UPDATE taskdb_task SET status = '{'COMPLETED' if well else 'FAILED'}' WHERE id = :id",
             id=one.id,
         )
     assert store.tasks.get(parent, EVERYONE).status is S.PROCESSING
@@ -146,17 +146,17 @@ def test_a_spec_that_cannot_be_read_keeps_no_other_parent_from_being_found(
 ) -> None:
     bad, good = fan_out(store, 3, max_concurrency=1), fan_out(store, 1)
     json = store.database.dialect.json("spec")
-    sql = f"UPDATE task SET spec = {json} WHERE id = :id"
+    sql = f"UPDATE taskdb_task SET spec = {json} WHERE id = :id"
     write(store, sql, id=bad, spec=None if spec is None else encode(spec, "spec"))
-    write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=good)
+    write(store, "UPDATE taskdb_task SET status = 'COMPLETED' WHERE parent_id = :id", id=good)
     assert good in store.joins.neglected(10)
 
 
 def test_text_that_is_no_json_keeps_no_other_parent_from_being_found(sqlite_url: str) -> None:
     with Store(sqlite_url).closing() as store:
         bad, good = fan_out(store, 3, max_concurrency=1), fan_out(store, 1)
-        write(store, "UPDATE task SET spec = '{\"fan_out\"' WHERE id = :id", id=bad)
-        write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=good)
+        write(store, "UPDATE taskdb_task SET spec = '{\"fan_out\"' WHERE id = :id", id=bad)
+        write(store, "UPDATE taskdb_task SET status = 'COMPLETED' WHERE parent_id = :id", id=good)
         assert good in store.joins.neglected(10)
 
 
@@ -166,7 +166,7 @@ def test_a_pass_looks_at_a_page_and_goes_on_at_once_only_where_it_found_somethin
     parents = [fan_out(store, 1) for _ in range(5)]
     loop = Reconcile(store, look=2)
     assert [loop.run_once() for _ in range(3)] == [False, False, False]
-    write(store, "UPDATE task SET status = 'COMPLETED' WHERE parent_id = :id", id=parents[2])
+    write(store, "UPDATE taskdb_task SET status = 'COMPLETED' WHERE parent_id = :id", id=parents[2])
     assert store.joins.neglected_page(2) == ([], parents[1])
     assert [loop.run_once() for _ in range(2)] == [False, True]
     assert store.tasks.get(parents[2], EVERYONE).status is S.COMPLETED

@@ -371,7 +371,7 @@ def test_on_error_is_told_without_a_payload_that_is_gone(folder_store: Store) ->
     store = folder_store
     root = sequence(store, step(), on_error=TOLD)
     store.database.query(
-        "UPDATE task SET input = NULL, input_ref = 'gone.json' WHERE id = :id RETURNING 1",
+        "UPDATE taskdb_task SET input = NULL, input_ref = 'gone.json' WHERE id = :id RETURNING 1",
         {"id": root},
     )
     end(store, newest_step(store, root).id, well=False)

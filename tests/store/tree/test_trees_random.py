@@ -165,7 +165,7 @@ class World:
 
     def __init__(self, store: Store, clock: FixedClock) -> None:
         self.store, self.clock = store, clock
-        for table in ("task", "task_event"):
+        for table in ("taskdb_task", "taskdb_event"):
             write(store, f"DELETE FROM {table} WHERE true RETURNING 1")
         self.runs: list[tuple[str, str]] = []
         self.done: list[str] = []
@@ -307,7 +307,7 @@ class World:
             " spared, worker, claim_token, CAST(spec AS TEXT) AS spec,"
             " CAST(result AS TEXT) AS result, CAST(error AS TEXT) AS error, cancel_requested_at"
         )
-        found = write(self.store, f"SELECT {wanted} FROM task ORDER BY id")
+        found = write(self.store, f"SELECT {wanted} FROM taskdb_task ORDER BY id")
         rows = [dict(row) for row in found]
         for row in rows:
             for name in ("id", "parent_id", "chunk"):
@@ -339,7 +339,7 @@ class World:
         leaves = {row["id"] for row in rows if row["spec"] is None}
         found = write(
             self.store,
-            "SELECT id, task_id, from_status, to_status, attempt FROM task_event"
+            "SELECT id, task_id, from_status, to_status, attempt FROM taskdb_event"
             " WHERE id > :last ORDER BY id",
             last=self.last_event,
         )

@@ -186,5 +186,5 @@ def test_what_sqlites_driver_cannot_bind_is_about_the_value(tmp_path: Path) -> N
             connection.execute("SELECT ?", [object()])
         assert faults.kind_of(raised.value) is Kind.VALUE
         with pytest.raises(sqlite3.OperationalError) as missing:
-            connection.execute("SELECT * FROM task")
+            connection.execute("SELECT * FROM taskdb_task")
         assert faults.kind_of(missing.value) is Kind.SCHEMA

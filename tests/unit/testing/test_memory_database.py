@@ -32,7 +32,7 @@ def test_an_engine_of_the_application_s_own_sees_the_same_database(tmp_path: Pat
             session.execute(text("INSERT INTO shop_order VALUES ('ada')"))
             session.commit()
         with engine.connect() as connection:
-            found = connection.execute(text("SELECT id FROM task")).scalars().all()
+            found = connection.execute(text("SELECT id FROM taskdb_task")).scalars().all()
             revision = connection.execute(text("SELECT version_num FROM taskdb_version")).scalar()
         engine.dispose()
 

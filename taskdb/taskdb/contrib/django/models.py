@@ -45,7 +45,7 @@ class Task(models.Model):
 
     class Meta:
         managed = False
-        db_table = "task"
+        db_table = "taskdb_task"
         # Ids are in order of time, and the primary key needs no other index.
         ordering = ("-id",)
         default_permissions = ("view",)
@@ -79,7 +79,7 @@ class Schedule(models.Model):
 
     class Meta:
         managed = False
-        db_table = "schedule"
+        db_table = "taskdb_schedule"
         ordering = ("tenant", "name")
         default_permissions = ("view",)
         permissions = (

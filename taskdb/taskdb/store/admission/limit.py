@@ -88,7 +88,7 @@ class Limits:
         sql = gate_queries_for(self._database.dialect).gates
         found = []
         for row in self._database.query(sql, {}, writes=False):
-            with unless_unreadable(row, "gate", f"{row['target']}:{row['name']}"):
+            with unless_unreadable(row, "taskdb_limit", f"{row['target']}:{row['name']}"):
                 found.append(_gate(row))
         return found
 

@@ -19,7 +19,7 @@ RESERVATIONS: Columns = {"key": "text", "task_id": "id"}
 HOLDS: Columns = {"id": "id", "held_by": "text"}
 
 _IN_LINE = "held_by IS NOT NULL AND held_by NOT IN ('window', 'gate')"
-"""As the index `task_line` has it."""
+"""As the index `taskdb_task_wait_queue` has it."""
 _WAITS = f"status IN ({', '.join(repr(value) for value in in_order(PUBLISHABLE))})"
 _LOOKED_AT = "id, tenant, type, queue, mutex_key, held_by"
 _GATE = (
@@ -62,7 +62,7 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
     keys = f"(SELECT draft.key FROM {d.drafts('keys', KEYS)})"
     limits = f"{d.integer('max_running')}, {d.integer('max_starts')}, {d.number('window_seconds')}"
     new_limit = (
-        f"INSERT INTO gate ({_RULE}, reason, set_by, set_at)"
+        f"INSERT INTO taskdb_limit AS old ({_RULE}, reason, set_by, set_at)"
         f" VALUES (:target, :name, false, {limits}, :origin, NULL, {d.text('set_by')}, {d.now})"
         " ON CONFLICT (target, name) DO UPDATE SET max_running = excluded.max_running,"
         " max_starts = excluded.max_starts, window_seconds = excluded.window_seconds,"
@@ -72,14 +72,16 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
         "t.waits_for IS NULL AND (t.status IN ('QUEUED', 'STARTED', 'PROCESSING')"
         f" OR t.{_WAITS} AND t.held_by IS NULL)"
     )
-    keeper = d.looked_up("task", "id, held_by, status, queue, type, tenant", "found.id = r.task_id")
-    next_line = f"SELECT held_by FROM task WHERE {_IN_LINE} AND held_by >"
+    keeper = d.looked_up(
+        "taskdb_task", "id, held_by, status, queue, type, tenant", "found.id = r.task_id"
+    )
+    next_line = f"SELECT held_by FROM taskdb_task WHERE {_IN_LINE} AND held_by >"
     return GateQueries(
         # Two probes of partial indexes: this is asked several times a second.
         someone_waits=(
-            f"SELECT EXISTS (SELECT 1 FROM task WHERE held_by = 'gate'"
+            f"SELECT EXISTS (SELECT 1 FROM taskdb_task WHERE held_by = 'gate'"
             f" AND relay_at <= (SELECT {d.now}))"
-            f" OR EXISTS (SELECT 1 FROM task WHERE {_IN_LINE}) AS holds"
+            f" OR EXISTS (SELECT 1 FROM taskdb_task WHERE {_IN_LINE}) AS holds"
         ),
         # The lines in which someone waits, behind this one: a step of an index for each, however
         # long it is.
@@ -87,106 +89,104 @@ def gate_queries_for(d: StoreDialect) -> GateQueries:
             f"WITH RECURSIVE line(key) AS (SELECT * FROM ({next_line} {d.text('after')}"
             " ORDER BY held_by LIMIT 1) AS head UNION ALL SELECT"
             f" ({next_line} line.key ORDER BY held_by LIMIT 1) FROM line"
-            " WHERE line.key IS NOT NULL)"
-            " SELECT key FROM line WHERE key IS NOT NULL LIMIT :limit"
+            " WHERE line.key IS NOT NULL) SELECT key FROM line WHERE key IS NOT NULL LIMIT :limit"
         ),
         # The first of one line. What another transaction has is let be: to wait for it would be
         # to wait with locks in hand.
         in_line=(
-            f"SELECT {_LOOKED_AT} FROM task WHERE {_IN_LINE} AND held_by = :key AND {_WAITS}"
+            f"SELECT {_LOOKED_AT} FROM taskdb_task WHERE {_IN_LINE} AND held_by = :key AND {_WAITS}"
             f" AND {not_aside(d, 'release')} ORDER BY id LIMIT :limit"
             f"{d.locking('FOR UPDATE SKIP LOCKED')}"
         ),
         # Those that nobody has looked at since they became ready.
         arrivals=(
-            f"SELECT {_LOOKED_AT} FROM task WHERE held_by = 'gate'"
+            f"SELECT {_LOOKED_AT} FROM taskdb_task WHERE held_by = 'gate'"
             f" AND relay_at <= (SELECT {d.now}) AND {_WAITS} AND {not_aside(d, 'release')}"
             f" ORDER BY relay_at, id LIMIT :limit{d.locking('FOR UPDATE SKIP LOCKED')}"
         ),
         # All there is to know of some lines: who waits longest, the rule, the slots taken, and
         # for whom places are kept.
         look=(
-            f"SELECT draft.key, {_GATE}, (SELECT CAST(id AS TEXT) FROM task"
-            f" WHERE {_IN_LINE} AND held_by = draft.key ORDER BY task.id LIMIT 1) AS head,"
-            f" (SELECT {d.joined('CAST(r.task_id AS TEXT)')} FROM reservation AS r"
-            f" JOIN task AS t ON t.id = r.task_id WHERE r.key = draft.key AND {_still_waits('t')})"
-            " AS reserved,"
-            f" (SELECT {d.joined('CAST(s.n AS TEXT)')} FROM slot AS s WHERE s.key = draft.key)"
-            f" AS taken FROM {d.drafts('lines', LINES)}"
-            " LEFT JOIN gate AS g ON g.target = draft.target AND g.name = draft.name"
+            f"SELECT draft.key, {_GATE}, (SELECT CAST(id AS TEXT) FROM taskdb_task AS t"
+            f" WHERE {_IN_LINE} AND held_by = draft.key ORDER BY t.id LIMIT 1) AS head,"
+            f" (SELECT {d.joined('CAST(r.task_id AS TEXT)')} FROM taskdb_reservation AS r"
+            " JOIN taskdb_task AS t ON t.id = r.task_id WHERE r.key = draft.key"
+            f" AND {_still_waits('t')}) AS reserved,"
+            f" (SELECT {d.joined('CAST(s.n AS TEXT)')} FROM taskdb_slot AS s"
+            f" WHERE s.key = draft.key) AS taken FROM {d.drafts('lines', LINES)}"
+            " LEFT JOIN taskdb_limit AS g ON g.target = draft.target AND g.name = draft.name"
         ),
         rules=(
-            f"SELECT {_GATE} FROM gate AS g JOIN {d.drafts('places', PLACES)}"
+            f"SELECT {_GATE} FROM taskdb_limit AS g JOIN {d.drafts('places', PLACES)}"
             " ON draft.target = g.target AND draft.name = g.name"
         ),
         # Slots whose window is over. One that its task is ending at this moment is let be.
         end_windows=(
-            "DELETE FROM slot WHERE (key, n) IN (SELECT s.key, s.n FROM slot AS s"
+            "DELETE FROM taskdb_slot WHERE (key, n) IN (SELECT s.key, s.n FROM taskdb_slot AS s"
             f" WHERE s.key IN {keys} AND s.until <= (SELECT {d.now})"
             f"{d.locking('FOR UPDATE SKIP LOCKED')})"
         ),
         # The primary key decides.
         take=(
-            "INSERT INTO slot (key, n, task_id, seconds, taken_at)"
+            "INSERT INTO taskdb_slot (key, n, task_id, seconds, taken_at)"
             f" SELECT draft.key, draft.n, draft.task_id, draft.seconds, {d.now}"
             f" FROM {d.drafts('slots', SLOTS)}"
         ),
         reserve=(
-            "INSERT INTO reservation (key, task_id) SELECT draft.key, draft.task_id"
+            "INSERT INTO taskdb_reservation (key, task_id) SELECT draft.key, draft.task_id"
             f" FROM {d.drafts('reservations', RESERVATIONS)} WHERE true ON CONFLICT DO NOTHING"
         ),
-        unreserve=f"DELETE FROM reservation WHERE task_id IN {d.listed_ids('ids')}",
+        unreserve=f"DELETE FROM taskdb_reservation WHERE task_id IN {d.listed_ids('ids')}",
         sweep_reservations=(
-            "DELETE FROM reservation WHERE (key, task_id) IN (SELECT r.key, r.task_id"
-            f" FROM reservation AS r{keeper} WHERE found.id IS NULL"
+            "DELETE FROM taskdb_reservation WHERE (key, task_id) IN (SELECT r.key, r.task_id"
+            f" FROM taskdb_reservation AS r{keeper} WHERE found.id IS NULL"
             f" OR NOT ({_still_waits('found')})"
             f" LIMIT :limit{d.locking('FOR UPDATE OF r SKIP LOCKED')})"
         ),
         # They have their slots; the relay has them when this process does not publish them. That
         # they wait is known of these and the next: this transaction has locked them.
         let_go=(
-            f"UPDATE task SET held_by = NULL, relay_at = {d.later(':lease')},"
-            f" updated_at = {d.now} WHERE id IN {d.listed_ids('ids')}"
-            f" RETURNING {PUBLICATION}"
+            f"UPDATE taskdb_task SET held_by = NULL, relay_at = {d.later(':lease')},"
+            f" updated_at = {d.now} WHERE id IN {d.listed_ids('ids')} RETURNING {PUBLICATION}"
         ),
         queue_up=(
-            f"UPDATE task SET held_by = draft.held_by, relay_at = {d.never}"
-            f" FROM {d.drafts('holds', HOLDS)} WHERE task.id = draft.id"
+            f"UPDATE taskdb_task AS old SET held_by = draft.held_by, relay_at = {d.never}"
+            f" FROM {d.drafts('holds', HOLDS)} WHERE old.id = draft.id"
         ),
         # Slots of tasks that are over, gone, or before the gate again; and windows that are over.
         sweep=(
-            "DELETE FROM slot WHERE (key, n) IN (SELECT s.key, s.n FROM slot AS s"
-            f" LEFT JOIN task AS t ON t.id = s.task_id WHERE s.until <= (SELECT {d.now})"
+            "DELETE FROM taskdb_slot WHERE (key, n) IN (SELECT s.key, s.n FROM taskdb_slot AS s"
+            f" LEFT JOIN taskdb_task AS t ON t.id = s.task_id WHERE s.until <= (SELECT {d.now})"
             f" OR s.until IS NULL AND (t.id IS NULL OR NOT ({has_its_slots}))"
             f" LIMIT :limit{d.locking('FOR UPDATE OF s SKIP LOCKED')}) RETURNING key"
         ),
-        gates=f"SELECT {_GATE} FROM gate AS g ORDER BY target, name",
+        gates=f"SELECT {_GATE} FROM taskdb_limit AS g ORDER BY target, name",
         pause=(
-            "INSERT INTO gate (target, name, is_paused, reason, set_by, set_at)"
+            "INSERT INTO taskdb_limit (target, name, is_paused, reason, set_by, set_at)"
             f" VALUES (:target, :name, true, {d.text('reason')}, {d.text('set_by')}, {d.now})"
             " ON CONFLICT (target, name) DO UPDATE SET is_paused = true,"
             " reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at"
         ),
         resume=(
-            f"UPDATE gate SET is_paused = false, reason = NULL, set_by = {d.text('set_by')},"
-            f" set_at = {d.now}"
+            "UPDATE taskdb_limit SET is_paused = false, reason = NULL,"
+            f" set_by = {d.text('set_by')}, set_at = {d.now}"
             " WHERE target = :target AND name = :name AND is_paused RETURNING name"
         ),
         set_limit=new_limit,
         # What a person has set stays.
         declare=(
-            f"{new_limit} WHERE gate.origin = 'code'"
-            " OR gate.max_running IS NULL AND gate.max_starts IS NULL"
+            f"{new_limit} WHERE old.origin = 'code'"
+            " OR old.max_running IS NULL AND old.max_starts IS NULL"
         ),
         clear_limit=(
-            "UPDATE gate SET max_running = NULL, max_starts = NULL, window_seconds = NULL,"
+            "UPDATE taskdb_limit SET max_running = NULL, max_starts = NULL, window_seconds = NULL,"
             f" origin = 'person', set_by = {d.text('set_by')}, set_at = {d.now}"
             " WHERE target = :target AND name = :name"
             " AND (max_running IS NOT NULL OR max_starts IS NOT NULL)"
             f" AND ({d.text('origin')} IS NULL OR origin = {d.text('origin')}) RETURNING name"
         ),
         drop_empty=(
-            "DELETE FROM gate WHERE target = :target AND name = :name AND NOT is_paused"
+            "DELETE FROM taskdb_limit WHERE target = :target AND name = :name AND NOT is_paused"
             " AND max_running IS NULL AND max_starts IS NULL"
         ),
     )
@@ -196,6 +196,6 @@ def _still_waits(row: str) -> str:
     """Whether a row waits in the line of a key, and no pause stops it there."""
     return (
         f"{row}.held_by IS NOT NULL AND {row}.held_by NOT IN ('window', 'gate') AND {row}.{_WAITS}"
-        f" AND NOT EXISTS (SELECT 1 FROM gate AS p WHERE p.is_paused AND"
+        f" AND NOT EXISTS (SELECT 1 FROM taskdb_limit AS p WHERE p.is_paused AND"
         f" ({concerns('p', row)}))"
     )

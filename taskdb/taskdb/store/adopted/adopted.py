@@ -190,8 +190,8 @@ class AdoptedTasks:
         gone = f"{d.later('-:lease')}"
         sql = (
             "SELECT CAST(t.id AS TEXT) AS id, t.attempt, t.claim_token, t.worker,"
-            f" {d.now} AS now FROM task AS t"
-            f"{d.looked_up('worker', '*', 'w.id = t.worker', 'w')}"
+            f" {d.now} AS now FROM taskdb_task AS t"
+            f"{d.looked_up('taskdb_worker', '*', 'w.id = t.worker', 'w')}"
             f" WHERE t.is_adopted AND t.status = 'STARTED' AND t.status {_INDEXED}"
             # Who runs a body without a worker (eager) is not watched.
             " AND t.worker IS NOT NULL AND (w.stopped_at IS NOT NULL"
@@ -213,7 +213,7 @@ class AdoptedTasks:
         past = f"(SELECT {d.later('-:grace')})"
         sql = (
             "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
-            f" {d.now} AS now FROM task WHERE is_adopted AND status IN {_WAITING}"
+            f" {d.now} AS now FROM taskdb_task WHERE is_adopted AND status IN {_WAITING}"
             f" AND status {_INDEXED}"
             # Reports that were kept while the database was away come with what was seen last.
             f" AND updated_at < {past} AND deadline_at < {past}"
@@ -228,9 +228,8 @@ class AdoptedTasks:
         old = f"(SELECT {d.later('-:patience')})"
         sql = (
             "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
-            f" {d.now} AS now FROM task WHERE is_adopted AND status IN {_WAITING}"
-            f" AND status {_INDEXED}"
-            f" AND updated_at < {old}"
+            f" {d.now} AS now FROM taskdb_task WHERE is_adopted AND status IN {_WAITING}"
+            f" AND status {_INDEXED} AND updated_at < {old}"
             f" AND (run_at IS NULL OR run_at < {old}) AND {not_aside(d, ADOPT)} LIMIT :limit"
         )
         written = {"patience": patience.total_seconds(), "limit": limit}
@@ -275,7 +274,7 @@ class _Rows:
             " input IS NOT NULL AS has_input, attributes <> '{}' AS has_attributes,"
             f" {d.member('error', 'type')} AS error_type,"
             f" {d.member('error', 'attempt')} AS error_attempt"
-            f" FROM task WHERE id IN {d.listed_ids('ids')} ORDER BY id"
+            f" FROM taskdb_task WHERE id IN {d.listed_ids('ids')} ORDER BY id"
             f"{d.locking('FOR UPDATE')}"
         )
         found = self._ask(sql, ids=json.dumps(list(ids)))
@@ -291,7 +290,7 @@ class _Rows:
         value["attributes"] = f"COALESCE({value['attributes']}, {d.as_json(_EMPTY)})"
         values = ", ".join(value.get(name, f"draft.{name}") for name in _BORN)
         found = self._ask(
-            f"INSERT INTO task ({names}, is_adopted, relay_at, updated_at)"
+            f"INSERT INTO taskdb_task ({names}, is_adopted, relay_at, updated_at)"
             f" SELECT {values}, true, {d.never}, {d.now} FROM {d.drafts('drafts', _BORN)}"
             " WHERE true ON CONFLICT DO NOTHING RETURNING CAST(id AS TEXT) AS id",
             drafts=self._spelled([{**one.columns, "tenant": one.tenant} for one in records]),
@@ -312,7 +311,7 @@ class _Rows:
         error = f"COALESCE({d.as_json('draft.error')}, old.error)"
         sets.append(f"error = CASE WHEN draft.status = 'COMPLETED' THEN NULL ELSE {error} END")
         self._ask(
-            f"UPDATE task AS old SET {', '.join(sets)}, updated_at = {d.now}"
+            f"UPDATE taskdb_task AS old SET {', '.join(sets)}, updated_at = {d.now}"
             f" FROM {d.drafts('drafts', WRITTEN)} WHERE old.id = draft.id",
             drafts=self._spelled([one.columns for one in records]),
         )
@@ -325,7 +324,7 @@ class _Rows:
         value = {"detail": d.as_json("draft.detail"), "at": f"COALESCE(draft.at, {d.now})"}
         values = ", ".join(value.get(name, f"draft.{name}") for name in _EVENT)
         self._ask(
-            f"INSERT INTO task_event ({', '.join(_EVENT)})"
+            f"INSERT INTO taskdb_event ({', '.join(_EVENT)})"
             f" SELECT {values} FROM {d.drafts('drafts', _EVENT)}",
             drafts=self._spelled(events),
         )
@@ -338,10 +337,10 @@ class _Rows:
         value = {"detail": d.as_json("draft.detail")}
         values = ", ".join(value.get(name, f"draft.{name}") for name in _EVENT)
         found = self._ask(
-            f"INSERT INTO task_event ({', '.join(_EVENT)})"
+            f"INSERT INTO taskdb_event ({', '.join(_EVENT)})"
             f" SELECT {values} FROM {d.drafts('drafts', _EVENT)}"
             # Whoever tells tells again after a failure; the moment is of the clock of who saw it.
-            " WHERE NOT EXISTS (SELECT 1 FROM task_event AS e WHERE e.task_id = draft.task_id"
+            " WHERE NOT EXISTS (SELECT 1 FROM taskdb_event AS e WHERE e.task_id = draft.task_id"
             " AND e.attempt = draft.attempt AND e.at = draft.at AND e.detail IS NOT NULL)"
             " RETURNING attempt",
             drafts=self._spelled(events),

@@ -22,28 +22,31 @@ class Beats:
         """Note that this beat lives, for the length of the lease."""
         d = self._database.dialect
         self._database.query(
-            f"INSERT INTO reporter (name, holder, until) VALUES ({d.text('key')}, {d.text('name')},"
-            f" {d.later(':lease')}) ON CONFLICT (name) DO UPDATE SET until = excluded.until"
-            f" RETURNING name{d.lazily}",
+            "INSERT INTO taskdb_reporter (name, holder, until)"
+            f" VALUES ({d.text('key')}, {d.text('name')}, {d.later(':lease')}) ON CONFLICT (name)"
+            f" DO UPDATE SET until = excluded.until RETURNING name{d.lazily}",
             {"key": f"{_PREFIX}{name}", "name": name, "lease": lease.total_seconds()},
         )
 
     def leave(self, name: str) -> None:
         """Note that this beat has stopped in order."""
-        self._database.query("DELETE FROM reporter WHERE name = :key", {"key": f"{_PREFIX}{name}"})
+        self._database.query(
+            "DELETE FROM taskdb_reporter WHERE name = :key", {"key": f"{_PREFIX}{name}"}
+        )
 
     def forget_dead(self) -> None:
         """Delete the rows of beats that were killed long ago."""
         d = self._database.dialect
         self._database.query(
-            f"DELETE FROM reporter WHERE {_IS_BEAT} AND until < (SELECT {d.later('-:kept')})",
+            f"DELETE FROM taskdb_reporter WHERE {_IS_BEAT} AND until <"
+            f" (SELECT {d.later('-:kept')})",
             {"kept": _KEPT.total_seconds()},
         )
 
     def live(self) -> list[str]:
         """The names of the beats whose lease is not over."""
         found = self._database.query(
-            f"SELECT holder FROM reporter WHERE {_IS_BEAT}"
+            f"SELECT holder FROM taskdb_reporter WHERE {_IS_BEAT}"
             f" AND until >= (SELECT {self._database.dialect.now}) ORDER BY holder",
             {},
             writes=False,

@@ -124,7 +124,8 @@ class SystemCounts:
         d = self._database.dialect
         found = self._database.query(
             f"SELECT CAST(queues AS TEXT) AS queues, {d.elapsed('seen_at', d.now)} AS unseen"
-            f" FROM worker WHERE stopped_at IS NULL AND seen_at >= (SELECT {d.later('-:recent')})",
+            " FROM taskdb_worker WHERE stopped_at IS NULL AND seen_at >="
+            f" (SELECT {d.later('-:recent')})",
             {"recent": (lease + _RECENT).total_seconds()},
             writes=False,
         )
@@ -141,7 +142,7 @@ class SystemCounts:
         d = self._database.dialect
         (row,) = self._database.query(
             "SELECT count(*) AS enabled, count(last_error) AS broken,"
-            f" max({d.elapsed('next_due_at', d.now)}) AS lag FROM schedule WHERE is_enabled",
+            f" max({d.elapsed('next_due_at', d.now)}) AS lag FROM taskdb_schedule WHERE is_enabled",
             {},
             writes=False,
         )
@@ -153,13 +154,13 @@ class SystemCounts:
         found = self._database.query(
             "SELECT state, severity, count(*) AS number,"
             " count(CASE WHEN NOT is_routed THEN 1 END) AS unrouted"
-            " FROM alarm WHERE state <> 'resolved' GROUP BY state, severity",
+            " FROM taskdb_alarm WHERE state <> 'resolved' GROUP BY state, severity",
             {},
             writes=False,
         )
         waiting = self._database.query(
             f"SELECT channel, count(*) AS number, {d.elapsed('min(created_at)', d.now)} AS oldest"
-            " FROM alarm_delivery WHERE sent_at IS NULL GROUP BY channel",
+            " FROM taskdb_alarm_delivery WHERE sent_at IS NULL GROUP BY channel",
             {},
             writes=False,
         )
@@ -180,7 +181,7 @@ class SystemCounts:
         """All of them: a site has few."""
         found = self._database.query(
             "SELECT state, count(*) AS number, count(failing_since) AS failing"
-            " FROM subscription GROUP BY state",
+            " FROM taskdb_subscription GROUP BY state",
             {},
             writes=False,
         )
@@ -192,9 +193,9 @@ class SystemCounts:
     def _lag_seconds(self) -> float:
         d = self._database.dialect
         (row,) = self._database.query(
-            "WITH furthest AS (SELECT cursor_xid, cursor_id FROM subscription"
+            "WITH furthest AS (SELECT cursor_xid, cursor_id FROM taskdb_subscription"
             " WHERE state = 'active' ORDER BY cursor_xid, cursor_id LIMIT 1)"
-            f" SELECT {d.elapsed('min(at)', d.now)} AS lag FROM (SELECT e.at FROM task_event AS e"
+            f" SELECT {d.elapsed('min(at)', d.now)} AS lag FROM (SELECT e.at FROM taskdb_event AS e"
             " WHERE (e.xid, e.id) > ((SELECT cursor_xid FROM furthest),"
             f" (SELECT cursor_id FROM furthest)) AND {has_order(d.name, 'e.xid')}"
             " ORDER BY e.xid, e.id LIMIT 1) AS next_event",
@@ -206,7 +207,7 @@ class SystemCounts:
     def aside(self) -> dict[str, int]:
         """How many rows each loop has set aside."""
         found = self._database.query(
-            "SELECT loop, count(*) AS number FROM set_aside GROUP BY loop", {}, writes=False
+            "SELECT loop, count(*) AS number FROM taskdb_set_aside GROUP BY loop", {}, writes=False
         )
         return {row["loop"]: int(row["number"]) for row in found}
 
@@ -214,9 +215,9 @@ class SystemCounts:
         """Bytes on disk with all indexes, by table; of SQLite those of its whole file."""
         if self._database.dialect.name == "postgresql":
             sql = (
-                "SELECT 'task' AS name, pg_total_relation_size('task') AS size"
-                " UNION ALL SELECT 'task_event', (SELECT sum(pg_total_relation_size(relid))"
-                " FROM pg_partition_tree('task_event'))"
+                "SELECT 'taskdb_task' AS name, pg_total_relation_size('taskdb_task') AS size"
+                " UNION ALL SELECT 'taskdb_event', (SELECT sum(pg_total_relation_size(relid))"
+                " FROM pg_partition_tree('taskdb_event'))"
             )
         else:
             sql = (
@@ -240,14 +241,13 @@ def _open_tasks(d: StoreDialect) -> str:
     since = (
         # Those of an app that is only watched are neither ours to publish nor our workers' to take.
         "CASE WHEN held_by IS NOT NULL OR is_adopted THEN NULL"
-        " WHEN status = 'QUEUED' THEN queued_at"
-        f" WHEN status IN ({waits}) AND {due}"
+        f" WHEN status = 'QUEUED' THEN queued_at WHEN status IN ({waits}) AND {due}"
         f" THEN {d.latest('updated_at', 'COALESCE(run_at, updated_at)')} END"
     )
     each = (
         f"SELECT status, type, queue, CASE WHEN {d.truth('by_tenant')} THEN tenant ELSE '' END"
         f" AS tenant, CASE WHEN held_by IS NULL THEN '' {known} ELSE held_by END AS rule,"
-        f" waits_for IS NOT NULL AS is_waiting, {since} AS since FROM task"
+        f" waits_for IS NOT NULL AS is_waiting, {since} AS since FROM taskdb_task"
         f" WHERE status IN ({', '.join(repr(value) for value in in_order(OPEN))})"
         # The words of the index, by which SQLite finds it.
         " AND status <> 'COMPLETED'"

@@ -70,9 +70,8 @@ class Doctor:
     def payload_references(self) -> list[str]:
         """A sample of the payloads that rows name: those of the newest tasks."""
         found = self._database.query(
-            "SELECT input_ref, result_ref FROM task WHERE id IN (SELECT id FROM task"
-            " WHERE input_ref IS NOT NULL OR result_ref IS NOT NULL ORDER BY id DESC"
-            " LIMIT :limit)",
+            "SELECT input_ref, result_ref FROM taskdb_task WHERE id IN (SELECT id FROM taskdb_task"
+            " WHERE input_ref IS NOT NULL OR result_ref IS NOT NULL ORDER BY id DESC LIMIT :limit)",
             {"limit": _SAMPLE},
             writes=False,
         )
@@ -99,16 +98,16 @@ class Doctor:
         waiting = f"status IN ({_listed(PUBLISHABLE)})"
         yield _Rule(
             "unpublished",
-            f"SELECT id AS example FROM task WHERE {waiting} AND held_by IS NULL AND NOT is_adopted"
-            f" AND relay_at < (SELECT {ago}) ORDER BY relay_at LIMIT :limit",
+            f"SELECT id AS example FROM taskdb_task WHERE {waiting} AND held_by IS NULL"
+            f" AND NOT is_adopted AND relay_at < (SELECT {ago}) ORDER BY relay_at LIMIT :limit",
             "their time to be published has passed, and no relay has taken them",
             "see that a `taskdb beat` runs and that the broker answers",
         )
         yield _Rule(
             "publish_refused",
-            f"SELECT t.id AS example FROM task AS t WHERE t.{waiting} AND t.held_by IS NULL"
+            f"SELECT t.id AS example FROM taskdb_task AS t WHERE t.{waiting} AND t.held_by IS NULL"
             f" AND NOT t.is_adopted AND COALESCE(t.run_at, t.created_at) <= (SELECT {d.now})"
-            " AND EXISTS (SELECT 1 FROM task_event AS e WHERE e.task_id = t.id"
+            " AND EXISTS (SELECT 1 FROM taskdb_event AS e WHERE e.task_id = t.id"
             " AND e.from_status = e.to_status AND e.at >= t.updated_at"
             f" AND {d.member('e.detail', 'refused')} IS NOT NULL) ORDER BY t.id LIMIT :limit",
             "the broker does not take their messages; they are tried again later and later",
@@ -130,30 +129,31 @@ class Doctor:
         )
         yield _Rule(
             "adopted_lost",
-            "SELECT t.id AS example FROM task AS t LEFT JOIN worker AS w ON w.id = t.worker"
-            " WHERE t.is_adopted AND t.status = 'STARTED' AND t.worker IS NOT NULL"
-            f" AND t.updated_at < (SELECT {dead}) AND (w.id IS NULL OR w.stopped_at IS NOT NULL"
-            f" OR w.seen_at < (SELECT {dead})) ORDER BY t.id LIMIT :limit",
+            "SELECT t.id AS example FROM taskdb_task AS t LEFT JOIN taskdb_worker AS w"
+            " ON w.id = t.worker WHERE t.is_adopted AND t.status = 'STARTED'"
+            f" AND t.worker IS NOT NULL AND t.updated_at < (SELECT {dead}) AND (w.id IS NULL"
+            f" OR w.stopped_at IS NOT NULL OR w.seen_at < (SELECT {dead})) ORDER BY t.id"
+            " LIMIT :limit",
             "adopted tasks that run on workers which are dead",
             "see that a `taskdb beat`, or a tracked worker of their app, runs: it marks them",
         )
         yield _Rule(
             "finished_alone",
-            "SELECT id AS example FROM task WHERE status = 'FINISHED' AND waits_for IS NULL"
+            "SELECT id AS example FROM taskdb_task WHERE status = 'FINISHED' AND waits_for IS NULL"
             " ORDER BY id LIMIT :limit",
             "their work is done, and they wait for no handler",
             "nothing ends them: `taskdb cancel` them, and please report it",
         )
         yield _Rule(
             "callback_late",
-            "SELECT id AS example FROM task WHERE waits_for = 'callback'"
+            "SELECT id AS example FROM taskdb_task WHERE waits_for = 'callback'"
             f" AND callback_until < (SELECT {ago}) ORDER BY callback_until LIMIT :limit",
             "nobody called them back in time, and they have not failed",
             "see that a `taskdb beat` runs",
         )
         yield _Rule(
             "event_without_order",
-            f"SELECT task_id AS example FROM task_event WHERE NOT {has_order(d.name, 'xid')}"
+            f"SELECT task_id AS example FROM taskdb_event WHERE NOT {has_order(d.name, 'xid')}"
             " ORDER BY xid LIMIT :limit",
             "events whose xid was written by hand: no alarm and no notification tells of them",
             "leave `xid` out of an INSERT, and correct these: on PostgreSQL to the number of a"
@@ -161,7 +161,7 @@ class Doctor:
         )
         yield _Rule(
             "subscription_dead",
-            "SELECT name AS example FROM subscription WHERE state = 'dead' ORDER BY name"
+            "SELECT name AS example FROM taskdb_subscription WHERE state = 'dead' ORDER BY name"
             " LIMIT :limit",
             "their targets have failed for too long or are gone, and are told nothing",
             "see `taskdb subscription show`; then `taskdb subscription resume` goes on where it"
@@ -169,57 +169,57 @@ class Doctor:
         )
         yield _Rule(
             "schedule_refused",
-            "SELECT name || ' (' || origin || '): ' || reason AS example FROM schedule_refusal"
-            " ORDER BY origin, name LIMIT :limit",
+            "SELECT name || ' (' || origin || '): ' || reason AS example"
+            " FROM taskdb_schedule_refusal ORDER BY origin, name LIMIT :limit",
             "declared schedules that were refused, and are not due as declared",
             "mend them where they are declared, and restart that beat; `taskdb schedule list`"
             " lists them all",
         )
         yield _Rule(
             "schedule_broken",
-            "SELECT name AS example FROM schedule WHERE is_enabled AND last_error IS NOT NULL"
-            " ORDER BY name LIMIT :limit",
+            "SELECT name AS example FROM taskdb_schedule WHERE is_enabled"
+            " AND last_error IS NOT NULL ORDER BY name LIMIT :limit",
             "schedules that cannot be fired: their type, input or timetable is wrong",
             "`taskdb schedule show` says why; change them, or pause them",
         )
         yield _Rule(
             "slot_stale",
-            "SELECT s.key AS example FROM slot AS s LEFT JOIN task AS t ON t.id = s.task_id"
-            " WHERE s.task_id IS NOT NULL AND (t.id IS NULL OR t.waits_for IS NOT NULL OR"
-            " t.status IN ('COMPLETED', 'FAILED', 'CANCELED', 'HALTED', 'FINISHED', 'ERRORED'))"
+            "SELECT s.key AS example FROM taskdb_slot AS s LEFT JOIN taskdb_task AS t"
+            " ON t.id = s.task_id WHERE s.task_id IS NOT NULL AND (t.id IS NULL"
+            " OR t.waits_for IS NOT NULL OR t.status"
+            " IN ('COMPLETED', 'FAILED', 'CANCELED', 'HALTED', 'FINISHED', 'ERRORED'))"
             " ORDER BY s.key LIMIT :limit",
             "places of rules that no live task has",
             "see that a `taskdb beat` runs: its release frees them",
         )
         yield _Rule(
             "held_for_nothing",
-            "SELECT t.id AS example FROM task AS t WHERE t.held_by IS NOT NULL"
+            "SELECT t.id AS example FROM taskdb_task AS t WHERE t.held_by IS NOT NULL"
             f" AND t.updated_at < (SELECT {ago}) AND {waiting} AND"
             " (substr(t.held_by, 1, 6) = 'mutex:' AND NOT EXISTS"
-            " (SELECT 1 FROM slot AS s WHERE s.key = t.held_by)"
-            " OR substr(t.held_by, 1, 7) = 'paused:' AND NOT EXISTS (SELECT 1 FROM gate AS g"
-            " WHERE t.held_by = 'paused:' || g.target || ':' || g.name AND g.is_paused)"
-            " OR substr(t.held_by, 1, 8) = 'running:' AND NOT EXISTS (SELECT 1 FROM gate AS g"
-            " WHERE t.held_by = 'running:' || g.target || ':' || g.name AND g.max_running <="
-            " (SELECT count(*) FROM slot AS s WHERE s.key = t.held_by))"
+            " (SELECT 1 FROM taskdb_slot AS s WHERE s.key = t.held_by)"
+            " OR substr(t.held_by, 1, 7) = 'paused:' AND NOT EXISTS (SELECT 1"
+            " FROM taskdb_limit AS g WHERE t.held_by = 'paused:' || g.target || ':' || g.name"
+            " AND g.is_paused) OR substr(t.held_by, 1, 8) = 'running:' AND NOT EXISTS (SELECT 1"
+            " FROM taskdb_limit AS g WHERE t.held_by = 'running:' || g.target || ':' || g.name"
+            " AND g.max_running <= (SELECT count(*) FROM taskdb_slot AS s WHERE s.key = t.held_by))"
             " OR t.held_by = 'gate') ORDER BY t.id LIMIT :limit",
             "they are held by rules that are free",
             "see that a `taskdb beat` runs: its release lets them go",
         )
         yield _Rule(
             "worker_waits",
-            "SELECT name || ': ' || waiting AS example FROM worker WHERE waiting IS NOT NULL"
+            "SELECT name || ': ' || waiting AS example FROM taskdb_worker WHERE waiting IS NOT NULL"
             f" AND stopped_at IS NULL AND seen_at >= (SELECT {dead}) ORDER BY name LIMIT :limit",
             "live workers that wait for the database or the payload store, each with the reason",
             "mend what the reason names: what the runs wait to write is kept until then",
         )
         yield _Rule(
             "worker_stale",
-            "SELECT name AS example FROM worker WHERE stopped_at IS NULL AND (seen_at IS NULL"
-            f" OR seen_at < (SELECT {dead})) AND EXISTS (SELECT 1 FROM task AS t"
-            " WHERE t.worker = worker.id AND t.status IN ('STARTED', 'PROCESSING')"
-            " AND NOT t.is_adopted)"
-            " ORDER BY started_at LIMIT :limit",
+            "SELECT name AS example FROM taskdb_worker AS w WHERE stopped_at IS NULL"
+            f" AND (seen_at IS NULL OR seen_at < (SELECT {dead})) AND EXISTS (SELECT 1"
+            " FROM taskdb_task AS t WHERE t.worker = w.id AND t.status IN ('STARTED', 'PROCESSING')"
+            " AND NOT t.is_adopted) ORDER BY started_at LIMIT :limit",
             "workers that died without a word and still have tasks",
             "see that a `taskdb beat` runs: it does the rescue",
         )
@@ -284,8 +284,8 @@ class Doctor:
 
     def _distinct(self, column: str, statuses: frozenset[TaskStatus]) -> set[str]:
         found = self._database.query(
-            f"SELECT DISTINCT {column} AS name FROM task WHERE status IN ({_listed(statuses)})"
-            " AND NOT is_adopted LIMIT :limit",
+            f"SELECT DISTINCT {column} AS name FROM taskdb_task WHERE status"
+            f" IN ({_listed(statuses)}) AND NOT is_adopted LIMIT :limit",
             {"limit": _LIMIT},
             writes=False,
         )

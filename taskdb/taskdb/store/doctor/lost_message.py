@@ -63,7 +63,7 @@ class LostMessages:
         sql = (
             f"SELECT {d.now} AS now, CAST(w.queues AS TEXT) AS queues,"
             " CAST(w.messages AS TEXT) AS messages FROM (SELECT 1 AS one) AS always"
-            " LEFT JOIN worker AS w"
+            " LEFT JOIN taskdb_worker AS w"
             f" ON w.stopped_at IS NULL AND w.seen_at >= (SELECT {d.later('-:lease')})"
         )
         found = self._database.query(sql, {"lease": lease.total_seconds()}, writes=False)
@@ -83,7 +83,7 @@ class LostMessages:
         open_ones = "" if within else " AND status <> 'COMPLETED'"
         begun = f" OR started_at >= {d.later('-:within')}" if within else ""
         sql = (
-            "SELECT queue, priority, max(queued_at) AS newest FROM task"
+            "SELECT queue, priority, max(queued_at) AS newest FROM taskdb_task"
             f" WHERE (status IN ({_RUNNING}) AND worker IS NOT NULL{begun}){open_ones}"
             " AND queued_at IS NOT NULL AND NOT is_adopted GROUP BY queue, priority"
         )
@@ -96,10 +96,9 @@ class LostMessages:
         d = self._database.dialect
         place = f"(created_at, id) > ({d.moment('created_at')}, :id) AND" if after else ""
         sql = (
-            "SELECT id, chunk, queue, priority, queued_at, created_at FROM task"
+            "SELECT id, chunk, queue, priority, queued_at, created_at FROM taskdb_task"
             f" WHERE {place} status = '{TaskStatus.QUEUED}' AND status <> 'COMPLETED'"
-            " AND NOT is_adopted"
-            f" AND {not_aside(d, REQUEUE)} ORDER BY created_at, id LIMIT :limit"
+            f" AND NOT is_adopted AND {not_aside(d, REQUEUE)} ORDER BY created_at, id LIMIT :limit"
         )
         given = {"created_at": after.created_at, "id": after.id} if after else {}
         found = self._database.query(sql, {"limit": limit, **given}, writes=False)

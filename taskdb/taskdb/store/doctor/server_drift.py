@@ -68,12 +68,12 @@ class ServerDrifts:
         """
         is_open = ", ".join(repr(value) for value in in_order(OPEN))
         found = self._database.query(
-            f"SELECT * FROM (SELECT 'task ' || id AS example FROM task WHERE status IN ({is_open})"
-            " AND NOT is_adopted LIMIT 1) AS a UNION ALL"
-            " SELECT * FROM (SELECT 'worker ' || name AS example FROM worker"
+            "SELECT * FROM (SELECT 'task ' || id AS example FROM taskdb_task WHERE status"
+            f" IN ({is_open}) AND NOT is_adopted LIMIT 1) AS a UNION ALL"
+            " SELECT * FROM (SELECT 'worker ' || name AS example FROM taskdb_worker"
             " WHERE stopped_at IS NULL AND CAST(queues AS TEXT) <> '[]' LIMIT 1) AS b UNION ALL"
-            " SELECT * FROM (SELECT 'schedule ' || name AS example FROM schedule WHERE is_enabled"
-            " LIMIT 1) AS c",
+            " SELECT * FROM (SELECT 'schedule ' || name AS example FROM taskdb_schedule"
+            " WHERE is_enabled LIMIT 1) AS c",
             {},
             writes=False,
         )
@@ -94,11 +94,10 @@ class ServerDrifts:
         if self._database.dialect.name != "postgresql":
             return None
         missing = self._database.query(
-            "SELECT 'task_event_' || to_char(day, 'YYYYMMDD') AS example"
+            "SELECT 'taskdb_event_' || to_char(day, 'YYYYMMDD') AS example"
             " FROM generate_series((now() AT TIME ZONE 'UTC')::date,"
-            " (now() AT TIME ZONE 'UTC')::date + CAST(:ahead AS INTEGER),"
-            " interval '1 day') AS day"
-            " WHERE to_regclass('task_event_' || to_char(day, 'YYYYMMDD')) IS NULL ORDER BY day",
+            " (now() AT TIME ZONE 'UTC')::date + CAST(:ahead AS INTEGER), interval '1 day') AS day"
+            " WHERE to_regclass('taskdb_event_' || to_char(day, 'YYYYMMDD')) IS NULL ORDER BY day",
             {"ahead": PARTITIONS_AHEAD - 1},
             writes=False,
         )
@@ -116,7 +115,7 @@ class ServerDrifts:
             [f"{day}: {number:,}" for day, number in days.items()],
             "rows of the history in no partition of a day, so that pruning cannot drop them",
             "see that a `taskdb beat` runs: its upkeep moves those of the coming week; a day far"
-            " off was written with a wrong moment: correct `at` in `task_event_default`",
+            " off was written with a wrong moment: correct `at` in `taskdb_event_default`",
         )
         return found and Drift(
             found.name, sum(days.values()), found.examples, found.meaning, found.advice

@@ -95,7 +95,7 @@ class Situations:
         holders, others = self._holders(task, scope)
         (beside,) = self._ask(
             f"SELECT {self._database.dialect.now} AS now, relay_at, callback_until, unregistered"
-            " FROM task WHERE id = :id",
+            " FROM taskdb_task WHERE id = :id",
             id=task.id,
         )
         open_sub_tasks, first_open = self._open_below(task, scope)
@@ -124,7 +124,7 @@ class Situations:
             return None
         found = self._ask(
             f"SELECT at, {self._database.dialect.member('detail', 'refused')} AS reason"
-            " FROM task_event WHERE task_id = :id ORDER BY id DESC LIMIT 1",
+            " FROM taskdb_event WHERE task_id = :id ORDER BY id DESC LIMIT 1",
             id=task.id,
         )
         if not found or found[0]["reason"] is None:
@@ -135,10 +135,11 @@ class Situations:
         if task.waits_for in {None, "callback"}:
             return 0, None
         counted = self._ask(
-            f"SELECT count(*) AS number FROM task WHERE parent_id = :id AND {_IS_OPEN}", id=task.id
+            f"SELECT count(*) AS number FROM taskdb_task WHERE parent_id = :id AND {_IS_OPEN}",
+            id=task.id,
         )
         first = self._ask(
-            f"SELECT id, tenant FROM task WHERE parent_id = :id AND {_IS_OPEN}"
+            f"SELECT id, tenant FROM taskdb_task WHERE parent_id = :id AND {_IS_OPEN}"
             " AND (held_by IS NULL OR held_by <> 'window') ORDER BY position LIMIT 1",
             id=task.id,
         )
@@ -148,7 +149,7 @@ class Situations:
     def _holders(self, task: TaskEntity, scope: Scope) -> tuple[tuple[Holder, ...], int]:
         """A few holders that the scope may see, and the number of those that it may not."""
         found = self._ask(
-            "SELECT s.task_id, s.until, t.tenant FROM slot AS s LEFT JOIN task AS t"
+            "SELECT s.task_id, s.until, t.tenant FROM taskdb_slot AS s LEFT JOIN taskdb_task AS t"
             " ON t.id = s.task_id WHERE s.key = :key ORDER BY s.n LIMIT :limit",
             key=task.held_by or "",
             limit=_FEW if scope.tenants is None else _MANY,
@@ -169,8 +170,8 @@ class Situations:
         if kind not in {"paused", "running", "starts"}:
             return None
         found = self._ask(
-            "SELECT reason, set_by, set_at, max_running, max_starts, window_seconds FROM gate"
-            " WHERE target = :target AND name = :name",
+            "SELECT reason, set_by, set_at, max_running, max_starts, window_seconds"
+            " FROM taskdb_limit WHERE target = :target AND name = :name",
             target=target,
             name=name,
         )
@@ -194,10 +195,9 @@ class Situations:
             return 0
         d = self._database.dialect
         found = self._ask(
-            "SELECT count(*) AS number FROM (SELECT 1 AS one FROM task WHERE status = 'QUEUED'"
-            " AND NOT is_adopted AND queue = :queue"
-            f" AND (queued_at, id) < ({d.moment('queued_at')}, :id)"
-            " LIMIT :limit) AS few",
+            "SELECT count(*) AS number FROM (SELECT 1 AS one FROM taskdb_task"
+            " WHERE status = 'QUEUED' AND NOT is_adopted AND queue = :queue"
+            f" AND (queued_at, id) < ({d.moment('queued_at')}, :id) LIMIT :limit) AS few",
             queue=task.queue,
             id=task.id,
             queued_at=d.spell(task.queued_at),
@@ -207,7 +207,7 @@ class Situations:
 
     def _busy(self) -> int:
         found = self._ask(
-            "SELECT count(*) AS number FROM task WHERE status IN ('STARTED', 'PROCESSING')"
+            "SELECT count(*) AS number FROM taskdb_task WHERE status IN ('STARTED', 'PROCESSING')"
             " AND waits_for IS NULL AND NOT is_adopted"
         )
         return int(found[0]["number"])

@@ -88,15 +88,14 @@ class Statistics:
         if not settle(self._database):
             return None
         d = self._database.dialect
-        known = f"reporter.until >= {d.later('-:grace')}"
+        known = f"old.until >= {d.later('-:grace')}"
         found = self._database.query(
-            "INSERT INTO reporter (name, holder, until)"
+            "INSERT INTO taskdb_reporter AS old (name, holder, until)"
             f" VALUES ('metrics', :holder, {d.later(':lease')})"
             " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,"
-            f" xid = CASE WHEN {known} THEN reporter.xid END,"
-            f" event_id = CASE WHEN {known} THEN reporter.event_id END"
-            f" WHERE reporter.holder = excluded.holder OR reporter.until < {d.now}"
-            " RETURNING xid, event_id",
+            f" xid = CASE WHEN {known} THEN old.xid END,"
+            f" event_id = CASE WHEN {known} THEN old.event_id END"
+            f" WHERE old.holder = excluded.holder OR old.until < {d.now} RETURNING xid, event_id",
             {"holder": self._holder, "lease": self._lease, "grace": _GRACE.total_seconds()},
         )
         if not found:
@@ -112,7 +111,7 @@ class Statistics:
         d = self._database.dialect
         return bool(
             self._database.query(
-                f"UPDATE reporter SET until = {d.later(':lease')}, xid = {d.integer('xid')},"
+                f"UPDATE taskdb_reporter SET until = {d.later(':lease')}, xid = {d.integer('xid')},"
                 f" event_id = {d.integer('event_id')} WHERE name = 'metrics'"
                 f" AND holder = :holder RETURNING name{d.lazily}",
                 {
@@ -128,7 +127,8 @@ class Statistics:
         """Let another one begin at once."""
         d = self._database.dialect
         self._database.query(
-            f"UPDATE reporter SET until = {d.now} WHERE name = 'metrics' AND holder = :holder",
+            f"UPDATE taskdb_reporter SET until = {d.now} WHERE name = 'metrics'"
+            " AND holder = :holder",
             {"holder": self._holder},
         )
 
@@ -150,7 +150,7 @@ class Statistics:
         """The age of the oldest event that was not read, 0 when there is none."""
         d = self._database.dialect
         found = self._database.query(
-            f"SELECT {d.elapsed('at', d.now)} AS age FROM task_event"
+            f"SELECT {d.elapsed('at', d.now)} AS age FROM taskdb_event"
             f" WHERE (xid, id) > ({d.integer('xid')}, {d.integer('id')})"
             f" AND {has_order(d.name, 'xid')} ORDER BY xid, id LIMIT 1",
             {"xid": after.xid, "id": after.id},
@@ -168,7 +168,7 @@ class Statistics:
             )
             return EventCursor(int(row["xid"]), _TO_THE_END)
         (row,) = self._database.query(
-            "SELECT COALESCE(max(id), 0) AS id FROM task_event", {}, writes=False
+            "SELECT COALESCE(max(id), 0) AS id FROM taskdb_event", {}, writes=False
         )
         return EventCursor(0, int(row["id"]))
 
@@ -179,17 +179,15 @@ def _page(d: StoreDialect) -> str:
         "SELECT xid, id, task_id, from_status, to_status, attempt, worker, at,"
         f" CASE WHEN {error} IN ({_quoted(RESCUED)}) THEN 'rescued'"
         f" WHEN {error} IN ({_quoted(CRASHED)}) THEN 'crashed' ELSE '' END AS loss"
-        f" FROM task_event WHERE (xid, id) > ({d.integer('xid')}, {d.integer('id')})"
-        f" AND {horizon(d.name)}"
-        " ORDER BY xid, id LIMIT :limit"
+        f" FROM taskdb_event WHERE (xid, id) > ({d.integer('xid')}, {d.integer('id')})"
+        f" AND {horizon(d.name)} ORDER BY xid, id LIMIT :limit"
     )
     columns = "type, queue, tenant, attempt, created_at, run_at, queued_at, started_at"
     each = (
         "SELECT found.type, found.queue,"
         f" CASE WHEN {d.truth('by_tenant')} THEN found.tenant ELSE '' END AS tenant,"
-        " page.from_status, page.to_status, page.loss,"
-        f" {_wait(d)} AS wait, {_run(d)} AS run"
-        f" FROM page{d.looked_up('task', columns, 'found.id = page.task_id')}"
+        f" page.from_status, page.to_status, page.loss, {_wait(d)} AS wait, {_run(d)} AS run"
+        f" FROM page{d.looked_up('taskdb_task', columns, 'found.id = page.task_id')}"
     )
     last = "FROM page ORDER BY xid DESC, id DESC LIMIT 1"
     return (
@@ -235,7 +233,7 @@ def _run(d: StoreDialect) -> str:
 def _before(status: str, attempt: str) -> str:
     """When it last came to a status with this attempt, where its row has moved on meanwhile."""
     return (
-        "(SELECT max(e.at) FROM task_event AS e WHERE e.task_id = page.task_id"
+        "(SELECT max(e.at) FROM taskdb_event AS e WHERE e.task_id = page.task_id"
         f" AND e.to_status = '{status}' AND e.attempt = {attempt} AND e.id < page.id)"
     )
 

@@ -14,7 +14,7 @@ _TABLES = (
     "(SELECT to_regclass(name) AS relid FROM unnest(ARRAY["
     + ", ".join(f"'{name}'" for name in sorted(metadata.tables))
     + "]) AS given(name) UNION SELECT inhrelid FROM pg_inherits"
-    " WHERE inhparent = to_regclass('task_event')) AS ours"
+    " WHERE inhparent = to_regclass('taskdb_event')) AS ours"
 )
 """Our tables, and every partition of the history."""
 

@@ -169,7 +169,9 @@ class Aside:
         except Exception as error:
             if not is_of_a_row(error):
                 raise
-        sql = f"SELECT CAST(old.id AS TEXT) AS id FROM task AS old WHERE {statement.selection}"
+        sql = (
+            f"SELECT CAST(old.id AS TEXT) AS id FROM taskdb_task AS old WHERE {statement.selection}"
+        )
         found = self._database.query(f"{sql} ORDER BY old.id", parameters)
         narrow = self._narrowed(statement)
 
@@ -194,14 +196,14 @@ class Aside:
         reason = reason_of(error)
         d = self._database.dialect
         grown = (
-            f"CASE WHEN set_aside.tries < {_DOUBLINGS}"
-            f" THEN {FIRST_SECONDS} * (1 << set_aside.tries) ELSE {LONGEST_SECONDS} END"
+            f"CASE WHEN old.tries < {_DOUBLINGS}"
+            f" THEN {FIRST_SECONDS} * (1 << old.tries) ELSE {LONGEST_SECONDS} END"
         )
         sql = (
-            "INSERT INTO set_aside (loop, key, reason, tries, first_at, last_at, next_try_at)"
-            f" VALUES (:loop, :key, :reason, 1, {d.now}, {d.now}, {d.later(str(FIRST_SECONDS))})"
-            " ON CONFLICT (loop, key) DO UPDATE SET reason = excluded.reason,"
-            " tries = set_aside.tries + 1, last_at = excluded.last_at,"
+            "INSERT INTO taskdb_set_aside AS old (loop, key, reason, tries, first_at, last_at,"
+            f" next_try_at) VALUES (:loop, :key, :reason, 1, {d.now}, {d.now},"
+            f" {d.later(str(FIRST_SECONDS))}) ON CONFLICT (loop, key) DO UPDATE"
+            " SET reason = excluded.reason, tries = old.tries + 1, last_at = excluded.last_at,"
             f" next_try_at = {d.later(grown)} RETURNING tries"
         )
         given = {"loop": loop, "key": storable(key, _KEY_CHARACTERS), "reason": reason}
@@ -219,7 +221,7 @@ class Aside:
             return
         d = self._database.dialect
         self._database.query(
-            "DELETE FROM set_aside WHERE loop = :loop"
+            "DELETE FROM taskdb_set_aside WHERE loop = :loop"
             f" AND next_try_at <= {d.later('-:took')} RETURNING key",
             {"loop": loop, "took": took + _MARGIN_SECONDS},
         )
@@ -232,8 +234,8 @@ class Aside:
             return []
         d = self._database.dialect
         found = self._database.query(
-            f"SELECT key FROM set_aside WHERE loop = :loop AND next_try_at <= (SELECT {d.now})"
-            " ORDER BY next_try_at LIMIT :limit",
+            "SELECT key FROM taskdb_set_aside WHERE loop = :loop AND next_try_at <="
+            f" (SELECT {d.now}) ORDER BY next_try_at LIMIT :limit",
             {"loop": loop, "limit": limit},
             writes=False,
         )
@@ -243,19 +245,19 @@ class Aside:
         """These have succeeded, or are gone."""
         for key in keys:
             self._database.query(
-                "DELETE FROM set_aside WHERE loop = :loop AND key = :key RETURNING key",
+                "DELETE FROM taskdb_set_aside WHERE loop = :loop AND key = :key RETURNING key",
                 {"loop": loop, "key": storable(key, _KEY_CHARACTERS)},
             )
 
     def try_now(self) -> None:
         """Make the next try of everything due."""
         now = self._database.dialect.later("-3600.0")
-        self._database.query(f"UPDATE set_aside SET next_try_at = {now} RETURNING key", {})
+        self._database.query(f"UPDATE taskdb_set_aside SET next_try_at = {now} RETURNING key", {})
 
     def listed(self, limit: int) -> list[SetAside]:
         """What is set aside, the oldest first."""
         found = self._database.query(
-            "SELECT loop, key, reason, tries, first_at, next_try_at FROM set_aside"
+            "SELECT loop, key, reason, tries, first_at, next_try_at FROM taskdb_set_aside"
             " ORDER BY first_at, loop, key LIMIT :limit",
             {"limit": limit},
             writes=False,
@@ -282,5 +284,5 @@ class Aside:
         return loop in self._known
 
     def _has(self, loop: str) -> bool:
-        sql = "SELECT 1 AS one FROM set_aside WHERE loop = :loop LIMIT 1"
+        sql = "SELECT 1 AS one FROM taskdb_set_aside WHERE loop = :loop LIMIT 1"
         return bool(self._database.query(sql, {"loop": loop}, writes=False))

@@ -32,47 +32,47 @@ _LOCK_KEY = 0x7461736B7873
 _NEXT = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT)"
 _OWN = "CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)"
 _NEWEST = (
-    "SELECT {column} FROM task_event"
+    "SELECT {column} FROM taskdb_event"
     f" WHERE {has_order('postgresql', 'xid')} ORDER BY xid DESC, id DESC LIMIT 1"
 )
 # A place that no transaction of this cluster has had: the event or the cursor is of another one.
 LOOK = (
     "SELECT c.identity, taskdb_cluster_identity() AS found, c.shift, c.left_shift,"
-    f" {_NEXT} AS next, furthest.xid AS furthest FROM history_cluster AS c, LATERAL"
+    f" {_NEXT} AS next, furthest.xid AS furthest FROM taskdb_history_cluster AS c, LATERAL"
     f" (SELECT max(xid) AS xid FROM (SELECT ({_NEWEST.format(column='xid')}) AS xid"
-    " UNION ALL SELECT max(cursor_xid) FROM subscription"
-    " UNION ALL SELECT max(xid) FROM alarm_cursor"
-    " UNION ALL SELECT max(xid) FROM reporter) AS place"
+    " UNION ALL SELECT max(cursor_xid) FROM taskdb_subscription"
+    " UNION ALL SELECT max(xid) FROM taskdb_alarm_cursor"
+    " UNION ALL SELECT max(xid) FROM taskdb_reporter) AS place"
     f" WHERE {has_order('postgresql', 'xid')}) AS furthest"
 )
 # The row is missing after a TRUNCATE of every table; the default of the column has its number.
 _REMEMBER = (
-    "INSERT INTO history_cluster (id, shift) SELECT 1, COALESCE(CAST(substring("
+    "INSERT INTO taskdb_history_cluster (id, shift) SELECT 1, COALESCE(CAST(substring("
     "pg_get_expr(d.adbin, d.adrelid) FROM '\\+ .?([0-9]+)') AS BIGINT), 0)"
     " FROM pg_attrdef AS d JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum"
-    " WHERE d.adrelid = to_regclass('task_event') AND a.attname = 'xid' ON CONFLICT DO NOTHING"
+    " WHERE d.adrelid = to_regclass('taskdb_event') AND a.attname = 'xid' ON CONFLICT DO NOTHING"
 )
 _IDENTITY = (
-    "SELECT 1 FROM history_cluster WHERE identity IS DISTINCT FROM taskdb_cluster_identity()"
+    "SELECT 1 FROM taskdb_history_cluster WHERE identity IS DISTINCT FROM taskdb_cluster_identity()"
 )
 # When the restored database was last written to, as far as what lies ahead can tell.
 _LEFT_AT = (
     "SELECT GREATEST("
     f"(SELECT at FROM ({_NEWEST.format(column='xid, at')}) AS newest WHERE xid >= :edge),"
-    " (SELECT max(cursor_at) FROM subscription WHERE cursor_xid >= :edge),"
-    " (SELECT max(moved_at) FROM alarm_cursor WHERE xid >= :edge)) AS left_at"
+    " (SELECT max(cursor_at) FROM taskdb_subscription WHERE cursor_xid >= :edge),"
+    " (SELECT max(moved_at) FROM taskdb_alarm_cursor WHERE xid >= :edge)) AS left_at"
 )
 # The last restored event: its row was written by another transaction than its own.
 _RESTORED = (
-    "SELECT xid, at FROM task_event WHERE"
+    "SELECT xid, at FROM taskdb_event WHERE"
     " CAST(CAST(xmin AS TEXT) AS BIGINT) <> ((xid - :shift) & 4294967295)"
     " ORDER BY xid DESC, id DESC LIMIT 1"
 )
 # A restored row was written by a transaction that wrote rows of other numbers as well.
 _MOVE_LATE = (
-    "WITH native AS (SELECT xmin AS writer FROM task_event WHERE at > :since GROUP BY xmin"
+    "WITH native AS (SELECT xmin AS writer FROM taskdb_event WHERE at > :since GROUP BY xmin"
     " HAVING bool_and(CAST(CAST(xmin AS TEXT) AS BIGINT) = ((xid - :shift) & 4294967295)))"
-    f" UPDATE task_event SET xid = {_OWN} + (SELECT shift FROM history_cluster)"
+    f" UPDATE taskdb_event SET xid = {_OWN} + (SELECT shift FROM taskdb_history_cluster)"
     " WHERE at > :since AND xid < :edge AND xmin IN (SELECT writer FROM native)"
 )
 
@@ -132,7 +132,7 @@ def _shift(connection: Connection) -> None:
     if not is_foreign(found):
         return
     # No transaction that writes events is open behind this lock, so none has the old shift.
-    connection.execute(text("LOCK TABLE ONLY task_event IN ACCESS EXCLUSIVE MODE"))
+    connection.execute(text("LOCK TABLE ONLY taskdb_event IN ACCESS EXCLUSIVE MODE"))
     found = _look(connection)
     shift = max(found["furthest"] - found["next"], found["shift"]) + LEAP
     connection.execute(text("SELECT taskdb_shift_history(:shift)"), {"shift": shift})
@@ -163,13 +163,13 @@ def _look(connection: Connection) -> dict[str, Any]:
 
 
 _KEEP_COUNTING = (
-    "SELECT setval(name, newest) FROM (SELECT pg_get_serial_sequence('task_event', 'id') AS name,"
-    " (SELECT id FROM task_event ORDER BY id DESC LIMIT 1) AS newest) AS one"
+    "SELECT setval(name, newest) FROM (SELECT pg_get_serial_sequence('taskdb_event', 'id') AS name,"
+    " (SELECT id FROM taskdb_event ORDER BY id DESC LIMIT 1) AS newest) AS one"
     " WHERE newest > COALESCE(pg_sequence_last_value(name::regclass), 0)"
 )
 _SAME: dict[str, Any] = {"shift": None, "left": None, "before": None, "since": None}
 _WRITE = (
-    "UPDATE history_cluster SET identity = COALESCE(CAST(:identity AS TEXT), identity),"
+    "UPDATE taskdb_history_cluster SET identity = COALESCE(CAST(:identity AS TEXT), identity),"
     " shift = COALESCE(CAST(:shift AS BIGINT), shift),"
     " left_shift = COALESCE(left_shift, CAST(:left AS BIGINT)),"
     " left_xid = COALESCE(left_xid, CAST(:before AS BIGINT)),"
@@ -182,7 +182,9 @@ _SETTLED = "left_shift = NULL, left_xid = NULL, left_at = NULL"
 
 def _move_late_events(connection: Connection) -> None:
     """Move events that this cluster has written with the old shift behind all others."""
-    taken = connection.execute(text("SELECT * FROM history_cluster FOR UPDATE")).mappings().one()
+    taken = (
+        connection.execute(text("SELECT * FROM taskdb_history_cluster FOR UPDATE")).mappings().one()
+    )
     if taken["left_shift"] is None:
         return
     given = {
@@ -191,6 +193,6 @@ def _move_late_events(connection: Connection) -> None:
         "edge": taken["left_xid"],
     }
     moved = connection.execute(text(_MOVE_LATE), given).rowcount
-    connection.execute(text("UPDATE history_cluster SET " + _SETTLED))
+    connection.execute(text("UPDATE taskdb_history_cluster SET " + _SETTLED))
     if moved:
         log.info("history.late_events_moved", count=moved)

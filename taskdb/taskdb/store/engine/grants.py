@@ -22,13 +22,14 @@ from taskdb.store.engine.tables import metadata
 
 _OF_MIGRATIONS = (VERSION_TABLE, DECLARATION.name)
 _SECRET = NameRules.parse(FIELDS)
-_OPEN = frozenset({("task", "claim_token"), ("subscription", "lease_token")})
+_OPEN = frozenset({("taskdb_task", "claim_token"), ("taskdb_subscription", "lease_token")})
 """Marks of who holds a row: without the right to write they open nothing."""
 _OWNER = (
     "SELECT pg_get_userbyid(relowner) AS owner, nspname AS schema,"
     " pg_get_userbyid(nspowner) AS owner_of_schema, pg_get_userbyid(datdba) AS owner_of_database"
     " FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
-    " JOIN pg_database ON datname = current_database() WHERE pg_class.oid = to_regclass('task')"
+    " JOIN pg_database ON datname = current_database()"
+    " WHERE pg_class.oid = to_regclass('taskdb_task')"
 )
 _WRITERS, _READERS = "pg_write_all_data", "pg_read_all_data"
 _WRITES = "SELECT, INSERT, UPDATE, DELETE"
@@ -112,7 +113,7 @@ def _refuse_without_effect(connection: Connection, name: str) -> None:
         " has_database_privilege(:name, current_database(), 'CONNECT') AS connects,"
         " has_schema_privilege(:name, relnamespace, 'USAGE') AS uses,"
         " has_schema_privilege(:name, relnamespace, 'CREATE') AS creates"
-        " FROM pg_class WHERE oid = to_regclass('task')"
+        " FROM pg_class WHERE oid = to_regclass('taskdb_task')"
     )
     found = connection.execute(text(asked), {"name": name}).one()
     role, missing = _quoted(name), []
@@ -180,7 +181,7 @@ class _Grants:
             "SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
             " WHERE nspname = :schema AND relkind IN ('r', 'p')"
             " AND (relname = ANY(:names) OR pg_class.oid IN"
-            " (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('task_event')))"
+            " (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('taskdb_event')))"
             " ORDER BY relname"
         )
         names = [*metadata.tables, *_OF_MIGRATIONS]
@@ -201,8 +202,7 @@ class _Grants:
         asked = (
             "SELECT CAST(CAST(pg_proc.oid AS REGPROCEDURE) AS TEXT) FROM pg_proc"
             " JOIN pg_namespace AS n ON n.oid = pronamespace"
-            " WHERE prosecdef AND starts_with(proname, 'taskdb_') AND nspname = :schema"
-            " ORDER BY 1"
+            " WHERE prosecdef AND starts_with(proname, 'taskdb_') AND nspname = :schema ORDER BY 1"
         )
         return list(self._connection.execute(text(asked), {"schema": self._name}).scalars())
 

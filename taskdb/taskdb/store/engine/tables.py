@@ -114,7 +114,7 @@ ID_COLUMNS = frozenset({"parent_id", "chunk"})
 """Columns beside `id` that hold an id."""
 
 task = Table(
-    "task",
+    "taskdb_task",
     metadata,
     Column("id", Id, primary_key=True),
     Column("tenant", Text, nullable=False),
@@ -173,7 +173,7 @@ task = Table(
 )
 
 task_event = Table(
-    "task_event",
+    "taskdb_event",
     metadata,
     Column("id", BigInteger, primary_key=True),
     Column("xid", BigInteger, nullable=False),
@@ -188,7 +188,7 @@ task_event = Table(
 )
 
 worker = Table(
-    "worker",
+    "taskdb_worker",
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
@@ -209,7 +209,7 @@ worker = Table(
 )
 
 gate = Table(
-    "gate",
+    "taskdb_limit",
     metadata,
     Column("target", Text, primary_key=True),
     Column("name", Text, primary_key=True),
@@ -224,7 +224,7 @@ gate = Table(
 )
 
 slot = Table(
-    "slot",
+    "taskdb_slot",
     metadata,
     Column("key", Text, primary_key=True),
     Column("n", Integer, primary_key=True),
@@ -235,14 +235,14 @@ slot = Table(
 )
 
 reservation = Table(
-    "reservation",
+    "taskdb_reservation",
     metadata,
     Column("key", Text, primary_key=True),
     Column("task_id", Id, primary_key=True),
 )
 
 schedule = Table(
-    "schedule",
+    "taskdb_schedule",
     metadata,
     Column("id", Id, primary_key=True),
     Column("tenant", Text, nullable=False),
@@ -279,7 +279,7 @@ schedule = Table(
 )
 
 schedule_refusal = Table(
-    "schedule_refusal",
+    "taskdb_schedule_refusal",
     metadata,
     Column("origin", Text, primary_key=True),
     Column("name", Text, primary_key=True),
@@ -289,7 +289,7 @@ schedule_refusal = Table(
 )
 
 schedule_run = Table(
-    "schedule_run",
+    "taskdb_schedule_run",
     metadata,
     Column("schedule_id", Id, primary_key=True),
     Column("due_at", Moment, primary_key=True),
@@ -303,7 +303,7 @@ schedule_run = Table(
 )
 
 alarm = Table(
-    "alarm",
+    "taskdb_alarm",
     metadata,
     Column("id", Id, primary_key=True),
     Column("fingerprint", Text, nullable=False),
@@ -337,7 +337,7 @@ alarm = Table(
 )
 
 alarm_delivery = Table(
-    "alarm_delivery",
+    "taskdb_alarm_delivery",
     metadata,
     Column("id", Id, primary_key=True),
     Column("alarm_id", Id, nullable=False),
@@ -355,7 +355,7 @@ alarm_delivery = Table(
 )
 
 alarm_route = Table(
-    "alarm_route",
+    "taskdb_alarm_route",
     metadata,
     Column("id", Id, primary_key=True),
     Column("tenant", Text),
@@ -369,7 +369,7 @@ alarm_route = Table(
 )
 
 alarm_policy = Table(
-    "alarm_policy",
+    "taskdb_alarm_policy",
     metadata,
     Column("type", Text, primary_key=True),
     Column("sources", Json),
@@ -381,7 +381,7 @@ alarm_policy = Table(
 )
 
 alarm_cursor = Table(
-    "alarm_cursor",
+    "taskdb_alarm_cursor",
     metadata,
     Column("name", Text, primary_key=True),
     Column("xid", BigInteger, nullable=False),
@@ -391,7 +391,7 @@ alarm_cursor = Table(
 )
 
 history_cluster = Table(
-    "history_cluster",
+    "taskdb_history_cluster",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("identity", Text),
@@ -403,7 +403,7 @@ history_cluster = Table(
 )
 
 reporter = Table(
-    "reporter",
+    "taskdb_reporter",
     metadata,
     Column("name", Text, primary_key=True),
     Column("holder", Text, nullable=False),
@@ -413,7 +413,7 @@ reporter = Table(
 )
 
 set_aside = Table(
-    "set_aside",
+    "taskdb_set_aside",
     metadata,
     Column("loop", Text, primary_key=True),
     Column("key", Text, primary_key=True),
@@ -425,7 +425,7 @@ set_aside = Table(
 )
 
 subscription = Table(
-    "subscription",
+    "taskdb_subscription",
     metadata,
     Column("id", Id, primary_key=True),
     Column("tenant", Text, nullable=False),
@@ -468,7 +468,7 @@ def task_over(connection: Connection) -> list[ColumnElement[Any]]:
     if connection.dialect.name != "postgresql":
         return list(task.columns)
     return [
-        literal_column(as_number(f"task.{one.name}"), Moment).label(one.name)
+        literal_column(as_number(f"taskdb_task.{one.name}"), Moment).label(one.name)
         if isinstance(one.type, Moment)
         else one
         for one in task.columns

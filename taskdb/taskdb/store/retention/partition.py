@@ -50,7 +50,8 @@ class Partitions:
             return {}
         found = self._database.query(
             "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS number"
-            f" FROM (SELECT at FROM task_event_default LIMIT {_MOST}) AS few GROUP BY 1 ORDER BY 1",
+            f" FROM (SELECT at FROM taskdb_event_default LIMIT {_MOST}) AS few GROUP BY 1"
+            " ORDER BY 1",
             {},
             writes=False,
         )

@@ -134,11 +134,10 @@ class PruneRounds:
         behind = f" AND (created_at, id) > ({d.moment('created_at')}, :id)" if after else ""
         sql = (
             "SELECT CAST(id AS TEXT) AS id, created_at, tenant, type, status, parent_id,"
-            f" COALESCE(ended_at, updated_at) AS ended_at, {d.now} AS now FROM task"
+            f" COALESCE(ended_at, updated_at) AS ended_at, {d.now} AS now FROM taskdb_task AS t"
             # Asked once: a clock that is asked for each row leads to no index.
             f" WHERE created_at <= (SELECT {d.later('-:shortest')}){behind}"
-            f" AND {not_aside(d, PRUNE)}"
-            " ORDER BY task.created_at, task.id LIMIT :limit"
+            f" AND {not_aside(d, PRUNE)} ORDER BY t.created_at, t.id LIMIT :limit"
         )
         place = {"created_at": after["created_at"], "id": after["id"]} if after else {}
         wanted = {"shortest": shortest.total_seconds(), "limit": _LOOK, **place}
@@ -242,7 +241,7 @@ class _Batch:
     def lock(self, ids: Sequence[str]) -> list[Row]:
         """Keep these roots from everyone else; those that someone else has are left out."""
         chosen = f"id IN {self._database.dialect.listed_ids('ids')} AND parent_id IS NULL"
-        return self._rows(chosen, "FOR UPDATE OF task SKIP LOCKED", ids=json.dumps(list(ids)))
+        return self._rows(chosen, "FOR UPDATE OF t SKIP LOCKED", ids=json.dumps(list(ids)))
 
     def mark(self, root_id: str) -> None:
         """Keep a tree that loses sub-tasks from being retried, also where this is the last batch.
@@ -252,7 +251,8 @@ class _Batch:
         d = self._database.dialect
         spec = d.merged(f"COALESCE(spec, {d.as_json(_EMPTY)})", d.made(PRUNED, "true"))
         self._query(
-            f"UPDATE task SET spec = {spec} WHERE id = :id AND {d.member('spec', PRUNED)} IS NULL",
+            f"UPDATE taskdb_task SET spec = {spec} WHERE id = :id"
+            f" AND {d.member('spec', PRUNED)} IS NULL",
             id=root_id,
         )
 
@@ -262,7 +262,7 @@ class _Batch:
         None where someone else has them all, or where one is not over, which the end of its root
         rules out: then it is better to keep what is there.
         """
-        locking = "FOR UPDATE OF task SKIP LOCKED"
+        locking = "FOR UPDATE OF t SKIP LOCKED"
         while True:
             found = self._rows("parent_id = :node", locking, order="position", node=node)
             open_row = next((row for row in found if not _is_over(row)), None)
@@ -289,8 +289,10 @@ class _Batch:
         given = {"ids": json.dumps(ids), "since": since}
         # As an array it is looked up in the index of each day, however the days are filled.
         of_these = f"= ANY(ARRAY{listed})" if d.name == "postgresql" else f"IN {listed}"
-        self._query(f"DELETE FROM task_event WHERE task_id {of_these} AND at >= {moment}", **given)
-        self._query(f"DELETE FROM task WHERE id IN {listed}", **given)
+        self._query(
+            f"DELETE FROM taskdb_event WHERE task_id {of_these} AND at >= {moment}", **given
+        )
+        self._query(f"DELETE FROM taskdb_task WHERE id IN {listed}", **given)
         named = (row[column] for row in rows for column in ("input_ref", "result_ref"))
         self.references += [reference for reference in named if reference is not None]
         self.count += len(rows)
@@ -307,9 +309,9 @@ class _Batch:
         sql = (
             "SELECT CAST(id AS TEXT) AS id, parent_id, tenant, type, status, created_at,"
             " COALESCE(ended_at, updated_at) AS ended_at, input_ref, result_ref,"
-            " (SELECT sub.id FROM task AS sub WHERE sub.parent_id = task.id"
+            " (SELECT sub.id FROM taskdb_task AS sub WHERE sub.parent_id = t.id"
             " ORDER BY sub.position LIMIT 1) IS NOT NULL AS has_sub_tasks,"
-            f" {d.now} AS now FROM task WHERE {chosen} ORDER BY task.{order} LIMIT :limit"
+            f" {d.now} AS now FROM taskdb_task AS t WHERE {chosen} ORDER BY t.{order} LIMIT :limit"
             f"{d.locking(locking)}"
         )
         return self._query(sql, limit=_BATCH, **parameters)

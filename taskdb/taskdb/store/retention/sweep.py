@@ -62,26 +62,27 @@ class Leftovers:
 
     def _old_workers(self, condition: str) -> int:
         sql = (
-            f"SELECT old.id FROM worker AS old WHERE {condition}"
-            " AND old.id NOT IN (SELECT task.worker FROM task WHERE task.worker IS NOT NULL"
-            " AND task.status <> 'COMPLETED' AND task.status IN ('STARTED','PROCESSING'))"
+            f"SELECT old.id FROM taskdb_worker AS old WHERE {condition}"
+            " AND old.id NOT IN (SELECT t.worker FROM taskdb_task AS t WHERE t.worker IS NOT NULL"
+            " AND t.status <> 'COMPLETED' AND t.status IN ('STARTED','PROCESSING'))"
             f" AND {not_aside(self._database.dialect, SWEEP, 'old.id')} LIMIT :limit"
         )
-        return self._delete("worker", {"id": "text"}, sql, WORKER_KEPT)
+        return self._delete("taskdb_worker", {"id": "text"}, sql, WORKER_KEPT)
 
     def schedule_runs(self) -> int:
         """Delete some old firings of schedules, never the last one; and those of schedules gone."""
         d = self._database.dialect
         sql = (
             "SELECT CAST(r.schedule_id AS TEXT) AS schedule_id, CAST(r.due_at AS TEXT) AS due_at"
-            f" FROM schedule_run AS r{d.looked_up('schedule', 'id', 's.id = r.schedule_id', 's')}"
-            f" WHERE r.due_at < (SELECT {d.later('-:kept')}) AND (s.id IS NULL OR EXISTS"
-            " (SELECT 1 FROM schedule_run AS n WHERE n.schedule_id = r.schedule_id"
+            " FROM taskdb_schedule_run AS"
+            f" r{d.looked_up('taskdb_schedule', 'id', 's.id = r.schedule_id', 's')}"
+            f" WHERE r.due_at < (SELECT {d.later('-:kept')}) AND (s.id IS NULL OR EXISTS (SELECT 1"
+            " FROM taskdb_schedule_run AS n WHERE n.schedule_id = r.schedule_id"
             f" AND n.due_at > r.due_at)) AND {not_aside(d, SWEEP, 'r.schedule_id')}"
             " ORDER BY r.due_at LIMIT :limit"
         )
         return self._delete(
-            "schedule_run", {"schedule_id": "id", "due_at": "moment"}, sql, RUN_KEPT
+            "taskdb_schedule_run", {"schedule_id": "id", "due_at": "moment"}, sql, RUN_KEPT
         )
 
     def partitions(self) -> list[str]:
@@ -176,7 +177,7 @@ class Leftovers:
         given = json.dumps([{"ref": reference} for reference in owners])
         sql = (
             f"SELECT draft.ref FROM {d.drafts('given', {'ref': 'text'})}"
-            " JOIN task ON task.input_ref = draft.ref WHERE task.input_ref IS NOT NULL"
+            " JOIN taskdb_task AS t ON t.input_ref = draft.ref WHERE t.input_ref IS NOT NULL"
         )
         named = {row["ref"] for row in self._database.query(sql, {"given": given}, writes=False)}
         return named | self._named_as_result(owners)
@@ -188,7 +189,7 @@ class Leftovers:
         """
         sql = (
             "SELECT CAST(id AS TEXT) AS id, CAST(parent_id AS TEXT) AS parent_id, result_ref"
-            f" FROM task WHERE id IN {self._database.dialect.listed_ids('ids')}"
+            f" FROM taskdb_task WHERE id IN {self._database.dialect.listed_ids('ids')}"
         )
         named: set[str] = set()
         above = owners

@@ -1,7 +1,7 @@
 """Firing schedules: the run of a due time, its task and the next due time, in one transaction.
 
 Any number of beats may do it at once: each takes rows that no other has locked, and a due time that
-has a row in `schedule_run` already is not fired, whoever asks and whatever the clock says.
+has a row in `taskdb_schedule_run` already is not fired, whoever asks and whatever the clock says.
 """
 
 from __future__ import annotations

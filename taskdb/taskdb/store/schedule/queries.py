@@ -15,7 +15,7 @@ from taskdb.store.engine.tables import moment
 from taskdb.store.tree.unit import Unit
 
 Run = Mapping[str, Any]
-"""A row of `schedule_run`, by its columns."""
+"""A row of `taskdb_schedule_run`, by its columns."""
 Key = tuple[str, datetime]
 
 _RUN: Columns = {
@@ -79,7 +79,7 @@ class ScheduleRows:
         """Which of these tasks are not over."""
         statuses = ", ".join(repr(status) for status in in_order(OPEN))
         sql = (
-            f"SELECT id FROM task WHERE id IN {self._dialect.listed_ids('ids')}"
+            f"SELECT id FROM taskdb_task WHERE id IN {self._dialect.listed_ids('ids')}"
             f" AND status IN ({statuses})"
         )
         found = self._unit.query(sql, {"ids": json.dumps(list(ids))})
@@ -88,7 +88,7 @@ class ScheduleRows:
     def known_runs(self, runs: Sequence[Run]) -> set[Key]:
         """Which of these due times have a row already."""
         sql = (
-            "SELECT schedule_id, due_at FROM schedule_run WHERE (schedule_id, due_at) IN"
+            "SELECT schedule_id, due_at FROM taskdb_schedule_run WHERE (schedule_id, due_at) IN"
             f" (SELECT draft.schedule_id, draft.due_at FROM {self._dialect.drafts('runs', _RUN)})"
         )
         return self._keys(self._unit.query(sql, {"runs": self._spelled(runs, _RUN)}))
@@ -98,7 +98,7 @@ class ScheduleRows:
         names = ", ".join(_RUN)
         values = ", ".join(f"draft.{name}" for name in _RUN)
         sql = (
-            f"INSERT INTO schedule_run ({names}, at) SELECT {values}, {self._dialect.now}"
+            f"INSERT INTO taskdb_schedule_run ({names}, at) SELECT {values}, {self._dialect.now}"
             f" FROM {self._dialect.drafts('runs', _RUN)}"
             " WHERE true ON CONFLICT DO NOTHING RETURNING schedule_id, due_at"
         )
@@ -107,7 +107,7 @@ class ScheduleRows:
     def skip_run(self, key: Key, task_id: str, reason: str) -> None:
         """A due time got no task of its own, since another one stood in its way."""
         sql = (
-            f"UPDATE schedule_run SET outcome = 'skipped', task_id = :task, reason = :reason"
+            f"UPDATE taskdb_schedule_run SET outcome = 'skipped', task_id = :task, reason = :reason"
             f" WHERE schedule_id = :schedule AND due_at = {self._dialect.moment('due')}"
         )
         written = {"schedule": key[0], "due": key[1], "task": task_id, "reason": reason}
@@ -116,25 +116,28 @@ class ScheduleRows:
     def advance(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """When these schedules are due next, and what they fired last."""
         sql = (
-            "UPDATE schedule SET next_due_at = COALESCE(draft.next_due_at, schedule.next_due_at),"
-            " last_due_at = COALESCE(draft.last_due_at, schedule.last_due_at),"
-            " last_task_id = COALESCE(draft.last_task_id, schedule.last_task_id),"
+            "UPDATE taskdb_schedule AS old SET next_due_at = COALESCE(draft.next_due_at,"
+            " old.next_due_at), last_due_at = COALESCE(draft.last_due_at, old.last_due_at),"
+            " last_task_id = COALESCE(draft.last_task_id, old.last_task_id),"
             " last_error = NULL, retry_at = NULL"
-            f" FROM {self._dialect.drafts('rows', _NEXT)} WHERE schedule.id = draft.id"
+            f" FROM {self._dialect.drafts('rows', _NEXT)} WHERE old.id = draft.id"
         )
         self._unit.query(sql, {"rows": self._spelled(rows, _NEXT)})
 
     def lease(self, schedule_id: str, length: timedelta) -> None:
         """Keep a schedule from other beats for so long."""
-        sql = f"UPDATE schedule SET retry_at = {self._dialect.later(':seconds')} WHERE id = :id"
+        sql = (
+            f"UPDATE taskdb_schedule SET retry_at = {self._dialect.later(':seconds')}"
+            " WHERE id = :id"
+        )
         self._unit.query(sql, {"id": schedule_id, "seconds": length.total_seconds()})
 
     def refuse(self, reasons: Mapping[str, str], seconds: float) -> None:
         """Remember why schedules could not be fired; they are tried again after so long."""
         sql = (
-            "UPDATE schedule SET last_error = draft.reason,"
+            "UPDATE taskdb_schedule AS old SET last_error = draft.reason,"
             f" retry_at = {self._dialect.later(':seconds')}"
-            f" FROM {self._dialect.drafts('rows', _BROKEN)} WHERE schedule.id = draft.id"
+            f" FROM {self._dialect.drafts('rows', _BROKEN)} WHERE old.id = draft.id"
         )
         rows = [{"id": key, "reason": reason} for key, reason in reasons.items()]
         self._unit.query(sql, {"rows": self._spelled(rows, _BROKEN), "seconds": seconds})

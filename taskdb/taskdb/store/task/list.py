@@ -34,7 +34,7 @@ from taskdb.store.task.task_id import is_id
 
 OLDEST_OPEN = (
     "(CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
-    " + (SELECT shift FROM history_cluster))"
+    " + (SELECT shift FROM taskdb_history_cluster))"
 )
 """On PostgreSQL the xid of the oldest open transaction: events before it are there to be read."""
 
@@ -197,8 +197,8 @@ def behind(after: EventCursor) -> ColumnElement[bool]:
 def horizon(dialect: str) -> str:
     """No transaction that is still open can bring an event before this one."""
     if dialect != "postgresql":
-        return has_order(dialect, "task_event.xid")
-    return f"task_event.xid < {OLDEST_OPEN}"
+        return has_order(dialect, "taskdb_event.xid")
+    return f"taskdb_event.xid < {OLDEST_OPEN}"
 
 
 def horizon_of(dialect: str) -> list[ColumnElement[bool]]:
@@ -225,12 +225,13 @@ def _in_json(chosen: Filter, dialect: str) -> list[ColumnElement[bool]]:
 
 
 _CONTAINS = {
-    "postgresql": "task.{column} @> CAST(:{column} AS JSONB)",
+    "postgresql": "taskdb_task.{column} @> CAST(:{column} AS JSONB)",
     # For members of an array or an object; what is nested in them must be alike to the letter.
     "sqlite": (
         "NOT EXISTS (SELECT 1 FROM json_each(:{column}) AS wanted WHERE NOT EXISTS"
-        " (SELECT 1 FROM json_each(task.{column}) AS member WHERE member.value IS wanted.value"
-        " AND (typeof(wanted.key) = 'integer' OR member.key = wanted.key)"
-        " AND (member.type = wanted.type OR 'real' IN (member.type, wanted.type))))"
+        " (SELECT 1 FROM json_each(taskdb_task.{column}) AS member"
+        " WHERE member.value IS wanted.value AND (typeof(wanted.key) = 'integer'"
+        " OR member.key = wanted.key) AND (member.type = wanted.type OR 'real'"
+        " IN (member.type, wanted.type))))"
     ),
 }

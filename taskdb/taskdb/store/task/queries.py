@@ -119,7 +119,7 @@ def queries_for(d: StoreDialect) -> Queries:
         f" AND relay_at <= (SELECT {d.now})"
     )
     due = (
-        f"SELECT id FROM task WHERE {is_due} AND {not_aside(d, 'relay')}"
+        f"SELECT id FROM taskdb_task WHERE {is_due} AND {not_aside(d, 'relay')}"
         " ORDER BY relay_at LIMIT :limit"
     )
     return Queries(
@@ -131,166 +131,163 @@ def queries_for(d: StoreDialect) -> Queries:
         # and a CTE is run once (a subquery under a join may lock more rows than its limit).
         lease_due=(
             f"WITH due AS ({due}{d.locking('FOR UPDATE SKIP LOCKED')})"
-            f" UPDATE task SET relay_at = {d.later(':lease')} WHERE id IN (SELECT id FROM due)"
-            f" RETURNING {PUBLICATION}{d.lazily}"
+            f" UPDATE taskdb_task SET relay_at = {d.later(':lease')} WHERE id IN (SELECT id"
+            f" FROM due) RETURNING {PUBLICATION}{d.lazily}"
         ),
         due=due,
         lease_these=(
-            f"UPDATE task SET relay_at = {d.later(':lease')} WHERE id IN {d.listed_ids('ids')}"
-            f" AND {is_due} RETURNING {PUBLICATION}"
+            f"UPDATE taskdb_task SET relay_at = {d.later(':lease')} WHERE id"
+            f" IN {d.listed_ids('ids')} AND {is_due} RETURNING {PUBLICATION}"
         ),
         # A relay gives back what it leased and could not publish.
         release=(
-            "UPDATE task SET relay_at = COALESCE(run_at, created_at) WHERE (id, relay_at) IN"
+            "UPDATE taskdb_task SET relay_at = COALESCE(run_at, created_at) WHERE (id, relay_at) IN"
             f" (SELECT draft.id, draft.relay_at FROM {d.drafts('marks', MARKS)})"
             f" AND {_status(PUBLISHABLE)}"
         ),
         # Why the broker did not take the messages of some rows, in their history; the lock keeps
         # another relay from them until they have their new time.
         note_refusal=(
-            "INSERT INTO task_event"
+            "INSERT INTO taskdb_event"
             " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"
-            " SELECT task.id, task.tenant, task.status, task.status, task.attempt, task.worker,"
+            " SELECT t.id, t.tenant, t.status, t.status, t.attempt, t.worker,"
             f" {d.now}, {d.made('refused', 'draft.reason')}"
-            f" FROM task JOIN {d.drafts('marks', REFUSALS)}"
-            " ON draft.id = task.id AND draft.relay_at = task.relay_at"
-            f" WHERE task.{_status(PUBLISHABLE)}{d.locking('FOR UPDATE OF task')}"
+            f" FROM taskdb_task AS t JOIN {d.drafts('marks', REFUSALS)}"
+            " ON draft.id = t.id AND draft.relay_at = t.relay_at"
+            f" WHERE t.{_status(PUBLISHABLE)}{d.locking('FOR UPDATE OF t')}"
         ),
         # They are due again after as long as they have waited: later and later. No move, so that
         # `updated_at` stays the time since which they wait.
         refuse=(
-            f"UPDATE task SET relay_at = {d.later(_pause(d))} WHERE (id, relay_at) IN"
+            f"UPDATE taskdb_task SET relay_at = {d.later(_pause(d))} WHERE (id, relay_at) IN"
             f" (SELECT draft.id, draft.relay_at FROM {d.drafts('marks', MARKS)})"
             f" AND {_status(PUBLISHABLE)}"
         ),
         # What the broker is told of some rows, as they are now; of what is held, nothing.
         publications=(
-            f"SELECT {d.told(PUBLICATION)} FROM task WHERE id IN {d.listed_ids('ids')}"
+            f"SELECT {d.told(PUBLICATION)} FROM taskdb_task WHERE id IN {d.listed_ids('ids')}"
             " AND held_by IS NULL ORDER BY created_at, id"
         ),
         # A body's further words of progress, which are no move.
         report=(
-            f"UPDATE task AS old SET {report}, updated_at = {d.now} WHERE old.id = :id"
+            f"UPDATE taskdb_task AS old SET {report}, updated_at = {d.now} WHERE old.id = :id"
             " AND old.claim_token = :token AND old.status = 'PROCESSING' RETURNING id"
             f"{d.lazily}"
         ),
         # A line of history for a task that stays as it is; the lock keeps a move from slipping in.
         remark=(
-            "INSERT INTO task_event"
+            "INSERT INTO taskdb_event"
             " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"
             " SELECT id, tenant, status, status, attempt, worker,"
-            f" {d.now}, {d.json('detail')} FROM task WHERE id = :id{d.locking('FOR SHARE')}"
+            f" {d.now}, {d.json('detail')} FROM taskdb_task WHERE id = :id{d.locking('FOR SHARE')}"
             " RETURNING task_id"
         ),
         # A run that goes on, and that nobody asked to stop.
         cancel_wanted=(
-            "SELECT 1 AS holds FROM task WHERE id = :id AND claim_token = :token"
+            "SELECT 1 AS holds FROM taskdb_task WHERE id = :id AND claim_token = :token"
             f" AND {_status(RUNNING)} AND cancel_requested_at IS NULL"
         ),
         # Those of some that go on in this run, and that nobody asked to stop.
         going_on=(
-            f"SELECT id FROM task WHERE id IN {d.listed_ids('ids')} AND claim_token = :token"
+            f"SELECT id FROM taskdb_task WHERE id IN {d.listed_ids('ids')} AND claim_token = :token"
             f" AND {_status(RUNNING)} AND cancel_requested_at IS NULL"
         ),
         # A parent and what decides about it, kept from everyone else until the transaction ends.
         lock=(
-            f"SELECT {', '.join(_read(name) for name in PARENT_COLUMNS)} FROM task WHERE id = :id"
-            f"{d.locking('FOR UPDATE')}"
+            f"SELECT {', '.join(_read(name) for name in PARENT_COLUMNS)} FROM taskdb_task"
+            f" WHERE id = :id{d.locking('FOR UPDATE')}"
         ),
-        place="SELECT id, role, parent_id, status FROM task WHERE id = :id",
+        place="SELECT id, role, parent_id, status FROM taskdb_task WHERE id = :id",
         # Which of these are parents or sub-tasks.
         trees=(
-            f"SELECT id FROM task WHERE id IN {d.listed_ids('ids')}"
+            f"SELECT id FROM taskdb_task WHERE id IN {d.listed_ids('ids')}"
             " AND (spec IS NOT NULL OR parent_id IS NOT NULL)"
         ),
         # How many parts of a fan-out are where, over an index of their parent.
         counts=(
             "SELECT status, count(*) AS number,"
-            " count(CASE WHEN held_by = 'window' THEN 1 END) AS held"
-            " FROM task"
+            " count(CASE WHEN held_by = 'window' THEN 1 END) AS held FROM taskdb_task"
             " WHERE parent_id = :parent AND role = 'part' GROUP BY status"
         ),
         # The same question for a parent with a window, which asks at the end of every part: what
         # it costs depends on the window and not on the number of parts.
         window=(
-            "SELECT EXISTS (SELECT 1 FROM task WHERE parent_id = :parent AND held_by = 'window')"
-            " AS is_held, EXISTS (SELECT 1 FROM task WHERE parent_id = :parent AND role = 'part'"
-            f" AND {_status(UNDONE)}) AS is_bad, (SELECT count(*) FROM task"
-            " WHERE parent_id = :parent AND role = 'part'"
-            " AND (held_by IS NULL OR held_by <> 'window')"
-            f" AND {_status(BUSY)})"
-            " AS busy"
+            "SELECT EXISTS (SELECT 1 FROM taskdb_task WHERE parent_id = :parent"
+            " AND held_by = 'window') AS is_held, EXISTS (SELECT 1 FROM taskdb_task"
+            f" WHERE parent_id = :parent AND role = 'part' AND {_status(UNDONE)}) AS is_bad,"
+            " (SELECT count(*) FROM taskdb_task WHERE parent_id = :parent AND role = 'part'"
+            f" AND (held_by IS NULL OR held_by <> 'window') AND {_status(BUSY)}) AS busy"
         ),
         # The short question after a part: are some open, is one held, must a failure end it all?
         parts_left=(
-            f"SELECT (SELECT count(*) FROM (SELECT 1 AS one FROM task WHERE parent_id = :parent"
-            f" AND role = 'part' AND {_status(OPEN)} LIMIT {FEW + 1}) AS few) AS open,"
-            " EXISTS (SELECT 1 FROM task"
+            "SELECT (SELECT count(*) FROM (SELECT 1 AS one FROM taskdb_task"
+            f" WHERE parent_id = :parent AND role = 'part' AND {_status(OPEN)}"
+            f" LIMIT {FEW + 1}) AS few) AS open, EXISTS (SELECT 1 FROM taskdb_task"
             " WHERE parent_id = :parent AND held_by = 'window') AS is_held,"
-            f" COALESCE((SELECT {d.member('spec', 'fan_out', 'join')} = 'fail_fast' FROM task"
-            " WHERE id = :parent), false) AS is_hasty"
+            f" COALESCE((SELECT {d.member('spec', 'fan_out', 'join')} = 'fail_fast'"
+            " FROM taskdb_task WHERE id = :parent), false) AS is_hasty"
         ),
         newest_step=(
             "SELECT id, status, position, name, CAST(result AS TEXT) AS result, result_ref,"
-            " CAST(error AS TEXT) AS error FROM task WHERE parent_id = :parent AND role = 'step'"
-            " AND position >= :base ORDER BY position DESC LIMIT 1"
+            " CAST(error AS TEXT) AS error FROM taskdb_task WHERE parent_id = :parent"
+            " AND role = 'step' AND position >= :base ORDER BY position DESC LIMIT 1"
         ),
         handlers=(
             "SELECT id, status, position, name, CAST(result AS TEXT) AS result, result_ref,"
-            " CAST(error AS TEXT) AS error FROM task WHERE parent_id = :parent"
+            " CAST(error AS TEXT) AS error FROM taskdb_task WHERE parent_id = :parent"
             " AND role = 'handler' AND position BETWEEN :first AND :last ORDER BY position"
         ),
         # Open sub-tasks that nobody has asked to stop yet.
         open_ids=(
-            f"SELECT id FROM task WHERE parent_id = :parent AND {_status(OPEN)}"
+            f"SELECT id FROM taskdb_task WHERE parent_id = :parent AND {_status(OPEN)}"
             " AND cancel_requested_at IS NULL AND id > :after ORDER BY id LIMIT :limit"
         ),
         retryable_ids=(
-            "SELECT id, spec IS NOT NULL AS is_parent FROM task WHERE parent_id = :parent"
+            "SELECT id, spec IS NOT NULL AS is_parent FROM taskdb_task WHERE parent_id = :parent"
             f" AND role = 'part' AND ({_status(BAD)} OR {_status(TERMINAL)} AND :force)"
             " AND id > :after ORDER BY id LIMIT :limit"
         ),
         # Parts in order of their items, to compare them with others.
         parts=(
             "SELECT id, position, status, CAST(input AS TEXT) AS input, input_ref,"
-            " spec IS NOT NULL AS is_parent FROM task WHERE parent_id = :parent"
+            " spec IS NOT NULL AS is_parent FROM taskdb_task WHERE parent_id = :parent"
             " AND role = 'part' AND position > :after ORDER BY position LIMIT :limit"
         ),
         # Parts to publish, a page at a time.
         family=(
-            f"SELECT {PUBLICATION} FROM task WHERE parent_id = :parent AND id > :after"
+            f"SELECT {PUBLICATION} FROM taskdb_task WHERE parent_id = :parent AND id > :after"
             " AND status = 'CREATED' AND held_by IS NULL ORDER BY id LIMIT :limit"
         ),
         # The next parts that a window lets go; a gated one comes before the gate then.
         release_held=(
-            "UPDATE task SET held_by = CASE WHEN is_gated THEN 'gate' END,"
+            "UPDATE taskdb_task SET held_by = CASE WHEN is_gated THEN 'gate' END,"
             f" relay_at = CASE WHEN run_at > {d.now} THEN run_at"
             f" WHEN is_gated THEN {d.now} ELSE {d.later(':delay')} END"
             # Locked in order, as a cancel of many does; one that it took is not let go any more.
-            " WHERE id IN (SELECT id FROM task WHERE parent_id = :parent AND held_by = 'window'"
-            f" ORDER BY position LIMIT :limit{d.locking('FOR UPDATE')})"
+            " WHERE id IN (SELECT id FROM taskdb_task WHERE parent_id = :parent"
+            f" AND held_by = 'window' ORDER BY position LIMIT :limit{d.locking('FOR UPDATE')})"
             " RETURNING id, held_by"
         ),
         # Parents that wait for nothing any more, or whose end did not reach all their sub-tasks,
         # or that shall fail fast, or whose window is not full: the end of a sub-task was not
         # followed by its join.
         neglected=(
-            f"SELECT p.id FROM task AS p WHERE {_WAITS_BELOW} AND p.id > :after AND ({asks})"
+            f"SELECT p.id FROM taskdb_task AS p WHERE {_WAITS_BELOW} AND p.id > :after AND ({asks})"
             f" AND {not_aside(d, 'reconcile', 'p.id')} ORDER BY p.id LIMIT :limit"
         ),
         # The same of the next parents that wait, however few of them are neglected; `is_last` is
         # the place behind a full page.
         neglected_page=(
-            "WITH page AS (SELECT p.id, p.spec, p.error, p.cancel_requested_at FROM task AS p"
-            f" WHERE {_WAITS_BELOW} AND p.id > :after ORDER BY p.id LIMIT :look)"
-            f" SELECT p.id, false AS is_last FROM page AS p WHERE ({asks})"
+            "WITH page AS (SELECT p.id, p.spec, p.error, p.cancel_requested_at"
+            f" FROM taskdb_task AS p WHERE {_WAITS_BELOW} AND p.id > :after ORDER BY p.id"
+            f" LIMIT :look) SELECT p.id, false AS is_last FROM page AS p WHERE ({asks})"
             f" AND {not_aside(d, 'reconcile', 'p.id')} UNION ALL"
             " SELECT * FROM (SELECT id, true AS is_last FROM page"
             " ORDER BY id LIMIT 1 OFFSET :look - 1) AS edge"
         ),
         # Parents whose time is up; a deadline to begin by is not one to be over by.
         overdue=(
-            "SELECT id FROM task WHERE waits_for IN ('parts', 'steps', 'on_start')"
+            "SELECT id FROM taskdb_task WHERE waits_for IN ('parts', 'steps', 'on_start')"
             f" AND status = 'PROCESSING' AND NOT is_adopted AND {not_aside(d, 'reconcile')}"
             f" AND deadline_at <= (SELECT {d.now}) AND error IS NULL"
             f" AND ({d.member('spec', 'fan_out', 'timeout')} IS NOT NULL"
@@ -298,7 +295,7 @@ def queries_for(d: StoreDialect) -> Queries:
         ),
         # A run gives the outside a token, of which the row knows the hash.
         expect_callback=(
-            f"UPDATE task AS old SET callback_hash = :hash, updated_at = {d.now},"
+            f"UPDATE taskdb_task AS old SET callback_hash = :hash, updated_at = {d.now},"
             f" callback_until = COALESCE({d.moment('until')}, {d.later(d.number('timeout'))})"
             " WHERE old.id = :id AND old.claim_token = :token"
             " AND old.status IN ('STARTED', 'PROCESSING') AND old.waits_for IS NULL"
@@ -306,32 +303,32 @@ def queries_for(d: StoreDialect) -> Queries:
         ),
         # The task that this callback is for, if it still wants one.
         awaiting=(
-            "SELECT id, tenant, type, role, parent_id, attempt FROM task"
+            "SELECT id, tenant, type, role, parent_id, attempt FROM taskdb_task"
             f" WHERE callback_hash = :hash AND (callback_until IS NULL OR callback_until > {d.now})"
             " AND status IN ('STARTED', 'PROCESSING')"
             " AND (waits_for = 'callback' OR waits_for IS NULL AND called_back IS NULL)"
         ),
-        called_back="SELECT 1 AS holds FROM task WHERE id = :id AND called_back IS NOT NULL",
+        called_back="SELECT 1 AS holds FROM taskdb_task WHERE id = :id AND called_back IS NOT NULL",
         # Tasks that nobody called back in time.
         late_callbacks=(
-            "SELECT id, role, parent_id FROM task WHERE waits_for = 'callback'"
+            "SELECT id, role, parent_id FROM taskdb_task WHERE waits_for = 'callback'"
             f" AND callback_until <= (SELECT {d.now}) AND NOT is_adopted"
             f" AND {not_aside(d, 'callbacks')} ORDER BY callback_until LIMIT :limit"
         ),
         late_callback=(
-            "SELECT 1 AS holds FROM task WHERE id = :id AND waits_for = 'callback'"
+            "SELECT 1 AS holds FROM taskdb_task WHERE id = :id AND waits_for = 'callback'"
             f" AND callback_until <= {d.now}"
         ),
         # The task that stands where a draft wants to be; its own id counts first.
         existing=(
-            f"SELECT {d.told('id, status, relay_at, created_at, run_at, held_by')} FROM task"
+            f"SELECT {d.told('id, status, relay_at, created_at, run_at, held_by')} FROM taskdb_task"
             " WHERE id = :id"
             f" OR (tenant = :tenant AND type = :type AND unique_key = {d.text('unique_key')})"
             " ORDER BY CASE WHEN id = :id THEN 0 ELSE 1 END LIMIT 1"
         ),
         # A task that is over gives up its unique key.
         free_key=(
-            "UPDATE task SET unique_key = NULL WHERE tenant = :tenant AND type = :type"
+            "UPDATE taskdb_task SET unique_key = NULL WHERE tenant = :tenant AND type = :type"
             f" AND unique_key = :unique_key AND {_status(TERMINAL)} AND id <> :id"
         ),
     )
@@ -343,8 +340,8 @@ _WAITS_BELOW = "p.waits_for <> 'callback' AND NOT p.is_adopted"
 
 def _asks_for_a_join(d: StoreDialect) -> str:
     """Whether a join would change a parent `p` that waits; of a healthy one it is false."""
-    some = "EXISTS (SELECT 1 FROM task AS t WHERE t.parent_id = p.id AND"
-    number = "(SELECT count(*) FROM task AS t WHERE t.parent_id = p.id AND t.role = 'part'"
+    some = "EXISTS (SELECT 1 FROM taskdb_task AS t WHERE t.parent_id = p.id AND"
+    number = "(SELECT count(*) FROM taskdb_task AS t WHERE t.parent_id = p.id AND t.role = 'part'"
     bad = f"t.role = 'part' AND t.{_status(UNDONE)}"
     tolerate = d.number_in("p.spec", "fan_out", "tolerate")
     allowed = (
@@ -396,12 +393,12 @@ def _insert(d: StoreDialect, columns: Columns) -> str:
     # One moment for all: rows of one submit are in the order of their ids. Materialized, or each
     # mention of `gated` would ask again.
     return (
-        f"INSERT INTO task ({names}, is_gated, status, run_at, relay_at, created_at, updated_at)"
-        f" WITH draft AS MATERIALIZED (SELECT draft.*, {due} AS due, (SELECT {d.now}) AS now,"
+        f"INSERT INTO taskdb_task ({names}, is_gated, status, run_at, relay_at, created_at,"
+        f" updated_at) WITH draft AS MATERIALIZED (SELECT draft.*, {due} AS due,"
+        f" (SELECT {d.now}) AS now,"
         # A parent waits for its sub-tasks and passes no gate.
         f" (draft.kind = 'TASK' AND {is_gated('draft')}) AS gated"
-        f" FROM {d.drafts('drafts', {**columns, **WHEN})})"
-        f" SELECT {values}, draft.gated,"
+        f" FROM {d.drafts('drafts', {**columns, **WHEN})}) SELECT {values}, draft.gated,"
         f" CASE WHEN {later} THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due,"
         f" CASE WHEN draft.held_by IS NOT NULL THEN {d.never} WHEN {later} THEN draft.due"
         f" WHEN draft.gated THEN draft.now ELSE {d.later(_GRACE)} END, draft.now, draft.now"

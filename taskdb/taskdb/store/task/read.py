@@ -138,7 +138,7 @@ class Tasks:
     def statuses(self, ids: Iterable[str], scope: Scope) -> dict[str, TaskStatus]:
         """The status of each of these tasks that there is."""
         listed = self._database.dialect.listed_ids("ids")
-        sql = f"SELECT id, tenant, status FROM task WHERE id IN {listed}"
+        sql = f"SELECT id, tenant, status FROM taskdb_task WHERE id IN {listed}"
         found = self._database.query(sql, {"ids": json.dumps(list(ids))}, writes=False)
         return {
             str(row["id"]): TaskStatus(row["status"])

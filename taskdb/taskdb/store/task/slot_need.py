@@ -37,7 +37,7 @@ def is_gated(row: str) -> str:
 def is_gated_by(mutex: str, columns: Mapping[str, str]) -> str:
     """Whether any rule concerns a row with this mutex in these columns, SQL fragments."""
     probes = " OR ".join(
-        f"EXISTS (SELECT 1 FROM gate AS g WHERE {condition})"
+        f"EXISTS (SELECT 1 FROM taskdb_limit AS g WHERE {condition})"
         for condition in _conditions("g", columns)
     )
     return f"({mutex} IS NOT NULL OR {probes})"
@@ -46,7 +46,7 @@ def is_gated_by(mutex: str, columns: Mapping[str, str]) -> str:
 def is_refused() -> str:
     """Whether a rule stops the row `old`: a pause, or one that came after its message."""
     return (
-        "(old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (SELECT 1 FROM gate AS g"
+        "(old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (SELECT 1 FROM taskdb_limit AS g"
         f" WHERE (g.is_paused OR NOT old.is_gated) AND ({concerns('g', 'old')})))"
     )
 

@@ -39,9 +39,9 @@ class Workers:
         """A worker begins: its row, seen now."""
         d = self._database.dialect
         sql = (
-            "INSERT INTO worker (id, name, host, pid, queues, types, release, started_at, seen_at)"
-            f" VALUES (:id, :name, :host, :pid, {d.json('queues')}, {d.json('types')}, :release,"
-            f" {d.now}, {d.now}) ON CONFLICT (id) DO UPDATE SET seen_at = {d.now},"
+            "INSERT INTO taskdb_worker (id, name, host, pid, queues, types, release, started_at,"
+            f" seen_at) VALUES (:id, :name, :host, :pid, {d.json('queues')}, {d.json('types')},"
+            f" :release, {d.now}, {d.now}) ON CONFLICT (id) DO UPDATE SET seen_at = {d.now},"
             " queues = excluded.queues, types = excluded.types, stopped_at = NULL"
         )
         self._database.query(
@@ -71,9 +71,8 @@ class Workers:
             f" claims = {d.json('claims')}, messages = {d.json('messages')}, listed_at = {d.now}"
         )
         sql = (
-            f"UPDATE worker SET seen_at = {d.now}, waiting = {d.text('waiting')}"
-            f"{lists if held is not None else ''}"
-            f" WHERE id = :id RETURNING id{d.lazily}"
+            f"UPDATE taskdb_worker SET seen_at = {d.now}, waiting = {d.text('waiting')}"
+            f"{lists if held is not None else ''} WHERE id = :id RETURNING id{d.lazily}"
         )
         given: dict[str, str | None] = {"id": record.id, "waiting": waiting}
         if held is not None:
@@ -83,7 +82,7 @@ class Workers:
 
     def stopped(self, worker_id: str) -> None:
         """It ended in order, and holds nothing any more."""
-        sql = f"UPDATE worker SET stopped_at = {self._database.dialect.now} WHERE id = :id"
+        sql = f"UPDATE taskdb_worker SET stopped_at = {self._database.dialect.now} WHERE id = :id"
         self._database.query(sql, {"id": worker_id})
 
     def cancel_wishes(self, worker_id: str) -> list[CancelWish]:
@@ -91,7 +90,7 @@ class Workers:
         d = self._database.dialect
         waited = d.elapsed("cancel_requested_at", d.now)
         sql = (
-            f"SELECT id, claim_token, {waited} AS waited FROM task WHERE worker = :worker"
+            f"SELECT id, claim_token, {waited} AS waited FROM taskdb_task WHERE worker = :worker"
             " AND status IN ('STARTED', 'PROCESSING') AND cancel_requested_at IS NOT NULL"
         )
         found = self._database.query(sql, {"worker": worker_id}, writes=False)
@@ -102,7 +101,7 @@ class Workers:
     def has_running(self, worker_id: str) -> bool:
         """A body of this worker has not ended yet."""
         sql = (
-            "SELECT 1 AS one FROM task WHERE worker = :worker"
+            "SELECT 1 AS one FROM taskdb_task WHERE worker = :worker"
             " AND status IN ('STARTED', 'PROCESSING') LIMIT 1"
         )
         return bool(self._database.query(sql, {"worker": worker_id}, writes=False))
@@ -119,7 +118,7 @@ class Workers:
         """Workers that were seen within so many seconds and have not stopped, newest first."""
         d = self._database.dialect
         sql = (
-            "SELECT id FROM worker WHERE stopped_at IS NULL"
+            "SELECT id FROM taskdb_worker WHERE stopped_at IS NULL"
             f" AND seen_at >= (SELECT {d.later('-:seconds')})"
         )
         alive = [row["id"] for row in self._database.query(sql, {"seconds": seconds}, writes=False)]

@@ -98,7 +98,7 @@ class Joins:
         """The parent of the items that share a message; None where no row names the chunk."""
         if not is_id(chunk):
             return None
-        sql = "SELECT parent_id FROM task WHERE chunk = :id LIMIT 1"
+        sql = "SELECT parent_id FROM taskdb_task WHERE chunk = :id LIMIT 1"
         found = self._database.query(sql, {"id": chunk}, writes=False)
         return str(found[0]["parent_id"]) if found else None
 

@@ -65,7 +65,7 @@ def test_a_worker_that_an_error_ended_says_so(sqlite_template: Path, tmp_path: P
 
 
 def stopped(site: Site, pid: int) -> bool:
-    [row] = site.query("SELECT stopped_at FROM worker WHERE pid = :pid", pid=pid)
+    [row] = site.query("SELECT stopped_at FROM taskdb_worker WHERE pid = :pid", pid=pid)
     return row["stopped_at"] is not None
 
 

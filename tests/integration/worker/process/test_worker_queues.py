@@ -44,7 +44,7 @@ def test_a_task_of_an_unknown_type_runs_once_a_worker_with_the_type_appears(
         site.start_beat()
         old_release = site.start_worker("-c", "1", env={"TASKDB_TASK_MODULES": ""})
         task_id = site.submit("ends.returns").id
-        sql = "SELECT unregistered FROM task WHERE id = :id"
+        sql = "SELECT unregistered FROM taskdb_task WHERE id = :id"
         wait_until(lambda: site.query(sql, id=task_id)[0]["unregistered"] >= 2)
         assert not site.runs(task_id)
 

@@ -197,7 +197,7 @@ def test_a_soft_shutdown_is_over_when_nothing_runs_any_more(site: Site, tmp_path
 
 
 def assert_orderly(site: Site, pid: int) -> None:
-    rows = site.query("SELECT pid, stopped_at FROM worker WHERE pid = :pid", pid=pid)
+    rows = site.query("SELECT pid, stopped_at FROM taskdb_worker WHERE pid = :pid", pid=pid)
     assert [row["stopped_at"] is not None for row in rows] == [True]
 
 

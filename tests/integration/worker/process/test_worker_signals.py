@@ -49,7 +49,7 @@ def test_a_plain_celery_task_is_not_touched(site: Site) -> None:
 
     assert (added.read_text(), raised.exists(), unknown.exists()) == ("5", True, False)
     assert tracked.status == "COMPLETED"
-    rows = site.query("SELECT id, status FROM task")
+    rows = site.query("SELECT id, status FROM taskdb_task")
     assert [str(row["id"]) for row in rows] == [tracked.id]
     output = site.workers[0].output
     assert "Signal handler" not in output and "taskdb." not in "".join(

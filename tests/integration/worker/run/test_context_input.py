@@ -47,7 +47,7 @@ def test_a_body_is_not_given_an_input_that_cannot_be_read(registry: Registry) ->
     with rehearse(registry=registry) as rehearsal:
         bad, good = (rehearsal.taskdb.submit_task("first", {"what": one}) for one in "ab")
         digits = '{"what": ' + "1" * 5_000 + "}"
-        sql = "UPDATE task SET input = :digits WHERE id = :id"
+        sql = "UPDATE taskdb_task SET input = :digits WHERE id = :id"
         rehearsal.taskdb.store.database.query(sql, {"digits": digits, "id": bad.id})
         drain()
         assert good.refresh().result == "from b"

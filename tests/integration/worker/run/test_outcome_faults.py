@@ -80,22 +80,23 @@ class Site:
         return list(self.taskdb.store.database.query(sql, parameters))
 
     def row(self) -> Any:
-        [row] = self.query("SELECT * FROM task WHERE parent_id IS NULL")
+        [row] = self.query("SELECT * FROM taskdb_task WHERE parent_id IS NULL")
         return row
 
     def break_server(self, state: str, times: int = FAULTS, when: str = "UPDATE") -> None:
         """Let the server raise this error for so many statements that change tasks."""
         self._make_fault(state, times)
         self.query(
-            f"CREATE TRIGGER fault BEFORE {when} ON task FOR EACH ROW EXECUTE FUNCTION fault()"
+            f"CREATE TRIGGER fault BEFORE {when} ON taskdb_task"
+            " FOR EACH ROW EXECUTE FUNCTION fault()"
         )
 
     def break_commit(self, state: str) -> None:
         """Let the commits of some transactions that change tasks fail, and no statement of them."""
         self._make_fault(state, FAULTS)
         self.query(
-            "CREATE CONSTRAINT TRIGGER fault AFTER UPDATE ON task DEFERRABLE INITIALLY DEFERRED"
-            " FOR EACH ROW EXECUTE FUNCTION fault()"
+            "CREATE CONSTRAINT TRIGGER fault AFTER UPDATE"
+            " ON taskdb_task DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fault()"
         )
 
     def _make_fault(self, state: str, times: int) -> None:
@@ -256,7 +257,7 @@ def test_a_copy_that_a_body_forks_decides_nothing_of_its_task(site: Site, decide
     ended = site.run("a", body)
     assert (ended.status, ended.value) == (TaskStatus.COMPLETED, 1)
     assert site.row()["callback_hash"] is None
-    assert site.query("SELECT id FROM task WHERE parent_id IS NOT NULL") == []
+    assert site.query("SELECT id FROM taskdb_task WHERE parent_id IS NOT NULL") == []
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -286,7 +287,8 @@ def test_the_results_of_a_chunk_wait_out_a_fault_of_the_database(site: Site, sta
 def test_an_item_whose_result_the_row_cannot_take_fails_alone(site: Site) -> None:
     task_type, claims = chunk_of(site, lambda _: "done")
     site.query(
-        "ALTER TABLE task ADD CONSTRAINT task_odd CHECK (position <> 1 OR status <> 'COMPLETED')"
+        "ALTER TABLE taskdb_task ADD CONSTRAINT task_odd CHECK (position <> 1"
+        " OR status <> 'COMPLETED')"
     )
     Chunk(site.execution, task_type, claims, "token", None).run()
     assert statuses(site) == ["COMPLETED", "FAILED", "COMPLETED"]
@@ -295,12 +297,12 @@ def test_an_item_whose_result_the_row_cannot_take_fails_alone(site: Site) -> Non
 def chunk_of(site: Site, body: Callable[..., Any]) -> tuple[TaskType, list[Claim]]:
     task_type = site.add("part", body)
     parent = site.taskdb.submit_fan_out("part", [None] * 3, chunk_size=3)
-    [row] = site.query("SELECT DISTINCT chunk FROM task WHERE parent_id = :id", id=parent.id)
+    [row] = site.query("SELECT DISTINCT chunk FROM taskdb_task WHERE parent_id = :id", id=parent.id)
     return task_type, site.execution.claim_chunk(str(row["chunk"]), task_type, "token", 3)
 
 
 def statuses(site: Site) -> list[str]:
-    sql = "SELECT status FROM task WHERE parent_id IS NOT NULL ORDER BY position"
+    sql = "SELECT status FROM taskdb_task WHERE parent_id IS NOT NULL ORDER BY position"
     return [row["status"] for row in site.query(sql)]
 
 
@@ -314,7 +316,7 @@ def test_an_outcome_waits_for_a_lock_past_every_time_limit_of_the_server(
     with psycopg.connect(postgresql_url.replace("+psycopg", "")) as other:
 
         def body(ctx: TaskContext) -> str:
-            other.execute("SELECT FROM task WHERE id = %s FOR UPDATE", [ctx.task_id])
+            other.execute("SELECT FROM taskdb_task WHERE id = %s FOR UPDATE", [ctx.task_id])
             return "done"
 
         with capture_logs() as lines, unlocking(lines, "database.write_refused", other.rollback):
@@ -390,7 +392,7 @@ def test_a_submit_says_that_the_payload_folder_cannot_be_used(site: Site) -> Non
     folder.write_text("in the way")
     with pytest.raises(PayloadStoreUnreachable, match="TASKDB_PAYLOAD_DIR"):
         site.taskdb.submit_task("a", {"much": "x" * 1_000_000})
-    assert site.query("SELECT id FROM task") == []
+    assert site.query("SELECT id FROM taskdb_task") == []
 
 
 def test_an_input_waits_for_a_payload_folder_that_is_not_mounted(

@@ -524,7 +524,9 @@ def test_a_task_that_was_revoked_once_runs_when_it_is_wanted_again(site: Site, a
     end_of(site, entity.id, LATER, GONE)
     if again == "on another worker":
         site.start_worker("-c", "1", "-Q", "elsewhere")
-        site.query("UPDATE task SET queue = 'elsewhere' WHERE CAST(id AS TEXT) = :id", id=entity.id)
+        site.query(
+            "UPDATE taskdb_task SET queue = 'elsewhere' WHERE CAST(id AS TEXT) = :id", id=entity.id
+        )
 
     if again == "resubmitted":
         # What is canceled is found again; by hand it goes on.
@@ -608,7 +610,7 @@ def test_a_type_that_no_worker_knows_fails_after_a_bounded_number_of_times(site:
     entity = site.settled(task_id)
     assert site.moves(task_id)[-1] == F and set(site.moves(task_id)[:-1]) == {C}
     assert site.alarms(task_id) == 1
-    [row] = site.query("SELECT unregistered, spared FROM task WHERE id = :id", id=task_id)
+    [row] = site.query("SELECT unregistered, spared FROM taskdb_task WHERE id = :id", id=task_id)
     assert dict(row) == {"unregistered": 3, "spared": 0}
     kind, message, attempt = error_of(entity)
     assert (kind, attempt) == ("UnknownTaskType", 0)
@@ -627,7 +629,7 @@ def test_a_message_for_a_row_that_does_not_exist_runs_nothing(site: Site) -> Non
     assert not site.runs(ghost) and not site.runs(foreign)
     with pytest.raises(ResultNotKept):
         _ = AsyncResult(ghost, app=site.celery).state
-    assert not site.query("SELECT id FROM task WHERE id = :id", id=ghost)
+    assert not site.query("SELECT id FROM taskdb_task WHERE id = :id", id=ghost)
 
 
 WITH_A_TYPE = {"task": "ends.returns", "lang": "py"}

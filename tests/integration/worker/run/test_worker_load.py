@@ -23,7 +23,7 @@ def done(site: Site) -> int:
 
 def left(site: Site) -> str:
     """What is not done yet, for the message of a test that waited in vain."""
-    rows = site.query("SELECT id FROM task WHERE status <> 'COMPLETED' LIMIT 5")
+    rows = site.query("SELECT id FROM taskdb_task WHERE status <> 'COMPLETED' LIMIT 5")
     moves = [site.client.task_history(str(row["id"])) for row in rows]
     return f"{site.statuses()} {moves}"
 
@@ -57,7 +57,7 @@ def wait_for_share(site: Site, count: int) -> None:
 def assert_legal(site: Site) -> None:
     """What a row says is what its history says, for every row."""
     crashed = 0
-    for row in site.query("SELECT id, attempt, crashes, result FROM task"):
+    for row in site.query("SELECT id, attempt, crashes, result FROM taskdb_task"):
         moves = site.moves(str(row["id"]))
         assert moves[0] == "CREATED" and moves[-1] == "COMPLETED"
         assert moves.count("COMPLETED") == 1
@@ -109,7 +109,7 @@ def test_what_was_submitted_while_the_broker_was_down_runs_once(
         assert site.statuses() == {"COMPLETED": count}
         runs = Counter(run.task_id for run in site.runs())
         assert len(runs) == count and set(runs.values()) == {1}
-        assert site.query("SELECT max(attempt) AS most FROM task") == [{"most": 1}]
+        assert site.query("SELECT max(attempt) AS most FROM taskdb_task") == [{"most": 1}]
         site.close()
     finally:
         site.processes.close()

@@ -63,11 +63,11 @@ def test_an_outcome_is_kept_by_a_database_that_forgot_the_claim(
     site.start_worker("-c", "1")
     task_id = running(site, "ends.waits")
     site.query(
-        "UPDATE task SET status = 'QUEUED', attempt = 0, worker = NULL, claim_token = NULL,"
+        "UPDATE taskdb_task SET status = 'QUEUED', attempt = 0, worker = NULL, claim_token = NULL,"
         " started_at = NULL WHERE id = :id",
         id=task_id,
     )
-    site.query("DELETE FROM task_event WHERE task_id = :id AND to_status = 'STARTED'", id=task_id)
+    site.query("DELETE FROM taskdb_event WHERE task_id = :id AND to_status = 'STARTED'", id=task_id)
     site.let_go(task_id)
 
     assert_done_once(site, task_id, "went")
@@ -77,7 +77,7 @@ def test_a_zombie_whose_task_was_taken_back_changes_nothing(site: Site) -> None:
     worker = site.start_worker("-c", "1")
     task_id = running(site, "ends.waits")
     site.query(
-        "UPDATE task SET status = 'ERRORED', worker = NULL, claim_token = NULL,"
+        "UPDATE taskdb_task SET status = 'ERRORED', worker = NULL, claim_token = NULL,"
         " run_at = clock_timestamp() + interval '1 hour' WHERE id = :id",
         id=task_id,
     )
@@ -165,7 +165,7 @@ def running(site: Site, type: str) -> str:
 def wait_for_lists(site: Site) -> None:
     """The worker has said anew what it has, so often that a rescue would believe it."""
     since = site.query("SELECT clock_timestamp() AS now")[0]["now"]
-    newer = "SELECT id FROM worker WHERE listed_before_at > :since"
+    newer = "SELECT id FROM taskdb_worker WHERE listed_before_at > :since"
     wait_until(lambda: site.query(newer, since=since))
 
 

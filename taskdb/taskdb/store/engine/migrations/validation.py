@@ -33,8 +33,7 @@ _NOT_VALID = text(
     " ON attrelid = indrelid AND attnum = ANY(indkey)"
     " WHERE indrelid = conrelid AND indisprimary) AS key"
     " FROM pg_constraint WHERE contype = 'c' AND NOT convalidated AND conrelid IN"
-    " (SELECT to_regclass(name) FROM unnest(CAST(:tables AS TEXT[])) AS given(name))"
-    " ORDER BY 1, 2"
+    " (SELECT to_regclass(name) FROM unnest(CAST(:tables AS TEXT[])) AS given(name)) ORDER BY 1, 2"
 )
 
 

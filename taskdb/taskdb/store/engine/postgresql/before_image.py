@@ -13,7 +13,7 @@ _FIRST = 180_000
 _KNOWN = "taskdb.before_image"
 # Of each row, before an update of it: bits 1, 2 and 16.
 HAS_TRIGGERS = (
-    "EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('task')"
+    "EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('taskdb_task')"
     " AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 19 = 19)"
 )
 

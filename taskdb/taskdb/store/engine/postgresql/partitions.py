@@ -57,7 +57,7 @@ def create_partition(connection: Connection, day: datetime) -> str | None:
     span = {"start": day, "end": end}
     if _has_too_many(connection, span):
         return None
-    connection.execute(text("LOCK TABLE task_event_default IN ACCESS EXCLUSIVE MODE"))
+    connection.execute(text("LOCK TABLE taskdb_event_default IN ACCESS EXCLUSIVE MODE"))
     if _has_too_many(connection, span):
         return None
     created: str = connection.execute(
@@ -71,10 +71,10 @@ def empty_partitions(connection: Connection, before: datetime) -> list[str]:
     names = connection.execute(
         text(
             "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
-            " WHERE inhparent = to_regclass('task_event')"
-            " AND relname ~ '^task_event_[0-9]{8}$' AND relname < :edge ORDER BY relname"
+            " WHERE inhparent = to_regclass('taskdb_event')"
+            " AND relname ~ '^taskdb_event_[0-9]{8}$' AND relname < :edge ORDER BY relname"
         ),
-        {"edge": f"task_event_{before.astimezone(UTC):%Y%m%d}"},
+        {"edge": f"taskdb_event_{before.astimezone(UTC):%Y%m%d}"},
     )
     return [name for (name,) in names if _is_empty(connection, name)]
 
@@ -92,7 +92,7 @@ def drop_partition(connection: Connection, name: str) -> bool:
 
 
 def _name(day: datetime) -> str:
-    return f"task_event_{day:%Y%m%d}"
+    return f"taskdb_event_{day:%Y%m%d}"
 
 
 def _exists(connection: Connection, name: str) -> bool:
@@ -100,7 +100,7 @@ def _exists(connection: Connection, name: str) -> bool:
     found = connection.scalar(
         text(
             "SELECT 1 FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
-            " WHERE inhparent = to_regclass('task_event') AND relname = :name"
+            " WHERE inhparent = to_regclass('taskdb_event') AND relname = :name"
         ),
         {"name": name},
     )
@@ -111,7 +111,8 @@ def _has_too_many(connection: Connection, span: dict[str, datetime]) -> bool:
     """Whether more rows of a day lie in the default partition than may move at once."""
     found = connection.scalar(
         text(
-            "SELECT 1 FROM task_event_default WHERE at >= :start AND at < :end OFFSET :most LIMIT 1"
+            "SELECT 1 FROM taskdb_event_default WHERE at >= :start AND at < :end OFFSET :most"
+            " LIMIT 1"
         ),
         {**span, "most": MOST_MOVED},
     )

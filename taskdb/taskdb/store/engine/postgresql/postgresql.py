@@ -52,8 +52,7 @@ _PIN = (
     " CASE WHEN pg_backend_pid() = %(pid)s THEN set_config('extra_float_digits', '1', false) END,"
     " CASE WHEN pg_backend_pid() = %(pid)s"
     " THEN set_config('default_transaction_isolation', 'read committed', false)"
-    " ELSE current_setting('default_transaction_isolation') END,"
-    f" {HAS_TRIGGERS}"
+    f" ELSE current_setting('default_transaction_isolation') END, {HAS_TRIGGERS}"
 )
 """What our reading depends on, whatever the role or the database has for it; one round trip."""
 _EVENT_COLUMNS = ("id", "status", "worker")
@@ -182,7 +181,7 @@ class PostgreSQL:
     ) -> list[Row]:
         whole = (
             f"WITH new AS ({sql} RETURNING {CREATED_ANSWER}),"
-            " event AS (INSERT INTO task_event (task_id, tenant, to_status, at)"
+            " event AS (INSERT INTO taskdb_event (task_id, tenant, to_status, at)"
             " SELECT id, tenant, status, created_at FROM new)"
             f" SELECT {self.told(CREATED_ANSWER)} FROM new{'' if answers else ' LIMIT 0'}"
         )
@@ -314,12 +313,12 @@ class PostgreSQL:
         return (
             # In a CASE the planner looks for no index: it would take a partial one that was small
             # when the statement was planned, and the queue is long by now.
-            f"WITH moved AS (UPDATE task AS old SET {sets} WHERE {statement.selection}"
+            f"WITH moved AS (UPDATE taskdb_task AS old SET {sets} WHERE {statement.selection}"
             f" AND CASE WHEN ({statement.guard}) AND {OWNED} THEN true ELSE false END"
             " RETURNING WITH (OLD AS was) old.id AS moved_id, old.tenant AS moved_tenant,"
             " old.status AS moved_to, old.attempt AS moved_attempt,"
             f" COALESCE(old.worker, was.worker) AS moved_worker{answer}),"
-            " event AS (INSERT INTO task_event"
+            " event AS (INSERT INTO taskdb_event"
             " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"
             " SELECT moved_id, moved_tenant, status, moved_to, moved_attempt, moved_worker,"
             f" {self.now}, {self.json('detail')} FROM moved)"
@@ -343,13 +342,12 @@ class PostgreSQL:
         if statement.given is not None:
             given = f" JOIN {self.drafts('given', statement.given)} ON draft.id = old.id"
         return (
-            f"WITH old AS (SELECT {columns} FROM task AS old"
+            f"WITH old AS (SELECT {columns} FROM taskdb_task AS old"
             f" WHERE {statement.selection}{order}{lock}),"
-            f" moved AS (UPDATE task SET {sets} FROM old{given}"
-            f" WHERE task.id = old.id AND {guard}"
-            " RETURNING task.id, task.tenant, old.status AS moved_from, task.status, task.attempt,"
-            " COALESCE(task.worker, old.worker) AS worker),"
-            " event AS (INSERT INTO task_event"
+            f" moved AS (UPDATE taskdb_task AS t SET {sets} FROM old{given}"
+            f" WHERE t.id = old.id AND {guard}"
+            " RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt,"
+            " COALESCE(t.worker, old.worker) AS worker), event AS (INSERT INTO taskdb_event"
             " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"
             " SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt,"
             f" moved.worker, {self.now}, {self.json('detail')} FROM moved)"

@@ -138,8 +138,9 @@ class SQLite:
     ) -> list[Row]:
         new = self.query(session, f"{sql} RETURNING {CREATED_ANSWER}", parameters)
         history = (
-            "INSERT INTO task_event (task_id, tenant, to_status, at)"
-            f" SELECT id, tenant, status, created_at FROM task WHERE id IN {self.listed_ids('ids')}"
+            "INSERT INTO taskdb_event (task_id, tenant, to_status, at)"
+            " SELECT id, tenant, status, created_at FROM taskdb_task WHERE id"
+            f" IN {self.listed_ids('ids')}"
         )
         session.run(history, {"ids": json.dumps([row["id"] for row in new])})
         return new if answers else []
@@ -227,16 +228,15 @@ def _move_sql(statement: MoveStatement, now: str, given: str | None) -> MoveSQL:
     source = "" if given is None else f" FROM {given}"
     own = "" if given is None else " AND draft.id = old.id"
     return (
-        f"SELECT {columns} FROM task AS old WHERE {statement.selection}",
+        f"SELECT {columns} FROM taskdb_task AS old WHERE {statement.selection}",
         # Not the selection again: what the clock decides in it may have changed since.
         (
-            f"UPDATE task AS old SET {sets}{source} WHERE old.id IN"
-            f" (SELECT value FROM json_each(:selected)){own} AND ({statement.guard})"
-            f" AND {OWNED}"
+            f"UPDATE taskdb_task AS old SET {sets}{source} WHERE old.id IN"
+            f" (SELECT value FROM json_each(:selected)){own} AND ({statement.guard}) AND {OWNED}"
             " RETURNING id, tenant, status AS to_status, attempt, worker"
         ),
         (
-            "INSERT INTO task_event"
+            "INSERT INTO taskdb_event"
             " (task_id, tenant, from_status, to_status, attempt, worker, at, detail)"
             " VALUES (:id, :tenant, :from_status, :to_status, :attempt,"
             f" COALESCE(:worker, :was_by), {now}, :detail)"

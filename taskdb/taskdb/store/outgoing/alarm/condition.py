@@ -146,7 +146,9 @@ class Conditions:
             select(schedule_run, schedule.c.name, schedule.c.type, schedule.c.tenant)
             .join(schedule, schedule.c.id == schedule_run.c.schedule_id)
             # Spelled as the index has it, which a parameter would not be.
-            .where(text("schedule_run.outcome = 'missed' AND NOT schedule_run.is_told"))
+            .where(
+                text("taskdb_schedule_run.outcome = 'missed' AND NOT taskdb_schedule_run.is_told")
+            )
             .order_by(schedule_run.c.at)
             .limit(_BATCH)
         )
@@ -239,11 +241,11 @@ class Conditions:
         edge = f"(SELECT {d.later('-:age')})"
         sql = (
             "SELECT queue, type, min(since) AS since, count(*) AS number FROM ("
-            " SELECT * FROM (SELECT queue, type, queued_at AS since FROM task"
+            " SELECT * FROM (SELECT queue, type, queued_at AS since FROM taskdb_task"
             " WHERE status = 'QUEUED' AND status <> 'COMPLETED'"
             f" AND created_at < {edge} AND queued_at < {edge}"
             f" ORDER BY created_at LIMIT {d.integer('most')}) AS q"
-            " UNION ALL SELECT * FROM (SELECT queue, type, relay_at AS since FROM task"
+            " UNION ALL SELECT * FROM (SELECT queue, type, relay_at AS since FROM taskdb_task"
             " WHERE status IN ('CREATED','SCHEDULED','ERRORED') AND held_by IS NULL"
             f" AND relay_at < {edge} ORDER BY relay_at LIMIT {d.integer('most')}) AS r"
             ") AS waiting GROUP BY queue, type"

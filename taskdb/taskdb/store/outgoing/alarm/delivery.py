@@ -25,7 +25,7 @@ _LONGEST_PAUSE = timedelta(minutes=15)
 _ERROR_CHARACTERS = 500
 DELIVER_ALARMS = "deliver_alarms"
 _IS_NEXT = (
-    "NOT EXISTS (SELECT 1 FROM alarm_delivery AS earlier"
+    "NOT EXISTS (SELECT 1 FROM taskdb_alarm_delivery AS earlier"
     " WHERE earlier.alarm_id = one.alarm_id AND earlier.channel = one.channel"
     " AND earlier.sequence < one.sequence AND earlier.sent_at IS NULL)"
 )
@@ -55,7 +55,7 @@ class Deliveries:
         """The channels for which something is due."""
         d = self._database.dialect
         sql = (
-            "SELECT DISTINCT channel FROM alarm_delivery"
+            "SELECT DISTINCT channel FROM taskdb_alarm_delivery"
             f" WHERE sent_at IS NULL AND next_try_at <= (SELECT {d.now}) ORDER BY channel"
         )
         return [row["channel"] for row in self._database.query(sql, {}, writes=False)]
@@ -64,9 +64,9 @@ class Deliveries:
         """The message of this channel that is due first; those of an alarm go in their order."""
         d = self._database.dialect
         sql = (
-            "UPDATE alarm_delivery SET attempts = attempts + 1,"
-            f" next_try_at = {d.later(':lease')} WHERE id = (SELECT id FROM alarm_delivery AS one"
-            f" WHERE {_due(d)} AND {_IS_NEXT}"
+            "UPDATE taskdb_alarm_delivery SET attempts = attempts + 1,"
+            f" next_try_at = {d.later(':lease')} WHERE id = (SELECT id"
+            f" FROM taskdb_alarm_delivery AS one WHERE {_due(d)} AND {_IS_NEXT}"
             f" ORDER BY next_try_at, id LIMIT 1{d.locking('FOR UPDATE SKIP LOCKED')})"
             " AND sent_at IS NULL RETURNING CAST(id AS TEXT) AS id,"
             " CAST(alarm_id AS TEXT) AS alarm_id, sequence, kind, attempts,"
@@ -91,7 +91,7 @@ class Deliveries:
     def _first(self, channel: str) -> str:
         d = self._database.dialect
         sql = (
-            "SELECT CAST(id AS TEXT) AS id FROM alarm_delivery AS one"
+            "SELECT CAST(id AS TEXT) AS id FROM taskdb_alarm_delivery AS one"
             f" WHERE {_due(d)} AND {_IS_NEXT} ORDER BY next_try_at, id LIMIT 1"
         )
         return str(self._database.query(sql, {"channel": channel}, writes=False)[0]["id"])
@@ -108,7 +108,7 @@ class Deliveries:
         """The channel took it; False where that was known."""
         d = self._database.dialect
         sql = (
-            f"UPDATE alarm_delivery SET sent_at = {d.now}, last_error = NULL"
+            f"UPDATE taskdb_alarm_delivery SET sent_at = {d.now}, last_error = NULL"
             " WHERE id = :id AND sent_at IS NULL RETURNING id"
         )
         return bool(self._database.query(sql, {"id": one.id}))
@@ -124,7 +124,7 @@ class Deliveries:
         grown = _FIRST_PAUSE * 2.0 ** min(attempt - 1, 12)
         pause = max(min(grown, _LONGEST_PAUSE), after or timedelta(0))
         sql = (
-            f"UPDATE alarm_delivery SET next_try_at = {d.later(':pause')},"
+            f"UPDATE taskdb_alarm_delivery SET next_try_at = {d.later(':pause')},"
             f" last_error = {d.text('reason')}"
             " WHERE id = :id AND attempts = :attempt AND sent_at IS NULL"
         )

@@ -243,7 +243,7 @@ class _Place:
             return []
         d = self._database.dialect
         sql = (
-            f"SELECT e.xid, e.id FROM task_event AS e WHERE {_is_bad_behind(d)}"
+            f"SELECT e.xid, e.id FROM taskdb_event AS e WHERE {_is_bad_behind(d)}"
             f" AND e.id IN (SELECT draft.id FROM {d.drafts('ahead', _NUMBERS)})"
         )
         found = self._ask(sql, **self._given, ahead=_listed(self._ahead))
@@ -325,20 +325,20 @@ def _bad(d: StoreDialect) -> str:
     return (
         "SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt,"
         " e.at, CAST(e.detail AS TEXT) AS detail, found.type"
-        f" FROM task_event AS e{d.looked_up('task', 'type', 'found.id = e.task_id')}"
+        f" FROM taskdb_event AS e{d.looked_up('taskdb_task', 'type', 'found.id = e.task_id')}"
     )
 
 
 def _has_work(d: StoreDialect) -> str:
     """Whether there is anything behind the cursor, or anything due to be told."""
     return (
-        "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM task_event AS e"
+        "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM taskdb_event AS e"
         " WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
         f" AND {has_order(d.name, 'e.xid')}"
-        " AND (e.xid, e.id) > (SELECT xid, event_id FROM alarm_cursor WHERE name = 'events'))"
-        " OR EXISTS (SELECT 1 FROM alarm WHERE state = 'open' AND count > told"
-        f" AND (window_until IS NULL OR window_until <= (SELECT {d.now})))"
-        " OR EXISTS (SELECT 1 FROM alarm WHERE state = 'snoozed'"
+        " AND (e.xid, e.id) > (SELECT xid, event_id FROM taskdb_alarm_cursor"
+        " WHERE name = 'events')) OR EXISTS (SELECT 1 FROM taskdb_alarm WHERE state = 'open'"
+        f" AND count > told AND (window_until IS NULL OR window_until <= (SELECT {d.now})))"
+        " OR EXISTS (SELECT 1 FROM taskdb_alarm WHERE state = 'snoozed'"
         f" AND snoozed_until <= (SELECT {d.now}))"
     )
 

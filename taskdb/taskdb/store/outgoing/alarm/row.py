@@ -137,7 +137,7 @@ def policies(connection: Connection, types: Iterable[str] | None = None) -> dict
         statement = statement.where(alarm_policy.c.type.in_(list(types)))
     found = {}
     for row in connection.execute(statement).mappings():
-        with unless_unreadable(row, "alarm_policy", row["type"]):
+        with unless_unreadable(row, "taskdb_alarm_policy", row["type"]):
             found[row["type"]] = _policy(row)
     return found
 
@@ -197,7 +197,7 @@ def _routes(connection: Connection, *conditions: ColumnElement[bool]) -> list[Ro
     statement = statement.order_by(alarm_route.c.created_at, alarm_route.c.id)
     found = []
     for row in connection.execute(statement).mappings():
-        with unless_unreadable(row, "alarm_route", str(row["id"])):
+        with unless_unreadable(row, "taskdb_alarm_route", str(row["id"])):
             found.append(_route(row))
     return found
 

@@ -111,9 +111,9 @@ class Notifications:
             return []
         due = self._due(d.locking("FOR UPDATE OF s SKIP LOCKED"))
         sql = (
-            f"{due} UPDATE subscription SET lease_token = :token, lease_until = {d.later(':lease')}"
-            f" WHERE id IN (SELECT id FROM due) AND id IN {d.listed_ids('ids')}"
-            f" RETURNING {_COLUMNS}, {d.now} AS now"
+            f"{due} UPDATE taskdb_subscription SET lease_token = :token,"
+            f" lease_until = {d.later(':lease')} WHERE id IN (SELECT id FROM due) AND id"
+            f" IN {d.listed_ids('ids')} RETURNING {_COLUMNS}, {d.now} AS now"
         )
 
         def take(ids: Sequence[str]) -> list[Row]:
@@ -148,7 +148,7 @@ class Notifications:
         """
         d = self._database.dialect
         sql = (
-            f"UPDATE subscription SET {_MOVE.format(at=d.moment('at'))}, attempts = 0,"
+            f"UPDATE taskdb_subscription SET {_MOVE.format(at=d.moment('at'))}, attempts = 0,"
             " failing_since = NULL, next_try_at = NULL, last_error = NULL,"
             f" last_sent_at = CASE WHEN :sent > 0 THEN {d.now} ELSE last_sent_at END,"
             f" lease_token = CASE WHEN {d.truth('ends')} THEN NULL ELSE lease_token END,"
@@ -176,7 +176,7 @@ class Notifications:
         since = f"CASE WHEN :sent > 0 THEN {d.now} ELSE COALESCE(failing_since, {d.now}) END"
         is_over = f"({d.truth('is_final')} OR {since} <= {d.later('-:give_up')})"
         sql = (
-            f"UPDATE subscription SET {_MOVE.format(at=d.moment('at'))},"
+            f"UPDATE taskdb_subscription SET {_MOVE.format(at=d.moment('at'))},"
             " attempts = CASE WHEN :sent > 0 THEN 1 ELSE attempts + 1 END,"
             f" failing_since = {since}, next_try_at = {d.later(':delay')},"
             f" last_error = {d.text('reason')},"
@@ -200,9 +200,9 @@ class Notifications:
         d = self._database.dialect
         now = f"(SELECT {d.now})"
         return (
-            "WITH head AS (SELECT xid, id FROM task_event"
+            "WITH head AS (SELECT xid, id FROM taskdb_event"
             f" WHERE {horizon(d.name)} ORDER BY xid DESC, id DESC LIMIT 1),"
-            " due AS (SELECT s.id FROM subscription AS s, head WHERE s.state = 'active'"
+            " due AS (SELECT s.id FROM taskdb_subscription AS s, head WHERE s.state = 'active'"
             f" AND (s.next_try_at IS NULL OR s.next_try_at <= {now})"
             f" AND (s.lease_until IS NULL OR s.lease_until <= {now})"
             " AND (s.cursor_xid, s.cursor_id) < (head.xid, head.id)"

@@ -116,7 +116,7 @@ class Subscriptions:
         found = self._database.read(lambda one: one.execute(ordered).mappings().all())
         listed = []
         for row in found:
-            with unless_unreadable(row, "subscription", str(row["id"])):
+            with unless_unreadable(row, "taskdb_subscription", str(row["id"])):
                 listed.append(_entity(row))
         return listed
 

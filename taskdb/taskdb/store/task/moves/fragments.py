@@ -96,7 +96,7 @@ def waits_anew(*assignments: tuple[str, str]) -> tuple[tuple[str, str], ...]:
 def not_aside(d: StoreDialect, loop: str, column: str = "id") -> str:
     """Whether a loop has not set a row aside, or its next try is due."""
     return (
-        f"CAST({column} AS TEXT) NOT IN (SELECT a.key FROM set_aside AS a"
+        f"CAST({column} AS TEXT) NOT IN (SELECT a.key FROM taskdb_set_aside AS a"
         f" WHERE a.loop = '{loop}' AND a.next_try_at > (SELECT {d.now}))"
     )
 

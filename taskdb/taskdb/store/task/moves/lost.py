@@ -32,10 +32,9 @@ def runs_of(d: StoreDialect, worker: str) -> str:
     SQLite finds the index of what is not over only by its own words.
     """
     return (
-        f"FROM task AS t{d.looked_up('worker', '*', 'w.id = t.worker', 'w')}"
+        f"FROM taskdb_task AS t{d.looked_up('taskdb_worker', '*', 'w.id = t.worker', 'w')}"
         " WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED'"
-        " AND t.waits_for IS NULL"
-        f" AND NOT t.is_adopted AND ({worker})"
+        f" AND t.waits_for IS NULL AND NOT t.is_adopted AND ({worker})"
     )
 
 
@@ -50,8 +49,7 @@ def is_dead(d: StoreDialect) -> str:
 def is_unlisted(d: StoreDialect) -> str:
     """Whether a worker has not listed a run in its last two beats."""
     return (
-        "(t.started_at < w.listed_before_at"
-        f" AND NOT {d.lists('w.claims', 't.claim_token')}"
+        f"(t.started_at < w.listed_before_at AND NOT {d.lists('w.claims', 't.claim_token')}"
         f" AND NOT {d.lists('w.claims_before', 't.claim_token')})"
     )
 
@@ -131,7 +129,7 @@ def _error_of_a_crash(d: StoreDialect, poison: str) -> str:
     """That of poison names the workers on which it ran: one of them may be what is wrong."""
     _, error = error_of_this_attempt(d)
     where = (
-        f"(SELECT {d.joined('e.worker')} FROM task_event AS e"
+        f"(SELECT {d.joined('e.worker')} FROM taskdb_event AS e"
         " WHERE e.task_id = old.id AND e.to_status = 'STARTED')"
     )
     said = f"{d.member(d.json('error'), 'message')} || '; its runs were on ' || {where}"
@@ -144,7 +142,7 @@ def hand_backs(d: StoreDialect) -> dict[str, MoveStatement]:
     soon = ("relay_at", d.later(":delay"))
     # A message alone fails no task: workers say in the database which types they have.
     known = (
-        f"EXISTS (SELECT 1 FROM worker AS w WHERE NOT {is_dead(d)}"
+        f"EXISTS (SELECT 1 FROM taskdb_worker AS w WHERE NOT {is_dead(d)}"
         f" AND {d.lists('w.queues', 'old.queue')} AND {d.lists('w.types', 'old.type')})"
     )
     too_often = f"old.unregistered + 1 >= {d.integer('strays')} AND NOT {known}"

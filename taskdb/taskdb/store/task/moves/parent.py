@@ -12,7 +12,7 @@ def parent_moves(d: StoreDialect) -> dict[str, MoveStatement]:
     # Whatever led here: what is over has nothing open below it.
     waits = (
         f"{WAITS} AND old.status IN ('PROCESSING', 'FINISHED') AND NOT EXISTS"
-        " (SELECT 1 FROM task AS s WHERE s.parent_id = old.id"
+        " (SELECT 1 FROM taskdb_task AS s WHERE s.parent_id = old.id"
         f" AND s.status IN ({', '.join(repr(value) for value in in_order(OPEN))}))"
     )
     ended = (("waits_for", "NULL"), ("ended_at", d.now), *NO_WORKER)

@@ -92,7 +92,7 @@ def running_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         "claim_chunk": MoveStatement(
             "claim_chunk",
             (
-                "old.id IN (WITH taken AS (SELECT t.id FROM task AS t WHERE t.chunk = :id"
+                "old.id IN (WITH taken AS (SELECT t.id FROM taskdb_task AS t WHERE t.chunk = :id"
                 f" AND (t.status IN ('CREATED', 'QUEUED') OR t.claim_token = {d.text('token')}"
                 " AND t.status IN ('STARTED', 'PROCESSING')) ORDER BY t.id LIMIT :count"
                 f"{d.locking('FOR UPDATE')}) SELECT id FROM taken)"

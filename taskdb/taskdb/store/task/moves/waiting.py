@@ -61,12 +61,11 @@ def waiting_moves(d: StoreDialect) -> dict[str, MoveStatement]:
         "expire_due": MoveStatement(
             "expire",
             (
-                f"old.id IN (SELECT id FROM task WHERE deadline_at <= (SELECT {d.now})"
+                f"old.id IN (SELECT id FROM taskdb_task WHERE deadline_at <= (SELECT {d.now})"
                 f" AND status IN ({listed(WAITING)}) AND NOT is_adopted AND started_at IS NULL"
                 # The words of the index, by which SQLite finds it.
                 " AND status IN ('CREATED','SCHEDULED','QUEUED','PROCESSING','ERRORED')"
-                f" AND {not_aside(d, 'expire')}"
-                " ORDER BY deadline_at LIMIT :limit)"
+                f" AND {not_aside(d, 'expire')} ORDER BY deadline_at LIMIT :limit)"
             ),
             late,
             (*to("FAILED"), error, ("ended_at", d.now), NOT_HELD),
