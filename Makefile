@@ -73,7 +73,7 @@ $(VENV6)/.installed: pyproject.toml constraints.txt constraints-django6.txt
 	  --constraint $(VENV6)/constraints.txt --no-build-isolation --editable '.[django6]'
 	@touch $@
 
-# Needs a clone with its history, and says so where it has none.
+# Nothing to run before the second release; then it needs a clone with its tags.
 test-upgrade: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.upgrade -- --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 

@@ -24,16 +24,29 @@ down_revision = "{head}"
 oldest_code = "{oldest_code}"
 
 STATEMENTS = (
-    "CREATE TABLE of_next_release (id INTEGER PRIMARY KEY)",
-    "CREATE INDEX taskdb_task_of_next_release ON taskdb_task (created_at, id)",
-    "CREATE INDEX taskdb_event_of_next_release ON taskdb_event (at)",
+    "CREATE TABLE taskdb_of_next_release (id INTEGER PRIMARY KEY)",
     "ALTER TABLE taskdb_task ADD COLUMN of_next_release INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE taskdb_worker ADD COLUMN of_next_release TEXT",
+    "ALTER TABLE taskdb_event ADD COLUMN of_next_release TEXT",
+    "CREATE INDEX taskdb_task_of_next_release ON taskdb_task (created_at, id)",
+    "CREATE INDEX taskdb_event_of_next_release ON taskdb_event (at) WHERE attempt > 0",
+    "CREATE UNIQUE INDEX taskdb_slot_of_next_release ON taskdb_slot (n, key)",
     "UPDATE taskdb_task SET of_next_release = 1 WHERE of_next_release = 0",
     "DROP INDEX taskdb_task_of_next_release",
+    # The one step for this table.
+    "CREATE INDEX taskdb_alarm_of_next_release ON taskdb_alarm (type)",
 )
 POSTGRESQL = (
-    "ALTER TABLE taskdb_task ADD CONSTRAINT of_next_release CHECK (of_next_release < 9) NOT VALID",
+    "ALTER TABLE taskdb_task ADD CONSTRAINT of_next_release"
+    " CHECK (of_next_release < 9) NOT VALID",
+    "ALTER TABLE taskdb_event ADD CONSTRAINT of_next_release"
+    " CHECK (of_next_release <> '') NOT VALID",
+    "ALTER TABLE taskdb_limit DROP CONSTRAINT taskdb_limit_is_sound,"
+    " ADD CONSTRAINT taskdb_limit_is_sound CHECK (origin <> '')",
+    "CREATE FUNCTION taskdb_of_next_release() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN RETURN NULL; END $$",
+    "CREATE TRIGGER of_next_release AFTER DELETE ON taskdb_task FOR EACH ROW"
+    " EXECUTE FUNCTION taskdb_of_next_release()",
 )
 
 
@@ -65,10 +78,14 @@ class Release:
         for name in PACKAGES:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(self.tree / name, folder / name, ignore=ignored)
-        text = _MIGRATION.format(head=self.head, oldest_code=oldest_code or self.head)
-        versions = folder / "taskdb/taskdb/store/engine/migrations/versions"
-        (versions / "0900_next_release.py").write_text(text)
+        add_migration(folder / "taskdb/taskdb/store/engine/migrations", self.head, oldest_code)
         return Release(folder)
+
+
+def add_migration(migrations: Path, head: str, oldest_code: str = "") -> None:
+    """Write the migration of the next release into a copy of this release's."""
+    text = _MIGRATION.format(head=head, oldest_code=oldest_code or head)
+    (migrations / "versions/0900_next_release.py").write_text(text)
 
 
 def old_and_new(folder: Path) -> tuple[Release, Release]:

@@ -1,43 +1,64 @@
-"""A database of the first revision, and what stands in the way of bringing it to the newest."""
+"""A database of this release, and what brings it to the schema of the next one."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
-from alembic import command
+import pytest
 from sqlalchemy import create_engine
 
-from taskdb.store.engine.migrations.migrate import _config
-from taskdb.store.engine.migrations.revision import known
+from taskdb.store.engine.migrations import declaration, revision
+from taskdb.store.engine.migrations import migrate as migration
+from tests.releases import add_migration
 
 
 def fill(url: str) -> None:
-    """Make tables of the first revision, with tasks and some days of history."""
-    upgrade(url, known()[0])
+    """Give a database of this release tasks, and history of two days."""
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        for day in (today - timedelta(days=1), today):
-            connection.execute(
-                f"CREATE TABLE taskdb_event_{day:%Y%m%d} PARTITION OF taskdb_event FOR VALUES"
-                f" FROM ('{day.isoformat()}') TO ('{(day + timedelta(days=1)).isoformat()}')"
-            )
+        day = today - timedelta(days=1)
+        connection.execute(
+            f"CREATE TABLE taskdb_event_{day:%Y%m%d} PARTITION OF taskdb_event FOR VALUES"
+            f" FROM ('{day.isoformat()}') TO ('{today.isoformat()}')"
+        )
         connection.execute(
             "INSERT INTO taskdb_task (type) SELECT 'x' FROM generate_series(1, 1000)"
         )
         connection.execute(
-            "INSERT INTO taskdb_event (task_id, to_status) SELECT id, 'CREATED' FROM taskdb_task"
+            "INSERT INTO taskdb_event (task_id, to_status, at)"
+            " SELECT id, 'CREATED', clock_timestamp() - days * interval '1 day'"
+            " FROM taskdb_task, generate_series(0, 1) AS days"
         )
 
 
-def upgrade(url: str, revision: str) -> None:
+@contextmanager
+def next_release(folder: Path) -> Iterator[str]:
+    """Give this process the migration of the next release; yields its revision."""
+    migrations = folder / "migrations"
+    shutil.copytree(revision.SCRIPTS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
+    add_migration(migrations, revision.head())
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (declaration, migration, revision):
+            patched.setattr(module, "SCRIPTS", migrations)
+        revision.known.cache_clear()
+        yield revision.head()
+    revision.known.cache_clear()
+
+
+def migrated_whole(url: str) -> str:
+    """Bring a database to the newest schema in one transaction, as an empty one is."""
     engine = create_engine(url)
     with engine.begin() as connection:
-        command.upgrade(_config(connection), revision)
+        migration.migrate_over(connection)
     engine.dispose()
+    migration.migrate(url)
+    return url
 
 
 @contextmanager

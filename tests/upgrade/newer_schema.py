@@ -44,20 +44,4 @@ def _is_empty(url: str) -> bool:
         engine.dispose()
 
 
-def _take_any() -> None:
-    """Let code of before the declarations work on a schema that it does not know."""
-
-    def check(connection: object) -> None:
-        pass
-
-    def own(url: str) -> str:
-        return revision.head()
-
-    global _own  # noqa: PLW0603
-    revision.check = revision.refuse_newer = check  # type: ignore[assignment]
-    _own = own
-
-
-if not hasattr(revision, "declarations"):
-    _take_any()
 migration.migrate = migrate

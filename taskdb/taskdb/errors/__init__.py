@@ -34,6 +34,7 @@
     │   ├── DatabaseCollision              another transaction conflicts: repeat the whole one
     │   ├── DatabaseNotMigrated            tables are missing or older than the code
     │   ├── DatabaseUnsuitable             it cannot store what is written, as without UTF-8
+    │   ├── TableNameTaken                 a table that is not ours has the name of one of ours
     │   └── DatabaseTooNew                 tables were migrated beyond what this release can use
     ├── GrantsRefused                      grants cannot bind a role, or may not be made
     ├── BrokerUnreachable                  the broker is not reachable, refuses or is frozen
@@ -58,6 +59,7 @@ from taskdb.errors.database import (
     DatabaseUnreachable,
     DatabaseUnsuitable,
     GrantsRefused,
+    TableNameTaken,
 )
 from taskdb.errors.input import Fault, InvalidInput, NotEncodable, PayloadTooLarge, ValueRefused
 from taskdb.errors.outgoing import DeliveryFailed, TargetRefused
@@ -114,6 +116,7 @@ __all__ = [
     "SettingsError",
     "SubscriptionExists",
     "SubscriptionNotFound",
+    "TableNameTaken",
     "TargetRefused",
     "TaskAlreadyRegistered",
     "TaskDBError",

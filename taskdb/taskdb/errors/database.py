@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from taskdb.errors.taskdb_error import TaskDBError
@@ -55,6 +56,28 @@ class DatabaseUnsuitable(DatabaseError):
     """The database cannot store what this package writes, for example without UTF-8."""
 
     code = "DATABASE_UNSUITABLE"
+
+
+class TableNameTaken(DatabaseError):
+    """A table that `taskdb migrate` did not create has the name of one of ours.
+
+    `names` are the names that are taken, `schema` is where. Nothing was written.
+    """
+
+    code = "TABLE_NAME_TAKEN"
+
+    def __init__(self, names: Sequence[str], schema: str) -> None:
+        self.names = tuple(names)
+        self.schema = schema
+        listed = ", ".join(f"`{name}`" for name in self.names)
+        super().__init__(
+            f"the schema `{schema}` already has {listed}, and `taskdb migrate` did not create it."
+            " Rename or drop what has this name, or give TaskDB a database of its own"
+            " (TASKDB_DATABASE_URL). Nothing was written"
+        )
+
+    def __reduce__(self) -> Any:
+        return (type(self), (self.names, self.schema))
 
 
 class DatabaseTooNew(DatabaseError):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from sqlalchemy import create_engine, text
 from tests.integration.cli_site import MODULE, Site, cli
 from tests.servers import Blackhole
 
@@ -199,6 +200,20 @@ def test_a_database_of_a_newer_release_is_left_alone(
     assert cli("migrate").code == 5
     assert cli("migrate", "--json").error["code"] == "DATABASE_TOO_NEW"
     assert findings(cli, 1)["database"][0] == "error"
+
+
+def test_a_table_that_has_the_name_of_one_of_ours_is_exit_code_5(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, empty_store_url: str
+) -> None:
+    engine = create_engine(empty_store_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE taskdb_subscription (id INTEGER)"))
+    engine.dispose()
+    monkeypatch.setenv("TASKDB_DATABASE_URL", empty_store_url)
+    ran = cli("migrate")
+    assert ran.code == 5
+    assert "`taskdb_subscription`" in ran.err and "Rename or drop" in ran.err
+    assert cli("migrate", "--json").error["code"] == "TABLE_NAME_TAKEN"
 
 
 def test_checking_a_database_that_is_not_there_makes_none(cli: Site) -> None:

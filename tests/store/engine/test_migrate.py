@@ -7,20 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
-from sqlalchemy.exc import IntegrityError
 
 from taskdb.errors import (
-    DatabaseError,
     DatabaseNotMigrated,
     DatabaseTooNew,
     DatabaseUnsuitable,
+    TableNameTaken,
 )
 from taskdb.store.contract import EVERYONE
-from taskdb.store.engine.dialects import name_of, spoken
-from taskdb.store.engine.migrations.migrate import _config, migrate
+from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.engine.migrations.revision import SCRIPTS, VERSION_TABLE, head, known
 from taskdb.store.engine.tables import metadata
 from taskdb.store.store import Store
@@ -28,7 +25,21 @@ from tests.cases import each
 from tests.processes import Processes
 from tests.store.tasks import at_once, create, moves, running, write
 
-LAST = "(SELECT max(id) FROM taskdb_event)"
+
+def relations(url: str) -> set[str]:
+    engine = create_engine(url)
+    inspected = inspect(engine)
+    names = {*inspected.get_table_names(), *inspected.get_view_names()}
+    engine.dispose()
+    return names
+
+
+def change(url: str, *statements: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
 
 
 def tables(url: str) -> set[str]:
@@ -92,49 +103,6 @@ def test_four_processes_may_migrate_at_once(empty_store_url: str, processes: Pro
         assert create(store)
 
 
-def test_the_history_is_kept_when_its_check_learns_a_new_move(empty_store_url: str) -> None:
-    dialect = spoken(name_of(empty_store_url))
-    engine = dialect.create_engine(empty_store_url, pool_size=2)
-    task_id = "019a0000-0000-7000-8000-000000000001"
-    event = f"INSERT INTO taskdb_event (task_id, to_status) VALUES ('{task_id}', 'CREATED')"
-    with dialect.transaction(engine).begin() as connection:
-        command.upgrade(_config(connection), "0008")
-        for statement in (event, event, f"DELETE FROM taskdb_event WHERE id = {LAST}"):
-            connection.execute(text(statement))
-        before = connection.execute(text("SELECT * FROM taskdb_event")).all()
-        command.upgrade(_config(connection), "head")
-        assert connection.execute(text("SELECT * FROM taskdb_event")).all() == before
-        connection.execute(text(event))
-        # An id that a cursor has passed is not given again, though its event is gone.
-        assert connection.scalar(text("SELECT max(id) FROM taskdb_event")) == 3
-    assert {"taskdb_event_task", "taskdb_event_cursor", "taskdb_event_bad"} <= {
-        index["name"] for index in inspect(engine).get_indexes("taskdb_event")
-    }
-    engine.dispose()
-
-
-def test_rules_and_their_bounds_are_kept_when_tenants_get_rules_of_their_own(
-    empty_store_url: str,
-) -> None:
-    dialect = spoken(name_of(empty_store_url))
-    engine = dialect.create_engine(empty_store_url, pool_size=2)
-    rule = "INSERT INTO taskdb_limit (target, name, max_running) VALUES ('{}', {}, 3)"
-    with dialect.transaction(engine).begin() as connection:
-        command.upgrade(_config(connection), "0015")
-        connection.execute(text(rule.format("tenant", "'acme'")))
-        before = connection.execute(text("SELECT * FROM taskdb_limit")).all()
-        command.upgrade(_config(connection), "0016")
-        assert connection.execute(text("SELECT * FROM taskdb_limit")).all() == before
-        connection.execute(text(rule.format("own", "'acme'")))
-    for wrong in (rule.format("other", "'acme'"), rule.format("own", f"'{'x' * 1_001}'")):
-        with (
-            pytest.raises(IntegrityError, match="gate_is"),
-            dialect.transaction(engine).begin() as connection,
-        ):
-            connection.execute(text(wrong))
-    engine.dispose()
-
-
 def test_a_database_that_was_not_migrated_says_so(empty_store_url: str) -> None:
     with (
         Store(empty_store_url).closing() as store,
@@ -172,16 +140,48 @@ def test_a_table_that_vanished_is_named_as_what_it_is(store: Store) -> None:
         create(store)
 
 
-def test_a_migration_that_breaks_leaves_what_was_there(empty_store_url: str) -> None:
-    engine = create_engine(empty_store_url)
-    with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE taskdb_worker (id INTEGER)"))
-    with pytest.raises((DatabaseError, Exception), match="already exists"):
+@pytest.mark.parametrize(
+    ("statement", "names"),
+    [
+        ("CREATE TABLE taskdb_subscription (id INTEGER)", ("taskdb_subscription",)),
+        ("CREATE VIEW taskdb_task AS SELECT 1 AS id", ("taskdb_task",)),
+        ("CREATE TABLE taskdb_schema (id INTEGER)", ("taskdb_schema",)),
+        ("CREATE TABLE taskdb_version (number INTEGER)", (VERSION_TABLE,)),
+        ("CREATE TABLE taskdb_version AS SELECT 'ae1027a6acf' AS version_num", (VERSION_TABLE,)),
+    ],
+)
+def test_a_name_of_ours_that_is_taken_is_named_and_nothing_is_written(
+    empty_store_url: str, statement: str, names: tuple[str, ...]
+) -> None:
+    change(empty_store_url, statement)
+    before = relations(empty_store_url)
+    with pytest.raises(TableNameTaken, match=f"`{names[0]}`.*Rename or drop") as raised:
         migrate(empty_store_url)
-    assert tables(empty_store_url) - {VERSION_TABLE} == {"worker"}
-    with engine.begin() as connection:
-        connection.execute(text("DROP TABLE taskdb_worker"))
-    engine.dispose()
+    assert raised.value.names == names
+    assert raised.value.schema in {"public", "main"}
+    assert relations(empty_store_url) == before
+    change(empty_store_url, f"DROP {statement.split()[1]} {names[0]}")
+    assert migrate(empty_store_url) == head()
+
+
+def test_tables_of_the_application_keep_their_names(empty_store_url: str) -> None:
+    for name in ("task", "worker", "schedule", "subscription", "alarm", "slot", "taskdb_notes"):
+        change(empty_store_url, f"CREATE TABLE {name} (id INTEGER)")
+    assert migrate(empty_store_url) == head()
+    with Store(empty_store_url).closing() as store:
+        assert create(store)
+
+
+def test_a_migration_that_breaks_leaves_what_was_there(empty_store_url: str) -> None:
+    change(
+        empty_store_url,
+        "CREATE TABLE other (id INTEGER)",
+        "CREATE INDEX taskdb_subscription_name ON other (id)",
+    )
+    with pytest.raises(Exception, match="already exists"):
+        migrate(empty_store_url)
+    assert tables(empty_store_url) == {"other"}
+    change(empty_store_url, "DROP TABLE other")
     assert migrate(empty_store_url) == head()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,7 +18,8 @@ from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.engine.migrations.revision import head
 from taskdb.store.engine.migrations.steps import SteppedConnection
 from tests.processes import Processes
-from tests.store.old_schema import indexes_per_day, schema, upgrade
+from tests.releases import REPOSITORY, Release
+from tests.store.old_schema import indexes_per_day, schema
 from tests.waiting import wait_until
 
 # A process that migrates again and again, each time as a child. The child ends itself by SIGKILL
@@ -71,28 +73,28 @@ def postgresql(postgresql_url: str) -> Iterator[psycopg.Connection[Any]]:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_migration_that_is_killed_after_each_of_its_statements_arrives(
-    old_url: str, postgresql_url: str, processes: Processes
+    old_url: str, new_url: str, processes: Processes, tmp_path: Path
 ) -> None:
-    migrating = processes.python("-c", DIES, old_url)
+    env = Release(REPOSITORY).next(tmp_path / "next").env
+    migrating = processes.python("-c", DIES, old_url, env=env, fresh=True)
     assert migrating.wait(300) == 0, migrating.tail()
     deaths, _ = migrating.output.splitlines()[-1].split()
     assert int(deaths) > 50
-    assert schema(old_url) == schema(postgresql_url)
+    assert schema(old_url) == schema(new_url)
     assert len(indexes_per_day(old_url)) == 1
 
 
 def test_an_index_whose_build_was_killed_is_built_anew(
-    old_url: str, postgresql_url: str, processes: Processes
+    old_url: str, new_url: str, next_release: str, processes: Processes, tmp_path: Path
 ) -> None:
     building = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"
     building += " AND wait_event_type = 'Lock' AND datname = current_database()"
     code = f"from taskdb.store.engine.migrations.migrate import migrate; migrate({old_url!r})"
-    # The next migration builds indexes on this table, and has no other step for it.
-    upgrade(old_url, "0013")
+    env = Release(REPOSITORY).next(tmp_path / "next").env
     with psycopg.connect(plain(old_url), autocommit=True) as looking:
         with psycopg.connect(plain(old_url)) as caller:
-            caller.execute("LOCK TABLE taskdb_worker IN ROW EXCLUSIVE MODE")
-            migrating = processes.python("-c", code)
+            caller.execute("LOCK TABLE taskdb_alarm IN ROW EXCLUSIVE MODE")
+            migrating = processes.python("-c", code, env=env, fresh=True)
             wait_until(lambda: looking.execute(building).fetchone(), timeout=60)
             found = looking.execute(building).fetchone()
             migrating.kill()
@@ -100,12 +102,12 @@ def test_an_index_whose_build_was_killed_is_built_anew(
             looking.execute("SELECT pg_terminate_backend(%s, 5000)", [found[0]])
         invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid AND indislive"
         assert looking.execute(invalid).fetchone() != (0,)
-    assert migrate(old_url) == head()
-    assert schema(old_url) == schema(postgresql_url)
+    assert migrate(old_url) == next_release
+    assert schema(old_url) == schema(new_url)
 
 
 def test_an_index_that_was_dropped_before_the_step_was_marked_is_no_failure(
-    old_url: str, monkeypatch: pytest.MonkeyPatch
+    old_url: str, next_release: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = SteppedConnection._mark
 
@@ -118,11 +120,11 @@ def test_an_index_that_was_dropped_before_the_step_was_marked_is_no_failure(
         patched.setattr(SteppedConnection, "_mark", cut)
         with pytest.raises(KeyboardInterrupt):
             migrate(old_url)
-    assert migrate(old_url) == head()
+    assert migrate(old_url) == next_release
 
 
 def test_nothing_of_the_steps_is_left_when_the_last_statement_was_cut_off(
-    old_url: str, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+    old_url: str, new_url: str, next_release: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut(self: SteppedConnection, head: str) -> None:
         raise KeyboardInterrupt
@@ -131,8 +133,8 @@ def test_nothing_of_the_steps_is_left_when_the_last_statement_was_cut_off(
         patched.setattr(SteppedConnection, "end_steps", cut)
         with pytest.raises(KeyboardInterrupt):
             migrate(old_url)
-    assert migrate(old_url) == head()
-    assert schema(old_url) == schema(postgresql_url)
+    assert migrate(old_url) == next_release
+    assert schema(old_url) == schema(new_url)
 
 
 # --- updates ----------------------------------------------------------------------------------
@@ -218,11 +220,9 @@ def break_check(connection: psycopg.Connection[Any]) -> None:
 
 
 def test_every_check_is_validated_after_a_migration(
-    old_url: str, postgresql: psycopg.Connection[Any]
+    old_url: str, postgresql: psycopg.Connection[Any], next_release: str
 ) -> None:
-    migrate(old_url)
-    with psycopg.connect(plain(old_url)) as connection:
-        assert unvalidated(connection) == []
+    assert migrate(old_url) == next_release
     assert unvalidated(postgresql) == []
 
 

@@ -54,7 +54,7 @@ def test_every_migration_declares_that_code_of_the_revision_before_can_live_with
     script = ScriptDirectory(str(SCRIPTS)).get_revision(revision)
     assert script is not None
     assert isinstance(getattr(script.module, "oldest_code", None), str), (
-        f'{script.path} must say which code can live with it: oldest_code = "{known()[-2]}"'
+        f'{script.path} must say which code can live with it: oldest_code = "…"'
     )
     assert script.module.oldest_code in known()
     assert script.module.oldest_code <= (script.down_revision or revision)
@@ -89,7 +89,7 @@ def test_a_database_without_declarations_gets_them_with_the_next_migrate(store_u
 
 
 def test_code_works_on_a_newer_database_that_declares_it_can(store_url: str) -> None:
-    declare(store_url, r9001=known()[-2], r9002=head())
+    declare(store_url, r9001=known()[0], r9002=head())
     arrive(store_url, LATER)
     for migrates_itself in (False, True):
         with Store(store_url, migrates_itself=migrates_itself).closing() as store:
@@ -157,7 +157,11 @@ def test_steps_of_a_newer_release_that_was_interrupted_are_kept_by_an_older_one(
     engine.dispose()
 
 
-def test_an_older_database_is_refused_until_it_is_migrated(store_url: str) -> None:
-    arrive(store_url, known()[-2])
+def test_an_older_database_is_refused_until_it_is_migrated(
+    store_url: str, next_release: str
+) -> None:
     with Store(store_url).closing() as store, pytest.raises(DatabaseNotMigrated, match="migrate"):
         create(store)
+    assert migrate(store_url) == next_release
+    with Store(store_url).closing() as store:
+        assert create(store)

@@ -9,7 +9,7 @@ import typer
 from taskdb.cli.database.schema import require_schema
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.session import Session, with_session
-from taskdb.errors import DatabaseNotMigrated, DatabaseTooNew
+from taskdb.errors import DatabaseNotMigrated, DatabaseTooNew, TableNameTaken
 from taskdb.store.engine.migrations import revision
 
 
@@ -42,7 +42,7 @@ def _check(session: Session) -> int:
     problem, found = "", None
     try:
         found = require_schema(session.settings)
-    except (DatabaseNotMigrated, DatabaseTooNew) as error:
+    except (DatabaseNotMigrated, DatabaseTooNew, TableNameTaken) as error:
         problem = str(error)
     needed = revision.head()
     if session.is_json:

@@ -156,6 +156,8 @@ _RAISED = frozenset({"exec_stmt_raise", "ExecWithCheckOptions"})
 """Where the server raises what a trigger says, with any SQLSTATE, and what a row policy refuses."""
 _OF_FUNCTIONS = ("42501", "42P01", "42703", "3F000", "XX000")
 """SQLSTATEs that say nothing of our statement where a function of somebody's met them."""
+_CALLED = re.compile(r"\b(taskdb_\w+)\(")
+"""A function of ours; a statement of a user's may have a table of ours before a bracket."""
 _NO_TABLE = re.compile(r"no such table: (?:\w+\.)?(\w+)")
 _ROW_OF_A_TRIGGER = re.compile(r"no such column: (?:NEW|OLD)\.", re.IGNORECASE)
 _WRAPAROUND = frozenset({"varsup.c", "multixact.c"})
@@ -247,7 +249,8 @@ def is_of_a_function(error: BaseException | None) -> bool:
         return True
     # It names the functions that were running. Those of ours need our tables and our rights.
     context = getattr(diagnostics, "context", None) or ""
-    return _sqlstate(error) in _OF_FUNCTIONS and bool(context) and "taskdb_" not in context
+    is_ours = any(name not in metadata.tables for name in _CALLED.findall(context))
+    return _sqlstate(error) in _OF_FUNCTIONS and bool(context) and not is_ours
 
 
 def is_check_violation(error: BaseException | None) -> bool:

@@ -29,6 +29,7 @@ from taskdb.store.engine.migrations.revision import (
     is_newer,
     known,
     refuse_newer,
+    refuse_taken_names,
 )
 from taskdb.store.engine.migrations.steps import SteppedConnection
 from taskdb.store.engine.migrations.validation import validate_checks
@@ -50,7 +51,8 @@ def migrate(url: str) -> str:
     than a fifth of a second at a time, and the next call goes on with what this one leaves.
     A newer database that this code can live with stays as it is.
     Raises DatabaseTooNew for one that it cannot live with, DatabaseUnsuitable for one that is
-    not in UTF-8, DatabaseUnreachable without an answer.
+    not in UTF-8, TableNameTaken where other tables have our names, DatabaseUnreachable without an
+    answer.
     """
     dialect = spoken(name_of(url))
     engine = dialect.create_engine(url, pool_size=2)
@@ -85,6 +87,8 @@ def migrate(url: str) -> str:
 def migrate_over(connection: Connection) -> str:
     """`migrate` in the transaction of a connection that nobody else uses; returns the revision."""
     found = current(connection)
+    if found is None:
+        refuse_taken_names(connection)
     refuse_newer(connection, found)
     if found is None or found < head():
         command.upgrade(_config(connection), "head")

@@ -11,16 +11,28 @@ fifth of what a client needs to start.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Connection, column, inspect, select, table
+from sqlalchemy import Connection, column, inspect, select, table, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from taskdb.errors import DatabaseNotMigrated, DatabaseTooNew
+from taskdb.errors import DatabaseNotMigrated, DatabaseTooNew, TableNameTaken
+from taskdb.store.engine.tables import metadata
 
 VERSION_TABLE = "taskdb_version"
 DECLARATION = table("taskdb_schema", column("revision"), column("oldest_code"))
 SCRIPTS = Path(__file__).parent
+_OURS = re.compile(r"\d{4}")
+"""A revision of this package."""
+_RELATIONS = {
+    "postgresql": (
+        "SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
+        " WHERE nspname = current_schema()"
+    ),
+    "sqlite": "SELECT name FROM sqlite_master",
+}
 
 
 def check(connection: Connection) -> str:
@@ -67,12 +79,35 @@ def is_newer(found: str | None) -> bool:
 
 
 def current(connection: Connection) -> str | None:
-    """Return the revision the database is at, or None when it has never been migrated."""
+    """Return the revision the database is at, or None when it has never been migrated.
+
+    Raise TableNameTaken where the table of our revision is that of another program.
+    """
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     version = table(VERSION_TABLE, column("version_num"))
-    found: str | None = connection.execute(select(version.c.version_num)).scalar_one_or_none()
-    return found
+    try:
+        found = connection.execute(select(version.c.version_num)).scalars().all()
+    except (OperationalError, ProgrammingError) as error:
+        if "version_num" not in str(error.orig):
+            raise
+        raise TableNameTaken([VERSION_TABLE], schema_of(connection)) from error
+    if any(_OURS.fullmatch(str(one)) is None for one in found) or len(found) > 1:
+        raise TableNameTaken([VERSION_TABLE], schema_of(connection))
+    return found[0] if found else None
+
+
+def refuse_taken_names(connection: Connection) -> None:
+    """Raise TableNameTaken where a database without our tables has others of these names."""
+    there = connection.execute(text(_RELATIONS[connection.dialect.name])).scalars()
+    taken = sorted({*metadata.tables, DECLARATION.name}.intersection(there))
+    if taken:
+        raise TableNameTaken(taken, schema_of(connection))
+
+
+def schema_of(connection: Connection) -> str:
+    """The schema that tables without a schema in their name belong to."""
+    return inspect(connection).default_schema_name or "main"
 
 
 def declarations(connection: Connection) -> dict[str, str]:

@@ -1,0 +1,104 @@
+-- Schedules, and what became of each of their due times.
+
+-- `next_due_at` belongs to the beat: NULL asks it to find the next due time (a row inserted or
+-- changed by plain SQL leaves or sets it so); a moment that never comes means "over".
+CREATE TABLE taskdb_schedule (
+    id UUID NOT NULL PRIMARY KEY DEFAULT gen_random_uuid(),
+    tenant TEXT NOT NULL DEFAULT '',
+    name TEXT NOT NULL,
+    type TEXT NOT NULL,
+    input JSONB,
+    kind TEXT NOT NULL DEFAULT 'cron',
+    cron TEXT,
+    interval_seconds DOUBLE PRECISION,
+    once_at TIMESTAMPTZ,
+    timezone TEXT NOT NULL DEFAULT 'UTC',
+    queue TEXT,
+    priority SMALLINT,
+    jitter_seconds DOUBLE PRECISION NOT NULL DEFAULT 0,
+    starts_at TIMESTAMPTZ,
+    ends_at TIMESTAMPTZ,
+    is_enabled BOOLEAN NOT NULL DEFAULT true,
+    -- What happens to due times that passed while no beat was running.
+    misfire TEXT NOT NULL DEFAULT 'run_once',
+    misfire_grace_seconds DOUBLE PRECISION NOT NULL DEFAULT 60,
+    misfire_bound INTEGER NOT NULL DEFAULT 100,
+    -- What happens while the task of the due time before is open.
+    overlap TEXT NOT NULL DEFAULT 'allow',
+    origin TEXT NOT NULL DEFAULT 'person',
+    -- The message of a plain Celery task, for an entry of `beat_schedule`.
+    message JSONB,
+    next_due_at TIMESTAMPTZ,
+    last_due_at TIMESTAMPTZ,
+    last_task_id UUID,
+    last_error TEXT,
+    retry_at TIMESTAMPTZ,
+    created_by TEXT,
+    created_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    updated_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    version INTEGER NOT NULL DEFAULT 1,
+    -- How long after its due time a task may begin; NULL: its tasks do not expire.
+    deadline_seconds DOUBLE PRECISION
+        CHECK (deadline_seconds IS NULL OR deadline_seconds BETWEEN 0 AND 3153600000),
+    CONSTRAINT taskdb_schedule_is_sound CHECK (
+        name <> '' AND type <> '' AND kind IN ('cron','interval','once')
+        AND (kind = 'cron') = (cron IS NOT NULL)
+        AND (kind = 'interval') = (interval_seconds IS NOT NULL)
+        AND (kind = 'once') = (once_at IS NOT NULL)
+        AND (interval_seconds IS NULL OR interval_seconds >= 1)
+        AND (priority IS NULL OR priority BETWEEN 0 AND 9)
+        AND jitter_seconds BETWEEN 0 AND 86400 AND misfire_grace_seconds >= 0
+        AND misfire_bound BETWEEN 1 AND 1000
+        AND misfire IN ('skip','run_once','run_all')
+        AND overlap IN ('allow','skip','cancel_running')
+        AND origin IN ('person','code','settings','celery')
+    ),
+    CONSTRAINT taskdb_schedule_is_bounded CHECK (
+        octet_length(tenant) <= 1000 AND octet_length(name) <= 1000 AND octet_length(type) <= 1000
+        AND (once_at IS NULL OR once_at BETWEEN '0001-01-02 00:00Z' AND '9999-01-01 00:00Z')
+        AND (starts_at IS NULL OR starts_at BETWEEN '0001-01-02 00:00Z' AND '9999-01-01 00:00Z')
+        AND (ends_at IS NULL OR ends_at BETWEEN '0001-01-02 00:00Z' AND '9999-01-01 00:00Z')
+        AND (next_due_at IS NULL OR next_due_at BETWEEN '0001-01-02 00:00Z' AND '9999-01-01 00:00Z')
+        AND (retry_at IS NULL OR retry_at BETWEEN '0001-01-02 00:00Z' AND '9999-01-01 00:00Z')
+        AND (last_due_at IS NULL OR last_due_at BETWEEN '0001-01-02 00:00Z' AND '9999-01-01 00:00Z')
+        AND (created_at IS NULL OR created_at BETWEEN '0001-01-02 00:00Z' AND '9999-01-01 00:00Z')
+        AND (interval_seconds IS NULL OR interval_seconds <= 3153600000)
+        AND (misfire_grace_seconds IS NULL OR misfire_grace_seconds <= 3153600000)
+    )
+);
+
+CREATE UNIQUE INDEX taskdb_schedule_name ON taskdb_schedule (tenant, name);
+CREATE INDEX taskdb_schedule_due ON taskdb_schedule (next_due_at) WHERE is_enabled;
+
+-- A due time that was fired, skipped or missed. The primary key lets it fire once, however many
+-- beats run. The rows stay when their schedule is removed.
+CREATE TABLE taskdb_schedule_run (
+    schedule_id UUID NOT NULL,
+    due_at TIMESTAMPTZ NOT NULL,
+    outcome TEXT NOT NULL,
+    task_id UUID,
+    reason TEXT,
+    -- How many due times the row stands for, the last of them at `last_due_at`.
+    number INTEGER NOT NULL DEFAULT 1,
+    last_due_at TIMESTAMPTZ,
+    at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    -- Whether the alarm of a missed due time was raised.
+    is_told BOOLEAN NOT NULL DEFAULT false,
+    PRIMARY KEY (schedule_id, due_at),
+    CONSTRAINT taskdb_schedule_run_is_sound CHECK (outcome IN ('fired','skipped','missed'))
+);
+
+CREATE INDEX taskdb_schedule_run_missed ON taskdb_schedule_run (at)
+    WHERE outcome = 'missed' AND NOT is_told;
+-- Old firings, for pruning.
+CREATE INDEX taskdb_schedule_run_due ON taskdb_schedule_run (due_at);
+
+-- A declared schedule that was refused. Replaced when the same origin declares again.
+CREATE TABLE taskdb_schedule_refusal (
+    origin TEXT NOT NULL,
+    name TEXT NOT NULL,
+    type TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (origin, name)
+);
