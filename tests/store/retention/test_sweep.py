@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 from taskdb.model.clock import FixedClock
 from taskdb.model.status import TaskStatus as S
 from taskdb.store.contract import EVERYONE, WorkerRecord
-from taskdb.store.engine.tables import as_moment
+from taskdb.store.engine.types import as_moment
 from taskdb.store.payload.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.retention import sweep as module
 from taskdb.store.retention.sweep import Leftovers

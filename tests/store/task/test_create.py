@@ -14,7 +14,7 @@ from taskdb.model.entity import TaskKind, TaskRole
 from taskdb.model.limit import Limit
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Draft, Filter, OnConflict
-from taskdb.store.engine.tables import as_moment
+from taskdb.store.engine.types import as_moment
 from taskdb.store.store import Store
 from taskdb.store.task.draft_columns import PLACE, RESUBMITTED, WHEN
 from tests.cases import each

@@ -27,7 +27,7 @@ from taskdb.model.outcome import NO_REPORT
 from taskdb.model.sequence import SequenceSpec, StepSpec
 from taskdb.model.status import RUNNING, TERMINAL, TaskStatus, allowed_pairs
 from taskdb.store.contract import EVERYONE, Draft
-from taskdb.store.engine.tables import as_json
+from taskdb.store.engine.types import as_json
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
 from tests.store.tasks import OOPS, draft, make_late, write

@@ -27,7 +27,7 @@ from taskdb.model.bounds import (
 from taskdb.model.clock import FixedClock, require_aware
 from taskdb.model.json_text import decode, encode
 from taskdb.settings.settings import Settings
-from taskdb.store.engine.tables import as_moment
+from taskdb.store.engine.types import as_moment
 from taskdb_worker.adopt import track
 from taskdb_worker.adopted.message import moment_of
 

@@ -13,7 +13,7 @@ from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import Row
-from taskdb.store.engine.tables import as_moment
+from taskdb.store.engine.types import as_moment
 from taskdb.store.task.slot_need import OWN, Place
 
 PERSON, CODE = "person", "code"

@@ -21,7 +21,7 @@ from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Columns, StoreDialect
 from taskdb.store.engine.session import JoinedSession, Row, Session
-from taskdb.store.engine.tables import as_moment, moment
+from taskdb.store.engine.types import as_moment, moment
 from taskdb.store.task.detail import spelled_reason
 from taskdb.store.task.moves.fragments import not_aside
 

@@ -17,7 +17,7 @@ from taskdb.model.subscription import SubscriptionState
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.event_order import has_order
-from taskdb.store.engine.tables import as_texts
+from taskdb.store.engine.types import as_texts
 
 NAMED_RULES = ("mutex", "running", "starts", "paused")
 """What may hold a task, as `held_by` has it before a colon; `window` and `gate` stand alone."""

@@ -11,7 +11,7 @@ from taskdb.model.status import RUNNING, TaskStatus, in_order
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import Row
-from taskdb.store.engine.tables import as_moment, as_texts, moment
+from taskdb.store.engine.types import as_moment, as_texts, moment
 from taskdb.store.task.detail import spelled_reason
 from taskdb.store.task.moves.fragments import not_aside
 from taskdb.store.task.moves.moves import moves_for

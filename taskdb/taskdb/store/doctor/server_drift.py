@@ -12,7 +12,7 @@ from taskdb.store.doctor.finding import Drift, Limits, drift
 from taskdb.store.doctor.vacuum import Vacuum
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.postgresql.partitions import PARTITIONS_AHEAD
-from taskdb.store.engine.tables import moment
+from taskdb.store.engine.types import moment
 from taskdb.store.retention.partition import Partitions
 
 _MEASUREMENTS = 3

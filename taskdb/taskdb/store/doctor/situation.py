@@ -11,7 +11,7 @@ from taskdb.model.entity import TaskEntity
 from taskdb.model.status import OPEN, PUBLISHABLE, in_order
 from taskdb.store.contract import Scope, WorkerRecord
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.tables import as_moment, moment
+from taskdb.store.engine.types import as_moment, moment
 from taskdb.store.task.read import Tasks
 from taskdb.store.task.slot_need import OWN
 from taskdb.store.task.worker import Workers

@@ -27,7 +27,7 @@ from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Moved, MoveStatement
 from taskdb.store.engine.faults import Kind
 from taskdb.store.engine.session import Row
-from taskdb.store.engine.tables import moment
+from taskdb.store.engine.types import moment
 
 log = structlog.get_logger("taskdb.aside")
 

@@ -6,8 +6,7 @@ test holds the two against each other.
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
@@ -16,160 +15,79 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Dialect,
-    Float,
     Integer,
     MetaData,
     SmallInteger,
     Table,
     Text,
-    cast,
     literal_column,
-    type_coerce,
 )
-from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, TIMESTAMP, UUID
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeEngine
 
-from taskdb.model.bounds import EARLIEST, LATEST, TOO_DEEP
-from taskdb.model.json_text import Unreadable, encode
+from taskdb.store.engine.types import Id, Json, Moment, Number, as_number
 
 metadata = MetaData()
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def as_number(column: str) -> str:
-    """PostgreSQL's SQL for a moment as microseconds since 1970.
-
-    No setting of a session, such as `DateStyle`, spells that in another way. One past the years
-    that a number can be made of is near their end.
-    """
-    later, earlier = "TIMESTAMPTZ '10000-01-01 00:00:00Z'", "TIMESTAMPTZ '0001-01-01 00:00:00Z BC'"
-    bounded = f"GREATEST(LEAST({column}, {later}), {earlier})"
-    number = f"CAST(EXTRACT(EPOCH FROM {bounded}) * 1000000 AS BIGINT)"
-    return f"CASE WHEN {column} IS NOT NULL THEN {number} END"
-
-
-class Moment(TypeDecorator[datetime]):
-    """A moment in UTC: timestamptz, or on SQLite text that sorts as time does."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(TIMESTAMP(timezone=True))
-        return dialect.type_descriptor(Text())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None or dialect.name == "postgresql":
-            return value
-        return moment_text(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is SQLAlchemy's
-        return as_moment(value)
-
-
-class Json(TypeDecorator[Any]):
-    """A JSON value: JSONB, or on SQLite text."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(JSONB(none_as_null=True))
-        return dialect.type_descriptor(Text())
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        if value is None or dialect.name == "postgresql":
-            return value
-        return spelled(value)
-
-    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        # As text from either database: a driver that decodes makes text and JSON text alike.
-        return type_coerce(cast(column, Text), self)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - the signature is SQLAlchemy's
-        return as_readable(value)
-
-
-class Id(TypeDecorator[str]):
-    """A UUID, as canonical text outside the database."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(UUID(as_uuid=False))
-        return dialect.type_descriptor(Text())
-
-
-Number = Float().with_variant(DOUBLE_PRECISION(), "postgresql")
-"""A number that need not be whole."""
 
 JSON_COLUMNS = frozenset({"input", "result", "error", "attributes", "tags", "detail", "spec"})
 """Columns that a raw statement must read as text."""
 ID_COLUMNS = frozenset({"parent_id", "chunk"})
 """Columns beside `id` that hold an id."""
 
+
+def _required(kind: type[TypeEngine[Any]] | TypeEngine[Any], *names: str) -> Iterator[Column[Any]]:
+    """Columns of one type that are never NULL."""
+    return (Column(name, kind, nullable=False) for name in names)
+
+
+def _optional(kind: type[TypeEngine[Any]] | TypeEngine[Any], *names: str) -> Iterator[Column[Any]]:
+    """Columns of one type that may be NULL."""
+    return (Column(name, kind) for name in names)
+
+
 task = Table(
     "taskdb_task",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("tenant", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("kind", Text, nullable=False),
+    *_required(Text, "tenant", "type", "kind"),
     Column("role", Text),
-    Column("name", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("queue", Text, nullable=False),
+    *_required(Text, "name", "status", "queue"),
     Column("priority", SmallInteger, nullable=False),
     Column("input", Json),
     Column("input_ref", Text),
     Column("result", Json),
     Column("result_ref", Text),
     Column("error", Json),
-    Column("attributes", Json, nullable=False),
-    Column("tags", Json, nullable=False),
-    Column("progress_current", BigInteger),
-    Column("progress_total", BigInteger),
+    *_required(Json, "attributes", "tags"),
+    *_optional(BigInteger, "progress_current", "progress_total"),
     Column("progress_message", Text),
-    Column("attempt", Integer, nullable=False),
-    Column("spared", Integer, nullable=False),
-    Column("crashes", Integer, nullable=False),
-    Column("unregistered", Integer, nullable=False),
+    *_required(Integer, "attempt", "spared", "crashes", "unregistered"),
     Column("max_attempts", Integer),
     Column("unique_key", Text),
     Column("parent_id", Id),
     Column("position", BigInteger),
     Column("chunk", Id),
     Column("spec", Json),
-    Column("waits_for", Text),
-    Column("held_by", Text),
-    Column("worker", Text),
-    Column("claim_token", Text),
-    Column("request_id", Text),
-    Column("created_by", Text),
-    Column("created_ip", Text),
-    Column("created_at", Moment, nullable=False),
-    Column("updated_at", Moment, nullable=False),
-    Column("run_at", Moment),
-    Column("deadline_at", Moment),
+    *_optional(
+        Text,
+        "waits_for",
+        "held_by",
+        "worker",
+        "claim_token",
+        "request_id",
+        "created_by",
+        "created_ip",
+    ),
+    *_required(Moment, "created_at", "updated_at"),
+    *_optional(Moment, "run_at", "deadline_at"),
     Column("relay_at", Moment, nullable=False),
-    Column("queued_at", Moment),
-    Column("started_at", Moment),
-    Column("ended_at", Moment),
-    Column("cancel_requested_at", Moment),
+    *_optional(Moment, "queued_at", "started_at", "ended_at", "cancel_requested_at"),
     Column("mutex_key", Text),
-    Column("is_gated", Boolean, nullable=False),
-    Column("may_rerun", Boolean, nullable=False),
+    *_required(Boolean, "is_gated", "may_rerun"),
     Column("callback_hash", Text),
     Column("callback_until", Moment),
     Column("called_back", Text),
     Column("is_adopted", Boolean, nullable=False),
-    Column("notify_id", Text),
-    Column("trace", Text),
+    *_optional(Text, "notify_id", "trace"),
 )
 
 task_event = Table(
@@ -191,17 +109,13 @@ worker = Table(
     "taskdb_worker",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("host", Text, nullable=False),
+    *_required(Text, "name", "host"),
     Column("pid", Integer, nullable=False),
-    Column("queues", Json, nullable=False),
-    Column("types", Json, nullable=False),
+    *_required(Json, "queues", "types"),
     Column("release", Text, nullable=False),
     Column("started_at", Moment, nullable=False),
-    Column("seen_at", Moment),
-    Column("stopped_at", Moment),
-    Column("claims", Json, nullable=False),
-    Column("messages", Json, nullable=False),
+    *_optional(Moment, "seen_at", "stopped_at"),
+    *_required(Json, "claims", "messages"),
     Column("listed_at", Moment),
     Column("claims_before", Json, nullable=False),
     Column("listed_before_at", Moment),
@@ -214,12 +128,10 @@ gate = Table(
     Column("target", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("is_paused", Boolean, nullable=False),
-    Column("max_running", Integer),
-    Column("max_starts", Integer),
+    *_optional(Integer, "max_running", "max_starts"),
     Column("window_seconds", Number),
     Column("origin", Text, nullable=False),
-    Column("reason", Text),
-    Column("set_by", Text),
+    *_optional(Text, "reason", "set_by"),
     Column("set_at", Moment, nullable=False),
 )
 
@@ -245,9 +157,7 @@ schedule = Table(
     "taskdb_schedule",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("tenant", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("type", Text, nullable=False),
+    *_required(Text, "tenant", "name", "type"),
     Column("input", Json),
     Column("kind", Text, nullable=False),
     Column("cron", Text),
@@ -257,23 +167,19 @@ schedule = Table(
     Column("queue", Text),
     Column("priority", SmallInteger),
     Column("jitter_seconds", Number, nullable=False),
-    Column("starts_at", Moment),
-    Column("ends_at", Moment),
+    *_optional(Moment, "starts_at", "ends_at"),
     Column("is_enabled", Boolean, nullable=False),
     Column("misfire", Text, nullable=False),
     Column("misfire_grace_seconds", Number, nullable=False),
     Column("misfire_bound", Integer, nullable=False),
-    Column("overlap", Text, nullable=False),
-    Column("origin", Text, nullable=False),
+    *_required(Text, "overlap", "origin"),
     Column("message", Json),
-    Column("next_due_at", Moment),
-    Column("last_due_at", Moment),
+    *_optional(Moment, "next_due_at", "last_due_at"),
     Column("last_task_id", Id),
     Column("last_error", Text),
     Column("retry_at", Moment),
     Column("created_by", Text),
-    Column("created_at", Moment, nullable=False),
-    Column("updated_at", Moment, nullable=False),
+    *_required(Moment, "created_at", "updated_at"),
     Column("version", Integer, nullable=False),
     Column("deadline_seconds", Number),
 )
@@ -283,8 +189,7 @@ schedule_refusal = Table(
     metadata,
     Column("origin", Text, primary_key=True),
     Column("name", Text, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    *_required(Text, "type", "reason"),
     Column("at", Moment, nullable=False),
 )
 
@@ -306,34 +211,22 @@ alarm = Table(
     "taskdb_alarm",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("fingerprint", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("error_type", Text, nullable=False),
-    Column("place", Text, nullable=False),
+    *_required(Text, "fingerprint", "source", "type", "error_type", "place"),
     Column("tenant", Text),
-    Column("severity", Text, nullable=False),
-    Column("state", Text, nullable=False),
+    *_required(Text, "severity", "state"),
     Column("snoozed_until", Moment),
-    Column("count", BigInteger, nullable=False),
-    Column("told", BigInteger, nullable=False),
+    *_required(BigInteger, "count", "told"),
     Column("sequence", Integer, nullable=False),
     Column("window_until", Moment),
     Column("is_regression", Boolean, nullable=False),
     Column("is_routed", Boolean),
-    Column("channels", Json, nullable=False),
-    Column("evidence", Json, nullable=False),
-    Column("task_ids", Json, nullable=False),
-    Column("sample", Json, nullable=False),
+    *_required(Json, "channels", "evidence", "task_ids", "sample"),
     Column("message", Text, nullable=False),
-    Column("first_seen_at", Moment, nullable=False),
-    Column("last_seen_at", Moment, nullable=False),
-    Column("opened_at", Moment, nullable=False),
+    *_required(Moment, "first_seen_at", "last_seen_at", "opened_at"),
     Column("resolved_at", Moment),
     Column("acted_by", Text),
     Column("acted_at", Moment),
-    Column("note", Text),
-    Column("acted_for", Text),
+    *_optional(Text, "note", "acted_for"),
 )
 
 alarm_delivery = Table(
@@ -344,8 +237,7 @@ alarm_delivery = Table(
     Column("channel", Text, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("count", BigInteger, nullable=False),
-    Column("total", BigInteger, nullable=False),
+    *_required(BigInteger, "count", "total"),
     Column("message", Json, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_try_at", Moment, nullable=False),
@@ -358,9 +250,7 @@ alarm_route = Table(
     "taskdb_alarm_route",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("tenant", Text),
-    Column("type", Text),
-    Column("source", Text),
+    *_optional(Text, "tenant", "type", "source"),
     Column("severity", Text, nullable=False),
     Column("channels", Json, nullable=False),
     Column("created_by", Text),
@@ -384,8 +274,7 @@ alarm_cursor = Table(
     "taskdb_alarm_cursor",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("xid", BigInteger, nullable=False),
-    Column("event_id", BigInteger, nullable=False),
+    *_required(BigInteger, "xid", "event_id"),
     Column("ahead", Json, nullable=False),
     Column("moved_at", Moment, nullable=False),
 )
@@ -396,8 +285,7 @@ history_cluster = Table(
     Column("id", Integer, primary_key=True),
     Column("identity", Text),
     Column("shift", BigInteger, nullable=False),
-    Column("left_shift", BigInteger),
-    Column("left_xid", BigInteger),
+    *_optional(BigInteger, "left_shift", "left_xid"),
     Column("left_at", Moment),
     Column("changed_at", Moment, nullable=False),
 )
@@ -408,8 +296,7 @@ reporter = Table(
     Column("name", Text, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("until", Moment, nullable=False),
-    Column("xid", BigInteger),
-    Column("event_id", BigInteger),
+    *_optional(BigInteger, "xid", "event_id"),
 )
 
 set_aside = Table(
@@ -419,9 +306,7 @@ set_aside = Table(
     Column("key", Text, primary_key=True),
     Column("reason", Text, nullable=False),
     Column("tries", Integer, nullable=False),
-    Column("first_at", Moment, nullable=False),
-    Column("last_at", Moment, nullable=False),
-    Column("next_try_at", Moment, nullable=False),
+    *_required(Moment, "first_at", "last_at", "next_try_at"),
 )
 
 subscription = Table(
@@ -430,31 +315,24 @@ subscription = Table(
     Column("id", Id, primary_key=True),
     Column("tenant", Text, nullable=False),
     Column("is_for_all", Boolean, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("transport", Text, nullable=False),
-    Column("target", Text, nullable=False),
-    Column("type", Text),
-    Column("kind", Text),
+    *_required(Text, "name", "transport", "target"),
+    *_optional(Text, "type", "kind"),
     Column("statuses", Json, nullable=False),
     Column("with_sub_tasks", Boolean, nullable=False),
-    Column("secret", Text),
-    Column("previous_secret", Text),
+    *_optional(Text, "secret", "previous_secret"),
     Column("previous_until", Moment),
     Column("state", Text, nullable=False),
-    Column("cursor_xid", BigInteger, nullable=False),
-    Column("cursor_id", BigInteger, nullable=False),
+    *_required(BigInteger, "cursor_xid", "cursor_id"),
     Column("cursor_at", Moment),
     Column("attempts", Integer, nullable=False),
-    Column("failing_since", Moment),
-    Column("next_try_at", Moment),
+    *_optional(Moment, "failing_since", "next_try_at"),
     Column("last_error", Text),
     Column("sent", BigInteger, nullable=False),
     Column("last_sent_at", Moment),
     Column("lease_token", Text),
     Column("lease_until", Moment),
     Column("created_by", Text),
-    Column("created_at", Moment, nullable=False),
-    Column("updated_at", Moment, nullable=False),
+    *_required(Moment, "created_at", "updated_at"),
 )
 
 MOMENT_COLUMNS = frozenset(
@@ -473,66 +351,3 @@ def task_over(connection: Connection) -> list[ColumnElement[Any]]:
         else one
         for one in task.columns
     ]
-
-
-def moment_text(value: datetime) -> str:
-    """SQLite's spelling of a moment, to the millisecond, as its own `strftime` writes it."""
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def as_moment(value: Any) -> datetime | None:
-    """A moment as either database spells it.
-
-    One that no program can hold (`infinity`, a year of five digits) is the latest or the earliest
-    that is allowed: the row of one task must not keep all others from being read.
-    """
-    if value is None:
-        return None
-    try:
-        if isinstance(value, int):
-            return _EPOCH + timedelta(microseconds=value)
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return nearest_moment(str(value))
-
-
-def moment(value: Any) -> datetime:
-    """A moment of a column that is never NULL."""
-    return as_moment(value) or datetime.min.replace(tzinfo=UTC)
-
-
-def nearest_moment(spelled: str) -> datetime:
-    """What stands for a moment that cannot be read; what is no moment at all never comes."""
-    is_early = spelled.startswith(("-", "0")) or spelled.endswith("BC")
-    return EARLIEST if is_early else LATEST
-
-
-def spelled(value: Any) -> str:
-    """A value for a JSON column; its parts were checked where they came in."""
-    return encode(value, "the value", deepest=None)
-
-
-def as_json(value: str | None) -> Any:
-    """The value of a JSON column that a raw statement read as text."""
-    return None if value is None else json.loads(value)
-
-
-def as_readable(value: str | None) -> Any:
-    """The same; what was written by hand and cannot be read keeps no row beside it from it."""
-    try:
-        return as_json(value)
-    except RecursionError:
-        return Unreadable(TOO_DEEP)
-    except ValueError as error:
-        # No JSON, or a whole number of more digits than Python reads.
-        return Unreadable(str(error))
-
-
-def as_texts(value: str | None) -> tuple[str, ...]:
-    """The texts of a JSON array; whatever else was written by hand lists nothing."""
-    try:
-        found = as_json(value)
-    except ValueError:
-        return ()
-    return tuple(one for one in found if isinstance(one, str)) if isinstance(found, list) else ()

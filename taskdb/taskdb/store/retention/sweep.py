@@ -20,7 +20,7 @@ from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Columns
 from taskdb.store.engine.postgresql.partitions import drop_partition, empty_partitions
 from taskdb.store.engine.session import Row
-from taskdb.store.engine.tables import as_moment
+from taskdb.store.engine.types import as_moment
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.schedule.row import RUN_KEPT
 from taskdb.store.task.moves.fragments import not_aside

@@ -11,7 +11,7 @@ from taskdb.model.schedule.due import Missed
 from taskdb.model.schedule.schedule import RunOutcome
 from taskdb.model.status import OPEN, in_order
 from taskdb.store.engine.dialect import Columns
-from taskdb.store.engine.tables import moment
+from taskdb.store.engine.types import moment
 from taskdb.store.tree.unit import Unit
 
 Run = Mapping[str, Any]

@@ -23,7 +23,8 @@ from taskdb.model.schedule.schedule import (
     ScheduleRun,
 )
 from taskdb.store.engine.session import Row
-from taskdb.store.engine.tables import as_moment, moment, schedule, schedule_run
+from taskdb.store.engine.tables import schedule, schedule_run
+from taskdb.store.engine.types import as_moment, moment
 
 RUN_KEPT = timedelta(days=90)
 """A firing is a row so that it is not fired twice: kept far longer than a clock steps back."""

@@ -26,7 +26,8 @@ from taskdb.model.schedule.schedule import (
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import is_of_a_row, reason_of
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.tables import moment, schedule, schedule_refusal, schedule_run
+from taskdb.store.engine.tables import schedule, schedule_refusal, schedule_run
+from taskdb.store.engine.types import moment
 from taskdb.store.schedule.queries import ScheduleRows
 from taskdb.store.schedule.row import (
     NEVER,

@@ -13,7 +13,7 @@ from taskdb.model.status import MOVES, TaskStatus
 from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.session import Parameters, Row, Session
-from taskdb.store.engine.tables import as_moment, moment
+from taskdb.store.engine.types import as_moment, moment
 from taskdb.store.task.draft_columns import DRAFT_JSON, RESUBMITTED, TRACED_COLUMNS, WHEN
 from taskdb.store.task.moves.moves import moves_for
 from taskdb.store.task.queries import queries_for

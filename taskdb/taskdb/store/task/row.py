@@ -24,7 +24,7 @@ from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Claim, Publication
 from taskdb.store.engine.dialect import Moved
 from taskdb.store.engine.session import Row
-from taskdb.store.engine.tables import as_moment, as_readable, moment
+from taskdb.store.engine.types import as_moment, as_readable, moment
 from taskdb.store.task.slot_need import lines_of
 
 

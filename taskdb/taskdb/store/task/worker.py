@@ -9,7 +9,8 @@ from sqlalchemy import RowMapping, Text, cast, select
 
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.tables import as_texts, worker
+from taskdb.store.engine.tables import worker
+from taskdb.store.engine.types import as_texts
 
 
 @dataclass(frozen=True, slots=True)

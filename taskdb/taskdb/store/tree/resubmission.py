@@ -21,7 +21,7 @@ from taskdb.model.sequence import SequenceSpec
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Draft
 from taskdb.store.engine.session import Row
-from taskdb.store.engine.tables import as_json
+from taskdb.store.engine.types import as_json
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.task.create import Created
 from taskdb.store.task.detail import spelled_reason

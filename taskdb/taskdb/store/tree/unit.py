@@ -23,7 +23,7 @@ from taskdb.store.engine.aside import is_of_a_row
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Moved, MoveStatement
 from taskdb.store.engine.session import JoinedSession, Row
-from taskdb.store.engine.tables import as_json
+from taskdb.store.engine.types import as_json
 from taskdb.store.task import row as rows
 from taskdb.store.task.create import Created, Creation
 from taskdb.store.task.detail import spelled_reason

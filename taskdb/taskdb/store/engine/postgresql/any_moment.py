@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from taskdb.store.engine.tables import nearest_moment
+from taskdb.store.engine.types import nearest_moment
 
 _TIMESTAMPTZ = 1184
 """The number of the type in PostgreSQL's catalog."""

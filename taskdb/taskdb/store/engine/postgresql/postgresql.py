@@ -20,7 +20,8 @@ from taskdb.store.engine.postgresql.before_image import HAS_TRIGGERS, note_trigg
 from taskdb.store.engine.postgresql.kept_connection import KeptLine
 from taskdb.store.engine.renewal import Renewal
 from taskdb.store.engine.session import DriverSession, Parameters, Row, Session
-from taskdb.store.engine.tables import ID_COLUMNS, JSON_COLUMNS, MOMENT_COLUMNS, as_number, spelled
+from taskdb.store.engine.tables import ID_COLUMNS, JSON_COLUMNS, MOMENT_COLUMNS
+from taskdb.store.engine.types import as_number, spelled
 
 log = structlog.get_logger("taskdb.database")
 

@@ -24,7 +24,7 @@ from taskdb.store.engine.renewal import Renewal
 from taskdb.store.engine.session import DriverSession, Parameters, Row, Session
 from taskdb.store.engine.sqlite.memory_engine import is_in_memory, memory_engine
 from taskdb.store.engine.sqlite.shared_cache import SharedConnection, is_shared
-from taskdb.store.engine.tables import moment_text
+from taskdb.store.engine.types import moment_text
 
 _STYLE = ":%s"
 _FORMAT = "'%Y-%m-%dT%H:%M:%fZ'"

@@ -30,16 +30,8 @@ from taskdb.model.alarm.routing import AlarmRules
 from taskdb.store.engine.aside import Aside, is_of_a_row
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import JoinedSession
-from taskdb.store.engine.tables import (
-    alarm,
-    alarm_cursor,
-    as_moment,
-    as_texts,
-    moment,
-    schedule,
-    schedule_run,
-    worker,
-)
+from taskdb.store.engine.tables import alarm, alarm_cursor, schedule, schedule_run, worker
+from taskdb.store.engine.types import as_moment, as_texts, moment
 from taskdb.store.outgoing.alarm.announcement import TELL, tell
 from taskdb.store.outgoing.alarm.detection import take_cursor
 from taskdb.store.outgoing.alarm.occurrence import (

@@ -17,7 +17,7 @@ from taskdb.store.engine.aside import Aside, is_of_a_row, reason_of
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.session import Row
-from taskdb.store.engine.tables import as_json
+from taskdb.store.engine.types import as_json
 from taskdb.store.task.moves.fragments import not_aside
 
 _FIRST_PAUSE = timedelta(seconds=2)

@@ -28,7 +28,8 @@ from taskdb.store.engine.dialect import Columns, StoreDialect
 from taskdb.store.engine.event_order import has_order
 from taskdb.store.engine.restore import settle
 from taskdb.store.engine.session import JoinedSession, Row
-from taskdb.store.engine.tables import alarm_cursor, as_json, moment, set_aside, task
+from taskdb.store.engine.tables import alarm_cursor, set_aside, task
+from taskdb.store.engine.types import as_json, moment
 from taskdb.store.outgoing.alarm.announcement import TELL, Told, tell
 from taskdb.store.outgoing.alarm.occurrence import (
     Cause,

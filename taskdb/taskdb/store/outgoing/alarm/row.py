@@ -36,7 +36,8 @@ from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import JoinedSession
-from taskdb.store.engine.tables import alarm, alarm_policy, alarm_route, moment
+from taskdb.store.engine.tables import alarm, alarm_policy, alarm_route
+from taskdb.store.engine.types import moment
 
 log = structlog.get_logger("taskdb.alarm")
 

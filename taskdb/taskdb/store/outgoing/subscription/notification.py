@@ -23,7 +23,7 @@ from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.restore import settle
 from taskdb.store.engine.session import Row
-from taskdb.store.engine.tables import moment
+from taskdb.store.engine.types import moment
 from taskdb.store.outgoing.subscription.query import notifications_statement
 from taskdb.store.outgoing.subscription.subscription import filter_of_row, secrets_of
 from taskdb.store.task import row as rows

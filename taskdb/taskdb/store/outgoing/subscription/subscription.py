@@ -26,7 +26,8 @@ from taskdb.model.subscription import (
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.tables import moment, subscription, task_event
+from taskdb.store.engine.tables import subscription, task_event
+from taskdb.store.engine.types import moment
 from taskdb.store.task.list import OLDEST_OPEN, EventCursor
 from taskdb.store.task.task_id import is_id
 
