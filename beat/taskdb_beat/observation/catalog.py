@@ -44,7 +44,9 @@ METRICS = (
         "Tasks that are not over, by status.",
         has_tenant=True,
     ),
-    Metric("taskdb_tasks_held", "gauge", ("rule", "queue"), "Tasks that a rule holds, by rule."),
+    Metric(
+        "taskdb_tasks_held", "gauge", ("rule", "queue"), "Held tasks, by limit, mutex or pause."
+    ),
     Metric(
         "taskdb_queue_backlog_tasks",
         "gauge",
@@ -64,7 +66,7 @@ METRICS = (
         "taskdb_outbox_tasks",
         "gauge",
         (),
-        "Committed tasks that are due and that the broker has not been told of.",
+        "Committed tasks that are due and not published.",
     ),
     Metric(
         "taskdb_outbox_oldest_seconds",
@@ -113,7 +115,7 @@ METRICS = (
         "taskdb_alarms_unrouted",
         "gauge",
         (),
-        "Open alarms that no route takes to a channel, so that nobody is told of them.",
+        "Open alarms without a matching route, so that no message is sent.",
     ),
     Metric(
         "taskdb_alarm_messages",
@@ -255,7 +257,7 @@ METRICS = (
         "taskdb_dependency_up",
         "gauge",
         ("dependency",),
-        "1 where `database`, `broker` or `payloads` answers this beat.",
+        "1 if `database`, `broker` or `payloads` responds to this beat.",
         _EACH,
     ),
     Metric(
