@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 
 from taskdb.model.alarm.alarm import AlarmEntity, AlarmSource
-from taskdb.model.alarm.routing import AlarmRules, Route
+from taskdb.model.alarm.route import AlarmRules, Route
 from taskdb.model.entity import TaskError
 from taskdb.redaction.redaction import Redaction
 from taskdb.store.contract import EVERYONE

@@ -23,7 +23,7 @@ from taskdb.model.alarm.alarm import (
     one_of,
 )
 from taskdb.model.alarm.message import message_of
-from taskdb.model.alarm.routing import Route, channels_of_tenants, parse_route
+from taskdb.model.alarm.route import Route, channels_of_tenants, parse_route
 from taskdb.model.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled
 from taskdb.model.clock import require_aware
 from taskdb.model.json_text import storable

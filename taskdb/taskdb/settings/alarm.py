@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from taskdb.model.alarm.alarm import AlarmSource, one_of
-from taskdb.model.alarm.routing import (
+from taskdb.model.alarm.route import (
     AlarmRules,
     Channel,
     Route,

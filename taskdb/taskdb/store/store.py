@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from taskdb.model.alarm.routing import AlarmRules
+from taskdb.model.alarm.route import AlarmRules
 from taskdb.model.clock import Clock, DatabaseClock
 from taskdb.model.retention import Retention
 from taskdb.redaction.redaction import Redaction

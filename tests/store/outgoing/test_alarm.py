@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from taskdb.errors import AlarmNotFound, InvalidInput
 from taskdb.model.alarm.alarm import Alarm, AlarmSource, AlarmState, Severity
-from taskdb.model.alarm.routing import Route
+from taskdb.model.alarm.route import Route
 from taskdb.model.entity import TaskError, TaskKind
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.engine.migrations.migrate import empty

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from taskdb.model.alarm.alarm import AlarmSource
-from taskdb.model.alarm.routing import Route
+from taskdb.model.alarm.route import Route
 from taskdb.store.contract import EVERYONE
 from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store

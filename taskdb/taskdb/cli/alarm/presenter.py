@@ -9,7 +9,7 @@ from taskdb.cli.document import document_of
 from taskdb.cli.presenter import Field, Presenter, column
 from taskdb.cli.value_text import moment_text, relative
 from taskdb.model.alarm.alarm import AlarmDelivery, AlarmEntity
-from taskdb.model.alarm.routing import Route
+from taskdb.model.alarm.route import Route
 
 
 def alarm_presenter(errors: Mapping[str, str] | None = None) -> Presenter[AlarmEntity]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from taskdb.errors import DeliveryFailed, TargetRefused
-from taskdb.model.alarm.routing import Channel, ChannelKind
+from taskdb.model.alarm.route import Channel, ChannelKind
 from taskdb.model.message import Message
 from taskdb.outgoing.alarm.contract import WayOut, Words
 from taskdb.outgoing.contract import Transport

@@ -22,7 +22,7 @@ from uuid_utils.compat import uuid7
 
 from taskdb.errors import AlarmNotFound, Fault, InvalidInput
 from taskdb.model.alarm.alarm import Alarm, AlarmDelivery, AlarmEntity, AlarmState
-from taskdb.model.alarm.routing import Route
+from taskdb.model.alarm.route import Route
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database

@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 
 from taskdb.model.alarm.alarm import Alarm, AlarmEntity, AlarmState, MessageKind
 from taskdb.model.alarm.message import message_of
-from taskdb.model.alarm.routing import AlarmRules, Route
+from taskdb.model.alarm.route import AlarmRules, Route
 from taskdb.store.engine.aside import is_of_a_row
 from taskdb.store.engine.tables import alarm, alarm_delivery, set_aside
 from taskdb.store.outgoing.alarm.row import entity, has_state, policies, routes_of

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from taskdb.model.alarm.alarm import Alarm, AlarmSource, AlarmState
-from taskdb.model.alarm.routing import AlarmRules
+from taskdb.model.alarm.route import AlarmRules
 from taskdb.store.engine.aside import Aside, is_of_a_row
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import JoinedSession

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, delete, select, update
 
 from taskdb.model.alarm.alarm import Alarm, AlarmSource
-from taskdb.model.alarm.routing import AlarmRules
+from taskdb.model.alarm.route import AlarmRules
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus
 from taskdb.redaction.redaction import Redaction

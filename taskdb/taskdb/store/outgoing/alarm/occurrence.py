@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from uuid_utils.compat import uuid7
 
 from taskdb.model.alarm.alarm import DEFAULT_SEVERITIES, Alarm, AlarmSource, AlarmState, Severity
-from taskdb.model.alarm.routing import AlarmRules
+from taskdb.model.alarm.route import AlarmRules
 from taskdb.store.engine.aside import is_of_a_row
 from taskdb.store.engine.tables import alarm
 

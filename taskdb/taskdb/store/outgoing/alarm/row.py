@@ -30,7 +30,7 @@ from taskdb.model.alarm.alarm import (
     MessageKind,
     Severity,
 )
-from taskdb.model.alarm.routing import Route
+from taskdb.model.alarm.route import Route
 from taskdb.model.duration import seconds_of
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
