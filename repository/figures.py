@@ -127,10 +127,10 @@ class Source:
 def measured() -> dict[str, float]:
     """Processor time of the first import of a process, and of the shortest command.
 
-    A name is imported from each package, since both may load their modules at first use.
+    Each package imports the name that a module of tasks imports: both load the rest at first use.
     """
     celery = _seconds("-c", "from celery import Celery")
-    own = _seconds("-c", "from taskdb import submit_task")
+    own = _seconds("-c", "from taskdb import task")
     return {
         "import taskdb over celery": round(own / celery, 2),
         "seconds of taskdb help": round(_seconds("-m", "taskdb.cli", "--help"), 2),

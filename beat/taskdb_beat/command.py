@@ -6,9 +6,8 @@ import signal
 import threading
 from types import FrameType
 
-import structlog
-
 from taskdb.client.taskdb import TaskDB
+from taskdb.logger import get_logger
 from taskdb.logging import configure_logging
 from taskdb.outgoing.alarm.deliverer import Deliverer
 from taskdb.settings.settings import Settings
@@ -28,7 +27,7 @@ from taskdb_beat.loops.rescue import Rescue
 from taskdb_beat.observation import observe
 from taskdb_beat.schedule.schedule import FireSchedules
 
-log = structlog.get_logger("taskdb.beat")
+log = get_logger("taskdb.beat")
 
 _STOP_SECONDS = 10.0
 _MENDING_PASSES = 200

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-import structlog
 from celery import Celery, signals
 
 from taskdb.celery.configuration import create_celery
 from taskdb.celery.refused_settings import check_task
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError, SettingsError
+from taskdb.logger import get_logger
 from taskdb.logging import configure_logging
 from taskdb.model.duration import seconds_of
 from taskdb.settings.settings import Settings
@@ -31,7 +31,7 @@ from taskdb_worker.process.shutdown import install_shutdown
 from taskdb_worker.run.tracked_task import TrackedTask
 from taskdb_worker.signals import Receivers
 
-log = structlog.get_logger("taskdb.worker")
+log = get_logger("taskdb.worker")
 
 _CANCEL_CHECK_SECONDS = 1.0
 

@@ -17,16 +17,16 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-import structlog
 from celery import Celery, signals, states
 
 from taskdb.celery.message_signature import MessageKeys
 from taskdb.celery.publish.publisher import FINALIZE, publish_end
 from taskdb.fork import renew_after_fork
+from taskdb.logger import get_logger
 from taskdb_worker.process.boot import Member
 from taskdb_worker.run.tracked_task import ENDED, Part
 
-log = structlog.get_logger("taskdb.join")
+log = get_logger("taskdb.join")
 
 _INTERVAL_SECONDS = 0.05
 

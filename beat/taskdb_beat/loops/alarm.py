@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb.outgoing.alarm.detector import Folder
 from taskdb.settings.settings import Settings
 from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store
 
-log = structlog.get_logger("taskdb.alarm")
+log = get_logger("taskdb.alarm")
 
 
 class Fold:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb.store.store import Store
 from taskdb.store.tree.callback import CALLBACKS
 
-log = structlog.get_logger("taskdb.callbacks")
+log = get_logger("taskdb.callbacks")
 
 _BATCH = 500
 

@@ -11,11 +11,11 @@ import threading
 import time
 from datetime import timedelta
 
-import structlog
 from uuid_utils.compat import uuid7
 
 from taskdb.errors import DatabaseError
 from taskdb.fork import RenewedLock
+from taskdb.logger import get_logger
 from taskdb.redaction.redaction import redaction_of
 from taskdb.settings.settings import Settings
 from taskdb.store.outgoing.subscription.notification import DELIVER, LeasedSubscription
@@ -24,7 +24,7 @@ from taskdb_beat.loops.delivery import Delivery, Terms
 from taskdb_beat.loops.open_transports import OpenTransports
 from taskdb_beat.loops.threads import Lane
 
-log = structlog.get_logger("taskdb.notify")
+log = get_logger("taskdb.notify")
 
 
 class Deliver:

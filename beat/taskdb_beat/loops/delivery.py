@@ -8,9 +8,8 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
-
 from taskdb.errors import DeliveryFailed, TargetRefused
+from taskdb.logger import get_logger
 from taskdb.model.notification import message_of
 from taskdb.model.subscription import SubscriptionState
 from taskdb.outgoing.contract import Transport
@@ -18,7 +17,7 @@ from taskdb.redaction.redaction import Redaction
 from taskdb.store.outgoing.subscription.notification import Due, LeasedSubscription, Passed
 from taskdb.store.store import Store
 
-log = structlog.get_logger("taskdb.notify")
+log = get_logger("taskdb.notify")
 
 SCAN = 2_000
 """Events that are looked at at once, whatever the filter lets pass."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb.model.entity import TaskError
 from taskdb.store.store import Store
 
-log = structlog.get_logger("taskdb.expire")
+log = get_logger("taskdb.expire")
 
 _BATCH = 500
 _ERROR = TaskError("TaskExpired", "expired: its deadline passed before a worker claimed it")

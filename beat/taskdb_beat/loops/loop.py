@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from taskdb.errors import BrokerUnreachable, DatabaseError, PayloadStoreUnreachable
+from taskdb.logger import get_logger
 
-log = structlog.get_logger("taskdb.beat")
+log = get_logger("taskdb.beat")
 
 JITTER = 0.2
 """Share of the interval by which a pause varies, so that several beats do not march in step."""

@@ -12,14 +12,13 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import structlog
-
 from taskdb.celery.publish.publisher import Publisher
+from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
 from taskdb.store.doctor.lost_message import Crew, Line, QueuedRow, overtaken
 from taskdb.store.store import Store
 
-log = structlog.get_logger("taskdb.reconcile")
+log = get_logger("taskdb.reconcile")
 
 _PAGE = 2_000
 _SECONDS = 1.0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb.store.store import Store
 
-log = structlog.get_logger("taskdb.upkeep")
+log = get_logger("taskdb.upkeep")
 
 INTERVAL_SECONDS = 3600.0
 RETRY_SECONDS = 10.0

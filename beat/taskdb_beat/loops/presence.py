@@ -6,14 +6,14 @@ import os
 import socket
 from datetime import timedelta
 
-import structlog
 from ulid import ULID
 
 from taskdb.errors import DatabaseError
+from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
 from taskdb.store.store import Store
 
-log = structlog.get_logger("taskdb.beat")
+log = get_logger("taskdb.beat")
 
 
 class Presence:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
 from taskdb.store.retention.archive import Archive
 from taskdb.store.store import Store
 
-log = structlog.get_logger("taskdb.prune")
+log = get_logger("taskdb.prune")
 
 _PASS_SECONDS = 5.0
 

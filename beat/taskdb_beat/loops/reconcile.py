@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import time
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb.store.store import Store
 from taskdb.store.tree.join import RECONCILE
 
-log = structlog.get_logger("taskdb.reconcile")
+log = get_logger("taskdb.reconcile")
 
 _BATCH = 500
 LOOK = 5_000

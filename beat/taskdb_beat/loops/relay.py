@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-import structlog
-
 from taskdb.celery.publish.publisher import Publishes
+from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
 from taskdb.store.store import Store
 from taskdb.store.task.publish import RELAY
 
-log = structlog.get_logger("taskdb.relay")
+log = get_logger("taskdb.relay")
 
 
 class Relay:

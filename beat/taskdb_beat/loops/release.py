@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-import structlog
-
 from taskdb.celery.publish.publisher import Publishes
+from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
 from taskdb.store.admission.release import RELEASE
 from taskdb.store.store import Store
 
-log = structlog.get_logger("taskdb.release")
+log = get_logger("taskdb.release")
 
 BATCH = 500
 SWEEP_SECONDS = 60.0

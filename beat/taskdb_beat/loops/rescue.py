@@ -8,15 +8,14 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb.model.entity import TaskError
 from taskdb.settings.settings import Settings
 from taskdb.store.adopted.adopted import ADOPT
 from taskdb.store.store import Store
 from taskdb.store.task.run import WORKER
 
-log = structlog.get_logger("taskdb.rescue")
+log = get_logger("taskdb.rescue")
 
 _BATCH = 500
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
-import structlog
 from ulid import ULID
 
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError, SettingsError
+from taskdb.logger import get_logger
 from taskdb_beat.loops.loop import Loop
 from taskdb_beat.observation.disk_gauge import DiskGauge
 from taskdb_beat.observation.health import Health
@@ -20,7 +20,7 @@ from taskdb_beat.observation.readiness import probes
 from taskdb_beat.observation.reporter import Reporter
 from taskdb_beat.observation.server import Answer, Asked, Page, Server
 
-log = structlog.get_logger("taskdb.http")
+log = get_logger("taskdb.http")
 
 _STOP_SECONDS = 5.0
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
 from taskdb.store.doctor.count import Audience, Crew, Kindred, LiveAlarms, Timetable
 from taskdb.store.doctor.statistics import Happened
@@ -21,7 +20,7 @@ from taskdb.store.task.list import EventCursor
 from taskdb_beat.observation.label import Labels
 from taskdb_beat.observation.totals import Totals
 
-log = structlog.get_logger("taskdb.observation")
+log = get_logger("taskdb.observation")
 
 _EVENTS = 5_000
 """That one statement counts."""

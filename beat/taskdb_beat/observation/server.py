@@ -11,12 +11,11 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import structlog
-
 from taskdb.errors import SettingsError
+from taskdb.logger import get_logger
 from taskdb.settings.location import Address
 
-log = structlog.get_logger("taskdb.http")
+log = get_logger("taskdb.http")
 
 _AT_ONCE = 16
 """Requests that are answered at the same time; one too many is told so."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import structlog
-
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError, TaskDBError
+from taskdb.logger import get_logger
 from taskdb.store.schedule.schedule import Synced
 
-log = structlog.get_logger("taskdb.schedule")
+log = get_logger("taskdb.schedule")
 
 Step = Callable[[], None]
 

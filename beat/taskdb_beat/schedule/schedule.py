@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import time
 
-import structlog
-
 from taskdb.client.schedule.schedules import FIRE_BATCH
 from taskdb.client.taskdb import TaskDB
+from taskdb.logger import get_logger
 from taskdb.store.engine.aside import is_of_a_row
 from taskdb.store.schedule.fire import SCHEDULE
 from taskdb.store.schedule.fire_pass import Fired
 from taskdb_beat.schedule.declaration import Declaration
 
-log = structlog.get_logger("taskdb.schedule")
+log = get_logger("taskdb.schedule")
 
 LEAST_PAUSE_SECONDS = 0.2
 """After a pass that left nothing: what is due all the same, another transaction has."""

@@ -12,11 +12,10 @@ from collections import OrderedDict
 from datetime import timedelta
 from typing import Any, Protocol
 
-import structlog
-
 from taskdb.fork import RenewedLock
+from taskdb.logger import get_logger
 
-log = structlog.get_logger("taskdb.step_cache")
+log = get_logger("taskdb.step_cache")
 
 _DAY = timedelta(days=1)
 

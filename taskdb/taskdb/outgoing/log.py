@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb.model.message import Message
 
-log = structlog.get_logger("taskdb.outbound")
+log = get_logger("taskdb.outbound")
 
 
 class Log:

@@ -18,12 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import structlog
-
 from taskdb.errors import DeliveryFailed, TargetRefused
+from taskdb.logger import get_logger
 from taskdb.outgoing.special_address import Network, special_use
 
-log = structlog.get_logger("taskdb.outbound")
+log = get_logger("taskdb.outbound")
 
 Resolve = Callable[[str, int], Sequence[str]]
 

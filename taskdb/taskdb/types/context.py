@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-import structlog
-
 from taskdb.errors import NotEncodable
+from taskdb.logger import get_logger
 from taskdb.model.bounds import LARGEST, as_duration, shown
 from taskdb.model.clock import require_aware
 from taskdb.model.entity import SubTaskResult
@@ -17,7 +16,7 @@ from taskdb.model.fan_out import FanOut, Join
 from taskdb.model.json_text import encode, storable
 from taskdb.model.outcome import Report
 
-log = structlog.get_logger("taskdb.context")
+log = get_logger("taskdb.context")
 
 PROGRESS_INTERVAL_SECONDS = 0.25
 """Progress is written at most this often. The last report always reaches the row."""
@@ -134,7 +133,7 @@ class TaskContext:
     @property
     def log(self) -> Any:
         """A structlog logger bound to this run."""
-        return structlog.get_logger("taskdb.task").bind(
+        return get_logger("taskdb.task").bind(
             task_id=self.task_id, task_type=self.type, tenant=self.tenant, attempt=self.attempt
         )
 

@@ -12,7 +12,6 @@ import json
 from collections.abc import Container, Mapping
 from typing import Any
 
-import structlog
 from celery.app.task import Context
 from kombu.exceptions import ContentDisallowed
 
@@ -24,12 +23,13 @@ from taskdb.celery.message_signature import (
 )
 from taskdb.celery.publish.publisher import CHUNK_HEADER, FINALIZE, end_of
 from taskdb.celery.refused_settings import is_json
+from taskdb.logger import get_logger
 from taskdb.model.fan_out import CHUNK_LIMIT
 from taskdb.settings.settings import Settings
 from taskdb.store.task.task_id import is_id
 from taskdb_worker.message.rare_log import Seldom
 
-log = structlog.get_logger("taskdb.worker")
+log = get_logger("taskdb.worker")
 
 ATTEMPT = "taskdb_attempt"
 """Attribute of a request: the attempt that its signature names."""

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from logging import getLogger
 from typing import Any
 
-import structlog
 from celery import signals
 from celery.worker.consumer import Consumer
 
+from taskdb.logger import get_logger
 from taskdb_worker.message.check import MessageCheck, MessageRefused
 
-log = structlog.get_logger("taskdb.worker")
+log = get_logger("taskdb.worker")
 _kombu_log = getLogger(__name__)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb_worker.message.rare_log import Seldom
 
-log = structlog.get_logger("taskdb.run")
+log = get_logger("taskdb.run")
 
 
 class Strangers:

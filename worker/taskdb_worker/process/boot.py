@@ -15,13 +15,13 @@ from collections.abc import Callable, Collection
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import structlog
 from celery.worker import state as worker_state
 from ulid import ULID
 
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError
 from taskdb.fork import RenewedLock
+from taskdb.logger import get_logger
 from taskdb.model.bounds import NAME_BYTES, clipped
 from taskdb.model.json_text import storable
 from taskdb.outgoing.alarm.channels import import_channels
@@ -36,7 +36,7 @@ from taskdb_worker.run.execution import Execution
 from taskdb_worker.run.lease import Lease
 from taskdb_worker.run.tracked_task import TOKEN
 
-log = structlog.get_logger("taskdb.worker")
+log = get_logger("taskdb.worker")
 
 _LAST_WRITES_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 2.0

@@ -12,10 +12,11 @@ import threading
 import time
 from contextlib import suppress
 
-import structlog
 from billiard.process import active_children
 
-log = structlog.get_logger("taskdb.worker")
+from taskdb.logger import get_logger
+
+log = get_logger("taskdb.worker")
 
 
 def limit_exit(seconds: float, exit_code: int) -> None:

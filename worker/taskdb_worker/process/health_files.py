@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import structlog
+from taskdb.logger import get_logger
 
-log = structlog.get_logger("taskdb.heartbeat")
+log = get_logger("taskdb.heartbeat")
 
 
 class HealthFiles:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import structlog
-
 from taskdb.errors import DatabaseError
+from taskdb.logger import get_logger
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.task.worker import CancelWish, Held, Workers
 from taskdb_worker.process.health_files import HealthFiles
 from taskdb_worker.run.lease import Lease
 
-log = structlog.get_logger("taskdb.heartbeat")
+log = get_logger("taskdb.heartbeat")
 
 _AGAIN_SECONDS = 1.0
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import threading
 import time
 
-import structlog
-
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError
+from taskdb.logger import get_logger
 from taskdb.outgoing.alarm.deliverer import Deliverer
 from taskdb.outgoing.alarm.detector import Folder
 
-log = structlog.get_logger("taskdb.alarm")
+log = get_logger("taskdb.alarm")
 
 LEAST_PAUSE_SECONDS = 0.25
 """Between two passes: failures that come in a crowd are counted together."""

@@ -14,14 +14,14 @@ from contextlib import suppress
 from typing import Any
 
 import click
-import structlog
 from celery.bin.worker import worker as worker_command
 from celery.concurrency import get_implementation, prefork
 
 from taskdb.errors import SettingsError
+from taskdb.logger import get_logger
 from taskdb_worker.process.prefork import TaskPool
 
-log = structlog.get_logger("taskdb.worker")
+log = get_logger("taskdb.worker")
 
 _FOREGROUND = (
     "a worker stays in the foreground, where systemd, supervisor or a container runs it "

@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from celery.utils.functional import maybe_list
 from celery.worker import state as worker_state
 from celery.worker.control import Panel
 
+from taskdb.logger import get_logger
 from taskdb.redaction.redaction import Redaction
 from taskdb_worker.run.tracked_task import TrackedTask
 
-log = structlog.get_logger("taskdb.worker")
+log = get_logger("taskdb.worker")
 
 _TELLING = ("conf", "dump_conf", "report", "stats")
 _celerys = {name: Panel.data[name] for name in ("revoke", "terminate", "time_limit", *_TELLING)}

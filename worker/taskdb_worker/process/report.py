@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-import structlog
 from billiard.exceptions import TimeLimitExceeded
 
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import TaskNotFound
+from taskdb.logger import get_logger
 from taskdb.model.entity import TaskEntity, TaskError
 from taskdb.model.retry import ONCE, Retry
 from taskdb.model.status import RUNNING
 from taskdb.store.contract import EVERYONE
 from taskdb_worker.run.error import task_error
 
-log = structlog.get_logger("taskdb.report")
+log = get_logger("taskdb.report")
 
 _STOPPED = "its process ended with its worker"
 _TERMINATED = "its process was ended by remote control, and nobody had asked for a cancel"

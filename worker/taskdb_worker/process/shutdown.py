@@ -19,7 +19,6 @@ import time
 from contextlib import suppress
 from typing import Any
 
-import structlog
 from billiard.common import REMAP_SIGTERM, TERM_SIGNAL
 from billiard.pool import RUN
 from celery import Celery, signals
@@ -29,11 +28,12 @@ from celery.platforms import EX_FAILURE, EX_OK
 from celery.worker import state
 
 from taskdb.celery.publish.publisher import FINALIZE
+from taskdb.logger import get_logger
 from taskdb_worker.process.boot import Member
 from taskdb_worker.process.options import fit_pool, refuse_options, tell_of_missing_limits
 from taskdb_worker.run.tracked_task import TrackedTask
 
-log = structlog.get_logger("taskdb.worker")
+log = get_logger("taskdb.worker")
 
 _LOOK_SECONDS = 0.3
 _LOOKS = 2

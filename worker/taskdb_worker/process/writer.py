@@ -12,12 +12,11 @@ from collections.abc import Callable
 from math import inf
 from queue import SimpleQueue
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb_worker.run.execution import Execution
 from taskdb_worker.run.row_write import is_waited_out
 
-log = structlog.get_logger("taskdb.writer")
+log = get_logger("taskdb.writer")
 
 Work = Callable[[], object]
 

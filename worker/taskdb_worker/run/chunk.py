@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from taskdb.logger import get_logger
 from taskdb.model.outcome import NO_REPORT, Cancel, Report
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Claim
@@ -29,7 +29,7 @@ from taskdb_worker.run.execution import Execution
 from taskdb_worker.run.outcome import Ended, RunOutcome
 from taskdb_worker.run.row_write import is_waited_out
 
-log = structlog.get_logger("taskdb.chunk")
+log = get_logger("taskdb.chunk")
 
 KEPT_SECONDS = 0.5
 KEPT_ITEMS = 100

@@ -13,7 +13,6 @@ from functools import partial
 from math import inf
 from typing import Any, TypeVar
 
-import structlog
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
@@ -22,6 +21,7 @@ from celery.platforms import EX_FAILURE
 from taskdb import tracing
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import PayloadMissing, PayloadStoreUnreachable, TaskNotFound
+from taskdb.logger import get_logger
 from taskdb.model.entity import TaskError
 from taskdb.model.fan_out import HandlerSpec
 from taskdb.model.json_text import Unreadable, storable
@@ -41,7 +41,7 @@ from taskdb_worker.run.row_write import Patience
 from taskdb_worker.run.slot_release import HandOver
 from taskdb_worker.run.span import run_span, tell_end
 
-log = structlog.get_logger("taskdb.run")
+log = get_logger("taskdb.run")
 
 T = TypeVar("T")
 

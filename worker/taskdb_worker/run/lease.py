@@ -13,9 +13,9 @@ import struct
 import time
 from collections.abc import Callable
 
-import structlog
+from taskdb.logger import get_logger
 
-log = structlog.get_logger("taskdb.worker")
+log = get_logger("taskdb.worker")
 
 _MARGIN = 0.25
 """Share of the lease that a claim keeps its distance from its end."""

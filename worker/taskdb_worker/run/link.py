@@ -9,9 +9,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-import structlog
-
 from taskdb.client.taskdb import TaskDB
+from taskdb.logger import get_logger
 from taskdb.model.entity import SubTaskResult
 from taskdb.model.fan_out import FanOut
 from taskdb.model.outcome import NO_REPORT, Cancel, Report
@@ -20,7 +19,7 @@ from taskdb.store.tree.callback import digest_of
 from taskdb.types.task_type import TaskType
 from taskdb_worker.run.row_write import Patience, is_waited_out
 
-log = structlog.get_logger("taskdb.run")
+log = get_logger("taskdb.run")
 
 T = TypeVar("T")
 

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from math import inf
 from typing import TypeVar
 
-import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from taskdb.errors import DatabaseError, DatabaseUnreachable, PayloadStoreUnreachable
+from taskdb.logger import get_logger
 from taskdb.store.engine import faults
 from taskdb.store.engine.faults import Kind
 from taskdb_worker.run.wait_notice import WaitNotice
 
-log = structlog.get_logger("taskdb.run")
+log = get_logger("taskdb.run")
 
 T = TypeVar("T")
 

@@ -6,14 +6,13 @@ import threading
 import time
 from collections.abc import Iterable
 
-import structlog
-
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError
 from taskdb.fork import renew_after_fork
+from taskdb.logger import get_logger
 from taskdb.store.admission.release import Released
 
-log = structlog.get_logger("taskdb.release")
+log = get_logger("taskdb.release")
 
 _PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.16

@@ -15,7 +15,6 @@ from datetime import datetime
 from secrets import token_hex
 from typing import Any
 
-import structlog
 from celery import Task, current_task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
@@ -23,6 +22,7 @@ from celery.worker.request import Request
 from taskdb.celery.application import MAPS
 from taskdb.celery.publish.publisher import CHUNK_HEADER
 from taskdb.errors import TaskNotSubmitted
+from taskdb.logger import get_logger
 from taskdb.model.entity import TaskRole
 from taskdb.model.json_text import storable
 from taskdb.model.status import WAITING, TaskStatus
@@ -35,7 +35,7 @@ from taskdb_worker.run.error import fit_for_celery, message_of, name_of
 from taskdb_worker.run.execution import Execution
 from taskdb_worker.run.outcome import AskedRetry, Ended
 
-log = structlog.get_logger("taskdb.run")
+log = get_logger("taskdb.run")
 
 TOKEN = "taskdb_token"  # noqa: S105 - the name of an attribute
 """Attribute of a request: which delivery this is."""

@@ -14,14 +14,13 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
-import structlog
-
 from taskdb.celery.publish.publisher import BATCH, Publisher
 from taskdb.errors import BrokerUnreachable, DatabaseError
 from taskdb.fork import renew_after_fork
+from taskdb.logger import get_logger
 from taskdb.store.contract import Publication
 
-log = structlog.get_logger("taskdb.publish")
+log = get_logger("taskdb.publish")
 
 COMMIT_SECONDS = 1.0
 """How long a commit that was announced may take before its rows are left to the relay."""

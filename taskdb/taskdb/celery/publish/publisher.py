@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 from uuid import UUID, uuid5
 
-import structlog
 from celery import Celery
 
 from taskdb import tracing
@@ -21,11 +20,12 @@ from taskdb.celery.message_signature import MessageKeys, Subject
 from taskdb.celery.publish.connection import Lines
 from taskdb.celery.publish.sender import Outcome, Sender
 from taskdb.errors import BrokerUnreachable
+from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import Publication
 from taskdb.store.store import Store
 
-log = structlog.get_logger("taskdb.publish")
+log = get_logger("taskdb.publish")
 
 BATCH = 500
 """Messages that are sent and marked together."""

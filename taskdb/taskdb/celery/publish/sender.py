@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
 from celery import Celery
 from kombu.exceptions import BatchPublishError
 
@@ -28,10 +27,11 @@ from taskdb.celery.publish.unreachable import (
     spelled,
 )
 from taskdb.errors import BrokerUnreachable
+from taskdb.logger import get_logger
 from taskdb.redaction.url_mask import mask_url
 from taskdb.store.contract import Publication
 
-log = structlog.get_logger("taskdb.publish")
+log = get_logger("taskdb.publish")
 
 _TROUBLE_SECONDS = 5.0
 """After its first error a queue is tried for so long; the rest of its rows is left to the relay."""

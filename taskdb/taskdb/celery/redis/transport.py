@@ -20,15 +20,15 @@ from queue import Empty
 from time import monotonic, time
 from typing import Any
 
-import structlog
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as LineError
 
 from taskdb.celery.routing import Routed
+from taskdb.logger import get_logger
 
-log = structlog.get_logger("taskdb.transport")
+log = get_logger("taskdb.transport")
 
 _RETRIES = ("retry", "retry_on_error", "retry_on_timeout")
 """With one of these redis-py connects again in place."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import structlog
+from taskdb.logger import get_logger
 
-log = structlog.get_logger("taskdb.action")
+log = get_logger("taskdb.action")
 
 _default: ContextVar[str | None] = ContextVar("taskdb_actor", default=None)
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-import structlog
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from taskdb.errors import Fault, InvalidInput
+from taskdb.logger import get_logger
 
-log = structlog.get_logger("taskdb.transaction")
+log = get_logger("taskdb.transaction")
 
 T = TypeVar("T")
 

@@ -12,14 +12,13 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Protocol
 
-import structlog
-
 from taskdb.errors import DatabaseError, WaitInterrupted
 from taskdb.fork import renew_after_fork
+from taskdb.logger import get_logger
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Scope
 
-log = structlog.get_logger("taskdb.watcher")
+log = get_logger("taskdb.watcher")
 
 LOOK_SECONDS = 0.25
 _JOIN_SECONDS = 5.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
-import structlog
 from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -21,8 +20,9 @@ from taskdb.client.submission.transaction import CallerTransaction, Publish
 from taskdb.contrib.django import database
 from taskdb.contrib.django.configuration import option
 from taskdb.contrib.django.joined_connection import joined_connection
+from taskdb.logger import get_logger
 
-log = structlog.get_logger("taskdb.transaction")
+log = get_logger("taskdb.transaction")
 
 T = TypeVar("T")
 

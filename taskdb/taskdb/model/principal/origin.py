@@ -13,11 +13,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from taskdb.errors import Fault, InvalidInput
+from taskdb.logger import get_logger
 
-log = structlog.get_logger("taskdb.submit")
+log = get_logger("taskdb.submit")
 
 Said = str | Callable[[], str | None] | None
 """A text, or a function that returns it at a submit; None: not set."""

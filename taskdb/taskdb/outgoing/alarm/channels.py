@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import structlog
-
 from taskdb.errors import DeliveryFailed, TargetRefused
+from taskdb.logger import get_logger
 from taskdb.model.alarm.route import Channel, ChannelKind
 from taskdb.model.message import Message
 from taskdb.outgoing.alarm.contract import WayOut, Words
@@ -13,7 +12,7 @@ from taskdb.outgoing.log import Log
 from taskdb.outgoing.transports import open_redis_channel, open_sns, open_webhook
 from taskdb.settings.settings import Settings
 
-log = structlog.get_logger("taskdb.alarm")
+log = get_logger("taskdb.alarm")
 
 
 class ForPrograms:

@@ -6,16 +6,15 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
-import structlog
-
 from taskdb.errors import DatabaseError, DeliveryFailed, TargetRefused
 from taskdb.fork import RenewedLock
+from taskdb.logger import get_logger
 from taskdb.outgoing.alarm.channels import open_channel
 from taskdb.outgoing.alarm.contract import WayOut
 from taskdb.settings.settings import Settings
 from taskdb.store.outgoing.alarm.delivery import Deliveries, Outgoing
 
-log = structlog.get_logger("taskdb.alarm")
+log = get_logger("taskdb.alarm")
 
 _MARGIN_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0

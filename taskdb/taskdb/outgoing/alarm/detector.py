@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import structlog
-
+from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
 from taskdb.store.outgoing.alarm.detection import Folded
 from taskdb.store.store import Store
 
-log = structlog.get_logger("taskdb.alarm")
+log = get_logger("taskdb.alarm")
 
 
 class Folder:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-import structlog
 from sqlalchemy import RowMapping
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from taskdb.errors import BrokerUnreachable, DatabaseError, PayloadStoreUnreachable, TaskDBError
+from taskdb.logger import get_logger
 from taskdb.model.json_text import Unreadable, storable
 from taskdb.store.engine import faults
 from taskdb.store.engine.database import Database
@@ -29,7 +29,7 @@ from taskdb.store.engine.faults import Kind
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import moment
 
-log = structlog.get_logger("taskdb.aside")
+log = get_logger("taskdb.aside")
 
 T = TypeVar("T")
 R = TypeVar("R")

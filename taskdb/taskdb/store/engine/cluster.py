@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from taskdb.logger import get_logger
 from taskdb.store.engine import faults
 from taskdb.store.engine.event_order import has_order
 from taskdb.store.engine.postgresql.partitions import LOCK_TIMEOUT
 from taskdb.store.engine.session import Row
 
-log = structlog.get_logger("taskdb.upkeep")
+log = get_logger("taskdb.upkeep")
 
 LEAP = 2**40
 """More transactions than a restore to an older point in time can take back: a reader outside may

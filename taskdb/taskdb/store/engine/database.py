@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import structlog
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from taskdb.errors import DatabaseCollision, DatabaseError, ValueRefused
 from taskdb.fork import renew_after_fork
+from taskdb.logger import get_logger
 from taskdb.model.clock import Clock
 from taskdb.store.engine import faults
 from taskdb.store.engine.cluster import is_other_cluster, settle_over
@@ -27,7 +27,7 @@ from taskdb.store.engine.migrations import revision
 from taskdb.store.engine.session import JoinedSession, Parameters, Row, Session
 from taskdb.store.engine.sqlite.fork_gate import ForkGate
 
-log = structlog.get_logger("taskdb.database")
+log = get_logger("taskdb.database")
 
 T = TypeVar("T")
 

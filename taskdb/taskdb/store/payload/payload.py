@@ -16,14 +16,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-import structlog
-
 from taskdb.errors import PayloadMissing, PayloadStoreUnreachable, PayloadTooLarge
+from taskdb.logger import get_logger
 from taskdb.model.bounds import DEEPEST, clipped
 from taskdb.model.json_text import decode, encode
 from taskdb.private_path import FILE_MODE, make_folder
 
-log = structlog.get_logger("taskdb.payload")
+log = get_logger("taskdb.payload")
 
 _REFERENCE_BYTES = 255
 """Of a reference that a payload store has chosen: a day and a name."""

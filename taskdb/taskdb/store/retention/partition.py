@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
-import structlog
-
 from taskdb.errors import DatabaseError
+from taskdb.logger import get_logger
 from taskdb.store.engine import faults
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.postgresql.partitions import create_partition, missing_days
 
-log = structlog.get_logger("taskdb.upkeep")
+log = get_logger("taskdb.upkeep")
 
 _MOST = 10_000
 """Rows of the default partition that are counted."""

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, select
 
 from taskdb.errors import PayloadMissing
+from taskdb.logger import get_logger
 from taskdb.model.retention import Retention
 from taskdb.model.status import TaskStatus
 from taskdb.store.engine.aside import Aside
@@ -34,7 +34,7 @@ from taskdb.store.retention.archive import Archive
 from taskdb.store.task.moves.fragments import not_aside
 from taskdb.store.tree.growth import PRUNED
 
-log = structlog.get_logger("taskdb.prune")
+log = get_logger("taskdb.prune")
 
 PRUNE = "prune"
 _LOOK = 2_000

@@ -11,9 +11,8 @@ from datetime import timedelta
 from itertools import islice
 from pathlib import PurePosixPath
 
-import structlog
-
 from taskdb.errors import DatabaseError
+from taskdb.logger import get_logger
 from taskdb.store.engine import faults
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
@@ -26,7 +25,7 @@ from taskdb.store.schedule.row import RUN_KEPT
 from taskdb.store.task.moves.fragments import not_aside
 from taskdb.store.task.task_id import is_id
 
-log = structlog.get_logger("taskdb.prune")
+log = get_logger("taskdb.prune")
 
 WORKER_KEPT = timedelta(days=7)
 PAYLOAD_KEPT = timedelta(days=1)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import structlog
 from uuid_utils.compat import uuid7
 
 from taskdb.errors import PayloadMissing, PayloadTooLarge
+from taskdb.logger import get_logger
 from taskdb.model.entity import TaskError
 from taskdb.model.fan_out import HANDLER_POSITION, Counts, FanOutSpec, HandlerSpec
 from taskdb.model.json_text import encode
@@ -24,7 +24,7 @@ from taskdb.store.task.task_id import LEAST_ID
 from taskdb.store.tree.growth import begin_to_wait, spawn_handler, spawn_step
 from taskdb.store.tree.unit import Parent, SubTask, Unit
 
-log = structlog.get_logger("taskdb.join")
+log = get_logger("taskdb.join")
 HANDLER_NAMES = frozenset({"on_join", *HANDLER_STAGES})
 """Stages in which one handler is waited for; it bears the name of the stage."""
 _LAST_POSITION = 10 * HANDLER_POSITION

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from taskdb.errors import DatabaseUnsuitable
+from taskdb.logger import get_logger
 from taskdb.private_path import open_file
 from taskdb.store.engine import faults
 from taskdb.store.engine.cluster import settle_over
@@ -36,7 +36,7 @@ from taskdb.store.engine.migrations.validation import validate_checks
 from taskdb.store.engine.postgresql.partitions import create_partition, missing_days
 from taskdb.store.engine.tables import alarm_cursor, history_cluster, metadata
 
-log = structlog.get_logger("taskdb.migrate")
+log = get_logger("taskdb.migrate")
 
 _LOCK_KEY = 0x7461736B6462
 _ASK_SECONDS = 0.2

@@ -14,16 +14,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-import structlog
 from sqlalchemy import Connection, Engine, Executable, TextClause
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import ExecutableDDLElement
 
+from taskdb.logger import get_logger
 from taskdb.store.engine import faults
 from taskdb.store.engine.postgresql.partitions import LOCK_TIMEOUT
 
-log = structlog.get_logger("taskdb.migrate")
+log = get_logger("taskdb.migrate")
 
 T = TypeVar("T")
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from taskdb.logger import get_logger
 from taskdb.store.engine import faults
 from taskdb.store.engine.postgresql.partitions import LOCK_TIMEOUT
 from taskdb.store.engine.tables import metadata
 
-log = structlog.get_logger("taskdb.migrate")
+log = get_logger("taskdb.migrate")
 
 TRIES = 10
 """After so many the check is left to the next `taskdb migrate`."""

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
-import structlog
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
+from taskdb.logger import get_logger
 from taskdb.store.engine.dialect import CREATED_ANSWER, OWNED, Columns, Moved, MoveStatement, whole
 from taskdb.store.engine.postgresql.any_moment import read_any_moment
 from taskdb.store.engine.postgresql.before_image import HAS_TRIGGERS, note_triggers, tells_before
@@ -23,7 +23,7 @@ from taskdb.store.engine.session import DriverSession, Parameters, Row, Session
 from taskdb.store.engine.tables import ID_COLUMNS, JSON_COLUMNS, MOMENT_COLUMNS
 from taskdb.store.engine.types import as_number, spelled
 
-log = structlog.get_logger("taskdb.database")
+log = get_logger("taskdb.database")
 
 _STYLE = "%%(%s)s"
 _UNFINISHED = frozenset({1, 4})

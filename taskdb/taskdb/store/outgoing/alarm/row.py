@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -21,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from taskdb.logger import get_logger
 from taskdb.model.alarm.alarm import (
     Alarm,
     AlarmDelivery,
@@ -39,7 +39,7 @@ from taskdb.store.engine.session import JoinedSession
 from taskdb.store.engine.tables import alarm, alarm_policy, alarm_route
 from taskdb.store.engine.types import moment
 
-log = structlog.get_logger("taskdb.alarm")
+log = get_logger("taskdb.alarm")
 
 
 def has_state(state: AlarmState) -> ColumnElement[bool]:
