@@ -4,7 +4,7 @@
 PYTHON  ?= python3
 VENV    ?= .venv
 # Processes that run tests at the same time; most of them wait most of the time.
-WORKERS ?= 3
+WORKERS ?= 4
 # More words for pytest: make test ARGS='-k relay'
 ARGS    ?=
 

@@ -130,8 +130,10 @@ class Site:
             process.signal(signal.SIGTERM)
         for process in running:
             process.wait()
-        for process in self.processes.started:
-            wait_until(lambda p=process: not p.children, describe=f"no child of {process} left")
+        wait_until(
+            lambda: not self.processes.children,
+            describe=lambda: f"no process left: {self.processes.children}",
+        )
         if self._celery is not None:
             self._celery.close()
         ordered = [worker.pid for worker in self.workers if worker in running]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
+from tests.cases import each
 from tests.integration.cli_site import Site, cli
 from tests.integration.submit_site import client
 
@@ -69,7 +70,7 @@ def test_a_mutex_of_fields_is_that_of_their_values_and_of_the_type(taskdb: TaskD
     assert mutex_of(taskdb, type="echo", input={"shop": 1}) is None
 
 
-@pytest.mark.parametrize("key", ["", "#shop#1", 7, "x" * 1_001])
+@each("key", ["", "#shop#1", 7, "x" * 1_001])
 def test_a_key_that_is_none_is_refused(taskdb: TaskDB, key: Any) -> None:
     with pytest.raises(InvalidInput, match="mutex_key"):
         taskdb.submit_task("echo", 1, mutex_key=key)
@@ -172,13 +173,13 @@ def test_a_tenant_is_told_the_reason_of_its_own_rule_only(taskdb: TaskDB, owner:
         assert word in str(taskdb.explain_task(task_id))
 
 
-@pytest.mark.parametrize("place", [{}, {"queue": "a", "type": "b"}, {"queue": ""}, {"type": 7}])
+@each("place", [{}, {"queue": "a", "type": "b"}, {"queue": ""}, {"type": 7}])
 def test_a_rule_is_for_one_place(taskdb: TaskDB, place: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         taskdb.limits.pause(**place)
 
 
-@pytest.mark.parametrize("limit", [{}, {"max_running": 0}, {"max_starts": 1}, {"per": "x"}])
+@each("limit", [{}, {"max_running": 0}, {"max_starts": 1}, {"per": "x"}])
 def test_a_limit_that_says_nothing_is_refused(taskdb: TaskDB, limit: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="limit"):
         taskdb.limits.set(queue="q", **limit)

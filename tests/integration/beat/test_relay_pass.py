@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from kombu.messaging import Producer
+from tests.cases import each
 from tests.integration.submit_site import (
     client,
     count,
@@ -99,7 +100,7 @@ def test_a_row_that_errored_is_published_when_it_is_due(taskdb: TaskDB) -> None:
     assert ids(messages(taskdb)) == [entity.id]
 
 
-@pytest.mark.parametrize("status", ["STARTED", "COMPLETED", "FAILED", "HALTED", "CANCELED"])
+@each("status", ["STARTED", "COMPLETED", "FAILED", "HALTED", "CANCELED"], alone=True)
 def test_what_runs_or_is_over_is_left_alone_however_old(taskdb: TaskDB, status: str) -> None:
     entity = taskdb.submit_task("echo")
     messages(taskdb)

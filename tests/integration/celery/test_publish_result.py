@@ -13,6 +13,7 @@ import pytest
 from celery import Celery, chain, group
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
+from tests.cases import each
 from tests.integration.submit_site import end
 
 from taskdb import Registry, Settings, TaskDB, task
@@ -72,11 +73,11 @@ def result_of(app: Celery, task_id: str) -> Any:
     return app.AsyncResult(task_id)
 
 
-@pytest.mark.parametrize(
+@each(
     "status",
     [
-        *("CREATED", "SCHEDULED", "QUEUED", "STARTED", "COMPLETED", "ERRORED", "FAILED", "HALTED"),
-        "CANCELED",
+        *("SCHEDULED", "QUEUED", "STARTED", "COMPLETED", "ERRORED", "FAILED", "HALTED", "CANCELED"),
+        "CREATED",  # the last: from then on nothing is published
     ],
 )
 def test_every_status_has_its_celery_state(taskdb: TaskDB, app: Celery, status: str) -> None:
@@ -99,8 +100,8 @@ def test_a_completed_task_answers_its_result(taskdb: TaskDB, app: Celery) -> Non
     assert result.name == "echo" and result.date_done is not None
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"),
+@each(
+    "kind, expected",
     [
         ("builtins.ValueError", ValueError),
         ("ValueError", ValueError),
@@ -146,8 +147,8 @@ def test_a_failed_task_raises_its_error(
         result.get(timeout=5)
 
 
-@pytest.mark.parametrize("message", ["", "'a'", "two\nlines", "a \\ in it", "%s {0}"])
-@pytest.mark.parametrize("kind", ["KeyError", "UnicodeDecodeError", "ExceptionGroup", "OSError"])
+@each("message", ["", "'a'", "two\nlines", "a \\ in it", "%s {0}"])
+@each("kind", ["KeyError", "UnicodeDecodeError", "ExceptionGroup", "OSError"])
 def test_an_error_has_its_message_whatever_its_class_makes_of_it(
     taskdb: TaskDB, app: Celery, kind: str, message: str
 ) -> None:
@@ -166,8 +167,8 @@ def test_a_canceled_task_is_revoked(taskdb: TaskDB, app: Celery) -> None:
     assert result_of(app, entity.id).state == "REVOKED"
 
 
-@pytest.mark.parametrize("task_id", [str(UUID(int=1)), "any text", "TASK#"])
-@pytest.mark.parametrize(
+@each("task_id", [str(UUID(int=1)), "any text", "TASK#"])
+@each(
     "ask",
     [
         lambda result: result.state,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.cases import each
 from tests.integration.cli_site import REPOSITORY, Site, cli
 from tests.processes import Processes, RunningProcess
 
@@ -36,7 +37,7 @@ def test_help_lists_every_command_and_every_exit_code(cli: Site) -> None:
     assert max(len(line) for line in ran.out.splitlines()) <= 80
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_every_command_explains_itself_and_takes_json_and_debug(cli: Site, name: str) -> None:
     ran = cli(name, "--help")
     assert ran.code == 0
@@ -44,7 +45,7 @@ def test_every_command_explains_itself_and_takes_json_and_debug(cli: Site, name:
     assert "--debug" in ran.out or name == "worker"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_the_page_of_the_command_line_names_every_option(cli: Site, name: str) -> None:
     page = PAGE.read_text(encoding="utf-8")
     section = page.split(f"\n## taskdb {name}\n")[1].split("\n## ")[0]

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from tests.cases import each
 from tests.integration.cli_site import REPOSITORY, Site, cli
 from tests.store.alarms import fail
 
@@ -18,7 +19,7 @@ NAMES = ["list", "show", "ack", "snooze", "resolve", "test"]
 SECRET = "hunter2-hunter2"
 
 
-@pytest.mark.parametrize("words", [*([name] for name in NAMES), ["route", "add"]])
+@each("words", [*([name] for name in NAMES), ["route", "add"]])
 def test_the_page_of_the_command_line_names_every_option(cli: Site, words: list[str]) -> None:
     shown = set(re.findall(r"--[a-z][a-z-]+", cli("alarm", *words, "--help").out))
     assert {"--json", "--debug"} <= shown

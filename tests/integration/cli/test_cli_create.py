@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cases import each
 from tests.integration.cli_site import Site, cli
 from tests.servers import Blackhole
 from tests.waiting import wait_until
@@ -26,8 +27,8 @@ def input_of(cli: Site, *words: str) -> Any:
     return {name: value for name, value in given.items() if value != defaults[name]}
 
 
-@pytest.mark.parametrize(
-    ("words", "value"),
+@each(
+    "words, value",
     [
         (["--title", "Grüße"], {"title": "Grüße"}),
         (["--title", "5"], {"title": "5"}),
@@ -193,7 +194,7 @@ def test_the_same_unique_key_answers_the_same_task(cli: Site) -> None:
     assert cli(*words, "new", "--json").document["id"] != first
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [
         ["--priority", "10"],

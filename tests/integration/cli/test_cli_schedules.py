@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
+from tests.cases import each
 from tests.integration.cli_site import REPOSITORY, Site, cli
 
 from taskdb.cli.app import build
@@ -19,7 +19,7 @@ NAMES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_the_page_of_the_command_line_names_every_option(cli: Site, name: str) -> None:
     shown = set(re.findall(r"--[a-z][a-z-]+", cli("schedule", name, "--help").out))
     assert {"--json", "--debug"} <= shown

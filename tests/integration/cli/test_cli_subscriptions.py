@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.cases import each
 from tests.integration.cli_site import REPOSITORY, Site, cli
 from tests.integration.notify_site import deliver_all, delivering
 from tests.servers import Receiver
@@ -18,7 +19,7 @@ PAGE = REPOSITORY / "docs" / "reference" / "command-line.md"
 NAMES = [one.name for one in COMMANDS if one.group == "subscription"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_the_page_of_the_command_line_names_every_option(cli: Site, name: str) -> None:
     shown = set(re.findall(r"--[a-z][a-z-]+", cli("subscription", name, "--help").out))
     assert {"--json", "--debug"} <= shown
@@ -89,8 +90,8 @@ def test_a_secret_of_ones_own_comes_from_a_file_and_is_not_printed(
     assert cli("subscription", "show", "hook", "--tenant", "other").code == 3
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
+@each(
+    "words, message",
     [
         (["hook", "webhook", "https://127.0.0.1/"], "TASKDB_OUTBOUND_PRIVATE"),
         (["hook", "webhook", "http://93.184.215.14/"], "TASKDB_OUTBOUND_HTTP"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.cases import each
 from tests.integration.cli_site import Site, cli
 from tests.processes import RunningProcess
 from tests.waiting import wait_until
@@ -88,7 +89,7 @@ def test_an_empty_list_says_so_aside(cli: Site) -> None:
     assert "no task" in ran.err
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [
         ["--status", "DONE"],

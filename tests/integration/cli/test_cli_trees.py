@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cases import each
 from tests.integration.cli.test_cli import on_terminal
 from tests.integration.cli_site import Site, cli
 from tests.processes import Processes
@@ -101,8 +102,8 @@ def test_every_option_of_a_fan_out_reaches_its_row(trees: Site) -> None:
     assert chunked["spec"]["fan_out"]["tolerate"] == 1
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
+@each(
+    "words, said",
     [
         (["part"], "give the items"),
         (["part", "--items", "[1]", "--items-file", "x"], "give the items"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cases import each
 from tests.integration.cli_site import Site, cli
 from tests.integration.submit_site import client, end, events, logged
 from tests.store.trees import end as end_badly
@@ -145,8 +146,8 @@ WRONG: list[Callable[[TaskDB, str, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("by", [7, "a\x00b", "x" * 5_000])
-@pytest.mark.parametrize("change", WRONG)
+@each("by", [7, "a\x00b", "x" * 5_000])
+@each("change", WRONG, alone=True)
 def test_an_actor_that_cannot_be_stored_is_refused_and_nothing_changes(
     taskdb: TaskDB, change: Callable[[TaskDB, str, Any], Any], by: Any
 ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.cases import each
 from tests.integration.submit_site import client
 from tests.store.tasks import DONE, claim, in_status
 from tests.store.trees import end_all, part_ids
@@ -38,7 +39,7 @@ def test_a_bulk_retry_runs_only_what_ended_badly_unless_it_is_forced(taskdb: Tas
     assert taskdb.get_task(done).status is S.PROCESSING
 
 
-@pytest.mark.parametrize("status", ["COMPLETED", "ERRORED", ["FAILED", "SCHEDULED"]])
+@each("status", ["COMPLETED", "ERRORED", ["FAILED", "SCHEDULED"]], alone=True)
 def test_a_status_that_only_force_runs_again_is_refused_by_name(
     taskdb: TaskDB, status: str | list[str]
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from celery import Celery, chain, group
 from celery.app.task import Context
 from celery.exceptions import Ignore
+from tests.cases import each
 from tests.integration.submit_site import client, count, events, logged, messages
 
 from taskdb import TaskDB, TaskStatus
@@ -62,7 +63,7 @@ WAYS: dict[str, Callable[[Celery, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each("way", WAYS)
 def test_a_task_type_that_is_called_plainly_is_refused_and_names_submit_task(
     taskdb: TaskDB, app: Celery, way: str
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cases import each
 from tests.integration.submit_site import client, count, engine_on, files
 from tests.store.trees import end
 
@@ -86,7 +87,7 @@ REFUSED: dict[str, Callable[[TaskDB], Any]] = {
 }
 
 
-@pytest.mark.parametrize("submit", REFUSED.values(), ids=REFUSED.keys())
+@each("submit", REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_not_allowed_is_refused_and_nothing_is_written(
     taskdb: TaskDB, acme: TaskDB, submit: Callable[[TaskDB], Any]
 ) -> None:
@@ -136,7 +137,7 @@ def test_a_unique_key_does_not_lead_around_the_lists(taskdb: TaskDB, acme: TaskD
     assert taskdb.get_task(first.id).input == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "wider",
     [
         {"types": ["echo", SECRET]},
@@ -169,7 +170,7 @@ def test_an_empty_list_allows_nothing(taskdb: TaskDB) -> None:
         none.for_tenant("acme", types=["echo"])
 
 
-@pytest.mark.parametrize(
+@each(
     "wrong",
     [
         {"types": "echo"},
@@ -230,7 +231,7 @@ def failed(taskdb: TaskDB, type_name: str, **options: Any) -> str:
     return task_id
 
 
-@pytest.mark.parametrize(
+@each(
     "place",
     [
         {"type_name": SECRET},
@@ -238,6 +239,7 @@ def failed(taskdb: TaskDB, type_name: str, **options: Any) -> str:
         {"type_name": "echo", "priority": 9},
         {"type_name": "echo", "queue": "elsewhere"},
     ],
+    alone=True,
 )
 def test_what_a_client_may_not_run_it_does_not_run_again(
     taskdb: TaskDB, acme: TaskDB, place: dict[str, Any]

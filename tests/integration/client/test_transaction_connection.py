@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
+from tests.cases import each
 from tests.integration.submit_site import (
     assert_published,
     begin_by_hand,
@@ -106,7 +107,7 @@ def one_after_another(submit: Callable[[], str], connection: Connection) -> list
     return [first, third]
 
 
-@pytest.mark.parametrize(
+@each(
     "story",
     [
         committed,
@@ -117,6 +118,7 @@ def one_after_another(submit: Callable[[], str], connection: Connection) -> list
         only_a_savepoint_that_was_rolled_back,
         one_after_another,
     ],
+    alone=True,
 )
 def test_a_connections_transaction_decides(
     taskdb: TaskDB, engine: Engine, story: Callable[[Callable[[], str], Connection], list[str]]
@@ -168,7 +170,7 @@ def test_a_long_lived_connection_does_not_grow(taskdb: TaskDB, engine: Engine) -
         taskdb.submit_task("echo", session=connection)
         connection.rollback()
         at_first = len(connection.dispatch.commit)
-        for _ in range(1_000):
+        for _ in range(100):
             taskdb.submit_task("echo", session=connection)
             connection.rollback()
         assert len(connection.dispatch.commit) == at_first

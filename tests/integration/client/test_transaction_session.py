@@ -12,6 +12,7 @@ from sqlalchemy import Engine, String, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session
 from sqlalchemy.orm import sessionmaker as make_sessionmaker
+from tests.cases import each
 from tests.integration.submit_site import (
     assert_published,
     client,
@@ -190,7 +191,7 @@ def undone_by_an_error_in_its_block(submit: Callable[[], str], session: Session)
     return [kept]
 
 
-@pytest.mark.parametrize(
+@each(
     "story",
     [
         released_then_rolled_back,
@@ -202,6 +203,7 @@ def undone_by_an_error_in_its_block(submit: Callable[[], str], session: Session)
         closed_inside_a_savepoint,
         undone_by_an_error_in_its_block,
     ],
+    alone=True,
 )
 def test_a_savepoint_decides_with_the_transaction_around_it(
     taskdb: TaskDB,
@@ -323,7 +325,7 @@ def test_a_session_with_a_connection_of_its_own_publishes(taskdb: TaskDB, engine
     assert_published(taskdb, entity.id)
 
 
-@pytest.mark.parametrize("session", ["text", 5, object(), Session])
+@each("session", ["text", 5, object(), Session])
 def test_what_is_no_session_is_refused_before_anything_is_written(
     taskdb: TaskDB, session: Any
 ) -> None:
@@ -408,7 +410,7 @@ def test_a_long_lived_session_does_not_grow(taskdb: TaskDB, engine: Engine) -> N
         taskdb.submit_task("plus", {"a": 0}, session=session)
         session.rollback()
         at_first = listeners()
-        for number in range(1_000):
+        for number in range(100):
             taskdb.submit_task("plus", {"a": number}, session=session)
             session.rollback()
         assert listeners() == at_first == 2

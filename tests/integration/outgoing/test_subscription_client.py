@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cases import each
 from tests.integration.notify_site import site
 
 from taskdb import InvalidInput, TaskDB
@@ -58,8 +59,8 @@ def test_a_client_of_some_tenants_makes_and_sees_only_theirs(taskdb: TaskDB) -> 
     assert len(taskdb.subscriptions.list()) == 3
 
 
-@pytest.mark.parametrize(
-    ("options", "path"),
+@each(
+    "options, path",
     [
         ({"name": ""}, "name"),
         ({"name": "a\x00"}, "name"),

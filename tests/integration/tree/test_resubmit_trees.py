@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
+from tests.cases import each
 from tests.integration.client.test_transaction_connection import async_engine
 from tests.integration.submit_site import client, engine_on, ids, messages, until_queued
 from tests.store.tasks import LEASE, in_status, row
@@ -132,7 +133,7 @@ def resubmit(submit: Submit, tree: str, **options: Any) -> TaskEntity:
     return submit(*given, **({} if tree == "sequence" else {"unique_key": "k"}), **options)
 
 
-@pytest.mark.parametrize("tree", sorted(TREES))
+@each("tree", sorted(TREES), alone=True)
 def test_the_same_work_goes_on_where_it_failed_however_it_is_submitted(
     taskdb: TaskDB, submit: Submit, tree: str
 ) -> None:
@@ -148,7 +149,7 @@ def test_the_same_work_goes_on_where_it_failed_however_it_is_submitted(
     assert taskdb.get_task(task_id).status is S.COMPLETED
 
 
-@pytest.mark.parametrize("tree", sorted(TREES))
+@each("tree", sorted(TREES), alone=True)
 def test_a_tree_that_goes_on_has_each_option_of_the_new_submit(
     taskdb: TaskDB, submit: Submit, tree: str
 ) -> None:
@@ -159,7 +160,7 @@ def test_a_tree_that_goes_on_has_each_option_of_the_new_submit(
     assert {name: getattr(stored, name) for name in NEW} == NEW
 
 
-@pytest.mark.parametrize("tree", sorted(TREES))
+@each("tree", sorted(TREES), alone=True)
 def test_a_rollback_leaves_a_tree_as_it_ended(taskdb: TaskDB, store_url: str, tree: str) -> None:
     task_id = fail(taskdb, tree)
     before = row(taskdb.store, task_id)
@@ -189,7 +190,7 @@ OTHER = {
 }
 
 
-@pytest.mark.parametrize("case", sorted(OTHER))
+@each("case", sorted(OTHER), alone=True)
 def test_other_work_is_a_new_task_and_the_tree_stays_as_it_ended(
     taskdb: TaskDB, submit: Submit, case: str
 ) -> None:
@@ -290,7 +291,7 @@ def sub_tasks_read(taskdb: TaskDB, task_id: str) -> list[TaskEntity]:
     return taskdb.trees.family(task_id)
 
 
-@pytest.mark.parametrize("status", [S.FAILED, S.HALTED, S.SCHEDULED])
+@each("status", [S.FAILED, S.HALTED, S.SCHEDULED], alone=True)
 def test_a_fan_out_takes_the_key_of_a_single_task_that_ended_badly_or_is_not_due(
     taskdb: TaskDB, submit: Submit, status: TaskStatus
 ) -> None:

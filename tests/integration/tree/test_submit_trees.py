@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
+from tests.cases import each
 from tests.integration.submit_site import (
     client,
     count,
@@ -56,7 +57,7 @@ def test_an_item_that_is_wrong_is_named_and_nothing_stays(taskdb: TaskDB) -> Non
     assert files(taskdb) == []
 
 
-@pytest.mark.parametrize("items", [{"a": 1}, "text", 7])
+@each("items", [{"a": 1}, "text", 7])
 def test_one_item_is_no_list(taskdb: TaskDB, items: Any) -> None:
     with pytest.raises(InvalidInput, match="is one item"):
         taskdb.submit_fan_out("plus", items)

@@ -1,5 +1,6 @@
 """Whatever happens in whatever order: a rule is never broken, and nobody waits for ever."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,6 +16,7 @@ from taskdb.store.store import Store
 from tests.store.gates import released
 from tests.store.tasks import DONE, LEASE, OOPS, SOON, at_once, claim, create, make_due, write
 
+EXAMPLES = int(os.environ.get("TASKDB_RANDOM_EXAMPLES", "6"))
 LIMITS = {("type", "a"): 2, ("type", "b"): 1, ("tenant", "t"): 2, ("queue", "q"): 3}
 PAUSES = [("queue", "q"), ("type", "a"), ("tenant", "t")]
 PLACE = (
@@ -156,7 +158,7 @@ ACTS = [
 
 
 @settings(
-    max_examples=12,
+    max_examples=EXAMPLES,
     deadline=None,
     derandomize=True,
     database=None,

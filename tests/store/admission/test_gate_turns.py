@@ -1,5 +1,6 @@
 """A task that needs several limits gets its turn, however many younger ones need one of them."""
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -28,6 +29,7 @@ ALONE: dict[str, Values] = {
 }
 """Tasks that need one limit, and of those of a tenant its mutex."""
 ALL: Values = {"queue": "q", "type": "a", "tenant": "t"}
+EXAMPLES = int(os.environ.get("TASKDB_RANDOM_EXAMPLES", "3"))
 TURNS = 8
 """Ends of each kind of younger task within which the one with several limits goes."""
 
@@ -254,7 +256,7 @@ class Stream:
 
 
 @settings(
-    max_examples=6,
+    max_examples=EXAMPLES,
     deadline=None,
     derandomize=True,
     database=None,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cases import each
 
 from taskdb import Registry, Settings, SettingsError, TaskDB, task
 from taskdb.celery.configuration import create_celery
@@ -58,8 +59,8 @@ def settings(folder: Path, **celery: Any) -> Settings:
     return Settings(data_dir=folder, celery=celery)
 
 
-@pytest.mark.parametrize("start", [create_celery, TaskDB, create_app])
-@pytest.mark.parametrize("name", OTHERS)
+@each("start", [create_celery, TaskDB, create_app])
+@each("name", OTHERS)
 def test_a_setting_that_would_break_a_promise_is_refused_by_name(
     tmp_path: Path, name: str, start: Callable[[Settings], Any]
 ) -> None:
@@ -132,9 +133,9 @@ ANNOTATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ANNOTATIONS)
-@pytest.mark.parametrize("whose", ["*", "greet"])
-@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: [{}, one], lambda one: (one,)])
+@each("name", ANNOTATIONS)
+@each("whose", ["*", "greet"])
+@each("wrap", [lambda one: one, lambda one: [{}, one], lambda one: (one,)])
 def test_an_annotation_that_would_break_a_promise_is_refused(
     tmp_path: Path, name: str, whose: str, wrap: Callable[[Any], Any]
 ) -> None:

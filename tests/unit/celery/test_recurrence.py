@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from celery import Celery
 from celery.schedules import crontab, schedule
+from tests.cases import each
 
 from taskdb import InvalidInput
 from taskdb.celery.entry_options import task_options
@@ -75,8 +76,8 @@ def test_the_table_has_sixty_expressions() -> None:
     assert len({repr(one) for one in TABLE}) == 60
 
 
-@pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("fields", TABLE, ids=repr)
+@each("zone", ZONES)
+@each("fields", TABLE, ids=repr)
 def test_a_crontab_is_due_when_celery_says_but_where_clocks_are_changed(
     fields: tuple[Any, ...], zone: str
 ) -> None:

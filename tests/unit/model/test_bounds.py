@@ -10,6 +10,7 @@ import pytest
 from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from taskdb import Alarm, FanOut, InvalidInput, Limit, Registry, Retry, Schedule, Sequence, task
 from taskdb.cli.task.item_option import _ndjson
@@ -198,8 +199,8 @@ def test_a_moment_without_a_zone_is_read_in_utc() -> None:
 LONG = [timedelta.max, timedelta(days=999_999), math.inf, math.nan, 1e300, 10**400]
 
 
-@pytest.mark.parametrize("long", LONG, ids=range(6))
-@pytest.mark.parametrize(
+@each("long", LONG, ids=range(6))
+@each(
     "declare",
     [
         lambda long: Limit.of(None, 1, long),

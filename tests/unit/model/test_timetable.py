@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from taskdb.model.schedule.timetable import COUNT_LIMIT, Timetable
 
@@ -68,8 +69,8 @@ def test_a_change_of_half_an_hour_skips_no_run_of_every_second_hour() -> None:
     assert local(table, "2026-04-04T23:00", 4) == ["05 00:00", "05 02:00", "05 04:00", "05 06:00"]
 
 
-@pytest.mark.parametrize("step", range(1, 13))
-@pytest.mark.parametrize(
+@each("step", range(1, 13))
+@each(
     "zone", ["Australia/Lord_Howe", "Europe/Berlin", "America/Nuuk", "Africa/Cairo", "Asia/Tokyo"]
 )
 def test_steps_of_hours_leave_out_no_time_that_the_clock_shows(step: int, zone: str) -> None:

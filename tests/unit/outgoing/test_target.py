@@ -7,6 +7,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from taskdb.errors import DeliveryFailed, TargetRefused
 from taskdb.outgoing.special_address import Address, special_use
@@ -91,7 +92,7 @@ SPECIAL = [
 ]
 
 
-@pytest.mark.parametrize(("address", "use"), SPECIAL)
+@each("address, use", SPECIAL)
 def test_an_address_of_special_use_is_refused_and_the_log_alone_says_which(
     address: str, use: str
 ) -> None:
@@ -113,7 +114,7 @@ def test_what_python_calls_special_is_in_the_list(address: Address) -> None:
         assert special_use(address)
 
 
-@pytest.mark.parametrize(
+@each(
     "neighbour",
     [
         "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255",

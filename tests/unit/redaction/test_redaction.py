@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from taskdb.errors import SettingsError
 from taskdb.redaction.redaction import CUT, TEXT_LIMIT, VALUE_LIMIT, Redaction
@@ -22,7 +23,7 @@ SECRET = "hunter2-Zażółć"
 CARD = "4111 1111 1111 1111"
 
 
-@pytest.mark.parametrize(
+@each(
     "name",
     [
         "password", "Password", "db_password", "oldPasswordHash", "PGPASSWORD", "passwd", "pwd",

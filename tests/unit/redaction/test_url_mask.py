@@ -2,17 +2,17 @@
 
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from taskdb.redaction.url_mask import MASK, mask_url, mask_urls, secrets_of_url
 
 MARKER = "Mar4ker"
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
+@each(
+    "url, shown",
     [
         ("postgresql://app:hunter2@db:5432/tasks", "postgresql://app:***@db:5432/tasks"),
         ("postgresql://app@db/tasks", "postgresql://app@db/tasks"),
@@ -67,7 +67,7 @@ def test_no_sign_of_a_password_lets_a_part_of_it_out(password: str, scheme: str,
     assert mask_url(url) == f"{scheme}://user:{MASK}@host{tail}"
 
 
-@pytest.mark.parametrize("sign", [*"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"])
+@each("sign", [*"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"])
 def test_a_password_with_a_sign_is_masked_in_a_running_text(sign: str) -> None:
     url = f"redis://:{MARKER}{sign}{MARKER}@host/0"
     for text in (

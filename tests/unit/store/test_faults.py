@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError
+from tests.cases import each
 
 from taskdb.errors import (
     DatabaseCollision,
@@ -73,9 +74,7 @@ def through_sqlalchemy(error: Exception) -> DBAPIError:
     return DBAPIError("SELECT 1", {}, error)
 
 
-@pytest.mark.parametrize(
-    ("kind", "state"), [(kind, state) for kind, states in STATES.items() for state in states]
-)
+@each("kind, state", [(kind, state) for kind, states in STATES.items() for state in states])
 def test_every_sqlstate_has_its_kind_with_and_without_sqlalchemy(kind: Kind, state: str) -> None:
     for error in (of_server(state), through_sqlalchemy(of_server(state))):
         assert faults.kind_of(error) is kind
@@ -90,7 +89,7 @@ def test_what_another_try_can_mend_is_worth_one(state: str) -> None:
     assert faults.worth_repeating(through_sqlalchemy(of_server(state)))
 
 
-@pytest.mark.parametrize("state", STATES[Kind.REFUSED] + STATES[Kind.VALUE] + STATES[Kind.UNKNOWN])
+@each("state", STATES[Kind.REFUSED] + STATES[Kind.VALUE] + STATES[Kind.UNKNOWN])
 def test_what_the_next_try_meets_again_is_not_repeated_at_once(state: str) -> None:
     assert not faults.worth_repeating(of_server(state))
     assert not faults.spoils_pool(of_server(state))
@@ -163,9 +162,7 @@ SQLITE = {
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind, names in SQLITE.items() for name in names]
-)
+@each("kind, name", [(kind, name) for kind, names in SQLITE.items() for name in names])
 def test_every_code_of_sqlite_has_its_kind(kind: Kind, name: str) -> None:
     error = sqlite3.OperationalError("it says so")
     error.sqlite_errorname = f"SQLITE_{name}"

@@ -208,3 +208,5 @@ def assert_stopped(site: Site) -> None:
             worker.terminate()
         assert not worker.children
         assert_orderly(site, worker.pid)
+    # The next test looks at its own.
+    site.workers.clear()

@@ -20,11 +20,13 @@ import pytest
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 from kombu import Connection, Exchange, Queue
+from tests.cases import each
 from tests.integration.worker_site import COMBINATIONS, Site, site_of
 from tests.waiting import wait_until
 
 from taskdb.errors import ResultNotKept
 from taskdb.model.entity import TaskEntity
+from taskdb_worker.run.execution import TaskMemoryError
 
 PAGE = Path(__file__).parents[4] / "docs" / "reference" / "states.md"
 C, S, E, F = "CREATED", "STARTED", "ERRORED", "FAILED"
@@ -224,7 +226,7 @@ CASES = [
     Case(
         *("out-of-memory", "ends.out_of_memory", (*TRIED, E, S, HALT)),
         input={"times": 9},
-        error="taskdb_worker.run.execution.TaskMemoryError",
+        error=f"{TaskMemoryError.__module__}.{TaskMemoryError.__name__}",
         message="no room",
         traceback="in out_of_memory",
         crashes=3,
@@ -318,9 +320,16 @@ def site(
         yield site
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_a_run_ends_as_the_table_says(site: Site, case: Case) -> None:
-    entity = site.settled(site.submit(case.type, case.input).id)
+@pytest.fixture(scope="module")
+def submitted(site: Site) -> dict[str, str]:
+    """The id of a task for each case; all are submitted before one is looked at."""
+    return {case.id: site.submit(case.type, case.input).id for case in CASES}
+
+
+@pytest.mark.timeout(300)
+@each("case", CASES, ids=lambda case: case.id)
+def test_a_run_ends_as_the_table_says(site: Site, submitted: dict[str, str], case: Case) -> None:
+    entity = site.settled(submitted[case.id])
 
     assert site.moves(entity.id) == list(case.moves), site.client.task_history(entity.id)
     assert str(entity.status) == case.moves[-1]

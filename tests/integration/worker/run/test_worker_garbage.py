@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from tests.cases import each
 from tests.integration.worker_site import Site, site_of
 from tests.waiting import wait_until
 
@@ -100,7 +101,7 @@ RAW: dict[str, str] = {
 
 # Elsewhere the broker itself lays out what is in a queue.
 @pytest.mark.parametrize("site", ["redis"], indirect=True, scope="module")
-@pytest.mark.parametrize("text", RAW.values(), ids=RAW.keys())
+@each("text", RAW.values(), ids=RAW.keys())
 def test_a_worker_goes_on_behind_what_is_no_message(site: Site, text: str) -> None:
     with redis.Redis.from_url(site.settings.message_url) as server:
         # Behind another one, so that both ways of taking one meet it.
@@ -155,7 +156,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("given", PUBLISHED.values(), ids=PUBLISHED.keys())
+@each("given", PUBLISHED.values(), ids=PUBLISHED.keys())
 def test_a_worker_goes_on_behind_a_message_that_it_cannot_read(
     site: Site, given: dict[str, Any]
 ) -> None:
