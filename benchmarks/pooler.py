@@ -28,6 +28,7 @@ from taskdb.store.contract import EVERYONE, Draft, Filter
 from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 
 THREADS = 8
 POOL = 4
@@ -135,12 +136,12 @@ def _verbs(store: Store) -> None:
     assert store.tasks.page(Filter(), EVERYONE, limit=5)
     assert store.doctor.drifts(lease=MINUTE) is not None
     store.partitions.create()
-    reader = store.statistics("bench", MINUTE)
+    reader = StoreUpkeep(store).statistics("bench", MINUTE)
     cursor = reader.begin()
     assert cursor is not None
     assert reader.keep(cursor)
     reader.give_up()
-    assert store.counts.tasks(by_tenant=False) is not None
+    assert StoreUpkeep(store).counts.tasks(by_tenant=False) is not None
 
 
 def _live(store: Store, lives: int) -> None:

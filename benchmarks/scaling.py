@@ -23,6 +23,7 @@ from taskdb.client.submission.chosen_options import ChosenOptions
 from taskdb.client.submission.drafting import Drafting
 from taskdb.model.retention import Retention
 from taskdb.store.contract import EVERYONE
+from taskdb.store.upkeep import StoreUpkeep
 
 ROWS = int(os.environ.get("BENCH_ROWS", "20000"))
 MESSAGES = int(os.environ.get("BENCH_MESSAGES", "4000"))
@@ -144,7 +145,7 @@ def _prune(taskdb: TaskDB, started: Servers) -> None:
         connection.execute("UPDATE taskdb_task SET created_at = now() - interval '41 days'")
         connection.execute("VACUUM ANALYZE taskdb_task")
     rules = Retention.parse([{"keep": f"{timedelta(days=1).days}d"}])
-    pruning = taskdb.store.prune_rounds(rules)
+    pruning = StoreUpkeep(taskdb.store).prune_rounds(rules)
     began = time.perf_counter()
     tasks = 0
     while not pruning.is_round_over or not tasks:

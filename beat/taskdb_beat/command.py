@@ -11,6 +11,7 @@ from taskdb.logger import get_logger
 from taskdb.logging import configure_logging
 from taskdb.outgoing.alarm.deliverer import Deliverer
 from taskdb.settings.settings import Settings
+from taskdb.store.upkeep import StoreUpkeep
 from taskdb_beat.loops.alarm import Fold, PruneAlarms, Watch
 from taskdb_beat.loops.callback import Callbacks
 from taskdb_beat.loops.deliver import Deliver
@@ -72,7 +73,7 @@ def mend(taskdb: TaskDB) -> None:
     An error of one is logged and stops no other.
     """
     taskdb.store.aside.try_now()
-    deliverer = Deliverer(taskdb.settings, taskdb.store.deliveries)
+    deliverer = Deliverer(taskdb.settings, StoreUpkeep(taskdb.store).deliveries)
     loops = mending_loops_of(taskdb, is_whole=True)
     for loop in [*loops, *alarm_loops_of(taskdb, deliverer)]:
         for _ in range(_MENDING_PASSES):
@@ -91,7 +92,7 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
         Loop("presence", presence.run_once, settings.heartbeat_seconds, close=presence.close),
         *mending_loops_of(taskdb),
         Loop("deliver", deliver.run_once, interval, close=deliver.close),
-        *alarm_loops_of(taskdb, Deliverer(settings, store.deliveries)),
+        *alarm_loops_of(taskdb, Deliverer(settings, StoreUpkeep(store).deliveries)),
         Loop("prune", Prune(settings, store).run_once, settings.prune_interval_seconds),
         Loop("sweep", Sweep(settings, store).run_once, settings.prune_interval_seconds),
         Loop(

@@ -13,6 +13,7 @@ from taskdb.store.contract import EVERYONE
 from taskdb.store.outgoing.alarm.delivery import Deliveries
 from taskdb.store.outgoing.alarm.detection import Folded
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 from tests.store.tasks import Run, running
 
 WINDOW = timedelta(minutes=5)
@@ -39,7 +40,7 @@ def rules(**given: Any) -> AlarmRules:
 
 
 def fold(store: Store, limit: int = 2_000, **given: Any) -> Folded:
-    return store.detection(rules(**given), Redaction.parse()).fold(limit)
+    return StoreUpkeep(store).detection(rules(**given), Redaction.parse()).fold(limit)
 
 
 def fail(store: Store, *, message: str = "oops", kind: str = "ValueError", **values: Any) -> Run:
@@ -80,4 +81,4 @@ def route(*to: str, **given: Any) -> Route:
 
 
 def delivering(store: Store) -> Deliveries:
-    return store.deliveries
+    return StoreUpkeep(store).deliveries

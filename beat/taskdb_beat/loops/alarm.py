@@ -9,6 +9,7 @@ from taskdb.outgoing.alarm.detector import Folder
 from taskdb.settings.settings import Settings
 from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 
 log = get_logger("taskdb.alarm")
 
@@ -36,7 +37,7 @@ class Watch:
                 for name, seconds in settings.alarm_backlog_seconds.items()
             },
         )
-        self._watching = store.conditions(settings.alarm_rules, limits)
+        self._watching = StoreUpkeep(store).conditions(settings.alarm_rules, limits)
 
     def run_once(self) -> bool:
         """One look; there is never more."""

@@ -6,6 +6,7 @@ from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
 from taskdb.store.retention.archive import Archive
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 
 log = get_logger("taskdb.prune")
 
@@ -18,8 +19,8 @@ class Prune:
     def __init__(self, settings: Settings, store: Store) -> None:
         folder = settings.archive_dir
         archive = None if folder is None else Archive(folder)
-        self._pruning = store.prune_rounds(settings.retention_rules, archive)
-        self._free_space = store.free_space
+        self._pruning = StoreUpkeep(store).prune_rounds(settings.retention_rules, archive)
+        self._free_space = StoreUpkeep(store).free_space
 
     def run_once(self) -> bool:
         """Prune for some seconds; answers whether there is more to look at."""
@@ -39,7 +40,7 @@ class Sweep:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         longest = settings.retention_rules.longest
-        self._sweeping = store.leftovers(longest)
+        self._sweeping = StoreUpkeep(store).leftovers(longest)
 
     def run_once(self) -> bool:
         """Sweep one batch of each; answers whether there are more files."""

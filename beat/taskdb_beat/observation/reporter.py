@@ -17,6 +17,7 @@ from taskdb.store.doctor.statistics import Happened
 from taskdb.store.doctor.vacuum import TableRows
 from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
+from taskdb.store.upkeep import StoreUpkeep
 from taskdb_beat.observation.label import Labels
 from taskdb_beat.observation.totals import Totals
 
@@ -74,7 +75,10 @@ class Reporter:
         self._tenants = settings.metrics_tenants
         self._worker_lease = timedelta(seconds=settings.worker_lease_seconds)
         self._store = store
-        self._statistics = store.statistics(holder, timedelta(seconds=self._lease_seconds))
+        self._counts = StoreUpkeep(store).counts
+        self._statistics = StoreUpkeep(store).statistics(
+            holder, timedelta(seconds=self._lease_seconds)
+        )
         self._clock = clock
         self._cursor: EventCursor | None = None
         self._valid_until = float("-inf")
@@ -145,7 +149,7 @@ class Reporter:
         """Count the open tasks, not too often where that takes long."""
         now = self._clock()
         if now >= self._next_census:
-            self._tasks = tuple(self._store.counts.tasks(by_tenant=self._tenants))
+            self._tasks = tuple(self._counts.tasks(by_tenant=self._tenants))
             took = self._clock() - now
             self._next_census = now + _SHARE * took
         if now >= self._next_upkeep:
@@ -155,14 +159,14 @@ class Reporter:
     def _look_at_upkeep(self) -> Upkeep:
         vacuum = self._store.vacuum
         return Upkeep(
-            sizes=self._store.counts.sizes(),
+            sizes=self._counts.sizes(),
             tables=tuple(vacuum.rows()),
             default_partition=sum(self._store.partitions.in_default().values()),
             held_back_seconds=vacuum.oldest_seconds(),
         )
 
     def _note(self, began: float, lag_seconds: float) -> None:
-        counts = self._store.counts
+        counts = self._counts
         crew, timetable = counts.workers(self._worker_lease), counts.schedules()
         alarms, audience = counts.alarms(), counts.subscriptions()
         now = self._clock()
@@ -174,7 +178,7 @@ class Reporter:
             timetable=timetable,
             alarms=alarms,
             audience=audience,
-            aside=self._store.counts.aside(),
+            aside=self._counts.aside(),
             upkeep=self._upkeep,
             beats=len(self._store.beats.live()),
             lag_seconds=lag_seconds,

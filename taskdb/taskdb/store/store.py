@@ -11,36 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from taskdb.model.alarm.route import AlarmRules
 from taskdb.model.clock import Clock, DatabaseClock
-from taskdb.model.retention import Retention
-from taskdb.redaction.redaction import Redaction
 from taskdb.store.action.bulk import BulkActions
 from taskdb.store.admission.limit import Limits
 from taskdb.store.admission.release import Admission
 from taskdb.store.adopted.adopted import AdoptedTasks
 from taskdb.store.doctor.beat import Beats
-from taskdb.store.doctor.count import SystemCounts
 from taskdb.store.doctor.drift import Doctor
 from taskdb.store.doctor.lost_message import LostMessages
 from taskdb.store.doctor.server_drift import ServerDrifts
 from taskdb.store.doctor.situation import Situations
-from taskdb.store.doctor.statistics import Statistics
 from taskdb.store.doctor.vacuum import Vacuum
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
-from taskdb.store.outgoing.alarm import condition
 from taskdb.store.outgoing.alarm.alarm import Alarms
-from taskdb.store.outgoing.alarm.delivery import Deliveries
-from taskdb.store.outgoing.alarm.detection import Detection
 from taskdb.store.outgoing.subscription.notification import Notifications
 from taskdb.store.outgoing.subscription.subscription import Subscriptions
 from taskdb.store.payload.payload import NO_PAYLOADS, Payloads
-from taskdb.store.retention.archive import Archive
-from taskdb.store.retention.free_space import FreeSpace
 from taskdb.store.retention.partition import Partitions
-from taskdb.store.retention.prune import PruneRounds
-from taskdb.store.retention.sweep import Leftovers
 from taskdb.store.schedule.fire import Firings
 from taskdb.store.schedule.schedule import Schedules
 from taskdb.store.task.outcome import Outcomes
@@ -112,7 +100,6 @@ class Store:
 
         # What leaves.
         self.alarms = Alarms(database, aside)
-        self.deliveries = Deliveries(database, aside)
         self.subscriptions = Subscriptions(database)
         self.notifications = Notifications(database, aside)
 
@@ -121,8 +108,6 @@ class Store:
 
         # Upkeep.
         self.beats = Beats(database)
-        self.counts = SystemCounts(database)
-        self.free_space = FreeSpace(database)
         self.lost_messages = LostMessages(database, aside)
         self.partitions = Partitions(database)
         self.vacuum = Vacuum(database)
@@ -135,28 +120,6 @@ class Store:
             self.lost_messages,
             ServerDrifts(database, self.beats, self.partitions, self.vacuum),
         )
-
-    # --- parts that a process makes with settings of its own ----------------------------------
-
-    def conditions(self, rules: AlarmRules, limits: condition.Limits) -> condition.Conditions:
-        """What raises an alarm without an event: backlogs, dead workers, missed schedules."""
-        return condition.Conditions(self.database, self.aside, rules, limits)
-
-    def detection(self, rules: AlarmRules, redaction: Redaction) -> Detection:
-        """What makes alarms of the failures in the history."""
-        return Detection(self.database, self.aside, rules, redaction)
-
-    def prune_rounds(self, retention: Retention, archive: Archive | None = None) -> PruneRounds:
-        """What deletes tasks that are old enough."""
-        return PruneRounds(self.database, self.aside, self.payloads, retention, archive)
-
-    def statistics(self, holder: str, lease: timedelta) -> Statistics:
-        """What counts events for one process of several, of which one at a time reports."""
-        return Statistics(self.database, holder, lease)
-
-    def leftovers(self, longest: timedelta | None) -> Leftovers:
-        """What removes what pruning and crashes leave behind; no task is kept past `longest`."""
-        return Leftovers(self.database, self.aside, self.payloads, longest)
 
     # --- life ---------------------------------------------------------------------------------
 

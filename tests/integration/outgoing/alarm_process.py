@@ -11,6 +11,7 @@ from taskdb.outgoing.alarm.detector import Folder
 from taskdb.settings.settings import Settings
 from taskdb.store.outgoing.alarm import detection as folding
 from taskdb.store.outgoing.alarm.delivery import Deliveries
+from taskdb.store.upkeep import StoreUpkeep
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -20,7 +21,7 @@ def die(*_: Any, **__: Any) -> None:
 def main(point: str) -> None:
     with TaskDB(Settings.load()) as taskdb:
         folder = Folder(taskdb.settings, taskdb.store)
-        deliverer = Deliverer(taskdb.settings, taskdb.store.deliveries)
+        deliverer = Deliverer(taskdb.settings, StoreUpkeep(taskdb.store).deliveries)
         if point == "counted":
             folding.tell = die  # type: ignore[assignment]
         if point == "decided":

@@ -14,6 +14,7 @@ from taskdb.outgoing.alarm.deliverer import Deliverer
 from taskdb.outgoing.alarm.detector import Folder
 from taskdb.outgoing.signing import new_secret
 from taskdb.settings.settings import Settings
+from taskdb.store.upkeep import StoreUpkeep
 
 SECRET = new_secret()
 PASSWORD = "hunter2-hunter2"  # the secret that must not leave
@@ -25,7 +26,7 @@ class AlarmSite:
     def __init__(self, taskdb: TaskDB) -> None:
         self.taskdb = taskdb
         self.folder = Folder(taskdb.settings, taskdb.store)
-        self.deliverer = Deliverer(taskdb.settings, taskdb.store.deliveries)
+        self.deliverer = Deliverer(taskdb.settings, StoreUpkeep(taskdb.store).deliveries)
 
     def fail(self, message: str = "oops", **values: Any) -> str:
         run = running(self.taskdb.store, input={"user": "ann", "password": PASSWORD}, **values)

@@ -22,6 +22,7 @@ from taskdb.store.contract import EVERYONE, Filter, Publication, WorkerRecord
 from taskdb.store.doctor.lost_message import QueuedRow
 from taskdb.store.store import Store
 from taskdb.store.task.worker import Held
+from taskdb.store.upkeep import StoreUpkeep
 from tests.cases import each
 from tests.store.tasks import DONE, HOUR, OOPS, SOON, claim, create, stray, write
 
@@ -379,7 +380,7 @@ def test_adopted_tasks_that_expired_do_not_keep_others_from_expiring(
 def test_adopted_tasks_are_pruned_as_others_are(store: Store, clock: FixedClock) -> None:
     done, waiting = in_status(store, S.COMPLETED), in_status(store, S.QUEUED)
     clock.advance(timedelta(days=31))
-    pruning = store.prune_rounds(Retention.parse([]))
+    pruning = StoreUpkeep(store).prune_rounds(Retention.parse([]))
     assert pruning.run(10).tasks == 1
     left = [task.id for task in store.tasks.page(Filter(), EVERYONE, limit=10)]
     assert left == [waiting]

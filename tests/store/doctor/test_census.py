@@ -22,6 +22,7 @@ from taskdb.store.outgoing.subscription.subscription import NewSubscription
 from taskdb.store.schedule.row import Definition
 from taskdb.store.store import Store
 from taskdb.store.task.worker import Held
+from taskdb.store.upkeep import StoreUpkeep
 from tests.store.alarms import alarms, delivering, fail, fold
 from tests.store.tasks import (
     DONE,
@@ -60,12 +61,12 @@ def seconds(number: float) -> timedelta:
 
 
 def census(store: Store, *, by_tenant: bool = False) -> dict[tuple[str, str], Kindred]:
-    found = store.counts.tasks(by_tenant=by_tenant)
+    found = StoreUpkeep(store).counts.tasks(by_tenant=by_tenant)
     return {(one.status.value, one.rule or one.tenant): one for one in found}
 
 
 def tally(store: Store, holder: str = "me") -> Statistics:
-    return store.statistics(holder, LEASE)
+    return StoreUpkeep(store).statistics(holder, LEASE)
 
 
 def page_of(store: Store, reader: Statistics) -> Page:
@@ -166,35 +167,35 @@ def test_workers_are_live_or_stale_or_no_news_any_more(store: Store, clock: Fixe
     workers.announce(WorkerRecord("stopped", "stopped", "host", 3, queues=("a",)))
     workers.stopped("stopped")
     clock.advance(seconds(15))
-    crew = store.counts.workers(LEASE)
+    crew = StoreUpkeep(store).counts.workers(LEASE)
     assert (crew.live, crew.stale, crew.by_queue) == (2, 0, {"a": 2, "b": 1})
     assert crew.oldest_seen_seconds == approx(15)
     clock.advance(seconds(10))
     workers.renew(both, Held())
-    crew = store.counts.workers(LEASE)
+    crew = StoreUpkeep(store).counts.workers(LEASE)
     assert (crew.live, crew.stale, crew.by_queue) == (1, 1, {"a": 1, "b": 1})
     clock.advance(seconds(3_600))
     workers.renew(both, Held())
-    assert store.counts.workers(LEASE).stale == 0
+    assert StoreUpkeep(store).counts.workers(LEASE).stale == 0
 
 
 def test_a_schedule_that_is_due_and_not_fired_lags(store: Store, clock: FixedClock) -> None:
-    none = store.counts.schedules()
+    none = StoreUpkeep(store).counts.schedules()
     assert (none.enabled, none.broken, none.lag_seconds) == (0, 0, 0)
     schedule = Schedule(name="nightly", every=timedelta(minutes=1))
     store.schedules.sync(
         Origin.CODE, [Definition("nightly", "", "sum", None, schedule, Origin.CODE)]
     )
-    waits = store.counts.schedules()
+    waits = StoreUpkeep(store).counts.schedules()
     assert (waits.enabled, waits.lag_seconds) == (1, 0)
     clock.advance(seconds(3_600))
-    assert store.counts.schedules().lag_seconds > 3_000
+    assert StoreUpkeep(store).counts.schedules().lag_seconds > 3_000
     write(store, "UPDATE taskdb_schedule SET last_error = 'no such type'")
-    assert store.counts.schedules().broken == 1
+    assert StoreUpkeep(store).counts.schedules().broken == 1
 
 
 def test_alarms_are_counted_until_they_are_resolved(store: Store) -> None:
-    none = store.counts.alarms()
+    none = StoreUpkeep(store).counts.alarms()
     assert (none.numbers, none.unrouted, none.untold) == ({}, 0, {})
     store.alarms.declare({"pay": Alarm(severity="critical")})
     for type_ in ("pay", "a", "b", "c", "d"):
@@ -205,7 +206,7 @@ def test_alarms_are_counted_until_they_are_resolved(store: Store) -> None:
     acting.acknowledge(by_type["a"], EVERYONE, "me", None)
     acting.snooze(by_type["b"], EVERYONE, HOUR, "me")
     acting.resolve(by_type["c"], EVERYONE, "me", None)
-    found = store.counts.alarms()
+    found = StoreUpkeep(store).counts.alarms()
     assert found.numbers == {
         (AlarmState.OPEN, Severity.CRITICAL): 1,
         (AlarmState.OPEN, Severity.ERROR): 1,
@@ -231,7 +232,7 @@ def test_messages_that_no_channel_took_are_as_old_as_their_decision(
     refused = sender.take("ops", seconds(10))
     assert refused is not None
     sender.refused(refused, "no such room")
-    found = store.counts.alarms()
+    found = StoreUpkeep(store).counts.alarms()
     assert {name: one.number for name, one in found.untold.items()} == {"mail": 2, "ops": 1}
     assert [one.oldest_seconds for one in found.untold.values()] == [approx(90)] * 2
     assert found.unrouted == 0
@@ -240,11 +241,11 @@ def test_messages_that_no_channel_took_are_as_old_as_their_decision(
 def test_subscriptions_are_counted_by_state_and_lag_like_the_last_of_them(
     store: Store, clock: FixedClock
 ) -> None:
-    assert store.counts.subscriptions() == Audience({}, 0, 0.0)
+    assert StoreUpkeep(store).counts.subscriptions() == Audience({}, 0, 0.0)
     active, paused, dead = SubscriptionState
     for name in ("behind", "in time", "paused", "dead"):
         subscribe(store, name)
-    assert store.counts.subscriptions() == Audience({active: 4}, 0, 0.0)
+    assert StoreUpkeep(store).counts.subscriptions() == Audience({active: 4}, 0, 0.0)
     create(store)
     clock.advance(seconds(40))
     create(store)
@@ -264,12 +265,12 @@ def test_subscriptions_are_counted_by_state_and_lag_like_the_last_of_them(
                 is_final=name == "dead",
             )
     store.subscriptions.pause(leased["paused"].id, EVERYONE)
-    found = store.counts.subscriptions()
+    found = StoreUpkeep(store).counts.subscriptions()
     assert (found.numbers, found.failing) == ({active: 2, paused: 1, dead: 1}, 1)
     assert found.lag_seconds == approx(60)
     # What is told nothing on purpose, or not any more, is not behind.
     store.subscriptions.pause(leased["behind"].id, EVERYONE)
-    assert store.counts.subscriptions().lag_seconds == 0
+    assert StoreUpkeep(store).counts.subscriptions().lag_seconds == 0
 
 
 def subscribe(store: Store, name: str) -> None:
@@ -287,7 +288,7 @@ def subscribe(store: Store, name: str) -> None:
 
 def test_sizes_are_those_of_the_tables_with_their_indexes(store: Store) -> None:
     create(store)
-    sizes = store.counts.sizes()
+    sizes = StoreUpkeep(store).counts.sizes()
     assert set(sizes) in ({"taskdb_task", "taskdb_event"}, {"database"})
     assert all(size > 8_192 for size in sizes.values())
 

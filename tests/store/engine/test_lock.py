@@ -19,6 +19,7 @@ from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.engine.migrations.steps import SteppedConnection
 from taskdb.store.engine.postgresql import partitions
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 from tests.store.old_schema import indexes_per_day, open_transaction, schema
 from tests.store.tasks import create, running, write
 from tests.waiting import wait_until
@@ -164,7 +165,7 @@ def test_a_sweep_of_days_waits_once_and_leaves_them_to_the_next(postgresql_store
             f"CREATE TABLE taskdb_event_2025010{number} PARTITION OF taskdb_event"
             f" FOR VALUES FROM ('2025-01-0{number}') TO ('2025-01-0{number + 1}')",
         )
-    sweeping = store.leftovers(timedelta(days=30))
+    sweeping = StoreUpkeep(store).leftovers(timedelta(days=30))
     with others_at_work(store.database.url) as movers:
         with open_transaction(store.database.url, reads=False):
             began = time.monotonic()

@@ -27,6 +27,7 @@ from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
 from taskdb.store.task.task_id import LEAST_ID
 from taskdb.store.tree.unit import Unit
+from taskdb.store.upkeep import StoreUpkeep
 from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication, queued
 
 Statement = tuple[str, dict[str, Any]]
@@ -113,7 +114,7 @@ def due_pruning(store: Store) -> PruneRounds:
             " created_at = now() - interval '41 days'"
             f" WHERE tenant = 'gone' OR parent_id = '{tree}'"
         )
-    pruning = store.prune_rounds(Retention.parse([]))
+    pruning = StoreUpkeep(store).prune_rounds(Retention.parse([]))
     pruning._after = {"created_at": datetime(2020, 1, 1, tzinfo=UTC), "id": LEAST_ID}
     return pruning
 
@@ -199,8 +200,8 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "join": lambda s, _: s.joins.join(TREES[1]),
     "end of a parent": lambda s, _: s.joins.join(TREES[2]),
     "page of sub-tasks": lambda s, _: s.tasks.sub_tasks(TREES[0], EVERYONE, after=100, limit=50),
-    "sweep of workers": lambda s, _: s.leftovers(None).workers(),
-    "sweep of files": lambda s, i: s.leftovers(None)._named({f"day/{i}-input": i}),
+    "sweep of workers": lambda s, _: StoreUpkeep(s).leftovers(None).workers(),
+    "sweep of files": lambda s, i: StoreUpkeep(s).leftovers(None)._named({f"day/{i}-input": i}),
     "sub-tasks": lambda s, _: s.tasks.page(Filter(parent_id=PARENT), EVERYONE, limit=50),
     "someone waits": lambda s, _: s.admission.has_held(),
     "release": lambda s, _: s.admission.release(20, LEASE),
@@ -214,9 +215,13 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "notifications of some": lambda s, _: told(
         s, EventFilter("none.*", TaskKind.FAN_OUT, (TaskStatus.FAILED, TaskStatus.HALTED)), "acme"
     ),
-    "tally": lambda s, _: s.statistics("me", HOUR).read(EventCursor(0, 0), 5_000, by_tenant=True),
-    "lag of subscriptions": lambda s, _: s.counts._lag_seconds(),
-    "lag of the tally": lambda s, _: s.statistics("me", HOUR).lag_seconds(EventCursor(0, 0)),
+    "tally": lambda s, _: (
+        StoreUpkeep(s).statistics("me", HOUR).read(EventCursor(0, 0), 5_000, by_tenant=True)
+    ),
+    "lag of subscriptions": lambda s, _: StoreUpkeep(s).counts._lag_seconds(),
+    "lag of the tally": lambda s, _: (
+        StoreUpkeep(s).statistics("me", HOUR).lag_seconds(EventCursor(0, 0))
+    ),
 }
 
 
@@ -332,7 +337,7 @@ def test_the_census_reads_what_is_not_over_where_most_is(
     large_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     *_, (sql, parameters) = statements_of(
-        large_store, lambda: large_store.counts.tasks(by_tenant=True), monkeypatch
+        large_store, lambda: StoreUpkeep(large_store).counts.tasks(by_tenant=True), monkeypatch
     )
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         connection.execute(
@@ -350,7 +355,7 @@ def test_the_census_reads_what_is_not_over_where_most_is(
 def test_the_census_reads_no_alarm_that_is_resolved_and_no_message_that_was_sent(
     large_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live, untold = statements_of(large_store, large_store.counts.alarms, monkeypatch)
+    live, untold = statements_of(large_store, StoreUpkeep(large_store).counts.alarms, monkeypatch)
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         connection.execute(
             "INSERT INTO taskdb_alarm (fingerprint, source, state, resolved_at) SELECT n, 'failed',"
@@ -379,8 +384,8 @@ def test_what_the_figures_are_counted_by_is_not_compiled(large_store: Store) -> 
     with Store(f"{large_store.database.url}?options=-c%20jit%3Don").closing() as store:
         assert settings_of(store) == ["on"]
         event.listen(store.database._engine("moving"), "before_cursor_execute", seen)
-        store.counts.tasks(by_tenant=True)
-        store.statistics("me", HOUR).read(EventCursor(0, 0), 100, by_tenant=True)
+        StoreUpkeep(store).counts.tasks(by_tenant=True)
+        StoreUpkeep(store).statistics("me", HOUR).read(EventCursor(0, 0), 100, by_tenant=True)
         counted = [jit for sql, jit in heard if "GROUP BY" in sql]
         # Only for these two: the connection goes back as it was.
         assert (counted, settings_of(store)) == (["off", "off"], ["on"])

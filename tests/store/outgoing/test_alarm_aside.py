@@ -9,6 +9,7 @@ from taskdb.model.alarm.route import Route
 from taskdb.store.contract import EVERYONE
 from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 from tests.cases import each
 from tests.store.alarms import alarms, delivering, fail, fold, messages, over, rules
 from tests.store.poison import allow, aside, let_be_due, refuse
@@ -124,7 +125,7 @@ def test_a_look_for_conditions_bears_one_that_cannot_be_written(store: Store) ->
             at="2020-01-01T00:00:00.000Z",
         )
     limits = Limits(LEASE, timedelta(days=9999), {"*": timedelta(seconds=1)})
-    store.conditions(rules(), limits).watch()
+    StoreUpkeep(store).conditions(rules(), limits).watch()
     assert {one.place for one in alarms(store) if one.source is AlarmSource.BACKLOG} == {
         "queue:good"
     }

@@ -9,6 +9,7 @@ from taskdb.model.alarm.alarm import Alarm, AlarmEntity, AlarmSource, AlarmState
 from taskdb.store.contract import Scope, WorkerRecord
 from taskdb.store.outgoing.alarm.condition import Limits, Watched
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 from tests.store.alarms import alarms, messages, only, over, rules
 from tests.store.tasks import at_once, create, queued, write
 
@@ -18,7 +19,7 @@ SCHEDULE = "00000000-0000-4000-8000-000000000001"
 
 def watch(store: Store, backlog: dict[str, timedelta] | None = None, **given: Any) -> Watched:
     limits = Limits(lease=timedelta(seconds=20), unconsumed=MINUTE, backlog=backlog or {})
-    return store.conditions(rules(**given), limits).watch()
+    return StoreUpkeep(store).conditions(rules(**given), limits).watch()
 
 
 def age(store: Store, minutes: int) -> None:

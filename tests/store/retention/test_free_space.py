@@ -16,6 +16,7 @@ from taskdb.store.contract import EVERYONE, Filter
 from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.retention.free_space import PAGES_KEPT
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 
 MEBIBYTE = 1024 * 1024
 
@@ -43,7 +44,7 @@ def test_a_file_becomes_smaller_when_its_rows_are_gone(taskdb: TaskDB, tmp_path:
     path = tmp_path / "data" / "tasks.sqlite3"
     with taskdb:
         filled(taskdb.store, 40)
-        space = taskdb.store.free_space
+        space = StoreUpkeep(taskdb.store).free_space
         given = 0
         while pages := space.give_back(0.2):
             given += pages
@@ -84,7 +85,7 @@ def test_others_write_meanwhile(taskdb: TaskDB, tmp_path: Path) -> None:
         filled(taskdb.store, 40)
         writer = threading.Thread(target=write)
         writer.start()
-        space = taskdb.store.free_space
+        space = StoreUpkeep(taskdb.store).free_space
         while space.give_back(1.0):
             pass
         done.set()
@@ -96,8 +97,8 @@ def test_others_write_meanwhile(taskdb: TaskDB, tmp_path: Path) -> None:
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 def test_postgresql_needs_none_of_it(store_url: str) -> None:
     with Store(store_url).closing() as store:
-        assert store.free_space.give_back(1.0) == 0
-        assert store.free_space.can_shrink()
+        assert StoreUpkeep(store).free_space.give_back(1.0) == 0
+        assert StoreUpkeep(store).free_space.can_shrink()
 
 
 def test_a_file_of_an_older_release_is_named_by_the_doctor(taskdb: TaskDB, tmp_path: Path) -> None:
@@ -109,13 +110,13 @@ def test_a_file_of_an_older_release_is_named_by_the_doctor(taskdb: TaskDB, tmp_p
         connection.execute("VACUUM")
     with taskdb:
         filled(taskdb.store, 4)
-        assert taskdb.store.free_space.give_back(1.0) == 0
+        assert StoreUpkeep(taskdb.store).free_space.give_back(1.0) == 0
         (found,) = [one for one in diagnose(taskdb) if one.name == "space_kept"]
     assert found.examples == (str(path),)
     # As the advice says.
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript("PRAGMA auto_vacuum = INCREMENTAL; VACUUM")
     with taskdb:
-        assert taskdb.store.free_space.can_shrink()
+        assert StoreUpkeep(taskdb.store).free_space.can_shrink()
         assert not [one for one in diagnose(taskdb) if one.name == "space_kept"]
     assert path.stat().st_size < 4 * MEBIBYTE

@@ -22,6 +22,7 @@ from taskdb.store.retention import prune as module
 from taskdb.store.retention.archive import Archive
 from taskdb.store.retention.prune import Pruned, PruneRounds
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 from tests.cases import each
 from tests.store import trees
 from tests.store.tasks import DONE, HOUR, claim, create, draft, in_status, running, write
@@ -48,7 +49,7 @@ def store(store_url: str, clock: FixedClock, payloads: Payloads) -> Iterator[Sto
 
 
 def pruning_of(store: Store, *rules: dict[str, str], archive: Archive | None = None) -> PruneRounds:
-    return store.prune_rounds(Retention.parse(rules), archive)
+    return StoreUpkeep(store).prune_rounds(Retention.parse(rules), archive)
 
 
 def prune(store: Store, *rules: dict[str, str], archive: Archive | None = None) -> Pruned:

@@ -11,6 +11,7 @@ from taskdb.store.contract import EVERYONE
 from taskdb.store.retention.prune import PruneRounds
 from taskdb.store.retention.sweep import Leftovers
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 from tests.store.alarms import alarms, fail, fold
 from tests.store.poison import POISON, allow, aside, let_be_due, refuse
 from tests.store.tasks import in_status, write
@@ -26,7 +27,7 @@ def old(store: Store) -> None:
 
 
 def pruning(store: Store) -> PruneRounds:
-    return store.prune_rounds(Retention.parse([]))
+    return StoreUpkeep(store).prune_rounds(Retention.parse([]))
 
 
 def left(store: Store) -> set[str]:
@@ -69,7 +70,7 @@ def test_a_worker_that_cannot_be_deleted_keeps_no_other(store: Store) -> None:
             at="2020-01-01T00:00:00.000Z",
         )
     refuse(store, "OLD.id = 'bad'", "taskdb_worker", "DELETE")
-    sweeping = store.leftovers(None)
+    sweeping = StoreUpkeep(store).leftovers(None)
     assert [sweeping.workers() for _ in range(2)] == [2, 0]
     assert aside(store) == {("sweep", "bad")}
 
@@ -85,7 +86,7 @@ def test_a_firing_that_cannot_be_deleted_keeps_no_other(store: Store) -> None:
             at="2020-01-01T00:00:00.000Z",
         )
     refuse(store, f"OLD.schedule_id = '{ids[1]}'", "taskdb_schedule_run", "DELETE")
-    sweeping = store.leftovers(None)
+    sweeping = StoreUpkeep(store).leftovers(None)
     assert [sweeping.schedule_runs() for _ in range(2)] == [2, 0]
     assert aside(store) == {("sweep", ids[1])}
 

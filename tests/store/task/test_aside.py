@@ -16,6 +16,7 @@ from taskdb.store.engine.aside import is_of_a_row
 from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store
 from taskdb.store.tree.callback import digest_of
+from taskdb.store.upkeep import StoreUpkeep
 from taskdb_beat.loops.callback import Callbacks
 from taskdb_beat.loops.expire import Expire
 from taskdb_beat.loops.reconcile import Reconcile
@@ -466,9 +467,9 @@ def _stops_no_loop(store: Store) -> None:
     Rescue(SETTINGS, store).run_once()
     assert store.tasks.get(run.id, EVERYONE).status is S.ERRORED
     assert store.lost_messages.crew(LEASE).queues == frozenset()
-    assert store.counts.workers(LEASE).live == 1
+    assert StoreUpkeep(store).counts.workers(LEASE).live == 1
     assert [one.queues for one in store.workers.seen_since(60.0)] == [()]
     limits = Limits(LEASE, timedelta(seconds=1), {})
     create(store)
     write(store, "UPDATE taskdb_task SET relay_at = '2020-01-01T00:00:00.000Z'")
-    assert store.conditions(rules(), limits).watch().holding > 0
+    assert StoreUpkeep(store).conditions(rules(), limits).watch().holding > 0

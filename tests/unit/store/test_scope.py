@@ -12,6 +12,7 @@ import taskdb.store
 from taskdb.errors import InvalidInput
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 
 PLATFORM: Mapping[str, frozenset[str]] = {
     # Verbs that act for every tenant: why, and which. `part.*` is every verb of a part.
@@ -51,15 +52,16 @@ INNER = {
 
 def parts() -> dict[str, type]:
     """Every part of a store: those that it has, and those that it makes with other settings."""
-    found = {name: type(one) for name, one in vars(Store("sqlite://")).items()}
-    for name, method in inspect.getmembers(Store, inspect.isfunction):
+    store = Store("sqlite://")
+    found = {name: type(one) for name, one in {**vars(store), **vars(StoreUpkeep(store))}.items()}
+    for name, method in inspect.getmembers(StoreUpkeep, inspect.isfunction):
         made = typing.get_type_hints(method).get("return")
-        if inspect.isclass(made) and not name.startswith("_"):
+        if inspect.isclass(made):
             found[name] = made
     return {
         name: kind
         for name, kind in found.items()
-        if kind.__module__.startswith("taskdb.store.") and name != "database"
+        if kind.__module__.startswith("taskdb.store.") and name[0] != "_" and name != "database"
     }
 
 

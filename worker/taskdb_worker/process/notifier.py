@@ -13,6 +13,7 @@ from taskdb.errors import DatabaseError
 from taskdb.logger import get_logger
 from taskdb.outgoing.alarm.deliverer import Deliverer
 from taskdb.outgoing.alarm.detector import Folder
+from taskdb.store.upkeep import StoreUpkeep
 
 log = get_logger("taskdb.alarm")
 
@@ -40,7 +41,7 @@ class Notifier:
         if not settings.alarm_channels:
             # Who is told, a beat knows that has them.
             return
-        self._deliverer = Deliverer(settings, store.deliveries, own_channels_only=True)
+        self._deliverer = Deliverer(settings, StoreUpkeep(store).deliveries, own_channels_only=True)
         self._thread = threading.Thread(
             target=self._work,
             args=[Folder(settings, store), self._deliverer],

@@ -22,6 +22,7 @@ from taskdb.role import load_role
 from taskdb.settings.settings import Settings
 from taskdb.store.doctor.disk import held_log, low_disks
 from taskdb.store.doctor.finding import EXAMPLES, Drift, Limits
+from taskdb.store.upkeep import StoreUpkeep
 
 _MOST = 1_000
 
@@ -122,7 +123,7 @@ def _undelivered_alarms(taskdb: TaskDB) -> Iterator[Drift]:
 def _unshrinkable_files(taskdb: TaskDB) -> Iterator[Drift]:
     """SQLite files of an older release, which keep the space of all that is pruned."""
     file = sqlite_file(taskdb.settings)
-    if file is not None and not taskdb.store.free_space.can_shrink():
+    if file is not None and not StoreUpkeep(taskdb.store).free_space.can_shrink():
         yield Drift(
             "space_kept",
             1,

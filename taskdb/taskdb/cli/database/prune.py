@@ -16,6 +16,7 @@ from taskdb.client.caller.actor import note_change
 from taskdb.store.retention.archive import Archive
 from taskdb.store.retention.prune import NOTHING, Pruned, PruneRounds
 from taskdb.store.retention.sweep import Leftovers
+from taskdb.store.upkeep import StoreUpkeep
 
 _STEP_SECONDS = 1.0
 
@@ -38,13 +39,13 @@ def prune(
     store, settings = session.taskdb.store, session.settings
     archive = None if settings.archive_dir is None else Archive(settings.archive_dir)
     retention = settings.retention_rules
-    pruning = store.prune_rounds(retention, archive)
+    pruning = StoreUpkeep(store).prune_rounds(retention, archive)
     if dry_run:
         return _print_due(session.output, pruning)
     with _progress(session.output) as report:
         pruned = _prune_all(pruning, report)
-        swept = _sweep_all(store.leftovers(retention.longest), report)
-        space = store.free_space
+        swept = _sweep_all(StoreUpkeep(store).leftovers(retention.longest), report)
+        space = StoreUpkeep(store).free_space
         while space.give_back(_STEP_SECONDS):
             report("giving space back")
     note_change("tasks.pruned", counted(pruned.tasks, "task"), actor())

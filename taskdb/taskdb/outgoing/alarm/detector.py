@@ -6,6 +6,7 @@ from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
 from taskdb.store.outgoing.alarm.detection import Folded
 from taskdb.store.store import Store
+from taskdb.store.upkeep import StoreUpkeep
 
 log = get_logger("taskdb.alarm")
 
@@ -14,7 +15,7 @@ class Folder:
     """Makes alarms of failures, and messages of alarms."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
-        self._detection = store.detection(settings.alarm_rules, settings.redaction)
+        self._detection = StoreUpkeep(store).detection(settings.alarm_rules, settings.redaction)
 
     def fold(self) -> Folded:
         """One pass; raises DatabaseError."""
