@@ -4,7 +4,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option that several commands share: its help, what it takes, and its flags.
+
+    Without `flags` it has one, made of its name.
+    """
+
+    help: str
+    kind: Any = str | None
+    metavar: str | None = "TEXT"
+    flags: tuple[str, ...] = ()
+
+    def parameter(self, name: str, panel: str, *, prefix: str = "--") -> tuple[Any, Any]:
+        """The annotation and the default of a parameter, for `with_parameters`."""
+        flags = self.flags or (f"{prefix}{name.replace('_', '-')}",)
+        declared = typer.Option(*flags, help=self.help, metavar=self.metavar, rich_help_panel=panel)
+        return Annotated[self.kind, declared], False if self.kind is bool else None
 
 
 def with_parameters(

@@ -33,7 +33,7 @@ def next_text(schedule: ScheduleEntity, spell: Callable[[datetime], str] = momen
 
 
 def _next_cell(schedule: ScheduleEntity) -> str:
-    return next_text(schedule, lambda due: f"{due.astimezone():%Y-%m-%d %H:%M:%S}")
+    return next_text(schedule, lambda due: f"{due.astimezone():%Y-%m-%d %H:%M}")
 
 
 def _outcome(run: ScheduleRun) -> str:

@@ -11,12 +11,12 @@ from typer.main import get_command
 
 from taskdb.cli.given_client import settings_in_force
 from taskdb.cli.session import Session, with_session
-from taskdb.cli.signature import with_parameters
+from taskdb.cli.signature import Option, with_parameters
 from taskdb.cli.task.field import Field, fields_of
 from taskdb.cli.task.json_option import read_input
 from taskdb.cli.task.task_options import (
     TASK_OPTIONS,
-    TaskOption,
+    TASK_PANEL,
     print_created,
     submit_options,
 )
@@ -94,7 +94,7 @@ def _command_of(name: str | None, task_type: TaskType | None) -> Any:
 
     options = {
         **{f"{_FIELD_PREFIX}{place}": _field_option(field) for place, field in enumerate(fields)},
-        **{key: one.parameter(_flag(key, clashing)) for key, one in _OPTIONS.items()},
+        **{key: _parameter(key, one, clashing) for key, one in _OPTIONS.items()},
     }
     run.__signature__ = with_parameters(  # type: ignore[attr-defined]
         _bare_command, options, instead_of="values"
@@ -138,18 +138,17 @@ def _field_flag(field: Field) -> str:
     return f"field-{flag}" if flag in _RESERVED else flag
 
 
-def _flag(key: str, clashing: set[str]) -> str:
-    """The flag of an option of every task; it yields to a field of the input with its name."""
+def _parameter(key: str, option: Option, clashing: set[str]) -> tuple[Any, Any]:
+    """An option of every task; its flag yields to a field of the input with its name."""
     flag = _dashed(key)
-    return f"--task-{flag}" if flag in clashing and flag not in _RESERVED else f"--{flag}"
+    prefix = "--task-" if flag in clashing and flag not in _RESERVED else "--"
+    return option.parameter(key, TASK_PANEL, prefix=prefix)
 
 
 def _dashed(key: str) -> str:
     return key.replace("_", "-")
 
 
-_INPUT = TaskOption(
-    "The input as JSON, from a file, or from standard input.", metavar="JSON|@FILE|-"
-)
-_TIMEOUT = TaskOption("Wait no longer.", metavar="DURATION")
+_INPUT = Option("The input as JSON, from a file, or from standard input.", metavar="JSON|@FILE|-")
+_TIMEOUT = Option("Wait no longer.", metavar="DURATION")
 _OPTIONS = {"input": _INPUT, **TASK_OPTIONS, "timeout": _TIMEOUT}

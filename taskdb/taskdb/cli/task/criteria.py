@@ -5,86 +5,39 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
-import typer
-
-from taskdb.cli.signature import with_parameters
+from taskdb.cli.signature import Option, with_parameters
 from taskdb.cli.time_option import before_now
 from taskdb.cli.usage import wrong_usage
 from taskdb.client.criteria import Criteria
+from taskdb.model.entity import TaskKind, TaskRole
 from taskdb.model.reference import parse_reference
 
 _PANEL = "Which tasks"
-
-
-def _option(help_text: str, *names: str, metavar: str = "TEXT") -> Any:
-    return typer.Option(*names, help=help_text, metavar=metavar, rich_help_panel=_PANEL)
-
-
-_Text = str | None
-_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "type": (Annotated[_Text, _option("Of this task type.", "--type")], None),
-    "status": (
-        Annotated[
-            list[str] | None,
-            _option("In this status; may be repeated.", "--status", "-s", metavar="STATUS"),
-        ],
+_SEVERAL = list[str] | None
+_OPTIONS = {
+    "type": Option("Of this task type."),
+    "status": Option("In this status; may be repeated.", _SEVERAL, "STATUS", ("--status", "-s")),
+    "queue": Option("On this queue."),
+    "tag": Option("With this tag."),
+    "parent": Option("Sub-tasks of this task.", metavar="ID"),
+    "kind": Option("Of this kind.", metavar="|".join(TaskKind)),
+    "role": Option("Sub-tasks of this role.", metavar="|".join(TaskRole)),
+    "unique_key": Option("With this unique key."),
+    "request_id": Option("Of this request."),
+    "created_by": Option("Created by this user or program."),
+    "since": Option("Created since; 2h: two hours ago.", metavar="MOMENT"),
+    "before": Option("Created before.", metavar="MOMENT"),
+    "search": Option("With this text in name, type, unique key, request id."),
+    "attribute": Option("With this attribute; may be repeated.", _SEVERAL, "NAME=VALUE"),
+    "adopted": Option(
+        "Of Celery apps that are only watched; or the others.",
+        bool | None,
         None,
+        ("--adopted/--owned",),
     ),
-    "queue": (Annotated[_Text, _option("On this queue.", "--queue")], None),
-    "tag": (Annotated[_Text, _option("With this tag.", "--tag")], None),
-    "parent": (
-        Annotated[_Text, _option("Sub-tasks of this task.", "--parent", metavar="ID")],
-        None,
-    ),
-    "kind": (
-        Annotated[_Text, _option("Of this kind.", "--kind", metavar="TASK|FAN_OUT|SEQUENCE")],
-        None,
-    ),
-    "role": (
-        Annotated[_Text, _option("Sub-tasks of this role.", "--role", metavar="part|step|handler")],
-        None,
-    ),
-    "unique_key": (Annotated[_Text, _option("With this unique key.", "--unique-key")], None),
-    "request_id": (Annotated[_Text, _option("Of this request.", "--request-id")], None),
-    "created_by": (
-        Annotated[_Text, _option("Created by this user or program.", "--created-by")],
-        None,
-    ),
-    "since": (
-        Annotated[_Text, _option("Created since; 2h: two hours ago.", "--since", metavar="MOMENT")],
-        None,
-    ),
-    "before": (Annotated[_Text, _option("Created before.", "--before", metavar="MOMENT")], None),
-    "search": (
-        Annotated[_Text, _option("With this text in name, type, unique key, request id.")],
-        None,
-    ),
-    "attribute": (
-        Annotated[
-            list[str] | None,
-            _option("With this attribute; may be repeated.", metavar="NAME=VALUE"),
-        ],
-        None,
-    ),
-    "adopted": (
-        Annotated[
-            bool | None,
-            typer.Option(
-                "--adopted/--owned",
-                help="Of Celery apps that are only watched; or the others.",
-                rich_help_panel=_PANEL,
-            ),
-        ],
-        None,
-    ),
-    "with_sub_tasks": (
-        Annotated[
-            bool, typer.Option("--with-sub-tasks", help="Sub-tasks too.", rich_help_panel=_PANEL)
-        ],
-        False,
-    ),
+    "with_sub_tasks": Option("Sub-tasks too.", bool, None, ("--with-sub-tasks",)),
 }
 
 
@@ -96,7 +49,8 @@ def with_criteria(command: Callable[..., int | None]) -> Callable[..., int | Non
         chosen = {name: values.pop(name) for name in _OPTIONS}
         return command(*arguments, wanted=criteria_of(chosen), **values)
 
-    signature = with_parameters(command, _OPTIONS, instead_of="wanted")
+    parameters = {name: option.parameter(name, _PANEL) for name, option in _OPTIONS.items()}
+    signature = with_parameters(command, parameters, instead_of="wanted")
     run.__signature__ = signature  # type: ignore[attr-defined]
     return run
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, cast, get_args
-
-import typer
+from collections.abc import Callable, Mapping
+from typing import Any, cast, get_args
 
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session
-from taskdb.cli.signature import with_parameters
+from taskdb.cli.signature import Option, with_parameters
 from taskdb.cli.task.presenter import one_line, task_json
 from taskdb.cli.task.wait import wait_and_print
 from taskdb.cli.time_option import duration_of, from_now, moment_of
@@ -20,42 +17,28 @@ from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import OnConflict
 
-_PANEL = "Task"
+TASK_PANEL = "Task"
 
 
-@dataclass(frozen=True, slots=True)
-class TaskOption:
-    """An option: its help, what it takes, and how the help calls that."""
-
-    help: str
-    kind: Any = str | None
-    metavar: str | None = "TEXT"
-
-    def parameter(self, flag: str) -> tuple[Any, Any]:
-        """The annotation and the default of the parameter of a command."""
-        declared = typer.Option(flag, help=self.help, metavar=self.metavar, rich_help_panel=_PANEL)
-        return Annotated[self.kind, declared], False if self.kind is bool else None
-
-
-TASK_OPTIONS: Mapping[str, TaskOption] = {
-    "tenant": TaskOption("Tenant of the task."),
-    "name": TaskOption("Name of the task, for people; default: its type."),
-    "unique_key": TaskOption("At most one task of this type and tenant has this key."),
-    "on_conflict": TaskOption(
+TASK_OPTIONS: Mapping[str, Option] = {
+    "tenant": Option("Tenant of the task."),
+    "name": Option("Name of the task, for people; default: its type."),
+    "unique_key": Option("At most one task of this type and tenant has this key."),
+    "on_conflict": Option(
         "What to do when there is one; default: resubmit.", metavar="|".join(get_args(OnConflict))
     ),
-    "run_at": TaskOption("Not before this moment.", metavar="MOMENT"),
-    "delay": TaskOption("Not before so long from now; 90, 5m, 1h30m.", metavar="DURATION"),
-    "deadline": TaskOption(
+    "run_at": Option("Not before this moment.", metavar="MOMENT"),
+    "delay": Option("Not before so long from now; 90, 5m, 1h30m.", metavar="DURATION"),
+    "deadline": Option(
         "FAILED if no worker took it by then; 10m: ten minutes from now.", metavar="MOMENT"
     ),
-    "priority": TaskOption("0 to 9, 9 is taken first.", int | None, "0-9"),
-    "queue": TaskOption("The queue, if not that of its type."),
-    "notify_id": TaskOption("The id that its notifications carry."),
-    "tag": TaskOption("A tag; may be repeated.", list[str] | None),
-    "wait": TaskOption("Wait until it has ended; exit 1 unless it is COMPLETED.", bool, None),
+    "priority": Option("0 to 9, 9 is taken first.", int | None, "0-9"),
+    "queue": Option("The queue, if not that of its type."),
+    "notify_id": Option("The id that its notifications carry."),
+    "tag": Option("A tag; may be repeated.", list[str] | None),
+    "wait": Option("Wait until it has ended; exit 1 unless it is COMPLETED.", bool, None),
 }
-_WAIT_TIMEOUT = TaskOption("Wait no longer; the task continues.", metavar="DURATION")
+_WAIT_TIMEOUT = Option("Wait no longer; the task continues.", metavar="DURATION")
 _NOT_OF_A_PARENT = {"run_at", "delay", "deadline", "notify_id"}
 _READ: Mapping[str, Callable[[str, str], Any]] = {
     "run_at": moment_of, "delay": duration_of, "deadline": from_now,
@@ -91,7 +74,8 @@ def creates_parent(command: Callable[..., TaskEntity]) -> Callable[..., int]:
         )
 
     kept = [key for key in TASK_OPTIONS if key not in _NOT_OF_A_PARENT]
-    parameters = _parameters(kept) | {"wait_timeout": _WAIT_TIMEOUT.parameter("--wait-timeout")}
+    options = {key: TASK_OPTIONS[key] for key in kept} | {"wait_timeout": _WAIT_TIMEOUT}
+    parameters = {key: one.parameter(key, TASK_PANEL) for key, one in options.items()}
     signature = with_parameters(command, parameters, instead_of="options")
     run.__signature__ = signature  # type: ignore[attr-defined]
     return run
@@ -120,7 +104,3 @@ def _print_new(output: Output, task: TaskEntity) -> None:
             "(`taskdb check` looks why)",
             style="yellow",
         )
-
-
-def _parameters(keys: Collection[str]) -> dict[str, tuple[Any, Any]]:
-    return {key: TASK_OPTIONS[key].parameter(f"--{key.replace('_', '-')}") for key in keys}
