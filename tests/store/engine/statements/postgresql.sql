@@ -1,0 +1,2305 @@
+-- move answer
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.waits_for, old.called_back, old.is_adopted
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = old.status, waits_for = old.waits_for, called_back = CAST(:called_back AS TEXT),
+      result = CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT), updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for
+      IS NOT NULL AND old.called_back IS NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move ask_anew
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.is_adopted, old.tenant, old.type, old.unique_key,
+      old.waits_for
+  FROM taskdb_task AS old
+  WHERE old.id IN (
+    SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET tenant = old.tenant, type = old.type, unique_key = old.unique_key, mutex_key =
+      draft.mutex_key, status = old.status, waits_for = old.waits_for, name = draft.name, queue =
+      draft.queue, priority = draft.priority, attributes = CAST(draft.attributes AS JSONB), tags =
+      CAST(draft.tags AS JSONB), request_id = draft.request_id, created_by = draft.created_by,
+      created_ip = draft.created_ip, deadline_at = draft.deadline_at, notify_id = draft.notify_id,
+      trace = draft.trace, updated_at = clock_timestamp()
+  FROM old
+  JOIN jsonb_to_recordset(CAST(:given AS JSONB)) AS draft(name TEXT, queue TEXT, priority BIGINT,
+      attributes TEXT, tags TEXT, mutex_key TEXT, request_id TEXT, created_by TEXT, created_ip TEXT,
+      deadline_at TIMESTAMPTZ, notify_id TEXT, trace TEXT, id UUID) ON draft.id = old.id
+  WHERE taskdb_task.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED', 'HALTED')) AND NOT
+      old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move await_callback
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.cancel_requested_at, old.called_back, old.attributes, old.progress_current,
+      old.progress_total, old.progress_message, old.result
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL AND old.called_back IS NULL THEN
+      'CANCELED' ELSE 'PROCESSING' END, waits_for = CASE WHEN old.cancel_requested_at IS NOT NULL
+      AND old.called_back IS NULL THEN NULL ELSE 'callback' END, ended_at = CASE WHEN
+      old.cancel_requested_at IS NOT NULL AND old.called_back IS NULL THEN clock_timestamp() END,
+      attributes = COALESCE(CAST(:attributes AS JSONB), old.attributes), progress_current =
+      COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total =
+      COALESCE(CAST(:total AS BIGINT), old.progress_total), progress_message =
+      COALESCE(CAST(:message AS TEXT), old.progress_message), spec = CAST(:spec AS JSONB), result =
+      CASE WHEN old.called_back = 'FAILED' THEN NULL ELSE old.result END, error = NULL, worker =
+      NULL, chunk = NULL, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move cancel
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.waits_for, old.parent_id, old.is_adopted,
+      old.cancel_requested_at
+  FROM taskdb_task AS old
+  WHERE old.id IN (
+    SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN (old.status IN ('STARTED', 'PROCESSING') AND old.worker IS NOT NULL OR
+      old.waits_for <> 'callback') THEN old.status ELSE 'CANCELED' END, waits_for =
+      NULLIF(old.waits_for, 'callback'), cancel_requested_at = COALESCE(old.cancel_requested_at,
+      clock_timestamp()), ended_at = CASE WHEN (old.status IN ('STARTED', 'PROCESSING') AND
+      old.worker IS NOT NULL OR old.waits_for <> 'callback') THEN NULL ELSE clock_timestamp() END,
+      held_by = NULL, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+      'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED')) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.waits_for, CAST(old.parent_id AS TEXT) AS
+    parent_id, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move cancel_own
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.attributes, old.progress_current, old.progress_total, old.progress_message
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'CANCELED', waits_for = old.waits_for, attributes = COALESCE(CAST(:attributes AS
+      JSONB), old.attributes), progress_current = COALESCE(CAST(:current AS BIGINT),
+      old.progress_current), progress_total = COALESCE(CAST(:total AS BIGINT), old.progress_total),
+      progress_message = COALESCE(CAST(:message AS TEXT), old.progress_message), ended_at =
+      clock_timestamp(), error = CAST(:error AS JSONB), updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move claim
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
+      old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
+      old.attributes, old.role, old.parent_id, old.position, old.called_back, old.is_gated,
+      old.mutex_key, old.queue, old.trace, old.held_by, old.run_at, old.started_at, old.deadline_at,
+      old.is_adopted, old.waits_for
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'STARTED', waits_for = old.waits_for, attempt = old.attempt + 1, spared = old.spared,
+      worker = CAST(:worker AS TEXT), claim_token = CAST(:token AS TEXT), max_attempts =
+      CAST(:max_attempts AS BIGINT), may_rerun = CAST(:may_rerun AS BOOLEAN), started_at =
+      clock_timestamp(), ended_at = NULL, deadline_at = NULL, progress_current = NULL,
+      progress_total = NULL, progress_message = NULL, callback_hash = NULL, updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED')
+      OR (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+      clock_timestamp()))) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
+      clock_timestamp(), false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
+            g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
+            old.tenant))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
+            (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT))) AND NOT
+            old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.tenant, old.type, old.attempt, old.spared,
+    old.crashes, old.claim_token, CAST(old.input AS TEXT) AS input, old.input_ref, CAST(old.result
+    AS TEXT) AS result, old.result_ref, CAST(old.error AS TEXT) AS error, CAST(old.attributes AS
+    TEXT) AS attributes, old.role, CAST(old.parent_id AS TEXT) AS parent_id, old.position,
+    old.called_back, old.is_gated, old.mutex_key, old.queue, old.trace, moved.status AS moved_to,
+    set_config('synchronous_commit', 'off', true)
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move claim, tried first
+WITH moved AS (
+  UPDATE taskdb_task AS old
+  SET status = 'STARTED', attempt = old.attempt + 1, worker = CAST(:worker AS TEXT), claim_token =
+      CAST(:token AS TEXT), max_attempts = CAST(:max_attempts AS BIGINT), may_rerun =
+      CAST(:may_rerun AS BOOLEAN), started_at = clock_timestamp(), ended_at = NULL, deadline_at =
+      NULL, progress_current = NULL, progress_total = NULL, progress_message = NULL, callback_hash =
+      NULL, updated_at = clock_timestamp()
+  WHERE old.id = :id AND CASE WHEN ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+      clock_timestamp()))) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
+      clock_timestamp(), false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
+            g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
+            old.tenant))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
+            (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT))) AND NOT
+            old.is_adopted THEN true ELSE false END
+  RETURNING
+  WITH (OLD AS was) old.id AS moved_id, old.tenant AS moved_tenant, old.status AS moved_to,
+      old.attempt AS moved_attempt, COALESCE(old.worker, was.worker) AS moved_worker, was.status,
+      was.tenant, was.type, was.attempt, was.spared, was.crashes, was.claim_token, CAST(was.input AS
+      TEXT) AS input, was.input_ref, CAST(was.result AS TEXT) AS result, was.result_ref,
+      CAST(was.error AS TEXT) AS error, CAST(was.attributes AS TEXT) AS attributes, was.role,
+      CAST(was.parent_id AS TEXT) AS parent_id, was.position, was.called_back, was.is_gated,
+      was.mutex_key, was.queue, was.trace), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved_id, moved_tenant, status, moved_to, moved_attempt, moved_worker, clock_timestamp(),
+      CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(moved_id AS TEXT) AS id, status, tenant, type, attempt, spared, crashes, claim_token,
+    input, input_ref, result, result_ref, error, attributes, role, parent_id, position, called_back,
+    is_gated, mutex_key, queue, trace, moved_to, set_config('synchronous_commit', 'off', true)
+FROM moved
+
+-- move claim_chunk
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
+      old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
+      old.attributes, old.role, old.parent_id, old.position, old.called_back, old.is_gated,
+      old.mutex_key, old.queue, old.trace, old.held_by, old.run_at, old.started_at, old.deadline_at,
+      old.is_adopted, old.waits_for
+  FROM taskdb_task AS old
+  WHERE old.id IN (
+    WITH taken AS (
+      SELECT t.id
+      FROM taskdb_task AS t
+      WHERE t.chunk = :id AND (t.status IN ('CREATED', 'QUEUED') OR t.claim_token = CAST(:token AS
+          TEXT) AND t.status IN ('STARTED', 'PROCESSING'))
+      ORDER BY t.id
+      LIMIT :count FOR UPDATE)
+    SELECT id
+    FROM taken)
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'STARTED', waits_for = old.waits_for, attempt = old.attempt + 1, spared = old.spared,
+      worker = CAST(:worker AS TEXT), claim_token = CAST(:token AS TEXT), max_attempts =
+      CAST(:max_attempts AS BIGINT), may_rerun = CAST(:may_rerun AS BOOLEAN), started_at =
+      clock_timestamp(), ended_at = NULL, deadline_at = NULL, progress_current = NULL,
+      progress_total = NULL, progress_message = NULL, callback_hash = NULL, updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED')
+      OR (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+      clock_timestamp()))) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
+      clock_timestamp(), false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
+            g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
+            old.tenant))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
+            (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT))) AND NOT
+            old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.tenant, old.type, old.attempt, old.spared,
+    old.crashes, old.claim_token, CAST(old.input AS TEXT) AS input, old.input_ref, CAST(old.result
+    AS TEXT) AS result, old.result_ref, CAST(old.error AS TEXT) AS error, CAST(old.attributes AS
+    TEXT) AS attributes, old.role, CAST(old.parent_id AS TEXT) AS parent_id, old.position,
+    old.called_back, old.is_gated, old.mutex_key, old.queue, old.trace, moved.status AS moved_to,
+    set_config('synchronous_commit', 'off', true)
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move complete
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.attributes, old.progress_current, old.progress_total, old.progress_message
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'COMPLETED', waits_for = old.waits_for, attributes = COALESCE(CAST(:attributes AS
+      JSONB), old.attributes), progress_current = COALESCE(CAST(:current AS BIGINT),
+      old.progress_current), progress_total = COALESCE(CAST(:total AS BIGINT), old.progress_total),
+      progress_message = COALESCE(CAST(:message AS TEXT), old.progress_message), ended_at =
+      clock_timestamp(), result = CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT),
+      error = NULL, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move complete, tried first
+WITH moved AS (
+  UPDATE taskdb_task AS old
+  SET status = 'COMPLETED', attributes = COALESCE(CAST(:attributes AS JSONB), old.attributes),
+      progress_current = COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total =
+      COALESCE(CAST(:total AS BIGINT), old.progress_total), progress_message =
+      COALESCE(CAST(:message AS TEXT), old.progress_message), ended_at = clock_timestamp(), result =
+      CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT), error = NULL, updated_at =
+      clock_timestamp()
+  WHERE old.id = :id AND CASE WHEN (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted THEN true ELSE false
+      END
+  RETURNING
+  WITH (OLD AS was) old.id AS moved_id, old.tenant AS moved_tenant, old.status AS moved_to,
+      old.attempt AS moved_attempt, COALESCE(old.worker, was.worker) AS moved_worker, was.status,
+      was.claim_token), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved_id, moved_tenant, status, moved_to, moved_attempt, moved_worker, clock_timestamp(),
+      CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(moved_id AS TEXT) AS id, status, claim_token, moved_to
+FROM moved
+
+-- move complete_many
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted
+  FROM taskdb_task AS old
+  WHERE old.id IN (
+    SELECT draft.id
+    FROM jsonb_to_recordset(CAST(:given AS JSONB)) AS draft(id UUID, result TEXT, result_ref TEXT))
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'COMPLETED', waits_for = old.waits_for, ended_at = clock_timestamp(), result =
+      CAST(draft.result AS JSONB), result_ref = draft.result_ref, error = NULL, updated_at =
+      clock_timestamp()
+  FROM old
+  JOIN jsonb_to_recordset(CAST(:given AS JSONB)) AS draft(id UUID, result TEXT, result_ref TEXT) ON
+      draft.id = old.id
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move complete_silent
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'COMPLETED', waits_for = old.waits_for, ended_at = clock_timestamp(), result =
+      CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT), error = NULL, updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move complete_silent, tried first
+WITH moved AS (
+  UPDATE taskdb_task AS old
+  SET status = 'COMPLETED', ended_at = clock_timestamp(), result = CAST(:result AS JSONB),
+      result_ref = CAST(:result_ref AS TEXT), error = NULL, updated_at = clock_timestamp()
+  WHERE old.id = :id AND CASE WHEN (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted THEN true ELSE false
+      END
+  RETURNING
+  WITH (OLD AS was) old.id AS moved_id, old.tenant AS moved_tenant, old.status AS moved_to,
+      old.attempt AS moved_attempt, COALESCE(old.worker, was.worker) AS moved_worker, was.status,
+      was.claim_token), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved_id, moved_tenant, status, moved_to, moved_attempt, moved_worker, clock_timestamp(),
+      CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(moved_id AS TEXT) AS id, status, claim_token, moved_to
+FROM moved
+
+-- move crash
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.cancel_requested_at, old.may_rerun, old.called_back, old.crashes, old.attempt,
+      old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT old.may_rerun
+      AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT)
+      THEN 'HALTED' ELSE 'ERRORED' END, waits_for = old.waits_for, crashes = old.crashes + 1, chunk
+      = NULL, error = ((CAST(:error AS JSONB) || jsonb_build_object('attempt', old.attempt)) || CASE
+      WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT) THEN jsonb_build_object('message',
+      (CAST(:error AS JSONB) #>> '{message}') || '; its runs were on ' || (
+        SELECT string_agg(DISTINCT e.worker, ',')
+        FROM taskdb_event AS e
+        WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE CAST('{}' AS JSONB) END), run_at
+            = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))),
+            relay_at = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE
+            PRECISION))), ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR NOT
+            old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, held_by = CASE
+            WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN
+            NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >=
+            CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED',
+            'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move crash_chunk
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.cancel_requested_at, old.chunk, old.may_rerun, old.called_back, old.crashes, old.attempt,
+      old.spared, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.chunk = :id
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
+      NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun
+      AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT)
+      THEN 'HALTED' ELSE 'ERRORED' END, waits_for = old.waits_for, attempt = old.attempt, spared =
+      old.spared + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
+      0 ELSE 1 END, crashes = old.crashes + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND
+      old.called_back IS NULL THEN 1 ELSE 0 END, chunk = NULL, error = ((CAST(:error AS JSONB) ||
+      jsonb_build_object('attempt', old.attempt)) || CASE WHEN old.crashes + 1 >= CAST(:max_crashes
+      AS BIGINT) THEN jsonb_build_object('message', (CAST(:error AS JSONB) #>> '{message}') || ';
+      its runs were on ' || (
+        SELECT string_agg(DISTINCT e.worker, ',')
+        FROM taskdb_event AS e
+        WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE CAST('{}' AS JSONB) END), run_at
+            = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))),
+            relay_at = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE
+            PRECISION))), ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR NOT
+            old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, worker = NULL,
+            claim_token = NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN
+            old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT
+            old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun AND
+            old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= CAST(:max_crashes AS
+            BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
+            'gate' END, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move doom
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.waits_for, old.error, old.is_adopted
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = old.status, waits_for = old.waits_for, error = CAST(:error AS JSONB), updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.waits_for IS NOT NULL AND old.status = 'PROCESSING' AND
+      old.error IS NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move error
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.cancel_requested_at, old.attributes, old.progress_current, old.progress_total,
+      old.progress_message, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'ERRORED' END,
+      waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+      clock_timestamp() END, attributes = COALESCE(CAST(:attributes AS JSONB), old.attributes),
+      progress_current = COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total =
+      COALESCE(CAST(:total AS BIGINT), old.progress_total), progress_message =
+      COALESCE(CAST(:message AS TEXT), old.progress_message), error = CAST(:error AS JSONB), run_at
+      = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), relay_at =
+      (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), worker = NULL,
+      chunk = NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT
+      NULL THEN 'CANCELED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate'
+      END, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move expire
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.started_at, old.deadline_at, old.is_adopted,
+      old.waits_for, old.attempt
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'FAILED', waits_for = old.waits_for, error = (CAST(:error AS JSONB) ||
+      jsonb_build_object('attempt', old.attempt)), ended_at = clock_timestamp(), held_by = NULL,
+      updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
+      old.started_at IS NULL AND COALESCE(old.deadline_at <= clock_timestamp(), false)) AND NOT
+      old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move expire_chunk
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.started_at, old.deadline_at, old.is_adopted,
+      old.waits_for, old.attempt
+  FROM taskdb_task AS old
+  WHERE old.chunk = :id
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'FAILED', waits_for = old.waits_for, error = (CAST(:error AS JSONB) ||
+      jsonb_build_object('attempt', old.attempt)), ended_at = clock_timestamp(), updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
+      old.started_at IS NULL AND COALESCE(old.deadline_at <= clock_timestamp(), false)) AND NOT
+      old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move expire_due
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.parent_id, old.started_at, old.deadline_at,
+      old.is_adopted, old.waits_for, old.attempt
+  FROM taskdb_task AS old
+  WHERE old.id IN (
+    SELECT id
+    FROM taskdb_task
+    WHERE deadline_at <= (
+      SELECT clock_timestamp()) AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND NOT
+          is_adopted AND started_at IS NULL AND status IN
+          ('CREATED','SCHEDULED','QUEUED','PROCESSING','ERRORED') AND CAST(id AS TEXT) NOT IN (
+      SELECT a.key
+      FROM taskdb_set_aside AS a
+      WHERE a.loop = 'expire' AND a.next_try_at > (
+        SELECT clock_timestamp()))
+    ORDER BY deadline_at
+    LIMIT :limit)
+  ORDER BY old.id FOR UPDATE SKIP LOCKED), moved AS (
+  UPDATE taskdb_task
+  SET status = 'FAILED', waits_for = old.waits_for, error = (CAST(:error AS JSONB) ||
+      jsonb_build_object('attempt', old.attempt)), ended_at = clock_timestamp(), held_by = NULL,
+      updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
+      old.started_at IS NULL AND COALESCE(old.deadline_at <= clock_timestamp(), false)) AND NOT
+      old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, CAST(old.parent_id AS TEXT) AS parent_id,
+    moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move fail
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.called_back, old.cancel_requested_at, old.run_at, old.relay_at, old.is_gated, old.held_by,
+      old.attributes, old.progress_current, old.progress_total, old.progress_message
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.called_back IS NOT NULL THEN 'ERRORED' WHEN old.cancel_requested_at IS
+      NOT NULL THEN 'CANCELED' ELSE 'FAILED' END, waits_for = old.waits_for, ended_at = CASE WHEN
+      NOT (old.called_back IS NOT NULL) THEN clock_timestamp() END, run_at = CASE WHEN
+      old.called_back IS NOT NULL THEN clock_timestamp() ELSE old.run_at END, relay_at = CASE WHEN
+      old.called_back IS NOT NULL THEN clock_timestamp() ELSE old.relay_at END, worker = CASE WHEN
+      NOT (old.called_back IS NOT NULL) THEN old.worker END, held_by = CASE WHEN old.called_back IS
+      NOT NULL AND old.is_gated THEN 'gate' ELSE old.held_by END, attributes =
+      COALESCE(CAST(:attributes AS JSONB), old.attributes), progress_current =
+      COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total =
+      COALESCE(CAST(:total AS BIGINT), old.progress_total), progress_message =
+      COALESCE(CAST(:message AS TEXT), old.progress_message), error = CAST(:error AS JSONB),
+      updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move fan_out
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.cancel_requested_at,
+      old.is_adopted, old.deadline_at
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'PROCESSING', waits_for = CAST(:waits_for AS TEXT), spec = CAST(:spec AS JSONB),
+      deadline_at = CASE WHEN CAST(:timeout AS DOUBLE PRECISION) IS NULL THEN old.deadline_at ELSE
+      (clock_timestamp() + make_interval(secs => CAST(CAST(:timeout AS DOUBLE PRECISION) AS DOUBLE
+      PRECISION))) END, worker = NULL, kind = 'FAN_OUT', error = NULL, progress_current = NULL,
+      progress_total = NULL, progress_message = NULL, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL AND old.cancel_requested_at IS NULL) AND NOT
+      old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, old.waits_for, moved.status AS
+    moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move finish
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.attributes, old.progress_current, old.progress_total, old.progress_message,
+      old.deadline_at
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'FINISHED', waits_for = CAST(:waits_for AS TEXT), attributes =
+      COALESCE(CAST(:attributes AS JSONB), old.attributes), progress_current =
+      COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total =
+      COALESCE(CAST(:total AS BIGINT), old.progress_total), progress_message =
+      COALESCE(CAST(:message AS TEXT), old.progress_message), spec = CAST(:spec AS JSONB),
+      deadline_at = CASE WHEN CAST(:timeout AS DOUBLE PRECISION) IS NULL THEN old.deadline_at ELSE
+      (clock_timestamp() + make_interval(secs => CAST(CAST(:timeout AS DOUBLE PRECISION) AS DOUBLE
+      PRECISION))) END, worker = NULL, result = CAST(:result AS JSONB), result_ref =
+      CAST(:result_ref AS TEXT), error = NULL, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move halt
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.cancel_requested_at, old.attributes, old.progress_current, old.progress_total,
+      old.progress_message
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'HALTED' END,
+      waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+      clock_timestamp() END, attributes = COALESCE(CAST(:attributes AS JSONB), old.attributes),
+      progress_current = COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total =
+      COALESCE(CAST(:total AS BIGINT), old.progress_total), progress_message =
+      COALESCE(CAST(:message AS TEXT), old.progress_message), error = CAST(:error AS JSONB),
+      updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move hand_back
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.cancel_requested_at, old.attempt, old.spared, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+      waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
+      WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, run_at = NULL, relay_at =
+      (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), held_by = CASE
+      WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE
+      'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, chunk =
+      NULL, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move hand_back_chunk
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.cancel_requested_at, old.attempt, old.spared, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.chunk = :id
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+      waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
+      WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, run_at = NULL, relay_at =
+      (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), held_by = CASE
+      WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE
+      'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL,
+      claim_token = NULL, chunk = NULL, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move hand_back_lost
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.queued_at, old.is_adopted, old.cancel_requested_at,
+      old.waits_for, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.id IN (
+    SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+      waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+      clock_timestamp() END, run_at = NULL, relay_at = (clock_timestamp() + make_interval(secs =>
+      CAST(:delay AS DOUBLE PRECISION))), held_by = CASE WHEN old.is_gated AND CASE WHEN
+      old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED',
+      'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, claim_token = NULL, updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status = 'QUEUED' AND old.queued_at <= CAST(:seen AS
+      TIMESTAMPTZ)) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move hand_back_unclaimed
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.type, old.is_adopted, old.cancel_requested_at,
+      old.waits_for, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+      waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+      clock_timestamp() END, run_at = NULL, relay_at = (clock_timestamp() + make_interval(secs =>
+      CAST(:delay AS DOUBLE PRECISION))), held_by = CASE WHEN old.is_gated AND CASE WHEN
+      old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED',
+      'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, claim_token = NULL, updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status = 'QUEUED' AND (CAST(:type AS TEXT) IS NULL OR
+      old.type = CAST(:type AS TEXT))) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move hand_back_unclaimed_chunk
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.type, old.is_adopted, old.cancel_requested_at,
+      old.waits_for, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.chunk = :id
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+      waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+      clock_timestamp() END, run_at = NULL, relay_at = (clock_timestamp() + make_interval(secs =>
+      CAST(:delay AS DOUBLE PRECISION))), held_by = CASE WHEN old.is_gated AND CASE WHEN
+      old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED',
+      'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, claim_token = NULL, updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status = 'QUEUED' AND (CAST(:type AS TEXT) IS NULL OR
+      old.type = CAST(:type AS TEXT))) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move hand_back_worker
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.parent_id, old.waits_for, old.is_adopted,
+      old.cancel_requested_at, old.attempt, old.spared, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.worker = :worker AND old.status IN ('STARTED', 'PROCESSING')
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+      waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
+      WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, run_at = NULL, relay_at =
+      (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), held_by = CASE
+      WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE
+      'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL,
+      claim_token = NULL, chunk = NULL, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, CAST(old.parent_id AS TEXT) AS parent_id,
+    moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move hold
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.held_by, old.run_at, old.mutex_key, old.is_gated,
+      old.queue, old.type, old.tenant, old.is_adopted, old.waits_for
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'CREATED', waits_for = old.waits_for, is_gated = true, held_by = 'gate', relay_at =
+      clock_timestamp(), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+      clock_timestamp())) AND (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
+            g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
+            old.tenant)))) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move hold_chunk
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.held_by, old.run_at, old.mutex_key, old.is_gated,
+      old.queue, old.type, old.tenant, old.is_adopted, old.waits_for
+  FROM taskdb_task AS old
+  WHERE old.chunk = :id
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'CREATED', waits_for = old.waits_for, is_gated = true, held_by = 'gate', relay_at =
+      clock_timestamp(), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+      clock_timestamp())) AND (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
+            g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
+            old.tenant)))) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move join_cancel
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'CANCELED', waits_for = NULL, ended_at = clock_timestamp(), worker = NULL, updated_at
+      = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING',
+      'FINISHED') AND NOT EXISTS (
+      SELECT 1
+      FROM taskdb_task AS s
+      WHERE s.parent_id = old.id AND s.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+          'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED'))) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move join_complete
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'COMPLETED', waits_for = NULL, ended_at = clock_timestamp(), worker = NULL, result =
+      CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT), error = NULL, updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING',
+      'FINISHED') AND NOT EXISTS (
+      SELECT 1
+      FROM taskdb_task AS s
+      WHERE s.parent_id = old.id AND s.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+          'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED'))) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move join_fail
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'FAILED', waits_for = NULL, ended_at = clock_timestamp(), worker = NULL, error =
+      CAST(:error AS JSONB), updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING',
+      'FINISHED') AND NOT EXISTS (
+      SELECT 1
+      FROM taskdb_task AS s
+      WHERE s.parent_id = old.id AND s.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+          'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED'))) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move join_finish
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted, old.deadline_at
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'FINISHED', waits_for = CAST(:waits_for AS TEXT), spec = CAST(:spec AS JSONB),
+      deadline_at = CASE WHEN CAST(:timeout AS DOUBLE PRECISION) IS NULL THEN old.deadline_at ELSE
+      (clock_timestamp() + make_interval(secs => CAST(CAST(:timeout AS DOUBLE PRECISION) AS DOUBLE
+      PRECISION))) END, result = CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT),
+      updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.waits_for IS NOT NULL AND old.status = 'PROCESSING') AND
+      NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move progress
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.is_adopted, old.waits_for,
+      old.attributes, old.progress_current, old.progress_total, old.progress_message
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'PROCESSING', waits_for = old.waits_for, attributes = COALESCE(CAST(:attributes AS
+      JSONB), old.attributes), progress_current = COALESCE(CAST(:current AS BIGINT),
+      old.progress_current), progress_total = COALESCE(CAST(:total AS BIGINT), old.progress_total),
+      progress_message = COALESCE(CAST(:message AS TEXT), old.progress_message), updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status = 'STARTED') AND NOT
+      old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to,
+    set_config('synchronous_commit', 'off', true)
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move queue
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.is_adopted, old.waits_for
+  FROM taskdb_task AS old
+  WHERE (old.id, old.relay_at) IN (
+    SELECT draft.id, draft.relay_at
+    FROM jsonb_to_recordset(CAST(:marks AS JSONB)) AS draft(id UUID, relay_at TIMESTAMPTZ))
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'QUEUED', waits_for = old.waits_for, queued_at = clock_timestamp(), updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'ERRORED')) AND NOT
+      old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to,
+    set_config('synchronous_commit', 'off', true)
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move reopen
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.is_adopted, old.waits_for
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'CREATED', waits_for = old.waits_for, worker = NULL, claim_token = NULL, error =
+      NULL, ended_at = NULL, cancel_requested_at = NULL, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('COMPLETED', 'FAILED', 'HALTED', 'CANCELED'))
+      AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move rescue
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted, old.cancel_requested_at,
+      old.chunk, old.may_rerun, old.called_back, old.crashes, old.attempt, old.spared, old.is_gated
+  FROM taskdb_task AS old
+  WHERE (old.id, COALESCE(old.claim_token, '')) IN (
+    SELECT t.id, COALESCE(t.claim_token, '')
+    FROM taskdb_task AS t
+    LEFT JOIN LATERAL (
+      SELECT *
+      FROM taskdb_worker AS w
+      WHERE w.id = t.worker OFFSET 0) AS w ON true
+    WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL
+        AND NOT t.is_adopted AND ((w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR
+        w.seen_at < (
+          SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) OR
+              (t.started_at < w.listed_before_at AND NOT jsonb_exists(w.claims, CAST(t.claim_token
+              AS TEXT)) AND NOT jsonb_exists(w.claims_before, CAST(t.claim_token AS TEXT)))) AND
+              CAST(t.id AS TEXT) NOT IN (
+      SELECT a.key
+      FROM taskdb_set_aside AS a
+      WHERE a.loop = 'rescue' AND a.next_try_at > (
+        SELECT clock_timestamp()))
+    ORDER BY t.id
+    LIMIT :limit)
+  ORDER BY old.id FOR UPDATE SKIP LOCKED), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
+      NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun
+      AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT)
+      THEN 'HALTED' ELSE 'ERRORED' END, waits_for = old.waits_for, attempt = old.attempt, spared =
+      old.spared + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
+      0 ELSE 1 END, crashes = old.crashes + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND
+      old.called_back IS NULL THEN 1 ELSE 0 END, chunk = NULL, error = ((CAST(:error AS JSONB) ||
+      jsonb_build_object('attempt', old.attempt)) || CASE WHEN old.crashes + 1 >= CAST(:max_crashes
+      AS BIGINT) THEN jsonb_build_object('message', (CAST(:error AS JSONB) #>> '{message}') || ';
+      its runs were on ' || (
+        SELECT string_agg(DISTINCT e.worker, ',')
+        FROM taskdb_event AS e
+        WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE CAST('{}' AS JSONB) END), run_at
+            = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))),
+            relay_at = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE
+            PRECISION))), ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR NOT
+            old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, claim_token =
+            NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
+            THEN 'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS
+            NULL) THEN 'CREATED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED'
+            WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN
+            ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for
+      IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move resubmit
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.spec, old.is_adopted, old.tenant, old.type,
+      old.unique_key, old.waits_for, old.attempt, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.tenant = :tenant AND old.type = :type AND old.unique_key = :unique_key FOR UPDATE),
+      moved AS (
+  UPDATE taskdb_task
+  SET tenant = old.tenant, type = old.type, unique_key = old.unique_key, mutex_key = CAST(:mutex_key
+      AS TEXT), status = CASE WHEN COALESCE((clock_timestamp() + make_interval(secs =>
+      CAST(CAST(:delay AS DOUBLE PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)) >
+      clock_timestamp() AND true THEN 'SCHEDULED' ELSE 'CREATED' END, waits_for = old.waits_for,
+      attempt = old.attempt, spared = old.attempt, crashes = 0, unregistered = 0, result = NULL,
+      result_ref = NULL, error = NULL, ended_at = NULL, cancel_requested_at = NULL, called_back =
+      NULL, worker = NULL, claim_token = NULL, spec = NULL, started_at = NULL, run_at =
+      COALESCE((clock_timestamp() + make_interval(secs => CAST(CAST(:delay AS DOUBLE PRECISION) AS
+      DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)), is_gated = (old.is_gated OR
+      (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = CAST(:queue AS TEXT)) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by = COALESCE(NULL,
+            CASE WHEN (old.is_gated OR (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
+          SELECT 1
+          FROM taskdb_limit AS g
+          WHERE g.target IN ('queue') AND g.name = CAST(:queue AS TEXT)) OR EXISTS (
+          SELECT 1
+          FROM taskdb_limit AS g
+          WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+          SELECT 1
+          FROM taskdb_limit AS g
+          WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'gate' END), relay_at
+              = CASE WHEN NULL IS NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN
+              COALESCE((clock_timestamp() + make_interval(secs => CAST(CAST(:delay AS DOUBLE
+              PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)) > clock_timestamp()
+              THEN COALESCE((clock_timestamp() + make_interval(secs => CAST(CAST(:delay AS DOUBLE
+              PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)) WHEN (old.is_gated OR
+              (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = CAST(:queue AS TEXT)) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN clock_timestamp() ELSE
+            (clock_timestamp() + make_interval(secs => CAST(:grace AS DOUBLE PRECISION))) END, name
+            = CAST(:name AS TEXT), queue = CAST(:queue AS TEXT), priority = CAST(:priority AS
+            BIGINT), input = CAST(:input AS JSONB), input_ref = CAST(:input_ref AS TEXT), attributes
+            = CAST(:attributes AS JSONB), tags = CAST(:tags AS JSONB), request_id = CAST(:request_id
+            AS TEXT), created_by = CAST(:created_by AS TEXT), created_ip = CAST(:created_ip AS
+            TEXT), deadline_at = CAST(:deadline_at AS TIMESTAMPTZ), notify_id = CAST(:notify_id AS
+            TEXT), trace = CAST(:trace AS TEXT), updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED', 'HALTED') AND CAST(:kind
+      AS TEXT) = 'TASK' AND NOT ((old.spec #>> '{fan_out}') IS NOT NULL OR (old.spec #>>
+      '{sequence}') IS NOT NULL)) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move resubmit_part
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.is_adopted, old.tenant, old.type, old.unique_key,
+      old.waits_for, old.attempt, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.id IN (
+    SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET tenant = old.tenant, type = old.type, unique_key = old.unique_key, mutex_key =
+      draft.mutex_key, status = CASE WHEN COALESCE((clock_timestamp() + make_interval(secs =>
+      CAST(draft.delay AS DOUBLE PRECISION))), draft.run_at) > clock_timestamp() AND old.status <>
+      'CANCELED' THEN 'SCHEDULED' ELSE 'CREATED' END, waits_for = old.waits_for, attempt =
+      old.attempt, spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_ref =
+      NULL, error = NULL, ended_at = NULL, cancel_requested_at = NULL, called_back = NULL, worker =
+      NULL, claim_token = NULL, spec = NULL, started_at = NULL, chunk = NULL, run_at =
+      COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE PRECISION))),
+      draft.run_at), is_gated = (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by =
+            COALESCE(CAST(:held_by AS TEXT), CASE WHEN (old.is_gated OR (draft.mutex_key IS NOT NULL
+            OR EXISTS (
+          SELECT 1
+          FROM taskdb_limit AS g
+          WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+          SELECT 1
+          FROM taskdb_limit AS g
+          WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+          SELECT 1
+          FROM taskdb_limit AS g
+          WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'gate' END), relay_at
+              = CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z'
+              WHEN COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE
+              PRECISION))), draft.run_at) > clock_timestamp() THEN COALESCE((clock_timestamp() +
+              make_interval(secs => CAST(draft.delay AS DOUBLE PRECISION))), draft.run_at) WHEN
+              (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN clock_timestamp() ELSE
+            (clock_timestamp() + make_interval(secs => CAST(:grace AS DOUBLE PRECISION))) END, name
+            = draft.name, queue = draft.queue, priority = draft.priority, attributes =
+            CAST(draft.attributes AS JSONB), tags = CAST(draft.tags AS JSONB), request_id =
+            draft.request_id, created_by = draft.created_by, created_ip = draft.created_ip,
+            deadline_at = draft.deadline_at, notify_id = draft.notify_id, trace = draft.trace,
+            updated_at = clock_timestamp()
+  FROM old
+  JOIN jsonb_to_recordset(CAST(:given AS JSONB)) AS draft(name TEXT, queue TEXT, priority BIGINT,
+      attributes TEXT, tags TEXT, mutex_key TEXT, request_id TEXT, created_by TEXT, created_ip TEXT,
+      deadline_at TIMESTAMPTZ, notify_id TEXT, trace TEXT, run_at TIMESTAMPTZ, delay DOUBLE
+      PRECISION, id UUID) ON draft.id = old.id
+  WHERE taskdb_task.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED', 'HALTED', 'CANCELED'))
+      AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move retry
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.is_adopted, old.waits_for, old.attempt, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.id IN (
+    SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'CREATED', waits_for = old.waits_for, attempt = old.attempt, spared = old.attempt,
+      crashes = 0, unregistered = 0, result = NULL, result_ref = NULL, error = NULL, ended_at =
+      NULL, cancel_requested_at = NULL, called_back = NULL, worker = NULL, claim_token = NULL, chunk
+      = NULL, run_at = NULL, deadline_at = NULL, spec = NULL, held_by = CASE WHEN CAST(:held_by AS
+      TEXT) IS NOT NULL THEN CAST(:held_by AS TEXT) WHEN old.is_gated THEN 'gate' END, relay_at =
+      CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN
+      old.is_gated THEN clock_timestamp() ELSE (clock_timestamp() + make_interval(secs =>
+      CAST(:delay AS DOUBLE PRECISION))) END, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('SCHEDULED', 'COMPLETED', 'ERRORED', 'FAILED',
+      'HALTED', 'CANCELED')) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move retry_ended_badly
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.is_adopted, old.waits_for, old.attempt, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.id IN (
+    SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'CREATED', waits_for = old.waits_for, attempt = old.attempt, spared = old.attempt,
+      crashes = 0, unregistered = 0, result = NULL, result_ref = NULL, error = NULL, ended_at =
+      NULL, cancel_requested_at = NULL, called_back = NULL, worker = NULL, claim_token = NULL, chunk
+      = NULL, run_at = NULL, deadline_at = NULL, spec = NULL, held_by = CASE WHEN CAST(:held_by AS
+      TEXT) IS NOT NULL THEN CAST(:held_by AS TEXT) WHEN old.is_gated THEN 'gate' END, relay_at =
+      CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN
+      old.is_gated THEN clock_timestamp() ELSE (clock_timestamp() + make_interval(secs =>
+      CAST(:delay AS DOUBLE PRECISION))) END, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status IN ('FAILED', 'HALTED', 'CANCELED')) AND NOT
+      old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move revoke
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.cancel_requested_at,
+      old.is_adopted, old.attempt
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'CANCELED', waits_for = old.waits_for, error = (CAST(:error AS JSONB) ||
+      jsonb_build_object('attempt', old.attempt)), ended_at = clock_timestamp(), updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL AND old.cancel_requested_at IS NOT NULL) AND
+      NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move snooze
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
+      old.cancel_requested_at, old.attempt, old.spared, old.attributes, old.progress_current,
+      old.progress_total, old.progress_message, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'SCHEDULED' END,
+      waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
+      WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, attributes =
+      COALESCE(CAST(:attributes AS JSONB), old.attributes), progress_current =
+      COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total =
+      COALESCE(CAST(:total AS BIGINT), old.progress_total), progress_message =
+      COALESCE(CAST(:message AS TEXT), old.progress_message), run_at = (clock_timestamp() +
+      make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), relay_at = (clock_timestamp() +
+      make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), worker = NULL, chunk = NULL, held_by
+      = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
+      ELSE 'SCHEDULED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at =
+      clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.claim_token, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move stray
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.held_by, old.run_at, old.type, old.queue,
+      old.unregistered, old.updated_at, old.is_adopted, old.waits_for, old.attempt, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.unregistered + 1 >= CAST(:strays AS BIGINT) AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_worker AS w
+    WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+        SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
+            jsonb_exists(w.queues, CAST(old.queue AS TEXT)) AND jsonb_exists(w.types, CAST(old.type
+            AS TEXT))) THEN 'FAILED' ELSE 'CREATED' END, waits_for = old.waits_for, unregistered =
+            old.unregistered + 1, ended_at = CASE WHEN old.unregistered + 1 >= CAST(:strays AS
+            BIGINT) AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_worker AS w
+    WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+        SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
+            jsonb_exists(w.queues, CAST(old.queue AS TEXT)) AND jsonb_exists(w.types, CAST(old.type
+            AS TEXT))) THEN clock_timestamp() END, error = (CAST(:error AS JSONB) ||
+            jsonb_build_object('attempt', old.attempt)), relay_at = (clock_timestamp() +
+            make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), worker = NULL, claim_token =
+            NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.unregistered + 1 >=
+            CAST(:strays AS BIGINT) AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_worker AS w
+    WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+        SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
+            jsonb_exists(w.queues, CAST(old.queue AS TEXT)) AND jsonb_exists(w.types, CAST(old.type
+            AS TEXT))) THEN 'FAILED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
+            'gate' END, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED')
+      OR (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+      clock_timestamp())) AND old.type = CAST(:type AS TEXT) AND jsonb_exists(CAST(:queues AS
+      JSONB), CAST(old.queue AS TEXT)) AND (old.status = 'QUEUED' OR old.unregistered = 0 OR
+      old.updated_at <= (clock_timestamp() + make_interval(secs => CAST(-:delay AS DOUBLE
+      PRECISION)))))) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move stray_chunk
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.held_by, old.run_at, old.type, old.queue,
+      old.unregistered, old.updated_at, old.is_adopted, old.waits_for, old.attempt, old.is_gated
+  FROM taskdb_task AS old
+  WHERE old.chunk = :id
+  ORDER BY old.id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = CASE WHEN old.unregistered + 1 >= CAST(:strays AS BIGINT) AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_worker AS w
+    WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+        SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
+            jsonb_exists(w.queues, CAST(old.queue AS TEXT)) AND jsonb_exists(w.types, CAST(old.type
+            AS TEXT))) THEN 'FAILED' ELSE 'CREATED' END, waits_for = old.waits_for, unregistered =
+            old.unregistered + 1, ended_at = CASE WHEN old.unregistered + 1 >= CAST(:strays AS
+            BIGINT) AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_worker AS w
+    WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+        SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
+            jsonb_exists(w.queues, CAST(old.queue AS TEXT)) AND jsonb_exists(w.types, CAST(old.type
+            AS TEXT))) THEN clock_timestamp() END, error = (CAST(:error AS JSONB) ||
+            jsonb_build_object('attempt', old.attempt)), relay_at = (clock_timestamp() +
+            make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), worker = NULL, claim_token =
+            NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.unregistered + 1 >=
+            CAST(:strays AS BIGINT) AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_worker AS w
+    WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+        SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
+            jsonb_exists(w.queues, CAST(old.queue AS TEXT)) AND jsonb_exists(w.types, CAST(old.type
+            AS TEXT))) THEN 'FAILED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
+            'gate' END, updated_at = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED')
+      OR (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+      clock_timestamp())) AND old.type = CAST(:type AS TEXT) AND jsonb_exists(CAST(:queues AS
+      JSONB), CAST(old.queue AS TEXT)) AND (old.status = 'QUEUED' OR old.unregistered = 0 OR
+      old.updated_at <= (clock_timestamp() + make_interval(secs => CAST(-:delay AS DOUBLE
+      PRECISION)))))) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- move wait
+WITH old AS (
+  SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted, old.deadline_at
+  FROM taskdb_task AS old
+  WHERE old.id = :id FOR UPDATE), moved AS (
+  UPDATE taskdb_task
+  SET status = 'PROCESSING', waits_for = CAST(:waits_for AS TEXT), spec = CAST(:spec AS JSONB),
+      deadline_at = CASE WHEN CAST(:timeout AS DOUBLE PRECISION) IS NULL THEN old.deadline_at ELSE
+      (clock_timestamp() + make_interval(secs => CAST(CAST(:timeout AS DOUBLE PRECISION) AS DOUBLE
+      PRECISION))) END, worker = NULL, claim_token = NULL, error = CAST(:error AS JSONB), updated_at
+      = clock_timestamp()
+  FROM old
+  WHERE taskdb_task.id = old.id AND (old.status = 'CREATED' OR (old.waits_for IS NOT NULL AND
+      old.status = 'PROCESSING')) AND NOT old.is_adopted
+  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
+      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+  SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
+      clock_timestamp(), CAST(:detail AS JSONB)
+  FROM moved)
+SELECT CAST(old.id AS TEXT) AS id, old.status, moved.status AS moved_to
+FROM old
+LEFT JOIN moved ON moved.id = old.id
+
+-- task awaiting
+SELECT id, tenant, type, role, parent_id, attempt
+FROM taskdb_task
+WHERE callback_hash = :hash AND (callback_until IS NULL OR callback_until > clock_timestamp()) AND
+    status IN ('STARTED', 'PROCESSING') AND (waits_for = 'callback' OR waits_for IS NULL AND
+    called_back IS NULL)
+
+-- task called_back
+SELECT 1 AS holds
+FROM taskdb_task
+WHERE id = :id AND called_back IS NOT NULL
+
+-- task cancel_wanted
+SELECT 1 AS holds
+FROM taskdb_task
+WHERE id = :id AND claim_token = :token AND status IN ('STARTED', 'PROCESSING') AND
+    cancel_requested_at IS NULL
+
+-- task counts
+SELECT status, count(*) AS number, count(CASE WHEN held_by = 'window' THEN 1 END) AS held
+FROM taskdb_task
+WHERE parent_id = :parent AND role = 'part'
+GROUP BY status
+
+-- task due
+SELECT id
+FROM taskdb_task
+WHERE status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND held_by IS NULL AND NOT is_adopted AND
+    relay_at <= (
+  SELECT clock_timestamp()) AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'relay' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY relay_at
+LIMIT :limit
+
+-- task existing
+SELECT id, status, CASE WHEN relay_at IS NOT NULL THEN CAST(EXTRACT(EPOCH
+    FROM GREATEST(LEAST(relay_at, TIMESTAMPTZ '10000-01-01 00:00:00Z'), TIMESTAMPTZ '0001-01-01
+        00:00:00Z BC')) * 1000000 AS BIGINT) END AS relay_at, CASE WHEN created_at IS NOT NULL THEN
+        CAST(EXTRACT(EPOCH
+    FROM GREATEST(LEAST(created_at, TIMESTAMPTZ '10000-01-01 00:00:00Z'), TIMESTAMPTZ '0001-01-01
+        00:00:00Z BC')) * 1000000 AS BIGINT) END AS created_at, CASE WHEN run_at IS NOT NULL THEN
+        CAST(EXTRACT(EPOCH
+    FROM GREATEST(LEAST(run_at, TIMESTAMPTZ '10000-01-01 00:00:00Z'), TIMESTAMPTZ '0001-01-01
+        00:00:00Z BC')) * 1000000 AS BIGINT) END AS run_at, held_by
+FROM taskdb_task
+WHERE id = :id OR (tenant = :tenant AND type = :type AND unique_key = CAST(:unique_key AS TEXT))
+ORDER BY CASE WHEN id = :id THEN 0 ELSE 1 END
+LIMIT 1
+
+-- task expect_callback
+UPDATE taskdb_task AS old
+SET callback_hash = :hash, updated_at = clock_timestamp(), callback_until = COALESCE(CAST(:until AS
+    TIMESTAMPTZ), (clock_timestamp() + make_interval(secs => CAST(CAST(:timeout AS DOUBLE PRECISION)
+    AS DOUBLE PRECISION))))
+WHERE old.id = :id AND old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+    old.waits_for IS NULL AND old.called_back IS NULL AND old.cancel_requested_at IS NULL
+RETURNING id
+
+-- task family
+SELECT id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk, trace,
+    attempt
+FROM taskdb_task
+WHERE parent_id = :parent AND id > :after AND status = 'CREATED' AND held_by IS NULL
+ORDER BY id
+LIMIT :limit
+
+-- task free_key
+UPDATE taskdb_task
+SET unique_key = NULL
+WHERE tenant = :tenant AND type = :type AND unique_key = :unique_key AND status IN ('COMPLETED',
+    'FAILED', 'CANCELED') AND id <> :id
+
+-- task going_on
+SELECT id
+FROM taskdb_task
+WHERE id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID)) AND claim_token = :token AND
+      status IN ('STARTED', 'PROCESSING') AND cancel_requested_at IS NULL
+
+-- task handlers
+SELECT id, status, position, name, CAST(result AS TEXT) AS result, result_ref, CAST(error AS TEXT)
+    AS error
+FROM taskdb_task
+WHERE parent_id = :parent AND role = 'handler' AND position BETWEEN :first AND :last
+ORDER BY position
+
+-- task insert
+INSERT INTO taskdb_task (id, tenant, type, kind, role, name, queue, priority, input, input_ref,
+    attributes, tags, unique_key, parent_id, position, chunk, spec, held_by, mutex_key, request_id,
+    created_by, created_ip, deadline_at, notify_id, is_gated, status, run_at, relay_at, created_at,
+    updated_at)
+WITH draft AS MATERIALIZED (
+  SELECT draft.*, COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE
+      PRECISION))), draft.run_at) AS due, (
+    SELECT clock_timestamp()) AS now, (draft.kind = 'TASK' AND (draft.mutex_key IS NOT NULL OR
+        EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS gated
+  FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, tenant TEXT, type TEXT, kind
+      TEXT, role TEXT, name TEXT, queue TEXT, priority BIGINT, input TEXT, input_ref TEXT,
+      attributes TEXT, tags TEXT, unique_key TEXT, parent_id UUID, position BIGINT, chunk UUID, spec
+      TEXT, held_by TEXT, mutex_key TEXT, request_id TEXT, created_by TEXT, created_ip TEXT,
+      deadline_at TIMESTAMPTZ, notify_id TEXT, run_at TIMESTAMPTZ, delay DOUBLE PRECISION))
+SELECT draft.id, draft.tenant, draft.type, draft.kind, draft.role, draft.name, draft.queue,
+    draft.priority, CAST(draft.input AS JSONB), draft.input_ref, CAST(draft.attributes AS JSONB),
+    CAST(draft.tags AS JSONB), draft.unique_key, draft.parent_id, draft.position, CASE WHEN NOT
+    draft.gated THEN draft.chunk END, CAST(draft.spec AS JSONB), COALESCE(draft.held_by, CASE WHEN
+    draft.gated THEN 'gate' END), draft.mutex_key, draft.request_id, draft.created_by,
+    draft.created_ip, draft.deadline_at, draft.notify_id, draft.gated, CASE WHEN draft.due >
+    draft.now THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due, CASE WHEN draft.held_by IS NOT NULL
+    THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN draft.due > draft.now THEN draft.due WHEN
+    draft.gated THEN draft.now ELSE (clock_timestamp() + make_interval(secs => CAST(:grace + CASE
+    WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0 END AS DOUBLE
+    PRECISION))) END, draft.now, draft.now
+FROM draft
+WHERE true
+ON CONFLICT DO NOTHING
+
+-- task insert_traced
+INSERT INTO taskdb_task (id, tenant, type, kind, role, name, queue, priority, input, input_ref,
+    attributes, tags, unique_key, parent_id, position, chunk, spec, held_by, mutex_key, request_id,
+    created_by, created_ip, deadline_at, notify_id, trace, is_gated, status, run_at, relay_at,
+    created_at, updated_at)
+WITH draft AS MATERIALIZED (
+  SELECT draft.*, COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE
+      PRECISION))), draft.run_at) AS due, (
+    SELECT clock_timestamp()) AS now, (draft.kind = 'TASK' AND (draft.mutex_key IS NOT NULL OR
+        EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS gated
+  FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, tenant TEXT, type TEXT, kind
+      TEXT, role TEXT, name TEXT, queue TEXT, priority BIGINT, input TEXT, input_ref TEXT,
+      attributes TEXT, tags TEXT, unique_key TEXT, parent_id UUID, position BIGINT, chunk UUID, spec
+      TEXT, held_by TEXT, mutex_key TEXT, request_id TEXT, created_by TEXT, created_ip TEXT,
+      deadline_at TIMESTAMPTZ, notify_id TEXT, trace TEXT, run_at TIMESTAMPTZ, delay DOUBLE
+      PRECISION))
+SELECT draft.id, draft.tenant, draft.type, draft.kind, draft.role, draft.name, draft.queue,
+    draft.priority, CAST(draft.input AS JSONB), draft.input_ref, CAST(draft.attributes AS JSONB),
+    CAST(draft.tags AS JSONB), draft.unique_key, draft.parent_id, draft.position, CASE WHEN NOT
+    draft.gated THEN draft.chunk END, CAST(draft.spec AS JSONB), COALESCE(draft.held_by, CASE WHEN
+    draft.gated THEN 'gate' END), draft.mutex_key, draft.request_id, draft.created_by,
+    draft.created_ip, draft.deadline_at, draft.notify_id, draft.trace, draft.gated, CASE WHEN
+    draft.due > draft.now THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due, CASE WHEN draft.held_by IS
+    NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN draft.due > draft.now THEN draft.due WHEN
+    draft.gated THEN draft.now ELSE (clock_timestamp() + make_interval(secs => CAST(:grace + CASE
+    WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0 END AS DOUBLE
+    PRECISION))) END, draft.now, draft.now
+FROM draft
+WHERE true
+ON CONFLICT DO NOTHING
+
+-- task late_callback
+SELECT 1 AS holds
+FROM taskdb_task
+WHERE id = :id AND waits_for = 'callback' AND callback_until <= clock_timestamp()
+
+-- task late_callbacks
+SELECT id, role, parent_id
+FROM taskdb_task
+WHERE waits_for = 'callback' AND callback_until <= (
+  SELECT clock_timestamp()) AND NOT is_adopted AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'callbacks' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY callback_until
+LIMIT :limit
+
+-- task lease_due
+WITH due AS (
+  SELECT id
+  FROM taskdb_task
+  WHERE status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND held_by IS NULL AND NOT is_adopted AND
+      relay_at <= (
+    SELECT clock_timestamp()) AND CAST(id AS TEXT) NOT IN (
+    SELECT a.key
+    FROM taskdb_set_aside AS a
+    WHERE a.loop = 'relay' AND a.next_try_at > (
+      SELECT clock_timestamp()))
+  ORDER BY relay_at
+  LIMIT :limit FOR UPDATE SKIP LOCKED)
+UPDATE taskdb_task
+SET relay_at = (clock_timestamp() + make_interval(secs => CAST(:lease AS DOUBLE PRECISION)))
+WHERE id IN (
+  SELECT id
+  FROM due)
+RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
+    trace, attempt, set_config('synchronous_commit', 'off', true)
+
+-- task lease_these
+UPDATE taskdb_task
+SET relay_at = (clock_timestamp() + make_interval(secs => CAST(:lease AS DOUBLE PRECISION)))
+WHERE id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID)) AND status IN ('CREATED',
+      'SCHEDULED', 'ERRORED') AND held_by IS NULL AND NOT is_adopted AND relay_at <= (
+  SELECT clock_timestamp())
+RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
+    trace, attempt
+
+-- task lock
+SELECT id, tenant, type, name, kind, role, status, CAST(spec AS TEXT) AS spec, waits_for, parent_id,
+    position, CAST(input AS TEXT) AS input, input_ref, CAST(result AS TEXT) AS result, result_ref,
+    CAST(error AS TEXT) AS error, attempt, claim_token, queue, priority, request_id, created_by,
+    created_ip, cancel_requested_at, called_back, trace
+FROM taskdb_task
+WHERE id = :id FOR UPDATE
+
+-- task neglected
+SELECT p.id
+FROM taskdb_task AS p
+WHERE p.waits_for <> 'callback' AND NOT p.is_adopted AND p.id > :after AND (NOT EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED')) OR (p.cancel_requested_at IS NOT NULL OR
+        p.error IS NOT NULL) AND EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED') AND t.cancel_requested_at IS NULL) OR (p.spec
+        #>> '{fan_out,join}') = 'fail_fast' AND EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part' AND t.status IN ('FAILED', 'CANCELED')) AND EXISTS
+        (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED') AND t.cancel_requested_at IS NULL) AND (
+    SELECT count(*)
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part' AND t.status IN ('FAILED', 'CANCELED')) > CASE WHEN
+        CASE WHEN jsonb_typeof(p.spec #> '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>>
+        '{fan_out,tolerate}' AS DOUBLE PRECISION) END IS NULL THEN 0 WHEN CASE WHEN
+        jsonb_typeof(p.spec #> '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>>
+        '{fan_out,tolerate}' AS DOUBLE PRECISION) END < 1 THEN CASE WHEN jsonb_typeof(p.spec #>
+        '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>> '{fan_out,tolerate}' AS DOUBLE
+        PRECISION) END * (
+    SELECT count(*)
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN jsonb_typeof(p.spec #>
+        '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>> '{fan_out,tolerate}' AS DOUBLE
+        PRECISION) END END OR EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.held_by = 'window') AND (CASE WHEN jsonb_typeof(p.spec #>
+        '{fan_out,max_concurrency}') = 'number' THEN CAST(p.spec #>> '{fan_out,max_concurrency}' AS
+        DOUBLE PRECISION) END IS NULL OR CASE WHEN jsonb_typeof(p.spec #>
+        '{fan_out,max_concurrency}') = 'number' THEN CAST(p.spec #>> '{fan_out,max_concurrency}' AS
+        DOUBLE PRECISION) END > (
+      SELECT count(*)
+      FROM taskdb_task AS t
+      WHERE t.parent_id = p.id AND t.role = 'part' AND (t.held_by IS NULL OR t.held_by <> 'window')
+          AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'ERRORED'))))
+          AND CAST(p.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'reconcile' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY p.id
+LIMIT :limit
+
+-- task neglected_page
+WITH page AS (
+  SELECT p.id, p.spec, p.error, p.cancel_requested_at
+  FROM taskdb_task AS p
+  WHERE p.waits_for <> 'callback' AND NOT p.is_adopted AND p.id > :after
+  ORDER BY p.id
+  LIMIT :look)
+SELECT p.id, false AS is_last
+FROM page AS p
+WHERE (NOT EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED')) OR (p.cancel_requested_at IS NOT NULL OR
+        p.error IS NOT NULL) AND EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED') AND t.cancel_requested_at IS NULL) OR (p.spec
+        #>> '{fan_out,join}') = 'fail_fast' AND EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part' AND t.status IN ('FAILED', 'CANCELED')) AND EXISTS
+        (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED') AND t.cancel_requested_at IS NULL) AND (
+    SELECT count(*)
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part' AND t.status IN ('FAILED', 'CANCELED')) > CASE WHEN
+        CASE WHEN jsonb_typeof(p.spec #> '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>>
+        '{fan_out,tolerate}' AS DOUBLE PRECISION) END IS NULL THEN 0 WHEN CASE WHEN
+        jsonb_typeof(p.spec #> '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>>
+        '{fan_out,tolerate}' AS DOUBLE PRECISION) END < 1 THEN CASE WHEN jsonb_typeof(p.spec #>
+        '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>> '{fan_out,tolerate}' AS DOUBLE
+        PRECISION) END * (
+    SELECT count(*)
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN jsonb_typeof(p.spec #>
+        '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>> '{fan_out,tolerate}' AS DOUBLE
+        PRECISION) END END OR EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.held_by = 'window') AND (CASE WHEN jsonb_typeof(p.spec #>
+        '{fan_out,max_concurrency}') = 'number' THEN CAST(p.spec #>> '{fan_out,max_concurrency}' AS
+        DOUBLE PRECISION) END IS NULL OR CASE WHEN jsonb_typeof(p.spec #>
+        '{fan_out,max_concurrency}') = 'number' THEN CAST(p.spec #>> '{fan_out,max_concurrency}' AS
+        DOUBLE PRECISION) END > (
+      SELECT count(*)
+      FROM taskdb_task AS t
+      WHERE t.parent_id = p.id AND t.role = 'part' AND (t.held_by IS NULL OR t.held_by <> 'window')
+          AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'ERRORED'))))
+          AND CAST(p.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'reconcile' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+UNION ALL
+SELECT *
+FROM (
+  SELECT id, true AS is_last
+  FROM page
+  ORDER BY id
+  LIMIT 1 OFFSET :look - 1) AS edge
+
+-- task newest_step
+SELECT id, status, position, name, CAST(result AS TEXT) AS result, result_ref, CAST(error AS TEXT)
+    AS error
+FROM taskdb_task
+WHERE parent_id = :parent AND role = 'step' AND position >= :base
+ORDER BY position DESC
+LIMIT 1
+
+-- task note_refusal
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+SELECT taskdb_task.id, taskdb_task.tenant, taskdb_task.status, taskdb_task.status,
+    taskdb_task.attempt, taskdb_task.worker, clock_timestamp(), jsonb_build_object('refused',
+    draft.reason)
+FROM taskdb_task
+JOIN jsonb_to_recordset(CAST(:marks AS JSONB)) AS draft(id UUID, relay_at TIMESTAMPTZ, reason TEXT)
+    ON draft.id = taskdb_task.id AND draft.relay_at = taskdb_task.relay_at
+WHERE taskdb_task.status IN ('CREATED', 'SCHEDULED', 'ERRORED') FOR UPDATE OF taskdb_task
+
+-- task open_ids
+SELECT id
+FROM taskdb_task
+WHERE parent_id = :parent AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING',
+    'FINISHED', 'ERRORED', 'HALTED') AND cancel_requested_at IS NULL AND id > :after
+ORDER BY id
+LIMIT :limit
+
+-- task overdue
+SELECT id
+FROM taskdb_task
+WHERE waits_for IN ('parts', 'steps', 'on_start') AND status = 'PROCESSING' AND NOT is_adopted AND
+    CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'reconcile' AND a.next_try_at > (
+    SELECT clock_timestamp())) AND deadline_at <= (
+  SELECT clock_timestamp()) AND error IS NULL AND ((spec #>> '{fan_out,timeout}') IS NOT NULL OR
+      (spec #>> '{sequence,timeout}') IS NOT NULL)
+ORDER BY id
+LIMIT :limit
+
+-- task parts
+SELECT id, position, status, CAST(input AS TEXT) AS input, input_ref, spec IS NOT NULL AS is_parent
+FROM taskdb_task
+WHERE parent_id = :parent AND role = 'part' AND position > :after
+ORDER BY position
+LIMIT :limit
+
+-- task parts_left
+SELECT (
+  SELECT count(*)
+  FROM (
+    SELECT 1 AS one
+    FROM taskdb_task
+    WHERE parent_id = :parent AND role = 'part' AND status IN ('CREATED', 'SCHEDULED', 'QUEUED',
+        'STARTED', 'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED')
+    LIMIT 17) AS few) AS open, EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE parent_id = :parent AND held_by = 'window') AS is_held, COALESCE((
+    SELECT (spec #>> '{fan_out,join}') = 'fail_fast'
+    FROM taskdb_task
+    WHERE id = :parent), false) AS is_hasty
+
+-- task place
+SELECT id, role, parent_id, status
+FROM taskdb_task
+WHERE id = :id
+
+-- task publications
+SELECT id, type, queue, priority, CASE WHEN relay_at IS NOT NULL THEN CAST(EXTRACT(EPOCH
+    FROM GREATEST(LEAST(relay_at, TIMESTAMPTZ '10000-01-01 00:00:00Z'), TIMESTAMPTZ '0001-01-01
+        00:00:00Z BC')) * 1000000 AS BIGINT) END AS relay_at, CASE WHEN deadline_at IS NOT NULL THEN
+        CAST(EXTRACT(EPOCH
+    FROM GREATEST(LEAST(deadline_at, TIMESTAMPTZ '10000-01-01 00:00:00Z'), TIMESTAMPTZ '0001-01-01
+        00:00:00Z BC')) * 1000000 AS BIGINT) END AS deadline_at, CASE WHEN created_at IS NOT NULL
+        THEN CAST(EXTRACT(EPOCH
+    FROM GREATEST(LEAST(created_at, TIMESTAMPTZ '10000-01-01 00:00:00Z'), TIMESTAMPTZ '0001-01-01
+        00:00:00Z BC')) * 1000000 AS BIGINT) END AS created_at, role, parent_id, chunk, trace,
+        attempt
+FROM taskdb_task
+WHERE id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID)) AND held_by IS NULL
+ORDER BY created_at, id
+
+-- task refuse
+UPDATE taskdb_task
+SET relay_at = (clock_timestamp() + make_interval(secs => CAST(CASE WHEN CAST(EXTRACT(EPOCH
+          FROM clock_timestamp() - GREATEST(updated_at, COALESCE(run_at, updated_at))) AS DOUBLE
+              PRECISION) < 5.0 THEN 5.0 WHEN CAST(EXTRACT(EPOCH
+          FROM clock_timestamp() - GREATEST(updated_at, COALESCE(run_at, updated_at))) AS DOUBLE
+              PRECISION) > 300.0 THEN 300.0 ELSE CAST(EXTRACT(EPOCH
+          FROM clock_timestamp() - GREATEST(updated_at, COALESCE(run_at, updated_at))) AS DOUBLE
+              PRECISION) END AS DOUBLE PRECISION)))
+WHERE (id, relay_at) IN (
+  SELECT draft.id, draft.relay_at
+  FROM jsonb_to_recordset(CAST(:marks AS JSONB)) AS draft(id UUID, relay_at TIMESTAMPTZ)) AND status
+      IN ('CREATED', 'SCHEDULED', 'ERRORED')
+
+-- task release
+UPDATE taskdb_task
+SET relay_at = COALESCE(run_at, created_at)
+WHERE (id, relay_at) IN (
+  SELECT draft.id, draft.relay_at
+  FROM jsonb_to_recordset(CAST(:marks AS JSONB)) AS draft(id UUID, relay_at TIMESTAMPTZ)) AND status
+      IN ('CREATED', 'SCHEDULED', 'ERRORED')
+
+-- task release_held
+UPDATE taskdb_task
+SET held_by = CASE WHEN is_gated THEN 'gate' END, relay_at = CASE WHEN run_at > clock_timestamp()
+    THEN run_at WHEN is_gated THEN clock_timestamp() ELSE (clock_timestamp() + make_interval(secs =>
+    CAST(:delay AS DOUBLE PRECISION))) END
+WHERE id IN (
+  SELECT id
+  FROM taskdb_task
+  WHERE parent_id = :parent AND held_by = 'window'
+  ORDER BY position
+  LIMIT :limit FOR UPDATE)
+RETURNING id, held_by
+
+-- task remark
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+SELECT id, tenant, status, status, attempt, worker, clock_timestamp(), CAST(:detail AS JSONB)
+FROM taskdb_task
+WHERE id = :id FOR SHARE
+RETURNING task_id
+
+-- task report
+UPDATE taskdb_task AS old
+SET attributes = COALESCE(CAST(:attributes AS JSONB), old.attributes), progress_current =
+    COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total = COALESCE(CAST(:total
+    AS BIGINT), old.progress_total), progress_message = COALESCE(CAST(:message AS TEXT),
+    old.progress_message), updated_at = clock_timestamp()
+WHERE old.id = :id AND old.claim_token = :token AND old.status = 'PROCESSING'
+RETURNING id, set_config('synchronous_commit', 'off', true)
+
+-- task retryable_ids
+SELECT id, spec IS NOT NULL AS is_parent
+FROM taskdb_task
+WHERE parent_id = :parent AND role = 'part' AND (status IN ('FAILED', 'HALTED', 'CANCELED') OR
+    status IN ('COMPLETED', 'FAILED', 'CANCELED') AND :force) AND id > :after
+ORDER BY id
+LIMIT :limit
+
+-- task trees
+SELECT id
+FROM taskdb_task
+WHERE id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID)) AND (spec IS NOT NULL OR
+      parent_id IS NOT NULL)
+
+-- task window
+SELECT EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE parent_id = :parent AND held_by = 'window') AS is_held, EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE parent_id = :parent AND role = 'part' AND status IN ('FAILED', 'CANCELED')) AS is_bad, (
+  SELECT count(*)
+  FROM taskdb_task
+  WHERE parent_id = :parent AND role = 'part' AND (held_by IS NULL OR held_by <> 'window') AND
+      status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'ERRORED')) AS busy
+
+-- limit arrivals
+SELECT id, tenant, type, queue, mutex_key, held_by
+FROM taskdb_task
+WHERE held_by = 'gate' AND relay_at <= (
+  SELECT clock_timestamp()) AND status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND CAST(id AS TEXT)
+      NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'release' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY relay_at, id
+LIMIT :limit FOR UPDATE SKIP LOCKED
+
+-- limit clear_limit
+UPDATE taskdb_limit
+SET max_running = NULL, max_starts = NULL, window_seconds = NULL, origin = 'person', set_by =
+    CAST(:set_by AS TEXT), set_at = clock_timestamp()
+WHERE target = :target AND name = :name AND (max_running IS NOT NULL OR max_starts IS NOT NULL) AND
+    (CAST(:origin AS TEXT) IS NULL OR origin = CAST(:origin AS TEXT))
+RETURNING name
+
+-- limit declare
+INSERT INTO taskdb_limit (target, name, is_paused, max_running, max_starts, window_seconds, origin,
+    reason, set_by, set_at)
+VALUES (:target, :name, false, CAST(:max_running AS BIGINT), CAST(:max_starts AS BIGINT),
+    CAST(:window_seconds AS DOUBLE PRECISION), :origin, NULL, CAST(:set_by AS TEXT),
+    clock_timestamp())
+ON CONFLICT (target, name) DO UPDATE
+SET max_running = excluded.max_running, max_starts = excluded.max_starts, window_seconds =
+    excluded.window_seconds, origin = excluded.origin, set_by = excluded.set_by, set_at =
+    excluded.set_at
+WHERE taskdb_limit.origin = 'code' OR taskdb_limit.max_running IS NULL AND taskdb_limit.max_starts
+    IS NULL
+
+-- limit drop_empty
+DELETE
+FROM taskdb_limit
+WHERE target = :target AND name = :name AND NOT is_paused AND max_running IS NULL AND max_starts IS
+    NULL
+
+-- limit end_windows
+DELETE
+FROM taskdb_slot
+WHERE (key, n) IN (
+  SELECT s.key, s.n
+  FROM taskdb_slot AS s
+  WHERE s.key IN (
+    SELECT draft.key
+    FROM jsonb_to_recordset(CAST(:keys AS JSONB)) AS draft(key TEXT)) AND s.until <= (
+    SELECT clock_timestamp()) FOR UPDATE SKIP LOCKED)
+
+-- limit gates
+SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
+    g.reason, g.set_by, g.set_at
+FROM taskdb_limit AS g
+ORDER BY target, name
+
+-- limit in_line
+SELECT id, tenant, type, queue, mutex_key, held_by
+FROM taskdb_task
+WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = :key AND status IN
+    ('CREATED', 'SCHEDULED', 'ERRORED') AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'release' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY id
+LIMIT :limit FOR UPDATE SKIP LOCKED
+
+-- limit let_go
+UPDATE taskdb_task
+SET held_by = NULL, relay_at = (clock_timestamp() + make_interval(secs => CAST(:lease AS DOUBLE
+    PRECISION))), updated_at = clock_timestamp()
+WHERE id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
+    trace, attempt
+
+-- limit lines
+WITH RECURSIVE line(key) AS (
+  SELECT *
+  FROM (
+    SELECT held_by
+    FROM taskdb_task
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > CAST(:after AS
+        TEXT)
+    ORDER BY held_by
+    LIMIT 1) AS head
+  UNION ALL
+  SELECT (
+    SELECT held_by
+    FROM taskdb_task
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > line.key
+    ORDER BY held_by
+    LIMIT 1)
+  FROM line
+  WHERE line.key IS NOT NULL)
+SELECT key
+FROM line
+WHERE key IS NOT NULL
+LIMIT :limit
+
+-- limit look
+SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds,
+    g.origin, g.reason, g.set_by, g.set_at, (
+  SELECT CAST(id AS TEXT)
+  FROM taskdb_task
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = draft.key
+  ORDER BY taskdb_task.id
+  LIMIT 1) AS head, (
+  SELECT string_agg(DISTINCT CAST(r.task_id AS TEXT), ',')
+  FROM taskdb_reservation AS r
+  JOIN taskdb_task AS t ON t.id = r.task_id
+  WHERE r.key = draft.key AND t.held_by IS NOT NULL AND t.held_by NOT IN ('window', 'gate') AND
+      t.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_limit AS p
+    WHERE p.is_paused AND (p.target IN ('queue') AND p.name = t.queue OR p.target IN ('type') AND
+        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant))) AS reserved, (
+  SELECT string_agg(DISTINCT CAST(s.n AS TEXT), ',')
+  FROM taskdb_slot AS s
+  WHERE s.key = draft.key) AS taken
+FROM jsonb_to_recordset(CAST(:lines AS JSONB)) AS draft(key TEXT, target TEXT, name TEXT)
+LEFT JOIN taskdb_limit AS g ON g.target = draft.target AND g.name = draft.name
+
+-- limit pause
+INSERT INTO taskdb_limit (target, name, is_paused, reason, set_by, set_at)
+VALUES (:target, :name, true, CAST(:reason AS TEXT), CAST(:set_by AS TEXT), clock_timestamp())
+ON CONFLICT (target, name) DO UPDATE
+SET is_paused = true, reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at
+
+-- limit queue_up
+UPDATE taskdb_task
+SET held_by = draft.held_by, relay_at = TIMESTAMPTZ '9999-01-01 00:00:00Z'
+FROM jsonb_to_recordset(CAST(:holds AS JSONB)) AS draft(id UUID, held_by TEXT)
+WHERE taskdb_task.id = draft.id
+
+-- limit reserve
+INSERT INTO taskdb_reservation (key, task_id)
+SELECT draft.key, draft.task_id
+FROM jsonb_to_recordset(CAST(:reservations AS JSONB)) AS draft(key TEXT, task_id UUID)
+WHERE true
+ON CONFLICT DO NOTHING
+
+-- limit resume
+UPDATE taskdb_limit
+SET is_paused = false, reason = NULL, set_by = CAST(:set_by AS TEXT), set_at = clock_timestamp()
+WHERE target = :target AND name = :name AND is_paused
+RETURNING name
+
+-- limit rules
+SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
+    g.reason, g.set_by, g.set_at
+FROM taskdb_limit AS g
+JOIN jsonb_to_recordset(CAST(:places AS JSONB)) AS draft(target TEXT, name TEXT) ON draft.target =
+    g.target AND draft.name = g.name
+
+-- limit set_limit
+INSERT INTO taskdb_limit (target, name, is_paused, max_running, max_starts, window_seconds, origin,
+    reason, set_by, set_at)
+VALUES (:target, :name, false, CAST(:max_running AS BIGINT), CAST(:max_starts AS BIGINT),
+    CAST(:window_seconds AS DOUBLE PRECISION), :origin, NULL, CAST(:set_by AS TEXT),
+    clock_timestamp())
+ON CONFLICT (target, name) DO UPDATE
+SET max_running = excluded.max_running, max_starts = excluded.max_starts, window_seconds =
+    excluded.window_seconds, origin = excluded.origin, set_by = excluded.set_by, set_at =
+    excluded.set_at
+
+-- limit someone_waits
+SELECT EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE held_by = 'gate' AND relay_at <= (
+    SELECT clock_timestamp())) OR EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate')) AS holds
+
+-- limit sweep
+DELETE
+FROM taskdb_slot
+WHERE (key, n) IN (
+  SELECT s.key, s.n
+  FROM taskdb_slot AS s
+  LEFT JOIN taskdb_task AS t ON t.id = s.task_id
+  WHERE s.until <= (
+    SELECT clock_timestamp()) OR s.until IS NULL AND (t.id IS NULL OR NOT (t.waits_for IS NULL AND
+        (t.status IN ('QUEUED', 'STARTED', 'PROCESSING') OR t.status IN ('CREATED', 'SCHEDULED',
+        'ERRORED') AND t.held_by IS NULL)))
+  LIMIT :limit FOR UPDATE OF s SKIP LOCKED)
+RETURNING key
+
+-- limit sweep_reservations
+DELETE
+FROM taskdb_reservation
+WHERE (key, task_id) IN (
+  SELECT r.key, r.task_id
+  FROM taskdb_reservation AS r
+  LEFT JOIN LATERAL (
+    SELECT id, held_by, status, queue, type, tenant
+    FROM taskdb_task AS found
+    WHERE found.id = r.task_id OFFSET 0) AS found ON true
+  WHERE found.id IS NULL OR NOT (found.held_by IS NOT NULL AND found.held_by NOT IN ('window',
+      'gate') AND found.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS p
+      WHERE p.is_paused AND (p.target IN ('queue') AND p.name = found.queue OR p.target IN ('type')
+          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant)))
+  LIMIT :limit FOR UPDATE OF r SKIP LOCKED)
+
+-- limit take
+INSERT INTO taskdb_slot (key, n, task_id, seconds, taken_at)
+SELECT draft.key, draft.n, draft.task_id, draft.seconds, clock_timestamp()
+FROM jsonb_to_recordset(CAST(:slots AS JSONB)) AS draft(key TEXT, n BIGINT, task_id UUID, seconds
+    DOUBLE PRECISION)
+
+-- limit unreserve
+DELETE
+FROM taskdb_reservation
+WHERE task_id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))

@@ -1,0 +1,2148 @@
+-- move answer, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move answer, 2
+UPDATE taskdb_task AS old
+SET status = old.status, called_back = :called_back, result = :result, result_ref = :result_ref,
+    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for IS
+      NOT NULL AND old.called_back IS NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move answer, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move ask_anew, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:ids))
+
+-- move ask_anew, 2
+UPDATE taskdb_task AS old
+SET status = old.status, name = draft.name, queue = draft.queue, priority = draft.priority,
+    attributes = draft.attributes, tags = draft.tags, mutex_key = draft.mutex_key, request_id =
+    draft.request_id, created_by = draft.created_by, created_ip = draft.created_ip, deadline_at =
+    draft.deadline_at, notify_id = draft.notify_id, trace = draft.trace, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+FROM (
+  SELECT json_extract(value, '$.name') AS name, json_extract(value, '$.queue') AS queue,
+      json_extract(value, '$.priority') AS priority, json_extract(value, '$.attributes') AS
+      attributes, json_extract(value, '$.tags') AS tags, json_extract(value, '$.mutex_key') AS
+      mutex_key, json_extract(value, '$.request_id') AS request_id, json_extract(value,
+      '$.created_by') AS created_by, json_extract(value, '$.created_ip') AS created_ip,
+      json_extract(value, '$.deadline_at') AS deadline_at, json_extract(value, '$.notify_id') AS
+      notify_id, json_extract(value, '$.trace') AS trace, json_extract(value, '$.id') AS id
+  FROM json_each(:given)) AS draft
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND draft.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED',
+      'HALTED')) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move ask_anew, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move await_callback, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move await_callback, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL AND old.called_back IS NULL THEN
+    'CANCELED' ELSE 'PROCESSING' END, waits_for = CASE WHEN old.cancel_requested_at IS NOT NULL AND
+    old.called_back IS NULL THEN NULL ELSE 'callback' END, ended_at = CASE WHEN
+    old.cancel_requested_at IS NOT NULL AND old.called_back IS NULL THEN
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, attributes = COALESCE(:attributes, old.attributes),
+    progress_current = COALESCE(:current, old.progress_current), progress_total = COALESCE(:total,
+    old.progress_total), progress_message = COALESCE(:message, old.progress_message), spec = :spec,
+    result = CASE WHEN old.called_back = 'FAILED' THEN NULL ELSE old.result END, error = NULL,
+    worker = NULL, chunk = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move await_callback, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move cancel, 1
+SELECT old.id, old.status, old.worker, old.waits_for, old.parent_id
+FROM taskdb_task AS old
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:ids))
+
+-- move cancel, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN (old.status IN ('STARTED', 'PROCESSING') AND old.worker IS NOT NULL OR
+    old.waits_for <> 'callback') THEN old.status ELSE 'CANCELED' END, cancel_requested_at =
+    COALESCE(old.cancel_requested_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), ended_at = CASE WHEN
+    (old.status IN ('STARTED', 'PROCESSING') AND old.worker IS NOT NULL OR old.waits_for <>
+    'callback') THEN NULL ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, waits_for =
+    NULLIF(old.waits_for, 'callback'), held_by = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+      'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED')) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move cancel, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move cancel_own, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move cancel_own, 2
+UPDATE taskdb_task AS old
+SET status = 'CANCELED', attributes = COALESCE(:attributes, old.attributes), progress_current =
+    COALESCE(:current, old.progress_current), progress_total = COALESCE(:total, old.progress_total),
+    progress_message = COALESCE(:message, old.progress_message), ended_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), error = :error, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move cancel_own, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move claim, 1
+SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
+    old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
+    old.attributes, old.role, old.parent_id, old.position, old.called_back, old.is_gated,
+    old.mutex_key, old.queue, old.trace
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move claim, 2
+UPDATE taskdb_task AS old
+SET status = 'STARTED', attempt = old.attempt + 1, worker = :worker, claim_token = :token,
+    max_attempts = :max_attempts, may_rerun = :may_rerun, started_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), ended_at = NULL, deadline_at = NULL, progress_current =
+    NULL, progress_total = NULL, progress_message = NULL, callback_hash = NULL, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
+      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))) AND NOT
+      (old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
+      false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
+          g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
+          old.tenant))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL OR old.attempt
+          = :attempt)) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move claim, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move claim_chunk, 1
+SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
+    old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
+    old.attributes, old.role, old.parent_id, old.position, old.called_back, old.is_gated,
+    old.mutex_key, old.queue, old.trace
+FROM taskdb_task AS old
+WHERE old.id IN (
+  WITH taken AS (
+    SELECT t.id
+    FROM taskdb_task AS t
+    WHERE t.chunk = :id AND (t.status IN ('CREATED', 'QUEUED') OR t.claim_token = :token AND
+        t.status IN ('STARTED', 'PROCESSING'))
+    ORDER BY t.id
+    LIMIT :count)
+  SELECT id
+  FROM taken)
+
+-- move claim_chunk, 2
+UPDATE taskdb_task AS old
+SET status = 'STARTED', attempt = old.attempt + 1, worker = :worker, claim_token = :token,
+    max_attempts = :max_attempts, may_rerun = :may_rerun, started_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), ended_at = NULL, deadline_at = NULL, progress_current =
+    NULL, progress_total = NULL, progress_message = NULL, callback_hash = NULL, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
+      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))) AND NOT
+      (old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
+      false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
+          g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
+          old.tenant))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL OR old.attempt
+          = :attempt)) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move claim_chunk, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move complete, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move complete, 2
+UPDATE taskdb_task AS old
+SET status = 'COMPLETED', attributes = COALESCE(:attributes, old.attributes), progress_current =
+    COALESCE(:current, old.progress_current), progress_total = COALESCE(:total, old.progress_total),
+    progress_message = COALESCE(:message, old.progress_message), ended_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), result = :result, result_ref = :result_ref, error = NULL,
+    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move complete, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move complete_many, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id IN (
+  SELECT draft.id
+  FROM (
+    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.result') AS result,
+        json_extract(value, '$.result_ref') AS result_ref
+    FROM json_each(:given)) AS draft)
+
+-- move complete_many, 2
+UPDATE taskdb_task AS old
+SET status = 'COMPLETED', ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), result = draft.result,
+    result_ref = draft.result_ref, error = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+FROM (
+  SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.result') AS result,
+      json_extract(value, '$.result_ref') AS result_ref
+  FROM json_each(:given)) AS draft
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND draft.id = old.id AND (old.claim_token = :token AND old.status IN
+      ('STARTED', 'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move complete_many, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move complete_silent, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move complete_silent, 2
+UPDATE taskdb_task AS old
+SET status = 'COMPLETED', ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), result = :result,
+    result_ref = :result_ref, error = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move complete_silent, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move crash, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move crash, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT old.may_rerun
+    AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
+    ELSE 'ERRORED' END, crashes = old.crashes + 1, chunk = NULL, error =
+    json_patch(json_patch(:error, json_object('attempt', old.attempt)), CASE WHEN old.crashes + 1 >=
+    :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN json_extract(:error,
+    '$.message') END || '; its runs were on ' || (
+      SELECT group_concat(DISTINCT e.worker)
+      FROM taskdb_event AS e
+      WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE '{}' END), run_at =
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), ended_at = CASE WHEN
+          old.cancel_requested_at IS NOT NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.is_gated AND CASE WHEN
+          old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT old.may_rerun AND
+          old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
+          ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at =
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move crash, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move crash_chunk, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.chunk = :id
+
+-- move crash_chunk, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
+    NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun AND
+    old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED' ELSE
+    'ERRORED' END, crashes = old.crashes + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND
+    old.called_back IS NULL THEN 1 ELSE 0 END, spared = old.spared + CASE WHEN old.chunk IS NULL OR
+    NOT old.may_rerun AND old.called_back IS NULL THEN 0 ELSE 1 END, chunk = NULL, error =
+    json_patch(json_patch(:error, json_object('attempt', old.attempt)), CASE WHEN old.crashes + 1 >=
+    :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN json_extract(:error,
+    '$.message') END || '; its runs were on ' || (
+      SELECT group_concat(DISTINCT e.worker)
+      FROM taskdb_event AS e
+      WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE '{}' END), run_at =
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), ended_at = CASE WHEN
+          old.cancel_requested_at IS NOT NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, worker = NULL, claim_token = NULL, held_by =
+          CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
+          WHEN NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN
+          'CREATED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN
+          old.crashes + 1 >= :max_crashes THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED',
+          'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ',
+          'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move crash_chunk, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move doom, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move doom, 2
+UPDATE taskdb_task AS old
+SET status = old.status, error = :error, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.waits_for IS NOT NULL AND old.status = 'PROCESSING' AND
+      old.error IS NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move doom, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move error, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move error, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'ERRORED' END,
+    ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') END, attributes = COALESCE(:attributes, old.attributes), progress_current =
+    COALESCE(:current, old.progress_current), progress_total = COALESCE(:total, old.progress_total),
+    progress_message = COALESCE(:message, old.progress_message), error = :error, run_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), worker = NULL, chunk = NULL,
+    held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+    'CANCELED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at
+    = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move error, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move expire, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move expire, 2
+UPDATE taskdb_task AS old
+SET status = 'FAILED', error = json_patch(:error, json_object('attempt', old.attempt)), ended_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), held_by = NULL, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
+      old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
+      false)) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move expire, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move expire_chunk, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.chunk = :id
+
+-- move expire_chunk, 2
+UPDATE taskdb_task AS old
+SET status = 'FAILED', error = json_patch(:error, json_object('attempt', old.attempt)), ended_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
+      old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
+      false)) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move expire_chunk, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move expire_due, 1
+SELECT old.id, old.status, old.worker, old.parent_id
+FROM taskdb_task AS old
+WHERE old.id IN (
+  SELECT id
+  FROM taskdb_task
+  WHERE deadline_at <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND status IN ('CREATED', 'SCHEDULED', 'QUEUED',
+        'ERRORED') AND NOT is_adopted AND started_at IS NULL AND status IN
+        ('CREATED','SCHEDULED','QUEUED','PROCESSING','ERRORED') AND CAST(id AS TEXT) NOT IN (
+    SELECT a.key
+    FROM taskdb_set_aside AS a
+    WHERE a.loop = 'expire' AND a.next_try_at > (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+  ORDER BY deadline_at
+  LIMIT :limit)
+
+-- move expire_due, 2
+UPDATE taskdb_task AS old
+SET status = 'FAILED', error = json_patch(:error, json_object('attempt', old.attempt)), ended_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), held_by = NULL, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
+      old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
+      false)) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move expire_due, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move fail, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move fail, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.called_back IS NOT NULL THEN 'ERRORED' WHEN old.cancel_requested_at IS
+    NOT NULL THEN 'CANCELED' ELSE 'FAILED' END, ended_at = CASE WHEN NOT (old.called_back IS NOT
+    NULL) THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, run_at = CASE WHEN old.called_back IS NOT
+    NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE old.run_at END, relay_at = CASE WHEN
+    old.called_back IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE old.relay_at END,
+    worker = CASE WHEN NOT (old.called_back IS NOT NULL) THEN old.worker END, held_by = CASE WHEN
+    old.called_back IS NOT NULL AND old.is_gated THEN 'gate' ELSE old.held_by END, attributes =
+    COALESCE(:attributes, old.attributes), progress_current = COALESCE(:current,
+    old.progress_current), progress_total = COALESCE(:total, old.progress_total), progress_message =
+    COALESCE(:message, old.progress_message), error = :error, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move fail, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move fan_out, 1
+SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move fan_out, 2
+UPDATE taskdb_task AS old
+SET status = 'PROCESSING', waits_for = :waits_for, spec = :spec, deadline_at = CASE WHEN :timeout IS
+    NULL THEN old.deadline_at ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:timeout) || ' seconds')
+    END, worker = NULL, kind = 'FAN_OUT', error = NULL, progress_current = NULL, progress_total =
+    NULL, progress_message = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL AND old.cancel_requested_at IS NULL) AND NOT
+      old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move fan_out, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move finish, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move finish, 2
+UPDATE taskdb_task AS old
+SET status = 'FINISHED', attributes = COALESCE(:attributes, old.attributes), progress_current =
+    COALESCE(:current, old.progress_current), progress_total = COALESCE(:total, old.progress_total),
+    progress_message = COALESCE(:message, old.progress_message), waits_for = :waits_for, spec =
+    :spec, deadline_at = CASE WHEN :timeout IS NULL THEN old.deadline_at ELSE
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:timeout) || ' seconds') END, worker = NULL, result =
+    :result, result_ref = :result_ref, error = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move finish, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move halt, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move halt, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'HALTED' END,
+    ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') END, attributes = COALESCE(:attributes, old.attributes), progress_current =
+    COALESCE(:current, old.progress_current), progress_total = COALESCE(:total, old.progress_total),
+    progress_message = COALESCE(:message, old.progress_message), error = :error, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move halt, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move hand_back, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move hand_back, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+    ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
+    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
+    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
+    worker = NULL, chunk = NULL, spared = old.spared + 1, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move hand_back, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move hand_back_chunk, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.chunk = :id
+
+-- move hand_back_chunk, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+    ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
+    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
+    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
+    worker = NULL, claim_token = NULL, chunk = NULL, spared = old.spared + 1, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move hand_back_chunk, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move hand_back_lost, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:ids))
+
+-- move hand_back_lost, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+    ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
+    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
+    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
+    worker = NULL, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status = 'QUEUED' AND old.queued_at <= :seen) AND NOT
+      old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move hand_back_lost, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move hand_back_unclaimed, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move hand_back_unclaimed, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+    ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
+    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
+    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
+    worker = NULL, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status = 'QUEUED' AND (:type IS NULL OR old.type = :type)) AND
+      NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move hand_back_unclaimed, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move hand_back_unclaimed_chunk, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.chunk = :id
+
+-- move hand_back_unclaimed_chunk, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+    ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
+    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
+    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
+    worker = NULL, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status = 'QUEUED' AND (:type IS NULL OR old.type = :type)) AND
+      NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move hand_back_unclaimed_chunk, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move hand_back_worker, 1
+SELECT old.id, old.status, old.worker, old.parent_id
+FROM taskdb_task AS old
+WHERE old.worker = :worker AND old.status IN ('STARTED', 'PROCESSING')
+
+-- move hand_back_worker, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
+    ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
+    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
+    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
+    worker = NULL, claim_token = NULL, chunk = NULL, spared = old.spared + 1, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move hand_back_worker, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move hold, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move hold, 2
+UPDATE taskdb_task AS old
+SET status = 'CREATED', is_gated = true, held_by = 'gate', relay_at = strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now'), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
+      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND
+      (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
+          g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
+          old.tenant)))) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move hold, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move hold_chunk, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.chunk = :id
+
+-- move hold_chunk, 2
+UPDATE taskdb_task AS old
+SET status = 'CREATED', is_gated = true, held_by = 'gate', relay_at = strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now'), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
+      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND
+      (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
+          g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
+          old.tenant)))) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move hold_chunk, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move join_cancel, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move join_cancel, 2
+UPDATE taskdb_task AS old
+SET status = 'CANCELED', waits_for = NULL, ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), worker
+    = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING',
+      'FINISHED') AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_task AS s
+    WHERE s.parent_id = old.id AND s.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED'))) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move join_cancel, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move join_complete, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move join_complete, 2
+UPDATE taskdb_task AS old
+SET status = 'COMPLETED', waits_for = NULL, ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), worker
+    = NULL, result = :result, result_ref = :result_ref, error = NULL, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING',
+      'FINISHED') AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_task AS s
+    WHERE s.parent_id = old.id AND s.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED'))) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move join_complete, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move join_fail, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move join_fail, 2
+UPDATE taskdb_task AS old
+SET status = 'FAILED', waits_for = NULL, ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), worker =
+    NULL, error = :error, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING',
+      'FINISHED') AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_task AS s
+    WHERE s.parent_id = old.id AND s.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED'))) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move join_fail, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move join_finish, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move join_finish, 2
+UPDATE taskdb_task AS old
+SET status = 'FINISHED', waits_for = :waits_for, spec = :spec, deadline_at = CASE WHEN :timeout IS
+    NULL THEN old.deadline_at ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:timeout) || ' seconds')
+    END, result = :result, result_ref = :result_ref, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.waits_for IS NOT NULL AND old.status = 'PROCESSING') AND NOT
+      old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move join_finish, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move progress, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move progress, 2
+UPDATE taskdb_task AS old
+SET status = 'PROCESSING', attributes = COALESCE(:attributes, old.attributes), progress_current =
+    COALESCE(:current, old.progress_current), progress_total = COALESCE(:total, old.progress_total),
+    progress_message = COALESCE(:message, old.progress_message), updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status = 'STARTED') AND NOT
+      old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move progress, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move queue, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE (old.id, old.relay_at) IN (
+  SELECT draft.id, draft.relay_at
+  FROM (
+    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.relay_at') AS relay_at
+    FROM json_each(:marks)) AS draft)
+
+-- move queue, 2
+UPDATE taskdb_task AS old
+SET status = 'QUEUED', queued_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('CREATED', 'SCHEDULED', 'ERRORED')) AND NOT
+      old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move queue, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move reopen, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move reopen, 2
+UPDATE taskdb_task AS old
+SET status = 'CREATED', worker = NULL, claim_token = NULL, error = NULL, ended_at = NULL,
+    cancel_requested_at = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('COMPLETED', 'FAILED', 'HALTED', 'CANCELED')) AND
+      NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move reopen, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move rescue, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE (old.id, COALESCE(old.claim_token, '')) IN (
+  SELECT t.id, COALESCE(t.claim_token, '')
+  FROM taskdb_task AS t
+  LEFT JOIN taskdb_worker AS w ON w.id = t.worker
+  WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL
+      AND NOT t.is_adopted AND ((w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR
+      w.seen_at < (
+        SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) OR (t.started_at <
+            w.listed_before_at AND NOT EXISTS (
+        SELECT 1
+        FROM json_each(CASE WHEN json_valid(w.claims) THEN w.claims ELSE '[]' END)
+        WHERE value = t.claim_token) AND NOT EXISTS (
+        SELECT 1
+        FROM json_each(CASE WHEN json_valid(w.claims_before) THEN w.claims_before ELSE '[]' END)
+        WHERE value = t.claim_token))) AND CAST(t.id AS TEXT) NOT IN (
+    SELECT a.key
+    FROM taskdb_set_aside AS a
+    WHERE a.loop = 'rescue' AND a.next_try_at > (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+  ORDER BY t.id
+  LIMIT :limit)
+
+-- move rescue, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
+    NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun AND
+    old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED' ELSE
+    'ERRORED' END, crashes = old.crashes + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND
+    old.called_back IS NULL THEN 1 ELSE 0 END, spared = old.spared + CASE WHEN old.chunk IS NULL OR
+    NOT old.may_rerun AND old.called_back IS NULL THEN 0 ELSE 1 END, chunk = NULL, error =
+    json_patch(json_patch(:error, json_object('attempt', old.attempt)), CASE WHEN old.crashes + 1 >=
+    :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN json_extract(:error,
+    '$.message') END || '; its runs were on ' || (
+      SELECT group_concat(DISTINCT e.worker)
+      FROM taskdb_event AS e
+      WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE '{}' END), run_at =
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), ended_at = CASE WHEN
+          old.cancel_requested_at IS NOT NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, claim_token = NULL, held_by = CASE WHEN
+          old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT
+          (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN
+          NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >=
+          :max_crashes THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
+          'gate' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for IS
+      NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move rescue, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move resubmit, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.tenant = :tenant AND old.type = :type AND old.unique_key = :unique_key
+
+-- move resubmit, 2
+UPDATE taskdb_task AS old
+SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_ref = NULL, error =
+    NULL, ended_at = NULL, cancel_requested_at = NULL, called_back = NULL, worker = NULL,
+    claim_token = NULL, spec = NULL, started_at = NULL, status = CASE WHEN
+    COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at) >
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AND true THEN 'SCHEDULED' ELSE 'CREATED' END, run_at =
+    COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at), is_gated =
+    (old.is_gated OR (:mutex_key IS NOT NULL OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('queue') AND g.name = :queue) OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by = COALESCE(NULL, CASE
+          WHEN (old.is_gated OR (:mutex_key IS NOT NULL OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = :queue) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'gate' END), relay_at =
+            CASE WHEN NULL IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN
+            COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at) >
+            strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ',
+            'now', (:delay) || ' seconds'), :run_at) WHEN (old.is_gated OR (:mutex_key IS NOT NULL
+            OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('queue') AND g.name = :queue) OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:grace)
+          || ' seconds') END, name = :name, queue = :queue, priority = :priority, input = :input,
+          input_ref = :input_ref, attributes = :attributes, tags = :tags, mutex_key = :mutex_key,
+          request_id = :request_id, created_by = :created_by, created_ip = :created_ip, deadline_at
+          = :deadline_at, notify_id = :notify_id, trace = :trace, updated_at =
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('SCHEDULED', 'FAILED', 'HALTED') AND :kind = 'TASK'
+      AND NOT (CASE WHEN json_valid(old.spec) THEN json_extract(old.spec, '$.fan_out') END IS NOT
+      NULL OR CASE WHEN json_valid(old.spec) THEN json_extract(old.spec, '$.sequence') END IS NOT
+      NULL)) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move resubmit, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move resubmit_part, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:ids))
+
+-- move resubmit_part, 2
+UPDATE taskdb_task AS old
+SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_ref = NULL, error =
+    NULL, ended_at = NULL, cancel_requested_at = NULL, called_back = NULL, worker = NULL,
+    claim_token = NULL, spec = NULL, started_at = NULL, chunk = NULL, status = CASE WHEN
+    COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'), draft.run_at) >
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AND old.status <> 'CANCELED' THEN 'SCHEDULED' ELSE
+    'CREATED' END, run_at = COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || '
+    seconds'), draft.run_at), is_gated = (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by = COALESCE(:held_by,
+          CASE WHEN (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'gate' END), relay_at =
+            CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN
+            COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'),
+            draft.run_at) > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN
+            COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'),
+            draft.run_at) WHEN (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:grace)
+          || ' seconds') END, name = draft.name, queue = draft.queue, priority = draft.priority,
+          attributes = draft.attributes, tags = draft.tags, mutex_key = draft.mutex_key, request_id
+          = draft.request_id, created_by = draft.created_by, created_ip = draft.created_ip,
+          deadline_at = draft.deadline_at, notify_id = draft.notify_id, trace = draft.trace,
+          updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+FROM (
+  SELECT json_extract(value, '$.name') AS name, json_extract(value, '$.queue') AS queue,
+      json_extract(value, '$.priority') AS priority, json_extract(value, '$.attributes') AS
+      attributes, json_extract(value, '$.tags') AS tags, json_extract(value, '$.mutex_key') AS
+      mutex_key, json_extract(value, '$.request_id') AS request_id, json_extract(value,
+      '$.created_by') AS created_by, json_extract(value, '$.created_ip') AS created_ip,
+      json_extract(value, '$.deadline_at') AS deadline_at, json_extract(value, '$.notify_id') AS
+      notify_id, json_extract(value, '$.trace') AS trace, json_extract(value, '$.run_at') AS run_at,
+      json_extract(value, '$.delay') AS delay, json_extract(value, '$.id') AS id
+  FROM json_each(:given)) AS draft
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND draft.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED',
+      'HALTED', 'CANCELED')) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move resubmit_part, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move retry, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:ids))
+
+-- move retry, 2
+UPDATE taskdb_task AS old
+SET status = 'CREATED', spared = old.attempt, crashes = 0, unregistered = 0, result = NULL,
+    result_ref = NULL, error = NULL, ended_at = NULL, cancel_requested_at = NULL, called_back =
+    NULL, worker = NULL, claim_token = NULL, chunk = NULL, run_at = NULL, deadline_at = NULL, spec =
+    NULL, held_by = CASE WHEN :held_by IS NOT NULL THEN :held_by WHEN old.is_gated THEN 'gate' END,
+    relay_at = CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN old.is_gated THEN
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
+    seconds') END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('SCHEDULED', 'COMPLETED', 'ERRORED', 'FAILED',
+      'HALTED', 'CANCELED')) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move retry, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move retry_ended_badly, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:ids))
+
+-- move retry_ended_badly, 2
+UPDATE taskdb_task AS old
+SET status = 'CREATED', spared = old.attempt, crashes = 0, unregistered = 0, result = NULL,
+    result_ref = NULL, error = NULL, ended_at = NULL, cancel_requested_at = NULL, called_back =
+    NULL, worker = NULL, claim_token = NULL, chunk = NULL, run_at = NULL, deadline_at = NULL, spec =
+    NULL, held_by = CASE WHEN :held_by IS NOT NULL THEN :held_by WHEN old.is_gated THEN 'gate' END,
+    relay_at = CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN old.is_gated THEN
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
+    seconds') END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status IN ('FAILED', 'HALTED', 'CANCELED')) AND NOT
+      old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move retry_ended_badly, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move revoke, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move revoke, 2
+UPDATE taskdb_task AS old
+SET status = 'CANCELED', error = json_patch(:error, json_object('attempt', old.attempt)), ended_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL AND old.cancel_requested_at IS NOT NULL) AND
+      NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move revoke, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move snooze, 1
+SELECT old.id, old.status, old.worker, old.claim_token
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move snooze, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'SCHEDULED' END,
+    ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') END, attributes = COALESCE(:attributes, old.attributes), progress_current =
+    COALESCE(:current, old.progress_current), progress_total = COALESCE(:total, old.progress_total),
+    progress_message = COALESCE(:message, old.progress_message), run_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), worker = NULL, chunk = NULL,
+    spared = old.spared + 1, held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at
+    IS NOT NULL THEN 'CANCELED' ELSE 'SCHEDULED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
+    'gate' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
+      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move snooze, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move stray, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move stray, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.unregistered + 1 >= :strays AND NOT EXISTS (
+  SELECT 1
+  FROM taskdb_worker AS w
+  WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.queues) THEN w.queues ELSE '[]' END)
+    WHERE value = old.queue) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.types) THEN w.types ELSE '[]' END)
+    WHERE value = old.type)) THEN 'FAILED' ELSE 'CREATED' END, unregistered = old.unregistered + 1,
+        ended_at = CASE WHEN old.unregistered + 1 >= :strays AND NOT EXISTS (
+  SELECT 1
+  FROM taskdb_worker AS w
+  WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.queues) THEN w.queues ELSE '[]' END)
+    WHERE value = old.queue) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.types) THEN w.types ELSE '[]' END)
+    WHERE value = old.type)) THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, error =
+        json_patch(:error, json_object('attempt', old.attempt)), relay_at =
+        strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), worker = NULL, claim_token =
+        NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.unregistered + 1 >= :strays AND NOT
+        EXISTS (
+  SELECT 1
+  FROM taskdb_worker AS w
+  WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.queues) THEN w.queues ELSE '[]' END)
+    WHERE value = old.queue) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.types) THEN w.types ELSE '[]' END)
+    WHERE value = old.type)) THEN 'FAILED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED')
+        THEN 'gate' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
+      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND old.type
+      = :type AND EXISTS (
+      SELECT 1
+      FROM json_each(CASE WHEN json_valid(:queues) THEN :queues ELSE '[]' END)
+      WHERE value = old.queue) AND (old.status = 'QUEUED' OR old.unregistered = 0 OR old.updated_at
+          <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:delay) || ' seconds')))) AND NOT
+          old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move stray, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move stray_chunk, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.chunk = :id
+
+-- move stray_chunk, 2
+UPDATE taskdb_task AS old
+SET status = CASE WHEN old.unregistered + 1 >= :strays AND NOT EXISTS (
+  SELECT 1
+  FROM taskdb_worker AS w
+  WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.queues) THEN w.queues ELSE '[]' END)
+    WHERE value = old.queue) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.types) THEN w.types ELSE '[]' END)
+    WHERE value = old.type)) THEN 'FAILED' ELSE 'CREATED' END, unregistered = old.unregistered + 1,
+        ended_at = CASE WHEN old.unregistered + 1 >= :strays AND NOT EXISTS (
+  SELECT 1
+  FROM taskdb_worker AS w
+  WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.queues) THEN w.queues ELSE '[]' END)
+    WHERE value = old.queue) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.types) THEN w.types ELSE '[]' END)
+    WHERE value = old.type)) THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, error =
+        json_patch(:error, json_object('attempt', old.attempt)), relay_at =
+        strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), worker = NULL, claim_token =
+        NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.unregistered + 1 >= :strays AND NOT
+        EXISTS (
+  SELECT 1
+  FROM taskdb_worker AS w
+  WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.queues) THEN w.queues ELSE '[]' END)
+    WHERE value = old.queue) AND EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.types) THEN w.types ELSE '[]' END)
+    WHERE value = old.type)) THEN 'FAILED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED')
+        THEN 'gate' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
+      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND old.type
+      = :type AND EXISTS (
+      SELECT 1
+      FROM json_each(CASE WHEN json_valid(:queues) THEN :queues ELSE '[]' END)
+      WHERE value = old.queue) AND (old.status = 'QUEUED' OR old.unregistered = 0 OR old.updated_at
+          <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:delay) || ' seconds')))) AND NOT
+          old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move stray_chunk, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- move wait, 1
+SELECT old.id, old.status, old.worker
+FROM taskdb_task AS old
+WHERE old.id = :id
+
+-- move wait, 2
+UPDATE taskdb_task AS old
+SET status = 'PROCESSING', waits_for = :waits_for, spec = :spec, deadline_at = CASE WHEN :timeout IS
+    NULL THEN old.deadline_at ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:timeout) || ' seconds')
+    END, worker = NULL, claim_token = NULL, error = :error, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id IN (
+  SELECT value
+  FROM json_each(:selected)) AND (old.status = 'CREATED' OR (old.waits_for IS NOT NULL AND
+      old.status = 'PROCESSING')) AND NOT old.is_adopted
+RETURNING id, tenant, status AS to_status, attempt, worker
+
+-- move wait, 3
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
+
+-- task awaiting
+SELECT id, tenant, type, role, parent_id, attempt
+FROM taskdb_task
+WHERE callback_hash = :hash AND (callback_until IS NULL OR callback_until >
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND status IN ('STARTED', 'PROCESSING') AND (waits_for =
+    'callback' OR waits_for IS NULL AND called_back IS NULL)
+
+-- task called_back
+SELECT 1 AS holds
+FROM taskdb_task
+WHERE id = :id AND called_back IS NOT NULL
+
+-- task cancel_wanted
+SELECT 1 AS holds
+FROM taskdb_task
+WHERE id = :id AND claim_token = :token AND status IN ('STARTED', 'PROCESSING') AND
+    cancel_requested_at IS NULL
+
+-- task counts
+SELECT status, count(*) AS number, count(CASE WHEN held_by = 'window' THEN 1 END) AS held
+FROM taskdb_task
+WHERE parent_id = :parent AND role = 'part'
+GROUP BY status
+
+-- task due
+SELECT id
+FROM taskdb_task
+WHERE status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND held_by IS NULL AND NOT is_adopted AND
+    relay_at <= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'relay' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY relay_at
+LIMIT :limit
+
+-- task existing
+SELECT id, status, relay_at, created_at, run_at, held_by
+FROM taskdb_task
+WHERE id = :id OR (tenant = :tenant AND type = :type AND unique_key = :unique_key)
+ORDER BY CASE WHEN id = :id THEN 0 ELSE 1 END
+LIMIT 1
+
+-- task expect_callback
+UPDATE taskdb_task AS old
+SET callback_hash = :hash, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), callback_until =
+    COALESCE(:until, strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:timeout) || ' seconds'))
+WHERE old.id = :id AND old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+    old.waits_for IS NULL AND old.called_back IS NULL AND old.cancel_requested_at IS NULL
+RETURNING id
+
+-- task family
+SELECT id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk, trace,
+    attempt
+FROM taskdb_task
+WHERE parent_id = :parent AND id > :after AND status = 'CREATED' AND held_by IS NULL
+ORDER BY id
+LIMIT :limit
+
+-- task free_key
+UPDATE taskdb_task
+SET unique_key = NULL
+WHERE tenant = :tenant AND type = :type AND unique_key = :unique_key AND status IN ('COMPLETED',
+    'FAILED', 'CANCELED') AND id <> :id
+
+-- task going_on
+SELECT id
+FROM taskdb_task
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids)) AND claim_token = :token AND status IN ('STARTED', 'PROCESSING') AND
+      cancel_requested_at IS NULL
+
+-- task handlers
+SELECT id, status, position, name, CAST(result AS TEXT) AS result, result_ref, CAST(error AS TEXT)
+    AS error
+FROM taskdb_task
+WHERE parent_id = :parent AND role = 'handler' AND position BETWEEN :first AND :last
+ORDER BY position
+
+-- task insert
+INSERT INTO taskdb_task (id, tenant, type, kind, role, name, queue, priority, input, input_ref,
+    attributes, tags, unique_key, parent_id, position, chunk, spec, held_by, mutex_key, request_id,
+    created_by, created_ip, deadline_at, notify_id, is_gated, status, run_at, relay_at, created_at,
+    updated_at)
+WITH draft AS MATERIALIZED (
+  SELECT draft.*, COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'),
+      draft.run_at) AS due, (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AS now, (draft.kind = 'TASK' AND (draft.mutex_key
+        IS NOT NULL OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS gated
+  FROM (
+    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.tenant') AS tenant,
+        json_extract(value, '$.type') AS type, json_extract(value, '$.kind') AS kind,
+        json_extract(value, '$.role') AS role, json_extract(value, '$.name') AS name,
+        json_extract(value, '$.queue') AS queue, json_extract(value, '$.priority') AS priority,
+        json_extract(value, '$.input') AS input, json_extract(value, '$.input_ref') AS input_ref,
+        json_extract(value, '$.attributes') AS attributes, json_extract(value, '$.tags') AS tags,
+        json_extract(value, '$.unique_key') AS unique_key, json_extract(value, '$.parent_id') AS
+        parent_id, json_extract(value, '$.position') AS position, json_extract(value, '$.chunk') AS
+        chunk, json_extract(value, '$.spec') AS spec, json_extract(value, '$.held_by') AS held_by,
+        json_extract(value, '$.mutex_key') AS mutex_key, json_extract(value, '$.request_id') AS
+        request_id, json_extract(value, '$.created_by') AS created_by, json_extract(value,
+        '$.created_ip') AS created_ip, json_extract(value, '$.deadline_at') AS deadline_at,
+        json_extract(value, '$.notify_id') AS notify_id, json_extract(value, '$.run_at') AS run_at,
+        json_extract(value, '$.delay') AS delay
+    FROM json_each(:drafts)) AS draft)
+SELECT draft.id, draft.tenant, draft.type, draft.kind, draft.role, draft.name, draft.queue,
+    draft.priority, draft.input, draft.input_ref, draft.attributes, draft.tags, draft.unique_key,
+    draft.parent_id, draft.position, CASE WHEN NOT draft.gated THEN draft.chunk END, draft.spec,
+    COALESCE(draft.held_by, CASE WHEN draft.gated THEN 'gate' END), draft.mutex_key,
+    draft.request_id, draft.created_by, draft.created_ip, draft.deadline_at, draft.notify_id,
+    draft.gated, CASE WHEN draft.due > draft.now THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due,
+    CASE WHEN draft.held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN draft.due > draft.now
+    THEN draft.due WHEN draft.gated THEN draft.now ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now',
+    (:grace + CASE WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0 END) ||
+    ' seconds') END, draft.now, draft.now
+FROM draft
+WHERE true
+ON CONFLICT DO NOTHING
+
+-- task insert_traced
+INSERT INTO taskdb_task (id, tenant, type, kind, role, name, queue, priority, input, input_ref,
+    attributes, tags, unique_key, parent_id, position, chunk, spec, held_by, mutex_key, request_id,
+    created_by, created_ip, deadline_at, notify_id, trace, is_gated, status, run_at, relay_at,
+    created_at, updated_at)
+WITH draft AS MATERIALIZED (
+  SELECT draft.*, COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'),
+      draft.run_at) AS due, (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AS now, (draft.kind = 'TASK' AND (draft.mutex_key
+        IS NOT NULL OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS gated
+  FROM (
+    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.tenant') AS tenant,
+        json_extract(value, '$.type') AS type, json_extract(value, '$.kind') AS kind,
+        json_extract(value, '$.role') AS role, json_extract(value, '$.name') AS name,
+        json_extract(value, '$.queue') AS queue, json_extract(value, '$.priority') AS priority,
+        json_extract(value, '$.input') AS input, json_extract(value, '$.input_ref') AS input_ref,
+        json_extract(value, '$.attributes') AS attributes, json_extract(value, '$.tags') AS tags,
+        json_extract(value, '$.unique_key') AS unique_key, json_extract(value, '$.parent_id') AS
+        parent_id, json_extract(value, '$.position') AS position, json_extract(value, '$.chunk') AS
+        chunk, json_extract(value, '$.spec') AS spec, json_extract(value, '$.held_by') AS held_by,
+        json_extract(value, '$.mutex_key') AS mutex_key, json_extract(value, '$.request_id') AS
+        request_id, json_extract(value, '$.created_by') AS created_by, json_extract(value,
+        '$.created_ip') AS created_ip, json_extract(value, '$.deadline_at') AS deadline_at,
+        json_extract(value, '$.notify_id') AS notify_id, json_extract(value, '$.trace') AS trace,
+        json_extract(value, '$.run_at') AS run_at, json_extract(value, '$.delay') AS delay
+    FROM json_each(:drafts)) AS draft)
+SELECT draft.id, draft.tenant, draft.type, draft.kind, draft.role, draft.name, draft.queue,
+    draft.priority, draft.input, draft.input_ref, draft.attributes, draft.tags, draft.unique_key,
+    draft.parent_id, draft.position, CASE WHEN NOT draft.gated THEN draft.chunk END, draft.spec,
+    COALESCE(draft.held_by, CASE WHEN draft.gated THEN 'gate' END), draft.mutex_key,
+    draft.request_id, draft.created_by, draft.created_ip, draft.deadline_at, draft.notify_id,
+    draft.trace, draft.gated, CASE WHEN draft.due > draft.now THEN 'SCHEDULED' ELSE 'CREATED' END,
+    draft.due, CASE WHEN draft.held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN draft.due >
+    draft.now THEN draft.due WHEN draft.gated THEN draft.now ELSE strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now', (:grace + CASE WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0
+    END) || ' seconds') END, draft.now, draft.now
+FROM draft
+WHERE true
+ON CONFLICT DO NOTHING
+
+-- task late_callback
+SELECT 1 AS holds
+FROM taskdb_task
+WHERE id = :id AND waits_for = 'callback' AND callback_until <= strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now')
+
+-- task late_callbacks
+SELECT id, role, parent_id
+FROM taskdb_task
+WHERE waits_for = 'callback' AND callback_until <= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND NOT is_adopted AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'callbacks' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY callback_until
+LIMIT :limit
+
+-- task lease_due
+WITH due AS (
+  SELECT id
+  FROM taskdb_task
+  WHERE status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND held_by IS NULL AND NOT is_adopted AND
+      relay_at <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND CAST(id AS TEXT) NOT IN (
+    SELECT a.key
+    FROM taskdb_set_aside AS a
+    WHERE a.loop = 'relay' AND a.next_try_at > (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+  ORDER BY relay_at
+  LIMIT :limit)
+UPDATE taskdb_task
+SET relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds')
+WHERE id IN (
+  SELECT id
+  FROM due)
+RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
+    trace, attempt
+
+-- task lease_these
+UPDATE taskdb_task
+SET relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds')
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids)) AND status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND held_by IS NULL AND
+      NOT is_adopted AND relay_at <= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
+    trace, attempt
+
+-- task lock
+SELECT id, tenant, type, name, kind, role, status, CAST(spec AS TEXT) AS spec, waits_for, parent_id,
+    position, CAST(input AS TEXT) AS input, input_ref, CAST(result AS TEXT) AS result, result_ref,
+    CAST(error AS TEXT) AS error, attempt, claim_token, queue, priority, request_id, created_by,
+    created_ip, cancel_requested_at, called_back, trace
+FROM taskdb_task
+WHERE id = :id
+
+-- task neglected
+SELECT p.id
+FROM taskdb_task AS p
+WHERE p.waits_for <> 'callback' AND NOT p.is_adopted AND p.id > :after AND (NOT EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED')) OR (p.cancel_requested_at IS NOT NULL OR
+        p.error IS NOT NULL) AND EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED') AND t.cancel_requested_at IS NULL) OR CASE
+        WHEN json_valid(p.spec) THEN json_extract(p.spec, '$.fan_out.join') END = 'fail_fast' AND
+        EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part' AND t.status IN ('FAILED', 'CANCELED')) AND EXISTS
+        (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED') AND t.cancel_requested_at IS NULL) AND (
+    SELECT count(*)
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part' AND t.status IN ('FAILED', 'CANCELED')) > CASE WHEN
+        CASE WHEN json_valid(p.spec) THEN CASE WHEN json_type(p.spec, '$.fan_out.tolerate') IN
+        ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.tolerate') END END IS NULL THEN 0
+        WHEN CASE WHEN json_valid(p.spec) THEN CASE WHEN json_type(p.spec, '$.fan_out.tolerate') IN
+        ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.tolerate') END END < 1 THEN CASE
+        WHEN json_valid(p.spec) THEN CASE WHEN json_type(p.spec, '$.fan_out.tolerate') IN
+        ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.tolerate') END END * (
+    SELECT count(*)
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN json_valid(p.spec) THEN CASE
+        WHEN json_type(p.spec, '$.fan_out.tolerate') IN ('integer', 'real') THEN
+        json_extract(p.spec, '$.fan_out.tolerate') END END END OR EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.held_by = 'window') AND (CASE WHEN json_valid(p.spec) THEN CASE
+        WHEN json_type(p.spec, '$.fan_out.max_concurrency') IN ('integer', 'real') THEN
+        json_extract(p.spec, '$.fan_out.max_concurrency') END END IS NULL OR CASE WHEN
+        json_valid(p.spec) THEN CASE WHEN json_type(p.spec, '$.fan_out.max_concurrency') IN
+        ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.max_concurrency') END END > (
+      SELECT count(*)
+      FROM taskdb_task AS t
+      WHERE t.parent_id = p.id AND t.role = 'part' AND (t.held_by IS NULL OR t.held_by <> 'window')
+          AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'ERRORED'))))
+          AND CAST(p.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'reconcile' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY p.id
+LIMIT :limit
+
+-- task neglected_page
+WITH page AS (
+  SELECT p.id, p.spec, p.error, p.cancel_requested_at
+  FROM taskdb_task AS p
+  WHERE p.waits_for <> 'callback' AND NOT p.is_adopted AND p.id > :after
+  ORDER BY p.id
+  LIMIT :look)
+SELECT p.id, false AS is_last
+FROM page AS p
+WHERE (NOT EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED')) OR (p.cancel_requested_at IS NOT NULL OR
+        p.error IS NOT NULL) AND EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED') AND t.cancel_requested_at IS NULL) OR CASE
+        WHEN json_valid(p.spec) THEN json_extract(p.spec, '$.fan_out.join') END = 'fail_fast' AND
+        EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part' AND t.status IN ('FAILED', 'CANCELED')) AND EXISTS
+        (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
+        'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED') AND t.cancel_requested_at IS NULL) AND (
+    SELECT count(*)
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part' AND t.status IN ('FAILED', 'CANCELED')) > CASE WHEN
+        CASE WHEN json_valid(p.spec) THEN CASE WHEN json_type(p.spec, '$.fan_out.tolerate') IN
+        ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.tolerate') END END IS NULL THEN 0
+        WHEN CASE WHEN json_valid(p.spec) THEN CASE WHEN json_type(p.spec, '$.fan_out.tolerate') IN
+        ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.tolerate') END END < 1 THEN CASE
+        WHEN json_valid(p.spec) THEN CASE WHEN json_type(p.spec, '$.fan_out.tolerate') IN
+        ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.tolerate') END END * (
+    SELECT count(*)
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN json_valid(p.spec) THEN CASE
+        WHEN json_type(p.spec, '$.fan_out.tolerate') IN ('integer', 'real') THEN
+        json_extract(p.spec, '$.fan_out.tolerate') END END END OR EXISTS (
+    SELECT 1
+    FROM taskdb_task AS t
+    WHERE t.parent_id = p.id AND t.held_by = 'window') AND (CASE WHEN json_valid(p.spec) THEN CASE
+        WHEN json_type(p.spec, '$.fan_out.max_concurrency') IN ('integer', 'real') THEN
+        json_extract(p.spec, '$.fan_out.max_concurrency') END END IS NULL OR CASE WHEN
+        json_valid(p.spec) THEN CASE WHEN json_type(p.spec, '$.fan_out.max_concurrency') IN
+        ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.max_concurrency') END END > (
+      SELECT count(*)
+      FROM taskdb_task AS t
+      WHERE t.parent_id = p.id AND t.role = 'part' AND (t.held_by IS NULL OR t.held_by <> 'window')
+          AND t.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'ERRORED'))))
+          AND CAST(p.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'reconcile' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+UNION ALL
+SELECT *
+FROM (
+  SELECT id, true AS is_last
+  FROM page
+  ORDER BY id
+  LIMIT 1 OFFSET :look - 1) AS edge
+
+-- task newest_step
+SELECT id, status, position, name, CAST(result AS TEXT) AS result, result_ref, CAST(error AS TEXT)
+    AS error
+FROM taskdb_task
+WHERE parent_id = :parent AND role = 'step' AND position >= :base
+ORDER BY position DESC
+LIMIT 1
+
+-- task note_refusal
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+SELECT taskdb_task.id, taskdb_task.tenant, taskdb_task.status, taskdb_task.status,
+    taskdb_task.attempt, taskdb_task.worker, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
+    json_object('refused', draft.reason)
+FROM taskdb_task
+JOIN (
+  SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.relay_at') AS relay_at,
+      json_extract(value, '$.reason') AS reason
+  FROM json_each(:marks)) AS draft ON draft.id = taskdb_task.id AND draft.relay_at =
+      taskdb_task.relay_at
+WHERE taskdb_task.status IN ('CREATED', 'SCHEDULED', 'ERRORED')
+
+-- task open_ids
+SELECT id
+FROM taskdb_task
+WHERE parent_id = :parent AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING',
+    'FINISHED', 'ERRORED', 'HALTED') AND cancel_requested_at IS NULL AND id > :after
+ORDER BY id
+LIMIT :limit
+
+-- task overdue
+SELECT id
+FROM taskdb_task
+WHERE waits_for IN ('parts', 'steps', 'on_start') AND status = 'PROCESSING' AND NOT is_adopted AND
+    CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'reconcile' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND deadline_at <= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND error IS NULL AND (CASE WHEN json_valid(spec)
+      THEN json_extract(spec, '$.fan_out.timeout') END IS NOT NULL OR CASE WHEN json_valid(spec)
+      THEN json_extract(spec, '$.sequence.timeout') END IS NOT NULL)
+ORDER BY id
+LIMIT :limit
+
+-- task parts
+SELECT id, position, status, CAST(input AS TEXT) AS input, input_ref, spec IS NOT NULL AS is_parent
+FROM taskdb_task
+WHERE parent_id = :parent AND role = 'part' AND position > :after
+ORDER BY position
+LIMIT :limit
+
+-- task parts_left
+SELECT (
+  SELECT count(*)
+  FROM (
+    SELECT 1 AS one
+    FROM taskdb_task
+    WHERE parent_id = :parent AND role = 'part' AND status IN ('CREATED', 'SCHEDULED', 'QUEUED',
+        'STARTED', 'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED')
+    LIMIT 17) AS few) AS open, EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE parent_id = :parent AND held_by = 'window') AS is_held, COALESCE((
+    SELECT CASE WHEN json_valid(spec) THEN json_extract(spec, '$.fan_out.join') END = 'fail_fast'
+    FROM taskdb_task
+    WHERE id = :parent), false) AS is_hasty
+
+-- task place
+SELECT id, role, parent_id, status
+FROM taskdb_task
+WHERE id = :id
+
+-- task publications
+SELECT id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk, trace,
+    attempt
+FROM taskdb_task
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids)) AND held_by IS NULL
+ORDER BY created_at, id
+
+-- task refuse
+UPDATE taskdb_task
+SET relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (CASE WHEN
+    ((julianday(strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) - julianday(max(updated_at, COALESCE(run_at,
+    updated_at)))) * 86400) < 5.0 THEN 5.0 WHEN ((julianday(strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) -
+    julianday(max(updated_at, COALESCE(run_at, updated_at)))) * 86400) > 300.0 THEN 300.0 ELSE
+    ((julianday(strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) - julianday(max(updated_at, COALESCE(run_at,
+    updated_at)))) * 86400) END) || ' seconds')
+WHERE (id, relay_at) IN (
+  SELECT draft.id, draft.relay_at
+  FROM (
+    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.relay_at') AS relay_at
+    FROM json_each(:marks)) AS draft) AND status IN ('CREATED', 'SCHEDULED', 'ERRORED')
+
+-- task release
+UPDATE taskdb_task
+SET relay_at = COALESCE(run_at, created_at)
+WHERE (id, relay_at) IN (
+  SELECT draft.id, draft.relay_at
+  FROM (
+    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.relay_at') AS relay_at
+    FROM json_each(:marks)) AS draft) AND status IN ('CREATED', 'SCHEDULED', 'ERRORED')
+
+-- task release_held
+UPDATE taskdb_task
+SET held_by = CASE WHEN is_gated THEN 'gate' END, relay_at = CASE WHEN run_at >
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN run_at WHEN is_gated THEN
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
+    seconds') END
+WHERE id IN (
+  SELECT id
+  FROM taskdb_task
+  WHERE parent_id = :parent AND held_by = 'window'
+  ORDER BY position
+  LIMIT :limit)
+RETURNING id, held_by
+
+-- task remark
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+SELECT id, tenant, status, status, attempt, worker, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail
+FROM taskdb_task
+WHERE id = :id
+RETURNING task_id
+
+-- task report
+UPDATE taskdb_task AS old
+SET attributes = COALESCE(:attributes, old.attributes), progress_current = COALESCE(:current,
+    old.progress_current), progress_total = COALESCE(:total, old.progress_total), progress_message =
+    COALESCE(:message, old.progress_message), updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE old.id = :id AND old.claim_token = :token AND old.status = 'PROCESSING'
+RETURNING id
+
+-- task retryable_ids
+SELECT id, spec IS NOT NULL AS is_parent
+FROM taskdb_task
+WHERE parent_id = :parent AND role = 'part' AND (status IN ('FAILED', 'HALTED', 'CANCELED') OR
+    status IN ('COMPLETED', 'FAILED', 'CANCELED') AND :force) AND id > :after
+ORDER BY id
+LIMIT :limit
+
+-- task trees
+SELECT id
+FROM taskdb_task
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids)) AND (spec IS NOT NULL OR parent_id IS NOT NULL)
+
+-- task window
+SELECT EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE parent_id = :parent AND held_by = 'window') AS is_held, EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE parent_id = :parent AND role = 'part' AND status IN ('FAILED', 'CANCELED')) AS is_bad, (
+  SELECT count(*)
+  FROM taskdb_task
+  WHERE parent_id = :parent AND role = 'part' AND (held_by IS NULL OR held_by <> 'window') AND
+      status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'ERRORED')) AS busy
+
+-- limit arrivals
+SELECT id, tenant, type, queue, mutex_key, held_by
+FROM taskdb_task
+WHERE held_by = 'gate' AND relay_at <= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND status IN ('CREATED', 'SCHEDULED', 'ERRORED')
+      AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'release' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY relay_at, id
+LIMIT :limit
+
+-- limit clear_limit
+UPDATE taskdb_limit
+SET max_running = NULL, max_starts = NULL, window_seconds = NULL, origin = 'person', set_by =
+    :set_by, set_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE target = :target AND name = :name AND (max_running IS NOT NULL OR max_starts IS NOT NULL) AND
+    (:origin IS NULL OR origin = :origin)
+RETURNING name
+
+-- limit declare
+INSERT INTO taskdb_limit (target, name, is_paused, max_running, max_starts, window_seconds, origin,
+    reason, set_by, set_at)
+VALUES (:target, :name, false, :max_running, :max_starts, :window_seconds, :origin, NULL, :set_by,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ON CONFLICT (target, name) DO UPDATE
+SET max_running = excluded.max_running, max_starts = excluded.max_starts, window_seconds =
+    excluded.window_seconds, origin = excluded.origin, set_by = excluded.set_by, set_at =
+    excluded.set_at
+WHERE taskdb_limit.origin = 'code' OR taskdb_limit.max_running IS NULL AND taskdb_limit.max_starts
+    IS NULL
+
+-- limit drop_empty
+DELETE
+FROM taskdb_limit
+WHERE target = :target AND name = :name AND NOT is_paused AND max_running IS NULL AND max_starts IS
+    NULL
+
+-- limit end_windows
+DELETE
+FROM taskdb_slot
+WHERE (key, n) IN (
+  SELECT s.key, s.n
+  FROM taskdb_slot AS s
+  WHERE s.key IN (
+    SELECT draft.key
+    FROM (
+      SELECT json_extract(value, '$.key') AS key
+      FROM json_each(:keys)) AS draft) AND s.until <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+
+-- limit gates
+SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
+    g.reason, g.set_by, g.set_at
+FROM taskdb_limit AS g
+ORDER BY target, name
+
+-- limit in_line
+SELECT id, tenant, type, queue, mutex_key, held_by
+FROM taskdb_task
+WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = :key AND status IN
+    ('CREATED', 'SCHEDULED', 'ERRORED') AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'release' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY id
+LIMIT :limit
+
+-- limit let_go
+UPDATE taskdb_task
+SET held_by = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds'),
+    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids))
+RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
+    trace, attempt
+
+-- limit lines
+WITH RECURSIVE line(key) AS (
+  SELECT *
+  FROM (
+    SELECT held_by
+    FROM taskdb_task
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > :after
+    ORDER BY held_by
+    LIMIT 1) AS head
+  UNION ALL
+  SELECT (
+    SELECT held_by
+    FROM taskdb_task
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > line.key
+    ORDER BY held_by
+    LIMIT 1)
+  FROM line
+  WHERE line.key IS NOT NULL)
+SELECT key
+FROM line
+WHERE key IS NOT NULL
+LIMIT :limit
+
+-- limit look
+SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds,
+    g.origin, g.reason, g.set_by, g.set_at, (
+  SELECT CAST(id AS TEXT)
+  FROM taskdb_task
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = draft.key
+  ORDER BY taskdb_task.id
+  LIMIT 1) AS head, (
+  SELECT group_concat(DISTINCT CAST(r.task_id AS TEXT))
+  FROM taskdb_reservation AS r
+  JOIN taskdb_task AS t ON t.id = r.task_id
+  WHERE r.key = draft.key AND t.held_by IS NOT NULL AND t.held_by NOT IN ('window', 'gate') AND
+      t.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_limit AS p
+    WHERE p.is_paused AND (p.target IN ('queue') AND p.name = t.queue OR p.target IN ('type') AND
+        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant))) AS reserved, (
+  SELECT group_concat(DISTINCT CAST(s.n AS TEXT))
+  FROM taskdb_slot AS s
+  WHERE s.key = draft.key) AS taken
+FROM (
+  SELECT json_extract(value, '$.key') AS key, json_extract(value, '$.target') AS target,
+      json_extract(value, '$.name') AS name
+  FROM json_each(:lines)) AS draft
+LEFT JOIN taskdb_limit AS g ON g.target = draft.target AND g.name = draft.name
+
+-- limit pause
+INSERT INTO taskdb_limit (target, name, is_paused, reason, set_by, set_at)
+VALUES (:target, :name, true, :reason, :set_by, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ON CONFLICT (target, name) DO UPDATE
+SET is_paused = true, reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at
+
+-- limit queue_up
+UPDATE taskdb_task
+SET held_by = draft.held_by, relay_at = '9999-01-01T00:00:00.000Z'
+FROM (
+  SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.held_by') AS held_by
+  FROM json_each(:holds)) AS draft
+WHERE taskdb_task.id = draft.id
+
+-- limit reserve
+INSERT INTO taskdb_reservation (key, task_id)
+SELECT draft.key, draft.task_id
+FROM (
+  SELECT json_extract(value, '$.key') AS key, json_extract(value, '$.task_id') AS task_id
+  FROM json_each(:reservations)) AS draft
+WHERE true
+ON CONFLICT DO NOTHING
+
+-- limit resume
+UPDATE taskdb_limit
+SET is_paused = false, reason = NULL, set_by = :set_by, set_at = strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now')
+WHERE target = :target AND name = :name AND is_paused
+RETURNING name
+
+-- limit rules
+SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
+    g.reason, g.set_by, g.set_at
+FROM taskdb_limit AS g
+JOIN (
+  SELECT json_extract(value, '$.target') AS target, json_extract(value, '$.name') AS name
+  FROM json_each(:places)) AS draft ON draft.target = g.target AND draft.name = g.name
+
+-- limit set_limit
+INSERT INTO taskdb_limit (target, name, is_paused, max_running, max_starts, window_seconds, origin,
+    reason, set_by, set_at)
+VALUES (:target, :name, false, :max_running, :max_starts, :window_seconds, :origin, NULL, :set_by,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ON CONFLICT (target, name) DO UPDATE
+SET max_running = excluded.max_running, max_starts = excluded.max_starts, window_seconds =
+    excluded.window_seconds, origin = excluded.origin, set_by = excluded.set_by, set_at =
+    excluded.set_at
+
+-- limit someone_waits
+SELECT EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE held_by = 'gate' AND relay_at <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) OR EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate')) AS holds
+
+-- limit sweep
+DELETE
+FROM taskdb_slot
+WHERE (key, n) IN (
+  SELECT s.key, s.n
+  FROM taskdb_slot AS s
+  LEFT JOIN taskdb_task AS t ON t.id = s.task_id
+  WHERE s.until <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) OR s.until IS NULL AND (t.id IS NULL OR NOT
+        (t.waits_for IS NULL AND (t.status IN ('QUEUED', 'STARTED', 'PROCESSING') OR t.status IN
+        ('CREATED', 'SCHEDULED', 'ERRORED') AND t.held_by IS NULL)))
+  LIMIT :limit)
+RETURNING key
+
+-- limit sweep_reservations
+DELETE
+FROM taskdb_reservation
+WHERE (key, task_id) IN (
+  SELECT r.key, r.task_id
+  FROM taskdb_reservation AS r
+  LEFT JOIN taskdb_task AS found ON found.id = r.task_id
+  WHERE found.id IS NULL OR NOT (found.held_by IS NOT NULL AND found.held_by NOT IN ('window',
+      'gate') AND found.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS p
+      WHERE p.is_paused AND (p.target IN ('queue') AND p.name = found.queue OR p.target IN ('type')
+          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant)))
+  LIMIT :limit)
+
+-- limit take
+INSERT INTO taskdb_slot (key, n, task_id, seconds, taken_at)
+SELECT draft.key, draft.n, draft.task_id, draft.seconds, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+FROM (
+  SELECT json_extract(value, '$.key') AS key, json_extract(value, '$.n') AS n, json_extract(value,
+      '$.task_id') AS task_id, json_extract(value, '$.seconds') AS seconds
+  FROM json_each(:slots)) AS draft
+
+-- limit unreserve
+DELETE
+FROM taskdb_reservation
+WHERE task_id IN (
+  SELECT value
+  FROM json_each(:ids))
