@@ -11,16 +11,14 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from taskdb.store.admission.queries import gate_queries_for
-from taskdb.store.engine.dialect import MoveStatement, StoreDialect
+from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.dialects import spoken
 from taskdb.store.engine.postgresql.postgresql import PostgreSQL
-from taskdb.store.task.moves.moves import moves_for
-from taskdb.store.task.queries import queries_for
+from taskdb.store.task.statements import Queries, moves_for, queries_for
 
 FOLDER = Path(__file__).parent / "statements"
 DATABASES = ("postgresql", "sqlite")
@@ -39,10 +37,8 @@ def written(database: str) -> str:
 
 
 def _moves(d: StoreDialect) -> Iterator[tuple[str, str]]:
-    moves: Any = moves_for(d)
     dialect: Any = d
-    for name in sorted(field.name for field in fields(moves)):
-        statement: MoveStatement = getattr(moves, name)
+    for name, statement in sorted(moves_for(d).items()):
         sql = dialect.move_sql(statement)
         for number, text in enumerate([sql] if isinstance(sql, str) else sql, 1):
             yield f"move {name}" + ("" if isinstance(sql, str) else f", {number}"), text
@@ -50,9 +46,9 @@ def _moves(d: StoreDialect) -> Iterator[tuple[str, str]]:
             yield f"move {name}, tried first", d.likely_sql(statement)
 
 
-def _queries(noun: str, queries: Any) -> Iterator[tuple[str, str]]:
-    for name in sorted(field.name for field in fields(queries)):
-        yield f"{noun} {name}", getattr(queries, name)
+def _queries(noun: str, queries: Queries) -> Iterator[tuple[str, str]]:
+    for name, sql in sorted(queries.items()):
+        yield f"{noun} {name}", sql
 
 
 def _lines(sql: str) -> str:

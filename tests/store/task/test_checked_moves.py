@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ from sqlalchemy import Connection, text
 
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Filter
-from taskdb.store.engine.dialect import CHECKED_TOGETHER, MoveStatement
+from taskdb.store.engine.dialect import CHECKED_TOGETHER
 from taskdb.store.store import Store
-from taskdb.store.task.moves.moves import moves_for
+from taskdb.store.task.statements import moves_for
 from tests.store.tasks import DONE, OOPS, claim, create, in_status, moves, row, running, write
 from tests.waiting import wait_until
 
@@ -67,9 +66,8 @@ def test_every_comparison_of_columns_in_a_check_is_known(postgresql_store: Store
 
 
 def test_every_move_assigns_all_columns_that_a_check_compares(postgresql_store: Store) -> None:
-    known: Any = moves_for(postgresql_store.database.dialect)
     dialect: Any = postgresql_store.database.dialect
-    statements: list[MoveStatement] = [getattr(known, one.name) for one in fields(known)]
+    statements = moves_for(dialect).values()
     assert len(statements) > 30
     for statement in statements:
         update = dialect.move_sql(statement).split(" SET ", 1)[1]

@@ -34,6 +34,12 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOLDER = "01900000-0000-7000-8000-000000000001"
 
 
+@pytest.fixture(autouse=True)
+def _time_stands_still(store: Store) -> None:
+    """A slow machine would show other durations."""
+    store.database.keep_time(FixedClock(NOW))
+
+
 def why(store: Store, task_id: str, broker: BrokerState = HERE) -> Explanation:
     return explain(
         store.situations.get(task_id, EVERYONE, lease=LEASE), lambda _: broker, lease=LEASE
@@ -86,7 +92,7 @@ def set_gate(store: Store, target: str, name: str, **values: Any) -> None:
         (TaskStatus.FAILED, "failed", "oops"),
         (TaskStatus.CANCELED, "canceled", "CANCELED"),
         (TaskStatus.HALTED, "halted", "waits for a person: oops"),
-        (TaskStatus.SCHEDULED, "due_later", "(in 59 min)"),
+        (TaskStatus.SCHEDULED, "due_later", "(in 60 min)"),
         (TaskStatus.ERRORED, "backing_off", "attempt 1 ended with ValueError: oops"),
     ],
     alone=True,
@@ -145,7 +151,6 @@ def test_it_waits_for_its_turn(store: Store) -> None:
 
 
 def test_it_runs_and_someone_asked_it_to_stop(store: Store) -> None:
-    store.database.keep_time(FixedClock(NOW))
     worker(store)
     run = running(store)
     told = why(store, run.id)
@@ -213,7 +218,6 @@ def test_a_limit_on_how_many_start(store: Store) -> None:
 
 
 def test_somebody_paused_its_queue(store: Store) -> None:
-    store.database.keep_time(FixedClock(NOW))
     store.limits.pause(("queue", "taskdb"), EVERYONE, "the bank is down", by="ada")
     told = why(store, held(store, "paused:queue:taskdb"))
     assert told.cause == "paused"

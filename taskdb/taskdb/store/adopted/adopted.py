@@ -17,13 +17,12 @@ from taskdb.model.adopted import PRESUMED_EXPIRED, UNSEEN, WORKER_LOST, Sight, S
 from taskdb.model.entity import TaskError
 from taskdb.model.status import TaskStatus
 from taskdb.store.adopted.record import WRITTEN, Record
-from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.aside import Aside, not_aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Columns, StoreDialect
 from taskdb.store.engine.session import JoinedSession, Row, Session
 from taskdb.store.engine.types import as_moment, moment
 from taskdb.store.task.detail import spelled_reason
-from taskdb.store.task.moves.fragments import not_aside
 
 BATCH = 500
 ADOPT = "adopt"

@@ -14,7 +14,7 @@ from taskdb.store.doctor.server_drift import ServerDrifts
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.event_order import has_order
-from taskdb.store.task.moves.lost import is_dead, is_unlisted, runs_of
+from taskdb.store.task.statements import fragment
 from taskdb.store.task.worker import Workers
 from taskdb.store.tree.join import Joins
 
@@ -116,13 +116,14 @@ class Doctor:
         )
         yield _Rule(
             "worker_lost",
-            f"SELECT t.id AS example {runs_of(d, is_dead(d))} ORDER BY t.id LIMIT :limit",
+            f"SELECT t.id AS example {fragment(d, '{runs_where {is_dead}}')}"
+            " ORDER BY t.id LIMIT :limit",
             "they run on workers that are dead",
             "see that a `taskdb beat` runs: it does the rescue",
         )
         yield _Rule(
             "claim_unlisted",
-            f"SELECT t.id AS example {runs_of(d, f'NOT {is_dead(d)} AND {is_unlisted(d)}')}"
+            f"SELECT t.id AS example {fragment(d, '{runs_where NOT {is_dead} AND {is_unlisted}}')}"
             " ORDER BY t.id LIMIT :limit",
             "they run by the row, and their live worker does not list them",
             "see that a `taskdb beat` runs: it does the rescue",

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from taskdb.model.status import RUNNING, TaskStatus, in_order
-from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.aside import Aside, not_aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import as_moment, as_texts, moment
 from taskdb.store.task.detail import spelled_reason
-from taskdb.store.task.moves.fragments import not_aside
-from taskdb.store.task.moves.moves import moves_for
+from taskdb.store.task.statements import moves_for
 
 _RUNNING = ", ".join(repr(status) for status in in_order(RUNNING))
 

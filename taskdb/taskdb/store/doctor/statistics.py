@@ -17,8 +17,8 @@ from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.event_order import has_order
 from taskdb.store.engine.restore import settle
 from taskdb.store.engine.session import Row
+from taskdb.store.engine.sql_text import listed
 from taskdb.store.task.list import OLDEST_OPEN, EventCursor, horizon
-from taskdb.store.task.moves.fragments import listed
 
 WAIT_SECONDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 RUN_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)

@@ -24,7 +24,7 @@ from taskdb.logger import get_logger
 from taskdb.model.json_text import Unreadable, storable
 from taskdb.store.engine import faults
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.dialect import Moved, MoveStatement
+from taskdb.store.engine.dialect import Moved, MoveStatement, StoreDialect
 from taskdb.store.engine.faults import Kind
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import moment
@@ -87,6 +87,14 @@ def readable(row: RowMapping | Row) -> RowMapping | Row:
     if faults:
         raise ValueError("; ".join(faults))
     return row
+
+
+def not_aside(d: StoreDialect, loop: str, column: str = "id") -> str:
+    """Whether a loop has not set a row aside, or its next try is due."""
+    return (
+        f"CAST({column} AS TEXT) NOT IN (SELECT a.key FROM taskdb_set_aside AS a"
+        f" WHERE a.loop = '{loop}' AND a.next_try_at > (SELECT {d.now}))"
+    )
 
 
 @contextmanager

@@ -24,14 +24,13 @@ from taskdb.errors import PayloadMissing
 from taskdb.logger import get_logger
 from taskdb.model.retention import Retention
 from taskdb.model.status import TaskStatus
-from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.aside import Aside, not_aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import JoinedSession, Row
 from taskdb.store.engine.tables import task, task_event
 from taskdb.store.engine.types import as_moment
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.retention.archive import Archive
-from taskdb.store.task.moves.fragments import not_aside
 from taskdb.store.tree.growth import PRUNED
 
 log = get_logger("taskdb.prune")

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from taskdb.errors import DatabaseError
 from taskdb.logger import get_logger
 from taskdb.store.engine import faults
-from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.aside import Aside, not_aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Columns
 from taskdb.store.engine.postgresql.partitions import drop_partition, empty_partitions
@@ -22,7 +22,6 @@ from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import as_moment
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.schedule.row import RUN_KEPT
-from taskdb.store.task.moves.fragments import not_aside
 from taskdb.store.task.task_id import is_id
 
 log = get_logger("taskdb.prune")

@@ -15,8 +15,7 @@ from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.session import Parameters, Row, Session
 from taskdb.store.engine.types import as_moment, moment
 from taskdb.store.task.draft_columns import DRAFT_JSON, RESUBMITTED, TRACED_COLUMNS, WHEN
-from taskdb.store.task.moves.moves import moves_for
-from taskdb.store.task.queries import queries_for
+from taskdb.store.task.statements import moves_for, queries_for
 
 BATCH_ROWS = 1_000
 BATCH_CHARACTERS = 8 * 1024 * 1024

@@ -29,49 +29,6 @@ Place = tuple[str, str]
 MUTEX, RUNNING, STARTS, PAUSED = "mutex", "running", "starts", "paused"
 
 
-def is_gated(row: str) -> str:
-    """Whether any rule concerns a row with this alias."""
-    return is_gated_by(f"{row}.mutex_key", _columns_of(row))
-
-
-def is_gated_by(mutex: str, columns: Mapping[str, str]) -> str:
-    """Whether any rule concerns a row with this mutex in these columns, SQL fragments."""
-    probes = " OR ".join(
-        f"EXISTS (SELECT 1 FROM taskdb_limit AS g WHERE {condition})"
-        for condition in _conditions("g", columns)
-    )
-    return f"({mutex} IS NOT NULL OR {probes})"
-
-
-def is_refused() -> str:
-    """Whether a rule stops the row `old`: a pause, or one that came after its message."""
-    return (
-        "(old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (SELECT 1 FROM taskdb_limit AS g"
-        f" WHERE (g.is_paused OR NOT old.is_gated) AND ({concerns('g', 'old')})))"
-    )
-
-
-def concerns(gate: str, row: str) -> str:
-    """Whether the rule with this alias concerns the row with that one."""
-    return " OR ".join(_conditions(gate, _columns_of(row)))
-
-
-def _columns_of(row: str) -> dict[str, str]:
-    return {column: f"{row}.{column}" for column in TARGETS.values()}
-
-
-def _conditions(gate: str, columns: Mapping[str, str]) -> list[str]:
-    """The conditions of which one holds for a rule of these columns, one for each column."""
-    return [
-        f"{gate}.target IN ({_targets_of(column)}) AND {gate}.name = {value}"
-        for column, value in columns.items()
-    ]
-
-
-def _targets_of(column: str) -> str:
-    return ", ".join(f"'{target}'" for target, named in TARGETS.items() if named == column)
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A row of `gate`."""

@@ -7,8 +7,7 @@ from typing import Any
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Moved, MoveStatement
 from taskdb.store.engine.session import Row
-from taskdb.store.task.moves.moves import Moves, moves_for
-from taskdb.store.task.queries import Queries, queries_for
+from taskdb.store.task.statements import Moves, Queries, moves_for, queries_for
 from taskdb.store.task.task_id import is_id
 
 

@@ -13,7 +13,7 @@ from taskdb.model.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec
 from taskdb.model.sequence import SequenceSpec
 from taskdb.model.status import MOVES, TaskStatus, in_order
 from taskdb.store.payload.payload import Payloads
-from taskdb.store.task.queries import BAD
+from taskdb.store.task.statements import BAD
 from taskdb.store.task.task_id import LEAST_ID
 from taskdb.store.tree.decision import (
     HANDLER_NAMES,

@@ -27,8 +27,7 @@ from taskdb.store.engine.types import as_json
 from taskdb.store.task import row as rows
 from taskdb.store.task.create import Created, Creation
 from taskdb.store.task.detail import spelled_reason
-from taskdb.store.task.moves.moves import moves_for
-from taskdb.store.task.queries import queries_for
+from taskdb.store.task.statements import moves_for, queries_for
 from taskdb.store.task.task_id import LEAST_ID
 
 _STEP = 1_000

@@ -3,15 +3,15 @@ WITH old AS (
   SELECT old.id, old.status, old.worker, old.waits_for, old.called_back, old.is_adopted
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = old.status, waits_for = old.waits_for, called_back = CAST(:called_back AS TEXT),
       result = CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT), updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for
-      IS NOT NULL AND old.called_back IS NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for IS NOT NULL
+      AND old.called_back IS NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -28,7 +28,7 @@ WITH old AS (
   WHERE old.id IN (
     SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET tenant = old.tenant, type = old.type, unique_key = old.unique_key, mutex_key =
       draft.mutex_key, status = old.status, waits_for = old.waits_for, name = draft.name, queue =
       draft.queue, priority = draft.priority, attributes = CAST(draft.attributes AS JSONB), tags =
@@ -39,10 +39,9 @@ WITH old AS (
   JOIN jsonb_to_recordset(CAST(:given AS JSONB)) AS draft(name TEXT, queue TEXT, priority BIGINT,
       attributes TEXT, tags TEXT, mutex_key TEXT, request_id TEXT, created_by TEXT, created_ip TEXT,
       deadline_at TIMESTAMPTZ, notify_id TEXT, trace TEXT, id UUID) ON draft.id = old.id
-  WHERE taskdb_task.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED', 'HALTED')) AND NOT
-      old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED', 'HALTED')) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -58,7 +57,7 @@ WITH old AS (
       old.progress_total, old.progress_message, old.result
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL AND old.called_back IS NULL THEN
       'CANCELED' ELSE 'PROCESSING' END, waits_for = CASE WHEN old.cancel_requested_at IS NOT NULL
       AND old.called_back IS NULL THEN NULL ELSE 'callback' END, ended_at = CASE WHEN
@@ -70,10 +69,10 @@ WITH old AS (
       CASE WHEN old.called_back = 'FAILED' THEN NULL ELSE old.result END, error = NULL, worker =
       NULL, chunk = NULL, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -90,7 +89,7 @@ WITH old AS (
   WHERE old.id IN (
     SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN (old.status IN ('STARTED', 'PROCESSING') AND old.worker IS NOT NULL OR
       old.waits_for <> 'callback') THEN old.status ELSE 'CANCELED' END, waits_for =
       NULLIF(old.waits_for, 'callback'), cancel_requested_at = COALESCE(old.cancel_requested_at,
@@ -98,10 +97,10 @@ WITH old AS (
       old.worker IS NOT NULL OR old.waits_for <> 'callback') THEN NULL ELSE clock_timestamp() END,
       held_by = NULL, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
-      'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED')) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING',
+      'FINISHED', 'ERRORED', 'HALTED')) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -117,17 +116,17 @@ WITH old AS (
       old.attributes, old.progress_current, old.progress_total, old.progress_message
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'CANCELED', waits_for = old.waits_for, attributes = COALESCE(CAST(:attributes AS
       JSONB), old.attributes), progress_current = COALESCE(CAST(:current AS BIGINT),
       old.progress_current), progress_total = COALESCE(CAST(:total AS BIGINT), old.progress_total),
       progress_message = COALESCE(CAST(:message AS TEXT), old.progress_message), ended_at =
       clock_timestamp(), error = CAST(:error AS JSONB), updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -145,7 +144,7 @@ WITH old AS (
       old.is_adopted, old.waits_for
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'STARTED', waits_for = old.waits_for, attempt = old.attempt + 1, spared = old.spared,
       worker = CAST(:worker AS TEXT), claim_token = CAST(:token AS TEXT), max_attempts =
       CAST(:max_attempts AS BIGINT), may_rerun = CAST(:may_rerun AS BOOLEAN), started_at =
@@ -153,19 +152,20 @@ WITH old AS (
       progress_total = NULL, progress_message = NULL, callback_hash = NULL, updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED')
-      OR (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
-      clock_timestamp()))) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
-      clock_timestamp(), false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+  WHERE t.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+      clock_timestamp())) ) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
+      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS
+      (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
             g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-            old.tenant))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
+            old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
             (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT))) AND NOT
             old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -189,13 +189,14 @@ WITH moved AS (
       NULL, updated_at = clock_timestamp()
   WHERE old.id = :id AND CASE WHEN ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
-      clock_timestamp()))) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
-      clock_timestamp(), false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      clock_timestamp())) ) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
+      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS
+      (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
             g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-            old.tenant))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
+            old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
             (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT))) AND NOT
             old.is_adopted THEN true ELSE false END
   RETURNING
@@ -234,7 +235,7 @@ WITH old AS (
     SELECT id
     FROM taken)
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'STARTED', waits_for = old.waits_for, attempt = old.attempt + 1, spared = old.spared,
       worker = CAST(:worker AS TEXT), claim_token = CAST(:token AS TEXT), max_attempts =
       CAST(:max_attempts AS BIGINT), may_rerun = CAST(:may_rerun AS BOOLEAN), started_at =
@@ -242,19 +243,20 @@ WITH old AS (
       progress_total = NULL, progress_message = NULL, callback_hash = NULL, updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED')
-      OR (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
-      clock_timestamp()))) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
-      clock_timestamp(), false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+  WHERE t.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+      clock_timestamp())) ) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
+      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS
+      (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
             g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-            old.tenant))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
+            old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
             (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT))) AND NOT
             old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -274,7 +276,7 @@ WITH old AS (
       old.attributes, old.progress_current, old.progress_total, old.progress_message
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'COMPLETED', waits_for = old.waits_for, attributes = COALESCE(CAST(:attributes AS
       JSONB), old.attributes), progress_current = COALESCE(CAST(:current AS BIGINT),
       old.progress_current), progress_total = COALESCE(CAST(:total AS BIGINT), old.progress_total),
@@ -282,10 +284,10 @@ WITH old AS (
       clock_timestamp(), result = CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT),
       error = NULL, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -325,17 +327,17 @@ WITH old AS (
     SELECT draft.id
     FROM jsonb_to_recordset(CAST(:given AS JSONB)) AS draft(id UUID, result TEXT, result_ref TEXT))
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'COMPLETED', waits_for = old.waits_for, ended_at = clock_timestamp(), result =
       CAST(draft.result AS JSONB), result_ref = draft.result_ref, error = NULL, updated_at =
       clock_timestamp()
   FROM old
   JOIN jsonb_to_recordset(CAST(:given AS JSONB)) AS draft(id UUID, result TEXT, result_ref TEXT) ON
       draft.id = old.id
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -349,15 +351,15 @@ WITH old AS (
   SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'COMPLETED', waits_for = old.waits_for, ended_at = clock_timestamp(), result =
       CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT), error = NULL, updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -392,7 +394,7 @@ WITH old AS (
       old.is_gated
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT old.may_rerun
       AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT)
       THEN 'HALTED' ELSE 'ERRORED' END, waits_for = old.waits_for, crashes = old.crashes + 1, chunk
@@ -411,10 +413,10 @@ WITH old AS (
             CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED',
             'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -431,35 +433,35 @@ WITH old AS (
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
-      NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun
+      NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
       AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT)
       THEN 'HALTED' ELSE 'ERRORED' END, waits_for = old.waits_for, attempt = old.attempt, spared =
-      old.spared + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
-      0 ELSE 1 END, crashes = old.crashes + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND
-      old.called_back IS NULL THEN 1 ELSE 0 END, chunk = NULL, error = ((CAST(:error AS JSONB) ||
-      jsonb_build_object('attempt', old.attempt)) || CASE WHEN old.crashes + 1 >= CAST(:max_crashes
-      AS BIGINT) THEN jsonb_build_object('message', (CAST(:error AS JSONB) #>> '{message}') || ';
-      its runs were on ' || (
+      old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL )
+      THEN 0 ELSE 1 END, crashes = old.crashes + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun
+      AND old.called_back IS NULL ) THEN 1 ELSE 0 END, chunk = NULL, error = ((CAST(:error AS JSONB)
+      || jsonb_build_object('attempt', old.attempt)) || CASE WHEN old.crashes + 1 >=
+      CAST(:max_crashes AS BIGINT) THEN jsonb_build_object('message', (CAST(:error AS JSONB) #>>
+      '{message}') || '; its runs were on ' || (
         SELECT string_agg(DISTINCT e.worker, ',')
         FROM taskdb_event AS e
         WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE CAST('{}' AS JSONB) END), run_at
             = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))),
             relay_at = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE
             PRECISION))), ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR NOT
-            old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, worker = NULL,
-            claim_token = NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN
-            old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT
-            old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun AND
-            old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= CAST(:max_crashes AS
-            BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
-            'gate' END, updated_at = clock_timestamp()
+            old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, held_by = CASE
+            WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN
+            NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED'
+            WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >=
+            CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED',
+            'SCHEDULED', 'ERRORED') THEN 'gate' END, claim_token = NULL, worker = NULL, updated_at =
+            clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -473,14 +475,14 @@ WITH old AS (
   SELECT old.id, old.status, old.worker, old.waits_for, old.error, old.is_adopted
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = old.status, waits_for = old.waits_for, error = CAST(:error AS JSONB), updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.waits_for IS NOT NULL AND old.status = 'PROCESSING' AND
-      old.error IS NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.waits_for IS NOT NULL AND old.status = 'PROCESSING' AND old.error IS
+      NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -496,7 +498,7 @@ WITH old AS (
       old.progress_message, old.is_gated
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'ERRORED' END,
       waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
       clock_timestamp() END, attributes = COALESCE(CAST(:attributes AS JSONB), old.attributes),
@@ -509,10 +511,10 @@ WITH old AS (
       NULL THEN 'CANCELED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate'
       END, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -527,16 +529,16 @@ WITH old AS (
       old.waits_for, old.attempt
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'FAILED', waits_for = old.waits_for, error = (CAST(:error AS JSONB) ||
       jsonb_build_object('attempt', old.attempt)), ended_at = clock_timestamp(), held_by = NULL,
       updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
+  WHERE t.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
       old.started_at IS NULL AND COALESCE(old.deadline_at <= clock_timestamp(), false)) AND NOT
       old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -552,16 +554,16 @@ WITH old AS (
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'FAILED', waits_for = old.waits_for, error = (CAST(:error AS JSONB) ||
-      jsonb_build_object('attempt', old.attempt)), ended_at = clock_timestamp(), updated_at =
-      clock_timestamp()
+      jsonb_build_object('attempt', old.attempt)), ended_at = clock_timestamp(), held_by = NULL,
+      updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
+  WHERE t.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
       old.started_at IS NULL AND COALESCE(old.deadline_at <= clock_timestamp(), false)) AND NOT
       old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -589,16 +591,16 @@ WITH old AS (
     ORDER BY deadline_at
     LIMIT :limit)
   ORDER BY old.id FOR UPDATE SKIP LOCKED), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'FAILED', waits_for = old.waits_for, error = (CAST(:error AS JSONB) ||
       jsonb_build_object('attempt', old.attempt)), ended_at = clock_timestamp(), held_by = NULL,
       updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
+  WHERE t.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
       old.started_at IS NULL AND COALESCE(old.deadline_at <= clock_timestamp(), false)) AND NOT
       old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -615,7 +617,7 @@ WITH old AS (
       old.attributes, old.progress_current, old.progress_total, old.progress_message
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.called_back IS NOT NULL THEN 'ERRORED' WHEN old.cancel_requested_at IS
       NOT NULL THEN 'CANCELED' ELSE 'FAILED' END, waits_for = old.waits_for, ended_at = CASE WHEN
       NOT (old.called_back IS NOT NULL) THEN clock_timestamp() END, run_at = CASE WHEN
@@ -629,10 +631,10 @@ WITH old AS (
       COALESCE(CAST(:message AS TEXT), old.progress_message), error = CAST(:error AS JSONB),
       updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -647,18 +649,17 @@ WITH old AS (
       old.is_adopted, old.deadline_at
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'PROCESSING', waits_for = CAST(:waits_for AS TEXT), spec = CAST(:spec AS JSONB),
       deadline_at = CASE WHEN CAST(:timeout AS DOUBLE PRECISION) IS NULL THEN old.deadline_at ELSE
       (clock_timestamp() + make_interval(secs => CAST(CAST(:timeout AS DOUBLE PRECISION) AS DOUBLE
       PRECISION))) END, worker = NULL, kind = 'FAN_OUT', error = NULL, progress_current = NULL,
       progress_total = NULL, progress_message = NULL, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL AND old.cancel_requested_at IS NULL) AND NOT
-      old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL AND old.cancel_requested_at IS NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -675,7 +676,7 @@ WITH old AS (
       old.deadline_at
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'FINISHED', waits_for = CAST(:waits_for AS TEXT), attributes =
       COALESCE(CAST(:attributes AS JSONB), old.attributes), progress_current =
       COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total =
@@ -686,10 +687,10 @@ WITH old AS (
       PRECISION))) END, worker = NULL, result = CAST(:result AS JSONB), result_ref =
       CAST(:result_ref AS TEXT), error = NULL, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -705,7 +706,7 @@ WITH old AS (
       old.progress_message
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'HALTED' END,
       waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
       clock_timestamp() END, attributes = COALESCE(CAST(:attributes AS JSONB), old.attributes),
@@ -714,10 +715,10 @@ WITH old AS (
       COALESCE(CAST(:message AS TEXT), old.progress_message), error = CAST(:error AS JSONB),
       updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -732,7 +733,7 @@ WITH old AS (
       old.cancel_requested_at, old.attempt, old.spared, old.is_gated
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
       waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
       WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, run_at = NULL, relay_at =
@@ -741,10 +742,10 @@ WITH old AS (
       'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, chunk =
       NULL, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -760,19 +761,19 @@ WITH old AS (
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
       waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
       WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, run_at = NULL, relay_at =
       (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), held_by = CASE
       WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE
-      'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL,
-      claim_token = NULL, chunk = NULL, updated_at = clock_timestamp()
+      'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, chunk =
+      NULL, claim_token = NULL, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -789,7 +790,7 @@ WITH old AS (
   WHERE old.id IN (
     SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
       waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
       clock_timestamp() END, run_at = NULL, relay_at = (clock_timestamp() + make_interval(secs =>
@@ -798,10 +799,10 @@ WITH old AS (
       'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, claim_token = NULL, updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status = 'QUEUED' AND old.queued_at <= CAST(:seen AS
-      TIMESTAMPTZ)) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status = 'QUEUED' AND old.queued_at <= CAST(:seen AS TIMESTAMPTZ))
+      AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -816,7 +817,7 @@ WITH old AS (
       old.waits_for, old.is_gated
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
       waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
       clock_timestamp() END, run_at = NULL, relay_at = (clock_timestamp() + make_interval(secs =>
@@ -825,10 +826,10 @@ WITH old AS (
       'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, claim_token = NULL, updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status = 'QUEUED' AND (CAST(:type AS TEXT) IS NULL OR
-      old.type = CAST(:type AS TEXT))) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status = 'QUEUED' AND (CAST(:type AS TEXT) IS NULL OR old.type =
+      CAST(:type AS TEXT))) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -844,7 +845,7 @@ WITH old AS (
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
       waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
       clock_timestamp() END, run_at = NULL, relay_at = (clock_timestamp() + make_interval(secs =>
@@ -853,10 +854,10 @@ WITH old AS (
       'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, claim_token = NULL, updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status = 'QUEUED' AND (CAST(:type AS TEXT) IS NULL OR
-      old.type = CAST(:type AS TEXT))) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status = 'QUEUED' AND (CAST(:type AS TEXT) IS NULL OR old.type =
+      CAST(:type AS TEXT))) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -872,18 +873,18 @@ WITH old AS (
   FROM taskdb_task AS old
   WHERE old.worker = :worker AND old.status IN ('STARTED', 'PROCESSING')
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
       waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
       WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, run_at = NULL, relay_at =
       (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), held_by = CASE
       WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE
-      'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL,
-      claim_token = NULL, chunk = NULL, updated_at = clock_timestamp()
+      'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, chunk =
+      NULL, claim_token = NULL, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -899,21 +900,21 @@ WITH old AS (
       old.queue, old.type, old.tenant, old.is_adopted, old.waits_for
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'CREATED', waits_for = old.waits_for, is_gated = true, held_by = 'gate', relay_at =
       clock_timestamp(), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+  WHERE t.id = old.id AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
       clock_timestamp())) AND (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
             g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-            old.tenant)))) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+            old.tenant )))) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -929,21 +930,21 @@ WITH old AS (
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'CREATED', waits_for = old.waits_for, is_gated = true, held_by = 'gate', relay_at =
       clock_timestamp(), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+  WHERE t.id = old.id AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
       clock_timestamp())) AND (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
             g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-            old.tenant)))) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+            old.tenant )))) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -957,18 +958,18 @@ WITH old AS (
   SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'CANCELED', waits_for = NULL, ended_at = clock_timestamp(), worker = NULL, updated_at
       = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING',
-      'FINISHED') AND NOT EXISTS (
+  WHERE t.id = old.id AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING', 'FINISHED')
+      AND NOT EXISTS (
       SELECT 1
       FROM taskdb_task AS s
       WHERE s.parent_id = old.id AND s.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
           'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED'))) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -982,19 +983,19 @@ WITH old AS (
   SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'COMPLETED', waits_for = NULL, ended_at = clock_timestamp(), worker = NULL, result =
       CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT), error = NULL, updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING',
-      'FINISHED') AND NOT EXISTS (
+  WHERE t.id = old.id AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING', 'FINISHED')
+      AND NOT EXISTS (
       SELECT 1
       FROM taskdb_task AS s
       WHERE s.parent_id = old.id AND s.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
           'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED'))) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1008,18 +1009,18 @@ WITH old AS (
   SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'FAILED', waits_for = NULL, ended_at = clock_timestamp(), worker = NULL, error =
       CAST(:error AS JSONB), updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING',
-      'FINISHED') AND NOT EXISTS (
+  WHERE t.id = old.id AND (old.waits_for IS NOT NULL AND old.status IN ('PROCESSING', 'FINISHED')
+      AND NOT EXISTS (
       SELECT 1
       FROM taskdb_task AS s
       WHERE s.parent_id = old.id AND s.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED',
           'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED'))) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1033,17 +1034,17 @@ WITH old AS (
   SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted, old.deadline_at
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'FINISHED', waits_for = CAST(:waits_for AS TEXT), spec = CAST(:spec AS JSONB),
       deadline_at = CASE WHEN CAST(:timeout AS DOUBLE PRECISION) IS NULL THEN old.deadline_at ELSE
       (clock_timestamp() + make_interval(secs => CAST(CAST(:timeout AS DOUBLE PRECISION) AS DOUBLE
       PRECISION))) END, result = CAST(:result AS JSONB), result_ref = CAST(:result_ref AS TEXT),
       updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.waits_for IS NOT NULL AND old.status = 'PROCESSING') AND
-      NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.waits_for IS NOT NULL AND old.status = 'PROCESSING') AND NOT
+      old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1058,17 +1059,17 @@ WITH old AS (
       old.attributes, old.progress_current, old.progress_total, old.progress_message
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'PROCESSING', waits_for = old.waits_for, attributes = COALESCE(CAST(:attributes AS
       JSONB), old.attributes), progress_current = COALESCE(CAST(:current AS BIGINT),
       old.progress_current), progress_total = COALESCE(CAST(:total AS BIGINT), old.progress_total),
       progress_message = COALESCE(CAST(:message AS TEXT), old.progress_message), updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status = 'STARTED') AND NOT
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status = 'STARTED') AND NOT
       old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1086,14 +1087,13 @@ WITH old AS (
     SELECT draft.id, draft.relay_at
     FROM jsonb_to_recordset(CAST(:marks AS JSONB)) AS draft(id UUID, relay_at TIMESTAMPTZ))
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'QUEUED', waits_for = old.waits_for, queued_at = clock_timestamp(), updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'ERRORED')) AND NOT
-      old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status IN ('CREATED', 'SCHEDULED', 'ERRORED')) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1108,14 +1108,14 @@ WITH old AS (
   SELECT old.id, old.status, old.worker, old.is_adopted, old.waits_for
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'CREATED', waits_for = old.waits_for, worker = NULL, claim_token = NULL, error =
       NULL, ended_at = NULL, cancel_requested_at = NULL, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('COMPLETED', 'FAILED', 'HALTED', 'CANCELED'))
-      AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status IN ('COMPLETED', 'FAILED', 'HALTED', 'CANCELED')) AND NOT
+      old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1141,7 +1141,7 @@ WITH old AS (
         w.seen_at < (
           SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) OR
               (t.started_at < w.listed_before_at AND NOT jsonb_exists(w.claims, CAST(t.claim_token
-              AS TEXT)) AND NOT jsonb_exists(w.claims_before, CAST(t.claim_token AS TEXT)))) AND
+              AS TEXT)) AND NOT jsonb_exists(w.claims_before, CAST(t.claim_token AS TEXT))) ) AND
               CAST(t.id AS TEXT) NOT IN (
       SELECT a.key
       FROM taskdb_set_aside AS a
@@ -1150,34 +1150,35 @@ WITH old AS (
     ORDER BY t.id
     LIMIT :limit)
   ORDER BY old.id FOR UPDATE SKIP LOCKED), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
-      NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun
+      NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
       AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT)
       THEN 'HALTED' ELSE 'ERRORED' END, waits_for = old.waits_for, attempt = old.attempt, spared =
-      old.spared + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
-      0 ELSE 1 END, crashes = old.crashes + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND
-      old.called_back IS NULL THEN 1 ELSE 0 END, chunk = NULL, error = ((CAST(:error AS JSONB) ||
-      jsonb_build_object('attempt', old.attempt)) || CASE WHEN old.crashes + 1 >= CAST(:max_crashes
-      AS BIGINT) THEN jsonb_build_object('message', (CAST(:error AS JSONB) #>> '{message}') || ';
-      its runs were on ' || (
+      old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL )
+      THEN 0 ELSE 1 END, crashes = old.crashes + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun
+      AND old.called_back IS NULL ) THEN 1 ELSE 0 END, chunk = NULL, error = ((CAST(:error AS JSONB)
+      || jsonb_build_object('attempt', old.attempt)) || CASE WHEN old.crashes + 1 >=
+      CAST(:max_crashes AS BIGINT) THEN jsonb_build_object('message', (CAST(:error AS JSONB) #>>
+      '{message}') || '; its runs were on ' || (
         SELECT string_agg(DISTINCT e.worker, ',')
         FROM taskdb_event AS e
         WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE CAST('{}' AS JSONB) END), run_at
             = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))),
             relay_at = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE
             PRECISION))), ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR NOT
-            old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, claim_token =
-            NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
-            THEN 'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS
-            NULL) THEN 'CREATED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED'
-            WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN
-            ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at = clock_timestamp()
+            old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, held_by = CASE
+            WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN
+            NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED'
+            WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >=
+            CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED',
+            'SCHEDULED', 'ERRORED') THEN 'gate' END, claim_token = NULL, updated_at =
+            clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for
-      IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for IS NOT
+      NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1193,17 +1194,17 @@ WITH old AS (
   FROM taskdb_task AS old
   WHERE old.tenant = :tenant AND old.type = :type AND old.unique_key = :unique_key FOR UPDATE),
       moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET tenant = old.tenant, type = old.type, unique_key = old.unique_key, mutex_key = CAST(:mutex_key
       AS TEXT), status = CASE WHEN COALESCE((clock_timestamp() + make_interval(secs =>
       CAST(CAST(:delay AS DOUBLE PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)) >
-      clock_timestamp() AND true THEN 'SCHEDULED' ELSE 'CREATED' END, waits_for = old.waits_for,
-      attempt = old.attempt, spared = old.attempt, crashes = 0, unregistered = 0, result = NULL,
-      result_ref = NULL, error = NULL, ended_at = NULL, cancel_requested_at = NULL, called_back =
-      NULL, worker = NULL, claim_token = NULL, spec = NULL, started_at = NULL, run_at =
-      COALESCE((clock_timestamp() + make_interval(secs => CAST(CAST(:delay AS DOUBLE PRECISION) AS
-      DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)), is_gated = (old.is_gated OR
-      (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
+      clock_timestamp() THEN 'SCHEDULED' ELSE 'CREATED' END, waits_for = old.waits_for, attempt =
+      old.attempt, spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_ref =
+      NULL, error = NULL, ended_at = NULL, cancel_requested_at = NULL, called_back = NULL, worker =
+      NULL, claim_token = NULL, spec = NULL, started_at = NULL, run_at = COALESCE((clock_timestamp()
+      + make_interval(secs => CAST(CAST(:delay AS DOUBLE PRECISION) AS DOUBLE PRECISION))),
+      CAST(:run_at AS TIMESTAMPTZ)), is_gated = (old.is_gated OR (CAST(:mutex_key AS TEXT) IS NOT
+      NULL OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE g.target IN ('queue') AND g.name = CAST(:queue AS TEXT)) OR EXISTS (
@@ -1212,23 +1213,8 @@ WITH old AS (
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by = COALESCE(NULL,
-            CASE WHEN (old.is_gated OR (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
-          SELECT 1
-          FROM taskdb_limit AS g
-          WHERE g.target IN ('queue') AND g.name = CAST(:queue AS TEXT)) OR EXISTS (
-          SELECT 1
-          FROM taskdb_limit AS g
-          WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
-          SELECT 1
-          FROM taskdb_limit AS g
-          WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'gate' END), relay_at
-              = CASE WHEN NULL IS NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN
-              COALESCE((clock_timestamp() + make_interval(secs => CAST(CAST(:delay AS DOUBLE
-              PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)) > clock_timestamp()
-              THEN COALESCE((clock_timestamp() + make_interval(secs => CAST(CAST(:delay AS DOUBLE
-              PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)) WHEN (old.is_gated OR
-              (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by = CASE WHEN
+            (old.is_gated OR (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE g.target IN ('queue') AND g.name = CAST(:queue AS TEXT)) OR EXISTS (
@@ -1237,7 +1223,21 @@ WITH old AS (
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN clock_timestamp() ELSE
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'gate' END, relay_at =
+            CASE WHEN COALESCE((clock_timestamp() + make_interval(secs => CAST(CAST(:delay AS DOUBLE
+            PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)) > clock_timestamp()
+            THEN COALESCE((clock_timestamp() + make_interval(secs => CAST(CAST(:delay AS DOUBLE
+            PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)) WHEN (old.is_gated OR
+            (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = CAST(:queue AS TEXT)) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN clock_timestamp() ELSE
             (clock_timestamp() + make_interval(secs => CAST(:grace AS DOUBLE PRECISION))) END, name
             = CAST(:name AS TEXT), queue = CAST(:queue AS TEXT), priority = CAST(:priority AS
             BIGINT), input = CAST(:input AS JSONB), input_ref = CAST(:input_ref AS TEXT), attributes
@@ -1246,11 +1246,11 @@ WITH old AS (
             TEXT), deadline_at = CAST(:deadline_at AS TIMESTAMPTZ), notify_id = CAST(:notify_id AS
             TEXT), trace = CAST(:trace AS TEXT), updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED', 'HALTED') AND CAST(:kind
-      AS TEXT) = 'TASK' AND NOT ((old.spec #>> '{fan_out}') IS NOT NULL OR (old.spec #>>
-      '{sequence}') IS NOT NULL)) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED', 'HALTED') AND CAST(:kind AS TEXT) =
+      'TASK' AND NOT ((old.spec #>> '{fan_out}') IS NOT NULL OR (old.spec #>> '{sequence}') IS NOT
+      NULL)) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1267,7 +1267,7 @@ WITH old AS (
   WHERE old.id IN (
     SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET tenant = old.tenant, type = old.type, unique_key = old.unique_key, mutex_key =
       draft.mutex_key, status = CASE WHEN COALESCE((clock_timestamp() + make_interval(secs =>
       CAST(draft.delay AS DOUBLE PRECISION))), draft.run_at) > clock_timestamp() AND old.status <>
@@ -1285,7 +1285,7 @@ WITH old AS (
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by =
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by =
             COALESCE(CAST(:held_by AS TEXT), CASE WHEN (old.is_gated OR (draft.mutex_key IS NOT NULL
             OR EXISTS (
           SELECT 1
@@ -1296,7 +1296,7 @@ WITH old AS (
           WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
           SELECT 1
           FROM taskdb_limit AS g
-          WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'gate' END), relay_at
+          WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'gate' END), relay_at
               = CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z'
               WHEN COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE
               PRECISION))), draft.run_at) > clock_timestamp() THEN COALESCE((clock_timestamp() +
@@ -1310,7 +1310,7 @@ WITH old AS (
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN clock_timestamp() ELSE
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN clock_timestamp() ELSE
             (clock_timestamp() + make_interval(secs => CAST(:grace AS DOUBLE PRECISION))) END, name
             = draft.name, queue = draft.queue, priority = draft.priority, attributes =
             CAST(draft.attributes AS JSONB), tags = CAST(draft.tags AS JSONB), request_id =
@@ -1322,10 +1322,10 @@ WITH old AS (
       attributes TEXT, tags TEXT, mutex_key TEXT, request_id TEXT, created_by TEXT, created_ip TEXT,
       deadline_at TIMESTAMPTZ, notify_id TEXT, trace TEXT, run_at TIMESTAMPTZ, delay DOUBLE
       PRECISION, id UUID) ON draft.id = old.id
-  WHERE taskdb_task.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED', 'HALTED', 'CANCELED'))
-      AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status IN ('SCHEDULED', 'FAILED', 'HALTED', 'CANCELED')) AND NOT
+      old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1341,7 +1341,7 @@ WITH old AS (
   WHERE old.id IN (
     SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'CREATED', waits_for = old.waits_for, attempt = old.attempt, spared = old.attempt,
       crashes = 0, unregistered = 0, result = NULL, result_ref = NULL, error = NULL, ended_at =
       NULL, cancel_requested_at = NULL, called_back = NULL, worker = NULL, claim_token = NULL, chunk
@@ -1351,10 +1351,10 @@ WITH old AS (
       old.is_gated THEN clock_timestamp() ELSE (clock_timestamp() + make_interval(secs =>
       CAST(:delay AS DOUBLE PRECISION))) END, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('SCHEDULED', 'COMPLETED', 'ERRORED', 'FAILED',
-      'HALTED', 'CANCELED')) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status IN ('SCHEDULED', 'COMPLETED', 'ERRORED', 'FAILED', 'HALTED',
+      'CANCELED')) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1370,7 +1370,7 @@ WITH old AS (
   WHERE old.id IN (
     SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'CREATED', waits_for = old.waits_for, attempt = old.attempt, spared = old.attempt,
       crashes = 0, unregistered = 0, result = NULL, result_ref = NULL, error = NULL, ended_at =
       NULL, cancel_requested_at = NULL, called_back = NULL, worker = NULL, claim_token = NULL, chunk
@@ -1380,10 +1380,9 @@ WITH old AS (
       old.is_gated THEN clock_timestamp() ELSE (clock_timestamp() + make_interval(secs =>
       CAST(:delay AS DOUBLE PRECISION))) END, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status IN ('FAILED', 'HALTED', 'CANCELED')) AND NOT
-      old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status IN ('FAILED', 'HALTED', 'CANCELED')) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1398,16 +1397,15 @@ WITH old AS (
       old.is_adopted, old.attempt
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'CANCELED', waits_for = old.waits_for, error = (CAST(:error AS JSONB) ||
       jsonb_build_object('attempt', old.attempt)), ended_at = clock_timestamp(), updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL AND old.cancel_requested_at IS NOT NULL) AND
-      NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL AND old.cancel_requested_at IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1423,7 +1421,7 @@ WITH old AS (
       old.progress_total, old.progress_message, old.is_gated
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'SCHEDULED' END,
       waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
       WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, attributes =
@@ -1437,10 +1435,10 @@ WITH old AS (
       ELSE 'SCHEDULED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at =
       clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED',
-      'PROCESSING') AND NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
+      NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1455,7 +1453,7 @@ WITH old AS (
       old.unregistered, old.updated_at, old.is_adopted, old.waits_for, old.attempt, old.is_gated
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.unregistered + 1 >= CAST(:strays AS BIGINT) AND NOT EXISTS (
     SELECT 1
     FROM taskdb_worker AS w
@@ -1483,14 +1481,14 @@ WITH old AS (
             AS TEXT))) THEN 'FAILED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
             'gate' END, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED')
-      OR (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+  WHERE t.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
       clock_timestamp())) AND old.type = CAST(:type AS TEXT) AND jsonb_exists(CAST(:queues AS
       JSONB), CAST(old.queue AS TEXT)) AND (old.status = 'QUEUED' OR old.unregistered = 0 OR
       old.updated_at <= (clock_timestamp() + make_interval(secs => CAST(-:delay AS DOUBLE
       PRECISION)))))) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1506,7 +1504,7 @@ WITH old AS (
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = CASE WHEN old.unregistered + 1 >= CAST(:strays AS BIGINT) AND NOT EXISTS (
     SELECT 1
     FROM taskdb_worker AS w
@@ -1534,14 +1532,14 @@ WITH old AS (
             AS TEXT))) THEN 'FAILED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
             'gate' END, updated_at = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED')
-      OR (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
+  WHERE t.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
+      (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
       clock_timestamp())) AND old.type = CAST(:type AS TEXT) AND jsonb_exists(CAST(:queues AS
       JSONB), CAST(old.queue AS TEXT)) AND (old.status = 'QUEUED' OR old.unregistered = 0 OR
       old.updated_at <= (clock_timestamp() + make_interval(secs => CAST(-:delay AS DOUBLE
       PRECISION)))))) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1555,17 +1553,17 @@ WITH old AS (
   SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted, old.deadline_at
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
-  UPDATE taskdb_task
+  UPDATE taskdb_task AS t
   SET status = 'PROCESSING', waits_for = CAST(:waits_for AS TEXT), spec = CAST(:spec AS JSONB),
       deadline_at = CASE WHEN CAST(:timeout AS DOUBLE PRECISION) IS NULL THEN old.deadline_at ELSE
       (clock_timestamp() + make_interval(secs => CAST(CAST(:timeout AS DOUBLE PRECISION) AS DOUBLE
       PRECISION))) END, worker = NULL, claim_token = NULL, error = CAST(:error AS JSONB), updated_at
       = clock_timestamp()
   FROM old
-  WHERE taskdb_task.id = old.id AND (old.status = 'CREATED' OR (old.waits_for IS NOT NULL AND
-      old.status = 'PROCESSING')) AND NOT old.is_adopted
-  RETURNING taskdb_task.id, taskdb_task.tenant, old.status AS moved_from, taskdb_task.status,
-      taskdb_task.attempt, COALESCE(taskdb_task.worker, old.worker) AS worker), event AS (
+  WHERE t.id = old.id AND (old.status = 'CREATED' OR (old.waits_for IS NOT NULL AND old.status =
+      'PROCESSING')) AND NOT old.is_adopted
+  RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
+      old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
@@ -1681,7 +1679,7 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS gated
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS gated
   FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, tenant TEXT, type TEXT, kind
       TEXT, role TEXT, name TEXT, queue TEXT, priority BIGINT, input TEXT, input_ref TEXT,
       attributes TEXT, tags TEXT, unique_key TEXT, parent_id UUID, position BIGINT, chunk UUID, spec
@@ -1720,7 +1718,7 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS gated
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS gated
   FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, tenant TEXT, type TEXT, kind
       TEXT, role TEXT, name TEXT, queue TEXT, priority BIGINT, input TEXT, input_ref TEXT,
       attributes TEXT, tags TEXT, unique_key TEXT, parent_id UUID, position BIGINT, chunk UUID, spec
@@ -1831,7 +1829,7 @@ WHERE p.waits_for <> 'callback' AND NOT p.is_adopted AND p.id > :after AND (NOT 
         PRECISION) END * (
     SELECT count(*)
     FROM taskdb_task AS t
-    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN jsonb_typeof(p.spec #>
+    WHERE t.parent_id = p.id AND t.role = 'part' ) + 1e-9 ELSE CASE WHEN jsonb_typeof(p.spec #>
         '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>> '{fan_out,tolerate}' AS DOUBLE
         PRECISION) END END OR EXISTS (
     SELECT 1
@@ -1892,7 +1890,7 @@ WHERE (NOT EXISTS (
         PRECISION) END * (
     SELECT count(*)
     FROM taskdb_task AS t
-    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN jsonb_typeof(p.spec #>
+    WHERE t.parent_id = p.id AND t.role = 'part' ) + 1e-9 ELSE CASE WHEN jsonb_typeof(p.spec #>
         '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>> '{fan_out,tolerate}' AS DOUBLE
         PRECISION) END END OR EXISTS (
     SELECT 1
@@ -1929,13 +1927,12 @@ LIMIT 1
 
 -- task note_refusal
 INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
-SELECT taskdb_task.id, taskdb_task.tenant, taskdb_task.status, taskdb_task.status,
-    taskdb_task.attempt, taskdb_task.worker, clock_timestamp(), jsonb_build_object('refused',
-    draft.reason)
-FROM taskdb_task
+SELECT t.id, t.tenant, t.status, t.status, t.attempt, t.worker, clock_timestamp(),
+    jsonb_build_object('refused', draft.reason)
+FROM taskdb_task AS t
 JOIN jsonb_to_recordset(CAST(:marks AS JSONB)) AS draft(id UUID, relay_at TIMESTAMPTZ, reason TEXT)
-    ON draft.id = taskdb_task.id AND draft.relay_at = taskdb_task.relay_at
-WHERE taskdb_task.status IN ('CREATED', 'SCHEDULED', 'ERRORED') FOR UPDATE OF taskdb_task
+    ON draft.id = t.id AND draft.relay_at = t.relay_at
+WHERE t.status IN ('CREATED', 'SCHEDULED', 'ERRORED') FOR UPDATE OF t
 
 -- task open_ids
 SELECT id
@@ -2050,7 +2047,7 @@ UPDATE taskdb_task AS old
 SET attributes = COALESCE(CAST(:attributes AS JSONB), old.attributes), progress_current =
     COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total = COALESCE(CAST(:total
     AS BIGINT), old.progress_total), progress_message = COALESCE(CAST(:message AS TEXT),
-    old.progress_message), updated_at = clock_timestamp()
+    old.progress_message) , updated_at = clock_timestamp()
 WHERE old.id = :id AND old.claim_token = :token AND old.status = 'PROCESSING'
 RETURNING id, set_config('synchronous_commit', 'off', true)
 
@@ -2104,8 +2101,8 @@ WHERE target = :target AND name = :name AND (max_running IS NOT NULL OR max_star
 RETURNING name
 
 -- limit declare
-INSERT INTO taskdb_limit (target, name, is_paused, max_running, max_starts, window_seconds, origin,
-    reason, set_by, set_at)
+INSERT INTO taskdb_limit AS old (target, name, is_paused, max_running, max_starts, window_seconds,
+    origin, reason, set_by, set_at)
 VALUES (:target, :name, false, CAST(:max_running AS BIGINT), CAST(:max_starts AS BIGINT),
     CAST(:window_seconds AS DOUBLE PRECISION), :origin, NULL, CAST(:set_by AS TEXT),
     clock_timestamp())
@@ -2113,8 +2110,7 @@ ON CONFLICT (target, name) DO UPDATE
 SET max_running = excluded.max_running, max_starts = excluded.max_starts, window_seconds =
     excluded.window_seconds, origin = excluded.origin, set_by = excluded.set_by, set_at =
     excluded.set_at
-WHERE taskdb_limit.origin = 'code' OR taskdb_limit.max_running IS NULL AND taskdb_limit.max_starts
-    IS NULL
+WHERE old.origin = 'code' OR old.max_running IS NULL AND old.max_starts IS NULL
 
 -- limit drop_empty
 DELETE
@@ -2186,11 +2182,11 @@ LIMIT :limit
 
 -- limit look
 SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds,
-    g.origin, g.reason, g.set_by, g.set_at, (
+    g.origin, g.reason, g.set_by, g.set_at , (
   SELECT CAST(id AS TEXT)
-  FROM taskdb_task
+  FROM taskdb_task AS t
   WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = draft.key
-  ORDER BY taskdb_task.id
+  ORDER BY t.id
   LIMIT 1) AS head, (
   SELECT string_agg(DISTINCT CAST(r.task_id AS TEXT), ',')
   FROM taskdb_reservation AS r
@@ -2200,7 +2196,7 @@ SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.
     SELECT 1
     FROM taskdb_limit AS p
     WHERE p.is_paused AND (p.target IN ('queue') AND p.name = t.queue OR p.target IN ('type') AND
-        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant))) AS reserved, (
+        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant )) ) AS reserved, (
   SELECT string_agg(DISTINCT CAST(s.n AS TEXT), ',')
   FROM taskdb_slot AS s
   WHERE s.key = draft.key) AS taken
@@ -2214,10 +2210,10 @@ ON CONFLICT (target, name) DO UPDATE
 SET is_paused = true, reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at
 
 -- limit queue_up
-UPDATE taskdb_task
+UPDATE taskdb_task AS old
 SET held_by = draft.held_by, relay_at = TIMESTAMPTZ '9999-01-01 00:00:00Z'
 FROM jsonb_to_recordset(CAST(:holds AS JSONB)) AS draft(id UUID, held_by TEXT)
-WHERE taskdb_task.id = draft.id
+WHERE old.id = draft.id
 
 -- limit reserve
 INSERT INTO taskdb_reservation (key, task_id)
@@ -2240,8 +2236,8 @@ JOIN jsonb_to_recordset(CAST(:places AS JSONB)) AS draft(target TEXT, name TEXT)
     g.target AND draft.name = g.name
 
 -- limit set_limit
-INSERT INTO taskdb_limit (target, name, is_paused, max_running, max_starts, window_seconds, origin,
-    reason, set_by, set_at)
+INSERT INTO taskdb_limit AS old (target, name, is_paused, max_running, max_starts, window_seconds,
+    origin, reason, set_by, set_at)
 VALUES (:target, :name, false, CAST(:max_running AS BIGINT), CAST(:max_starts AS BIGINT),
     CAST(:window_seconds AS DOUBLE PRECISION), :origin, NULL, CAST(:set_by AS TEXT),
     clock_timestamp())
@@ -2258,7 +2254,7 @@ SELECT EXISTS (
     SELECT clock_timestamp())) OR EXISTS (
   SELECT 1
   FROM taskdb_task
-  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate')) AS holds
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') ) AS holds
 
 -- limit sweep
 DELETE
@@ -2289,7 +2285,7 @@ WHERE (key, task_id) IN (
       SELECT 1
       FROM taskdb_limit AS p
       WHERE p.is_paused AND (p.target IN ('queue') AND p.name = found.queue OR p.target IN ('type')
-          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant)))
+          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant )) )
   LIMIT :limit FOR UPDATE OF r SKIP LOCKED)
 
 -- limit take

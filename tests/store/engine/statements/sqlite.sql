@@ -148,15 +148,15 @@ WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
-      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))) AND NOT
+      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) ) AND NOT
       (old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
-      false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
       WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
           g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-          old.tenant))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL OR old.attempt
-          = :attempt)) AND NOT old.is_adopted
+          old.tenant ))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL OR
+          old.attempt = :attempt)) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
 -- move claim, 3
@@ -192,15 +192,15 @@ WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
-      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))) AND NOT
+      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) ) AND NOT
       (old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
-      false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
       WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
           g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-          old.tenant))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL OR old.attempt
-          = :attempt)) AND NOT old.is_adopted
+          old.tenant ))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL OR
+          old.attempt = :attempt)) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
 -- move claim_chunk, 3
@@ -290,9 +290,9 @@ UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT old.may_rerun
     AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
     ELSE 'ERRORED' END, crashes = old.crashes + 1, chunk = NULL, error =
-    json_patch(json_patch(:error, json_object('attempt', old.attempt)), CASE WHEN old.crashes + 1 >=
-    :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN json_extract(:error,
-    '$.message') END || '; its runs were on ' || (
+    json_patch(json_patch(:error, json_object('attempt', old.attempt)) , CASE WHEN old.crashes + 1
+    >= :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN
+    json_extract(:error, '$.message') END || '; its runs were on ' || (
       SELECT group_concat(DISTINCT e.worker)
       FROM taskdb_event AS e
       WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE '{}' END), run_at =
@@ -323,27 +323,27 @@ WHERE old.chunk = :id
 -- move crash_chunk, 2
 UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
-    NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun AND
-    old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED' ELSE
-    'ERRORED' END, crashes = old.crashes + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND
-    old.called_back IS NULL THEN 1 ELSE 0 END, spared = old.spared + CASE WHEN old.chunk IS NULL OR
-    NOT old.may_rerun AND old.called_back IS NULL THEN 0 ELSE 1 END, chunk = NULL, error =
-    json_patch(json_patch(:error, json_object('attempt', old.attempt)), CASE WHEN old.crashes + 1 >=
-    :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN json_extract(:error,
-    '$.message') END || '; its runs were on ' || (
+    NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
+    AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
+    ELSE 'ERRORED' END, crashes = old.crashes + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun
+    AND old.called_back IS NULL ) THEN 1 ELSE 0 END, chunk = NULL, error =
+    json_patch(json_patch(:error, json_object('attempt', old.attempt)) , CASE WHEN old.crashes + 1
+    >= :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN
+    json_extract(:error, '$.message') END || '; its runs were on ' || (
       SELECT group_concat(DISTINCT e.worker)
       FROM taskdb_event AS e
       WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE '{}' END), run_at =
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), ended_at = CASE WHEN
           old.cancel_requested_at IS NOT NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
-          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, worker = NULL, claim_token = NULL, held_by =
-          CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
-          WHEN NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN
-          'CREATED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN
-          old.crashes + 1 >= :max_crashes THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED',
-          'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ',
-          'now')
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.is_gated AND CASE WHEN
+          old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT
+          old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun AND
+          old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
+          ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, spared =
+          old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL
+          ) THEN 0 ELSE 1 END, claim_token = NULL, worker = NULL, updated_at =
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
@@ -432,7 +432,8 @@ WHERE old.chunk = :id
 -- move expire_chunk, 2
 UPDATE taskdb_task AS old
 SET status = 'FAILED', error = json_patch(:error, json_object('attempt', old.attempt)), ended_at =
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), held_by = NULL, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND
@@ -617,7 +618,7 @@ SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 
     'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
     seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
     THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
-    worker = NULL, claim_token = NULL, chunk = NULL, spared = old.spared + 1, updated_at =
+    worker = NULL, chunk = NULL, spared = old.spared + 1, claim_token = NULL, updated_at =
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
@@ -716,7 +717,7 @@ SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 
     'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
     seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
     THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
-    worker = NULL, claim_token = NULL, chunk = NULL, spared = old.spared + 1, updated_at =
+    worker = NULL, chunk = NULL, spared = old.spared + 1, claim_token = NULL, updated_at =
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
@@ -748,7 +749,7 @@ WHERE old.id IN (
       FROM taskdb_limit AS g
       WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
           g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-          old.tenant)))) AND NOT old.is_adopted
+          old.tenant )))) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
 -- move hold, 3
@@ -776,7 +777,7 @@ WHERE old.id IN (
       FROM taskdb_limit AS g
       WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
           g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-          old.tenant)))) AND NOT old.is_adopted
+          old.tenant )))) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
 -- move hold_chunk, 3
@@ -962,7 +963,7 @@ WHERE (old.id, COALESCE(old.claim_token, '')) IN (
         WHERE value = t.claim_token) AND NOT EXISTS (
         SELECT 1
         FROM json_each(CASE WHEN json_valid(w.claims_before) THEN w.claims_before ELSE '[]' END)
-        WHERE value = t.claim_token))) AND CAST(t.id AS TEXT) NOT IN (
+        WHERE value = t.claim_token)) ) AND CAST(t.id AS TEXT) NOT IN (
     SELECT a.key
     FROM taskdb_set_aside AS a
     WHERE a.loop = 'rescue' AND a.next_try_at > (
@@ -973,26 +974,27 @@ WHERE (old.id, COALESCE(old.claim_token, '')) IN (
 -- move rescue, 2
 UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
-    NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun AND
-    old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED' ELSE
-    'ERRORED' END, crashes = old.crashes + CASE WHEN old.chunk IS NULL OR NOT old.may_rerun AND
-    old.called_back IS NULL THEN 1 ELSE 0 END, spared = old.spared + CASE WHEN old.chunk IS NULL OR
-    NOT old.may_rerun AND old.called_back IS NULL THEN 0 ELSE 1 END, chunk = NULL, error =
-    json_patch(json_patch(:error, json_object('attempt', old.attempt)), CASE WHEN old.crashes + 1 >=
-    :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN json_extract(:error,
-    '$.message') END || '; its runs were on ' || (
+    NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
+    AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
+    ELSE 'ERRORED' END, crashes = old.crashes + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun
+    AND old.called_back IS NULL ) THEN 1 ELSE 0 END, chunk = NULL, error =
+    json_patch(json_patch(:error, json_object('attempt', old.attempt)) , CASE WHEN old.crashes + 1
+    >= :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN
+    json_extract(:error, '$.message') END || '; its runs were on ' || (
       SELECT group_concat(DISTINCT e.worker)
       FROM taskdb_event AS e
       WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE '{}' END), run_at =
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), ended_at = CASE WHEN
           old.cancel_requested_at IS NOT NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
-          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, claim_token = NULL, held_by = CASE WHEN
-          old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT
-          (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN
-          NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >=
-          :max_crashes THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
-          'gate' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.is_gated AND CASE WHEN
+          old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT
+          old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun AND
+          old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
+          ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, spared =
+          old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL
+          ) THEN 0 ELSE 1 END, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ',
+          'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for IS
@@ -1015,7 +1017,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
     NULL, ended_at = NULL, cancel_requested_at = NULL, called_back = NULL, worker = NULL,
     claim_token = NULL, spec = NULL, started_at = NULL, status = CASE WHEN
     COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at) >
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AND true THEN 'SCHEDULED' ELSE 'CREATED' END, run_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN 'SCHEDULED' ELSE 'CREATED' END, run_at =
     COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at), is_gated =
     (old.is_gated OR (:mutex_key IS NOT NULL OR EXISTS (
       SELECT 1
@@ -1026,22 +1028,8 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by = COALESCE(NULL, CASE
-          WHEN (old.is_gated OR (:mutex_key IS NOT NULL OR EXISTS (
-        SELECT 1
-        FROM taskdb_limit AS g
-        WHERE g.target IN ('queue') AND g.name = :queue) OR EXISTS (
-        SELECT 1
-        FROM taskdb_limit AS g
-        WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
-        SELECT 1
-        FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'gate' END), relay_at =
-            CASE WHEN NULL IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN
-            COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at) >
-            strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ',
-            'now', (:delay) || ' seconds'), :run_at) WHEN (old.is_gated OR (:mutex_key IS NOT NULL
-            OR EXISTS (
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by = CASE WHEN
+          (old.is_gated OR (:mutex_key IS NOT NULL OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
       WHERE g.target IN ('queue') AND g.name = :queue) OR EXISTS (
@@ -1050,7 +1038,20 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'gate' END, relay_at =
+          CASE WHEN COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at)
+          > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ',
+          'now', (:delay) || ' seconds'), :run_at) WHEN (old.is_gated OR (:mutex_key IS NOT NULL OR
+          EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('queue') AND g.name = :queue) OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS g
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:grace)
           || ' seconds') END, name = :name, queue = :queue, priority = :priority, input = :input,
           input_ref = :input_ref, attributes = :attributes, tags = :tags, mutex_key = :mutex_key,
@@ -1094,7 +1095,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by = COALESCE(:held_by,
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by = COALESCE(:held_by,
           CASE WHEN (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
@@ -1104,7 +1105,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'gate' END), relay_at =
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'gate' END), relay_at =
             CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN
             COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'),
             draft.run_at) > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN
@@ -1118,7 +1119,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:grace)
           || ' seconds') END, name = draft.name, queue = draft.queue, priority = draft.priority,
           attributes = draft.attributes, tags = draft.tags, mutex_key = draft.mutex_key, request_id
@@ -1494,7 +1495,7 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS gated
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS gated
   FROM (
     SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.tenant') AS tenant,
         json_extract(value, '$.type') AS type, json_extract(value, '$.kind') AS kind,
@@ -1543,7 +1544,7 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS gated
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS gated
   FROM (
     SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.tenant') AS tenant,
         json_extract(value, '$.type') AS type, json_extract(value, '$.kind') AS kind,
@@ -1604,7 +1605,7 @@ WITH due AS (
     WHERE a.loop = 'relay' AND a.next_try_at > (
       SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
   ORDER BY relay_at
-  LIMIT :limit)
+  LIMIT :limit )
 UPDATE taskdb_task
 SET relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds')
 WHERE id IN (
@@ -1666,8 +1667,8 @@ WHERE p.waits_for <> 'callback' AND NOT p.is_adopted AND p.id > :after AND (NOT 
         ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.tolerate') END END * (
     SELECT count(*)
     FROM taskdb_task AS t
-    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN json_valid(p.spec) THEN CASE
-        WHEN json_type(p.spec, '$.fan_out.tolerate') IN ('integer', 'real') THEN
+    WHERE t.parent_id = p.id AND t.role = 'part' ) + 1e-9 ELSE CASE WHEN json_valid(p.spec) THEN
+        CASE WHEN json_type(p.spec, '$.fan_out.tolerate') IN ('integer', 'real') THEN
         json_extract(p.spec, '$.fan_out.tolerate') END END END OR EXISTS (
     SELECT 1
     FROM taskdb_task AS t
@@ -1728,8 +1729,8 @@ WHERE (NOT EXISTS (
         ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.tolerate') END END * (
     SELECT count(*)
     FROM taskdb_task AS t
-    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN json_valid(p.spec) THEN CASE
-        WHEN json_type(p.spec, '$.fan_out.tolerate') IN ('integer', 'real') THEN
+    WHERE t.parent_id = p.id AND t.role = 'part' ) + 1e-9 ELSE CASE WHEN json_valid(p.spec) THEN
+        CASE WHEN json_type(p.spec, '$.fan_out.tolerate') IN ('integer', 'real') THEN
         json_extract(p.spec, '$.fan_out.tolerate') END END END OR EXISTS (
     SELECT 1
     FROM taskdb_task AS t
@@ -1765,16 +1766,14 @@ LIMIT 1
 
 -- task note_refusal
 INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
-SELECT taskdb_task.id, taskdb_task.tenant, taskdb_task.status, taskdb_task.status,
-    taskdb_task.attempt, taskdb_task.worker, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
-    json_object('refused', draft.reason)
-FROM taskdb_task
+SELECT t.id, t.tenant, t.status, t.status, t.attempt, t.worker, strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now'), json_object('refused', draft.reason)
+FROM taskdb_task AS t
 JOIN (
   SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.relay_at') AS relay_at,
       json_extract(value, '$.reason') AS reason
-  FROM json_each(:marks)) AS draft ON draft.id = taskdb_task.id AND draft.relay_at =
-      taskdb_task.relay_at
-WHERE taskdb_task.status IN ('CREATED', 'SCHEDULED', 'ERRORED')
+  FROM json_each(:marks)) AS draft ON draft.id = t.id AND draft.relay_at = t.relay_at
+WHERE t.status IN ('CREATED', 'SCHEDULED', 'ERRORED')
 
 -- task open_ids
 SELECT id
@@ -1884,7 +1883,7 @@ RETURNING task_id
 UPDATE taskdb_task AS old
 SET attributes = COALESCE(:attributes, old.attributes), progress_current = COALESCE(:current,
     old.progress_current), progress_total = COALESCE(:total, old.progress_total), progress_message =
-    COALESCE(:message, old.progress_message), updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    COALESCE(:message, old.progress_message) , updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id = :id AND old.claim_token = :token AND old.status = 'PROCESSING'
 RETURNING id
 
@@ -1938,16 +1937,15 @@ WHERE target = :target AND name = :name AND (max_running IS NOT NULL OR max_star
 RETURNING name
 
 -- limit declare
-INSERT INTO taskdb_limit (target, name, is_paused, max_running, max_starts, window_seconds, origin,
-    reason, set_by, set_at)
+INSERT INTO taskdb_limit AS old (target, name, is_paused, max_running, max_starts, window_seconds,
+    origin, reason, set_by, set_at)
 VALUES (:target, :name, false, :max_running, :max_starts, :window_seconds, :origin, NULL, :set_by,
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 ON CONFLICT (target, name) DO UPDATE
 SET max_running = excluded.max_running, max_starts = excluded.max_starts, window_seconds =
     excluded.window_seconds, origin = excluded.origin, set_by = excluded.set_by, set_at =
     excluded.set_at
-WHERE taskdb_limit.origin = 'code' OR taskdb_limit.max_running IS NULL AND taskdb_limit.max_starts
-    IS NULL
+WHERE old.origin = 'code' OR old.max_running IS NULL AND old.max_starts IS NULL
 
 -- limit drop_empty
 DELETE
@@ -2021,11 +2019,11 @@ LIMIT :limit
 
 -- limit look
 SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds,
-    g.origin, g.reason, g.set_by, g.set_at, (
+    g.origin, g.reason, g.set_by, g.set_at , (
   SELECT CAST(id AS TEXT)
-  FROM taskdb_task
+  FROM taskdb_task AS t
   WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = draft.key
-  ORDER BY taskdb_task.id
+  ORDER BY t.id
   LIMIT 1) AS head, (
   SELECT group_concat(DISTINCT CAST(r.task_id AS TEXT))
   FROM taskdb_reservation AS r
@@ -2035,7 +2033,7 @@ SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.
     SELECT 1
     FROM taskdb_limit AS p
     WHERE p.is_paused AND (p.target IN ('queue') AND p.name = t.queue OR p.target IN ('type') AND
-        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant))) AS reserved, (
+        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant )) ) AS reserved, (
   SELECT group_concat(DISTINCT CAST(s.n AS TEXT))
   FROM taskdb_slot AS s
   WHERE s.key = draft.key) AS taken
@@ -2052,12 +2050,12 @@ ON CONFLICT (target, name) DO UPDATE
 SET is_paused = true, reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at
 
 -- limit queue_up
-UPDATE taskdb_task
+UPDATE taskdb_task AS old
 SET held_by = draft.held_by, relay_at = '9999-01-01T00:00:00.000Z'
 FROM (
   SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.held_by') AS held_by
   FROM json_each(:holds)) AS draft
-WHERE taskdb_task.id = draft.id
+WHERE old.id = draft.id
 
 -- limit reserve
 INSERT INTO taskdb_reservation (key, task_id)
@@ -2084,8 +2082,8 @@ JOIN (
   FROM json_each(:places)) AS draft ON draft.target = g.target AND draft.name = g.name
 
 -- limit set_limit
-INSERT INTO taskdb_limit (target, name, is_paused, max_running, max_starts, window_seconds, origin,
-    reason, set_by, set_at)
+INSERT INTO taskdb_limit AS old (target, name, is_paused, max_running, max_starts, window_seconds,
+    origin, reason, set_by, set_at)
 VALUES (:target, :name, false, :max_running, :max_starts, :window_seconds, :origin, NULL, :set_by,
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 ON CONFLICT (target, name) DO UPDATE
@@ -2101,7 +2099,7 @@ SELECT EXISTS (
     SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) OR EXISTS (
   SELECT 1
   FROM taskdb_task
-  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate')) AS holds
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') ) AS holds
 
 -- limit sweep
 DELETE
@@ -2129,7 +2127,7 @@ WHERE (key, task_id) IN (
       SELECT 1
       FROM taskdb_limit AS p
       WHERE p.is_paused AND (p.target IN ('queue') AND p.name = found.queue OR p.target IN ('type')
-          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant)))
+          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant )) )
   LIMIT :limit)
 
 -- limit take

@@ -13,12 +13,11 @@ from typing import Any
 
 from taskdb.model.alarm.alarm import MessageKind
 from taskdb.model.json_text import storable
-from taskdb.store.engine.aside import Aside, is_of_a_row, reason_of
+from taskdb.store.engine.aside import Aside, is_of_a_row, not_aside, reason_of
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import as_json
-from taskdb.store.task.moves.fragments import not_aside
 
 _FIRST_PAUSE = timedelta(seconds=2)
 _LONGEST_PAUSE = timedelta(minutes=15)

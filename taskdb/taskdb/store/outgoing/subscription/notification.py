@@ -19,7 +19,7 @@ from taskdb.model.entity import TaskKind
 from taskdb.model.json_text import storable
 from taskdb.model.notification import Notification
 from taskdb.model.subscription import EventFilter, SubscriptionState, TransportKind
-from taskdb.store.engine.aside import Aside
+from taskdb.store.engine.aside import Aside, not_aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.restore import settle
 from taskdb.store.engine.session import Row
@@ -28,7 +28,6 @@ from taskdb.store.outgoing.subscription.query import notifications_statement
 from taskdb.store.outgoing.subscription.subscription import filter_of_row, secrets_of
 from taskdb.store.task import row as rows
 from taskdb.store.task.list import EventCursor, horizon
-from taskdb.store.task.moves.fragments import not_aside
 
 DELIVER = "deliver"
 _COLUMNS = (

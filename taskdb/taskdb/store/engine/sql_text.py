@@ -1,0 +1,126 @@
+"""SQL in files: statements by name, with tokens for what differs between databases.
+
+A file has sections, each under a line `-- KIND NAME: OPTIONS`; other lines that begin with `--` are
+comments. A token stands in braces: `{now}`, `{later :delay}`, `{member spec, fan_out, join}`. It
+names, in this order: an argument of the part it stands in, a part of the file (a fragment that
+several statements share), a word that the file's module gives, or a member of the dialect. What
+follows the name are arguments, which may have tokens of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import zip_longest
+from typing import Any
+
+from taskdb.model.status import TaskStatus, in_order
+from taskdb.store.engine.dialect import Columns, StoreDialect
+
+_HEADER = re.compile(r"-- (part|move|query) (\w+)([ \w]*)(?:: (.*))?")
+_TOKEN = re.compile(r"\{(\w+) ?")
+_OPENS, _CLOSES = "({", ")}"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One statement or part as its file has it: `options` are words of its header."""
+
+    kind: str
+    name: str
+    parameters: tuple[str, ...]
+    options: tuple[str, ...]
+    text: str
+
+
+def sections(package: str, file: str) -> Iterator[Section]:
+    """Read the sections of a file that lies in a package."""
+    header, lines = None, list[str]()
+    for line in (*files(package).joinpath(file).read_text("utf-8").splitlines(), "-- part end"):
+        found = _HEADER.fullmatch(line)
+        if found is None:
+            if not line.lstrip().startswith("--"):
+                lines.append(line)
+            continue
+        if header is not None:
+            kind, name, parameters, options = header.groups()
+            given = tuple(option.strip() for option in (options or "").split(",") if option)
+            yield Section(kind, name, tuple(parameters.split()), given, "\n".join(lines))
+        header, lines = found, []
+
+
+class Writer:
+    """Writes the statements of a file for one dialect."""
+
+    def __init__(
+        self,
+        dialect: StoreDialect,
+        parts: Iterable[Section],
+        columns: Mapping[str, Columns],
+        words: Mapping[str, Any],
+    ) -> None:
+        """Take the parts of a file, and what else its tokens name.
+
+        `columns`: the columns of each parameter that carries rows. `words`: a text, or a function
+        of a token's arguments.
+        """
+        self._dialect = dialect
+        self._parts = {part.name: part for part in parts}
+        self._columns = columns
+        self._words = words
+
+    def write(self, text: str, **arguments: str) -> str:
+        """Return the text with its tokens replaced, on one line."""
+        return " ".join(self._expanded(text, arguments).split()).replace("( ", "(")
+
+    def _expanded(self, text: str, arguments: Mapping[str, str]) -> str:
+        written, place = list[str](), 0
+        while (found := _TOKEN.search(text, place)) is not None:
+            end = _end_of(text, found.start())
+            given = [self._expanded(one, arguments) for one in split(text[found.end() : end])]
+            written += text[place : found.start()], self._token(found[1], given, arguments)
+            place = end + 1
+        return "".join((*written, text[place:]))
+
+    def _token(self, name: str, given: list[str], arguments: Mapping[str, str]) -> str:
+        if name in arguments:
+            return arguments[name]
+        if name in self._parts:
+            part = self._parts[name]
+            named = dict(zip_longest(part.parameters, given, fillvalue=""))
+            return self._expanded(part.text, {**arguments, **named})
+        if name == "rows":
+            parameter, columns = given[0], given[-1]
+            return self._dialect.drafts(parameter, self._columns[columns])
+        found = self._words[name] if name in self._words else getattr(self._dialect, name)
+        return str(found if isinstance(found, str) else found(*given))
+
+
+def split(text: str) -> list[str]:
+    """Split at the commas that stand in no parentheses, braces or quotes."""
+    found, depth, quoted = [""], 0, False
+    for character in text:
+        quoted ^= character == "'"
+        if not quoted:
+            depth += (character in _OPENS) - (character in _CLOSES)
+            if character == "," and depth == 0:
+                found.append("")
+                continue
+        found[-1] += character
+    return [one.strip() for one in found if one.strip()]
+
+
+def listed(statuses: Iterable[TaskStatus]) -> str:
+    """Return these statuses as the list of an IN."""
+    return ", ".join(f"'{status}'" for status in in_order(statuses))
+
+
+def _end_of(text: str, start: int) -> int:
+    depth = 0
+    for place in range(start, len(text)):
+        depth += (text[place] == "{") - (text[place] == "}")
+        if depth == 0:
+            return place
+    raise ValueError(f"a token that does not end: {text[start : start + 40]!r}")

@@ -1,0 +1,482 @@
+-- Every statement that moves the row of a task: one guarded move over the row `old`.
+--
+-- ROWS selects rows, IF is the guard, SET the change, RETURNS names columns of the row as it was
+-- before, also where the guard refused. A move that loses a race changes nothing. Options:
+--   as VERB           the verb of the state machine, where it is not the name of the move
+--   like MOVE         all that is not written here is as in that move
+--   likely            the guard seldom refuses: it may be tried without reading the row first
+--   lazy              the commit does not wait for the disk
+--   many              several rows, locked in order of their ids
+--   skip locked       leaves rows that another transaction has locked
+--   given COLUMNS     `draft` is a row of the parameter `given` with the same id
+--   planned each time the plan depends on the parameters
+
+
+-- Runs: a claim, and one outcome. ----------------------------------------------------------------
+
+-- move claim: likely, lazy
+-- A worker takes a waiting task. The attempt is counted, and the claim token is the fence.
+ROWS old.id = :id
+IF {claimable} AND {of_type}
+   AND ({integer attempt} IS NULL OR old.attempt = {integer attempt})
+SET status = 'STARTED',
+    attempt = old.attempt + 1,
+    worker = {text worker},
+    claim_token = {text token},
+    max_attempts = {integer max_attempts},
+    may_rerun = {truth may_rerun},
+    started_at = {now},
+    ended_at = NULL,
+    -- The task has started by its deadline. What it waits for later has a deadline of its own.
+    deadline_at = NULL,
+    progress_current = NULL,
+    progress_total = NULL,
+    progress_message = NULL,
+    -- The token that an earlier run gave away is void.
+    callback_hash = NULL
+RETURNS tenant, type, attempt, spared, crashes, claim_token, input, input_ref, result, result_ref,
+    error, attributes, role, parent_id, position, called_back, is_gated, mutex_key, queue, trace
+
+-- move claim_chunk: like claim, lazy, many
+-- The items of one message, as many as it was published for. A CTE is run once; items that another
+-- delivery takes meanwhile do not count.
+ROWS old.id IN (
+    WITH taken AS (
+        SELECT t.id FROM taskdb_task AS t
+        WHERE t.chunk = :id AND (t.status IN ('CREATED', 'QUEUED')
+            OR t.claim_token = {text token} AND t.status IN ('STARTED', 'PROCESSING'))
+        ORDER BY t.id LIMIT :count{locking FOR UPDATE})
+    SELECT id FROM taken)
+
+-- move progress: lazy
+-- The first report of progress. Later ones are no move.
+ROWS old.id = :id
+IF {mine} AND old.status = 'STARTED'
+SET status = 'PROCESSING', {reported}
+RETURNS claim_token
+
+-- move complete: likely
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = 'COMPLETED', {reported}, ended_at = {now},
+    result = {json result}, result_ref = {text result_ref}, error = NULL
+RETURNS claim_token
+
+-- move complete_silent: as complete, likely
+-- The body reported nothing, as most.
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = 'COMPLETED', ended_at = {now},
+    result = {json result}, result_ref = {text result_ref}, error = NULL
+RETURNS claim_token
+
+-- move complete_many: as complete, like complete_silent, many, given results
+-- Items of a chunk.
+ROWS old.id IN (SELECT draft.id FROM {rows given, results})
+SET result = {as_json draft.result}, result_ref = draft.result_ref
+
+-- move fan_out: as wait
+-- The body has created sub-tasks of its task: the task waits for them, without a worker.
+ROWS old.id = :id
+IF {mine} AND {runs} AND old.cancel_requested_at IS NULL
+SET status = 'PROCESSING', {waiting}, worker = NULL, kind = 'FAN_OUT',
+    -- The error of an earlier attempt would be taken for the parent's own, and fail it.
+    error = NULL,
+    progress_current = NULL, progress_total = NULL, progress_message = NULL
+RETURNS claim_token, waits_for
+
+-- move await_callback
+-- The body has given a token away and is over: the task waits without a worker. If the callback
+-- has come already, the same transaction continues from here.
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = CASE WHEN {canceled_uncalled} THEN 'CANCELED' ELSE 'PROCESSING' END,
+    waits_for = CASE WHEN {canceled_uncalled} THEN NULL ELSE 'callback' END,
+    ended_at = CASE WHEN {canceled_uncalled} THEN {now} END,
+    {reported},
+    spec = {json spec},
+    result = CASE WHEN old.called_back = 'FAILED' THEN NULL ELSE old.result END,
+    error = NULL, worker = NULL, chunk = NULL
+RETURNS claim_token
+
+-- part canceled_uncalled
+old.cancel_requested_at IS NOT NULL AND old.called_back IS NULL
+
+-- move answer
+-- The callback came while the body still ran. The end of the body finds it.
+ROWS old.id = :id
+IF {runs} AND old.called_back IS NULL
+SET status = old.status, called_back = {text called_back},
+    result = {json result}, result_ref = {text result_ref}
+
+-- move finish
+-- The body is over. Handlers of its type follow.
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = 'FINISHED', {reported}, {waiting}, worker = NULL,
+    result = {json result}, result_ref = {text result_ref}, error = NULL
+RETURNS claim_token
+
+-- move error
+-- The attempt failed. Another one follows when it is due.
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = {canceled_or ERRORED}, ended_at = {ended_if_canceled}, {reported},
+    error = {json error}, run_at = {later :delay}, relay_at = {later :delay},
+    worker = NULL, chunk = NULL, held_by = {held_again}
+RETURNS claim_token
+
+-- move fail
+-- The attempt failed and none follows. A callback that came meanwhile is not lost: another claim
+-- ends the task by it.
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = CASE WHEN old.called_back IS NOT NULL THEN 'ERRORED'
+                  WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'FAILED' END,
+    ended_at = CASE WHEN NOT (old.called_back IS NOT NULL) THEN {now} END,
+    run_at = CASE WHEN old.called_back IS NOT NULL THEN {now} ELSE old.run_at END,
+    relay_at = CASE WHEN old.called_back IS NOT NULL THEN {now} ELSE old.relay_at END,
+    worker = CASE WHEN NOT (old.called_back IS NOT NULL) THEN old.worker END,
+    held_by = CASE WHEN old.called_back IS NOT NULL AND old.is_gated THEN 'gate'
+                   ELSE old.held_by END,
+    {reported}, error = {json error}
+RETURNS claim_token
+
+-- move snooze
+-- The body asked to run later. The run does not count.
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = {canceled_or SCHEDULED}, ended_at = {ended_if_canceled}, {reported},
+    run_at = {later :delay}, relay_at = {later :delay},
+    worker = NULL, chunk = NULL, spared = old.spared + 1, held_by = {held_again}
+RETURNS claim_token
+
+-- move halt
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = {canceled_or HALTED}, ended_at = {ended_if_canceled}, {reported},
+    error = {json error}
+RETURNS claim_token
+
+-- move cancel_own
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = 'CANCELED', {reported}, ended_at = {now}, error = {json error}
+RETURNS claim_token
+
+
+-- Runs whose process died. -----------------------------------------------------------------------
+
+-- part over
+-- The type wants no other run, and no callback has come that needs none.
+NOT old.may_rerun AND old.called_back IS NULL
+
+-- part poison
+old.crashes + 1 >= {integer max_crashes}
+
+-- part alone
+-- The item that did it is known. A chunk does not know which of its items it was.
+(old.chunk IS NULL OR {over})
+
+-- part error_of_crash
+-- The error of poison names the workers on which it ran: one of them may be at fault.
+{merged {error_of_attempt},
+    CASE WHEN {poison} THEN {made message, {member {json error}, message} || '; its runs were on '
+        || (SELECT {joined e.worker} FROM taskdb_event AS e
+            WHERE e.task_id = old.id AND e.to_status = 'STARTED')}
+    ELSE {as_json '{}'} END}
+
+-- move crash
+-- Another attempt follows; FAILED where the type wants no other run, HALTED as poison where it
+-- crashed too often, CANCELED where a cancel was requested.
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
+                  WHEN {over} THEN 'FAILED' WHEN {poison} THEN 'HALTED' ELSE 'ERRORED' END,
+    crashes = old.crashes + 1,
+    chunk = NULL,
+    error = {error_of_crash},
+    run_at = {later :delay},
+    relay_at = {later :delay},
+    ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR {over} THEN {now} END,
+    held_by = {held_again}
+RETURNS claim_token
+
+-- move rescue: like crash, many, skip locked, planned each time
+-- Runs of workers that are dead or do not list them. With their token: a row that another rescue
+-- took and that is claimed again was not found dead. Without the lease at hand the planner reads
+-- the whole table. An item of a chunk gets a message of its own, and is spared where others ran
+-- beside it.
+ROWS (old.id, COALESCE(old.claim_token, '')) IN (
+    SELECT t.id, COALESCE(t.claim_token, '') {runs_where {is_dead} OR {is_unlisted}}
+    AND {not_aside rescue, t.id} ORDER BY t.id LIMIT :limit)
+IF {runs}
+SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
+                  WHEN NOT {alone} THEN 'CREATED'
+                  WHEN {over} THEN 'FAILED' WHEN {poison} THEN 'HALTED' ELSE 'ERRORED' END,
+    crashes = old.crashes + CASE WHEN {alone} THEN 1 ELSE 0 END,
+    spared = old.spared + CASE WHEN {alone} THEN 0 ELSE 1 END,
+    claim_token = NULL
+RETURNS
+
+-- move crash_chunk: as crash, like rescue, many
+-- The process of a chunk died.
+ROWS old.chunk = :id
+IF {mine} AND {runs}
+SET worker = NULL
+
+
+
+-- Runs and messages that do not count: hand-backs. -----------------------------------------------
+
+-- move hand_back
+-- The message was rejected for requeue, or the run stopped with its worker.
+ROWS old.id = :id
+IF {mine} AND {runs}
+SET status = {canceled_or CREATED}, ended_at = {ended_if_canceled}, run_at = NULL,
+    relay_at = {later :delay}, held_by = {held_again},
+    worker = NULL, chunk = NULL, spared = old.spared + 1
+RETURNS claim_token
+
+-- move hand_back_chunk: as hand_back, like hand_back, many
+ROWS old.chunk = :id
+SET claim_token = NULL
+RETURNS
+
+-- move hand_back_worker: like hand_back_chunk, many
+-- Everything that a worker still held when its pool was down.
+ROWS old.worker = :worker AND old.status IN ({RUNNING})
+IF NOT old.waits_for IS NOT NULL
+RETURNS parent_id
+
+-- move hand_back_unclaimed
+-- No body saw the message: its process died before the claim.
+ROWS old.id = :id
+IF old.status = 'QUEUED' AND {of_type}
+SET status = {canceled_or CREATED}, ended_at = {ended_if_canceled}, run_at = NULL,
+    relay_at = {later :delay}, held_by = {held_again}, worker = NULL, claim_token = NULL
+
+-- move hand_back_unclaimed_chunk: as hand_back_unclaimed, like hand_back_unclaimed, many
+ROWS old.chunk = :id
+
+-- move hand_back_lost: like hand_back_unclaimed, many
+-- The broker has lost the messages. A row that was queued again since has another one.
+ROWS old.id IN {listed_ids ids}
+IF old.status = 'QUEUED' AND old.queued_at <= {moment seen}
+
+-- move hold: as hand_back
+-- A limit or pause that its message did not know stops it. Nothing has run, so nothing is counted:
+-- it is held until it has its slots.
+ROWS old.id = :id
+IF {ready} AND {is_refused}
+SET status = 'CREATED', is_gated = true, held_by = 'gate', relay_at = {now},
+    worker = NULL, claim_token = NULL, chunk = NULL
+
+-- move hold_chunk: as hand_back, like hold, many
+ROWS old.chunk = :id
+
+-- part too_often
+-- Too many messages found no worker that knows the type, and no live worker says that it does: a
+-- message alone fails no task.
+old.unregistered + 1 >= {integer strays} AND NOT EXISTS (
+    SELECT 1 FROM taskdb_worker AS w WHERE NOT {is_dead}
+    AND {lists w.queues, old.queue} AND {lists w.types, old.type})
+
+-- move stray
+-- No worker knew the type: again later, and FAILED where that came too often. Of one publication
+-- one message counts; of a row that was never handed back, also one that comes before the publisher
+-- has marked the row. A message that comes before its task is due changes nothing.
+ROWS old.id = :id
+IF ({ready} AND old.type = {text type} AND {lists {json queues}, old.queue}
+    AND (old.status = 'QUEUED' OR old.unregistered = 0 OR old.updated_at <= {later -:delay}))
+SET status = CASE WHEN {too_often} THEN 'FAILED' ELSE 'CREATED' END,
+    unregistered = old.unregistered + 1,
+    ended_at = CASE WHEN {too_often} THEN {now} END,
+    error = {error_of_attempt},
+    relay_at = {later :delay},
+    worker = NULL, claim_token = NULL, held_by = {held_again}
+
+-- move stray_chunk: as stray, like stray, many
+ROWS old.chunk = :id
+
+
+-- Tasks that nobody runs. ------------------------------------------------------------------------
+
+-- move queue: lazy, many
+-- The broker took these messages, and the rows have not changed since.
+ROWS (old.id, old.relay_at) IN (SELECT draft.id, draft.relay_at FROM {rows marks})
+IF old.status IN ({PUBLISHABLE})
+SET status = 'QUEUED', queued_at = {now}
+
+-- move revoke
+-- A worker ended the process of a run. The row, and no message, says that it was to be canceled.
+ROWS old.id = :id
+IF {mine} AND {runs} AND old.cancel_requested_at IS NOT NULL
+SET status = 'CANCELED', error = {error_of_attempt}, ended_at = {now}
+
+-- move expire
+-- The row has the deadline; a message may have an older one.
+ROWS old.id = :id
+IF old.status IN ({WAITING}) AND {expired}
+SET status = 'FAILED', error = {error_of_attempt}, ended_at = {now}, held_by = NULL
+
+-- move expire_due: as expire, like expire, many, skip locked
+-- Tasks that no worker claimed by their deadline, wherever their messages are. The second list of
+-- statuses repeats the words of the index, by which SQLite finds it.
+ROWS old.id IN (
+    SELECT id FROM taskdb_task
+    WHERE deadline_at <= (SELECT {now}) AND status IN ({WAITING}) AND NOT is_adopted
+    AND started_at IS NULL AND status IN ('CREATED','SCHEDULED','QUEUED','PROCESSING','ERRORED')
+    AND {not_aside expire} ORDER BY deadline_at LIMIT :limit)
+RETURNS parent_id
+
+-- move expire_chunk: as expire, like expire, many
+ROWS old.chunk = :id
+
+-- part stops_later
+-- The body runs, or sub-tasks do: the task ends when they have. A task that waits for a callback
+-- has nothing that runs.
+(old.status IN ({RUNNING}) AND old.worker IS NOT NULL OR old.waits_for <> 'callback')
+
+-- move cancel: many
+-- Waiting tasks end at once; running ones are asked to. A second request does not prolong the grace
+-- of the body.
+ROWS old.id IN {listed_ids ids}
+IF old.status IN ({CANCELABLE})
+SET status = CASE WHEN {stops_later} THEN old.status ELSE 'CANCELED' END,
+    cancel_requested_at = COALESCE(old.cancel_requested_at, {now}),
+    ended_at = CASE WHEN {stops_later} THEN NULL ELSE {now} END,
+    waits_for = NULLIF(old.waits_for, 'callback'),
+    held_by = NULL
+RETURNS waits_for, parent_id
+
+-- move retry: many
+-- By hand, with a whole budget. The attempt number only grows. A task of a fan-out is held by the
+-- window of its parent; any other that is gated, until it has its slots.
+ROWS old.id IN {listed_ids ids}
+IF old.status IN ({RETRYABLE})
+SET status = 'CREATED',
+    spared = old.attempt, crashes = 0, unregistered = 0,
+    result = NULL, result_ref = NULL, error = NULL, ended_at = NULL,
+    cancel_requested_at = NULL, called_back = NULL,
+    worker = NULL, claim_token = NULL, chunk = NULL,
+    run_at = NULL,
+    -- The operator wants it to run now.
+    deadline_at = NULL,
+    spec = NULL,
+    held_by = CASE WHEN {text held_by} IS NOT NULL THEN {text held_by}
+                   WHEN old.is_gated THEN 'gate' END,
+    relay_at = CASE WHEN {text held_by} IS NOT NULL THEN {never}
+                    WHEN old.is_gated THEN {now} ELSE {later :delay} END
+
+-- move retry_ended_badly: as retry, like retry, many
+-- Only tasks that have not COMPLETED since they were chosen, and that do not wait for their time.
+IF old.status IN ({RETRIED_IN_BULK})
+
+
+-- A unique key is submitted again: all is as the new submit says. --------------------------------
+
+-- part due delay run_at
+COALESCE({later {delay}}, {run_at})
+
+-- move resubmit
+-- A task without sub-tasks.
+ROWS old.tenant = :tenant AND old.type = :type AND old.unique_key = :unique_key
+IF old.status IN ({RESUBMITTABLE}) AND {text kind} = 'TASK'
+   AND NOT ({member old.spec, fan_out} IS NOT NULL OR {member old.spec, sequence} IS NOT NULL)
+SET spared = old.attempt, crashes = 0, unregistered = 0,
+    result = NULL, result_ref = NULL, error = NULL, ended_at = NULL,
+    cancel_requested_at = NULL, called_back = NULL,
+    worker = NULL, claim_token = NULL, spec = NULL, started_at = NULL,
+    status = CASE WHEN {due_bound} > {now} THEN 'SCHEDULED' ELSE 'CREATED' END,
+    run_at = {due_bound},
+    is_gated = {gated_bound},
+    held_by = CASE WHEN {gated_bound} THEN 'gate' END,
+    relay_at = CASE WHEN {due_bound} > {now} THEN {due_bound}
+                    WHEN {gated_bound} THEN {now} ELSE {later :grace} END,
+    {bound resubmitted}
+
+-- part due_bound
+{due {number delay}, {moment run_at}}
+
+-- part gated_bound
+(old.is_gated OR {is_gated {text mutex_key}, {text queue}, old.type, old.tenant})
+
+-- move resubmit_part: as retry, many, given part
+-- A part of a fan-out that goes on. One that was CANCELED waits as CREATED until it is due.
+ROWS old.id IN {listed_ids ids}
+IF old.status IN ({RESUBMITTABLE_PART})
+SET spared = old.attempt, crashes = 0, unregistered = 0,
+    result = NULL, result_ref = NULL, error = NULL, ended_at = NULL,
+    cancel_requested_at = NULL, called_back = NULL,
+    worker = NULL, claim_token = NULL, spec = NULL, started_at = NULL, chunk = NULL,
+    status = CASE WHEN {due_given} > {now} AND old.status <> 'CANCELED' THEN 'SCHEDULED'
+                  ELSE 'CREATED' END,
+    run_at = {due_given},
+    is_gated = {gated_given},
+    held_by = COALESCE({text held_by}, CASE WHEN {gated_given} THEN 'gate' END),
+    relay_at = CASE WHEN {text held_by} IS NOT NULL THEN {never}
+                    WHEN {due_given} > {now} THEN {due_given}
+                    WHEN {gated_given} THEN {now} ELSE {later :grace} END,
+    {drafted asked}
+
+-- part due_given
+{due draft.delay, draft.run_at}
+
+-- part gated_given
+(old.is_gated OR {is_gated draft.mutex_key, draft.queue, old.type, old.tenant})
+
+-- move ask_anew: as resubmit, many, given root
+-- The root of a tree that goes on. The move follows.
+ROWS old.id IN {listed_ids ids}
+IF old.status IN ({RESUBMITTABLE})
+SET status = old.status, {drafted asked}
+
+
+-- Parents, under their lock, as their sub-tasks decide. ------------------------------------------
+
+-- part nothing_open
+-- Whatever led here: a terminal parent has no open sub-task.
+old.waits_for IS NOT NULL AND old.status IN ('PROCESSING', 'FINISHED')
+AND NOT EXISTS (SELECT 1 FROM taskdb_task AS s WHERE s.parent_id = old.id AND s.status IN ({OPEN}))
+
+-- move wait
+-- A new parent begins to wait, a reopened one does so again, a waiting one waits for what is next.
+ROWS old.id = :id
+IF old.status = 'CREATED' OR (old.waits_for IS NOT NULL AND old.status = 'PROCESSING')
+SET status = 'PROCESSING', {waiting}, worker = NULL, claim_token = NULL, error = {json error}
+
+-- move reopen: as retry
+-- One of its sub-tasks runs again, so the parent is not over.
+ROWS old.id = :id
+IF old.status IN ({REOPENABLE})
+SET status = 'CREATED', worker = NULL, claim_token = NULL, error = NULL, ended_at = NULL,
+    cancel_requested_at = NULL
+
+-- move doom
+-- The parent's time is up. The error is kept while its sub-tasks are stopped.
+ROWS old.id = :id
+IF old.waits_for IS NOT NULL AND old.status = 'PROCESSING' AND old.error IS NULL
+SET status = old.status, error = {json error}
+
+-- move join_complete: as complete
+ROWS old.id = :id
+IF {nothing_open}
+SET status = 'COMPLETED', waits_for = NULL, ended_at = {now}, worker = NULL,
+    result = {json result}, result_ref = {text result_ref}, error = NULL
+
+-- move join_finish: as finish
+-- The work is done. A handler still runs.
+ROWS old.id = :id
+IF old.waits_for IS NOT NULL AND old.status = 'PROCESSING'
+SET status = 'FINISHED', {waiting}, result = {json result}, result_ref = {text result_ref}
+
+-- move join_fail: as fail
+ROWS old.id = :id
+IF {nothing_open}
+SET status = 'FAILED', waits_for = NULL, ended_at = {now}, worker = NULL, error = {json error}
+
+-- move join_cancel: as cancel
+ROWS old.id = :id
+IF {nothing_open}
+SET status = 'CANCELED', waits_for = NULL, ended_at = {now}, worker = NULL

@@ -1,1 +1,0 @@
-"""Every statement that moves the row of a task."""
