@@ -64,7 +64,7 @@ PRIVATE = {
     "os": "_exit",
 }
 """Where each lives: a module, or a class in one."""
-OURS = {"_celery_app", "_complete_alone", "_is_owner", "_last"}
+OURS = {"_celery_app", "_complete_alone", "_compose", "_connections", "_is_owner", "_last"}
 """Of our own objects, where another of ours looks at them."""
 NAMES = {name for names in PRIVATE.values() for name in names.split()}
 
