@@ -212,4 +212,4 @@ def test_a_wheel_carries_what_the_demonstration_needs(tmp_path: Path, processes:
     listing = processes.python("-m", "zipfile", "-l", wheel)
     assert listing.wait() == 0
     for name in ("customers.csv", "customers.py", "customer_chunks.py", "trials.py"):
-        assert f"taskdb/cli/demo_tasks/{name}" in listing.output
+        assert f"taskdb/cli/demo/tasks/{name}" in listing.output
