@@ -66,10 +66,8 @@ class TaskDB:
     ) -> None:
         self.settings = settings or Settings.load()
         self._connections = Connections(self.settings, clock)
-        types = Types(
-            default_registry if registry is None else registry, self.settings.task_modules
-        )
-        self._compose(Caller(), types, is_owner=True)
+        known = default_registry if registry is None else registry
+        self._compose(Caller(), Types(known, self.settings.task_modules), is_owner=True)
 
     def _compose(self, caller: Caller, types: Types, *, is_owner: bool) -> None:
         """Make the parts for this caller."""
@@ -211,9 +209,8 @@ class TaskDB:
     def wait_task(self, reference: str, timeout: float | None = None) -> TaskEntity:
         """Block until the task has settled (terminal, or HALTED), and return it.
 
-        `timeout` is in seconds, None waits for ever. All waits of a process share one query
-        every quarter of a second; while the database is unavailable they go on. Raises WaitTimeout,
-        TaskNotFound, InvalidInput, WaitInterrupted when this client is closed meanwhile.
+        `timeout` is in seconds, None waits for ever; the wait outlives an outage of the database.
+        Raises WaitTimeout, TaskNotFound, InvalidInput, WaitInterrupted when this client is closed.
         """
         return self._tasks.wait_task(reference, timeout)
 
@@ -242,15 +239,13 @@ class TaskDB:
         return self._tasks.explain(reference)
 
     # --- change -------------------------------------------------------------------------------
-    # The history names the actor of each: `by`, unless the application has fixed it or the
-    # surroundings name one.
+    # The history names the actor of each; see `Caller.actor`.
 
     def cancel_task(self, reference: str, *, by: str | None = None) -> TaskEntity:
         """Stop a task: CANCELED at once while it waits; a running body is asked to stop.
 
-        The task that is returned shows which; a body that does not stop by itself is ended after
-        the grace of the settings. Raises TaskNotFound, and IllegalMove for one that ended
-        otherwise.
+        A body that does not stop by itself is ended after the grace of the settings. Raises
+        TaskNotFound, and IllegalMove for one that ended otherwise.
         """
         return self._interventions.cancel(reference, by)
 
@@ -376,9 +371,8 @@ class TaskDB:
     def celery_app(self) -> Any:
         """A Celery app on this client: ``AsyncResult(task_id, app=taskdb.celery_app)``.
 
-        State, result and error come from the row, within the scope of this client. It is not made
-        Celery's current app, so that it does not get in the way of another one. That of a scoped
-        client sends no remote control: InvalidInput.
+        State, result and error come from the row, within the scope of this client. It is not
+        Celery's current app. That of a scoped client sends no remote control: InvalidInput.
         """
         if self._celery_app is None:
             self._celery_app = create_celery(self.settings)
