@@ -31,6 +31,7 @@ from taskdb.store.task.draft_columns import (
 )
 
 PACKAGE = "taskdb.store.task"
+MOVE_FILES = ("moves_of_runs.sql", "moves_of_tasks.sql")
 BUSY = WAITING | RUNNING
 """Sub-tasks that take a place in their parent's window."""
 UNDONE = frozenset({TaskStatus.FAILED, TaskStatus.CANCELED})
@@ -97,7 +98,7 @@ class Queries(dict[str, str]):
 @cache
 def moves_for(d: StoreDialect) -> Moves:
     """Write every move for one dialect."""
-    found = list(sections(PACKAGE, "moves.sql"))
+    found = [one for file in MOVE_FILES for one in sections(PACKAGE, file)]
     writer = writer_for(d, found)
     moves = Moves()
     clauses: dict[str, dict[str, str]] = {}
