@@ -246,7 +246,7 @@ def test_schedules_are_paused_resumed_and_run(site: TaskDB) -> None:
     reader = person("reader", "view_schedule")
     page = text(reader, SCHEDULES)
     assert "30 2 * * *" in page
-    assert "every 60 s" in page
+    assert "every 1m" in page
     act(reader, SCHEDULES, "pause_schedules", nightly.id)
     assert site.schedules.get("nightly").is_enabled
     act(keeper, SCHEDULES, "pause_schedules", nightly.id)

@@ -102,8 +102,6 @@ class Store:
         self.alarms = Alarms(database, aside)
         self.subscriptions = Subscriptions(database)
         self.notifications = Notifications(database, aside)
-
-        # What is only watched.
         self.adopted = AdoptedTasks(database, aside)
 
         # Upkeep.
@@ -112,14 +110,8 @@ class Store:
         self.partitions = Partitions(database)
         self.vacuum = Vacuum(database)
         self.situations = Situations(database, self.tasks, self.workers)
-        self.doctor = Doctor(
-            database,
-            aside,
-            joins,
-            self.workers,
-            self.lost_messages,
-            ServerDrifts(database, self.beats, self.partitions, self.vacuum),
-        )
+        server = ServerDrifts(database, self.beats, self.partitions, self.vacuum)
+        self.doctor = Doctor(database, aside, joins, self.workers, self.lost_messages, server)
 
     # --- life ---------------------------------------------------------------------------------
 

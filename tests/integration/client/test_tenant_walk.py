@@ -385,7 +385,7 @@ def test_a_tenant_is_told_how_many_others_it_waits_for_and_not_who(
         limited, paused = by_cause["held_by_running_limit"], by_cause["paused"]
         assert limited.sentence.endswith("which 1 task of other tenants has")
         assert (limited.facts["holders"], limited.facts["other_holders"]) == ([], 1)
-        assert re.fullmatch(r"its queue 'stopped' was paused \d+ s ago", paused.sentence)
+        assert re.fullmatch(r"its queue 'stopped' was paused \d+ m?s ago", paused.sentence)
         assert (paused.facts["reason"], paused.facts["set_by"], paused.advice) == (None, None, "")
         assert by_cause["queued"].facts["consumers"] == 1
         # The operator reads all of it.

@@ -53,7 +53,7 @@ def test_a_worker_tells_at_once_and_a_beat_tells_what_no_worker_did(
     )
     one = told(receiver)["failed", "alarm.fails"]
     assert (one["severity"], one["errorMessage"]) == ("critical", "no [redacted]")
-    assert (one["place"], one["taskIds"]) == ("integration/alarm_tasks.py in fails", [failed.id])
+    assert (one["place"], one["taskIds"]) == ("outgoing/alarm_tasks.py in fails", [failed.id])
     assert PASSWORD not in one["traceback"]
     assert "alarm_tasks.py" in one["traceback"]
 

@@ -103,7 +103,7 @@ def test_each_column_that_changes_due_times_is_kept(cli: Site, imported: Rows) -
     assert (found["queue"], found["priority"], found["is_enabled"]) == ("slow", 4, False)
     assert (found["every_seconds"], found["deadline_seconds"]) == (7_200, 90)
     assert found["starts_at"] == "2026-01-01T11:10:00+00:00"
-    assert "0:01:30" in cli("schedule", "show", "it").out
+    assert "1m30s" in cli("schedule", "show", "it").out
 
 
 def test_an_interval_that_has_begun_keeps_its_beat(cli: Site, imported: Rows) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from taskdb.store.admission.queries import gate_queries_for
+from taskdb.store.doctor.drift import drift_queries_for
 from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.dialects import spoken
 from taskdb.store.engine.postgresql.postgresql import PostgreSQL
@@ -32,7 +33,12 @@ _WIDTH = 100
 def written(database: str) -> str:
     """Return every statement as this database gets it."""
     d = spoken(database)
-    found = [*_moves(d), *_queries("task", queries_for(d)), *_queries("limit", gate_queries_for(d))]
+    found = [
+        *_moves(d),
+        *_queries("task", queries_for(d)),
+        *_queries("limit", gate_queries_for(d)),
+        *_queries("drift", drift_queries_for(d)),
+    ]
     return "\n".join(f"-- {name}\n{_lines(sql)}\n" for name, sql in found)
 
 

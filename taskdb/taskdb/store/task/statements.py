@@ -19,6 +19,7 @@ from taskdb.model.status import (
 )
 from taskdb.store.engine.aside import not_aside
 from taskdb.store.engine.dialect import Columns, MoveStatement, StoreDialect
+from taskdb.store.engine.event_order import has_order
 from taskdb.store.engine.sql_text import Section, Writer, listed, sections, split
 from taskdb.store.engine.tables import JSON_COLUMNS
 from taskdb.store.task.draft_columns import (
@@ -124,11 +125,6 @@ def queries_of(d: StoreDialect, package: str, columns: Mapping[str, Columns]) ->
     )
 
 
-def fragment(d: StoreDialect, text: str) -> str:
-    """Write a text with tokens that names parts of `parts.sql`."""
-    return writer_for(d, ()).write(text)
-
-
 def writer_for(
     d: StoreDialect, found: Iterable[Section], columns: Mapping[str, Columns] = _COLUMNS
 ) -> Writer:
@@ -151,6 +147,7 @@ def writer_for(
         "refused": str(REFUSED_SECONDS),
         "refused_longest": str(REFUSED_LONGEST_SECONDS),
         "not_aside": lambda loop, column="id": not_aside(d, loop, column),
+        "has_order": lambda column: has_order(d.name, column),
         "told": lambda *names: d.told(", ".join(names)),
         "read": lambda *names: ", ".join(map(_read, names)),
         "bound": bound,

@@ -2299,3 +2299,160 @@ DELETE
 FROM taskdb_reservation
 WHERE task_id IN (
   SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+
+-- drift adopted_lost
+SELECT t.id AS example
+FROM taskdb_task AS t
+LEFT JOIN taskdb_worker AS w ON w.id = t.worker
+WHERE t.is_adopted AND t.status = 'STARTED' AND t.worker IS NOT NULL AND t.updated_at < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION)))) AND (w.id
+      IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
+    SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION)))))
+ORDER BY t.id
+LIMIT :limit
+
+-- drift callback_late
+SELECT id AS example
+FROM taskdb_task
+WHERE waits_for = 'callback' AND callback_until < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:late AS DOUBLE PRECISION))))
+ORDER BY callback_until
+LIMIT :limit
+
+-- drift claim_unlisted
+SELECT t.id AS example
+FROM taskdb_task AS t
+LEFT JOIN LATERAL (
+  SELECT *
+  FROM taskdb_worker AS w
+  WHERE w.id = t.worker OFFSET 0) AS w ON true
+WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL AND
+    NOT t.is_adopted AND (NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR
+    w.seen_at < (
+      SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
+          (t.started_at < w.listed_before_at AND NOT jsonb_exists(w.claims, CAST(t.claim_token AS
+          TEXT)) AND NOT jsonb_exists(w.claims_before, CAST(t.claim_token AS TEXT))) )
+ORDER BY t.id
+LIMIT :limit
+
+-- drift event_without_order
+SELECT task_id AS example
+FROM taskdb_event
+WHERE NOT xid < 1152921504606846976
+ORDER BY xid
+LIMIT :limit
+
+-- drift finished_alone
+SELECT id AS example
+FROM taskdb_task
+WHERE status = 'FINISHED' AND waits_for IS NULL
+ORDER BY id
+LIMIT :limit
+
+-- drift held_for_nothing
+SELECT t.id AS example
+FROM taskdb_task AS t
+WHERE t.held_by IS NOT NULL AND t.updated_at < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:late AS DOUBLE PRECISION)))) AND t.status
+      IN ('CREATED', 'SCHEDULED', 'ERRORED') AND (substr(t.held_by, 1, 6) = 'mutex:' AND NOT EXISTS
+      (
+    SELECT 1
+    FROM taskdb_slot AS s
+    WHERE s.key = t.held_by) OR substr(t.held_by, 1, 7) = 'paused:' AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_limit AS g
+    WHERE t.held_by = 'paused:' || g.target || ':' || g.name AND g.is_paused) OR substr(t.held_by,
+        1, 8) = 'running:' AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_limit AS g
+    WHERE t.held_by = 'running:' || g.target || ':' || g.name AND g.max_running <= (
+      SELECT count(*)
+      FROM taskdb_slot AS s
+      WHERE s.key = t.held_by)) OR t.held_by = 'gate')
+ORDER BY t.id
+LIMIT :limit
+
+-- drift publish_refused
+SELECT t.id AS example
+FROM taskdb_task AS t
+WHERE t.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND t.held_by IS NULL AND NOT t.is_adopted AND
+    COALESCE(t.run_at, t.created_at) <= (
+  SELECT clock_timestamp()) AND EXISTS (
+  SELECT 1
+  FROM taskdb_event AS e
+  WHERE e.task_id = t.id AND e.from_status = e.to_status AND e.at >= t.updated_at AND (e.detail #>>
+      '{refused}') IS NOT NULL)
+ORDER BY t.id
+LIMIT :limit
+
+-- drift schedule_broken
+SELECT name AS example
+FROM taskdb_schedule
+WHERE is_enabled AND last_error IS NOT NULL
+ORDER BY name
+LIMIT :limit
+
+-- drift schedule_refused
+SELECT name || ' (' || origin || '): ' || reason AS example
+FROM taskdb_schedule_refusal
+ORDER BY origin, name
+LIMIT :limit
+
+-- drift slot_stale
+SELECT s.key AS example
+FROM taskdb_slot AS s
+LEFT JOIN taskdb_task AS t ON t.id = s.task_id
+WHERE s.task_id IS NOT NULL AND (t.id IS NULL OR t.waits_for IS NOT NULL OR t.status IN
+    ('COMPLETED', 'FAILED', 'CANCELED', 'HALTED', 'FINISHED', 'ERRORED'))
+ORDER BY s.key
+LIMIT :limit
+
+-- drift subscription_dead
+SELECT name AS example
+FROM taskdb_subscription
+WHERE state = 'dead'
+ORDER BY name
+LIMIT :limit
+
+-- drift unpublished
+SELECT id AS example
+FROM taskdb_task
+WHERE status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND held_by IS NULL AND NOT is_adopted AND
+    relay_at < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:late AS DOUBLE PRECISION))))
+ORDER BY relay_at
+LIMIT :limit
+
+-- drift worker_lost
+SELECT t.id AS example
+FROM taskdb_task AS t
+LEFT JOIN LATERAL (
+  SELECT *
+  FROM taskdb_worker AS w
+  WHERE w.id = t.worker OFFSET 0) AS w ON true
+WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL AND
+    NOT t.is_adopted AND ((w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR
+    w.seen_at < (
+      SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) )
+ORDER BY t.id
+LIMIT :limit
+
+-- drift worker_stale
+SELECT name AS example
+FROM taskdb_worker AS w
+WHERE stopped_at IS NULL AND (seen_at IS NULL OR seen_at < (
+    SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
+        EXISTS (
+  SELECT 1
+  FROM taskdb_task AS t
+  WHERE t.worker = w.id AND t.status IN ('STARTED', 'PROCESSING') AND NOT t.is_adopted)
+ORDER BY started_at
+LIMIT :limit
+
+-- drift worker_waits
+SELECT name || ': ' || waiting AS example
+FROM taskdb_worker
+WHERE waiting IS NOT NULL AND stopped_at IS NULL AND seen_at >= (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))
+ORDER BY name
+LIMIT :limit
