@@ -108,6 +108,7 @@ BROKEN: list[tuple[Callable[[], BaseException], int]] = [
     (lambda: errors.ValueRefused("too long"), 2),
     (lambda: errors.DatabaseNotMigrated("old"), 5),
     (lambda: errors.DatabaseTooNew("new"), 5),
+    (lambda: errors.TableNameTaken(["taskdb_task"], "public"), 5),
     (lambda: errors.DatabaseUnsuitable("ascii"), 5),
     (lambda: errors.GrantsRefused("no such role"), 2),
     (lambda: errors.BrokerUnreachable("away"), 5),
