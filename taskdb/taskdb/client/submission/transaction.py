@@ -10,6 +10,7 @@ no session then joins that one.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -100,10 +101,18 @@ async def in_submitting_thread(work: Callable[[], T]) -> T:
 
 def beside_loop(work: Callable[[], T]) -> T:
     """Do blocking work in a thread if an asynchronous session runs us on its loop, else here."""
-    if not in_greenlet():
+    if not _runs_on_a_loop():
         return work()
     found: T = await_only(asyncio.to_thread(work))
     return found
+
+
+def _runs_on_a_loop() -> bool:
+    """Whether an asynchronous session of SQLAlchemy runs this code.
+
+    That needs greenlet, which is an extra: SQLAlchemy raises where it is asked without it.
+    """
+    return "greenlet" in sys.modules and bool(in_greenlet())
 
 
 def caller_transaction(session: Any) -> CallerTransaction:
@@ -112,7 +121,7 @@ def caller_transaction(session: Any) -> CallerTransaction:
         session = session()
     # The asynchronous ones carry their synchronous twin; importing their classes needs greenlet.
     twin = getattr(session, "sync_session", None) or getattr(session, "sync_connection", None)
-    if twin is not None and not in_greenlet():
+    if twin is not None and not _runs_on_a_loop():
         raise wrong_session(session, "it to submit_task_async or submit_many_async")
     session = twin or session
     if isinstance(session, Session):
