@@ -1,7 +1,7 @@
-"""`track`: every task of a Celery app that already exists becomes a row, and runs as it did.
+"""`track`: every task of an existing Celery app becomes a row, and runs as before.
 
-Adopted tasks are watched, not owned: nothing of them is published, retried or rescued from here,
-and what is promised for tasks of this package is not promised for them.
+Adopted tasks are observed, not owned: TaskDB does not publish, retry or rescue them, and its
+promises are not made for them.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def track(
 ) -> Tracking:
     """Watch an app, in this process and in those that are forked from it.
 
-    Call it where the app is made, so that publishers and workers do alike. Opens no connection and
-    does not finalize the app. `only` and `exclude` are names or patterns (`billing.*`) of tasks.
-    Arguments and results are kept as JSON without what is secret (TASKDB_REDACT_FIELDS), cut
-    after so many characters; 0 keeps none. The same call again answers the same; raises
-    InvalidInput, SettingsError, and AlreadyTracked for another one.
+    Call it where the app is created, so that publishers and workers both call it. It opens no
+    connection and does not finalize the app. `only` and `exclude` are names or patterns
+    (`billing.*`) of tasks. Arguments and results are stored as JSON, redacted
+    (TASKDB_REDACT_FIELDS) and cut after `…_limit` characters; 0 stores none. The same call again
+    returns the same. Raises InvalidInput, SettingsError, and AlreadyTracked for another call.
     """
     if not isinstance(_real(app), Celery):
         raise _wrong("app", f"{type(app).__name__} is no Celery app")
@@ -66,9 +66,9 @@ def track(
 
 
 def untrack(app: Celery) -> bool:
-    """Watch no more, and leave no trace in the app; answers whether it was watched.
+    """Stop watching and restore the app. Returns whether it was watched.
 
-    What was seen is written first, for two seconds at most. Call it in each process that tracks.
+    Writes pending reports first, for two seconds at most. Call it in each process that tracks.
     """
     tracking = _trackings.pop(_real(app), None)
     if tracking is None:
@@ -78,7 +78,7 @@ def untrack(app: Celery) -> bool:
 
 
 def _real(app: Any) -> Any:
-    """The app itself where a proxy of it was given, such as `current_app`."""
+    """Return the app itself where a proxy of it was given, such as `current_app`."""
     found = getattr(app, "_get_current_object", None)
     return app if found is None else found()
 

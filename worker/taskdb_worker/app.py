@@ -1,4 +1,4 @@
-"""The worker's Celery app: every task type as a tracked task, every signal with its receiver."""
+"""The worker's Celery app: each task type as a tracked task, each signal with its receiver."""
 
 # Celery has no types.
 # mypy: disallow-untyped-calls=False
@@ -39,7 +39,7 @@ _CANCEL_CHECK_SECONDS = 1.0
 def create_app(
     settings: Settings | None = None, *, taskdb: TaskDB | None = None, as_current: bool = True
 ) -> Celery:
-    """A Celery app that runs the task types of the settings' modules.
+    """Create a Celery app that runs the task types of the settings' modules.
 
     Any Celery command takes it: ``celery -A taskdb_worker.app worker``. Raises SettingsError and
     TaskModuleError; opens no connection.
@@ -64,15 +64,15 @@ def create_app(
     app.taskdb_end_now = member.end_canceled_now
     install_shutdown(app, member)
     _know_queues(app, [*(task_type.queue for task_type in registry), *registry.queues])
-    # Celery holds receivers weakly; the app keeps them for as long as it lives.
+    # Celery holds receivers weakly. The app keeps them for as long as it lives.
     app.taskdb_life = _Life(app, member)
     return app
 
 
 def _know_queues(app: Celery, names: Iterable[str | None]) -> None:
-    """Let a worker without `-Q` consume every queue that a type of its own names.
+    """Make a worker without `-Q` consume every queue that one of its types names.
 
-    Raises SettingsError for one that may not be made.
+    Raises SettingsError for a queue that may not be created.
     """
     for name in names:
         if name is None:
@@ -84,12 +84,12 @@ def _know_queues(app: Celery, names: Iterable[str | None]) -> None:
                 f"TASKDB_CELERY: `task_create_missing_queues` is off, and `task_queues` has no "
                 f"queue {name!r}, which a task type names. Add it to `task_queues`"
             ) from None
-        # Made as a publisher makes a missing one, so with the same arguments.
+        # Created as a publisher creates a missing queue, so with the same arguments.
         app.amqp.queues.select_add(queue)
 
 
 def tracked_task(task_type: TaskType, member: Member) -> TrackedTask:
-    """The Celery task of a type, with its time limits."""
+    """Create the Celery task of a type, with its time limits."""
     hard, soft = _limits(task_type, member.taskdb.settings)
     attributes = {
         "name": task_type.name,
@@ -105,11 +105,11 @@ def tracked_task(task_type: TaskType, member: Member) -> TrackedTask:
 
 
 def _limits(task_type: TaskType, settings: Settings) -> tuple[float, float | None]:
-    """Hard and soft limit in seconds; a soft one that could never strike is left out."""
+    """Return hard and soft limit in seconds. A soft one that could never strike is None."""
     soft = seconds_of(task_type.soft_timeout)
     hard = seconds_of(task_type.timeout)
     if hard is None:
-        # Time to act on the soft limit, also where that is longer than the default hard one.
+        # The body needs time after the soft limit, also where that exceeds the default hard limit.
         hard = max(settings.task_time_limit_seconds, (soft or 0) + 60 if soft else 0)
     if soft is None and task_type.timeout is None:
         soft = settings.task_soft_time_limit_seconds
@@ -130,12 +130,12 @@ class _Life:
         signals.worker_shutdown.connect(self.on_shutdown)
 
     def on_setup_logging(self, loglevel: Any = None, logfile: Any = None, **_: Any) -> None:
-        """Log the way the rest of this package does, at the level and to the file of Celery's."""
+        """Configure this package's logging, with the level and file of Celery's options."""
         settings = self._member.taskdb.settings
         configure_logging(settings, level=loglevel, path=logfile)
 
     def on_init(self, sender: Any = None, **_: Any) -> None:
-        """Before the pool starts."""
+        """Begin before the pool starts."""
         if sender is None or sender.app is not self._app:
             return
         self._receivers.connect()
@@ -149,11 +149,11 @@ class _Life:
             self._member.taskdb.limits.declare()
             self._member.taskdb.alarms.declare()
         except DatabaseError as error:
-            # The limits of the last start hold; the next start says these.
+            # The limits of the last start still hold. The next start declares these.
             log.warning("limits.declaration_failed", reason=str(error))
 
     def on_ready(self, sender: Any = None, **_: Any) -> None:
-        """Once it consumes: look for canceled bodies from the main loop."""
+        """Start to check for canceled bodies from the main loop, once the worker consumes."""
         worker = getattr(sender, "controller", None)
         if worker is None or worker.app is not self._app:
             return
@@ -164,10 +164,10 @@ class _Life:
             )
 
     def on_shutdown(self, sender: Any = None, **_: Any) -> None:
-        """After a warm shutdown, when the pool is down."""
+        """End after a warm shutdown, when the pool has stopped."""
         if sender is None or sender.app is self._app:
             self._member.end()
-            # Celery's own entry drops what its worker says after an error that ended it.
+            # Celery's own entry point drops the exit code of a worker that ended by an error.
             self.exit_code = getattr(sender, "exitcode", None) or 0
             limit_exit(self._member.taskdb.settings.worker_exit_seconds, self.exit_code)
 
@@ -176,14 +176,14 @@ class _Life:
 
 
 def __getattr__(name: str) -> Any:
-    """`app`, built from the environment when someone asks for it and never at import."""
+    """Create `app` from the environment on first access, never at import."""
     if name != "app":
         raise AttributeError(name)
     try:
         app = create_app()
     except Exception as error:
         # Celery would report any failure here as a missing attribute.
-        log.error("app.failed", reason=str(error))  # noqa: TRY400 - the message says what to do
+        log.error("app.failed", reason=str(error))  # noqa: TRY400 - the message has the advice
         raise
     sys.modules[__name__].app = app  # type: ignore[attr-defined]
     return app

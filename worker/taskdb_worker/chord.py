@@ -1,10 +1,9 @@
-"""The chord of a fan-out, on the rows: Celery counts a part, the rows say what follows.
+"""The chord of a fan-out: Celery counts the parts, and the rows decide what follows.
 
-The row of a part says of which parent it is one. Celery asks the result backend after each part of
-a chord, in the process that ran it; when no part is open the chord's body (`taskdb.finalize`) is
-published, and ends the parent. Whatever ends a part elsewhere (a killed process, a cancel) asks the
-rows itself, and the reconcile loop asks for whom nobody asked: all of them may, as often as they
-like.
+The row of a part names its parent. After each part of a chord, Celery calls the result backend in
+the process that ran it. When no part is open, that publishes the chord's body (`taskdb.finalize`),
+which ends the parent. Where a part ends elsewhere (a killed process, a cancel), that code checks
+the rows itself, and the reconcile loop checks the rest. Repeated checks do no harm.
 """
 
 # Celery has no types.
@@ -32,23 +31,23 @@ _INTERVAL_SECONDS = 0.05
 
 
 def install_chord(app: Celery, member: Member) -> None:
-    """Let this app count parts, and end parents."""
+    """Make this app count parts and end parents."""
     app.taskdb_part_ended = _PartEnded(app, member)
 
     @app.task(name=FINALIZE, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]  # Celery has no types
     def finalize(parent_id: str) -> None:
-        """End a parent whose sub-tasks are over; harmless as often as it is run."""
+        """End a parent whose sub-tasks are over. Repeated calls do nothing."""
         member.execution.join(parent_id)
 
-    # It sends results of rows to whatever its message names, and no chord needs it here.
+    # It would publish any row's results to the task its message names, and no chord needs it here.
     app.tasks.pop("celery.chord_unlock", None)
 
 
 class _PartEnded:
-    """What the result backend calls after each part of a chord.
+    """The callback of the result backend after each part of a chord.
 
-    While many parts are open their ends are asked about together, twenty times a second: one
-    question answers for all parts that had ended before it.
+    While many parts of a parent are open, their ends are checked together, twenty times a second:
+    one query covers all parts that ended before it.
     """
 
     def __init__(self, app: Celery, member: Member) -> None:
@@ -63,12 +62,12 @@ class _PartEnded:
         signals.worker_process_shutdown.connect(self._ask_all)
 
     def __call__(self, request: Any, state: str) -> None:
-        # Where the run did not write its own end, the main process reports it, and asks then.
+        # If the run did not write its own end, the main process reports it and checks the parent.
         if isinstance(request.chord, Part) and getattr(request, ENDED, False):
             self._count(_Owed(request.chord, state != states.SUCCESS))
 
     def after_fork(self) -> None:
-        """The thread is the parent process's; so is what it owes."""
+        """Start empty: the thread and the pending checks belong to the parent process."""
         self._owed, self._asked_at = {}, {}
         self._thread, self._lock = None, threading.Lock()
 
@@ -104,7 +103,7 @@ class _PartEnded:
     def _ask_all(self, **_: Any) -> None:
         with self._lock:
             owed, self._owed = self._owed, {}
-            # What ends next is asked about by the next look, and by nobody before.
+            # The next look checks the parts that end from now on.
             self._asked_at.update(dict.fromkeys(owed, time.monotonic()))
         for part in owed.values():
             self._ask(part)
@@ -118,20 +117,20 @@ class _PartEnded:
                 with self._lock:
                     self._asked_at.pop(part.parent_id, None)
         except Exception:
-            # The part has ended well: nothing here may make Celery say otherwise.
+            # The part has ended: no error here may make Celery report another end.
             log.exception("join.postponed", parent_id=part.parent_id)
 
     def _publish_body(self, part: _Owed) -> None:
         try:
             publish_end(self._app, self._keys, part.parent_id, part.part.queue)
-        except Exception as error:  # noqa: BLE001 - the broker is away: this process can do it
+        except Exception as error:  # noqa: BLE001 - any error of the broker: this process ends it
             log.warning("join.unpublished", parent_id=part.parent_id, reason=str(error))
             self._member.execution.join(part.parent_id)
 
 
 @dataclass(frozen=True, slots=True)
 class _Owed:
-    """Parts of one parent that have ended, and that nobody has asked about yet."""
+    """Ended parts of one parent that are not checked yet."""
 
     part: Part
     is_bad: bool

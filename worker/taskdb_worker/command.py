@@ -1,4 +1,4 @@
-"""The roles that the command line reaches through entry points."""
+"""The worker's commands, which the command line reaches through entry points."""
 
 # Celery has no types.
 # mypy: disallow-untyped-calls=False
@@ -20,20 +20,20 @@ from taskdb_worker.process.boot import Member
 from taskdb_worker.process.options import refuse_at_the_command
 
 _QUIET = ("--without-mingle", "--without-gossip", "-O", "fair")
-"""Start-up time and chatter that a worker with a database of record does not need."""
+"""Start-up steps and messages that a worker with a database of record does not need."""
 
 
 def run_worker(site: Settings | TaskDB, arguments: list[str]) -> int:
-    """Run a worker until it is stopped; `arguments` are those of `celery worker`.
+    """Run a worker until it is stopped. `arguments` are those of `celery worker`.
 
     `site` is a client, whose surroundings its bodies get, or the settings of one.
 
-    Raises SettingsError for options that it cannot keep.
-    Answers the exit code: not zero also for a worker that an error of its own has ended.
+    Raises SettingsError for options that a worker cannot honour. Returns the exit code, not zero
+    also for a worker that ended by an error of its own.
     """
     refuse_at_the_command(arguments)
     taskdb = site if isinstance(site, TaskDB) else TaskDB(site)
-    # Celery sets the level and the file later; what is logged before is redacted as well.
+    # Celery sets level and file later. Earlier logs are redacted as well.
     configure_logging(taskdb.settings)
     app = create_app(taskdb=taskdb)
     try:
@@ -44,9 +44,9 @@ def run_worker(site: Settings | TaskDB, arguments: list[str]) -> int:
 
 
 def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
-    """Run the body of one waiting task in this process, now; answers the task afterwards.
+    """Run the body of one waiting task in this process, now. Returns the task afterwards.
 
-    Raises TaskNotFound, UnknownTaskType, and IllegalMove for a task that nobody may claim.
+    Raises TaskNotFound, UnknownTaskType, and IllegalMove for a task that cannot be claimed.
     """
     entity = taskdb.get_task(reference)
     task_type = taskdb.types.discover().get(entity.type)

@@ -1,4 +1,4 @@
-"""Runs a body in this very process as a worker would: for tests, without pool and broker."""
+"""Runs a body in this process as a worker would: for tests, without pool and broker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from taskdb_worker.run.outcome import Ended, RunOutcome
 
 
 class BodyRunner:
-    """Runs one attempt after another, each by a claim and to an outcome in its row.
+    """Runs one attempt after another, each with a claim and an outcome in its row.
 
-    Time limits are not kept: what ends a body from outside is a pool's.
+    Ignores time limits: only a pool can end a body from outside.
     """
 
     def __init__(self, taskdb: TaskDB, worker: str) -> None:
@@ -23,10 +23,10 @@ class BodyRunner:
         self._execution = Execution(taskdb, worker)
 
     def run(self, task_id: str) -> str | None:
-        """Run the body of a waiting task once; answers the row's new status.
+        """Run the body of a waiting task once. Returns the row's new status.
 
-        None: it is not to be had now (a rule holds it, or it is not due). Raises UnknownTaskType,
-        and what a test runner or Ctrl-C raises to end the test itself.
+        Returns None if the task cannot be claimed now (it is held or not due). Raises
+        UnknownTaskType, and the exceptions of a test runner or of Ctrl-C that end the test itself.
         """
         found = self._taskdb.store.tasks.get(task_id, EVERYONE)
         task_type = self._taskdb.types.discover().get(found.type)
@@ -43,7 +43,7 @@ class BodyRunner:
         return None if ended.status is None else str(ended.status)
 
     def refusal(self, task_id: str) -> IllegalMove:
-        """Why a task is not to be had."""
+        """Return the error of a task that cannot be claimed now, with the reason."""
         found = self._taskdb.get_task(task_id)
         status = str(found.status)
         if found.held_by is not None:
@@ -54,10 +54,10 @@ class BodyRunner:
 
 
 class _RehearsedOutcome(RunOutcome):
-    """Lets through what is meant for the test and not for the task."""
+    """Raises exceptions that are meant for the test and not for the task."""
 
     def raised(self, error: BaseException) -> Ended:
-        # A skip, a failure or a timeout of pytest is no Exception, so that code lets it pass.
+        # A skip, a failure or a timeout of pytest is no Exception, so that code does not catch it.
         if not isinstance(error, Exception):
             raise error
         return super().raised(error)

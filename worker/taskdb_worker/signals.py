@@ -1,8 +1,8 @@
-"""One small receiver a signal; together they keep the row true where no wrapper can.
+"""Signal receivers that keep the row true where the task wrapper cannot.
 
-`task_prerun` claims. The others find the outcome written by the wrapper of this very process and
-cost nothing; where it could not write (a killed child, a hard limit, a revocation, an unknown
-type), they do. Receivers in the main process only hand over to the writer's thread.
+`task_prerun` claims. The others do nothing where the wrapper in this process has written the
+outcome. Where it could not (a killed child, a hard limit, a revocation, an unknown type), they
+write. Receivers in the main process hand their writes to the writer's thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskdb_worker.run.tracked_task import ENDED, TOKEN, TrackedTask, chunk_coun
 
 
 class Receivers:
-    """The receivers of one worker app; Celery holds them weakly, so the app holds this."""
+    """The receivers of one worker app. Celery holds them weakly, so the app keeps this object."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
@@ -30,7 +30,7 @@ class Receivers:
         self._may_remark = not settings.message_keys or settings.message_unsigned == "accept"
 
     def connect(self) -> None:
-        """Start listening."""
+        """Connect every receiver to its signal."""
         signals.task_prerun.connect(self.on_prerun)
         signals.task_success.connect(self.on_success)
         signals.task_failure.connect(self.on_failure)
@@ -40,21 +40,21 @@ class Receivers:
         signals.task_rejected.connect(self.on_rejected)
 
     def on_prerun(self, sender: Any = None, **_: Any) -> None:
-        """Claim the task, or the items of a chunk; `__call__` obeys the answer."""
+        """Claim the task, or the items of a chunk. `__call__` obeys the claim."""
         if isinstance(sender, TrackedTask):
             sender.claim(sender.request)
 
     def on_success(self, sender: Any = None, **_: Any) -> None:
-        """The wrapper wrote it: Celery has no success without `__call__`."""
+        """Do nothing: the wrapper wrote the outcome. Celery has no success without `__call__`."""
 
     def on_failure(
         self, sender: Any = None, task_id: str = "", exception: Any = None, **_: Any
     ) -> None:
-        """A run failed; where its wrapper did not get to write, write that here."""
+        """Write the failure of a run whose wrapper has not written it."""
         request = getattr(sender, "request", None)
         token = self._unwritten(sender, request)
         if token is not None:
-            # Celery announces a hard limit twice, and by then the task may be queued again.
+            # Celery sends this signal twice for a hard limit; by then the task may be queued again.
             setattr(request, ENDED, True)
             name = sender.name
             if isinstance(exception, WorkerLostError):
@@ -80,7 +80,7 @@ class Receivers:
         self._member.write_loss(token, unclaimed, write)
 
     def on_retry(self, sender: Any = None, request: Any = None, **_: Any) -> None:
-        """Celery announced a retry that no wrapper wrote: it cut the run short."""
+        """Write that a run was interrupted: Celery retries it without its wrapper."""
         token = self._unwritten(sender, request)
         if token is not None and chunk_count(request) is not None:
             error = TaskError("Interrupted", "the line to the broker was lost")
@@ -89,7 +89,7 @@ class Receivers:
             self._write("interrupted", lambda: self._report.interrupted(request.id, token))
 
     def on_revoked(self, sender: Any = None, request: Any = None, **_: Any) -> None:
-        """The process of a run was ended; the row says whether that is a cancel."""
+        """Write the end of a run whose process was ended; the row decides if it is a cancel."""
         if not isinstance(sender, TrackedTask):
             return
         task_id, name, token = request.id, sender.name, token_of(request)
@@ -100,14 +100,14 @@ class Receivers:
             self._write("revoked", lambda: self._report.terminated(task_id, name, token))
 
     def on_unknown(self, sender: Any = None, name: str = "", id: str = "", **_: Any) -> None:
-        """A message of a type that this worker does not have."""
+        """Record a message of a type that this worker does not have."""
         queues = tuple(sender.app.amqp.queues.consume_from)
         self._write("unknown", lambda: self._report.unknown(id, name, queues))
 
     def on_rejected(self, message: Any = None, exc: Any = None, **_: Any) -> None:
-        """A message that nobody can read."""
+        """Record a message that cannot be decoded, in the row that it names."""
         task_id = readable_id(message)
-        # What is not signed says nothing about any task.
+        # An unsigned message proves nothing about a task.
         if task_id is not None and self._may_remark:
             reason = f"{type(exc).__name__}: {exc}" if exc else "unknown format"
             self._write("rejected", lambda: self._report.undecodable(task_id, reason))
@@ -117,7 +117,7 @@ class Receivers:
         self._write("failed", lambda: self._report.chunk_lost(chunk, name, token, error))
 
     def _unwritten(self, sender: Any, request: Any) -> str | None:
-        """The token of a tracked run whose outcome this process has not written."""
+        """Return the token of a tracked run whose outcome this process has not written, or None."""
         if not isinstance(sender, TrackedTask) or getattr(request, ENDED, False):
             return None
         return getattr(request, TOKEN, None)

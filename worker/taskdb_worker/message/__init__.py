@@ -1,1 +1,1 @@
-"""What a worker reads of a message."""
+"""The messages that a worker receives: check, decompression, consumer."""

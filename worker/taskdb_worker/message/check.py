@@ -1,9 +1,9 @@
-"""What a worker reads of a message: the id of a row and its type. All else is taken out of it.
+"""The check of a message: it keeps the row's id and type, and removes all else.
 
-Anyone may write a message who can write to the broker, and Celery lets one say a lot: when it
-expires, how long its body may run, what is called afterwards, even attributes of its request. The
-row says all that here. So a message for a task type is cut down, before Celery reads it, to what
-names its row. With keys, it must be signed as well.
+Any client that can write to the broker can write a message. In a message, Celery accepts its
+expiry, the time limits of its body, what is called afterwards, even attributes of its request. In
+this package the row decides all of that. So the check reduces a message for a task type to the
+fields that name its row, before Celery reads it. With keys, the message must also be signed.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ ATTEMPT = "taskdb_attempt"
 """Attribute of a request: the attempt that its signature names."""
 _NAMES = ("id", "task", "lang", "origin", "root_id", "parent_id")
 _READ = frozenset(dir(Context)) | {"argsrepr", "kwargsrepr", "compression"}
-"""What Celery reads of a header; any other is for the application's own eyes."""
+"""The headers that Celery reads. Any other header is for the application alone."""
 _NO_ARGUMENTS = "[[], {}"
-"""How the body of a message begins that has none."""
+"""The beginning of a message body without arguments."""
 
 
 class MessageRefused(Exception):
-    """A message that no worker of ours runs; the text says why, and nothing of the message."""
+    """A message that no worker runs. The text is the reason, without content of the message."""
 
 
 class MessageCheck:
-    """Reads messages for one worker app."""
+    """Checks the messages of one worker app."""
 
     def __init__(self, settings: Settings, types: Container[str]) -> None:
         self._types = types
@@ -54,9 +54,9 @@ class MessageCheck:
         self._seldom = Seldom()
 
     def read(self, message: Any, tasks: Container[str]) -> None:
-        """Leave of a message what Celery may read; `tasks` are those that this worker has.
+        """Reduce a message to what Celery may read. `tasks` are the tasks that this worker has.
 
-        Raises MessageRefused, and what cannot be decoded.
+        Raises MessageRefused, and the error of a body that cannot be decoded.
         """
         headers = message.headers if isinstance(message.headers, dict) else {}
         name = headers.get("task")
@@ -65,13 +65,13 @@ class MessageCheck:
         elif isinstance(name, str) and name in self._types:
             self._read_task(message, headers, name)
         elif isinstance(name, str) and name not in tasks:
-            # It may be the message of a row whose type is deployed elsewhere.
+            # The type of the row may be deployed on another worker.
             self._attempt(headers, _subject(headers, name))
         else:
             self._read_plain(message, name)
 
     def log(self, message: Any, refused: MessageRefused) -> None:
-        """Log a refused message, each reason once in a while."""
+        """Log a refused message; each reason at most once in PAUSE_SECONDS."""
         reason = str(refused)
         if count := self._seldom.count(reason):
             task_id = (message.headers or {}).get("id")
@@ -92,8 +92,7 @@ class MessageCheck:
         subject = _subject(headers, name)
         attempt = self._attempt(headers, subject)
         kept = _kept(headers)
-        # Celery's own ways to call a task say something of its arguments; a publisher of rows
-        # does not.
+        # Celery's own calls describe their arguments in a header. A publisher of rows does not.
         is_plain = bool(headers.get("argsrepr")) or not _has_no_arguments(message.body)
         kept["argsrepr"] = "(...)" if is_plain else ""
         if subject.items:
@@ -103,7 +102,7 @@ class MessageCheck:
         _cut(message, kept, [])
 
     def _read_end(self, message: Any, headers: dict[str, Any]) -> None:
-        """The message that ends a parent: it names one, and its own id follows from that."""
+        """Read the message that ends a parent. Its id follows from the id of the parent."""
         parent_id = headers.get("parent_id")
         if not isinstance(parent_id, str) or not is_id(parent_id):
             raise MessageRefused("it ends no parent")
@@ -119,7 +118,7 @@ class MessageCheck:
             _check_plain(message.headers)
         if isinstance(name, str) or not isinstance(message.headers, dict):
             return
-        # A message of Celery's first protocol names its task in the body.
+        # In Celery's first protocol the body names the task.
         payload = message.decode()
         called = payload.get("task") if isinstance(payload, Mapping) else None
         if called == FINALIZE or (isinstance(called, str) and called in self._types):
@@ -128,7 +127,7 @@ class MessageCheck:
             _check_plain(payload)
 
     def _attempt(self, headers: dict[str, Any], subject: Subject) -> int | None:
-        """The attempt that is signed; None where no signature is wanted."""
+        """Return the signed attempt, or None where no signature is required."""
         signature = headers.get(SIGNATURE_HEADER)
         if not self._keys or (signature is None and self._unsigned == "accept"):
             return None
@@ -147,9 +146,9 @@ def _subject(headers: Mapping[str, Any], name: str) -> Subject:
 
 
 def _check_plain(fields: Mapping[str, Any]) -> None:
-    """Refuse what Celery trips over when it has a process for the task: that one would stay idle.
+    """Refuse fields on which Celery fails after it has reserved a process for the task.
 
-    Raises MessageRefused.
+    That process would stay idle. Raises MessageRefused.
     """
     limits, stamped = fields.get("timelimit"), fields.get("stamped_headers")
     is_fit = (
@@ -163,7 +162,7 @@ def _check_plain(fields: Mapping[str, Any]) -> None:
 
 
 def _are_limits(value: Any) -> bool:
-    """Hard and soft limit. Celery would kill its process for one below nothing."""
+    """Whether these are hard and soft limit. Celery would kill its process for a negative one."""
     is_pair = isinstance(value, list | tuple) and len(value) == 2  # noqa: PLR2004 - a pair
     return is_pair and all(
         one is None or (isinstance(one, int | float) and one >= 0) for one in value
@@ -175,7 +174,7 @@ def _are_names(value: Any) -> bool:
 
 
 def _kept(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers that name a row, and those that neither Celery nor a worker reads."""
+    """Return the headers that name a row, and those that neither Celery nor a worker reads."""
     kept = {
         name: value
         for name, value in headers.items()
@@ -185,7 +184,7 @@ def _kept(headers: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value := headers.get(name), str):
             kept[name] = value
     if SIGNATURE_HEADER in headers:
-        # A message that goes back to the broker as it is here must be read again.
+        # A message that is returned to the broker in this form must pass the check again.
         kept[SIGNATURE_HEADER] = headers[SIGNATURE_HEADER]
     return kept
 

@@ -1,4 +1,4 @@
-"""Celery's consumer, which outlives unreadable messages and logs them."""
+"""Celery's consumer, which survives unreadable messages and logs them."""
 
 # Celery's classes have no types.
 # mypy: disallow-untyped-calls=False, disallow-subclassing-any=False
@@ -20,15 +20,15 @@ _kombu_log = getLogger(__name__)
 
 
 class TellingConsumer(Consumer):
-    """Sends `task_rejected` where Celery only logs, or ends: for what is no message of a task."""
+    """Sends `task_rejected` for messages without a task, where Celery only logs or ends."""
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Log and drop the message, then say so."""
+        """Log and drop the message, then send `task_rejected`."""
         super().on_decode_error(message, exc)
         signals.task_rejected.send(sender=self, message=message, exc=exc)
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Any], None]:
-        """What is done with each message; Celery ends a worker for parts that it cannot read."""
+        """Return the handler of messages. Celery's own ends the worker on unreadable fields."""
         handle = super().create_task_handler(*arguments, **options)
         check: MessageCheck = self.app.taskdb_check
         of_the_line = (*self.connection_errors, *self.channel_errors)

@@ -1,4 +1,4 @@
-"""A bound on what a compressed message becomes: a few kilobytes must not fill a worker's memory."""
+"""A bound on decompressed messages: a few kilobytes must not fill the memory of a worker."""
 
 # Kombu has no types.
 # mypy: disallow-untyped-calls=False
@@ -23,9 +23,9 @@ _MAKERS: dict[str, Callable[[], Any]] = {
 
 
 def bound_decompression(wanted: str | None) -> None:
-    """Let kombu decompress within the bound, in this process.
+    """Make kombu decompress within the bound, in this process.
 
-    What cannot be bounded is refused, unless it is `wanted`, the compression of the settings.
+    It refuses a compression without a bound, unless that is `wanted`, as in the settings.
     """
     kept = None if wanted is None else compression.get_encoder(wanted)[1]
     for name in compression.encoders():

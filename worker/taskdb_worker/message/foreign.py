@@ -9,13 +9,13 @@ log = get_logger("taskdb.run")
 
 
 class Strangers:
-    """Warns of them, once a type in a while; the next warning counts those in between."""
+    """Warns of such messages, once a type in a while. Each warning counts those since the last."""
 
     def __init__(self) -> None:
         self._seldom = Seldom()
 
     def warn(self, type_name: str, task_id: str) -> None:
-        """A message of this type has no row, so its body does not run."""
+        """Log that a message of this type has no row, so that its body does not run."""
         if count := self._seldom.count(type_name):
             log.warning(
                 "plain_call.refused",

@@ -1,4 +1,4 @@
-"""How often something happened that is worth a log line only once in a while."""
+"""A count of repeated events, so that each subject is logged only once in a while."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import time
 from collections import Counter
 
 PAUSE_SECONDS = 60.0
-"""Between two lines about one subject."""
+"""The time between two log lines about one subject."""
 
 
 class Seldom:
-    """Counts what happens by its subject, and says when a line about it is due."""
+    """Counts events by subject and decides when a log line is due."""
 
     def __init__(self) -> None:
         self._next: dict[str, float] = {}
         self._count: Counter[str] = Counter()
 
     def count(self, subject: str) -> int:
-        """Count once more; how often it happened since the last line, or 0 if none is due."""
+        """Count one event. Returns the number since the last log line, or 0 if no line is due."""
         self._count[subject] += 1
         now = time.monotonic()
         if now < self._next.get(subject, now):

@@ -1,7 +1,7 @@
-"""The call of a body, in one process: a copy that the body forks ends with it and writes nothing.
+"""The call of a body in one process. A copy that the body forks ends here and writes nothing.
 
-`os.fork` gives the copy the whole stack of the worker. Were it to return from the body, it would
-write the outcome of a run that the process which claimed it is still running.
+`os.fork` gives the copy the whole stack of the worker. If it returned from the body, it would write
+the outcome of a run that is still running in the process that claimed it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def call_in_this_process(call: Callable[[], T]) -> T:
-    """Call, and return only in the process that called; a forked copy ends here."""
+    """Call, and return only in the process that called. A forked copy ends here."""
     pid = os.getpid()
     try:
         value = call()
@@ -32,7 +32,7 @@ def call_in_this_process(call: Callable[[], T]) -> T:
 
 
 def run_coroutine(coroutine: Awaitable[T]) -> T:
-    """Run a body that is a coroutine; a copy that it forks does not close the shared event loop."""
+    """Run a body that is a coroutine. A copy that it forks does not close the shared event loop."""
     return asyncio.run(_awaited(coroutine, os.getpid()))
 
 
@@ -49,9 +49,9 @@ async def _awaited(coroutine: Awaitable[T], pid: int) -> T:
 
 
 def _end_copy(error: BaseException | None) -> NoReturn:
-    """End a forked copy with the exit code of a program that ends like this.
+    """End a forked copy with the exit code that a program would have.
 
-    Not by SystemExit: the stack above is the worker's, with its `finally` blocks and its
+    Raises no SystemExit: the stack above is the worker's, with its `finally` blocks and its
     connections.
     """
     code = 0

@@ -1,9 +1,9 @@
 """The items of one message, run one after another: each with its own attempt and outcome.
 
-Results are kept for a moment and written together. A thread looks twice a second, so that also
-under a long body no result waits, the parent hears of a bad end, and an item that was canceled
-before its turn is over before anyone would end the process for it. What the process's death takes
-along (at most what was kept) is run again.
+Results are kept for a moment and written together. A thread writes twice a second, also while a
+long body runs: no result waits, the parent learns of failed items, and an item that is canceled
+before its turn ends before its process would be ended for it. If the process dies, the kept results
+are lost and their items run again.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ log = get_logger("taskdb.chunk")
 KEPT_SECONDS = 0.5
 KEPT_ITEMS = 100
 KEPT_CHARACTERS = 1_000_000
-"""How long, how many and how large the results may be that are not in their rows yet."""
+"""How long, how many and how large results may be kept before they are written."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A result on its way, and how to write it by itself where it was not accepted."""
+    """A result that waits for its write, and how to write it alone where it was not accepted."""
 
     payload: Payload
     write_alone: Callable[[], None]
 
 
 class Chunk:
-    """The run of one message's items, by the claims that one delivery has got."""
+    """The run of one message's items, by the claims of one delivery."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Chunk:
         self._begun_at = 0.0
 
     def run(self) -> None:
-        """Run every item; on return all is in the rows."""
+        """Run every item. On return all outcomes are in the rows."""
         watch = threading.Thread(target=self._watch, name="taskdb-chunk", daemon=True)
         watch.start()
         try:
@@ -82,16 +82,16 @@ class Chunk:
                     self._run(claim)
             self._look()
         finally:
-            # Nobody waits for the thread: it finds nothing to do any more.
+            # Nothing waits for the thread: it finds no more work.
             self._over.set()
 
     def keep(self, task_id: str, kept: _Kept) -> None:
-        """Take a result, to be written soon."""
+        """Keep a result, to be written soon."""
         self._characters += len(kept.payload.text or "")
         self._kept[task_id] = kept
 
     def is_early(self) -> bool:
-        """The item that runs has not used up its own soft limit; the message's is for all."""
+        """Whether the running item has not used up its own soft limit. The message's is for all."""
         return self._soft_limit is not None and (
             time.monotonic() - self._begun_at < self._soft_limit
         )
@@ -126,7 +126,7 @@ class Chunk:
             try:
                 self._look()
             except Exception:
-                # The run itself meets it again at its end, and says so.
+                # The run itself meets the same error at its end, and raises it.
                 log.exception("chunk.write_failed")
 
     def _look(self) -> None:
@@ -155,11 +155,11 @@ class Chunk:
         except Exception as error:
             if is_waited_out(error):
                 raise
-            # One of them spoils the statement for all: each is written by itself.
+            # One of them fails the statement for all, so each is written alone.
             return set()
 
     def refuse(self, task_id: str) -> None:
-        """A result that was kept is one that its row cannot take: the item has failed."""
+        """Count an item as failed, whose row refused its kept result."""
         self._bad.append(task_id)
 
     def _tell_parent(self) -> None:
@@ -191,7 +191,7 @@ class Chunk:
 
 
 class _ItemOutcome(RunOutcome):
-    """Writes the end of an item; a plain result is kept for a moment."""
+    """Writes the end of an item. A plain result is kept for a moment."""
 
     def __init__(self, chunk: Chunk, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -200,7 +200,7 @@ class _ItemOutcome(RunOutcome):
     def raised(self, error: BaseException) -> Ended:
         if not isinstance(error, SoftTimeLimitExceeded) or not self._chunk.is_early():
             return super().raised(error)
-        # The items before it have used the time up.
+        # Earlier items have used up the time of the message.
         return self.handed_back("the time of its chunk was up", error)
 
     def _complete_alone(self, payload: Payload, report: Report) -> TaskStatus | None:

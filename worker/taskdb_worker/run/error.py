@@ -1,4 +1,4 @@
-"""An exception of a body, as words for its row."""
+"""An exception of a body, as text for its row."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from taskdb.model.json_text import storable
 T = TypeVar("T")
 
 _LONGEST_PICKLE = 65_536
-"""Of an exception that Celery sends to the main process and writes to its log."""
+"""The most bytes of an exception that Celery sends to the main process and logs."""
 
 
 def task_error(error: BaseException, attempt: int, shown: str = "") -> TaskError:
-    """An exception as the row keeps it."""
+    """Return an exception as the row stores it."""
     return TaskError(name_of(error), storable(message_of(error)), storable(shown), attempt)
 
 
 def traceback_text(error: BaseException, ours: Container[str]) -> str:
-    """The traceback without the frames of these files at its head, which are in every one."""
+    """Return the traceback without the frames of these files at its head: every one has them."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename in ours:
         frames = frames.tb_next
@@ -39,18 +39,18 @@ def traceback_text(error: BaseException, ours: Container[str]) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Its own words, or that it has none that can be read."""
+    """Return the message of the error, or a text that it cannot be read."""
     return _read(
-        # Plain text: what `__str__` returns may have methods of its own.
+        # Plain text: the object that `__str__` returns may have methods of its own.
         lambda: str.__str__(str(error)),
         lambda broken: f"<{name_of(error)} whose message cannot be read: {name_of(broken)}>",
     )
 
 
 def fit_for_celery(error: BaseException | None) -> Exception | None:
-    """The error, if Celery can print it and send it from one process to another; or None.
+    """Return the error if Celery can print it and send it between processes, else None.
 
-    Celery reads attributes, formats all causes and pickles; an exception may do anything then.
+    Celery reads attributes, formats all causes and pickles. Each may run code of the exception.
     """
     if error is None or not is_a(error, Exception):
         return None
@@ -67,12 +67,12 @@ def _round_trip(error: Any) -> Exception | None:
 
 
 def is_a(error: BaseException, kinds: type[Any] | tuple[type[Any], ...]) -> bool:
-    """As `isinstance`, which asks an exception for its `__class__` and may get anything."""
+    """Check like `isinstance`, without the `__class__` of the exception, which may be anything."""
     return issubclass(type(error), kinds)
 
 
 def name_of(error: BaseException) -> str:
-    # Not by attributes of the class, which its own class may compute.
+    # Not by attributes of the class: its metaclass may compute them.
     module, name = (
         type.__getattribute__(type(error), one) for one in ("__module__", "__qualname__")
     )
@@ -80,7 +80,7 @@ def name_of(error: BaseException) -> str:
 
 
 def _read(read: Callable[[], T], instead: Callable[[BaseException], T]) -> T:
-    """What an exception of a body says about itself; its own methods may raise anything."""
+    """Read from an exception of a body, or return `instead`: its methods may raise anything."""
     try:
         return read()
     except BaseException as broken:
@@ -90,7 +90,7 @@ def _read(read: Callable[[], T], instead: Callable[[BaseException], T]) -> T:
 
 
 def no_such_end(error: BaseException) -> Exception:
-    """What stands for an end of Celery's that a tracked body does not have."""
+    """Return the error that replaces an end of Celery's that a tracked body does not have."""
     message = (
         f"a body may not raise Celery's {type(error).__name__}: raise taskdb.Cancel to stop the "
         "task, or taskdb.Fail to fail it"

@@ -1,8 +1,8 @@
-"""One run of a body: claim, call, and the outcome in the row before anyone else hears of it.
+"""One run of a body: claim, call, and the outcome in the row before any report of it.
 
-It knows nothing of Celery's messages, so that a worker, `taskdb run-task` and tests run a body
-alike. Who can tell why a run ended writes it: here that is everything but the death of this very
-process, which the main process or rescue reports.
+It does not depend on Celery's messages, so that a worker, `taskdb run-task` and tests run a body
+alike. It writes every end of a run except the death of its own process, which the main process or
+rescue reports.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ log = get_logger("taskdb.run")
 T = TypeVar("T")
 
 _UNKNOWN_SECONDS = 10.0
-"""How long an unknown error is waited out where another process can go on."""
+"""How long an unknown error is waited out where another process can continue."""
 
 _OUR_FILES = frozenset(
     function.__code__.co_filename for function in (call_surrounded, call_in_this_process)
 ) | {__file__}
-"""Frames between a worker and the body, which say nothing to who reads its traceback."""
+"""Frames between a worker and the body, which do not help a reader of the traceback."""
 
 
 _EXPIRED = TaskError("TaskExpired", "expired before a worker claimed it")
 
 
 class TaskMemoryError(Exception):
-    """A body ran out of memory. Not a MemoryError: that one would end the whole worker."""
+    """A body ran out of memory. It is no MemoryError, which would end the whole worker."""
 
 
 class TaskExited(Exception):
@@ -80,16 +80,15 @@ class Execution:
         self.patience = Patience(self.store.close)
         self._hand_over = HandOver(taskdb)
         self.tell_of_failure: Callable[[], None] = _tell_nobody
-        """Called in the main process when a run ended badly; returns at once."""
+        """Called in the main process after a run failed. Returns at once."""
 
     def claim(
         self, task_id: str, task_type: TaskType, token: str, attempt: int | None = None
     ) -> Claim:
-        """Take the task of this type; asks again for as long as the database gives no answer.
+        """Claim the task of this type. Repeats while the database is not reachable.
 
-        `attempt` is that of a signed message: the row must not have had another one since.
-
-        A worker that may be taken for dead waits before it takes more.
+        `attempt` comes from a signed message: the row must not have had another one since. A worker
+        that may be considered dead waits for a fresh lease before it claims.
         """
         self.lease.wait()
         return self.write(
@@ -107,10 +106,10 @@ class Execution:
         )
 
     def claim_again(self, task_id: str, task_type: TaskType, lost: Claim, token: str) -> bool:
-        """Whether a claim that the row does not know any more could be made anew.
+        """Whether a claim that the row has lost could be made again.
 
-        A claim's commit does not wait for the disk: a database that died right after it has
-        forgotten it. The attempt number tells that from a run whose task was taken away.
+        The commit of a claim does not wait for the disk, so a database that crashes right after it
+        loses the claim. The attempt number distinguishes that from a task that was taken back.
         """
         try:
             found = self.write(lambda: self.store.tasks.get(task_id, EVERYONE), "read", task_id)
@@ -125,7 +124,7 @@ class Execution:
     def claim_chunk(
         self, chunk: str, task_type: TaskType, token: str, count: int, attempt: int | None = None
     ) -> list[Claim]:
-        """Take so many items of one message; asks again, and waits, as `claim` does."""
+        """Claim this many items of one message. Repeats and waits like `claim`."""
         self.lease.wait()
         return self.write(
             lambda: self.store.runs.claim_chunk(
@@ -150,9 +149,10 @@ class Execution:
         token: str,
         writing: Writing | None = None,
     ) -> Ended:
-        """Run the body of a granted claim and write its outcome, by `writing` where that is given.
+        """Run the body of a granted claim and write its outcome, by `writing` where given.
 
-        Raises only what ends this process on purpose (a shutdown, a hard limit, a revocation).
+        Raises only errors that end this process on purpose (a shutdown, a hard limit, a
+        revocation).
         """
         if not tracing.is_wanted():
             return self._run(task_id, task_type, claim, token, writing)
@@ -189,7 +189,7 @@ class Execution:
     def _end_of_body(
         self, run: Run, context: TaskContext, outcome: RunOutcome, claim: Claim
     ) -> Callable[[], Ended]:
-        """Run the body; what is to be written of its end, which nothing but the body decides."""
+        """Run the body. Returns the write of its end, which the body alone decides."""
         try:
             value = None if claim.is_called_back else self._call(run.type, context, claim)
         except (WorkerShutdown, WorkerTerminate):
@@ -198,8 +198,8 @@ class Execution:
             return partial(outcome.said, error)
         except BaseException as error:
             if terminate_handler_fired():
-                # All of shutdown, hard limit and revocation look alike here; the main process
-                # knows. What a body's own cleanup raises on its way out is none of its ends.
+                # Shutdown, hard limit and revocation look alike here; the main process knows which
+                # it is. An error of the body's cleanup on its way out is not its end.
                 if is_a(error, SystemExit):
                     raise
                 raise SystemExit(EX_FAILURE) from error
@@ -209,7 +209,7 @@ class Execution:
     def _ended_by(
         self, error: BaseException, run: Run, outcome: RunOutcome, claim: Claim
     ) -> Callable[[], Ended]:
-        """The end that a body brought about by what it raised."""
+        """Return the write of the end of a body that raised."""
         if is_a(error, (SystemExit, KeyboardInterrupt)):
             exited = TaskExited(f"{name_of(error)}: {message_of(error)}")
             return partial(outcome.crashed, exited, error)
@@ -225,16 +225,16 @@ class Execution:
         return partial(self._raised, claim.id, run, outcome, error)
 
     def _written(self, task_id: str, outcome: RunOutcome, end: Callable[[], Ended]) -> Ended:
-        """Write how a run ended. What goes wrong in that is no error of the body.
+        """Write how a run ended. An error of that write is no error of the body.
 
-        What the row cannot take is refused for ever: then the row says so, in place of it.
+        A row refuses an unfit outcome for ever, so the row gets the refusal in its place.
         """
         is_last = False
         while True:
             try:
                 return end()
             except SoftTimeLimitExceeded:
-                # The body was over before its time was.
+                # The body ended before its time limit.
                 log.warning("soft_limit.write_repeated", task_id=task_id, verb="end")
                 continue
             except MemoryError as error:
@@ -254,7 +254,7 @@ class Execution:
         return HANDED_OVER if run.has_fanned_out else outcome.returned(value)
 
     def _raised(self, task_id: str, run: Run, outcome: RunOutcome, error: BaseException) -> Ended:
-        """The end of a body that raised, unless it had handed over before."""
+        """Write the end of a body that raised, unless it had handed over before."""
         if run.has_fanned_out:
             return self._raised_too_late(task_id, error, "its fan-out")
         if error is run.unwritten_error:
@@ -267,7 +267,7 @@ class Execution:
         return outcome.raised(error)
 
     def _raised_too_late(self, task_id: str, error: BaseException, what: str) -> Ended:
-        """Others decide now; what the body did after it had handed over is only remarked."""
+        """Remark an error after the hand-over, since sub-tasks or callback decide the end."""
         said = f"the body raised after {what}: {name_of(error)}: {message_of(error)}"
         log.warning("body.error_ignored", task_id=task_id, reason=said)
         self.write(
@@ -278,17 +278,17 @@ class Execution:
         return HANDED_OVER
 
     def part_ended(self, parent_id: str, *, badly: bool) -> PartsLeft:
-        """A part is over: what its parent still waits for."""
+        """Record the end of a part. Returns how many parts its parent still waits for."""
         return self.write(
             lambda: self.store.joins.part_ended(parent_id, badly=badly), "join", parent_id
         )
 
     def hold(self, task_id: str, *, chunk: bool = False) -> int:
-        """Put back what a rule stops; answers how many tasks."""
+        """Put back the tasks that admission holds. Returns their number."""
         return self.write(lambda: self.store.runs.hold(task_id, chunk=chunk), "hold", task_id)
 
     def expire(self, task_id: str) -> bool:
-        """Fail what was to start earlier, if the row says so too; answers whether it did.
+        """Fail a task that expired before its start, if its row agrees. Returns whether it did.
 
         The id may be that of a chunk.
         """
@@ -302,16 +302,16 @@ class Execution:
         return self.write(work, "expire", task_id)
 
     def let_next_go(self, claim: Claim) -> None:
-        """The run of a gated task is over: who waits for its slots may go. Never waits."""
+        """Release tasks that wait for the slots of this run. Does not wait."""
         if claim.is_gated:
             self._hand_over.wake(claim.lines)
 
     def join(self, parent_id: str) -> None:
-        """A sub-task is over: let its parent act on that."""
+        """Let the parent of an ended sub-task continue or end."""
         try:
             self.write(lambda: self.store.joins.join(parent_id), "join", parent_id)
         except Exception:
-            # The sub-task is over whatever becomes of this; the reconcile loop asks again.
+            # The sub-task is over in any case. The reconcile loop repeats this.
             log.exception("join.postponed", parent_id=parent_id)
 
     def _call(self, task_type: TaskType, context: TaskContext, claim: Claim) -> Any:
@@ -323,14 +323,14 @@ class Execution:
         body = partial(_answer, task_type, context, value)
         if not surroundings:
             return call_in_this_process(body)
-        # Twice: a copy that the body forks does not end what surrounds it, nor what one of those
-        # forks the run.
+        # Twice: a copy that the body forks must not end the surroundings, nor one that those fork
+        # the run.
         return call_in_this_process(
             lambda: call_surrounded(surroundings, context, lambda: call_in_this_process(body))
         )
 
     def handlers_of(self, task_type: TaskType) -> list[HandlerSpec]:
-        """The handlers of a type beside its own body, which follow it, as a row keeps them."""
+        """Return the handlers of a type beside its own body, as a row stores them."""
         queue = self._settings.default_queue
         return [
             HandlerSpec(one.name, one.queue or queue, one.priority, one.mutex)
@@ -338,11 +338,11 @@ class Execution:
         ]
 
     def stored_result(self, claim: Claim) -> Any:
-        """The result of a task that has completed already."""
+        """Return the result of a task that has completed already."""
         return self._unpack(claim.result, claim.result_ref, claim.id)
 
     def _unpack(self, inline: Any, reference: str | None, task_id: str) -> Any:
-        """A payload, as soon as its store answers; raises PayloadMissing."""
+        """Return a payload, as soon as its store is reachable. Raises PayloadMissing."""
         if reference is None:
             return inline
         return self.write(lambda: self._read(reference), "read payload", task_id)
@@ -352,29 +352,29 @@ class Execution:
             return self._payloads.read(reference)
         except PayloadMissing as error:
             if error.is_all_gone:
-                # A folder that is not mounted here says nothing about the task.
+                # A folder that is not mounted here is no error of the task.
                 raise PayloadStoreUnreachable(str(error)) from error
             raise
 
     def pack(self, value: Any, name: str, subject: str, task_id: str) -> Payload:
-        """A result on its way to the row, as soon as the payload store has it."""
+        """Store a result for the row, as soon as the payload store is reachable."""
         return self.write(
             lambda: self._payloads.pack(value, name, subject), "write payload", task_id
         )
 
     def discard(self, reference: str | None) -> None:
-        """Drop a payload whose row did not take it."""
+        """Delete a payload whose row did not accept it."""
         self._payloads.discard(reference)
 
     def write(self, work: Callable[[], T], what: str, task_id: str) -> T:
-        """Write or ask, as `Patience.write` does; an unknown error is raised soon.
+        """Write or read like `Patience.write`, but raise an unknown error after some seconds.
 
-        It may be that of one row, which must not keep this process from all others.
+        It may concern one row only, which must not keep this process from all others.
         """
         return self.patience.write(work, what, task_id, unknown_seconds=_UNKNOWN_SECONDS)
 
     def write_outcome(self, work: Callable[[], T], what: str, task_id: str) -> T:
-        """The same for what nobody else can tell: only an error of the value is raised."""
+        """Write an outcome that no other process knows. Raises only errors of the value."""
         return self.patience.write(work, what, task_id)
 
 
@@ -388,4 +388,4 @@ def _out_of_memory(error: BaseException) -> TaskMemoryError:
 
 
 def _tell_nobody() -> None:
-    """Without a worker around it, no wait queue is woken."""
+    """Do nothing: without a worker, there is no notifier to wake."""

@@ -1,8 +1,8 @@
-"""How long a worker may still act as one that lives, as all its processes see it.
+"""The lease of a worker: how long it may still claim, as all its processes see it.
 
-Who is not seen for the length of the lease is taken for dead, and its tasks are taken back. So a
-worker whose main process is stopped, or cut off from the database, must not take new ones: its
-children look at the time of the last renewal in memory that they share with it.
+A worker that is not seen for the length of the lease is considered dead, and rescue takes its tasks
+back. So a worker whose main process is stopped or has lost the database must not claim. Its
+children read the time of the last renewal in memory that they share with it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from taskdb.logger import get_logger
 log = get_logger("taskdb.worker")
 
 _MARGIN = 0.25
-"""Share of the lease that a claim keeps its distance from its end."""
+"""A claim stays away from the end of the lease by this share of it."""
 _LOOK_SECONDS = 0.05
 _MOMENT = struct.Struct("d")
 
 
 class Orphaned(SystemExit):
-    """The main process of this worker is gone, and nobody will renew its lease any more."""
+    """The main process of this worker is gone, so nothing renews its lease any more."""
 
 
 class Lease:
-    """Made in the main process before the pool forks; times are monotonic, machine-wide seconds."""
+    """Made in the main process before the pool forks. Times are monotonic, machine-wide seconds."""
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now
@@ -38,17 +38,17 @@ class Lease:
         self.renew(now())
 
     def renew(self, moment: float) -> None:
-        """The database was told, and the telling began at this moment."""
+        """Record a renewal in the database. `moment` is the time before that write began."""
         # Eight aligned bytes are written at once.
         _MOMENT.pack_into(self._renewed_at, 0, moment)
 
     def is_fresh(self) -> bool:
-        """Whether a claim made now is that of a worker that is seen."""
+        """Whether a worker that claims now still counts as alive."""
         renewed_at: float = _MOMENT.unpack_from(self._renewed_at, 0)[0]
         return self.now() - renewed_at <= self._limit
 
     def wait(self) -> None:
-        """Return once it is fresh; raises Orphaned in a child whose main process has died."""
+        """Return once the lease is fresh. Raises Orphaned in a child of a dead main process."""
         if self.is_fresh():
             return
         log.warning("claim.paused")

@@ -1,4 +1,4 @@
-"""What a body says and asks while it runs, on its way to the row of its task."""
+"""The connection of a running body to its row: reports, fan-out, callback, results."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = get_logger("taskdb.run")
 T = TypeVar("T")
 
 _TOKEN_BYTES = 32
-"""Of randomness in the token of a callback."""
+"""The random bytes in the token of a callback."""
 
 
 class Run:
-    """One run's way to its row, for the context that its body is given."""
+    """Gives the context of one run access to its row."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Run:
         self.has_fanned_out = False
         self.awaits_callback = False
         self.unwritten_error: Exception | None = None
-        """What kept the sub-tasks of this run from being written, and says nothing of its body."""
+        """The error that kept the sub-tasks from being written. It is no error of the body."""
         self._lost = NO_REPORT
         self._pid = os.getpid()
 
@@ -60,7 +60,7 @@ class Run:
         except Exception as error:
             if not is_waited_out(error):
                 raise
-            # Nothing waits for it: the next word of it, or the outcome, says it as well.
+            # The next report, or the outcome, contains this one too.
             log.warning("progress.delayed", task_id=self._task_id, reason=str(error))
             self._lost = whole
             return True
@@ -68,7 +68,7 @@ class Run:
         return is_mine
 
     def unwritten(self, report: Report) -> Report:
-        """A report with what an earlier one could not bring to the row."""
+        """Return the report, completed by an earlier one that was not written."""
         lost = self._lost
         return Report(
             lost.attributes if report.attributes is None else report.attributes,
@@ -83,7 +83,7 @@ class Run:
         except Exception as error:
             if not is_waited_out(error):
                 raise
-            # Asked again by the body, and at the latest by its heartbeat.
+            # The body asks again, and its heartbeat does at the latest.
             return False
 
     def fan_out(self, type: str, items: Iterable[Any], options: FanOut) -> None:
@@ -110,7 +110,7 @@ class Run:
 
     def wait_for_callback(self, deadline: timedelta | datetime | None) -> str:
         self._refuse_both()
-        # Never with a dash at its head, which a command line takes for an option.
+        # Never with a leading dash, which a command line reads as an option.
         callback = f"cb_{secrets.token_urlsafe(_TOKEN_BYTES)}"
         expect = partial(
             self._store.callbacks.expect, self._task_id, self._token, digest_of(callback), deadline
@@ -152,7 +152,7 @@ class Run:
 
 
 class _Items:
-    """The items of a fan-out, which can be read again unless they are an iterator."""
+    """The items of a fan-out. They can be read again unless they are an iterator."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         self._items = items

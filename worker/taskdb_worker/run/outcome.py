@@ -1,6 +1,6 @@
-"""How a run ended, and the row that says so: one verb for each end of a body.
+"""How a run ended, and its write to the row: one verb for each end of a body.
 
-Nothing here runs a body or waits; `Execution` lends the patience of its writes.
+Nothing here runs a body or waits. `Execution` repeats the writes.
 """
 
 # Celery's classes have no types.
@@ -34,21 +34,21 @@ T = TypeVar("T")
 _Move = Callable[[str, str, TaskError, Report], TaskStatus | None]
 
 _NOT_RETRYABLE = (InvalidInput, NotEncodable, PayloadMissing)
-"""What another attempt cannot mend."""
+"""Errors that another attempt cannot avoid."""
 
 
 _LONGEST_DELAY = timedelta(days=36_500)
 _CELERYS_RETRIES = 3
-"""What Celery's own tasks have where they say nothing else."""
+"""The retries of Celery's own tasks by default."""
 
 
 class AskedRetry(CeleryRetry):
-    """What `current_task.retry()` raises in a body."""
+    """The exception that `current_task.retry()` raises in a body."""
 
     max_retries: int | None = None
 
     def attempts(self, of_type: int) -> int:
-        """How many attempts there may be in all, where the type has so many."""
+        """Return the number of attempts allowed in all, for a type with `of_type` attempts."""
         if self.max_retries is not None:
             return self.max_retries + 1
         return of_type if of_type > 1 else _CELERYS_RETRIES + 1
@@ -56,10 +56,10 @@ class AskedRetry(CeleryRetry):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: the row's new status (None: another run has the task) and what to say.
+    """How a run ended: the row's new status (None: another run has the task) and the result.
 
-    `error` is what the body raised, or stands for what it said; `delay` is the time until the
-    next attempt, where one follows.
+    `error` is or stands for the body's exception; `delay` is the time until the next attempt, if
+    any.
     """
 
     status: TaskStatus | None
@@ -69,11 +69,11 @@ class Ended:
 
 
 HANDED_OVER = Ended(TaskStatus.PROCESSING)
-"""The body has made sub-tasks, and they have its task now."""
+"""The body has created sub-tasks, which decide the end of its task."""
 
 
 class RowWriter(Protocol):
-    """Writes to a row for as long as that takes; an `Execution` is one."""
+    """Writes to a row for as long as that takes. `Execution` implements it."""
 
     store: Store
     max_crashes: int
@@ -119,7 +119,7 @@ class RunOutcome:
             name = self._payload_name()
             payload = self._execution.pack(plain, name, "the result", self._id)
         except (NotEncodable, InvalidInput) as error:
-            # Its message names the place; the frames are ours and would only hide that.
+            # Its message names the place. The frames are the worker's and would only hide that.
             stored = self._error(error, with_traceback=False)
             return Ended(self._write("fail", self._outcomes.fail, stored), error=error)
         status = self._complete(payload)
@@ -128,7 +128,7 @@ class RunOutcome:
         return Ended(status, plain)
 
     def awaits(self) -> Ended:
-        """The outside ends the task, or has done so already."""
+        """Wait for the callback, which may have come already."""
         report = self._report()
         handlers = self._handlers()
         status = self._end(
@@ -165,9 +165,10 @@ class RunOutcome:
         return Ended(status, error=error, delay=delay)
 
     def retried(self, error: CeleryRetry) -> Ended:
-        """The body asked Celery for another attempt: it has it, when it asked for that.
+        """Write the end of a body that asked Celery for another attempt, if one is left.
 
-        As many as the call of `retry` allows; where it was raised as it is, as the type allows.
+        A call of `retry` may set its own limit. Without that, or without a call, the type's limit
+        holds.
         """
         used = self._claim.attempts_used
         limit = self._type.retry.max_attempts
@@ -184,7 +185,7 @@ class RunOutcome:
         )
 
     def refused(self, error: Exception) -> Ended:
-        """The row cannot take what the body said, now or later. It says nothing more of it."""
+        """Fail a run whose outcome the row refuses for ever. Writes no report of the body."""
         stored = self._error(error, with_traceback=False)
         status = self._end("fail", lambda: self._outcomes.fail(self._id, self._token, stored))
         return Ended(status, error=error)
@@ -240,11 +241,11 @@ class RunOutcome:
         return self._complete_alone(payload, report)
 
     def _handlers(self) -> list[HandlerSpec]:
-        """Those of the type beside its own body, which follow it."""
+        """Return the handlers of the type that follow its own body."""
         return self._execution.handlers_of(self._type)
 
     def _complete_alone(self, payload: Payload, report: Report) -> TaskStatus | None:
-        """Write a result that nothing else follows from."""
+        """Write a result after which nothing else follows."""
         return self._end(
             "complete",
             lambda: self._outcomes.complete(self._id, self._token, payload, report),
@@ -279,7 +280,7 @@ class RunOutcome:
 
 
 def _delay_of(when: Any, otherwise: timedelta) -> timedelta:
-    """What Celery's `countdown` or `eta` asks for."""
+    """Return the delay of Celery's `countdown` or `eta`, or `otherwise` without one."""
     if isinstance(when, datetime):
         moment = when if when.tzinfo else when.replace(tzinfo=UTC)
         return max(moment - datetime.now(UTC), timedelta(0))
@@ -289,4 +290,4 @@ def _delay_of(when: Any, otherwise: timedelta) -> timedelta:
 
 
 Writing = Callable[..., RunOutcome]
-"""Makes what writes the end of a run, from the arguments of `RunOutcome`."""
+"""Creates the writer of a run's end, from the arguments of `RunOutcome`."""

@@ -1,8 +1,8 @@
-"""Writing to the row for as long as it takes: which errors are waited out, and how that is told.
+"""Repeated writes to the row: the errors that are waited out, and how the wait is logged.
 
-That a body raised and that its outcome was not written are two things. An error of the database or
-of the payload store says nothing about the body, so it is waited out here and never reaches what
-ends an attempt. Only an error about the value itself does: it would be refused for ever.
+A body that raised and an outcome that was not written are two different failures. An error of the
+database or of the payload store concerns no body. It is waited out here, and never ends an attempt.
+Only an error about the value itself does: the value would be refused for ever.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ T = TypeVar("T")
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 _LONGEST_UNKNOWN_PAUSE_SECONDS = 30.0
-"""Between two tries after an unknown error; each of them is logged in full."""
+"""The longest pause between two tries after an unknown error. Each error is logged in full."""
 _NOTICE_SECONDS = 3.0
-"""How much longer than the pause a notice stands: a try takes its time too."""
+"""A notice lasts this much longer than the pause, since a try takes time too."""
 _LONGEST_GAP_SECONDS = 30.0
-"""Between two lines of one process that say why it waits, however many of its threads do."""
+"""The longest time between two logs of one process about a wait, for all its threads together."""
 
 
 def is_waited_out(error: BaseException) -> bool:
-    """Whether an error says that something was not written, and nothing about what was."""
+    """Whether the error means that a value was not written, and is not about the value itself."""
     if isinstance(error, DatabaseError | PayloadStoreUnreachable):
         return True
     return faults.kind_of(error) not in {None, Kind.VALUE}
 
 
 class Patience:
-    """Repeats writes of one process until they are answered. `renew` closes its connections."""
+    """Repeats writes of one process until they succeed. `renew` closes its connections."""
 
     def __init__(self, renew: Callable[[], None]) -> None:
         self._renew = renew
@@ -58,12 +58,12 @@ class Patience:
         deadline: Callable[[], float] = lambda: inf,
         unknown_seconds: float = inf,
     ) -> T:
-        """Write to the row; asks again for as long as database or payload store cannot do it.
+        """Write to the row, and repeat while the database or the payload store cannot.
 
-        Only the end of the process stops that, or the deadline (by the monotonic clock, looked at
-        before each pause): then raises the error. An unknown error is waited out for
-        `unknown_seconds` at most. A soft limit that strikes meanwhile is let pass: the body is
-        over, or has not begun.
+        Only the end of the process or the deadline (monotonic clock, checked before each pause)
+        stops this; at the deadline it raises the error. An unknown error is waited out for
+        `unknown_seconds` at most. A soft limit in the meantime is ignored: the body is over, or has
+        not begun.
         """
         began, pause = time.monotonic(), _FIRST_PAUSE_SECONDS
         while True:
@@ -71,7 +71,7 @@ class Patience:
                 return work()
             except SoftTimeLimitExceeded:
                 log.warning("soft_limit.write_repeated", task_id=task_id, verb=what)
-                # It broke into a conversation with the database: that line cannot be used again.
+                # The limit interrupted a statement, so the connection cannot be used again.
                 self._renew()
             except Exception as error:
                 if not is_waited_out(error):
@@ -93,9 +93,9 @@ class Patience:
         task_id: str,
         may_repeat: Callable[[], bool] = lambda: True,
     ) -> T:
-        """The same for a body that runs, whose soft limit ends the waiting.
+        """Repeat like `write`, for a running body. The soft limit of the body ends the wait.
 
-        Raises an unknown error, and any where the work may not be repeated.
+        Raises an unknown error, and any error where the work may not be repeated.
         """
         pause = _FIRST_PAUSE_SECONDS
         while True:
@@ -126,7 +126,7 @@ class Patience:
             log.warning("database.write_refused", task_id=task_id, verb=what, reason=reason)
 
     def _may_tell(self, kind: type[Exception]) -> bool:
-        """Whether it is time for another line about this kind; the time between two doubles."""
+        """Whether another log about this kind of error is due. The time in between doubles."""
         now = time.monotonic()
         told_at, gap = self._told.get(kind, (-inf, 0.0))
         if now - told_at < gap:

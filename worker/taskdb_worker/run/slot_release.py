@@ -1,4 +1,4 @@
-"""The next in line goes when a task that held slots has ended, without waiting for a loop."""
+"""Release held tasks as soon as a task that held slots has ended, without waiting for a loop."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ log = get_logger("taskdb.release")
 _PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.16
 _PAUSE_SHARE = 4
-"""A pause after each look, so many times as long as it took and no shorter than that: what ends
-meanwhile shares the next look, and a busy worker spends its time on its tasks."""
+"""Each pause takes at least this many times as long as the look before it. Tasks that end in the
+meantime share the next look, and a busy worker keeps its time for its tasks."""
 _WORTH = 1 / 8
-"""A look that finds fewer of the places of a rule free was early: the next pause is longer."""
+"""A look that finds a smaller share of slots free was early: the next pause is longer."""
 _LATE = 1 / 2
-"""... and one that finds so many free was late, since tasks ended faster than it came: on a slow
-machine, where a look takes long, pauses so many times as long would let a rule run dry."""
+"""A look that finds this share free was late: tasks ended faster. On a slow machine a look takes
+long, and pauses many times as long would leave slots empty."""
 
 
 class HandOver:
-    """Looks at lines in a thread of its own, made when first needed and never inherited.
+    """Releases held tasks in a thread of its own, which starts when needed and is never inherited.
 
-    What it misses (its process died, another one was at it for long) is the beat's.
+    Beat releases the tasks that this thread misses (a dead process, or another that released long).
     """
 
     def __init__(self, taskdb: TaskDB) -> None:
@@ -38,14 +38,14 @@ class HandOver:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew: threads and locks stay behind in the parent."""
+        """Start with new state: threads and locks stay behind in the parent process."""
         self._lock = threading.Lock()
         self._wanted = threading.Event()
         self._lines: set[str] = set()
         self._thread: threading.Thread | None = None
 
     def wake(self, lines: Iterable[str]) -> None:
-        """Something has been given back for which someone may wait in these lines."""
+        """Release in these wait queues soon, since slots are free. Never waits."""
         with self._lock:
             self._lines.update(lines)
             if self._thread is None or not self._thread.is_alive():
@@ -53,7 +53,7 @@ class HandOver:
                 try:
                     thread.start()
                 except RuntimeError:
-                    # The interpreter is on its way out.
+                    # The interpreter is about to end.
                     return
                 self._thread = thread
         self._wanted.set()
@@ -80,13 +80,13 @@ class HandOver:
         except DatabaseError as error:
             log.warning("release.postponed", reason=str(error))
         except Exception:
-            # Nothing may end this thread; the beat lets them go.
+            # Nothing may end this thread. Beat releases the tasks.
             log.exception("release.failed")
         return Released()
 
 
 def _rest_after(released: Released) -> int:
-    """How many times as long as the look the pause after it is, at least."""
+    """Return how many times as long as the look the next pause is, at least."""
     return 1 if released.share >= _LATE else _PAUSE_SHARE
 
 

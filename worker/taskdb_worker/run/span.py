@@ -1,4 +1,4 @@
-"""The span of one run: it goes on with the trace of the submit, and names the attempt before it."""
+"""The trace span of one run. It continues the trace of the submit and links the last attempt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WENT_WRONG = frozenset({TaskStatus.ERRORED, TaskStatus.FAILED, TaskStatus.HALTE
 
 
 def run_span(task_id: str, type_name: str, claim: Claim) -> AbstractContextManager[Any]:
-    """Active while the body runs, so that its own spans lie under it."""
+    """Return the span that is active while the body runs, so that the body's spans are below."""
     told = {
         "messaging.system": "taskdb",
         "messaging.operation.name": "run",
@@ -35,7 +35,7 @@ def run_span(task_id: str, type_name: str, claim: Claim) -> AbstractContextManag
 def tell_end(
     span: Any, status: TaskStatus | None, error: BaseException | None, redaction: Redaction
 ) -> None:
-    """How the run ended; of an error its words without secrets."""
+    """Record how the run ended. The message of an error is redacted."""
     if span is None:
         return
     span.set_attribute("taskdb.status", status.value if status else "not accepted")

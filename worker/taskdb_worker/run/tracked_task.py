@@ -1,8 +1,8 @@
-"""The Celery task class of every task type: it obeys the claim and tells Celery how the run ended.
+"""The Celery task class of every task type: it obeys the claim and reports the end to Celery.
 
-`__call__` is the one place that can stop a body, or answer for one that has run already; signal
-receivers cannot (Celery runs the body whatever they do). It writes the outcome before it returns,
-because Celery publishes what comes next before `task_success` and `task_failure` are sent.
+Only `__call__` can skip a body, or return the result of an earlier run: Celery runs the body
+regardless of signal receivers. It writes the outcome before it returns, because Celery publishes
+what follows before it sends `task_success` and `task_failure`.
 """
 
 # Celery's classes have no types.
@@ -38,11 +38,11 @@ from taskdb_worker.run.outcome import AskedRetry, Ended
 log = get_logger("taskdb.run")
 
 TOKEN = "taskdb_token"  # noqa: S105 - the name of an attribute
-"""Attribute of a request: which delivery this is."""
+"""Attribute of a request: the token of this delivery."""
 CLAIM = "taskdb_claim"
-"""Attribute of a request: the answer that `task_prerun` got; of a chunk, a list of them."""
+"""Attribute of a request: the claim that `task_prerun` got; for a chunk, a list of claims."""
 ENDED = "taskdb_ended"
-"""Attribute of a request: the outcome is in the row, signals need not write it."""
+"""Attribute of a request: the outcome is in the row, so signals need not write it."""
 
 
 _LONGEST_MESSAGE = 1_000
@@ -50,7 +50,7 @@ _LONGEST_MESSAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of which parent a run is a part, as its row says; stands on a request as its chord."""
+    """The parent of a part, as its row names it. Stands on a request as its chord."""
 
     parent_id: str
     queue: str
@@ -61,27 +61,27 @@ class TaskFailed(Exception):
 
 
 class TrackedRequest(Request):
-    """A delivery that can be told from others of the same task, in the main process as well."""
+    """A delivery with a token of its own, known in the main process and in the pool."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        # The pool process gets this dictionary; so both processes know the same token.
+        # The pool process gets this dictionary, so both processes know the same token.
         self._request_dict[TOKEN] = token_hex(16)
         count = self._request_dict.get(CHUNK_HEADER)
         if count is not None:
             self._give_time(count)
 
     def _give_time(self, count: int) -> None:
-        """Limits are for an item; a pool knows those of a message only."""
+        """Multiply the limits of one item by the count, since a pool limits a whole message."""
         hard, soft = self.task.time_limit, self.task.soft_time_limit
         self.time_limits = (hard and hard * count, soft and soft * count)
         self._request_dict["timelimit"] = self.time_limits
 
     def revoked(self) -> bool:
-        """Whether this very delivery was ended; the claim asks the row for all else.
+        """Whether this very delivery was ended. The claim checks all else in the row.
 
-        Celery would also ask its list of ids that were once revoked here, and the expiry in the
-        message: both may be of the time before the task was submitted or retried again.
+        Celery would also check its list of ids that were once revoked here, and the expiry in the
+        message. Both may be older than the last submit or retry of the task.
         """
         return bool(self._already_revoked)
 
@@ -91,13 +91,13 @@ class TrackedRequest(Request):
         send_failed_event: bool = True,  # noqa: FBT001, FBT002 - Celery's signature
         return_ok: bool = False,  # noqa: FBT001, FBT002 - Celery's signature
     ) -> None:
-        """In the main process: the pool says of a run that it did not end well."""
+        """Report in the main process that a run in the pool failed."""
         super().on_failure(exc_info, send_failed_event, return_ok)
         if not isinstance(getattr(exc_info, "exception", None), Retry):
             self.task.execution.tell_of_failure()
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
-        """Send the signals of a hard limit with this request in sight, as the others are."""
+        """Send the signals of a hard limit with this request as the current one."""
         self.task.request_stack.push(self._context)
         try:
             super().on_timeout(soft, timeout)
@@ -112,7 +112,7 @@ class TrackedTask(Task):
     Request = f"{__name__}:TrackedRequest"
     typing = False
     max_retries = None
-    # Results are for who may read the row; Celery would show them in its log and to Flower.
+    # Only readers of the row see results. Celery would show them in its log and to Flower.
     resultrepr_maxsize = 0
 
     task_type: TaskType
@@ -123,7 +123,7 @@ class TrackedTask(Task):
         request = self.request
         if request.called_directly:
             if getattr(current_task, "name", None) in MAPS:
-                # Its arguments are those of a message, which anyone can write.
+                # Its arguments come from a message, which any client of the broker can write.
                 raise TaskNotSubmitted(self.name)
             return self.task_type.body(*arguments, **keywords)
         claim = getattr(request, CLAIM, None)
@@ -144,20 +144,20 @@ class TrackedTask(Task):
         max_retries: int | None = None,
         **options: Any,  # noqa: ARG002 - Celery's signature
     ) -> Any:
-        """Ask for another attempt, as in a plain Celery task: always raises.
+        """Ask for another attempt, as in a plain Celery task. Always raises.
 
-        Nothing is published: the row is ERRORED, and the relay publishes it when it is due.
+        Publishes nothing: the row becomes ERRORED, and the relay publishes it when it is due.
         """
         asked = AskedRetry(exc=exc, when=countdown if eta is None else eta)
         asked.max_retries = max_retries
         raise asked
 
     def apply(self, *_: Any, **__: Any) -> Any:
-        """Celery's call in this process, also by `task_always_eager`; raises TaskNotSubmitted."""
+        """Refuse Celery's call in this process, also if eager: always raises TaskNotSubmitted."""
         raise TaskNotSubmitted(self.name)
 
     def claim(self, request: Any) -> Claim | list[Claim]:
-        """Take what a message is about; the answer stays on the request, where a run finds it."""
+        """Claim the task or the items of a message, and keep the claim on the request."""
         token, count = token_of(request), chunk_count(request)
         attempt = getattr(request, ATTEMPT, None)
         claim: Claim | list[Claim]
@@ -166,7 +166,7 @@ class TrackedTask(Task):
         else:
             claim = self.execution.claim_chunk(request.id, self.task_type, token, count, attempt)
         setattr(request, CLAIM, claim)
-        # Of what fan-out it is a part, the row says; Celery counts the parts of a chord.
+        # The row names the fan-out of a part. Celery counts the parts of a chord.
         part = _part(claim[0] if isinstance(claim, list) and claim else claim)
         request.chord, request.group = part, None if part is None else part.parent_id
         return claim
@@ -183,9 +183,9 @@ class TrackedTask(Task):
         return _tell_celery(request.id, ended)
 
     def _run_chunk(self, request: Any, claims: list[Claim]) -> int:
-        """Run the items that are left of a message; Celery hears that the message is done.
+        """Run the items of a message that are left. Celery only learns that the message is done.
 
-        How each ended is in its row. Celery's count of the parts then asks the rows what follows.
+        The rows have the end of each item. After Celery's count, they decide what follows.
         """
         if len(claims) < (chunk_count(request) or 0):
             self.execution.hold(request.id, chunk=True)
@@ -201,7 +201,7 @@ class TrackedTask(Task):
         return len(claims)
 
     def _answer_without_running(self, request: Any, claim: Claim) -> Any:
-        """What a message means whose task another delivery has run, or is running."""
+        """Return or raise the result of a message whose task another delivery ran or is running."""
         task_id = request.id
         setattr(request, ENDED, True)
         if claim.status in {TaskStatus.COMPLETED, TaskStatus.FINISHED}:
@@ -221,7 +221,7 @@ class TrackedTask(Task):
 
 
 def is_called_plainly(request: Any) -> bool:
-    """Whether a message comes from Celery's own ways to call a task: ours have no arguments.
+    """Whether a message comes from Celery's own ways to call a task: TaskDB's have no arguments.
 
     Celery's describe their arguments in a header, also where there are none.
     """
@@ -230,7 +230,7 @@ def is_called_plainly(request: Any) -> bool:
 
 
 def token_of(request: Any) -> str:
-    """The token of a delivery; one that came without (an eager call) gets its own."""
+    """Return the token of a delivery. One without a token (an eager call) gets a new one."""
     token: str | None = getattr(request, TOKEN, None)
     if token is None:
         token = token_hex(16)
@@ -239,7 +239,7 @@ def token_of(request: Any) -> str:
 
 
 def chunk_count(request: Any) -> int | None:
-    """How many items a message is for; None for one of a single task."""
+    """Return how many items a message is for, or None for a message of a single task."""
     return getattr(request, CHUNK_HEADER, None)
 
 
@@ -250,18 +250,18 @@ def _part(claim: Claim | list[Claim]) -> Part | None:
 
 
 def _is_counted_by_celery(claim: Claim, ended: Ended, request: Any) -> bool:
-    """Whether nobody need ask what follows: it goes on, or Celery counts it as a chord's part."""
+    """Whether nothing need check the parent: the run continues, or Celery counts it as a part."""
     if ended.status is None or not ended.status.is_terminal:
         return True
     if claim.role is TaskRole.STEP and ended.status is TaskStatus.COMPLETED:
-        # The next step was made with its end.
+        # The statement that ended the step also created the next one.
         return True
     is_told = ended.status in {TaskStatus.COMPLETED, TaskStatus.FAILED}
     return claim.role is TaskRole.PART and is_told and getattr(request, "chord", None) is not None
 
 
 def _tell_celery(task_id: str, ended: Ended) -> Any:
-    """Return or raise what makes Celery say the same as the row."""
+    """Return or raise the outcome, so that Celery and the row agree."""
     if ended.status is TaskStatus.COMPLETED:
         return ended.value
     if ended.status in {TaskStatus.ERRORED, TaskStatus.SCHEDULED}:
@@ -278,7 +278,7 @@ def _tell_celery(task_id: str, ended: Ended) -> Any:
 
 
 def _failure(error: BaseException | None) -> BaseException:
-    """The body's own exception, unless Celery would take it for something else than a failure."""
+    """Return the body's own exception, unless Celery would not take it for a failure."""
     special = (Ignore, Reject, Retry, MemoryError)
     fit = fit_for_celery(error)
     if fit is not None and not isinstance(fit, special):
