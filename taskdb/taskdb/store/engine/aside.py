@@ -1,9 +1,9 @@
-"""Rows set aside: one row that fails stops no batch, is counted, and is tried again later.
+"""Rows set aside: a row that fails stops no batch, is counted, and is tried again later.
 
-A loop works on a batch as a whole. Only where that fails by the fault of a row, the batch is split
-until the row is alone. Its key is written here with the reason, and the loop leaves it out until
-its next try is due. So a batch in which nothing fails costs what it did before. The pauses between
-tries double, up to an hour. A row whose next try succeeds is forgotten.
+A loop works on a batch as a whole. If a row makes the batch fail, the loop splits the batch until
+the row is alone. The table gets the key and the reason, and the loop leaves the row out until its
+next try is due. A batch without a failure costs nothing extra. The pauses between tries double, up
+to an hour. A row whose next try succeeds is forgotten.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FIRST_SECONDS = 10.0
 LONGEST_SECONDS = 3600.0
 _DOUBLINGS = 8
 _LOOK_SECONDS = 30.0
-"""A process that set nothing aside looks this often whether another one did."""
+"""How often a process that set nothing aside checks for rows of other processes."""
 _MARGIN_SECONDS = 1.0
 _KEY_CHARACTERS = 400
 _REASON_CHARACTERS = 500
@@ -58,7 +58,7 @@ class SetAside:
 
 
 def is_of_a_row(error: BaseException) -> bool:
-    """Whether an error may be the fault of one row, and not of what all rows need."""
+    """Whether an error may concern one row, and not something that all rows need."""
     if isinstance(error, BrokerUnreachable | PayloadStoreUnreachable | PoolTimeout):
         return False
     if not isinstance(error, Exception):
@@ -71,14 +71,14 @@ def is_of_a_row(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in one line. Parameters of statements are left out, as drivers may show them."""
+    """An error on one line, without the parameters of statements that drivers may show."""
     origin = faults.origin_of(error)
     said = " ".join(str(origin).partition("\nDETAIL:")[0].split())
     return storable(f"{type(origin).__name__}: {said}", _REASON_CHARACTERS)
 
 
 def readable(row: RowMapping | Row) -> RowMapping | Row:
-    """The same row; raises ValueError for one with a JSON value that cannot be read."""
+    """Return the same row. Raises ValueError if a JSON value of it cannot be read."""
     faults = [
         f"{name} cannot be read: {value['unreadable']}"
         for name, value in row.items()
@@ -90,7 +90,7 @@ def readable(row: RowMapping | Row) -> RowMapping | Row:
 
 
 def not_aside(d: StoreDialect, loop: str, column: str = "id") -> str:
-    """Whether a loop has not set a row aside, or its next try is due."""
+    """SQL: a loop has not set this row aside, or its next try is due."""
     return (
         f"CAST({column} AS TEXT) NOT IN (SELECT a.key FROM taskdb_set_aside AS a"
         f" WHERE a.loop = '{loop}' AND a.next_try_at > (SELECT {d.now}))"
@@ -99,7 +99,7 @@ def not_aside(d: StoreDialect, loop: str, column: str = "id") -> str:
 
 @contextmanager
 def unless_unreadable(row: RowMapping | Row, table: str, key: str) -> Iterator[None]:
-    """Leave out of a list what somebody wrote by hand and that says nothing."""
+    """Leave a row out of a list, and log it, if it was written by hand and cannot be read."""
     try:
         readable(row)
         yield
@@ -114,7 +114,7 @@ class Aside:
         self._database = database
         self._narrow: dict[MoveStatement, MoveStatement] = {}
         self._known: set[str] = set()
-        """Loops of which this process knows that rows are set aside."""
+        """Loops that have rows set aside, as far as this process knows."""
         self._looked: dict[str, float] = {}
 
     # --- work -----------------------------------------------------------------------------------
@@ -128,9 +128,9 @@ class Aside:
         key: Callable[[T], str] = str,
         unless: tuple[type[Exception], ...] = (),
     ) -> list[R]:
-        """Do the work of each item by itself; returns the results of those that did not fail.
+        """Do the work of each item by itself. Returns the results of items that did not fail.
 
-        Raises what is not the fault of one row, and what `unless` names.
+        Raises errors that do not concern one row, and those that `unless` names.
         """
         done = []
         for item in items:
@@ -151,7 +151,7 @@ class Aside:
         key: Callable[[T], str] = str,
         unless: tuple[type[Exception], ...] = (),
     ) -> list[R]:
-        """Do the work of all items at once, and of halves of them where that fails."""
+        """Do the work of all items at once, and of halves of them after a failure."""
         done: list[R] = []
         left = [list(items)] if items else []
         while left:
@@ -171,7 +171,7 @@ class Aside:
     def move(
         self, loop: str, statement: MoveStatement, parameters: Mapping[str, Any]
     ) -> list[Moved]:
-        """Carry out a move of many rows; those that it fails for are set aside."""
+        """Carry out a move of many rows; set aside rows for which it fails."""
         try:
             return self._database.move(statement, parameters)
         except Exception as error:
@@ -189,7 +189,7 @@ class Aside:
         return self.batch(loop, [row["id"] for row in found], some)
 
     def _narrowed(self, statement: MoveStatement) -> MoveStatement:
-        """The same move of some of the rows that it selects."""
+        """The same move, limited to the ids of the parameter `these`."""
         found = self._narrow.get(statement)
         if found is None:
             these = self._database.dialect.listed_ids("these")
@@ -200,7 +200,7 @@ class Aside:
     # --- what is set aside ----------------------------------------------------------------------
 
     def note(self, loop: str, key: str, error: BaseException) -> None:
-        """Set a row aside; once more, and for longer, where it has failed before."""
+        """Set a row aside, for longer after each further failure."""
         reason = reason_of(error)
         d = self._database.dialect
         grown = (
@@ -220,10 +220,10 @@ class Aside:
         log.warning("row.set_aside", loop=loop, key=key, reason=reason, tries=row["tries"])
 
     def over(self, loop: str, took: float) -> None:
-        """Forget rows whose next try was due before a pass of `took` seconds that reached them all.
+        """Forget rows whose next try was due before a complete pass of `took` seconds.
 
-        A pass calls it when it has gone through everything that is due: what failed again was
-        noted again.
+        A pass calls it after it has worked on everything due: rows that failed again were noted
+        again.
         """
         if loop not in self._known and not self._look(loop):
             return
@@ -237,7 +237,7 @@ class Aside:
             self._known.discard(loop)
 
     def due(self, loop: str, limit: int) -> list[str]:
-        """Keys whose next try is due: for a loop that finds its rows by a cursor."""
+        """Return the keys whose next try is due, for a loop that finds its rows by a cursor."""
         if loop not in self._known and not self._look(loop):
             return []
         d = self._database.dialect
@@ -250,7 +250,7 @@ class Aside:
         return [row["key"] for row in found]
 
     def forget(self, loop: str, keys: Iterable[str]) -> None:
-        """These have succeeded, or are gone."""
+        """Forget rows that have succeeded or no longer exist."""
         for key in keys:
             self._database.query(
                 "DELETE FROM taskdb_set_aside WHERE loop = :loop AND key = :key RETURNING key",
@@ -258,12 +258,12 @@ class Aside:
             )
 
     def try_now(self) -> None:
-        """Make the next try of everything due."""
+        """Make the next try of every row due now."""
         now = self._database.dialect.later("-3600.0")
         self._database.query(f"UPDATE taskdb_set_aside SET next_try_at = {now} RETURNING key", {})
 
     def listed(self, limit: int) -> list[SetAside]:
-        """What is set aside, the oldest first."""
+        """Return the rows set aside, oldest first."""
         found = self._database.query(
             "SELECT loop, key, reason, tries, first_at, next_try_at FROM taskdb_set_aside"
             " ORDER BY first_at, loop, key LIMIT :limit",

@@ -1,12 +1,12 @@
-"""The cluster: whose transaction ids the history is in order of.
+"""The PostgreSQL cluster whose transaction ids order the history.
 
 Readers of the history follow (xid, id). A transaction id means nothing in another cluster, so the
-xid of an event is the id of its transaction plus a *shift* that the database keeps. After a restore
-into another cluster, or to an older point in time, the shift grows until each new event stands
-behind every event and every cursor that there ever was. No cursor has to be rewritten.
+xid of an event is the id of its transaction plus a *shift* that the database stores. After a
+restore into another cluster, or to an older point in time, the shift grows. Each new event then
+comes after every older event and every cursor, so no cursor has to be rewritten.
 
-Events that were written in the new cluster before that have the old shift, and stand in the midst
-of the restored ones. They are known by their row's own transaction id, and move to the end.
+Events that the new cluster wrote before the shift grew lie among the restored ones. Their row's own
+transaction id identifies them; they move to the end.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from taskdb.store.engine.session import Row
 log = get_logger("taskdb.upkeep")
 
 LEAP = 2**40
-"""More transactions than a restore to an older point in time can take back: a reader outside may
-hold a cursor of the time that was lost."""
+"""More transactions than a restore to an older point in time can undo: an outside reader may hold
+a cursor from the lost time."""
 
 _LOCK_KEY = 0x7461736B7873
 _NEXT = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT)"
@@ -35,7 +35,7 @@ _NEWEST = (
     "SELECT {column} FROM taskdb_event"
     f" WHERE {has_order('postgresql', 'xid')} ORDER BY xid DESC, id DESC LIMIT 1"
 )
-# A place that no transaction of this cluster has had: the event or the cursor is of another one.
+# A place that this cluster has not reached: its event or cursor comes from another cluster.
 LOOK = (
     "SELECT c.identity, taskdb_cluster_identity() AS found, c.shift, c.left_shift,"
     f" {_NEXT} AS next, furthest.xid AS furthest FROM taskdb_history_cluster AS c, LATERAL"
@@ -45,7 +45,7 @@ LOOK = (
     " UNION ALL SELECT max(xid) FROM taskdb_reporter) AS place"
     f" WHERE {has_order('postgresql', 'xid')}) AS furthest"
 )
-# The row is missing after a TRUNCATE of every table; the default of the column has its number.
+# The row is missing after a TRUNCATE of every table; the column's default has its shift.
 _REMEMBER = (
     "INSERT INTO taskdb_history_cluster (id, shift) SELECT 1, COALESCE(CAST(substring("
     "pg_get_expr(d.adbin, d.adrelid) FROM '\\+ .?([0-9]+)') AS BIGINT), 0)"
@@ -55,20 +55,20 @@ _REMEMBER = (
 _IDENTITY = (
     "SELECT 1 FROM taskdb_history_cluster WHERE identity IS DISTINCT FROM taskdb_cluster_identity()"
 )
-# When the restored database was last written to, as far as what lies ahead can tell.
+# The last write to the restored database, as far as events and cursors ahead show it.
 _LEFT_AT = (
     "SELECT GREATEST("
     f"(SELECT at FROM ({_NEWEST.format(column='xid, at')}) AS newest WHERE xid >= :edge),"
     " (SELECT max(cursor_at) FROM taskdb_subscription WHERE cursor_xid >= :edge),"
     " (SELECT max(moved_at) FROM taskdb_alarm_cursor WHERE xid >= :edge)) AS left_at"
 )
-# The last restored event: its row was written by another transaction than its own.
+# The last restored event: another transaction than that of its xid wrote its row.
 _RESTORED = (
     "SELECT xid, at FROM taskdb_event WHERE"
     " CAST(CAST(xmin AS TEXT) AS BIGINT) <> ((xid - :shift) & 4294967295)"
     " ORDER BY xid DESC, id DESC LIMIT 1"
 )
-# A restored row was written by a transaction that wrote rows of other numbers as well.
+# A transaction that wrote restored rows wrote rows with several xids.
 _MOVE_LATE = (
     "WITH native AS (SELECT xmin AS writer FROM taskdb_event WHERE at > :since GROUP BY xmin"
     " HAVING bool_and(CAST(CAST(xmin AS TEXT) AS BIGINT) = ((xid - :shift) & 4294967295)))"
@@ -78,19 +78,19 @@ _MOVE_LATE = (
 
 
 def is_other_cluster(connection: Connection) -> bool:
-    """Whether the cluster is not the one that the database was last used in."""
+    """Whether the database was last used in another cluster."""
     if connection.dialect.name != "postgresql":
         return False
     return connection.execute(text(_IDENTITY)).first() is not None
 
 
 def is_foreign(found: Row) -> bool:
-    """Whether the answer to `LOOK` tells of another cluster, or of one that is not known yet."""
+    """Whether the row of `LOOK` shows another cluster, or one that is not recorded yet."""
     return is_ahead(found) or found["found"] not in (None, found["identity"])
 
 
 def is_other(found: Row) -> bool:
-    """Whether the history comes from another cluster, which had its own counter."""
+    """Whether the history comes from another cluster, with its own counter."""
     return is_ahead(found) or (
         None not in (found["found"], found["identity"])
         and found["found"].partition("/")[0] != found["identity"].partition("/")[0]
@@ -98,14 +98,14 @@ def is_other(found: Row) -> bool:
 
 
 def is_ahead(found: Row) -> bool:
-    """Whether there is an event or a cursor that this cluster has not come to."""
+    """Whether an event or a cursor is ahead of this cluster's counter."""
     return found["furthest"] is not None and found["furthest"] >= found["next"] + found["shift"]
 
 
 def settle_over(transactions: Engine) -> bool:
-    """Let new events stand behind all others; False where another transaction's lock prevents it.
+    """Order new events after all others; False where another transaction's lock prevents it.
 
-    Raises the driver's error of a role that may not alter the history.
+    Raises the driver's error if the role may not alter the history.
     """
     try:
         with transactions.begin() as connection:
@@ -126,17 +126,17 @@ def _shift(connection: Connection) -> None:
     connection.execute(text(_REMEMBER))
     found = _look(connection)
     if found["identity"] is None and not is_ahead(found):
-        # Of this cluster from the first day on.
+        # The history began in this cluster.
         connection.execute(text(_WRITE), {**_SAME, "identity": found["found"]})
         return
     if not is_foreign(found):
         return
-    # No transaction that writes events is open behind this lock, so none has the old shift.
+    # With this lock no other transaction that writes events is open, so none has the old shift.
     connection.execute(text("LOCK TABLE ONLY taskdb_event IN ACCESS EXCLUSIVE MODE"))
     found = _look(connection)
     shift = max(found["furthest"] - found["next"], found["shift"]) + LEAP
     connection.execute(text("SELECT taskdb_shift_history(:shift)"), {"shift": shift})
-    # A replica of rows has no sequence of its publisher's.
+    # Logical replication copies rows, and not the publisher's sequence.
     connection.execute(text(_KEEP_COUNTING))
     given = {**_SAME, "identity": found["found"], "shift": shift}
     if is_other(found):
@@ -146,12 +146,12 @@ def _shift(connection: Connection) -> None:
 
 
 def _late(connection: Connection, found: Row) -> dict[str, Any]:
-    """Which events of this cluster stand before others that came with the restore."""
+    """Bounds of the events of this cluster that come before restored ones."""
     if is_ahead(found):
         edge = found["next"] + found["shift"]
         since = connection.scalar(text(_LEFT_AT), {"edge": edge})
         return {"left": found["shift"], "before": edge, "since": since}
-    # The counter has passed the restored events by now, but may not have when it began.
+    # The counter has passed the restored events by now, but perhaps not at its first event.
     last = connection.execute(text(_RESTORED), {"shift": found["shift"]}).first()
     if last is None:
         return {}
@@ -181,7 +181,7 @@ _SETTLED = "left_shift = NULL, left_xid = NULL, left_at = NULL"
 
 
 def _move_late_events(connection: Connection) -> None:
-    """Move events that this cluster has written with the old shift behind all others."""
+    """Move events that this cluster wrote with the old shift after all others."""
     taken = (
         connection.execute(text("SELECT * FROM taskdb_history_cluster FOR UPDATE")).mappings().one()
     )

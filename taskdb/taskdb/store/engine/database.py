@@ -1,4 +1,4 @@
-"""The way to the database: one engine a process, errors that say what to do, a checked schema."""
+"""Access to the database: one pool a process, errors with advice, a checked schema."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ log = get_logger("taskdb.database")
 T = TypeVar("T")
 
 IDLE_SECONDS = 30.0
-"""How long a transaction of our own may say nothing: between its statements it waits for nobody."""
+"""How long our own transaction may idle between statements; nothing makes it wait there."""
 
 _COLLISIONS = 5
-"""After how many collisions in a row the same work is not repeated any more."""
+"""The most repeats of the same work after collisions."""
 _COLLISION_SECONDS = 0.005
-"""The longest pause after the first of them; it doubles."""
+"""Before its first repeat, work pauses at most twice this; the limit doubles each time."""
 
 _COLLIDED = (
     "another transaction was in the way of yours: roll back, and repeat the whole transaction from "
@@ -49,7 +49,7 @@ _NO_GATE = nullcontext()
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Connections of this process: how many there are, may be, and are in use."""
+    """Connections of this process: how many are open, are in use, and are allowed."""
 
     open: int
     in_use: int
@@ -57,11 +57,11 @@ class Pool:
 
 
 class Database:
-    """Connections to one database, made anew in every process that uses it.
+    """Connections to one database. Each process opens its own.
 
-    A connection inherited through a fork is never used and never closed: its socket belongs to
-    the parent. The schema is checked at the first connection of a process; `migrates_itself` (the
-    embedded default) brings it up to date instead of complaining.
+    A forked child never uses and never closes an inherited connection: the parent owns its socket.
+    The first connection of a process checks the schema. With `migrates_itself` (the embedded
+    default) it migrates the schema first.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Database:
         self._pid = 0
         self._engines: dict[str, Engine] = {}
         self.settles_again_at = float("-inf")
-        """By `time.monotonic`: when a reader of the history looks for a restore again."""
+        """By `time.monotonic`: when a reader of the history next checks for a restore."""
         self._joined: Callable[[], Connection] | None = None
         self._speak()
         self.idle_seconds = IDLE_SECONDS
@@ -84,11 +84,11 @@ class Database:
         self._gate = ForkGate(self._close_engines) if is_file else None
 
     def spoken(self, name: str) -> StoreDialect:
-        """The dialect of this name; a caller's connection may need the other one."""
+        """The dialect with this name. A caller's connection may need another one than ours."""
         return spoken(name, bound_clock=self._clock.bound() is not None)
 
     def keep_time(self, clock: Clock) -> Clock:
-        """Take `now` from this clock from here on; answers the one before it."""
+        """Take `now` from this clock from here on. Returns the previous clock."""
         before, self._clock = self._clock, clock
         # A dialect closes the connections that it has opened.
         self.close()
@@ -97,9 +97,9 @@ class Database:
 
     @contextmanager
     def over(self, connect: Callable[[], Connection]) -> Iterator[None]:
-        """Do everything in the transaction of this connection meanwhile, and end it never.
+        """Do all work inside the transaction of this connection, and never end it.
 
-        For tests that roll back what they did; `connect` answers it for the calling thread.
+        For tests that roll back. `connect` returns the connection of the calling thread.
         """
         before, self._joined = self._joined, connect
         try:
@@ -117,7 +117,7 @@ class Database:
         self.dialect = self.spoken(name_of(self.url))
 
     def move(self, statement: MoveStatement, parameters: Parameters) -> list[Moved]:
-        """Carry out one move by itself. Safe to repeat, so a broken connection is tried again."""
+        """Carry out one move and commit it. A move is safe to repeat, so errors may repeat it."""
         bound = self.parameters(parameters)
 
         def attempt() -> list[Moved]:
@@ -127,7 +127,7 @@ class Database:
         return self.again(attempt)
 
     def query(self, sql: str, parameters: Parameters, *, writes: bool = True) -> list[Row]:
-        """Run one statement by itself; one that is safe to repeat."""
+        """Run one statement and commit it. It must be safe to repeat."""
         bound = self.parameters(parameters)
 
         def attempt() -> list[Row]:
@@ -137,10 +137,10 @@ class Database:
         return self.again(attempt)
 
     def survey(self, sql: str, parameters: Parameters) -> list[Row]:
-        """Run one statement that reads, counts many rows and has many expressions.
+        """Run one reading statement that counts many rows and has many expressions.
 
-        A server that compiles such a statement spends longer on that than the statement takes; on
-        a busy machine a hundred times as long.
+        The server does not compile it: compilation takes longer than the statement itself, on a
+        busy machine a hundred times as long.
         """
         if not self.dialect.interpreted:
             return self.query(sql, parameters, writes=False)
@@ -154,17 +154,17 @@ class Database:
         return self.again(attempt)
 
     def parameters(self, given: Parameters) -> dict[str, Any]:
-        """The parameters with what every statement may name beside them."""
+        """The given parameters, and those that every statement may name."""
         return {"detail": None, "clock_now": self._clock.bound(), **given}
 
     @contextmanager
     def session(self, *, writes: bool = True) -> Iterator[Session]:
-        """A connection for one move or statement, which commits by itself."""
+        """Lend a connection for one move or one statement; it commits by itself."""
         if self._joined is not None:
             with self._savepoint(self._joined) as connection:
                 yield JoinedSession(connection)
             return
-        # Every move goes this way, so it has no layer that it can do without.
+        # Every move runs through here, so this path has as few layers as possible.
         try:
             with (
                 self._at_rest_in_forks(),
@@ -177,10 +177,10 @@ class Database:
 
     @contextmanager
     def transaction(self, *, may_idle: bool = False) -> Iterator[Connection]:
-        """A connection for several statements that become visible together.
+        """Lend a connection for several statements that become visible together.
 
-        Unless it `may_idle`, the server ends it when nothing was said for `idle_seconds`: a process
-        that was stopped in it, or whose machine is gone, would keep its locks from everyone else.
+        Unless it `may_idle`, the server ends the transaction after `idle_seconds` without a
+        statement. A stopped process, or a lost machine, would otherwise keep its locks.
         """
         if self._joined is not None:
             with self._savepoint(self._joined) as connection:
@@ -198,11 +198,11 @@ class Database:
 
     @property
     def idle_limit(self) -> dict[str, str]:
-        """The parameter of a statement that lets the server watch its transaction."""
+        """The parameter of a statement that makes the server watch its transaction."""
         return {"milliseconds": str(round(self.idle_seconds * 1000))}
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """What a function reads over a connection."""
+        """Call a function with a connection for reading, and return its result."""
         if self._joined is not None:
             with self._savepoint(self._joined) as connection:
                 return work(connection)
@@ -219,7 +219,7 @@ class Database:
         return self.again(attempt)
 
     def again(self, work: Callable[[], T]) -> T:
-        """Do it; once more where a new connection may help, a few times after collisions."""
+        """Do the work; repeat it once for a new connection, or up to 5 times after collisions."""
         repeats = 0
         while True:
             try:
@@ -231,44 +231,44 @@ class Database:
                     raise
             repeats += 1
             if is_collision:
-                # Spreading two transactions needs no cryptographic randomness.
+                # The pause needs no cryptographic randomness.
                 time.sleep(random.uniform(0, _COLLISION_SECONDS * 2**repeats))  # noqa: S311
 
     @property
     def is_joined(self) -> bool:
-        """Everything is done in a transaction of a caller meanwhile."""
+        """Whether all work runs inside a transaction of a caller (see `over`)."""
         return self._joined is not None
 
     def over_transactions(self, work: Callable[[Engine], T]) -> T:
-        """What a function does in transactions of its own."""
+        """Call a function with an engine for its own transactions, and return its result."""
         with self._at_rest_in_forks(), self._translated():
             return work(self._engine("transaction"))
 
     def prepare(self) -> None:
-        """Import what connections are made of, before there are threads and forks.
+        """Import the modules of connections, before there are threads and forks.
 
-        A child that is forked while another thread imports waits for that import for ever. The
-        first connection of the parent must be made before its forks, or after them.
+        If the parent forks while another thread imports, the child waits for that import for ever.
+        The parent must make its first connection before its forks, or after them.
         """
         self.dialect.create_engine(self.url, 1).dispose()
 
     def pool(self) -> Pool:
-        """How the connections stand; opens none. One that is kept at hand counts as in use."""
+        """Count the connections; opens none. A kept connection counts as in use."""
         engine = self._engines.get("moving") if self._pid == os.getpid() else None
         if engine is None or not isinstance(engine.pool, QueuePool):
             return Pool(0, 0, self._pool_size)
         pool = engine.pool
         in_use = pool.checkedout()
-        most = pool.size() + pool._max_overflow  # noqa: SLF001 - the pool does not tell otherwise
+        most = pool.size() + pool._max_overflow  # noqa: SLF001 - the pool has no public property for it
         return Pool(pool.checkedin() + in_use, in_use, most)
 
     def close(self) -> None:
-        """Close this process's connections; the next use opens new ones."""
+        """Close the connections of this process; the next use opens new ones."""
         with self._at_rest_in_forks():
             self._close_engines()
 
     def _renew(self, *, without_prepared: bool) -> None:
-        """Use none of this process's connections again: their server is not the right one."""
+        """Stop using the open connections of this process: their server is not the right one."""
         engines = self._engines
         if engines and self._pid == os.getpid():
             self.dialect.renew(engines["moving"], without_prepared=without_prepared)
@@ -283,7 +283,7 @@ class Database:
         return _NO_GATE if self._gate is None else self._gate.inside()
 
     def after_fork(self) -> None:
-        """Another thread may have held the lock when this process was forked off."""
+        """Renew the lock: another thread of the parent may have held it during the fork."""
         self._lock = threading.Lock()
 
     def _engine(self, use: str) -> Engine:
@@ -300,7 +300,7 @@ class Database:
         if self._engines:
             self.dialect.forget(self._engines["moving"])
         if self._migrates_itself:
-            # Only a file of one's own is migrated by whoever opens it, and only that needs Alembic.
+            # Only the embedded default migrates on opening, and only then is Alembic needed.
             from taskdb.store.engine.migrations.migrate import migrate  # noqa: PLC0415
 
             migrate(self.url)
@@ -323,7 +323,7 @@ class Database:
 
     @contextmanager
     def _unspoiled(self, connection: Connection) -> Iterator[None]:
-        """Keep a connection whose statement was cut short out of the pool."""
+        """Discard a connection whose statement was interrupted, instead of pooling it."""
         try:
             yield
         except BaseException:
@@ -343,10 +343,9 @@ class Database:
 
     @contextmanager
     def in_transaction_of_caller(self) -> Iterator[None]:
-        """Say what the caller has to do about an error in a transaction of theirs.
+        """Raise our error after a collision or a refused value in a caller's transaction.
 
-        That of a collision can only repeat all of it. What else goes wrong is theirs to see as
-        it is: the connection and its settings are.
+        Other errors stay as they are: the caller owns the connection and its settings.
         """
         try:
             yield
@@ -359,9 +358,9 @@ class Database:
             raise
 
     def _translate(self, error: Exception) -> None:
-        """Raise what an error means to a caller, where it means more than itself.
+        """Raise our error for a driver's error, where there is one.
 
-        Where the connections are what is wrong, the next use opens new ones.
+        Where the connections are at fault, the next use opens new ones.
         """
         if faults.spoils_pool(error):
             self._renew(without_prepared=faults.lost_prepared(error))
@@ -371,9 +370,9 @@ class Database:
 
 
 def _settle(transactions: Engine) -> None:
-    """After a restore, before this process writes its first event."""
+    """Settle the history after a restore, before this process writes its first event."""
     try:
         settle_over(transactions)
     except DBAPIError as error:
-        # A role that may not alter the history can still work: a beat, or `migrate`, does it then.
+        # A role that may not alter the history can still work; a beat or `migrate` settles it.
         log.warning("history.shift_failed", reason=str(error.orig))

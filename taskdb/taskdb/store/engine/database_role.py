@@ -1,4 +1,4 @@
-"""The role of PostgreSQL that this process connects as, and what it may do with our tables."""
+"""The PostgreSQL role that this process connects as, and its rights on our tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ASK = (
 
 @dataclass(frozen=True, slots=True)
 class DatabaseRole:
-    """A role, and the tables of ours whose rows it may not write."""
+    """A role, and those of our tables whose rows it may not write."""
 
     name: str
     is_superuser: bool

@@ -1,6 +1,6 @@
-"""What a database must do for the store: spell a few things, and carry out a move.
+"""The contract of a database: it spells SQL fragments and carries out moves.
 
-`postgresql.py` and `sqlite.py` beside this module implement it.
+`postgresql/postgresql.py` and `sqlite/sqlite.py` implement it.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from taskdb.store.engine.session import Parameters, Row, Session
 Columns = Mapping[str, Literal["id", "text", "integer", "number", "moment"]]
 
 CREATED_ANSWER = "id, tenant, status, run_at, relay_at, created_at, held_by"
-"""What an insert says of each new row."""
+"""The columns that an insert returns of each new row."""
 
 OWNED = "NOT old.is_adopted"
-"""Part of every move's guard: what is only watched moves by what is seen of it."""
+"""Part of the guard of every move: an adopted task moves only by observation."""
 CHECKED_TOGETHER = (
     ("attempt", "spared"),
     ("status", "waits_for"),
     ("tenant", "mutex_key"),
     ("tenant", "type", "unique_key"),
 )
-"""Columns that a CHECK compares with each other; one that has several partners stands last."""
+"""Groups of columns that one CHECK compares. A group with several partners comes last."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MoveStatement:
-    """One guarded move: which rows, under which condition, to what, and what it answers.
+    """One guarded move: the rows, the condition, the new values and the returned columns.
 
-    All fragments are SQL over the row alias `old`. `assignments` pairs columns with fragments,
-    `status` among them. `answer` names columns that are wanted of the row as it was before, also
-    when the guard refused. `durable` is whether the commit waits for the disk. A move of `many`
-    rows takes them in order of their ids, so that two of them never wait for each other;
-    `skip_locked` leaves rows to whoever has them. `given` are the columns of what is handed over
-    for each row in the parameter `given`, a JSON array of objects with their `id`; assignments
-    name them `draft.column`. A move of one row that `is_likely` hardly ever finds it otherwise than
-    its guard wants, so it may be tried without reading the row first. A move that is
-    `planned_each_time` has a plan that depends on its parameters, so no prepared one is used.
+    All fragments are SQL over the row alias `old`. `assignments` pairs columns with fragments and
+    includes `status`. `answer` names columns to return with their values before the move, also
+    when the guard refused. With `durable` the commit waits for the disk. A move of `many` rows
+    locks them in order of their ids, so that two such moves never deadlock. `skip_locked` leaves
+    out rows that another transaction has locked. `given` types the columns of the parameter
+    `given`, a JSON array of one object a row with its `id`; assignments name them `draft.column`.
+    `is_likely`: the guard of this move of one row hardly ever refuses, so the dialect may try it
+    without reading the row first. `planned_each_time`: the best plan depends on the parameters, so
+    no prepared plan is used.
     """
 
     name: str
@@ -61,7 +61,7 @@ class MoveStatement:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What became of one selected row: `after` is None when the guard refused it."""
+    """The result for one selected row; `after` is None when the guard refused it."""
 
     id: str
     before: Row
@@ -69,10 +69,10 @@ class Moved:
 
 
 def whole(assignments: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """The assignments, with every column that a CHECK compares with one of them.
+    """Add to the assignments every column that a CHECK compares with one of them.
 
-    PostgreSQL checks a new row before it sees that another transaction has changed the row since
-    the statement began. What is not assigned is then still that of the older row.
+    PostgreSQL checks the new row before it notices that another transaction has changed the row
+    since the statement began. Columns without an assignment still have their older values then.
     """
     found = dict(assignments)
     for together in CHECKED_TOGETHER:
@@ -82,25 +82,25 @@ def whole(assignments: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ..
 
 
 class StoreDialect(Protocol):
-    """The differences between the databases, and nothing else."""
+    """The differences between the databases."""
 
     name: str
     now: str
     never: str
-    """A moment that does not come: what is held has it for its time to be published."""
+    """A moment that never comes: the `relay_at` of a held task."""
     exclusive: str
-    """Asks to be the only transaction that has asked (`has_it`), and is watched as `watch` says;
-    empty where only one writes."""
+    """Tries to take the lock of admission (`has_it`), and watches the transaction like `watch`;
+    empty where the database has one writer."""
     lazily: str
-    """What a list of answers may end with, so that its commit does not wait for the disk."""
+    """The end of a list of returned columns after which the commit does not wait for the disk."""
 
     watch: str
-    """Lets the server end this transaction when it idles `milliseconds` long; may be empty."""
+    """Makes the server end this transaction after `milliseconds` of idling; may be empty."""
     interpreted: str
-    """Keeps the server from compiling what this transaction runs; empty where none does."""
+    """Keeps the server from compiling the statements of this transaction; may be empty."""
 
     def __hash__(self) -> int:
-        """Statements are kept by the dialect that they are written in."""
+        """Hash the dialect: it is the key of its written statements."""
 
     def json(self, parameter: str) -> str:
         """A parameter that carries JSON text."""
@@ -133,31 +133,31 @@ class StoreDialect(Protocol):
         """The latest of some moments, SQL fragments of which none is NULL."""
 
     def looked_up(self, table: str, columns: str, condition: str, alias: str = "found") -> str:
-        """What a FROM item ends with that is to be joined by one probe of an index a row.
+        """The end of a FROM item that joins a table by one index probe a row.
 
-        The columns stand under the alias; NULL where there is no such row.
+        The columns have the alias; they are NULL where no row matches.
         """
 
     def told(self, columns: str) -> str:
-        """Columns of `task`, with commas between, as every driver and every setting reads them."""
+        """Columns of `task`, joined by `, `, spelled for any driver and any setting."""
 
     def member(self, column: str, *path: str) -> str:
-        """The text of a member inside a JSON column; NULL where there is none, or no JSON."""
+        """The text at a path of a JSON column; NULL where there is none, or no JSON."""
 
     def number_in(self, column: str, *path: str) -> str:
-        """The number inside a JSON column; NULL where there is none, or no JSON."""
+        """The number at a path of a JSON column; NULL where there is none, or no JSON."""
 
     def lists(self, column: str, value: str) -> str:
-        """Whether a JSON array of texts has this text."""
+        """Whether a JSON array of texts contains this text."""
 
     def joined(self, column: str) -> str:
-        """An aggregate: the different texts of a column, with commas between."""
+        """An aggregate: the distinct texts of a column, joined by commas."""
 
     def merged(self, column: str, patch: str) -> str:
-        """A JSON object with the members of another laid over it."""
+        """A JSON object, updated with the keys of another one."""
 
     def made(self, name: str, value: str) -> str:
-        """A JSON object of one member."""
+        """A JSON object of one key."""
 
     def listed_ids(self, parameter: str) -> str:
         """A subquery over the ids of a parameter that carries a JSON array of them."""
@@ -166,53 +166,53 @@ class StoreDialect(Protocol):
         """A FROM item `draft` over a parameter that carries a JSON array of objects."""
 
     def spell(self, moment: datetime) -> str:
-        """A moment inside JSON, exactly as a column compares it."""
+        """The spelling of a moment inside JSON; it compares like a column."""
 
     def locking(self, how: str) -> str:
-        """A locking clause, where the database locks rows and not itself."""
+        """A locking clause; empty where the database locks itself and not its rows."""
 
     def insert(
         self, session: Session, sql: str, parameters: Parameters, *, answers: bool = True
     ) -> list[Row]:
-        """Carry out an INSERT into `task` with its history; answer the rows that are new.
+        """Carry out an INSERT into `task` with its history. Returns the new rows.
 
-        Without `answers`, none.
+        Returns none without `answers`.
         """
 
     def create_engine(self, url: str, pool_size: int) -> Engine:
-        """An engine for moves: each commits by itself."""
+        """Create an engine for moves; each move commits by itself."""
 
     def close(self, engine: Engine) -> None:
         """Close the connections of an engine."""
 
     def renew(self, engine: Engine, *, without_prepared: bool) -> None:
-        """Lend no connection of an engine again: their server is not the right one any more.
+        """Stop lending the open connections of an engine: their server is not the right one.
 
-        `without_prepared`: what is opened from now on prepares no statements.
+        `without_prepared`: connections opened from now on prepare no statements.
         """
 
     def forget(self, engine: Engine) -> None:
-        """Leave the connections of an engine to the process that this one was forked from."""
+        """Leave the connections of an engine to the parent process; close none."""
 
     def transaction(self, engine: Engine) -> Engine:
-        """The same pool, for what needs several statements in one transaction."""
+        """The same pool, for transactions of several statements."""
 
     def reading(self, engine: Engine) -> Engine:
-        """The same pool, for what reads only."""
+        """The same pool, for transactions that only read."""
 
     def session(self, engine: Engine, *, writes: bool) -> AbstractContextManager[Session]:
-        """A connection of the pool for one move or one statement, committed on leaving."""
+        """Lend a connection for one move or one statement, and commit on leaving."""
 
     def is_unfinished(self, connection: Any) -> bool:
-        """Whether a driver's connection is useless: a statement was cut short, or the line.
+        """Whether a driver's connection is lost, or still has an unfinished statement.
 
-        A soft time limit raises anywhere, also while the answer to a statement is awaited.
+        A soft time limit may raise anywhere, also while the driver waits for a result.
         """
 
     def move(
         self, session: Session, statement: MoveStatement, parameters: Parameters
     ) -> list[Moved]:
-        """Carry out a move with its history, whole or not at all."""
+        """Carry out a move together with its history, both or neither."""
 
     def query(self, session: Session, sql: str, parameters: Parameters) -> list[Row]:
-        """Run one statement and answer its rows."""
+        """Run one statement and return its rows."""

@@ -1,4 +1,4 @@
-"""Which dialect a database speaks."""
+"""The dialect of a database."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from taskdb.store.engine.sqlite.sqlite import SQLite
 
 
 def name_of(url: str) -> str:
-    """The dialect of a URL."""
+    """The name of the dialect of a URL."""
     return "postgresql" if url.startswith("postgresql") else "sqlite"
 
 
 @cache
 def spoken(name: str, *, bound_clock: bool = False) -> StoreDialect:
-    """The dialect of this name."""
+    """The dialect with this name."""
     if name == "postgresql":
         return PostgreSQL(bound_clock=bound_clock)
     return SQLite(bound_clock=bound_clock)

@@ -1,15 +1,15 @@
-"""The order of the history: which xids an event may have."""
+"""The order of the history: the xids that an event may have."""
 
 from __future__ import annotations
 
 NO_XID = 2**60
-"""No transaction has this number, and no restore comes to it."""
+"""No transaction has this number, and no restore reaches it."""
 
 
 def has_order(dialect: str, column: str) -> str:
-    """The xid of an event is one that the database has given.
+    """SQL: the database itself has set the xid of an event.
 
-    One that was written by hand may stand behind all events that ever come: a cursor that passed it
-    would pass none of those.
+    An xid that was written by hand may be higher than all later ones. A cursor that passed it would
+    miss every later event.
     """
     return f"{column} < {NO_XID}" if dialect == "postgresql" else f"{column} = 0"

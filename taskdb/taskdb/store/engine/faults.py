@@ -1,9 +1,9 @@
-"""What an error of a driver means: for the connection, for the value, and for the next try.
+"""The meaning of a driver's error for the connection, for the value, and for the next try.
 
-Every SQLSTATE and every code of SQLite is classified here, and nowhere else. The kind of an error
-decides three things. Only an error of kind VALUE is about what was written. Connections are thrown
-away after AWAY and STALE, since the next one may reach a server that works. And the same work is
-repeated at once after STALE, after COLLISION and on a connection that turned out to be dead. After
+Only this module classifies SQLSTATEs and codes of SQLite. The kind of an error decides three
+things. Only an error of kind VALUE concerns the written value. After AWAY and STALE the process
+discards its connections, since a new one may reach a server that works. After STALE, after
+COLLISION and on a connection that turned out to be dead it repeats the same work at once. After
 every other kind the caller waits, or raises.
 """
 
@@ -30,22 +30,22 @@ from taskdb.store.engine.tables import metadata
 
 
 class Kind(StrEnum):
-    """What an error is about."""
+    """The kind of an error."""
 
     AWAY = "away"
     """There is no connection, or it is dead."""
     STALE = "stale"
     """The connection is alive and useless: another one may work."""
     COLLISION = "collision"
-    """Two transactions were in each other's way: the same work succeeds when it is repeated."""
+    """Two transactions collided: the same work succeeds when it is repeated."""
     REFUSED = "refused"
     """The database cannot do it now: a timeout, a full disk, a missing right."""
     SCHEMA = "schema"
     """Tables or columns of ours are missing."""
     VALUE = "value"
-    """The database cannot keep a value, now or later."""
+    """The database cannot store a value, now or later."""
     UNKNOWN = "unknown"
-    """An error of a driver that this table does not know."""
+    """A driver's error that the tables below do not list."""
 
 
 _SERVER_LOG = "see the log of the server"
@@ -62,7 +62,7 @@ _TIMEOUT = "a time limit of the server struck: see its statement_timeout and loc
 _NOT_MIGRATED = "the database lacks our tables: run `taskdb migrate`"
 
 _PREPARED_STATES = frozenset({"26000", "42P05", "08P01"})
-"""Unknown and duplicate prepared statement, and one that takes other parameters than expected."""
+"""An unknown or duplicate prepared statement, and one that expects other parameters."""
 
 _STATES: dict[str, tuple[Kind, str]] = {
     # Connection failures; a server that shuts down, crashed, starts, or ended an idle session.
@@ -70,7 +70,7 @@ _STATES: dict[str, tuple[Kind, str]] = {
     "57P": (Kind.AWAY, _AWAY),
     # No slot left for a connection.
     "53300": (Kind.AWAY, "raise max_connections, or put a pooler before the server"),
-    # The server ended the transaction, and its connection, since it idled or ran for too long.
+    # The server ended the transaction and its connection: it idled or ran for too long.
     "25P03": (Kind.AWAY, _AWAY),
     "25P04": (Kind.AWAY, "the transaction_timeout of the server struck"),
     **dict.fromkeys(_PREPARED_STATES, (Kind.STALE, _PREPARED)),
@@ -78,7 +78,7 @@ _STATES: dict[str, tuple[Kind, str]] = {
     "0A000": (Kind.STALE, _SERVER_LOG),
     "25006": (Kind.STALE, _READ_ONLY),
     "40": (Kind.COLLISION, "two transactions collided: repeat the whole transaction"),
-    # It may have committed.
+    # The transaction may have committed.
     "40003": (Kind.AWAY, _AWAY),
     "72000": (Kind.COLLISION, "the snapshot was too old: repeat the whole transaction"),
     "55P03": (Kind.REFUSED, _TIMEOUT),
@@ -105,7 +105,7 @@ _STATES: dict[str, tuple[Kind, str]] = {
     "23502": (Kind.VALUE, ""),
     "23514": (Kind.VALUE, ""),
 }
-"""By the longest beginning of the SQLSTATE."""
+"""Keys are prefixes of the SQLSTATE; the longest match counts."""
 
 _FILE = "check the file, its permissions and the space on its disk"
 _SQLITE: dict[str, tuple[Kind, str]] = {
@@ -122,7 +122,7 @@ _SQLITE: dict[str, tuple[Kind, str]] = {
         "check TASKDB_DATABASE_URL and that this user may write in the folder",
     ),
     "READONLY": (Kind.STALE, _FILE),
-    # Nobody can say whether the file has what was being written.
+    # The write may have reached the file, or not.
     "IOERR": (Kind.AWAY, _FILE),
     "NOTADB": (Kind.STALE, _FILE),
     "CORRUPT": (Kind.STALE, _FILE),
@@ -142,7 +142,7 @@ _SQLITE: dict[str, tuple[Kind, str]] = {
     "CONSTRAINT_NOTNULL": (Kind.VALUE, ""),
     "CONSTRAINT_DATATYPE": (Kind.VALUE, ""),
 }
-"""By the longest beginning of the name of the code, without `SQLITE_`."""
+"""Keys are prefixes of the name of the code, without `SQLITE_`; the longest match counts."""
 
 _ERRORS: dict[Kind, type[DatabaseError]] = {
     Kind.AWAY: DatabaseUnreachable,
@@ -151,29 +151,29 @@ _ERRORS: dict[Kind, type[DatabaseError]] = {
     Kind.COLLISION: DatabaseCollision,
 }
 _WAITING_IN_LINE = ("SQLITE_BUSY", "SQLITE_LOCKED")
-"""Codes that say nothing against the connection itself."""
+"""Codes after which the connection itself is still good."""
 _RAISED = frozenset({"exec_stmt_raise", "ExecWithCheckOptions"})
-"""Where the server raises what a trigger says, with any SQLSTATE, and what a row policy refuses."""
+"""Server functions that raise the errors of triggers (any SQLSTATE) and of row policies."""
 _OF_FUNCTIONS = ("42501", "42P01", "42703", "3F000", "XX000")
-"""SQLSTATEs that say nothing of our statement where a function of somebody's met them."""
+"""SQLSTATEs that do not concern our statement if a function of a user raised them."""
 _CALLED = re.compile(r"\b(taskdb_\w+)\(")
-"""A function of ours; a statement of a user's may have a table of ours before a bracket."""
+"""One of our functions. A user's statement may have one of our tables before a parenthesis."""
 _NO_TABLE = re.compile(r"no such table: (?:\w+\.)?(\w+)")
 _ROW_OF_A_TRIGGER = re.compile(r"no such column: (?:NEW|OLD)\.", re.IGNORECASE)
 _WRAPAROUND = frozenset({"varsup.c", "multixact.c"})
-"""Where the server refuses to count further transactions, with the SQLSTATE of a value."""
+"""Source files that refuse further transaction ids, with the SQLSTATE of a value."""
 
 
 def kind_of(error: BaseException | None) -> Kind | None:
-    """The kind of a driver's error, also behind one of ours; None for any other error."""
+    """The kind of a driver's error, also inside one of ours; None for any other error."""
     found = _classified(error)
     return None if found is None else found[0]
 
 
 def meaning(error: BaseException, url: str) -> TaskDBError | None:
-    """The error of ours that a driver's error stands for; None where there is none.
+    """Our error for a driver's error; None where there is none.
 
-    An error of a kind that is unknown stays as it is: it may be the fault of one row.
+    An error of kind UNKNOWN stays as it is: it may concern one row.
     """
     if isinstance(error, TaskDBError):
         return None
@@ -193,61 +193,61 @@ def meaning(error: BaseException, url: str) -> TaskDBError | None:
 
 
 def origin_of(error: BaseException | None) -> BaseException | None:
-    """The driver's error behind one of ours or of SQLAlchemy's; else the error itself."""
+    """The driver's error inside one of ours or of SQLAlchemy; else the error itself."""
     if isinstance(error, TaskDBError):
         error = error.__cause__
     return getattr(error, "orig", None) or error
 
 
 def reason_of(error: BaseException | None) -> str:
-    """What a driver's error says, in one line; without the row, which the server adds to it."""
+    """The message of a driver's error on one line, without the row that the server adds to it."""
     origin = origin_of(error)
     primary = getattr(getattr(origin, "diag", None), "message_primary", None)
     return " ".join(str(primary or origin).split())
 
 
 def worth_repeating(error: BaseException | None) -> bool:
-    """Whether the same work may well succeed at once, on another connection.
+    """Whether the same work is likely to succeed at once, on another connection.
 
-    So it is when a connection of the pool turned out to be dead or useless, and when two
-    transactions collided; not when there was no connection to be had.
+    True when a connection of the pool turned out to be dead or useless, and when two transactions
+    collided. False when no connection could be opened.
     """
     kind = kind_of(error)
     if kind in {Kind.STALE, Kind.COLLISION}:
         return True
     if isinstance(error, DBAPIError) and not isinstance(error.orig, sqlite3.Error):
         return error.connection_invalidated or _sqlstate(error).startswith("25P")
-    # psycopg hands over the connection with an error of connecting only.
+    # psycopg sets `pgconn` only on errors of connecting.
     origin = origin_of(error)
     attempted = getattr(origin, "pgconn", None) is not None
     return kind is Kind.AWAY and hasattr(origin, "sqlstate") and not attempted
 
 
 def spoils_pool(error: BaseException | None) -> bool:
-    """Whether every connection of this process should be made anew after this error."""
+    """Whether this process should replace all its connections after this error."""
     name = getattr(origin_of(error), "sqlite_errorname", "") or ""
     return kind_of(error) in {Kind.AWAY, Kind.STALE} and not name.startswith(_WAITING_IN_LINE)
 
 
 def lost_prepared(error: BaseException | None) -> bool:
-    """Whether a pooler has lost, or mixed up, a prepared statement."""
+    """Whether a pooler has lost or mixed up a prepared statement."""
     return _sqlstate(error) in _PREPARED_STATES
 
 
 def is_lock_timeout(error: BaseException | None) -> bool:
-    """Whether a lock was not to be had in the time that PostgreSQL was given for it."""
+    """Whether PostgreSQL did not get a lock within `lock_timeout`."""
     return _sqlstate(error) == "55P03"
 
 
 def is_of_a_function(error: BaseException | None) -> bool:
-    """Whether a trigger or a row policy of a user's raised it: it may concern one row.
+    """Whether a trigger or a row policy of a user raised it: it may concern one row.
 
-    Such an error may have any SQLSTATE, and so be of any kind.
+    Such an error may have any SQLSTATE, and so any kind.
     """
     diagnostics = getattr(origin_of(error), "diag", None)
     if getattr(diagnostics, "source_function", None) in _RAISED:
         return True
-    # It names the functions that were running. Those of ours need our tables and our rights.
+    # The context names the running functions. Ours need our tables and our rights.
     context = getattr(diagnostics, "context", None) or ""
     is_ours = any(name not in metadata.tables for name in _CALLED.findall(context))
     return _sqlstate(error) in _OF_FUNCTIONS and bool(context) and not is_ours
@@ -267,27 +267,27 @@ def _classified(error: BaseException | None) -> tuple[Kind, str] | None:
     if isinstance(error, DBAPIError):
         return Kind.UNKNOWN, ""
     if isinstance(error, StatementError):
-        # SQLAlchemy could not hand the parameters over.
+        # SQLAlchemy could not bind the parameters.
         return Kind.VALUE, ""
     return None
 
 
 def _of_sqlite(error: sqlite3.Error) -> tuple[Kind, str]:
     name = (getattr(error, "sqlite_errorname", None) or "").removeprefix("SQLITE_")
-    # A trigger may raise any words, with a code of its own.
+    # A trigger may raise any message, with its own code.
     if name in {"", "ERROR"} and _lacks_ours(str(error)):
         return Kind.SCHEMA, _NOT_MIGRATED
     found = _longest(_SQLITE, name)
     if found is not None:
         return found
     if not name and not isinstance(error, sqlite3.OperationalError):
-        # The driver refuses a parameter: a number past 64 bits, a type that it does not know.
+        # The driver refuses a parameter: a number past 64 bits, or an unknown type.
         return Kind.VALUE, ""
     return Kind.UNKNOWN, ""
 
 
 def _lacks_ours(reason: str) -> bool:
-    """Whether a table or a column of ours is missing, and not one that a user's trigger names."""
+    """Whether one of our tables or columns is missing, and not one that a user's trigger names."""
     table = _NO_TABLE.search(reason)
     if table is not None:
         return table[1] in {*metadata.tables, "taskdb_version"}
@@ -303,13 +303,13 @@ def _of_postgresql(error: BaseException) -> tuple[Kind, str]:
     if state == "54000" and getattr(diagnostics, "source_file", None) in _WRAPAROUND:
         return Kind.REFUSED, _SERVER_LOG
     if state == "23514" and getattr(diagnostics, "constraint_name", "") is None:
-        # A row of the history finds no partition for its day.
+        # A history row has no partition for its day.
         return Kind.REFUSED, "run `taskdb migrate`, or a beat, which makes the partitions"
     return kind, advice
 
 
 def _without_state(error: BaseException) -> tuple[Kind, str]:
-    """An error that the driver raised by itself."""
+    """Classify an error that the driver itself raised."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"OperationalError", "InterfaceError"}:
         return Kind.AWAY, _AWAY
@@ -324,14 +324,14 @@ def _longest(table: dict[str, tuple[Kind, str]], code: str) -> tuple[Kind, str] 
 
 
 def is_lock_conflict(error: BaseException | None) -> bool:
-    """Whether another transaction held a lock: it timed out, or the two waited for each other."""
+    """Whether another transaction held a lock: a lock timeout or a deadlock."""
     state = getattr(origin_of(error), "sqlstate", None) or ""
     return is_lock_timeout(error) or state.startswith("40")
 
 
 def _sqlstate(error: BaseException | None) -> str:
     origin = origin_of(error)
-    # Drivers of callers have one name or the other for it.
+    # The driver of a caller has one name or the other.
     state = getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None)
     return str(state or "")
 

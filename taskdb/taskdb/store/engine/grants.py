@@ -1,9 +1,9 @@
-"""Grants: what a role that does not own our tables may do with them.
+"""Grants: the rights of a role that does not own our tables.
 
-Three roles share the work. The *owner* owns the tables and migrates. The *runtime* role reads and
-writes rows: clients, workers, beats. The *read-only* role reads every column that keeps no secret:
-people and dashboards. The statements may be repeated; each repetition takes away what a role was
-granted on our tables before.
+There are three roles. The *owner* owns the tables and migrates. The *runtime* role reads and writes
+rows: clients, workers, beats. The *read-only* role reads every column without a secret: people and
+dashboards. The statements may be repeated. Each repetition first revokes all rights of a role on
+our tables.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from taskdb.store.engine.tables import metadata
 _OF_MIGRATIONS = (VERSION_TABLE, DECLARATION.name)
 _SECRET = NameRules.parse(FIELDS)
 _OPEN = frozenset({("taskdb_task", "claim_token"), ("taskdb_subscription", "lease_token")})
-"""Marks of who holds a row: without the right to write they open nothing."""
+"""Tokens of the holder of a row: useless without the right to write."""
 _OWNER = (
     "SELECT pg_get_userbyid(relowner) AS owner, nspname AS schema,"
     " pg_get_userbyid(nspowner) AS owner_of_schema, pg_get_userbyid(datdba) AS owner_of_database"
@@ -41,7 +41,7 @@ def carry_out(engine: Engine, runtime: str, read_only: str | None = None) -> lis
         statements = grants(connection, runtime, read_only)
         driver: Any = connection.connection.driver_connection
         for statement in statements:
-            # Without SQLAlchemy, which would read a colon in the name of a role as a parameter.
+            # SQLAlchemy would read a colon in the name of a role as a parameter.
             driver.execute(statement)
         for name in (runtime, read_only):
             if name is not None:
@@ -58,9 +58,9 @@ def grants_over(engine: Engine, runtime: str, read_only: str | None = None) -> l
 def grants(connection: Connection, runtime: str, read_only: str | None = None) -> list[str]:
     """The statements that grant two roles what they need, in order.
 
-    The connection's role must own the tables, or be a member of the role that does. Raises
-    DatabaseNotMigrated for a database without our tables, and GrantsRefused for a role that does
-    not exist or is not bound by grants, and for a caller that may grant nothing.
+    The connection's role must own the tables, or belong to the role that does. Raises
+    DatabaseNotMigrated for a database without our tables. Raises GrantsRefused for a role that does
+    not exist or that grants do not bind, and for a caller that may grant nothing.
     """
     found = connection.execute(text(_OWNER)).first()
     if found is None:
@@ -73,7 +73,7 @@ def grants(connection: Connection, runtime: str, read_only: str | None = None) -
     above = {owner, str(found.owner_of_schema), str(found.owner_of_database), _WRITERS}
     for name in names:
         _refuse_unbound(connection, name, above)
-        # The second name, the reader's: it must not reach the secrets through another role.
+        # The second name is the read-only role: it must not reach secrets through another role.
         above |= {runtime, _READERS}
     return [LOCK_TIMEOUT, *_Grants(connection, owner, schema).of(runtime, read_only)]
 
@@ -87,7 +87,7 @@ def _refuse_others(connection: Connection, owner: str) -> None:
 
 
 def _refuse_unbound(connection: Connection, name: str, above: set[str]) -> None:
-    """Refuse a superuser, and a role that is or may act as one of those above it."""
+    """Refuse a superuser, and a role that is or may act as one of the roles `above`."""
     asked = (
         "SELECT rolsuper, ARRAY(SELECT CAST(rolname AS TEXT) FROM pg_roles AS other"
         " WHERE rolname = ANY(:above) AND pg_has_role(one.oid, other.oid, 'MEMBER')"
@@ -107,7 +107,7 @@ def _refuse_unbound(connection: Connection, name: str, above: set[str]) -> None:
 
 
 def _refuse_without_effect(connection: Connection, name: str) -> None:
-    """Refuse where a grant was only a warning: another role owns the database, or the schema."""
+    """Refuse if a grant was only a warning: another role owns the database or the schema."""
     asked = (
         "SELECT current_database() AS database, CAST(relnamespace AS REGNAMESPACE) AS schema,"
         " has_database_privilege(:name, current_database(), 'CONNECT') AS connects,"
@@ -148,7 +148,7 @@ class _Grants:
         yield f"REVOKE ALL ON {self._all(self._tables())} FROM PUBLIC, {roles}"
         for sequence in self._sequences():
             yield f"REVOKE ALL ON SEQUENCE {sequence} FROM PUBLIC, {roles}"
-        # Every role may call a new function, and so may it one that a dump without rights made.
+        # By default every role may call a function, also after a restore without rights.
         for function in self._functions():
             yield f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC, {roles}"
         yield from self._of_runtime(_quoted(runtime))
@@ -164,12 +164,12 @@ class _Grants:
             yield f"GRANT USAGE, SELECT, UPDATE ON SEQUENCE {sequence} TO {role}"
         for function in self._functions():
             yield f"GRANT EXECUTE ON FUNCTION {function} TO {role}"
-        # Partitions, and tables of later migrations.
+        # For partitions, and for tables of later migrations.
         yield f"{self._for_later} GRANT {_WRITES} ON TABLES TO {role}"
         yield f"{self._for_later} GRANT USAGE, SELECT, UPDATE ON SEQUENCES TO {role}"
 
     def _of_reader(self, role: str) -> Iterator[str]:
-        """Nothing of later tables: they may keep secrets, and `grants` runs after a migration."""
+        """Grant nothing on later tables: they may have secrets, and `grants` is run again then."""
         for name in self._tables():
             columns = _readable(name)
             listed = f" ({', '.join(map(_quoted, columns))})" if columns else ""
@@ -198,7 +198,7 @@ class _Grants:
         return list(self._connection.execute(text(asked), {"names": [*metadata.tables]}).scalars())
 
     def _functions(self) -> list[str]:
-        """Those that run with the rights of their owner; every role may call the others."""
+        """Our functions that run with the rights of their owner; every role may call the others."""
         asked = (
             "SELECT CAST(CAST(pg_proc.oid AS REGPROCEDURE) AS TEXT) FROM pg_proc"
             " JOIN pg_namespace AS n ON n.oid = pronamespace"
@@ -211,7 +211,7 @@ class _Grants:
 
 
 def _readable(name: str) -> list[str]:
-    """The columns of a table that has secrets beside them; none: the table has no secret."""
+    """The columns without a secret; empty if the table has no secret at all."""
     known = metadata.tables.get(name)
     columns = [] if known is None else [column.name for column in known.columns]
     found = [one for one in columns if (name, one) in _OPEN or not _SECRET.hide(one)]
@@ -219,5 +219,5 @@ def _readable(name: str) -> list[str]:
 
 
 def _quoted(name: str) -> str:
-    """An identifier as PostgreSQL reads it, whatever is in it."""
+    """Quote an identifier for PostgreSQL."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,7 +1,7 @@
-"""The age of a pool's connections: after a renewal none from before is used again.
+"""The age of a pool's connections: after a renewal no older one is used again.
 
-A connection that is out when the pool is renewed comes back to it and is replaced when it would be
-lent again; a new pool would forget it, and leave it open.
+A connection in use during the renewal returns to the pool, which replaces it instead of lending it
+again. A new pool would not know that connection, and would leave it open.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Renewal:
         event.listen(engine, "checkout", self._check)
 
     def renew(self) -> None:
-        """Lend none of the connections again that there are."""
+        """Stop lending the connections that exist now."""
         self._age += 1
 
     def is_stale(self, info: dict[Any, Any]) -> bool:
-        """Whether the connection with this information is from before a renewal."""
+        """Whether the connection with this `info` is older than the last renewal."""
         return bool(info.get(_AGE) != self._age)
 
     def _note(self, _connection: Any, record: Any) -> None:

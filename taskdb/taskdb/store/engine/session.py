@@ -1,4 +1,4 @@
-"""A connection that runs statements written with `:name`, whoever it belongs to."""
+"""A connection, ours or a caller's, that runs statements written with `:name`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Parameters = Mapping[str, Any]
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 _ANSWERS: dict[str, tuple[str, ...] | None] = {}
-"""The columns of our statements' answers: to ask the driver takes longer than to read the rows."""
+"""The result columns of our statements: asking the driver takes longer than reading the rows."""
 
 
 class Session(Protocol):
@@ -23,19 +23,19 @@ class Session(Protocol):
 
     @property
     def tells_before(self) -> bool:
-        """Whether an update answers what a row was before, if it is asked."""
+        """Whether an update can return the values of a row before it."""
 
     def run(self, sql: str, parameters: Parameters, *, prepared: bool = True) -> list[Row]:
-        """Run one statement and return its rows; parameters it does not name are left out.
+        """Run one statement and return its rows; ignores parameters that it does not name.
 
-        With `prepared` false, which PostgreSQL's driver alone knows, it is planned anew.
+        With `prepared` false the statement is planned anew; only PostgreSQL's driver heeds this.
         """
 
 
 class DriverSession:
-    """A connection of our own pool, through its driver: a move costs more in layers than in SQL.
+    """A connection of our own pool, used through its driver: layers cost more than the SQL.
 
-    `cursor` is one of the connection's, which is left open; `style` is the driver's spelling of a
+    `cursor` belongs to the connection and stays open. `style` is the driver's spelling of a
     parameter, with one `%s` for the name.
     """
 
@@ -60,7 +60,7 @@ class DriverSession:
 
 
 class JoinedSession:
-    """A connection of SQLAlchemy's in a transaction of its owner, with whatever driver it has."""
+    """A SQLAlchemy connection in a transaction of its owner, with any driver."""
 
     tells_before = False
 

@@ -1,10 +1,10 @@
-"""SQL in files: statements by name, with tokens for what differs between databases.
+"""SQL in files: named statements, with tokens for the differences between databases.
 
 A file has sections, each under a line `-- KIND NAME: OPTIONS`; other lines that begin with `--` are
-comments. A token stands in braces: `{now}`, `{later :delay}`, `{member spec, fan_out, join}`. It
-names, in this order: an argument of the part it stands in, a part of the file (a fragment that
-several statements share), a word that the file's module gives, or a member of the dialect. What
-follows the name are arguments, which may have tokens of their own.
+comments. A token is in braces: `{now}`, `{later :delay}`, `{member spec, fan_out, join}`. Its name
+is one of these, in this order: an argument of the current part, a part of the file (a fragment that
+several statements share), a word from the file's module, or an attribute of the dialect. After the
+name come arguments, which may contain tokens.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OPENS, _CLOSES = "({", ")}"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One statement or part as its file has it: `options` are words of its header."""
+    """One statement or part of a file; `options` are words of its header."""
 
     kind: str
     name: str
@@ -36,7 +36,7 @@ class Section:
 
 
 def sections(package: str, file: str) -> Iterator[Section]:
-    """Read the sections of a file that lies in a package."""
+    """Read the sections of a file in a package."""
     header, lines = None, list[str]()
     for line in (*files(package).joinpath(file).read_text("utf-8").splitlines(), "-- part end"):
         found = _HEADER.fullmatch(line)
@@ -61,7 +61,7 @@ class Writer:
         columns: Mapping[str, Columns],
         words: Mapping[str, Any],
     ) -> None:
-        """Take the parts of a file, and what else its tokens name.
+        """Take the parts of a file, and the other names of its tokens.
 
         `columns`: the columns of each parameter that carries rows. `words`: a text, or a function
         of a token's arguments.
@@ -99,7 +99,7 @@ class Writer:
 
 
 def split(text: str) -> list[str]:
-    """Split at the commas that stand in no parentheses, braces or quotes."""
+    """Split at the commas outside parentheses, braces and quotes."""
     found, depth, quoted = [""], 0, False
     for character in text:
         quoted ^= character == "'"

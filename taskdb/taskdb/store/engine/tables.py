@@ -1,7 +1,6 @@
-"""The tables as SQLAlchemy knows them, for lists and for reading rows.
+"""The tables in SQLAlchemy, for lists and for reading rows.
 
-The migrations create them (with what only DDL can say: checks, partitions, partial indexes); a
-test holds the two against each other.
+The migrations create them, with checks, partitions and partial indexes. A test compares the two.
 """
 
 from __future__ import annotations
@@ -342,7 +341,7 @@ MOMENT_COLUMNS = frozenset(
 
 
 def task_over(connection: Connection) -> list[ColumnElement[Any]]:
-    """Every column of a task, as the connection of a caller reads it under any setting."""
+    """Every column of a task, spelled for a caller's connection with any setting."""
     if connection.dialect.name != "postgresql":
         return list(task.columns)
     return [

@@ -1,4 +1,4 @@
-"""The types of columns, and how their values are read from rows and written into them."""
+"""The types of columns: how values are read from rows and written into them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def as_number(column: str) -> str:
     """PostgreSQL's SQL for a moment as microseconds since 1970.
 
-    No setting of a session, such as `DateStyle`, spells that in another way. One past the years
-    that a number can be made of is near their end.
+    No setting of a session, such as `DateStyle`, changes that number. A moment after the year 9999
+    or before the year 1 BC becomes the nearest bound.
     """
     later, earlier = "TIMESTAMPTZ '10000-01-01 00:00:00Z'", "TIMESTAMPTZ '0001-01-01 00:00:00Z BC'"
     bounded = f"GREATEST(LEAST({column}, {later}), {earlier})"
@@ -29,7 +29,7 @@ def as_number(column: str) -> str:
 
 
 class Moment(TypeDecorator[datetime]):
-    """A moment in UTC: timestamptz, or on SQLite text that sorts as time does."""
+    """A moment in UTC: timestamptz, or on SQLite text that sorts by time."""
 
     impl = Text
     cache_ok = True
@@ -49,7 +49,7 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Json(TypeDecorator[Any]):
-    """A JSON value: JSONB, or on SQLite text."""
+    """A JSON value: JSONB, or text on SQLite."""
 
     impl = Text
     cache_ok = True
@@ -65,7 +65,7 @@ class Json(TypeDecorator[Any]):
         return spelled(value)
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        # As text from either database: a driver that decodes makes text and JSON text alike.
+        # Text on both databases: after a driver's decoding, text and JSON text look alike.
         return type_coerce(cast(column, Text), self)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - the signature is SQLAlchemy's
@@ -73,7 +73,7 @@ class Json(TypeDecorator[Any]):
 
 
 class Id(TypeDecorator[str]):
-    """A UUID, as canonical text outside the database."""
+    """A UUID; canonical text in Python."""
 
     impl = Text
     cache_ok = True
@@ -85,19 +85,19 @@ class Id(TypeDecorator[str]):
 
 
 Number = Float().with_variant(DOUBLE_PRECISION(), "postgresql")
-"""A number that need not be whole."""
+"""A floating-point number."""
 
 
 def moment_text(value: datetime) -> str:
-    """SQLite's spelling of a moment, to the millisecond, as its own `strftime` writes it."""
+    """Spell a moment as SQLite's `strftime` does, to the millisecond."""
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def as_moment(value: Any) -> datetime | None:
-    """A moment as either database spells it.
+    """Read a moment as either database spells it.
 
-    One that no program can hold (`infinity`, a year of five digits) is the latest or the earliest
-    that is allowed: the row of one task must not keep all others from being read.
+    A moment that Python cannot hold (`infinity`, a year of five digits) becomes the latest or the
+    earliest allowed one: one row must not make all others unreadable.
     """
     if value is None:
         return None
@@ -111,39 +111,39 @@ def as_moment(value: Any) -> datetime | None:
 
 
 def moment(value: Any) -> datetime:
-    """A moment of a column that is never NULL."""
+    """Read a moment of a column that is never NULL."""
     return as_moment(value) or datetime.min.replace(tzinfo=UTC)
 
 
 def nearest_moment(spelled: str) -> datetime:
-    """What stands for a moment that cannot be read; what is no moment at all never comes."""
+    """The bound that replaces an unreadable moment; text that is no moment becomes the latest."""
     is_early = spelled.startswith(("-", "0")) or spelled.endswith("BC")
     return EARLIEST if is_early else LATEST
 
 
 def spelled(value: Any) -> str:
-    """A value for a JSON column; its parts were checked where they came in."""
+    """Encode a value for a JSON column; its parts were checked on input."""
     return encode(value, "the value", deepest=None)
 
 
 def as_json(value: str | None) -> Any:
-    """The value of a JSON column that a raw statement read as text."""
+    """Decode a JSON column that a raw statement read as text. Raises ValueError."""
     return None if value is None else json.loads(value)
 
 
 def as_readable(value: str | None) -> Any:
-    """The same; what was written by hand and cannot be read keeps no row beside it from it."""
+    """Decode like `as_json`, but return Unreadable for bad JSON, so that other rows can be read."""
     try:
         return as_json(value)
     except RecursionError:
         return Unreadable(TOO_DEEP)
     except ValueError as error:
-        # No JSON, or a whole number of more digits than Python reads.
+        # Not JSON, or an integer with more digits than Python reads.
         return Unreadable(str(error))
 
 
 def as_texts(value: str | None) -> tuple[str, ...]:
-    """The texts of a JSON array; whatever else was written by hand lists nothing."""
+    """The texts of a JSON array; empty for any other value."""
     try:
         found = as_json(value)
     except ValueError:

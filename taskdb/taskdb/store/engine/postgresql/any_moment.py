@@ -1,4 +1,4 @@
-"""Reading moments of PostgreSQL that Python cannot hold, which the driver refuses."""
+"""Reads moments of PostgreSQL that Python cannot hold and the driver refuses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _TIMESTAMPTZ = 1184
 
 
 def read_any_moment(connection: Any) -> None:
-    """Let a connection of psycopg read `infinity`, and a year of five digits, as a bound."""
+    """Make a psycopg connection read `infinity`, and a year of five digits, as a bound."""
     connection.adapters.register_loader(_TIMESTAMPTZ, _tolerant_loader())
 
 
 @cache
 def _tolerant_loader() -> type[Any]:
-    # The driver is needed by those only who have PostgreSQL.
+    # Only PostgreSQL needs the driver.
     from psycopg import DataError, adapters  # noqa: PLC0415
     from psycopg.adapt import Loader  # noqa: PLC0415
     from psycopg.pq import Format  # noqa: PLC0415
@@ -27,7 +27,7 @@ def _tolerant_loader() -> type[Any]:
     exact: Any = adapters.get_loader(_TIMESTAMPTZ, Format.TEXT)
 
     class TolerantLoader(Loader):
-        """Loads by the driver's own loader, and what that refuses by itself."""
+        """Loads by the driver's own loader; replaces moments that it refuses."""
 
         def __init__(self, oid: int, context: Any = None) -> None:
             super().__init__(oid, context)

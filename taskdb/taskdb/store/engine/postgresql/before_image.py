@@ -1,4 +1,4 @@
-"""Whether an update answers what a row was before it, on a connection to PostgreSQL."""
+"""Whether an update can return the values of a row before it, on a PostgreSQL connection."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import MutableMapping
 from typing import Any
 
 SECONDS = 60.0
-"""A trigger that is created meanwhile is heeded after this."""
+"""The time after which a connection notices a new trigger."""
 _FIRST = 180_000
-"""The first version whose updates answer it."""
+"""The first server version whose updates return it."""
 _KNOWN = "taskdb.before_image"
-# Of each row, before an update of it: bits 1, 2 and 16.
+# Triggers for each row (1), before (2) an update (16).
 HAS_TRIGGERS = (
     "EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('taskdb_task')"
     " AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 19 = 19)"
@@ -19,10 +19,10 @@ HAS_TRIGGERS = (
 
 
 def tells_before(pooled: Any) -> bool:
-    """Whether it does, and truly: asked with each new connection, and again after a minute.
+    """Whether it does, and correctly: checked for each new connection and again each minute.
 
-    With a trigger that runs before an update, the server waits for the lock of the row inside the
-    trigger, and answers what the row was before that.
+    With a trigger before updates, the server waits for the row's lock inside the trigger and
+    returns the values from before that wait.
     """
     connection = pooled.driver_connection
     if connection.pgconn.server_version < _FIRST:
@@ -37,5 +37,5 @@ def tells_before(pooled: Any) -> bool:
 
 
 def note_triggers(info: MutableMapping[str, Any], *, has_triggers: bool) -> None:
-    """Remember of a connection whether the table has such triggers."""
+    """Record for a connection whether the table has such triggers."""
     info[_KNOWN] = (not has_triggers, time.monotonic() + SECONDS)

@@ -1,6 +1,6 @@
 """A connection that stays out of its pool from one move to the next.
 
-To check it out and in took as long as a third of what a driver needs for a statement.
+Checking it out and in costs a third of the driver's time for a statement.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 from sqlalchemy import Engine
 
 _KEPT_SECONDS = 60.0
-"""Then it goes back, so that the pool can see to its age."""
+"""After this it returns to the pool, which checks its age."""
 
 _inherited: list[object] = []
-"""What a forked process got from its parent, held so that nothing here ever closes it."""
+"""Connections that a forked process inherited, referenced so that nothing closes them."""
 
 Line = tuple[Any, float]
-"""A connection of the pool, and until when it may be kept."""
+"""A connection of the pool, and the time until which it may be kept."""
 
 
 class KeptLine:
@@ -34,7 +34,7 @@ class KeptLine:
             return engine.raw_connection(), time.monotonic() + _KEPT_SECONDS
 
     def give(self, line: Line) -> None:
-        """Take back a connection that is sound."""
+        """Take back a usable connection."""
         connection, until = line
         if self._lines or time.monotonic() > until:
             connection.close()
@@ -47,6 +47,6 @@ class KeptLine:
             self._lines.pop()[0].close()
 
     def forget(self) -> None:
-        """Leave the kept connection to the process that this one was forked from."""
+        """Leave the kept connection to the parent process; do not close it."""
         _inherited.append(self._lines)
         self._lines = []

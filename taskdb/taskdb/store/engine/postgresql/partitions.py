@@ -1,9 +1,9 @@
 """The partitions of PostgreSQL's history: one a day, made ahead of time.
 
-Functions of the migrations change the tables, with the rights of the owner of the schema: the role
-of a beat need not own them. No statement here waits for a lock longer than `LOCK_TIMEOUT`:
-whatever waits for a strong lock makes every other process wait behind it. What a lock prevents is
-left to the next pass.
+Functions of the migrations change the tables with the rights of the owner of the schema, so the
+role of a beat need not own them. No statement here waits for a lock longer than `LOCK_TIMEOUT`: a
+statement that waits for a strong lock makes every other process wait behind it. The next pass tries
+again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ PARTITIONS_AHEAD = 7
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '200ms'"
 """The longest that a statement of upkeep or of a migration may wait for a lock at a time."""
 MOST_MOVED = 10_000
-"""Rows of a day that move out of the default partition; a day with more of them stays there."""
+"""The most rows of a day that leave the default partition; a day with more stays there."""
 
 _LOCK_KEY = 0x7461736B6576
 
 
 def missing_days(connection: Connection, days: int = PARTITIONS_AHEAD) -> list[datetime]:
-    """The days from today to so many days ahead that have no partition, in order."""
+    """The days without a partition from today to `days` ahead, in order."""
     today = connection.execute(text("SELECT (now() AT TIME ZONE 'UTC')::date")).scalar_one()
     start = datetime.combine(today, datetime.min.time(), UTC)
     coming = [start + timedelta(days=ahead) for ahead in range(days + 1)]
@@ -39,15 +39,15 @@ def missing_days(connection: Connection, days: int = PARTITIONS_AHEAD) -> list[d
 
 
 def create_partition(connection: Connection, day: datetime) -> str | None:
-    """Create the partition of a day, in a transaction of its own; returns its name.
+    """Create the partition of a day, in its own transaction. Returns its name.
 
-    Rows of that day in the default partition move over. None where another process has created
-    it, or where more than `MOST_MOVED` rows would move. Raises the driver's error of a lock
+    Rows of that day move over from the default partition. Returns None if another process has
+    created it, or if more than `MOST_MOVED` rows would move. Raises the driver's error of a lock
     timeout.
 
-    The table is made beside the history and then attached, which locks neither the history nor
-    the partitions that are written to. The default partition is locked before a row is moved:
-    readers see each row in one of the two, and no row of that day can arrive in between.
+    The table is created first and then attached, which locks neither the history nor the
+    partitions in use. The default partition is locked before a row moves: readers see each row
+    exactly once, and no row of that day can arrive in between.
     """
     connection.execute(text(LOCK_TIMEOUT))
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
@@ -67,7 +67,7 @@ def create_partition(connection: Connection, day: datetime) -> str | None:
 
 
 def empty_partitions(connection: Connection, before: datetime) -> list[str]:
-    """The names of days that were over before this moment, and whose history is all gone."""
+    """The names of empty partitions of days that ended before this moment."""
     names = connection.execute(
         text(
             "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
@@ -80,9 +80,9 @@ def empty_partitions(connection: Connection, before: datetime) -> list[str]:
 
 
 def drop_partition(connection: Connection, name: str) -> bool:
-    """Drop a day that is empty; returns whether it was.
+    """Drop the partition of a day if it is empty. Returns whether it was.
 
-    Dropping locks the whole history for a moment. Raises the driver's error of a lock timeout.
+    This locks the whole history for a moment. Raises the driver's error of a lock timeout.
     """
     connection.execute(text(LOCK_TIMEOUT))
     is_dropped: bool = connection.execute(
@@ -96,7 +96,7 @@ def _name(day: datetime) -> str:
 
 
 def _exists(connection: Connection, name: str) -> bool:
-    """Asks the catalog: a name that was looked up before the lock is remembered as absent."""
+    """Ask the catalog: the server remembers a name looked up before the lock as absent."""
     found = connection.scalar(
         text(
             "SELECT 1 FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
@@ -108,7 +108,7 @@ def _exists(connection: Connection, name: str) -> bool:
 
 
 def _has_too_many(connection: Connection, span: dict[str, datetime]) -> bool:
-    """Whether more rows of a day lie in the default partition than may move at once."""
+    """Whether the default partition has more rows of a day than may move at once."""
     found = connection.scalar(
         text(
             "SELECT 1 FROM taskdb_event_default WHERE at >= :start AND at < :end OFFSET :most"

@@ -1,4 +1,4 @@
-"""PostgreSQL: a move is one statement, so one round trip, with its history in it."""
+"""PostgreSQL: a move and its history are one statement, so one round trip."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = get_logger("taskdb.database")
 
 _STYLE = "%%(%s)s"
 _UNFINISHED = frozenset({1, 4})
-"""The transaction status of a connection with a statement under way, and of a broken one."""
+"""The transaction status of a connection with a running statement, and of a lost one."""
 _OLD_COLUMN = re.compile(r"\bold\.([a-z_]+)")
 _TYPES = {
     "id": "UUID",
@@ -37,32 +37,31 @@ _TYPES = {
     "moment": "TIMESTAMPTZ",
 }
 _PREPARE = "prepare_threshold"
-"""In the query of a URL: a pooler that is older than its support of prepared statements wants
-`none`."""
+"""In the query of a URL: `none` for a pooler without support of prepared statements."""
 _PREPARED_ADVICE = (
     "a pooler loses prepared statements, so this process does without them, at half the speed: "
     "end TASKDB_DATABASE_URL with ?prepare_threshold=none, or take a pooler that knows them"
 )
 _CURSOR = "taskdb.cursor"
 _BEGINS = "taskdb.begins"
-"""Of a connection behind a pooler, whose isolation level is chosen by each transaction."""
+"""Marks a connection behind a pooler: each transaction sets its isolation level."""
 _PIN = (
-    # A pooler hands these two on from one server connection to the next.
+    # A pooler carries these two settings over to the next server connection.
     "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),"
-    # These it does not: set for the session, they would stay with whoever gets it next.
+    # It does not carry these over: the next user of the server session would inherit them.
     " CASE WHEN pg_backend_pid() = %(pid)s THEN set_config('extra_float_digits', '1', false) END,"
     " CASE WHEN pg_backend_pid() = %(pid)s"
     " THEN set_config('default_transaction_isolation', 'read committed', false)"
     f" ELSE current_setting('default_transaction_isolation') END, {HAS_TRIGGERS}"
 )
-"""What our reading depends on, whatever the role or the database has for it; one round trip."""
+"""Fixes the settings that our reading depends on, against those of the role or the database."""
 _EVENT_COLUMNS = ("id", "status", "worker")
 _CONNECTION = {
     "connect_timeout": 5,
     "application_name": "taskdb",
-    # Also towards a database without an encoding, so that `taskdb migrate` can say what is wrong.
+    # Also for a database without an encoding, so that `taskdb migrate` can report it.
     "client_encoding": "UTF8",
-    # A line that was cut without a word is noticed within half a minute.
+    # The client notices a silently lost connection within half a minute.
     "tcp_user_timeout": 20_000,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -75,9 +74,9 @@ class PostgreSQL:
 
     name = "postgresql"
     never = "TIMESTAMPTZ '9999-01-01 00:00:00Z'"
-    # Nothing is lost with the last commits of a server that dies: who was let go waits again. And
-    # all it reads are the first few of lines, by their indexes: the planner, whose statistics may
-    # be of a day when nobody waited, would sort and hash whole lines.
+    # If the server dies, its last commits may be lost: released tasks are held again. The
+    # transaction reads only the first rows of wait queues, by index. The planner, with old
+    # statistics of empty queues, would sort and hash whole queues.
     exclusive = (
         "SELECT pg_try_advisory_xact_lock(7303014, 1) AS has_it,"
         " set_config('synchronous_commit', 'off', true),"
@@ -87,10 +86,10 @@ class PostgreSQL:
             for way in ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin")
         )
     )
-    # For this transaction only, by a function: poolers refuse options of a connection.
+    # Set by a function for this transaction only: poolers refuse connection options.
     watch = "SELECT set_config('idle_in_transaction_session_timeout', :milliseconds, true)"
     interpreted = "SELECT set_config('jit', 'off', true)"
-    # Asked for in a statement that is its own transaction, it holds for that one only.
+    # In a statement that is its own transaction, the setting holds for that statement only.
     lazily = ", set_config('synchronous_commit', 'off', true)"
 
     def __init__(self, *, bound_clock: bool = False) -> None:
@@ -100,7 +99,7 @@ class PostgreSQL:
         self._kept: WeakKeyDictionary[Engine, KeptLine] = WeakKeyDictionary()
         self._renewals: WeakKeyDictionary[Engine, Renewal] = WeakKeyDictionary()
         self._unprepared: WeakSet[Engine] = WeakSet()
-        """Engines whose connections prepare no statements any more, since a pooler loses them."""
+        """Engines whose connections prepare no statements, since a pooler loses them."""
 
     def json(self, parameter: str) -> str:
         return f"CAST(:{parameter} AS JSONB)"
@@ -133,12 +132,12 @@ class PostgreSQL:
         return f"GREATEST({', '.join(moments)})"
 
     def looked_up(self, table: str, columns: str, condition: str, alias: str = "found") -> str:
-        # The offset keeps the planner from turning it into a join over the whole table.
+        # The offset keeps the planner from a join over the whole table.
         inner = f"SELECT {columns} FROM {table} AS {alias} WHERE {condition} OFFSET 0"
         return f" LEFT JOIN LATERAL ({inner}) AS {alias} ON true"
 
     def told(self, columns: str) -> str:
-        # A caller's connection may write moments in any style, and its driver give up on them.
+        # A caller's connection may spell moments in any style, which its driver may not read.
         names = columns.split(", ")
         return ", ".join(
             f"{as_number(name)} AS {name}" if name in MOMENT_COLUMNS else name for name in names
@@ -199,11 +198,11 @@ class PostgreSQL:
         engine = create_engine(
             place.difference_update_query([_PREPARE]),
             isolation_level="AUTOCOMMIT",
-            # Every statement is its own transaction: there is nothing to roll back on return.
+            # Every statement is its own transaction: nothing to roll back on return.
             pool_reset_on_return=None,
             pool_size=pool_size,
             max_overflow=2,
-            # The one that was used last: its server process has it all at hand.
+            # The server process of the last used connection has warm caches.
             pool_use_lifo=True,
             pool_recycle=1800,
             hide_parameters=True,
@@ -278,7 +277,7 @@ class PostgreSQL:
         self, session: Session, statement: MoveStatement, parameters: Parameters
     ) -> list[Moved]:
         if statement.is_likely and session.tells_before:
-            # Who is refused here has changed nothing; the whole statement says why.
+            # A refused row is unchanged; the whole statement then returns its columns.
             found = session.run(self.likely_sql(statement), parameters)
             if found:
                 return _moved(found)
@@ -289,16 +288,16 @@ class PostgreSQL:
         return session.run(sql, parameters)
 
     def move_sql(self, statement: MoveStatement) -> str:
-        """The whole of a move, written once."""
+        """The whole statement of a move, written once."""
         sql = self._moves.get(statement)
         if sql is None:
             sql = self._moves[statement] = self._written(statement)
         return sql
 
     def likely_sql(self, statement: MoveStatement) -> str:
-        """The same as one plain update, which answers nothing for a row that it refuses.
+        """The same move as one plain update, written once; it returns nothing for a refused row.
 
-        The server need not read and lock the row first: a fifth less work. Written once.
+        The server need not read and lock the row first, which saves a fifth of the work.
         """
         sql = self._likely.get(statement)
         if sql is None:
@@ -312,8 +311,8 @@ class PostgreSQL:
         answer = "".join(f", {_read(column, 'was')}" for column in asked)
         commit = "" if statement.durable else self.lazily
         return (
-            # In a CASE the planner looks for no index: it would take a partial one that was small
-            # when the statement was planned, and the queue is long by now.
+            # The CASE hides the guard from the planner. It would choose a partial index that was
+            # small at planning time, while the queue is long now.
             f"WITH moved AS (UPDATE taskdb_task AS old SET {sets} WHERE {statement.selection}"
             f" AND CASE WHEN ({statement.guard}) AND {OWNED} THEN true ELSE false END"
             " RETURNING WITH (OLD AS was) old.id AS moved_id, old.tenant AS moved_tenant,"
@@ -358,21 +357,21 @@ class PostgreSQL:
 
 
 def _pin(connection: Any, record: Any) -> None:
-    """Make a new connection independent of what its role or database has for a session."""
+    """Make a new connection independent of session settings of its role or database."""
     given = {"pid": connection.info.backend_pid}
     (*_, isolation, has_triggers) = connection.execute(_PIN, given).fetchone()
     note_triggers(record.info, has_triggers=has_triggers)
     if isolation != "read committed":
         record.info[_BEGINS] = True
-    # Statements of two connections never share a name, or a pooler that mixes connections up could
-    # run the statement of another one in place of ours.
+    # Names of prepared statements differ between connections: a pooler that mixes connections up
+    # could otherwise run another one's statement.
     connection._prepared._prepared_idx = secrets.randbits(48)  # noqa: SLF001 - psycopg has no setting for it
 
 
 def _cursor_of(pooled: Any) -> Any:
-    """The cursor for moves of a connection, which is used by one session at a time.
+    """The cursor of a connection for moves; one session uses it at a time.
 
-    A new one learns again how to read and write each type: nearly half of what the driver takes.
+    A new cursor looks up again how to read and write each type: nearly half of the driver's time.
     """
     cursor = pooled.info.get(_CURSOR)
     if cursor is None:
@@ -381,12 +380,12 @@ def _cursor_of(pooled: Any) -> Any:
 
 
 def prepare_threshold(text: str) -> int | None:
-    """After how many runs a statement is prepared; `none`: never. Raises ValueError."""
+    """The number of runs before a statement is prepared; `none` is never. Raises ValueError."""
     return None if text.lower() == "none" else int(text)
 
 
 def _read(column: str, row: str = "old") -> str:
-    # As text, where the driver would make an object of it first.
+    # As text: the driver would first make an object of the value.
     if column in JSON_COLUMNS or column in ID_COLUMNS:
         return f"CAST({row}.{column} AS TEXT) AS {column}"
     return f"{row}.{column}"

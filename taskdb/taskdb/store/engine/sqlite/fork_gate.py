@@ -1,9 +1,9 @@
-"""Keeps transactions on a SQLite file and forks apart.
+"""Separates forks from transactions on a SQLite file.
 
-SQLite keeps its file locks in a table of the process. A child that is forked in the middle of
-another thread's transaction inherits that table, finds the file locked by itself, and stays
-locked out for as long as it lives. So a fork waits for the transactions of this process to end,
-and closes their connections; the next use opens new ones, in the parent and in the child.
+SQLite keeps its file locks in a table of the process. A child that is forked during another
+thread's transaction inherits that table, finds the file locked by itself, and stays locked out
+until it ends. So a fork waits until the transactions of this process end, and closes their
+connections. The next use opens new ones, in the parent and in the child.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from taskdb.fork import pause_at_fork
 
 PATIENCE_SECONDS = 10.0
-"""A fork waits so long for a transaction; longer ones risk a child that is locked out."""
+"""How long a fork waits for transactions; a longer one may lock the child out."""
 
 
 class ForkGate:
-    """Lets transactions in while nobody forks, and a fork through while none is inside.
+    """Delays transactions during a fork, and a fork during transactions.
 
     `close` closes the connections of this process.
     """
@@ -33,7 +33,7 @@ class ForkGate:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """For the time of a transaction; may be entered again by the same thread."""
+        """Surround a transaction; the same thread may enter again."""
         me = threading.get_ident()
         with self._changed:
             self._changed.wait_for(lambda: not self._forks or self._inside[me] > 0)
@@ -65,7 +65,7 @@ class ForkGate:
             self._changed.notify_all()
 
     def after_fork(self) -> None:
-        """In the child: nobody is inside, whatever the parent's threads were doing."""
+        """Reset in the child: none of the parent's threads runs here."""
         self._changed = threading.Condition()
         self._inside: Counter[int] = Counter()
         self._forks = 0

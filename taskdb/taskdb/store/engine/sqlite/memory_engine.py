@@ -1,7 +1,7 @@
 """Engines on databases in memory, of which a test suite makes one after another.
 
-What SQLAlchemy compiles of a statement belongs to an engine; each of these would begin without, and
-spend more time on that than on the statements. So they share it.
+An engine has its own cache of compiled statements. Each new engine would spend more time on
+compilation than on the statements, so these engines share one cache.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MEMORY = "memdb"
 
 
 def is_in_memory(url: URL) -> bool:
-    """Whether a database lives in SQLite's file system in memory."""
+    """Whether a database is in SQLite's file system in memory."""
     return url.query.get("vfs") == MEMORY
 
 
@@ -38,7 +38,7 @@ def memory_engine(url: URL, pool_size: int) -> Engine:
 
 @cache
 def _shared() -> tuple[Dialect, dict[Any, Any]]:
-    """The dialect of all of them, which has seen a connection, and what it has compiled."""
+    """The shared dialect, initialized by a connection, and the shared cache."""
     first = create_engine("sqlite:///file:/taskdb?vfs=memdb&uri=true")
     first.connect().close()
     first.dispose()

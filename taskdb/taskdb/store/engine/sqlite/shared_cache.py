@@ -1,7 +1,7 @@
-"""Connections to a memory that a process shares (`cache=shared`), as the test suites of Django do.
+"""Connections to shared memory (`cache=shared`), which the test suites of Django use.
 
-There SQLite answers "table is locked" at once where it would wait at a file, so these wait in its
-place. The connections of others, such as Django's, do not: so nothing is published in the
+There SQLite raises "table is locked" at once, while on a file it would wait. So these connections
+wait themselves. Other connections, such as Django's, do not wait: so nothing is published in the
 background there.
 """
 
@@ -26,7 +26,7 @@ def is_shared(url: URL) -> bool:
 
 
 class SharedConnection(sqlite3.Connection):
-    """Waits for the lock of another connection, a few seconds at most, and then raises."""
+    """Waits for another connection's lock, at most 5 seconds, and then raises."""
 
     def cursor(self, factory: Any = None) -> Any:
         return super().cursor(factory or _Cursor)
@@ -41,13 +41,13 @@ class _Cursor(sqlite3.Cursor):
 
 
 def _patiently(work: Callable[[], T]) -> T:
-    """Do it again while it is refused for a lock; a statement that is refused has done nothing."""
+    """Repeat the work while a lock refuses it; a refused statement has changed nothing."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
             return work()
         except sqlite3.OperationalError as error:
-            # The kinds of a code are in its higher bits.
+            # The low byte is the primary code.
             is_locked = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_LOCKED
             if not is_locked or time.monotonic() > until:
                 raise

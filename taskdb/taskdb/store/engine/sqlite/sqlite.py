@@ -1,7 +1,7 @@
-"""SQLite: a move is one short transaction that holds the write lock from its first line.
+"""SQLite: a move is one short transaction that holds the write lock from its start.
 
-SQLite has no data-modifying CTE, so the row before, the guarded update and the history are three
-statements; BEGIN IMMEDIATE makes them one.
+SQLite has no data-modifying CTE, so reading the row, the guarded update and the history are three
+statements; BEGIN IMMEDIATE makes them atomic.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FORMAT = "'%Y-%m-%dT%H:%M:%fZ'"
 _BUSY_SECONDS = 30.0
 _BEGIN = "taskdb_begin"
 _LOG_BYTES_KEPT = 16 * 1024 * 1024
-"""Of the write-ahead log, once it has been written back."""
+"""The most bytes of the write-ahead log that stay on disk after a checkpoint."""
 
 MoveSQL = tuple[str, str, str]
 
@@ -95,7 +95,7 @@ class SQLite:
         return columns
 
     def member(self, column: str, *path: str) -> str:
-        # Text that is no JSON would be an error of the whole statement.
+        # Text that is not JSON would fail the whole statement.
         value = f"json_extract({column}, '$.{'.'.join(path)}')"
         return f"CASE WHEN json_valid({column}) THEN {value} END"
 
@@ -107,7 +107,7 @@ class SQLite:
         return f"CASE WHEN json_valid({column}) THEN {number} END"
 
     def lists(self, column: str, value: str) -> str:
-        # Text that is no JSON would be an error of the whole statement.
+        # Text that is not JSON would fail the whole statement.
         listed = f"CASE WHEN json_valid({column}) THEN {column} ELSE '[]' END"
         return f"EXISTS (SELECT 1 FROM json_each({listed}) WHERE value = {value})"
 
@@ -168,7 +168,7 @@ class SQLite:
         return engine
 
     def reading(self, engine: Engine) -> Engine:
-        """The same pool, for what reads only and so needs no write lock."""
+        """The same pool, for transactions that only read and need no write lock."""
         return engine.execution_options(**{_BEGIN: "DEFERRED"})
 
     @contextmanager
@@ -229,7 +229,7 @@ def _move_sql(statement: MoveStatement, now: str, given: str | None) -> MoveSQL:
     own = "" if given is None else " AND draft.id = old.id"
     return (
         f"SELECT {columns} FROM taskdb_task AS old WHERE {statement.selection}",
-        # Not the selection again: what the clock decides in it may have changed since.
+        # Without the selection: its conditions on the clock may have changed since.
         (
             f"UPDATE taskdb_task AS old SET {sets}{source} WHERE old.id IN"
             f" (SELECT value FROM json_each(:selected)){own} AND ({statement.guard}) AND {OWNED}"
@@ -265,7 +265,7 @@ def _memory_or_file(url: str, pool_size: int) -> Engine:
         options["factory"] = SharedConnection
     return create_engine(
         url,
-        # Also for the shared memory of a test suite, where SQLAlchemy would choose another one.
+        # Also for shared memory, where SQLAlchemy would choose another pool.
         poolclass=QueuePool,
         pool_size=pool_size,
         hide_parameters=True,
@@ -282,9 +282,9 @@ def _make_private(
 
 
 def _prepare(connection: Any, _record: Any) -> None:
-    # The driver's own transactions begin too late (at the first write), so it gets none.
+    # The driver would begin its transactions too late, at the first write.
     connection.isolation_level = None
-    # Only an empty file takes it. In another one it would wait for whoever writes there.
+    # Only an empty file accepts it. On another file the statement would wait for writers.
     if connection.execute("PRAGMA page_count").fetchone() == (0,):
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
@@ -293,7 +293,7 @@ def _prepare(connection: Any, _record: Any) -> None:
 
 
 def _read_uncommitted(connection: Any, _record: Any) -> None:
-    # The memory of a test suite, where a transaction that never commits would lock all readers out.
+    # In a test suite's shared memory, a transaction that never commits would lock out all readers.
     connection.execute("PRAGMA read_uncommitted = ON")
 
 
