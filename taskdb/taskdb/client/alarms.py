@@ -1,4 +1,4 @@
-"""Alarms: what a person does about them, and the routes that send them to channels."""
+"""Alarms: the actions that a person takes on them, and the routes that send them to channels."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _TEST_ID = "00000000-0000-0000-0000-000000000000"
 class Alarms:
     """`taskdb.alarms`: alarms, and the routes that send them to channels.
 
-    A client that is scoped to tenants sees the alarms of those only; one that counts for all
-    tenants together is the operator's. So are channels and routes: a tenant names channels that
-    the settings give it, and sees the messages to those. Its routes add to the operator's.
+    A client that is scoped to tenants sees only the alarms of those tenants. An alarm that counts
+    failures of all tenants belongs to the operator. A scoped client uses the channels that the
+    settings allow to its tenants, and sees only their messages. Its routes add to the operator's.
     """
 
     def __init__(self, settings: Settings, store: Store, types: Types, caller: Caller) -> None:
@@ -54,13 +54,13 @@ class Alarms:
 
     @property
     def _channels(self) -> tuple[str, ...] | None:
-        """The channels that this client sees; None is every channel."""
+        """The names of the channels that this client sees; None means every channel."""
         if self._scope.tenants is None:
             return None
         return channels_of_tenants(self._settings.alarm_channels, self._scope.tenants)
 
     def _seen(self, one: AlarmEntity) -> AlarmEntity:
-        """An alarm without channels and words that are the operator's."""
+        """Remove the channels, the note and the actor that belong to the operator."""
         own = self._channels
         if own is None:
             return one
@@ -70,24 +70,24 @@ class Alarms:
     # --- look ---------------------------------------------------------------------------------
 
     def get(self, reference: str) -> AlarmEntity:
-        """The alarm of this id or fingerprint; raises AlarmNotFound."""
+        """Return the alarm with this id or fingerprint; raises AlarmNotFound."""
         return self._seen(self._alarms.get(_reference(reference), self._scope))
 
     def deliveries(self, reference: str) -> list[AlarmDelivery]:
-        """The messages of an alarm, the newest first; raises AlarmNotFound."""
+        """Return the messages of an alarm, newest first; raises AlarmNotFound."""
         alarm_id = self.get(reference).id
         return self._alarms.deliveries(alarm_id, self._scope, channels=self._channels)
 
     def undelivered(self, limit: int = 100) -> list[AlarmDelivery]:
-        """Messages that no channel has taken yet, the oldest first; raises InvalidInput."""
+        """Return messages that no channel has taken yet, oldest first; raises InvalidInput."""
         if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
             raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
         return self._alarms.undelivered(self._scope, channels=self._channels, limit=limit)
 
     def errors(self, alarm_ids: Sequence[str]) -> Mapping[str, str]:
-        """Why messages of these alarms have not gone out; '' for one that was not tried yet.
+        """Return the last delivery error of each alarm; '' for a message that was not tried yet.
 
-        An alarm that this client does not see is left out.
+        Alarms that this client does not see are left out.
         """
         if not isinstance(alarm_ids, Sequence):
             raise InvalidInput(_SUBJECT, [Fault("alarm_ids", "a list of ids")])
@@ -98,9 +98,9 @@ class Alarms:
     def acknowledge(
         self, reference: str, *, by: str | None = None, note: str | None = None
     ) -> AlarmEntity:
-        """Someone is at it: it goes on counting, and tells nobody until it is resolved.
+        """Acknowledge an alarm: it counts failures, but sends no message until it is resolved.
 
-        A resolved one stays as it is. Raises AlarmNotFound.
+        A resolved alarm stays as it is. Raises AlarmNotFound.
         """
         place = _reference(reference)
         return self.get(
@@ -110,10 +110,10 @@ class Alarms:
     def snooze(
         self, reference: str, until: datetime | timedelta | float, *, by: str | None = None
     ) -> AlarmEntity:
-        """Tell nobody until a moment, or for a time (seconds, or a timedelta); then it is open.
+        """Send no messages until a moment, or for a duration (seconds or timedelta); then reopen.
 
-        What came meanwhile is told then, in one message. A resolved one stays as it is. Raises
-        AlarmNotFound, InvalidInput.
+        One message then reports the failures of the meantime. A resolved alarm stays as it is.
+        Raises AlarmNotFound, InvalidInput.
         """
         moment = _until(until)
         found = self._alarms.snooze(
@@ -124,7 +124,7 @@ class Alarms:
     def resolve(
         self, reference: str, *, by: str | None = None, note: str | None = None
     ) -> AlarmEntity:
-        """It is over. When it comes back it is open again, a regression, and told at once.
+        """Mark an alarm as resolved. A new failure reopens it as a regression and notifies at once.
 
         Raises AlarmNotFound.
         """
@@ -134,10 +134,10 @@ class Alarms:
         )
 
     def test_channel(self, channel: str) -> None:
-        """Send a message of a made-up alarm over a channel of the settings, now.
+        """Send a message of a test alarm over a channel of the settings, now.
 
-        Raises DeliveryFailed and TargetRefused that say why it did not go; InvalidInput for a
-        client that is scoped to tenants, and for a channel that is not named in the settings.
+        Raises DeliveryFailed or TargetRefused with the reason; InvalidInput for a client that is
+        scoped to tenants, and for a channel that is not named in the settings.
         """
         self._refuse_scoped("channels are tried")
         names = [one.name for one in self._settings.alarm_channels]
@@ -153,7 +153,7 @@ class Alarms:
     # --- routes -------------------------------------------------------------------------------
 
     def routes(self) -> list[Route]:
-        """The routes of the settings, then those that are rows; a tenant sees its own alone."""
+        """Return the routes of the settings, then the stored ones; a tenant sees only its own."""
         own = () if self._scope.tenants is not None else self._settings.alarm_routes
         return [*own, *self._alarms.routes(self._scope)]
 
@@ -167,12 +167,12 @@ class Alarms:
         source: str | AlarmSource | None = None,
         by: str | None = None,
     ) -> str:
-        """Send alarms that fit to these channels as well; returns the id of the route.
+        """Also send the alarms that match to these channels; returns the id of the route.
 
-        All members must fit: the tenant, the type (which may end with `*`), the source, and a
-        severity of at least this one. As soon as the operator has a route, an alarm goes where the
-        operator's routes say. The route of a scoped client belongs to its tenant: it needs the
-        `tenant`, and adds channels for the alarms of this tenant. Raises InvalidInput.
+        An alarm must match all of: the tenant, the type (which may end with `*`), the source, and
+        the minimum severity. Once the operator has a route, only the operator's routes choose the
+        operator's channels. A route of a scoped client belongs to its tenant: `tenant` is required,
+        and the route adds channels for the alarms of this tenant. Raises InvalidInput.
         """
         given = {
             "to": to,
@@ -197,7 +197,7 @@ class Alarms:
         return self._alarms.add_route(route, self._scope, self._caller.actor(by))
 
     def remove_route(self, route_id: str, *, by: str | None = None) -> bool:
-        """Delete a route that is a row; False where there is none (in this scope)."""
+        """Delete a stored route; returns False if this scope has no such route."""
         actor, place = self._caller.actor(by), spelled(route_id)
         is_removed = self._alarms.remove_route(place, self._scope)
         if is_removed:
@@ -205,9 +205,9 @@ class Alarms:
         return is_removed
 
     def declare(self) -> None:
-        """Write what the task types of this process say of their alarms, as workers and beats do.
+        """Store the alarm options of this process's task types, as workers and beats do.
 
-        What is declared no more goes. Raises InvalidInput for a client that is scoped to tenants.
+        Options that are no longer declared are removed. Raises InvalidInput for a scoped client.
         """
         self._refuse_scoped("alarms are declared")
         self._alarms.declare({one.name: one.alarm for one in self._types.registry})
@@ -222,10 +222,10 @@ class Alarms:
         unrouted: bool = False,
         limit: int = 100,
     ) -> list[AlarmEntity]:
-        """Alarms, the one that was seen last first; without a state those that are not resolved.
+        """Return alarms, the last seen first; without a `state`, those that are not resolved.
 
-        `undelivered`: with a message that no channel has taken yet; `unrouted`: that should have
-        been told and that no route takes. `limit` runs from 1 to 1,000. Raises InvalidInput.
+        `undelivered`: only those with a message that no channel has taken. `unrouted`: only those
+        due for a message that match no route. `limit`: 1 to 1,000. Raises InvalidInput.
         """
         if _is_no_number(limit) or not 1 <= limit <= _PAGE_LIMIT:
             raise InvalidInput(_SUBJECT, [Fault("limit", f"1 to {_PAGE_LIMIT:,}")])
@@ -249,7 +249,7 @@ class Alarms:
         return [self._seen(one) for one in found]
 
     def _owner_of(self, tenant: str | None) -> str | None:
-        """The owner of a route for this tenant: the tenant of a scoped client, or the operator."""
+        """Return the owner of a route: the tenant of a scoped client, or None for the operator."""
         if self._scope.tenants is None:
             return None
         if not isinstance(tenant, str) or not self._scope.allows(tenant):
@@ -262,7 +262,7 @@ class Alarms:
 
 
 def _is_no_number(limit: Any) -> bool:
-    """Whether it is no whole number; True and False are none either."""
+    """Whether it is not an integer; booleans do not count as integers."""
     return isinstance(limit, bool) or not isinstance(limit, int)
 
 
@@ -282,7 +282,7 @@ def _until(given: datetime | timedelta | float) -> datetime | timedelta:
 
 
 def _reference(given: Any) -> str:
-    """The id or the fingerprint of an alarm; raises InvalidInput for what can be neither."""
+    """Return the id or the fingerprint of an alarm; raises InvalidInput for other values."""
     reference = spelled(given)
     check_texts(_SUBJECT, reference=reference)
     return reference

@@ -1,4 +1,4 @@
-"""What a client and its scoped clients share: the store, the publisher, the watcher."""
+"""The parts that a client and its scoped clients share: store, publisher and watcher."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from taskdb.store.store import Store
 
 
 class Connections:
-    """Safe to share between threads; after a fork everything is opened anew at first use."""
+    """Shared connections: safe between threads, and reopened at first use after a fork."""
 
     def __init__(self, settings: Settings, clock: Clock | None) -> None:
         self.settings = settings
@@ -37,7 +37,7 @@ class Connections:
             self.publisher,
             settings.publish_budget_seconds,
             settings.publish_breaker_seconds,
-            # SQLite would refuse what the code under test writes at the same moment.
+            # SQLite would refuse writes of the code under test at the same moment.
             rests=is_shared(make_url(settings.store_url)),
         )
         self._watcher = Watcher(self.store.tasks)
@@ -45,16 +45,16 @@ class Connections:
         self.store.joins.on_new = self._publish_new
 
     def publish_after_commit(self, items: Sequence[Any], *, certain: bool) -> None:
-        """Publish tasks of a transaction of the caller; `certain`: it has committed."""
+        """Publish tasks of the caller's transaction; `certain`: it has committed."""
         self.background.publish(items, wait=False, certain=certain)
 
     def publish_families(self, items: Sequence[Any], *, certain: bool) -> None:
-        """Publish the parts of these parents of a transaction of the caller."""
+        """Publish the parts of these parents, created in the caller's transaction."""
         for parent_id in items:
             self.background.publish_family(parent_id, certain=certain)
 
     def _publish_new(self, ids: Sequence[str], families: Sequence[str]) -> None:
-        """Publish what a committed transaction of the store created; never waits for the broker."""
+        """Publish tasks that a transaction of the store created; never waits for the broker."""
         if ids:
             self.background.publish(self.store.publications.find(ids), wait=False)
         for parent_id in families:
@@ -62,7 +62,7 @@ class Connections:
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Publish nothing meanwhile, and have the relay find it all at once; for tests."""
+        """Publish nothing inside the block; the relay finds new rows at once; for tests."""
         grace, self.store.units.grace = self.store.units.grace, timedelta(0)
         try:
             with self.background.resting():
@@ -71,7 +71,7 @@ class Connections:
             self.store.units.grace = grace
 
     def close(self) -> None:
-        """Publish what waits, for a moment, and close the connections of this process."""
+        """Publish waiting messages for a short time, then close this process's connections."""
         self._watcher.close()
         self.background.close()
         self.publisher.close()

@@ -17,11 +17,11 @@ from taskdb.store.contract import Filter
 
 
 class Criteria(TypedDict, total=False):
-    """Which tasks are meant; several criteria must all hold.
+    """The criteria that select tasks; a task must meet all of them.
 
     Sub-tasks are left out unless `parent_id` or `with_sub_tasks` asks for them. `adopted`: only
-    those of Celery apps that are watched, or only others. `search` looks for
-    text in name, type, unique key and request id. `attributes` must all be equal.
+    tasks of tracked Celery apps, or only others. `search` finds text in name, type, unique key
+    and request id. All `attributes` must be equal.
     """
 
     tenant: str | None
@@ -44,7 +44,7 @@ class Criteria(TypedDict, total=False):
 
 
 def filter_of(criteria: Criteria) -> Filter:
-    """The filter that these criteria mean; raises InvalidInput that names every fault."""
+    """Return the filter for these criteria; raises InvalidInput that names every fault."""
     known = {field.name for field in fields(Filter)}
     faults = [
         Fault(name, f"no such criterion{did_you_mean(name, known)}")
@@ -59,7 +59,7 @@ def filter_of(criteria: Criteria) -> Filter:
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             faults.append(Fault(name, str(error)))
     if values.get("search") == "":
-        # An empty search box is no criterion, and so none that a bulk request could name.
+        # An empty search box must not count as the criterion that a bulk request needs.
         del values["search"]
     if faults:
         raise InvalidInput("the list request", faults)
@@ -67,7 +67,7 @@ def filter_of(criteria: Criteria) -> Filter:
 
 
 def ended_badly(chosen: Filter) -> Filter:
-    """The filter, of tasks that a bulk retry runs again; InvalidInput where it names others."""
+    """Return the filter for a bulk retry; raises InvalidInput for a status it may not retry."""
     beyond = in_order(set(chosen.status) - RETRIED_IN_BULK)
     if beyond:
         usual = ", ".join(in_order(RETRIED_IN_BULK))

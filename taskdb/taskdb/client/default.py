@@ -1,7 +1,7 @@
 """The default client: a `TaskDB` that is built at first use, from the environment.
 
-Where a framework has the settings, it is built anew when they change: a test suite names its own
-database after the code under test was imported.
+If a framework has the settings, a changed setting builds the client anew: a test suite sets its
+own database after the import of the code under test.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from taskdb.settings.source import settings_stamp
 _lock = RenewedLock()
 _default: TaskDB | None = None
 _built_from: Hashable = None
-"""What the settings of the framework were when it was built."""
+"""The settings of the framework when the client was built."""
 _is_by_hand = False
 
 
 def default_taskdb() -> TaskDB:
-    """The TaskDB that the module functions use; built from the environment at first use."""
+    """Return the TaskDB that the module functions use; built at first use."""
     global _default, _built_from  # noqa: PLW0603 - the one default, behind a lock
     with _lock:
         if _default is not None and not _is_by_hand and _built_from != settings_stamp():
@@ -37,7 +37,7 @@ def default_taskdb() -> TaskDB:
 
 
 def set_default(taskdb: TaskDB | None) -> None:
-    """Make the module functions use this one; None goes back to that of the environment."""
+    """Make the module functions use this client; None restores that of the environment."""
     global _default, _is_by_hand  # noqa: PLW0603 - the one default, behind a lock
     with _lock:
         _default = taskdb
@@ -46,7 +46,7 @@ def set_default(taskdb: TaskDB | None) -> None:
 
 @contextmanager
 def replaced_default(taskdb: TaskDB) -> Iterator[None]:
-    """Let the module functions use this one until the end of the block."""
+    """Make the module functions use this client until the end of the block."""
     global _default, _is_by_hand
     with _lock:
         before = _default, _is_by_hand

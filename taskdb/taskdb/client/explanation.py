@@ -1,6 +1,6 @@
-"""Why a task is where it is: one cause, in one line, with what to do about it.
+"""Explains the state of a task: one cause, one sentence, and the next step.
 
-Pure but for the broker, which is asked only where its answer matters.
+Pure except for the broker, which it asks only where the cause depends on it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from taskdb.store.doctor.situation import Refusal, Standing
 class Explanation:
     """Why a task is where it is.
 
-    `cause` is stable and meant for programs, `sentence` for people; `advice` is the next step
-    (empty where there is none to take), `facts` are plain values. `below` explains the first open
-    sub-task of a task that waits for some.
+    `cause` is a stable word for programs, `sentence` is for people. `advice` is the next step, or
+    empty. `facts` are plain values. `below` explains the first open sub-task that the task waits
+    for.
     """
 
     task_id: str
@@ -35,7 +35,7 @@ class Explanation:
 
 
 AskBroker = Callable[[str], BrokerState]
-"""Asks about one queue, within a bounded time."""
+"""Asks for the state of one queue, within a bounded time."""
 
 _ENDED = {
     TaskStatus.COMPLETED: "completed",
@@ -45,7 +45,7 @@ _ENDED = {
 
 
 def explain(standing: Standing, ask: AskBroker, *, lease: timedelta) -> Explanation:
-    """The cause of this standing; that of a sub-task is the caller's to add."""
+    """Return the cause of this standing; the caller adds those of sub-tasks."""
     task = standing.task
     if task.status.is_settled:
         return _over(standing)
@@ -90,7 +90,7 @@ def _over(standing: Standing) -> Explanation:
 
 
 def _adopted(standing: Standing, lease: timedelta) -> Explanation:
-    """A task that is only watched: what was seen of it last, and who acts next."""
+    """Explain a tracked task of another Celery app: its last seen state and the next step."""
     task = standing.task
     queue, at = task.queue, None if task.run_at is None else utc_text(task.run_at)
     facts: dict[str, Any] = {"queue": queue, "run_at": task.run_at, "attempt": task.attempt}
@@ -275,7 +275,7 @@ def _queued(standing: Standing, broker: BrokerState) -> Explanation:
 
 
 def _crew_problem(standing: Standing, facts: dict[str, Any]) -> Explanation | None:
-    """Nobody could run it, though the broker has it."""
+    """Return why no live worker can run a message that the broker has; None if one can."""
     task = standing.task
     if not any(task.queue in one.queues for one in standing.live):
         live = f"{len(standing.live)} live" if standing.live else "there is no live worker"

@@ -1,6 +1,6 @@
-"""The verbs of every day as functions: those of the default `TaskDB`.
+"""The verbs of every day as functions of the default `TaskDB`.
 
-Each is made from the method, so that its signature, its types and its docstring are written once.
+Each function is made from the method, so signature, types and docstring are written once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def _of_default(method: Callable[Concatenate[TaskDB, P], T]) -> Callable[P, T]:
-    """The function that calls this method of the default TaskDB."""
+    """Return the function that calls this method of the default TaskDB."""
 
     @wraps(method)
     def function(*arguments: P.args, **keywords: P.kwargs) -> T:
@@ -32,7 +32,7 @@ def _of_default(method: Callable[Concatenate[TaskDB, P], T]) -> Callable[P, T]:
 def _of_default_async(
     method: Callable[Concatenate[TaskDB, P], Coroutine[Any, Any, T]],
 ) -> Callable[P, Coroutine[Any, Any, T]]:
-    """The coroutine function that calls this method; the client is built beside the loop."""
+    """Return the coroutine function that calls this method; a thread builds the client."""
 
     @wraps(method)
     async def function(*arguments: P.args, **keywords: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""Changes tasks by hand: cancels, retries, and ends the tasks that wait for a callback."""
+"""Changes tasks by hand: cancels, retries, and resumes tasks that wait for a callback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from taskdb.store.tree.callback import Answer, digest_of
 
 
 class Interventions:
-    """Changes by hand; the history names the actor of each."""
+    """Changes by hand; the history names the actor of each change."""
 
     def __init__(
         self, store: Store, background: BackgroundPublisher, caller: Caller, tasks: Tasks

@@ -19,16 +19,16 @@ from taskdb.store.store import Store
 
 _SUBJECT = "the rule"
 _HAND_OVER = 100
-"""Tasks that one look after the end of another lets go."""
+"""The most tasks that one call of `release` publishes."""
 
 
 class Limits:
     """`taskdb.limits`: pauses and limits.
 
-    A rule is for a `queue`, a `type` or a `tenant`: name one of them. A client of some tenants sets
-    and lifts rules of these tenants' own, for themselves. They stand beside the operator's, which
-    hold as well and are out of its scope. `owner` names whose rule the operator lifts: his own, or
-    that of the `tenant`. Each call raises InvalidInput for anything else.
+    A limit or pause is for a `queue`, a `type` or a `tenant`: name one of them. A scoped client
+    sets and lifts the limits and pauses of its own tenants. Those of the operator hold as well
+    and are out of its scope. `owner` chooses the one that the operator lifts: the operator's own,
+    or that of the `tenant`. Each call raises InvalidInput for anything else.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Limits:
         reason: str | None = None,
         by: str | None = None,
     ) -> None:
-        """Let none of these tasks begin until `resume`; what runs goes on.
+        """Let none of these tasks begin until `resume`; running tasks continue.
 
-        Messages that the broker has already go back to the database when a worker takes them; no
-        attempt is counted. Pausing what is paused writes the new reason.
+        When a worker takes a message that the broker already has, the task goes back to the
+        database; no attempt is counted. Another pause of the same place writes the new reason.
         """
         check_texts(_SUBJECT, reason=reason)
         place = self._place(queue, type, tenant)
@@ -73,7 +73,7 @@ class Limits:
         owner: GateOwner | None = None,
         by: str | None = None,
     ) -> bool:
-        """Lift a pause; what waited goes in order of its arrival. False where there was none."""
+        """Lift a pause; held tasks are released, oldest first. Returns False if there was none."""
         place, actor = self._place(queue, type, tenant), self._caller.actor(by)
         is_lifted = self._store.limits.lift_pause(place, self._scope, actor, owner=_checked(owner))
         if is_lifted:
@@ -91,10 +91,10 @@ class Limits:
         per: timedelta | float | None = None,
         by: str | None = None,
     ) -> None:
-        """Let at most so many of these tasks run at once, or begin in any stretch of time `per`.
+        """Limit how many of these tasks run at once, or begin in any period of length `per`.
 
-        It counts over all workers and replaces the limit before it, also one that a type declares.
-        `per` is a timedelta, or seconds. What has been released already is let be.
+        The limit counts over all workers and replaces the earlier one, declared or not.
+        `per` is a timedelta, or seconds. Tasks that are already released are not affected.
         """
         place = self._place(queue, type, tenant)
         try:
@@ -115,9 +115,9 @@ class Limits:
         owner: GateOwner | None = None,
         by: str | None = None,
     ) -> bool:
-        """Remove a limit; False where there was none.
+        """Remove a limit; returns False if there was none.
 
-        One that a task type declares comes back when a worker or a beat starts.
+        A limit that a task type declares comes back when a worker or a beat starts.
         """
         place, actor = self._place(queue, type, tenant), self._caller.actor(by)
         is_cleared = self._store.limits.clear(place, self._scope, actor, owner=_checked(owner))
@@ -126,19 +126,19 @@ class Limits:
         return is_cleared
 
     def declare(self) -> None:
-        """Write what the task types of this process declare, as workers and beats do at first.
+        """Store the limits that task types of this process declare, as workers and beats do.
 
-        What a person has set stays; what is declared no more goes. Raises InvalidInput for a
-        client of some tenants: what a type declares is for all of them.
+        Limits that a person has set stay; limits that are no longer declared are removed. Raises
+        InvalidInput for a scoped client: a declared limit is for all tenants.
         """
         self._caller.require_operator()
         self._store.limits.declare({one.name: one.limit for one in self._types.registry})
 
     def release(self, lines: Sequence[str]) -> Released:
-        """Let go who may in these lines, and publish it; answers how it went.
+        """Release held tasks of these limits and publish them; returns the result.
 
-        A worker calls it when a task that held slots has ended. Never waits for the broker. Raises
-        InvalidInput for a client that is scoped to tenants.
+        A worker calls it when a task that held slots has ended. It never waits for the broker.
+        Raises InvalidInput for a client that is scoped to tenants.
         """
         self._caller.require_operator()
         lease = timedelta(seconds=self._settings.relay_lease_seconds)
@@ -147,10 +147,10 @@ class Limits:
         return released
 
     def list(self) -> list[Gate]:
-        """Every rule that this client may see, in order of its place.
+        """Return every limit and pause that this client may see, in order of its place.
 
-        A client of some tenants sees the rules for these: their own, and that the operator's hold,
-        without their reason and who set them.
+        A scoped client sees those for its tenants: the tenants' own, and the operator's without the
+        reason and the actor.
         """
         return self._store.limits.all(self._scope)
 

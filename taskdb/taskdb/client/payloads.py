@@ -1,4 +1,4 @@
-"""Inputs and results of tasks, wherever they are kept."""
+"""Inputs and results of tasks, from the row or the payload store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Payloads:
         self._tasks = tasks
 
     def read(self, reference: str, side: Side = "input") -> Any:
-        """The input or the result of a task, from the row or from the payload store.
+        """Return the input or the result of a task, from the row or from the payload store.
 
         Raises TaskNotFound, InvalidInput for another `side`, PayloadMissing and
         PayloadStoreUnreachable.

@@ -1,8 +1,8 @@
-"""Results of finished steps, kept nearer than the store: for speed only, the store is the truth.
+"""Caches results of finished steps. The cache only saves time; the store is authoritative.
 
-A result is asked for by task and attempt, and bears the reference that the row has for it, so that
-what an older run returned is never the answer to a newer one, whatever the cache says. One that is
-away, or has nonsense, is passed over.
+An entry is found by task and attempt, and carries the reference that the row has for the result.
+So an entry of an older run is never used for a newer one. An entry that is missing or invalid is
+ignored.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _DAY = timedelta(days=1)
 
 
 class StepCache(Protocol):
-    """Where results may be kept. It may forget any of them, and may raise anything."""
+    """A cache of results. It may forget any of them, and may raise any exception."""
 
     def get(self, task_id: str, attempt: int) -> str | None:
-        """The JSON text that was kept for this attempt; None where there is none."""
+        """Return the JSON text of this attempt; None if there is none."""
 
     def set(self, task_id: str, attempt: int, text: str) -> None:
-        """Keep the JSON text of a result."""
+        """Store the JSON text of a result."""
 
 
 class MemoryStepCache:
-    """Results in this process, those last used; any number of threads may use it."""
+    """A cache in this process that keeps the results used last; safe between threads."""
 
     def __init__(self, max_entries: int = 1_000) -> None:
         if max_entries < 1:
@@ -57,13 +57,13 @@ class MemoryStepCache:
 
 
 class RedisStepCache:
-    """Results in Redis, for `ttl`. Takes a URL (needs the extra `redis`) or a client."""
+    """A cache in Redis, with a time to live `ttl`. Takes a URL (extra `redis`) or a client."""
 
     def __init__(self, redis: Any, *, ttl: timedelta = _DAY, prefix: str = "taskdb:step:") -> None:
         if isinstance(redis, str):
             from redis import Redis  # noqa: PLC0415 - an optional extra
 
-            # Whoever asks a cache does not want to wait for it.
+            # A slow cache is worse than none.
             redis = Redis.from_url(redis, socket_timeout=1, socket_connect_timeout=1)
         self._redis = redis
         self._ttl = ttl
@@ -85,13 +85,13 @@ class RedisStepCache:
 
 
 class Shelf:
-    """A cache in use: what it cannot give is read from the store, and kept."""
+    """Reads and fills a cache; every failure of the cache is logged and ignored."""
 
     def __init__(self, cache: StepCache | None) -> None:
         self._cache = cache
 
     def find(self, task_id: str, attempt: int, reference: str) -> tuple[bool, Any]:
-        """Whether the result that the row refers to is there, and the result."""
+        """Return whether the cache has the result that the row refers to, and the result."""
         if self._cache is None:
             return False, None
         try:
@@ -99,15 +99,15 @@ class Shelf:
             if text is None:
                 return False, None
             kept = json.loads(text)
-            # A parent that ran again has the same attempt, and another reference.
+            # A parent that was retried has the same attempt number, but another reference.
             is_right = (kept["attempt"], kept["reference"]) == (attempt, reference)
             return is_right, kept["result"] if is_right else None
-        except Exception as error:  # noqa: BLE001 - whatever a cache raises, the store answers
+        except Exception as error:  # noqa: BLE001 - on any error of the cache, read the store
             self._complain(task_id, error)
             return False, None
 
     def keep(self, task_id: str, attempt: int, reference: str, result: Any) -> None:
-        """Remember the result of an attempt that has COMPLETED."""
+        """Store the result of an attempt that has COMPLETED."""
         if self._cache is None:
             return
         try:

@@ -37,14 +37,14 @@ _CHARACTERS = {"target": 2_048}
 _WIDEST = 4
 """Bytes of a character in UTF-8, at most."""
 OVERLAP = timedelta(days=1)
-"""How long a secret that was exchanged still signs."""
+"""Default time in which the previous secret still signs after an exchange."""
 _LONGEST_OVERLAP = timedelta(days=365)
 _OF_TENANTS = frozenset({TransportKind.WEBHOOK, TransportKind.REDIS})
-"""What a client of some tenants may use; the others speak with the operator's own identity."""
+"""Transports for a scoped client; the others use the operator's own identity."""
 
 
 class SubscriptionOptions(TypedDict, total=False):
-    """What `create` takes beside name, transport and target."""
+    """The options of `create` besides name, transport and target."""
 
     tenant: str | None
     type: str | None
@@ -80,13 +80,13 @@ class Subscriptions:
         secret: str | None = None,
         created_by: str | None = None,
     ) -> KeyedSubscription:
-        """Have changes of status told: to a webhook, a Redis channel, an SNS topic or the log.
+        """Notify of changes of status: a webhook, a Redis channel, an SNS topic or the log.
 
-        `target` is the URL, the first word of the channels (`taskdb` unless given), the ARN; the
-        log has none. Without a tenant it is told of every tenant; a scoped client means its own,
-        and may use webhooks and Redis only. `type` may end with a `*`. `start` is "now",
-        "beginning", a moment or a cursor. A webhook's `secret` is made unless it is given, and
-        answered this once.
+        `target` is the URL, the prefix of the Redis channels (`taskdb` unless given) or the ARN;
+        the log has none. Without a tenant, an operator's subscription covers every tenant. A
+        scoped client uses its own tenant, and webhooks and Redis only. `type` may end with a `*`.
+        `start` is "now", "beginning", a moment or a cursor. Unless a webhook's `secret` is given,
+        one is made; only this call returns it.
 
         Raises InvalidInput, TargetRefused, SubscriptionExists, DatabaseError.
         """
@@ -116,19 +116,19 @@ class Subscriptions:
         return KeyedSubscription(self._store.subscriptions.add(new, begin, self._scope), key)
 
     def get(self, reference: str, *, tenant: str | None = None) -> SubscriptionEntity:
-        """The subscription of this name or id.
+        """Return the subscription with this name or id.
 
-        Raises SubscriptionNotFound, and InvalidInput for a name that several tenants use, without
-        a tenant.
+        Raises SubscriptionNotFound, and InvalidInput for a name that several tenants use, if no
+        tenant is given.
         """
         reference = spelled(reference)
         check_texts(SUBJECT, reference=reference, tenant=tenant)
         return self._store.subscriptions.get(reference, self._scope, tenant)
 
     def test(self, reference: str, *, tenant: str | None = None) -> str:
-        """Send a trial message now, from here, signed and guarded as any; answers its id.
+        """Send a test message now, signed and guarded as every other; returns its id.
 
-        Raises DeliveryFailed that says why it did not arrive, SubscriptionNotFound.
+        Raises DeliveryFailed with the reason, SubscriptionNotFound.
         """
         found = self.get(reference, tenant=tenant)
         secrets = self._store.subscriptions.secrets(found.id, self._scope)
@@ -142,7 +142,7 @@ class Subscriptions:
     def pause(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> SubscriptionEntity:
-        """Tell it nothing until it is resumed; nothing of the meantime is lost."""
+        """Send it no notifications until `resume`; no event of the meantime is lost."""
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
         paused = self._store.subscriptions.pause(found.id, self._scope)
         note_change("subscription.paused", found.id, actor)
@@ -151,7 +151,7 @@ class Subscriptions:
     def resume(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> SubscriptionEntity:
-        """Tell it again, a paused or a dead one, from where it stopped; at once if it waits."""
+        """Continue a paused, dead or waiting subscription at once, from where it stopped."""
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
         resumed = self._store.subscriptions.resume(found.id, self._scope)
         note_change("subscription.resumed", found.id, actor)
@@ -165,10 +165,10 @@ class Subscriptions:
         tenant: str | None = None,
         by: str | None = None,
     ) -> SubscriptionEntity:
-        """Tell it everything anew from "beginning", a moment or a cursor on; or only from "now".
+        """Send events again from "beginning", a moment or a cursor; with "now" only new ones.
 
-        A paused or dead one is active again. As far back as the history is kept: an event goes
-        with its task. Raises SubscriptionNotFound, InvalidInput.
+        A paused or dead subscription becomes active. Events of deleted tasks are gone. Raises
+        SubscriptionNotFound, InvalidInput.
         """
         faults: list[Fault] = []
         begin = _start(start, faults)
@@ -188,10 +188,10 @@ class Subscriptions:
         tenant: str | None = None,
         by: str | None = None,
     ) -> KeyedSubscription:
-        """Sign with another secret; with the old one as well for so long.
+        """Sign with another secret; for the time `overlap` with the old one as well.
 
-        It is made unless it is given, and answered this once. Raises SubscriptionNotFound,
-        InvalidInput for what signs nothing.
+        Unless the secret is given, one is made; only this call returns it. Raises
+        SubscriptionNotFound, and InvalidInput for a transport that does not sign.
         """
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
         faults: list[Fault] = []
@@ -227,7 +227,7 @@ class Subscriptions:
     def list(
         self, *, tenant: str | None = None, state: SubscriptionState | str | None = None
     ) -> list[SubscriptionEntity]:
-        """Every subscription of this client's scope, by tenant and name; raises InvalidInput."""
+        """Return the subscriptions in this scope, by tenant and name; raises InvalidInput."""
         try:
             chosen = None if state is None else SubscriptionState(state)
         except ValueError:

@@ -1,7 +1,7 @@
 """The client: the verbs of every day, and the parts for everything else.
 
-A `TaskDB` is safe to share between threads and survives a fork: connections and the publisher's
-thread are made anew in the process that uses them.
+A `TaskDB` is safe to share between threads and survives a fork: each process makes its own
+connections and its own publisher thread.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from taskdb.types.registry import Registry, default_registry
 class TaskDB:
     """Tasks on one database and one broker.
 
-    Reads the settings of the environment unless it is given some; opens nothing until it is used.
+    Reads the settings of the environment unless some are given; opens nothing before first use.
     An unscoped client is the operator's: it sees every tenant. `for_tenant` narrows it.
 
     The parts: `schedules`, `limits`, `alarms`, `subscriptions`, `trees`, `types`, `workers` and
@@ -99,12 +99,12 @@ class TaskDB:
         session: Any = None,
         **options: Unpack[SubmitOptions],
     ) -> TaskEntity:
-        """Create a task: its row first, then its message. A submit that returned is never lost.
+        """Create a task: first its row, then its message. A submit that returned is never lost.
 
         `input` is a model or JSON values. With `session` (SQLAlchemy Session, AsyncSession or
         Connection) the row belongs to the caller's transaction and is published after its commit.
-        The task is QUEUED when the broker took the message in time, else CREATED (it is
-        published later) or SCHEDULED; where `unique_key` found a task, it is that one.
+        The task is QUEUED if the broker took the message in time, else CREATED (it is
+        published later) or SCHEDULED. If `unique_key` finds a task, that task is returned.
 
         Raises UnknownTaskType, InvalidInput, PayloadStoreUnreachable (nothing was written),
         DatabaseError.
@@ -141,12 +141,12 @@ class TaskDB:
     ) -> TaskEntity:
         """Create a parent and a part of this type for each item; returns the parent.
 
-        `items` is anything to iterate over, of any length: it is read a batch at a time, and no
+        `items` is an iterable of any length: it is read a batch at a time, and no
         part is visible before all exist. See `FanOut` for how they are joined. `run_at`,
-        `delay`, `deadline` and `mutex_key` are those of the parts; `name`, `unique_key`, `tags`,
-        `attributes` and `notify_id` the parent's. An empty list completes at once. A fan-out of the
-        same `unique_key` that FAILED runs its bad parts again if the items are the same, with all
-        options of this call; for other items a new one is created.
+        `delay`, `deadline` and `mutex_key` apply to the parts; `name`, `unique_key`, `tags`,
+        `attributes` and `notify_id` to the parent. An empty list completes at once. A FAILED
+        fan-out of the same `unique_key` retries its failed parts if the items are the same, with
+        all options of this call; for other items a new one is created.
 
         Raises UnknownTaskType, InvalidInput (nothing was written), DatabaseError.
         """
@@ -171,9 +171,9 @@ class TaskDB:
     ) -> TaskEntity:
         """Begin a sequence; returns its task.
 
-        Where the sequence is `unique` (or `unique_key` is given), the same payload is the same
-        task: one that FAILED resumes at the failed step, with the options given here, any other is
-        returned as it is. Another payload under the key of one that FAILED is a new task.
+        If the sequence is `unique` (or `unique_key` is given), the same payload gives the same
+        task: a FAILED one resumes at the failed step, with the options given here; any other is
+        returned as it is. Another payload under the key of a FAILED task creates a new task.
         Raises SequenceNotFound, UnknownTaskType, InvalidInput, DatabaseError.
         """
         return self._tree_submissions.sequence(sequence, payload, timeout, options, session)
@@ -186,7 +186,7 @@ class TaskDB:
     # --- read ---------------------------------------------------------------------------------
 
     def get_task(self, reference: str) -> TaskEntity:
-        """The task of this id, code or key, as it is now; raises TaskNotFound.
+        """Return the current task with this id, code or key; raises TaskNotFound.
 
         An adopted task is also found by the id that its Celery app gave it.
         """
@@ -200,7 +200,7 @@ class TaskDB:
         order: Order = "newest",
         **criteria: Unpack[Criteria],
     ) -> TaskPage:
-        """One page of tasks by time of creation, stable while new ones are created.
+        """Return one page of tasks by time of creation, stable while new ones are created.
 
         `limit` runs from 1 to 1,000. Raises InvalidInput that names every fault.
         """
@@ -223,18 +223,18 @@ class TaskDB:
         return await self._tasks.wait_task_async(reference, timeout)
 
     def task_history(self, reference: str) -> list[TaskEvent]:
-        """Every move of a task, oldest first; raises TaskNotFound."""
+        """Return every move of a task, oldest first; raises TaskNotFound."""
         return self._tasks.history(reference)
 
     def task_attempts(self, reference: str) -> list[Attempt]:
-        """Every run of its body, oldest first; raises TaskNotFound."""
+        """Return every run of its body, oldest first; raises TaskNotFound."""
         return attempts_of(self._tasks.history(reference))
 
     def explain_task(self, reference: str) -> Explanation:
-        """Why a task is where it is, and what to do about it; raises TaskNotFound.
+        """Explain why a task is where it is, and what to do about it; raises TaskNotFound.
 
-        Asks the broker, for three seconds at most, where its answer matters. Of a task that waits
-        for sub-tasks also why the first open one is where it is, down to the last.
+        Asks the broker only where that decides, for three seconds at most. If the task waits for
+        sub-tasks, it also explains the first open one, and so on down the tree.
         """
         return self._tasks.explain(reference)
 
@@ -242,10 +242,10 @@ class TaskDB:
     # The history names the actor of each; see `Caller.actor`.
 
     def cancel_task(self, reference: str, *, by: str | None = None) -> TaskEntity:
-        """Stop a task: CANCELED at once while it waits; a running body is asked to stop.
+        """Cancel a task: at once while it waits; a running body is asked to stop.
 
         A body that does not stop by itself is ended after the grace of the settings. Raises
-        TaskNotFound, and IllegalMove for one that ended otherwise.
+        TaskNotFound, and IllegalMove for a task that ended otherwise.
         """
         return self._interventions.cancel(reference, by)
 
@@ -254,12 +254,12 @@ class TaskDB:
     ) -> TaskEntity:
         """Run a task again, with a whole budget of attempts; its history continues.
 
-        For one that ended, that waits for a person, or that waits for its time. A fan-out runs
-        its parts that ended badly again and joins anew; a sequence resumes at the step that
+        For a task that ended, that waits for a person, or that waits for its time. A fan-out
+        retries its failed and canceled parts and joins anew; a sequence resumes at the step that
         failed; a sub-task reopens its FAILED or CANCELED ancestors. With `force` a fan-out runs
-        all its parts, and a sequence all its steps. Raises TaskNotFound; IllegalMove for one that
-        is queued or running, and for a sub-task of a parent that COMPLETED;
-        SequenceAlreadyCompleted; InvalidInput where this client may not run all of it.
+        all its parts, and a sequence all its steps. Raises TaskNotFound; IllegalMove for a task
+        that is queued or running, and for a sub-task of a parent that COMPLETED;
+        SequenceAlreadyCompleted; InvalidInput if this client may not run all of it.
         """
         return self._interventions.retry(reference, force=force, by=by)
 
@@ -273,8 +273,8 @@ class TaskDB:
     ) -> TaskEntity:
         """End the task whose body got this token from `ctx.wait_for_callback`; returns the task.
 
-        It is COMPLETED with this output (JSON values or a model), or FAILED with this error; what
-        follows an end follows. Where its body still runs, it ends when the body does. A token
+        It is COMPLETED with this output (JSON values or a model), or FAILED with this error; the
+        usual ending follows. If its body still runs, the task ends when the body does. A token
         counts once. Raises CallbackRefused; InvalidInput, NotEncodable and PayloadTooLarge, after
         which the token still counts.
         """
@@ -283,7 +283,7 @@ class TaskDB:
     def cancel_tasks(self, *, by: str | None = None, **criteria: Unpack[Criteria]) -> int:
         """Cancel every task that meets the criteria and can be canceled; returns their number.
 
-        Raises InvalidInput without any criterion: name one, so that nobody cancels all by mistake.
+        Raises InvalidInput without a criterion, so that no caller cancels all tasks by mistake.
         """
         return self._interventions.cancel_all(criteria, by)
 
@@ -293,8 +293,8 @@ class TaskDB:
         """Retry every task that meets the criteria and ended badly; returns their number.
 
         These are FAILED, HALTED and CANCELED. With `force` also those that COMPLETED or wait for
-        their time, and trees as a whole. What this client may not run stays as it is. Raises
-        InvalidInput without any criterion, and for a `status` that only `force` runs again.
+        their time, and whole trees. Tasks that this client may not run stay as they are. Raises
+        InvalidInput without a criterion, and for a `status` that needs `force`.
         """
         return self._interventions.retry_all(criteria, force=force, by=by)
 
@@ -318,15 +318,15 @@ class TaskDB:
         created_by: str | None = None,
         created_ip: str | None = None,
     ) -> TaskDB:
-        """A client that reads and moves tasks of these tenants only; it shares the connections.
+        """Return a client that reads and moves tasks of these tenants only; it shares connections.
 
-        It submits and retries only tasks of the `types`, `queues` and `priorities` that are listed,
+        It submits and retries only tasks of the listed `types`, `queues` and `priorities`,
         whether a caller names them or a type declares them; None allows all. A `request_id`,
-        `created_by` or `created_ip` is recorded with all that it submits, whatever a caller says.
-        Made from such a client, another one may allow less, not more.
+        `created_by` or `created_ip` is recorded with every submit and overrides the caller's value.
+        A client made from a scoped client may allow less, not more.
 
-        Only the client that it was made from closes the connections. Raises InvalidInput without a
-        tenant, for one that no task can have, and for what this client does not allow.
+        Only the original client closes the connections. Raises InvalidInput without a
+        tenant, for an invalid tenant, and for a tenant that this client does not see.
         """
         asked = Permission.of(
             queues=queues,
@@ -354,7 +354,7 @@ class TaskDB:
 
     @property
     def reader(self) -> TaskReader:
-        """The reader of the entities of this client: they are refreshed through it."""
+        """The reader that refreshes the entities of this client."""
         return self._tasks
 
     @property
@@ -372,7 +372,7 @@ class TaskDB:
         """A Celery app on this client: ``AsyncResult(task_id, app=taskdb.celery_app)``.
 
         State, result and error come from the row, within the scope of this client. It is not
-        Celery's current app. That of a scoped client sends no remote control: InvalidInput.
+        Celery's current app. The app of a scoped client raises InvalidInput for remote control.
         """
         if self._celery_app is None:
             self._celery_app = create_celery(self.settings)
@@ -382,13 +382,13 @@ class TaskDB:
         return self._celery_app
 
     def resting(self) -> AbstractContextManager[None]:
-        """Publish nothing meanwhile, and have the relay find it all at once; for tests."""
+        """Publish nothing inside the block; the relay finds new rows at once; for tests."""
         return self._connections.resting()
 
     def close(self) -> None:
-        """Publish what waits, for a moment, and close this process's connections.
+        """Publish waiting messages for a short time, then close this process's connections.
 
-        A client of some tenants has none of its own: those that it shares stay open.
+        A scoped client has none of its own: the shared connections stay open.
         """
         if self._is_owner:
             self._connections.close()

@@ -1,4 +1,4 @@
-"""Reads tasks: one, a page, its history, its payloads, and why it is where it is."""
+"""Reads tasks: one, a page, the history, the payloads, and the explanation."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from taskdb.store.store import Store
 from taskdb.store.task.list import Cursor, Order
 
 DEEPEST = 5
-"""Levels of a tree that one explanation goes down."""
+"""The most levels of a tree that one explanation covers."""
 PAGE_LIMIT = 1_000
-"""Tasks that one page may hold."""
+"""The most tasks of one page."""
 
 
 class TaskPage(tuple[TaskEntity, ...]):  # noqa: SLOT001 - it carries the cursor beside the tasks
-    """Tasks of one page; `next_cursor` leads to the next one, None where there is none."""
+    """Tasks of one page; `next_cursor` leads to the next page, None if there is none."""
 
     next_cursor: str | None = None
 
 
 class Tasks:
-    """The tasks that a caller sees. Entities that it returns are refreshed through it."""
+    """The tasks that a caller sees. It also refreshes the entities that it returns."""
 
     def __init__(self, settings: Settings, store: Store, caller: Caller, waits: Waits) -> None:
         self._settings = settings
@@ -64,14 +64,14 @@ class Tasks:
         reference: str,
         timeout: float | None,  # noqa: ASYNC109 - as its twin
     ) -> TaskEntity:
-        """Wait as `wait_task` does, and hold no thread meanwhile."""
+        """Wait as `wait_task` does, without holding a thread."""
         return await self._waits.wait_async(self.get_task, reference, timeout)
 
     def id_of(self, reference: str) -> str:
-        """The id of the task with this id, code or key; raises TaskNotFound."""
+        """Return the id of the task with this id, code or key; raises TaskNotFound."""
         place = parse_reference(spelled(reference))
         if place is not None and place.key is None:
-            # The verbs themselves say when there is no such task, or none in this scope.
+            # This raises TaskNotFound if there is no such task, or none in this scope.
             return self._store.tasks.get(place.id, self._scope).id
         return self.get_task(reference).id
 

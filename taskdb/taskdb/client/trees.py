@@ -19,7 +19,7 @@ from taskdb.store.store import Store
 from taskdb.types.task_type import TaskType
 
 RESULT_LIMIT = 10_000
-"""Results that one page may hold."""
+"""The most results of one page."""
 
 
 class Trees:
@@ -34,13 +34,13 @@ class Trees:
         self._submissions = submissions
 
     def counts(self, reference: str) -> Counts:
-        """How many parts of a fan-out are where, by one indexed query; raises TaskNotFound."""
+        """Count the parts of a fan-out by status, with one indexed query; raises TaskNotFound."""
         return self._store.fan_outs.counts(self._tasks.id_of(reference), self._scope)
 
     def family(self, reference: str, *, after: int = -1, limit: int = 1_000) -> list[TaskEntity]:
-        """All of one family in order of their positions, a page at a time.
+        """Return the sub-tasks of one parent in order of their positions, a page at a time.
 
-        `reference` is the parent, or any of its parts, steps and handlers that has no sub-tasks
+        `reference` is the parent, or one of its parts, steps or handlers that has no sub-tasks
         of its own. Raises TaskNotFound, InvalidInput.
         """
         found = self._tasks.get_task(reference)
@@ -56,9 +56,9 @@ class Trees:
         limit: int = 1_000,
         role: TaskRole | str | None = TaskRole.PART,
     ) -> list[SubTaskResult]:
-        """Results of sub-tasks in the order of their items, a page at a time.
+        """Return results of sub-tasks in the order of their items, a page at a time.
 
-        The next page is the one `after` the position of the last result; an empty one is the end.
+        For the next page, pass the position of the last result as `after`; an empty one is the end.
         `role` chooses parts, steps or handlers, None all. Raises TaskNotFound, InvalidInput.
         """
         found = self.sub_tasks(reference, after=after, limit=limit, role=role)
@@ -72,7 +72,7 @@ class Trees:
         limit: int = 1_000,
         role: TaskRole | str | None = None,
     ) -> list[TaskEntity]:
-        """Sub-tasks of a parent in their order, a page at a time, as `results`."""
+        """Return sub-tasks of a parent in their order, a page at a time, as `results`."""
         if type(limit) is not int or not 1 <= limit <= RESULT_LIMIT:
             raise InvalidInput("the list request", [Fault("limit", f"1 to {RESULT_LIMIT:,}")])
         if type(after) is not int or not -1 <= after <= LARGEST:
@@ -95,7 +95,7 @@ class Trees:
     def sequence_progress(
         self, reference: str, *, cache: StepCache | None = None
     ) -> SequenceProgress:
-        """Where a sequence is; raises TaskNotFound, and InvalidInput for what is no sequence.
+        """Return the progress of a sequence; raises TaskNotFound, InvalidInput for another task.
 
         With a cache, a large result of a finished step is fetched from the payload store once.
         """
@@ -109,7 +109,7 @@ class Trees:
     def step_results(
         self, reference: str, *, cache: StepCache | None = None
     ) -> list[SubTaskResult]:
-        """The finished steps of a sequence, in order; raises as `sequence_progress`."""
+        """Return the finished steps of a sequence, in order; raises as `sequence_progress`."""
         shown = self.sequence_progress(reference, cache=cache).steps
         return [one for one in shown if one.status is TaskStatus.COMPLETED]
 
@@ -123,9 +123,9 @@ class Trees:
         items: Iterable[Any],
         options: FanOut,
     ) -> bool:
-        """Create the parts of a running task, as `ctx.fan_out` asks for them.
+        """Create the parts of a running task, for `ctx.fan_out`.
 
-        Returns False where the run with this claim token may not. A worker calls it: raises
-        InvalidInput for a client of some tenants.
+        Returns False if the run with this claim token may not create parts. A worker calls it;
+        raises InvalidInput for a scoped client.
         """
         return self._submissions.split(task_id, token, owner, tenant, part_type, items, options)

@@ -1,6 +1,6 @@
-"""Twins of blocking methods for coroutines, with the same parameters and the same result.
+"""Coroutine twins of blocking methods, with the same parameters and the same result.
 
-A twin is made from the method, so that its signature, its types and its docstring are written once.
+Each twin is made from the method, so signature, types and docstring are written once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 def in_thread(
     method: Callable[Concatenate[S, P], T],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """A coroutine method that runs this one in a thread."""
+    """Return a coroutine method that runs this one in a thread."""
 
     @wraps(method)
     async def twin(self: S, /, *arguments: P.args, **keywords: P.kwargs) -> T:
@@ -33,7 +33,7 @@ def in_thread(
 def on_loop(
     submit: Callable[Concatenate[S, P], T],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """A coroutine method that submits in the transaction of its `session`, an asynchronous one.
+    """Return a coroutine method that submits in the transaction of an asynchronous `session`.
 
     The session stays on its own loop. Without a session the method runs in a thread.
     """

@@ -1,4 +1,4 @@
-"""The task types that a client knows, and what surrounds their bodies."""
+"""The task types that a client knows, and the surroundings of their bodies."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ class Types:
         return self.registry
 
     def around(self, make: S) -> S:
-        """Surround every body that runs for this client, inside what surrounds its registry's.
+        """Surround every body that runs for this client, inside the surroundings of the registry.
 
-        As `Registry.around`, but for the workers of this client alone.
+        Same as `Registry.around`, but only for the workers of this client.
         """
         self._surroundings = surroundings_with(self._surroundings, make)
         return make
 
     @property
     def surroundings(self) -> tuple[Surrounding, ...]:
-        """What surrounds a body, the outermost first."""
+        """The surroundings of a body, the outermost first."""
         return self.registry.surroundings + self._surroundings
 
     def get(self, name: str) -> TaskType:
-        """The task type of this name; raises UnknownTaskType, TaskModuleError."""
+        """Return the task type of this name; raises UnknownTaskType, TaskModuleError."""
         return self.discover().get(name)
 
     def list(self) -> list[TaskType]:
-        """Every task type, by name; raises TaskModuleError."""
+        """Return every task type, by name; raises TaskModuleError."""
         return sorted(self.discover(), key=lambda one: one.name)

@@ -9,7 +9,7 @@ from taskdb.store.store import Store
 
 
 class Workers:
-    """`taskdb.workers`: workers are the operator's; other callers get InvalidInput."""
+    """`taskdb.workers`: for the operator only; other callers get InvalidInput."""
 
     def __init__(self, settings: Settings, store: Store, caller: Caller) -> None:
         self._settings = settings
@@ -17,7 +17,7 @@ class Workers:
         self._caller = caller
 
     def list(self) -> list[WorkerRecord]:
-        """Workers that have renewed their row within the lease and have not stopped, newest first.
+        """Return workers that renewed their row within the lease and still run, newest first.
 
         Raises DatabaseError.
         """

@@ -1,1 +1,1 @@
-"""The caller of a client, and the actor that is recorded with their changes."""
+"""The caller of a client, and the actor that is recorded with each change."""

@@ -1,4 +1,4 @@
-"""The actor: the person, or the program, that changes something by hand."""
+"""The actor: the person or the program that makes a change by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _default: ContextVar[str | None] = ContextVar("taskdb_actor", default=None)
 
 @contextmanager
 def acting_by_default(actor: str | None) -> Iterator[None]:
-    """Record this actor with the changes inside that name no other, as the command line does."""
+    """Record this actor with changes inside the block that name no other actor."""
     token = _default.set(actor)
     try:
         yield
@@ -24,10 +24,10 @@ def acting_by_default(actor: str | None) -> Iterator[None]:
 
 
 def default_actor() -> str | None:
-    """The actor that `acting_by_default` has set; None outside of it."""
+    """Return the actor that `acting_by_default` has set; None outside of it."""
     return _default.get()
 
 
 def note_change(change: str, subject: str, by: str | None) -> None:
-    """Log a change by hand that leaves no row with its actor behind."""
+    """Log a change by hand that stores no row with its actor."""
     log.info("change.made", change=change, subject=subject, by=by)

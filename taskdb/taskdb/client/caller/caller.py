@@ -1,4 +1,4 @@
-"""The caller of a client: the tenants that they see, and the tasks that they may submit."""
+"""The caller of a client: the tenants it sees, and the tasks it may submit."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Caller:
             raise InvalidInput("the request", [Fault("tenant", advice)])
 
     def actor(self, by: str | None) -> str | None:
-        """The actor to be recorded with a change; raises InvalidInput for a `by` that is no text.
+        """Return the actor to record with a change; raises InvalidInput if `by` is not text.
 
-        The first of these that there is: the `created_by` that the application has fixed by
-        `for_tenant`, the one that surrounds the call (`submitting_as`, the user of a request), the
+        The first one that is set wins: the `created_by` that the application has fixed by
+        `for_tenant`, the one of the surrounding block (`submitting_as`, the user of a request), the
         argument `by`, the user of the command line.
         """
         check_texts("the request", by=by)
@@ -51,10 +51,10 @@ class Caller:
         return clipped(storable(actor)) if actor else None
 
     def narrowed(self, tenants: Sequence[str], asked: Permission) -> Caller:
-        """The caller of these tenants, who may do what both this one and `asked` allow.
+        """Return a caller of these tenants; it may do only what this caller and `asked` both allow.
 
-        Raises InvalidInput without a tenant, for one that no task can have, and for more than this
-        caller is allowed.
+        Raises InvalidInput without a tenant, for an invalid tenant, and for a tenant that this
+        caller does not see.
         """
         if not tenants:
             raise InvalidInput(_SCOPE, [Fault("", "name at least one tenant")])

@@ -1,4 +1,4 @@
-"""The schedules that code and settings declare, and which of them are refused."""
+"""The schedules that code and settings declare, and the declarations that are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskdb.store.schedule.schedule import Synced
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """The changes that a sync of declared schedules has made, one for each origin."""
+    """The changes that a sync of declared schedules has made, by origin."""
 
     code: Synced
     settings: Synced
@@ -21,17 +21,17 @@ class Declared:
 
 @dataclass(slots=True)
 class Declarations:
-    """The declarations of code and settings that are sound, and those that are refused."""
+    """The valid declarations of code and settings, and the refused ones."""
 
     code: list[Definition] = field(default_factory=list)
     settings: list[Definition] = field(default_factory=list)
     refused: list[RefusedSchedule] = field(default_factory=list)
 
     def add(self, origin: Origin, name: str, type: str, make: Callable[[], Definition]) -> None:
-        """Keep the definition that `make` returns, or why it returns none."""
+        """Add the definition that `make` returns, or the reason of its error."""
         try:
             definition = make()
-        # A database that gives no answer is no fault of the declaration.
+        # An unreachable database is no fault of the declaration.
         except DatabaseError:
             raise
         except TaskDBError as error:
@@ -40,5 +40,5 @@ class Declarations:
             (self.code if origin is Origin.CODE else self.settings).append(definition)
 
     def refused_of(self, origin: Origin) -> list[RefusedSchedule]:
-        """Those of one origin."""
+        """Return the refused declarations of one origin."""
         return [one for one in self.refused if one.origin is origin]

@@ -43,11 +43,11 @@ from taskdb.store.store import Store
 PREVIEW_LIMIT = 1_000
 RUN_LIMIT = 1_000
 FIRE_BATCH = 200
-"""Schedules that one pass takes."""
+"""The most schedules that one pass takes."""
 
 
 class ScheduleOptions(TypedDict, total=False):
-    """What `create` may say beside name, type and input; see `Schedule`."""
+    """The options of `create` besides name, type and input; see `Schedule`."""
 
     cron: str | None
     every: timedelta | float | None
@@ -99,12 +99,12 @@ class Schedules:
         created_by: str | None = None,
         **options: Unpack[ScheduleOptions],
     ) -> ScheduleEntity:
-        """Submit a task type again and again: by `cron`, `every` so long, or once `at` a moment.
+        """Submit a task type repeatedly: by `cron`, every period `every`, or once `at` a moment.
 
-        The options are those of `Schedule`. The name is unique in its tenant; with `replace` a
-        person's schedule of that name is changed (whether it was due already is not forgotten),
-        and takes effect at the next pass of a beat. Raises InvalidInput, UnknownTaskType (nothing
-        was written), ScheduleExists, DatabaseError.
+        The options are those of `Schedule`. The name is unique in its tenant. With `replace` an
+        existing schedule of a person is changed and keeps its history of due times; the change
+        takes effect at the next pass of a beat. Raises InvalidInput, UnknownTaskType (nothing was
+        written), ScheduleExists, DatabaseError.
         """
         schedule = schedule_of({**options, "name": name})
         actor = self._caller.actor(created_by)
@@ -114,14 +114,14 @@ class Schedules:
     def check(
         self, name: str, type: str, input: Any = None, **options: Unpack[ScheduleOptions]
     ) -> None:
-        """Raise what `create` would raise for these, but for a name that is taken."""
+        """Raise the errors of `create` for these arguments, except for a name that is taken."""
         self._definition(schedule_of({**options, "name": name}), type, input)
 
     def get(self, reference: str, *, tenant: str | None = None) -> ScheduleEntity:
-        """The schedule of this name or id.
+        """Return the schedule with this name or id.
 
-        Raises ScheduleNotFound, and InvalidInput for a name that several tenants use, without
-        a tenant.
+        Raises ScheduleNotFound, and InvalidInput for a name that several tenants use, if no
+        tenant is given.
         """
         reference = spelled(reference)
         check_texts(SUBJECT, reference=reference, tenant=tenant)
@@ -130,7 +130,7 @@ class Schedules:
     def pause(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> ScheduleEntity:
-        """Let a schedule fire no more until it is resumed; also a declared one, which stays so."""
+        """Stop a schedule until `resume`; a declared schedule stays paused as well."""
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
         self._store.schedules.pause(found.id, self._scope)
         note_change("schedule.paused", found.id, actor)
@@ -139,9 +139,9 @@ class Schedules:
     def resume(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> ScheduleEntity:
-        """Let it fire again, from now on: what was due meanwhile is not made up for.
+        """Start a paused schedule again from now on; due times of the pause are skipped.
 
-        Raises InvalidInput where this client may not submit its tasks.
+        Raises InvalidInput if this client may not submit its tasks.
         """
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
         if self._caller.permission.is_limited:
@@ -153,11 +153,10 @@ class Schedules:
     def run_now(
         self, reference: str, *, tenant: str | None = None, by: str | None = None
     ) -> TaskEntity:
-        """Make a task of a schedule at once, also of a paused one; its due times stay as they are.
+        """Create a task of a schedule at once, also of a paused one; its due times do not change.
 
-        The task is created by the actor of this call.
-        Where an open task has its unique key, the answer is that one. Raises ScheduleNotFound,
-        UnknownTaskType, InvalidInput.
+        The actor of this call is recorded as the creator of the task. If an open task has its
+        unique key, returns that task. Raises ScheduleNotFound, UnknownTaskType, InvalidInput.
         """
         actor, found = self._caller.actor(by), self.get(reference, tenant=tenant)
         if found.message is not None:
@@ -168,7 +167,7 @@ class Schedules:
         return self._tasks.get_task(self._store.firings.fire_now(found, draft, self._scope))
 
     def remove(self, reference: str, *, tenant: str | None = None, by: str | None = None) -> None:
-        """Delete a schedule; its tasks and what is known of its due times stay.
+        """Delete a schedule; its tasks and the history of its due times stay.
 
         Raises ScheduleNotFound, and InvalidInput for a declared one, which would come back.
         """
@@ -182,7 +181,7 @@ class Schedules:
     def runs(
         self, reference: str, *, tenant: str | None = None, limit: int = 50
     ) -> list[ScheduleRun]:
-        """What became of its due times, the latest first; raises ScheduleNotFound."""
+        """Return the history of its due times, latest first; raises ScheduleNotFound."""
         _check_count(limit, "limit", RUN_LIMIT)
         found = self.get(reference, tenant=tenant)
         return self._store.schedules.runs(found.id, limit, self._scope)
@@ -190,13 +189,13 @@ class Schedules:
     def due_times(
         self, reference: str, *, tenant: str | None = None, count: int = 10
     ) -> list[datetime]:
-        """The next due times of a schedule, in UTC, as if it were not paused."""
+        """Return the next due times of a schedule, in UTC, as if it were not paused."""
         found = self.get(reference, tenant=tenant)
         _check_count(count, "count", PREVIEW_LIMIT)
         return list(islice(found.timetable.behind(self._store.schedules.now()), count))
 
     def preview(self, schedule: Schedule | str, *, count: int = 10) -> list[datetime]:
-        """The next due times of a cron expression, or of a schedule that is not made yet."""
+        """Return the next due times of a cron expression, or of a new schedule."""
         _check_count(count, "count", PREVIEW_LIMIT)
         one: Any = Schedule(schedule) if isinstance(schedule, str) else schedule
         if not isinstance(one, Schedule):
@@ -205,12 +204,12 @@ class Schedules:
         now = self._store.schedules.now()
         return list(islice(one.timetable(now).behind(now), count))
 
-    # --- what a beat does ---------------------------------------------------------------------
+    # --- for beats ----------------------------------------------------------------------------
 
     def fire(self, limit: int = FIRE_BATCH) -> Fired:
-        """Fire what is due, of every tenant, as a beat does; answers what was done.
+        """Fire the due schedules of every tenant, as a beat does; returns the result.
 
-        Raises DatabaseError, and InvalidInput for a client that sees some tenants only.
+        Raises DatabaseError, and InvalidInput for a scoped client.
         """
         self._caller.require_operator()
         fired = self._store.firings.fire_due(limit, self._draft_of)
@@ -218,11 +217,11 @@ class Schedules:
         return fired
 
     def sync(self) -> Declared:
-        """Make the schedules of `@task(schedule=…)` and TASKDB_SCHEDULES what they declare.
+        """Store the schedules that `@task(schedule=…)` and TASKDB_SCHEDULES declare.
 
-        One that is wrong is refused and stops no other: `refused` lists it, and what was
-        declared of it before stays. Where not one task type is known, code declares nothing, and
-        nothing of it is removed. Raises DatabaseError, TaskModuleError.
+        A wrong declaration is refused and stops no other: `refused` lists it, and its earlier
+        version stays. If no task type is known, no schedule of the code is added or removed.
+        Raises DatabaseError, TaskModuleError.
         """
         self._caller.require_operator()
         known = len(self._types.discover()) > 0
@@ -237,7 +236,7 @@ class Schedules:
             Origin.SETTINGS, found.settings, refused=found.refused_of(Origin.SETTINGS)
         )
         if set(code.taken) & set(given.removed):
-            # A declaration has moved from the settings into the code; its name is free now.
+            # A declaration has moved from the settings into the code: its name is free only now.
             again = sync_code()
             code = replace(
                 again,
@@ -248,13 +247,13 @@ class Schedules:
         return Declared(code, given)
 
     def check_declared(self) -> list[RefusedSchedule]:
-        """What `sync` would refuse, but for names that are taken; writes nothing."""
+        """Return the declarations that `sync` would refuse, except for taken names; no writes."""
         self._caller.require_operator()
         self._types.discover()
         return list(self._declared().refused)
 
     def refused(self) -> list[RefusedSchedule]:
-        """Declarations that were refused when a beat declared last; the operator's to see."""
+        """Return the declarations that the last sync refused; a scoped client gets none."""
         if self._scope.tenants is not None:
             return []
         return self._store.schedules.refused()
@@ -262,7 +261,7 @@ class Schedules:
     def list(
         self, *, tenant: str | None = None, origin: Origin | str | None = None
     ) -> list[ScheduleEntity]:
-        """Every schedule of this client's scope, by tenant and name; raises InvalidInput."""
+        """Return the schedules in this client's scope, by tenant and name; raises InvalidInput."""
         try:
             chosen = None if origin is None else Origin(origin)
         except ValueError:
@@ -344,7 +343,7 @@ class Schedules:
 
 
 def schedule_of(options: Mapping[str, Any]) -> Schedule:
-    """The schedule of these options; raises InvalidInput that names every fault."""
+    """Return the schedule of these options; raises InvalidInput that names every fault."""
     known = {one.name for one in fields(Schedule)} - {"input"}
     faults = [
         Fault(name, f"no such option{did_you_mean(name, known)}")

@@ -37,7 +37,7 @@ _TEXTS = {
     "created_ip": TEXT_BYTES,
     "notify_id": TEXT_BYTES,
 }
-"""The options that are texts, and how many bytes each may have."""
+"""The text options, and the most bytes of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class ChosenOptions:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def faults(self) -> list[Fault]:
-        """The faults of these options by themselves; the scope of the client is not checked."""
+        """Return the faults of the options alone; the scope of the client is not checked."""
         wrong_texts = [
             Fault(name, reason)
             for name, limit in _TEXTS.items()
@@ -73,9 +73,9 @@ class ChosenOptions:
 
 
 def chosen_options(options: Mapping[str, Any]) -> ChosenOptions:
-    """The options of a submit, None meaning the default; raises InvalidInput for unknown ones.
+    """Return the options of a submit; None means the default. InvalidInput for unknown ones.
 
-    Who submits is taken from the surroundings where the options do not say it.
+    Options about the submitter that are left out come from the surrounding block.
     """
     known = {field.name for field in fields(ChosenOptions)}
     faults = [
@@ -90,7 +90,7 @@ def chosen_options(options: Mapping[str, Any]) -> ChosenOptions:
         if isinstance(given.get(name), datetime):
             given[name] = _in_utc(given[name], name)
     if isinstance(given.get("tags"), Iterable) and not isinstance(given["tags"], str):
-        # It may be a generator, and every draft wants them.
+        # It may be a generator, and every draft reads the tags.
         given["tags"] = tuple(given["tags"])
     if isinstance(given.get("attributes"), Mapping):
         given["attributes"] = dict(given["attributes"])
@@ -98,7 +98,7 @@ def chosen_options(options: Mapping[str, Any]) -> ChosenOptions:
 
 
 def _submitter(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left out of who submits. A header of any length must not make a submit fail."""
+    """Return the submitter options that are left out; clipped, so a long header cannot fail."""
     texts = submitter_texts(name for name in FIELDS if name not in given)
     return {name: clipped(storable(text)) for name, text in texts.items()}
 

@@ -1,4 +1,4 @@
-"""Turns the inputs and the options of a submit into drafts, checked whole before any is written."""
+"""Turns the inputs and options of a submit into drafts; checks all before any is written."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from taskdb.types.registry import Registry
 from taskdb.types.task_type import TaskType
 
 FAULT_LIMIT = 100
-"""Faults that one error tells of; a bulk submit may have any number."""
+"""The most faults that one error names; a bulk submit may have any number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A type, and where and how urgently its tasks are run."""
+    """The queue, priority and mutex fields that tasks of a type use."""
 
     type: str
     queue: str
@@ -62,20 +62,20 @@ class Drafting:
         return self._types.discover()
 
     def drafts(self, type_name: str, inputs: Iterable[Any], options: ChosenOptions) -> list[Draft]:
-        """One draft an input. Nothing has been written when this raises."""
+        """Return one draft for each input. Nothing has been written when this raises."""
         task_type = self._checked(type_name, options)
         values = self._inputs(task_type, type_name, list(inputs))
         drafts: list[Draft] = []
         try:
             drafts.extend(self._draft(type_name, task_type, value, options) for value in values)
         except BaseException:
-            # Payloads of the drafts before this one have no row and will get none.
+            # The payloads of earlier drafts would stay without a row.
             self.discard(drafts)
             raise
         return drafts
 
     def checked(self, type_name: str, given: Any, options: ChosenOptions) -> Any:
-        """An input as its row will have it, once the options are sound too; nothing is stored.
+        """Return an input as its row will have it, after checking the options; stores nothing.
 
         Raises as `drafts` does.
         """
@@ -86,7 +86,7 @@ class Drafting:
         return value
 
     def parent(self, type_name: str, options: ChosenOptions, *, value: Any = None) -> Draft:
-        """The draft of a parent, whose parts or steps get a draft each of their own.
+        """Return the draft of a parent; its parts or steps have drafts of their own.
 
         Raises InvalidInput.
         """
@@ -97,16 +97,16 @@ class Drafting:
         return self._draft(type_name, None, value, at_once)
 
     def plain(self, value: Any) -> Any:
-        """A value as its row will answer it; raises NotEncodable."""
+        """Return a value as a read of its row will return it; raises NotEncodable."""
         dumped = value.model_dump(mode="json", by_alias=True) if _is_model(value) else value
         return decode(encode(dumped, "it"))
 
     def parts(
         self, type_name: str, inputs: Iterable[Any], options: ChosenOptions
     ) -> Iterator[Draft]:
-        """One draft an input, made as it is asked for, so that any number of them fits.
+        """Yield one draft for each input on demand, so that memory does not limit their number.
 
-        Raises as `drafts` does, for the first input that is wrong; the reader of the drafts then
+        Raises as `drafts` does, at the first wrong input; the reader of the drafts then
         discards their payloads.
         """
         task_type = self._checked(type_name, options)
@@ -117,20 +117,20 @@ class Drafting:
                 faults = [_numbered(fault, position) for fault in error.faults]
                 raise InvalidInput(f"the items of {type_name}", faults) from None
             draft = self._draft(type_name, task_type, value, options)
-            # To make a draft anew takes as long as all that led to it.
+            # `replace` is as slow as making the draft.
             yield draft if draft.unique_key is None else replace(draft, unique_key=None)
 
     def place(self, given: Any, *, queue: str | None = None, priority: int | None = None) -> Place:
-        """Where tasks of a type (by name or function) go.
+        """Return queue, priority and mutex of a type (by name or function).
 
-        Raises UnknownTaskType, and InvalidInput for a queue or priority that is none.
+        Raises UnknownTaskType, and InvalidInput for an invalid queue or priority.
         """
         name = self._registry.name_of(given)
         options = ChosenOptions(queue=queue, priority=priority)
         return self._place(name, self._checked(name, options), options)
 
     def queue_place(self, name: str, queue: str | None, priority: int | None) -> Place:
-        """The same for what has no type: a sequence inside another one."""
+        """Return the same for a sequence inside another one, which has no type."""
         options = ChosenOptions(queue=queue, priority=priority)
         self._check(name, options)
         return self._place(name, None, options)
@@ -144,7 +144,7 @@ class Drafting:
         self._type(name)
 
     def check_allowed(self, name: str) -> None:
-        """Raise InvalidInput where this client may not submit what has this name."""
+        """Raise InvalidInput if this client may not submit this type or sequence."""
         faults = self._permission.faults({"type": name})
         if faults:
             raise InvalidInput(SUBJECT, faults)
@@ -155,13 +155,13 @@ class Drafting:
             self._payloads.discard(draft.input_ref)
 
     def discard_reference(self, reference: str) -> None:
-        """Remove a payload that no row will name."""
+        """Remove a payload that no row refers to."""
         self._payloads.discard(reference)
 
     def _checked(self, name: str, options: ChosenOptions) -> TaskType | None:
-        """The type of a task, once the options are sound and allowed; None for an unknown one.
+        """Return the type, or None for an unknown one, after checking options and permission.
 
-        What a type declares is looked at as well: no task may be anywhere else.
+        Also checks the queue and priority that the type declares: the tasks run there.
         """
         task_type = self._type(name)
         place = {
@@ -174,9 +174,9 @@ class Drafting:
     def _check(
         self, name: str, options: ChosenOptions, place: Mapping[str, Any] | None = None
     ) -> None:
-        """Raise InvalidInput for options that are not sound, or for a place that is not allowed.
+        """Raise InvalidInput for invalid options, or for a place that is not allowed.
 
-        Without a place that of the options is checked: a parent itself runs nowhere.
+        Without `place`, checks only the options: the parent of a tree does not run itself.
         """
         if place is None:
             asked = {"queue": options.queue, "priority": options.priority}
@@ -186,7 +186,7 @@ class Drafting:
             raise InvalidInput(SUBJECT, faults)
 
     def _type(self, name: str) -> TaskType | None:
-        # Before the registry, which names the types that it knows.
+        # Check first: the error of the registry names the types that it knows.
         self.check_allowed(name)
         if not self._settings.allow_unknown_types:
             return self._known(name)
@@ -195,7 +195,7 @@ class Drafting:
         return self._registry.find(name)
 
     def _known(self, name: str) -> TaskType:
-        """The type of this name; UnknownTaskType, which names those that this client may run."""
+        """Return the type of this name; UnknownTaskType names only the allowed types."""
         try:
             return self._registry.get(name)
         except UnknownTaskType as error:
@@ -225,7 +225,7 @@ class Drafting:
         if task_type is not None:
             return task_type.dump(given)
         with _as_invalid_input(name):
-            # As the row will answer it: tuples become lists, and keys text.
+            # As a read of the row will return it: tuples become lists, and keys text.
             return self.plain(given)
 
     def _draft(
@@ -260,7 +260,7 @@ class Drafting:
         return options.queue or (task_type and task_type.queue) or self._settings.default_queue
 
     def tenant(self, given: str | None) -> str:
-        """The tenant of a submit: named, or the only one of the scope, or the default."""
+        """Return the tenant of a submit: the given, the scope's only one, or the default."""
         if given is not None:
             return given
         if self._scope.tenants is not None and len(self._scope.tenants) == 1:
@@ -276,7 +276,7 @@ class Drafting:
 
 
 def submitting(type_name: Any) -> AbstractContextManager[Any]:
-    """The span of a submit; what is drafted inside goes on with it."""
+    """Open the span of a submit; drafts that are made inside carry it."""
     if not is_wanted():
         return nullcontext()
     name = str(type_name)[:TEXT_BYTES]
@@ -306,7 +306,7 @@ def _numbered(fault: Fault, position: int) -> Fault:
 
 @contextmanager
 def _as_invalid_input(type_name: str) -> Iterator[None]:
-    """What is no JSON was handed to us: it is the input that is wrong."""
+    """Turn NotEncodable into InvalidInput: the caller's input is wrong."""
     try:
         yield
     except NotEncodable as error:

@@ -1,4 +1,4 @@
-"""The TaskEntity of a row that was just inserted, or is about to be, without reading it back."""
+"""The TaskEntity of a row that was just inserted, or will be, without reading it back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskdb.store.task.create import Created
 def fresh_entity(
     draft: Draft, created: Created, *, is_queued: bool, reader: TaskReader, payloads: Payloads
 ) -> TaskEntity:
-    """The task of a row that was just inserted, without reading it back."""
+    """Return the task of a row that was just inserted, without reading it back."""
     if draft.input_ref is not None:
         reader = RowReader(reader, payloads, draft.input_ref, None)
     moment = created.created_at or datetime.now(UTC)
@@ -50,7 +50,7 @@ def fresh_entity(
 
 
 def announced_entity(draft: Draft, reader: TaskReader, payloads: Payloads) -> TaskEntity:
-    """The task of a row that is not written before a commit that is still to come."""
+    """Return the task of a row that will be written after the caller's commit."""
     due = draft.run_at
     if due is None and draft.delay is not None:
         due = datetime.now(UTC) + draft.delay

@@ -10,12 +10,12 @@ from taskdb.store.contract import OnConflict
 
 
 class SubmitOptions(TypedDict, total=False):
-    """What a submit may say beside type and input; None, or leaving it out, means the default.
+    """The options of a submit besides type and input; None or a missing key means the default.
 
-    `run_at` (aware datetime) or `delay` (timedelta, or seconds) schedules it; `deadline` (aware
-    datetime) fails it when no worker has claimed it by then. `priority` runs from 0 to 9, 9 first.
-    Of the tasks of a tenant with the same `mutex_key`, whatever their types, one runs at a time.
-    `notify_id` is the id that notifications of this task carry instead of its key.
+    `run_at` (aware datetime) or `delay` (timedelta, or seconds) schedules it. `deadline` (aware
+    datetime) fails it if no worker has claimed it by then. `priority` runs from 0 to 9, 9 first.
+    Of a tenant's tasks with the same `mutex_key`, of any type, one runs at a time.
+    Notifications of this task carry `notify_id` as the id instead of its key.
     """
 
     tenant: str | None

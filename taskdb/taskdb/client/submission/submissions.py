@@ -1,4 +1,4 @@
-"""Submits tasks: their rows first, their messages after."""
+"""Submits tasks: first their rows, then their messages."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Submissions:
             return self._create(self._drafts(type, _several(inputs), options), options, session)
 
     def _drafts(self, type: str, inputs: Iterable[Any], options: SubmitOptions) -> list[Draft]:
-        # Imports, checks and large payloads are no work for the loop of an asynchronous session.
+        # Imports, checks and large payloads would block the loop of an asynchronous session.
         return beside_loop(lambda: self._drafting.drafts(type, inputs, chosen_options(options)))
 
     def _create(
@@ -88,7 +88,7 @@ class Submissions:
     def _create_later(
         self, drafts: Sequence[Draft], options: SubmitOptions, transaction: CallerTransaction
     ) -> list[TaskEntity]:
-        """The transaction is that of another database: its commit is what makes the rows."""
+        """Write the rows after the caller's commit: its transaction is of another database."""
 
         def create(items: Sequence[Draft], *, certain: bool) -> None:  # noqa: ARG001 - it has happened
             self._create_now(items, options, None)
@@ -106,8 +106,8 @@ class Submissions:
         try:
             created = self._insert(drafts, on_conflict, transaction)
         except DatabaseUnreachable:
-            # The rows may be there, and only the answer lost: a payload without a row is pruned
-            # some day, a row without its payload can never run.
+            # The rows may exist, and only the reply was lost. A payload without a row is pruned
+            # later; a row without its payload can never run.
             raise
         except Exception:
             self._drafting.discard(drafts)
@@ -134,7 +134,7 @@ class Submissions:
                 drafts, self._scope, on_conflict=on_conflict, connection=connection, after=after
             )
         except DBAPIError as error:
-            # Anything else is the caller's to see as it is: it may well know how to try again.
+            # The caller sees any other error unchanged: it may know how to retry.
             if isinstance(faults.meaning(error, self._store_url), DatabaseNotMigrated):
                 raise DatabaseNotMigrated(_ELSEWHERE) from error
             raise

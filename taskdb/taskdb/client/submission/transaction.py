@@ -3,8 +3,8 @@
 One small protocol serves SQLAlchemy's Session, AsyncSession and Connection (and, through its own
 adapter, Django): the rows are written over the caller's connection, and their publication waits
 for the commit. The hooks read nothing, never raise and never block. A framework that keeps the
-transaction of the running request itself says so by `join_transactions_of`: a submit that names
-no session then joins that one.
+transaction of the running request registers itself with `join_transactions_of`: a submit without
+a session then joins that transaction.
 """
 
 from __future__ import annotations
@@ -29,46 +29,46 @@ T = TypeVar("T")
 
 
 class Publish(Protocol):
-    """Where publications go once their rows are committed."""
+    """Publishes rows once they are committed."""
 
     def __call__(self, items: Sequence[Any], *, certain: bool) -> None:
-        """Publish without blocking; `certain` is False when the commit is only about to happen."""
+        """Publish without blocking; `certain` is False if the commit has not happened yet."""
 
 
 class CallerTransaction(Protocol):
     """The transaction that a submit joins."""
 
     def connection(self) -> Connection | None:
-        """The connection whose transaction the rows belong to.
+        """Return the connection whose transaction the rows belong to.
 
-        None where the rows live in another database: they are written after the commit.
+        None if the rows live in another database: they are written after the commit.
         """
 
     def after_commit(self, items: Sequence[Any], publish: Publish) -> None:
-        """Publish these once the outermost transaction has committed; forget them otherwise."""
+        """Publish these once the outermost transaction has committed; forget them on rollback."""
 
 
 class Transactions(Protocol):
-    """A framework that keeps the transaction of the running request itself."""
+    """A framework that keeps the transaction of the running request."""
 
     def knows(self, session: Any) -> bool:
-        """Whether this is one of its connections."""
+        """Whether this is one of the framework's connections."""
 
     def open(self, session: Any, store_url: str) -> CallerTransaction | None:
-        """The transaction that its connection (None: the one that concerns us) is in now.
+        """Return the open transaction of its connection (None: the one of the store's database).
 
-        None where none is open: the submit then commits by itself.
+        None if none is open: the submit then commits by itself.
         """
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """Do it in the thread where the connections of this coroutine live."""
+        """Run `work` in the thread that owns the connections of this coroutine."""
 
 
 _frameworks: list[Transactions] = []
 
 
 def join_transactions_of(framework: Transactions) -> None:
-    """Let every submit that names no session join the transaction that this one has open."""
+    """Let every submit without a session join the open transaction of this framework."""
     if framework not in _frameworks:
         _frameworks.append(framework)
 
@@ -80,9 +80,9 @@ def leave_transactions_of(framework: Transactions) -> None:
 
 
 def transaction_for(session: Any, store_url: str) -> CallerTransaction | None:
-    """The transaction that a submit joins; None: it commits by itself.
+    """Return the transaction that a submit joins; None if the submit commits by itself.
 
-    Raises InvalidInput for what is no session.
+    Raises InvalidInput for an unsupported session.
     """
     for framework in _frameworks:
         if session is None or framework.knows(session):
@@ -93,14 +93,14 @@ def transaction_for(session: Any, store_url: str) -> CallerTransaction | None:
 
 
 async def in_submitting_thread(work: Callable[[], T]) -> T:
-    """Do blocking work for a coroutine, in the thread whose transaction it would join."""
+    """Run blocking work for a coroutine, in the thread whose transaction it would join."""
     if _frameworks:
         return await _frameworks[0].in_thread(work)
     return await asyncio.to_thread(work)
 
 
 def beside_loop(work: Callable[[], T]) -> T:
-    """Do blocking work in a thread if an asynchronous session runs us on its loop, else here."""
+    """Run blocking work in a thread if called on the loop of an asynchronous session, else here."""
     if not _runs_on_a_loop():
         return work()
     found: T = await_only(asyncio.to_thread(work))
@@ -110,16 +110,16 @@ def beside_loop(work: Callable[[], T]) -> T:
 def _runs_on_a_loop() -> bool:
     """Whether an asynchronous session of SQLAlchemy runs this code.
 
-    That needs greenlet, which is an extra: SQLAlchemy raises where it is asked without it.
+    The check needs greenlet, an optional extra: without it SQLAlchemy raises an error.
     """
     return "greenlet" in sys.modules and bool(in_greenlet())
 
 
 def caller_transaction(session: Any) -> CallerTransaction:
-    """The protocol around what a user calls a session; raises InvalidInput for what is none."""
+    """Wrap the session of a user in the protocol; raises InvalidInput for an unsupported one."""
     if isinstance(session, scoped_session):
         session = session()
-    # The asynchronous ones carry their synchronous twin; importing their classes needs greenlet.
+    # Asynchronous sessions carry their synchronous twin; importing their classes needs greenlet.
     twin = getattr(session, "sync_session", None) or getattr(session, "sync_connection", None)
     if twin is not None and not _runs_on_a_loop():
         raise wrong_session(session, "it to submit_task_async or submit_many_async")
@@ -135,7 +135,7 @@ def caller_transaction(session: Any) -> CallerTransaction:
 
 
 def wrong_session(session: Any, wanted: str) -> InvalidInput:
-    """The error for what cannot be joined."""
+    """Return the error for a session that cannot be joined."""
     advice = f"{type(session).__name__} is no session for this: give {wanted}"
     return InvalidInput("the submit request", [Fault("session", advice)])
 
@@ -163,13 +163,13 @@ class _Entry:
 
 
 class _PendingInSession:
-    """Publications of one session. It lives in the session, and so no longer than that."""
+    """Publications of one session. It lives in the session, and no longer."""
 
     def __init__(self) -> None:
         self.entries: list[_Entry] = []
 
     def committed(self, session: Session) -> None:
-        # SQLAlchemy says "committed" for a released savepoint too.
+        # SQLAlchemy fires "committed" for a released savepoint too.
         released = session.get_nested_transaction()
         if released is not None:
             for entry in self.entries:
@@ -182,7 +182,7 @@ class _PendingInSession:
                 _publish_quietly(entry.publish, entry.items, certain=True)
 
     def ended(self, _session: Session, ended: SessionTransaction) -> None:
-        # What a transaction still waits for when it ends was rolled back, or closed undone.
+        # An entry that still waits for this transaction was rolled back, or closed uncommitted.
         self.entries = [entry for entry in self.entries if ended not in entry.chain]
 
 
@@ -199,11 +199,11 @@ _INFO = "taskdb_publications"
 
 
 def _enclosing(session: Session) -> list[SessionTransaction]:
-    """The savepoints and the transaction that the session is in now, innermost first."""
+    """Return the open savepoints and the transaction of the session, innermost first."""
     chain = []
     transaction = session.get_nested_transaction() or session.get_transaction()
     while transaction is not None:
-        # Beside these there are those of a flush, which decide nothing.
+        # Transactions of a flush are also in the chain, but commit nothing.
         if transaction.nested or transaction.parent is None:
             chain.append(transaction)
         transaction = transaction.parent
@@ -211,9 +211,9 @@ def _enclosing(session: Session) -> list[SessionTransaction]:
 
 
 def _bound_to_open_transaction(session: Session) -> bool:
-    """The session lives inside a transaction of someone else's, as in a test suite.
+    """Whether the session runs inside the transaction of an outer connection, as in tests.
 
-    Its rows become visible when that ends, which nobody tells us: the relay will see them.
+    No event reports when that transaction ends; the relay publishes the rows then.
     """
     return isinstance(session.bind, Connection) and session.bind.in_transaction()
 
@@ -228,15 +228,15 @@ class _ConnectionTransaction:
     def after_commit(self, items: Sequence[Any], publish: Publish) -> None:
         if not items:
             return
-        # SQLAlchemy announces the commit of a plain connection before it happens, and nothing
-        # after it: the publisher has to see the rows before it speaks of them.
+        # SQLAlchemy fires the commit event of a plain connection before the commit, and none
+        # after it: the publisher must see the rows before it publishes them.
         if self._connection not in _connections:
             _connections[self._connection] = _PendingOnConnection(self._connection)
         _connections[self._connection].add(items, publish)
 
 
 class _PendingOnConnection:
-    """Publications of one connection, by the savepoint they stand in."""
+    """Publications of one connection, by their savepoint."""
 
     def __init__(self, connection: Connection) -> None:
         self._savepoints: list[str] = []
@@ -280,5 +280,5 @@ def _publish_quietly(publish: Publish, items: list[Any], *, certain: bool) -> No
     try:
         publish(items, certain=certain)
     except Exception:
-        # The caller's commit has happened; whatever goes wrong here, the relay publishes.
+        # The caller's commit has happened; the relay publishes despite this error.
         log.exception("publish.hook_failed", count=len(items))

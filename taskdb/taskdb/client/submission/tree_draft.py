@@ -1,4 +1,4 @@
-"""Fan-outs and sequences: submitting them, splitting a running task, and looking at the parts."""
+"""Drafts and specs of fan-outs and sequences, and the progress of a sequence."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from taskdb.types.task_type import TaskType
 
 _SUBJECT = "the submit request"
 _DEEPEST = 20
-"""Sequences inside sequences; more than anyone means, and what contains itself has no end."""
+"""The most nested sequences; a sequence that contains itself has no end."""
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceProgress:
-    """Where a sequence is: `current` names the step that is next, runs, or stopped it."""
+    """The progress of a sequence: `current` is the step that is next, runs, or failed."""
 
     task_id: str
     status: TaskStatus
@@ -40,7 +40,7 @@ class SequenceProgress:
 
 
 class Drafter:
-    """Turns what a user says of a tree into drafts and specs.
+    """Turns the options of a tree into drafts and specs.
 
     Raises InvalidInput with every fault, UnknownTaskType, SequenceNotFound.
     """
@@ -51,7 +51,7 @@ class Drafter:
         self.payload_refs: list[str] = []
 
     def fan_out(self, type_name: str, options: FanOut, owner: TaskType | None) -> FanOutSpec:
-        """The spec of a fan-out; `on_join` is by default that of the parent's own type."""
+        """Return the spec of a fan-out; `on_join` defaults to that of the parent's type."""
         faults = options.faults()
         if faults:
             raise InvalidInput(_SUBJECT, faults)
@@ -63,20 +63,20 @@ class Drafter:
         self._drafting.check_type(name)
 
     def check_allowed(self, name: str) -> None:
-        """Raise InvalidInput where this client may not submit what has this name."""
+        """Raise InvalidInput if this client may not submit this type or sequence."""
         self._drafting.check_allowed(name)
 
     def parts(
         self, type_name: str, items: Iterable[Any], options: ChosenOptions
     ) -> Iterator[Draft]:
-        """A draft an item; the payloads that were written are remembered."""
+        """Yield a draft for each item, and remember the payloads that were written."""
         for draft in self._drafting.parts(type_name, _several(items), options):
             if draft.input_ref is not None:
                 self.payload_refs.append(draft.input_ref)
             yield draft
 
     def sequence(self, sequence: Sequence, timeout: Any = None, depth: int = 0) -> SequenceSpec:
-        """The spec of a sequence and of those inside it."""
+        """Return the spec of a sequence and of the sequences inside it."""
         if depth > _DEEPEST:
             advice = f"{sequence.name!r} contains itself, or more than {_DEEPEST} sequences"
             raise InvalidInput(_SUBJECT, [Fault("steps", advice)])
@@ -90,14 +90,14 @@ class Drafter:
         )
 
     def parent(self, type_name: str, options: ChosenOptions, *, value: Any = None) -> Draft:
-        """The draft of the parent."""
+        """Return the draft of the parent."""
         draft = self._drafting.parent(type_name, options, value=value)
         if draft.input_ref is not None:
             self.payload_refs.append(draft.input_ref)
         return draft
 
     def sequence_parent(self, sequence: Sequence, payload: Any, options: ChosenOptions) -> Draft:
-        """The draft of a sequence; its unique key is that of the payload as the row keeps it."""
+        """Return the draft of a sequence; the unique key comes from the payload as stored."""
         draft = self.parent(sequence.name, options, value=payload)
         if options.unique_key is not None or not sequence.unique:
             return draft
@@ -105,18 +105,18 @@ class Drafter:
 
     @contextmanager
     def keeping_payloads(self) -> Iterator[None]:
-        """Remove the payloads when an error says that nothing was written."""
+        """Remove the payloads after an error, unless the rows may have been written."""
         try:
             yield
         except DatabaseUnreachable:
-            # The rows may be there, and only the answer lost.
+            # The rows may exist, and only the reply was lost.
             raise
         except BaseException:
             self.discard_payloads()
             raise
 
     def discard_payloads(self) -> None:
-        """Remove the payloads of drafts that became no rows."""
+        """Remove the payloads of drafts that were not inserted."""
         for reference in self.payload_refs:
             self._drafting.discard_reference(reference)
 
@@ -151,9 +151,9 @@ class Drafter:
 
 
 def step_result(step: TaskEntity, shelf: Shelf) -> SubTaskResult:
-    """How a step stands; a result that is not in its row is fetched once.
+    """Return the state of a step; a result outside its row is fetched once.
 
-    Who may not see the row never gets here, and the attempt is that of the row.
+    The cache needs no scope check: the caller has read the row within its scope.
     """
     if step.status is not TaskStatus.COMPLETED or step.result_ref is None:
         return step.as_sub_task()
@@ -165,7 +165,7 @@ def step_result(step: TaskEntity, shelf: Shelf) -> SubTaskResult:
 
 
 def progress_of(parent: TaskEntity, steps: Iterable[TaskEntity], shelf: Shelf) -> SequenceProgress:
-    """Where a sequence is, made of its rows; raises InvalidInput for a task that is none."""
+    """Build the progress of a sequence from its rows; raises InvalidInput for other tasks."""
     if parent.kind is not TaskKind.SEQUENCE or parent.spec is None:
         advice = f"task {parent.id} is a {parent.kind}, not a SEQUENCE"
         raise InvalidInput("the progress request", [Fault("", advice)])

@@ -89,7 +89,7 @@ class TreeSubmissions:
         with drafter.keeping_payloads():
             transaction = transaction_for(session, self._store_url)
             if transaction is not None and transaction.connection() is None:
-                # Whatever is wrong with them is the caller's to hear now.
+                # The caller must get the errors of the parts now, not after its commit.
                 parts = iter(list(parts))
                 return self._make_later(create, drafter, (parent, transaction))
         return self._make(create, drafter, transaction)
@@ -193,7 +193,7 @@ class TreeSubmissions:
         drafter: Drafter,
         announced: tuple[Draft, CallerTransaction],
     ) -> TaskEntity:
-        """The transaction is that of another database: its commit is what makes the rows."""
+        """Write the rows after the caller's commit: its transaction is of another database."""
         parent, transaction = announced
 
         def make(items: Sequence[Draft], *, certain: bool) -> None:  # noqa: ARG001 - it has happened
@@ -203,6 +203,6 @@ class TreeSubmissions:
         return announced_entity(parent, self._tasks, self._store.payloads)
 
     def _follow_later(self, transaction: CallerTransaction, after: Aftermath) -> None:
-        """Publish what was made once the caller's transaction has committed."""
+        """Publish the new tasks once the caller's transaction has committed."""
         transaction.after_commit(after.publications, self._connections.publish_after_commit)
         transaction.after_commit(after.families, self._connections.publish_families)

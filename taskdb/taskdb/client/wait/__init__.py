@@ -1,1 +1,1 @@
-"""Waits for tasks: one thread of a process looks for all of them."""
+"""Waits for tasks: one thread of a process polls for all of them."""

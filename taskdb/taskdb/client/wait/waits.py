@@ -42,7 +42,7 @@ class Waits:
         reference: str,
         timeout: float | None,  # noqa: ASYNC109 - as its twin
     ) -> TaskEntity:
-        """Wait as `wait` does, and hold no thread meanwhile."""
+        """Wait as `wait` does, without holding a thread."""
         _check_timeout(timeout)
         waiting = _Waiting(await asyncio.to_thread(get_task, reference), timeout)
         while not waiting.is_over:
@@ -58,7 +58,7 @@ class Waits:
 
 
 class _Waiting:
-    """One wait: the task as it was seen last, and the time that is left."""
+    """One wait: the task as last seen, and the time that is left."""
 
     def __init__(self, task: TaskEntity, timeout: float | None) -> None:
         self.task = task
@@ -74,10 +74,10 @@ class _Waiting:
         return None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
 
     def look(self, future: Settled, get_task: GetTask) -> None:
-        """See how the task is once it has settled, or once the time is over.
+        """Read the task once it has settled, or once the time is over.
 
-        Raises WaitTimeout, and what the future or the look raises. Where the database is away and
-        there is time, it is looked at again.
+        Raises WaitTimeout, and the error of the future or of the read. If the database is
+        unavailable and time is left, the caller reads again.
         """
         if future.done():
             future.result()

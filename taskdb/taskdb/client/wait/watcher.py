@@ -1,7 +1,7 @@
-"""Waits for tasks to settle: one thread of a process looks for all who wait, with one query.
+"""Waits for tasks to settle: one thread of a process polls for all waiters, with one query.
 
-It looks every quarter of a second while someone waits and not at all otherwise, so that a thousand
-waiters cost what one does. While the database is away it goes on looking.
+It polls every quarter of a second while there is a waiter, and not at all otherwise, so that a
+thousand waiters cost as much as one. While the database is unavailable it continues to poll.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ LOOK_SECONDS = 0.25
 _JOIN_SECONDS = 5.0
 
 Settled = Future[TaskStatus | None]
-"""The status of a task that has settled; None where there is no such task any more."""
+"""The status of a settled task; None if the task no longer exists."""
 
 
 class Looking(Protocol):
-    """What the watcher needs of the store."""
+    """The method of the store that the watcher needs."""
 
     def statuses(self, ids: Iterable[str], scope: Scope) -> Mapping[str, TaskStatus]:
-        """The status of each of these tasks that there is; raises DatabaseError."""
+        """Return the status of each of these tasks that exists; raises DatabaseError."""
 
 
 class Watcher:
-    """Safe to share between threads, and anew in every process."""
+    """The waiters of this process. Safe between threads; empty after a fork."""
 
     def __init__(self, rows: Looking) -> None:
         self._rows = rows
@@ -43,16 +43,16 @@ class Watcher:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Who waits in the parent, and the thread that looks for them, are not here."""
+        """Forget the waiters and the thread of the parent process."""
         self._lock = threading.Lock()
         self._waiting: dict[str, list[Settled]] = {}
         self._nobody = threading.Event()
         self._thread: threading.Thread | None = None
 
     def watch(self, task_id: str) -> Settled:
-        """A future of the end of this task; WaitInterrupted if the watcher is closed before.
+        """Return a future of the end of this task; WaitInterrupted if the watcher closes before.
 
-        Hand it back to `leave` when nobody waits for it any more.
+        Pass it to `leave` when the wait is over.
         """
         future: Settled = Future()
         with self._lock:
@@ -66,7 +66,7 @@ class Watcher:
         return future
 
     def leave(self, task_id: str, future: Settled) -> None:
-        """Look for it no longer on behalf of this one."""
+        """Remove this future from the waiters of the task."""
         with self._lock:
             waiting = self._waiting.get(task_id, [])
             if future in waiting:
@@ -76,7 +76,7 @@ class Watcher:
             self._rest_if_alone()
 
     def close(self) -> None:
-        """End every wait with WaitInterrupted, and the thread. It may be used again."""
+        """End every wait with WaitInterrupted and stop the thread. A later wait restarts it."""
         with self._lock:
             interrupted, self._waiting = self._waiting, {}
             thread = self._thread
@@ -93,13 +93,13 @@ class Watcher:
             with self._lock:
                 ids = list(self._waiting)
             try:
-                # A client looks up the task in its own scope before it waits, and again after.
+                # A client reads the task in its own scope before the wait and after it.
                 found = self._rows.statuses(ids, EVERYONE)
             except DatabaseError as error:
                 if not is_away:
                     log.warning("wait.delayed", tasks=len(ids), reason=str(error))
                 is_away = True
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
+            except Exception as error:  # noqa: BLE001 - any error must end the waits
                 self._settle(dict.fromkeys(ids), error)
             else:
                 is_away = False
@@ -117,14 +117,14 @@ class Watcher:
                 _set(future, found[task_id], error)
 
     def _rest_if_alone(self) -> None:
-        """Under the lock: the thread ends when nobody waits; who comes next begins another."""
+        """Stop the thread if there is no waiter; the next waiter starts another. Holds the lock."""
         if not self._waiting and self._thread is not None:
             self._nobody.set()
             self._thread = None
 
 
 def _set(future: Settled, status: TaskStatus | None = None, error: Exception | None = None) -> None:
-    # Who waited may have given up at this moment.
+    # The waiter may have given up at this moment.
     with suppress(InvalidStateError):
         if error is None:
             future.set_result(status)
