@@ -1,9 +1,9 @@
-"""Where sightings wait until they are written: bounded, by a thread of its own.
+"""A bounded buffer of reports that a thread of its own writes.
 
-A receiver only appends. The thread writes what has come together in one transaction, and rests in
-proportion to the time that took: a busy process spends little of its time here, and an idle one
-writes at once. While the database gives no answer it waits longer and longer, and past the bound
-the oldest sightings are forgotten: each later one of a task says what the ones before said.
+A receiver only appends. The thread writes the waiting reports in one transaction, then rests in
+proportion to the time that took: a busy process spends little time here, and an idle one writes at
+once. While the database is not reachable, the pauses grow. Above the bound the oldest reports are
+dropped: each later report of a task contains the earlier ones.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from taskdb.model.adopted import Sighting
 from taskdb_worker.adopted.log import log
 
 LIMIT = 5_000
-"""Sightings that wait, at most."""
+"""The most reports that wait."""
 _BATCH = 500
 _REST_SHARE = 4
-"""A rest after each write, so many times as long as the write took: what comes meanwhile shares the
-next one."""
+"""The rest after a write, as a multiple of its time. Reports that come meanwhile share the next
+one."""
 _LONGEST_REST_SECONDS = 0.1
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 _SAY_SECONDS = 10.0
-"""The same trouble is told once in this time."""
+"""The same problem is logged once in this time."""
 
 Write = Callable[[Sequence[Sighting]], object]
 Refused = Callable[[Sighting, Exception], object]
 
 
 class Notebook:
-    """The sightings of one process; a child that is forked begins an empty one."""
+    """The waiting reports of one process. A forked child starts with none."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Notebook:
         limit: int = LIMIT,
         refused: Refused | None = None,
     ) -> None:
-        """`refused` is told of each sighting that can never be written."""
+        """`refused` is called for each report that can never be written."""
         self._refused = refused
         self._write = write
         self._close = close
@@ -54,7 +54,7 @@ class Notebook:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew: what waits is the parent's to write."""
+        """Start empty: the parent process writes its own waiting reports."""
         self._waiting: deque[Sighting] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -64,14 +64,14 @@ class Notebook:
         self._thread: threading.Thread | None = None
         self._is_open = True
         self._pause = 0.0
-        """Until it is tried again, where the database gave no answer."""
+        """The seconds until the next try, after the database was not reachable; else 0."""
         self._rest = 0.0
         self._said_at = -_SAY_SECONDS
         self.dropped = 0
-        """Sightings that were forgotten, because there was no room or they could not be written."""
+        """Reports dropped because the buffer was full or they could not be written."""
 
     def note(self, sighting: Sighting) -> None:
-        """Keep a sighting; never waits, never raises."""
+        """Keep a report. Never waits, never raises."""
         if not self._is_open:
             return
         self._waiting.append(sighting)
@@ -84,9 +84,9 @@ class Notebook:
             self._wake.set()
 
     def flush(self, seconds: float) -> bool:
-        """Write what waits, for so many seconds at most; answers whether all is written.
+        """Write the waiting reports within this many seconds. Returns whether all are written.
 
-        Does not wait for a database that has just given no answer.
+        Does not wait for a database that was unavailable a moment ago.
         """
         if self._thread is None or self._pause:
             return not self._waiting
@@ -98,7 +98,7 @@ class Notebook:
             self._hurry.clear()
 
     def close(self, seconds: float) -> None:
-        """Write what waits, end the thread and put its connections away."""
+        """Write the waiting reports, end the thread and close its connections."""
         self.flush(seconds)
         self._is_open = False
         self._hurry.set()
@@ -117,7 +117,7 @@ class Notebook:
             try:
                 thread.start()
             except RuntimeError:
-                # The interpreter is on its way out.
+                # The interpreter is about to end.
                 return
             self._thread = thread
 
@@ -126,7 +126,7 @@ class Notebook:
             self._wake.wait()
             self._wake.clear()
             while self._waiting and self._write_some():
-                # Who is behind does not rest.
+                # A thread with a full batch left does not rest.
                 self._hurry.wait(0 if len(self._waiting) >= _BATCH else self._rest)
             if not self._waiting:
                 self._idle.set()
@@ -134,7 +134,7 @@ class Notebook:
         self._close()
 
     def _write_some(self) -> bool:
-        """Write a batch; answers whether to go on at once."""
+        """Write a batch. Returns whether to continue at once."""
         batch = self._taken()
         began = time.monotonic()
         try:
@@ -172,7 +172,7 @@ class Notebook:
         try:
             self._refused(one, error)
         except DatabaseError as away:
-            # The log says it.
+            # The log has the refusal already.
             log.debug("adopted_refusal.lost", task_id=one.id, reason=str(away))
 
     def _taken(self) -> list[Sighting]:

@@ -1,6 +1,6 @@
-"""How the watching speaks: through the logging of the process it is a guest in.
+"""The log of the adoption, through the logging of the process that it observes.
 
-Structlog as it comes writes to standard output, which belongs to somebody else here.
+Structlog by default writes to standard output, which belongs to the application here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A message of a Celery app as far as a row shows it, in either protocol, or as a request."""
+"""The fields of a Celery message that a row shows, from either protocol or from a request."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from taskdb.model.reference import adopted_id
 
 EAGER = "celery_is_eager"
 _DELAYED = re.compile(r"^(?:[01]\.)+")
-"""What native delayed delivery puts before a routing key: the bits of the delay."""
+"""The prefix that native delayed delivery adds to a routing key: the bits of the delay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What was sent, or what a worker got."""
+    """A message that was sent, or that a worker got."""
 
     celery_id: str
     type: str
@@ -33,7 +33,7 @@ class Message:
 
     @property
     def is_eager(self) -> bool:
-        """It runs in the process that called it: no worker's main process knows of it."""
+        """Whether it runs in the process that called it: no worker's main process knows of it."""
         return EAGER in self.links
 
     @property
@@ -43,7 +43,7 @@ class Message:
 
 
 def published(body: Any, headers: Mapping[str, Any] | None) -> Message | None:
-    """The message that `after_task_publish` tells of; None for what is none of a task."""
+    """Return the message of an `after_task_publish` signal, or None if it is not of a task."""
     if isinstance(body, tuple | list) and headers:
         return _message(headers, headers.get("task"), body[0], body[1])
     if isinstance(body, Mapping):
@@ -52,7 +52,7 @@ def published(body: Any, headers: Mapping[str, Any] | None) -> Message | None:
 
 
 def delivered(request: Any, type_name: str) -> Message | None:
-    """The message that a request in a worker, or an eager call, was made of."""
+    """Return the message of a request in a worker, or of an eager call."""
     return _message(vars(request), type_name, request.args, request.kwargs)
 
 
@@ -95,9 +95,9 @@ def _links(celery_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def moment_of(value: Any) -> datetime | None:
-    """A moment as a message spells it; one without a zone is in UTC, Celery's own default.
+    """Parse a moment of a message. Without a zone it is in UTC, Celery's default.
 
-    One that is out of bounds is the nearest one that is not: it means "never", or "at once".
+    A moment that is out of bounds becomes the nearest one within: it means "never" or "at once".
     """
     if isinstance(value, str):
         try:
@@ -110,7 +110,7 @@ def moment_of(value: Any) -> datetime | None:
 
 
 def queue_of(exchange: Any, routing_key: Any) -> str:
-    """The queue that a message went to, as far as its address tells."""
+    """Return the queue of a message, as far as its address shows it."""
     key = routing_key if isinstance(routing_key, str) else ""
     name = exchange if isinstance(exchange, str) else getattr(exchange, "name", "")
     if name and name.startswith("celery_delayed_"):

@@ -1,7 +1,7 @@
-"""That a watched worker lives, so that what it ran is seen to be lost when it does not.
+"""The presence of a watched worker, so that its running tasks are marked as lost when it dies.
 
-A row of `worker` for each boot, renewed from a thread of the main process. Unlike a worker of ours
-it waits for nothing: without a database the app runs on, and the row comes when it can.
+Each boot has a row of `worker`, renewed from a thread of the main process. Unlike a TaskDB worker,
+it waits for nothing: without a database the app runs on, and the row follows later.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BATCH = 500
 
 
 class Presence:
-    """One boot of a worker of the app; nothing in a process that runs none."""
+    """One boot of a worker of the app. Does nothing in a process without a worker."""
 
     def __init__(self, app: Any, store: Store, settings: Settings) -> None:
         self._app = app
@@ -53,14 +53,14 @@ class Presence:
         signals.worker_shutdown.connect(self.on_shutdown, weak=False)
 
     def disconnect(self) -> None:
-        """Wait no more, and end what has begun."""
+        """Stop waiting, and end what has begun."""
         signals.worker_init.disconnect(self.on_init)
         signals.worker_ready.disconnect(self.on_ready)
         signals.worker_shutdown.disconnect(self.on_shutdown)
         self.end()
 
     def on_init(self, sender: Any = None, **_: Any) -> None:
-        """A worker starts, and has no pool yet: its children are to know who they belong to."""
+        """Take an id before the pool exists, so that its children know their worker."""
         if getattr(sender, "app", None) is not self._app:
             return
         self.worker = f"{clipped(storable(sender.hostname), NAME_BYTES)}/{ULID()}"
@@ -71,7 +71,7 @@ class Presence:
             log.warning("adopted_heartbeat.lost", reason=f"{type(error).__name__}: {error}"[:500])
 
     def on_ready(self, sender: Any = None, **_: Any) -> None:
-        """Its pool is there, and it consumes."""
+        """Start the thread, once the pool exists and the worker consumes."""
         if getattr(getattr(sender, "controller", None), "app", None) is not self._app:
             return
         if self.worker is None or self._thread is not None:
@@ -88,17 +88,17 @@ class Presence:
             target=self._live, args=(record,), name="taskdb-adopt-presence", daemon=True
         )
         self._thread.start()
-        # A cold shutdown sends no signal of its own; the end of the process is one.
+        # A cold shutdown sends no signal of its own, but the process ends.
         atexit.register(self.end)
         log.info("adoption.started", worker=record.name)
 
     def on_shutdown(self, sender: Any = None, **_: Any) -> None:
-        """Its pool is down."""
+        """End, since the pool has stopped."""
         if sender is None or getattr(sender, "app", None) is self._app:
             self.end()
 
     def end(self) -> None:
-        """Say so, where that can be said at once. Repeated calls do nothing."""
+        """Mark the worker as stopped, if the database is reachable. Repeated calls do nothing."""
         thread, self._thread = self._thread, None
         if thread is None or os.getpid() != self._main_pid:
             return
@@ -127,20 +127,20 @@ class Presence:
         try:
             workers.stopped(record.id)
         except DatabaseError:
-            # It is not seen any more, which says the same a little later.
+            # The row expires, which means the same a little later.
             return
 
     def _look_after(self) -> None:
-        """Where no beat of ours runs, workers see to those that are lost themselves."""
+        """Mark tasks of dead workers as lost, since there may be no beat."""
         lease = timedelta(seconds=self._settings.worker_lease_seconds)
         for task_id in self._store.adopted.lose(lease=lease, limit=_BATCH):
             log.warning("adopted_task.lost", task_id=task_id)
 
 
 def _running() -> tuple[str, ...]:
-    """The rows of what this worker runs, as its main process knows it."""
-    # One step, so that the main thread cannot change the set under an iteration.
+    """Return the ids of the rows that this worker runs, as its main process knows them."""
+    # In one step, so that the main thread cannot change the set during an iteration.
     references = worker_state.active_requests.data.copy()
     requests = [request for reference in references if (request := reference()) is not None]
-    # A message may have an id of any kind. One that is no text has no row.
+    # A message may have an id of any type. One that is no text has no row.
     return tuple(adopted_id(one.id) for one in requests if isinstance(one.id, str))

@@ -1,7 +1,7 @@
-"""Whether a watched app is publishing in this context: the signal of a publish names no app.
+"""A mark while a watched app publishes: the signal of a publish names no app.
 
-`send_task` is the one way on which an app publishes. While it is watched, the instance has its own,
-which says so around the call and changes nothing of it.
+An app publishes only through `send_task`. While the app is watched, its instance has its own
+`send_task`, which sets the mark around the call and changes nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PublishMark:
         @functools.wraps(original)
         def send_task(*arguments: Any, **options: Any) -> Any:
             if not self._is_on:
-                # Somebody kept it for longer than the app was watched.
+                # A caller kept this function for longer than the app was watched.
                 return original(*arguments, **options)
             token = _app.set(app)
             try:
@@ -36,13 +36,13 @@ class PublishMark:
         self._marked = send_task
 
     def begin(self) -> None:
-        """Mark from here on."""
+        """Start to mark."""
         self._before = vars(self._app).get(_ATTRIBUTE)
         self._is_on = True
         setattr(self._app, _ATTRIBUTE, self._marked)
 
     def end(self) -> None:
-        """Leave the app as it was found; what someone else put over the mark stays."""
+        """Restore the app. A function that other code put over the mark stays."""
         self._is_on = False
         if vars(self._app).get(_ATTRIBUTE) is not self._marked:
             return

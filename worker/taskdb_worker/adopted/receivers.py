@@ -1,7 +1,7 @@
-"""The receivers of one watched app: each sees, makes a note, and goes.
+"""The receivers of one watched app: each only appends a report.
 
-They act for tasks of their app only and never raise. What a receiver cannot understand is counted
-and told of, and the task goes on as if nobody had looked.
+They act for tasks of their app only and never raise. An error in a receiver is counted and logged,
+and the task runs as if it were not watched.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from taskdb_worker.adopted.snapshot import Snapshot
 from taskdb_worker.run.tracked_task import TrackedTask
 
 _SOON = timedelta(seconds=1)
-"""An ETA that is nearer than this is none worth a status of its own."""
+"""An ETA that is nearer than this does not make a task SCHEDULED."""
 _REPLACED = ("Replaced by new task", "Chord member replaced by new task")
-"""What Celery says when a body has put another task in its own place."""
+"""Celery's texts when a body has replaced its task by another."""
 
 _S = TaskStatus
 
 
 def _harmless(receive: Callable[..., None]) -> Callable[..., None]:
-    """Keep what goes wrong in a receiver from whoever sent the signal."""
+    """Keep the errors of a receiver from the sender of the signal."""
 
     @functools.wraps(receive)
     def received(self: Witness, *arguments: Any, **values: Any) -> None:
@@ -54,7 +54,7 @@ def _harmless(receive: Callable[..., None]) -> Callable[..., None]:
 
 
 class Witness:
-    """What one process sees of an app."""
+    """The receivers of one process."""
 
     def __init__(
         self,
@@ -90,12 +90,12 @@ class Witness:
         )
 
     def connect(self) -> None:
-        """Begin to see."""
+        """Connect every receiver."""
         for signal, receiver in self._receivers:
             signal.connect(receiver, weak=False)
 
     def disconnect(self) -> None:
-        """See nothing any more."""
+        """Disconnect every receiver."""
         for signal, receiver in self._receivers:
             signal.disconnect(receiver)
 
@@ -110,7 +110,7 @@ class Witness:
         routing_key: Any = None,
         **_: Any,
     ) -> None:
-        """The broker took a message; the signal names no app, so who published is asked."""
+        """Report a published message. The signal names no app, so the publish mark decides."""
         if not self._is_publishing():
             return
         message = published(body, headers)
@@ -133,7 +133,7 @@ class Witness:
 
     @_harmless
     def on_prerun(self, sender: Any = None, task_id: str = "", **_: Any) -> None:
-        """A run begins in this process."""
+        """Report that a run begins in this process."""
         message = self._delivered(sender)
         if message is None:
             return
@@ -153,7 +153,7 @@ class Witness:
 
     @_harmless
     def on_success(self, sender: Any = None, result: Any = None, **_: Any) -> None:
-        """A body returned, and Celery has gone on with what follows."""
+        """Report a result. Celery has already published what follows."""
         message = self._delivered(sender)
         if message is not None:
             self._ended(message, _S.COMPLETED, result=self._snapshot.result(result))
@@ -167,7 +167,7 @@ class Witness:
         einfo: Any = None,
         **_: Any,
     ) -> None:
-        """A run failed; told by its own process, or for one that is dead by the main one."""
+        """Report a failed run: from its own process, or from the main one if that died."""
         if not self._is_own(sender):
             return
         error = self._snapshot.error(exception, einfo)
@@ -177,7 +177,7 @@ class Witness:
             if message is not None:
                 self._ended(message, _S.FAILED, error=error)
         else:
-            # The main process tells only which task it was.
+            # The main process knows only the task.
             message = Message(task_id, sender.name, None, None, 0, None, None, {})
             self._note(message, Sight.ENDED, _S.FAILED, _now(), attempt=UNKNOWN, error=error)
 
@@ -185,7 +185,7 @@ class Witness:
     def on_retry(
         self, sender: Any = None, request: Any = None, reason: Any = None, **_: Any
     ) -> None:
-        """A run asked for another one."""
+        """Report that a run asked for another one."""
         if not self._is_own(sender) or request is None:
             return
         message = delivered(request, sender.name)
@@ -199,7 +199,7 @@ class Witness:
     def on_postrun(
         self, sender: Any = None, task_id: str = "", state: Any = None, retval: Any = None, **_: Any
     ) -> None:
-        """A run is over, whatever it led to."""
+        """Report a run that was ignored or rejected, and forget the run."""
         if not self._is_own(sender):
             return
         message = self._delivered(sender)
@@ -233,7 +233,7 @@ class Witness:
         expired: Any = False,  # noqa: FBT002 - Celery sends it by keyword
         **_: Any,
     ) -> None:
-        """Someone revoked it, or it expired."""
+        """Report a task that was revoked or expired."""
         if not self._is_own(sender) or request is None:
             return
         message = delivered(request, sender.name)
@@ -260,7 +260,7 @@ class Witness:
     def on_unknown(
         self, sender: Any = None, message: Any = None, name: str = "", id: str = "", **_: Any
     ) -> None:
-        """A worker of the app has no such task, and dropped the message."""
+        """Report a message that a worker dropped, since it has no such task."""
         reason = f"no task {name!r} in this worker: its message was dropped"
         self._dropped(sender, message, name, id, TaskError("UnknownTask", reason))
 
@@ -268,7 +268,7 @@ class Witness:
     def on_rejected(
         self, sender: Any = None, message: Any = None, exc: Any = None, **_: Any
     ) -> None:
-        """A worker of the app could not read a message, and dropped it."""
+        """Report a message that a worker dropped, since it could not be read."""
         headers = getattr(message, "headers", None) or {}
         reason = f"its message cannot be read: {self._snapshot.text(exc) or 'unknown format'}"
         name, celery_id = headers.get("task"), headers.get("id")
@@ -351,7 +351,7 @@ def _published_status(message: Message, at: datetime) -> TaskStatus:
 
 def _due(when: Any) -> datetime | None:
     if isinstance(when, int | float):
-        # A countdown that is out of bounds is none that Celery could wait for.
+        # Celery could not wait for a countdown that is out of bounds, so it counts as none.
         with suppress(TypeError, ValueError):
             return _now() + as_duration(when, "countdown")
         return _now()
@@ -363,6 +363,6 @@ def _whole(value: Any) -> int | None:
 
 
 def _now() -> datetime:
-    """To the millisecond, as every database keeps it."""
+    """Return the time to the millisecond, as every database stores it."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1_000 * 1_000)

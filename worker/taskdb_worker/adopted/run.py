@@ -1,4 +1,4 @@
-"""Runs that go on in this process, each with the token that tells it from others of its task."""
+"""The current runs of this process, each with a token that distinguishes it from others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Run:
 
 
 class Runs:
-    """Kept beside the requests and not on them: those belong to the app.
+    """The current runs. They are not stored on the requests, which belong to the app.
 
     An eager retry runs inside the run that asked for it, hence a stack for each task and thread.
     """
@@ -27,18 +27,18 @@ class Runs:
         self._going: dict[tuple[int, str], list[Run]] = {}
 
     def begin(self, task_id: str, attempt: int, at: datetime) -> Run:
-        """A run begins in this thread."""
+        """Record that a run begins in this thread."""
         run = Run(uuid4().hex, at, attempt)
         self._going.setdefault(_place(task_id), []).append(run)
         return run
 
     def find(self, task_id: str) -> Run | None:
-        """The innermost run of a task in this thread, if there is one."""
+        """Return the innermost run of a task in this thread, or None."""
         going = self._going.get(_place(task_id))
         return going[-1] if going else None
 
     def end(self, task_id: str) -> Run | None:
-        """The innermost run of a task in this thread is over; answers it."""
+        """Remove the innermost run of a task in this thread. Returns it, or None."""
         place = _place(task_id)
         going = self._going.get(place)
         if not going:

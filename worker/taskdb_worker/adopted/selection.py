@@ -1,4 +1,4 @@
-"""Which tasks of an app are watched."""
+"""The selection of an app's watched tasks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from taskdb.errors import Fault, InvalidInput
 
 PLUMBING = ("celery.chord_unlock", "celery.backend_cleanup")
-"""What Celery does for itself; watched only where `only` names it."""
+"""Celery's internal tasks. Watched only where `only` names them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Patterns of names, as the shell has them (`billing.*`)."""
+    """Patterns of names, as in a shell (`billing.*`)."""
 
     only: tuple[str, ...] | None
     exclude: tuple[str, ...]
 
     @classmethod
     def of(cls, only: Iterable[str] | None, exclude: Iterable[str]) -> Selection:
-        """The patterns as they are given; raises InvalidInput for what is no list of names."""
+        """Create a selection. Raises InvalidInput for a value that is no list of names."""
         chosen = None if only is None else _patterns("only", only)
         if chosen == ():
             raise _wrong("only", "names no task: leave it out to mean all")

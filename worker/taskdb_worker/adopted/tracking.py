@@ -1,4 +1,4 @@
-"""One Celery app under watch: what must be put together for that, and taken apart again."""
+"""The parts that watch one Celery app: built, connected and disconnected."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Tracking:
     ) -> None:
         self.app = app
         self.options = (selection, taskdb, tenant, arguments_limit, result_limit)
-        """What it was told; the same again is no other tracking."""
+        """The options of this tracking. A call with the same options returns the same tracking."""
         self._is_own = taskdb is None
         self.taskdb = taskdb or TaskDB()
         settings = self.taskdb.settings
@@ -57,11 +57,11 @@ class Tracking:
 
     @property
     def dropped(self) -> int:
-        """Sightings of this process that could not be written, each of them told of in the log."""
+        """The number of reports of this process that could not be written. Each is logged."""
         return self._notebook.dropped
 
     def begin(self) -> None:
-        """Watch from here on."""
+        """Start watching."""
         self._witness.connect()
         self._presence.connect()
         self._mark.begin()
@@ -70,7 +70,7 @@ class Tracking:
         atexit.register(self.on_exit)
 
     def end(self) -> None:
-        """Watch no more: what was seen is written, threads end, own connections close."""
+        """Stop watching: write waiting reports, end threads, close own connections."""
         self._mark.end()
         self._witness.disconnect()
         self._presence.disconnect()
@@ -81,15 +81,15 @@ class Tracking:
         self._put_away()
 
     def flush(self, seconds: float = _LAST_WRITES_SECONDS) -> bool:
-        """Write what this process has seen; answers whether all of it is written."""
+        """Write the waiting reports of this process. Returns whether all are written."""
         return self._notebook.flush(seconds)
 
     def on_child_end(self, **_: Any) -> None:
-        """A process of a pool, or the worker itself, is about to end."""
+        """Write waiting reports before a process of a pool, or the worker itself, ends."""
         self._notebook.flush(_LAST_WRITES_SECONDS)
 
     def on_exit(self) -> None:
-        """The interpreter is about to end."""
+        """Write waiting reports before the interpreter ends."""
         self._notebook.flush(_LAST_WRITES_SECONDS)
 
     def _write(self, sightings: Sequence[Sighting]) -> None:

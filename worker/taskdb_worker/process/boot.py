@@ -1,7 +1,7 @@
-"""One boot of a worker: who it is, what it holds, how it begins and how it ends.
+"""One boot of a worker: its identity, its held messages, its start and its end.
 
-Made in the main process before the pool forks; children inherit the identity and open
-connections of their own.
+Made in the main process before the pool forks. Children inherit the identity and open connections
+of their own.
 """
 
 from __future__ import annotations
@@ -58,20 +58,20 @@ class Member:
         self._heartbeat: Heartbeat | None = None
         self._to_terminate: dict[str, CancelWish] = {}
         self.own_token = ""
-        """Of a run that no message brought."""
+        """The token of a run without a message."""
         self._lock = RenewedLock()
         self._in_doubt: set[str] = set()
-        """Tokens of runs whose process is lost, until it is clear why."""
+        """Tokens of runs whose process is lost, until the reason is clear."""
 
     # --- begin --------------------------------------------------------------------------------
 
     def begin(self, name: str, queues: tuple[str, ...], types: tuple[str, ...]) -> None:
-        """Take an identity, say so in the database, and start the threads of the main process."""
+        """Take an identity, write its row, and start the threads of the main process."""
         self.id = f"{clipped(storable(name), NAME_BYTES)}/{ULID()}"
         self.execution.worker = self.id
         self._main_pid = os.getpid()
         settings = self.taskdb.settings
-        # Here and not in a thread: the pool forks soon.
+        # Here and not in a thread, since the pool forks soon.
         self.taskdb.store.database.prepare()
         import_channels(settings)
         self.execution.lease = Lease(settings.worker_lease_seconds)
@@ -89,7 +89,7 @@ class Member:
         self._writer.start()
         self._notifier.start()
         self.execution.tell_of_failure = self._notifier.wake
-        # A cold shutdown sends no signal of its own; the end of the process is one.
+        # A cold shutdown sends no signal of its own, but the process ends.
         atexit.register(self.end)
 
     def _record(self, name: str, queues: tuple[str, ...], types: tuple[str, ...]) -> WorkerRecord:
@@ -107,16 +107,16 @@ class Member:
 
     @property
     def is_stopping(self) -> bool:
-        """This worker was told to stop."""
+        """Whether this worker was asked to stop."""
         return _is_wanted(worker_state.should_stop) or _is_wanted(worker_state.should_terminate)
 
     @property
     def is_main_process(self) -> bool:
-        """This is the process that took the identity, not a child of its pool."""
+        """Whether this process took the identity, and is no child of its pool."""
         return self._main_pid == os.getpid()
 
     def write(self, what: str, work: Work) -> None:
-        """Carry out a receiver's write: by the writer's thread in the main process, else here."""
+        """Carry out a receiver's write: in the main process by the writer's thread, else here."""
         if self.is_main_process:
             self._writer.write(what, lambda: self._told(work))
         else:
@@ -127,9 +127,9 @@ class Member:
     ) -> None:
         """Report that the process of a run is lost, and whether its worker stops.
 
-        A signal to a whole group of processes comes to a child as soon as to its worker, whose
-        own one may be a moment late. A run that ends with its worker is no crash. What nobody
-        had claimed is in no doubt: `unclaimed` puts it back, and answers whether it did.
+        A signal to a process group may reach a child a moment before its worker. A run that ends
+        with its worker is no crash, so this waits a second for the worker's signal. An unclaimed
+        message needs no wait: `unclaimed` puts it back and returns whether it did.
         """
         self._in_doubt.add(token)
 
@@ -155,14 +155,15 @@ class Member:
         self.write("lost", write)
 
     def _told(self, work: Work) -> None:
-        """Write what the main process alone can tell of, which may be a failure."""
+        """Write an end that the main process reports. It may be a failure."""
         work()
         self._notifier.wake()
 
     def _held(self) -> Held | None:
-        """What this worker has, from the moment on at which a message came.
+        """Return the deliveries that this worker holds, from the arrival of their messages on.
 
-        None once it stops: Celery then forgets what still runs, and `end` hands that back.
+        Returns None once it stops: Celery then forgets its running tasks, and `end` hands them
+        back.
         """
         if self.is_stopping:
             return None
@@ -188,7 +189,7 @@ class Member:
         self.write("revoked", work)
 
     def terminate_canceled(self, pool: Any) -> None:
-        """End bodies that did not stop when asked; call it from the main loop of the worker."""
+        """End bodies that did not stop when asked. Call it from the main loop of the worker."""
         with self._lock:
             wishes, self._to_terminate = self._to_terminate, {}
         for token, wish in wishes.items():
@@ -203,14 +204,14 @@ class Member:
     # --- end ----------------------------------------------------------------------------------
 
     def runs_something(self) -> bool:
-        """A row says that this worker runs it; also where the database does not answer."""
+        """Whether a row names this worker as running it. True also without the database."""
         try:
             return self.taskdb.store.workers.has_running(self.id)
         except DatabaseError:
             return True
 
     def end(self) -> None:
-        """Hand back what is still held, once the pool is down. Repeated calls do nothing."""
+        """Hand back held tasks, once the pool has stopped. Repeated calls do nothing."""
         if not self.is_main_process:
             return
         heartbeat = self._take_heartbeat()
@@ -231,35 +232,35 @@ class Member:
         self.taskdb.close()
 
     def _take_heartbeat(self) -> Heartbeat | None:
-        """The heartbeat, once: the main thread and that of a cold shutdown may both end this."""
+        """Return the heartbeat once: the main thread and a cold shutdown may both call `end`."""
         with self._lock:
             heartbeat, self._heartbeat = self._heartbeat, None
         return heartbeat
 
 
 def _is_wanted(stop: Any) -> bool:
-    """Celery keeps the exit code there, which may be 0; None or False where there is no stop."""
+    """Whether a stop is set: Celery stores the exit code, which may be 0, or None or False."""
     return stop is not None and stop is not False
 
 
 def _request_of(token: str) -> Any:
-    """The request of one delivery, until that is over; None for any other.
+    """Return the request of one delivery until it is over, or None.
 
-    Celery's own map knows the last delivery of each task: a duplicate hides the one that runs, and
-    after a retry by hand the next one stands where the canceled one was.
+    Celery's own map holds the last delivery of each task: a duplicate hides the running one, and
+    after a retry by hand the next one replaces the canceled one.
     """
     return next((one for one in _requests() if one.request_dict.get(TOKEN) == token), None)
 
 
 def _requests() -> list[Any]:
-    """Every message that this worker has, run or not yet run."""
-    # One step, so that the main thread cannot change the set under an iteration.
+    """Return every message that this worker holds, running or not."""
+    # In one step, so that the main thread cannot change the set during an iteration.
     references = worker_state.reserved_requests.data.copy()
     return [request for reference in references if (request := reference()) is not None]
 
 
 def release() -> str:
-    """The release of this package that runs here."""
+    """Return the release of this package that runs here."""
     try:
         return version("celery-taskdb")
     except PackageNotFoundError:

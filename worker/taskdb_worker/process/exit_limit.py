@@ -1,7 +1,7 @@
-"""The end of a worker's process, bounded.
+"""A time limit on the end of a worker's process.
 
-What follows a shutdown is not ours: billiard takes its pool down once more when the interpreter
-ends, and a library of the tasks may wait there for a thread of its own, each without a limit.
+Other code runs after a shutdown, without a limit: billiard stops its pool once more when the
+interpreter ends, and a library of the tasks may wait there for a thread of its own.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ log = get_logger("taskdb.worker")
 
 
 def limit_exit(seconds: float, exit_code: int) -> None:
-    """Let this process take so many seconds to end, from the end of its main thread on.
+    """Let this process take this many seconds to end, after its main thread has ended.
 
-    Then it is ended with this exit code, and what is left of its pool is killed. Call it when
-    all work is done; a process whose main thread goes on is let be.
+    Then end it with this exit code, and kill the rest of its pool. Call it when all work is done. A
+    process whose main thread continues is not ended.
     """
     # A daemon: it must not itself keep the interpreter from ending.
     threading.Thread(
@@ -32,7 +32,7 @@ def limit_exit(seconds: float, exit_code: int) -> None:
 
 
 def _end_late(seconds: float, exit_code: int) -> None:
-    # A program that runs a worker and goes on afterwards is not a worker that hangs.
+    # A program that continues after its worker has ended is not a worker that hangs.
     threading.main_thread().join()
     time.sleep(seconds)
     log.warning("exit.forced", after_seconds=seconds, exit_code=exit_code)

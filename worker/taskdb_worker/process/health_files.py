@@ -1,4 +1,4 @@
-"""Files by whose age a health check outside of the process knows how a worker does."""
+"""Files whose age shows the health of a worker to a check outside of the process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ log = get_logger("taskdb.heartbeat")
 
 
 class HealthFiles:
-    """Two files that a heartbeat touches, so that a check costs no server a question.
+    """Two files that a heartbeat touches, so that a health check needs no query.
 
-    `alive` tells that the process goes on, `seen` that its row has been renewed: a worker whose
-    database is away is alive, and must not be ended for it. Without a folder nothing is written.
+    `alive` shows that the process runs, `seen` that its row was renewed. A worker without its
+    database is alive, and must not be ended for that. Without a folder nothing is written.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -21,22 +21,22 @@ class HealthFiles:
         self._is_broken = False
 
     def alive(self) -> None:
-        """Say that the heartbeat goes on."""
+        """Record that the heartbeat runs."""
         self._touch("alive")
 
     def seen(self) -> None:
-        """Say that the row was renewed."""
+        """Record that the row was renewed."""
         self._touch("seen")
 
     def _touch(self, name: str) -> None:
         if self._folder is None:
             return
         try:
-            # Others may look, and no umask lets them write: they could speak for a dead worker.
+            # No umask may let other users write: they could report a dead worker as alive.
             self._folder.mkdir(0o755, parents=True, exist_ok=True)
             (self._folder / name).touch(0o644)
         except OSError as error:
-            # Said once: a full disk would else fill it further.
+            # Logged once: more logs would fill a full disk further.
             if not self._is_broken:
                 log.warning("health.write_failed", folder=str(self._folder), reason=str(error))
             self._is_broken = True

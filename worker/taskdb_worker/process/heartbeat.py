@@ -1,4 +1,4 @@
-"""A worker says that it lives, and learns what it should stop."""
+"""The heartbeat of a worker: it renews the worker's row and reads cancel requests."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Write the row, before anything is claimed, and go on in a thread."""
+        """Write the row, before anything is claimed, and continue in a thread."""
         self._until_announced()
         self._thread = threading.Thread(target=self._beat, name="taskdb-heartbeat", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; the row then says that the worker stopped."""
+        """End the thread and mark the row as stopped."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(self._interval)
@@ -60,7 +60,7 @@ class Heartbeat:
             log.warning("worker.end_lost", reason=str(error))
 
     def _until_announced(self) -> None:
-        """A claim by a worker without a row would look like a dead one's: wait for the database."""
+        """Wait for the database: a claim by a worker without a row would look like a dead one's."""
         while not self._stop.is_set():
             began = self._lease.now()
             self._health.alive()
@@ -78,7 +78,7 @@ class Heartbeat:
         pause = self._interval
         while not self._stop.wait(pause):
             pause = self._interval
-            # Of the moment before it was written, so that the lease never seems longer than it is.
+            # The moment before the write, so that the lease never seems longer than it is.
             began = self._lease.now()
             self._health.alive()
             try:
@@ -89,8 +89,8 @@ class Heartbeat:
                     self._on_cancel(wish)
             except DatabaseError as error:
                 log.warning("heartbeat.lost", reason=str(error))
-                # Nothing new is claimed until it comes through again.
+                # The worker claims nothing new until a renewal succeeds.
                 pause = min(pause, _AGAIN_SECONDS)
             except Exception:
-                # A worker whose heartbeat ends is taken for dead while it works.
+                # A worker whose heartbeat ends is considered dead while it works.
                 log.exception("heartbeat.failed")

@@ -1,6 +1,6 @@
-"""Tells of failures at once: woken by them, in a thread of the worker's main process.
+"""Delivers alarms of failures at once, from a thread of the worker's main process.
 
-It is only faster: the loops of a beat do the same work, for whatever this one does not get to.
+It is only faster: the loops of a beat do the same work, and all that this thread misses.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from taskdb.store.upkeep import StoreUpkeep
 log = get_logger("taskdb.alarm")
 
 LEAST_PAUSE_SECONDS = 0.25
-"""Between two passes: failures that come in a crowd are counted together."""
+"""The pause between two passes: many failures at once are counted together."""
 _LONGEST_PAUSE_SECONDS = 5.0
-"""Between two passes while another transaction has the cursor: nothing can be counted then."""
+"""The pause while another transaction has the cursor, since nothing can be counted then."""
 _SETTLE_SECONDS = 0.02
-"""A crowd begins with one."""
+"""The pause before a pass: after one failure, others often follow."""
 
 
 class Notifier:
-    """Folds and delivers when it is woken; without channels it does nothing."""
+    """Folds failures and delivers alarms when it is woken. Without channels it does nothing."""
 
     def __init__(self, taskdb: TaskDB) -> None:
         self._taskdb = taskdb
@@ -36,10 +36,10 @@ class Notifier:
         self._deliverer: Deliverer | None = None
 
     def start(self) -> None:
-        """Begin, in a thread of this process."""
+        """Start the thread in this process."""
         settings, store = self._taskdb.settings, self._taskdb.store
         if not settings.alarm_channels:
-            # Who is told, a beat knows that has them.
+            # Beat has the channels and delivers.
             return
         self._deliverer = Deliverer(settings, StoreUpkeep(store).deliveries, own_channels_only=True)
         self._thread = threading.Thread(
@@ -51,11 +51,11 @@ class Notifier:
         self._thread.start()
 
     def wake(self) -> None:
-        """A task may have failed. Returns at once, and may be called from any thread."""
+        """Look for failures soon. Returns at once. Any thread may call it."""
         self._wake.set()
 
     def stop(self, seconds: float) -> None:
-        """One more pass over what is known, then end; waits so long at most."""
+        """Make one more pass, then end. Waits this many seconds at most."""
         if self._thread is None or self._deliverer is None:
             return
         self._stopping.set()
@@ -78,18 +78,18 @@ class Notifier:
             self._stopping.wait(max(0.0, pause - (time.monotonic() - began)))
 
     def _pass(self, folder: Folder, deliverer: Deliverer) -> bool:
-        """Fold once; returns whether another transaction had the cursor."""
+        """Fold once. Returns whether another transaction had the cursor."""
         try:
             done = folder.fold()
             if done.is_full or done.is_busy:
-                # Another pass was under way, perhaps from before what woke this one.
+                # The other pass may have begun before the failure that woke this one.
                 self._wake.set()
             if done.messages:
                 deliverer.run_once()
         except DatabaseError as error:
             log.warning("alarm.postponed", reason=str(error))
         except Exception:
-            # The loops of a beat go on without it.
+            # The loops of a beat continue without it.
             log.exception("alarm.failed")
         else:
             return done.is_busy

@@ -1,6 +1,6 @@
-"""The options of a worker that it cannot keep, and why; of Celery's many, these are refused.
+"""Options of Celery's worker that this worker refuses, each with the reason.
 
-An option that is taken and does nothing, or does something else, is worse than none.
+An option that has no effect, or another one, is worse than an error.
 """
 
 # Celery has no types.
@@ -38,7 +38,7 @@ _AT_THE_COMMAND: Mapping[str, str] = {
     "umask": _ONLY_DETACHED,
     "executable": _ONLY_DETACHED,
 }
-"""What Celery's command does before there is a worker."""
+"""Options that Celery's command acts on before there is a worker."""
 _REFUSED: Mapping[str, str] = {
     "beat": _BEAT,
     "purge": (
@@ -58,7 +58,7 @@ _WITHOUT_LIMITS = "time limits, and the end of a body that goes on after a cance
 
 
 def refuse_at_the_command(arguments: list[str]) -> None:
-    """Raise SettingsError for what Celery's command would do without a worker of ours."""
+    """Raise SettingsError for options that Celery's command acts on without this worker."""
     with suppress(click.ClickException):
         context = click.Context(worker_command, info_name="worker")
         given, _, _ = worker_command.make_parser(context).parse_args(list(arguments))
@@ -67,20 +67,20 @@ def refuse_at_the_command(arguments: list[str]) -> None:
 
 
 def refuse_options(given: Mapping[str, Any]) -> None:
-    """Raise SettingsError for an option of a worker that does not hold here."""
+    """Raise SettingsError for an option that this worker cannot honour."""
     _refuse(given, _REFUSED)
     if given.get("pool_start_method") not in {None, "", "fork"}:
         _refuse(given, {"pool_start_method": _ONLY_FORK})
 
 
 def refuse_named_pool(named: Any) -> None:
-    """Raise SettingsError for a green pool by its name: where it is not installed, that is all."""
+    """Raise SettingsError for a green pool by its name, also if it is not installed."""
     if isinstance(named, str) and any(green in named for green in _GREEN):
         raise _wrong("pool", named, _NO_GREEN)
 
 
 def fit_pool(named: Any, *, is_own: bool = True) -> Any:
-    """The pool for what an option or a setting names. Raises SettingsError for a green one."""
+    """Return the pool that an option or a setting names. Raises SettingsError for a green one."""
     refuse_named_pool(named)
     pool = get_implementation(named)
     if _is_green(pool):
@@ -90,7 +90,7 @@ def fit_pool(named: Any, *, is_own: bool = True) -> Any:
 
 
 def tell_of_missing_limits(pool: Any) -> None:
-    """Log what a pool cannot keep whose bodies are no processes."""
+    """Log the limits that a pool without processes cannot keep."""
     if not issubclass(pool, prefork.TaskPool):
         log.warning("pool.limits_ignored", pool=pool.__module__, reason=_WITHOUT_LIMITS)
 
@@ -109,7 +109,7 @@ def _is_green(pool: Any) -> bool:
 
 
 def _refuse_patched() -> None:
-    """A process whose threads are greenlets, whatever its pool is."""
+    """Raise SettingsError in a process whose threads are greenlets, with any pool."""
     gevent = sys.modules.get("gevent.monkey")
     eventlet = sys.modules.get("eventlet.patcher")
     if gevent is not None and gevent.is_module_patched("threading"):

@@ -1,12 +1,12 @@
-"""Celery's pool of processes, which sends a task at once and waits for the one it has just sent.
+"""Celery's pool of processes, but it sends a task at once and keeps a task that it has just sent.
 
-Celery forgets at its shutdown whatever a child has not yet said that it took. A child that was
-sent a task in that moment runs it all the same, and then waits 30 s for the answer to be read by
-somebody (billiard's `_ensure_messages_consumed`): the shutdown takes as long, on a busy worker
-about one in four, and the message is given to another worker, which runs the task again.
+At its shutdown, Celery forgets every task that no child has acknowledged yet. A child that was sent
+a task in that moment runs it all the same, then waits 30 s for its result to be read (billiard's
+`_ensure_messages_consumed`). The shutdown takes as long, on a busy worker about one in four, and
+another worker gets the message and runs the task again.
 
-And Celery writes the length of a task and then the task. Each write wakes the child, which finds
-only a part the first time: a fifth of what a worker's main process does was this.
+Celery also writes the length of a task and then the task. Each write wakes the child, which finds
+only a part the first time. That was a fifth of the work of a worker's main process.
 """
 
 # Celery's classes have no types.
@@ -23,7 +23,7 @@ _NOTHING = memoryview(b"")
 
 
 class SentPool(asynpool.AsynPool):
-    """Keeps what was sent to a child until that has answered, and sends it in one piece."""
+    """Keeps a task that was sent to a child until it replies, and sends it in one piece."""
 
     _quick_put: Any
 
@@ -39,11 +39,11 @@ class SentPool(asynpool.AsynPool):
         self._quick_put = put_whole
 
     def flush(self) -> None:
-        """Drop what no child was sent; what was sent is complete and stays."""
+        """Drop the tasks that no child was sent. Those that were sent are complete and stay."""
         sent = {} if self._state == asynpool.TERMINATE else self._sent()
         super().flush()
         self._cache.update(sent)
-        # Else a worker that only lost its line would send those children another task.
+        # Else a worker that only lost its connection would send those children another task.
         self._busy_workers.update(job._write_to.inqW_fd for job in sent.values())  # noqa: SLF001
 
     def _sent(self) -> dict[int, Any]:
@@ -54,14 +54,14 @@ class SentPool(asynpool.AsynPool):
                 continue
             writer = asynpool._get_job_writer(job)  # noqa: SLF001
             if writer in self._active_writers:
-                # Half a message would be completed by the beginning of the next.
+                # The beginning of the next message would complete half a message.
                 self._flush_writer(process, writer)
             sent[number] = job
         return sent
 
 
 class TaskPool(prefork.TaskPool):
-    """The pool of the worker; any Celery app may name it as its `worker_pool`."""
+    """The pool of the worker. Any Celery app may name it as its `worker_pool`."""
 
     Pool = SentPool
 
@@ -69,10 +69,10 @@ class TaskPool(prefork.TaskPool):
 def in_one_piece(
     head: memoryview, body: memoryview, size: int
 ) -> tuple[memoryview, memoryview, int]:
-    """What is to be written to a pipe first, then, and the length of that.
+    """Return the first write to a pipe, the second one, and the length of the second.
 
-    A pipe takes what is no longer than this whole or not at all, so that it is never torn; longer
-    ones are left to Celery, which goes on where a write has stopped.
+    A pipe takes a write up to PIPE_BUF whole or not at all, so it is never torn. Celery handles
+    longer ones, and continues where a write has stopped.
     """
     if len(head) + size > PIPE_BUF:
         return head, body, size

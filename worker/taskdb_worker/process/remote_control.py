@@ -1,9 +1,9 @@
-"""Celery's remote control in a worker, for what it could do to tasks that have a row.
+"""Celery's remote control in a worker, restricted for tasks that have a row.
 
-A command is a message: anyone can send it who can write to the broker. So it cancels no row, ends
-no body and changes no limit by itself. `revoke` and `terminate` end a body at once, without the
-grace of a cancel, if its row says that a cancel was asked for. Plain Celery tasks are revoked and
-limited as in any worker.
+A command is a message, which any client of the broker can send. So no command cancels a row, ends a
+body or changes a limit by itself. `revoke` and `terminate` end a body at once, without the grace of
+a cancel, only if its row asks for a cancel. Plain Celery tasks are revoked and limited as in any
+worker.
 """
 
 # Celery has no types.
@@ -27,17 +27,17 @@ log = get_logger("taskdb.worker")
 _TELLING = ("conf", "dump_conf", "report", "stats")
 _celerys = {name: Panel.data[name] for name in ("revoke", "terminate", "time_limit", *_TELLING)}
 _MOST = 262_144
-"""Characters of one answer."""
+"""The most characters of one reply."""
 
 
 def install_remote_control() -> None:
-    """Put our commands in the place of Celery's; for another app they do what Celery's do."""
+    """Replace Celery's commands. For another app they do what Celery's do."""
     Panel.data.update({"revoke": _revoke, "terminate": _terminate, "time_limit": _time_limit})
     Panel.data.update({name: _without_secrets(name) for name in _TELLING})
 
 
 def _without_secrets(name: str) -> Callable[..., Any]:
-    """A command that tells of a worker; Celery masks few names, no nested ones, and few URLs."""
+    """Return a redacted command. Celery masks few names, no nested ones, and few URLs."""
 
     def answer(state: Any, *arguments: Any, **options: Any) -> Any:
         found = _celerys[name](state, *arguments, **options)
@@ -48,7 +48,7 @@ def _without_secrets(name: str) -> Callable[..., Any]:
         if name == "report":
             told = settings.redaction.text(found["ok"], _MOST, known=settings.secrets)
             return {"ok": told}
-        # Of what else `stats` tells nothing is set by anyone, and it may have many members.
+        # Nothing else in `stats` is set by a user, and it may have many values.
         hidden = {"broker"} if name == "stats" else found.keys()
         return {
             one: _masked(settings.redaction, one, value) if one in hidden else value

@@ -1,4 +1,4 @@
-"""What the main process reports of runs that could not speak for themselves."""
+"""Reports by the main process for runs that did not write their own end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNCLAIMED_DELAY = timedelta(seconds=1)
 
 
 class Report:
-    """One write for each of the ends that Celery's main process announces.
+    """One write for each end that Celery's main process announces.
 
     All may be repeated and may come late: the claim token of the delivery fences them.
     """
@@ -37,7 +37,7 @@ class Report:
         self._settings = taskdb.settings
 
     def failed(self, task_id: str, type_name: str, token: str, error: BaseException) -> None:
-        """A run ended in the pool without writing; or its message was lost before the claim."""
+        """Fail a run that ended in the pool without a write, or put its unclaimed message back."""
         if isinstance(error, TimeLimitExceeded):
             moved = self._timed_out(task_id, token, error)
         else:
@@ -45,7 +45,7 @@ class Report:
         self._settle(task_id, type_name, str(error), moved=moved)
 
     def unclaimed(self, task_id: str, type_name: str, reason: str) -> bool:
-        """A message was lost with a process that had not claimed its task: it gets another."""
+        """Publish a task again whose message was lost before the claim. Returns whether it did."""
         said = f"lost before the claim: {reason}"
         return self._store.take_backs.hand_back_unclaimed(
             task_id, said, _UNCLAIMED_DELAY, type=type_name
@@ -60,7 +60,7 @@ class Report:
         *,
         is_stopping: bool,
     ) -> None:
-        """The process of a run died; with a worker that stops, that is no crash."""
+        """Record a run whose process died. If its worker stops, that is no crash."""
         if is_stopping:
             moved = self._store.outcomes.hand_back(task_id, token, _STOPPED) is not None
         else:
@@ -68,10 +68,10 @@ class Report:
         self._settle(task_id, type_name, str(error), moved=moved)
 
     def terminated(self, task_id: str, type_name: str, token: str) -> None:
-        """The process of a run was ended: for a cancel, if the row says so.
+        """End a run whose process was ended: as canceled, if the row asked for a cancel.
 
-        Else by remote control, which anyone can use who writes to the broker: the run does not
-        count, and the task goes on.
+        Otherwise remote control ended it, which any client of the broker can do. Then the run does
+        not count, and the task is queued again.
         """
         error = TaskError("TaskRevoked", "terminated while it ran")
         moved = self._store.take_backs.revoke(task_id, token, error)
@@ -81,7 +81,7 @@ class Report:
 
     def _settle(self, task_id: str, type_name: str, reason: str, *, moved: bool) -> None:
         if not moved:
-            # Never FAILED: nobody had run it.
+            # Never FAILED: no worker had run it.
             self.unclaimed(task_id, type_name, reason)
         self._store.joins.settle(task_id)
 
@@ -115,9 +115,9 @@ class Report:
         *,
         is_stopping: bool = False,
     ) -> None:
-        """The run of several items ended before all of them had: those go on alone.
+        """Record the end of a chunk's run before all its items had ended: those run again alone.
 
-        Or their message was lost before the claim.
+        Or put its message back, if it was lost before the claim.
         """
         parent_id = self._store.joins.parent_of_chunk(chunk)
         if is_stopping:
@@ -129,7 +129,7 @@ class Report:
         self._store.joins.join(parent_id)
 
     def unknown(self, task_id: str, type_name: str, queues: Sequence[str]) -> None:
-        """This worker, which consumes these queues, has no such type: again later."""
+        """Try a type that this worker does not have again later. It consumes these queues."""
         message = (
             f"no task type {type_name!r} in this worker: name its module in TASKDB_TASK_MODULES "
             "of the workers, or deploy the code that has it"
@@ -146,11 +146,11 @@ class Report:
         self._store.joins.settle(task_id)
 
     def undecodable(self, task_id: str, reason: str) -> None:
-        """A message that names this task could not be read: its row stays as it is."""
+        """Remark a message of this task that could not be read. Its row does not move."""
         self._store.runs.remark(task_id, {"reason": f"a message was rejected: {reason}"})
 
     def interrupted(self, task_id: str, token: str) -> None:
-        """The run was stopped because the line to the broker broke; it does not count."""
+        """Hand back a run that was stopped when the broker disconnected. It does not count."""
         self._store.outcomes.hand_back(task_id, token, "the line to the broker was lost")
         self._store.joins.settle(task_id)
 
@@ -170,7 +170,7 @@ class Report:
 
 
 def readable_id(message: Any) -> str | None:
-    """The task id in the headers of a message that could not be decoded, if there is one."""
+    """Return the task id in the headers of a message that could not be decoded, or None."""
     headers = getattr(message, "headers", None)
     found = headers.get("id") if isinstance(headers, dict) else None
     return found if isinstance(found, str) else None

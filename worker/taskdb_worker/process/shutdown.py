@@ -1,9 +1,9 @@
 """How a worker stops: warm, or cold once its bodies have had the time of the settings.
 
-A signal handler only sets flags. The worker's loop sees that it should stop, takes no more tasks
-and waits for its pool; a thread ends the bodies when their time is up. Celery does that waiting
-inside its handler: on top of whatever the main thread was in the middle of, such as an open
-transaction of the message file, and in a solo pool on top of the very body that it waits for.
+A signal handler only sets flags. The worker's loop reads them, takes no more tasks and waits for
+its pool. A thread ends the bodies when their time is up. Celery waits inside its handler instead:
+on top of the main thread's current work, such as an open transaction of the message file, and in a
+solo pool on top of the very body that it waits for.
 """
 
 # Celery's classes have no types.
@@ -37,36 +37,36 @@ log = get_logger("taskdb.worker")
 
 _LOOK_SECONDS = 0.3
 _LOOKS = 2
-"""So many in a row must find nothing: what a body started last may be claimed between them, and
-what follows an outcome takes its moment."""
+"""This many looks in a row must find nothing: a body that started last may be claimed between them,
+and the work after an outcome takes a moment."""
 _PAUSE_SECONDS = 0.03
 _LAST_SECONDS = 3.0
-"""A process that was told to end has this long before it is killed."""
+"""The time between the end signal of a process and its kill."""
 
 
 def install_shutdown(app: Celery, member: Member) -> None:
-    """Let workers of this app stop as this module says."""
+    """Make workers of this app stop as this module describes."""
     app.taskdb_member = member
     app.Worker = app.subclass_with_self(StoppingWorker, name="Worker")
 
 
 class StoppingWorker(Worker):
-    """A worker whose signal handlers wait for nothing, and that refuses what it cannot keep."""
+    """A worker whose signal handlers never wait, and that refuses options that it cannot honour."""
 
     def on_before_init(self, quiet: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
-        """Refuse options before anything is set up by them."""
+        """Refuse options before they set anything up."""
         method = options.get("pool_start_method") or self.app.conf.worker_pool_start_method
         refuse_options({**options, "pool_start_method": method})
         super().on_before_init(quiet=quiet, **options)
 
     def on_after_init(self, **options: Any) -> None:
-        """Choose the pool, before the worker says that it begins."""
+        """Choose the pool, before the worker shows its banner."""
         super().on_after_init(**options)
         is_own = self.app.taskdb_member.taskdb.settings.worker_prefork == "taskdb"
         self.pool_cls: Any = fit_pool(self.pool_cls, is_own=is_own)
 
     def on_start(self) -> None:
-        """Say what the pool cannot keep, now that there is a log."""
+        """Log limits that the pool cannot keep, now that there is a log."""
         super().on_start()
         tell_of_missing_limits(self.pool_cls)
 
@@ -86,7 +86,7 @@ class Shutdown:
         self._read, self._write = os.pipe()
         self._interrupts = 0
         self._cold = 0
-        """How often a cold shutdown was asked for."""
+        """How often a cold shutdown was requested."""
         self._warm_sign = ""
 
     def install(self) -> None:
@@ -94,7 +94,7 @@ class Shutdown:
         os.set_blocking(self._write, False)
         signs = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            # Celery leaves it alone at a terminal: closing that would kill the running bodies.
+            # Celery ignores it at a terminal, and closing that would kill the running bodies.
             signs.append(signal.SIGHUP)
         for sign in signs:
             signal.signal(sign, self._on_signal)
@@ -148,7 +148,7 @@ class Shutdown:
         )
 
     def _have_ended(self) -> bool:
-        """Whether all bodies have ended before their time was up, or another signal came."""
+        """Whether all bodies ended within their time. False also after another signal."""
         seconds = self._worker.app.conf.worker_soft_shutdown_timeout
         if seconds <= 0:
             return False
@@ -167,8 +167,8 @@ class Shutdown:
         return is_early
 
     def _runs_something(self) -> bool:
-        # Tasks of others have no row of ours, so they have the whole time. A join that is cut
-        # short is done by another.
+        # Plain Celery tasks have no row, so they get the whole time. An interrupted join is
+        # repeated elsewhere.
         has_foreign = any(
             not isinstance(request.task, TrackedTask) and request.name != FINALIZE
             for request in tuple(state.active_requests)
@@ -176,14 +176,14 @@ class Shutdown:
         return has_foreign or self._member.runs_something()
 
     def _end_bodies(self) -> None:
-        """End the processes of the pool; what they ran is handed back as its loss is seen.
+        """End the processes of the pool. Their tasks are handed back when the loss is seen.
 
-        Threads, and the body of a solo pool, end only with this process, and may go on for hours.
+        Threads, and the body of a solo pool, may run for hours, and end only with this process.
         """
         pool = self._worker.pool
         if not isinstance(pool, Prefork) or not self._is_closed(pool):
             self._leave()
-        # Of a warm shutdown before, the code was another one.
+        # A warm shutdown before had set another code.
         self._worker.exitcode = EX_FAILURE
         children = _pids(pool)
         _send(children, TERM_SIGNAL)
@@ -194,7 +194,7 @@ class Shutdown:
         _send(children, signal.SIGKILL)
 
     def _is_closed(self, pool: Prefork) -> bool:
-        """Whether the main thread has closed the pool, which else would start children anew."""
+        """Whether the main thread has closed the pool. An open one would start new children."""
         deadline = time.monotonic() + self._member.taskdb.settings.worker_exit_seconds
         while time.monotonic() < deadline:
             if getattr(pool._pool, "_state", RUN) != RUN:  # noqa: SLF001 - it has no other name
@@ -203,7 +203,7 @@ class Shutdown:
         return False
 
     def _end_late(self) -> None:
-        """The pool is down, or goes down: the rest waits for a broker at most this long."""
+        """End the process after a while: the shutdown may still wait for a broker."""
         threading.main_thread().join(self._member.taskdb.settings.worker_exit_seconds)
         self._leave()
 
@@ -220,7 +220,7 @@ def _pids(pool: Prefork) -> list[int]:
 
 
 def _send(pids: list[int], number: int) -> bool:
-    """Send a signal, 0 for none; answers whether one of the processes was still there."""
+    """Send a signal, 0 for none. Returns whether one of the processes still existed."""
     found = False
     for pid in pids:
         with suppress(ProcessLookupError):

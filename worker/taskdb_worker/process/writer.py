@@ -1,7 +1,6 @@
-"""The main process's pen: a thread that writes what receivers of the event loop only hand over.
+"""A thread of the main process that writes for the receivers of the event loop.
 
-A receiver that spoke to the database itself would stop heartbeats, acks and dispatch for as long
-as that takes.
+A receiver that wrote to the database itself would block heartbeats, acks and dispatch meanwhile.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ log = get_logger("taskdb.writer")
 Work = Callable[[], object]
 
 _UNKNOWN_SECONDS = 30.0
-"""How long an unknown error keeps the other writes waiting; rescue does the rest."""
+"""How long an unknown error delays the other writes. Rescue does the rest."""
 
 
 class Writer:
-    """Carries out writes in order, each until the database answers; one thread, made at start."""
+    """Carries out writes in order, in one thread, each until the database accepts it."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
@@ -34,7 +33,7 @@ class Writer:
         self._patience = inf
 
     def start(self) -> None:
-        """Start the thread; it belongs to this process."""
+        """Start the thread. It belongs to this process."""
         self._thread = threading.Thread(target=self._work, name="taskdb-writer", daemon=True)
         self._thread.start()
 
@@ -43,7 +42,7 @@ class Writer:
         self._queue.put((what, work))
 
     def stop(self, seconds: float) -> None:
-        """Finish what was handed over, for so many seconds at most."""
+        """Finish the writes that were handed over, for this many seconds at most."""
         self._patience = time.monotonic() + seconds
         if self._thread is not None:
             self._queue.put(None)
@@ -67,5 +66,5 @@ class Writer:
             if is_waited_out(error):
                 log.error("write.abandoned", verb=what, reason=str(error))  # noqa: TRY400 - known cause
             else:
-                # One write that cannot be done must not keep the others from being done.
+                # One write that fails must not keep the others from being done.
                 log.exception("write.failed", verb=what)
