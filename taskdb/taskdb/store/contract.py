@@ -1,4 +1,4 @@
-"""What goes into the store and what comes out of it."""
+"""The values that the store takes and returns."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from taskdb.model.entity import TaskError, TaskEvent, TaskKind, TaskRole
 from taskdb.model.status import TaskStatus
 
 OnConflict = Literal["resubmit", "keep", "new"]
-"""What a submit does when a task of its unique key exists.
+"""The effect of a submit when a task with its unique key exists.
 
-`resubmit`: a FAILED, HALTED or SCHEDULED one is created again with the input and every option of
-the new submit. A tree that FAILED goes on where it failed, with every option, if the input is the
-same; else it gives its key to a new task. Any other is answered unchanged. `keep`: always answered
-unchanged. `new`: a terminal one loses its key and a new task is made, any other is answered
-unchanged.
+`resubmit`: a FAILED, HALTED or SCHEDULED task is created again with the input and every option of
+the new submit. A FAILED tree with the same input continues where it failed, with the new options;
+with another input it gives its key to a new task. Any other task is returned unchanged. `keep`:
+the task is returned unchanged. `new`: a terminal task loses its key and a new task is created; any
+other task is returned unchanged.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose tasks a statement may see: everyone's, or those of some tenants."""
+    """The tenants whose tasks a statement may see; None: every tenant."""
 
     tenants: tuple[str, ...] | None = None
 
@@ -33,7 +33,7 @@ class Scope:
         return self.tenants is None or tenant in self.tenants
 
     def require(self, tenant: str | None) -> None:
-        """Raise InvalidInput for a tenant out of the scope; None stands for every tenant."""
+        """Raise InvalidInput for a tenant out of the scope; None means every tenant."""
         if self.tenants is None or (tenant is not None and tenant in self.tenants):
             return
         found = "every tenant" if tenant is None else f"tenant {clipped(tenant)!r}"
@@ -41,12 +41,12 @@ class Scope:
 
 
 EVERYONE = Scope()
-"""The operator's scope, and that of workers and loops."""
+"""The scope of the operator, of workers and of loops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A task about to be inserted; the id is the caller's to know before the commit."""
+    """A task to insert. The caller chooses the id, and so knows it before the commit."""
 
     id: str
     tenant: str
@@ -80,10 +80,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What the broker must be told of one row, and the fence that a mark must meet.
+    """The data from which the message of one row is made, and the fence `relay_at`.
 
-    `relay_at` changes whenever a row becomes publishable anew, so that a mark which comes late
-    cannot claim a message that has been consumed meanwhile.
+    `relay_at` changes whenever the row becomes publishable again. A mark that comes late does not
+    match it, and so does not set a row to QUEUED whose message has been consumed in the meantime.
     """
 
     id: str
@@ -96,22 +96,22 @@ class Publication:
     parent_id: str | None = None
     chunk: str | None = None
     trace: str | None = None
-    """What the message goes on with: W3C's `traceparent`, and after a space its `tracestate`."""
+    """The trace that the message continues: `traceparent` of W3C, a space, and `tracestate`."""
     attempt: int = 0
-    """How many attempts the row has had."""
+    """The number of attempts that the row has had."""
 
     @property
     def group(self) -> str | None:
-        """The fan-out that this is a part of."""
+        """The id of the fan-out that this row is a part of; None for other roles."""
         return self.parent_id if self.role is TaskRole.PART else None
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The answer to a worker that wants to run a task.
+    """The result of a claim by a worker.
 
-    `granted` tells whether the body may run; `status` is the row's (None: there is no row), and
-    the rest is what the run, or the answer to a duplicate, needs.
+    `granted`: whether the body may run. `status`: the status of the row; None where there is no
+    row. The other fields serve the run, or the result that a duplicate message gets.
     """
 
     granted: bool
@@ -132,22 +132,22 @@ class Claim:
     parent_id: str | None = None
     position: int | None = None
     is_called_back: bool = False
-    """The outside has answered already: the body need not run."""
+    """The callback has come already, so the body need not run."""
     is_gated: bool = False
     queue: str = ""
     trace: str | None = None
     lines: tuple[str, ...] = ()
-    """Where someone may wait for what a gated task gives back at its end."""
+    """The wait queues whose tasks may wait for the slots that this task frees at its end."""
 
     @property
     def attempts_used(self) -> int:
-        """How much of the retry budget is spent, this run included."""
+        """The number of attempts that count against the retry budget, with this run."""
         return self.attempt - self.spared - self.crashes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which tasks a list, a bulk cancel or a bulk retry is about; None means any."""
+    """The conditions of a list, a bulk cancel or a bulk retry; None means any value."""
 
     tenant: str | None = None
     type: str | None = None
@@ -168,13 +168,13 @@ class Filter:
     adopted: bool | None = None
 
     def is_empty(self) -> bool:
-        """No condition at all was given."""
+        """Return whether no condition was given."""
         return self == Filter(with_sub_tasks=self.with_sub_tasks)
 
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Some events, and the cursor behind the last of them (the same one when there was none)."""
+    """Some events, and the cursor behind the last one. Without events the cursor is unchanged."""
 
     events: tuple[TaskEvent, ...]
     cursor: str
@@ -182,7 +182,7 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRecord:
-    """One boot of a worker."""
+    """The row of one boot of a worker."""
 
     id: str
     name: str

@@ -1,8 +1,8 @@
-"""The store: rows of tasks and all that belongs to them, on one database.
+"""The store: the rows of tasks and of everything that belongs to them, on one database.
 
-It knows rows and moves, not types, messages or processes. A verb that guards a race returns
-whether it moved the row; the loser changes nothing. Each part is a class in the folder of its noun
-and names in its constructor what it needs.
+The store knows rows and moves. It does not know task types, messages or processes. A verb that
+guards a race returns whether it moved the row; the loser changes nothing. Each part is a class in
+the folder of its noun, and takes the other parts that it needs in its constructor.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from taskdb.store.tree.units import Units
 
 
 class Store:
-    """Tasks on one database."""
+    """The parts of the store, over one database."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Store:
         self.schedules = Schedules(database, units)
         self.firings = Firings(database, aside, units, joins)
 
-        # What leaves.
+        # Alarms, notifications and adopted tasks.
         self.alarms = Alarms(database, aside)
         self.subscriptions = Subscriptions(database)
         self.notifications = Notifications(database, aside)
@@ -116,12 +116,12 @@ class Store:
     # --- life ---------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close this process's connections; the next use opens new ones."""
+        """Close the connections of this process. The next use opens new ones."""
         self.database.close()
 
     @contextmanager
     def closing(self) -> Iterator[Store]:
-        """Close on leaving."""
+        """Return a context manager that closes the store at its end."""
         try:
             yield self
         finally:

@@ -1,6 +1,6 @@
-"""The parts of the store that a beat works with, and no submit and no run.
+"""The parts of the store that only a beat uses.
 
-They are apart so that a client and a worker import none of them.
+They are in a module of their own, so that a client and a worker do not import them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from taskdb.store.store import Store
 
 
 class StoreUpkeep:
-    """Upkeep of one store."""
+    """The upkeep of one store."""
 
     def __init__(self, store: Store) -> None:
         self._database, self._aside, self._payloads = store.database, store.aside, store.payloads
@@ -31,24 +31,24 @@ class StoreUpkeep:
         self.deliveries = Deliveries(store.database, store.aside)
         self.free_space = FreeSpace(store.database)
 
-    # --- parts that a process makes with settings of its own ----------------------------------
+    # --- parts that depend on the settings of the process -------------------------------------
 
     def conditions(self, rules: AlarmRules, limits: condition.Limits) -> condition.Conditions:
-        """What raises an alarm without an event: backlogs, dead workers, missed schedules."""
+        """Return the part that raises alarms for backlogs, dead workers and missed schedules."""
         return condition.Conditions(self._database, self._aside, rules, limits)
 
     def detection(self, rules: AlarmRules, redaction: Redaction) -> Detection:
-        """What makes alarms of the failures in the history."""
+        """Return the part that makes alarms from the failures in the history."""
         return Detection(self._database, self._aside, rules, redaction)
 
     def prune_rounds(self, retention: Retention, archive: Archive | None = None) -> PruneRounds:
-        """What deletes tasks that are old enough."""
+        """Return the part that deletes old tasks."""
         return PruneRounds(self._database, self._aside, self._payloads, retention, archive)
 
     def statistics(self, holder: str, lease: timedelta) -> Statistics:
-        """What counts events for one process of several, of which one at a time reports."""
+        """Return the part that counts events. Of several processes one at a time reports them."""
         return Statistics(self._database, holder, lease)
 
     def leftovers(self, longest: timedelta | None) -> Leftovers:
-        """What removes what pruning and crashes leave behind; no task is kept past `longest`."""
+        """Return the part that removes leftovers. `longest`: the age past which no task is kept."""
         return Leftovers(self._database, self._aside, self._payloads, longest)

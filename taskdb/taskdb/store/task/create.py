@@ -1,4 +1,4 @@
-"""Inserting tasks, and what happens when a unique key is taken already."""
+"""Insert tasks, and act on tasks that have the unique key of a new one already."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What became of one draft: the row that stands for it, and whether it waits to be published.
+    """The row that stands for one draft, and whether it waits to be published.
 
-    `id` differs from the draft's where a task of the same unique key was found.
+    `id` differs from the id of the draft where a task with the same unique key was found.
     """
 
     id: str
@@ -37,11 +37,11 @@ class Created:
     run_at: datetime | None = None
     held_by: str | None = None
     is_left: bool = False
-    """It ended badly or is SCHEDULED, and is not resubmitted yet: it, or the draft, is a tree."""
+    """The row can be resubmitted and is not yet, since the row or the draft is a tree."""
 
 
 class Creation:
-    """Inserts drafts over one session, which may be in a caller's transaction."""
+    """The insertion of drafts over one session, which may be in a transaction of the caller."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class Creation:
         self._insert = self._queries.insert
 
     def create(self, drafts: Sequence[Draft], on_conflict: OnConflict) -> list[Created]:
-        """Insert the drafts; one answer for each, in their order, also for those found."""
+        """Insert the drafts. Returns the row of each draft, new or found, in their order."""
         self._heed_traces(drafts)
-        # In order of their keys, so that two submits of the same keys never wait for each other.
+        # In order of their keys, so that two submits of the same keys do not deadlock.
         by_key = sorted(drafts, key=lambda draft: draft.unique_key or "")
         if on_conflict == "new":
             self._free_keys(by_key)
@@ -68,7 +68,7 @@ class Creation:
         for batch in _batches(by_key, self.as_json):
             new.update(self._insert_batch(batch))
         created: dict[str, Created] = {}
-        # A twin in the same call finds what the first one has made, or made anew, and leaves it.
+        # A second draft of the same key in this call leaves the row of the first one as it is.
         made = set(new)
         for draft in by_key:
             one = new.get(draft.id) or self._found(draft, on_conflict, made)
@@ -78,7 +78,7 @@ class Creation:
         return [created[draft.id] for draft in drafts]
 
     def insert(self, drafts: Sequence[Draft]) -> None:
-        """Insert drafts that nothing can stand in the way of, as they have no unique key."""
+        """Insert drafts without a unique key, which cannot conflict with a row."""
         self._heed_traces(drafts)
         for batch in _batches(drafts, self.as_json):
             self._insert_rows(batch, answers=False)
@@ -100,11 +100,11 @@ class Creation:
         return {str(row["id"]): _created(row, is_new=True) for row in found}
 
     def _found(self, draft: Draft, on_conflict: OnConflict, made: Container[str]) -> Created:
-        """Act on the task that stood in the way; it may vanish or end meanwhile, so look again."""
+        """Act on the task that has the key. It may vanish or end meanwhile, so there are tries."""
         for _ in range(_ROUNDS):
             found = self._existing(draft)
             if found is not None:
-                # Its own, written by a try whose answer was lost, or that of its twin beside it.
+                # Its own row, from a try whose reply was lost, or that of a draft with its key.
                 settled = found.id == draft.id or found.id in made or on_conflict != "resubmit"
                 return found if settled else self._resubmitted(draft, found)
             again = self._insert_batch([self.as_json(draft)])
@@ -132,19 +132,19 @@ class Creation:
         moved = self._dialect.move(self._session, self._moves.resubmit, parameters)
         now = self._existing(draft) or found
         if moved and moved[0].after is not None:
-            # Its own publication follows, so it counts as new.
+            # It is published again, so it counts as new.
             return replace(now, is_new=True)
-        # What has moved since is answered as it is.
+        # A row that has moved in the meantime is returned as it is.
         return replace(now, is_left=now.status in MOVES["resubmit"].sources)
 
     def _free_keys(self, drafts: Sequence[Draft]) -> None:
-        """Terminal tasks give up the unique keys that these drafts want."""
+        """Clear the unique keys of terminal tasks that these drafts need."""
         for draft in drafts:
             if draft.unique_key is not None:
                 self._dialect.query(self._session, self._queries.free_key, _place(draft))
 
     def as_json(self, draft: Draft) -> str:
-        """A draft as statements are given it."""
+        """Return a draft as a parameter of a statement."""
         spelled = {
             name: self._dialect.spell(value) if isinstance(value, datetime) else value
             for name, value in self._values(draft).items()
@@ -153,7 +153,7 @@ class Creation:
         return encode(spelled, "the task", deepest=None)
 
     def _values(self, draft: Draft) -> dict[str, Any]:
-        """What the columns of a draft are given; JSON as its text."""
+        """Return the values of the columns of a draft, JSON as text."""
         values: dict[str, Any] = {name: getattr(draft, name) for name in TRACED_COLUMNS}
         for name in DRAFT_JSON:
             value = list(draft.tags) if name == "tags" else values[name]

@@ -1,4 +1,4 @@
-"""Errors and reasons as the columns and the history have them."""
+"""Errors and reasons as the columns and the history store them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LIBRARY = re.compile(r"(?:site|dist)-packages|[\\/]lib(?:64)?[\\/]python\d|^<(?
 
 
 def spelled_error(error: TaskError, by: str | None = None) -> dict[str, Any]:
-    """The error for its column, and a short form of it for the history; any text will do.
+    """Return an error for its column, and a short form for the history. Accepts any text.
 
-    `by` is the actor, where a person says that the task failed.
+    `by`: the actor, where a person reported the failure.
     """
     kind, message = storable(error.type), storable(error.message)
     whole = {
@@ -36,9 +36,9 @@ def spelled_error(error: TaskError, by: str | None = None) -> dict[str, Any]:
 
 
 def place_of(traceback: str) -> str:
-    """Where an error was raised: the innermost frame that is no library's, without its line.
+    """Return the innermost frame of a traceback that is not in a library: file and function.
 
-    Lines move with every change of a file, and folders differ between machines.
+    Line numbers change with each edit of a file, and folders differ between machines.
     """
     frames = _FRAME.findall(traceback)
     own = [frame for frame in frames if not _LIBRARY.search(frame[0])]
@@ -50,7 +50,7 @@ def place_of(traceback: str) -> str:
 
 
 def spelled_reason(reason: str, by: str | None = None) -> str:
-    """The detail of an event that has a reason, and of a change by hand its actor."""
+    """Return the detail of an event with a reason. `by`: the actor of a change by hand."""
     told = {"reason": storable(reason)}
     if by is not None:
         told["by"] = storable(by)

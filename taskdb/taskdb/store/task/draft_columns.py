@@ -1,4 +1,4 @@
-"""The columns that a draft fills: what an insert writes, and a resubmit writes again."""
+"""The columns that an insert writes from a draft, and those that a resubmit writes again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DRAFT_COLUMNS: Columns = {
 }
 TRACED_COLUMNS: Columns = {**DRAFT_COLUMNS, "trace": "text"}
 WHEN: Columns = {"run_at": "moment", "delay": "number"}
-"""What decides when a draft is due, by the clock of the database."""
+"""The values from which the database computes when a draft is due, by its own clock."""
 DRAFT_JSON = frozenset({"input", "attributes", "tags", "spec"})
 
 PLACE = frozenset(
@@ -50,9 +50,9 @@ PLACE = frozenset(
         "held_by",
     }
 )
-"""What a row is and where it stands. A resubmit finds it by this; all else it writes anew."""
+"""The columns of the identity and the place of a row. A resubmit writes all others again."""
 RESUBMITTED: Columns = {name: kind for name, kind in TRACED_COLUMNS.items() if name not in PLACE}
 ASKED: Columns = {
     name: kind for name, kind in RESUBMITTED.items() if name not in {"input", "input_ref"}
 }
-"""What a tree that goes on is asked anew; its inputs are the same."""
+"""The columns that a resubmit writes to a tree that continues. Its inputs are the same."""

@@ -1,4 +1,4 @@
-"""Lists: filters as conditions, and keyset pages that are stable on equal times."""
+"""Lists: filters as conditions, and keyset pages that stay stable at equal times."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OLDEST_OPEN = (
     "(CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
     " + (SELECT shift FROM taskdb_history_cluster))"
 )
-"""On PostgreSQL the xid of the oldest open transaction: events before it are there to be read."""
+"""On PostgreSQL the xid of the oldest open transaction. Every event before it can be read."""
 
 Order = Literal["newest", "oldest"]
 
@@ -56,7 +56,7 @@ _EQUAL = (
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The place behind the last row of a page; opaque text outside."""
+    """The place behind the last row of a page. Clients get it as opaque text."""
 
     created_at: datetime
     id: str
@@ -66,10 +66,10 @@ class Cursor:
 
     @classmethod
     def parse(cls, spelled: str) -> Cursor:
-        """The cursor of this spelling; raises InvalidInput."""
+        """Return the cursor of a text. Raises InvalidInput for any other text."""
         try:
             created_at, task_id = _unspell(spelled)
-            # Of a row, which by plain SQL may be further away than a caller may say.
+            # A row by plain SQL may have a time out of the bounds that callers must keep.
             return cls(_aware(datetime.fromisoformat(created_at)), _id(task_id))
         except _GARBAGE:
             raise _no_cursor("the list request") from None
@@ -77,7 +77,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class EventCursor:
-    """The place behind the last event that was read; opaque text outside."""
+    """The place behind the last event that was read. Clients get it as opaque text."""
 
     xid: int
     id: int
@@ -87,7 +87,7 @@ class EventCursor:
 
     @classmethod
     def parse(cls, spelled: str) -> EventCursor:
-        """The cursor of this spelling; raises InvalidInput."""
+        """Return the cursor of a text. Raises InvalidInput for any other text."""
         try:
             xid, event_id = _unspell(spelled)
             return cls(_whole(xid), _whole(event_id))
@@ -127,7 +127,7 @@ def _no_cursor(subject: str) -> InvalidInput:
 def page_statement(
     chosen: Filter, scope: Scope, dialect: str, limit: int, order: Order, after: Cursor | None
 ) -> Select[Any]:
-    """The rows of one page."""
+    """Return the statement that selects the rows of one page."""
     place = tuple_(task.c.created_at, task.c.id)
     statement = select(task).where(*conditions(chosen, scope, dialect)).limit(limit)
     if order == "newest":
@@ -143,7 +143,7 @@ def page_statement(
 
 
 def conditions(chosen: Filter, scope: Scope, dialect: str) -> list[ColumnElement[bool]]:
-    """What a row must meet to be in a scope and to pass a filter."""
+    """Return the conditions of a row that is in a scope and matches a filter."""
     found: list[ColumnElement[bool]] = []
     if scope.tenants is not None:
         found.append(task.c.tenant.in_(scope.tenants))
@@ -175,13 +175,13 @@ def _in_adoption(chosen: Filter) -> list[ColumnElement[bool]]:
 
 
 def has_status(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
-    """One of these statuses, spelled out: a partial index cannot be matched with a parameter."""
+    """Return the condition of these statuses as literals: a partial index needs literals."""
     listed = [literal(TaskStatus(status).value, Text, literal_execute=True) for status in statuses]
     return task.c.status.in_(listed)
 
 
 def events_statement(after: EventCursor, scope: Scope, dialect: str, limit: int) -> Select[Any]:
-    """The events behind a cursor, up to the oldest transaction that is still open."""
+    """Return the statement for events behind a cursor, up to the oldest open transaction."""
     statement = select(task_event).where(behind(after), *horizon_of(dialect)).limit(limit)
     if scope.tenants is not None:
         statement = statement.where(task_event.c.tenant.in_(scope.tenants))
@@ -189,20 +189,20 @@ def events_statement(after: EventCursor, scope: Scope, dialect: str, limit: int)
 
 
 def behind(after: EventCursor) -> ColumnElement[bool]:
-    """An event is behind this place."""
+    """Return the condition that an event is behind a cursor."""
     place = tuple_(task_event.c.xid, task_event.c.id)
     return place > tuple_(literal(after.xid, BigInteger), literal(after.id, BigInteger))
 
 
 def horizon(dialect: str) -> str:
-    """No transaction that is still open can bring an event before this one."""
+    """Return the SQL condition that no open transaction can add an event before this one."""
     if dialect != "postgresql":
         return has_order(dialect, "taskdb_event.xid")
     return f"taskdb_event.xid < {OLDEST_OPEN}"
 
 
 def horizon_of(dialect: str) -> list[ColumnElement[bool]]:
-    """The same as conditions."""
+    """Return `horizon` as conditions of a statement."""
     return [and_(text(horizon(dialect)))]
 
 
@@ -226,7 +226,7 @@ def _in_json(chosen: Filter, dialect: str) -> list[ColumnElement[bool]]:
 
 _CONTAINS = {
     "postgresql": "taskdb_task.{column} @> CAST(:{column} AS JSONB)",
-    # For members of an array or an object; what is nested in them must be alike to the letter.
+    # For the items of an array or an object. Values nested in them must be equal as text.
     "sqlite": (
         "NOT EXISTS (SELECT 1 FROM json_each(:{column}) AS wanted WHERE NOT EXISTS"
         " (SELECT 1 FROM json_each(taskdb_task.{column}) AS member"

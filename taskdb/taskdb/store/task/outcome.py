@@ -1,4 +1,4 @@
-"""How a run ends: one outcome, fenced by the claim token of the run."""
+"""The outcomes of a run. The claim token of the run is the fence: one outcome is accepted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEADS_TO = {
     "await_callback": MOVES["wait"].targets | TERMINAL | {TaskStatus.FINISHED},
     "finish": {*MOVES["finish"].targets, *MOVES["complete"].targets, *MOVES["fail"].targets},
     "error": MOVES["error"].targets | {TaskStatus.CANCELED},
-    # A callback that was answered meanwhile has made another attempt of it.
+    # A callback that came in the meantime turns the failure into another attempt.
     "fail": MOVES["fail"].targets | {TaskStatus.CANCELED, TaskStatus.ERRORED},
     "halt": MOVES["halt"].targets | {TaskStatus.CANCELED},
     "cancel_own": MOVES["cancel"].targets,
@@ -32,14 +32,14 @@ _LEADS_TO = {
     "hand_back": MOVES["hand back"].targets | {TaskStatus.CANCELED},
     "crash": MOVES["crash"].targets | {TaskStatus.CANCELED},
 }
-"""Where the row of a run stands after its own write: a person may have wanted a cancel."""
+"""The statuses to which a write of a run may lead. CANCELED where a cancel was requested."""
 
 
 class Outcomes:
-    """The outcomes of a run.
+    """The verbs that end a run.
 
-    Each verb returns the new status, or None when the outcome was not accepted: another one was,
-    or the run has lost the task. The same outcome again returns the same status.
+    Each verb returns the new status, or None when the outcome was not accepted: another outcome
+    was accepted, or the run has lost the task. The same outcome again returns the same status.
     """
 
     def __init__(self, aside: Aside, table: TaskTable) -> None:
@@ -49,14 +49,14 @@ class Outcomes:
     def complete(
         self, task_id: str, token: str, result: Payload, report: Report = NO_REPORT
     ) -> TaskStatus | None:
-        """The body returned."""
+        """Write the result of a body that returned."""
         written = {"result": result.text, "result_ref": result.reference}
         moves = self._table.moves
         statement = moves.complete_silent if report == NO_REPORT else moves.complete
         return self._end(statement, task_id, token, report, written)
 
     def complete_many(self, token: str, results: Mapping[str, Payload]) -> set[str]:
-        """Items of a chunk returned; answers the ids of those that are COMPLETED by this run."""
+        """Write the results of items of a chunk. Returns the ids that this run COMPLETED."""
         given = [
             {"id": task_id, "result": result.text, "result_ref": result.reference}
             for task_id, result in results.items()
@@ -76,45 +76,45 @@ class Outcomes:
         delay: timedelta,
         report: Report = NO_REPORT,
     ) -> TaskStatus | None:
-        """The attempt failed and another follows after the delay."""
+        """Write the error of an attempt. Another attempt follows after the delay."""
         written = {**spelled_error(error), "delay": delay.total_seconds()}
         return self._end(self._table.moves.error, task_id, token, report, written)
 
     def fail(
         self, task_id: str, token: str, error: TaskError, report: Report = NO_REPORT
     ) -> TaskStatus | None:
-        """The attempt failed and none follows."""
+        """Write the error of the last attempt."""
         return self._end(self._table.moves.fail, task_id, token, report, spelled_error(error))
 
     def halt(
         self, task_id: str, token: str, error: TaskError, report: Report = NO_REPORT
     ) -> TaskStatus | None:
-        """The body wants a person to look."""
+        """Halt the task: its body asked for a person."""
         return self._end(self._table.moves.halt, task_id, token, report, spelled_error(error))
 
     def cancel(
         self, task_id: str, token: str, error: TaskError, report: Report = NO_REPORT
     ) -> TaskStatus | None:
-        """The body canceled itself."""
+        """Cancel the task: its body asked for it."""
         written = spelled_error(error)
         return self._end(self._table.moves.cancel_own, task_id, token, report, written)
 
     def snooze(
         self, task_id: str, token: str, delay: timedelta, report: Report = NO_REPORT
     ) -> TaskStatus | None:
-        """The body wants to run later; this run does not count."""
+        """Run the task later: its body asked for it. This run does not count."""
         written = {"delay": delay.total_seconds()}
         return self._end(self._table.moves.snooze, task_id, token, report, written)
 
     def hand_back(self, task_id: str, token: str, reason: str) -> TaskStatus | None:
-        """This run does not count; the task waits to be published again at once."""
+        """Return the task to CREATED, due at once. This run does not count."""
         written = {"delay": 0.0, "detail": spelled_reason(reason)}
         return self._end(self._table.moves.hand_back, task_id, token, NO_REPORT, written)
 
     def crash(
         self, task_id: str, token: str, error: TaskError, *, delay: timedelta, max_crashes: int
     ) -> TaskStatus | None:
-        """The process of this run died; the `max_crashes`-th time the task is HALTED."""
+        """Record that the process of this run died. At `max_crashes` crashes the task is HALTED."""
         written = {
             **spelled_error(error),
             "delay": delay.total_seconds(),
@@ -123,7 +123,7 @@ class Outcomes:
         return self._end(self._table.moves.crash, task_id, token, NO_REPORT, written)
 
     def crash_chunk(self, chunk: str, token: str, error: TaskError) -> int:
-        """The process of a chunk died; its unfinished items go on alone. Answers how many."""
+        """Record that the process of a chunk died. Returns the number of unfinished items."""
         if not is_id(chunk):
             return 0
         written = {
@@ -137,9 +137,9 @@ class Outcomes:
         return sum(one.after is not None for one in moved)
 
     def hand_back_chunk(self, chunk: str, token: str, reason: str) -> int:
-        """The process of a chunk ended with its worker: its unfinished items go on alone, unspent.
+        """Hand back the unfinished items of a chunk whose worker stopped. Returns how many.
 
-        Answers how many.
+        The run does not count. Each item is published in a message of its own.
         """
         if not is_id(chunk):
             return 0
@@ -162,12 +162,12 @@ class Outcomes:
 
 
 def status_after(statement: MoveStatement, moved: Moved | None, token: str) -> TaskStatus | None:
-    """What an outcome led to; None when it was not accepted."""
+    """Return the status to which an outcome led; None when it was not accepted."""
     if moved is None:
         return None
     if moved.after is not None:
         return TaskStatus(moved.after)
-    # The answer to this very write may have been lost, and the write was tried again.
+    # This may be the second try of a write whose reply from the database was lost.
     status = TaskStatus(moved.before["status"])
     own = moved.before["claim_token"] == token and status in _LEADS_TO[statement.name]
     return status if own else None

@@ -1,4 +1,4 @@
-"""Whether a client with allow-lists may run a task again, with all that is below it."""
+"""The permission of a client with allow-lists to retry a task and the tasks below it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BELOW = (
 
 
 def places_of(database: Database, found: TaskEntity) -> Iterator[Mapping[str, Any]]:
-    """The places of all that may run when a task is retried: its own, and those below it."""
+    """Yield the places of a task, of those below it, and of those that it may still create."""
     yield _place_of({name: getattr(found, name) for name in ("kind", *LISTS.values())})
     if found.spec is not None:
         yield from _places_in(found.spec)
@@ -31,7 +31,7 @@ def places_of(database: Database, found: TaskEntity) -> Iterator[Mapping[str, An
 
 
 def is_allowed(may_run: Permission) -> list[ColumnElement[bool]]:
-    """The conditions of a permission; a parent itself is in no queue."""
+    """Return the conditions of a permission. A parent has no queue, so only its type counts."""
     has_none = task.c.kind != TaskKind.TASK
     conditions: list[ColumnElement[bool]] = []
     for name, column in LISTS.items():
@@ -43,13 +43,13 @@ def is_allowed(may_run: Permission) -> list[ColumnElement[bool]]:
 
 
 def _place_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The place of a task; a parent itself is in no queue."""
+    """Return the place of a task. A parent has no queue, so only its type counts."""
     names = LISTS.values() if row["kind"] == TaskKind.TASK else ("type",)
     return {name: row[name] for name in names}
 
 
 def _places_in(spec: Any) -> Iterator[Mapping[str, Any]]:
-    """The places of steps, parts and handlers that a parent may make yet."""
+    """Yield the places of steps, parts and handlers that a parent may still create."""
     if isinstance(spec, list):
         for one in spec:
             yield from _places_in(one)

@@ -1,4 +1,4 @@
-"""Rows on their way to the broker."""
+"""Publications: lease rows for publishing, and record the result."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from taskdb.store.task.table import TaskTable
 from taskdb.store.task.task_id import LEAST_ID
 
 RELAY = "relay"
-"""What is set aside under this name, no relay takes before its next try."""
+"""The name under which rows that fail are set aside; a relay skips them until their next try."""
 _REASON = 500
-"""Characters of a reason that are kept."""
+"""The number of characters of a reason that are kept."""
 
 
 class Publications:
-    """The verbs of the publisher and the relay, which hand rows to the broker."""
+    """The verbs of the publisher and the relay, which send the messages of rows to the broker."""
 
     def __init__(self, database: Database, aside: Aside, table: TaskTable) -> None:
         self._database = database
@@ -31,15 +31,15 @@ class Publications:
         self._table = table
 
     def mark_queued(self, published: Sequence[Publication]) -> set[str]:
-        """The broker took these messages; answers the ids of the rows that moved."""
+        """Move rows whose messages the broker took to QUEUED. Returns the ids that moved."""
         moved = self._aside.move(RELAY, self._table.moves.queue, self._marks(published))
         return {one.id for one in moved if one.after is not None}
 
     def lease_due(self, limit: int, lease: timedelta) -> list[Publication]:
-        """Take the rows that have been due longest, for as long as the lease; oldest tasks first.
+        """Lease the rows that have been due longest. Returns them, oldest tasks first.
 
-        The lease is committed before anyone speaks to the broker; rows that another relay has
-        locked are left to it.
+        The lease is committed before the relay connects to the broker. Rows that another relay has
+        locked are skipped.
         """
         parameters = {"lease": lease.total_seconds(), "limit": limit}
         try:
@@ -52,7 +52,7 @@ class Publications:
         return self._aside.each(RELAY, found, rows.publication, key=lambda row: str(row["id"]))
 
     def _lease_apart(self, parameters: dict[str, Any]) -> list[Row]:
-        """Lease what is due in parts: some row of it cannot be leased."""
+        """Lease the due rows in smaller and smaller parts, since one of them fails."""
         queries = self._table.queries
         due = self._database.query(queries.due, parameters, writes=False)
 
@@ -63,14 +63,14 @@ class Publications:
         return self._aside.batch(RELAY, [str(row["id"]) for row in due], lease)
 
     def end_lease(self, leased: Sequence[Publication]) -> None:
-        """Give back what was leased and not published: it is due at once."""
+        """Make leased rows that were not published due at once."""
         self._database.query(self._table.queries.release, self._marks(leased))
 
     def refuse(self, refused: Sequence[tuple[Publication, str]]) -> None:
-        """The broker does not take these messages: write why, and try them again later.
+        """Write why the broker refused these messages, and when each is tried again.
 
-        The pause is as long as a row has waited since its last move, between 5 s and 5 minutes. A
-        row that has moved meanwhile stays as it is.
+        The pause is as long as the row has waited since its last move, between 5 s and 5 minutes.
+        A row that has moved in the meantime stays as it is.
         """
         spell = self._database.dialect.spell
         marks = [
@@ -84,7 +84,7 @@ class Publications:
                 self._database.dialect.query(session, statement, bound)
 
     def find(self, ids: Sequence[str]) -> list[Publication]:
-        """The publications of these rows, as the rows are now."""
+        """Return the publications of these rows, as the rows are now. Held rows have none."""
         if not ids:
             return []
         parameters = {"ids": json.dumps(list(ids))}
@@ -92,7 +92,7 @@ class Publications:
         return [rows.publication(row) for row in found]
 
     def page_of_parts(self, parent_id: str, after: str, limit: int) -> list[Publication]:
-        """Parts of a parent that wait to be published, behind the id `after`, in order."""
+        """Return parts of a parent that wait to be published, behind the id `after`, in order."""
         place = {"parent": parent_id, "after": after or LEAST_ID, "limit": limit}
         found = self._database.query(self._table.queries.family, place, writes=False)
         return [rows.publication(row) for row in found]

@@ -1,4 +1,4 @@
-"""What can be asked about tasks and their history."""
+"""Reads of tasks and their history."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from taskdb.store.task.task_id import is_id
 
 _SETTLE_SECONDS = 1.0
 _REFUSED = "the broker did not take the message"
-"""What a tenant reads instead of the broker's words, which may name what is the operator's."""
+"""The text that a tenant reads instead of the broker's, which may name parts of the operator."""
 
 
 class Tasks:
-    """Reads tasks and their history; each verb keeps to the tenants of a scope."""
+    """The verbs that read tasks and their history. Each verb reads only tenants of its scope."""
 
     def __init__(self, database: Database, payloads: Payloads) -> None:
         self._database = database
@@ -50,9 +50,9 @@ class Tasks:
         *,
         connection: Connection | None = None,
     ) -> TaskEntity:
-        """The task of this id; raises TaskNotFound, also for one out of the scope.
+        """Return the task of this id. Raises TaskNotFound, also for a task out of the scope.
 
-        With a connection, as its transaction sees it.
+        With a connection the task is read in its transaction.
         """
         if not is_id(task_id):
             raise TaskNotFound(task_id)
@@ -65,7 +65,7 @@ class Tasks:
     def get_sub_task(
         self, parent_id: str, position: int, scope: Scope, reader: TaskReader | None = None
     ) -> TaskEntity:
-        """The sub-task of this parent at this position; raises TaskNotFound."""
+        """Return the sub-task of this parent at this position. Raises TaskNotFound."""
         place = task.c.position == position
         found = self._select(Filter(parent_id=parent_id), scope, place)
         if found is None:
@@ -82,7 +82,7 @@ class Tasks:
         after: Cursor | None = None,
         reader: TaskReader | None = None,
     ) -> list[TaskEntity]:
-        """One page of tasks, by time of creation."""
+        """Return one page of tasks, by time of creation."""
         name = self._database.dialect.name
         statement = page_statement(chosen, scope, name, limit, order, after)
 
@@ -102,7 +102,7 @@ class Tasks:
         status: tuple[TaskStatus, ...] = (),
         reader: TaskReader | None = None,
     ) -> list[TaskEntity]:
-        """Sub-tasks behind a position, in order of their positions."""
+        """Return sub-tasks behind a position, in order of their positions."""
         chosen = Filter(parent_id=parent_id, role=role, status=status)
         limits = conditions(chosen, scope, self._database.dialect.name)
         statement = (
@@ -118,9 +118,9 @@ class Tasks:
         return self._database.read(read)
 
     def history(self, task_id: str, scope: Scope) -> list[TaskEvent]:
-        """Every event of a task, oldest first; none of a task out of the scope.
+        """Return every event of a task, oldest first; none for a task out of the scope.
 
-        A scope of tenants reads that the broker refused a message, and not its words.
+        A scope of tenants does not see the text with which the broker refused a message.
         """
         if not is_id(task_id):
             return []
@@ -136,7 +136,7 @@ class Tasks:
         return found if scope.tenants is None else [_without_words(one) for one in found]
 
     def statuses(self, ids: Iterable[str], scope: Scope) -> dict[str, TaskStatus]:
-        """The status of each of these tasks that there is."""
+        """Return the status of each of these tasks that exists in the scope."""
         listed = self._database.dialect.listed_ids("ids")
         sql = f"SELECT id, tenant, status FROM taskdb_task WHERE id IN {listed}"
         found = self._database.query(sql, {"ids": json.dumps(list(ids))}, writes=False)
@@ -147,11 +147,10 @@ class Tasks:
         }
 
     def events_after(self, cursor: str | None, limit: int, scope: Scope) -> EventPage:
-        """The next events of all tasks, from the beginning without a cursor.
+        """Return the next events of all tasks behind a cursor; without one, from the beginning.
 
-        In an order in which none can appear before one that was read: events of a transaction
-        that began before a still open one wait for that one's end. Raises InvalidInput for what
-        is not a cursor.
+        No event can appear later before one that was read: events are returned once no older
+        transaction is open. Raises InvalidInput for a text that is not a cursor.
         """
         after = EventCursor.parse(cursor) if cursor else EventCursor(0, 0)
         statement = events_statement(after, scope, self._database.dialect.name, limit)
@@ -174,7 +173,7 @@ class Tasks:
         return rows.entity(row, reader)
 
     def _must_settle(self) -> bool:
-        """Whether a reader that finds nothing looks for a restore again: it may ask often."""
+        """Return whether a reader without events checks for a restore; at most once a second."""
         now = time.monotonic()
         if now < self._database.settles_again_at:
             return False

@@ -1,4 +1,4 @@
-"""What a body reports beside its outcome, as parameters of a statement."""
+"""The report of a body beside its outcome, as parameters of a statement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NOTHING: dict[str, Any] = {"attributes": None, "current": None, "total": None, 
 
 
 def reported(report: Report) -> dict[str, Any]:
-    """The parameters of what a body said beside its outcome."""
+    """Return the parameters of a report. Raises NotEncodable for attributes that are not JSON."""
     if report is NO_REPORT:
         return _NOTHING
     changed = report.attributes is not None

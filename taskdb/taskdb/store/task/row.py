@@ -1,7 +1,7 @@
-"""From a row to a value, whichever database it came from.
+"""Conversion of rows to values, the same for each database.
 
-`entity` and `event` take rows that SQLAlchemy has decoded by the types of `tables.py`; `claim` and
-`publication` take those of the raw statements.
+`entity` and `event` take rows that SQLAlchemy has decoded by the types of `tables.py`. `claim` and
+`publication` take rows of raw statements.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from taskdb.store.task.slot_need import lines_of
 
 
 def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntity:
-    """The task of a whole row."""
+    """Return the task of a row with all columns."""
     return TaskEntity(
         id=str(row["id"]),
         tenant=row["tenant"],
@@ -77,7 +77,7 @@ def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntit
 
 
 def event(row: Row | RowMapping) -> TaskEvent:
-    """One line of the history."""
+    """Return the event of a history row."""
     return TaskEvent(
         id=row["id"],
         task_id=str(row["task_id"]),
@@ -92,7 +92,7 @@ def event(row: Row | RowMapping) -> TaskEvent:
 
 
 def claim(moved: Moved, token: str) -> Claim:
-    """The answer to a claim; a run that finds its own token in the row has it already."""
+    """Return the claim of a move. A claim that finds its own token in the row is granted too."""
     row = moved.before
     own = row["claim_token"] == token and row["status"] in {"STARTED", "PROCESSING"}
     granted = moved.after is not None
@@ -124,7 +124,7 @@ def claim(moved: Moved, token: str) -> Claim:
 
 
 def publication(row: Row) -> Publication:
-    """What the relay hands to the broker."""
+    """Return the data from which the message of a row is made."""
     return Publication(
         id=str(row["id"]),
         type=row["type"],
@@ -147,7 +147,7 @@ def _progress(row: Row | RowMapping) -> Progress | None:
 
 
 def _object(stored: Any) -> dict[str, Any]:
-    """A JSON object; whatever else was written by hand says nothing."""
+    """Return a JSON object; empty for any other value, which was written by hand."""
     return stored if isinstance(stored, dict) else {}
 
 
@@ -168,7 +168,7 @@ def _lines(row: Row) -> tuple[str, ...]:
 
 
 def _error(stored: Any) -> TaskError | None:
-    """An error; one that was written by hand is shown as it is."""
+    """Return an error. A value that was written by hand becomes its message."""
     if not stored:
         return None
     try:

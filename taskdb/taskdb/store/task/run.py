@@ -1,4 +1,4 @@
-"""A run while it lasts: a worker claims a task, reports progress and asks about a cancel."""
+"""A run while it lasts: a worker claims a task, reports progress and checks for a cancel."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from taskdb.store.task.table import TaskTable
 from taskdb.store.task.task_id import is_id
 
 WORKER = "worker"
-"""Rows that a worker could not write with others; once it has let go of them they are rescued."""
+"""The name under which a worker sets aside rows that fail. Rescue takes them when it lost them."""
 _STOPPED = spelled_reason("stopped by a rule")
 NO_ROW = Claim(granted=False, status=None)
-"""The answer to a claim of a row that does not exist, or that is of another type."""
+"""The result of a claim of a row that does not exist or has another type."""
 
 
 class Runs:
-    """The verbs of a worker about a run; a run is named by its task and its claim token."""
+    """The verbs of a worker during a run. The task and the claim token identify the run."""
 
     def __init__(self, database: Database, aside: Aside, table: TaskTable) -> None:
         self._database = database
@@ -43,11 +43,11 @@ class Runs:
         type: str | None = None,
         attempt: int | None = None,
     ) -> Claim:
-        """Take a task for one run. A claim whose answer was lost may be repeated.
+        """Take a task for one run. A worker may repeat a claim whose result was lost.
 
         `may_rerun`: whether another run may follow one whose process died. `type`: the type whose
-        body would run; a row of another type is answered like a row that does not exist. `attempt`:
-        the attempt that the row must have had when the message was signed. None asks for neither.
+        body would run; a row of another type counts as a row that does not exist. `attempt`: the
+        attempt that the row must have, from the signed message. None: any type, any attempt.
         """
         parameters = {
             "id": task_id,
@@ -76,10 +76,10 @@ class Runs:
         type: str | None = None,
         attempt: int | None = None,
     ) -> list[Claim]:
-        """Take the waiting items of one message, in order; `type` and `attempt` as for `claim`.
+        """Take at most `count` waiting items of one message, in order.
 
-        At most `count`: a chunk that was published in two messages is run by both, each with the
-        time that it has for its own.
+        `type` and `attempt` are as for `claim`. Of a chunk that was published in two messages, each
+        runs as many items as it was published for, within its own time limit.
         """
         if not is_id(chunk):
             return []
@@ -101,9 +101,9 @@ class Runs:
         return sorted(granted, key=lambda claim: claim.position or 0)
 
     def hold(self, task_id: str, *, chunk: bool = False) -> int:
-        """Take back what a rule stops that its message did not know of; answers how many.
+        """Hold tasks that a limit or pause stops which is newer than their message.
 
-        Nothing has run, so nothing is counted: it waits before the gate for its slots.
+        Returns the number of held tasks. No body ran, so no attempt is counted.
         """
         moves = self._table.moves
         written = {"id": task_id, "detail": _STOPPED}
@@ -116,7 +116,7 @@ class Runs:
         return sum(one.after is not None for one in moved)
 
     def progress(self, task_id: str, token: str, report: Report) -> bool:
-        """Record what the body reported; the first time it becomes PROCESSING."""
+        """Record a report; the first one moves to PROCESSING. False where the run lost the task."""
         if not is_id(task_id):
             return False
         parameters = {"id": task_id, "token": token, **reported(report)}
@@ -125,20 +125,20 @@ class Runs:
         return self._table.has_moved(self._table.moves.progress, parameters)
 
     def is_cancel_wanted(self, task_id: str, token: str) -> bool:
-        """Whether someone asked this run to stop, or it has lost its claim."""
+        """Return whether a cancel of this run was requested, or the run has lost the task."""
         if not is_id(task_id):
             return True
         place = {"id": task_id, "token": token}
         return not self._database.query(self._table.queries.cancel_wanted, place, writes=False)
 
     def cancel_wanted_among(self, ids: Sequence[str], token: str) -> set[str]:
-        """Those of some tasks of this run that someone asked to stop, or that it has lost."""
+        """Return the tasks of which a cancel was requested, or which this run has lost."""
         parameters = {"ids": json.dumps(list(ids)), "token": token}
         found = self._database.query(self._table.queries.going_on, parameters, writes=False)
         return set(ids) - {str(row["id"]) for row in found}
 
     def remark(self, task_id: str, detail: dict[str, Any]) -> bool:
-        """Add a line to the history of a task that does not move."""
+        """Add a history row to a task that does not move. Returns False where there is no task."""
         if not is_id(task_id):
             return False
         written = {"id": task_id, "detail": encode(detail, "detail")}

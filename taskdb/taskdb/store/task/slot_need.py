@@ -1,10 +1,10 @@
-"""Which tasks a rule concerns: the fragments that tell, and the keys of the slots a task needs.
+"""The slots that a task needs before it is published, by its limits, pauses and mutex.
 
-A rule is a row of `gate`, for a queue, a type or a tenant; or a mutex key. A task that has one is
-gated: it is published only with a slot of each of its keys.
+A limit or pause is a row of `taskdb_limit` for a queue, a type or a tenant. A task with a limit, a
+pause or a mutex key is published only when it has a slot of each of its keys.
 
-The target `own` is a tenant as well: it is what the tenant has set for itself, beside what the
-operator has set for it. Both hold, so that neither loosens the other.
+The target `own` is a tenant too: a limit or pause that the tenant has set for itself, beside the
+operator's. Both apply, so neither loosens the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TARGETS: Mapping[Target, str] = {
     "tenant": "tenant",
     OWN: "tenant",
 }
-"""What a rule is made for, and the column of a task that names it."""
+"""The targets of limits and pauses, each with the column of a task that names it."""
 Place = tuple[str, str]
 """A target and its name."""
 MUTEX, RUNNING, STARTS, PAUSED = "mutex", "running", "starts", "paused"
@@ -31,7 +31,7 @@ MUTEX, RUNNING, STARTS, PAUSED = "mutex", "running", "starts", "paused"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A row of `gate`."""
+    """The limit and the pause of one row of `taskdb_limit`."""
 
     is_paused: bool
     max_running: int | None
@@ -41,7 +41,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A slot that a task must have: its key, of how many it is one, and the window's length."""
+    """A slot that a task needs: its key, the number of slots, and the seconds of its window."""
 
     key: str
     places: int
@@ -52,12 +52,12 @@ Rules = Mapping[Place, Rule]
 
 
 def places_of(row: Row) -> tuple[Place, ...]:
-    """What the rules of a task may be made for."""
+    """Return the places for which limits and pauses of a task may be set."""
     return tuple((target, row[column]) for target, column in TARGETS.items())
 
 
 def pause_of(row: Row, rules: Rules) -> str | None:
-    """The pause that stops a task, as its `held_by` names it."""
+    """Return the pause that stops a task, as `held_by` names it; None where there is none."""
     for target, name in places_of(row):
         rule = rules.get((target, name))
         if rule is not None and rule.is_paused:
@@ -66,7 +66,7 @@ def pause_of(row: Row, rules: Rules) -> str | None:
 
 
 def needs_of(row: Row, rules: Rules) -> list[Need]:
-    """The slots that a task must have, all or none, in the order of their keys."""
+    """Return the slots that a task needs, in order of their keys. It gets all of them or none."""
     needs = []
     if row["mutex_key"] is not None:
         needs.append(Need(mutex_key(row["tenant"], row["mutex_key"]), 1))
@@ -83,20 +83,20 @@ def needs_of(row: Row, rules: Rules) -> list[Need]:
 
 
 def mutex_key(tenant: str, key: str) -> str:
-    """The key of a mutex: no two tenants have one in common, whatever their names."""
+    """Return the key of a mutex. Two tenants never share one."""
     spelled = tenant.replace("%", "%25").replace("/", "%2F")
     return f"{MUTEX}:{spelled}/{key}"
 
 
 def lines_of(tenant: str, queue: str, type_name: str, mutex: str | None) -> list[str]:
-    """The lines in which someone may wait for what a task gives back at its end."""
+    """Return the wait queues whose tasks may wait for the slots that a task frees at its end."""
     named = {"queue": queue, "type": type_name, "tenant": tenant}
     lines = [f"{RUNNING}:{target}:{named[column]}" for target, column in TARGETS.items()]
     return lines if mutex is None else [mutex_key(tenant, mutex), *lines]
 
 
 def place_of(line: str) -> Place | None:
-    """What the rule of a line is made for; None for a mutex, which is a rule of its own."""
+    """Return the place of the limit or pause of a wait queue; None for a mutex."""
     kind, _, rest = line.partition(":")
     if kind == MUTEX:
         return None
@@ -105,19 +105,19 @@ def place_of(line: str) -> Place | None:
 
 
 def is_own(key: str) -> bool:
-    """Whether a key is that of a rule which a tenant has set for itself."""
+    """Return whether a key belongs to a limit or pause that a tenant has set for itself."""
     place = place_of(key)
     return place is not None and place[0] == OWN
 
 
 def is_shared(key: str) -> bool:
-    """Whether tasks of several tenants may need slots of this key."""
+    """Return whether tasks of several tenants may need slots of this key."""
     place = place_of(key)
     return place is not None and place[0] in {"queue", "type"}
 
 
 def room_of(line: str, rules: Rules, taken: int, most: int) -> int:
-    """How many tasks of a line are worth a look, at most so many."""
+    """Return how many tasks of a wait queue may get a slot; at most `most`."""
     kind = line.partition(":")[0]
     place = place_of(line)
     rule = None if place is None else rules.get(place)
@@ -132,7 +132,7 @@ def room_of(line: str, rules: Rules, taken: int, most: int) -> int:
 
 
 def rule_of(row: Row) -> tuple[Place, Rule]:
-    """A rule as it was read."""
+    """Return the place, and the limit and pause, of a row."""
     rule = Rule(
         bool(row["is_paused"]), row["max_running"], row["max_starts"], row["window_seconds"]
     )
@@ -140,5 +140,5 @@ def rule_of(row: Row) -> tuple[Place, Rule]:
 
 
 def as_json(place: Place) -> dict[str, Any]:
-    """A place as a parameter carries it."""
+    """Return a place as a parameter of a statement."""
     return {"target": place[0], "name": place[1]}

@@ -1,4 +1,4 @@
-"""The statements of tasks: read from the files beside this module, written for a dialect."""
+"""The statements of tasks, read from the files beside this module and written for a dialect."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from taskdb.store.task.draft_columns import (
 PACKAGE = "taskdb.store.task"
 MOVE_FILES = ("moves_of_runs.sql", "moves_of_tasks.sql")
 BUSY = WAITING | RUNNING
-"""Sub-tasks that take a place in their parent's window."""
+"""The statuses of sub-tasks that take a place in the window of their parent."""
 UNDONE = frozenset({TaskStatus.FAILED, TaskStatus.CANCELED})
-"""Over, and not well."""
+"""The bad terminal statuses."""
 BAD = frozenset({TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.HALTED})
-"""What `retry_task` of a parent runs again."""
+"""The statuses of sub-tasks that `retry_task` of their parent runs again."""
 FEW = 16
-"""Open parts are counted up to here; beyond it, how many there are makes no difference."""
+"""Open parts are counted up to this number. A higher number makes no difference."""
 REFUSED_SECONDS = 5.0
 REFUSED_LONGEST_SECONDS = 300.0
-"""A message that the broker refuses is tried again after between these two."""
+"""The shortest and the longest pause before a message that the broker refused is tried again."""
 _RESUBMITTABLE = MOVES["resubmit"].sources
 _STATUSES: Mapping[str, Iterable[TaskStatus]] = {
     "OPEN": OPEN,
@@ -77,7 +77,7 @@ _CLAUSE = re.compile(r"^(ROWS|IF|SET|RETURNS)\b", re.MULTILINE)
 
 
 class Moves(dict[str, MoveStatement]):
-    """The moves for one dialect, also as attributes."""
+    """The moves for one dialect, by name and as attributes."""
 
     def __getattr__(self, name: str) -> MoveStatement:
         try:
@@ -87,7 +87,7 @@ class Moves(dict[str, MoveStatement]):
 
 
 class Queries(dict[str, str]):
-    """The other statements for one dialect, also as attributes."""
+    """The other statements for one dialect, by name and as attributes."""
 
     def __getattr__(self, name: str) -> str:
         try:
@@ -117,7 +117,7 @@ def queries_for(d: StoreDialect) -> Queries:
 
 
 def queries_of(d: StoreDialect, package: str, columns: Mapping[str, Columns]) -> Queries:
-    """Write the file `queries.sql` of a package, with the columns of its own parameters."""
+    """Write the file `queries.sql` of a package. `columns`: the columns of its own parameters."""
     found = list(sections(package, "queries.sql"))
     writer = writer_for(d, found, columns)
     return Queries(
@@ -128,7 +128,7 @@ def queries_of(d: StoreDialect, package: str, columns: Mapping[str, Columns]) ->
 def writer_for(
     d: StoreDialect, found: Iterable[Section], columns: Mapping[str, Columns] = _COLUMNS
 ) -> Writer:
-    """Return a writer that knows the parts of `parts.sql` beside those of a file."""
+    """Return a writer with the parts of `parts.sql` and those of a file."""
     columns = {**_COLUMNS, **columns}
 
     def bound(name: str) -> str:
@@ -162,14 +162,14 @@ def writer_for(
 
 
 _HELD = {
-    # A gated item is published by itself, once it has its slots.
+    # An item that needs slots gets a message of its own, once it has them.
     "chunk": "CASE WHEN NOT draft.gated THEN draft.chunk END",
     "held_by": "COALESCE(draft.held_by, CASE WHEN draft.gated THEN 'gate' END)",
 }
 
 
 def _clauses(section: Section, known: Mapping[str, dict[str, str]]) -> dict[str, str]:
-    """Return the clauses of a move, with those of the move that it is like."""
+    """Return the clauses of a move. The move named by `like` gives those that are left out."""
     _, *words = _CLAUSE.split(section.text)
     own = dict(zip(words[::2], words[1::2], strict=True))
     base = known.get(_option(section, "like"), {})
@@ -198,7 +198,7 @@ def _move(section: Section, clauses: Mapping[str, str], writer: Writer) -> MoveS
 
 
 def _assignments(text: str) -> dict[str, str]:
-    """Return the assignments by column; a token that stands for several has no value."""
+    """Return the assignments by column. A token for several assignments has an empty value."""
     found = (one.partition(" = ") for one in split(text))
     return {name: value for name, _, value in found}
 

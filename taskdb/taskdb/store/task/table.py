@@ -1,4 +1,4 @@
-"""The statements about tasks in the dialect of a database, and how a move is carried out."""
+"""The statements of tasks in the dialect of a database, and the execution of moves."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from taskdb.store.task.task_id import is_id
 
 
 class TaskTable:
-    """Moves and queries of task rows on one database; the parts of the store share it."""
+    """The moves and queries of task rows on one database. The parts of the store share it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @property
     def moves(self) -> Moves:
-        """Every move, as this database spells it."""
+        """Every move, in the dialect of this database."""
         return moves_for(self._database.dialect)
 
     @property
     def queries(self) -> Queries:
-        """Every query, as this database spells it."""
+        """Every query, in the dialect of this database."""
         return queries_for(self._database.dialect)
 
     def move(self, statement: MoveStatement, parameters: dict[str, Any]) -> Moved | None:
-        """Carry out a move of the row `id`; None when there is no such row.
+        """Carry out a move of the row `id`. Returns None when there is no such row.
 
-        A foreign id (Celery takes any text for one) is the id of no row.
+        Celery accepts any text as an id. A text that is not a UUID is the id of no row.
         """
         if not is_id(parameters["id"]):
             return None
@@ -38,12 +38,12 @@ class TaskTable:
         return moved[0] if moved else None
 
     def has_moved(self, statement: MoveStatement, parameters: dict[str, Any]) -> bool:
-        """Carry out a move of the row `id`; returns whether the row moved."""
+        """Carry out a move of the row `id`. Returns whether the row moved."""
         moved = self.move(statement, parameters)
         return moved is not None and moved.after is not None
 
     def place(self, task_id: str) -> Row | None:
-        """The place of a row in its tree, and its status; None when there is no such row."""
+        """Return the place of a row in its tree, and its status; None when there is no row."""
         if not is_id(task_id):
             return None
         found = self._database.query(self.queries.place, {"id": task_id}, writes=False)

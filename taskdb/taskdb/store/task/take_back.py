@@ -1,4 +1,4 @@
-"""Tasks that no run ends: taken back from a lost message or a dead worker, revoked or expired."""
+"""Take tasks back from lost messages and dead workers, and end revoked and expired tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taskdb.store.task.task_id import is_id
 
 
 class TakeBacks:
-    """The verbs that end or return a task which no run ends."""
+    """The verbs that end or return a task that no run ends."""
 
     def __init__(self, aside: Aside, table: TaskTable) -> None:
         self._aside = aside
@@ -27,9 +27,9 @@ class TakeBacks:
     def hand_back_unclaimed(
         self, task_id: str, reason: str, delay: timedelta, *, type: str | None = None
     ) -> bool:
-        """A message was lost before a worker claimed its task.
+        """Return a task to CREATED whose message was lost before a claim. Returns whether it moved.
 
-        `type`: the type that the message named; None: any.
+        `type`: the type that the message named; None: any type.
         """
         written = {
             "id": task_id,
@@ -52,11 +52,11 @@ class TakeBacks:
         type: str,
         queues: Sequence[str],
     ) -> TaskStatus | None:
-        """A worker that consumes `queues` does not know `type`: the task waits for the delay.
+        """Make a task wait for the delay: a worker that consumes `queues` does not know `type`.
 
-        FAILED the `limit`-th time, unless a worker that was seen within the lease consumes the
-        queue of the row and knows its type. Nothing changes for a row of another type or queue,
-        nor for one that was put back less than the delay ago: its own message is yet to come.
+        The `limit`-th time the task becomes FAILED, unless a worker seen within the lease consumes
+        its queue and knows its type. A row of another type or queue does not change. Neither does
+        a row that was returned less than the delay ago: its own message is still to come.
         """
         written = {
             "id": task_id,
@@ -69,24 +69,24 @@ class TakeBacks:
         }
         moved = self._table.move(self._table.moves.stray, written)
         if moved is None and is_id(task_id):
-            # It may be the id of a message with several items.
+            # The id may be that of a message with several items.
             several = self._aside.move(WORKER, self._table.moves.stray_chunk, written)
             moved = next((one for one in several if one.after is not None), None)
         return TaskStatus(moved.after) if moved and moved.after else None
 
     def revoke(self, task_id: str, token: str, error: TaskError) -> bool:
-        """CANCEL the run of this token, if the row says that a cancel was asked for."""
+        """Cancel the run of this token if a cancel was requested. Returns whether it moved."""
         written = {"id": task_id, "token": token, **spelled_error(error)}
         return self._table.has_moved(self._table.moves.revoke, written)
 
     def expire(self, task_id: str, error: TaskError) -> bool:
-        """FAIL it if its deadline passed before its first attempt started."""
+        """Fail a task whose deadline passed before its first attempt. Returns whether it moved."""
         written = {"id": task_id, **spelled_error(error)}
         moves = self._table.moves
         return self._move_any(moves.expire, moves.expire_chunk, written) is not None
 
     def expire_due(self, error: TaskError, limit: int) -> dict[str, str | None]:
-        """FAIL what waits past its deadline; answers the ids, each with that of its parent."""
+        """Fail tasks that wait past their deadline. Returns their ids with those of parents."""
         written = {"limit": limit, **spelled_error(error)}
         moved = self._aside.move("expire", self._table.moves.expire_due, written)
         return {
@@ -98,7 +98,7 @@ class TakeBacks:
     def rescue(
         self, error: TaskError, *, lease: timedelta, limit: int, max_crashes: int
     ) -> dict[str, TaskStatus]:
-        """Take running tasks back from workers that are not seen any more."""
+        """Take tasks back from workers not seen within the lease. Returns their new statuses."""
         parameters = {
             **spelled_error(error),
             "lease": lease.total_seconds(),
@@ -112,9 +112,9 @@ class TakeBacks:
     def _move_any(
         self, one: MoveStatement, several: MoveStatement, written: dict[str, Any]
     ) -> str | None:
-        """Move what a message was about: the task of this id, or else the items of this chunk.
+        """Move the task of this id, or else the items of this chunk.
 
-        Answers the id of a task that has moved.
+        Returns the id of a task that moved; None where none did.
         """
         if self._table.has_moved(one, written):
             return str(written["id"])

@@ -1,4 +1,4 @@
-"""Workers as the database knows them: one row a boot, renewed while it lives."""
+"""The rows of workers: one row for each boot, renewed while the worker lives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskdb.store.engine.types import as_texts
 
 @dataclass(frozen=True, slots=True)
 class CancelWish:
-    """A running task that someone asked to stop, and for how long it has known, in seconds."""
+    """A running task of which a cancel was requested, and the seconds since that request."""
 
     task_id: str
     token: str
@@ -24,7 +24,7 @@ class CancelWish:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the main process of a worker has: claim tokens, and ids of tasks or chunks."""
+    """The claim tokens, and the ids of tasks or chunks, that the main process of a worker has."""
 
     tokens: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Workers:
         self._database = database
 
     def announce(self, record: WorkerRecord) -> None:
-        """A worker begins: its row, seen now."""
+        """Write the row of a worker that starts, as seen now."""
         d = self._database.dialect
         sql = (
             "INSERT INTO taskdb_worker (id, name, host, pid, queues, types, release, started_at,"
@@ -59,12 +59,11 @@ class Workers:
         )
 
     def renew(self, record: WorkerRecord, held: Held | None, waiting: str | None = None) -> None:
-        """It lives, and this is what it has; a row that was pruned meanwhile is written anew.
+        """Write that a worker lives, and what it holds. Inserts the row again if it was pruned.
 
-        `waiting` says why its processes wait, where one does.
-
-        The list before stays beside the new one: what was claimed before both, and stands in
-        neither, is run by nobody. None: both stay as they are.
+        `waiting`: the reason why processes of the worker wait, if any does. `held`: the new list;
+        None keeps the lists as they are. The previous list stays beside the new one: no process
+        runs a task that was claimed before both lists and is in neither.
         """
         d = self._database.dialect
         lists = (
@@ -82,12 +81,12 @@ class Workers:
             self.announce(record)
 
     def stopped(self, worker_id: str) -> None:
-        """It ended in order, and holds nothing any more."""
+        """Write that a worker stopped in order, and holds nothing any more."""
         sql = f"UPDATE taskdb_worker SET stopped_at = {self._database.dialect.now} WHERE id = :id"
         self._database.query(sql, {"id": worker_id})
 
     def cancel_wishes(self, worker_id: str) -> list[CancelWish]:
-        """What this worker runs and should not."""
+        """Return the running tasks of this worker of which a cancel was requested."""
         d = self._database.dialect
         waited = d.elapsed("cancel_requested_at", d.now)
         sql = (
@@ -100,7 +99,7 @@ class Workers:
         ]
 
     def has_running(self, worker_id: str) -> bool:
-        """A body of this worker has not ended yet."""
+        """Return whether a body of this worker still runs."""
         sql = (
             "SELECT 1 AS one FROM taskdb_task WHERE worker = :worker"
             " AND status IN ('STARTED', 'PROCESSING') LIMIT 1"
@@ -108,7 +107,7 @@ class Workers:
         return bool(self._database.query(sql, {"worker": worker_id}, writes=False))
 
     def find(self, worker_id: str) -> WorkerRecord | None:
-        """The row of this boot, if there is one."""
+        """Return the row of this boot; None where there is none."""
         statement = select(*_COLUMNS).where(worker.c.id == worker_id)
         found = self._database.read(
             lambda connection: [_record(row) for row in connection.execute(statement).mappings()]
@@ -116,7 +115,7 @@ class Workers:
         return found[0] if found else None
 
     def seen_since(self, seconds: float) -> list[WorkerRecord]:
-        """Workers that were seen within so many seconds and have not stopped, newest first."""
+        """Return workers seen in the last `seconds` that have not stopped, newest first."""
         d = self._database.dialect
         sql = (
             "SELECT id FROM taskdb_worker WHERE stopped_at IS NULL"
@@ -130,7 +129,7 @@ class Workers:
         )
 
 
-# As text: one row that was written by hand keeps no other from being read.
+# As text, so that one row that was written by hand does not prevent reading the others.
 _LISTS = tuple(cast(worker.c[name], Text).label(name) for name in ("queues", "types"))
 _PLAIN = ("id", "name", "host", "pid", "release", "started_at", "seen_at", "stopped_at")
 _COLUMNS = (*_LISTS, *(worker.c[name] for name in _PLAIN))
