@@ -1,4 +1,4 @@
-"""What ticks: schedules, and the loops that keep the promises."""
+"""Celery beat: schedules, and the loops that keep the promises."""
 
 from taskdb_beat.command import run_beat
 from taskdb_beat.loops.relay import Relay

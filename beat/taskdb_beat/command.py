@@ -1,4 +1,4 @@
-"""The role that the command line reaches through its entry point."""
+"""The beat's command, which the command line reaches through its entry point."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ log = get_logger("taskdb.beat")
 
 _STOP_SECONDS = 10.0
 _MENDING_PASSES = 200
-"""Of one loop, when someone asks for all that can be mended now."""
+"""The most passes of one loop in a call of `mend`."""
 
 
 def run_beat(site: Settings | TaskDB) -> int:
-    """Run the loops until SIGTERM or SIGINT; answers the exit code. Call it in the main thread.
+    """Run the loops until SIGTERM or SIGINT. Returns the exit code. Call it in the main thread.
 
-    `site` is a client, or the settings of one. Raises SettingsError where it is to serve HTTP
-    and cannot.
+    `site` is a client, or the settings of one. Raises SettingsError if it is to serve HTTP and
+    cannot.
     """
     taskdb = site if isinstance(site, TaskDB) else TaskDB(site)
     configure_logging(taskdb.settings)
@@ -68,9 +68,9 @@ def run_beat(site: Settings | TaskDB) -> int:
 
 
 def mend(taskdb: TaskDB) -> None:
-    """Run every loop that mends in this thread until it finds nothing more, or has had its passes.
+    """Run each loop that mends rows in this thread, until it finds no more or has had its passes.
 
-    An error of one is logged and stops no other.
+    An error of one loop is logged and stops no other.
     """
     taskdb.store.aside.try_now()
     deliverer = Deliverer(taskdb.settings, StoreUpkeep(taskdb.store).deliveries)
@@ -83,7 +83,7 @@ def mend(taskdb: TaskDB) -> None:
 
 
 def loops_of(taskdb: TaskDB) -> list[Loop]:
-    """Every loop of a beat, but that which fires schedules."""
+    """Return every loop of a beat, except the one that fires schedules."""
     settings, store = taskdb.settings, taskdb.store
     deliver = Deliver(settings, store)
     interval = settings.notify_interval_seconds
@@ -104,7 +104,7 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
 
 
 def alarm_loops_of(taskdb: TaskDB, deliverer: Deliverer) -> list[Loop]:
-    """The loops that tell people."""
+    """Return the loops that find failures and deliver alarms."""
     settings, store = taskdb.settings, taskdb.store
     return [
         Loop("fold", Fold(settings, store).run_once, settings.alarm_interval_seconds),
@@ -119,9 +119,9 @@ def alarm_loops_of(taskdb: TaskDB, deliverer: Deliverer) -> list[Loop]:
 
 
 def mending_loops_of(taskdb: TaskDB, *, is_whole: bool = False) -> list[Loop]:
-    """The loops that bring rows forward; those that delete are none of them.
+    """Return the loops that bring rows forward, without those that delete.
 
-    With `is_whole` their passes go on until all rows were looked at.
+    With `is_whole` their passes continue until all rows were checked.
     """
     settings, store = taskdb.settings, taskdb.store
     relay = Relay(settings, store, taskdb.publisher)
@@ -143,7 +143,7 @@ def mending_loops_of(taskdb: TaskDB, *, is_whole: bool = False) -> list[Loop]:
 
 
 def schedule_loop(taskdb: TaskDB) -> Loop:
-    """The loop that declares limits, alarms and schedules, once, and fires schedules."""
+    """Return the loop that declares limits, alarms and schedules once, and fires schedules."""
     schedules = FireSchedules(taskdb)
     interval = taskdb.settings.schedule_interval_seconds
     return Loop("schedule", schedules.run_once, interval, schedules.seconds_to_due)

@@ -1,4 +1,4 @@
-"""The passes of a beat by hand, for tests: what has become due is answered, and not published."""
+"""The passes of a beat by hand, for tests: due tasks are returned, and not published."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAGE = 500
 
 
 class DuePasses:
-    """The loops that bring rows forward, one pass each when asked."""
+    """The loops that bring rows forward, one pass each on request."""
 
     def __init__(self, taskdb: TaskDB) -> None:
         settings, store = taskdb.settings, taskdb.store
@@ -33,7 +33,7 @@ class DuePasses:
         )
 
     def due(self) -> list[Publication]:
-        """What is due now, QUEUED; most urgent first, and of those the oldest."""
+        """Return the tasks that are due now, QUEUED: most urgent first, then oldest."""
         for run_once in self._passes:
             while run_once():
                 pass
@@ -41,20 +41,20 @@ class DuePasses:
         return sorted(due, key=lambda one: -one.priority)
 
     def release(self) -> None:
-        """Let go who waits before a gate and may; they are due when asked for."""
+        """Release held tasks that may start. The next call of `due` returns them."""
         while self._release.run_once():
             pass
 
     def publish(self, items: Sequence[Publication]) -> set[str]:
-        """Mark rows as a broker's publisher does, and keep them for who asked."""
+        """Mark rows as a broker's publisher does, and keep them for `due`."""
         self._handed_over.extend(items)
         return self._store.publications.mark_queued(items)
 
     def _relay(self) -> bool:
-        """Hand over a page of what may go; answers whether there may be more.
+        """Hand over a page of due tasks. Returns whether there may be more.
 
-        Not by `relay_at`, as the relay does: that spreads a batch over some time to keep its
-        order, and here no time passes.
+        Ignores `relay_at`, unlike the relay: that spreads a batch over some time to keep its order,
+        and here no time passes.
         """
         now, cursor = self._store.schedules.now(), None
         while True:

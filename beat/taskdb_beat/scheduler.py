@@ -1,7 +1,7 @@
-"""`celery -A … beat -S taskdb_beat:DatabaseScheduler`: Celery's own command over our rows.
+"""`celery -A … beat -S taskdb_beat:DatabaseScheduler`: Celery's own command over TaskDB's rows.
 
-Celery keeps a heap of entries in memory and remembers in a file when each ran last; here a due
-entry is a row, so any number of beats may run, and one that starts finds what it must make up for.
+Celery keeps a heap of entries in memory and the last run of each in a file. Here a due entry is a
+row. So any number of beats may run, and a beat that starts finds the missed ones.
 """
 
 # Celery's base class has no types.
@@ -36,9 +36,9 @@ _STOP_SECONDS = 10.0
 class DatabaseScheduler(Scheduler):
     """Fires the schedules of the database, and runs the loops of a beat beside it.
 
-    The entries of the app's `beat_schedule` become rows when it starts. One whose task is a task
-    type makes a task; any other one sends its message as Celery does, once for each due time (a
-    beat that is killed in the moment of sending sends it again).
+    The entries of the app's `beat_schedule` become rows when it starts. An entry of a task type
+    creates a task. Any other entry sends its message as Celery does, once for each due time (a beat
+    that is killed while it sends sends it again).
     """
 
     def __init__(self, app: Any, *arguments: Any, **options: Any) -> None:
@@ -53,7 +53,7 @@ class DatabaseScheduler(Scheduler):
         super().__init__(app, *arguments, **options)
 
     def setup_schedule(self) -> None:
-        """Start the loops; the entries become rows at the first tick that has a database."""
+        """Start the loops. The entries become rows at the first tick that reaches the database."""
         self._loops = loops_of(self._taskdb)
         self._observation = observe(self._taskdb, [*self._loops, self._loop])
         for loop in self._loops:
@@ -61,7 +61,7 @@ class DatabaseScheduler(Scheduler):
         self._observation.start()
 
     def tick(self, *_arguments: Any, **_options: Any) -> float:
-        """Fire what is due; answers the seconds to the next look, which edits wait for at most."""
+        """Fire due schedules. Returns the seconds to the next tick, the longest wait of an edit."""
         return 0.0 if self._loop.run_once() else self._loop.pause_seconds()
 
     def _seconds_to_due(self) -> float:
@@ -70,7 +70,7 @@ class DatabaseScheduler(Scheduler):
         return fires if sends is None else min(max(sends, LEAST_PAUSE_SECONDS), fires)
 
     def sync(self) -> None:
-        """There is nothing to remember: the rows do."""
+        """Do nothing: the rows hold the state."""
 
     def close(self) -> None:
         """End the loops."""
@@ -84,12 +84,12 @@ class DatabaseScheduler(Scheduler):
 
     @property
     def info(self) -> str:
-        """What `celery beat` shows of it."""
+        """The line that `celery beat` shows."""
         return "    . schedules -> the database of TaskDB"
 
     def _pass(self) -> bool:
         more = self._fire.run_once()
-        # Celery's command ends by an exception out of the handler of a signal: what was sent and
+        # Celery's command ends by an exception from a signal handler. A message that was sent and
         # is not recorded yet would be sent again.
         with held_stop():
             sent = self._taskdb.store.firings.send_due(self._send)
@@ -101,13 +101,13 @@ class DatabaseScheduler(Scheduler):
         synced = self._taskdb.store.schedules.sync(Origin.CELERY, definitions, refused=refused)
         tell(synced, "celery")
         if synced.removed:
-            # The name of one that has moved into the code or the settings is free now.
+            # The name of an entry that has moved into the code or the settings is free now.
             declared = self._taskdb.schedules.sync()
             tell(declared.code, "code")
             tell(declared.settings, "settings")
 
     def _send(self, one: ScheduleEntity, due: datetime) -> None:
-        """Publish a plain Celery task; raises BrokerUnreachable, and it is due again.
+        """Publish a plain Celery task. Raises BrokerUnreachable; the task is then due again.
 
         Any other error, also one that kombu calls an error of the connection, is the message's own.
         """

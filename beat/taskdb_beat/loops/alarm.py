@@ -1,4 +1,4 @@
-"""Alarms: the loops that see that no failure stays unheard, whatever became of who saw it first."""
+"""Alarms: the loops that find every failure, also if the process that saw it first has died."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ log = get_logger("taskdb.alarm")
 
 
 class Fold:
-    """Makes alarms of the failures in the history, a batch a pass."""
+    """Creates alarms from the failures in the history, a batch a pass."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._folder = Folder(settings, store)
 
     def run_once(self) -> bool:
-        """One pass; answers whether there may be more."""
+        """Run one pass. Returns whether there may be more."""
         return self._folder.fold().is_full
 
 
 class Watch:
-    """Looks for what no event tells of: missed schedules, lost workers, queues, backlogs."""
+    """Checks conditions without an event: missed schedules, lost workers, queues, backlogs."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         limits = Limits(
@@ -40,7 +40,7 @@ class Watch:
         self._watching = StoreUpkeep(store).conditions(settings.alarm_rules, limits)
 
     def run_once(self) -> bool:
-        """One look; there is never more."""
+        """Check once. Returns False: there is never more to do at once."""
         seen = self._watching.watch()
         if seen.over:
             log.info("alarm.resolved", count=seen.over)
@@ -55,7 +55,7 @@ class PruneAlarms:
         self._alarms = store.alarms
 
     def run_once(self) -> bool:
-        """Delete a batch; answers whether there may be more."""
+        """Delete a batch. Returns whether there may be more."""
         count = self._alarms.prune(self._keep)
         if count:
             log.info("alarm.pruned", rows=count)

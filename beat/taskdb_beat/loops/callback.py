@@ -1,4 +1,4 @@
-"""Callbacks: tasks that nobody called back in time are over."""
+"""Callbacks: ends tasks whose callback did not come in time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _BATCH = 500
 
 
 class Callbacks:
-    """Ends them, a batch a pass."""
+    """Ends such tasks, a batch a pass."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def run_once(self) -> bool:
-        """End a batch; answers whether there may be more."""
+        """End a batch. Returns whether there may be more."""
         began = time.monotonic()
         ended = self._store.callbacks.expire(_BATCH)
         for task_id in ended:

@@ -1,8 +1,8 @@
-"""Tells subscriptions what has changed: those with history ahead of them get a turn.
+"""Notifies subscriptions of changes: each with unsent history gets a turn.
 
-Each is leased and served by one thread. Those whose target was slow or failed have threads of
-their own, so that they keep nobody waiting but each other. The cursor is written behind what was
-sent: who dies between the two sends again, and nothing is skipped.
+Each is leased and served by one thread. Those whose target was slow or failed have threads of their
+own, so that they delay only each other. The cursor is written after the send: a beat that dies in
+between sends again, and skips nothing.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ log = get_logger("taskdb.notify")
 
 
 class Deliver:
-    """Gives every subscription that is due its turn; `close` ends it."""
+    """Gives every due subscription its turn. `close` ends it."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._terms = Terms(
-            # It is renewed each second, or once a send that lasts longer is over.
+            # It is renewed each second, or after a send that lasts longer.
             lease=timedelta(seconds=2 * settings.outbound_total_seconds + 5),
             give_up=timedelta(seconds=settings.notify_give_up_seconds),
             redaction=redaction_of(settings.redact_fields, settings.redact_patterns),
@@ -47,9 +47,9 @@ class Deliver:
         self._slow: set[str] = set()
 
     def run_once(self) -> bool:
-        """Hand what is due to threads, and wait for none of them; raises DatabaseError.
+        """Hand due subscriptions to threads, without waiting. Raises DatabaseError.
 
-        Answers False: whether there is more is known only later.
+        Returns False: whether there is more is known only later.
         """
         room = self._fast.room + self._late.room
         if not room or self._stop.is_set():
@@ -68,11 +68,11 @@ class Deliver:
         return False
 
     def settle(self, seconds: float) -> bool:
-        """Wait until every turn is over: for who calls `run_once` by hand. False if not in time."""
+        """Wait until every turn is over, after `run_once` by hand. Returns False if not in time."""
         return self._fast.join(seconds) and self._late.join(seconds)
 
     def close(self) -> None:
-        """End after the sends that are under way; their cursors are written."""
+        """End after the current sends. Their cursors are written."""
         self._stop.set()
         self._fast.close()
         self._late.close()
@@ -81,13 +81,13 @@ class Deliver:
     def _serve(self, one: LeasedSubscription, leased_at: float) -> None:
         is_slow = False
         try:
-            # One that waited for a thread may be another's by now.
+            # Another beat may have leased a subscription that waited for a thread.
             if time.monotonic() - leased_at < self._terms.lease.total_seconds() / 2:
                 is_slow = self._deliver(one)
         except DatabaseError as error:
             log.warning("subscription.postponed", subscription=one.name, reason=str(error))
         except Exception as error:
-            # The other subscriptions go on; this one is tried again, more slowly.
+            # The other subscriptions continue. This one is tried again, more slowly.
             is_slow = True
             log.exception("subscription.failed", subscription=one.name)
             self._set_aside(one, error)
@@ -107,7 +107,7 @@ class Deliver:
         delivery = Delivery(self._store, one, self._terms, self._stop)
         try:
             transport = self._transports.get(one, self._busy)
-        except Exception as error:  # noqa: BLE001 - it cannot be reached, whatever the reason
+        except Exception as error:  # noqa: BLE001 - any error means: not reachable
             delivery.fail(error)
         else:
             delivery.run(transport)

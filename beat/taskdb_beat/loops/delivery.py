@@ -1,4 +1,4 @@
-"""One turn of one subscription: what is next of the history is sent, and the cursor moved on."""
+"""One turn of one subscription: send the next events of the history, then move the cursor."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from taskdb.store.store import Store
 log = get_logger("taskdb.notify")
 
 SCAN = 2_000
-"""Events that are looked at at once, whatever the filter lets pass."""
+"""The events that are read at once, before the filter."""
 BATCH = 100
-"""Notifications that are read at once."""
+"""The notifications that are read at once."""
 SLICE_SECONDS = 5.0
-"""Then it is the turn of others."""
+"""The longest turn; then other subscriptions get theirs."""
 SLOW_SECONDS = 1.0
 """A send that takes longer makes a target a slow one."""
 _WRITE_SECONDS = 1.0
-"""The cursor is written this often, at least."""
+"""The cursor is written at least this often."""
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 3_600.0
 _JITTER = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a subscription is served."""
+    """The terms of serving a subscription."""
 
     lease: timedelta
     give_up: timedelta
@@ -43,7 +43,7 @@ class Terms:
 
 
 class Delivery:
-    """Sends in order, one after another. A target that failed `is_slow`, as one that took long."""
+    """Sends in order, one after another. A target that failed or took long `is_slow`."""
 
     def __init__(
         self, store: Store, one: LeasedSubscription, terms: Terms, stop: threading.Event
@@ -61,8 +61,8 @@ class Delivery:
     def run(self, transport: Transport) -> None:
         """Send until there is nothing more, a send fails, or the time is over.
 
-        Ends at once where the lease is another's by now. Raises DatabaseError; what was sent since
-        the cursor was written is then sent again.
+        Ends at once if another beat has the lease. Raises DatabaseError. Notifications sent after
+        the last write of the cursor are then sent again.
         """
         limit = BATCH
         while True:
@@ -75,14 +75,14 @@ class Delivery:
                 if not self._send(transport, due):
                     return
             self._passed = Passed(page.end.cursor, page.end.at, self._passed.sent)
-            # All of a page may be what comes before one event; then it needs a larger one.
+            # The whole page may precede one event. Then that event needs a larger page.
             limit = limit * 10 if page.end.cursor == after else BATCH
             ends = self._is_over or not page.is_full
             if not self._write(ends=ends) or ends:
                 return
 
     def fail(self, error: Exception) -> None:
-        """Note why the next one was not sent, and when it is tried again."""
+        """Record why the next notification was not sent, and when it is tried again."""
         self.is_slow = True
         one, passed = self._one, self._passed
         attempts = 1 if self._has_sent else one.attempts + 1
@@ -102,11 +102,11 @@ class Delivery:
             log.warning("notification.failed", **said)
 
     def _send(self, transport: Transport, due: Due) -> bool:
-        """Send one; False where it failed, or the lease was lost."""
+        """Send one notification. Returns False if that failed or the lease was lost."""
         began = time.monotonic()
         try:
             transport.send(message_of(due.notification, self._terms.redaction))
-        except Exception as error:  # noqa: BLE001 - whatever a transport raises, it has not sent
+        except Exception as error:  # noqa: BLE001 - after any error, nothing was sent
             self.fail(error)
             return False
         self._has_sent = True
@@ -116,7 +116,7 @@ class Delivery:
         return now - self._written_at < _WRITE_SECONDS or self._write(ends=False)
 
     def _write(self, *, ends: bool) -> bool:
-        """Write how far it has come; False where the lease was lost."""
+        """Write the cursor. Returns False if the lease was lost."""
         is_held = self._store.notifications.advance(
             self._one, self._passed, self._terms.lease, ends=ends
         )
@@ -133,12 +133,12 @@ def _as_failed(error: Exception) -> DeliveryFailed:
     if isinstance(error, TargetRefused):
         return DeliveryFailed(str(error))
     log.error("subscription.failed", exc_info=error)
-    # Its words may tell what must not be told, such as a URL with a password.
+    # Its message may contain a secret, such as a URL with a password.
     return DeliveryFailed(f"unexpected {type(error).__name__}; the log of the beat has more")
 
 
 def delay_of(attempts: int) -> timedelta:
-    """How long to wait after so many sends of one event that failed."""
+    """Return how long to wait after this many failed sends of one event."""
     grown = min(_FIRST_DELAY * 2.0 ** min(attempts - 1, 20), _LONGEST_DELAY)
     # Spreading load needs no cryptographic randomness.
     return timedelta(seconds=grown * (1 + _JITTER * (2 * random.random() - 1)))  # noqa: S311

@@ -1,4 +1,4 @@
-"""Expire: ends what nobody has claimed before its deadline, wherever its message is."""
+"""Expire: fails tasks that no worker claimed before their deadline."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ERROR = TaskError("TaskExpired", "expired: its deadline passed before a worker 
 
 
 class Expire:
-    """Fails what is too late, a batch a pass."""
+    """Fails expired tasks, a batch a pass."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def run_once(self) -> bool:
-        """End a batch; answers whether there may be more."""
+        """Fail a batch. Returns whether there may be more."""
         began = time.monotonic()
         ended = self._store.take_backs.expire_due(_ERROR, _BATCH)
         for task_id in ended:

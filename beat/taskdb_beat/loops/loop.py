@@ -1,4 +1,4 @@
-"""Loops: a pass again and again, each in its own thread, none stopped by an error of another."""
+"""A loop repeats one pass in its own thread. An error of one loop stops no other."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from taskdb.logger import get_logger
 log = get_logger("taskdb.beat")
 
 JITTER = 0.2
-"""Share of the interval by which a pause varies, so that several beats do not march in step."""
+"""The share of the interval by which a pause varies, so that several beats do not run in step."""
 PASS_SECONDS = 30.0
-"""A pass that takes longer is worth a word."""
+"""A pass that takes longer is logged."""
 BUSY_SECONDS = 60.0
-"""Passes that have more to do follow each other at once for so long, and then pause once."""
+"""Passes with more work follow each other at once for this long, and then pause once."""
 _LONGEST_PAUSE_SECONDS = 5.0
-"""An outage that is over should be noticed soon: a pass that fails costs a refused connection."""
+"""The longest pause. A failed pass costs only a refused connection, and the end of an outage is
+noticed soon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a loop does. Moments are those of `time.monotonic`; None: not yet."""
+    """The health of a loop. Moments are those of `time.monotonic`; None: not yet."""
 
     last_success_at: float | None = None
     errors_in_row: int = 0
     last_pass_seconds: float | None = None
     is_site_away: bool = False
-    """The last pass failed since something outside is away, which no other process mends."""
+    """Whether the last pass failed since a server was not reachable: no other process could
+    help."""
 
 
 class Loop:
     """Repeats one pass.
 
-    `work` does a bounded amount and answers whether there is more to do at once. A pass cannot be
-    cut short; one that took longer than `time_limit_seconds` is logged. After `busy_seconds` of
-    having more to do there is one pause of five seconds at most. After an error the pauses grow,
-    up to five seconds, until a pass succeeds. `until_next` answers how many seconds there are
-    until there is something to do, where that may be sooner than the interval. `close` is called
-    once when the loop is stopped, after its last pass.
+    `work` does a bounded amount and returns whether there is more to do at once. A pass cannot be
+    interrupted; one longer than `time_limit_seconds` is logged. After `busy_seconds` of passes with
+    more work, the loop pauses once, for five seconds at most. After an error the pauses grow, up to
+    five seconds, until a pass succeeds. `until_next` returns the seconds until there is work, if
+    that may be sooner than the interval. `close` is called once after the last pass.
     """
 
     def __init__(
@@ -70,16 +71,16 @@ class Loop:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin in a thread of its own."""
+        """Start in a thread of its own."""
         self._thread = threading.Thread(target=self._run, name=f"taskdb-{self.name}", daemon=True)
         self._thread.start()
 
     def let_end(self) -> None:
-        """Begin no further pass; does not wait."""
+        """Begin no further pass. Does not wait."""
         self._stop.set()
 
     def stop(self, seconds: float) -> None:
-        """End after the pass that runs, waiting so long at most."""
+        """End after the current pass. Waits this many seconds at most."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(seconds)
@@ -98,7 +99,7 @@ class Loop:
             busy_since = time.monotonic()
 
     def run_once(self) -> bool:
-        """One pass; an error is logged and answers False."""
+        """Run one pass. Returns whether there is more; logs an error and returns False."""
         began = time.monotonic()
         try:
             more = self._work()
@@ -130,7 +131,7 @@ class Loop:
             log.warning("loop.overrun", loop=self.name, seconds=round(now - began, 3))
 
     def pause_seconds(self) -> float:
-        """How long to wait before the next pass, after one that found no more to do, or failed."""
+        """Return the seconds to wait after a pass that found no more work, or failed."""
         return self._pause()
 
     def _pause(self) -> float:
@@ -138,7 +139,7 @@ class Loop:
         if self._soonest is not None and not errors:
             return min(self._soonest, self.interval_seconds)
         grown = min(self.interval_seconds * 2.0 ** min(errors, 10), _LONGEST_PAUSE_SECONDS)
-        # A loop with a long interval of its own is not hurried by its errors.
+        # Errors do not shorten the long interval of a loop.
         base = max(grown, self.interval_seconds)
         # Spreading load needs no cryptographic randomness.
         return base * (1 + JITTER * (2 * random.random() - 1))  # noqa: S311

@@ -1,9 +1,9 @@
-"""Looks for rows whose message the broker has lost, and lets them be published again.
+"""Finds rows whose message the broker has lost, and has them published again.
 
-Two things speak for a loss: a message that came much later has been taken from the same line, or
-the queue was empty, while a worker consumes it, so long ago that whoever had taken it would list it
-by now. A message that a live worker lists as its own is not lost. A row that is suspected wrongly
-gets a second message, which the claim makes harmless.
+A message counts as lost in two cases. A message that came much later was taken from the same queue
+and priority. Or the queue was empty, while a worker consumes it, so long ago that the worker that
+took the message would list it by now. A message that a live worker lists is not lost. A row that is
+suspected wrongly gets a second message, which the claim makes harmless.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ log = get_logger("taskdb.reconcile")
 
 _PAGE = 2_000
 _SECONDS = 1.0
-"""A pass looks no longer than this; the next one goes on where it ended."""
+"""A pass checks no longer than this. The next pass continues where it ended."""
 _ON_ITS_WAY = timedelta(seconds=1)
-"""A row is marked after its message was sent, and a queue is counted after its time was asked."""
+"""A row is marked after its message was sent, and a queue is counted after the time was read."""
 _GONE = "the broker has no message of it: its queue is empty"
 _PASSED = "the broker has no message of it: one that came later was taken"
 
 
 class Requeue:
-    """Hands back what the broker has lost, bounded in rows and time a pass."""
+    """Hands back rows with a lost message. Rows and time of a pass are bounded."""
 
     def __init__(self, settings: Settings, store: Store, publisher: Publisher) -> None:
         self._suspects = store.lost_messages
         self._publisher = publisher
         self._lease = timedelta(seconds=settings.worker_lease_seconds)
         self._by = timedelta(seconds=settings.reconcile_after_seconds)
-        # What a worker has taken stands in its list after a beat; the second is for the way.
+        # A worker lists a message after a heartbeat. The second is for the delivery.
         self._grace = timedelta(seconds=2 * settings.heartbeat_seconds + 1)
         self._limit = settings.reconcile_batch
         self._taken: dict[Line, datetime] = {}
         self._looks: dict[str, list[datetime]] = {}
-        """When each queue was found empty; the last look that is old enough to judge by, and those
-        after it."""
+        """When each queue was found empty: the last look that is old enough to judge by, and all
+        later ones."""
         self._place: QueuedRow | None = None
         self._began = time.monotonic()
 
     def run_once(self) -> bool:
-        """Look at some QUEUED rows; what is left is for the next interval.
+        """Check some QUEUED rows. The rest is for the next interval.
 
         Raises BrokerUnreachable.
         """
@@ -75,7 +75,7 @@ class Requeue:
                 left -= len(moved)
                 for task_id in moved:
                     log.warning("message.lost", task_id=task_id, reason=reason)
-            # What was beyond the limit is looked at again.
+            # Rows beyond the limit are checked again.
             is_done = left > 0 and len(rows) == _PAGE
             self._place = rows[-1] if is_done else None
             rows = self._suspects.queued(self._place, _PAGE) if is_done else []
@@ -94,7 +94,7 @@ class Requeue:
         return {_GONE: gone, _PASSED: passed}
 
     def _emptied(self, crew: Crew) -> dict[str, datetime]:
-        """The queues that were empty, each with the last time that is old enough to judge by."""
+        """Return the empty queues, each with the last look that is old enough to judge by."""
         for queue, depth in self._publisher.depths(crew.queues).items():
             if not depth:
                 self._looks.setdefault(queue, []).append(crew.now)
@@ -108,6 +108,6 @@ class Requeue:
         return found
 
     def _remember(self, taken: dict[Line, datetime]) -> None:
-        """Short tasks may all be over when one looks: what was seen once stays known."""
+        """Keep the newest taken message of each line: short tasks may all be over at a look."""
         for line, newest in taken.items():
             self._taken[line] = max(newest, self._taken.get(line, newest))

@@ -1,4 +1,4 @@
-"""Ways out that stay open between two turns of a subscription."""
+"""Transports that stay open between two turns of a subscription."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Key = tuple[str, str, tuple[str, ...]]
 
 
 class OpenTransports:
-    """Those used last, by subscription. One thread at a time asks for that of a subscription."""
+    """The last used transports, by subscription. One thread at a time uses a subscription."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -25,10 +25,9 @@ class OpenTransports:
         self._known: OrderedDict[str, tuple[_Key, Transport]] = OrderedDict()
 
     def get(self, one: LeasedSubscription, in_use: Container[str]) -> Transport:
-        """The way to its target, opened anew where target or secrets are others by now.
+        """Return the transport of a subscription, new if its target or secrets have changed.
 
-        Closes some that are not in use where there are too many. Raises TargetRefused and
-        DeliveryFailed.
+        Closes unused ones when there are too many. Raises TargetRefused and DeliveryFailed.
         """
         key = (str(one.transport), one.target, one.secrets)
         with self._lock:
@@ -49,7 +48,7 @@ class OpenTransports:
         return opened
 
     def close(self) -> None:
-        """Close all; none may be in use."""
+        """Close all. None may be in use."""
         with self._lock:
             gone = list(self._known.values())
             self._known.clear()

@@ -1,4 +1,4 @@
-"""The presence of this beat in the database, by which `taskdb doctor` knows that one lives."""
+"""The row of this beat in the database, which shows `taskdb doctor` that a beat runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Presence:
         self._has_looked = False
 
     def run_once(self) -> bool:
-        """Renew the row; there is never more to do at once. Raises DatabaseError."""
+        """Renew the row. Returns False: there is never more to do at once. Raises DatabaseError."""
         self._beats.renew(self._name, self._lease)
         if not self._has_looked:
             self._beats.forget_dead()
@@ -34,7 +34,7 @@ class Presence:
         return False
 
     def close(self) -> None:
-        """Delete the row; without a database it ends with its lease."""
+        """Delete the row. Without a database the row expires."""
         try:
             self._beats.leave(self._name)
         except DatabaseError as error:

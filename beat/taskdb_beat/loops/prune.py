@@ -1,4 +1,4 @@
-"""Prune: what has been over for long enough goes, and so does what nobody names any more."""
+"""Prune: deletes tasks that were over for long enough, and rows and files without an owner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PASS_SECONDS = 5.0
 
 
 class Prune:
-    """Deletes tasks by the rules of retention, then gives their space back; seconds a pass."""
+    """Deletes tasks by the retention settings, then frees their space, some seconds a pass."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         folder = settings.archive_dir
@@ -23,7 +23,7 @@ class Prune:
         self._free_space = StoreUpkeep(store).free_space
 
     def run_once(self) -> bool:
-        """Prune for some seconds; answers whether there is more to look at."""
+        """Prune for some seconds. Returns whether there is more to check."""
         pruned = self._pruning.run(_PASS_SECONDS)
         if pruned.rows:
             log.info("prune.completed", tasks=pruned.tasks, rows=pruned.rows)
@@ -43,7 +43,7 @@ class Sweep:
         self._sweeping = StoreUpkeep(store).leftovers(longest)
 
     def run_once(self) -> bool:
-        """Sweep one batch of each; answers whether there are more files."""
+        """Remove one batch of each. Returns whether there are more files."""
         workers = self._sweeping.workers()
         runs = self._sweeping.schedule_runs()
         partitions = self._sweeping.partitions()

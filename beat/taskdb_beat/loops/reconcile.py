@@ -1,7 +1,7 @@
-"""Reconcile: what should follow from the rows, and did not, because someone died in between.
+"""Reconcile: does what should follow from the rows, and did not, because a process died.
 
-So far its part for parents: those that wait for nothing any more, those whose time is up, and
-those whose window is not full.
+It checks parents: those that wait for nothing any more, those past their deadline, and those whose
+window is not full.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ log = get_logger("taskdb.reconcile")
 
 _BATCH = 500
 LOOK = 5_000
-"""Parents that one pass looks at: with more of them a round takes several intervals."""
+"""The most parents that one pass checks. With more, a round takes several intervals."""
 
 
 class Reconcile:
-    """Lets neglected parents act, a page of all that wait a pass."""
+    """Makes neglected parents continue, one page of the waiting parents a pass."""
 
     def __init__(self, store: Store, *, look: int = LOOK, is_whole: bool = False) -> None:
         """With `is_whole` the passes of a round follow each other at once."""
@@ -31,9 +31,9 @@ class Reconcile:
         self._began = time.monotonic()
 
     def run_once(self) -> bool:
-        """Look at one page; returns whether to look at the next one at once.
+        """Check one page. Returns whether to check the next one at once.
 
-        Healthy parents cost a bounded look each interval. Where a page has neglected ones, a
+        Healthy parents cost a bounded check each interval. Where a page has neglected parents, a
         process has probably died, and the next page follows at once.
         """
         if not self._after:

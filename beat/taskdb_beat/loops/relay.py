@@ -1,7 +1,7 @@
-"""The relay: hands committed rows to the broker when their time has come.
+"""The relay: hands committed rows to the broker when they are due.
 
-It publishes what the submitting process could not, what was scheduled, what is retried, and what
-was inserted by plain SQL. Any number of relays may run: each leases its rows in the database.
+It publishes tasks that the submitting process could not publish, scheduled tasks, retries, and rows
+inserted by plain SQL. Any number of relays may run: each leases its rows in the database.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Relay:
         self._lease = timedelta(seconds=settings.relay_lease_seconds)
 
     def run_once(self) -> bool:
-        """Publish one batch; answers whether there may be more.
+        """Publish one batch. Returns whether there may be more.
 
-        Raises BrokerUnreachable; the rows then come back when their lease is over.
+        Raises BrokerUnreachable. The rows are then due again when their lease ends.
         """
         began = time.monotonic()
         due = self._store.publications.lease_due(self._batch, self._lease)

@@ -1,7 +1,7 @@
-"""Release: lets go who waits before a gate, once there is room.
+"""Release: publishes held tasks once their limits have room.
 
-A worker lets the next one go itself when a task of its own has ended; this loop has those who have
-just arrived, whose rule was lifted, whose window is over, and whatever a dead worker left.
+A worker releases held tasks itself when one of its tasks has ended. This loop releases new
+arrivals, tasks whose limit was lifted or whose window is over, and those that a dead worker left.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ log = get_logger("taskdb.release")
 
 BATCH = 500
 SWEEP_SECONDS = 60.0
-"""How often slots are looked for that nobody has any more; there should be none."""
+"""How often orphaned slots are searched for. There should be none."""
 
 
 class Release:
-    """Lets go and publishes, a batch a pass."""
+    """Releases and publishes held tasks, a batch a pass."""
 
     def __init__(self, settings: Settings, store: Store, publisher: Publishes) -> None:
         self._store = store
@@ -34,9 +34,9 @@ class Release:
         self._swept_at = float("-inf")
 
     def run_once(self) -> bool:
-        """Let one batch go; answers whether there may be more.
+        """Release one batch. Returns whether there may be more.
 
-        Raises BrokerUnreachable; the relay has then those who were let go.
+        Raises BrokerUnreachable. The relay then publishes the released tasks.
         """
         self._sweep()
         if not self._after:
@@ -60,7 +60,7 @@ class Release:
         return released.is_full
 
     def _over(self) -> None:
-        """Every line has been looked at since the round began."""
+        """Record that every wait queue was checked since the round began."""
         self._store.aside.over(RELEASE, time.monotonic() - self._began)
 
     def _sweep(self) -> None:

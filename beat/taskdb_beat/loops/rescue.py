@@ -1,6 +1,6 @@
 """Rescue: takes running tasks back from workers that are not seen any more.
 
-Those of a watched app are not ours to take: what their dead workers ran is marked as lost.
+Tasks of a watched app are not taken back. Those of dead workers are marked as lost.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Rescue:
         self._max_crashes = settings.max_crashes
 
     def run_once(self) -> bool:
-        """Take a batch back; answers whether there may be more."""
+        """Take a batch back. Returns whether there may be more."""
         began = time.monotonic()
         error = TaskError("WorkerLost", f"its worker was not seen for {self._lease}")
         moved = self._store.take_backs.rescue(
@@ -44,7 +44,7 @@ class Rescue:
             log.warning("adopted_task.lost", task_id=task_id)
         if _BATCH in {len(moved), len(lost)}:
             return True
-        # What a worker or a person could not move is tried by no loop under that name.
+        # No loop has the other names: they mark rows that a worker or a person could not move.
         for loop in ("rescue", ADOPT, WORKER, "cancel", "retry"):
             self._store.aside.over(loop, time.monotonic() - began)
         return False

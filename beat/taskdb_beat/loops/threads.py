@@ -1,4 +1,4 @@
-"""Some threads, and how many of them are free."""
+"""A group of threads, and how many of them are free."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Lane:
-    """Runs what it is given in so many threads; what is more waits for one of them."""
+    """Runs work in a fixed number of threads. Further work waits for one of them."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._threads = threads
@@ -19,23 +19,23 @@ class Lane:
 
     @property
     def room(self) -> int:
-        """Threads that have nothing to do."""
+        """The number of idle threads."""
         with self._change:
             return max(self._threads - self._count, 0)
 
     def submit(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Run it when its turn has come. It must not raise."""
+        """Run the work as soon as a thread is free. It must not raise."""
         with self._change:
             self._count += 1
         self._pool.submit(self._run, work, *arguments)
 
     def join(self, seconds: float) -> bool:
-        """Wait until there is nothing left to do; False if that takes longer."""
+        """Wait until no work is left. Returns False if that takes longer."""
         with self._change:
             return self._change.wait_for(lambda: self._count == 0, seconds)
 
     def close(self) -> None:
-        """Begin nothing more, and wait for what runs."""
+        """Begin no further work, and wait for the running work."""
         self._pool.shutdown(cancel_futures=True)
 
     def _run(self, work: Callable[..., None], *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a beat says of itself and of the rows, over HTTP: health, readiness and figures."""
+"""The beat's HTTP pages: health, readiness and metrics."""
 
 from taskdb_beat.observation.observation import Observation, observe
 

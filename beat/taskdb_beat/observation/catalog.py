@@ -1,4 +1,4 @@
-"""Every figure: its name, labels and meaning. The reference, dashboards and rules go by it."""
+"""The metrics: names, labels, meanings. The reference, dashboards and alert rules follow them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Whose = Literal["reporter", "every beat"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure. `whose`: of the one beat that reports, or of each for itself.
+    """One metric. `whose`: reported by the one beat that reports, or by each beat for itself.
 
-    A counter is named without the `_total` that Prometheus shows.
+    Prometheus shows the name of a counter with `_total`.
     """
 
     name: str
@@ -25,11 +25,11 @@ class Metric:
 
     @property
     def shown(self) -> str:
-        """The name as one queries it."""
+        """The name in queries."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
     def labels_with(self, *, tenants: bool) -> tuple[str, ...]:
-        """The labels, with that of the tenant where it is wanted and makes sense."""
+        """Return the labels, with that of the tenant if `tenants` and if the metric has it."""
         return (*self.labels, "tenant") if tenants and self.has_tenant else self.labels
 
 

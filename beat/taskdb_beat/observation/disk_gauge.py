@@ -1,6 +1,6 @@
-"""The free space under the files of this machine, measured apart from every scrape.
+"""The free space of this machine's disks, measured apart from every scrape.
 
-A network file system that hangs holds up this measurement alone: it is no reason to restart a beat.
+A network file system that hangs delays this measurement only: it is no reason to restart a beat.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class DiskGauge:
         self._loop = Loop("disks", self._measure, _INTERVAL_SECONDS)
 
     def start(self) -> None:
-        """Begin to measure."""
+        """Start to measure."""
         self._loop.start()
 
     def stop(self) -> None:
-        """Measure no more; does not wait for a measurement that hangs."""
+        """Stop measuring. Does not wait for a measurement that hangs."""
         self._loop.stop(0)
 
     def _measure(self) -> bool:

@@ -1,4 +1,4 @@
-"""The figures as Prometheus collects them."""
+"""The metrics, as Prometheus collects them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ K = TypeVar("K", bound=Key)
 
 
 class Families(Collector):
-    """Gathers from memory: what the reporter has read, and what this process knows of itself."""
+    """Collects from memory: the figures of the reporter, and the state of this process."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Families(Collector):
         self._tenants = tenants
 
     def collect(self) -> Iterable[Metric]:
-        """Every family that there is something to say of."""
+        """Yield every family that has values."""
         yield from self._of_this_beat()
         figures = self._reporter.figures
         if figures is not None:
@@ -63,7 +63,7 @@ class Families(Collector):
             yield from self._of_what_happened()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing is gathered when this is registered."""
+        """Return nothing, so that the registration collects nothing."""
         return ()
 
     def _of_this_beat(self) -> Iterator[Metric]:
@@ -120,7 +120,7 @@ class Families(Collector):
     def _of_tasks(self, figures: Figures) -> Iterator[Metric]:
         tasks: dict[Key, float] = defaultdict(float)
         held: dict[Key, float] = defaultdict(float)
-        # A queue that someone serves, or that had tasks before, is told of when it is empty.
+        # An empty queue is reported if a worker consumes it, or if it had tasks before.
         queues = {self._queue(name) for name in figures.crew.by_queue} | {
             (name,) for name in self._reporter.labels.known("queue")
         }
@@ -159,7 +159,7 @@ class Families(Collector):
         yield self._gauge("taskdb_alarms", numbers)
         yield self._gauge("taskdb_alarms_unrouted", {(): alarms.unrouted})
         labels = self._reporter.labels
-        # As with queues: a channel that has taken everything is not gone.
+        # As with queues: a channel without waiting messages is reported.
         waiting: dict[Key, float] = dict.fromkeys(((name,) for name in labels.known("channel")), 0)
         oldest = dict(waiting)
         for name, untold in alarms.untold.items():
@@ -183,7 +183,7 @@ class Families(Collector):
             defaultdict(int, {("taskdb_task",): 0}),
         )
         for one in upkeep.tables:
-            # A name for each day would make new series for ever.
+            # A name for each day would create new series for ever.
             key = ("taskdb_event" if one.name.startswith("taskdb_event_") else one.name,)
             live[key] += one.live
             dead[key] += one.dead

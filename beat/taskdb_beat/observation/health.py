@@ -1,4 +1,4 @@
-"""Whether this process lives: its loops turn."""
+"""Whether this process is alive: its loops succeed."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from collections.abc import Callable, Sequence
 from taskdb_beat.loops.loop import Loop
 
 LONG_SECONDS = 300.0
-"""A loop that has not succeeded for this long, and twice its interval, does not turn."""
+"""A loop without a success for this long, plus twice its interval, stands still."""
 
 
 class Health:
-    """Looks at the loops, which note how each of their passes went."""
+    """Checks the loops, which record the result of each pass."""
 
     def __init__(self, loops: Sequence[Loop], is_site_up: Callable[[], bool]) -> None:
-        """`is_site_up`: whether database and broker answer, as far as one knows now."""
+        """`is_site_up`: whether database and broker were reachable at the last check."""
         self._loops = loops
         self._is_site_up = is_site_up
         self._began = time.monotonic()
 
     def standing(self) -> list[str]:
-        """A line for each loop that does not turn.
+        """Return a text for each loop that stands still.
 
-        One whose passes end because database or broker is away does turn: another process would
-        fare no better. Once both answer, and it still fails, it does not.
+        A loop that fails while database or broker is not reachable does not count: another process
+        would fail too. Once both are reachable, it does.
         """
         return [line for loop in self._loops if (line := self._wrong_with(loop)) is not None]
 
     def success_age_seconds(self, loop: Loop) -> float:
-        """How long ago a pass of it succeeded; before the first, since this process began."""
+        """Return the seconds since the last success of a loop, or since this process began."""
         last = loop.health.last_success_at
         return time.monotonic() - (self._began if last is None else last)
 

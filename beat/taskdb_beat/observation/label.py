@@ -1,4 +1,4 @@
-"""Labels of bounded number: a value too many is called `other`."""
+"""Labels of bounded number: further values are called `other`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ OTHER = "other"
 
 
 class Labels:
-    """Which values of each label keep their names: the first so many, for the life of a process.
+    """The values of each label that keep their names: the first ones, for the life of a process.
 
-    What has a name keeps it, since a series that changes its name tells nobody anything.
+    A value keeps its name, since a series that changes its name is useless.
     """
 
     def __init__(self, limit: int) -> None:
@@ -16,7 +16,7 @@ class Labels:
         self._known: dict[str, set[str]] = {}
 
     def named(self, label: str, value: str) -> str:
-        """The value, or `other` where there are too many."""
+        """Return the value, or `other` where there are too many."""
         known = self._known.setdefault(label, set())
         if value in known:
             return value
@@ -26,5 +26,5 @@ class Labels:
         return value
 
     def known(self, label: str) -> frozenset[str]:
-        """The values that have their names."""
+        """Return the values that have their names."""
         return frozenset(self._known.get(label, ()))

@@ -12,8 +12,8 @@ from taskdb_beat.observation.server import Answer, Asked, Page
 
 
 def metrics_page(families: Families) -> Page:
-    """A page of these figures, and of what this process uses."""
-    # Our own, so that nothing of what else runs in this process gets in.
+    """Return a page of these figures, and of this process's use of resources."""
+    # A registry of its own, without the metrics of other code in this process.
     registry = CollectorRegistry(auto_describe=False)
     registry.register(families)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):

@@ -1,4 +1,4 @@
-"""Puts together what a beat serves over HTTP."""
+"""The HTTP server of a beat, with its pages and the loops behind them."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _STOP_SECONDS = 5.0
 
 
 class Observation(Protocol):
-    """What is served, from `start` to `stop`."""
+    """A running server, from `start` to `stop`."""
 
     def start(self) -> None:
-        """Begin to read and to answer."""
+        """Start to read rows and to serve."""
 
     def stop(self) -> None:
-        """End both; where this beat reported, another one may begin at once."""
+        """End both. If this beat reported, another one may begin at once."""
 
 
 class _Nothing:
     def start(self) -> None:
-        """There is nothing to serve."""
+        """Do nothing: there is nothing to serve."""
 
     def stop(self) -> None:
-        """There was nothing."""
+        """Do nothing."""
 
 
 class _Served:
@@ -102,7 +102,7 @@ class _Served:
         wrong = self._wrong()
         if not wrong:
             return Answer.of(HTTPStatus.OK, "ok")
-        # What exactly is for the log: a page that anyone may read names no host and no user.
+        # Details are for the log: a page that anyone may read names no host and no user.
         return Answer.of(
             HTTPStatus.SERVICE_UNAVAILABLE, *(f"{name} is not ready" for name in wrong)
         )
@@ -123,8 +123,8 @@ class _Served:
 
 
 def observe(taskdb: TaskDB, loops: Sequence[Loop]) -> Observation:
-    """What the settings want served of these loops; takes the port.
+    """Return the server that the settings ask for, for these loops. Takes the port.
 
-    Raises SettingsError where the port cannot be had, or the extra is not installed.
+    Raises SettingsError if the port is not available, or the extra is not installed.
     """
     return _Served(taskdb, loops) if taskdb.settings.http else _Nothing()

@@ -1,4 +1,4 @@
-"""Whether what this process stands on answers: asked in a bounded time, and not too often."""
+"""Checks whether the servers that this process needs are reachable: bounded in time and rate."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from taskdb.fork import RenewedLock
 from taskdb.store.engine.migrations import revision
 
 ANSWER_SECONDS = 3.0
-"""It is away when it has not answered by then."""
+"""A check without a result by then means: not reachable."""
 _KEPT_SECONDS = 2.0
-"""An answer counts for so long."""
+"""A result is kept for this long."""
 
 Ask = Callable[[], str | None]
-"""Answers what is wrong, or None; may raise, and may hang."""
+"""Returns the problem, or None. May raise, and may hang."""
 
 
 class Probe:
-    """One question. At most one thread asks it, however many want to know and however it hangs."""
+    """One check. At most one thread runs it, for any number of callers, even if it hangs."""
 
     def __init__(self, ask: Ask, seconds: float = ANSWER_SECONDS) -> None:
         self._ask = ask
@@ -34,7 +34,7 @@ class Probe:
         self._answered_at = float("-inf")
 
     def wrong(self) -> str | None:
-        """What is wrong, or None, within the time that it has."""
+        """Return the problem, or None, within the time of the check."""
         with self._lock:
             if time.monotonic() - self._answered_at < _KEPT_SECONDS:
                 return self._answer
@@ -45,7 +45,7 @@ class Probe:
             return self._note(f"no answer within {self._seconds:g} s")
 
     def is_up_lately(self) -> bool | None:
-        """The last answer, at once, or None; an old one is asked for anew, for the next time."""
+        """Return the last result at once, or None. Starts a new check if the result is old."""
         with self._lock:
             if time.monotonic() - self._answered_at >= _KEPT_SECONDS and self._flight is None:
                 self._start()
@@ -60,7 +60,7 @@ class Probe:
     def _fly(self, flight: Future[str | None]) -> None:
         try:
             answer = self._ask()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        except Exception as error:  # noqa: BLE001 - any error is the result
             answer = f"{type(error).__name__}: {error}"
         with self._lock:
             self._flight = None
@@ -73,7 +73,7 @@ class Probe:
 
 
 def probes(taskdb: TaskDB) -> Mapping[str, Probe]:
-    """The questions, by what they are about."""
+    """Return the checks, by subject."""
     settings, database = taskdb.settings, taskdb.store.database
 
     def ask_database() -> None:
@@ -84,7 +84,7 @@ def probes(taskdb: TaskDB) -> Mapping[str, Probe]:
 
     return {
         "database": Probe(ask_database),
-        # It keeps its own time, and its answer says more than ours.
+        # It has a time limit of its own, and a more detailed result.
         "broker": Probe(ask_broker, BROKER_SECONDS + 1),
         "payloads": Probe(taskdb.store.payloads.check),
     }

@@ -1,6 +1,6 @@
-"""The pass that reads the rows for the figures, in the one of several beats that reports.
+"""The pass that reads the rows for the metrics, in the one of several beats that reports.
 
-It runs in a loop of its own, so that a scrape costs the database nothing and never waits for it.
+It runs in a loop of its own, so that a scrape neither queries the database nor waits for it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from taskdb_beat.observation.totals import Totals
 log = get_logger("taskdb.observation")
 
 _EVENTS = 5_000
-"""That one statement counts."""
+"""The events that one statement counts."""
 _COUNT_SECONDS = 2.0
-"""A pass that has more to count than this takes goes on at once with the next."""
+"""A pass with more to count than this takes is followed by the next at once."""
 _SHARE = 10
-"""Between two counts of the open tasks lies this many times as long as one takes."""
+"""The pause between two counts of the open tasks, as a multiple of the time of one."""
 _UPKEEP_SECONDS = 60.0
 _LEAST_LEASE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What upkeep has left to do: sizes, dead rows, and what keeps them."""
+    """The open work of upkeep: sizes, dead rows, and the age of the transaction that keeps them."""
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     tables: tuple[TableRows, ...] = ()
@@ -45,7 +45,7 @@ class Upkeep:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the rows said at one moment, by the monotonic clock, and how long it took to ask."""
+    """A snapshot of the rows at one moment of the monotonic clock, and how long it took to read."""
 
     at: float
     read_seconds: float
@@ -61,7 +61,7 @@ class Figures:
 
 
 class Reporter:
-    """Reads, counts, and keeps what it read, for as long as no other beat reports."""
+    """Reads, counts and keeps the figures, while no other beat reports."""
 
     def __init__(
         self,
@@ -89,22 +89,22 @@ class Reporter:
         self._figures: Figures | None = None
         self.labels = Labels(settings.metrics_label_values)
         for channel in settings.alarm_channels:
-            # One that has nothing to send is told of as well.
+            # A channel without messages is reported as well.
             self.labels.named("channel", channel.name)
         self.totals = Totals(self.labels, tenants=self._tenants)
 
     @property
     def is_reporting(self) -> bool:
-        """Its lease is not over, so no other beat reports the same."""
+        """Whether this beat has the lease, so that no other beat reports the same."""
         return self._clock() < self._valid_until
 
     @property
     def figures(self) -> Figures | None:
-        """The newest ones; None where another beat has them, or the database is long away."""
+        """The newest figures; None if another beat reports, or without a database for long."""
         return self._figures if self.is_reporting else None
 
     def run_once(self) -> bool:
-        """Read once, if this is the one that reports; answers whether there is more to count.
+        """Read once, if this beat reports. Returns whether there is more to count.
 
         Raises DatabaseError.
         """
@@ -121,7 +121,7 @@ class Reporter:
             log.warning("reporter.ended")
             self._cursor, self._figures, self._valid_until = None, None, float("-inf")
             return False
-        # Only now: what another one has counted is not counted here as well.
+        # Only now: the counts of another beat are not added here as well.
         self._cursor = cursor
         self.totals.add(happened)
         self._valid_until = began + self._lease_seconds
@@ -129,7 +129,7 @@ class Reporter:
         return is_more
 
     def give_up(self) -> None:
-        """Let another beat report; raises DatabaseError."""
+        """Let another beat report. Raises DatabaseError."""
         if self._cursor is not None:
             self._cursor, self._valid_until = None, float("-inf")
             self._statistics.give_up()
@@ -146,7 +146,7 @@ class Reporter:
                 return happened, cursor, is_more
 
     def _look(self) -> None:
-        """Count the open tasks, not too often where that takes long."""
+        """Count the open tasks, less often where that takes long."""
         now = self._clock()
         if now >= self._next_census:
             self._tasks = tuple(self._counts.tasks(by_tenant=self._tenants))

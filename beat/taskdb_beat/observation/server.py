@@ -18,23 +18,23 @@ from taskdb.settings.location import Address
 log = get_logger("taskdb.http")
 
 _AT_ONCE = 16
-"""Requests that are answered at the same time; one too many is told so."""
+"""The most requests that are served at the same time. A further one gets status 503."""
 _SILENCE_SECONDS = 5.0
-"""Who says or takes nothing for so long is hung up on."""
+"""A connection that sends or takes nothing for this long is closed."""
 _WORTH_PACKING = 1_400
 _TEXT = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request says that an answer may depend on."""
+    """The parts of a request that a page may depend on."""
 
     accept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent back."""
+    """A response."""
 
     status: HTTPStatus
     body: bytes
@@ -42,7 +42,7 @@ class Answer:
 
     @classmethod
     def of(cls, status: HTTPStatus, *lines: str) -> Answer:
-        """Lines of text."""
+        """Create a response of text lines."""
         return cls(status, "".join(f"{line}\n" for line in lines).encode())
 
 
@@ -53,7 +53,7 @@ class Server:
     """Serves pages from threads of its own, from `start` to `stop`."""
 
     def __init__(self, address: Address, pages: Mapping[str, Page]) -> None:
-        """Takes the port; raises SettingsError where that cannot be had."""
+        """Take the port. Raises SettingsError if it is not available."""
         handler = type("_PageHandler", (_Handler,), {"pages": dict(pages)})
         try:
             self._server = _BoundedServer(address, handler)
@@ -67,18 +67,18 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port that it has, also where any one would do."""
+        """The port in use, also if any port was allowed."""
         return int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to serve."""
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="taskdb-http", daemon=True
         )
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more requests, and give the port back."""
+        """Take no more requests, and release the port."""
         if self._thread is not None:
             self._server.shutdown()
             self._thread.join()
@@ -95,7 +95,7 @@ class _BoundedServer(ThreadingHTTPServer):
         super().__init__((address.host, address.port), handler)
 
     def server_bind(self) -> None:
-        # Without its look for the name of this host, which may take as long as it likes.
+        # Without the base class's lookup of this host's name, which has no time limit.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -119,7 +119,7 @@ class _BoundedServer(ThreadingHTTPServer):
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A line that broke is its caller's affair."""
+        """Do nothing: a broken connection is a matter of the caller."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answer = page(Asked(self.headers.get("Accept", "")))
         except Exception:
-            # The asker is told, and the next one is answered.
+            # The caller gets status 500, and the server continues.
             log.exception("http.failed", path=self.path.partition("?")[0])
             answer = Answer.of(HTTPStatus.INTERNAL_SERVER_ERROR, "broken: see the log")
         self._send(answer)
@@ -143,18 +143,18 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the name is the library's
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - the library's signature
-        """What the library refuses itself (a method, a line too long), in our form."""
+        """Send the library's own refusals (a method, a header too long) in this server's form."""
         status = HTTPStatus(code)
         if status is HTTPStatus.NOT_IMPLEMENTED:
             status = HTTPStatus.METHOD_NOT_ALLOWED
         self._send(Answer.of(status, status.phrase))
 
     def version_string(self) -> str:
-        """Nobody need know what this is made of."""
+        """Return no version: callers need not know the library."""
         return "taskdb"
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the library's signature
-        """A line for every scrape would bury what is worth a line."""
+        """Do nothing: a log of every scrape would hide useful logs."""
 
     def _send(self, answer: Answer) -> None:
         body = answer.body

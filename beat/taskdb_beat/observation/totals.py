@@ -1,4 +1,4 @@
-"""What happened since this process reports: sums that only grow."""
+"""The totals since this process began to report: sums that only grow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Key = tuple[str, ...]
 
 
 class Distribution:
-    """Durations of one series of a histogram."""
+    """The durations of one series of a histogram."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
@@ -21,13 +21,13 @@ class Distribution:
         self.up_to = [0] * len(bounds)
 
     def add(self, spread: Spread) -> None:
-        """Take in some more."""
+        """Add further durations."""
         self.number += spread.number
         self.seconds += spread.seconds
         self.up_to = [mine + more for mine, more in zip(self.up_to, spread.up_to, strict=True)]
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Cumulated counts, as Prometheus wants them."""
+        """Return cumulated counts, as Prometheus expects them."""
         bounded = zip(self.bounds, self.up_to, strict=True)
         return [*((str(bound), float(count)) for bound, count in bounded), ("+Inf", self.number)]
 
@@ -54,7 +54,7 @@ class Totals:
         }
 
     def add(self, happened: Iterable[Happened]) -> None:
-        """Take in what a page of events came to."""
+        """Add the counts of a page of events."""
         for one in happened:
             self._add(one)
 

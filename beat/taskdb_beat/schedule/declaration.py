@@ -1,4 +1,4 @@
-"""What code, settings and Celery's `beat_schedule` declare: made rows once, when a beat starts."""
+"""Declarations in code, settings and Celery's `beat_schedule`: stored once, when a beat starts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Declaration:
         self._steps: list[Step] = [self._limits, self._alarms, self._schedules, *others]
 
     def run_once(self) -> None:
-        """Declare what is not declared yet; raises DatabaseError, and goes on the next time.
+        """Declare everything not declared yet. Raises DatabaseError; the next call continues.
 
-        What is wrong with a declaration itself is logged, and stops no other.
+        An error in a declaration itself is logged, and stops no other.
         """
         failure: DatabaseError | None = None
         reasons: set[str] = set()
@@ -59,12 +59,12 @@ class Declaration:
         tell(declared.settings, "settings")
 
     def _knows_types(self) -> bool:
-        """A process that knows no type knows of none that it declares nothing."""
+        """Whether there are types. Without any, this process cannot know that none is declared."""
         return len(self._taskdb.types.discover()) > 0
 
 
 def tell(synced: Synced, origin: str) -> None:
-    """Log what a declaration has changed."""
+    """Log the changes of a declaration."""
     changes = {"added": synced.added, "changed": synced.changed, "removed": synced.removed}
     if any(changes.values()):
         log.info("schedule.declared", origin=origin, **changes)

@@ -25,20 +25,20 @@ _KNOWN = (
     "name", "app",
 )  # fmt: skip
 _DECIDING = ("is_due", "default_now", "_default_now", "_next_instance", "next", "__next__")
-"""What a subclass of Celery's entry that is sent at other times overrides."""
+"""The methods that a subclass of Celery's entry overrides to be sent at other times."""
 
 
 class Entries:
-    """The entries of an app, as definitions or refused with the reason."""
+    """The entries of an app, each a definition or refused with a reason."""
 
     def __init__(self, app: Any, taskdb: TaskDB) -> None:
         self._app = app
         self._taskdb = taskdb
 
     def read(self) -> tuple[list[Definition], list[RefusedSchedule]]:
-        """Translate every entry; one that is wrong stops no other.
+        """Translate every entry. A wrong entry stops no other.
 
-        Raises InvalidInput where there are no entries, but something else.
+        Raises InvalidInput if `beat_schedule` is no mapping.
         """
         found: list[Definition] = []
         refused: list[RefusedSchedule] = []
@@ -54,13 +54,13 @@ class Entries:
                 found.append(self._definition(str(name), entry))
             except TaskDBError as error:
                 refused.append(_refused(name, task, str(error)))
-            # An entry is whatever a user wrote.
+            # An entry may contain anything.
             except Exception as error:  # noqa: BLE001
                 refused.append(_refused(name, task, f"{type(error).__name__}: {error}"))
         return found, refused
 
     def _definition(self, name: str, entry: Mapping[str, Any]) -> Definition:
-        """The row of an entry; raises InvalidInput for what we cannot keep."""
+        """Return the row of an entry. Raises InvalidInput for an entry that cannot be kept."""
         task = entry.get("task")
         if not isinstance(task, str) or not task:
             raise InvalidInput(SUBJECT, [Fault("task", f"{task!r} is no name of a task")])
@@ -101,7 +101,7 @@ class Entries:
 
 
 def _entry(given: Any) -> dict[str, Any]:
-    """The options of an entry; the moment of an entry object is that of its making."""
+    """Return the options of an entry. An entry object's own last run is when it was made."""
     if isinstance(given, ScheduleEntry):
         kind = type(given)
         own = [

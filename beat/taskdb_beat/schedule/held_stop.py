@@ -1,4 +1,4 @@
-"""The signals that stop a beat, held back while it must not be interrupted."""
+"""A delay of the signals that stop a beat, while it must not be interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fires schedules that are due, and makes the declared ones rows when a beat starts.
+"""Fires due schedules, and stores the declared ones when a beat starts.
 
 Any number of beats may run: a firing is a row that only one transaction can write.
 """
@@ -18,11 +18,11 @@ from taskdb_beat.schedule.declaration import Declaration
 log = get_logger("taskdb.schedule")
 
 LEAST_PAUSE_SECONDS = 0.2
-"""After a pass that left nothing: what is due all the same, another transaction has."""
+"""The pause after a pass with nothing left: another transaction holds the schedules still due."""
 
 
 class FireSchedules:
-    """Makes the tasks of due schedules, a batch a pass."""
+    """Creates the tasks of due schedules, a batch a pass."""
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class FireSchedules:
         self._declaration = declaration or Declaration(taskdb)
 
     def run_once(self) -> bool:
-        """Fire one batch; answers whether there may be more. Raises DatabaseError.
+        """Fire one batch. Returns whether there may be more. Raises DatabaseError.
 
-        The first pass that reaches the database declares what is declared. What are rows already
-        is fired also where that fails.
+        The first pass that reaches the database declares limits, alarms and schedules. Schedules
+        that are rows already fire even if that fails.
         """
         try:
             self._declaration.run_once()
@@ -61,20 +61,20 @@ class FireSchedules:
         return fired.is_full
 
     def tell_broken(self, fired: Fired) -> None:
-        """Log what could not be fired: it is tried again and again, and said once."""
+        """Log schedules that failed to fire. They are retried, and each reason is logged once."""
         for schedule_id, reason in fired.broken.items():
             if self._broken.get(schedule_id) != reason:
                 log.error("schedule.failed", schedule_id=schedule_id, reason=reason)
             self._broken[schedule_id] = reason
 
     def seconds_to_due(self) -> float:
-        """How long a loop may sleep."""
+        """Return how long a loop may sleep."""
         longest = self._taskdb.settings.schedule_interval_seconds
         try:
             left = self._taskdb.store.firings.seconds_to_due()
         except Exception as error:
             if not is_of_a_row(error):
                 raise
-            # The moment of some schedule cannot be read; its pass says so.
+            # The time of some schedule cannot be read. Its pass logs that.
             return longest
         return longest if left is None else min(max(left, LEAST_PAUSE_SECONDS), longest)

@@ -127,9 +127,9 @@ class Member:
     ) -> None:
         """Report that the process of a run is lost, and whether its worker stops.
 
-        A signal to a process group may reach a child a moment before its worker. A run that ends
-        with its worker is no crash, so this waits a second for the worker's signal. An unclaimed
-        message needs no wait: `unclaimed` puts it back and returns whether it did.
+        A signal to a process group may reach a child just before its worker. A run that ends with
+        its worker is no crash, so this waits a second for that. An unclaimed message needs no wait:
+        `unclaimed` puts it back and returns whether it did.
         """
         self._in_doubt.add(token)
 
