@@ -1,1 +1,1 @@
-"""The one place in this package that speaks Celery and kombu."""
+"""The only package here that uses Celery and kombu directly."""

@@ -1,4 +1,4 @@
-"""Our kind of Celery app: it refuses at once what would keep its caller waiting for ever."""
+"""The Celery app of this package. It refuses calls whose caller would wait forever."""
 
 # Celery's base class has no types.
 # mypy: disallow-untyped-calls=False, disallow-subclassing-any=False
@@ -18,16 +18,16 @@ from taskdb.celery.result_backend import ChordRefused
 from taskdb.errors import TaskNotSubmitted
 
 _FOLLOWING = ("chain", "link", "link_error")
-"""Options of a message that hold what is to be called after its task."""
+"""Message options that hold the signatures to call after the task."""
 
 MAPS = ("celery.map", "celery.starmap", "celery.chunks")
-"""Tasks of Celery's own that call the body of another one, without a row, for each of a list."""
+"""Celery's own tasks that call another task's body, without a row, for each item of a list."""
 
 
 class RowResult(AsyncResult):
-    """A result that is read from a row, also of a task with `ignore_result`.
+    """A result that is read from a row, also for a task with `ignore_result`.
 
-    Celery answers None at once for those, whatever became of them.
+    Celery's own class returns None at once for such a task, in any state.
     """
 
     @property
@@ -36,13 +36,13 @@ class RowResult(AsyncResult):
 
     @ignored.setter
     def ignored(self, value: bool) -> None:
-        """Nothing: rows keep every result."""
+        """Do nothing: rows keep every result."""
 
 
 class OwnSettings(Settings):
-    """Celery's settings without the variables of the environment that win over them in Celery.
+    """Celery's settings, without the environment variables that Celery prefers to them.
 
-    `CELERY_BROKER_URL` and its kin are those of another app, which a site has beside this one.
+    `CELERY_BROKER_URL` and similar variables belong to another app of the same site.
     """
 
     @property
@@ -63,23 +63,23 @@ class OwnSettings(Settings):
 
 
 class TaskDBCelery(Celery):
-    """Refuses chords also where Celery would meet them only after their first task has run.
+    """Refuses a chord also where Celery would find it only after an earlier task has run.
 
-    A chord that is called itself is refused by the result backend.
+    The result backend refuses a chord that is called directly.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # The class of its settings is no option of an app, and an attribute of theirs is a setting.
+        # An app has no option for the class of its settings; an attribute of them is a setting.
         object.__setattr__(self._conf, "__class__", OwnSettings)
 
     @cached_property
     def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
-        """The class of this app's results."""
+        """The result class of this app."""
         return self.subclass_with_self(RowResult)
 
     def config_from_object(self, *arguments: Any, **options: Any) -> Any:
-        """Add settings behind ours; raises SettingsError for one that would break a promise."""
+        """Add settings to those of this package; raises SettingsError if one breaks a promise."""
         super().config_from_object(*arguments, **options)
         check_configured(self.conf)
 
@@ -88,7 +88,7 @@ class TaskDBCelery(Celery):
     ) -> Any:
         """Publish a plain task.
 
-        Raises ChordRefused where a chord is to follow it, and TaskNotSubmitted where it, or what
+        Raises ChordRefused if a chord follows it, and TaskNotSubmitted if it, or a task that
         follows it, is a task type: a worker would drop a message that has no row.
         """
         given = [options[one] for one in _FOLLOWING if options.get(one)]
@@ -102,9 +102,9 @@ class TaskDBCelery(Celery):
         return super().send_task(name, args, kwargs, *arguments, **options)
 
     def refuse_type(self, name: Any) -> None:
-        """Raise TaskNotSubmitted for a task type of the client that this app belongs to.
+        """Raise TaskNotSubmitted for a task type of this app's client.
 
-        The app of a publisher, which sends the messages of rows, belongs to none.
+        A publisher's app, which sends the messages of rows, has no client.
         """
         reader = getattr(self, "taskdb_reader", None)
         if reader is not None and isinstance(name, str) and reader.types.discover().find(name):
@@ -112,7 +112,7 @@ class TaskDBCelery(Celery):
 
 
 def _signatures(given: Any) -> Iterator[Mapping[str, Any]]:
-    """A signature, or those of a list, with all that they lead to."""
+    """Yield a signature, or those of a list, with every signature that follows them."""
     if isinstance(given, list | tuple):
         for one in given:
             yield from _signatures(one)

@@ -1,4 +1,4 @@
-"""What only Celery's side knows of the end of a body: who reads an exception asks here."""
+"""Celery's view of the end of a body, for code that classifies exceptions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from celery.exceptions import Reject, Retry
 
 
 def is_terminating() -> bool:
-    """Whether this process was told to end: what is raised now is no end of a task."""
+    """Whether this process must terminate; an exception raised then does not end a task."""
     return bool(terminate_handler_fired())
 
 
 def asks_to_run_again(error: BaseException) -> bool:
-    """Whether a body raised Celery's word for another run."""
+    """Whether a body raised an exception with which Celery asks for another run."""
     kind = type(error)
     return issubclass(kind, Retry) or (issubclass(kind, Reject) and bool(error.requeue))  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What a broker says of itself, within a bounded time."""
+"""Asks a broker for its state, within a bounded time."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from taskdb.celery.configuration import create_celery
 from taskdb.settings.settings import Settings
 
 BROKER_SECONDS = 3.0
-"""It is away when it has not answered by then."""
+"""A broker that has not replied by then counts as unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """What the broker says: why it is away, if it is, and how many messages a queue holds."""
+    """The state of a broker: `away` is why it is unavailable, `messages` the length of a queue."""
 
     away: str | None = None
     messages: int | None = None
 
 
 def broker_state(settings: Settings, queue: str, seconds: float = BROKER_SECONDS) -> BrokerState:
-    """Whether it answers, and how many messages wait in the queue (None: it does not say)."""
+    """Return the broker's state and the messages in the queue (None: the broker gives no count)."""
     done: Future[BrokerState] = Future()
 
     def ask() -> None:
@@ -34,7 +34,7 @@ def broker_state(settings: Settings, queue: str, seconds: float = BROKER_SECONDS
         except BaseException as error:  # noqa: BLE001 - every transport has errors of its own
             done.set_result(BrokerState(away=f"{type(error).__name__}: {error}"))
 
-    # A frozen broker would hold its asker for as long as it likes.
+    # A frozen broker would block this call without end.
     threading.Thread(target=ask, name="taskdb-ask-broker", daemon=True).start()
     try:
         return done.result(timeout=seconds)
@@ -53,7 +53,7 @@ def _ask(settings: Settings, queue: str) -> BrokerState:
 
 
 def _messages(connection: Any, queue: str) -> int | None:
-    # Whatever the transport says of a queue that is not there: it holds nothing.
+    # Each transport has its own error for a missing queue.
     with suppress(connection.channel_errors):
         answer = connection.default_channel.queue_declare(queue, passive=True)
         return int(answer.message_count)

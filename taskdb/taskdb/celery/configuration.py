@@ -1,6 +1,6 @@
-"""The Celery settings of this package, for clients, workers and relays alike.
+"""The Celery settings of this package: the same for clients, workers and relays.
 
-`docs/reference/celery-settings.md` gives the reason for each that differs from Celery's default.
+`docs/reference/celery-settings.md` explains each setting that differs from Celery's default.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from taskdb.errors import SettingsError, did_you_mean
 from taskdb.settings.settings import Settings
 
 PRIORITIES = 10
-"""0 to 9 on our scale; 9 is taken first, on every broker."""
+"""Priorities are 0 to 9; workers take 9 first, on every broker."""
 
 
 def create_celery(settings: Settings, *, name: str = "taskdb", as_current: bool = False) -> Celery:
-    """A Celery app with the settings of this package. Opens no connection.
+    """Return a Celery app with the settings of this package. Opens no connection.
 
-    Raises SettingsError for a broker that Celery has never heard of, and for a Celery setting that
+    Raises SettingsError for a broker that Celery does not know, and for a Celery setting that
     would break a promise.
     """
     check_broker(settings)
@@ -45,7 +45,7 @@ def create_celery(settings: Settings, *, name: str = "taskdb", as_current: bool 
 
 
 def check_broker(settings: Settings) -> None:
-    """Raise SettingsError for a broker, or for settings of Celery, that cannot work."""
+    """Raise SettingsError for a broker, or for Celery settings, that cannot work."""
     check_broker_scheme(settings)
     check_celery_settings(settings)
     if broker_kind(settings) == "redis":
@@ -54,7 +54,7 @@ def check_broker(settings: Settings) -> None:
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
-    """Celery settings for this broker; the user's own (`TASKDB_CELERY`) win."""
+    """Return the Celery settings for this broker; the user's own (`TASKDB_CELERY`) win."""
     chosen = {
         **_common(settings),
         **_running(settings),
@@ -74,13 +74,13 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
 
 
 def check_broker_scheme(settings: Settings) -> None:
-    """Raise SettingsError for a broker URL whose scheme neither we nor Celery know."""
+    """Raise SettingsError for a broker URL with an unknown scheme."""
     register()
     for url in settings.message_url.split(";"):
         scheme, colon, _ = url.strip().partition("://")
         name = scheme.partition("+")[0]
         if not colon or name not in TRANSPORT_ALIASES:
-            # Only the scheme: the rest may hold a password.
+            # Show only the scheme: the rest may hold a password.
             hint = did_you_mean(name, TRANSPORT_ALIASES) if colon else ""
             named = f"{scheme}://" if colon else "a URL without a scheme"
             message = (
@@ -93,11 +93,11 @@ def check_broker_scheme(settings: Settings) -> None:
 
 
 def _check_readable(url: str) -> None:
-    """Raise SettingsError for a URL that Celery takes and kombu cannot read at its first use."""
+    """Raise SettingsError for a URL that Celery accepts but kombu cannot read at first use."""
     try:
         Connection(url)  # type: ignore[no-untyped-call]
-    # Its error may show a part of a password that is not spelled as a URL wants it.
-    except Exception as error:  # noqa: BLE001 - it raises whatever its parser leads to
+    # The text of the error may show part of a password that is not URL-encoded.
+    except Exception as error:  # noqa: BLE001 - the parser raises errors of any class
         misplaced = [name for name in parse_qs(url.partition("?")[2]) if name in REDIS_OPTIONS]
         named = f", here {' and '.join(misplaced)}," if misplaced else ""
         message = (
@@ -110,7 +110,7 @@ def _check_readable(url: str) -> None:
 
 
 def broker_kind(settings: Settings) -> str:
-    """`redis`, `amqp`, `embedded`, or `other` for what this package was not tried with."""
+    """Return `redis`, `amqp`, `embedded`, or `other` for a broker that has no tests here."""
     scheme = settings.message_url.partition("://")[0].partition("+")[0]
     if scheme in {"redis", "rediss", "sentinel", "valkey", "valkeys"}:
         return "redis"
@@ -120,7 +120,7 @@ def broker_kind(settings: Settings) -> str:
 
 
 def broker_priority(kind: str, priority: int) -> int:
-    """Our priority in the broker's own terms: Redis takes the smallest number first."""
+    """Convert our priority to the broker's scale: Redis takes the smallest number first."""
     return PRIORITIES - 1 - priority if kind == "redis" else priority
 
 
@@ -136,9 +136,9 @@ def _common(settings: Settings) -> dict[str, Any]:
         "task_default_queue": settings.default_queue,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
-        # The row keeps a task of a queue that no worker consumes; refusing it here would not.
+        # The row keeps a task whose queue has no worker; a refusal here would lose it.
         "task_create_missing_queues": True,
-        # A publish is tried again by the relay, not inside the publish.
+        # The relay publishes again; a retry inside the publish would block the caller.
         "task_publish_retry": False,
         "broker_connection_timeout": 2,
         "broker_pool_acquire_timeout": 5,
@@ -159,8 +159,8 @@ def _running(settings: Settings) -> dict[str, Any]:
         "task_track_started": False,
         "task_inherit_parent_priority": True,
         "task_time_limit": settings.task_time_limit_seconds,
-        # Each type carries its own. A default would be armed for a type that has a hard limit
-        # only, and the event loop then arms the hard one when the soft one has struck: too late.
+        # Each type carries its own limit. A default would be armed for a type that has only a hard
+        # limit, and the event loop starts the hard timer after the soft one: too late.
         "task_soft_time_limit": None,
         "task_allow_error_cb_on_chord_header": False,
         "task_send_sent_event": False,
@@ -217,15 +217,15 @@ def _for_broker(settings: Settings) -> dict[str, Any]:
 
 
 def _for_quorum_queues(settings: Settings) -> dict[str, Any]:
-    """What follows from `task_default_queue_type`, which alone would leave other queues classic."""
+    """Extend `task_default_queue_type` to the other queues, which would stay classic."""
     if settings.celery.get("task_default_queue_type") != "quorum":
         return {}
     return {
         "task_create_missing_queue_type": "quorum",
-        # RabbitMQ refuses the argument on such a queue; it has two priorities there without it.
+        # RabbitMQ refuses the argument on a quorum queue, which has two priorities without it.
         "task_queue_max_priority": None,
     }
 
 
 _BRIEF = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
-"""Connecting is tried twice and then given up: the rows are safe, and the relay comes again."""
+"""Connect at most twice: the rows are stored, and the relay tries later."""

@@ -1,7 +1,7 @@
-"""Celery's control of workers, which cancels rows before it sends anything.
+"""Celery's control of workers. It cancels rows before it sends a command.
 
-A worker cancels no row for a message, whoever sent it. The process that calls `revoke` has the
-database, so it says there what is to be canceled.
+A worker does not cancel a row because of a message, from any sender. The process that calls
+`revoke` has the database, so it cancels the rows there.
 """
 
 # Celery's classes have no types.
@@ -19,17 +19,17 @@ from taskdb.errors import IllegalMove, TaskNotFound
 
 
 class RowControl(RemoteControl):
-    """`app.control` of an app of ours."""
+    """`app.control` of an app of this package."""
 
     def revoke(self, task_id: Any, *arguments: Any, **options: Any) -> Any:
-        """Cancel the tasks of these ids that have a row, then tell the workers.
+        """Cancel the tasks of these ids that have a row, then send the command to the workers.
 
-        Those see plain Celery tasks to it, and with `terminate` end the bodies of canceled rows
-        without their grace. Raises DatabaseError.
+        The workers revoke plain Celery tasks. With `terminate` they also end the bodies of canceled
+        rows without a grace period. Raises DatabaseError.
         """
         reader: Any = getattr(self.app, "taskdb_reader", None)
         for one in maybe_list(task_id) or ():
-            # Over already, or a plain task.
+            # The task has ended already, or it is a plain task.
             with suppress(TaskNotFound, IllegalMove):
                 if reader is not None:
                     reader.cancel_task(one)

@@ -1,6 +1,6 @@
-"""The options of a periodic task of Celery whose task is a task type, as options of `Schedule`.
+"""Converts the options of a periodic Celery task of a task type into options of `Schedule`.
 
-Its message carries ids alone: what says how the message travels has no meaning, and is refused.
+The message carries only ids. An option that controls the delivery has no effect and is refused.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _KEPT = ("queue", "priority", "expires")
 
 
 def task_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate `queue`, `priority` and `expires`; raises InvalidInput that names every other one.
+    """Convert `queue`, `priority` and `expires`; raises InvalidInput that names every other one.
 
-    An option that is None, or an empty text or mapping, says nothing.
+    An option that is None, or an empty text or mapping, is ignored.
     """
     said = {name: value for name, value in options.items() if value not in (None, "", {})}
     others = ", ".join(repr(name) for name in said if name not in _KEPT)
@@ -31,9 +31,9 @@ def task_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _expiry(expires: Any) -> dict[str, Any]:
-    """Seconds count from each due time; after a moment Celery's worker drops every message."""
+    """Convert `expires`: seconds count from each due time, a moment ends the schedule."""
     if isinstance(expires, str):
-        # What is no time is refused below.
+        # A text that is not a time is refused below.
         with suppress(ValueError):
             expires = datetime.fromisoformat(expires)
     if isinstance(expires, datetime) and expires.tzinfo is not None:

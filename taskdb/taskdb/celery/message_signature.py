@@ -1,8 +1,8 @@
-"""Signatures of messages: only a process that has a key can publish what a worker runs.
+"""Signatures of messages: only a process that has a key can publish a message that workers run.
 
-HMAC-SHA256 over the id, the type, the attempt that the row had, the number of items and the time of
-signing. A copy of a message is worth no more than its original: the claim demands that attempt, and
-each claim makes another one of it.
+HMAC-SHA256 over the id, the type, the attempt of the row, the number of items and the time of
+signing. A copy of a message cannot run the task again: the claim demands that attempt number, and
+each claim changes it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from taskdb.settings.settings import Settings
 SIGNATURE_HEADER = "taskdb_signature"
 _VERSION = "v1"
 _SIGNATURE = re.compile(_VERSION + r" (\d{1,15}) (\d{1,15}) ([0-9a-f]{64})", re.ASCII)
-"""Attempt, seconds since the epoch, and the code."""
+"""Attempt, seconds since the epoch, and the HMAC."""
 
 
 class Subject(NamedTuple):
-    """What a message is about: the id and type it names, and how many items it is for (0: none)."""
+    """The signed part of a message: id, type, and number of items (0: not a chunk)."""
 
     id: str
     type: str
@@ -30,11 +30,11 @@ class Subject(NamedTuple):
 
 
 class SignatureRefused(Exception):
-    """A message has no signature, or not one of our keys; the text says which."""
+    """A message has no signature, or none of our keys made it; the text has the reason."""
 
 
 class MessageKeys:
-    """The keys of the settings: the first signs, and each of them verifies."""
+    """The keys of the settings: the first one signs, every one verifies."""
 
     def __init__(self, keys: Sequence[str], age_seconds: float) -> None:
         self._keys = tuple(key.encode() for key in keys)
@@ -42,7 +42,7 @@ class MessageKeys:
 
     @classmethod
     def of(cls, settings: Settings) -> MessageKeys:
-        """The keys that the settings name; there may be none."""
+        """Return the keys of the settings; there may be none."""
         keys = [key.get_secret_value() for key in settings.message_keys]
         return cls(keys, settings.message_age_seconds)
 
@@ -50,7 +50,7 @@ class MessageKeys:
         return bool(self._keys)
 
     def sign(self, subject: Subject, attempt: int) -> dict[str, str]:
-        """The header that signs a message; none without keys."""
+        """Return the header that signs a message; empty without keys."""
         if not self._keys:
             return {}
         at = int(time.time())
@@ -58,11 +58,11 @@ class MessageKeys:
         return {SIGNATURE_HEADER: f"{_VERSION} {attempt} {at} {code}"}
 
     def attempt_of(self, signature: object, subject: Subject) -> int:
-        """The attempt that a signature of this subject names; raises SignatureRefused."""
+        """Return the attempt in a valid signature of this subject; raises SignatureRefused."""
         if signature is None:
             raise SignatureRefused("it has no signature")
         attempt, at, code = _parts(signature)
-        # Every key is tried, so that the time says nothing about which one fits.
+        # Trying every key hides from a timing attack which one fits.
         fits = [hmac.compare_digest(_code(key, subject, attempt, at), code) for key in self._keys]
         if not any(fits):
             raise SignatureRefused("its signature is of another key, or of another message")

@@ -1,8 +1,8 @@
-"""When a schedule of Celery is due, as options of `Schedule`: the one translation of both imports.
+"""Converts the due times of a Celery schedule into options of `Schedule`; both imports use it.
 
-A crontab is read from the sets of numbers that Celery expands, never from its text: names, ranges
-that wrap, lists and sets mean here what they mean there. What would be due at other times is
-refused with the reason.
+A crontab is read from the sets of numbers that Celery expands, never from its text. So names,
+ranges that wrap, lists and sets mean the same as in Celery. A schedule that would be due at other
+times is refused with the reason.
 """
 
 # Celery's classes have no types.
@@ -29,12 +29,12 @@ _FIELDS = {
     "day_of_week": range(7),
 }
 _RUN = 3
-"""So many numbers in a row are shown as a range."""
+"""At least this many consecutive numbers are written as a range."""
 _DECIDING = (
     "is_due", "remaining_estimate", "remaining_delta", "_delta_to_next", "now", "to_local",
     "maybe_make_aware", "utc_enabled", "seconds", "__getattribute__",
 )  # fmt: skip
-"""What a subclass that is due at other times overrides."""
+"""The attributes with which a subclass changes its due times."""
 _ZONED = ("django_celery_beat.tzcrontab", "sqlalchemy_celery_beat.tzcrontab")
 _ANCHOR = datetime(2000, 1, 1)  # noqa: DTZ001 - in the time zone of each schedule
 _UNITS = {"days": timedelta(days=1), "hours": timedelta(hours=1), "minutes": timedelta(minutes=1)}
@@ -47,9 +47,9 @@ def when(
     is_relative: bool = False,
     starting_deadline: float | None = None,
 ) -> dict[str, Any]:
-    """Translate a schedule of Celery, of django-celery-beat, or an interval; raises InvalidInput.
+    """Convert a schedule of Celery, of django-celery-beat, or an interval; raises InvalidInput.
 
-    `local` is the time zone of the app. `starting_deadline` is its `beat_cron_starting_deadline`.
+    `local` is the app's time zone. `starting_deadline` is its `beat_cron_starting_deadline`.
     """
     if isinstance(given, int | float | timedelta) and not isinstance(given, bool):
         return _interval(_duration(given), is_relative, local) if is_relative else {"every": given}
@@ -71,22 +71,22 @@ def when(
 def cron_of(given: Any) -> str:
     """Write Celery's crontab as five fields; raises InvalidInput for one that is never due."""
     fields = {name: _field(given, name, every) for name, every in _FIELDS.items()}
-    # Celery demands both, cron either.
+    # Celery requires both days to match, cron either one.
     is_both = fields["day_of_month"] != "*" and fields["day_of_week"] != "*"
     return " ".join([*list(fields.values())[:-1], ("+" if is_both else "") + fields["day_of_week"]])
 
 
 def crontab_of(fields: Mapping[str, Any]) -> Any:
-    """The crontab of Celery with these fields; raises InvalidInput for what Celery refuses."""
+    """Return Celery's crontab with these fields; raises InvalidInput if Celery refuses them."""
     try:
         return crontab(**fields)
-    # Its parser raises whatever the first wrong character leads to.
+    # Its parser raises errors of many classes.
     except Exception as error:  # noqa: BLE001
         raise _refusal(f"Celery refuses the crontab {dict(fields)}: {error}", "cron") from None
 
 
 def zone_name(zone: tzinfo | str) -> str:
-    """The IANA name of a time zone; raises InvalidInput for one without a name."""
+    """Return the IANA name of a time zone; raises InvalidInput for one without a name."""
     name = zone if isinstance(zone, str) else _key(zone)
     try:
         zone_of(name or "")
@@ -97,7 +97,7 @@ def zone_name(zone: tzinfo | str) -> str:
 
 
 def _base(given: Any) -> type:
-    """The class that decides when this is due; refuses a subclass that decides by itself."""
+    """Return the class that decides when this is due; refuses a subclass that changes it."""
     kind = type(given)
     zoned = next((one for one in kind.__mro__ if _is_zoned(one)), None)
     base: type = zoned or (crontab if isinstance(given, crontab) else schedule)
@@ -129,7 +129,7 @@ def _is_clocked(given: Any) -> bool:
 
 
 def _own_zone(given: Any, base: type, local: tzinfo | str) -> str:
-    """Its own time zone, where the object or its class has one; else that of the app."""
+    """Return the time zone of the object or its class, if it has one; else that of the app."""
     has_own = "tz" in vars(given) or not _is_same(type(given), base, "tz")
     return zone_name(given.tz if has_own else local)
 
@@ -139,13 +139,13 @@ def _key(zone: tzinfo) -> str | None:
         return "UTC"
     if isinstance(zone, timezone):
         hours, rest = divmod(zone.utcoffset(None), timedelta(hours=1))
-        # The sign of these names is that of POSIX.
+        # These names have the sign of POSIX.
         return None if rest else f"Etc/GMT{-hours:+d}" if hours else "UTC"
     return getattr(zone, "key", None) or getattr(zone, "zone", None)
 
 
 def _misfire(starting_deadline: float | None) -> dict[str, Any]:
-    """With a deadline Celery leaves out what is older when a beat starts; else one run is late."""
+    """Return the misfire options: Celery skips runs older than the deadline at a beat's start."""
     if starting_deadline is None:
         return {}
     return {"misfire": "skip", "misfire_grace": starting_deadline}
@@ -161,7 +161,7 @@ def _duration(given: Any) -> timedelta:
 
 
 def _interval(every: timedelta, is_relative: bool, local: tzinfo | str) -> dict[str, Any]:
-    """An interval; a relative one is due when the clock shows a whole unit of it."""
+    """Convert an interval; a relative one is due at whole units of the clock."""
     if not is_relative:
         return {"every": every}
     unit = next((unit for unit in _UNITS.values() if every >= unit), timedelta(seconds=1))
@@ -194,7 +194,7 @@ def _numbers(name: str, given: Iterable[Any]) -> frozenset[int]:
 
 def _field(given: Any, name: str, every: range) -> str:
     numbers = _numbers(name, getattr(given, name))
-    # `0,30` is two fixed times and `*/30` recurs, which differs where a clock is changed.
+    # `0,30` is two fixed times and `*/30` recurs: they differ when a clock is changed.
     is_starred = str(getattr(given, f"_orig_{name}", "")).startswith("*")
     for step in range(1, len(every) // 2 + 1):
         if numbers == frozenset(every[::step]) and (step == 1 or is_starred):
@@ -204,7 +204,7 @@ def _field(given: Any, name: str, every: range) -> str:
 
 
 def _ranges(numbers: list[int], name: Any) -> list[str]:
-    """Each number, or the first and the last of some in a row."""
+    """Return each number, or the first and the last of consecutive ones."""
     rows: list[list[int]] = []
     for number in numbers:
         if rows and number == rows[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""Remote control of a scoped client's Celery app: it reaches workers of every tenant, so none."""
+"""Refuses remote control for a scoped client's Celery app: it would reach all tenants' workers."""
 
 # Celery's base class has no types.
 # mypy: disallow-untyped-calls=False, disallow-subclassing-any=False
@@ -13,10 +13,10 @@ from taskdb.errors import Fault, InvalidInput
 
 
 class RefusedControl(Control):
-    """Refuses every command, also those of `AsyncResult.revoke` and `inspect`."""
+    """Refuses every command, including those of `AsyncResult.revoke` and `inspect`."""
 
     def broadcast(self, command: Any, *_args: Any, **_kwargs: Any) -> Any:
-        """Raise InvalidInput: a command names any task, and reaches every worker."""
+        """Raise InvalidInput: a command can name any task and reaches every worker."""
         advice = "it reaches workers of every tenant: use cancel_task, or the unscoped client"
         raise InvalidInput("remote control", [Fault("", advice)])
 

@@ -1,7 +1,7 @@
 """Celery settings that would break a promise of this package, each with its reason.
 
-They are refused by name when a client, a worker or a beat begins, wherever they come from:
-`TASKDB_CELERY`, `CELERY_CONFIG_MODULE`, `config_from_object`. All others are the user's.
+A client, a worker or a beat refuses them at its start, from every source: `TASKDB_CELERY`,
+`CELERY_CONFIG_MODULE`, `config_from_object`. The user may choose all other settings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PROTOCOL = 2
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Which values of a setting keep the promises, and why others do not."""
+    """The allowed values of a setting, and the reason why others break a promise."""
 
     allows: Callable[[Any], bool]
     reason: str
@@ -38,7 +38,7 @@ def _is_on(value: Any) -> bool:
 
 
 def is_json(value: Any) -> bool:
-    """Whether this is the serializer, or the content type, that messages have here."""
+    """Whether this is the serializer, or the content type, of our messages."""
     return isinstance(value, str) and value in _JSON
 
 
@@ -75,7 +75,7 @@ _OF_A_TASK: Mapping[str, Rule] = {
     "store_errors_even_if_ignored": Rule(_is_off, "errors are rows, and Celery stores none"),
     "serializer": Rule(is_json, "messages are JSON only, so that none can run code"),
 }
-"""What `task_annotations` can change too; of a setting of the name with `task_` in front."""
+"""Attributes that `task_annotations` can change too; the setting has the prefix `task_`."""
 _RESULTS = "results are rows, and fan-outs are joined by them; Celery stores none"
 _FOREGROUND = (
     "a worker stays in the foreground, and nothing else reads this: let systemd, supervisor or a "
@@ -94,7 +94,7 @@ _OF_A_WORKER: Mapping[str, Rule] = {
     "worker_time_limit": Rule(_is_none, _LIMITS),
     "worker_soft_time_limit": Rule(_is_none, _LIMITS),
 }
-"""Options of Celery's command that this worker refuses, by the names that settings would have."""
+"""Options of Celery's command that this worker refuses, by the names of settings."""
 _BROKER = "priorities and options follow the broker of TASKDB_BROKER_URL: set that one"
 
 RULES: Mapping[str, Rule] = {
@@ -134,7 +134,7 @@ RULES: Mapping[str, Rule] = {
     "beat_schedule": Rule(_are_entries, "entries are an object, each by its name"),
     "task_compression": Rule(_is_compression, "no such compression is known"),
 }
-"""Which values Celery's settings may have here, from every source."""
+"""The allowed values of Celery's settings, from every source."""
 
 
 def check_celery_settings(settings: Settings) -> None:
@@ -144,7 +144,7 @@ def check_celery_settings(settings: Settings) -> None:
 
 
 def check_configured(conf: Any) -> None:
-    """The same for an app that is configured, wherever it has its settings from."""
+    """Check the same for a configured app, from every source of its settings."""
     for name, rule in RULES.items():
         if not rule.allows(conf.get(name)):
             raise SettingsError(_said("the Celery app", name, conf.get(name), rule.reason))
@@ -186,13 +186,13 @@ def _rule_of(name: str, settings: Settings) -> Rule | None:
     if name in RULES:
         return RULES[name]
     if name.startswith("result_"):
-        # It would say nothing here, so a user who sets it expects what does not happen.
+        # It has no effect here; a user who sets it would expect one.
         return Rule(lambda value: value == DEFAULTS.get(name), _RESULTS)
     return None
 
 
 def _annotated(annotations: Any) -> Iterator[tuple[str, Any, Rule]]:
-    """What annotations change of what is promised; those that are objects show it at the task."""
+    """Yield annotations that break a promise; `check_task` checks annotations that are objects."""
     several = annotations if isinstance(annotations, list | tuple) else [annotations]
     for mapping in several:
         if not isinstance(mapping, Mapping):
@@ -205,7 +205,7 @@ def _annotated(annotations: Any) -> Iterator[tuple[str, Any, Rule]]:
 
 
 def _said(where: str, name: str, value: Any, reason: str) -> str:
-    # A URL, or whatever else is long, may hold a password.
+    # A URL or any other long value may hold a password.
     is_plain = isinstance(value, bool | int | float) or value is None
     is_word = isinstance(value, str) and value.isidentifier()
     shown = f" {value!r}" if is_plain or is_word else ""

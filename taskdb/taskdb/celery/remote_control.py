@@ -1,4 +1,4 @@
-"""Celery's commands to workers, which a process without remote control does not send."""
+"""Celery's commands to workers; a process without remote control sends none."""
 
 # Celery's base class has no types.
 # mypy: disallow-untyped-calls=False, disallow-subclassing-any=False
@@ -11,10 +11,10 @@ from celery.app.control import Control
 
 
 class RemoteControl(Control):
-    """Sends nothing where `worker_enable_remote_control` is off.
+    """Sends nothing if `worker_enable_remote_control` is off.
 
-    Celery's setting keeps a worker from obeying. A receiver of events also publishes a command,
-    which asks workers for a heartbeat. With this setting Flower needs no right to publish.
+    Celery's setting only stops a worker from obeying. A receiver of events also publishes a
+    command, which asks workers for a heartbeat; with this class Flower needs no right to publish.
     """
 
     def broadcast(self, *arguments: Any, **options: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Celery's result backend over the task table: rows are read, never written, through it.
+"""Celery's result backend on the task table: it reads rows and never writes them.
 
-``AsyncResult(task_id)`` so answers from the row, without results stored twice. An id that has no
-row raises ResultNotKept at once: with Celery's PENDING a caller would wait for ever.
+So ``AsyncResult(task_id)`` reads the row, and results are not stored twice. An id without a row
+raises ResultNotKept at once: with Celery's PENDING a caller would wait forever.
 """
 
 # Celery's base class has no types.
@@ -27,22 +27,22 @@ class SubTasks(Protocol):
     def sub_tasks(
         self, reference: str, *, after: int, role: TaskRole | str | None
     ) -> Sequence[TaskEntity]:
-        """Some sub-tasks of a role behind a position, in order; raises TaskNotFound."""
+        """Return sub-tasks of a role after a position, in order; raises TaskNotFound."""
 
 
 class ResultReader(Protocol):
-    """The client, as this backend needs it."""
+    """The methods of the client that this backend needs."""
 
     @property
     def trees(self) -> SubTasks:
-        """Its sub-tasks."""
+        """The reader of sub-tasks."""
 
     def get_task(self, reference: str) -> TaskEntity:
-        """The task as it is now; raises TaskNotFound."""
+        """Return the current task; raises TaskNotFound."""
 
 
 class ChordRefused(NotImplementedError):
-    """A chord of plain Celery tasks was called in an app of ours. Nothing was published."""
+    """A caller used a chord of plain Celery tasks in an app of ours. Nothing was published."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class ChordRefused(NotImplementedError):
 
 
 class RowBackend(BaseBackend):
-    """Reads state, result and error from the row that is the truth."""
+    """Reads state, result and error from the row, which is authoritative."""
 
     supports_autoexpire = True
     persistent = True
@@ -72,37 +72,37 @@ class RowBackend(BaseBackend):
         return decoded
 
     def get_state(self, task_id: str) -> str:
-        """The state of a task; a worker asks for it before it revokes a plain Celery task."""
+        """Return the state of a task; a worker reads it before it revokes a plain Celery task."""
         try:
             return str(super().get_state(task_id))
         except ResultNotKept:
             return str(states.PENDING)
 
     def exception_to_python(self, exc: Any) -> Any:
-        """The exception that a row describes, of its own class wherever this process knows it."""
+        """Return the exception of a row, in its own class if this process has imported it."""
         if isinstance(exc, BaseException) or not exc:
             return exc or None
         return exception_of(f"{exc['exc_module']}.{exc['exc_type']}", exc["exc_message"])
 
     def _store_result(self, *_args: Any, **_kwargs: Any) -> None:
-        """Nothing: the wrapper and the signals write the row."""
+        """Do nothing: the wrapper and the signals write the row."""
 
     def store_result(self, _task_id: str, result: Any, *_args: Any, **_kwargs: Any) -> Any:
-        """Nothing: the wrapper and the signals write the row."""
+        """Return the result unchanged: the wrapper and the signals write the row."""
         return result
 
     def apply_chord(self, header_result_args: Any, body: Any, **_kwargs: Any) -> None:
-        """Refuse a chord that Celery's canvas builds: its parts have no rows to be joined by."""
+        """Raise ChordRefused: nothing can join the parts of Celery's chord, which have no rows."""
         raise ChordRefused
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_kwargs: Any) -> None:
-        """A part of a fan-out has ended; whoever runs parts asks the rows what follows."""
+        """Notify the worker, if it runs parts, that a part of a fan-out has ended."""
         ended = getattr(self.app, "taskdb_part_ended", None)
         if ended is not None:
             ended(request, state)
 
     def restore_group(self, group_id: str, cache: bool = True) -> Any:
-        """The parts of a fan-out, in their order, as a GroupResult; None where there are none."""
+        """Return the parts of a fan-out in order, as a GroupResult; None if there are none."""
         try:
             children = [self.app.AsyncResult(part.id) for part in self._parts(group_id)]
         except TaskNotFound:
@@ -116,19 +116,19 @@ class RowBackend(BaseBackend):
             after = page[-1].position or 0
 
     def _save_group(self, _group_id: str, result: Any) -> Any:
-        """Nothing: the rows know their parent."""
+        """Do nothing: the rows know their parent."""
         return result
 
     def _forget(self, _task_id: str) -> None:
-        """Nothing: rows are removed by pruning only."""
+        """Do nothing: only pruning removes rows."""
 
     def reload_task_result(self, task_id: str) -> None:
-        """Rows are never cached here."""
+        """Drop Celery's cached value, so that the row is read."""
         self._cache.pop(task_id, None)
 
 
 def meta_of(entity: TaskEntity) -> dict[str, Any]:
-    """A row in the form that `AsyncResult` reads."""
+    """Return a row in the form that `AsyncResult` reads."""
     state = CELERY_STATES[entity.status]
     return {
         "task_id": entity.id,
@@ -156,7 +156,7 @@ def _result(entity: TaskEntity, state: str) -> Any:
 
 
 def _exception(entity: TaskEntity) -> dict[str, str]:
-    """In Celery's own encoding; it makes an exception of that name again."""
+    """Return the error in Celery's encoding, from which it makes an exception of that name."""
     if entity.status is TaskStatus.CANCELED:
         message = entity.error.message if entity.error else "canceled"
         return {

@@ -1,4 +1,4 @@
-"""What a channel of our own does with a message that leads nowhere, which kombu drops unseen."""
+"""Refuses messages that no queue would get; kombu's virtual channels drop them silently."""
 
 # Kombu's classes have no types.
 # mypy: disallow-untyped-calls=False, disallow-subclassing-any=False
@@ -21,7 +21,7 @@ _HEARD = "who listens to a fanout cannot be told; name a queue in `task_routes`"
 
 
 class NoFanout(FanoutExchange):
-    """May be declared and bound to; a message to it is refused."""
+    """A fanout exchange that can be declared and bound; it refuses every message."""
 
     def deliver(self, message: Any, exchange: str, routing_key: str, **options: Any) -> None:
         """Raise Unroutable."""
@@ -29,7 +29,7 @@ class NoFanout(FanoutExchange):
 
 
 class Routed(virtual.Channel):
-    """Refuses a mandatory message that no queue would get; it asks the broker nothing more."""
+    """Refuses a mandatory message that no queue would get, without another query to the broker."""
 
     _is_routed = True
 
@@ -39,9 +39,9 @@ class Routed(virtual.Channel):
         return found
 
     def basic_publish(self, message: Any, exchange: str, routing_key: str, **options: Any) -> Any:
-        """Route and send a message; raises Unroutable for a mandatory one that leads nowhere.
+        """Route and send a message; raises Unroutable for a mandatory one without a queue.
 
-        Without an exchange the routing key is the queue, and nothing is looked up.
+        Without an exchange the routing key is the queue, and there is no lookup.
         """
         is_wanted = exchange and options.get("mandatory")
         if is_wanted and self.supports_fanout and self.typeof(exchange).type == "fanout":

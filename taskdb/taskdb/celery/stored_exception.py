@@ -1,7 +1,7 @@
-"""An exception made again from what a row says of it: the name of its class, and its message.
+"""Makes an exception again from its class name and its message in a row.
 
-Only exceptions that this process has imported already are looked up: a row can make nothing else
-run. Many of them cannot be made from a message alone; the message is what a caller must see.
+Only classes that this process has already imported are used, so a row cannot run other code. Many
+classes cannot be built from a message alone; the caller must see the message in any case.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _PARTS_ARE_LOST = "the exceptions of the group are not kept; see the traceback o
 
 
 def exception_of(name: str, message: str) -> Exception:
-    """An exception of the class with this dotted name, whose text has the message.
+    """Return an exception of the class with this dotted name, whose text has the message.
 
-    A plain `Exception` where this process knows no such class, or none of it can be made.
+    Returns a plain `Exception` if this process does not know the class, or cannot build it.
     """
     kind = _known(name)
     if kind is not None:
@@ -29,14 +29,14 @@ def exception_of(name: str, message: str) -> Exception:
 
 
 def _known(name: str) -> type[Exception] | None:
-    """The exception class of this name, which may lie in another class."""
+    """Return the exception class of this name, which may lie in another class."""
     parts = name.split(".")
     for end in range(len(parts) - 1, 0, -1):
         found: Any = sys.modules.get(".".join(parts[:end]))
         if found is None:
             continue
         for part in parts[end:]:
-            # Not by `getattr`, which may run code (a module's own `__getattr__`).
+            # `getattr` could run code (a module's own `__getattr__`).
             found = vars(found).get(part) if hasattr(found, "__dict__") else None
         return found if isinstance(found, type) and issubclass(found, Exception) else None
     return None
@@ -49,9 +49,9 @@ def _tried(
 ) -> Exception | None:
     try:
         made = make(kind, message)
-        # A text that is not the message would say something that did not happen.
+        # A text without the message would be misleading.
         is_right = isinstance(made, kind) and message in str(made)
-    except BaseException:  # noqa: BLE001 - the constructor and the text are a stranger's
+    except BaseException:  # noqa: BLE001 - constructor and text are foreign code
         return None
     return made if is_right else None
 
@@ -61,7 +61,7 @@ def _called(kind: type[Exception], message: str) -> Exception:
 
 
 def _bare(kind: type[Exception], message: str) -> Exception:
-    """Its constructor wants more than a message; what it keeps beside that is not in the row."""
+    """Build it without its constructor, which needs values that the row does not have."""
     made = kind.__new__(kind)
     made.args = (message,)
     return made
@@ -73,6 +73,6 @@ def _grouped(kind: type[Exception], message: str) -> Exception:
 
 
 def _spoken(kind: type[Exception], message: str) -> Exception:
-    """One of a class beneath it, for a class that makes its text of what the row does not have."""
+    """Build a subclass, for a class whose text needs values that the row does not have."""
     own = {"__str__": lambda _: message, "__module__": kind.__module__}
     return _bare(type(kind.__name__, (kind,), own), message)

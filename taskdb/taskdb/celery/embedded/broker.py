@@ -1,33 +1,34 @@
-"""The embedded broker: a kombu transport whose messages lie in one SQLite file, with real acks.
+"""The embedded broker: a kombu transport that keeps messages in one SQLite file, with real acks.
 
-``register()`` makes the scheme known to kombu, then any Celery app may use it::
+``register()`` makes the scheme known to kombu; then any Celery app can use it::
 
     taskdb-sqlite:////absolute/path/messages.sqlite3
     taskdb-sqlite:///relative/to/the/working/directory/messages.sqlite3
 
-(``?``, ``#``, ``%`` and ``;`` in a path are percent-encoded; ``broker_url`` does it.) All processes
+(Percent-encode ``?``, ``#``, ``%`` and ``;`` in a path; ``broker_url`` does it.) All processes
 must run on one machine: SQLite's WAL cannot be shared over a network.
 
-Held: a publish that returned survives the death of any process (of power loss, see
-``embedded_file``). A message is leased to its consumer, renewed while that lives, removed when it
-acknowledges, and comes back at once when it rejects or closes, or after ``lease_seconds`` when it
-was killed. A line that is closed or lost while a task runs gives the task's message back, as with
-every broker. Delivery is at least once. Priorities are 0 to 9, 9 first; in order of arrival inside
-one; queues take turns. Routing is direct or topic, and bindings are kept in the file.
+Guarantees: a publish that returned survives the death of any process (for power loss, see
+``file.py``). A message is leased to its consumer. The lease is renewed while the consumer
+lives; an acknowledgement removes the message. It returns at once when the consumer rejects it or
+closes, and after ``lease_seconds`` when the consumer was killed. If a connection closes or fails
+during a task, the message returns, as with every broker. Delivery is at least once. Priorities are
+0 to 9, 9 first, by arrival inside one; queues take turns. Routing is direct or topic; the file
+keeps the bindings.
 
-Left out: fanout, and so remote control (``inspect``, broadcast), mingle, gossip and events. A
+Not supported: fanout, and so remote control (``inspect``, broadcast), mingle, gossip and events. A
 fanout exchange may be declared and bound to; a message to it raises Unroutable. Celery switches
 remote control off by itself here. Message and queue TTLs are ignored.
 
 ``broker_transport_options``: ``lease_seconds`` (10), ``polling_interval`` in seconds (0.02),
 ``busy_timeout_seconds`` (30; how long to wait for another process's write). A process that only
 publishes and must not wait sets ``busy_timeout_seconds`` to 1. The polling interval bounds how long
-a message waits for an idle worker; a busy one does not poll, since an acknowledgement wakes it.
-With the defaults an idle worker takes about 2 % of one processor.
+a message waits for an idle worker; a busy worker does not poll, as an acknowledgement wakes it.
+With the defaults an idle worker uses about 2 % of one processor.
 
-For the app: ``task_acks_late``; ``worker_prefetch_multiplier`` 1 for long tasks, 4 for short ones;
-``worker_enable_remote_control`` off; ``worker_pool`` ``taskdb_worker.process.prefork:TaskPool``,
-without which the shutdown of a busy worker may take 30 s longer, on every broker.
+Settings of the app: ``task_acks_late``; ``worker_prefetch_multiplier`` 1 for long tasks, 4 for
+short ones; ``worker_enable_remote_control`` off; ``worker_pool``
+``taskdb_worker.process.prefork:TaskPool``, else a busy worker may stop 30 s late (any broker).
 """
 
 # The methods inherited from kombu have no types.
@@ -53,7 +54,7 @@ from taskdb.celery.embedded.messages import Messages
 
 SCHEME = "taskdb-sqlite"
 _LOOP_SHARE_SECONDS = 0.05
-"""How long an event loop is given messages before it has its turn."""
+"""How long messages are delivered before the event loop does other work."""
 
 
 def register() -> None:
@@ -72,11 +73,11 @@ def path_of(url: str) -> Path:
 
 
 class Transport(virtual.Transport):
-    """The way to one message file: kombu's transport and connection in one, as virtual ones are."""
+    """A transport and connection to one message file; kombu's virtual ones are both in one."""
 
     Channel = Channel
 
-    #: Else kombu would print the URL with a host and a masked password that it does not have.
+    #: Without it kombu would print the URL with a host and a masked password that do not exist.
     can_parse_url = True
     driver_type = "sqlite"
     driver_name = "sqlite3"
@@ -86,12 +87,12 @@ class Transport(virtual.Transport):
         *virtual.Transport.connection_errors,
         MessageFileError,
     )
-    #: Named apart, so that kombu keeps retrying while the file stays unusable.
+    #: Listed separately, so that kombu keeps retrying while the file stays unusable.
     recoverable_connection_errors = connection_errors
     recoverable_channel_errors = ()
 
-    #: An event loop is what makes Celery's prefork pool give each child pipes of its own: with
-    #: the shared ones of the other kind, a child that is killed may leave them locked for all.
+    #: With an event loop Celery's prefork pool gives each child its own pipes. Without one the
+    #: children share pipes, and a child that is killed may leave them locked for all.
     implements = virtual.Transport.implements.extend(
         asynchronous=True,
         batch_publish=True,
@@ -111,7 +112,7 @@ class Transport(virtual.Transport):
 
     @property
     def default_connection_params(self) -> dict[str, Any]:
-        """There is no host and no port to fall back to."""
+        """Empty: there is no default host or port."""
         return {}
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
@@ -128,20 +129,20 @@ class Transport(virtual.Transport):
         return super().establish_connection()
 
     def close_connection(self, connection: Any) -> None:
-        """Give back what is unacknowledged and close the file."""
+        """Return unacknowledged messages to their queues and close the file."""
         self._leave_loop()
         super().close_connection(connection)
         self.leases.stop()
         self.messages.file.close()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Deliver from this loop: a look each polling interval, and one when there is room."""
+        """Deliver from this loop: at each polling interval, and when a message is acknowledged."""
         self._leave_loop()
         self._loop = loop
         self._look = loop.call_repeatedly(self.polling_interval, self._deliver_in_loop)
 
     def wake_up(self) -> None:
-        """Look at once: there is room for another message. Safe from any thread."""
+        """Look for a message at once, as there is room for one. Safe from any thread."""
         self._wakeup.set()
         if self._loop is not None:
             self._loop.call_soon(self._deliver_in_loop)
@@ -149,18 +150,18 @@ class Transport(virtual.Transport):
     def drain_events(  # type: ignore[override]  # as virtual.Transport, which has no types, does
         self, connection: Any, timeout: float | None = None
     ) -> None:
-        """Deliver one message; raises TimeoutError after ``timeout`` seconds without.
+        """Deliver one message; raises TimeoutError after ``timeout`` seconds without one.
 
         Between two looks it sleeps for the polling interval, or until an acknowledgement makes
-        room: a worker whose prefetch is full starts its next task as soon as one has ended.
+        room: a worker with a full prefetch starts its next task as soon as one has ended.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._deliver_next(timeout):
             self._sleep_until(deadline)
 
     def _deliver_in_loop(self) -> None:
-        # For a moment only: a pool without processes runs each task in here, and the loop has more
-        # to do (signals, the timers of others).
+        # Only for a short time: a pool without processes runs each task in here, and the loop must
+        # also handle signals and timers.
         until = time.monotonic() + _LOOP_SHARE_SECONDS
         while self._loop is not None and self._deliver_next(0):
             if time.monotonic() > until:
@@ -174,7 +175,7 @@ class Transport(virtual.Transport):
             self._look = None
 
     def _deliver_next(self, timeout: float | None) -> bool:
-        # Before the look: what is acknowledged during it must not be slept over.
+        # Clear before the look, so that an acknowledgement during it still wakes the sleeper.
         self._wakeup.clear()
         try:
             self.cycle.get(  # type: ignore[union-attr]  # the constructor has set it
@@ -200,7 +201,7 @@ def _path(client: Any) -> Path:
     if host and "://" in host:
         parts = url_to_parts(host)
         host, path = parts.hostname, parts.path
-    # With two slashes the first part of a path would be taken for a host, and go unnoticed.
+    # With two slashes the first part of a path would silently become a host.
     if host not in (None, "", "localhost") or path in (None, "", "/"):
         raise ValueError(
             f"a broker URL that names no message file (host {host!r}, path {path!r}): "

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class PublishBatch:
-    """Messages of one ``Producer.batch()``, stored in one transaction: all or none."""
+    """The messages of one ``Producer.batch()``, stored in one transaction: all or none."""
 
     def __init__(self, channel: Channel, max_size: int) -> None:
         self.channel = channel
@@ -38,7 +38,7 @@ class PublishBatch:
         self._messages.append(message)
 
     def flush(self) -> None:
-        """Store what is buffered. After MessageFileError nothing of it was, and it is dropped."""
+        """Store the buffered messages; on MessageFileError none is stored, and all are dropped."""
         messages, self._messages = self._messages, []
         if messages:
             self.channel.messages.publish(messages)
@@ -50,17 +50,17 @@ class PublishBatch:
 
 
 class QoS(virtual.QoS):
-    """Prefetch accounting, with acknowledgements that reach the file."""
+    """Prefetch accounting, with acknowledgements in the file."""
 
     def ack(self, delivery_tag: str) -> None:
-        """Remove the message; raises MessageFileError, and then removes it later."""
+        """Remove the message; raises MessageFileError, after which the renewer removes it later."""
         try:
             self.channel.leases.ack(delivery_tag)
         finally:
             self._settled(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Put the message back in its place, or drop it."""
+        """Return the message to its place in the queue, or drop it."""
         if not requeue:
             self.ack(delivery_tag)
             return
@@ -70,7 +70,7 @@ class QoS(virtual.QoS):
             self._settled(delivery_tag)
 
     def restore_unacked(self) -> list[Any]:
-        """Put every unacknowledged message back; one that cannot be comes back with its lease."""
+        """Return every unacknowledged message; after an error each returns when its lease ends."""
         self._flush()
         tags = list(self._delivered)
         self._delivered.clear()
@@ -89,7 +89,7 @@ class Channel(Routed):
     """A channel on the message file."""
 
     QoS = QoS
-    #: The file keeps text and bytes as they are.
+    #: The file keeps text and bytes unchanged.
     body_encoding = None  # type: ignore[assignment]  # kombu infers str from its default
     supports_fanout = False
     exchange_types: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # each channel has its own
@@ -104,7 +104,7 @@ class Channel(Routed):
         self._transport = connection
 
     def wake_up(self) -> None:
-        """Let the consumer look at once: there is room for another message."""
+        """Make the consumer look at once: there is room for another message."""
         self._transport.wake_up()
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
@@ -114,7 +114,7 @@ class Channel(Routed):
     def basic_consume(
         self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **options: Any
     ) -> None:
-        """Consume; without acknowledgements a message is removed just before its callback."""
+        """Consume; with `no_ack` a message is removed just before its callback."""
 
         def acknowledged(message: Any) -> Any:
             self.basic_ack(message.delivery_tag)
@@ -160,9 +160,9 @@ class Channel(Routed):
         self.messages.unbind(exchange, routing_key or "", queue)
 
     def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
-        """Return the bindings of an exchange, whichever process made them.
+        """Return the bindings of an exchange, from every process.
 
-        Our own count even where the file was deleted since, as kombu declares them only once.
+        This process's bindings count even if the file was deleted: kombu declares them only once.
         """
         own = self.state.exchanges.get(exchange, {}).get("table", [])
         kept = self.messages.bindings(exchange)
@@ -198,7 +198,7 @@ class Channel(Routed):
         try:
             delivery = self.messages.lease(queue)
         except MessageFileBusy as error:
-            # A file locked for long is no reason to drop the line, and with it what is running.
+            # A file that is locked for long must not drop the connection and the tasks that run.
             logger.warning("no message taken: %s", error)
             raise Empty from error
         if delivery is None:
@@ -220,7 +220,7 @@ class Channel(Routed):
 
 
 def _payload(delivery: Delivery) -> dict[str, Any]:
-    """Build what kombu's virtual channels expect; the lease's token is the delivery tag."""
+    """Build the payload of kombu's virtual channels; the delivery tag is the lease's token."""
     payload: dict[str, Any] = loads(delivery.envelope)
     payload["body"] = delivery.body
     properties = payload["properties"]

@@ -1,22 +1,22 @@
-"""The file that holds the embedded broker's messages, as one process sees it.
+"""The file with the embedded broker's messages, as one process uses it.
 
-One SQLite connection serves all threads of a transport, one at a time behind a lock: SQLite has a
-single writer anyway, and a lock hands over at once where its busy handler would sleep.
+One SQLite connection serves all threads of a transport, one at a time behind a lock. SQLite has a
+single writer anyway, and a lock hands over at once, while SQLite's busy handler would sleep.
 
-A fork is the dangerous moment. SQLite keeps its file locks in a table of the process, so a child
-that inherits an open handle believes in locks that it does not have, even for a connection that it
-opens itself. So every file is closed before a fork, in between two transactions, and opened again
-by whoever uses it next, parent or child. Where a fork bypasses Python's hooks (a C program that
-embeds Python), the child still neither uses nor closes what it inherited, but SQLite's table of
-locks is then a copy of its parent's: such a program should open the broker after its forks.
+A fork is dangerous. SQLite keeps its file locks in a table of the process. A child that inherits an
+open handle believes that it has locks which it does not have, even for a connection that it opens
+itself. So every file is closed before a fork, between two transactions, and the next use opens it
+again, in parent or child. If a fork bypasses Python's hooks (a C program that embeds Python), the
+child neither uses nor closes the inherited handle, but SQLite's table of locks is a copy of its
+parent's: such a program should open the broker after its forks.
 
-What SQLite cannot do: a process that is stopped (SIGSTOP) inside a transaction keeps the file
-locked until it goes on or dies. Transactions here take well under a millisecond.
+A limit of SQLite: a process that is stopped (SIGSTOP) inside a transaction keeps the file
+locked until it continues or dies. Transactions here take well under a millisecond.
 
 Durability: WAL with ``synchronous=NORMAL``. A commit that returned survives the death of any
-process, and a power cut or a crash of the kernel may take the last commits with it, without
-damaging the file. That is the choice for a broker whose messages can be published again from the
-database of record; FULL would cost an fsync a message.
+process. A power cut or a kernel crash may lose the last commits, without damage to the file. This
+is enough for a broker whose messages can be published again from the database of record; FULL
+would cost one fsync for each message.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WAL_BYTES_KEPT = 16 * 1024 * 1024
 
 
 class MessageFileError(OperationalError):
-    """The message file cannot be used; the message names the file and what is wrong with it."""
+    """The message file cannot be used; the message has the file and the problem."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"message file {path}: {problem}")
@@ -53,7 +53,7 @@ class MessageFileBusy(MessageFileError):
 
 
 class MessageFile:
-    """One message file, created when first used. Safe to share between threads, safe to fork."""
+    """One message file, created at first use. Safe to share between threads, safe to fork."""
 
     def __init__(self, path: Path, busy_timeout_seconds: float = 30.0) -> None:
         self.path = path
@@ -67,7 +67,7 @@ class MessageFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection inside a write transaction: all of the block, or nothing of it."""
+        """Yield the connection inside a write transaction: all of the block, or nothing of it."""
         with self.reading() as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
@@ -75,9 +75,9 @@ class MessageFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection, to this thread alone; each statement is its own transaction.
+        """Yield the connection to this thread alone; each statement is its own transaction.
 
-        Raises MessageFileBusy when another process keeps the lock, MessageFileError otherwise.
+        Raises MessageFileBusy if another process holds the lock, else MessageFileError.
         """
         self._leave_parent()
         with self._lock:
@@ -85,19 +85,19 @@ class MessageFile:
             try:
                 yield connection
             except BaseException as error:
-                # Whatever it is, also what a signal handler raised: nothing stays half written.
+                # Catches also errors from a signal handler: nothing stays half written.
                 self._roll_back(connection)
                 if isinstance(error, sqlite3.Error):
                     raise self._translated(error) from error
                 raise
 
     def state(self, connection: sqlite3.Connection) -> tuple[int, int, int]:
-        """Return a value that differs whenever this or another process changed the file."""
+        """Return a value that changes whenever this or another process changes the file."""
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         return self._opened_times, version, connection.total_changes
 
     def check(self) -> None:
-        """Open the file, created when it is missing; raises MessageFileError."""
+        """Open the file, and create it if it is missing; raises MessageFileError."""
         with self.reading():
             pass
 
@@ -108,7 +108,7 @@ class MessageFile:
             self._close()
 
     def _current(self) -> sqlite3.Connection:
-        # A file deleted under a running process would go on taking messages that nobody can see.
+        # If the file was deleted, the old handle would accept messages that no other process sees.
         if self._connection is not None and self._inode != self._inode_now():
             self._close()
         if self._connection is None:
@@ -145,7 +145,7 @@ class MessageFile:
         return connection
 
     def _check_path(self) -> None:
-        """Say in words what SQLite would only call "unable to open database file"."""
+        """Raise a clear error where SQLite's is only "unable to open database file"."""
         try:
             make_folder(self.path.parent)
         except OSError as error:
@@ -159,7 +159,7 @@ class MessageFile:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         if not self._is_ours(connection):
-            # Takes effect in an empty file only, and only before anything is written to it.
+            # It works only in an empty file, before the first write.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -168,7 +168,7 @@ class MessageFile:
             self._create(connection)
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        """Tell a message file from an empty one; raises for anything else."""
+        """Return True for a message file, False for an empty one; raises for anything else."""
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -182,9 +182,9 @@ class MessageFile:
         return True
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
-        """Switch to WAL; processes that start together wait for each other here.
+        """Switch to WAL; processes that start together wait here for each other.
 
-        SQLite does not call its busy handler for this switch, hence the loop.
+        SQLite does not call its busy handler for this switch, so this loop retries.
         """
         deadline = time.monotonic() + self.busy_timeout_seconds
         while True:
@@ -200,7 +200,7 @@ class MessageFile:
 
     def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        # Another process may have created it while this one waited for the lock.
+        # Another process may have created the schema while this one waited for the lock.
         if not self._is_ours(connection):
             for statement in SCHEMA:
                 connection.execute(statement)
@@ -210,7 +210,7 @@ class MessageFile:
         if _is_busy(error):
             waited = f"locked for {self.busy_timeout_seconds:g} s by another process"
             return MessageFileBusy(self.path, waited)
-        # What is broken may be this handle alone: the next use opens a new one.
+        # Perhaps only this handle has failed: the next use opens a new one.
         self._close()
         return MessageFileError(self.path, str(error))
 
@@ -219,7 +219,7 @@ class MessageFile:
             if connection.in_transaction:
                 connection.rollback()
         except sqlite3.Error:
-            # Closing rolls back too.
+            # Closing also rolls back.
             self._close()
 
     def _close(self) -> None:
@@ -228,21 +228,21 @@ class MessageFile:
             connection.close()
 
     def _leave_parent(self) -> None:
-        """Forget, in a child whose fork bypassed the hooks, what belongs to the parent."""
+        """Forget the parent's state in a child whose fork bypassed the hooks."""
         if self._pid != os.getpid():
             self.after_fork()
 
     def before_fork(self) -> None:
-        """Wait for this file's transaction to end, and close it."""
+        """Wait for the transaction on this file to end, then close it."""
         self._lock.acquire()
         self._close()
 
     def after_fork_in_parent(self) -> None:
-        """Let the next use open the file again."""
+        """Allow the next use to open the file again."""
         self._lock.release()
 
     def after_fork(self) -> None:
-        """In the child: the lock, and a handle that was still open, stay behind."""
+        """Replace, in the child, the inherited lock and a handle that was still open."""
         self._pid = os.getpid()
         self._lock = threading.RLock()
         connection, self._connection = self._connection, None
@@ -256,5 +256,5 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 
 def _never_close(connection: sqlite3.Connection) -> None:
-    """Keep an inherited handle from being closed, even by the end of the interpreter."""
+    """Prevent that an inherited handle is closed, even at the end of the interpreter."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

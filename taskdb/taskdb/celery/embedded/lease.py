@@ -1,13 +1,13 @@
-"""What this process has leased and not yet settled, and the thread that keeps it leased.
+"""The unsettled leases of this process, and the thread that renews them.
 
-A message is held for as long as its consumer lives, however long the task takes: a daemon thread
-renews each lease three times in its length. When the process dies, renewing ends with it, and the
-message comes back. A process that was stopped (SIGSTOP, a frozen virtual machine) may find on
-waking up that another consumer has its message; then it no longer holds it, and its late
+A consumer holds a message for as long as it lives, however long the task takes: a daemon thread
+renews each lease three times per lease period. When the process dies, renewal ends, and the
+message returns. A process that was stopped (SIGSTOP, a frozen virtual machine) may find after
+waking that another consumer has its message. Then it no longer holds the message, and its late
 acknowledgement changes nothing.
 
-The thread needs the interpreter: C code that keeps Python's lock for longer than a lease, in the
-process that consumes (with the prefork pool the main process, never a task's), stops renewing too.
+The thread needs the interpreter. If C code in the consuming process (in the prefork pool the main
+process, never that of a task) holds Python's lock longer than a lease, renewal stops too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class HeldLeases:
-    """The leases of this process, by token. A forked child starts with none of its parent's."""
+    """The leases of this process, by token. A forked child starts with none."""
 
     def __init__(self, messages: Messages) -> None:
         self._messages = messages
@@ -46,7 +46,7 @@ class HeldLeases:
     def ack(self, token: str) -> None:
         """Remove the message, unless its lease was lost; raises MessageFileError.
 
-        After an error the acknowledgement is owed: the renewer goes on trying.
+        After an error the renewer retries the acknowledgement.
         """
         self._leave_parent()
         lease = self._held.pop(token, None)
@@ -58,14 +58,14 @@ class HeldLeases:
             self._settle()
 
     def release(self, tokens: Iterable[str]) -> None:
-        """Give messages back at once; raises MessageFileError, after which they lapse."""
+        """Return messages to their queues at once; after MessageFileError their leases expire."""
         self._leave_parent()
         leases = [lease for token in tokens if (lease := self._held.pop(token, None))]
         if leases:
             self._messages.release(leases)
 
     def stop(self) -> None:
-        """End the renewer; what is still held or owed lapses."""
+        """Stop the renewer; held leases and pending acknowledgements expire."""
         self._leave_parent()
         renewer, self._renewer = self._renewer, None
         self._stopping.set()
@@ -75,7 +75,7 @@ class HeldLeases:
         self._owed.clear()
 
     def _leave_parent(self) -> None:
-        """In a forked child: what was held is the parent's, and its thread did not come along."""
+        """Drop the parent's leases in a forked child, which has no renewer thread."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._held, self._owed = {}, {}
@@ -103,9 +103,9 @@ class HeldLeases:
                 logger.exception("leases not renewed, tried again")
 
     def _settle(self) -> None:
-        """Acknowledge what is owed; one thread at a time.
+        """Send pending acknowledgements; one thread at a time.
 
-        A second one would find nothing to remove, and take the message for given away.
+        A second thread would find nothing to remove and report the message as lost.
         """
         for lease in list(self._owed.values()):
             if not self._messages.ack([lease]):
@@ -117,7 +117,7 @@ class HeldLeases:
             self._settle()
         if held := list(self._held.values()):
             for lease in self._messages.renew(held):
-                # Not held any more: it was settled while this thread renewed.
+                # If it is no longer held, it was settled during the renewal.
                 if self._held.pop(lease.token, None):
                     logger.warning("message %s lost to another consumer", lease.message_id)
         self._messages.return_free_pages()

@@ -1,8 +1,8 @@
-"""The queues of the embedded broker: each SQL statement of it, with its meaning.
+"""The queues of the embedded broker: each SQL statement, with its meaning.
 
-Time is ``time.monotonic()``: one clock for all processes of a machine, which no correction of the
-wall clock moves. After a reboot it starts again, so a lease taken "in the future" is one of an
-earlier boot and counts as over.
+Time is ``time.monotonic()``: one clock for all processes of a machine, which is not affected by
+corrections of the wall clock. It starts again after a reboot, so a lease from "the future" is of an
+earlier boot and counts as expired.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import NamedTuple
 
 from taskdb.celery.embedded.file import MessageFile
 
-#: How far ahead of this process's reading another one's may be, before it means another boot.
+#: The most that another process's clock reading may be ahead; beyond it is another boot.
 CLOCK_SLACK_SECONDS = 1.0
 
-#: Free pages are handed back to the file system above this many, so many at a time.
+#: Above this many free pages, so many at a time are returned to the file system.
 FREE_PAGES_KEPT = 2_000
 FREE_PAGES_RETURNED = 1_000
 
-#: Over: its time has passed, or it was taken by the clock of another boot.
+#: Expired: its time has passed, or it was taken by the clock of another boot.
 _OVER = "leased_at IS NOT NULL AND (leased_at + lease_seconds <= :now OR leased_at > :ahead)"
 
 INSERT_MESSAGE = "INSERT INTO message (queue, priority) VALUES (?, ?)"
 INSERT_CONTENT = "INSERT INTO content (id, envelope, body) VALUES (?, ?, ?)"
 
-#: The next message of a queue: highest priority first, in order of arrival inside one.
+#: The next message of a queue: highest priority first, then in order of arrival.
 FIND_READY = """
 SELECT id FROM message WHERE queue = ? AND leased_at IS NULL ORDER BY priority DESC, id LIMIT 1
 """
@@ -38,7 +38,7 @@ UPDATE message SET lease = ?, leased_at = ?, lease_seconds = ?, deliveries = del
 """
 READ_CONTENT = "SELECT envelope, body FROM content WHERE id = ?"
 
-#: The four guarded statements: only who holds the lease, or held it last, changes the row.
+#: The guarded statements: only the current or the last holder of the lease changes the row.
 RENEW = "UPDATE message SET leased_at = ?, lease_seconds = ? WHERE id = ? AND lease = ?"
 ACK = "DELETE FROM message WHERE id = ? AND lease = ?"
 RELEASE = "UPDATE message SET leased_at = NULL, lease = NULL WHERE id = ? AND lease = ?"
@@ -52,7 +52,7 @@ PURGE = f"DELETE FROM message WHERE queue = :queue AND (leased_at IS NULL OR {_O
 
 
 class NewMessage(NamedTuple):
-    """A message on its way into a queue; the envelope is JSON, priority 9 goes first."""
+    """A message to be stored in a queue; the envelope is JSON, priority 9 goes first."""
 
     queue: str
     priority: int
@@ -61,14 +61,14 @@ class NewMessage(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """One delivery of one message; the token is random, so no two deliveries share it."""
+    """One delivery of one message; the token is random and unique to this delivery."""
 
     message_id: int
     token: str
 
 
 class Delivery(NamedTuple):
-    """A message under a lease of this process; redelivered: it had been leased before."""
+    """A message that this process has leased; `redelivered`: it was leased before."""
 
     lease: Lease
     envelope: str
@@ -86,30 +86,30 @@ class Messages:
         self._look_for_over_at = 0.0
 
     def publish(self, messages: Iterable[NewMessage]) -> None:
-        """Store the messages in order, all or none; they are safe when this returns."""
+        """Store the messages in order, all or none; they are committed when this returns."""
         with self.file.transaction() as connection:
             for message in messages:
                 row = connection.execute(INSERT_MESSAGE, (message.queue, message.priority))
                 connection.execute(INSERT_CONTENT, (row.lastrowid, message.envelope, message.body))
 
     def lease(self, queue: str) -> Delivery | None:
-        """Lease the next message of a queue to this process; None when there is none.
+        """Lease the next message of a queue to this process; None if there is none.
 
-        An idle call costs two reads of shared memory: nothing changed, so it is still empty.
+        An idle call costs two reads of shared memory: an unchanged file means a queue still empty.
         """
         with self.file.reading() as connection:
             self._release_over(connection)
             state = self.file.state(connection)
             if self._empty.get(queue) == state:
                 return None
-            # Reads first, since the update would take the write lock only to find nothing.
+            # Read first: the update would take the write lock even if there is no message.
             if connection.execute(FIND_READY, (queue,)).fetchone() is None:
                 self._empty[queue] = state
                 return None
             return self._take(connection, queue)
 
     def renew(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Begin the leases anew and return those that another consumer has taken over."""
+        """Renew the leases and return those that another consumer has taken over."""
         with self.file.transaction() as connection:
             now = time.monotonic()
             return [
@@ -119,21 +119,21 @@ class Messages:
             ]
 
     def ack(self, leases: Iterable[Lease]) -> int:
-        """Remove the messages whose lease nobody has taken over; returns how many."""
+        """Remove the messages whose leases this process still holds; returns their number."""
         return self._settle(ACK, leases)
 
     def release(self, leases: Iterable[Lease]) -> int:
-        """Put messages back, in their old place, at once; returns how many were still ours."""
+        """Return messages to their old places at once; returns how many were still held."""
         return self._settle(RELEASE, leases)
 
     def count_ready(self, queue: str) -> int:
-        """Count what a consumer could get now; what is leased is not counted, as in RabbitMQ."""
+        """Count the messages that are ready now; leased ones do not count, as in RabbitMQ."""
         with self.file.reading() as connection:
             (count,) = connection.execute(COUNT_READY, _times(queue=queue)).fetchone()
         return int(count)
 
     def purge(self, queue: str) -> int:
-        """Remove what is ready and return how many; leased messages stay with their consumers."""
+        """Remove the ready messages and return their number; leased messages stay."""
         with self.file.transaction() as connection:
             return connection.execute(PURGE, _times(queue=queue)).rowcount
 
@@ -147,14 +147,14 @@ class Messages:
         return found is not None
 
     def delete_queue(self, queue: str) -> None:
-        """Remove the queue with its bindings and all of its messages, leased ones too."""
+        """Remove the queue with its bindings and all its messages, including leased ones."""
         with self.file.transaction() as connection:
             connection.execute("DELETE FROM queue WHERE name = ?", (queue,))
             connection.execute("DELETE FROM binding WHERE queue = ?", (queue,))
             connection.execute("DELETE FROM message WHERE queue = ?", (queue,))
 
     def bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        """Keep a binding, so that a process which only publishes routes as the others do."""
+        """Store a binding, so that a process that only publishes routes as the others do."""
         with self.file.reading() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO binding VALUES (?, ?, ?, ?)",
@@ -176,11 +176,11 @@ class Messages:
             ).fetchall()
 
     def return_free_pages(self) -> None:
-        """Hand part of what acknowledged messages left behind back to the file system."""
+        """Return some of the space of removed messages to the file system."""
         with self.file.reading() as connection:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             if free > FREE_PAGES_KEPT:
-                # As a script, which is run to its end: one step would return a single page.
+                # `executescript` runs all steps; a single step would return one page.
                 connection.executescript(f"PRAGMA incremental_vacuum({FREE_PAGES_RETURNED})")
 
     def _take(self, connection: sqlite3.Connection, queue: str) -> Delivery | None:
@@ -197,7 +197,7 @@ class Messages:
         return Delivery(Lease(message_id, token), envelope, body, redelivered=deliveries > 1)
 
     def _release_over(self, connection: sqlite3.Connection) -> None:
-        """Make messages of dead consumers ready again; looks ten times in a lease."""
+        """Make messages of dead consumers ready again; checks ten times per lease period."""
         now = time.monotonic()
         if now < self._look_for_over_at:
             return

@@ -1,12 +1,12 @@
 """The tables of the embedded broker's message file.
 
-A message is two rows: what moves (``message``, small, rewritten by every lease and renewal) and
-what never changes (``content``, as large as the body). ``leased_at`` is NULL while the message is
-ready. ``lease`` stays behind when a lease has run out, so that its owner, if it wakes up before
-anyone else took the message, can still acknowledge or renew it.
+A message is two rows: the changing part (``message``, small, rewritten by every lease and renewal)
+and the fixed part (``content``, as large as the body). ``leased_at`` is NULL while the message is
+ready. ``lease`` stays after a lease has expired, so that its owner can still acknowledge or renew
+it until another consumer takes the message.
 
-The file has the number of its schema, and of how many older ones the code can live with it: a
-release that finds a newer file uses it where its own schema is among these.
+The file stores its schema number and how many older schemas' code can use it. A release with an
+older schema uses a newer file if its own schema is among these.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 APPLICATION_ID = 0x74_64_62_6D
 SCHEMA_VERSION = 1
 OLDER_CODE = 0
-"""The code of so many schemas before this one can live with it."""
+"""The code of this many earlier schemas can use the file."""
 _PER_OLDER = 1_000
 USER_VERSION = OLDER_CODE * _PER_OLDER + SCHEMA_VERSION
 
@@ -31,12 +31,12 @@ SCHEMA = (
         WHERE leased_at IS NULL""",
     """CREATE INDEX message_leased ON message (leased_at, lease_seconds)
         WHERE leased_at IS NOT NULL""",
-    # No type: a body of text stays text, and bytes stay bytes, without an encoding in between.
+    # Without a type, text stays text and bytes stay bytes.
     "CREATE TABLE content (id INTEGER PRIMARY KEY, envelope TEXT NOT NULL, body)",
     """CREATE TRIGGER message_gone AFTER DELETE ON message
         BEGIN DELETE FROM content WHERE id = OLD.id; END""",
     "CREATE TABLE queue (name TEXT PRIMARY KEY) WITHOUT ROWID",
-    # The key first: the integrity check of SQLite 3.40 reads the columns of such a table as stored.
+    # Key columns first: SQLite 3.40's integrity check reads the columns of such a table as stored.
     """CREATE TABLE binding (
         exchange TEXT NOT NULL, routing_key TEXT NOT NULL, queue TEXT NOT NULL,
         pattern TEXT NOT NULL,
@@ -47,6 +47,6 @@ SCHEMA = (
 
 
 def fits(user_version: int) -> bool:
-    """Return whether this release can live with a file of this version."""
+    """Return whether this release can use a file of this version."""
     older, version = divmod(user_version, _PER_OLDER)
     return version - older <= SCHEMA_VERSION <= version

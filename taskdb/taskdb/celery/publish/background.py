@@ -1,6 +1,6 @@
-"""Publishing from a thread of its own, so that a caller waits a bounded time at most.
+"""Publishes from a separate thread, so that the caller waits only a bounded time.
 
-What the thread cannot publish in time stays CREATED for the relay, so that a broker that is away
+Tasks that the thread cannot publish in time stay CREATED for the relay. An unavailable broker
 costs the caller almost nothing.
 """
 
@@ -23,16 +23,16 @@ from taskdb.store.contract import Publication
 log = get_logger("taskdb.publish")
 
 COMMIT_SECONDS = 1.0
-"""How long a commit that was announced may take before its rows are left to the relay."""
+"""How long an announced commit may take before its rows are left to the relay."""
 _LOOK_SECONDS = 0.02
-"""Pause between two looks whether rows are committed."""
+"""Pause between two checks whether rows are committed."""
 
 
 class BackgroundPublisher:
-    """One thread, made in the process that uses it and never inherited through a fork.
+    """One thread, started in the process that uses it and not inherited through a fork.
 
-    After a failure, or while the thread hangs in the broker, a breaker leaves everything to the
-    relay. One that `rests` leaves everything to it from the beginning.
+    After a failure, or while the thread hangs in the broker, a breaker leaves all publishing to
+    the relay. A publisher that `rests` leaves it to the relay from the start.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class BackgroundPublisher:
     def publish(
         self, items: Sequence[Publication], *, wait: bool = True, certain: bool = True
     ) -> set[str]:
-        """Publish, waiting no longer than the budget; answers the ids that are QUEUED for sure.
+        """Publish, waiting at most the budget; returns the ids that are certainly QUEUED.
 
-        Never raises for a broker or a database that is away: what was not published is logged
-        and left to the relay. `wait=False` returns at once. `certain=False`: the rows are about
-        to be committed, so the thread first looks whether they are.
+        Never raises for an unavailable broker or database: unpublished tasks are logged and left to
+        the relay. `wait=False` returns at once. `certain=False`: the commit of the rows is about
+        to happen, so the thread first checks whether they are visible.
         """
         if not items or self._is_open():
             return set()
@@ -73,16 +73,16 @@ class BackgroundPublisher:
             return set()
 
     def publish_family(self, parent_id: str, *, certain: bool = True) -> None:
-        """Publish the parts of a fan-out, a page after another, without waiting for it.
+        """Publish the parts of a fan-out, page by page, without waiting.
 
-        `certain=False`: its rows are about to be committed.
+        `certain=False`: the commit of its rows is about to happen.
         """
         if not self._is_open():
             self._enqueue(_Job([], certain=certain, family=parent_id))
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Leave everything to the relay meanwhile."""
+        """Leave all publishing to the relay inside the block."""
         with self._lock:
             until, self._open_until = self._open_until, float("inf")
         try:
@@ -92,7 +92,7 @@ class BackgroundPublisher:
                 self._open_until = until
 
     def close(self) -> None:
-        """Let the thread finish what it has, for as long as the budget; then it is left alone."""
+        """Wait for the thread to finish its work, at most for the budget; then abandon it."""
         with self._lock:
             thread, self._thread = self._thread, None
             if thread is not None:
@@ -107,7 +107,7 @@ class BackgroundPublisher:
         self._thread = None
 
     def _budget_for(self, count: int) -> float:
-        # The budget is for one answer of the broker; a bulk submit hands over many batches.
+        # The budget is for one reply of the broker; a bulk submit has many batches.
         return self._budget * (1 + count // BATCH)
 
     def _enqueue(self, job: _Job) -> bool:
@@ -119,7 +119,7 @@ class BackgroundPublisher:
                 try:
                     thread.start()
                 except RuntimeError as error:
-                    # The interpreter is on its way out, or there are no threads left to have.
+                    # The interpreter is shutting down, or no thread can be started.
                     log.warning("publish.postponed", reason=str(error), count=len(job.items))
                     return False
                 self._thread = thread
@@ -137,7 +137,7 @@ class BackgroundPublisher:
             uncommitted.extend(job for job in batch if not job.certain)
             ready = [job for job in batch if job.certain and job.items]
             if is_last:
-                # Nobody waits for a commit any more: one look, and the relay does the rest.
+                # No caller waits for a commit any more: check once; the relay publishes the rest.
                 for job in uncommitted:
                     job.deadline = 0.0
             decided = self._decided(uncommitted)
@@ -145,11 +145,11 @@ class BackgroundPublisher:
             self._publish_now([*ready, *decided])
             for job in families:
                 if not is_last and self._publish_page(job):
-                    # Behind what others wait for.
+                    # Other jobs in the queue go first.
                     jobs.put(job)
 
     def _publish_page(self, job: _Job) -> bool:
-        """Publish the next page of a fan-out; answers whether there may be more."""
+        """Publish the next page of a fan-out; returns whether there may be more."""
         try:
             page = self._publisher.family_page(job.family, job.after)
         except Exception as error:  # noqa: BLE001 - nothing may end this thread
@@ -166,7 +166,7 @@ class BackgroundPublisher:
         return not self._is_open()
 
     def _decided(self, jobs: Iterable[_Job]) -> list[_Job]:
-        """Those whose rows are all to be seen, or have had their time: then those that are."""
+        """Return jobs whose rows are all visible, or whose time is over; keep the visible rows."""
         decided = []
         for job in jobs:
             try:
@@ -182,8 +182,8 @@ class BackgroundPublisher:
     def _publish_now(self, jobs: list[_Job]) -> None:
         marked: set[str] = set()
         items = [item for job in jobs for item in job.items]
-        # What waited while the broker failed is the relay's: to try each of them in turn would
-        # keep this thread in a frozen broker for minutes.
+        # After a failure of the broker the relay publishes the waiting jobs: trying each of them
+        # would keep this thread in a frozen broker for minutes.
         if items and not self._is_open():
             marked = self._published(items)
         for job in jobs:
@@ -196,7 +196,7 @@ class BackgroundPublisher:
         except (BrokerUnreachable, DatabaseError) as error:
             self._trip(str(error), len(items))
         except Exception:
-            # Nothing may end this thread: a submit must never depend on it.
+            # This thread must not end: a submit must never depend on it.
             log.exception("publish.crashed", count=len(items))
             self._trip("unexpected error", len(items))
         return set()
@@ -215,9 +215,9 @@ class BackgroundPublisher:
 
 
 class _Job:
-    """Items of one submit, and the promise of an answer; or a family, of which `after` is done.
+    """The items of one submit with a future of the result, or a fan-out published up to `after`.
 
-    One without either ends the thread.
+    A job with neither ends the thread.
     """
 
     def __init__(self, items: Sequence[Publication], *, certain: bool, family: str = "") -> None:
@@ -230,7 +230,7 @@ class _Job:
 
 
 def _together(jobs: SimpleQueue[_Job], seconds: float | None) -> list[_Job]:
-    """The next job, with all that are waiting behind it: concurrent submits share a batch."""
+    """Return the next job and all that wait behind it: concurrent submits share a batch."""
     batch: list[_Job] = []
     try:
         batch.append(jobs.get(timeout=seconds))

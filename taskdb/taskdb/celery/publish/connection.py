@@ -1,7 +1,7 @@
-"""Lines to the broker, for publishing.
+"""Connections to the broker for publishing.
 
-Celery's own pools are shared by everything in a process that names the same broker, and survive a
-fork with the parent's sockets in them. These belong to one publisher in one process.
+Celery's own pools are shared by all code in a process that uses the same broker, and keep the
+parent's sockets after a fork. These connections belong to one publisher in one process.
 """
 
 # Kombu's classes have no types.
@@ -25,18 +25,18 @@ from taskdb.fork import renew_after_fork
 from taskdb.settings.settings import Settings
 
 _inherited: list[object] = []
-"""What a forked process got from its parent, held so that nothing here ever closes it."""
+"""Objects inherited through a fork, referenced here so that this process never closes them."""
 
 _PATIENCE: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": 2, "socket_connect_timeout": 1},
     "amqp": {"read_timeout": 3, "write_timeout": 3},
     "embedded": {"busy_timeout_seconds": 1},
 }
-"""A worker waits for messages; who publishes waits for an answer only."""
+"""Shorter timeouts than those of a worker: a publisher waits only for a reply."""
 
 
 class Lines:
-    """Open lines of this process, each used by one thread at a time."""
+    """Open connections of this process, each used by one thread at a time."""
 
     def __init__(self, settings: Settings, app: Celery | None = None) -> None:
         self._settings = settings
@@ -54,12 +54,12 @@ class Lines:
 
     @property
     def has_idle(self) -> bool:
-        """A line was used before, and may have died since."""
+        """Whether there is an idle connection, which may have failed since its last use."""
         return bool(self._idle)
 
     @contextmanager
     def producer(self) -> Iterator[Any]:
-        """A kombu producer on a line of its own; after an error the line is cut."""
+        """Yield a kombu producer on its own connection; an error closes the connection."""
         connection, producer = self._take()
         try:
             yield producer
@@ -69,13 +69,13 @@ class Lines:
         self._idle.append((connection, producer))
 
     def cut_idle(self) -> None:
-        """Cut every line that is not in use, without a word: the broker may be frozen."""
+        """Close every idle connection without a handshake: the broker may be frozen."""
         while self._idle:
             connection, _ = self._idle.pop()
             _cut(connection)
 
     def close(self) -> None:
-        """Cut the idle lines and leave Celery's list of apps."""
+        """Close the idle connections, and remove the app from Celery's list of apps."""
         self.cut_idle()
         if self._app is not None:
             self._app.close()
@@ -95,13 +95,13 @@ class Lines:
 
 
 class _Producer(Producer):
-    """Declares a queue once; kombu copies it for each message, to see that it has.
+    """Declares a queue once; kombu copies it for each message to check that.
 
-    And it remembers the body of its last message, with the options that it was published with,
-    and the patterns of the batch that is being sent. `is_speaking` is whether the message that is
-    being sent is made, so that an error may be one of the connection; `declaring` what is being
-    declared for it. What the broker refused to declare for one message (`undeclared`) is refused
-    for the next without asking (`is_remembering`).
+    It also keeps the last body with its publish options (`sent`), and the patterns of the
+    current batch. `is_speaking` is set once the message is made: from then on an error may be one
+    of the connection. `declaring` is the entity that is being declared for the message. A
+    declaration that the broker refused for one message (`undeclared`) is refused for the next
+    without another request (`is_remembering`).
     """
 
     patterns: Patterns
@@ -112,7 +112,7 @@ class _Producer(Producer):
     is_remembering = False
 
     def begin(self) -> None:
-        """Another message is going to be made."""
+        """Reset the state before the next message is made."""
         self.declaring, self.is_speaking, self.is_remembering = None, False, False
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
@@ -121,15 +121,15 @@ class _Producer(Producer):
 
     @property
     def is_beyond_frame(self) -> bool:
-        """Whether the headers of the last message are longer than the broker lets a frame be.
+        """Whether the headers of the last message exceed the broker's frame size.
 
-        RabbitMQ then closes the connection, or reads no further.
+        RabbitMQ then closes the connection, or stops reading.
         """
         most = getattr(self.channel.connection, "frame_max", None)
         return most is not None and len(str(self.sent[1].get("headers"))) > most
 
     def publish(self, body: Any, *arguments: Any, **options: Any) -> Any:
-        """Publish a message; raises SettingsError for one that no worker would read."""
+        """Publish a message; raises SettingsError for a serializer that workers do not read."""
         serializer = options.get("serializer") or "json"
         if not is_json(serializer):
             message = (
@@ -157,10 +157,10 @@ class _Producer(Producer):
 
 
 def _cut(connection: Any) -> None:
-    # Whatever goes wrong while a broken line is put away, its error is the one that counts.
+    # An error while a failed connection is closed must not hide the first error.
     with suppress(Exception):
         raw = connection._connection  # noqa: SLF001 - asking in public would connect
         if hasattr(raw, "collect"):
-            # AMQP ends with a handshake, which a frozen broker never answers.
+            # AMQP closes with a handshake, to which a frozen broker never replies.
             raw.collect()
         connection.release()

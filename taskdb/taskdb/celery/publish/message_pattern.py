@@ -1,7 +1,7 @@
-"""Messages made after one that Celery made: to make each by itself takes longer than to send it.
+"""Copies a message that Celery made: making each message takes longer than sending it.
 
-What differs between two messages for tasks of one type and one parent is the id, and what we add
-to the headers. All else is Celery's to decide, by its settings and routes, so it makes the first.
+Two messages for tasks of one type and one parent differ only in the id and in our additions to
+the headers. Celery decides the rest, by its settings and routes, so it makes the first message.
 """
 
 # Celery has no types.
@@ -16,13 +16,13 @@ from celery import Celery, signals
 from kombu.serialization import dumps
 
 _OWN = ("headers", "correlation_id", "serializer")
-"""What a message has for itself of the options of a publish, or has had done already."""
+"""Publish options that each message sets itself, or that have already been applied."""
 
 
 class Patterns:
-    """The patterns of one batch, by what their messages have in common.
+    """The patterns of one batch, by the common properties of their messages.
 
-    None are kept where someone wants to see, or to change, how each message is made.
+    No pattern is kept if a signal receiver or a wrapper must see how each message is made.
     """
 
     def __init__(self, app: Celery) -> None:
@@ -31,19 +31,19 @@ class Patterns:
         self._may_keep = _is_watched_by_nobody(app)
 
     def get(self, kind: Hashable) -> Pattern | None:
-        """The pattern of this kind, made when a second message wants it: most submits have one."""
+        """Return the pattern of this kind, made for its second message: most submits have one."""
         if kind not in self._made and kind in self._first:
             self._made[kind] = Pattern(*self._first[kind])
         return self._made.get(kind)
 
     def keep(self, kind: Hashable, name: str, body: Any, options: Mapping[str, Any]) -> None:
-        """Let others be made after this message of a task of this name."""
+        """Remember this message of a task of this name as the model of further ones."""
         if self._may_keep:
             self._first[kind] = (name, body, options)
 
 
 class Pattern:
-    """A message as Celery has published it."""
+    """A message as Celery published it."""
 
     def __init__(self, name: str, body: Any, options: Mapping[str, Any]) -> None:
         self._name = name
@@ -58,7 +58,7 @@ class Pattern:
         }
 
     def send(self, producer: Any, message_id: str, added: Mapping[str, Any]) -> None:
-        """Publish another one: its id, and what is added to the headers by the same names."""
+        """Publish a copy with another id; `added` headers replace those of the same name."""
         headers = {**self._headers, "id": message_id, **added}
         if self._is_root:
             headers["root_id"] = message_id
@@ -77,12 +77,12 @@ class Pattern:
 
 
 def _is_watched_by_nobody(app: Celery) -> bool:
-    """Whether Celery would do no more for a message than to make it and to tell of it."""
+    """Whether Celery would only make and announce the message, with no other effect."""
     return not (
         signals.before_task_publish.receivers
         or signals.task_sent.receivers
         or app.conf.task_send_sent_event
-        # Whoever measures Celery from outside puts something around this.
+        # Instrumentation of Celery wraps this method.
         or hasattr(Celery.send_task, "__wrapped__")
         or hasattr(app.send_task, "__wrapped__")
     )

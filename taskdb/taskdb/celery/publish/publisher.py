@@ -1,8 +1,7 @@
-"""Handing committed rows to the broker, in the calling thread.
+"""Sends committed rows to the broker, in the calling thread.
 
-A message carries the id of its task and nothing of the input. A row becomes QUEUED after the
-broker took the message, a batch in a statement. What cannot be published stays as it is, for the
-relay.
+A message carries the id of its task and not the input. A row becomes QUEUED after the broker
+took the message, one statement a batch. Rows that cannot be published are left to the relay.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ from taskdb.store.store import Store
 log = get_logger("taskdb.publish")
 
 BATCH = 500
-"""Messages that are sent and marked together."""
+"""The number of messages that are sent and marked together."""
 FIRST = 50
-"""Of a fan-out, that are sent before all others: workers need not wait for a whole batch."""
+"""The number of a fan-out's parts in the first page: workers do not wait for a whole batch."""
 FINALIZE = "taskdb.finalize"
 """The Celery task that ends a parent."""
 CHUNK_HEADER = "taskdb_chunk"
-"""Header of a message with several items: how many. The id of the message is their `chunk`."""
+"""Header of a message with several items: their number. The message id is their `chunk`."""
 
 
 class Publishes(Protocol):
-    """Where a loop hands rows over."""
+    """The publisher, as a loop needs it."""
 
     def publish(self, items: Sequence[Publication]) -> set[str]:
-        """Send every item and mark it QUEUED; answers the ids of the rows that moved."""
+        """Send every item and mark it QUEUED; returns the ids of the rows that moved."""
 
 
 class Publisher:
@@ -61,12 +60,12 @@ class Publisher:
         return self._lines.app
 
     def publish(self, items: Sequence[Publication]) -> set[str]:
-        """Send every item and mark it QUEUED; answers the ids of the rows that moved.
+        """Send every item and mark it QUEUED; returns the ids of the rows that moved.
 
-        A message that cannot be made, or that the broker refuses, is logged, stands in the history
-        of its row, is tried again later and later, and holds up no other one. Raises
-        BrokerUnreachable at the first batch that the broker did not take for sure: what was sent
-        before is marked, the rest is left to the relay.
+        A message that cannot be made, or that the broker refuses, is logged and recorded in the
+        history of its row. It is retried with growing delays and does not stop other messages.
+        Raises BrokerUnreachable at the first batch that the broker may not have taken: messages
+        sent before are marked, the rest is left to the relay.
         """
         marked: set[str] = set()
         for start in range(0, len(items), BATCH):
@@ -83,9 +82,9 @@ class Publisher:
         return marked
 
     def visible(self, items: Sequence[Publication]) -> list[Publication]:
-        """Those of the items whose rows are committed as these items say.
+        """Return the items whose rows are committed in the same version.
 
-        A row that is submitted or retried again has been there before; its fence is another one.
+        A resubmitted or retried row existed before; its `relay_at` then differs.
         """
         wanted = {item.id: item.relay_at for item in items}
         return [
@@ -95,7 +94,7 @@ class Publisher:
         ]
 
     def family_page(self, parent_id: str, after: str) -> list[Publication]:
-        """The next parts of a fan-out to publish, behind this id; no chunk is torn apart."""
+        """Return the next parts of a fan-out to publish after this id; chunks stay whole."""
         if not after:
             page = self._store.publications.page_of_parts(parent_id, after, FIRST)
             if not page or page[-1].chunk is None:
@@ -106,9 +105,9 @@ class Publisher:
         return [item for item in page if item.chunk != page[-1].chunk]
 
     def depths(self, queues: Iterable[str]) -> dict[str, int]:
-        """How many messages wait in each queue, those that consumers have not counted.
+        """Count the ready messages of each queue; messages that consumers hold do not count.
 
-        A queue that is not there has none; one that the broker does not want to count is left out.
+        A missing queue has none; a queue that the broker cannot count is left out.
         Raises BrokerUnreachable.
         """
         found: dict[str, int] = {}
@@ -170,8 +169,8 @@ class Publisher:
     def _send_by_celery(
         self, producer: Any, item: Publication, message_id: str, added: dict[str, Any]
     ) -> None:
-        # A confirm that never comes would hold the publisher for ever; and a queue that was
-        # deleted behind our back, or a route to none, swallows what is not mandatory.
+        # Without a timeout a missing confirm would block the publisher forever. Without `mandatory`
+        # the broker silently drops a message whose queue was deleted, or whose route has none.
         surely: dict[str, Any] = {} if self._kind == "other" else {"mandatory": True}
         if self._kind == "amqp":
             surely["confirm_timeout"] = 2
@@ -182,7 +181,7 @@ class Publisher:
             priority=broker_priority(self._kind, item.priority),
             headers=added,
             group_id=item.group,
-            # Events show these; left out, they would depend on who sends.
+            # Celery events show these ids; left out, they would depend on the sender.
             root_id=item.parent_id,
             parent_id=item.parent_id,
             producer=producer,
@@ -195,7 +194,7 @@ class Publisher:
 
 
 def _messages(items: Sequence[Publication]) -> list[list[Publication]]:
-    """One message a task; items of a chunk share one."""
+    """Group the items into messages: one for each task, and one for each chunk."""
     chunks: dict[str, list[Publication]] = {}
     for item in items:
         chunks.setdefault(item.chunk or item.id, []).append(item)
@@ -203,12 +202,12 @@ def _messages(items: Sequence[Publication]) -> list[list[Publication]]:
 
 
 def end_of(parent_id: str) -> str:
-    """The id of the message that ends a parent: always the same, as it is the same work."""
+    """Return the id of the message that ends a parent: the same id for the same parent."""
     return str(uuid5(UUID(parent_id), FINALIZE))
 
 
 def publish_end(app: Celery, keys: MessageKeys, parent_id: str, queue: str) -> None:
-    """Publish the message that ends a parent whose parts are over."""
+    """Publish the message that ends a parent whose parts have ended."""
     message_id = end_of(parent_id)
     app.send_task(
         FINALIZE,
@@ -231,7 +230,7 @@ def _headers(items: Sequence[Publication]) -> dict[str, Any]:
 
 
 def _trace(sent: Sequence[Publication], began: int) -> None:
-    """A span for each message that goes on with a trace, from before it was sent to its mark."""
+    """Add a span to the trace of each message, from before it was sent to its mark."""
     if not tracing.is_wanted():
         return
     ended = time.time_ns()
@@ -250,8 +249,8 @@ def _trace(sent: Sequence[Publication], began: int) -> None:
 
 
 def _expiry(item: Publication) -> dict[str, Any]:
-    # Only for the worker, which ends the row. Celery's own `expires` also gives the message a time
-    # to live, after which RabbitMQ drops it and tells nobody.
+    # Only the worker reads this header; it ends the row. Celery's own `expires` also sets a time
+    # to live on the message, after which RabbitMQ silently drops it.
     return {} if item.deadline_at is None else {"expires": item.deadline_at.isoformat()}
 
 

@@ -1,9 +1,9 @@
-"""Speaking to the broker: which messages it took, which it refuses, and when it is unreachable.
+"""Sends to the broker: finds which messages it took or refused, and when it is unreachable.
 
-A message that is refused concerns its row alone, whatever raised: a router, a serializer, a queue
-of other arguments at the broker, a broker that drops the connection for it. The broker is
-unreachable when no connection can be opened, when it takes too long, when it answers that it takes
-nothing, and when it drops one connection after another.
+A refused message affects its row alone, for any cause: a router, a serializer, a queue
+with other arguments at the broker, a broker that drops the connection for it. The broker is
+unreachable when no connection can be opened, when it takes too long, when it replies that it takes
+no messages, and when it drops one connection after another.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from taskdb.store.contract import Publication
 log = get_logger("taskdb.publish")
 
 _TROUBLE_SECONDS = 5.0
-"""After its first error a queue is tried for so long; the rest of its rows is left to the relay."""
+"""A queue is tried for this time after its first error; the relay publishes the other rows."""
 _MOST_LOST = 3
-"""Messages in a row for which the broker drops the connection; then it is unreachable."""
+"""After this many dropped connections, one message after another, it is unreachable."""
 _UNFLUSHED = 1_000_000
-"""Commands that a batch holds back: it is sent as a whole, by us."""
+"""The most commands that a batch buffers: so high that only the sender flushes it."""
 
 Message = Sequence[Publication]
-"""The rows of one message; several where they are items of a chunk."""
+"""The rows of one message; several for the items of a chunk."""
 SendOne = Callable[[Any, Message], None]
-"""Makes the message of these rows and gives it to a producer."""
+"""Makes the message of these rows and passes it to a producer."""
 
 
 @dataclass
 class Outcome:
-    """What the broker said of each row of a batch; a row that is in neither was not tried."""
+    """The result for each row of a batch; a row in neither list was not tried."""
 
     sent: list[Publication] = field(default_factory=list)
     refused: dict[str, tuple[Publication, str]] = field(default_factory=dict)
@@ -56,19 +56,19 @@ class Outcome:
     undeclared: dict[tuple[str, str], Exception] = field(default_factory=dict)
 
     def take(self, message: Message) -> None:
-        """The broker took a message for sure."""
+        """Record that the broker certainly took a message."""
         self.sent.extend(message)
         self.known.update(item.id for item in message)
 
     def refuse(self, message: Message, error: BaseException) -> None:
-        """This message cannot be made, or the broker does not take it."""
+        """Record that a message cannot be made, or that the broker does not take it."""
         reason = spelled(error)
         for item in message:
             self.refused[item.id] = (item, reason)
             self.known.add(item.id)
 
     def left(self, messages: Sequence[Message]) -> list[Message]:
-        """Those of the messages of which nothing is known yet."""
+        """Return the messages that have no result yet."""
         return [message for message in messages if message[0].id not in self.known]
 
 
@@ -86,7 +86,7 @@ class Sender:
     def send(self, messages: Sequence[Message], outcome: Outcome) -> None:
         """Send messages of one queue; raises BrokerUnreachable.
 
-        All together; one after another from the first error on whose message is not known.
+        Sends all together. After the first error of an unknown message, sends one at a time.
         """
         is_alone, lost, until = False, 0, float("inf")
         while left := outcome.left(messages):
@@ -106,7 +106,7 @@ class Sender:
                     raise BrokerUnreachable(self.explain(error.reason)) from error.reason
                 is_alone = True
             except _UnusableError:
-                # Its message is known and refused; the others have a connection of their own.
+                # Its message is known and refused; the others use another connection.
                 pass
             except Exception as error:  # noqa: BLE001 - one message must not hold up the others
                 if is_alone:
@@ -115,11 +115,11 @@ class Sender:
             until = min(until, time.monotonic() + _TROUBLE_SECONDS)
 
     def is_unreachable(self, error: BaseException) -> bool:
-        """Whether an error of speaking to the broker concerns all messages."""
+        """Whether an error of the broker concerns all messages."""
         return is_unreachable(error, self._app.connection_for_write().get_transport_cls())
 
     def explain(self, error: BaseException) -> str:
-        """What to tell a caller of a broker that is unreachable."""
+        """Return the text of the error for an unreachable broker."""
         error = reason_of(error)
         if isinstance(error, ImportError):
             return f"no driver for this broker ({error}): pip install 'celery-taskdb[redis]'"
@@ -130,7 +130,7 @@ class Sender:
         )
 
     def _try(self, messages: Sequence[Message], outcome: Outcome) -> None:
-        """Send over a connection; over a new one where an idle one was dead already."""
+        """Send over a connection; retry over a new one if an idle one had failed."""
         was_idle = self._lines.has_idle
         try:
             self._over_a_line(messages, outcome)
@@ -148,7 +148,7 @@ class Sender:
         try:
             with self._lines.producer() as producer:
                 _ = producer.channel
-        except Exception as error:  # noqa: BLE001 - nothing that keeps a connection shut is one message's
+        except Exception as error:  # noqa: BLE001 - any error here concerns all messages
             raise BrokerUnreachable(self.explain(error)) from lost.reason
 
     def _over_a_line(self, messages: Sequence[Message], outcome: Outcome) -> None:
@@ -156,7 +156,7 @@ class Sender:
             try:
                 _ = producer.channel
             except Exception as error:
-                # Whatever keeps a connection from being opened keeps all messages.
+                # An error that prevents a connection concerns all messages.
                 raise _LostError(error, is_for_all=True) from error
             producer.patterns = Patterns(self._app)
             producer.undeclared = outcome.undeclared
@@ -167,7 +167,7 @@ class Sender:
                 if self._is_given(producer, message, outcome):
                     outcome.take(message)
                 elif producer.is_speaking and not producer.is_remembering:
-                    # What is left of a channel that an error has closed cannot be used.
+                    # A channel that an error has closed cannot be used again.
                     raise _UnusableError
 
     def _as_a_batch(self, producer: Any, messages: Sequence[Message], outcome: Outcome) -> None:
@@ -184,13 +184,13 @@ class Sender:
             outcome.take(message)
 
     def _is_given(self, producer: Any, message: Message, outcome: Outcome) -> bool:
-        """Give a message to the producer; whether it could be made, and was not refused at once."""
+        """Pass a message to the producer; returns False if it cannot be made or is refused."""
         producer.begin()
         try:
             self._send_one(producer, message)
         except (Exception, SystemExit) as error:
             if not producer.is_speaking:
-                # A router may raise anything; but a signal ends a main thread in any code.
+                # A router may raise any error. But SystemExit in the main thread may be a signal.
                 if isinstance(error, SystemExit) and _is_main_thread():
                     raise
             elif isinstance(error, SystemExit | BatchPublishError):
@@ -208,7 +208,7 @@ class Sender:
 
 
 class _LostError(Exception):
-    """A connection broke; `is_for_all` where no other message would fare better."""
+    """A connection failed; `is_for_all` if other messages would fail as well."""
 
     def __init__(self, reason: Exception, *, is_for_all: bool) -> None:
         super().__init__(str(reason))
@@ -217,7 +217,7 @@ class _LostError(Exception):
 
 
 class _UnusableError(Exception):
-    """A message was refused in a way that leaves its connection unusable."""
+    """A message was refused, and its connection cannot be used any more."""
 
 
 def _is_main_thread() -> bool:

@@ -1,9 +1,9 @@
-"""Whether an error of a publish says that the broker is unreachable, or concerns one message.
+"""Decides whether a publish error means an unreachable broker, or concerns one message.
 
-Kombu counts errors as those of a connection that have nothing to do with one: `KeyError` on Redis
-(a queue or a router that is missing), and on RabbitMQ a header that AMQP cannot spell. What is
-unreachable is therefore decided here: an error of the operating system or of a connection, or an
-answer of the server that every message would get.
+Kombu lists errors as connection errors that are not: `KeyError` on Redis (a missing queue or
+router), and on RabbitMQ a header that AMQP cannot encode. So this module decides: the broker is
+unreachable after an error of the operating system or of a connection, or after a reply of the
+server that every message would get.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from kombu.exceptions import BatchPublishError, InconsistencyError, OperationalE
 from taskdb.redaction.url_mask import mask_urls
 
 _WRAPPERS = (OperationalError, BatchPublishError)
-"""Kombu's own; an error of the embedded broker's file is a subclass, and says more."""
+"""Kombu's own wrappers; an error of the embedded broker's file is a subclass with more detail."""
 _OF_A_MESSAGE = (LookupError, ValueError, TypeError, AttributeError, OperationalError)
-"""Never of a connection, whatever a transport lists."""
+"""Errors that never mean a failed connection, even if a transport lists them."""
 _FOR_ALL = frozenset(
     {
         "OutOfMemoryError",
@@ -33,24 +33,24 @@ _FOR_ALL = frozenset(
         "ConnectionForced",
     }
 )
-"""Answers of a server that concern all messages, by the names that redis-py and amqp give them."""
+"""Replies of a server that concern all messages, by their names in redis-py and amqp."""
 _FOR_ALL_TEXT = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS|BUSY|OOM|READONLY|LOADING) ")
-"""The same, where redis-py has no class for them."""
+"""The same replies, where redis-py has no class for them."""
 _ANNOTATION = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
 _REASON_CHARACTERS = 500
 
 
 def reason_of(error: BaseException) -> BaseException:
-    """What happened, below the errors in which kombu wraps it."""
+    """Return the original error inside kombu's wrappers."""
     while type(error) in _WRAPPERS and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def is_unreachable(error: BaseException, transport: Any) -> bool:
-    """Whether an error of speaking to the broker concerns all messages.
+    """Whether an error of the broker concerns all messages.
 
-    `transport` is the kombu transport that spoke, or its class.
+    `transport` is the kombu transport that raised it, or its class.
     """
     if is_answer(error):
         return True
@@ -63,30 +63,30 @@ def is_unreachable(error: BaseException, transport: Any) -> bool:
 
 
 def is_answer(error: BaseException) -> bool:
-    """Whether it is an answer that every message would get; a new connection changes nothing."""
+    """Whether every message would get this reply; a new connection changes nothing."""
     error = reason_of(error)
     if isinstance(error, OperationalError):
-        # The embedded broker's file; what is too long for it is the message's own fault.
+        # From the embedded broker's file; a body too long for it is the message's own fault.
         return not isinstance(error.__cause__, sqlite3.DataError)
     names = {one.__name__ for one in type(error).__mro__}
     return bool(names & _FOR_ALL or _FOR_ALL_TEXT.search(str(error)))
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Whether the broker took too long: it may be frozen, which says nothing of a message."""
+    """Whether the broker took too long: it may be frozen; the message may be valid."""
     error = reason_of(error)
     names = {one.__name__ for one in type(error).__mro__}
     return "TimeoutError" in names or "timed out" in str(error)
 
 
 def spelled(error: BaseException) -> str:
-    """The reason for a log, a row and a person; no message body in it."""
+    """Return the reason for a log, a row and a person, without any message body."""
     error = reason_of(error)
     text = _ANNOTATION.sub("", str(error))
     return mask_urls(f"{type(error).__name__}: {text}")[:_REASON_CHARACTERS]
 
 
 def _is_misspelled(error: BaseException) -> bool:
-    """A value that AMQP cannot spell; an error that the server sent names the method."""
+    """Whether AMQP cannot encode a value; an error from the server names the method instead."""
     is_frame = type(error).__name__ == "FrameSyntaxError"
     return is_frame and getattr(error, "method_sig", None) is None

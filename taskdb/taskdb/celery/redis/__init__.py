@@ -1,1 +1,1 @@
-"""Kombu's transport for Redis, as this package uses it."""
+"""Kombu's transport for Redis, as this package changes it."""

@@ -1,7 +1,7 @@
-"""Options of kombu's Redis transport: which values work here, and why others are refused.
+"""Options of kombu's Redis transport: the allowed values, and why others are refused.
 
-An option of a wrong kind would end a worker at its start with an error of kombu's or redis-py's
-that does not name it, or make its event loop turn without a pause.
+An option of a wrong type would end a worker at its start, with an error of kombu or redis-py
+that does not name the option, or make its event loop spin.
 """
 
 from __future__ import annotations
@@ -145,13 +145,13 @@ _CHECKS: Mapping[str, tuple[Check, str]] = {
     "sentinel_kwargs": (_are_words, "an object"),
     "sentinel_fanout_compat": (_is_switch, "true or false"),
 }
-"""What each option must be, and how that is said."""
+"""The check of each option, and the text of its error."""
 REDIS_OPTIONS = frozenset(_CHECKS)
 """The names of the options that kombu's transport knows."""
 
 
 def redis_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as kombu takes them: names of socket options, which JSON knows as text only."""
+    """Convert options for kombu: JSON has names of socket options only as text."""
     options = dict(given)
     names = options.get("socket_keepalive_options")
     if isinstance(names, Mapping):
@@ -163,7 +163,7 @@ def redis_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_redis_options(given: Any, url: str) -> None:
-    """Raise SettingsError for an option that does not work, or whose name is nearly right."""
+    """Raise SettingsError for an option that does not work, or whose name is misspelled."""
     where = "TASKDB_CELERY: `broker_transport_options`"
     if not isinstance(given, Mapping):
         raise SettingsError(f"{where} is a {type(given).__name__}. Give an object")

@@ -1,12 +1,12 @@
-"""Kombu's Redis transport with fewer words: one client a channel, and one trip a message.
+"""Kombu's Redis transport with less traffic: one client a channel, one round trip a message.
 
-The stock channel makes a new `redis.Redis` for every command; its table of some 170 callbacks is
-filled anew each time, which took longer than the command (60 of some 100 microseconds, redis 8,
+The stock channel makes a new `redis.Redis` for every command, and fills its table of some 170
+callbacks each time, which took longer than the command (60 of some 100 microseconds, redis 8,
 kombu 5.7). A client holds no connection of its own, only the channel's pool, and may be shared.
 
-And it waits for three answers a message: to take it, to note that it is taken, to acknowledge it.
-While messages flow, a channel on an event loop asks once, and waits for nothing: a script drops
-what was acknowledged since, takes the next message and notes it. The notes are kombu's own.
+The stock channel also waits for three replies a message: to take, to note and to acknowledge it.
+While messages flow, this channel on an event loop sends one request and does not wait: a script
+drops the notes of acknowledged messages, takes the next message and notes it, as kombu would.
 """
 
 # Kombu's classes have no types.
@@ -31,7 +31,7 @@ from taskdb.logger import get_logger
 log = get_logger("taskdb.transport")
 
 _RETRIES = ("retry", "retry_on_error", "retry_on_timeout")
-"""With one of these redis-py connects again in place."""
+"""With one of these options redis-py reconnects by itself."""
 
 _TAKE = """
 local at = 2
@@ -60,29 +60,29 @@ for place = 3, #KEYS do
 end
 return false
 """
-"""Keys: the index, the notes, and the lists to look into. Arguments: the time, and what is done.
+"""Keys: the index, the notes, and the lists to take from. Arguments: the time, and acked tags.
 
-A message is noted before it is taken, so that a script which the server stops loses none.
+A message is noted before it is taken, so a script that the server stops loses none.
 """
 
 
 class QoS(redis.QoS):
-    """Notes what is taken and acknowledged in one trip each, without a transaction around it.
+    """Notes and acknowledges messages in one round trip each, without a transaction.
 
-    Two commands, sent together, on two keys that know the same message. A server that died
-    between them would keep one of the two entries: an index entry without its message is dropped
-    when its time has come, a message without its index entry is never looked at again.
+    Two commands are sent together, on two keys for the same message. If the server dies
+    between them, one entry stays: an index entry without its message is dropped when its time has
+    come; a message without its index entry is never read again.
 
-    On an event loop an acknowledgement is sent with the channel's next words, or else before the
-    loop waits. What dies before that leaves a message that comes again, as one whose
-    acknowledgement was lost on the way does; the claim refuses it.
+    On an event loop an acknowledgement is sent with the channel's next request, or else before the
+    loop waits. If the process dies before, the message is delivered again, as after a lost
+    acknowledgement; the claim refuses it.
     """
 
     is_noted = False
-    """The message that is being delivered was noted when it was taken."""
+    """Whether the message that is being delivered was noted when it was taken."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        # Before the base class, whose finalizer may settle.
+        # Set before the base class runs: its finalizer may call `settle`.
         self._acked: list[str] = []
         self._told: list[str] = []
         super().__init__(*arguments, **keywords)
@@ -108,7 +108,7 @@ class QoS(redis.QoS):
         try:
             super().restore_unacked_once(*arguments, **keywords)
         except self.channel.connection_errors as error:
-            # The rest of the line is put away all the same.
+            # The rest of the connection is closed all the same.
             log.warning(
                 "messages.return_failed",
                 count=len(self._delivered),
@@ -118,21 +118,21 @@ class QoS(redis.QoS):
             self._delivered.clear()
 
     def forget(self, delivery_tag: str) -> None:
-        """Drop the note of what was never delivered."""
+        """Drop the note of a message that was never delivered."""
         self._acked.append(delivery_tag)
 
     def told(self) -> list[str]:
-        """What the channel is about to say is done; said again until `heard`, or settled."""
+        """Return the tags for the next request; they are sent until `heard` or `settle`."""
         self._told += self._acked
         self._acked = []
         return self._told
 
     def heard(self) -> None:
-        """The server has done what it was told."""
+        """Record that the server has received the acknowledgements."""
         self._told = []
 
     def settle(self) -> None:
-        """Send the acknowledgements that nothing else carries."""
+        """Send the pending acknowledgements now."""
         tags = self.told()
         self.heard()
         if not tags:
@@ -158,11 +158,11 @@ class QoS(redis.QoS):
 
 
 class UnreadableError(Exception):
-    """What lies in a queue is no message."""
+    """An item of a queue is not a message."""
 
 
 class Message(virtual.Message):
-    """Raises UnreadableError for what has not the parts of a message."""
+    """A message; raises UnreadableError if the payload lacks parts of one."""
 
     def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
         try:
@@ -193,9 +193,9 @@ class Channel(Routed, redis.Channel):
     _brpop_sent_at: Any
     _kept_client: Any = None
     _flows = False
-    """The last answer brought a message, so there may be another."""
+    """The last reply brought a message, so there may be another."""
     _takes = False
-    """The answer that is awaited is the script's."""
+    """The next reply is that of the script."""
     _may_take = True
     """The server has not refused the script."""
 
@@ -206,24 +206,24 @@ class Channel(Routed, redis.Channel):
 
     @property
     def is_on_loop(self) -> bool:
-        """An event loop asks this channel for its words, over and over."""
+        """Whether an event loop polls this channel."""
         return bool(self.active_queues) and getattr(self.connection, "is_on_loop", False)
 
     @property
     def is_telling(self) -> bool:
-        """The script is on its way, with acknowledgements."""
+        """Whether the script is on its way, with acknowledgements."""
         return self._takes and bool(self._in_poll)
 
     def basic_consume(self, queue: str, no_ack: bool, *arguments: Any, **keywords: Any) -> Any:
         if no_ack:
-            # Noted here, its messages would come again.
+            # Notes of its messages would never be acknowledged, and so redeliver them.
             self._unacknowledged.add(queue)
         return super().basic_consume(queue, no_ack, *arguments, **keywords)
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
         answer = super()._basic_cancel(consumer_tag)
         if not self.active_queues:
-            # The loop has nothing to ask for any more.
+            # The loop sends no further request that could carry the acknowledgements.
             self.qos.settle()
         return answer
 
@@ -237,7 +237,7 @@ class Channel(Routed, redis.Channel):
         self._ask(repr(time()), *self.qos.told())
 
     def _ask(self, *words: str) -> None:
-        """Send the script with these arguments; all that stays the same is spelled once."""
+        """Send the script with these arguments; the fixed part of the command is encoded once."""
         connection = self.client.connection
         queues = self._queue_cycle.consume(len(self.active_queues))
         known, number, spelled = self._question
@@ -247,7 +247,7 @@ class Channel(Routed, redis.Channel):
             keys = [self.global_keyprefix + key for key in (*notes, *lists)]
             number = len(keys) + 3
             packed = b"".join(connection.pack_command("EVAL", _TAKE, len(keys), *keys))
-            # Behind the number of words.
+            # Without the number of words in front.
             spelled = packed.partition(b"\r\n")[2]
             self._question = (queues, number, spelled)
         encoded = [word.encode() for word in words]
@@ -274,7 +274,7 @@ class Channel(Routed, redis.Channel):
         return True
 
     def _drop(self, queue: str, item: bytes, error: UnreadableError) -> None:
-        """What is no message is gone from the queue; a note of it would bring it back."""
+        """Log an item that is not a message and drop its note, which would bring it back."""
         log.warning(
             "message.dropped",
             queue=queue,
@@ -286,7 +286,7 @@ class Channel(Routed, redis.Channel):
             self.qos.forget(_read(item)["properties"]["delivery_tag"])
 
     def _popped(self, **options: Any) -> Any:
-        """What the channel has blocked for: a list's key, its message, and that it is not noted."""
+        """Read the reply of BRPOP: a list's key, its message, and that it is not noted."""
         connection = self.client.connection
         try:
             popped = self.client.parse_response(connection, "BRPOP", **options)
@@ -299,12 +299,12 @@ class Channel(Routed, redis.Channel):
         return popped and (*popped, False)
 
     def _taken(self) -> Any:
-        """The script's answer: a list's key, its message, and whether it is noted; or None."""
+        """Read the script's reply: a list's key, its message, and whether it is noted; or None."""
         connection = self.client.connection
         try:
             taken = self.client.parse_response(connection, "EVAL")
         except self.ResponseError as error:
-            # No scripts for this user, or no memory for a note: as kombu does it, then.
+            # The user may not run scripts, or there is no memory for a note: use kombu's way.
             log.warning("transport.script_refused", reason=str(error))
             self._may_take = False
             return None
@@ -323,23 +323,23 @@ class Channel(Routed, redis.Channel):
 
     def _connparams(self, *arguments: Any, **keywords: Any) -> Any:
         if self.connection is None or self.connection.client is None:
-            # Whatever is asked of a line that was put away comes by here (its end does for a body
-            # that outlives it). Kombu would fall over what the line has forgotten, with an error
-            # that ends a worker.
+            # Each use of a closed connection passes here, for example the end of a body that
+            # outlives it. Kombu would fail on the missing parts, with an error that ends a
+            # worker.
             message = "this line to Redis broke and was put away"
             raise LineError(message)
         found = super()._connparams(*arguments, **keywords)
         if found is not None and (keywords.get("asynchronous") or arguments[:1] == (True,)):
-            # A question that waits for its answer belongs to its socket. Made again in place, the
-            # connection would be asked once more, and each answer taken for that of the question
-            # before it. It breaks instead, and the worker connects again.
+            # A request belongs to its socket. If redis-py reconnected in place, it would send the
+            # request again, and each reply would be read as that of the request before it. Without
+            # these options the connection fails, and the worker reconnects.
             for name in _RETRIES:
                 found.pop(name, None)
         return found
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:
-            # These are bound to one connection each, which is theirs to keep.
+            # Each of these clients is bound to its own connection.
             return super()._create_client(asynchronous=True)
         if self._kept_client is None or self._kept_client.connection_pool is not self.pool:
             self._kept_client = super()._create_client()
@@ -352,13 +352,13 @@ class Poller(redis.MultiChannelPoller):
     def on_poll_start(self) -> None:
         super().on_poll_start()
         for channel in self._channels:
-            # What came while the script is on its way can wait for its answer.
+            # While the script is on its way, new acknowledgements wait for its reply.
             if not channel.is_telling:
                 channel.qos.settle()
 
 
 class Transport(redis.Transport):
-    """Redis, as Celery knows it."""
+    """The Redis transport for Celery."""
 
     Channel = Channel
     cycle: Any
@@ -374,7 +374,7 @@ class Transport(redis.Transport):
 
 
 class _Loop:
-    """An event loop that is told again and again what to read from, and hears it once."""
+    """An event loop that ignores repeated registrations of the same reader."""
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
@@ -383,7 +383,7 @@ class _Loop:
         return getattr(self._loop, name)
 
     def call_repeatedly(self, seconds: float, *arguments: Any, **keywords: Any) -> Any:
-        """Call again and again; never where the interval is none, which turns a check off."""
+        """Call repeatedly; never if the interval is 0, which turns a check off."""
         if seconds:
             return self._loop.call_repeatedly(seconds, *arguments, **keywords)
         return _Never()
@@ -394,7 +394,7 @@ class _Loop:
 
 
 class _Never:
-    """The timer of what is never called."""
+    """The timer of a call that never runs."""
 
     def cancel(self) -> None:
-        """Nothing: it never runs."""
+        """Do nothing: the call never runs."""
