@@ -1,7 +1,7 @@
 """`celery -A … beat -S taskdb_beat:DatabaseScheduler`: Celery's own command over TaskDB's rows.
 
 Celery keeps a heap of entries in memory and the last run of each in a file. Here a due entry is a
-row. So any number of beats may run, and a beat that starts finds the missed ones.
+row, so any number of beats may run, and a beat that starts finds the missed ones.
 """
 
 # Celery's base class has no types.

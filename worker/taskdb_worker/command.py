@@ -28,7 +28,7 @@ def run_worker(site: Settings | TaskDB, arguments: list[str]) -> int:
 
     `site` is a client, whose surroundings its bodies get, or the settings of one.
 
-    Raises SettingsError for options that a worker cannot honour. Returns the exit code, not zero
+    Raises SettingsError for options that a worker cannot honor. Returns the exit code, not zero
     also for a worker that ended by an error of its own.
     """
     refuse_at_the_command(arguments)

@@ -20,8 +20,7 @@ PASS_SECONDS = 30.0
 BUSY_SECONDS = 60.0
 """Passes with more work follow each other at once for this long, and then pause once."""
 _LONGEST_PAUSE_SECONDS = 5.0
-"""The longest pause. A failed pass costs only a refused connection, and the end of an outage is
-noticed soon."""
+"""The longest pause: a failed pass costs only a refused connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,6 @@ class Requeue:
         return found
 
     def _remember(self, taken: dict[Line, datetime]) -> None:
-        """Keep the newest taken message of each line: short tasks may all be over at a look."""
+        """Keep the newest of each queue and priority: short tasks may all be over at a look."""
         for line, newest in taken.items():
             self._taken[line] = max(newest, self._taken.get(line, newest))

@@ -59,7 +59,7 @@ class Declaration:
         tell(declared.settings, "settings")
 
     def _knows_types(self) -> bool:
-        """Whether there are types. Without any, this process cannot know that none is declared."""
+        """Whether there are types. Without them, this process does not know the declarations."""
         return len(self._taskdb.types.discover()) > 0
 
 

@@ -101,7 +101,7 @@ class Entries:
 
 
 def _entry(given: Any) -> dict[str, Any]:
-    """Return the options of an entry. An entry object's own last run is when it was made."""
+    """Return the options of an entry, without an entry object's last run: its creation time."""
     if isinstance(given, ScheduleEntry):
         kind = type(given)
         own = [

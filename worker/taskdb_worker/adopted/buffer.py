@@ -158,7 +158,7 @@ class Notebook:
             except DatabaseError:
                 self._put_back(batch[position:])
                 return
-            except Exception as error:  # noqa: BLE001 - it may be anything in what a task was given
+            except Exception as error:  # noqa: BLE001 - arguments of a task may raise anything
                 self.dropped += 1
                 reason = f"{type(error).__name__}: {error}"[:500]
                 log.warning(

@@ -120,7 +120,7 @@ class Presence:
                     self._look_after()
             except DatabaseError as error:
                 log.warning("adopted_heartbeat.lost", reason=str(error))
-            except Exception as error:  # noqa: BLE001 - a worker whose thread ends is taken for dead
+            except Exception as error:  # noqa: BLE001 - without its thread a worker counts as dead
                 log.warning(
                     "adopted_heartbeat.lost", reason=f"{type(error).__name__}: {error}"[:500]
                 )

@@ -41,7 +41,7 @@ def _harmless(receive: Callable[..., None]) -> Callable[..., None]:
     def received(self: Witness, *arguments: Any, **values: Any) -> None:
         try:
             receive(self, *arguments, **values)
-        except Exception as error:  # noqa: BLE001 - the app is not to notice
+        except Exception as error:  # noqa: BLE001 - no error may reach the app
             self.broken += 1
             if self.broken == 1 or self.broken % 1_000 == 0:
                 reason = f"{type(error).__name__}: {error}"[:500]

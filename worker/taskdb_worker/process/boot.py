@@ -127,8 +127,8 @@ class Member:
     ) -> None:
         """Report that the process of a run is lost, and whether its worker stops.
 
-        A signal to a process group may reach a child just before its worker. A run that ends with
-        its worker is no crash, so this waits a second for that. An unclaimed message needs no wait:
+        A signal to a process group may reach a child before its worker. A run that ends with its
+        worker is no crash, so this waits a second for that. An unclaimed message needs no wait:
         `unclaimed` puts it back and returns whether it did.
         """
         self._in_doubt.add(token)
@@ -162,8 +162,7 @@ class Member:
     def _held(self) -> Held | None:
         """Return the deliveries that this worker holds, from the arrival of their messages on.
 
-        Returns None once it stops: Celery then forgets its running tasks, and `end` hands them
-        back.
+        None once it stops: Celery then forgets its running tasks, and `end` hands them back.
         """
         if self.is_stopping:
             return None
@@ -204,7 +203,7 @@ class Member:
     # --- end ----------------------------------------------------------------------------------
 
     def runs_something(self) -> bool:
-        """Whether a row names this worker as running it. True also without the database."""
+        """Whether a row is running on this worker. True also if the database is unavailable."""
         try:
             return self.taskdb.store.workers.has_running(self.id)
         except DatabaseError:
@@ -239,15 +238,15 @@ class Member:
 
 
 def _is_wanted(stop: Any) -> bool:
-    """Whether a stop is set: Celery stores the exit code, which may be 0, or None or False."""
+    """Whether a stop is set. Celery stores the exit code, maybe 0, and None or False for none."""
     return stop is not None and stop is not False
 
 
 def _request_of(token: str) -> Any:
     """Return the request of one delivery until it is over, or None.
 
-    Celery's own map holds the last delivery of each task: a duplicate hides the running one, and
-    after a retry by hand the next one replaces the canceled one.
+    Celery's own map holds the last delivery of each task: a duplicate hides the running one, and a
+    retry by hand the canceled one.
     """
     return next((one for one in _requests() if one.request_dict.get(TOKEN) == token), None)
 

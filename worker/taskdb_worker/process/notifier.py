@@ -39,7 +39,7 @@ class Notifier:
         """Start the thread in this process."""
         settings, store = self._taskdb.settings, self._taskdb.store
         if not settings.alarm_channels:
-            # Beat has the channels and delivers.
+            # A beat with channels delivers the alarms.
             return
         self._deliverer = Deliverer(settings, StoreUpkeep(store).deliveries, own_channels_only=True)
         self._thread = threading.Thread(

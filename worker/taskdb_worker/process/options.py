@@ -67,7 +67,7 @@ def refuse_at_the_command(arguments: list[str]) -> None:
 
 
 def refuse_options(given: Mapping[str, Any]) -> None:
-    """Raise SettingsError for an option that this worker cannot honour."""
+    """Raise SettingsError for an option that this worker cannot honor."""
     _refuse(given, _REFUSED)
     if given.get("pool_start_method") not in {None, "", "fork"}:
         _refuse(given, {"pool_start_method": _ONLY_FORK})

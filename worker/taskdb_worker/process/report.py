@@ -22,7 +22,7 @@ log = get_logger("taskdb.report")
 _STOPPED = "its process ended with its worker"
 _TERMINATED = "its process was ended by remote control, and nobody had asked for a cancel"
 _UNCLAIMED_DELAY = timedelta(seconds=1)
-"""A message that was lost before its claim waits this long, so that no loop runs hot."""
+"""The delay of a task whose message was lost before its claim: never repeat at once."""
 
 
 class Report:
@@ -37,7 +37,7 @@ class Report:
         self._settings = taskdb.settings
 
     def failed(self, task_id: str, type_name: str, token: str, error: BaseException) -> None:
-        """Fail a run that ended in the pool without a write, or put its unclaimed message back."""
+        """Fail a run that ended in the pool without a write, or hand its unclaimed task back."""
         if isinstance(error, TimeLimitExceeded):
             moved = self._timed_out(task_id, token, error)
         else:
@@ -45,7 +45,7 @@ class Report:
         self._settle(task_id, type_name, str(error), moved=moved)
 
     def unclaimed(self, task_id: str, type_name: str, reason: str) -> bool:
-        """Publish a task again whose message was lost before the claim. Returns whether it did."""
+        """Hand back a task whose message was lost before the claim. Returns whether it did."""
         said = f"lost before the claim: {reason}"
         return self._store.take_backs.hand_back_unclaimed(
             task_id, said, _UNCLAIMED_DELAY, type=type_name
@@ -68,10 +68,10 @@ class Report:
         self._settle(task_id, type_name, str(error), moved=moved)
 
     def terminated(self, task_id: str, type_name: str, token: str) -> None:
-        """End a run whose process was ended: as canceled, if the row asked for a cancel.
+        """End a run whose process was ended: as canceled, if its row asks for a cancel.
 
         Otherwise remote control ended it, which any client of the broker can do. Then the run does
-        not count, and the task is queued again.
+        not count, and the task is handed back.
         """
         error = TaskError("TaskRevoked", "terminated while it ran")
         moved = self._store.take_backs.revoke(task_id, token, error)
@@ -115,9 +115,9 @@ class Report:
         *,
         is_stopping: bool = False,
     ) -> None:
-        """Record the end of a chunk's run before all its items had ended: those run again alone.
+        """Record that a chunk's run ended before all its items did. The rest runs again, alone.
 
-        Or put its message back, if it was lost before the claim.
+        If the message was lost before the claim, hand its items back.
         """
         parent_id = self._store.joins.parent_of_chunk(chunk)
         if is_stopping:
@@ -129,7 +129,7 @@ class Report:
         self._store.joins.join(parent_id)
 
     def unknown(self, task_id: str, type_name: str, queues: Sequence[str]) -> None:
-        """Try a type that this worker does not have again later. It consumes these queues."""
+        """Delay a task whose type this worker, which consumes `queues`, does not have."""
         message = (
             f"no task type {type_name!r} in this worker: name its module in TASKDB_TASK_MODULES "
             "of the workers, or deploy the code that has it"
@@ -146,7 +146,7 @@ class Report:
         self._store.joins.settle(task_id)
 
     def undecodable(self, task_id: str, reason: str) -> None:
-        """Remark a message of this task that could not be read. Its row does not move."""
+        """Remark in the history that a message of this task could not be read. No row moves."""
         self._store.runs.remark(task_id, {"reason": f"a message was rejected: {reason}"})
 
     def interrupted(self, task_id: str, token: str) -> None:

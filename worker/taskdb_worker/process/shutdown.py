@@ -51,7 +51,7 @@ def install_shutdown(app: Celery, member: Member) -> None:
 
 
 class StoppingWorker(Worker):
-    """A worker whose signal handlers never wait, and that refuses options that it cannot honour."""
+    """A worker whose signal handlers never wait, and that refuses options that it cannot honor."""
 
     def on_before_init(self, quiet: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
         """Refuse options before they set anything up."""
@@ -94,7 +94,8 @@ class Shutdown:
         os.set_blocking(self._write, False)
         signs = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            # Celery ignores it at a terminal, and closing that would kill the running bodies.
+            # Celery sets no handler at a terminal. Closing the terminal would kill the running
+            # bodies.
             signs.append(signal.SIGHUP)
         for sign in signs:
             signal.signal(sign, self._on_signal)
@@ -104,7 +105,7 @@ class Shutdown:
 
     def _on_signal(self, number: int, _: Any) -> None:
         if os.getpid() != self._pid:
-            # A fork that has no handlers of its own yet, or never will.
+            # A fork inherits this handler, until it sets its own or for good.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
@@ -114,7 +115,7 @@ class Shutdown:
         elif not self._member.is_stopping:
             self._warm_sign = signal.Signals(number).name
             state.should_stop = EX_OK
-        # A full pipe has more than enough to read.
+        # A full pipe wakes the thread as well.
         with suppress(BlockingIOError):
             os.write(self._write, b".")
 
@@ -167,8 +168,7 @@ class Shutdown:
         return is_early
 
     def _runs_something(self) -> bool:
-        # Plain Celery tasks have no row, so they get the whole time. An interrupted join is
-        # repeated elsewhere.
+        # Plain Celery tasks have no row: they get the whole time. Another process repeats a join.
         has_foreign = any(
             not isinstance(request.task, TrackedTask) and request.name != FINALIZE
             for request in tuple(state.active_requests)
@@ -203,7 +203,7 @@ class Shutdown:
         return False
 
     def _end_late(self) -> None:
-        """End the process after a while: the shutdown may still wait for a broker."""
+        """End the process after `worker_exit_seconds`, since the shutdown may wait for a broker."""
         threading.main_thread().join(self._member.taskdb.settings.worker_exit_seconds)
         self._leave()
 

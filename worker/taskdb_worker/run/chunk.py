@@ -2,8 +2,8 @@
 
 Results are kept for a moment and written together. A thread writes twice a second, also while a
 long body runs: no result waits, the parent learns of failed items, and an item that is canceled
-before its turn ends before its process would be ended for it. If the process dies, the kept results
-are lost and their items run again.
+before its turn ends early enough that its process need not be ended. If the process dies, the kept
+results are lost and their items run again.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Chunk:
             return set()
 
     def refuse(self, task_id: str) -> None:
-        """Count an item as failed, whose row refused its kept result."""
+        """Count an item as failed: its row refused its kept result."""
         self._bad.append(task_id)
 
     def _tell_parent(self) -> None:

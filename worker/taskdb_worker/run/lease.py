@@ -39,7 +39,7 @@ class Lease:
 
     def renew(self, moment: float) -> None:
         """Record a renewal in the database. `moment` is the time before that write began."""
-        # Eight aligned bytes are written at once.
+        # A write of eight aligned bytes is atomic.
         _MOMENT.pack_into(self._renewed_at, 0, moment)
 
     def is_fresh(self) -> bool:

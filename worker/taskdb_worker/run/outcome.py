@@ -167,8 +167,7 @@ class RunOutcome:
     def retried(self, error: CeleryRetry) -> Ended:
         """Write the end of a body that asked Celery for another attempt, if one is left.
 
-        A call of `retry` may set its own limit. Without that, or without a call, the type's limit
-        holds.
+        A call of `retry` may set its own limit. Otherwise the limit of the type holds.
         """
         used = self._claim.attempts_used
         limit = self._type.retry.max_attempts

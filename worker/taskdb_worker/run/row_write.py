@@ -60,10 +60,9 @@ class Patience:
     ) -> T:
         """Write to the row, and repeat while the database or the payload store cannot.
 
-        Only the end of the process or the deadline (monotonic clock, checked before each pause)
-        stops this; at the deadline it raises the error. An unknown error is waited out for
-        `unknown_seconds` at most. A soft limit in the meantime is ignored: the body is over, or has
-        not begun.
+        Raises the error at the deadline (monotonic clock, checked before each pause). Otherwise
+        only the end of the process stops it. An unknown error is waited out for `unknown_seconds`
+        at most. A soft limit in the meantime is ignored: the body is over, or has not begun.
         """
         began, pause = time.monotonic(), _FIRST_PAUSE_SECONDS
         while True:

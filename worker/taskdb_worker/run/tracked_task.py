@@ -50,7 +50,7 @@ _LONGEST_MESSAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The parent of a part, as its row names it. Stands on a request as its chord."""
+    """The parent of a run that is a part, from its row. Stands on the request as its chord."""
 
     parent_id: str
     queue: str
@@ -201,7 +201,7 @@ class TrackedTask(Task):
         return len(claims)
 
     def _answer_without_running(self, request: Any, claim: Claim) -> Any:
-        """Return or raise the result of a message whose task another delivery ran or is running."""
+        """Handle a message that must not run: return or raise the earlier end, or raise Ignore."""
         task_id = request.id
         setattr(request, ENDED, True)
         if claim.status in {TaskStatus.COMPLETED, TaskStatus.FINISHED}:
@@ -250,7 +250,7 @@ def _part(claim: Claim | list[Claim]) -> Part | None:
 
 
 def _is_counted_by_celery(claim: Claim, ended: Ended, request: Any) -> bool:
-    """Whether nothing need check the parent: the run continues, or Celery counts it as a part."""
+    """Whether the parent needs no check: the run continues, or Celery counts it as a part."""
     if ended.status is None or not ended.status.is_terminal:
         return True
     if claim.role is TaskRole.STEP and ended.status is TaskStatus.COMPLETED:
@@ -278,7 +278,7 @@ def _tell_celery(task_id: str, ended: Ended) -> Any:
 
 
 def _failure(error: BaseException | None) -> BaseException:
-    """Return the body's own exception, unless Celery would not take it for a failure."""
+    """Return the body's exception, or TaskFailed if Celery would not treat it as a failure."""
     special = (Ignore, Reject, Retry, MemoryError)
     fit = fit_for_celery(error)
     if fit is not None and not isinstance(fit, special):
