@@ -1,4 +1,4 @@
-"""Setting pauses and limits of a queue, a type or a tenant."""
+"""Set pauses and limits of a queue, a type or a tenant."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from taskdb.store.engine.types import as_moment
 from taskdb.store.task.slot_need import OWN, Place
 
 PERSON, CODE = "person", "code"
-"""Who has set a limit. What a person has set is not changed by code."""
+"""The origin of a limit. Code does not change a limit that a person has set."""
 
 
 class Limits:
-    """The verbs that set rules. A rule that is lifted releases its tasks at the next pass.
+    """The verbs of limits and pauses. The next pass releases the tasks of one that was removed.
 
-    A scope of some tenants reaches the rules that these tenants have set for themselves, and no
-    others; the operator's scope sets the operator's, and may lift those of a tenant. Each verb
-    raises InvalidInput for a place that is out of the scope.
+    A scope of some tenants reaches only the limits and pauses that these tenants have set for
+    themselves. The operator's scope sets the operator's, and may remove those of a tenant. Each
+    verb raises InvalidInput for a place out of the scope.
     """
 
     def __init__(self, database: Database) -> None:
@@ -34,14 +34,14 @@ class Limits:
     def pause(
         self, place: Place, scope: Scope, reason: str | None = None, by: str | None = None
     ) -> None:
-        """Let nothing of this place begin; what runs goes on."""
+        """Pause a place: no task of it starts. Tasks that run continue."""
         row = _row_of(place, scope)
         self._write(gate_queries_for(self._database.dialect).pause, row, reason=reason, set_by=by)
 
     def lift_pause(
         self, place: Place, scope: Scope, by: str | None = None, *, owner: GateOwner | None = None
     ) -> bool:
-        """Lift a pause; False where there was none."""
+        """Remove a pause. Returns False where there was none."""
         queries = gate_queries_for(self._database.dialect)
         row = _row_of(place, scope, owner)
         moved = self._write(queries.resume, row, set_by=by)
@@ -49,7 +49,7 @@ class Limits:
         return bool(moved)
 
     def set(self, place: Place, limit: Limit, scope: Scope, by: str | None = None) -> None:
-        """Put a limit in the place of the one before."""
+        """Set the limit of a place. It replaces the previous one."""
         sql = gate_queries_for(self._database.dialect).set_limit
         row = _row_of(place, scope)
         self._write(sql, row, **_spelled(limit), origin=PERSON, set_by=by)
@@ -57,11 +57,11 @@ class Limits:
     def clear(
         self, place: Place, scope: Scope, by: str | None = None, *, owner: GateOwner | None = None
     ) -> bool:
-        """Remove a limit; False where there was none."""
+        """Remove a limit. Returns False where there was none."""
         return self._clear(_row_of(place, scope, owner), None, by)
 
     def declare(self, limits: Mapping[str, Limit | None]) -> None:
-        """Write the limits that code declares of its types; None where it declares none."""
+        """Write the limits that code declares for its types. None removes a declared limit."""
         queries = gate_queries_for(self._database.dialect)
         known = {gate.name: gate for gate in self._gates() if gate.target == "type"}
         for name, limit in limits.items():
@@ -74,7 +74,7 @@ class Limits:
                 self._clear(("type", name), CODE, None)
 
     def all(self, scope: Scope) -> list[Gate]:
-        """Every rule that this scope may see, in order of its place."""
+        """Return the limits and pauses that this scope may see, in order of their places."""
         found = self._gates()
         if scope.tenants is None:
             return found
@@ -104,7 +104,7 @@ class Limits:
 
 
 def _row_of(place: Place, scope: Scope, owner: GateOwner | None = None) -> Place:
-    """The key of the row of a rule: that of the scope's own, unless the operator names an owner."""
+    """Return the key of the row: a tenant's own for its scope or if the operator names it."""
     target, name = place
     is_own = target == "tenant" and scope.allows(name)
     if scope.tenants is None:

@@ -1,4 +1,4 @@
-"""The statements of limits and slots: read from the file beside this module."""
+"""The statements of limits and slots, read from the file beside this module."""
 
 from __future__ import annotations
 

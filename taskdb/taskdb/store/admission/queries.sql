@@ -4,7 +4,7 @@
 -- Held tasks. `held_by` is the key of a wait queue, or 'gate' where no pass has looked yet. ---------
 
 -- part queued row
--- As the index `taskdb_task_line` has it.
+-- The condition of the index `taskdb_task_line`.
 {row}held_by IS NOT NULL AND {row}held_by NOT IN ('window', 'gate')
 
 -- part still_waits row
@@ -20,7 +20,7 @@ g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.
 g.set_by, g.set_at
 
 -- query someone_waits
--- Two probes of partial indexes: this is asked several times a second.
+-- Two probes of partial indexes, since this runs several times a second.
 SELECT EXISTS (SELECT 1 FROM taskdb_task WHERE held_by = 'gate' AND relay_at <= (SELECT {now}))
     OR EXISTS (SELECT 1 FROM taskdb_task WHERE {queued}) AS holds
 
@@ -36,21 +36,21 @@ WITH RECURSIVE line(key) AS (
 SELECT key FROM line WHERE key IS NOT NULL LIMIT :limit
 
 -- query in_line
--- The first tasks of one wait queue. Rows that another transaction has locked are left to it: to
--- wait for it would be to wait with locks in hand.
+-- The first tasks of one wait queue. Rows that another transaction has locked are skipped, since
+-- this one would wait while it holds locks.
 SELECT {candidate} FROM taskdb_task
 WHERE {queued} AND held_by = :key AND status IN ({PUBLISHABLE}) AND {not_aside release}
 ORDER BY id LIMIT :limit{locking FOR UPDATE SKIP LOCKED}
 
 -- query arrivals
--- Tasks at which no pass has looked since they became ready.
+-- Tasks that no pass has checked since they became ready.
 SELECT {candidate} FROM taskdb_task
 WHERE held_by = 'gate' AND relay_at <= (SELECT {now}) AND status IN ({PUBLISHABLE})
 AND {not_aside release} ORDER BY relay_at, id LIMIT :limit{locking FOR UPDATE SKIP LOCKED}
 
 -- query look
--- All about some wait queues: the task that waits longest, the limit, the slots taken, and the tasks
--- for which places are kept.
+-- The state of some wait queues: the task that waits longest, the limit, the slots taken, and the
+-- tasks for which places are kept.
 SELECT draft.key, {limit},
     (SELECT CAST(id AS TEXT) FROM taskdb_task AS t WHERE {queued} AND held_by = draft.key
      ORDER BY t.id LIMIT 1) AS head,
@@ -69,14 +69,14 @@ JOIN {rows places} ON draft.target = g.target AND draft.name = g.name
 -- Slots. -----------------------------------------------------------------------------------------
 
 -- query end_windows
--- Slots whose window is over. One that its task ends at this moment is left to it.
+-- Slots whose window is over. A slot that the end of its task frees at this moment is skipped.
 DELETE FROM taskdb_slot WHERE (key, n) IN (
     SELECT s.key, s.n FROM taskdb_slot AS s
     WHERE s.key IN (SELECT draft.key FROM {rows keys})
     AND s.until <= (SELECT {now}){locking FOR UPDATE SKIP LOCKED})
 
 -- query take
--- The primary key decides.
+-- The primary key decides which of two transactions gets a slot.
 INSERT INTO taskdb_slot (key, n, task_id, seconds, taken_at)
 SELECT draft.key, draft.n, draft.task_id, draft.seconds, {now} FROM {rows slots}
 
@@ -98,8 +98,8 @@ DELETE FROM taskdb_reservation WHERE (key, task_id) IN (
     LIMIT :limit{locking FOR UPDATE OF r SKIP LOCKED})
 
 -- query let_go
--- They have their slots. The relay publishes them where this process does not. That they wait is
--- known here: this transaction has locked them.
+-- Tasks that have their slots. The relay publishes them where this process does not. No guard is
+-- needed: this transaction has locked the rows.
 UPDATE taskdb_task SET held_by = NULL, relay_at = {later :lease}, updated_at = {now}
 WHERE id IN {listed_ids ids} RETURNING {publication}
 
@@ -146,7 +146,7 @@ ON CONFLICT (target, name) DO UPDATE SET max_running = excluded.max_running,
 {new_limit}
 
 -- query declare
--- What code declares; what a person has set stays.
+-- A limit that code declares. A limit that a person has set stays.
 {new_limit}
 WHERE old.origin = 'code' OR old.max_running IS NULL AND old.max_starts IS NULL
 

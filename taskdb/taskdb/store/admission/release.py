@@ -1,11 +1,10 @@
-"""Release: who is held before a gate gets slots, and goes.
+"""Release held tasks, oldest first, while their limits and mutexes have free slots.
 
-One transaction at a time does it, so that tasks go in the order in which they came. It reads which
-slots are taken from what is committed and waits for nobody, so it can be in no deadlock. A task
-gets all of its slots or none, and the oldest that waits for one limit keeps a place of those before
-it; what it gives back, triggers free in the transaction of the move
-that ends it. That a task has slots and that it is not held any more is one commit; between it and
-the message the relay stands, as it does for every row.
+One transaction at a time releases, so that tasks keep their order of arrival. It reads committed
+slots and waits for no other transaction, so it cannot deadlock. A task gets all of its slots or
+none. The oldest task that waits for a key keeps a place of each key before it. Triggers free the
+slots in the transaction of the move that ends a task. One commit gives a task its slots and ends
+its hold. If this process does not publish the task afterwards, the relay does.
 """
 
 from __future__ import annotations
@@ -30,28 +29,28 @@ from taskdb.store.task import slot_need as rules
 from taskdb.store.task.slot_need import Need, Place
 
 LINES = 200
-"""Lines that one pass looks at."""
+"""The number of wait queues that one pass reads."""
 RELEASE = "release"
 _ROUNDS = 3
-"""How often one pass looks at a line whose first tasks went to stand in other lines."""
+"""How often one pass reads a wait queue whose first tasks moved to other wait queues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What a pass has let go, to be published; and the line behind which the next one begins."""
+    """The tasks that a pass released, to publish, and the wait queue where the next pass starts."""
 
     publications: list[Publication] = field(default_factory=list)
     after: str = ""
     is_full: bool = False
     is_busy: bool = False
-    """Another process was at it, and this pass did nothing."""
+    """Another process was releasing tasks, so this pass did nothing."""
     share: float = 0.0
-    """Of the places of a rule (of the one where it was most), how many were free and wanted."""
+    """The largest share of the slots of one key that this pass gave away, from 0 to 1."""
 
 
 @dataclass(slots=True)
 class _Decided:
-    """What becomes of some tasks, to be written."""
+    """The changes to write for some tasks."""
 
     let_go: list[str] = field(default_factory=list)
     slots: list[dict[str, Any]] = field(default_factory=list)
@@ -72,21 +71,21 @@ class Admission:
         self._aside = aside
 
     def has_held(self) -> bool:
-        """Whether any task waits before a gate; a cheap question."""
+        """Return whether any task is held. The query is cheap."""
         sql = gate_queries_for(self._database.dialect).someone_waits
         return bool(self._database.query(sql, {}, writes=False)[0]["holds"])
 
     def release(
         self, limit: int, lease: timedelta, *, after: str = "", lines: Sequence[str] | None = None
     ) -> Released:
-        """Let go whom the rules let go, at most so many; in order of arrival.
+        """Release at most `limit` held tasks, in order of arrival.
 
-        With `lines` only those are looked at, and nobody who has just arrived. What is answered
-        has its slots and is the caller's to publish; after the lease the relay does.
+        With `lines` only these wait queues are read, and no new arrivals. The released tasks have
+        their slots. The caller publishes them; the relay does so after the lease.
         """
 
         def work(*, is_careful: bool = False) -> tuple[Released, _Release]:
-            # It is watched from its first statement on, that of `begin`.
+            # The idle limit starts with the first statement, that of `begin`.
             with self._database.transaction(may_idle=True) as connection:
                 release = _Release(self._database, connection, limit, lease, is_careful=is_careful)
                 if not release.begin():
@@ -110,14 +109,14 @@ class Admission:
         return released
 
     def sweep_slots(self, limit: int) -> int:
-        """Free slots that nobody has any more, at most so many; answers how many."""
+        """Free at most `limit` slots that no task holds any more. Returns how many."""
         with self._database.transaction(may_idle=True) as connection:
             release = _Release(self._database, connection, limit, timedelta(0))
             return len(release.sweep()) if release.begin() else 0
 
 
 class _Release:
-    """One pass, in its transaction."""
+    """One pass in one transaction."""
 
     def __init__(
         self,
@@ -128,7 +127,7 @@ class _Release:
         *,
         is_careful: bool = False,
     ) -> None:
-        """With `is_careful` a task that fails is left out, by savepoints."""
+        """`is_careful`: use savepoints to leave out tasks that fail."""
         self.failed: dict[str, Exception] = {}
         self._connection = connection
         self._is_careful = is_careful
@@ -149,7 +148,7 @@ class _Release:
         self._share = 0.0
 
     def begin(self) -> bool:
-        """Whether this is the one that goes on."""
+        """Take the lock for releasing. Returns False where another process has it."""
         sql = self._dialect.exclusive
         return not sql or bool(self._run(sql, **self._database.idle_limit)[0]["has_it"])
 
@@ -157,7 +156,7 @@ class _Release:
         return [str(row["key"]) for row in self._run(self._queries.lines, after=after, limit=LINES)]
 
     def look_at(self, lines: Sequence[str]) -> None:
-        """The first of each line, as many as there are free places; the oldest of all first."""
+        """Decide about the first tasks of each wait queue, as many as it has free slots."""
         standing = self._look(lines)
         left = [line for line in lines if line in standing]
         for _ in range(_ROUNDS):
@@ -166,15 +165,15 @@ class _Release:
                 return
 
     def look_at_arrivals(self) -> None:
-        """Those that have just become ready: behind those who wait for the same."""
+        """Decide about tasks that have just become ready, behind those that wait already."""
         room = self._limit - self._count
         if room > 0 and (found := self._run(self._queries.arrivals, limit=room)):
             self._decide(found, in_line=False)
 
     def end(self, after: str = "") -> Released:
-        """What to publish, in order of arrival."""
+        """Return the released tasks in order of arrival."""
         published = sorted(self._let_go, key=lambda one: one.id)
-        # Those that stay where they are do not go by another look.
+        # If nothing changed, another pass would release nothing either.
         is_full = self._count >= self._limit and self._changed > 0
         return Released(published, after, is_full, share=self._share)
 
@@ -185,7 +184,7 @@ class _Release:
     # --- deciding -----------------------------------------------------------------------------
 
     def _first_of(self, lines: list[str]) -> list[Row]:
-        """Who goes next in these lines; a line that has no more is not asked again."""
+        """Return the next tasks of these wait queues. Removes exhausted queues from `lines`."""
         found: list[Row] = []
         for line in tuple(lines):
             left = self._limit - self._count - len(found)
@@ -198,9 +197,9 @@ class _Release:
         return found
 
     def _decide(self, found: Sequence[Row], *, in_line: bool) -> bool:
-        """Slots for each, or a place in a line; those `in_line` have waited for their turn.
+        """Give each task its slots, or a place in a wait queue. Returns whether anything changed.
 
-        Returns whether anything was changed.
+        `in_line`: the tasks are the first of their wait queues.
         """
         self._count += len(found)
         if self._is_careful:
@@ -208,7 +207,7 @@ class _Release:
         return self._decide_all(found, in_line=in_line)
 
     def _decide_apart(self, found: list[Row], *, in_line: bool) -> bool:
-        """The same; where it fails, for each half by itself."""
+        """Decide in a savepoint. If that fails, decide about each half alone."""
         known = deepcopy((self._taken, self._heads, self._reserved))
         before = (list(self._let_go), self._changed, self._share)
         try:
@@ -228,7 +227,7 @@ class _Release:
         return any(changed)
 
     def _leave_out(self, task_id: str, error: Exception) -> None:
-        """It keeps no places while it is set aside."""
+        """Leave out a task that fails. It keeps no places while it is set aside."""
         self.failed[task_id] = error
         self._run(self._queries.unreserve, ids=json.dumps([task_id]))
         for keepers in self._reserved.values():
@@ -240,8 +239,8 @@ class _Release:
         needs = [rules.needs_of(row, self._rules) for row in in_order]
         keys = list(dict.fromkeys(need.key for several in needs for need in several))
         if in_line:
-            # Who waits in the line of another key does not stand before one who has waited as
-            # well: each could stand before the other for ever.
+            # Tasks in the wait queue of another key do not come before these tasks, which have
+            # waited too: each could come before the other for ever.
             standing: set[str] = set()
             self._look([key for key in keys if key not in self._taken])
         else:
@@ -265,11 +264,11 @@ class _Release:
         return decided.has_changed
 
     def _keep_places(self, row: Row, stop: str, wanted: Sequence[Need], decided: _Decided) -> None:
-        """The oldest that waits for a key keeps a place of each key before it.
+        """Keep a place of each earlier key for the oldest task that waits for a key.
 
-        Younger ones would else take them for as long as it waits. Its own key comes behind those
-        that it keeps, so of two tasks none waits for what the other keeps. What a tenant has set
-        for itself keeps no place that tasks of other tenants need.
+        Otherwise younger tasks would take these slots while it waits. Its own key sorts behind the
+        keys that it keeps, so two tasks never wait for each other. A task that waits for a limit
+        that its tenant has set keeps no place that tasks of other tenants need.
         """
         self._leaves(row, decided, stays_in=stop)
         task_id, head = str(row["id"]), self._heads.get(stop)
@@ -283,7 +282,7 @@ class _Release:
                 decided.reservations.append({"key": need.key, "task_id": task_id})
 
     def _leaves(self, row: Row, decided: _Decided, stays_in: str | None = None) -> None:
-        """It keeps no places any more, and is not the oldest of its line if it goes from there."""
+        """Drop the places that a task keeps. If it leaves its wait queue, it is no head there."""
         task_id = str(row["id"])
         if row["held_by"] != stays_in and self._heads.get(row["held_by"]) == task_id:
             self._heads[row["held_by"]] = None
@@ -299,7 +298,7 @@ class _Release:
         self._share = max(self._share, *shares, 0.0)
 
     def _missing(self, task_id: str, needs: Sequence[Need], standing: set[str]) -> str | None:
-        """The first key of which no slot is free for it, or for which others wait already."""
+        """Return the first key without a free slot for the task, or for which others wait."""
         for need in needs:
             kept = sum(keeper < task_id for keeper in self._reserved.get(need.key, ()))
             if len(self._taken[need.key]) + kept >= need.places or need.key in standing:
@@ -341,7 +340,7 @@ class _Release:
             self._known |= new
 
     def _look(self, lines: Sequence[str]) -> set[str]:
-        """Learn the rules and the slots of some lines; answers those in which someone waits."""
+        """Read the limits and slots of wait queues. Returns the queues in which a task waits."""
         if not lines:
             return set()
         new = [line for line in lines if line not in self._taken]

@@ -1,1 +1,1 @@
-"""Large inputs and results, kept beside the database."""
+"""Large inputs and results, stored beside the database."""

@@ -1,7 +1,7 @@
-"""Large payloads as objects of a bucket that speaks S3. Using it needs the extra `s3`.
+"""Large payloads as objects of a bucket, over the S3 protocol. Needs the extra `s3`.
 
-References are those of the folder store, below a prefix, so that a folder may be copied to a
-bucket and back, and rows need not know. An object is written by one request, whole or not at all.
+References have the form of the folder store, below a prefix. An operator can copy a folder to a
+bucket and back without a change to rows. One request writes an object, whole or not at all.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ T = TypeVar("T")
 
 _CONNECT_SECONDS = 3.0
 _TRIES = 2
-"""Together with the time-outs less than a transaction of ours may stand still."""
+"""With the time-outs, this takes less time than a transaction of the store may idle."""
 _PAGE_KEYS = 1_000
 _CHUNK_BYTES = 1024 * 1024
 _LEAST_LIMIT_BYTES = 64 * 1024 * 1024
 _PAUSE_SECONDS = 5.0
-"""After a failure nothing is removed for so long: it is swept up later."""
+"""The pause after a failed removal, in which nothing is removed. A sweep removes it later."""
 _OF_OURS = re.compile(r"\d{4}-\d{2}-\d{2}/[^/\\]+")
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketOptions:
-    """How a bucket is spoken to; empty text leaves it to the usual settings of AWS."""
+    """The options of requests to a bucket. Empty text: the usual settings of AWS apply."""
 
     endpoint: str = ""
     region: str = ""
@@ -54,8 +54,8 @@ class BucketOptions:
 class BucketPayloadStore:
     """Payloads as objects by day, below the prefix of a bucket.
 
-    Every verb takes a bounded time and raises PayloadStoreUnreachable when there was no answer in
-    it, or a refusal. Raises SettingsError where the extra is not installed.
+    Every verb takes a bounded time. It raises PayloadStoreUnreachable after a time-out or a
+    refusal. The constructor raises SettingsError where the extra is not installed.
     """
 
     def __init__(self, bucket: Bucket, options: BucketOptions) -> None:
@@ -78,7 +78,7 @@ class BucketPayloadStore:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Its lines are the parent's."""
+        """Drop the client, since its connections belong to the parent process."""
         self._lock = threading.Lock()
         self._made = None
 
@@ -95,7 +95,7 @@ class BucketPayloadStore:
             try:
                 return self._ask(lambda: self._stream(place, reference), reference)
             except PayloadStoreUnreachable:
-                # An answer that broke off halfway is not tried again by the library.
+                # The library does not retry a response that broke off halfway.
                 if is_last:
                     raise
         raise AssertionError
@@ -130,7 +130,7 @@ class BucketPayloadStore:
                 if _OF_OURS.fullmatch(reference) is None:
                     continue
                 if reference[:10] > f"{before:%Y-%m-%d}":
-                    # In order of their days: all that follow are younger.
+                    # Keys are in order of their days, so all that follow are younger.
                     return
                 if one["LastModified"] < before:
                     yield reference
@@ -164,7 +164,7 @@ class BucketPayloadStore:
         return bytes(content)
 
     def _place(self, reference: str) -> dict[str, str]:
-        """Where it is; raises PayloadMissing for what none of ours can look like."""
+        """Return bucket and key of a reference. Raises PayloadMissing for an impossible one."""
         parts = reference.split("/")
         if "\x00" in reference or any(part in {"", ".", ".."} for part in parts):
             raise PayloadMissing(reference)
@@ -209,7 +209,7 @@ class BucketPayloadStore:
         options = self._options
         own: dict[str, Any] = {}
         if options.endpoint:
-            # Servers that are not Amazon's know their buckets by path, and few know all checksums.
+            # Other servers than Amazon's find buckets by path, and few support all checksums.
             own = {
                 "s3": {"addressing_style": "path"},
                 "request_checksum_calculation": "when_required",
@@ -222,7 +222,7 @@ class BucketPayloadStore:
             user_agent_extra="taskdb",
             **own,
         )
-        # A session of its own: the library's default one belongs to the application.
+        # Not the default session of the library, which belongs to the application.
         return self._boto3.session.Session().client(
             "s3",
             endpoint_url=options.endpoint or None,

@@ -1,7 +1,7 @@
-"""Large inputs and results, kept beside the database: as files, or as objects of a bucket.
+"""Large inputs and results, stored beside the database: as files, or as objects of a bucket.
 
-A payload is written whole before the row that names it, so a row never points at half of one; a
-payload whose row was rolled back is an orphan that pruning removes.
+A payload is written whole before the row that names it, so a row never names half a payload. If
+the row is rolled back, the payload is an orphan, and pruning removes it.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ from taskdb.private_path import FILE_MODE, make_folder
 log = get_logger("taskdb.payload")
 
 _REFERENCE_BYTES = 255
-"""Of a reference that a payload store has chosen: a day and a name."""
+"""The limit of a reference, which a payload store builds from a day and a name."""
 
 
 class PayloadStore(Protocol):
-    """Where large payloads lie; references are its own to choose."""
+    """A store of large payloads. It chooses the references of its payloads."""
 
     def write(self, name: str, content: bytes) -> str:
-        """Keep the content durably and answer its reference. `name` is unique and file-safe.
+        """Store the content durably. Returns its reference. `name` is unique and file-safe.
 
-        Like every verb, raises PayloadStoreUnreachable where the store cannot do it now.
+        Every verb raises PayloadStoreUnreachable where the store is unavailable.
         """
 
     def read(self, reference: str) -> bytes:
-        """The content; raises PayloadMissing."""
+        """Return the content. Raises PayloadMissing."""
 
     def remove(self, reference: str) -> None:
-        """Forget it; a missing one is fine."""
+        """Remove a payload. A missing one is no error."""
 
     def has(self, reference: str) -> bool:
-        """Whether it is there."""
+        """Return whether a payload exists."""
 
     def older_than(self, age: timedelta) -> Iterator[str]:
-        """References that were written longer ago than this, also halves of them; oldest first."""
+        """Yield the references of payloads older than `age`, also half-written, oldest first."""
 
     def check(self) -> None:
-        """Raise PayloadStoreUnreachable where it cannot be used; changes nothing."""
+        """Raise PayloadStoreUnreachable where the store cannot be used. Changes nothing."""
 
 
 class FolderPayloadStore:
-    """Payloads as files in folders by day, readable by this user only."""
+    """Payloads as files in folders by day, which only this user can read."""
 
     def __init__(self, folder: Path) -> None:
-        # A body may change the folder of its process.
+        # A body may change the current folder of its process.
         self._folder = folder.absolute()
 
     def write(self, name: str, content: bytes) -> str:
@@ -159,7 +159,7 @@ def _files_of(day: Path) -> list[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder survive a power cut."""
+    """Flush a folder to the disk, so that a new name in it survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -169,7 +169,7 @@ def sync_folder(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A JSON value on its way into a row: inline, or as a reference to the payload store."""
+    """A JSON value to write into a row: inline, or as a reference to the payload store."""
 
     value: Any
     text: str | None
@@ -177,7 +177,7 @@ class Payload:
 
 
 class Payloads:
-    """Decides what stays in the row."""
+    """The payloads of rows: small ones stay in the row, large ones go to the payload store."""
 
     def __init__(self, store: PayloadStore, inline_bytes: int, limit_bytes: int) -> None:
         self._store = store
@@ -187,14 +187,14 @@ class Payloads:
     def pack(
         self, value: Any, name: str, subject: str, *, deepest: int | None = DEEPEST
     ) -> Payload:
-        """Encode a value and move it out when it is large; `deepest` is that of `encode`.
+        """Encode a value, and store it outside the row when it is large. `deepest`: see `encode`.
 
-        Raises NotEncodable, and PayloadTooLarge past the hard limit; then nothing was written.
+        Raises NotEncodable, and PayloadTooLarge past the hard limit. Then nothing is written.
         """
         if value is None:
             return Payload(None, None)
         text = encode(value, subject, deepest=deepest)
-        # A character takes at least a byte, so most need not be counted in bytes.
+        # A character takes at most 4 bytes, so most texts need not be encoded to be measured.
         if len(text) * 4 <= self._inline:
             return Payload(value, text)
         content = text.encode()
@@ -205,34 +205,34 @@ class Payloads:
         return Payload(None, None, self._store.write(f"{name}.json", content))
 
     def unpack(self, inline: Any, reference: str | None) -> Any:
-        """The value of a row's two columns; raises PayloadMissing."""
+        """Return the value of the two columns of a row. Raises PayloadMissing."""
         return inline if reference is None else self.read(reference)
 
     def read(self, reference: str) -> Any:
-        """The value behind a reference; raises PayloadMissing."""
+        """Return the value of a reference. Raises PayloadMissing."""
         if len(reference.encode()) > _REFERENCE_BYTES:
-            # Of a row by plain SQL: a folder would call itself unusable for it, and a bucket too.
+            # A row by plain SQL. A folder or a bucket would report itself unavailable for it.
             raise PayloadMissing(clipped(reference))
         return decode(self._store.read(reference).decode())
 
     def has(self, reference: str) -> bool:
-        """Whether there is something behind a reference."""
+        """Return whether the payload of a reference exists."""
         return self._store.has(reference)
 
     def check(self) -> None:
-        """Raise PayloadStoreUnreachable where the payload store cannot be used."""
+        """Raise PayloadStoreUnreachable where the payload store is unavailable."""
         self._store.check()
 
     def older_than(self, age: timedelta) -> Iterator[str]:
-        """References that were written longer ago than this, whether a row names them or not."""
+        """Yield references older than `age`, also those that a row names."""
         return self._store.older_than(age)
 
     def remove(self, reference: str) -> None:
-        """Remove what no row names; raises PayloadStoreUnreachable."""
+        """Remove a payload that no row names. Raises PayloadStoreUnreachable."""
         self._store.remove(reference)
 
     def discard(self, reference: str | None) -> None:
-        """Remove what no row will name; what cannot be removed now is swept up later."""
+        """Remove a payload that no row will name. Logs a failure; a sweep removes it later."""
         if reference is None:
             return
         try:
@@ -242,7 +242,7 @@ class Payloads:
 
 
 class _NoPayloadStore:
-    """For a store of rows alone: every payload stays in its row."""
+    """A payload store that stores nothing, since every payload stays in its row."""
 
     def write(self, name: str, content: bytes) -> str:
         raise PayloadTooLarge(name, len(content), 0)
@@ -251,13 +251,13 @@ class _NoPayloadStore:
         raise PayloadMissing(reference)
 
     def remove(self, reference: str) -> None:
-        """There is none."""
+        """Do nothing."""
 
     def has(self, reference: str) -> bool:  # noqa: ARG002 - there is none
         return False
 
     def check(self) -> None:
-        """There is none."""
+        """Do nothing."""
 
     def older_than(self, age: timedelta) -> Iterator[str]:  # noqa: ARG002 - there is none
         return iter(())
@@ -265,4 +265,4 @@ class _NoPayloadStore:
 
 _UNLIMITED = 2**63
 NO_PAYLOADS = Payloads(_NoPayloadStore(), _UNLIMITED, _UNLIMITED)
-"""Keeps everything in the row."""
+"""Payloads that all stay in their rows."""

@@ -1,4 +1,4 @@
-"""Where the settings want large payloads to lie."""
+"""The payload store that the settings name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from taskdb.store.payload.payload import FolderPayloadStore, Payloads, PayloadSt
 
 
 def payloads_of(settings: Settings) -> Payloads:
-    """The payloads of these settings; opens nothing. Raises SettingsError without its extra."""
+    """Return the payloads of these settings. Raises SettingsError without the extra `s3`."""
     return Payloads(
         payload_store_of(settings), settings.payload_inline_bytes, settings.payload_limit_bytes
     )
 
 
 def payload_store_of(settings: Settings) -> PayloadStore:
-    """The bucket, or the folder."""
+    """Return the bucket store where the settings name a bucket, else the folder store."""
     bucket = settings.payload_bucket
     if bucket is None:
         return FolderPayloadStore(settings.payload_folder)

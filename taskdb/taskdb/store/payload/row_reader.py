@@ -1,4 +1,4 @@
-"""Reads the payloads of one row for its entity."""
+"""A reader of the payloads of one row, for its entity."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from taskdb.store.payload.payload import Payloads
 class RowReader:
     """The reader of an entity whose row names payloads, with the references of that row.
 
-    The row was read within a scope. An entity that is changed later, by `dataclasses.replace` for
-    example, still reads the payloads of its own row and no others.
+    The row was read in a scope. If the caller changes the entity, for example with
+    `dataclasses.replace`, it still reads only the payloads of its own row.
     """
 
     client: TaskReader

@@ -100,11 +100,11 @@ class Creation:
         return {str(row["id"]): _created(row, is_new=True) for row in found}
 
     def _found(self, draft: Draft, on_conflict: OnConflict, made: Container[str]) -> Created:
-        """Act on the task that has the key. It may vanish or end meanwhile, so there are tries."""
+        """Act on the task that has the key. Tries again, since it may vanish or end meanwhile."""
         for _ in range(_ROUNDS):
             found = self._existing(draft)
             if found is not None:
-                # Its own row, from a try whose reply was lost, or that of a draft with its key.
+                # Its own row, from a try whose reply was lost, or one that this call created.
                 settled = found.id == draft.id or found.id in made or on_conflict != "resubmit"
                 return found if settled else self._resubmitted(draft, found)
             again = self._insert_batch([self.as_json(draft)])

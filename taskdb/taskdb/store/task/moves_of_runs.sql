@@ -3,7 +3,7 @@
 -- ROWS selects rows, IF is the guard, SET the change, RETURNS names columns of the row as it was
 -- before, also where the guard refused. A move that loses a race changes nothing. Options:
 --   as VERB           the verb of the state machine, where it is not the name of the move
---   like MOVE         all that is not written here is as in that move
+--   like MOVE         clauses that are left out are those of that move
 --   likely            the guard seldom refuses: it may be tried without reading the row first
 --   lazy              the commit does not wait for the disk
 --   many              several rows, locked in order of their ids
@@ -44,8 +44,8 @@ RETURNS tenant, type, attempt, spared, crashes, claim_token, input, input_ref, r
     error, attributes, role, parent_id, position, called_back, is_gated, mutex_key, queue, trace
 
 -- move claim_chunk: like claim, lazy, many
--- The items of one message, as many as it was published for. A CTE is run once; items that another
--- delivery takes meanwhile do not count.
+-- The items of one message, as many as it was published for. The CTE is run once. Items that
+-- another delivery takes in the meantime do not count.
 ROWS old.id IN (
     WITH taken AS (
         SELECT t.id FROM taskdb_task AS t
@@ -69,7 +69,7 @@ SET status = 'COMPLETED', {reported}, ended_at = {now},
 RETURNS claim_token
 
 -- move complete_silent: as complete, likely
--- The body reported nothing, as most.
+-- The usual case: the body reported nothing.
 ROWS old.id = :id
 IF {mine} AND {runs}
 SET status = 'COMPLETED', ended_at = {now},
@@ -86,14 +86,14 @@ SET result = {as_json draft.result}, result_ref = draft.result_ref
 ROWS old.id = :id
 IF {mine} AND {runs} AND old.cancel_requested_at IS NULL
 SET status = 'PROCESSING', {waiting}, worker = NULL, kind = 'FAN_OUT',
-    -- The error of an earlier attempt would be taken for the parent's own, and fail it.
+    -- The error of an earlier attempt would count as the parent's own, and fail it.
     error = NULL,
     progress_current = NULL, progress_total = NULL, progress_message = NULL
 RETURNS claim_token, waits_for
 
 -- move await_callback
--- The body has given a token away and is over: the task waits without a worker. If the callback
--- has come already, the same transaction continues from here.
+-- The body gave a token away and ended: the task waits without a worker. If the callback has come
+-- already, the same transaction ends the task.
 ROWS old.id = :id
 IF {mine} AND {runs}
 SET status = CASE WHEN {canceled_uncalled} THEN 'CANCELED' ELSE 'PROCESSING' END,
@@ -116,7 +116,7 @@ SET status = old.status, called_back = {text called_back},
     result = {json result}, result_ref = {text result_ref}
 
 -- move finish
--- The body is over. Handlers of its type follow.
+-- The body ended. Handlers of its type follow.
 ROWS old.id = :id
 IF {mine} AND {runs}
 SET status = 'FINISHED', {reported}, {waiting}, worker = NULL,
@@ -133,8 +133,8 @@ SET status = {canceled_or ERRORED}, ended_at = {ended_if_canceled}, {reported},
 RETURNS claim_token
 
 -- move fail
--- The attempt failed and none follows. A callback that came meanwhile is not lost: another claim
--- ends the task by it.
+-- The attempt failed and none follows. A callback that came in the meantime is not lost: another
+-- claim ends the task by it.
 ROWS old.id = :id
 IF {mine} AND {runs}
 SET status = CASE WHEN old.called_back IS NOT NULL THEN 'ERRORED'
@@ -174,14 +174,14 @@ RETURNS claim_token
 -- Runs whose process died. -----------------------------------------------------------------------
 
 -- part over
--- The type wants no other run, and no callback has come that needs none.
+-- The type allows no other run, and no callback has come, which would need none.
 NOT old.may_rerun AND old.called_back IS NULL
 
 -- part poison
 old.crashes + 1 >= {integer max_crashes}
 
 -- part alone
--- The item that did it is known. A chunk does not know which of its items it was.
+-- The item that crashed is known. A chunk does not know which of its items crashed.
 (old.chunk IS NULL OR {over})
 
 -- part error_of_crash
@@ -193,8 +193,8 @@ old.crashes + 1 >= {integer max_crashes}
     ELSE {as_json '{}'} END}
 
 -- move crash
--- Another attempt follows; FAILED where the type wants no other run, HALTED as poison where it
--- crashed too often, CANCELED where a cancel was requested.
+-- Another attempt follows. FAILED where the type allows no other run, HALTED as poison after too
+-- many crashes, CANCELED where a cancel was requested.
 ROWS old.id = :id
 IF {mine} AND {runs}
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
@@ -209,10 +209,9 @@ SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
 RETURNS claim_token
 
 -- move rescue: like crash, many, skip locked, planned each time
--- Runs of workers that are dead or do not list them. With their token: a row that another rescue
--- took and that is claimed again was not found dead. Without the lease at hand the planner reads
--- the whole table. An item of a chunk gets a message of its own, and is spared where others ran
--- beside it.
+-- Runs of workers that are dead or do not list them. The token excludes a row that another rescue
+-- took and that was claimed again. The planner needs the value of the lease, or it reads the whole
+-- table. An item of a chunk gets a message of its own, and is spared where others ran beside it.
 ROWS (old.id, COALESCE(old.claim_token, '')) IN (
     SELECT t.id, COALESCE(t.claim_token, '') {runs_where {is_dead} OR {is_unlisted}}
     AND {not_aside rescue, t.id} ORDER BY t.id LIMIT :limit)
@@ -250,13 +249,13 @@ SET claim_token = NULL
 RETURNS
 
 -- move hand_back_worker: like hand_back_chunk, many
--- Everything that a worker still held when its pool was down.
+-- All tasks that a worker still held when its pool was down.
 ROWS old.worker = :worker AND old.status IN ({RUNNING})
 IF NOT old.waits_for IS NOT NULL
 RETURNS parent_id
 
 -- move hand_back_unclaimed
--- No body saw the message: its process died before the claim.
+-- No body ran: the process that had the message died before the claim.
 ROWS old.id = :id
 IF old.status = 'QUEUED' AND {of_type}
 SET status = {canceled_or CREATED}, ended_at = {ended_if_canceled}, run_at = NULL,
@@ -266,13 +265,13 @@ SET status = {canceled_or CREATED}, ended_at = {ended_if_canceled}, run_at = NUL
 ROWS old.chunk = :id
 
 -- move hand_back_lost: like hand_back_unclaimed, many
--- The broker has lost the messages. A row that was queued again since has another one.
+-- The broker lost the messages. A row that was queued again since then has another message.
 ROWS old.id IN {listed_ids ids}
 IF old.status = 'QUEUED' AND old.queued_at <= {moment seen}
 
 -- move hold: as hand_back
--- A limit or pause that its message did not know stops it. Nothing has run, so nothing is counted:
--- it is held until it has its slots.
+-- A limit or pause that was set after the message was sent stops the task. Nothing ran, so nothing
+-- is counted. The task is held until it has its slots.
 ROWS old.id = :id
 IF {ready} AND {is_refused}
 SET status = 'CREATED', is_gated = true, held_by = 'gate', relay_at = {now},
@@ -282,16 +281,16 @@ SET status = 'CREATED', is_gated = true, held_by = 'gate', relay_at = {now},
 ROWS old.chunk = :id
 
 -- part too_often
--- Too many messages found no worker that knows the type, and no live worker says that it does: a
+-- Too many messages found no worker that knows the type, and no live worker lists the type: a
 -- message alone fails no task.
 old.unregistered + 1 >= {integer strays} AND NOT EXISTS (
     SELECT 1 FROM taskdb_worker AS w WHERE NOT {is_dead}
     AND {lists w.queues, old.queue} AND {lists w.types, old.type})
 
 -- move stray
--- No worker knew the type: again later, and FAILED where that came too often. Of one publication
--- one message counts; of a row that was never handed back, also one that comes before the publisher
--- has marked the row. A message that comes before its task is due changes nothing.
+-- No worker knew the type. The task is published again later, and FAILED after too many times. One
+-- message of each publication counts. For a row that was never handed back a message also counts
+-- before the publisher has marked the row. A message before the task is due changes nothing.
 ROWS old.id = :id
 IF ({ready} AND old.type = {text type} AND {lists {json queues}, old.queue}
     AND (old.status = 'QUEUED' OR old.unregistered = 0 OR old.updated_at <= {later -:delay}))

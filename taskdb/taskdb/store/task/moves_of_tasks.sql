@@ -1,15 +1,15 @@
 -- The moves of a task that no body runs, and of parents. `moves_of_runs.sql` explains the form.
 
--- Tasks that nobody runs. ------------------------------------------------------------------------
+-- Tasks without a running body. ------------------------------------------------------------------
 
 -- move revoke
--- A worker ended the process of a run. The row, and no message, says that it was to be canceled.
+-- A worker ended the process of a run. Only the row, and no message, proves a requested cancel.
 ROWS old.id = :id
 IF {mine} AND {runs} AND old.cancel_requested_at IS NOT NULL
 SET status = 'CANCELED', error = {error_of_attempt}, ended_at = {now}
 
 -- move expire
--- The row has the deadline; a message may have an older one.
+-- The deadline of the row counts; a message may have an older one.
 ROWS old.id = :id
 IF old.status IN ({WAITING}) AND {expired}
 SET status = 'FAILED', error = {error_of_attempt}, ended_at = {now}, held_by = NULL
@@ -28,13 +28,13 @@ RETURNS parent_id
 ROWS old.chunk = :id
 
 -- part stops_later
--- The body runs, or sub-tasks do: the task ends when they have. A task that waits for a callback
--- has nothing that runs.
+-- The body or sub-tasks run, and the task ends after them. Nothing runs for a task that waits for a
+-- callback.
 (old.status IN ({RUNNING}) AND old.worker IS NOT NULL OR old.waits_for <> 'callback')
 
 -- move cancel: many
--- Waiting tasks end at once; running ones are asked to. A second request does not prolong the grace
--- of the body.
+-- Waiting tasks end at once; for running tasks a cancel is requested. A second request does not
+-- prolong the grace of the body.
 ROWS old.id IN {listed_ids ids}
 IF old.status IN ({CANCELABLE})
 SET status = CASE WHEN {stops_later} THEN old.status ELSE 'CANCELED' END,
@@ -55,7 +55,7 @@ SET status = 'CREATED',
     cancel_requested_at = NULL, called_back = NULL,
     worker = NULL, claim_token = NULL, chunk = NULL,
     run_at = NULL,
-    -- The operator wants it to run now.
+    -- The operator wants the task to run now.
     deadline_at = NULL,
     spec = NULL,
     held_by = CASE WHEN {text held_by} IS NOT NULL THEN {text held_by}
@@ -68,7 +68,7 @@ SET status = 'CREATED',
 IF old.status IN ({RETRIED_IN_BULK})
 
 
--- A unique key is submitted again: all is as the new submit says. --------------------------------
+-- A unique key is submitted again: every option comes from the new submit. -----------------------
 
 -- part due delay run_at
 COALESCE({later {delay}}, {run_at})
@@ -97,7 +97,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0,
 (old.is_gated OR {is_gated {text mutex_key}, {text queue}, old.type, old.tenant})
 
 -- move resubmit_part: as retry, many, given part
--- A part of a fan-out that goes on. One that was CANCELED waits as CREATED until it is due.
+-- A part of a fan-out that continues. A CANCELED part waits as CREATED until it is due.
 ROWS old.id IN {listed_ids ids}
 IF old.status IN ({RESUBMITTABLE_PART})
 SET spared = old.attempt, crashes = 0, unregistered = 0,
@@ -121,34 +121,34 @@ SET spared = old.attempt, crashes = 0, unregistered = 0,
 (old.is_gated OR {is_gated draft.mutex_key, draft.queue, old.type, old.tenant})
 
 -- move ask_anew: as resubmit, many, given root
--- The root of a tree that goes on. The move follows.
+-- The root of a tree that continues gets the new options. Another move changes its status.
 ROWS old.id IN {listed_ids ids}
 IF old.status IN ({RESUBMITTABLE})
 SET status = old.status, {drafted asked}
 
 
--- Parents, under their lock, as their sub-tasks decide. ------------------------------------------
+-- Locked parents, by the states of their sub-tasks. ----------------------------------------------
 
 -- part nothing_open
--- Whatever led here: a terminal parent has no open sub-task.
+-- The guard of each end: a terminal parent has no open sub-task.
 old.waits_for IS NOT NULL AND old.status IN ('PROCESSING', 'FINISHED')
 AND NOT EXISTS (SELECT 1 FROM taskdb_task AS s WHERE s.parent_id = old.id AND s.status IN ({OPEN}))
 
 -- move wait
--- A new parent begins to wait, a reopened one does so again, a waiting one waits for what is next.
+-- A new or reopened parent starts to wait. A waiting parent enters its next stage.
 ROWS old.id = :id
 IF old.status = 'CREATED' OR (old.waits_for IS NOT NULL AND old.status = 'PROCESSING')
 SET status = 'PROCESSING', {waiting}, worker = NULL, claim_token = NULL, error = {json error}
 
 -- move reopen: as retry
--- One of its sub-tasks runs again, so the parent is not over.
+-- One of its sub-tasks runs again, so the parent has not ended.
 ROWS old.id = :id
 IF old.status IN ({REOPENABLE})
 SET status = 'CREATED', worker = NULL, claim_token = NULL, error = NULL, ended_at = NULL,
     cancel_requested_at = NULL
 
 -- move doom
--- The parent's time is up. The error is kept while its sub-tasks are stopped.
+-- The deadline of the parent passed. The error is kept while its sub-tasks are stopped.
 ROWS old.id = :id
 IF old.waits_for IS NOT NULL AND old.status = 'PROCESSING' AND old.error IS NULL
 SET status = old.status, error = {json error}

@@ -123,7 +123,7 @@ class Outcomes:
         return self._end(self._table.moves.crash, task_id, token, NO_REPORT, written)
 
     def crash_chunk(self, chunk: str, token: str, error: TaskError) -> int:
-        """Record that the process of a chunk died. Returns the number of unfinished items."""
+        """Record the crash of a chunk; its items get messages of their own. Returns how many."""
         if not is_id(chunk):
             return 0
         written = {

@@ -1,8 +1,8 @@
 -- Fragments that several statements of tasks share. `old` is the row before a move.
 
 -- part mine
--- The run that writes is the one whose token is in the row. A run that ends leaves its token
--- there, so that an outcome which is written again, since its answer was lost, finds its own work.
+-- The token of the row is that of the run that writes. A run that ends leaves its token in the row.
+-- An outcome that is written again, since the reply was lost, finds its own work by it.
 old.claim_token = :token
 
 -- part runs
@@ -15,7 +15,7 @@ AND (old.status IN ('CREATED', 'QUEUED')
      OR (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, {now}) <= {now}))
 
 -- part expired
--- The first attempt was to start earlier. A deadline does not bind what has started.
+-- The deadline for the start of the first attempt passed. It does not limit a task that started.
 old.started_at IS NULL AND COALESCE(old.deadline_at <= {now}, false)
 
 -- part claimable
@@ -46,14 +46,14 @@ OR {limit}.target IN ('tenant', 'own') AND {limit}.name = {row}.tenant
             WHERE g.target IN ('tenant', 'own') AND g.name = {tenant}))
 
 -- part reported
--- A report of the body. What it leaves out stays.
+-- A report of the body. Columns that it leaves out stay.
 attributes = COALESCE({json attributes}, old.attributes),
 progress_current = COALESCE({integer current}, old.progress_current),
 progress_total = COALESCE({integer total}, old.progress_total),
 progress_message = COALESCE({text message}, old.progress_message)
 
 -- part waiting
--- What a parent waits for, what it does then, and its timeout in seconds.
+-- The stage in which a parent waits, its spec, and its timeout in seconds.
 waits_for = {text waits_for},
 spec = {json spec},
 deadline_at = CASE WHEN {number timeout} IS NULL THEN old.deadline_at
@@ -71,7 +71,7 @@ CASE WHEN old.cancel_requested_at IS NOT NULL THEN {now} END
 CASE WHEN old.is_gated AND {status} IN ({PUBLISHABLE}) THEN 'gate' END
 
 -- part error_of_attempt
--- The writer does not know the number of the attempt; the row does.
+-- The number of the attempt comes from the row, since the writer does not know it.
 {merged {json error}, {made attempt, old.attempt}}
 
 -- part is_dead

@@ -1,14 +1,14 @@
--- Every other statement of tasks and trees: inserts, leases, remarks, and questions.
+-- The other statements of tasks and trees: inserts, leases, remarks and reads.
 
 
 -- Drafts become rows. ----------------------------------------------------------------------------
 
 -- part insert columns
--- SCHEDULED where it is due later by the clock of the database, else CREATED. One moment for all:
--- rows of one submit are in the order of their ids. Materialized, or each mention of `gated` would
--- ask again. A parent waits for its sub-tasks and needs no slot. Without a WHERE, SQLite reads ON
--- CONFLICT as the ON of a join. Parts are published by their creator, one after another: the last
--- ones have more time.
+-- SCHEDULED if due later by the clock of the database, else CREATED. All rows of a submit get the
+-- same time, so that they sort by their ids. MATERIALIZED, since each use of `gated` would run its
+-- probes again. A parent waits for its sub-tasks and needs no slot. Without a WHERE, SQLite reads
+-- ON CONFLICT as the ON of a join. The creator publishes parts one after another, so the last ones
+-- have more time.
 INSERT INTO taskdb_task ({names {columns}}, is_gated, status, run_at, relay_at, created_at, updated_at)
 WITH draft AS MATERIALIZED (
     SELECT draft.*, COALESCE({later draft.delay}, draft.run_at) AS due, (SELECT {now}) AS now,
@@ -30,11 +30,11 @@ FROM draft WHERE true ON CONFLICT DO NOTHING
 {insert drafts}
 
 -- query insert_traced
--- Rows that continue a trace. Others need not write, nor read, one column more.
+-- Rows that continue a trace. Other rows save the column.
 {insert traced}
 
 -- query existing
--- The task that stands where a draft wants to be; its own id counts first.
+-- The task with the id or the unique key of a draft. The id counts first.
 SELECT {told id, status, relay_at, created_at, run_at, held_by} FROM taskdb_task
 WHERE id = :id OR (tenant = :tenant AND type = :type AND unique_key = {text unique_key})
 ORDER BY CASE WHEN id = :id THEN 0 ELSE 1 END LIMIT 1
@@ -58,9 +58,9 @@ SELECT id FROM taskdb_task WHERE {is_due} AND {not_aside relay} ORDER BY relay_a
 {due_ids}
 
 -- query lease_due
--- Rows that are due to be published get a new `relay_at`: the end of the lease. The clock is asked
--- once (an index cannot be searched for what changes from row to row), and a CTE is run once (a
--- subquery under a join may lock more rows than its limit).
+-- Rows that are due get a new `relay_at`: the end of the lease. The clock is read once, since an
+-- index needs a constant. The CTE is run once, since a subquery under a join may lock more rows
+-- than its limit.
 WITH due AS ({due_ids}{locking FOR UPDATE SKIP LOCKED})
 UPDATE taskdb_task SET relay_at = {later :lease} WHERE id IN (SELECT id FROM due)
 RETURNING {publication}{lazily}
@@ -76,8 +76,8 @@ WHERE (id, relay_at) IN (SELECT draft.id, draft.relay_at FROM {rows marks})
 AND status IN ({PUBLISHABLE})
 
 -- query note_refusal
--- Why the broker refused the messages of some rows, in their history. The lock keeps another relay
--- from them until they have their new time.
+-- History rows with the reason why the broker refused messages. The lock keeps other relays away
+-- until the rows have their new time.
 INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
 SELECT t.id, t.tenant, t.status, t.status, t.attempt, t.worker, {now},
     {made refused, draft.reason}
@@ -89,8 +89,8 @@ WHERE t.status IN ({PUBLISHABLE}){locking FOR UPDATE OF t}
 {elapsed {latest updated_at, COALESCE(run_at, updated_at)}, {now}}
 
 -- query refuse
--- They are due again after as long as they have waited: later and later. This is no move, so that
--- `updated_at` stays the time since which they wait.
+-- Refused rows are due again after a pause as long as they have waited, so pauses grow. This is no
+-- move: `updated_at` stays the time since which they wait.
 UPDATE taskdb_task SET relay_at = {later
     CASE WHEN {waited} < {refused} THEN {refused}
          WHEN {waited} > {refused_longest} THEN {refused_longest} ELSE {waited} END}
@@ -98,7 +98,7 @@ WHERE (id, relay_at) IN (SELECT draft.id, draft.relay_at FROM {rows marks})
 AND status IN ({PUBLISHABLE})
 
 -- query publications
--- What messages of some rows are made from, as the rows are now. Held rows have none.
+-- The columns from which messages are made, as the rows are now. Held rows have no message.
 SELECT {told {publication}} FROM taskdb_task
 WHERE id IN {listed_ids ids} AND held_by IS NULL ORDER BY created_at, id
 
@@ -112,7 +112,7 @@ WHERE old.id = :id AND {mine} AND old.status = 'PROCESSING'
 RETURNING id{lazily}
 
 -- query remark
--- A history row for a task that stays as it is. The lock keeps a move from slipping in.
+-- A history row for a task that does not move. The lock prevents a move at the same time.
 INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
 SELECT id, tenant, status, status, attempt, worker, {now}, {json detail}
 FROM taskdb_task WHERE id = :id{locking FOR SHARE}
@@ -126,14 +126,14 @@ claim_token = :token AND status IN ({RUNNING}) AND cancel_requested_at IS NULL
 SELECT 1 AS holds FROM taskdb_task WHERE id = :id AND {uncanceled}
 
 -- query going_on
--- Those of some items that continue in this run.
+-- The items among these that continue in this run.
 SELECT id FROM taskdb_task WHERE id IN {listed_ids ids} AND {uncanceled}
 
 
 -- Parents and their sub-tasks. -------------------------------------------------------------------
 
 -- query lock
--- A parent and what decides about it, locked until the transaction ends.
+-- A parent with the columns that its decisions read, locked until the transaction ends.
 SELECT {read id, tenant, type, name, kind, role, status, spec, waits_for, parent_id, position,
     input, input_ref, result, result_ref, error, attempt, claim_token, queue, priority,
     request_id, created_by, created_ip, cancel_requested_at, called_back, trace}
@@ -143,7 +143,7 @@ FROM taskdb_task WHERE id = :id{locking FOR UPDATE}
 SELECT id, role, parent_id, status FROM taskdb_task WHERE id = :id
 
 -- query trees
--- Which of these are parents or sub-tasks.
+-- The tasks among these that are parents or sub-tasks.
 SELECT id FROM taskdb_task
 WHERE id IN {listed_ids ids} AND (spec IS NOT NULL OR parent_id IS NOT NULL)
 
@@ -153,8 +153,8 @@ SELECT status, count(*) AS number, count(CASE WHEN held_by = 'window' THEN 1 END
 FROM taskdb_task WHERE parent_id = :parent AND role = 'part' GROUP BY status
 
 -- query window
--- The same for a parent with a window, which asks at the end of every part: the cost depends on the
--- window and not on the number of parts.
+-- The state of a window, read at the end of every part. The cost depends on the window and not on
+-- the number of parts.
 SELECT EXISTS (SELECT 1 FROM taskdb_task WHERE parent_id = :parent AND held_by = 'window') AS is_held,
     EXISTS (SELECT 1 FROM taskdb_task
             WHERE parent_id = :parent AND role = 'part' AND status IN ({UNDONE})) AS is_bad,
@@ -162,7 +162,7 @@ SELECT EXISTS (SELECT 1 FROM taskdb_task WHERE parent_id = :parent AND held_by =
      AND (held_by IS NULL OR held_by <> 'window') AND status IN ({BUSY})) AS busy
 
 -- query parts_left
--- The short question after a part: are some open, is one held, must a failure end it all?
+-- The short query after a part: are parts open, is one held, does a failure end the parent?
 SELECT (SELECT count(*) FROM (
         SELECT 1 AS one FROM taskdb_task
         WHERE parent_id = :parent AND role = 'part' AND status IN ({OPEN}) LIMIT {few}) AS few) AS open,
@@ -193,7 +193,7 @@ WHERE parent_id = :parent AND role = 'part' AND (status IN ({BAD}) OR status IN 
 AND id > :after ORDER BY id LIMIT :limit
 
 -- query parts
--- Parts in order of their items, to compare them with others.
+-- Parts in order of their items, to compare them with those of a new submit.
 SELECT id, position, status, CAST(input AS TEXT) AS input, input_ref, spec IS NOT NULL AS is_parent
 FROM taskdb_task
 WHERE parent_id = :parent AND role = 'part' AND position > :after ORDER BY position LIMIT :limit
@@ -205,8 +205,8 @@ WHERE parent_id = :parent AND id > :after AND status = 'CREATED' AND held_by IS 
 ORDER BY id LIMIT :limit
 
 -- query release_held
--- The next parts for which the window has room. A gated one is held again, until it has its slots.
--- Locked in order, as a cancel of many does; one that a cancel took is not released any more.
+-- The next parts for which the window has room. A part that needs slots stays held until it has
+-- them. Locked in order, as a cancel of many does. A canceled part is not released.
 UPDATE taskdb_task SET held_by = CASE WHEN is_gated THEN 'gate' END,
     relay_at = CASE WHEN run_at > {now} THEN run_at
                     WHEN is_gated THEN {now} ELSE {later :delay} END
@@ -229,9 +229,9 @@ EXISTS (SELECT 1 FROM taskdb_task AS t
 SELECT count(*) FROM taskdb_task AS t WHERE t.parent_id = p.id AND t.role = 'part'
 
 -- part asks_for_join
--- A join would change the parent `p`: it waits for nothing any more, or its end did not reach all
--- its sub-tasks, or it is to fail fast, or its window is not full. Of a healthy parent this is
--- false. A window that cannot be read is looked at as well: its join says what is wrong.
+-- A join would change the parent `p`: no sub-task is open, or its end did not reach all sub-tasks,
+-- or it must fail fast, or its window is not full. This is false for a healthy parent. It is true
+-- for a window that cannot be read, since the join raises the error.
 (NOT EXISTS (SELECT 1 FROM taskdb_task AS t WHERE t.parent_id = p.id AND t.status IN ({OPEN}))
  OR (p.cancel_requested_at IS NOT NULL OR p.error IS NOT NULL) AND {some_open}
  OR {member p.spec, fan_out, join} = 'fail_fast'
@@ -254,7 +254,7 @@ WHERE {waits_below} AND p.id > :after AND {asks_for_join} AND {not_aside reconci
 ORDER BY p.id LIMIT :limit
 
 -- query neglected_page
--- The same among the next parents that wait. `is_last` is the last row of a full page.
+-- Such parents among the next ones that wait. `is_last` marks the last row of a full page.
 WITH page AS (
     SELECT p.id, p.spec, p.error, p.cancel_requested_at FROM taskdb_task AS p
     WHERE {waits_below} AND p.id > :after ORDER BY p.id LIMIT :look)
@@ -264,7 +264,7 @@ UNION ALL
 SELECT * FROM (SELECT id, true AS is_last FROM page ORDER BY id LIMIT 1 OFFSET :look - 1) AS edge
 
 -- query overdue
--- Parents whose time is up. A deadline to begin by is not one to be over by.
+-- Parents whose deadline passed. A deadline for the start does not limit the end.
 SELECT id FROM taskdb_task
 WHERE waits_for IN ('parts', 'steps', 'on_start') AND status = 'PROCESSING' AND NOT is_adopted
 AND {not_aside reconcile} AND deadline_at <= (SELECT {now}) AND error IS NULL
@@ -275,7 +275,7 @@ ORDER BY id LIMIT :limit
 -- Callbacks. -------------------------------------------------------------------------------------
 
 -- query expect_callback
--- A run gives a token away. The row keeps its hash.
+-- A run gives a token to an outside system. The row keeps its hash.
 UPDATE taskdb_task AS old SET callback_hash = :hash, updated_at = {now},
     callback_until = COALESCE({moment until}, {later {number timeout}})
 WHERE old.id = :id AND {mine} AND old.status IN ({RUNNING}) AND old.waits_for IS NULL
@@ -283,7 +283,7 @@ AND old.called_back IS NULL AND old.cancel_requested_at IS NULL
 RETURNING id
 
 -- query awaiting
--- The task that a callback is for, if it still wants one.
+-- The task of a callback, if it still accepts one.
 SELECT id, tenant, type, role, parent_id, attempt FROM taskdb_task
 WHERE callback_hash = :hash AND (callback_until IS NULL OR callback_until > {now})
 AND status IN ({RUNNING}) AND (waits_for = 'callback' OR waits_for IS NULL AND called_back IS NULL)

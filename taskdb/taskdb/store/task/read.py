@@ -32,7 +32,7 @@ from taskdb.store.task.task_id import is_id
 
 _SETTLE_SECONDS = 1.0
 _REFUSED = "the broker did not take the message"
-"""The text that a tenant reads instead of the broker's, which may name parts of the operator."""
+"""The text that a tenant reads instead of the broker's, which may name the operator's systems."""
 
 
 class Tasks:

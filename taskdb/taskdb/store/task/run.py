@@ -18,7 +18,7 @@ from taskdb.store.task.table import TaskTable
 from taskdb.store.task.task_id import is_id
 
 WORKER = "worker"
-"""The name under which a worker sets aside rows that fail. Rescue takes them when it lost them."""
+"""The name under which a worker sets aside rows that fail. The rescue takes them back later."""
 _STOPPED = spelled_reason("stopped by a rule")
 NO_ROW = Claim(granted=False, status=None)
 """The result of a claim of a row that does not exist or has another type."""
@@ -101,7 +101,7 @@ class Runs:
         return sorted(granted, key=lambda claim: claim.position or 0)
 
     def hold(self, task_id: str, *, chunk: bool = False) -> int:
-        """Hold tasks that a limit or pause stops which is newer than their message.
+        """Hold tasks that are stopped by a limit or pause set after their message was sent.
 
         Returns the number of held tasks. No body ran, so no attempt is counted.
         """

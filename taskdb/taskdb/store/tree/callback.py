@@ -1,8 +1,8 @@
-"""Waiting for the outside: a run gives a token away, and whoever has it ends the task.
+"""Callbacks: a run gives a token to an outside system, which ends the task with it.
 
-Only the hash of a token is kept. It counts once, for the run that made it, and until its time is
-over. An answer that comes while the body still runs is kept in the row; the end of the body, or
-the next attempt where the run died, finds it there and goes on with it.
+The row keeps only the hash of the token. A token counts once, for the run that made it, until its
+deadline. A callback that comes while the body still runs is kept in the row. The end of the body,
+or the next attempt if the run died, finds it there and ends the task by it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STAGE = "callback"
 CALLBACKS = "callbacks"
 _DOES_NOT_END = "it waits for a callback and has open sub-tasks: end these, or cancel it"
 _AFTER = "after_callback"
-"""In the spec of a task that waits: the other handlers of its type, as its worker knew them."""
+"""The key in the spec of a task that waits, for the handlers of its type that its worker has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +51,19 @@ class Awaited:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the outside says: the output of the task, or why it failed."""
+    """The content of a callback: the output of the task, or its error."""
 
     output: Payload
     error: TaskError | None = None
 
 
 def digest_of(token: str) -> str:
-    """What the row keeps of a token. Guessing one from it is as hard as guessing a token."""
+    """Return the hash of a token, which the row keeps. It does not help to guess the token."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 class Callbacks:
-    """The verbs around a callback."""
+    """The verbs of callbacks."""
 
     def __init__(
         self,
@@ -82,9 +82,9 @@ class Callbacks:
     def expect(
         self, task_id: str, token: str, digest: str, deadline: timedelta | datetime | None
     ) -> bool:
-        """This run waits for a callback; False if it may not: canceled, or another one has it.
+        """Accept a callback for this run from now on.
 
-        From now on the answer is accepted.
+        Returns False where a cancel was requested or another run has the task.
         """
         if not is_id(task_id):
             return False
@@ -102,7 +102,7 @@ class Callbacks:
     def wait(
         self, task_id: str, token: str, report: Report, handlers: Sequence[HandlerSpec]
     ) -> TaskStatus | None:
-        """The body is over: wait without a worker, or end by the answer that is there already."""
+        """Make a task wait without a worker, or end it by a callback that has come already."""
         if not is_id(task_id):
             return None
         spec = {_AFTER: [one.as_json() for one in handlers]} if handlers else None
@@ -133,19 +133,19 @@ class Callbacks:
         return self._database.again(work)
 
     def is_called_back(self, task_id: str) -> bool:
-        """Whether the outside has answered while the body still runs."""
+        """Return whether a callback has come while the body still runs."""
         found = self._database.query(self._table.queries.called_back, {"id": task_id})
         return bool(found)
 
     def find(self, digest: str, scope: Scope) -> Awaited:
-        """The task that waits for this callback; raises CallbackRefused."""
+        """Return the task that waits for this callback. Raises CallbackRefused."""
         place = self._awaiting(digest, scope)
         return Awaited(str(place["id"]), place["type"], place["attempt"])
 
     def resume(self, digest: str, answer: Answer, scope: Scope, by: str | None = None) -> str:
-        """The outside answers; answers the id of its task.
+        """End a task by its callback. Returns the id of the task.
 
-        Raises CallbackRefused. Where the body still runs, the task ends with it.
+        If the body still runs, the task ends when the body does. Raises CallbackRefused.
         """
 
         def work() -> str:
@@ -167,7 +167,7 @@ class Callbacks:
         return self._database.again(work)
 
     def expire(self, limit: int) -> list[str]:
-        """End tasks that nobody called back in time as FAILED; answers which."""
+        """Fail tasks whose callback did not come by its deadline. Returns their ids."""
         late = self._database.query(
             self._table.queries.late_callbacks, {"limit": limit}, writes=False
         )
@@ -186,7 +186,7 @@ class Callbacks:
             with self._units.open() as unit:
                 parents = self._parents_of_step(unit, place)
                 row = unit.lock(task_id)
-                # Meanwhile it may have been called back, canceled, and run again.
+                # Its callback may have come meanwhile, or it was canceled and runs again.
                 if row is None or row.waits_for != STAGE or not unit.is_late(task_id):
                     return False
                 if not self._end_by(unit, parents, row, Answer(Payload(None, None), error)):
@@ -203,13 +203,13 @@ class Callbacks:
         return found[0]
 
     def _parents_of_step(self, unit: Unit, place: Any) -> list[Parent]:
-        """Those above a step, locked before it: its end and the next step are one transaction."""
+        """Lock the parents of a step before it: its end and the next step are one transaction."""
         if place is None or place["role"] != TaskRole.STEP or place["parent_id"] is None:
             return []
         return self._joins.lock_chain(unit, str(place["parent_id"]))
 
     def _end_by(self, unit: Unit, parents: Sequence[Parent], row: Parent, answer: Answer) -> bool:
-        """End a task that waits, with what follows an end; False where it does not end."""
+        """End a task that waits, and act on its end. Returns False where it does not end."""
         if answer.error is not None:
             failed = spelled_error(answer.error, unit.by)
             ended = unit.move(unit.moves.join_fail, row.id, **failed)
@@ -252,7 +252,7 @@ class Callbacks:
 
 
 def _keep(unit: Unit, row: Parent, answer: Answer) -> None:
-    """The body still runs, and keeps its worker and its places until it is over."""
+    """Keep a callback in the row while the body runs. The task keeps its worker and slots."""
     failed = answer.error is not None
     kept = (
         encode(answer.error.as_json(), "error", deepest=None)
@@ -270,7 +270,7 @@ def _keep(unit: Unit, row: Parent, answer: Answer) -> None:
 
 
 def _answer_in(row: Parent) -> Answer:
-    """What `_keep` has kept."""
+    """Return the callback that `_keep` wrote."""
     if row.called_back == TaskStatus.FAILED:
         return Answer(Payload(None, None), TaskError.from_json(row.result))
     text = None if row.result is None else encode(row.result, "the output", deepest=None)

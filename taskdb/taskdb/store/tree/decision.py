@@ -1,6 +1,6 @@
-"""What a parent does when its sub-tasks stand as they do: a decision for each stage it may wait in.
+"""The decisions of a parent about its sub-tasks, one for each stage in which a parent waits.
 
-Every decision is made under the parent's lock, from the rows alone, and may be made again.
+Every decision is made under the lock of the parent, from the rows alone. It may be repeated.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from taskdb.store.tree.unit import Parent, SubTask, Unit
 
 log = get_logger("taskdb.join")
 HANDLER_NAMES = frozenset({"on_join", *HANDLER_STAGES})
-"""Stages in which one handler is waited for; it bears the name of the stage."""
+"""The stages in which a parent waits for one handler, which has the name of the stage."""
 _LAST_POSITION = 10 * HANDLER_POSITION
 _NOTHING = Payload(None, None)
 
 
 class Decisions:
-    """The decisions; `Joins` locks the parent before and publishes after."""
+    """The decisions of a parent. `Joins` locks the parent before and publishes afterwards."""
 
     def __init__(self, payloads: Payloads) -> None:
         self._payloads = payloads
 
     def decide(self, unit: Unit, parent: Parent) -> bool:
-        """Act on how the sub-tasks of a locked parent stand; answers whether it has ended."""
+        """Act on the states of the sub-tasks of a locked parent. Returns whether it has ended."""
         if parent.waits_for in {None, "callback"}:
             return False
         if parent.waits_for == "parts":
@@ -62,7 +62,7 @@ class Decisions:
         return not counts.open and self._end_parts(unit, parent, spec, counts)
 
     def _end_parts(self, unit: Unit, parent: Parent, spec: FanOutSpec, counts: Counts) -> bool:
-        """No part is open: the verdict, or the handler that follows a good one."""
+        """End a parent without open parts, or create its handler. Returns whether it has ended."""
         if parent.error is not None:
             return _fail(unit, parent, parent.error)
         has_succeeded = spec.has_succeeded(counts)
@@ -83,7 +83,7 @@ class Decisions:
         return hopeless or parent.is_cancel_wanted or parent.error is not None
 
     def _slides(self, unit: Unit, parent: Parent, spec: FanOutSpec) -> bool:
-        """Let held parts go as far as the window allows; whether nothing else is to be decided."""
+        """Release held parts as the window allows. Returns whether nothing else is to decide."""
         if spec.max_concurrency is None or parent.is_cancel_wanted or parent.error is not None:
             return False
         window = unit.window(parent.id)
@@ -133,7 +133,7 @@ class Decisions:
         child_id = spawn_step(unit, parent, step, spec.base + index, given, self._payloads)
         child = None if child_id is None else unit.lock(child_id)
         if child is not None and self.decide(unit, child):
-            # An empty fan-out, say: over as soon as it began.
+            # For example an empty fan-out, which ends as soon as it begins.
             return self._decide_steps(unit, parent)
         return False
 
@@ -158,7 +158,7 @@ class Decisions:
             name = f"{uuid7()}-input"
             return self._payloads.pack(told, name, "the input of on_error", deepest=None)
         except (PayloadMissing, PayloadTooLarge, OSError) as error:
-            # The handler is told of the error without it, rather than never.
+            # The handler gets the error without the payload, rather than not at all.
             log.warning("on_error.payload_lost", task_id=parent.id, reason=str(error))
             return _pack({**told, "payload": None})
 
@@ -200,7 +200,7 @@ class Decisions:
         return self._decide_steps(unit, parent)
 
     def _after_success(self, unit: Unit, parent: Parent, _handler: SubTask) -> bool:
-        # The steps' outcome stands, whatever became of who was told of it.
+        # The outcome of the steps stands, also where the handler failed.
         return _complete(unit, parent, _kept(parent.result, parent.result_ref))
 
     def _after_join(self, unit: Unit, parent: Parent, handler: SubTask) -> bool:
@@ -219,7 +219,7 @@ class Decisions:
         return _fail(unit, parent, parent.error or _error_of(handler, "handler"))
 
     def spawn_again(self, unit: Unit, parent: Parent, stage: str) -> None:
-        """Make the handler of this stage, the first one or another one behind it."""
+        """Create the handler of this stage, the first one or one behind earlier ones."""
         if "fan_out" in parent.spec:
             handler = FanOutSpec.from_json(parent.spec["fan_out"]).on_join
             given = _pack(unit.counts(parent.id).as_json())
@@ -272,7 +272,7 @@ class Decisions:
     # --- stopping -----------------------------------------------------------------------------
 
     def stop_under(self, unit: Unit, parent_id: str, reason: str) -> None:
-        """Cancel every open sub-task below a locked parent; what runs is asked."""
+        """Cancel every open sub-task below a locked parent; request it where a body runs."""
         levels = [parent_id]
         for one in levels:
             after = LEAST_ID
@@ -280,23 +280,23 @@ class Decisions:
                 after = ids[-1]
                 moved = unit.move_all(unit.moves.cancel, ids, detail=spelled_reason(reason))
                 levels.extend(waiting_parents(moved))
-        # The lowest first: each join may end the one above.
+        # The lowest first, since each join may end the parent above.
         unit.after.joins.extend(reversed(levels[1:]))
 
 
 def newest_handler(unit: Unit, parent: Parent, stage: str) -> SubTask | None:
-    """The last handler that was made for this stage."""
+    """Return the last handler of this stage; None where there is none."""
     found = [one for one in handlers_of(unit, parent.id) if one.name == stage]
     return found[-1] if found else None
 
 
 def handlers_of(unit: Unit, parent_id: str, base: int = 0) -> list[SubTask]:
-    """The handlers of a parent, without the first `base` ones, in order."""
+    """Return the handlers of a parent in order, without the first `base` ones."""
     return unit.handlers(parent_id, HANDLER_POSITION + base, _LAST_POSITION)
 
 
 def handlers_base(parent: Parent) -> int:
-    """How many handlers of earlier runs of the body there are before those of this one."""
+    """Return the number of handlers from earlier runs of the body."""
     base: int = parent.spec.get("base", 0)
     return base
 
@@ -306,7 +306,7 @@ def handlers_spec(handlers: Sequence[HandlerSpec], base: int) -> str:
 
 
 def waiting_parents(moved: Iterable[Moved]) -> list[str]:
-    """Those of canceled tasks that wait for sub-tasks of their own."""
+    """Return the ids of canceled tasks that wait for sub-tasks of their own."""
     return [
         one.id
         for one in moved
@@ -332,7 +332,7 @@ def _finish(unit: Unit, parent: Parent, stage: str, result: Payload) -> None:
 
 
 def _fail(unit: Unit, parent: Parent, error: dict[str, Any]) -> bool:
-    # What tells it from a task whose own body failed.
+    # `join` marks the failure as one of sub-tasks, not of the task's own body.
     short = {"error": error["type"], "message": error["message"][:500], "join": True}
     detail = encode(short, "detail")
     written = {"error": encode(error, "error", deepest=None), "detail": detail}
@@ -362,7 +362,7 @@ def _result_of(one: SubTask) -> Payload:
 
 
 def _error_of(one: SubTask, what: str) -> dict[str, Any]:
-    """The error of a parent whose sub-task ended badly."""
+    """Return the error of a parent whose sub-task ended badly."""
     if one.error is None:
         message = f"{what} {one.name!r} was canceled" if one.status is TaskStatus.CANCELED else ""
         return TaskError("SubTaskCanceled", message).as_json()

@@ -1,4 +1,4 @@
-"""The end of a run that more follows in the same transaction: the next step, or handlers."""
+"""End a run, and create the next step or the handlers in the same transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from taskdb.store.tree.units import Units
 
 
 class Endings:
-    """The verbs of a worker whose run leads to another task."""
+    """The verbs of a worker that end a run which leads to another task."""
 
     def __init__(
         self, database: Database, aside: Aside, table: TaskTable, units: Units, joins: Joins
@@ -36,7 +36,7 @@ class Endings:
     def complete_step(
         self, task_id: str, token: str, result: Payload, report: Report, parent_id: str
     ) -> TaskStatus | None:
-        """The body of a step returned: its row and that of the next step in one transaction."""
+        """Complete a step and create the next one, in one transaction."""
         written = {"result": result.text, "result_ref": result.reference}
 
         def work() -> TaskStatus | None:
@@ -60,7 +60,7 @@ class Endings:
         report: Report,
         handlers: Sequence[HandlerSpec],
     ) -> TaskStatus | None:
-        """The body returned, and the other handlers of its type follow: FINISHED until they end."""
+        """Finish a task whose body returned. It is FINISHED until the handlers of its type end."""
         written = {
             "result": result.text,
             "result_ref": result.reference,
@@ -84,7 +84,7 @@ class Endings:
         return self._database.again(work) if is_id(task_id) else None
 
     def hand_back_worker(self, worker: str, reason: str) -> int:
-        """Hand back everything this worker still holds; answers how many."""
+        """Hand back every task that this worker still holds. Returns how many."""
         written = {"worker": worker, "delay": 0.0, "detail": spelled_reason(reason)}
         moved = self._aside.move(WORKER, self._table.moves.hand_back_worker, written)
         for parent_id in parents_of_canceled(moved):

@@ -1,4 +1,4 @@
-"""A task that splits itself, and what is asked of the parts of a fan-out."""
+"""Split a task into parts while it runs, and count the parts of a fan-out."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class FanOuts:
     def split(
         self, task_id: str, token: str, parts: Callable[[], Iterable[Draft]], spec: FanOutSpec
     ) -> bool:
-        """A body splits its own task: it becomes the parent and waits; False if it may not.
+        """Split the task of a running body into parts. The task becomes their parent and waits.
 
-        It may not when another run has the task, or someone asked to cancel it. Repeated for the
-        same run it makes nothing and answers the same.
+        Returns False where another run has the task or a cancel was requested. A second call of
+        the same run creates nothing and returns the same.
         """
         if not is_id(task_id):
             return False
@@ -47,7 +47,7 @@ class FanOuts:
             if own is None or own.claim_token != token:
                 return False
             if own.kind is TaskKind.FAN_OUT and own.waits_for is not None:
-                # By this run, whose answer was lost.
+                # This run split it already, and the reply was lost.
                 return True
             if own.is_cancel_wanted:
                 return False
@@ -69,7 +69,7 @@ class FanOuts:
         return True
 
     def counts(self, parent_id: str, scope: Scope) -> Counts:
-        """How many parts of a fan-out are where, by one query over an index.
+        """Count the parts of a fan-out by status, with one query over an index.
 
         Raises TaskNotFound for a parent out of the scope.
         """

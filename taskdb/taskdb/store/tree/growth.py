@@ -1,4 +1,4 @@
-"""How a tree of tasks grows: parts of a fan-out, steps of a sequence, handlers of either."""
+"""Create the tasks below a parent: parts of a fan-out, steps of a sequence, handlers of either."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from taskdb.store.tree.unit import Parent, Unit
 
 BATCH = 1_000
 UNUSABLE = "unusable"
-"""In the spec of a fan-out whose parts could not be made: it fails, and a retry makes them."""
+"""The key in the spec of a fan-out without parts, since they failed: a retry creates them."""
 
 PRUNED = "pruned"
-"""In the spec of a root of which pruning has deleted sub-tasks: the tree never runs again."""
+"""The key in the spec of a root whose sub-tasks were pruned: the tree never runs again."""
 
 
 class NotAList(Exception):
-    """A step is a fan-out, and what the step before returned has no items."""
+    """Raised where a step is a fan-out and the previous step did not return a list."""
 
 
 _UNUSABLE = (NotAList, PayloadMissing, PayloadTooLarge, NotEncodable)
-"""What may be wrong with the result of a step."""
+"""The errors that an unusable result of a step raises."""
 
 
 def as_parts(drafts: Iterable[Draft], parent_id: str, spec: FanOutSpec) -> Iterator[Draft]:
-    """Drafts in their places under a parent: positions, chunks, and the window that holds them."""
+    """Yield drafts as parts of a parent, with positions, chunks, and the window that holds them."""
     chunk: str | None = None
     for position, draft in enumerate(drafts):
         if spec.chunk_size > 1 and position % spec.chunk_size == 0:
@@ -54,7 +54,7 @@ def as_parts(drafts: Iterable[Draft], parent_id: str, spec: FanOutSpec) -> Itera
 
 
 def insert_parts(unit: Unit, parts: Iterable[Draft]) -> int:
-    """Insert parts, a batch at a time, so that memory is bounded; answers how many."""
+    """Insert parts in batches, so that memory is bounded. Returns how many."""
     number = 0
     remaining = iter(parts)
     while batch := list(islice(remaining, BATCH)):
@@ -72,7 +72,7 @@ def begin_to_wait(
     timeout: float | None = None,
     error: dict[str, Any] | None = None,
 ) -> None:
-    """The parent waits for this stage from now on."""
+    """Make a parent wait in this stage. `timeout`: in seconds."""
     unit.move(
         unit.moves.wait,
         parent_id,
@@ -85,7 +85,7 @@ def begin_to_wait(
 
 
 def first_stage(spec: SequenceSpec) -> str:
-    """What a sequence begins with."""
+    """Return the first stage of a sequence."""
     return "on_start" if "on_start" in spec.handlers else "steps"
 
 
@@ -99,7 +99,7 @@ def spawn_handler(
     given: Payload,
     payloads: Payloads,
 ) -> None:
-    """Make the task of a handler, to be published."""
+    """Create the task of a handler. It is published after the commit."""
     value = _value(given, payloads) if handler.mutex else None
     draft = replace(
         _child(parent, handler.type, given),
@@ -117,7 +117,7 @@ def spawn_handler(
 def spawn_step(
     unit: Unit, parent: Parent, step: StepSpec, position: int, given: Payload, payloads: Payloads
 ) -> str | None:
-    """Make the task of a step; answers the id of one that is a parent itself, else None."""
+    """Create the task of a step. Returns its id if it is a parent itself, else None."""
     draft = replace(
         _child(parent, step.type, given),
         role=TaskRole.STEP,
@@ -142,7 +142,7 @@ def spawn_step(
 
 
 def _value(given: Payload, payloads: Payloads) -> Any:
-    """What a mutex is made of; None where it cannot be read, as the body will not be able to."""
+    """Return the input from which a mutex key is made; None where it cannot be read."""
     try:
         return payloads.unpack(given.value, given.reference)
     except _UNUSABLE:
@@ -158,7 +158,7 @@ def _spawn_fan_out(
 
 
 def begin_again(unit: Unit, parent: Parent, payloads: Payloads) -> None:
-    """A fan-out whose parts could not be made tries again; it is CREATED."""
+    """Create the parts of a CREATED fan-out whose parts could not be created before."""
     given = Payload(parent.input, None, parent.input_ref)
     fan_out = FanOutSpec.from_json(parent.spec["fan_out"])
     like = _child(parent, parent.type, given)
@@ -179,8 +179,8 @@ def _begin_with_items(
             items = payloads.unpack(given.value, given.reference)
             _insert_items(unit, like, parent_id, fan_out, items, payloads)
     except _UNUSABLE as wrong:
-        # The outcome of the step before stands. Its error is there already when this one is
-        # joined, and decides.
+        # The outcome of the previous step stands. The error is in the row when this fan-out is
+        # joined, and makes it fail.
         error = TaskError(type(wrong).__name__, str(wrong)).as_json()
         begin_to_wait(unit, parent_id, "parts", {**spec, UNUSABLE: True}, error=error)
         return

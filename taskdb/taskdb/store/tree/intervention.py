@@ -1,7 +1,7 @@
-"""What a person does to tasks: cancel them, and run them again.
+"""Cancel and retry tasks by hand.
 
-A parent is stopped and reopened with what is below it, a sub-task reopens what is above it, in one
-transaction each.
+A parent is canceled and retried together with its sub-tasks. A retry of a sub-task reopens its
+parents, in one transaction.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _REQUEST = "the retry request"
 
 
 class Interventions:
-    """The verbs of a person; each keeps to the tenants of a scope.
+    """The verbs of a person. Each verb acts only on tenants of its scope.
 
-    `by` is the actor, whom the history names. A retry by a client that may not run every queue,
-    type and priority keeps to its permission `may_run`.
+    `by`: the actor in the history. `may_run`: the permission of a client that may not run every
+    queue, type and priority.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Interventions:
         self._reruns = reruns
 
     def cancel(self, task_id: str, scope: Scope, by: str | None = None) -> None:
-        """Stop it: CANCELED at once while it waits; a running body is asked.
+        """Cancel a task: at once while it waits; while its body runs, request the cancel.
 
-        A parent is asked, its open sub-tasks are canceled, and it ends when they have. Canceling
-        what is canceled changes nothing. Raises TaskNotFound, and IllegalMove for a task that
-        ended otherwise; TaskIsAdopted for one that is only watched.
+        A parent ends when its open sub-tasks, which are canceled too, have ended. A second cancel
+        changes nothing. Raises TaskNotFound; IllegalMove for a task that ended otherwise;
+        TaskIsAdopted for an adopted task.
         """
         found = self._tasks.get(task_id, scope)
         _refuse_adopted("cancel", found)
@@ -87,15 +87,15 @@ class Interventions:
         only: frozenset[TaskStatus] = MOVES["retry"].sources,
         may_run: Permission = ANYTHING,
     ) -> list[Publication]:
-        """Run it again with a whole budget; answers what to publish.
+        """Retry a task with a whole budget. Returns the publications; the caller publishes them.
 
-        `only` narrows the statuses from which it may.
+        `only`: the statuses from which the task may be retried.
 
-        A parent goes on with its sub-tasks that ended badly, a sequence at its failed step; with
-        `force` all of them run again. A sub-task reopens its FAILED or CANCELED ancestors.
+        A parent runs its sub-tasks that ended badly again, a sequence continues at its failed step;
+        with `force` all sub-tasks run again. A sub-task reopens its FAILED or CANCELED ancestors.
         Raises TaskNotFound; IllegalMove for a task that has not ended and is not waiting, and for
         a sub-task of a parent that COMPLETED; SequenceAlreadyCompleted; TaskIsAdopted;
-        TaskIsPruned; InvalidInput for what `may_run` does not allow.
+        TaskIsPruned; InvalidInput for a place that `may_run` does not allow.
         """
         found = self._tasks.get(task_id, scope)
         _refuse_adopted("retry", found)
@@ -111,11 +111,11 @@ class Interventions:
         return self._retry_in_tree(found, only, by, force=force)
 
     def cancel_some(self, ids: Sequence[str], by: str | None) -> int:
-        """Cancel these tasks; returns how many were moved."""
+        """Cancel these tasks. Returns the number of tasks that moved."""
         parameters = {"ids": listed(ids), "detail": spelled_reason(_CANCELED, by)}
         moved = self._database.move(self._table.moves.cancel, parameters)
         for parent_id in waiting_parents(moved):
-            # Under its lock it sees that a cancel is wanted, and stops what is below it.
+            # The join finds the requested cancel, and stops the sub-tasks.
             self._joins.join(parent_id)
         for parent_id in parents_of_canceled(moved):
             self._joins.join(parent_id)
@@ -124,7 +124,7 @@ class Interventions:
     def retry_alone(
         self, ids: Sequence[str], only: frozenset[TaskStatus], by: str | None
     ) -> tuple[int, list[Publication]]:
-        """How many were moved, and what of them to publish: what a rule concerns is held."""
+        """Retry tasks outside trees. Returns how many moved, and publications of those not held."""
         parameters = {
             "ids": listed(ids),
             "detail": spelled_reason(BY_HAND, by),
@@ -164,7 +164,7 @@ class Interventions:
         return self._publications.find(ids)
 
     def _chain(self, found: TaskEntity) -> list[str]:
-        """The ids from the root down to this task."""
+        """Return the ids from the root down to this task."""
         chain = [found.id]
         above = found.parent_id
         while above is not None:
@@ -176,7 +176,7 @@ class Interventions:
     def _refuse(self, verb: str, task_id: str, scope: Scope) -> None:
         status = self._tasks.get(task_id, scope).status
         check_move(verb, status, task_id)
-        # The row moved between the two statements; what it was then did not allow the verb.
+        # The row moved between the two statements. Its status before did not allow the verb.
         raise IllegalMove(verb, status, in_order(MOVES[verb].sources), task_id)
 
 

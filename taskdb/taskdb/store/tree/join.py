@@ -1,10 +1,10 @@
-"""What follows when a sub-task has ended: the next step, the next held part, or the parent's end.
+"""Joins: after the end of a sub-task, create the next step, release held parts, or end the parent.
 
 A parent waits in a *stage* (its `waits_for`): `parts` of a fan-out; `steps` of a sequence;
-`on_start`, `on_join`, `on_success`, `on_error`, one handler; `handlers`, those beside a task
-type's own. (`callback` is no such stage: who waits for the outside has no sub-tasks.) Whoever ends
-a sub-task asks for a join, as often as it likes: under the parent's lock the rows alone decide, so
-that a repeated join, and two at once, change nothing.
+`on_start`, `on_join`, `on_success` or `on_error`, for one handler; `handlers`, for the further
+handlers of a task type. (`callback` is no such stage, since such a task has no sub-tasks.) The
+process that ends a sub-task requests a join of the parent. Under the lock of the parent the rows
+alone decide, so a repeated or a concurrent join changes nothing.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from taskdb.store.tree.unit import Aftermath, Parent, Unit, stored_error
 from taskdb.store.tree.units import Units
 
 RECONCILE = "reconcile"
-"""Under this name stand parents that could not act, and sub-tasks that could not be stopped."""
+"""The name under which parents whose join fails, and sub-tasks that do not stop, are set aside."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartsLeft:
-    """How many parts of a fan-out are open (counted up to a few), and whether some are held."""
+    """The number of open parts of a fan-out (counted up to a few), and whether a part is held."""
 
     open: int
     is_held: bool
 
     @property
     def are_few(self) -> bool:
-        """Few enough that each one's end matters."""
+        """Whether so few parts are open that the end of each one matters."""
         return self.open <= FEW
 
 
@@ -59,19 +59,19 @@ class Joins:
         self._units = units
         self._decisions = decisions
         self.on_new: Callable[[Sequence[str], Sequence[str]], None] = leave_to_relay
-        """Receives the ids of new rows, and of parents with new parts, to publish them soon."""
+        """Called with the ids of new rows, and of parents with new parts, to publish them soon."""
 
-    # --- what is asked for --------------------------------------------------------------------
+    # --- verbs of the process that ended a sub-task -------------------------------------------
 
     def join(self, parent_id: str | None) -> None:
-        """Let a parent act on how its sub-tasks stand, and its own parent on that."""
+        """Let a parent act on the states of its sub-tasks, and then its own parent."""
         if parent_id is not None and is_id(parent_id):
             self.follow(Aftermath(joins=[parent_id]))
 
     def part_ended(self, parent_id: str, *, badly: bool) -> PartsLeft:
-        """A part is over; answers what its parent still waits for.
+        """Act on the end of a part. Returns the parts for which its parent still waits.
 
-        One short query, unless the parent has to act before all parts are over.
+        This is one short query, unless the parent has to act before all parts have ended.
         """
         if not is_id(parent_id):
             return PartsLeft(1, is_held=False)
@@ -83,10 +83,10 @@ class Joins:
         return left
 
     def settle(self, task_id: str) -> None:
-        """Join the parent of a task that has just ended; nothing for one that goes on."""
+        """Join the parent of a task that has just ended. Do nothing for a task that has not."""
         place = self._table.place(task_id)
         if place is None:
-            # It may be the id of a message with several items.
+            # The id may be that of a message with several items.
             self.join(self.parent_of_chunk(task_id))
             return
         if place["parent_id"] is None:
@@ -95,26 +95,26 @@ class Joins:
             self.join(str(place["parent_id"]))
 
     def parent_of_chunk(self, chunk: str) -> str | None:
-        """The parent of the items that share a message; None where no row names the chunk."""
+        """Return the parent of the items that share a message; None where there is no item."""
         if not is_id(chunk):
             return None
         sql = "SELECT parent_id FROM taskdb_task WHERE chunk = :id LIMIT 1"
         found = self._database.query(sql, {"id": chunk}, writes=False)
         return str(found[0]["parent_id"]) if found else None
 
-    # --- what the loop asks for ---------------------------------------------------------------
+    # --- verbs of the reconcile loop ----------------------------------------------------------
 
     def neglected(self, limit: int, after: str = "") -> list[str]:
-        """Parents that a join would change, behind this id: someone died before asking for it."""
+        """Return parents behind this id that need a join which a dead process did not request."""
         place = {"limit": limit, "after": after or LEAST_ID}
         found = self._database.query(self._table.queries.neglected, place, writes=False)
         return [str(row["id"]) for row in found]
 
     def neglected_page(self, look: int, after: str = "") -> tuple[list[str], str]:
-        """The same of the next `look` parents that wait, and the place behind them.
+        """Return those among the next `look` parents that wait, and the id of the last of these.
 
-        The place is empty behind the last parent. What it costs does not depend on how many
-        parents wait.
+        The id is empty behind the last parent. The cost does not depend on the number of parents
+        that wait.
         """
         place = {"look": look, "after": after or LEAST_ID}
         found = self._database.query(self._table.queries.neglected_page, place, writes=False)
@@ -122,7 +122,7 @@ class Joins:
         return [str(row["id"]) for row in found if not row["is_last"]], edge
 
     def stop_overdue(self, limit: int) -> list[str]:
-        """Begin to stop parents whose time is up; answers which. Their sub-tasks are canceled."""
+        """Stop parents whose deadline passed, and cancel their sub-tasks. Returns the parents."""
         found = self._database.query(self._table.queries.overdue, {"limit": limit}, writes=False)
         ids = [str(row["id"]) for row in found]
 
@@ -152,10 +152,10 @@ class Joins:
             self.join(parent_id)
         return is_doomed
 
-    # --- how it is carried out ----------------------------------------------------------------
+    # --- execution ----------------------------------------------------------------------------
 
     def follow(self, after: Aftermath) -> None:
-        """Do what a committed unit left to do; joins lead to others, up to the root."""
+        """Do the work that follows a committed unit, with the joins up to the root."""
         waiting = [after]
         while waiting:
             one = waiting.pop()
@@ -163,7 +163,7 @@ class Joins:
                 self.on_new(one.ids, one.families)
             for task_id, error in one.failed:
                 self._aside.note(RECONCILE, task_id, error)
-            # One parent that cannot act keeps no other from it: the loop has it again later.
+            # A parent whose join fails does not stop the others. The loop tries it again later.
             waiting.extend(self._aside.each(RECONCILE, list(reversed(one.joins)), self._joined))
 
     def _joined(self, parent_id: str) -> Aftermath:
@@ -180,24 +180,24 @@ class Joins:
             return self._database.again(lambda: work(is_careful=True))
 
     def begin(self, unit: Unit, parent_id: str) -> None:
-        """Let a parent that has just begun to wait decide: it may have no sub-tasks at all."""
+        """Let a parent that starts to wait decide, since it may have no sub-tasks."""
         parent = unit.lock(parent_id)
         if parent is not None:
             self.decide(unit, parent)
 
     def decide(self, unit: Unit, parent: Parent) -> None:
-        """Let a locked parent decide, and note the join of its own parent where it has ended."""
+        """Let a locked parent decide. If it ends, note the join of its own parent."""
         if self._decisions.decide(unit, parent):
             self._join_above(unit, parent)
 
     def lock_chain(self, unit: Unit, parent_id: str) -> list[Parent]:
-        """A parent and, as far up as each is a step of the next, those above it; the top first.
+        """Lock a parent, and the parents above it while each is a step. Returns the top first.
 
         The end of a step and the next step belong to one transaction.
         """
         line: list[str] = []
-        # Asked over the connection that the unit has already: who held one and waited for another
-        # would wait for its like.
+        # Over the connection of the unit: processes that hold a connection and wait for another
+        # one could wait for each other.
         place = unit.place(parent_id)
         while place is not None:
             line.append(str(place["id"]))
@@ -207,7 +207,7 @@ class Joins:
         return [parent for parent in locked if parent is not None]
 
     def decide_chain(self, unit: Unit, parents: Sequence[Parent]) -> None:
-        """Let the lowest decide, and each above it for as long as they end."""
+        """Let the lowest parent decide, and each one above while the one below it ends."""
         for parent in reversed(parents):
             if not self._decisions.decide(unit, parent):
                 return
@@ -220,7 +220,7 @@ class Joins:
 
 
 def parents_of_canceled(moved: Sequence[Moved]) -> list[str]:
-    """The parents of what a move has canceled at once, each once; it answers `parent_id`."""
+    """Return the parents of tasks that a move canceled, each once. It must return `parent_id`."""
     found = [
         str(one.before["parent_id"])
         for one in moved
@@ -230,4 +230,4 @@ def parents_of_canceled(moved: Sequence[Moved]) -> list[str]:
 
 
 def leave_to_relay(_ids: Sequence[str], _families: Sequence[str]) -> None:
-    """The default of `on_new`."""
+    """Do nothing: the relay publishes the rows. The default of `on_new`."""

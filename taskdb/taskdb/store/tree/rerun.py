@@ -1,4 +1,4 @@
-"""A task runs again, with what is below it and the parents above it; all in one unit."""
+"""Run a task again, with the tasks below it and the parents above it, in one unit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REOPENED = "a sub-task was retried by hand"
 
 
 class Reruns:
-    """Runs locked tasks again."""
+    """The verbs that run locked tasks again."""
 
     def __init__(self, payloads: Payloads, decisions: Decisions, joins: Joins) -> None:
         self._payloads = payloads
@@ -39,7 +39,7 @@ class Reruns:
         self._joins = joins
 
     def reopen_above(self, unit: Unit, chain: Sequence[Parent]) -> None:
-        """Let the parents wait again, each for the sub-task that follows it in the chain."""
+        """Make each parent wait again for the next task of the chain. Raises IllegalMove."""
         for parent, child in itertools.pairwise(chain):
             if parent.status is TaskStatus.COMPLETED:
                 raise _out_of_turn(child, parent)
@@ -52,10 +52,10 @@ class Reruns:
     def run_again(
         self, unit: Unit, row: Parent, above: Parent | None, *, force: bool = False
     ) -> None:
-        """Run a locked task again, with what is below it."""
+        """Run a locked task again, with the tasks below it. Raises IllegalMove."""
         allowed = MOVES["retry"].sources
         if row.role in {TaskRole.STEP, TaskRole.HANDLER} and not force:
-            # What a later one has built upon is never computed again.
+            # Later sub-tasks have used its result, so it never runs again.
             allowed = allowed - {TaskStatus.COMPLETED}
         if row.status not in allowed or row.waits_for is not None:
             raise IllegalMove("retry", row.status, in_order(allowed), row.id)
@@ -66,14 +66,14 @@ class Reruns:
         elif "handlers" in row.spec and not force:
             self._handlers_again(unit, row)
         else:
-            # A window is for parts; nobody would let go a handler that it holds.
+            # A window holds only parts. No join would release a handler that it holds.
             self._rows_again(unit, [row.id], above if row.role is TaskRole.PART else None)
 
     def _is_awaited(self, unit: Unit, parent: Parent, child: Parent, stage: str | None) -> bool:
-        """Whether the parent, once it waits in this stage, waits for this very sub-task.
+        """Return whether a parent that waits in this stage waits for this very sub-task.
 
-        Else it could end while the sub-task runs: what stands before the newest step, or beside
-        the newest handler of a stage, decides nothing any more.
+        Otherwise the parent could end while the sub-task runs: only the newest step, and the newest
+        handler of a stage, decide.
         """
         if stage is None or (not parent.status.is_terminal and parent.waits_for != stage):
             return False
@@ -100,10 +100,10 @@ class Reruns:
         reason: str,
         spec: dict[str, Any] | None = None,
     ) -> Parent:
-        """The parent waits again; answers it as it is now."""
+        """Make a parent wait again. Returns the parent as it is now."""
         unit.move(unit.moves.reopen, parent.id, detail=unit.reason(reason))
         whole = parent.spec if spec is None else spec
-        # What its handler was told of is still what went wrong.
+        # The error that its handler got is still the error of the parent.
         error = parent.error if stage == "on_error" else None
         begin_to_wait(unit, parent.id, stage, whole, timeout=_timeout_of(whole), error=error)
         return unit.lock(parent.id) or parent
@@ -180,7 +180,7 @@ def _out_of_turn(child: Parent, parent: Parent) -> IllegalMove:
 
 
 def _stage_of(parent: Parent, child: Parent) -> str | None:
-    """What the parent of this sub-task waits for, once it runs again; None where it never will."""
+    """Return the stage in which a parent waits for this sub-task; None where it never does."""
     if child.role is TaskRole.PART:
         return "parts" if "fan_out" in parent.spec else None
     if child.role is TaskRole.STEP:

@@ -1,9 +1,9 @@
-"""What a submit does with a tree that has its unique key and ended badly.
+"""Submit again a tree that ended badly, by its unique key.
 
-The same work goes on where it failed, with the options of the new submit: what has COMPLETED is not
-run again. Other work (another input, other items, a time to come) is a new task: the tree gives up
-the key and stays as it ended. All of it happens under the lock of the tree's root, in the
-transaction of the submit, so that a tree that has moved meanwhile is left alone.
+The same work continues where it failed, with the options of the new submit. COMPLETED tasks do not
+run again. Other work (another input, other items, a later time) is a new task: the tree gives up
+the key and stays as it ended. This happens under the lock of the root of the tree, in the
+transaction of the submit. A tree that has moved in the meantime stays as it is.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from taskdb.store.tree.rerun import Reruns
 from taskdb.store.tree.unit import Parent, Unit
 
 ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.HALTED})
-"""Trees that a submit of their unique key runs again."""
+"""The statuses of trees that a submit of their unique key runs again."""
 _PAGE = 1_000
 _AGAIN = spelled_reason("submitted again")
 _REPLACED = spelled_reason("submitted again as other work")
@@ -39,25 +39,25 @@ _REPLACED = spelled_reason("submitted again as other work")
 
 @dataclass(slots=True)
 class Items:
-    """The parts of a submit, which can be read once, and those that were read to compare them."""
+    """The parts of a submit, which can be read once, and those that were read for a comparison."""
 
     rest: Iterator[Draft]
     read: list[Draft] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Draft]:
-        """All of them, the compared ones first."""
+        """Yield all parts, the compared ones first."""
         yield from self.read
         yield from self.rest
 
     def page(self) -> list[Draft]:
-        """The next few."""
+        """Read the next parts, at most 1,000."""
         found = list(islice(self.rest, _PAGE))
         self.read += found
         return found
 
 
 class Resubmissions:
-    """Runs the tree again that a submit has found, or replaces it."""
+    """The verb that runs again, or replaces, a tree that a submit has found."""
 
     def __init__(self, payloads: Payloads, reruns: Reruns) -> None:
         self._payloads = payloads
@@ -71,10 +71,10 @@ class Resubmissions:
         *,
         items: Items | None = None,
     ) -> Created:
-        """Let the tree go on, or make a new row in its place; answers what stands for the draft.
+        """Continue the tree, or create a new row in its place. Returns the row of the draft.
 
-        `is_new` is whether the row of the draft was inserted, so that what is below it is to be
-        made. A tree that has not ended badly any more is answered as it is.
+        `is_new` of the result: the row of the draft was inserted, and the caller creates the tasks
+        below it. A tree that is no longer in a bad status is returned as it is.
         """
         row = unit.lock(found.id)
         if row is None:
@@ -99,7 +99,7 @@ class Resubmissions:
             return is_alike and items is not None and self._has_items(unit, row.id, items)
         if draft.kind is TaskKind.SEQUENCE:
             return "sequence" in row.spec and self._has_input(row, draft)
-        # Its body has run, and split it.
+        # A task whose body ran and split it.
         is_alike = "fan_out" in row.spec and row.attempt > 0 and not _is_later(draft)
         return is_alike and self._has_input(row, draft)
 
@@ -122,7 +122,7 @@ class Resubmissions:
         stored = (as_json(part["input"]), part["input_ref"])
         return _is_same_input(self._payloads, stored, (draft.input, draft.input_ref))
 
-    # --- goes on ------------------------------------------------------------------------------
+    # --- continue -----------------------------------------------------------------------------
 
     def _goes_on(
         self,
@@ -139,7 +139,7 @@ class Resubmissions:
         self._reruns.run_again(unit, asked, None)
 
     def _parts_anew(self, unit: Unit, row: Parent, drafts: Sequence[Draft]) -> None:
-        """The parts that run again, with the options of their drafts; those in trees follow."""
+        """Move bad parts with the options of their drafts. Parts that are parents come later."""
         has_window = FanOutSpec.from_json(row.spec["fan_out"]).max_concurrency is not None
         after, remaining = -1, iter(drafts)
         while parts := unit.parts(row.id, after, _PAGE):
@@ -161,7 +161,7 @@ class Resubmissions:
 
 
 def _merged(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec of a tree that goes on: steps that were made stay, all else is as it is asked."""
+    """Return the spec of a tree that continues, with new options. A sequence keeps its steps."""
     if "sequence" not in stored:
         return {**stored, **asked}
     before = SequenceSpec.from_json(stored["sequence"])
@@ -185,7 +185,7 @@ def _is_same_input(
 
 
 def _is_alike(one: Any, other: Any) -> bool:
-    """Equal JSON values; Python takes true and 1 for equal."""
+    """Return whether JSON values are equal. In Python `True == 1`, which JSON does not mean."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -196,5 +196,5 @@ def _is_alike(one: Any, other: Any) -> bool:
 
 
 def as_items(parts: Iterable[Draft]) -> Items:
-    """Parts that may have to be compared before they are inserted."""
+    """Return parts that can be compared before they are inserted."""
     return Items(iter(parts))

@@ -1,4 +1,4 @@
-"""Rows of a submit: whole or not at all, also where a tree has the unique key of one."""
+"""Insert the rows of a submit, all or none, also where a tree has the unique key of one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from taskdb.store.tree.units import Units
 
 @dataclass(frozen=True, slots=True)
 class NewFamily:
-    """A parent that was asked for, and what is to be done once its transaction has committed."""
+    """The parent of a submit, and the work that follows the commit of its transaction."""
 
     created: Created
     after: Aftermath
@@ -50,18 +50,18 @@ class Submissions:
         connection: Connection | None = None,
         after: Aftermath | None = None,
     ) -> list[Created]:
-        """Insert tasks, all or none; one answer a draft, in order.
+        """Insert tasks, all or none. Returns the row of each draft, in order.
 
-        With a connection they belong to its transaction, else they are committed on return. What
-        follows the commit of that transaction is added to `after`. Raises InvalidInput for a tenant
-        out of the scope.
+        With a connection the rows belong to its transaction, and the work that follows its commit
+        is added to `after`. Without one they are committed on return. Raises InvalidInput for a
+        tenant out of the scope.
         """
         drafts = list(_within(scope, drafts))
         if connection is not None:
             with self._units.open(connection) as unit:
                 created = self._create_in(unit, drafts, on_conflict)
                 if after is not None and unit.after.ids:
-                    # Once it has committed, nobody may be there to ask.
+                    # Now, since the work after the caller's commit must not query the database.
                     after.publications += unit.publications(unit.after.ids)
             return created
         return self._database.again(lambda: self._create_alone(drafts, on_conflict))
@@ -76,11 +76,11 @@ class Submissions:
         on_conflict: OnConflict = "keep",
         connection: Connection | None = None,
     ) -> NewFamily:
-        """Insert a parent and its parts; nothing of them is to be seen before all are there.
+        """Insert a parent and its parts. They become visible together.
 
-        `parts` is read once, a batch at a time. Where the parent's unique key is taken, the answer
-        is the task that has it; only for one that ended badly parts are read, to be compared. A
-        parent without parts ends at once. Raises InvalidInput for a tenant out of the scope.
+        `parts` is read once, in batches. If the unique key of the parent is taken, the result is
+        the task that has it; parts are then read only to compare them with those of a task that
+        ended badly. A parent without parts ends at once. Raises InvalidInput as `create` does.
         """
         scope.require(parent.tenant)
         whole = {"fan_out": spec.as_json()}
@@ -104,7 +104,7 @@ class Submissions:
         on_conflict: OnConflict = "keep",
         connection: Connection | None = None,
     ) -> NewFamily:
-        """Insert a sequence and what it begins with.
+        """Insert a sequence and its first sub-task.
 
         Raises InvalidInput for a tenant out of the scope.
         """
@@ -127,9 +127,9 @@ class Submissions:
         *,
         items: Items | None = None,
     ) -> NewFamily:
-        """Insert a parent, and what grows below it where it is new.
+        """Insert a parent, and the tasks below it where it is new.
 
-        Repeated on a new connection only while nothing is below it: items are read once.
+        Repeats on a new connection only before it creates these tasks: items are read once.
         """
         has_begun = False
 
@@ -143,7 +143,7 @@ class Submissions:
                 if created.id == draft.id and created.is_new:
                     grow(unit)
                 if connection is not None:
-                    # Once it has committed, nobody may be there to ask.
+                    # Now, since the work after the caller's commit must not query the database.
                     unit.after.publications = unit.publications(unit.after.ids)
             return NewFamily(created, unit.after)
 
@@ -156,7 +156,7 @@ class Submissions:
             return work()
 
     def _create_alone(self, drafts: Sequence[Draft], on_conflict: OnConflict) -> list[Created]:
-        # One statement needs no transaction around it, and so fewer round trips.
+        # One statement needs no transaction around it, which saves round trips.
         if len(drafts) == 1 and drafts[0].unique_key is None:
             with self._database.session() as session:
                 return self._units.creation(session).create(drafts, on_conflict)
@@ -176,7 +176,7 @@ class Submissions:
 
 
 def _within(scope: Scope, drafts: Iterable[Draft]) -> Iterator[Draft]:
-    """The drafts, as they are read; raises InvalidInput at the first one out of the scope."""
+    """Yield the drafts. Raises InvalidInput at the first one out of the scope."""
     for draft in drafts:
         scope.require(draft.tenant)
         yield draft

@@ -1,6 +1,6 @@
-"""Several statements that become visible together: what a parent and its sub-tasks change at once.
+"""Several statements in one transaction, for changes of a parent together with its sub-tasks.
 
-Parents are locked before their sub-tasks, always, so that two units never wait for each other.
+A unit always locks parents before their sub-tasks, so that two units never deadlock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STEP = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A parent under its lock, and all that decides about it."""
+    """A locked parent, with all columns that its decisions read."""
 
     id: str
     tenant: str
@@ -98,7 +98,7 @@ class Parent:
 
 @dataclass(frozen=True, slots=True)
 class SubTask:
-    """A step or a handler, as its parent looks at it."""
+    """A step or a handler, with the columns that the decisions of its parent read."""
 
     id: str
     status: TaskStatus
@@ -111,7 +111,7 @@ class SubTask:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How a parent's window stands: is a part held, has one ended badly, how many are let go."""
+    """The window of a fan-out: whether a part is held, whether one is bad, how many are busy."""
 
     is_held: bool
     is_bad: bool
@@ -120,22 +120,22 @@ class Window:
 
 @dataclass(slots=True)
 class Aftermath:
-    """What is to be done once a unit has been committed."""
+    """The work that follows the commit of a unit."""
 
     ids: list[str] = field(default_factory=list)
-    """Rows to publish."""
+    """The ids of rows to publish."""
     families: list[str] = field(default_factory=list)
-    """Parents whose parts are to be published."""
+    """The ids of parents whose parts are to be published."""
     publications: list[Publication] = field(default_factory=list)
-    """What to tell the broker of the rows, where that had to be asked before the commit."""
+    """The publications of the rows, where they had to be read before the commit."""
     joins: list[str] = field(default_factory=list)
-    """Parents that may have nothing left to wait for."""
+    """The ids of parents that may have nothing left to wait for."""
     failed: list[tuple[str, Exception]] = field(default_factory=list)
-    """Rows that a careful unit left out of a move of many, and why."""
+    """The ids of rows that a careful unit left out of a move of many, with their errors."""
 
 
 class Unit:
-    """One transaction over our own connection, or in that of a caller."""
+    """One transaction, over a connection of the store or of the caller."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Unit:
         *,
         is_careful: bool = False,
     ) -> None:
-        """With `is_careful` a row that fails in a move of many does not take the others along."""
+        """`is_careful`: leave out a row that fails in a move of many, and move the others."""
         self._connection = connection
         self._session = JoinedSession(connection)
         self._constants = database.parameters({})
@@ -154,36 +154,36 @@ class Unit:
         self._grace = grace
         self._is_careful = is_careful
         self.by: str | None = None
-        """The actor, where a person makes these changes."""
+        """The actor, where a person makes the changes of this unit."""
         self.after = Aftermath()
 
     def savepoint(self) -> AbstractContextManager[object]:
-        """What an error inside takes back, without the rest of the unit."""
+        """Return a savepoint. An error in it rolls back its statements, not the whole unit."""
         return self._connection.begin_nested()
 
     def lock(self, task_id: str) -> Parent | None:
-        """Keep this row from everyone else until the end; None when there is none."""
+        """Lock a row until the unit ends. Returns None where there is no row."""
         found = self.query(self._queries.lock, {"id": task_id})
         return Parent.of(found[0]) if found else None
 
     def place(self, task_id: str) -> Row | None:
-        """Where a row stands in its tree, and its status; None when there is none."""
+        """Return the place of a row in its tree, and its status; None where there is no row."""
         found = self.query(self._queries.place, {"id": task_id})
         return found[0] if found else None
 
     def create(self, drafts: Sequence[Draft], on_conflict: OnConflict = "keep") -> list[Created]:
-        """Insert rows."""
+        """Insert rows. Returns the row of each draft, new or found."""
         return self._creation().create(drafts, on_conflict)
 
     def insert(self, drafts: Sequence[Draft]) -> None:
-        """Insert rows without unique keys; nobody asks what became of them."""
+        """Insert rows without unique keys."""
         self._creation().insert(drafts)
 
     def _creation(self) -> Creation:
         return Creation(self._session, self.dialect, self._constants, self._grace)
 
     def move(self, statement: MoveStatement, task_id: str, **written: Any) -> Moved | None:
-        """Carry out a move of one row; None when there is none."""
+        """Carry out a move of one row. Returns None where there is no row."""
         moved = self._move(statement, {"id": task_id, **written})
         return moved[0] if moved else None
 
@@ -197,7 +197,7 @@ class Unit:
     def _move_apart(
         self, statement: MoveStatement, ids: list[str], written: dict[str, Any]
     ) -> list[Moved]:
-        """The same by savepoints; what fails is set aside once this unit has committed."""
+        """Move rows in savepoints. Rows that fail are set aside after the commit of the unit."""
         try:
             with self.savepoint():
                 return self._move(statement, {"ids": json.dumps(ids), **written})
@@ -214,9 +214,9 @@ class Unit:
     def move_given(
         self, statement: MoveStatement, drafts: Sequence[Draft], **written: Any
     ) -> list[Moved]:
-        """Carry out a move of the rows with the ids of these drafts, with what each of them says.
+        """Carry out a move of the rows with the ids of these drafts, with the values of each.
 
-        The inputs stay where they are.
+        The inputs of the rows stay as they are.
         """
         as_json = self._creation().as_json
         asked = ",".join(as_json(replace(one, input=None, input_ref=None)) for one in drafts)
@@ -224,70 +224,70 @@ class Unit:
         return self._move(statement, {"ids": ids, "given": f"[{asked}]", **written})
 
     def is_awaited(self, task_id: str, digest: str) -> bool:
-        """Whether this locked task still waits for the callback of this token."""
+        """Return whether this locked task still waits for the callback of this token."""
         found = self.query(self._queries.awaiting, {"hash": digest})
         return any(str(row["id"]) == task_id for row in found)
 
     def is_late(self, task_id: str) -> bool:
-        """Whether this locked task waits for a callback whose time is over."""
+        """Return whether this locked task waits for a callback whose deadline passed."""
         return bool(self.query(self._queries.late_callback, {"id": task_id}))
 
     def counts(self, parent_id: str) -> Counts:
-        """How many parts are where."""
+        """Count the parts of a parent by status."""
         return counts_of(self.query(self._queries.counts, {"parent": parent_id}))
 
     def window(self, parent_id: str) -> Window:
-        """What a parent that lets only some parts go must know."""
+        """Return the window of a fan-out that limits the number of released parts."""
         row = self.query(self._queries.window, {"parent": parent_id})[0]
         return Window(bool(row["is_held"]), bool(row["is_bad"]), int(row["busy"]))
 
     def newest_step(self, parent_id: str, base: int) -> SubTask | None:
-        """The last step that was created since this position."""
+        """Return the last step at or behind the position `base`; None where there is none."""
         found = self.query(self._queries.newest_step, {"parent": parent_id, "base": base})
         return _sub_task(found[0]) if found else None
 
     def handlers(self, parent_id: str, first: int, last: int) -> list[SubTask]:
-        """The handlers at these positions."""
+        """Return the handlers at these positions, in order."""
         place = {"parent": parent_id, "first": first, "last": last}
         return [_sub_task(row) for row in self.query(self._queries.handlers, place)]
 
     def open_ids(self, parent_id: str, after: str = LEAST_ID) -> list[str]:
-        """Some open sub-tasks behind this id that nobody has asked to stop."""
+        """Return a page of open sub-tasks behind this id of which no cancel was requested."""
         place = {"parent": parent_id, "after": after, "limit": _STEP}
         return [str(row["id"]) for row in self.query(self._queries.open_ids, place)]
 
     def retryable(self, parent_id: str, after: str, *, force: bool) -> list[Row]:
-        """Some parts that ended badly (with `force`: that ended), behind this id."""
+        """Return a page of parts behind this id that ended badly (`force`: all that ended)."""
         place = {"parent": parent_id, "after": after, "limit": _STEP, "force": force}
         return self.query(self._queries.retryable_ids, place)
 
     def parts(self, parent_id: str, after: int, limit: int) -> list[Row]:
-        """Parts behind this position, in order, with their inputs and whether they have parts."""
+        """Return parts behind this position in order, with inputs and whether they are parents."""
         place = {"parent": parent_id, "after": after, "limit": limit}
         return self.query(self._queries.parts, place)
 
     def release_held(self, parent_id: str, count: int) -> list[str]:
-        """Let so many held parts go; answers those that nothing else holds."""
+        """Release `count` parts held by the window. Returns those that no limit holds."""
         place = {"parent": parent_id, "limit": count, "delay": self._grace.total_seconds()}
         released = self.query(self._queries.release_held, place)
         return [str(row["id"]) for row in released if row["held_by"] is None]
 
     def publications(self, ids: Sequence[str]) -> list[Publication]:
-        """What to tell the broker of these rows."""
+        """Return the publications of these rows."""
         found = self.query(self._queries.publications, {"ids": json.dumps(list(ids))})
         return [rows.publication(row) for row in found]
 
     def reason(self, reason: str) -> str:
-        """The detail of an event, with the actor of this unit."""
+        """Return the detail of an event, with the actor of this unit."""
         return spelled_reason(reason, self.by)
 
     @property
     def grace_seconds(self) -> float:
-        """How long the relay leaves alone what this process will publish."""
+        """The seconds in which the relay skips rows that this process will publish."""
         return self._grace.total_seconds()
 
     def query(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
-        """The rows of one statement."""
+        """Run one statement. Returns its rows."""
         return self.dialect.query(self._session, sql, {**self._constants, **parameters})
 
     def _move(self, statement: MoveStatement, written: dict[str, Any]) -> list[Moved]:
@@ -295,7 +295,7 @@ class Unit:
 
 
 def counts_of(found: Sequence[Row]) -> Counts:
-    """The answer to the question how many parts are where."""
+    """Return the counts of parts by status, from the rows of the query."""
     return Counts(
         {TaskStatus(row["status"]): int(row["number"]) for row in found},
         sum(int(row["held"]) for row in found),
@@ -303,7 +303,7 @@ def counts_of(found: Sequence[Row]) -> Counts:
 
 
 def stored_error(error: TaskError) -> str:
-    """An error for its column."""
+    """Return an error as its column stores it."""
     return encode(error.as_json(), "error", deepest=None)
 
 

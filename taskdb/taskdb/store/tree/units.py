@@ -1,4 +1,4 @@
-"""Opens units: several statements in one transaction, of our own or of the caller."""
+"""Open units: several statements in one transaction, of the store or of the caller."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from taskdb.store.tree.unit import Unit
 
 
 class Units:
-    """Makes units over one database."""
+    """The units of one database."""
 
     def __init__(self, database: Database, grace: timedelta) -> None:
         self._database = database
         self.grace = grace
-        """How long the relay leaves a row alone that its own process will publish."""
+        """The time in which the relay skips a row that its own process will publish."""
 
     @contextmanager
     def open(
@@ -30,9 +30,9 @@ class Units:
         may_idle: bool = False,
         is_careful: bool = False,
     ) -> Iterator[Unit]:
-        """A transaction of our own, or the caller's; `may_idle` where items are read in it.
+        """Open a unit in a new transaction, or in that of the caller's connection.
 
-        `is_careful`: as a unit knows it.
+        `may_idle`: the caller reads items in it, so it may idle. `is_careful`: see `Unit`.
         """
         if connection is not None:
             with self._database.in_transaction_of_caller():
@@ -42,10 +42,10 @@ class Units:
             yield Unit(self._database, own, self.grace, is_careful=is_careful)
 
     def over(self, connection: Connection) -> Unit:
-        """A unit over a transaction that is open already."""
+        """Return a unit over a transaction that is open already."""
         return Unit(self._database, connection, self.grace)
 
     def creation(self, session: Session) -> Creation:
-        """Inserts drafts over a session without a transaction around it."""
+        """Return the insertion of drafts over a session without a transaction around it."""
         database = self._database
         return Creation(session, database.dialect, database.parameters({}), self.grace)
