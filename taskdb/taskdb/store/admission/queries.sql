@@ -108,7 +108,7 @@ UPDATE taskdb_task AS old SET held_by = draft.held_by, relay_at = {never}
 FROM {rows holds} WHERE old.id = draft.id
 
 -- query sweep
--- Slots of tasks that are over, gone, or held again; and windows that are over.
+-- Slots of tasks that ended, were deleted, or are held again; and slots whose window is over.
 DELETE FROM taskdb_slot WHERE (key, n) IN (
     SELECT s.key, s.n FROM taskdb_slot AS s LEFT JOIN taskdb_task AS t ON t.id = s.task_id
     WHERE s.until <= (SELECT {now})

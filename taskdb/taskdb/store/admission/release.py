@@ -156,7 +156,7 @@ class _Release:
         return [str(row["key"]) for row in self._run(self._queries.lines, after=after, limit=LINES)]
 
     def look_at(self, lines: Sequence[str]) -> None:
-        """Decide about the first tasks of each wait queue, as many as it has free slots."""
+        """Decide about the first tasks of each wait queue, oldest first, up to its free slots."""
         standing = self._look(lines)
         left = [line for line in lines if line in standing]
         for _ in range(_ROUNDS):
@@ -282,7 +282,7 @@ class _Release:
                 decided.reservations.append({"key": need.key, "task_id": task_id})
 
     def _leaves(self, row: Row, decided: _Decided, stays_in: str | None = None) -> None:
-        """Drop the places that a task keeps. If it leaves its wait queue, it is no head there."""
+        """Drop the places that a task keeps. It no longer leads a wait queue that it leaves."""
         task_id = str(row["id"])
         if row["held_by"] != stays_in and self._heads.get(row["held_by"]) == task_id:
             self._heads[row["held_by"]] = None

@@ -186,7 +186,7 @@ class Callbacks:
             with self._units.open() as unit:
                 parents = self._parents_of_step(unit, place)
                 row = unit.lock(task_id)
-                # Its callback may have come meanwhile, or it was canceled and runs again.
+                # Since the query its callback may have come, or it was canceled and runs again.
                 if row is None or row.waits_for != STAGE or not unit.is_late(task_id):
                     return False
                 if not self._end_by(unit, parents, row, Answer(Payload(None, None), error)):

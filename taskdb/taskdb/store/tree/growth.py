@@ -22,7 +22,7 @@ from taskdb.store.tree.unit import Parent, Unit
 
 BATCH = 1_000
 UNUSABLE = "unusable"
-"""The key in the spec of a fan-out without parts, since they failed: a retry creates them."""
+"""The key in the spec of a fan-out whose parts could not be created. A retry creates them."""
 
 PRUNED = "pruned"
 """The key in the spec of a root whose sub-tasks were pruned: the tree never runs again."""
