@@ -1,4 +1,4 @@
-"""What a person does to many tasks at once: all that a filter finds."""
+"""Actions of a person on many tasks at once: all tasks that a filter finds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from taskdb.store.task.table import TaskTable
 from taskdb.store.tree.intervention import Interventions, listed
 
 BULK = 1_000
-"""Rows that a bulk verb moves in one statement."""
+"""Rows that a bulk action moves in one statement."""
 
 
 class BulkActions:
-    """The verbs of a person for many tasks; each keeps to the tenants of a scope."""
+    """The actions of a person on many tasks; each is limited to the tenants of a scope."""
 
     def __init__(
         self, database: Database, aside: Aside, table: TaskTable, interventions: Interventions
@@ -33,7 +33,7 @@ class BulkActions:
         self._interventions = interventions
 
     def cancel(self, chosen: Filter, scope: Scope, by: str | None = None) -> int:
-        """Cancel what a filter finds and may be canceled; answers how many."""
+        """Cancel the tasks of a filter that may be canceled. Returns their number."""
 
         def cancel(ids: Sequence[str]) -> list[int]:
             return [self._interventions.cancel_some(ids, by)]
@@ -53,14 +53,14 @@ class BulkActions:
         force: bool = False,
         may_run: Permission = ANYTHING,
     ) -> Iterator[tuple[int, list[Publication]]]:
-        """Retry what a filter finds and may be retried; answers how many, and what to publish.
+        """Retry the tasks of a filter that may be retried. Yields counts and publications.
 
-        With `force` trees run as a whole. What has left the statuses of the filter meanwhile stays.
+        With `force` trees run as a whole. A task that has left the statuses of the filter stays.
         """
         only = frozenset(chosen.status) or MOVES["retry"].sources
 
         def retry_one(task_id: str) -> tuple[int, list[Publication]]:
-            """Retry one of many; its tree may have changed since, also by the one before."""
+            """Retry one of many; an earlier retry may have changed its tree."""
             try:
                 published = self._interventions.retry(
                     task_id, scope, by, force=force, only=only, may_run=may_run
@@ -86,7 +86,7 @@ class BulkActions:
     def _ids(
         self, chosen: Filter, verb: str, scope: Scope, may_run: Permission = ANYTHING
     ) -> Iterator[list[str]]:
-        """Ids in batches, oldest first; what was moved on the way is not met again."""
+        """Yield ids in batches, oldest first; a moved task does not appear again."""
         after: Cursor | None = None
         sources = tuple(status for status in TaskStatus if status in MOVES[verb].sources)
         while True:

@@ -1,7 +1,7 @@
-"""Rows of adopted tasks: written by what was seen of them, a batch a transaction.
+"""Rows of adopted tasks: written from observations, one batch a transaction.
 
-The rules are those of `taskdb.model.adopted`; here they are held against the rows, locked in order
-of their ids. Nothing waits for the disk: what a database that dies has forgotten was only seen.
+`taskdb.model.adopted` has the rules; this module applies them to the rows, locked in order of their
+ids. Commits do not wait for the disk: a database that dies loses observations only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ADOPT = "adopt"
 _ROUNDS = 5
 _PATIENCE = timedelta(days=7)
 _GRACE = timedelta(minutes=5)
-"""A worker that drops what has expired says so; where a broker did, nobody does."""
+"""A worker reports the expired tasks that it drops; a broker does not."""
 _GONE = (
     "does not run it any more, and nobody saw how it ended; where the broker delivers it again, the"
     " row follows"
@@ -43,7 +43,7 @@ _DROPPED = (
 _BORN: Columns = {**WRITTEN, "tenant": "text"}
 _WAITING = "('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED')"
 _INDEXED = "IN ('CREATED','SCHEDULED','QUEUED','STARTED','ERRORED')"
-"""As the index of what is only watched has it, by which words SQLite finds it."""
+"""The condition of the index of adopted tasks; SQLite needs the same words to use it."""
 _JSON = frozenset({"input", "result", "error", "attributes"})
 _READ = (
     "type", "status", "queue", "priority", "attempt", "worker", "claim_token",
@@ -64,17 +64,17 @@ _EVENT: Columns = {
 
 
 class AdoptedTasks:
-    """The verbs of the process that watches an app: nothing else moves an adopted task."""
+    """The operations of the process that watches an app; only it moves adopted tasks."""
 
     def __init__(self, database: Database, aside: Aside) -> None:
         self._database = database
         self._aside = aside
 
     def see(self, sightings: Sequence[Sighting]) -> int:
-        """Let rows follow what was seen of their tasks; answers how many lines of history.
+        """Move rows by observations of their tasks. Returns the number of history rows.
 
-        A task without a row gets one. Sightings of one task count in the order given; any may come
-        again. An owned task of the same id stays as it is.
+        A task without a row gets one. Observations of one task apply in the order given; each may
+        be repeated. An owned task with the same id stays as it is.
         """
         by_id: dict[str, list[Sighting]] = {}
         for one in sightings:
@@ -96,7 +96,7 @@ class AdoptedTasks:
         return count
 
     def _see(self, by_id: Mapping[str, list[Sighting]]) -> tuple[int, dict[str, list[Sighting]]]:
-        """The same for one transaction; what somebody else inserted meanwhile is left over."""
+        """The same in one transaction; also returns tasks that others inserted meanwhile."""
         with self._database.transaction() as connection:
             session = JoinedSession(connection)
             rows = _Rows(session, self._database.dialect, self._database.parameters({}))
@@ -108,7 +108,7 @@ class AdoptedTasks:
                     continue
                 for one in several:
                     events += record.take(one)
-            # Of a guess about a row that was pruned meanwhile nothing is left.
+            # A guess about a row that was pruned meanwhile has no columns.
             born = [one for one in records.values() if one.is_new and one.columns]
             new = rows.insert(born)
             lost = {one.id for one in born} - new
@@ -121,10 +121,10 @@ class AdoptedTasks:
             return len(kept) + rows.remark(late), {one: by_id[one] for one in by_id if one in lost}
 
     def adopt_past(self, past: Iterable[Sequence[Sighting]], source: str) -> int:
-        """Make rows of tasks that ended before anyone watched; answers how many are new.
+        """Create rows of tasks that ended before they were watched. Returns the number created.
 
-        Each is what was seen of one task; one that has a row already stays as it is. Their history
-        is one line that names the source: what ended long ago is no news, and nobody is told of it.
+        Each item has the observations of one task; a task with a row stays as it is. The history
+        gets one row with the source, so that old endings cause no alarm and no notification.
         """
         records = []
         for seen in past:
@@ -158,12 +158,11 @@ class AdoptedTasks:
         return len(new)
 
     def lose(self, *, lease: timedelta, limit: int) -> list[str]:
-        """Conclude what nobody will report; answers the ids of what was concluded about.
+        """Conclude endings that no worker will report. Returns the ids of these tasks.
 
-        What ran on a worker that is not seen any more, or does not list it any more, is FAILED, as
-        far as one can tell from outside, and so is what waits though it expired minutes ago; what
-        waits and was not seen for a week is CANCELED.
-        Whatever is seen of them later corrects that.
+        A task is FAILED if it ran on a worker that is not seen any more or no longer lists it. A
+        waiting task is FAILED if it expired minutes ago, and CANCELED if it was not seen for a
+        week. Later observations correct that.
         """
         lost = [
             _missed(row, TaskStatus.FAILED, WORKER_LOST, f"its worker {_name(row)} {_GONE}")
@@ -180,11 +179,11 @@ class AdoptedTasks:
         return self._aside.batch(ADOPT, lost, self._conclude, key=lambda one: one.id)
 
     def _conclude(self, lost: Sequence[Sighting]) -> list[str]:
-        """Follow conclusions; returns the ids, and none where no row has changed."""
+        """Apply conclusions. Returns the ids, or none if no row has changed."""
         return [one.id for one in lost] if self.see(lost) else []
 
     def _missing_runs(self, lease: timedelta, limit: int) -> list[Row]:
-        """Adopted tasks that run by their rows, and not by what is known of their workers."""
+        """Adopted tasks that run by their rows, but not by the rows of their workers."""
         d = self._database.dialect
         gone = f"{d.later('-:lease')}"
         sql = (
@@ -192,13 +191,13 @@ class AdoptedTasks:
             f" {d.now} AS now FROM taskdb_task AS t"
             f"{d.looked_up('taskdb_worker', '*', 'w.id = t.worker', 'w')}"
             f" WHERE t.is_adopted AND t.status = 'STARTED' AND t.status {_INDEXED}"
-            # Who runs a body without a worker (eager) is not watched.
+            # A task without a worker (eager) is not watched.
             " AND t.worker IS NOT NULL AND (w.stopped_at IS NOT NULL"
-            # It lives, and has not listed the task as running for two beats.
+            # The worker lives, and its last two reports do not list the task as running.
             " OR t.updated_at < w.listed_before_at"
             f" AND NOT {d.lists('w.claims', 'CAST(t.id AS TEXT)')}"
             f" AND NOT {d.lists('w.claims_before', 'CAST(t.id AS TEXT)')}"
-            # The row of a worker may come later than those of its first tasks.
+            # A worker's row may come later than those of its first tasks.
             f" OR w.id IS NULL AND t.updated_at < (SELECT {gone})"
             f" OR w.seen_at < (SELECT {gone})) AND {not_aside(d, ADOPT, 't.id')}"
             " ORDER BY t.id LIMIT :limit"
@@ -207,14 +206,14 @@ class AdoptedTasks:
         return self._database.query(sql, written, writes=False)
 
     def _expired(self, grace: timedelta, limit: int) -> list[Row]:
-        """Adopted tasks that wait though they expired so long ago, and nobody has said a word."""
+        """Adopted tasks that wait though they expired `grace` ago, without observations since."""
         d = self._database.dialect
         past = f"(SELECT {d.later('-:grace')})"
         sql = (
             "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
             f" {d.now} AS now FROM taskdb_task WHERE is_adopted AND status IN {_WAITING}"
             f" AND status {_INDEXED}"
-            # Reports that were kept while the database was away come with what was seen last.
+            # Reports kept while the database was unavailable arrive with the latest observation.
             f" AND updated_at < {past} AND deadline_at < {past}"
             f" AND {not_aside(d, ADOPT)} LIMIT :limit"
         )
@@ -222,7 +221,7 @@ class AdoptedTasks:
         return self._database.query(sql, written, writes=False)
 
     def _unseen(self, patience: timedelta, limit: int) -> list[Row]:
-        """Adopted tasks that wait, and of which nothing was seen for so long."""
+        """Adopted tasks that wait and were not seen for `patience`."""
         d = self._database.dialect
         old = f"(SELECT {d.later('-:patience')})"
         sql = (
@@ -253,7 +252,7 @@ def _name(row: Row) -> str:
 
 
 class _Rows:
-    """The statements, over one transaction."""
+    """The statements of one transaction."""
 
     def __init__(
         self, session: Session, dialect: StoreDialect, constants: Mapping[str, Any]
@@ -265,9 +264,9 @@ class _Rows:
             self._ask(f"SELECT 1 AS one{dialect.lazily}")
 
     def locked(self, ids: Sequence[str]) -> dict[str, Record]:
-        """The rows that exist, kept from everyone else until the transaction ends."""
+        """Lock the existing rows until the transaction ends, and return them."""
         d = self._dialect
-        # An error is replaced or kept whole: of the present one only the type is asked for.
+        # An error is replaced or kept as a whole, so its type and attempt are enough.
         sql = (
             f"SELECT CAST(id AS TEXT) AS id, tenant, is_adopted, {', '.join(_READ)},"
             " input IS NOT NULL AS has_input, attributes <> '{}' AS has_attributes,"
@@ -280,7 +279,7 @@ class _Rows:
         return {row["id"]: _record(row) for row in found}
 
     def insert(self, records: Sequence[Record]) -> set[str]:
-        """Make rows; answers the ids of those that nobody else has made."""
+        """Insert rows. Returns the ids of those that no other process has inserted."""
         if not records:
             return set()
         d = self._dialect
@@ -297,7 +296,7 @@ class _Rows:
         return {row["id"] for row in found}
 
     def update(self, records: Sequence[Record]) -> None:
-        """Write what has changed; what a record does not know of payloads stays."""
+        """Write the columns of records; payloads that a record does not know stay."""
         if not records:
             return
         d = self._dialect
@@ -316,7 +315,7 @@ class _Rows:
         )
 
     def remember(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Write lines of history."""
+        """Write history rows."""
         if not events:
             return
         d = self._dialect
@@ -329,7 +328,7 @@ class _Rows:
         )
 
     def remark(self, events: Sequence[Mapping[str, Any]]) -> int:
-        """Write lines of what came late, unless the history has them; answers how many are new."""
+        """Write history rows of late observations unless they exist. Returns the number written."""
         if not events:
             return 0
         d = self._dialect
@@ -338,7 +337,7 @@ class _Rows:
         found = self._ask(
             f"INSERT INTO taskdb_event ({', '.join(_EVENT)})"
             f" SELECT {values} FROM {d.drafts('drafts', _EVENT)}"
-            # Whoever tells tells again after a failure; the moment is of the clock of who saw it.
+            # A reporter repeats a report after a failure, with the moment of its own clock.
             " WHERE NOT EXISTS (SELECT 1 FROM taskdb_event AS e WHERE e.task_id = draft.task_id"
             " AND e.attempt = draft.attempt AND e.at = draft.at AND e.detail IS NOT NULL)"
             " RETURNING attempt",

@@ -1,4 +1,4 @@
-"""The row of one adopted task under its lock, while sightings of it are followed."""
+"""The locked row of one adopted task, while observations are applied to it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ WRITTEN: Columns = {
     "started_at": "moment",
     "ended_at": "moment",
 }
-"""The columns that sightings write."""
+"""The columns that observations write."""
 
 
 @dataclass(slots=True)
 class Record:
-    """One row under its lock, or one that does not exist yet."""
+    """One locked row, or one that does not exist yet."""
 
     id: str
     is_new: bool = True
@@ -55,10 +55,10 @@ class Record:
     has_error: bool = False
     columns: dict[str, Any] = field(default_factory=dict)
     late: list[Sighting] = field(default_factory=list)
-    """What was seen of runs that the row has left behind."""
+    """Observations of earlier runs than the current one of the row."""
 
     def take(self, seen: Sighting) -> list[dict[str, Any]]:
-        """Follow a sighting; answers the events of that."""
+        """Apply an observation. Returns the history rows of its moves."""
         standing = self._standing()
         steps = follow(standing, seen)
         if not steps and standing is None:
@@ -74,7 +74,7 @@ class Record:
         return [self._event(seen, step, steps[-1]) for step in steps]
 
     def remarks(self) -> list[dict[str, Any]]:
-        """Lines of what came late, after all others: they leave the row where it is."""
+        """History rows of late observations; they come last and do not move the row."""
         if not self.late:
             return []
         status = TaskStatus(self.columns["status"])
@@ -107,7 +107,7 @@ class Record:
         }
 
     def _fill(self, seen: Sighting) -> None:
-        """What a sighting knows beside the move, also where it comes too late for that."""
+        """Fill the other columns from an observation, also from one too late to move the row."""
         known = self.columns
         if seen.type and (known["type"] == "?" or seen.sight is Sight.BEGUN):
             self._set("type", storable(seen.type, _TEXT_LIMIT))
@@ -135,14 +135,14 @@ class Record:
             self._set("run_at", seen.run_at)
 
     def _fill_deadline(self, seen: Sighting) -> None:
-        """Only while it waits: no loop over deadlines is to step over what has begun or ended."""
+        """Set the deadline only while the task waits: deadline loops need not skip other rows."""
         if self.columns["status"] not in WAITING:
             self._set("deadline_at", None)
         elif seen.expires_at is not None:
             self._set("deadline_at", seen.expires_at)
 
     def _lacks_error(self, seen: Sighting) -> bool:
-        """The retry was seen before the end of its run, which says why."""
+        """Whether the end of the run, which has the error, was seen only after its retry."""
         is_its_end = seen.status is TaskStatus.ERRORED and seen.attempt == self.columns["attempt"]
         return is_its_end and self.columns["status"] == seen.status and not self.has_error
 
@@ -181,7 +181,7 @@ class Record:
             self.is_changed = True
 
     def _event(self, seen: Sighting, step: Step, last: Step) -> dict[str, Any]:
-        # Who ran the attempts before is not said by this one.
+        # The observation names the worker of its own attempt only.
         worker = seen.worker if step.attempt == last.attempt else None
         return {
             "task_id": self.id,

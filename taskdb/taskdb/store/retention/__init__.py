@@ -1,1 +1,1 @@
-"""Removal of rows, payloads and days of history that are old enough."""
+"""Removal of old rows, payloads and days of history."""

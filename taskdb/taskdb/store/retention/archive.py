@@ -1,8 +1,8 @@
-"""The archive: what is pruned, as JSON lines in a file a day.
+"""The archive: pruned tasks as JSON lines, one file a day.
 
-A batch is on the disk before its rows are gone, so a crash in between repeats lines and loses
-none. A payload that lies beside the database is written into the line: its file goes with the
-task, and a reference to it would lead nowhere.
+A batch is on the disk before its rows are deleted, so a crash in between repeats lines and loses
+none. The line contains the payload itself: its file is deleted with the task, so a reference would
+be useless.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Archive:
         self._folder = folder
 
     def append(self, tasks: Iterable[Mapping[str, Any]], at: datetime) -> None:
-        """Add a line a task; they are on the disk when this returns.
+        """Append one line a task, and sync them to the disk.
 
-        Several processes may do so at once. Raises OSError; then nothing may be deleted.
+        Several processes may append at once. Raises OSError; then the caller deletes nothing.
         """
         path = self._folder / f"tasks-{at.astimezone(UTC):%Y-%m-%d}.jsonl"
         make_folder(self._folder)
@@ -54,7 +54,7 @@ def _moment(value: Any) -> str:
 
 
 def _end_torn_line(file: IO[bytes]) -> None:
-    """Keep the half of a line that a crash left from swallowing the next one."""
+    """End a partial line of a crash, so that the next line stays intact."""
     if file.seek(0, os.SEEK_END) > 0:
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":

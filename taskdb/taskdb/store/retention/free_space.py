@@ -1,6 +1,6 @@
-"""Space that deleted rows have left in an SQLite file, given back in small bites.
+"""Returns the space of deleted rows in a SQLite file to the disk, in small steps.
 
-PostgreSQL's autovacuum does it there.
+On PostgreSQL autovacuum does this.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from sqlalchemy import Connection
 from taskdb.store.engine.database import Database
 
 PAGES_KEPT = 256
-"""Free pages that stay in the file, since new rows need some at once."""
+"""Free pages that stay in the file for new rows."""
 _BITE = 128
-"""Pages of one transaction, which others wait for: about a millisecond."""
+"""Pages of one transaction; others wait for it about a millisecond."""
 _PAUSE_SECONDS = 0.01
-"""After a bite, in which others write."""
+"""The pause after a step, in which others write."""
 _INCREMENTAL = 2
 
 
 class FreeSpace:
-    """The free pages of a database; always none where the database is no file of SQLite's."""
+    """The free pages of a SQLite database; other databases have none."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -31,7 +31,7 @@ class FreeSpace:
         return self._database.dialect.name == "sqlite"
 
     def give_back(self, seconds: float) -> int:
-        """Give pages back for about so long; returns how many. Zero: there is nothing to give."""
+        """Give pages back for about `seconds`. Returns their number, 0 if there are none."""
         if not self._is_file or self._database.is_joined or not self.can_shrink():
             return 0
         until = time.monotonic() + seconds
@@ -44,12 +44,12 @@ class FreeSpace:
                 break
             time.sleep(_PAUSE_SECONDS)
         if given:
-            # The file itself shrinks when the log is written back.
+            # The file itself shrinks at a checkpoint of the log.
             self._database.read(lambda connection: _pragma(connection, "wal_checkpoint(PASSIVE)"))
         return given
 
     def can_shrink(self) -> bool:
-        """Whether the file was made to shrink without being written anew."""
+        """Whether the file can shrink without being rewritten (`auto_vacuum = INCREMENTAL`)."""
         if not self._is_file:
             return True
         return self._database.read(lambda one: _pragma(one, "auto_vacuum")) == _INCREMENTAL
@@ -60,7 +60,7 @@ def _take_bite(connection: Connection) -> int:
     cursor = connection.connection.cursor()
     try:
         for _ in range(wanted):
-            # The driver takes one step of a statement without columns, and that is one page.
+            # The driver runs one step of a statement without columns, which frees one page.
             cursor.execute("PRAGMA incremental_vacuum(1)")
     finally:
         cursor.close()

@@ -1,4 +1,4 @@
-"""The partitions of the history: created before they are needed, each in its transaction."""
+"""The partitions of the history: created ahead of time, each in its own transaction."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from taskdb.store.engine.postgresql.partitions import create_partition, missing_
 log = get_logger("taskdb.upkeep")
 
 _MOST = 10_000
-"""Rows of the default partition that are counted."""
+"""The most rows of the default partition that are counted."""
 TRIES = 5
 PAUSE_SECONDS = 0.5
-"""Between two tries, each of which waits for a fifth of a second at most."""
+"""The pause between two tries, each of which waits at most a fifth of a second for a lock."""
 
 
 class Partitions:
@@ -26,10 +26,10 @@ class Partitions:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.is_postponed = False
-        """The last call met a lock that another transaction holds, and left days to the next."""
+        """Whether another transaction's lock made the last call leave days to the next one."""
 
     def create(self) -> list[str]:
-        """Create what is missing of the coming days; returns the names of the new partitions."""
+        """Create missing partitions of the coming days. Returns the names of the new ones."""
         self.is_postponed = False
         if self._database.dialect.name != "postgresql":
             return []
@@ -37,14 +37,14 @@ class Partitions:
         for day in self._database.read(missing_days):
             name = self._create(day)
             if self.is_postponed:
-                # Another wait would stop those who read the history once more.
+                # Another wait would stop the readers of the history once more.
                 break
             if name is not None:
                 created.append(name)
         return created
 
     def in_default(self) -> dict[str, int]:
-        """How many rows of each day lie in the default partition; of 10,000 of them."""
+        """Count the rows in the default partition by day, 10,000 rows at most."""
         if self._database.dialect.name != "postgresql":
             return {}
         found = self._database.query(
@@ -65,7 +65,7 @@ class Partitions:
                 if not faults.is_lock_conflict(error.__cause__):
                     raise
             if not is_last:
-                # Those who waited behind this one go on meanwhile.
+                # Transactions that waited behind this one continue meanwhile.
                 time.sleep(PAUSE_SECONDS)
         self.is_postponed = True
         log.info("partition.postponed", day=f"{day:%Y-%m-%d}")

@@ -1,10 +1,10 @@
-"""Pruning: what has been over for long enough goes, whole trees at a time, oldest first.
+"""Pruning: deletes tasks that have been over for long enough, as whole trees, oldest first.
 
-Only roots are judged. A tree goes from its leaves up and the root last, a batch a transaction;
-each locks the root and looks again whether it is still due, since someone may have retried it. With
-the first batch the root is marked: a tree of which some is gone never runs again.
-History goes with its task; files of payloads go when the whole tree is gone, and what a crash in
-between leaves of them the sweep finds.
+The age of the root decides. A tree is deleted from its leaves up, the root last, one batch a
+transaction. Each batch locks the root and checks again whether it is due, since a user may have
+retried it. The first batch marks the root: an incomplete tree never runs again. History is deleted
+with its task. Payload files are deleted after the whole tree; the sweep finds those that a crash
+leaves.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ log = get_logger("taskdb.prune")
 
 PRUNE = "prune"
 _LOOK = 2_000
-"""Rows that are looked at with one statement."""
+"""Rows that one statement checks."""
 _BATCH = 500
-"""Rows that go in one transaction."""
+"""Rows that one transaction deletes."""
 _EMPTY = "'{}'"
 _SKEW = timedelta(days=1)
-"""No clock has stepped back further between a task's creation and its next event."""
+"""The most that a clock may step back between a task's creation and its next event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What went: tasks that were roots, and rows with their sub-tasks."""
+    """Counts of deleted rows: `tasks` are roots, `rows` include sub-tasks."""
 
     tasks: int = 0
     rows: int = 0
@@ -60,7 +60,7 @@ NOTHING = Pruned()
 
 
 class PruneRounds:
-    """Rounds over all tasks that are old enough; the place of the present one is remembered."""
+    """Rounds over all tasks that are old enough; remembers the place of the current round."""
 
     def __init__(
         self,
@@ -82,14 +82,14 @@ class PruneRounds:
 
     @property
     def is_round_over(self) -> bool:
-        """All that is old enough has been looked at; the next run begins anew with the oldest."""
+        """Whether the round has checked all old tasks; the next run begins with the oldest."""
         return not self._is_more and not self._due
 
     def run(self, seconds: float) -> Pruned:
-        """Prune for about so long, or to the end of the round.
+        """Prune for about `seconds`, or to the end of the round.
 
-        What an error interrupts is looked at again in the next round. Raises DatabaseError, and
-        OSError where the archive cannot be written.
+        The next round checks tasks again whose pruning an error interrupted. Raises DatabaseError,
+        and OSError if the archive cannot be written.
         """
         until = time.monotonic() + seconds
         if self._after is None and not self._due:
@@ -106,7 +106,7 @@ class PruneRounds:
         return pruned
 
     def due(self) -> Counter[TaskStatus]:
-        """How many tasks would go now, sub-tasks not counted; changes nothing."""
+        """Count the tasks due for pruning by status, without sub-tasks; changes nothing."""
         counted: Counter[TaskStatus] = Counter()
         after: Row | None = None
         while True:
@@ -126,7 +126,7 @@ class PruneRounds:
         self._after = found[-1] if self._is_more else None
 
     def _look(self, after: Row | None) -> list[Row]:
-        """The next rows in order of creation, whatever they are: the work is bounded so."""
+        """Return the next rows in order of creation, due or not, so that the work is bounded."""
         shortest = self._retention.shortest
         if shortest is None:
             return []
@@ -135,7 +135,7 @@ class PruneRounds:
         sql = (
             "SELECT CAST(id AS TEXT) AS id, created_at, tenant, type, status, parent_id,"
             f" COALESCE(ended_at, updated_at) AS ended_at, {d.now} AS now FROM taskdb_task AS t"
-            # Asked once: a clock that is asked for each row leads to no index.
+            # A subquery asks the clock once; asked for each row, it could use no index.
             f" WHERE created_at <= (SELECT {d.later('-:shortest')}){behind}"
             f" AND {not_aside(d, PRUNE)} ORDER BY t.created_at, t.id LIMIT :limit"
         )
@@ -160,7 +160,7 @@ class PruneRounds:
     # --- what goes ----------------------------------------------------------------------------
 
     def _prune_some(self, until: float) -> Pruned:
-        """The next tasks without sub-tasks together, and then the trees among them."""
+        """Prune the next tasks: those without sub-tasks together, then each tree."""
         ids = [self._due.popleft() for _ in range(min(_BATCH, len(self._due)))]
         done = self._aside.batch(PRUNE, ids, self._prune_roots, unless=(OSError,))
         pruned = sum((count for count, _ in done), NOTHING)
@@ -175,7 +175,7 @@ class PruneRounds:
         return pruned
 
     def _prune_roots(self, ids: Sequence[str]) -> list[tuple[Pruned, list[str]]]:
-        """Prune those without sub-tasks; returns their number, and the roots of trees."""
+        """Prune tasks without sub-tasks. Returns their number, and the ids of roots of trees."""
         with self._batch() as batch:
             roots = batch.lock(ids)
             due = [row for row in roots if self._is_due(row)]
@@ -185,7 +185,7 @@ class PruneRounds:
         return [(Pruned(batch.count, batch.count), trees)]
 
     def _prune_tree(self, root_id: str, until: float) -> Pruned:
-        """One tree, or as much of it as there is time for; then the root comes first again."""
+        """Prune one tree, or a part until the time is over; then the root is the next task."""
         references: list[str] = []
         pruned = NOTHING
         while True:
@@ -210,7 +210,7 @@ class PruneRounds:
 
     @contextmanager
     def _batch(self) -> Iterator[_Batch]:
-        # Archives are written and synced in it, to disks of any kind.
+        # It writes and syncs the archive, which a slow disk may delay.
         with self._database.transaction(may_idle=True) as connection:
             yield _Batch(self._database, connection, self._payloads, self._archive)
 
@@ -220,7 +220,7 @@ class PruneRounds:
 
 
 class _Batch:
-    """One transaction of a pruning."""
+    """One transaction of pruning."""
 
     def __init__(
         self,
@@ -235,18 +235,18 @@ class _Batch:
         self._payloads = payloads
         self._archive = archive
         self.references: list[str] = []
-        """Payloads of what was deleted."""
+        """References to payloads of the deleted rows."""
         self.count = 0
 
     def lock(self, ids: Sequence[str]) -> list[Row]:
-        """Keep these roots from everyone else; those that someone else has are left out."""
+        """Lock these roots and return them; leave out those that another transaction has."""
         chosen = f"id IN {self._database.dialect.listed_ids('ids')} AND parent_id IS NULL"
         return self._rows(chosen, "FOR UPDATE OF t SKIP LOCKED", ids=json.dumps(list(ids)))
 
     def mark(self, root_id: str) -> None:
-        """Keep a tree that loses sub-tasks from being retried, also where this is the last batch.
+        """Mark a tree that loses sub-tasks, so that nobody can retry it.
 
-        What ended badly may be among them, and the rest would join as if it had never been.
+        A lost sub-task may have failed, and the rest would join as if it had never existed.
         """
         d = self._database.dialect
         spec = d.merged(f"COALESCE(spec, {d.as_json(_EMPTY)})", d.made(PRUNED, "true"))
@@ -257,10 +257,10 @@ class _Batch:
         )
 
     def leaves(self, node: str) -> list[Row]:
-        """Some descendants without sub-tasks.
+        """Return some descendants without sub-tasks.
 
-        None where someone else has them all, or where one is not over, which the end of its root
-        rules out: then it is better to keep what is there.
+        Returns none if other transactions have them all. Returns none, and logs, if one is not
+        over: that cannot be under a root that is over, so the tree is kept.
         """
         locking = "FOR UPDATE OF t SKIP LOCKED"
         while True:
@@ -279,7 +279,7 @@ class _Batch:
         if not rows:
             return
         ids = [str(row["id"]) for row in rows]
-        # Older days of the history need not be searched.
+        # The delete need not search older days of the history.
         since = min(_moment(row["created_at"]) for row in rows) - _SKEW
         if self._archive is not None:
             at = _moment(rows[0]["now"])
@@ -287,7 +287,7 @@ class _Batch:
         d = self._database.dialect
         listed, moment = d.listed_ids("ids"), d.moment("since")
         given = {"ids": json.dumps(ids), "since": since}
-        # As an array it is looked up in the index of each day, however the days are filled.
+        # With an array the planner uses the index of each day, at any number of rows.
         of_these = f"= ANY(ARRAY{listed})" if d.name == "postgresql" else f"IN {listed}"
         self._query(
             f"DELETE FROM taskdb_event WHERE task_id {of_these} AND at >= {moment}", **given
@@ -300,10 +300,10 @@ class _Batch:
     def _rows(
         self, chosen: str, locking: str, *, order: str = "id", **parameters: Any
     ) -> list[Row]:
-        """Rows with what must be known of them.
+        """Lock and return rows with the columns that pruning needs.
 
-        Sub-tasks are looked for in order of their position, which leads to the index of a parent;
-        by EXISTS alone a table with few parents is read whole for each row.
+        The order by position makes the planner use the index of parents. With EXISTS it would read
+        the whole table for each row if there are few parents.
         """
         d = self._database.dialect
         sql = (
@@ -321,7 +321,7 @@ class _Batch:
         return self._database.dialect.query(self._session, sql, bound)
 
     def _records(self, ids: Sequence[str], since: datetime) -> Iterator[Mapping[str, Any]]:
-        """Each task as its line: all columns, its payloads in their places, its history."""
+        """The archive record of each task: all columns, payloads instead of references, history."""
         history: dict[str, list[dict[str, Any]]] = {task_id: [] for task_id in ids}
         events = select(task_event).where(task_event.c.task_id.in_(ids), task_event.c.at >= since)
         for event in self._connection.execute(events.order_by(task_event.c.id)).mappings():
@@ -338,7 +338,7 @@ class _Batch:
         try:
             return self._payloads.read(reference)
         except (PayloadMissing, OSError):
-            # Of the archive itself an OSError is one of the disk, and raised.
+            # An OSError of the archive file itself is raised elsewhere.
             log.warning("archive.payload_lost", task_id=task_id, reference=reference)
             return None
 

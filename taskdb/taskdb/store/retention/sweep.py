@@ -1,6 +1,6 @@
-"""Sweeping: what nobody names any more.
+"""Sweeping: removes what no row refers to any more.
 
-Rows of workers, old firings of schedules, days of history, files of payloads.
+Rows of workers, old runs of schedules, days of history, files of payloads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = get_logger("taskdb.prune")
 
 WORKER_KEPT = timedelta(days=7)
 PAYLOAD_KEPT = timedelta(days=1)
-"""A payload is written before the row that names it, by transactions that may last a while."""
+"""A payload is written before the row with its reference, by transactions that may last long."""
 SWEEP = "sweep"
 _BATCH = 500
 _ID_LENGTH = 36
@@ -41,7 +41,7 @@ class Leftovers:
     def __init__(
         self, database: Database, aside: Aside, payloads: Payloads, longest: timedelta | None
     ) -> None:
-        """`longest` is the longest time that a task is kept, if not for ever."""
+        """`longest` is the longest time that a task is kept; None is for ever."""
         self._database = database
         self._payloads = payloads
         self._longest = longest
@@ -49,11 +49,11 @@ class Leftovers:
         self._files: Iterator[str] | None = None
 
     def workers(self) -> int:
-        """Delete some rows of workers long unseen, of which no running task speaks."""
+        """Delete some rows of workers not seen for 7 days that no running task refers to."""
         d = self._database.dialect
         edge = f"(SELECT {d.later('-:kept')})"
         return self._old_workers(f"old.stopped_at < {edge}") + self._old_workers(
-            # No beat is in an index, and of those without a stop few are left.
+            # `seen_at` has no index, but few rows have no `stopped_at`.
             f"old.stopped_at IS NULL AND old.started_at < {edge}"
             f" AND COALESCE(old.seen_at, old.started_at) < {edge}"
         )
@@ -68,7 +68,7 @@ class Leftovers:
         return self._delete("taskdb_worker", {"id": "text"}, sql, WORKER_KEPT)
 
     def schedule_runs(self) -> int:
-        """Delete some old firings of schedules, never the last one; and those of schedules gone."""
+        """Delete some old runs of schedules; the last run of an existing schedule stays."""
         d = self._database.dialect
         sql = (
             "SELECT CAST(r.schedule_id AS TEXT) AS schedule_id, CAST(r.due_at AS TEXT) AS due_at"
@@ -84,9 +84,9 @@ class Leftovers:
         )
 
     def partitions(self) -> list[str]:
-        """Drop the days of history that are empty and past the longest keep; none on SQLite.
+        """Drop empty days of history older than the longest retention; none on SQLite.
 
-        The first one that is in use, and those behind it, are left to the next call.
+        Stops at the first day that is in use; the next call tries the rest.
         """
         if self._database.dialect.name != "postgresql" or self._longest is None:
             return []
@@ -102,16 +102,16 @@ class Leftovers:
         for name in found:
             is_dropped = self._is_dropped(name)
             if is_dropped is None:
-                # Each wait for the lock stops everyone else: one a pass.
+                # Each wait for the lock stops all other transactions: one a pass.
                 break
             if is_dropped:
                 dropped.append(name)
         return dropped
 
     def payloads(self) -> tuple[int, bool]:
-        """Look at some old files and remove those that no row names.
+        """Check some old payload files, and remove those that no row refers to.
 
-        Answers how many were removed, and whether there are more to look at.
+        Returns the number of removed files, and whether more files are left to check.
         """
         if self._files is None:
             self._files = self._payloads.older_than(PAYLOAD_KEPT)
@@ -125,7 +125,7 @@ class Leftovers:
         return len(orphans), is_more
 
     def _delete(self, table: str, columns: Columns, found: str, kept: timedelta) -> int:
-        """Delete what a statement finds; a row that stays for a reason of its own is set aside."""
+        """Delete the rows that a statement finds; set a row aside that cannot be deleted."""
         names = ", ".join(columns)
         drafts = ", ".join(f"draft.{name}" for name in columns)
         sql = (
@@ -142,7 +142,7 @@ class Leftovers:
         return len(self._aside.batch(SWEEP, rows, delete, key=lambda row: str(row[first])))
 
     def _is_dropped(self, name: str) -> bool | None:
-        """Drop a day; None where it is in use."""
+        """Drop a day; None if it is in use."""
         try:
             with self._database.transaction() as connection:
                 return drop_partition(connection, name)
@@ -153,7 +153,7 @@ class Leftovers:
             return None
 
     def _without_row(self, references: Sequence[str]) -> list[str]:
-        """Those of our own making that no row names; what is not ours is left alone."""
+        """Our files that no row refers to; files of others are left alone."""
         owners = {reference: _owner(reference) for reference in references}
         named = self._named({one: owner for one, owner in owners.items() if owner})
         return [
@@ -163,11 +163,11 @@ class Leftovers:
         ]
 
     def _named(self, owners: dict[str, str]) -> set[str]:
-        """Those that some row names.
+        """The files that some row refers to.
 
-        A row may have the result of another one: that of the step before as its input, that of
-        its last sub-task as its own result. And a submit that found a FAILED task of its unique
-        key has given that one an input which was written for a row that never was.
+        A row may refer to the result of another one: that of the previous step as its input, or
+        that of its last sub-task as its result. A submit that found a FAILED task with its unique
+        key gave that task an input file that has the id of a task that was never created.
         """
         if not owners:
             return set()
@@ -181,9 +181,9 @@ class Leftovers:
         return named | self._named_as_result(owners)
 
     def _named_as_result(self, owners: dict[str, str]) -> set[str]:
-        """Those that their own task names as its result, or one of the parents above it.
+        """The files that their own task, or one of its parents, refers to as result.
 
-        Step by step: a recursive statement is planned as if it led to most of the table.
+        One statement a level: the planner expects a recursive statement to read most of the table.
         """
         sql = (
             "SELECT CAST(id AS TEXT) AS id, CAST(parent_id AS TEXT) AS parent_id, result_ref"
@@ -202,7 +202,7 @@ class Leftovers:
 
 
 def _owner(reference: str) -> str | None:
-    """The task that a file was written for: its id begins the name."""
+    """The id of the task that a file was written for; the name begins with it."""
     owner = PurePosixPath(reference).name[:_ID_LENGTH]
     return owner if is_id(owner) else None
 

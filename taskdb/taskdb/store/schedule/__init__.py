@@ -1,1 +1,1 @@
-"""Rows of schedules, and their firing."""
+"""Rows of schedules, and how beats fire them."""

@@ -1,7 +1,7 @@
 """Firing schedules: the run of a due time, its task and the next due time, in one transaction.
 
-Any number of beats may do it at once: each takes rows that no other has locked, and a due time that
-has a row in `taskdb_schedule_run` already is not fired, whoever asks and whatever the clock says.
+Any number of beats may fire at once: each takes rows that no other beat has locked. A due time with
+a row in `taskdb_schedule_run` is never fired again, by any caller and at any clock time.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from taskdb.store.tree.units import Units
 
 SCHEDULE = "schedule"
 _SEND_LOOK = 10
-"""Due schedules of which one is sent; other beats may have those before it."""
+"""Due schedules among which a beat finds one to send; other beats may have the first ones."""
 Send = Callable[[ScheduleEntity, datetime], None]
 """Publishes the message of a plain Celery task."""
 
 
 class Firings:
-    """The verbs of a beat about due schedules."""
+    """The operations of a beat on due schedules."""
 
     def __init__(self, database: Database, aside: Aside, units: Units, joins: Joins) -> None:
         self._database = database
@@ -51,16 +51,16 @@ class Firings:
         self._joins = joins
 
     def fire_due(self, limit: int, draft_of: DraftOf) -> Fired:
-        """Fire what is due, so many schedules at most, and publish after the commit.
+        """Fire at most `limit` due schedules, and publish their tasks after the commit.
 
-        One that cannot be fired keeps what was due, says why in `last_error`, and stops no other.
+        A schedule that cannot fire stays due, gets the reason in `last_error`, and stops no other.
         """
         try:
             fired, count = self._fire(limit, draft_of)
         except Exception as error:
             if not is_of_a_row(error):
                 raise
-            # Each in a transaction of its own: one of them cannot be read or written.
+            # One of them cannot be read or written, so each gets its own transaction.
             due = self._due_ids(limit, has_message=False)
             each = self._aside.each(SCHEDULE, due, lambda one: self._fire(1, draft_of, only=one)[0])
             fired, count = _together(each), len(due)
@@ -86,24 +86,24 @@ class Firings:
         return self._database.read(read)
 
     def send_due(self, send: Send) -> Fired:
-        """Send what is due of one schedule of a plain Celery task, where there is one.
+        """Send the due messages of one schedule of a plain Celery task, if there is one.
 
-        No transaction is open while the broker is spoken to: the schedule is leased before, and
-        what was sent is written behind it. What the broker did not take is due again after some
-        seconds; a process that dies in between sends it twice. Raises BrokerUnreachable; any other
-        error of `send` is that of the schedule, which then cannot be fired.
+        No transaction is open during `send`: the beat leases the schedule before, and records the
+        sent due times after. Due times that the broker did not take are due again after some
+        seconds. If the process dies in between, they are sent twice. Raises BrokerUnreachable; any
+        other error of `send` concerns the schedule, which then cannot be fired.
         """
         for schedule_id in self._due_ids(_SEND_LOOK, has_message=True):
             done = self._aside.each(SCHEDULE, [schedule_id], lambda one: self._send(one, send))
             if not done:
-                # It was set aside; the next one follows at once.
+                # It was set aside; the caller tries the next one at once.
                 return Fired(is_full=True)
             if done[0] is not None:
                 return done[0]
         return Fired()
 
     def _send(self, schedule_id: str, send: Send) -> Fired | None:
-        """Send what is due of this schedule; None where another beat has it."""
+        """Send the due messages of this schedule; None if another beat has it."""
         leased = self._lease_message(schedule_id)
         if leased is None or isinstance(leased, Fired):
             return leased
@@ -113,7 +113,7 @@ class Firings:
             for due in leased.due.fire:
                 send(leased.schedule, due)
                 sent.append(due)
-        # It is the schedule's: kept in its row, and the other ones go on.
+        # The error concerns this schedule: its row gets it, and the others continue.
         except Exception as error:  # noqa: BLE001
             failure = error
         reason = self._note_sent(leased, sent, failure)
@@ -124,9 +124,9 @@ class Firings:
         return Fired(sent=len(sent), missed=missed, broken=broken, is_full=True)
 
     def _lease_message(self, schedule_id: str) -> Plan | Fired | None:
-        """Keep a schedule with a message that is due from others; None where it is not due.
+        """Lease a due schedule with a message; None if it is not due or another beat has it.
 
-        One that cannot be fired, or has nothing left to send, is dealt with at once.
+        Returns Fired for one that cannot be fired, or has nothing left to send.
         """
         with self._database.transaction() as connection:
             unit = self._units.over(connection)
@@ -137,42 +137,42 @@ class Firings:
     def _note_sent(
         self, plan: Plan, sent: Sequence[datetime], failure: Exception | None
     ) -> str | None:
-        """Write which due times were sent, and when the schedule is due next; why it failed."""
+        """Record the sent due times and the next due time. Returns the reason of a failure."""
         with self._database.transaction() as connection:
             unit = self._units.over(connection)
             now = ScheduleRows(unit).now()
             place = schedule.c.id == plan.schedule.id
             coming = select(schedule.c.next_due_at).where(place).with_for_update()
             row = connection.execute(coming).first()
-            # One that was changed meanwhile is due when the change says.
+            # If a schedule was changed meanwhile, its new due time stays.
             is_same = row is not None and _coming(row[0]) == plan.schedule.next_due_at
             Pass(unit, now).note_sent(plan, sent, advances=is_same)
             if failure is None:
                 return None
             kind = "" if isinstance(failure, TaskDBError) else f"{type(failure).__name__}: "
             reason = storable(f"{kind}{failure}", ERROR_CHARACTERS)
-            # While no broker answers, it is the pause of the loop that counts.
+            # While the broker is not reachable, the pause of the loop counts.
             pause = 0.0 if isinstance(failure, BrokerUnreachable) else RETRY_SECONDS
             ScheduleRows(unit).refuse({plan.schedule.id: reason}, pause)
             return reason
 
     def fire_now(self, one: ScheduleEntity, draft: Draft, scope: Scope) -> str:
-        """Make a task of a schedule at once, beside its due times.
+        """Create a task of a schedule at once, independent of its due times.
 
-        Answers its id, or that of an open task with its unique key. Raises InvalidInput for a
+        Returns its id, or that of an open task with the same unique key. Raises InvalidInput for a
         tenant out of the scope.
         """
         scope.require(one.tenant)
         scope.require(draft.tenant)
         with self._database.transaction() as connection:
             unit = self._units.over(connection)
-            # First of all, as a beat that fires it does: no two wait for each other.
+            # A beat that fires locks this row first, too, so the two never deadlock.
             place = schedule.c.id == one.id
             connection.execute(select(schedule.c.id).where(place).with_for_update())
             now = ScheduleRows(unit).now()
             run = {**fired_run(one.id, now, draft.id), "reason": BY_HAND}
             while ScheduleRows(unit).known_runs([run]):
-                # A due time has this moment; it stays as it is.
+                # The run of a due time already has this moment.
                 now += timedelta(milliseconds=1)
                 run["due_at"] = now
             plan = Plan(one, Due((now,), None, None), {now: draft}, [run])
@@ -181,9 +181,9 @@ class Firings:
         return plan.last_task_id or draft.id
 
     def seconds_to_due(self, *, has_message: bool = False) -> float | None:
-        """How long until a schedule is due or tried again; None where there is none.
+        """Seconds until a schedule is due or tried again; None where there is none.
 
-        One that is set aside is tried with the pass that comes then.
+        Schedules set aside do not count: a later pass tries them.
         """
         when = case(
             (schedule.c.retry_at > schedule.c.next_due_at, schedule.c.retry_at),
@@ -209,9 +209,9 @@ def _take(
     has_message: bool,
     only: str | None = None,
 ) -> list[ScheduleEntity]:
-    """Schedules that are due, kept from every other beat until the transaction ends.
+    """Lock due schedules against other beats until the transaction ends, and return them.
 
-    With `only` this one, where it still is.
+    With `only`, return at most that schedule.
     """
     statement = _due(limit, now, has_message=has_message).with_for_update(skip_locked=True)
     if only is not None:
@@ -220,9 +220,9 @@ def _take(
 
 
 def _due(limit: int, now: datetime, *, has_message: bool) -> Select[Any]:
-    """Schedules that are due and not set aside.
+    """Select schedules that are due and not set aside.
 
-    One whose message could not be sent comes after the others, and so keeps none of them waiting.
+    Schedules whose message could not be sent come last, so the others need not wait for them.
     """
     first = [schedule.c.last_error.is_not(None)] if has_message else []
     return (
@@ -248,7 +248,7 @@ def _has(has_message: bool) -> ColumnElement[bool]:  # noqa: FBT001 - it complet
 
 
 def _coming(value: datetime | None) -> datetime | None:
-    """As the entity of a row has it."""
+    """The due time as the entity of a row has it."""
     return None if value is None or value.year >= NEVER_YEAR else value
 
 

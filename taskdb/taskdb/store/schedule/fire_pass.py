@@ -1,4 +1,4 @@
-"""One pass over schedules that are locked: what becomes of each due time, and the rows of it."""
+"""One pass over locked schedules: the outcome of each due time, and its rows."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from taskdb.store.tree.decision import waiting_parents
 from taskdb.store.tree.unit import Unit
 
 RETRY_SECONDS = 5.0
-"""A schedule that could not be fired is tried again after this; what was due is not forgotten."""
+"""The pause before a schedule that could not be fired is tried again; it stays due."""
 ERROR_CHARACTERS = 2_000
 _CANCELED = spelled_reason("its schedule was due again")
 
 SEND_LEASE = timedelta(seconds=60)
-"""A beat that sends keeps others from the schedule for so long; one that died is made up for."""
+"""How long a sending beat keeps a schedule; if it dies, another beat sends after that."""
 
 DraftOf = Callable[[ScheduleEntity, datetime, datetime], Draft]
-"""Makes the task of a due time at a moment; raises TaskDBError where it cannot be fired."""
+"""Makes the draft of a schedule, a due time and a moment; raises TaskDBError if it cannot fire."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """What one pass has done.
+    """The result of one pass.
 
-    `broken`: schedules by id that could not be fired, and why; `unused`: drafts that did not
-    become tasks; `is_full`: there may be more that is due.
+    `broken`: reasons by id of schedules that could not be fired. `unused`: drafts that did not
+    become tasks. `is_full`: more schedules may be due.
     """
 
     task_ids: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Fired:
 
 @dataclass(slots=True)
 class Plan:
-    """What becomes of one schedule in a pass: its runs, and a draft for each that gets a task."""
+    """The part of one schedule in a pass: its runs, and a draft for each run with a task."""
 
     schedule: ScheduleEntity
     due: Due
@@ -68,14 +68,14 @@ class Pass:
         self._unused: list[Draft] = []
 
     def fire(self, found: Sequence[ScheduleEntity], draft_of: DraftOf) -> Fired:
-        """Make the tasks of what is due."""
+        """Create the tasks of the due times. Returns the result of the pass."""
         plans = self._plans(found, draft_of)
         self._obey_overlap(plans)
         task_ids = self.write(plans)
         return self._fired(plans, task_ids=tuple(task_ids))
 
     def lease(self, found: Sequence[ScheduleEntity]) -> Plan | Fired:
-        """Decide what is to be sent of one schedule, and keep it from others meanwhile."""
+        """Lease one schedule and plan its messages. Returns Fired if there is nothing to send."""
         plans = self._plans(found, None)
         for plan in plans:
             known = self._rows.known_runs(plan.runs)
@@ -90,7 +90,7 @@ class Pass:
         return full(self._fired(plans))
 
     def note_sent(self, plan: Plan, sent: Sequence[datetime], *, advances: bool) -> None:
-        """Write what was sent; what was not is due next."""
+        """Record the sent due times; the first unsent one is due next."""
         plan.runs = [fired_run(plan.schedule.id, due, None) for due in sent]
         self._add_runs([plan])
         unsent = [due for due in plan.due.fire if due not in sent]
@@ -99,7 +99,7 @@ class Pass:
         self._advance([plan])
 
     def write(self, plans: Sequence[Plan]) -> list[str]:
-        """The runs that are new, their tasks, and the next due times; answers the new tasks."""
+        """Write the new runs, their tasks and the next due times. Returns the new task ids."""
         new = self._add_runs(plans)
         made: list[tuple[Plan, Run, Draft]] = []
         for plan in plans:
@@ -120,7 +120,7 @@ class Pass:
                 plans.append(self._plan(one, draft_of))
             except TaskDBError as error:
                 self._broken[one.id] = storable(str(error), ERROR_CHARACTERS)
-            # A row written by hand may hold anything: the others go on.
+            # A row written by hand may hold anything; the others continue.
             except Exception as error:  # noqa: BLE001
                 reason = f"{type(error).__name__}: {error}"
                 self._broken[one.id] = storable(reason, ERROR_CHARACTERS)
@@ -142,7 +142,7 @@ class Pass:
         return Plan(one, due, drafts, [fired_run(one.id, at, ids.get(at)) for at in due.fire])
 
     def _obey_overlap(self, plans: Sequence[Plan]) -> None:
-        """Leave out, or cancel, where the last task of a schedule is not over."""
+        """Skip runs, or cancel the last task, where that task of a schedule is not over."""
         asking = [plan for plan in plans if plan.runs and plan.schedule.overlap != Overlap.ALLOW]
         if not asking:
             return
@@ -165,7 +165,7 @@ class Pass:
             self._keep(plan, kept, running)
         if canceled:
             moved = self._unit.move_all(self._unit.moves.cancel, canceled, detail=_CANCELED)
-            # Under its own lock each sees that it shall end, and stops what is below it.
+            # Under its own lock each parent sees the cancel, and stops its sub-tasks.
             self._unit.after.joins.extend(waiting_parents(moved))
 
     def _keep(self, plan: Plan, kept: Sequence[Run], running: str | None) -> None:
@@ -204,7 +204,7 @@ class Pass:
                 continue
             new.append(one.id)
             if one.status is TaskStatus.CREATED:
-                # What runs later is the relay's to publish.
+                # The relay publishes tasks that run later.
                 self._unit.after.ids.append(one.id)
         return new
 
@@ -225,7 +225,7 @@ class Pass:
         self, plans: Sequence[Plan], *, task_ids: tuple[str, ...] = (), sent: int = 0
     ) -> Fired:
         missed = sum(plan.due.missed.number for plan in plans if plan.due.missed)
-        # One with very many due times is not done with all of them.
+        # A schedule with very many due times may still have some left.
         is_behind = any(plan.due.next and plan.due.next <= self._now for plan in plans)
         return Fired(
             task_ids, sent, missed, dict(self._broken), tuple(self._unused), is_full=is_behind
@@ -233,5 +233,5 @@ class Pass:
 
 
 def full(fired: Fired) -> Fired:
-    """The same, with more that may be due."""
+    """The same result, marked that more may be due."""
     return replace(fired, is_full=True)

@@ -37,12 +37,12 @@ _BROKEN: Columns = {"id": "id", "reason": "text"}
 
 
 def key_of(run: Run) -> Key:
-    """Schedule and due time."""
+    """The schedule and the due time of a run."""
     return run["schedule_id"], run["due_at"]
 
 
 def fired_run(schedule_id: str, due: datetime, task_id: str | None) -> dict[str, Any]:
-    """The row of a due time that is fired."""
+    """The row of a fired due time."""
     return {
         "schedule_id": schedule_id,
         "due_at": due,
@@ -53,7 +53,7 @@ def fired_run(schedule_id: str, due: datetime, task_id: str | None) -> dict[str,
 
 
 def missed_run(schedule_id: str, missed: Missed) -> Run:
-    """The row of due times that are not made up for."""
+    """The row of missed due times, which are not fired later."""
     return {
         "schedule_id": schedule_id,
         "due_at": missed.first,
@@ -72,11 +72,11 @@ class ScheduleRows:
         self._dialect = unit.dialect
 
     def now(self) -> datetime:
-        """The moment of this transaction, by the store's clock."""
+        """The time by the store's clock."""
         return moment(self._unit.query(f"SELECT {self._dialect.now} AS now", {})[0]["now"])
 
     def open_among(self, ids: Iterable[str]) -> frozenset[str]:
-        """Which of these tasks are not over."""
+        """The ids of those of these tasks that are not over."""
         statuses = ", ".join(repr(status) for status in in_order(OPEN))
         sql = (
             f"SELECT id FROM taskdb_task WHERE id IN {self._dialect.listed_ids('ids')}"
@@ -86,7 +86,7 @@ class ScheduleRows:
         return frozenset(str(row["id"]) for row in found)
 
     def known_runs(self, runs: Sequence[Run]) -> set[Key]:
-        """Which of these due times have a row already."""
+        """The keys of those of these runs that have a row."""
         sql = (
             "SELECT schedule_id, due_at FROM taskdb_schedule_run WHERE (schedule_id, due_at) IN"
             f" (SELECT draft.schedule_id, draft.due_at FROM {self._dialect.drafts('runs', _RUN)})"
@@ -94,7 +94,7 @@ class ScheduleRows:
         return self._keys(self._unit.query(sql, {"runs": self._spelled(runs, _RUN)}))
 
     def add_runs(self, runs: Sequence[Run]) -> set[Key]:
-        """Write what becomes of due times; answers those that are new, and so this unit's."""
+        """Write runs. Returns the keys of new ones; other transactions wrote the rest."""
         names = ", ".join(_RUN)
         values = ", ".join(f"draft.{name}" for name in _RUN)
         sql = (
@@ -105,7 +105,7 @@ class ScheduleRows:
         return self._keys(self._unit.query(sql, {"runs": self._spelled(runs, _RUN)}))
 
     def skip_run(self, key: Key, task_id: str, reason: str) -> None:
-        """A due time got no task of its own, since another one stood in its way."""
+        """Mark a run as skipped, because of this other task."""
         sql = (
             f"UPDATE taskdb_schedule_run SET outcome = 'skipped', task_id = :task, reason = :reason"
             f" WHERE schedule_id = :schedule AND due_at = {self._dialect.moment('due')}"
@@ -114,7 +114,7 @@ class ScheduleRows:
         self._unit.query(sql, written)
 
     def advance(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """When these schedules are due next, and what they fired last."""
+        """Write the next due times of schedules, their last due times and last tasks."""
         sql = (
             "UPDATE taskdb_schedule AS old SET next_due_at = COALESCE(draft.next_due_at,"
             " old.next_due_at), last_due_at = COALESCE(draft.last_due_at, old.last_due_at),"
@@ -125,7 +125,7 @@ class ScheduleRows:
         self._unit.query(sql, {"rows": self._spelled(rows, _NEXT)})
 
     def lease(self, schedule_id: str, length: timedelta) -> None:
-        """Keep a schedule from other beats for so long."""
+        """Keep a schedule from other beats for this time."""
         sql = (
             f"UPDATE taskdb_schedule SET retry_at = {self._dialect.later(':seconds')}"
             " WHERE id = :id"
@@ -133,7 +133,7 @@ class ScheduleRows:
         self._unit.query(sql, {"id": schedule_id, "seconds": length.total_seconds()})
 
     def refuse(self, reasons: Mapping[str, str], seconds: float) -> None:
-        """Remember why schedules could not be fired; they are tried again after so long."""
+        """Record why schedules could not be fired; they are tried again after `seconds`."""
         sql = (
             "UPDATE taskdb_schedule AS old SET last_error = draft.reason,"
             f" retry_at = {self._dialect.later(':seconds')}"

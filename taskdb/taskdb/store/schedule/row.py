@@ -1,4 +1,4 @@
-"""Rows of schedules: what each column says, a row's first due time, and its changes."""
+"""Rows of schedules: their columns, their first due time, and their changes."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from taskdb.store.engine.tables import schedule, schedule_run
 from taskdb.store.engine.types import as_moment, moment
 
 RUN_KEPT = timedelta(days=90)
-"""A firing is a row so that it is not fired twice: kept far longer than a clock steps back."""
+"""How long a run is kept, so that it is not fired twice: far longer than a clock steps back."""
 NEVER_YEAR = 9999
-"""The year of a `next_due_at` that does not come."""
+"""The year of a `next_due_at` that never comes."""
 NEVER = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 BY_HAND = "by hand"
-"""The reason of a run that a person has asked for, beside the due times."""
+"""The reason of a run that a person asked for, independent of the due times."""
 _DECLARED_IDS = UUID("f2c6b9f0-6a52-4b0e-9a4e-5c1d3f0b7a11")
-"""Of the ids of declared schedules, which follow from tenant and name."""
+"""The namespace of the ids of declared schedules, which derive from tenant and name."""
 _TIMETABLE = ("kind", "cron", "interval_seconds", "once_at", "timezone", "starts_at", "ends_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a schedule is about: how it recurs, and what is submitted."""
+    """The definition of a schedule: when it recurs, and the task that it submits."""
 
     name: str
     tenant: str
@@ -52,7 +52,7 @@ class Definition:
     created_by: str | None = None
 
     def columns(self) -> dict[str, Any]:
-        """The columns that say so."""
+        """The columns of this definition."""
         one = self.schedule
         return {
             "type": self.type,
@@ -130,7 +130,7 @@ def run_of(row: RowMapping) -> ScheduleRun:
 
 def insert_schedule(connection: Connection, one: Definition, now: datetime) -> str:
     is_declared = one.origin is not Origin.PERSON
-    # One that is declared again after it was removed is the same one, with the same firings.
+    # A schedule that is removed and declared again keeps its id, and so its runs.
     schedule_id = str(_declared_id(one) if is_declared else uuid7())
     coming = one.schedule.timetable(now).first(now)
     if is_declared and _is_spent(connection, one, schedule_id, now):
@@ -155,14 +155,14 @@ def _declared_id(one: Definition) -> UUID:
 
 
 def _is_spent(connection: Connection, one: Definition, schedule_id: str, now: datetime) -> bool:
-    """Whether what is declared for one moment, which has passed, was fired already.
+    """Whether a schedule for one moment has fired, or is too old to know.
 
-    A run by hand is beside it.
+    Runs by hand do not count.
     """
     at = one.schedule.at
     if at is None or at > now:
         return False
-    # So old a firing may have been swept up.
+    # The sweep may have deleted so old a run.
     if at < now - RUN_KEPT:
         return True
     fired = select(schedule_run.c.due_at).where(
@@ -176,7 +176,7 @@ def _is_spent(connection: Connection, one: Definition, schedule_id: str, now: da
 def change_schedule(
     connection: Connection, found: RowMapping, one: Definition, now: datetime
 ) -> bool:
-    """Write a definition over a row; answers whether it was another one."""
+    """Write a definition over a row. Returns whether the row has changed."""
     values = one.columns()
     if all(found[name] == value for name, value in values.items()):
         return False

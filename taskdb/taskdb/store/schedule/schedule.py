@@ -1,8 +1,7 @@
-"""Schedules as rows: made, declared, listed, paused, removed. `scheduling` fires them.
+"""Schedules as rows: created, declared, listed, paused, removed. `fire` fires them.
 
-Locks are taken in one order, so that no two transactions wait for each other: first the advisory
-lock of those who make schedules, then the rows of schedules. Firing takes rows that are free and
-waits for none.
+Transactions take locks in one order, so that they never deadlock: first the advisory lock for
+creating schedules, then the rows of schedules. Firing takes unlocked rows only and waits for none.
 """
 
 from __future__ import annotations
@@ -48,10 +47,10 @@ _MAKING = "SELECT pg_advisory_xact_lock(7303014, 3)"
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What a declaration has changed.
+    """The changes of a declaration.
 
-    `taken` are names that a schedule of another origin has; `refused` are those and every other
-    declaration that was not followed.
+    `taken`: names that a schedule of another origin has. `refused`: those, and every other
+    schedule that was refused.
     """
 
     added: tuple[str, ...] = ()
@@ -63,7 +62,7 @@ class Synced:
 
 @dataclass(slots=True)
 class _Tally:
-    """What a declaration has done so far; `kept` are the ids of the rows that stay."""
+    """The changes of a declaration so far; `kept` are the ids of the rows that stay."""
 
     origin: Origin
     wrong: list[RefusedSchedule]
@@ -84,14 +83,14 @@ class _Tally:
 
 
 class Schedules:
-    """The verbs of schedule rows; each keeps to the tenants of a scope."""
+    """The operations on schedule rows; each is limited to the tenants of a scope."""
 
     def __init__(self, database: Database, units: Units) -> None:
         self._database = database
         self._units = units
 
     def add(self, definition: Definition, scope: Scope, *, replace: bool = False) -> ScheduleEntity:
-        """Write a schedule; with `replace` over a person's one of the same name.
+        """Write a schedule; `replace` overwrites a person's schedule of the same name.
 
         Raises ScheduleExists, and InvalidInput for a tenant out of the scope.
         """
@@ -112,16 +111,16 @@ class Schedules:
             return _one(connection, schedule.c.id == schedule_id)
 
     def get(self, reference: str, scope: Scope, tenant: str | None = None) -> ScheduleEntity:
-        """The schedule of this name or id; raises ScheduleNotFound, InvalidInput.
+        """Return the schedule of this name or id. Raises ScheduleNotFound.
 
-        A name that schedules of several tenants have needs the tenant beside it.
+        Raises InvalidInput if schedules of several tenants have the name: then give the tenant.
         """
         return self._database.read(lambda one: _find(one, reference, scope, tenant))
 
     def all(
         self, scope: Scope, *, tenant: str | None = None, origin: str | None = None
     ) -> list[ScheduleEntity]:
-        """Every schedule, by tenant and name."""
+        """Return all schedules, ordered by tenant and name."""
         statement = select(schedule).order_by(schedule.c.tenant, schedule.c.name)
         statement = statement.where(*_within(scope, tenant))
         if origin is not None:
@@ -131,7 +130,7 @@ class Schedules:
         )
 
     def runs(self, schedule_id: str, limit: int, scope: Scope) -> list[ScheduleRun]:
-        """What became of its due times, the latest first; raises ScheduleNotFound."""
+        """Return the runs of a schedule, latest due time first. Raises ScheduleNotFound."""
         statement = (
             select(schedule_run)
             .where(schedule_run.c.schedule_id == schedule_id)
@@ -146,7 +145,7 @@ class Schedules:
         return self._database.read(read)
 
     def pause(self, schedule_id: str, scope: Scope) -> None:
-        """Let it fire no more; nothing changes for one that is paused. Raises ScheduleNotFound."""
+        """Stop a schedule from firing; a paused one stays paused. Raises ScheduleNotFound."""
         with self._changing() as (connection, now):
             _find(connection, schedule_id, scope, None)
             write_schedule(
@@ -154,7 +153,7 @@ class Schedules:
             )
 
     def resume(self, schedule_id: str, scope: Scope) -> None:
-        """Let it fire again from now on: what was due while it was paused does not count.
+        """Let a schedule fire from now on; due times during the pause do not count.
 
         Raises ScheduleNotFound.
         """
@@ -167,7 +166,7 @@ class Schedules:
             self._go_on(connection, schedule_id, now)
 
     def remove(self, schedule_id: str, scope: Scope) -> None:
-        """Delete it; its tasks and its runs stay. Raises ScheduleNotFound."""
+        """Delete a schedule; its tasks and its runs stay. Raises ScheduleNotFound."""
         with self._changing() as (connection, _now):
             _find(connection, schedule_id, scope, None)
             connection.execute(delete(schedule).where(schedule.c.id == schedule_id))
@@ -180,11 +179,11 @@ class Schedules:
         refused: Sequence[RefusedSchedule] = (),
         removes: bool = True,
     ) -> Synced:
-        """Make the schedules of one origin what is declared.
+        """Make the schedules of one origin equal to the declared ones.
 
-        Those of others are left alone, also one of the same name; whether one is paused stays as
-        it is. With `removes` those that are not declared any more are deleted, but for `refused`
-        ones, whose rows stay as they are. What was refused is kept beside the schedules.
+        Schedules of other origins stay unchanged, also with the same name. A paused one stays
+        paused. `removes` deletes schedules that are no longer declared, except `refused` ones,
+        whose rows stay as they are. It also stores the refusals in their own table.
         """
         tally = _Tally(origin, wrong=list(refused))
         with self._changing(alone=True) as (connection, now):
@@ -197,7 +196,7 @@ class Schedules:
         return tally.synced()
 
     def refused(self) -> list[RefusedSchedule]:
-        """Declarations that were refused when their origin declared last, by origin and name."""
+        """Return the refusals of each origin's last declaration, by origin and name."""
         statement = select(schedule_refusal).order_by(
             schedule_refusal.c.origin, schedule_refusal.c.name
         )
@@ -206,12 +205,12 @@ class Schedules:
         )
 
     def now(self) -> datetime:
-        """The moment of the store's clock."""
+        """The time by the store's clock."""
         with self._changing() as (_connection, now):
             return now
 
     def _go_on(self, connection: Connection, schedule_id: str, now: datetime) -> None:
-        """Due again from now on."""
+        """Enable a schedule; its next due time is after now."""
         found = _one(connection, schedule.c.id == schedule_id)
         coming = found.timetable.next(now) or NEVER
         write_schedule(
@@ -227,7 +226,7 @@ class Schedules:
     def _declare(
         self, connection: Connection, one: Definition, tally: _Tally, now: datetime
     ) -> None:
-        """Make one row what is declared; an error of this row concerns it alone."""
+        """Write one declared row; an error of this row stops no other."""
         try:
             with connection.begin_nested():
                 found = self._named(connection, one.tenant, one.name)
@@ -266,9 +265,9 @@ class Schedules:
 
     @contextmanager
     def _changing(self, *, alone: bool = False) -> Iterator[tuple[Connection, datetime]]:
-        """A transaction, and its moment; `alone` keeps others from making schedules meanwhile.
+        """Begin a transaction; yields it and its time. `alone` lets no other create schedules.
 
-        It is no lock of the table: a beat that fires holds rows and then writes to the table.
+        This is no lock of the table: a beat that fires locks rows and then writes to the table.
         """
         with self._database.transaction() as connection:
             if alone and self._database.dialect.name == "postgresql":
@@ -332,7 +331,7 @@ def _find(
     found = connection.execute(statement).mappings().all()
     if not found:
         raise ScheduleNotFound(reference)
-    # A tenant chooses names: the id of another's schedule as a name must not stand for it.
+    # A tenant may choose the id of another schedule as a name: an id comes before a name.
     found = [row for row in found if str(row["id"]) == reference] or found
     if len(found) > 1:
         tenants = ", ".join(repr(row["tenant"]) for row in found)
