@@ -1,4 +1,4 @@
-"""The beats that live: each renews a row of its own, whether or not it serves HTTP."""
+"""The live beats: each renews its own row, whether or not it serves HTTP."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from taskdb.store.engine.database import Database
 _PREFIX = "beat/"
 _IS_BEAT = f"substr(name, 1, {len(_PREFIX)}) = '{_PREFIX}'"
 _KEPT = timedelta(days=1)
-"""The row of a beat that was killed goes so long afterwards."""
+"""The row of a killed beat is deleted after this time."""
 
 
 class Beats:
-    """Rows of `reporter`, beside those of the beats that report."""
+    """Rows of live beats in `reporter`, beside the row of the reporting process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def renew(self, name: str, lease: timedelta) -> None:
-        """Note that this beat lives, for the length of the lease."""
+        """Record that this beat lives, for the length of the lease."""
         d = self._database.dialect
         self._database.query(
             "INSERT INTO taskdb_reporter (name, holder, until)"
@@ -29,7 +29,7 @@ class Beats:
         )
 
     def leave(self, name: str) -> None:
-        """Note that this beat has stopped in order."""
+        """Record that this beat has stopped normally."""
         self._database.query(
             "DELETE FROM taskdb_reporter WHERE name = :key", {"key": f"{_PREFIX}{name}"}
         )
@@ -44,7 +44,7 @@ class Beats:
         )
 
     def live(self) -> list[str]:
-        """The names of the beats whose lease is not over."""
+        """Return the names of the beats whose lease is not over."""
         found = self._database.query(
             f"SELECT holder FROM taskdb_reporter WHERE {_IS_BEAT}"
             f" AND until >= (SELECT {self._database.dialect.now}) ORDER BY holder",

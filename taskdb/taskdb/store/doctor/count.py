@@ -1,7 +1,7 @@
-"""Counts of what is open: tasks by queue and status, workers, schedules, alarms, subscriptions.
+"""Counts of open tasks by queue and status, of workers, schedules, alarms and subscriptions.
 
-It reads the tasks that are not over and no other ones, whatever the table holds of what is. So it
-does with alarms that are resolved, and with messages that were sent.
+The statements read no terminal tasks, no resolved alarms and no sent messages, however many there
+are.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from taskdb.store.engine.event_order import has_order
 from taskdb.store.engine.types import as_texts
 
 NAMED_RULES = ("mutex", "running", "starts", "paused")
-"""What may hold a task, as `held_by` has it before a colon; `window` and `gate` stand alone."""
+"""Reasons in `held_by` before a colon; the reasons `window` and `gate` have no colon."""
 _RECENT = timedelta(hours=1)
-"""A worker that was not seen for so long is no news any more."""
+"""A worker that was not seen for longer is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kindred:
-    """Open tasks that are alike: how many, how many of them a worker might take, since when.
+    """The count of similar open tasks; `ready` counts those that a worker might take.
 
-    `rule` is what holds them, if anything; `is_waiting`: for sub-tasks or a callback, without a
-    worker.
+    `rule` is the reason that holds them, or empty. `is_waiting`: they wait for sub-tasks or a
+    callback, without a worker.
     """
 
     status: TaskStatus
@@ -46,7 +46,7 @@ class Kindred:
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """The workers: how many live, how many went without a word lately, and who serves a queue."""
+    """Counts of live workers, of those lost within the last hour, and of live ones by queue."""
 
     live: int
     stale: int
@@ -56,7 +56,7 @@ class Crew:
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
-    """The schedules: how many fire, how many cannot, and how late the latest one is."""
+    """Counts of enabled schedules and of those that cannot fire, and the longest delay."""
 
     enabled: int
     broken: int
@@ -65,9 +65,9 @@ class Timetable:
 
 @dataclass(frozen=True, slots=True)
 class LiveAlarms:
-    """The alarms that nobody has resolved: how many of each state and severity.
+    """Counts of unresolved alarms by state and severity.
 
-    `unrouted` are open ones that no route takes, `untold` the messages that no channel has taken.
+    `unrouted` counts open ones that no route takes; `untold` has undelivered messages by channel.
     """
 
     numbers: dict[tuple[AlarmState, Severity], int]
@@ -77,7 +77,7 @@ class LiveAlarms:
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """Messages that wait for one channel, and for how long the oldest has."""
+    """The messages that wait for one channel, and the age of the oldest."""
 
     number: int
     oldest_seconds: float
@@ -85,9 +85,9 @@ class Untold:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The subscriptions of each state; of the active ones, those whose last try failed.
+    """Counts of subscriptions by state, and of active ones whose last try failed.
 
-    `lag_seconds`: how old the next event is of the active one that is furthest behind.
+    `lag_seconds`: the age of the next event of the active subscription that is furthest behind.
     """
 
     numbers: dict[SubscriptionState, int]
@@ -96,13 +96,13 @@ class Audience:
 
 
 class SystemCounts:
-    """Counts; each is one statement over an index or over a small table."""
+    """Counts; each reads an index or a small table."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def tasks(self, *, by_tenant: bool) -> list[Kindred]:
-        """Every kind of open task."""
+        """Count open tasks by status, type, queue, tenant, holding reason and waiting."""
         found = self._database.survey(_open_tasks(self._database.dialect), {"by_tenant": by_tenant})
         return [
             Kindred(
@@ -120,7 +120,7 @@ class SystemCounts:
         ]
 
     def workers(self, lease: timedelta) -> Crew:
-        """Who was seen within the lease is alive; who stopped in order is nobody's news."""
+        """Count workers: one seen within the lease is alive; those that stopped do not count."""
         d = self._database.dialect
         found = self._database.query(
             f"SELECT CAST(queues AS TEXT) AS queues, {d.elapsed('seen_at', d.now)} AS unseen"
@@ -138,7 +138,7 @@ class SystemCounts:
         return Crew(len(live), len(found) - len(live), by_queue, oldest)
 
     def schedules(self) -> Timetable:
-        """Those that are enabled."""
+        """Count enabled schedules."""
         d = self._database.dialect
         (row,) = self._database.query(
             "SELECT count(*) AS enabled, count(last_error) AS broken,"
@@ -149,7 +149,7 @@ class SystemCounts:
         return Timetable(int(row["enabled"]), int(row["broken"]), _seconds(row["lag"]) or 0.0)
 
     def alarms(self) -> LiveAlarms:
-        """Those that are not resolved, and the messages that were not delivered."""
+        """Count unresolved alarms and undelivered messages."""
         d = self._database.dialect
         found = self._database.query(
             "SELECT state, severity, count(*) AS number,"
@@ -178,7 +178,7 @@ class SystemCounts:
         )
 
     def subscriptions(self) -> Audience:
-        """All of them: a site has few."""
+        """Count all subscriptions; a site has few."""
         found = self._database.query(
             "SELECT state, count(*) AS number, count(failing_since) AS failing"
             " FROM taskdb_subscription GROUP BY state",
@@ -205,14 +205,14 @@ class SystemCounts:
         return _seconds(row["lag"]) or 0.0
 
     def aside(self) -> dict[str, int]:
-        """How many rows each loop has set aside."""
+        """Count the rows set aside by loop."""
         found = self._database.query(
             "SELECT loop, count(*) AS number FROM taskdb_set_aside GROUP BY loop", {}, writes=False
         )
         return {row["loop"]: int(row["number"]) for row in found}
 
     def sizes(self) -> dict[str, int]:
-        """Bytes on disk with all indexes, by table; of SQLite those of its whole file."""
+        """Return the bytes on disk with all indexes by table; on SQLite of the whole file."""
         if self._database.dialect.name == "postgresql":
             sql = (
                 "SELECT 'taskdb_task' AS name, pg_total_relation_size('taskdb_task') AS size"
@@ -230,7 +230,7 @@ class SystemCounts:
 
 @cache
 def _open_tasks(d: StoreDialect) -> str:
-    # The clock is asked once, not for every row.
+    # A subquery asks the clock once, not for every row.
     now = f"(SELECT {d.now})"
     known = " ".join(
         f"WHEN substr(held_by, 1, {len(rule) + 1}) = '{rule}:' THEN '{rule}'"
@@ -239,7 +239,7 @@ def _open_tasks(d: StoreDialect) -> str:
     due = f"(run_at IS NULL OR run_at <= {now})"
     waits = ", ".join(repr(value) for value in in_order(PUBLISHABLE))
     since = (
-        # Those of an app that is only watched are neither ours to publish nor our workers' to take.
+        # We do not publish adopted tasks, and our workers do not take them.
         "CASE WHEN held_by IS NOT NULL OR is_adopted THEN NULL"
         f" WHEN status = 'QUEUED' THEN queued_at WHEN status IN ({waits}) AND {due}"
         f" THEN {d.latest('updated_at', 'COALESCE(run_at, updated_at)')} END"
@@ -249,7 +249,7 @@ def _open_tasks(d: StoreDialect) -> str:
         f" AS tenant, CASE WHEN held_by IS NULL THEN '' {known} ELSE held_by END AS rule,"
         f" waits_for IS NOT NULL AS is_waiting, {since} AS since FROM taskdb_task"
         f" WHERE status IN ({', '.join(repr(value) for value in in_order(OPEN))})"
-        # The words of the index, by which SQLite finds it.
+        # SQLite needs the words of the index to use it.
         " AND status <> 'COMPLETED'"
     )
     return (
@@ -260,5 +260,5 @@ def _open_tasks(d: StoreDialect) -> str:
 
 
 def _seconds(value: Any) -> float | None:
-    """A duration that clocks which step back cannot make negative."""
+    """A duration in seconds; never negative, even if a clock steps back."""
     return None if value is None else max(0.0, float(value))

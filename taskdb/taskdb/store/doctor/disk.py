@@ -1,4 +1,4 @@
-"""The disks of this machine that hold files of the store: database, messages, payloads, archive."""
+"""The disks of this machine with files of the store: database, messages, payloads, archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskdb.store.doctor.finding import MEBIBYTE, Drift, Limits, drift
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The disk under one place, in bytes that a process without privileges may use."""
+    """The disk of one folder; sizes in bytes that a process without privileges may use."""
 
     place: str
     folder: Path
@@ -25,10 +25,10 @@ class Disk:
 
 
 def disks(settings: Settings) -> list[Disk]:
-    """The disk of every folder on this machine that the settings name.
+    """Measure the disk of every folder on this machine that the settings name.
 
-    A database, a broker and a bucket on a server are not among them. A folder that does not exist
-    yet is measured where it would be made; one that cannot be read is left out.
+    This excludes databases, brokers and buckets on servers. For a folder that does not exist yet it
+    measures the nearest existing parent; a folder that cannot be read is left out.
     """
     found = []
     for place, folder in _places(settings):
@@ -41,7 +41,7 @@ def disks(settings: Settings) -> list[Disk]:
 
 
 def low_disks(settings: Settings, limits: Limits) -> Drift | None:
-    """The places whose disk is nearly full."""
+    """Report places whose disk is nearly full; None if there are none."""
     low = [one for one in disks(settings) if one.free < limits.disk_free_bytes]
     return drift(
         "disk_low",
@@ -58,7 +58,7 @@ def low_disks(settings: Settings, limits: Limits) -> Drift | None:
 
 
 def held_log(settings: Settings, limits: Limits) -> Drift | None:
-    """The write-ahead log of SQLite, where a reader keeps it from being emptied."""
+    """Report SQLite's write-ahead logs that a reader keeps from being emptied."""
     found = []
     for place, file in _sqlite_files(settings):
         log = file.with_name(f"{file.name}-wal")

@@ -1,4 +1,4 @@
-"""Drift: rows that are not as what happened says they should be, by class."""
+"""Drift: rows that do not match their history, by class."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from taskdb.store.tree.join import Joins
 
 _LIMITS = Limits()
 _LIMIT = 10_000
-"""Rows of a class that are counted."""
+"""The most rows of a class that are counted."""
 _SAMPLE = 50
-"""Payloads that are looked for."""
+"""The number of payloads in a sample."""
 _LATE_SECONDS = 30.0
-"""What a loop should have done so long ago, it has not done."""
+"""The delay after which work of a loop counts as not done."""
 _PASSED = timedelta(seconds=2 * _LATE_SECONDS)
-"""A message that came so much later and was taken says that one is lost; twice that to find it."""
+"""A message is lost if a worker took one that came this much later; rows must be twice as old."""
 _LOOK_BACK = timedelta(hours=1)
-"""Tasks that began within it may be over, and still say which message was taken."""
+"""Tasks that began within this time show which messages were taken, even if they are over."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A class of drift that a statement of its name finds."""
+    """A class of drift; the statement with its name finds the rows."""
 
     name: str
     meaning: str
@@ -131,7 +131,7 @@ def drift_queries_for(d: StoreDialect) -> Queries:
 
 
 class Doctor:
-    """The question what is not as it should be."""
+    """Finds drift of every class."""
 
     def __init__(
         self,
@@ -150,14 +150,14 @@ class Doctor:
         self._server = server
 
     def drifts(self, *, lease: timedelta, limits: Limits = _LIMITS) -> list[Drift]:
-        """Every class of which there is something; a worker seen within the lease is alive."""
+        """Return the classes with findings. A worker seen within the lease is alive."""
         found = [self._by_rule(rule, lease) for rule in _RULES]
         found += [find(lease) for find in self._finders()]
         server = self._server.found(limits)
         return [*(one for one in found if one is not None), *server]
 
     def payload_references(self) -> list[str]:
-        """A sample of the payloads that rows name: those of the newest tasks."""
+        """Return payload references of the newest tasks, as a sample."""
         found = self._database.query(
             "SELECT input_ref, result_ref FROM taskdb_task WHERE id IN (SELECT id FROM taskdb_task"
             " WHERE input_ref IS NOT NULL OR result_ref IS NOT NULL ORDER BY id DESC LIMIT :limit)",
@@ -201,7 +201,7 @@ class Doctor:
         )
 
     def _lost_messages(self, lease: timedelta) -> Drift | None:
-        """What the reconcile loop would find, and had time to."""
+        """Messages that the reconcile loop has had the time to find."""
         crew = self._lost.crew(lease)
         rows = [
             row

@@ -1,4 +1,4 @@
-"""A class of drift that was found, and the limits past which a finding is one."""
+"""A class of drift with findings, and the limits of the doctor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Some rows of one class: how many (10,000 may be more), and a few of them."""
+    """The count of rows of one class (10,000 may be more), and a few examples."""
 
     name: str
     count: int
@@ -22,12 +22,12 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of the doctor; the settings that begin with `doctor_` have their meaning."""
+    """The limits of the doctor; the settings named `doctor_…` document them."""
 
     transaction: timedelta = timedelta(minutes=5)
     """An older transaction that holds vacuum back is listed."""
     transactions_behind: int = 100_000
-    """A snapshot that is further behind is listed where its session cannot be seen."""
+    """A snapshot that is further behind is listed if its session is not visible."""
     dead_rows: int = 10_000
     dead_share: float = 0.2
     """A table with more dead rows than both is listed."""
@@ -40,7 +40,7 @@ class Limits:
 
 
 def drift(name: str, found: list[str], meaning: str, advice: str) -> Drift | None:
-    """A class of which these were found; None where there is none."""
+    """A class with these findings; None if there are none."""
     if not found:
         return None
     return Drift(name, len(found), tuple(found[:EXAMPLES]), meaning, advice)

@@ -1,4 +1,4 @@
-"""Rows that the broker should have a message of, and perhaps has not any more."""
+"""QUEUED rows whose message the broker may have lost."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _RUNNING = ", ".join(repr(status) for status in in_order(RUNNING))
 REQUEUE = "requeue"
 
 Line = tuple[str, int]
-"""A queue and a priority: in one line messages are taken in the order in which they came."""
+"""A queue and a priority; workers take such messages in the order in which they came."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedRow:
-    """A row whose message is with the broker, as far as the row knows."""
+    """A row whose message is with the broker, according to the row."""
 
     id: str
     chunk: str | None
@@ -42,7 +42,7 @@ class QueuedRow:
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """What the live workers consume, and the messages that they have."""
+    """The queues that the live workers consume, and the messages that they have."""
 
     now: datetime
     queues: frozenset[str]
@@ -50,14 +50,14 @@ class Crew:
 
 
 class LostMessages:
-    """The questions and the one verb of who looks for lost messages."""
+    """The queries and the one move of the search for lost messages."""
 
     def __init__(self, database: Database, aside: Aside) -> None:
         self._database = database
         self._aside = aside
 
     def crew(self, lease: timedelta) -> Crew:
-        """The workers that were seen within the lease, and the time by the store's clock."""
+        """Return the workers seen within the lease, and the time by the store's clock."""
         d = self._database.dialect
         sql = (
             f"SELECT {d.now} AS now, CAST(w.queues AS TEXT) AS queues,"
@@ -73,10 +73,10 @@ class LostMessages:
         )
 
     def taken(self, within: timedelta | None = None) -> dict[Line, datetime]:
-        """In each line, when the newest message came of those that run now.
+        """Return when the newest message of a running task came, by queue and priority.
 
-        With `within` also of those that began so long ago at most, and may be over: for who has
-        not looked before. That reads the whole table.
+        `within` adds tasks that began within this time and may be over, for the first search of a
+        process. That reads the whole table.
         """
         d = self._database.dialect
         open_ones = "" if within else " AND status <> 'COMPLETED'"
@@ -91,7 +91,7 @@ class LostMessages:
         return {(row["queue"], row["priority"]): moment(row["newest"]) for row in found}
 
     def queued(self, after: QueuedRow | None, limit: int) -> list[QueuedRow]:
-        """QUEUED rows behind this one, oldest tasks first."""
+        """Return QUEUED rows after this one, oldest tasks first."""
         d = self._database.dialect
         place = f"(created_at, id) > ({d.moment('created_at')}, :id) AND" if after else ""
         sql = (
@@ -104,13 +104,13 @@ class LostMessages:
         return self._aside.each(REQUEUE, found, _queued, key=lambda row: str(row["id"]))
 
     def over(self, took: float) -> None:
-        """A round of so many seconds has looked at every QUEUED row."""
+        """End a round of `took` seconds that has checked every QUEUED row."""
         self._aside.over(REQUEUE, took)
 
     def hand_back(self, rows: Sequence[QueuedRow], reason: str, now: datetime) -> set[str]:
-        """Let these be published again; answers the ids of those that nobody has taken since.
+        """Hand back rows, to be published again. Returns the ids of rows not taken meanwhile.
 
-        `now` is that of the crew that was asked: what was queued after it is another message.
+        `now` is the time of the workers' snapshot: a row queued after it has another message.
         """
         written = {
             "ids": json.dumps([row.id for row in rows]),
@@ -136,7 +136,7 @@ def _queued(row: Row) -> QueuedRow:
 def overtaken(
     rows: Iterable[QueuedRow], taken: dict[Line, datetime], by: timedelta
 ) -> list[QueuedRow]:
-    """Those behind which, in the same line, a message that came so much later was taken."""
+    """The rows that a taken message of the same queue and priority overtook `by` this time."""
     return [
         row
         for row in rows

@@ -1,5 +1,4 @@
--- Classes of drift: rows that are not as their history says they should be. Each statement returns
--- examples.
+-- Classes of drift: rows that do not match their history. Each statement returns examples.
 
 -- query unpublished
 SELECT id AS example FROM taskdb_task

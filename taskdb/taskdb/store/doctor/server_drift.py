@@ -1,4 +1,4 @@
-"""Drift of the database server: what it keeps for too long, and whether a beat works on it."""
+"""Drift of the database server: beats, clock, partitions and vacuum."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEASUREMENTS = 3
 
 
 class Skew(NamedTuple):
-    """The seconds by which the clock of this host is ahead, and by how many that may be wrong."""
+    """The seconds by which the clock of this host is ahead, and the error of that."""
 
     seconds: float
     error: float
@@ -37,7 +37,7 @@ class ServerDrifts:
         self._vacuum = vacuum
 
     def found(self, limits: Limits) -> Iterator[Drift]:
-        """Every class of which there is something."""
+        """Yield the classes with findings."""
         for find in (
             self._without_beat,
             self._skewed,
@@ -62,9 +62,9 @@ class ServerDrifts:
         )
 
     def _needs_a_beat(self) -> list[str]:
-        """One example of each kind of row that a beat works on.
+        """Return one example of each kind of row that needs a beat.
 
-        What is only watched needs none: the workers of its own app mark it.
+        Adopted tasks need none: the workers of their own app mark them.
         """
         is_open = ", ".join(repr(value) for value in in_order(OPEN))
         found = self._database.query(
@@ -160,7 +160,7 @@ def host_now() -> datetime:
 
 
 def measure_skew(database: Database, read: Callable[[], datetime]) -> Skew:
-    """Compare a clock with the database's, by the quickest of some round trips."""
+    """Compare a clock with the database's, by the quickest of 3 round trips."""
     return min((_one_skew(database, read) for _ in range(_MEASUREMENTS)), key=lambda one: one.error)
 
 

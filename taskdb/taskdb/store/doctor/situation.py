@@ -1,4 +1,4 @@
-"""How a task stands, with all around it that may be the reason: workers, rules, sub-tasks."""
+"""The situation of a task, with its possible reasons: workers, limits, sub-tasks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from taskdb.store.task.slot_need import OWN
 from taskdb.store.task.worker import Workers
 
 _FEW = 5
-"""Holders of a rule that are named."""
+"""The most holders of a limit or mutex that are named."""
 _MANY = 1_000
-"""Tasks before this one in its queue are counted up to here."""
+"""The count of earlier tasks in the queue stops here."""
 _IS_OPEN = f"status IN ({', '.join(repr(value) for value in in_order(OPEN))})"
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A task that has a place which another one waits for; None: a start that counts until then."""
+    """The task in a slot that another one waits for; None is a start that counts `until` then."""
 
     task_id: str | None
     until: datetime | None
@@ -33,7 +33,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A rule as somebody has set it."""
+    """A limit or pause, with its author and reason."""
 
     reason: str | None
     set_by: str | None
@@ -45,7 +45,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the broker did not take a task's message, and when that was."""
+    """The reason why the broker refused a task's message, and when."""
 
     reason: str
     at: datetime
@@ -53,10 +53,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One look at a task; the moments are the database's.
+    """A snapshot of a task; times are by the database's clock.
 
-    `holders` are those that the scope may see, `other_holders` counts the rest. `is_operator` tells
-    whether the look may name workers, and the broker's own words.
+    `holders` are those that the scope may see; `other_holders` counts the rest. With `is_operator`
+    the explanation may name workers and quote the broker.
     """
 
     now: datetime
@@ -78,7 +78,7 @@ class Standing:
 
 
 class Situations:
-    """The question why a task is where it is, as far as the database can answer it."""
+    """Reads from the database why a task has its status."""
 
     def __init__(self, database: Database, tasks: Tasks, workers: Workers) -> None:
         self._database = database
@@ -86,9 +86,9 @@ class Situations:
         self._workers = workers
 
     def get(self, task_id: str, scope: Scope, *, lease: timedelta) -> Standing:
-        """Look once; a worker seen within the lease is alive. Raises TaskNotFound.
+        """Take a snapshot. A worker seen within the lease is alive. Raises TaskNotFound.
 
-        Tasks of other tenants are counted and not named. A tenant's look leaves out the text of an
+        Tasks of other tenants are counted and not named. A tenant does not get the reason of an
         operator's pause.
         """
         task = self._tasks.get(task_id, scope)
@@ -119,7 +119,7 @@ class Situations:
         )
 
     def _refusal(self, task: TaskEntity) -> Refusal | None:
-        """What the broker said last, where nothing has happened to the task since."""
+        """The broker's refusal, if it is the latest event of the task."""
         if task.status not in PUBLISHABLE:
             return None
         found = self._ask(
@@ -147,7 +147,7 @@ class Situations:
         return int(counted[0]["number"]), str(first[0]["id"]) if is_named else None
 
     def _holders(self, task: TaskEntity, scope: Scope) -> tuple[tuple[Holder, ...], int]:
-        """A few holders that the scope may see, and the number of those that it may not."""
+        """A few holders that the scope may see, and the number of those it may not see."""
         found = self._ask(
             "SELECT s.task_id, s.until, t.tenant FROM taskdb_slot AS s LEFT JOIN taskdb_task AS t"
             " ON t.id = s.task_id WHERE s.key = :key ORDER BY s.n LIMIT :limit",
@@ -178,7 +178,7 @@ class Situations:
         if not found:
             return None
         row = found[0]
-        # A tenant has set its own rule itself.
+        # A tenant's own limit comes from the tenant itself.
         is_told = scope.tenants is None or target == OWN
         return Gate(
             row["reason"] if is_told else None,
@@ -190,7 +190,7 @@ class Situations:
         )
 
     def _before(self, task: TaskEntity) -> int:
-        """How many tasks were queued before this one in its queue, and still are."""
+        """Count the tasks that were queued before this one in its queue, and still are."""
         if task.status != "QUEUED" or task.queued_at is None:
             return 0
         d = self._database.dialect

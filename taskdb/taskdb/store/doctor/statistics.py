@@ -1,7 +1,7 @@
-"""Statistics: what happened since the last look, counted by the database from the history.
+"""Statistics: the database counts the events of the history since the last read.
 
-A page of events is read behind a cursor, up to the oldest transaction that is still open, and
-comes back as sums: by type, queue and move, with the waits and runs that ended, by buckets.
+A statement reads a page of events after a cursor, up to the oldest open transaction. It returns
+sums by type, queue and move, with buckets of the waits and runs that ended.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from taskdb.store.task.list import OLDEST_OPEN, EventCursor, horizon
 
 WAIT_SECONDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 RUN_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
-"""Upper bounds of the buckets."""
+"""Upper bounds of the buckets, in seconds."""
 
 RESCUED = ("WorkerLost",)
 CRASHED = (
@@ -31,15 +31,15 @@ CRASHED = (
     "taskdb_worker.run.execution.TaskExited",
     "taskdb_worker.run.execution.TaskMemoryError",
 )
-"""How the history names a run whose worker was lost, and one whose process died or would have."""
+"""Errors of runs whose worker was lost, and of runs whose process died or would have died."""
 _TO_THE_END = 2**63 - 1
 _GRACE = timedelta(minutes=1)
-"""Whose lease ended longer ago left a gap that is not filled: it would show as one great leap."""
+"""After a longer gap between reporters the missed events are skipped: no jump in the counters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Durations: how many, how long together in seconds, and how many up to each bound."""
+    """Durations: their number, their sum in seconds, and their number up to each bound."""
 
     number: int
     seconds: float
@@ -48,7 +48,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """Moves of one kind, and the waits and runs that they ended."""
+    """The count of moves of one kind, and the waits and runs that they ended."""
 
     type: str
     queue: str
@@ -64,7 +64,7 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What some events come to, how many they were, and the place behind them."""
+    """The sums of some events, their number, and the cursor after them."""
 
     happened: tuple[Happened, ...]
     events: int
@@ -72,7 +72,7 @@ class Page:
 
 
 class Statistics:
-    """Reads the history for one process of several, of which one at a time reports."""
+    """Reads the history for the one process that reports; only one does at a time."""
 
     def __init__(self, database: Database, holder: str, lease: timedelta) -> None:
         self._database = database
@@ -81,9 +81,9 @@ class Statistics:
         self._read = _page(database.dialect)
 
     def begin(self) -> EventCursor | None:
-        """Become the one that reports, and where to go on; None while another one is.
+        """Become the reporter, and return its cursor; None while another process is it.
 
-        After one whose lease ended a while ago, or at the very first: from the end of the history.
+        The first reporter, and one after a longer gap, begins at the end of the history.
         """
         if not settle(self._database):
             return None
@@ -104,9 +104,9 @@ class Statistics:
         return self._end() if row["xid"] is None else EventCursor(row["xid"], row["event_id"])
 
     def keep(self, cursor: EventCursor) -> bool:
-        """Go on being the one, having counted up to here; False: another one is, so nothing was.
+        """Renew the lease with this cursor; False if another process is the reporter.
 
-        It is the fence: two that count the same events cannot both keep them.
+        This is the fence: two processes that count the same events cannot both keep them.
         """
         d = self._database.dialect
         return bool(
@@ -124,7 +124,7 @@ class Statistics:
         )
 
     def give_up(self) -> None:
-        """Let another one begin at once."""
+        """End the lease, so that another process can begin at once."""
         d = self._database.dialect
         self._database.query(
             f"UPDATE taskdb_reporter SET until = {d.now} WHERE name = 'metrics'"
@@ -133,7 +133,7 @@ class Statistics:
         )
 
     def read(self, after: EventCursor, limit: int, *, by_tenant: bool) -> Page:
-        """What the next events come to, at most so many."""
+        """Return the sums of at most `limit` events after the cursor."""
         if not settle(self._database):
             return Page((), 0, after)
         given = {"xid": after.xid, "id": after.id, "limit": limit, "by_tenant": by_tenant}
@@ -141,13 +141,13 @@ class Statistics:
         if not found:
             return Page((), 0, after)
         cursor = EventCursor(int(found[0]["last_xid"]), int(found[0]["last_id"]))
-        # Of a task that is gone nobody knows the type, and a remark is no move.
+        # A deleted task has no type, and a remark is no move.
         moves = (row for row in found if row["type"] and row["from_status"] != row["to_status"])
         happened = tuple(_happened(row) for row in moves)
         return Page(happened, sum(int(row["number"]) for row in found), cursor)
 
     def lag_seconds(self, after: EventCursor) -> float:
-        """The age of the oldest event that was not read, 0 when there is none."""
+        """Return the age of the oldest unread event in seconds; 0 if there is none."""
         d = self._database.dialect
         found = self._database.query(
             f"SELECT {d.elapsed('at', d.now)} AS age FROM taskdb_event"
@@ -159,7 +159,7 @@ class Statistics:
         return max(0.0, float(found[0]["age"])) if found else 0.0
 
     def _end(self) -> EventCursor:
-        """The place behind all that can be read now."""
+        """The cursor after all events that can be read now."""
         if self._database.dialect.name == "postgresql":
             (row,) = self._database.query(
                 f"SELECT {OLDEST_OPEN} - 1 AS xid",
@@ -200,9 +200,9 @@ def _page(d: StoreDialect) -> str:
 
 
 def _wait(d: StoreDialect) -> str:
-    """From queued to claimed; of a first attempt that no mark came before, from when it was due.
+    """SQL: the seconds from queued to claimed; for a first attempt never QUEUED, from its due time.
 
-    NULL for a later one without a mark: nobody knows since when it waited.
+    NULL for a later attempt that was never QUEUED: the start of its wait is unknown.
     """
     due = d.latest("found.created_at", "COALESCE(found.run_at, found.created_at)")
     queued = (
@@ -217,7 +217,7 @@ def _wait(d: StoreDialect) -> str:
 
 
 def _run(d: StoreDialect) -> str:
-    """From claimed to the end of that attempt; of one that its worker did not live to end, NULL."""
+    """SQL: the seconds from claimed to the end of the attempt; NULL if its worker was lost."""
     running = listed(RUNNING)
     started = (
         "CASE WHEN found.attempt = page.attempt THEN found.started_at"
@@ -231,7 +231,7 @@ def _run(d: StoreDialect) -> str:
 
 
 def _before(status: str, attempt: str) -> str:
-    """When it last came to a status with this attempt, where its row has moved on meanwhile."""
+    """SQL: when the task last got a status in an attempt before this event, by the history."""
     return (
         "(SELECT max(e.at) FROM taskdb_event AS e WHERE e.task_id = page.task_id"
         f" AND e.to_status = '{status}' AND e.attempt = {attempt} AND e.id < page.id)"

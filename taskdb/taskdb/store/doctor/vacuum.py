@@ -1,4 +1,4 @@
-"""Vacuum: what keeps PostgreSQL from removing dead rows, and how many there are."""
+"""Vacuum: the causes that keep PostgreSQL from removing dead rows, and their number."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _TABLES = (
 
 _SINCE = "CAST(EXTRACT(EPOCH FROM clock_timestamp() - {}) AS DOUBLE PRECISION)"
 _HOLDERS = (
-    # The oldest transaction is the one that counts. Those of other databases hold up the reading of
-    # events once they have written.
+    # The oldest transaction counts. One of another database delays the reading of events once it
+    # has written.
     "SELECT 'session ' || pid AS name, COALESCE(application_name, '') AS application,"
     f" COALESCE(state, backend_type) AS state, {_SINCE.format('xact_start')} AS seconds"
     " FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND xact_start IS NOT NULL"
@@ -38,7 +38,7 @@ _SLOTS = (
     " FROM pg_stat_replication WHERE age(backend_xmin) > :transactions"
 )
 _HIDDEN = (
-    # Of the sessions of other roles, a role without the right sees the number alone.
+    # Of sessions of other roles, a role without the right sees only the pid.
     "SELECT string_agg(CAST(pid AS TEXT), ', ' ORDER BY pid) AS pids, max(behind) AS behind"
     " FROM pg_stat_activity, (SELECT CAST(CAST(pg_snapshot_xmax(one) AS TEXT) AS BIGINT)"
     " - CAST(CAST(pg_snapshot_xmin(one) AS TEXT) AS BIGINT) AS behind"
@@ -61,14 +61,14 @@ _PAUSE, _DELAY, _MOST = (
     "autovacuum_vacuum_max_threshold",
 )
 _WORST_SHARE = 0.2
-"""The default of PostgreSQL."""
+"""PostgreSQL's default."""
 _LONGEST_PAUSE_SECONDS = 300
 _LONGEST_DELAY_MILLISECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A transaction, a slot or a standby that holds vacuum back. Its statement is not read."""
+    """A transaction, a slot or a standby that delays vacuum. Its statement is not read."""
 
     name: str
     application: str
@@ -78,7 +78,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class TableRows:
-    """The rows of one table by the statistics of the server."""
+    """The rows of one table, by the server's statistics."""
 
     name: str
     live: int
@@ -86,7 +86,7 @@ class TableRows:
 
 
 class Vacuum:
-    """Reads the catalogs of PostgreSQL. On SQLite there is nothing to vacuum while it works."""
+    """Reads the catalogs of PostgreSQL. SQLite needs no vacuum during work."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -96,14 +96,14 @@ class Vacuum:
         return self._database.dialect.name == "postgresql"
 
     def oldest_seconds(self) -> float:
-        """The age of the oldest transaction that holds vacuum back; 0 where there is none."""
+        """Return the age in seconds of the oldest transaction that delays vacuum; 0 without one."""
         found = self._ask(f"SELECT max(seconds) AS seconds FROM ({_HOLDERS}) AS held")
         return max((float(row["seconds"] or 0) for row in found), default=0.0)
 
     def holders(self, older_than: timedelta, transactions: int) -> list[Holder]:
-        """All that has held vacuum back for longer, oldest first.
+        """Return everything that has delayed vacuum for longer, oldest first.
 
-        A session that this role may not see counts once the server is so many transactions behind.
+        A session that this role may not see counts once it is `transactions` behind.
         """
         seconds = older_than.total_seconds()
         old = self._ask(
@@ -121,15 +121,15 @@ class Vacuum:
         return found
 
     def rows(self) -> list[TableRows]:
-        """The rows of each table, those with the most dead ones first."""
+        """Return the rows of each table, most dead rows first."""
         return [
             TableRows(row["name"], int(row["live"]), int(row["dead"])) for row in self._ask(_ROWS)
         ]
 
     def unsuitable(self, most_dead: int) -> list[str]:
-        """The settings, of the server and of tables, with which dead rows stay for too long.
+        """Return the settings of the server and of tables that keep dead rows for too long.
 
-        A table is listed whose vacuum begins only with more dead rows than `most_dead`.
+        This lists a table if its vacuum begins only after more than `most_dead` dead rows.
         """
         if not self._is_there:
             return []
@@ -173,6 +173,6 @@ def _too_late(settings: Mapping[str, str], rows: float, most_dead: int) -> Itera
 
 
 def _is_false(text: str) -> bool:
-    """A boolean option is stored as it was written, and a beginning of the word is enough."""
+    """Whether an option is false: PostgreSQL stores it as written, and accepts prefixes."""
     word = text.lower()
     return word in {"0", "n", "no", "of", "off"} or "false".startswith(word)

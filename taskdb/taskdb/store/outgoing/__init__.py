@@ -1,1 +1,1 @@
-"""Alarms and notifications as rows."""
+"""Rows of alarms and notifications."""

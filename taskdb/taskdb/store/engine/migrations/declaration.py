@@ -1,4 +1,4 @@
-"""Writes into the database which code can live with each migration; `revision` reads it."""
+"""Writes the oldest code for each migration into the database; `revision` reads it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROW = text(
 
 
 def declare(connection: Connection, revisions: Iterable[str]) -> None:
-    """Declare these migrations, in the transaction of a connection; keep what was declared."""
+    """Declare these migrations in the transaction of a connection; keep older declarations."""
     declared = declarations(connection)
     missing = [revision for revision in revisions if revision not in declared]
     if not missing:
@@ -34,5 +34,5 @@ def declare(connection: Connection, revisions: Iterable[str]) -> None:
 
 
 def oldest_code(scripts: ScriptDirectory, revision: str) -> str:
-    """Return what a migration declares; without a declaration no older code can live with it."""
+    """Return the oldest code that a migration declares; by default the code of its revision."""
     return str(getattr(scripts.get_revision(revision).module, "oldest_code", revision))

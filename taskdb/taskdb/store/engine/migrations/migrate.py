@@ -1,4 +1,4 @@
-"""Bringing a database to the schema of this release."""
+"""Migrates a database to the schema of this release."""
 
 from __future__ import annotations
 
@@ -43,16 +43,15 @@ _ASK_SECONDS = 0.2
 
 
 def migrate(url: str) -> str:
-    """Bring the database at this SQLAlchemy URL to the newest schema; returns its revision.
+    """Migrate the database at this SQLAlchemy URL to the newest schema. Returns its revision.
 
     Several processes may call it at once: one works, the others wait and find nothing to do.
-    A database without our tables gets them in one transaction. On PostgreSQL one that has them is
-    migrated step by step, beside the processes that use it: no step makes them wait for longer
-    than a fifth of a second at a time, and the next call goes on with what this one leaves.
-    A newer database that this code can live with stays as it is.
-    Raises DatabaseTooNew for one that it cannot live with, DatabaseUnsuitable for one that is
-    not in UTF-8, TableNameTaken where other tables have our names, DatabaseUnreachable without an
-    answer.
+    A database without our tables gets them in one transaction. A PostgreSQL database with our
+    tables is migrated step by step while other processes use it. No step makes them wait for longer
+    than a fifth of a second at a time, and the next call continues after an interruption.
+    A newer database that this code can work on stays as it is.
+    Raises DatabaseTooNew for a newer one that it cannot work on, DatabaseUnsuitable for one not in
+    UTF-8, TableNameTaken if other tables have our names, and DatabaseUnreachable.
     """
     dialect = spoken(name_of(url))
     engine = dialect.create_engine(url, pool_size=2)
@@ -71,7 +70,7 @@ def migrate(url: str) -> str:
             if engine.dialect.name == "postgresql":
                 _create_partitions(engine.execution_options(isolation_level="READ COMMITTED"))
                 validate_checks(engine)
-                # The cluster that the history begins in, or has come to.
+                # Record the cluster in which the history begins or continues.
                 settle_over(dialect.transaction(engine))
             with engine.connect() as connection:
                 return check(connection)
@@ -85,7 +84,7 @@ def migrate(url: str) -> str:
 
 
 def migrate_over(connection: Connection) -> str:
-    """`migrate` in the transaction of a connection that nobody else uses; returns the revision."""
+    """Migrate in the transaction of a connection without other users. Returns the revision."""
     found = current(connection)
     if found is None:
         refuse_taken_names(connection)
@@ -105,7 +104,7 @@ def _migrate_beside_others(engine: Engine, found: str) -> None:
     stepped = SteppedConnection(engine)
     with stepped:
         for revision in known()[known().index(found) + 1 :]:
-            # Before its first step: from then on code that cannot live with it must not begin.
+            # Declared before its first step: from then on code that is too old must not start.
             with transactions.begin() as connection:
                 declare(connection, [revision])
             stepped.begin_steps(revision)
@@ -123,16 +122,16 @@ def _create_partitions(engine: Engine) -> None:
         except DBAPIError as error:
             if not faults.is_lock_conflict(error):
                 raise
-            # The upkeep of a beat makes what is missing.
+            # The upkeep of a beat creates the missing partitions.
             log.info("partition.postponed", day=f"{day:%Y-%m-%d}")
             return
 
 
 def empty(connection: Connection) -> None:
-    """Delete every row of ours, in the transaction of a connection; the tables stay.
+    """Delete all our rows in the transaction of a connection; the tables stay.
 
-    So do the rows that a migration makes: the row of the cluster, since the default of a column of
-    the history has the same number, and the cursors of the alarms, without which none is raised.
+    Rows that a migration creates stay, too. The default of a column of the history has the same
+    number as the row of the cluster. Without the cursors of the alarms no alarm is raised.
     """
     for table in reversed(metadata.sorted_tables):
         if table not in (history_cluster, alarm_cursor):
@@ -160,14 +159,14 @@ def _config(connection: Connection) -> Config:
 
 @contextmanager
 def _alone(engine: Engine) -> Iterator[None]:
-    """Keep other migrations out: by an advisory lock, or on SQLite by a lock file beside it.
+    """Exclude other migrations, by an advisory lock or on SQLite by a lock file.
 
-    The lock is that of a transaction: one of a session would stay in the hands of a pooler. Who
-    has to wait asks again and again, since the build of an index waits for statements that wait.
+    The lock belongs to a transaction: a pooler would keep one of a session. A waiting process polls
+    instead of blocking, since the build of an index waits for blocked statements.
     """
     if engine.dialect.name == "postgresql":
         with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
-            # Without parameters: with some the server keeps a snapshot until the next statement.
+            # With parameters the server would keep a snapshot until the next statement.
             taken = f"SELECT pg_try_advisory_xact_lock({_LOCK_KEY})"
             while not connection.exec_driver_sql(taken).scalar_one():
                 time.sleep(_ASK_SECONDS)

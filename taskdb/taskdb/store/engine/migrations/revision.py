@@ -1,12 +1,11 @@
-"""Which schema this release needs, which one a database has, and whether the two fit.
+"""The schema revision of this release and of a database, and whether the two are compatible.
 
 A database may be newer than the code: during a rolling upgrade the previous release works on the
-schema of the next one. Each migration declares the oldest code that can live with it, and the
-table `taskdb_schema` has these declarations, so that a release reads them of migrations that were
-written after it.
+schema of the next one. Each migration declares the oldest code that can work with it. The table
+`taskdb_schema` has these declarations, so that a release can read those of later migrations.
 
-Every process that opens a database asks this. It does without Alembic, whose import alone takes a
-fifth of what a client needs to start.
+Every process that opens a database runs this check. It does not use Alembic, whose import takes a
+fifth of the start of a client.
 """
 
 from __future__ import annotations
@@ -52,9 +51,9 @@ def check(connection: Connection) -> str:
 
 
 def refuse_newer(connection: Connection, found: str | None) -> None:
-    """Raise DatabaseTooNew unless this code can live with what was done to the database.
+    """Raise DatabaseTooNew unless this code can work with the migrations of the database.
 
-    A migration is declared before its first step, so one that has only begun counts as well.
+    A migration is declared before its first step, so an unfinished one counts, too.
     """
     declared = declarations(connection)
     if found is not None and found not in known() and (found < head() or found not in declared):
@@ -79,9 +78,9 @@ def is_newer(found: str | None) -> bool:
 
 
 def current(connection: Connection) -> str | None:
-    """Return the revision the database is at, or None when it has never been migrated.
+    """Return the revision of the database, or None if it was never migrated.
 
-    Raise TableNameTaken where the table of our revision is that of another program.
+    Raise TableNameTaken if the table of our revision belongs to another program.
     """
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
@@ -98,7 +97,7 @@ def current(connection: Connection) -> str | None:
 
 
 def refuse_taken_names(connection: Connection) -> None:
-    """Raise TableNameTaken where a database without our tables has others of these names."""
+    """Raise TableNameTaken if a database without our tables has others with these names."""
     there = connection.execute(text(_RELATIONS[connection.dialect.name])).scalars()
     taken = sorted({*metadata.tables, DECLARATION.name}.intersection(there))
     if taken:
@@ -106,12 +105,12 @@ def refuse_taken_names(connection: Connection) -> None:
 
 
 def schema_of(connection: Connection) -> str:
-    """The schema that tables without a schema in their name belong to."""
+    """Return the default schema of the connection."""
     return inspect(connection).default_schema_name or "main"
 
 
 def declarations(connection: Connection) -> dict[str, str]:
-    """Return the oldest code that can live with each migration, by the migration's revision."""
+    """Return the oldest code that can work with each migration, by the migration's revision."""
     if not inspect(connection).has_table(DECLARATION.name):
         return {}
     found = connection.execute(select(DECLARATION.c.revision, DECLARATION.c.oldest_code))
@@ -125,7 +124,7 @@ def head() -> str:
 
 @cache
 def known() -> tuple[str, ...]:
-    """Every revision of this release, oldest first: the numbers before the names of its files."""
+    """Return every revision of this release, oldest first: the numbers in its file names."""
     found = sorted(file.name.partition("_")[0] for file in (SCRIPTS / "versions").glob("0*_*.py"))
     if not found:
         message = "this installation of celery-taskdb carries no migrations"

@@ -1,9 +1,9 @@
-"""A connection that carries out a migration step by step, beside processes that work.
+"""A connection that carries out a migration step by step, while other processes work.
 
-Each statement is a transaction of its own: it waits for a lock for a fifth of a second, gives way,
-and tries again. An index is built without a lock that stops writers, on each partition by itself.
-An UPDATE is carried out some thousand rows at a time. The steps that are done are rows, so a
-migration that was interrupted goes on where it stopped.
+Each statement is its own transaction: it waits for a lock for a fifth of a second, gives up, and
+tries again. An index is built on each partition separately, without a lock that stops writers. An
+UPDATE changes some thousand rows at a time. Finished steps are rows, so an interrupted migration
+continues where it stopped.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ log = get_logger("taskdb.migrate")
 T = TypeVar("T")
 
 PAUSE_SECONDS = 1.0
-"""Between two tries: others have the locks meanwhile."""
+"""The pause between two tries, in which others get the locks."""
 PATIENCE_SECONDS = 600.0
-"""A step that has not had its locks by then fails; the next `migrate` goes on with it."""
+"""A step that gets no locks for this time fails; the next `migrate` continues with it."""
 
 BATCH_ROWS = 2_000
-"""Rows that one transaction of an UPDATE looks at, and may lock."""
+"""Rows that one transaction of an UPDATE reads, and may lock."""
 
 _TABLE = "taskdb_migration_step"
 _READS = re.compile(r"\s*(SELECT|SHOW|EXPLAIN)\b", re.IGNORECASE)
@@ -52,14 +52,14 @@ _UPDATE = re.compile(
 
 
 class SteppedConnection(Connection):
-    """What Alembic gets as its connection; the engine's connections must be in autocommit."""
+    """The connection for Alembic; the engine's connections must be in autocommit."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._revision = ""
 
     def begin_steps(self, revision: str) -> None:
-        """Call it before each migration; what comes are its steps."""
+        """Begin a migration: the next statements are its steps."""
         self._revision = revision
         self._run(
             f"CREATE TABLE IF NOT EXISTS {_TABLE} (revision TEXT NOT NULL,"
@@ -67,7 +67,7 @@ class SteppedConnection(Connection):
         )
 
     def end_steps(self, head: str) -> None:
-        """Call it after the last migration; forget the steps, but for those of a newer release."""
+        """End the last migration: forget its steps, except those of a newer release."""
         if self._kind(_TABLE) is None:
             return
         self._run(f"DELETE FROM {_TABLE} WHERE revision <= '{head}'")
@@ -77,14 +77,14 @@ class SteppedConnection(Connection):
     def exec_driver_sql(
         self, statement: str, parameters: Any = None, execution_options: Any = None
     ) -> CursorResult[Any]:
-        """Carry out a step, or read."""
+        """Carry out a step, or a statement that only reads."""
         if parameters is not None or _READS.match(statement):
             return super().exec_driver_sql(statement, parameters, execution_options)
         self._step(statement)
         return super().exec_driver_sql("SELECT 1")
 
     def execute(self, statement: Executable, *given: Any, **options: Any) -> Any:
-        """Carry out a step that Alembic spells; what it writes of versions is no step."""
+        """Carry out a step that Alembic composes; its writes of versions are no steps."""
         if isinstance(statement, TextClause) and not any(given):
             return self.exec_driver_sql(statement.text.replace("\\:", ":"))
         if isinstance(statement, ExecutableDDLElement):
@@ -104,7 +104,7 @@ class SteppedConnection(Connection):
             self._build(created)
             self._patiently(lambda: self._mark(statement))
         elif dropped is not None and self._kind(dropped["name"]) in {"i", None}:
-            # One that is gone was dropped by a run that ended before it could mark the step.
+            # An interrupted run may have dropped the index without marking the step.
             name = dropped["name"]
             self._patiently(lambda: self._run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
             self._patiently(lambda: self._mark(statement))
@@ -123,7 +123,7 @@ class SteppedConnection(Connection):
         if not self._kind(name):
             only = f"CREATE {unique}INDEX {name} ON ONLY {table}{rest}"
             self._patiently(lambda: self._in_transaction(only))
-        # Partitions that come meanwhile bring the index with them.
+        # Partitions created meanwhile have the index.
         for partition in self._partitions_without(table, name):
             own = f"{partition}_{name}"[:63]
             self._build_one(unique, own, partition, rest)
@@ -142,9 +142,9 @@ class SteppedConnection(Connection):
                 of_revision=False,
             ):
                 return
-            # Left over from a build that was interrupted.
+            # An interrupted build left an invalid index.
             self._run(f"DROP INDEX CONCURRENTLY {name}")
-        # It waits for transactions that are open, but nobody waits for it.
+        # This waits for open transactions, but no transaction waits for it.
         self._run(f"CREATE {unique}INDEX CONCURRENTLY {name} ON {table}{rest}")
 
     def _update(self, update: re.Match[str], key: str) -> None:
@@ -175,7 +175,7 @@ class SteppedConnection(Connection):
         return None if found is None else tuple(found)
 
     def _primary_key(self, table: str) -> str:
-        """Return its columns with commas between them; empty where there is no table or no key."""
+        """Return the key columns, joined by commas; empty if there is no table or no key."""
         found = super().exec_driver_sql(
             "SELECT string_agg(quote_ident(attname), ', '"
             " ORDER BY array_position(indkey::int2[], attnum)) FROM pg_index"
@@ -196,7 +196,7 @@ class SteppedConnection(Connection):
         return [str(name) for (name,) in found]
 
     def _kind(self, name: str) -> str | None:
-        """What a relation is, by PostgreSQL's letter; None where there is none."""
+        """Return PostgreSQL's letter for the kind of a relation; None if there is none."""
         found = (
             super()
             .exec_driver_sql("SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)", (name,))
@@ -207,7 +207,7 @@ class SteppedConnection(Connection):
     # --- statements ---------------------------------------------------------------------------
 
     def _patiently(self, work: Callable[[], T]) -> T:
-        """Do it, again and again while another transaction holds a lock that it needs."""
+        """Do the work; repeat it while another transaction holds a lock that it needs."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         is_told = False
         while True:

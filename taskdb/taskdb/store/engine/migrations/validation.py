@@ -1,9 +1,9 @@
 """Validates the checks that a migration of PostgreSQL has added as NOT VALID.
 
-A migration adds a check without looking at the rows, which would hold a strong lock for as long as
-the table is large. `taskdb migrate` then looks at them beside the processes that work: VALIDATE
-stops no reader and no writer. A row that breaks a check is reported and stops nothing; the next
-`taskdb migrate` looks again.
+A migration adds a check without reading the rows, since that would hold a strong lock for a long
+time on a large table. `taskdb migrate` reads them later, while other processes work: VALIDATE stops
+no reader and no writer. A row that violates a check is logged and stops nothing; the next `taskdb
+migrate` validates again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from taskdb.store.engine.tables import metadata
 log = get_logger("taskdb.migrate")
 
 TRIES = 10
-"""After so many the check is left to the next `taskdb migrate`."""
+"""Tries before the check is left to the next `taskdb migrate`."""
 PAUSE_SECONDS = 0.5
 MOST_EXAMPLES = 5
 
@@ -38,7 +38,7 @@ _NOT_VALID = text(
 
 
 def validate_checks(engine: Engine) -> None:
-    """Validate what is not validated, each check in a transaction of its own."""
+    """Validate every check that is not validated, each in its own transaction."""
     transactions = engine.execution_options(isolation_level="READ COMMITTED")
     with transactions.begin() as connection:
         checks = connection.execute(_NOT_VALID, {"tables": list(metadata.tables)}).all()
@@ -68,7 +68,7 @@ def _validate(transactions: Engine, check: Any) -> None:
 
 
 def _report(connection: Connection, check: Any) -> None:
-    """Log how many rows break a check, and the keys of some; the texts may be long."""
+    """Log the number of rows that violate a check, and the keys of some, shortened."""
     broken = f"FROM {check.table} WHERE NOT ({check.condition})"
     count = connection.execute(text(f"SELECT count(*) {broken}")).scalar_one()
     examples = connection.execute(

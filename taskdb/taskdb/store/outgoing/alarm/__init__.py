@@ -1,1 +1,1 @@
-"""Alarms as rows: found in the history, announced, delivered, changed by people."""
+"""Rows of alarms: found in the history, announced, delivered, changed by people."""

@@ -1,4 +1,4 @@
-"""What people do with alarms: look, acknowledge, snooze, resolve; make routes; and pruning."""
+"""Actions of people on alarms: list, acknowledge, snooze, resolve, route; and pruning."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ from taskdb.store.task.task_id import is_id
 
 PRUNE_ALARMS = "prune_alarms"
 MOST_ROUTES = 100
-"""Routes that a tenant may own: each pass that tells an alarm of the tenant reads them."""
+"""The most routes of a tenant: each pass that announces an alarm of the tenant reads them."""
 _BATCH = 500
 
 
 Channels = Collection[str] | None
-"""The channels whose messages a caller sees; None is every channel."""
+"""The channels whose messages a caller may see; None is every channel."""
 
 
 class Alarms:
-    """The verbs of alarm rows; each keeps to the tenants of a scope.
+    """The operations on alarm rows; each is limited to the tenants of a scope.
 
-    A tenant sees the messages to its own channels, and none of those to the operator's.
+    A tenant sees the messages to its own channels, and no messages to the operator's channels.
     """
 
     def __init__(self, database: Database, aside: Aside) -> None:
@@ -74,7 +74,7 @@ class Alarms:
         limit: int = 100,
         channels: Channels = None,
     ) -> list[AlarmEntity]:
-        """Alarms, the one that was seen last first."""
+        """Return alarms, last seen first."""
         statement = select(alarm).where(*within(scope, tenant))
         if states:
             statement = statement.where(alarm.c.state.in_([str(one) for one in states]))
@@ -95,13 +95,13 @@ class Alarms:
         return self._database.read(read)
 
     def get(self, reference: str, scope: Scope) -> AlarmEntity:
-        """The alarm of this id or fingerprint; raises AlarmNotFound, also out of the scope."""
+        """Return the alarm of this id or fingerprint. Raises AlarmNotFound, also out of scope."""
         return self._database.read(lambda connection: _find(connection, reference, scope))
 
     def deliveries(
         self, alarm_id: str, scope: Scope, *, channels: Channels = None, limit: int = 50
     ) -> list[AlarmDelivery]:
-        """Its messages, the newest first."""
+        """Return the messages of an alarm, newest first."""
         statement = (
             select(alarm_delivery)
             .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
@@ -116,7 +116,7 @@ class Alarms:
     def undelivered(
         self, scope: Scope, *, channels: Channels = None, limit: int = 100
     ) -> list[AlarmDelivery]:
-        """Messages that no channel has taken yet, the oldest first."""
+        """Return messages that their channel has not taken yet, oldest first."""
         statement = (
             select(alarm_delivery)
             .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
@@ -131,7 +131,7 @@ class Alarms:
     def last_errors(
         self, alarm_ids: Sequence[str], scope: Scope, *, channels: Channels = None
     ) -> Mapping[str, str]:
-        """Why messages of these alarms have not gone out, one reason an alarm."""
+        """Return why messages of these alarms were not sent, one reason an alarm."""
         ids = [one for one in map(str, alarm_ids) if is_id(one)]
         statement = (
             select(alarm_delivery.c.alarm_id, func.max(alarm_delivery.c.last_error).label("error"))
@@ -146,17 +146,17 @@ class Alarms:
     # --- act ----------------------------------------------------------------------------------
 
     def acknowledge(self, reference: str, scope: Scope, by: str | None, note: str | None) -> str:
-        """Someone is at it; answers its id. A resolved one stays resolved."""
+        """Record that a person works on the alarm. Returns its id. A resolved one stays so."""
         return self._act(reference, scope, AlarmState.ACKNOWLEDGED, by, note)
 
     def snooze(
         self, reference: str, scope: Scope, until: datetime | timedelta, by: str | None
     ) -> str:
-        """No message until then; answers its id."""
+        """Send no message until then. Returns the id of the alarm. A resolved one stays so."""
         return self._act(reference, scope, AlarmState.SNOOZED, by, None, until)
 
     def resolve(self, reference: str, scope: Scope, by: str | None, note: str | None) -> str:
-        """It is over; answers its id."""
+        """Resolve an alarm. Returns its id."""
         return self._act(reference, scope, AlarmState.RESOLVED, by, note)
 
     def _act(
@@ -183,7 +183,7 @@ class Alarms:
             if state is AlarmState.ACKNOWLEDGED:
                 values["told"] = alarm.c.count
             if state is AlarmState.RESOLVED:
-                # When it comes back that is news, whatever window is open.
+                # If it recurs, it is announced at once, also within an open window.
                 values |= {"told": alarm.c.count, "resolved_at": now, "window_until": None}
                 values["evidence"] = []
             place = (alarm.c.id == found.id, alarm.c.state != AlarmState.RESOLVED.value)
@@ -193,13 +193,13 @@ class Alarms:
     # --- routes and policies ------------------------------------------------------------------
 
     def routes(self, scope: Scope) -> list[Route]:
-        """The routes that are rows."""
+        """Return the routes in the database; a tenant sees its own."""
         return self._database.read(lambda connection: routes(connection, scope))
 
     def add_route(self, route: Route, scope: Scope, by: str | None) -> str:
-        """Write a route; answers its id.
+        """Write a route. Returns its id.
 
-        Raises InvalidInput for an owner out of the scope, and for a tenant that has too many.
+        Raises InvalidInput for an owner out of the scope, and for a tenant with 100 routes.
         """
         scope.require(route.owner)
         route_id = str(uuid7())
@@ -213,7 +213,7 @@ class Alarms:
         return route_id
 
     def remove_route(self, route_id: str, scope: Scope) -> bool:
-        """Delete a route; False where there is none."""
+        """Delete a route; False if there is none."""
         if not is_id(route_id):
             return False
         statement = delete(alarm_route).where(alarm_route.c.id == route_id)
@@ -223,7 +223,7 @@ class Alarms:
             return connection.execute(statement).rowcount > 0
 
     def declare(self, declared: Mapping[str, Alarm | None]) -> None:
-        """What code says of its types; None where it says nothing, also not any more."""
+        """Write the policies that code declares for its types; None deletes a policy."""
         known = self._database.read(lambda connection: policies(connection, declared))
         changed = {name: one for name, one in declared.items() if known.get(name) != one}
         if not changed:
@@ -233,13 +233,13 @@ class Alarms:
                 write_policy(connection, name, policy, now)
 
     def policies(self) -> Mapping[str, Alarm]:
-        """What types have declared."""
+        """Return the declared policies by type."""
         return self._database.read(policies)
 
     # --- pruning ------------------------------------------------------------------------------
 
     def prune(self, keep: timedelta) -> int:
-        """Delete some alarms that were resolved so long ago, and messages sent so long ago."""
+        """Delete some alarms resolved, and messages sent, before `keep` ago. Returns the count."""
         with changing(self._database) as (connection, now):
             gone = (
                 select(alarm.c.id)
@@ -263,7 +263,7 @@ class Alarms:
 
     def _delete_alarms(self, ids: Sequence[str]) -> list[int]:
         with changing(self._database) as (connection, _now):
-            # One that has come back meanwhile stays.
+            # An alarm that has opened again meanwhile stays.
             still = select(alarm.c.id).where(
                 alarm.c.id.in_(ids), alarm.c.state == AlarmState.RESOLVED.value
             )

@@ -1,10 +1,10 @@
-"""Telling: which open alarms get a message now, and a row for each channel that it goes to.
+"""Announcing: finds open alarms that get a message now, and writes a row for each channel.
 
-An alarm that has something to tell is told when its window is over: at once the first time, then
-once a window, with the count inside. What no route takes is looked at again with the next window.
+An alarm with new occurrences is announced when its window is over: at once the first time, then
+once a window, with the count. An alarm that no route takes is checked again after the next window.
 
-Routes that a tenant owns add channels. They never change what the operator's channels get: an alarm
-that only a tenant's route takes stays one that no route of the operator takes.
+Routes of a tenant add channels. They never change the messages to the operator's channels: an alarm
+that only a tenant's route takes still counts as unrouted for the operator.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ _BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How many messages were decided on, and which alarms no route takes."""
+    """The number of new messages, and the ids of alarms that no route takes."""
 
     messages: int = 0
     unrouted: tuple[str, ...] = ()
     is_full: bool = False
     failed: tuple[tuple[str, Exception], ...] = ()
-    """Ids of alarms that a careful pass could not tell, and why."""
+    """Ids of alarms that a careful pass could not announce, each with its error."""
 
 
 def tell(
     connection: Connection, rules: AlarmRules, now: datetime, *, is_careful: bool = False
 ) -> Told:
-    """Decide on the messages that are due.
+    """Write the messages that are due.
 
-    A process that knows no channel decides on none: another one may know some. With `is_careful`
-    an alarm that cannot be told is left out, by savepoints.
+    A process without channels writes none: another one may have some. With `is_careful` savepoints
+    leave out an alarm that cannot be announced.
     """
     if is_careful:
         with suppress(DBAPIError), connection.begin_nested():
-            # One of them cannot be woken; those that are awake are told.
+            # If one of them cannot be woken, the open alarms are still announced.
             _wake_snoozed(connection, now)
     else:
         _wake_snoozed(connection, now)
@@ -68,7 +68,7 @@ def tell(
         .order_by(alarm.c.id)
         .limit(_BATCH)
     )
-    # What another transaction is about to change is told by the next pass: none waits for another.
+    # The next pass announces alarms that another transaction has locked: passes never wait.
     found = connection.execute(due.with_for_update(skip_locked=True)).mappings().all()
     if not found:
         return Told()
@@ -98,9 +98,9 @@ def _tell_one(
     known: tuple[Mapping[str, Alarm], Sequence[Route]],
     now: datetime,
 ) -> tuple[int, bool]:
-    """Decide on the messages of one alarm.
+    """Write the messages of one alarm.
 
-    Returns how many, and whether a route of the operator takes it.
+    Returns their number, and whether a route of the operator takes the alarm.
     """
     one = entity(row)
     declared, further = known
@@ -147,7 +147,7 @@ def _without_channels(connection: Connection) -> tuple[str, ...]:
 
 
 def _told(connection: Connection, one: AlarmEntity, channel: str) -> int:
-    """How many of the alarm's failures an added channel was told of."""
+    """The number of the alarm's failures that an added channel already has a message of."""
     last = select(func.max(alarm_delivery.c.total)).where(
         alarm_delivery.c.alarm_id == one.id, alarm_delivery.c.channel == channel
     )
@@ -157,7 +157,7 @@ def _told(connection: Connection, one: AlarmEntity, channel: str) -> int:
 def _write(
     connection: Connection, row: RowMapping, one: AlarmEntity, channel: str, told: int
 ) -> None:
-    """One message to a channel that was told of so many."""
+    """Write one message to a channel that knows of `told` failures."""
     kind = _kind(row, one, told)
     count = one.count - told
     if kind is MessageKind.AGAIN and _is_merged(connection, one, channel, count):
@@ -182,9 +182,9 @@ def _kind(row: RowMapping, one: AlarmEntity, told: int) -> MessageKind:
 
 
 def _is_merged(connection: Connection, one: AlarmEntity, channel: str, count: int) -> bool:
-    """Whether a message that nobody has tried to send yet could take this one in.
+    """Merge into a message that no process has tried to send. Returns whether there was one.
 
-    A channel that is away for hours then gets one summary, and not one for each window.
+    A channel that is unavailable for hours then gets one summary, not one for each window.
     """
     place = (
         alarm_delivery.c.alarm_id == one.id,
@@ -203,6 +203,6 @@ def _is_merged(connection: Connection, one: AlarmEntity, channel: str, count: in
         "total": one.count,
         "message": message_of(one, MessageKind.AGAIN, whole),
     }
-    # Who takes it to send counts an attempt first, and then it stays as it is.
+    # A process that sends it first counts an attempt; then the message stays as it is.
     merged = update(alarm_delivery).where(alarm_delivery.c.id == row["id"], *place).values(values)
     return connection.execute(merged).rowcount > 0

@@ -1,7 +1,7 @@
-"""Watching: conditions that no event of a task tells of. They are over when what they tell of is.
+"""Watching: raises and ends alarms about conditions that no event of a task shows.
 
-A schedule that let due times pass, a worker that is not seen any more, a queue that nobody takes
-from, a backlog that is too old. Each look is bounded: of the tasks that wait, the oldest are seen.
+The conditions: a schedule that missed due times, a worker that is not seen any more, a queue
+without a consumer, a backlog that is too old. Each look reads only the oldest waiting tasks.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ from taskdb.store.outgoing.alarm.row import changing, is_live, policies
 WATCH = "watch"
 ANY = "*"
 MOST_WAITING = 20_000
-"""Tasks that one look sees, the oldest that wait."""
+"""The most waiting tasks that one look reads, oldest first."""
 _BATCH = 500
 _LOST_FOR = timedelta(days=1)
-"""A worker that has not come back by then is not waited for any more."""
+"""A worker that is lost for longer raises no alarm any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How old is too old: `backlog` by `queue:NAME`, `type:NAME` or `*`."""
+    """The ages that raise alarms; keys of `backlog` are `queue:NAME`, `type:NAME` or `*`."""
 
     lease: timedelta
     unconsumed: timedelta
@@ -64,7 +64,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """How many conditions hold, and how many are over since the last look."""
+    """The number of conditions that hold, and of those that are over since the last look."""
 
     holding: int = 0
     over: int = 0
@@ -81,7 +81,7 @@ class _Waiting:
 
 
 class Conditions:
-    """The verb of a beat."""
+    """The look of a beat at all conditions."""
 
     def __init__(self, database: Database, aside: Aside, rules: AlarmRules, limits: Limits) -> None:
         self._database = database
@@ -90,7 +90,7 @@ class Conditions:
         self._limits = limits
 
     def watch(self) -> Watched:
-        """One look; another one at the same time finds the cursor taken and lets it be."""
+        """Take one look; does nothing while another process has the cursor."""
         try:
             return self._watch()[0]
         except Exception as error:
@@ -104,7 +104,7 @@ class Conditions:
     def _watch(
         self, *, is_careful: bool = False
     ) -> tuple[Watched, list[tuple[str, str, Exception]]]:
-        """One look, and what a careful one could not write or tell."""
+        """Take one look. A careful one also returns the alarms that it could not write or send."""
         failed: list[tuple[str, str, Exception]] = []
         with changing(self._database) as (connection, now):
             if take_cursor(connection, WATCH) is None:
@@ -126,18 +126,18 @@ class Conditions:
             place = alarm_cursor.c.name == WATCH
             connection.execute(update(alarm_cursor).where(place).values(moved_at=now))
         if not failed:
-            # What did not fail in this look is over; each look writes all that it sees.
+            # Each look writes all its observations, so rows set aside before have succeeded.
             self._aside.over(WATCH, 0.0)
         return Watched(len(missed) + len(lasting), over), failed
 
     # --- schedules ----------------------------------------------------------------------------
 
     def _missed(self, connection: Connection, declared: Mapping[str, Alarm]) -> Iterable[Sighting]:
-        """Due times that were let pass, each once."""
+        """Missed due times; each is observed once."""
         statement = (
             select(schedule_run, schedule.c.name, schedule.c.type, schedule.c.tenant)
             .join(schedule, schedule.c.id == schedule_run.c.schedule_id)
-            # Spelled as the index has it, which a parameter would not be.
+            # Literals, as in the index; a parameter would not match it.
             .where(
                 text("taskdb_schedule_run.outcome = 'missed' AND NOT taskdb_schedule_run.is_told")
             )
@@ -155,7 +155,7 @@ class Conditions:
             source = AlarmSource.MISSED_SCHEDULE
             if not raises(policy, source, self._rules):
                 continue
-            # A schedule belongs to one tenant, so its alarm does.
+            # A schedule belongs to one tenant, and so does its alarm.
             cause = Cause(source, type=row["type"], place=row["name"], tenant=row["tenant"])
             at = row["at"]
             one = found.setdefault(cause, Sighting(cause, severity_of(policy, source), at, at))
@@ -176,7 +176,7 @@ class Conditions:
     # --- workers ------------------------------------------------------------------------------
 
     def _lost(self, connection: Connection, now: datetime) -> list[Sighting]:
-        """Workers that vanished without a word, and that no newer boot has taken the place of."""
+        """Workers that vanished without a stop, and that no newer boot has replaced."""
         if not raises(None, AlarmSource.LOST_WORKER, self._rules):
             return []
         newer = worker.alias("newer")
@@ -228,7 +228,7 @@ class Conditions:
         ]
 
     def _waiting(self, connection: Connection, age: timedelta) -> list[_Waiting]:
-        """The oldest tasks that wait for longer than this, by queue and type."""
+        """Count the oldest tasks that wait for longer than `age`, by queue and type."""
         d = self._database.dialect
         edge = f"(SELECT {d.later('-:age')})"
         sql = (
@@ -324,7 +324,7 @@ class Conditions:
     # --- what is over -------------------------------------------------------------------------
 
     def _end(self, connection: Connection, holding: set[str], now: datetime) -> int:
-        """Resolve what does not hold any more, once everyone who must know has been told."""
+        """Resolve conditions that no longer hold, once their messages are decided on."""
         lasting = [str(one) for one in AlarmSource if one.is_condition]
         settled = or_(
             alarm.c.state.in_([AlarmState.ACKNOWLEDGED.value, AlarmState.SNOOZED.value]),
@@ -353,7 +353,7 @@ class Conditions:
         return len(over)
 
     def _is_over(self, connection: Connection, row: RowMapping) -> bool:
-        """A schedule's misses are over when it has fired since, or will not any more."""
+        """Whether a condition is over: a schedule has fired since, or is disabled or removed."""
         if row["source"] != AlarmSource.MISSED_SCHEDULE:
             return True
         schedule_id = row["sample"].get("scheduleId", "")

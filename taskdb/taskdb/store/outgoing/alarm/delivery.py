@@ -1,7 +1,7 @@
-"""Messages on their way: taken by one process at a time, marked when they were sent.
+"""Deliveries: one process at a time takes a message, and marks it when it was sent.
 
-Taking one counts an attempt and puts its next try behind the longest time that sending may last;
-so a process that dies over it, before or after the channel took it, leaves it to the next.
+Taking a message counts an attempt, and sets its next try after the longest time that sending may
+last. If the process dies, before or after the channel took the message, another process sends it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IS_NEXT = (
     " WHERE earlier.alarm_id = one.alarm_id AND earlier.channel = one.channel"
     " AND earlier.sequence < one.sequence AND earlier.sent_at IS NULL)"
 )
-"""Whether a message is the first of its alarm that its channel has not taken."""
+"""SQL: a message is the first of its alarm that its channel has not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Outgoing:
 
 
 class Deliveries:
-    """The verbs of a deliverer."""
+    """The operations of a process that delivers."""
 
     def __init__(self, database: Database, aside: Aside) -> None:
         self._database = database
         self._aside = aside
 
     def due_channels(self) -> list[str]:
-        """The channels for which something is due."""
+        """Return the channels with due messages."""
         d = self._database.dialect
         sql = (
             "SELECT DISTINCT channel FROM taskdb_alarm_delivery"
@@ -60,7 +60,7 @@ class Deliveries:
         return [row["channel"] for row in self._database.query(sql, {}, writes=False)]
 
     def take(self, channel: str, lease: timedelta) -> Outgoing | None:
-        """The message of this channel that is due first; those of an alarm go in their order."""
+        """Take the first due message of this channel; messages of an alarm keep their order."""
         d = self._database.dialect
         sql = (
             "UPDATE taskdb_alarm_delivery SET attempts = attempts + 1,"
@@ -78,7 +78,7 @@ class Deliveries:
             except Exception as error:
                 if not is_of_a_row(error):
                     raise
-                # The first that is due cannot be taken; the next one can.
+                # The first due message cannot be taken; the next one may.
                 self._aside.note(DELIVER_ALARMS, self._first(channel), error)
                 continue
             if not found:
@@ -96,7 +96,7 @@ class Deliveries:
         return str(self._database.query(sql, {"channel": channel}, writes=False)[0]["id"])
 
     def _readable(self, row: Row) -> Outgoing | None:
-        """The message of a row; one that cannot be read waits with a reason."""
+        """Read the message of a row; one that cannot be read waits, with the reason."""
         try:
             return _outgoing(row)
         except (ValueError, TypeError) as error:
@@ -104,7 +104,7 @@ class Deliveries:
             return None
 
     def sent(self, one: Outgoing) -> bool:
-        """The channel took it; False where that was known."""
+        """Record that the channel took the message; False if that was already recorded."""
         d = self._database.dialect
         sql = (
             f"UPDATE taskdb_alarm_delivery SET sent_at = {d.now}, last_error = NULL"
@@ -113,7 +113,7 @@ class Deliveries:
         return bool(self._database.query(sql, {"id": one.id}))
 
     def refused(self, one: Outgoing, reason: str, *, after: timedelta | None = None) -> None:
-        """It did not go out: again after a while, or `after` what the channel asks for."""
+        """Record that sending failed. The next try comes after a growing pause, or `after`."""
         self._refuse(one.id, one.attempt, reason, after=after)
 
     def _refuse(

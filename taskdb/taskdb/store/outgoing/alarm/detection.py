@@ -1,11 +1,11 @@
-"""Folding: the history's failures become alarms, each counted once whatever dies in between.
+"""Folding: counts each failure of the history once in an alarm, also after a crash.
 
-One transaction reads what lies behind the cursor, counts it, decides on messages and moves the
-cursor, and only one at a time: whoever comes second finds the cursor taken and lets it be.
+One transaction reads the events after the cursor, counts them, writes messages and moves the
+cursor. Only one process does so at a time: a second one finds the cursor taken and does nothing.
 
-Events of a transaction that began before a still open one cannot be passed by the cursor, since an
-older one may yet appear before them. They are counted at once all the same, and their ids kept
-beside the cursor until it may pass them: an alarm does not wait for a stranger's long transaction.
+While an older transaction is open, the cursor cannot pass later events, since older events may
+still appear before them. Folding counts these events at once and keeps their ids beside the cursor
+until it may pass them, so an alarm does not wait for an unrelated long transaction.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from taskdb.store.task.list import OLDEST_OPEN
 
 EVENTS = "events"
 FOLD = "fold"
-"""Under this name stand events that could not be counted, by their ids."""
+"""The loop name under which events that could not be counted are set aside, by id."""
 BATCH = 2_000
 AHEAD = 10 * BATCH
-"""Events that are counted before the cursor may pass them, at most; their ids are kept."""
+"""The most events counted before the cursor may pass them; their ids are kept."""
 _NUMBERS: Columns = {"id": "integer"}
 _TRACEBACK = 6_000
 _INPUT = 4_000
@@ -57,11 +57,10 @@ _INPUT = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a pass has done.
+    """The result of a pass.
 
-    `is_busy`: another pass was at it, so what made this one necessary may be left; `is_full`:
-    there may be more that a pass can count now; `unrouted`: alarms that should be told and that no
-    route takes.
+    `is_busy`: another process was folding, so work may be left. `is_full`: a pass can count more
+    now. `unrouted`: ids of alarms due for a message that no route takes.
     """
 
     events: int = 0
@@ -72,7 +71,7 @@ class Folded:
 
 
 class Detection:
-    """The verb of a notifier."""
+    """The passes of a notifier."""
 
     def __init__(
         self, database: Database, aside: Aside, rules: AlarmRules, redaction: Redaction
@@ -83,7 +82,7 @@ class Detection:
         self._redaction = redaction
 
     def fold(self, limit: int = BATCH) -> Folded:
-        """One pass over so many events at most; one with nothing to do takes no lock."""
+        """Run one pass over at most `limit` events; without work it takes no lock."""
         if not settle(self._database):
             return Folded(is_busy=True)
         again = self._aside.due(FOLD, limit)
@@ -108,7 +107,7 @@ class Detection:
     def _fold(
         self, limit: int, again: Sequence[str], *, is_careful: bool = False
     ) -> tuple[Folded, list[tuple[str, str, Exception]]]:
-        """One pass, with events `again` that were set aside; and what a careful one left out."""
+        """Run one pass, also over the set-aside events `again`; a careful one returns failures."""
         failed: list[tuple[str, str, Exception]] = []
         with changing(self._database) as (connection, now):
             cursor = take_cursor(connection, EVENTS)
@@ -154,7 +153,7 @@ class Detection:
     def _describe(
         self, connection: Connection, found: dict[Cause, Sighting], newest: dict[Cause, Row]
     ) -> None:
-        """Say more of the newest task of each."""
+        """Add message and sample of the newest task to each observation."""
         ids = {row["task_id"] for row in newest.values()}
         if not ids:
             return
@@ -169,7 +168,7 @@ class Detection:
     ) -> tuple[str, dict[str, Any]]:
         message, traceback = str(detail.get("message") or detail.get("reason") or ""), ""
         error = one.error if one is not None else None
-        # The row may tell of another end by now; the history tells of this one.
+        # The row may have another ending by now; the history has this one.
         if error is not None and error.type == detail.get("error"):
             traceback = error.traceback
             message = error.message if error.message.startswith(message) else message
@@ -190,7 +189,7 @@ class Detection:
 
 
 class _Place:
-    """The cursor of one pass, and the events behind it that are counted already."""
+    """The cursor of one pass, and the later events that are counted already."""
 
     def __init__(self, database: Database, connection: Connection, cursor: RowMapping) -> None:
         self._database = database
@@ -199,13 +198,13 @@ class _Place:
         self._cursor = cursor
         self._ahead: list[int] = cursor["ahead"]
         self._given = {"xid": cursor["xid"], "event": cursor["event_id"]}
-        # Asked before anything is read: below it, every event that will ever be is there to see.
+        # Read first: all events below the horizon are visible to the later statements.
         self._horizon = int(self._ask(_horizon(database.dialect))[0]["horizon"])
         self._settled = self._settled_ahead()
         self._is_cut = False
 
     def fresh_events(self, limit: int) -> list[Row]:
-        """Failures that no pass has counted."""
+        """Return failures that no pass has counted."""
         room = AHEAD - len(self._ahead) + len(self._settled)
         given = {**self._given, "limit": min(limit, room), "ahead": _listed(self._ahead)}
         found = self._ask(bad_events(self._database.dialect), **given)
@@ -213,19 +212,19 @@ class _Place:
         return found
 
     def events(self, ids: Sequence[str]) -> list[Row]:
-        """Failures that were set aside, whatever the cursor has passed."""
+        """Return set-aside failures by their ids, on either side of the cursor."""
         if not ids:
             return []
         sql = bad_events_again(self._database.dialect)
         return self._ask(sql, again=_listed([int(one) for one in ids]))
 
     def move(self, fresh: list[Row], now: Any) -> None:
-        """Pass what is settled and counted, and keep the ids of what is counted beyond it."""
+        """Move the cursor past settled and counted events; keep the ids of later counted ones."""
         settled = sorted(
             [*self._settled, *((row["xid"], row["id"]) for row in fresh if self._is_settled(row))]
         )
         if self._is_cut and fresh:
-            # What lies behind the last of a full page was not read.
+            # Events after the last one of a full page were not read.
             last = (fresh[-1]["xid"], fresh[-1]["id"])
             settled = [place for place in settled if place <= last]
         ids = {number for _, number in settled}
@@ -239,7 +238,7 @@ class _Place:
         self._connection.execute(update(alarm_cursor).where(place).values(values))
 
     def _settled_ahead(self) -> list[tuple[int, int]]:
-        """Places of events counted ahead that the cursor may pass now."""
+        """The places of events counted ahead that the cursor may pass now."""
         if not self._ahead:
             return []
         d = self._database.dialect
@@ -263,12 +262,12 @@ def _listed(numbers: list[int]) -> str:
 
 
 def bad_events_again(d: StoreDialect) -> str:
-    """Failures by their ids."""
+    """SQL: failures by their ids."""
     return f"{_bad(d)} WHERE e.id IN (SELECT draft.id FROM {d.drafts('again', _NUMBERS)})"
 
 
 def _detail(row: Row) -> Mapping[str, Any]:
-    """What the history says of a failure; a failure that says nothing counts as well."""
+    """The detail of a failure in the history; empty if there is none or it cannot be read."""
     try:
         found = as_json(row["detail"])
     except ValueError:
@@ -277,7 +276,7 @@ def _detail(row: Row) -> Mapping[str, Any]:
 
 
 def _tasks(connection: Connection, ids: Iterable[str]) -> dict[str, TaskEntity]:
-    """The tasks that can be read; an alarm says less of another."""
+    """The readable tasks by id; an alarm has fewer details of an unreadable one."""
     listed = sorted(ids)
     try:
         statement = select(task).where(task.c.id.in_(listed))
@@ -290,7 +289,7 @@ def _tasks(connection: Connection, ids: Iterable[str]) -> dict[str, TaskEntity]:
 
 
 def _forget(connection: Connection, keys: Sequence[str]) -> None:
-    """Events that were set aside are counted now."""
+    """Forget set-aside events, which are counted now."""
     place = (set_aside.c.loop == FOLD, set_aside.c.key.in_(list(keys)))
     connection.execute(delete(set_aside).where(*place))
 
@@ -304,16 +303,16 @@ def _is_bad_behind(d: StoreDialect) -> str:
 
 
 def _horizon(d: StoreDialect) -> str:
-    """The oldest transaction that is open; on SQLite, where only one writes, there is none."""
+    """SQL: the oldest open transaction; on SQLite, with one writer, no limit."""
     if d.name == "postgresql":
         return f"SELECT {OLDEST_OPEN} AS horizon"
     return f"SELECT {2**63 - 1} AS horizon"
 
 
 def bad_events(d: StoreDialect) -> str:
-    """The failures behind a cursor, but for those that are counted `ahead` of it.
+    """SQL: the failures after a cursor, except those counted `ahead` of it.
 
-    A task that ends well is in none of the indexes of this statement.
+    Tasks that end well are in none of the indexes of this statement.
     """
     return (
         f"{_bad(d)} WHERE {_is_bad_behind(d)}"
@@ -331,7 +330,7 @@ def _bad(d: StoreDialect) -> str:
 
 
 def _has_work(d: StoreDialect) -> str:
-    """Whether there is anything behind the cursor, or anything due to be told."""
+    """SQL: a failure is after the cursor, or an alarm is due for a message."""
     return (
         "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM taskdb_event AS e"
         " WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
@@ -345,7 +344,7 @@ def _has_work(d: StoreDialect) -> str:
 
 
 def take_cursor(connection: Connection, name: str) -> RowMapping | None:
-    """The cursor of this name, for this transaction alone; None while another has it."""
+    """Lock the cursor of this name and return it; None while another transaction has it."""
     statement = select(alarm_cursor).where(alarm_cursor.c.name == name)
     return connection.execute(statement.with_for_update(skip_locked=True)).mappings().first()
 

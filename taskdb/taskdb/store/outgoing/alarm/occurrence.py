@@ -1,4 +1,4 @@
-"""Writing what was seen into alarms, by fingerprint, inside of the transaction that read it."""
+"""Writes observed failures into alarms, by fingerprint, in the transaction that read them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from taskdb.store.engine.aside import is_of_a_row
 from taskdb.store.engine.tables import alarm
 
 SAMPLES = 10
-"""Tasks that an alarm names, the newest."""
+"""The number of newest tasks that an alarm names."""
 _EVIDENCE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What an alarm is about; two failures of one cause are counted together."""
+    """The cause of an alarm; failures of one cause are counted together."""
 
     source: AlarmSource
     type: str = ""
@@ -34,7 +34,7 @@ class Cause:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same cause, and for no other."""
+        """A hash that identifies the cause."""
         parts = [str(self.source), self.type, self.error_type, self.place, self.tenant]
         text = json.dumps(parts, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -42,10 +42,9 @@ class Cause:
 
 @dataclass(slots=True)
 class Sighting:
-    """What was seen of one cause in one pass.
+    """The observations of one cause in one pass.
 
-    `evidence` names what makes a condition true at the moment; what is known already is not
-    counted again.
+    `evidence` names the things that make a condition true now; known ones are not counted again.
     """
 
     cause: Cause
@@ -55,30 +54,30 @@ class Sighting:
     count: int = 0
     task_ids: list[str] = field(default_factory=list)
     events: list[int] = field(default_factory=list)
-    """Ids of the events that were counted."""
+    """Ids of the counted events."""
     message: str = ""
     sample: Mapping[str, Any] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
 
     def add(self, at: datetime, task_id: str) -> None:
-        """Once more, later."""
+        """Add one occurrence."""
         self.count += 1
         self.first_at, self.last_at = min(self.first_at, at), max(self.last_at, at)
         self.task_ids = [*self.task_ids, task_id][-SAMPLES:]
 
 
 def severity_of(policy: Alarm | None, source: AlarmSource) -> Severity:
-    """How bad it is."""
+    """The severity by the policy, or the default of the source."""
     return policy.severity if policy and policy.severity else DEFAULT_SEVERITIES[source]
 
 
 def raises(policy: Alarm | None, source: AlarmSource, rules: AlarmRules) -> bool:
-    """Whether such a thing raises an alarm."""
+    """Whether this source raises an alarm."""
     return source in (rules.sources if policy is None or policy.on is None else policy.on)
 
 
 def tenant_of(policy: Alarm | None, tenant: str, rules: AlarmRules) -> str | None:
-    """The tenant that an alarm belongs to; None where it counts for all of them."""
+    """The tenant of an alarm; None if it counts for all tenants."""
     wanted = rules.group_by_tenant
     if policy is not None and policy.group_by_tenant is not None:
         wanted = policy.group_by_tenant
@@ -88,7 +87,7 @@ def tenant_of(policy: Alarm | None, tenant: str, rules: AlarmRules) -> str | Non
 def write_each(
     connection: Connection, seen: Iterable[Sighting], now: datetime
 ) -> list[tuple[Sighting, Exception]]:
-    """The same by savepoints; returns what could not be written, and why."""
+    """Write each with a savepoint. Returns those that could not be written, with the error."""
     failed = []
     for one in seen:
         try:
@@ -102,7 +101,7 @@ def write_each(
 
 
 def write_sightings(connection: Connection, seen: Iterable[Sighting], now: datetime) -> None:
-    """Count what was seen; what was resolved is open again."""
+    """Count observations in their alarms; a resolved alarm opens again."""
     by_fingerprint = {one.cause.fingerprint: one for one in seen}
     known = {row["fingerprint"]: row for row in locked(connection, list(by_fingerprint))}
     for fingerprint, one in sorted(by_fingerprint.items()):
@@ -114,7 +113,7 @@ def write_sightings(connection: Connection, seen: Iterable[Sighting], now: datet
 
 
 def locked(connection: Connection, fingerprints: Sequence[str]) -> list[RowMapping]:
-    """The alarms of these fingerprints, kept from everyone else until the end."""
+    """Lock the alarms of these fingerprints until the transaction ends, and return them."""
     statement = select(alarm).where(alarm.c.fingerprint.in_(fingerprints)).order_by(alarm.c.id)
     return list(connection.execute(statement.with_for_update()).mappings())
 
@@ -151,7 +150,7 @@ def _count(connection: Connection, row: RowMapping, one: Sighting, now: datetime
     new = [key for key in one.evidence if key not in row["evidence"]]
     count = len(new) if one.evidence else one.count
     if one.evidence and not count and row["state"] != AlarmState.RESOLVED:
-        # It goes on, as is known.
+        # The condition still holds, and is known.
         return
     state = row["state"]
     values: dict[str, Any] = {
@@ -164,7 +163,7 @@ def _count(connection: Connection, row: RowMapping, one: Sighting, now: datetime
         "last_seen_at": max(row["last_seen_at"], one.last_at),
     }
     if state == AlarmState.ACKNOWLEDGED:
-        # Someone knows; nobody need be told of it, also not later.
+        # A person knows of it: no message is sent, also not later.
         values["told"] = values["count"]
     elif state == AlarmState.RESOLVED:
         values |= {

@@ -1,4 +1,4 @@
-"""From a row to a value, and the statements that several parts of the alarms share."""
+"""Reads rows of alarms into values; statements that several parts of the alarms share."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ log = get_logger("taskdb.alarm")
 
 
 def has_state(state: AlarmState) -> ColumnElement[bool]:
-    """In this state, spelled out: a partial index cannot be matched with a parameter."""
+    """SQL: an alarm has this state, as a literal: a parameter matches no partial index."""
     return alarm.c.state == literal(state.value, Text, literal_execute=True)
 
 
 def is_live() -> ColumnElement[bool]:
-    """Not resolved, spelled out as well."""
+    """SQL: an alarm is not resolved, as a literal as well."""
     return alarm.c.state != literal(AlarmState.RESOLVED.value, Text, literal_execute=True)
 
 
 @contextmanager
 def changing(database: Database) -> Iterator[tuple[Connection, datetime]]:
-    """A transaction, and its moment by the store's clock."""
+    """Begin a transaction; yields it and the time by the store's clock."""
     with database.transaction() as connection:
         yield connection, now_of(database, connection)
 
 
 def now_of(database: Database, connection: Connection) -> datetime:
-    """The moment of the store's clock, over a connection."""
+    """The time by the store's clock, over a connection."""
     sql = f"SELECT {database.dialect.now} AS now"
     session = JoinedSession(connection)
     found = database.dialect.query(session, sql, database.parameters({}))
@@ -101,7 +101,7 @@ def entity(row: RowMapping) -> AlarmEntity:
 
 
 def delivery(row: RowMapping) -> AlarmDelivery:
-    """The message of a whole row, without what it says."""
+    """The message of a whole row, without its text."""
     return AlarmDelivery(
         id=str(row["id"]),
         alarm_id=str(row["alarm_id"]),
@@ -119,7 +119,7 @@ def delivery(row: RowMapping) -> AlarmDelivery:
 
 
 def within(scope: Scope, tenant: str | None = None) -> list[ColumnElement[bool]]:
-    """What an alarm must meet to be seen; those of all tenants together are the operator's."""
+    """SQL: the scope may see an alarm; only the operator sees alarms of all tenants together."""
     found: list[ColumnElement[bool]] = []
     if scope.tenants is not None:
         found.append(alarm.c.tenant.in_(scope.tenants))
@@ -132,7 +132,7 @@ def within(scope: Scope, tenant: str | None = None) -> list[ColumnElement[bool]]
 
 
 def policies(connection: Connection, types: Iterable[str] | None = None) -> dict[str, Alarm]:
-    """What these types declare, or all."""
+    """The policies that these types declare, or all types."""
     statement = select(alarm_policy)
     if types is not None:
         statement = statement.where(alarm_policy.c.type.in_(list(types)))
@@ -154,9 +154,9 @@ def _policy(row: RowMapping) -> Alarm:
 
 
 def write_policy(connection: Connection, type: str, policy: Alarm | None, now: datetime) -> None:
-    """Put what a type declares in the place of what it declared before.
+    """Replace the policy of a type.
 
-    Processes that start together write the same row: the last one's stays.
+    Processes that start together write the same row: the last write stays.
     """
     if policy is None:
         connection.execute(delete(alarm_policy).where(alarm_policy.c.type == type))
@@ -182,13 +182,13 @@ def write_policy(connection: Connection, type: str, policy: Alarm | None, now: d
 
 
 def routes(connection: Connection, scope: Scope) -> list[Route]:
-    """The routes that are rows, the oldest first; a tenant sees those that it owns."""
+    """The routes in the database, oldest first; a tenant sees those that it owns."""
     own = [] if scope.tenants is None else [alarm_route.c.owner.in_(scope.tenants)]
     return _routes(connection, *own)
 
 
 def routes_of(connection: Connection, tenants: Iterable[str]) -> list[Route]:
-    """The routes of the operator and of these tenants, the oldest first."""
+    """The routes of the operator and of these tenants, oldest first."""
     owner = alarm_route.c.owner
     return _routes(connection, or_(owner.is_(None), owner.in_(list(tenants))))
 

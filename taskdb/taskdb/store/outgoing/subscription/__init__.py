@@ -1,1 +1,1 @@
-"""Subscriptions as rows, and the history that they are sent."""
+"""Rows of subscriptions, and the history that their targets get."""

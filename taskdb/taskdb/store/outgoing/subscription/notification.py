@@ -1,8 +1,8 @@
-"""How subscriptions are served: leased, read for, and moved on behind what was sent.
+"""Serving subscriptions: lease them, read their notifications, and move their cursors.
 
-The order of the history is that of (xid, id), and a reader stops below the oldest transaction that
-is still open: what commits late is never behind a cursor. A window of the history is scanned at a
-time, whatever the filter lets pass, so that a cursor moves on at the same cost where nothing fits.
+The history has the order (xid, id). A reader stops below the oldest open transaction, so no event
+commits behind a cursor. One read scans a fixed window of the history, with any filter, so a cursor
+moves at the same cost where no event matches.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedSubscription:
-    """A subscription that the one with this token serves until its lease is over.
+    """A subscription that the process with this token serves until its lease is over.
 
     `tenant` None is every tenant's.
     """
@@ -57,7 +57,7 @@ class LeasedSubscription:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """How far a subscription has come: behind which event, when that was, how many were sent."""
+    """The progress of a subscription: cursor, time of its event, and number of sent events."""
 
     cursor: EventCursor
     at: datetime | None
@@ -66,7 +66,7 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One to be sent, and where the cursor stands once it was."""
+    """A notification to send, and the cursor after it."""
 
     notification: Notification
     place: EventCursor
@@ -74,16 +74,16 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class NotificationPage:
-    """What is to be sent next, and where the cursor stands behind all of it."""
+    """The notifications to send next, and the progress after all of them."""
 
     due: tuple[Due, ...]
     end: Passed
     is_full: bool
-    """There may be more behind it."""
+    """Whether there may be more after this page."""
 
 
 class Notifications:
-    """The verbs of the process that serves subscriptions."""
+    """The operations of the process that serves subscriptions."""
 
     def __init__(self, database: Database, aside: Aside) -> None:
         self._database = database
@@ -92,9 +92,9 @@ class Notifications:
     def lease(
         self, token: str, lease: timedelta, limit: int, busy: Iterable[str] = ()
     ) -> list[LeasedSubscription]:
-        """Take some that have history ahead of them; `busy` are those this process still serves.
+        """Lease some subscriptions with unread history; `busy` are those still being served here.
 
-        Nothing is written where there is none.
+        Writes nothing if there is none.
         """
         if not settle(self._database):
             return []
@@ -126,7 +126,7 @@ class Notifications:
     def page(
         self, leased: LeasedSubscription, after: EventCursor, *, scan: int, limit: int
     ) -> NotificationPage:
-        """What this subscription is to be told next, of so many events, so many at most."""
+        """Read the next notifications: scan `scan` events, return at most `limit`."""
         name = self._database.dialect.name
         statement = notifications_statement(
             leased.filter, leased.tenant, after, name, scan=scan, limit=limit
@@ -141,9 +141,9 @@ class Notifications:
     def advance(
         self, leased: LeasedSubscription, passed: Passed, lease: timedelta, *, ends: bool
     ) -> bool:
-        """Move the cursor behind what was sent; with `ends` give the lease back, else renew it.
+        """Move the cursor past the sent events; with `ends` give the lease back, else renew it.
 
-        False where the lease is another's by now, or was taken away: nothing has changed then.
+        Returns False, and changes nothing, if the lease has ended or belongs to another process.
         """
         d = self._database.dialect
         sql = (
@@ -167,9 +167,9 @@ class Notifications:
         give_up: timedelta,
         is_final: bool,
     ) -> SubscriptionState | None:
-        """Note that the next event could not be sent, and when it is tried again.
+        """Record that the next event could not be sent; it is tried again after `delay`.
 
-        Final, or failing for longer than `give_up`: dead. Answers the state, None as above.
+        `is_final`, or failing for longer than `give_up`: dead. Returns the state, None as above.
         """
         d = self._database.dialect
         since = f"CASE WHEN :sent > 0 THEN {d.now} ELSE COALESCE(failing_since, {d.now}) END"
@@ -195,7 +195,7 @@ class Notifications:
         return SubscriptionState(found[0]["state"]) if found else None
 
     def _due(self, lock: str) -> str:
-        """Those behind the newest event that may be read; who waited longest comes first."""
+        """SQL: subscriptions behind the newest readable event; the longest waiting first."""
         d = self._database.dialect
         now = f"(SELECT {d.now})"
         return (
@@ -229,7 +229,7 @@ def _page(found: list[Any], after: EventCursor, scan: int, limit: int) -> Notifi
 
 
 def _due(row: Any) -> Due:
-    # What is told with a later event is behind the cursor only when that one is.
+    # The cursor passes an event that is sent with a later one only together with that one.
     is_last = row["id"] == row["place_id"]
     place = EventCursor(row["place_xid"], row["place_id"] - (0 if is_last else 1))
     return Due(_notification(row), place)
@@ -249,7 +249,7 @@ def _notification(row: Any) -> Notification:
 
 
 def _leased(row: Row, token: str) -> LeasedSubscription:
-    """Raises ValueError for a number that is none: SQLite keeps any text in its column."""
+    """Read a leased row. Raises ValueError for text in a number column, which SQLite accepts."""
     cursor_xid, cursor_id, attempts = (
         int(row[name]) for name in ("cursor_xid", "cursor_id", "attempts")
     )

@@ -1,4 +1,4 @@
-"""The statement that reads what a subscription is to be told next."""
+"""The statement that reads the next notifications of a subscription."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def notifications_statement(
     scan: int,
     limit: int,
 ) -> Select[Any]:
-    """The next window of the history, and what of it passes the filter, in order."""
+    """Select the next window of the history and its events that pass the filter, in order."""
     window = (
         select(task_event)
         .where(behind(after), *horizon_of(dialect))
@@ -88,11 +88,11 @@ def notifications_statement(
 
 
 def _in_order_of_their_task(window: Any) -> Any:
-    """Each event of the window, behind those of its task that were before it.
+    """Each event of the window, after the earlier events of its task.
 
-    A transaction that moves several tasks has its number from the first of them, and may have
-    waited for the last: another one with a higher number has moved that one before, and is over.
-    Such an event is told with the one that followed it, and not where its own number stands.
+    A transaction that moves several tasks gets its number with the first of them, and may wait for
+    the last. Another transaction with a higher number may have moved that last task before. The
+    event of that one is then sent with the event that followed it, not in the order of its number.
     """
     event, later = task_event.alias("told"), task_event.alias("later")
     place = tuple_(window.c.xid, window.c.id)
@@ -101,7 +101,7 @@ def _in_order_of_their_task(window: Any) -> Any:
     day = literal_column("INTERVAL '1 day'", Interval)
 
     def near(one: Any) -> ColumnElement[bool]:
-        # So that few days of the history are looked at.
+        # The bounds limit the search to few days of the history.
         return and_(one.c.at >= at - day, one.c.at <= at + day)
 
     is_told = (
@@ -130,19 +130,19 @@ def _in_order_of_their_task(window: Any) -> Any:
 
 
 def _number(value: int) -> ColumnElement[int]:
-    """Spelled out: a plan that is made for any number is made for a tenth of the history."""
+    """A literal number: for a parameter the planner assumes a tenth of the history."""
     return literal(value, Integer, literal_execute=True)
 
 
 def _sound(column: Any, dialect: str) -> Any:
-    """A column of the history, without text that is no JSON: SQLite keeps any."""
+    """A column of the history, NULL for text that is not JSON, which SQLite accepts."""
     if dialect != "sqlite" or column.name != "detail":
         return column
     return case((func.json_valid(column), column)).label(column.name)
 
 
 def _told_columns(told: Any, dialect: str) -> list[Any]:
-    """What is told of a task; what is too large to be told, or is no JSON, is not read."""
+    """The columns of a task that a notification has; without values too large or not JSON."""
     fits = func.length(cast(task.c.attributes, Text)) <= ATTRIBUTE_LIMIT
     brings_result = and_(
         told.c.to_status == TaskStatus.COMPLETED.value,
@@ -165,7 +165,7 @@ def _told_columns(told: Any, dialect: str) -> list[Any]:
 
 
 def _conditions(wanted: EventFilter, tenant: str | None, told: Any) -> list[ColumnElement[bool]]:
-    """A change of status, of these tenants, that passes the filter."""
+    """The conditions: a change of status, of these tenants, that passes the filter."""
     found: list[ColumnElement[bool]] = [
         or_(told.c.from_status.is_(None), told.c.from_status != told.c.to_status)
     ]
@@ -185,6 +185,6 @@ def _conditions(wanted: EventFilter, tenant: str | None, told: Any) -> list[Colu
 def _is_of_type(wanted: str) -> ColumnElement[bool]:
     if not wanted.endswith("*"):
         return task.c.type == wanted
-    # Not LIKE: on SQLite it takes capitals for small letters.
+    # Not LIKE, which ignores case on SQLite.
     beginning = wanted[:-1]
     return func.substr(task.c.type, 1, len(beginning)) == beginning

@@ -1,4 +1,4 @@
-"""Subscriptions as rows: made, listed, paused, replayed, removed. `notifying` serves them."""
+"""Rows of subscriptions: created, listed, paused, replayed, removed. `notification` serves them."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from taskdb.store.task.list import OLDEST_OPEN, EventCursor
 from taskdb.store.task.task_id import is_id
 
 Start = Literal["now", "beginning"] | datetime | EventCursor
-"""Where in the history to begin: behind all of it, before all of it, at a moment, at a cursor."""
+"""Where to begin: at the end or the beginning of the history, at a moment, at a cursor."""
 BEGINNING = EventCursor(0, 0)
 _SHOWN = tuple(one for one in subscription.columns if "secret" not in one.name)
-"""A role that reads and does not write has no right to the others."""
+"""The columns without a secret: a read-only role has no right to the others."""
 _LAST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSubscription:
-    """What a subscription is about; `tenant` None is every tenant's."""
+    """The definition of a subscription; `tenant` None is every tenant's."""
 
     name: str
     tenant: str | None
@@ -53,16 +53,16 @@ class NewSubscription:
 
 
 class Subscriptions:
-    """The verbs of subscription rows; each keeps to the tenants of a scope.
+    """The operations on subscription rows; each is limited to the tenants of a scope.
 
-    One of every tenant is seen only by who may see every tenant.
+    Only a scope of every tenant sees a subscription of every tenant.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, new: NewSubscription, start: Start, scope: Scope) -> SubscriptionEntity:
-        """Write a subscription that begins there; raises SubscriptionExists.
+        """Write a subscription that begins at `start`. Raises SubscriptionExists.
 
         Raises InvalidInput for a tenant out of the scope.
         """
@@ -99,17 +99,17 @@ class Subscriptions:
             return _one(connection, subscription_id)
 
     def get(self, reference: str, scope: Scope, tenant: str | None = None) -> SubscriptionEntity:
-        """The subscription of this name or id; raises SubscriptionNotFound, InvalidInput.
+        """Return the subscription of this name or id. Raises SubscriptionNotFound.
 
-        An id comes before a name. A name that subscriptions of several tenants have needs the
-        tenant beside it.
+        An id comes before a name. Raises InvalidInput if several tenants have subscriptions of the
+        name: then give the tenant.
         """
         return self._database.read(lambda one: _entity(_find(one, reference, scope, tenant)))
 
     def all(
         self, scope: Scope, *, tenant: str | None = None, state: str | None = None
     ) -> list[SubscriptionEntity]:
-        """Every subscription, by tenant and name."""
+        """Return all subscriptions, ordered by tenant and name."""
         statement = select(*_SHOWN).where(*_within(scope, tenant))
         if state is not None:
             statement = statement.where(subscription.c.state == state)
@@ -122,7 +122,7 @@ class Subscriptions:
         return listed
 
     def secrets(self, subscription_id: str, scope: Scope) -> list[str]:
-        """Its secrets that are valid now, the newest first; raises SubscriptionNotFound."""
+        """Return the secrets that are valid now, newest first. Raises SubscriptionNotFound."""
         with self._subscribing() as (connection, now):
             row = _find(connection, subscription_id, scope, None)
             return secrets_of(row, now)
@@ -130,7 +130,7 @@ class Subscriptions:
     def rotate_secret(
         self, subscription_id: str, secret: str, overlap: timedelta, scope: Scope
     ) -> SubscriptionEntity:
-        """Sign with this secret from now on, and with the one before for so long as well."""
+        """Sign with this secret from now on, and with the previous one too during `overlap`."""
         with self._subscribing() as (connection, now):
             row = _find(connection, subscription_id, scope, None)
             keeps = overlap > timedelta(0)
@@ -145,7 +145,7 @@ class Subscriptions:
             return _one(connection, row["id"])
 
     def pause(self, subscription_id: str, scope: Scope) -> SubscriptionEntity:
-        """Tell it nothing until it is resumed; a send that is under way may still arrive."""
+        """Send nothing until the subscription is resumed; a running send may still arrive."""
         with self._subscribing() as (connection, now):
             row = _find(connection, subscription_id, scope, None)
             paused = str(SubscriptionState.PAUSED)
@@ -155,7 +155,7 @@ class Subscriptions:
     def resume(
         self, subscription_id: str, scope: Scope, start: Start | None = None
     ) -> SubscriptionEntity:
-        """Tell it again, also a dead one: from where it stopped, or from this place."""
+        """Send again, also for a dead subscription, from where it stopped or from `start`."""
         with self._subscribing() as (connection, now):
             row = _find(connection, subscription_id, scope, None)
             moved: dict[str, Any] = {}
@@ -170,7 +170,7 @@ class Subscriptions:
                 failing_since=None,
                 next_try_at=None,
                 last_error=None,
-                # Who sends at this moment must not write its older cursor over this one.
+                # A process that is sending must not overwrite this cursor with its older one.
                 lease_token=None,
                 lease_until=None,
                 updated_at=now,
@@ -179,7 +179,7 @@ class Subscriptions:
             return _one(connection, row["id"])
 
     def remove(self, subscription_id: str, scope: Scope) -> None:
-        """Delete it; raises SubscriptionNotFound."""
+        """Delete a subscription. Raises SubscriptionNotFound."""
         with self._subscribing() as (connection, _now):
             row = _find(connection, subscription_id, scope, None)
             connection.execute(delete(subscription).where(subscription.c.id == row["id"]))
@@ -198,7 +198,7 @@ class Subscriptions:
             .limit(1)
         )
         found = connection.execute(first).first()
-        # Before the first event since then: what came later in time stands behind it in order.
+        # Just before the first event, in order, that is not older than the moment.
         return (
             self._end_of_history(connection)
             if found is None
@@ -206,7 +206,7 @@ class Subscriptions:
         )
 
     def _end_of_history(self, connection: Connection) -> EventCursor:
-        """Behind everything that a reader may see now."""
+        """The cursor after all events that a reader may see now."""
         if self._database.dialect.name == "postgresql":
             oldest = connection.execute(text(f"SELECT {OLDEST_OPEN}")).scalar_one()
             return EventCursor(oldest - 1, _LAST_ID)
@@ -215,7 +215,7 @@ class Subscriptions:
 
     @contextmanager
     def _subscribing(self) -> Iterator[tuple[Connection, datetime]]:
-        """A transaction, and its moment by the store's clock."""
+        """Begin a transaction; yields it and the time by the store's clock."""
         now = f"SELECT {self._database.dialect.now} AS now"
         given = {"clock_now": self._database.parameters({})["clock_now"]}
         with self._database.transaction() as connection:
@@ -225,7 +225,7 @@ class Subscriptions:
 
 
 def secrets_of(row: Any, now: datetime) -> list[str]:
-    """What a row signs with at this moment, the newest first."""
+    """The valid secrets of a row at this moment, newest first."""
     found = [] if row["secret"] is None else [row["secret"]]
     if row["previous_secret"] is not None and moment(row["previous_until"]) > now:
         found.append(row["previous_secret"])
@@ -233,7 +233,7 @@ def secrets_of(row: Any, now: datetime) -> list[str]:
 
 
 def filter_of_row(row: Any) -> EventFilter:
-    """The filter of a row; its statuses may be JSON text still."""
+    """The filter of a row; its statuses may still be JSON text."""
     listed = row["statuses"]
     statuses = json.loads(listed) if isinstance(listed, str) else listed
     return EventFilter(
@@ -287,7 +287,7 @@ def _find(connection: Connection, reference: str, scope: Scope, tenant: str | No
     found = connection.execute(statement.order_by(subscription.c.tenant)).mappings().all()
     if not found:
         raise SubscriptionNotFound(reference)
-    # A tenant chooses names: the id of another's subscription as a name must not stand for it.
+    # A tenant may choose the id of another subscription as a name: an id comes before a name.
     found = [row for row in found if str(row["id"]) == reference] or found
     if len(found) > 1:
         whose = ", ".join("all" if row["is_for_all"] else repr(row["tenant"]) for row in found)

@@ -1,4 +1,4 @@
-"""The first schema, whole: the files in `first`, one a noun, apart for each database."""
+"""The whole first schema: one file a noun in `first`, in a folder for each database."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -28,13 +28,13 @@ def upgrade() -> None:
 
 
 def _schema(connection: Connection) -> str:
-    """The schema that new tables come into, as SQL."""
+    """The schema of new tables, quoted for SQL."""
     found: str = connection.exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
     return found
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, one by one: SQLite's driver takes no more at a time."""
+    """Yield the statements of a script: SQLite's driver takes one at a time."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
@@ -44,5 +44,5 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _execute(connection: Connection, script: str) -> None:
-    # Without parameters the driver leaves percent signs alone, and takes many statements at once.
+    # Without parameters the driver ignores percent signs, and takes many statements at once.
     connection.exec_driver_sql(script, execution_options={"no_parameters": True})
