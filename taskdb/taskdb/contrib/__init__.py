@@ -1,1 +1,1 @@
-"""At home in other people's frameworks: each needs its extra."""
+"""Integrations with frameworks: each needs its extra."""

@@ -1,4 +1,4 @@
-"""Beside an application's own Alembic: keeps its autogenerate away from our tables.
+"""Keeps the autogenerate of an application's own Alembic away from our tables.
 
 TaskDB migrates its tables itself (`taskdb migrate`). Names that begin with `taskdb_` are ours.
 """
@@ -11,7 +11,7 @@ _PREFIX = "taskdb_"
 
 
 def include_name(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:  # noqa: ARG001 - the signature is Alembic's
-    """Leave our tables out: pass it to `context.configure(include_name=...)` in `env.py`.
+    """Exclude our tables: pass it to `context.configure(include_name=...)` in `env.py`.
 
     Returns False for a table of ours and for a partition of one, True for every other name.
     """

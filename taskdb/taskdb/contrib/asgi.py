@@ -1,4 +1,4 @@
-"""For FastAPI, Starlette and every other ASGI application: who submits is recorded by itself."""
+"""Records the submitter in FastAPI, Starlette and every other ASGI application."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class OriginMiddleware:
-    """Records the id of the request, the user and the address with every task that is submitted.
+    """Records the id of the request, the user and the address with every submitted task.
 
-    The id is the header X-Request-ID. `user` is called with the ASGI scope by a submit that does
-    not say who it is, so after the middlewares and dependencies that know it; it answers text or a
-    number, or None. The address is the client's of the scope, or the one that a proxy of the
-    setting `trusted_proxies` passes on; `taskdb` is the client whose settings say so, by default
-    that of the environment.
+    The id is the header X-Request-ID. A submit that does not name the user calls `user` with the
+    ASGI scope, so after the middlewares and dependencies that know the user. It returns text, a
+    number or None. The address is that of the scope's client, or the one that a proxy of the
+    setting `trusted_proxies` passes on. The client `taskdb` has this setting, by default the client
+    of the environment.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class OriginMiddleware:
 
 
 def _headers(scope: Scope, name: str) -> Iterator[str]:
-    """Every value of a header, in order."""
+    """Yield every value of a header, in order."""
     wanted = name.lower().encode()
     for key, value in scope.get("headers", ()):
         if bytes(key).lower() == wanted:

@@ -1,1 +1,1 @@
-"""How a message leaves: one module for each transport."""
+"""Transports of outgoing messages: one module for each."""

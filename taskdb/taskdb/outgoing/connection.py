@@ -1,4 +1,4 @@
-"""Connections that go only where a guard allows, and whose every step has an end."""
+"""Connections that reach only addresses that a guard allows, with a time limit on every step."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from taskdb.outgoing.target import Guard
 
 
 class Deadline:
-    """When the attempt that is under way must be over."""
+    """The time at which the current attempt must end."""
 
     def __init__(self) -> None:
         self._until = 0.0
 
     def begin(self, seconds: float) -> None:
-        """Another attempt, with so much time."""
+        """Start another attempt with this many seconds."""
         self._until = time.monotonic() + seconds
 
     def left(self, kind: type[Exception]) -> float:
-        """Seconds that are left; raises this kind of error when none are."""
+        """Return the seconds that are left; raises an error of this kind if there are none."""
         seconds = self._until - time.monotonic()
         if seconds <= 0:
             raise kind("the time for one attempt is over")
@@ -32,7 +32,7 @@ class Deadline:
 
 
 class GuardedBackend(httpcore.NetworkBackend):
-    """Connects to the addresses that the guard gave, none else; TLS is verified by the name."""
+    """Connects only to addresses from the guard; TLS is verified by the name."""
 
     def __init__(self, guard: Guard, limits: Limits, deadline: Deadline) -> None:
         self._guard = guard
@@ -44,7 +44,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ARG002 - the deadline says it
+        timeout: float | None = None,  # noqa: ARG002 - the deadline replaces it
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
@@ -70,7 +70,7 @@ class GuardedBackend(httpcore.NetworkBackend):
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A stream whose reads and writes together end with the attempt: a drip is no answer."""
+    """A stream whose reads and writes share one deadline: a slow drip cannot prolong it."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream

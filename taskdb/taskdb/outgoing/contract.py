@@ -1,4 +1,4 @@
-"""What every transport of outgoing messages can do."""
+"""The interface of every transport of outgoing messages."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from taskdb.model.message import Message
 
 
 class Transport(Protocol):
-    """A way out to one target. May be used by one thread at a time."""
+    """A connection to one target. Only one thread at a time may use it."""
 
     def send(self, message: Message) -> None:
-        """Return once the target has taken the message; raise DeliveryFailed for everything else.
+        """Return once the target has taken the message; raises DeliveryFailed otherwise.
 
-        Lasts no longer than the limits it was made with.
+        It takes no longer than the limits of the transport.
         """
 
     def close(self) -> None:
-        """Let go of connections. It may be used again after."""
+        """Close the connections. A later send opens them again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how much one attempt to send may take."""
+    """The longest time and the largest response of one attempt to send."""
 
     connect_seconds: float = 5.0
     total_seconds: float = 15.0

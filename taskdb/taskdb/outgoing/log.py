@@ -1,4 +1,4 @@
-"""The log as a way out: one line a message, for where logs are collected anyway."""
+"""The log as a transport: one line a message, for sites that collect logs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ log = get_logger("taskdb.outbound")
 
 
 class Log:
-    """Writes messages as log lines: who they are about, and not what a task carries."""
+    """Logs the subject of each message, without the data of the task."""
 
     def send(self, message: Message) -> None:
         about = {"tenant": message.tenant, "type": message.type, "task_id": message.task_id}
         log.info("notification.logged", **{**message.attributes, **about, "id": message.id})
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: there is no open resource."""

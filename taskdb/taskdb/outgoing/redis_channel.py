@@ -1,4 +1,4 @@
-"""Redis channels: published to whoever listens at this moment, and kept for nobody."""
+"""Redis channels: only current subscribers receive a message; Redis does not store it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RedisChannel:
             url,
             socket_timeout=limits.total_seconds,
             socket_connect_timeout=limits.connect_seconds,
-            # Who sends tries again, in order and with its own pauses.
+            # The caller retries in order, with its own pauses.
             retry=Retry(NoBackoff(), 0),
         )
 
@@ -34,7 +34,7 @@ class RedisChannel:
                 pipeline.publish(channel, message.body)
             pipeline.execute()
         except (RedisError, OSError) as error:
-            # The words of the error may name the URL, and that has the password.
+            # The text of the error may contain the URL with its password.
             raise DeliveryFailed(f"Redis did not take it ({type(error).__name__})") from None
 
     def close(self) -> None:
@@ -42,10 +42,10 @@ class RedisChannel:
 
 
 def channels(prefix: str, message: Message) -> list[str]:
-    """The channels of a message.
+    """Return the channels of a message.
 
-    Words are percent-encoded, colons and the wild cards of patterns too: no two tenants, types or
-    tasks can have the same name, and no name matches another's pattern by chance.
+    Words are percent-encoded, including colons and the wild cards of patterns. So two tenants,
+    types or tasks never share a name, and no name matches another's pattern by chance.
     """
     tenant, type_ = _word(message.tenant), _word(message.type)
     return [

@@ -1,8 +1,8 @@
 """Signatures of webhooks, by the public convention "Standard Webhooks".
 
-Signed are the id, the time and the body, so that none can be exchanged and an old message cannot
-be sent again: HMAC-SHA256 over `id.timestamp.body`, as `v1,<base64>`. While a secret is being
-exchanged there are two signatures, and one that fits is enough.
+The signature covers the id, the time and the body, so that no part can be exchanged and an old
+message cannot be replayed: HMAC-SHA256 over `id.timestamp.body`, as `v1,<base64>`. During an
+exchange of secrets there are two signatures, and one valid signature is enough.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _LEAST_BYTES, _MOST_BYTES = 24, 64
 _MAY_BE_ID = re.compile(r"[\x21-\x2d\x2f-\x7e]{1,255}")
 _MAY_BE_TIMESTAMP = re.compile(r"[0-9]{1,18}")
 _MOST_CHARACTERS = 4_096
-"""Of the header with the signatures: each costs a comparison."""
+"""Longest header of signatures: each signature costs a comparison."""
 _TOLERANCE = timedelta(minutes=5)
 
 
 def new_secret() -> str:
-    """A secret that nobody has: `whsec_` and 32 random bytes in base64."""
+    """Return a new secret: `whsec_` and 32 random bytes in base64."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(_NEW_BYTES)).decode()
 
 
 def secret_key(secret: str) -> bytes:
-    """The key that a secret spells; raises ValueError, which does not repeat it."""
+    """Return the key of a secret; raises ValueError without the secret in its text."""
     try:
         key = base64.b64decode(secret.strip().removeprefix(_PREFIX), validate=True)
     except (binascii.Error, ValueError):
@@ -52,14 +52,14 @@ def secret_key(secret: str) -> bytes:
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """One signature; raises ValueError for a secret that is none."""
+    """Return one signature; raises ValueError for an invalid secret."""
     return _signature(secret_key(secret), message_id, timestamp, body)
 
 
 def signed_headers(
     secrets_: Iterable[str], message_id: str, timestamp: int, body: bytes
 ) -> dict[str, str]:
-    """The headers that a receiver verifies; one signature a secret."""
+    """Return the headers that a receiver verifies, with one signature for each secret."""
     signatures = [sign(secret, message_id, timestamp, body) for secret in secrets_]
     return {ID: message_id, TIMESTAMP: str(timestamp), SIGNATURE: " ".join(signatures)}
 
@@ -72,12 +72,12 @@ def verify_webhook(
     tolerance: timedelta = _TOLERANCE,
     now: float | None = None,
 ) -> bool:
-    """For receivers: whether a message is genuine and its timestamp within the tolerance.
+    """Check for a receiver that a message is genuine and its timestamp within the tolerance.
 
-    `secret` may be several, while the receiver exchanges one. `headers` may be spelled in any
-    case, `body` is the raw body as it was received. No header and no body raises an error. Drop a
-    message whose `webhook-id` was seen before: delivery is at least once. Raises ValueError for a
-    `secret` that is none.
+    `secret` may be several, while the receiver exchanges one. Header names may have any
+    case; `body` is the raw body as it was received. No value of headers or body raises an error.
+    Drop a message whose `webhook-id` was seen before: delivery is at least once. Raises
+    ValueError for an invalid `secret`.
     """
     keys = [secret_key(one) for one in ([secret] if isinstance(secret, str) else secret)]
     named = _texts(headers)
@@ -92,7 +92,7 @@ def verify_webhook(
     if abs(age) > tolerance.total_seconds():
         return False
     expected = [_signature(key, message_id, int(timestamp), raw) for key in keys]
-    # All are compared, and each in constant time: the duration reveals nothing.
+    # Every pair is compared in constant time, so that the duration reveals nothing.
     fits = [hmac.compare_digest(one, other) for one in expected for other in given.split(" ")]
     return any(fits)
 
@@ -100,7 +100,7 @@ def verify_webhook(
 def may_be_id(message_id: str) -> bool:
     """Whether a text can be the id of a message: visible ASCII in a header.
 
-    A dot is not allowed, since dots stand between the parts that are signed.
+    A dot is not allowed, since dots separate the signed parts.
     """
     return _MAY_BE_ID.fullmatch(message_id) is not None
 
@@ -111,7 +111,7 @@ def _signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 def _texts(headers: Any) -> dict[str, str]:
-    """Headers by name in lower case; names and values may be bytes, other values are left out."""
+    """Return headers by lower-case name; decodes bytes and leaves out other values."""
     try:
         pairs = dict(headers).items()
     except (TypeError, ValueError):
@@ -125,7 +125,7 @@ def _texts(headers: Any) -> dict[str, str]:
 
 
 def _raw(body: Any) -> bytes | None:
-    """The bytes of a body; None for what has none."""
+    """Return the bytes of a body; None for a value without bytes."""
     try:
         return body.encode() if isinstance(body, str) else bytes(memoryview(body))
     except (UnicodeEncodeError, TypeError):

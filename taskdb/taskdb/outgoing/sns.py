@@ -1,4 +1,4 @@
-"""Amazon SNS: published to a topic, with the credentials and the endpoint that boto3 finds."""
+"""Amazon SNS: publishes to a topic, with the credentials and the endpoint that boto3 finds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskdb.outgoing.contract import Limits
 
 
 class Sns:
-    """Publishes to one topic, named by its ARN. The attributes of a message can be filtered by."""
+    """Publishes to one topic, named by its ARN. Subscribers can filter by message attributes."""
 
     def __init__(self, arn: str, limits: Limits) -> None:
         self._arn = arn
@@ -22,7 +22,7 @@ class Sns:
         config = Config(
             connect_timeout=limits.connect_seconds,
             read_timeout=limits.total_seconds,
-            # Who sends tries again, in order and with its own pauses.
+            # The caller retries in order, with its own pauses.
             retries={"total_max_attempts": 1},
         )
         self._client = boto3.client("sns", region_name=arn.split(":")[3], config=config)
@@ -45,7 +45,7 @@ class Sns:
         self._client.close()
 
     def _order(self, message: Message) -> dict[str, str]:
-        """A topic with order keeps it by task, and drops what it has seen in the last minutes."""
+        """A FIFO topic keeps the order of each task, and drops ids of the last minutes."""
         if not self._is_ordered:
             return {}
         return {

@@ -1,11 +1,11 @@
-"""Addresses that are not of the public internet, by a list of this project's own.
+"""Addresses outside the public internet, in a list that this project maintains.
 
 Sources: the IANA registries "IPv4 Special-Purpose Address Space" and "IPv6 Special-Purpose Address
 Space", in their versions of October 2025, beside the multicast spaces, the ranges that were
 withdrawn (site-local addresses, the 6bone, ORCHID) and the fixed addresses of cloud providers.
-`ipaddress.is_global` is not asked: its answer changes with the version of Python. Ranges of the
+`ipaddress.is_global` is not used: its result depends on the version of Python. Ranges of the
 registries that are globally reachable (AS112, AMT, PCP and TURN anycast) are refused as well, since
-no receiver of messages lives there.
+no receiver of messages has an address there.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
 def special_use(address: Address) -> str:
-    """The special use of an address; empty for an address of the public internet."""
+    """Return the special use of an address; empty for an address of the public internet."""
     if isinstance(address, IPv4Address):
         return next((use for network, use in _V4.items() if address in network), "")
     if address in _NAT64:
-        # A network without IPv4 reaches public hosts so; the address of the host counts.
+        # A network without IPv4 reaches public hosts this way, so the host's address counts.
         return special_use(IPv4Address(int(address) & 0xFFFF_FFFF))
     if int(address) >> 32 & 0xFFFF_FFFF in _ISATAP:
         return "a tunnel to an IPv4 address"

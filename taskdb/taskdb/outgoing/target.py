@@ -1,10 +1,10 @@
-"""Which targets get messages: a user names a target, and it must not lead into our network.
+"""Decides which targets get messages: a user names a target, and it must not be in our network.
 
-Without this guard a user who may name a target could send requests to a database, a metadata
-service or anything else that trusts our network. A name is resolved once for each connection, all
-of its addresses are judged, and one of exactly these is connected to: a second look-up could give
-another answer. An error never says to which address a name resolves, since users read errors; the
-log of the operator says it.
+Without this guard a user could make us send requests to a database, a metadata service or any other
+service that trusts our network. For each connection, the name is resolved once, all of its
+addresses are checked, and the connection uses one of exactly these: a second look-up could return
+another address. An error never contains the address of a name, since users read errors; only the
+operator's log has it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ HTTPS = 443
 _PORTS = {"http": 80, "https": HTTPS}
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _AMBIGUOUS = re.compile("[\u00df\u03c2\u200c\u200d]")
-"""Characters that IDNA 2003 (Python) replaces and browsers keep: they would reach another host."""
+"""Characters that IDNA 2003 (Python) replaces and browsers keep: the host would differ."""
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that may be asked for, in its parts."""
+    """The parts of an allowed URL."""
 
     scheme: str
     host: str
@@ -46,15 +46,15 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """What the Host header says: the port only where it is not the usual one."""
+        """The value of the Host header: the port only if it is not the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     @classmethod
     def parse(cls, url: str) -> Target:
-        """The parts of an http or https URL; raises TargetRefused for what is none of ours.
+        """Return the parts of an http or https URL; raises TargetRefused for any other.
 
-        Names and passwords in it are refused, since targets are shown in lists.
+        A URL with a user or password is refused, since lists show targets.
         """
         if len(url) > MAX_URL or _NOT_IN_A_URL.search(url):
             raise TargetRefused(f"it is longer than {MAX_URL} or has blanks or control characters")
@@ -79,7 +79,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Decides which targets get messages: `https` on port 443 of public addresses.
+    """Decides which targets get messages: by default `https` on port 443 of public addresses.
 
     `networks`, `ports` and `allows_http` allow more. Plain `http` may use its own port 80.
     """
@@ -90,7 +90,7 @@ class Guard:
     resolve: Resolve | None = None
 
     def target(self, url: str) -> Target:
-        """The parts of a URL whose scheme and port are allowed; raises TargetRefused."""
+        """Return the parts of a URL whose scheme and port are allowed; raises TargetRefused."""
         target = Target.parse(url)
         if target.scheme == "http" and not self.allows_http:
             raise TargetRefused(
@@ -105,9 +105,9 @@ class Guard:
         return target
 
     def check(self, url: str, seconds: float = 5.0) -> Target:
-        """The parts of a URL that a user names as a target; raises TargetRefused.
+        """Return the parts of a URL that a user names as a target; raises TargetRefused.
 
-        A name that cannot be resolved now is not refused: it is judged at each connection.
+        A name that cannot be resolved now is accepted: each connection checks it again.
         """
         target = self.target(url)
         with suppress(DeliveryFailed):
@@ -115,7 +115,7 @@ class Guard:
         return target
 
     def addresses(self, host: str, port: int, seconds: float) -> list[str]:
-        """Every address of this host, resolved now, in the system's order.
+        """Resolve the host now and return all its addresses, in the system's order.
 
         Raises TargetRefused if one of them is not allowed, and DeliveryFailed if there is none.
         """
@@ -138,13 +138,13 @@ class Guard:
 
 
 def system_addresses(host: str, port: int) -> list[str]:
-    """What the resolver of this machine says, each address once."""
+    """Return the addresses from this machine's resolver, each once."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def _look_up(resolve: Resolve, host: str, port: int, seconds: float) -> Sequence[str]:
-    """Resolve within a time: the system's resolver has no bound of its own that we could set."""
+    """Resolve within `seconds`: the resolver of the system has no time limit to set."""
     literal = _literal(host)
     if literal:
         return [literal]

@@ -1,4 +1,4 @@
-"""Which class serves which way out, made as the settings say."""
+"""Makes the transport for a target, with the limits of the settings."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ARN = re.compile(
 def open_transport(
     settings: Settings, way: str, target: str, secrets: Sequence[str] = ()
 ) -> Transport:
-    """The way out to this target: `webhook`, `redis`, `sns` or `log`.
+    """Return a transport to this target: `webhook`, `redis`, `sns` or `log`.
 
-    Raises TargetRefused, and DeliveryFailed where an extra is not installed.
+    Raises TargetRefused, and DeliveryFailed if an extra is not installed.
     """
     if way == "webhook":
         return open_webhook(settings, target, secrets)
@@ -37,7 +37,7 @@ def open_transport(
 
 
 def check_target(settings: Settings, way: str, target: str) -> None:
-    """Raise TargetRefused for a target that nothing will be sent to; opens nothing."""
+    """Raise TargetRefused for a target that is not allowed; opens nothing."""
     if way == "webhook":
         guard_of(settings).check(target, settings.outbound_connect_seconds)
     elif way == "redis":
@@ -51,7 +51,7 @@ def check_target(settings: Settings, way: str, target: str) -> None:
 
 
 def guard_of(settings: Settings) -> Guard:
-    """Which targets of webhooks the settings allow."""
+    """Return the guard with the webhook targets that the settings allow."""
     return Guard(
         networks=tuple(ip_network(word) for word in settings.outbound_private),
         ports=tuple(port_range(word) for word in settings.outbound_ports),
@@ -60,12 +60,12 @@ def guard_of(settings: Settings) -> Guard:
 
 
 def limits_of(settings: Settings) -> Limits:
-    """How long one attempt may take."""
+    """Return the time limits of one attempt."""
     return Limits(settings.outbound_connect_seconds, settings.outbound_total_seconds)
 
 
 def open_webhook(settings: Settings, url: str, secrets: Sequence[str]) -> Transport:
-    """Signed posts to a URL; raises TargetRefused."""
+    """Return a transport of signed posts to a URL; raises TargetRefused."""
     try:
         from taskdb.outgoing.webhook import Webhook  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError as error:
@@ -79,7 +79,7 @@ def open_webhook(settings: Settings, url: str, secrets: Sequence[str]) -> Transp
 
 
 def open_redis_channel(settings: Settings, prefix: str) -> Transport:
-    """Channels of the Redis that the settings name; raises TargetRefused."""
+    """Return a transport to channels of the Redis of the settings; raises TargetRefused."""
     check_target(settings, "redis", prefix)
     try:
         from taskdb.outgoing.redis_channel import RedisChannel  # noqa: PLC0415 - an optional extra
@@ -89,7 +89,7 @@ def open_redis_channel(settings: Settings, prefix: str) -> Transport:
 
 
 def open_sns(settings: Settings, arn: str) -> Transport:
-    """An SNS topic; raises TargetRefused."""
+    """Return a transport to an SNS topic; raises TargetRefused."""
     check_arn(arn)
     try:
         from taskdb.outgoing.sns import Sns  # noqa: PLC0415 - an optional extra
@@ -99,7 +99,7 @@ def open_sns(settings: Settings, arn: str) -> Transport:
 
 
 def check_prefix(prefix: str) -> None:
-    """Raise TargetRefused for a first word of channels that could be mistaken for another's."""
+    """Raise TargetRefused for a channel prefix that could be taken for another's."""
     if not _PREFIX.fullmatch(prefix):
         raise TargetRefused(
             "the target of a Redis subscription is the first word of its channels: letters, "
@@ -108,7 +108,7 @@ def check_prefix(prefix: str) -> None:
 
 
 def check_arn(arn: str) -> None:
-    """Raise TargetRefused for what is not the ARN of a topic: a part of it names a host."""
+    """Raise TargetRefused unless it is the ARN of a topic: a part of the ARN names a host."""
     if not _ARN.fullmatch(arn):
         raise TargetRefused(
             "the target of an SNS subscription is the ARN of a topic: "

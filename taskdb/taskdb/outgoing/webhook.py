@@ -1,4 +1,4 @@
-"""Webhooks: a signed POST to a URL, and what its answer means."""
+"""Webhooks: a signed POST to a URL, and the meaning of its response."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_PAUSE = timedelta(days=1)
 
 
 class Webhook:
-    """Posts messages to one URL. No redirect is followed and no proxy of the environment used."""
+    """Posts messages to one URL. It follows no redirect and uses no proxy of the environment."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class Webhook:
                 self._drain(answer.iter_stream())
                 status, named = answer.status, answer.headers
         except httpcore.ProtocolError:
-            # Its words repeat what was received, which is a stranger's text.
+            # The text of this error repeats received data, which is not trusted.
             reason = "it closed the connection, or does not speak HTTP"
             raise DeliveryFailed(f"{self._target.host} gave no answer ({reason})") from None
         except (httpcore.NetworkError, httpcore.TimeoutException) as error:
             reason = str(error) or type(error).__name__
             raise DeliveryFailed(f"{self._target.host} gave no answer ({reason})") from None
         except TargetRefused as error:
-            # It was allowed when it was named: the name says something else now, and may again.
+            # It was allowed before: its name resolves differently now, and may change back.
             raise DeliveryFailed(str(error)) from None
         judge(status, _retry_after(named))
 
@@ -91,9 +91,9 @@ class Webhook:
         return [(name.encode(), value.encode()) for name, value in named.items()]
 
     def _drain(self, chunks: Iterable[bytes]) -> None:
-        """Read what little an answer has, so that the line can be used again.
+        """Read the rest of a response, so that the connection can be used again.
 
-        Its status counts, and was read already: one that is long, slow or cut costs the line only.
+        The status is known already, so a long, slow or broken response costs only the connection.
         """
         size = 0
         with suppress(httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError):
@@ -104,15 +104,15 @@ class Webhook:
 
 
 def judge(status: int, retry_after: timedelta | None) -> None:
-    """Return for a status that says taken; raise DeliveryFailed for every other one.
+    """Return for a status of success; raises DeliveryFailed for every other one.
 
-    What the receiver wrote beside it is not told: it is a stranger's text.
+    The error does not contain the body of the response, which is not trusted.
     """
-    if 200 <= status < 300:  # noqa: PLR2004 - the class of statuses that says yes
+    if 200 <= status < 300:  # noqa: PLR2004 - the class of success
         return
     if status == _GONE:
         raise DeliveryFailed("the receiver answered 410: it is gone for good", is_final=True)
-    if 300 <= status < 400:  # noqa: PLR2004 - the class that points elsewhere
+    if 300 <= status < 400:  # noqa: PLR2004 - the class of redirects
         raise DeliveryFailed(f"the receiver answered {status}: redirects are not followed")
     pause = retry_after if status in _LATER else None
     raise DeliveryFailed(f"the receiver answered {status}", retry_after=pause)

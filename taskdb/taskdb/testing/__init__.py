@@ -1,4 +1,4 @@
-"""Helpers for the tests of an application: run a body, look at what was submitted, drain."""
+"""Helpers for the tests of an application: run a body, check submitted tasks, drain."""
 
 from taskdb.testing.clock import RehearsalClock
 from taskdb.testing.functions import (

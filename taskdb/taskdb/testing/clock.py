@@ -10,15 +10,15 @@ from taskdb.model.clock import FixedClock
 
 
 class RehearsalClock(FixedClock):
-    """A FixedClock that tells when it is about to be moved."""
+    """A FixedClock that calls `before_tick` before it moves."""
 
     before_tick: Callable[[], None] = staticmethod(lambda: None)
 
     def tick(self, by: timedelta | float) -> datetime:
-        """Move on by a duration (timedelta or seconds); answers the new time.
+        """Advance by a duration (timedelta or seconds); returns the new time.
 
-        Nothing runs by itself: `drain()` then fires what has become due. Schedules that code and
-        settings declare begin at the time before the first tick.
+        Nothing runs by itself: `drain()` then runs the tasks that have become due. Declared
+        schedules (of code and settings) start at the time before the first tick.
         """
         length = by if isinstance(by, timedelta) and by < timedelta(0) else as_duration(by, "by")
         self.before_tick()

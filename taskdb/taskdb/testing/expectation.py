@@ -1,4 +1,4 @@
-"""Which submitted tasks are meant, and what to tell a person when they are not there."""
+"""Matches submitted tasks with an expectation, and explains the differences."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from taskdb.model.entity import TaskEntity
 ANYTHING: Any = object()
 """No expectation about an input."""
 _SHOWN = 5
-"""Tasks that a message tells of; a test may have submitted any number."""
+"""The most tasks that a message lists; a test may have submitted any number."""
 _WIDTH = 200
 
 
 def matches(entity: TaskEntity, expected: Any) -> bool:
     """Whether a task's input is the expected one.
 
-    Of a mapping every member must be equal, and the input may have more; anything else must be
-    equal as a whole. Values are compared as JSON, so a UUID is equal to its text.
+    For an expected mapping, every given field must be equal, and the input may have more. Any
+    other value must be equal as a whole. Values are compared as JSON: a UUID equals its text.
     """
     if expected is ANYTHING:
         return True
@@ -33,7 +33,7 @@ def matches(entity: TaskEntity, expected: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON would have it; what has no word there stays, and compares as it likes."""
+    """Return a value as JSON has it; a value without a JSON form stays unchanged."""
     if isinstance(value, Mapping):
         return {name: plain(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
@@ -45,7 +45,7 @@ def plain(value: Any) -> Any:
 
 
 def wanted_text(type_name: str, expected: Any, count: int | None) -> str:
-    """The expectation in words."""
+    """Return the text of the expectation."""
     number = "a task" if count is None else f"exactly {count} task{'' if count == 1 else 's'}"
     whose = "" if expected is ANYTHING else f" with input {_short(plain(expected))}"
     return f"expected {number} of type {type_name!r}{whose}"
@@ -54,7 +54,7 @@ def wanted_text(type_name: str, expected: Any, count: int | None) -> str:
 def difference(
     type_name: str, expected: Any, found: Sequence[TaskEntity], others: Sequence[TaskEntity]
 ) -> str:
-    """What there is instead: the tasks that fit, those of the type that do not, other types."""
+    """List the tasks that match, those of the type that do not, and the counts of other types."""
     lines = [f"  fits: {_line(one)}" for one in found[:_SHOWN]]
     alike = [one for one in others if one.type == type_name]
     for one in alike[:_SHOWN]:
@@ -78,7 +78,7 @@ def _other_types(type_name: str, others: Sequence[TaskEntity]) -> str:
 
 
 def _members(found: Any, expected: Any) -> list[str]:
-    """The members in which an input differs from the expected one."""
+    """Return the fields in which an input differs from the expected one."""
     wanted = plain(expected)
     if not isinstance(wanted, Mapping) or not isinstance(found, Mapping):
         return [f"- {_short(wanted)}", f"+ {_short(found)}"]

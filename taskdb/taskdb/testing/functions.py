@@ -1,4 +1,4 @@
-"""The module functions: the methods of the rehearsal that is on."""
+"""The module functions: methods of the current rehearsal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def _of_current(method: Callable[Concatenate[Rehearsal, P], T]) -> Callable[P, T]:
-    """The function that calls this method of the rehearsal that is on."""
+    """Return the function that calls this method of the current rehearsal."""
 
     @wraps(method)
     def function(*arguments: P.args, **keywords: P.kwargs) -> T:
@@ -36,5 +36,5 @@ assert_submitted = _of_current(Rehearsal.assert_submitted)
 
 
 def clock() -> RehearsalClock:
-    """The clock of the rehearsal that is on."""
+    """Return the clock of the current rehearsal."""
     return current().clock

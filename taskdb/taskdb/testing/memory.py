@@ -1,8 +1,8 @@
-"""Databases in memory: each is fresh, migrated, and shared by every connection to its address.
+"""Databases in memory: each is new, migrated, and shared by every connection to its address.
 
-SQLite's own file system in memory (`vfs=memdb`) holds them. It is shared by a whole process and
-locks as a file does, so that threads, and engines of the application's own on the same address,
-see one database. It is there for as long as a connection to it is open: one is held.
+SQLite's own file system in memory (`vfs=memdb`) holds them. The whole process shares it, and it
+locks as a file does. So threads, and the application's own engines on the same address, see
+one database. It exists while a connection to it is open, so this module keeps one open.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from taskdb.fork import RenewedLock
 from taskdb.store.engine.migrations.migrate import migrate
 
 BUSY_SECONDS = 5
-"""How long one connection waits for the transaction of another, which is often the same test's."""
+"""How long a connection waits for another's transaction, which often is of the same test."""
 _OLDEST = (3, 36)
 _copying = RenewedLock()
 
 
 @contextmanager
 def memory_database() -> Iterator[str]:
-    """A fresh, migrated database in memory; answers its SQLAlchemy URL, and ends with the block.
+    """Yield the SQLAlchemy URL of a new, migrated database in memory, until the block ends.
 
-    Any number of connections of this process share it; another process, and a forked one, sees
-    nothing of it. Raises SettingsError where SQLite is older than 3.36.
+    All connections of this process share it; another process, or a forked one, does not see
+    it. Raises SettingsError if SQLite is older than 3.36.
     """
     if sqlite3.sqlite_version_info < _OLDEST:
         message = (
@@ -47,13 +47,13 @@ def memory_database() -> Iterator[str]:
 
 @cache
 def _template() -> sqlite3.Connection:
-    """A migrated database; to copy its pages takes a hundredth of migrating another one."""
+    """Return a migrated database; copying it takes a hundredth of the time of a migration."""
     template = sqlite3.connect(":memory:", check_same_thread=False)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "template.sqlite3"
         migrate(f"sqlite:///{file}")
         with closing(sqlite3.connect(file)) as migrated:
-            # There is no write-ahead log in memory, and a copy would ask for one.
+            # There is no write-ahead log in memory, but a copied database in WAL mode needs one.
             migrated.execute("PRAGMA journal_mode = DELETE")
             migrated.backup(template)
     return template

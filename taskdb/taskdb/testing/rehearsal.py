@@ -1,7 +1,7 @@
-"""A rehearsal: tasks are submitted as ever, and run in this process when a test says so.
+"""A rehearsal: tasks are submitted as usual, and a test decides when they run in its process.
 
-Nothing is published while it lasts, and time stands still: a test looks at what was submitted,
-lets everything that is due run (`drain`), moves the clock, and lets run what has become due.
+Nothing is published meanwhile, and time stands still. A test checks the submitted tasks, runs all
+due tasks (`drain`), moves the clock, and runs the tasks that have become due.
 """
 
 from __future__ import annotations
@@ -37,34 +37,34 @@ from taskdb.types.registry import Registry
 T = TypeVar("T")
 
 RUN_LIMIT = 1_000
-"""Bodies that one `drain` runs before it takes them for an endless chain."""
+"""The most bodies of one `drain`; more count as an endless chain."""
 WORKER = "rehearsal"
-"""The worker that attempts of a rehearsal name."""
+"""The name of the worker in attempts of a rehearsal."""
 _PAGE = 500
 _ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.HALTED})
 
 
 class DrainLimitReached(AssertionError):
-    """`drain` has run so many bodies that something must be submitting or retrying itself."""
+    """`drain` has run too many bodies: probably a task submits or retries itself without end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What a `drain` has run: each task that had a run, in order of its first, as it is now."""
+    """The result of a `drain`: each task that ran, in order of its first run, in its last state."""
 
     tasks: tuple[TaskEntity, ...] = ()
     runs: int = 0
 
     @property
     def failed(self) -> tuple[TaskEntity, ...]:
-        """Those that are FAILED or HALTED."""
+        """The tasks that are FAILED or HALTED."""
         return tuple(task for task in self.tasks if task.status in _ENDED_BADLY)
 
 
 class Rehearsal:
-    """Test helpers around one client. Made by `rehearse`, or by the fixture `rehearsal`.
+    """Test helpers around one client. `rehearse` or the fixture `rehearsal` makes it.
 
-    `taskdb` is the client, `clock` the one that its store goes by.
+    `taskdb` is the client, `clock` is the clock of its store.
     """
 
     def __init__(self, taskdb: TaskDB, clock: RehearsalClock) -> None:
@@ -81,10 +81,10 @@ class Rehearsal:
     ) -> TaskEntity:
         """Submit a task of this type (by name or body) and run its body once, as a worker would.
 
-        The input is validated and goes through JSON, the result too; the body gets its context and
-        what surrounds it. Answers the TaskEntity as the attempt left it: what the body raised is
-        in `error`, and it is ERRORED where another attempt follows. Parts and handlers are left to
-        `drain`. The options are those of `submit_task`.
+        Input and result are validated and converted to JSON; the body gets its context and its
+        surroundings. Returns the TaskEntity after the attempt: an exception of the body is in
+        `error`, and the status is ERRORED if another attempt follows. `drain` runs parts and
+        handlers. The options are those of `submit_task`.
 
         Raises UnknownTaskType and InvalidInput, and IllegalMove for a task that may not run now.
         """
@@ -99,13 +99,13 @@ class Rehearsal:
     run_task_async = in_thread(run_task)
 
     def drain(self, *, retries: bool = False, limit: int = RUN_LIMIT) -> Drained:
-        """Run everything that is due, and what becomes due by that, until nothing is.
+        """Run all due tasks, and the tasks that become due by that, until there is none.
 
-        Parts of fan-outs and their joins, steps, handlers, due schedules and due retries are run
-        in this thread, the most urgent first. A retry with a backoff is not due before the clock
-        is moved; with `retries` the clock is moved to it. Raises DrainLimitReached after `limit`
-        runs, UnknownTaskType for a task whose body is not here, and AssertionError for a schedule
-        that cannot be fired.
+        This thread runs parts of fan-outs and their joins, steps, handlers, due schedules and due
+        retries, the most urgent first. A retry with a backoff is due only after the clock moves;
+        with `retries` the clock moves to it. Raises DrainLimitReached after `limit` runs,
+        UnknownTaskType for a task without a body here, and AssertionError for a schedule that
+        cannot fire.
         """
         ran: list[str] = []
         while True:
@@ -130,7 +130,7 @@ class Rehearsal:
                     ran.append(one.id)
 
     def _run(self, task_id: str) -> str | None:
-        """Run a body where no request, and no event loop, is in sight: as in a worker."""
+        """Run a body without a request or a running event loop, as in a worker."""
         with submitting_as_nobody():
             status: str | None = _beside_loop(lambda: self._bodies.run(task_id))
         return status
@@ -156,10 +156,10 @@ class Rehearsal:
     # --- schedules ----------------------------------------------------------------------------
 
     def declare_schedules(self) -> None:
-        """Make what code and settings declare rows, as a beat does at its start.
+        """Store the schedules that code and settings declare, as a beat does at its start.
 
-        The first `tick` does it as well, so that they begin before it. Raises InvalidInput that
-        names every declaration that is refused.
+        The first `tick` calls it too, so that they start before it. Raises InvalidInput that
+        names every refused declaration.
         """
         declared = any(known.schedules for known in self.taskdb.types.discover())
         if declared or self.taskdb.settings.schedules:
@@ -171,7 +171,7 @@ class Rehearsal:
 
     def _fire_schedules(self) -> None:
         if self.taskdb.scope.tenants is not None:
-            # Firing is for all tenants; a client that sees some of them is not asked for it.
+            # Firing is for all tenants; a scoped client may not do it.
             return
         while True:
             fired = self.taskdb.schedules.fire()
@@ -190,11 +190,11 @@ class Rehearsal:
         input: Any = ANYTHING,
         **criteria: Any,
     ) -> list[TaskEntity]:
-        """The tasks of this type (None: of any) that were submitted so far, the oldest first.
+        """Return the submitted tasks of this type (None: of any type), oldest first.
 
-        Of a mapping or a model as `input` every member must be equal, and the task's may have more.
-        Sub-tasks are among them; the parent that `submit_fan_out` makes is none of its parts, and
-        left out unless `kind="FAN_OUT"` asks for it. Further criteria are those of `list_tasks`.
+        If `input` is a mapping or a model, all its fields must be equal; the task may have more.
+        Sub-tasks are included. The parent that `submit_fan_out` makes is left out unless
+        `kind="FAN_OUT"` asks for it. Further criteria are those of `list_tasks`.
         """
         return [one for one in self._of(type, criteria) if matches(one, input)]
 
@@ -209,7 +209,7 @@ class Rehearsal:
     ) -> list[TaskEntity]:
         """Raise AssertionError unless such a task was submitted, or exactly `count` of them.
 
-        The error tells what there is instead, and in what it differs. Answers the tasks.
+        The error lists the tasks that exist, and their differences. Returns the tasks.
         """
         name = self.taskdb.types.discover().name_of(type)
         found = self.submitted(name, input, **criteria)
@@ -250,18 +250,18 @@ def rehearse(
     registry: Registry | None = None,
     **settings: Any,
 ) -> Iterator[Rehearsal]:
-    """Rehearse on a client, until the end of the block; the module functions use it meanwhile.
+    """Rehearse on a client until the end of the block; the module functions use it too.
 
-    Without a client it is one on a database in memory of its own, with the settings of the
-    environment and these on top. The clock stands at `at` (an aware datetime), by default now.
-    With a SQLAlchemy `connection` (or what answers one), everything happens in its transaction,
-    which is never ended here: for test suites that roll back what a test did.
-    Neither `registry` nor settings go with a client, which has its own: raises TypeError.
+    Without a client, one is made on its own database in memory, with the settings of the
+    environment and `settings` on top. The clock stands at `at` (an aware datetime), by default now.
+    With a SQLAlchemy `connection` (or a function that returns one), all work happens in its
+    transaction, which is never ended here: for test suites that roll back after a test.
+    Raises TypeError for a client with `registry` or settings: a client has its own.
     """
     if taskdb is not None and (registry is not None or settings):
         message = "a client has its registry and its settings: give them when you make it"
         raise TypeError(message)
-    # Whole milliseconds, as SQLite keeps them: a row's moments are then equal to the clock's.
+    # SQLite stores whole milliseconds: so the moments of a row equal those of the clock.
     now = datetime.now(UTC)
     clock = RehearsalClock(at or now.replace(microsecond=now.microsecond // 1_000 * 1_000))
     with ExitStack() as stack:
@@ -282,7 +282,7 @@ def rehearse(
 
 
 def current() -> Rehearsal:
-    """The rehearsal that is on; raises RuntimeError where none is."""
+    """Return the current rehearsal; raises RuntimeError if there is none."""
     if not _stack:
         message = (
             "no rehearsal is on: ask for the fixture `rehearsal`, or use `with rehearse() as ...`"
@@ -313,20 +313,20 @@ def _on_memory(
         if "data_dir" not in settings:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="taskdb-"))
             settings = {**settings, "data_dir": Path(folder)}
-        # No broker is spoken to; that of production is not even named.
+        # No broker is used; the URL of the production broker is not even loaded.
         loaded = Settings.load(**{"broker_url": "", **settings})
         yield stack.enter_context(TaskDB(loaded, registry=registry, clock=clock))
 
 
 def _is_mere_parent(entity: TaskEntity) -> bool:
-    """It had no body of its own: `submit_fan_out` made it to hold its parts together."""
+    """Whether it has no body of its own: `submit_fan_out` made it as the parent of its parts."""
     return entity.kind is TaskKind.FAN_OUT and entity.attempt == 0
 
 
 def _beside_loop(work: Callable[[], T]) -> T:
-    """Do it in this thread, or where that has a running event loop in another: bodies may be async.
+    """Run it in this thread, or in a new one if this has a running event loop: bodies may be async.
 
-    What the other one raises is raised here.
+    An exception of the new thread is raised here.
     """
     if not _has_running_loop():
         return work()

@@ -1,7 +1,7 @@
-"""At home in Django: name `taskdb.contrib.django` in INSTALLED_APPS, and settings in `TASKDB`.
+"""The Django app: add `taskdb.contrib.django` to INSTALLED_APPS, and settings to `TASKDB`.
 
-``TaskDBBackend`` is the backend of Django's own task framework: of `django.tasks`, or where Django
-has none yet, of its backport. ``BackportBackend`` is that of the backport wherever it is used.
+``TaskDBBackend`` is the backend for Django's own task framework: `django.tasks`, or its backport
+if Django has none yet. ``BackportBackend`` is always the backend for the backport.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["BackportBackend", "TaskDBBackend"]
 def __getattr__(name: str) -> Any:
     # Django imports this package before its own settings and apps are there.
     if name in __all__:
-        from taskdb.contrib.django.framework import backend  # noqa: PLC0415 - as just said
+        from taskdb.contrib.django.framework import backend  # noqa: PLC0415 - see above
 
         is_default = name == "TaskDBBackend"
         return backend.default_backend() if is_default else backend.backend_of(backend.BACKPORT)

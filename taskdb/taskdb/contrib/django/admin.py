@@ -1,7 +1,7 @@
-"""Tasks and schedules in Django's admin: to be read, retried, canceled, paused and run.
+"""Tasks and schedules in Django's admin: read, retry, cancel, pause and run them.
 
-Rows are read over the project's own connection, and moved by TaskDB's client. A person sees the
-tenants that `TASKDB['ADMIN_TENANTS']` names for their request, and all of them without it.
+The admin reads rows over the project's own connection; TaskDB's client moves them. A user sees the
+tenants that `TASKDB['ADMIN_TENANTS']` returns for the request; without this setting, all tenants.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from taskdb.model.status import RETRIED_IN_BULK
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """What can be looked at, by tenant; nothing is added, changed or deleted here."""
+    """A read-only admin that filters by tenant; it adds, changes and deletes nothing."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -87,9 +87,9 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         told: str,
         move: Callable[[TaskDB, Any], Any],
     ) -> None:
-        """Move every chosen row, and say how many moved and why others did not.
+        """Move every chosen row; show how many moved, and why others did not.
 
-        The history of a task, and Django's log, have the user.
+        The history of a task and Django's log record the user.
         """
         taskdb = client_for(request)
         done, refused = 0, []
@@ -111,7 +111,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 @admin.register(Task)
 class TaskAdmin(ReadOnlyAdmin):
-    """Tasks: what there is, how each stands, what it came from."""
+    """Tasks: their list, their state and their origin."""
 
     list_display = ("code", "label", "state", "progress", "attempt", "queue", "tenant", "created")
     list_display_links = ("code", "label")
@@ -124,7 +124,7 @@ class TaskAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """By id where it is one, so that the primary key finds it; never across tenants."""
+        """Search an id by primary key, other words by exact fields or name; only own tenants."""
         words = search_term.strip()
         if not words:
             return queryset, False
@@ -169,7 +169,7 @@ class TaskAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Retry selected tasks", permissions=["retry"])
     def retry_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        """Ask first; then run again what ended badly, and all of it where that is forced."""
+        """Ask for confirmation; then retry failed and canceled tasks, or all with `force`."""
         if request.POST.get("post") != "yes":
             return self._ask_before_retry(request, queryset)
         force = request.POST.get("force") == "yes"
@@ -217,7 +217,7 @@ class TaskAdmin(ReadOnlyAdmin):
         return [*moves, *super().get_urls()]
 
     def move_view(self, request: HttpRequest, task_id: UUID, verb: str) -> HttpResponse:
-        """The buttons of one task's page."""
+        """Handle the buttons on the page of one task."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.may(request, verb):
@@ -234,7 +234,7 @@ class TaskAdmin(ReadOnlyAdmin):
         form_url: str = "",  # noqa: ARG002 - Django's signature
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The page of one task; there is no form to fill in."""
+        """Show the page of one task; it has no form."""
         if object_id is None or not self.has_view_permission(request):
             raise PermissionDenied
         taskdb = client_for(request)

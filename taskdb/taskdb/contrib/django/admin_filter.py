@@ -1,4 +1,4 @@
-"""What narrows the admin's lists, without asking a table of record for all it has."""
+"""Filters of the admin's lists that do not scan the whole task table."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from taskdb.client.default import default_taskdb
 from taskdb.contrib.django.admin_view import allowed_tenants
 
 COUNTED = 10_000
-"""Rows that a page counts; who has more reads "10000" and may filter."""
+"""The most rows that a page counts; a longer list shows "10000", and the user can filter."""
 
 
 class BoundedPaginator(Paginator):
-    """Counts no further than anyone turns pages: a table of record has millions of rows."""
+    """Stops counting at a limit: the task table may have millions of rows."""
 
     @cached_property
     def count(self) -> int:
@@ -27,7 +27,7 @@ class BoundedPaginator(Paginator):
 
 
 class Place(admin.SimpleListFilter):
-    """Tasks that someone submitted, or the sub-tasks among them too."""
+    """Shows only tasks that a caller submitted, or sub-tasks as well."""
 
     title = "place"
     parameter_name = "place"
@@ -47,7 +47,7 @@ class Place(admin.SimpleListFilter):
 
 
 class OfType(admin.SimpleListFilter):
-    """By the types that this project knows: to ask a table of record for all it has takes long."""
+    """By the types that this project knows: a query for all types of the table takes long."""
 
     title = "type"
     parameter_name = "type"
@@ -76,7 +76,7 @@ class InQueue(admin.SimpleListFilter):
 
 
 class OfTenant(admin.SimpleListFilter):
-    """By tenant, for who may see some of them."""
+    """By tenant, for a user who may see only some of them."""
 
     title = "tenant"
     parameter_name = "tenant"

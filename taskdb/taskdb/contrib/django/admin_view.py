@@ -1,4 +1,4 @@
-"""What the admin's pages show, and whose tasks they are."""
+"""The values that the admin's pages show, and the tenants that a user may see."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from taskdb.model.entity import TaskEntity
 from taskdb.model.status import MOVES, RETRIED_IN_BULK, TaskStatus
 
 SHOWN_PARTS = 100
-"""Sub-tasks that the page of their parent lists."""
+"""The most sub-tasks on the page of their parent."""
 SHOWN_CHARACTERS = 20_000
-"""Of an input or a result."""
+"""The most characters of an input or a result."""
 
 RETRIABLE = frozenset(
     {TaskStatus.FAILED, TaskStatus.HALTED, TaskStatus.CANCELED, TaskStatus.COMPLETED}
 )
-"""Where a page offers to run it again."""
+"""The statuses in which a page offers a retry."""
 
 ONLY_FORCED = MOVES["retry"].sources - RETRIED_IN_BULK
-"""What a retry of several runs again only where it is forced."""
+"""The statuses that a bulk retry includes only with `force`."""
 
 _COLOURS = {
     TaskStatus.COMPLETED: "#2e7d32",
@@ -44,9 +44,9 @@ _WAITING = "#5e35b1"
 
 
 def allowed_tenants(request: HttpRequest) -> tuple[str, ...] | None:
-    """Whose tasks this person may see; None: everyone's.
+    """Return the tenants whose tasks this user may see; None means all.
 
-    Raises SettingsError where the setting answers a text: its letters would be tenants.
+    Raises SettingsError if the setting returns a text: each letter would be a tenant.
     """
     choose = option("ADMIN_TENANTS")
     if choose is None:
@@ -59,12 +59,12 @@ def allowed_tenants(request: HttpRequest) -> tuple[str, ...] | None:
 
 
 def client_for(request: HttpRequest) -> TaskDB:
-    """The client of this person's tenants."""
+    """Return a client for the tenants of this user."""
     tenants = allowed_tenants(request)
     taskdb = default_taskdb()
     if tenants is None:
         return taskdb
-    # A scope of no tenant there is, for who may see none.
+    # A user who may see no tenant gets a scope with a tenant that does not exist.
     return taskdb.for_tenant(*(tenants or (_NOBODYS,)))
 
 
@@ -72,14 +72,14 @@ _NOBODYS = "\N{EMPTY SET} no tenant"
 
 
 def badge(status: str) -> str:
-    """A status in its colour."""
+    """Return a status in its colour, as HTML."""
     colour = _COLOURS.get(TaskStatus(status), _WAITING)
     style = f"background:{colour};color:#fff;border-radius:4px;padding:1px 7px;font-size:11px"
     return str(format_html('<span style="{}">{}</span>', style, str(status)))
 
 
 def shown(read: Callable[[], Any]) -> str:
-    """A value as text to look at; what cannot be read says why."""
+    """Return a value as text; if it cannot be read, the reason."""
     try:
         value = read()
     except (TaskDBError, OSError) as error:
@@ -92,7 +92,7 @@ def shown(read: Callable[[], Any]) -> str:
 
 
 def explained(taskdb: TaskDB, entity: TaskEntity) -> str:
-    """Why it is where it is, in a line; nothing for what is over."""
+    """Explain in one line why a task is where it is; empty for a task that has ended."""
     if entity.status.is_terminal:
         return ""
     try:
@@ -104,5 +104,5 @@ def explained(taskdb: TaskDB, entity: TaskEntity) -> str:
 
 
 def parts_of(taskdb: TaskDB, entity: TaskEntity) -> list[TaskEntity]:
-    """The first of its sub-tasks."""
+    """Return the first sub-tasks of a task."""
     return [] if entity.spec is None else taskdb.trees.sub_tasks(entity.id, limit=SHOWN_PARTS)

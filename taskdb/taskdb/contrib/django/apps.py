@@ -1,4 +1,4 @@
-"""The Django app: what it connects when the project is set up."""
+"""The Django app: the connections that it sets up at the start of a project."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ transactions = DjangoTransactions()
 
 
 class TaskDBConfig(AppConfig):
-    """Connects what the project has to what we do; opens no connection."""
+    """Registers settings, transactions, checks and migrations; opens no connection."""
 
     name = "taskdb.contrib.django"
     label = "taskdb"

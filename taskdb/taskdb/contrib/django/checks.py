@@ -1,4 +1,4 @@
-"""System checks: what `manage.py check` says of this package."""
+"""The system checks of this package for `manage.py check`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_MIGRATED = "taskdb.W003"
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Settings, broker, and whose transaction a submit can join; opens no connection."""
+    """Check settings, broker, and the transaction that a submit joins; opens no connection."""
     try:
         settings = Settings.load()
     except SettingsError as error:
@@ -35,9 +35,9 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 
 def check_tables(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """With `check --database`: whether this release can work on our tables.
+    """With `check --database`: check that this release can work on our tables.
 
-    No error, and not said to `migrate`, which asks before it makes them.
+    It gives warnings, not errors. `migrate` gets none: it checks before it makes the tables.
     """
     if "migrate" in sys.argv[1:]:
         return []

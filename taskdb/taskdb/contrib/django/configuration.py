@@ -1,6 +1,6 @@
 """`TASKDB = {...}` in Django's settings: our names without their prefix, and a few of Django's own.
 
-What is not said there is taken from the environment, and the database from `DATABASES`.
+Settings that it lacks come from the environment, and the database from `DATABASES`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ OWN = {
     "ADMIN_TENANTS": "A function (or its path) of a request: the tenants that the admin shows it, "
     "None for all.",
 }
-"""What Django's settings may say beside the settings that everyone has."""
+"""The options of `TASKDB` that exist only in Django."""
 
 TASKS_MODULE = "tasks"
 
 
 class DjangoSettings:
-    """The settings of this package, as Django's have them."""
+    """Reads the settings of this package from Django's settings."""
 
     def read(self) -> dict[str, Any]:
-        """By the names of `Settings`; raises SettingsError."""
+        """Return them by the names of `Settings`; raises SettingsError."""
         given = said()
         found = {name.lower(): value for name, value in given.items() if name not in OWN}
         if not _says_database(found):
@@ -49,13 +49,13 @@ class DjangoSettings:
         return found
 
     def stamp(self) -> Hashable:
-        """Changes when `read` would answer something else."""
+        """Return a value that changes whenever the result of `read` would."""
         given = getattr(settings, SETTING, None) or {}
         return (id(given), repr(given), database.stamp(option("DATABASE")))
 
 
 def said() -> Mapping[str, Any]:
-    """What `TASKDB` says, without what is None; raises SettingsError for unknown names."""
+    """Return the entries of `TASKDB` that are not None; SettingsError for unknown names."""
     given = getattr(settings, SETTING, None) or {}
     if not isinstance(given, Mapping):
         message = f"{SETTING} in Django's settings is a {type(given).__name__}: make it a dict"
@@ -72,14 +72,14 @@ def said() -> Mapping[str, Any]:
 
 
 def option(name: str, *, default: Any = None) -> Any:
-    """One of Django's own settings of this package."""
+    """Return one of the options that exist only in Django."""
     given = getattr(settings, SETTING, None) or {}
     value = given.get(name) if isinstance(given, Mapping) else None
     return default if value is None else value
 
 
 def task_modules() -> list[str]:
-    """The modules of the installed apps that may define task types."""
+    """Return the modules of the installed apps that may define task types."""
     return [
         f"{app.name}.{TASKS_MODULE}"
         for app in apps.get_app_configs()

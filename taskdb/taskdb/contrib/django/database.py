@@ -1,4 +1,4 @@
-"""Which of Django's databases is ours, and how we reach it by ourselves."""
+"""Finds the database of Django that holds our tables, and its URL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskdb.errors import SettingsError
 VENDORS = {"postgresql", "sqlite"}
 """The databases that a store can live in, by Django's names for them."""
 
-# What Django's options have beside those of libpq.
+# Options of Django that libpq does not know.
 _DJANGO_ONLY = {
     "assume_role",
     "client_encoding",
@@ -27,9 +27,9 @@ _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 def own_alias(named: str | None) -> str | None:
-    """The alias of the database that the rows live in when no URL says so; None: in none of them.
+    """Return the alias of the database for the rows, if no URL is set; None if there is none.
 
-    Raises SettingsError for a named one that is none, or that cannot hold a store.
+    Raises SettingsError if the named alias does not exist, or cannot hold a store.
     """
     alias = DEFAULT_DB_ALIAS if named is None else named
     if alias not in connections:
@@ -50,7 +50,7 @@ def own_alias(named: str | None) -> str | None:
 
 
 def url_of(alias: str) -> str:
-    """The SQLAlchemy URL of a database of Django's, as its settings are now."""
+    """Return the SQLAlchemy URL of one of Django's databases, from its current settings."""
     connection = connections[alias]
     if connection.vendor == "sqlite":
         return _sqlite_url(_name(alias))
@@ -76,7 +76,7 @@ def url_of(alias: str) -> str:
 
 
 def stamp(named: str | None) -> Hashable:
-    """Changes when the database does, as it does when a test suite makes its own."""
+    """Return a value that changes with the database, for example for a test database."""
     alias = DEFAULT_DB_ALIAS if named is None else named
     if alias not in connections:
         return None
@@ -85,10 +85,10 @@ def stamp(named: str | None) -> Hashable:
 
 
 def alias_on(store_url: str, named: str | None) -> str | None:
-    """The alias of the database that this URL leads to; None when it is none of Django's.
+    """Return the alias of the database with this URL; None if Django has no such database.
 
-    The one that `TASKDB['DATABASE']` names is ours whatever the URL says: the two may go
-    different ways to the same server.
+    The alias that `TASKDB['DATABASE']` names counts with any URL: the two may reach
+    the same server in different ways.
     """
     if named is not None:
         return named
@@ -103,7 +103,7 @@ def _candidates() -> Iterator[str]:
 
 
 def _name(alias: str) -> str:
-    """The name of a database; empty for a memory that no other connection can see."""
+    """Return the name of a database; empty for one in memory that only its connection sees."""
     given = connections[alias].settings_dict
     name = str(given.get("NAME") or "")
     if connections[alias].vendor == "sqlite":
@@ -113,14 +113,14 @@ def _name(alias: str) -> str:
 
 def _sqlite_url(name: str) -> str:
     if name.startswith("file:"):
-        # The shared memory of a test suite; SQLAlchemy wants to be told that it is a URI.
+        # The shared memory of a test suite; SQLAlchemy needs the option `uri` for it.
         path, _, query = name.partition("?")
         return f"sqlite:///{path}?{query}{'&' if query else ''}uri=true"
     return f"sqlite:///{Path(name).absolute()}"
 
 
 def _place(url: str) -> tuple[str, ...]:
-    """What tells databases apart, and not how one logs in."""
+    """Return the parts of a URL that identify a database, without the login."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         name = parsed.database or ""

@@ -1,4 +1,4 @@
-"""Columns of ours as Django's fields: what differs between the databases we live in."""
+"""Our columns as Django fields; they hide the differences between PostgreSQL and SQLite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskdb.store.engine.sqlite.sqlite import SQLite
 
 
 class IdField(models.UUIDField):
-    """An id: a UUID, on SQLite canonical text (Django's own would be without its dashes)."""
+    """An id: a UUID, on SQLite canonical text (Django's own field omits the dashes)."""
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's signature
         if not prepared:
@@ -26,7 +26,7 @@ class IdField(models.UUIDField):
 
 
 class MomentField(models.DateTimeField):
-    """A moment: timestamptz, on SQLite text that sorts as time does."""
+    """A moment: timestamptz, on SQLite text that sorts by time."""
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's signature
         if not isinstance(value, datetime) or connection.vendor == "postgresql":

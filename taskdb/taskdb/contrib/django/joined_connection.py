@@ -1,7 +1,7 @@
-"""A SQLAlchemy connection over one of Django's: the store speaks, Django's cursor carries it.
+"""A SQLAlchemy connection over one of Django's: Django's cursor runs the store's statements.
 
-So a statement of ours runs in the transaction that Django has open, with its query log, its
-execute wrappers and its errors, and Django alone begins, commits and rolls back.
+So our statements run in Django's open transaction, with its query log, its execute
+wrappers and its errors. Only Django begins, commits and rolls back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _connections: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()
 
 
 def joined_connection(wrapper: Any) -> Connection:
-    """Our connection over this one of Django's; like that one, it belongs to its thread."""
+    """Return our connection over this one of Django's; it belongs to the same thread."""
     found = _connections.get(wrapper)
     if found is None:
         found = _connections[wrapper] = _engine(wrapper).connect()
@@ -33,13 +33,13 @@ def joined_connection(wrapper: Any) -> Connection:
 
 def _engine(wrapper: Any) -> Engine:
     url = make_url(_driver_url(wrapper))
-    # Django's cursor for SQLite knows `%s` only.
+    # Django's cursor for SQLite supports only `%s`.
     style = {"paramstyle": "format"} if wrapper.vendor == "sqlite" else {}
     dialect_class: Any = url.get_dialect()
     dialect = dialect_class(dbapi=dialect_class.import_dbapi(), **style)
     kept = ref(wrapper)
-    # By hand: `create_engine` would ask the server about itself at the first connection, in the
-    # middle of someone's transaction and of the queries that a test counts.
+    # `create_engine` would query the server at the first connection: inside an open transaction,
+    # and among the queries that a test counts.
     lend: Any = lambda: _Lent(kept)  # noqa: E731 - SQLAlchemy wants a whole DBAPI connection of it
     return Engine(NullPool(lend), dialect, url, hide_parameters=True)
 
@@ -53,7 +53,7 @@ def _driver_url(wrapper: Any) -> str:
 
 
 class _Lent:
-    """A connection for SQLAlchemy that ends nothing: its transactions are Django's."""
+    """A connection for SQLAlchemy that never ends a transaction: Django does."""
 
     def __init__(self, wrapper: ref[Any]) -> None:
         self._wrapper = wrapper
@@ -75,7 +75,7 @@ class _Lent:
 
 
 class _LentCursor:
-    """A cursor of Django's; where our tables are missing it says what to do."""
+    """A cursor of Django's; a missing table raises DatabaseNotMigrated with the command to run."""
 
     def __init__(self, cursor: Any, alias: str) -> None:
         self._cursor = cursor
@@ -96,7 +96,7 @@ class _LentCursor:
 
 
 def _read_as_we_do(cursor: Any, vendor: str) -> None:
-    """Undo, for this cursor alone, what Django's settings do to moments (`USE_TZ`, time zones)."""
+    """Undo, for this cursor only, the effect of Django's settings on moments (`USE_TZ`, zones)."""
     if vendor != "postgresql":
         return
     adapters = getattr(cursor, "adapters", None)
@@ -113,5 +113,5 @@ def _read_as_we_do(cursor: Any, vendor: str) -> None:
 
 
 def _fixed_zone(offset: Any) -> timezone:
-    """What psycopg2 makes of an offset: a duration, or minutes in its older releases."""
+    """Return a time zone for psycopg2's offset: a duration, or minutes in older releases."""
     return timezone(offset if isinstance(offset, timedelta) else timedelta(minutes=offset))

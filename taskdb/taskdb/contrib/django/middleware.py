@@ -1,4 +1,4 @@
-"""Middleware: every task that a request submits is recorded with its user, id and address."""
+"""Middleware that records the user, id and address of a request with every submitted task."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from taskdb.model.principal.origin import submitting_as
 from taskdb.model.principal.web_request import REQUEST_ID, request_id_of
 
 _IDS_OF_OTHERS = ("id", "request_id", "correlation_id")
-"""Attributes in which other middleware keeps the id that it gave a request."""
+"""Attributes in which other middleware stores the id of a request."""
 
 
 @sync_and_async_middleware
 def record_submitter(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Name it behind Django's AuthenticationMiddleware or before it: the user is asked for late.
+    """Record the submitter; name it before or after AuthenticationMiddleware: user is read late.
 
-    An `X-Request-ID` is taken over, else an id is made. The address is that of the peer, or the
+    An `X-Request-ID` is used, else an id is made. The address is that of the peer, or the
     one that a proxy of the setting `trusted_proxies` passes on.
     """
     if iscoroutinefunction(get_response):
@@ -59,7 +59,7 @@ def _user(request: Any) -> str | None:
 
 
 def _user_of_coroutine(request: Any) -> str | None:
-    """The submit of a coroutine asks in some thread: what that opens nobody else would close."""
+    """Return the user and close what that opens: Django closes nothing in a coroutine's thread."""
     with _closing_what_opens():
         return _user(request)
 

@@ -1,4 +1,4 @@
-"""Our tables come and go with Django's: `manage.py migrate`, test databases, `manage.py flush`."""
+"""Migrates and empties our tables with Django's: `migrate`, test databases and `flush`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from taskdb.store.engine.migrations import migrate
 
 
 def on_post_migrate(using: str, verbosity: int = 1, **given: Any) -> None:
-    """Bring our tables to this release where they live in the database that was just migrated.
+    """Migrate our tables to this release if they are in the database that was just migrated.
 
-    After a flush, which removes all data, remove ours. `TASKDB['MIGRATE'] = False` switches both
-    off.
+    After a flush, which removes all data, remove our rows. `TASKDB['MIGRATE'] = False` switches
+    both off.
     """
     if not option("MIGRATE", default=True):
         return
@@ -28,7 +28,7 @@ def on_post_migrate(using: str, verbosity: int = 1, **given: Any) -> None:
         return
     revision = _migrated(using, store_url)
     if "plan" not in given:
-        # Only `migrate` knows a plan; `flush` sends the same signal without one.
+        # Only `migrate` passes a plan; `flush` sends the same signal without one.
         with atomic(using=using):
             migrate.empty(joined_connection(connections[using]))
     if verbosity >= 1 and "plan" in given:
@@ -39,6 +39,6 @@ def on_post_migrate(using: str, verbosity: int = 1, **given: Any) -> None:
 def _migrated(using: str, store_url: str) -> str:
     wrapper = connections[using]
     if wrapper.vendor == "sqlite" and wrapper.is_in_memory_db():
-        # Nobody else can reach it, so nobody else migrates it.
+        # Only this connection can reach it, so no other process can migrate it.
         return migrate.migrate_over(joined_connection(wrapper))
     return migrate.migrate(store_url)

@@ -1,4 +1,4 @@
-"""Our tables as Django's models, to be read by the admin; no migration of Django's touches them."""
+"""Our tables as read-only Django models for the admin; Django's migrations ignore them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 
 
 class Task(models.Model):
-    """A row of `task`. Moves are made by TaskDB's client, never by saving this."""
+    """A row of `task`. Only TaskDB's client moves it; never save this model."""
 
     id = IdField(primary_key=True)
     tenant = models.TextField()
@@ -46,7 +46,7 @@ class Task(models.Model):
     class Meta:
         managed = False
         db_table = "taskdb_task"
-        # Ids are in order of time, and the primary key needs no other index.
+        # Ids are in order of time, so the primary key serves as the index.
         ordering = ("-id",)
         default_permissions = ("view",)
         permissions = (("retry_task", "Can retry tasks"), ("cancel_task", "Can cancel tasks"))

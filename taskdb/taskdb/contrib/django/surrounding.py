@@ -1,4 +1,4 @@
-"""What surrounds every body in a worker of a Django project: connections that still work."""
+"""Surrounds every body in a worker of a Django project: keeps connections usable."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from taskdb.types.registry import default_registry
 
 @contextmanager
 def sound_connections(ctx: TaskContext) -> Iterator[None]:
-    """As Django does around a request: no connection that is dead or past its age is used or kept.
+    """Close connections that are dead or past their age before and after a body, as Django does.
 
-    A transaction that is open is left alone. The ORM of an `async def` body runs in a thread of
-    asgiref's, whose connections are seen to as well.
+    An open transaction is not touched. The ORM of an `async def` body runs in a thread of
+    asgiref; its connections are closed as well.
     """
     task_type = default_registry.find(ctx.type)
     is_async = task_type is not None and task_type.is_async
@@ -41,7 +41,7 @@ async def _close_old_of_coroutines() -> None:
 
 
 def close_old_connections_at_rest() -> None:
-    """Django's own would close one in the middle of a test's transaction, and end that."""
+    """Close them as Django does, but not in a test's transaction, which that would end."""
     for wrapper in connections.all(initialized_only=True):
         if not wrapper.in_atomic_block:
             wrapper.close_if_unusable_or_obsolete()

@@ -1,4 +1,4 @@
-"""For Django's test cases: what a test submits is looked at, and run, in the test's transaction."""
+"""For Django's test cases: check and run submitted tasks in the transaction of the test."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from taskdb.testing import Drained, Rehearsal, RehearsalClock, rehearse
 
 
 class TaskDBTestMixin:
-    """Stands before `TestCase` (or `TransactionTestCase`) among the bases of a test case.
+    """A mixin; name it before `TestCase` (or `TransactionTestCase`) among the bases.
 
     The methods are those of `taskdb.testing.Rehearsal`. Nothing is published while a test runs, and
-    time stands still. In a `TestCase` the bodies run inside the transaction of the test, see what
-    it has written, and are rolled back with it; `on_commit` need not be captured.
+    time stands still. In a `TestCase` the bodies run inside the transaction of the test: they see
+    its rows and are rolled back with it. A test need not capture `on_commit`.
     """
 
     rehearsal: Rehearsal
@@ -57,8 +57,8 @@ class TaskDBTestMixin:
 def rehearsing() -> Iterator[Rehearsal]:
     """Rehearse on the project's TaskDB, in the open transaction of its database if there is one.
 
-    That transaction is its thread's: bodies of an asynchronous test run in another one, and so
-    need a `TransactionTestCase`.
+    A transaction belongs to its thread. Bodies of an asynchronous test run in another thread, so
+    such a test needs a `TransactionTestCase`.
     """
     taskdb = default_taskdb()
     alias = database.alias_on(taskdb.settings.store_url, option("DATABASE"))

@@ -1,8 +1,8 @@
 """A submit inside `transaction.atomic()`: its row belongs to Django's transaction.
 
-Where the rows live in the database of that transaction, they are written over Django's own
-connection; where they live elsewhere, the commit makes them. Django's `on_commit` forgets what the
-savepoint of an `atomic` took back; those made by hand it is told of here.
+If the rows are in the database of that transaction, they are written over Django's own
+connection; else they are written after its commit. Django's `on_commit` forgets callbacks when the
+savepoint of an `atomic` is rolled back; this module adds savepoints that are made by hand.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class DjangoTransactions:
         )
 
     def open(self, session: Any, store_url: str) -> CallerTransaction | None:
-        """The transaction of this connection; without one, that of our database, or of another.
+        """Return the transaction of this connection; without one, that of our or another database.
 
-        A submit that is in a transaction of another database only waits for that one's commit.
+        A submit inside a transaction of another database only waits for its commit.
         """
         own = self._alias_on(store_url)
         if session is not None:
@@ -54,13 +54,13 @@ class DjangoTransactions:
         return _Joined(connections[own]) if found.alias == own else _Elsewhere(found)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """In the one thread where the ORM's own asynchronous methods run."""
+        """Run it in the thread in which the ORM's own asynchronous methods run."""
         done: T = await sync_to_async(work, thread_sensitive=True)()
         return done
 
     def _alias_on(self, store_url: str) -> str | None:
         named = option("DATABASE")
-        # The name of a test database replaces that of the real one, under the same alias.
+        # A test database has another name under the same alias.
         places = tuple(connections[alias].settings_dict["NAME"] for alias in connections)
         key = (store_url, named, places)
         if key not in self._aliases:
@@ -69,7 +69,7 @@ class DjangoTransactions:
 
 
 def _open_connection(own: str | None) -> Any:
-    """Of the connections that this thread has used, the one whose commit is waited for."""
+    """Return the open connection of this thread whose commit counts: ours, default, or another."""
     found = [wrapper for wrapper in connections.all(initialized_only=True) if _is_open(wrapper)]
     order = (own, DEFAULT_DB_ALIAS)
     return min(
@@ -80,14 +80,14 @@ def _open_connection(own: str | None) -> Any:
 
 
 def _is_open(wrapper: Any) -> bool:
-    """Whether what is written now waits for a commit; opens no connection to find out."""
+    """Whether a write now waits for a commit; opens no connection."""
     is_connected = wrapper.connection is not None
     commits_itself = wrapper.autocommit if is_connected else wrapper.settings_dict["AUTOCOMMIT"]
     return bool(wrapper.in_atomic_block or not commits_itself)
 
 
 class _Joined:
-    """The rows are written over Django's connection."""
+    """Writes the rows over Django's connection."""
 
     def __init__(self, wrapper: Any) -> None:
         self._wrapper = wrapper
@@ -96,18 +96,18 @@ class _Joined:
         return joined_connection(self._wrapper)
 
     def after_commit(self, items: Sequence[Any], publish: Publish) -> None:
-        # Who switched autocommit off commits behind Django's back: the relay will see it.
+        # Code that switched autocommit off commits without Django's hooks: the relay publishes.
         if items and self._wrapper.in_atomic_block:
             on_commit(self._wrapper, lambda: self._publish(items, publish), robust=True)
 
     def _publish(self, items: Sequence[Any], publish: Publish) -> None:
-        # A test that runs the callbacks of its own transaction, which it never commits.
+        # Skip it in a test that runs the callbacks of a transaction that it never commits.
         if not self._wrapper.in_atomic_block:
             publish(items, certain=True)
 
 
 class _Elsewhere:
-    """The rows are in another database, and are made when this transaction has committed."""
+    """Creates the rows in another database after this transaction has committed."""
 
     def __init__(self, wrapper: Any) -> None:
         self._wrapper = wrapper
@@ -132,9 +132,9 @@ def _create(items: Sequence[Any], create: Publish) -> None:
 
 
 def on_commit(wrapper: Any, work: Callable[[], None], *, robust: bool = False) -> None:
-    """Do it after the outermost commit, unless a savepoint that is open now is rolled back.
+    """Run `work` after the outermost commit, unless a savepoint that is open now is rolled back.
 
-    With `robust`, an error in it is logged and never reaches the request that has committed.
+    With `robust`, an error is logged and does not reach the request, which has committed.
     """
     wrapper.on_commit(work, robust=robust)
     if wrapper.run_on_commit and wrapper.run_on_commit[-1][1] is work:
@@ -143,9 +143,9 @@ def on_commit(wrapper: Any, work: Callable[[], None], *, robust: bool = False) -
 
 
 class _Open(frozenset[str]):
-    """The savepoints that may be open now, those of `transaction.savepoint()` among them.
+    """The savepoints that may be open now, including those of `transaction.savepoint()`.
 
-    Django numbers the savepoints of a connection, but remembers only those of its atomic blocks.
+    Django numbers the savepoints of a connection, but stores only those of its atomic blocks.
     """
 
     _last: int

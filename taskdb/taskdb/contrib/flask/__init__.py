@@ -1,4 +1,4 @@
-"""At home in Flask: settings of the app, its session, its commands, its context around bodies."""
+"""The Flask extension: settings, session and commands of the app, its context around bodies."""
 
 from taskdb.contrib.flask.extension import FlaskTaskDB
 

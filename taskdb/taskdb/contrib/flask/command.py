@@ -1,4 +1,4 @@
-"""`flask taskdb …`: every command of `taskdb`, on the client and in the context of the app."""
+"""`flask taskdb …`: every command of `taskdb`, with the client and the context of the app."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taskdb.client.taskdb import TaskDB
 
 
 def command_of(client: TaskDB) -> click.Command:
-    """The command that hands its words on."""
+    """Return the command, which passes its arguments on."""
 
     @click.command(
         "taskdb",

@@ -1,4 +1,4 @@
-"""The settings of a TaskDB, as a Flask app has them."""
+"""Reads the settings of a TaskDB from a Flask app."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _DATABASE = "SQLALCHEMY_DATABASE_URI"
 
 
 def settings_of(app: Flask, *, joins_session: bool) -> Settings:
-    """The settings in `app.config`, under their names, on top of those of the environment.
+    """Return the settings in `app.config`, under their names, on top of the environment's.
 
-    Where a session is joined and nobody names a database, it is that of Flask-SQLAlchemy: the row
-    can be in the session's transaction only there. Raises SettingsError for a name that is none.
+    If a session is joined and no database is set, it is that of Flask-SQLAlchemy: only there can
+    the row be in the session's transaction. Raises SettingsError for an unknown name.
     """
     given = {
         name.removeprefix(PREFIX).lower(): value
@@ -36,7 +36,7 @@ def settings_of(app: Flask, *, joins_session: bool) -> Settings:
 
 
 def _shared_database(config: Mapping[str, Any], instance: Path) -> str | None:
-    """The address of Flask-SQLAlchemy's database as a store's; None for what cannot be one."""
+    """Return the URL of Flask-SQLAlchemy's database for a store; None if it cannot hold one."""
     try:
         url = make_url(config[_DATABASE])
     except (KeyError, ArgumentError):
@@ -46,6 +46,6 @@ def _shared_database(config: Mapping[str, Any], instance: Path) -> str | None:
     if url.get_backend_name() != "sqlite" or url.database in {None, "", ":memory:"}:
         return None
     if not url.query.get("uri"):
-        # As Flask-SQLAlchemy understands it: a relative file lies in the folder of the instance.
+        # As Flask-SQLAlchemy does: a relative path starts in the instance folder.
         url = url.set(database=str(instance / str(url.database)))
     return url.set(drivername="sqlite").render_as_string(hide_password=False)

@@ -1,4 +1,4 @@
-"""The extension: one client an app, made by `init_app`, closed with the process."""
+"""The extension: one client for each app, made by `init_app`, closed with the process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from taskdb.types.context import TaskContext
 from taskdb.types.registry import Registry
 
 NAME = "taskdb"
-"""The extension's place in `app.extensions`, and the name of its commands."""
+"""The key in `app.extensions`, and the name of the command."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ Ask = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """What the extension keeps for one app."""
+    """The state of the extension for one app."""
 
     client: TaskDB
     session: Any
@@ -41,9 +41,9 @@ class AppState:
 def _in_app_session(
     submit: Callable[Concatenate[TaskDB, P], T],
 ) -> Callable[Concatenate[FlaskTaskDB, P], T]:
-    """The method that submits in the transaction of the app's session.
+    """Return the method that submits in the transaction of the app's session.
 
-    With `session=None` it is committed by itself, whatever becomes of that transaction.
+    With `session=None` the submit commits by itself, independent of that transaction.
     """
 
     @wraps(submit)
@@ -59,13 +59,12 @@ class FlaskTaskDB:
     """Tasks of a Flask app.
 
     `session` is Flask-SQLAlchemy's `db.session`, or any session or scoped session of SQLAlchemy:
-    submits join its transaction, and are published when that has committed; one with
-    `session=None` is committed by itself. `user` answers who is
-    logged in, and is called for a submit inside a request; `request_id` the id of the request, by
-    default its header X-Request-ID; the address is the peer's, or the one that a proxy of the
-    setting `TASKDB_TRUSTED_PROXIES` passes on. Settings are those of `app.config` (`TASKDB_…`),
-    on top of the environment. One extension serves any number of apps; each has a client of its
-    own.
+    submits join its transaction, and are published after its commit; a submit with
+    `session=None` commits by itself. `user` returns the logged-in user; a submit inside a request
+    calls it. `request_id` returns the id of the request, by default its header X-Request-ID. The
+    address is the peer's, or the one that a proxy of the setting `TASKDB_TRUSTED_PROXIES` passes
+    on. Settings are those of `app.config` (`TASKDB_…`), on top of the environment. One extension
+    serves any number of apps; each has its own client.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class FlaskTaskDB:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Serve this app: its settings are read now, and nothing is opened.
+        """Serve this app: reads its settings now, and opens nothing.
 
         Raises SettingsError, and RuntimeError for an app that has a TaskDB already.
         """
@@ -102,7 +101,7 @@ class FlaskTaskDB:
 
     @property
     def client(self) -> TaskDB:
-        """The client of the current app: what reads and moves tasks.
+        """The client of the current app, to read and move tasks.
 
         Raises RuntimeError outside of an app's context, and for an app without `init_app`.
         """
@@ -133,7 +132,7 @@ def _app_context_of(app: Flask) -> Callable[[TaskContext], AbstractContextManage
 
 
 def _submitter() -> Submitter | None:
-    """Who submits in this request; None outside of one, and for an app without `init_app`."""
+    """Return the submitter of this request; None outside of one or without `init_app`."""
     if not has_request_context():
         return None
     state = current_app.extensions.get(NAME)
@@ -148,7 +147,7 @@ def _submitter() -> Submitter | None:
 
 
 def _as_text(ask: Ask | None) -> Callable[[], str | None] | None:
-    """The id of a user may be a number."""
+    """Convert the result of `ask` to text: the id of a user may be a number."""
     if ask is None:
         return None
 

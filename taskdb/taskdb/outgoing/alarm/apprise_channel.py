@@ -24,7 +24,7 @@ _TYPES = {
     "critical": apprise.NotifyType.FAILURE,
 }
 _LEAST_SECRET = 4
-"""A shorter part of a URL would be found in too many words."""
+"""Shortest part of a URL that is hidden; a shorter part occurs in too many words."""
 _REASON_CHARACTERS = 300
 
 
@@ -32,7 +32,7 @@ class ForPeople:
     """Sends title and text to one Apprise URL."""
 
     def __init__(self, url: str, seconds: float) -> None:
-        """Raises TargetRefused for what is no URL of Apprise's, without repeating it."""
+        """Raises TargetRefused, without the URL, if Apprise cannot use it."""
         self._secrets = _parts(url)
         self._service = apprise.Apprise()
         if not self._service.add(_with_timeouts(url, seconds)):
@@ -58,7 +58,7 @@ class ForPeople:
         """Nothing is kept open."""
 
     def _told(self, reason: str) -> str:
-        """What a service said, in one line, without any part of its URL."""
+        """Return the error of a service in one line, without any part of its URL."""
         line = " ".join(reason.split())
         for secret in self._secrets:
             line = line.replace(secret, HIDDEN)
@@ -67,10 +67,10 @@ class ForPeople:
 
 @contextmanager
 def _heard() -> Iterator[list[str]]:
-    """What Apprise says by its log while this is sent, from threads of its own.
+    """Collect Apprise's log messages during a send; it logs from threads of its own.
 
-    Nothing where another message is sent at the same time: it could be about that one, and tell
-    what of its URL is secret.
+    The list ends empty if another send overlaps: a message could be of that one, and show
+    secret parts of its URL.
     """
     ear = _Ear()
     with _lock:
@@ -93,7 +93,7 @@ def _heard() -> Iterator[list[str]]:
 
 
 def _keep_to_ourselves(*, ours: bool) -> None:
-    """While we send, what Apprise says goes to us, and to no log: it may name what is secret."""
+    """During a send, keep Apprise's messages out of all other logs: they may show secrets."""
     _log.propagate = not ours
     _log.setLevel(logging.WARNING if ours else logging.NOTSET)
 
@@ -114,14 +114,14 @@ _ears: list[_Ear] = []
 
 
 def _parts(url: str) -> list[str]:
-    """What may be secret in a URL: every word behind its scheme, the longest first."""
+    """Return the possible secrets of a URL: every word after its scheme, the longest first."""
     rest = url.partition("://")[2]
     found = {part for part in re.split(r"[/:@?&=,]", rest) if len(part) >= _LEAST_SECRET}
     return sorted({rest, *found}, key=len, reverse=True)
 
 
 def _with_timeouts(url: str, seconds: float) -> str:
-    """Unless the URL says so itself, no service takes longer than others may."""
+    """Add the time limits of all transports, unless the URL sets its own."""
     joint = "&" if "?" in url else "?"
     wanted = [
         f"{name}={seconds:g}" for name in ("cto", "rto") if not re.search(rf"[?&]{name}=", url)

@@ -1,4 +1,4 @@
-"""Ways out by the name of their channel, each opened at first use and kept."""
+"""Opens channels by their name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = get_logger("taskdb.alarm")
 
 
 class ForPrograms:
-    """Sends the envelope over one of the transports that notifications take too."""
+    """Sends the envelope over one of the transports that notifications also use."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -43,7 +43,7 @@ class ForPrograms:
 
 
 def open_channel(settings: Settings, name: str) -> WayOut:
-    """The way out of this name; raises DeliveryFailed and TargetRefused."""
+    """Return the open channel of this name; raises DeliveryFailed and TargetRefused."""
     channel = next((one for one in settings.alarm_channels if one.name == name), None)
     if channel is None:
         message = f"no channel is named {name!r} here: name it in TASKDB_ALARM_CHANNELS"
@@ -54,15 +54,15 @@ def open_channel(settings: Settings, name: str) -> WayOut:
 
 
 def import_channels(settings: Settings) -> None:
-    """Import what the channels are made of, before there are threads and forks.
+    """Import the modules of the channels, before the process has threads and forks.
 
-    A fork waits for an import of another thread: it should find none.
+    A fork waits for an import that runs in another thread.
     """
     for channel in settings.alarm_channels:
         try:
             open_channel(settings, channel.name).close()
         except (DeliveryFailed, TargetRefused) as error:
-            # Each delivery tells of it, where operators look.
+            # Each delivery logs this error where operators look.
             log.debug("channel.open_failed", channel=channel.name, reason=str(error))
 
 

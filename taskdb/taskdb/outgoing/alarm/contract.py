@@ -1,4 +1,4 @@
-"""What every channel that is open can do."""
+"""The interface of an open channel."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 Words = Mapping[str, Any]
-"""A message as its row keeps it: `title` and `text` for people, `envelope` for programs."""
+"""A message as its row stores it: `title` and `text` for people, `envelope` for programs."""
 
 
 class WayOut(Protocol):
-    """A channel that is open."""
+    """An open channel."""
 
     def send(self, message_id: str, words: Words) -> None:
-        """Return once the channel has taken it; raise DeliveryFailed."""
+        """Return once the channel has taken the message; raises DeliveryFailed."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""

@@ -1,4 +1,4 @@
-"""Delivering: a thread a channel, so that one which is slow or away keeps no other waiting."""
+"""Delivers alarms: one thread a channel, so that a slow or unavailable one delays no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLOSE_SECONDS = 2.0
 
 
 class Deliverer:
-    """Sends what is due; safe to call from several threads and processes."""
+    """Sends due messages; safe to call from several threads and processes."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Deliverer:
         own_channels_only: bool = False,
         opened: Callable[[Settings, str], WayOut] = open_channel,
     ) -> None:
-        """With `own_channels_only` what this process cannot send is left to others, unremarked."""
+        """With `own_channels_only`, silently leave unknown channels to other processes."""
         self._settings = settings
         self._delivering = deliveries
         self._own_only = own_channels_only
@@ -44,9 +44,9 @@ class Deliverer:
         self._stopping = threading.Event()
 
     def run_once(self) -> bool:
-        """See that every channel with something due is worked on; does not wait for them.
+        """Start a thread for every channel with due messages; does not wait for them.
 
-        There is never more to do at once. Raises DatabaseError.
+        Returns False: one call takes all the work. Raises DatabaseError.
         """
         for channel in self._delivering.due_channels():
             if channel in self._known or not self._own_only:
@@ -54,7 +54,7 @@ class Deliverer:
         return False
 
     def stop(self, seconds: float = _CLOSE_SECONDS) -> None:
-        """Take nothing more, and wait so long for what is on its way."""
+        """Take no more messages, and wait `seconds` for each send in progress."""
         self._stopping.set()
         with self._lock:
             threads = list(self._threads.values())
@@ -62,7 +62,7 @@ class Deliverer:
             thread.join(seconds)
 
     def wait(self) -> None:
-        """Until every channel has sent what was due, or refused it."""
+        """Wait until every channel has sent or refused its due messages."""
         with self._lock:
             threads = list(self._threads.values())
         for thread in threads:
@@ -90,14 +90,14 @@ class Deliverer:
         except DatabaseError as error:
             log.warning("alarm.postponed", channel=channel, reason=str(error))
         except Exception:
-            # The other channels go on; what this one did not send is due again.
+            # The other channels continue; the unsent messages of this one become due again.
             log.exception("alarm.failed", channel=channel)
         finally:
             if way is not None:
                 way.close()
 
     def _send(self, channel: str, one: Outgoing, way: WayOut | None) -> WayOut | None:
-        """Send one; answers the way out, to be used again."""
+        """Send one message; returns the open channel for the next."""
         told = {"channel": channel, "alarm_id": one.alarm_id, "attempt": one.attempt}
         try:
             way = way or self._opened(self._settings, channel)
@@ -107,7 +107,7 @@ class Deliverer:
             self._delivering.refused(one, error.reason, after=after)
             log.warning("alarm.delivery_failed", reason=error.reason, **told)
         except Exception as error:  # noqa: BLE001 - any of a hundred libraries'
-            # Its words are a stranger's, and may have what must not be told.
+            # The text of a foreign error may contain secrets.
             self._delivering.refused(one, f"it broke ({type(error).__name__})")
             log.warning("alarm.delivery_failed", reason=type(error).__name__, **told)
         else:

@@ -1,4 +1,4 @@
-"""A pass over the history, and the words about it in the log."""
+"""Runs a pass over the history that raises alarms, and logs its result."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ log = get_logger("taskdb.alarm")
 
 
 class Folder:
-    """Makes alarms of failures, and messages of alarms."""
+    """Makes alarms from failures, and messages from alarms."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._detection = StoreUpkeep(store).detection(settings.alarm_rules, settings.redaction)
 
     def fold(self) -> Folded:
-        """One pass; raises DatabaseError."""
+        """Run one pass; raises DatabaseError."""
         done = self._detection.fold()
         if done.messages:
             log.warning("alarm.raised", messages=done.messages)

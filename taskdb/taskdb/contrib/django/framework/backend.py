@@ -28,7 +28,7 @@ APP_MISSING = "taskdb.E010"
 
 
 def default_backend() -> Any:
-    """The backend of the framework that is here; raises ImportError where there is none."""
+    """Return the backend of the installed framework; raises ImportError if there is none."""
     try:
         return backend_of(BUILT_IN)
     except ImportError as error:
@@ -45,7 +45,7 @@ def default_backend() -> Any:
 
 @cache
 def backend_of(name: str) -> Any:
-    """The backend class for one of the two frameworks."""
+    """Return the backend class for one of the two frameworks."""
     known = framework(name)
     attributes = {"framework": known, "__module__": __name__, "__doc__": _Backend.__doc__}
     return type("TaskDBBackend", (_Backend, known.backend), attributes)
@@ -54,8 +54,8 @@ def backend_of(name: str) -> Any:
 class _Backend:
     """``TASKS = {"default": {"BACKEND": "taskdb.contrib.django.TaskDBBackend"}}``.
 
-    ``OPTIONS["types"]`` gives tasks what Django has no words for: retries, time limits, how many
-    run at once.
+    ``OPTIONS["types"]`` gives tasks options that Django does not have: retries, time limits, how
+    many run at once.
     """
 
     supports_defer = True
@@ -75,24 +75,24 @@ class _Backend:
         except ValueError as error:
             message = f"TASKS[{alias!r}]: {error}"
             raise self.framework.invalid_backend(message) from None
-        # A worker that is told nothing else has all of them.
+        # A worker without a list of queues consumes all of them.
         default_registry.consume(self.queues - {self.framework.default_queue})
 
     def validate_task(self, task: Any) -> None:
-        """Refuse what the framework refuses; make the type of what it takes."""
+        """Refuse tasks that the framework refuses; declare the type of every other task."""
         super().validate_task(task)  # type: ignore[misc]  # of the framework's class
         declare(task, partial(run_task, self.framework), self._types)
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
-        """Submit the task, in the transaction that is open.
+        """Submit the task, in the open transaction.
 
-        Raises what the framework does for an invalid task, TypeError and ValueError for arguments
+        Raises the framework's error for an invalid task, TypeError and ValueError for arguments
         that are not JSON, DatabaseError.
         """
         self.validate_task(task)
         made = self._ready(task, args, kwargs)
         call = {"args": made.args, "kwargs": made.kwargs}
-        # What passes for JSON in Django, and is none (NaN), a row would keep as something else.
+        # Django accepts NaN as JSON; a row would store another value.
         encode(call, f"the call of {task.module_path}")
         entity = default_taskdb().submit_task(
             task.module_path,
@@ -108,7 +108,7 @@ class _Backend:
         return made
 
     def get_result(self, result_id: str) -> Any:
-        """The result as it is now, also of what the open transaction itself has enqueued."""
+        """Return the current result, also for a task enqueued in the open transaction."""
         try:
             entity, attempts = _read(str(result_id))
         except TaskNotFound:
@@ -120,7 +120,7 @@ class _Backend:
         return result_of(self.framework, django_task, entity, attempts)
 
     def check(self, **_: Any) -> Iterable[checks.CheckMessage]:
-        """What `manage.py check` says of this backend."""
+        """Yield the messages of `manage.py check` for this backend."""
         if not apps.is_installed("taskdb.contrib.django"):
             yield checks.Error(
                 f"TASKS[{self.alias!r}] needs the app taskdb.contrib.django.",
@@ -145,7 +145,7 @@ class _Backend:
         )
 
     def _queue(self, task: Any) -> str | None:
-        """Django's default queue is ours, whatever that is called."""
+        """Return the queue of a task; Django's default queue becomes our default queue."""
         is_default = task.queue_name == self.framework.default_queue
         return None if is_default else str(task.queue_name)
 
@@ -155,7 +155,7 @@ class _Backend:
 
 
 def _read(result_id: str) -> tuple[TaskEntity, list[Attempt]]:
-    """Raises TaskNotFound, also for what is no id."""
+    """Return a task and its attempts; raises TaskNotFound, also for an invalid id."""
     if not is_id(result_id):
         raise TaskNotFound(result_id)
     taskdb = default_taskdb()
@@ -166,7 +166,7 @@ def _read(result_id: str) -> tuple[TaskEntity, list[Attempt]]:
         connection = None if transaction is None else transaction.connection()
         if connection is None:
             raise
-        # Nobody has run what nobody else can see.
+        # The row is not committed, so no worker has run it.
         return taskdb.store.tasks.get(
             result_id, taskdb.scope, taskdb.reader, connection=connection
         ), []

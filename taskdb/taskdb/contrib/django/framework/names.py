@@ -1,4 +1,4 @@
-"""Django's task framework under one set of names: its own, or the backport for older Django."""
+"""One set of names for Django's task framework and for its backport to older Django."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """What a backend needs of the framework that it belongs to."""
+    """The names that a backend needs from its framework."""
 
     name: str
     backend: Any
@@ -30,7 +30,7 @@ class Framework:
 
 @cache
 def framework(name: str) -> Framework:
-    """`django.tasks` or `django_tasks`; raises ImportError where it is not installed."""
+    """Return `django.tasks` or `django_tasks`; raises ImportError if it is not installed."""
     top = import_module(name)
     base = import_module(f"{name}.base")
     errors = import_module(f"{name}.exceptions")

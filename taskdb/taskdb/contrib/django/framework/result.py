@@ -1,4 +1,4 @@
-"""A row of ours as a result of Django's task framework."""
+"""Converts a row into a result of Django's task framework."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskdb.model.entity import Attempt, TaskEntity
 from taskdb.model.status import TaskStatus
 
 NOTE = "django"
-"""The attribute in which a row keeps what only Django's task knows."""
+"""The attribute in which a row stores the values that only Django's task has."""
 
 _WORKER = "taskdb_worker.run.execution"
 _OF_PROCESS = ("SystemExit", "KeyboardInterrupt", "MemoryError")
@@ -29,7 +29,7 @@ _STATUSES = {
     TaskStatus.FINISHED: "RUNNING",
     TaskStatus.COMPLETED: "SUCCESSFUL",
     TaskStatus.FAILED: "FAILED",
-    # Django has no word for what a person stopped, or must look at: nothing follows by itself.
+    # Django has no status for canceled or halted tasks: nothing follows by itself.
     TaskStatus.HALTED: "FAILED",
     TaskStatus.CANCELED: "FAILED",
 }
@@ -38,7 +38,7 @@ _STATUSES = {
 def result_of(
     framework: Framework, django_task: Any, entity: TaskEntity, attempts: Iterable[Attempt]
 ) -> Any:
-    """The result as it is now; `attempts` are those of the history, oldest first."""
+    """Return the current result; `attempts` are those of the history, oldest first."""
     runs = list(attempts)
     note = entity.attributes.get(NOTE) or {}
     call = entity.input or {}
@@ -62,7 +62,7 @@ def result_of(
 
 
 def as_django(moment: datetime | None) -> datetime | None:
-    """A moment as Django's settings want it: aware, or in its own zone without one."""
+    """Convert a moment for Django: aware, or naive in its default zone if USE_TZ is off."""
     if moment is None or settings.USE_TZ:
         return moment
     naive: datetime = timezone.make_naive(moment, timezone.get_default_timezone())
@@ -70,7 +70,7 @@ def as_django(moment: datetime | None) -> datetime | None:
 
 
 def as_utc(moment: datetime | None) -> datetime | None:
-    """The other way."""
+    """Convert a moment of Django to UTC."""
     if moment is None:
         return None
     if timezone.is_naive(moment):
@@ -79,9 +79,9 @@ def as_utc(moment: datetime | None) -> datetime | None:
 
 
 def error_of(framework: Framework, path: str, text: str) -> Any:
-    """An error by the name that its class has in a row: that of a builtin stands alone there.
+    """Return an error for the class name of a row, where a builtin class has no module.
 
-    What a worker writes for a body that wanted to end its process is given back its own name.
+    The worker's own class for an exception that ends a process is replaced by that exception's.
     """
     if path.rpartition(".")[0] == _WORKER:
         said = text.strip().rpartition("\n")[2]
@@ -91,7 +91,7 @@ def error_of(framework: Framework, path: str, text: str) -> Any:
 
 
 def _variant(django_task: Any, entity: TaskEntity, note: dict[str, Any]) -> Any:
-    """The task as it was enqueued, by `using` if it was."""
+    """Return the task as it was enqueued, with the options of `using`."""
     wanted = {
         "priority": note.get("priority"),
         "queue_name": note.get("queue_name"),
@@ -105,7 +105,7 @@ def _variant(django_task: Any, entity: TaskEntity, note: dict[str, Any]) -> Any:
 
 
 def _errors(framework: Framework, entity: TaskEntity, runs: list[Attempt]) -> list[Any]:
-    """One for each attempt that had one; of all but the last, the history has no traceback."""
+    """Return one error for each failed attempt; only the last has a traceback."""
     found = []
     last = entity.error
     for run in runs:
@@ -119,7 +119,7 @@ def _errors(framework: Framework, entity: TaskEntity, runs: list[Attempt]) -> li
             found.append(error_of(framework, str(kind), f"{kind}: {message}\n"))
     is_over = entity.status in {TaskStatus.FAILED, TaskStatus.HALTED, TaskStatus.CANCELED}
     if is_over and last is not None and not any(run.number == last.attempt for run in runs):
-        # It failed without a run: its time was up, or no worker knew its type.
+        # It failed without a run: its deadline passed, or no worker knew its type.
         found.append(error_of(framework, last.type, _text(last.type, last)))
     return found
 

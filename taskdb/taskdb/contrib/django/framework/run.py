@@ -1,4 +1,4 @@
-"""How a worker runs one of Django's tasks: its context, its signals, what it returned."""
+"""Runs one of Django's tasks in a worker: its context, its signals, its return value."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from taskdb.types.context import TaskContext
 from taskdb.types.registry import default_registry
 
 _ENDS = (Cancel, Fail, Halt)
-"""What a body may say that no attempt follows."""
+"""Outcomes after which no attempt follows."""
 _OF_PROCESS = (SystemExit, KeyboardInterrupt, MemoryError)
-"""What counts as a crash, which has a budget of its own."""
+"""Exceptions that count as a crash, which has its own budget."""
 
 
 def run_task(framework: Framework, django_task: Any, ctx: TaskContext, call: Call) -> Any:
-    """The body of every such type: `task_started`, the function, `task_finished`.
+    """Run the body of such a type: `task_started`, the function, `task_finished`.
 
-    The second signal is sent by this process just before the row says the same; an attempt that
-    another one follows does not send it, nor does one whose process was killed from outside.
+    This process sends the second signal just before it writes the row. An attempt that another one
+    follows does not send it, nor does one whose process was killed from outside.
     """
     alias = (ctx.attributes.get(NOTE) or {}).get("backend", django_task.backend)
     sender = type(framework.backends[alias])

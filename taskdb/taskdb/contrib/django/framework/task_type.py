@@ -1,7 +1,7 @@
-"""Each of Django's tasks as a task type of ours: the path of its function is the name.
+"""Makes a task type of each Django task: the path of its function is the name.
 
-A type knows the task that it was made of, so that a worker finds the function, and a result its
-task, also where the name of the module leads to the bare function.
+A type refers to its Django task. So a worker finds the function, and a result its task, even if
+the name in the module refers to the bare function.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Run = Callable[[Any, TaskContext, "Call"], Any]
 
 
 class Call(BaseModel):
-    """The input of such a task: what its function is called with."""
+    """The input of such a task: the arguments of its function."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,7 +34,7 @@ class Call(BaseModel):
 
 
 class DjangoBody:
-    """The body of such a type: the task of Django's, and how its backend runs it."""
+    """The body of such a type: the Django task, and the function that runs it."""
 
     def __init__(self, django_task: Any, run: Run) -> None:
         self.task = django_task
@@ -48,8 +48,8 @@ class DjangoBody:
 class TypeOptions:
     """`OPTIONS["types"]` of a backend: options of `@task` by the paths of functions.
 
-    A path may have `*`; of several that fit, a later one adds to the ones before it. Raises
-    ValueError that names what is wrong.
+    A path may have `*`; if several match, later ones add to earlier ones. Raises
+    ValueError that names the fault.
     """
 
     _known = frozenset(
@@ -59,14 +59,14 @@ class TypeOptions:
     def __init__(self, given: Any) -> None:
         if not isinstance(given, Mapping):
             message = f"OPTIONS['types'] is a {type(given).__name__}: make it a dict of dicts"
-            raise ValueError(message)  # noqa: TRY004 - one error for whatever is wrong in settings
+            raise ValueError(message)  # noqa: TRY004 - one error for every fault of the settings
         self._given = {
             pattern: self._checked(pattern, options) for pattern, options in given.items()
         }
 
     @classmethod
     def of_backend(cls, options: Mapping[str, Any]) -> Self:
-        """Those of the OPTIONS of a backend."""
+        """Return the type options in the OPTIONS of a backend."""
         unknown = [str(name) for name in options if name != "types"]
         if unknown:
             message = f"OPTIONS: no such option {unknown[0]!r}; there is 'types'"
@@ -74,7 +74,7 @@ class TypeOptions:
         return cls(options.get("types", {}))
 
     def of(self, path: str) -> dict[str, Any]:
-        """The options of the task at this path."""
+        """Return the options of the task at this path."""
         found: dict[str, Any] = {}
         for pattern, options in self._given.items():
             if fnmatchcase(path, pattern):
@@ -94,7 +94,7 @@ class TypeOptions:
 
 
 def declare(django_task: Any, run: Run, options: TypeOptions) -> TaskType:
-    """The type of this task, made at its first use; variants by `using` share it."""
+    """Return the type of this task, made at its first use; variants by `using` share it."""
     path = django_task.module_path
     known = default_registry.find(path)
     if known is not None and _is_of(known, django_task):
@@ -104,14 +104,14 @@ def declare(django_task: Any, run: Run, options: TypeOptions) -> TaskType:
 
 
 def task_of(type_name: str) -> Any | None:
-    """The task of Django's that this type was made of, if it was."""
+    """Return the Django task of this type; None if it has none."""
     found = default_registry.find(type_name)
     body = None if found is None else found.body
     return body.task if isinstance(body, DjangoBody) else None
 
 
 def priority_of(django_priority: int) -> int:
-    """Ours for one of Django's (-100 to 100), in the same order; 0 is our default."""
+    """Convert one of Django's priorities (-100 to 100) in the same order; 0 is our default."""
     if django_priority == 0:
         return _DEFAULT_PRIORITY
     if django_priority < 0:

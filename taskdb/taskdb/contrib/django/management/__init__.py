@@ -1,1 +1,1 @@
-"""What `manage.py` offers."""
+"""Commands for `manage.py`."""

@@ -9,26 +9,26 @@ from django.core.management.base import BaseCommand, CommandError
 
 from taskdb.cli import main
 
-# Read by `manage.py` before it asks us.
+# `manage.py` reads these options before it calls this command.
 _OF_MANAGE = ("--settings", "--pythonpath")
 
 
 class Command(BaseCommand):
-    """Hands every word on; `manage.py taskdb --help` lists the commands."""
+    """Passes all arguments on; `manage.py taskdb --help` lists the commands."""
 
     help = "Runs a command of TaskDB: worker, beat, list, show, …"
-    # The commands say themselves what is wrong, and `check` is one of them.
+    # The commands report their own errors, and `check` is one of them.
     requires_system_checks: list[str] = []  # noqa: RUF012 - Django's attribute
 
     def run_from_argv(self, argv: list[str]) -> NoReturn:
-        """End with the exit code of the command; options of ours are none of Django's."""
+        """Exit with the exit code of the command; Django parses none of our options."""
         sys.exit(main(_own_words(argv[2:])))
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("words", nargs="*", help="The command and its words.")
 
     def handle(self, *arguments: Any, **options: Any) -> None:
-        """For `call_command("taskdb", "list")`; raises CommandError unless it ends well."""
+        """Serve `call_command("taskdb", "list")`; raises CommandError for an exit code but 0."""
         words = [*arguments, *options.get("words", ())]
         code = main([str(word) for word in words])
         if code:
@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
 
 def _own_words(words: list[str]) -> list[str]:
-    """Without the options that `manage.py` takes wherever they stand before our own."""
+    """Remove the options of `manage.py` in front of our own words."""
     left = list(words)
     while left and left[0].startswith(_OF_MANAGE):
         takes_next = "=" not in left[0]
