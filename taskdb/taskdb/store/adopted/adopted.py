@@ -25,8 +25,8 @@ from taskdb.store.engine.types import as_moment, moment
 from taskdb.store.task.detail import spelled_reason
 
 BATCH = 500
-ADOPT = "adopt"
 """Rows of one transaction."""
+ADOPT = "adopt"
 _ROUNDS = 5
 _PATIENCE = timedelta(days=7)
 _GRACE = timedelta(minutes=5)

@@ -26,7 +26,7 @@ class Skew(NamedTuple):
 
 
 class ServerDrifts:
-    """Looks at beats, partitions, vacuum and the clock."""
+    """Checks beats, partitions, vacuum and the clock."""
 
     def __init__(
         self, database: Database, beats: Beats, partitions: Partitions, vacuum: Vacuum

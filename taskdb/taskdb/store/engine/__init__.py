@@ -1,1 +1,1 @@
-"""What SQL runs on: connections, dialects, tables and migrations."""
+"""The basis of all SQL: connections, dialects, tables and migrations."""

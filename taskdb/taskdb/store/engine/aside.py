@@ -197,7 +197,7 @@ class Aside:
             found = self._narrow[statement] = replace(statement, selection=selection)
         return found
 
-    # --- what is set aside ----------------------------------------------------------------------
+    # --- rows set aside -------------------------------------------------------------------------
 
     def note(self, loop: str, key: str, error: BaseException) -> None:
         """Set a row aside, for longer after each further failure."""
@@ -222,8 +222,7 @@ class Aside:
     def over(self, loop: str, took: float) -> None:
         """Forget rows whose next try was due before a complete pass of `took` seconds.
 
-        A pass calls it after it has worked on everything due: rows that failed again were noted
-        again.
+        A pass calls it after all due work; rows that failed again have a later next try.
         """
         if loop not in self._known and not self._look(loop):
             return

@@ -287,7 +287,7 @@ def _of_sqlite(error: sqlite3.Error) -> tuple[Kind, str]:
 
 
 def _lacks_ours(reason: str) -> bool:
-    """Whether one of our tables or columns is missing, and not one that a user's trigger names."""
+    """Whether one of our tables or columns is missing, not one in a trigger of a user."""
     table = _NO_TABLE.search(reason)
     if table is not None:
         return table[1] in {*metadata.tables, "taskdb_version"}

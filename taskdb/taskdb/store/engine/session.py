@@ -28,7 +28,7 @@ class Session(Protocol):
     def run(self, sql: str, parameters: Parameters, *, prepared: bool = True) -> list[Row]:
         """Run one statement and return its rows; ignores parameters that it does not name.
 
-        With `prepared` false the statement is planned anew; only PostgreSQL's driver heeds this.
+        With `prepared` false the server plans the statement again; only PostgreSQL's driver does.
         """
 
 

@@ -116,7 +116,7 @@ class PruneRounds:
                 return counted
             after = found[-1]
 
-    # --- what is due --------------------------------------------------------------------------
+    # --- due tasks ----------------------------------------------------------------------------
 
     def _look_further(self) -> None:
         found = self._look(self._after)
@@ -157,7 +157,7 @@ class PruneRounds:
             now=_moment(row["now"]),
         )
 
-    # --- what goes ----------------------------------------------------------------------------
+    # --- deletion -----------------------------------------------------------------------------
 
     def _prune_some(self, until: float) -> Pruned:
         """Prune the next tasks: those without sub-tasks together, then each tree."""

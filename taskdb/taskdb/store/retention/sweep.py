@@ -36,7 +36,7 @@ _HALF = ".part-"
 
 
 class Leftovers:
-    """Removes what pruning and crashes leave behind, a batch a call."""
+    """Removes the leftovers of pruning and of crashes, a batch a call."""
 
     def __init__(
         self, database: Database, aside: Aside, payloads: Payloads, longest: timedelta | None

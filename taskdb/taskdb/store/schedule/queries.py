@@ -76,7 +76,7 @@ class ScheduleRows:
         return moment(self._unit.query(f"SELECT {self._dialect.now} AS now", {})[0]["now"])
 
     def open_among(self, ids: Iterable[str]) -> frozenset[str]:
-        """The ids of those of these tasks that are not over."""
+        """Return the ids of these tasks that are not over."""
         statuses = ", ".join(repr(status) for status in in_order(OPEN))
         sql = (
             f"SELECT id FROM taskdb_task WHERE id IN {self._dialect.listed_ids('ids')}"
@@ -86,7 +86,7 @@ class ScheduleRows:
         return frozenset(str(row["id"]) for row in found)
 
     def known_runs(self, runs: Sequence[Run]) -> set[Key]:
-        """The keys of those of these runs that have a row."""
+        """Return the keys of these runs that have a row."""
         sql = (
             "SELECT schedule_id, due_at FROM taskdb_schedule_run WHERE (schedule_id, due_at) IN"
             f" (SELECT draft.schedule_id, draft.due_at FROM {self._dialect.drafts('runs', _RUN)})"

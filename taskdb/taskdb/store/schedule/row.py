@@ -162,7 +162,7 @@ def _is_spent(connection: Connection, one: Definition, schedule_id: str, now: da
     at = one.schedule.at
     if at is None or at > now:
         return False
-    # The sweep may have deleted so old a run.
+    # The sweep may have deleted a run of that age.
     if at < now - RUN_KEPT:
         return True
     fired = select(schedule_run.c.due_at).where(

@@ -265,7 +265,7 @@ class Schedules:
 
     @contextmanager
     def _changing(self, *, alone: bool = False) -> Iterator[tuple[Connection, datetime]]:
-        """Begin a transaction; yields it and its time. `alone` lets no other create schedules.
+        """Begin a transaction; yields it and its time. `alone` excludes other creators.
 
         This is no lock of the table: a beat that fires locks rows and then writes to the table.
         """

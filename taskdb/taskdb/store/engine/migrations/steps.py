@@ -115,7 +115,7 @@ class SteppedConnection(Connection):
             self._patiently(lambda: self._in_transaction(statement, statement))
 
     def _build(self, index: re.Match[str]) -> None:
-        """Build an index beside writers."""
+        """Build an index without blocking writers."""
         unique, name, table, rest = index["unique"] or "", *index.group("name", "table", "rest")
         if self._kind(table) != "p":
             self._build_one(unique, name, table, rest)

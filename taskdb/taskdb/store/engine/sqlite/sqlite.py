@@ -85,7 +85,7 @@ class SQLite:
     def looked_up(
         self,
         table: str,
-        columns: str,  # noqa: ARG002 - it reads what is asked for
+        columns: str,  # noqa: ARG002 - a plain join needs no list
         condition: str,
         alias: str = "found",
     ) -> str:
@@ -130,7 +130,7 @@ class SQLite:
     def spell(self, moment: datetime) -> str:
         return moment_text(moment)
 
-    def locking(self, how: str) -> str:  # noqa: ARG002 - who writes has the whole database
+    def locking(self, how: str) -> str:  # noqa: ARG002 - a writer locks the whole database
         return ""
 
     def insert(

@@ -60,7 +60,7 @@ class Alarms:
         self._database = database
         self._aside = aside
 
-    # --- look ---------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------
 
     def page(
         self,
@@ -143,7 +143,7 @@ class Alarms:
             lambda one: {str(row.alarm_id): row.error or "" for row in one.execute(statement)}
         )
 
-    # --- act ----------------------------------------------------------------------------------
+    # --- acting -------------------------------------------------------------------------------
 
     def acknowledge(self, reference: str, scope: Scope, by: str | None, note: str | None) -> str:
         """Record that a person works on the alarm. Returns its id. A resolved one stays so."""

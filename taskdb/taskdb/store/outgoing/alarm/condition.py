@@ -1,7 +1,7 @@
 """Watching: raises and ends alarms about conditions that no event of a task shows.
 
 The conditions: a schedule that missed due times, a worker that is not seen any more, a queue
-without a consumer, a backlog that is too old. Each look reads only the oldest waiting tasks.
+without a consumer, a backlog that is too old. Each check reads only the oldest waiting tasks.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from taskdb.store.outgoing.alarm.row import changing, is_live, policies
 WATCH = "watch"
 ANY = "*"
 MOST_WAITING = 20_000
-"""The most waiting tasks that one look reads, oldest first."""
+"""The most waiting tasks that one check reads, oldest first."""
 _BATCH = 500
 _LOST_FOR = timedelta(days=1)
 """A worker that is lost for longer raises no alarm any more."""
@@ -64,7 +64,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The number of conditions that hold, and of those that are over since the last look."""
+    """The number of conditions that hold, and of those that are over since the last check."""
 
     holding: int = 0
     over: int = 0
@@ -81,7 +81,7 @@ class _Waiting:
 
 
 class Conditions:
-    """The look of a beat at all conditions."""
+    """Checks all conditions for a beat."""
 
     def __init__(self, database: Database, aside: Aside, rules: AlarmRules, limits: Limits) -> None:
         self._database = database
@@ -90,7 +90,7 @@ class Conditions:
         self._limits = limits
 
     def watch(self) -> Watched:
-        """Take one look; does nothing while another process has the cursor."""
+        """Check once; does nothing while another process has the cursor."""
         try:
             return self._watch()[0]
         except Exception as error:
@@ -104,7 +104,7 @@ class Conditions:
     def _watch(
         self, *, is_careful: bool = False
     ) -> tuple[Watched, list[tuple[str, str, Exception]]]:
-        """Take one look. A careful one also returns the alarms that it could not write or send."""
+        """Check once. A careful check also returns alarms that it could not write or announce."""
         failed: list[tuple[str, str, Exception]] = []
         with changing(self._database) as (connection, now):
             if take_cursor(connection, WATCH) is None:
@@ -126,7 +126,7 @@ class Conditions:
             place = alarm_cursor.c.name == WATCH
             connection.execute(update(alarm_cursor).where(place).values(moved_at=now))
         if not failed:
-            # Each look writes all its observations, so rows set aside before have succeeded.
+            # Each check writes all its observations, so rows set aside before have succeeded.
             self._aside.over(WATCH, 0.0)
         return Watched(len(missed) + len(lasting), over), failed
 
@@ -212,7 +212,7 @@ class Conditions:
             found.append(one)
         return found
 
-    # --- what waits ---------------------------------------------------------------------------
+    # --- waiting tasks ------------------------------------------------------------------------
 
     def _waiting_too_long(
         self, connection: Connection, now: datetime, declared: Mapping[str, Alarm]
@@ -321,7 +321,7 @@ class Conditions:
         one.message = message
         return one
 
-    # --- what is over -------------------------------------------------------------------------
+    # --- conditions that are over -------------------------------------------------------------
 
     def _end(self, connection: Connection, holding: set[str], now: datetime) -> int:
         """Resolve conditions that no longer hold, once their messages are decided on."""

@@ -44,7 +44,7 @@ class Cause:
 class Sighting:
     """The observations of one cause in one pass.
 
-    `evidence` names the things that make a condition true now; known ones are not counted again.
+    `evidence` names the causes that hold a condition now; a known one is not counted again.
     """
 
     cause: Cause

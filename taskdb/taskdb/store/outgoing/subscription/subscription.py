@@ -198,7 +198,7 @@ class Subscriptions:
             .limit(1)
         )
         found = connection.execute(first).first()
-        # Just before the first event, in order, that is not older than the moment.
+        # Just before the first event, in the order of the history, since that time.
         return (
             self._end_of_history(connection)
             if found is None

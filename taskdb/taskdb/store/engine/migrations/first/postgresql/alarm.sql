@@ -109,7 +109,7 @@ CREATE TABLE taskdb_alarm_route (
     )
 );
 
--- What the declaration of a task type says about its alarms.
+-- The alarm policy that a task type declares.
 CREATE TABLE taskdb_alarm_policy (
     type TEXT NOT NULL PRIMARY KEY,
     sources JSONB,
@@ -124,7 +124,7 @@ CREATE TABLE taskdb_alarm_policy (
     )
 );
 
--- A place in the history. It moves in the transaction that counts what was read.
+-- A place in the history. It moves in the transaction that counts the events.
 CREATE TABLE taskdb_alarm_cursor (
     name TEXT NOT NULL PRIMARY KEY,
     xid BIGINT NOT NULL DEFAULT 0,
@@ -135,7 +135,7 @@ CREATE TABLE taskdb_alarm_cursor (
 );
 
 INSERT INTO taskdb_alarm_cursor (name) VALUES ('watch');
--- It begins at the end of the history, so that old failures notify nobody.
+-- It begins at the end of the history, so that old failures raise no alarm.
 INSERT INTO taskdb_alarm_cursor (name, xid, event_id)
     SELECT 'events',
         CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) - 1,

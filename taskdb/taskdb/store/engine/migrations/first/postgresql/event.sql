@@ -1,8 +1,8 @@
 -- The history: one append-only row a move. Partitioned by day, with a default partition for days
 -- that nothing created in time. `xid` lets a reader stop below the oldest open transaction.
 
--- Every move that a verb of the machine allows; equal statuses are a remark, NULL is the creation.
--- One search in a text: a condition of so many terms takes longer to set up.
+-- Every move that the state machine allows; equal statuses are a remark, NULL is the creation.
+-- The check is one search in a text: a condition of many terms takes longer to set up.
 CREATE FUNCTION taskdb_is_move(from_status TEXT, to_status TEXT)
 RETURNS BOOLEAN LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
@@ -53,13 +53,13 @@ CREATE TABLE taskdb_event_default PARTITION OF taskdb_event DEFAULT;
 
 CREATE INDEX taskdb_event_task ON taskdb_event (task_id, id);
 CREATE INDEX taskdb_event_cursor ON taskdb_event (xid, id);
--- What may raise an alarm: a task that ends well is not in it.
+-- Events that may raise an alarm. A task that ends well has none here.
 CREATE INDEX taskdb_event_bad ON taskdb_event (xid, id)
     WHERE to_status IN ('FAILED','HALTED') AND from_status <> to_status;
 
--- The cluster that counts the transactions. A role without the right, and a server that lacks these
--- functions, has no identity: an xid that is ahead of the cluster shows a restore as well. A
--- standby writes nothing, so it is asked nothing.
+-- The identity of the cluster; NULL for a role without the right, and on a server without these
+-- functions: an xid ahead of the cluster also shows a restore. A standby writes nothing, so it
+-- needs no identity.
 CREATE FUNCTION taskdb_cluster_identity() RETURNS TEXT LANGUAGE plpgsql STABLE AS $$
 BEGIN
     IF pg_is_in_recovery() THEN
@@ -72,10 +72,10 @@ EXCEPTION
         RETURN NULL;
 END $$;
 
--- The role of the application, workers and beats reads and writes rows and changes no table. What a
--- beat has to change stands in the functions below, which run with the rights of their owner. The
--- search path of each is fixed, so that no table of the caller can stand in for ours. `taskdb
--- grants` lets the application's role call them; without it the owner alone may.
+-- The role of the application, workers and beats reads and writes rows and changes no table. A beat
+-- changes tables by the functions below, which run with the rights of their owner. The search path
+-- of each is fixed, so that no table of the caller can replace ours. `taskdb grants` lets the
+-- application's role call them; without it only the owner may.
 
 -- The caller has checked the size of the default partition. A far day would never be used.
 CREATE FUNCTION taskdb_create_partition(day DATE) RETURNS TEXT LANGUAGE plpgsql

@@ -6,7 +6,7 @@ CREATE TABLE taskdb_limit (
     name TEXT NOT NULL,
     is_paused BOOLEAN NOT NULL DEFAULT false,
     max_running INTEGER,
-    -- At most so many starts in each window.
+    -- The most starts in each window.
     max_starts INTEGER,
     window_seconds DOUBLE PRECISION,
     origin TEXT NOT NULL DEFAULT 'person',
@@ -50,8 +50,8 @@ CREATE TABLE taskdb_reservation (
 
 CREATE INDEX taskdb_reservation_task ON taskdb_reservation (task_id);
 
--- The database frees the slots of a task that is over, whoever ends it, in the transaction of the
--- move. One trigger with the shortest of conditions: the server reads the text of each trigger anew
+-- The database frees the slots of a task that is over, in the transaction of any move that ends
+-- it. One trigger with the shortest of conditions: the server reads the text of each trigger anew
 -- for every statement that moves a task.
 CREATE FUNCTION taskdb_task_keeps_slots() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

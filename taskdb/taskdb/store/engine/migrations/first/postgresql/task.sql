@@ -81,7 +81,7 @@ CREATE TABLE taskdb_task (
     position BIGINT,
     -- The item whose message carries this one too.
     chunk UUID,
-    -- What a parent makes its sub-tasks from.
+    -- The definition of the sub-tasks of a parent.
     spec JSONB,
     waits_for TEXT,
     -- The first limit, mutex or pause that holds the task.
@@ -95,7 +95,7 @@ CREATE TABLE taskdb_task (
     updated_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     run_at TIMESTAMPTZ,
     deadline_at TIMESTAMPTZ,
-    -- When the relay looks at the row next.
+    -- When the relay checks the row next.
     relay_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     queued_at TIMESTAMPTZ,
     started_at TIMESTAMPTZ,
@@ -108,13 +108,13 @@ CREATE TABLE taskdb_task (
     may_rerun BOOLEAN NOT NULL DEFAULT true,
     callback_hash TEXT,
     callback_until TIMESTAMPTZ,
-    -- What the callback reported while the body still ran: the status that its end leads to.
+    -- The status that a callback reported while the body still ran; the end leads to it.
     called_back TEXT,
     -- A task of a Celery app that is only watched: no statement moves or publishes it.
     is_adopted BOOLEAN NOT NULL DEFAULT false,
     -- The id that notifications carry in place of the task's own.
     notify_id TEXT,
-    -- The trace that the task goes on with, in the form of W3C.
+    -- The trace that the task continues, in the form of W3C.
     trace TEXT,
     CONSTRAINT taskdb_task_is_sound CHECK (taskdb_is_sound(
         type, kind, role, status, queue, priority, attempt, spared, waits_for

@@ -1,4 +1,4 @@
--- What the loops of a beat and the reporters note down.
+-- Records of the loops of a beat and of the reporters.
 
 -- The cluster whose transaction ids the history counts: one row. `shift` is added to the id of a
 -- transaction to give the xid of its events; the default of `taskdb_event.xid` has the same number

@@ -11,7 +11,7 @@ CREATE TABLE taskdb_worker (
     started_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     seen_at TIMESTAMPTZ,
     stopped_at TIMESTAMPTZ,
-    -- The claims and messages of the last two heartbeats: what neither lists does not run.
+    -- The claims and messages of the last two heartbeats. A task in neither does not run.
     claims JSONB NOT NULL DEFAULT '[]',
     messages JSONB NOT NULL DEFAULT '[]',
     listed_at TIMESTAMPTZ,

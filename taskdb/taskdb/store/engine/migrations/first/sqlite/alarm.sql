@@ -125,7 +125,7 @@ CREATE TABLE taskdb_alarm_route (
     )
 );
 
--- What the declaration of a task type says about its alarms.
+-- The alarm policy that a task type declares.
 CREATE TABLE taskdb_alarm_policy (
     type TEXT NOT NULL PRIMARY KEY,
     sources TEXT,
@@ -140,7 +140,7 @@ CREATE TABLE taskdb_alarm_policy (
     )
 );
 
--- A place in the history. It moves in the transaction that counts what was read.
+-- A place in the history. It moves in the transaction that counts the events.
 CREATE TABLE taskdb_alarm_cursor (
     name TEXT NOT NULL PRIMARY KEY,
     xid BIGINT NOT NULL DEFAULT 0,
@@ -151,6 +151,6 @@ CREATE TABLE taskdb_alarm_cursor (
 );
 
 INSERT INTO taskdb_alarm_cursor (name) VALUES ('watch');
--- It begins at the end of the history, so that old failures notify nobody.
+-- It begins at the end of the history, so that old failures raise no alarm.
 INSERT INTO taskdb_alarm_cursor (name, event_id)
     SELECT 'events', COALESCE(max(id), 0) FROM taskdb_event;

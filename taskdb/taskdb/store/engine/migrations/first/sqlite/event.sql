@@ -1,7 +1,7 @@
 -- The history: one append-only row a move.
 
--- The check lists every move that a verb of the machine allows; equal statuses are a remark, NULL
--- is the creation. An id is never given twice, so the id alone is a reader's cursor.
+-- The check lists every move that the state machine allows; equal statuses are a remark, NULL is
+-- the creation. An id is never given twice, so the id alone is a reader's cursor.
 CREATE TABLE taskdb_event (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     xid BIGINT NOT NULL DEFAULT 0,
@@ -51,6 +51,6 @@ CREATE TABLE taskdb_event (
 
 CREATE INDEX taskdb_event_task ON taskdb_event (task_id, id);
 CREATE INDEX taskdb_event_cursor ON taskdb_event (xid, id);
--- What may raise an alarm: a task that ends well is not in it.
+-- Events that may raise an alarm. A task that ends well has none here.
 CREATE INDEX taskdb_event_bad ON taskdb_event (xid, id)
     WHERE to_status IN ('FAILED','HALTED') AND from_status <> to_status;

@@ -6,7 +6,7 @@ CREATE TABLE taskdb_limit (
     name TEXT NOT NULL,
     is_paused BOOLEAN NOT NULL DEFAULT false,
     max_running INTEGER,
-    -- At most so many starts in each window.
+    -- The most starts in each window.
     max_starts INTEGER,
     window_seconds FLOAT,
     origin TEXT NOT NULL DEFAULT 'person',
@@ -50,8 +50,8 @@ CREATE TABLE taskdb_reservation (
 
 CREATE INDEX taskdb_reservation_task ON taskdb_reservation (task_id);
 
--- The database frees the slots of a task that is over, whoever ends it, in the transaction of the
--- move.
+-- The database frees the slots of a task that is over, in the transaction of any move that ends
+-- it.
 CREATE TRIGGER taskdb_task_frees_slots AFTER UPDATE OF status ON taskdb_task FOR EACH ROW
 WHEN NEW.is_gated AND (NEW.status NOT IN ('QUEUED','STARTED','PROCESSING')
     OR NEW.waits_for IS NOT NULL)

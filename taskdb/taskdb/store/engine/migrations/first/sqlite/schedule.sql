@@ -1,4 +1,4 @@
--- Schedules, and what became of each of their due times.
+-- Schedules, and the outcome of each of their due times.
 
 -- `next_due_at` belongs to the beat: NULL asks it to find the next due time (a row inserted or
 -- changed by plain SQL leaves or sets it so); a moment that never comes means "over".
@@ -23,11 +23,11 @@ CREATE TABLE taskdb_schedule (
     starts_at TEXT,
     ends_at TEXT,
     is_enabled BOOLEAN NOT NULL DEFAULT true,
-    -- What happens to due times that passed while no beat was running.
+    -- The policy for due times that passed while no beat was running.
     misfire TEXT NOT NULL DEFAULT 'run_once',
     misfire_grace_seconds FLOAT NOT NULL DEFAULT 60,
     misfire_bound INTEGER NOT NULL DEFAULT 100,
-    -- What happens while the task of the due time before is open.
+    -- The policy while the task of the previous due time is open.
     overlap TEXT NOT NULL DEFAULT 'allow',
     origin TEXT NOT NULL DEFAULT 'person',
     -- The message of a plain Celery task, for an entry of `beat_schedule`.

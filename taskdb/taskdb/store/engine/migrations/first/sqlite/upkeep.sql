@@ -1,4 +1,4 @@
--- What the loops of a beat and the reporters note down.
+-- Records of the loops of a beat and of the reporters.
 
 -- One row, as on PostgreSQL, where it names the cluster that counts the transactions. SQLite counts
 -- events: the row stays as it is.

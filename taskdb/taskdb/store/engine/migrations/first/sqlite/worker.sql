@@ -11,7 +11,7 @@ CREATE TABLE taskdb_worker (
     started_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
     seen_at TEXT,
     stopped_at TEXT,
-    -- The claims and messages of the last two heartbeats: what neither lists does not run.
+    -- The claims and messages of the last two heartbeats. A task in neither does not run.
     claims TEXT NOT NULL DEFAULT '[]',
     messages TEXT NOT NULL DEFAULT '[]',
     listed_at TEXT,
