@@ -75,8 +75,8 @@ class LostMessages:
     def taken(self, within: timedelta | None = None) -> dict[Line, datetime]:
         """Return when the newest message of a running task came, by queue and priority.
 
-        `within` adds tasks that began within this time and may be over, for the first search of a
-        process. That reads the whole table.
+        `within` adds tasks that began within this time and may be over, for a caller without
+        earlier searches. That reads the whole table.
         """
         d = self._database.dialect
         open_ones = "" if within else " AND status <> 'COMPLETED'"

@@ -89,7 +89,7 @@ class StoreDialect(Protocol):
     never: str
     """A moment that never comes: the `relay_at` of a held task."""
     exclusive: str
-    """Tries to take the lock of admission (`has_it`), and watches the transaction like `watch`;
+    """Tries to take the lock of the release (`has_it`), and watches the transaction like `watch`;
     empty where the database has one writer."""
     lazily: str
     """The end of a list of returned columns after which the commit does not wait for the disk."""
