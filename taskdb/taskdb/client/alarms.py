@@ -170,9 +170,9 @@ class Alarms:
         """Also send the alarms that match to these channels; returns the id of the route.
 
         An alarm must match all of: the tenant, the type (which may end with `*`), the source, and
-        the minimum severity. Once the operator has a route, only the operator's routes choose the
-        operator's channels. A route of a scoped client belongs to its tenant: `tenant` is required,
-        and the route adds channels for the alarms of this tenant. Raises InvalidInput.
+        the minimum severity. Alarms go to every channel of the operator until the operator has a
+        route; then only to the channels of matching routes. A route of a scoped client needs its
+        `tenant`, and adds channels for the alarms of this tenant. Raises InvalidInput.
         """
         given = {
             "to": to,

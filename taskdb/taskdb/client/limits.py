@@ -135,7 +135,7 @@ class Limits:
         self._store.limits.declare({one.name: one.limit for one in self._types.registry})
 
     def release(self, lines: Sequence[str]) -> Released:
-        """Release held tasks of these limits and publish them; returns the result.
+        """Release held tasks of these wait queues and publish them; returns the result.
 
         A worker calls it when a task that held slots has ended. It never waits for the broker.
         Raises InvalidInput for a client that is scoped to tenants.

@@ -63,7 +63,7 @@ class RedisStepCache:
         if isinstance(redis, str):
             from redis import Redis  # noqa: PLC0415 - an optional extra
 
-            # A slow cache is worse than none.
+            # A cache must not delay its caller.
             redis = Redis.from_url(redis, socket_timeout=1, socket_connect_timeout=1)
         self._redis = redis
         self._ttl = ttl

@@ -37,7 +37,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 def check_tables(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
     """With `check --database`: check that this release can work on our tables.
 
-    It gives warnings, not errors. `migrate` gets none: it checks before it makes the tables.
+    It gives no errors, only warnings; none in `migrate`, which checks before it makes the tables.
     """
     if "migrate" in sys.argv[1:]:
         return []

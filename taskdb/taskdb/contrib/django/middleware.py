@@ -22,7 +22,7 @@ _IDS_OF_OTHERS = ("id", "request_id", "correlation_id")
 
 @sync_and_async_middleware
 def record_submitter(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Record the submitter; name it before or after AuthenticationMiddleware: user is read late.
+    """Record the submitter. It may stand before AuthenticationMiddleware: a submit reads the user.
 
     An `X-Request-ID` is used, else an id is made. The address is that of the peer, or the
     one that a proxy of the setting `trusted_proxies` passes on.
@@ -59,7 +59,7 @@ def _user(request: Any) -> str | None:
 
 
 def _user_of_coroutine(request: Any) -> str | None:
-    """Return the user and close what that opens: Django closes nothing in a coroutine's thread."""
+    """Return the user; close connections that this opens, as no other code in the thread does."""
     with _closing_what_opens():
         return _user(request)
 
