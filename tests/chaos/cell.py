@@ -189,7 +189,7 @@ def _absent_moment(victim: Victim, fault: Fault, moment: Moment) -> str | None:
         ),
         (
             fault is Fault.TERM and moment not in RUNNING | {Moment.QUEUED},
-            "a worker that is told to stop has no part in what no worker has",
+            "a stopping worker is not combined with faults of tasks without a worker",
         ),
         (
             fault is Fault.RESTORE and moment not in RESTORED,
