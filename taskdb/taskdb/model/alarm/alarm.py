@@ -186,7 +186,7 @@ class AlarmEntity:
     acted_at: datetime | None
     note: str | None
     acted_for: str | None = None
-    """The tenant whose client acted on it last; None is the operator, or nobody."""
+    """The tenant whose client acted on the alarm last. None: the operator did, or no client has."""
 
     @property
     def subject(self) -> str:
