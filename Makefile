@@ -5,6 +5,9 @@ PYTHON  ?= python3
 VENV    ?= .venv
 # Processes that run tests at the same time; most of them wait most of the time.
 WORKERS ?= 4
+# Where `make docs` writes the site, and the address that it will have (empty: links are relative).
+SITE     ?= site
+SITE_URL ?=
 # More words for pytest: make test ARGS='-k relay'
 ARGS    ?=
 
@@ -15,7 +18,7 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo figures test test-long test-django6 python-for-django6 test-upgrade check chaos compose bench clean \
+.PHONY: help demo docs figures test test-long test-django6 python-for-django6 test-upgrade check chaos compose bench clean \
   lock sbom audit
 
 help:
@@ -25,6 +28,7 @@ help:
 	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
 	@echo 'make test-upgrade   the running verbs of the release before, on the schema of this one (3 minutes)'
 	@echo 'make check   lint, format, types, import contracts, words, docs and deployment files'
+	@echo 'make docs    build the site of the docs into $(SITE)/, with its links checked'
 	@echo 'make figures the size of the code and the time of its imports, beside their goals'
 	@echo 'make chaos   break it on purpose, 60 ways (under 10 minutes); ARGS=--help tells more'
 	@echo 'make compose test the containers: needs Docker and docker-compose (under 15 minutes)'
@@ -81,10 +85,13 @@ test-upgrade: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	@failed=; \
 	for tool in 'ruff check' 'ruff format --check' mypy lint-imports 'python repository/words.py' \
-	    'python -m pytest --quiet tests/repository'; do \
+	    'python repository/site.py' 'python -m pytest --quiet tests/repository'; do \
 	  echo "$$tool"; $(BIN)/$$tool || failed="$$failed, $$tool"; \
 	done; \
 	test -z "$$failed" || { echo "failed:$${failed#,}" >&2; exit 1; }
+
+docs: $(VENV)/.installed-dev
+	@SITE_URL=$(SITE_URL) $(BIN)/python repository/site.py $(SITE) && echo '$(SITE)/index.html'
 
 # Processor time counts, so the figures hold on a busy machine as well.
 figures: $(VENV)/.installed-dev

@@ -91,7 +91,7 @@ def test_every_extra_that_a_role_could_need_is_in_the_image() -> None:
     names = {name for name, _ in RELEASES}
 
     # Those that it leaves out are for developers, and for applications that bring their framework.
-    for extra in set(known) - {"dev", "containers", "django", "django6", "flask"}:
+    for extra in set(known) - {"dev", "docs", "containers", "django", "django6", "flask"}:
         for one in known[extra]:
             name = re.split(r"[^\w.-]", one, maxsplit=1)[0].lower().replace("_", "-")
             assert name in names, f"{extra}: {one}"
