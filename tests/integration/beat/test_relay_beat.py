@@ -100,7 +100,7 @@ def test_a_beat_stops_within_two_seconds(
 def test_a_beat_outlives_a_broker_and_publishes_when_it_is_back(
     sqlite_url: str, tmp_path: Path, processes: Processes, own_redis: Any
 ) -> None:
-    with client(sqlite_url, tmp_path, broker_url=own_redis.url) as taskdb:
+    with client(sqlite_url, tmp_path, broker_url=own_redis.url, publish_budget_seconds=1) as taskdb:
         beat = start_beat(processes, taskdb)
         own_redis.stop()
         made = [taskdb.submit_task("echo").id for _ in range(20)]
@@ -121,7 +121,7 @@ def test_a_beat_behind_a_frozen_broker_stops_in_time_and_loses_nothing(
     record_property: Any,
 ) -> None:
     server = request.getfixturevalue(f"own_{broker}")
-    with client(sqlite_url, tmp_path, broker_url=server.url) as taskdb:
+    with client(sqlite_url, tmp_path, broker_url=server.url, publish_budget_seconds=1) as taskdb:
         first = taskdb.submit_task("echo")
         beat = start_beat(processes, taskdb)
         server.freeze()

@@ -1,7 +1,7 @@
 """A broker that refuses, is gone or is frozen costs a submit almost nothing, and loses nothing."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import redis
 from sqlalchemy.orm import Session
+from tests.integration import submit_site
 from tests.integration.submit_site import (
-    client,
     count,
     engine_on,
     events,
@@ -93,6 +93,11 @@ def redis_broker(own_redis: Server) -> Broker:
 @pytest.fixture
 def rabbitmq_broker(own_rabbitmq: Server) -> Broker:
     return Broker(own_rabbitmq)
+
+
+def client(url: str, folder: Path, **values: Any) -> AbstractContextManager[TaskDB]:
+    """A client with the budget that users have."""
+    return submit_site.client(url, folder, publish_budget_seconds=1, **values)
 
 
 @contextmanager

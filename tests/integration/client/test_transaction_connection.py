@@ -251,7 +251,10 @@ def test_a_frozen_broker_never_blocks_the_loop(
     store_url: str, tmp_path: Path, blackhole: Blackhole, joined: str
 ) -> None:
     url = f"redis://127.0.0.1:{blackhole.port}/0"
-    with client(store_url, tmp_path, broker_url=url) as taskdb, logged() as log:
+    with (
+        client(store_url, tmp_path, broker_url=url, publish_budget_seconds=1) as taskdb,
+        logged() as log,
+    ):
         lag = asyncio.run(_largest_lag(taskdb, store_url, joined))
         assert count(taskdb) == 20
         if joined == "nothing":

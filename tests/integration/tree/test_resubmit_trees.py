@@ -93,6 +93,7 @@ def split(taskdb: TaskDB, given: Any, **options: Any) -> str:
 
 def fan_out(taskdb: TaskDB, **options: Any) -> str:
     task_id = taskdb.submit_fan_out("plus", ITEMS, unique_key="k", **options).id
+    until_queued(taskdb, *part_ids(taskdb.store, task_id))
     return fail_second(taskdb, task_id)
 
 
@@ -109,6 +110,7 @@ def fail_second(taskdb: TaskDB, task_id: str) -> str:
 def sequence(taskdb: TaskDB, **options: Any) -> str:
     """A sequence whose second step FAILED."""
     task_id = taskdb.submit_sequence("two", {"n": 1}, **options).id
+    until_queued(taskdb, newest_step(taskdb.store, task_id).id)
     end(taskdb.store, newest_step(taskdb.store, task_id).id, {"n": 2})
     end(taskdb.store, newest_step(taskdb.store, task_id).id, well=False)
     assert taskdb.get_task(task_id).status is S.FAILED
@@ -269,6 +271,7 @@ def test_a_join_whose_handler_failed_runs_the_handler_of_the_new_submit(
 def test_items_of_chunks_go_on_one_by_one(taskdb: TaskDB, submit: Submit) -> None:
     items = [{"a": n} for n in range(4)]
     task_id = taskdb.submit_fan_out("plus", items, unique_key="k", chunk_size=2).id
+    until_queued(taskdb, *part_ids(taskdb.store, task_id))
     for number, part in enumerate(part_ids(taskdb.store, task_id)):
         end(taskdb.store, part, well=number % 2 == 0)
     taskdb.store.joins.join(task_id)
