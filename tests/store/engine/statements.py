@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from taskdb.store.admission.queries import gate_queries_for
-from taskdb.store.doctor.drift import drift_queries_for
+import taskdb.store
 from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.dialects import spoken
 from taskdb.store.engine.postgresql.postgresql import PostgreSQL
-from taskdb.store.task.statements import Queries, moves_for, queries_for
+from taskdb.store.task.statements import moves_for, queries_of
 
+STORE = Path(taskdb.store.__file__).parent
 FOLDER = Path(__file__).parent / "statements"
 DATABASES = ("postgresql", "sqlite")
 _CLAUSE = re.compile(
@@ -33,18 +33,22 @@ _WIDTH = 100
 def written(database: str) -> str:
     """Return every statement as this database gets it."""
     d = spoken(database)
-    found = [
-        *_moves(d),
-        *_queries("task", queries_for(d)),
-        *_queries("limit", gate_queries_for(d)),
-        *_queries("drift", drift_queries_for(d)),
-    ]
+    found = [*_moves(d), *(one for file in query_files() for one in _queries(d, file))]
     return "\n".join(f"-- {name}\n{_lines(sql)}\n" for name, sql in found)
+
+
+def query_files() -> list[str]:
+    """Return every file of the store that has queries, as `queries_of` names it."""
+    names = (path.relative_to(STORE).with_suffix("") for path in STORE.rglob("*.sql"))
+    files = sorted(str(name) for name in names if "migrations" not in name.parts)
+    return [file for file in files if "-- query " in (STORE / f"{file}.sql").read_text()]
 
 
 def _moves(d: StoreDialect) -> Iterator[tuple[str, str]]:
     dialect: Any = d
-    for name, statement in sorted(moves_for(d).items()):
+    moves = moves_for(d)
+    for name in sorted(moves.names):
+        statement = getattr(moves, name)
         sql = dialect.move_sql(statement)
         for number, text in enumerate([sql] if isinstance(sql, str) else sql, 1):
             yield f"move {name}" + ("" if isinstance(sql, str) else f", {number}"), text
@@ -52,9 +56,10 @@ def _moves(d: StoreDialect) -> Iterator[tuple[str, str]]:
             yield f"move {name}, tried first", d.likely_sql(statement)
 
 
-def _queries(noun: str, queries: Queries) -> Iterator[tuple[str, str]]:
-    for name, sql in sorted(queries.items()):
-        yield f"{noun} {name}", sql
+def _queries(d: StoreDialect, file: str) -> Iterator[tuple[str, str]]:
+    queries = queries_of(d, file)
+    for name in sorted(queries.names):
+        yield f"{file.removesuffix('/queries')} {name}", getattr(queries, name)
 
 
 def _lines(sql: str) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 from taskdb.errors import Fault, InvalidInput
 from taskdb.model.limit import Gate, GateOwner, Limit
-from taskdb.store.admission.queries import gate_queries_for
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import as_moment
 from taskdb.store.task.slot_need import OWN, Place
+from taskdb.store.task.statements import queries_of
 
 PERSON, CODE = "person", "code"
 """The origin of a limit. Code does not change a limit that a person has set."""
@@ -30,27 +30,32 @@ class Limits:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._queries = queries_of(database.dialect, "admission/queries")
 
     def pause(
         self, place: Place, scope: Scope, reason: str | None = None, by: str | None = None
     ) -> None:
         """Pause a place: no task of it starts. Tasks that run continue."""
         row = _row_of(place, scope)
-        self._write(gate_queries_for(self._database.dialect).pause, row, reason=reason, set_by=by)
+        self._write(
+            self._queries.pause,
+            row,
+            reason=reason,
+            set_by=by,
+        )
 
     def lift_pause(
         self, place: Place, scope: Scope, by: str | None = None, *, owner: GateOwner | None = None
     ) -> bool:
         """Remove a pause. Returns False where there was none."""
-        queries = gate_queries_for(self._database.dialect)
         row = _row_of(place, scope, owner)
-        moved = self._write(queries.resume, row, set_by=by)
-        self._write(queries.drop_empty, row)
+        moved = self._write(self._queries.resume, row, set_by=by)
+        self._write(self._queries.drop_empty, row)
         return bool(moved)
 
     def set(self, place: Place, limit: Limit, scope: Scope, by: str | None = None) -> None:
         """Set the limit of a place. It replaces the previous one."""
-        sql = gate_queries_for(self._database.dialect).set_limit
+        sql = self._queries.set_limit
         row = _row_of(place, scope)
         self._write(sql, row, **_spelled(limit), origin=PERSON, set_by=by)
 
@@ -62,14 +67,13 @@ class Limits:
 
     def declare(self, limits: Mapping[str, Limit | None]) -> None:
         """Write the limits that code declares for its types. None removes a declared limit."""
-        queries = gate_queries_for(self._database.dialect)
         known = {gate.name: gate for gate in self._gates() if gate.target == "type"}
         for name, limit in limits.items():
             gate = known.get(name)
             if limit is not None:
                 if gate is None or gate.limit != limit:
                     written = {**_spelled(limit), "origin": CODE, "set_by": None}
-                    self._write(queries.declare, ("type", name), **written)
+                    self._write(self._queries.declare, ("type", name), **written)
             elif gate is not None and gate.limit is not None and gate.origin == CODE:
                 self._clear(("type", name), CODE, None)
 
@@ -85,7 +89,7 @@ class Limits:
         ]
 
     def _gates(self) -> list[Gate]:
-        sql = gate_queries_for(self._database.dialect).gates
+        sql = self._queries.gates
         found = []
         for row in self._database.query(sql, {}, writes=False):
             with unless_unreadable(row, "taskdb_limit", f"{row['target']}:{row['name']}"):
@@ -93,9 +97,8 @@ class Limits:
         return found
 
     def _clear(self, row: Place, origin: str | None, by: str | None) -> bool:
-        queries = gate_queries_for(self._database.dialect)
-        moved = self._write(queries.clear_limit, row, origin=origin, set_by=by)
-        self._write(queries.drop_empty, row)
+        moved = self._write(self._queries.clear_limit, row, origin=origin, set_by=by)
+        self._write(self._queries.drop_empty, row)
         return bool(moved)
 
     def _write(self, sql: str, row: Place, **written: Any) -> list[Row]:

@@ -1,5 +1,23 @@
 -- The statements of limits, pauses, slots, and of the wait queues of held tasks.
 
+-- columns keys
+key text
+
+-- columns lines
+key text, target text, name text
+
+-- columns places
+target text, name text
+
+-- columns slots
+key text, n integer, task_id id, seconds number
+
+-- columns reservations
+key text, task_id id
+
+-- columns holds
+id id, held_by text
+
 
 -- Held tasks. `held_by` is the key of a wait queue, or 'gate' where no pass has looked yet. ---------
 

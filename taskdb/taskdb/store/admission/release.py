@@ -19,7 +19,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from taskdb.store.admission.queries import gate_queries_for
 from taskdb.store.contract import Publication
 from taskdb.store.engine.aside import Aside, is_of_a_row
 from taskdb.store.engine.database import Database
@@ -27,6 +26,7 @@ from taskdb.store.engine.session import JoinedSession, Row
 from taskdb.store.task import row as rows
 from taskdb.store.task import slot_need as rules
 from taskdb.store.task.slot_need import Need, Place
+from taskdb.store.task.statements import queries_of
 
 LINES = 200
 """The number of wait queues that one pass reads."""
@@ -72,7 +72,7 @@ class Admission:
 
     def has_held(self) -> bool:
         """Return whether any task is held. The query is cheap."""
-        sql = gate_queries_for(self._database.dialect).someone_waits
+        sql = queries_of(self._database.dialect, "admission/queries").someone_waits
         return bool(self._database.query(sql, {}, writes=False)[0]["holds"])
 
     def release(
@@ -133,7 +133,7 @@ class _Release:
         self._is_careful = is_careful
         self._database = database
         self._dialect = database.dialect
-        self._queries = gate_queries_for(database.dialect)
+        self._queries = queries_of(database.dialect, "admission/queries")
         self._session = JoinedSession(connection)
         self._limit = limit
         self._lease = lease.total_seconds()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 from taskdb.model.status import WAITING, TaskStatus, in_order
@@ -14,8 +13,7 @@ from taskdb.store.doctor.lost_message import LostMessages, overtaken
 from taskdb.store.doctor.server_drift import ServerDrifts
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.dialect import StoreDialect
-from taskdb.store.task.statements import Queries, queries_of
+from taskdb.store.task.statements import queries_of
 from taskdb.store.task.worker import Workers
 from taskdb.store.tree.join import Joins
 
@@ -124,12 +122,6 @@ _RULES = (
 )
 
 
-@cache
-def drift_queries_for(d: StoreDialect) -> Queries:
-    """Write the statement of each class for one dialect."""
-    return queries_of(d, "taskdb.store.doctor", {})
-
-
 class Doctor:
     """Finds drift of every class."""
 
@@ -178,7 +170,7 @@ class Doctor:
 
     def _by_rule(self, rule: _Rule, lease: timedelta) -> Drift | None:
         parameters = {"limit": _LIMIT, "late": _LATE_SECONDS, "lease": lease.total_seconds()}
-        sql = drift_queries_for(self._database.dialect)[rule.name]
+        sql = getattr(queries_of(self._database.dialect, "doctor/drift"), rule.name)
         found = self._database.query(sql, parameters, writes=False)
         return drift(rule.name, [str(row["example"]) for row in found], rule.meaning, rule.advice)
 

@@ -1,10 +1,14 @@
 """SQL in files: named statements, with tokens for the differences between databases.
 
-A file has sections, each under a line `-- KIND NAME: OPTIONS`; other lines that begin with `--` are
-comments. A token is in braces: `{now}`, `{later :delay}`, `{member spec, fan_out, join}`. Its name
-is one of these, in this order: an argument of the current part, a part of the file (a fragment that
-several statements share), a word from the file's module, or an attribute of the dialect. After the
-name come arguments, which may contain tokens.
+A file stands beside the module that uses it. It has sections, each under a line
+`-- KIND NAME: OPTIONS`; other lines that begin with `--` are comments. A `query` or `move` is a
+statement, a `part` is a fragment that several statements share, and `columns` are those of a
+parameter that carries rows. The option `postgresql` or `sqlite` limits a section to that database.
+
+A token is in braces: `{now}`, `{later :delay}`, `{member spec, fan_out, join}`. Its name is one of
+these, in this order: an argument of the current part, a part, a word of
+`taskdb.store.task.statements`, or an attribute of the dialect. After the name come arguments, which
+may contain tokens.
 """
 
 from __future__ import annotations
@@ -12,16 +16,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from functools import cache
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from taskdb.model.status import TaskStatus, in_order
 from taskdb.store.engine.dialect import Columns, StoreDialect
 
-_HEADER = re.compile(r"-- (part|move|query) (\w+)([ \w]*)(?:: (.*))?")
+_STORE = Path(__file__).parents[1]
+_HEADER = re.compile(r"-- (columns|part|move|query) (\w+)([ \w]*)(?:: (.*))?")
 _TOKEN = re.compile(r"\{(\w+) ?")
-_OPENS, _CLOSES = "({", ")}"
+_MARK = re.compile(r"[(){},']")
+_DATABASES = frozenset({"postgresql", "sqlite"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +42,24 @@ class Section:
     text: str
 
 
-def sections(package: str, file: str) -> Iterator[Section]:
-    """Read the sections of a file in a package."""
+@cache
+def sections(file: str, database: str) -> tuple[Section, ...]:
+    """Return what a database has of a file under `taskdb/store`, such as `admission/queries`."""
+    text = (_STORE / f"{file}.sql").read_text("utf-8")
+    return tuple(one for one in _sections(text) if not _DATABASES - {database} & {*one.options})
+
+
+@cache
+def columns_of(file: str) -> Mapping[str, Columns]:
+    """Return the columns of each parameter that carries rows, by the name of its section."""
+    found = (one for one in sections(file, "") if one.kind == "columns")
+    kinds: dict[str, Any] = {one.name: dict(map(str.split, split(one.text))) for one in found}
+    return kinds
+
+
+def _sections(text: str) -> Iterator[Section]:
     header, lines = None, list[str]()
-    for line in (*files(package).joinpath(file).read_text("utf-8").splitlines(), "-- part end"):
+    for line in (*text.splitlines(), "-- part end"):
         found = _HEADER.fullmatch(line)
         if found is None:
             if not line.lstrip().startswith("--"):
@@ -61,13 +82,13 @@ class Writer:
         columns: Mapping[str, Columns],
         words: Mapping[str, Any],
     ) -> None:
-        """Take the parts of a file, and the other names of its tokens.
+        """Take the parts among some sections, and the other names of their tokens.
 
         `columns`: the columns of each parameter that carries rows. `words`: a text, or a function
         of a token's arguments.
         """
         self._dialect = dialect
-        self._parts = {part.name: part for part in parts}
+        self._parts = {one.name: one for one in parts if one.kind == "part"}
         self._columns = columns
         self._words = words
 
@@ -100,15 +121,18 @@ class Writer:
 
 def split(text: str) -> list[str]:
     """Split at the commas outside parentheses, braces and quotes."""
-    found, depth, quoted = [""], 0, False
-    for character in text:
-        quoted ^= character == "'"
-        if not quoted:
-            depth += (character in _OPENS) - (character in _CLOSES)
-            if character == "," and depth == 0:
-                found.append("")
-                continue
-        found[-1] += character
+    found, depth, quoted, start = list[str](), 0, False, 0
+    for mark in _MARK.finditer(text):
+        character = mark[0]
+        if character == "'":
+            quoted = not quoted
+        elif not quoted and character == ",":
+            if depth == 0:
+                found.append(text[start : mark.start()])
+                start = mark.end()
+        elif not quoted:
+            depth += 1 if character in "({" else -1
+    found.append(text[start:])
     return [one.strip() for one in found if one.strip()]
 
 

@@ -15,7 +15,7 @@ from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.session import Parameters, Row, Session
 from taskdb.store.engine.types import as_moment, moment
 from taskdb.store.task.draft_columns import DRAFT_JSON, RESUBMITTED, TRACED_COLUMNS, WHEN
-from taskdb.store.task.statements import moves_for, queries_for
+from taskdb.store.task.statements import moves_for, queries_of
 
 BATCH_ROWS = 1_000
 BATCH_CHARACTERS = 8 * 1024 * 1024
@@ -52,7 +52,7 @@ class Creation:
     ) -> None:
         self._session = session
         self._dialect = dialect
-        self._moves, self._queries = moves_for(dialect), queries_for(dialect)
+        self._moves, self._queries = moves_for(dialect), queries_of(dialect, "task/queries")
         self._constants = constants
         self._grace = grace.total_seconds()
         self._insert = self._queries.insert

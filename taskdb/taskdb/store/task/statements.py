@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any
+from itertools import chain
+from typing import Any, Generic, TypeVar
 
 from taskdb.model.status import (
     MOVES,
@@ -20,7 +21,7 @@ from taskdb.model.status import (
 from taskdb.store.engine.aside import not_aside
 from taskdb.store.engine.dialect import Columns, MoveStatement, StoreDialect
 from taskdb.store.engine.event_order import has_order
-from taskdb.store.engine.sql_text import Section, Writer, listed, sections, split
+from taskdb.store.engine.sql_text import Section, Writer, columns_of, listed, sections, split
 from taskdb.store.engine.tables import JSON_COLUMNS
 from taskdb.store.task.draft_columns import (
     ASKED,
@@ -31,8 +32,7 @@ from taskdb.store.task.draft_columns import (
     WHEN,
 )
 
-PACKAGE = "taskdb.store.task"
-MOVE_FILES = ("moves_of_runs.sql", "moves_of_tasks.sql")
+MOVE_FILES = ("task/moves_of_runs", "task/moves_of_tasks")
 BUSY = WAITING | RUNNING
 """The statuses of sub-tasks that take a place in the window of their parent."""
 UNDONE = frozenset({TaskStatus.FAILED, TaskStatus.CANCELED})
@@ -75,61 +75,53 @@ _COLUMNS: Mapping[str, Columns] = {
 }
 _CLAUSE = re.compile(r"^(ROWS|IF|SET|RETURNS)\b", re.MULTILINE)
 
-
-class Moves(dict[str, MoveStatement]):
-    """The moves for one dialect, by name and as attributes."""
-
-    def __getattr__(self, name: str) -> MoveStatement:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
+T = TypeVar("T")
 
 
-class Queries(dict[str, str]):
-    """The other statements for one dialect, by name and as attributes."""
+class Statements(Generic[T]):
+    """The statements of a file for one dialect, as attributes.
 
-    def __getattr__(self, name: str) -> str:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    Each is written when it is first used, since a process uses few of them.
+    """
+
+    def __init__(self, names: Iterable[str], write: Callable[[str], T]) -> None:
+        self.names = tuple(names)
+        self._write = write
+
+    def __getattr__(self, name: str) -> T:
+        if name not in self.names:
+            raise AttributeError(name)
+        # Of two threads the first one's statement counts, since dialects know moves by identity.
+        written: T = self.__dict__.setdefault(name, self._write(name))
+        return written
+
+
+Moves = Statements[MoveStatement]
+Queries = Statements[str]
 
 
 @cache
 def moves_for(d: StoreDialect) -> Moves:
-    """Write every move for one dialect."""
-    found = [one for file in MOVE_FILES for one in sections(PACKAGE, file)]
-    writer = writer_for(d, found)
-    moves = Moves()
-    clauses: dict[str, dict[str, str]] = {}
-    for section in found:
-        if section.kind == "move":
-            clauses[section.name] = _clauses(section, clauses)
-            moves[section.name] = _move(section, clauses[section.name], writer)
-    return moves
+    """Return the moves for one dialect."""
+    several = chain.from_iterable(sections(file, d.name) for file in MOVE_FILES)
+    found = {one.name: one for one in several if one.kind == "move"}
+    writer = _writer(d, *MOVE_FILES)
+    return Moves(found, lambda name: _move(found[name], found, writer))
 
 
 @cache
-def queries_for(d: StoreDialect) -> Queries:
-    """Write every other statement for one dialect."""
-    return queries_of(d, PACKAGE, {})
+def queries_of(d: StoreDialect, file: str) -> Queries:
+    """Return the queries of a file under `taskdb/store`, such as `admission/queries`."""
+    texts = {one.name: one.text for one in sections(file, d.name) if one.kind == "query"}
+    writer = _writer(d, file)
+    return Queries(texts, lambda name: writer.write(texts[name]))
 
 
-def queries_of(d: StoreDialect, package: str, columns: Mapping[str, Columns]) -> Queries:
-    """Write the file `queries.sql` of a package. `columns`: the columns of its own parameters."""
-    found = list(sections(package, "queries.sql"))
-    writer = writer_for(d, found, columns)
-    return Queries(
-        (section.name, writer.write(section.text)) for section in found if section.kind == "query"
-    )
-
-
-def writer_for(
-    d: StoreDialect, found: Iterable[Section], columns: Mapping[str, Columns] = _COLUMNS
-) -> Writer:
-    """Return a writer with the parts of `parts.sql` and those of a file."""
-    columns = {**_COLUMNS, **columns}
+def _writer(d: StoreDialect, *files: str) -> Writer:
+    """Return a writer with the parts of these files and of `parts.sql`."""
+    columns = dict(_COLUMNS)
+    for one in files:
+        columns |= columns_of(one)
 
     def bound(name: str) -> str:
         of_kind = {"text": d.text, "integer": d.integer, "moment": d.moment, "number": d.number}
@@ -157,7 +149,7 @@ def writer_for(
             _HELD.get(one) or given(one) for one in columns[name] if one not in WHEN
         ),
     }
-    parts = [*sections(PACKAGE, "parts.sql"), *(one for one in found if one.kind == "part")]
+    parts = chain.from_iterable(sections(one, d.name) for one in ("task/parts", *files))
     return Writer(d, parts, columns, words)
 
 
@@ -168,17 +160,19 @@ _HELD = {
 }
 
 
-def _clauses(section: Section, known: Mapping[str, dict[str, str]]) -> dict[str, str]:
+def _clauses(section: Section, moves: Mapping[str, Section]) -> dict[str, str]:
     """Return the clauses of a move. The move named by `like` gives those that are left out."""
     _, *words = _CLAUSE.split(section.text)
     own = dict(zip(words[::2], words[1::2], strict=True))
-    base = known.get(_option(section, "like"), {})
+    like = _option(section, "like")
+    base = _clauses(moves[like], moves) if like else {}
     both = _assignments(base.get("SET", "")) | _assignments(own.get("SET", ""))
     changes = ", ".join(f"{name} = {value}" if value else name for name, value in both.items())
     return {**base, **own, "SET": changes}
 
 
-def _move(section: Section, clauses: Mapping[str, str], writer: Writer) -> MoveStatement:
+def _move(section: Section, moves: Mapping[str, Section], writer: Writer) -> MoveStatement:
+    clauses = _clauses(section, moves)
     changes = _assignments(clauses["SET"])
     status = writer.write(changes["status"])
     given = _option(section, "given")

@@ -7,7 +7,7 @@ from typing import Any
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Moved, MoveStatement
 from taskdb.store.engine.session import Row
-from taskdb.store.task.statements import Moves, Queries, moves_for, queries_for
+from taskdb.store.task.statements import Moves, Queries, moves_for, queries_of
 from taskdb.store.task.task_id import is_id
 
 
@@ -25,7 +25,7 @@ class TaskTable:
     @property
     def queries(self) -> Queries:
         """Every query, in the dialect of this database."""
-        return queries_for(self._database.dialect)
+        return queries_of(self._database.dialect, "task/queries")
 
     def move(self, statement: MoveStatement, parameters: dict[str, Any]) -> Moved | None:
         """Carry out a move of the row `id`. Returns None when there is no such row.

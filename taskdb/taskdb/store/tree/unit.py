@@ -27,7 +27,7 @@ from taskdb.store.engine.types import as_json
 from taskdb.store.task import row as rows
 from taskdb.store.task.create import Created, Creation
 from taskdb.store.task.detail import spelled_reason
-from taskdb.store.task.statements import moves_for, queries_for
+from taskdb.store.task.statements import moves_for, queries_of
 from taskdb.store.task.task_id import LEAST_ID
 
 _STEP = 1_000
@@ -150,7 +150,10 @@ class Unit:
         self._session = JoinedSession(connection)
         self._constants = database.parameters({})
         self.dialect = database.spoken(connection.dialect.name)
-        self.moves, self._queries = moves_for(self.dialect), queries_for(self.dialect)
+        self.moves, self._queries = (
+            moves_for(self.dialect),
+            queries_of(self.dialect, "task/queries"),
+        )
         self._grace = grace
         self._is_careful = is_careful
         self.by: str | None = None

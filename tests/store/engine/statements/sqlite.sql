@@ -1396,6 +1396,390 @@ INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, work
 VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was_by),
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
 
+-- admission arrivals
+SELECT id, tenant, type, queue, mutex_key, held_by
+FROM taskdb_task
+WHERE held_by = 'gate' AND relay_at <= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND status IN ('CREATED', 'SCHEDULED', 'ERRORED')
+      AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'release' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY relay_at, id
+LIMIT :limit
+
+-- admission clear_limit
+UPDATE taskdb_limit
+SET max_running = NULL, max_starts = NULL, window_seconds = NULL, origin = 'person', set_by =
+    :set_by, set_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE target = :target AND name = :name AND (max_running IS NOT NULL OR max_starts IS NOT NULL) AND
+    (:origin IS NULL OR origin = :origin)
+RETURNING name
+
+-- admission declare
+INSERT INTO taskdb_limit AS old (target, name, is_paused, max_running, max_starts, window_seconds,
+    origin, reason, set_by, set_at)
+VALUES (:target, :name, false, :max_running, :max_starts, :window_seconds, :origin, NULL, :set_by,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ON CONFLICT (target, name) DO UPDATE
+SET max_running = excluded.max_running, max_starts = excluded.max_starts, window_seconds =
+    excluded.window_seconds, origin = excluded.origin, set_by = excluded.set_by, set_at =
+    excluded.set_at
+WHERE old.origin = 'code' OR old.max_running IS NULL AND old.max_starts IS NULL
+
+-- admission drop_empty
+DELETE
+FROM taskdb_limit
+WHERE target = :target AND name = :name AND NOT is_paused AND max_running IS NULL AND max_starts IS
+    NULL
+
+-- admission end_windows
+DELETE
+FROM taskdb_slot
+WHERE (key, n) IN (
+  SELECT s.key, s.n
+  FROM taskdb_slot AS s
+  WHERE s.key IN (
+    SELECT draft.key
+    FROM (
+      SELECT json_extract(value, '$.key') AS key
+      FROM json_each(:keys)) AS draft) AND s.until <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+
+-- admission gates
+SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
+    g.reason, g.set_by, g.set_at
+FROM taskdb_limit AS g
+ORDER BY target, name
+
+-- admission in_line
+SELECT id, tenant, type, queue, mutex_key, held_by
+FROM taskdb_task
+WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = :key AND status IN
+    ('CREATED', 'SCHEDULED', 'ERRORED') AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'release' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY id
+LIMIT :limit
+
+-- admission let_go
+UPDATE taskdb_task
+SET held_by = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds'),
+    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids))
+RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
+    trace, attempt
+
+-- admission lines
+WITH RECURSIVE line(key) AS (
+  SELECT *
+  FROM (
+    SELECT held_by
+    FROM taskdb_task
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > :after
+    ORDER BY held_by
+    LIMIT 1) AS head
+  UNION ALL
+  SELECT (
+    SELECT held_by
+    FROM taskdb_task
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > line.key
+    ORDER BY held_by
+    LIMIT 1)
+  FROM line
+  WHERE line.key IS NOT NULL)
+SELECT key
+FROM line
+WHERE key IS NOT NULL
+LIMIT :limit
+
+-- admission look
+SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds,
+    g.origin, g.reason, g.set_by, g.set_at , (
+  SELECT CAST(id AS TEXT)
+  FROM taskdb_task AS t
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = draft.key
+  ORDER BY t.id
+  LIMIT 1) AS head, (
+  SELECT group_concat(DISTINCT CAST(r.task_id AS TEXT))
+  FROM taskdb_reservation AS r
+  JOIN taskdb_task AS t ON t.id = r.task_id
+  WHERE r.key = draft.key AND t.held_by IS NOT NULL AND t.held_by NOT IN ('window', 'gate') AND
+      t.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_limit AS p
+    WHERE p.is_paused AND (p.target IN ('queue') AND p.name = t.queue OR p.target IN ('type') AND
+        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant )) ) AS reserved, (
+  SELECT group_concat(DISTINCT CAST(s.n AS TEXT))
+  FROM taskdb_slot AS s
+  WHERE s.key = draft.key) AS taken
+FROM (
+  SELECT json_extract(value, '$.key') AS key, json_extract(value, '$.target') AS target,
+      json_extract(value, '$.name') AS name
+  FROM json_each(:lines)) AS draft
+LEFT JOIN taskdb_limit AS g ON g.target = draft.target AND g.name = draft.name
+
+-- admission pause
+INSERT INTO taskdb_limit (target, name, is_paused, reason, set_by, set_at)
+VALUES (:target, :name, true, :reason, :set_by, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ON CONFLICT (target, name) DO UPDATE
+SET is_paused = true, reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at
+
+-- admission queue_up
+UPDATE taskdb_task AS old
+SET held_by = draft.held_by, relay_at = '9999-01-01T00:00:00.000Z'
+FROM (
+  SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.held_by') AS held_by
+  FROM json_each(:holds)) AS draft
+WHERE old.id = draft.id
+
+-- admission reserve
+INSERT INTO taskdb_reservation (key, task_id)
+SELECT draft.key, draft.task_id
+FROM (
+  SELECT json_extract(value, '$.key') AS key, json_extract(value, '$.task_id') AS task_id
+  FROM json_each(:reservations)) AS draft
+WHERE true
+ON CONFLICT DO NOTHING
+
+-- admission resume
+UPDATE taskdb_limit
+SET is_paused = false, reason = NULL, set_by = :set_by, set_at = strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now')
+WHERE target = :target AND name = :name AND is_paused
+RETURNING name
+
+-- admission rules
+SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
+    g.reason, g.set_by, g.set_at
+FROM taskdb_limit AS g
+JOIN (
+  SELECT json_extract(value, '$.target') AS target, json_extract(value, '$.name') AS name
+  FROM json_each(:places)) AS draft ON draft.target = g.target AND draft.name = g.name
+
+-- admission set_limit
+INSERT INTO taskdb_limit AS old (target, name, is_paused, max_running, max_starts, window_seconds,
+    origin, reason, set_by, set_at)
+VALUES (:target, :name, false, :max_running, :max_starts, :window_seconds, :origin, NULL, :set_by,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ON CONFLICT (target, name) DO UPDATE
+SET max_running = excluded.max_running, max_starts = excluded.max_starts, window_seconds =
+    excluded.window_seconds, origin = excluded.origin, set_by = excluded.set_by, set_at =
+    excluded.set_at
+
+-- admission someone_waits
+SELECT EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE held_by = 'gate' AND relay_at <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) OR EXISTS (
+  SELECT 1
+  FROM taskdb_task
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') ) AS holds
+
+-- admission sweep
+DELETE
+FROM taskdb_slot
+WHERE (key, n) IN (
+  SELECT s.key, s.n
+  FROM taskdb_slot AS s
+  LEFT JOIN taskdb_task AS t ON t.id = s.task_id
+  WHERE s.until <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) OR s.until IS NULL AND (t.id IS NULL OR NOT
+        (t.waits_for IS NULL AND (t.status IN ('QUEUED', 'STARTED', 'PROCESSING') OR t.status IN
+        ('CREATED', 'SCHEDULED', 'ERRORED') AND t.held_by IS NULL)))
+  LIMIT :limit)
+RETURNING key
+
+-- admission sweep_reservations
+DELETE
+FROM taskdb_reservation
+WHERE (key, task_id) IN (
+  SELECT r.key, r.task_id
+  FROM taskdb_reservation AS r
+  LEFT JOIN taskdb_task AS found ON found.id = r.task_id
+  WHERE found.id IS NULL OR NOT (found.held_by IS NOT NULL AND found.held_by NOT IN ('window',
+      'gate') AND found.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
+      SELECT 1
+      FROM taskdb_limit AS p
+      WHERE p.is_paused AND (p.target IN ('queue') AND p.name = found.queue OR p.target IN ('type')
+          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant )) )
+  LIMIT :limit)
+
+-- admission take
+INSERT INTO taskdb_slot (key, n, task_id, seconds, taken_at)
+SELECT draft.key, draft.n, draft.task_id, draft.seconds, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+FROM (
+  SELECT json_extract(value, '$.key') AS key, json_extract(value, '$.n') AS n, json_extract(value,
+      '$.task_id') AS task_id, json_extract(value, '$.seconds') AS seconds
+  FROM json_each(:slots)) AS draft
+
+-- admission unreserve
+DELETE
+FROM taskdb_reservation
+WHERE task_id IN (
+  SELECT value
+  FROM json_each(:ids))
+
+-- doctor/drift adopted_lost
+SELECT t.id AS example
+FROM taskdb_task AS t
+LEFT JOIN taskdb_worker AS w ON w.id = t.worker
+WHERE t.is_adopted AND t.status = 'STARTED' AND t.worker IS NOT NULL AND t.updated_at < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds')) AND (w.id IS NULL OR
+      w.stopped_at IS NOT NULL OR w.seen_at < (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds')))
+ORDER BY t.id
+LIMIT :limit
+
+-- doctor/drift callback_late
+SELECT id AS example
+FROM taskdb_task
+WHERE waits_for = 'callback' AND callback_until < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:late) || ' seconds'))
+ORDER BY callback_until
+LIMIT :limit
+
+-- doctor/drift claim_unlisted
+SELECT t.id AS example
+FROM taskdb_task AS t
+LEFT JOIN taskdb_worker AS w ON w.id = t.worker
+WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL AND
+    NOT t.is_adopted AND (NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR
+    w.seen_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND (t.started_at <
+          w.listed_before_at AND NOT EXISTS (
+      SELECT 1
+      FROM json_each(CASE WHEN json_valid(w.claims) THEN w.claims ELSE '[]' END)
+      WHERE value = t.claim_token) AND NOT EXISTS (
+      SELECT 1
+      FROM json_each(CASE WHEN json_valid(w.claims_before) THEN w.claims_before ELSE '[]' END)
+      WHERE value = t.claim_token)) )
+ORDER BY t.id
+LIMIT :limit
+
+-- doctor/drift event_without_order
+SELECT task_id AS example
+FROM taskdb_event
+WHERE NOT xid = 0
+ORDER BY xid
+LIMIT :limit
+
+-- doctor/drift finished_alone
+SELECT id AS example
+FROM taskdb_task
+WHERE status = 'FINISHED' AND waits_for IS NULL
+ORDER BY id
+LIMIT :limit
+
+-- doctor/drift held_for_nothing
+SELECT t.id AS example
+FROM taskdb_task AS t
+WHERE t.held_by IS NOT NULL AND t.updated_at < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:late) || ' seconds')) AND t.status IN ('CREATED',
+      'SCHEDULED', 'ERRORED') AND (substr(t.held_by, 1, 6) = 'mutex:' AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_slot AS s
+    WHERE s.key = t.held_by) OR substr(t.held_by, 1, 7) = 'paused:' AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_limit AS g
+    WHERE t.held_by = 'paused:' || g.target || ':' || g.name AND g.is_paused) OR substr(t.held_by,
+        1, 8) = 'running:' AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_limit AS g
+    WHERE t.held_by = 'running:' || g.target || ':' || g.name AND g.max_running <= (
+      SELECT count(*)
+      FROM taskdb_slot AS s
+      WHERE s.key = t.held_by)) OR t.held_by = 'gate')
+ORDER BY t.id
+LIMIT :limit
+
+-- doctor/drift publish_refused
+SELECT t.id AS example
+FROM taskdb_task AS t
+WHERE t.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND t.held_by IS NULL AND NOT t.is_adopted AND
+    COALESCE(t.run_at, t.created_at) <= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND EXISTS (
+  SELECT 1
+  FROM taskdb_event AS e
+  WHERE e.task_id = t.id AND e.from_status = e.to_status AND e.at >= t.updated_at AND CASE WHEN
+      json_valid(e.detail) THEN json_extract(e.detail, '$.refused') END IS NOT NULL)
+ORDER BY t.id
+LIMIT :limit
+
+-- doctor/drift schedule_broken
+SELECT name AS example
+FROM taskdb_schedule
+WHERE is_enabled AND last_error IS NOT NULL
+ORDER BY name
+LIMIT :limit
+
+-- doctor/drift schedule_refused
+SELECT name || ' (' || origin || '): ' || reason AS example
+FROM taskdb_schedule_refusal
+ORDER BY origin, name
+LIMIT :limit
+
+-- doctor/drift slot_stale
+SELECT s.key AS example
+FROM taskdb_slot AS s
+LEFT JOIN taskdb_task AS t ON t.id = s.task_id
+WHERE s.task_id IS NOT NULL AND (t.id IS NULL OR t.waits_for IS NOT NULL OR t.status IN
+    ('COMPLETED', 'FAILED', 'CANCELED', 'HALTED', 'FINISHED', 'ERRORED'))
+ORDER BY s.key
+LIMIT :limit
+
+-- doctor/drift subscription_dead
+SELECT name AS example
+FROM taskdb_subscription
+WHERE state = 'dead'
+ORDER BY name
+LIMIT :limit
+
+-- doctor/drift unpublished
+SELECT id AS example
+FROM taskdb_task
+WHERE status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND held_by IS NULL AND NOT is_adopted AND
+    relay_at < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:late) || ' seconds'))
+ORDER BY relay_at
+LIMIT :limit
+
+-- doctor/drift worker_lost
+SELECT t.id AS example
+FROM taskdb_task AS t
+LEFT JOIN taskdb_worker AS w ON w.id = t.worker
+WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL AND
+    NOT t.is_adopted AND ((w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR
+    w.seen_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) )
+ORDER BY t.id
+LIMIT :limit
+
+-- doctor/drift worker_stale
+SELECT name AS example
+FROM taskdb_worker AS w
+WHERE stopped_at IS NULL AND (seen_at IS NULL OR seen_at < (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND EXISTS (
+  SELECT 1
+  FROM taskdb_task AS t
+  WHERE t.worker = w.id AND t.status IN ('STARTED', 'PROCESSING') AND NOT t.is_adopted)
+ORDER BY started_at
+LIMIT :limit
+
+-- doctor/drift worker_waits
+SELECT name || ': ' || waiting AS example
+FROM taskdb_worker
+WHERE waiting IS NOT NULL AND stopped_at IS NULL AND seen_at >= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))
+ORDER BY name
+LIMIT :limit
+
 -- task awaiting
 SELECT id, tenant, type, role, parent_id, attempt
 FROM taskdb_task
@@ -1914,387 +2298,3 @@ SELECT EXISTS (
   FROM taskdb_task
   WHERE parent_id = :parent AND role = 'part' AND (held_by IS NULL OR held_by <> 'window') AND
       status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'ERRORED')) AS busy
-
--- limit arrivals
-SELECT id, tenant, type, queue, mutex_key, held_by
-FROM taskdb_task
-WHERE held_by = 'gate' AND relay_at <= (
-  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND status IN ('CREATED', 'SCHEDULED', 'ERRORED')
-      AND CAST(id AS TEXT) NOT IN (
-  SELECT a.key
-  FROM taskdb_set_aside AS a
-  WHERE a.loop = 'release' AND a.next_try_at > (
-    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
-ORDER BY relay_at, id
-LIMIT :limit
-
--- limit clear_limit
-UPDATE taskdb_limit
-SET max_running = NULL, max_starts = NULL, window_seconds = NULL, origin = 'person', set_by =
-    :set_by, set_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-WHERE target = :target AND name = :name AND (max_running IS NOT NULL OR max_starts IS NOT NULL) AND
-    (:origin IS NULL OR origin = :origin)
-RETURNING name
-
--- limit declare
-INSERT INTO taskdb_limit AS old (target, name, is_paused, max_running, max_starts, window_seconds,
-    origin, reason, set_by, set_at)
-VALUES (:target, :name, false, :max_running, :max_starts, :window_seconds, :origin, NULL, :set_by,
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
-ON CONFLICT (target, name) DO UPDATE
-SET max_running = excluded.max_running, max_starts = excluded.max_starts, window_seconds =
-    excluded.window_seconds, origin = excluded.origin, set_by = excluded.set_by, set_at =
-    excluded.set_at
-WHERE old.origin = 'code' OR old.max_running IS NULL AND old.max_starts IS NULL
-
--- limit drop_empty
-DELETE
-FROM taskdb_limit
-WHERE target = :target AND name = :name AND NOT is_paused AND max_running IS NULL AND max_starts IS
-    NULL
-
--- limit end_windows
-DELETE
-FROM taskdb_slot
-WHERE (key, n) IN (
-  SELECT s.key, s.n
-  FROM taskdb_slot AS s
-  WHERE s.key IN (
-    SELECT draft.key
-    FROM (
-      SELECT json_extract(value, '$.key') AS key
-      FROM json_each(:keys)) AS draft) AND s.until <= (
-    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
-
--- limit gates
-SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
-    g.reason, g.set_by, g.set_at
-FROM taskdb_limit AS g
-ORDER BY target, name
-
--- limit in_line
-SELECT id, tenant, type, queue, mutex_key, held_by
-FROM taskdb_task
-WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = :key AND status IN
-    ('CREATED', 'SCHEDULED', 'ERRORED') AND CAST(id AS TEXT) NOT IN (
-  SELECT a.key
-  FROM taskdb_set_aside AS a
-  WHERE a.loop = 'release' AND a.next_try_at > (
-    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
-ORDER BY id
-LIMIT :limit
-
--- limit let_go
-UPDATE taskdb_task
-SET held_by = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds'),
-    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-WHERE id IN (
-  SELECT value
-  FROM json_each(:ids))
-RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
-    trace, attempt
-
--- limit lines
-WITH RECURSIVE line(key) AS (
-  SELECT *
-  FROM (
-    SELECT held_by
-    FROM taskdb_task
-    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > :after
-    ORDER BY held_by
-    LIMIT 1) AS head
-  UNION ALL
-  SELECT (
-    SELECT held_by
-    FROM taskdb_task
-    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > line.key
-    ORDER BY held_by
-    LIMIT 1)
-  FROM line
-  WHERE line.key IS NOT NULL)
-SELECT key
-FROM line
-WHERE key IS NOT NULL
-LIMIT :limit
-
--- limit look
-SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds,
-    g.origin, g.reason, g.set_by, g.set_at , (
-  SELECT CAST(id AS TEXT)
-  FROM taskdb_task AS t
-  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = draft.key
-  ORDER BY t.id
-  LIMIT 1) AS head, (
-  SELECT group_concat(DISTINCT CAST(r.task_id AS TEXT))
-  FROM taskdb_reservation AS r
-  JOIN taskdb_task AS t ON t.id = r.task_id
-  WHERE r.key = draft.key AND t.held_by IS NOT NULL AND t.held_by NOT IN ('window', 'gate') AND
-      t.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
-    SELECT 1
-    FROM taskdb_limit AS p
-    WHERE p.is_paused AND (p.target IN ('queue') AND p.name = t.queue OR p.target IN ('type') AND
-        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant )) ) AS reserved, (
-  SELECT group_concat(DISTINCT CAST(s.n AS TEXT))
-  FROM taskdb_slot AS s
-  WHERE s.key = draft.key) AS taken
-FROM (
-  SELECT json_extract(value, '$.key') AS key, json_extract(value, '$.target') AS target,
-      json_extract(value, '$.name') AS name
-  FROM json_each(:lines)) AS draft
-LEFT JOIN taskdb_limit AS g ON g.target = draft.target AND g.name = draft.name
-
--- limit pause
-INSERT INTO taskdb_limit (target, name, is_paused, reason, set_by, set_at)
-VALUES (:target, :name, true, :reason, :set_by, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
-ON CONFLICT (target, name) DO UPDATE
-SET is_paused = true, reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at
-
--- limit queue_up
-UPDATE taskdb_task AS old
-SET held_by = draft.held_by, relay_at = '9999-01-01T00:00:00.000Z'
-FROM (
-  SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.held_by') AS held_by
-  FROM json_each(:holds)) AS draft
-WHERE old.id = draft.id
-
--- limit reserve
-INSERT INTO taskdb_reservation (key, task_id)
-SELECT draft.key, draft.task_id
-FROM (
-  SELECT json_extract(value, '$.key') AS key, json_extract(value, '$.task_id') AS task_id
-  FROM json_each(:reservations)) AS draft
-WHERE true
-ON CONFLICT DO NOTHING
-
--- limit resume
-UPDATE taskdb_limit
-SET is_paused = false, reason = NULL, set_by = :set_by, set_at = strftime('%Y-%m-%dT%H:%M:%fZ',
-    'now')
-WHERE target = :target AND name = :name AND is_paused
-RETURNING name
-
--- limit rules
-SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
-    g.reason, g.set_by, g.set_at
-FROM taskdb_limit AS g
-JOIN (
-  SELECT json_extract(value, '$.target') AS target, json_extract(value, '$.name') AS name
-  FROM json_each(:places)) AS draft ON draft.target = g.target AND draft.name = g.name
-
--- limit set_limit
-INSERT INTO taskdb_limit AS old (target, name, is_paused, max_running, max_starts, window_seconds,
-    origin, reason, set_by, set_at)
-VALUES (:target, :name, false, :max_running, :max_starts, :window_seconds, :origin, NULL, :set_by,
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
-ON CONFLICT (target, name) DO UPDATE
-SET max_running = excluded.max_running, max_starts = excluded.max_starts, window_seconds =
-    excluded.window_seconds, origin = excluded.origin, set_by = excluded.set_by, set_at =
-    excluded.set_at
-
--- limit someone_waits
-SELECT EXISTS (
-  SELECT 1
-  FROM taskdb_task
-  WHERE held_by = 'gate' AND relay_at <= (
-    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) OR EXISTS (
-  SELECT 1
-  FROM taskdb_task
-  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') ) AS holds
-
--- limit sweep
-DELETE
-FROM taskdb_slot
-WHERE (key, n) IN (
-  SELECT s.key, s.n
-  FROM taskdb_slot AS s
-  LEFT JOIN taskdb_task AS t ON t.id = s.task_id
-  WHERE s.until <= (
-    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) OR s.until IS NULL AND (t.id IS NULL OR NOT
-        (t.waits_for IS NULL AND (t.status IN ('QUEUED', 'STARTED', 'PROCESSING') OR t.status IN
-        ('CREATED', 'SCHEDULED', 'ERRORED') AND t.held_by IS NULL)))
-  LIMIT :limit)
-RETURNING key
-
--- limit sweep_reservations
-DELETE
-FROM taskdb_reservation
-WHERE (key, task_id) IN (
-  SELECT r.key, r.task_id
-  FROM taskdb_reservation AS r
-  LEFT JOIN taskdb_task AS found ON found.id = r.task_id
-  WHERE found.id IS NULL OR NOT (found.held_by IS NOT NULL AND found.held_by NOT IN ('window',
-      'gate') AND found.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
-      SELECT 1
-      FROM taskdb_limit AS p
-      WHERE p.is_paused AND (p.target IN ('queue') AND p.name = found.queue OR p.target IN ('type')
-          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant )) )
-  LIMIT :limit)
-
--- limit take
-INSERT INTO taskdb_slot (key, n, task_id, seconds, taken_at)
-SELECT draft.key, draft.n, draft.task_id, draft.seconds, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-FROM (
-  SELECT json_extract(value, '$.key') AS key, json_extract(value, '$.n') AS n, json_extract(value,
-      '$.task_id') AS task_id, json_extract(value, '$.seconds') AS seconds
-  FROM json_each(:slots)) AS draft
-
--- limit unreserve
-DELETE
-FROM taskdb_reservation
-WHERE task_id IN (
-  SELECT value
-  FROM json_each(:ids))
-
--- drift adopted_lost
-SELECT t.id AS example
-FROM taskdb_task AS t
-LEFT JOIN taskdb_worker AS w ON w.id = t.worker
-WHERE t.is_adopted AND t.status = 'STARTED' AND t.worker IS NOT NULL AND t.updated_at < (
-  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds')) AND (w.id IS NULL OR
-      w.stopped_at IS NOT NULL OR w.seen_at < (
-    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds')))
-ORDER BY t.id
-LIMIT :limit
-
--- drift callback_late
-SELECT id AS example
-FROM taskdb_task
-WHERE waits_for = 'callback' AND callback_until < (
-  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:late) || ' seconds'))
-ORDER BY callback_until
-LIMIT :limit
-
--- drift claim_unlisted
-SELECT t.id AS example
-FROM taskdb_task AS t
-LEFT JOIN taskdb_worker AS w ON w.id = t.worker
-WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL AND
-    NOT t.is_adopted AND (NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR
-    w.seen_at < (
-      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND (t.started_at <
-          w.listed_before_at AND NOT EXISTS (
-      SELECT 1
-      FROM json_each(CASE WHEN json_valid(w.claims) THEN w.claims ELSE '[]' END)
-      WHERE value = t.claim_token) AND NOT EXISTS (
-      SELECT 1
-      FROM json_each(CASE WHEN json_valid(w.claims_before) THEN w.claims_before ELSE '[]' END)
-      WHERE value = t.claim_token)) )
-ORDER BY t.id
-LIMIT :limit
-
--- drift event_without_order
-SELECT task_id AS example
-FROM taskdb_event
-WHERE NOT xid = 0
-ORDER BY xid
-LIMIT :limit
-
--- drift finished_alone
-SELECT id AS example
-FROM taskdb_task
-WHERE status = 'FINISHED' AND waits_for IS NULL
-ORDER BY id
-LIMIT :limit
-
--- drift held_for_nothing
-SELECT t.id AS example
-FROM taskdb_task AS t
-WHERE t.held_by IS NOT NULL AND t.updated_at < (
-  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:late) || ' seconds')) AND t.status IN ('CREATED',
-      'SCHEDULED', 'ERRORED') AND (substr(t.held_by, 1, 6) = 'mutex:' AND NOT EXISTS (
-    SELECT 1
-    FROM taskdb_slot AS s
-    WHERE s.key = t.held_by) OR substr(t.held_by, 1, 7) = 'paused:' AND NOT EXISTS (
-    SELECT 1
-    FROM taskdb_limit AS g
-    WHERE t.held_by = 'paused:' || g.target || ':' || g.name AND g.is_paused) OR substr(t.held_by,
-        1, 8) = 'running:' AND NOT EXISTS (
-    SELECT 1
-    FROM taskdb_limit AS g
-    WHERE t.held_by = 'running:' || g.target || ':' || g.name AND g.max_running <= (
-      SELECT count(*)
-      FROM taskdb_slot AS s
-      WHERE s.key = t.held_by)) OR t.held_by = 'gate')
-ORDER BY t.id
-LIMIT :limit
-
--- drift publish_refused
-SELECT t.id AS example
-FROM taskdb_task AS t
-WHERE t.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND t.held_by IS NULL AND NOT t.is_adopted AND
-    COALESCE(t.run_at, t.created_at) <= (
-  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND EXISTS (
-  SELECT 1
-  FROM taskdb_event AS e
-  WHERE e.task_id = t.id AND e.from_status = e.to_status AND e.at >= t.updated_at AND CASE WHEN
-      json_valid(e.detail) THEN json_extract(e.detail, '$.refused') END IS NOT NULL)
-ORDER BY t.id
-LIMIT :limit
-
--- drift schedule_broken
-SELECT name AS example
-FROM taskdb_schedule
-WHERE is_enabled AND last_error IS NOT NULL
-ORDER BY name
-LIMIT :limit
-
--- drift schedule_refused
-SELECT name || ' (' || origin || '): ' || reason AS example
-FROM taskdb_schedule_refusal
-ORDER BY origin, name
-LIMIT :limit
-
--- drift slot_stale
-SELECT s.key AS example
-FROM taskdb_slot AS s
-LEFT JOIN taskdb_task AS t ON t.id = s.task_id
-WHERE s.task_id IS NOT NULL AND (t.id IS NULL OR t.waits_for IS NOT NULL OR t.status IN
-    ('COMPLETED', 'FAILED', 'CANCELED', 'HALTED', 'FINISHED', 'ERRORED'))
-ORDER BY s.key
-LIMIT :limit
-
--- drift subscription_dead
-SELECT name AS example
-FROM taskdb_subscription
-WHERE state = 'dead'
-ORDER BY name
-LIMIT :limit
-
--- drift unpublished
-SELECT id AS example
-FROM taskdb_task
-WHERE status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND held_by IS NULL AND NOT is_adopted AND
-    relay_at < (
-  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:late) || ' seconds'))
-ORDER BY relay_at
-LIMIT :limit
-
--- drift worker_lost
-SELECT t.id AS example
-FROM taskdb_task AS t
-LEFT JOIN taskdb_worker AS w ON w.id = t.worker
-WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL AND
-    NOT t.is_adopted AND ((w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR
-    w.seen_at < (
-      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) )
-ORDER BY t.id
-LIMIT :limit
-
--- drift worker_stale
-SELECT name AS example
-FROM taskdb_worker AS w
-WHERE stopped_at IS NULL AND (seen_at IS NULL OR seen_at < (
-    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND EXISTS (
-  SELECT 1
-  FROM taskdb_task AS t
-  WHERE t.worker = w.id AND t.status IN ('STARTED', 'PROCESSING') AND NOT t.is_adopted)
-ORDER BY started_at
-LIMIT :limit
-
--- drift worker_waits
-SELECT name || ': ' || waiting AS example
-FROM taskdb_worker
-WHERE waiting IS NOT NULL AND stopped_at IS NULL AND seen_at >= (
-  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))
-ORDER BY name
-LIMIT :limit
