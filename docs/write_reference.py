@@ -1,6 +1,6 @@
 """Writes the reference pages that repeat what the code says; a test holds them to it.
 
-    python docs/write_reference.py
+    python -m docs.write_reference
 
 Each page keeps its own text; what stands between the two markers is replaced.
 """
@@ -11,6 +11,7 @@ import inspect
 import re
 from pathlib import Path
 
+from docs.python_api import client_parts, public_names
 from pydantic_core import PydanticUndefined
 
 from taskdb import errors
@@ -38,6 +39,8 @@ def pages() -> dict[Path, str]:
         REFERENCE / "errors.md": errors_table(),
         REFERENCE / "celery-settings.md": celery_table(),
         REFERENCE / "metrics.md": metrics_table(),
+        REFERENCE / "python.md": public_names(),
+        REFERENCE / "python-client.md": client_parts(),
     }
 
 

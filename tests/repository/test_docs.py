@@ -1,7 +1,6 @@
 """README and docs say what the code says."""
 
 import ast
-import importlib.util
 import os
 import re
 import subprocess
@@ -9,30 +8,27 @@ import sys
 from pathlib import Path
 
 import pytest
+from docs.write_reference import pages, rewritten
+
+import taskdb
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
+REFERENCE = pages()
 
 
-def write_reference() -> object:
-    spec = importlib.util.spec_from_file_location(
-        "write_reference", ROOT / "docs" / "write_reference.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PAGES = write_reference()
-
-
-@pytest.mark.parametrize("page", PAGES.pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", REFERENCE, ids=lambda page: page.name)
 def test_a_reference_page_repeats_what_the_code_says(page: Path) -> None:
-    expected = PAGES.rewritten(page, PAGES.pages()[page])
+    expected = rewritten(page, REFERENCE[page])
 
-    assert page.read_text() == expected, "run: python docs/write_reference.py"
+    assert page.read_text() == expected, "run: python -m docs.write_reference"
+
+
+def test_the_page_of_the_python_api_has_every_public_name() -> None:
+    page = (ROOT / "docs/reference/python.md").read_text()
+    named = re.findall(r"^### (\w+)$|For coroutines: `(\w+)`", page, re.MULTILINE)
+
+    assert set(taskdb.__all__) <= {name for pair in named for name in pair}
 
 
 def test_every_celery_setting_has_its_reason() -> None:
