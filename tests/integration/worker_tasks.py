@@ -24,7 +24,6 @@ from celery.exceptions import Retry as CeleryRetry
 from pydantic import BaseModel
 
 from taskdb import Cancel, Fail, Halt, Retry, Snooze, TaskContext, around, task
-from taskdb.types.context import PROGRESS_INTERVAL_SECONDS
 
 FOLDER = "WORKER_TASKS_FOLDER"
 SOON = 0.05
@@ -124,9 +123,9 @@ def reports(ctx: TaskContext) -> str:
     ctx.attributes["colour"] = {"hue": 3}
     ctx.progress(1, 4, "begun")
     wait_for_file(f"go-{ctx.task_id}")
-    time.sleep(PROGRESS_INTERVAL_SECONDS)  # or the last word would wait for the outcome
     ctx.attributes["size"] = 2
     ctx.progress(4, 4, "done")
+    wait_for_file(f"go-on-{ctx.task_id}")
     return "reported"
 
 

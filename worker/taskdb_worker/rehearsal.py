@@ -21,6 +21,9 @@ class BodyRunner:
     def __init__(self, taskdb: TaskDB, worker: str) -> None:
         self._taskdb = taskdb
         self._execution = Execution(taskdb, worker)
+        # A report beside the body would wait for a transaction of the body, as its history would
+        # depend on which of the two is faster.
+        self._execution.progress = None
 
     def run(self, task_id: str) -> str | None:
         """Run the body of a waiting task once. Returns the row's new status.

@@ -18,8 +18,8 @@ from taskdb.model.outcome import Report
 
 log = get_logger("taskdb.context")
 
-PROGRESS_INTERVAL_SECONDS = 0.25
-"""Progress is written at most this often. The last report always reaches the row."""
+ATTRIBUTES_INTERVAL_SECONDS = 0.5
+"""A report of progress compares attributes at most this often. The outcome always does."""
 CANCEL_INTERVAL_SECONDS = 1.0
 """The database is read for a cancel at most this often."""
 
@@ -31,8 +31,8 @@ _NONE = "{}"
 class Run(Protocol):
     """The connection from a context to the row of its run."""
 
-    def report(self, report: Report) -> bool:
-        """Write a report of the body. Returns False when this run has lost its claim."""
+    def report(self, report: Report) -> None:
+        """Write a report of the body soon. Does not wait for it."""
 
     def cancel_wanted(self) -> bool:
         """Return whether a cancel was requested, or this run has lost its claim."""
@@ -51,7 +51,7 @@ class Run(Protocol):
 
 
 class Attributes(MutableMapping[str, Any]):
-    """JSON values of the user on the task, stored with the next progress or with the outcome.
+    """JSON values of the user on the task, stored with a report of progress or with the outcome.
 
     Setting a value raises NotEncodable if it is not JSON.
     """
@@ -125,8 +125,7 @@ class TaskContext:
         self.parent_id = parent_id
         self.position = position
         self.attributes = Attributes(attributes)
-        self._unreported: Report | None = None
-        self._written_at = float("-inf")
+        self._compared_at = float("-inf")
         self._asked_at = float("-inf")
         self._canceled = False
 
@@ -140,18 +139,17 @@ class TaskContext:
     def progress(self, current: int, total: int | None = None, message: str = "") -> None:
         """Report progress. The first report moves the task to PROCESSING.
 
-        It is cheap to call often: reports are written at most four times a second, and the last
-        one with the outcome.
+        It never waits, and is cheap to call often: the worker writes reports beside the body, at
+        most twice a second, and the last one with the outcome.
         """
         if not isinstance(message, str):
             reason = f"message={shown(message)} is not text"  # type: ignore[unreachable]
             raise TypeError(reason)
-        self._unreported = Report(None, _whole(current), _whole(total), storable(message, 1_000))
-        now = time.monotonic()
-        if now - self._written_at >= PROGRESS_INTERVAL_SECONDS:
-            self._written_at = now
-            self._run.report(self.unwritten())
-            self._unreported = None
+        whole, said = (_whole(current), _whole(total)), storable(message, 1_000)
+        now, attributes = time.monotonic(), None
+        if now - self._compared_at >= ATTRIBUTES_INTERVAL_SECONDS:
+            self._compared_at, attributes = now, self.attributes.unwritten()
+        self._run.report(Report(attributes, *whole, said))
 
     def fan_out(
         self,
@@ -234,9 +232,8 @@ class TaskContext:
         return self._canceled
 
     def unwritten(self) -> Report:
-        """Return the progress and attributes that are not in the row yet."""
-        last = self._unreported or Report()
-        return Report(self.attributes.unwritten(), last.current, last.total, last.message)
+        """Return the attributes that no report has contained yet."""
+        return Report(self.attributes.unwritten())
 
 
 def _deadline(given: timedelta | datetime | float | None) -> timedelta | datetime | None:

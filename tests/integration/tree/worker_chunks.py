@@ -17,8 +17,9 @@ from tests.integration.worker_tasks import (
     twice,
     wait_for_file,
 )
+from tests.waiting import wait_until
 
-from taskdb import Cancel, Fail, Halt, Snooze, TaskContext, on_task, task
+from taskdb import Cancel, Fail, Halt, Snooze, TaskContext, get_task, on_task, task
 
 
 def _kill() -> None:
@@ -61,6 +62,7 @@ def item(ctx: TaskContext, do: str = "return", n: int = 0) -> Any:
     if do == "report":
         ctx.attributes["n"] = n
         ctx.progress(1, 2, "half")
+        wait_until(lambda: get_task(ctx.task_id).status == "PROCESSING")
         ctx.progress(2, 2, "whole")
     if do == "surrounded":
         return run_around.get() == ctx.task_id

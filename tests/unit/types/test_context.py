@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from taskdb.errors import NotEncodable
 from taskdb.model.outcome import Report
-from taskdb.types import context
 from taskdb.types.context import TaskContext
 
 
@@ -20,9 +19,8 @@ class Recorded:
         self.asked = 0
         self.wanted = False
 
-    def report(self, report: Report) -> bool:
+    def report(self, report: Report) -> None:
         self.reports.append(report)
-        return True
 
     def cancel_wanted(self) -> bool:
         self.asked += 1
@@ -41,24 +39,23 @@ def context_of(run: Recorded, **attributes: Any) -> TaskContext:
     )
 
 
-def test_the_first_word_of_progress_is_written_at_once_and_the_last_with_the_end() -> None:
-    run = Recorded()
-    ctx = context_of(run)
-    for number in range(1_000):
-        ctx.progress(number, 1_000, f"at {number}")
-    assert run.reports[0] == Report(None, 0, 1_000, "at 0")
-    assert len(run.reports) < 100
-    assert ctx.unwritten() == Report(None, 999, 1_000, "at 999")
-
-
-def test_progress_is_written_again_after_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context, "PROGRESS_INTERVAL_SECONDS", 0.0)
+def test_every_report_of_progress_is_handed_over() -> None:
     run = Recorded()
     ctx = context_of(run)
     for number in range(3):
-        ctx.progress(number)
-    assert [report.current for report in run.reports] == [0, 1, 2]
+        ctx.progress(number, 3, f"at {number}")
+    assert run.reports == [Report(None, one, 3, f"at {one}") for one in range(3)]
     assert ctx.unwritten() == Report()
+
+
+def test_progress_compares_attributes_rarely() -> None:
+    run = Recorded()
+    ctx = context_of(run)
+    for number in range(100):
+        ctx.attributes["number"] = number
+        ctx.progress(number)
+    assert [report.attributes for report in run.reports[:2]] == [{"number": 0}, None]
+    assert ctx.unwritten().attributes == {"number": 99}
 
 
 @pytest.mark.parametrize("number", [-1, 2**63])

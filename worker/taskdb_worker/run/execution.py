@@ -37,6 +37,7 @@ from taskdb_worker.run.error import is_a, message_of, name_of, no_such_end
 from taskdb_worker.run.lease import Lease
 from taskdb_worker.run.link import Run
 from taskdb_worker.run.outcome import HANDED_OVER, Ended, RunOutcome, Writing
+from taskdb_worker.run.progress import ProgressWriter
 from taskdb_worker.run.row_write import Patience
 from taskdb_worker.run.slot_release import HandOver
 from taskdb_worker.run.span import run_span, tell_end
@@ -79,6 +80,7 @@ class Execution:
         self.lease = Lease(inf)
         self.patience = Patience(self.store.close)
         self._hand_over = HandOver(taskdb)
+        self.progress: ProgressWriter | None = ProgressWriter()
         self.tell_of_failure: Callable[[], None] = _tell_nobody
         """Called in the main process after a run failed. Returns at once."""
 
@@ -169,7 +171,7 @@ class Execution:
         token: str,
         writing: Writing | None,
     ) -> Ended:
-        run = Run(self._taskdb, self.patience, task_id, task_type, claim, token)
+        run = Run(self._taskdb, self.patience, task_id, task_type, claim, token, self.progress)
         context = TaskContext(
             run,
             task_id=task_id,
@@ -184,7 +186,8 @@ class Execution:
         outcome = (writing or RunOutcome)(
             self, task_id, task_type, claim, token, lambda: run.unwritten(context.unwritten())
         )
-        return self._written(task_id, outcome, self._end_of_body(run, context, outcome, claim))
+        end = self._end_of_body(run, context, outcome, claim)
+        return self._written(task_id, outcome, partial(run.end, end))
 
     def _end_of_body(
         self, run: Run, context: TaskContext, outcome: RunOutcome, claim: Claim

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,6 +18,7 @@ from taskdb.model.outcome import NO_REPORT, Cancel, Report
 from taskdb.store.contract import Claim
 from taskdb.store.tree.callback import digest_of
 from taskdb.types.task_type import TaskType
+from taskdb_worker.run.progress import ProgressWriter
 from taskdb_worker.run.row_write import Patience, is_waited_out
 
 log = get_logger("taskdb.run")
@@ -38,6 +40,7 @@ class Run:
         task_type: TaskType,
         claim: Claim,
         token: str,
+        writer: ProgressWriter | None,
     ) -> None:
         self._taskdb = taskdb
         self._patience = patience
@@ -50,26 +53,52 @@ class Run:
         self.awaits_callback = False
         self.unwritten_error: Exception | None = None
         """The error that kept the sub-tasks from being written. It is no error of the body."""
-        self._lost = NO_REPORT
+        self._writer = writer
+        # Only the body's thread sets the first, only `save` the second: no report is lost.
+        self._reported = self._saved = NO_REPORT
+        self._saving = threading.Lock()
+        self._is_over = False
         self._pid = os.getpid()
 
-    def report(self, report: Report) -> bool:
-        whole = self.unwritten(report)
+    def report(self, report: Report) -> None:
+        self._reported = self.unwritten(report)
+        if os.getpid() != self._pid:
+            # A copy of the process may end before a thread of its own has written, and another
+            # thread may have held the lock at the fork.
+            self._write_report()
+        elif self._writer is not None:
+            self._writer.wake(self)
+
+    def save(self) -> None:
+        """Write the newest report, unless the body has ended. Raises the error of a bad value."""
+        with self._saving:
+            if not self._is_over and self._reported is not self._saved:
+                self._write_report()
+
+    def _write_report(self) -> None:
+        newest = self._reported
         try:
-            is_mine = self._store.runs.progress(self._task_id, self._token, whole)
+            self._store.runs.progress(self._task_id, self._token, newest)
         except Exception as error:
             if not is_waited_out(error):
                 raise
             # The next report, or the outcome, contains this one too.
             log.warning("progress.delayed", task_id=self._task_id, reason=str(error))
-            self._lost = whole
-            return True
-        self._lost = NO_REPORT
-        return is_mine
+        else:
+            self._saved = newest
+
+    def end(self, write: Callable[[], T]) -> T:
+        """Write the end of the body after the last report that is being written."""
+        if self._writer is not None:
+            self._writer.forget(self)
+        with self._saving:
+            self._is_over = True
+        return write()
 
     def unwritten(self, report: Report) -> Report:
         """Return the report, completed by an earlier one that was not written."""
-        lost = self._lost
+        earlier = self._reported
+        lost = NO_REPORT if earlier is self._saved else earlier
         return Report(
             lost.attributes if report.attributes is None else report.attributes,
             lost.current if report.current is None else report.current,
@@ -91,6 +120,8 @@ class Run:
             message = "this body has fanned out already: a task has one set of parts"
             raise RuntimeError(message)
         self._refuse_both()
+        # The parts begin with a parent whose progress is theirs.
+        self.save()
         source = _Items(items)
 
         def split() -> bool:

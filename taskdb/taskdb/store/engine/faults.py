@@ -108,15 +108,13 @@ _STATES: dict[str, tuple[Kind, str]] = {
 """Keys are prefixes of the SQLSTATE; the longest match counts."""
 
 _FILE = "check the file, its permissions and the space on its disk"
+_LOCKED = (
+    "an open transaction has written and not ended, most likely that of a session of your own code "
+    "in this process: commit or roll it back first; ?timeout= in the URL waits longer for others"
+)
 _SQLITE: dict[str, tuple[Kind, str]] = {
-    "BUSY": (
-        Kind.AWAY,
-        "another process holds a transaction open; find it, or give ?timeout= in the URL",
-    ),
-    "LOCKED": (
-        Kind.AWAY,
-        "another process holds a transaction open; find it, or give ?timeout= in the URL",
-    ),
+    "BUSY": (Kind.AWAY, _LOCKED),
+    "LOCKED": (Kind.AWAY, _LOCKED),
     "CANTOPEN": (
         Kind.AWAY,
         "check TASKDB_DATABASE_URL and that this user may write in the folder",

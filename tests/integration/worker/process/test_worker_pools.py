@@ -58,6 +58,7 @@ def test_progress_reaches_the_row_while_the_body_runs(pool: tuple[str, Site]) ->
     task_id = site.submit("ends.reports").id
     site.wait_for(task_id, "PROCESSING")
     site.let_go(task_id)
+    site.let_go(f"on-{task_id}")
 
     assert site.settled(task_id).attributes == {"colour": {"hue": 3}, "size": 2}
 

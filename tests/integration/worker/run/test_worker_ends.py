@@ -422,6 +422,7 @@ def test_progress_and_attributes_reach_the_row_while_the_body_runs(site: Site) -
     assert AsyncResult(entity.id, app=site.celery).state == "STARTED"
 
     site.let_go(entity.id)
+    site.let_go(f"on-{entity.id}")
     entity = end_of(site, entity.id, C, S, "PROCESSING", DONE)
     assert entity.progress is not None
     assert (entity.progress.current, entity.progress.message) == (4, "done")

@@ -46,8 +46,9 @@ def test_what_a_body_reported_to_nobody_comes_with_its_outcome(
     site.wait_for(task_id, "PROCESSING")
     own_postgresql.stop()
     site.let_go(task_id)
+    worker.wait_for_output("progress.delayed")
+    site.let_go(f"on-{task_id}")
     wait_for_refusals(worker, "complete")
-    assert "progress.delayed" in worker.output
     own_postgresql.start()
 
     entity = site.settled(task_id)
