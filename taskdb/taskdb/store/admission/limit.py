@@ -14,7 +14,7 @@ from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import as_moment
 from taskdb.store.task.slot_need import OWN, Place
-from taskdb.store.task.statements import queries_of
+from taskdb.store.task.statements import Queries, queries_of
 
 PERSON, CODE = "person", "code"
 """The origin of a limit. Code does not change a limit that a person has set."""
@@ -30,7 +30,10 @@ class Limits:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queries = queries_of(database.dialect, "admission/queries")
+
+    @property
+    def _queries(self) -> Queries:
+        return queries_of(self._database.dialect, "admission/queries")
 
     def pause(
         self, place: Place, scope: Scope, reason: str | None = None, by: str | None = None

@@ -9,20 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from taskdb.model.adopted import PRESUMED_EXPIRED, UNSEEN, WORKER_LOST, Sight, Sighting, is_guess
 from taskdb.model.entity import TaskError
 from taskdb.model.status import TaskStatus
-from taskdb.store.adopted.record import WRITTEN, Record
-from taskdb.store.engine.aside import Aside, not_aside
+from taskdb.store.adopted.record import QUERIES, Record
+from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.dialect import Columns, StoreDialect
+from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.session import JoinedSession, Row, Session
+from taskdb.store.engine.sql_text import columns_of
 from taskdb.store.engine.types import as_moment, moment
 from taskdb.store.task.detail import spelled_reason
+from taskdb.store.task.statements import queries_of
 
 BATCH = 500
 """Rows of one transaction."""
@@ -39,28 +41,6 @@ _NOT_SEEN = f"nothing was seen of it for {_PATIENCE.days} days: no tracked worke
 _DROPPED = (
     "it expired, and no worker was seen to take or to drop it: a broker may do that by itself"
 )
-
-_BORN: Columns = {**WRITTEN, "tenant": "text"}
-_WAITING = "('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED')"
-_INDEXED = "IN ('CREATED','SCHEDULED','QUEUED','STARTED','ERRORED')"
-"""The condition of the index of adopted tasks; SQLite needs the same words to use it."""
-_JSON = frozenset({"input", "result", "error", "attributes"})
-_READ = (
-    "type", "status", "queue", "priority", "attempt", "worker", "claim_token",
-    "created_at", "run_at", "deadline_at", "queued_at", "started_at", "ended_at",
-)  # fmt: skip
-_MOMENTS = frozenset(name for name, kind in WRITTEN.items() if kind == "moment")
-_EMPTY = "'{}'"
-_EVENT: Columns = {
-    "task_id": "id",
-    "tenant": "text",
-    "from_status": "text",
-    "to_status": "text",
-    "attempt": "integer",
-    "worker": "text",
-    "at": "moment",
-    "detail": "text",
-}
 
 
 class AdoptedTasks:
@@ -164,74 +144,33 @@ class AdoptedTasks:
         waiting task is FAILED if it expired minutes ago, and CANCELED if it was not seen for a
         week. Later observations correct that.
         """
+        queries = queries_of(self._database.dialect, QUERIES)
+        given = {
+            "lease": lease.total_seconds(),
+            "grace": _GRACE.total_seconds(),
+            "patience": _PATIENCE.total_seconds(),
+            "limit": limit,
+        }
+
+        def found(sql: str) -> list[Row]:
+            return self._database.query(sql, given, writes=False)
+
         lost = [
             _missed(row, TaskStatus.FAILED, WORKER_LOST, f"its worker {_name(row)} {_GONE}")
-            for row in self._missing_runs(lease, limit)
+            for row in found(queries.missing_runs)
         ]
         lost += [
             replace(_missed(row, TaskStatus.FAILED, PRESUMED_EXPIRED, _DROPPED), ran=False)
-            for row in self._expired(_GRACE, limit)
+            for row in found(queries.expired)
         ]
         lost += [
-            _missed(row, TaskStatus.CANCELED, UNSEEN, _NOT_SEEN)
-            for row in self._unseen(_PATIENCE, limit)
+            _missed(row, TaskStatus.CANCELED, UNSEEN, _NOT_SEEN) for row in found(queries.unseen)
         ]
         return self._aside.batch(ADOPT, lost, self._conclude, key=lambda one: one.id)
 
     def _conclude(self, lost: Sequence[Sighting]) -> list[str]:
         """Apply conclusions. Returns the ids, or none if no row has changed."""
         return [one.id for one in lost] if self.see(lost) else []
-
-    def _missing_runs(self, lease: timedelta, limit: int) -> list[Row]:
-        """Adopted tasks that run by their rows, but not by the rows of their workers."""
-        d = self._database.dialect
-        gone = f"{d.later('-:lease')}"
-        sql = (
-            "SELECT CAST(t.id AS TEXT) AS id, t.attempt, t.claim_token, t.worker,"
-            f" {d.now} AS now FROM taskdb_task AS t"
-            f"{d.looked_up('taskdb_worker', '*', 'w.id = t.worker', 'w')}"
-            f" WHERE t.is_adopted AND t.status = 'STARTED' AND t.status {_INDEXED}"
-            # A task without a worker (eager) is not watched.
-            " AND t.worker IS NOT NULL AND (w.stopped_at IS NOT NULL"
-            # The worker lives, and its last two reports do not list the task as running.
-            " OR t.updated_at < w.listed_before_at"
-            f" AND NOT {d.lists('w.claims', 'CAST(t.id AS TEXT)')}"
-            f" AND NOT {d.lists('w.claims_before', 'CAST(t.id AS TEXT)')}"
-            # A worker's row may come later than those of its first tasks.
-            f" OR w.id IS NULL AND t.updated_at < (SELECT {gone})"
-            f" OR w.seen_at < (SELECT {gone})) AND {not_aside(d, ADOPT, 't.id')}"
-            " ORDER BY t.id LIMIT :limit"
-        )
-        written = {"lease": lease.total_seconds(), "limit": limit}
-        return self._database.query(sql, written, writes=False)
-
-    def _expired(self, grace: timedelta, limit: int) -> list[Row]:
-        """Adopted tasks that wait though they expired `grace` ago, without observations since."""
-        d = self._database.dialect
-        past = f"(SELECT {d.later('-:grace')})"
-        sql = (
-            "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
-            f" {d.now} AS now FROM taskdb_task WHERE is_adopted AND status IN {_WAITING}"
-            f" AND status {_INDEXED}"
-            # Reports kept while the database was unavailable arrive with the latest observation.
-            f" AND updated_at < {past} AND deadline_at < {past}"
-            f" AND {not_aside(d, ADOPT)} LIMIT :limit"
-        )
-        written = {"grace": grace.total_seconds(), "limit": limit}
-        return self._database.query(sql, written, writes=False)
-
-    def _unseen(self, patience: timedelta, limit: int) -> list[Row]:
-        """Adopted tasks that wait and were not seen for `patience`."""
-        d = self._database.dialect
-        old = f"(SELECT {d.later('-:patience')})"
-        sql = (
-            "SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker,"
-            f" {d.now} AS now FROM taskdb_task WHERE is_adopted AND status IN {_WAITING}"
-            f" AND status {_INDEXED} AND updated_at < {old}"
-            f" AND (run_at IS NULL OR run_at < {old}) AND {not_aside(d, ADOPT)} LIMIT :limit"
-        )
-        written = {"patience": patience.total_seconds(), "limit": limit}
-        return self._database.query(sql, written, writes=False)
 
 
 def _missed(row: Row, status: TaskStatus, error: str, message: str) -> Sighting:
@@ -260,97 +199,46 @@ class _Rows:
         self._session = session
         self._dialect = dialect
         self._constants = constants
-        if dialect.lazily:
-            self._ask(f"SELECT 1 AS one{dialect.lazily}")
+        self._queries = queries_of(dialect, QUERIES)
+        if self._queries.begin:
+            self._ask(self._queries.begin)
 
     def locked(self, ids: Sequence[str]) -> dict[str, Record]:
         """Lock the existing rows until the transaction ends, and return them."""
-        d = self._dialect
-        # An error is replaced or kept as a whole, so its type and attempt are enough.
-        sql = (
-            f"SELECT CAST(id AS TEXT) AS id, tenant, is_adopted, {', '.join(_READ)},"
-            " input IS NOT NULL AS has_input, attributes <> '{}' AS has_attributes,"
-            f" {d.member('error', 'type')} AS error_type,"
-            f" {d.member('error', 'attempt')} AS error_attempt"
-            f" FROM taskdb_task WHERE id IN {d.listed_ids('ids')} ORDER BY id"
-            f"{d.locking('FOR UPDATE')}"
-        )
-        found = self._ask(sql, ids=json.dumps(list(ids)))
+        found = self._ask(self._queries.locked, ids=json.dumps(list(ids)))
         return {row["id"]: _record(row) for row in found}
 
     def insert(self, records: Sequence[Record]) -> set[str]:
         """Insert rows. Returns the ids of those that no other process has inserted."""
         if not records:
             return set()
-        d = self._dialect
-        names = ", ".join(_BORN)
-        value = {name: d.as_json(f"draft.{name}") for name in _JSON}
-        value["attributes"] = f"COALESCE({value['attributes']}, {d.as_json(_EMPTY)})"
-        values = ", ".join(value.get(name, f"draft.{name}") for name in _BORN)
-        found = self._ask(
-            f"INSERT INTO taskdb_task ({names}, is_adopted, relay_at, updated_at)"
-            f" SELECT {values}, true, {d.never}, {d.now} FROM {d.drafts('drafts', _BORN)}"
-            " WHERE true ON CONFLICT DO NOTHING RETURNING CAST(id AS TEXT) AS id",
-            drafts=self._spelled([{**one.columns, "tenant": one.tenant} for one in records]),
-        )
+        born = [{**one.columns, "tenant": one.tenant} for one in records]
+        found = self._ask(self._queries.insert, drafts=self._spelled(born))
         return {row["id"] for row in found}
 
     def update(self, records: Sequence[Record]) -> None:
         """Write the columns of records; payloads that a record does not know stay."""
-        if not records:
-            return
-        d = self._dialect
-        plain = [name for name in WRITTEN if name not in _JSON and name != "id"]
-        sets = [f"{name} = draft.{name}" for name in plain]
-        sets += [
-            f"{name} = COALESCE({d.as_json(f'draft.{name}')}, old.{name})"
-            for name in ("input", "result", "attributes")
-        ]
-        error = f"COALESCE({d.as_json('draft.error')}, old.error)"
-        sets.append(f"error = CASE WHEN draft.status = 'COMPLETED' THEN NULL ELSE {error} END")
-        self._ask(
-            f"UPDATE taskdb_task AS old SET {', '.join(sets)}, updated_at = {d.now}"
-            f" FROM {d.drafts('drafts', WRITTEN)} WHERE old.id = draft.id",
-            drafts=self._spelled([one.columns for one in records]),
-        )
+        if records:
+            drafts = self._spelled([one.columns for one in records])
+            self._ask(self._queries.update, drafts=drafts)
 
     def remember(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Write history rows."""
-        if not events:
-            return
-        d = self._dialect
-        value = {"detail": d.as_json("draft.detail"), "at": f"COALESCE(draft.at, {d.now})"}
-        values = ", ".join(value.get(name, f"draft.{name}") for name in _EVENT)
-        self._ask(
-            f"INSERT INTO taskdb_event ({', '.join(_EVENT)})"
-            f" SELECT {values} FROM {d.drafts('drafts', _EVENT)}",
-            drafts=self._spelled(events),
-        )
+        if events:
+            self._ask(self._queries.remember, drafts=self._spelled(events))
 
     def remark(self, events: Sequence[Mapping[str, Any]]) -> int:
         """Write history rows of late observations unless they exist. Returns the number written."""
         if not events:
             return 0
-        d = self._dialect
-        value = {"detail": d.as_json("draft.detail")}
-        values = ", ".join(value.get(name, f"draft.{name}") for name in _EVENT)
-        found = self._ask(
-            f"INSERT INTO taskdb_event ({', '.join(_EVENT)})"
-            f" SELECT {values} FROM {d.drafts('drafts', _EVENT)}"
-            # A reporter repeats a report after a failure, with the moment of its own clock.
-            " WHERE NOT EXISTS (SELECT 1 FROM taskdb_event AS e WHERE e.task_id = draft.task_id"
-            " AND e.attempt = draft.attempt AND e.at = draft.at AND e.detail IS NOT NULL)"
-            " RETURNING attempt",
-            drafts=self._spelled(events),
-        )
-        return len(found)
+        return len(self._ask(self._queries.remark, drafts=self._spelled(events)))
 
     def _spelled(self, many: Iterable[Mapping[str, Any]]) -> str:
         spell = self._dialect.spell
         return json.dumps(
             [
                 {
-                    name: spell(value) if name in _MOMENTS | {"at"} else value
+                    name: spell(value) if isinstance(value, datetime) else value
                     for name, value in one.items()
                     if value is not None
                 }
@@ -364,7 +252,12 @@ class _Rows:
 
 
 def _record(row: Row) -> Record:
-    columns = {name: as_moment(row[name]) if name in _MOMENTS else row[name] for name in _READ}
+    written = columns_of(QUERIES)["written"]
+    columns = {
+        name: as_moment(row[name]) if kind == "moment" else row[name]
+        for name, kind in written.items()
+        if name in row
+    }
     return Record(
         row["id"],
         is_new=False,
@@ -374,5 +267,5 @@ def _record(row: Row) -> Record:
         has_input=bool(row["has_input"]),
         has_attributes=bool(row["has_attributes"]),
         has_error=str(row["error_attempt"]) == str(row["attempt"]),
-        columns={**dict.fromkeys(WRITTEN), **columns, "id": row["id"]},
+        columns={**dict.fromkeys(written), **columns},
     )

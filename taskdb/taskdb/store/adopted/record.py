@@ -9,35 +9,14 @@ from taskdb.model.adopted import AdoptedRow, Sight, Sighting, Step, follow, tell
 from taskdb.model.entity import TaskError
 from taskdb.model.json_text import encode, storable
 from taskdb.model.status import TERMINAL, WAITING, TaskStatus
-from taskdb.store.engine.dialect import Columns
+from taskdb.store.engine.sql_text import columns_of
 from taskdb.store.task.detail import spelled_error
 
+QUERIES = "adopted/queries"
 _TEXT_LIMIT = 500
 _QUEUE = "celery"
 _DEFAULT_PRIORITY = 5
 _HIGHEST_PRIORITY = 9
-
-WRITTEN: Columns = {
-    "id": "id",
-    "type": "text",
-    "status": "text",
-    "queue": "text",
-    "priority": "integer",
-    "input": "text",
-    "result": "text",
-    "error": "text",
-    "attributes": "text",
-    "attempt": "integer",
-    "worker": "text",
-    "claim_token": "text",
-    "created_at": "moment",
-    "run_at": "moment",
-    "deadline_at": "moment",
-    "queued_at": "moment",
-    "started_at": "moment",
-    "ended_at": "moment",
-}
-"""The columns that observations write."""
 
 
 @dataclass(slots=True)
@@ -96,7 +75,7 @@ class Record:
     def _begin(self, seen: Sighting) -> None:
         self.tenant = seen.tenant
         self.columns = {
-            **dict.fromkeys(WRITTEN),
+            **dict.fromkeys(columns_of(QUERIES)["written"]),
             "id": self.id,
             "type": storable(seen.type, _TEXT_LIMIT) or "?",
             "status": seen.status.value,

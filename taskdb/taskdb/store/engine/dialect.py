@@ -97,6 +97,8 @@ class StoreDialect(Protocol):
     watch: str
     """Makes the server end this transaction after `milliseconds` of idling; may be empty."""
     interpreted: str
+    has_partitions: bool
+    """Whether the history has a partition for each day."""
     """Keeps the server from compiling the statements of this transaction; may be empty."""
 
     def __hash__(self) -> int:

@@ -3,7 +3,8 @@
 A file stands beside the module that uses it. It has sections, each under a line
 `-- KIND NAME: OPTIONS`; other lines that begin with `--` are comments. A `query` or `move` is a
 statement, a `part` is a fragment that several statements share, and `columns` are those of a
-parameter that carries rows. The option `postgresql` or `sqlite` limits a section to that database.
+parameter that carries rows, added to those that its options name. The option `postgresql` or
+`sqlite` limits a section to that database.
 
 A token is in braces: `{now}`, `{later :delay}`, `{member spec, fan_out, join}`. Its name is one of
 these, in this order: an argument of the current part, a part, a word of
@@ -52,9 +53,13 @@ def sections(file: str, database: str) -> tuple[Section, ...]:
 @cache
 def columns_of(file: str) -> Mapping[str, Columns]:
     """Return the columns of each parameter that carries rows, by the name of its section."""
-    found = (one for one in sections(file, "") if one.kind == "columns")
-    kinds: dict[str, Any] = {one.name: dict(map(str.split, split(one.text))) for one in found}
-    return kinds
+    found: dict[str, Any] = {}
+    for one in sections(file, ""):
+        if one.kind == "columns":
+            found[one.name] = dict(map(str.split, split(one.text)))
+            for other in one.options:
+                found[one.name] = found[other] | found[one.name]
+    return found
 
 
 def _sections(text: str) -> Iterator[Section]:

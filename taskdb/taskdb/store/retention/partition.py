@@ -10,11 +10,10 @@ from taskdb.logger import get_logger
 from taskdb.store.engine import faults
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.postgresql.partitions import create_partition, missing_days
+from taskdb.store.task.statements import queries_of
 
 log = get_logger("taskdb.upkeep")
 
-_MOST = 10_000
-"""The most rows of the default partition that are counted."""
 TRIES = 5
 PAUSE_SECONDS = 0.5
 """The pause between two tries, each of which waits at most a fifth of a second for a lock."""
@@ -31,7 +30,7 @@ class Partitions:
     def create(self) -> list[str]:
         """Create missing partitions of the coming days. Returns the names of the new ones."""
         self.is_postponed = False
-        if self._database.dialect.name != "postgresql":
+        if not self._database.dialect.has_partitions:
             return []
         created = []
         for day in self._database.read(missing_days):
@@ -45,15 +44,11 @@ class Partitions:
 
     def in_default(self) -> dict[str, int]:
         """Count the rows in the default partition by day, 10,000 rows at most."""
-        if self._database.dialect.name != "postgresql":
+        dialect = self._database.dialect
+        if not dialect.has_partitions:
             return {}
-        found = self._database.query(
-            "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS number"
-            f" FROM (SELECT at FROM taskdb_event_default LIMIT {_MOST}) AS few GROUP BY 1"
-            " ORDER BY 1",
-            {},
-            writes=False,
-        )
+        sql = queries_of(dialect, "retention/queries").in_default
+        found = self._database.query(sql, {}, writes=False)
         return {str(row["day"]): int(row["number"]) for row in found}
 
     def _create(self, day: datetime) -> str | None:

@@ -24,23 +24,24 @@ from taskdb.errors import PayloadMissing
 from taskdb.logger import get_logger
 from taskdb.model.retention import Retention
 from taskdb.model.status import TaskStatus
-from taskdb.store.engine.aside import Aside, not_aside
+from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import JoinedSession, Row
 from taskdb.store.engine.tables import task, task_event
 from taskdb.store.engine.types import as_moment
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.retention.archive import Archive
+from taskdb.store.task.statements import queries_of
 from taskdb.store.tree.growth import PRUNED
 
 log = get_logger("taskdb.prune")
 
 PRUNE = "prune"
+QUERIES = "retention/queries"
 _LOOK = 2_000
 """Rows that one statement checks."""
 _BATCH = 500
 """Rows that one transaction deletes."""
-_EMPTY = "'{}'"
 _SKEW = timedelta(days=1)
 """The most that a clock may step back between a task's creation and its next event."""
 
@@ -130,17 +131,10 @@ class PruneRounds:
         shortest = self._retention.shortest
         if shortest is None:
             return []
-        d = self._database.dialect
-        behind = f" AND (created_at, id) > ({d.moment('created_at')}, :id)" if after else ""
-        sql = (
-            "SELECT CAST(id AS TEXT) AS id, created_at, tenant, type, status, parent_id,"
-            f" COALESCE(ended_at, updated_at) AS ended_at, {d.now} AS now FROM taskdb_task AS t"
-            # A subquery asks the clock once; asked for each row, it could use no index.
-            f" WHERE created_at <= (SELECT {d.later('-:shortest')}){behind}"
-            f" AND {not_aside(d, PRUNE)} ORDER BY t.created_at, t.id LIMIT :limit"
-        )
+        queries = queries_of(self._database.dialect, QUERIES)
         place = {"created_at": after["created_at"], "id": after["id"]} if after else {}
         wanted = {"shortest": shortest.total_seconds(), "limit": _LOOK, **place}
+        sql = queries.look_behind if after else queries.look
         return self._database.query(sql, wanted, writes=False)
 
     def _id_if_due(self, row: Row) -> str | None:
@@ -232,6 +226,7 @@ class _Batch:
         self._database = database
         self._connection = connection
         self._session = JoinedSession(connection)
+        self._queries = queries_of(database.dialect, QUERIES)
         self._payloads = payloads
         self._archive = archive
         self.references: list[str] = []
@@ -240,21 +235,11 @@ class _Batch:
 
     def lock(self, ids: Sequence[str]) -> list[Row]:
         """Lock these roots and return them; leave out those that another transaction has."""
-        chosen = f"id IN {self._database.dialect.listed_ids('ids')} AND parent_id IS NULL"
-        return self._rows(chosen, "FOR UPDATE OF t SKIP LOCKED", ids=json.dumps(list(ids)))
+        return self._query(self._queries.lock_roots, ids=json.dumps(list(ids)), limit=_BATCH)
 
     def mark(self, root_id: str) -> None:
-        """Mark a tree that loses sub-tasks, so that nobody can retry it.
-
-        A lost sub-task may have failed, and the rest would join as if it had never existed.
-        """
-        d = self._database.dialect
-        spec = d.merged(f"COALESCE(spec, {d.as_json(_EMPTY)})", d.made(PRUNED, "true"))
-        self._query(
-            f"UPDATE taskdb_task SET spec = {spec} WHERE id = :id"
-            f" AND {d.member('spec', PRUNED)} IS NULL",
-            id=root_id,
-        )
+        """Mark a tree that loses sub-tasks, so that nobody can retry it."""
+        self._query(self._queries.mark, id=root_id)
 
     def leaves(self, node: str) -> list[Row]:
         """Return some descendants without sub-tasks.
@@ -262,9 +247,8 @@ class _Batch:
         Returns none if other transactions have them all. Returns none, and logs, if one is not
         over: that cannot be under a root that is over, so the tree is kept.
         """
-        locking = "FOR UPDATE OF t SKIP LOCKED"
         while True:
-            found = self._rows("parent_id = :node", locking, order="position", node=node)
+            found = self._query(self._queries.lock_below, node=node, limit=_BATCH)
             open_row = next((row for row in found if not _is_over(row)), None)
             if open_row is not None:
                 log.warning("prune.skipped", task_id=str(open_row["id"]), parent_id=node)
@@ -284,37 +268,12 @@ class _Batch:
         if self._archive is not None:
             at = _moment(rows[0]["now"])
             self._archive.append(self._records(ids, since), at)
-        d = self._database.dialect
-        listed, moment = d.listed_ids("ids"), d.moment("since")
         given = {"ids": json.dumps(ids), "since": since}
-        # With an array the planner uses the index of each day, at any number of rows.
-        of_these = f"= ANY(ARRAY{listed})" if d.name == "postgresql" else f"IN {listed}"
-        self._query(
-            f"DELETE FROM taskdb_event WHERE task_id {of_these} AND at >= {moment}", **given
-        )
-        self._query(f"DELETE FROM taskdb_task WHERE id IN {listed}", **given)
+        self._query(self._queries.delete_history, **given)
+        self._query(self._queries.delete_tasks, **given)
         named = (row[column] for row in rows for column in ("input_ref", "result_ref"))
         self.references += [reference for reference in named if reference is not None]
         self.count += len(rows)
-
-    def _rows(
-        self, chosen: str, locking: str, *, order: str = "id", **parameters: Any
-    ) -> list[Row]:
-        """Lock and return rows with the columns that pruning needs.
-
-        The order by position makes the planner use the index of parents. With EXISTS it would read
-        the whole table for each row if there are few parents.
-        """
-        d = self._database.dialect
-        sql = (
-            "SELECT CAST(id AS TEXT) AS id, parent_id, tenant, type, status, created_at,"
-            " COALESCE(ended_at, updated_at) AS ended_at, input_ref, result_ref,"
-            " (SELECT sub.id FROM taskdb_task AS sub WHERE sub.parent_id = t.id"
-            " ORDER BY sub.position LIMIT 1) IS NOT NULL AS has_sub_tasks,"
-            f" {d.now} AS now FROM taskdb_task AS t WHERE {chosen} ORDER BY t.{order} LIMIT :limit"
-            f"{d.locking(locking)}"
-        )
-        return self._query(sql, limit=_BATCH, **parameters)
 
     def _query(self, sql: str, **parameters: Any) -> list[Row]:
         bound = self._database.parameters(parameters)

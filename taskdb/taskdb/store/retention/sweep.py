@@ -14,14 +14,14 @@ from pathlib import PurePosixPath
 from taskdb.errors import DatabaseError
 from taskdb.logger import get_logger
 from taskdb.store.engine import faults
-from taskdb.store.engine.aside import Aside, not_aside
+from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.dialect import Columns
 from taskdb.store.engine.postgresql.partitions import drop_partition, empty_partitions
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import as_moment
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.schedule.row import RUN_KEPT
+from taskdb.store.task.statements import queries_of
 from taskdb.store.task.task_id import is_id
 
 log = get_logger("taskdb.prune")
@@ -43,6 +43,7 @@ class Leftovers:
     ) -> None:
         """`longest` is the longest time that a task is kept; None is for ever."""
         self._database = database
+        self._queries = queries_of(database.dialect, "retention/queries")
         self._payloads = payloads
         self._longest = longest
         self._aside = aside
@@ -50,45 +51,21 @@ class Leftovers:
 
     def workers(self) -> int:
         """Delete some rows of workers not seen for 7 days that no running task refers to."""
-        d = self._database.dialect
-        edge = f"(SELECT {d.later('-:kept')})"
-        return self._old_workers(f"old.stopped_at < {edge}") + self._old_workers(
-            # `seen_at` has no index, but few rows have no `stopped_at`.
-            f"old.stopped_at IS NULL AND old.started_at < {edge}"
-            f" AND COALESCE(old.seen_at, old.started_at) < {edge}"
+        return sum(
+            self._delete(found, self._queries.delete_workers, WORKER_KEPT)
+            for found in (self._queries.stopped_workers, self._queries.lost_workers)
         )
-
-    def _old_workers(self, condition: str) -> int:
-        sql = (
-            f"SELECT old.id FROM taskdb_worker AS old WHERE {condition}"
-            " AND old.id NOT IN (SELECT t.worker FROM taskdb_task AS t WHERE t.worker IS NOT NULL"
-            " AND t.status <> 'COMPLETED' AND t.status IN ('STARTED','PROCESSING'))"
-            f" AND {not_aside(self._database.dialect, SWEEP, 'old.id')} LIMIT :limit"
-        )
-        return self._delete("taskdb_worker", {"id": "text"}, sql, WORKER_KEPT)
 
     def schedule_runs(self) -> int:
         """Delete some old runs of schedules; the last run of an existing schedule stays."""
-        d = self._database.dialect
-        sql = (
-            "SELECT CAST(r.schedule_id AS TEXT) AS schedule_id, CAST(r.due_at AS TEXT) AS due_at"
-            " FROM taskdb_schedule_run AS"
-            f" r{d.looked_up('taskdb_schedule', 'id', 's.id = r.schedule_id', 's')}"
-            f" WHERE r.due_at < (SELECT {d.later('-:kept')}) AND (s.id IS NULL OR EXISTS (SELECT 1"
-            " FROM taskdb_schedule_run AS n WHERE n.schedule_id = r.schedule_id"
-            f" AND n.due_at > r.due_at)) AND {not_aside(d, SWEEP, 'r.schedule_id')}"
-            " ORDER BY r.due_at LIMIT :limit"
-        )
-        return self._delete(
-            "taskdb_schedule_run", {"schedule_id": "id", "due_at": "moment"}, sql, RUN_KEPT
-        )
+        return self._delete(self._queries.old_runs, self._queries.delete_runs, RUN_KEPT)
 
     def partitions(self) -> list[str]:
         """Drop empty days of history older than the longest retention; none on SQLite.
 
         Stops at the first day that is in use; the next call tries the rest.
         """
-        if self._database.dialect.name != "postgresql" or self._longest is None:
+        if not self._database.dialect.has_partitions or self._longest is None:
             return []
         (row,) = self._database.query(
             f"SELECT {self._database.dialect.now} AS now", {}, writes=False
@@ -124,22 +101,18 @@ class Leftovers:
             self._aside.over(SWEEP, 0.0)
         return len(orphans), is_more
 
-    def _delete(self, table: str, columns: Columns, found: str, kept: timedelta) -> int:
+    def _delete(self, find: str, delete: str, kept: timedelta) -> int:
         """Delete the rows that a statement finds; set a row aside that cannot be deleted."""
-        names = ", ".join(columns)
-        drafts = ", ".join(f"draft.{name}" for name in columns)
-        sql = (
-            f"DELETE FROM {table} WHERE ({names}) IN (SELECT {drafts}"
-            f" FROM {self._database.dialect.drafts('gone', columns)}) RETURNING 1 AS one"
-        )
         given = {"kept": kept.total_seconds(), "limit": _BATCH}
-        rows = self._database.query(found, given, writes=False)
-        first = next(iter(columns))
+        rows = self._database.query(find, given, writes=False)
 
-        def delete(some: Sequence[Row]) -> list[Row]:
-            return self._database.query(sql, {"gone": json.dumps([dict(row) for row in some])})
+        def work(some: Sequence[Row]) -> list[Row]:
+            return self._database.query(delete, {"gone": json.dumps([dict(row) for row in some])})
 
-        return len(self._aside.batch(SWEEP, rows, delete, key=lambda row: str(row[first])))
+        def key(row: Row) -> str:
+            return str(next(iter(row.values())))
+
+        return len(self._aside.batch(SWEEP, rows, work, key=key))
 
     def _is_dropped(self, name: str) -> bool | None:
         """Drop a day; None if it is in use."""
@@ -171,29 +144,17 @@ class Leftovers:
         """
         if not owners:
             return set()
-        d = self._database.dialect
-        given = json.dumps([{"ref": reference} for reference in owners])
-        sql = (
-            f"SELECT draft.ref FROM {d.drafts('given', {'ref': 'text'})}"
-            " JOIN taskdb_task AS t ON t.input_ref = draft.ref WHERE t.input_ref IS NOT NULL"
-        )
-        named = {row["ref"] for row in self._database.query(sql, {"given": given}, writes=False)}
-        return named | self._named_as_result(owners)
+        given = {"given": json.dumps([{"ref": reference} for reference in owners])}
+        found = self._database.query(self._queries.named_as_input, given, writes=False)
+        return {row["ref"] for row in found} | self._named_as_result(owners)
 
     def _named_as_result(self, owners: dict[str, str]) -> set[str]:
-        """The files that their own task, or one of its parents, refers to as result.
-
-        One statement a level: the planner expects a recursive statement to read most of the table.
-        """
-        sql = (
-            "SELECT CAST(id AS TEXT) AS id, CAST(parent_id AS TEXT) AS parent_id, result_ref"
-            f" FROM taskdb_task WHERE id IN {self._database.dialect.listed_ids('ids')}"
-        )
+        """The files that their own task, or one of its parents, refers to as result."""
         named: set[str] = set()
         above = owners
         while above:
-            ids = json.dumps(sorted(set(above.values())))
-            found = self._database.query(sql, {"ids": ids}, writes=False)
+            ids = {"ids": json.dumps(sorted(set(above.values())))}
+            found = self._database.query(self._queries.named_as_result, ids, writes=False)
             rows = {row["id"]: row for row in found}
             known = {one: rows[owner] for one, owner in above.items() if owner in rows}
             named |= {one for one, row in known.items() if row["result_ref"] == one}

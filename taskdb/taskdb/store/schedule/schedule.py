@@ -27,7 +27,7 @@ from taskdb.store.engine.aside import is_of_a_row, reason_of
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.tables import schedule, schedule_refusal, schedule_run
 from taskdb.store.engine.types import moment
-from taskdb.store.schedule.queries import ScheduleRows
+from taskdb.store.schedule.queries import FILE, ScheduleRows
 from taskdb.store.schedule.row import (
     NEVER,
     Definition,
@@ -37,12 +37,12 @@ from taskdb.store.schedule.row import (
     run_of,
     write_schedule,
 )
+from taskdb.store.task.statements import queries_of
 from taskdb.store.task.task_id import is_id
 from taskdb.store.tree.units import Units
 
 _NAME_CHARACTERS = 200
 _REASON_CHARACTERS = 2_000
-_MAKING = "SELECT pg_advisory_xact_lock(7303014, 3)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,13 +265,11 @@ class Schedules:
 
     @contextmanager
     def _changing(self, *, alone: bool = False) -> Iterator[tuple[Connection, datetime]]:
-        """Begin a transaction; yields it and its time. `alone` excludes other creators.
-
-        This is no lock of the table: a beat that fires locks rows and then writes to the table.
-        """
+        """Begin a transaction; yields it and its time. `alone` excludes other creators."""
+        exclude = queries_of(self._database.dialect, FILE).exclude_creators
         with self._database.transaction() as connection:
-            if alone and self._database.dialect.name == "postgresql":
-                connection.exec_driver_sql(_MAKING)
+            if alone and exclude:
+                connection.exec_driver_sql(exclude)
             yield connection, self._moment(connection)
 
     def _moment(self, connection: Connection) -> datetime:

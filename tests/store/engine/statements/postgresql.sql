@@ -1793,6 +1793,125 @@ FROM taskdb_reservation
 WHERE task_id IN (
   SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
 
+-- adopted begin
+SELECT 1 AS one, set_config('synchronous_commit', 'off', true)
+
+-- adopted expired
+SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker, clock_timestamp() AS now
+FROM taskdb_task
+WHERE is_adopted AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND status IN
+    ('CREATED','SCHEDULED','QUEUED','STARTED','ERRORED') AND updated_at < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:grace AS DOUBLE PRECISION)))) AND
+      deadline_at < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:grace AS DOUBLE PRECISION)))) AND CAST(id
+      AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'adopt' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+LIMIT :limit
+
+-- adopted insert
+INSERT INTO taskdb_task (id, type, status, queue, priority, input, result, error, attributes,
+    attempt, worker, claim_token, created_at, run_at, deadline_at, queued_at, started_at, ended_at,
+    tenant, is_adopted, relay_at, updated_at)
+SELECT draft.id, draft.type, draft.status, draft.queue, draft.priority, CAST(draft.input AS JSONB),
+    CAST(draft.result AS JSONB), CAST(draft.error AS JSONB), COALESCE(CAST(draft.attributes AS
+    JSONB), CAST('{}' AS JSONB)), draft.attempt, draft.worker, draft.claim_token, draft.created_at,
+    draft.run_at, draft.deadline_at, draft.queued_at, draft.started_at, draft.ended_at,
+    draft.tenant, true, TIMESTAMPTZ '9999-01-01 00:00:00Z', clock_timestamp()
+FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, type TEXT, status TEXT, queue
+    TEXT, priority BIGINT, input TEXT, result TEXT, error TEXT, attributes TEXT, attempt BIGINT,
+    worker TEXT, claim_token TEXT, created_at TIMESTAMPTZ, run_at TIMESTAMPTZ, deadline_at
+    TIMESTAMPTZ, queued_at TIMESTAMPTZ, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, tenant TEXT)
+WHERE true
+ON CONFLICT DO NOTHING
+RETURNING CAST(id AS TEXT) AS id
+
+-- adopted locked
+SELECT CAST(id AS TEXT) AS id, tenant, is_adopted, type, status, queue, priority, attempt, worker,
+    claim_token, created_at, run_at, deadline_at, queued_at, started_at, ended_at, input IS NOT NULL
+    AS has_input, attributes <> '{}' AS has_attributes, (error #>> '{type}') AS error_type, (error
+    #>> '{attempt}') AS error_attempt
+FROM taskdb_task
+WHERE id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+ORDER BY id FOR UPDATE
+
+-- adopted missing_runs
+SELECT CAST(t.id AS TEXT) AS id, t.attempt, t.claim_token, t.worker, clock_timestamp() AS now
+FROM taskdb_task AS t
+LEFT JOIN LATERAL (
+  SELECT *
+  FROM taskdb_worker AS w
+  WHERE w.id = t.worker OFFSET 0) AS w ON true
+WHERE t.is_adopted AND t.status = 'STARTED' AND t.status IN
+    ('CREATED','SCHEDULED','QUEUED','STARTED','ERRORED') AND t.worker IS NOT NULL AND (w.stopped_at
+    IS NOT NULL OR t.updated_at < w.listed_before_at AND NOT jsonb_exists(w.claims, CAST(CAST(t.id
+    AS TEXT) AS TEXT)) AND NOT jsonb_exists(w.claims_before, CAST(CAST(t.id AS TEXT) AS TEXT)) OR
+    w.id IS NULL AND t.updated_at < (
+    SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION)))) OR
+        w.seen_at < (
+    SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
+        CAST(t.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'adopt' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY t.id
+LIMIT :limit
+
+-- adopted remark
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+SELECT draft.task_id, draft.tenant, draft.from_status, draft.to_status, draft.attempt, draft.worker,
+    draft.at, CAST(draft.detail AS JSONB)
+FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(task_id UUID, tenant TEXT, from_status
+    TEXT, to_status TEXT, attempt BIGINT, worker TEXT, at TIMESTAMPTZ, detail TEXT)
+WHERE NOT EXISTS (
+  SELECT 1
+  FROM taskdb_event AS e
+  WHERE e.task_id = draft.task_id AND e.attempt = draft.attempt AND e.at = draft.at AND e.detail IS
+      NOT NULL)
+RETURNING attempt
+
+-- adopted remember
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+SELECT draft.task_id, draft.tenant, draft.from_status, draft.to_status, draft.attempt, draft.worker,
+    COALESCE(draft.at, clock_timestamp()), CAST(draft.detail AS JSONB)
+FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(task_id UUID, tenant TEXT, from_status
+    TEXT, to_status TEXT, attempt BIGINT, worker TEXT, at TIMESTAMPTZ, detail TEXT)
+
+-- adopted unseen
+SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker, clock_timestamp() AS now
+FROM taskdb_task
+WHERE is_adopted AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND status IN
+    ('CREATED','SCHEDULED','QUEUED','STARTED','ERRORED') AND updated_at < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:patience AS DOUBLE PRECISION)))) AND
+      (run_at IS NULL OR run_at < (
+    SELECT (clock_timestamp() + make_interval(secs => CAST(-:patience AS DOUBLE PRECISION))))) AND
+        CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'adopt' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+LIMIT :limit
+
+-- adopted update
+UPDATE taskdb_task AS old
+SET type = draft.type, status = draft.status, queue = draft.queue, priority = draft.priority,
+    attempt = draft.attempt, worker = draft.worker, claim_token = draft.claim_token, created_at =
+    draft.created_at, run_at = draft.run_at, deadline_at = draft.deadline_at, queued_at =
+    draft.queued_at, started_at = draft.started_at, ended_at = draft.ended_at, input =
+    COALESCE(CAST(draft.input AS JSONB), old.input), result = COALESCE(CAST(draft.result AS JSONB),
+    old.result), attributes = COALESCE(CAST(draft.attributes AS JSONB), old.attributes), error =
+    CASE WHEN draft.status = 'COMPLETED' THEN NULL ELSE COALESCE(CAST(draft.error AS JSONB),
+    old.error) END, updated_at = clock_timestamp()
+FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, type TEXT, status TEXT, queue
+    TEXT, priority BIGINT, input TEXT, result TEXT, error TEXT, attributes TEXT, attempt BIGINT,
+    worker TEXT, claim_token TEXT, created_at TIMESTAMPTZ, run_at TIMESTAMPTZ, deadline_at
+    TIMESTAMPTZ, queued_at TIMESTAMPTZ, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ)
+WHERE old.id = draft.id
+
 -- doctor/drift adopted_lost
 SELECT t.id AS example
 FROM taskdb_task AS t
@@ -1949,6 +2068,226 @@ WHERE waiting IS NOT NULL AND stopped_at IS NULL AND seen_at >= (
   SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))
 ORDER BY name
 LIMIT :limit
+
+-- retention delete_history
+DELETE
+FROM taskdb_event
+WHERE task_id = ANY(ARRAY(
+    SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))) AND at >= CAST(:since AS
+        TIMESTAMPTZ)
+
+-- retention delete_runs
+DELETE
+FROM taskdb_schedule_run
+WHERE (schedule_id, due_at) IN (
+  SELECT draft.schedule_id, draft.due_at
+  FROM jsonb_to_recordset(CAST(:gone AS JSONB)) AS draft(schedule_id UUID, due_at TIMESTAMPTZ))
+RETURNING 1 AS one
+
+-- retention delete_tasks
+DELETE
+FROM taskdb_task
+WHERE id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+
+-- retention delete_workers
+DELETE
+FROM taskdb_worker
+WHERE id IN (
+  SELECT draft.id
+  FROM jsonb_to_recordset(CAST(:gone AS JSONB)) AS draft(id TEXT))
+RETURNING 1 AS one
+
+-- retention in_default
+SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS number
+FROM (
+  SELECT at
+  FROM taskdb_event_default
+  LIMIT 10000) AS few
+GROUP BY 1
+ORDER BY 1
+
+-- retention lock_below
+SELECT CAST(id AS TEXT) AS id, parent_id, tenant, type, status, created_at, COALESCE(ended_at,
+    updated_at) AS ended_at, input_ref, result_ref, (
+  SELECT sub.id
+  FROM taskdb_task AS sub
+  WHERE sub.parent_id = t.id
+  ORDER BY sub.position
+  LIMIT 1) IS NOT NULL AS has_sub_tasks, clock_timestamp() AS now
+FROM taskdb_task AS t
+WHERE parent_id = :node
+ORDER BY t.position
+LIMIT :limit FOR UPDATE OF t SKIP LOCKED
+
+-- retention lock_roots
+SELECT CAST(id AS TEXT) AS id, parent_id, tenant, type, status, created_at, COALESCE(ended_at,
+    updated_at) AS ended_at, input_ref, result_ref, (
+  SELECT sub.id
+  FROM taskdb_task AS sub
+  WHERE sub.parent_id = t.id
+  ORDER BY sub.position
+  LIMIT 1) IS NOT NULL AS has_sub_tasks, clock_timestamp() AS now
+FROM taskdb_task AS t
+WHERE id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID)) AND parent_id IS NULL
+ORDER BY t.id
+LIMIT :limit FOR UPDATE OF t SKIP LOCKED
+
+-- retention look
+SELECT CAST(id AS TEXT) AS id, created_at, tenant, type, status, parent_id, COALESCE(ended_at,
+    updated_at) AS ended_at, clock_timestamp() AS now
+FROM taskdb_task AS t
+WHERE created_at <= (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:shortest AS DOUBLE PRECISION)))) AND
+      CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'prune' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY t.created_at, t.id
+LIMIT :limit
+
+-- retention look_behind
+SELECT CAST(id AS TEXT) AS id, created_at, tenant, type, status, parent_id, COALESCE(ended_at,
+    updated_at) AS ended_at, clock_timestamp() AS now
+FROM taskdb_task AS t
+WHERE created_at <= (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:shortest AS DOUBLE PRECISION)))) AND
+      (created_at, id) > (CAST(:created_at AS TIMESTAMPTZ), :id) AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'prune' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY t.created_at, t.id
+LIMIT :limit
+
+-- retention lost_workers
+SELECT old.id
+FROM taskdb_worker AS old
+WHERE old.stopped_at IS NULL AND old.started_at < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:kept AS DOUBLE PRECISION)))) AND
+      COALESCE(old.seen_at, old.started_at) < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:kept AS DOUBLE PRECISION)))) AND old.id
+      NOT IN (
+  SELECT t.worker
+  FROM taskdb_task AS t
+  WHERE t.worker IS NOT NULL AND t.status <> 'COMPLETED' AND t.status IN ('STARTED','PROCESSING'))
+      AND CAST(old.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'sweep' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+LIMIT :limit
+
+-- retention mark
+UPDATE taskdb_task
+SET spec = (COALESCE(spec, CAST('{}' AS JSONB)) || jsonb_build_object('pruned', true))
+WHERE id = :id AND (spec #>> '{pruned}') IS NULL
+
+-- retention named_as_input
+SELECT draft.ref
+FROM jsonb_to_recordset(CAST(:given AS JSONB)) AS draft(ref TEXT)
+JOIN taskdb_task AS t ON t.input_ref = draft.ref
+WHERE t.input_ref IS NOT NULL
+
+-- retention named_as_result
+SELECT CAST(id AS TEXT) AS id, CAST(parent_id AS TEXT) AS parent_id, result_ref
+FROM taskdb_task
+WHERE id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+
+-- retention old_runs
+SELECT CAST(r.schedule_id AS TEXT) AS schedule_id, CAST(r.due_at AS TEXT) AS due_at
+FROM taskdb_schedule_run AS r
+LEFT JOIN LATERAL (
+  SELECT id
+  FROM taskdb_schedule AS s
+  WHERE s.id = r.schedule_id OFFSET 0) AS s ON true
+WHERE r.due_at < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:kept AS DOUBLE PRECISION)))) AND (s.id IS
+      NULL OR EXISTS (
+    SELECT 1
+    FROM taskdb_schedule_run AS n
+    WHERE n.schedule_id = r.schedule_id AND n.due_at > r.due_at)) AND CAST(r.schedule_id AS TEXT)
+        NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'sweep' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY r.due_at
+LIMIT :limit
+
+-- retention stopped_workers
+SELECT old.id
+FROM taskdb_worker AS old
+WHERE old.stopped_at < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:kept AS DOUBLE PRECISION)))) AND old.id
+      NOT IN (
+  SELECT t.worker
+  FROM taskdb_task AS t
+  WHERE t.worker IS NOT NULL AND t.status <> 'COMPLETED' AND t.status IN ('STARTED','PROCESSING'))
+      AND CAST(old.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'sweep' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+LIMIT :limit
+
+-- schedule add_runs
+INSERT INTO taskdb_schedule_run (schedule_id, due_at, outcome, task_id, reason, number, last_due_at,
+    at)
+SELECT draft.schedule_id, draft.due_at, draft.outcome, draft.task_id, draft.reason, draft.number,
+    draft.last_due_at, clock_timestamp()
+FROM jsonb_to_recordset(CAST(:runs AS JSONB)) AS draft(schedule_id UUID, due_at TIMESTAMPTZ, outcome
+    TEXT, task_id UUID, reason TEXT, number BIGINT, last_due_at TIMESTAMPTZ)
+WHERE true
+ON CONFLICT DO NOTHING
+RETURNING schedule_id, due_at
+
+-- schedule advance
+UPDATE taskdb_schedule AS old
+SET next_due_at = COALESCE(draft.next_due_at, old.next_due_at), last_due_at =
+    COALESCE(draft.last_due_at, old.last_due_at), last_task_id = COALESCE(draft.last_task_id,
+    old.last_task_id), last_error = NULL, retry_at = NULL
+FROM jsonb_to_recordset(CAST(:rows AS JSONB)) AS draft(id UUID, next_due_at TIMESTAMPTZ, last_due_at
+    TIMESTAMPTZ, last_task_id UUID)
+WHERE old.id = draft.id
+
+-- schedule exclude_creators
+SELECT pg_advisory_xact_lock(7303014, 3)
+
+-- schedule known_runs
+SELECT schedule_id, due_at
+FROM taskdb_schedule_run
+WHERE (schedule_id, due_at) IN (
+  SELECT draft.schedule_id, draft.due_at
+  FROM jsonb_to_recordset(CAST(:runs AS JSONB)) AS draft(schedule_id UUID, due_at TIMESTAMPTZ,
+      outcome TEXT, task_id UUID, reason TEXT, number BIGINT, last_due_at TIMESTAMPTZ))
+
+-- schedule lease
+UPDATE taskdb_schedule
+SET retry_at = (clock_timestamp() + make_interval(secs => CAST(:seconds AS DOUBLE PRECISION)))
+WHERE id = :id
+
+-- schedule open_among
+SELECT id
+FROM taskdb_task
+WHERE id IN (
+  SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID)) AND status IN ('CREATED',
+      'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'FINISHED', 'ERRORED', 'HALTED')
+
+-- schedule refuse
+UPDATE taskdb_schedule AS old
+SET last_error = draft.reason, retry_at = (clock_timestamp() + make_interval(secs => CAST(:seconds
+    AS DOUBLE PRECISION)))
+FROM jsonb_to_recordset(CAST(:rows AS JSONB)) AS draft(id UUID, reason TEXT)
+WHERE old.id = draft.id
+
+-- schedule skip_run
+UPDATE taskdb_schedule_run
+SET outcome = 'skipped', task_id = :task, reason = :reason
+WHERE schedule_id = :schedule AND due_at = CAST(:due AS TIMESTAMPTZ)
 
 -- task awaiting
 SELECT id, tenant, type, role, parent_id, attempt

@@ -1626,6 +1626,154 @@ WHERE task_id IN (
   SELECT value
   FROM json_each(:ids))
 
+-- adopted begin
+
+
+-- adopted expired
+SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker, strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') AS now
+FROM taskdb_task
+WHERE is_adopted AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND status IN
+    ('CREATED','SCHEDULED','QUEUED','STARTED','ERRORED') AND updated_at < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:grace) || ' seconds')) AND deadline_at < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:grace) || ' seconds')) AND CAST(id AS TEXT) NOT IN
+      (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'adopt' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+LIMIT :limit
+
+-- adopted insert
+INSERT INTO taskdb_task (id, type, status, queue, priority, input, result, error, attributes,
+    attempt, worker, claim_token, created_at, run_at, deadline_at, queued_at, started_at, ended_at,
+    tenant, is_adopted, relay_at, updated_at)
+SELECT draft.id, draft.type, draft.status, draft.queue, draft.priority, draft.input, draft.result,
+    draft.error, COALESCE(draft.attributes, '{}'), draft.attempt, draft.worker, draft.claim_token,
+    draft.created_at, draft.run_at, draft.deadline_at, draft.queued_at, draft.started_at,
+    draft.ended_at, draft.tenant, true, '9999-01-01T00:00:00.000Z', strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now')
+FROM (
+  SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.type') AS type,
+      json_extract(value, '$.status') AS status, json_extract(value, '$.queue') AS queue,
+      json_extract(value, '$.priority') AS priority, json_extract(value, '$.input') AS input,
+      json_extract(value, '$.result') AS result, json_extract(value, '$.error') AS error,
+      json_extract(value, '$.attributes') AS attributes, json_extract(value, '$.attempt') AS
+      attempt, json_extract(value, '$.worker') AS worker, json_extract(value, '$.claim_token') AS
+      claim_token, json_extract(value, '$.created_at') AS created_at, json_extract(value,
+      '$.run_at') AS run_at, json_extract(value, '$.deadline_at') AS deadline_at,
+      json_extract(value, '$.queued_at') AS queued_at, json_extract(value, '$.started_at') AS
+      started_at, json_extract(value, '$.ended_at') AS ended_at, json_extract(value, '$.tenant') AS
+      tenant
+  FROM json_each(:drafts)) AS draft
+WHERE true
+ON CONFLICT DO NOTHING
+RETURNING CAST(id AS TEXT) AS id
+
+-- adopted locked
+SELECT CAST(id AS TEXT) AS id, tenant, is_adopted, type, status, queue, priority, attempt, worker,
+    claim_token, created_at, run_at, deadline_at, queued_at, started_at, ended_at, input IS NOT NULL
+    AS has_input, attributes <> '{}' AS has_attributes, CASE WHEN json_valid(error) THEN
+    json_extract(error, '$.type') END AS error_type, CASE WHEN json_valid(error) THEN
+    json_extract(error, '$.attempt') END AS error_attempt
+FROM taskdb_task
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids))
+ORDER BY id
+
+-- adopted missing_runs
+SELECT CAST(t.id AS TEXT) AS id, t.attempt, t.claim_token, t.worker, strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') AS now
+FROM taskdb_task AS t
+LEFT JOIN taskdb_worker AS w ON w.id = t.worker
+WHERE t.is_adopted AND t.status = 'STARTED' AND t.status IN
+    ('CREATED','SCHEDULED','QUEUED','STARTED','ERRORED') AND t.worker IS NOT NULL AND (w.stopped_at
+    IS NOT NULL OR t.updated_at < w.listed_before_at AND NOT EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.claims) THEN w.claims ELSE '[]' END)
+    WHERE value = CAST(t.id AS TEXT)) AND NOT EXISTS (
+    SELECT 1
+    FROM json_each(CASE WHEN json_valid(w.claims_before) THEN w.claims_before ELSE '[]' END)
+    WHERE value = CAST(t.id AS TEXT)) OR w.id IS NULL AND t.updated_at < (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds')) OR w.seen_at < (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) AND CAST(t.id AS TEXT)
+        NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'adopt' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY t.id
+LIMIT :limit
+
+-- adopted remark
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+SELECT draft.task_id, draft.tenant, draft.from_status, draft.to_status, draft.attempt, draft.worker,
+    draft.at, draft.detail
+FROM (
+  SELECT json_extract(value, '$.task_id') AS task_id, json_extract(value, '$.tenant') AS tenant,
+      json_extract(value, '$.from_status') AS from_status, json_extract(value, '$.to_status') AS
+      to_status, json_extract(value, '$.attempt') AS attempt, json_extract(value, '$.worker') AS
+      worker, json_extract(value, '$.at') AS at, json_extract(value, '$.detail') AS detail
+  FROM json_each(:drafts)) AS draft
+WHERE NOT EXISTS (
+  SELECT 1
+  FROM taskdb_event AS e
+  WHERE e.task_id = draft.task_id AND e.attempt = draft.attempt AND e.at = draft.at AND e.detail IS
+      NOT NULL)
+RETURNING attempt
+
+-- adopted remember
+INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
+SELECT draft.task_id, draft.tenant, draft.from_status, draft.to_status, draft.attempt, draft.worker,
+    COALESCE(draft.at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), draft.detail
+FROM (
+  SELECT json_extract(value, '$.task_id') AS task_id, json_extract(value, '$.tenant') AS tenant,
+      json_extract(value, '$.from_status') AS from_status, json_extract(value, '$.to_status') AS
+      to_status, json_extract(value, '$.attempt') AS attempt, json_extract(value, '$.worker') AS
+      worker, json_extract(value, '$.at') AS at, json_extract(value, '$.detail') AS detail
+  FROM json_each(:drafts)) AS draft
+
+-- adopted unseen
+SELECT CAST(id AS TEXT) AS id, attempt, claim_token, NULL AS worker, strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now') AS now
+FROM taskdb_task
+WHERE is_adopted AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND status IN
+    ('CREATED','SCHEDULED','QUEUED','STARTED','ERRORED') AND updated_at < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:patience) || ' seconds')) AND (run_at IS NULL OR
+      run_at < (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:patience) || ' seconds'))) AND CAST(id AS TEXT)
+        NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'adopt' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+LIMIT :limit
+
+-- adopted update
+UPDATE taskdb_task AS old
+SET type = draft.type, status = draft.status, queue = draft.queue, priority = draft.priority,
+    attempt = draft.attempt, worker = draft.worker, claim_token = draft.claim_token, created_at =
+    draft.created_at, run_at = draft.run_at, deadline_at = draft.deadline_at, queued_at =
+    draft.queued_at, started_at = draft.started_at, ended_at = draft.ended_at, input =
+    COALESCE(draft.input, old.input), result = COALESCE(draft.result, old.result), attributes =
+    COALESCE(draft.attributes, old.attributes), error = CASE WHEN draft.status = 'COMPLETED' THEN
+    NULL ELSE COALESCE(draft.error, old.error) END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ',
+    'now')
+FROM (
+  SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.type') AS type,
+      json_extract(value, '$.status') AS status, json_extract(value, '$.queue') AS queue,
+      json_extract(value, '$.priority') AS priority, json_extract(value, '$.input') AS input,
+      json_extract(value, '$.result') AS result, json_extract(value, '$.error') AS error,
+      json_extract(value, '$.attributes') AS attributes, json_extract(value, '$.attempt') AS
+      attempt, json_extract(value, '$.worker') AS worker, json_extract(value, '$.claim_token') AS
+      claim_token, json_extract(value, '$.created_at') AS created_at, json_extract(value,
+      '$.run_at') AS run_at, json_extract(value, '$.deadline_at') AS deadline_at,
+      json_extract(value, '$.queued_at') AS queued_at, json_extract(value, '$.started_at') AS
+      started_at, json_extract(value, '$.ended_at') AS ended_at
+  FROM json_each(:drafts)) AS draft
+WHERE old.id = draft.id
+
 -- doctor/drift adopted_lost
 SELECT t.id AS example
 FROM taskdb_task AS t
@@ -1779,6 +1927,236 @@ WHERE waiting IS NOT NULL AND stopped_at IS NULL AND seen_at >= (
   SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))
 ORDER BY name
 LIMIT :limit
+
+-- retention delete_history
+DELETE
+FROM taskdb_event
+WHERE task_id IN (
+  SELECT value
+  FROM json_each(:ids)) AND at >= :since
+
+-- retention delete_runs
+DELETE
+FROM taskdb_schedule_run
+WHERE (schedule_id, due_at) IN (
+  SELECT draft.schedule_id, draft.due_at
+  FROM (
+    SELECT json_extract(value, '$.schedule_id') AS schedule_id, json_extract(value, '$.due_at') AS
+        due_at
+    FROM json_each(:gone)) AS draft)
+RETURNING 1 AS one
+
+-- retention delete_tasks
+DELETE
+FROM taskdb_task
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids))
+
+-- retention delete_workers
+DELETE
+FROM taskdb_worker
+WHERE id IN (
+  SELECT draft.id
+  FROM (
+    SELECT json_extract(value, '$.id') AS id
+    FROM json_each(:gone)) AS draft)
+RETURNING 1 AS one
+
+-- retention lock_below
+SELECT CAST(id AS TEXT) AS id, parent_id, tenant, type, status, created_at, COALESCE(ended_at,
+    updated_at) AS ended_at, input_ref, result_ref, (
+  SELECT sub.id
+  FROM taskdb_task AS sub
+  WHERE sub.parent_id = t.id
+  ORDER BY sub.position
+  LIMIT 1) IS NOT NULL AS has_sub_tasks, strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS now
+FROM taskdb_task AS t
+WHERE parent_id = :node
+ORDER BY t.position
+LIMIT :limit
+
+-- retention lock_roots
+SELECT CAST(id AS TEXT) AS id, parent_id, tenant, type, status, created_at, COALESCE(ended_at,
+    updated_at) AS ended_at, input_ref, result_ref, (
+  SELECT sub.id
+  FROM taskdb_task AS sub
+  WHERE sub.parent_id = t.id
+  ORDER BY sub.position
+  LIMIT 1) IS NOT NULL AS has_sub_tasks, strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS now
+FROM taskdb_task AS t
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids)) AND parent_id IS NULL
+ORDER BY t.id
+LIMIT :limit
+
+-- retention look
+SELECT CAST(id AS TEXT) AS id, created_at, tenant, type, status, parent_id, COALESCE(ended_at,
+    updated_at) AS ended_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS now
+FROM taskdb_task AS t
+WHERE created_at <= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:shortest) || ' seconds')) AND CAST(id AS TEXT) NOT
+      IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'prune' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY t.created_at, t.id
+LIMIT :limit
+
+-- retention look_behind
+SELECT CAST(id AS TEXT) AS id, created_at, tenant, type, status, parent_id, COALESCE(ended_at,
+    updated_at) AS ended_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS now
+FROM taskdb_task AS t
+WHERE created_at <= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:shortest) || ' seconds')) AND (created_at, id) >
+      (:created_at, :id) AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'prune' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY t.created_at, t.id
+LIMIT :limit
+
+-- retention lost_workers
+SELECT old.id
+FROM taskdb_worker AS old
+WHERE old.stopped_at IS NULL AND old.started_at < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:kept) || ' seconds')) AND COALESCE(old.seen_at,
+      old.started_at) < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:kept) || ' seconds')) AND old.id NOT IN (
+  SELECT t.worker
+  FROM taskdb_task AS t
+  WHERE t.worker IS NOT NULL AND t.status <> 'COMPLETED' AND t.status IN ('STARTED','PROCESSING'))
+      AND CAST(old.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'sweep' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+LIMIT :limit
+
+-- retention mark
+UPDATE taskdb_task
+SET spec = json_patch(COALESCE(spec, '{}'), json_object('pruned', true))
+WHERE id = :id AND CASE WHEN json_valid(spec) THEN json_extract(spec, '$.pruned') END IS NULL
+
+-- retention named_as_input
+SELECT draft.ref
+FROM (
+  SELECT json_extract(value, '$.ref') AS ref
+  FROM json_each(:given)) AS draft
+JOIN taskdb_task AS t ON t.input_ref = draft.ref
+WHERE t.input_ref IS NOT NULL
+
+-- retention named_as_result
+SELECT CAST(id AS TEXT) AS id, CAST(parent_id AS TEXT) AS parent_id, result_ref
+FROM taskdb_task
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids))
+
+-- retention old_runs
+SELECT CAST(r.schedule_id AS TEXT) AS schedule_id, CAST(r.due_at AS TEXT) AS due_at
+FROM taskdb_schedule_run AS r
+LEFT JOIN taskdb_schedule AS s ON s.id = r.schedule_id
+WHERE r.due_at < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:kept) || ' seconds')) AND (s.id IS NULL OR EXISTS
+      (
+    SELECT 1
+    FROM taskdb_schedule_run AS n
+    WHERE n.schedule_id = r.schedule_id AND n.due_at > r.due_at)) AND CAST(r.schedule_id AS TEXT)
+        NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'sweep' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY r.due_at
+LIMIT :limit
+
+-- retention stopped_workers
+SELECT old.id
+FROM taskdb_worker AS old
+WHERE old.stopped_at < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:kept) || ' seconds')) AND old.id NOT IN (
+  SELECT t.worker
+  FROM taskdb_task AS t
+  WHERE t.worker IS NOT NULL AND t.status <> 'COMPLETED' AND t.status IN ('STARTED','PROCESSING'))
+      AND CAST(old.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'sweep' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+LIMIT :limit
+
+-- schedule add_runs
+INSERT INTO taskdb_schedule_run (schedule_id, due_at, outcome, task_id, reason, number, last_due_at,
+    at)
+SELECT draft.schedule_id, draft.due_at, draft.outcome, draft.task_id, draft.reason, draft.number,
+    draft.last_due_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+FROM (
+  SELECT json_extract(value, '$.schedule_id') AS schedule_id, json_extract(value, '$.due_at') AS
+      due_at, json_extract(value, '$.outcome') AS outcome, json_extract(value, '$.task_id') AS
+      task_id, json_extract(value, '$.reason') AS reason, json_extract(value, '$.number') AS number,
+      json_extract(value, '$.last_due_at') AS last_due_at
+  FROM json_each(:runs)) AS draft
+WHERE true
+ON CONFLICT DO NOTHING
+RETURNING schedule_id, due_at
+
+-- schedule advance
+UPDATE taskdb_schedule AS old
+SET next_due_at = COALESCE(draft.next_due_at, old.next_due_at), last_due_at =
+    COALESCE(draft.last_due_at, old.last_due_at), last_task_id = COALESCE(draft.last_task_id,
+    old.last_task_id), last_error = NULL, retry_at = NULL
+FROM (
+  SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.next_due_at') AS next_due_at,
+      json_extract(value, '$.last_due_at') AS last_due_at, json_extract(value, '$.last_task_id') AS
+      last_task_id
+  FROM json_each(:rows)) AS draft
+WHERE old.id = draft.id
+
+-- schedule exclude_creators
+
+
+-- schedule known_runs
+SELECT schedule_id, due_at
+FROM taskdb_schedule_run
+WHERE (schedule_id, due_at) IN (
+  SELECT draft.schedule_id, draft.due_at
+  FROM (
+    SELECT json_extract(value, '$.schedule_id') AS schedule_id, json_extract(value, '$.due_at') AS
+        due_at, json_extract(value, '$.outcome') AS outcome, json_extract(value, '$.task_id') AS
+        task_id, json_extract(value, '$.reason') AS reason, json_extract(value, '$.number') AS
+        number, json_extract(value, '$.last_due_at') AS last_due_at
+    FROM json_each(:runs)) AS draft)
+
+-- schedule lease
+UPDATE taskdb_schedule
+SET retry_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:seconds) || ' seconds')
+WHERE id = :id
+
+-- schedule open_among
+SELECT id
+FROM taskdb_task
+WHERE id IN (
+  SELECT value
+  FROM json_each(:ids)) AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING',
+      'FINISHED', 'ERRORED', 'HALTED')
+
+-- schedule refuse
+UPDATE taskdb_schedule AS old
+SET last_error = draft.reason, retry_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:seconds) || '
+    seconds')
+FROM (
+  SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.reason') AS reason
+  FROM json_each(:rows)) AS draft
+WHERE old.id = draft.id
+
+-- schedule skip_run
+UPDATE taskdb_schedule_run
+SET outcome = 'skipped', task_id = :task, reason = :reason
+WHERE schedule_id = :schedule AND due_at = :due
 
 -- task awaiting
 SELECT id, tenant, type, role, parent_id, attempt

@@ -73,6 +73,7 @@ class PostgreSQL:
     """The dialect of PostgreSQL 13 and newer, through psycopg 3."""
 
     name = "postgresql"
+    has_partitions = True
     never = "TIMESTAMPTZ '9999-01-01 00:00:00Z'"
     # If the server dies, its last commits may be lost: released tasks are held again. The
     # transaction reads only the first rows of wait queues, by index. The planner, with old

@@ -40,6 +40,7 @@ class SQLite:
     """The dialect of SQLite 3.35 and newer, in WAL mode, in a file."""
 
     name = "sqlite"
+    has_partitions = False
     never = "'9999-01-01T00:00:00.000Z'"
     exclusive = ""
     lazily = ""
