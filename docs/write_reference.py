@@ -18,6 +18,7 @@ from taskdb import errors
 from taskdb.celery.configuration import celery_settings
 from taskdb.celery.refused_settings import RULES
 from taskdb.settings.file import PREFIX
+from taskdb.settings.meaning import meanings
 from taskdb.settings.settings import Settings
 from taskdb_beat.observation.catalog import METRICS
 
@@ -47,12 +48,13 @@ def pages() -> dict[Path, str]:
 def settings_table() -> str:
     """One row a setting."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
+    meaning = meanings()
     for name, field in Settings.model_fields.items():
         default = field.default
         if default is PydanticUndefined:
             default = field.default_factory() if field.default_factory else ""  # type: ignore[call-arg]
         shown = f"`{default}`" if default or default in (0, False) else "(empty)"
-        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
+        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {meaning[name]} |")
     return "\n".join(rows)
 
 

@@ -78,51 +78,20 @@ if TYPE_CHECKING:
 _HOMES = {
     # The client, and its settings.
     "taskdb.client.taskdb": ("TaskDB",),
-    "taskdb.client.default": (
-        "default_taskdb",
-        "set_default",
-    ),
+    "taskdb.client.default": ("default_taskdb", "set_default"),
     "taskdb.settings.settings": ("Settings",),
     # The verbs of every day, on the default client.
     "taskdb.client.functions": (
-        "submit_task",
-        "submit_many",
-        "submit_fan_out",
-        "submit_sequence",
-        "get_task",
-        "list_tasks",
-        "wait_task",
-        "cancel_task",
-        "retry_task",
-        "resume_task",
-        "task_history",
-        "explain_task",
-        "submit_task_async",
-        "submit_many_async",
-        "submit_fan_out_async",
-        "submit_sequence_async",
-        "get_task_async",
-        "list_tasks_async",
-        "wait_task_async",
-        "cancel_task_async",
-        "retry_task_async",
-        "resume_task_async",
-        "task_history_async",
-        "explain_task_async",
+        "submit_task", "submit_many", "submit_fan_out", "submit_sequence", "get_task", "list_tasks",
+        "wait_task", "cancel_task", "retry_task", "resume_task", "task_history", "explain_task",
+        "submit_task_async", "submit_many_async", "submit_fan_out_async", "submit_sequence_async",
+        "get_task_async", "list_tasks_async", "wait_task_async", "cancel_task_async",
+        "retry_task_async", "resume_task_async", "task_history_async", "explain_task_async",
     ),
     # Task types, and their policies.
-    "taskdb.types.declaration": (
-        "task",
-        "on_task",
-    ),
-    "taskdb.types.registry": (
-        "around",
-        "Registry",
-    ),
-    "taskdb.types.sequence": (
-        "Sequence",
-        "Step",
-    ),
+    "taskdb.types.declaration": ("task", "on_task"),
+    "taskdb.types.registry": ("around", "Registry"),
+    "taskdb.types.sequence": ("Sequence", "Step"),
     "taskdb.model.fan_out": ("FanOut",),
     "taskdb.model.retry": ("Retry",),
     "taskdb.model.limit": ("Limit",),
@@ -130,44 +99,21 @@ _HOMES = {
     "taskdb.model.alarm.alarm": ("Alarm",),
     # In a body.
     "taskdb.types.context": ("TaskContext",),
-    "taskdb.model.outcome": (
-        "Cancel",
-        "Fail",
-        "Halt",
-        "RetryLater",
-        "Snooze",
-    ),
+    "taskdb.model.outcome": ("Cancel", "Fail", "Halt", "RetryLater", "Snooze"),
     # What the verbs return.
     "taskdb.model.status": ("TaskStatus",),
-    "taskdb.model.entity": (
-        "TaskEntity",
-        "TaskError",
-        "TaskEvent",
-        "TaskKind",
-        "SubTaskResult",
-    ),
+    "taskdb.model.entity": ("TaskEntity", "TaskError", "TaskEvent", "TaskKind", "SubTaskResult"),
     "taskdb.client.tasks": ("TaskPage",),
     "taskdb.client.explanation": ("Explanation",),
     # The caller of a submit, and the receiver of a webhook.
-    "taskdb.model.principal.origin": (
-        "Submitter",
-        "provide_submitter",
-        "submitting_as",
-    ),
+    "taskdb.model.principal.origin": ("Submitter", "provide_submitter", "submitting_as"),
     "taskdb.outgoing.signing": ("verify_webhook",),
     # Errors; `taskdb.errors` has all of them.
     "taskdb.errors": (
-        "TaskDBError",
-        "BrokerUnreachable",
-        "DatabaseError",
-        "IllegalMove",
-        "InvalidInput",
-        "SettingsError",
-        "TaskNotFound",
-        "UnknownTaskType",
-        "WaitTimeout",
+        "TaskDBError", "BrokerUnreachable", "DatabaseError", "IllegalMove", "InvalidInput",
+        "SettingsError", "TaskNotFound", "UnknownTaskType", "WaitTimeout",
     ),
-}
+}  # fmt: skip
 """The module of each public name."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = list(_HOME_OF)
@@ -176,8 +122,7 @@ __all__ = list(_HOME_OF)
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use."""
     if name not in _HOME_OF:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
     return found
 

@@ -6,32 +6,7 @@ from enum import IntEnum
 
 import typer
 
-from taskdb.errors import (
-    AlarmNotFound,
-    BrokerUnreachable,
-    CallbackRefused,
-    DatabaseError,
-    GrantsRefused,
-    IllegalMove,
-    InvalidInput,
-    NotEncodable,
-    PayloadStoreUnreachable,
-    ScheduleExists,
-    ScheduleNotFound,
-    SequenceAlreadyCompleted,
-    SequenceNotFound,
-    SettingsError,
-    SubscriptionExists,
-    SubscriptionNotFound,
-    TargetRefused,
-    TaskAlreadyRegistered,
-    TaskDBError,
-    TaskNotFound,
-    TaskNotSubmitted,
-    UnknownTaskType,
-    ValueRefused,
-    WaitTimeout,
-)
+from taskdb import errors
 
 
 class ExitCode(IntEnum):
@@ -66,40 +41,29 @@ _MEANINGS = {
     ExitCode.INTERRUPTED: "stopped with Ctrl-C",
 }
 
-# The first that fits counts.
-_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
-    (InvalidInput, ExitCode.USAGE),
-    (UnknownTaskType, ExitCode.USAGE),
-    (SequenceNotFound, ExitCode.USAGE),
-    (SettingsError, ExitCode.USAGE),
-    (NotEncodable, ExitCode.USAGE),
-    (ValueRefused, ExitCode.USAGE),
-    (TaskAlreadyRegistered, ExitCode.USAGE),
-    (TaskNotSubmitted, ExitCode.USAGE),
-    (typer.TyperException, ExitCode.USAGE),
-    (TaskNotFound, ExitCode.NOT_FOUND),
-    (ScheduleNotFound, ExitCode.NOT_FOUND),
-    (AlarmNotFound, ExitCode.NOT_FOUND),
-    (ScheduleExists, ExitCode.USAGE),
-    (SubscriptionNotFound, ExitCode.NOT_FOUND),
-    (SubscriptionExists, ExitCode.USAGE),
-    (TargetRefused, ExitCode.USAGE),
-    (GrantsRefused, ExitCode.USAGE),
-    (CallbackRefused, ExitCode.NOT_FOUND),
-    (WaitTimeout, ExitCode.TIMEOUT),
-    (IllegalMove, ExitCode.ILLEGAL_MOVE),
-    (SequenceAlreadyCompleted, ExitCode.ILLEGAL_MOVE),
-    (DatabaseError, ExitCode.UNREACHABLE),
-    (BrokerUnreachable, ExitCode.UNREACHABLE),
-    (PayloadStoreUnreachable, ExitCode.UNREACHABLE),
-    (OSError, ExitCode.UNREACHABLE),
-    (KeyboardInterrupt, ExitCode.INTERRUPTED),
-    (typer.Abort, ExitCode.INTERRUPTED),
-    (TaskDBError, ExitCode.FAILED),
-)
+_ERRORS: dict[ExitCode, tuple[type[BaseException], ...]] = {
+    ExitCode.USAGE: (
+        errors.InvalidInput, errors.UnknownTaskType, errors.SequenceNotFound, errors.SettingsError,
+        errors.NotEncodable, errors.ValueRefused, errors.TaskAlreadyRegistered,
+        errors.TaskNotSubmitted, errors.ScheduleExists, errors.SubscriptionExists,
+        errors.TargetRefused, errors.GrantsRefused, typer.TyperException,
+    ),
+    ExitCode.NOT_FOUND: (
+        errors.TaskNotFound, errors.ScheduleNotFound, errors.AlarmNotFound,
+        errors.SubscriptionNotFound, errors.CallbackRefused,
+    ),
+    ExitCode.TIMEOUT: (errors.WaitTimeout,),
+    ExitCode.ILLEGAL_MOVE: (errors.IllegalMove, errors.SequenceAlreadyCompleted),
+    ExitCode.UNREACHABLE: (
+        errors.DatabaseError, errors.BrokerUnreachable, errors.PayloadStoreUnreachable, OSError,
+    ),
+    ExitCode.INTERRUPTED: (KeyboardInterrupt, typer.Abort),
+    ExitCode.FAILED: (errors.TaskDBError,),
+}  # fmt: skip
+"""The first that fits counts."""
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
     """The code that a command ends with after this error."""
-    fitting = (code for kind, code in _CODES if isinstance(error, kind))
+    fitting = (code for code, kinds in _ERRORS.items() if isinstance(error, kinds))
     return next(fitting, ExitCode.UNEXPECTED)

@@ -82,8 +82,7 @@ def ended_badly(chosen: Filter) -> Filter:
 def _statuses(given: TaskStatus | str | Iterable[TaskStatus | str]) -> tuple[TaskStatus, ...]:
     several = [given] if isinstance(given, str) else list(given)
     if not several:
-        message = "names no status at all: leave it out to mean any"
-        raise ValueError(message)
+        raise ValueError("names no status at all: leave it out to mean any")
     return tuple(_status(one) for one in several)
 
 
@@ -105,15 +104,13 @@ def _text(given: Any) -> str:
 
 def _moment(given: Any) -> datetime:
     if not isinstance(given, datetime):
-        message = f"{shown(given)} is not a datetime"
-        raise TypeError(message)
+        raise TypeError(f"{shown(given)} is not a datetime")
     return require_aware(given, "this moment")
 
 
 def _attributes(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        message = f"{shown(given)} is not a mapping"
-        raise TypeError(message)
+        raise TypeError(f"{shown(given)} is not a mapping")
     encode(given, "this mapping")
     return dict(given)
 

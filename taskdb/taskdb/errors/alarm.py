@@ -8,8 +8,6 @@ from taskdb.errors.taskdb_error import TaskDBError
 class AlarmNotFound(TaskDBError, LookupError):
     """No alarm has this id or fingerprint, or it is outside this scope."""
 
-    code = "ALARM_NOT_FOUND"
-
     def __init__(self, reference: str) -> None:
         self.reference = reference
         super().__init__(

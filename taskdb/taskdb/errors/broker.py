@@ -11,13 +11,9 @@ class BrokerUnreachable(TaskDBError):
     Committed tasks are kept, and the relay publishes them.
     """
 
-    code = "BROKER_UNREACHABLE"
-
 
 class Unroutable(TaskDBError, LookupError):
     """A message has no queue to go to, so it was not sent."""
-
-    code = "UNROUTABLE"
 
     def __init__(self, exchange: str, routing_key: str, advice: str) -> None:
         self.exchange = exchange

@@ -11,13 +11,9 @@ from taskdb.errors.taskdb_error import TaskDBError
 class DatabaseError(TaskDBError):
     """The base of the errors about the database as a whole."""
 
-    code = "DATABASE_ERROR"
-
 
 class DatabaseUnreachable(DatabaseError):
     """The database did not respond. The write was not made, unless the message notes it."""
-
-    code = "DATABASE_UNREACHABLE"
 
 
 class DatabaseRefused(DatabaseError):
@@ -26,16 +22,12 @@ class DatabaseRefused(DatabaseError):
     The write was not made.
     """
 
-    code = "DATABASE_REFUSED"
-
 
 class DatabaseCollision(DatabaseError):
     """Another transaction conflicts. Nothing was written: repeat the whole transaction.
 
     `orig` is the driver's error where the transaction is the caller's, `sqlstate` its code.
     """
-
-    code = "DATABASE_COLLISION"
 
     def __init__(self, message: str, orig: BaseException | None = None) -> None:
         self.orig = orig
@@ -49,13 +41,9 @@ class DatabaseCollision(DatabaseError):
 class DatabaseNotMigrated(DatabaseError):
     """The tables are missing, or older than this code needs."""
 
-    code = "DATABASE_NOT_MIGRATED"
-
 
 class DatabaseUnsuitable(DatabaseError):
     """The database cannot store what this package writes, for example without UTF-8."""
-
-    code = "DATABASE_UNSUITABLE"
 
 
 class TableNameTaken(DatabaseError):
@@ -63,8 +51,6 @@ class TableNameTaken(DatabaseError):
 
     `names` are the names that are taken, `schema` is where. Nothing was written.
     """
-
-    code = "TABLE_NAME_TAKEN"
 
     def __init__(self, names: Sequence[str], schema: str) -> None:
         self.names = tuple(names)
@@ -83,10 +69,6 @@ class TableNameTaken(DatabaseError):
 class DatabaseTooNew(DatabaseError):
     """A newer release has migrated the tables beyond what this release can use."""
 
-    code = "DATABASE_TOO_NEW"
-
 
 class GrantsRefused(TaskDBError):
     """A role does not exist, is not bound by grants, or may not grant. Nothing was granted."""
-
-    code = "GRANTS_REFUSED"

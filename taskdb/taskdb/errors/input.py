@@ -22,8 +22,6 @@ class Fault:
 class InvalidInput(TaskDBError, ValueError):
     """The arguments of a submit, or the input of a task, do not validate. Nothing was written."""
 
-    code = "INVALID_INPUT"
-
     def __init__(self, subject: str, faults: Sequence[Fault]) -> None:
         self.subject = subject
         self.faults = tuple(faults)
@@ -33,8 +31,6 @@ class InvalidInput(TaskDBError, ValueError):
 
 class PayloadTooLarge(InvalidInput):
     """A payload is larger than the limit. Nothing was written."""
-
-    code = "PAYLOAD_TOO_LARGE"
 
     def __init__(self, subject: str, size: int, limit: int) -> None:
         self.size = size
@@ -49,13 +45,9 @@ class PayloadTooLarge(InvalidInput):
 class NotEncodable(TaskDBError, TypeError):
     """A value cannot be stored as JSON; the message names the place and the reason."""
 
-    code = "NOT_ENCODABLE"
-
 
 class ValueRefused(TaskDBError, ValueError):
     """The database cannot store a value. Nothing was written."""
-
-    code = "VALUE_REFUSED"
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

@@ -10,8 +10,6 @@ from taskdb.errors.taskdb_error import TaskDBError
 class TargetRefused(TaskDBError, ValueError):
     """Nothing is sent to this target: it is malformed, or not on the public network."""
 
-    code = "TARGET_REFUSED"
-
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"this target is refused: {reason}")
@@ -19,8 +17,6 @@ class TargetRefused(TaskDBError, ValueError):
 
 class DeliveryFailed(TaskDBError):
     """A target did not accept a message. Another attempt is useful unless `is_final`."""
-
-    code = "DELIVERY_FAILED"
 
     def __init__(
         self, reason: str, *, is_final: bool = False, retry_after: timedelta | None = None

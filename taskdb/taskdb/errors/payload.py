@@ -8,8 +8,6 @@ from taskdb.errors.taskdb_error import TaskDBError
 class PayloadStoreUnreachable(TaskDBError):
     """The payload store did not respond in time, or refuses. The payload was not written."""
 
-    code = "PAYLOAD_STORE_UNREACHABLE"
-
 
 class PayloadMissing(TaskDBError):
     """A row names a payload that the payload store does not have.
@@ -17,8 +15,6 @@ class PayloadMissing(TaskDBError):
     `is_all_gone`: the whole folder of the payloads is missing, for example because it is not
     mounted.
     """
-
-    code = "PAYLOAD_MISSING"
 
     def __init__(self, reference: str, *, is_all_gone: bool = False) -> None:
         self.reference = reference

@@ -8,8 +8,6 @@ from taskdb.errors.taskdb_error import TaskDBError
 class ScheduleNotFound(TaskDBError, LookupError):
     """No schedule has this name or id, or it belongs to a tenant outside this scope."""
 
-    code = "SCHEDULE_NOT_FOUND"
-
     def __init__(self, reference: str) -> None:
         self.reference = reference
         super().__init__(
@@ -20,8 +18,6 @@ class ScheduleNotFound(TaskDBError, LookupError):
 
 class ScheduleExists(TaskDBError):
     """A schedule of this name exists. Nothing was changed."""
-
-    code = "SCHEDULE_EXISTS"
 
     def __init__(self, name: str, origin: str) -> None:
         self.name = name

@@ -8,13 +8,9 @@ from taskdb.errors.taskdb_error import TaskDBError
 class SettingsError(TaskDBError, ValueError):
     """A setting is unknown or has a wrong value."""
 
-    code = "SETTINGS_ERROR"
-
 
 class TaskModuleError(SettingsError):
     """A module named in TASKDB_TASK_MODULES cannot be imported."""
-
-    code = "TASK_MODULE_ERROR"
 
     def __init__(self, module: str, reason: str) -> None:
         self.module = module

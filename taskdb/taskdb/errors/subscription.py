@@ -8,8 +8,6 @@ from taskdb.errors.taskdb_error import TaskDBError
 class SubscriptionNotFound(TaskDBError, LookupError):
     """No subscription has this name or id, or it belongs to a tenant outside this scope."""
 
-    code = "SUBSCRIPTION_NOT_FOUND"
-
     def __init__(self, reference: str) -> None:
         self.reference = reference
         super().__init__(
@@ -20,8 +18,6 @@ class SubscriptionNotFound(TaskDBError, LookupError):
 
 class SubscriptionExists(TaskDBError):
     """A subscription of this name exists. Nothing was changed."""
-
-    code = "SUBSCRIPTION_EXISTS"
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -11,8 +11,6 @@ from taskdb.errors.taskdb_error import TaskDBError
 class TaskNotFound(TaskDBError, LookupError):
     """No task has this id, code or key, or it belongs to a tenant outside this scope."""
 
-    code = "TASK_NOT_FOUND"
-
     def __init__(self, reference: str) -> None:
         self.reference = reference
         super().__init__(
@@ -23,8 +21,6 @@ class TaskNotFound(TaskDBError, LookupError):
 
 class ResultNotKept(TaskNotFound):
     """An `AsyncResult` of this package's Celery app has an id without a row."""
-
-    code = "RESULT_NOT_KEPT"
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
@@ -53,8 +49,6 @@ class SequenceAlreadyCompleted(TaskDBError):
 class IllegalMove(TaskDBError):
     """The state machine has no move of this verb from this status. Nothing was changed."""
 
-    code = "ILLEGAL_MOVE"
-
     def __init__(self, verb: str, status: str, allowed: Iterable[str], task_id: str = "") -> None:
         self.verb = verb
         self.status = status
@@ -70,8 +64,6 @@ class IllegalMove(TaskDBError):
 class TaskIsPruned(IllegalMove):
     """Pruning has deleted a part of this tree, so it cannot run again. Nothing was changed."""
 
-    code = "TASK_IS_PRUNED"
-
     def __init__(self, verb: str, task_id: str, root_id: str, status: str) -> None:
         super().__init__(verb, status, (), task_id)
         self.root_id = root_id
@@ -84,8 +76,6 @@ class TaskIsPruned(IllegalMove):
 
 class TaskIsAdopted(IllegalMove):
     """The task is adopted: its own Celery app moves it. Nothing was changed."""
-
-    code = "TASK_IS_ADOPTED"
 
     def __init__(
         self, verb: str, task_id: str, type_name: str, status: str, celery_id: str
@@ -108,8 +98,6 @@ class TaskIsAdopted(IllegalMove):
 class AlreadyTracked(TaskDBError):
     """The Celery app is already tracked with other options. Nothing was changed."""
 
-    code = "ALREADY_TRACKED"
-
     def __init__(self, app: str) -> None:
         self.app = app
         super().__init__(
@@ -120,8 +108,6 @@ class AlreadyTracked(TaskDBError):
 class CallbackRefused(TaskDBError, LookupError):
     """No task waits for the callback of this token. The error does not reveal the reason."""
 
-    code = "CALLBACK_REFUSED"
-
     def __init__(self) -> None:
         super().__init__(
             "no task waits for this callback: the token is wrong or used, its deadline has "
@@ -131,8 +117,6 @@ class CallbackRefused(TaskDBError, LookupError):
 
 class WaitTimeout(TaskDBError, TimeoutError):
     """The task had not ended when the timeout of `wait` passed. The task is not affected."""
-
-    code = "WAIT_TIMEOUT"
 
     def __init__(self, task_id: str, status: str, seconds: float) -> None:
         self.task_id = task_id
@@ -146,8 +130,6 @@ class WaitTimeout(TaskDBError, TimeoutError):
 
 class WaitInterrupted(TaskDBError):
     """The client was closed while it waited for a task. The task is not affected."""
-
-    code = "WAIT_INTERRUPTED"
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id

@@ -21,8 +21,6 @@ class UnknownTaskType(TaskDBError, LookupError):
 class SequenceNotFound(TaskDBError, LookupError):
     """No sequence of this name is registered in this process."""
 
-    code = "SEQUENCE_NOT_FOUND"
-
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         self.known = tuple(sorted(known))
@@ -31,8 +29,6 @@ class SequenceNotFound(TaskDBError, LookupError):
 
 class TaskAlreadyRegistered(TaskDBError):
     """Two handlers were registered under one name."""
-
-    code = "TASK_ALREADY_REGISTERED"
 
     def __init__(self, name: str, first: str, second: str) -> None:
         self.name = name
@@ -45,8 +41,6 @@ class TaskAlreadyRegistered(TaskDBError):
 
 class TaskNotSubmitted(TaskDBError):
     """A task type was called as a plain Celery task, which has no row. Nothing was published."""
-
-    code = "TASK_NOT_SUBMITTED"
 
     def __init__(self, type_name: str) -> None:
         self.type_name = type_name

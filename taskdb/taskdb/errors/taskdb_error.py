@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, ClassVar
 
+_HUMP = re.compile("(?<=[a-z])(?=[A-Z])")
 _PACKAGE = __name__.rpartition(".")[0]
 
 
 class TaskDBError(Exception):
     """The base of every error that this package raises on purpose.
 
+    `code` is stable; it is the name of the class (`TASK_NOT_FOUND`), unless the class has another.
     A subclass with a constructor keeps each argument as an attribute of the same name; so its
     errors can be pickled, and cross a process with their data.
     """
@@ -24,6 +27,8 @@ class TaskDBError(Exception):
         # Rows keep the name of an error: it is the one to import, `taskdb.errors.TaskNotFound`.
         if cls.__module__.startswith(f"{_PACKAGE}."):
             cls.__module__ = _PACKAGE
+        if "code" not in vars(cls):
+            cls.code = _HUMP.sub("_", cls.__name__).upper()
 
     def __reduce__(self) -> Any:
         code = getattr(type(self).__init__, "__code__", None)

@@ -256,8 +256,7 @@ def _way(source: TaskStatus | None, target: TaskStatus, *, ran: bool) -> tuple[T
                 return (*way, following)
             seen.add(following)
             ways.append((*way, following))
-    message = f"no sequence of moves leads from {source} to {target}"
-    raise LookupError(message)
+    raise LookupError(f"no sequence of moves leads from {source} to {target}")
 
 
 def tells_late(row: AdoptedRow, sighting: Sighting) -> bool:

@@ -84,15 +84,13 @@ def as_duration(given: Any, name: str) -> timedelta:
     Raises TypeError for another type, ValueError for a value out of bounds.
     """
     if isinstance(given, bool) or not isinstance(given, timedelta | int | float):
-        message = f"{name}={shown(given)} is no duration: give a timedelta, or seconds"
-        raise TypeError(message)
+        raise TypeError(f"{name}={shown(given)} is no duration: give a timedelta, or seconds")
     try:
         duration = given if isinstance(given, timedelta) else timedelta(seconds=given)
     except (ValueError, OverflowError):
         duration = timedelta.min
     if not timedelta(0) <= duration <= LONGEST:
-        message = f"{name}={shown(given)} is no duration from zero to {LONGEST.days:,} days"
-        raise ValueError(message)
+        raise ValueError(f"{name}={shown(given)} is no duration from zero to {LONGEST.days:,} days")
     return duration
 
 

@@ -254,6 +254,5 @@ class TaskEntity:
 
     def _reader(self) -> TaskReader:
         if self.reader is None:
-            message = "this TaskEntity was not read through a TaskDB: use TaskDB.get_task"
-            raise RuntimeError(message)
+            raise RuntimeError("this TaskEntity was not read through a TaskDB: use TaskDB.get_task")
         return self.reader

@@ -31,17 +31,13 @@ class Limit:
             value: Any = getattr(self, name)
             is_whole = isinstance(value, int) and not isinstance(value, bool)
             if value is not None and not (is_whole and 0 < value < 2**31):
-                message = f"{name}={shown(value)} is not a number of tasks: pass 1 or more"
-                raise ValueError(message)
+                raise ValueError(f"{name}={shown(value)} is not a number of tasks: pass 1 or more")
         if (self.max_starts is None) != (self.per is None):
-            message = "max_starts and per belong together: pass both"
-            raise ValueError(message)
+            raise ValueError("max_starts and per belong together: pass both")
         if self.per is not None and not as_duration(self.per, "per") > timedelta(0):
-            message = f"per={self.per} must be longer than zero"
-            raise ValueError(message)
+            raise ValueError(f"per={self.per} must be longer than zero")
         if self.max_running is None and self.max_starts is None:
-            message = "pass max_running, or max_starts and per"
-            raise ValueError(message)
+            raise ValueError("pass max_running, or max_starts and per")
 
     @classmethod
     def of(

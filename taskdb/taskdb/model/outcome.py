@@ -50,8 +50,7 @@ class Snooze(Outcome):
         try:
             self.delay = as_duration(delay, "delay")
         except (TypeError, ValueError) as error:
-            message = f"cannot snooze: {error}"
-            raise ValueError(message) from None
+            raise ValueError(f"cannot snooze: {error}") from None
         self.reason = reason
         super().__init__(delay, reason)
 

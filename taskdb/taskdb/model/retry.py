@@ -84,8 +84,7 @@ def _exception_types(name: str, given: Any) -> ExceptionTypes:
     several = (given,) if isinstance(given, type) else tuple(given)
     for one in several:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
-            message = f"Retry({name}=...): {one!r} is not an exception type"
-            raise TypeError(message)
+            raise TypeError(f"Retry({name}=...): {one!r} is not an exception type")
     return several
 
 

@@ -47,8 +47,7 @@ def _patterns(rules: list[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
     words, shapes = [], []
     for rule in rules:
         if not _SEPARATORS.sub("", rule):
-            message = f"{rule!r} names no field: pass words such as api_key, or *key*"
-            raise ValueError(message)
+            raise ValueError(f"{rule!r} names no field: pass words such as api_key, or *key*")
         if "*" in rule:
             parts = [re.escape(_words(part).replace("_", "")) for part in rule.split("*")]
             shapes.append(".*".join(parts))

@@ -42,11 +42,9 @@ def compiled(pattern: str) -> re.Pattern[str]:
         found = re.compile(pattern)
         is_empty = found.search("") is not None
     except (re.error, TypeError, RecursionError, OverflowError) as error:
-        message = f"{pattern!r} is not a regular expression: {error}"
-        raise ValueError(message) from None
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
     if is_empty:
-        message = f"{pattern!r} matches the empty text: make it need at least one character"
-        raise ValueError(message)
+        raise ValueError(f"{pattern!r} matches the empty text: make it need at least one character")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, PositiveFloat, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from taskdb.model.alarm.alarm import AlarmSource, one_of
@@ -24,74 +24,43 @@ from taskdb.settings.value import parse_json, split_words
 class AlarmSettings(BaseModel, defer_build=True):
     """Channels and routes of alarms, what raises one, and how they are grouped."""
 
-    alarm_channels: Annotated[tuple[Channel, ...], NoDecode] = Field(
-        default=(),
-        repr=False,
-        exclude=True,
-        description="Where alarms go: a JSON object of names and targets. A target is an Apprise "
-        "URL (`slack://…`, `mailto://…`), the ARN of an SNS topic, `log`, or an object such as "
-        '`{"webhook": "https://…", "secret": "whsec_…"}`. `"tenants": ["acme"]` in it lets clients '
-        "of these tenants route alarms there; other alarms go there only by a route that names it. "
-        "Set the same for workers and beats.",
-    )
-    alarm_routes: Annotated[tuple[Route, ...], NoDecode] = Field(
-        default=(),
-        description="Which alarm goes to which channels: a JSON list such as "
-        '`[{"to": ["ops"], "severity": "error"}, {"to": ["shop"], "type": "order.*", "tenant": '
-        '"acme"}]`. Every route that matches counts. Without any route, here or as a row, every '
-        "channel gets every alarm. Routes of tenants only add channels.",
-    )
-    alarm_sources: Annotated[tuple[AlarmSource, ...], NoDecode] = Field(
-        default=tuple(AlarmSource),
-        description="Comma-separated sources that raise an alarm where a type sets none "
-        "(`failed`, `halted`, `join`, `missed_schedule`, `lost_worker`, `no_consumer`, "
-        "`backlog`); `none`: no alarm. Default: all.",
-    )
-    alarm_group_by_tenant: bool = Field(
-        default=False,
-        description="Count the failures of each tenant apart, where a type sets nothing. Otherwise "
-        "one alarm counts all tenants, and only the operator sees it.",
-    )
-    alarm_with_input: bool = Field(
-        default=False,
-        description="Send the redacted input of the last failed task along to programs.",
-    )
-    alarm_window_seconds: float = Field(
-        default=300.0,
-        gt=0,
-        description="At most one message per cause in this time, with the count of failures.",
-    )
-    alarm_interval_seconds: float = Field(
-        default=1.0,
-        gt=0,
-        description="Pause between two passes of the loops that raise and deliver alarms. A "
-        "worker with channels does not wait for them.",
-    )
-    alarm_watch_interval_seconds: float = Field(
-        default=10.0,
-        gt=0,
-        description="Pause between two passes that look for missed schedules, lost workers, queues "
-        "without consumers and backlogs.",
-    )
-    alarm_unconsumed_seconds: float = Field(
-        default=60.0,
-        gt=0,
-        description="A task that waits this long in a queue that no live worker consumes raises an "
-        "alarm.",
-    )
-    alarm_backlog_seconds: Annotated[dict[str, float], NoDecode] = Field(
-        default_factory=dict,
-        description="How long a task waits before it raises an alarm: a JSON object such as "
-        '`{"queue:mail": 300, "type:order.pay": 60, "*": 3600}`; `*` is every other queue.',
-    )
-    alarm_lease_seconds: float = Field(
-        default=60.0,
-        gt=0,
-        description="Another process sends a message after this, if its sender has died.",
-    )
-    alarm_keep_days: float = Field(
-        default=90.0, gt=0, description="Resolved alarms and sent messages are kept this long."
-    )
+    alarm_channels: Annotated[tuple[Channel, ...], NoDecode, Field(repr=False, exclude=True)] = ()
+    """Where alarms go: a JSON object of names and targets. A target is an Apprise URL (`slack://…`,
+    `mailto://…`), the ARN of an SNS topic, `log`, or an object such as `{"webhook": "https://…",
+    "secret": "whsec_…"}`. `"tenants": ["acme"]` in it lets clients of these tenants route alarms
+    there; other alarms go there only by a route that names it. Set the same for workers and
+    beats."""
+    alarm_routes: Annotated[tuple[Route, ...], NoDecode] = ()
+    """Which alarm goes to which channels: a JSON list such as `[{"to": ["ops"], "severity":
+    "error"}, {"to": ["shop"], "type": "order.*", "tenant": "acme"}]`. Every route that matches
+    counts. Without any route, here or as a row, every channel gets every alarm. Routes of tenants
+    only add channels."""
+    alarm_sources: Annotated[tuple[AlarmSource, ...], NoDecode] = tuple(AlarmSource)
+    """Comma-separated sources that raise an alarm where a type sets none (`failed`, `halted`,
+    `join`, `missed_schedule`, `lost_worker`, `no_consumer`, `backlog`); `none`: no alarm. Default:
+    all."""
+    alarm_group_by_tenant: bool = False
+    """Count the failures of each tenant apart, where a type sets nothing. Otherwise one alarm
+    counts all tenants, and only the operator sees it."""
+    alarm_with_input: bool = False
+    """Send the redacted input of the last failed task along to programs."""
+    alarm_window_seconds: PositiveFloat = 300.0
+    """At most one message per cause in this time, with the count of failures."""
+    alarm_interval_seconds: PositiveFloat = 1.0
+    """Pause between two passes of the loops that raise and deliver alarms. A worker with channels
+    does not wait for them."""
+    alarm_watch_interval_seconds: PositiveFloat = 10.0
+    """Pause between two passes that look for missed schedules, lost workers, queues without
+    consumers and backlogs."""
+    alarm_unconsumed_seconds: PositiveFloat = 60.0
+    """A task that waits this long in a queue that no live worker consumes raises an alarm."""
+    alarm_backlog_seconds: Annotated[dict[str, float], NoDecode] = {}
+    """How long a task waits before it raises an alarm: a JSON object such as `{"queue:mail": 300,
+    "type:order.pay": 60, "*": 3600}`; `*` is every other queue."""
+    alarm_lease_seconds: PositiveFloat = 60.0
+    """Another process sends a message after this, if its sender has died."""
+    alarm_keep_days: PositiveFloat = 90.0
+    """Resolved alarms and sent messages are kept this long."""
 
     @field_validator("alarm_channels", mode="before")
     @classmethod

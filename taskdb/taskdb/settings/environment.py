@@ -33,8 +33,7 @@ def refuse_unknown(
     unknown = sorted(name for name in given if name.upper() not in known)
     if unknown:
         listed = ", ".join(f"{name}{did_you_mean(name.upper(), known)}" for name in unknown)
-        message = f"unknown setting {listed}. `taskdb check --settings` lists them all"
-        raise SettingsError(message)
+        raise SettingsError(f"unknown setting {listed}. `taskdb check --settings` lists them all")
 
 
 class Environment(EnvSettingsSource):

@@ -32,8 +32,7 @@ class Address(NamedTuple):
         """Read `PORT` (on this machine only) or `HOST:PORT`. Raises ValueError."""
         found = _ADDRESS.fullmatch(text.strip())
         if found is None or int(found["port"]) > _LAST_PORT:
-            message = f"{text!r} is not an address: write PORT, HOST:PORT or [IPv6]:PORT"
-            raise ValueError(message)
+            raise ValueError(f"{text!r} is not an address: write PORT, HOST:PORT or [IPv6]:PORT")
         return cls(found["ipv6"] or found["host"] or "127.0.0.1", int(found["port"]))
 
 
@@ -42,8 +41,7 @@ def port_range(word: str) -> range:
     found = _PORTS.fullmatch(word)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= first <= last <= _LAST_PORT:
-        message = f"{word!r} is not a port: write 443 or 8000-8999, from 1 to {_LAST_PORT}"
-        raise ValueError(message)
+        raise ValueError(f"{word!r} is not a port: write 443 or 8000-8999, from 1 to {_LAST_PORT}")
     return range(first, last + 1)
 
 
@@ -61,8 +59,7 @@ class Bucket(NamedTuple):
         """Read `s3://bucket` or `s3://bucket/prefix`. Raises ValueError."""
         found = _BUCKET.fullmatch(url)
         if found is None:
-            message = f"{url!r} is not a bucket: write s3://bucket or s3://bucket/prefix"
-            raise ValueError(message)
+            raise ValueError(f"{url!r} is not a bucket: write s3://bucket or s3://bucket/prefix")
         path = (found["path"] or "").strip("/")
         return cls(found["name"], f"{path}/" if path else "")
 
@@ -98,18 +95,15 @@ def store_url_of(value: str) -> str:
     if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
         threshold = str(url.query.get("prepare_threshold", "none")).lower()
         if threshold != "none" and not threshold.isdecimal():
-            message = "prepare_threshold must be a whole number, or none"
-            raise ValueError(message)
+            raise ValueError("prepare_threshold must be a whole number, or none")
         if "@" in f"{url.host}{url.database}":
             raise ValueError(ENCODE)
         return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         if url.database in {None, "", ":memory:"}:
-            message = "each connection would have its own database in memory: name a file"
-            raise ValueError(message)
+            raise ValueError("each connection would have its own database in memory: name a file")
         return _anchored(url) or value
-    message = f"{url.drivername} is not supported: use postgresql:// or sqlite://"
-    raise ValueError(message)
+    raise ValueError(f"{url.drivername} is not supported: use postgresql:// or sqlite://")
 
 
 def _anchored(url: URL) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, PositiveFloat, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 _KEY_LENGTH = 32
@@ -14,24 +14,16 @@ _KEY_LENGTH = 32
 class MessageSettings(BaseModel, defer_build=True):
     """The keys that sign messages, and what a worker does without a signature."""
 
-    message_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(),
-        description="Comma-separated keys that sign messages, of at least 32 characters each. The "
-        "first key signs, every key verifies. Set the same keys for clients, workers and beats. "
-        "Empty: messages are not signed.",
-    )
-    message_unsigned: Literal["refuse", "plain", "accept"] = Field(
-        default="refuse",
-        description="What a worker with keys does with a message without a signature: `refuse` "
-        "refuses it, `plain` runs plain Celery tasks only, which are never signed, `accept` runs "
-        "every message, for the time in which keys are rolled out.",
-    )
-    message_age_seconds: float = Field(
-        default=30 * 86_400.0,
-        gt=0,
-        description="Longest age of a valid signature. A message that waited longer is published "
-        "again.",
-    )
+    message_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Comma-separated keys that sign messages, of at least 32 characters each. The first key signs,
+    every key verifies. Set the same keys for clients, workers and beats. Empty: messages are not
+    signed."""
+    message_unsigned: Literal["refuse", "plain", "accept"] = "refuse"
+    """What a worker with keys does with a message without a signature: `refuse` refuses it, `plain`
+    runs plain Celery tasks only, which are never signed, `accept` runs every message, for the time
+    in which keys are rolled out."""
+    message_age_seconds: PositiveFloat = 30 * 86_400.0
+    """Longest age of a valid signature. A message that waited longer is published again."""
 
     @field_validator("message_keys", mode="before")
     @classmethod

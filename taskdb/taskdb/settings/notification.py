@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from taskdb.settings.location import check_broker_url, port_range
@@ -15,47 +15,27 @@ from taskdb.settings.value import Words, split_words
 class NotificationSettings(BaseModel, defer_build=True):
     """The loop that serves subscriptions, and the guard of webhooks."""
 
-    notify_interval_seconds: float = Field(
-        default=0.5, gt=0, description="Pause between two passes that send notifications."
-    )
-    notify_threads: int = Field(
-        default=8,
-        gt=0,
-        description="Subscriptions that a beat serves at once; as many again whose target is slow "
-        "or fails.",
-    )
-    notify_give_up_seconds: float = Field(
-        default=86_400,
-        gt=0,
-        description="A subscription whose target has failed for this long is dead.",
-    )
-    outbound_private: Words = Field(
-        default=(),
-        description="Comma-separated networks that webhooks may go to although they are not "
-        "public, such as `10.1.0.0/16`. Empty: none.",
-    )
-    outbound_ports: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("443",),
-        description="Comma-separated ports, and ranges of ports, that webhooks may go to, such as "
-        "`443,8443` or `443,8000-8999`.",
-    )
-    outbound_http: bool = Field(
-        default=False,
-        description="Allow webhooks to `http://` URLs as well, on port 80 and on the ports of "
-        "`TASKDB_OUTBOUND_PORTS`. Their messages are not encrypted.",
-    )
-    outbound_connect_seconds: float = Field(
-        default=5.0, gt=0, description="Longest wait for a connection to a target."
-    )
-    outbound_total_seconds: float = Field(
-        default=15.0,
-        gt=0,
-        description="Longest time to send one message and read the response.",
-    )
-    redis_channel_url: SecretStr = Field(
-        default=SecretStr(""),
-        description="Redis that notifications are published to. Empty: the broker, if it is Redis.",
-    )
+    notify_interval_seconds: PositiveFloat = 0.5
+    """Pause between two passes that send notifications."""
+    notify_threads: PositiveInt = 8
+    """Subscriptions that a beat serves at once; as many again whose target is slow or fails."""
+    notify_give_up_seconds: PositiveFloat = 86_400
+    """A subscription whose target has failed for this long is dead."""
+    outbound_private: Words = ()
+    """Comma-separated networks that webhooks may go to although they are not public, such as
+    `10.1.0.0/16`. Empty: none."""
+    outbound_ports: Annotated[tuple[str, ...], NoDecode] = ("443",)
+    """Comma-separated ports, and ranges of ports, that webhooks may go to, such as `443,8443` or
+    `443,8000-8999`."""
+    outbound_http: bool = False
+    """Allow webhooks to `http://` URLs as well, on port 80 and on the ports of
+    `TASKDB_OUTBOUND_PORTS`. Their messages are not encrypted."""
+    outbound_connect_seconds: PositiveFloat = 5.0
+    """Longest wait for a connection to a target."""
+    outbound_total_seconds: PositiveFloat = 15.0
+    """Longest time to send one message and read the response."""
+    redis_channel_url: SecretStr = SecretStr("")
+    """Redis that notifications are published to. Empty: the broker, if it is Redis."""
 
     @field_validator("outbound_ports", mode="before")
     @classmethod
@@ -75,8 +55,7 @@ class NotificationSettings(BaseModel, defer_build=True):
             try:
                 ip_network(word)
             except ValueError as error:
-                message = f"{error}; write 10.1.0.0/16 or fd00::/8"
-                raise ValueError(message) from None
+                raise ValueError(f"{error}; write 10.1.0.0/16 or fd00::/8") from None
         return value
 
     @field_validator("redis_channel_url")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import (
+    BaseModel,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from taskdb.model.principal.web_request import TrustedProxies, trusted_proxies_of
 from taskdb.settings.location import Address
@@ -15,59 +22,35 @@ from taskdb.settings.value import Words
 class ObservationSettings(BaseModel, defer_build=True):
     """The recorded origin of requests, the pages of a beat, the doctor and the log."""
 
-    trusted_proxies: Words = Field(
-        default=(),
-        description="Comma-separated networks of your own proxies, such as `10.1.0.0/16` (`unix`: "
-        "proxies on a Unix socket). Only addresses that these proxies wrote into a request are "
-        "recorded. Empty: no proxy is trusted, and the address of the peer is recorded.",
-    )
-    forwarded_header: Literal["X-Forwarded-For", "Forwarded"] = Field(
-        default="X-Forwarded-For",
-        description="The header in which those proxies write the address of the client. They must "
-        "set it themselves; the client can send the other one.",
-    )
-    http: str = Field(
-        default="",
-        description="Where a beat serves `/healthz`, `/readyz` and `/metrics`: `PORT` (on "
-        "127.0.0.1 only) or `HOST:PORT`, for IPv6 `[::]:PORT`. Empty: a beat serves no pages.",
-    )
-    metrics_interval_seconds: float = Field(
-        default=5.0,
-        gt=0,
-        description="Pause between two readings of the rows for `/metrics`. A scrape in between "
-        "gets the last reading.",
-    )
-    metrics_label_values: int = Field(
-        default=100,
-        gt=0,
-        description="Each label of `/metrics` (type, queue, tenant) shows at most this many "
-        "values by name; the others are `other`.",
-    )
-    metrics_tenants: bool = Field(
-        default=False, description="Count tasks in `/metrics` by tenant as well."
-    )
-    doctor_transaction_seconds: float = Field(
-        default=300.0,
-        ge=0,
-        description="`taskdb doctor` lists a transaction that has held vacuum back for longer.",
-    )
-    doctor_dead_rows: int = Field(
-        default=10_000,
-        ge=0,
-        description="`taskdb doctor` lists a table with more dead rows, if they are also more than "
-        "a fifth of its rows.",
-    )
-    doctor_disk_free_bytes: int = Field(
-        default=1024 * MEBIBYTE,
-        ge=0,
-        description="`taskdb doctor` lists a disk of this machine with less free space, in bytes.",
-    )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        default="INFO", description="Lowest level that is logged."
-    )
-    log_format: Literal["console", "json"] = Field(
-        default="console", description="Format of the log."
-    )
+    trusted_proxies: Words = ()
+    """Comma-separated networks of your own proxies, such as `10.1.0.0/16` (`unix`: proxies on a
+    Unix socket). Only addresses that these proxies wrote into a request are recorded. Empty: no
+    proxy is trusted, and the address of the peer is recorded."""
+    forwarded_header: Literal["X-Forwarded-For", "Forwarded"] = "X-Forwarded-For"
+    """The header in which those proxies write the address of the client. They must set it
+    themselves; the client can send the other one."""
+    http: str = ""
+    """Where a beat serves `/healthz`, `/readyz` and `/metrics`: `PORT` (on 127.0.0.1 only) or
+    `HOST:PORT`, for IPv6 `[::]:PORT`. Empty: a beat serves no pages."""
+    metrics_interval_seconds: PositiveFloat = 5.0
+    """Pause between two readings of the rows for `/metrics`. A scrape in between gets the last
+    reading."""
+    metrics_label_values: PositiveInt = 100
+    """Each label of `/metrics` (type, queue, tenant) shows at most this many values by name; the
+    others are `other`."""
+    metrics_tenants: bool = False
+    """Count tasks in `/metrics` by tenant as well."""
+    doctor_transaction_seconds: NonNegativeFloat = 300.0
+    """`taskdb doctor` lists a transaction that has held vacuum back for longer."""
+    doctor_dead_rows: NonNegativeInt = 10_000
+    """`taskdb doctor` lists a table with more dead rows, if they are also more than a fifth of its
+    rows."""
+    doctor_disk_free_bytes: NonNegativeInt = 1024 * MEBIBYTE
+    """`taskdb doctor` lists a disk of this machine with less free space, in bytes."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    """Lowest level that is logged."""
+    log_format: Literal["console", "json"] = "console"
+    """Format of the log."""
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from taskdb.redaction.url_mask import mask_url
 from taskdb.settings.location import Bucket
@@ -17,51 +24,31 @@ MEBIBYTE = 1024 * KIBIBYTE
 class PayloadSettings(BaseModel, defer_build=True):
     """The folder or bucket of payloads, and how large a payload may be."""
 
-    payload_dir: Path | None = Field(
-        default=None,
-        description="Folder of large payloads. Default: `payloads` in the data folder.",
-    )
-    payload_url: str = Field(
-        default="",
-        description="Bucket of large payloads instead of a folder: `s3://bucket/prefix`. The "
-        "environment gives the credentials, as for all AWS tools. Empty: the folder.",
-    )
-    payload_endpoint: str = Field(
-        default="",
-        description="URL of an S3 server that is not Amazon's. Empty: the default of AWS tools.",
-    )
-    payload_region: str = Field(
-        default="", description="Region of the bucket. Empty: the default of AWS tools."
-    )
-    payload_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = Field(
-        default="",
-        description="Encryption of payloads in the bucket. Empty: the default of the bucket.",
-    )
-    payload_kms_key: str = Field(
-        default="", description="KMS key of that encryption. Empty: the key of the account."
-    )
-    payload_timeout_seconds: float = Field(
-        default=10.0,
-        gt=0,
-        description="Longest wait for a response of the bucket. A request is sent at most twice.",
-    )
-    payload_inline_bytes: int = Field(
-        default=256 * KIBIBYTE,
-        ge=0,
-        description="Larger inputs and results are stored outside the row, in bytes.",
-    )
-    payload_limit_bytes: int = Field(
-        default=64 * MEBIBYTE,
-        gt=0,
-        description="Larger inputs and results are refused, in bytes.",
-    )
+    payload_dir: Path | None = None
+    """Folder of large payloads. Default: `payloads` in the data folder."""
+    payload_url: str = ""
+    """Bucket of large payloads instead of a folder: `s3://bucket/prefix`. The environment gives the
+    credentials, as for all AWS tools. Empty: the folder."""
+    payload_endpoint: str = ""
+    """URL of an S3 server that is not Amazon's. Empty: the default of AWS tools."""
+    payload_region: str = ""
+    """Region of the bucket. Empty: the default of AWS tools."""
+    payload_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = ""
+    """Encryption of payloads in the bucket. Empty: the default of the bucket."""
+    payload_kms_key: str = ""
+    """KMS key of that encryption. Empty: the key of the account."""
+    payload_timeout_seconds: PositiveFloat = 10.0
+    """Longest wait for a response of the bucket. A request is sent at most twice."""
+    payload_inline_bytes: NonNegativeInt = 256 * KIBIBYTE
+    """Larger inputs and results are stored outside the row, in bytes."""
+    payload_limit_bytes: PositiveInt = 64 * MEBIBYTE
+    """Larger inputs and results are refused, in bytes."""
 
     @field_validator("payload_endpoint")
     @classmethod
     def _endpoint_has_no_secret(cls, value: str) -> str:
         if mask_url(value) != value:
-            message = "has credentials: leave them out of the URL, AWS tools have their own"
-            raise ValueError(message)
+            raise ValueError("has credentials: leave them out of the URL, AWS tools have their own")
         return value
 
     @field_validator("payload_url")

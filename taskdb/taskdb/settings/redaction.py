@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, field_validator
 from pydantic_settings import NoDecode
 
 from taskdb.redaction.redaction import Redaction, redaction_of
@@ -14,19 +14,15 @@ from taskdb.settings.value import Words, parse_json
 class RedactionSettings(BaseModel, defer_build=True):
     """The names and texts that are redacted beside the built-in ones."""
 
-    redact_fields: Words = Field(
-        default=(),
-        description="Comma-separated names of fields whose values are shown as `[redacted]` in "
-        "alarms and in the arguments of adopted tasks, beside the built-in ones (password, token, "
-        "api_key, cookie …): words such as `account_number`, or patterns such as `*iban*`. "
-        "`!max_token` names a field that is not redacted.",
-    )
-    redact_patterns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_json)] = Field(
-        default=(),
-        description="Regular expressions, as a JSON list, of texts that are redacted everywhere; "
-        "with a group `(?P<secret>…)` only the group. Built in: passwords in URLs, bearer tokens, "
-        "private keys, well-known API keys, card numbers.",
-    )
+    redact_fields: Words = ()
+    """Comma-separated names of fields whose values are shown as `[redacted]` in alarms and in the
+    arguments of adopted tasks, beside the built-in ones (password, token, api_key, cookie …): words
+    such as `account_number`, or patterns such as `*iban*`. `!max_token` names a field that is not
+    redacted."""
+    redact_patterns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_json)] = ()
+    """Regular expressions, as a JSON list, of texts that are redacted everywhere; with a group
+    `(?P<secret>…)` only the group. Built in: passwords in URLs, bearer tokens, private keys,
+    well-known API keys, card numbers."""
 
     @field_validator("redact_fields")
     @classmethod

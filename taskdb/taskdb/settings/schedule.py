@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -12,28 +12,18 @@ from taskdb.settings.value import JsonObjects
 class ScheduleSettings(BaseModel, defer_build=True):
     """Declared schedules, and how often beat looks for due ones."""
 
-    schedules: JsonObjects = Field(
-        default=(),
-        repr=False,
-        exclude=True,
-        description="Schedules as a JSON list of objects: `name`, `type` and the options of "
-        "`Schedule`, durations in seconds and moments as ISO text.",
-    )
-    schedule_interval_seconds: float = Field(
-        default=1.0,
-        gt=0,
-        le=5,
-        description="Longest pause between two passes that fire due schedules.",
-    )
+    schedules: Annotated[JsonObjects, Field(repr=False, exclude=True)] = ()
+    """Schedules as a JSON list of objects: `name`, `type` and the options of `Schedule`, durations
+    in seconds and moments as ISO text."""
+    schedule_interval_seconds: Annotated[float, Field(gt=0, le=5)] = 1.0
+    """Longest pause between two passes that fire due schedules."""
 
     @field_validator("schedules")
     @classmethod
     def _schedules_have_names(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         names = [one.get("name") for one in value]
         if not all(isinstance(one.get("type"), str) and one.get("name") for one in value):
-            message = "each schedule needs its name and type"
-            raise ValueError(message)
+            raise ValueError("each schedule needs its name and type")
         if len(set(names)) < len(names):
-            message = "two schedules have the same name"
-            raise ValueError(message)
+            raise ValueError("two schedules have the same name")
         return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import BaseModel, Field, PrivateAttr, SecretStr, field_validator
+from pydantic import BaseModel, PrivateAttr, SecretStr, field_validator
 
 from taskdb.settings.location import check_broker_url, store_url_of
 from taskdb.settings.value import Words
@@ -17,30 +17,23 @@ class SiteSettings(BaseModel, defer_build=True):
     _began_in: Path = PrivateAttr(default_factory=Path.cwd)
     """The folder that relative paths start from, also after a body has changed the folder."""
 
-    data_dir: Path = Field(
-        default=Path(".taskdb"),
-        description="Folder of the embedded defaults: database, messages, payloads.",
-    )
-    database_url: SecretStr = Field(
-        default=SecretStr(""),
-        description="SQLAlchemy URL of the store (PostgreSQL or SQLite). "
-        "Empty: SQLite under the data folder, which migrates itself.",
-    )
-    broker_url: SecretStr = Field(
-        default=SecretStr(""),
-        description="Celery broker URL (redis://, amqp://, taskdb-sqlite://). "
-        "Empty: the embedded broker under the data folder.",
-    )
-    task_modules: Words = Field(
-        default=(), description="Comma-separated modules that define task types."
-    )
-    default_queue: str = Field(default="taskdb", description="Queue of a type that names none.")
-    default_tenant: str = Field(default="", description="Tenant of a submit that names none.")
-    allow_unknown_types: bool = Field(
-        default=False,
-        description="Let submit accept types that this process does not know. Only the worker "
-        "validates their input.",
-    )
+    data_dir: Path = Path(".taskdb")
+    """Folder of the embedded defaults: database, messages, payloads."""
+    database_url: SecretStr = SecretStr("")
+    """SQLAlchemy URL of the store (PostgreSQL or SQLite). Empty: SQLite under the data folder,
+    which migrates itself."""
+    broker_url: SecretStr = SecretStr("")
+    """Celery broker URL (redis://, amqp://, taskdb-sqlite://). Empty: the embedded broker under the
+    data folder."""
+    task_modules: Words = ()
+    """Comma-separated modules that define task types."""
+    default_queue: str = "taskdb"
+    """Queue of a type that names none."""
+    default_tenant: str = ""
+    """Tenant of a submit that names none."""
+    allow_unknown_types: bool = False
+    """Let submit accept types that this process does not know. Only the worker validates their
+    input."""
 
     @field_validator("database_url")
     @classmethod

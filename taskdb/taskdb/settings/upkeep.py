@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import NoDecode
 
 from taskdb.model.retention import Retention
@@ -15,41 +15,27 @@ from taskdb.model.retention import Retention
 class UpkeepSettings(BaseModel, defer_build=True):
     """Rescue, reconcile, expire and prune."""
 
-    rescue_interval_seconds: float = Field(
-        default=5.0, gt=0, description="Pause between two passes of the rescue."
-    )
-    reconcile_interval_seconds: float = Field(
-        default=10.0, gt=0, description="Pause between two passes of the reconcile loop."
-    )
-    reconcile_after_seconds: float = Field(
-        default=60.0,
-        gt=0,
-        description="A QUEUED task is published again when a task that was queued this much later, "
-        "in the same queue and with the same priority, has been claimed before it.",
-    )
-    reconcile_batch: int = Field(
-        default=2_000,
-        gt=0,
-        description="Most tasks that one pass publishes again.",
-    )
-    expire_interval_seconds: float = Field(
-        default=5.0, gt=0, description="Pause between two passes that expire tasks."
-    )
-    prune_interval_seconds: float = Field(
-        default=3600.0, gt=0, description="Pause between two passes of pruning."
-    )
-    retention: Annotated[tuple[dict[str, Any], ...], NoDecode] = Field(
-        default=(),
-        description="How long ended tasks are kept: a JSON list of rules such as "
-        '`[{"type": "mail.*", "status": "COMPLETED", "tenant": "acme", "keep": "7d"}]`. The first '
-        "rule that matches decides; a key left out matches everything. `keep`: `30d`, `12h` or "
-        "`never`. The defaults apply last: COMPLETED and CANCELED 30d, FAILED 90d.",
-    )
-    archive_dir: Path | None = Field(
-        default=None,
-        description="Folder where tasks are written as JSON lines before they are pruned. "
-        "Empty: tasks are not archived.",
-    )
+    rescue_interval_seconds: PositiveFloat = 5.0
+    """Pause between two passes of the rescue."""
+    reconcile_interval_seconds: PositiveFloat = 10.0
+    """Pause between two passes of the reconcile loop."""
+    reconcile_after_seconds: PositiveFloat = 60.0
+    """A QUEUED task is published again when a task that was queued this much later, in the same
+    queue and with the same priority, has been claimed before it."""
+    reconcile_batch: PositiveInt = 2_000
+    """Most tasks that one pass publishes again."""
+    expire_interval_seconds: PositiveFloat = 5.0
+    """Pause between two passes that expire tasks."""
+    prune_interval_seconds: PositiveFloat = 3600.0
+    """Pause between two passes of pruning."""
+    retention: Annotated[tuple[dict[str, Any], ...], NoDecode] = ()
+    """How long ended tasks are kept: a JSON list of rules such as `[{"type": "mail.*", "status":
+    "COMPLETED", "tenant": "acme", "keep": "7d"}]`. The first rule that matches decides; a key left
+    out matches everything. `keep`: `30d`, `12h` or `never`. The defaults apply last: COMPLETED and
+    CANCELED 30d, FAILED 90d."""
+    archive_dir: Path | None = None
+    """Folder where tasks are written as JSON lines before they are pruned. Empty: tasks are not
+    archived."""
 
     @field_validator("retention", mode="before")
     @classmethod

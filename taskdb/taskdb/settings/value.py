@@ -23,5 +23,7 @@ def parse_json(value: Any) -> Any:
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_words)]
 """A setting of several words: `a, b`."""
+JsonObject = Annotated[dict[str, Any], NoDecode, BeforeValidator(parse_json)]
+"""A setting that is a JSON object."""
 JsonObjects = Annotated[tuple[dict[str, Any], ...], NoDecode, BeforeValidator(parse_json)]
 """A setting that is a JSON list of objects."""

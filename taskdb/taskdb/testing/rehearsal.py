@@ -259,8 +259,7 @@ def rehearse(
     Raises TypeError for a client with `registry` or settings: a client has its own.
     """
     if taskdb is not None and (registry is not None or settings):
-        message = "a client has its registry and its settings: give them when you make it"
-        raise TypeError(message)
+        raise TypeError("a client has its registry and its settings: give them when you make it")
     # SQLite stores whole milliseconds: so the moments of a row equal those of the clock.
     now = datetime.now(UTC)
     clock = RehearsalClock(at or now.replace(microsecond=now.microsecond // 1_000 * 1_000))

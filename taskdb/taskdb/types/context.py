@@ -247,8 +247,7 @@ def _deadline(given: timedelta | datetime | float | None) -> timedelta | datetim
     except TypeError as error:
         raise ValueError(str(error)) from None
     if not length:
-        message = f"deadline={given!r} is not in the future: pass a time from now"
-        raise ValueError(message)
+        raise ValueError(f"deadline={given!r} is not in the future: pass a time from now")
     return length
 
 
@@ -261,6 +260,5 @@ def _whole(number: int | None) -> int | None:
     except OverflowError:
         whole = -1
     if not 0 <= whole <= LARGEST:
-        message = f"progress({shown(number)}): pass whole numbers of zero or more"
-        raise ValueError(message)
+        raise ValueError(f"progress({shown(number)}): pass whole numbers of zero or more")
     return whole

@@ -146,29 +146,25 @@ def _check_priority(priority: Any) -> None:
 
 def _check_retry(retry: Any) -> None:
     if not isinstance(retry, Retry | None):
-        message = f"retry={retry!r} is not a policy: pass Retry(max_attempts=...)"
-        raise TypeError(message)
+        raise TypeError(f"retry={retry!r} is not a policy: pass Retry(max_attempts=...)")
 
 
 def _check_queue(queue: Any) -> None:
     reason = None if queue is None else wrong_text(queue, QUEUE_BYTES)
     if reason is not None or (queue is not None and not queue.strip()):
-        message = f"queue={shown(queue)} cannot name a queue: {reason or 'pass text'}"
-        raise _wrong("queue", message)
+        raise _wrong("queue", f"queue={shown(queue)} cannot name a queue: {reason or 'pass text'}")
 
 
 def _check_limits(timeout: timedelta | None, soft_timeout: timedelta | None) -> None:
     if timeout is not None and soft_timeout is not None and soft_timeout >= timeout:
-        message = f"soft_timeout={soft_timeout} must be shorter than timeout={timeout}"
-        raise ValueError(message)
+        raise ValueError(f"soft_timeout={soft_timeout} must be shorter than timeout={timeout}")
 
 
 def _texts(given: Any, what: str) -> tuple[str, ...]:
     """Return one text, or several, as a tuple. Raises TypeError or InvalidInput."""
     several = (given,) if isinstance(given, str) else tuple(given)
     if not all(isinstance(one, str) and one for one in several):
-        message = f"{what}={shown(given)}: pass text, or a list of texts"
-        raise TypeError(message)
+        raise TypeError(f"{what}={shown(given)}: pass text, or a list of texts")
     for one in several:
         if (reason := wrong_text(one)) is not None:
             raise _wrong(what, f"{shown(one)}: {reason}")

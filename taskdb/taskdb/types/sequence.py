@@ -56,8 +56,7 @@ class Sequence:
         self.name = name
         self.steps = tuple(step if isinstance(step, Step) else Step(step) for step in steps)
         if not self.steps:
-            message = f"the sequence {name!r} has no steps: pass at least one"
-            raise ValueError(message)
+            raise ValueError(f"the sequence {name!r} has no steps: pass at least one")
         self.handlers = {
             stage: handler
             for stage, handler in zip(HANDLER_STAGES, (on_start, on_success, on_error), strict=True)

@@ -40,8 +40,7 @@ def read_signature(
     parameters cannot be filled.
     """
     if not callable(body):
-        message = f"task type {name!r} needs a function, not {body!r}"
-        raise TypeError(message)
+        raise TypeError(f"task type {name!r} needs a function, not {body!r}")
     _refuse_generator(name, body)
     parameters = list(inspect.signature(body).parameters.values())
     hints = _hints(name, body)
@@ -152,8 +151,7 @@ def _check_parameters(
         if found
     ]
     if faults and parameters:
-        message = f"task type {name!r}: {'; '.join(faults)}"
-        raise TypeError(message)
+        raise TypeError(f"task type {name!r}: {'; '.join(faults)}")
 
 
 def _is_context(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> bool:

@@ -46,8 +46,7 @@ def _entered(one: Surrounding, context: TaskContext) -> AbstractContextManager[A
 
 def _manager(given: Any) -> AbstractContextManager[Any]:
     if not isinstance(given, AbstractContextManager):
-        message = f"it returned a {type(given).__name__}, which is not a context manager"
-        raise TypeError(message)
+        raise TypeError(f"it returned a {type(given).__name__}, which is not a context manager")
     return given
 
 

@@ -111,8 +111,7 @@ class TaskType:
 
     def _values(self, dumped: Any, names: tuple[str, ...], purpose: str) -> dict[str, Any]:
         if not isinstance(dumped, Mapping):
-            advice = f"has no fields, and {', '.join(names)} {purpose}"
-            raise self._invalid([Fault("", advice)])
+            raise self._invalid([Fault("", f"has no fields, and {', '.join(names)} {purpose}")])
         return {name: dumped.get(name) for name in names}
 
     def _load_json(self, given: Any, refused: ValidationError) -> Any:

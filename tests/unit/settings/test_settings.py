@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from taskdb.celery.configuration import celery_settings
 from taskdb.errors import SettingsError
+from taskdb.settings.meaning import meanings
 from taskdb.settings.settings import Settings
 
 
@@ -24,7 +25,7 @@ def test_the_defaults_need_no_server() -> None:
 
 
 def test_every_setting_says_what_it_is() -> None:
-    assert all(field.description for field in Settings.model_fields.values())
+    assert meanings().keys() == Settings.model_fields.keys() and all(meanings().values())
 
 
 def test_the_environment_is_read_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,8 +117,7 @@ class Run:
 
     def fan_out(self, type: str, items: Iterable[Any], options: FanOut) -> None:
         if self.has_fanned_out:
-            message = "this body has fanned out already: a task has one set of parts"
-            raise RuntimeError(message)
+            raise RuntimeError("this body has fanned out already: a task has one set of parts")
         self._refuse_both()
         # The parts begin with a parent whose progress is theirs.
         self.save()
@@ -136,8 +135,7 @@ class Run:
                 self.unwritten_error = error
             raise
         if not self.has_fanned_out:
-            message = "a cancel was asked for, or another run has the task: no parts were made"
-            raise Cancel(message)
+            raise Cancel("a cancel was asked for, or another run has the task: no parts were made")
 
     def wait_for_callback(self, deadline: timedelta | datetime | None) -> str:
         self._refuse_both()

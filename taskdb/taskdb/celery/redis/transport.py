@@ -326,8 +326,7 @@ class Channel(Routed, redis.Channel):
             # Each use of a closed connection passes here, for example the end of a body that
             # outlives it. Kombu would fail on the missing parts, with an error that ends a
             # worker.
-            message = "this line to Redis broke and was put away"
-            raise LineError(message)
+            raise LineError("this line to Redis broke and was put away")
         found = super()._connparams(*arguments, **keywords)
         if found is not None and (keywords.get("asynchronous") or arguments[:1] == (True,)):
             # A request belongs to its socket. If redis-py reconnected in place, it would send the

@@ -19,6 +19,7 @@ from taskdb.errors import SettingsError
 from taskdb.redaction.redaction import redaction_of
 from taskdb.redaction.url_mask import MASK, mask_url, mask_urls
 from taskdb.settings.file import SUFFIX, variable_of
+from taskdb.settings.meaning import meanings
 from taskdb.settings.settings import Settings
 
 _SECRET_WHOLE = {"alarm_channels", "celery", "message_keys", "schedules"}
@@ -57,11 +58,12 @@ def print_settings(output: Output) -> SettingsError | None:
 
 def settings_of(loaded: Settings | None) -> Iterator[Setting]:
     """Every setting; where the environment is wrong, with the text of the variable."""
+    meaning = meanings()
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
         given = _given(name, default) if loaded is None else getattr(loaded, name)
         shown = masked(name, given), masked(name, default)
-        yield Setting(variable_of(name), *shown, field.description or "")
+        yield Setting(variable_of(name), *shown, meaning[name])
 
 
 def _given(name: str, default: Any) -> Any:

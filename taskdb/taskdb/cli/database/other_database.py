@@ -46,8 +46,7 @@ def other_database(url: str, table: str) -> Iterator[tuple[Connection, frozenset
         with engine.connect() as connection:
             yield connection, _columns(connection, table)
     except DBAPIError as error:
-        message = f"the other database does not respond: {error.orig}"
-        raise DatabaseUnreachable(message) from error
+        raise DatabaseUnreachable(f"the other database does not respond: {error.orig}") from error
     finally:
         engine.dispose()
 

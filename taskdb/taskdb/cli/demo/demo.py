@@ -250,7 +250,6 @@ def _folder(keep: Path | None) -> Iterator[Path]:
             shutil.rmtree(made, ignore_errors=True)
         return
     if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-        advice = f"{keep} is there and not empty: name a new folder"
-        raise wrong_usage("--keep", advice)
+        raise wrong_usage("--keep", f"{keep} is there and not empty: name a new folder")
     keep.mkdir(parents=True, exist_ok=True)
     yield keep.absolute()

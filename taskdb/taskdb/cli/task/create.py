@@ -56,8 +56,7 @@ def _split(words: Sequence[str]) -> tuple[str | None, list[str]]:
             break
     if not words or "--help" in words:
         return None, ["--help"]
-    advice = "name the task type first: taskdb create-task TYPE [OPTIONS]"
-    raise wrong_usage("", advice)
+    raise wrong_usage("", "name the task type first: taskdb create-task TYPE [OPTIONS]")
 
 
 def _find(name: str) -> TaskType | None:

@@ -79,16 +79,14 @@ def criteria_of(values: dict[str, Any]) -> Criteria:
 def _id_of(reference: str) -> str:
     place = parse_reference(reference)
     if place is None or place.position is not None:
-        advice = f"{reference!r} is neither the id nor the code of a task"
-        raise wrong_usage("--parent", advice)
+        raise wrong_usage("--parent", f"{reference!r} is neither the id nor the code of a task")
     return place.id
 
 
 def _attribute(spelled: str) -> tuple[str, Any]:
     name, equals, value = spelled.partition("=")
     if not equals or not name:
-        advice = f"{spelled!r} is not NAME=VALUE"
-        raise wrong_usage("--attribute", advice)
+        raise wrong_usage("--attribute", f"{spelled!r} is not NAME=VALUE")
     try:
         return name, json.loads(value)
     except (ValueError, RecursionError):

@@ -120,8 +120,7 @@ def _move(
     tenant: str | None,
 ) -> int:
     if bool(references) == bool(wanted):
-        advice = "name tasks, or give criteria such as --status or --type; not both"
-        raise wrong_usage("", advice)
+        raise wrong_usage("", "name tasks, or give criteria such as --status or --type; not both")
     taskdb = session.taskdb_of(tenant)
     if references:
         return _move_each(session, taskdb, verb, references)

@@ -90,8 +90,7 @@ def _network(word: str) -> Network:
     try:
         return ip_network(word)
     except ValueError as error:
-        message = f"{error}; write 10.1.0.0/16, fd00::/8 or {UNIX}"
-        raise ValueError(message) from None
+        raise ValueError(f"{error}; write 10.1.0.0/16, fd00::/8 or {UNIX}") from None
 
 
 def _fors(line: str) -> list[str]:

@@ -111,18 +111,15 @@ class Cron:
 def _parsed(text: str) -> Cron:
     fields = text.split()
     if len(fields) != _FIELDS:
-        message = f"a cron expression has five fields: {ADVICE}"
-        raise ValueError(message)
+        raise ValueError(f"a cron expression has five fields: {ADVICE}")
     has_both = fields[4].startswith(_BOTH)
     try:
         matcher = CronSim(" ".join([*fields[:4], fields[4].removeprefix(_BOTH)]), _ANY_DAY)
     except CronSimError as error:
-        message = f"{error}: {ADVICE}"
-        raise ValueError(message) from None
+        raise ValueError(f"{error}: {ADVICE}") from None
     # The parser has assertions; any text must lead to an error with a message.
     except (AssertionError, ValueError, TypeError, RecursionError):
-        message = f"cannot be read: {ADVICE}"
-        raise ValueError(message) from None
+        raise ValueError(f"cannot be read: {ADVICE}") from None
     if has_both:
         matcher.day_and = True
     cron = Cron(
@@ -133,8 +130,7 @@ def _parsed(text: str) -> Cron:
         _matcher=matcher,
     )
     if next(cron.days(_ANY_DAY.date()), None) is None:
-        message = "no day matches it"
-        raise ValueError(message)
+        raise ValueError("no day matches it")
     return cron
 
 

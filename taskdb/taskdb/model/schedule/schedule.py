@@ -313,8 +313,7 @@ def _moment(value: Any, name: str) -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime):
-        message = f"{shown(value)} is not a datetime"
-        raise TypeError(message)
+        raise TypeError(f"{shown(value)} is not a datetime")
     aware = require_aware(value, name)
     # The resolution that every database stores.
     return aware.replace(microsecond=aware.microsecond // 1000 * 1000)

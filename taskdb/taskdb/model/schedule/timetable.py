@@ -147,8 +147,7 @@ def zone_of(name: str) -> ZoneInfo:
     with suppress(OSError, ValueError, LookupError):
         if _ZONE.fullmatch(name) is not None:
             return ZoneInfo(name)
-    message = f"{name!r} is not a time zone: pass an IANA name, for example Europe/Berlin"
-    raise ValueError(message)
+    raise ValueError(f"{name!r} is not a time zone: pass an IANA name, for example Europe/Berlin")
 
 
 def _cron_faults(table: Timetable) -> list[Fault]:
