@@ -18,7 +18,8 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo docs figures test test-long test-django6 python-for-django6 test-upgrade check chaos compose bench clean \
+.PHONY: help demo docs figures test test-long test-django6 python-for-django6 test-upgrade versions \
+  check chaos compose bench clean \
   lock sbom audit
 
 help:
@@ -27,6 +28,8 @@ help:
 	@echo 'make test-long   the upgrade of a running site, backups, the examples (about 5 minutes)'
 	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
 	@echo 'make test-upgrade   the running verbs of the release before, on the schema of this one (3 minutes)'
+	@echo 'make versions   build wheel and sdist, run the tests from the wheel on each Python, PostgreSQL,'
+	@echo '             Redis and Django (over an hour); ARGS=--list names them'
 	@echo 'make check   lint, format, types, import contracts, words, docs and deployment files'
 	@echo 'make docs    build the site of the docs into $(SITE)/, with its links checked'
 	@echo 'make figures the size of the code and the time of its imports, beside their goals'
@@ -80,6 +83,9 @@ $(VENV6)/.installed: pyproject.toml constraints.txt constraints-django6.txt
 # Nothing to run before the second release; then it needs a clone with its tags.
 test-upgrade: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.upgrade -- --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+versions: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.versions $(ARGS)
 
 # All are run, so that one round shows everything.
 check: $(VENV)/.installed-dev

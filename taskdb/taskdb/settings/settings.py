@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -58,6 +58,10 @@ class Settings(
         validate_default=False,
         defer_build=False,  # sections defer it, since only this class is ever made
     )
+
+    if TYPE_CHECKING:
+        # Validation makes a SecretStr of a text, a timedelta of "5m", ...: callers may pass those.
+        def __init__(self, **values: Any) -> None: ...
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
