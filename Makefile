@@ -19,8 +19,7 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo docs figures test test-long test-django6 python-for-django6 test-upgrade versions \
-  check chaos compose bench clean \
-  lock sbom audit
+  check chaos compose bench clean lock sbom audit
 
 help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
