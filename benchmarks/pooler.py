@@ -110,7 +110,7 @@ def _draft(**values: object) -> Draft:
 
 
 def _verbs(store: Store) -> None:
-    """Each kind of statement once: moves, units, leases, locks of gates, lists, counts."""
+    """Each kind of statement once: moves, units, leases, locks of limits, lists, counts."""
     (one,) = store.submissions.create([_draft(unique_key=str(uuid7()))], EVERYONE)
     assert store.publications.mark_queued(store.publications.find([one.id])) == {one.id}
     assert store.runs.claim(one.id, token="t", worker="w", max_attempts=2).granted

@@ -11,7 +11,7 @@ import threading
 from typing import Protocol
 from weakref import WeakSet
 
-from taskdb.fork_imports import ImportGate
+from taskdb.fork_imports import ImportLock
 
 
 class ForkedObject(Protocol):
@@ -74,7 +74,7 @@ class _Forks:
         self._objects: WeakSet[ForkedObject] = WeakSet()
         self._paused: WeakSet[PausedObject] = WeakSet()
         self._resting: list[PausedObject] = []
-        self._imports = ImportGate()
+        self._imports = ImportLock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
                 before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child

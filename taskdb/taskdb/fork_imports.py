@@ -22,7 +22,7 @@ _machinery: Any = getattr(importlib, "_bootstrap", None)
 _imp: Any = getattr(_machinery, "_imp", None)
 
 
-class ImportGate:
+class ImportLock:
     """Delays a fork until no other thread imports, and delays imports during a fork."""
 
     def __init__(self) -> None:

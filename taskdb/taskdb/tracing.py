@@ -59,7 +59,7 @@ def passed(
         name,
         context=_context_of(parent),
         kind=api.SpanKind[kind],
-        attributes=_told(attributes),
+        attributes=_without_none(attributes),
         start_time=began,
     )
     one.end(end_time=ended)
@@ -92,7 +92,7 @@ def _span(
         name,
         context=None if parent is None else _context_of(parent),
         kind=api.SpanKind[kind],
-        attributes=_told(attributes),
+        attributes=_without_none(attributes),
         links=links,
         record_exception=False,
         set_status_on_exception=False,
@@ -129,7 +129,7 @@ def _tracer(api: Any) -> Any:
     return api.get_tracer(_NAME)
 
 
-def _told(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 

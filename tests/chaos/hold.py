@@ -120,7 +120,7 @@ def _hold_if_last(ended: Any, request: Any, _state: str) -> None:
     part = request.chord
     if not isinstance(part, tracked_task.Part):
         return
-    if ended._member.taskdb.store.joins.part_ended(part.parent_id, badly=False).open == 0:
+    if ended._process.taskdb.store.joins.part_ended(part.parent_id, badly=False).open == 0:
         hold()
 
 

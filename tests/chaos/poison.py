@@ -20,7 +20,8 @@ _NEW = f"VALUES ('{_ID}', 'poison', 'chaos.poison'"
 _TASKS = {
     Loop.RELAY: f"{_TASK}, relay_at) {_NEW}, {_PAST})",
     Loop.RELEASE: (
-        f"{_TASK}, mutex_key, is_gated, held_by, relay_at) {_NEW}, 'k', true, 'gate', {_PAST})"
+        f"{_TASK}, mutex_key, needs_admission, held_by, relay_at)"
+        f" {_NEW}, 'k', true, 'admission', {_PAST})"
     ),
     Loop.RESCUE: (
         f"{_TASK}, status, worker, attempt, started_at)"

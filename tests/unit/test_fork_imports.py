@@ -19,13 +19,13 @@ LONGEST_SECONDS = 20
 SLOW = """
 import threading
 started, go = threading.Event(), threading.Event()
-import test_fork_imports_gate as gate
-gate.started.set()
-assert gate.go.wait(30)
+import test_fork_imports_lock as held_module
+held_module.started.set()
+assert held_module.go.wait(30)
 import {lazily}
 IS_WHOLE = True
 """
-GATE = "import threading\nstarted, go = threading.Event(), threading.Event()\n"
+HELD_MODULE = "import threading\nstarted, go = threading.Event(), threading.Event()\n"
 
 
 def exit_code_of_fork(in_child: Callable[[], bool]) -> int:
@@ -44,18 +44,18 @@ def slow_import(
 ) -> Iterator[threading.Event]:
     """A thread in the midst of an import; it goes on when the event is set."""
     monkeypatch.syspath_prepend(folder)
-    (folder / "test_fork_imports_gate.py").write_text(GATE)
+    (folder / "test_fork_imports_lock.py").write_text(HELD_MODULE)
     (folder / "test_fork_imports_slow.py").write_text(SLOW.format(lazily=lazily))
-    gate = importlib.import_module("test_fork_imports_gate")
+    held_module = importlib.import_module("test_fork_imports_lock")
     thread = threading.Thread(target=lambda: importlib.import_module("test_fork_imports_slow"))
     thread.start()
-    assert gate.started.wait(30)
+    assert held_module.started.wait(30)
     try:
-        yield gate.go
+        yield held_module.go
     finally:
-        gate.go.set()
+        held_module.go.set()
         thread.join(30)
-        for name in ("test_fork_imports_gate", "test_fork_imports_slow"):
+        for name in ("test_fork_imports_lock", "test_fork_imports_slow"):
             sys.modules.pop(name, None)
 
 
@@ -87,7 +87,7 @@ def test_the_child_of_a_fork_that_waited_in_vain_imports_anew(
     monkeypatch.setattr(fork_imports, "PATIENCE_SECONDS", 0.1)
 
     def in_child() -> bool:
-        importlib.import_module("test_fork_imports_gate").go.set()
+        importlib.import_module("test_fork_imports_lock").go.set()
         return imports_whole()
 
     with slow_import(tmp_path, monkeypatch, "json"):

@@ -25,7 +25,7 @@ from tests.releases import REPOSITORY, Release
 # Left out are the tests of migrations, those that search at random or for a minute, and those of
 # one function of the store.
 TESTS = (
-    "create", "run", "life", "rescue", "expire", "reconcile", "publish", "gate",
+    "create", "run", "life", "rescue", "expire", "reconcile", "publish", "admission",
     "intervention", "fan_out", "sequence", "callback", "chunk", "reading", "notify", "alarm",
     "alarm_watch", "prune", "adopting", "sweep", "restore",
 )  # fmt: skip

@@ -23,11 +23,11 @@ from taskdb.types.task_type import TaskType
 from taskdb_worker.chord import install_chord
 from taskdb_worker.message.check import MessageCheck
 from taskdb_worker.message.decompression import bound_decompression
-from taskdb_worker.process.boot import Member
 from taskdb_worker.process.exit_limit import limit_exit
 from taskdb_worker.process.options import refuse_named_pool
 from taskdb_worker.process.remote_control import install_remote_control
 from taskdb_worker.process.shutdown import install_shutdown
+from taskdb_worker.process.worker_process import WorkerProcess
 from taskdb_worker.run.tracked_task import TrackedTask
 from taskdb_worker.signals import Receivers
 
@@ -52,20 +52,20 @@ def create_app(
     refuse_named_pool(app.conf.worker_pool)
     if app.conf.worker_pool == "prefork" and taskdb.settings.worker_prefork == "taskdb":
         app.conf.worker_pool = "taskdb_worker.process.prefork:TaskPool"
-    member = Member(taskdb)
+    process = WorkerProcess(taskdb)
     app.taskdb_check = MessageCheck(taskdb.settings, {one.name for one in registry})
     for task_type in registry:
-        task = tracked_task(task_type, member)
+        task = tracked_task(task_type, process)
         app.register_task(task)
         check_task(task)
-    install_chord(app, member)
+    install_chord(app, process)
     install_remote_control()
     bound_decompression(app.conf.task_compression)
-    app.taskdb_end_now = member.end_canceled_now
-    install_shutdown(app, member)
+    app.taskdb_end_now = process.end_canceled_now
+    install_shutdown(app, process)
     _know_queues(app, [*(task_type.queue for task_type in registry), *registry.queues])
     # Celery holds receivers weakly. The app keeps them for as long as it lives.
-    app.taskdb_life = _Life(app, member)
+    app.taskdb_life = _Life(app, process)
     return app
 
 
@@ -88,13 +88,13 @@ def _know_queues(app: Celery, names: Iterable[str | None]) -> None:
         app.amqp.queues.select_add(queue)
 
 
-def tracked_task(task_type: TaskType, member: Member) -> TrackedTask:
+def tracked_task(task_type: TaskType, process: WorkerProcess) -> TrackedTask:
     """Create the Celery task of a type, with its time limits."""
-    hard, soft = _limits(task_type, member.taskdb.settings)
+    hard, soft = _limits(task_type, process.taskdb.settings)
     attributes = {
         "name": task_type.name,
         "task_type": task_type,
-        "execution": member.execution,
+        "execution": process.execution,
         "time_limit": hard,
         "soft_time_limit": soft,
         "__module__": __name__,
@@ -119,10 +119,10 @@ def _limits(task_type: TaskType, settings: Settings) -> tuple[float, float | Non
 class _Life:
     """Begins and ends a worker that runs this app."""
 
-    def __init__(self, app: Celery, member: Member) -> None:
+    def __init__(self, app: Celery, process: WorkerProcess) -> None:
         self._app = app
-        self._member = member
-        self._receivers = Receivers(member)
+        self._process = process
+        self._receivers = Receivers(process)
         self.exit_code = 0
         signals.setup_logging.connect(self.on_setup_logging)
         signals.worker_init.connect(self.on_init)
@@ -131,7 +131,7 @@ class _Life:
 
     def on_setup_logging(self, loglevel: Any = None, logfile: Any = None, **_: Any) -> None:
         """Configure this package's logging, with the level and file of Celery's options."""
-        settings = self._member.taskdb.settings
+        settings = self._process.taskdb.settings
         configure_logging(settings, level=loglevel, path=logfile)
 
     def on_init(self, sender: Any = None, **_: Any) -> None:
@@ -139,15 +139,15 @@ class _Life:
         if sender is None or sender.app is not self._app:
             return
         self._receivers.connect()
-        self._member.begin(
+        self._process.begin(
             sender.hostname, tuple(self._app.amqp.queues.consume_from), tuple(self._types())
         )
         self._declare_limits()
 
     def _declare_limits(self) -> None:
         try:
-            self._member.taskdb.limits.declare()
-            self._member.taskdb.alarms.declare()
+            self._process.taskdb.limits.declare()
+            self._process.taskdb.alarms.declare()
         except DatabaseError as error:
             # The limits of the last start still hold. The next start declares these.
             log.warning("limits.declaration_failed", reason=str(error))
@@ -160,19 +160,19 @@ class _Life:
         timer = getattr(sender, "timer", None)
         if timer is not None:
             timer.call_repeatedly(
-                _CANCEL_CHECK_SECONDS, self._member.terminate_canceled, (worker.pool,)
+                _CANCEL_CHECK_SECONDS, self._process.terminate_canceled, (worker.pool,)
             )
 
     def on_shutdown(self, sender: Any = None, **_: Any) -> None:
         """End after a warm shutdown, when the pool has stopped."""
         if sender is None or sender.app is self._app:
-            self._member.end()
+            self._process.end()
             # Celery's own entry point drops the exit code of a worker that ended by an error.
             self.exit_code = getattr(sender, "exitcode", None) or 0
-            limit_exit(self._member.taskdb.settings.worker_exit_seconds, self.exit_code)
+            limit_exit(self._process.taskdb.settings.worker_exit_seconds, self.exit_code)
 
     def _types(self) -> list[str]:
-        return [task.name for task in self._member.taskdb.types.registry]
+        return [task.name for task in self._process.taskdb.types.registry]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ from taskdb.celery.message_signature import MessageKeys
 from taskdb.celery.publish.publisher import FINALIZE, publish_end
 from taskdb.fork import renew_after_fork
 from taskdb.logger import get_logger
-from taskdb_worker.process.boot import Member
+from taskdb_worker.process.worker_process import WorkerProcess
 from taskdb_worker.run.tracked_task import ENDED, Part
 
 log = get_logger("taskdb.join")
@@ -30,14 +30,14 @@ log = get_logger("taskdb.join")
 _INTERVAL_SECONDS = 0.05
 
 
-def install_chord(app: Celery, member: Member) -> None:
+def install_chord(app: Celery, process: WorkerProcess) -> None:
     """Make this app count parts and end parents."""
-    app.taskdb_part_ended = _PartEnded(app, member)
+    app.taskdb_part_ended = _PartEnded(app, process)
 
     @app.task(name=FINALIZE, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]  # Celery has no types
     def finalize(parent_id: str) -> None:
         """End a parent whose sub-tasks are over. Repeated calls do nothing."""
-        member.execution.join(parent_id)
+        process.execution.join(parent_id)
 
     # It would publish any row's results to the task its message names, and no chord needs it here.
     app.tasks.pop("celery.chord_unlock", None)
@@ -50,10 +50,10 @@ class _PartEnded:
     one query covers all parts that ended before it.
     """
 
-    def __init__(self, app: Celery, member: Member) -> None:
+    def __init__(self, app: Celery, process: WorkerProcess) -> None:
         self._app = app
-        self._member = member
-        self._keys = MessageKeys.of(member.taskdb.settings)
+        self._process = process
+        self._keys = MessageKeys.of(process.taskdb.settings)
         self._owed: dict[str, _Owed] = {}
         self._asked_at: dict[str, float] = {}
         self._thread: threading.Thread | None = None
@@ -110,7 +110,7 @@ class _PartEnded:
 
     def _ask(self, part: _Owed) -> None:
         try:
-            left = self._member.execution.part_ended(part.parent_id, badly=part.is_bad)
+            left = self._process.execution.part_ended(part.parent_id, badly=part.is_bad)
             if left.open == 0:
                 self._publish_body(part)
             elif left.are_few or left.is_held:
@@ -125,7 +125,7 @@ class _PartEnded:
             publish_end(self._app, self._keys, part.parent_id, part.part.queue)
         except Exception as error:  # noqa: BLE001 - any error of the broker: this process ends it
             log.warning("join.unpublished", parent_id=part.parent_id, reason=str(error))
-            self._member.execution.join(part.parent_id)
+            self._process.execution.join(part.parent_id)
 
 
 @dataclass(frozen=True, slots=True)

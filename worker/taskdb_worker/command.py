@@ -16,8 +16,8 @@ from taskdb.model.status import WAITING, in_order
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import Claim
 from taskdb_worker.app import create_app
-from taskdb_worker.process.boot import Member
 from taskdb_worker.process.options import refuse_at_the_command
+from taskdb_worker.process.worker_process import WorkerProcess
 
 _QUIET = ("--without-mingle", "--without-gossip", "-O", "fair")
 """Start-up steps and messages that a worker with a database of record does not need."""
@@ -50,28 +50,28 @@ def run_task(taskdb: TaskDB, reference: str) -> TaskEntity:
     """
     entity = taskdb.get_task(reference)
     task_type = taskdb.types.discover().get(entity.type)
-    member = Member(taskdb)
-    member.begin(f"run-task-{os.getpid()}", (), (entity.type,))
+    process = WorkerProcess(taskdb)
+    process.begin(f"run-task-{os.getpid()}", (), (entity.type,))
     try:
-        member.own_token = token = uuid4().hex
-        claim = member.execution.claim(entity.id, task_type, token)
+        process.own_token = token = uuid4().hex
+        claim = process.execution.claim(entity.id, task_type, token)
         if not claim.granted:
-            raise _refused(member, claim, entity.id)
-        member.execution.run(entity.id, task_type, claim, token)
+            raise _refused(process, claim, entity.id)
+        process.execution.run(entity.id, task_type, claim, token)
         taskdb.store.joins.settle(entity.id)
-        if claim.is_gated:
-            taskdb.limits.release(claim.lines)
+        if claim.needs_admission:
+            taskdb.limits.release(claim.wait_queues)
         return taskdb.get_task(entity.id)
     finally:
-        member.end()
+        process.end()
 
 
-def _refused(member: Member, claim: Claim, task_id: str) -> IllegalMove:
+def _refused(process: WorkerProcess, claim: Claim, task_id: str) -> IllegalMove:
     status = str(claim.status)
     if claim.status in WAITING:
-        if not member.execution.hold(task_id):
-            member.execution.expire(task_id)
-        found = member.taskdb.get_task(task_id)
+        if not process.execution.hold(task_id):
+            process.execution.expire(task_id)
+        found = process.taskdb.get_task(task_id)
         status, holder = str(found.status), found.held_by
         if holder is not None:
             status = f"{status}, held by {holder} (`taskdb limit list` shows the rules)"

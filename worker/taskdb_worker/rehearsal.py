@@ -41,8 +41,8 @@ class BodyRunner:
             return None
         ended = self._execution.run(task_id, task_type, claim, token, _RehearsedOutcome)
         self._taskdb.store.joins.settle(task_id)
-        if claim.is_gated:
-            self._taskdb.limits.release(claim.lines)
+        if claim.needs_admission:
+            self._taskdb.limits.release(claim.wait_queues)
         return None if ended.status is None else str(ended.status)
 
     def refusal(self, task_id: str) -> IllegalMove:

@@ -14,8 +14,8 @@ from billiard.exceptions import WorkerLostError
 from celery import signals
 
 from taskdb.model.entity import TaskError
-from taskdb_worker.process.boot import Member
 from taskdb_worker.process.report import readable_id
+from taskdb_worker.process.worker_process import WorkerProcess
 from taskdb_worker.run.error import task_error
 from taskdb_worker.run.tracked_task import ENDED, TOKEN, TrackedTask, chunk_count, token_of
 
@@ -23,10 +23,10 @@ from taskdb_worker.run.tracked_task import ENDED, TOKEN, TrackedTask, chunk_coun
 class Receivers:
     """The receivers of one worker app. Celery holds them weakly, so the app keeps this object."""
 
-    def __init__(self, member: Member) -> None:
-        self._member = member
-        self._report = member.report
-        settings = member.taskdb.settings
+    def __init__(self, process: WorkerProcess) -> None:
+        self._process = process
+        self._report = process.report
+        settings = process.taskdb.settings
         self._may_remark = not settings.message_keys or settings.message_unsigned == "accept"
 
     def connect(self) -> None:
@@ -77,13 +77,13 @@ class Receivers:
                 self._report.lost(task_id, name, token, error, is_stopping=is_stopping)
 
         unclaimed = partial(self._report.unclaimed, task_id, name, str(error))
-        self._member.write_loss(token, unclaimed, write)
+        self._process.write_loss(token, unclaimed, write)
 
     def on_retry(self, sender: Any = None, request: Any = None, **_: Any) -> None:
         """Write that a run was interrupted: Celery retries it without its wrapper."""
         token = self._unwritten(sender, request)
         if token is not None and chunk_count(request) is not None:
-            error = TaskError("Interrupted", "the line to the broker was lost")
+            error = TaskError("Interrupted", "the connection to the broker was lost")
             self._chunk_lost(sender.name, request, error)
         elif token is not None:
             self._write("interrupted", lambda: self._report.interrupted(request.id, token))
@@ -123,4 +123,4 @@ class Receivers:
         return getattr(request, TOKEN, None)
 
     def _write(self, what: str, work: Any) -> None:
-        self._member.write(what, work)
+        self._process.write(what, work)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from taskdb.celery.publish.publisher import Publisher
 from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
-from taskdb.store.doctor.lost_message import Crew, Line, QueuedRow, overtaken
+from taskdb.store.doctor.lost_message import LiveWorkers, QueueAndPriority, QueuedRow, overtaken
 from taskdb.store.store import Store
 
 log = get_logger("taskdb.reconcile")
@@ -40,7 +40,7 @@ class Requeue:
         # A worker lists a message after a heartbeat. The second is for the delivery.
         self._grace = timedelta(seconds=2 * settings.heartbeat_seconds + 1)
         self._limit = settings.reconcile_batch
-        self._taken: dict[Line, datetime] = {}
+        self._taken: dict[QueueAndPriority, datetime] = {}
         self._looks: dict[str, list[datetime]] = {}
         """When each queue was found empty: the last look that is old enough to judge by, and all
         later ones."""
@@ -64,14 +64,14 @@ class Requeue:
         return False
 
     def _look(self, rows: list[QueuedRow]) -> None:
-        crew = self._suspects.crew(self._lease)
-        empty = self._emptied(crew)
+        workers = self._suspects.live_workers(self._lease)
+        empty = self._emptied(workers)
         self._remember(self._suspects.taken())
         until, left = time.monotonic() + _SECONDS, self._limit
         while rows and left > 0 and time.monotonic() < until:
-            lost = self._lost(rows, crew, empty)
+            lost = self._lost(rows, workers, empty)
             for reason, some in lost.items():
-                moved = self._suspects.hand_back(some[:left], reason, crew.now)
+                moved = self._suspects.hand_back(some[:left], reason, workers.now)
                 left -= len(moved)
                 for task_id in moved:
                     log.warning("message.lost", task_id=task_id, reason=reason)
@@ -81,9 +81,9 @@ class Requeue:
             rows = self._suspects.queued(self._place, _PAGE) if is_done else []
 
     def _lost(
-        self, rows: Sequence[QueuedRow], crew: Crew, empty: dict[str, datetime]
+        self, rows: Sequence[QueuedRow], workers: LiveWorkers, empty: dict[str, datetime]
     ) -> dict[str, list[QueuedRow]]:
-        free = [row for row in rows if row.message not in crew.messages]
+        free = [row for row in rows if row.message not in workers.messages]
         gone = [
             row
             for row in free
@@ -93,21 +93,21 @@ class Requeue:
         passed = [row for row in overtaken(free, self._taken, self._by) if row.id not in known]
         return {_GONE: gone, _PASSED: passed}
 
-    def _emptied(self, crew: Crew) -> dict[str, datetime]:
+    def _emptied(self, workers: LiveWorkers) -> dict[str, datetime]:
         """Return the empty queues, each with the last look that is old enough to judge by."""
-        for queue, depth in self._publisher.depths(crew.queues).items():
+        for queue, depth in self._publisher.depths(workers.queues).items():
             if not depth:
-                self._looks.setdefault(queue, []).append(crew.now)
+                self._looks.setdefault(queue, []).append(workers.now)
         found: dict[str, datetime] = {}
-        for queue in crew.queues & self._looks.keys():
+        for queue in workers.queues & self._looks.keys():
             looks = self._looks[queue]
-            old = [look for look in looks if look <= crew.now - self._grace]
+            old = [look for look in looks if look <= workers.now - self._grace]
             if old:
                 found[queue] = old[-1]
                 self._looks[queue] = [old[-1], *looks[len(old) :]]
         return found
 
-    def _remember(self, taken: dict[Line, datetime]) -> None:
+    def _remember(self, taken: dict[QueueAndPriority, datetime]) -> None:
         """Keep the newest of each queue and priority: short tasks may all be over at a look."""
         for line, newest in taken.items():
             self._taken[line] = max(newest, self._taken.get(line, newest))

@@ -91,16 +91,16 @@ class Families(Collector):
         yield self._gauge("taskdb_database_pool_connections", states)
         yield self._gauge("taskdb_database_pool_limit", {(): pool.limit})
 
-    def _of_loops(self, name: str, told: Callable[[Loop], float]) -> Metric:
-        return self._gauge(name, {(loop.name,): told(loop) for loop in self._loops})
+    def _of_loops(self, name: str, value: Callable[[Loop], float]) -> Metric:
+        return self._gauge(name, {(loop.name,): value(loop) for loop in self._loops})
 
     def _of_the_rows(self, figures: Figures) -> Iterator[Metric]:
         yield from self._of_tasks(figures)
-        crew, timetable = figures.crew, figures.timetable
-        served = {self._queue(name): count for name, count in crew.by_queue.items()}
+        workers, timetable = figures.workers, figures.timetable
+        served = {self._queue(name): count for name, count in workers.by_queue.items()}
         yield self._gauge("taskdb_queue_workers", served)
-        yield self._gauge("taskdb_workers", {("live",): crew.live, ("stale",): crew.stale})
-        yield self._gauge("taskdb_worker_heartbeat_age_seconds", {(): crew.oldest_seen_seconds})
+        yield self._gauge("taskdb_workers", {("live",): workers.live, ("stale",): workers.stale})
+        yield self._gauge("taskdb_worker_heartbeat_age_seconds", {(): workers.oldest_seen_seconds})
         states = {("enabled",): timetable.enabled, ("broken",): timetable.broken}
         yield self._gauge("taskdb_schedules", states)
         yield self._gauge("taskdb_schedule_lag_seconds", {(): timetable.lag_seconds})
@@ -121,7 +121,7 @@ class Families(Collector):
         tasks: dict[Key, float] = defaultdict(float)
         held: dict[Key, float] = defaultdict(float)
         # An empty queue is reported if a worker consumes it, or if it had tasks before.
-        queues = {self._queue(name) for name in figures.crew.by_queue} | {
+        queues = {self._queue(name) for name in figures.workers.by_queue} | {
             (name,) for name in self._reporter.labels.known("queue")
         }
         backlog, running = dict.fromkeys(queues, 0.0), dict.fromkeys(queues, 0.0)
@@ -162,10 +162,10 @@ class Families(Collector):
         # As with queues: a channel without waiting messages is reported.
         waiting: dict[Key, float] = dict.fromkeys(((name,) for name in labels.known("channel")), 0)
         oldest = dict(waiting)
-        for name, untold in alarms.untold.items():
+        for name, undelivered in alarms.undelivered.items():
             channel = (labels.named("channel", name),)
-            waiting[channel] = waiting.get(channel, 0) + untold.number
-            oldest[channel] = max(oldest.get(channel, 0), untold.oldest_seconds)
+            waiting[channel] = waiting.get(channel, 0) + undelivered.number
+            oldest[channel] = max(oldest.get(channel, 0), undelivered.oldest_seconds)
         yield self._gauge("taskdb_alarm_messages", waiting)
         yield self._gauge("taskdb_alarm_message_oldest_seconds", oldest)
 

@@ -74,7 +74,7 @@ class _Served:
             "/metrics": metrics_page(families),
         }
         self._server = Server(settings.http_address, pages)
-        self._told: dict[str, str | None] = {}
+        self._reasons: dict[str, str | None] = {}
 
     def start(self) -> None:
         self._loop.start()
@@ -114,11 +114,11 @@ class _Served:
         # Without the payload store a beat does most of its work.
         found = {name: self._probes[name].wrong() for name in ("database", "broker")}
         for name, reason in found.items():
-            if reason is not None and self._told.get(name) is None:
+            if reason is not None and self._reasons.get(name) is None:
                 log.warning("dependency.lost", dependency=name, reason=reason)
-            elif reason is None and self._told.get(name) is not None:
+            elif reason is None and self._reasons.get(name) is not None:
                 log.info("dependency.recovered", dependency=name)
-        self._told = found
+        self._reasons = found
         return {name: reason for name, reason in found.items() if reason is not None}
 
 

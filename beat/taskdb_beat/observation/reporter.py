@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
-from taskdb.store.doctor.count import Audience, Crew, Kindred, LiveAlarms, Timetable
+from taskdb.store.doctor.count import Audience, Kindred, LiveAlarms, Timetable, WorkerCounts
 from taskdb.store.doctor.statistics import Happened
 from taskdb.store.doctor.vacuum import TableRows
 from taskdb.store.store import Store
@@ -50,7 +50,7 @@ class Figures:
     at: float
     read_seconds: float
     tasks: tuple[Kindred, ...]
-    crew: Crew
+    workers: WorkerCounts
     timetable: Timetable
     alarms: LiveAlarms
     audience: Audience
@@ -167,14 +167,14 @@ class Reporter:
 
     def _note(self, began: float, lag_seconds: float) -> None:
         counts = self._counts
-        crew, timetable = counts.workers(self._worker_lease), counts.schedules()
+        workers, timetable = counts.workers(self._worker_lease), counts.schedules()
         alarms, audience = counts.alarms(), counts.subscriptions()
         now = self._clock()
         self._figures = Figures(
             at=now,
             read_seconds=now - began,
             tasks=self._tasks,
-            crew=crew,
+            workers=workers,
             timetable=timetable,
             alarms=alarms,
             audience=audience,

@@ -13,7 +13,7 @@ from taskdb.cli.output import Output
 from taskdb.cli.presenter import Presenter, column
 from taskdb.cli.session import Session, with_session
 from taskdb.model.duration import duration_text
-from taskdb.model.limit import Gate, GateOwner
+from taskdb.model.limit import LimitEntity, LimitOwner
 
 QueueOption = Annotated[str | None, typer.Option("--queue", help="Tasks of this queue.")]
 TypeOption = Annotated[str | None, typer.Option("--type", help="Tasks of this type.")]
@@ -109,13 +109,13 @@ def list_limits(session: Session) -> None:
     """List every pause and every limit."""
     found = session.taskdb.limits.list()
     if session.is_json:
-        session.output.document([LIMIT.document(gate) for gate in found])
+        session.output.document([LIMIT.document(entity) for entity in found])
     else:
         LIMIT.print_all(session.output, found, "no pauses, and no limits")
 
 
-def _limit_text(gate: Gate) -> str | None:
-    limit = gate.limit
+def _limit_text(entity: LimitEntity) -> str | None:
+    limit = entity.limit
     parts = []
     if limit is not None and limit.max_running is not None:
         parts.append(f"{limit.max_running:,} at once")
@@ -124,27 +124,27 @@ def _limit_text(gate: Gate) -> str | None:
     return ", ".join(parts) or None
 
 
-def _document(gate: Gate) -> dict[str, Any]:
-    limit = gate.limit
+def _document(entity: LimitEntity) -> dict[str, Any]:
+    limit = entity.limit
     return {
-        **document_of(gate, without=("limit",)),
+        **document_of(entity, without=("limit",)),
         "max_running": limit and limit.max_running,
         "max_starts": limit and limit.max_starts,
         "per_seconds": limit and limit.per and limit.per.total_seconds(),
     }
 
 
-LIMIT = Presenter[Gate](
-    column("FOR", lambda gate: gate.target),
-    column("NAME", lambda gate: gate.name),
-    column("OWNER", lambda gate: gate.owner),
-    column("PAUSED", lambda gate: "yes" if gate.is_paused else None),
+LIMIT = Presenter[LimitEntity](
+    column("FOR", lambda entity: entity.target),
+    column("NAME", lambda entity: entity.name),
+    column("OWNER", lambda entity: entity.owner),
+    column("PAUSED", lambda entity: "yes" if entity.is_paused else None),
     column("LIMIT", _limit_text),
     column(
         "SET BY",
-        lambda gate: "its declaration" if gate.origin == "code" else gate.set_by,
+        lambda entity: "its declaration" if entity.origin == "code" else entity.set_by,
     ),
-    column("REASON", lambda gate: gate.reason),
+    column("REASON", lambda entity: entity.reason),
     document=_document,
 )
 
@@ -153,7 +153,7 @@ def _place(queue: str | None, type_name: str | None, tenant: str | None) -> _Pla
     return {"queue": queue, "type": type_name, "tenant": tenant}
 
 
-def _owner(*, own: bool) -> GateOwner | None:
+def _owner(*, own: bool) -> LimitOwner | None:
     return "tenant" if own else None
 
 

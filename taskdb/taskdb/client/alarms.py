@@ -306,7 +306,7 @@ def _made_up(channel: str) -> AlarmEntity:
         state=AlarmState.OPEN,
         snoozed_until=None,
         count=1,
-        told=0,
+        reported=0,
         window_until=None,
         is_regression=False,
         is_routed=True,

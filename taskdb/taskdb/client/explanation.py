@@ -213,7 +213,7 @@ def _held(standing: Standing) -> Explanation:
     if kind == "paused":
         return _paused(standing, place, f"--{target} {name}", facts)
     if kind == "running":
-        limit = "" if standing.gate is None else f" of {standing.gate.max_running}"
+        limit = "" if standing.limit is None else f" of {standing.limit.max_running}"
         said = (
             f"it is held by the limit{limit} on how many of {place} run at once, which "
             f"{_holders(standing)}"
@@ -226,18 +226,18 @@ def _held(standing: Standing) -> Explanation:
         return _said(standing, "held_by_start_limit", said, "", free_at=free, **facts)
     return _said(
         standing,
-        "held_by_gate",
-        "it has rules to pass, and the release has not looked at it yet",
+        "held_by_admission",
+        "it has limits, and no release pass has read it yet",
         "see that a `taskdb beat` runs: it does the release",
         **facts,
     )
 
 
 def _paused(standing: Standing, place: str, option: str, facts: dict[str, Any]) -> Explanation:
-    gate = standing.gate
-    by = f" by {gate.set_by}" if gate and gate.set_by else ""
-    since = f" {_ago(standing, gate.set_at)}" if gate and gate.set_at else ""
-    reason = f" ({gate.reason})" if gate and gate.reason else ""
+    limit = standing.limit
+    by = f" by {limit.set_by}" if limit and limit.set_by else ""
+    since = f" {_ago(standing, limit.set_at)}" if limit and limit.set_at else ""
+    reason = f" ({limit.reason})" if limit and limit.reason else ""
     is_own = option.startswith("--own")
     option = option.replace("--own", "--own --tenant", 1)
     return _said(
@@ -245,8 +245,8 @@ def _paused(standing: Standing, place: str, option: str, facts: dict[str, Any]) 
         "paused",
         f"its {place} was paused{by}{since}{reason}",
         f"taskdb resume {option}" if standing.is_operator or is_own else "",
-        reason=gate.reason if gate else None,
-        set_by=gate.set_by if gate else None,
+        reason=limit.reason if limit else None,
+        set_by=limit.set_by if limit else None,
         **facts,
     )
 
@@ -260,9 +260,9 @@ def _queued(standing: Standing, broker: BrokerState) -> Explanation:
     }
     if broker.away is not None:
         return _away(standing, broker, facts)
-    crew = _crew_problem(standing, facts)
-    if crew is not None:
-        return crew
+    problem = _worker_problem(standing, facts)
+    if problem is not None:
+        return problem
     consumers = [one.name for one in standing.live if task.queue in one.queues]
     since = _ago(standing, task.queued_at)
     said = (
@@ -274,7 +274,7 @@ def _queued(standing: Standing, broker: BrokerState) -> Explanation:
     return _said(standing, "queued", said, "", **facts)
 
 
-def _crew_problem(standing: Standing, facts: dict[str, Any]) -> Explanation | None:
+def _worker_problem(standing: Standing, facts: dict[str, Any]) -> Explanation | None:
     """Return why no live worker can run a message that the broker has; None if one can."""
     task = standing.task
     if not any(task.queue in one.queues for one in standing.live):
@@ -297,9 +297,9 @@ def _unpublished(standing: Standing, ask: AskBroker) -> Explanation:
         return _due_later(standing, due)
     facts: dict[str, Any] = {"queue": task.queue, "created_at": task.created_at}
     if standing.unregistered:
-        crew = _crew_problem(standing, facts)
-        if crew is not None:
-            return crew
+        problem = _worker_problem(standing, facts)
+        if problem is not None:
+            return problem
     broker = ask(task.queue)
     if broker.away is not None:
         return _away(standing, broker, facts)

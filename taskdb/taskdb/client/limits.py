@@ -12,7 +12,7 @@ from taskdb.client.caller.caller import Caller
 from taskdb.client.types import Types
 from taskdb.errors import Fault, InvalidInput
 from taskdb.model.bounds import NAME_BYTES, QUEUE_BYTES, check_texts, shown, wrong_text
-from taskdb.model.limit import Gate, GateOwner, GateTarget, Limit
+from taskdb.model.limit import Limit, LimitEntity, LimitOwner, LimitTarget
 from taskdb.settings.settings import Settings
 from taskdb.store.admission.release import Released
 from taskdb.store.store import Store
@@ -70,7 +70,7 @@ class Limits:
         queue: str | None = None,
         type: str | None = None,
         tenant: str | None = None,
-        owner: GateOwner | None = None,
+        owner: LimitOwner | None = None,
         by: str | None = None,
     ) -> bool:
         """Lift a pause; held tasks are released, oldest first. Returns False if there was none."""
@@ -112,7 +112,7 @@ class Limits:
         queue: str | None = None,
         type: str | None = None,
         tenant: str | None = None,
-        owner: GateOwner | None = None,
+        owner: LimitOwner | None = None,
         by: str | None = None,
     ) -> bool:
         """Remove a limit; returns False if there was none.
@@ -134,7 +134,7 @@ class Limits:
         self._caller.require_operator()
         self._store.limits.declare({one.name: one.limit for one in self._types.registry})
 
-    def release(self, lines: Sequence[str]) -> Released:
+    def release(self, wait_queues: Sequence[str]) -> Released:
         """Release held tasks of these wait queues and publish them; returns the result.
 
         A worker calls it when a task that held slots has ended. It never waits for the broker.
@@ -142,11 +142,11 @@ class Limits:
         """
         self._caller.require_operator()
         lease = timedelta(seconds=self._settings.relay_lease_seconds)
-        released = self._store.admission.release(_HAND_OVER, lease, lines=lines)
+        released = self._store.admission.release(_HAND_OVER, lease, keys=wait_queues)
         self._background.publish(released.publications, wait=False)
         return released
 
-    def list(self) -> list[Gate]:
+    def list(self) -> list[LimitEntity]:
         """Return every limit and pause that this client may see, in order of its place.
 
         A scoped client sees those for its tenants: the tenants' own, and the operator's without the
@@ -156,11 +156,11 @@ class Limits:
 
     def _place(
         self, queue: str | None, type_name: str | None, tenant: str | None
-    ) -> tuple[GateTarget, str]:
-        given: dict[GateTarget, Any] = {"queue": queue, "type": type_name, "tenant": tenant}
+    ) -> tuple[LimitTarget, str]:
+        given: dict[LimitTarget, Any] = {"queue": queue, "type": type_name, "tenant": tenant}
         named = [(target, name) for target, name in given.items() if name is not None]
         if len(named) != 1:
-            advice = f"name one of {', '.join(get_args(GateTarget))}"
+            advice = f"name one of {', '.join(get_args(LimitTarget))}"
             raise InvalidInput(_SUBJECT, [Fault("", advice)])
         target, name = named[0]
         reason = wrong_text(name, QUEUE_BYTES if target == "queue" else NAME_BYTES)
@@ -170,9 +170,9 @@ class Limits:
         return target, name
 
 
-def _checked(owner: Any) -> GateOwner | None:
-    if owner is None or owner in get_args(GateOwner):
-        found: GateOwner | None = owner
+def _checked(owner: Any) -> LimitOwner | None:
+    if owner is None or owner in get_args(LimitOwner):
+        found: LimitOwner | None = owner
         return found
-    advice = f"{shown(owner)} is none of {', '.join(get_args(GateOwner))}"
+    advice = f"{shown(owner)} is none of {', '.join(get_args(LimitOwner))}"
     raise InvalidInput(_SUBJECT, [Fault("owner", advice)])

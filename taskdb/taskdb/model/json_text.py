@@ -118,7 +118,7 @@ def _first_fault(value: Any, path: str, depth: int = 0) -> str:
     """Return the path of the first part that cannot be encoded."""
     if depth > 50:  # noqa: PLR2004 - deep enough for a useful path, and a value may contain itself
         return path
-    for key, part in _members(value):
+    for key, part in _items(value):
         try:
             json.dumps(part, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError):
@@ -136,12 +136,12 @@ def _refuse_nul(value: Any, subject: str) -> None:
                 f"{subject} has a NUL character{place}, which PostgreSQL cannot store: remove it"
             )
             raise NotEncodable(message)
-        for key, member in _members(part):
+        for key, item in _items(part):
             left.append((path, key))
-            left.append((f"{path}.{key}" if path else str(key), member))
+            left.append((f"{path}.{key}" if path else str(key), item))
 
 
-def _members(value: Any) -> list[tuple[Any, Any]]:
+def _items(value: Any) -> list[tuple[Any, Any]]:
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, list | tuple):

@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 
 from taskdb.model.bounds import as_duration, shown
 
-GateTarget = Literal["queue", "type", "tenant"]
+LimitTarget = Literal["queue", "type", "tenant"]
 """The kind of thing that is limited."""
-GateOwner = Literal["operator", "tenant"]
+LimitOwner = Literal["operator", "tenant"]
 """The owner: the operator, or the tenant that is limited."""
 
 
@@ -57,7 +57,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class LimitEntity:
     """The limit and the pause of one queue, type or tenant, and its author.
 
     `origin` is the origin of the limit: `person`, or `code` if a task type declares it. A tenant
@@ -65,7 +65,7 @@ class Gate:
     limit of the operator applies, but not its reason or its author.
     """
 
-    target: GateTarget
+    target: LimitTarget
     name: str
     is_paused: bool
     limit: Limit | None
@@ -73,4 +73,4 @@ class Gate:
     reason: str | None = None
     set_by: str | None = None
     set_at: datetime | None = None
-    owner: GateOwner = "operator"
+    owner: LimitOwner = "operator"

@@ -57,7 +57,7 @@ def message_of(one: Notification, redaction: Redaction) -> Message:
         "sk": task.sk,
         "table": TABLE,
         "tenantCode": event.tenant,
-        "content": {"status": event.to_status.value, "attributes": _told(one, redaction)},
+        "content": {"status": event.to_status.value, "attributes": _shown(one, redaction)},
         "eventId": one.id,
         "taskId": event.task_id,
         "parentId": one.parent_id,
@@ -102,15 +102,15 @@ def trial_message(name: str, tenant: str, number: str, at: datetime) -> Message:
     return Message(f"test-{number}", envelope, tenant, action, number, words)
 
 
-def _told(one: Notification, redaction: Redaction) -> Any:
+def _shown(one: Notification, redaction: Redaction) -> Any:
     """Return the attributes of the task, and its result or error."""
-    told = dict(one.attributes)
+    shown = dict(one.attributes)
     if one.result is not None:
-        told["result"] = one.result
+        shown["result"] = one.result
     detail = one.event.detail
     if "error" in detail:
-        told["error"] = {"type": detail["error"], "message": detail.get("message", "")}
-    return redaction.value(told, ATTRIBUTE_LIMIT)
+        shown["error"] = {"type": detail["error"], "message": detail.get("message", "")}
+    return redaction.value(shown, ATTRIBUTE_LIMIT)
 
 
 def _task(one: Notification) -> TaskEntity:

@@ -15,7 +15,7 @@ from taskdb.model.status import TERMINAL, TaskStatus
 
 NEVER = "never"
 
-_MEMBERS = ("status", "type", "tenant", "keep")
+_KEYS = ("status", "type", "tenant", "keep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ def _rule(number: int, given: Any) -> Rule:
     if not isinstance(given, Mapping):
         raise ValueError(f'{where} is not an object such as {{"keep": "30d"}}')  # noqa: TRY004 - as above
     for name, value in given.items():
-        if name not in _MEMBERS:
-            raise ValueError(f"{where} has no key {name!r}{did_you_mean(str(name), _MEMBERS)}")
+        if name not in _KEYS:
+            raise ValueError(f"{where} has no key {name!r}{did_you_mean(str(name), _KEYS)}")
         limit = LARGEST if name == "keep" else NAME_BYTES
         if (reason := wrong_text(value, limit)) is not None:
             raise ValueError(f"{where}: {name} must be text: {reason}")

@@ -31,7 +31,7 @@ FIELDS = (
 
 VALUE_LIMIT, TEXT_LIMIT = 16_384, 4_096
 """Characters that are kept of a value and of a text by default."""
-DEEPEST, MOST_MEMBERS = 12, 200
+DEEPEST, MOST_ITEMS = 12, 200
 CUT = "[cut]"
 _READ_LIMIT = 262_144
 """Characters of a text that are read; the rest is not shown."""
@@ -92,7 +92,7 @@ class Redaction:
             found = set(_texts_below(self, value, 0, is_secret=False))
         except Exception:  # noqa: BLE001 - as above
             return ()
-        return tuple(sorted(found, key=len, reverse=True)[:MOST_MEMBERS])
+        return tuple(sorted(found, key=len, reverse=True)[:MOST_ITEMS])
 
     def _hidden(self, text: Any, known: Iterable[str], *, end: bool) -> str:
         whole = str.__str__(text) if isinstance(text, str) else str(text)
@@ -151,13 +151,13 @@ class _Walk:
     def _object(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         about = _named_by(value)
-        for number, (key, member) in enumerate(value.items()):
-            if number >= MOST_MEMBERS or self._left <= 0:
+        for number, (key, item) in enumerate(value.items()):
+            if number >= MOST_ITEMS or self._left <= 0:
                 found["…"] = f"{len(value) - number} more"
                 break
             name = self._text(key if isinstance(key, str) else _described_key(key))
             is_secret = self._is_hidden(key) or (key == _NAMED and self._is_hidden(about))
-            said = _hidden(member) if is_secret else self.walk(member, depth + 1)
+            said = _hidden(item) if is_secret else self.walk(item, depth + 1)
             found[name if name not in found else f"{name} ({number})"] = said
         return found
 
@@ -165,7 +165,7 @@ class _Walk:
         found: list[Any] = []
         hides_next = False
         for number, item in enumerate(items):
-            if number >= MOST_MEMBERS or self._left <= 0:
+            if number >= MOST_ITEMS or self._left <= 0:
                 found.append(f"… {len(items) - number} more")
                 break
             found.append(_hidden(item) if hides_next else self.walk(item, depth + 1))
@@ -193,12 +193,12 @@ def _texts_below(redaction: Redaction, value: Any, depth: int, *, is_secret: boo
     if depth > DEEPEST:
         return
     if isinstance(value, Mapping):
-        for key, member in list(value.items())[:MOST_MEMBERS]:
+        for key, item in list(value.items())[:MOST_ITEMS]:
             hides = is_secret or (isinstance(key, str) and redaction.names.hide(key))
-            yield from _texts_below(redaction, member, depth + 1, is_secret=hides)
+            yield from _texts_below(redaction, item, depth + 1, is_secret=hides)
     elif isinstance(value, list | tuple):
-        for member in value[:MOST_MEMBERS]:
-            yield from _texts_below(redaction, member, depth + 1, is_secret=is_secret)
+        for item in value[:MOST_ITEMS]:
+            yield from _texts_below(redaction, item, depth + 1, is_secret=is_secret)
     elif is_secret and isinstance(value, str | int) and not isinstance(value, bool):
         text = str(value)
         if _LEAST_KNOWN <= len(text) <= TEXT_LIMIT:

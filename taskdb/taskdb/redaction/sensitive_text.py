@@ -102,17 +102,17 @@ def _hidden_card(found: re.Match[str]) -> str:
 
 def _hide_named(text: str, names: NameRules) -> str:
     parts = []
-    told = 0
+    copied = 0
     for found in _NAMED.finditer(text):
         name, at = found["name"], found.end()
         # Inside a hidden text, or not a field.
-        if found.start() < told or _NO_NAME.search(name) or not names.hide(name):
+        if found.start() < copied or _NO_NAME.search(name) or not names.hide(name):
             continue
         begin, end = _value_span(text, at, name)
         if end > begin:
-            parts += [text[told:begin], HIDDEN]
-            told = end
-    parts.append(text[told:])
+            parts += [text[copied:begin], HIDDEN]
+            copied = end
+    parts.append(text[copied:])
     return "".join(parts)
 
 

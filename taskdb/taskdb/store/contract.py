@@ -133,10 +133,10 @@ class Claim:
     position: int | None = None
     is_called_back: bool = False
     """The callback has come already, so the body need not run."""
-    is_gated: bool = False
+    needs_admission: bool = False
     queue: str = ""
     trace: str | None = None
-    lines: tuple[str, ...] = ()
+    wait_queues: tuple[str, ...] = ()
     """The wait queues whose tasks may wait for the slots that this task frees at its end."""
 
     @property

@@ -35,9 +35,9 @@ def matches(entity: TaskEntity, expected: Any) -> bool:
 def plain(value: Any) -> Any:
     """Return a value as JSON has it; a value without a JSON form stays unchanged."""
     if isinstance(value, Mapping):
-        return {name: plain(member) for name, member in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(member) for member in value]
+        return [plain(item) for item in value]
     try:
         return to_jsonable_python(value)
     except PydanticSerializationError:
@@ -59,7 +59,7 @@ def difference(
     alike = [one for one in others if one.type == type_name]
     for one in alike[:_SHOWN]:
         lines.append(f"  differs: {_line(one)}")
-        lines += [f"    {line}" for line in _members(one.input, expected)]
+        lines += [f"    {line}" for line in _items(one.input, expected)]
     if len(found) > _SHOWN or len(alike) > _SHOWN:
         lines.append(f"  ... {len(found)} fit, {len(alike)} differ")
     if not found and not alike:
@@ -77,7 +77,7 @@ def _other_types(type_name: str, others: Sequence[TaskEntity]) -> str:
     )
 
 
-def _members(found: Any, expected: Any) -> list[str]:
+def _items(found: Any, expected: Any) -> list[str]:
     """Return the fields in which an input differs from the expected one."""
     wanted = plain(expected)
     if not isinstance(wanted, Mapping) or not isinstance(found, Mapping):

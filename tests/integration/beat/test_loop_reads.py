@@ -104,11 +104,11 @@ def seed(url: str) -> list[str]:
             f" SELECT 's' || n, 'done', 'cron', '0 0 * * *', {ago('-1')} FROM {rows(200)}"
         ),
         (
-            "INSERT INTO taskdb_schedule_run (schedule_id, due_at, outcome, is_told)"
+            "INSERT INTO taskdb_schedule_run (schedule_id, due_at, outcome, is_reported)"
             f" SELECT id, {ago('n')}, 'fired', true FROM taskdb_schedule JOIN {rows(100)} ON true"
         ),
         (
-            "INSERT INTO taskdb_alarm (fingerprint, source, state, count, told, resolved_at,"
+            "INSERT INTO taskdb_alarm (fingerprint, source, state, count, reported, resolved_at,"
             f" last_seen_at) SELECT n, 'failed', 'resolved', 1, 1, {ago('2')}, {ago('2')}"
             f" FROM {rows(3_000)}"
         ),

@@ -64,7 +64,7 @@ def test_what_was_killed_at_any_point_still_delivers(
         site.make_due()
         site.deliver()
         (alarm,) = site.taskdb.alarms.list()
-        assert (alarm.count, alarm.told, site.waiting()) == (3, 3, {})
+        assert (alarm.count, alarm.reported, site.waiting()) == (3, 3, {})
         taken = receiver.taken[before:]
         assert [one.json["content"]["total"] for one in taken] == [3]
         ids = {one.headers["webhook-id"] for one in receiver.received}
@@ -118,11 +118,11 @@ def test_ten_thousand_failures_in_a_minute_are_one_alarm_and_two_messages(store_
         store.database.query("UPDATE taskdb_alarm SET window_until = :at",
                              {"at": "2020-01-01T00:00:00.000Z"})  # fmt: skip
         fold(store)
-        (alarm,) = store.database.query("SELECT count, told FROM taskdb_alarm", {})
+        (alarm,) = store.database.query("SELECT count, reported FROM taskdb_alarm", {})
         messages = store.database.query(
             "SELECT count FROM taskdb_alarm_delivery ORDER BY sequence", {}
         )
 
-        assert (alarm["count"], alarm["told"]) == (failures, failures)
+        assert (alarm["count"], alarm["reported"]) == (failures, failures)
         assert len(messages) == 2
         assert sum(one["count"] for one in messages) == failures

@@ -230,7 +230,7 @@ def test_parts_that_run_again_have_the_options_of_the_new_submit(
     good, bad = sub_tasks(taskdb.store, again.id)
     assert (again.id, good.status, good.priority) == (task_id, S.COMPLETED, 2)
     assert (bad.priority, bad.queue, bad.deadline_at) == (8, "other", deadline)
-    assert (bad.status, bad.held_by) == (S.SCHEDULED, "gate")
+    assert (bad.status, bad.held_by) == (S.SCHEDULED, "admission")
     assert bad.run_at is not None and bad.run_at > datetime.now(UTC) + timedelta(minutes=30)
     assert row(taskdb.store, bad.id)["mutex_key"] == "m"
     assert messages(taskdb) == []

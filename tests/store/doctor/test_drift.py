@@ -13,7 +13,7 @@ from taskdb.store.doctor.finding import Drift
 from taskdb.store.store import Store
 from taskdb.store.tree.callback import digest_of
 from tests.cases import each
-from tests.store.task.test_standing import HOLDER, held, set_gate, take_slot, worker
+from tests.store.task.test_standing import HOLDER, held, set_limit_row, take_slot, worker
 from tests.store.tasks import LEASE, create, draft, queued, running, write
 from tests.store.trees import fan_out
 
@@ -96,7 +96,7 @@ def _held_by_a_limit_that_is_not_reached(store: Store) -> str:
     task_id = held(store, "running:type:sum")
     store.submissions.create([draft(id=HOLDER)], EVERYONE)
     take_slot(store, "running:type:sum")
-    set_gate(store, "type", "sum", max_running=2)
+    set_limit_row(store, "type", "sum", max_running=2)
     ago(store, "taskdb_task", "updated_at")
     return task_id
 
@@ -201,7 +201,7 @@ def test_nothing_has_drifted_where_all_is_well(store: Store) -> None:
     queued(store)
     running(store)
     create(store)
-    set_gate(store, "queue", "taskdb")
+    set_limit_row(store, "queue", "taskdb")
     held(store, "paused:queue:taskdb")
     held_by_one = held(store, "mutex:acme/stock")
     ago(store, "taskdb_task", "updated_at")

@@ -135,7 +135,7 @@ def test_workers_are_seen_by_the_clock(store: Store, clock: FixedClock) -> None:
     run = running(store)
     store.interventions.cancel(run.id, EVERYONE)
     clock.advance(timedelta(seconds=7))
-    (wish,) = workers.cancel_wishes("w-1")
-    assert (wish.task_id, wish.token, round(wish.waited_seconds)) == (run.id, run.token, 7)
+    (request,) = workers.cancel_requests("w-1")
+    assert (request.task_id, request.token, round(request.waited_seconds)) == (run.id, run.token, 7)
     workers.stopped("w-1")
     assert workers.seen_since(60) == []

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, create_engine
 
 from taskdb.store.engine.postgresql import kept_connection as kept_line
-from taskdb.store.engine.postgresql.kept_connection import KeptLine
+from taskdb.store.engine.postgresql.kept_connection import KeptConnection
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def checked_out(engine: Engine) -> int:
 
 
 def test_one_connection_is_kept_and_lent_again(engine: Engine) -> None:
-    kept = KeptLine()
+    kept = KeptConnection()
     first, second = kept.take(engine), kept.take(engine)
     assert first[0].driver_connection is not second[0].driver_connection
     kept.give(first)
@@ -37,13 +37,13 @@ def test_it_goes_back_when_its_time_is_over(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_line, "_KEPT_SECONDS", -1.0)
-    kept = KeptLine()
+    kept = KeptConnection()
     kept.give(kept.take(engine))
     assert checked_out(engine) == 0
 
 
 def test_a_forked_process_neither_lends_nor_closes_it(engine: Engine) -> None:
-    kept = KeptLine()
+    kept = KeptConnection()
     line = kept.take(engine)
     kept.give(line)
     kept.forget()

@@ -67,8 +67,8 @@ def large_store(postgresql_server: Any) -> Iterator[Store]:
                 " WHERE status = 'SCHEDULED'"
             )
             run(
-                "UPDATE taskdb_task SET is_gated = true, mutex_key = 'k', held_by = CASE"
-                " WHEN mod(attempt, 2) = 0 THEN 'gate' ELSE 'mutex:' || tenant || '/k' END"
+                "UPDATE taskdb_task SET needs_admission = true, mutex_key = 'k', held_by = CASE"
+                " WHEN mod(attempt, 2) = 0 THEN 'admission' ELSE 'mutex:' || tenant || '/k' END"
                 " WHERE status = 'CREATED' AND parent_id IS NULL AND tenant <> 'tenant-7'"
             )
             run(
@@ -355,7 +355,9 @@ def test_the_census_reads_what_is_not_over_where_most_is(
 def test_the_census_reads_no_alarm_that_is_resolved_and_no_message_that_was_sent(
     large_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live, untold = statements_of(large_store, StoreUpkeep(large_store).counts.alarms, monkeypatch)
+    live, undelivered = statements_of(
+        large_store, StoreUpkeep(large_store).counts.alarms, monkeypatch
+    )
     with psycopg.connect(large_store.database.url.replace("+psycopg", "")) as connection:
         connection.execute(
             "INSERT INTO taskdb_alarm (fingerprint, source, state, resolved_at) SELECT n, 'failed',"
@@ -370,7 +372,7 @@ def test_the_census_reads_no_alarm_that_is_resolved_and_no_message_that_was_sent
         connection.execute("ANALYZE taskdb_alarm, taskdb_alarm_delivery")
         for mode in ("force_custom_plan", "force_generic_plan"):
             assert "taskdb_alarm_live" in explain(connection, mode, *live)
-            assert "taskdb_alarm_delivery_due" in explain(connection, mode, *untold)
+            assert "taskdb_alarm_delivery_due" in explain(connection, mode, *undelivered)
         connection.rollback()
 
 

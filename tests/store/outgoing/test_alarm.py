@@ -39,7 +39,7 @@ def test_failures_of_one_cause_are_one_alarm_and_one_message_a_window(store: Sto
     assert (fold(store).messages, fold(store).events) == (0, 0)
 
     one = only(store)
-    assert (one.count, one.told, one.state) == (13, 1, AlarmState.OPEN)
+    assert (one.count, one.reported, one.state) == (13, 1, AlarmState.OPEN)
     assert (one.source, one.type, one.error_type) == (AlarmSource.FAILED, "sum", "ValueError")
     assert (one.place, one.severity, one.tenant) == ("shop/card.py in charge", Severity.ERROR, None)
     assert one.task_ids == tuple(run.id for run in runs[-10:])
@@ -136,7 +136,7 @@ def test_an_alarm_that_no_route_takes_is_seen_to_be_so_and_is_told_once_one_does
     assert fold(store, routes=routes).unrouted == (only(store).id,)
 
     unrouted = store.alarms.page(EVERYONE, unrouted=True)
-    assert [(one.is_routed, one.channels, one.told) for one in unrouted] == [(False, (), 0)]
+    assert [(one.is_routed, one.channels, one.reported) for one in unrouted] == [(False, (), 0)]
     store.alarms.add_route(route("desk", type="mail.*", source=AlarmSource.FAILED), EVERYONE, "ann")
     over(store)
     assert fold(store, routes=routes).messages == 1
@@ -477,7 +477,7 @@ def test_what_only_a_tenant_is_told_of_stays_unrouted_and_the_operator_is_told_o
     over(store)
     fold(store, **given)
     assert messages(store) == [("slack", "opened", 1, 1)], "once, though nothing takes it"
-    assert (only(store).is_routed, only(store).told) == (False, 0)
+    assert (only(store).is_routed, only(store).reported) == (False, 0)
 
     fail(store, tenant="a")
     over(store)

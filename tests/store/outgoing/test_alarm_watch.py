@@ -144,7 +144,7 @@ def test_a_condition_that_nobody_was_told_of_yet_is_not_forgotten(store: Store) 
     store.alarms.resolve(only(store).id, Scope(), None, None)
     write(store, "UPDATE taskdb_alarm SET window_until = :at", at=datetime(2999, 1, 1, tzinfo=UTC))
     watch(store)
-    assert (only(store).is_regression, only(store).told) == (True, 1)
+    assert (only(store).is_regression, only(store).reported) == (True, 1)
     write(store, "DELETE FROM taskdb_worker")
     assert watch(store).over == 0
     over(store)
@@ -210,6 +210,6 @@ def test_several_looks_at_once_raise_one_alarm(store: Store) -> None:
 def test_runs_of_before_the_migration_wake_nobody(store: Store) -> None:
     with store.database.transaction() as connection:
         found = connection.execute(
-            text("SELECT count(*) FROM taskdb_schedule_run WHERE NOT is_told")
+            text("SELECT count(*) FROM taskdb_schedule_run WHERE NOT is_reported")
         )
         assert found.scalar() == 0

@@ -466,7 +466,7 @@ def _stops_no_loop(store: Store) -> None:
     )
     Rescue(SETTINGS, store).run_once()
     assert store.tasks.get(run.id, EVERYONE).status is S.ERRORED
-    assert store.lost_messages.crew(LEASE).queues == frozenset()
+    assert store.lost_messages.live_workers(LEASE).queues == frozenset()
     assert StoreUpkeep(store).counts.workers(LEASE).live == 1
     assert [one.queues for one in store.workers.seen_since(60.0)] == [()]
     limits = Limits(LEASE, timedelta(seconds=1), {})

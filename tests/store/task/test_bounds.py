@@ -85,7 +85,7 @@ def test_no_task_has_keys_that_an_index_cannot_hold(
 
 SCHEDULE = "INSERT INTO taskdb_schedule (name, type, cron, {}) VALUES ('a', 'sum', '* * * * *', {})"
 RECURS = "INSERT INTO taskdb_schedule (name, type, kind, {}) VALUES ('a', 'sum', {})"
-GATE = (
+LIMIT_ROW = (
     "INSERT INTO taskdb_limit (target, name, max_starts, window_seconds)"
     " VALUES ('type', 'a', 1, 1e300)"
 )
@@ -95,7 +95,7 @@ GATE = (
     "statement",
     [
         "INSERT INTO taskdb_limit (target, name, is_paused) VALUES ('type', :wide, true)",
-        GATE,
+        LIMIT_ROW,
         "INSERT INTO taskdb_schedule (name, type, cron) VALUES (:wide, 'sum', '* * * * *')",
         SCHEDULE.format("tenant", ":wide"),
         SCHEDULE.format("misfire_grace_seconds", "1e300"),

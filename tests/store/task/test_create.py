@@ -311,13 +311,13 @@ def test_a_resubmit_into_a_queue_with_a_limit_is_held(store: Store) -> None:
     run = in_status(store, TaskStatus.FAILED, unique_key="k")
     store.limits.set(("queue", "narrow"), Limit(max_running=1), EVERYONE)
     (again,) = store.submissions.create([draft(unique_key="k", queue="narrow")], EVERYONE)
-    assert (again.id, again.held_by) == (run.id, "gate")
+    assert (again.id, again.held_by) == (run.id, "admission")
 
 
 def assert_asked_alike(store: Store, one: str, other: str) -> None:
     """Both rows have what a submit decides; a delay counts from the clock of the database."""
     rows = [row(store, task_id) for task_id in (one, other)]
-    for name in (*RESUBMITTED, "status", "is_gated", "held_by"):
+    for name in (*RESUBMITTED, "status", "needs_admission", "held_by"):
         assert rows[0][name] == rows[1][name], name
     due = [as_moment(found["run_at"]) for found in rows]
     assert due[0] == due[1] or abs(due[0] - due[1]) < timedelta(minutes=1)

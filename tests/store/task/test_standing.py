@@ -74,7 +74,7 @@ def take_slot(store: Store, key: str, *, until: float | None = None) -> None:
     )
 
 
-def set_gate(store: Store, target: str, name: str, **values: Any) -> None:
+def set_limit_row(store: Store, target: str, name: str, **values: Any) -> None:
     columns = {"target": target, "name": name, **values}
     paused = "true" if "max_running" not in values and "max_starts" not in values else "false"
     write(
@@ -204,7 +204,7 @@ def test_a_mutex_that_another_task_has(store: Store) -> None:
 
 def test_a_limit_on_how_many_run(store: Store) -> None:
     take_slot(store, "running:type:sum")
-    set_gate(store, "type", "sum", max_running=1)
+    set_limit_row(store, "type", "sum", max_running=1)
     told = why(store, held(store, "running:type:sum"))
     assert told.cause == "held_by_running_limit"
     assert "limit of 1 on how many of type 'sum'" in told.sentence and HOLDER in told.sentence
@@ -225,7 +225,7 @@ def test_somebody_paused_its_queue(store: Store) -> None:
     assert told.advice == "taskdb resume --queue taskdb"
 
 
-@pytest.mark.parametrize("rule", ["window", "gate"])
+@pytest.mark.parametrize("rule", ["window", "admission"])
 def test_a_rule_without_a_name(store: Store, rule: str) -> None:
     assert why(store, held(store, rule)).cause == f"held_by_{rule}"
 

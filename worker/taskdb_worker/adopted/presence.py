@@ -27,7 +27,7 @@ from taskdb.store.contract import WorkerRecord
 from taskdb.store.store import Store
 from taskdb.store.task.worker import Held
 from taskdb_worker.adopted.log import log
-from taskdb_worker.process.boot import release
+from taskdb_worker.process.worker_process import release
 
 _LAST_WORD_SECONDS = 2.0
 _BATCH = 500

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from taskdb.errors import DatabaseError
 from taskdb.logger import get_logger
 from taskdb.store.contract import WorkerRecord
-from taskdb.store.task.worker import CancelWish, Held, Workers
+from taskdb.store.task.worker import CancelRequest, Held, Workers
 from taskdb_worker.process.health_files import HealthFiles
 from taskdb_worker.run.lease import Lease
 
@@ -27,7 +27,7 @@ class Heartbeat:
         interval_seconds: float,
         lease: Lease,
         held: Callable[[], Held | None],
-        on_cancel: Callable[[CancelWish], None],
+        on_cancel: Callable[[CancelRequest], None],
         health: HealthFiles,
         waiting: Callable[[], str | None],
     ) -> None:
@@ -85,8 +85,8 @@ class Heartbeat:
                 self._workers.renew(self._record, self._held(), self._waiting())
                 self._lease.renew(began)
                 self._health.seen()
-                for wish in self._workers.cancel_wishes(self._record.id):
-                    self._on_cancel(wish)
+                for request in self._workers.cancel_requests(self._record.id):
+                    self._on_cancel(request)
             except DatabaseError as error:
                 log.warning("heartbeat.lost", reason=str(error))
                 # The worker claims nothing new until a renewal succeeds.

@@ -46,8 +46,8 @@ def _without_secrets(name: str) -> Callable[..., Any]:
             return found
         settings = taskdb.settings
         if name == "report":
-            told = settings.redaction.text(found["ok"], _MOST, known=settings.secrets)
-            return {"ok": told}
+            redacted = settings.redaction.text(found["ok"], _MOST, known=settings.secrets)
+            return {"ok": redacted}
         # Nothing else in `stats` is set by a user, and it may have many values.
         hidden = {"broker"} if name == "stats" else found.keys()
         return {

@@ -151,7 +151,7 @@ class Report:
 
     def interrupted(self, task_id: str, token: str) -> None:
         """Hand back a run that was stopped when the broker disconnected. It does not count."""
-        self._store.outcomes.hand_back(task_id, token, "the line to the broker was lost")
+        self._store.outcomes.hand_back(task_id, token, "the connection to the broker was lost")
         self._store.joins.settle(task_id)
 
     def _running(self, task_id: str) -> TaskEntity | None:

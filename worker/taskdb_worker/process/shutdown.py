@@ -29,8 +29,8 @@ from celery.worker import state
 
 from taskdb.celery.publish.publisher import FINALIZE
 from taskdb.logger import get_logger
-from taskdb_worker.process.boot import Member
 from taskdb_worker.process.options import fit_pool, refuse_options, tell_of_missing_limits
+from taskdb_worker.process.worker_process import WorkerProcess
 from taskdb_worker.run.tracked_task import TrackedTask
 
 log = get_logger("taskdb.worker")
@@ -44,9 +44,9 @@ _LAST_SECONDS = 3.0
 """The time between the end signal of a process and its kill."""
 
 
-def install_shutdown(app: Celery, member: Member) -> None:
+def install_shutdown(app: Celery, process: WorkerProcess) -> None:
     """Make workers of this app stop as this module describes."""
-    app.taskdb_member = member
+    app.taskdb_process = process
     app.Worker = app.subclass_with_self(StoppingWorker, name="Worker")
 
 
@@ -62,7 +62,7 @@ class StoppingWorker(Worker):
     def on_after_init(self, **options: Any) -> None:
         """Choose the pool, before the worker shows its banner."""
         super().on_after_init(**options)
-        is_own = self.app.taskdb_member.taskdb.settings.worker_prefork == "taskdb"
+        is_own = self.app.taskdb_process.taskdb.settings.worker_prefork == "taskdb"
         self.pool_cls: Any = fit_pool(self.pool_cls, is_own=is_own)
 
     def on_start(self) -> None:
@@ -73,15 +73,15 @@ class StoppingWorker(Worker):
     def install_platform_tweaks(self, worker: Any) -> None:
         """Take over the signals that stop a worker."""
         super().install_platform_tweaks(worker)
-        Shutdown(self, self.app.taskdb_member).install()
+        Shutdown(self, self.app.taskdb_process).install()
 
 
 class Shutdown:
     """The flags that the signal handlers set, and the thread that acts on them."""
 
-    def __init__(self, worker: Worker, member: Member) -> None:
+    def __init__(self, worker: Worker, process: WorkerProcess) -> None:
         self._worker = worker
-        self._member = member
+        self._process = process
         self._pid = os.getpid()
         self._read, self._write = os.pipe()
         self._interrupts = 0
@@ -112,7 +112,7 @@ class Shutdown:
         if self._is_cold(number):
             self._cold += 1
             state.should_stop = EX_FAILURE
-        elif not self._member.is_stopping:
+        elif not self._process.is_stopping:
             self._warm_sign = signal.Signals(number).name
             state.should_stop = EX_OK
         # A full pipe wakes the thread as well.
@@ -173,7 +173,7 @@ class Shutdown:
             not isinstance(request.task, TrackedTask) and request.name != FINALIZE
             for request in tuple(state.active_requests)
         )
-        return has_foreign or self._member.runs_something()
+        return has_foreign or self._process.runs_something()
 
     def _end_bodies(self) -> None:
         """End the processes of the pool. Their tasks are handed back when the loss is seen.
@@ -195,7 +195,7 @@ class Shutdown:
 
     def _is_closed(self, pool: Prefork) -> bool:
         """Whether the main thread has closed the pool. An open one would start new children."""
-        deadline = time.monotonic() + self._member.taskdb.settings.worker_exit_seconds
+        deadline = time.monotonic() + self._process.taskdb.settings.worker_exit_seconds
         while time.monotonic() < deadline:
             if getattr(pool._pool, "_state", RUN) != RUN:  # noqa: SLF001 - it has no other name
                 return True
@@ -204,11 +204,11 @@ class Shutdown:
 
     def _end_late(self) -> None:
         """End the process after `worker_exit_seconds`, since the shutdown may wait for a broker."""
-        threading.main_thread().join(self._member.taskdb.settings.worker_exit_seconds)
+        threading.main_thread().join(self._process.taskdb.settings.worker_exit_seconds)
         self._leave()
 
     def _leave(self) -> None:
-        self._member.end()
+        self._process.end()
         # Not by SystemExit, which would wait for threads.
         os._exit(EX_FAILURE)
 

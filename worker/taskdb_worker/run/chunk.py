@@ -69,7 +69,7 @@ class Chunk:
         self._kept: dict[str, _Kept] = {}
         self._characters = 0
         self._bad: list[str] = []
-        self._bad_told = 0
+        self._bad_reported = 0
         self._begun_at = 0.0
 
     def run(self) -> None:
@@ -164,9 +164,9 @@ class Chunk:
 
     def _tell_parent(self) -> None:
         bad, parent_id = len(self._bad), self._claims[0].parent_id
-        if bad > self._bad_told and parent_id is not None:
+        if bad > self._bad_reported and parent_id is not None:
             self._store.joins.part_ended(parent_id, badly=True)
-            self._bad_told = bad
+            self._bad_reported = bad
 
     def _stop_unwanted(self) -> None:
         waiting = {

@@ -306,8 +306,8 @@ class Execution:
 
     def let_next_go(self, claim: Claim) -> None:
         """Release tasks that wait for the slots of this run. Does not wait."""
-        if claim.is_gated:
-            self._hand_over.wake(claim.lines)
+        if claim.needs_admission:
+            self._hand_over.wake(claim.wait_queues)
 
     def join(self, parent_id: str) -> None:
         """Let the parent of an ended sub-task continue or end."""

@@ -46,7 +46,7 @@ class Patience:
 
     def __init__(self, renew: Callable[[], None]) -> None:
         self._renew = renew
-        self._told: dict[type[Exception], tuple[float, float]] = {}
+        self._logged: dict[type[Exception], tuple[float, float]] = {}
         self.notice = WaitNotice()
 
     def write(
@@ -127,12 +127,12 @@ class Patience:
     def _may_tell(self, kind: type[Exception]) -> bool:
         """Whether another log about this kind of error is due. The time in between doubles."""
         now = time.monotonic()
-        told_at, gap = self._told.get(kind, (-inf, 0.0))
-        if now - told_at < gap:
+        logged_at, gap = self._logged.get(kind, (-inf, 0.0))
+        if now - logged_at < gap:
             return False
-        is_new = now - told_at > 2 * _LONGEST_GAP_SECONDS
+        is_new = now - logged_at > 2 * _LONGEST_GAP_SECONDS
         grown = _FIRST_PAUSE_SECONDS if is_new else gap * 2
-        self._told[kind] = (now, min(grown, _LONGEST_GAP_SECONDS))
+        self._logged[kind] = (now, min(grown, _LONGEST_GAP_SECONDS))
         return True
 
 

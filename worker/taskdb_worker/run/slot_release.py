@@ -41,13 +41,13 @@ class HandOver:
         """Start with new state: threads and locks stay behind in the parent process."""
         self._lock = threading.Lock()
         self._wanted = threading.Event()
-        self._lines: set[str] = set()
+        self._wait_queues: set[str] = set()
         self._thread: threading.Thread | None = None
 
-    def wake(self, lines: Iterable[str]) -> None:
+    def wake(self, wait_queues: Iterable[str]) -> None:
         """Release in these wait queues soon, since slots are free. Never waits."""
         with self._lock:
-            self._lines.update(lines)
+            self._wait_queues.update(wait_queues)
             if self._thread is None or not self._thread.is_alive():
                 thread = threading.Thread(target=self._work, name="taskdb-hand-over", daemon=True)
                 try:
@@ -63,20 +63,20 @@ class HandOver:
         while self._wanted.wait():
             self._wanted.clear()
             with self._lock:
-                lines, self._lines = self._lines, set()
+                wait_queues, self._wait_queues = self._wait_queues, set()
             began = time.monotonic()
-            released = self._look(lines)
+            released = self._look(wait_queues)
             if released.is_busy or released.is_full:
                 with self._lock:
-                    self._lines |= lines
+                    self._wait_queues |= wait_queues
                 self._wanted.set()
             if not released.is_busy:
                 pause = _pause_after(released, pause)
             time.sleep(max(pause, _rest_after(released) * (time.monotonic() - began)))
 
-    def _look(self, lines: set[str]) -> Released:
+    def _look(self, wait_queues: set[str]) -> Released:
         try:
-            return self._taskdb.limits.release(sorted(lines))
+            return self._taskdb.limits.release(sorted(wait_queues))
         except DatabaseError as error:
             log.warning("release.postponed", reason=str(error))
         except Exception:

@@ -17,7 +17,7 @@ _WENT_WRONG = frozenset({TaskStatus.ERRORED, TaskStatus.FAILED, TaskStatus.HALTE
 
 def run_span(task_id: str, type_name: str, claim: Claim) -> AbstractContextManager[Any]:
     """Return the span that is active while the body runs, so that the body's spans are below."""
-    told = {
+    attributes = {
         "messaging.system": "taskdb",
         "messaging.operation.name": "run",
         "messaging.message.id": task_id,
@@ -29,7 +29,7 @@ def run_span(task_id: str, type_name: str, claim: Claim) -> AbstractContextManag
         "taskdb.position": claim.position,
     }
     before = claim.error.trace if claim.error is not None and claim.error.trace else None
-    return tracing.span(f"run {type_name}", "CONSUMER", told, parent=claim.trace, link=before)
+    return tracing.span(f"run {type_name}", "CONSUMER", attributes, parent=claim.trace, link=before)
 
 
 def tell_end(

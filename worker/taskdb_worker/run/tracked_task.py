@@ -256,8 +256,8 @@ def _is_counted_by_celery(claim: Claim, ended: Ended, request: Any) -> bool:
     if claim.role is TaskRole.STEP and ended.status is TaskStatus.COMPLETED:
         # The statement that ended the step also created the next one.
         return True
-    is_told = ended.status in {TaskStatus.COMPLETED, TaskStatus.FAILED}
-    return claim.role is TaskRole.PART and is_told and getattr(request, "chord", None) is not None
+    has_ended = ended.status in {TaskStatus.COMPLETED, TaskStatus.FAILED}
+    return claim.role is TaskRole.PART and has_ended and getattr(request, "chord", None) is not None
 
 
 def _tell_celery(task_id: str, ended: Ended) -> Any:

@@ -35,7 +35,7 @@ _PATIENCE: dict[str, dict[str, Any]] = {
 """Shorter timeouts than those of a worker: a publisher waits only for a reply."""
 
 
-class Lines:
+class BrokerConnections:
     """Open connections of this process, each used by one thread at a time."""
 
     def __init__(self, settings: Settings, app: Celery | None = None) -> None:

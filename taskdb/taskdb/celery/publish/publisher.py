@@ -16,7 +16,7 @@ from celery import Celery
 from taskdb import tracing
 from taskdb.celery.configuration import broker_kind, broker_priority, check_broker
 from taskdb.celery.message_signature import MessageKeys, Subject
-from taskdb.celery.publish.connection import Lines
+from taskdb.celery.publish.connection import BrokerConnections
 from taskdb.celery.publish.sender import Outcome, Sender
 from taskdb.errors import BrokerUnreachable
 from taskdb.logger import get_logger
@@ -51,13 +51,13 @@ class Publisher:
         self._store = store
         self._kind = broker_kind(settings)
         self._keys = MessageKeys.of(settings)
-        self._lines = Lines(settings, app)
-        self._sender = Sender(self._lines, self._send_one)
+        self._connections = BrokerConnections(settings, app)
+        self._sender = Sender(self._connections, self._send_one)
 
     @property
     def app(self) -> Celery:
         """The Celery app that sends; a forked process gets its own, with its own connections."""
-        return self._lines.app
+        return self._connections.app
 
     def publish(self, items: Sequence[Publication]) -> set[str]:
         """Send every item and mark it QUEUED; returns the ids of the rows that moved.
@@ -113,14 +113,14 @@ class Publisher:
         found: dict[str, int] = {}
         for queue in queues:
             try:
-                with self._lines.producer() as producer:
+                with self._connections.producer() as producer:
                     answer = producer.channel.queue_declare(queue, passive=True)
                     found[queue] = answer.message_count
             except Exception as error:
                 if _is_not_found(error):
                     found[queue] = 0
                 elif self._sender.is_unreachable(error):
-                    self._lines.cut_idle()
+                    self._connections.cut_idle()
                     raise BrokerUnreachable(self._sender.explain(error)) from error
                 else:
                     log.warning("queue.count_failed", queue=queue, reason=str(error))
@@ -128,7 +128,7 @@ class Publisher:
 
     def close(self) -> None:
         """Close the connections of this process."""
-        self._lines.close()
+        self._connections.close()
 
     def _send(self, batch: Sequence[Publication], outcome: Outcome) -> None:
         by_queue: dict[str, list[Publication]] = {}
@@ -236,7 +236,7 @@ def _trace(sent: Sequence[Publication], began: int) -> None:
     ended = time.time_ns()
     for item in sent:
         if item.trace is not None:
-            told = {
+            attributes = {
                 "messaging.system": "taskdb",
                 "messaging.operation.name": "publish",
                 "messaging.destination.name": item.queue,
@@ -245,7 +245,7 @@ def _trace(sent: Sequence[Publication], began: int) -> None:
                 "taskdb.type": item.type,
             }
             name = f"publish {item.type}"
-            tracing.passed(name, "PRODUCER", told, item.trace, (began, ended))
+            tracing.passed(name, "PRODUCER", attributes, item.trace, (began, ended))
 
 
 def _expiry(item: Publication) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import BatchPublishError
 
-from taskdb.celery.publish.connection import Lines
+from taskdb.celery.publish.connection import BrokerConnections
 from taskdb.celery.publish.message_pattern import Patterns
 from taskdb.celery.publish.unreachable import (
     is_answer,
@@ -75,13 +75,13 @@ class Outcome:
 class Sender:
     """Sends the messages of one queue over connections of this process."""
 
-    def __init__(self, lines: Lines, send_one: SendOne) -> None:
-        self._lines = lines
+    def __init__(self, connections: BrokerConnections, send_one: SendOne) -> None:
+        self._connections = connections
         self._send_one = send_one
 
     @property
     def _app(self) -> Celery:
-        return self._lines.app
+        return self._connections.app
 
     def send(self, messages: Sequence[Message], outcome: Outcome) -> None:
         """Send messages of one queue; raises BrokerUnreachable.
@@ -131,11 +131,11 @@ class Sender:
 
     def _try(self, messages: Sequence[Message], outcome: Outcome) -> None:
         """Send over a connection; retry over a new one if an idle one had failed."""
-        was_idle = self._lines.has_idle
+        was_idle = self._connections.has_idle
         try:
             self._over_a_line(messages, outcome)
         except _LostError as error:
-            self._lines.cut_idle()
+            self._connections.cut_idle()
             if error.is_for_all:
                 raise BrokerUnreachable(self.explain(error.reason)) from error.reason
             if not was_idle:
@@ -144,15 +144,15 @@ class Sender:
 
     def _reach(self, lost: _LostError) -> None:
         """Raise BrokerUnreachable unless a new connection can be opened."""
-        self._lines.cut_idle()
+        self._connections.cut_idle()
         try:
-            with self._lines.producer() as producer:
+            with self._connections.producer() as producer:
                 _ = producer.channel
         except Exception as error:  # noqa: BLE001 - any error here concerns all messages
             raise BrokerUnreachable(self.explain(error)) from lost.reason
 
     def _over_a_line(self, messages: Sequence[Message], outcome: Outcome) -> None:
-        with self._lines.producer() as producer:
+        with self._connections.producer() as producer:
             try:
                 _ = producer.channel
             except Exception as error:

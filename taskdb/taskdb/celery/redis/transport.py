@@ -84,7 +84,7 @@ class QoS(redis.QoS):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         # Set before the base class runs: its finalizer may call `settle`.
         self._acked: list[str] = []
-        self._told: list[str] = []
+        self._confirmed: list[str] = []
         super().__init__(*arguments, **keywords)
 
     def append(self, message: Any, delivery_tag: str) -> None:
@@ -121,19 +121,19 @@ class QoS(redis.QoS):
         """Drop the note of a message that was never delivered."""
         self._acked.append(delivery_tag)
 
-    def told(self) -> list[str]:
+    def confirmed(self) -> list[str]:
         """Return the tags for the next request; they are sent until `heard` or `settle`."""
-        self._told += self._acked
+        self._confirmed += self._acked
         self._acked = []
-        return self._told
+        return self._confirmed
 
     def heard(self) -> None:
         """Record that the server has received the acknowledgements."""
-        self._told = []
+        self._confirmed = []
 
     def settle(self) -> None:
         """Send the pending acknowledgements now."""
-        tags = self.told()
+        tags = self.confirmed()
         self.heard()
         if not tags:
             return
@@ -234,7 +234,7 @@ class Channel(Routed, redis.Channel):
             return
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
-        self._ask(repr(time()), *self.qos.told())
+        self._ask(repr(time()), *self.qos.confirmed())
 
     def _ask(self, *words: str) -> None:
         """Send the script with these arguments; the fixed part of the command is encoded once."""
@@ -326,7 +326,7 @@ class Channel(Routed, redis.Channel):
             # Each use of a closed connection passes here, for example the end of a body that
             # outlives it. Kombu would fail on the missing parts, with an error that ends a
             # worker.
-            raise LineError("this line to Redis broke and was put away")
+            raise LineError("this connection to Redis broke and was put away")
         found = super()._connparams(*arguments, **keywords)
         if found is not None and (keywords.get("asynchronous") or arguments[:1] == (True,)):
             # A request belongs to its socket. If redis-py reconnected in place, it would send the

@@ -63,7 +63,7 @@ _REGRESSION = "yes: it was resolved before"
 
 
 def _count(alarm: AlarmEntity) -> str:
-    return f"{alarm.count:,} ({alarm.told:,} of them sent)"
+    return f"{alarm.count:,} ({alarm.reported:,} of them sent)"
 
 
 def _subject(alarm: AlarmEntity) -> str:

@@ -175,8 +175,8 @@ def check_schedules(settings: Settings, *, has_database: bool) -> Iterator[Findi
             return
         for one in wrong.values():
             yield bad("schedules", f"{one.name!r} ({one.origin}) is refused: {one.reason}")
-        told = taskdb.schedules.refused() if has_database else []
-    for one in told:
+        refused = taskdb.schedules.refused() if has_database else []
+    for one in refused:
         if (one.origin, one.name) not in wrong:
             message = f"a beat has refused {one.name!r} ({one.origin}): {one.reason}"
             yield bad("schedules", message, "mend it where it is declared, and restart that beat")

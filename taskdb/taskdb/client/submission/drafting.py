@@ -280,8 +280,8 @@ def submitting(type_name: Any) -> AbstractContextManager[Any]:
     if not is_wanted():
         return nullcontext()
     name = str(type_name)[:TEXT_BYTES]
-    told = {"messaging.system": "taskdb", "messaging.operation.name": "submit", "taskdb.type": name}
-    return span(f"submit {name}", "PRODUCER", told)
+    made = {"messaging.system": "taskdb", "messaging.operation.name": "submit", "taskdb.type": name}
+    return span(f"submit {name}", "PRODUCER", made)
 
 
 def _key_of(task_type: TaskType | None, value: Any) -> str | None:

@@ -110,9 +110,9 @@ class Watcher:
     ) -> None:
         over = [one for one, status in found.items() if status is None or status.is_settled]
         with self._lock:
-            told = {one: self._waiting.pop(one, []) for one in over}
+            waiting = {one: self._waiting.pop(one, []) for one in over}
             self._rest_if_alone()
-        for task_id, futures in told.items():
+        for task_id, futures in waiting.items():
             for future in futures:
                 _set(future, found[task_id], error)
 

@@ -84,7 +84,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         self,
         request: HttpRequest,
         rows: Iterable[Any],
-        told: str,
+        message: str,
         move: Callable[[TaskDB, Any], Any],
     ) -> None:
         """Move every chosen row; show how many moved, and why others did not.
@@ -97,7 +97,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
             try:
                 with submitting_as(created_by=request.user.get_username()):
                     move(taskdb, row)
-                self.log_change(request, row, told)
+                self.log_change(request, row, message)
                 done += 1
             except TaskDBError as error:
                 refused.append(str(error))
@@ -182,9 +182,9 @@ class TaskAdmin(ReadOnlyAdmin):
         return None
 
     def _retry(self, request: HttpRequest, rows: Iterable[Any], *, force: bool = False) -> None:
-        told = "Retried from the beginning." if force else "Retried."
+        message = "Retried from the beginning." if force else "Retried."
         self.for_each(
-            request, rows, told, lambda taskdb, row: taskdb.retry_task(str(row.pk), force=force)
+            request, rows, message, lambda taskdb, row: taskdb.retry_task(str(row.pk), force=force)
         )
 
     def _ask_before_retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:

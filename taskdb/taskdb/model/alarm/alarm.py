@@ -154,7 +154,7 @@ class AlarmEntity:
     """One cause of failures: a snapshot of its row, which never changes.
 
     `tenant` is None for an alarm that counts all tenants together. `count` is the number of
-    failures, `told` the number of those that a message has reported. `is_routed` is False if a
+    failures, `reported` the number of those that a message has reported. `is_routed` is False if a
     message was due and no route matched, None if none was due. `task_ids` are the newest failed
     tasks, `sample` has details of the last one; its text is redacted.
     """
@@ -170,7 +170,7 @@ class AlarmEntity:
     state: AlarmState
     snoozed_until: datetime | None
     count: int
-    told: int
+    reported: int
     window_until: datetime | None
     is_regression: bool
     is_routed: bool | None

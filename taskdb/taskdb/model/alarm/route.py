@@ -15,7 +15,7 @@ from taskdb.model.alarm.alarm import AlarmSource, Severity, one_of
 from taskdb.model.bounds import NAME_BYTES, shown, wrong_text
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_MEMBERS = ("to", "tenant", "type", "severity", "source")
+_KEYS = ("to", "tenant", "type", "severity", "source")
 _ARN = re.compile(r"arn:[a-z-]+:sns:\S+")
 
 
@@ -147,8 +147,8 @@ def parse_route(given: Any, channels: Iterable[str], where: str) -> Route:
     if not isinstance(given, Mapping):
         raise ValueError(f'{where} is not an object such as {{"to": ["ops"]}}')  # noqa: TRY004 - as above
     for name in given:
-        if name not in _MEMBERS:
-            raise ValueError(f"{where} has no key {name!r}{did_you_mean(str(name), _MEMBERS)}")
+        if name not in _KEYS:
+            raise ValueError(f"{where} has no key {name!r}{did_you_mean(str(name), _KEYS)}")
     try:
         return Route(
             to=_known(given.get("to"), tuple(channels)),

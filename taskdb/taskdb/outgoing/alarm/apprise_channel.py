@@ -50,14 +50,14 @@ class ForPeople:
                     body_format=apprise.NotifyFormat.TEXT,
                 )
             except Exception as error:  # noqa: BLE001 - any of a hundred libraries'
-                raise DeliveryFailed(self._told(f"{type(error).__name__}: {error}")) from None
+                raise DeliveryFailed(self._redacted(f"{type(error).__name__}: {error}")) from None
         if not taken:
-            raise DeliveryFailed(self._told(" ".join(said)) or "the service did not take it")
+            raise DeliveryFailed(self._redacted(" ".join(said)) or "the service did not take it")
 
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _told(self, reason: str) -> str:
+    def _redacted(self, reason: str) -> str:
         """Return the error of a service in one line, without any part of its URL."""
         line = " ".join(reason.split())
         for secret in self._secrets:

@@ -98,19 +98,19 @@ class Deliverer:
 
     def _send(self, channel: str, one: Outgoing, way: WayOut | None) -> WayOut | None:
         """Send one message; returns the open channel for the next."""
-        told = {"channel": channel, "alarm_id": one.alarm_id, "attempt": one.attempt}
+        facts = {"channel": channel, "alarm_id": one.alarm_id, "attempt": one.attempt}
         try:
             way = way or self._opened(self._settings, channel)
             way.send(one.id, one.message)
         except (DeliveryFailed, TargetRefused) as error:
             after = error.retry_after if isinstance(error, DeliveryFailed) else None
             self._delivering.refused(one, error.reason, after=after)
-            log.warning("alarm.delivery_failed", reason=error.reason, **told)
+            log.warning("alarm.delivery_failed", reason=error.reason, **facts)
         except Exception as error:  # noqa: BLE001 - any of a hundred libraries'
             # The text of a foreign error may contain secrets.
             self._delivering.refused(one, f"it broke ({type(error).__name__})")
-            log.warning("alarm.delivery_failed", reason=type(error).__name__, **told)
+            log.warning("alarm.delivery_failed", reason=type(error).__name__, **facts)
         else:
             self._delivering.sent(one)
-            log.info("alarm.delivered", **told)
+            log.info("alarm.delivered", **facts)
         return way

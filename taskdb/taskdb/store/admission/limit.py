@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from taskdb.errors import Fault, InvalidInput
-from taskdb.model.limit import Gate, GateOwner, Limit
+from taskdb.model.limit import Limit, LimitEntity, LimitOwner
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
 from taskdb.store.engine.database import Database
@@ -48,7 +48,7 @@ class Limits:
         )
 
     def lift_pause(
-        self, place: Place, scope: Scope, by: str | None = None, *, owner: GateOwner | None = None
+        self, place: Place, scope: Scope, by: str | None = None, *, owner: LimitOwner | None = None
     ) -> bool:
         """Remove a pause. Returns False where there was none."""
         row = _row_of(place, scope, owner)
@@ -63,40 +63,40 @@ class Limits:
         self._write(sql, row, **_spelled(limit), origin=PERSON, set_by=by)
 
     def clear(
-        self, place: Place, scope: Scope, by: str | None = None, *, owner: GateOwner | None = None
+        self, place: Place, scope: Scope, by: str | None = None, *, owner: LimitOwner | None = None
     ) -> bool:
         """Remove a limit. Returns False where there was none."""
         return self._clear(_row_of(place, scope, owner), None, by)
 
     def declare(self, limits: Mapping[str, Limit | None]) -> None:
         """Write the limits that code declares for its types. None removes a declared limit."""
-        known = {gate.name: gate for gate in self._gates() if gate.target == "type"}
+        known = {entity.name: entity for entity in self._limits() if entity.target == "type"}
         for name, limit in limits.items():
-            gate = known.get(name)
+            entity = known.get(name)
             if limit is not None:
-                if gate is None or gate.limit != limit:
+                if entity is None or entity.limit != limit:
                     written = {**_spelled(limit), "origin": CODE, "set_by": None}
                     self._write(self._queries.declare, ("type", name), **written)
-            elif gate is not None and gate.limit is not None and gate.origin == CODE:
+            elif entity is not None and entity.limit is not None and entity.origin == CODE:
                 self._clear(("type", name), CODE, None)
 
-    def all(self, scope: Scope) -> list[Gate]:
+    def all(self, scope: Scope) -> list[LimitEntity]:
         """Return the limits and pauses that this scope may see, in order of their places."""
-        found = self._gates()
+        found = self._limits()
         if scope.tenants is None:
             return found
         return [
-            gate if gate.owner == "tenant" else replace(gate, reason=None, set_by=None)
-            for gate in found
-            if gate.target == "tenant" and scope.allows(gate.name)
+            entity if entity.owner == "tenant" else replace(entity, reason=None, set_by=None)
+            for entity in found
+            if entity.target == "tenant" and scope.allows(entity.name)
         ]
 
-    def _gates(self) -> list[Gate]:
-        sql = self._queries.gates
+    def _limits(self) -> list[LimitEntity]:
+        sql = self._queries.limits
         found = []
         for row in self._database.query(sql, {}, writes=False):
             with unless_unreadable(row, "taskdb_limit", f"{row['target']}:{row['name']}"):
-                found.append(_gate(row))
+                found.append(_entity(row))
         return found
 
     def _clear(self, row: Place, origin: str | None, by: str | None) -> bool:
@@ -109,7 +109,7 @@ class Limits:
         return self._database.query(sql, {"target": target, "name": name, **written})
 
 
-def _row_of(place: Place, scope: Scope, owner: GateOwner | None = None) -> Place:
+def _row_of(place: Place, scope: Scope, owner: LimitOwner | None = None) -> Place:
     """Return the key of the row: a tenant's own for its scope or if the operator names it."""
     target, name = place
     is_own = target == "tenant" and scope.allows(name)
@@ -136,9 +136,9 @@ def _spelled(limit: Limit) -> dict[str, Any]:
     }
 
 
-def _gate(row: Row) -> Gate:
+def _entity(row: Row) -> LimitEntity:
     is_own = row["target"] == OWN
-    return Gate(
+    return LimitEntity(
         target="tenant" if is_own else row["target"],
         name=row["name"],
         is_paused=bool(row["is_paused"]),

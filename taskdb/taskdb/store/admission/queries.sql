@@ -3,7 +3,7 @@
 -- columns keys
 key text
 
--- columns lines
+-- columns wait_queues
 key text, target text, name text
 
 -- columns places
@@ -19,11 +19,11 @@ key text, task_id id
 id id, held_by text
 
 
--- Held tasks. `held_by` is the key of a wait queue, or 'gate' where no pass has looked yet. ---------
+-- Held tasks. `held_by` is the key of a wait queue, or 'admission' before its first pass. -----------
 
 -- part queued row
--- The condition of the index `taskdb_task_line`.
-{row}held_by IS NOT NULL AND {row}held_by NOT IN ('window', 'gate')
+-- The condition of the index `taskdb_task_wait_queue`.
+{row}held_by IS NOT NULL AND {row}held_by NOT IN ('window', 'admission')
 
 -- part still_waits row
 -- A row is held in the wait queue of a key, and no pause stops it there.
@@ -39,21 +39,21 @@ g.set_by, g.set_at
 
 -- query someone_waits
 -- Two probes of partial indexes, since this runs several times a second.
-SELECT EXISTS (SELECT 1 FROM taskdb_task WHERE held_by = 'gate' AND relay_at <= (SELECT {now}))
+SELECT EXISTS (SELECT 1 FROM taskdb_task WHERE held_by = 'admission' AND relay_at <= (SELECT {now}))
     OR EXISTS (SELECT 1 FROM taskdb_task WHERE {queued}) AS holds
 
--- query lines
+-- query wait_queues
 -- The keys of wait queues behind this one: one step of an index for each, however long it is.
-WITH RECURSIVE line(key) AS (
+WITH RECURSIVE wait_queue(key) AS (
     SELECT * FROM (SELECT held_by FROM taskdb_task
                    WHERE {queued} AND held_by > {text after} ORDER BY held_by LIMIT 1) AS head
     UNION ALL
     SELECT (SELECT held_by FROM taskdb_task
-            WHERE {queued} AND held_by > line.key ORDER BY held_by LIMIT 1)
-    FROM line WHERE line.key IS NOT NULL)
-SELECT key FROM line WHERE key IS NOT NULL LIMIT :limit
+            WHERE {queued} AND held_by > wait_queue.key ORDER BY held_by LIMIT 1)
+    FROM wait_queue WHERE wait_queue.key IS NOT NULL)
+SELECT key FROM wait_queue WHERE key IS NOT NULL LIMIT :limit
 
--- query in_line
+-- query waiting_tasks
 -- The first tasks of one wait queue. Rows that another transaction has locked are skipped, since
 -- this one would wait while it holds locks.
 SELECT {candidate} FROM taskdb_task
@@ -63,7 +63,7 @@ ORDER BY id LIMIT :limit{locking FOR UPDATE SKIP LOCKED}
 -- query arrivals
 -- Tasks that no pass has checked since they became ready.
 SELECT {candidate} FROM taskdb_task
-WHERE held_by = 'gate' AND relay_at <= (SELECT {now}) AND status IN ({PUBLISHABLE})
+WHERE held_by = 'admission' AND relay_at <= (SELECT {now}) AND status IN ({PUBLISHABLE})
 AND {not_aside release} ORDER BY relay_at, id LIMIT :limit{locking FOR UPDATE SKIP LOCKED}
 
 -- query look
@@ -76,7 +76,7 @@ SELECT draft.key, {limit},
      JOIN taskdb_task AS t ON t.id = r.task_id
      WHERE r.key = draft.key AND {still_waits t}) AS reserved,
     (SELECT {joined CAST(s.n AS TEXT)} FROM taskdb_slot AS s WHERE s.key = draft.key) AS taken
-FROM {rows lines}
+FROM {rows wait_queues}
 LEFT JOIN taskdb_limit AS g ON g.target = draft.target AND g.name = draft.name
 
 -- query rules
@@ -138,7 +138,7 @@ DELETE FROM taskdb_slot WHERE (key, n) IN (
 
 -- Limits and pauses. -----------------------------------------------------------------------------
 
--- query gates
+-- query limits
 SELECT {limit} FROM taskdb_limit AS g ORDER BY target, name
 
 -- query pause

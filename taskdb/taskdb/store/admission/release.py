@@ -28,7 +28,7 @@ from taskdb.store.task import slot_need as rules
 from taskdb.store.task.slot_need import Need, Place
 from taskdb.store.task.statements import queries_of
 
-LINES = 200
+WAIT_QUEUES = 200
 """The number of wait queues that one pass reads."""
 RELEASE = "release"
 _ROUNDS = 3
@@ -76,12 +76,12 @@ class Admission:
         return bool(self._database.query(sql, {}, writes=False)[0]["holds"])
 
     def release(
-        self, limit: int, lease: timedelta, *, after: str = "", lines: Sequence[str] | None = None
+        self, limit: int, lease: timedelta, *, after: str = "", keys: Sequence[str] | None = None
     ) -> Released:
         """Release at most `limit` held tasks, in order of arrival.
 
-        With `lines` only these wait queues are read, and no new arrivals. The released tasks have
-        their slots. The caller publishes them; the relay does so after the lease.
+        With `keys` only these are read, and no new arrivals. The released tasks have their
+        slots. The caller publishes them; the relay does so after the lease.
         """
 
         def work(*, is_careful: bool = False) -> tuple[Released, _Release]:
@@ -90,13 +90,13 @@ class Admission:
                 release = _Release(self._database, connection, limit, lease, is_careful=is_careful)
                 if not release.begin():
                     return Released(is_busy=True), release
-                if lines is not None:
-                    release.look_at(lines)
+                if keys is not None:
+                    release.look_at(keys)
                     return release.end(), release
-                found = release.lines_behind(after)
+                found = release.wait_queues_behind(after)
                 release.look_at(found)
                 release.look_at_arrivals()
-                return release.end(found[-1] if len(found) == LINES else ""), release
+                return release.end(found[-1] if len(found) == WAIT_QUEUES else ""), release
 
         try:
             return work()[0]
@@ -152,23 +152,24 @@ class _Release:
         sql = self._dialect.exclusive
         return not sql or bool(self._run(sql, **self._database.idle_limit)[0]["has_it"])
 
-    def lines_behind(self, after: str) -> list[str]:
-        return [str(row["key"]) for row in self._run(self._queries.lines, after=after, limit=LINES)]
+    def wait_queues_behind(self, after: str) -> list[str]:
+        found = self._run(self._queries.wait_queues, after=after, limit=WAIT_QUEUES)
+        return [str(row["key"]) for row in found]
 
-    def look_at(self, lines: Sequence[str]) -> None:
+    def look_at(self, keys: Sequence[str]) -> None:
         """Decide about the first tasks of each wait queue, oldest first, up to its free slots."""
-        standing = self._look(lines)
-        left = [line for line in lines if line in standing]
+        standing = self._look(keys)
+        left = [key for key in keys if key in standing]
         for _ in range(_ROUNDS):
             found = self._first_of(left)
-            if not found or not self._decide(found, in_line=True):
+            if not found or not self._decide(found, is_waiting=True):
                 return
 
     def look_at_arrivals(self) -> None:
         """Decide about tasks that have just become ready, behind those that wait already."""
         room = self._limit - self._count
         if room > 0 and (found := self._run(self._queries.arrivals, limit=room)):
-            self._decide(found, in_line=False)
+            self._decide(found, is_waiting=False)
 
     def end(self, after: str = "") -> Released:
         """Return the released tasks in order of arrival."""
@@ -183,36 +184,36 @@ class _Release:
 
     # --- deciding -----------------------------------------------------------------------------
 
-    def _first_of(self, lines: list[str]) -> list[Row]:
-        """Return the next tasks of these wait queues. Removes exhausted queues from `lines`."""
+    def _first_of(self, keys: list[str]) -> list[Row]:
+        """Return the next tasks of these wait queues. Removes exhausted ones from the list."""
         found: list[Row] = []
-        for line in tuple(lines):
+        for key in tuple(keys):
             left = self._limit - self._count - len(found)
-            room = rules.room_of(line, self._rules, len(self._taken.get(line, ())), left)
+            room = rules.room_of(key, self._rules, len(self._taken.get(key, ())), left)
             if room > 0:
-                first = self._run(self._queries.in_line, key=line, limit=room)
+                first = self._run(self._queries.waiting_tasks, key=key, limit=room)
                 found += [row for row in first if str(row["id"]) not in self.failed]
                 if len(first) < room:
-                    lines.remove(line)
+                    keys.remove(key)
         return found
 
-    def _decide(self, found: Sequence[Row], *, in_line: bool) -> bool:
+    def _decide(self, found: Sequence[Row], *, is_waiting: bool) -> bool:
         """Give each task its slots, or a place in a wait queue. Returns whether anything changed.
 
-        `in_line`: the tasks are the first of their wait queues.
+        `is_waiting`: the tasks are the first of their wait queues.
         """
         self._count += len(found)
         if self._is_careful:
-            return self._decide_apart(list(found), in_line=in_line)
-        return self._decide_all(found, in_line=in_line)
+            return self._decide_apart(list(found), is_waiting=is_waiting)
+        return self._decide_all(found, is_waiting=is_waiting)
 
-    def _decide_apart(self, found: list[Row], *, in_line: bool) -> bool:
+    def _decide_apart(self, found: list[Row], *, is_waiting: bool) -> bool:
         """Decide in a savepoint. If that fails, decide about each half alone."""
         known = deepcopy((self._taken, self._heads, self._reserved))
         before = (list(self._let_go), self._changed, self._share)
         try:
             with self._connection.begin_nested():
-                return self._decide_all(found, in_line=in_line)
+                return self._decide_all(found, is_waiting=is_waiting)
         except Exception as error:
             if not is_of_a_row(error):
                 raise
@@ -223,7 +224,7 @@ class _Release:
                 return False
         half = len(found) // 2
         parts = (found[:half], found[half:])
-        changed = [self._decide_apart(part, in_line=in_line) for part in parts]
+        changed = [self._decide_apart(part, is_waiting=is_waiting) for part in parts]
         return any(changed)
 
     def _leave_out(self, task_id: str, error: Exception) -> None:
@@ -233,12 +234,12 @@ class _Release:
         for keepers in self._reserved.values():
             keepers.discard(task_id)
 
-    def _decide_all(self, found: Sequence[Row], *, in_line: bool) -> bool:
+    def _decide_all(self, found: Sequence[Row], *, is_waiting: bool) -> bool:
         in_order = sorted(found, key=lambda row: str(row["id"]))
         self._learn_rules(place for row in in_order for place in rules.places_of(row))
         needs = [rules.needs_of(row, self._rules) for row in in_order]
         keys = list(dict.fromkeys(need.key for several in needs for need in several))
-        if in_line:
+        if is_waiting:
             # Tasks in the wait queue of another key do not come before these tasks, which have
             # waited too: each could come before the other for ever.
             standing: set[str] = set()
@@ -254,7 +255,7 @@ class _Release:
                 decided.let_go.append(task_id)
                 self._leaves(row, decided)
                 continue
-            if in_line:
+            if is_waiting:
                 self._keep_places(row, stop, wanted, decided)
             if stop != row["held_by"]:
                 decided.holds.append({"id": task_id, "held_by": stop})
@@ -339,17 +340,17 @@ class _Release:
             self._rules.update(rules.rule_of(row) for row in found)
             self._known |= new
 
-    def _look(self, lines: Sequence[str]) -> set[str]:
+    def _look(self, keys: Sequence[str]) -> set[str]:
         """Read the limits and slots of wait queues. Returns the queues in which a task waits."""
-        if not lines:
+        if not keys:
             return set()
-        new = [line for line in lines if line not in self._taken]
-        if windows := [line for line in new if line.startswith(rules.STARTS)]:
-            keys = json.dumps([{"key": key} for key in windows])
-            self._run(self._queries.end_windows, keys=keys)
-        places = {line: rules.place_of(line) for line in lines}
-        asked = json.dumps([_spelled(line, place) for line, place in places.items()])
-        found = self._run(self._queries.look, lines=asked)
+        new = [key for key in keys if key not in self._taken]
+        if windows := [key for key in new if key.startswith(rules.STARTS)]:
+            ended = json.dumps([{"key": key} for key in windows])
+            self._run(self._queries.end_windows, keys=ended)
+        places = {key: rules.place_of(key) for key in keys}
+        asked = json.dumps([_spelled(key, place) for key, place in places.items()])
+        found = self._run(self._queries.look, wait_queues=asked)
         for row in found:
             numbers = row["taken"].split(",") if row["taken"] else ()
             self._taken.setdefault(row["key"], set(map(int, numbers)))
@@ -364,6 +365,6 @@ class _Release:
         return self._dialect.query(self._session, sql, given)
 
 
-def _spelled(line: str, place: Place | None) -> dict[str, str | None]:
+def _spelled(key: str, place: Place | None) -> dict[str, str | None]:
     target, name = place or (None, None)
-    return {"key": line, "target": target, "name": name}
+    return {"key": key, "target": target, "name": name}

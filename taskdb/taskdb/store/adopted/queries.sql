@@ -62,7 +62,7 @@ SELECT 1 AS one{lazily}
 SELECT CAST(id AS TEXT) AS id, tenant, is_adopted, type, status, queue, priority, attempt, worker,
     claim_token, created_at, run_at, deadline_at, queued_at, started_at, ended_at,
     input IS NOT NULL AS has_input, attributes <> '{}' AS has_attributes,
-    {member error, type} AS error_type, {member error, attempt} AS error_attempt
+    {text_in error, type} AS error_type, {text_in error, attempt} AS error_attempt
 FROM taskdb_task WHERE id IN {listed_ids ids} ORDER BY id{locking FOR UPDATE}
 
 -- query insert

@@ -20,7 +20,7 @@ from taskdb.store.engine.event_order import has_order
 from taskdb.store.engine.types import as_texts
 
 NAMED_RULES = ("mutex", "running", "starts", "paused")
-"""Reasons in `held_by` before a colon; the reasons `window` and `gate` have no colon."""
+"""Reasons in `held_by` before a colon; the reasons `window` and `admission` have no colon."""
 _RECENT = timedelta(hours=1)
 """A worker that was not seen for longer is not counted."""
 
@@ -45,7 +45,7 @@ class Kindred:
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class WorkerCounts:
     """Counts of live workers, of those lost within the last hour, and of live ones by queue."""
 
     live: int
@@ -67,16 +67,16 @@ class Timetable:
 class LiveAlarms:
     """Counts of unresolved alarms by state and severity.
 
-    `unrouted` counts open ones that no route takes; `untold` has undelivered messages by channel.
+    `unrouted` counts open ones that no route takes; `undelivered` has messages by channel.
     """
 
     numbers: dict[tuple[AlarmState, Severity], int]
     unrouted: int
-    untold: dict[str, Untold]
+    undelivered: dict[str, Undelivered]
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
+class Undelivered:
     """The messages that wait for one channel, and the age of the oldest."""
 
     number: int
@@ -119,7 +119,7 @@ class SystemCounts:
             for row in found
         ]
 
-    def workers(self, lease: timedelta) -> Crew:
+    def workers(self, lease: timedelta) -> WorkerCounts:
         """Count workers: one seen within the lease is alive; those that stopped do not count."""
         d = self._database.dialect
         found = self._database.query(
@@ -135,7 +135,7 @@ class SystemCounts:
             for queue in as_texts(row["queues"]):
                 by_queue[queue] = by_queue.get(queue, 0) + 1
         oldest = max((_seconds(row["unseen"]) or 0.0 for row in live), default=0.0)
-        return Crew(len(live), len(found) - len(live), by_queue, oldest)
+        return WorkerCounts(len(live), len(found) - len(live), by_queue, oldest)
 
     def schedules(self) -> Timetable:
         """Count enabled schedules."""
@@ -171,8 +171,8 @@ class SystemCounts:
                 for row in found
             },
             unrouted=sum(int(row["unrouted"]) for row in open_ones),
-            untold={
-                row["channel"]: Untold(int(row["number"]), _seconds(row["oldest"]) or 0.0)
+            undelivered={
+                row["channel"]: Undelivered(int(row["number"]), _seconds(row["oldest"]) or 0.0)
                 for row in waiting
             },
         )

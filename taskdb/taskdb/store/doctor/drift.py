@@ -194,11 +194,11 @@ class Doctor:
 
     def _lost_messages(self, lease: timedelta) -> Drift | None:
         """Messages that the reconcile loop has had the time to find."""
-        crew = self._lost.crew(lease)
+        workers = self._lost.live_workers(lease)
         rows = [
             row
             for row in self._lost.queued(None, _LIMIT)
-            if row.queued_at <= crew.now - 2 * _PASSED and row.message not in crew.messages
+            if row.queued_at <= workers.now - 2 * _PASSED and row.message not in workers.messages
         ]
         passed = overtaken(rows, self._lost.taken(_LOOK_BACK) if rows else {}, _PASSED)
         return drift(

@@ -11,7 +11,7 @@ WHERE t.status IN ({PUBLISHABLE}) AND t.held_by IS NULL AND NOT t.is_adopted
 AND COALESCE(t.run_at, t.created_at) <= (SELECT {now})
 AND EXISTS (SELECT 1 FROM taskdb_event AS e
             WHERE e.task_id = t.id AND e.from_status = e.to_status AND e.at >= t.updated_at
-            AND {member e.detail, refused} IS NOT NULL)
+            AND {text_in e.detail, refused} IS NOT NULL)
 ORDER BY t.id LIMIT :limit
 
 -- query worker_lost
@@ -71,7 +71,7 @@ AND (substr(t.held_by, 1, 6) = 'mutex:'
                      WHERE t.held_by = 'running:' || g.target || ':' || g.name
                      AND g.max_running <= (SELECT count(*) FROM taskdb_slot AS s
                                            WHERE s.key = t.held_by))
-     OR t.held_by = 'gate')
+     OR t.held_by = 'admission')
 ORDER BY t.id LIMIT :limit
 
 -- query worker_waits

@@ -19,7 +19,7 @@ _RUNNING = ", ".join(repr(status) for status in in_order(RUNNING))
 
 REQUEUE = "requeue"
 
-Line = tuple[str, int]
+QueueAndPriority = tuple[str, int]
 """A queue and a priority; workers take such messages in the order in which they came."""
 
 
@@ -41,7 +41,7 @@ class QueuedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class LiveWorkers:
     """The queues that the live workers consume, and the messages that they have."""
 
     now: datetime
@@ -56,7 +56,7 @@ class LostMessages:
         self._database = database
         self._aside = aside
 
-    def crew(self, lease: timedelta) -> Crew:
+    def live_workers(self, lease: timedelta) -> LiveWorkers:
         """Return the workers seen within the lease, and the time by the store's clock."""
         d = self._database.dialect
         sql = (
@@ -66,13 +66,13 @@ class LostMessages:
             f" ON w.stopped_at IS NULL AND w.seen_at >= (SELECT {d.later('-:lease')})"
         )
         found = self._database.query(sql, {"lease": lease.total_seconds()}, writes=False)
-        return Crew(
+        return LiveWorkers(
             moment(found[0]["now"]),
             frozenset(queue for row in found for queue in as_texts(row["queues"])),
             frozenset(one for row in found for one in as_texts(row["messages"])),
         )
 
-    def taken(self, within: timedelta | None = None) -> dict[Line, datetime]:
+    def taken(self, within: timedelta | None = None) -> dict[QueueAndPriority, datetime]:
         """Return when the newest message of a running task came, by queue and priority.
 
         `within` adds tasks that began within this time and may be over, for a caller without
@@ -134,7 +134,7 @@ def _queued(row: Row) -> QueuedRow:
 
 
 def overtaken(
-    rows: Iterable[QueuedRow], taken: dict[Line, datetime], by: timedelta
+    rows: Iterable[QueuedRow], taken: dict[QueueAndPriority, datetime], by: timedelta
 ) -> list[QueuedRow]:
     """The rows that a taken message of the same queue and priority overtook `by` this time."""
     return [

@@ -32,7 +32,7 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class LimitNotice:
     """A limit or pause, with its author and reason."""
 
     reason: str | None
@@ -69,7 +69,7 @@ class Standing:
     holders: tuple[Holder, ...]
     other_holders: int
     is_operator: bool
-    gate: Gate | None
+    limit: LimitNotice | None
     refusal: Refusal | None
     open_sub_tasks: int
     first_open: str | None
@@ -110,7 +110,7 @@ class Situations:
             holders=holders,
             other_holders=others,
             is_operator=scope.tenants is None,
-            gate=self._gate(task.held_by, scope),
+            limit=self._limit(task.held_by, scope),
             refusal=self._refusal(task),
             open_sub_tasks=open_sub_tasks,
             first_open=first_open,
@@ -123,7 +123,7 @@ class Situations:
         if task.status not in PUBLISHABLE:
             return None
         found = self._ask(
-            f"SELECT at, {self._database.dialect.member('detail', 'refused')} AS reason"
+            f"SELECT at, {self._database.dialect.text_in('detail', 'refused')} AS reason"
             " FROM taskdb_event WHERE task_id = :id ORDER BY id DESC LIMIT 1",
             id=task.id,
         )
@@ -164,7 +164,7 @@ class Situations:
             others += row["task_id"] is not None
         return (*named[:_FEW], *unnamed), others
 
-    def _gate(self, held_by: str | None, scope: Scope) -> Gate | None:
+    def _limit(self, held_by: str | None, scope: Scope) -> LimitNotice | None:
         kind, _, whose = (held_by or "").partition(":")
         target, _, name = whose.partition(":")
         if kind not in {"paused", "running", "starts"}:
@@ -179,10 +179,10 @@ class Situations:
             return None
         row = found[0]
         # A tenant's own limit comes from the tenant itself.
-        is_told = scope.tenants is None or target == OWN
-        return Gate(
-            row["reason"] if is_told else None,
-            row["set_by"] if is_told else None,
+        is_visible = scope.tenants is None or target == OWN
+        return LimitNotice(
+            row["reason"] if is_visible else None,
+            row["set_by"] if is_visible else None,
             as_moment(row["set_at"]),
             row["max_running"],
             row["max_starts"],

@@ -174,7 +174,7 @@ class Statistics:
 
 
 def _page(d: StoreDialect) -> str:
-    error = d.member("detail", "error")
+    error = d.text_in("detail", "error")
     page = (
         "SELECT xid, id, task_id, from_status, to_status, attempt, worker, at,"
         f" CASE WHEN {error} IN ({_quoted(RESCUED)}) THEN 'rescued'"

@@ -25,7 +25,7 @@ from taskdb.store.engine.dialect import Moved, MoveStatement, StoreDialect
 from taskdb.store.engine.dialects import name_of, spoken
 from taskdb.store.engine.migrations import revision
 from taskdb.store.engine.session import JoinedSession, Parameters, Row, Session
-from taskdb.store.engine.sqlite.fork_gate import ForkGate
+from taskdb.store.engine.sqlite.fork_lock import ForkLock
 
 log = get_logger("taskdb.database")
 
@@ -44,7 +44,7 @@ _COLLIDED = (
     "its beginning, this submit included"
 )
 
-_NO_GATE = nullcontext()
+_NO_LOCK = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Database:
         self.idle_seconds = IDLE_SECONDS
         renew_after_fork(self)
         is_file = self.dialect.name == "sqlite"
-        self._gate = ForkGate(self._close_engines) if is_file else None
+        self._fork_lock = ForkLock(self._close_engines) if is_file else None
 
     def spoken(self, name: str) -> StoreDialect:
         """The dialect with this name. A caller's connection may need another one than ours."""
@@ -280,7 +280,7 @@ class Database:
             self._engines = {}
 
     def _at_rest_in_forks(self) -> AbstractContextManager[None]:
-        return _NO_GATE if self._gate is None else self._gate.inside()
+        return _NO_LOCK if self._fork_lock is None else self._fork_lock.inside()
 
     def after_fork(self) -> None:
         """Renew the lock: another thread of the parent may have held it during the fork."""

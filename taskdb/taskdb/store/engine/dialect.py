@@ -140,10 +140,10 @@ class StoreDialect(Protocol):
         The columns have the alias; they are NULL where no row matches.
         """
 
-    def told(self, columns: str) -> str:
+    def spelled(self, columns: str) -> str:
         """Columns of `task`, joined by `, `, spelled for any driver and any setting."""
 
-    def member(self, column: str, *path: str) -> str:
+    def text_in(self, column: str, *path: str) -> str:
         """The text at a path of a JSON column; NULL where there is none, or no JSON."""
 
     def number_in(self, column: str, *path: str) -> str:

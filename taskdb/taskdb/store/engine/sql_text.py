@@ -6,7 +6,7 @@ statement, a `part` is a fragment that several statements share, and `columns` a
 parameter that carries rows, added to those that its options name. The option `postgresql` or
 `sqlite` limits a section to that database.
 
-A token is in braces: `{now}`, `{later :delay}`, `{member spec, fan_out, join}`. Its name is one of
+A token is in braces: `{now}`, `{later :delay}`, `{text_in spec, fan_out, join}`. Its name is one of
 these, in this order: an argument of the current part, a part, a word of
 `taskdb.store.task.statements`, or an attribute of the dialect. After the name come arguments, which
 may contain tokens.

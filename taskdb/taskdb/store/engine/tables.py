@@ -81,7 +81,7 @@ task = Table(
     Column("relay_at", Moment, nullable=False),
     *_optional(Moment, "queued_at", "started_at", "ended_at", "cancel_requested_at"),
     Column("mutex_key", Text),
-    *_required(Boolean, "is_gated", "may_rerun"),
+    *_required(Boolean, "needs_admission", "may_rerun"),
     Column("callback_hash", Text),
     Column("callback_until", Moment),
     Column("called_back", Text),
@@ -121,7 +121,7 @@ worker = Table(
     Column("waiting", Text),
 )
 
-gate = Table(
+limit = Table(
     "taskdb_limit",
     metadata,
     Column("target", Text, primary_key=True),
@@ -203,7 +203,7 @@ schedule_run = Table(
     Column("number", Integer, nullable=False),
     Column("last_due_at", Moment),
     Column("at", Moment, nullable=False),
-    Column("is_told", Boolean, nullable=False),
+    Column("is_reported", Boolean, nullable=False),
 )
 
 alarm = Table(
@@ -214,7 +214,7 @@ alarm = Table(
     Column("tenant", Text),
     *_required(Text, "severity", "state"),
     Column("snoozed_until", Moment),
-    *_required(BigInteger, "count", "told"),
+    *_required(BigInteger, "count", "reported"),
     Column("sequence", Integer, nullable=False),
     Column("window_until", Moment),
     Column("is_regression", Boolean, nullable=False),

@@ -38,7 +38,7 @@ FROM taskdb_task AS t WHERE {condition} ORDER BY t.{order} LIMIT :limit{locking 
 -- The mark of a tree that loses sub-tasks, so that nobody can retry it. A lost sub-task may have
 -- failed, and the rest would join as if it had never existed.
 UPDATE taskdb_task SET spec = {merged COALESCE(spec, {as_json '{}'}), {made pruned, true}}
-WHERE id = :id AND {member spec, pruned} IS NULL
+WHERE id = :id AND {text_in spec, pruned} IS NULL
 
 -- part of_these: postgresql
 -- With an array the planner uses the index of each day, at any number of rows.

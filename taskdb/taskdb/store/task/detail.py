@@ -51,7 +51,7 @@ def place_of(traceback: str) -> str:
 
 def spelled_reason(reason: str, by: str | None = None) -> str:
     """Return the detail of an event with a reason. `by`: the actor of a change by hand."""
-    told = {"reason": storable(reason)}
+    detail = {"reason": storable(reason)}
     if by is not None:
-        told["by"] = storable(by)
-    return encode(told, "detail")
+        detail["by"] = storable(by)
+    return encode(detail, "detail")

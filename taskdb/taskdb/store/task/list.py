@@ -229,9 +229,9 @@ _CONTAINS = {
     # For the items of an array or an object. Values nested in them must be equal as text.
     "sqlite": (
         "NOT EXISTS (SELECT 1 FROM json_each(:{column}) AS wanted WHERE NOT EXISTS"
-        " (SELECT 1 FROM json_each(taskdb_task.{column}) AS member"
-        " WHERE member.value IS wanted.value AND (typeof(wanted.key) = 'integer'"
-        " OR member.key = wanted.key) AND (member.type = wanted.type OR 'real'"
-        " IN (member.type, wanted.type))))"
+        " (SELECT 1 FROM json_each(taskdb_task.{column}) AS item"
+        " WHERE item.value IS wanted.value AND (typeof(wanted.key) = 'integer'"
+        " OR item.key = wanted.key) AND (item.type = wanted.type OR 'real'"
+        " IN (item.type, wanted.type))))"
     ),
 }

@@ -41,7 +41,7 @@ SET status = 'STARTED',
     -- The token that an earlier run gave away is void.
     callback_hash = NULL
 RETURNS tenant, type, attempt, spared, crashes, claim_token, input, input_ref, result, result_ref,
-    error, attributes, role, parent_id, position, called_back, is_gated, mutex_key, queue, trace
+    error, attributes, role, parent_id, position, called_back, needs_admission, mutex_key, queue, trace
 
 -- move claim_chunk: like claim, lazy, many
 -- The items of one message, as many as it was published for. The CTE is run once. Items that
@@ -143,7 +143,7 @@ SET status = CASE WHEN old.called_back IS NOT NULL THEN 'ERRORED'
     run_at = CASE WHEN old.called_back IS NOT NULL THEN {now} ELSE old.run_at END,
     relay_at = CASE WHEN old.called_back IS NOT NULL THEN {now} ELSE old.relay_at END,
     worker = CASE WHEN NOT (old.called_back IS NOT NULL) THEN old.worker END,
-    held_by = CASE WHEN old.called_back IS NOT NULL AND old.is_gated THEN 'gate'
+    held_by = CASE WHEN old.called_back IS NOT NULL AND old.needs_admission THEN 'admission'
                    ELSE old.held_by END,
     {reported}, error = {json error}
 RETURNS claim_token
@@ -187,7 +187,7 @@ old.crashes + 1 >= {integer max_crashes}
 -- part error_of_crash
 -- The error of poison names the workers on which it ran: one of them may be at fault.
 {merged {error_of_attempt},
-    CASE WHEN {poison} THEN {made message, {member {json error}, message} || '; its runs were on '
+    CASE WHEN {poison} THEN {made message, {text_in {json error}, message} || '; its runs were on '
         || (SELECT {joined e.worker} FROM taskdb_event AS e
             WHERE e.task_id = old.id AND e.to_status = 'STARTED')}
     ELSE {as_json '{}'} END}
@@ -274,7 +274,7 @@ IF old.status = 'QUEUED' AND old.queued_at <= {moment seen}
 -- is counted. The task is held until it has its slots.
 ROWS old.id = :id
 IF {ready} AND {is_refused}
-SET status = 'CREATED', is_gated = true, held_by = 'gate', relay_at = {now},
+SET status = 'CREATED', needs_admission = true, held_by = 'admission', relay_at = {now},
     worker = NULL, claim_token = NULL, chunk = NULL
 
 -- move hold_chunk: as hand_back, like hold, many

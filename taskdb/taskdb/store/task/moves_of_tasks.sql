@@ -46,7 +46,7 @@ RETURNS waits_for, parent_id
 
 -- move retry: many
 -- By hand, with a whole budget. The attempt number only grows. A task of a fan-out is held by the
--- window of its parent; any other that is gated, until it has its slots.
+-- window of its parent; any other that needs admission, until it has its slots.
 ROWS old.id IN {listed_ids ids}
 IF old.status IN ({RETRYABLE})
 SET status = 'CREATED',
@@ -59,9 +59,9 @@ SET status = 'CREATED',
     deadline_at = NULL,
     spec = NULL,
     held_by = CASE WHEN {text held_by} IS NOT NULL THEN {text held_by}
-                   WHEN old.is_gated THEN 'gate' END,
+                   WHEN old.needs_admission THEN 'admission' END,
     relay_at = CASE WHEN {text held_by} IS NOT NULL THEN {never}
-                    WHEN old.is_gated THEN {now} ELSE {later :delay} END
+                    WHEN old.needs_admission THEN {now} ELSE {later :delay} END
 
 -- move retry_ended_badly: as retry, like retry, many
 -- Only tasks that have not COMPLETED since they were chosen, and that do not wait for their time.
@@ -77,24 +77,24 @@ COALESCE({later {delay}}, {run_at})
 -- A task without sub-tasks.
 ROWS old.tenant = :tenant AND old.type = :type AND old.unique_key = :unique_key
 IF old.status IN ({RESUBMITTABLE}) AND {text kind} = 'TASK'
-   AND NOT ({member old.spec, fan_out} IS NOT NULL OR {member old.spec, sequence} IS NOT NULL)
+   AND NOT ({text_in old.spec, fan_out} IS NOT NULL OR {text_in old.spec, sequence} IS NOT NULL)
 SET spared = old.attempt, crashes = 0, unregistered = 0,
     result = NULL, result_ref = NULL, error = NULL, ended_at = NULL,
     cancel_requested_at = NULL, called_back = NULL,
     worker = NULL, claim_token = NULL, spec = NULL, started_at = NULL,
     status = CASE WHEN {due_bound} > {now} THEN 'SCHEDULED' ELSE 'CREATED' END,
     run_at = {due_bound},
-    is_gated = {gated_bound},
-    held_by = CASE WHEN {gated_bound} THEN 'gate' END,
+    needs_admission = {bound_needs_admission},
+    held_by = CASE WHEN {bound_needs_admission} THEN 'admission' END,
     relay_at = CASE WHEN {due_bound} > {now} THEN {due_bound}
-                    WHEN {gated_bound} THEN {now} ELSE {later :grace} END,
+                    WHEN {bound_needs_admission} THEN {now} ELSE {later :grace} END,
     {bound resubmitted}
 
 -- part due_bound
 {due {number delay}, {moment run_at}}
 
--- part gated_bound
-(old.is_gated OR {is_gated {text mutex_key}, {text queue}, old.type, old.tenant})
+-- part bound_needs_admission
+(old.needs_admission OR {needs_admission {text mutex_key}, {text queue}, old.type, old.tenant})
 
 -- move resubmit_part: as retry, many, given part
 -- A part of a fan-out that continues. A CANCELED part waits as CREATED until it is due.
@@ -107,18 +107,18 @@ SET spared = old.attempt, crashes = 0, unregistered = 0,
     status = CASE WHEN {due_given} > {now} AND old.status <> 'CANCELED' THEN 'SCHEDULED'
                   ELSE 'CREATED' END,
     run_at = {due_given},
-    is_gated = {gated_given},
-    held_by = COALESCE({text held_by}, CASE WHEN {gated_given} THEN 'gate' END),
+    needs_admission = {draft_needs_admission},
+    held_by = COALESCE({text held_by}, CASE WHEN {draft_needs_admission} THEN 'admission' END),
     relay_at = CASE WHEN {text held_by} IS NOT NULL THEN {never}
                     WHEN {due_given} > {now} THEN {due_given}
-                    WHEN {gated_given} THEN {now} ELSE {later :grace} END,
+                    WHEN {draft_needs_admission} THEN {now} ELSE {later :grace} END,
     {drafted asked}
 
 -- part due_given
 {due draft.delay, draft.run_at}
 
--- part gated_given
-(old.is_gated OR {is_gated draft.mutex_key, draft.queue, old.type, old.tenant})
+-- part draft_needs_admission
+(old.needs_admission OR {needs_admission draft.mutex_key, draft.queue, old.type, old.tenant})
 
 -- move ask_anew: as resubmit, many, given root
 -- The root of a tree that continues gets the new options. Another move changes its status.

@@ -33,11 +33,11 @@ OR {limit}.target IN ('tenant', 'own') AND {limit}.name = {row}.tenant
 
 -- part is_refused
 -- A pause stops the row, or a limit that was set after its message was sent.
-(old.mutex_key IS NOT NULL AND NOT old.is_gated
+(old.mutex_key IS NOT NULL AND NOT old.needs_admission
  OR EXISTS (SELECT 1 FROM taskdb_limit AS g
-            WHERE (g.is_paused OR NOT old.is_gated) AND ({concerns g, old})))
+            WHERE (g.is_paused OR NOT old.needs_admission) AND ({concerns g, old})))
 
--- part is_gated mutex queue type tenant
+-- part needs_admission mutex queue type tenant
 -- The task needs slots. One probe of the primary key for each column.
 ({mutex} IS NOT NULL
  OR EXISTS (SELECT 1 FROM taskdb_limit AS g WHERE g.target IN ('queue') AND g.name = {queue})
@@ -67,8 +67,8 @@ CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE '{status}' EN
 CASE WHEN old.cancel_requested_at IS NOT NULL THEN {now} END
 
 -- part held_again
--- A gated task that waits again has lost its slots, and is held until it has new ones.
-CASE WHEN old.is_gated AND {status} IN ({PUBLISHABLE}) THEN 'gate' END
+-- A task that needs admission and waits again has no slots, and is held until it has new ones.
+CASE WHEN old.needs_admission AND {status} IN ({PUBLISHABLE}) THEN 'admission' END
 
 -- part error_of_attempt
 -- The number of the attempt comes from the row, since the writer does not know it.

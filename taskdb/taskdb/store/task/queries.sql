@@ -5,22 +5,22 @@
 
 -- part insert columns
 -- SCHEDULED if due later by the clock of the database, else CREATED. All rows of a submit get the
--- same time, so that they sort by their ids. MATERIALIZED, since each use of `gated` would run its
--- probes again. A parent waits for its sub-tasks and needs no slot. Without a WHERE, SQLite reads
--- ON CONFLICT as the ON of a join. The creator publishes parts one after another, so the last ones
+-- same time, so that they sort by their ids. MATERIALIZED, since each use of
+-- `limited` would run its probes again. A parent waits for its sub-tasks and needs no slot.
+-- Without a WHERE, SQLite reads ON CONFLICT as the ON of a join. The creator publishes parts one after another, so the last ones
 -- have more time.
-INSERT INTO taskdb_task ({names {columns}}, is_gated, status, run_at, relay_at, created_at, updated_at)
+INSERT INTO taskdb_task ({names {columns}}, needs_admission, status, run_at, relay_at, created_at, updated_at)
 WITH draft AS MATERIALIZED (
     SELECT draft.*, COALESCE({later draft.delay}, draft.run_at) AS due, (SELECT {now}) AS now,
         (draft.kind = 'TASK'
-         AND {is_gated draft.mutex_key, draft.queue, draft.type, draft.tenant}) AS gated
+         AND {needs_admission draft.mutex_key, draft.queue, draft.type, draft.tenant}) AS limited
     FROM {rows drafts, {columns}})
-SELECT {values {columns}}, draft.gated,
+SELECT {values {columns}}, draft.limited,
     CASE WHEN draft.due > draft.now THEN 'SCHEDULED' ELSE 'CREATED' END,
     draft.due,
     CASE WHEN draft.held_by IS NOT NULL THEN {never}
          WHEN draft.due > draft.now THEN draft.due
-         WHEN draft.gated THEN draft.now
+         WHEN draft.limited THEN draft.now
          ELSE {later :grace + CASE WHEN draft.role = 'part'
                                    THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0 END} END,
     draft.now, draft.now
@@ -35,7 +35,7 @@ FROM draft WHERE true ON CONFLICT DO NOTHING
 
 -- query existing
 -- The task with the id or the unique key of a draft. The id counts first.
-SELECT {told id, status, relay_at, created_at, run_at, held_by} FROM taskdb_task
+SELECT {spelled id, status, relay_at, created_at, run_at, held_by} FROM taskdb_task
 WHERE id = :id OR (tenant = :tenant AND type = :type AND unique_key = {text unique_key})
 ORDER BY CASE WHEN id = :id THEN 0 ELSE 1 END LIMIT 1
 
@@ -99,7 +99,7 @@ AND status IN ({PUBLISHABLE})
 
 -- query publications
 -- The columns from which messages are made, as the rows are now. Held rows have no message.
-SELECT {told {publication}} FROM taskdb_task
+SELECT {spelled {publication}} FROM taskdb_task
 WHERE id IN {listed_ids ids} AND held_by IS NULL ORDER BY created_at, id
 
 
@@ -167,7 +167,7 @@ SELECT (SELECT count(*) FROM (
         SELECT 1 AS one FROM taskdb_task
         WHERE parent_id = :parent AND role = 'part' AND status IN ({OPEN}) LIMIT {few}) AS few) AS open,
     EXISTS (SELECT 1 FROM taskdb_task WHERE parent_id = :parent AND held_by = 'window') AS is_held,
-    COALESCE((SELECT {member spec, fan_out, join} = 'fail_fast' FROM taskdb_task
+    COALESCE((SELECT {text_in spec, fan_out, join} = 'fail_fast' FROM taskdb_task
               WHERE id = :parent), false) AS is_hasty
 
 -- part sub_task
@@ -207,9 +207,9 @@ ORDER BY id LIMIT :limit
 -- query release_held
 -- The next parts for which the window has room. A part that needs slots stays held until it has
 -- them. Locked in order, as a cancel of many does. A canceled part is not released.
-UPDATE taskdb_task SET held_by = CASE WHEN is_gated THEN 'gate' END,
+UPDATE taskdb_task SET held_by = CASE WHEN needs_admission THEN 'admission' END,
     relay_at = CASE WHEN run_at > {now} THEN run_at
-                    WHEN is_gated THEN {now} ELSE {later :delay} END
+                    WHEN needs_admission THEN {now} ELSE {later :delay} END
 WHERE id IN (SELECT id FROM taskdb_task WHERE parent_id = :parent AND held_by = 'window'
              ORDER BY position LIMIT :limit{locking FOR UPDATE})
 RETURNING id, held_by
@@ -234,7 +234,7 @@ SELECT count(*) FROM taskdb_task AS t WHERE t.parent_id = p.id AND t.role = 'par
 -- for a window that cannot be read, since the join raises the error.
 (NOT EXISTS (SELECT 1 FROM taskdb_task AS t WHERE t.parent_id = p.id AND t.status IN ({OPEN}))
  OR (p.cancel_requested_at IS NOT NULL OR p.error IS NOT NULL) AND {some_open}
- OR {member p.spec, fan_out, join} = 'fail_fast'
+ OR {text_in p.spec, fan_out, join} = 'fail_fast'
     AND EXISTS (SELECT 1 FROM taskdb_task AS t
                 WHERE t.parent_id = p.id AND t.role = 'part' AND t.status IN ({UNDONE}))
     AND {some_open}
@@ -268,7 +268,7 @@ SELECT * FROM (SELECT id, true AS is_last FROM page ORDER BY id LIMIT 1 OFFSET :
 SELECT id FROM taskdb_task
 WHERE waits_for IN ('parts', 'steps', 'on_start') AND status = 'PROCESSING' AND NOT is_adopted
 AND {not_aside reconcile} AND deadline_at <= (SELECT {now}) AND error IS NULL
-AND ({member spec, fan_out, timeout} IS NOT NULL OR {member spec, sequence, timeout} IS NOT NULL)
+AND ({text_in spec, fan_out, timeout} IS NOT NULL OR {text_in spec, sequence, timeout} IS NOT NULL)
 ORDER BY id LIMIT :limit
 
 

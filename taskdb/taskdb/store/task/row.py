@@ -25,7 +25,7 @@ from taskdb.store.contract import Claim, Publication
 from taskdb.store.engine.dialect import Moved
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import as_moment, as_readable, moment
-from taskdb.store.task.slot_need import lines_of
+from taskdb.store.task.slot_need import wait_queues_of
 
 
 def entity(row: Row | RowMapping, reader: TaskReader | None = None) -> TaskEntity:
@@ -96,7 +96,7 @@ def claim(moved: Moved, token: str) -> Claim:
     row = moved.before
     own = row["claim_token"] == token and row["status"] in {"STARTED", "PROCESSING"}
     granted = moved.after is not None
-    is_gated = bool(row["is_gated"])
+    needs_admission = bool(row["needs_admission"])
     return Claim(
         granted=granted or own,
         status=TaskStatus(moved.after or row["status"]),
@@ -116,10 +116,10 @@ def claim(moved: Moved, token: str) -> Claim:
         parent_id=_id(row["parent_id"]),
         position=row["position"],
         is_called_back=row["called_back"] is not None,
-        is_gated=is_gated,
+        needs_admission=needs_admission,
         queue=row["queue"],
         trace=row["trace"],
-        lines=_lines(row) if is_gated else (),
+        wait_queues=_wait_queues(row) if needs_admission else (),
     )
 
 
@@ -163,8 +163,8 @@ def _id(stored: Any) -> str | None:
     return None if stored is None else str(stored)
 
 
-def _lines(row: Row) -> tuple[str, ...]:
-    return tuple(lines_of(row["tenant"], row["queue"], row["type"], row["mutex_key"]))
+def _wait_queues(row: Row) -> tuple[str, ...]:
+    return tuple(wait_queues_of(row["tenant"], row["queue"], row["type"], row["mutex_key"]))
 
 
 def _error(stored: Any) -> TaskError | None:

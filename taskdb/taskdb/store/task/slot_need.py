@@ -88,16 +88,16 @@ def mutex_key(tenant: str, key: str) -> str:
     return f"{MUTEX}:{spelled}/{key}"
 
 
-def lines_of(tenant: str, queue: str, type_name: str, mutex: str | None) -> list[str]:
+def wait_queues_of(tenant: str, queue: str, type_name: str, mutex: str | None) -> list[str]:
     """Return the wait queues whose tasks may wait for the slots that a task frees at its end."""
     named = {"queue": queue, "type": type_name, "tenant": tenant}
-    lines = [f"{RUNNING}:{target}:{named[column]}" for target, column in TARGETS.items()]
-    return lines if mutex is None else [mutex_key(tenant, mutex), *lines]
+    keys = [f"{RUNNING}:{target}:{named[column]}" for target, column in TARGETS.items()]
+    return keys if mutex is None else [mutex_key(tenant, mutex), *keys]
 
 
-def place_of(line: str) -> Place | None:
+def place_of(key: str) -> Place | None:
     """Return the place of the limit or pause of a wait queue; None for a mutex."""
-    kind, _, rest = line.partition(":")
+    kind, _, rest = key.partition(":")
     if kind == MUTEX:
         return None
     target, _, name = rest.partition(":")
@@ -116,10 +116,10 @@ def is_shared(key: str) -> bool:
     return place is not None and place[0] in {"queue", "type"}
 
 
-def room_of(line: str, rules: Rules, taken: int, most: int) -> int:
+def room_of(key: str, rules: Rules, taken: int, most: int) -> int:
     """Return how many tasks of a wait queue may get a slot; at most `most`."""
-    kind = line.partition(":")[0]
-    place = place_of(line)
+    kind = key.partition(":")[0]
+    place = place_of(key)
     rule = None if place is None else rules.get(place)
     limit: int | None = None
     if kind == MUTEX:

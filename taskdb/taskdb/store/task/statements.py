@@ -140,7 +140,7 @@ def _writer(d: StoreDialect, *files: str) -> Writer:
         "refused_longest": str(REFUSED_LONGEST_SECONDS),
         "not_aside": lambda loop, column="id": not_aside(d, loop, column),
         "has_order": lambda column: has_order(d.name, column),
-        "told": lambda *names: d.told(", ".join(names)),
+        "spelled": lambda *names: d.spelled(", ".join(names)),
         "read": lambda *names: ", ".join(map(_read, names)),
         "bound": bound,
         "drafted": lambda name: ", ".join(f"{one} = {given(one)}" for one in columns[name]),
@@ -155,8 +155,8 @@ def _writer(d: StoreDialect, *files: str) -> Writer:
 
 _HELD = {
     # An item that needs slots gets a message of its own, once it has them.
-    "chunk": "CASE WHEN NOT draft.gated THEN draft.chunk END",
-    "held_by": "COALESCE(draft.held_by, CASE WHEN draft.gated THEN 'gate' END)",
+    "chunk": "CASE WHEN NOT draft.limited THEN draft.chunk END",
+    "held_by": "COALESCE(draft.held_by, CASE WHEN draft.limited THEN 'admission' END)",
 }
 
 

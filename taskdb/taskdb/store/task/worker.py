@@ -14,7 +14,7 @@ from taskdb.store.engine.types import as_texts
 
 
 @dataclass(frozen=True, slots=True)
-class CancelWish:
+class CancelRequest:
     """A running task of which a cancel was requested, and the seconds since that request."""
 
     task_id: str
@@ -85,7 +85,7 @@ class Workers:
         sql = f"UPDATE taskdb_worker SET stopped_at = {self._database.dialect.now} WHERE id = :id"
         self._database.query(sql, {"id": worker_id})
 
-    def cancel_wishes(self, worker_id: str) -> list[CancelWish]:
+    def cancel_requests(self, worker_id: str) -> list[CancelRequest]:
         """Return the running tasks of this worker of which a cancel was requested."""
         d = self._database.dialect
         waited = d.elapsed("cancel_requested_at", d.now)
@@ -95,7 +95,7 @@ class Workers:
         )
         found = self._database.query(sql, {"worker": worker_id}, writes=False)
         return [
-            CancelWish(str(row["id"]), row["claim_token"], float(row["waited"])) for row in found
+            CancelRequest(str(row["id"]), row["claim_token"], float(row["waited"])) for row in found
         ]
 
     def has_running(self, worker_id: str) -> bool:

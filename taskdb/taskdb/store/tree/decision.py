@@ -147,20 +147,20 @@ class Decisions:
         if handler is None:
             return _fail(unit, parent, error)
         begin_to_wait(unit, parent.id, "on_error", parent.spec, error=error)
-        told = self._told_of_error(parent, failed)
-        self._spawn_one(unit, parent, "on_error", handler, told)
+        given = self._input_of_on_error(parent, failed)
+        self._spawn_one(unit, parent, "on_error", handler, given)
         return False
 
-    def _told_of_error(self, parent: Parent, failed: SubTask) -> Payload:
-        told = {"error": failed.error, "step": failed.name, "payload": None}
+    def _input_of_on_error(self, parent: Parent, failed: SubTask) -> Payload:
+        given = {"error": failed.error, "step": failed.name, "payload": None}
         try:
-            told["payload"] = self._payloads.unpack(parent.input, parent.input_ref)
+            given["payload"] = self._payloads.unpack(parent.input, parent.input_ref)
             name = f"{uuid7()}-input"
-            return self._payloads.pack(told, name, "the input of on_error", deepest=None)
+            return self._payloads.pack(given, name, "the input of on_error", deepest=None)
         except (PayloadMissing, PayloadTooLarge, OSError) as error:
             # The handler gets the error without the payload, rather than not at all.
             log.warning("on_error.payload_lost", task_id=parent.id, reason=str(error))
-            return _pack({**told, "payload": None})
+            return _pack({**given, "payload": None})
 
     def _payload_of_start(self, unit: Unit, parent: Parent) -> Payload:
         started = newest_handler(unit, parent, "on_start")

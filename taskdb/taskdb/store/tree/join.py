@@ -195,15 +195,15 @@ class Joins:
 
         The end of a step and the next step belong to one transaction.
         """
-        line: list[str] = []
+        chain: list[str] = []
         # Over the connection of the unit: processes that hold a connection and wait for another
         # one could wait for each other.
         place = unit.place(parent_id)
         while place is not None:
-            line.append(str(place["id"]))
+            chain.append(str(place["id"]))
             is_step = place["role"] == TaskRole.STEP
             place = unit.place(str(place["parent_id"])) if is_step else None
-        locked = [unit.lock(task_id) for task_id in reversed(line)]
+        locked = [unit.lock(task_id) for task_id in reversed(chain)]
         return [parent for parent in locked if parent is not None]
 
     def decide_chain(self, unit: Unit, parents: Sequence[Parent]) -> None:

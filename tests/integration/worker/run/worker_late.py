@@ -8,18 +8,18 @@ from typing import Any
 
 from tests.integration.worker_tasks import folder
 
-from taskdb_worker.process.boot import Member
+from taskdb_worker.process.worker_process import WorkerProcess
 
-terminate_canceled = Member.terminate_canceled
+terminate_canceled = WorkerProcess.terminate_canceled
 
 
-def terminate_late(member: Member, pool: Any) -> None:
-    if not member._to_terminate:
+def terminate_late(process: WorkerProcess, pool: Any) -> None:
+    if not process._to_terminate:
         return
     (folder() / "wished").touch()
     if (folder() / "end-it").exists():
-        terminate_canceled(member, pool)
+        terminate_canceled(process, pool)
         (folder() / "looked").touch()
 
 
-Member.terminate_canceled = terminate_late  # type: ignore[method-assign]
+WorkerProcess.terminate_canceled = terminate_late  # type: ignore[method-assign]

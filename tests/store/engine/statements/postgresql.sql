@@ -139,7 +139,7 @@ LEFT JOIN moved ON moved.id = old.id
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
       old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
-      old.attributes, old.role, old.parent_id, old.position, old.called_back, old.is_gated,
+      old.attributes, old.role, old.parent_id, old.position, old.called_back, old.needs_admission,
       old.mutex_key, old.queue, old.trace, old.held_by, old.run_at, old.started_at, old.deadline_at,
       old.is_adopted, old.waits_for
   FROM taskdb_task AS old
@@ -155,15 +155,15 @@ WITH old AS (
   WHERE t.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
       clock_timestamp())) ) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
-      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS
-      (
+      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR
+      EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
-            g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-            old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
-            (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT))) AND NOT
-            old.is_adopted
+        WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
+            old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
+            AND g.name = old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS
+            TEXT)) AND (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT)))
+            AND NOT old.is_adopted
   RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
       old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
@@ -174,8 +174,8 @@ SELECT CAST(old.id AS TEXT) AS id, old.status, old.tenant, old.type, old.attempt
     old.crashes, old.claim_token, CAST(old.input AS TEXT) AS input, old.input_ref, CAST(old.result
     AS TEXT) AS result, old.result_ref, CAST(old.error AS TEXT) AS error, CAST(old.attributes AS
     TEXT) AS attributes, old.role, CAST(old.parent_id AS TEXT) AS parent_id, old.position,
-    old.called_back, old.is_gated, old.mutex_key, old.queue, old.trace, moved.status AS moved_to,
-    set_config('synchronous_commit', 'off', true)
+    old.called_back, old.needs_admission, old.mutex_key, old.queue, old.trace, moved.status AS
+    moved_to, set_config('synchronous_commit', 'off', true)
 FROM old
 LEFT JOIN moved ON moved.id = old.id
 
@@ -190,22 +190,22 @@ WITH moved AS (
   WHERE old.id = :id AND CASE WHEN ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
       clock_timestamp())) ) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
-      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS
-      (
+      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR
+      EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
-            g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-            old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
-            (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT))) AND NOT
-            old.is_adopted THEN true ELSE false END
+        WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
+            old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
+            AND g.name = old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS
+            TEXT)) AND (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT)))
+            AND NOT old.is_adopted THEN true ELSE false END
   RETURNING
   WITH (OLD AS was) old.id AS moved_id, old.tenant AS moved_tenant, old.status AS moved_to,
       old.attempt AS moved_attempt, COALESCE(old.worker, was.worker) AS moved_worker, was.status,
       was.tenant, was.type, was.attempt, was.spared, was.crashes, was.claim_token, CAST(was.input AS
       TEXT) AS input, was.input_ref, CAST(was.result AS TEXT) AS result, was.result_ref,
       CAST(was.error AS TEXT) AS error, CAST(was.attributes AS TEXT) AS attributes, was.role,
-      CAST(was.parent_id AS TEXT) AS parent_id, was.position, was.called_back, was.is_gated,
+      CAST(was.parent_id AS TEXT) AS parent_id, was.position, was.called_back, was.needs_admission,
       was.mutex_key, was.queue, was.trace), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved_id, moved_tenant, status, moved_to, moved_attempt, moved_worker, clock_timestamp(),
@@ -213,14 +213,15 @@ WITH moved AS (
   FROM moved)
 SELECT CAST(moved_id AS TEXT) AS id, status, tenant, type, attempt, spared, crashes, claim_token,
     input, input_ref, result, result_ref, error, attributes, role, parent_id, position, called_back,
-    is_gated, mutex_key, queue, trace, moved_to, set_config('synchronous_commit', 'off', true)
+    needs_admission, mutex_key, queue, trace, moved_to, set_config('synchronous_commit', 'off',
+    true)
 FROM moved
 
 -- move claim_chunk
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
       old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
-      old.attributes, old.role, old.parent_id, old.position, old.called_back, old.is_gated,
+      old.attributes, old.role, old.parent_id, old.position, old.called_back, old.needs_admission,
       old.mutex_key, old.queue, old.trace, old.held_by, old.run_at, old.started_at, old.deadline_at,
       old.is_adopted, old.waits_for
   FROM taskdb_task AS old
@@ -246,15 +247,15 @@ WITH old AS (
   WHERE t.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
       clock_timestamp())) ) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
-      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS
-      (
+      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR
+      EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
-            g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-            old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS TEXT)) AND
-            (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT))) AND NOT
-            old.is_adopted
+        WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
+            old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
+            AND g.name = old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS
+            TEXT)) AND (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT)))
+            AND NOT old.is_adopted
   RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
       old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
@@ -265,8 +266,8 @@ SELECT CAST(old.id AS TEXT) AS id, old.status, old.tenant, old.type, old.attempt
     old.crashes, old.claim_token, CAST(old.input AS TEXT) AS input, old.input_ref, CAST(old.result
     AS TEXT) AS result, old.result_ref, CAST(old.error AS TEXT) AS error, CAST(old.attributes AS
     TEXT) AS attributes, old.role, CAST(old.parent_id AS TEXT) AS parent_id, old.position,
-    old.called_back, old.is_gated, old.mutex_key, old.queue, old.trace, moved.status AS moved_to,
-    set_config('synchronous_commit', 'off', true)
+    old.called_back, old.needs_admission, old.mutex_key, old.queue, old.trace, moved.status AS
+    moved_to, set_config('synchronous_commit', 'off', true)
 FROM old
 LEFT JOIN moved ON moved.id = old.id
 
@@ -391,7 +392,7 @@ FROM moved
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
       old.cancel_requested_at, old.may_rerun, old.called_back, old.crashes, old.attempt,
-      old.is_gated
+      old.needs_admission
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
   UPDATE taskdb_task AS t
@@ -408,10 +409,10 @@ WITH old AS (
             relay_at = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE
             PRECISION))), ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR NOT
             old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, held_by = CASE
-            WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN
-            NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >=
-            CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED',
-            'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at = clock_timestamp()
+            WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+            'CANCELED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN
+            old.crashes + 1 >= CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN
+            ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END, updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
       NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
@@ -429,7 +430,7 @@ LEFT JOIN moved ON moved.id = old.id
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
       old.cancel_requested_at, old.chunk, old.may_rerun, old.called_back, old.crashes, old.attempt,
-      old.spared, old.is_gated
+      old.spared, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
@@ -451,12 +452,12 @@ WITH old AS (
             relay_at = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE
             PRECISION))), ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR NOT
             old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, held_by = CASE
-            WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN
-            NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED'
-            WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >=
-            CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED',
-            'SCHEDULED', 'ERRORED') THEN 'gate' END, claim_token = NULL, worker = NULL, updated_at =
-            clock_timestamp()
+            WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+            'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL
+            ) THEN 'CREATED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN
+            old.crashes + 1 >= CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN
+            ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END, claim_token = NULL, worker =
+            NULL, updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
       NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
@@ -495,7 +496,7 @@ LEFT JOIN moved ON moved.id = old.id
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
       old.cancel_requested_at, old.attributes, old.progress_current, old.progress_total,
-      old.progress_message, old.is_gated
+      old.progress_message, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
   UPDATE taskdb_task AS t
@@ -507,9 +508,9 @@ WITH old AS (
       COALESCE(CAST(:message AS TEXT), old.progress_message), error = CAST(:error AS JSONB), run_at
       = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), relay_at =
       (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), worker = NULL,
-      chunk = NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT
-      NULL THEN 'CANCELED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate'
-      END, updated_at = clock_timestamp()
+      chunk = NULL, held_by = CASE WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS
+      NOT NULL THEN 'CANCELED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
+      'admission' END, updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
       NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
@@ -613,8 +614,8 @@ LEFT JOIN moved ON moved.id = old.id
 -- move fail
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
-      old.called_back, old.cancel_requested_at, old.run_at, old.relay_at, old.is_gated, old.held_by,
-      old.attributes, old.progress_current, old.progress_total, old.progress_message
+      old.called_back, old.cancel_requested_at, old.run_at, old.relay_at, old.needs_admission,
+      old.held_by, old.attributes, old.progress_current, old.progress_total, old.progress_message
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
   UPDATE taskdb_task AS t
@@ -624,7 +625,7 @@ WITH old AS (
       old.called_back IS NOT NULL THEN clock_timestamp() ELSE old.run_at END, relay_at = CASE WHEN
       old.called_back IS NOT NULL THEN clock_timestamp() ELSE old.relay_at END, worker = CASE WHEN
       NOT (old.called_back IS NOT NULL) THEN old.worker END, held_by = CASE WHEN old.called_back IS
-      NOT NULL AND old.is_gated THEN 'gate' ELSE old.held_by END, attributes =
+      NOT NULL AND old.needs_admission THEN 'admission' ELSE old.held_by END, attributes =
       COALESCE(CAST(:attributes AS JSONB), old.attributes), progress_current =
       COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total =
       COALESCE(CAST(:total AS BIGINT), old.progress_total), progress_message =
@@ -730,7 +731,7 @@ LEFT JOIN moved ON moved.id = old.id
 -- move hand_back
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
-      old.cancel_requested_at, old.attempt, old.spared, old.is_gated
+      old.cancel_requested_at, old.attempt, old.spared, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
   UPDATE taskdb_task AS t
@@ -738,9 +739,9 @@ WITH old AS (
       waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
       WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, run_at = NULL, relay_at =
       (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), held_by = CASE
-      WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE
-      'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, chunk =
-      NULL, updated_at = clock_timestamp()
+      WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
+      ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END, worker = NULL,
+      chunk = NULL, updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
       NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
@@ -757,7 +758,7 @@ LEFT JOIN moved ON moved.id = old.id
 -- move hand_back_chunk
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
-      old.cancel_requested_at, old.attempt, old.spared, old.is_gated
+      old.cancel_requested_at, old.attempt, old.spared, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
@@ -766,9 +767,9 @@ WITH old AS (
       waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
       WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, run_at = NULL, relay_at =
       (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), held_by = CASE
-      WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE
-      'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, chunk =
-      NULL, claim_token = NULL, updated_at = clock_timestamp()
+      WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
+      ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END, worker = NULL,
+      chunk = NULL, claim_token = NULL, updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
       NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
@@ -785,7 +786,7 @@ LEFT JOIN moved ON moved.id = old.id
 -- move hand_back_lost
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.queued_at, old.is_adopted, old.cancel_requested_at,
-      old.waits_for, old.is_gated
+      old.waits_for, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.id IN (
     SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
@@ -794,9 +795,9 @@ WITH old AS (
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
       waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
       clock_timestamp() END, run_at = NULL, relay_at = (clock_timestamp() + make_interval(secs =>
-      CAST(:delay AS DOUBLE PRECISION))), held_by = CASE WHEN old.is_gated AND CASE WHEN
+      CAST(:delay AS DOUBLE PRECISION))), held_by = CASE WHEN old.needs_admission AND CASE WHEN
       old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED',
-      'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, claim_token = NULL, updated_at =
+      'SCHEDULED', 'ERRORED') THEN 'admission' END, worker = NULL, claim_token = NULL, updated_at =
       clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.status = 'QUEUED' AND old.queued_at <= CAST(:seen AS TIMESTAMPTZ))
@@ -814,16 +815,16 @@ LEFT JOIN moved ON moved.id = old.id
 -- move hand_back_unclaimed
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.type, old.is_adopted, old.cancel_requested_at,
-      old.waits_for, old.is_gated
+      old.waits_for, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
   UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
       waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
       clock_timestamp() END, run_at = NULL, relay_at = (clock_timestamp() + make_interval(secs =>
-      CAST(:delay AS DOUBLE PRECISION))), held_by = CASE WHEN old.is_gated AND CASE WHEN
+      CAST(:delay AS DOUBLE PRECISION))), held_by = CASE WHEN old.needs_admission AND CASE WHEN
       old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED',
-      'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, claim_token = NULL, updated_at =
+      'SCHEDULED', 'ERRORED') THEN 'admission' END, worker = NULL, claim_token = NULL, updated_at =
       clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.status = 'QUEUED' AND (CAST(:type AS TEXT) IS NULL OR old.type =
@@ -841,7 +842,7 @@ LEFT JOIN moved ON moved.id = old.id
 -- move hand_back_unclaimed_chunk
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.type, old.is_adopted, old.cancel_requested_at,
-      old.waits_for, old.is_gated
+      old.waits_for, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
@@ -849,9 +850,9 @@ WITH old AS (
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
       waits_for = old.waits_for, ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN
       clock_timestamp() END, run_at = NULL, relay_at = (clock_timestamp() + make_interval(secs =>
-      CAST(:delay AS DOUBLE PRECISION))), held_by = CASE WHEN old.is_gated AND CASE WHEN
+      CAST(:delay AS DOUBLE PRECISION))), held_by = CASE WHEN old.needs_admission AND CASE WHEN
       old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED',
-      'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, claim_token = NULL, updated_at =
+      'SCHEDULED', 'ERRORED') THEN 'admission' END, worker = NULL, claim_token = NULL, updated_at =
       clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.status = 'QUEUED' AND (CAST(:type AS TEXT) IS NULL OR old.type =
@@ -869,7 +870,7 @@ LEFT JOIN moved ON moved.id = old.id
 -- move hand_back_worker
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.parent_id, old.waits_for, old.is_adopted,
-      old.cancel_requested_at, old.attempt, old.spared, old.is_gated
+      old.cancel_requested_at, old.attempt, old.spared, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.worker = :worker AND old.status IN ('STARTED', 'PROCESSING')
   ORDER BY old.id FOR UPDATE), moved AS (
@@ -878,9 +879,9 @@ WITH old AS (
       waits_for = old.waits_for, attempt = old.attempt, spared = old.spared + 1, ended_at = CASE
       WHEN old.cancel_requested_at IS NOT NULL THEN clock_timestamp() END, run_at = NULL, relay_at =
       (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), held_by = CASE
-      WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE
-      'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, worker = NULL, chunk =
-      NULL, claim_token = NULL, updated_at = clock_timestamp()
+      WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
+      ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END, worker = NULL,
+      chunk = NULL, claim_token = NULL, updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
   RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
@@ -896,23 +897,23 @@ LEFT JOIN moved ON moved.id = old.id
 
 -- move hold
 WITH old AS (
-  SELECT old.id, old.status, old.worker, old.held_by, old.run_at, old.mutex_key, old.is_gated,
-      old.queue, old.type, old.tenant, old.is_adopted, old.waits_for
+  SELECT old.id, old.status, old.worker, old.held_by, old.run_at, old.mutex_key,
+      old.needs_admission, old.queue, old.type, old.tenant, old.is_adopted, old.waits_for
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
   UPDATE taskdb_task AS t
-  SET status = 'CREATED', waits_for = old.waits_for, is_gated = true, held_by = 'gate', relay_at =
-      clock_timestamp(), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
+  SET status = 'CREATED', waits_for = old.waits_for, needs_admission = true, held_by = 'admission',
+      relay_at = clock_timestamp(), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
       clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
-      clock_timestamp())) AND (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      clock_timestamp())) AND (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
-            g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-            old.tenant )))) AND NOT old.is_adopted
+        WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
+            old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
+            AND g.name = old.tenant )))) AND NOT old.is_adopted
   RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
       old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
@@ -925,24 +926,24 @@ LEFT JOIN moved ON moved.id = old.id
 
 -- move hold_chunk
 WITH old AS (
-  SELECT old.id, old.status, old.worker, old.held_by, old.run_at, old.mutex_key, old.is_gated,
-      old.queue, old.type, old.tenant, old.is_adopted, old.waits_for
+  SELECT old.id, old.status, old.worker, old.held_by, old.run_at, old.mutex_key,
+      old.needs_admission, old.queue, old.type, old.tenant, old.is_adopted, old.waits_for
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
   UPDATE taskdb_task AS t
-  SET status = 'CREATED', waits_for = old.waits_for, is_gated = true, held_by = 'gate', relay_at =
-      clock_timestamp(), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
+  SET status = 'CREATED', waits_for = old.waits_for, needs_admission = true, held_by = 'admission',
+      relay_at = clock_timestamp(), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
       clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
-      clock_timestamp())) AND (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      clock_timestamp())) AND (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
-            g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-            old.tenant )))) AND NOT old.is_adopted
+        WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
+            old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
+            AND g.name = old.tenant )))) AND NOT old.is_adopted
   RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
       old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
@@ -1127,7 +1128,8 @@ LEFT JOIN moved ON moved.id = old.id
 -- move rescue
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.waits_for, old.is_adopted, old.cancel_requested_at,
-      old.chunk, old.may_rerun, old.called_back, old.crashes, old.attempt, old.spared, old.is_gated
+      old.chunk, old.may_rerun, old.called_back, old.crashes, old.attempt, old.spared,
+      old.needs_admission
   FROM taskdb_task AS old
   WHERE (old.id, COALESCE(old.claim_token, '')) IN (
     SELECT t.id, COALESCE(t.claim_token, '')
@@ -1168,12 +1170,12 @@ WITH old AS (
             relay_at = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE
             PRECISION))), ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR NOT
             old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, held_by = CASE
-            WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN
-            NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED'
-            WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >=
-            CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN ('CREATED',
-            'SCHEDULED', 'ERRORED') THEN 'gate' END, claim_token = NULL, updated_at =
-            clock_timestamp()
+            WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+            'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL
+            ) THEN 'CREATED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN
+            old.crashes + 1 >= CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN
+            ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END, claim_token = NULL, updated_at
+            = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for IS NOT
       NULL) AND NOT old.is_adopted
@@ -1190,7 +1192,7 @@ LEFT JOIN moved ON moved.id = old.id
 -- move resubmit
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.spec, old.is_adopted, old.tenant, old.type,
-      old.unique_key, old.waits_for, old.attempt, old.is_gated
+      old.unique_key, old.waits_for, old.attempt, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.tenant = :tenant AND old.type = :type AND old.unique_key = :unique_key FOR UPDATE),
       moved AS (
@@ -1203,8 +1205,8 @@ WITH old AS (
       NULL, error = NULL, ended_at = NULL, cancel_requested_at = NULL, called_back = NULL, worker =
       NULL, claim_token = NULL, spec = NULL, started_at = NULL, run_at = COALESCE((clock_timestamp()
       + make_interval(secs => CAST(CAST(:delay AS DOUBLE PRECISION) AS DOUBLE PRECISION))),
-      CAST(:run_at AS TIMESTAMPTZ)), is_gated = (old.is_gated OR (CAST(:mutex_key AS TEXT) IS NOT
-      NULL OR EXISTS (
+      CAST(:run_at AS TIMESTAMPTZ)), needs_admission = (old.needs_admission OR (CAST(:mutex_key AS
+      TEXT) IS NOT NULL OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE g.target IN ('queue') AND g.name = CAST(:queue AS TEXT)) OR EXISTS (
@@ -1214,7 +1216,7 @@ WITH old AS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by = CASE WHEN
-            (old.is_gated OR (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
+            (old.needs_admission OR (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE g.target IN ('queue') AND g.name = CAST(:queue AS TEXT)) OR EXISTS (
@@ -1223,12 +1225,13 @@ WITH old AS (
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'gate' END, relay_at =
-            CASE WHEN COALESCE((clock_timestamp() + make_interval(secs => CAST(CAST(:delay AS DOUBLE
-            PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)) > clock_timestamp()
-            THEN COALESCE((clock_timestamp() + make_interval(secs => CAST(CAST(:delay AS DOUBLE
-            PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS TIMESTAMPTZ)) WHEN (old.is_gated OR
-            (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'admission' END,
+            relay_at = CASE WHEN COALESCE((clock_timestamp() + make_interval(secs =>
+            CAST(CAST(:delay AS DOUBLE PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS
+            TIMESTAMPTZ)) > clock_timestamp() THEN COALESCE((clock_timestamp() + make_interval(secs
+            => CAST(CAST(:delay AS DOUBLE PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS
+            TIMESTAMPTZ)) WHEN (old.needs_admission OR (CAST(:mutex_key AS TEXT) IS NOT NULL OR
+            EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE g.target IN ('queue') AND g.name = CAST(:queue AS TEXT)) OR EXISTS (
@@ -1262,7 +1265,7 @@ LEFT JOIN moved ON moved.id = old.id
 -- move resubmit_part
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.is_adopted, old.tenant, old.type, old.unique_key,
-      old.waits_for, old.attempt, old.is_gated
+      old.waits_for, old.attempt, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.id IN (
     SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
@@ -1276,7 +1279,8 @@ WITH old AS (
       NULL, error = NULL, ended_at = NULL, cancel_requested_at = NULL, called_back = NULL, worker =
       NULL, claim_token = NULL, spec = NULL, started_at = NULL, chunk = NULL, run_at =
       COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE PRECISION))),
-      draft.run_at), is_gated = (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
+      draft.run_at), needs_admission = (old.needs_admission OR (draft.mutex_key IS NOT NULL OR
+      EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
@@ -1286,8 +1290,8 @@ WITH old AS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by =
-            COALESCE(CAST(:held_by AS TEXT), CASE WHEN (old.is_gated OR (draft.mutex_key IS NOT NULL
-            OR EXISTS (
+            COALESCE(CAST(:held_by AS TEXT), CASE WHEN (old.needs_admission OR (draft.mutex_key IS
+            NOT NULL OR EXISTS (
           SELECT 1
           FROM taskdb_limit AS g
           WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
@@ -1296,12 +1300,13 @@ WITH old AS (
           WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
           SELECT 1
           FROM taskdb_limit AS g
-          WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'gate' END), relay_at
-              = CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z'
-              WHEN COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE
-              PRECISION))), draft.run_at) > clock_timestamp() THEN COALESCE((clock_timestamp() +
-              make_interval(secs => CAST(draft.delay AS DOUBLE PRECISION))), draft.run_at) WHEN
-              (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
+          WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'admission' END),
+              relay_at = CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01
+              00:00:00Z' WHEN COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay
+              AS DOUBLE PRECISION))), draft.run_at) > clock_timestamp() THEN
+              COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE
+              PRECISION))), draft.run_at) WHEN (old.needs_admission OR (draft.mutex_key IS NOT NULL
+              OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
@@ -1336,7 +1341,8 @@ LEFT JOIN moved ON moved.id = old.id
 
 -- move retry
 WITH old AS (
-  SELECT old.id, old.status, old.worker, old.is_adopted, old.waits_for, old.attempt, old.is_gated
+  SELECT old.id, old.status, old.worker, old.is_adopted, old.waits_for, old.attempt,
+      old.needs_admission
   FROM taskdb_task AS old
   WHERE old.id IN (
     SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
@@ -1346,10 +1352,10 @@ WITH old AS (
       crashes = 0, unregistered = 0, result = NULL, result_ref = NULL, error = NULL, ended_at =
       NULL, cancel_requested_at = NULL, called_back = NULL, worker = NULL, claim_token = NULL, chunk
       = NULL, run_at = NULL, deadline_at = NULL, spec = NULL, held_by = CASE WHEN CAST(:held_by AS
-      TEXT) IS NOT NULL THEN CAST(:held_by AS TEXT) WHEN old.is_gated THEN 'gate' END, relay_at =
-      CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN
-      old.is_gated THEN clock_timestamp() ELSE (clock_timestamp() + make_interval(secs =>
-      CAST(:delay AS DOUBLE PRECISION))) END, updated_at = clock_timestamp()
+      TEXT) IS NOT NULL THEN CAST(:held_by AS TEXT) WHEN old.needs_admission THEN 'admission' END,
+      relay_at = CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01
+      00:00:00Z' WHEN old.needs_admission THEN clock_timestamp() ELSE (clock_timestamp() +
+      make_interval(secs => CAST(:delay AS DOUBLE PRECISION))) END, updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.status IN ('SCHEDULED', 'COMPLETED', 'ERRORED', 'FAILED', 'HALTED',
       'CANCELED')) AND NOT old.is_adopted
@@ -1365,7 +1371,8 @@ LEFT JOIN moved ON moved.id = old.id
 
 -- move retry_ended_badly
 WITH old AS (
-  SELECT old.id, old.status, old.worker, old.is_adopted, old.waits_for, old.attempt, old.is_gated
+  SELECT old.id, old.status, old.worker, old.is_adopted, old.waits_for, old.attempt,
+      old.needs_admission
   FROM taskdb_task AS old
   WHERE old.id IN (
     SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
@@ -1375,10 +1382,10 @@ WITH old AS (
       crashes = 0, unregistered = 0, result = NULL, result_ref = NULL, error = NULL, ended_at =
       NULL, cancel_requested_at = NULL, called_back = NULL, worker = NULL, claim_token = NULL, chunk
       = NULL, run_at = NULL, deadline_at = NULL, spec = NULL, held_by = CASE WHEN CAST(:held_by AS
-      TEXT) IS NOT NULL THEN CAST(:held_by AS TEXT) WHEN old.is_gated THEN 'gate' END, relay_at =
-      CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN
-      old.is_gated THEN clock_timestamp() ELSE (clock_timestamp() + make_interval(secs =>
-      CAST(:delay AS DOUBLE PRECISION))) END, updated_at = clock_timestamp()
+      TEXT) IS NOT NULL THEN CAST(:held_by AS TEXT) WHEN old.needs_admission THEN 'admission' END,
+      relay_at = CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01
+      00:00:00Z' WHEN old.needs_admission THEN clock_timestamp() ELSE (clock_timestamp() +
+      make_interval(secs => CAST(:delay AS DOUBLE PRECISION))) END, updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.status IN ('FAILED', 'HALTED', 'CANCELED')) AND NOT old.is_adopted
   RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
@@ -1418,7 +1425,7 @@ LEFT JOIN moved ON moved.id = old.id
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.claim_token, old.waits_for, old.is_adopted,
       old.cancel_requested_at, old.attempt, old.spared, old.attributes, old.progress_current,
-      old.progress_total, old.progress_message, old.is_gated
+      old.progress_total, old.progress_message, old.needs_admission
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
   UPDATE taskdb_task AS t
@@ -1431,9 +1438,9 @@ WITH old AS (
       COALESCE(CAST(:message AS TEXT), old.progress_message), run_at = (clock_timestamp() +
       make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), relay_at = (clock_timestamp() +
       make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), worker = NULL, chunk = NULL, held_by
-      = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED'
-      ELSE 'SCHEDULED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at =
-      clock_timestamp()
+      = CASE WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+      'CANCELED' ELSE 'SCHEDULED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END,
+      updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND (old.claim_token = :token AND old.status IN ('STARTED', 'PROCESSING') AND
       NOT old.waits_for IS NOT NULL) AND NOT old.is_adopted
@@ -1450,7 +1457,8 @@ LEFT JOIN moved ON moved.id = old.id
 -- move stray
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.held_by, old.run_at, old.type, old.queue,
-      old.unregistered, old.updated_at, old.is_adopted, old.waits_for, old.attempt, old.is_gated
+      old.unregistered, old.updated_at, old.is_adopted, old.waits_for, old.attempt,
+      old.needs_admission
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
   UPDATE taskdb_task AS t
@@ -1471,7 +1479,7 @@ WITH old AS (
             AS TEXT))) THEN clock_timestamp() END, error = (CAST(:error AS JSONB) ||
             jsonb_build_object('attempt', old.attempt)), relay_at = (clock_timestamp() +
             make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), worker = NULL, claim_token =
-            NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.unregistered + 1 >=
+            NULL, held_by = CASE WHEN old.needs_admission AND CASE WHEN old.unregistered + 1 >=
             CAST(:strays AS BIGINT) AND NOT EXISTS (
     SELECT 1
     FROM taskdb_worker AS w
@@ -1479,7 +1487,7 @@ WITH old AS (
         SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
             jsonb_exists(w.queues, CAST(old.queue AS TEXT)) AND jsonb_exists(w.types, CAST(old.type
             AS TEXT))) THEN 'FAILED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
-            'gate' END, updated_at = clock_timestamp()
+            'admission' END, updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
@@ -1500,7 +1508,8 @@ LEFT JOIN moved ON moved.id = old.id
 -- move stray_chunk
 WITH old AS (
   SELECT old.id, old.status, old.worker, old.held_by, old.run_at, old.type, old.queue,
-      old.unregistered, old.updated_at, old.is_adopted, old.waits_for, old.attempt, old.is_gated
+      old.unregistered, old.updated_at, old.is_adopted, old.waits_for, old.attempt,
+      old.needs_admission
   FROM taskdb_task AS old
   WHERE old.chunk = :id
   ORDER BY old.id FOR UPDATE), moved AS (
@@ -1522,7 +1531,7 @@ WITH old AS (
             AS TEXT))) THEN clock_timestamp() END, error = (CAST(:error AS JSONB) ||
             jsonb_build_object('attempt', old.attempt)), relay_at = (clock_timestamp() +
             make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), worker = NULL, claim_token =
-            NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.unregistered + 1 >=
+            NULL, held_by = CASE WHEN old.needs_admission AND CASE WHEN old.unregistered + 1 >=
             CAST(:strays AS BIGINT) AND NOT EXISTS (
     SELECT 1
     FROM taskdb_worker AS w
@@ -1530,7 +1539,7 @@ WITH old AS (
         SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
             jsonb_exists(w.queues, CAST(old.queue AS TEXT)) AND jsonb_exists(w.types, CAST(old.type
             AS TEXT))) THEN 'FAILED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
-            'gate' END, updated_at = clock_timestamp()
+            'admission' END, updated_at = clock_timestamp()
   FROM old
   WHERE t.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
@@ -1575,7 +1584,7 @@ LEFT JOIN moved ON moved.id = old.id
 -- admission arrivals
 SELECT id, tenant, type, queue, mutex_key, held_by
 FROM taskdb_task
-WHERE held_by = 'gate' AND relay_at <= (
+WHERE held_by = 'admission' AND relay_at <= (
   SELECT clock_timestamp()) AND status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND CAST(id AS TEXT)
       NOT IN (
   SELECT a.key
@@ -1622,24 +1631,6 @@ WHERE (key, n) IN (
     FROM jsonb_to_recordset(CAST(:keys AS JSONB)) AS draft(key TEXT)) AND s.until <= (
     SELECT clock_timestamp()) FOR UPDATE SKIP LOCKED)
 
--- admission gates
-SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
-    g.reason, g.set_by, g.set_at
-FROM taskdb_limit AS g
-ORDER BY target, name
-
--- admission in_line
-SELECT id, tenant, type, queue, mutex_key, held_by
-FROM taskdb_task
-WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = :key AND status IN
-    ('CREATED', 'SCHEDULED', 'ERRORED') AND CAST(id AS TEXT) NOT IN (
-  SELECT a.key
-  FROM taskdb_set_aside AS a
-  WHERE a.loop = 'release' AND a.next_try_at > (
-    SELECT clock_timestamp()))
-ORDER BY id
-LIMIT :limit FOR UPDATE SKIP LOCKED
-
 -- admission let_go
 UPDATE taskdb_task
 SET held_by = NULL, relay_at = (clock_timestamp() + make_interval(secs => CAST(:lease AS DOUBLE
@@ -1649,42 +1640,24 @@ WHERE id IN (
 RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
     trace, attempt
 
--- admission lines
-WITH RECURSIVE line(key) AS (
-  SELECT *
-  FROM (
-    SELECT held_by
-    FROM taskdb_task
-    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > CAST(:after AS
-        TEXT)
-    ORDER BY held_by
-    LIMIT 1) AS head
-  UNION ALL
-  SELECT (
-    SELECT held_by
-    FROM taskdb_task
-    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > line.key
-    ORDER BY held_by
-    LIMIT 1)
-  FROM line
-  WHERE line.key IS NOT NULL)
-SELECT key
-FROM line
-WHERE key IS NOT NULL
-LIMIT :limit
+-- admission limits
+SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
+    g.reason, g.set_by, g.set_at
+FROM taskdb_limit AS g
+ORDER BY target, name
 
 -- admission look
 SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds,
     g.origin, g.reason, g.set_by, g.set_at , (
   SELECT CAST(id AS TEXT)
   FROM taskdb_task AS t
-  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = draft.key
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') AND held_by = draft.key
   ORDER BY t.id
   LIMIT 1) AS head, (
   SELECT string_agg(DISTINCT CAST(r.task_id AS TEXT), ',')
   FROM taskdb_reservation AS r
   JOIN taskdb_task AS t ON t.id = r.task_id
-  WHERE r.key = draft.key AND t.held_by IS NOT NULL AND t.held_by NOT IN ('window', 'gate') AND
+  WHERE r.key = draft.key AND t.held_by IS NOT NULL AND t.held_by NOT IN ('window', 'admission') AND
       t.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
     SELECT 1
     FROM taskdb_limit AS p
@@ -1693,7 +1666,7 @@ SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.
   SELECT string_agg(DISTINCT CAST(s.n AS TEXT), ',')
   FROM taskdb_slot AS s
   WHERE s.key = draft.key) AS taken
-FROM jsonb_to_recordset(CAST(:lines AS JSONB)) AS draft(key TEXT, target TEXT, name TEXT)
+FROM jsonb_to_recordset(CAST(:wait_queues AS JSONB)) AS draft(key TEXT, target TEXT, name TEXT)
 LEFT JOIN taskdb_limit AS g ON g.target = draft.target AND g.name = draft.name
 
 -- admission pause
@@ -1743,11 +1716,11 @@ SET max_running = excluded.max_running, max_starts = excluded.max_starts, window
 SELECT EXISTS (
   SELECT 1
   FROM taskdb_task
-  WHERE held_by = 'gate' AND relay_at <= (
+  WHERE held_by = 'admission' AND relay_at <= (
     SELECT clock_timestamp())) OR EXISTS (
   SELECT 1
   FROM taskdb_task
-  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') ) AS holds
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') ) AS holds
 
 -- admission sweep
 DELETE
@@ -1774,7 +1747,7 @@ WHERE (key, task_id) IN (
     FROM taskdb_task AS found
     WHERE found.id = r.task_id OFFSET 0) AS found ON true
   WHERE found.id IS NULL OR NOT (found.held_by IS NOT NULL AND found.held_by NOT IN ('window',
-      'gate') AND found.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
+      'admission') AND found.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
       SELECT 1
       FROM taskdb_limit AS p
       WHERE p.is_paused AND (p.target IN ('queue') AND p.name = found.queue OR p.target IN ('type')
@@ -1792,6 +1765,43 @@ DELETE
 FROM taskdb_reservation
 WHERE task_id IN (
   SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
+
+-- admission wait_queues
+WITH RECURSIVE wait_queue(key) AS (
+  SELECT *
+  FROM (
+    SELECT held_by
+    FROM taskdb_task
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') AND held_by > CAST(:after
+        AS TEXT)
+    ORDER BY held_by
+    LIMIT 1) AS head
+  UNION ALL
+  SELECT (
+    SELECT held_by
+    FROM taskdb_task
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') AND held_by >
+        wait_queue.key
+    ORDER BY held_by
+    LIMIT 1)
+  FROM wait_queue
+  WHERE wait_queue.key IS NOT NULL)
+SELECT key
+FROM wait_queue
+WHERE key IS NOT NULL
+LIMIT :limit
+
+-- admission waiting_tasks
+SELECT id, tenant, type, queue, mutex_key, held_by
+FROM taskdb_task
+WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') AND held_by = :key AND status
+    IN ('CREATED', 'SCHEDULED', 'ERRORED') AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'release' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY id
+LIMIT :limit FOR UPDATE SKIP LOCKED
 
 -- adopted begin
 SELECT 1 AS one, set_config('synchronous_commit', 'off', true)
@@ -1980,7 +1990,7 @@ WHERE t.held_by IS NOT NULL AND t.updated_at < (
     WHERE t.held_by = 'running:' || g.target || ':' || g.name AND g.max_running <= (
       SELECT count(*)
       FROM taskdb_slot AS s
-      WHERE s.key = t.held_by)) OR t.held_by = 'gate')
+      WHERE s.key = t.held_by)) OR t.held_by = 'admission')
 ORDER BY t.id
 LIMIT :limit
 
@@ -2381,46 +2391,7 @@ ORDER BY position
 -- task insert
 INSERT INTO taskdb_task (id, tenant, type, kind, role, name, queue, priority, input, input_ref,
     attributes, tags, unique_key, parent_id, position, chunk, spec, held_by, mutex_key, request_id,
-    created_by, created_ip, deadline_at, notify_id, is_gated, status, run_at, relay_at, created_at,
-    updated_at)
-WITH draft AS MATERIALIZED (
-  SELECT draft.*, COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE
-      PRECISION))), draft.run_at) AS due, (
-    SELECT clock_timestamp()) AS now, (draft.kind = 'TASK' AND (draft.mutex_key IS NOT NULL OR
-        EXISTS (
-        SELECT 1
-        FROM taskdb_limit AS g
-        WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
-        SELECT 1
-        FROM taskdb_limit AS g
-        WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
-        SELECT 1
-        FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS gated
-  FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, tenant TEXT, type TEXT, kind
-      TEXT, role TEXT, name TEXT, queue TEXT, priority BIGINT, input TEXT, input_ref TEXT,
-      attributes TEXT, tags TEXT, unique_key TEXT, parent_id UUID, position BIGINT, chunk UUID, spec
-      TEXT, held_by TEXT, mutex_key TEXT, request_id TEXT, created_by TEXT, created_ip TEXT,
-      deadline_at TIMESTAMPTZ, notify_id TEXT, run_at TIMESTAMPTZ, delay DOUBLE PRECISION))
-SELECT draft.id, draft.tenant, draft.type, draft.kind, draft.role, draft.name, draft.queue,
-    draft.priority, CAST(draft.input AS JSONB), draft.input_ref, CAST(draft.attributes AS JSONB),
-    CAST(draft.tags AS JSONB), draft.unique_key, draft.parent_id, draft.position, CASE WHEN NOT
-    draft.gated THEN draft.chunk END, CAST(draft.spec AS JSONB), COALESCE(draft.held_by, CASE WHEN
-    draft.gated THEN 'gate' END), draft.mutex_key, draft.request_id, draft.created_by,
-    draft.created_ip, draft.deadline_at, draft.notify_id, draft.gated, CASE WHEN draft.due >
-    draft.now THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due, CASE WHEN draft.held_by IS NOT NULL
-    THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN draft.due > draft.now THEN draft.due WHEN
-    draft.gated THEN draft.now ELSE (clock_timestamp() + make_interval(secs => CAST(:grace + CASE
-    WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0 END AS DOUBLE
-    PRECISION))) END, draft.now, draft.now
-FROM draft
-WHERE true
-ON CONFLICT DO NOTHING
-
--- task insert_traced
-INSERT INTO taskdb_task (id, tenant, type, kind, role, name, queue, priority, input, input_ref,
-    attributes, tags, unique_key, parent_id, position, chunk, spec, held_by, mutex_key, request_id,
-    created_by, created_ip, deadline_at, notify_id, trace, is_gated, status, run_at, relay_at,
+    created_by, created_ip, deadline_at, notify_id, needs_admission, status, run_at, relay_at,
     created_at, updated_at)
 WITH draft AS MATERIALIZED (
   SELECT draft.*, COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE
@@ -2435,7 +2406,46 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS gated
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS limited
+  FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, tenant TEXT, type TEXT, kind
+      TEXT, role TEXT, name TEXT, queue TEXT, priority BIGINT, input TEXT, input_ref TEXT,
+      attributes TEXT, tags TEXT, unique_key TEXT, parent_id UUID, position BIGINT, chunk UUID, spec
+      TEXT, held_by TEXT, mutex_key TEXT, request_id TEXT, created_by TEXT, created_ip TEXT,
+      deadline_at TIMESTAMPTZ, notify_id TEXT, run_at TIMESTAMPTZ, delay DOUBLE PRECISION))
+SELECT draft.id, draft.tenant, draft.type, draft.kind, draft.role, draft.name, draft.queue,
+    draft.priority, CAST(draft.input AS JSONB), draft.input_ref, CAST(draft.attributes AS JSONB),
+    CAST(draft.tags AS JSONB), draft.unique_key, draft.parent_id, draft.position, CASE WHEN NOT
+    draft.limited THEN draft.chunk END, CAST(draft.spec AS JSONB), COALESCE(draft.held_by, CASE WHEN
+    draft.limited THEN 'admission' END), draft.mutex_key, draft.request_id, draft.created_by,
+    draft.created_ip, draft.deadline_at, draft.notify_id, draft.limited, CASE WHEN draft.due >
+    draft.now THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due, CASE WHEN draft.held_by IS NOT NULL
+    THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN draft.due > draft.now THEN draft.due WHEN
+    draft.limited THEN draft.now ELSE (clock_timestamp() + make_interval(secs => CAST(:grace + CASE
+    WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0 END AS DOUBLE
+    PRECISION))) END, draft.now, draft.now
+FROM draft
+WHERE true
+ON CONFLICT DO NOTHING
+
+-- task insert_traced
+INSERT INTO taskdb_task (id, tenant, type, kind, role, name, queue, priority, input, input_ref,
+    attributes, tags, unique_key, parent_id, position, chunk, spec, held_by, mutex_key, request_id,
+    created_by, created_ip, deadline_at, notify_id, trace, needs_admission, status, run_at,
+    relay_at, created_at, updated_at)
+WITH draft AS MATERIALIZED (
+  SELECT draft.*, COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay AS DOUBLE
+      PRECISION))), draft.run_at) AS due, (
+    SELECT clock_timestamp()) AS now, (draft.kind = 'TASK' AND (draft.mutex_key IS NOT NULL OR
+        EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
+        SELECT 1
+        FROM taskdb_limit AS g
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS limited
   FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, tenant TEXT, type TEXT, kind
       TEXT, role TEXT, name TEXT, queue TEXT, priority BIGINT, input TEXT, input_ref TEXT,
       attributes TEXT, tags TEXT, unique_key TEXT, parent_id UUID, position BIGINT, chunk UUID, spec
@@ -2445,12 +2455,12 @@ WITH draft AS MATERIALIZED (
 SELECT draft.id, draft.tenant, draft.type, draft.kind, draft.role, draft.name, draft.queue,
     draft.priority, CAST(draft.input AS JSONB), draft.input_ref, CAST(draft.attributes AS JSONB),
     CAST(draft.tags AS JSONB), draft.unique_key, draft.parent_id, draft.position, CASE WHEN NOT
-    draft.gated THEN draft.chunk END, CAST(draft.spec AS JSONB), COALESCE(draft.held_by, CASE WHEN
-    draft.gated THEN 'gate' END), draft.mutex_key, draft.request_id, draft.created_by,
-    draft.created_ip, draft.deadline_at, draft.notify_id, draft.trace, draft.gated, CASE WHEN
+    draft.limited THEN draft.chunk END, CAST(draft.spec AS JSONB), COALESCE(draft.held_by, CASE WHEN
+    draft.limited THEN 'admission' END), draft.mutex_key, draft.request_id, draft.created_by,
+    draft.created_ip, draft.deadline_at, draft.notify_id, draft.trace, draft.limited, CASE WHEN
     draft.due > draft.now THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due, CASE WHEN draft.held_by IS
     NOT NULL THEN TIMESTAMPTZ '9999-01-01 00:00:00Z' WHEN draft.due > draft.now THEN draft.due WHEN
-    draft.gated THEN draft.now ELSE (clock_timestamp() + make_interval(secs => CAST(:grace + CASE
+    draft.limited THEN draft.now ELSE (clock_timestamp() + make_interval(secs => CAST(:grace + CASE
     WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0 END AS DOUBLE
     PRECISION))) END, draft.now, draft.now
 FROM draft
@@ -2741,9 +2751,9 @@ WHERE (id, relay_at) IN (
 
 -- task release_held
 UPDATE taskdb_task
-SET held_by = CASE WHEN is_gated THEN 'gate' END, relay_at = CASE WHEN run_at > clock_timestamp()
-    THEN run_at WHEN is_gated THEN clock_timestamp() ELSE (clock_timestamp() + make_interval(secs =>
-    CAST(:delay AS DOUBLE PRECISION))) END
+SET held_by = CASE WHEN needs_admission THEN 'admission' END, relay_at = CASE WHEN run_at >
+    clock_timestamp() THEN run_at WHEN needs_admission THEN clock_timestamp() ELSE
+    (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))) END
 WHERE id IN (
   SELECT id
   FROM taskdb_task

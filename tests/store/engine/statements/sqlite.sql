@@ -132,7 +132,7 @@ VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was
 -- move claim, 1
 SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
     old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
-    old.attributes, old.role, old.parent_id, old.position, old.called_back, old.is_gated,
+    old.attributes, old.role, old.parent_id, old.position, old.called_back, old.needs_admission,
     old.mutex_key, old.queue, old.trace
 FROM taskdb_task AS old
 WHERE old.id = :id
@@ -150,13 +150,13 @@ WHERE old.id IN (
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
       strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) ) AND NOT
       (old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
-      false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
-          g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-          old.tenant ))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL OR
-          old.attempt = :attempt)) AND NOT old.is_adopted
+      WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
+          old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
+          AND g.name = old.tenant ))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL
+          OR old.attempt = :attempt)) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
 -- move claim, 3
@@ -167,7 +167,7 @@ VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was
 -- move claim_chunk, 1
 SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
     old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
-    old.attributes, old.role, old.parent_id, old.position, old.called_back, old.is_gated,
+    old.attributes, old.role, old.parent_id, old.position, old.called_back, old.needs_admission,
     old.mutex_key, old.queue, old.trace
 FROM taskdb_task AS old
 WHERE old.id IN (
@@ -194,13 +194,13 @@ WHERE old.id IN (
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
       strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) ) AND NOT
       (old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
-      false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
-          g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-          old.tenant ))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL OR
-          old.attempt = :attempt)) AND NOT old.is_adopted
+      WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
+          old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
+          AND g.name = old.tenant ))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL
+          OR old.attempt = :attempt)) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
 -- move claim_chunk, 3
@@ -299,11 +299,11 @@ SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN 
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), ended_at = CASE WHEN
           old.cancel_requested_at IS NOT NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
-          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.is_gated AND CASE WHEN
-          old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT old.may_rerun AND
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.needs_admission AND
+          CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT old.may_rerun AND
           old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
-          ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at =
-          strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+          ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END, updated_at
+          = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
@@ -336,14 +336,14 @@ SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN 
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), ended_at = CASE WHEN
           old.cancel_requested_at IS NOT NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
-          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.is_gated AND CASE WHEN
-          old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT
-          old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun AND
-          old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
-          ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, spared =
-          old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL
-          ) THEN 0 ELSE 1 END, claim_token = NULL, worker = NULL, updated_at =
-          strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.needs_admission AND
+          CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS NULL
+          OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
+          AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN
+          'HALTED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END,
+          spared = old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND
+          old.called_back IS NULL ) THEN 0 ELSE 1 END, claim_token = NULL, worker = NULL, updated_at
+          = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
@@ -388,9 +388,9 @@ SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 
     progress_message = COALESCE(:message, old.progress_message), error = :error, run_at =
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), worker = NULL, chunk = NULL,
-    held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN
-    'CANCELED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, updated_at
-    = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    held_by = CASE WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN
+    'CANCELED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END,
+    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
@@ -493,8 +493,8 @@ SET status = CASE WHEN old.called_back IS NOT NULL THEN 'ERRORED' WHEN old.cance
     NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE old.run_at END, relay_at = CASE WHEN
     old.called_back IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE old.relay_at END,
     worker = CASE WHEN NOT (old.called_back IS NOT NULL) THEN old.worker END, held_by = CASE WHEN
-    old.called_back IS NOT NULL AND old.is_gated THEN 'gate' ELSE old.held_by END, attributes =
-    COALESCE(:attributes, old.attributes), progress_current = COALESCE(:current,
+    old.called_back IS NOT NULL AND old.needs_admission THEN 'admission' ELSE old.held_by END,
+    attributes = COALESCE(:attributes, old.attributes), progress_current = COALESCE(:current,
     old.progress_current), progress_total = COALESCE(:total, old.progress_total), progress_message =
     COALESCE(:message, old.progress_message), error = :error, updated_at =
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
@@ -591,9 +591,9 @@ UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
     ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
     'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
-    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
-    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
-    worker = NULL, chunk = NULL, spared = old.spared + 1, updated_at =
+    seconds'), held_by = CASE WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT
+    NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission'
+    END, worker = NULL, chunk = NULL, spared = old.spared + 1, updated_at =
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
@@ -616,9 +616,9 @@ UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
     ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
     'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
-    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
-    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
-    worker = NULL, chunk = NULL, spared = old.spared + 1, claim_token = NULL, updated_at =
+    seconds'), held_by = CASE WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT
+    NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission'
+    END, worker = NULL, chunk = NULL, spared = old.spared + 1, claim_token = NULL, updated_at =
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
@@ -643,9 +643,9 @@ UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
     ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
     'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
-    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
-    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
-    worker = NULL, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    seconds'), held_by = CASE WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT
+    NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission'
+    END, worker = NULL, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.status = 'QUEUED' AND old.queued_at <= :seen) AND NOT
@@ -667,9 +667,9 @@ UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
     ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
     'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
-    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
-    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
-    worker = NULL, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    seconds'), held_by = CASE WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT
+    NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission'
+    END, worker = NULL, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.status = 'QUEUED' AND (:type IS NULL OR old.type = :type)) AND
@@ -691,9 +691,9 @@ UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
     ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
     'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
-    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
-    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
-    worker = NULL, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    seconds'), held_by = CASE WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT
+    NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission'
+    END, worker = NULL, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.status = 'QUEUED' AND (:type IS NULL OR old.type = :type)) AND
@@ -715,9 +715,9 @@ UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'CREATED' END,
     ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ',
     'now') END, run_at = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
-    seconds'), held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at IS NOT NULL
-    THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END,
-    worker = NULL, chunk = NULL, spared = old.spared + 1, claim_token = NULL, updated_at =
+    seconds'), held_by = CASE WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT
+    NULL THEN 'CANCELED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission'
+    END, worker = NULL, chunk = NULL, spared = old.spared + 1, claim_token = NULL, updated_at =
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
@@ -736,20 +736,20 @@ WHERE old.id = :id
 
 -- move hold, 2
 UPDATE taskdb_task AS old
-SET status = 'CREATED', is_gated = true, held_by = 'gate', relay_at = strftime('%Y-%m-%dT%H:%M:%fZ',
-    'now'), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+SET status = 'CREATED', needs_admission = true, held_by = 'admission', relay_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), worker = NULL, claim_token = NULL, chunk = NULL,
+    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
       strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND
-      (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
-          g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-          old.tenant )))) AND NOT old.is_adopted
+      WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
+          old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
+          AND g.name = old.tenant )))) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
 -- move hold, 3
@@ -764,20 +764,20 @@ WHERE old.chunk = :id
 
 -- move hold_chunk, 2
 UPDATE taskdb_task AS old
-SET status = 'CREATED', is_gated = true, held_by = 'gate', relay_at = strftime('%Y-%m-%dT%H:%M:%fZ',
-    'now'), worker = NULL, claim_token = NULL, chunk = NULL, updated_at =
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+SET status = 'CREATED', needs_admission = true, held_by = 'admission', relay_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), worker = NULL, claim_token = NULL, chunk = NULL,
+    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
       strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND
-      (old.mutex_key IS NOT NULL AND NOT old.is_gated OR EXISTS (
+      (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE (g.is_paused OR NOT old.is_gated) AND (g.target IN ('queue') AND g.name = old.queue OR
-          g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own') AND g.name =
-          old.tenant )))) AND NOT old.is_adopted
+      WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
+          old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
+          AND g.name = old.tenant )))) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
 -- move hold_chunk, 3
@@ -987,14 +987,14 @@ SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN 
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), ended_at = CASE WHEN
           old.cancel_requested_at IS NOT NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
-          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.is_gated AND CASE WHEN
-          old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT
-          old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun AND
-          old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
-          ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'gate' END, spared =
-          old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL
-          ) THEN 0 ELSE 1 END, claim_token = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ',
-          'now')
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.needs_admission AND
+          CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS NULL
+          OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
+          AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN
+          'HALTED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END,
+          spared = old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND
+          old.called_back IS NULL ) THEN 0 ELSE 1 END, claim_token = NULL, updated_at =
+          strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.status IN ('STARTED', 'PROCESSING') AND NOT old.waits_for IS
@@ -1018,8 +1018,8 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
     claim_token = NULL, spec = NULL, started_at = NULL, status = CASE WHEN
     COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at) >
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN 'SCHEDULED' ELSE 'CREATED' END, run_at =
-    COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at), is_gated =
-    (old.is_gated OR (:mutex_key IS NOT NULL OR EXISTS (
+    COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at),
+    needs_admission = (old.needs_admission OR (:mutex_key IS NOT NULL OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
       WHERE g.target IN ('queue') AND g.name = :queue) OR EXISTS (
@@ -1029,7 +1029,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       SELECT 1
       FROM taskdb_limit AS g
       WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by = CASE WHEN
-          (old.is_gated OR (:mutex_key IS NOT NULL OR EXISTS (
+          (old.needs_admission OR (:mutex_key IS NOT NULL OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
       WHERE g.target IN ('queue') AND g.name = :queue) OR EXISTS (
@@ -1038,11 +1038,11 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'gate' END, relay_at =
-          CASE WHEN COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at)
-          > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ',
-          'now', (:delay) || ' seconds'), :run_at) WHEN (old.is_gated OR (:mutex_key IS NOT NULL OR
-          EXISTS (
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'admission' END, relay_at
+          = CASE WHEN COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'),
+          :run_at) > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN
+          COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at) WHEN
+          (old.needs_admission OR (:mutex_key IS NOT NULL OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
       WHERE g.target IN ('queue') AND g.name = :queue) OR EXISTS (
@@ -1086,7 +1086,8 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
     COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'), draft.run_at) >
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AND old.status <> 'CANCELED' THEN 'SCHEDULED' ELSE
     'CREATED' END, run_at = COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || '
-    seconds'), draft.run_at), is_gated = (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
+    seconds'), draft.run_at), needs_admission = (old.needs_admission OR (draft.mutex_key IS NOT NULL
+    OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
       WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
@@ -1096,7 +1097,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       SELECT 1
       FROM taskdb_limit AS g
       WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by = COALESCE(:held_by,
-          CASE WHEN (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
+          CASE WHEN (old.needs_admission OR (draft.mutex_key IS NOT NULL OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
@@ -1105,12 +1106,12 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'gate' END), relay_at =
-            CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'admission' END),
+            relay_at = CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN
             COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'),
             draft.run_at) > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN
             COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'),
-            draft.run_at) WHEN (old.is_gated OR (draft.mutex_key IS NOT NULL OR EXISTS (
+            draft.run_at) WHEN (old.needs_admission OR (draft.mutex_key IS NOT NULL OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
       WHERE g.target IN ('queue') AND g.name = draft.queue) OR EXISTS (
@@ -1159,10 +1160,11 @@ UPDATE taskdb_task AS old
 SET status = 'CREATED', spared = old.attempt, crashes = 0, unregistered = 0, result = NULL,
     result_ref = NULL, error = NULL, ended_at = NULL, cancel_requested_at = NULL, called_back =
     NULL, worker = NULL, claim_token = NULL, chunk = NULL, run_at = NULL, deadline_at = NULL, spec =
-    NULL, held_by = CASE WHEN :held_by IS NOT NULL THEN :held_by WHEN old.is_gated THEN 'gate' END,
-    relay_at = CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN old.is_gated THEN
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
-    seconds') END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    NULL, held_by = CASE WHEN :held_by IS NOT NULL THEN :held_by WHEN old.needs_admission THEN
+    'admission' END, relay_at = CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN
+    old.needs_admission THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds') END, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.status IN ('SCHEDULED', 'COMPLETED', 'ERRORED', 'FAILED',
@@ -1186,10 +1188,11 @@ UPDATE taskdb_task AS old
 SET status = 'CREATED', spared = old.attempt, crashes = 0, unregistered = 0, result = NULL,
     result_ref = NULL, error = NULL, ended_at = NULL, cancel_requested_at = NULL, called_back =
     NULL, worker = NULL, claim_token = NULL, chunk = NULL, run_at = NULL, deadline_at = NULL, spec =
-    NULL, held_by = CASE WHEN :held_by IS NOT NULL THEN :held_by WHEN old.is_gated THEN 'gate' END,
-    relay_at = CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN old.is_gated THEN
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
-    seconds') END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    NULL, held_by = CASE WHEN :held_by IS NOT NULL THEN :held_by WHEN old.needs_admission THEN
+    'admission' END, relay_at = CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN
+    old.needs_admission THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds') END, updated_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.status IN ('FAILED', 'HALTED', 'CANCELED')) AND NOT
@@ -1236,9 +1239,9 @@ SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 
     progress_message = COALESCE(:message, old.progress_message), run_at =
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), relay_at =
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), worker = NULL, chunk = NULL,
-    spared = old.spared + 1, held_by = CASE WHEN old.is_gated AND CASE WHEN old.cancel_requested_at
-    IS NOT NULL THEN 'CANCELED' ELSE 'SCHEDULED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN
-    'gate' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    spared = old.spared + 1, held_by = CASE WHEN old.needs_admission AND CASE WHEN
+    old.cancel_requested_at IS NOT NULL THEN 'CANCELED' ELSE 'SCHEDULED' END IN ('CREATED',
+    'SCHEDULED', 'ERRORED') THEN 'admission' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND (old.claim_token = :token AND old.status IN ('STARTED',
@@ -1281,8 +1284,8 @@ SET status = CASE WHEN old.unregistered + 1 >= :strays AND NOT EXISTS (
     WHERE value = old.type)) THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, error =
         json_patch(:error, json_object('attempt', old.attempt)), relay_at =
         strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), worker = NULL, claim_token =
-        NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.unregistered + 1 >= :strays AND NOT
-        EXISTS (
+        NULL, held_by = CASE WHEN old.needs_admission AND CASE WHEN old.unregistered + 1 >= :strays
+        AND NOT EXISTS (
   SELECT 1
   FROM taskdb_worker AS w
   WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
@@ -1293,7 +1296,7 @@ SET status = CASE WHEN old.unregistered + 1 >= :strays AND NOT EXISTS (
     SELECT 1
     FROM json_each(CASE WHEN json_valid(w.types) THEN w.types ELSE '[]' END)
     WHERE value = old.type)) THEN 'FAILED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED')
-        THEN 'gate' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+        THEN 'admission' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
@@ -1343,8 +1346,8 @@ SET status = CASE WHEN old.unregistered + 1 >= :strays AND NOT EXISTS (
     WHERE value = old.type)) THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, error =
         json_patch(:error, json_object('attempt', old.attempt)), relay_at =
         strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), worker = NULL, claim_token =
-        NULL, held_by = CASE WHEN old.is_gated AND CASE WHEN old.unregistered + 1 >= :strays AND NOT
-        EXISTS (
+        NULL, held_by = CASE WHEN old.needs_admission AND CASE WHEN old.unregistered + 1 >= :strays
+        AND NOT EXISTS (
   SELECT 1
   FROM taskdb_worker AS w
   WHERE NOT (w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR w.seen_at < (
@@ -1355,7 +1358,7 @@ SET status = CASE WHEN old.unregistered + 1 >= :strays AND NOT EXISTS (
     SELECT 1
     FROM json_each(CASE WHEN json_valid(w.types) THEN w.types ELSE '[]' END)
     WHERE value = old.type)) THEN 'FAILED' ELSE 'CREATED' END IN ('CREATED', 'SCHEDULED', 'ERRORED')
-        THEN 'gate' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+        THEN 'admission' END, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
@@ -1399,7 +1402,7 @@ VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was
 -- admission arrivals
 SELECT id, tenant, type, queue, mutex_key, held_by
 FROM taskdb_task
-WHERE held_by = 'gate' AND relay_at <= (
+WHERE held_by = 'admission' AND relay_at <= (
   SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) AND status IN ('CREATED', 'SCHEDULED', 'ERRORED')
       AND CAST(id AS TEXT) NOT IN (
   SELECT a.key
@@ -1447,24 +1450,6 @@ WHERE (key, n) IN (
       FROM json_each(:keys)) AS draft) AND s.until <= (
     SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
 
--- admission gates
-SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
-    g.reason, g.set_by, g.set_at
-FROM taskdb_limit AS g
-ORDER BY target, name
-
--- admission in_line
-SELECT id, tenant, type, queue, mutex_key, held_by
-FROM taskdb_task
-WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = :key AND status IN
-    ('CREATED', 'SCHEDULED', 'ERRORED') AND CAST(id AS TEXT) NOT IN (
-  SELECT a.key
-  FROM taskdb_set_aside AS a
-  WHERE a.loop = 'release' AND a.next_try_at > (
-    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
-ORDER BY id
-LIMIT :limit
-
 -- admission let_go
 UPDATE taskdb_task
 SET held_by = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds'),
@@ -1475,41 +1460,24 @@ WHERE id IN (
 RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
     trace, attempt
 
--- admission lines
-WITH RECURSIVE line(key) AS (
-  SELECT *
-  FROM (
-    SELECT held_by
-    FROM taskdb_task
-    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > :after
-    ORDER BY held_by
-    LIMIT 1) AS head
-  UNION ALL
-  SELECT (
-    SELECT held_by
-    FROM taskdb_task
-    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by > line.key
-    ORDER BY held_by
-    LIMIT 1)
-  FROM line
-  WHERE line.key IS NOT NULL)
-SELECT key
-FROM line
-WHERE key IS NOT NULL
-LIMIT :limit
+-- admission limits
+SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
+    g.reason, g.set_by, g.set_at
+FROM taskdb_limit AS g
+ORDER BY target, name
 
 -- admission look
 SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds,
     g.origin, g.reason, g.set_by, g.set_at , (
   SELECT CAST(id AS TEXT)
   FROM taskdb_task AS t
-  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') AND held_by = draft.key
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') AND held_by = draft.key
   ORDER BY t.id
   LIMIT 1) AS head, (
   SELECT group_concat(DISTINCT CAST(r.task_id AS TEXT))
   FROM taskdb_reservation AS r
   JOIN taskdb_task AS t ON t.id = r.task_id
-  WHERE r.key = draft.key AND t.held_by IS NOT NULL AND t.held_by NOT IN ('window', 'gate') AND
+  WHERE r.key = draft.key AND t.held_by IS NOT NULL AND t.held_by NOT IN ('window', 'admission') AND
       t.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
     SELECT 1
     FROM taskdb_limit AS p
@@ -1521,7 +1489,7 @@ SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.
 FROM (
   SELECT json_extract(value, '$.key') AS key, json_extract(value, '$.target') AS target,
       json_extract(value, '$.name') AS name
-  FROM json_each(:lines)) AS draft
+  FROM json_each(:wait_queues)) AS draft
 LEFT JOIN taskdb_limit AS g ON g.target = draft.target AND g.name = draft.name
 
 -- admission pause
@@ -1576,11 +1544,11 @@ SET max_running = excluded.max_running, max_starts = excluded.max_starts, window
 SELECT EXISTS (
   SELECT 1
   FROM taskdb_task
-  WHERE held_by = 'gate' AND relay_at <= (
+  WHERE held_by = 'admission' AND relay_at <= (
     SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) OR EXISTS (
   SELECT 1
   FROM taskdb_task
-  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'gate') ) AS holds
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') ) AS holds
 
 -- admission sweep
 DELETE
@@ -1604,7 +1572,7 @@ WHERE (key, task_id) IN (
   FROM taskdb_reservation AS r
   LEFT JOIN taskdb_task AS found ON found.id = r.task_id
   WHERE found.id IS NULL OR NOT (found.held_by IS NOT NULL AND found.held_by NOT IN ('window',
-      'gate') AND found.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
+      'admission') AND found.status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND NOT EXISTS (
       SELECT 1
       FROM taskdb_limit AS p
       WHERE p.is_paused AND (p.target IN ('queue') AND p.name = found.queue OR p.target IN ('type')
@@ -1625,6 +1593,42 @@ FROM taskdb_reservation
 WHERE task_id IN (
   SELECT value
   FROM json_each(:ids))
+
+-- admission wait_queues
+WITH RECURSIVE wait_queue(key) AS (
+  SELECT *
+  FROM (
+    SELECT held_by
+    FROM taskdb_task
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') AND held_by > :after
+    ORDER BY held_by
+    LIMIT 1) AS head
+  UNION ALL
+  SELECT (
+    SELECT held_by
+    FROM taskdb_task
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') AND held_by >
+        wait_queue.key
+    ORDER BY held_by
+    LIMIT 1)
+  FROM wait_queue
+  WHERE wait_queue.key IS NOT NULL)
+SELECT key
+FROM wait_queue
+WHERE key IS NOT NULL
+LIMIT :limit
+
+-- admission waiting_tasks
+SELECT id, tenant, type, queue, mutex_key, held_by
+FROM taskdb_task
+WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') AND held_by = :key AND status
+    IN ('CREATED', 'SCHEDULED', 'ERRORED') AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'release' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY id
+LIMIT :limit
 
 -- adopted begin
 
@@ -1843,7 +1847,7 @@ WHERE t.held_by IS NOT NULL AND t.updated_at < (
     WHERE t.held_by = 'running:' || g.target || ':' || g.name AND g.max_running <= (
       SELECT count(*)
       FROM taskdb_slot AS s
-      WHERE s.key = t.held_by)) OR t.held_by = 'gate')
+      WHERE s.key = t.held_by)) OR t.held_by = 'admission')
 ORDER BY t.id
 LIMIT :limit
 
@@ -2242,8 +2246,8 @@ ORDER BY position
 -- task insert
 INSERT INTO taskdb_task (id, tenant, type, kind, role, name, queue, priority, input, input_ref,
     attributes, tags, unique_key, parent_id, position, chunk, spec, held_by, mutex_key, request_id,
-    created_by, created_ip, deadline_at, notify_id, is_gated, status, run_at, relay_at, created_at,
-    updated_at)
+    created_by, created_ip, deadline_at, notify_id, needs_admission, status, run_at, relay_at,
+    created_at, updated_at)
 WITH draft AS MATERIALIZED (
   SELECT draft.*, COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'),
       draft.run_at) AS due, (
@@ -2257,7 +2261,7 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS gated
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS limited
   FROM (
     SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.tenant') AS tenant,
         json_extract(value, '$.type') AS type, json_extract(value, '$.kind') AS kind,
@@ -2276,12 +2280,12 @@ WITH draft AS MATERIALIZED (
     FROM json_each(:drafts)) AS draft)
 SELECT draft.id, draft.tenant, draft.type, draft.kind, draft.role, draft.name, draft.queue,
     draft.priority, draft.input, draft.input_ref, draft.attributes, draft.tags, draft.unique_key,
-    draft.parent_id, draft.position, CASE WHEN NOT draft.gated THEN draft.chunk END, draft.spec,
-    COALESCE(draft.held_by, CASE WHEN draft.gated THEN 'gate' END), draft.mutex_key,
+    draft.parent_id, draft.position, CASE WHEN NOT draft.limited THEN draft.chunk END, draft.spec,
+    COALESCE(draft.held_by, CASE WHEN draft.limited THEN 'admission' END), draft.mutex_key,
     draft.request_id, draft.created_by, draft.created_ip, draft.deadline_at, draft.notify_id,
-    draft.gated, CASE WHEN draft.due > draft.now THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due,
+    draft.limited, CASE WHEN draft.due > draft.now THEN 'SCHEDULED' ELSE 'CREATED' END, draft.due,
     CASE WHEN draft.held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN draft.due > draft.now
-    THEN draft.due WHEN draft.gated THEN draft.now ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now',
+    THEN draft.due WHEN draft.limited THEN draft.now ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now',
     (:grace + CASE WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0 END) ||
     ' seconds') END, draft.now, draft.now
 FROM draft
@@ -2291,8 +2295,8 @@ ON CONFLICT DO NOTHING
 -- task insert_traced
 INSERT INTO taskdb_task (id, tenant, type, kind, role, name, queue, priority, input, input_ref,
     attributes, tags, unique_key, parent_id, position, chunk, spec, held_by, mutex_key, request_id,
-    created_by, created_ip, deadline_at, notify_id, trace, is_gated, status, run_at, relay_at,
-    created_at, updated_at)
+    created_by, created_ip, deadline_at, notify_id, trace, needs_admission, status, run_at,
+    relay_at, created_at, updated_at)
 WITH draft AS MATERIALIZED (
   SELECT draft.*, COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'),
       draft.run_at) AS due, (
@@ -2306,7 +2310,7 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS gated
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS limited
   FROM (
     SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.tenant') AS tenant,
         json_extract(value, '$.type') AS type, json_extract(value, '$.kind') AS kind,
@@ -2325,12 +2329,12 @@ WITH draft AS MATERIALIZED (
     FROM json_each(:drafts)) AS draft)
 SELECT draft.id, draft.tenant, draft.type, draft.kind, draft.role, draft.name, draft.queue,
     draft.priority, draft.input, draft.input_ref, draft.attributes, draft.tags, draft.unique_key,
-    draft.parent_id, draft.position, CASE WHEN NOT draft.gated THEN draft.chunk END, draft.spec,
-    COALESCE(draft.held_by, CASE WHEN draft.gated THEN 'gate' END), draft.mutex_key,
+    draft.parent_id, draft.position, CASE WHEN NOT draft.limited THEN draft.chunk END, draft.spec,
+    COALESCE(draft.held_by, CASE WHEN draft.limited THEN 'admission' END), draft.mutex_key,
     draft.request_id, draft.created_by, draft.created_ip, draft.deadline_at, draft.notify_id,
-    draft.trace, draft.gated, CASE WHEN draft.due > draft.now THEN 'SCHEDULED' ELSE 'CREATED' END,
+    draft.trace, draft.limited, CASE WHEN draft.due > draft.now THEN 'SCHEDULED' ELSE 'CREATED' END,
     draft.due, CASE WHEN draft.held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN draft.due >
-    draft.now THEN draft.due WHEN draft.gated THEN draft.now ELSE strftime('%Y-%m-%dT%H:%M:%fZ',
+    draft.now THEN draft.due WHEN draft.limited THEN draft.now ELSE strftime('%Y-%m-%dT%H:%M:%fZ',
     'now', (:grace + CASE WHEN draft.role = 'part' THEN COALESCE(draft.position, 0) / 2000.0 ELSE 0
     END) || ' seconds') END, draft.now, draft.now
 FROM draft
@@ -2622,8 +2626,8 @@ WHERE (id, relay_at) IN (
 
 -- task release_held
 UPDATE taskdb_task
-SET held_by = CASE WHEN is_gated THEN 'gate' END, relay_at = CASE WHEN run_at >
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN run_at WHEN is_gated THEN
+SET held_by = CASE WHEN needs_admission THEN 'admission' END, relay_at = CASE WHEN run_at >
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN run_at WHEN needs_admission THEN
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || '
     seconds') END
 WHERE id IN (

@@ -209,16 +209,16 @@ class SteppedConnection(Connection):
     def _patiently(self, work: Callable[[], T]) -> T:
         """Do the work; repeat it while another transaction holds a lock that it needs."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        is_told = False
+        is_logged = False
         while True:
             try:
                 return work()
             except DBAPIError as error:
                 if not faults.is_lock_conflict(error) or time.monotonic() >= deadline:
                     raise
-            if not is_told:
+            if not is_logged:
                 log.info("migration.delayed", revision=self._revision)
-                is_told = True
+                is_logged = True
             time.sleep(PAUSE_SECONDS)
 
     def _in_transaction(self, statement: str, marked: str | None = None) -> None:

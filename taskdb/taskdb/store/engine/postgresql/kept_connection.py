@@ -16,37 +16,37 @@ _KEPT_SECONDS = 60.0
 _inherited: list[object] = []
 """Connections that a forked process inherited, referenced so that nothing closes them."""
 
-Line = tuple[Any, float]
+Lent = tuple[Any, float]
 """A connection of the pool, and the time until which it may be kept."""
 
 
-class KeptLine:
+class KeptConnection:
     """Lends connections of one pool, and keeps one of them at hand."""
 
     def __init__(self) -> None:
-        self._lines: list[Line] = []
+        self._kept: list[Lent] = []
 
-    def take(self, engine: Engine) -> Line:
+    def take(self, engine: Engine) -> Lent:
         """The kept connection, or another one of the pool."""
         try:
-            return self._lines.pop()
+            return self._kept.pop()
         except IndexError:
             return engine.raw_connection(), time.monotonic() + _KEPT_SECONDS
 
-    def give(self, line: Line) -> None:
+    def give(self, lent: Lent) -> None:
         """Take back a usable connection."""
-        connection, until = line
-        if self._lines or time.monotonic() > until:
+        connection, until = lent
+        if self._kept or time.monotonic() > until:
             connection.close()
         else:
-            self._lines.append(line)
+            self._kept.append(lent)
 
     def close(self) -> None:
         """Give the kept connection back to the pool."""
-        while self._lines:
-            self._lines.pop()[0].close()
+        while self._kept:
+            self._kept.pop()[0].close()
 
     def forget(self) -> None:
         """Leave the kept connection to the parent process; do not close it."""
-        _inherited.append(self._lines)
-        self._lines = []
+        _inherited.append(self._kept)
+        self._kept = []

@@ -17,7 +17,7 @@ from taskdb.logger import get_logger
 from taskdb.store.engine.dialect import CREATED_ANSWER, OWNED, Columns, Moved, MoveStatement, whole
 from taskdb.store.engine.postgresql.any_moment import read_any_moment
 from taskdb.store.engine.postgresql.before_image import HAS_TRIGGERS, note_triggers, tells_before
-from taskdb.store.engine.postgresql.kept_connection import KeptLine
+from taskdb.store.engine.postgresql.kept_connection import KeptConnection
 from taskdb.store.engine.renewal import Renewal
 from taskdb.store.engine.session import DriverSession, Parameters, Row, Session
 from taskdb.store.engine.tables import ID_COLUMNS, JSON_COLUMNS, MOMENT_COLUMNS
@@ -97,7 +97,7 @@ class PostgreSQL:
         self.now = "CAST(:clock_now AS TIMESTAMPTZ)" if bound_clock else "clock_timestamp()"
         self._moves: dict[MoveStatement, str] = {}
         self._likely: dict[MoveStatement, str] = {}
-        self._kept: WeakKeyDictionary[Engine, KeptLine] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Engine, KeptConnection] = WeakKeyDictionary()
         self._renewals: WeakKeyDictionary[Engine, Renewal] = WeakKeyDictionary()
         self._unprepared: WeakSet[Engine] = WeakSet()
         """Engines whose connections prepare no statements, since a pooler loses them."""
@@ -137,14 +137,14 @@ class PostgreSQL:
         inner = f"SELECT {columns} FROM {table} AS {alias} WHERE {condition} OFFSET 0"
         return f" LEFT JOIN LATERAL ({inner}) AS {alias} ON true"
 
-    def told(self, columns: str) -> str:
+    def spelled(self, columns: str) -> str:
         # A caller's connection may spell moments in any style, which its driver may not read.
         names = columns.split(", ")
         return ", ".join(
             f"{as_number(name)} AS {name}" if name in MOMENT_COLUMNS else name for name in names
         )
 
-    def member(self, column: str, *path: str) -> str:
+    def text_in(self, column: str, *path: str) -> str:
         return f"({column} #>> '{{{','.join(path)}}}')"
 
     def number_in(self, column: str, *path: str) -> str:
@@ -184,7 +184,7 @@ class PostgreSQL:
             f"WITH new AS ({sql} RETURNING {CREATED_ANSWER}),"
             " event AS (INSERT INTO taskdb_event (task_id, tenant, to_status, at)"
             " SELECT id, tenant, status, created_at FROM new)"
-            f" SELECT {self.told(CREATED_ANSWER)} FROM new{'' if answers else ' LIMIT 0'}"
+            f" SELECT {self.spelled(CREATED_ANSWER)} FROM new{'' if answers else ' LIMIT 0'}"
         )
         return session.run(whole, parameters)
 
@@ -230,16 +230,16 @@ class PostgreSQL:
 
     @contextmanager
     def session(self, engine: Engine, *, writes: bool) -> Iterator[Session]:  # noqa: ARG002 - SQLite needs to know
-        kept = self._kept_line(engine)
-        line = kept.take(engine)
-        pooled, _ = line
+        kept = self._kept_connection(engine)
+        lent = kept.take(engine)
+        pooled, _ = lent
         connection: Any = pooled.driver_connection
         begins = _BEGINS in pooled.info
         try:
-            is_told = tells_before(pooled)
+            sends_early = tells_before(pooled)
             if begins:
                 connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-            yield DriverSession(_cursor_of(pooled), _STYLE, tells_before=is_told)
+            yield DriverSession(_cursor_of(pooled), _STYLE, tells_before=sends_early)
             if begins:
                 connection.execute("COMMIT")
         except BaseException:
@@ -250,10 +250,10 @@ class PostgreSQL:
         if self._renewals[engine].is_stale(pooled.info):
             pooled.close()
         else:
-            kept.give(line)
+            kept.give(lent)
 
     def close(self, engine: Engine) -> None:
-        self._kept_line(engine).close()
+        self._kept_connection(engine).close()
         engine.dispose()
 
     def renew(self, engine: Engine, *, without_prepared: bool) -> None:
@@ -261,15 +261,15 @@ class PostgreSQL:
             self._unprepared.add(engine)
             log.warning("database.prepared_statements_lost", advice=_PREPARED_ADVICE)
         self._renewals[engine].renew()
-        self._kept_line(engine).close()
+        self._kept_connection(engine).close()
 
     def forget(self, engine: Engine) -> None:
-        self._kept_line(engine).forget()
+        self._kept_connection(engine).forget()
         engine.dispose(close=False)
 
-    def _kept_line(self, engine: Engine) -> KeptLine:
+    def _kept_connection(self, engine: Engine) -> KeptConnection:
         kept = self._kept.get(engine)
-        return self._kept.setdefault(engine, KeptLine()) if kept is None else kept
+        return self._kept.setdefault(engine, KeptConnection()) if kept is None else kept
 
     def is_unfinished(self, connection: Any) -> bool:
         return connection.pgconn.transaction_status in _UNFINISHED

@@ -92,10 +92,10 @@ class SQLite:
     ) -> str:
         return f" LEFT JOIN {table} AS {alias} ON {condition}"
 
-    def told(self, columns: str) -> str:
+    def spelled(self, columns: str) -> str:
         return columns
 
-    def member(self, column: str, *path: str) -> str:
+    def text_in(self, column: str, *path: str) -> str:
         # Text that is not JSON would fail the whole statement.
         value = f"json_extract({column}, '$.{'.'.join(path)}')"
         return f"CASE WHEN json_valid({column}) THEN {value} END"
@@ -174,8 +174,8 @@ class SQLite:
 
     @contextmanager
     def session(self, engine: Engine, *, writes: bool) -> Iterator[Session]:
-        line = engine.raw_connection()
-        connection: Any = line.driver_connection
+        pooled = engine.raw_connection()
+        connection: Any = pooled.driver_connection
         try:
             connection.execute(f"BEGIN {'IMMEDIATE' if writes else 'DEFERRED'}")
             with closing(connection.cursor()) as cursor:
@@ -186,7 +186,7 @@ class SQLite:
                 if connection.in_transaction:
                     connection.rollback()
             finally:
-                line.close()
+                pooled.close()
 
     def is_unfinished(self, connection: Any) -> bool:  # noqa: ARG002 - the library runs in here
         return False

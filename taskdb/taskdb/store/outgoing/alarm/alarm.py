@@ -181,10 +181,10 @@ class Alarms:
                 "note": note,
             }
             if state is AlarmState.ACKNOWLEDGED:
-                values["told"] = alarm.c.count
+                values["reported"] = alarm.c.count
             if state is AlarmState.RESOLVED:
                 # If it recurs, it is announced at once, also within an open window.
-                values |= {"told": alarm.c.count, "resolved_at": now, "window_until": None}
+                values |= {"reported": alarm.c.count, "resolved_at": now, "window_until": None}
                 values["evidence"] = []
             place = (alarm.c.id == found.id, alarm.c.state != AlarmState.RESOLVED.value)
             connection.execute(update(alarm).where(*place).values(values))

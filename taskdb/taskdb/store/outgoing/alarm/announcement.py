@@ -30,7 +30,7 @@ _BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Announced:
     """The number of new messages, and the ids of alarms that no route takes."""
 
     messages: int = 0
@@ -42,7 +42,7 @@ class Told:
 
 def tell(
     connection: Connection, rules: AlarmRules, now: datetime, *, is_careful: bool = False
-) -> Told:
+) -> Announced:
     """Write the messages that are due.
 
     A process without channels writes none: another one may have some. With `is_careful` savepoints
@@ -55,13 +55,13 @@ def tell(
     else:
         _wake_snoozed(connection, now)
     if not rules.channels and not rules.tenant_channels:
-        return Told(unrouted=_without_channels(connection))
+        return Announced(unrouted=_without_channels(connection))
     aside = select(set_aside.c.key).where(set_aside.c.loop == TELL, set_aside.c.next_try_at > now)
     due = (
         select(alarm)
         .where(
             has_state(AlarmState.OPEN),
-            alarm.c.count > alarm.c.told,
+            alarm.c.count > alarm.c.reported,
             or_(alarm.c.window_until.is_(None), alarm.c.window_until <= now),
             cast(alarm.c.id, Text).not_in(aside),
         )
@@ -71,7 +71,7 @@ def tell(
     # The next pass announces alarms that another transaction has locked: passes never wait.
     found = connection.execute(due.with_for_update(skip_locked=True)).mappings().all()
     if not found:
-        return Told()
+        return Announced()
     declared = policies(connection, {row["type"] for row in found})
     further = routes_of(connection, {row["tenant"] for row in found if row["tenant"] is not None})
     messages = 0
@@ -88,7 +88,7 @@ def tell(
         else:
             messages += written
             unrouted += [] if is_routed else [str(row["id"])]
-    return Told(messages, tuple(unrouted), len(found) == _BATCH, tuple(failed))
+    return Announced(messages, tuple(unrouted), len(found) == _BATCH, tuple(failed))
 
 
 def _tell_one(
@@ -107,21 +107,20 @@ def _tell_one(
     policy = declared.get(one.type)
     channels = policy.to if policy and policy.to else rules.channels_of(one, further)
     added = [name for name in rules.added_channels_of(one, further) if name not in channels]
-    for channel in channels:
-        _write(connection, row, one, channel, one.told)
-    news = [(name, told) for name in added if (told := _told(connection, one, name)) < one.count]
-    for channel, told in news:
-        _write(connection, row, one, channel, told)
-    written = len(channels) + len(news)
+    due = dict.fromkeys(channels, one.reported)
+    due |= {name: _reported(connection, one, name) for name in added}
+    due = {channel: reported for channel, reported in due.items() if reported < one.count}
+    for channel, reported in due.items():
+        _write(connection, row, one, channel, reported)
     values = {
         "window_until": now + rules.window,
         "is_routed": bool(channels),
         "channels": [*channels, *added],
-        "told": one.count if channels else one.told,
-        "sequence": row["sequence"] + (1 if written else 0),
+        "reported": one.count if channels else one.reported,
+        "sequence": row["sequence"] + bool(due),
     }
     connection.execute(update(alarm).where(alarm.c.id == one.id).values(values))
-    return written, bool(channels)
+    return len(due), bool(channels)
 
 
 def _wake_snoozed(connection: Connection, now: datetime) -> None:
@@ -139,27 +138,27 @@ def _wake_snoozed(connection: Connection, now: datetime) -> None:
 def _without_channels(connection: Connection) -> tuple[str, ...]:
     new = (
         has_state(AlarmState.OPEN),
-        alarm.c.count > alarm.c.told,
+        alarm.c.count > alarm.c.reported,
         alarm.c.is_routed.is_(None),
     )
     marked = update(alarm).where(*new).values(is_routed=False).returning(alarm.c.id)
     return tuple(str(row.id) for row in connection.execute(marked))
 
 
-def _told(connection: Connection, one: AlarmEntity, channel: str) -> int:
+def _reported(connection: Connection, one: AlarmEntity, channel: str) -> int:
     """The number of the alarm's failures that an added channel already has a message of."""
     last = select(func.max(alarm_delivery.c.total)).where(
         alarm_delivery.c.alarm_id == one.id, alarm_delivery.c.channel == channel
     )
-    return max(one.told, connection.execute(last).scalar() or 0)
+    return max(one.reported, connection.execute(last).scalar() or 0)
 
 
 def _write(
-    connection: Connection, row: RowMapping, one: AlarmEntity, channel: str, told: int
+    connection: Connection, row: RowMapping, one: AlarmEntity, channel: str, reported: int
 ) -> None:
-    """Write one message to a channel that knows of `told` failures."""
-    kind = _kind(row, one, told)
-    count = one.count - told
+    """Write one message to a channel that knows of `reported` failures."""
+    kind = _kind(row, one, reported)
+    count = one.count - reported
     if kind is MessageKind.AGAIN and _is_merged(connection, one, channel, count):
         return
     values = {
@@ -175,10 +174,10 @@ def _write(
     connection.execute(insert(alarm_delivery).values(values))
 
 
-def _kind(row: RowMapping, one: AlarmEntity, told: int) -> MessageKind:
-    if one.is_regression and not row["is_routed"] and told == one.told:
+def _kind(row: RowMapping, one: AlarmEntity, reported: int) -> MessageKind:
+    if one.is_regression and not row["is_routed"] and reported == one.reported:
         return MessageKind.REGRESSION
-    return MessageKind.AGAIN if told else MessageKind.OPENED
+    return MessageKind.AGAIN if reported else MessageKind.OPENED
 
 
 def _is_merged(connection: Connection, one: AlarmEntity, channel: str, count: int) -> bool:

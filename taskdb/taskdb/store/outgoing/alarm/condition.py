@@ -120,8 +120,8 @@ class Conditions:
                     failed.append((WATCH, one.cause.fingerprint, error))
             else:
                 write_sightings(connection, [*missed, *lasting], now)
-            told = tell(connection, self._rules, now, is_careful=is_careful)
-            failed += [(TELL, key, error) for key, error in told.failed]
+            announced = tell(connection, self._rules, now, is_careful=is_careful)
+            failed += [(TELL, key, error) for key, error in announced.failed]
             over = self._end(connection, {one.cause.fingerprint for one in lasting}, now)
             place = alarm_cursor.c.name == WATCH
             connection.execute(update(alarm_cursor).where(place).values(moved_at=now))
@@ -138,9 +138,7 @@ class Conditions:
             select(schedule_run, schedule.c.name, schedule.c.type, schedule.c.tenant)
             .join(schedule, schedule.c.id == schedule_run.c.schedule_id)
             # Literals, as in the index; a parameter would not match it.
-            .where(
-                text("taskdb_schedule_run.outcome = 'missed' AND NOT taskdb_schedule_run.is_told")
-            )
+            .where(text("taskdb_schedule_run.outcome = 'missed' AND NOT is_reported"))
             .order_by(schedule_run.c.at)
             .limit(_BATCH)
         )
@@ -150,7 +148,7 @@ class Conditions:
                 schedule_run.c.schedule_id == row["schedule_id"],
                 schedule_run.c.due_at == row["due_at"],
             )
-            connection.execute(update(schedule_run).where(place).values(is_told=True))
+            connection.execute(update(schedule_run).where(place).values(is_reported=True))
             policy = declared.get(row["type"])
             source = AlarmSource.MISSED_SCHEDULE
             if not raises(policy, source, self._rules):
@@ -328,7 +326,7 @@ class Conditions:
         lasting = [str(one) for one in AlarmSource if one.is_condition]
         settled = or_(
             alarm.c.state.in_([AlarmState.ACKNOWLEDGED.value, AlarmState.SNOOZED.value]),
-            alarm.c.count == alarm.c.told,
+            alarm.c.count == alarm.c.reported,
             alarm.c.is_routed.is_(False),
         )
         statement = select(alarm).where(is_live(), alarm.c.source.in_(lasting), settled)

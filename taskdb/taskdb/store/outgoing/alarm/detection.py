@@ -30,7 +30,7 @@ from taskdb.store.engine.restore import settle
 from taskdb.store.engine.session import JoinedSession, Row
 from taskdb.store.engine.tables import alarm_cursor, set_aside, task
 from taskdb.store.engine.types import as_json, moment
-from taskdb.store.outgoing.alarm.announcement import TELL, Told, tell
+from taskdb.store.outgoing.alarm.announcement import TELL, Announced, tell
 from taskdb.store.outgoing.alarm.occurrence import (
     Cause,
     Sighting,
@@ -122,13 +122,13 @@ class Detection:
                     failed += [(FOLD, str(number), error) for number in one.events]
             elif seen:
                 write_sightings(connection, seen, now)
-            told = tell(connection, self._rules, now, is_careful=is_careful)
-            failed += [(TELL, key, error) for key, error in told.failed]
+            announced = tell(connection, self._rules, now, is_careful=is_careful)
+            failed += [(TELL, key, error) for key, error in announced.failed]
             place.move(fresh, now)
             if again and not is_careful:
                 _forget(connection, again)
         is_full = len(fresh) == limit and len(failed) < limit
-        return _folded(events, told, is_full=is_full), failed
+        return _folded(events, announced, is_full=is_full), failed
 
     def _sightings(self, connection: Connection, events: list[Row]) -> list[Sighting]:
         declared = policies(connection, {row["type"] or "" for row in events})
@@ -337,7 +337,7 @@ def _has_work(d: StoreDialect) -> str:
         f" AND {has_order(d.name, 'e.xid')}"
         " AND (e.xid, e.id) > (SELECT xid, event_id FROM taskdb_alarm_cursor"
         " WHERE name = 'events')) OR EXISTS (SELECT 1 FROM taskdb_alarm WHERE state = 'open'"
-        f" AND count > told AND (window_until IS NULL OR window_until <= (SELECT {d.now})))"
+        f" AND count > reported AND (window_until IS NULL OR window_until <= (SELECT {d.now})))"
         " OR EXISTS (SELECT 1 FROM taskdb_alarm WHERE state = 'snoozed'"
         f" AND snoozed_until <= (SELECT {d.now}))"
     )
@@ -371,10 +371,10 @@ def _cause(
     )
 
 
-def _folded(fresh: list[Row], told: Told, *, is_full: bool) -> Folded:
+def _folded(fresh: list[Row], announced: Announced, *, is_full: bool) -> Folded:
     return Folded(
         events=len(fresh),
-        messages=told.messages,
-        unrouted=told.unrouted,
-        is_full=is_full or told.is_full,
+        messages=announced.messages,
+        unrouted=announced.unrouted,
+        is_full=is_full or announced.is_full,
     )

@@ -131,7 +131,7 @@ def _insert(connection: Connection, fingerprint: str, one: Sighting, now: dateti
         "severity": str(one.severity),
         "state": str(AlarmState.OPEN),
         "count": len(one.evidence) or one.count,
-        "told": 0,
+        "reported": 0,
         "sequence": 0,
         "is_regression": False,
         "channels": [],
@@ -164,11 +164,11 @@ def _count(connection: Connection, row: RowMapping, one: Sighting, now: datetime
     }
     if state == AlarmState.ACKNOWLEDGED:
         # A person knows of it: no message is sent, also not later.
-        values["told"] = values["count"]
+        values["reported"] = values["count"]
     elif state == AlarmState.RESOLVED:
         values |= {
             "state": str(AlarmState.OPEN),
-            "told": row["count"],
+            "reported": row["count"],
             "is_regression": True,
             "is_routed": None,
             "opened_at": now,

@@ -81,7 +81,7 @@ def entity(row: RowMapping) -> AlarmEntity:
         state=AlarmState(row["state"]),
         snoozed_until=row["snoozed_until"],
         count=row["count"],
-        told=row["told"],
+        reported=row["reported"],
         window_until=row["window_until"],
         is_regression=bool(row["is_regression"]),
         is_routed=None if row["is_routed"] is None else bool(row["is_routed"]),

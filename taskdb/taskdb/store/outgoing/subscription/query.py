@@ -57,20 +57,20 @@ def notifications_statement(
         .subquery("edge")
     )
     size = select(func.count()).select_from(window).scalar_subquery()
-    told = _in_order_of_their_task(window) if dialect == "postgresql" else window
+    sent = _in_order_of_their_task(window) if dialect == "postgresql" else window
     joined = window.join(task, task.c.id == window.c.task_id)
-    if told is not window:
-        joined = joined.join(told, true())
+    if sent is not window:
+        joined = joined.join(sent, true())
     fitting = (
         select(
             window.c.xid.label("place_xid"),
             window.c.id.label("place_id"),
-            *(_sound(told.c[name], dialect) for name in _EVENT),
-            *_told_columns(told, dialect),
+            *(_sound(sent.c[name], dialect) for name in _EVENT),
+            *_sent_columns(sent, dialect),
         )
         .select_from(joined)
-        .where(*_conditions(wanted, tenant, told))
-        .order_by(window.c.xid, window.c.id, told.c.id)
+        .where(*_conditions(wanted, tenant, sent))
+        .order_by(window.c.xid, window.c.id, sent.c.id)
         .limit(_number(limit))
         .subquery("fitting")
     )
@@ -94,7 +94,7 @@ def _in_order_of_their_task(window: Any) -> Any:
     the last. Another transaction with a higher number may have moved that last task before. The
     event of that one is then sent with the event that followed it, not in the order of its number.
     """
-    event, later = task_event.alias("told"), task_event.alias("later")
+    event, later = task_event.alias("sent"), task_event.alias("later")
     place = tuple_(window.c.xid, window.c.id)
 
     at = type_coerce(window.c.at, TIMESTAMP(timezone=True))
@@ -125,7 +125,7 @@ def _in_order_of_their_task(window: Any) -> Any:
             ~is_told,
         )
         .correlate(window)
-        .lateral("told_events")
+        .lateral("sent_events")
     )
 
 
@@ -141,13 +141,13 @@ def _sound(column: Any, dialect: str) -> Any:
     return case((func.json_valid(column), column)).label(column.name)
 
 
-def _told_columns(told: Any, dialect: str) -> list[Any]:
+def _sent_columns(sent: Any, dialect: str) -> list[Any]:
     """The columns of a task that a notification has; without values too large or not JSON."""
     fits = func.length(cast(task.c.attributes, Text)) <= ATTRIBUTE_LIMIT
     brings_result = and_(
-        told.c.to_status == TaskStatus.COMPLETED.value,
+        sent.c.to_status == TaskStatus.COMPLETED.value,
         task.c.status == TaskStatus.COMPLETED.value,
-        task.c.attempt == told.c.attempt,
+        task.c.attempt == sent.c.attempt,
         func.length(cast(task.c.result, Text)) <= RESULT_LIMIT,
     )
     if dialect == "sqlite":
@@ -164,15 +164,15 @@ def _told_columns(told: Any, dialect: str) -> list[Any]:
     ]
 
 
-def _conditions(wanted: EventFilter, tenant: str | None, told: Any) -> list[ColumnElement[bool]]:
+def _conditions(wanted: EventFilter, tenant: str | None, sent: Any) -> list[ColumnElement[bool]]:
     """The conditions: a change of status, of these tenants, that passes the filter."""
     found: list[ColumnElement[bool]] = [
-        or_(told.c.from_status.is_(None), told.c.from_status != told.c.to_status)
+        or_(sent.c.from_status.is_(None), sent.c.from_status != sent.c.to_status)
     ]
     if tenant is not None:
-        found += [told.c.tenant == tenant, task.c.tenant == tenant]
+        found += [sent.c.tenant == tenant, task.c.tenant == tenant]
     if wanted.statuses:
-        found.append(told.c.to_status.in_([status.value for status in wanted.statuses]))
+        found.append(sent.c.to_status.in_([status.value for status in wanted.statuses]))
     if wanted.kind is not None:
         found.append(task.c.kind == wanted.kind.value)
     if not wanted.with_sub_tasks:

@@ -55,12 +55,12 @@ CREATE INDEX taskdb_reservation_task ON taskdb_reservation (task_id);
 -- for every statement that moves a task.
 CREATE FUNCTION taskdb_task_keeps_slots() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.is_gated AND (NEW.status NOT IN ('QUEUED','STARTED','PROCESSING')
+    IF NEW.needs_admission AND (NEW.status NOT IN ('QUEUED','STARTED','PROCESSING')
             OR NEW.waits_for IS NOT NULL) THEN
         DELETE FROM taskdb_slot WHERE task_id = NEW.id AND until IS NULL;
         UPDATE taskdb_slot SET task_id = NULL WHERE task_id = NEW.id;
     END IF;
-    IF NEW.is_gated AND NEW.status = 'STARTED' THEN
+    IF NEW.needs_admission AND NEW.status = 'STARTED' THEN
         UPDATE taskdb_slot SET until = NEW.started_at + seconds * interval '1 second'
             WHERE task_id = NEW.id AND seconds IS NOT NULL AND until IS NULL;
     END IF;
@@ -68,4 +68,4 @@ BEGIN
 END $$;
 
 CREATE TRIGGER taskdb_task_keeps_slots AFTER UPDATE OF status ON taskdb_task FOR EACH ROW
-    WHEN (NEW.is_gated) EXECUTE FUNCTION taskdb_task_keeps_slots();
+    WHEN (NEW.needs_admission) EXECUTE FUNCTION taskdb_task_keeps_slots();

@@ -18,7 +18,7 @@ CREATE TABLE taskdb_alarm (
     snoozed_until TEXT,
     count BIGINT NOT NULL DEFAULT 0,
     -- How many of `count` a message has reported.
-    told BIGINT NOT NULL DEFAULT 0,
+    reported BIGINT NOT NULL DEFAULT 0,
     -- The number of the last message.
     sequence INTEGER NOT NULL DEFAULT 0,
     -- Until then further failures are collected for the next message.
@@ -44,7 +44,7 @@ CREATE TABLE taskdb_alarm (
         AND severity IN ('info','warning','error','critical')
         AND (state = 'snoozed') = (snoozed_until IS NOT NULL)
         AND (state = 'resolved') = (resolved_at IS NOT NULL)
-        AND count >= told AND told >= 0
+        AND count >= reported AND reported >= 0
     ),
     CONSTRAINT taskdb_alarm_is_bounded CHECK (
         (snoozed_until IS NULL OR snoozed_until LIKE '____-__-__%'
@@ -59,8 +59,8 @@ CREATE TABLE taskdb_alarm (
 );
 
 CREATE UNIQUE INDEX taskdb_alarm_fingerprint ON taskdb_alarm (fingerprint);
-CREATE INDEX taskdb_alarm_untold ON taskdb_alarm (window_until)
-    WHERE state = 'open' AND count > told;
+CREATE INDEX taskdb_alarm_unreported ON taskdb_alarm (window_until)
+    WHERE state = 'open' AND count > reported;
 CREATE INDEX taskdb_alarm_snoozed ON taskdb_alarm (snoozed_until) WHERE state = 'snoozed';
 CREATE INDEX taskdb_alarm_seen ON taskdb_alarm (last_seen_at, id);
 CREATE INDEX taskdb_alarm_live ON taskdb_alarm (source) WHERE state <> 'resolved';

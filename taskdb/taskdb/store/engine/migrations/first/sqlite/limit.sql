@@ -53,7 +53,7 @@ CREATE INDEX taskdb_reservation_task ON taskdb_reservation (task_id);
 -- The database frees the slots of a task that is over, in the transaction of any move that ends
 -- it.
 CREATE TRIGGER taskdb_task_frees_slots AFTER UPDATE OF status ON taskdb_task FOR EACH ROW
-WHEN NEW.is_gated AND (NEW.status NOT IN ('QUEUED','STARTED','PROCESSING')
+WHEN NEW.needs_admission AND (NEW.status NOT IN ('QUEUED','STARTED','PROCESSING')
     OR NEW.waits_for IS NOT NULL)
 BEGIN
     DELETE FROM taskdb_slot WHERE task_id = NEW.id AND until IS NULL;
@@ -61,7 +61,7 @@ BEGIN
 END;
 
 CREATE TRIGGER taskdb_task_starts_slots AFTER UPDATE OF status ON taskdb_task FOR EACH ROW
-WHEN NEW.is_gated AND NEW.status = 'STARTED'
+WHEN NEW.needs_admission AND NEW.status = 'STARTED'
 BEGIN
     UPDATE taskdb_slot
         SET until = strftime('%Y-%m-%dT%H:%M:%fZ', NEW.started_at, seconds || ' seconds')

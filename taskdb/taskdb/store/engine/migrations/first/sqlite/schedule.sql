@@ -95,13 +95,13 @@ CREATE TABLE taskdb_schedule_run (
     last_due_at TEXT,
     at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
     -- Whether the alarm of a missed due time was raised.
-    is_told BOOLEAN NOT NULL DEFAULT false,
+    is_reported BOOLEAN NOT NULL DEFAULT false,
     PRIMARY KEY (schedule_id, due_at),
     CONSTRAINT taskdb_schedule_run_is_sound CHECK (outcome IN ('fired','skipped','missed'))
 );
 
 CREATE INDEX taskdb_schedule_run_missed ON taskdb_schedule_run (at)
-    WHERE outcome = 'missed' AND NOT is_told;
+    WHERE outcome = 'missed' AND NOT is_reported;
 -- Old firings, for pruning.
 CREATE INDEX taskdb_schedule_run_due ON taskdb_schedule_run (due_at);
 

@@ -61,7 +61,7 @@ CREATE TABLE taskdb_task (
     cancel_requested_at TEXT,
     mutex_key TEXT,
     -- Whether a limit or a mutex applies: the task is published only once it has its slots.
-    is_gated BOOLEAN NOT NULL DEFAULT false,
+    needs_admission BOOLEAN NOT NULL DEFAULT false,
     -- Whether a run that crashed may be repeated.
     may_rerun BOOLEAN NOT NULL DEFAULT true,
     callback_hash TEXT,
@@ -147,10 +147,10 @@ CREATE INDEX taskdb_task_tenant ON taskdb_task (tenant, created_at, id) WHERE pa
 -- Pages by status, rescue, and the tasks of a worker: few rows are open, or ended badly.
 CREATE INDEX taskdb_task_open ON taskdb_task (status, created_at, id) WHERE status <> 'COMPLETED';
 -- Rows with a limit or a mutex that the release loop has not looked at since they became ready.
-CREATE INDEX taskdb_task_gate ON taskdb_task (relay_at) WHERE held_by = 'gate';
+CREATE INDEX taskdb_task_admission ON taskdb_task (relay_at) WHERE held_by = 'admission';
 -- The wait queue of each limit, mutex or pause, in order of arrival.
 CREATE INDEX taskdb_task_wait_queue ON taskdb_task (held_by, id)
-    WHERE held_by IS NOT NULL AND held_by NOT IN ('window','gate');
+    WHERE held_by IS NOT NULL AND held_by NOT IN ('window','admission');
 -- Rows whose time to begin, or to be called back, is over.
 CREATE INDEX taskdb_task_deadline ON taskdb_task (deadline_at) WHERE deadline_at IS NOT NULL
     AND status IN ('CREATED','SCHEDULED','QUEUED','PROCESSING','ERRORED');

@@ -1,4 +1,4 @@
-"""Who waits before a gate, who goes, and what becomes of slots."""
+"""Tasks that a limit, a mutex or a pause holds, their release and their slots."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,12 +9,12 @@ from taskdb.model.clock import FixedClock
 from taskdb.model.entity import TaskRole
 from taskdb.model.fan_out import FanOutSpec, HandlerSpec
 from taskdb.model.key import mutex_key_of
-from taskdb.model.limit import Gate, Limit
+from taskdb.model.limit import Limit, LimitEntity
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.cases import each
-from tests.store.gates import (
+from tests.store.admission_steps import (
     MINUTE,
     begin,
     held_by,
@@ -49,7 +49,7 @@ def test_a_task_that_no_rule_concerns_is_not_held(store: Store) -> None:
     store.limits.set(("type", "other"), Limit(max_running=1), EVERYONE)
     (created,) = store.submissions.create([draft()], EVERYONE)
     assert created.held_by is None
-    assert not row(store, created.id)["is_gated"]
+    assert not row(store, created.id)["needs_admission"]
     assert not store.admission.has_held()
 
 
@@ -59,7 +59,7 @@ def test_a_rule_holds_what_is_created_for_its_place(store: Store, place: tuple[s
     (created,) = store.submissions.create(
         [draft(chunk="01936e4b-7c00-7000-8000-0123456789ab")], EVERYONE
     )
-    assert created.held_by == "gate"
+    assert created.held_by == "admission"
     assert row(store, created.id)["chunk"] is None
     assert store.publications.find([created.id]) == []
     assert store.publications.lease_due(10, LEASE) == []
@@ -245,7 +245,7 @@ def test_a_run_that_is_to_be_repeated_gives_its_slot_back_and_stands_first_again
     assert released_at_last(store) == [first]
     begin(store, first)
     end(store, first)
-    assert held_by(store, first) == "gate"
+    assert held_by(store, first) == "admission"
     assert slots(store) == []
     make_due(store, first)
     assert not claim(store, first, "late")
@@ -286,7 +286,7 @@ def test_a_retry_by_hand_and_a_cancel_of_held_tasks(store: Store) -> None:
     store.interventions.cancel(first, EVERYONE)
     assert released_at_last(store) == [third]
     assert store.interventions.retry(first, EVERYONE) == []
-    assert held_by(store, first) == "gate"
+    assert held_by(store, first) == "admission"
     assert released_at_last(store) == []
     begin(store, third)
     store.outcomes.halt(third, "token-1", OOPS)
@@ -299,7 +299,7 @@ def test_a_resubmit_takes_the_mutex_of_the_new_input(store: Store) -> None:
     assert claim(store, task_id)
     store.outcomes.fail(task_id, "token-1", OOPS)
     (again,) = store.submissions.create([draft(unique_key="u", mutex_key="k")], EVERYONE)
-    assert (again.id, again.held_by) == (task_id, "gate")
+    assert (again.id, again.held_by) == (task_id, "admission")
     assert released(store) == [task_id]
     assert slots(store) == [("mutex:acme/k", 1)]
 
@@ -326,7 +326,7 @@ def test_a_window_of_a_fan_out_and_a_limit_hold_one_after_the_other(store: Store
     spec = FanOutSpec(part_type="part", max_concurrency=2)
     parts = [draft(type="part") for _ in range(3)]
     store.submissions.create_fan_out(parent, parts, spec, EVERYONE)
-    assert [held_by(store, one.id) for one in parts] == ["gate", "gate", "window"]
+    assert [held_by(store, one.id) for one in parts] == ["admission", "admission", "window"]
     assert held_by(store, parent.id) is None
     assert store.publications.page_of_parts(parent.id, "", 10) == []
     order = []
@@ -357,7 +357,7 @@ def test_only_the_lines_that_are_asked_for_are_looked_at(store: Store) -> None:
         begin(store, gone)
         store.outcomes.complete(gone, "token-1", DONE)
     late = create(store, mutex_key="m")
-    assert released(store, lines=["mutex:acme/l", "running:type:sum"]) == [four]
+    assert released(store, keys=["mutex:acme/l", "running:type:sum"]) == [four]
     assert released(store) == [three, late]
 
 
@@ -404,8 +404,8 @@ def test_a_sweep_frees_what_nobody_has(store: Store) -> None:
 def test_a_rule_says_who_set_it_and_why(store: Store) -> None:
     store.limits.pause(QUEUE, EVERYONE, "the other side is down", by="ann")
     store.limits.set(QUEUE, Limit(max_running=3, max_starts=5, per=MINUTE), EVERYONE, by="bob")
-    (gate,) = store.limits.all(EVERYONE)
-    assert gate == Gate(
+    (entity,) = store.limits.all(EVERYONE)
+    assert entity == LimitEntity(
         "queue",
         "taskdb",
         is_paused=True,
@@ -413,7 +413,7 @@ def test_a_rule_says_who_set_it_and_why(store: Store) -> None:
         origin="person",
         reason="the other side is down",
         set_by="bob",
-        set_at=gate.set_at,
+        set_at=entity.set_at,
     )
     store.limits.lift_pause(QUEUE, EVERYONE)
     assert not store.limits.all(EVERYONE)[0].is_paused
@@ -439,8 +439,8 @@ def test_what_a_person_has_set_wins_over_code(store: Store) -> None:
 
 def _limits(store: Store) -> dict[str, tuple[int | None, str]]:
     return {
-        gate.name: (gate.limit.max_running if gate.limit else None, gate.origin)
-        for gate in store.limits.all(EVERYONE)
+        entity.name: (entity.limit.max_running if entity.limit else None, entity.origin)
+        for entity in store.limits.all(EVERYONE)
     }
 
 
@@ -464,7 +464,7 @@ def test_steps_and_handlers_have_the_mutex_of_their_type(store: Store) -> None:
     told = HandlerSpec("told", "taskdb", 5, mutex=("n",))
     parent_id = sequence(store, step(mutex=("sum",)), on_start=told)
     (handler,) = sub_tasks(store, parent_id)
-    assert handler.held_by == "gate"
+    assert handler.held_by == "admission"
     assert released_at_last(store) == [handler.id]
     begin(store, handler.id)
     store.outcomes.complete(handler.id, "token-1", DONE)

@@ -54,7 +54,7 @@ def mutex_of(taskdb: TaskDB, **options: Any) -> str | None:
 def test_a_task_with_a_mutex_is_created_and_held_until_it_is_its_turn(taskdb: TaskDB) -> None:
     first = taskdb.submit_task("echo", 1, mutex_key="k")
     second, third = taskdb.submit_many("plus", [{"a": 1}, {"a": 2}], mutex_key="k")
-    assert (first.status, first.held_by) == (TaskStatus.CREATED, "gate")
+    assert (first.status, first.held_by) == (TaskStatus.CREATED, "admission")
     release(taskdb)
     found = [taskdb.get_task(one.id) for one in (first, second, third)]
     assert [one.status for one in found] == ["QUEUED", "CREATED", "CREATED"]
@@ -98,7 +98,7 @@ def test_what_is_held_does_not_keep_others_of_the_same_commit_waiting(
         held = taskdb.submit_task("echo", 1, mutex_key="k", session=connection)
         free = taskdb.submit_task("echo", 1, session=connection)
     engine.dispose()
-    assert held.held_by == "gate"
+    assert held.held_by == "admission"
     taskdb.close()
     assert taskdb.get_task(free.id).status is TaskStatus.QUEUED
     assert taskdb.get_task(held.id).status is TaskStatus.CREATED
@@ -109,9 +109,9 @@ def test_what_is_held_does_not_keep_others_of_the_same_commit_waiting(
 
 def test_declared_limits_are_written_and_go_with_their_declaration(taskdb: TaskDB) -> None:
     taskdb.limits.declare()
-    (gate,) = taskdb.limits.list()
-    assert (gate.name, gate.origin) == ("limited", "code")
-    assert gate.limit == Limit(2, 5, timedelta(seconds=60))
+    (entity,) = taskdb.limits.list()
+    assert (entity.name, entity.origin) == ("limited", "code")
+    assert entity.limit == Limit(2, 5, timedelta(seconds=60))
     taskdb.types.registry = Registry()
     task("limited", registry=taskdb.types.registry)(lambda: None)
     taskdb.limits.declare()
@@ -156,8 +156,8 @@ def test_the_operator_lifts_what_a_tenant_has_set(taskdb: TaskDB) -> None:
         ("operator", True, None),
     ]
     assert taskdb.limits.clear(tenant="acme", owner="tenant")
-    (gate,) = taskdb.limits.list()
-    assert (gate.owner, gate.reason, gate.set_by) == ("operator", "unpaid", "ann")
+    (entity,) = taskdb.limits.list()
+    assert (entity.owner, entity.reason, entity.set_by) == ("operator", "unpaid", "ann")
 
 
 @pytest.mark.parametrize("owner", ["operator", "tenant"])
@@ -220,9 +220,9 @@ def test_the_command_line_lifts_what_a_tenant_has_set(cli: Site) -> None:
     assert cli("resume", "--tenant", "acme", "--own").out == "resumed tenant acme\n"
     cli("pause", "--tenant", "acme")
     with cli.client() as taskdb:
-        (gate,) = taskdb.limits.list()
-    assert gate.owner == "operator"
-    assert str(gate.set_by).startswith("cli:")
+        (entity,) = taskdb.limits.list()
+    assert entity.owner == "operator"
+    assert str(entity.set_by).startswith("cli:")
 
 
 def test_a_rule_for_nothing_is_an_error_that_says_so(cli: Site) -> None:
@@ -236,5 +236,5 @@ def test_run_task_says_which_rule_holds_the_task(cli: Site) -> None:
     cli("pause", "--type", "echo")
     ran = cli("run-task", task_id)
     assert ran.code != 0
-    assert "held by gate" in ran.err
+    assert "held by entity" in ran.err
     assert cli.status(task_id) is TaskStatus.CREATED

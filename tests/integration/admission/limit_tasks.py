@@ -16,7 +16,7 @@ KILLED = 10
 """The one whose process dies while it has the mutex."""
 
 
-@task("gate.alone", retry=Retry(max_attempts=2, backoff=SOON, jitter=0))
+@task("limit.alone", retry=Retry(max_attempts=2, backoff=SOON, jitter=0))
 def alone(ctx: TaskContext, number: int) -> None:
     with _lock("alone") as is_mine:
         _note("alone.txt", f"{number} {ctx.attempt} {'alone' if is_mine else 'not alone'}")
@@ -25,7 +25,7 @@ def alone(ctx: TaskContext, number: int) -> None:
         time.sleep(0.01)
 
 
-@task("gate.few", max_running=2)
+@task("limit.few", max_running=2)
 def few(number: int) -> int:
     """One of two places, whichever is free; with a third one there is none."""
     for place in range(2):
@@ -37,7 +37,7 @@ def few(number: int) -> int:
     raise RuntimeError(message)
 
 
-@task("gate.paused")
+@task("limit.paused")
 def paused() -> str:
     return "ran"
 

@@ -15,7 +15,7 @@ from taskdb.model.limit import Limit
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.cases import each
-from tests.store.gates import begin, held_by, released, slots
+from tests.store.admission_steps import begin, held_by, released, slots
 from tests.store.tasks import DONE, create, write
 
 Values = Mapping[str, Any]
@@ -52,7 +52,7 @@ class Site:
     def end(self, task_id: str, lines: list[str] | None = None) -> list[str]:
         """A task ends, and its worker looks at the lines of what it gave back, as a beat at all."""
         self.store.outcomes.complete(task_id, f"t-{task_id}", DONE)
-        first = [] if lines is None else self.go(lines=lines)
+        first = [] if lines is None else self.go(keys=lines)
         return [*first, *self.go()]
 
     def ends_until(self, wanted: str, kinds: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""What the tests of gates ask of a store."""
+"""Steps of the tests of limits, mutexes and pauses."""
 
 from datetime import timedelta
 

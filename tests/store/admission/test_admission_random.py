@@ -13,7 +13,7 @@ from taskdb.model.limit import Limit
 from taskdb.model.status import TERMINAL, TaskStatus
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
-from tests.store.gates import released
+from tests.store.admission_steps import released
 from tests.store.tasks import DONE, LEASE, OOPS, SOON, at_once, claim, create, make_due, write
 
 EXAMPLES = int(os.environ.get("TASKDB_RANDOM_EXAMPLES", "6"))
@@ -27,7 +27,7 @@ PLACE = (
 
 
 class Crowd:
-    """Tasks that pass gates, and all that people, workers and loops do with them."""
+    """Tasks with limits and mutexes, and every operation of people, workers and loops on them."""
 
     def __init__(self, store: Store, random: Random) -> None:
         self.store = store

@@ -130,13 +130,13 @@ def test_what_a_rule_holds_is_told_apart_and_is_not_ready(store: Store) -> None:
         "running:type:sum",
         "starts:queue:q",
         "paused:tenant:acme",
-        "gate",
+        "admission",
     ):
         task_id = create(store)
         write(store, "UPDATE taskdb_task SET held_by = :held WHERE id = :id", held=held, id=task_id)
     found = census(store)
     rules = {rule for _, rule in found}
-    assert rules == {"mutex", "running", "starts", "paused", "gate"}
+    assert rules == {"mutex", "running", "starts", "paused", "admission"}
     assert not any(one.ready for one in found.values())
 
 
@@ -167,13 +167,13 @@ def test_workers_are_live_or_stale_or_no_news_any_more(store: Store, clock: Fixe
     workers.announce(WorkerRecord("stopped", "stopped", "host", 3, queues=("a",)))
     workers.stopped("stopped")
     clock.advance(seconds(15))
-    crew = StoreUpkeep(store).counts.workers(LEASE)
-    assert (crew.live, crew.stale, crew.by_queue) == (2, 0, {"a": 2, "b": 1})
-    assert crew.oldest_seen_seconds == approx(15)
+    counted = StoreUpkeep(store).counts.workers(LEASE)
+    assert (counted.live, counted.stale, counted.by_queue) == (2, 0, {"a": 2, "b": 1})
+    assert counted.oldest_seen_seconds == approx(15)
     clock.advance(seconds(10))
     workers.renew(both, Held())
-    crew = StoreUpkeep(store).counts.workers(LEASE)
-    assert (crew.live, crew.stale, crew.by_queue) == (1, 1, {"a": 1, "b": 1})
+    counted = StoreUpkeep(store).counts.workers(LEASE)
+    assert (counted.live, counted.stale, counted.by_queue) == (1, 1, {"a": 1, "b": 1})
     clock.advance(seconds(3_600))
     workers.renew(both, Held())
     assert StoreUpkeep(store).counts.workers(LEASE).stale == 0
@@ -196,7 +196,7 @@ def test_a_schedule_that_is_due_and_not_fired_lags(store: Store, clock: FixedClo
 
 def test_alarms_are_counted_until_they_are_resolved(store: Store) -> None:
     none = StoreUpkeep(store).counts.alarms()
-    assert (none.numbers, none.unrouted, none.untold) == ({}, 0, {})
+    assert (none.numbers, none.unrouted, none.undelivered) == ({}, 0, {})
     store.alarms.declare({"pay": Alarm(severity="critical")})
     for type_ in ("pay", "a", "b", "c", "d"):
         fail(store, type=type_)
@@ -214,7 +214,7 @@ def test_alarms_are_counted_until_they_are_resolved(store: Store) -> None:
         (AlarmState.SNOOZED, Severity.ERROR): 1,
     }
     # Somebody knows of the other ones.
-    assert (found.unrouted, found.untold) == (2, {})
+    assert (found.unrouted, found.undelivered) == (2, {})
 
 
 def test_messages_that_no_channel_took_are_as_old_as_their_decision(
@@ -233,8 +233,8 @@ def test_messages_that_no_channel_took_are_as_old_as_their_decision(
     assert refused is not None
     sender.refused(refused, "no such room")
     found = StoreUpkeep(store).counts.alarms()
-    assert {name: one.number for name, one in found.untold.items()} == {"mail": 2, "ops": 1}
-    assert [one.oldest_seconds for one in found.untold.values()] == [approx(90)] * 2
+    assert {name: one.number for name, one in found.undelivered.items()} == {"mail": 2, "ops": 1}
+    assert [one.oldest_seconds for one in found.undelivered.values()] == [approx(90)] * 2
     assert found.unrouted == 0
 
 

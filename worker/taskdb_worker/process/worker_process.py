@@ -26,7 +26,7 @@ from taskdb.model.bounds import NAME_BYTES, clipped
 from taskdb.model.json_text import storable
 from taskdb.outgoing.alarm.channels import import_channels
 from taskdb.store.contract import WorkerRecord
-from taskdb.store.task.worker import CancelWish, Held
+from taskdb.store.task.worker import CancelRequest, Held
 from taskdb_worker.process.health_files import HealthFiles
 from taskdb_worker.process.heartbeat import Heartbeat
 from taskdb_worker.process.notifier import Notifier
@@ -44,7 +44,7 @@ _DOUBT_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
 
 
-class Member:
+class WorkerProcess:
     """A worker, as the database sees it."""
 
     def __init__(self, taskdb: TaskDB) -> None:
@@ -56,7 +56,7 @@ class Member:
         self._writer = Writer(self.execution)
         self._notifier = Notifier(taskdb)
         self._heartbeat: Heartbeat | None = None
-        self._to_terminate: dict[str, CancelWish] = {}
+        self._to_terminate: dict[str, CancelRequest] = {}
         self.own_token = ""
         """The token of a run without a message."""
         self._lock = RenewedLock()
@@ -118,7 +118,7 @@ class Member:
     def write(self, what: str, work: Work) -> None:
         """Carry out a receiver's write: in the main process by the writer's thread, else here."""
         if self.is_main_process:
-            self._writer.write(what, lambda: self._told(work))
+            self._writer.write(what, lambda: self._write_and_wake(work))
         else:
             self.execution.write(work, what, "")
 
@@ -154,7 +154,7 @@ class Member:
 
         self.write("lost", write)
 
-    def _told(self, work: Work) -> None:
+    def _write_and_wake(self, work: Work) -> None:
         """Write an end that the main process reports. It may be a failure."""
         work()
         self._notifier.wake()
@@ -171,34 +171,34 @@ class Member:
         tokens += self._in_doubt.copy()
         return Held((*tokens, self.own_token), tuple(request.id for request in requests))
 
-    def _on_cancel(self, wish: CancelWish) -> None:
-        if wish.waited_seconds >= self.taskdb.settings.cancel_grace_seconds:
+    def _on_cancel(self, cancel: CancelRequest) -> None:
+        if cancel.waited_seconds >= self.taskdb.settings.cancel_grace_seconds:
             with self._lock:
-                self._to_terminate[wish.token] = wish
+                self._to_terminate[cancel.token] = cancel
 
     def end_canceled_now(self, ids: Collection[str]) -> None:
         """End the bodies of these tasks without the grace, if their rows ask for a cancel."""
 
         def work() -> None:
-            for wish in self.taskdb.store.workers.cancel_wishes(self.id):
-                if wish.task_id in ids:
+            for cancel in self.taskdb.store.workers.cancel_requests(self.id):
+                if cancel.task_id in ids:
                     with self._lock:
-                        self._to_terminate[wish.token] = wish
+                        self._to_terminate[cancel.token] = cancel
 
         self.write("revoked", work)
 
     def terminate_canceled(self, pool: Any) -> None:
         """End bodies that did not stop when asked. Call it from the main loop of the worker."""
         with self._lock:
-            wishes, self._to_terminate = self._to_terminate, {}
-        for token, wish in wishes.items():
+            canceled, self._to_terminate = self._to_terminate, {}
+        for token, cancel in canceled.items():
             request = _request_of(token)
             if request is None:
                 continue
             try:
                 request.terminate(pool)
             except NotImplementedError:
-                log.warning("cancel.refused", task_id=wish.task_id, pool=type(pool).__name__)
+                log.warning("cancel.refused", task_id=cancel.task_id, pool=type(pool).__name__)
 
     # --- end ----------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 10.0
 """How long a fork waits for transactions; a longer one may lock the child out."""
 
 
-class ForkGate:
+class ForkLock:
     """Delays transactions during a fork, and a fork during transactions.
 
     `close` closes the connections of this process.

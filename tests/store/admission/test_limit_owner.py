@@ -12,7 +12,7 @@ from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.store import Store
 from tests.cases import each
-from tests.store.gates import begin, held_by, released, released_at_last, slots
+from tests.store.admission_steps import begin, held_by, released, released_at_last, slots
 from tests.store.tasks import DONE, HOUR, at_once, claim, create, publication, queued, row, write
 
 TENANT = ("tenant", "acme")
@@ -29,8 +29,8 @@ def test_a_tenant_does_not_lift_the_pause_of_the_operator(store: Store) -> None:
         store.limits.lift_pause(TENANT, ACME, owner="operator")
     released(store)
     assert held_by(store, task_id) == "paused:tenant:acme"
-    (gate,) = store.limits.all(EVERYONE)
-    assert (gate.is_paused, gate.owner, gate.reason, gate.set_by) == (
+    (entity,) = store.limits.all(EVERYONE)
+    assert (entity.is_paused, entity.owner, entity.reason, entity.set_by) == (
         True,
         "operator",
         "unpaid",
@@ -86,9 +86,9 @@ def test_the_pause_of_a_tenant_stops_what_a_worker_would_claim(store: Store) -> 
 def test_the_operator_sees_and_lifts_what_a_tenant_has_set(store: Store) -> None:
     store.limits.pause(TENANT, ACME, "moving", by="bob")
     store.limits.set(TENANT, Limit(max_running=4), ACME, by="bob")
-    (gate,) = store.limits.all(EVERYONE)
-    assert (gate.target, gate.name, gate.owner) == ("tenant", "acme", "tenant")
-    assert (gate.reason, gate.set_by, gate.limit) == ("moving", "bob", Limit(max_running=4))
+    (entity,) = store.limits.all(EVERYONE)
+    assert (entity.target, entity.name, entity.owner) == ("tenant", "acme", "tenant")
+    assert (entity.reason, entity.set_by, entity.limit) == ("moving", "bob", Limit(max_running=4))
     assert not store.limits.lift_pause(TENANT, EVERYONE)
     assert store.limits.lift_pause(TENANT, EVERYONE, owner="tenant")
     assert store.limits.clear(TENANT, EVERYONE, owner="tenant")
@@ -173,7 +173,7 @@ def test_a_run_that_ends_releases_the_next_of_the_own_limit(store: Store) -> Non
     claimed = claim(store, ids[0])
     assert claimed
     store.outcomes.complete(ids[0], "token-1", DONE)
-    assert released(store, lines=["running:own:acme"]) == ids[1:]
+    assert released(store, keys=["running:own:acme"]) == ids[1:]
 
 
 def test_concurrent_changes_of_both_owners_lose_no_rule(store: Store) -> None:
@@ -204,8 +204,8 @@ def test_the_statements_of_the_release_before_find_their_rows(store: Store) -> N
     )
     assert {one.owner for one in store.limits.all(EVERYONE)} == {"operator", "tenant"}
     write(store, "DELETE FROM taskdb_limit WHERE target = 'tenant' AND name = 'acme'")
-    (gate,) = store.limits.all(EVERYONE)
-    assert (gate.owner, gate.reason) == ("tenant", "our own")
+    (entity,) = store.limits.all(EVERYONE)
+    assert (entity.owner, entity.reason) == ("tenant", "our own")
 
 
 def test_a_task_that_its_own_tenant_has_paused_says_so_to_the_tenant(store: Store) -> None:
