@@ -50,7 +50,7 @@ class ProgressWriter:
             self._is_running = True
 
     def forget(self, run: Reporting) -> None:
-        """Start no further save of this run. One that has started goes on."""
+        """Start no further save of this run. One that has started is not stopped."""
         with self._lock:
             self._waiting.discard(run)
 
