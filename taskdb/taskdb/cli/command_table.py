@@ -50,6 +50,7 @@ GROUPS = (
 COMMANDS = (
     Command("demo", "demo.demo:demo", START),
     Command("dev", "process.dev:dev", START),
+    Command("status", "overview.status:status", START),
     Command("check", "check.check:check", START),
     Command("doctor", "database.doctor:doctor", START),
     Command("migrate", "database.migrate:migrate", START),
@@ -101,6 +102,8 @@ COMMANDS = (
     Command("subscription resume", "subscription.subscription:resume"),
     Command("subscription rotate-secret", "subscription.subscription:rotate_secret"),
     Command("subscription remove", "subscription.subscription:remove"),
+    Command("queues", "overview.queues:list_queues", PROCESSES),
+    Command("workers", "overview.queues:list_workers", PROCESSES),
     Command("worker", "process.run:worker", PROCESSES),
     Command("beat", "process.run:beat", PROCESSES),
 )

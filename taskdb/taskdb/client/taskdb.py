@@ -23,6 +23,7 @@ from taskdb.client.explanation import Explanation
 from taskdb.client.intervention import Interventions
 from taskdb.client.limits import Limits
 from taskdb.client.payloads import Payloads
+from taskdb.client.queues import Queues
 from taskdb.client.schedule.schedules import Schedules
 from taskdb.client.submission.drafting import Drafting
 from taskdb.client.submission.options import SubmitOptions
@@ -72,8 +73,7 @@ class TaskDB:
     def _compose(self, caller: Caller, types: Types, *, is_owner: bool) -> None:
         """Make the parts for this caller."""
         settings, connections, store = self.settings, self._connections, self._connections.store
-        self._caller = caller
-        self._is_owner = is_owner
+        self._caller, self._is_owner = caller, is_owner
         self._celery_app: Any = None
         self._tasks = Tasks(settings, store, caller, connections.waits)
         drafting = Drafting(settings, types, store.payloads, caller)
@@ -87,6 +87,7 @@ class TaskDB:
         self.subscriptions = Subscriptions(settings, store, caller)
         self.trees = Trees(store, caller, self._tasks, self._tree_submissions)
         self.workers = Workers(settings, store, caller)
+        self.queues = Queues(settings, store, caller)
         self.payloads = Payloads(self._tasks)
 
     # --- submit -------------------------------------------------------------------------------
@@ -336,10 +337,9 @@ class TaskDB:
             created_by=created_by,
             created_ip=created_ip,
         )
-        caller = self._caller.narrowed(tenants, asked)
         scoped = object.__new__(TaskDB)
         scoped.settings, scoped._connections = self.settings, self._connections
-        scoped._compose(caller, copy(self.types), is_owner=False)
+        scoped._compose(self._caller.narrowed(tenants, asked), copy(self.types), is_owner=False)
         return scoped
 
     @property

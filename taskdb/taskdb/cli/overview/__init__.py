@@ -1,0 +1,1 @@
+"""What is going on: `taskdb status`, `queues` and `workers`."""
