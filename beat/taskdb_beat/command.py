@@ -96,9 +96,7 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
         Loop("prune", Prune(settings, store).run_once, settings.prune_interval_seconds),
         Loop("sweep", Sweep(settings, store).run_once, settings.prune_interval_seconds),
         Loop(
-            "prune_alarms",
-            PruneAlarms(settings, store).run_once,
-            settings.prune_interval_seconds,
+            "prune_alarms", PruneAlarms(settings, store).run_once, settings.prune_interval_seconds
         ),
     ]
 

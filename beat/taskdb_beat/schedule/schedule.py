@@ -25,11 +25,7 @@ class FireSchedules:
     """Creates the tasks of due schedules, a batch a pass."""
 
     def __init__(
-        self,
-        taskdb: TaskDB,
-        *,
-        batch: int = FIRE_BATCH,
-        declaration: Declaration | None = None,
+        self, taskdb: TaskDB, *, batch: int = FIRE_BATCH, declaration: Declaration | None = None
     ) -> None:
         self._taskdb = taskdb
         self._batch = batch

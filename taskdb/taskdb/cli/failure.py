@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from taskdb.cli.document import document_of
 from taskdb.cli.exit_code import ExitCode, exit_code_of
 from taskdb.cli.given_client import settings_in_force
 from taskdb.cli.output import Output, json_text
@@ -32,11 +33,10 @@ def report(error: BaseException, output: Output, *, debug: bool) -> ExitCode:
 
 def as_json(error: BaseException) -> dict[str, Any]:
     """An error as data."""
-    described: dict[str, Any] = {"code": _code(error), "message": message_of(error)}
+    code = error.code if isinstance(error, TaskDBError) else exit_code_of(error).name
+    described: dict[str, Any] = {"code": code, "message": message_of(error)}
     if isinstance(error, InvalidInput):
-        described["faults"] = [
-            {"path": fault.path, "message": fault.message} for fault in error.faults
-        ]
+        described["faults"] = [document_of(fault) for fault in error.faults]
     return described
 
 
@@ -55,24 +55,16 @@ def _without_secrets(text: str) -> str:
 
 
 def _message_of(error: BaseException) -> str:
-    if isinstance(error, TaskDBError):
+    if isinstance(error, TaskDBError | OSError):
         return str(error)
     if isinstance(error, typer.TyperException):
         return error.format_message()
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "stopped"
-    if isinstance(error, OSError):
-        return str(error)
     return (
         f"unexpected {type(error).__name__}: {error}. Please report it, with what the same "
         "command prints with --debug"
     )
-
-
-def _code(error: BaseException) -> str:
-    if isinstance(error, TaskDBError):
-        return error.code
-    return exit_code_of(error).name
 
 
 def _hint(error: BaseException, output: Output) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Any, TypedDict
 
 import typer
@@ -12,12 +10,10 @@ from taskdb.cli.document import document_of
 from taskdb.cli.output import Output
 from taskdb.cli.presenter import Presenter, column
 from taskdb.cli.session import Session, with_session
+from taskdb.cli.signature import Option, with_options
 from taskdb.model.duration import duration_text
-from taskdb.model.limit import LimitEntity, LimitOwner
+from taskdb.model.limit import LimitEntity
 
-QueueOption = Annotated[str | None, typer.Option("--queue", help="Tasks of this queue.")]
-TypeOption = Annotated[str | None, typer.Option("--type", help="Tasks of this type.")]
-TenantOption = Annotated[str | None, typer.Option("--tenant", help="Tasks of this tenant.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why, for later readers.")]
 MaxRunning = Annotated[
     int | None,
@@ -28,54 +24,47 @@ MaxStarts = Annotated[
     typer.Option("--max-starts", min=1, help="At most so many start in the time of --per."),
 ]
 Per = Annotated[float | None, typer.Option("--per", min=0, help="A stretch of time, in seconds.")]
-
-
 Own = Annotated[
     bool, typer.Option("--own", help="The setting of the tenant itself, not the operator's.")
 ]
 
 
-class _Place(TypedDict):
+class Place(TypedDict):
+    """The queue, the type or the tenant that a command is about; the others are None."""
+
     queue: str | None
     type: str | None
     tenant: str | None
 
 
+with_place = with_options(
+    {name: Option(f"Tasks of this {name}.") for name in Place.__annotations__},
+    None,
+    instead_of="place",
+)
+
+
 @with_session
-def pause(
-    session: Session,
-    queue: QueueOption = None,
-    type_name: TypeOption = None,
-    tenant: TenantOption = None,
-    reason: Reason = None,
-) -> None:
+@with_place
+def pause(session: Session, place: Place, reason: Reason = None) -> None:
     """Start no task of a queue, a type or a tenant until `taskdb resume`; running ones continue."""
-    place = _place(queue, type_name, tenant)
     session.taskdb.limits.pause(**place, reason=reason)
-    _done(session.output, "paused", place)
+    _print_done(session.output, "paused", place)
 
 
 @with_session
-def resume(
-    session: Session,
-    queue: QueueOption = None,
-    type_name: TypeOption = None,
-    tenant: TenantOption = None,
-    *,
-    own: Own = False,
-) -> None:
+@with_place
+def resume(session: Session, place: Place, *, own: Own = False) -> None:
     """End a pause; held tasks are released in order of arrival."""
-    place = _place(queue, type_name, tenant)
-    lift = partial(session.taskdb.limits.resume, owner=_owner(own=own))
-    _lifted(session, "resumed", place, lift, "it was not paused")
+    is_changed = session.taskdb.limits.resume(**place, owner="tenant" if own else None)
+    _print_done(session.output, "resumed", place, nothing="" if is_changed else "it was not paused")
 
 
 @with_session
+@with_place
 def set_limit(
     session: Session,
-    queue: QueueOption = None,
-    type_name: TypeOption = None,
-    tenant: TenantOption = None,
+    place: Place,
     max_running: MaxRunning = None,
     max_starts: MaxStarts = None,
     per: Per = None,
@@ -84,24 +73,16 @@ def set_limit(
 
     The limit replaces the one before it, also one that a task type declares.
     """
-    place = _place(queue, type_name, tenant)
     session.taskdb.limits.set(**place, max_running=max_running, max_starts=max_starts, per=per)
-    _done(session.output, "limited", place)
+    _print_done(session.output, "limited", place)
 
 
 @with_session
-def clear_limit(
-    session: Session,
-    queue: QueueOption = None,
-    type_name: TypeOption = None,
-    tenant: TenantOption = None,
-    *,
-    own: Own = False,
-) -> None:
+@with_place
+def clear_limit(session: Session, place: Place, *, own: Own = False) -> None:
     """Remove a limit."""
-    place = _place(queue, type_name, tenant)
-    clear = partial(session.taskdb.limits.clear, owner=_owner(own=own))
-    _lifted(session, "cleared", place, clear, "it had no limit")
+    is_changed = session.taskdb.limits.clear(**place, owner="tenant" if own else None)
+    _print_done(session.output, "cleared", place, nothing="" if is_changed else "it had no limit")
 
 
 @with_session
@@ -112,6 +93,16 @@ def list_limits(session: Session) -> None:
         session.output.document([LIMIT.document(entity) for entity in found])
     else:
         LIMIT.print_all(session.output, found, "no pauses, and no limits")
+
+
+def _print_done(output: Output, done: str, place: Place, *, nothing: str = "") -> None:
+    """Print what was done; `nothing` is the reason why nothing was."""
+    target, name = next((target, name) for target, name in place.items() if name is not None)
+    if nothing and not output.is_json:
+        output.note(f"nothing was changed: {nothing}")
+        return
+    document = {"target": target, "name": name, "done": done, "changed": not nothing}
+    output.result(document, f"{done} {target} {name}")
 
 
 def _limit_text(entity: LimitEntity) -> str | None:
@@ -141,34 +132,8 @@ LIMIT = Presenter[LimitEntity](
     column("PAUSED", lambda entity: "yes" if entity.is_paused else None),
     column("LIMIT", _limit_text),
     column(
-        "SET BY",
-        lambda entity: "its declaration" if entity.origin == "code" else entity.set_by,
+        "SET BY", lambda entity: "its declaration" if entity.origin == "code" else entity.set_by
     ),
     column("REASON", lambda entity: entity.reason),
     document=_document,
 )
-
-
-def _place(queue: str | None, type_name: str | None, tenant: str | None) -> _Place:
-    return {"queue": queue, "type": type_name, "tenant": tenant}
-
-
-def _owner(*, own: bool) -> LimitOwner | None:
-    return "tenant" if own else None
-
-
-def _lifted(
-    session: Session, done: str, place: _Place, lift: Callable[..., bool], missing: str
-) -> None:
-    if lift(**place):
-        _done(session.output, done, place)
-    elif session.is_json:
-        _done(session.output, done, place, changed=False)
-    else:
-        session.output.note(f"nothing was changed: {missing}")
-
-
-def _done(output: Output, done: str, place: _Place, *, changed: bool = True) -> None:
-    target, name = next((target, name) for target, name in place.items() if name is not None)
-    document = {"target": target, "name": name, "done": done, "changed": changed}
-    output.result(document, f"{done} {target} {name}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +25,34 @@ class Option:
     metavar: str | None = "TEXT"
     flags: tuple[str, ...] = ()
 
-    def parameter(self, name: str, panel: str, *, prefix: str = "--") -> tuple[Any, Any]:
+    def parameter(self, name: str, panel: str | None, *, prefix: str = "--") -> tuple[Any, Any]:
         """The annotation and the default of a parameter, for `with_parameters`."""
         flags = self.flags or (f"{prefix}{name.replace('_', '-')}",)
         declared = typer.Option(*flags, help=self.help, metavar=self.metavar, rich_help_panel=panel)
         return Annotated[self.kind, declared], False if self.kind is bool else None
+
+
+def with_options(
+    options: Mapping[str, Option],
+    panel: str | None,
+    *,
+    instead_of: str,
+    read: Callable[[dict[str, Any]], Any] = dict,
+) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Give a command shared options; it gets what `read` makes of them as one argument."""
+
+    def decorated(command: Callable[..., T]) -> Callable[..., T]:
+        @functools.wraps(command)
+        def run(*arguments: Any, **values: Any) -> T:
+            chosen = {name: values.pop(name) for name in options}
+            return command(*arguments, **{instead_of: read(chosen)}, **values)
+
+        parameters = {name: one.parameter(name, panel) for name, one in options.items()}
+        signature = with_parameters(command, parameters, instead_of=instead_of)
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        return run
+
+    return decorated
 
 
 def with_parameters(

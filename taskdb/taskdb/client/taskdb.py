@@ -93,12 +93,7 @@ class TaskDB:
     # --- submit -------------------------------------------------------------------------------
 
     def submit_task(
-        self,
-        type: str,
-        input: Any = None,
-        *,
-        session: Any = None,
-        **options: Unpack[SubmitOptions],
+        self, type: str, input: Any = None, *, session: Any = None, **options: Unpack[SubmitOptions]
     ) -> TaskEntity:
         """Create a task: first its row, then its message. A submit that returned is never lost.
 
@@ -265,12 +260,7 @@ class TaskDB:
         return self._interventions.retry(reference, force=force, by=by)
 
     def resume_task(
-        self,
-        token: str,
-        output: Any = None,
-        *,
-        error: str | None = None,
-        by: str | None = None,
+        self, token: str, output: Any = None, *, error: str | None = None, by: str | None = None
     ) -> TaskEntity:
         """End the task whose body got this token from `ctx.wait_for_callback`; returns the task.
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PositiveFloat, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import NoDecode
 
 from taskdb.model.alarm.alarm import AlarmSource, one_of
@@ -21,10 +28,34 @@ from taskdb.model.bounds import NAME_BYTES, wrong_text
 from taskdb.settings.value import parse_json, split_words
 
 
+def _channels(value: Any) -> Any:
+    is_parsed = isinstance(value, tuple) and all(isinstance(one, Channel) for one in value)
+    return value if is_parsed else parse_channels(value)
+
+
+def _sources(value: Any) -> Any:
+    words = split_words(value)
+    return () if tuple(words) == ("none",) else tuple(one_of(AlarmSource, one) for one in words)
+
+
+def _ages(value: Any) -> Any:
+    ages = parse_json(value)
+    for name, seconds in dict(ages).items():
+        target, _, subject = str(name).partition(":")
+        is_text = wrong_text(name, NAME_BYTES) is None
+        if name != "*" and (not is_text or target not in {"queue", "type"} or not subject):
+            raise ValueError(f"{name!r} is neither queue:NAME, type:NAME nor *")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+            raise ValueError(f"{name}: must be seconds, more than 0")
+    return ages
+
+
 class AlarmSettings(BaseModel, defer_build=True):
     """Channels and routes of alarms, what raises one, and how they are grouped."""
 
-    alarm_channels: Annotated[tuple[Channel, ...], NoDecode, Field(repr=False, exclude=True)] = ()
+    alarm_channels: Annotated[
+        tuple[Channel, ...], NoDecode, BeforeValidator(_channels), Field(repr=False, exclude=True)
+    ] = ()
     """Where alarms go: a JSON object of names and targets. A target is an Apprise URL (`slack://…`,
     `mailto://…`), the ARN of an SNS topic, `log`, or an object such as `{"webhook": "https://…",
     "secret": "whsec_…"}`. `"tenants": ["acme"]` in it lets clients of these tenants route alarms
@@ -35,7 +66,9 @@ class AlarmSettings(BaseModel, defer_build=True):
     "error"}, {"to": ["shop"], "type": "order.*", "tenant": "acme"}]`. Every route that matches
     counts. Without any route, here or as a row, every channel gets every alarm. Routes of tenants
     only add channels."""
-    alarm_sources: Annotated[tuple[AlarmSource, ...], NoDecode] = tuple(AlarmSource)
+    alarm_sources: Annotated[tuple[AlarmSource, ...], NoDecode, BeforeValidator(_sources)] = tuple(
+        AlarmSource
+    )
     """Comma-separated sources that raise an alarm where a type sets none (`failed`, `halted`,
     `join`, `missed_schedule`, `lost_worker`, `no_consumer`, `backlog`); `none`: no alarm. Default:
     all."""
@@ -54,7 +87,7 @@ class AlarmSettings(BaseModel, defer_build=True):
     consumers and backlogs."""
     alarm_unconsumed_seconds: PositiveFloat = 60.0
     """A task that waits this long in a queue that no live worker consumes raises an alarm."""
-    alarm_backlog_seconds: Annotated[dict[str, float], NoDecode] = {}
+    alarm_backlog_seconds: Annotated[dict[str, float], NoDecode, BeforeValidator(_ages)] = {}
     """How long a task waits before it raises an alarm: a JSON object such as `{"queue:mail": 300,
     "type:order.pay": 60, "*": 3600}`; `*` is every other queue."""
     alarm_lease_seconds: PositiveFloat = 60.0
@@ -62,35 +95,10 @@ class AlarmSettings(BaseModel, defer_build=True):
     alarm_keep_days: PositiveFloat = 90.0
     """Resolved alarms and sent messages are kept this long."""
 
-    @field_validator("alarm_channels", mode="before")
-    @classmethod
-    def _are_channels(cls, value: Any) -> Any:
-        is_parsed = isinstance(value, tuple) and all(isinstance(one, Channel) for one in value)
-        return value if is_parsed else parse_channels(value)
-
     @field_validator("alarm_routes", mode="before")
     @classmethod
     def _are_routes(cls, value: Any, info: ValidationInfo) -> Any:
         return parse_routes(value, [one.name for one in info.data.get("alarm_channels", ())])
-
-    @field_validator("alarm_sources", mode="before")
-    @classmethod
-    def _are_sources(cls, value: Any) -> Any:
-        words = split_words(value)
-        return () if tuple(words) == ("none",) else tuple(one_of(AlarmSource, one) for one in words)
-
-    @field_validator("alarm_backlog_seconds", mode="before")
-    @classmethod
-    def _are_ages(cls, value: Any) -> Any:
-        ages = parse_json(value)
-        for name, seconds in dict(ages).items():
-            target, _, subject = str(name).partition(":")
-            is_text = wrong_text(name, NAME_BYTES) is None
-            if name != "*" and (not is_text or target not in {"queue", "type"} or not subject):
-                raise ValueError(f"{name!r} is neither queue:NAME, type:NAME nor *")
-            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
-                raise ValueError(f"{name}: must be seconds, more than 0")
-        return ages
 
     @property
     def alarm_rules(self) -> AlarmRules:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from pydantic import SecretStr
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -69,12 +70,12 @@ _BEFORE_PATH = re.compile(r"[^/?#]*")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(:\d+)?(,.*)?")
 
 
-def check_broker_url(value: str) -> None:
+def check_broker_url(value: SecretStr) -> None:
     """Raise ValueError for a password that is not percent-encoded.
 
     Celery would cut such a password, use the rest as host, port or path, and show it in errors.
     """
-    for url in value.split(";"):
+    for url in value.get_secret_value().split(";"):
         _, mark, rest = url.partition("://")
         found = _BEFORE_PATH.match(rest if mark else "")
         authority = found[0] if found else ""

@@ -5,11 +5,29 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Annotated, Any
 
-from pydantic import BaseModel, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import NoDecode
 
 from taskdb.settings.location import check_broker_url, port_range
-from taskdb.settings.value import Words, split_words
+from taskdb.settings.value import Words, checked, split_words
+
+
+def _ports(value: Any) -> Any:
+    words = split_words(str(value) if isinstance(value, int) else value)
+    if not isinstance(words, list | tuple):
+        raise ValueError("ports such as 443,8000-8999")  # noqa: TRY004 - pydantic makes its errors of ValueErrors only
+    ports = tuple(str(word) for word in words)
+    for word in ports:
+        port_range(word)
+    return ports
+
+
+def _check_networks(words: tuple[str, ...]) -> None:
+    for word in words:
+        try:
+            ip_network(word)
+        except ValueError as error:
+            raise ValueError(f"{error}; write 10.1.0.0/16 or fd00::/8") from None
 
 
 class NotificationSettings(BaseModel, defer_build=True):
@@ -21,10 +39,10 @@ class NotificationSettings(BaseModel, defer_build=True):
     """Subscriptions that a beat serves at once; as many again whose target is slow or fails."""
     notify_give_up_seconds: PositiveFloat = 86_400
     """A subscription whose target has failed for this long is dead."""
-    outbound_private: Words = ()
+    outbound_private: Annotated[Words, checked(_check_networks)] = ()
     """Comma-separated networks that webhooks may go to although they are not public, such as
     `10.1.0.0/16`. Empty: none."""
-    outbound_ports: Annotated[tuple[str, ...], NoDecode] = ("443",)
+    outbound_ports: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_ports)] = ("443",)
     """Comma-separated ports, and ranges of ports, that webhooks may go to, such as `443,8443` or
     `443,8000-8999`."""
     outbound_http: bool = False
@@ -34,32 +52,5 @@ class NotificationSettings(BaseModel, defer_build=True):
     """Longest wait for a connection to a target."""
     outbound_total_seconds: PositiveFloat = 15.0
     """Longest time to send one message and read the response."""
-    redis_channel_url: SecretStr = SecretStr("")
+    redis_channel_url: Annotated[SecretStr, checked(check_broker_url)] = SecretStr("")
     """Redis that notifications are published to. Empty: the broker, if it is Redis."""
-
-    @field_validator("outbound_ports", mode="before")
-    @classmethod
-    def _are_ports(cls, value: Any) -> Any:
-        words = split_words(str(value) if isinstance(value, int) else value)
-        if not isinstance(words, list | tuple):
-            raise ValueError("ports such as 443,8000-8999")  # noqa: TRY004 - pydantic makes its errors of ValueErrors only
-        ports = tuple(str(word) for word in words)
-        for word in ports:
-            port_range(word)
-        return ports
-
-    @field_validator("outbound_private")
-    @classmethod
-    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for word in value:
-            try:
-                ip_network(word)
-            except ValueError as error:
-                raise ValueError(f"{error}; write 10.1.0.0/16 or fd00::/8") from None
-        return value
-
-    @field_validator("redis_channel_url")
-    @classmethod
-    def _channel_password_is_encoded(cls, value: SecretStr) -> SecretStr:
-        check_broker_url(value.get_secret_value())
-        return value

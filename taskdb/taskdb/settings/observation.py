@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    field_validator,
 )
 
 from taskdb.model.principal.web_request import TrustedProxies, trusted_proxies_of
 from taskdb.settings.location import Address
 from taskdb.settings.payload import MEBIBYTE
-from taskdb.settings.value import Words
+from taskdb.settings.value import Words, checked
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _address_text(value: Any) -> Any:
+    text = str(value) if isinstance(value, int) else value
+    if isinstance(text, str) and text:
+        Address.parse(text)
+    return text
 
 
 class ObservationSettings(BaseModel, defer_build=True):
     """The recorded origin of requests, the pages of a beat, the doctor and the log."""
 
-    trusted_proxies: Words = ()
+    trusted_proxies: Annotated[Words, checked(TrustedProxies.parse)] = ()
     """Comma-separated networks of your own proxies, such as `10.1.0.0/16` (`unix`: proxies on a
     Unix socket). Only addresses that these proxies wrote into a request are recorded. Empty: no
     proxy is trusted, and the address of the peer is recorded."""
     forwarded_header: Literal["X-Forwarded-For", "Forwarded"] = "X-Forwarded-For"
     """The header in which those proxies write the address of the client. They must set it
     themselves; the client can send the other one."""
-    http: str = ""
+    http: Annotated[str, BeforeValidator(_address_text)] = ""
     """Where a beat serves `/healthz`, `/readyz` and `/metrics`: `PORT` (on 127.0.0.1 only) or
     `HOST:PORT`, for IPv6 `[::]:PORT`. Empty: a beat serves no pages."""
     metrics_interval_seconds: PositiveFloat = 5.0
@@ -47,29 +58,12 @@ class ObservationSettings(BaseModel, defer_build=True):
     rows."""
     doctor_disk_free_bytes: NonNegativeInt = 1024 * MEBIBYTE
     """`taskdb doctor` lists a disk of this machine with less free space, in bytes."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
+    ] = "INFO"
     """Lowest level that is logged."""
     log_format: Literal["console", "json"] = "console"
     """Format of the log."""
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _are_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        TrustedProxies.parse(value)
-        return value
-
-    @field_validator("http", mode="before")
-    @classmethod
-    def _is_address(cls, value: Any) -> Any:
-        text = str(value) if isinstance(value, int) else value
-        if isinstance(text, str) and text:
-            Address.parse(text)
-        return text
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
 
     @property
     def proxies(self) -> TrustedProxies:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from taskdb.redaction.url_mask import mask_url
 from taskdb.settings.location import Bucket
+from taskdb.settings.value import checked
 
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
+
+
+def _refuse_credentials(url: str) -> None:
+    if mask_url(url) != url:
+        raise ValueError("has credentials: leave them out of the URL, AWS tools have their own")
 
 
 class PayloadSettings(BaseModel, defer_build=True):
@@ -26,10 +25,10 @@ class PayloadSettings(BaseModel, defer_build=True):
 
     payload_dir: Path | None = None
     """Folder of large payloads. Default: `payloads` in the data folder."""
-    payload_url: str = ""
+    payload_url: Annotated[str, checked(lambda url: url and Bucket.parse(url))] = ""
     """Bucket of large payloads instead of a folder: `s3://bucket/prefix`. The environment gives the
     credentials, as for all AWS tools. Empty: the folder."""
-    payload_endpoint: str = ""
+    payload_endpoint: Annotated[str, checked(_refuse_credentials)] = ""
     """URL of an S3 server that is not Amazon's. Empty: the default of AWS tools."""
     payload_region: str = ""
     """Region of the bucket. Empty: the default of AWS tools."""
@@ -43,20 +42,6 @@ class PayloadSettings(BaseModel, defer_build=True):
     """Larger inputs and results are stored outside the row, in bytes."""
     payload_limit_bytes: PositiveInt = 64 * MEBIBYTE
     """Larger inputs and results are refused, in bytes."""
-
-    @field_validator("payload_endpoint")
-    @classmethod
-    def _endpoint_has_no_secret(cls, value: str) -> str:
-        if mask_url(value) != value:
-            raise ValueError("has credentials: leave them out of the URL, AWS tools have their own")
-        return value
-
-    @field_validator("payload_url")
-    @classmethod
-    def _is_bucket(cls, value: str) -> str:
-        if value:
-            Bucket.parse(value)
-        return value
 
     @model_validator(mode="after")
     def _payloads_have_one_place(self) -> Self:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
-from pydantic import BaseModel, PrivateAttr, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, PrivateAttr, SecretStr
 
 from taskdb.settings.location import check_broker_url, store_url_of
-from taskdb.settings.value import Words
+from taskdb.settings.value import Words, checked
+
+
+def _with_driver(url: SecretStr) -> SecretStr:
+    return SecretStr(store_url_of(url.get_secret_value())) if url else url
 
 
 class SiteSettings(BaseModel, defer_build=True):
@@ -19,10 +24,10 @@ class SiteSettings(BaseModel, defer_build=True):
 
     data_dir: Path = Path(".taskdb")
     """Folder of the embedded defaults: database, messages, payloads."""
-    database_url: SecretStr = SecretStr("")
+    database_url: Annotated[SecretStr, AfterValidator(_with_driver)] = SecretStr("")
     """SQLAlchemy URL of the store (PostgreSQL or SQLite). Empty: SQLite under the data folder,
     which migrates itself."""
-    broker_url: SecretStr = SecretStr("")
+    broker_url: Annotated[SecretStr, checked(check_broker_url)] = SecretStr("")
     """Celery broker URL (redis://, amqp://, taskdb-sqlite://). Empty: the embedded broker under the
     data folder."""
     task_modules: Words = ()
@@ -34,17 +39,6 @@ class SiteSettings(BaseModel, defer_build=True):
     allow_unknown_types: bool = False
     """Let submit accept types that this process does not know. Only the worker validates their
     input."""
-
-    @field_validator("database_url")
-    @classmethod
-    def _database_is_supported(cls, value: SecretStr) -> SecretStr:
-        return SecretStr(store_url_of(value.get_secret_value())) if value else value
-
-    @field_validator("broker_url")
-    @classmethod
-    def _password_is_encoded(cls, value: SecretStr) -> SecretStr:
-        check_broker_url(value.get_secret_value())
-        return value
 
     @property
     def is_embedded_store(self) -> bool:

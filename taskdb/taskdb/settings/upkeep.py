@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, PositiveFloat, PositiveInt, field_validator
+from pydantic import BaseModel, BeforeValidator, PositiveFloat, PositiveInt
 from pydantic_settings import NoDecode
 
 from taskdb.model.retention import Retention
+from taskdb.settings.value import parse_json
+
+
+def _rules(value: Any) -> Any:
+    try:
+        rules = parse_json(value)
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    Retention.parse(rules)
+    return rules
 
 
 class UpkeepSettings(BaseModel, defer_build=True):
@@ -28,7 +37,7 @@ class UpkeepSettings(BaseModel, defer_build=True):
     """Pause between two passes that expire tasks."""
     prune_interval_seconds: PositiveFloat = 3600.0
     """Pause between two passes of pruning."""
-    retention: Annotated[tuple[dict[str, Any], ...], NoDecode] = ()
+    retention: Annotated[tuple[dict[str, Any], ...], NoDecode, BeforeValidator(_rules)] = ()
     """How long ended tasks are kept: a JSON list of rules such as `[{"type": "mail.*", "status":
     "COMPLETED", "tenant": "acme", "keep": "7d"}]`. The first rule that matches decides; a key left
     out matches everything. `keep`: `30d`, `12h` or `never`. The defaults apply last: COMPLETED and
@@ -36,16 +45,6 @@ class UpkeepSettings(BaseModel, defer_build=True):
     archive_dir: Path | None = None
     """Folder where tasks are written as JSON lines before they are pruned. Empty: tasks are not
     archived."""
-
-    @field_validator("retention", mode="before")
-    @classmethod
-    def _are_rules(cls, value: Any) -> Any:
-        try:
-            rules = json.loads(value) if isinstance(value, str) else value
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not JSON: {error}") from None
-        Retention.parse(rules)
-        return rules
 
     @property
     def retention_rules(self) -> Retention:

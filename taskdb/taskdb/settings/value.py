@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
 
@@ -23,7 +24,21 @@ def parse_json(value: Any) -> Any:
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_words)]
 """A setting of several words: `a, b`."""
+
+
+def checked(check: Callable[[Any], object]) -> AfterValidator:
+    """A validator that keeps the value; `check` raises ValueError for a wrong one."""
+
+    def keep(value: Any) -> Any:
+        check(value)
+        return value
+
+    return AfterValidator(keep)
+
+
 JsonObject = Annotated[dict[str, Any], NoDecode, BeforeValidator(parse_json)]
 """A setting that is a JSON object."""
+JsonTexts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_json)]
+"""A setting that is a JSON list of texts."""
 JsonObjects = Annotated[tuple[dict[str, Any], ...], NoDecode, BeforeValidator(parse_json)]
 """A setting that is a JSON list of objects."""

@@ -15,12 +15,7 @@ from typing import Any
 from celery.app.task import Context
 from kombu.exceptions import ContentDisallowed
 
-from taskdb.celery.message_signature import (
-    SIGNATURE_HEADER,
-    MessageKeys,
-    SignatureRefused,
-    Subject,
-)
+from taskdb.celery.message_signature import SIGNATURE_HEADER, MessageKeys, SignatureRefused, Subject
 from taskdb.celery.publish.publisher import CHUNK_HEADER, FINALIZE, end_of
 from taskdb.celery.refused_settings import is_json
 from taskdb.logger import get_logger

@@ -52,13 +52,7 @@ class Report:
         )
 
     def lost(
-        self,
-        task_id: str,
-        type_name: str,
-        token: str,
-        error: BaseException,
-        *,
-        is_stopping: bool,
+        self, task_id: str, type_name: str, token: str, error: BaseException, *, is_stopping: bool
     ) -> None:
         """Record a run whose process died. If its worker stops, that is no crash."""
         if is_stopping:
@@ -107,13 +101,7 @@ class Report:
         return self._store.outcomes.fail(task_id, token, stored) is not None
 
     def chunk_lost(
-        self,
-        chunk: str,
-        type_name: str,
-        token: str,
-        error: TaskError,
-        *,
-        is_stopping: bool = False,
+        self, chunk: str, type_name: str, token: str, error: TaskError, *, is_stopping: bool = False
     ) -> None:
         """Record that a chunk's run ended before all its items did. The rest runs again, alone.
 

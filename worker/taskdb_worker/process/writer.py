@@ -56,11 +56,7 @@ class Writer:
     def _carry_out(self, what: str, work: Work) -> None:
         try:
             self._execution.patience.write(
-                work,
-                what,
-                "",
-                deadline=lambda: self._patience,
-                unknown_seconds=_UNKNOWN_SECONDS,
+                work, what, "", deadline=lambda: self._patience, unknown_seconds=_UNKNOWN_SECONDS
             )
         except Exception as error:
             if is_waited_out(error):

@@ -40,11 +40,7 @@ def list_alarms(
     """
     taskdb = session.taskdb_of(tenant)
     found = taskdb.alarms.list(
-        state=state or (),
-        type=type_name,
-        undelivered=undelivered,
-        unrouted=unrouted,
-        limit=limit,
+        state=state or (), type=type_name, undelivered=undelivered, unrouted=unrouted, limit=limit
     )
     errors = taskdb.alarms.errors([one.id for one in found])
     alarm_presenter(errors).print_all(session.output, found, "no such alarm")

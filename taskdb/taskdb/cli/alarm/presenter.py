@@ -98,10 +98,7 @@ DELIVERY = Presenter[AlarmDelivery](
 
 ROUTE = Presenter[Route](
     column("ROUTE", lambda route: route.id or "(settings)"),
-    column(
-        "OWNER",
-        lambda route: "operator" if route.owner is None else repr(route.owner),
-    ),
+    column("OWNER", lambda route: "operator" if route.owner is None else repr(route.owner)),
     column("TO", lambda route: route.to),
     column("TENANT", lambda route: None if route.tenant is None else repr(route.tenant)),
     column("TYPE", lambda route: route.type),

@@ -23,7 +23,6 @@ from taskdb.errors import (
 )
 from taskdb.redaction.url_mask import mask_url, mask_urls
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import WorkerRecord
 from taskdb.store.engine.database_role import database_role
 from taskdb.store.engine.migrations import revision
 from taskdb.store.payload.place import payload_store_of
@@ -67,7 +66,9 @@ def check_database(settings: Settings) -> Finding:
     except (DatabaseError, OSError) as error:
         return bad("database", str(error))
     newer = f" (newer than this release: {revision.head()})" if revision.is_newer(found) else ""
-    return good("database", f"{_database_name(settings)}, revision {found}{newer}")
+    file = sqlite_file(settings)
+    name = "PostgreSQL" if file is None else f"SQLite in {file}"
+    return good("database", f"{name}, revision {found}{newer}")
 
 
 def check_database_role(settings: Settings) -> Iterator[Finding]:
@@ -184,7 +185,8 @@ def check_schedules(settings: Settings, *, has_database: bool) -> Iterator[Findi
 
 def check_workers(settings: Settings, registry: Registry) -> Iterator[Finding]:
     """Workers were seen lately, and every queue has one."""
-    alive = _workers(settings)
+    with Store(settings.store_url).closing() as store:
+        alive = store.workers.seen_since(settings.worker_lease_seconds)
     if not alive:
         seconds = settings.worker_lease_seconds
         yield doubtful(
@@ -199,33 +201,17 @@ def check_workers(settings: Settings, registry: Registry) -> Iterator[Finding]:
         yield doubtful("workers", f"none takes the queue {queue!r}", advice)
 
 
-def _workers(settings: Settings) -> list[WorkerRecord]:
-    with Store(settings.store_url).closing() as store:
-        return store.workers.seen_since(settings.worker_lease_seconds)
-
-
 def _check_eviction(connection: Any) -> Finding:
-    policy = _eviction_policy(connection)
-    if policy is None:
+    try:
+        client = connection.default_channel.client
+        policy = client.config_get("maxmemory-policy")["maxmemory-policy"]
+    except Exception:  # noqa: BLE001 - hosted servers forbid the question, each in its own way
         advice = "make sure that it is noeviction"
         return doubtful("broker", "Redis does not return its maxmemory-policy", advice)
     if policy == "noeviction":
         return good("broker", "Redis keeps what it was given (maxmemory-policy noeviction)")
     advice = "set maxmemory-policy to noeviction: messages are lost else, and only found again late"
     return doubtful("broker", f"Redis may throw messages away (maxmemory-policy {policy})", advice)
-
-
-def _eviction_policy(connection: Any) -> str | None:
-    try:
-        found = connection.default_channel.client.config_get("maxmemory-policy")
-    except Exception:  # noqa: BLE001 - hosted servers forbid the question, each in its own way
-        return None
-    return str(found.get("maxmemory-policy")) if found else None
-
-
-def _database_name(settings: Settings) -> str:
-    file = sqlite_file(settings)
-    return "PostgreSQL" if file is None else f"SQLite in {file}"
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:

@@ -42,8 +42,7 @@ class Setting:
 
 def print_settings(output: Output) -> SettingsError | None:
     """List all settings. Returns the error of those of the environment, or None."""
-    problem = None
-    loaded: Settings | None = None
+    problem, loaded = None, None
     try:
         loaded = settings_in_force()
     except SettingsError as error:
@@ -95,7 +94,10 @@ def masked(name: str, value: Any) -> str:
         return MASK
     if name == "schedules" and isinstance(value, tuple | list):
         value = tuple(_without_input(one) for one in value)
-    return setting_text(_BUILT_IN.value(value, _MOST)) if _is_nested(value) else _text(value)
+    several = value if isinstance(value, tuple | list) else [value]
+    if any(isinstance(one, Mapping) for one in several):
+        return setting_text(_BUILT_IN.value(value, _MOST))
+    return mask_urls(setting_text(value))
 
 
 def _without_input(schedule: Any) -> Any:
@@ -103,15 +105,6 @@ def _without_input(schedule: Any) -> Any:
     if not isinstance(schedule, Mapping):
         return MASK
     return {name: MASK if name == _INPUT else value for name, value in schedule.items()}
-
-
-def _is_nested(value: Any) -> bool:
-    several = value if isinstance(value, tuple | list) else [value]
-    return any(isinstance(one, Mapping) for one in several)
-
-
-def _text(value: Any) -> str:
-    return mask_urls(setting_text(value))
 
 
 def _print(output: Output, setting: Setting) -> None:

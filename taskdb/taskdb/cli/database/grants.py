@@ -17,8 +17,7 @@ Runtime = Annotated[
     str, typer.Option("--runtime", metavar="ROLE", help="Role of clients, workers and beats.")
 ]
 ReadOnly = Annotated[
-    str | None,
-    typer.Option("--read-only", metavar="ROLE", help="Role that reads all but secrets."),
+    str | None, typer.Option("--read-only", metavar="ROLE", help="Role that reads all but secrets.")
 ]
 Apply = Annotated[
     bool, typer.Option("--apply", help="Carry the statements out, in one transaction.")

@@ -57,7 +57,5 @@ def _check(session: Session) -> int:
 
 
 def _newer(found: str) -> str:
-    return (
-        f"the database is at revision {found}, newer than this release (revision "
-        f"{revision.head()}), which can live with it"
-    )
+    newest = f"newer than this release (revision {revision.head()}), which can live with it"
+    return f"the database is at revision {found}, {newest}"

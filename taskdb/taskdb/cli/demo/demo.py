@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import sys
@@ -19,18 +18,17 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from taskdb.cli.demo.expectation import all_differences
+from taskdb.cli.demo.expectation import differences
 from taskdb.cli.demo.plan import (
     BAD_ROWS,
     PARTS,
     ROWS,
-    Part,
     database_of,
     demo_environment,
     demo_settings,
+    expectations,
     split_database_of,
 )
-from taskdb.cli.demo.plan import parts as planned
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.output import Output, rich_table
 from taskdb.cli.process.background import WorkerAndBeat
@@ -75,22 +73,20 @@ class Demonstration:
         self._output = output
         self._taskdb = taskdb
         self._folder = folder
-        self._parts = planned(folder)
+        self._expected = expectations(folder)
 
     def play(self) -> int:
         """Play the demonstration. Returns the exit code."""
         began = time.monotonic()
         with WorkerAndBeat(demo_environment(os.environ, self._folder)) as processes:
             self._say(f"worker and beat start in {self._folder}, on SQLite, without any server\n")
-            submitted = [self._submit(part) for part in self._parts]
+            submit = self._taskdb.submit_task
+            submitted = [submit(one.type, one.input, delay=one.delay) for one in self._expected]
             tasks = self._follow(processes, submitted)
             self._print_end(tasks)
             self._say("\nworker and beat stop …")
             problems = [*self._compare(tasks), *processes.stop()]
             return self._verdict(processes, tasks, problems, time.monotonic() - began)
-
-    def _submit(self, part: Part) -> TaskEntity:
-        return self._taskdb.submit_task(part.type, part.input, delay=part.delay)
 
     def _follow(
         self, processes: WorkerAndBeat, submitted: Sequence[TaskEntity]
@@ -141,9 +137,9 @@ class Demonstration:
             self._say(f"  … and {len(errors) - SHOWN_BAD_ROWS} more")
 
     def _compare(self, tasks: Sequence[TaskEntity]) -> list[str]:
-        expected = [part.expected for part in self._parts]
-        counts = [self._taskdb.trees.counts(task.id) for task in tasks]
-        found = all_differences(zip(expected, tasks, counts, strict=True))
+        found = []
+        for expected, task in zip(self._expected, tasks, strict=True):
+            found += differences(expected, task, self._taskdb.trees.counts(task.id))
         for place, title in ((database_of, "the import"), (split_database_of, "the parts")):
             kept = customers_in(place(self._folder))
             if kept != ROWS - BAD_ROWS:
@@ -166,7 +162,7 @@ class Demonstration:
                 self._output.note(line)
             return ExitCode.FAILED
         self._say("")
-        self._line(f"All as it should be, in {seconds:.1f} s; nothing is left running.", "green")
+        self._say(f"All as it should be, in {seconds:.1f} s; nothing is left running.", "green")
         return ExitCode.OK
 
     def _document(
@@ -180,11 +176,8 @@ class Demonstration:
             "seconds": round(seconds, 1),
         }
 
-    def _say(self, text: str) -> None:
-        self._output.line(text)
-
-    def _line(self, text: str, style: str) -> None:
-        self._output.line(Text(text, style=style))
+    def _say(self, text: str, style: str = "") -> None:
+        self._output.line(text, style)
 
 
 class View:
@@ -243,11 +236,8 @@ def _ended_by_sigterm() -> Iterator[None]:
 @contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is None:
-        made = Path(tempfile.mkdtemp(prefix="taskdb-demo-"))
-        try:
-            yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        with tempfile.TemporaryDirectory("", "taskdb-demo-", ignore_cleanup_errors=True) as made:
+            yield Path(made)
         return
     if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
         raise wrong_usage("--keep", f"{keep} is there and not empty: name a new folder")

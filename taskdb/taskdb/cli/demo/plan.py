@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from taskdb.cli.demo.expectation import Expectation
 from taskdb.model.status import TaskStatus
@@ -28,16 +26,6 @@ AHEAD = timedelta(seconds=2)
 _IMPORTED = {"read": ROWS, "imported": ROWS - BAD_ROWS, "rejected": BAD_ROWS}
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One task of the demonstration: what is submitted, and what must come of it."""
-
-    type: str
-    input: Mapping[str, Any]
-    expected: Expectation
-    delay: timedelta | None = None
-
-
 def demo_settings(folder: Path) -> Settings:
     """The embedded default in this folder, independent of the settings of the user."""
     return Settings.load({}, data_dir=folder / "data", task_modules=MODULES)
@@ -55,56 +43,42 @@ def demo_environment(environment: Mapping[str, str], folder: Path) -> dict[str, 
     }
 
 
-def parts(folder: Path) -> list[Part]:
+def expectations(folder: Path) -> list[Expectation]:
     """The five tasks; the last one is split into parts."""
+    mail, title = "aoife@example.com", "Ausgaben für Grüße"
+    source = {"path": str(CUSTOMERS)}
+    whole = {**source, "database": str(database_of(folder)), "pause_seconds": 0.1}
+    split = {**source, "database": str(split_database_of(folder)), "pause_seconds": 0.2}
     return [
-        Part(
-            "customers.import",
-            {"path": str(CUSTOMERS), "database": str(database_of(folder)), "pause_seconds": 0.1},
-            Expectation(title="the import", status=TaskStatus.COMPLETED, result=_IMPORTED),
+        Expectation(title="the import", type="customers.import", input=whole, result=_IMPORTED),
+        Expectation(
+            title="the mail",
+            type="mail.welcome",
+            input={"email": mail},
+            attempts=3,
+            result={"sent_to": mail, "attempt": 3},
         ),
-        Part(
-            "mail.welcome",
-            {"email": "aoife@example.com"},
-            Expectation(
-                title="the mail",
-                status=TaskStatus.COMPLETED,
-                attempts=3,
-                result={"sent_to": "aoife@example.com", "attempt": 3},
-            ),
+        Expectation(
+            title="the charge",
+            type="card.charge",
+            input={"customer": 17, "amount": "12.50"},
+            status=TaskStatus.FAILED,
+            attempts=2,
+            error="PermissionError",
         ),
-        Part(
-            "card.charge",
-            {"customer": 17, "amount": "12.50"},
-            Expectation(
-                title="the charge", status=TaskStatus.FAILED, attempts=2, error="PermissionError"
-            ),
-        ),
-        Part(
-            "report.nightly",
-            {"title": "Ausgaben für Grüße"},
-            Expectation(
-                title="the report",
-                status=TaskStatus.COMPLETED,
-                result={"title": "Ausgaben für Grüße", "pages": 3},
-                waited=AHEAD,
-            ),
+        Expectation(
+            title="the report",
+            type="report.nightly",
+            input={"title": title},
             delay=AHEAD,
+            result={"title": title, "pages": 3},
         ),
-        Part(
-            "customers.import_file",
-            {
-                "path": str(CUSTOMERS),
-                "database": str(split_database_of(folder)),
-                "rows_a_part": ROWS_A_PART,
-                "pause_seconds": 0.2,
-            },
-            Expectation(
-                title="the import in parts",
-                status=TaskStatus.COMPLETED,
-                result=_IMPORTED,
-                parts=PARTS,
-            ),
+        Expectation(
+            title="the import in parts",
+            type="customers.import_file",
+            input={**split, "rows_a_part": ROWS_A_PART},
+            result=_IMPORTED,
+            parts=PARTS,
         ),
     ]
 

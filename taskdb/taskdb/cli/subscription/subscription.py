@@ -107,19 +107,7 @@ def send_trial(session: Session, name: Name, *, tenant: TenantOption = None) -> 
 
 
 @with_session
-def replay(
-    session: Session,
-    name: Name,
-    *,
-    start: Annotated[
-        str,
-        typer.Option(
-            "--from",
-            help="beginning, now, a moment, a duration back from now, or a cursor of `show`.",
-        ),
-    ],
-    tenant: TenantOption = None,
-) -> None:
+def replay(session: Session, name: Name, *, start: From, tenant: TenantOption = None) -> None:
     """Send everything again from a place in the history on; this revives a dead subscription.
 
     The history goes as far back as tasks are kept; see TASKDB_RETENTION.

@@ -14,12 +14,7 @@ from taskdb.cli.session import Session, with_session
 from taskdb.cli.signature import Option, with_parameters
 from taskdb.cli.task.field import Field, fields_of
 from taskdb.cli.task.json_option import read_input
-from taskdb.cli.task.task_options import (
-    TASK_OPTIONS,
-    TASK_PANEL,
-    print_created,
-    submit_options,
-)
+from taskdb.cli.task.task_options import TASK_OPTIONS, TASK_PANEL, print_created, submit_options
 from taskdb.cli.usage import wrong_usage
 from taskdb.errors import UnknownTaskType
 from taskdb.types.registry import default_registry, import_task_modules

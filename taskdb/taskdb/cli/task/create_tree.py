@@ -30,8 +30,7 @@ def create_fan_out(  # noqa: PLR0913 - the options of a fan-out
     options: SubmitOptions,
     *,
     items: Annotated[
-        str | None,
-        typer.Option("--items", metavar="JSON|@FILE|-", help="The items, a JSON list."),
+        str | None, typer.Option("--items", metavar="JSON|@FILE|-", help="The items, a JSON list.")
     ] = None,
     items_file: Annotated[
         str | None,
@@ -54,8 +53,7 @@ def create_fan_out(  # noqa: PLR0913 - the options of a fan-out
     timeout: Limit = None,
     chunk_size: Annotated[int, typer.Option(metavar="N", help="Parts that share a message.")] = 1,
     on_join: Annotated[
-        str | None,
-        typer.Option(metavar="TYPE", help="What runs when they have ended well."),
+        str | None, typer.Option(metavar="TYPE", help="What runs when they have ended well.")
     ] = None,
 ) -> TaskEntity:
     """Create a fan-out: a part of TYPE for each item, and a parent that joins them.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable
 from typing import Any, cast
 
-from taskdb.cli.signature import Option, with_parameters
+from taskdb.cli.signature import Option, with_options
 from taskdb.cli.time_option import before_now
 from taskdb.cli.usage import wrong_usage
 from taskdb.client.criteria import Criteria
@@ -39,20 +37,6 @@ _OPTIONS = {
     ),
     "with_sub_tasks": Option("Sub-tasks too.", bool, None, ("--with-sub-tasks",)),
 }
-
-
-def with_criteria(command: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Give a command the options that choose tasks; it gets them as `wanted`."""
-
-    @functools.wraps(command)
-    def run(*arguments: Any, **values: Any) -> int | None:
-        chosen = {name: values.pop(name) for name in _OPTIONS}
-        return command(*arguments, wanted=criteria_of(chosen), **values)
-
-    parameters = {name: option.parameter(name, _PANEL) for name, option in _OPTIONS.items()}
-    signature = with_parameters(command, parameters, instead_of="wanted")
-    run.__signature__ = signature  # type: ignore[attr-defined]
-    return run
 
 
 def criteria_of(values: dict[str, Any]) -> Criteria:
@@ -91,3 +75,7 @@ def _attribute(spelled: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except (ValueError, RecursionError):
         return name, value
+
+
+with_criteria = with_options(_OPTIONS, _PANEL, instead_of="wanted", read=criteria_of)
+"""Gives a command the options that choose tasks; it gets them as `wanted`."""

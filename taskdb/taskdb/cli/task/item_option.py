@@ -23,11 +23,7 @@ class ItemFormat(StrEnum):
     CSV = "csv"
 
 
-_SUFFIXES = {
-    ".csv": ItemFormat.CSV,
-    ".ndjson": ItemFormat.NDJSON,
-    ".jsonl": ItemFormat.NDJSON,
-}
+_SUFFIXES = {".csv": ItemFormat.CSV, ".ndjson": ItemFormat.NDJSON, ".jsonl": ItemFormat.NDJSON}
 
 
 @contextmanager

@@ -124,10 +124,7 @@ TASK = Presenter[TaskEntity](
     Field("attempts", _attempts, column="RUN", cell=lambda task: task.attempt or ""),
     Field("type", column="TYPE"),
     Field("name", _own_name),
-    column(
-        "ABOUT",
-        lambda task: Text(printable(about(task)), no_wrap=True, overflow="ellipsis"),
-    ),
+    column("ABOUT", lambda task: Text(printable(about(task)), no_wrap=True, overflow="ellipsis")),
     Field("tenant"),
     Field("adopted", lambda task: _ADOPTED if task.is_adopted else None),
     Field("progress", lambda task: task.progress and progress_text(task.progress)),

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session
-from taskdb.cli.signature import Option, with_parameters
+from taskdb.cli.signature import Option, with_options
 from taskdb.cli.task.presenter import one_line, task_json
 from taskdb.cli.task.wait import wait_and_print
 from taskdb.cli.time_option import duration_of, from_now, moment_of
@@ -38,8 +38,11 @@ TASK_OPTIONS: Mapping[str, Option] = {
     "tag": Option("A tag; may be repeated.", list[str] | None),
     "wait": Option("Wait until it has ended; exit 1 unless it is COMPLETED.", bool, None),
 }
-_WAIT_TIMEOUT = Option("Wait no longer; the task continues.", metavar="DURATION")
 _NOT_OF_A_PARENT = {"run_at", "delay", "deadline", "notify_id"}
+_OF_A_PARENT = {
+    **{key: one for key, one in TASK_OPTIONS.items() if key not in _NOT_OF_A_PARENT},
+    "wait_timeout": Option("Wait no longer; the task continues.", metavar="DURATION"),
+}
 _READ: Mapping[str, Callable[[str, str], Any]] = {
     "run_at": moment_of, "delay": duration_of, "deadline": from_now,
 }  # fmt: skip
@@ -64,20 +67,13 @@ def creates_parent(command: Callable[..., TaskEntity]) -> Callable[..., int]:
     The command gets them as `options`.
     """
 
+    @with_options(_OF_A_PARENT, TASK_PANEL, instead_of="options")
     @functools.wraps(command)
-    def run(session: Session, *arguments: Any, **values: Any) -> int:
-        timeout = values.pop("wait_timeout")
-        chosen = {key: values.pop(key) for key in kept}
-        task = command(session, *arguments, options=submit_options(chosen), **values)
-        return print_created(
-            session, task, wait=chosen["wait"], timeout=timeout, option="--wait-timeout"
-        )
+    def run(session: Session, *arguments: Any, options: dict[str, Any], **values: Any) -> int:
+        task = command(session, *arguments, options=submit_options(options), **values)
+        wait, timeout = options["wait"], options["wait_timeout"]
+        return print_created(session, task, wait=wait, timeout=timeout, option="--wait-timeout")
 
-    kept = [key for key in TASK_OPTIONS if key not in _NOT_OF_A_PARENT]
-    options = {key: TASK_OPTIONS[key] for key in kept} | {"wait_timeout": _WAIT_TIMEOUT}
-    parameters = {key: one.parameter(key, TASK_PANEL) for key, one in options.items()}
-    signature = with_parameters(command, parameters, instead_of="options")
-    run.__signature__ = signature  # type: ignore[attr-defined]
     return run
 
 

@@ -19,6 +19,7 @@ from taskdb.model.fan_out import Counts
 from taskdb.model.sequence import SequenceSpec
 from taskdb.model.status import TaskStatus
 
+_COUNTED = ("total", "done", "succeeded", "failed", "canceled")
 NODE_LIMIT = 100
 """Sub-tasks that one tree holds at most."""
 PART_LIMIT = 5
@@ -27,6 +28,7 @@ HANDLER_LIMIT = 20
 
 BAD = (TaskStatus.FAILED, TaskStatus.HALTED, TaskStatus.ERRORED)
 _RUNNING = (TaskStatus.STARTED, TaskStatus.PROCESSING, TaskStatus.FINISHED)
+_SHOWN = ("id", "code", "type", "name", "kind", "role", "position", "status", "waits_for")
 _OPEN_PARENTS = (TaskStatus.PROCESSING, TaskStatus.FINISHED)
 
 
@@ -98,19 +100,9 @@ def tree_json(branch: Branch) -> dict[str, Any]:
     """A tree as data; durations in seconds."""
     task = branch.task
     document: dict[str, Any] = {
-        "id": task.id,
-        "code": task.code,
-        "type": task.type,
-        "name": task.name,
-        "kind": task.kind,
-        "role": task.role,
-        "position": task.position,
-        "status": task.status,
-        "waits_for": task.waits_for,
+        **{name: getattr(task, name) for name in _SHOWN},
         "seconds": seconds_of(task),
-        "error": None
-        if task.error is None
-        else {"type": task.error.type, "message": task.error.message},
+        "error": task.error and {"type": task.error.type, "message": task.error.message},
     }
     if branch.counts is not None:
         document["counts"] = counts_json(branch.counts)
@@ -126,11 +118,7 @@ def tree_json(branch: Branch) -> dict[str, Any]:
 def counts_json(counts: Counts) -> dict[str, int]:
     """How many parts are where; those from `running` on are open."""
     return {
-        "total": counts.total,
-        "done": counts.done,
-        "succeeded": counts.succeeded,
-        "failed": counts.failed,
-        "canceled": counts.canceled,
+        **{name: getattr(counts, name) for name in _COUNTED},
         "running": running_of(counts),
         "waiting": waiting_of(counts),
         "held": counts.held,

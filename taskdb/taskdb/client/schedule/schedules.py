@@ -16,12 +16,7 @@ from taskdb.client.submission.chosen_options import ChosenOptions
 from taskdb.client.submission.drafting import Drafting
 from taskdb.client.tasks import Tasks
 from taskdb.client.types import Types
-from taskdb.errors import (
-    Fault,
-    InvalidInput,
-    PayloadTooLarge,
-    did_you_mean,
-)
+from taskdb.errors import Fault, InvalidInput, PayloadTooLarge, did_you_mean
 from taskdb.model.bounds import NAME_BYTES, check_texts, shown, spelled
 from taskdb.model.entity import TaskEntity
 from taskdb.model.json_text import Unreadable, encode
