@@ -28,7 +28,7 @@ LIBRARIES = (
 PRIVATE = {
     "kombu.transport.virtual.base:QoS": "_delivered _flush",
     "kombu.transport.virtual.base:Channel": (
-        "_get _get_message_priority _has_queue _lookup _new_queue _purge _put _size"
+        "_get _get_message_priority _has_queue _lookup _new_queue _purge _put _queue_bind _size"
     ),
     "kombu.transport.virtual.base:Transport": "_deliver",
     "kombu.transport.redis:QoS": "_delivered",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
@@ -179,6 +180,10 @@ def __getattr__(name: str) -> Any:
     """Create `app` from the environment on first access, never at import."""
     if name != "app":
         raise AttributeError(name)
+    # Celery does this only while it imports a module that `-A` names.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         app = create_app()
     except Exception as error:

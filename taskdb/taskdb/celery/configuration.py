@@ -209,7 +209,6 @@ def _for_broker(settings: Settings) -> dict[str, Any]:
         }
     if kind == "embedded":
         return {
-            "worker_enable_remote_control": False,
             # Without an event loop a killed child is given up only after this (default 10 s).
             "worker_lost_wait": 1.0,
         }

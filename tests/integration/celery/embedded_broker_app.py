@@ -37,6 +37,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
 )
 queue = Queue("celery", Exchange("celery"), "celery")
+everyone = Exchange("everyone", "fanout", durable=False)
 
 
 @app.task(name="record")  # type: ignore[untyped-decorator]  # Celery has no types
@@ -107,6 +108,26 @@ def consume(count: int) -> None:
                     connection.drain_events(timeout=0.1)
                 except TimeoutError:
                     continue
+
+
+def listen(number: int) -> None:
+    """Print each message of the fanout that this listener hears."""
+    ear = Queue(f"ear{number}", everyone, auto_delete=True, durable=False)
+    with Connection(url, transport_options=options) as connection:
+        callbacks = [lambda body, _: print(body, flush=True)]
+        with connection.Consumer([ear], no_ack=True, callbacks=callbacks):
+            print("listening", flush=True)
+            while True:
+                connection.drain_events()
+
+
+def tell_without_end() -> None:
+    """Publish numbers to the fanout until it is killed."""
+    with Connection(url) as connection:
+        producer = connection.Producer(exchange=everyone, auto_declare=True)
+        print("telling", flush=True)
+        for number in itertools.count():
+            producer.publish(number)
 
 
 def _noted() -> int:

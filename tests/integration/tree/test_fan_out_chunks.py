@@ -252,8 +252,6 @@ def test_what_was_written_before_the_death_stays(site: Site) -> None:
 
 
 def test_a_message_that_is_revoked_cancels_no_item(site: Site) -> None:
-    if site.is_embedded:
-        pytest.skip("the embedded broker has no fanout, and so no remote control")
     parent = fan_out(site, *do("return", "wait", "return"))
     waiting = parts(site, parent)[1]
     site.wait_for_run(waiting.id)

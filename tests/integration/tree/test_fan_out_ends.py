@@ -164,7 +164,6 @@ def test_parts_whose_deadline_passed_end_and_so_does_their_parent(site: Site) ->
 
 
 def test_a_part_revoked_before_it_runs_ends_its_parent(site: Site) -> None:
-    need_remote_control(site)
     parent = site.client.submit_fan_out("fan.does", [GOOD, GOOD], delay=timedelta(seconds=1.5))
     part = parts_of(site, parent.id)[0]
     site.celery.control.revoke(part.id)
@@ -175,7 +174,6 @@ def test_a_part_revoked_before_it_runs_ends_its_parent(site: Site) -> None:
 
 
 def test_a_part_revoked_while_it_runs_ends_its_parent(site: Site) -> None:
-    need_remote_control(site)
     parent = site.client.submit_fan_out("ends.stubborn", [None])
     [part] = parts_of(site, parent.id)
     site.wait_for_run(part.id)
@@ -184,11 +182,6 @@ def test_a_part_revoked_while_it_runs_ends_its_parent(site: Site) -> None:
 
     assert ended(site, parent.id).status == F
     assert statuses_of(site, parent.id) == {GONE: 1}
-
-
-def need_remote_control(site: Site) -> None:
-    if site.is_embedded:
-        pytest.skip("the embedded broker has no fanout, and so no remote control")
 
 
 def test_a_part_that_is_canceled_ends_its_parent(site: Site) -> None:

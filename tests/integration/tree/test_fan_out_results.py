@@ -171,8 +171,6 @@ def queued(site: Site, ids: list[str]) -> bool:
 
 
 def test_events_of_parts_name_their_parent(site: Site) -> None:
-    if site.is_embedded:
-        pytest.skip("the embedded broker has no fanout, and so no events")
     found: dict[str, dict[str, Any]] = {}
     listening = threading.Event()
     over = threading.Event()
@@ -206,8 +204,6 @@ def test_events_of_parts_name_their_parent(site: Site) -> None:
 
 
 def test_flower_shows_the_parts_with_their_parent(site: Site) -> None:
-    if site.is_embedded:
-        pytest.skip("the embedded broker has no fanout, and so no events")
     port = free_port()
     flower = site.processes.python(
         *("-m", "celery", "-A", "taskdb_worker.app", "flower"),

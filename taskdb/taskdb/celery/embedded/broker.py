@@ -13,12 +13,12 @@ Guarantees: a publish that returned survives the death of any process (for power
 lives; an acknowledgement removes the message. It returns at once when the consumer rejects it or
 closes, and after ``lease_seconds`` when the consumer was killed. If a connection closes or fails
 during a task, the message returns, as with every broker. Delivery is at least once. Priorities are
-0 to 9, 9 first, by arrival inside one; queues take turns. Routing is direct or topic; the file
-keeps the bindings.
+0 to 9, 9 first, by arrival inside one; queues take turns. Routing is direct, topic or fanout; the
+file keeps the bindings.
 
-Not supported: fanout, and so remote control (``inspect``, broadcast), mingle, gossip and events. A
-fanout exchange may be declared and bound to; a message to it raises Unroutable. Celery switches
-remote control off by itself here. Message and queue TTLs are ignored.
+Remote control (``inspect``, broadcast) and events work between the processes of the machine. Their
+queues are short-lived and bounded (``listener.py``). A message that has no listener is not stored.
+Celery has no mingle and no gossip here. Message and queue TTLs of other queues are ignored.
 
 ``broker_transport_options``: ``lease_seconds`` (10), ``polling_interval`` in seconds (0.02),
 ``busy_timeout_seconds`` (30; how long to wait for another process's write). A process that only
@@ -27,7 +27,7 @@ a message waits for an idle worker; a busy worker does not poll, as an acknowled
 With the defaults an idle worker uses about 2 % of one processor.
 
 Settings of the app: ``task_acks_late``; ``worker_prefetch_multiplier`` 1 for long tasks, 4 for
-short ones; ``worker_enable_remote_control`` off; ``worker_pool``
+short ones; ``worker_pool``
 ``taskdb_worker.process.prefork:TaskPool``, else a busy worker may stop 30 s late (any broker).
 """
 
@@ -96,7 +96,7 @@ class Transport(virtual.Transport):
     implements = virtual.Transport.implements.extend(
         asynchronous=True,
         batch_publish=True,
-        exchange_type=frozenset(["direct", "topic"]),
+        exchange_type=frozenset(["direct", "topic", "fanout"]),
         heartbeats=False,
     )
 

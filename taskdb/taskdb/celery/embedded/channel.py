@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import logging
 from queue import Empty
-from typing import Any, ClassVar
+from typing import Any
 
 from kombu.transport import virtual
+from kombu.transport.base import to_rabbitmq_queue_arguments
 from kombu.utils.json import dumps, loads
 
 from taskdb.celery.embedded.file import MessageFileBusy, MessageFileError
 from taskdb.celery.embedded.lease import HeldLeases
+from taskdb.celery.embedded.listener import Binding
 from taskdb.celery.embedded.messages import Delivery, Messages, NewMessage
-from taskdb.celery.routing import NoFanout, Routed
+from taskdb.celery.routing import Routed
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +36,8 @@ class PublishBatch:
         if len(self._messages) >= self.max_size:
             self.flush()
 
-    def add(self, message: NewMessage) -> None:
-        self._messages.append(message)
+    def add(self, messages: list[NewMessage]) -> None:
+        self._messages += messages
 
     def flush(self) -> None:
         """Store the buffered messages; on MessageFileError none is stored, and all are dropped."""
@@ -91,17 +93,16 @@ class Channel(Routed):
     QoS = QoS
     #: The file keeps text and bytes unchanged.
     body_encoding = None  # type: ignore[assignment]  # kombu infers str from its default
-    supports_fanout = False
-    exchange_types: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # each channel has its own
-        **virtual.Channel.exchange_types,
-        "fanout": NoFanout,
-    }
+    supports_fanout = True
+    knows_listeners = True
 
     def __init__(self, connection: Any, **options: Any) -> None:
         super().__init__(connection, **options)
         self.messages: Messages = connection.messages
         self.leases: HeldLeases = connection.leases
         self._transport = connection
+        self._seconds: dict[str, float] = {}
+        self._listening: dict[str, str] = {}
 
     def wake_up(self) -> None:
         """Make the consumer look at once: there is room for another message."""
@@ -122,6 +123,20 @@ class Channel(Routed):
 
         wanted = acknowledged if no_ack else callback
         super().basic_consume(queue, False, wanted, consumer_tag, **options)
+        if queue in self.messages.listeners:
+            self._listening[consumer_tag] = queue
+            self.messages.listeners.heard(queue)
+            self.leases.start_renewer()
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        """Cancel the consumer; the queue of a listener goes with its last one."""
+        super().basic_cancel(consumer_tag)
+        queue = self._listening.pop(consumer_tag, None)
+        if queue is not None and queue not in self._listening.values():
+            try:
+                self.queue_delete(queue)
+            except MessageFileError as error:
+                logger.warning("the queue of a listener stays until it is too old: %s", error)
 
     def basic_get(self, queue: str, no_ack: bool = False, **options: Any) -> Any:
         """Return the next message of the queue, or None."""
@@ -129,6 +144,10 @@ class Channel(Routed):
         if no_ack and message is not None:
             self.basic_ack(message.delivery_tag)
         return message
+
+    def prepare_queue_arguments(self, arguments: Any, **options: Any) -> Any:
+        """Return a queue's arguments with the names that RabbitMQ gives to kombu's options."""
+        return to_rabbitmq_queue_arguments(arguments, **options)
 
     def queue_bind(
         self,
@@ -142,7 +161,8 @@ class Channel(Routed):
         super().queue_bind(queue, exchange, routing_key, arguments, **options)
         exchange = exchange or "amq.direct"
         meta = self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments)
-        self.messages.bind(exchange, routing_key or "", meta[1] or "", queue)
+        # Always: kombu declares a binding only once, and the file may be new.
+        self.messages.bind(Binding(exchange, routing_key or "", queue, meta[1] or ""))
 
     def queue_unbind(
         self,
@@ -166,9 +186,13 @@ class Channel(Routed):
         """
         own = self.state.exchanges.get(exchange, {}).get("table", [])
         kept = self.messages.bindings(exchange)
-        return list(
-            {(key, queue): (key, pattern, queue) for key, pattern, queue in own + kept}.values()
-        )
+        found = {(key, queue): (key, pattern, queue) for key, pattern, queue in own}
+        self._seconds = {}
+        for key, pattern, queue, seconds in kept:
+            found[key, queue] = (key, pattern, queue)
+            if seconds is not None:
+                self._seconds[queue] = seconds
+        return list(found.values())
 
     def queue_delete(
         self, queue: str, if_unused: bool = False, if_empty: bool = False, **options: Any
@@ -177,7 +201,23 @@ class Channel(Routed):
         if if_empty and self._size(queue):
             return
         self.state.queue_bindings_delete(queue)
+        for known in self.state.exchanges.values():
+            known["table"][:] = [entry for entry in known["table"] if entry[2] != queue]
         self.messages.delete_queue(queue)
+
+    def _queue_bind(self, *meta: Any) -> None:
+        """Do nothing: `queue_bind` has stored the binding."""
+
+    def _put_fanout(
+        self,
+        exchange: str,
+        message: dict[str, Any],
+        routing_key: str,
+        _publish_batch: PublishBatch | None = None,
+        **options: Any,
+    ) -> None:
+        queues = self._lookup(exchange, routing_key)
+        self._store([self._new(queue, message) for queue in queues if queue], _publish_batch)
 
     def _put(
         self,
@@ -186,13 +226,18 @@ class Channel(Routed):
         _publish_batch: PublishBatch | None = None,
         **options: Any,
     ) -> None:
+        self._store([self._new(queue, message)], _publish_batch)
+
+    def _new(self, queue: str, message: dict[str, Any]) -> NewMessage:
         envelope = dumps({key: value for key, value in message.items() if key != "body"})
         priority = self._get_message_priority(message)
-        new = NewMessage(queue, priority, envelope, message["body"])
-        if _publish_batch is None:
-            self.messages.publish([new])
-        else:
-            _publish_batch.add(new)
+        return NewMessage(queue, priority, envelope, message["body"], self._seconds.get(queue))
+
+    def _store(self, messages: list[NewMessage], batch: PublishBatch | None) -> None:
+        if batch is not None:
+            batch.add(messages)
+        elif messages:
+            self.messages.publish(messages)
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         try:
@@ -206,8 +251,19 @@ class Channel(Routed):
         self.leases.hold(delivery.lease)
         return _payload(delivery)
 
-    def _new_queue(self, queue: str, **options: Any) -> None:
-        self.messages.declare_queue(queue)
+    def _new_queue(
+        self,
+        queue: str,
+        auto_delete: bool = False,
+        exclusive: bool = False,
+        arguments: Any = None,
+        **options: Any,
+    ) -> None:
+        if not (auto_delete or exclusive):
+            self.messages.declare_queue(queue)
+            return
+        milliseconds = (arguments or {}).get("x-message-ttl")
+        self.messages.listeners.declare(queue, milliseconds and milliseconds / 1_000)
 
     def _has_queue(self, queue: str, **options: Any) -> bool:
         return self.messages.has_queue(queue)

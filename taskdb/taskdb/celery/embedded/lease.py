@@ -1,4 +1,4 @@
-"""The unsettled leases of this process, and the thread that renews them.
+"""The unsettled leases of this process, and the thread that renews them and its listeners.
 
 A consumer holds a message for as long as it lives, however long the task takes: a daemon thread
 renews each lease three times per lease period. When the process dies, renewal ends, and the
@@ -40,6 +40,10 @@ class HeldLeases:
         """Keep the lease renewed until it is acknowledged, released or lost."""
         self._leave_parent()
         self._held[lease.token] = lease
+        self.start_renewer()
+
+    def start_renewer(self) -> None:
+        """Start the thread, unless it runs."""
         if self._renewer is None:
             self._start_renewer()
 
@@ -120,4 +124,5 @@ class HeldLeases:
                 # If it is no longer held, it was settled during the renewal.
                 if self._held.pop(lease.token, None):
                     logger.warning("message %s lost to another consumer", lease.message_id)
+        self._messages.listeners.renew()
         self._messages.return_free_pages()

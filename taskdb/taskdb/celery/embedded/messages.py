@@ -14,9 +14,15 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from taskdb.celery.embedded.file import MessageFile
-
-#: The most that another process's clock reading may be ahead; beyond it is another boot.
-CLOCK_SLACK_SECONDS = 1.0
+from taskdb.celery.embedded.listener import (
+    BIND,
+    CLOCK_SLACK_SECONDS,
+    Binding,
+    Listeners,
+    bound_queue,
+    empty_queue,
+    remove_unheard,
+)
 
 #: Above this many free pages, so many at a time are returned to the file system.
 FREE_PAGES_KEPT = 2_000
@@ -26,6 +32,7 @@ FREE_PAGES_RETURNED = 1_000
 _OVER = "leased_at IS NOT NULL AND (leased_at + lease_seconds <= :now OR leased_at > :ahead)"
 
 INSERT_MESSAGE = "INSERT INTO message (queue, priority) VALUES (?, ?)"
+INSERT_SHORT_LIVED = "INSERT INTO message (queue, priority, stale_at) VALUES (?, ?, ?)"
 INSERT_CONTENT = "INSERT INTO content (id, envelope, body) VALUES (?, ?, ?)"
 
 #: The next message of a queue: highest priority first, then in order of arrival.
@@ -48,16 +55,25 @@ FIND_OVER = f"SELECT 1 FROM message WHERE {_OVER} LIMIT 1"
 COUNT_READY = (
     f"SELECT count(*) FROM message WHERE queue = :queue AND (leased_at IS NULL OR {_OVER})"
 )
+FIND_BINDINGS = """
+SELECT binding.routing_key, binding.pattern, binding.queue, queue.message_seconds
+  FROM binding LEFT JOIN queue ON queue.name = binding.queue
+ WHERE binding.exchange = ?
+"""
 PURGE = f"DELETE FROM message WHERE queue = :queue AND (leased_at IS NULL OR {_OVER})"
 
 
 class NewMessage(NamedTuple):
-    """A message to be stored in a queue; the envelope is JSON, priority 9 goes first."""
+    """A message to be stored in a queue; the envelope is JSON, priority 9 goes first.
+
+    `seconds` is how long it may wait in a short-lived queue.
+    """
 
     queue: str
     priority: int
     envelope: str
     body: str | bytes
+    seconds: float | None = None
 
 
 class Lease(NamedTuple):
@@ -81,6 +97,7 @@ class Messages:
 
     def __init__(self, file: MessageFile, lease_seconds: float = 10.0) -> None:
         self.file = file
+        self.listeners = Listeners(file)
         self.lease_seconds = lease_seconds
         self._empty: dict[str, tuple[int, int, int]] = {}
         self._look_for_over_at = 0.0
@@ -89,7 +106,10 @@ class Messages:
         """Store the messages in order, all or none; they are committed when this returns."""
         with self.file.transaction() as connection:
             for message in messages:
-                row = connection.execute(INSERT_MESSAGE, (message.queue, message.priority))
+                if message.seconds is None:
+                    row = connection.execute(INSERT_MESSAGE, (message.queue, message.priority))
+                else:
+                    row = _insert_short_lived(connection, message, message.seconds)
                 connection.execute(INSERT_CONTENT, (row.lastrowid, message.envelope, message.body))
 
     def lease(self, queue: str) -> Delivery | None:
@@ -139,7 +159,7 @@ class Messages:
 
     def declare_queue(self, queue: str) -> None:
         with self.file.reading() as connection:
-            connection.execute("INSERT OR IGNORE INTO queue VALUES (?)", (queue,))
+            connection.execute("INSERT OR IGNORE INTO queue (name) VALUES (?)", (queue,))
 
     def has_queue(self, queue: str) -> bool:
         with self.file.reading() as connection:
@@ -150,16 +170,14 @@ class Messages:
         """Remove the queue with its bindings and all its messages, including leased ones."""
         with self.file.transaction() as connection:
             connection.execute("DELETE FROM queue WHERE name = ?", (queue,))
-            connection.execute("DELETE FROM binding WHERE queue = ?", (queue,))
-            connection.execute("DELETE FROM message WHERE queue = ?", (queue,))
+            empty_queue(connection, queue)
+        self.listeners.forget(queue)
 
-    def bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+    def bind(self, binding: Binding) -> None:
         """Store a binding, so that a process that only publishes routes as the others do."""
         with self.file.reading() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO binding VALUES (?, ?, ?, ?)",
-                (exchange, routing_key, queue, pattern),
-            )
+            connection.execute(BIND, binding)
+        self.listeners.bound(binding)
 
     def unbind(self, exchange: str, routing_key: str, queue: str) -> None:
         with self.file.reading() as connection:
@@ -168,12 +186,13 @@ class Messages:
                 (exchange, routing_key, queue),
             )
 
-    def bindings(self, exchange: str) -> list[tuple[str, str, str]]:
-        """Return (routing key, pattern, queue) of each binding of an exchange."""
+    def bindings(self, exchange: str) -> list[tuple[str, str, str, float | None]]:
+        """Return (routing key, pattern, queue, seconds) of each binding of an exchange.
+
+        `seconds` is how long a short-lived queue keeps a message; None for any other queue.
+        """
         with self.file.reading() as connection:
-            return connection.execute(
-                "SELECT routing_key, pattern, queue FROM binding WHERE exchange = ?", (exchange,)
-            ).fetchall()
+            return connection.execute(FIND_BINDINGS, (exchange,)).fetchall()
 
     def return_free_pages(self) -> None:
         """Return some of the space of removed messages to the file system."""
@@ -197,17 +216,27 @@ class Messages:
         return Delivery(Lease(message_id, token), envelope, body, redelivered=deliveries > 1)
 
     def _release_over(self, connection: sqlite3.Connection) -> None:
-        """Make messages of dead consumers ready again; checks ten times per lease period."""
+        """Clean up after dead consumers and listeners; checks ten times per lease period."""
         now = time.monotonic()
         if now < self._look_for_over_at:
             return
         if connection.execute(FIND_OVER, _times()).fetchone() is not None:
             connection.execute(RELEASE_OVER, _times())
+        remove_unheard(connection)
         self._look_for_over_at = now + self.lease_seconds / 10
 
     def _settle(self, statement: str, leases: Iterable[Lease]) -> int:
         with self.file.transaction() as connection:
             return sum(connection.execute(statement, lease).rowcount for lease in leases)
+
+
+def _insert_short_lived(
+    connection: sqlite3.Connection, message: NewMessage, seconds: float
+) -> sqlite3.Cursor:
+    values = (message.queue, message.priority, time.monotonic() + seconds)
+    row = connection.execute(INSERT_SHORT_LIVED, values)
+    bound_queue(connection, message.queue)
+    return row
 
 
 def _times(**values: str) -> dict[str, str | float]:

@@ -509,13 +509,7 @@ def test_a_deadline_that_passes_while_a_task_is_retried_fails_nothing(site: Site
 # --- revoked and canceled -------------------------------------------------------------------------
 
 
-def need_remote_control(site: Site) -> None:
-    if site.is_embedded:
-        pytest.skip("the embedded broker has no fanout, and so no remote control")
-
-
 def test_a_task_revoked_before_its_start_is_canceled(site: Site) -> None:
-    need_remote_control(site)
     entity = site.submit("ends.returns", delay=timedelta(seconds=1))
     site.celery.control.revoke(entity.id)
     wait_until(lambda: entity.id in str(site.celery.control.inspect(timeout=0.3).revoked()))
@@ -527,7 +521,6 @@ def test_a_task_revoked_before_its_start_is_canceled(site: Site) -> None:
 
 @pytest.mark.parametrize("again", ["retried by hand", "resubmitted", "on another worker"])
 def test_a_task_that_was_revoked_once_runs_when_it_is_wanted_again(site: Site, again: str) -> None:
-    need_remote_control(site)
     key = f"revoked and {again}"
     entity = site.submit("ends.returns", delay=timedelta(hours=1), unique_key=key)
     site.celery.control.revoke(entity.id)
@@ -546,7 +539,6 @@ def test_a_task_that_was_revoked_once_runs_when_it_is_wanted_again(site: Site, a
 
 
 def test_a_task_revoked_while_it_runs_is_canceled(site: Site) -> None:
-    need_remote_control(site)
     entity = begun(site, "ends.stubborn")
     site.celery.control.revoke(entity.id, terminate=True)
 
