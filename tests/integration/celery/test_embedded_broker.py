@@ -577,7 +577,7 @@ def test_an_unusable_file_is_named_in_an_operational_error(
     assert str(broker.path) in str(caught.value)
 
 
-@pytest.mark.parametrize("version", [1_002, 2_003, 5_002])
+@pytest.mark.parametrize("version", [1_003, 2_004, 5_003])
 def test_a_file_of_a_newer_release_that_this_one_can_live_with_is_used(
     broker: Broker, version: int
 ) -> None:
@@ -594,7 +594,7 @@ def test_a_file_of_a_newer_release_that_this_one_can_live_with_is_used(
         assert message.payload == {"id": 1}
 
 
-@pytest.mark.parametrize("version", [0, 2, 1_003])
+@pytest.mark.parametrize("version", [0, 1, 3, 1_004])
 def test_a_file_that_needs_newer_code_is_refused(broker: Broker, version: int) -> None:
     broker.path.parent.mkdir()
     _newer(broker.path)
