@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from taskdb.store.engine.database import Database
+from taskdb.store.task.statements import Queries, queries_of
 
 _PREFIX = "beat/"
-_IS_BEAT = f"substr(name, 1, {len(_PREFIX)}) = '{_PREFIX}'"
 _KEPT = timedelta(days=1)
 """The row of a killed beat is deleted after this time."""
 
@@ -20,35 +20,22 @@ class Beats:
 
     def renew(self, name: str, lease: timedelta) -> None:
         """Record that this beat lives, for the length of the lease."""
-        d = self._database.dialect
-        self._database.query(
-            "INSERT INTO taskdb_reporter (name, holder, until)"
-            f" VALUES ({d.text('key')}, {d.text('name')}, {d.later(':lease')}) ON CONFLICT (name)"
-            f" DO UPDATE SET until = excluded.until RETURNING name{d.lazily}",
-            {"key": f"{_PREFIX}{name}", "name": name, "lease": lease.total_seconds()},
-        )
+        given = {"key": f"{_PREFIX}{name}", "name": name, "lease": lease.total_seconds()}
+        self._database.query(self._queries.renew_beat, given)
 
     def leave(self, name: str) -> None:
         """Record that this beat has stopped normally."""
-        self._database.query(
-            "DELETE FROM taskdb_reporter WHERE name = :key", {"key": f"{_PREFIX}{name}"}
-        )
+        self._database.query(self._queries.leave_beat, {"key": f"{_PREFIX}{name}"})
 
     def forget_dead(self) -> None:
         """Delete the rows of beats that were killed long ago."""
-        d = self._database.dialect
-        self._database.query(
-            f"DELETE FROM taskdb_reporter WHERE {_IS_BEAT} AND until <"
-            f" (SELECT {d.later('-:kept')})",
-            {"kept": _KEPT.total_seconds()},
-        )
+        self._database.query(self._queries.forget_dead_beats, {"kept": _KEPT.total_seconds()})
 
     def live(self) -> list[str]:
         """Return the names of the beats whose lease is not over."""
-        found = self._database.query(
-            f"SELECT holder FROM taskdb_reporter WHERE {_IS_BEAT}"
-            f" AND until >= (SELECT {self._database.dialect.now}) ORDER BY holder",
-            {},
-            writes=False,
-        )
+        found = self._database.query(self._queries.live_beats, {}, writes=False)
         return [str(row["holder"]) for row in found]
+
+    @property
+    def _queries(self) -> Queries:
+        return queries_of(self._database.dialect, "doctor/queries")

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 from taskdb.model.alarm.alarm import AlarmState, Severity
-from taskdb.model.status import OPEN, PUBLISHABLE, TaskStatus, in_order
+from taskdb.model.status import TaskStatus
 from taskdb.model.subscription import SubscriptionState
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.dialect import StoreDialect
-from taskdb.store.engine.event_order import has_order
+from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import as_texts
+from taskdb.store.task.statements import Queries, queries_of
 
-NAMED_RULES = ("mutex", "running", "starts", "paused")
-"""Reasons in `held_by` before a colon; the reasons `window` and `admission` have no colon."""
 _RECENT = timedelta(hours=1)
 """A worker that was not seen for longer is not counted."""
 
@@ -29,8 +26,8 @@ _RECENT = timedelta(hours=1)
 class Kindred:
     """The count of similar open tasks; `ready` counts those that a worker might take.
 
-    `rule` is the reason that holds them, or empty. `is_waiting`: they wait for sub-tasks or a
-    callback, without a worker.
+    `rule` is the kind of the limit or pause that holds them, or empty. `is_waiting`: they wait for
+    sub-tasks or a callback, without a worker.
     """
 
     status: TaskStatus
@@ -103,7 +100,7 @@ class SystemCounts:
 
     def tasks(self, *, by_tenant: bool) -> list[Kindred]:
         """Count open tasks by status, type, queue, tenant, holding reason and waiting."""
-        found = self._database.survey(_open_tasks(self._database.dialect), {"by_tenant": by_tenant})
+        found = self._database.survey(self._queries.open_tasks, {"by_tenant": by_tenant})
         return [
             Kindred(
                 status=TaskStatus(row["status"]),
@@ -121,14 +118,7 @@ class SystemCounts:
 
     def workers(self, lease: timedelta) -> WorkerCounts:
         """Count workers: one seen within the lease is alive; those that stopped do not count."""
-        d = self._database.dialect
-        found = self._database.query(
-            f"SELECT CAST(queues AS TEXT) AS queues, {d.elapsed('seen_at', d.now)} AS unseen"
-            " FROM taskdb_worker WHERE stopped_at IS NULL AND seen_at >="
-            f" (SELECT {d.later('-:recent')})",
-            {"recent": (lease + _RECENT).total_seconds()},
-            writes=False,
-        )
+        found = self._ask(self._queries.workers, recent=(lease + _RECENT).total_seconds())
         live = [row for row in found if row["unseen"] <= lease.total_seconds()]
         by_queue: dict[str, int] = {}
         for row in live:
@@ -139,31 +129,12 @@ class SystemCounts:
 
     def schedules(self) -> Timetable:
         """Count enabled schedules."""
-        d = self._database.dialect
-        (row,) = self._database.query(
-            "SELECT count(*) AS enabled, count(last_error) AS broken,"
-            f" max({d.elapsed('next_due_at', d.now)}) AS lag FROM taskdb_schedule WHERE is_enabled",
-            {},
-            writes=False,
-        )
+        (row,) = self._ask(self._queries.schedules)
         return Timetable(int(row["enabled"]), int(row["broken"]), _seconds(row["lag"]) or 0.0)
 
     def alarms(self) -> LiveAlarms:
         """Count unresolved alarms and undelivered messages."""
-        d = self._database.dialect
-        found = self._database.query(
-            "SELECT state, severity, count(*) AS number,"
-            " count(CASE WHEN NOT is_routed THEN 1 END) AS unrouted"
-            " FROM taskdb_alarm WHERE state <> 'resolved' GROUP BY state, severity",
-            {},
-            writes=False,
-        )
-        waiting = self._database.query(
-            f"SELECT channel, count(*) AS number, {d.elapsed('min(created_at)', d.now)} AS oldest"
-            " FROM taskdb_alarm_delivery WHERE sent_at IS NULL GROUP BY channel",
-            {},
-            writes=False,
-        )
+        found, waiting = self._ask(self._queries.alarms), self._ask(self._queries.messages)
         open_ones = (row for row in found if row["state"] == AlarmState.OPEN)
         return LiveAlarms(
             numbers={
@@ -179,84 +150,32 @@ class SystemCounts:
 
     def subscriptions(self) -> Audience:
         """Count all subscriptions; a site has few."""
-        found = self._database.query(
-            "SELECT state, count(*) AS number, count(failing_since) AS failing"
-            " FROM taskdb_subscription GROUP BY state",
-            {},
-            writes=False,
-        )
+        found = self._ask(self._queries.subscriptions)
         numbers = {SubscriptionState(row["state"]): int(row["number"]) for row in found}
         active = SubscriptionState.ACTIVE
         failing = sum(int(row["failing"]) for row in found if row["state"] == active)
         return Audience(numbers, failing, self._lag_seconds() if active in numbers else 0.0)
 
     def _lag_seconds(self) -> float:
-        d = self._database.dialect
-        (row,) = self._database.query(
-            "WITH furthest AS (SELECT cursor_xid, cursor_id FROM taskdb_subscription"
-            " WHERE state = 'active' ORDER BY cursor_xid, cursor_id LIMIT 1)"
-            f" SELECT {d.elapsed('min(at)', d.now)} AS lag FROM (SELECT e.at FROM taskdb_event AS e"
-            " WHERE (e.xid, e.id) > ((SELECT cursor_xid FROM furthest),"
-            f" (SELECT cursor_id FROM furthest)) AND {has_order(d.name, 'e.xid')}"
-            " ORDER BY e.xid, e.id LIMIT 1) AS next_event",
-            {},
-            writes=False,
-        )
+        (row,) = self._ask(self._queries.lag)
         return _seconds(row["lag"]) or 0.0
 
     def aside(self) -> dict[str, int]:
         """Count the rows set aside by loop."""
-        found = self._database.query(
-            "SELECT loop, count(*) AS number FROM taskdb_set_aside GROUP BY loop", {}, writes=False
-        )
+        found = self._ask(self._queries.aside)
         return {row["loop"]: int(row["number"]) for row in found}
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes on disk with all indexes by table; on SQLite of the whole file."""
-        if self._database.dialect.name == "postgresql":
-            sql = (
-                "SELECT 'taskdb_task' AS name, pg_total_relation_size('taskdb_task') AS size"
-                " UNION ALL SELECT 'taskdb_event', (SELECT sum(pg_total_relation_size(relid))"
-                " FROM pg_partition_tree('taskdb_event'))"
-            )
-        else:
-            sql = (
-                "SELECT 'database' AS name, page_count * page_size AS size"
-                " FROM pragma_page_count(), pragma_page_size()"
-            )
-        found = self._database.query(sql, {}, writes=False)
+        found = self._ask(self._queries.sizes)
         return {row["name"]: int(row["size"]) for row in found}
 
+    @property
+    def _queries(self) -> Queries:
+        return queries_of(self._database.dialect, "doctor/count")
 
-@cache
-def _open_tasks(d: StoreDialect) -> str:
-    # A subquery asks the clock once, not for every row.
-    now = f"(SELECT {d.now})"
-    known = " ".join(
-        f"WHEN substr(held_by, 1, {len(rule) + 1}) = '{rule}:' THEN '{rule}'"
-        for rule in NAMED_RULES
-    )
-    due = f"(run_at IS NULL OR run_at <= {now})"
-    waits = ", ".join(repr(value) for value in in_order(PUBLISHABLE))
-    since = (
-        # We do not publish adopted tasks, and our workers do not take them.
-        "CASE WHEN held_by IS NOT NULL OR is_adopted THEN NULL"
-        f" WHEN status = 'QUEUED' THEN queued_at WHEN status IN ({waits}) AND {due}"
-        f" THEN {d.latest('updated_at', 'COALESCE(run_at, updated_at)')} END"
-    )
-    each = (
-        f"SELECT status, type, queue, CASE WHEN {d.truth('by_tenant')} THEN tenant ELSE '' END"
-        f" AS tenant, CASE WHEN held_by IS NULL THEN '' {known} ELSE held_by END AS rule,"
-        f" waits_for IS NOT NULL AS is_waiting, {since} AS since FROM taskdb_task"
-        f" WHERE status IN ({', '.join(repr(value) for value in in_order(OPEN))})"
-        # SQLite needs the words of the index to use it.
-        " AND status <> 'COMPLETED'"
-    )
-    return (
-        "SELECT status, type, queue, tenant, rule, is_waiting, count(*) AS number,"
-        f" count(since) AS ready, {d.elapsed('min(since)', now)} AS oldest FROM ({each}) AS one"
-        " GROUP BY status, type, queue, tenant, rule, is_waiting"
-    )
+    def _ask(self, sql: str, **parameters: float) -> list[Row]:
+        return self._database.query(sql, parameters, writes=False)
 
 
 def _seconds(value: Any) -> float | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from taskdb.model.status import WAITING, TaskStatus, in_order
 from taskdb.store.doctor.finding import Drift, Limits, drift
 from taskdb.store.doctor.lost_message import LostMessages, overtaken
 from taskdb.store.doctor.server_drift import ServerDrifts
@@ -150,12 +149,8 @@ class Doctor:
 
     def payload_references(self) -> list[str]:
         """Return payload references of the newest tasks, as a sample."""
-        found = self._database.query(
-            "SELECT input_ref, result_ref FROM taskdb_task WHERE id IN (SELECT id FROM taskdb_task"
-            " WHERE input_ref IS NOT NULL OR result_ref IS NOT NULL ORDER BY id DESC LIMIT :limit)",
-            {"limit": _SAMPLE},
-            writes=False,
-        )
+        sql = queries_of(self._database.dialect, "doctor/queries").payload_references
+        found = self._database.query(sql, {"limit": _SAMPLE}, writes=False)
         references = [row[name] for row in found for name in ("input_ref", "result_ref")]
         return [str(one) for one in references if one is not None]
 
@@ -210,7 +205,7 @@ class Doctor:
 
     def _without_consumer(self, lease: timedelta) -> Drift | None:
         served = {queue for one in self._live(lease) for queue in one.queues}
-        wanted = self._distinct("queue", frozenset({TaskStatus.QUEUED}))
+        wanted = self._names("queues_of_queued")
         return drift(
             "queue_without_consumer",
             sorted(wanted - served),
@@ -221,7 +216,7 @@ class Doctor:
     def _unknown_types(self, lease: timedelta) -> Drift | None:
         live = self._live(lease)
         known = {name for one in live for name in one.types}
-        wanted = self._distinct("type", WAITING) if live else set()
+        wanted = self._names("types_of_waiting") if live else set()
         return drift(
             "type_unknown",
             sorted(wanted - known),
@@ -232,15 +227,7 @@ class Doctor:
     def _live(self, lease: timedelta) -> list[Any]:
         return list(self._workers.seen_since(lease.total_seconds()))
 
-    def _distinct(self, column: str, statuses: frozenset[TaskStatus]) -> set[str]:
-        found = self._database.query(
-            f"SELECT DISTINCT {column} AS name FROM taskdb_task WHERE status"
-            f" IN ({_listed(statuses)}) AND NOT is_adopted LIMIT :limit",
-            {"limit": _LIMIT},
-            writes=False,
-        )
+    def _names(self, query: str) -> set[str]:
+        sql = getattr(queries_of(self._database.dialect, "doctor/queries"), query)
+        found = self._database.query(sql, {"limit": _LIMIT}, writes=False)
         return {str(row["name"]) for row in found}
-
-
-def _listed(statuses: frozenset[TaskStatus]) -> str:
-    return ", ".join(repr(value) for value in in_order(statuses))

@@ -7,15 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from taskdb.model.status import RUNNING, TaskStatus, in_order
-from taskdb.store.engine.aside import Aside, not_aside
+from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import as_moment, as_texts, moment
 from taskdb.store.task.detail import spelled_reason
-from taskdb.store.task.statements import moves_for
-
-_RUNNING = ", ".join(repr(status) for status in in_order(RUNNING))
+from taskdb.store.task.statements import Queries, moves_for, queries_of
 
 REQUEUE = "requeue"
 
@@ -56,16 +53,14 @@ class LostMessages:
         self._database = database
         self._aside = aside
 
+    @property
+    def _queries(self) -> Queries:
+        return queries_of(self._database.dialect, "doctor/queries")
+
     def live_workers(self, lease: timedelta) -> LiveWorkers:
         """Return the workers seen within the lease, and the time by the store's clock."""
-        d = self._database.dialect
-        sql = (
-            f"SELECT {d.now} AS now, CAST(w.queues AS TEXT) AS queues,"
-            " CAST(w.messages AS TEXT) AS messages FROM (SELECT 1 AS one) AS always"
-            " LEFT JOIN taskdb_worker AS w"
-            f" ON w.stopped_at IS NULL AND w.seen_at >= (SELECT {d.later('-:lease')})"
-        )
-        found = self._database.query(sql, {"lease": lease.total_seconds()}, writes=False)
+        given = {"lease": lease.total_seconds()}
+        found = self._database.query(self._queries.live_workers, given, writes=False)
         return LiveWorkers(
             moment(found[0]["now"]),
             frozenset(queue for row in found for queue in as_texts(row["queues"])),
@@ -78,27 +73,14 @@ class LostMessages:
         `within` adds tasks that began within this time and may be over, for a caller without
         earlier searches. That reads the whole table.
         """
-        d = self._database.dialect
-        open_ones = "" if within else " AND status <> 'COMPLETED'"
-        begun = f" OR started_at >= {d.later('-:within')}" if within else ""
-        sql = (
-            "SELECT queue, priority, max(queued_at) AS newest FROM taskdb_task"
-            f" WHERE (status IN ({_RUNNING}) AND worker IS NOT NULL{begun}){open_ones}"
-            " AND queued_at IS NOT NULL AND NOT is_adopted GROUP BY queue, priority"
-        )
         given = {"within": within.total_seconds()} if within else {}
+        sql = self._queries.taken_within if within else self._queries.taken
         found = self._database.query(sql, given, writes=False)
         return {(row["queue"], row["priority"]): moment(row["newest"]) for row in found}
 
     def queued(self, after: QueuedRow | None, limit: int) -> list[QueuedRow]:
         """Return QUEUED rows after this one, oldest tasks first."""
-        d = self._database.dialect
-        place = f"(created_at, id) > ({d.moment('created_at')}, :id) AND" if after else ""
-        sql = (
-            "SELECT id, chunk, queue, priority, queued_at, created_at FROM taskdb_task"
-            f" WHERE {place} status = '{TaskStatus.QUEUED}' AND status <> 'COMPLETED'"
-            f" AND NOT is_adopted AND {not_aside(d, REQUEUE)} ORDER BY created_at, id LIMIT :limit"
-        )
+        sql = self._queries.queued_behind if after else self._queries.queued
         given = {"created_at": after.created_at, "id": after.id} if after else {}
         found = self._database.query(sql, {"limit": limit, **given}, writes=False)
         return self._aside.each(REQUEUE, found, _queued, key=lambda row: str(row["id"]))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from taskdb.model.status import OPEN, in_order
 from taskdb.store.doctor.beat import Beats
 from taskdb.store.doctor.finding import Drift, Limits, drift
 from taskdb.store.doctor.vacuum import Vacuum
@@ -14,6 +13,7 @@ from taskdb.store.engine.database import Database
 from taskdb.store.engine.postgresql.partitions import PARTITIONS_AHEAD
 from taskdb.store.engine.types import moment
 from taskdb.store.retention.partition import Partitions
+from taskdb.store.task.statements import queries_of
 
 _MEASUREMENTS = 3
 
@@ -62,21 +62,9 @@ class ServerDrifts:
         )
 
     def _needs_a_beat(self) -> list[str]:
-        """Return one example of each kind of row that needs a beat.
-
-        Adopted tasks need none: the workers of their own app mark them.
-        """
-        is_open = ", ".join(repr(value) for value in in_order(OPEN))
-        found = self._database.query(
-            "SELECT * FROM (SELECT 'task ' || id AS example FROM taskdb_task WHERE status"
-            f" IN ({is_open}) AND NOT is_adopted LIMIT 1) AS a UNION ALL"
-            " SELECT * FROM (SELECT 'worker ' || name AS example FROM taskdb_worker"
-            " WHERE stopped_at IS NULL AND CAST(queues AS TEXT) <> '[]' LIMIT 1) AS b UNION ALL"
-            " SELECT * FROM (SELECT 'schedule ' || name AS example FROM taskdb_schedule"
-            " WHERE is_enabled LIMIT 1) AS c",
-            {},
-            writes=False,
-        )
+        """Return one example of each kind of row that needs a beat."""
+        sql = queries_of(self._database.dialect, "doctor/queries").needs_a_beat
+        found = self._database.query(sql, {}, writes=False)
         return [str(row["example"]) for row in found]
 
     def _skewed(self, limits: Limits) -> Drift | None:
@@ -91,16 +79,11 @@ class ServerDrifts:
         )
 
     def _without_partition(self, _limits: Limits) -> Drift | None:
-        if self._database.dialect.name != "postgresql":
+        dialect = self._database.dialect
+        if not dialect.has_partitions:
             return None
-        missing = self._database.query(
-            "SELECT 'taskdb_event_' || to_char(day, 'YYYYMMDD') AS example"
-            " FROM generate_series((now() AT TIME ZONE 'UTC')::date,"
-            " (now() AT TIME ZONE 'UTC')::date + CAST(:ahead AS INTEGER), interval '1 day') AS day"
-            " WHERE to_regclass('taskdb_event_' || to_char(day, 'YYYYMMDD')) IS NULL ORDER BY day",
-            {"ahead": PARTITIONS_AHEAD - 1},
-            writes=False,
-        )
+        sql = queries_of(dialect, "doctor/queries").missing_partitions
+        missing = self._database.query(sql, {"ahead": PARTITIONS_AHEAD - 1}, writes=False)
         return drift(
             "partition_missing",
             [str(row["example"]) for row in missing],

@@ -8,19 +8,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskdb.model.entity import TaskEntity
-from taskdb.model.status import OPEN, PUBLISHABLE, in_order
+from taskdb.model.status import PUBLISHABLE
 from taskdb.store.contract import Scope, WorkerRecord
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.types import as_moment, moment
 from taskdb.store.task.read import Tasks
 from taskdb.store.task.slot_need import OWN
+from taskdb.store.task.statements import queries_of
 from taskdb.store.task.worker import Workers
 
 _FEW = 5
 """The most holders of a limit or mutex that are named."""
 _MANY = 1_000
 """The count of earlier tasks in the queue stops here."""
-_IS_OPEN = f"status IN ({', '.join(repr(value) for value in in_order(OPEN))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,7 @@ class Situations:
         """
         task = self._tasks.get(task_id, scope)
         holders, others = self._holders(task, scope)
-        (beside,) = self._ask(
-            f"SELECT {self._database.dialect.now} AS now, relay_at, callback_until, unregistered"
-            " FROM taskdb_task WHERE id = :id",
-            id=task.id,
-        )
+        (beside,) = self._ask("beside", id=task.id)
         open_sub_tasks, first_open = self._open_below(task, scope)
         return Standing(
             now=moment(beside["now"]),
@@ -122,11 +118,7 @@ class Situations:
         """The broker's refusal, if it is the latest event of the task."""
         if task.status not in PUBLISHABLE:
             return None
-        found = self._ask(
-            f"SELECT at, {self._database.dialect.text_in('detail', 'refused')} AS reason"
-            " FROM taskdb_event WHERE task_id = :id ORDER BY id DESC LIMIT 1",
-            id=task.id,
-        )
+        found = self._ask("refusal", id=task.id)
         if not found or found[0]["reason"] is None:
             return None
         return Refusal(found[0]["reason"], moment(found[0]["at"]))
@@ -134,26 +126,15 @@ class Situations:
     def _open_below(self, task: TaskEntity, scope: Scope) -> tuple[int, str | None]:
         if task.waits_for in {None, "callback"}:
             return 0, None
-        counted = self._ask(
-            f"SELECT count(*) AS number FROM taskdb_task WHERE parent_id = :id AND {_IS_OPEN}",
-            id=task.id,
-        )
-        first = self._ask(
-            f"SELECT id, tenant FROM taskdb_task WHERE parent_id = :id AND {_IS_OPEN}"
-            " AND (held_by IS NULL OR held_by <> 'window') ORDER BY position LIMIT 1",
-            id=task.id,
-        )
+        counted = self._ask("open_below", id=task.id)
+        first = self._ask("first_open_below", id=task.id)
         is_named = bool(first) and scope.allows(first[0]["tenant"])
         return int(counted[0]["number"]), str(first[0]["id"]) if is_named else None
 
     def _holders(self, task: TaskEntity, scope: Scope) -> tuple[tuple[Holder, ...], int]:
         """A few holders that the scope may see, and the number of those it may not see."""
-        found = self._ask(
-            "SELECT s.task_id, s.until, t.tenant FROM taskdb_slot AS s LEFT JOIN taskdb_task AS t"
-            " ON t.id = s.task_id WHERE s.key = :key ORDER BY s.n LIMIT :limit",
-            key=task.held_by or "",
-            limit=_FEW if scope.tenants is None else _MANY,
-        )
+        limit = _FEW if scope.tenants is None else _MANY
+        found = self._ask("holders", key=task.held_by or "", limit=limit)
         named, unnamed, others = [], [], 0
         for row in found:
             is_own = scope.tenants is None or row["tenant"] in scope.tenants
@@ -169,12 +150,7 @@ class Situations:
         target, _, name = whose.partition(":")
         if kind not in {"paused", "running", "starts"}:
             return None
-        found = self._ask(
-            "SELECT reason, set_by, set_at, max_running, max_starts, window_seconds"
-            " FROM taskdb_limit WHERE target = :target AND name = :name",
-            target=target,
-            name=name,
-        )
+        found = self._ask("limit", target=target, name=name)
         if not found:
             return None
         row = found[0]
@@ -193,24 +169,14 @@ class Situations:
         """Count the tasks that were queued before this one in its queue, and still are."""
         if task.status != "QUEUED" or task.queued_at is None:
             return 0
-        d = self._database.dialect
-        found = self._ask(
-            "SELECT count(*) AS number FROM (SELECT 1 AS one FROM taskdb_task"
-            " WHERE status = 'QUEUED' AND NOT is_adopted AND queue = :queue"
-            f" AND (queued_at, id) < ({d.moment('queued_at')}, :id) LIMIT :limit) AS few",
-            queue=task.queue,
-            id=task.id,
-            queued_at=d.spell(task.queued_at),
-            limit=_MANY,
-        )
+        queued_at = self._database.dialect.spell(task.queued_at)
+        given = {"queue": task.queue, "id": task.id, "queued_at": queued_at}
+        found = self._ask("before", **given, limit=_MANY)
         return int(found[0]["number"])
 
     def _busy(self) -> int:
-        found = self._ask(
-            "SELECT count(*) AS number FROM taskdb_task WHERE status IN ('STARTED', 'PROCESSING')"
-            " AND waits_for IS NULL AND NOT is_adopted"
-        )
-        return int(found[0]["number"])
+        return int(self._ask("busy")[0]["number"])
 
-    def _ask(self, sql: str, **parameters: Any) -> Sequence[Any]:
+    def _ask(self, query: str, **parameters: Any) -> Sequence[Any]:
+        sql = getattr(queries_of(self._database.dialect, "doctor/queries"), query)
         return self._database.query(sql, parameters, writes=False)

@@ -88,6 +88,8 @@ class StoreDialect(Protocol):
     now: str
     never: str
     """A moment that never comes: the `relay_at` of a held task."""
+    oldest_open: str
+    """The xid of the oldest open transaction. Every event before it can be read."""
     exclusive: str
     """Tries to take the lock of the release (`has_it`), and watches the transaction like `watch`;
     empty where the database has one writer."""

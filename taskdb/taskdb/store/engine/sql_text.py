@@ -73,7 +73,7 @@ def _sections(text: str) -> Iterator[Section]:
         if header is not None:
             kind, name, parameters, options = header.groups()
             given = tuple(option.strip() for option in (options or "").split(",") if option)
-            yield Section(kind, name, tuple(parameters.split()), given, "\n".join(lines))
+            yield Section(kind, name, tuple(parameters.split()), given, "\n".join(lines).strip())
         header, lines = found, []
 
 

@@ -21,7 +21,7 @@ from taskdb.store.engine.session import Row
 from taskdb.store.engine.types import as_moment
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.schedule.row import RUN_KEPT
-from taskdb.store.task.statements import queries_of
+from taskdb.store.task.statements import Queries, queries_of
 from taskdb.store.task.task_id import is_id
 
 log = get_logger("taskdb.prune")
@@ -43,11 +43,14 @@ class Leftovers:
     ) -> None:
         """`longest` is the longest time that a task is kept; None is for ever."""
         self._database = database
-        self._queries = queries_of(database.dialect, "retention/queries")
         self._payloads = payloads
         self._longest = longest
         self._aside = aside
         self._files: Iterator[str] | None = None
+
+    @property
+    def _queries(self) -> Queries:
+        return queries_of(self._database.dialect, "retention/queries")
 
     def workers(self) -> int:
         """Delete some rows of workers not seen for 7 days that no running task refers to."""

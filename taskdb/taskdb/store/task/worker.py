@@ -11,6 +11,7 @@ from taskdb.store.contract import WorkerRecord
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.tables import worker
 from taskdb.store.engine.types import as_texts
+from taskdb.store.task.statements import Queries, queries_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,14 @@ class Workers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def _queries(self) -> Queries:
+        return queries_of(self._database.dialect, "task/worker")
+
     def announce(self, record: WorkerRecord) -> None:
         """Write the row of a worker that starts, as seen now."""
-        d = self._database.dialect
-        sql = (
-            "INSERT INTO taskdb_worker (id, name, host, pid, queues, types, release, started_at,"
-            f" seen_at) VALUES (:id, :name, :host, :pid, {d.json('queues')}, {d.json('types')},"
-            f" :release, {d.now}, {d.now}) ON CONFLICT (id) DO UPDATE SET seen_at = {d.now},"
-            " queues = excluded.queues, types = excluded.types, stopped_at = NULL"
-        )
         self._database.query(
-            sql,
+            self._queries.announce,
             {
                 "id": record.id,
                 "name": record.name,
@@ -62,18 +60,9 @@ class Workers:
         """Write that a worker lives, and what it holds. Inserts the row again if it was pruned.
 
         `waiting`: the reason why processes of the worker wait, if any does. `held`: the new list;
-        None keeps the lists as they are. The previous list stays beside the new one: no process
-        runs a task that was claimed before both lists and is in neither.
+        None keeps the lists as they are.
         """
-        d = self._database.dialect
-        lists = (
-            ", claims_before = claims, listed_before_at = listed_at,"
-            f" claims = {d.json('claims')}, messages = {d.json('messages')}, listed_at = {d.now}"
-        )
-        sql = (
-            f"UPDATE taskdb_worker SET seen_at = {d.now}, waiting = {d.text('waiting')}"
-            f"{lists if held is not None else ''} WHERE id = :id RETURNING id{d.lazily}"
-        )
+        sql = self._queries.renew if held is None else self._queries.renew_with_lists
         given: dict[str, str | None] = {"id": record.id, "waiting": waiting}
         if held is not None:
             given |= {"claims": json.dumps(held.tokens), "messages": json.dumps(held.messages)}
@@ -82,29 +71,20 @@ class Workers:
 
     def stopped(self, worker_id: str) -> None:
         """Write that a worker stopped in order, and holds nothing any more."""
-        sql = f"UPDATE taskdb_worker SET stopped_at = {self._database.dialect.now} WHERE id = :id"
-        self._database.query(sql, {"id": worker_id})
+        self._database.query(self._queries.stop, {"id": worker_id})
 
     def cancel_requests(self, worker_id: str) -> list[CancelRequest]:
         """Return the running tasks of this worker of which a cancel was requested."""
-        d = self._database.dialect
-        waited = d.elapsed("cancel_requested_at", d.now)
-        sql = (
-            f"SELECT id, claim_token, {waited} AS waited FROM taskdb_task WHERE worker = :worker"
-            " AND status IN ('STARTED', 'PROCESSING') AND cancel_requested_at IS NOT NULL"
-        )
-        found = self._database.query(sql, {"worker": worker_id}, writes=False)
+        place = {"worker": worker_id}
+        found = self._database.query(self._queries.cancel_wishes, place, writes=False)
         return [
             CancelRequest(str(row["id"]), row["claim_token"], float(row["waited"])) for row in found
         ]
 
     def has_running(self, worker_id: str) -> bool:
         """Return whether a body of this worker still runs."""
-        sql = (
-            "SELECT 1 AS one FROM taskdb_task WHERE worker = :worker"
-            " AND status IN ('STARTED', 'PROCESSING') LIMIT 1"
-        )
-        return bool(self._database.query(sql, {"worker": worker_id}, writes=False))
+        place = {"worker": worker_id}
+        return bool(self._database.query(self._queries.has_running, place, writes=False))
 
     def find(self, worker_id: str) -> WorkerRecord | None:
         """Return the row of this boot; None where there is none."""
@@ -116,12 +96,8 @@ class Workers:
 
     def seen_since(self, seconds: float) -> list[WorkerRecord]:
         """Return workers seen in the last `seconds` that have not stopped, newest first."""
-        d = self._database.dialect
-        sql = (
-            "SELECT id FROM taskdb_worker WHERE stopped_at IS NULL"
-            f" AND seen_at >= (SELECT {d.later('-:seconds')})"
-        )
-        alive = [row["id"] for row in self._database.query(sql, {"seconds": seconds}, writes=False)]
+        found = self._database.query(self._queries.alive, {"seconds": seconds}, writes=False)
+        alive = [row["id"] for row in found]
         statement = select(*_COLUMNS).where(worker.c.id.in_(alive))
         ordered = statement.order_by(worker.c.started_at.desc())
         return self._database.read(

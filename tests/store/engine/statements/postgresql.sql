@@ -154,14 +154,14 @@ WITH old AS (
   FROM old
   WHERE t.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
-      clock_timestamp())) ) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
-      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR
+      clock_timestamp()))) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
+      clock_timestamp(), false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR
       EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
             old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
-            AND g.name = old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS
+            AND g.name = old.tenant))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS
             TEXT)) AND (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT)))
             AND NOT old.is_adopted
   RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
@@ -189,14 +189,14 @@ WITH moved AS (
       NULL, updated_at = clock_timestamp()
   WHERE old.id = :id AND CASE WHEN ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
-      clock_timestamp())) ) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
-      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR
+      clock_timestamp()))) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
+      clock_timestamp(), false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR
       EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
             old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
-            AND g.name = old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS
+            AND g.name = old.tenant))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS
             TEXT)) AND (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT)))
             AND NOT old.is_adopted THEN true ELSE false END
   RETURNING
@@ -246,14 +246,14 @@ WITH old AS (
   FROM old
   WHERE t.id = old.id AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at, clock_timestamp()) <=
-      clock_timestamp())) ) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
-      clock_timestamp(), false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR
+      clock_timestamp()))) AND NOT (old.started_at IS NULL AND COALESCE(old.deadline_at <=
+      clock_timestamp(), false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR
       EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
         WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
             old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
-            AND g.name = old.tenant ))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS
+            AND g.name = old.tenant))) AND (CAST(:type AS TEXT) IS NULL OR old.type = CAST(:type AS
             TEXT)) AND (CAST(:attempt AS BIGINT) IS NULL OR old.attempt = CAST(:attempt AS BIGINT)))
             AND NOT old.is_adopted
   RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
@@ -436,12 +436,12 @@ WITH old AS (
   ORDER BY old.id FOR UPDATE), moved AS (
   UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
-      NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
+      NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun
       AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT)
       THEN 'HALTED' ELSE 'ERRORED' END, waits_for = old.waits_for, attempt = old.attempt, spared =
-      old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL )
+      old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL)
       THEN 0 ELSE 1 END, crashes = old.crashes + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun
-      AND old.called_back IS NULL ) THEN 1 ELSE 0 END, chunk = NULL, error = ((CAST(:error AS JSONB)
+      AND old.called_back IS NULL) THEN 1 ELSE 0 END, chunk = NULL, error = ((CAST(:error AS JSONB)
       || jsonb_build_object('attempt', old.attempt)) || CASE WHEN old.crashes + 1 >=
       CAST(:max_crashes AS BIGINT) THEN jsonb_build_object('message', (CAST(:error AS JSONB) #>>
       '{message}') || '; its runs were on ' || (
@@ -453,8 +453,8 @@ WITH old AS (
             PRECISION))), ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR NOT
             old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, held_by = CASE
             WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN
-            'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL
-            ) THEN 'CREATED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN
+            'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL)
+            THEN 'CREATED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN
             old.crashes + 1 >= CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN
             ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END, claim_token = NULL, worker =
             NULL, updated_at = clock_timestamp()
@@ -913,7 +913,7 @@ WITH old AS (
         FROM taskdb_limit AS g
         WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
             old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
-            AND g.name = old.tenant )))) AND NOT old.is_adopted
+            AND g.name = old.tenant)))) AND NOT old.is_adopted
   RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
       old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
@@ -943,7 +943,7 @@ WITH old AS (
         FROM taskdb_limit AS g
         WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
             old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
-            AND g.name = old.tenant )))) AND NOT old.is_adopted
+            AND g.name = old.tenant)))) AND NOT old.is_adopted
   RETURNING t.id, t.tenant, old.status AS moved_from, t.status, t.attempt, COALESCE(t.worker,
       old.worker) AS worker), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
@@ -1143,7 +1143,7 @@ WITH old AS (
         w.seen_at < (
           SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) OR
               (t.started_at < w.listed_before_at AND NOT jsonb_exists(w.claims, CAST(t.claim_token
-              AS TEXT)) AND NOT jsonb_exists(w.claims_before, CAST(t.claim_token AS TEXT))) ) AND
+              AS TEXT)) AND NOT jsonb_exists(w.claims_before, CAST(t.claim_token AS TEXT)))) AND
               CAST(t.id AS TEXT) NOT IN (
       SELECT a.key
       FROM taskdb_set_aside AS a
@@ -1154,12 +1154,12 @@ WITH old AS (
   ORDER BY old.id FOR UPDATE SKIP LOCKED), moved AS (
   UPDATE taskdb_task AS t
   SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
-      NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
+      NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun
       AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= CAST(:max_crashes AS BIGINT)
       THEN 'HALTED' ELSE 'ERRORED' END, waits_for = old.waits_for, attempt = old.attempt, spared =
-      old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL )
+      old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL)
       THEN 0 ELSE 1 END, crashes = old.crashes + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun
-      AND old.called_back IS NULL ) THEN 1 ELSE 0 END, chunk = NULL, error = ((CAST(:error AS JSONB)
+      AND old.called_back IS NULL) THEN 1 ELSE 0 END, chunk = NULL, error = ((CAST(:error AS JSONB)
       || jsonb_build_object('attempt', old.attempt)) || CASE WHEN old.crashes + 1 >=
       CAST(:max_crashes AS BIGINT) THEN jsonb_build_object('message', (CAST(:error AS JSONB) #>>
       '{message}') || '; its runs were on ' || (
@@ -1171,8 +1171,8 @@ WITH old AS (
             PRECISION))), ended_at = CASE WHEN old.cancel_requested_at IS NOT NULL OR NOT
             old.may_rerun AND old.called_back IS NULL THEN clock_timestamp() END, held_by = CASE
             WHEN old.needs_admission AND CASE WHEN old.cancel_requested_at IS NOT NULL THEN
-            'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL
-            ) THEN 'CREATED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN
+            'CANCELED' WHEN NOT (old.chunk IS NULL OR NOT old.may_rerun AND old.called_back IS NULL)
+            THEN 'CREATED' WHEN NOT old.may_rerun AND old.called_back IS NULL THEN 'FAILED' WHEN
             old.crashes + 1 >= CAST(:max_crashes AS BIGINT) THEN 'HALTED' ELSE 'ERRORED' END IN
             ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END, claim_token = NULL, updated_at
             = clock_timestamp()
@@ -1215,7 +1215,7 @@ WITH old AS (
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by = CASE WHEN
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by = CASE WHEN
             (old.needs_admission OR (CAST(:mutex_key AS TEXT) IS NOT NULL OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
@@ -1225,7 +1225,7 @@ WITH old AS (
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'admission' END,
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'admission' END,
             relay_at = CASE WHEN COALESCE((clock_timestamp() + make_interval(secs =>
             CAST(CAST(:delay AS DOUBLE PRECISION) AS DOUBLE PRECISION))), CAST(:run_at AS
             TIMESTAMPTZ)) > clock_timestamp() THEN COALESCE((clock_timestamp() + make_interval(secs
@@ -1240,7 +1240,7 @@ WITH old AS (
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN clock_timestamp() ELSE
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN clock_timestamp() ELSE
             (clock_timestamp() + make_interval(secs => CAST(:grace AS DOUBLE PRECISION))) END, name
             = CAST(:name AS TEXT), queue = CAST(:queue AS TEXT), priority = CAST(:priority AS
             BIGINT), input = CAST(:input AS JSONB), input_ref = CAST(:input_ref AS TEXT), attributes
@@ -1289,7 +1289,7 @@ WITH old AS (
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by =
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by =
             COALESCE(CAST(:held_by AS TEXT), CASE WHEN (old.needs_admission OR (draft.mutex_key IS
             NOT NULL OR EXISTS (
           SELECT 1
@@ -1300,7 +1300,7 @@ WITH old AS (
           WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
           SELECT 1
           FROM taskdb_limit AS g
-          WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'admission' END),
+          WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'admission' END),
               relay_at = CASE WHEN CAST(:held_by AS TEXT) IS NOT NULL THEN TIMESTAMPTZ '9999-01-01
               00:00:00Z' WHEN COALESCE((clock_timestamp() + make_interval(secs => CAST(draft.delay
               AS DOUBLE PRECISION))), draft.run_at) > clock_timestamp() THEN
@@ -1315,7 +1315,7 @@ WITH old AS (
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN clock_timestamp() ELSE
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN clock_timestamp() ELSE
             (clock_timestamp() + make_interval(secs => CAST(:grace AS DOUBLE PRECISION))) END, name
             = draft.name, queue = draft.queue, priority = draft.priority, attributes =
             CAST(draft.attributes AS JSONB), tags = CAST(draft.tags AS JSONB), request_id =
@@ -1648,7 +1648,7 @@ ORDER BY target, name
 
 -- admission look
 SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds,
-    g.origin, g.reason, g.set_by, g.set_at , (
+    g.origin, g.reason, g.set_by, g.set_at, (
   SELECT CAST(id AS TEXT)
   FROM taskdb_task AS t
   WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') AND held_by = draft.key
@@ -1662,7 +1662,7 @@ SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.
     SELECT 1
     FROM taskdb_limit AS p
     WHERE p.is_paused AND (p.target IN ('queue') AND p.name = t.queue OR p.target IN ('type') AND
-        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant )) ) AS reserved, (
+        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant))) AS reserved, (
   SELECT string_agg(DISTINCT CAST(s.n AS TEXT), ',')
   FROM taskdb_slot AS s
   WHERE s.key = draft.key) AS taken
@@ -1720,7 +1720,7 @@ SELECT EXISTS (
     SELECT clock_timestamp())) OR EXISTS (
   SELECT 1
   FROM taskdb_task
-  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') ) AS holds
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission')) AS holds
 
 -- admission sweep
 DELETE
@@ -1751,7 +1751,7 @@ WHERE (key, task_id) IN (
       SELECT 1
       FROM taskdb_limit AS p
       WHERE p.is_paused AND (p.target IN ('queue') AND p.name = found.queue OR p.target IN ('type')
-          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant )) )
+          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant)))
   LIMIT :limit FOR UPDATE OF r SKIP LOCKED)
 
 -- admission take
@@ -1922,6 +1922,89 @@ FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, type TEXT, sta
     TIMESTAMPTZ, queued_at TIMESTAMPTZ, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ)
 WHERE old.id = draft.id
 
+-- doctor/count alarms
+SELECT state, severity, count(*) AS number, count(CASE WHEN NOT is_routed THEN 1 END) AS unrouted
+FROM taskdb_alarm
+WHERE state <> 'resolved'
+GROUP BY state, severity
+
+-- doctor/count aside
+SELECT loop, count(*) AS number
+FROM taskdb_set_aside
+GROUP BY loop
+
+-- doctor/count lag
+WITH furthest AS (
+  SELECT cursor_xid, cursor_id
+  FROM taskdb_subscription
+  WHERE state = 'active'
+  ORDER BY cursor_xid, cursor_id
+  LIMIT 1)
+SELECT CAST(EXTRACT(EPOCH
+    FROM clock_timestamp() - min(at)) AS DOUBLE PRECISION) AS lag
+FROM (
+  SELECT e.at
+  FROM taskdb_event AS e
+  WHERE (e.xid, e.id) > ((
+      SELECT cursor_xid
+      FROM furthest), (
+      SELECT cursor_id
+      FROM furthest)) AND e.xid < 1152921504606846976
+  ORDER BY e.xid, e.id
+  LIMIT 1) AS next_event
+
+-- doctor/count messages
+SELECT channel, count(*) AS number, CAST(EXTRACT(EPOCH
+    FROM clock_timestamp() - min(created_at)) AS DOUBLE PRECISION) AS oldest
+FROM taskdb_alarm_delivery
+WHERE sent_at IS NULL
+GROUP BY channel
+
+-- doctor/count open_tasks
+SELECT status, type, queue, tenant, rule, is_waiting, count(*) AS number, count(since) AS ready,
+    CAST(EXTRACT(EPOCH
+    FROM (
+      SELECT clock_timestamp()) - min(since)) AS DOUBLE PRECISION) AS oldest
+FROM (
+  SELECT status, type, queue, CASE WHEN CAST(:by_tenant AS BOOLEAN) THEN tenant ELSE '' END AS
+      tenant, CASE WHEN held_by IS NULL THEN '' WHEN substr(held_by, 1, 6) = 'mutex:' THEN 'mutex'
+      WHEN substr(held_by, 1, 8) = 'running:' THEN 'running' WHEN substr(held_by, 1, 7) = 'starts:'
+      THEN 'starts' WHEN substr(held_by, 1, 7) = 'paused:' THEN 'paused' ELSE held_by END AS rule,
+      waits_for IS NOT NULL AS is_waiting, CASE WHEN held_by IS NOT NULL OR is_adopted THEN NULL
+      WHEN status = 'QUEUED' THEN queued_at WHEN status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND
+      (run_at IS NULL OR run_at <= (
+      SELECT clock_timestamp())) THEN GREATEST(updated_at, COALESCE(run_at, updated_at)) END AS
+          since
+  FROM taskdb_task
+  WHERE status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'FINISHED', 'ERRORED',
+      'HALTED') AND status <> 'COMPLETED') AS one
+GROUP BY status, type, queue, tenant, rule, is_waiting
+
+-- doctor/count schedules
+SELECT count(*) AS enabled, count(last_error) AS broken, max(CAST(EXTRACT(EPOCH
+      FROM clock_timestamp() - next_due_at) AS DOUBLE PRECISION)) AS lag
+FROM taskdb_schedule
+WHERE is_enabled
+
+-- doctor/count sizes
+SELECT 'taskdb_task' AS name, pg_total_relation_size('taskdb_task') AS size
+UNION ALL
+SELECT 'taskdb_event', (
+  SELECT sum(pg_total_relation_size(relid))
+  FROM pg_partition_tree('taskdb_event'))
+
+-- doctor/count subscriptions
+SELECT state, count(*) AS number, count(failing_since) AS failing
+FROM taskdb_subscription
+GROUP BY state
+
+-- doctor/count workers
+SELECT CAST(queues AS TEXT) AS queues, CAST(EXTRACT(EPOCH
+    FROM clock_timestamp() - seen_at) AS DOUBLE PRECISION) AS unseen
+FROM taskdb_worker
+WHERE stopped_at IS NULL AND seen_at >= (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:recent AS DOUBLE PRECISION))))
+
 -- doctor/drift adopted_lost
 SELECT t.id AS example
 FROM taskdb_task AS t
@@ -1953,7 +2036,7 @@ WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.wa
     w.seen_at < (
       SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) AND
           (t.started_at < w.listed_before_at AND NOT jsonb_exists(w.claims, CAST(t.claim_token AS
-          TEXT)) AND NOT jsonb_exists(w.claims_before, CAST(t.claim_token AS TEXT))) )
+          TEXT)) AND NOT jsonb_exists(w.claims_before, CAST(t.claim_token AS TEXT))))
 ORDER BY t.id
 LIMIT :limit
 
@@ -2055,7 +2138,7 @@ LEFT JOIN LATERAL (
 WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL AND
     NOT t.is_adopted AND ((w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR
     w.seen_at < (
-      SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))) )
+      SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))))
 ORDER BY t.id
 LIMIT :limit
 
@@ -2078,6 +2161,372 @@ WHERE waiting IS NOT NULL AND stopped_at IS NULL AND seen_at >= (
   SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))
 ORDER BY name
 LIMIT :limit
+
+-- doctor before
+SELECT count(*) AS number
+FROM (
+  SELECT 1 AS one
+  FROM taskdb_task
+  WHERE status = 'QUEUED' AND NOT is_adopted AND queue = :queue AND (queued_at, id) <
+      (CAST(:queued_at AS TIMESTAMPTZ), :id)
+  LIMIT :limit) AS few
+
+-- doctor beside
+SELECT clock_timestamp() AS now, relay_at, callback_until, unregistered
+FROM taskdb_task
+WHERE id = :id
+
+-- doctor busy
+SELECT count(*) AS number
+FROM taskdb_task
+WHERE status IN ('STARTED', 'PROCESSING') AND waits_for IS NULL AND NOT is_adopted
+
+-- doctor first_open_below
+SELECT id, tenant
+FROM taskdb_task
+WHERE parent_id = :id AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING',
+    'FINISHED', 'ERRORED', 'HALTED') AND (held_by IS NULL OR held_by <> 'window')
+ORDER BY position
+LIMIT 1
+
+-- doctor forget_dead_beats
+DELETE
+FROM taskdb_reporter
+WHERE substr(name, 1, 5) = 'beat/' AND until < (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:kept AS DOUBLE PRECISION))))
+
+-- doctor holders
+SELECT s.task_id, s.until, t.tenant
+FROM taskdb_slot AS s
+LEFT JOIN taskdb_task AS t ON t.id = s.task_id
+WHERE s.key = :key
+ORDER BY s.n
+LIMIT :limit
+
+-- doctor leave_beat
+DELETE
+FROM taskdb_reporter
+WHERE name = :key
+
+-- doctor limit
+SELECT reason, set_by, set_at, max_running, max_starts, window_seconds
+FROM taskdb_limit
+WHERE target = :target AND name = :name
+
+-- doctor live_beats
+SELECT holder
+FROM taskdb_reporter
+WHERE substr(name, 1, 5) = 'beat/' AND until >= (
+  SELECT clock_timestamp())
+ORDER BY holder
+
+-- doctor live_workers
+SELECT clock_timestamp() AS now, CAST(w.queues AS TEXT) AS queues, CAST(w.messages AS TEXT) AS
+    messages
+FROM (
+  SELECT 1 AS one) AS always
+LEFT JOIN taskdb_worker AS w ON w.stopped_at IS NULL AND w.seen_at >= (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:lease AS DOUBLE PRECISION))))
+
+-- doctor missing_partitions
+SELECT 'taskdb_event_' || to_char(day, 'YYYYMMDD') AS example
+FROM generate_series((now() AT TIME ZONE 'UTC')::date, (now() AT TIME ZONE 'UTC')::date +
+    CAST(:ahead AS INTEGER), interval '1 day') AS day
+WHERE to_regclass('taskdb_event_' || to_char(day, 'YYYYMMDD')) IS NULL
+ORDER BY day
+
+-- doctor needs_a_beat
+SELECT *
+FROM (
+  SELECT 'task ' || id AS example
+  FROM taskdb_task
+  WHERE status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'FINISHED', 'ERRORED',
+      'HALTED') AND NOT is_adopted
+  LIMIT 1) AS a
+UNION ALL
+SELECT *
+FROM (
+  SELECT 'worker ' || name AS example
+  FROM taskdb_worker
+  WHERE stopped_at IS NULL AND CAST(queues AS TEXT) <> '[]'
+  LIMIT 1) AS b
+UNION ALL
+SELECT *
+FROM (
+  SELECT 'schedule ' || name AS example
+  FROM taskdb_schedule
+  WHERE is_enabled
+  LIMIT 1) AS c
+
+-- doctor open_below
+SELECT count(*) AS number
+FROM taskdb_task
+WHERE parent_id = :id AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING',
+    'FINISHED', 'ERRORED', 'HALTED')
+
+-- doctor payload_references
+SELECT input_ref, result_ref
+FROM taskdb_task
+WHERE id IN (
+  SELECT id
+  FROM taskdb_task
+  WHERE input_ref IS NOT NULL OR result_ref IS NOT NULL
+  ORDER BY id DESC
+  LIMIT :limit)
+
+-- doctor queued
+SELECT id, chunk, queue, priority, queued_at, created_at
+FROM taskdb_task
+WHERE status = 'QUEUED' AND status <> 'COMPLETED' AND NOT is_adopted AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'requeue' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY created_at, id
+LIMIT :limit
+
+-- doctor queued_behind
+SELECT id, chunk, queue, priority, queued_at, created_at
+FROM taskdb_task
+WHERE (created_at, id) > (CAST(:created_at AS TIMESTAMPTZ), :id) AND status = 'QUEUED' AND status <>
+    'COMPLETED' AND NOT is_adopted AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'requeue' AND a.next_try_at > (
+    SELECT clock_timestamp()))
+ORDER BY created_at, id
+LIMIT :limit
+
+-- doctor queues_of_queued
+SELECT DISTINCT queue AS name
+FROM taskdb_task
+WHERE status IN ('QUEUED') AND NOT is_adopted
+LIMIT :limit
+
+-- doctor refusal
+SELECT at, (detail #>> '{refused}') AS reason
+FROM taskdb_event
+WHERE task_id = :id
+ORDER BY id DESC
+LIMIT 1
+
+-- doctor renew_beat
+INSERT INTO taskdb_reporter (name, holder, until)
+VALUES (CAST(:key AS TEXT), CAST(:name AS TEXT), (clock_timestamp() + make_interval(secs =>
+    CAST(:lease AS DOUBLE PRECISION))))
+ON CONFLICT (name) DO UPDATE
+SET until = excluded.until
+RETURNING name, set_config('synchronous_commit', 'off', true)
+
+-- doctor taken
+SELECT queue, priority, max(queued_at) AS newest
+FROM taskdb_task
+WHERE (status IN ('STARTED', 'PROCESSING') AND worker IS NOT NULL) AND status <> 'COMPLETED' AND
+    queued_at IS NOT NULL AND NOT is_adopted
+GROUP BY queue, priority
+
+-- doctor taken_within
+SELECT queue, priority, max(queued_at) AS newest
+FROM taskdb_task
+WHERE (status IN ('STARTED', 'PROCESSING') AND worker IS NOT NULL OR started_at >=
+    (clock_timestamp() + make_interval(secs => CAST(-:within AS DOUBLE PRECISION)))) AND queued_at
+    IS NOT NULL AND NOT is_adopted
+GROUP BY queue, priority
+
+-- doctor types_of_waiting
+SELECT DISTINCT type AS name
+FROM taskdb_task
+WHERE status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND NOT is_adopted
+LIMIT :limit
+
+-- doctor/statistics begin
+INSERT INTO taskdb_reporter AS old (name, holder, until)
+VALUES ('metrics', :holder, (clock_timestamp() + make_interval(secs => CAST(:lease AS DOUBLE
+    PRECISION))))
+ON CONFLICT (name) DO UPDATE
+SET holder = excluded.holder, until = excluded.until, xid = CASE WHEN old.until >=
+    (clock_timestamp() + make_interval(secs => CAST(-:grace AS DOUBLE PRECISION))) THEN old.xid END,
+    event_id = CASE WHEN old.until >= (clock_timestamp() + make_interval(secs => CAST(-:grace AS
+    DOUBLE PRECISION))) THEN old.event_id END
+WHERE old.holder = excluded.holder OR old.until < clock_timestamp()
+RETURNING xid, event_id
+
+-- doctor/statistics end
+SELECT (CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) + (
+    SELECT shift
+    FROM taskdb_history_cluster)) - 1 AS xid, 9223372036854775807 AS id
+
+-- doctor/statistics give_up
+UPDATE taskdb_reporter
+SET until = clock_timestamp()
+WHERE name = 'metrics' AND holder = :holder
+
+-- doctor/statistics keep
+UPDATE taskdb_reporter
+SET until = (clock_timestamp() + make_interval(secs => CAST(:lease AS DOUBLE PRECISION))), xid =
+    CAST(:xid AS BIGINT), event_id = CAST(:event_id AS BIGINT)
+WHERE name = 'metrics' AND holder = :holder
+RETURNING name, set_config('synchronous_commit', 'off', true)
+
+-- doctor/statistics lag
+SELECT CAST(EXTRACT(EPOCH
+    FROM clock_timestamp() - at) AS DOUBLE PRECISION) AS age
+FROM taskdb_event
+WHERE (xid, id) > (CAST(:xid AS BIGINT), CAST(:id AS BIGINT)) AND xid < 1152921504606846976
+ORDER BY xid, id
+LIMIT 1
+
+-- doctor/statistics page
+WITH page AS (
+  SELECT xid, id, task_id, from_status, to_status, attempt, worker, at, CASE WHEN (detail #>>
+      '{error}') IN ('WorkerLost') THEN 'rescued' WHEN (detail #>> '{error}') IN ('WorkerLostError',
+      'billiard.exceptions.WorkerLostError', 'taskdb_worker.run.execution.TaskExited',
+      'taskdb_worker.run.execution.TaskMemoryError') THEN 'crashed' ELSE '' END AS loss
+  FROM taskdb_event
+  WHERE (xid, id) > (CAST(:xid AS BIGINT), CAST(:id AS BIGINT)) AND taskdb_event.xid <
+      (CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) + (
+      SELECT shift
+      FROM taskdb_history_cluster))
+  ORDER BY xid, id
+  LIMIT :limit), each AS (
+  SELECT found.type, found.queue, CASE WHEN CAST(:by_tenant AS BOOLEAN) THEN found.tenant ELSE ''
+      END AS tenant, page.from_status, page.to_status, page.loss, CASE WHEN page.to_status <>
+      'STARTED' THEN NULL WHEN page.from_status = 'QUEUED' THEN CAST(EXTRACT(EPOCH
+      FROM page.at - (CASE WHEN found.queued_at <= page.at THEN found.queued_at ELSE (
+          SELECT max(e.at)
+          FROM taskdb_event AS e
+          WHERE e.task_id = page.task_id AND e.to_status = 'QUEUED' AND e.attempt = page.attempt - 1
+              AND e.id < page.id) END)) AS DOUBLE PRECISION) WHEN page.attempt = 1 THEN
+              CAST(EXTRACT(EPOCH
+      FROM page.at - GREATEST(found.created_at, COALESCE(found.run_at, found.created_at))) AS DOUBLE
+          PRECISION) END AS wait, CASE WHEN page.worker IS NOT NULL AND page.loss <> 'rescued' AND
+          page.from_status IN ('STARTED', 'PROCESSING') AND page.to_status NOT IN ('STARTED',
+          'PROCESSING') THEN CAST(EXTRACT(EPOCH
+      FROM page.at - (CASE WHEN found.attempt = page.attempt THEN found.started_at ELSE (
+          SELECT max(e.at)
+          FROM taskdb_event AS e
+          WHERE e.task_id = page.task_id AND e.to_status = 'STARTED' AND e.attempt = page.attempt
+              AND e.id < page.id) END)) AS DOUBLE PRECISION) END AS run
+  FROM page
+  LEFT JOIN LATERAL (
+    SELECT type, queue, tenant, attempt, created_at, run_at, queued_at, started_at
+    FROM taskdb_task AS found
+    WHERE found.id = page.task_id OFFSET 0) AS found ON true)
+SELECT type, queue, tenant, from_status, to_status, loss, count(*) AS number, count(wait) AS waits,
+    COALESCE(sum(wait), 0) AS wait_seconds, count(CASE WHEN wait <= 0.1 THEN 1 END) AS wait_0,
+    count(CASE WHEN wait <= 0.5 THEN 1 END) AS wait_1, count(CASE WHEN wait <= 1.0 THEN 1 END) AS
+    wait_2, count(CASE WHEN wait <= 2.5 THEN 1 END) AS wait_3, count(CASE WHEN wait <= 5.0 THEN 1
+    END) AS wait_4, count(CASE WHEN wait <= 10.0 THEN 1 END) AS wait_5, count(CASE WHEN wait <= 30.0
+    THEN 1 END) AS wait_6, count(CASE WHEN wait <= 60.0 THEN 1 END) AS wait_7, count(CASE WHEN wait
+    <= 300.0 THEN 1 END) AS wait_8, count(CASE WHEN wait <= 900.0 THEN 1 END) AS wait_9, count(CASE
+    WHEN wait <= 3600.0 THEN 1 END) AS wait_10, count(CASE WHEN wait <= 14400.0 THEN 1 END) AS
+    wait_11, count(run) AS runs, COALESCE(sum(run), 0) AS run_seconds, count(CASE WHEN run <= 0.01
+    THEN 1 END) AS run_0, count(CASE WHEN run <= 0.05 THEN 1 END) AS run_1, count(CASE WHEN run <=
+    0.1 THEN 1 END) AS run_2, count(CASE WHEN run <= 0.5 THEN 1 END) AS run_3, count(CASE WHEN run
+    <= 1.0 THEN 1 END) AS run_4, count(CASE WHEN run <= 5.0 THEN 1 END) AS run_5, count(CASE WHEN
+    run <= 10.0 THEN 1 END) AS run_6, count(CASE WHEN run <= 30.0 THEN 1 END) AS run_7, count(CASE
+    WHEN run <= 60.0 THEN 1 END) AS run_8, count(CASE WHEN run <= 300.0 THEN 1 END) AS run_9,
+    count(CASE WHEN run <= 900.0 THEN 1 END) AS run_10, count(CASE WHEN run <= 3600.0 THEN 1 END) AS
+    run_11, (
+  SELECT xid
+  FROM page
+  ORDER BY xid DESC, id DESC
+  LIMIT 1) AS last_xid, (
+  SELECT id
+  FROM page
+  ORDER BY xid DESC, id DESC
+  LIMIT 1) AS last_id
+FROM each
+GROUP BY type, queue, tenant, from_status, to_status, loss
+
+-- doctor/vacuum held_back
+SELECT *
+FROM (
+  SELECT 'session ' || pid AS name, COALESCE(application_name, '') AS application, COALESCE(state,
+      backend_type) AS state, CAST(EXTRACT(EPOCH
+      FROM clock_timestamp() - xact_start) AS DOUBLE PRECISION) AS seconds
+  FROM pg_stat_activity
+  WHERE pid <> pg_backend_pid() AND xact_start IS NOT NULL AND backend_type NOT IN ('autovacuum
+      worker', 'walsender', 'parallel worker') AND (backend_xid IS NOT NULL OR backend_xmin IS NOT
+      NULL AND datname = current_database())
+  UNION ALL
+  SELECT 'prepared transaction ' || gid, '', 'prepared', CAST(EXTRACT(EPOCH
+      FROM clock_timestamp() - prepared) AS DOUBLE PRECISION)
+  FROM pg_prepared_xacts) AS held
+WHERE seconds >= :seconds
+ORDER BY seconds DESC
+
+-- doctor/vacuum hidden
+SELECT string_agg(CAST(pid AS TEXT), ', '
+  ORDER BY pid) AS pids, max(behind) AS behind
+FROM pg_stat_activity, (
+  SELECT CAST(CAST(pg_snapshot_xmax(one) AS TEXT) AS BIGINT) - CAST(CAST(pg_snapshot_xmin(one) AS
+      TEXT) AS BIGINT) AS behind
+  FROM pg_current_snapshot() AS one) AS snapshot
+WHERE backend_type IS NULL AND pid <> pg_backend_pid()
+
+-- doctor/vacuum oldest
+SELECT max(seconds) AS seconds
+FROM (
+  SELECT 'session ' || pid AS name, COALESCE(application_name, '') AS application, COALESCE(state,
+      backend_type) AS state, CAST(EXTRACT(EPOCH
+      FROM clock_timestamp() - xact_start) AS DOUBLE PRECISION) AS seconds
+  FROM pg_stat_activity
+  WHERE pid <> pg_backend_pid() AND xact_start IS NOT NULL AND backend_type NOT IN ('autovacuum
+      worker', 'walsender', 'parallel worker') AND (backend_xid IS NOT NULL OR backend_xmin IS NOT
+      NULL AND datname = current_database())
+  UNION ALL
+  SELECT 'prepared transaction ' || gid, '', 'prepared', CAST(EXTRACT(EPOCH
+      FROM clock_timestamp() - prepared) AS DOUBLE PRECISION)
+  FROM pg_prepared_xacts) AS held
+
+-- doctor/vacuum options
+SELECT relname AS name, array_to_string(reloptions, E'\n') AS options, reltuples AS rows
+FROM pg_class
+JOIN (
+  SELECT to_regclass(name) AS relid
+  FROM unnest(ARRAY['taskdb_alarm', 'taskdb_alarm_cursor', 'taskdb_alarm_delivery',
+      'taskdb_alarm_policy', 'taskdb_alarm_route', 'taskdb_event', 'taskdb_history_cluster',
+      'taskdb_limit', 'taskdb_reporter', 'taskdb_reservation', 'taskdb_schedule',
+      'taskdb_schedule_refusal', 'taskdb_schedule_run', 'taskdb_set_aside', 'taskdb_slot',
+      'taskdb_subscription', 'taskdb_task', 'taskdb_worker']) AS given(name) UNION
+  SELECT inhrelid
+  FROM pg_inherits
+  WHERE inhparent = to_regclass('taskdb_event')) AS ours ON ours.relid = pg_class.oid
+WHERE relkind = 'r'
+ORDER BY 1
+
+-- doctor/vacuum rows
+SELECT stat.relname AS name, n_live_tup AS live, n_dead_tup AS dead
+FROM pg_stat_user_tables AS stat
+JOIN (
+  SELECT to_regclass(name) AS relid
+  FROM unnest(ARRAY['taskdb_alarm', 'taskdb_alarm_cursor', 'taskdb_alarm_delivery',
+      'taskdb_alarm_policy', 'taskdb_alarm_route', 'taskdb_event', 'taskdb_history_cluster',
+      'taskdb_limit', 'taskdb_reporter', 'taskdb_reservation', 'taskdb_schedule',
+      'taskdb_schedule_refusal', 'taskdb_schedule_run', 'taskdb_set_aside', 'taskdb_slot',
+      'taskdb_subscription', 'taskdb_task', 'taskdb_worker']) AS given(name) UNION
+  SELECT inhrelid
+  FROM pg_inherits
+  WHERE inhparent = to_regclass('taskdb_event')) AS ours USING (relid)
+ORDER BY n_dead_tup DESC, 1
+
+-- doctor/vacuum settings
+SELECT name, setting
+FROM pg_settings
+WHERE name IN ('track_counts', 'autovacuum', 'autovacuum_vacuum_threshold',
+    'autovacuum_vacuum_scale_factor', 'autovacuum_naptime', 'autovacuum_vacuum_cost_delay',
+    'autovacuum_vacuum_max_threshold')
+
+-- doctor/vacuum slots
+SELECT 'replication slot ' || slot_name AS name, COALESCE(plugin, slot_type) AS application,
+    'inactive' AS state, GREATEST(age(xmin), age(catalog_xmin)) AS transactions
+FROM pg_replication_slots
+WHERE NOT active AND (xmin IS NOT NULL OR catalog_xmin IS NOT NULL)
+UNION ALL
+SELECT 'standby ' || pid, COALESCE(application_name, ''), state, age(backend_xmin)
+FROM pg_stat_replication
+WHERE age(backend_xmin) > :transactions
 
 -- retention delete_history
 DELETE
@@ -2406,7 +2855,7 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS limited
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS limited
   FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, tenant TEXT, type TEXT, kind
       TEXT, role TEXT, name TEXT, queue TEXT, priority BIGINT, input TEXT, input_ref TEXT,
       attributes TEXT, tags TEXT, unique_key TEXT, parent_id UUID, position BIGINT, chunk UUID, spec
@@ -2445,7 +2894,7 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS limited
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS limited
   FROM jsonb_to_recordset(CAST(:drafts AS JSONB)) AS draft(id UUID, tenant TEXT, type TEXT, kind
       TEXT, role TEXT, name TEXT, queue TEXT, priority BIGINT, input TEXT, input_ref TEXT,
       attributes TEXT, tags TEXT, unique_key TEXT, parent_id UUID, position BIGINT, chunk UUID, spec
@@ -2556,7 +3005,7 @@ WHERE p.waits_for <> 'callback' AND NOT p.is_adopted AND p.id > :after AND (NOT 
         PRECISION) END * (
     SELECT count(*)
     FROM taskdb_task AS t
-    WHERE t.parent_id = p.id AND t.role = 'part' ) + 1e-9 ELSE CASE WHEN jsonb_typeof(p.spec #>
+    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN jsonb_typeof(p.spec #>
         '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>> '{fan_out,tolerate}' AS DOUBLE
         PRECISION) END END OR EXISTS (
     SELECT 1
@@ -2617,7 +3066,7 @@ WHERE (NOT EXISTS (
         PRECISION) END * (
     SELECT count(*)
     FROM taskdb_task AS t
-    WHERE t.parent_id = p.id AND t.role = 'part' ) + 1e-9 ELSE CASE WHEN jsonb_typeof(p.spec #>
+    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN jsonb_typeof(p.spec #>
         '{fan_out,tolerate}') = 'number' THEN CAST(p.spec #>> '{fan_out,tolerate}' AS DOUBLE
         PRECISION) END END OR EXISTS (
     SELECT 1
@@ -2774,7 +3223,7 @@ UPDATE taskdb_task AS old
 SET attributes = COALESCE(CAST(:attributes AS JSONB), old.attributes), progress_current =
     COALESCE(CAST(:current AS BIGINT), old.progress_current), progress_total = COALESCE(CAST(:total
     AS BIGINT), old.progress_total), progress_message = COALESCE(CAST(:message AS TEXT),
-    old.progress_message) , updated_at = clock_timestamp()
+    old.progress_message), updated_at = clock_timestamp()
 WHERE old.id = :id AND old.claim_token = :token AND old.status = 'PROCESSING'
 RETURNING id, set_config('synchronous_commit', 'off', true)
 
@@ -2805,3 +3254,47 @@ SELECT EXISTS (
   FROM taskdb_task
   WHERE parent_id = :parent AND role = 'part' AND (held_by IS NULL OR held_by <> 'window') AND
       status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'ERRORED')) AS busy
+
+-- task/worker alive
+SELECT id
+FROM taskdb_worker
+WHERE stopped_at IS NULL AND seen_at >= (
+  SELECT (clock_timestamp() + make_interval(secs => CAST(-:seconds AS DOUBLE PRECISION))))
+
+-- task/worker announce
+INSERT INTO taskdb_worker (id, name, host, pid, queues, types, release, started_at, seen_at)
+VALUES (:id, :name, :host, :pid, CAST(:queues AS JSONB), CAST(:types AS JSONB), :release,
+    clock_timestamp(), clock_timestamp())
+ON CONFLICT (id) DO UPDATE
+SET seen_at = clock_timestamp(), queues = excluded.queues, types = excluded.types, stopped_at = NULL
+
+-- task/worker cancel_wishes
+SELECT id, claim_token, CAST(EXTRACT(EPOCH
+    FROM clock_timestamp() - cancel_requested_at) AS DOUBLE PRECISION) AS waited
+FROM taskdb_task
+WHERE worker = :worker AND status IN ('STARTED', 'PROCESSING') AND cancel_requested_at IS NOT NULL
+
+-- task/worker has_running
+SELECT 1 AS one
+FROM taskdb_task
+WHERE worker = :worker AND status IN ('STARTED', 'PROCESSING')
+LIMIT 1
+
+-- task/worker renew
+UPDATE taskdb_worker
+SET seen_at = clock_timestamp(), waiting = CAST(:waiting AS TEXT)
+WHERE id = :id
+RETURNING id, set_config('synchronous_commit', 'off', true)
+
+-- task/worker renew_with_lists
+UPDATE taskdb_worker
+SET seen_at = clock_timestamp(), waiting = CAST(:waiting AS TEXT), claims_before = claims,
+    listed_before_at = listed_at, claims = CAST(:claims AS JSONB), messages = CAST(:messages AS
+    JSONB), listed_at = clock_timestamp()
+WHERE id = :id
+RETURNING id, set_config('synchronous_commit', 'off', true)
+
+-- task/worker stop
+UPDATE taskdb_worker
+SET stopped_at = clock_timestamp()
+WHERE id = :id

@@ -148,14 +148,14 @@ WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
-      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) ) AND NOT
+      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))) AND NOT
       (old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
-      false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR EXISTS (
+      false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
       WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
           old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
-          AND g.name = old.tenant ))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL
+          AND g.name = old.tenant))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL
           OR old.attempt = :attempt)) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
@@ -192,14 +192,14 @@ WHERE old.id IN (
   SELECT value
   FROM json_each(:selected)) AND ((old.held_by IS NULL AND (old.status IN ('CREATED', 'QUEUED') OR
       (old.status IN ('SCHEDULED', 'ERRORED') AND COALESCE(old.run_at,
-      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) ) AND NOT
+      strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))) AND NOT
       (old.started_at IS NULL AND COALESCE(old.deadline_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
-      false) ) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR EXISTS (
+      false)) AND NOT (old.mutex_key IS NOT NULL AND NOT old.needs_admission OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
       WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
           old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
-          AND g.name = old.tenant ))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL
+          AND g.name = old.tenant))) AND (:type IS NULL OR old.type = :type) AND (:attempt IS NULL
           OR old.attempt = :attempt)) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
@@ -290,9 +290,9 @@ UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT old.may_rerun
     AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
     ELSE 'ERRORED' END, crashes = old.crashes + 1, chunk = NULL, error =
-    json_patch(json_patch(:error, json_object('attempt', old.attempt)) , CASE WHEN old.crashes + 1
-    >= :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN
-    json_extract(:error, '$.message') END || '; its runs were on ' || (
+    json_patch(json_patch(:error, json_object('attempt', old.attempt)), CASE WHEN old.crashes + 1 >=
+    :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN json_extract(:error,
+    '$.message') END || '; its runs were on ' || (
       SELECT group_concat(DISTINCT e.worker)
       FROM taskdb_event AS e
       WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE '{}' END), run_at =
@@ -323,13 +323,13 @@ WHERE old.chunk = :id
 -- move crash_chunk, 2
 UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
-    NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
-    AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
-    ELSE 'ERRORED' END, crashes = old.crashes + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun
-    AND old.called_back IS NULL ) THEN 1 ELSE 0 END, chunk = NULL, error =
-    json_patch(json_patch(:error, json_object('attempt', old.attempt)) , CASE WHEN old.crashes + 1
-    >= :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN
-    json_extract(:error, '$.message') END || '; its runs were on ' || (
+    NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun AND
+    old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED' ELSE
+    'ERRORED' END, crashes = old.crashes + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND
+    old.called_back IS NULL) THEN 1 ELSE 0 END, chunk = NULL, error = json_patch(json_patch(:error,
+    json_object('attempt', old.attempt)), CASE WHEN old.crashes + 1 >= :max_crashes THEN
+    json_object('message', CASE WHEN json_valid(:error) THEN json_extract(:error, '$.message') END
+    || '; its runs were on ' || (
       SELECT group_concat(DISTINCT e.worker)
       FROM taskdb_event AS e
       WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE '{}' END), run_at =
@@ -338,11 +338,11 @@ SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN 
           old.cancel_requested_at IS NOT NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.needs_admission AND
           CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS NULL
-          OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
+          OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun
           AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN
           'HALTED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END,
           spared = old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND
-          old.called_back IS NULL ) THEN 0 ELSE 1 END, claim_token = NULL, worker = NULL, updated_at
+          old.called_back IS NULL) THEN 0 ELSE 1 END, claim_token = NULL, worker = NULL, updated_at
           = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
@@ -749,7 +749,7 @@ WHERE old.id IN (
       FROM taskdb_limit AS g
       WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
           old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
-          AND g.name = old.tenant )))) AND NOT old.is_adopted
+          AND g.name = old.tenant)))) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
 -- move hold, 3
@@ -777,7 +777,7 @@ WHERE old.id IN (
       FROM taskdb_limit AS g
       WHERE (g.is_paused OR NOT old.needs_admission) AND (g.target IN ('queue') AND g.name =
           old.queue OR g.target IN ('type') AND g.name = old.type OR g.target IN ('tenant', 'own')
-          AND g.name = old.tenant )))) AND NOT old.is_adopted
+          AND g.name = old.tenant)))) AND NOT old.is_adopted
 RETURNING id, tenant, status AS to_status, attempt, worker
 
 -- move hold_chunk, 3
@@ -963,7 +963,7 @@ WHERE (old.id, COALESCE(old.claim_token, '')) IN (
         WHERE value = t.claim_token) AND NOT EXISTS (
         SELECT 1
         FROM json_each(CASE WHEN json_valid(w.claims_before) THEN w.claims_before ELSE '[]' END)
-        WHERE value = t.claim_token)) ) AND CAST(t.id AS TEXT) NOT IN (
+        WHERE value = t.claim_token))) AND CAST(t.id AS TEXT) NOT IN (
     SELECT a.key
     FROM taskdb_set_aside AS a
     WHERE a.loop = 'rescue' AND a.next_try_at > (
@@ -974,13 +974,13 @@ WHERE (old.id, COALESCE(old.claim_token, '')) IN (
 -- move rescue, 2
 UPDATE taskdb_task AS old
 SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS
-    NULL OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
-    AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED'
-    ELSE 'ERRORED' END, crashes = old.crashes + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun
-    AND old.called_back IS NULL ) THEN 1 ELSE 0 END, chunk = NULL, error =
-    json_patch(json_patch(:error, json_object('attempt', old.attempt)) , CASE WHEN old.crashes + 1
-    >= :max_crashes THEN json_object('message', CASE WHEN json_valid(:error) THEN
-    json_extract(:error, '$.message') END || '; its runs were on ' || (
+    NULL OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun AND
+    old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN 'HALTED' ELSE
+    'ERRORED' END, crashes = old.crashes + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND
+    old.called_back IS NULL) THEN 1 ELSE 0 END, chunk = NULL, error = json_patch(json_patch(:error,
+    json_object('attempt', old.attempt)), CASE WHEN old.crashes + 1 >= :max_crashes THEN
+    json_object('message', CASE WHEN json_valid(:error) THEN json_extract(:error, '$.message') END
+    || '; its runs were on ' || (
       SELECT group_concat(DISTINCT e.worker)
       FROM taskdb_event AS e
       WHERE e.task_id = old.id AND e.to_status = 'STARTED')) ELSE '{}' END), run_at =
@@ -989,11 +989,11 @@ SET status = CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN 
           old.cancel_requested_at IS NOT NULL OR NOT old.may_rerun AND old.called_back IS NULL THEN
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, held_by = CASE WHEN old.needs_admission AND
           CASE WHEN old.cancel_requested_at IS NOT NULL THEN 'CANCELED' WHEN NOT (old.chunk IS NULL
-          OR NOT old.may_rerun AND old.called_back IS NULL ) THEN 'CREATED' WHEN NOT old.may_rerun
+          OR NOT old.may_rerun AND old.called_back IS NULL) THEN 'CREATED' WHEN NOT old.may_rerun
           AND old.called_back IS NULL THEN 'FAILED' WHEN old.crashes + 1 >= :max_crashes THEN
           'HALTED' ELSE 'ERRORED' END IN ('CREATED', 'SCHEDULED', 'ERRORED') THEN 'admission' END,
           spared = old.spared + CASE WHEN (old.chunk IS NULL OR NOT old.may_rerun AND
-          old.called_back IS NULL ) THEN 0 ELSE 1 END, claim_token = NULL, updated_at =
+          old.called_back IS NULL) THEN 0 ELSE 1 END, claim_token = NULL, updated_at =
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id IN (
   SELECT value
@@ -1028,7 +1028,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by = CASE WHEN
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by = CASE WHEN
           (old.needs_admission OR (:mutex_key IS NOT NULL OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
@@ -1038,7 +1038,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'admission' END, relay_at
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'admission' END, relay_at
           = CASE WHEN COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'),
           :run_at) > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN
           COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:delay) || ' seconds'), :run_at) WHEN
@@ -1051,7 +1051,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:grace)
           || ' seconds') END, name = :name, queue = :queue, priority = :priority, input = :input,
           input_ref = :input_ref, attributes = :attributes, tags = :tags, mutex_key = :mutex_key,
@@ -1096,7 +1096,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ), held_by = COALESCE(:held_by,
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))), held_by = COALESCE(:held_by,
           CASE WHEN (old.needs_admission OR (draft.mutex_key IS NOT NULL OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
@@ -1106,7 +1106,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
         WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN 'admission' END),
+        WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN 'admission' END),
             relay_at = CASE WHEN :held_by IS NOT NULL THEN '9999-01-01T00:00:00.000Z' WHEN
             COALESCE(strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (draft.delay) || ' seconds'),
             draft.run_at) > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN
@@ -1120,7 +1120,7 @@ SET spared = old.attempt, crashes = 0, unregistered = 0, result = NULL, result_r
       WHERE g.target IN ('type') AND g.name = old.type) OR EXISTS (
       SELECT 1
       FROM taskdb_limit AS g
-      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant)) ) THEN
+      WHERE g.target IN ('tenant', 'own') AND g.name = old.tenant))) THEN
           strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:grace)
           || ' seconds') END, name = draft.name, queue = draft.queue, priority = draft.priority,
           attributes = draft.attributes, tags = draft.tags, mutex_key = draft.mutex_key, request_id
@@ -1468,7 +1468,7 @@ ORDER BY target, name
 
 -- admission look
 SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds,
-    g.origin, g.reason, g.set_by, g.set_at , (
+    g.origin, g.reason, g.set_by, g.set_at, (
   SELECT CAST(id AS TEXT)
   FROM taskdb_task AS t
   WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') AND held_by = draft.key
@@ -1482,7 +1482,7 @@ SELECT draft.key, g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.
     SELECT 1
     FROM taskdb_limit AS p
     WHERE p.is_paused AND (p.target IN ('queue') AND p.name = t.queue OR p.target IN ('type') AND
-        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant )) ) AS reserved, (
+        p.name = t.type OR p.target IN ('tenant', 'own') AND p.name = t.tenant))) AS reserved, (
   SELECT group_concat(DISTINCT CAST(s.n AS TEXT))
   FROM taskdb_slot AS s
   WHERE s.key = draft.key) AS taken
@@ -1548,7 +1548,7 @@ SELECT EXISTS (
     SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) OR EXISTS (
   SELECT 1
   FROM taskdb_task
-  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission') ) AS holds
+  WHERE held_by IS NOT NULL AND held_by NOT IN ('window', 'admission')) AS holds
 
 -- admission sweep
 DELETE
@@ -1576,7 +1576,7 @@ WHERE (key, task_id) IN (
       SELECT 1
       FROM taskdb_limit AS p
       WHERE p.is_paused AND (p.target IN ('queue') AND p.name = found.queue OR p.target IN ('type')
-          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant )) )
+          AND p.name = found.type OR p.target IN ('tenant', 'own') AND p.name = found.tenant)))
   LIMIT :limit)
 
 -- admission take
@@ -1778,6 +1778,85 @@ FROM (
   FROM json_each(:drafts)) AS draft
 WHERE old.id = draft.id
 
+-- doctor/count alarms
+SELECT state, severity, count(*) AS number, count(CASE WHEN NOT is_routed THEN 1 END) AS unrouted
+FROM taskdb_alarm
+WHERE state <> 'resolved'
+GROUP BY state, severity
+
+-- doctor/count aside
+SELECT loop, count(*) AS number
+FROM taskdb_set_aside
+GROUP BY loop
+
+-- doctor/count lag
+WITH furthest AS (
+  SELECT cursor_xid, cursor_id
+  FROM taskdb_subscription
+  WHERE state = 'active'
+  ORDER BY cursor_xid, cursor_id
+  LIMIT 1)
+SELECT ((julianday(strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) - julianday(min(at))) * 86400) AS lag
+FROM (
+  SELECT e.at
+  FROM taskdb_event AS e
+  WHERE (e.xid, e.id) > ((
+      SELECT cursor_xid
+      FROM furthest), (
+      SELECT cursor_id
+      FROM furthest)) AND e.xid = 0
+  ORDER BY e.xid, e.id
+  LIMIT 1) AS next_event
+
+-- doctor/count messages
+SELECT channel, count(*) AS number, ((julianday(strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) -
+    julianday(min(created_at))) * 86400) AS oldest
+FROM taskdb_alarm_delivery
+WHERE sent_at IS NULL
+GROUP BY channel
+
+-- doctor/count open_tasks
+SELECT status, type, queue, tenant, rule, is_waiting, count(*) AS number, count(since) AS ready,
+    ((julianday((
+        SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) - julianday(min(since))) * 86400) AS oldest
+FROM (
+  SELECT status, type, queue, CASE WHEN :by_tenant THEN tenant ELSE '' END AS tenant, CASE WHEN
+      held_by IS NULL THEN '' WHEN substr(held_by, 1, 6) = 'mutex:' THEN 'mutex' WHEN
+      substr(held_by, 1, 8) = 'running:' THEN 'running' WHEN substr(held_by, 1, 7) = 'starts:' THEN
+      'starts' WHEN substr(held_by, 1, 7) = 'paused:' THEN 'paused' ELSE held_by END AS rule,
+      waits_for IS NOT NULL AS is_waiting, CASE WHEN held_by IS NOT NULL OR is_adopted THEN NULL
+      WHEN status = 'QUEUED' THEN queued_at WHEN status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND
+      (run_at IS NULL OR run_at <= (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) THEN max(updated_at, COALESCE(run_at,
+          updated_at)) END AS since
+  FROM taskdb_task
+  WHERE status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'FINISHED', 'ERRORED',
+      'HALTED') AND status <> 'COMPLETED') AS one
+GROUP BY status, type, queue, tenant, rule, is_waiting
+
+-- doctor/count schedules
+SELECT count(*) AS enabled, count(last_error) AS broken,
+    max(((julianday(strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) - julianday(next_due_at)) * 86400)) AS
+    lag
+FROM taskdb_schedule
+WHERE is_enabled
+
+-- doctor/count sizes
+SELECT 'database' AS name, page_count * page_size AS size
+FROM pragma_page_count(), pragma_page_size()
+
+-- doctor/count subscriptions
+SELECT state, count(*) AS number, count(failing_since) AS failing
+FROM taskdb_subscription
+GROUP BY state
+
+-- doctor/count workers
+SELECT CAST(queues AS TEXT) AS queues, ((julianday(strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) -
+    julianday(seen_at)) * 86400) AS unseen
+FROM taskdb_worker
+WHERE stopped_at IS NULL AND seen_at >= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:recent) || ' seconds'))
+
 -- doctor/drift adopted_lost
 SELECT t.id AS example
 FROM taskdb_task AS t
@@ -1811,7 +1890,7 @@ WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.wa
       WHERE value = t.claim_token) AND NOT EXISTS (
       SELECT 1
       FROM json_each(CASE WHEN json_valid(w.claims_before) THEN w.claims_before ELSE '[]' END)
-      WHERE value = t.claim_token)) )
+      WHERE value = t.claim_token)))
 ORDER BY t.id
 LIMIT :limit
 
@@ -1909,7 +1988,7 @@ LEFT JOIN taskdb_worker AS w ON w.id = t.worker
 WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL AND
     NOT t.is_adopted AND ((w.id IS NULL OR w.seen_at IS NULL OR w.stopped_at IS NOT NULL OR
     w.seen_at < (
-      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))) )
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))))
 ORDER BY t.id
 LIMIT :limit
 
@@ -1931,6 +2010,267 @@ WHERE waiting IS NOT NULL AND stopped_at IS NULL AND seen_at >= (
   SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))
 ORDER BY name
 LIMIT :limit
+
+-- doctor before
+SELECT count(*) AS number
+FROM (
+  SELECT 1 AS one
+  FROM taskdb_task
+  WHERE status = 'QUEUED' AND NOT is_adopted AND queue = :queue AND (queued_at, id) < (:queued_at,
+      :id)
+  LIMIT :limit) AS few
+
+-- doctor beside
+SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS now, relay_at, callback_until, unregistered
+FROM taskdb_task
+WHERE id = :id
+
+-- doctor busy
+SELECT count(*) AS number
+FROM taskdb_task
+WHERE status IN ('STARTED', 'PROCESSING') AND waits_for IS NULL AND NOT is_adopted
+
+-- doctor first_open_below
+SELECT id, tenant
+FROM taskdb_task
+WHERE parent_id = :id AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING',
+    'FINISHED', 'ERRORED', 'HALTED') AND (held_by IS NULL OR held_by <> 'window')
+ORDER BY position
+LIMIT 1
+
+-- doctor forget_dead_beats
+DELETE
+FROM taskdb_reporter
+WHERE substr(name, 1, 5) = 'beat/' AND until < (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:kept) || ' seconds'))
+
+-- doctor holders
+SELECT s.task_id, s.until, t.tenant
+FROM taskdb_slot AS s
+LEFT JOIN taskdb_task AS t ON t.id = s.task_id
+WHERE s.key = :key
+ORDER BY s.n
+LIMIT :limit
+
+-- doctor leave_beat
+DELETE
+FROM taskdb_reporter
+WHERE name = :key
+
+-- doctor limit
+SELECT reason, set_by, set_at, max_running, max_starts, window_seconds
+FROM taskdb_limit
+WHERE target = :target AND name = :name
+
+-- doctor live_beats
+SELECT holder
+FROM taskdb_reporter
+WHERE substr(name, 1, 5) = 'beat/' AND until >= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ORDER BY holder
+
+-- doctor live_workers
+SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS now, CAST(w.queues AS TEXT) AS queues,
+    CAST(w.messages AS TEXT) AS messages
+FROM (
+  SELECT 1 AS one) AS always
+LEFT JOIN taskdb_worker AS w ON w.stopped_at IS NULL AND w.seen_at >= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:lease) || ' seconds'))
+
+-- doctor needs_a_beat
+SELECT *
+FROM (
+  SELECT 'task ' || id AS example
+  FROM taskdb_task
+  WHERE status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'FINISHED', 'ERRORED',
+      'HALTED') AND NOT is_adopted
+  LIMIT 1) AS a
+UNION ALL
+SELECT *
+FROM (
+  SELECT 'worker ' || name AS example
+  FROM taskdb_worker
+  WHERE stopped_at IS NULL AND CAST(queues AS TEXT) <> '[]'
+  LIMIT 1) AS b
+UNION ALL
+SELECT *
+FROM (
+  SELECT 'schedule ' || name AS example
+  FROM taskdb_schedule
+  WHERE is_enabled
+  LIMIT 1) AS c
+
+-- doctor open_below
+SELECT count(*) AS number
+FROM taskdb_task
+WHERE parent_id = :id AND status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING',
+    'FINISHED', 'ERRORED', 'HALTED')
+
+-- doctor payload_references
+SELECT input_ref, result_ref
+FROM taskdb_task
+WHERE id IN (
+  SELECT id
+  FROM taskdb_task
+  WHERE input_ref IS NOT NULL OR result_ref IS NOT NULL
+  ORDER BY id DESC
+  LIMIT :limit)
+
+-- doctor queued
+SELECT id, chunk, queue, priority, queued_at, created_at
+FROM taskdb_task
+WHERE status = 'QUEUED' AND status <> 'COMPLETED' AND NOT is_adopted AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'requeue' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY created_at, id
+LIMIT :limit
+
+-- doctor queued_behind
+SELECT id, chunk, queue, priority, queued_at, created_at
+FROM taskdb_task
+WHERE (created_at, id) > (:created_at, :id) AND status = 'QUEUED' AND status <> 'COMPLETED' AND NOT
+    is_adopted AND CAST(id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'requeue' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+ORDER BY created_at, id
+LIMIT :limit
+
+-- doctor queues_of_queued
+SELECT DISTINCT queue AS name
+FROM taskdb_task
+WHERE status IN ('QUEUED') AND NOT is_adopted
+LIMIT :limit
+
+-- doctor refusal
+SELECT at, CASE WHEN json_valid(detail) THEN json_extract(detail, '$.refused') END AS reason
+FROM taskdb_event
+WHERE task_id = :id
+ORDER BY id DESC
+LIMIT 1
+
+-- doctor renew_beat
+INSERT INTO taskdb_reporter (name, holder, until)
+VALUES (:key, :name, strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds'))
+ON CONFLICT (name) DO UPDATE
+SET until = excluded.until
+RETURNING name
+
+-- doctor taken
+SELECT queue, priority, max(queued_at) AS newest
+FROM taskdb_task
+WHERE (status IN ('STARTED', 'PROCESSING') AND worker IS NOT NULL) AND status <> 'COMPLETED' AND
+    queued_at IS NOT NULL AND NOT is_adopted
+GROUP BY queue, priority
+
+-- doctor taken_within
+SELECT queue, priority, max(queued_at) AS newest
+FROM taskdb_task
+WHERE (status IN ('STARTED', 'PROCESSING') AND worker IS NOT NULL OR started_at >=
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:within) || ' seconds')) AND queued_at IS NOT NULL AND
+    NOT is_adopted
+GROUP BY queue, priority
+
+-- doctor types_of_waiting
+SELECT DISTINCT type AS name
+FROM taskdb_task
+WHERE status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'ERRORED') AND NOT is_adopted
+LIMIT :limit
+
+-- doctor/statistics begin
+INSERT INTO taskdb_reporter AS old (name, holder, until)
+VALUES ('metrics', :holder, strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds'))
+ON CONFLICT (name) DO UPDATE
+SET holder = excluded.holder, until = excluded.until, xid = CASE WHEN old.until >=
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:grace) || ' seconds') THEN old.xid END, event_id = CASE
+    WHEN old.until >= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:grace) || ' seconds') THEN
+    old.event_id END
+WHERE old.holder = excluded.holder OR old.until < strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+RETURNING xid, event_id
+
+-- doctor/statistics end
+SELECT 0 AS xid, COALESCE(max(id), 0) AS id
+FROM taskdb_event
+
+-- doctor/statistics give_up
+UPDATE taskdb_reporter
+SET until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE name = 'metrics' AND holder = :holder
+
+-- doctor/statistics keep
+UPDATE taskdb_reporter
+SET until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds'), xid = :xid, event_id =
+    :event_id
+WHERE name = 'metrics' AND holder = :holder
+RETURNING name
+
+-- doctor/statistics lag
+SELECT ((julianday(strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) - julianday(at)) * 86400) AS age
+FROM taskdb_event
+WHERE (xid, id) > (:xid, :id) AND xid = 0
+ORDER BY xid, id
+LIMIT 1
+
+-- doctor/statistics page
+WITH page AS (
+  SELECT xid, id, task_id, from_status, to_status, attempt, worker, at, CASE WHEN CASE WHEN
+      json_valid(detail) THEN json_extract(detail, '$.error') END IN ('WorkerLost') THEN 'rescued'
+      WHEN CASE WHEN json_valid(detail) THEN json_extract(detail, '$.error') END IN
+      ('WorkerLostError', 'billiard.exceptions.WorkerLostError',
+      'taskdb_worker.run.execution.TaskExited', 'taskdb_worker.run.execution.TaskMemoryError') THEN
+      'crashed' ELSE '' END AS loss
+  FROM taskdb_event
+  WHERE (xid, id) > (:xid, :id) AND taskdb_event.xid = 0
+  ORDER BY xid, id
+  LIMIT :limit), each AS (
+  SELECT found.type, found.queue, CASE WHEN :by_tenant THEN found.tenant ELSE '' END AS tenant,
+      page.from_status, page.to_status, page.loss, CASE WHEN page.to_status <> 'STARTED' THEN NULL
+      WHEN page.from_status = 'QUEUED' THEN ((julianday(page.at) - julianday((CASE WHEN
+      found.queued_at <= page.at THEN found.queued_at ELSE (
+            SELECT max(e.at)
+            FROM taskdb_event AS e
+            WHERE e.task_id = page.task_id AND e.to_status = 'QUEUED' AND e.attempt = page.attempt -
+                1 AND e.id < page.id) END))) * 86400) WHEN page.attempt = 1 THEN
+                ((julianday(page.at) - julianday(max(found.created_at, COALESCE(found.run_at,
+                found.created_at)))) * 86400) END AS wait, CASE WHEN page.worker IS NOT NULL AND
+                page.loss <> 'rescued' AND page.from_status IN ('STARTED', 'PROCESSING') AND
+                page.to_status NOT IN ('STARTED', 'PROCESSING') THEN ((julianday(page.at) -
+                julianday((CASE WHEN found.attempt = page.attempt THEN found.started_at ELSE (
+            SELECT max(e.at)
+            FROM taskdb_event AS e
+            WHERE e.task_id = page.task_id AND e.to_status = 'STARTED' AND e.attempt = page.attempt
+                AND e.id < page.id) END))) * 86400) END AS run
+  FROM page
+  LEFT JOIN taskdb_task AS found ON found.id = page.task_id)
+SELECT type, queue, tenant, from_status, to_status, loss, count(*) AS number, count(wait) AS waits,
+    COALESCE(sum(wait), 0) AS wait_seconds, count(CASE WHEN wait <= 0.1 THEN 1 END) AS wait_0,
+    count(CASE WHEN wait <= 0.5 THEN 1 END) AS wait_1, count(CASE WHEN wait <= 1.0 THEN 1 END) AS
+    wait_2, count(CASE WHEN wait <= 2.5 THEN 1 END) AS wait_3, count(CASE WHEN wait <= 5.0 THEN 1
+    END) AS wait_4, count(CASE WHEN wait <= 10.0 THEN 1 END) AS wait_5, count(CASE WHEN wait <= 30.0
+    THEN 1 END) AS wait_6, count(CASE WHEN wait <= 60.0 THEN 1 END) AS wait_7, count(CASE WHEN wait
+    <= 300.0 THEN 1 END) AS wait_8, count(CASE WHEN wait <= 900.0 THEN 1 END) AS wait_9, count(CASE
+    WHEN wait <= 3600.0 THEN 1 END) AS wait_10, count(CASE WHEN wait <= 14400.0 THEN 1 END) AS
+    wait_11, count(run) AS runs, COALESCE(sum(run), 0) AS run_seconds, count(CASE WHEN run <= 0.01
+    THEN 1 END) AS run_0, count(CASE WHEN run <= 0.05 THEN 1 END) AS run_1, count(CASE WHEN run <=
+    0.1 THEN 1 END) AS run_2, count(CASE WHEN run <= 0.5 THEN 1 END) AS run_3, count(CASE WHEN run
+    <= 1.0 THEN 1 END) AS run_4, count(CASE WHEN run <= 5.0 THEN 1 END) AS run_5, count(CASE WHEN
+    run <= 10.0 THEN 1 END) AS run_6, count(CASE WHEN run <= 30.0 THEN 1 END) AS run_7, count(CASE
+    WHEN run <= 60.0 THEN 1 END) AS run_8, count(CASE WHEN run <= 300.0 THEN 1 END) AS run_9,
+    count(CASE WHEN run <= 900.0 THEN 1 END) AS run_10, count(CASE WHEN run <= 3600.0 THEN 1 END) AS
+    run_11, (
+  SELECT xid
+  FROM page
+  ORDER BY xid DESC, id DESC
+  LIMIT 1) AS last_xid, (
+  SELECT id
+  FROM page
+  ORDER BY xid DESC, id DESC
+  LIMIT 1) AS last_id
+FROM each
+GROUP BY type, queue, tenant, from_status, to_status, loss
 
 -- retention delete_history
 DELETE
@@ -2261,7 +2601,7 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS limited
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS limited
   FROM (
     SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.tenant') AS tenant,
         json_extract(value, '$.type') AS type, json_extract(value, '$.kind') AS kind,
@@ -2310,7 +2650,7 @@ WITH draft AS MATERIALIZED (
         WHERE g.target IN ('type') AND g.name = draft.type) OR EXISTS (
         SELECT 1
         FROM taskdb_limit AS g
-        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant)) ) AS limited
+        WHERE g.target IN ('tenant', 'own') AND g.name = draft.tenant))) AS limited
   FROM (
     SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.tenant') AS tenant,
         json_extract(value, '$.type') AS type, json_extract(value, '$.kind') AS kind,
@@ -2371,7 +2711,7 @@ WITH due AS (
     WHERE a.loop = 'relay' AND a.next_try_at > (
       SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
   ORDER BY relay_at
-  LIMIT :limit )
+  LIMIT :limit)
 UPDATE taskdb_task
 SET relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds')
 WHERE id IN (
@@ -2433,8 +2773,8 @@ WHERE p.waits_for <> 'callback' AND NOT p.is_adopted AND p.id > :after AND (NOT 
         ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.tolerate') END END * (
     SELECT count(*)
     FROM taskdb_task AS t
-    WHERE t.parent_id = p.id AND t.role = 'part' ) + 1e-9 ELSE CASE WHEN json_valid(p.spec) THEN
-        CASE WHEN json_type(p.spec, '$.fan_out.tolerate') IN ('integer', 'real') THEN
+    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN json_valid(p.spec) THEN CASE
+        WHEN json_type(p.spec, '$.fan_out.tolerate') IN ('integer', 'real') THEN
         json_extract(p.spec, '$.fan_out.tolerate') END END END OR EXISTS (
     SELECT 1
     FROM taskdb_task AS t
@@ -2495,8 +2835,8 @@ WHERE (NOT EXISTS (
         ('integer', 'real') THEN json_extract(p.spec, '$.fan_out.tolerate') END END * (
     SELECT count(*)
     FROM taskdb_task AS t
-    WHERE t.parent_id = p.id AND t.role = 'part' ) + 1e-9 ELSE CASE WHEN json_valid(p.spec) THEN
-        CASE WHEN json_type(p.spec, '$.fan_out.tolerate') IN ('integer', 'real') THEN
+    WHERE t.parent_id = p.id AND t.role = 'part') + 1e-9 ELSE CASE WHEN json_valid(p.spec) THEN CASE
+        WHEN json_type(p.spec, '$.fan_out.tolerate') IN ('integer', 'real') THEN
         json_extract(p.spec, '$.fan_out.tolerate') END END END OR EXISTS (
     SELECT 1
     FROM taskdb_task AS t
@@ -2649,7 +2989,7 @@ RETURNING task_id
 UPDATE taskdb_task AS old
 SET attributes = COALESCE(:attributes, old.attributes), progress_current = COALESCE(:current,
     old.progress_current), progress_total = COALESCE(:total, old.progress_total), progress_message =
-    COALESCE(:message, old.progress_message) , updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    COALESCE(:message, old.progress_message), updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 WHERE old.id = :id AND old.claim_token = :token AND old.status = 'PROCESSING'
 RETURNING id
 
@@ -2680,3 +3020,48 @@ SELECT EXISTS (
   FROM taskdb_task
   WHERE parent_id = :parent AND role = 'part' AND (held_by IS NULL OR held_by <> 'window') AND
       status IN ('CREATED', 'SCHEDULED', 'QUEUED', 'STARTED', 'PROCESSING', 'ERRORED')) AS busy
+
+-- task/worker alive
+SELECT id
+FROM taskdb_worker
+WHERE stopped_at IS NULL AND seen_at >= (
+  SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:seconds) || ' seconds'))
+
+-- task/worker announce
+INSERT INTO taskdb_worker (id, name, host, pid, queues, types, release, started_at, seen_at)
+VALUES (:id, :name, :host, :pid, :queues, :types, :release, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ON CONFLICT (id) DO UPDATE
+SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), queues = excluded.queues, types =
+    excluded.types, stopped_at = NULL
+
+-- task/worker cancel_wishes
+SELECT id, claim_token, ((julianday(strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) -
+    julianday(cancel_requested_at)) * 86400) AS waited
+FROM taskdb_task
+WHERE worker = :worker AND status IN ('STARTED', 'PROCESSING') AND cancel_requested_at IS NOT NULL
+
+-- task/worker has_running
+SELECT 1 AS one
+FROM taskdb_task
+WHERE worker = :worker AND status IN ('STARTED', 'PROCESSING')
+LIMIT 1
+
+-- task/worker renew
+UPDATE taskdb_worker
+SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), waiting = :waiting
+WHERE id = :id
+RETURNING id
+
+-- task/worker renew_with_lists
+UPDATE taskdb_worker
+SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), waiting = :waiting, claims_before = claims,
+    listed_before_at = listed_at, claims = :claims, messages = :messages, listed_at =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE id = :id
+RETURNING id
+
+-- task/worker stop
+UPDATE taskdb_worker
+SET stopped_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE id = :id

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from taskdb.logger import get_logger
 from taskdb.store.engine.dialect import CREATED_ANSWER, OWNED, Columns, Moved, MoveStatement, whole
+from taskdb.store.engine.event_order import OLDEST_OPEN
 from taskdb.store.engine.postgresql.any_moment import read_any_moment
 from taskdb.store.engine.postgresql.before_image import HAS_TRIGGERS, note_triggers, tells_before
 from taskdb.store.engine.postgresql.kept_connection import KeptConnection
@@ -78,6 +79,7 @@ class PostgreSQL:
     # If the server dies, its last commits may be lost: released tasks are held again. The
     # transaction reads only the first rows of wait queues, by index. The planner, with old
     # statistics of empty queues, would sort and hash whole queues.
+    oldest_open = OLDEST_OPEN
     exclusive = (
         "SELECT pg_try_advisory_xact_lock(7303014, 1) AS has_it,"
         " set_config('synchronous_commit', 'off', true),"
