@@ -43,23 +43,27 @@ class Section:
     text: str
 
 
-@cache
-def sections(file: str, database: str) -> tuple[Section, ...]:
-    """Return what a database has of a file under `taskdb/store`, such as `admission/queries`."""
-    text = (_STORE / f"{file}.sql").read_text("utf-8")
-    return tuple(one for one in _sections(text) if not _DATABASES - {database} & {*one.options})
+def sections(database: str, *files: str) -> list[Section]:
+    """Return what a database has of some files under `taskdb/store`, such as `task/parts`."""
+    others = _DATABASES - {database}
+    return [one for file in files for one in _read(file) if others.isdisjoint(one.options)]
 
 
 @cache
-def columns_of(file: str) -> Mapping[str, Columns]:
+def columns_of(*files: str) -> Mapping[str, Columns]:
     """Return the columns of each parameter that carries rows, by the name of its section."""
     found: dict[str, Any] = {}
-    for one in sections(file, ""):
+    for one in sections("", *files):
         if one.kind == "columns":
             found[one.name] = dict(map(str.split, split(one.text)))
             for other in one.options:
                 found[one.name] = found[other] | found[one.name]
     return found
+
+
+@cache
+def _read(file: str) -> tuple[Section, ...]:
+    return tuple(_sections((_STORE / f"{file}.sql").read_text("utf-8")))
 
 
 def _sections(text: str) -> Iterator[Section]:

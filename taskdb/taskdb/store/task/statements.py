@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from taskdb.model.status import (
@@ -103,8 +102,7 @@ Queries = Statements[str]
 @cache
 def moves_for(d: StoreDialect) -> Moves:
     """Return the moves for one dialect."""
-    several = chain.from_iterable(sections(file, d.name) for file in MOVE_FILES)
-    found = {one.name: one for one in several if one.kind == "move"}
+    found = {one.name: one for one in sections(d.name, *MOVE_FILES) if one.kind == "move"}
     writer = _writer(d, *MOVE_FILES)
     return Moves(found, lambda name: _move(found[name], found, writer))
 
@@ -112,16 +110,14 @@ def moves_for(d: StoreDialect) -> Moves:
 @cache
 def queries_of(d: StoreDialect, file: str) -> Queries:
     """Return the queries of a file under `taskdb/store`, such as `admission/queries`."""
-    texts = {one.name: one.text for one in sections(file, d.name) if one.kind == "query"}
+    texts = {one.name: one.text for one in sections(d.name, file) if one.kind == "query"}
     writer = _writer(d, file)
     return Queries(texts, lambda name: writer.write(texts[name]))
 
 
 def _writer(d: StoreDialect, *files: str) -> Writer:
     """Return a writer with the parts of these files and of `parts.sql`."""
-    columns = dict(_COLUMNS)
-    for one in files:
-        columns |= columns_of(one)
+    columns = {**_COLUMNS, **columns_of(*files)}
 
     def bound(name: str) -> str:
         of_kind = {"text": d.text, "integer": d.integer, "moment": d.moment, "number": d.number}
@@ -150,8 +146,7 @@ def _writer(d: StoreDialect, *files: str) -> Writer:
             _HELD.get(one) or given(one) for one in columns[name] if one not in WHEN
         ),
     }
-    parts = chain.from_iterable(sections(one, d.name) for one in ("task/parts", *files))
-    return Writer(d, parts, columns, words)
+    return Writer(d, sections(d.name, "task/parts", *files), columns, words)
 
 
 _HELD = {
