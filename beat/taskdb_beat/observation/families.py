@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -32,32 +33,22 @@ from taskdb_beat.observation.totals import Key
 K = TypeVar("K", bound=Key)
 
 
+@dataclass(eq=False, kw_only=True)
 class Families(Collector):
     """Collects from memory: the figures of the reporter, and the state of this process."""
 
-    def __init__(
-        self,
-        *,
-        reporter: Reporter,
-        loops: Sequence[Loop],
-        health: Health,
-        probes: Mapping[str, Probe],
-        database: Database,
-        disk_gauge: DiskGauge,
-        tenants: bool,
-    ) -> None:
-        self._reporter = reporter
-        self._loops = loops
-        self._health = health
-        self._probes = probes
-        self._database = database
-        self._disk_gauge = disk_gauge
-        self._tenants = tenants
+    reporter: Reporter
+    loops: Sequence[Loop]
+    health: Health
+    probes: Mapping[str, Probe]
+    database: Database
+    disk_gauge: DiskGauge
+    tenants: bool
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family that has values."""
         yield from self._of_this_beat()
-        figures = self._reporter.figures
+        figures = self.reporter.figures
         if figures is not None:
             yield from self._of_the_rows(figures)
             yield from self._of_what_happened()
@@ -68,31 +59,31 @@ class Families(Collector):
 
     def _of_this_beat(self) -> Iterator[Metric]:
         yield self._gauge("taskdb_build_info", {(version("celery-taskdb"),): 1})
-        yield self._gauge("taskdb_reporter", {(): float(self._reporter.is_reporting)})
-        yield self._of_loops("taskdb_loop_success_age_seconds", self._health.success_age_seconds)
+        yield self._gauge("taskdb_reporter", {(): float(self.reporter.is_reporting)})
+        yield self._of_loops("taskdb_loop_success_age_seconds", self.health.success_age_seconds)
         yield self._of_loops("taskdb_loop_errors_in_row", lambda loop: loop.health.errors_in_row)
         passed = {
             (loop.name,): seconds
-            for loop in self._loops
+            for loop in self.loops
             if (seconds := loop.health.last_pass_seconds) is not None
         }
         yield self._gauge("taskdb_loop_pass_seconds", passed)
         up = {
             (name,): float(is_up)
-            for name, probe in self._probes.items()
+            for name, probe in self.probes.items()
             if (is_up := probe.is_up_lately()) is not None
         }
         yield self._gauge("taskdb_dependency_up", up)
-        found = self._disk_gauge.disks
+        found = self.disk_gauge.disks
         yield self._gauge("taskdb_disk_free_bytes", {(one.place,): one.free for one in found})
         yield self._gauge("taskdb_disk_bytes", {(one.place,): one.size for one in found})
-        pool = self._database.pool()
+        pool = self.database.pool()
         states = {("open",): pool.open, ("in_use",): pool.in_use}
         yield self._gauge("taskdb_database_pool_connections", states)
         yield self._gauge("taskdb_database_pool_limit", {(): pool.limit})
 
     def _of_loops(self, name: str, value: Callable[[Loop], float]) -> Metric:
-        return self._gauge(name, {(loop.name,): value(loop) for loop in self._loops})
+        return self._gauge(name, {(loop.name,): value(loop) for loop in self.loops})
 
     def _of_the_rows(self, figures: Figures) -> Iterator[Metric]:
         yield from self._of_tasks(figures)
@@ -107,7 +98,7 @@ class Families(Collector):
         yield from self._of_alarms(figures.alarms)
         yield from self._of_subscriptions(figures.audience)
         # A loop without rows set aside reports 0, so that an alert can end.
-        aside = dict.fromkeys(((loop.name,) for loop in self._loops), 0)
+        aside = dict.fromkeys(((loop.name,) for loop in self.loops), 0)
         aside |= {(name,): number for name, number in figures.aside.items()}
         yield self._gauge("taskdb_rows_set_aside", aside)
         yield from self._of_upkeep(figures.upkeep)
@@ -122,16 +113,16 @@ class Families(Collector):
         held: dict[Key, float] = defaultdict(float)
         # An empty queue is reported if a worker consumes it, or if it had tasks before.
         queues = {self._queue(name) for name in figures.workers.by_queue} | {
-            (name,) for name in self._reporter.labels.known("queue")
+            (name,) for name in self.reporter.labels.known("queue")
         }
         backlog, running = dict.fromkeys(queues, 0.0), dict.fromkeys(queues, 0.0)
         oldest = dict.fromkeys(queues, 0.0)
         outbox, outbox_oldest = 0.0, 0.0
-        named = self._reporter.labels.named
+        named = self.reporter.labels.named
         for one in figures.tasks:
             queue = self._queue(one.queue)
             key = (one.status.value, named("type", one.type), *queue)
-            tasks[(*key, named("tenant", one.tenant)) if self._tenants else key] += one.number
+            tasks[(*key, named("tenant", one.tenant)) if self.tenants else key] += one.number
             if one.rule:
                 held[(one.rule, *queue)] += one.number
             since = one.oldest_ready_seconds or 0.0
@@ -158,7 +149,7 @@ class Families(Collector):
         }
         yield self._gauge("taskdb_alarms", numbers)
         yield self._gauge("taskdb_alarms_unrouted", {(): alarms.unrouted})
-        labels = self._reporter.labels
+        labels = self.reporter.labels
         # As with queues: a channel without waiting messages is reported.
         waiting: dict[Key, float] = dict.fromkeys(((name,) for name in labels.known("channel")), 0)
         oldest = dict(waiting)
@@ -194,10 +185,10 @@ class Families(Collector):
         yield self._gauge("taskdb_vacuum_held_back_seconds", {(): upkeep.held_back_seconds})
 
     def _of_what_happened(self) -> Iterator[Metric]:
-        totals = self._reporter.totals
+        totals = self.reporter.totals
         for name, counts in totals.counters.items():
             metric = BY_NAME[name]
-            labels = metric.labels_with(tenants=self._tenants)
+            labels = metric.labels_with(tenants=self.tenants)
             counter = CounterMetricFamily(name, metric.meaning, labels=labels)
             # A copy in one step: the loop may add a series meanwhile.
             for key, number in list(counts.items()):
@@ -211,11 +202,11 @@ class Families(Collector):
             yield histogram
 
     def _queue(self, name: str) -> tuple[str]:
-        return (self._reporter.labels.named("queue", name),)
+        return (self.reporter.labels.named("queue", name),)
 
     def _gauge(self, name: str, values: Mapping[K, float]) -> GaugeMetricFamily:
         metric = BY_NAME[name]
-        labels = metric.labels_with(tenants=self._tenants)
+        labels = metric.labels_with(tenants=self.tenants)
         gauge = GaugeMetricFamily(name, metric.meaning, labels=labels)
         for key, value in values.items():
             gauge.add_metric(key, value)

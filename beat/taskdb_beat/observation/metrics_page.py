@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.exposition import choose_encoder
 
 from taskdb_beat.observation.families import Families
-from taskdb_beat.observation.server import Answer, Asked, Page
+from taskdb_beat.observation.server import Answer, Page
 
 
 def metrics_page(families: Families) -> Page:
@@ -19,8 +19,8 @@ def metrics_page(families: Families) -> Page:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
 
-    def page(asked: Asked) -> Answer:
-        encode, content_type = choose_encoder(asked.accept)
+    def page(accept: str) -> Answer:
+        encode, content_type = choose_encoder(accept)
         return Answer(HTTPStatus.OK, encode(registry), content_type)
 
     return page

@@ -18,7 +18,7 @@ from taskdb_beat.observation.disk_gauge import DiskGauge
 from taskdb_beat.observation.health import Health
 from taskdb_beat.observation.readiness import probes
 from taskdb_beat.observation.reporter import Reporter
-from taskdb_beat.observation.server import Answer, Asked, Page, Server
+from taskdb_beat.observation.server import Answer, Page, Server
 
 log = get_logger("taskdb.http")
 
@@ -92,13 +92,13 @@ class _Served:
             # Its lease ends by itself.
             log.debug("reporter.handover_failed", reason=str(error))
 
-    def _healthz(self, _asked: Asked) -> Answer:
+    def _healthz(self, _accept: str) -> Answer:
         standing = self._health.standing()
         if standing:
             return Answer.of(HTTPStatus.SERVICE_UNAVAILABLE, *standing)
         return Answer.of(HTTPStatus.OK, "ok")
 
-    def _readyz(self, _asked: Asked) -> Answer:
+    def _readyz(self, _accept: str) -> Answer:
         wrong = self._wrong()
         if not wrong:
             return Answer.of(HTTPStatus.OK, "ok")

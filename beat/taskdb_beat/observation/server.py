@@ -26,13 +26,6 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The parts of a request that a page may depend on."""
-
-    accept: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """A response."""
 
@@ -46,7 +39,8 @@ class Answer:
         return cls(status, "".join(f"{line}\n" for line in lines).encode())
 
 
-Page = Callable[[Asked], Answer]
+Page = Callable[[str], Answer]
+"""Makes the response to a request with this `Accept` header."""
 
 
 class Server:
@@ -58,11 +52,10 @@ class Server:
         try:
             self._server = _BoundedServer(address, handler)
         except OSError as error:
-            message = (
+            raise SettingsError(
                 f"cannot serve HTTP on {address} ({error.strerror or error}): choose another port "
                 "with --http or TASKDB_HTTP, or end who has it"
-            )
-            raise SettingsError(message) from None
+            ) from None
         self._thread: threading.Thread | None = None
 
     @property
@@ -133,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Answer.of(HTTPStatus.NOT_FOUND, f"there is no such page; there are {known}"))
             return
         try:
-            answer = page(Asked(self.headers.get("Accept", "")))
+            answer = page(self.headers.get("Accept", ""))
         except Exception:
             # The caller gets status 500, and the server continues.
             log.exception("http.failed", path=self.path.partition("?")[0])

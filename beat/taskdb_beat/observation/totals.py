@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from taskdb.store.doctor.statistics import RUN_SECONDS, WAIT_SECONDS, Happened, Spread
+from taskdb_beat.observation.catalog import BY_NAME
 from taskdb_beat.observation.label import Labels
 
 Key = tuple[str, ...]
@@ -39,14 +40,7 @@ class Totals:
         self._labels = labels
         self._tenants = tenants
         self.counters: dict[str, dict[Key, int]] = {
-            name: defaultdict(int)
-            for name in (
-                "taskdb_tasks_created",
-                "taskdb_task_moves",
-                "taskdb_retries",
-                "taskdb_crashes",
-                "taskdb_rescues",
-            )
+            name: defaultdict(int) for name, metric in BY_NAME.items() if metric.kind == "counter"
         }
         self.histograms: dict[str, dict[Key, Distribution]] = {
             "taskdb_task_wait_seconds": defaultdict(lambda: Distribution(WAIT_SECONDS)),

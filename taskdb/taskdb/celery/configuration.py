@@ -83,12 +83,11 @@ def check_broker_scheme(settings: Settings) -> None:
             # Show only the scheme: the rest may hold a password.
             hint = did_you_mean(name, TRANSPORT_ALIASES) if colon else ""
             named = f"{scheme}://" if colon else "a URL without a scheme"
-            message = (
+            raise SettingsError(
                 f"TASKDB_BROKER_URL: no broker is known for {named}{hint}. Write "
                 "redis://host:6379/0, amqp://user:password@host/vhost, or leave it empty for the "
                 "embedded broker"
             )
-            raise SettingsError(message)
         _check_readable(url.strip())
 
 
@@ -100,13 +99,12 @@ def _check_readable(url: str) -> None:
     except Exception as error:  # noqa: BLE001 - the parser raises errors of any class
         misplaced = [name for name in parse_qs(url.partition("?")[2]) if name in REDIS_OPTIONS]
         named = f", here {' and '.join(misplaced)}," if misplaced else ""
-        message = (
+        raise SettingsError(
             f"TASKDB_BROKER_URL cannot be read ({type(error).__name__}). Options of the transport"
             f"{named} do not go behind the `?`: give them as `broker_transport_options` in "
             "TASKDB_CELERY. The port is a number, and other characters than letters and digits of "
             "a password are written as %40"
-        )
-        raise SettingsError(message) from None
+        ) from None
 
 
 def broker_kind(settings: Settings) -> str:

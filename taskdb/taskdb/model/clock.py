@@ -51,16 +51,14 @@ def require_aware(moment: datetime, name: str) -> datetime:
     bounds.
     """
     if moment.tzinfo is None or moment.utcoffset() is None:
-        message = (
+        raise ValueError(
             f"{name} is a naive datetime ({moment.isoformat()}): add a zone, "
             "for example datetime.now(UTC)"
         )
-        raise ValueError(message)
     # Compared before the conversion: a moment at either end does not exist in another zone.
     if not is_bounded(moment):
-        message = (
+        raise ValueError(
             f"{name} is out of bounds ({moment.isoformat()}): pass a moment from "
             f"{EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}, or leave it out to mean never"
         )
-        raise ValueError(message)
     return moment.astimezone(UTC)

@@ -46,10 +46,9 @@ def encode(value: Any, subject: str, *, deepest: int | None = DEEPEST) -> str:
     if "\\u0000" in text:
         _refuse_nul(value, subject)
     if deepest is not None and _is_deeper(spelled, deepest):
-        message = (
+        raise NotEncodable(
             f"{subject} is {TOO_DEEP}. Make it flatter, or store it elsewhere and pass its address"
         )
-        raise NotEncodable(message)
     if "e+" in text or "-0.0" in text:
         text = _TOKEN.sub(_as_every_database_reads, text)
     return text
@@ -132,10 +131,9 @@ def _refuse_nul(value: Any, subject: str) -> None:
         path, part = left.pop()
         if isinstance(part, str) and "\x00" in part:
             place = f" at {path}" if path else ""
-            message = (
+            raise NotEncodable(
                 f"{subject} has a NUL character{place}, which PostgreSQL cannot store: remove it"
             )
-            raise NotEncodable(message)
         for key, item in _items(part):
             left.append((path, key))
             left.append((f"{path}.{key}" if path else str(key), item))

@@ -33,10 +33,9 @@ def memory_database() -> Iterator[str]:
     it. Raises SettingsError if SQLite is older than 3.36.
     """
     if sqlite3.sqlite_version_info < _OLDEST:
-        message = (
+        raise SettingsError(
             f"SQLite {sqlite3.sqlite_version} shares no database in memory, 3.36 does: use a file"
         )
-        raise SettingsError(message)
     name = f"/taskdb-{uuid4().hex}"
     anchor = sqlite3.connect(f"file:{name}?vfs=memdb", uri=True, check_same_thread=False)
     with closing(anchor):

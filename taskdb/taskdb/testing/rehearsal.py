@@ -283,10 +283,9 @@ def rehearse(
 def current() -> Rehearsal:
     """Return the current rehearsal; raises RuntimeError if there is none."""
     if not _stack:
-        message = (
+        raise RuntimeError(
             "no rehearsal is on: ask for the fixture `rehearsal`, or use `with rehearse() as ...`"
         )
-        raise RuntimeError(message)
     return _stack[-1]
 
 

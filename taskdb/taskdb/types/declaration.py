@@ -177,10 +177,9 @@ def _check_fields(
     known = set(model.model_fields) if model is not None else set(fields)
     missing = [field for field in fields if field not in known]
     if missing:
-        message = (
+        raise ValueError(
             f"task type {name!r}: {option}={missing} are not fields of its input {sorted(known)}"
         )
-        raise ValueError(message)
 
 
 def _check_no_secrets(name: str, adapter: TypeAdapter[Any]) -> None:
@@ -191,11 +190,10 @@ def _check_no_secrets(name: str, adapter: TypeAdapter[Any]) -> None:
         return
     secret = _write_only(schema, "")
     if secret is not None:
-        message = (
+        raise TypeError(
             f"task type {name!r}: {secret or 'its input'} is a secret, and an input is stored "
             "and shown: pass the place where the body finds the secret"
         )
-        raise TypeError(message)
 
 
 def _write_only(schema: Any, path: str) -> str | None:

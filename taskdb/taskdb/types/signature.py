@@ -75,11 +75,10 @@ def _refuse_generator(name: str, body: Any) -> None:
     """Refuse a generator: a call of it runs no code, and a row cannot store what it yields."""
     for called in (body, getattr(type(body), "__call__", None)):  # noqa: B004 - its code is inspected
         if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
-            message = (
+            raise TypeError(
                 f"task type {name!r}: its body is a generator, and calling it runs no code; "
                 "return a list, or pass each item to a part of a fan-out"
             )
-            raise TypeError(message)
 
 
 def _whole_input(
@@ -105,11 +104,10 @@ def _model_of(
     fields: dict[str, Any] = {}
     for parameter in rest:
         if parameter.kind in _VARIADIC or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-            message = (
+            raise TypeError(
                 f"task type {name!r}: parameter {parameter} cannot be a field of the input; name "
                 "every field, or take one parameter called input"
             )
-            raise TypeError(message)
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
     try:
@@ -176,12 +174,11 @@ def _hints(name: str, body: Any) -> dict[str, Any]:
         except NameError as error:
             found[parameter] = hint
             if parameter not in {"ctx", "return"} and hint != "TaskContext":
-                message = (
+                raise TypeError(
                     f"task type {name!r}: the hint of parameter {parameter} cannot be resolved "
                     f"({error}): define it at the top of a module, and import it outside of "
                     "TYPE_CHECKING"
-                )
-                raise TypeError(message) from None
+                ) from None
     return found
 
 

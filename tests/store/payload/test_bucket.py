@@ -21,7 +21,7 @@ from taskdb.errors import (
 from taskdb.settings.location import Bucket
 from taskdb.settings.settings import Settings
 from taskdb.store.payload import bucket as module
-from taskdb.store.payload.bucket import BucketOptions, BucketPayloadStore
+from taskdb.store.payload.bucket import BucketPayloadStore
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.payload.place import payload_store_of
 from taskdb.store.retention.sweep import Leftovers
@@ -56,7 +56,8 @@ def bucket(server: S3) -> Bucket:
 
 
 def opened(server: S3, bucket: Bucket, **options: Any) -> BucketPayloadStore:
-    return BucketPayloadStore(bucket, BucketOptions(endpoint=server.url, **options))
+    given = {f"payload_{name}": value for name, value in options.items()}
+    return BucketPayloadStore(bucket, Settings.load({}, payload_endpoint=server.url, **given))
 
 
 @pytest.fixture
@@ -156,9 +157,10 @@ def test_a_bucket_that_is_not_there_is_no_payload_that_is_missing(server: S3, ve
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_server_that_is_away_is_told_of_in_words(bucket: Bucket, verb: str) -> None:
-    options = BucketOptions(endpoint=f"http://127.0.0.1:{free_port()}", region="eu-central-1")
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    settings = Settings.load({}, payload_endpoint=endpoint, payload_region="eu-central-1")
     with pytest.raises(PayloadStoreUnreachable, match="check TASKDB_PAYLOAD_URL"):
-        VERBS[verb](BucketPayloadStore(bucket, options))
+        VERBS[verb](BucketPayloadStore(bucket, settings))
 
 
 def test_a_server_that_is_frozen_takes_a_bounded_time(bucket: Bucket) -> None:
@@ -232,7 +234,7 @@ def test_the_settings_name_the_bucket() -> None:
     store = payload_store_of(settings)
     assert isinstance(store, BucketPayloadStore)
     assert store._bucket == ("acme-tasks", "production/payloads/")
-    assert store._options.encryption == "aws:kms"
+    assert store._settings.payload_encryption == "aws:kms"
     assert Bucket.parse("s3://acme-tasks") == Bucket.parse("s3://acme-tasks/") == ("acme-tasks", "")
 
 

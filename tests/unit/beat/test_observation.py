@@ -23,7 +23,7 @@ from taskdb_beat.observation.catalog import METRICS
 from taskdb_beat.observation.health import Health
 from taskdb_beat.observation.label import Labels
 from taskdb_beat.observation.readiness import Probe
-from taskdb_beat.observation.server import Answer, Asked, Server
+from taskdb_beat.observation.server import Answer, Server
 from taskdb_beat.observation.totals import Totals
 
 
@@ -221,7 +221,7 @@ def test_who_says_nothing_and_who_comes_in_crowds_stops_nobody(
 
 
 def test_a_page_that_breaks_breaks_nothing_else() -> None:
-    def broken(_asked: Asked) -> Answer:
+    def broken(_accept: str) -> Answer:
         raise ZeroDivisionError
 
     server = Server(Address("127.0.0.1", 0), {"/broken": broken})

@@ -91,8 +91,7 @@ def _read(read: Callable[[], T], instead: Callable[[BaseException], T]) -> T:
 
 def no_such_end(error: BaseException) -> Exception:
     """Return the error that replaces an end of Celery's that a tracked body does not have."""
-    message = (
+    return TypeError(
         f"a body may not raise Celery's {type(error).__name__}: raise taskdb.Cancel to stop the "
         "task, or taskdb.Fail to fail it"
     )
-    return TypeError(message)

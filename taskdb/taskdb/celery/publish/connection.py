@@ -132,11 +132,10 @@ class _Producer(Producer):
         """Publish a message; raises SettingsError for a serializer that workers do not read."""
         serializer = options.get("serializer") or "json"
         if not is_json(serializer):
-            message = (
+            raise SettingsError(
                 f"a route in `task_routes` has the serializer {serializer!r}, and workers read "
                 "JSON only. Leave it out"
             )
-            raise SettingsError(message)
         self.sent = (body, options)
         self.is_speaking = True
         return super().publish(body, *arguments, **options)

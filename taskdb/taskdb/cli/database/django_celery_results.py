@@ -40,6 +40,12 @@ _TRACEBACK_LIMIT = 16_384
 _JSON_TYPES = {None, "", "json", "application/json"}
 NOT_JSON = "[not JSON: left out by the import]"
 """In place of what a serializer other than JSON wrote: no rule can find a secret in it."""
+_NOTES = {
+    "not_ended": "have not ended there: run it again later",
+    "not_json": "values are not JSON (pickle, YAML, …) and were left out",
+    "soon_pruned": "ended longer ago than is kept, and are pruned by the next beat: "
+    "TASKDB_RETENTION sets how long",
+}
 _OPENING = ("(", "[", "{")
 
 
@@ -214,14 +220,6 @@ def _print(session: Session, counts: Counter[str], *, dry_run: bool) -> None:
     done = "could be imported" if dry_run else "imported"
     here = f", {counts['already_here']:,} were here already" if counts["already_here"] else ""
     session.output.line(f"{counts['imported']:,} {done}{here}")
-    if counts["not_ended"]:
-        session.output.note(f"{counts['not_ended']:,} have not ended there: run it again later")
-    if counts["not_json"]:
-        session.output.note(
-            f"{counts['not_json']:,} values are not JSON (pickle, YAML, …) and were left out"
-        )
-    if counts["soon_pruned"]:
-        session.output.note(
-            f"{counts['soon_pruned']:,} ended longer ago than is kept, and are pruned by the next"
-            " beat: TASKDB_RETENTION sets how long"
-        )
+    for name, meaning in _NOTES.items():
+        if counts[name]:
+            session.output.note(f"{counts[name]:,} {meaning}")

@@ -19,9 +19,8 @@ from taskdb.client.taskdb import TaskDB
 from taskdb.errors import PayloadStoreUnreachable
 from taskdb.redaction.printable import printable
 from taskdb.role import load_role
-from taskdb.settings.settings import Settings
 from taskdb.store.doctor.disk import held_log, low_disks
-from taskdb.store.doctor.finding import EXAMPLES, Drift, Limits
+from taskdb.store.doctor.finding import Drift, Limits, drift
 from taskdb.store.upkeep import StoreUpkeep
 
 _MOST = 1_000
@@ -55,95 +54,76 @@ def doctor(session: Session, *, fix: Fix = False) -> int:
 def diagnose(taskdb: TaskDB) -> list[Drift]:
     """Every class of drift with at least one example."""
     settings = taskdb.settings
-    lease = timedelta(seconds=settings.worker_lease_seconds)
-    limits = limits_of(settings)
-    found = taskdb.store.doctor.drifts(lease=lease, limits=limits)
-    found += [one for look in (low_disks, held_log) if (one := look(settings, limits)) is not None]
-    problem = broker_state(settings, settings.default_queue).away
-    if problem is not None:
-        advice = "check TASKDB_BROKER_URL and that the server runs"
-        found.append(Drift("broker_away", 1, (problem,), "the broker does not respond", advice))
-    found.extend(_undelivered_alarms(taskdb))
-    found.extend(_unshrinkable_files(taskdb))
-    try:
-        missing = _missing_payloads(taskdb)
-    except PayloadStoreUnreachable as error:
-        missing = []
-        found.append(
-            Drift(
-                "payload_store_away",
-                1,
-                (str(error),),
-                "the payload store does not respond, or refuses",
-                "check TASKDB_PAYLOAD_URL, the credentials and what they may do",
-            )
-        )
-    if missing:
-        found.append(
-            Drift(
-                "payload_missing",
-                len(missing),
-                tuple(missing[:EXAMPLES]),
-                "payloads that rows name and the payload store has not (of a sample)",
-                "every process must see the same TASKDB_PAYLOAD_DIR or TASKDB_PAYLOAD_URL; bring "
-                "back what is gone",
-            )
-        )
-    return found
-
-
-def limits_of(settings: Settings) -> Limits:
-    """The limits that the settings give the doctor."""
-    return Limits(
+    limits = Limits(
         transaction=timedelta(seconds=settings.doctor_transaction_seconds),
         dead_rows=settings.doctor_dead_rows,
         disk_free_bytes=settings.doctor_disk_free_bytes,
     )
+    lease = timedelta(seconds=settings.worker_lease_seconds)
+    found = taskdb.store.doctor.drifts(lease=lease, limits=limits)
+    return [*found, *(one for one in _around(taskdb, limits) if one is not None)]
 
 
-def _undelivered_alarms(taskdb: TaskDB) -> Iterator[Drift]:
-    """Alarms that have not reached anyone."""
-    waiting = [one for one in taskdb.alarms.undelivered(_MOST) if one.attempts]
-    if waiting:
-        examples = tuple(f"{one.alarm_id} to {one.channel}" for one in waiting[:EXAMPLES])
-        advice = "`taskdb alarm list --undelivered` shows why; `taskdb alarm test CHANNEL` tries it"
-        meaning = "messages of alarms that their channel has not accepted"
-        yield Drift("alarm_undelivered", len(waiting), examples, meaning, advice)
-    unrouted = [one.id for one in taskdb.alarms.list(unrouted=True, state="open", limit=_MOST)]
-    if unrouted:
-        yield Drift(
-            "alarm_unrouted",
-            len(unrouted),
-            tuple(unrouted[:EXAMPLES]),
-            "open alarms without a route: nobody is notified",
-            "name channels and routes in TASKDB_ALARM_CHANNELS and TASKDB_ALARM_ROUTES",
-        )
+def _around(taskdb: TaskDB, limits: Limits) -> Iterator[Drift | None]:
+    """Look at everything that the rows need: disks, broker, channels, files, payloads."""
+    settings, alarms = taskdb.settings, taskdb.alarms
+    yield low_disks(settings, limits)
+    yield held_log(settings, limits)
+    problem = broker_state(settings, settings.default_queue).away
+    yield drift(
+        "broker_away",
+        [] if problem is None else [problem],
+        "the broker does not respond",
+        "check TASKDB_BROKER_URL and that the server runs",
+    )
+    yield drift(
+        "alarm_undelivered",
+        [f"{one.alarm_id} to {one.channel}" for one in alarms.undelivered(_MOST) if one.attempts],
+        "messages of alarms that their channel has not accepted",
+        "`taskdb alarm list --undelivered` shows why; `taskdb alarm test CHANNEL` tries it",
+    )
+    yield drift(
+        "alarm_unrouted",
+        [one.id for one in alarms.list(unrouted=True, state="open", limit=_MOST)],
+        "open alarms without a route: nobody is notified",
+        "name channels and routes in TASKDB_ALARM_CHANNELS and TASKDB_ALARM_ROUTES",
+    )
+    file = sqlite_file(settings)
+    is_kept = file is not None and not StoreUpkeep(taskdb.store).free_space.can_shrink()
+    # Files of an older release keep the space of everything that is pruned.
+    yield drift(
+        "space_kept",
+        [str(file)] if is_kept else [],
+        "database files that never become smaller, even after pruning",
+        "stop every process that uses the file, then rewrite it: sqlite3 FILE 'PRAGMA "
+        "auto_vacuum = INCREMENTAL; VACUUM'",
+    )
+    yield _payloads(taskdb)
 
 
-def _unshrinkable_files(taskdb: TaskDB) -> Iterator[Drift]:
-    """SQLite files of an older release, which keep the space of all that is pruned."""
-    file = sqlite_file(taskdb.settings)
-    if file is not None and not StoreUpkeep(taskdb.store).free_space.can_shrink():
-        yield Drift(
-            "space_kept",
-            1,
-            (str(file),),
-            "database files that never become smaller, even after pruning",
-            "stop every process that uses the file, then rewrite it: sqlite3 FILE 'PRAGMA "
-            "auto_vacuum = INCREMENTAL; VACUUM'",
-        )
-
-
-def _missing_payloads(taskdb: TaskDB) -> list[str]:
+def _payloads(taskdb: TaskDB) -> Drift | None:
     references = taskdb.store.doctor.payload_references()
-    return [reference for reference in references if not taskdb.store.payloads.has(reference)]
+    try:
+        missing = [one for one in references if not taskdb.store.payloads.has(one)]
+    except PayloadStoreUnreachable as error:
+        return drift(
+            "payload_store_away",
+            [str(error)],
+            "the payload store does not respond, or refuses",
+            "check TASKDB_PAYLOAD_URL, the credentials and what they may do",
+        )
+    return drift(
+        "payload_missing",
+        missing,
+        "payloads that rows name and the payload store has not (of a sample)",
+        "every process must see the same TASKDB_PAYLOAD_DIR or TASKDB_PAYLOAD_URL; bring back what "
+        "is gone",
+    )
 
 
 def _as_json(before: list[Drift], after: list[Drift] | None) -> dict[str, Any]:
-    document: dict[str, Any] = {"drift": [document_of(one) for one in before]}
-    if after is not None:
-        document["left"] = [document_of(one) for one in after]
-    return document
+    left = {} if after is None else {"left": [document_of(one) for one in after]}
+    return {"drift": [document_of(one) for one in before], **left}
 
 
 def _print(output: Output, before: list[Drift], after: list[Drift] | None) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from taskdb.celery.entry_options import task_options
 from taskdb.celery.recurrence import crontab_of, when
 from taskdb.cli.database.other_database import OtherUrl, moment_of, other_database
+from taskdb.cli.document import document_of
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.client.taskdb import TaskDB
@@ -66,9 +67,7 @@ def import_schedules(
     found = [_imported(taskdb, row, dry_run=dry_run, replace=replace) for row in read_rows(url)]
     for one in found:
         if session.is_json:
-            session.output.document(
-                {"name": one.name, "type": one.type, "reason": one.reason, "note": one.note}
-            )
+            session.output.document(document_of(one))
     done = "could be imported" if dry_run else "imported"
     rows = [(one.name, one.type, one.reason or f"{done}{one.note}") for one in found]
     if rows:
@@ -124,10 +123,8 @@ def _options(taskdb: TaskDB, row: Mapping[str, Any]) -> tuple[dict[str, Any], st
 
 
 def _message_options(row: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("queue", "priority", "exchange", "routing_key")
-    found = {name: row.get(name) for name in names}
     return {
-        **found,
+        **{name: row.get(name) for name in ("queue", "priority", "exchange", "routing_key")},
         # A moment of expiry ends the schedule, and is read there.
         "expires": None if row.get("expires") is not None else row.get("expire_seconds"),
         "headers": _json(row, "headers", "{}"),

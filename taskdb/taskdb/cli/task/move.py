@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import typer
 
@@ -39,36 +39,24 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a bulk
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A move by hand, of one task and of many."""
+    """A move by hand, of one task and of many; a bulk move starts from the statuses `movable`."""
 
     name: str
     done: str
-    one: Callable[[TaskDB, str], TaskEntity]
-    many: Callable[[TaskDB, Criteria], int]
     movable: frozenset[TaskStatus]
-    """The statuses that a bulk move starts from."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def one(self, taskdb: TaskDB, reference: str) -> TaskEntity:
+        moved: TaskEntity = getattr(taskdb, f"{self.name}_task")(reference, **self.options)
+        return moved
+
+    def many(self, taskdb: TaskDB, wanted: Criteria) -> int:
+        return int(getattr(taskdb, f"{self.name}_tasks")(**self.options, **wanted))
 
 
-CANCEL = Verb(
-    "cancel",
-    "canceled",
-    lambda taskdb, reference: taskdb.cancel_task(reference),
-    lambda taskdb, wanted: taskdb.cancel_tasks(**wanted),
-    MOVES["cancel"].sources,
-)
-RETRY = Verb(
-    "retry",
-    "retried",
-    lambda taskdb, reference: taskdb.retry_task(reference),
-    lambda taskdb, wanted: taskdb.retry_tasks(**wanted),
-    RETRIED_IN_BULK,
-)
-RETRY_ANEW = replace(
-    RETRY,
-    one=lambda taskdb, reference: taskdb.retry_task(reference, force=True),
-    many=lambda taskdb, wanted: taskdb.retry_tasks(force=True, **wanted),
-    movable=MOVES["retry"].sources,
-)
+CANCEL = Verb("cancel", "canceled", MOVES["cancel"].sources)
+RETRY = Verb("retry", "retried", RETRIED_IN_BULK)
+RETRY_ANEW = Verb("retry", "retried", MOVES["retry"].sources, {"force": True})
 
 
 @with_session
@@ -138,14 +126,10 @@ def _move_each(session: Session, taskdb: TaskDB, verb: Verb, references: list[st
             codes.append(report(error, output, debug=session.debug))
             continue
         print_row(output, task)
-        if not output.is_json:
-            _note_what_follows(output, task)
+        is_asked = task.cancel_requested_at is not None and not task.status.is_settled
+        if is_asked and not output.is_json:
+            output.note("it is running and was asked to stop; `taskdb wait` returns when it has")
     return codes[0] if codes else ExitCode.OK
-
-
-def _note_what_follows(output: Output, task: TaskEntity) -> None:
-    if task.cancel_requested_at is not None and not task.status.is_settled:
-        output.note("it is running and was asked to stop; `taskdb wait` returns when it has")
 
 
 def _move_all(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria, *, yes: bool) -> int:

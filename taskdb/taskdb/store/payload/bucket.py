@@ -12,18 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
-from taskdb.errors import (
-    PayloadMissing,
-    PayloadStoreUnreachable,
-    PayloadTooLarge,
-    SettingsError,
-)
+from taskdb.errors import PayloadMissing, PayloadStoreUnreachable, PayloadTooLarge, SettingsError
 from taskdb.fork import renew_after_fork
 from taskdb.settings.location import Bucket
+from taskdb.settings.settings import Settings
 
 T = TypeVar("T")
 
@@ -39,18 +34,6 @@ _OF_OURS = re.compile(r"\d{4}-\d{2}-\d{2}/[^/\\]+")
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BucketOptions:
-    """The options of requests to a bucket. Empty text: the usual settings of AWS apply."""
-
-    endpoint: str = ""
-    region: str = ""
-    encryption: str = ""
-    kms_key: str = ""
-    timeout_seconds: float = 10.0
-    limit_bytes: int = _LEAST_LIMIT_BYTES
-
-
 class BucketPayloadStore:
     """Payloads as objects by day, below the prefix of a bucket.
 
@@ -58,7 +41,7 @@ class BucketPayloadStore:
     refusal. The constructor raises SettingsError where the extra is not installed.
     """
 
-    def __init__(self, bucket: Bucket, options: BucketOptions) -> None:
+    def __init__(self, bucket: Bucket, settings: Settings) -> None:
         try:
             import boto3  # noqa: PLC0415 - an optional extra
             from botocore import exceptions  # noqa: PLC0415 - an optional extra
@@ -69,8 +52,8 @@ class BucketPayloadStore:
         self._refused = exceptions.ClientError
         self._away = exceptions.BotoCoreError
         self._bucket = bucket
-        self._options = options
-        self._limit = max(options.limit_bytes, _LEAST_LIMIT_BYTES)
+        self._settings = settings
+        self._limit = max(settings.payload_limit_bytes, _LEAST_LIMIT_BYTES)
         self._made: Any = None
         self._pid = 0
         self._removes_from = float("-inf")
@@ -171,10 +154,9 @@ class BucketPayloadStore:
         return {"Bucket": self._bucket.name, "Key": f"{self._bucket.prefix}{reference}"}
 
     def _encryption(self) -> dict[str, str]:
-        if not self._options.encryption:
-            return {}
-        given = {"ServerSideEncryption": self._options.encryption}
-        return given | ({"SSEKMSKeyId": self._options.kms_key} if self._options.kms_key else {})
+        encryption, key = self._settings.payload_encryption, self._settings.payload_kms_key
+        given = {"ServerSideEncryption": encryption, "SSEKMSKeyId": encryption and key}
+        return {name: value for name, value in given.items() if value}
 
     def _ask(self, work: Callable[[], T], reference: str) -> T:
         try:
@@ -191,11 +173,10 @@ class BucketPayloadStore:
         self._raise_unreachable(str(error), error)
 
     def _raise_unreachable(self, reason: str, error: Exception) -> NoReturn:
-        message = (
+        raise PayloadStoreUnreachable(
             f"the payload store {self._bucket} gives no answer, or refuses ({reason}): check "
             "TASKDB_PAYLOAD_URL, the credentials and what they may do"
-        )
-        raise PayloadStoreUnreachable(message) from error
+        ) from error
 
     def _client(self) -> Any:
         with self._lock:
@@ -206,9 +187,9 @@ class BucketPayloadStore:
     def _make(self) -> Any:
         from botocore.config import Config  # noqa: PLC0415 - an optional extra
 
-        options = self._options
+        settings = self._settings
         own: dict[str, Any] = {}
-        if options.endpoint:
+        if settings.payload_endpoint:
             # Other servers than Amazon's find buckets by path, and few support all checksums.
             own = {
                 "s3": {"addressing_style": "path"},
@@ -217,7 +198,7 @@ class BucketPayloadStore:
             }
         config = Config(
             connect_timeout=_CONNECT_SECONDS,
-            read_timeout=options.timeout_seconds,
+            read_timeout=settings.payload_timeout_seconds,
             retries={"total_max_attempts": _TRIES, "mode": "standard"},
             user_agent_extra="taskdb",
             **own,
@@ -225,7 +206,7 @@ class BucketPayloadStore:
         # Not the default session of the library, which belongs to the application.
         return self._boto3.session.Session().client(
             "s3",
-            endpoint_url=options.endpoint or None,
-            region_name=options.region or None,
+            endpoint_url=settings.payload_endpoint or None,
+            region_name=settings.payload_region or None,
             config=config,
         )

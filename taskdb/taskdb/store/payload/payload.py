@@ -127,11 +127,10 @@ class FolderPayloadStore:
             yield
         except OSError as error:
             reason = error.strerror or str(error)
-            message = (
+            raise PayloadStoreUnreachable(
                 f"the payload folder {self._folder} cannot be used ({reason}): check its disk, its "
                 "permissions and TASKDB_PAYLOAD_DIR"
-            )
-            raise PayloadStoreUnreachable(message) from error
+            ) from error
 
     def _path(self, reference: str) -> Path:
         folder = self._folder.resolve()

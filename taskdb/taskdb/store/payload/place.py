@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskdb.settings.settings import Settings
-from taskdb.store.payload.bucket import BucketOptions, BucketPayloadStore
+from taskdb.store.payload.bucket import BucketPayloadStore
 from taskdb.store.payload.payload import FolderPayloadStore, Payloads, PayloadStore
 
 
@@ -19,12 +19,4 @@ def payload_store_of(settings: Settings) -> PayloadStore:
     bucket = settings.payload_bucket
     if bucket is None:
         return FolderPayloadStore(settings.payload_folder)
-    options = BucketOptions(
-        endpoint=settings.payload_endpoint,
-        region=settings.payload_region,
-        encryption=settings.payload_encryption,
-        kms_key=settings.payload_kms_key,
-        timeout_seconds=settings.payload_timeout_seconds,
-        limit_bytes=settings.payload_limit_bytes,
-    )
-    return BucketPayloadStore(bucket, options)
+    return BucketPayloadStore(bucket, settings)
