@@ -60,7 +60,7 @@ def settings_table() -> str:
 
 def errors_table() -> str:
     """One row a class, in the order of the tree."""
-    rows = ["| class | code | means |", "|---|---|---|"]
+    rows = ["| class | code | means | more |", "|---|---|---|---|"]
     tree = (errors.__doc__ or "").split()
     kinds = {
         name: kind
@@ -69,8 +69,17 @@ def errors_table() -> str:
     }
     for name, kind in sorted(kinds.items(), key=lambda pair: tree.index(pair[0])):
         meaning = (inspect.getdoc(kind) or "").splitlines()[0]
-        rows.append(f"| `{name}` | `{kind.code}` | {meaning} |")
+        more = "" if kind.page == errors.TaskDBError.page else _page_link(kind.page)
+        rows.append(f"| `{name}` | `{kind.code}` | {meaning} | {more} |")
     return "\n".join(rows)
+
+
+def _page_link(page: str) -> str:
+    """A link from a page of the reference to another page, with its title."""
+    path, _, anchor = page.partition("#")
+    title = (REFERENCE.parent / path).read_text().partition("\n")[0].removeprefix("# ")
+    target = path.removeprefix("reference/") if path.startswith("reference/") else f"../{path}"
+    return f"[{title}]({target}{'#' * bool(anchor)}{anchor})"
 
 
 def celery_table() -> str:

@@ -3,14 +3,18 @@
 import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docs.write_reference import pages, rewritten
+from typer.main import get_command
 
 import taskdb
+from taskdb.cli.app import build
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -67,6 +71,40 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     missing = [link for link in links if not (page.parent / link).exists()]
 
     assert missing == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_code_with_the_name_of_a_file_is_that_file(page: Path) -> None:
+    for path, code in re.findall(r"```python\n# (\S+)\n(.*?)```", page.read_text(), re.DOTALL):
+        assert (ROOT / path).read_text().strip() == code.strip()
+
+
+def test_every_command_of_a_page_and_its_options_exist() -> None:
+    program = get_command(build(None))
+    wrong = []
+    for page in [*DOCS, ROOT / "README.md"]:
+        blocks = re.findall(r"```(?:console|sh)\n(.*?)```", page.read_text(), re.DOTALL)
+        for line in re.findall(r"^(?:\$ )?taskdb (.+)$", "\n".join(blocks), re.MULTILINE):
+            words = shlex.split(line.partition("  #")[0])
+            wrong += [f"{page.name}: taskdb {line}: {one}" for one in unknown(program, words)]
+
+    assert wrong == []
+
+
+def unknown(command: Any, words: list[str]) -> list[str]:
+    """The words that are neither a command nor an option of the one that they name."""
+    while getattr(command, "commands", None):
+        if not words or words[0].startswith("-"):
+            return []
+        name, *words = words
+        if name not in command.commands:
+            return [name]
+        command = command.commands[name]
+    if command.context_settings.get("ignore_unknown_options"):
+        return []
+    options = {"--help"} | {one for parameter in command.params for one in parameter.opts}
+    given = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
+    return [word for word in given if word not in options]
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))

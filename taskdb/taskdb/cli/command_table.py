@@ -53,6 +53,7 @@ COMMANDS = (
     Command("status", "overview.status:status", START),
     Command("check", "check.check:check", START),
     Command("doctor", "database.doctor:doctor", START),
+    Command("docs", "docs.docs:docs", START),
     Command("migrate", "database.migrate:migrate", START),
     Command("grants", "database.grants:grants", START),
     Command("import django-celery-beat", "schedule.django_celery_beat:import_schedules"),

@@ -35,6 +35,8 @@ def as_json(error: BaseException) -> dict[str, Any]:
     """An error as data."""
     code = error.code if isinstance(error, TaskDBError) else exit_code_of(error).name
     described: dict[str, Any] = {"code": code, "message": message_of(error)}
+    if isinstance(error, TaskDBError):
+        described["page"] = error.page
     if isinstance(error, InvalidInput):
         described["faults"] = [document_of(fault) for fault in error.faults]
     return described
@@ -68,6 +70,8 @@ def _message_of(error: BaseException) -> str:
 
 
 def _hint(error: BaseException, output: Output) -> None:
+    if isinstance(error, TaskDBError) and output.err.is_terminal:
+        output.note(f"`taskdb docs {error.code}` shows more")
     context = getattr(error, "ctx", None)
     if isinstance(error, typer.TyperException) and context is not None:
         output.note(f"`{context.command_path} --help` shows what it takes")

@@ -8,6 +8,8 @@ from taskdb.errors.taskdb_error import TaskDBError
 class AlarmNotFound(TaskDBError, LookupError):
     """No alarm has this id or fingerprint, or it is outside this scope."""
 
+    page = "how-to/alarms.md"
+
     def __init__(self, reference: str) -> None:
         self.reference = reference
         super().__init__(

@@ -11,9 +11,13 @@ class BrokerUnreachable(TaskDBError):
     Committed tasks are kept, and the relay publishes them.
     """
 
+    page = "how-to/why-is-it-not-running.md"
+
 
 class Unroutable(TaskDBError, LookupError):
     """A message has no queue to go to, so it was not sent."""
+
+    page = "how-to/why-is-it-not-running.md"
 
     def __init__(self, exchange: str, routing_key: str, advice: str) -> None:
         self.exchange = exchange

@@ -11,6 +11,8 @@ from taskdb.errors.taskdb_error import TaskDBError
 class DatabaseError(TaskDBError):
     """The base of the errors about the database as a whole."""
 
+    page = "how-to/go-to-production.md"
+
 
 class DatabaseUnreachable(DatabaseError):
     """The database did not respond. The write was not made, unless the message notes it."""
@@ -29,6 +31,8 @@ class DatabaseCollision(DatabaseError):
     `orig` is the driver's error where the transaction is the caller's, `sqlstate` its code.
     """
 
+    page = "how-to/submit-in-a-transaction.md"
+
     def __init__(self, message: str, orig: BaseException | None = None) -> None:
         self.orig = orig
         self.sqlstate: str | None = getattr(orig, "sqlstate", None)
@@ -40,6 +44,8 @@ class DatabaseCollision(DatabaseError):
 
 class DatabaseNotMigrated(DatabaseError):
     """The tables are missing, or older than this code needs."""
+
+    page = "how-to/upgrade-and-roll-back.md"
 
 
 class DatabaseUnsuitable(DatabaseError):
@@ -69,6 +75,10 @@ class TableNameTaken(DatabaseError):
 class DatabaseTooNew(DatabaseError):
     """A newer release has migrated the tables beyond what this release can use."""
 
+    page = "how-to/upgrade-and-roll-back.md"
+
 
 class GrantsRefused(TaskDBError):
     """A role does not exist, is not bound by grants, or may not grant. Nothing was granted."""
+
+    page = "how-to/database-roles.md"

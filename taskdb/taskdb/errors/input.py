@@ -22,6 +22,8 @@ class Fault:
 class InvalidInput(TaskDBError, ValueError):
     """The arguments of a submit, or the input of a task, do not validate. Nothing was written."""
 
+    page = "reference/limits.md"
+
     def __init__(self, subject: str, faults: Sequence[Fault]) -> None:
         self.subject = subject
         self.faults = tuple(faults)
@@ -45,9 +47,13 @@ class PayloadTooLarge(InvalidInput):
 class NotEncodable(TaskDBError, TypeError):
     """A value cannot be stored as JSON; the message names the place and the reason."""
 
+    page = "reference/limits.md"
+
 
 class ValueRefused(TaskDBError, ValueError):
     """The database cannot store a value. Nothing was written."""
+
+    page = "reference/limits.md"
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

@@ -10,6 +10,8 @@ from taskdb.errors.taskdb_error import TaskDBError
 class TargetRefused(TaskDBError, ValueError):
     """Nothing is sent to this target: it is malformed, or not on the public network."""
 
+    page = "how-to/get-notified.md"
+
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"this target is refused: {reason}")
@@ -17,6 +19,8 @@ class TargetRefused(TaskDBError, ValueError):
 
 class DeliveryFailed(TaskDBError):
     """A target did not accept a message. Another attempt is useful unless `is_final`."""
+
+    page = "how-to/get-notified.md"
 
     def __init__(
         self, reason: str, *, is_final: bool = False, retry_after: timedelta | None = None

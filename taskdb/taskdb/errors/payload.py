@@ -8,6 +8,8 @@ from taskdb.errors.taskdb_error import TaskDBError
 class PayloadStoreUnreachable(TaskDBError):
     """The payload store did not respond in time, or refuses. The payload was not written."""
 
+    page = "how-to/keep-payloads-in-a-bucket.md"
+
 
 class PayloadMissing(TaskDBError):
     """A row names a payload that the payload store does not have.
@@ -15,6 +17,8 @@ class PayloadMissing(TaskDBError):
     `is_all_gone`: the whole folder of the payloads is missing, for example because it is not
     mounted.
     """
+
+    page = "how-to/keep-payloads-in-a-bucket.md"
 
     def __init__(self, reference: str, *, is_all_gone: bool = False) -> None:
         self.reference = reference

@@ -8,6 +8,8 @@ from taskdb.errors.taskdb_error import TaskDBError
 class ScheduleNotFound(TaskDBError, LookupError):
     """No schedule has this name or id, or it belongs to a tenant outside this scope."""
 
+    page = "how-to/run-on-a-schedule.md"
+
     def __init__(self, reference: str) -> None:
         self.reference = reference
         super().__init__(
@@ -18,6 +20,8 @@ class ScheduleNotFound(TaskDBError, LookupError):
 
 class ScheduleExists(TaskDBError):
     """A schedule of this name exists. Nothing was changed."""
+
+    page = "how-to/run-on-a-schedule.md"
 
     def __init__(self, name: str, origin: str) -> None:
         self.name = name

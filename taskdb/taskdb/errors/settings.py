@@ -8,6 +8,8 @@ from taskdb.errors.taskdb_error import TaskDBError
 class SettingsError(TaskDBError, ValueError):
     """A setting is unknown or has a wrong value."""
 
+    page = "reference/settings.md"
+
 
 class TaskModuleError(SettingsError):
     """A module named in TASKDB_TASK_MODULES cannot be imported."""

@@ -8,6 +8,8 @@ from taskdb.errors.taskdb_error import TaskDBError
 class SubscriptionNotFound(TaskDBError, LookupError):
     """No subscription has this name or id, or it belongs to a tenant outside this scope."""
 
+    page = "how-to/get-notified.md"
+
     def __init__(self, reference: str) -> None:
         self.reference = reference
         super().__init__(
@@ -18,6 +20,8 @@ class SubscriptionNotFound(TaskDBError, LookupError):
 
 class SubscriptionExists(TaskDBError):
     """A subscription of this name exists. Nothing was changed."""
+
+    page = "how-to/get-notified.md"
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -11,6 +11,8 @@ from taskdb.errors.taskdb_error import TaskDBError
 class TaskNotFound(TaskDBError, LookupError):
     """No task has this id, code or key, or it belongs to a tenant outside this scope."""
 
+    page = "how-to/keep-and-prune.md"
+
     def __init__(self, reference: str) -> None:
         self.reference = reference
         super().__init__(
@@ -21,6 +23,8 @@ class TaskNotFound(TaskDBError, LookupError):
 
 class ResultNotKept(TaskNotFound):
     """An `AsyncResult` of this package's Celery app has an id without a row."""
+
+    page = "how-to/adopt-a-celery-app.md"
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
@@ -36,6 +40,7 @@ class ResultNotKept(TaskNotFound):
 class SequenceAlreadyCompleted(TaskDBError):
     """A COMPLETED sequence has no failed step to resume at. Nothing was changed."""
 
+    page = "how-to/run-a-sequence.md"
     code = "JOB_ALREADY_COMPLETED"
 
     def __init__(self, task_id: str) -> None:
@@ -48,6 +53,8 @@ class SequenceAlreadyCompleted(TaskDBError):
 
 class IllegalMove(TaskDBError):
     """The state machine has no move of this verb from this status. Nothing was changed."""
+
+    page = "reference/states.md"
 
     def __init__(self, verb: str, status: str, allowed: Iterable[str], task_id: str = "") -> None:
         self.verb = verb
@@ -64,6 +71,8 @@ class IllegalMove(TaskDBError):
 class TaskIsPruned(IllegalMove):
     """Pruning has deleted a part of this tree, so it cannot run again. Nothing was changed."""
 
+    page = "how-to/keep-and-prune.md"
+
     def __init__(self, verb: str, task_id: str, root_id: str, status: str) -> None:
         super().__init__(verb, status, (), task_id)
         self.root_id = root_id
@@ -76,6 +85,8 @@ class TaskIsPruned(IllegalMove):
 
 class TaskIsAdopted(IllegalMove):
     """The task is adopted: its own Celery app moves it. Nothing was changed."""
+
+    page = "how-to/adopt-a-celery-app.md"
 
     def __init__(
         self, verb: str, task_id: str, type_name: str, status: str, celery_id: str
@@ -98,6 +109,8 @@ class TaskIsAdopted(IllegalMove):
 class AlreadyTracked(TaskDBError):
     """The Celery app is already tracked with other options. Nothing was changed."""
 
+    page = "how-to/adopt-a-celery-app.md"
+
     def __init__(self, app: str) -> None:
         self.app = app
         super().__init__(
@@ -108,6 +121,8 @@ class AlreadyTracked(TaskDBError):
 class CallbackRefused(TaskDBError, LookupError):
     """No task waits for the callback of this token. The error does not reveal the reason."""
 
+    page = "how-to/wait-for-the-outside.md"
+
     def __init__(self) -> None:
         super().__init__(
             "no task waits for this callback: the token is wrong or used, its deadline has "
@@ -117,6 +132,8 @@ class CallbackRefused(TaskDBError, LookupError):
 
 class WaitTimeout(TaskDBError, TimeoutError):
     """The task had not ended when the timeout of `wait` passed. The task is not affected."""
+
+    page = "how-to/why-is-it-not-running.md"
 
     def __init__(self, task_id: str, status: str, seconds: float) -> None:
         self.task_id = task_id

@@ -10,6 +10,7 @@ from taskdb.errors.taskdb_error import TaskDBError, did_you_mean
 class UnknownTaskType(TaskDBError, LookupError):
     """No task type of this name is registered in this process."""
 
+    page = "reference/command-line.md#taskdb-types"
     code = "TASK_TYPE_NOT_FOUND"
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
@@ -21,6 +22,8 @@ class UnknownTaskType(TaskDBError, LookupError):
 class SequenceNotFound(TaskDBError, LookupError):
     """No sequence of this name is registered in this process."""
 
+    page = "how-to/run-a-sequence.md"
+
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         self.known = tuple(sorted(known))
@@ -29,6 +32,8 @@ class SequenceNotFound(TaskDBError, LookupError):
 
 class TaskAlreadyRegistered(TaskDBError):
     """Two handlers were registered under one name."""
+
+    page = "reference/command-line.md#taskdb-types"
 
     def __init__(self, name: str, first: str, second: str) -> None:
         self.name = name
@@ -41,6 +46,8 @@ class TaskAlreadyRegistered(TaskDBError):
 
 class TaskNotSubmitted(TaskDBError):
     """A task type was called as a plain Celery task, which has no row. Nothing was published."""
+
+    page = "how-to/come-from-plain-celery.md"
 
     def __init__(self, type_name: str) -> None:
         self.type_name = type_name

@@ -21,6 +21,8 @@ class TaskDBError(Exception):
     """
 
     code: ClassVar[str] = "TASKDB_ERROR"
+    page: ClassVar[str] = "reference/errors.md"
+    """The page of the docs that helps most."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

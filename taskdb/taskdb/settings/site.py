@@ -40,6 +40,10 @@ class SiteSettings(BaseModel, defer_build=True):
     """Let submit accept types that this process does not know. Only the worker validates their
     input."""
 
+    docs_url: str = ""
+    """Address of a site of these docs, for `taskdb docs`. Empty: the pages of the installed
+    package."""
+
     @property
     def is_embedded_store(self) -> bool:
         """No database is set: the default may create and migrate its own file."""

@@ -1,0 +1,1 @@
+"""`taskdb docs`: the entry of the docs about a word."""
