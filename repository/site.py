@@ -87,7 +87,7 @@ def read_navigation(index: Path, title: str = "TaskDB") -> Section:
             continue
         path = (index.parent / entry["path"]).resolve()
         if path.name == "README.md" and path.is_relative_to(DOCS):
-            open_sections[-1].pages.extend(read_navigation(path, entry["title"]).all_pages())
+            open_sections[-1].sections.append(read_navigation(path, entry["title"]))
         else:
             open_sections[-1].pages.append(Page(entry["title"], path, entry["text"] or ""))
     return top

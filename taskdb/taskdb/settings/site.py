@@ -39,7 +39,6 @@ class SiteSettings(BaseModel, defer_build=True):
     allow_unknown_types: bool = False
     """Let submit accept types that this process does not know. Only the worker validates their
     input."""
-
     docs_url: str = ""
     """Address of a site of these docs, for `taskdb docs`. Empty: the pages of the installed
     package."""
