@@ -7,7 +7,7 @@ from taskdb import Cancel, Fail, Halt, Retry, Snooze, task
 RETRY = Retry(max_attempts=3, backoff=timedelta(seconds=10), give_up_on=(ValueError,))
 
 
-@task("card.charge", retry=RETRY, timeout=timedelta(minutes=2))
+@task("payment.charge", retry=RETRY, timeout=timedelta(minutes=2))
 def charge(bank: str) -> dict[str, str] | Fail:
     """Charge a card; `bank` stands for the bank's response."""
     if bank == "closed":

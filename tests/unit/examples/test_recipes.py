@@ -21,6 +21,7 @@ RECIPES = Path(__file__).parents[3] / "examples" / "recipes"
 def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
     """Imports a module of the recipes; its task types are taken back."""
     before = {name: copy(value) for name, value in vars(default_registry).items()}
+    default_registry.clear()
 
     def imported(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
@@ -52,7 +53,7 @@ def test_a_run_ends_as_the_guide_says(
 ) -> None:
     recipe("outcomes")
 
-    ended = run_task("card.charge", {"bank": bank})
+    ended = run_task("payment.charge", {"bank": bank})
 
     assert (ended.status, ended.attempts_used) == (status, attempts_used)
 
@@ -60,7 +61,7 @@ def test_a_run_ends_as_the_guide_says(
 def test_an_error_is_retried_until_the_third_attempt(recipe: Any, rehearsal: Rehearsal) -> None:
     recipe("outcomes")
 
-    task = run_task("card.charge", {"bank": "no connection"})
+    task = run_task("payment.charge", {"bank": "no connection"})
     drain(retries=True)
 
     assert (task.refresh().status, task.refresh().attempt) == ("FAILED", 3)
