@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from taskdb import set_default
 from taskdb.client.submission.transaction import join_transactions_of, leave_transactions_of
+from taskdb.contrib.django import database
 from taskdb.settings.source import forget_settings_of, read_settings_of
 
 APPS = [
@@ -34,6 +35,35 @@ TASKS = {
         }
     },
 }
+
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "taskdb.contrib.django.middleware.record_submitter",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+WEB = {
+    "ROOT_URLCONF": "tests.django_site.urls",
+    "ALLOWED_HOSTS": ["testserver"],
+    "MIDDLEWARE": MIDDLEWARE,
+    "TEMPLATES": TEMPLATES,
+    "STATIC_URL": "/static/",
+    "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
+}
+"""The settings of a project that serves the admin."""
 
 
 def set_up() -> None:
@@ -114,8 +144,9 @@ def taskdb_settings(folder: Path, **given: Any) -> Any:
 
 
 def _use(given: dict[str, dict[str, Any]]) -> None:
-    connections.settings = connections.configure_settings(dict(given) or None)
+    connections.settings = settings.DATABASES = connections.configure_settings(dict(given) or None)
     connections._connections = Local(connections.thread_critical)
+    database.remember_names()
 
 
 def _app() -> Any:

@@ -20,25 +20,6 @@ from taskdb_worker.command import run_task
 from tests.django_site import project
 from tests.integration.submit_site import until_queued
 
-MIDDLEWARE = [
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "taskdb.contrib.django.middleware.record_submitter",
-]
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
-    }
-]
 GONE = "exist. Perhaps it was deleted?"
 TASKS, SCHEDULES = "/admin/taskdb/task/", "/admin/taskdb/schedule/"
 
@@ -48,14 +29,7 @@ def site(store_url: str, tmp_path: Path, at_home: None) -> Iterator[TaskDB]:
     """A project with the admin, and its tables."""
     with (
         project.taskdb_settings(tmp_path),
-        override_settings(
-            ROOT_URLCONF="tests.django_site.urls",
-            ALLOWED_HOSTS=["testserver"],
-            MIDDLEWARE=MIDDLEWARE,
-            TEMPLATES=TEMPLATES,
-            STATIC_URL="/static/",
-            PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
-        ),
+        override_settings(**project.WEB),
         project.databases(default=project.django_database(store_url)),
     ):
         call_command("migrate", verbosity=0)

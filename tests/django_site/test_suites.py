@@ -1,5 +1,6 @@
 """Django's own test cases: their transactions never commit, and their databases come and go."""
 
+import runpy
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +9,20 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
+from django.test import TestCase
 from django.test.runner import DiscoverRunner
 from sqlalchemy.engine import make_url
 
-from taskdb import default_taskdb, submit_task
+from taskdb import TaskDB, default_taskdb, submit_task
+from taskdb.testing import Rehearsal
 from tests.django_site import cases, project
+from tests.django_site.orders.models import Order
 from tests.integration.submit_site import count, messages
+
+# The plugin as it is here: an editable install has a copy of it.
+rehearsal = runpy.run_path(str(Path(__file__).parents[2] / "taskdb" / "pytest_taskdb.py"))[
+    "rehearsal"
+]
 
 
 @pytest.fixture
@@ -48,8 +57,9 @@ def test_a_suite_of_django_leaves_neither_rows_nor_messages(suite_database: None
         in_memory = connections["default"].vendor == "sqlite"
         # Only those that were committed can have been published.
         assert len(messages(default_taskdb())) <= (0 if in_memory else 2)
+        # Our own connections, which would keep PostgreSQL from dropping the database.
+        assert default_taskdb().list_tasks() == ()
     finally:
-        default_taskdb().close()
         runner.teardown_databases(old)
     assert [("default", connections["default"].settings_dict["NAME"])] == names
 
@@ -80,3 +90,23 @@ def test_migrate_makes_our_tables_and_flush_empties_them(
         finally:
             default_taskdb().close()
             connections.close_all()
+
+
+@pytest.fixture
+def db(taskdb: TaskDB) -> Iterator[None]:
+    """The transaction of a TestCase, which never commits: pytest-django's fixture of this name."""
+    atomics = TestCase._enter_atomics()
+    yield
+    TestCase._rollback_atomics(atomics)
+
+
+def test_the_fixture_of_pytest_sees_the_transaction_of_the_test(
+    rehearsal: Rehearsal, db: None
+) -> None:
+    with transaction.atomic():
+        order = Order.objects.create(customer="Ada")
+        submit_task("orders.rename", {"order": order.pk})
+    rehearsal.assert_submitted("orders.rename", count=1)
+    assert rehearsal.drain().failed == ()
+    order.refresh_from_db()
+    assert order.customer == "ADA"

@@ -57,6 +57,7 @@ PRIVATE = {
     "sqlalchemy.pool.base:_ConnectionFairy": "_pool",
     "psycopg._connection_base:BaseConnection": "_prepared",
     "psycopg._preparing:PrepareManager": "_prepared_idx",
+    "django.db.transaction:Atomic": "_from_testcase",
     "django.db.models:Model": "_default_manager",
     "django.contrib.admin:ModelAdmin": "_get_obj_does_not_exist_redirect",
     "importlib": "_bootstrap",

@@ -39,7 +39,14 @@ class DjangoSettings:
         """Return them by the names of `Settings`; raises SettingsError."""
         given = said()
         found = {name.lower(): value for name, value in given.items() if name not in OWN}
-        if not _says_database(found):
+        said_url = _said("database_url", found)
+        if said_url:
+            # Tests would write into the database that they stand in for.
+            test_url = database.url_of_test(said_url, option("DATABASE"))
+            if test_url is not None:
+                found.pop(f"database_url{SUFFIX.lower()}", None)
+                found["database_url"] = test_url
+        else:
             alias = database.own_alias(option("DATABASE"))
             if alias is not None:
                 found["database_url"] = database.url_of(alias)
@@ -87,17 +94,16 @@ def task_modules() -> list[str]:
     ]
 
 
-def _says_database(found: Mapping[str, Any]) -> bool:
-    variable = variable_of("database_url")
-    is_said = "database_url" in found or f"database_url{SUFFIX.lower()}" in found
-    return is_said or bool(os.environ.get(variable) or os.environ.get(f"{variable}{SUFFIX}"))
+def _said(field: str, found: Mapping[str, Any]) -> Any:
+    """Return the value of a setting in `TASKDB`, else in the environment; None without one."""
+    named = with_files(found, [field])[0].get(field)
+    if named is None:
+        named = with_files(os.environ, [field], prefix=PREFIX)[0].get(variable_of(field))
+    return named
 
 
 def _named_modules(found: Mapping[str, Any]) -> tuple[str, ...]:
-    field = "task_modules"
-    named = with_files(found, [field])[0].get(field)
-    if named is None:
-        named = with_files(os.environ, [field], prefix=PREFIX)[0].get(variable_of(field), "")
+    named = _said("task_modules", found) or ()
     if isinstance(named, str):
         return tuple(part.strip() for part in named.split(",") if part.strip())
     return tuple(named)

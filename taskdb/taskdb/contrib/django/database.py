@@ -24,6 +24,8 @@ _DJANGO_ONLY = {
     "server_side_binding",
 }
 _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
+_names: dict[str, str] = {}
+"""The names of the databases by alias, as the settings have them."""
 
 
 def own_alias(named: str | None) -> str | None:
@@ -49,12 +51,15 @@ def own_alias(named: str | None) -> str | None:
     raise SettingsError(message)
 
 
-def url_of(alias: str) -> str:
-    """Return the SQLAlchemy URL of one of Django's databases, from its current settings."""
+def url_of(alias: str, name: str | None = None) -> str:
+    """Return the SQLAlchemy URL of one of Django's databases, from its current settings.
+
+    With `name`, the URL of the database with this name in the same place.
+    """
     connection = connections[alias]
     if connection.vendor == "sqlite":
-        return _sqlite_url(_name(alias))
-    given: Mapping[str, Any] = connection.settings_dict
+        return _sqlite_url(name or _name(alias))
+    given: Mapping[str, Any] = connection.settings_dict | ({"NAME": name} if name else {})
     options = {
         name: str(value)
         for name, value in (given.get("OPTIONS") or {}).items()
@@ -75,13 +80,30 @@ def url_of(alias: str) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def remember_names() -> None:
+    """Store the names of the databases before a test suite renames them."""
+    _names.update({alias: str(given.get("NAME")) for alias, given in connections.settings.items()})
+
+
+def url_of_test(store_url: str, named: str | None) -> str | None:
+    """Return the URL of the test database in place of this one; None outside of a test suite."""
+    for alias in _candidates():
+        name = _names.get(alias)
+        is_renamed = name is not None and name != str(connections[alias].settings_dict["NAME"])
+        if is_renamed and (alias == named or _place(url_of(alias, name)) == _place(store_url)):
+            return url_of(alias)
+    return None
+
+
 def stamp(named: str | None) -> Hashable:
     """Return a value that changes with the database, for example for a test database."""
     alias = DEFAULT_DB_ALIAS if named is None else named
     if alias not in connections:
         return None
     given = connections[alias].settings_dict
-    return tuple(str(given.get(name, "")) for name in ("ENGINE", "NAME", "HOST", "PORT", "USER"))
+    parts = ("ENGINE", "HOST", "PORT", "USER")
+    names = (one["NAME"] for one in connections.settings.values())
+    return (*(str(given.get(part, "")) for part in parts), *map(str, names))
 
 
 def alias_on(store_url: str, named: str | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connections
 from django.db.transaction import atomic
 
+from taskdb.client.default import default_taskdb
 from taskdb.contrib.django import database
 from taskdb.contrib.django.configuration import option
 from taskdb.contrib.django.joined_connection import joined_connection
@@ -21,10 +22,11 @@ def on_post_migrate(using: str, verbosity: int = 1, **given: Any) -> None:
     After a flush, which removes all data, remove our rows. `TASKDB['MIGRATE'] = False` switches
     both off.
     """
-    if not option("MIGRATE", default=True):
-        return
     store_url = Settings.load().store_url
     if database.alias_on(store_url, option("DATABASE")) != using:
+        return
+    _close_before_destruction(connections[using].creation)
+    if not option("MIGRATE", default=True):
         return
     revision = _migrated(using, store_url)
     if "plan" not in given:
@@ -42,3 +44,17 @@ def _migrated(using: str, store_url: str) -> str:
         # Only this connection can reach it, so no other process can migrate it.
         return migrate.migrate_over(joined_connection(wrapper))
     return migrate.migrate(store_url)
+
+
+def _close_before_destruction(creation: Any) -> None:
+    """Let a test suite drop its database: PostgreSQL refuses while our connections are open."""
+    if "destroy_test_db" in vars(creation):
+        # `flush` sends the signal again.
+        return
+    destroy = creation.destroy_test_db
+
+    def close_and_destroy(*arguments: Any, **options: Any) -> Any:
+        default_taskdb().close()
+        return destroy(*arguments, **options)
+
+    creation.destroy_test_db = close_and_destroy

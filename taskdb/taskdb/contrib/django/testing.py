@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from django.db import connections
 
 from taskdb.client.default import default_taskdb
 from taskdb.contrib.django import database
+from taskdb.contrib.django.apps import transactions
 from taskdb.contrib.django.configuration import option
 from taskdb.contrib.django.joined_connection import joined_connection
 from taskdb.model.entity import TaskEntity
@@ -25,10 +26,11 @@ class TaskDBTestMixin:
     """
 
     rehearsal: Rehearsal
+    databases: Collection[str]
 
     def setUp(self) -> None:
         super().setUp()  # type: ignore[misc]
-        self.rehearsal = self.enterContext(rehearsing())  # type: ignore[attr-defined]
+        self.rehearsal = self.enterContext(rehearsing(self.databases))  # type: ignore[attr-defined]
 
     @property
     def clock(self) -> RehearsalClock:
@@ -54,15 +56,23 @@ class TaskDBTestMixin:
 
 
 @contextmanager
-def rehearsing() -> Iterator[Rehearsal]:
+def rehearsing(databases: Collection[str] | None = None) -> Iterator[Rehearsal]:
     """Rehearse on the project's TaskDB, in the open transaction of its database if there is one.
 
-    A transaction belongs to its thread. Bodies of an asynchronous test run in another thread, so
-    such a test needs a `TransactionTestCase`.
+    Rehearse in memory if the tasks live in none of the `databases` of the test, by default those
+    that are in a transaction. A transaction belongs to its thread. Bodies of an asynchronous test
+    run in another thread, so such a test needs a `TransactionTestCase`.
     """
     taskdb = default_taskdb()
     alias = database.alias_on(taskdb.settings.store_url, option("DATABASE"))
-    is_joined = alias is not None and connections[alias].in_atomic_block
+    in_transaction = [one.alias for one in connections.all() if one.in_atomic_block]
+    is_joined = alias is not None and alias in in_transaction
     connection = (lambda: joined_connection(connections[alias])) if is_joined else None
-    with rehearse(taskdb, connection=connection) as rehearsal:
-        yield rehearsal
+    is_of_test = alias in (in_transaction or connections if databases is None else databases)
+    transactions.is_rehearsed = True
+    try:
+        with rehearse(taskdb if is_of_test else None, connection=connection) as rehearsal:
+            rehearsal.before_look = transactions.create_waiting
+            yield rehearsal
+    finally:
+        transactions.is_rehearsed = False

@@ -8,6 +8,7 @@ savepoint of an `atomic` is rolled back; this module adds savepoints that are ma
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -32,6 +33,8 @@ class DjangoTransactions:
 
     def __init__(self) -> None:
         self._aliases: dict[Any, str | None] = {}
+        self.is_rehearsed = False
+        """Whether the transaction of a TestCase, which never commits, holds back no task."""
 
     def knows(self, session: Any) -> bool:
         """Whether this is `django.db.connection`, or one of `connections`."""
@@ -48,10 +51,22 @@ class DjangoTransactions:
         if session is not None:
             found = session if _is_open(session) else None
         else:
-            found = _open_connection(own)
+            found = _open_connection(own, of_code=self.is_rehearsed)
         if found is None:
             return None
-        return _Joined(connections[own]) if found.alias == own else _Elsewhere(found)
+        if found.alias == own:
+            return _Joined(connections[own])
+        is_of_test = self.is_rehearsed and not _is_open_in_code(found)
+        return None if is_of_test else _Elsewhere(found)
+
+    def create_waiting(self) -> None:
+        """Create the tasks of code whose transaction in a TestCase has ended, as if committed."""
+        for wrapper in connections.all(initialized_only=True):
+            if wrapper.in_atomic_block and not _is_open_in_code(wrapper):
+                waiting = [one for one in wrapper.run_on_commit if isinstance(one[1], _Creation)]
+                for one in waiting:
+                    wrapper.run_on_commit.remove(one)
+                    one[1]()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run it in the thread in which the ORM's own asynchronous methods run."""
@@ -68,15 +83,25 @@ class DjangoTransactions:
         return self._aliases[key]
 
 
-def _open_connection(own: str | None) -> Any:
-    """Return the open connection of this thread whose commit counts: ours, default, or another."""
+def _open_connection(own: str | None, *, of_code: bool) -> Any:
+    """Return the open connection of this thread whose commit counts: ours, default, or another.
+
+    With `of_code`, one whose transaction is not only that of a TestCase comes first.
+    """
     found = [wrapper for wrapper in connections.all(initialized_only=True) if _is_open(wrapper)]
     order = (own, DEFAULT_DB_ALIAS)
     return min(
         found,
-        key=lambda wrapper: order.index(wrapper.alias) if wrapper.alias in order else len(order),
+        key=lambda wrapper: (
+            of_code and not _is_open_in_code(wrapper),
+            order.index(wrapper.alias) if wrapper.alias in order else len(order),
+        ),
         default=None,
     )
+
+
+def _is_open_in_code(wrapper: Any) -> bool:
+    return any(not block._from_testcase for block in wrapper.atomic_blocks)  # noqa: SLF001 - Django has no public name for it
 
 
 def _is_open(wrapper: Any) -> bool:
@@ -117,18 +142,25 @@ class _Elsewhere:
 
     def after_commit(self, items: Sequence[Any], publish: Publish) -> None:
         if items and self._wrapper.in_atomic_block:
-            on_commit(self._wrapper, lambda: _create(items, publish))
+            on_commit(self._wrapper, _Creation(items, publish))
         elif items:
-            _create(items, publish)
+            _Creation(items, publish)()
 
 
-def _create(items: Sequence[Any], create: Publish) -> None:
-    try:
-        create(items, certain=True)
-    except Exception:
-        ids = [getattr(item, "id", None) for item in items]
-        log.exception("submit.lost", task_ids=ids)
-        raise
+@dataclass(frozen=True, slots=True, eq=False)
+class _Creation:
+    """Creates rows after the commit of another database."""
+
+    items: Sequence[Any]
+    create: Publish
+
+    def __call__(self) -> None:
+        try:
+            self.create(self.items, certain=True)
+        except Exception:
+            ids = [getattr(item, "id", None) for item in self.items]
+            log.exception("submit.lost", task_ids=ids)
+            raise
 
 
 def on_commit(wrapper: Any, work: Callable[[], None], *, robust: bool = False) -> None:
