@@ -16,6 +16,9 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 # The build backend comes from the same pins, so it is installed first and not fetched aside.
 INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 
+# The tests start hundreds of interpreters: each would compile every file again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo docs figures test test-long test-django6 python-for-django6 test-upgrade versions \
@@ -24,7 +27,7 @@ INSTALL := $(PIP) install --constraint constraints.txt --no-build-isolation
 help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
 	@echo 'make test    run the tests, with real servers (about 15 minutes)'
-	@echo 'make test-long   the upgrade of a running site, backups, the examples (about 5 minutes)'
+	@echo 'make test-long   the upgrade of a running site, backups, the examples, many rounds (about 5 minutes)'
 	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
 	@echo 'make test-upgrade   the running verbs of the release before, on the schema of this one (3 minutes)'
 	@echo 'make versions   build wheel and sdist, run the tests from the wheel on each Python, PostgreSQL,'
@@ -48,9 +51,11 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal \
 	  --ignore tests/repository -m 'not long' $(ARGS)
 
-# The upgrade of a running site, backups, the matrix in small, and every example of the docs.
+# The upgrade of a running site, backups, the matrix in small, every example of the docs, and many
+# rounds of the tests that go few in `make test`.
 test-long: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal -m long $(ARGS)
+	@MANY_ROUNDS=1 $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal \
+	  -m 'long or rounds' $(ARGS)
 
 # Django 6 needs a newer Python than the oldest that everything else is tested on.
 PYTHON6 ?= $(shell for name in python3.13 python3.12 python3.14 $(wildcard \
@@ -124,6 +129,7 @@ audit: $(VENV)/.installed-dev
 
 clean:
 	rm -rf $(VENV) $(VENV6) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # What the demonstration needs: a minute less than what the tests need.
 $(VENV)/.installed-cli: pyproject.toml constraints.txt | $(VENV)/.made

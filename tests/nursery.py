@@ -41,7 +41,8 @@ REPOSITORY = Path(__file__).parents[1]
 MARK = "TEST_PROCESS_OF_TASKDB"  # not TASKDB_…, which is a setting
 _NO_MARK = "0" * 32
 _WORD = struct.Struct("i")
-_READ_AT_IMPORT = ["REMAP_SIGTERM", "AUTOSCALE_KEEPALIVE"]  # by Celery
+READ_AT_IMPORT = ("REMAP_SIGTERM", "AUTOSCALE_KEEPALIVE")
+"""What Celery reads of the environment at its import: a nursery has one value of each."""
 _LONGEST_ORDER = 180_000  # what a socket's buffer takes at once, with room to spare
 
 _MODULES = [
@@ -120,7 +121,8 @@ class Born:
 class Nursery:
     """The test runner's side; any thread may use it."""
 
-    def __init__(self) -> None:
+    def __init__(self, read_at_import: Mapping[str, str]) -> None:
+        self._given = {**os.environ, **read_at_import}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = ours
         self._lock = threading.Lock()
@@ -128,7 +130,7 @@ class Nursery:
             self._process = subprocess.Popen(
                 [sys.executable, "-u", __file__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", MARK: _NO_MARK},
+                env={**self._given, "PYTHONUNBUFFERED": "1", MARK: _NO_MARK},
                 cwd=REPOSITORY,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -143,7 +145,7 @@ class Nursery:
         self, arguments: list[str], *, env: Mapping[str, str], cwd: Path, output: Path
     ) -> Born | None:
         """Start `python ARGUMENTS`; None for one that only a new interpreter can run."""
-        if not _is_fit(arguments, env):
+        if not self._is_fit(arguments, env):
             return None
         order = json.dumps(
             {"arguments": arguments, "env": dict(env), "cwd": str(cwd), "output": str(output)}
@@ -162,12 +164,12 @@ class Nursery:
         os.set_blocking(status, False)
         return Born(_WORD.unpack(word)[0], status)
 
-
-def _is_fit(arguments: list[str], env: Mapping[str, str]) -> bool:
-    """Tell whether nothing is asked of the interpreter itself, or of an import."""
-    asked = {name for name in env if name.startswith("PYTHON")} - {"PYTHONPATH", "PYTHONUNBUFFERED"}
-    same = all(env.get(name) == os.environ.get(name) for name in [*asked, *_READ_AT_IMPORT])
-    return same and len(arguments) > 1 and arguments[0] in {"-m", "-c"}
+    def _is_fit(self, arguments: list[str], env: Mapping[str, str]) -> bool:
+        """Tell whether nothing is asked of the interpreter itself, or of an import."""
+        asked = {one for one in env if one.startswith("PYTHON")}
+        asked -= {"PYTHONPATH", "PYTHONUNBUFFERED"}
+        same = all(env.get(one) == self._given.get(one) for one in [*asked, *READ_AT_IMPORT])
+        return same and len(arguments) > 1 and arguments[0] in {"-m", "-c"}
 
 
 # --- the nursery ----------------------------------------------------------------------------------

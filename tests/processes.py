@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.nursery import MARK, Nursery
+from tests.nursery import MARK, READ_AT_IMPORT, Nursery
 from tests.servers.leash import leashed
 from tests.waiting import wait_until
 
@@ -193,7 +193,9 @@ class Processes:
 
         It comes out of the nursery unless it must be ``fresh``: see there for what differs.
         """
-        nursery = None if fresh or sys.platform != "linux" else _nursery()
+        given = {**os.environ, **(env or {})}
+        read = tuple((name, given[name]) for name in READ_AT_IMPORT if name in given)
+        nursery = None if fresh or sys.platform != "linux" else _nursery(read)
         return self._add([sys.executable, *arguments], env, cwd, nursery)
 
     def close(self) -> list[str]:
@@ -226,7 +228,7 @@ class Processes:
 
 
 @cache
-def _nursery() -> Nursery:
-    nursery = Nursery()
+def _nursery(read_at_import: tuple[tuple[str, str], ...]) -> Nursery:
+    nursery = Nursery(dict(read_at_import))
     atexit.register(nursery.close)
     return nursery

@@ -49,6 +49,7 @@ class PostgreSQL(Server):
         self._uid = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else KEEP_USER
         self._binaries = self._reachable(binaries)
         self._data = self.folder / "data"
+        self._administrator: psycopg.Connection[tuple[object, ...]] | None = None
 
     @property
     def url(self) -> str:
@@ -72,6 +73,12 @@ class PostgreSQL(Server):
             self.thaw()
             self._end(signal.SIGQUIT)
         super().close()
+
+    def _end(self, sign: signal.Signals) -> None:
+        if self._administrator is not None:
+            self._administrator.close()
+            self._administrator = None
+        super()._end(sign)
 
     def create_database(self, name: str, template: str = "template0") -> str:
         """Create a database as a copy of ``template``, and return its URL."""
@@ -133,13 +140,13 @@ class PostgreSQL(Server):
 
     def connections_to(self, name: str) -> list[str]:
         """Who is connected to a database: one line each, with the last statement."""
-        with self._connect(autocommit=True) as connection:
-            cursor = connection.cursor(row_factory=dict_row).execute(
-                "SELECT pid, application_name, client_port, state, query FROM pg_stat_activity"
-                " WHERE datname = %s AND backend_type = 'client backend'",
-                [name],
-            )
-            return [str(row) for row in cursor]
+        cursor = self._administer().cursor(row_factory=dict_row)
+        cursor.execute(
+            "SELECT pid, application_name, client_port, state, query FROM pg_stat_activity"
+            " WHERE datname = %s AND backend_type = 'client backend'",
+            [name],
+        )
+        return [str(row) for row in cursor]
 
     def _initialise(self) -> None:
         self._data.mkdir(mode=0o700)
@@ -164,22 +171,27 @@ class PostgreSQL(Server):
         return _copied(binaries, self.folder)
 
     def _execute(self, statement: sql.Composed) -> None:
-        with self._connect(autocommit=True) as connection:
-            connection.execute(statement)
+        self._administer().execute(statement)
 
-    def _connect(self, *, autocommit: bool) -> psycopg.Connection[tuple[object, ...]]:
+    def _administer(self) -> psycopg.Connection[tuple[object, ...]]:
+        """One connection while the server runs: each test needs it three times."""
+        if self._administrator is None or self._administrator.closed:
+            self._administrator = self._connect()
+        return self._administrator
+
+    def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(
             host=HOST,
             port=self.port,
             user="postgres",
             dbname="postgres",
             connect_timeout=2,
-            autocommit=autocommit,
+            autocommit=True,
         )
 
     def _answers(self) -> bool:
         try:
-            self._connect(autocommit=True).close()
+            self._connect().close()
         except psycopg.OperationalError:
             return False
         return True

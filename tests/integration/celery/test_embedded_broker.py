@@ -19,6 +19,7 @@ from celery import Celery
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import ChannelError, OperationalError
 from tests.processes import Processes, RunningProcess
+from tests.rounds import rounds
 from tests.waiting import wait_until
 
 from taskdb.celery.embedded.broker import broker_url, register
@@ -429,12 +430,13 @@ def _celery_queue() -> Queue:
 # --- real workers ---------------------------------------------------------------------------------
 
 
-def test_a_thousand_messages_survive_a_worker_killed_twice(broker: Broker) -> None:
-    lease = 2.0
+@pytest.mark.rounds
+def test_messages_survive_a_worker_killed_twice(broker: Broker) -> None:
+    many, lease = rounds(1_000, 3_000), 2.0
     began = time.monotonic()
-    broker.send("record", *((number,) for number in range(1000)))
+    broker.send("record", *((number,) for number in range(many)))
     published = time.monotonic()
-    for runs_before_kill in (200, 600):
+    for runs_before_kill in (many // 5, many * 3 // 5):
         worker = broker.start_worker("-c", "2", lease=lease)
         broker.wait_for_runs("ran", runs_before_kill)
         os.killpg(worker.pid, signal.SIGKILL)
@@ -448,11 +450,11 @@ def test_a_thousand_messages_survive_a_worker_killed_twice(broker: Broker) -> No
     ended = time.monotonic()
     runs = Counter(number for number, _ in broker.runs("ran"))
     print(
-        f"published {1000 / (published - began):.0f}/s, run {1000 / (ended - published):.0f}/s "
-        f"with three starts, {sum(runs.values()) - 1000} run twice, "
+        f"published {many / (published - began):.0f}/s, run {many / (ended - published):.0f}/s "
+        f"with three starts, {sum(runs.values()) - many} run twice, "
         f"{len(stuck)} held by the killed worker, back after {unstuck:.1f} s"
     )
-    assert set(runs) == set(range(1000))
+    assert set(runs) == set(range(many))
     # The worker needs a moment to start, and looks ten times in a lease.
     assert unstuck < lease + 5
 

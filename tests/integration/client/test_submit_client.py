@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.cases import each
 from tests.integration.submit_site import client, count, end, files, ids, messages, statuses
+from tests.rounds import rounds
 from tests.waiting import wait_until
 
 from taskdb import (
@@ -261,11 +262,13 @@ def test_twins_inside_one_submit_get_one_row(taskdb: TaskDB) -> None:
     assert len(messages(taskdb)) == 2
 
 
-def test_three_thousand_are_written_and_published(taskdb: TaskDB) -> None:
-    found = taskdb.submit_many("plus", ({"a": n} for n in range(3_000)))
-    assert len({one.id for one in found}) == 3_000
-    assert count(taskdb) == 3_000
-    wait_until(lambda: count(taskdb, TaskStatus.QUEUED) == 3_000, 30)
+@pytest.mark.rounds
+def test_thousands_are_written_and_published(taskdb: TaskDB) -> None:
+    many = rounds(3_000, 10_000)
+    found = taskdb.submit_many("plus", ({"a": n} for n in range(many)))
+    assert len({one.id for one in found}) == many
+    assert count(taskdb) == many
+    wait_until(lambda: count(taskdb, TaskStatus.QUEUED) == many, 60)
 
 
 # --- tenants --------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from tests.integration.submit_site import (
     logged,
     messages,
 )
+from tests.rounds import rounds
 from tests.servers import Blackhole
 
 from taskdb import (
@@ -165,12 +166,13 @@ def test_the_connection_of_a_session_is_joined_too(taskdb: TaskDB, engine: Engin
     assert_published(taskdb, entity.id)
 
 
+@pytest.mark.rounds
 def test_a_long_lived_connection_does_not_grow(taskdb: TaskDB, engine: Engine) -> None:
     with engine.connect() as connection:
         taskdb.submit_task("echo", session=connection)
         connection.rollback()
         at_first = len(connection.dispatch.commit)
-        for _ in range(100):
+        for _ in range(rounds(100, 1_000)):
             taskdb.submit_task("echo", session=connection)
             connection.rollback()
         assert len(connection.dispatch.commit) == at_first

@@ -1,11 +1,11 @@
 """Whatever happens in whatever order: a rule is never broken, and nobody waits for ever."""
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -13,10 +13,11 @@ from taskdb.model.limit import Limit
 from taskdb.model.status import TERMINAL, TaskStatus
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
+from tests.rounds import rounds
 from tests.store.admission_steps import released
 from tests.store.tasks import DONE, LEASE, OOPS, SOON, at_once, claim, create, make_due, write
 
-EXAMPLES = int(os.environ.get("TASKDB_RANDOM_EXAMPLES", "6"))
+EXAMPLES = rounds(6, 24)
 LIMITS = {("type", "a"): 2, ("type", "b"): 1, ("tenant", "t"): 2, ("queue", "q"): 3}
 PAUSES = [("queue", "q"), ("type", "a"), ("tenant", "t")]
 PLACE = (
@@ -157,6 +158,7 @@ ACTS = [
 ]
 
 
+@pytest.mark.rounds
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -1,12 +1,12 @@
 """A task that needs several limits gets its turn, however many younger ones need one of them."""
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +15,7 @@ from taskdb.model.limit import Limit
 from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
 from tests.cases import each
+from tests.rounds import rounds
 from tests.store.admission_steps import begin, held_by, released, slots
 from tests.store.tasks import DONE, create, write
 
@@ -29,7 +30,7 @@ ALONE: dict[str, Values] = {
 }
 """Tasks that need one limit, and of those of a tenant its mutex."""
 ALL: Values = {"queue": "q", "type": "a", "tenant": "t"}
-EXAMPLES = int(os.environ.get("TASKDB_RANDOM_EXAMPLES", "3"))
+EXAMPLES = rounds(3, 12)
 TURNS = 8
 """Ends of each kind of younger task within which the one with several limits goes."""
 
@@ -255,6 +256,7 @@ class Stream:
             assert len(self.waiting) < before
 
 
+@pytest.mark.rounds
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

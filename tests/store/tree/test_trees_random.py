@@ -1,7 +1,8 @@
 """Random trees, random things that happen to them in any order, and what must hold all the time.
 
 Nothing runs here: the verbs of workers, people and loops are called as chance wants it, also too
-late, twice, or without what should follow. A longer search: see CONTRIBUTING.md.
+late, twice, or without what should follow. `RANDOM_EXAMPLES` of the environment is the number of
+examples of a longer search, which is another one each time.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from tests.store.tasks import OOPS, draft, make_late, write
 pytestmark = pytest.mark.long
 
 S = TaskStatus
-WANTED = os.environ.get("TASKDB_RANDOM_EXAMPLES")
+WANTED = os.environ.get("RANDOM_EXAMPLES")
 EXAMPLES = int(WANTED or 80)
 HANDLER = HandlerSpec("told", "taskdb", 5)
 SECOND = timedelta(seconds=1)
