@@ -51,7 +51,7 @@ def _measure(started: Servers, receiver: Receiver) -> None:
         _sql(started.url, "DROP INDEX IF EXISTS taskdb_event_bad")
         without = _rate(started, {})
         _sql(started.url, INDEX)
-        _sql(started.url, "TRUNCATE taskdb_alarm, taskdb_alarm_delivery")
+        _sql(started.url, "TRUNCATE taskdb_alarm, taskdb_delivery")
         _sql(
             started.url,
             "UPDATE taskdb_alarm_cursor SET event_id = 9223372036854775807,"

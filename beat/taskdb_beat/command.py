@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import closing
 from types import FrameType
 
 from taskdb.client.taskdb import TaskDB
 from taskdb.logger import get_logger
 from taskdb.logging import configure_logging
-from taskdb.outgoing.alarm.deliverer import Deliverer
+from taskdb.outgoing.deliverer import alarm_deliverer
 from taskdb.settings.settings import Settings
-from taskdb.store.upkeep import StoreUpkeep
 from taskdb_beat.loops.alarm import Fold, PruneAlarms, Watch
 from taskdb_beat.loops.callback import Callbacks
 from taskdb_beat.loops.deliver import Deliver
@@ -73,13 +73,14 @@ def mend(taskdb: TaskDB) -> None:
     An error of one loop is logged and stops no other.
     """
     taskdb.store.aside.try_now()
-    deliverer = Deliverer(taskdb.settings, StoreUpkeep(taskdb.store).deliveries)
     loops = mending_loops_of(taskdb, is_whole=True)
-    for loop in [*loops, *alarm_loops_of(taskdb, deliverer)]:
+    for loop in [*loops, *alarm_loops_of(taskdb)]:
         for _ in range(_MENDING_PASSES):
             if not loop.run_once():
                 break
-    deliverer.wait()
+    with closing(alarm_deliverer(taskdb.settings, taskdb.store)) as deliverer:
+        deliverer.run_once()
+        deliverer.settle()
 
 
 def loops_of(taskdb: TaskDB) -> list[Loop]:
@@ -92,7 +93,7 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
         Loop("presence", presence.run_once, settings.heartbeat_seconds, close=presence.close),
         *mending_loops_of(taskdb),
         Loop("deliver", deliver.run_once, interval, close=deliver.close),
-        *alarm_loops_of(taskdb, Deliverer(settings, StoreUpkeep(store).deliveries)),
+        *alarm_loops_of(taskdb),
         Loop("prune", Prune(settings, store).run_once, settings.prune_interval_seconds),
         Loop("sweep", Sweep(settings, store).run_once, settings.prune_interval_seconds),
         Loop(
@@ -101,18 +102,12 @@ def loops_of(taskdb: TaskDB) -> list[Loop]:
     ]
 
 
-def alarm_loops_of(taskdb: TaskDB, deliverer: Deliverer) -> list[Loop]:
-    """Return the loops that find failures and deliver alarms."""
+def alarm_loops_of(taskdb: TaskDB) -> list[Loop]:
+    """Return the loops that find failures and conditions, and write the messages of alarms."""
     settings, store = taskdb.settings, taskdb.store
     return [
         Loop("fold", Fold(settings, store).run_once, settings.alarm_interval_seconds),
         Loop("watch", Watch(settings, store).run_once, settings.alarm_watch_interval_seconds),
-        Loop(
-            "deliver_alarms",
-            deliverer.run_once,
-            settings.alarm_interval_seconds,
-            close=deliverer.stop,
-        ),
     ]
 
 

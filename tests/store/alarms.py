@@ -10,7 +10,6 @@ from taskdb.model.alarm.route import AlarmRules, Route
 from taskdb.model.entity import TaskError
 from taskdb.redaction.redaction import Redaction
 from taskdb.store.contract import EVERYONE
-from taskdb.store.outgoing.alarm.delivery import Deliveries
 from taskdb.store.outgoing.alarm.detection import Folded
 from taskdb.store.store import Store
 from taskdb.store.upkeep import StoreUpkeep
@@ -62,7 +61,7 @@ def only(store: Store) -> AlarmEntity:
 
 def messages(store: Store) -> list[tuple[str, str, int, int]]:
     """Channel, kind, count and total of every message, in order."""
-    sql = "SELECT channel, kind, count, total FROM taskdb_alarm_delivery ORDER BY sequence, channel"
+    sql = "SELECT channel, kind, count, total FROM taskdb_delivery ORDER BY sequence, channel"
     with store.database.transaction() as connection:
         return [tuple(row) for row in connection.execute(text(sql))]
 
@@ -78,7 +77,3 @@ def over(store: Store) -> None:
 
 def route(*to: str, **given: Any) -> Route:
     return Route(to=to, **given)
-
-
-def delivering(store: Store) -> Deliveries:
-    return StoreUpkeep(store).deliveries

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from taskdb.logger import get_logger
-from taskdb.outgoing.alarm.detector import Folder
+from taskdb.outgoing.folder import Folder
 from taskdb.settings.settings import Settings
 from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store

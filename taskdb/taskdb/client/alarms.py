@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,12 +23,12 @@ from taskdb.model.alarm.alarm import (
     Severity,
     one_of,
 )
-from taskdb.model.alarm.message import message_of
+from taskdb.model.alarm.message import AlarmMessage, message_of
 from taskdb.model.alarm.route import Route, channels_of_tenants, parse_route
 from taskdb.model.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled
 from taskdb.model.clock import require_aware
 from taskdb.model.json_text import storable
-from taskdb.outgoing.alarm.channels import open_channel
+from taskdb.outgoing.transports import channel_of, open_transport
 from taskdb.settings.settings import Settings
 from taskdb.store.store import Store
 
@@ -144,11 +145,12 @@ class Alarms:
         if channel not in names:
             advice = f"no channel is named {shown(channel)}. TASKDB_ALARM_CHANNELS allows: "
             raise InvalidInput(_SUBJECT, [Fault("channel", advice + (", ".join(names) or "none"))])
-        way = open_channel(self._settings, channel)
-        try:
-            way.send(str(uuid7()), message_of(_made_up(channel), MessageKind.OPENED, 1))
-        finally:
-            way.close()
+        stored = message_of(_made_up(channel), MessageKind.OPENED, 1)
+        message = AlarmMessage(str(uuid7()), stored).message(self._settings.redaction)
+        with closing(
+            open_transport(self._settings, channel_of(self._settings, channel))
+        ) as transport:
+            transport.send(message)
 
     # --- routes -------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from taskdb.client.caller.actor import note_change
 from taskdb.client.caller.caller import Caller
 from taskdb.errors import Fault, InvalidInput
+from taskdb.model.alarm.route import Channel, ChannelKind
 from taskdb.model.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled, wrong_text
 from taskdb.model.clock import require_aware
 from taskdb.model.entity import TaskKind
@@ -133,9 +134,8 @@ class Subscriptions:
         found = self.get(reference, tenant=tenant)
         secrets = self._store.subscriptions.secrets(found.id, self._scope)
         message = trial_message(found.name, found.tenant, str(uuid7()), self._store.schedules.now())
-        with closing(
-            open_transport(self._settings, found.transport, found.target, secrets)
-        ) as transport:
+        channel = Channel(found.name, ChannelKind(found.transport), found.target, tuple(secrets))
+        with closing(open_transport(self._settings, channel)) as transport:
             transport.send(message)
         return message.id
 

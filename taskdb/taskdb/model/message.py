@@ -20,6 +20,10 @@ class Message:
     task_id: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """Short texts that a topic can filter by: `action`, `status`, `severity`, …"""
+    title: str = ""
+    """One line for people."""
+    text: str = ""
+    """Some lines for people; the title and the text are empty where no person is a receiver."""
 
     @property
     def body(self) -> bytes:

@@ -44,37 +44,36 @@ class Notification:
         """The id of the message: equal each time that this event is sent, and unique to it."""
         return f"{self.event.task_id}-{self.event.id}"
 
-
-def message_of(one: Notification, redaction: Redaction) -> Message:
-    """Return the message of a notification, without secrets."""
-    event = one.event
-    task = _task(one)
-    envelope = {
-        "version": VERSION,
-        "action": one.action,
-        "id": one.notify_id or task.key,
-        "pk": task.pk,
-        "sk": task.sk,
-        "table": TABLE,
-        "tenantCode": event.tenant,
-        "content": {"status": event.to_status.value, "attributes": _shown(one, redaction)},
-        "eventId": one.id,
-        "taskId": event.task_id,
-        "parentId": one.parent_id,
-        "type": one.type,
-        "kind": one.kind.value,
-        "attempt": event.attempt,
-        "from": event.from_status.value if event.from_status else None,
-        "at": event.at.isoformat(),
-    }
-    return Message(
-        id=one.id,
-        envelope=envelope,
-        tenant=event.tenant,
-        type=one.type,
-        task_id=event.task_id,
-        attributes={"action": one.action, "status": event.to_status.value},
-    )
+    def message(self, redaction: Redaction) -> Message:
+        """Return the message to send, without secrets."""
+        event, task = self.event, _task(self)
+        attributes = redaction.value(_attributes(self), ATTRIBUTE_LIMIT)
+        envelope = {
+            "version": VERSION,
+            "action": self.action,
+            "id": self.notify_id or task.key,
+            "pk": task.pk,
+            "sk": task.sk,
+            "table": TABLE,
+            "tenantCode": event.tenant,
+            "content": {"status": event.to_status.value, "attributes": attributes},
+            "eventId": self.id,
+            "taskId": event.task_id,
+            "parentId": self.parent_id,
+            "type": self.type,
+            "kind": self.kind.value,
+            "attempt": event.attempt,
+            "from": event.from_status.value if event.from_status else None,
+            "at": event.at.isoformat(),
+        }
+        return Message(
+            id=self.id,
+            envelope=envelope,
+            tenant=event.tenant,
+            type=self.type,
+            task_id=event.task_id,
+            attributes={"action": self.action, "status": event.to_status.value},
+        )
 
 
 def trial_message(name: str, tenant: str, number: str, at: datetime) -> Message:
@@ -102,15 +101,15 @@ def trial_message(name: str, tenant: str, number: str, at: datetime) -> Message:
     return Message(f"test-{number}", envelope, tenant, action, number, words)
 
 
-def _shown(one: Notification, redaction: Redaction) -> Any:
-    """Return the attributes of the task, and its result or error."""
-    shown = dict(one.attributes)
+def _attributes(one: Notification) -> dict[str, Any]:
+    """Return the attributes of the task, with its result or error."""
+    found = dict(one.attributes)
     if one.result is not None:
-        shown["result"] = one.result
+        found["result"] = one.result
     detail = one.event.detail
     if "error" in detail:
-        shown["error"] = {"type": detail["error"], "message": detail.get("message", "")}
-    return redaction.value(shown, ATTRIBUTE_LIMIT)
+        found["error"] = {"type": detail["error"], "message": detail.get("message", "")}
+    return found
 
 
 def _task(one: Notification) -> TaskEntity:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 
 from taskdb.errors import DeliveryFailed, TargetRefused
+from taskdb.logger import get_logger
+from taskdb.model.alarm.route import Channel, ChannelKind
 from taskdb.outgoing.contract import Limits, Transport
 from taskdb.outgoing.log import Log
 from taskdb.outgoing.signing import secret_key
@@ -20,20 +22,45 @@ _ARN = re.compile(
 )
 
 
-def open_transport(
-    settings: Settings, way: str, target: str, secrets: Sequence[str] = ()
-) -> Transport:
-    """Return a transport to this target: `webhook`, `redis`, `sns` or `log`.
+log = get_logger("taskdb.delivery")
+
+
+def open_transport(settings: Settings, channel: Channel) -> Transport:
+    """Return a transport to this target.
 
     Raises TargetRefused, and DeliveryFailed if an extra is not installed.
     """
-    if way == "webhook":
-        return open_webhook(settings, target, secrets)
-    if way == "redis":
-        return open_redis_channel(settings, target)
-    if way == "sns":
-        return open_sns(settings, target)
+    if channel.kind is ChannelKind.WEBHOOK:
+        return open_webhook(settings, channel.target, channel.secrets)
+    if channel.kind is ChannelKind.REDIS:
+        return open_redis_channel(settings, channel.target)
+    if channel.kind is ChannelKind.SNS:
+        return open_sns(settings, channel.target)
+    if channel.kind is ChannelKind.APPRISE:
+        return open_apprise(settings, channel.target)
     return Log()
+
+
+def channel_of(settings: Settings, name: str) -> Channel:
+    """Return the channel of alarms with this name; raises DeliveryFailed."""
+    channel = next((one for one in settings.alarm_channels if one.name == name), None)
+    if channel is None:
+        message = f"no channel is named {name!r} here: name it in TASKDB_ALARM_CHANNELS"
+        raise DeliveryFailed(message)
+    return channel
+
+
+def import_channels(settings: Settings) -> None:
+    """Import the modules of the channels, before the process has threads and forks.
+
+    A fork waits for an import that runs in another thread.
+    """
+    for channel in settings.alarm_channels:
+        try:
+            open_transport(settings, channel).close()
+        except (DeliveryFailed, TargetRefused) as error:
+            # Each delivery logs this error where operators look.
+            log.debug("channel.open_failed", channel=channel.name, reason=str(error))
 
 
 def check_target(settings: Settings, way: str, target: str) -> None:
@@ -96,6 +123,15 @@ def open_sns(settings: Settings, arn: str) -> Transport:
     except ModuleNotFoundError as error:
         raise _missing("sns", error) from None
     return Sns(arn, limits_of(settings))
+
+
+def open_apprise(settings: Settings, url: str) -> Transport:
+    """Return a transport to people; raises TargetRefused for a URL that Apprise cannot use."""
+    try:
+        from taskdb.outgoing.apprise_channel import AppriseChannel  # noqa: PLC0415 - an optional extra
+    except ModuleNotFoundError as error:
+        raise _missing("alarms", error) from None
+    return AppriseChannel(url, settings.outbound_total_seconds)
 
 
 def check_prefix(prefix: str) -> None:

@@ -80,8 +80,8 @@ class AlarmSettings(BaseModel, defer_build=True):
     alarm_window_seconds: PositiveFloat = 300.0
     """At most one message per cause in this time, with the count of failures."""
     alarm_interval_seconds: PositiveFloat = 1.0
-    """Pause between two passes of the loops that raise and deliver alarms. A worker with channels
-    does not wait for them."""
+    """Pause between two passes of the loop that raises alarms. A worker with channels does not wait
+    for it."""
     alarm_watch_interval_seconds: PositiveFloat = 10.0
     """Pause between two passes that look for missed schedules, lost workers, queues without
     consumers and backlogs."""

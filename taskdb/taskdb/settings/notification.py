@@ -34,7 +34,7 @@ class NotificationSettings(BaseModel, defer_build=True):
     """The loop that serves subscriptions, and the guard of webhooks."""
 
     notify_interval_seconds: PositiveFloat = 0.5
-    """Pause between two passes that send notifications."""
+    """Pause between two passes that send notifications and messages of alarms."""
     notify_threads: PositiveInt = 8
     """Subscriptions that a beat serves at once; as many again whose target is slow or fails."""
     notify_give_up_seconds: PositiveFloat = 86_400

@@ -25,7 +25,6 @@ from taskdb.store.doctor.vacuum import Vacuum
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
 from taskdb.store.outgoing.alarm.alarm import Alarms
-from taskdb.store.outgoing.subscription.notification import Notifications
 from taskdb.store.outgoing.subscription.subscription import Subscriptions
 from taskdb.store.payload.payload import NO_PAYLOADS, Payloads
 from taskdb.store.retention.partition import Partitions
@@ -98,10 +97,9 @@ class Store:
         self.schedules = Schedules(database, units)
         self.firings = Firings(database, aside, units, joins)
 
-        # Alarms, notifications and adopted tasks.
+        # Alarms, subscriptions and adopted tasks.
         self.alarms = Alarms(database, aside)
         self.subscriptions = Subscriptions(database)
-        self.notifications = Notifications(database, aside)
         self.adopted = AdoptedTasks(database, aside)
 
         # Upkeep.

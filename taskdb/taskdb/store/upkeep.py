@@ -1,6 +1,6 @@
-"""The parts of the store that only a beat uses.
+"""The parts of the store that only beats use, and workers with channels of alarms.
 
-They are in a module of their own, so that a client and a worker do not import them.
+They are in a module of their own, so that a client does not import them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from taskdb.redaction.redaction import Redaction
 from taskdb.store.doctor.count import SystemCounts
 from taskdb.store.doctor.statistics import Statistics
 from taskdb.store.outgoing.alarm import condition
-from taskdb.store.outgoing.alarm.delivery import Deliveries
 from taskdb.store.outgoing.alarm.detection import Detection
+from taskdb.store.outgoing.delivery import Deliveries
 from taskdb.store.retention.archive import Archive
 from taskdb.store.retention.free_space import FreeSpace
 from taskdb.store.retention.prune import PruneRounds
@@ -28,7 +28,8 @@ class StoreUpkeep:
     def __init__(self, store: Store) -> None:
         self._database, self._aside, self._payloads = store.database, store.aside, store.payloads
         self.counts = SystemCounts(store.database)
-        self.deliveries = Deliveries(store.database, store.aside)
+        self.alarm_messages = Deliveries(store.database, store.aside, "alarm")
+        self.notifications = Deliveries(store.database, store.aside, "subscription")
         self.free_space = FreeSpace(store.database)
 
     # --- parts that depend on the settings of the process -------------------------------------

@@ -38,7 +38,7 @@ GROWN = (
     "taskdb_event",
     "taskdb_schedule_run",
     "taskdb_alarm",
-    "taskdb_alarm_delivery",
+    "taskdb_delivery",
     "taskdb_worker",
 )
 NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', {})"
@@ -113,7 +113,7 @@ def seed(url: str) -> list[str]:
             f" FROM {rows(3_000)}"
         ),
         (
-            "INSERT INTO taskdb_alarm_delivery (alarm_id, channel, sequence, kind, count, total,"
+            "INSERT INTO taskdb_delivery (alarm_id, channel, sequence, kind, count, total,"
             f" message, sent_at) SELECT id, 'ops', 1, 'opened', 1, 1, '{{}}', {ago('1')}"
             " FROM taskdb_alarm"
         ),

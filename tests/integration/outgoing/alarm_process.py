@@ -6,12 +6,11 @@ import sys
 from typing import Any
 
 from taskdb import TaskDB
-from taskdb.outgoing.alarm.deliverer import Deliverer
-from taskdb.outgoing.alarm.detector import Folder
+from taskdb.outgoing.deliverer import alarm_deliverer
+from taskdb.outgoing.folder import Folder
 from taskdb.settings.settings import Settings
 from taskdb.store.outgoing.alarm import detection as folding
-from taskdb.store.outgoing.alarm.delivery import Deliveries
-from taskdb.store.upkeep import StoreUpkeep
+from taskdb.store.outgoing.delivery import Deliveries
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -21,7 +20,7 @@ def die(*_: Any, **__: Any) -> None:
 def main(point: str) -> None:
     with TaskDB(Settings.load()) as taskdb:
         folder = Folder(taskdb.settings, taskdb.store)
-        deliverer = Deliverer(taskdb.settings, StoreUpkeep(taskdb.store).deliveries)
+        deliverer = alarm_deliverer(taskdb.settings, taskdb.store)
         if point == "counted":
             folding.tell = die  # type: ignore[assignment]
         if point == "decided":
@@ -30,10 +29,10 @@ def main(point: str) -> None:
         if point == "folded":
             die()
         if point == "sent":
-            Deliveries.sent = die  # type: ignore[assignment, method-assign]
+            Deliveries.advance = die  # type: ignore[assignment, method-assign]
         print("sending", flush=True)
         deliverer.run_once()
-        deliverer.wait()
+        deliverer.settle()
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ from tests.store.tasks import running
 
 from taskdb import TaskDB
 from taskdb.model.entity import TaskError
-from taskdb.outgoing.alarm.deliverer import Deliverer
-from taskdb.outgoing.alarm.detector import Folder
+from taskdb.outgoing.deliverer import alarm_deliverer
+from taskdb.outgoing.folder import Folder
 from taskdb.outgoing.signing import new_secret
 from taskdb.settings.settings import Settings
-from taskdb.store.upkeep import StoreUpkeep
 
 SECRET = new_secret()
 PASSWORD = "hunter2-hunter2"  # the secret that must not leave
@@ -26,7 +25,7 @@ class AlarmSite:
     def __init__(self, taskdb: TaskDB) -> None:
         self.taskdb = taskdb
         self.folder = Folder(taskdb.settings, taskdb.store)
-        self.deliverer = Deliverer(taskdb.settings, StoreUpkeep(taskdb.store).deliveries)
+        self.deliverer = alarm_deliverer(taskdb.settings, taskdb.store)
 
     def fail(self, message: str = "oops", **values: Any) -> str:
         run = running(self.taskdb.store, input={"user": "ann", "password": PASSWORD}, **values)
@@ -42,12 +41,13 @@ class AlarmSite:
     def deliver(self) -> None:
         """One try of everything that is due."""
         self.deliverer.run_once()
-        self.deliverer.wait()
+        self.deliverer.settle()
 
     def make_due(self) -> None:
         """What is tried again later is due now."""
         self.taskdb.store.database.query(
-            "UPDATE taskdb_alarm_delivery SET next_try_at = :past WHERE sent_at IS NULL",
+            "UPDATE taskdb_delivery SET next_try_at = :past, lease_until = NULL"
+            " WHERE sent_at IS NULL",
             {"past": "2020-01-01T00:00:00.000Z"},
         )
 
@@ -78,7 +78,7 @@ def alarm_site(store_url: str, channels: dict[str, Any], **settings: Any) -> Ite
         try:
             yield site
         finally:
-            site.deliverer.stop()
+            site.deliverer.close()
 
 
 def webhook(url: str) -> dict[str, str]:

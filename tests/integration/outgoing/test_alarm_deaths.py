@@ -119,9 +119,7 @@ def test_ten_thousand_failures_in_a_minute_are_one_alarm_and_two_messages(store_
                              {"at": "2020-01-01T00:00:00.000Z"})  # fmt: skip
         fold(store)
         (alarm,) = store.database.query("SELECT count, reported FROM taskdb_alarm", {})
-        messages = store.database.query(
-            "SELECT count FROM taskdb_alarm_delivery ORDER BY sequence", {}
-        )
+        messages = store.database.query("SELECT count FROM taskdb_delivery ORDER BY sequence", {})
 
         assert (alarm["count"], alarm["reported"]) == (failures, failures)
         assert len(messages) == 2

@@ -99,7 +99,7 @@ def test_a_channel_that_is_away_slow_or_refuses_loses_nothing_and_delays_no_othe
         assert held.wait(10)
         wait_until(lambda: len(mail.taken) == 1, describe="the mail, while the webhook hangs")
         receiver.stop()
-        site.deliverer.wait()
+        site.deliverer.settle()
         assert list(site.waiting()) == ["hook"]
 
         # Away: refused, and counted.
@@ -185,7 +185,7 @@ def test_the_secrets_of_channels_stay_in_the_settings(
         assert sorted(waiting) == sorted(channels)
         rows = [
             str(dict(row))
-            for table in ("taskdb_alarm", "taskdb_alarm_delivery", "taskdb_alarm_route")
+            for table in ("taskdb_alarm", "taskdb_delivery", "taskdb_alarm_route")
             for row in site.taskdb.store.database.query(f"SELECT * FROM {table}", {})
         ]
         told = "\n".join([*rows, str(lines), repr(site.taskdb.settings), str(waiting)])

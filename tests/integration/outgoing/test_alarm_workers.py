@@ -71,7 +71,9 @@ def test_a_worker_tells_at_once_and_a_beat_tells_what_no_worker_did(
     site.settled(tree.id)
     worker.kill_all()
     receiver.start()
-    site.query("UPDATE taskdb_alarm_delivery SET next_try_at = '2020-01-01T00:00:00.000Z'")
+    site.query(
+        "UPDATE taskdb_delivery SET next_try_at = '2020-01-01T00:00:00.000Z', lease_until = NULL"
+    )
     beat = site.start_beat()
     wait_until(
         lambda: ("join", tree.type) in told(receiver) and not site.client.alarms.undelivered(),

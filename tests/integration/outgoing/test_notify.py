@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from tests.waiting import wait_until
 
 from taskdb import TaskDB, verify_webhook
 from taskdb.errors import DeliveryFailed
-from taskdb_beat.loops import delivery
+from taskdb.outgoing import deliverer
+from taskdb.outgoing.turn import Terms
 from taskdb_beat.loops.deliver import Deliver
 from taskdb_beat.loops.loop import Loop
 
@@ -48,8 +50,12 @@ _BEAT = (
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses after a failure that a test can wait for."""
-    monkeypatch.setattr(delivery, "_FIRST_DELAY", 0.02)
-    monkeypatch.setattr(delivery, "_LONGEST_DELAY", 0.2)
+
+    def terms(**given: Any) -> Terms:
+        delays = {"first_delay": timedelta(seconds=0.02), "longest_delay": timedelta(seconds=0.2)}
+        return Terms(**{**given, **delays})
+
+    monkeypatch.setattr(deliverer, "Terms", terms)
 
 
 @pytest.fixture
@@ -178,7 +184,7 @@ def test_a_transport_that_breaks_is_seen_to_fail_and_keeps_its_secrets(
         found = taskdb.subscriptions.get("broken")
     assert (found.state, found.attempts) == ("active", 1)
     assert found.last_error is not None and "unexpected ValueError" in found.last_error
-    assert [one["event"] for one in logs] == ["subscription.failed", "notification.failed"]
+    assert [one["event"] for one in logs] == ["delivery.raised", "delivery.failed"]
     assert "hunter2" not in found.last_error
 
 

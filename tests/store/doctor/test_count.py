@@ -17,13 +17,14 @@ from taskdb.model.subscription import EventFilter, SubscriptionState, TransportK
 from taskdb.store.contract import EVERYONE, WorkerRecord
 from taskdb.store.doctor.count import Audience, Kindred
 from taskdb.store.doctor.statistics import Happened, Page, Statistics
-from taskdb.store.outgoing.subscription.notification import Passed
+from taskdb.store.outgoing.delivery import Passed
 from taskdb.store.outgoing.subscription.subscription import NewSubscription
 from taskdb.store.schedule.row import Definition
 from taskdb.store.store import Store
 from taskdb.store.task.worker import Held
 from taskdb.store.upkeep import StoreUpkeep
-from tests.store.alarms import alarms, delivering, fail, fold
+from tests.store.alarms import alarms, fail, fold
+from tests.store.deliveries import lease, notifications, refused, sent, take
 from tests.store.tasks import (
     DONE,
     HOUR,
@@ -224,14 +225,10 @@ def test_messages_that_no_channel_took_are_as_old_as_their_decision(
         fail(store, type=type_)
     fold(store, channels=("mail", "ops"))
     now = store.database.dialect.now
-    write(store, f"UPDATE taskdb_alarm_delivery SET created_at = {now}, next_try_at = {now}")
+    write(store, f"UPDATE taskdb_delivery SET created_at = {now}, next_try_at = {now}")
     clock.advance(seconds(90))
-    sender = delivering(store)
-    taken = sender.take("ops", seconds(10))
-    assert taken is not None and sender.sent(taken)
-    refused = sender.take("ops", seconds(10))
-    assert refused is not None
-    sender.refused(refused, "no such room")
+    assert sent(store, take(store))
+    refused(store, take(store), "no such room")
     found = StoreUpkeep(store).counts.alarms()
     assert {name: one.number for name, one in found.undelivered.items()} == {"mail": 2, "ops": 1}
     assert [one.oldest_seconds for one in found.undelivered.values()] == [approx(90)] * 2
@@ -250,13 +247,13 @@ def test_subscriptions_are_counted_by_state_and_lag_like_the_last_of_them(
     clock.advance(seconds(40))
     create(store)
     clock.advance(seconds(20))
-    leased = {one.name: one for one in store.notifications.lease("me", LEASE, 10)}
+    leased = {one.name: one for one in lease(store)}
     for name, one in leased.items():
-        passed = store.notifications.page(one, one.cursor, scan=10, limit=10).end
+        passed = notifications(store).page(one, one.cursor, scan=10, limit=10).end
         if name == "in time":
-            assert store.notifications.advance(one, passed, LEASE, ends=True)
+            assert notifications(store).advance(one, passed, LEASE, ends=True)
         if name in {"behind", "dead"}:
-            store.notifications.fail(
+            notifications(store).fail(
                 one,
                 Passed(one.cursor, None),
                 "503",

@@ -21,13 +21,14 @@ from taskdb.model.subscription import EventFilter, TransportKind
 from taskdb.store.contract import EVERYONE, Filter, Scope
 from taskdb.store.doctor.lost_message import QueuedRow
 from taskdb.store.engine.session import DriverSession
-from taskdb.store.outgoing.subscription.notification import LeasedSubscription
+from taskdb.store.outgoing.delivery import LeasedSubscription
 from taskdb.store.retention.prune import PruneRounds
 from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
 from taskdb.store.task.task_id import LEAST_ID
 from taskdb.store.tree.unit import Unit
 from taskdb.store.upkeep import StoreUpkeep
+from tests.store.deliveries import lease, notifications
 from tests.store.tasks import DONE, HOUR, LEASE, OOPS, create, draft, publication, queued
 
 Statement = tuple[str, dict[str, Any]]
@@ -149,7 +150,7 @@ def told(store: Store, wanted: EventFilter, tenant: str | None = None) -> None:
         cursor=after,
         attempts=0,
     )
-    page = store.notifications.page(leased, after, scan=100, limit=50)
+    page = notifications(store).page(leased, after, scan=100, limit=50)
     assert len(page.due) == (0 if tenant else 50)
     assert (page.end.cursor.xid, page.end.cursor.id) > (after.xid, after.id)
 
@@ -210,7 +211,7 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "what is seen": lambda s, i: s.adopted.see(sightings(i)),
     "what is lost": lambda s, _: s.adopted.lose(lease=HOUR, limit=10),
     "statuses": lambda s, i: s.tasks.statuses([i], EVERYONE),
-    "due subscriptions": lambda s, _: s.notifications.lease("t", LEASE, 10),
+    "due subscriptions": lambda s, _: lease(s),
     "notifications": lambda s, _: told(s, EventFilter()),
     "notifications of some": lambda s, _: told(
         s, EventFilter("none.*", TaskKind.FAN_OUT, (TaskStatus.FAILED, TaskStatus.HALTED)), "acme"
@@ -365,14 +366,14 @@ def test_the_census_reads_no_alarm_that_is_resolved_and_no_message_that_was_sent
             " FROM generate_series(1, 10000) AS n"
         )
         connection.execute(
-            "INSERT INTO taskdb_alarm_delivery (alarm_id, channel, sequence, kind, count, total,"
+            "INSERT INTO taskdb_delivery (alarm_id, channel, sequence, kind, count, total,"
             " message, sent_at) SELECT id, 'ops', 1, 'opened', 1, 1, '{}', resolved_at"
             " FROM taskdb_alarm"
         )
-        connection.execute("ANALYZE taskdb_alarm, taskdb_alarm_delivery")
+        connection.execute("ANALYZE taskdb_alarm, taskdb_delivery")
         for mode in ("force_custom_plan", "force_generic_plan"):
             assert "taskdb_alarm_live" in explain(connection, mode, *live)
-            assert "taskdb_alarm_delivery_due" in explain(connection, mode, *undelivered)
+            assert "taskdb_delivery_due" in explain(connection, mode, *undelivered)
         connection.rollback()
 
 

@@ -14,13 +14,14 @@ from taskdb.model.entity import TaskError, TaskKind
 from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.engine.migrations.migrate import empty
 from taskdb.store.outgoing.alarm.alarm import MOST_ROUTES
-from taskdb.store.outgoing.alarm.detection import _has_work, bad_events
+from taskdb.store.outgoing.delivery import LeasedMessage
+from taskdb.store.outgoing.transaction import QUERIES
 from taskdb.store.store import Store
+from taskdb.store.task.statements import queries_of
 from tests.cases import each
 from tests.store.alarms import (
     TRACEBACK,
     alarms,
-    delivering,
     fail,
     fold,
     messages,
@@ -28,6 +29,7 @@ from tests.store.alarms import (
     over,
     route,
 )
+from tests.store.deliveries import alarm_messages, refused, sent, take
 from tests.store.tasks import at_once, create, draft, running, write
 
 
@@ -342,7 +344,7 @@ def test_nothing_secret_is_written_to_an_alarm(store: Store) -> None:
     with store.database.transaction() as connection:
         rows = [
             str(tuple(row))
-            for table in ("taskdb_alarm", "taskdb_alarm_delivery")
+            for table in ("taskdb_alarm", "taskdb_delivery")
             for row in connection.execute(text(f"SELECT * FROM {table}"))
         ]
     for secret in ("hunter2", "4111 1111", "s3cr3t", "k-123456"):
@@ -535,20 +537,19 @@ def test_messages_of_an_alarm_go_in_order_and_each_is_taken_by_one(store: Store)
     fail(store)
     over(store)
     fold(store, channels=("ops", "desk"))
-    out, hour = delivering(store), timedelta(hours=1)
 
-    assert out.due_channels() == ["desk", "ops"]
-    taken = [one for one in at_once(lambda _: out.take("ops", hour), 5) if one]
-    assert [(one.sequence, one.attempt) for one in taken] == [(1, 1)]
-    assert taken[0].message["envelope"]["content"]["total"] == 1
-    assert out.take("ops", hour) is None, "the second waits for the first"
-    assert out.sent(taken[0])
-    assert not out.sent(taken[0])
-    second = out.take("ops", hour)
-    assert second is not None
-    assert (second.sequence, second.message["envelope"]["content"]["count"]) == (2, 1)
-    out.refused(second, "away\x00 \ud800", after=timedelta(hours=2))
-    assert out.take("ops", hour) is None
+    assert {one.target for one in alarm_messages(store).due()} == {"desk", "ops"}
+    taken = [one for one in at_once(lambda _: take(store), 5) if one]
+    assert [one.attempts for one in taken] == [0]
+    assert content(taken[0])["total"] == 1
+    assert take(store) is None, "the second waits for the first"
+    assert {one.target for one in alarm_messages(store).due()} == {"desk"}
+    assert sent(store, taken[0])
+    assert not sent(store, taken[0])
+    second = take(store)
+    assert content(second)["count"] == 1
+    refused(store, second, "away\x00 \ud800", timedelta(hours=2))
+    assert take(store) is None
     waiting = store.alarms.undelivered(EVERYONE)
     assert sorted((one.channel, one.attempts) for one in waiting) == [
         ("desk", 0),
@@ -558,19 +559,19 @@ def test_messages_of_an_alarm_go_in_order_and_each_is_taken_by_one(store: Store)
     assert store.alarms.last_errors([only(store).id], EVERYONE)[only(store).id].startswith("away")
 
 
+def content(one: LeasedMessage) -> dict[str, int]:
+    found: dict[str, int] = one.message.stored["envelope"]["content"]
+    return found
+
+
 def test_a_channel_that_is_away_gets_one_summary_and_not_one_for_each_window(store: Store) -> None:
     for _ in range(5):
         fail(store)
         over(store)
         fold(store)
     assert messages(store) == [("ops", "opened", 1, 1), ("ops", "again", 4, 5)]
-    out = delivering(store)
-    first = out.take("ops", timedelta(hours=1))
-    assert first is not None
-    out.sent(first)
-    second = out.take("ops", timedelta(hours=1))
-    assert second is not None
-    assert second.message["envelope"]["content"]["count"] == 4
+    sent(store, take(store))
+    assert content(take(store))["count"] == 4
     fail(store)
     over(store)
     fold(store)
@@ -589,9 +590,7 @@ def test_what_was_resolved_or_sent_long_ago_goes_and_the_rest_stays(store: Store
           at=datetime(2026, 1, 1, tzinfo=UTC))  # fmt: skip
     assert desk.prune(timedelta(days=1)) == 2
     assert [one.id for one in alarms(store)] == [live.id]
-    write(
-        store, "UPDATE taskdb_alarm_delivery SET sent_at = :at", at=datetime(2026, 1, 1, tzinfo=UTC)
-    )
+    write(store, "UPDATE taskdb_delivery SET sent_at = :at", at=datetime(2026, 1, 1, tzinfo=UTC))
     assert desk.prune(timedelta(days=1)) == 1
 
 
@@ -607,7 +606,8 @@ def test_what_reads_the_history_for_failures_looks_at_nothing_else(
     with store.database._engine("moving").connect() as connection:
         connection.exec_driver_sql("VACUUM ANALYZE taskdb_event")
         given = {"xid": 0, "event": 0, "limit": 100, "ahead": "[]"}
-        for sql in (bad_events(store.database.dialect), _has_work(store.database.dialect)):
+        queries = queries_of(store.database.dialect, QUERIES)
+        for sql in (queries.new_failures, queries.has_work):
             plan = connection.execute(text(f"EXPLAIN {sql}"), given).scalars().all()
             # Days to come are empty, and read faster than their index.
             today = f"taskdb_event_{datetime.now(UTC):%Y%m%d}"

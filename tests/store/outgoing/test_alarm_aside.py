@@ -11,7 +11,8 @@ from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store
 from taskdb.store.upkeep import StoreUpkeep
 from tests.cases import each
-from tests.store.alarms import alarms, delivering, fail, fold, messages, over, rules
+from tests.store.alarms import alarms, fail, fold, messages, over, rules
+from tests.store.deliveries import take
 from tests.store.poison import allow, aside, let_be_due, refuse
 from tests.store.tasks import LEASE, write
 
@@ -54,13 +55,13 @@ def test_an_alarm_that_cannot_be_told_keeps_no_other_from_it(store: Store) -> No
     write(store, "UPDATE taskdb_alarm SET is_routed = NULL")
     if store.database.dialect.name == "postgresql":
         bad_id = str(write(store, "SELECT id FROM taskdb_alarm WHERE type = 'bad'")[0]["id"])
-        refuse(store, f"NEW.alarm_id = '{bad_id}'", "taskdb_alarm_delivery", "INSERT")
+        refuse(store, f"NEW.alarm_id = '{bad_id}'", "taskdb_delivery", "INSERT")
     else:
-        refuse(store, f"NEW.alarm_id = {bad}", "taskdb_alarm_delivery", "INSERT")
+        refuse(store, f"NEW.alarm_id = {bad}", "taskdb_delivery", "INSERT")
     assert fold(store).messages == 2
     assert len(messages(store)) == 2
     assert {loop for loop, _ in aside(store)} == {"tell"}
-    allow(store, "taskdb_alarm_delivery")
+    allow(store, "taskdb_delivery")
     let_be_due(store)
     fold(store)
     assert len(messages(store)) == 3
@@ -137,23 +138,21 @@ def test_a_message_that_cannot_be_taken_keeps_no_other_of_its_channel(store: Sto
         fail(store, type=kind)
     fold(store)
     bad_id = str(write(store, "SELECT id FROM taskdb_alarm WHERE type = 'bad'")[0]["id"])
-    refuse(store, f"OLD.alarm_id = '{bad_id}'", "taskdb_alarm_delivery")
-    desk = delivering(store)
-    taken = [desk.take("ops", LEASE) for _ in range(3)]
+    refuse(store, f"OLD.alarm_id = '{bad_id}'", "taskdb_delivery")
+    taken = [take(store) for _ in range(3)]
     assert [one is None for one in taken] == [False, False, True]
     assert bad_id not in {one.alarm_id for one in taken if one is not None}
     assert {loop for loop, _ in aside(store)} == {"deliver_alarms"}
 
 
-def test_a_message_that_cannot_be_read_waits_with_a_reason(sqlite_url: str) -> None:
+def test_a_message_that_cannot_be_read_is_set_aside_with_a_reason(sqlite_url: str) -> None:
     with Store(sqlite_url).closing() as store:
         for kind in ("bad", "good"):
             fail(store, type=kind)
         fold(store)
         bad = "alarm_id = (SELECT id FROM taskdb_alarm WHERE type = 'bad')"
-        write(store, f"UPDATE taskdb_alarm_delivery SET message = '{{' WHERE {bad}")
-        desk = delivering(store)
-        taken = [desk.take("ops", LEASE) for _ in range(2)]
+        write(store, f"UPDATE taskdb_delivery SET message = '{{' WHERE {bad}")
+        taken = [take(store) for _ in range(2)]
         assert [one is None for one in taken] == [False, True]
-        (row,) = write(store, f"SELECT last_error, attempts FROM taskdb_alarm_delivery WHERE {bad}")
-        assert "JSONDecodeError" in row["last_error"] and row["attempts"] == 1
+        (row,) = store.aside.listed(10)
+        assert row.loop == "deliver_alarms" and "JSONDecodeError" in row.reason

@@ -19,16 +19,13 @@ from taskdb.model.subscription import (
     TransportKind,
 )
 from taskdb.store.contract import EVERYONE, Scope
-from taskdb.store.outgoing.subscription.notification import (
-    LeasedSubscription,
-    NotificationPage,
-    Passed,
-)
+from taskdb.store.outgoing.delivery import LeasedSubscription, Page, Passed
 from taskdb.store.outgoing.subscription.subscription import BEGINNING, NewSubscription, Start
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
 from tests.cases import each
+from tests.store.deliveries import lease, notifications
 from tests.store.tasks import DONE, HOUR, OOPS, SOON, claim, create, draft, running, write
 
 MINUTE = timedelta(minutes=1)
@@ -55,17 +52,13 @@ def add(
     return store.subscriptions.add(new, start, EVERYONE)
 
 
-def lease(store: Store, holder: str = "one", **options: Any) -> list[LeasedSubscription]:
-    return store.notifications.lease(holder, options.pop("lease", MINUTE), 10, **options)
-
-
-def read(store: Store, leased: LeasedSubscription, **options: Any) -> NotificationPage:
+def read(store: Store, leased: LeasedSubscription, **options: Any) -> Page:
     after = options.pop("after", leased.cursor)
-    return store.notifications.page(leased, after, **{"scan": 1_000, "limit": 100, **options})
+    return notifications(store).page(leased, after, **{"scan": 1_000, "limit": 100, **options})
 
 
-def told(page: NotificationPage) -> list[tuple[str, str]]:
-    return [(one.notification.event.task_id, one.notification.event.to_status) for one in page.due]
+def told(page: Page) -> list[tuple[str, str]]:
+    return [(one.content.event.task_id, one.content.event.to_status) for one in page.due]
 
 
 def read_all(store: Store, **options: Any) -> list[tuple[str, str]]:
@@ -77,7 +70,7 @@ def read_all(store: Store, **options: Any) -> list[tuple[str, str]]:
             return found
         page = read(store, leased[0], **options)
         found += told(page)
-        assert store.notifications.advance(leased[0], page.end, MINUTE, ends=True)
+        assert notifications(store).advance(leased[0], page.end, MINUTE, ends=True)
     raise AssertionError("it does not end")
 
 
@@ -122,7 +115,7 @@ def test_a_subscription_is_told_what_comes_after_it(store: Store) -> None:
     (leased,) = lease(store)
     page = read(store, leased)
     assert told(page) == [(run.id, "CREATED"), (run.id, "STARTED"), (run.id, "COMPLETED")]
-    first, _, last = (one.notification for one in page.due)
+    first, _, last = (one.content for one in page.due)
     assert (first.result, last.result) == (None, {"sum": 3})
     assert (last.type, last.kind, last.event.attempt) == ("sum", TaskKind.TASK, 1)
     assert last.event.from_status is TaskStatus.STARTED
@@ -135,12 +128,12 @@ def test_one_at_a_time_has_the_lease_and_only_that_one_moves_the_cursor(store: S
     (second,) = lease(store, "two")
     assert lease(store, "three") == []
     end = read(store, first).end
-    assert not store.notifications.advance(first, end, MINUTE, ends=True)
+    assert not notifications(store).advance(first, end, MINUTE, ends=True)
     assert (
-        store.notifications.fail(first, end, "x", delay=SOON, give_up=HOUR, is_final=True) is None
+        notifications(store).fail(first, end, "x", delay=SOON, give_up=HOUR, is_final=True) is None
     )
     assert store.subscriptions.get("hook", EVERYONE).cursor == str(second.cursor)
-    assert store.notifications.advance(second, Passed(end.cursor, end.at, 1), MINUTE, ends=True)
+    assert notifications(store).advance(second, Passed(end.cursor, end.at, 1), MINUTE, ends=True)
     after = store.subscriptions.get("hook", EVERYONE)
     assert (after.cursor, after.cursor_at, after.sent) == (str(end.cursor), end.at, 1)
     assert after.last_sent_at is not None
@@ -252,7 +245,7 @@ def test_a_target_that_fails_is_tried_later_and_dead_in_the_end(store_url: str) 
             assert leased.attempts == attempt
             here = Passed(leased.cursor, None)
             states.append(
-                store.notifications.fail(
+                notifications(store).fail(
                     leased, here, "oops", delay=HOUR, give_up=3 * HOUR, is_final=False
                 )
             )
@@ -270,7 +263,7 @@ def test_a_target_that_fails_is_tried_later_and_dead_in_the_end(store_url: str) 
         assert (again.state, again.attempts, again.last_error) == ("active", 0, None)
         (leased,) = lease(store)
         here = Passed(leased.cursor, None)
-        final = store.notifications.fail(
+        final = notifications(store).fail(
             leased, here, "gone", delay=HOUR, give_up=HOUR, is_final=True
         )
         assert final is SubscriptionState.DEAD
@@ -283,13 +276,13 @@ def test_what_was_sent_before_a_failure_counts_as_a_success(store: Store) -> Non
     for _ in range(2):
         (leased,) = lease(store)
         here = Passed(leased.cursor, None)
-        store.notifications.fail(leased, here, "oops", delay=SOON, give_up=HOUR, is_final=False)
+        notifications(store).fail(leased, here, "oops", delay=SOON, give_up=HOUR, is_final=False)
     (leased,) = lease(store)
     first = read(store, leased).due[0]
-    passed = Passed(first.place, first.notification.event.at, 1)
-    store.notifications.fail(leased, passed, "oops", delay=SOON, give_up=HOUR, is_final=False)
+    passed = first.after
+    notifications(store).fail(leased, passed, "oops", delay=SOON, give_up=HOUR, is_final=False)
     found = store.subscriptions.get("hook", EVERYONE)
-    assert (found.attempts, found.sent, found.cursor) == (1, 1, str(first.place))
+    assert (found.attempts, found.sent, found.cursor) == (1, 1, str(first.after.cursor))
     assert len(read(store, lease(store)[0]).due) == 1
 
 
@@ -298,7 +291,7 @@ def test_a_paused_one_is_not_served_and_who_serves_it_loses_it(store: Store) -> 
     create(store)
     (leased,) = lease(store)
     store.subscriptions.pause("hook", EVERYONE)
-    assert not store.notifications.advance(leased, read(store, leased).end, MINUTE, ends=True)
+    assert not notifications(store).advance(leased, read(store, leased).end, MINUTE, ends=True)
     assert lease(store) == []
     store.subscriptions.resume("hook", EVERYONE)
     assert len(read_all(store)) == 1
@@ -315,7 +308,7 @@ def test_a_replay_begins_at_any_place_and_a_late_cursor_cannot_undo_it(store_url
         (leased,) = lease(store)
         end = read(store, leased).end
         store.subscriptions.resume(subscription.id, EVERYONE, "beginning")
-        assert not store.notifications.advance(leased, end, MINUTE, ends=True)
+        assert not notifications(store).advance(leased, end, MINUTE, ends=True)
         clock.advance(HOUR)
         assert [task for task, _ in read_all(store)] == made
         for start, expected in (
@@ -349,7 +342,7 @@ def test_what_is_too_large_is_not_even_read(store: Store) -> None:
     add(store)
     large = running(store, attributes={"a": "x" * 40_000}, notify_id="mine")
     store.outcomes.complete(large.id, large.token, Payload("y" * 20_000, '"' + "y" * 20_000 + '"'))
-    last = read(store, lease(store)[0]).due[-1].notification
+    last = read(store, lease(store)[0]).due[-1].content
     assert (last.attributes, last.result, last.notify_id) == ({}, None, "mine")
 
 

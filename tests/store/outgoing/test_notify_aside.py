@@ -2,7 +2,8 @@
 
 from taskdb.store.store import Store
 from tests.cases import each
-from tests.store.outgoing.test_notify import add, lease, read, told
+from tests.store.deliveries import lease
+from tests.store.outgoing.test_notify import add, read, told
 from tests.store.poison import allow, aside, let_be_due, refuse
 from tests.store.tasks import create, write
 
@@ -51,8 +52,8 @@ def test_an_event_that_says_nothing_readable_is_told_all_the_same(store: Store, 
     (leased,) = lease(store)
     page = read(store, leased)
     assert told(page) == [(first, "CREATED"), (second, "CREATED")]
-    assert page.due[0].notification.event.detail == {}
-    assert page.due[0].notification.attributes == {}
+    assert page.due[0].content.event.detail == {}
+    assert page.due[0].content.attributes == {}
 
 
 def test_text_that_is_no_json_is_left_out_of_what_is_told(sqlite_url: str) -> None:

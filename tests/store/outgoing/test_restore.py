@@ -18,13 +18,14 @@ from taskdb.store.contract import EVERYONE
 from taskdb.store.engine.cluster import LEAP
 from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.engine.restore import settle
-from taskdb.store.outgoing.subscription.notification import LeasedSubscription, Passed
+from taskdb.store.outgoing.delivery import LeasedSubscription, Passed
 from taskdb.store.outgoing.subscription.subscription import NewSubscription
 from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
 from taskdb.store.upkeep import StoreUpkeep
 from tests.servers import PostgreSQL
 from tests.store.alarms import fold
+from tests.store.deliveries import lease, notifications
 from tests.store.tasks import LEASE, OOPS, create, running, write
 
 _numbers = count(1)
@@ -68,7 +69,7 @@ def subscribe(store: Store, name: str = "hook") -> None:
 def told(store: Store) -> list[tuple[str, str]]:
     """What every subscription is told now, in order; its cursor moves behind it."""
     found: list[tuple[str, str]] = []
-    for leased in store.notifications.lease("token", LEASE, 10):
+    for leased in lease(store):
         found += _told(store, leased)
     return found
 
@@ -76,13 +77,11 @@ def told(store: Store) -> list[tuple[str, str]]:
 def _told(store: Store, leased: LeasedSubscription) -> list[tuple[str, str]]:
     cursor, found = leased.cursor, []
     while True:
-        page = store.notifications.page(leased, cursor, scan=10, limit=10)
-        found += [
-            (one.notification.event.task_id, one.notification.event.to_status) for one in page.due
-        ]
+        page = notifications(store).page(leased, cursor, scan=10, limit=10)
+        found += [(one.content.event.task_id, one.content.event.to_status) for one in page.due]
         cursor = page.end.cursor
         if not page.is_full:
-            store.notifications.advance(leased, Passed(cursor, None), LEASE, ends=True)
+            notifications(store).advance(leased, Passed(cursor, None), LEASE, ends=True)
             return found
 
 

@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_removed_keeps_no_other(store: Store) -> None:
     assert aside(store) == {("sweep", "bad/.part-1")}
 
 
-@pytest.mark.parametrize("table", ["taskdb_alarm", "taskdb_alarm_delivery"])
+@pytest.mark.parametrize("table", ["taskdb_alarm", "taskdb_delivery"])
 def test_an_alarm_that_cannot_be_deleted_keeps_no_other(store: Store, table: str) -> None:
     for kind in ("a", "bad", "b"):
         fail(store, type=kind)

@@ -30,7 +30,7 @@ PLATFORM: Mapping[str, frozenset[str]] = {
     }),
     "a loop of a beat works on what is due, of every tenant": frozenset({
         "admission.*", "alarms.prune", "aside.*", "beats.*", "callbacks.expire", "conditions.*",
-        "deliveries.*", "detection.*", "firings.fire_due", "firings.seconds_to_due",
+        "alarm_messages.*", "detection.*", "firings.fire_due", "firings.seconds_to_due",
         "firings.send_due", "free_space.*", "leftovers.*", "lost_messages.*", "notifications.*",
         "partitions.*", "prune_rounds.*",
     }),

@@ -11,9 +11,8 @@ import time
 from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError
 from taskdb.logger import get_logger
-from taskdb.outgoing.alarm.deliverer import Deliverer
-from taskdb.outgoing.alarm.detector import Folder
-from taskdb.store.upkeep import StoreUpkeep
+from taskdb.outgoing.deliverer import Deliverer, alarm_deliverer
+from taskdb.outgoing.folder import Folder
 
 log = get_logger("taskdb.alarm")
 
@@ -41,7 +40,7 @@ class Notifier:
         if not settings.alarm_channels:
             # A beat with channels delivers the alarms.
             return
-        self._deliverer = Deliverer(settings, StoreUpkeep(store).deliveries, own_channels_only=True)
+        self._deliverer = alarm_deliverer(settings, store, own_channels_only=True)
         self._thread = threading.Thread(
             target=self._work,
             args=[Folder(settings, store), self._deliverer],
@@ -61,7 +60,7 @@ class Notifier:
         self._stopping.set()
         self._wake.set()
         self._thread.join(seconds)
-        self._deliverer.stop(seconds)
+        self._deliverer.close(seconds)
         self._thread = None
 
     def _work(self, folder: Folder, deliverer: Deliverer) -> None:

@@ -24,7 +24,7 @@ from taskdb.fork import RenewedLock
 from taskdb.logger import get_logger
 from taskdb.model.bounds import NAME_BYTES, clipped
 from taskdb.model.json_text import storable
-from taskdb.outgoing.alarm.channels import import_channels
+from taskdb.outgoing.transports import import_channels
 from taskdb.store.contract import WorkerRecord
 from taskdb.store.task.worker import CancelRequest, Held
 from taskdb_worker.process.health_files import HealthFiles

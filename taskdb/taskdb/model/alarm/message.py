@@ -5,10 +5,14 @@ It is created once and stored in its row, so that every attempt sends the same m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from taskdb.model.alarm.alarm import AlarmEntity, MessageKind
 from taskdb.model.duration import utc_text
+from taskdb.model.message import Message
+from taskdb.redaction.redaction import Redaction
 
 ACTION = "sfn-alarm"
 """The `action` of the envelope, named as in the systems that TaskDB can replace."""
@@ -16,6 +20,34 @@ TABLE = "task"
 VERSION = 1
 _LINES = 12
 """Most lines of a traceback in the text for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmMessage:
+    """A message of an alarm, as its row stores it."""
+
+    id: str
+    stored: Mapping[str, Any]
+    """The `title`, the `text` and the `envelope`, without secrets."""
+
+    def message(self, _redaction: Redaction) -> Message:
+        """Return the message to send, equal at every attempt."""
+        envelope = self.stored["envelope"]
+        content = envelope["content"]
+        return Message(
+            id=self.id,
+            envelope=envelope,
+            tenant=envelope["tenantCode"],
+            type=content["type"],
+            task_id=next(iter(content["taskIds"][-1:]), ""),
+            attributes={
+                "action": envelope["action"],
+                "severity": content["severity"],
+                "source": content["source"],
+            },
+            title=self.stored["title"],
+            text=self.stored["text"],
+        )
 
 
 def message_of(alarm: AlarmEntity, kind: MessageKind, count: int) -> dict[str, Any]:

@@ -40,7 +40,7 @@ FROM taskdb_alarm WHERE state <> 'resolved' GROUP BY state, severity
 
 -- query messages
 SELECT channel, count(*) AS number, {elapsed min(created_at), {now}} AS oldest
-FROM taskdb_alarm_delivery WHERE sent_at IS NULL GROUP BY channel
+FROM taskdb_delivery WHERE sent_at IS NULL GROUP BY channel
 
 -- query subscriptions
 SELECT state, count(*) AS number, count(failing_since) AS failing

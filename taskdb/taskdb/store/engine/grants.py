@@ -22,7 +22,13 @@ from taskdb.store.engine.tables import metadata
 
 _OF_MIGRATIONS = (VERSION_TABLE, DECLARATION.name)
 _SECRET = NameRules.parse(FIELDS)
-_OPEN = frozenset({("taskdb_task", "claim_token"), ("taskdb_subscription", "lease_token")})
+_OPEN = frozenset(
+    {
+        ("taskdb_task", "claim_token"),
+        ("taskdb_delivery", "lease_token"),
+        ("taskdb_subscription", "lease_token"),
+    }
+)
 """Tokens of the holder of a row: useless without the right to write."""
 _OWNER = (
     "SELECT pg_get_userbyid(relowner) AS owner, nspname AS schema,"

@@ -222,14 +222,12 @@ alarm = Table(
     *_required(Json, "channels", "evidence", "task_ids", "sample"),
     Column("message", Text, nullable=False),
     *_required(Moment, "first_seen_at", "last_seen_at", "opened_at"),
-    Column("resolved_at", Moment),
-    Column("acted_by", Text),
-    Column("acted_at", Moment),
-    *_optional(Text, "note", "acted_for"),
+    *_optional(Moment, "resolved_at", "acted_at"),
+    *_optional(Text, "acted_by", "note", "acted_for"),
 )
 
-alarm_delivery = Table(
-    "taskdb_alarm_delivery",
+delivery = Table(
+    "taskdb_delivery",
     metadata,
     Column("id", Id, primary_key=True),
     Column("alarm_id", Id, nullable=False),
@@ -240,8 +238,8 @@ alarm_delivery = Table(
     Column("message", Json, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_try_at", Moment, nullable=False),
-    Column("last_error", Text),
-    Column("sent_at", Moment),
+    *_optional(Moment, "failing_since", "lease_until", "sent_at"),
+    *_optional(Text, "last_error", "lease_token"),
     Column("created_at", Moment, nullable=False),
 )
 

@@ -1956,7 +1956,7 @@ FROM (
 -- doctor/count messages
 SELECT channel, count(*) AS number, CAST(EXTRACT(EPOCH
     FROM clock_timestamp() - min(created_at)) AS DOUBLE PRECISION) AS oldest
-FROM taskdb_alarm_delivery
+FROM taskdb_delivery
 WHERE sent_at IS NULL
 GROUP BY channel
 
@@ -2485,8 +2485,8 @@ SELECT relname AS name, array_to_string(reloptions, E'\n') AS options, reltuples
 FROM pg_class
 JOIN (
   SELECT to_regclass(name) AS relid
-  FROM unnest(ARRAY['taskdb_alarm', 'taskdb_alarm_cursor', 'taskdb_alarm_delivery',
-      'taskdb_alarm_policy', 'taskdb_alarm_route', 'taskdb_event', 'taskdb_history_cluster',
+  FROM unnest(ARRAY['taskdb_alarm', 'taskdb_alarm_cursor', 'taskdb_alarm_policy',
+      'taskdb_alarm_route', 'taskdb_delivery', 'taskdb_event', 'taskdb_history_cluster',
       'taskdb_limit', 'taskdb_reporter', 'taskdb_reservation', 'taskdb_schedule',
       'taskdb_schedule_refusal', 'taskdb_schedule_run', 'taskdb_set_aside', 'taskdb_slot',
       'taskdb_subscription', 'taskdb_task', 'taskdb_worker']) AS given(name) UNION
@@ -2501,8 +2501,8 @@ SELECT stat.relname AS name, n_live_tup AS live, n_dead_tup AS dead
 FROM pg_stat_user_tables AS stat
 JOIN (
   SELECT to_regclass(name) AS relid
-  FROM unnest(ARRAY['taskdb_alarm', 'taskdb_alarm_cursor', 'taskdb_alarm_delivery',
-      'taskdb_alarm_policy', 'taskdb_alarm_route', 'taskdb_event', 'taskdb_history_cluster',
+  FROM unnest(ARRAY['taskdb_alarm', 'taskdb_alarm_cursor', 'taskdb_alarm_policy',
+      'taskdb_alarm_route', 'taskdb_delivery', 'taskdb_event', 'taskdb_history_cluster',
       'taskdb_limit', 'taskdb_reporter', 'taskdb_reservation', 'taskdb_schedule',
       'taskdb_schedule_refusal', 'taskdb_schedule_run', 'taskdb_set_aside', 'taskdb_slot',
       'taskdb_subscription', 'taskdb_task', 'taskdb_worker']) AS given(name) UNION
@@ -2527,6 +2527,307 @@ UNION ALL
 SELECT 'standby ' || pid, COALESCE(application_name, ''), state, age(backend_xmin)
 FROM pg_stat_replication
 WHERE age(backend_xmin) > :transactions
+
+-- outgoing advance_alarm
+UPDATE taskdb_delivery
+SET sent_at = CASE WHEN :sent > 0 THEN clock_timestamp() END, attempts = attempts + :sent,
+    last_error = CASE WHEN :sent > 0 THEN NULL ELSE last_error END, lease_token = NULL, lease_until
+    = clock_timestamp()
+WHERE id = :id AND lease_token = :token AND sent_at IS NULL
+RETURNING id
+
+-- outgoing advance_subscription
+UPDATE taskdb_subscription
+SET cursor_xid = :xid, cursor_id = :event, cursor_at = COALESCE(CAST(:at AS TIMESTAMPTZ),
+    cursor_at), sent = sent + :sent, last_sent_at = CASE WHEN :sent > 0 THEN clock_timestamp() ELSE
+    last_sent_at END, attempts = 0, failing_since = NULL, next_try_at = NULL, last_error = NULL,
+    lease_token = CASE WHEN CAST(:ends AS BOOLEAN) THEN NULL ELSE lease_token END, lease_until =
+    CASE WHEN CAST(:ends AS BOOLEAN) THEN clock_timestamp() ELSE (clock_timestamp() +
+    make_interval(secs => CAST(:lease AS DOUBLE PRECISION))) END
+WHERE id = :id AND lease_token = :token
+RETURNING id
+
+-- outgoing counted_ahead
+SELECT e.xid, e.id
+FROM taskdb_event AS e
+WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status AND e.xid <
+    1152921504606846976 AND (e.xid, e.id) > (CAST(:xid AS BIGINT), CAST(:event AS BIGINT)) AND e.id
+    IN (
+  SELECT draft.id
+  FROM jsonb_to_recordset(CAST(:ahead AS JSONB)) AS draft(id BIGINT))
+
+-- outgoing declare_policy
+INSERT INTO taskdb_alarm_policy (type, sources, severity, channels, group_by_tenant,
+    backlog_seconds, declared_at)
+VALUES (CAST(:type AS TEXT), CAST(:sources AS JSONB), CAST(:severity AS TEXT), CAST(:channels AS
+    JSONB), CAST(:group_by_tenant AS BOOLEAN), CAST(:backlog_seconds AS DOUBLE PRECISION),
+    clock_timestamp())
+ON CONFLICT (type) DO UPDATE
+SET sources = excluded.sources, severity = excluded.severity, channels = excluded.channels,
+    group_by_tenant = excluded.group_by_tenant, backlog_seconds = excluded.backlog_seconds,
+    declared_at = excluded.declared_at
+RETURNING type
+
+-- outgoing due_alarm
+SELECT one.channel AS target, 0 AS is_failing
+FROM taskdb_delivery AS one
+WHERE one.sent_at IS NULL AND (one.lease_until IS NULL OR one.lease_until <= (
+    SELECT clock_timestamp())) AND (one.next_try_at IS NULL OR one.next_try_at <= (
+    SELECT clock_timestamp())) AND CAST(one.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'deliver_alarms' AND a.next_try_at > (
+    SELECT clock_timestamp())) AND NOT EXISTS (
+  SELECT 1
+  FROM taskdb_delivery AS earlier
+  WHERE earlier.alarm_id = one.alarm_id AND earlier.channel = one.channel AND earlier.sequence <
+      one.sequence AND earlier.sent_at IS NULL)
+GROUP BY one.channel
+ORDER BY min(one.next_try_at)
+LIMIT :limit
+
+-- outgoing due_subscription
+SELECT CAST(s.id AS TEXT) AS target, s.attempts > 0 AS is_failing
+FROM taskdb_subscription AS s, (
+  SELECT xid, id
+  FROM taskdb_event
+  WHERE xid < (CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) + (
+      SELECT shift
+      FROM taskdb_history_cluster)) AND xid < 1152921504606846976
+  ORDER BY xid DESC, id DESC
+  LIMIT 1) AS head
+WHERE s.state = 'active' AND (s.lease_until IS NULL OR s.lease_until <= (
+    SELECT clock_timestamp())) AND (s.next_try_at IS NULL OR s.next_try_at <= (
+    SELECT clock_timestamp())) AND CAST(s.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'deliver' AND a.next_try_at > (
+    SELECT clock_timestamp())) AND (s.cursor_xid, s.cursor_id) < (head.xid, head.id)
+ORDER BY COALESCE(s.lease_until, s.created_at)
+LIMIT :limit
+
+-- outgoing end_of_history
+SELECT (CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) + (
+    SELECT shift
+    FROM taskdb_history_cluster)) - 1 AS xid, 9223372036854775807 AS id
+
+-- outgoing fail_alarm
+UPDATE taskdb_delivery
+SET attempts = CASE WHEN :sent > 0 THEN 1 ELSE attempts + 1 END, failing_since = CASE WHEN :sent > 0
+    THEN clock_timestamp() ELSE COALESCE(failing_since, clock_timestamp()) END, next_try_at =
+    (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))), last_error =
+    CAST(:reason AS TEXT), lease_token = NULL, lease_until = clock_timestamp()
+WHERE id = :id AND lease_token = :token AND sent_at IS NULL
+RETURNING 'active' AS state
+
+-- outgoing fail_subscription
+UPDATE taskdb_subscription
+SET cursor_xid = :xid, cursor_id = :event, cursor_at = COALESCE(CAST(:at AS TIMESTAMPTZ),
+    cursor_at), sent = sent + :sent, last_sent_at = CASE WHEN :sent > 0 THEN clock_timestamp() ELSE
+    last_sent_at END, attempts = CASE WHEN :sent > 0 THEN 1 ELSE attempts + 1 END, failing_since =
+    CASE WHEN :sent > 0 THEN clock_timestamp() ELSE COALESCE(failing_since, clock_timestamp()) END,
+    next_try_at = (clock_timestamp() + make_interval(secs => CAST(:delay AS DOUBLE PRECISION))),
+    last_error = CAST(:reason AS TEXT), lease_token = NULL, lease_until = clock_timestamp(), state =
+    CASE WHEN CAST(:is_final AS BOOLEAN) OR CASE WHEN :sent > 0 THEN clock_timestamp() ELSE
+    COALESCE(failing_since, clock_timestamp()) END <= (clock_timestamp() + make_interval(secs =>
+    CAST(-:give_up AS DOUBLE PRECISION))) THEN 'dead' ELSE state END
+WHERE id = :id AND lease_token = :token
+RETURNING state
+
+-- outgoing failures_again
+SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt, e.at,
+    CAST(e.detail AS TEXT) AS detail, found.type
+FROM taskdb_event AS e
+LEFT JOIN LATERAL (
+  SELECT type
+  FROM taskdb_task AS found
+  WHERE found.id = e.task_id OFFSET 0) AS found ON true
+WHERE e.id IN (
+  SELECT draft.id
+  FROM jsonb_to_recordset(CAST(:again AS JSONB)) AS draft(id BIGINT))
+
+-- outgoing first_alarm
+SELECT one.id
+FROM taskdb_delivery AS one
+WHERE one.sent_at IS NULL AND (one.lease_until IS NULL OR one.lease_until <= (
+    SELECT clock_timestamp())) AND (one.next_try_at IS NULL OR one.next_try_at <= (
+    SELECT clock_timestamp())) AND CAST(one.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'deliver_alarms' AND a.next_try_at > (
+    SELECT clock_timestamp())) AND NOT EXISTS (
+  SELECT 1
+  FROM taskdb_delivery AS earlier
+  WHERE earlier.alarm_id = one.alarm_id AND earlier.channel = one.channel AND earlier.sequence <
+      one.sequence AND earlier.sent_at IS NULL) AND one.channel = CAST(:target AS TEXT)
+ORDER BY one.next_try_at, one.id
+LIMIT 1
+
+-- outgoing first_subscription
+SELECT id
+FROM taskdb_subscription
+WHERE id = :target
+
+-- outgoing has_work
+SELECT 1 AS one
+WHERE EXISTS (
+  SELECT 1
+  FROM taskdb_event AS e
+  WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status AND e.xid <
+      1152921504606846976 AND (e.xid, e.id) > (
+    SELECT xid, event_id
+    FROM taskdb_alarm_cursor
+    WHERE name = 'events')) OR EXISTS (
+  SELECT 1
+  FROM taskdb_alarm
+  WHERE state = 'open' AND count > reported AND (window_until IS NULL OR window_until <= (
+      SELECT clock_timestamp()))) OR EXISTS (
+  SELECT 1
+  FROM taskdb_alarm
+  WHERE state = 'snoozed' AND snoozed_until <= (
+    SELECT clock_timestamp()))
+
+-- outgoing horizon
+SELECT (CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) + (
+    SELECT shift
+    FROM taskdb_history_cluster)) AS horizon
+
+-- outgoing new_failures
+SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt, e.at,
+    CAST(e.detail AS TEXT) AS detail, found.type
+FROM taskdb_event AS e
+LEFT JOIN LATERAL (
+  SELECT type
+  FROM taskdb_task AS found
+  WHERE found.id = e.task_id OFFSET 0) AS found ON true
+WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status AND e.xid <
+    1152921504606846976 AND (e.xid, e.id) > (CAST(:xid AS BIGINT), CAST(:event AS BIGINT)) AND e.id
+    NOT IN (
+  SELECT draft.id
+  FROM jsonb_to_recordset(CAST(:ahead AS JSONB)) AS draft(id BIGINT))
+ORDER BY e.xid, e.id
+LIMIT CAST(:limit AS BIGINT)
+
+-- outgoing now
+SELECT clock_timestamp() AS now
+
+-- outgoing page_subscription
+WITH window_of_events AS (
+  SELECT *
+  FROM taskdb_event
+  WHERE (xid, id) > (CAST(:xid AS BIGINT), CAST(:event AS BIGINT)) AND xid <
+      (CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) + (
+      SELECT shift
+      FROM taskdb_history_cluster)) AND xid < 1152921504606846976
+  ORDER BY xid, id
+  LIMIT :scan), fitting AS (
+  SELECT w.xid AS place_xid, w.id AS place_id, e.id, CAST(e.task_id AS TEXT) AS task_id, e.tenant,
+      e.from_status, e.to_status, e.attempt, e.worker, e.at, CAST(e.detail AS TEXT) AS detail,
+      t.type, t.kind, CAST(t.parent_id AS TEXT) AS parent_id, t.position, t.notify_id, CASE WHEN
+      length(CAST(t.attributes AS TEXT)) <= CAST(:most_attributes AS BIGINT) THEN CAST(t.attributes
+      AS TEXT) END AS attributes, CASE WHEN e.to_status = 'COMPLETED' AND t.status = 'COMPLETED' AND
+      t.attempt = e.attempt AND length(CAST(t.result AS TEXT)) <= CAST(:most_result AS BIGINT) THEN
+      CAST(t.result AS TEXT) END AS result
+  FROM window_of_events AS w
+  JOIN taskdb_task AS t ON t.id = w.task_id
+  JOIN taskdb_event AS e ON e.task_id = w.task_id AND e.at >= w.at - INTERVAL '1 day' AND e.at <=
+      w.at + INTERVAL '1 day' AND e.id <= w.id AND (e.xid, e.id) >= (w.xid, w.id) AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_event AS later
+    WHERE later.task_id = w.task_id AND later.at >= w.at - INTERVAL '1 day' AND later.at <= w.at +
+        INTERVAL '1 day' AND later.id > e.id AND (later.xid, later.id) < (w.xid, w.id))
+  WHERE (e.from_status IS NULL OR e.from_status <> e.to_status) AND (CAST(:tenant AS TEXT) IS NULL
+      OR (e.tenant = CAST(:tenant AS TEXT) AND t.tenant = CAST(:tenant AS TEXT))) AND
+      (CAST(:statuses AS TEXT) IS NULL OR jsonb_exists(CAST(:statuses AS JSONB), CAST(e.to_status AS
+      TEXT))) AND (CAST(:kind AS TEXT) IS NULL OR t.kind = CAST(:kind AS TEXT)) AND
+      (CAST(:with_sub_tasks AS BOOLEAN) OR t.parent_id IS NULL) AND (CAST(:type AS TEXT) IS NULL OR
+      t.type = CAST(:type AS TEXT)) AND substr(t.type, 1, length(CAST(:prefix AS TEXT))) =
+      CAST(:prefix AS TEXT)
+  ORDER BY w.xid, w.id, e.id
+  LIMIT :edge)
+SELECT edge.xid AS edge_xid, edge.id AS edge_id, edge.at AS edge_at, (
+  SELECT count(*)
+  FROM window_of_events) AS scanned, fitting.*
+FROM (
+  SELECT xid, id, at
+  FROM window_of_events
+  ORDER BY xid DESC, id DESC
+  LIMIT 1) AS edge
+LEFT JOIN fitting ON true
+ORDER BY place_xid, place_id, fitting.id
+
+-- outgoing take_alarm
+UPDATE taskdb_delivery
+SET lease_token = :token, lease_until = (clock_timestamp() + make_interval(secs => CAST(:lease AS
+    DOUBLE PRECISION)))
+WHERE id = (
+  SELECT one.id
+  FROM taskdb_delivery AS one
+  WHERE one.sent_at IS NULL AND (one.lease_until IS NULL OR one.lease_until <= (
+      SELECT clock_timestamp())) AND (one.next_try_at IS NULL OR one.next_try_at <= (
+      SELECT clock_timestamp())) AND CAST(one.id AS TEXT) NOT IN (
+    SELECT a.key
+    FROM taskdb_set_aside AS a
+    WHERE a.loop = 'deliver_alarms' AND a.next_try_at > (
+      SELECT clock_timestamp())) AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_delivery AS earlier
+    WHERE earlier.alarm_id = one.alarm_id AND earlier.channel = one.channel AND earlier.sequence <
+        one.sequence AND earlier.sent_at IS NULL) AND one.channel = CAST(:target AS TEXT)
+  ORDER BY one.next_try_at, one.id
+  LIMIT 1 FOR UPDATE SKIP LOCKED) AND sent_at IS NULL
+RETURNING CAST(id AS TEXT) AS id, CAST(alarm_id AS TEXT) AS alarm_id, channel, attempts,
+    CAST(message AS TEXT) AS message
+
+-- outgoing take_subscription
+UPDATE taskdb_subscription
+SET lease_token = :token, lease_until = (clock_timestamp() + make_interval(secs => CAST(:lease AS
+    DOUBLE PRECISION)))
+WHERE id = (
+  SELECT s.id
+  FROM taskdb_subscription AS s, (
+    SELECT xid, id
+    FROM taskdb_event
+    WHERE xid < (CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) + (
+        SELECT shift
+        FROM taskdb_history_cluster)) AND xid < 1152921504606846976
+    ORDER BY xid DESC, id DESC
+    LIMIT 1) AS head
+  WHERE s.state = 'active' AND (s.lease_until IS NULL OR s.lease_until <= (
+      SELECT clock_timestamp())) AND (s.next_try_at IS NULL OR s.next_try_at <= (
+      SELECT clock_timestamp())) AND CAST(s.id AS TEXT) NOT IN (
+    SELECT a.key
+    FROM taskdb_set_aside AS a
+    WHERE a.loop = 'deliver' AND a.next_try_at > (
+      SELECT clock_timestamp())) AND (s.cursor_xid, s.cursor_id) < (head.xid, head.id) AND s.id =
+          :target FOR UPDATE OF s SKIP LOCKED)
+RETURNING id, tenant, is_for_all, name, transport, target, type, kind, statuses, with_sub_tasks,
+    secret, previous_secret, previous_until, cursor_xid, cursor_id, attempts, clock_timestamp() AS
+    now
+
+-- outgoing waiting
+SELECT queue, type, min(since) AS since, count(*) AS number
+FROM (
+  SELECT *
+  FROM (
+    SELECT queue, type, queued_at AS since
+    FROM taskdb_task
+    WHERE status = 'QUEUED' AND status <> 'COMPLETED' AND created_at < (
+      SELECT (clock_timestamp() + make_interval(secs => CAST(-:age AS DOUBLE PRECISION)))) AND
+          queued_at < (
+      SELECT (clock_timestamp() + make_interval(secs => CAST(-:age AS DOUBLE PRECISION))))
+    ORDER BY created_at
+    LIMIT CAST(:most AS BIGINT)) AS q
+  UNION ALL
+  SELECT *
+  FROM (
+    SELECT queue, type, relay_at AS since
+    FROM taskdb_task
+    WHERE status IN ('CREATED','SCHEDULED','ERRORED') AND held_by IS NULL AND relay_at < (
+      SELECT (clock_timestamp() + make_interval(secs => CAST(-:age AS DOUBLE PRECISION))))
+    ORDER BY relay_at
+    LIMIT CAST(:most AS BIGINT)) AS r ) AS waiting
+GROUP BY queue, type
 
 -- retention delete_history
 DELETE

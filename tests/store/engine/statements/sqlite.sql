@@ -1811,7 +1811,7 @@ FROM (
 -- doctor/count messages
 SELECT channel, count(*) AS number, ((julianday(strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) -
     julianday(min(created_at))) * 86400) AS oldest
-FROM taskdb_alarm_delivery
+FROM taskdb_delivery
 WHERE sent_at IS NULL
 GROUP BY channel
 
@@ -2271,6 +2271,294 @@ SELECT type, queue, tenant, from_status, to_status, loss, count(*) AS number, co
   LIMIT 1) AS last_id
 FROM each
 GROUP BY type, queue, tenant, from_status, to_status, loss
+
+-- outgoing advance_alarm
+UPDATE taskdb_delivery
+SET sent_at = CASE WHEN :sent > 0 THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END, attempts =
+    attempts + :sent, last_error = CASE WHEN :sent > 0 THEN NULL ELSE last_error END, lease_token =
+    NULL, lease_until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE id = :id AND lease_token = :token AND sent_at IS NULL
+RETURNING id
+
+-- outgoing advance_subscription
+UPDATE taskdb_subscription
+SET cursor_xid = :xid, cursor_id = :event, cursor_at = COALESCE(:at, cursor_at), sent = sent +
+    :sent, last_sent_at = CASE WHEN :sent > 0 THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE
+    last_sent_at END, attempts = 0, failing_since = NULL, next_try_at = NULL, last_error = NULL,
+    lease_token = CASE WHEN :ends THEN NULL ELSE lease_token END, lease_until = CASE WHEN :ends THEN
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || '
+    seconds') END
+WHERE id = :id AND lease_token = :token
+RETURNING id
+
+-- outgoing counted_ahead
+SELECT e.xid, e.id
+FROM taskdb_event AS e
+WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status AND e.xid = 0 AND (e.xid,
+    e.id) > (:xid, :event) AND e.id IN (
+  SELECT draft.id
+  FROM (
+    SELECT json_extract(value, '$.id') AS id
+    FROM json_each(:ahead)) AS draft)
+
+-- outgoing declare_policy
+INSERT INTO taskdb_alarm_policy (type, sources, severity, channels, group_by_tenant,
+    backlog_seconds, declared_at)
+VALUES (:type, :sources, :severity, :channels, :group_by_tenant, :backlog_seconds,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ON CONFLICT (type) DO UPDATE
+SET sources = excluded.sources, severity = excluded.severity, channels = excluded.channels,
+    group_by_tenant = excluded.group_by_tenant, backlog_seconds = excluded.backlog_seconds,
+    declared_at = excluded.declared_at
+RETURNING type
+
+-- outgoing due_alarm
+SELECT one.channel AS target, 0 AS is_failing
+FROM taskdb_delivery AS one
+WHERE one.sent_at IS NULL AND (one.lease_until IS NULL OR one.lease_until <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND (one.next_try_at IS NULL OR one.next_try_at
+        <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND CAST(one.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'deliver_alarms' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND NOT EXISTS (
+  SELECT 1
+  FROM taskdb_delivery AS earlier
+  WHERE earlier.alarm_id = one.alarm_id AND earlier.channel = one.channel AND earlier.sequence <
+      one.sequence AND earlier.sent_at IS NULL)
+GROUP BY one.channel
+ORDER BY min(one.next_try_at)
+LIMIT :limit
+
+-- outgoing due_subscription
+SELECT CAST(s.id AS TEXT) AS target, s.attempts > 0 AS is_failing
+FROM taskdb_subscription AS s, (
+  SELECT xid, id
+  FROM taskdb_event
+  WHERE xid < 9223372036854775807 AND xid = 0
+  ORDER BY xid DESC, id DESC
+  LIMIT 1) AS head
+WHERE s.state = 'active' AND (s.lease_until IS NULL OR s.lease_until <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND (s.next_try_at IS NULL OR s.next_try_at <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND CAST(s.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'deliver' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND (s.cursor_xid, s.cursor_id) < (head.xid,
+        head.id)
+ORDER BY COALESCE(s.lease_until, s.created_at)
+LIMIT :limit
+
+-- outgoing end_of_history
+SELECT 0 AS xid, COALESCE(max(id), 0) AS id
+FROM taskdb_event
+
+-- outgoing fail_alarm
+UPDATE taskdb_delivery
+SET attempts = CASE WHEN :sent > 0 THEN 1 ELSE attempts + 1 END, failing_since = CASE WHEN :sent > 0
+    THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE COALESCE(failing_since,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) END, next_try_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now',
+    (:delay) || ' seconds'), last_error = :reason, lease_token = NULL, lease_until =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+WHERE id = :id AND lease_token = :token AND sent_at IS NULL
+RETURNING 'active' AS state
+
+-- outgoing fail_subscription
+UPDATE taskdb_subscription
+SET cursor_xid = :xid, cursor_id = :event, cursor_at = COALESCE(:at, cursor_at), sent = sent +
+    :sent, last_sent_at = CASE WHEN :sent > 0 THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE
+    last_sent_at END, attempts = CASE WHEN :sent > 0 THEN 1 ELSE attempts + 1 END, failing_since =
+    CASE WHEN :sent > 0 THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE COALESCE(failing_since,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) END, next_try_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now',
+    (:delay) || ' seconds'), last_error = :reason, lease_token = NULL, lease_until =
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), state = CASE WHEN :is_final OR CASE WHEN :sent > 0 THEN
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE COALESCE(failing_since,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) END <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:give_up)
+    || ' seconds') THEN 'dead' ELSE state END
+WHERE id = :id AND lease_token = :token
+RETURNING state
+
+-- outgoing failures_again
+SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt, e.at,
+    CAST(e.detail AS TEXT) AS detail, found.type
+FROM taskdb_event AS e
+LEFT JOIN taskdb_task AS found ON found.id = e.task_id
+WHERE e.id IN (
+  SELECT draft.id
+  FROM (
+    SELECT json_extract(value, '$.id') AS id
+    FROM json_each(:again)) AS draft)
+
+-- outgoing first_alarm
+SELECT one.id
+FROM taskdb_delivery AS one
+WHERE one.sent_at IS NULL AND (one.lease_until IS NULL OR one.lease_until <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND (one.next_try_at IS NULL OR one.next_try_at
+        <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND CAST(one.id AS TEXT) NOT IN (
+  SELECT a.key
+  FROM taskdb_set_aside AS a
+  WHERE a.loop = 'deliver_alarms' AND a.next_try_at > (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND NOT EXISTS (
+  SELECT 1
+  FROM taskdb_delivery AS earlier
+  WHERE earlier.alarm_id = one.alarm_id AND earlier.channel = one.channel AND earlier.sequence <
+      one.sequence AND earlier.sent_at IS NULL) AND one.channel = :target
+ORDER BY one.next_try_at, one.id
+LIMIT 1
+
+-- outgoing first_subscription
+SELECT id
+FROM taskdb_subscription
+WHERE id = :target
+
+-- outgoing has_work
+SELECT 1 AS one
+WHERE EXISTS (
+  SELECT 1
+  FROM taskdb_event AS e
+  WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status AND e.xid = 0 AND
+      (e.xid, e.id) > (
+    SELECT xid, event_id
+    FROM taskdb_alarm_cursor
+    WHERE name = 'events')) OR EXISTS (
+  SELECT 1
+  FROM taskdb_alarm
+  WHERE state = 'open' AND count > reported AND (window_until IS NULL OR window_until <= (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))) OR EXISTS (
+  SELECT 1
+  FROM taskdb_alarm
+  WHERE state = 'snoozed' AND snoozed_until <= (
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+
+-- outgoing horizon
+SELECT 9223372036854775807 AS horizon
+
+-- outgoing new_failures
+SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt, e.at,
+    CAST(e.detail AS TEXT) AS detail, found.type
+FROM taskdb_event AS e
+LEFT JOIN taskdb_task AS found ON found.id = e.task_id
+WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status AND e.xid = 0 AND (e.xid,
+    e.id) > (:xid, :event) AND e.id NOT IN (
+  SELECT draft.id
+  FROM (
+    SELECT json_extract(value, '$.id') AS id
+    FROM json_each(:ahead)) AS draft)
+ORDER BY e.xid, e.id
+LIMIT :limit
+
+-- outgoing now
+SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS now
+
+-- outgoing page_subscription
+WITH window_of_events AS (
+  SELECT *
+  FROM taskdb_event
+  WHERE (xid, id) > (:xid, :event) AND xid < 9223372036854775807 AND xid = 0
+  ORDER BY xid, id
+  LIMIT :scan), fitting AS (
+  SELECT w.xid AS place_xid, w.id AS place_id, w.id, CAST(w.task_id AS TEXT) AS task_id, w.tenant,
+      w.from_status, w.to_status, w.attempt, w.worker, w.at, CAST(w.detail AS TEXT) AS detail,
+      t.type, t.kind, CAST(t.parent_id AS TEXT) AS parent_id, t.position, t.notify_id, CASE WHEN
+      length(CAST(t.attributes AS TEXT)) <= :most_attributes THEN CAST(t.attributes AS TEXT) END AS
+      attributes, CASE WHEN w.to_status = 'COMPLETED' AND t.status = 'COMPLETED' AND t.attempt =
+      w.attempt AND length(CAST(t.result AS TEXT)) <= :most_result THEN CAST(t.result AS TEXT) END
+      AS result
+  FROM window_of_events AS w
+  JOIN taskdb_task AS t ON t.id = w.task_id
+  WHERE (w.from_status IS NULL OR w.from_status <> w.to_status) AND (:tenant IS NULL OR (w.tenant =
+      :tenant AND t.tenant = :tenant)) AND (:statuses IS NULL OR EXISTS (
+      SELECT 1
+      FROM json_each(CASE WHEN json_valid(:statuses) THEN :statuses ELSE '[]' END)
+      WHERE value = w.to_status)) AND (:kind IS NULL OR t.kind = :kind) AND (:with_sub_tasks OR
+          t.parent_id IS NULL) AND (:type IS NULL OR t.type = :type) AND substr(t.type, 1,
+          length(:prefix)) = :prefix
+  ORDER BY w.xid, w.id, w.id
+  LIMIT :edge)
+SELECT edge.xid AS edge_xid, edge.id AS edge_id, edge.at AS edge_at, (
+  SELECT count(*)
+  FROM window_of_events) AS scanned, fitting.*
+FROM (
+  SELECT xid, id, at
+  FROM window_of_events
+  ORDER BY xid DESC, id DESC
+  LIMIT 1) AS edge
+LEFT JOIN fitting ON true
+ORDER BY place_xid, place_id, fitting.id
+
+-- outgoing take_alarm
+UPDATE taskdb_delivery
+SET lease_token = :token, lease_until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || '
+    seconds')
+WHERE id = (
+  SELECT one.id
+  FROM taskdb_delivery AS one
+  WHERE one.sent_at IS NULL AND (one.lease_until IS NULL OR one.lease_until <= (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND (one.next_try_at IS NULL OR one.next_try_at
+          <= (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND CAST(one.id AS TEXT) NOT IN (
+    SELECT a.key
+    FROM taskdb_set_aside AS a
+    WHERE a.loop = 'deliver_alarms' AND a.next_try_at > (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND NOT EXISTS (
+    SELECT 1
+    FROM taskdb_delivery AS earlier
+    WHERE earlier.alarm_id = one.alarm_id AND earlier.channel = one.channel AND earlier.sequence <
+        one.sequence AND earlier.sent_at IS NULL) AND one.channel = :target
+  ORDER BY one.next_try_at, one.id
+  LIMIT 1) AND sent_at IS NULL
+RETURNING CAST(id AS TEXT) AS id, CAST(alarm_id AS TEXT) AS alarm_id, channel, attempts,
+    CAST(message AS TEXT) AS message
+
+-- outgoing take_subscription
+UPDATE taskdb_subscription
+SET lease_token = :token, lease_until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || '
+    seconds')
+WHERE id = (
+  SELECT s.id
+  FROM taskdb_subscription AS s, (
+    SELECT xid, id
+    FROM taskdb_event
+    WHERE xid < 9223372036854775807 AND xid = 0
+    ORDER BY xid DESC, id DESC
+    LIMIT 1) AS head
+  WHERE s.state = 'active' AND (s.lease_until IS NULL OR s.lease_until <= (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND (s.next_try_at IS NULL OR s.next_try_at <=
+          (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND CAST(s.id AS TEXT) NOT IN (
+    SELECT a.key
+    FROM taskdb_set_aside AS a
+    WHERE a.loop = 'deliver' AND a.next_try_at > (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AND (s.cursor_xid, s.cursor_id) < (head.xid,
+          head.id) AND s.id = :target )
+RETURNING id, tenant, is_for_all, name, transport, target, type, kind, statuses, with_sub_tasks,
+    secret, previous_secret, previous_until, cursor_xid, cursor_id, attempts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS now
+
+-- outgoing waiting
+SELECT queue, type, min(since) AS since, count(*) AS number
+FROM (
+  SELECT *
+  FROM (
+    SELECT queue, type, queued_at AS since
+    FROM taskdb_task
+    WHERE status = 'QUEUED' AND status <> 'COMPLETED' AND created_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:age) || ' seconds')) AND queued_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:age) || ' seconds'))
+    ORDER BY created_at
+    LIMIT :most) AS q
+  UNION ALL
+  SELECT *
+  FROM (
+    SELECT queue, type, relay_at AS since
+    FROM taskdb_task
+    WHERE status IN ('CREATED','SCHEDULED','ERRORED') AND held_by IS NULL AND relay_at < (
+      SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (-:age) || ' seconds'))
+    ORDER BY relay_at
+    LIMIT :most) AS r ) AS waiting
+GROUP BY queue, type
 
 -- retention delete_history
 DELETE

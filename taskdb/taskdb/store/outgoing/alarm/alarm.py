@@ -26,10 +26,9 @@ from taskdb.model.alarm.route import Route
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.tables import alarm, alarm_delivery, alarm_route, set_aside
+from taskdb.store.engine.tables import alarm, alarm_route, delivery, set_aside
 from taskdb.store.outgoing.alarm.row import (
-    changing,
-    delivery,
+    delivery_of,
     entity,
     has_state,
     policies,
@@ -38,6 +37,7 @@ from taskdb.store.outgoing.alarm.row import (
     within,
     write_policy,
 )
+from taskdb.store.outgoing.transaction import changing
 from taskdb.store.task.task_id import is_id
 
 PRUNE_ALARMS = "prune_alarms"
@@ -81,7 +81,7 @@ class Alarms:
         if type is not None:
             statement = statement.where(alarm.c.type == type)
         if undelivered:
-            waiting = (alarm_delivery.c.alarm_id == alarm.c.id, *_unsent(channels))
+            waiting = (delivery.c.alarm_id == alarm.c.id, *_unsent(channels))
             statement = statement.where(exists().where(*waiting))
         if unrouted:
             statement = statement.where(
@@ -103,14 +103,14 @@ class Alarms:
     ) -> list[AlarmDelivery]:
         """Return the messages of an alarm, newest first."""
         statement = (
-            select(alarm_delivery)
-            .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
+            select(delivery)
+            .join(alarm, alarm.c.id == delivery.c.alarm_id)
             .where(alarm.c.id == alarm_id, *within(scope), *_to(channels))
-            .order_by(alarm_delivery.c.sequence.desc(), alarm_delivery.c.channel)
+            .order_by(delivery.c.sequence.desc(), delivery.c.channel)
             .limit(limit)
         )
         return self._database.read(
-            lambda one: [delivery(row) for row in one.execute(statement).mappings()]
+            lambda one: [delivery_of(row) for row in one.execute(statement).mappings()]
         )
 
     def undelivered(
@@ -118,14 +118,14 @@ class Alarms:
     ) -> list[AlarmDelivery]:
         """Return messages that their channel has not taken yet, oldest first."""
         statement = (
-            select(alarm_delivery)
-            .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
+            select(delivery)
+            .join(alarm, alarm.c.id == delivery.c.alarm_id)
             .where(*_unsent(channels), *within(scope))
-            .order_by(alarm_delivery.c.created_at, alarm_delivery.c.id)
+            .order_by(delivery.c.created_at, delivery.c.id)
             .limit(limit)
         )
         return self._database.read(
-            lambda one: [delivery(row) for row in one.execute(statement).mappings()]
+            lambda one: [delivery_of(row) for row in one.execute(statement).mappings()]
         )
 
     def last_errors(
@@ -134,10 +134,10 @@ class Alarms:
         """Return why messages of these alarms were not sent, one reason an alarm."""
         ids = [one for one in map(str, alarm_ids) if is_id(one)]
         statement = (
-            select(alarm_delivery.c.alarm_id, func.max(alarm_delivery.c.last_error).label("error"))
-            .join(alarm, alarm.c.id == alarm_delivery.c.alarm_id)
+            select(delivery.c.alarm_id, func.max(delivery.c.last_error).label("error"))
+            .join(alarm, alarm.c.id == delivery.c.alarm_id)
             .where(alarm.c.id.in_(ids), *within(scope), *_unsent(channels))
-            .group_by(alarm_delivery.c.alarm_id)
+            .group_by(delivery.c.alarm_id)
         )
         return self._database.read(
             lambda one: {str(row.alarm_id): row.error or "" for row in one.execute(statement)}
@@ -228,9 +228,9 @@ class Alarms:
         changed = {name: one for name, one in declared.items() if known.get(name) != one}
         if not changed:
             return
-        with changing(self._database) as (connection, now):
+        with self._database.transaction() as connection:
             for name, policy in sorted(changed.items()):
-                write_policy(connection, name, policy, now)
+                write_policy(self._database, connection, name, policy)
 
     def policies(self) -> Mapping[str, Alarm]:
         """Return the declared policies by type."""
@@ -249,9 +249,9 @@ class Alarms:
             )
             ids = [row.id for row in connection.execute(gone)]
             old = (
-                select(alarm_delivery.c.id)
-                .where(alarm_delivery.c.sent_at < now - keep, alarm_delivery.c.sent_at.is_not(None))
-                .where(_is_not_aside(alarm_delivery.c.id, now))
+                select(delivery.c.id)
+                .where(delivery.c.sent_at < now - keep, delivery.c.sent_at.is_not(None))
+                .where(_is_not_aside(delivery.c.id, now))
                 .limit(_BATCH)
             )
             messages = [row.id for row in connection.execute(old)]
@@ -270,23 +270,23 @@ class Alarms:
             locked = still.with_for_update(skip_locked=True)
             gone = [row.id for row in connection.execute(locked)]
             places = (
-                delete(alarm_delivery).where(alarm_delivery.c.alarm_id.in_(gone)),
+                delete(delivery).where(delivery.c.alarm_id.in_(gone)),
                 delete(alarm).where(alarm.c.id.in_(gone)),
             )
             return [connection.execute(statement).rowcount for statement in places]
 
     def _delete_messages(self, ids: Sequence[str]) -> list[int]:
         with changing(self._database) as (connection, _now):
-            gone = delete(alarm_delivery).where(alarm_delivery.c.id.in_(ids))
+            gone = delete(delivery).where(delivery.c.id.in_(ids))
             return [connection.execute(gone).rowcount]
 
 
 def _to(channels: Channels) -> list[ColumnElement[bool]]:
-    return [] if channels is None else [alarm_delivery.c.channel.in_(list(channels))]
+    return [] if channels is None else [delivery.c.channel.in_(list(channels))]
 
 
 def _unsent(channels: Channels) -> list[ColumnElement[bool]]:
-    return [alarm_delivery.c.sent_at.is_(None), *_to(channels)]
+    return [delivery.c.sent_at.is_(None), *_to(channels)]
 
 
 def _is_not_aside(column: ColumnElement[Any], now: datetime) -> ColumnElement[bool]:

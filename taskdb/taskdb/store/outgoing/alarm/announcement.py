@@ -22,7 +22,7 @@ from taskdb.model.alarm.alarm import Alarm, AlarmEntity, AlarmState, MessageKind
 from taskdb.model.alarm.message import message_of
 from taskdb.model.alarm.route import AlarmRules, Route
 from taskdb.store.engine.aside import is_of_a_row
-from taskdb.store.engine.tables import alarm, alarm_delivery, set_aside
+from taskdb.store.engine.tables import alarm, delivery, set_aside
 from taskdb.store.outgoing.alarm.row import entity, has_state, policies, routes_of
 
 TELL = "tell"
@@ -147,8 +147,8 @@ def _without_channels(connection: Connection) -> tuple[str, ...]:
 
 def _reported(connection: Connection, one: AlarmEntity, channel: str) -> int:
     """The number of the alarm's failures that an added channel already has a message of."""
-    last = select(func.max(alarm_delivery.c.total)).where(
-        alarm_delivery.c.alarm_id == one.id, alarm_delivery.c.channel == channel
+    last = select(func.max(delivery.c.total)).where(
+        delivery.c.alarm_id == one.id, delivery.c.channel == channel
     )
     return max(one.reported, connection.execute(last).scalar() or 0)
 
@@ -171,7 +171,7 @@ def _write(
         "total": one.count,
         "message": message_of(one, kind, count),
     }
-    connection.execute(insert(alarm_delivery).values(values))
+    connection.execute(insert(delivery).values(values))
 
 
 def _kind(row: RowMapping, one: AlarmEntity, reported: int) -> MessageKind:
@@ -186,13 +186,14 @@ def _is_merged(connection: Connection, one: AlarmEntity, channel: str, count: in
     A channel that is unavailable for hours then gets one summary, not one for each window.
     """
     place = (
-        alarm_delivery.c.alarm_id == one.id,
-        alarm_delivery.c.channel == channel,
-        alarm_delivery.c.kind == MessageKind.AGAIN.value,
-        alarm_delivery.c.attempts == 0,
-        alarm_delivery.c.sent_at.is_(None),
+        delivery.c.alarm_id == one.id,
+        delivery.c.channel == channel,
+        delivery.c.kind == MessageKind.AGAIN.value,
+        delivery.c.attempts == 0,
+        delivery.c.lease_token.is_(None),
+        delivery.c.sent_at.is_(None),
     )
-    waiting = connection.execute(select(alarm_delivery).where(*place).with_for_update())
+    waiting = connection.execute(select(delivery).where(*place).with_for_update())
     row = waiting.mappings().first()
     if row is None:
         return False
@@ -202,6 +203,6 @@ def _is_merged(connection: Connection, one: AlarmEntity, channel: str, count: in
         "total": one.count,
         "message": message_of(one, MessageKind.AGAIN, whole),
     }
-    # A process that sends it first counts an attempt; then the message stays as it is.
-    merged = update(alarm_delivery).where(alarm_delivery.c.id == row["id"], *place).values(values)
+    # A process that sends it has a lease, and leaves its token if it dies: the message then stays.
+    merged = update(delivery).where(delivery.c.id == row["id"], *place).values(values)
     return connection.execute(merged).rowcount > 0

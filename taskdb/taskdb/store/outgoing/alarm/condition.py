@@ -29,7 +29,6 @@ from taskdb.model.alarm.alarm import Alarm, AlarmSource, AlarmState
 from taskdb.model.alarm.route import AlarmRules
 from taskdb.store.engine.aside import Aside, is_of_a_row
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.session import JoinedSession
 from taskdb.store.engine.tables import alarm, alarm_cursor, schedule, schedule_run, worker
 from taskdb.store.engine.types import as_moment, as_texts, moment
 from taskdb.store.outgoing.alarm.announcement import TELL, tell
@@ -42,7 +41,8 @@ from taskdb.store.outgoing.alarm.occurrence import (
     write_each,
     write_sightings,
 )
-from taskdb.store.outgoing.alarm.row import changing, is_live, policies
+from taskdb.store.outgoing.alarm.row import is_live, policies
+from taskdb.store.outgoing.transaction import ask, changing
 
 WATCH = "watch"
 ANY = "*"
@@ -227,22 +227,8 @@ class Conditions:
 
     def _waiting(self, connection: Connection, age: timedelta) -> list[_Waiting]:
         """Count the oldest tasks that wait for longer than `age`, by queue and type."""
-        d = self._database.dialect
-        edge = f"(SELECT {d.later('-:age')})"
-        sql = (
-            "SELECT queue, type, min(since) AS since, count(*) AS number FROM ("
-            " SELECT * FROM (SELECT queue, type, queued_at AS since FROM taskdb_task"
-            " WHERE status = 'QUEUED' AND status <> 'COMPLETED'"
-            f" AND created_at < {edge} AND queued_at < {edge}"
-            f" ORDER BY created_at LIMIT {d.integer('most')}) AS q"
-            " UNION ALL SELECT * FROM (SELECT queue, type, relay_at AS since FROM taskdb_task"
-            " WHERE status IN ('CREATED','SCHEDULED','ERRORED') AND held_by IS NULL"
-            f" AND relay_at < {edge} ORDER BY relay_at LIMIT {d.integer('most')}) AS r"
-            ") AS waiting GROUP BY queue, type"
-        )
         given = {"age": age.total_seconds(), "most": MOST_WAITING}
-        session = JoinedSession(connection)
-        found = d.query(session, sql, self._database.parameters(given))
+        found = ask(self._database, connection, "waiting", **given)
         return [
             _Waiting(row["queue"], row["type"], moment(row["since"]), row["number"])
             for row in found

@@ -24,10 +24,8 @@ from taskdb.model.status import TaskStatus
 from taskdb.redaction.redaction import Redaction
 from taskdb.store.engine.aside import Aside, is_of_a_row
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.dialect import Columns, StoreDialect
-from taskdb.store.engine.event_order import has_order
 from taskdb.store.engine.restore import settle
-from taskdb.store.engine.session import JoinedSession, Row
+from taskdb.store.engine.session import Row
 from taskdb.store.engine.tables import alarm_cursor, set_aside, task
 from taskdb.store.engine.types import as_json, moment
 from taskdb.store.outgoing.alarm.announcement import TELL, Announced, tell
@@ -40,9 +38,10 @@ from taskdb.store.outgoing.alarm.occurrence import (
     write_each,
     write_sightings,
 )
-from taskdb.store.outgoing.alarm.row import changing, policies
+from taskdb.store.outgoing.alarm.row import policies
+from taskdb.store.outgoing.transaction import QUERIES, ask, changing
 from taskdb.store.task import row as rows
-from taskdb.store.task.list import OLDEST_OPEN
+from taskdb.store.task.statements import queries_of
 
 EVENTS = "events"
 FOLD = "fold"
@@ -50,7 +49,6 @@ FOLD = "fold"
 BATCH = 2_000
 AHEAD = 10 * BATCH
 """The most events counted before the cursor may pass them; their ids are kept."""
-_NUMBERS: Columns = {"id": "integer"}
 _TRACEBACK = 6_000
 _INPUT = 4_000
 
@@ -86,7 +84,7 @@ class Detection:
         if not settle(self._database):
             return Folded(is_busy=True)
         again = self._aside.due(FOLD, limit)
-        has_work = _has_work(self._database.dialect)
+        has_work = queries_of(self._database.dialect, QUERIES).has_work
         if not again and not self._database.query(has_work, {}, writes=False):
             self._aside.over(TELL, 0.0)
             return Folded()
@@ -194,12 +192,11 @@ class _Place:
     def __init__(self, database: Database, connection: Connection, cursor: RowMapping) -> None:
         self._database = database
         self._connection = connection
-        self._session = JoinedSession(connection)
         self._cursor = cursor
         self._ahead: list[int] = cursor["ahead"]
         self._given = {"xid": cursor["xid"], "event": cursor["event_id"]}
         # Read first: all events below the horizon are visible to the later statements.
-        self._horizon = int(self._ask(_horizon(database.dialect))[0]["horizon"])
+        self._horizon = int(self._ask("horizon")[0]["horizon"])
         self._settled = self._settled_ahead()
         self._is_cut = False
 
@@ -207,7 +204,7 @@ class _Place:
         """Return failures that no pass has counted."""
         room = AHEAD - len(self._ahead) + len(self._settled)
         given = {**self._given, "limit": min(limit, room), "ahead": _listed(self._ahead)}
-        found = self._ask(bad_events(self._database.dialect), **given)
+        found = self._ask("new_failures", **given)
         self._is_cut = len(found) == min(limit, room)
         return found
 
@@ -215,8 +212,7 @@ class _Place:
         """Return set-aside failures by their ids, on either side of the cursor."""
         if not ids:
             return []
-        sql = bad_events_again(self._database.dialect)
-        return self._ask(sql, again=_listed([int(one) for one in ids]))
+        return self._ask("failures_again", again=_listed([int(one) for one in ids]))
 
     def move(self, fresh: list[Row], now: Any) -> None:
         """Move the cursor past settled and counted events; keep the ids of later counted ones."""
@@ -241,29 +237,18 @@ class _Place:
         """The places of events counted ahead that the cursor may pass now."""
         if not self._ahead:
             return []
-        d = self._database.dialect
-        sql = (
-            f"SELECT e.xid, e.id FROM taskdb_event AS e WHERE {_is_bad_behind(d)}"
-            f" AND e.id IN (SELECT draft.id FROM {d.drafts('ahead', _NUMBERS)})"
-        )
-        found = self._ask(sql, **self._given, ahead=_listed(self._ahead))
+        found = self._ask("counted_ahead", **self._given, ahead=_listed(self._ahead))
         return [(row["xid"], row["id"]) for row in found if self._is_settled(row)]
 
     def _is_settled(self, row: Row) -> bool:
         return int(row["xid"]) < self._horizon
 
-    def _ask(self, sql: str, **given: Any) -> list[Row]:
-        bound = self._database.parameters(given)
-        return self._database.dialect.query(self._session, sql, bound)
+    def _ask(self, query: str, **given: Any) -> list[Row]:
+        return ask(self._database, self._connection, query, **given)
 
 
 def _listed(numbers: list[int]) -> str:
     return json.dumps([{"id": number} for number in numbers])
-
-
-def bad_events_again(d: StoreDialect) -> str:
-    """SQL: failures by their ids."""
-    return f"{_bad(d)} WHERE e.id IN (SELECT draft.id FROM {d.drafts('again', _NUMBERS)})"
 
 
 def _detail(row: Row) -> Mapping[str, Any]:
@@ -292,55 +277,6 @@ def _forget(connection: Connection, keys: Sequence[str]) -> None:
     """Forget set-aside events, which are counted now."""
     place = (set_aside.c.loop == FOLD, set_aside.c.key.in_(list(keys)))
     connection.execute(delete(set_aside).where(*place))
-
-
-def _is_bad_behind(d: StoreDialect) -> str:
-    return (
-        "e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
-        f" AND (e.xid, e.id) > ({d.integer('xid')}, {d.integer('event')})"
-        f" AND {has_order(d.name, 'e.xid')}"
-    )
-
-
-def _horizon(d: StoreDialect) -> str:
-    """SQL: the oldest open transaction; on SQLite, with one writer, no limit."""
-    if d.name == "postgresql":
-        return f"SELECT {OLDEST_OPEN} AS horizon"
-    return f"SELECT {2**63 - 1} AS horizon"
-
-
-def bad_events(d: StoreDialect) -> str:
-    """SQL: the failures after a cursor, except those counted `ahead` of it.
-
-    Tasks that end well are in none of the indexes of this statement.
-    """
-    return (
-        f"{_bad(d)} WHERE {_is_bad_behind(d)}"
-        f" AND e.id NOT IN (SELECT draft.id FROM {d.drafts('ahead', _NUMBERS)})"
-        f" ORDER BY e.xid, e.id LIMIT {d.integer('limit')}"
-    )
-
-
-def _bad(d: StoreDialect) -> str:
-    return (
-        "SELECT e.id, e.xid, CAST(e.task_id AS TEXT) AS task_id, e.tenant, e.to_status, e.attempt,"
-        " e.at, CAST(e.detail AS TEXT) AS detail, found.type"
-        f" FROM taskdb_event AS e{d.looked_up('taskdb_task', 'type', 'found.id = e.task_id')}"
-    )
-
-
-def _has_work(d: StoreDialect) -> str:
-    """SQL: a failure is after the cursor, or an alarm is due for a message."""
-    return (
-        "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM taskdb_event AS e"
-        " WHERE e.to_status IN ('FAILED','HALTED') AND e.from_status <> e.to_status"
-        f" AND {has_order(d.name, 'e.xid')}"
-        " AND (e.xid, e.id) > (SELECT xid, event_id FROM taskdb_alarm_cursor"
-        " WHERE name = 'events')) OR EXISTS (SELECT 1 FROM taskdb_alarm WHERE state = 'open'"
-        f" AND count > reported AND (window_until IS NULL OR window_until <= (SELECT {d.now})))"
-        " OR EXISTS (SELECT 1 FROM taskdb_alarm WHERE state = 'snoozed'"
-        f" AND snoozed_until <= (SELECT {d.now}))"
-    )
 
 
 def take_cursor(connection: Connection, name: str) -> RowMapping | None:

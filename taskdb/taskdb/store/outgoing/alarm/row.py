@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -17,8 +16,6 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from taskdb.logger import get_logger
 from taskdb.model.alarm.alarm import (
@@ -35,9 +32,8 @@ from taskdb.model.duration import seconds_of
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.session import JoinedSession
 from taskdb.store.engine.tables import alarm, alarm_policy, alarm_route
-from taskdb.store.engine.types import moment
+from taskdb.store.outgoing.transaction import ask
 
 log = get_logger("taskdb.alarm")
 
@@ -50,21 +46,6 @@ def has_state(state: AlarmState) -> ColumnElement[bool]:
 def is_live() -> ColumnElement[bool]:
     """SQL: an alarm is not resolved, as a literal as well."""
     return alarm.c.state != literal(AlarmState.RESOLVED.value, Text, literal_execute=True)
-
-
-@contextmanager
-def changing(database: Database) -> Iterator[tuple[Connection, datetime]]:
-    """Begin a transaction; yields it and the time by the store's clock."""
-    with database.transaction() as connection:
-        yield connection, now_of(database, connection)
-
-
-def now_of(database: Database, connection: Connection) -> datetime:
-    """The time by the store's clock, over a connection."""
-    sql = f"SELECT {database.dialect.now} AS now"
-    session = JoinedSession(connection)
-    found = database.dialect.query(session, sql, database.parameters({}))
-    return moment(found[0]["now"])
 
 
 def entity(row: RowMapping) -> AlarmEntity:
@@ -100,7 +81,7 @@ def entity(row: RowMapping) -> AlarmEntity:
     )
 
 
-def delivery(row: RowMapping) -> AlarmDelivery:
+def delivery_of(row: RowMapping) -> AlarmDelivery:
     """The message of a whole row, without its text."""
     return AlarmDelivery(
         id=str(row["id"]),
@@ -153,28 +134,24 @@ def _policy(row: RowMapping) -> Alarm:
     )
 
 
-def write_policy(connection: Connection, type: str, policy: Alarm | None, now: datetime) -> None:
-    """Replace the policy of a type.
-
-    Processes that start together write the same row: the last write stays.
-    """
+def write_policy(
+    database: Database, connection: Connection, type: str, policy: Alarm | None
+) -> None:
+    """Replace the policy of a type."""
     if policy is None:
         connection.execute(delete(alarm_policy).where(alarm_policy.c.type == type))
         return
-    values = {
-        "type": type,
-        "sources": None if policy.on is None else [str(one) for one in policy.on],
-        "severity": policy.severity and str(policy.severity),
-        "channels": list(policy.to),
-        "group_by_tenant": policy.group_by_tenant,
-        "backlog_seconds": seconds_of(policy.backlog),
-        "declared_at": now,
-    }
-    upsert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    connection.execute(
-        upsert(alarm_policy)
-        .values(values)
-        .on_conflict_do_update(index_elements=["type"], set_=values)
+    sources = None if policy.on is None else json.dumps([str(one) for one in policy.on])
+    ask(
+        database,
+        connection,
+        "declare_policy",
+        type=type,
+        sources=sources,
+        severity=policy.severity and str(policy.severity),
+        channels=json.dumps(policy.to),
+        group_by_tenant=policy.group_by_tenant,
+        backlog_seconds=seconds_of(policy.backlog),
     )
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
@@ -28,7 +26,8 @@ from taskdb.store.engine.aside import unless_unreadable
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.tables import subscription, task_event
 from taskdb.store.engine.types import moment
-from taskdb.store.task.list import OLDEST_OPEN, EventCursor
+from taskdb.store.outgoing.transaction import ask, changing
+from taskdb.store.task.list import EventCursor
 from taskdb.store.task.task_id import is_id
 
 Start = Literal["now", "beginning"] | datetime | EventCursor
@@ -36,7 +35,6 @@ Start = Literal["now", "beginning"] | datetime | EventCursor
 BEGINNING = EventCursor(0, 0)
 _SHOWN = tuple(one for one in subscription.columns if "secret" not in one.name)
 """The columns without a secret: a read-only role has no right to the others."""
-_LAST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +66,7 @@ class Subscriptions:
         """
         scope.require(new.tenant)
         subscription_id = str(uuid7())
-        with self._subscribing() as (connection, now):
+        with changing(self._database) as (connection, now):
             cursor = self._beginning(connection, start)
             values = {
                 "id": subscription_id,
@@ -123,7 +121,7 @@ class Subscriptions:
 
     def secrets(self, subscription_id: str, scope: Scope) -> list[str]:
         """Return the secrets that are valid now, newest first. Raises SubscriptionNotFound."""
-        with self._subscribing() as (connection, now):
+        with changing(self._database) as (connection, now):
             row = _find(connection, subscription_id, scope, None)
             return secrets_of(row, now)
 
@@ -131,7 +129,7 @@ class Subscriptions:
         self, subscription_id: str, secret: str, overlap: timedelta, scope: Scope
     ) -> SubscriptionEntity:
         """Sign with this secret from now on, and with the previous one too during `overlap`."""
-        with self._subscribing() as (connection, now):
+        with changing(self._database) as (connection, now):
             row = _find(connection, subscription_id, scope, None)
             keeps = overlap > timedelta(0)
             _write(
@@ -146,7 +144,7 @@ class Subscriptions:
 
     def pause(self, subscription_id: str, scope: Scope) -> SubscriptionEntity:
         """Send nothing until the subscription is resumed; a running send may still arrive."""
-        with self._subscribing() as (connection, now):
+        with changing(self._database) as (connection, now):
             row = _find(connection, subscription_id, scope, None)
             paused = str(SubscriptionState.PAUSED)
             _write(connection, row["id"], state=paused, lease_token=None, updated_at=now)
@@ -156,7 +154,7 @@ class Subscriptions:
         self, subscription_id: str, scope: Scope, start: Start | None = None
     ) -> SubscriptionEntity:
         """Send again, also for a dead subscription, from where it stopped or from `start`."""
-        with self._subscribing() as (connection, now):
+        with changing(self._database) as (connection, now):
             row = _find(connection, subscription_id, scope, None)
             moved: dict[str, Any] = {}
             if start is not None:
@@ -180,7 +178,7 @@ class Subscriptions:
 
     def remove(self, subscription_id: str, scope: Scope) -> None:
         """Delete a subscription. Raises SubscriptionNotFound."""
-        with self._subscribing() as (connection, _now):
+        with changing(self._database) as (connection, _now):
             row = _find(connection, subscription_id, scope, None)
             connection.execute(delete(subscription).where(subscription.c.id == row["id"]))
 
@@ -190,7 +188,7 @@ class Subscriptions:
         if start == "beginning":
             return BEGINNING
         if start == "now":
-            return self._end_of_history(connection)
+            return _end_of_history(self._database, connection)
         first = (
             select(task_event.c.xid, task_event.c.id)
             .where(task_event.c.at >= start)
@@ -200,28 +198,15 @@ class Subscriptions:
         found = connection.execute(first).first()
         # Just before the first event, in the order of the history, since that time.
         return (
-            self._end_of_history(connection)
+            _end_of_history(self._database, connection)
             if found is None
             else EventCursor(found.xid, found.id - 1)
         )
 
-    def _end_of_history(self, connection: Connection) -> EventCursor:
-        """The cursor after all events that a reader may see now."""
-        if self._database.dialect.name == "postgresql":
-            oldest = connection.execute(text(f"SELECT {OLDEST_OPEN}")).scalar_one()
-            return EventCursor(oldest - 1, _LAST_ID)
-        last = select(task_event.c.id).order_by(task_event.c.id.desc()).limit(1)
-        return EventCursor(0, connection.execute(last).scalar() or 0)
 
-    @contextmanager
-    def _subscribing(self) -> Iterator[tuple[Connection, datetime]]:
-        """Begin a transaction; yields it and the time by the store's clock."""
-        now = f"SELECT {self._database.dialect.now} AS now"
-        given = {"clock_now": self._database.parameters({})["clock_now"]}
-        with self._database.transaction() as connection:
-            clause = text(now)
-            bound = clause.bindparams(**given) if ":clock_now" in now else clause
-            yield connection, moment(connection.execute(bound).scalar_one())
+def _end_of_history(database: Database, connection: Connection) -> EventCursor:
+    found = ask(database, connection, "end_of_history")[0]
+    return EventCursor(found["xid"], found["id"])
 
 
 def secrets_of(row: Any, now: datetime) -> list[str]:

@@ -12,7 +12,10 @@ down_revision = None
 oldest_code = "0001"
 
 FOLDER = Path(__file__).parents[1] / "first"
-NOUNS = ("task", "event", "worker", "limit", "schedule", "alarm", "subscription", "upkeep")
+NOUNS = (
+    *("task", "event", "worker", "limit", "schedule"),
+    *("alarm", "delivery", "subscription", "upkeep"),
+)
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
--- Alarms, their messages, routes and policies, and how far the history has been read for them.
+-- Alarms, their routes and policies, and how far the history has been read for them.
 
 CREATE TABLE taskdb_alarm (
     id UUID NOT NULL PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -30,8 +30,8 @@ CREATE TABLE taskdb_alarm (
     last_seen_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     opened_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     resolved_at TIMESTAMPTZ,
-    acted_by TEXT,
     acted_at TIMESTAMPTZ,
+    acted_by TEXT,
     note TEXT,
     -- The tenant that acted on the alarm; NULL: the operator.
     acted_for TEXT,
@@ -60,37 +60,6 @@ CREATE INDEX taskdb_alarm_snoozed ON taskdb_alarm (snoozed_until) WHERE state = 
 CREATE INDEX taskdb_alarm_seen ON taskdb_alarm (last_seen_at, id);
 CREATE INDEX taskdb_alarm_live ON taskdb_alarm (source) WHERE state <> 'resolved';
 CREATE INDEX taskdb_alarm_resolved ON taskdb_alarm (resolved_at) WHERE state = 'resolved';
-
--- One message of an alarm, on its way to one channel.
-CREATE TABLE taskdb_alarm_delivery (
-    id UUID NOT NULL PRIMARY KEY DEFAULT gen_random_uuid(),
-    alarm_id UUID NOT NULL,
-    channel TEXT NOT NULL,
-    sequence INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    count BIGINT NOT NULL,
-    total BIGINT NOT NULL,
-    message JSONB NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    next_try_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
-    last_error TEXT,
-    sent_at TIMESTAMPTZ,
-    created_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT taskdb_alarm_delivery_is_sound CHECK (kind IN ('opened','again','regression')),
-    CONSTRAINT taskdb_alarm_delivery_is_bounded CHECK (
-        (next_try_at IS NULL OR next_try_at BETWEEN '0001-01-02 00:00Z' AND '9999-01-01 00:00Z')
-        AND (sent_at IS NULL OR sent_at BETWEEN '0001-01-02 00:00Z' AND '9999-01-01 00:00Z')
-        AND (created_at IS NULL OR created_at BETWEEN '0001-01-02 00:00Z' AND '9999-01-01 00:00Z')
-    )
-);
-
-CREATE UNIQUE INDEX taskdb_alarm_delivery_sequence
-    ON taskdb_alarm_delivery (alarm_id, channel, sequence);
-CREATE INDEX taskdb_alarm_delivery_due ON taskdb_alarm_delivery (channel, next_try_at)
-    WHERE sent_at IS NULL;
--- Messages that were sent long ago, for pruning.
-CREATE INDEX taskdb_alarm_delivery_sent ON taskdb_alarm_delivery (sent_at)
-    WHERE sent_at IS NOT NULL;
 
 -- Which channels get the alarms of a tenant, type or source; NULL: of any.
 CREATE TABLE taskdb_alarm_route (

@@ -1,4 +1,4 @@
--- Alarms, their messages, routes and policies, and how far the history has been read for them.
+-- Alarms, their routes and policies, and how far the history has been read for them.
 
 CREATE TABLE taskdb_alarm (
     id TEXT NOT NULL PRIMARY KEY DEFAULT (
@@ -34,8 +34,8 @@ CREATE TABLE taskdb_alarm (
     last_seen_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
     opened_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
     resolved_at TEXT,
-    acted_by TEXT,
     acted_at TEXT,
+    acted_by TEXT,
     note TEXT,
     -- The tenant that acted on the alarm; NULL: the operator.
     acted_for TEXT,
@@ -65,44 +65,6 @@ CREATE INDEX taskdb_alarm_snoozed ON taskdb_alarm (snoozed_until) WHERE state = 
 CREATE INDEX taskdb_alarm_seen ON taskdb_alarm (last_seen_at, id);
 CREATE INDEX taskdb_alarm_live ON taskdb_alarm (source) WHERE state <> 'resolved';
 CREATE INDEX taskdb_alarm_resolved ON taskdb_alarm (resolved_at) WHERE state = 'resolved';
-
--- One message of an alarm, on its way to one channel.
-CREATE TABLE taskdb_alarm_delivery (
-    id TEXT NOT NULL PRIMARY KEY DEFAULT (
-        lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' ||
-        substr(hex(randomblob(2)), 2) || '-' || substr('89ab', 1 + (abs(random()) % 4), 1) ||
-        substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))
-    ),
-    alarm_id TEXT NOT NULL,
-    channel TEXT NOT NULL,
-    sequence INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    count BIGINT NOT NULL,
-    total BIGINT NOT NULL,
-    message TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    next_try_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
-    last_error TEXT,
-    sent_at TEXT,
-    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
-    CONSTRAINT taskdb_alarm_delivery_is_sound CHECK (kind IN ('opened','again','regression')),
-    CONSTRAINT taskdb_alarm_delivery_is_bounded CHECK (
-        (next_try_at IS NULL OR next_try_at LIKE '____-__-__%'
-            AND next_try_at BETWEEN '0001-01-02T00:00:00.000Z' AND '9999-01-01T00:00:00.000Z')
-        AND (sent_at IS NULL OR sent_at LIKE '____-__-__%'
-            AND sent_at BETWEEN '0001-01-02T00:00:00.000Z' AND '9999-01-01T00:00:00.000Z')
-        AND (created_at IS NULL OR created_at LIKE '____-__-__%'
-            AND created_at BETWEEN '0001-01-02T00:00:00.000Z' AND '9999-01-01T00:00:00.000Z')
-    )
-);
-
-CREATE UNIQUE INDEX taskdb_alarm_delivery_sequence
-    ON taskdb_alarm_delivery (alarm_id, channel, sequence);
-CREATE INDEX taskdb_alarm_delivery_due ON taskdb_alarm_delivery (channel, next_try_at)
-    WHERE sent_at IS NULL;
--- Messages that were sent long ago, for pruning.
-CREATE INDEX taskdb_alarm_delivery_sent ON taskdb_alarm_delivery (sent_at)
-    WHERE sent_at IS NOT NULL;
 
 -- Which channels get the alarms of a tenant, type or source; NULL: of any.
 CREATE TABLE taskdb_alarm_route (

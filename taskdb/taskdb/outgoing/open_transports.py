@@ -1,4 +1,4 @@
-"""Transports that stay open between two turns of a subscription."""
+"""Transports that stay open between two turns of a target."""
 
 from __future__ import annotations
 
@@ -6,40 +6,37 @@ from collections import OrderedDict
 from collections.abc import Container
 
 from taskdb.fork import RenewedLock
+from taskdb.model.alarm.route import Channel
 from taskdb.outgoing.contract import Transport
 from taskdb.outgoing.transports import open_transport
 from taskdb.settings.settings import Settings
-from taskdb.store.outgoing.subscription.notification import LeasedSubscription
 
 _MOST = 256
 
-_Key = tuple[str, str, tuple[str, ...]]
-
 
 class OpenTransports:
-    """The last used transports, by subscription. One thread at a time uses a subscription."""
+    """The last used transports, by target. One thread at a time uses a target."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = RenewedLock()
-        self._known: OrderedDict[str, tuple[_Key, Transport]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[Channel, Transport]] = OrderedDict()
 
-    def get(self, one: LeasedSubscription, in_use: Container[str]) -> Transport:
-        """Return the transport of a subscription, new if its target or secrets have changed.
+    def get(self, target: str, channel: Channel, in_use: Container[str]) -> Transport:
+        """Return the transport of a target, new if its channel has changed.
 
         Closes unused ones when there are too many. Raises TargetRefused and DeliveryFailed.
         """
-        key = (str(one.transport), one.target, one.secrets)
         with self._lock:
-            found = self._known.pop(one.id, None)
-            if found is not None and found[0] == key:
-                self._known[one.id] = found
+            found = self._known.pop(target, None)
+            if found is not None and found[0] == channel:
+                self._known[target] = found
                 return found[1]
         if found is not None:
             found[1].close()
-        opened = open_transport(self._settings, one.transport, one.target, one.secrets)
+        opened = open_transport(self._settings, channel)
         with self._lock:
-            self._known[one.id] = (key, opened)
+            self._known[target] = (channel, opened)
             surplus = len(self._known) - _MOST
             idle = [name for name in self._known if name not in in_use][: max(surplus, 0)]
             gone = [self._known.pop(name) for name in idle]

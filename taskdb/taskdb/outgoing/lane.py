@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
 class Lane:
-    """Runs work in a fixed number of threads. Further work waits for one of them."""
+    """Runs at most so many works at once, each in a thread that does not delay the exit."""
 
     def __init__(self, name: str, threads: int) -> None:
+        self._name = name
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"taskdb-{name}")
         self._count = 0
         self._change = threading.Condition()
 
     @property
     def room(self) -> int:
-        """The number of idle threads."""
+        """The number of works that may begin now."""
         with self._change:
-            return max(self._threads - self._count, 0)
+            return self._threads - self._count
 
-    def submit(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Run the work as soon as a thread is free. It must not raise."""
+    def start(self, work: Callable[..., None], *arguments: Any) -> bool:
+        """Begin the work, which must not raise. Returns False if there is no room."""
         with self._change:
+            if self._count == self._threads:
+                return False
             self._count += 1
-        self._pool.submit(self._run, work, *arguments)
+        name = f"taskdb-{self._name}"
+        threading.Thread(target=self._run, args=[work, *arguments], name=name, daemon=True).start()
+        return True
 
-    def join(self, seconds: float) -> bool:
+    def join(self, seconds: float | None = None) -> bool:
         """Wait until no work is left. Returns False if that takes longer."""
         with self._change:
             return self._change.wait_for(lambda: self._count == 0, seconds)
-
-    def close(self) -> None:
-        """Begin no further work, and wait for the running work."""
-        self._pool.shutdown(cancel_futures=True)
 
     def _run(self, work: Callable[..., None], *arguments: Any) -> None:
         try:

@@ -14,7 +14,7 @@ import apprise
 
 from taskdb.errors import DeliveryFailed, TargetRefused
 from taskdb.fork import RenewedLock
-from taskdb.outgoing.alarm.contract import Words
+from taskdb.model.message import Message
 from taskdb.redaction.sensitive_text import HIDDEN
 
 _TYPES = {
@@ -28,7 +28,7 @@ _LEAST_SECRET = 4
 _REASON_CHARACTERS = 300
 
 
-class ForPeople:
+class AppriseChannel:
     """Sends title and text to one Apprise URL."""
 
     def __init__(self, url: str, seconds: float) -> None:
@@ -39,14 +39,13 @@ class ForPeople:
             scheme = url.partition("://")[0]
             raise TargetRefused(f"Apprise cannot use this {scheme}:// URL: see its page there")
 
-    def send(self, message_id: str, words: Words) -> None:  # noqa: ARG002 - people need no id
-        severity = words["envelope"]["content"]["severity"]
+    def send(self, message: Message) -> None:
         with _heard() as said:
             try:
                 taken = self._service.notify(
-                    title=words["title"],
-                    body=words["text"],
-                    notify_type=_TYPES[severity],
+                    title=message.title,
+                    body=message.text,
+                    notify_type=_TYPES[message.attributes["severity"]],
                     body_format=apprise.NotifyFormat.TEXT,
                 )
             except Exception as error:  # noqa: BLE001 - any of a hundred libraries'

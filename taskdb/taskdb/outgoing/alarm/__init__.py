@@ -1,1 +1,0 @@
-"""The delivery of alarms, for workers, beats and the command line."""
