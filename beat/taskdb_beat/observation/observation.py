@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Protocol
 
 from ulid import ULID
 
@@ -14,7 +13,7 @@ from taskdb.client.taskdb import TaskDB
 from taskdb.errors import DatabaseError, SettingsError
 from taskdb.logger import get_logger
 from taskdb_beat.loops.loop import Loop
-from taskdb_beat.observation.disk_gauge import DiskGauge
+from taskdb_beat.observation.disk_gauge import DISK_SECONDS, DiskGauge
 from taskdb_beat.observation.health import Health
 from taskdb_beat.observation.readiness import probes
 from taskdb_beat.observation.reporter import Reporter
@@ -25,8 +24,8 @@ log = get_logger("taskdb.http")
 _STOP_SECONDS = 5.0
 
 
-class Observation(Protocol):
-    """A running server, from `start` to `stop`."""
+class Observation:
+    """A server from `start` to `stop`; this one has nothing to serve."""
 
     def start(self) -> None:
         """Start to read rows and to serve."""
@@ -35,15 +34,7 @@ class Observation(Protocol):
         """End both. If this beat reported, another one may begin at once."""
 
 
-class _Nothing:
-    def start(self) -> None:
-        """Do nothing: there is nothing to serve."""
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-
-class _Served:
+class _Served(Observation):
     def __init__(self, taskdb: TaskDB, loops: Sequence[Loop]) -> None:
         try:
             from taskdb_beat.observation.families import Families  # noqa: PLC0415 - an extra
@@ -55,7 +46,8 @@ class _Served:
         holder = f"{socket.gethostname()}/{os.getpid()}/{ULID()}"
         self._reporter = Reporter(settings, taskdb.store, holder)
         self._loop = Loop("metrics", self._reporter.run_once, settings.metrics_interval_seconds)
-        self._disks = DiskGauge(settings)
+        disk_gauge = DiskGauge(settings)
+        self._disks = Loop("disks", disk_gauge.measure, DISK_SECONDS)
         self._probes = probes(taskdb)
         watched = [*loops, self._loop]
         self._health = Health(watched, self._is_site_up)
@@ -65,7 +57,7 @@ class _Served:
             health=self._health,
             probes=self._probes,
             database=taskdb.store.database,
-            disk_gauge=self._disks,
+            disk_gauge=disk_gauge,
             tenants=settings.metrics_tenants,
         )
         pages: dict[str, Page] = {
@@ -85,7 +77,8 @@ class _Served:
     def stop(self) -> None:
         self._server.stop()
         self._loop.stop(_STOP_SECONDS)
-        self._disks.stop()
+        # A measurement that hangs is not waited for.
+        self._disks.stop(0)
         try:
             self._reporter.give_up()
         except DatabaseError as error:
@@ -127,4 +120,4 @@ def observe(taskdb: TaskDB, loops: Sequence[Loop]) -> Observation:
 
     Raises SettingsError if the port is not available, or the extra is not installed.
     """
-    return _Served(taskdb, loops) if taskdb.settings.http else _Nothing()
+    return _Served(taskdb, loops) if taskdb.settings.http else Observation()

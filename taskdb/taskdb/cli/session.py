@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import getpass
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import typer
 
@@ -25,14 +26,14 @@ TenantOption = Annotated[
 ]
 
 
-class Session:
-    """One run of one command."""
+class Session(ExitStack):
+    """One run of one command; its end closes what it has opened."""
 
     def __init__(self, *, is_json: bool = False, debug: bool = False) -> None:
+        super().__init__()
         self.output = Output(is_json=is_json)
         self.is_json = is_json
         self.debug = debug
-        self._opened: list[TaskDB] = []
 
     @cached_property
     def settings(self) -> Settings:
@@ -44,23 +45,11 @@ class Session:
         """The operator's client, closed with the session unless it was given."""
         # The command itself prints what a user must know.
         configure_logging(self.settings, level="DEBUG" if self.debug else "CRITICAL")
-        given = given_client()
-        if given is not None:
-            return given
-        taskdb = TaskDB(self.settings)
-        self._opened.append(taskdb)
-        return taskdb
+        return given_client() or self.enter_context(TaskDB(self.settings))
 
     def taskdb_of(self, tenant: str | None) -> TaskDB:
         """The client of this tenant, or the operator's."""
         return self.taskdb if tenant is None else self.taskdb.for_tenant(tenant)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for taskdb in self._opened:
-            taskdb.close()
 
 
 def actor() -> str | None:

@@ -13,7 +13,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import NoDecode
 
 from taskdb.model.alarm.alarm import AlarmSource, one_of
 from taskdb.model.alarm.route import (
@@ -54,19 +53,19 @@ class AlarmSettings(BaseModel, defer_build=True):
     """Channels and routes of alarms, what raises one, and how they are grouped."""
 
     alarm_channels: Annotated[
-        tuple[Channel, ...], NoDecode, BeforeValidator(_channels), Field(repr=False, exclude=True)
+        tuple[Channel, ...], BeforeValidator(_channels), Field(repr=False, exclude=True)
     ] = ()
     """Where alarms go: a JSON object of names and targets. A target is an Apprise URL (`slack://…`,
     `mailto://…`), the ARN of an SNS topic, `log`, or an object such as `{"webhook": "https://…",
     "secret": "whsec_…"}`. `"tenants": ["acme"]` in it lets clients of these tenants route alarms
     there; other alarms go there only by a route that names it. Set the same for workers and
     beats."""
-    alarm_routes: Annotated[tuple[Route, ...], NoDecode] = ()
+    alarm_routes: tuple[Route, ...] = ()
     """Which alarm goes to which channels: a JSON list such as `[{"to": ["ops"], "severity":
     "error"}, {"to": ["shop"], "type": "order.*", "tenant": "acme"}]`. Every route that matches
     counts. Without any route, here or as a row, every channel gets every alarm. Routes of tenants
     only add channels."""
-    alarm_sources: Annotated[tuple[AlarmSource, ...], NoDecode, BeforeValidator(_sources)] = tuple(
+    alarm_sources: Annotated[tuple[AlarmSource, ...], BeforeValidator(_sources)] = tuple(
         AlarmSource
     )
     """Comma-separated sources that raise an alarm where a type sets none (`failed`, `halted`,
@@ -87,7 +86,7 @@ class AlarmSettings(BaseModel, defer_build=True):
     consumers and backlogs."""
     alarm_unconsumed_seconds: PositiveFloat = 60.0
     """A task that waits this long in a queue that no live worker consumes raises an alarm."""
-    alarm_backlog_seconds: Annotated[dict[str, float], NoDecode, BeforeValidator(_ages)] = {}
+    alarm_backlog_seconds: Annotated[dict[str, float], BeforeValidator(_ages)] = {}
     """How long a task waits before it raises an alarm: a JSON object such as `{"queue:mail": 300,
     "type:order.pay": 60, "*": 3600}`; `*` is every other queue."""
     alarm_lease_seconds: PositiveFloat = 60.0

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource
-from pydantic_settings.sources.utils import parse_env_vars
 
 from taskdb.errors import SettingsError, did_you_mean
 from taskdb.model.bounds import LARGEST, LONGEST, NAME_BYTES, QUEUE_BYTES, wrong_text
@@ -22,10 +20,10 @@ _SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SC
 
 
 def refuse_unknown(
-    cls: type[BaseSettings], environment: Mapping[str, str], overrides: Mapping[str, Any]
+    fields: Collection[str], environment: Mapping[str, str], overrides: Mapping[str, Any]
 ) -> None:
     """Raise SettingsError for variables or overrides that are not settings."""
-    settings = {variable_of(name) for name in cls.model_fields}
+    settings = {variable_of(name) for name in fields}
     known = settings | {f"{name}{SUFFIX}" for name in settings}
     given = {name for name in environment if name.upper().startswith(PREFIX)}
     given -= {name for name in given - known if _SERVICE_LINK.fullmatch(name.upper())}
@@ -36,17 +34,10 @@ def refuse_unknown(
         raise SettingsError(f"unknown setting {listed}. `taskdb check --settings` lists them all")
 
 
-class Environment(EnvSettingsSource):
-    """The variables of an environment, also of another one than that of the process."""
-
-    def __init__(self, settings: type[BaseSettings], environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        super().__init__(settings)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return parse_env_vars(
-            self._environment, self.case_sensitive, self.env_ignore_empty, self.env_parse_none_str
-        )
+def variables_of(environment: Mapping[str, str], fields: Collection[str]) -> dict[str, str]:
+    """Return the variables of an environment by field; an empty one counts as not set."""
+    given = {name.upper(): text for name, text in environment.items() if text}
+    return {field: given[variable_of(field)] for field in fields if variable_of(field) in given}
 
 
 def explained(error: ValidationError, paths: Mapping[str, str], given: Mapping[str, Any]) -> str:

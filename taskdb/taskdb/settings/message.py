@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, PositiveFloat, SecretStr
-from pydantic_settings import NoDecode
 
 _KEY_LENGTH = 32
 """Least number of characters of a key."""
@@ -24,7 +23,7 @@ def _keys(value: Any) -> Any:
 class MessageSettings(BaseModel, defer_build=True):
     """The keys that sign messages, and what a worker does without a signature."""
 
-    message_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)] = ()
+    message_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_keys)] = ()
     """Comma-separated keys that sign messages, of at least 32 characters each. The first key signs,
     every key verifies. Set the same keys for clients, workers and beats. Empty: messages are not
     signed."""

@@ -6,7 +6,6 @@ from ipaddress import ip_network
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, PositiveFloat, PositiveInt, SecretStr
-from pydantic_settings import NoDecode
 
 from taskdb.settings.location import check_broker_url, port_range
 from taskdb.settings.value import Words, checked, split_words
@@ -42,7 +41,7 @@ class NotificationSettings(BaseModel, defer_build=True):
     outbound_private: Annotated[Words, checked(_check_networks)] = ()
     """Comma-separated networks that webhooks may go to although they are not public, such as
     `10.1.0.0/16`. Empty: none."""
-    outbound_ports: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_ports)] = ("443",)
+    outbound_ports: Annotated[tuple[str, ...], BeforeValidator(_ports)] = ("443",)
     """Comma-separated ports, and ranges of ports, that webhooks may go to, such as `443,8443` or
     `443,8000-8999`."""
     outbound_http: bool = False

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from taskdb.errors import SettingsError
 from taskdb.settings.alarm import AlarmSettings
-from taskdb.settings.environment import Environment, check_bounds, explained, refuse_unknown
+from taskdb.settings.environment import check_bounds, explained, refuse_unknown, variables_of
 from taskdb.settings.file import PREFIX, with_files
 from taskdb.settings.message import MessageSettings
 from taskdb.settings.notification import NotificationSettings
@@ -45,13 +44,10 @@ class Settings(
     PublicationSettings,
     PayloadSettings,
     SiteSettings,
-    BaseSettings,
 ):
     """The settings of one TaskDB, frozen. `Settings.load()` reads the environment."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_ignore_empty=True,
+    model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
@@ -73,31 +69,20 @@ class Settings(
         names every wrong or unknown setting.
         """
         names = os.environ if environment is None else environment
-        refuse_unknown(cls, names, overrides)
-        given, paths = with_files(overrides, cls.model_fields)
+        fields = cls.model_fields
+        refuse_unknown(fields, names, overrides)
+        given, paths = with_files(overrides, fields)
         for source in settings_sources() if environment is None else ():
             read = source.read()
-            refuse_unknown(cls, {}, read)
-            found, more = with_files(read, cls.model_fields, besides=given)
+            refuse_unknown(fields, {}, read)
+            found, more = with_files(read, fields, besides=given)
             given, paths = {**found, **given}, {**more, **paths}
-        variables, more = with_files(names, cls.model_fields, prefix=PREFIX, besides=given)
-        given, paths = {**Environment(cls, variables)(), **given}, {**more, **paths}
+        variables, more = with_files(names, fields, prefix=PREFIX, besides=given)
+        given, paths = {**variables_of(variables, fields), **given}, {**more, **paths}
         try:
             return cls(**given)
         except ValidationError as error:
             raise SettingsError(explained(error, paths, given)) from None
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only arguments count: `load` alone reads an environment, the one that it is given."""
-        return (init_settings,)
 
     @field_validator("*")
     @classmethod

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, PositiveFloat, PositiveInt
-from pydantic_settings import NoDecode
 
 from taskdb.model.retention import Retention
 from taskdb.settings.value import parse_json
@@ -37,7 +36,7 @@ class UpkeepSettings(BaseModel, defer_build=True):
     """Pause between two passes that expire tasks."""
     prune_interval_seconds: PositiveFloat = 3600.0
     """Pause between two passes of pruning."""
-    retention: Annotated[tuple[dict[str, Any], ...], NoDecode, BeforeValidator(_rules)] = ()
+    retention: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_rules)] = ()
     """How long ended tasks are kept: a JSON list of rules such as `[{"type": "mail.*", "status":
     "COMPLETED", "tenant": "acme", "keep": "7d"}]`. The first rule that matches decides; a key left
     out matches everything. `keep`: `30d`, `12h` or `never`. The defaults apply last: COMPLETED and

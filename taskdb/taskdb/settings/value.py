@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
-from pydantic_settings import NoDecode
 
 
 def split_words(value: Any) -> Any:
@@ -22,7 +21,7 @@ def parse_json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_words)]
+Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
 """A setting of several words: `a, b`."""
 
 
@@ -36,9 +35,9 @@ def checked(check: Callable[[Any], object]) -> AfterValidator:
     return AfterValidator(keep)
 
 
-JsonObject = Annotated[dict[str, Any], NoDecode, BeforeValidator(parse_json)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(parse_json)]
 """A setting that is a JSON object."""
-JsonTexts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_json)]
+JsonTexts = Annotated[tuple[str, ...], BeforeValidator(parse_json)]
 """A setting that is a JSON list of texts."""
-JsonObjects = Annotated[tuple[dict[str, Any], ...], NoDecode, BeforeValidator(parse_json)]
+JsonObjects = Annotated[tuple[dict[str, Any], ...], BeforeValidator(parse_json)]
 """A setting that is a JSON list of objects."""

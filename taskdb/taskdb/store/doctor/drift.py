@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -28,97 +26,81 @@ _PASSED = timedelta(seconds=2 * _LATE_SECONDS)
 _LOOK_BACK = timedelta(hours=1)
 """Tasks that began within this time show which messages were taken, even if they are over."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """A class of drift; the statement with its name finds the rows."""
-
-    name: str
-    meaning: str
-    advice: str
-
-
-_RULES = (
-    _Rule(
-        "unpublished",
+_RULES = {
+    "unpublished": (
         "their time to be published has passed, and no relay has taken them",
         "see that a `taskdb beat` runs and that the broker answers",
     ),
-    _Rule(
-        "publish_refused",
+    "publish_refused": (
         "the broker does not take their messages; they are tried again later and later",
-        "`taskdb why` says what it refuses: make its queues and the settings alike, or mend"
-        " what makes the messages",
+        (
+            "`taskdb why` says what it refuses: make its queues and the settings alike, or mend "
+            "what makes the messages"
+        ),
     ),
-    _Rule(
-        "worker_lost",
+    "worker_lost": (
         "they run on workers that are dead",
         "see that a `taskdb beat` runs: it does the rescue",
     ),
-    _Rule(
-        "claim_unlisted",
+    "claim_unlisted": (
         "they run by the row, and their live worker does not list them",
         "see that a `taskdb beat` runs: it does the rescue",
     ),
-    _Rule(
-        "adopted_lost",
+    "adopted_lost": (
         "adopted tasks that run on workers which are dead",
         "see that a `taskdb beat`, or a tracked worker of their app, runs: it marks them",
     ),
-    _Rule(
-        "finished_alone",
+    "finished_alone": (
         "their work is done, and they wait for no handler",
         "nothing ends them: `taskdb cancel` them, and please report it",
     ),
-    _Rule(
-        "callback_late",
+    "callback_late": (
         "nobody called them back in time, and they have not failed",
         "see that a `taskdb beat` runs",
     ),
-    _Rule(
-        "event_without_order",
+    "event_without_order": (
         "events whose xid was written by hand: no alarm and no notification tells of them",
-        "leave `xid` out of an INSERT, and correct these: on PostgreSQL to the number of a"
-        " transaction, `CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)`, on SQLite to 0",
+        (
+            "leave `xid` out of an INSERT, and correct these: on PostgreSQL to the number of a "
+            "transaction, `CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)`, on SQLite to 0"
+        ),
     ),
-    _Rule(
-        "subscription_dead",
+    "subscription_dead": (
         "their targets have failed for too long or are gone, and are told nothing",
-        "see `taskdb subscription show`; then `taskdb subscription resume` goes on where it"
-        " stopped",
+        (
+            "see `taskdb subscription show`; then `taskdb subscription resume` goes on where it "
+            "stopped"
+        ),
     ),
-    _Rule(
-        "schedule_refused",
+    "schedule_refused": (
         "declared schedules that were refused, and are not due as declared",
-        "mend them where they are declared, and restart that beat; `taskdb schedule list`"
-        " lists them all",
+        (
+            "mend them where they are declared, and restart that beat; `taskdb schedule list` "
+            "lists them all"
+        ),
     ),
-    _Rule(
-        "schedule_broken",
+    "schedule_broken": (
         "schedules that cannot be fired: their type, input or timetable is wrong",
         "`taskdb schedule show` says why; change them, or pause them",
     ),
-    _Rule(
-        "slot_stale",
+    "slot_stale": (
         "places of rules that no live task has",
         "see that a `taskdb beat` runs: its release frees them",
     ),
-    _Rule(
-        "held_for_nothing",
+    "held_for_nothing": (
         "they are held by rules that are free",
         "see that a `taskdb beat` runs: its release lets them go",
     ),
-    _Rule(
-        "worker_waits",
+    "worker_waits": (
         "live workers that wait for the database or the payload store, each with the reason",
         "mend what the reason names: what the runs wait to write is kept until then",
     ),
-    _Rule(
-        "worker_stale",
+    "worker_stale": (
         "workers that died without a word and still have tasks",
         "see that a `taskdb beat` runs: it does the rescue",
     ),
-)
+}
+"""The meaning and the advice of each class whose rows the statement of its name finds."""
 
 
 class Doctor:
@@ -142,8 +124,15 @@ class Doctor:
 
     def drifts(self, *, lease: timedelta, limits: Limits = _LIMITS) -> list[Drift]:
         """Return the classes with findings. A worker seen within the lease is alive."""
-        found = [self._by_rule(rule, lease) for rule in _RULES]
-        found += [find(lease) for find in self._finders()]
+        found = [self._by_rule(name, lease) for name in _RULES]
+        finders = (
+            self._set_aside,
+            self._neglected,
+            self._lost_messages,
+            self._without_consumer,
+            self._unknown_types,
+        )
+        found += [find(lease) for find in finders]
         server = self._server.found(limits)
         return [*(one for one in found if one is not None), *server]
 
@@ -154,20 +143,11 @@ class Doctor:
         references = [row[name] for row in found for name in ("input_ref", "result_ref")]
         return [str(one) for one in references if one is not None]
 
-    def _finders(self) -> tuple[Callable[[timedelta], Drift | None], ...]:
-        return (
-            self._set_aside,
-            self._neglected,
-            self._lost_messages,
-            self._without_consumer,
-            self._unknown_types,
-        )
-
-    def _by_rule(self, rule: _Rule, lease: timedelta) -> Drift | None:
+    def _by_rule(self, name: str, lease: timedelta) -> Drift | None:
         parameters = {"limit": _LIMIT, "late": _LATE_SECONDS, "lease": lease.total_seconds()}
-        sql = getattr(queries_of(self._database.dialect, "doctor/drift"), rule.name)
+        sql = getattr(queries_of(self._database.dialect, "doctor/drift"), name)
         found = self._database.query(sql, parameters, writes=False)
-        return drift(rule.name, [str(row["example"]) for row in found], rule.meaning, rule.advice)
+        return drift(name, [str(row["example"]) for row in found], *_RULES[name])
 
     def _set_aside(self, _lease: timedelta) -> Drift | None:
         found = self._aside.listed(_LIMIT)
