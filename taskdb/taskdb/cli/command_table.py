@@ -51,6 +51,7 @@ COMMANDS = (
     Command("demo", "demo.demo:demo", START),
     Command("dev", "process.dev:dev", START),
     Command("status", "overview.status:status", START),
+    Command("top", "overview.top:top", START),
     Command("check", "check.check:check", START),
     Command("doctor", "database.doctor:doctor", START),
     Command("docs", "docs.docs:docs", START),

@@ -21,7 +21,7 @@ NAMES = [
     "migrate", "dev", "worker", "beat", "create-task", "run-task", "list", "show", "wait",
     "cancel", "retry", "types", "check", "demo", "create-fan-out", "create-sequence",
     "resume-task", "why", "doctor", "prune", "pause", "resume", "grants",
-    "status", "queues", "workers", "docs",
+    "status", "queues", "workers", "docs", "top",
 ]  # fmt: skip
 PAGE = REPOSITORY / "docs" / "reference" / "command-line.md"
 
