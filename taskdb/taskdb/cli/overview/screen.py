@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -14,7 +14,6 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 
 from taskdb.cli.overview.presenter import QUEUE
-from taskdb.cli.presenter import Presenter
 from taskdb.cli.task.presenter import TASK
 from taskdb.cli.value_text import counted
 from taskdb.client.overview import Overview, overview
@@ -64,18 +63,17 @@ class TopScreen(App[None]):
         self._every = every
         self._list = 0
         self._paused: dict[str, bool] = {}
+        self._head, self._said = Static(id="head"), Static(id="said")
+        self._queues: DataTable[Text] = DataTable(id="queues", cursor_type="row")
+        self._tasks: DataTable[Text] = DataTable(id="tasks", cursor_type="row")
 
     def compose(self) -> ComposeResult:
-        yield Static(id="head")
-        yield DataTable(id="queues", cursor_type="row")
-        yield DataTable(id="tasks", cursor_type="row")
-        yield Static(id="said")
-        yield Footer()
+        yield from (self._head, self._queues, self._tasks, self._said, Footer())
 
     def on_mount(self) -> None:
-        self._table("queues").add_columns(*QUEUE.headers)
-        self._table("tasks").add_columns(*TASK.headers)
-        self._table("tasks").focus()
+        self._queues.add_columns(*QUEUE.headers)
+        self._tasks.add_columns(*TASK.headers)
+        self._tasks.focus()
         self._look()
         self.set_interval(self._every, self._look)
 
@@ -86,7 +84,7 @@ class TopScreen(App[None]):
         self._look()
 
     def action_pause(self) -> None:
-        name = self._chosen("queues")
+        name = _chosen(self._queues)
         if name is None:
             return
         limits = self._taskdb.limits
@@ -98,16 +96,16 @@ class TopScreen(App[None]):
             )
 
     def action_retry(self) -> None:
-        if task_id := self._chosen("tasks"):
+        if task_id := _chosen(self._tasks):
             self._act(f"retried {task_id}", lambda: self._taskdb.retry_task(task_id))
 
     def action_cancel(self) -> None:
-        if task_id := self._chosen("tasks"):
+        if task_id := _chosen(self._tasks):
             question, done = f"Cancel the task {task_id}?", f"canceled {task_id}"
             self._ask(question, done, lambda: self._taskdb.cancel_task(task_id))
 
     def action_open(self) -> None:
-        if task_id := self._chosen("tasks"):
+        if task_id := _chosen(self._tasks):
             self._in_thread(lambda: self._open(task_id))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
@@ -159,28 +157,9 @@ class TopScreen(App[None]):
         self._paused = {one.name: one.pause is not None for one in found.queues}
         workers, beats = counted(len(found.workers), "worker"), counted(len(found.beats), "beat")
         head = [f"{workers}, {beats} · {LISTS[self._list][0]} tasks below", *found.needs]
-        self.screen_stack[0].query_one("#head", Static).update(
-            Text("\n".join(map(printable, head)))
-        )
-        self._fill("queues", QUEUE, list(found.queues), [one.name for one in found.queues])
-        self._fill("tasks", TASK, list(page), [one.id for one in page])
-
-    def _fill(
-        self, name: str, shown: Presenter[Any], nouns: Sequence[Any], keys: list[str]
-    ) -> None:
-        table, chosen = self._table(name), self._chosen(name)
-        table.clear()
-        for key, row in zip(keys, shown.rows(nouns), strict=True):
-            table.add_row(*row, key=key)
-        if chosen in keys:
-            table.move_cursor(row=keys.index(chosen))
-
-    def _chosen(self, name: str) -> str | None:
-        """The key of the row under the cursor."""
-        table = self._table(name)
-        if not table.row_count:
-            return None
-        return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
+        self._head.update(Text("\n".join(map(printable, head))))
+        _fill(self._queues, QUEUE.rows(found.queues), [one.name for one in found.queues])
+        _fill(self._tasks, TASK.rows(page), [one.id for one in page])
 
     def _ask(self, question: str, done: str, act: Callable[[], object]) -> None:
         def answered(key: str | None) -> None:
@@ -190,10 +169,7 @@ class TopScreen(App[None]):
         self.push_screen(Dialog(Text(f"{question} y/n")), answered)
 
     def _say(self, text: str, style: str = "green") -> None:
-        self.screen_stack[0].query_one("#said", Static).update(Text(printable(text), style=style))
-
-    def _table(self, name: str) -> DataTable[Text]:
-        return self.screen_stack[0].query_one(f"#{name}", DataTable)
+        self._said.update(Text(printable(text), style=style))
 
 
 class Dialog(ModalScreen[str]):
@@ -211,3 +187,20 @@ class Dialog(ModalScreen[str]):
         if event.key not in _SCROLLING:
             event.stop()
             self.dismiss(event.key)
+
+
+def _fill(table: DataTable[Text], rows: Sequence[Sequence[Text]], keys: list[str]) -> None:
+    """Replace the rows; the cursor stays on the row with its key."""
+    chosen = _chosen(table)
+    table.clear()
+    for key, row in zip(keys, rows, strict=True):
+        table.add_row(*row, key=key)
+    if chosen in keys:
+        table.move_cursor(row=keys.index(chosen))
+
+
+def _chosen(table: DataTable[Text]) -> str | None:
+    """The key of the row under the cursor."""
+    if not table.row_count:
+        return None
+    return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
