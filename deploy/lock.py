@@ -22,7 +22,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 ROOT = Path(__file__).parents[1]
 EXTRAS = (
     "cli", "postgres", "redis", "rabbitmq", "webhook", "sns", "flower", "alarms", "metrics", "otel",
-    "s3",
+    "s3", "top",
 )  # fmt: skip
 """What the image has: every role, and whatever a channel or a bucket needs."""
 PYTHONS = ("cp311", "cp312", "cp313", "cp314")

@@ -29,5 +29,5 @@ def top(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "textual":
             raise
-        raise wrong_usage("", 'it needs an extra: pip install "celery-taskdb[top]"') from None
+        raise wrong_usage("", 'it needs an extra: pip install "celery-taskdb[cli,top]"') from None
     TopScreen(session.taskdb, every=every).run()
