@@ -202,7 +202,9 @@ def test_worker_and_beat_name_what_was_not_in_order(tmp_path: Path) -> None:
 # --- as it is installed ---------------------------------------------------------------------------
 
 
-def test_a_wheel_carries_what_the_demonstration_needs(tmp_path: Path, processes: Processes) -> None:
+def test_a_wheel_carries_what_the_demonstration_and_the_docs_need(
+    tmp_path: Path, processes: Processes
+) -> None:
     repository = Path(__file__).parents[3]
     building = processes(
         sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=repository
@@ -213,3 +215,5 @@ def test_a_wheel_carries_what_the_demonstration_needs(tmp_path: Path, processes:
     assert listing.wait() == 0
     for name in ("customers.csv", "customers.py", "customer_chunks.py", "trials.py"):
         assert f"taskdb/cli/demo/tasks/{name}" in listing.output
+    for page in ("README.md", "how-to/problems.md", "reference/errors.md", "why/comparison.md"):
+        assert f" taskdb/docs/{page}" in f" {listing.output}".replace("\n", " ")
