@@ -1,4 +1,4 @@
-"""What is going on at one moment: queues, workers, beats, the next schedules, open alarms."""
+"""The state of the site at one moment: queues, workers, beats, the next schedules, open alarms."""
 
 from __future__ import annotations
 

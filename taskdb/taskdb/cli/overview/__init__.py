@@ -1,1 +1,1 @@
-"""What is going on: `taskdb status`, `queues` and `workers`."""
+"""The state of the site: `taskdb status`, `queues` and `workers`."""

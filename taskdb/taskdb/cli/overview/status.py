@@ -1,4 +1,4 @@
-"""`taskdb status`: what is going on, on one page."""
+"""`taskdb status`: the state of the site on one page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskdb.client.overview import Overview, overview
 
 @with_session
 def status(session: Session) -> None:
-    """Show what is going on: queues, workers, beats, the next schedules, open alarms."""
+    """Show the state of the site: queues, workers, beats, the next schedules, open alarms."""
     found = overview(session.taskdb)
     if session.is_json:
         session.output.document(document(found))

@@ -42,7 +42,7 @@ class SQLite:
     name = "sqlite"
     has_partitions = False
     never = "'9999-01-01T00:00:00.000Z'"
-    # One writer at a time: whatever a reader sees is in order.
+    # One writer at a time: all that a reader sees is in order.
     oldest_open = str(2**63 - 1)
     exclusive = ""
     lazily = ""
