@@ -18,11 +18,7 @@ from taskdb.celery.control import RowControl
 from taskdb.celery.embedded.broker import SCHEME, register
 from taskdb.celery.messaging import Messaging
 from taskdb.celery.redis.options import REDIS_OPTIONS, check_redis_options, redis_options
-from taskdb.celery.refused_settings import (
-    RESULT_BACKEND,
-    check_celery_settings,
-    check_configured,
-)
+from taskdb.celery.refused_settings import RESULT_BACKEND, check_celery_settings, check_configured
 from taskdb.errors import SettingsError, did_you_mean
 from taskdb.settings.settings import Settings
 
@@ -55,11 +51,7 @@ def check_broker(settings: Settings) -> None:
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
     """Return the Celery settings for this broker; the user's own (`TASKDB_CELERY`) win."""
-    chosen = {
-        **_common(settings),
-        **_running(settings),
-        **_for_broker(settings),
-    }
+    chosen = {**_common(settings), **_running(settings), **_for_broker(settings)}
     options = {
         **chosen.get("broker_transport_options", {}),
         **settings.celery.get("broker_transport_options", {}),
@@ -208,7 +200,7 @@ def _for_broker(settings: Settings) -> dict[str, Any]:
     if kind == "embedded":
         return {
             # Without an event loop a killed child is given up only after this (default 10 s).
-            "worker_lost_wait": 1.0,
+            "worker_lost_wait": 1.0
         }
     return {"broker_transport_options": dict(_BRIEF)}
 

@@ -43,9 +43,7 @@ def _known(name: str) -> type[Exception] | None:
 
 
 def _tried(
-    make: Callable[[type[Exception], str], Exception],
-    kind: type[Exception],
-    message: str,
+    make: Callable[[type[Exception], str], Exception], kind: type[Exception], message: str
 ) -> Exception | None:
     try:
         made = make(kind, message)

@@ -199,7 +199,7 @@ class FanOutSpec:
                 **stored,
                 "on_join": HandlerSpec.from_json(on_join) if on_join else None,
                 "part_mutex": tuple(stored.get("part_mutex", ())),
-            },
+            }
         )
 
 

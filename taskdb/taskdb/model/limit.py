@@ -41,10 +41,7 @@ class Limit:
 
     @classmethod
     def of(
-        cls,
-        max_running: int | None,
-        max_starts: int | None,
-        per: timedelta | float | None,
+        cls, max_running: int | None, max_starts: int | None, per: timedelta | float | None
     ) -> Self | None:
         """Return a limit, or None if nothing is limited. `per` may be seconds.
 

@@ -97,12 +97,7 @@ MOVES: Mapping[str, Move] = MappingProxyType(
                 [_S.CREATED, _S.ERRORED, _S.FAILED, _S.HALTED],
                 "its process died; the third time is poison, a chunk's items run one by one",
             ),
-            _move(
-                "snooze",
-                RUNNING,
-                [_S.SCHEDULED],
-                "the body asked to run later; not counted",
-            ),
+            _move("snooze", RUNNING, [_S.SCHEDULED], "the body asked to run later; not counted"),
             _move(
                 "hand back",
                 [*RUNNING, *WAITING],

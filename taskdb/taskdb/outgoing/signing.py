@@ -43,11 +43,10 @@ def secret_key(secret: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if not _LEAST_BYTES <= len(key) <= _MOST_BYTES:
-        message = (
+        raise ValueError(
             f"a secret is {_PREFIX} and {_LEAST_BYTES} to {_MOST_BYTES} bytes in base64, for "
             f"example: echo {_PREFIX}$(openssl rand -base64 {_NEW_BYTES})"
         )
-        raise ValueError(message)
     return key
 
 

@@ -45,8 +45,7 @@ def channel_of(settings: Settings, name: str) -> Channel:
     """Return the channel of alarms with this name; raises DeliveryFailed."""
     channel = next((one for one in settings.alarm_channels if one.name == name), None)
     if channel is None:
-        message = f"no channel is named {name!r} here: name it in TASKDB_ALARM_CHANNELS"
-        raise DeliveryFailed(message)
+        raise DeliveryFailed(f"no channel is named {name!r} here: name it in TASKDB_ALARM_CHANNELS")
     return channel
 
 

@@ -11,13 +11,7 @@ from taskdb.testing.functions import (
     submitted,
 )
 from taskdb.testing.memory import memory_database
-from taskdb.testing.rehearsal import (
-    Drained,
-    DrainLimitReached,
-    Rehearsal,
-    current,
-    rehearse,
-)
+from taskdb.testing.rehearsal import Drained, DrainLimitReached, Rehearsal, current, rehearse
 
 __all__ = [
     "DrainLimitReached",

@@ -12,10 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
-from taskdb.errors import (
-    Fault,
-    InvalidInput,
-)
+from taskdb.errors import Fault, InvalidInput
 from taskdb.model.alarm.alarm import Alarm
 from taskdb.model.bounds import NAME_BYTES, QUEUE_BYTES, as_duration, shown, wrong_text
 from taskdb.model.limit import Limit

@@ -7,12 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from taskdb.errors import (
-    SequenceNotFound,
-    TaskAlreadyRegistered,
-    TaskModuleError,
-    UnknownTaskType,
-)
+from taskdb.errors import SequenceNotFound, TaskAlreadyRegistered, TaskModuleError, UnknownTaskType
 from taskdb.model.bounds import shown
 from taskdb.types.task_type import TaskType
 

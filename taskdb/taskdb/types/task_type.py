@@ -11,10 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from taskdb.errors import (
-    Fault,
-    InvalidInput,
-)
+from taskdb.errors import Fault, InvalidInput
 from taskdb.model.alarm.alarm import Alarm
 from taskdb.model.bounds import TOO_DEEP
 from taskdb.model.limit import Limit

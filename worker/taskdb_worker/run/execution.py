@@ -164,12 +164,7 @@ class Execution:
             return ended
 
     def _run(
-        self,
-        task_id: str,
-        task_type: TaskType,
-        claim: Claim,
-        token: str,
-        writing: Writing | None,
+        self, task_id: str, task_type: TaskType, claim: Claim, token: str, writing: Writing | None
     ) -> Ended:
         run = Run(self._taskdb, self.patience, task_id, task_type, claim, token, self.progress)
         context = TaskContext(

@@ -159,8 +159,7 @@ class RunOutcome:
         stored = self._error(error)
         report = self._report()
         status = self._end(
-            "error",
-            lambda: self._outcomes.error(self._id, self._token, stored, delay, report),
+            "error", lambda: self._outcomes.error(self._id, self._token, stored, delay, report)
         )
         return Ended(status, error=error, delay=delay)
 
@@ -214,8 +213,7 @@ class RunOutcome:
     def _snoozed(self, outcome: Snooze) -> Ended:
         report = self._report()
         status = self._end(
-            "snooze",
-            lambda: self._outcomes.snooze(self._id, self._token, outcome.delay, report),
+            "snooze", lambda: self._outcomes.snooze(self._id, self._token, outcome.delay, report)
         )
         return Ended(status, error=outcome, delay=outcome.delay)
 
@@ -246,8 +244,7 @@ class RunOutcome:
     def _complete_alone(self, payload: Payload, report: Report) -> TaskStatus | None:
         """Write a result after which nothing else follows."""
         return self._end(
-            "complete",
-            lambda: self._outcomes.complete(self._id, self._token, payload, report),
+            "complete", lambda: self._outcomes.complete(self._id, self._token, payload, report)
         )
 
     def _write(self, verb: str, move: _Move, error: TaskError) -> TaskStatus | None:

@@ -14,18 +14,9 @@ from taskdb.client.submission.chosen_options import chosen_options
 from taskdb.client.submission.drafting import Drafting, submitting
 from taskdb.client.submission.fresh_entity import announced_entity, fresh_entity
 from taskdb.client.submission.options import SubmitOptions
-from taskdb.client.submission.transaction import (
-    CallerTransaction,
-    beside_loop,
-    transaction_for,
-)
+from taskdb.client.submission.transaction import CallerTransaction, beside_loop, transaction_for
 from taskdb.client.tasks import Tasks
-from taskdb.errors import (
-    DatabaseNotMigrated,
-    DatabaseUnreachable,
-    Fault,
-    InvalidInput,
-)
+from taskdb.errors import DatabaseNotMigrated, DatabaseUnreachable, Fault, InvalidInput
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Draft, OnConflict, Publication
@@ -97,10 +88,7 @@ class Submissions:
         return [announced_entity(draft, self._tasks, self._store.payloads) for draft in drafts]
 
     def _create_now(
-        self,
-        drafts: Sequence[Draft],
-        options: SubmitOptions,
-        transaction: CallerTransaction | None,
+        self, drafts: Sequence[Draft], options: SubmitOptions, transaction: CallerTransaction | None
     ) -> list[TaskEntity]:
         on_conflict = options.get("on_conflict") or "resubmit"
         try:

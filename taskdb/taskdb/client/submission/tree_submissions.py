@@ -49,24 +49,14 @@ class TreeSubmissions:
         self._tasks = tasks
 
     def fan_out(
-        self,
-        type: str,
-        items: Iterable[Any],
-        fan_out: FanOut,
-        options: SubmitOptions,
-        session: Any,
+        self, type: str, items: Iterable[Any], fan_out: FanOut, options: SubmitOptions, session: Any
     ) -> TaskEntity:
         """See `TaskDB.submit_fan_out`."""
         with submitting(type):
             return self._fan_out(type, items, fan_out, options, session)
 
     def _fan_out(
-        self,
-        type: str,
-        items: Iterable[Any],
-        fan_out: FanOut,
-        options: SubmitOptions,
-        session: Any,
+        self, type: str, items: Iterable[Any], fan_out: FanOut, options: SubmitOptions, session: Any
     ) -> TaskEntity:
         drafter = self._drafter()
         chosen = chosen_options(options)

@@ -73,8 +73,7 @@ def said() -> Mapping[str, Any]:
     if unknown:
         hints = (f"{name}{did_you_mean(_bare(name), known)}" for name in unknown)
         listed = ", ".join(hints)
-        message = f"unknown setting in {SETTING} of Django's settings: {listed}"
-        raise SettingsError(message)
+        raise SettingsError(f"unknown setting in {SETTING} of Django's settings: {listed}")
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -44,11 +44,10 @@ def own_alias(named: str | None) -> str | None:
         return alias
     if named is None:
         return None
-    message = (
+    raise SettingsError(
         f"TASKDB['DATABASE']: {named!r} is neither a PostgreSQL nor a SQLite file: name another, "
         "or give TASKDB['DATABASE_URL']"
     )
-    raise SettingsError(message)
 
 
 def url_of(alias: str, name: str | None = None) -> str:

@@ -89,8 +89,7 @@ class FlaskTaskDB:
         Raises SettingsError, and RuntimeError for an app that has a TaskDB already.
         """
         if NAME in app.extensions:
-            message = "this app has a TaskDB already: call init_app once for each app"
-            raise RuntimeError(message)
+            raise RuntimeError("this app has a TaskDB already: call init_app once for each app")
         settings = settings_of(app, joins_session=self._session is not None)
         client = TaskDB(settings, registry=self._registry)
         client.types.around(_app_context_of(app))

@@ -115,10 +115,7 @@ _LOCKED = (
 _SQLITE: dict[str, tuple[Kind, str]] = {
     "BUSY": (Kind.AWAY, _LOCKED),
     "LOCKED": (Kind.AWAY, _LOCKED),
-    "CANTOPEN": (
-        Kind.AWAY,
-        "check TASKDB_DATABASE_URL and that this user may write in the folder",
-    ),
+    "CANTOPEN": (Kind.AWAY, "check TASKDB_DATABASE_URL and that this user may write in the folder"),
     "READONLY": (Kind.STALE, _FILE),
     # The write may have reached the file, or not.
     "IOERR": (Kind.AWAY, _FILE),

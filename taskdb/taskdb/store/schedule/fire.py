@@ -202,12 +202,7 @@ class Firings:
 
 
 def _take(
-    connection: Connection,
-    limit: int,
-    now: datetime,
-    *,
-    has_message: bool,
-    only: str | None = None,
+    connection: Connection, limit: int, now: datetime, *, has_message: bool, only: str | None = None
 ) -> list[ScheduleEntity]:
     """Lock due schedules against other beats until the transaction ends, and return them.
 

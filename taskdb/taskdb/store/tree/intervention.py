@@ -9,12 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from taskdb.errors import (
-    IllegalMove,
-    SequenceAlreadyCompleted,
-    TaskIsAdopted,
-    TaskIsPruned,
-)
+from taskdb.errors import IllegalMove, SequenceAlreadyCompleted, TaskIsAdopted, TaskIsPruned
 from taskdb.model.adopted import celery_id_of
 from taskdb.model.entity import TaskEntity, TaskKind
 from taskdb.model.principal.permission import ANYTHING, Permission

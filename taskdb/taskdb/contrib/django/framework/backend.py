@@ -73,8 +73,7 @@ class _Backend:
         try:
             self._types = TypeOptions.of_backend(self.options)
         except ValueError as error:
-            message = f"TASKS[{alias!r}]: {error}"
-            raise self.framework.invalid_backend(message) from None
+            raise self.framework.invalid_backend(f"TASKS[{alias!r}]: {error}") from None
         # A worker without a list of queues consumes all of them.
         default_registry.consume(self.queues - {self.framework.default_queue})
 

@@ -69,8 +69,7 @@ class TypeOptions:
         """Return the type options in the OPTIONS of a backend."""
         unknown = [str(name) for name in options if name != "types"]
         if unknown:
-            message = f"OPTIONS: no such option {unknown[0]!r}; there is 'types'"
-            raise ValueError(message)
+            raise ValueError(f"OPTIONS: no such option {unknown[0]!r}; there is 'types'")
         return cls(options.get("types", {}))
 
     def of(self, path: str) -> dict[str, Any]:
@@ -88,8 +87,7 @@ class TypeOptions:
         unknown = [str(name) for name in options if name not in self._known]
         if unknown:
             hint = did_you_mean(unknown[0], self._known)
-            message = f"OPTIONS['types'][{pattern!r}]: no such option {unknown[0]!r}{hint}"
-            raise ValueError(message)
+            raise ValueError(f"OPTIONS['types'][{pattern!r}]: no such option {unknown[0]!r}{hint}")
         return {**options, **_retry(pattern, options)}
 
 
@@ -130,5 +128,4 @@ def _retry(pattern: str, options: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return {"retry": Retry(**given)}
     except (TypeError, ValueError) as error:
-        message = f"OPTIONS['types'][{pattern!r}]['retry']: {error}"
-        raise ValueError(message) from None
+        raise ValueError(f"OPTIONS['types'][{pattern!r}]['retry']: {error}") from None
