@@ -90,6 +90,17 @@ def test_a_broker_that_is_away_is_a_finding(
     assert "TASKDB_BROKER_URL" in words and "hunter2" not in words
 
 
+def test_a_message_file_that_cannot_be_used_is_a_finding(cli: Site) -> None:
+    file = cli.folder / ".taskdb" / "messages.sqlite3"
+    file.parent.mkdir(mode=0o700)
+    file.write_bytes(b"this is no database " * 1000)
+    file.chmod(0o600)
+    level, words = findings(cli, 1)["broker"]
+    assert level == "error"
+    assert "not a database" in words
+    assert "delete it" in words
+
+
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
 def test_a_broker_that_is_frozen_is_a_finding_within_seconds(
     cli: Site, monkeypatch: pytest.MonkeyPatch, blackhole: Blackhole, scheme: str

@@ -6,9 +6,12 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
 from typing import Any, TypeVar
 
 from taskdb.celery.configuration import broker_kind, create_celery
+from taskdb.celery.embedded.broker import path_of
+from taskdb.celery.embedded.file import MessageFile, MessageFileError
 from taskdb.cli.check.file_rights import check_rights
 from taskdb.cli.check.finding import Finding, bad, doubtful, good
 from taskdb.cli.database.schema import require_schema, sqlite_file
@@ -94,7 +97,7 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
     """Reachable within seconds; and of Redis, that it does not throw messages away."""
     kind = broker_kind(settings)
     if kind == "embedded":
-        yield good("broker", "embedded, under the data folder")
+        yield _check_message_file(path_of(settings.message_url))
         return
     connection = create_celery(settings).connection_for_write()
     where = mask_url(connection.as_uri(include_password=True))
@@ -108,6 +111,18 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
     except Exception as error:  # noqa: BLE001 - every transport has errors of its own
         reason = mask_urls(f"{type(error).__name__}: {error}")
         yield bad("broker", f"no response from {where} ({reason})", _BROKER_ADVICE)
+
+
+def _check_message_file(path: Path) -> Finding:
+    file = MessageFile(path, busy_timeout_seconds=BROKER_SECONDS)
+    try:
+        # Opening would create it.
+        if path.exists():
+            file.check()
+            file.close()
+    except MessageFileError as error:
+        return bad("broker", str(error), _MESSAGE_FILE_ADVICE)
+    return good("broker", "embedded, under the data folder")
 
 
 def check_messages(settings: Settings) -> Finding:
@@ -231,4 +246,7 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
 _DATABASE_ADVICE = "check TASKDB_DATABASE_URL and that the server runs"
 _ROLE_ADVICE = "give clients, workers and beats a role of their own: docs/how-to/database-roles.md"
 _BROKER_ADVICE = "check TASKDB_BROKER_URL and that the server runs"
+_MESSAGE_FILE_ADVICE = (
+    "mend its rights, or stop every process and delete it: the tasks in it are published again"
+)
 _PAYLOAD_ADVICE = "check TASKDB_PAYLOAD_DIR and TASKDB_DATA_DIR, or TASKDB_PAYLOAD_URL"
