@@ -82,6 +82,11 @@ class Server(ABC):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
+    def is_started(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since."""
+        return self._process is not None
+
+    @property
     def log(self) -> str:
         """What the server wrote so far."""
         path = self.folder / "log"

@@ -10,6 +10,7 @@ import pytest
 import redis
 from sqlalchemy.orm import Session
 from tests.integration import submit_site
+from tests.integration.celery.test_publish_refused import due
 from tests.integration.submit_site import (
     count,
     engine_on,
@@ -310,6 +311,7 @@ def test_a_queue_that_rabbitmq_refuses_holds_up_no_other(
         assert len(mixed) == 2
         with create_celery(taskdb.settings) as app, app.connection_for_write() as connection:
             connection.channel().queue_delete("taken")
+        due(taskdb)
         relay_all(taskdb, 8)
         assert len(messages(taskdb, "taken")) == 4 and len(messages(taskdb, "more")) == 1
 
@@ -322,5 +324,6 @@ def test_a_queue_deleted_behind_our_back_swallows_nothing(
             connection.channel().queue_delete("taskdb")
         entity = taskdb.submit_task("echo")
         assert entity.status is TaskStatus.CREATED
+        due(taskdb)
         relay_all(taskdb, 1)
         assert ids(messages(taskdb)) == [entity.id]
