@@ -24,10 +24,11 @@ from uuid_utils import uuid7
 from taskdb.model.entity import TaskError
 from taskdb.model.fan_out import FanOutSpec
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import EVERYONE, Draft, Filter
+from taskdb.store.contract import EVERYONE, Draft
 from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from taskdb.store.upkeep import StoreUpkeep
 
 THREADS = 8

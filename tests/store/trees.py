@@ -9,9 +9,10 @@ from taskdb.model.json_text import encode
 from taskdb.model.outcome import NO_REPORT
 from taskdb.model.sequence import SequenceSpec, StepSpec
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from tests.store.tasks import OOPS, claim, draft
 
 TOLD = HandlerSpec("told", "taskdb", 5)

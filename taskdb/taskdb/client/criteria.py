@@ -13,7 +13,7 @@ from taskdb.model.clock import require_aware
 from taskdb.model.entity import TaskKind, TaskRole
 from taskdb.model.json_text import encode
 from taskdb.model.status import RETRIED_IN_BULK, TaskStatus, in_order
-from taskdb.store.contract import Filter
+from taskdb.store.task.filter import Filter
 
 
 class Criteria(TypedDict, total=False):

@@ -15,8 +15,8 @@ from taskdb.errors import CallbackRefused, Fault, InvalidInput
 from taskdb.model.bounds import shown, spelled
 from taskdb.model.entity import TaskEntity, TaskError
 from taskdb.model.json_text import storable
-from taskdb.store.contract import Filter
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from taskdb.store.tree.callback import Answer, digest_of
 
 

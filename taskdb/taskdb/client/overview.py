@@ -11,7 +11,7 @@ from taskdb.client.queues import Queue
 from taskdb.client.taskdb import TaskDB
 from taskdb.model.alarm.alarm import AlarmEntity
 from taskdb.model.schedule.schedule import ScheduleEntity
-from taskdb.store.contract import WorkerRecord
+from taskdb.store.task.worker import WorkerRecord
 
 NEXT = 5
 """Schedules, and alarms, that an overview shows."""

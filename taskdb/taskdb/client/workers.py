@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from taskdb.client.caller.caller import Caller
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import WorkerRecord
 from taskdb.store.store import Store
+from taskdb.store.task.worker import WorkerRecord
 
 
 class Workers:

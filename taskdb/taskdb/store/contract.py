@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from taskdb.errors import Fault, InvalidInput
 from taskdb.model.bounds import clipped
-from taskdb.model.entity import TaskError, TaskEvent, TaskKind, TaskRole
+from taskdb.model.entity import TaskError, TaskKind, TaskRole
 from taskdb.model.status import TaskStatus
 
 OnConflict = Literal["resubmit", "keep", "new"]
@@ -58,6 +58,8 @@ class Draft:
     queue: str
     priority: int
     input: Any
+    input_text: str | None = None
+    """The input as JSON text, where it has been encoded already."""
     input_ref: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
@@ -143,54 +145,3 @@ class Claim:
     def attempts_used(self) -> int:
         """The number of attempts that count against the retry budget, with this run."""
         return self.attempt - self.spared - self.crashes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """The conditions of a list, a bulk cancel or a bulk retry; None means any value."""
-
-    tenant: str | None = None
-    type: str | None = None
-    status: tuple[TaskStatus, ...] = ()
-    kind: TaskKind | None = None
-    role: TaskRole | None = None
-    parent_id: str | None = None
-    queue: str | None = None
-    tag: str | None = None
-    unique_key: str | None = None
-    request_id: str | None = None
-    created_by: str | None = None
-    created_from: datetime | None = None
-    created_before: datetime | None = None
-    search: str | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    with_sub_tasks: bool = False
-    adopted: bool | None = None
-
-    def is_empty(self) -> bool:
-        """Return whether no condition was given."""
-        return self == Filter(with_sub_tasks=self.with_sub_tasks)
-
-
-@dataclass(frozen=True, slots=True)
-class EventPage:
-    """Some events, and the cursor behind the last one. Without events the cursor is unchanged."""
-
-    events: tuple[TaskEvent, ...]
-    cursor: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerRecord:
-    """The row of one boot of a worker."""
-
-    id: str
-    name: str
-    host: str
-    pid: int
-    queues: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    release: str = ""
-    started_at: datetime | None = None
-    seen_at: datetime | None = None
-    stopped_at: datetime | None = None

@@ -9,8 +9,7 @@ from tests.integration.submit_site import count, ids, messages, registry, settin
 
 from taskdb import BrokerUnreachable, TaskDB, TaskStatus
 from taskdb.model.clock import FixedClock
-from taskdb.store.contract import WorkerRecord
-from taskdb.store.task.worker import Held, Workers
+from taskdb.store.task.worker import Held, WorkerRecord, Workers
 from taskdb_beat import Relay
 from taskdb_beat.loops.lost_message import Requeue
 

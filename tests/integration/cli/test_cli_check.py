@@ -12,7 +12,8 @@ from tests.integration.cli_site import MODULE, Site, cli
 from tests.servers import Blackhole
 
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import EVERYONE, WorkerRecord
+from taskdb.store.contract import EVERYONE
+from taskdb.store.task.worker import WorkerRecord
 
 __all__ = ["cli"]
 

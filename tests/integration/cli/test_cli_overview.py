@@ -3,7 +3,7 @@
 from tests.integration.cli_site import Site, cli
 from tests.store.tasks import LEASE, OOPS
 
-from taskdb.store.contract import WorkerRecord
+from taskdb.store.task.worker import WorkerRecord
 
 __all__ = ["cli"]
 

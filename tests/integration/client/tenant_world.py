@@ -16,8 +16,9 @@ from ulid import ULID
 from taskdb import Registry, Sequence, TaskDB, TaskError, task
 from taskdb.model.outcome import NO_REPORT
 from taskdb.model.reference import adopted_id
-from taskdb.store.contract import EVERYONE, WorkerRecord
+from taskdb.store.contract import EVERYONE
 from taskdb.store.engine.tables import metadata
+from taskdb.store.task.worker import WorkerRecord
 from taskdb.store.tree.callback import digest_of
 
 OWN, FOREIGN = "acme", "zenith"

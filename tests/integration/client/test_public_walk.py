@@ -16,7 +16,8 @@ from tests.integration.submit_site import settings
 
 import taskdb as public
 from taskdb import InvalidInput, Registry, Sequence, Settings, TaskDB, TaskDBError, TaskError, task
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
+from taskdb.store.task.filter import Filter
 
 _CHANCE = random.Random(7)
 

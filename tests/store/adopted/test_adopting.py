@@ -18,10 +18,11 @@ from taskdb.model.entity import TaskEntity, TaskError
 from taskdb.model.reference import adopted_id
 from taskdb.model.retention import Retention
 from taskdb.model.status import TaskStatus as S
-from taskdb.store.contract import EVERYONE, Filter, Publication, WorkerRecord
+from taskdb.store.contract import EVERYONE, Publication
 from taskdb.store.doctor.lost_message import QueuedRow
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Held
+from taskdb.store.task.filter import Filter
+from taskdb.store.task.worker import Held, WorkerRecord
 from taskdb.store.upkeep import StoreUpkeep
 from tests.cases import each
 from tests.store.tasks import DONE, HOUR, OOPS, SOON, claim, create, stray, write

@@ -14,14 +14,14 @@ from taskdb.model.schedule.schedule import Origin, Schedule
 from taskdb.model.status import OPEN
 from taskdb.model.status import TaskStatus as S
 from taskdb.model.subscription import EventFilter, SubscriptionState, TransportKind
-from taskdb.store.contract import EVERYONE, WorkerRecord
+from taskdb.store.contract import EVERYONE
 from taskdb.store.doctor.count import Audience, Kindred
 from taskdb.store.doctor.statistics import Happened, Page, Statistics
 from taskdb.store.outgoing.delivery import Passed
 from taskdb.store.outgoing.subscription.subscription import NewSubscription
 from taskdb.store.schedule.row import Definition
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Held
+from taskdb.store.task.worker import Held, WorkerRecord
 from taskdb.store.upkeep import StoreUpkeep
 from tests.store.alarms import alarms, fail, fold
 from tests.store.deliveries import lease, notifications, refused, sent, take

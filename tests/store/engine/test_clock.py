@@ -8,9 +8,9 @@ import pytest
 from taskdb.model.clock import FixedClock
 from taskdb.model.entity import TaskEntity
 from taskdb.model.outcome import Report
-from taskdb.store.contract import EVERYONE, WorkerRecord
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Held
+from taskdb.store.task.worker import Held, WorkerRecord
 from tests.cases import each
 from tests.store.task.test_run import OUTCOMES, UNCLAIMED, end
 from tests.store.tasks import (

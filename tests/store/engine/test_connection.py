@@ -11,9 +11,10 @@ from taskdb.errors import DatabaseError, DatabaseRefused
 from taskdb.model.fan_out import FanOutSpec
 from taskdb.model.outcome import Report
 from taskdb.model.sequence import SequenceSpec, StepSpec
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.engine import faults
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from tests.store.tasks import DONE, HOUR, OOPS, Run, claim, create, draft, running
 
 CONNECTIONS = 3

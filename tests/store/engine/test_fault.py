@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from taskdb.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from tests.processes import Processes
 from tests.servers import Blackhole, PostgreSQL
 from tests.servers.server import free_port

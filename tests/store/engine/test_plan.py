@@ -18,12 +18,13 @@ from taskdb.model.outcome import Report
 from taskdb.model.retention import Retention
 from taskdb.model.status import TaskStatus
 from taskdb.model.subscription import EventFilter, TransportKind
-from taskdb.store.contract import EVERYONE, Filter, Scope
+from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.doctor.lost_message import QueuedRow
 from taskdb.store.engine.session import DriverSession
 from taskdb.store.outgoing.delivery import LeasedSubscription
 from taskdb.store.retention.prune import PruneRounds
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from taskdb.store.task.list import EventCursor
 from taskdb.store.task.task_id import LEAST_ID
 from taskdb.store.tree.unit import Unit

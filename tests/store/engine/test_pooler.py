@@ -8,8 +8,9 @@ import psycopg
 import pytest
 
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from tests.servers import PgBouncer, PostgreSQL, ServerMissingError
 from tests.store.tasks import DONE, at_once, claim, create
 from tests.waiting import wait_until

@@ -15,8 +15,9 @@ from taskdb.model.bounds import EARLIEST, LATEST
 from taskdb.model.fan_out import FanOutSpec
 from taskdb.model.outcome import Report
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from taskdb.types.declaration import task
 from taskdb.types.registry import Registry
 from tests.store.tasks import DONE, OOPS, at_once, claim, create, draft, publication, row, running

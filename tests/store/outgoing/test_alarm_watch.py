@@ -6,9 +6,10 @@ from typing import Any
 from sqlalchemy import text
 
 from taskdb.model.alarm.alarm import Alarm, AlarmEntity, AlarmSource, AlarmState
-from taskdb.store.contract import Scope, WorkerRecord
+from taskdb.store.contract import Scope
 from taskdb.store.outgoing.alarm.condition import Limits, Watched
 from taskdb.store.store import Store
+from taskdb.store.task.worker import WorkerRecord
 from taskdb.store.upkeep import StoreUpkeep
 from tests.store.alarms import alarms, messages, only, over, rules
 from tests.store.tasks import at_once, create, queued, write

@@ -12,10 +12,11 @@ from sqlalchemy import text
 from taskdb.cli.database.doctor import diagnose
 from taskdb.client.taskdb import TaskDB
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.engine.migrations.migrate import migrate
 from taskdb.store.retention.free_space import PAGES_KEPT
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from taskdb.store.upkeep import StoreUpkeep
 
 MEBIBYTE = 1024 * 1024

@@ -16,12 +16,13 @@ from taskdb.model.entity import TaskRole
 from taskdb.model.fan_out import FanOutSpec
 from taskdb.model.retention import Retention
 from taskdb.model.status import TaskStatus as S
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.payload.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.retention import prune as module
 from taskdb.store.retention.archive import Archive
 from taskdb.store.retention.prune import Pruned, PruneRounds
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from taskdb.store.upkeep import StoreUpkeep
 from tests.cases import each
 from tests.store import trees

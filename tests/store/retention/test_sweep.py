@@ -12,13 +12,13 @@ from uuid_utils import uuid7
 
 from taskdb.model.clock import FixedClock
 from taskdb.model.status import TaskStatus as S
-from taskdb.store.contract import EVERYONE, WorkerRecord
+from taskdb.store.contract import EVERYONE
 from taskdb.store.engine.types import as_moment
 from taskdb.store.payload.payload import FolderPayloadStore, Payload, Payloads
 from taskdb.store.retention import sweep as module
 from taskdb.store.retention.sweep import Leftovers
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Held
+from taskdb.store.task.worker import Held, WorkerRecord
 from tests.store.tasks import OOPS, claim, create, draft, write
 
 DAY = timedelta(days=1)

@@ -11,10 +11,11 @@ from taskdb.errors import DatabaseError, DatabaseRefused
 from taskdb.model.outcome import NO_REPORT
 from taskdb.model.status import TaskStatus as S
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.engine.aside import is_of_a_row
 from taskdb.store.outgoing.alarm.condition import Limits
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from taskdb.store.tree.callback import digest_of
 from taskdb.store.upkeep import StoreUpkeep
 from taskdb_beat.loops.callback import Callbacks

@@ -10,9 +10,10 @@ from sqlalchemy import create_engine, make_url, text
 from taskdb.model.bounds import EARLIEST, LATEST
 from taskdb.model.json_text import encode
 from taskdb.model.outcome import Report
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from taskdb.store.task.list import Cursor
 from tests.cases import each
 from tests.store.tasks import create, running, write

@@ -294,6 +294,25 @@ def test_the_other_handlers_of_its_type_follow(store: Store, *, is_early: bool) 
     assert (found.status, found.inline_result) == (TaskStatus.COMPLETED, {"paid": 7})
 
 
+@pytest.mark.parametrize("is_step", [True, False])
+def test_a_cancel_of_a_task_with_handlers_that_was_called_back_ends_its_parent_at_once(
+    store: Store, *, is_step: bool
+) -> None:
+    if is_step:
+        parent = sequence(store, step("pay"), step("ship"))
+        pay = newest_step(store, parent).id
+    else:
+        parent = fan_out(store, 1)
+        (pay,) = part_ids(store, parent)
+    assert claim(store, pay)
+    assert store.callbacks.expect(pay, "token-1", SECRET, None)
+    store.interventions.cancel(pay, EVERYONE)
+    store.callbacks.resume(SECRET, PAID, EVERYONE)
+    handlers = [HandlerSpec("audit", "taskdb", 5)]
+    assert store.callbacks.wait(pay, "token-1", NO_REPORT, handlers) is TaskStatus.CANCELED
+    assert store.tasks.get(parent, EVERYONE).status is TaskStatus.FAILED
+
+
 def test_a_failed_wait_with_other_handlers_runs_its_body_again(store: Store) -> None:
     run = expecting(store)
     store.callbacks.wait(run.id, run.token, NO_REPORT, [HandlerSpec("audit", "taskdb", 5)])

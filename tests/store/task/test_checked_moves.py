@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Connection, text
 
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.engine.dialect import CHECKED_TOGETHER
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from taskdb.store.task.statements import moves_for
 from tests.store.tasks import DONE, OOPS, claim, create, in_status, moves, row, running, write
 from tests.waiting import wait_until

@@ -13,10 +13,11 @@ from taskdb.errors import NotEncodable, TaskDBError, TaskNotFound, ValueRefused
 from taskdb.model.entity import TaskKind, TaskRole
 from taskdb.model.limit import Limit
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import EVERYONE, Draft, Filter, OnConflict
+from taskdb.store.contract import EVERYONE, Draft, OnConflict
 from taskdb.store.engine.types import as_moment
 from taskdb.store.store import Store
-from taskdb.store.task.draft_columns import PLACE, RESUBMITTED, WHEN
+from taskdb.store.task.filter import Filter
+from taskdb.store.task.row import PLACE, RESUBMITTED, WHEN
 from tests.cases import each
 from tests.store.tasks import (
     HOUR,
@@ -250,8 +251,15 @@ FOUND_BY = {"id", "status", *PLACE}
 
 
 def test_every_field_of_a_draft_is_written_again_or_says_where_the_row_stands() -> None:
-    assert set(AGAIN) | FOUND_BY == {field.name for field in fields(Draft)}
+    again = {*AGAIN, "input_text"}
+    assert again | FOUND_BY == {field.name for field in fields(Draft)}
     assert set(AGAIN) == {*RESUBMITTED, *WHEN}
+
+
+def test_an_input_that_is_encoded_already_is_written_as_it_is(store: Store) -> None:
+    one = draft(input={"n": 1}, input_text='{"n":2}')
+    store.submissions.create([one], EVERYONE)
+    assert store.tasks.get(one.id, EVERYONE).inline_input == {"n": 2}
 
 
 @each("name", sorted(AGAIN))

@@ -7,8 +7,9 @@ import pytest
 
 from taskdb.errors import IllegalMove, TaskNotFound
 from taskdb.model.status import MOVES, RUNNING, WAITING, TaskStatus
-from taskdb.store.contract import EVERYONE, Filter, Scope
+from taskdb.store.contract import EVERYONE, Scope
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from tests.cases import each
 from tests.store.tasks import (
     HOUR,

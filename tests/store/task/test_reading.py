@@ -10,8 +10,9 @@ from taskdb.errors import InvalidInput, TaskNotFound
 from taskdb.model.clock import FixedClock
 from taskdb.model.entity import TaskEvent, TaskKind, TaskRole
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from taskdb.store.task.list import Cursor, EventCursor, Order
 from tests.cases import each
 from tests.store.tasks import OOPS, at_once, claim, create, draft, in_status, running

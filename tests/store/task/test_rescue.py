@@ -7,9 +7,9 @@ import pytest
 
 from taskdb.model.clock import FixedClock
 from taskdb.model.status import TaskStatus as S
-from taskdb.store.contract import EVERYONE, WorkerRecord
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Held, Workers
+from taskdb.store.task.worker import Held, WorkerRecord, Workers
 from tests.store.tasks import OOPS, SOON, create, write
 
 LEASE = timedelta(seconds=20)

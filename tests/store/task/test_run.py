@@ -11,11 +11,12 @@ from taskdb.model.clock import FixedClock
 from taskdb.model.entity import Progress, TaskError
 from taskdb.model.outcome import Report
 from taskdb.model.status import RUNNING, TERMINAL, WAITING, TaskStatus
-from taskdb.store.contract import EVERYONE, WorkerRecord
+from taskdb.store.contract import EVERYONE
 from taskdb.store.engine.migrations.migrate import empty
 from taskdb.store.engine.postgresql import before_image
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
+from taskdb.store.task.worker import WorkerRecord
 from tests.cases import each
 from tests.store.tasks import (
     DONE,

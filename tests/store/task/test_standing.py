@@ -11,8 +11,9 @@ from taskdb.client.explanation import Explanation, explain
 from taskdb.model.clock import FixedClock
 from taskdb.model.outcome import NO_REPORT
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import EVERYONE, WorkerRecord
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
+from taskdb.store.task.worker import WorkerRecord
 from taskdb.store.tree.callback import digest_of
 from tests.cases import each
 from tests.store.tasks import (

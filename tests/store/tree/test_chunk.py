@@ -11,9 +11,10 @@ from uuid_utils import uuid7
 from taskdb.model.entity import TaskEntity
 from taskdb.model.fan_out import FanOutSpec
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import EVERYONE, Claim, Draft, WorkerRecord
+from taskdb.store.contract import EVERYONE, Claim, Draft
 from taskdb.store.payload.payload import Payload
 from taskdb.store.store import Store
+from taskdb.store.task.worker import WorkerRecord
 from tests.cases import each
 from tests.store.tasks import (
     DONE,

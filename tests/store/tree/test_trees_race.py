@@ -11,8 +11,9 @@ from taskdb.model.entity import TaskRole
 from taskdb.model.fan_out import FanOutSpec
 from taskdb.model.outcome import NO_REPORT
 from taskdb.model.status import TERMINAL, TaskStatus
-from taskdb.store.contract import EVERYONE, Filter
+from taskdb.store.contract import EVERYONE
 from taskdb.store.store import Store
+from taskdb.store.task.filter import Filter
 from tests.store.task.test_race import assert_chained
 from tests.store.tasks import DONE, OOPS, at_once, claim
 from tests.store.trees import TOLD, fan_out, newest_step, part_ids, sequence, step

@@ -9,7 +9,7 @@ from taskdb.client.criteria import filter_of
 from taskdb.errors import InvalidInput
 from taskdb.model.entity import TaskKind
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import Filter
+from taskdb.store.task.filter import Filter
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,8 @@ from taskdb.model.bounds import NAME_BYTES, clipped
 from taskdb.model.json_text import storable
 from taskdb.model.reference import adopted_id
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import WorkerRecord
 from taskdb.store.store import Store
-from taskdb.store.task.worker import Held
+from taskdb.store.task.worker import Held, WorkerRecord
 from taskdb_worker.adopted.log import log
 from taskdb_worker.process.worker_process import release
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from taskdb.errors import DatabaseError
 from taskdb.logger import get_logger
-from taskdb.store.contract import WorkerRecord
-from taskdb.store.task.worker import CancelRequest, Held, Workers
+from taskdb.store.task.worker import CancelRequest, Held, WorkerRecord, Workers
 from taskdb_worker.process.health_files import HealthFiles
 from taskdb_worker.run.lease import Lease
 

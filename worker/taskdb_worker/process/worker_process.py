@@ -25,8 +25,7 @@ from taskdb.logger import get_logger
 from taskdb.model.bounds import NAME_BYTES, clipped
 from taskdb.model.json_text import storable
 from taskdb.outgoing.transports import import_channels
-from taskdb.store.contract import WorkerRecord
-from taskdb.store.task.worker import CancelRequest, Held
+from taskdb.store.task.worker import CancelRequest, Held, WorkerRecord
 from taskdb_worker.process.health_files import HealthFiles
 from taskdb_worker.process.heartbeat import Heartbeat
 from taskdb_worker.process.notifier import Notifier

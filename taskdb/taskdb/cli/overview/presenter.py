@@ -8,7 +8,7 @@ from taskdb.cli.presenter import Presenter, column
 from taskdb.cli.value_text import relative
 from taskdb.client.queues import Queue
 from taskdb.model.duration import rough_duration
-from taskdb.store.contract import WorkerRecord
+from taskdb.store.task.worker import WorkerRecord
 
 QUEUE = Presenter[Queue](
     column("QUEUE", lambda queue: queue.name),

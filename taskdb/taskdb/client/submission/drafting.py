@@ -243,6 +243,7 @@ class Drafting:
             queue=self._queue(task_type, options),
             priority=_priority(task_type, options),
             input=payload.value,
+            input_text=payload.text,
             input_ref=payload.reference,
             attributes=options.attributes,
             tags=tuple(dict.fromkeys((*(task_type.tags if task_type else ()), *options.tags))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime
 
 from taskdb.model.entity import TaskEntity, TaskReader
@@ -10,6 +11,10 @@ from taskdb.store.contract import Draft
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.payload.row_reader import RowReader
 from taskdb.store.task.create import Created
+
+_SHARED = {one.name for one in fields(Draft)} & {one.name for one in fields(TaskEntity)}
+_SHARED -= {"status", "attributes", "run_at", "held_by", "spec"}
+"""The fields of a draft that its entity has unchanged."""
 
 
 def fresh_entity(
@@ -20,31 +25,14 @@ def fresh_entity(
         reader = RowReader(reader, payloads, draft.input_ref, None)
     moment = created.created_at or datetime.now(UTC)
     return TaskEntity(
-        id=draft.id,
-        tenant=draft.tenant,
-        type=draft.type,
-        kind=draft.kind,
-        role=draft.role,
-        name=draft.name,
+        **{name: getattr(draft, name) for name in _SHARED},
         status=TaskStatus.QUEUED if is_queued else created.status,
-        queue=draft.queue,
-        priority=draft.priority,
         attributes=dict(draft.attributes),
-        tags=draft.tags,
-        unique_key=draft.unique_key,
-        parent_id=draft.parent_id,
-        position=draft.position,
-        request_id=draft.request_id,
-        created_by=draft.created_by,
-        created_ip=draft.created_ip,
         created_at=moment,
         updated_at=moment,
         run_at=created.run_at,
         held_by=created.held_by,
-        deadline_at=draft.deadline_at,
-        notify_id=draft.notify_id,
         inline_input=draft.input,
-        input_ref=draft.input_ref,
         reader=reader,
     )
 

@@ -8,10 +8,11 @@ from typing import Any
 from taskdb.errors import IllegalMove, InvalidInput, SequenceAlreadyCompleted
 from taskdb.model.principal.permission import ANYTHING, Permission
 from taskdb.model.status import MOVES, TaskStatus
-from taskdb.store.contract import Filter, Publication, Scope
+from taskdb.store.contract import Publication, Scope
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.tables import task
+from taskdb.store.engine.task_table import task
+from taskdb.store.task.filter import Filter
 from taskdb.store.task.list import Cursor, has_status, page_statement
 from taskdb.store.task.permission import is_allowed
 from taskdb.store.task.table import TaskTable

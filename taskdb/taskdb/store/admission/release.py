@@ -328,7 +328,7 @@ class _Release:
         if decided.let_go:
             ids = json.dumps(decided.let_go)
             found = self._run(self._queries.let_go, ids=ids, lease=self._lease)
-            self._let_go += [rows.publication(row) for row in found]
+            self._let_go += [rows.PUBLICATION.read(row) for row in found]
 
     # --- reading ------------------------------------------------------------------------------
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import PUBLISHABLE
-from taskdb.store.contract import Scope, WorkerRecord
+from taskdb.store.contract import Scope
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.types import as_moment, moment
 from taskdb.store.task.read import Tasks
 from taskdb.store.task.slot_need import OWN
 from taskdb.store.task.statements import queries_of
-from taskdb.store.task.worker import Workers
+from taskdb.store.task.worker import WorkerRecord, Workers
 
 _FEW = 5
 """The most holders of a limit or mutex that are named."""

@@ -27,7 +27,7 @@ from taskdb.model.status import TaskStatus
 from taskdb.store.engine.aside import Aside
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import JoinedSession, Row
-from taskdb.store.engine.tables import task, task_event
+from taskdb.store.engine.task_table import task, task_event
 from taskdb.store.engine.types import as_moment
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.retention.archive import Archive

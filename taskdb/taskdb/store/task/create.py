@@ -14,7 +14,7 @@ from taskdb.store.contract import Draft, OnConflict
 from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.session import Parameters, Row, Session
 from taskdb.store.engine.types import as_moment, moment
-from taskdb.store.task.draft_columns import DRAFT_JSON, RESUBMITTED, TRACED_COLUMNS, WHEN
+from taskdb.store.task.row import DRAFT_JSON, RESUBMITTED, TRACED_COLUMNS, WHEN
 from taskdb.store.task.statements import moves_for, queries_of
 
 BATCH_ROWS = 1_000
@@ -157,7 +157,10 @@ class Creation:
         values: dict[str, Any] = {name: getattr(draft, name) for name in TRACED_COLUMNS}
         for name in DRAFT_JSON:
             value = list(draft.tags) if name == "tags" else values[name]
-            values[name] = None if value is None else encode(value, name, deepest=None)
+            if name == "input" and draft.input_text is not None:
+                values[name] = draft.input_text
+            elif value is not None:
+                values[name] = encode(value, name, deepest=None)
         values["run_at"] = draft.run_at
         values["delay"] = None if draft.delay is None else draft.delay.total_seconds()
         return values

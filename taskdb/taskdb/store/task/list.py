@@ -25,11 +25,13 @@ from sqlalchemy import (
 )
 
 from taskdb.errors import Fault, InvalidInput
+from taskdb.model.entity import TaskEvent
 from taskdb.model.json_text import encode
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import Filter, Scope
+from taskdb.store.contract import Scope
 from taskdb.store.engine.event_order import has_order
-from taskdb.store.engine.tables import task, task_event
+from taskdb.store.engine.task_table import task, task_event
+from taskdb.store.task.filter import Filter
 from taskdb.store.task.task_id import is_id
 
 OLDEST_OPEN = (
@@ -52,6 +54,14 @@ _EQUAL = (
     "request_id",
     "created_by",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events, and the cursor behind the last one. Without events the cursor is unchanged."""
+
+    events: tuple[TaskEvent, ...]
+    cursor: str
 
 
 @dataclass(frozen=True, slots=True)

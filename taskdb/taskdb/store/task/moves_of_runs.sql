@@ -40,8 +40,7 @@ SET status = 'STARTED',
     progress_message = NULL,
     -- The token that an earlier run gave away is void.
     callback_hash = NULL
-RETURNS tenant, type, attempt, spared, crashes, claim_token, input, input_ref, result, result_ref,
-    error, attributes, role, parent_id, position, called_back, needs_admission, mutex_key, queue, trace
+RETURNS {claim}
 
 -- move claim_chunk: like claim, lazy, many
 -- The items of one message, as many as it was published for. The CTE is run once. Items that

@@ -92,6 +92,3 @@ FROM taskdb_task AS t{looked_up taskdb_worker, *, w.id = t.worker, w}
 WHERE t.status IN ('STARTED', 'PROCESSING') AND t.status <> 'COMPLETED' AND t.waits_for IS NULL
 AND NOT t.is_adopted AND ({worker})
 
--- part publication
--- The columns from which a message is made.
-id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk, trace, attempt

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement
 from taskdb.model.entity import TaskEntity, TaskKind
 from taskdb.model.principal.permission import LISTS, Permission
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.tables import task
+from taskdb.store.engine.task_table import task
 
 _BELOW = (
     "WITH RECURSIVE below AS ("

@@ -49,7 +49,7 @@ class Publications:
                 raise
             found = self._lease_apart(parameters)
         found.sort(key=lambda row: (row["created_at"], str(row["id"])))
-        return self._aside.each(RELAY, found, rows.publication, key=lambda row: str(row["id"]))
+        return self._aside.each(RELAY, found, rows.PUBLICATION.read, key=lambda row: str(row["id"]))
 
     def _lease_apart(self, parameters: dict[str, Any]) -> list[Row]:
         """Lease the due rows in smaller and smaller parts, since one of them fails."""
@@ -89,13 +89,13 @@ class Publications:
             return []
         parameters = {"ids": json.dumps(list(ids))}
         found = self._database.query(self._table.queries.publications, parameters, writes=False)
-        return [rows.publication(row) for row in found]
+        return [rows.PUBLICATION.read(row) for row in found]
 
     def page_of_parts(self, parent_id: str, after: str, limit: int) -> list[Publication]:
         """Return parts of a parent that wait to be published, behind the id `after`, in order."""
         place = {"parent": parent_id, "after": after or LEAST_ID, "limit": limit}
         found = self._database.query(self._table.queries.family, place, writes=False)
-        return [rows.publication(row) for row in found]
+        return [rows.PUBLICATION.read(row) for row in found]
 
     def _marks(self, items: Sequence[Publication]) -> dict[str, str]:
         spell = self._database.dialect.spell

@@ -134,10 +134,7 @@ SELECT id FROM taskdb_task WHERE id IN {listed_ids ids} AND {uncanceled}
 
 -- query lock
 -- A parent with the columns that its decisions read, locked until the transaction ends.
-SELECT {read id, tenant, type, name, kind, role, status, spec, waits_for, parent_id, position,
-    input, input_ref, result, result_ref, error, attempt, claim_token, queue, priority,
-    request_id, created_by, created_ip, cancel_requested_at, called_back, trace}
-FROM taskdb_task WHERE id = :id{locking FOR UPDATE}
+SELECT {read {parent}} FROM taskdb_task WHERE id = :id{locking FOR UPDATE}
 
 -- query place
 SELECT id, role, parent_id, status FROM taskdb_task WHERE id = :id

@@ -13,16 +13,18 @@ from sqlalchemy import ColumnElement, Connection, select
 from taskdb.errors import TaskNotFound
 from taskdb.model.entity import TaskEntity, TaskEvent, TaskReader, TaskRole
 from taskdb.model.status import TaskStatus
-from taskdb.store.contract import EventPage, Filter, Scope
+from taskdb.store.contract import Scope
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.restore import settle
-from taskdb.store.engine.tables import task, task_event, task_over
+from taskdb.store.engine.task_table import task, task_event, task_over
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.payload.row_reader import RowReader
 from taskdb.store.task import row as rows
+from taskdb.store.task.filter import Filter
 from taskdb.store.task.list import (
     Cursor,
     EventCursor,
+    EventPage,
     Order,
     conditions,
     events_statement,

@@ -21,11 +21,15 @@ from taskdb.store.engine.aside import not_aside
 from taskdb.store.engine.dialect import Columns, MoveStatement, StoreDialect
 from taskdb.store.engine.event_order import has_order
 from taskdb.store.engine.sql_text import Section, Writer, columns_of, listed, sections, split
-from taskdb.store.engine.tables import JSON_COLUMNS, metadata
-from taskdb.store.task.draft_columns import (
+from taskdb.store.engine.tables import metadata
+from taskdb.store.engine.task_table import JSON_COLUMNS
+from taskdb.store.task.parent import PARENT
+from taskdb.store.task.row import (
     ASKED,
+    CLAIM,
     DRAFT_COLUMNS,
     DRAFT_JSON,
+    PUBLICATION,
     RESUBMITTED,
     TRACED_COLUMNS,
     WHEN,
@@ -138,7 +142,10 @@ def _writer(d: StoreDialect, *files: str) -> Writer:
         "not_aside": lambda loop, column="id": not_aside(d, loop, column),
         "has_order": lambda column: has_order(d.name, column),
         "spelled": lambda *names: d.spelled(", ".join(names)),
-        "read": lambda *names: ", ".join(map(_read, names)),
+        "read": lambda *names: ", ".join(map(_read, split(", ".join(names)))),
+        "claim": CLAIM.columns,
+        "parent": PARENT.columns,
+        "publication": PUBLICATION.columns,
         "bound": bound,
         "drafted": lambda name: ", ".join(f"{one} = {given(one)}" for one in columns[name]),
         "names": lambda name: ", ".join(one for one in columns[name] if one not in WHEN),
@@ -177,7 +184,7 @@ def _move(section: Section, moves: Mapping[str, Section], writer: Writer) -> Mov
         writer.write(clauses["ROWS"]),
         writer.write(clauses["IF"]),
         tuple(_assignments(writer.write(clauses["SET"], status=status)).items()),
-        answer=tuple(split(clauses.get("RETURNS", ""))),
+        answer=tuple(one for one in split(writer.write(clauses.get("RETURNS", ""))) if one != "id"),
         durable="lazy" not in section.options,
         many="many" in section.options,
         skip_locked="skip locked" in section.options,

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import RowMapping, Text, cast, select
 
-from taskdb.store.contract import WorkerRecord
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.tables import worker
 from taskdb.store.engine.types import as_texts
 from taskdb.store.task.statements import Queries, queries_of
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """The row of one boot of a worker."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    queues: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    release: str = ""
+    started_at: datetime | None = None
+    seen_at: datetime | None = None
+    stopped_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

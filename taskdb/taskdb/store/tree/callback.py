@@ -25,12 +25,13 @@ from taskdb.store.engine.database import Database
 from taskdb.store.payload.payload import Payload
 from taskdb.store.task.detail import spelled_error
 from taskdb.store.task.outcome import status_after
+from taskdb.store.task.parent import Parent
 from taskdb.store.task.report import reported
 from taskdb.store.task.table import TaskTable
 from taskdb.store.task.task_id import is_id
 from taskdb.store.tree.decision import handlers_of, handlers_spec
 from taskdb.store.tree.join import Joins
-from taskdb.store.tree.unit import Parent, Unit
+from taskdb.store.tree.unit import Unit
 from taskdb.store.tree.units import Units
 
 STAGE = "callback"

@@ -20,9 +20,10 @@ from taskdb.model.status import TaskStatus
 from taskdb.store.engine.dialect import Moved
 from taskdb.store.payload.payload import Payload, Payloads
 from taskdb.store.task.detail import spelled_reason
+from taskdb.store.task.parent import Parent
 from taskdb.store.task.task_id import LEAST_ID
 from taskdb.store.tree.growth import begin_to_wait, spawn_handler, spawn_step
-from taskdb.store.tree.unit import Parent, SubTask, Unit
+from taskdb.store.tree.unit import SubTask, Unit
 
 log = get_logger("taskdb.join")
 HANDLER_NAMES = frozenset({"on_join", *HANDLER_STAGES})

@@ -18,7 +18,8 @@ from taskdb.model.sequence import SequenceSpec, StepSpec
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Draft
 from taskdb.store.payload.payload import Payload, Payloads
-from taskdb.store.tree.unit import Parent, Unit
+from taskdb.store.task.parent import Parent
+from taskdb.store.tree.unit import Unit
 
 BATCH = 1_000
 UNUSABLE = "unusable"
@@ -219,7 +220,7 @@ def _insert_items(
 def _with_payload(draft: Draft, payloads: Payloads, value: Any) -> Draft:
     name, subject = f"{draft.id}-input", f"the input of {draft.type}"
     payload = payloads.pack(value, name, subject, deepest=None)
-    return replace(draft, input=payload.value, input_ref=payload.reference)
+    return replace(draft, input=payload.value, input_text=payload.text, input_ref=payload.reference)
 
 
 def _child(parent: Parent, type_name: str, given: Payload) -> Draft:
@@ -232,6 +233,7 @@ def _child(parent: Parent, type_name: str, given: Payload) -> Draft:
         queue=parent.queue,
         priority=parent.priority,
         input=given.value,
+        input_text=given.text,
         input_ref=given.reference,
         parent_id=parent.id,
         request_id=parent.request_id,

@@ -18,11 +18,12 @@ from taskdb.store.engine.aside import Aside, is_of_a_row
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.dialect import Moved
 from taskdb.store.task.detail import spelled_reason
+from taskdb.store.task.parent import Parent
 from taskdb.store.task.statements import FEW
 from taskdb.store.task.table import TaskTable
 from taskdb.store.task.task_id import LEAST_ID, is_id
 from taskdb.store.tree.decision import Decisions
-from taskdb.store.tree.unit import Aftermath, Parent, Unit, stored_error
+from taskdb.store.tree.unit import Aftermath, Unit, stored_error
 from taskdb.store.tree.units import Units
 
 RECONCILE = "reconcile"

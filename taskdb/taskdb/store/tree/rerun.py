@@ -13,6 +13,7 @@ from taskdb.model.fan_out import HANDLER_POSITION, WINDOW, FanOutSpec
 from taskdb.model.sequence import SequenceSpec
 from taskdb.model.status import MOVES, TaskStatus, in_order
 from taskdb.store.payload.payload import Payloads
+from taskdb.store.task.parent import Parent
 from taskdb.store.task.statements import BAD
 from taskdb.store.task.task_id import LEAST_ID
 from taskdb.store.tree.decision import (
@@ -24,7 +25,7 @@ from taskdb.store.tree.decision import (
 )
 from taskdb.store.tree.growth import UNUSABLE, begin_again, begin_to_wait, first_stage
 from taskdb.store.tree.join import Joins
-from taskdb.store.tree.unit import Parent, Unit
+from taskdb.store.tree.unit import Unit
 
 BY_HAND = "retried by hand"
 _REOPENED = "a sub-task was retried by hand"

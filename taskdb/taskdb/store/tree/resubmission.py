@@ -25,10 +25,11 @@ from taskdb.store.engine.types import as_json
 from taskdb.store.payload.payload import Payloads
 from taskdb.store.task.create import Created
 from taskdb.store.task.detail import spelled_reason
+from taskdb.store.task.parent import Parent
 from taskdb.store.task.statements import BAD
 from taskdb.store.tree.growth import PRUNED
 from taskdb.store.tree.rerun import Reruns
-from taskdb.store.tree.unit import Parent, Unit
+from taskdb.store.tree.unit import Unit
 
 ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.HALTED})
 """The statuses of trees that a submit of their unique key runs again."""

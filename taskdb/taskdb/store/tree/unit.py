@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from taskdb.model.entity import TaskError, TaskKind, TaskRole
+from taskdb.model.entity import TaskError
 from taskdb.model.fan_out import Counts
 from taskdb.model.json_text import encode
 from taskdb.model.status import TaskStatus
@@ -27,73 +27,11 @@ from taskdb.store.engine.types import as_json
 from taskdb.store.task import row as rows
 from taskdb.store.task.create import Created, Creation
 from taskdb.store.task.detail import spelled_reason
+from taskdb.store.task.parent import PARENT, Parent
 from taskdb.store.task.statements import moves_for, queries_of
 from taskdb.store.task.task_id import LEAST_ID
 
 _STEP = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """A locked parent, with all columns that its decisions read."""
-
-    id: str
-    tenant: str
-    type: str
-    name: str
-    kind: TaskKind
-    role: TaskRole | None
-    status: TaskStatus
-    spec: dict[str, Any]
-    waits_for: str | None
-    parent_id: str | None
-    position: int | None
-    input: Any
-    input_ref: str | None
-    result: Any
-    result_ref: str | None
-    error: dict[str, Any] | None
-    attempt: int
-    claim_token: str | None
-    queue: str
-    priority: int
-    request_id: str | None
-    created_by: str | None
-    created_ip: str | None
-    is_cancel_wanted: bool
-    called_back: str | None
-    trace: str | None
-
-    @classmethod
-    def of(cls, row: Row) -> Parent:
-        return cls(
-            id=str(row["id"]),
-            tenant=row["tenant"],
-            type=row["type"],
-            name=row["name"],
-            kind=TaskKind(row["kind"]),
-            role=TaskRole(row["role"]) if row["role"] else None,
-            status=TaskStatus(row["status"]),
-            spec=as_json(row["spec"]) or {},
-            waits_for=row["waits_for"],
-            parent_id=str(row["parent_id"]) if row["parent_id"] else None,
-            position=row["position"],
-            input=as_json(row["input"]),
-            input_ref=row["input_ref"],
-            result=as_json(row["result"]),
-            result_ref=row["result_ref"],
-            error=as_json(row["error"]),
-            attempt=row["attempt"],
-            claim_token=row["claim_token"],
-            queue=row["queue"],
-            priority=row["priority"],
-            request_id=row["request_id"],
-            created_by=row["created_by"],
-            created_ip=row["created_ip"],
-            is_cancel_wanted=row["cancel_requested_at"] is not None,
-            called_back=row["called_back"],
-            trace=row["trace"],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +105,7 @@ class Unit:
     def lock(self, task_id: str) -> Parent | None:
         """Lock a row until the unit ends. Returns None where there is no row."""
         found = self.query(self._queries.lock, {"id": task_id})
-        return Parent.of(found[0]) if found else None
+        return PARENT.read(found[0]) if found else None
 
     def place(self, task_id: str) -> Row | None:
         """Return the place of a row in its tree, and its status; None where there is no row."""
@@ -222,7 +160,9 @@ class Unit:
         The inputs of the rows stay as they are.
         """
         as_json = self._creation().as_json
-        asked = ",".join(as_json(replace(one, input=None, input_ref=None)) for one in drafts)
+        asked = ",".join(
+            as_json(replace(one, input=None, input_text=None, input_ref=None)) for one in drafts
+        )
         ids = json.dumps([one.id for one in drafts])
         return self._move(statement, {"ids": ids, "given": f"[{asked}]", **written})
 
@@ -278,7 +218,7 @@ class Unit:
     def publications(self, ids: Sequence[str]) -> list[Publication]:
         """Return the publications of these rows."""
         found = self.query(self._queries.publications, {"ids": json.dumps(list(ids))})
-        return [rows.publication(row) for row in found]
+        return [rows.PUBLICATION.read(row) for row in found]
 
     def reason(self, reason: str) -> str:
         """Return the detail of an event, with the actor of this unit."""

@@ -27,8 +27,9 @@ from taskdb.model.outcome import Cancel, Fail, Halt, Snooze
 from taskdb.model.retry import Retry
 from taskdb.model.status import TaskStatus
 from taskdb.settings.settings import Settings
-from taskdb.store.contract import Claim, WorkerRecord
+from taskdb.store.contract import Claim
 from taskdb.store.engine.migrations.migrate import migrate
+from taskdb.store.task.worker import WorkerRecord
 from taskdb.types.context import TaskContext
 from taskdb.types.declaration import task
 from taskdb.types.registry import Registry

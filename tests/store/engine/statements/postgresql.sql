@@ -137,10 +137,10 @@ LEFT JOIN moved ON moved.id = old.id
 
 -- move claim
 WITH old AS (
-  SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
-      old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
-      old.attributes, old.role, old.parent_id, old.position, old.called_back, old.needs_admission,
-      old.mutex_key, old.queue, old.trace, old.held_by, old.run_at, old.started_at, old.deadline_at,
+  SELECT old.id, old.status, old.worker, old.attempt, old.spared, old.crashes, old.tenant, old.type,
+      old.input, old.input_ref, old.result, old.result_ref, old.error, old.attributes, old.role,
+      old.parent_id, old.position, old.needs_admission, old.queue, old.trace, old.claim_token,
+      old.called_back, old.mutex_key, old.held_by, old.run_at, old.started_at, old.deadline_at,
       old.is_adopted, old.waits_for
   FROM taskdb_task AS old
   WHERE old.id = :id FOR UPDATE), moved AS (
@@ -170,12 +170,12 @@ WITH old AS (
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
   FROM moved)
-SELECT CAST(old.id AS TEXT) AS id, old.status, old.tenant, old.type, old.attempt, old.spared,
-    old.crashes, old.claim_token, CAST(old.input AS TEXT) AS input, old.input_ref, CAST(old.result
-    AS TEXT) AS result, old.result_ref, CAST(old.error AS TEXT) AS error, CAST(old.attributes AS
-    TEXT) AS attributes, old.role, CAST(old.parent_id AS TEXT) AS parent_id, old.position,
-    old.called_back, old.needs_admission, old.mutex_key, old.queue, old.trace, moved.status AS
-    moved_to, set_config('synchronous_commit', 'off', true)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.attempt, old.spared, old.crashes, old.tenant,
+    old.type, CAST(old.input AS TEXT) AS input, old.input_ref, CAST(old.result AS TEXT) AS result,
+    old.result_ref, CAST(old.error AS TEXT) AS error, CAST(old.attributes AS TEXT) AS attributes,
+    old.role, CAST(old.parent_id AS TEXT) AS parent_id, old.position, old.needs_admission,
+    old.queue, old.trace, old.claim_token, old.called_back, old.mutex_key, moved.status AS moved_to,
+    set_config('synchronous_commit', 'off', true)
 FROM old
 LEFT JOIN moved ON moved.id = old.id
 
@@ -202,27 +202,27 @@ WITH moved AS (
   RETURNING
   WITH (OLD AS was) old.id AS moved_id, old.tenant AS moved_tenant, old.status AS moved_to,
       old.attempt AS moved_attempt, COALESCE(old.worker, was.worker) AS moved_worker, was.status,
-      was.tenant, was.type, was.attempt, was.spared, was.crashes, was.claim_token, CAST(was.input AS
-      TEXT) AS input, was.input_ref, CAST(was.result AS TEXT) AS result, was.result_ref,
-      CAST(was.error AS TEXT) AS error, CAST(was.attributes AS TEXT) AS attributes, was.role,
-      CAST(was.parent_id AS TEXT) AS parent_id, was.position, was.called_back, was.needs_admission,
-      was.mutex_key, was.queue, was.trace), event AS (
+      was.attempt, was.spared, was.crashes, was.tenant, was.type, CAST(was.input AS TEXT) AS input,
+      was.input_ref, CAST(was.result AS TEXT) AS result, was.result_ref, CAST(was.error AS TEXT) AS
+      error, CAST(was.attributes AS TEXT) AS attributes, was.role, CAST(was.parent_id AS TEXT) AS
+      parent_id, was.position, was.needs_admission, was.queue, was.trace, was.claim_token,
+      was.called_back, was.mutex_key), event AS (
   INSERT INTO taskdb_event (task_id, tenant, from_status, to_status, attempt, worker, at, detail)
   SELECT moved_id, moved_tenant, status, moved_to, moved_attempt, moved_worker, clock_timestamp(),
       CAST(:detail AS JSONB)
   FROM moved)
-SELECT CAST(moved_id AS TEXT) AS id, status, tenant, type, attempt, spared, crashes, claim_token,
-    input, input_ref, result, result_ref, error, attributes, role, parent_id, position, called_back,
-    needs_admission, mutex_key, queue, trace, moved_to, set_config('synchronous_commit', 'off',
-    true)
+SELECT CAST(moved_id AS TEXT) AS id, status, attempt, spared, crashes, tenant, type, input,
+    input_ref, result, result_ref, error, attributes, role, parent_id, position, needs_admission,
+    queue, trace, claim_token, called_back, mutex_key, moved_to, set_config('synchronous_commit',
+    'off', true)
 FROM moved
 
 -- move claim_chunk
 WITH old AS (
-  SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
-      old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
-      old.attributes, old.role, old.parent_id, old.position, old.called_back, old.needs_admission,
-      old.mutex_key, old.queue, old.trace, old.held_by, old.run_at, old.started_at, old.deadline_at,
+  SELECT old.id, old.status, old.worker, old.attempt, old.spared, old.crashes, old.tenant, old.type,
+      old.input, old.input_ref, old.result, old.result_ref, old.error, old.attributes, old.role,
+      old.parent_id, old.position, old.needs_admission, old.queue, old.trace, old.claim_token,
+      old.called_back, old.mutex_key, old.held_by, old.run_at, old.started_at, old.deadline_at,
       old.is_adopted, old.waits_for
   FROM taskdb_task AS old
   WHERE old.id IN (
@@ -262,12 +262,12 @@ WITH old AS (
   SELECT moved.id, moved.tenant, moved.moved_from, moved.status, moved.attempt, moved.worker,
       clock_timestamp(), CAST(:detail AS JSONB)
   FROM moved)
-SELECT CAST(old.id AS TEXT) AS id, old.status, old.tenant, old.type, old.attempt, old.spared,
-    old.crashes, old.claim_token, CAST(old.input AS TEXT) AS input, old.input_ref, CAST(old.result
-    AS TEXT) AS result, old.result_ref, CAST(old.error AS TEXT) AS error, CAST(old.attributes AS
-    TEXT) AS attributes, old.role, CAST(old.parent_id AS TEXT) AS parent_id, old.position,
-    old.called_back, old.needs_admission, old.mutex_key, old.queue, old.trace, moved.status AS
-    moved_to, set_config('synchronous_commit', 'off', true)
+SELECT CAST(old.id AS TEXT) AS id, old.status, old.attempt, old.spared, old.crashes, old.tenant,
+    old.type, CAST(old.input AS TEXT) AS input, old.input_ref, CAST(old.result AS TEXT) AS result,
+    old.result_ref, CAST(old.error AS TEXT) AS error, CAST(old.attributes AS TEXT) AS attributes,
+    old.role, CAST(old.parent_id AS TEXT) AS parent_id, old.position, old.needs_admission,
+    old.queue, old.trace, old.claim_token, old.called_back, old.mutex_key, moved.status AS moved_to,
+    set_config('synchronous_commit', 'off', true)
 FROM old
 LEFT JOIN moved ON moved.id = old.id
 
@@ -1637,8 +1637,8 @@ SET held_by = NULL, relay_at = (clock_timestamp() + make_interval(secs => CAST(:
     PRECISION))), updated_at = clock_timestamp()
 WHERE id IN (
   SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID))
-RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
-    trace, attempt
+RETURNING id, type, queue, priority, relay_at, deadline_at, role, parent_id, chunk, trace, attempt,
+    created_at
 
 -- admission limits
 SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
@@ -3111,8 +3111,8 @@ WHERE old.id = :id AND old.claim_token = :token AND old.status IN ('STARTED', 'P
 RETURNING id
 
 -- task family
-SELECT id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk, trace,
-    attempt
+SELECT id, type, queue, priority, relay_at, deadline_at, role, parent_id, chunk, trace, attempt,
+    created_at
 FROM taskdb_task
 WHERE parent_id = :parent AND id > :after AND status = 'CREATED' AND held_by IS NULL
 ORDER BY id
@@ -3252,8 +3252,8 @@ SET relay_at = (clock_timestamp() + make_interval(secs => CAST(:lease AS DOUBLE 
 WHERE id IN (
   SELECT id
   FROM due)
-RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
-    trace, attempt, set_config('synchronous_commit', 'off', true)
+RETURNING id, type, queue, priority, relay_at, deadline_at, role, parent_id, chunk, trace, attempt,
+    created_at, set_config('synchronous_commit', 'off', true)
 
 -- task lease_these
 UPDATE taskdb_task
@@ -3262,8 +3262,8 @@ WHERE id IN (
   SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID)) AND status IN ('CREATED',
       'SCHEDULED', 'ERRORED') AND held_by IS NULL AND NOT is_adopted AND relay_at <= (
   SELECT clock_timestamp())
-RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
-    trace, attempt
+RETURNING id, type, queue, priority, relay_at, deadline_at, role, parent_id, chunk, trace, attempt,
+    created_at
 
 -- task lock
 SELECT id, tenant, type, name, kind, role, status, CAST(spec AS TEXT) AS spec, waits_for, parent_id,
@@ -3467,11 +3467,10 @@ SELECT id, type, queue, priority, CASE WHEN relay_at IS NOT NULL THEN CAST(EXTRA
         00:00:00Z BC')) * 1000000 AS BIGINT) END AS relay_at, CASE WHEN deadline_at IS NOT NULL THEN
         CAST(EXTRACT(EPOCH
     FROM GREATEST(LEAST(deadline_at, TIMESTAMPTZ '10000-01-01 00:00:00Z'), TIMESTAMPTZ '0001-01-01
-        00:00:00Z BC')) * 1000000 AS BIGINT) END AS deadline_at, CASE WHEN created_at IS NOT NULL
-        THEN CAST(EXTRACT(EPOCH
+        00:00:00Z BC')) * 1000000 AS BIGINT) END AS deadline_at, role, parent_id, chunk, trace,
+        attempt, CASE WHEN created_at IS NOT NULL THEN CAST(EXTRACT(EPOCH
     FROM GREATEST(LEAST(created_at, TIMESTAMPTZ '10000-01-01 00:00:00Z'), TIMESTAMPTZ '0001-01-01
-        00:00:00Z BC')) * 1000000 AS BIGINT) END AS created_at, role, parent_id, chunk, trace,
-        attempt
+        00:00:00Z BC')) * 1000000 AS BIGINT) END AS created_at
 FROM taskdb_task
 WHERE id IN (
   SELECT CAST(jsonb_array_elements_text(CAST(:ids AS JSONB)) AS UUID)) AND held_by IS NULL

@@ -130,10 +130,10 @@ VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
 
 -- move claim, 1
-SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
-    old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
-    old.attributes, old.role, old.parent_id, old.position, old.called_back, old.needs_admission,
-    old.mutex_key, old.queue, old.trace
+SELECT old.id, old.status, old.worker, old.attempt, old.spared, old.crashes, old.tenant, old.type,
+    old.input, old.input_ref, old.result, old.result_ref, old.error, old.attributes, old.role,
+    old.parent_id, old.position, old.needs_admission, old.queue, old.trace, old.claim_token,
+    old.called_back, old.mutex_key
 FROM taskdb_task AS old
 WHERE old.id = :id
 
@@ -165,10 +165,10 @@ VALUES (:id, :tenant, :from_status, :to_status, :attempt, COALESCE(:worker, :was
     strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :detail)
 
 -- move claim_chunk, 1
-SELECT old.id, old.status, old.worker, old.tenant, old.type, old.attempt, old.spared, old.crashes,
-    old.claim_token, old.input, old.input_ref, old.result, old.result_ref, old.error,
-    old.attributes, old.role, old.parent_id, old.position, old.called_back, old.needs_admission,
-    old.mutex_key, old.queue, old.trace
+SELECT old.id, old.status, old.worker, old.attempt, old.spared, old.crashes, old.tenant, old.type,
+    old.input, old.input_ref, old.result, old.result_ref, old.error, old.attributes, old.role,
+    old.parent_id, old.position, old.needs_admission, old.queue, old.trace, old.claim_token,
+    old.called_back, old.mutex_key
 FROM taskdb_task AS old
 WHERE old.id IN (
   WITH taken AS (
@@ -1457,8 +1457,8 @@ SET held_by = NULL, relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) ||
 WHERE id IN (
   SELECT value
   FROM json_each(:ids))
-RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
-    trace, attempt
+RETURNING id, type, queue, priority, relay_at, deadline_at, role, parent_id, chunk, trace, attempt,
+    created_at
 
 -- admission limits
 SELECT g.target, g.name, g.is_paused, g.max_running, g.max_starts, g.window_seconds, g.origin,
@@ -2843,8 +2843,8 @@ WHERE old.id = :id AND old.claim_token = :token AND old.status IN ('STARTED', 'P
 RETURNING id
 
 -- task family
-SELECT id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk, trace,
-    attempt
+SELECT id, type, queue, priority, relay_at, deadline_at, role, parent_id, chunk, trace, attempt,
+    created_at
 FROM taskdb_task
 WHERE parent_id = :parent AND id > :after AND status = 'CREATED' AND held_by IS NULL
 ORDER BY id
@@ -3005,8 +3005,8 @@ SET relay_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (:lease) || ' seconds')
 WHERE id IN (
   SELECT id
   FROM due)
-RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
-    trace, attempt
+RETURNING id, type, queue, priority, relay_at, deadline_at, role, parent_id, chunk, trace, attempt,
+    created_at
 
 -- task lease_these
 UPDATE taskdb_task
@@ -3016,8 +3016,8 @@ WHERE id IN (
   FROM json_each(:ids)) AND status IN ('CREATED', 'SCHEDULED', 'ERRORED') AND held_by IS NULL AND
       NOT is_adopted AND relay_at <= (
   SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
-RETURNING id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk,
-    trace, attempt
+RETURNING id, type, queue, priority, relay_at, deadline_at, role, parent_id, chunk, trace, attempt,
+    created_at
 
 -- task lock
 SELECT id, tenant, type, name, kind, role, status, CAST(spec AS TEXT) AS spec, waits_for, parent_id,
@@ -3221,8 +3221,8 @@ FROM taskdb_task
 WHERE id = :id
 
 -- task publications
-SELECT id, type, queue, priority, relay_at, deadline_at, created_at, role, parent_id, chunk, trace,
-    attempt
+SELECT id, type, queue, priority, relay_at, deadline_at, role, parent_id, chunk, trace, attempt,
+    created_at
 FROM taskdb_task
 WHERE id IN (
   SELECT value

@@ -21,7 +21,7 @@ from taskdb.store.engine.postgresql.before_image import HAS_TRIGGERS, note_trigg
 from taskdb.store.engine.postgresql.kept_connection import KeptConnection
 from taskdb.store.engine.renewal import Renewal
 from taskdb.store.engine.session import DriverSession, Parameters, Row, Session
-from taskdb.store.engine.tables import ID_COLUMNS, JSON_COLUMNS, MOMENT_COLUMNS
+from taskdb.store.engine.task_table import ID_COLUMNS, JSON_COLUMNS, MOMENT_COLUMNS
 from taskdb.store.engine.types import as_number, spelled
 
 log = get_logger("taskdb.database")

@@ -26,7 +26,8 @@ from taskdb.store.engine.aside import Aside, is_of_a_row
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.restore import settle
 from taskdb.store.engine.session import Row
-from taskdb.store.engine.tables import alarm_cursor, set_aside, task
+from taskdb.store.engine.tables import alarm_cursor, set_aside
+from taskdb.store.engine.task_table import task
 from taskdb.store.engine.types import as_json, moment
 from taskdb.store.outgoing.alarm.announcement import TELL, Announced, tell
 from taskdb.store.outgoing.alarm.occurrence import (

@@ -24,7 +24,8 @@ from taskdb.model.subscription import (
 from taskdb.store.contract import Scope
 from taskdb.store.engine.aside import unless_unreadable
 from taskdb.store.engine.database import Database
-from taskdb.store.engine.tables import subscription, task_event
+from taskdb.store.engine.tables import subscription
+from taskdb.store.engine.task_table import task_event
 from taskdb.store.engine.types import moment
 from taskdb.store.outgoing.transaction import ask, changing
 from taskdb.store.task.list import EventCursor
