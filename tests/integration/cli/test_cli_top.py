@@ -51,10 +51,10 @@ def test_a_queue_is_paused_after_a_question_and_resumed(cli: Site) -> None:
         assert "no beat runs" in text(pilot, "head")
         await pilot.press("p", "n")
         await pilot.press("p", "y")
-        await until(pilot, lambda: "paused taskdb" in text(pilot, "said"))
+        await until(pilot, lambda: "paused taskdb" in text(pilot, "notice"))
         await until(pilot, lambda: rows(pilot, "queues")[0][-1] == "yes")
         await pilot.press("p")
-        await until(pilot, lambda: "resumed taskdb" in text(pilot, "said"))
+        await until(pilot, lambda: "resumed taskdb" in text(pilot, "notice"))
         await until(pilot, lambda: rows(pilot, "queues")[0][-1] == "")
 
     watch(cli, press)
@@ -72,10 +72,10 @@ def test_a_task_is_opened_canceled_and_retried(cli: Site) -> None:
         await pilot.press("c", "n")
         assert cli.status(task_id) is TaskStatus.QUEUED
         await pilot.press("c", "y")
-        await until(pilot, lambda: "canceled" in text(pilot, "said"))
+        await until(pilot, lambda: "canceled" in text(pilot, "notice"))
         assert cli.status(task_id) is TaskStatus.CANCELED
         await pilot.press("r")
-        await until(pilot, lambda: "retried" in text(pilot, "said"))
+        await until(pilot, lambda: "retried" in text(pilot, "notice"))
         assert cli.status(task_id) is TaskStatus.QUEUED
 
     watch(cli, press)
@@ -86,8 +86,8 @@ def test_what_cannot_be_done_is_said_and_the_screen_goes_on(cli: Site) -> None:
 
     async def press(pilot: Pilot[None]) -> None:
         await pilot.press("r")
-        await until(pilot, lambda: text(pilot, "said"))
-        assert "QUEUED" in text(pilot, "said")
+        await until(pilot, lambda: text(pilot, "notice"))
+        assert "QUEUED" in text(pilot, "notice")
         await pilot.press("l")
         await until(pilot, lambda: "running tasks below" in text(pilot, "head"))
         assert rows(pilot, "tasks") == []

@@ -37,7 +37,7 @@ class TopScreen(App[None]):
     """Queues above, tasks below; each key acts on the row under the cursor."""
 
     CSS = """
-    #head, #said { height: auto; padding: 0 1; }
+    #head, #notice { height: auto; padding: 0 1; }
     #queues { height: auto; max-height: 40%; }
     #tasks { height: 1fr; }
     Dialog { align: center middle; }
@@ -63,7 +63,7 @@ class TopScreen(App[None]):
         self._every = every
         self._list = 0
         self._paused: dict[str, bool] = {}
-        self._head, self._said = Static(id="head"), Static(id="said")
+        self._head, self._said = Static(id="head"), Static(id="notice")
         self._queues: DataTable[Text] = DataTable(id="queues", cursor_type="row")
         self._tasks: DataTable[Text] = DataTable(id="tasks", cursor_type="row")
 
