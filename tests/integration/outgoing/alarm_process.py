@@ -22,7 +22,7 @@ def main(point: str) -> None:
         folder = Folder(taskdb.settings, taskdb.store)
         deliverer = alarm_deliverer(taskdb.settings, taskdb.store)
         if point == "counted":
-            folding.tell = die  # type: ignore[assignment]
+            folding.announce = die  # type: ignore[assignment]
         if point == "decided":
             folding._Place.move = die  # type: ignore[method-assign]
         folder.fold()

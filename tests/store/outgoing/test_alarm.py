@@ -224,7 +224,7 @@ def test_a_pass_that_dies_before_its_commit_has_changed_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail(store)
-    for place in ("write_sightings", "tell", "_Place.move"):
+    for place in ("write_observed", "announce", "_Place.move"):
         with monkeypatch.context() as broken:
             broken.setattr(f"taskdb.store.outgoing.alarm.detection.{place}", _die)
             with pytest.raises(_DiesError):

@@ -60,7 +60,7 @@ def test_an_alarm_that_cannot_be_told_keeps_no_other_from_it(store: Store) -> No
         refuse(store, f"NEW.alarm_id = {bad}", "taskdb_delivery", "INSERT")
     assert fold(store).messages == 2
     assert len(messages(store)) == 2
-    assert {loop for loop, _ in aside(store)} == {"tell"}
+    assert {loop for loop, _ in aside(store)} == {"announce"}
     allow(store, "taskdb_delivery")
     let_be_due(store)
     fold(store)

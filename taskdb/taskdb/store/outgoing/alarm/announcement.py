@@ -25,7 +25,7 @@ from taskdb.store.engine.aside import is_of_a_row
 from taskdb.store.engine.tables import alarm, delivery, set_aside
 from taskdb.store.outgoing.alarm.row import entity, has_state, policies, routes_of
 
-TELL = "tell"
+ANNOUNCE = "announce"
 _BATCH = 200
 
 
@@ -40,7 +40,7 @@ class Announced:
     """Ids of alarms that a careful pass could not announce, each with its error."""
 
 
-def tell(
+def announce(
     connection: Connection, rules: AlarmRules, now: datetime, *, is_careful: bool = False
 ) -> Announced:
     """Write the messages that are due.
@@ -56,7 +56,9 @@ def tell(
         _wake_snoozed(connection, now)
     if not rules.channels and not rules.tenant_channels:
         return Announced(unrouted=_without_channels(connection))
-    aside = select(set_aside.c.key).where(set_aside.c.loop == TELL, set_aside.c.next_try_at > now)
+    aside = select(set_aside.c.key).where(
+        set_aside.c.loop == ANNOUNCE, set_aside.c.next_try_at > now
+    )
     due = (
         select(alarm)
         .where(
@@ -80,7 +82,7 @@ def tell(
     for row in found:
         try:
             with connection.begin_nested() if is_careful else nullcontext():
-                written, is_routed = _tell_one(connection, rules, row, (declared, further), now)
+                written, is_routed = _announce_one(connection, rules, row, (declared, further), now)
         except Exception as error:
             if not is_careful or not is_of_a_row(error):
                 raise
@@ -91,7 +93,7 @@ def tell(
     return Announced(messages, tuple(unrouted), len(found) == _BATCH, tuple(failed))
 
 
-def _tell_one(
+def _announce_one(
     connection: Connection,
     rules: AlarmRules,
     row: RowMapping,

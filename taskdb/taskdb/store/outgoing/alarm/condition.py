@@ -31,15 +31,15 @@ from taskdb.store.engine.aside import Aside, is_of_a_row
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.tables import alarm, alarm_cursor, schedule, schedule_run, worker
 from taskdb.store.engine.types import as_moment, as_texts, moment
-from taskdb.store.outgoing.alarm.announcement import TELL, tell
+from taskdb.store.outgoing.alarm.announcement import ANNOUNCE, announce
 from taskdb.store.outgoing.alarm.detection import take_cursor
 from taskdb.store.outgoing.alarm.occurrence import (
     Cause,
-    Sighting,
+    Observed,
     raises,
     severity_of,
     write_each,
-    write_sightings,
+    write_observed,
 )
 from taskdb.store.outgoing.alarm.row import is_live, policies
 from taskdb.store.outgoing.transaction import ask, changing
@@ -119,9 +119,9 @@ class Conditions:
                 for one, error in write_each(connection, [*missed, *lasting], now):
                     failed.append((WATCH, one.cause.fingerprint, error))
             else:
-                write_sightings(connection, [*missed, *lasting], now)
-            announced = tell(connection, self._rules, now, is_careful=is_careful)
-            failed += [(TELL, key, error) for key, error in announced.failed]
+                write_observed(connection, [*missed, *lasting], now)
+            announced = announce(connection, self._rules, now, is_careful=is_careful)
+            failed += [(ANNOUNCE, key, error) for key, error in announced.failed]
             over = self._end(connection, {one.cause.fingerprint for one in lasting}, now)
             place = alarm_cursor.c.name == WATCH
             connection.execute(update(alarm_cursor).where(place).values(moved_at=now))
@@ -132,7 +132,7 @@ class Conditions:
 
     # --- schedules ----------------------------------------------------------------------------
 
-    def _missed(self, connection: Connection, declared: Mapping[str, Alarm]) -> Iterable[Sighting]:
+    def _missed(self, connection: Connection, declared: Mapping[str, Alarm]) -> Iterable[Observed]:
         """Missed due times; each is observed once."""
         statement = (
             select(schedule_run, schedule.c.name, schedule.c.type, schedule.c.tenant)
@@ -142,7 +142,7 @@ class Conditions:
             .order_by(schedule_run.c.at)
             .limit(_BATCH)
         )
-        found: dict[Cause, Sighting] = {}
+        found: dict[Cause, Observed] = {}
         for row in connection.execute(statement).mappings().all():
             place = and_(
                 schedule_run.c.schedule_id == row["schedule_id"],
@@ -156,7 +156,7 @@ class Conditions:
             # A schedule belongs to one tenant, and so does its alarm.
             cause = Cause(source, type=row["type"], place=row["name"], tenant=row["tenant"])
             at = row["at"]
-            one = found.setdefault(cause, Sighting(cause, severity_of(policy, source), at, at))
+            one = found.setdefault(cause, Observed(cause, severity_of(policy, source), at, at))
             one.count += row["number"]
             one.last_at = at
             last = row["last_due_at"] or row["due_at"]
@@ -173,7 +173,7 @@ class Conditions:
 
     # --- workers ------------------------------------------------------------------------------
 
-    def _lost(self, connection: Connection, now: datetime) -> list[Sighting]:
+    def _lost(self, connection: Connection, now: datetime) -> list[Observed]:
         """Workers that vanished without a stop, and that no newer boot has replaced."""
         if not raises(None, AlarmSource.LOST_WORKER, self._rules):
             return []
@@ -196,7 +196,7 @@ class Conditions:
         found = []
         for row in connection.execute(statement).mappings():
             at = moment(as_moment(row["at"]))
-            one = Sighting(
+            one = Observed(
                 Cause(source, place=row["name"]),
                 severity_of(None, source),
                 at,
@@ -214,7 +214,7 @@ class Conditions:
 
     def _waiting_too_long(
         self, connection: Connection, now: datetime, declared: Mapping[str, Alarm]
-    ) -> list[Sighting]:
+    ) -> list[Observed]:
         limits = dict(self._limits.backlog)
         own = {f"type:{name}": one.backlog for name, one in declared.items() if one.backlog}
         limits |= own
@@ -236,7 +236,7 @@ class Conditions:
 
     def _unconsumed(
         self, connection: Connection, now: datetime, waiting: Sequence[_Waiting]
-    ) -> Iterable[Sighting]:
+    ) -> Iterable[Observed]:
         source = AlarmSource.NO_CONSUMER
         edge = now - self._limits.unconsumed
         late = [one for one in waiting if one.since < edge]
@@ -268,7 +268,7 @@ class Conditions:
         waiting: Sequence[_Waiting],
         limits: Mapping[str, timedelta],
         declared: Mapping[str, Alarm],
-    ) -> Iterable[Sighting]:
+    ) -> Iterable[Observed]:
         source = AlarmSource.BACKLOG
         groups: dict[str, list[_Waiting]] = defaultdict(list)
         for one in waiting:
@@ -299,9 +299,9 @@ class Conditions:
         now: datetime,
         ones: Sequence[_Waiting],
         message: str,
-    ) -> Sighting:
+    ) -> Observed:
         severity = severity_of(policy, cause.source)
-        one = Sighting(cause, severity, min(_since(ones), now), now, evidence=(cause.place,))
+        one = Observed(cause, severity, min(_since(ones), now), now, evidence=(cause.place,))
         one.message = message
         return one
 

@@ -29,15 +29,15 @@ from taskdb.store.engine.session import Row
 from taskdb.store.engine.tables import alarm_cursor, set_aside
 from taskdb.store.engine.task_table import task
 from taskdb.store.engine.types import as_json, moment
-from taskdb.store.outgoing.alarm.announcement import TELL, Announced, tell
+from taskdb.store.outgoing.alarm.announcement import ANNOUNCE, Announced, announce
 from taskdb.store.outgoing.alarm.occurrence import (
     Cause,
-    Sighting,
+    Observed,
     raises,
     severity_of,
     tenant_of,
     write_each,
-    write_sightings,
+    write_observed,
 )
 from taskdb.store.outgoing.alarm.row import policies
 from taskdb.store.outgoing.transaction import QUERIES, ask, changing
@@ -87,7 +87,7 @@ class Detection:
         again = self._aside.due(FOLD, limit)
         has_work = queries_of(self._database.dialect, QUERIES).has_work
         if not again and not self._database.query(has_work, {}, writes=False):
-            self._aside.over(TELL, 0.0)
+            self._aside.over(ANNOUNCE, 0.0)
             return Folded()
         try:
             return self._fold(limit, again)[0]
@@ -115,23 +115,23 @@ class Detection:
             place = _Place(self._database, connection, cursor)
             fresh = place.fresh_events(limit)
             events = [*fresh, *place.events(again)]
-            seen = self._sightings(connection, events) if events else []
+            seen = self._observed(connection, events) if events else []
             if is_careful:
                 for one, error in write_each(connection, seen, now):
                     failed += [(FOLD, str(number), error) for number in one.events]
             elif seen:
-                write_sightings(connection, seen, now)
-            announced = tell(connection, self._rules, now, is_careful=is_careful)
-            failed += [(TELL, key, error) for key, error in announced.failed]
+                write_observed(connection, seen, now)
+            announced = announce(connection, self._rules, now, is_careful=is_careful)
+            failed += [(ANNOUNCE, key, error) for key, error in announced.failed]
             place.move(fresh, now)
             if again and not is_careful:
                 _forget(connection, again)
         is_full = len(fresh) == limit and len(failed) < limit
         return _folded(events, announced, is_full=is_full), failed
 
-    def _sightings(self, connection: Connection, events: list[Row]) -> list[Sighting]:
+    def _observed(self, connection: Connection, events: list[Row]) -> list[Observed]:
         declared = policies(connection, {row["type"] or "" for row in events})
-        found: dict[Cause, Sighting] = {}
+        found: dict[Cause, Observed] = {}
         newest: dict[Cause, Row] = {}
         for row in events:
             policy = declared.get(row["type"] or "")
@@ -142,7 +142,7 @@ class Detection:
             cause = _cause(row, detail, source, policy, self._rules)
             at = moment(row["at"])
             if cause not in found:
-                found[cause] = Sighting(cause, severity_of(policy, source), at, at)
+                found[cause] = Observed(cause, severity_of(policy, source), at, at)
             found[cause].add(at, row["task_id"])
             found[cause].events.append(row["id"])
             newest[cause] = row
@@ -150,7 +150,7 @@ class Detection:
         return list(found.values())
 
     def _describe(
-        self, connection: Connection, found: dict[Cause, Sighting], newest: dict[Cause, Row]
+        self, connection: Connection, found: dict[Cause, Observed], newest: dict[Cause, Row]
     ) -> None:
         """Add message and sample of the newest task to each observation."""
         ids = {row["task_id"] for row in newest.values()}
@@ -158,9 +158,9 @@ class Detection:
             return
         tasks = _tasks(connection, ids)
         for cause, row in newest.items():
-            one, sighting = tasks.get(row["task_id"]), found[cause]
+            one, observed = tasks.get(row["task_id"]), found[cause]
             detail = _detail(row)
-            sighting.message, sighting.sample = self._sample(row, detail, one)
+            observed.message, observed.sample = self._sample(row, detail, one)
 
     def _sample(
         self, row: Row, detail: Mapping[str, Any], one: TaskEntity | None

@@ -41,7 +41,7 @@ class Cause:
 
 
 @dataclass(slots=True)
-class Sighting:
+class Observed:
     """The observations of one cause in one pass.
 
     `evidence` names the causes that hold a condition now; a known one is not counted again.
@@ -85,14 +85,14 @@ def tenant_of(policy: Alarm | None, tenant: str, rules: AlarmRules) -> str | Non
 
 
 def write_each(
-    connection: Connection, seen: Iterable[Sighting], now: datetime
-) -> list[tuple[Sighting, Exception]]:
+    connection: Connection, seen: Iterable[Observed], now: datetime
+) -> list[tuple[Observed, Exception]]:
     """Write each with a savepoint. Returns those that could not be written, with the error."""
     failed = []
     for one in seen:
         try:
             with connection.begin_nested():
-                write_sightings(connection, [one], now)
+                write_observed(connection, [one], now)
         except Exception as error:
             if not is_of_a_row(error):
                 raise
@@ -100,7 +100,7 @@ def write_each(
     return failed
 
 
-def write_sightings(connection: Connection, seen: Iterable[Sighting], now: datetime) -> None:
+def write_observed(connection: Connection, seen: Iterable[Observed], now: datetime) -> None:
     """Count observations in their alarms; a resolved alarm opens again."""
     by_fingerprint = {one.cause.fingerprint: one for one in seen}
     known = {row["fingerprint"]: row for row in locked(connection, list(by_fingerprint))}
@@ -118,7 +118,7 @@ def locked(connection: Connection, fingerprints: Sequence[str]) -> list[RowMappi
     return list(connection.execute(statement.with_for_update()).mappings())
 
 
-def _insert(connection: Connection, fingerprint: str, one: Sighting, now: datetime) -> None:
+def _insert(connection: Connection, fingerprint: str, one: Observed, now: datetime) -> None:
     cause = one.cause
     values = {
         "id": str(uuid7()),
@@ -146,7 +146,7 @@ def _insert(connection: Connection, fingerprint: str, one: Sighting, now: dateti
     connection.execute(insert(alarm).values(values))
 
 
-def _count(connection: Connection, row: RowMapping, one: Sighting, now: datetime) -> None:
+def _count(connection: Connection, row: RowMapping, one: Observed, now: datetime) -> None:
     new = [key for key in one.evidence if key not in row["evidence"]]
     count = len(new) if one.evidence else one.count
     if one.evidence and not count and row["state"] != AlarmState.RESOLVED:

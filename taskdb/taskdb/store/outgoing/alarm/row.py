@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
@@ -50,53 +51,29 @@ def is_live() -> ColumnElement[bool]:
 
 def entity(row: RowMapping) -> AlarmEntity:
     """The alarm of a whole row."""
-    return AlarmEntity(
-        id=str(row["id"]),
-        fingerprint=row["fingerprint"],
-        source=AlarmSource(row["source"]),
-        type=row["type"],
-        error_type=row["error_type"],
-        place=row["place"],
-        tenant=row["tenant"],
-        severity=Severity(row["severity"]),
-        state=AlarmState(row["state"]),
-        snoozed_until=row["snoozed_until"],
-        count=row["count"],
-        reported=row["reported"],
-        window_until=row["window_until"],
-        is_regression=bool(row["is_regression"]),
-        is_routed=None if row["is_routed"] is None else bool(row["is_routed"]),
-        channels=tuple(row["channels"]),
-        task_ids=tuple(row["task_ids"]),
-        sample=row["sample"],
-        message=row["message"],
-        first_seen_at=row["first_seen_at"],
-        last_seen_at=row["last_seen_at"],
-        opened_at=row["opened_at"],
-        resolved_at=row["resolved_at"],
-        acted_by=row["acted_by"],
-        acted_at=row["acted_at"],
-        note=row["note"],
-        acted_for=row["acted_for"],
-    )
+    values = {one.name: row[one.name] for one in fields(AlarmEntity)}
+    values |= {
+        "id": str(row["id"]),
+        "source": AlarmSource(row["source"]),
+        "severity": Severity(row["severity"]),
+        "state": AlarmState(row["state"]),
+        "is_regression": bool(row["is_regression"]),
+        "is_routed": None if row["is_routed"] is None else bool(row["is_routed"]),
+        "channels": tuple(row["channels"]),
+        "task_ids": tuple(row["task_ids"]),
+    }
+    return AlarmEntity(**values)
 
 
 def delivery_of(row: RowMapping) -> AlarmDelivery:
     """The message of a whole row, without its text."""
-    return AlarmDelivery(
-        id=str(row["id"]),
-        alarm_id=str(row["alarm_id"]),
-        channel=row["channel"],
-        sequence=row["sequence"],
-        kind=MessageKind(row["kind"]),
-        count=row["count"],
-        total=row["total"],
-        attempts=row["attempts"],
-        next_try_at=row["next_try_at"],
-        last_error=row["last_error"],
-        sent_at=row["sent_at"],
-        created_at=row["created_at"],
-    )
+    values = {one.name: row[one.name] for one in fields(AlarmDelivery)}
+    values |= {
+        "id": str(row["id"]),
+        "alarm_id": str(row["alarm_id"]),
+        "kind": MessageKind(row["kind"]),
+    }
+    return AlarmDelivery(**values)
 
 
 def within(scope: Scope, tenant: str | None = None) -> list[ColumnElement[bool]]:

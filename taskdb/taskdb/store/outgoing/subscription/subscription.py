@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -231,28 +231,20 @@ def filter_of_row(row: Any) -> EventFilter:
 
 
 def _entity(row: RowMapping) -> SubscriptionEntity:
-    return SubscriptionEntity(
-        id=str(row["id"]),
-        name=row["name"],
-        tenant=row["tenant"],
-        is_for_all=bool(row["is_for_all"]),
-        transport=TransportKind(row["transport"]),
-        target=row["target"],
-        filter=filter_of_row(row),
-        state=SubscriptionState(row["state"]),
-        cursor=str(EventCursor(row["cursor_xid"], row["cursor_id"])),
-        cursor_at=row["cursor_at"],
-        attempts=row["attempts"],
-        failing_since=row["failing_since"],
-        next_try_at=row["next_try_at"],
-        last_error=row["last_error"],
-        sent=row["sent"],
-        last_sent_at=row["last_sent_at"],
-        previous_secret_until=row["previous_until"],
-        created_by=row["created_by"],
-        created_at=moment(row["created_at"]),
-        updated_at=moment(row["updated_at"]),
-    )
+    names = {one.name for one in fields(SubscriptionEntity)}
+    values = {name: value for name, value in row.items() if name in names}
+    values |= {
+        "id": str(row["id"]),
+        "is_for_all": bool(row["is_for_all"]),
+        "transport": TransportKind(row["transport"]),
+        "filter": filter_of_row(row),
+        "state": SubscriptionState(row["state"]),
+        "cursor": str(EventCursor(row["cursor_xid"], row["cursor_id"])),
+        "previous_secret_until": row["previous_until"],
+        "created_at": moment(row["created_at"]),
+        "updated_at": moment(row["updated_at"]),
+    }
+    return SubscriptionEntity(**values)
 
 
 def _one(connection: Connection, subscription_id: str) -> SubscriptionEntity:
