@@ -33,9 +33,9 @@ def grants(
     The roles exist already; TASKDB_DATABASE_URL names the owner of the tables. Repeat it after
     each `taskdb migrate`.
     """
-    if not session.settings.store_url.startswith("postgresql"):
-        raise GrantsRefused("SQLite has no roles: its file belongs to one user of the machine")
     with Store(session.settings.store_url).closing() as store:
+        if store.database.dialect.is_file:
+            raise GrantsRefused("SQLite has no roles: its file belongs to one user of the machine")
         found = store.database.over_transactions(
             lambda engine: (carry_out if apply else grants_over)(engine, runtime, read_only)
         )

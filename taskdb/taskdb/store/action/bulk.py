@@ -105,8 +105,8 @@ class BulkActions:
         after: Cursor | None,
         may_run: Permission,
     ) -> Sequence[Any]:
-        name = self._database.dialect.name
-        statement = page_statement(chosen, scope, name, BULK, "oldest", after)
+        d = self._database.dialect
+        statement = page_statement(chosen, scope, d, BULK, "oldest", after)
         statement = statement.where(*is_allowed(may_run))
         narrow = statement.where(has_status(sources), ~task.c.is_adopted).with_only_columns(
             task.c.id, task.c.created_at

@@ -40,12 +40,7 @@ class Limits:
     ) -> None:
         """Pause a place: no task of it starts. Tasks that run continue."""
         row = _row_of(place, scope)
-        self._write(
-            self._queries.pause,
-            row,
-            reason=reason,
-            set_by=by,
-        )
+        self._write(self._queries.pause, row, reason=reason, set_by=by)
 
     def lift_pause(
         self, place: Place, scope: Scope, by: str | None = None, *, owner: LimitOwner | None = None
@@ -58,9 +53,9 @@ class Limits:
 
     def set(self, place: Place, limit: Limit, scope: Scope, by: str | None = None) -> None:
         """Set the limit of a place. It replaces the previous one."""
-        sql = self._queries.set_limit
         row = _row_of(place, scope)
-        self._write(sql, row, **_spelled(limit), origin=PERSON, set_by=by)
+        written = {**_spelled(limit), "origin": PERSON, "set_by": by}
+        self._write(self._queries.set_limit, row, **written)
 
     def clear(
         self, place: Place, scope: Scope, by: str | None = None, *, owner: LimitOwner | None = None
@@ -92,9 +87,8 @@ class Limits:
         ]
 
     def _limits(self) -> list[LimitEntity]:
-        sql = self._queries.limits
         found = []
-        for row in self._database.query(sql, {}, writes=False):
+        for row in self._database.query(self._queries.limits, {}, writes=False):
             with unless_unreadable(row, "taskdb_limit", f"{row['target']}:{row['name']}"):
                 found.append(_entity(row))
         return found

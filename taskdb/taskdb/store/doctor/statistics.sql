@@ -31,13 +31,6 @@ SELECT {oldest_open} - 1 AS xid, 9223372036854775807 AS id
 -- query end: sqlite
 SELECT 0 AS xid, COALESCE(max(id), 0) AS id FROM taskdb_event
 
--- part is_readable: postgresql
--- No open transaction can add an event before this one.
-taskdb_event.xid < {oldest_open}
-
--- part is_readable: sqlite
-{has_order taskdb_event.xid}
-
 -- part before status attempt
 -- When the task last got a status in an attempt before this event, by the history.
 (SELECT max(e.at) FROM taskdb_event AS e WHERE e.task_id = page.task_id
@@ -76,7 +69,7 @@ WITH page AS (
                  'billiard.exceptions.WorkerLostError', 'taskdb_worker.run.execution.TaskExited',
                  'taskdb_worker.run.execution.TaskMemoryError') THEN 'crashed' ELSE '' END AS loss
     FROM taskdb_event WHERE (xid, id) > ({integer xid}, {integer id})
-    AND {is_readable} ORDER BY xid, id LIMIT :limit),
+    AND {is_settled taskdb_event.xid} ORDER BY xid, id LIMIT :limit),
 each AS (
     SELECT found.type, found.queue,
         CASE WHEN {truth by_tenant} THEN found.tenant ELSE '' END AS tenant,

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.session import Row
+from taskdb.store.engine.tables import metadata
 from taskdb.store.task.statements import queries_of
 
 _THRESHOLD, _SHARE = "autovacuum_vacuum_threshold", "autovacuum_vacuum_scale_factor"
@@ -99,7 +100,8 @@ class Vacuum:
     def _ask(self, name: str, **parameters: float) -> list[Row]:
         """Run the statement with this name; return no row where the database has none."""
         sql = getattr(queries_of(self._database.dialect, "doctor/vacuum"), name, None)
-        return self._database.query(sql, parameters, writes=False) if sql else []
+        given = {"tables": sorted(metadata.tables), **parameters}
+        return self._database.query(sql, given, writes=False) if sql else []
 
 
 def _holder(row: Row, age: str) -> Holder:

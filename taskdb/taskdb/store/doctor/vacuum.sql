@@ -5,7 +5,7 @@ CAST(EXTRACT(EPOCH FROM clock_timestamp() - {moment}) AS DOUBLE PRECISION)
 
 -- part ours
 -- Our tables, and every partition of the history.
-(SELECT to_regclass(name) AS relid FROM unnest(ARRAY[{tables}]) AS given(name)
+(SELECT to_regclass(name) AS relid FROM unnest(CAST(:tables AS TEXT[])) AS given(name)
  UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('taskdb_event')) AS ours
 
 -- part holders

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from taskdb.logger import get_logger
 from taskdb.store.engine import faults
-from taskdb.store.engine.event_order import has_order
+from taskdb.store.engine.event_order import NO_XID
 from taskdb.store.engine.postgresql.partitions import LOCK_TIMEOUT
 from taskdb.store.engine.session import Row
 
@@ -32,8 +32,7 @@ _LOCK_KEY = 0x7461736B7873
 _NEXT = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT)"
 _OWN = "CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)"
 _NEWEST = (
-    "SELECT {column} FROM taskdb_event"
-    f" WHERE {has_order('postgresql', 'xid')} ORDER BY xid DESC, id DESC LIMIT 1"
+    f"SELECT {{column}} FROM taskdb_event WHERE xid < {NO_XID} ORDER BY xid DESC, id DESC LIMIT 1"
 )
 # A place that this cluster has not reached: its event or cursor comes from another cluster.
 LOOK = (
@@ -43,7 +42,7 @@ LOOK = (
     " UNION ALL SELECT max(cursor_xid) FROM taskdb_subscription"
     " UNION ALL SELECT max(xid) FROM taskdb_alarm_cursor"
     " UNION ALL SELECT max(xid) FROM taskdb_reporter) AS place"
-    f" WHERE {has_order('postgresql', 'xid')}) AS furthest"
+    f" WHERE xid < {NO_XID}) AS furthest"
 )
 # The row is missing after a TRUNCATE of every table; the column's default has its shift.
 _REMEMBER = (

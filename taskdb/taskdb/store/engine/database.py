@@ -80,8 +80,7 @@ class Database:
         self._speak()
         self.idle_seconds = IDLE_SECONDS
         renew_after_fork(self)
-        is_file = self.dialect.name == "sqlite"
-        self._fork_lock = ForkLock(self._close_engines) if is_file else None
+        self._fork_lock = ForkLock(self._close_engines) if self.dialect.is_file else None
 
     def spoken(self, name: str) -> StoreDialect:
         """The dialect with this name. A caller's connection may need another one than ours."""

@@ -99,6 +99,8 @@ class StoreDialect(Protocol):
     watch: str
     """Makes the server end this transaction after `milliseconds` of idling; may be empty."""
     interpreted: str
+    is_file: bool
+    """Whether the database is a file of this machine, with one writer and without roles."""
     has_partitions: bool
     """Whether the history has a partition for each day."""
     """Keeps the server from compiling the statements of this transaction; may be empty."""
@@ -153,6 +155,19 @@ class StoreDialect(Protocol):
 
     def lists(self, column: str, value: str) -> str:
         """Whether a JSON array of texts contains this text."""
+
+    def contains(self, column: str, parameter: str) -> str:
+        """Whether a JSON column has every item of a parameter that carries JSON text."""
+
+    def has_order(self, column: str) -> str:
+        """Whether the database itself has set the xid of an event.
+
+        An xid that was written by hand may be higher than all later ones. A cursor that passed it
+        would miss every later event.
+        """
+
+    def is_settled(self, column: str) -> str:
+        """Whether no open transaction can add an event before the one with this xid."""
 
     def joined(self, column: str) -> str:
         """An aggregate: the distinct texts of a column, joined by commas."""

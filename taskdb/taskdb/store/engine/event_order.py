@@ -1,4 +1,4 @@
-"""The order of the history: the xids that an event may have."""
+"""The order of the history on PostgreSQL: the xids that an event may have."""
 
 from __future__ import annotations
 
@@ -8,13 +8,4 @@ OLDEST_OPEN = (
     "(CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
     " + (SELECT shift FROM taskdb_history_cluster))"
 )
-"""On PostgreSQL the xid of the oldest open transaction. Every event before it can be read."""
-
-
-def has_order(dialect: str, column: str) -> str:
-    """SQL: the database itself has set the xid of an event.
-
-    An xid that was written by hand may be higher than all later ones. A cursor that passed it would
-    miss every later event.
-    """
-    return f"{column} < {NO_XID}" if dialect == "postgresql" else f"{column} = 0"
+"""The xid of the oldest open transaction. Every event before it can be read."""

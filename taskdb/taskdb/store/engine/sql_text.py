@@ -15,7 +15,7 @@ may contain tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
@@ -62,12 +62,9 @@ def columns_of(*files: str) -> Mapping[str, Columns]:
 
 
 @cache
-def _read(file: str) -> tuple[Section, ...]:
-    return tuple(_sections((_STORE / f"{file}.sql").read_text("utf-8")))
-
-
-def _sections(text: str) -> Iterator[Section]:
-    header, lines = None, list[str]()
+def _read(file: str) -> list[Section]:
+    read, header, lines = list[Section](), None, list[str]()
+    text = (_STORE / f"{file}.sql").read_text("utf-8")
     for line in (*text.splitlines(), "-- part end"):
         found = _HEADER.fullmatch(line)
         if found is None:
@@ -77,8 +74,10 @@ def _sections(text: str) -> Iterator[Section]:
         if header is not None:
             kind, name, parameters, options = header.groups()
             given = tuple(option.strip() for option in (options or "").split(",") if option)
-            yield Section(kind, name, tuple(parameters.split()), given, "\n".join(lines).strip())
+            body = "\n".join(lines).strip()
+            read.append(Section(kind, name, tuple(parameters.split()), given, body))
         header, lines = found, []
+    return read
 
 
 class Writer:

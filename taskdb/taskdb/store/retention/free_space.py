@@ -26,13 +26,9 @@ class FreeSpace:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @property
-    def _is_file(self) -> bool:
-        return self._database.dialect.name == "sqlite"
-
     def give_back(self, seconds: float) -> int:
         """Give pages back for about `seconds`. Returns their number, 0 if there are none."""
-        if not self._is_file or self._database.is_joined or not self.can_shrink():
+        if not self._database.dialect.is_file or self._database.is_joined or not self.can_shrink():
             return 0
         until = time.monotonic() + seconds
         given = 0
@@ -50,7 +46,7 @@ class FreeSpace:
 
     def can_shrink(self) -> bool:
         """Whether the file can shrink without being rewritten (`auto_vacuum = INCREMENTAL`)."""
-        if not self._is_file:
+        if not self._database.dialect.is_file:
             return True
         return self._database.read(lambda one: _pragma(one, "auto_vacuum")) == _INCREMENTAL
 

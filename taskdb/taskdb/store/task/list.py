@@ -29,16 +29,10 @@ from taskdb.model.entity import TaskEvent
 from taskdb.model.json_text import encode
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Scope
-from taskdb.store.engine.event_order import has_order
+from taskdb.store.engine.dialect import StoreDialect
 from taskdb.store.engine.task_table import task, task_event
 from taskdb.store.task.filter import Filter
 from taskdb.store.task.task_id import is_id
-
-OLDEST_OPEN = (
-    "(CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
-    " + (SELECT shift FROM taskdb_history_cluster))"
-)
-"""On PostgreSQL the xid of the oldest open transaction. Every event before it can be read."""
 
 Order = Literal["newest", "oldest"]
 
@@ -135,11 +129,11 @@ def _no_cursor(subject: str) -> InvalidInput:
 
 
 def page_statement(
-    chosen: Filter, scope: Scope, dialect: str, limit: int, order: Order, after: Cursor | None
+    chosen: Filter, scope: Scope, d: StoreDialect, limit: int, order: Order, after: Cursor | None
 ) -> Select[Any]:
     """Return the statement that selects the rows of one page."""
     place = tuple_(task.c.created_at, task.c.id)
-    statement = select(task).where(*conditions(chosen, scope, dialect)).limit(limit)
+    statement = select(task).where(*conditions(chosen, scope, d)).limit(limit)
     if order == "newest":
         statement = statement.order_by(task.c.created_at.desc(), task.c.id.desc())
     else:
@@ -152,7 +146,7 @@ def page_statement(
     return statement.where(place < edge if order == "newest" else place > edge)
 
 
-def conditions(chosen: Filter, scope: Scope, dialect: str) -> list[ColumnElement[bool]]:
+def conditions(chosen: Filter, scope: Scope, d: StoreDialect) -> list[ColumnElement[bool]]:
     """Return the conditions of a row that is in a scope and matches a filter."""
     found: list[ColumnElement[bool]] = []
     if scope.tenants is not None:
@@ -174,7 +168,7 @@ def conditions(chosen: Filter, scope: Scope, dialect: str) -> list[ColumnElement
     if chosen.search:
         found.append(_search(chosen.search))
     found.extend(_in_adoption(chosen))
-    found.extend(_in_json(chosen, dialect))
+    found.extend(_in_json(chosen, d))
     return found
 
 
@@ -190,9 +184,10 @@ def has_status(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
     return task.c.status.in_(listed)
 
 
-def events_statement(after: EventCursor, scope: Scope, dialect: str, limit: int) -> Select[Any]:
+def events_statement(after: EventCursor, scope: Scope, d: StoreDialect, limit: int) -> Select[Any]:
     """Return the statement for events behind a cursor, up to the oldest open transaction."""
-    statement = select(task_event).where(behind(after), *horizon_of(dialect)).limit(limit)
+    settled = text(d.is_settled("taskdb_event.xid"))
+    statement = select(task_event).where(behind(after), settled).limit(limit)
     if scope.tenants is not None:
         statement = statement.where(task_event.c.tenant.in_(scope.tenants))
     return statement.order_by(task_event.c.xid, task_event.c.id)
@@ -204,18 +199,6 @@ def behind(after: EventCursor) -> ColumnElement[bool]:
     return place > tuple_(literal(after.xid, BigInteger), literal(after.id, BigInteger))
 
 
-def horizon(dialect: str) -> str:
-    """Return the SQL condition that no open transaction can add an event before this one."""
-    if dialect != "postgresql":
-        return has_order(dialect, "taskdb_event.xid")
-    return f"taskdb_event.xid < {OLDEST_OPEN}"
-
-
-def horizon_of(dialect: str) -> list[ColumnElement[bool]]:
-    """Return `horizon` as conditions of a statement."""
-    return [and_(text(horizon(dialect)))]
-
-
 def _search(words: str) -> ColumnElement[bool]:
     escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     pattern = f"%{escaped}%"
@@ -223,25 +206,11 @@ def _search(words: str) -> ColumnElement[bool]:
     return or_(*(column.ilike(pattern, escape="\\") for column in columns))
 
 
-def _in_json(chosen: Filter, dialect: str) -> list[ColumnElement[bool]]:
+def _in_json(chosen: Filter, d: StoreDialect) -> list[ColumnElement[bool]]:
     wanted = [("tags", json.dumps([chosen.tag]))] if chosen.tag is not None else []
     if chosen.attributes:
         wanted.append(("attributes", encode(dict(chosen.attributes), "attributes")))
-    contains = _CONTAINS[dialect]
     return [
-        and_(text(contains.format(column=column)).bindparams(**{column: value}))
+        and_(text(d.contains(f"taskdb_task.{column}", column)).bindparams(**{column: value}))
         for column, value in wanted
     ]
-
-
-_CONTAINS = {
-    "postgresql": "taskdb_task.{column} @> CAST(:{column} AS JSONB)",
-    # For the items of an array or an object. Values nested in them must be equal as text.
-    "sqlite": (
-        "NOT EXISTS (SELECT 1 FROM json_each(:{column}) AS wanted WHERE NOT EXISTS"
-        " (SELECT 1 FROM json_each(taskdb_task.{column}) AS item"
-        " WHERE item.value IS wanted.value AND (typeof(wanted.key) = 'integer'"
-        " OR item.key = wanted.key) AND (item.type = wanted.type OR 'real'"
-        " IN (item.type, wanted.type))))"
-    ),
-}

@@ -11,14 +11,7 @@ from taskdb.model.entity import TaskEntity, TaskKind
 from taskdb.model.principal.permission import LISTS, Permission
 from taskdb.store.engine.database import Database
 from taskdb.store.engine.task_table import task
-
-_BELOW = (
-    "WITH RECURSIVE below AS ("
-    "SELECT id, kind, type, queue, priority FROM taskdb_task WHERE parent_id = :id"
-    " UNION ALL SELECT one.id, one.kind, one.type, one.queue, one.priority FROM taskdb_task AS one"
-    " JOIN below ON one.parent_id = below.id)"
-    " SELECT DISTINCT kind, type, queue, priority FROM below"
-)
+from taskdb.store.task.statements import queries_of
 
 
 def places_of(database: Database, found: TaskEntity) -> Iterator[Mapping[str, Any]]:
@@ -26,7 +19,8 @@ def places_of(database: Database, found: TaskEntity) -> Iterator[Mapping[str, An
     yield _place_of({name: getattr(found, name) for name in ("kind", *LISTS.values())})
     if found.spec is not None:
         yield from _places_in(found.spec)
-        below = database.query(_BELOW, {"id": found.id}, writes=False)
+        sql = queries_of(database.dialect, "task/permission").below
+        below = database.query(sql, {"id": found.id}, writes=False)
         yield from (_place_of(row) for row in below)
 
 

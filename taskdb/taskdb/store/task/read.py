@@ -85,8 +85,8 @@ class Tasks:
         reader: TaskReader | None = None,
     ) -> list[TaskEntity]:
         """Return one page of tasks, by time of creation."""
-        name = self._database.dialect.name
-        statement = page_statement(chosen, scope, name, limit, order, after)
+        d = self._database.dialect
+        statement = page_statement(chosen, scope, d, limit, order, after)
 
         def read(connection: Connection) -> list[TaskEntity]:
             return [self._entity(row, reader) for row in connection.execute(statement).mappings()]
@@ -106,7 +106,7 @@ class Tasks:
     ) -> list[TaskEntity]:
         """Return sub-tasks behind a position, in order of their positions."""
         chosen = Filter(parent_id=parent_id, role=role, status=status)
-        limits = conditions(chosen, scope, self._database.dialect.name)
+        limits = conditions(chosen, scope, self._database.dialect)
         statement = (
             select(task)
             .where(*limits, task.c.position > after)
@@ -155,7 +155,7 @@ class Tasks:
         transaction is open. Raises InvalidInput for a text that is not a cursor.
         """
         after = EventCursor.parse(cursor) if cursor else EventCursor(0, 0)
-        statement = events_statement(after, scope, self._database.dialect.name, limit)
+        statement = events_statement(after, scope, self._database.dialect, limit)
 
         def read(connection: Connection) -> EventPage:
             found = connection.execute(statement).mappings().all()
@@ -189,7 +189,7 @@ class Tasks:
         condition: ColumnElement[bool],
         joined: Connection | None = None,
     ) -> Any:
-        limits = conditions(chosen, scope, self._database.dialect.name)
+        limits = conditions(chosen, scope, self._database.dialect)
         columns = [task] if joined is None else task_over(joined)
         statement = select(*columns).where(condition, *limits).limit(1)
 

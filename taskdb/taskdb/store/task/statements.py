@@ -19,9 +19,7 @@ from taskdb.model.status import (
 )
 from taskdb.store.engine.aside import not_aside
 from taskdb.store.engine.dialect import Columns, MoveStatement, StoreDialect
-from taskdb.store.engine.event_order import has_order
 from taskdb.store.engine.sql_text import Section, Writer, columns_of, listed, sections, split
-from taskdb.store.engine.tables import metadata
 from taskdb.store.engine.task_table import JSON_COLUMNS
 from taskdb.store.task.parent import PARENT
 from taskdb.store.task.row import (
@@ -138,9 +136,7 @@ def _writer(d: StoreDialect, *files: str) -> Writer:
         "few": str(FEW + 1),
         "refused": str(REFUSED_SECONDS),
         "refused_longest": str(REFUSED_LONGEST_SECONDS),
-        "tables": ", ".join(f"'{name}'" for name in sorted(metadata.tables)),
         "not_aside": lambda loop, column="id": not_aside(d, loop, column),
-        "has_order": lambda column: has_order(d.name, column),
         "spelled": lambda *names: d.spelled(", ".join(names)),
         "read": lambda *names: ", ".join(map(_read, split(", ".join(names)))),
         "claim": CLAIM.columns,

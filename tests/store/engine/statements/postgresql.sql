@@ -2485,11 +2485,7 @@ SELECT relname AS name, array_to_string(reloptions, E'\n') AS options, reltuples
 FROM pg_class
 JOIN (
   SELECT to_regclass(name) AS relid
-  FROM unnest(ARRAY['taskdb_alarm', 'taskdb_alarm_cursor', 'taskdb_alarm_policy',
-      'taskdb_alarm_route', 'taskdb_delivery', 'taskdb_event', 'taskdb_history_cluster',
-      'taskdb_limit', 'taskdb_reporter', 'taskdb_reservation', 'taskdb_schedule',
-      'taskdb_schedule_refusal', 'taskdb_schedule_run', 'taskdb_set_aside', 'taskdb_slot',
-      'taskdb_subscription', 'taskdb_task', 'taskdb_worker']) AS given(name) UNION
+  FROM unnest(CAST(:tables AS TEXT[])) AS given(name) UNION
   SELECT inhrelid
   FROM pg_inherits
   WHERE inhparent = to_regclass('taskdb_event')) AS ours ON ours.relid = pg_class.oid
@@ -2501,11 +2497,7 @@ SELECT stat.relname AS name, n_live_tup AS live, n_dead_tup AS dead
 FROM pg_stat_user_tables AS stat
 JOIN (
   SELECT to_regclass(name) AS relid
-  FROM unnest(ARRAY['taskdb_alarm', 'taskdb_alarm_cursor', 'taskdb_alarm_policy',
-      'taskdb_alarm_route', 'taskdb_delivery', 'taskdb_event', 'taskdb_history_cluster',
-      'taskdb_limit', 'taskdb_reporter', 'taskdb_reservation', 'taskdb_schedule',
-      'taskdb_schedule_refusal', 'taskdb_schedule_run', 'taskdb_set_aside', 'taskdb_slot',
-      'taskdb_subscription', 'taskdb_task', 'taskdb_worker']) AS given(name) UNION
+  FROM unnest(CAST(:tables AS TEXT[])) AS given(name) UNION
   SELECT inhrelid
   FROM pg_inherits
   WHERE inhparent = to_regclass('taskdb_event')) AS ours USING (relid)
@@ -3048,6 +3040,18 @@ WHERE old.id = draft.id
 UPDATE taskdb_schedule_run
 SET outcome = 'skipped', task_id = :task, reason = :reason
 WHERE schedule_id = :schedule AND due_at = CAST(:due AS TIMESTAMPTZ)
+
+-- task/permission below
+WITH RECURSIVE below AS (
+  SELECT id, kind, type, queue, priority
+  FROM taskdb_task
+  WHERE parent_id = :id
+  UNION ALL
+  SELECT one.id, one.kind, one.type, one.queue, one.priority
+  FROM taskdb_task AS one
+  JOIN below ON one.parent_id = below.id)
+SELECT DISTINCT kind, type, queue, priority
+FROM below
 
 -- task awaiting
 SELECT id, tenant, type, role, parent_id, attempt

@@ -2790,6 +2790,18 @@ UPDATE taskdb_schedule_run
 SET outcome = 'skipped', task_id = :task, reason = :reason
 WHERE schedule_id = :schedule AND due_at = :due
 
+-- task/permission below
+WITH RECURSIVE below AS (
+  SELECT id, kind, type, queue, priority
+  FROM taskdb_task
+  WHERE parent_id = :id
+  UNION ALL
+  SELECT one.id, one.kind, one.type, one.queue, one.priority
+  FROM taskdb_task AS one
+  JOIN below ON one.parent_id = below.id)
+SELECT DISTINCT kind, type, queue, priority
+FROM below
+
 -- task awaiting
 SELECT id, tenant, type, role, parent_id, attempt
 FROM taskdb_task

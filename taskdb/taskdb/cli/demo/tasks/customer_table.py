@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
-from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text, create_engine
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text, create_engine, text
 
 URL_VARIABLE = "CUSTOMERS_URL"
 """The environment variable of the worker that names the database where the input names no file:
@@ -19,6 +18,13 @@ CUSTOMER = Table(
     _METADATA,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     *(Column(name, Text) for name in ("name", "email", "country", "signed_up_on", "balance")),
+)
+
+_KEEP = text(
+    "INSERT INTO customer (id, name, email, country, signed_up_on, balance)"
+    " VALUES (:id, :name, :email, :country, :signed_up_on, :balance) ON CONFLICT (id) DO UPDATE"
+    " SET name = excluded.name, email = excluded.email, country = excluded.country,"
+    " signed_up_on = excluded.signed_up_on, balance = excluded.balance"
 )
 
 
@@ -43,8 +49,5 @@ def keep(connection: Connection, customers: Iterable[BaseModel]) -> None:
     rows = [one.model_dump(mode="json") for one in customers]
     if not rows:
         return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(CUSTOMER)
-    new = {column.name: statement.excluded[column.name] for column in CUSTOMER.columns}
-    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=new), rows)
+    connection.execute(_KEEP, rows)
     connection.commit()

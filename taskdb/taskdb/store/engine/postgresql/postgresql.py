@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,10 +14,11 @@ from sqlalchemy.engine import make_url
 
 from taskdb.logger import get_logger
 from taskdb.store.engine.dialect import CREATED_ANSWER, OWNED, Columns, Moved, MoveStatement, whole
-from taskdb.store.engine.event_order import OLDEST_OPEN
+from taskdb.store.engine.event_order import NO_XID, OLDEST_OPEN
 from taskdb.store.engine.postgresql.any_moment import read_any_moment
-from taskdb.store.engine.postgresql.before_image import HAS_TRIGGERS, note_triggers, tells_before
+from taskdb.store.engine.postgresql.before_image import tells_before
 from taskdb.store.engine.postgresql.kept_connection import KeptConnection
+from taskdb.store.engine.postgresql.session_setting import BEGINS, pin
 from taskdb.store.engine.renewal import Renewal
 from taskdb.store.engine.session import DriverSession, Parameters, Row, Session
 from taskdb.store.engine.task_table import ID_COLUMNS, JSON_COLUMNS, MOMENT_COLUMNS
@@ -44,18 +44,6 @@ _PREPARED_ADVICE = (
     "end TASKDB_DATABASE_URL with ?prepare_threshold=none, or take a pooler that knows them"
 )
 _CURSOR = "taskdb.cursor"
-_BEGINS = "taskdb.begins"
-"""Marks a connection behind a pooler: each transaction sets its isolation level."""
-_PIN = (
-    # A pooler carries these two settings over to the next server connection.
-    "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),"
-    # It does not carry these over: the next user of the server session would inherit them.
-    " CASE WHEN pg_backend_pid() = %(pid)s THEN set_config('extra_float_digits', '1', false) END,"
-    " CASE WHEN pg_backend_pid() = %(pid)s"
-    " THEN set_config('default_transaction_isolation', 'read committed', false)"
-    f" ELSE current_setting('default_transaction_isolation') END, {HAS_TRIGGERS}"
-)
-"""Fixes the settings that our reading depends on, against those of the role or the database."""
 _EVENT_COLUMNS = ("id", "status", "worker")
 _CONNECTION = {
     "connect_timeout": 5,
@@ -74,6 +62,7 @@ class PostgreSQL:
     """The dialect of PostgreSQL 13 and newer, through psycopg 3."""
 
     name = "postgresql"
+    is_file = False
     has_partitions = True
     never = "TIMESTAMPTZ '9999-01-01 00:00:00Z'"
     # If the server dies, its last commits may be lost: released tasks are held again. The
@@ -157,6 +146,15 @@ class PostgreSQL:
     def lists(self, column: str, value: str) -> str:
         return f"jsonb_exists({column}, CAST({value} AS TEXT))"
 
+    def contains(self, column: str, parameter: str) -> str:
+        return f"{column} @> {self.json(parameter)}"
+
+    def has_order(self, column: str) -> str:
+        return f"{column} < {NO_XID}"
+
+    def is_settled(self, column: str) -> str:
+        return f"{column} < {OLDEST_OPEN}"
+
     def joined(self, column: str) -> str:
         return f"string_agg(DISTINCT {column}, ',')"
 
@@ -215,7 +213,7 @@ class PostgreSQL:
         kept = ref(engine)
 
         def begin(connection: Any, record: Any) -> None:
-            _pin(connection, record)
+            pin(connection, record)
             read_any_moment(connection)
             if kept() in self._unprepared:
                 connection.prepare_threshold = None
@@ -236,7 +234,7 @@ class PostgreSQL:
         lent = kept.take(engine)
         pooled, _ = lent
         connection: Any = pooled.driver_connection
-        begins = _BEGINS in pooled.info
+        begins = BEGINS in pooled.info
         try:
             sends_early = tells_before(pooled)
             if begins:
@@ -357,18 +355,6 @@ class PostgreSQL:
             f" SELECT CAST(old.id AS TEXT) AS id{answer}, moved.status AS moved_to{commit}"
             " FROM old LEFT JOIN moved ON moved.id = old.id"
         )
-
-
-def _pin(connection: Any, record: Any) -> None:
-    """Make a new connection independent of session settings of its role or database."""
-    given = {"pid": connection.info.backend_pid}
-    (*_, isolation, has_triggers) = connection.execute(_PIN, given).fetchone()
-    note_triggers(record.info, has_triggers=has_triggers)
-    if isolation != "read committed":
-        record.info[_BEGINS] = True
-    # Names of prepared statements differ between connections: a pooler that mixes connections up
-    # could otherwise run another one's statement.
-    connection._prepared._prepared_idx = secrets.randbits(48)  # noqa: SLF001 - psycopg has no setting for it
 
 
 def _cursor_of(pooled: Any) -> Any:

@@ -40,6 +40,7 @@ class SQLite:
     """The dialect of SQLite 3.35 and newer, in WAL mode, in a file."""
 
     name = "sqlite"
+    is_file = True
     has_partitions = False
     never = "'9999-01-01T00:00:00.000Z'"
     # One writer at a time: all that a reader sees is in order.
@@ -113,6 +114,22 @@ class SQLite:
         # Text that is not JSON would fail the whole statement.
         listed = f"CASE WHEN json_valid({column}) THEN {column} ELSE '[]' END"
         return f"EXISTS (SELECT 1 FROM json_each({listed}) WHERE value = {value})"
+
+    def contains(self, column: str, parameter: str) -> str:
+        # For the items of an array or an object. Values nested in them must be equal as text.
+        return (
+            f"NOT EXISTS (SELECT 1 FROM json_each(:{parameter}) AS wanted WHERE NOT EXISTS"
+            f" (SELECT 1 FROM json_each({column}) AS member"
+            " WHERE member.value IS wanted.value AND (typeof(wanted.key) = 'integer'"
+            " OR member.key = wanted.key) AND (member.type = wanted.type OR 'real'"
+            " IN (member.type, wanted.type))))"
+        )
+
+    def has_order(self, column: str) -> str:
+        return f"{column} = 0"
+
+    def is_settled(self, column: str) -> str:
+        return f"{column} = 0"
 
     def joined(self, column: str) -> str:
         return f"group_concat(DISTINCT {column})"
