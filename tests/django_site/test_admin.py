@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from django.test import Client, override_settings
 
 from taskdb import SettingsError, TaskDB, TaskStatus
 from taskdb.client.default import default_taskdb
+from taskdb.contrib.django import admin
+from taskdb.contrib.django.models import Task
 from taskdb_worker.command import run_task
 from tests.django_site import project
 from tests.integration.submit_site import until_queued
@@ -134,7 +137,9 @@ def test_what_a_person_sees_and_may_do(site: TaskDB, tmp_path: Path) -> None:
     for words in ("ValueError", "Traceback", "no stock", "acme", "ada", "orders.refuse"):
         assert words in page
     assert 'value="Retry"' not in page
-    assert f"{TASKS}{part}/change/" in text(reader, f"{TASKS}{ids['fan_out']}/change/")
+    parent = text(reader, f"{TASKS}{ids['fan_out']}/change/")
+    assert f"{TASKS}{part}/change/" in parent
+    assert "0 of 3 ended, 0 failed" in parent
     assert f"{TASKS}{ids['fan_out']}/change/" in text(reader, f"{TASKS}{part}/change/")
     assert "worker" in text(reader, f"{TASKS}{ids['waiting']}/change/")
     gone = "00000000-0000-7000-8000-000000000000"
@@ -264,3 +269,26 @@ def test_a_move_that_is_refused_leaves_no_entry(site: TaskDB) -> None:
 def test_no_migration_of_djangos_touches_our_tables(site: TaskDB, capsys: Any) -> None:
     call_command("makemigrations", check_changes=True, dry_run=True)
     assert "No changes" in capsys.readouterr().out
+
+
+def test_moments_are_local_without_time_zones(site: TaskDB) -> None:
+    zone = {"USE_TZ": False, "TIME_ZONE": "Asia/Tokyo"}
+    entity = site.submit_task("orders.pack", run_at=datetime(2200, 1, 1, 20, 30, tzinfo=UTC))
+    reader = person("reader", "view_task")
+    with override_settings(**zone):
+        assert Task.objects.get(pk=entity.id).run_at == datetime(2200, 1, 2, 5, 30)  # noqa: DTZ001 - as Django's own
+        assert "2200-01-02 05:30:00" in text(reader, f"{TASKS}{entity.id}/change/")
+    assert "2200-01-01" in text(reader, f"{TASKS}{entity.id}/change/")
+
+
+def test_the_list_shows_errors_and_sorts_and_searches_the_newest_tasks_only(
+    site: TaskDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = some_tasks(site)
+    reader = person("reader", "view_task")
+    assert "ValueError: <b>no stock</b>" in text(reader, TASKS)
+    assert "?o=2" not in text(reader, TASKS)
+    monkeypatch.setattr(admin, "SEARCHED", 2)
+    assert ids["waiting"] in text(reader, TASKS, q="orders.pack")
+    assert ids["done"] not in text(reader, TASKS, q="order 7")
+    assert ids["done"] in text(reader, TASKS, q=ids["done"])

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, current_app
+from flask import Flask, current_app, request
 from flask_sqlalchemy import SQLAlchemy
 from tests.integration.submit_site import ids, messages, until_queued
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskdb import Registry, SettingsError, TaskContext, TaskDB, task
 from taskdb.contrib.flask import FlaskTaskDB
+from taskdb.contrib.flask.testing import rehearsing
 from taskdb.testing import rehearse
 
 registry = Registry()
@@ -214,3 +215,23 @@ def test_the_commands_are_about_the_app(site: Site, capfd: pytest.CaptureFixture
     assert runner.invoke(args=["taskdb", "show", "nobody"]).exit_code != 0
     assert runner.invoke(args=["taskdb", "dev"]).exit_code != 0
     assert "flask" in sys.modules
+
+
+def test_a_view_that_raises_in_a_context_of_the_test_locks_nothing(site: Site) -> None:
+    site.app.testing = True
+
+    @site.app.post("/")
+    def view() -> str:
+        site.taskdb.submit_task("where")
+        if "fail" in request.args:
+            raise ZeroDivisionError
+        site.db.session.commit()
+        return "placed"
+
+    with site.app.app_context(), rehearsing(site.app) as rehearsal:
+        with pytest.raises(ZeroDivisionError):
+            site.app.test_client().post("/?fail")
+        assert rehearsal.submitted() == []
+        site.app.test_client().post("/")
+        rehearsal.assert_submitted("where", count=1)
+        assert rehearsal.drain().failed == ()

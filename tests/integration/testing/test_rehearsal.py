@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 from tests.integration.submit_site import client, engine_on, messages, until_queued
 
 from taskdb import (
@@ -38,6 +40,8 @@ from taskdb.testing import (
     clock,
     current,
     drain,
+    drain_async,
+    memory_database,
     rehearse,
     run_task,
     submitted,
@@ -446,3 +450,17 @@ def test_a_client_of_the_application_is_rehearsed_on_its_own_database(
         assert taskdb.get_task(left.id).status == "CREATED"
         with pytest.raises(TypeError, match="a client has its registry"), rehearse(taskdb, x=1):
             pass
+
+
+def test_a_submit_in_an_asynchronous_session_is_rehearsed() -> None:
+    async def story(url: str) -> None:
+        asynchronous = url.replace("sqlite:", "sqlite+aiosqlite:")
+        engine = create_async_engine(asynchronous, poolclass=NullPool)
+        async with AsyncSession(engine) as session, session.begin():
+            await current().taskdb.submit_task_async("order.place", {"number": 1}, session=session)
+        assert_submitted("order.place", {"number": 1}, count=1)
+        assert (await drain_async()).tasks[0].result == "placed 1"
+        await engine.dispose()
+
+    with memory_database() as url, rehearse(registry=registry, database_url=url):
+        asyncio.run(story(url))

@@ -21,6 +21,7 @@ from django.http import HttpResponseRedirect as Redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
+from django.utils.text import Truncator
 
 from taskdb.client.default import default_taskdb
 from taskdb.client.taskdb import TaskDB
@@ -50,6 +51,9 @@ from taskdb.model.duration import duration_text
 from taskdb.model.principal.origin import submitting_as
 from taskdb.model.reference import parse_reference
 from taskdb.model.status import RETRIED_IN_BULK
+
+SEARCHED = 50_000
+"""The newest tasks, among which a search looks for words: no index knows parts of a name."""
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -113,11 +117,16 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 class TaskAdmin(ReadOnlyAdmin):
     """Tasks: their list, their state and their origin."""
 
-    list_display = ("code", "label", "state", "progress", "attempt", "queue", "tenant", "created")
+    list_display = ("code", "label", "state", "progress", "failure", "tenant", "created")
+    # Another order would sort the whole table.
+    sortable_by = ("code", "created")
     list_display_links = ("code", "label")
     list_filter = (Place, "status", "kind", OfType, InQueue, OfTenant)
     search_fields = ("id",)
-    search_help_text = "An id or code; else a type, a key, a request or a person, or part of a name"
+    search_help_text = (
+        "An id or code; else, among the newest 50,000 tasks, a type, a key, a request or a "
+        "person, or part of a name"
+    )
     actions = ("retry_tasks", "cancel_tasks")
     change_form_template = "admin/taskdb/task.html"
 
@@ -133,17 +142,21 @@ class TaskAdmin(ReadOnlyAdmin):
             everywhere = self.get_queryset(request)
             return everywhere.filter(id=UUID(reference.id)), False
         exact = Q(type=words) | Q(unique_key=words) | Q(request_id=words) | Q(created_by=words)
-        return queryset.filter(exact | Q(name__icontains=words)), False
+        oldest = self.get_queryset(request).order_by("-id").values_list("id", flat=True)
+        newest = (
+            queryset.filter(id__gte=bound) if (bound := oldest[SEARCHED:].first()) else queryset
+        )
+        return newest.filter(exact | Q(name__icontains=words)), False
 
     @admin.display(description="task", ordering="id")
     def code(self, row: Any) -> str:
         return str(row.pk)[:13] + "…"
 
-    @admin.display(description="name", ordering="name")
+    @admin.display(description="name")
     def label(self, row: Any) -> str:
         return str(row.name) if row.name == row.type else f"{row.name} ({row.type})"
 
-    @admin.display(description="status", ordering="status")
+    @admin.display(description="status")
     def state(self, row: Any) -> str:
         return badge(str(row.status))
 
@@ -156,6 +169,11 @@ class TaskAdmin(ReadOnlyAdmin):
         return format_html(
             '<progress max="{}" value="{}"></progress>', row.progress_total, row.progress_current
         )
+
+    @admin.display(description="error")
+    def failure(self, row: Any) -> str:
+        found = row.error or {}
+        return Truncator(f"{found['type']}: {found['message']}").chars(80) if found else ""
 
     @admin.display(description="created", ordering="id")
     def created(self, row: Any) -> Any:
@@ -256,6 +274,7 @@ class TaskAdmin(ReadOnlyAdmin):
             "attempts": attempts_of(history),
             "history": history,
             "parts": parts_of(taskdb, entity),
+            "counts": taskdb.trees.counts(entity.id) if entity.spec is not None else None,
             "may_retry": self.may(request, "retry") and entity.status in RETRIABLE,
             "may_cancel": self.may(request, "cancel") and not entity.status.is_terminal,
             **(extra_context or {}),

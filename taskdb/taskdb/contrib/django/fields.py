@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from taskdb.store.engine.sqlite.sqlite import SQLite
 
@@ -33,3 +35,13 @@ class MomentField(models.DateTimeField):
             return super().get_db_prep_value(value, connection, prepared)
         aware = value if value.tzinfo is not None else value.astimezone()
         return SQLite().spell(aware.astimezone(UTC))
+
+    def from_db_value(self, value: Any, *_: Any) -> Any:
+        return local_moment(value)
+
+
+def local_moment(value: Any) -> Any:
+    """Return a moment in Django's time zone: naive without `USE_TZ`, as Django's own values are."""
+    if value is None or value.tzinfo is None:
+        return value
+    return timezone.localtime(value) if settings.USE_TZ else timezone.make_naive(value)

@@ -35,6 +35,7 @@ class Task(models.Model):
     held_by = models.TextField(null=True)  # noqa: DJ001 - as the column is
     progress_current = models.BigIntegerField(null=True)
     progress_total = models.BigIntegerField(null=True)
+    error = models.JSONField(null=True)
     request_id = models.TextField(null=True)  # noqa: DJ001 - as the column is
     created_by = models.TextField(null=True)  # noqa: DJ001 - as the column is
     created_ip = models.TextField(null=True)  # noqa: DJ001 - as the column is
