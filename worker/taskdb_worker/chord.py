@@ -54,7 +54,7 @@ class _PartEnded:
         self._app = app
         self._process = process
         self._keys = MessageKeys.of(process.taskdb.settings)
-        self._owed: dict[str, _Owed] = {}
+        self._owed: dict[str, _EndedParts] = {}
         self._asked_at: dict[str, float] = {}
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -64,14 +64,14 @@ class _PartEnded:
     def __call__(self, request: Any, state: str) -> None:
         # If the run did not write its own end, the main process reports it and checks the parent.
         if isinstance(request.chord, Part) and getattr(request, ENDED, False):
-            self._count(_Owed(request.chord, state != states.SUCCESS))
+            self._count(_EndedParts(request.chord, state != states.SUCCESS))
 
     def after_fork(self) -> None:
         """Start empty: the thread and the pending checks belong to the parent process."""
         self._owed, self._asked_at = {}, {}
         self._thread, self._lock = None, threading.Lock()
 
-    def _count(self, part: _Owed) -> None:
+    def _count(self, part: _EndedParts) -> None:
         with self._lock:
             waits = time.monotonic() - self._asked_at.get(part.parent_id, float("-inf"))
             known = self._owed.get(part.parent_id)
@@ -108,7 +108,7 @@ class _PartEnded:
         for part in owed.values():
             self._ask(part)
 
-    def _ask(self, part: _Owed) -> None:
+    def _ask(self, part: _EndedParts) -> None:
         try:
             left = self._process.execution.part_ended(part.parent_id, badly=part.is_bad)
             if left.open == 0:
@@ -120,7 +120,7 @@ class _PartEnded:
             # The part has ended: no error here may make Celery report another end.
             log.exception("join.postponed", parent_id=part.parent_id)
 
-    def _publish_body(self, part: _Owed) -> None:
+    def _publish_body(self, part: _EndedParts) -> None:
         try:
             publish_end(self._app, self._keys, part.parent_id, part.part.queue)
         except Exception as error:  # noqa: BLE001 - any error of the broker: this process ends it
@@ -129,7 +129,7 @@ class _PartEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Owed:
+class _EndedParts:
     """Ended parts of one parent that are not checked yet."""
 
     part: Part
@@ -139,5 +139,5 @@ class _Owed:
     def parent_id(self) -> str:
         return self.part.parent_id
 
-    def with_one(self, part: _Owed) -> _Owed:
+    def with_one(self, part: _EndedParts) -> _EndedParts:
         return replace(self, is_bad=self.is_bad or part.is_bad)

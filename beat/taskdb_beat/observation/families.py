@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from taskdb.model.alarm.alarm import AlarmState, Severity
 from taskdb.model.status import PUBLISHABLE, RUNNING
 from taskdb.model.subscription import SubscriptionState
-from taskdb.store.doctor.count import Audience, LiveAlarms
+from taskdb.store.doctor.count import AlarmCounts, SubscriptionCounts
 from taskdb.store.engine.database import Database
 from taskdb_beat.loops.loop import Loop
 from taskdb_beat.observation.catalog import BY_NAME
@@ -96,7 +96,7 @@ class Families(Collector):
         yield self._gauge("taskdb_schedules", states)
         yield self._gauge("taskdb_schedule_lag_seconds", {(): timetable.lag_seconds})
         yield from self._of_alarms(figures.alarms)
-        yield from self._of_subscriptions(figures.audience)
+        yield from self._of_subscriptions(figures.subscriptions)
         # A loop without rows set aside reports 0, so that an alert can end.
         aside = dict.fromkeys(((loop.name,) for loop in self.loops), 0)
         aside |= {(name,): number for name, number in figures.aside.items()}
@@ -140,7 +140,7 @@ class Families(Collector):
         yield self._gauge("taskdb_outbox_tasks", {(): outbox})
         yield self._gauge("taskdb_outbox_oldest_seconds", {(): outbox_oldest})
 
-    def _of_alarms(self, alarms: LiveAlarms) -> Iterator[Metric]:
+    def _of_alarms(self, alarms: AlarmCounts) -> Iterator[Metric]:
         numbers = {
             (state.value, severity.value): alarms.numbers.get((state, severity), 0)
             for state in AlarmState
@@ -160,10 +160,12 @@ class Families(Collector):
         yield self._gauge("taskdb_alarm_messages", waiting)
         yield self._gauge("taskdb_alarm_message_oldest_seconds", oldest)
 
-    def _of_subscriptions(self, audience: Audience) -> Iterator[Metric]:
-        numbers = {(state.value,): audience.numbers.get(state, 0) for state in SubscriptionState}
-        yield self._gauge("taskdb_subscriptions", {**numbers, ("failing",): audience.failing})
-        yield self._gauge("taskdb_subscription_lag_seconds", {(): audience.lag_seconds})
+    def _of_subscriptions(self, subscriptions: SubscriptionCounts) -> Iterator[Metric]:
+        numbers = {
+            (state.value,): subscriptions.numbers.get(state, 0) for state in SubscriptionState
+        }
+        yield self._gauge("taskdb_subscriptions", {**numbers, ("failing",): subscriptions.failing})
+        yield self._gauge("taskdb_subscription_lag_seconds", {(): subscriptions.lag_seconds})
 
     def _of_upkeep(self, upkeep: Upkeep) -> Iterator[Metric]:
         sizes = {(name,): size for name, size in upkeep.sizes.items()}

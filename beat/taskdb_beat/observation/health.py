@@ -20,7 +20,7 @@ class Health:
         self._is_site_up = is_site_up
         self._began = time.monotonic()
 
-    def standing(self) -> list[str]:
+    def stalled(self) -> list[str]:
         """Return a text for each loop that stands still.
 
         A loop that fails while database or broker is not reachable does not count: another process

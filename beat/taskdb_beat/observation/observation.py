@@ -86,9 +86,9 @@ class _Served(Observation):
             log.debug("reporter.handover_failed", reason=str(error))
 
     def _healthz(self, _accept: str) -> Answer:
-        standing = self._health.standing()
-        if standing:
-            return Answer.of(HTTPStatus.SERVICE_UNAVAILABLE, *standing)
+        stalled = self._health.stalled()
+        if stalled:
+            return Answer.of(HTTPStatus.SERVICE_UNAVAILABLE, *stalled)
         return Answer.of(HTTPStatus.OK, "ok")
 
     def _readyz(self, _accept: str) -> Answer:

@@ -12,8 +12,14 @@ from datetime import timedelta
 
 from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
-from taskdb.store.doctor.count import Audience, Kindred, LiveAlarms, Timetable, WorkerCounts
-from taskdb.store.doctor.statistics import Happened
+from taskdb.store.doctor.count import (
+    AlarmCounts,
+    ScheduleCounts,
+    SubscriptionCounts,
+    TaskCount,
+    WorkerCounts,
+)
+from taskdb.store.doctor.statistics import MoveCounts
 from taskdb.store.doctor.vacuum import TableRows
 from taskdb.store.store import Store
 from taskdb.store.task.list import EventCursor
@@ -49,11 +55,11 @@ class Figures:
 
     at: float
     read_seconds: float
-    tasks: tuple[Kindred, ...]
+    tasks: tuple[TaskCount, ...]
     workers: WorkerCounts
-    timetable: Timetable
-    alarms: LiveAlarms
-    audience: Audience
+    timetable: ScheduleCounts
+    alarms: AlarmCounts
+    subscriptions: SubscriptionCounts
     aside: dict[str, int]
     upkeep: Upkeep
     beats: int
@@ -82,7 +88,7 @@ class Reporter:
         self._clock = clock
         self._cursor: EventCursor | None = None
         self._valid_until = float("-inf")
-        self._tasks: tuple[Kindred, ...] = ()
+        self._tasks: tuple[TaskCount, ...] = ()
         self._next_census = float("-inf")
         self._upkeep = Upkeep()
         self._next_upkeep = float("-inf")
@@ -134,8 +140,8 @@ class Reporter:
             self._cursor, self._valid_until = None, float("-inf")
             self._statistics.give_up()
 
-    def _read(self, cursor: EventCursor) -> tuple[list[Happened], EventCursor, bool]:
-        happened: list[Happened] = []
+    def _read(self, cursor: EventCursor) -> tuple[list[MoveCounts], EventCursor, bool]:
+        happened: list[MoveCounts] = []
         until = self._clock() + _COUNT_SECONDS
         while True:
             page = self._statistics.read(cursor, _EVENTS, by_tenant=self._tenants)
@@ -168,7 +174,7 @@ class Reporter:
     def _note(self, began: float, lag_seconds: float) -> None:
         counts = self._counts
         workers, timetable = counts.workers(self._worker_lease), counts.schedules()
-        alarms, audience = counts.alarms(), counts.subscriptions()
+        alarms, subscriptions = counts.alarms(), counts.subscriptions()
         now = self._clock()
         self._figures = Figures(
             at=now,
@@ -177,7 +183,7 @@ class Reporter:
             workers=workers,
             timetable=timetable,
             alarms=alarms,
-            audience=audience,
+            subscriptions=subscriptions,
             aside=self._counts.aside(),
             upkeep=self._upkeep,
             beats=len(self._store.beats.live()),

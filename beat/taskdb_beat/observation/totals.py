@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from taskdb.store.doctor.statistics import RUN_SECONDS, WAIT_SECONDS, Happened, Spread
+from taskdb.store.doctor.statistics import RUN_SECONDS, WAIT_SECONDS, Durations, MoveCounts
 from taskdb_beat.observation.catalog import BY_NAME
 from taskdb_beat.observation.label import Labels
 
@@ -21,7 +21,7 @@ class Distribution:
         self.seconds = 0.0
         self.up_to = [0] * len(bounds)
 
-    def add(self, spread: Spread) -> None:
+    def add(self, spread: Durations) -> None:
         """Add further durations."""
         self.number += spread.number
         self.seconds += spread.seconds
@@ -47,12 +47,12 @@ class Totals:
             "taskdb_task_run_seconds": defaultdict(lambda: Distribution(RUN_SECONDS)),
         }
 
-    def add(self, happened: Iterable[Happened]) -> None:
+    def add(self, happened: Iterable[MoveCounts]) -> None:
         """Add the counts of a page of events."""
         for one in happened:
             self._add(one)
 
-    def _add(self, one: Happened) -> None:
+    def _add(self, one: MoveCounts) -> None:
         task = (self._labels.named("type", one.type), self._labels.named("queue", one.queue))
         tenant = (self._labels.named("tenant", one.tenant),) if self._tenants else ()
         self._count("taskdb_task_moves", (one.target.value, *task, *tenant), one.number)

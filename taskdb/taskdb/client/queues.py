@@ -11,7 +11,7 @@ from taskdb.client.caller.caller import Caller
 from taskdb.model.status import RUNNING, TaskStatus
 from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE
-from taskdb.store.doctor.count import Kindred, SystemCounts
+from taskdb.store.doctor.count import SystemCounts, TaskCount
 from taskdb.store.store import Store
 
 
@@ -58,7 +58,7 @@ class Queues:
         """
         self._caller.require_operator()
         counts = SystemCounts(self._store.database)
-        tasks: dict[str, list[Kindred]] = defaultdict(list)
+        tasks: dict[str, list[TaskCount]] = defaultdict(list)
         for kindred in counts.tasks(by_tenant=False):
             tasks[kindred.queue].append(kindred)
         lease = timedelta(seconds=self._settings.worker_lease_seconds)
@@ -74,7 +74,7 @@ class Queues:
         ]
 
 
-def _queue(name: str, tasks: Iterable[Kindred], workers: int, pause: str | None) -> Queue:
+def _queue(name: str, tasks: Iterable[TaskCount], workers: int, pause: str | None) -> Queue:
     counted: dict[str, int] = defaultdict(int)
     ages = []
     for one in tasks:

@@ -83,7 +83,7 @@ class RedisStepCache:
         return f"{self._prefix}{task_id}:{attempt}"
 
 
-class Shelf:
+class SafeStepCache:
     """Reads and fills a cache; every failure of the cache is logged and ignored."""
 
     def __init__(self, cache: StepCache | None) -> None:

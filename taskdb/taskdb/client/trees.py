@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskdb.client.caller.caller import Caller
-from taskdb.client.step_cache import Shelf, StepCache
+from taskdb.client.step_cache import SafeStepCache, StepCache
 from taskdb.client.submission.tree_draft import SequenceProgress, progress_of
 from taskdb.client.submission.tree_submissions import TreeSubmissions
 from taskdb.client.tasks import Tasks
@@ -104,7 +104,7 @@ class Trees:
         steps = self.sub_tasks(
             parent.id, after=spec.get("base", 0) - 1, limit=RESULT_LIMIT, role=TaskRole.STEP
         )
-        return progress_of(parent, steps, Shelf(cache))
+        return progress_of(parent, steps, SafeStepCache(cache))
 
     def step_results(
         self, reference: str, *, cache: StepCache | None = None

@@ -37,7 +37,7 @@ _PASSED_RUNS = 25
 """Most history rows for runs without a report, since a message may claim any number."""
 
 
-class Sight(StrEnum):
+class ReportKind(StrEnum):
     """The kind of a report."""
 
     PUBLISHED = "published"
@@ -48,7 +48,7 @@ class Sight(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class AdoptedReport:
     """One report about one task, at a moment of the clock of its sender.
 
     `attempt` is the number of the run; for a publish (`ran` is false) the number of runs before;
@@ -57,7 +57,7 @@ class Sighting:
     """
 
     id: str
-    sight: Sight
+    kind: ReportKind
     status: TaskStatus
     at: datetime
     attempt: int
@@ -101,122 +101,122 @@ class Step:
     at: datetime
 
 
-def follow(row: AdoptedRow | None, seen: Sighting) -> tuple[Step, ...]:
+def follow(row: AdoptedRow | None, seen: AdoptedReport) -> tuple[Step, ...]:
     """Return the steps to the new status, none for a report that is too late.
 
     A COMPLETED row stays COMPLETED; a further run of it is one step without a move, a remark.
     """
-    sighting = _numbered(row, seen)
+    report = _numbered(row, seen)
     if row is None:
-        return () if sighting.sight is Sight.MISSED else _steps(None, sighting)
+        return () if report.kind is ReportKind.MISSED else _steps(None, report)
     if row.status is _S.COMPLETED:
-        return _remark(row, sighting) if _runs_again(row, sighting) else ()
-    return _steps(row, sighting) if _RULES[sighting.sight](row, sighting) else ()
+        return _remark(row, report) if _runs_again(row, report) else ()
+    return _steps(row, report) if _RULES[report.kind](row, report) else ()
 
 
-def _numbered(row: AdoptedRow | None, sighting: Sighting) -> Sighting:
+def _numbered(row: AdoptedRow | None, report: AdoptedReport) -> AdoptedReport:
     """Return the report with the number of its run: the open run, or else the next one."""
-    if sighting.attempt != UNKNOWN:
-        return sighting
+    if report.attempt != UNKNOWN:
+        return report
     attempt = 1 if row is None else row.attempt + (1 if row.status in WAITING else 0)
-    return replace(sighting, attempt=attempt)
+    return replace(report, attempt=attempt)
 
 
-def _runs_again(row: AdoptedRow, sighting: Sighting) -> bool:
-    if sighting.sight is not Sight.BEGUN or sighting.token == row.token:
+def _runs_again(row: AdoptedRow, report: AdoptedReport) -> bool:
+    if report.kind is not ReportKind.BEGUN or report.token == row.token:
         return False
-    return row.started_at is None or sighting.at > row.started_at
+    return row.started_at is None or report.at > row.started_at
 
 
-def _is_retry_of(row: AdoptedRow, sighting: Sighting) -> bool:
+def _is_retry_of(row: AdoptedRow, report: AdoptedReport) -> bool:
     """Return whether a publish is a retry: the first creates the row, a later one ends a run."""
-    if sighting.attempt == 0 or row.attempt > sighting.attempt:
+    if report.attempt == 0 or row.attempt > report.attempt:
         return False
     # The open run will report its own end, with more detail.
-    return row.attempt < sighting.attempt or row.is_guess
+    return row.attempt < report.attempt or row.is_guess
 
 
-def _begins(row: AdoptedRow, sighting: Sighting) -> bool:
-    if sighting.attempt != row.attempt:
-        return sighting.attempt > row.attempt
-    if sighting.token == row.token or row.status is _S.ERRORED:
+def _begins(row: AdoptedRow, report: AdoptedReport) -> bool:
+    if report.attempt != row.attempt:
+        return report.attempt > row.attempt
+    if report.token == row.token or row.status is _S.ERRORED:
         # Its retry has been published: a worker that still runs this attempt is too late.
         return False
     known = [row.started_at, None if row.is_guess else row.ended_at]
     # The broker delivered the same message again, or the body replaced itself by another task.
-    return all(moment is None or sighting.at > moment for moment in known)
+    return all(moment is None or report.at > moment for moment in known)
 
 
-def _ends(row: AdoptedRow, sighting: Sighting) -> bool:
-    if sighting.status is _S.COMPLETED:
+def _ends(row: AdoptedRow, report: AdoptedReport) -> bool:
+    if report.status is _S.COMPLETED:
         # For any run: Celery's own result keeps a success as well.
         return True
-    if sighting.attempt != row.attempt:
-        return sighting.attempt > row.attempt
+    if report.attempt != row.attempt:
+        return report.attempt > row.attempt
     if row.status in TERMINAL and not row.is_guess:
         return False
     if row.status is _S.ERRORED:
         # A task that waits for its next run may end without one.
-        return not sighting.ran
-    return not _is_of_older_run(row, sighting)
+        return not report.ran
+    return not _is_of_older_run(row, report)
 
 
-def _is_of_older_run(row: AdoptedRow, sighting: Sighting) -> bool:
-    if sighting.token == row.token or row.started_at is None:
+def _is_of_older_run(row: AdoptedRow, report: AdoptedReport) -> bool:
+    if report.token == row.token or row.started_at is None:
         return False
-    seen_at = sighting.at if sighting.began_at is None else sighting.began_at
+    seen_at = report.at if report.began_at is None else report.began_at
     return seen_at < row.started_at
 
 
-def _is_missed(row: AdoptedRow, sighting: Sighting) -> bool:
+def _is_missed(row: AdoptedRow, report: AdoptedReport) -> bool:
     """Return whether nothing has happened since the row was read."""
-    if row.attempt != sighting.attempt or row.token != sighting.token:
+    if row.attempt != report.attempt or row.token != report.token:
         return False
-    waits = sighting.status is _S.CANCELED or not sighting.ran
+    waits = report.status is _S.CANCELED or not report.ran
     return row.status in WAITING if waits else row.status is _S.STARTED
 
 
 _RULES = {
-    Sight.PUBLISHED: _is_retry_of,
-    Sight.BEGUN: _begins,
-    Sight.ENDED: _ends,
-    Sight.MISSED: _is_missed,
+    ReportKind.PUBLISHED: _is_retry_of,
+    ReportKind.BEGUN: _begins,
+    ReportKind.ENDED: _ends,
+    ReportKind.MISSED: _is_missed,
 }
 
 
-def _remark(row: AdoptedRow, sighting: Sighting) -> tuple[Step, ...]:
-    return (Step(row.status, row.status, row.attempt, sighting.at),)
+def _remark(row: AdoptedRow, report: AdoptedReport) -> tuple[Step, ...]:
+    return (Step(row.status, row.status, row.attempt, report.at),)
 
 
-def _steps(row: AdoptedRow | None, sighting: Sighting) -> tuple[Step, ...]:
-    return tuple(_passed(row, sighting))
+def _steps(row: AdoptedRow | None, report: AdoptedReport) -> tuple[Step, ...]:
+    return tuple(_passed(row, report))
 
 
-def _passed(row: AdoptedRow | None, sighting: Sighting) -> Iterator[Step]:
+def _passed(row: AdoptedRow | None, report: AdoptedReport) -> Iterator[Step]:
     source = None if row is None else row.status
     attempt = 0 if row is None else row.attempt
-    is_known_run = row is not None and row.status is _S.STARTED and row.attempt == sighting.attempt
-    for step in _retried(source, attempt, sighting):
+    is_known_run = row is not None and row.status is _S.STARTED and row.attempt == report.attempt
+    for step in _retried(source, attempt, report):
         yield step
         source, attempt = step.target, step.attempt
-    for target in _way(source, sighting.status, ran=_has_run(sighting) and not is_known_run):
-        if target in {_S.STARTED, sighting.status}:
-            attempt = max(attempt, sighting.attempt)
-        is_beginning = target is _S.STARTED and sighting.began_at is not None
-        at = sighting.began_at if is_beginning and sighting.began_at else sighting.at
+    for target in _way(source, report.status, ran=_has_run(report) and not is_known_run):
+        if target in {_S.STARTED, report.status}:
+            attempt = max(attempt, report.attempt)
+        is_beginning = target is _S.STARTED and report.began_at is not None
+        at = report.began_at if is_beginning and report.began_at else report.at
         yield Step(source, target, attempt, at)
         source = target
 
 
-def _retried(source: TaskStatus | None, attempt: int, sighting: Sighting) -> Iterator[Step]:
+def _retried(source: TaskStatus | None, attempt: int, report: AdoptedReport) -> Iterator[Step]:
     """Return the steps of earlier runs, each of which ended with a retry.
 
     Their ends were not reported yet, or never will be.
     """
-    over = 0 if sighting.sight is Sight.MISSED else sighting.attempt
-    if _has_run(sighting):
+    over = 0 if report.kind is ReportKind.MISSED else report.attempt
+    if _has_run(report):
         over -= 1
-    at = sighting.began_at or sighting.at
+    at = report.began_at or report.at
     if source is _S.STARTED and 0 < attempt <= over:
         yield Step(source, _S.ERRORED, attempt, at)
         source = _S.ERRORED
@@ -228,11 +228,11 @@ def _retried(source: TaskStatus | None, attempt: int, sighting: Sighting) -> Ite
             source = target
 
 
-def _has_run(sighting: Sighting) -> bool:
+def _has_run(report: AdoptedReport) -> bool:
     """Return whether there was a run, also if the row has none."""
-    if sighting.sight is Sight.PUBLISHED:
-        return sighting.attempt > 0
-    return sighting.sight is not Sight.MISSED and sighting.ran
+    if report.kind is ReportKind.PUBLISHED:
+        return report.attempt > 0
+    return report.kind is not ReportKind.MISSED and report.ran
 
 
 @cache
@@ -259,10 +259,10 @@ def _way(source: TaskStatus | None, target: TaskStatus, *, ran: bool) -> tuple[T
     raise LookupError(f"no sequence of moves leads from {source} to {target}")
 
 
-def tells_late(row: AdoptedRow, sighting: Sighting) -> bool:
+def tells_late(row: AdoptedRow, report: AdoptedReport) -> bool:
     """Return whether a report has the error of a run whose retry was reported before."""
-    is_reason = sighting.status is _S.ERRORED and sighting.error is not None
-    return is_reason and 0 < sighting.attempt <= row.attempt
+    is_reason = report.status is _S.ERRORED and report.error is not None
+    return is_reason and 0 < report.attempt <= row.attempt
 
 
 def celery_id_of(task: TaskEntity) -> str:

@@ -21,12 +21,12 @@ from tests.waiting import wait_until
 
 from taskdb import InvalidInput, TaskDB
 from taskdb.errors import AlreadyTracked
-from taskdb.model.adopted import Sight, Sighting
+from taskdb.model.adopted import AdoptedReport, ReportKind
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus as S
 from taskdb.settings.settings import Settings
 from taskdb_worker import track, untrack
-from taskdb_worker.adopted.buffer import Notebook
+from taskdb_worker.adopted.buffer import ReportBuffer
 
 SIGNALS = [one for one in vars(signals).values() if hasattr(one, "receivers")]
 
@@ -403,14 +403,14 @@ def test_a_database_that_never_answers_delays_nobody(blackhole: Blackhole) -> No
 # --- the notebook ---------------------------------------------------------------------------------
 
 
-def sighting(number: int) -> Sighting:
+def report(number: int) -> AdoptedReport:
     at = datetime.now(UTC)
-    return Sighting(id=str(number), sight=Sight.BEGUN, status=S.STARTED, at=at, attempt=1)
+    return AdoptedReport(id=str(number), kind=ReportKind.BEGUN, status=S.STARTED, at=at, attempt=1)
 
 
 @contextmanager
-def notebook(write: Any, **options: Any) -> Iterator[Notebook]:
-    found = Notebook(write, lambda: None, **options)
+def notebook(write: Any, **options: Any) -> Iterator[ReportBuffer]:
+    found = ReportBuffer(write, lambda: None, **options)
     yield found
     found.close(5)
 
@@ -429,7 +429,7 @@ def test_what_waits_is_written_when_the_database_is_back_in_its_order() -> None:
 
     with notebook(write) as book:
         for number in range(1_200):
-            book.note(sighting(number))
+            book.note(report(number))
         wait_until(lambda: book._pause > 0)
         began = time.monotonic()
         assert not book.flush(5)
@@ -452,11 +452,11 @@ def test_past_the_bound_the_oldest_are_dropped_counted_and_told(
         written.extend(one.id for one in many)
 
     with notebook(write, limit=10) as book:
-        book.note(sighting(0))
+        book.note(report(0))
         going.wait(5)
         with caplog.at_level(logging.WARNING):
             for number in range(1, 31):
-                book.note(sighting(number))
+                book.note(report(number))
         goes_on.set()
         assert book.flush(5)
     assert written == ["0", *(str(number) for number in range(21, 31))]
@@ -476,7 +476,7 @@ def test_one_that_cannot_be_written_does_not_keep_the_others(
 
     with notebook(write) as book, caplog.at_level(logging.WARNING):
         for number in range(6):
-            book.note(sighting(number))
+            book.note(report(number))
         assert book.flush(5)
     assert written == ["0", "1", "2", "4", "5"]
     assert book.dropped == 1

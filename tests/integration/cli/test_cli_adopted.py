@@ -15,7 +15,7 @@ import pytest
 from tests.integration.cli_site import REPOSITORY, Site, cli
 
 from taskdb.cli.database.django_celery_results import NOT_JSON
-from taskdb.model.adopted import Sight, Sighting
+from taskdb.model.adopted import AdoptedReport, ReportKind
 from taskdb.model.entity import TaskError
 from taskdb.model.reference import adopted_id
 from taskdb.model.status import TaskStatus as S
@@ -176,11 +176,13 @@ def test_the_page_of_the_command_line_names_every_option(cli: Site, name: str) -
 def seen(cli: Site, task_id: str, *statuses: S) -> str:
     """An adopted task that was seen in these statuses."""
     at = datetime.now(UTC) - timedelta(minutes=1)
-    first = Sighting(
-        id=adopted_id(task_id), sight=Sight.PUBLISHED, status=S.QUEUED, at=at, attempt=0,
+    first = AdoptedReport(
+        id=adopted_id(task_id), kind=ReportKind.PUBLISHED, status=S.QUEUED, at=at, attempt=0,
         type="shop.pack", ran=False, attributes={"celery_id": task_id},
     )  # fmt: skip
-    begun = replace(first, sight=Sight.BEGUN, status=S.STARTED, attempt=1, token="t", worker="w/1")
+    begun = replace(
+        first, kind=ReportKind.BEGUN, status=S.STARTED, attempt=1, token="t", worker="w/1"
+    )
     error = TaskError("OSError", "no paper")
     found = {
         S.QUEUED: first,
@@ -190,7 +192,7 @@ def seen(cli: Site, task_id: str, *statuses: S) -> str:
     sights = [
         found.get(one)
         or replace(
-            begun, sight=Sight.ENDED, status=one, began_at=at, error=error, run_at=at, ran=True
+            begun, kind=ReportKind.ENDED, status=one, began_at=at, error=error, run_at=at, ran=True
         )
         for one in statuses
     ]

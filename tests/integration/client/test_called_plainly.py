@@ -15,7 +15,7 @@ from tests.integration.submit_site import client, count, events, logged, message
 from taskdb import TaskDB, TaskStatus
 from taskdb.errors import TaskNotSubmitted
 from taskdb_worker.app import create_app
-from taskdb_worker.message import foreign as stranger
+from taskdb_worker.message import foreign
 from taskdb_worker.message import rare_log as seldom
 
 
@@ -117,7 +117,7 @@ def receive(app: Celery, **message: Any) -> None:
 def test_a_message_of_a_plain_client_is_a_warning_that_says_what_to_do(
     app: Celery, monkeypatch: pytest.MonkeyPatch, message: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(type(app.tasks["plus"]), "strangers", stranger.Strangers())
+    monkeypatch.setattr(type(app.tasks["plus"]), "foreign", foreign.ForeignMessages())
     with logged() as log:
         for _ in range(3):
             receive(app, **message)
@@ -126,7 +126,7 @@ def test_a_message_of_a_plain_client_is_a_warning_that_says_what_to_do(
     assert (warned["type"], warned["count"]) == ("plus", 1)
     assert "submit_task" in warned["advice"]
     monkeypatch.setattr(seldom, "PAUSE_SECONDS", 0.0)
-    app.tasks["plus"].strangers._seldom._next.clear()
+    app.tasks["plus"].foreign._rare_log._next.clear()
     with logged() as log:
         receive(app, **message)
         receive(app, **message)

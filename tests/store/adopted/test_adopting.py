@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from taskdb.errors import IllegalMove, TaskIsAdopted
-from taskdb.model.adopted import Sight, Sighting
+from taskdb.model.adopted import AdoptedReport, ReportKind
 from taskdb.model.attempt import attempts_of
 from taskdb.model.clock import FixedClock
 from taskdb.model.entity import TaskEntity, TaskError
@@ -43,10 +43,10 @@ def store(store_url: str, clock: FixedClock) -> Iterator[Store]:
         yield opened
 
 
-def published(task_id: str | None = None, **values: Any) -> Sighting:
+def published(task_id: str | None = None, **values: Any) -> AdoptedReport:
     given: dict[str, Any] = {
         "id": task_id or str(uuid4()),
-        "sight": Sight.PUBLISHED,
+        "kind": ReportKind.PUBLISHED,
         "status": S.QUEUED,
         "at": NOON,
         "attempt": 0,
@@ -56,18 +56,23 @@ def published(task_id: str | None = None, **values: Any) -> Sighting:
         "attributes": {"celery_root_id": "r"},
         "ran": False,
     }
-    return Sighting(**{**given, **values})
+    return AdoptedReport(**{**given, **values})
 
 
-def begun(first: Sighting, seconds: float = 1, **values: Any) -> Sighting:
+def begun(first: AdoptedReport, seconds: float = 1, **values: Any) -> AdoptedReport:
     given: dict[str, Any] = {"attempt": 1, "token": "t-1", "worker": "w-1", "ran": True, **values}
     at = NOON + timedelta(seconds=seconds)
-    return replace(first, sight=Sight.BEGUN, status=S.STARTED, at=at, **given)
+    return replace(first, kind=ReportKind.BEGUN, status=S.STARTED, at=at, **given)
 
 
-def ended(run: Sighting, status: S, seconds: float = 2, **values: Any) -> Sighting:
+def ended(run: AdoptedReport, status: S, seconds: float = 2, **values: Any) -> AdoptedReport:
     at = NOON + timedelta(seconds=seconds)
-    given: dict[str, Any] = {"sight": Sight.ENDED, "status": status, "at": at, "began_at": run.at}
+    given: dict[str, Any] = {
+        "kind": ReportKind.ENDED,
+        "status": status,
+        "at": at,
+        "began_at": run.at,
+    }
     return replace(run, **{**given, **values})
 
 
@@ -308,7 +313,7 @@ def test_what_a_live_worker_does_not_list_is_lost_too(store: Store, clock: Fixed
 
 def test_a_guess_about_a_row_that_was_pruned_makes_none(store: Store) -> None:
     first = published()
-    guess = replace(begun(first), sight=Sight.MISSED, status=S.FAILED)
+    guess = replace(begun(first), kind=ReportKind.MISSED, status=S.FAILED)
     assert store.adopted.see([guess]) == 0
     assert store.tasks.page(Filter(), EVERYONE, limit=10) == []
 

@@ -15,8 +15,8 @@ from taskdb.model.status import OPEN
 from taskdb.model.status import TaskStatus as S
 from taskdb.model.subscription import EventFilter, SubscriptionState, TransportKind
 from taskdb.store.contract import EVERYONE
-from taskdb.store.doctor.count import Audience, Kindred
-from taskdb.store.doctor.statistics import Happened, Page, Statistics
+from taskdb.store.doctor.count import SubscriptionCounts, TaskCount
+from taskdb.store.doctor.statistics import MoveCounts, Page, Statistics
 from taskdb.store.outgoing.delivery import Passed
 from taskdb.store.outgoing.subscription.subscription import NewSubscription
 from taskdb.store.schedule.row import Definition
@@ -61,7 +61,7 @@ def seconds(number: float) -> timedelta:
     return timedelta(seconds=number)
 
 
-def census(store: Store, *, by_tenant: bool = False) -> dict[tuple[str, str], Kindred]:
+def census(store: Store, *, by_tenant: bool = False) -> dict[tuple[str, str], TaskCount]:
     found = StoreUpkeep(store).counts.tasks(by_tenant=by_tenant)
     return {(one.status.value, one.rule or one.tenant): one for one in found}
 
@@ -77,7 +77,7 @@ def page_of(store: Store, reader: Statistics) -> Page:
     return reader.read(cursor, 1_000, by_tenant=False)
 
 
-def moved(page: Page, target: S) -> list[Happened]:
+def moved(page: Page, target: S) -> list[MoveCounts]:
     return [one for one in page.happened if one.target is target]
 
 
@@ -238,11 +238,11 @@ def test_messages_that_no_channel_took_are_as_old_as_their_decision(
 def test_subscriptions_are_counted_by_state_and_lag_like_the_last_of_them(
     store: Store, clock: FixedClock
 ) -> None:
-    assert StoreUpkeep(store).counts.subscriptions() == Audience({}, 0, 0.0)
+    assert StoreUpkeep(store).counts.subscriptions() == SubscriptionCounts({}, 0, 0.0)
     active, paused, dead = SubscriptionState
     for name in ("behind", "in time", "paused", "dead"):
         subscribe(store, name)
-    assert StoreUpkeep(store).counts.subscriptions() == Audience({active: 4}, 0, 0.0)
+    assert StoreUpkeep(store).counts.subscriptions() == SubscriptionCounts({active: 4}, 0, 0.0)
     create(store)
     clock.advance(seconds(40))
     create(store)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from taskdb.model.adopted import Sight, Sighting
+from taskdb.model.adopted import AdoptedReport, ReportKind
 from taskdb.model.outcome import NO_REPORT
 from taskdb.model.status import TaskStatus
 from taskdb.store.contract import EVERYONE
@@ -137,10 +137,10 @@ def _adopted_lost(store: Store) -> str:
     return lost
 
 
-def _begun(task_id: str, runner: str) -> Sighting:
-    return Sighting(
+def _begun(task_id: str, runner: str) -> AdoptedReport:
+    return AdoptedReport(
         id=task_id,
-        sight=Sight.BEGUN,
+        kind=ReportKind.BEGUN,
         status=TaskStatus.STARTED,
         at=datetime.now(UTC),
         attempt=1,

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from uuid_utils import uuid7
 
-from taskdb.model.adopted import Sight, Sighting
+from taskdb.model.adopted import AdoptedReport, ReportKind
 from taskdb.model.entity import TaskKind
 from taskdb.model.fan_out import FanOutSpec
 from taskdb.model.outcome import Report
@@ -121,13 +121,18 @@ def due_pruning(store: Store) -> PruneRounds:
     return pruning
 
 
-def sightings(owned: str) -> list[Sighting]:
+def reports(owned: str) -> list[AdoptedReport]:
     """One that makes a row, one that moves that row, and one that leaves an owned row alone."""
     new, at = str(uuid7()), datetime.now(UTC)
-    first = Sighting(
-        id=new, sight=Sight.PUBLISHED, status=TaskStatus.QUEUED, at=at, attempt=0, type="watched"
+    first = AdoptedReport(
+        id=new,
+        kind=ReportKind.PUBLISHED,
+        status=TaskStatus.QUEUED,
+        at=at,
+        attempt=0,
+        type="watched",
     )
-    begun = replace(first, sight=Sight.BEGUN, status=TaskStatus.STARTED, attempt=1, token="t")
+    begun = replace(first, kind=ReportKind.BEGUN, status=TaskStatus.STARTED, attempt=1, token="t")
     return [first, begun, replace(begun, id=ADOPTED, token=new), replace(begun, id=owned)]
 
 
@@ -209,7 +214,7 @@ WAYS: dict[str, Callable[[Store, str], Any]] = {
     "release": lambda s, _: s.admission.release(20, LEASE),
     "sweep of slots": lambda s, _: s.admission.sweep_slots(100),
     "hold": lambda s, i: s.runs.hold(i),
-    "what is seen": lambda s, i: s.adopted.see(sightings(i)),
+    "what is seen": lambda s, i: s.adopted.see(reports(i)),
     "what is lost": lambda s, _: s.adopted.lose(lease=HOUR, limit=10),
     "statuses": lambda s, i: s.tasks.statuses([i], EVERYONE),
     "due subscriptions": lambda s, _: lease(s),

@@ -14,7 +14,7 @@ from taskdb.errors import BrokerUnreachable, SettingsError
 from taskdb.model.status import TaskStatus as S
 from taskdb.settings.location import Address
 from taskdb.settings.settings import Settings
-from taskdb.store.doctor.statistics import RUN_SECONDS, WAIT_SECONDS, Happened, Spread
+from taskdb.store.doctor.statistics import RUN_SECONDS, WAIT_SECONDS, Durations, MoveCounts
 from taskdb_beat.loops.loop import Loop
 from taskdb_beat.observation import health as health_module
 from taskdb_beat.observation import readiness as readiness_module
@@ -27,11 +27,11 @@ from taskdb_beat.observation.server import Answer, Server
 from taskdb_beat.observation.totals import Totals
 
 
-def none(bounds: tuple[float, ...]) -> Spread:
-    return Spread(0, 0.0, (0,) * len(bounds))
+def none(bounds: tuple[float, ...]) -> Durations:
+    return Durations(0, 0.0, (0,) * len(bounds))
 
 
-def happened(type: str, number: int = 1, **values: object) -> Happened:
+def happened(type: str, number: int = 1, **values: object) -> MoveCounts:
     given = {
         "type": type,
         "queue": "taskdb",
@@ -44,7 +44,7 @@ def happened(type: str, number: int = 1, **values: object) -> Happened:
         "waits": none(WAIT_SECONDS),
         "runs": none(RUN_SECONDS),
     }
-    return Happened(**{**given, **values})  # type: ignore[arg-type]
+    return MoveCounts(**{**given, **values})  # type: ignore[arg-type]
 
 
 # --- labels and sums ------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_tenants_are_labels_only_where_they_are_wanted() -> None:
 
 def test_a_histogram_adds_up() -> None:
     totals = Totals(Labels(9), tenants=False)
-    spread = Spread(3, 7.5, (0, 1, *(3,) * (len(WAIT_SECONDS) - 2)))
+    spread = Durations(3, 7.5, (0, 1, *(3,) * (len(WAIT_SECONDS) - 2)))
     totals.add([happened("a", waits=spread), happened("a", waits=spread)])
     waits = totals.histograms["taskdb_task_wait_seconds"]["a", "taskdb"]
     assert waits.seconds == 15
@@ -101,10 +101,10 @@ def test_names_are_those_that_prometheus_recommends() -> None:
 def test_loops_that_turn_are_well(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = Loop("relay", lambda: False, 0.5)
     health = Health([loop], lambda: True)
-    assert health.standing() == []
+    assert health.stalled() == []
     loop.run_once()
     monkeypatch.setattr(health_module, "LONG_SECONDS", -1.5)
-    (line,) = health.standing()
+    (line,) = health.stalled()
     assert line.startswith("loop relay has not succeeded for 0 s")
 
 
@@ -119,7 +119,7 @@ def test_a_pass_that_does_not_end_is_told_apart_from_passes_that_fail(
     fails.run_once()
     fails.run_once()
     monkeypatch.setattr(health_module, "LONG_SECONDS", -1.0)
-    first, second = health.standing()
+    first, second = health.stalled()
     assert "loop hangs" in first and "does not end" in first
     assert "loop fails" in second and "2 passes failed" in second
 
@@ -136,14 +136,14 @@ def test_an_outage_is_no_reason_to_start_a_beat_anew_unless_it_is_over(
     health = Health([loop], is_up.is_set)
     loop.run_once()
     monkeypatch.setattr(health_module, "LONG_SECONDS", -1.0)
-    assert health.standing() == []
+    assert health.stalled() == []
     is_up.set()
-    assert len(health.standing()) == 1
+    assert len(health.stalled()) == 1
 
 
 def test_a_loop_that_seldom_runs_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_module, "LONG_SECONDS", 0.0)
-    assert Health([Loop("prune", lambda: False, 3_600)], lambda: True).standing() == []
+    assert Health([Loop("prune", lambda: False, 3_600)], lambda: True).stalled() == []
 
 
 # --- readiness ------------------------------------------------------------------------------------

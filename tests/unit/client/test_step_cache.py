@@ -8,7 +8,7 @@ from redis import Redis
 from tests.integration.submit_site import events, logged
 from tests.servers import Redis as RedisServer
 
-from taskdb.client.step_cache import MemoryStepCache, RedisStepCache, Shelf, StepCache
+from taskdb.client.step_cache import MemoryStepCache, RedisStepCache, SafeStepCache, StepCache
 from taskdb.client.submission.tree_draft import step_result
 from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus
@@ -55,24 +55,24 @@ def cache(request: pytest.FixtureRequest) -> Any:
 
 def test_a_large_result_is_fetched_once(cache: StepCache) -> None:
     payloads = Payloads()
-    said = [step_result(step(payloads), Shelf(cache)).result for _ in range(3)]
+    said = [step_result(step(payloads), SafeStepCache(cache)).result for _ in range(3)]
     assert said == [{**LARGE, "of": "one.json"}] * 3
     assert payloads.asked == ["one.json"]
 
 
 def test_a_result_of_another_run_is_not_the_answer(cache: StepCache) -> None:
     payloads = Payloads()
-    step_result(step(payloads), Shelf(cache))
+    step_result(step(payloads), SafeStepCache(cache))
     for values in ({"attempt": 2}, {"result_ref": "two.json"}):
         wanted = step(payloads, **values)
-        found = step_result(wanted, Shelf(cache)).result
+        found = step_result(wanted, SafeStepCache(cache)).result
         assert found["of"] == wanted.result_ref
 
 
 def test_without_a_result_nothing_is_asked_and_nothing_kept() -> None:
     payloads, cache = Payloads(), MemoryStepCache()
     for values in ({"status": TaskStatus.FAILED}, {"result_ref": None, "inline_result": None}):
-        assert step_result(step(payloads, **values), Shelf(cache)).result is None
+        assert step_result(step(payloads, **values), SafeStepCache(cache)).result is None
     assert payloads.asked == []
     assert cache.get("a-step", 1) is None
 
@@ -104,7 +104,7 @@ class Liar:
 )
 def test_a_cache_that_lies_changes_no_answer(text: str) -> None:
     with logged() as said:
-        found = step_result(step(Payloads()), Shelf(Liar(text))).result
+        found = step_result(step(Payloads()), SafeStepCache(Liar(text))).result
     assert found == {**LARGE, "of": "one.json"}
     assert events(said, "step_cache.failed")
 
@@ -112,10 +112,10 @@ def test_a_cache_that_lies_changes_no_answer(text: str) -> None:
 def test_a_cache_that_is_away_changes_no_answer(own_redis: RedisServer) -> None:
     cache = RedisStepCache(own_redis.url)
     payloads = Payloads()
-    step_result(step(payloads), Shelf(cache))
+    step_result(step(payloads), SafeStepCache(cache))
     own_redis.kill()
     with logged() as said:
-        assert step_result(step(payloads), Shelf(cache)).result["of"] == "one.json"
+        assert step_result(step(payloads), SafeStepCache(cache)).result["of"] == "one.json"
     cache.close()
     assert len(events(said, "step_cache.failed")) == 2
 

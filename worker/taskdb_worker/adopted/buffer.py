@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from taskdb.errors import DatabaseError
 from taskdb.fork import renew_after_fork
-from taskdb.model.adopted import Sighting
+from taskdb.model.adopted import AdoptedReport
 from taskdb_worker.adopted.log import log
 
 LIMIT = 5_000
@@ -30,11 +30,11 @@ _LONGEST_PAUSE_SECONDS = 5.0
 _SAY_SECONDS = 10.0
 """The same problem is logged once in this time."""
 
-Write = Callable[[Sequence[Sighting]], object]
-Refused = Callable[[Sighting, Exception], object]
+Write = Callable[[Sequence[AdoptedReport]], object]
+Refused = Callable[[AdoptedReport, Exception], object]
 
 
-class Notebook:
+class ReportBuffer:
     """The waiting reports of one process. A forked child starts with none."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Notebook:
 
     def after_fork(self) -> None:
         """Start empty: the parent process writes its own waiting reports."""
-        self._waiting: deque[Sighting] = deque()
+        self._waiting: deque[AdoptedReport] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._hurry = threading.Event()
@@ -70,11 +70,11 @@ class Notebook:
         self.dropped = 0
         """Reports dropped because the buffer was full or they could not be written."""
 
-    def note(self, sighting: Sighting) -> None:
+    def note(self, report: AdoptedReport) -> None:
         """Keep a report. Never waits, never raises."""
         if not self._is_open:
             return
-        self._waiting.append(sighting)
+        self._waiting.append(report)
         self._idle.clear()
         if len(self._waiting) > self._limit:
             self._forget_oldest()
@@ -151,7 +151,7 @@ class Notebook:
         self._rest = min((time.monotonic() - began) * _REST_SHARE, _LONGEST_REST_SECONDS)
         return True
 
-    def _write_each(self, batch: Sequence[Sighting]) -> None:
+    def _write_each(self, batch: Sequence[AdoptedReport]) -> None:
         for position, one in enumerate(batch):
             try:
                 self._write([one])
@@ -162,11 +162,11 @@ class Notebook:
                 self.dropped += 1
                 reason = f"{type(error).__name__}: {error}"[:500]
                 log.warning(
-                    "adopted_report.refused", task_id=one.id, sight=one.sight.value, reason=reason
+                    "adopted_report.refused", task_id=one.id, kind=one.kind.value, reason=reason
                 )
                 self._tell(one, error)
 
-    def _tell(self, one: Sighting, error: Exception) -> None:
+    def _tell(self, one: AdoptedReport, error: Exception) -> None:
         if self._refused is None:
             return
         try:
@@ -175,8 +175,8 @@ class Notebook:
             # The log has the refusal already.
             log.debug("adopted_refusal.lost", task_id=one.id, reason=str(away))
 
-    def _taken(self) -> list[Sighting]:
-        batch: list[Sighting] = []
+    def _taken(self) -> list[AdoptedReport]:
+        batch: list[AdoptedReport] = []
         while len(batch) < _BATCH:
             try:
                 batch.append(self._waiting.popleft())
@@ -184,7 +184,7 @@ class Notebook:
                 break
         return batch
 
-    def _put_back(self, batch: Sequence[Sighting]) -> None:
+    def _put_back(self, batch: Sequence[AdoptedReport]) -> None:
         self._waiting.extendleft(reversed(batch))
 
     def _forget_oldest(self) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 from celery import Task, signals, states
 
-from taskdb.model.adopted import UNKNOWN, Sight, Sighting
+from taskdb.model.adopted import UNKNOWN, AdoptedReport, ReportKind
 from taskdb.model.bounds import as_duration
 from taskdb.model.entity import TaskError
 from taskdb.model.status import TaskStatus
-from taskdb_worker.adopted.buffer import Notebook
+from taskdb_worker.adopted.buffer import ReportBuffer
 from taskdb_worker.adopted.log import log
 from taskdb_worker.adopted.message import Message, delivered, moment_of, published, queue_of
 from taskdb_worker.adopted.run import Run, Runs
@@ -38,7 +38,7 @@ def _harmless(receive: Callable[..., None]) -> Callable[..., None]:
     """Keep the errors of a receiver from the sender of the signal."""
 
     @functools.wraps(receive)
-    def received(self: Witness, *arguments: Any, **values: Any) -> None:
+    def received(self: AdoptedReceivers, *arguments: Any, **values: Any) -> None:
         try:
             receive(self, *arguments, **values)
         except Exception as error:  # noqa: BLE001 - no error may reach the app
@@ -53,7 +53,7 @@ def _harmless(receive: Callable[..., None]) -> Callable[..., None]:
     return received
 
 
-class Witness:
+class AdoptedReceivers:
     """The receivers of one process."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Witness:
         app: Any,
         selection: Selection,
         snapshot: Snapshot,
-        notebook: Notebook,
+        notebook: ReportBuffer,
         *,
         tenant: str,
         worker: Callable[[], str | None],
@@ -119,7 +119,7 @@ class Witness:
         at = _now()
         self._note(
             message,
-            Sight.PUBLISHED,
+            ReportKind.PUBLISHED,
             _published_status(message, at),
             at,
             attempt=message.retries,
@@ -141,7 +141,7 @@ class Witness:
         address = sender.request.delivery_info or {}
         self._note(
             message,
-            Sight.BEGUN,
+            ReportKind.BEGUN,
             _S.STARTED,
             run.began_at,
             attempt=run.attempt,
@@ -179,7 +179,7 @@ class Witness:
         else:
             # The main process knows only the task.
             message = Message(task_id, sender.name, None, None, 0, None, None, {})
-            self._note(message, Sight.ENDED, _S.FAILED, _now(), attempt=UNKNOWN, error=error)
+            self._note(message, ReportKind.ENDED, _S.FAILED, _now(), attempt=UNKNOWN, error=error)
 
     @_harmless
     def on_retry(
@@ -248,7 +248,7 @@ class Witness:
         ran = bool(terminated)
         self._note(
             message,
-            Sight.ENDED,
+            ReportKind.ENDED,
             status,
             _now(),
             attempt=message.retries + (1 if ran else 0),
@@ -287,7 +287,7 @@ class Witness:
         retries = _whole(headers.get("retries")) or 0
         seen = Message(celery_id, name, None, None, retries, None, None, {})
         self._note(
-            seen, Sight.ENDED, _S.FAILED, _now(), attempt=seen.retries, ran=False, error=error
+            seen, ReportKind.ENDED, _S.FAILED, _now(), attempt=seen.retries, ran=False, error=error
         )
 
     # --- notes --------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ class Witness:
         run: Run | None = self._runs.find(message.celery_id)
         self._note(
             message,
-            Sight.ENDED,
+            ReportKind.ENDED,
             status,
             _now(),
             attempt=message.retries + 1,
@@ -306,17 +306,17 @@ class Witness:
         )
 
     def _note(
-        self, message: Message, sight: Sight, status: TaskStatus, at: datetime, **said: Any
+        self, message: Message, kind: ReportKind, status: TaskStatus, at: datetime, **said: Any
     ) -> None:
         self._notebook.note(
-            Sighting(
+            AdoptedReport(
                 id=message.id,
-                sight=sight,
+                kind=kind,
                 status=status,
                 at=at,
                 type=message.type,
                 tenant=self._tenant,
-                worker=None if sight is Sight.PUBLISHED or message.is_eager else self._worker(),
+                worker=None if kind is ReportKind.PUBLISHED or message.is_eager else self._worker(),
                 expires_at=message.expires_at,
                 attributes={**message.links},
                 **said,

@@ -9,12 +9,12 @@ from typing import Any
 from celery import signals
 
 from taskdb.client.taskdb import TaskDB
-from taskdb.model.adopted import Sighting
+from taskdb.model.adopted import AdoptedReport
 from taskdb.store.adopted.adopted import ADOPT
-from taskdb_worker.adopted.buffer import Notebook
+from taskdb_worker.adopted.buffer import ReportBuffer
 from taskdb_worker.adopted.presence import Presence
 from taskdb_worker.adopted.publishing import PublishMark
-from taskdb_worker.adopted.receivers import Witness
+from taskdb_worker.adopted.receivers import AdoptedReceivers
 from taskdb_worker.adopted.selection import Selection
 from taskdb_worker.adopted.snapshot import Snapshot
 
@@ -40,10 +40,10 @@ class Tracking:
         self._is_own = taskdb is None
         self.taskdb = taskdb or TaskDB()
         settings = self.taskdb.settings
-        self._notebook = Notebook(self._write, self._put_away, refused=self._set_aside)
+        self._notebook = ReportBuffer(self._write, self._put_away, refused=self._set_aside)
         self._presence = Presence(app, self.taskdb.store, settings)
         self._mark = PublishMark(app)
-        self._witness = Witness(
+        self._witness = AdoptedReceivers(
             app,
             selection,
             Snapshot(
@@ -92,10 +92,10 @@ class Tracking:
         """Write waiting reports before the interpreter ends."""
         self._notebook.flush(_LAST_WRITES_SECONDS)
 
-    def _write(self, sightings: Sequence[Sighting]) -> None:
-        self.taskdb.store.adopted.see(sightings)
+    def _write(self, reports: Sequence[AdoptedReport]) -> None:
+        self.taskdb.store.adopted.see(reports)
 
-    def _set_aside(self, one: Sighting, error: Exception) -> None:
+    def _set_aside(self, one: AdoptedReport, error: Exception) -> None:
         self.taskdb.store.aside.note(ADOPT, one.id, error)
 
     def _put_away(self) -> None:

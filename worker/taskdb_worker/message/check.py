@@ -22,7 +22,7 @@ from taskdb.logger import get_logger
 from taskdb.model.fan_out import CHUNK_LIMIT
 from taskdb.settings.settings import Settings
 from taskdb.store.task.task_id import is_id
-from taskdb_worker.message.rare_log import Seldom
+from taskdb_worker.message.rare_log import RareLog
 
 log = get_logger("taskdb.worker")
 
@@ -46,7 +46,7 @@ class MessageCheck:
         self._types = types
         self._keys = MessageKeys.of(settings)
         self._unsigned = settings.message_unsigned
-        self._seldom = Seldom()
+        self._rare_log = RareLog()
 
     def read(self, message: Any, tasks: Container[str]) -> None:
         """Reduce a message to what Celery may read. `tasks` are the tasks that this worker has.
@@ -68,7 +68,7 @@ class MessageCheck:
     def log(self, message: Any, refused: MessageRefused) -> None:
         """Log a refused message; each reason at most once in PAUSE_SECONDS."""
         reason = str(refused)
-        if count := self._seldom.count(reason):
+        if count := self._rare_log.count(reason):
             task_id = (message.headers or {}).get("id")
             log.warning(
                 "message.refused",

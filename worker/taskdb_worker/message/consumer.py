@@ -19,7 +19,7 @@ log = get_logger("taskdb.worker")
 _kombu_log = getLogger(__name__)
 
 
-class TellingConsumer(Consumer):
+class ReportingConsumer(Consumer):
     """Sends `task_rejected` for messages without a task, where Celery only logs or ends."""
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from taskdb.logger import get_logger
-from taskdb_worker.message.rare_log import Seldom
+from taskdb_worker.message.rare_log import RareLog
 
 log = get_logger("taskdb.run")
 
 
-class Strangers:
+class ForeignMessages:
     """Warns of such messages, once a type in a while. Each warning counts those since the last."""
 
     def __init__(self) -> None:
-        self._seldom = Seldom()
+        self._rare_log = RareLog()
 
     def warn(self, type_name: str, task_id: str) -> None:
         """Log that a message of this type has no row, so that its body does not run."""
-        if count := self._seldom.count(type_name):
+        if count := self._rare_log.count(type_name):
             log.warning(
                 "plain_call.refused",
                 type=type_name,

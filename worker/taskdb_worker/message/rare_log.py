@@ -9,7 +9,7 @@ PAUSE_SECONDS = 60.0
 """The time between two log lines about one subject."""
 
 
-class Seldom:
+class RareLog:
     """Counts events by subject and decides when a log line is due."""
 
     def __init__(self) -> None:

@@ -82,7 +82,7 @@ class WorkerProcess:
             self._held,
             self._on_cancel,
             HealthFiles(settings.health_dir),
-            self.execution.patience.notice.read,
+            self.execution.row_writes.notice.read,
         )
         self._heartbeat.start()
         self._writer.start()

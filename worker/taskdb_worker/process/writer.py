@@ -55,7 +55,7 @@ class Writer:
 
     def _carry_out(self, what: str, work: Work) -> None:
         try:
-            self._execution.patience.write(
+            self._execution.row_writes.write(
                 work, what, "", deadline=lambda: self._patience, unknown_seconds=_UNKNOWN_SECONDS
             )
         except Exception as error:

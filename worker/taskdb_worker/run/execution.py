@@ -38,8 +38,8 @@ from taskdb_worker.run.lease import Lease
 from taskdb_worker.run.link import Run
 from taskdb_worker.run.outcome import HANDED_OVER, Ended, RunOutcome, Writing
 from taskdb_worker.run.progress import ProgressWriter
-from taskdb_worker.run.row_write import Patience
-from taskdb_worker.run.slot_release import HandOver
+from taskdb_worker.run.row_write import RowWrites
+from taskdb_worker.run.slot_release import SlotRelease
 from taskdb_worker.run.span import run_span, tell_end
 
 log = get_logger("taskdb.run")
@@ -78,8 +78,8 @@ class Execution:
         self.own_files = _OUR_FILES
         self.worker = worker
         self.lease = Lease(inf)
-        self.patience = Patience(self.store.close)
-        self._hand_over = HandOver(taskdb)
+        self.row_writes = RowWrites(self.store.close)
+        self._hand_over = SlotRelease(taskdb)
         self.progress: ProgressWriter | None = ProgressWriter()
         self.tell_of_failure: Callable[[], None] = _tell_nobody
         """Called in the main process after a run failed. Returns at once."""
@@ -166,7 +166,7 @@ class Execution:
     def _run(
         self, task_id: str, task_type: TaskType, claim: Claim, token: str, writing: Writing | None
     ) -> Ended:
-        run = Run(self._taskdb, self.patience, task_id, task_type, claim, token, self.progress)
+        run = Run(self._taskdb, self.row_writes, task_id, task_type, claim, token, self.progress)
         context = TaskContext(
             run,
             task_id=task_id,
@@ -365,15 +365,15 @@ class Execution:
         self._payloads.discard(reference)
 
     def write(self, work: Callable[[], T], what: str, task_id: str) -> T:
-        """Write or read like `Patience.write`, but raise an unknown error after some seconds.
+        """Write or read like `RowWrites.write`, but raise an unknown error after some seconds.
 
         It may concern one row only, which must not keep this process from all others.
         """
-        return self.patience.write(work, what, task_id, unknown_seconds=_UNKNOWN_SECONDS)
+        return self.row_writes.write(work, what, task_id, unknown_seconds=_UNKNOWN_SECONDS)
 
     def write_outcome(self, work: Callable[[], T], what: str, task_id: str) -> T:
         """Write an outcome that no other process knows. Raises only errors of the value."""
-        return self.patience.write(work, what, task_id)
+        return self.row_writes.write(work, what, task_id)
 
 
 def _answer(task_type: TaskType, context: TaskContext, value: Any) -> Any:

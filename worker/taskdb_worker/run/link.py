@@ -19,7 +19,7 @@ from taskdb.store.contract import Claim
 from taskdb.store.tree.callback import digest_of
 from taskdb.types.task_type import TaskType
 from taskdb_worker.run.progress import ProgressWriter
-from taskdb_worker.run.row_write import Patience, is_waited_out
+from taskdb_worker.run.row_write import RowWrites, is_waited_out
 
 log = get_logger("taskdb.run")
 
@@ -35,7 +35,7 @@ class Run:
     def __init__(
         self,
         taskdb: TaskDB,
-        patience: Patience,
+        patience: RowWrites,
         task_id: str,
         task_type: TaskType,
         claim: Claim,

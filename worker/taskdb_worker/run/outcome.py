@@ -42,7 +42,7 @@ _CELERYS_RETRIES = 3
 """The retries of Celery's own tasks by default."""
 
 
-class AskedRetry(CeleryRetry):
+class RequestedRetry(CeleryRetry):
     """The exception that `current_task.retry()` raises in a body."""
 
     max_retries: int | None = None
@@ -170,7 +170,7 @@ class RunOutcome:
         """
         used = self._claim.attempts_used
         limit = self._type.retry.max_attempts
-        if isinstance(error, AskedRetry):
+        if isinstance(error, RequestedRetry):
             limit = error.attempts(limit)
         if used >= limit:
             last = error.exc if isinstance(error.exc, Exception) else error

@@ -41,7 +41,7 @@ def is_waited_out(error: BaseException) -> bool:
     return faults.kind_of(error) not in {None, Kind.VALUE}
 
 
-class Patience:
+class RowWrites:
     """Repeats writes of one process until they succeed. `renew` closes its connections."""
 
     def __init__(self, renew: Callable[[], None]) -> None:

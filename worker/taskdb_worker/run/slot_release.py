@@ -26,7 +26,7 @@ _LATE = 1 / 2
 long, and pauses many times as long would leave slots empty."""
 
 
-class HandOver:
+class SlotRelease:
     """Releases held tasks in a thread of its own, which starts when needed and is never inherited.
 
     Beat releases the tasks that this thread misses (a dead process, or another that released long).

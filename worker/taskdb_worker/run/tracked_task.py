@@ -29,11 +29,11 @@ from taskdb.model.status import WAITING, TaskStatus
 from taskdb.store.contract import Claim
 from taskdb.types.task_type import TaskType
 from taskdb_worker.message.check import ATTEMPT
-from taskdb_worker.message.foreign import Strangers
+from taskdb_worker.message.foreign import ForeignMessages
 from taskdb_worker.run.chunk import Chunk
 from taskdb_worker.run.error import fit_for_celery, message_of, name_of
 from taskdb_worker.run.execution import Execution
-from taskdb_worker.run.outcome import AskedRetry, Ended
+from taskdb_worker.run.outcome import Ended, RequestedRetry
 
 log = get_logger("taskdb.run")
 
@@ -117,7 +117,7 @@ class TrackedTask(Task):
 
     task_type: TaskType
     execution: Execution
-    strangers = Strangers()
+    foreign = ForeignMessages()
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         request = self.request
@@ -148,7 +148,7 @@ class TrackedTask(Task):
 
         Publishes nothing: the row becomes ERRORED, and the relay publishes it when it is due.
         """
-        asked = AskedRetry(exc=exc, when=countdown if eta is None else eta)
+        asked = RequestedRetry(exc=exc, when=countdown if eta is None else eta)
         asked.max_retries = max_retries
         raise asked
 
@@ -214,7 +214,7 @@ class TrackedTask(Task):
         elif claim.status in WAITING and self.execution.expire(task_id):
             log.info("task.expired", task_id=task_id)
         elif claim.status is None and is_called_plainly(request):
-            self.strangers.warn(self.name, task_id)
+            self.foreign.warn(self.name, task_id)
         else:
             log.info("message.ignored", task_id=task_id, status=claim.status or "no row")
         raise Ignore

@@ -15,7 +15,7 @@ from taskdb.cli.database.other_database import OtherUrl, moment_of, other_databa
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.client.taskdb import TaskDB
-from taskdb.model.adopted import CELERY_ID, Sight, Sighting
+from taskdb.model.adopted import CELERY_ID, AdoptedReport, ReportKind
 from taskdb.model.entity import TaskError
 from taskdb.model.reference import adopted_id
 from taskdb.model.status import TaskStatus
@@ -99,19 +99,19 @@ class _Importing:
             self.counts["already_here"] += len(past) - new
         self.counts["soon_pruned"] += sum(self._is_old(seen[-1]) for seen in past)
 
-    def _is_old(self, end: Sighting) -> bool:
+    def _is_old(self, end: AdoptedReport) -> bool:
         return self._retention.is_due(
             end.status, end.type, end.tenant, ended_at=end.at, now=self._now
         )
 
-    def _seen(self, task_id: str, row: Mapping[str, Any]) -> tuple[Sighting, Sighting]:
+    def _seen(self, task_id: str, row: Mapping[str, Any]) -> tuple[AdoptedReport, AdoptedReport]:
         """The two events that a result proves: that there was a task, and how it ended."""
         ended_at = moment_of(row["date_done"]) or self._now
         created_at = min(moment_of(row["date_created"]) or ended_at, ended_at)
         attributes = {} if task_id == row["task_id"] else {CELERY_ID: row["task_id"]}
-        first = Sighting(
+        first = AdoptedReport(
             id=task_id,
-            sight=Sight.PUBLISHED,
+            kind=ReportKind.PUBLISHED,
             status=TaskStatus.QUEUED,
             at=created_at,
             attempt=0,
@@ -124,9 +124,9 @@ class _Importing:
         status = _ENDS[row["status"]]
         began_at = moment_of(row["date_started"])
         is_good = status is TaskStatus.COMPLETED
-        end = Sighting(
+        end = AdoptedReport(
             id=task_id,
-            sight=Sight.ENDED,
+            kind=ReportKind.ENDED,
             status=status,
             at=ended_at,
             attempt=0 if row["status"] == "REVOKED" else 1,

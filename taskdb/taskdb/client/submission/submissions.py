@@ -22,7 +22,7 @@ from taskdb.model.status import TaskStatus
 from taskdb.store.contract import Draft, OnConflict, Publication
 from taskdb.store.engine import faults
 from taskdb.store.task.create import Created
-from taskdb.store.tree.unit import Aftermath
+from taskdb.store.tree.unit import FollowUp
 
 _ELSEWHERE = (
     "the database of this session lacks our tables: give a session on that of "
@@ -117,7 +117,7 @@ class Submissions:
             return self._store.submissions.create(drafts, self._scope, on_conflict=on_conflict)
         try:
             connection = transaction.connection()
-            after = Aftermath()
+            after = FollowUp()
             created = self._store.submissions.create(
                 drafts, self._scope, on_conflict=on_conflict, connection=connection, after=after
             )

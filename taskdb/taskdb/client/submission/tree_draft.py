@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from taskdb.client.step_cache import Shelf
+from taskdb.client.step_cache import SafeStepCache
 from taskdb.client.submission.chosen_options import ChosenOptions
 from taskdb.client.submission.drafting import Drafting
 from taskdb.errors import DatabaseUnreachable, Fault, InvalidInput
@@ -150,7 +150,7 @@ class Drafter:
         return HandlerSpec(place.type, place.queue, place.priority, place.mutex)
 
 
-def step_result(step: TaskEntity, shelf: Shelf) -> SubTaskResult:
+def step_result(step: TaskEntity, shelf: SafeStepCache) -> SubTaskResult:
     """Return the state of a step; a result outside its row is fetched once.
 
     The cache needs no scope check: the caller has read the row within its scope.
@@ -164,7 +164,9 @@ def step_result(step: TaskEntity, shelf: Shelf) -> SubTaskResult:
     return replace(step, result_ref=None, inline_result=result).as_sub_task()
 
 
-def progress_of(parent: TaskEntity, steps: Iterable[TaskEntity], shelf: Shelf) -> SequenceProgress:
+def progress_of(
+    parent: TaskEntity, steps: Iterable[TaskEntity], shelf: SafeStepCache
+) -> SequenceProgress:
     """Build the progress of a sequence from its rows; raises InvalidInput for other tasks."""
     if parent.kind is not TaskKind.SEQUENCE or parent.spec is None:
         advice = f"task {parent.id} is a {parent.kind}, not a SEQUENCE"

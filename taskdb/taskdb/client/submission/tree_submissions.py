@@ -22,7 +22,7 @@ from taskdb.model.entity import TaskEntity
 from taskdb.model.fan_out import FanOut
 from taskdb.store.contract import Draft
 from taskdb.store.tree.submit import NewFamily
-from taskdb.store.tree.unit import Aftermath
+from taskdb.store.tree.unit import FollowUp
 from taskdb.types.task_type import TaskType
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class TreeSubmissions:
         transaction.after_commit([parent], make)
         return announced_entity(parent, self._tasks, self._store.payloads)
 
-    def _follow_later(self, transaction: CallerTransaction, after: Aftermath) -> None:
+    def _follow_later(self, transaction: CallerTransaction, after: FollowUp) -> None:
         """Publish the new tasks once the caller's transaction has committed."""
         transaction.after_commit(after.publications, self._connections.publish_after_commit)
         transaction.after_commit(after.families, self._connections.publish_families)

@@ -27,7 +27,7 @@ Settled = Future[TaskStatus | None]
 """The status of a settled task; None if the task no longer exists."""
 
 
-class Looking(Protocol):
+class StatusReader(Protocol):
     """The method of the store that the watcher needs."""
 
     def statuses(self, ids: Iterable[str], scope: Scope) -> Mapping[str, TaskStatus]:
@@ -37,7 +37,7 @@ class Looking(Protocol):
 class Watcher:
     """The waiters of this process. Safe between threads; empty after a fork."""
 
-    def __init__(self, rows: Looking) -> None:
+    def __init__(self, rows: StatusReader) -> None:
         self._rows = rows
         self.after_fork()
         renew_after_fork(self)

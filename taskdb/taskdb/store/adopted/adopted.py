@@ -13,7 +13,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from taskdb.model.adopted import PRESUMED_EXPIRED, UNSEEN, WORKER_LOST, Sight, Sighting, is_guess
+from taskdb.model.adopted import (
+    PRESUMED_EXPIRED,
+    UNSEEN,
+    WORKER_LOST,
+    AdoptedReport,
+    ReportKind,
+    is_guess,
+)
 from taskdb.model.entity import TaskError
 from taskdb.model.status import TaskStatus
 from taskdb.store.adopted.record import QUERIES, Record
@@ -50,14 +57,14 @@ class AdoptedTasks:
         self._database = database
         self._aside = aside
 
-    def see(self, sightings: Sequence[Sighting]) -> int:
+    def see(self, reports: Sequence[AdoptedReport]) -> int:
         """Move rows by observations of their tasks. Returns the number of history rows.
 
         A task without a row gets one. Observations of one task apply in the order given; each may
         be repeated. An owned task with the same id stays as it is.
         """
-        by_id: dict[str, list[Sighting]] = {}
-        for one in sightings:
+        by_id: dict[str, list[AdoptedReport]] = {}
+        for one in reports:
             by_id.setdefault(one.id, []).append(one)
         count = 0
         ids = sorted(by_id)
@@ -65,7 +72,7 @@ class AdoptedTasks:
             count += self._see_batch({one: by_id[one] for one in ids[start : start + BATCH]})
         return count
 
-    def _see_batch(self, by_id: Mapping[str, list[Sighting]]) -> int:
+    def _see_batch(self, by_id: Mapping[str, list[AdoptedReport]]) -> int:
         count = 0
         left = by_id
         for _ in range(_ROUNDS):
@@ -75,7 +82,9 @@ class AdoptedTasks:
                 break
         return count
 
-    def _see(self, by_id: Mapping[str, list[Sighting]]) -> tuple[int, dict[str, list[Sighting]]]:
+    def _see(
+        self, by_id: Mapping[str, list[AdoptedReport]]
+    ) -> tuple[int, dict[str, list[AdoptedReport]]]:
         """The same in one transaction; also returns tasks that others inserted meanwhile."""
         with self._database.transaction() as connection:
             session = JoinedSession(connection)
@@ -100,7 +109,7 @@ class AdoptedTasks:
             ]
             return len(kept) + rows.remark(late), {one: by_id[one] for one in by_id if one in lost}
 
-    def adopt_past(self, past: Iterable[Sequence[Sighting]], source: str) -> int:
+    def adopt_past(self, past: Iterable[Sequence[AdoptedReport]], source: str) -> int:
         """Create rows of tasks that ended before they were watched. Returns the number created.
 
         Each item has the observations of one task; a task with a row stays as it is. The history
@@ -168,15 +177,15 @@ class AdoptedTasks:
         ]
         return self._aside.batch(ADOPT, lost, self._conclude, key=lambda one: one.id)
 
-    def _conclude(self, lost: Sequence[Sighting]) -> list[str]:
+    def _conclude(self, lost: Sequence[AdoptedReport]) -> list[str]:
         """Apply conclusions. Returns the ids, or none if no row has changed."""
         return [one.id for one in lost] if self.see(lost) else []
 
 
-def _missed(row: Row, status: TaskStatus, error: str, message: str) -> Sighting:
-    return Sighting(
+def _missed(row: Row, status: TaskStatus, error: str, message: str) -> AdoptedReport:
+    return AdoptedReport(
         id=row["id"],
-        sight=Sight.MISSED,
+        kind=ReportKind.MISSED,
         status=status,
         at=moment(row["now"]),
         attempt=row["attempt"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from taskdb.model.adopted import AdoptedRow, Sight, Sighting, Step, follow, tells_late
+from taskdb.model.adopted import AdoptedReport, AdoptedRow, ReportKind, Step, follow, tells_late
 from taskdb.model.entity import TaskError
 from taskdb.model.json_text import encode, storable
 from taskdb.model.status import TERMINAL, WAITING, TaskStatus
@@ -33,10 +33,10 @@ class Record:
     has_attributes: bool = False
     has_error: bool = False
     columns: dict[str, Any] = field(default_factory=dict)
-    late: list[Sighting] = field(default_factory=list)
+    late: list[AdoptedReport] = field(default_factory=list)
     """Observations of earlier runs than the current one of the row."""
 
-    def take(self, seen: Sighting) -> list[dict[str, Any]]:
+    def take(self, seen: AdoptedReport) -> list[dict[str, Any]]:
         """Apply an observation. Returns the history rows of its moves."""
         standing = self._standing()
         steps = follow(standing, seen)
@@ -72,7 +72,7 @@ class Record:
             is_guess=self.is_guess,
         )
 
-    def _begin(self, seen: Sighting) -> None:
+    def _begin(self, seen: AdoptedReport) -> None:
         self.tenant = seen.tenant
         self.columns = {
             **dict.fromkeys(columns_of(QUERIES)["written"]),
@@ -85,10 +85,10 @@ class Record:
             "created_at": seen.began_at or seen.at,
         }
 
-    def _fill(self, seen: Sighting) -> None:
+    def _fill(self, seen: AdoptedReport) -> None:
         """Fill the other columns from an observation, also from one too late to move the row."""
         known = self.columns
-        if seen.type and (known["type"] == "?" or seen.sight is Sight.BEGUN):
+        if seen.type and (known["type"] == "?" or seen.kind is ReportKind.BEGUN):
             self._set("type", storable(seen.type, _TEXT_LIMIT))
         if seen.queue and known["queue"] == _QUEUE:
             self._set("queue", storable(seen.queue, _TEXT_LIMIT))
@@ -104,32 +104,32 @@ class Record:
         if seen.error is not None and self._lacks_error(seen):
             self._say(seen.error)
 
-    def _fill_times(self, seen: Sighting) -> None:
+    def _fill_times(self, seen: AdoptedReport) -> None:
         known = self.columns
-        if seen.sight is Sight.PUBLISHED and seen.attempt == 0:
+        if seen.kind is ReportKind.PUBLISHED and seen.attempt == 0:
             if known["queued_at"] is None and seen.status is TaskStatus.QUEUED:
                 self._set("queued_at", seen.at)
             self._set("created_at", min(known["created_at"], seen.at))
         if seen.run_at is not None and known["run_at"] is None:
             self._set("run_at", seen.run_at)
 
-    def _fill_deadline(self, seen: Sighting) -> None:
+    def _fill_deadline(self, seen: AdoptedReport) -> None:
         """Set the deadline only while the task waits: deadline loops need not skip other rows."""
         if self.columns["status"] not in WAITING:
             self._set("deadline_at", None)
         elif seen.expires_at is not None:
             self._set("deadline_at", seen.expires_at)
 
-    def _lacks_error(self, seen: Sighting) -> bool:
+    def _lacks_error(self, seen: AdoptedReport) -> bool:
         """Whether the end of the run, which has the error, was seen only after its retry."""
         is_its_end = seen.status is TaskStatus.ERRORED and seen.attempt == self.columns["attempt"]
         return is_its_end and self.columns["status"] == seen.status and not self.has_error
 
-    def _move(self, seen: Sighting, last: Step) -> None:
+    def _move(self, seen: AdoptedReport, last: Step) -> None:
         known = self.columns
         known["status"] = last.target.value
         known["attempt"] = max(known["attempt"], last.attempt)
-        if seen.sight is Sight.BEGUN:
+        if seen.kind is ReportKind.BEGUN:
             known["started_at"] = seen.at
         elif seen.began_at is not None:
             known["started_at"] = seen.began_at
@@ -146,7 +146,7 @@ class Record:
                 known["result"] = encode(seen.result, "the result")
         elif seen.error is not None:
             self._say(seen.error)
-        self.is_guess = seen.sight is Sight.MISSED
+        self.is_guess = seen.kind is ReportKind.MISSED
         self.is_changed = True
 
     def _say(self, error: TaskError) -> None:
@@ -159,7 +159,7 @@ class Record:
             self.columns[column] = value
             self.is_changed = True
 
-    def _event(self, seen: Sighting, step: Step, last: Step) -> dict[str, Any]:
+    def _event(self, seen: AdoptedReport, step: Step, last: Step) -> dict[str, Any]:
         # The observation names the worker of its own attempt only.
         worker = seen.worker if step.attempt == last.attempt else None
         return {
@@ -174,7 +174,7 @@ class Record:
         }
 
 
-def _detail(seen: Sighting) -> str | None:
+def _detail(seen: AdoptedReport) -> str | None:
     if seen.error is not None:
         return str(spelled_error(seen.error)["detail"])
     if not seen.reason:

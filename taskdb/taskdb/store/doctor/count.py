@@ -23,7 +23,7 @@ _RECENT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Kindred:
+class TaskCount:
     """The count of similar open tasks; `ready` counts those that a worker might take.
 
     `rule` is the kind of the limit or pause that holds them, or empty. `is_waiting`: they wait for
@@ -52,7 +52,7 @@ class WorkerCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Timetable:
+class ScheduleCounts:
     """Counts of enabled schedules and of those that cannot fire, and the longest delay."""
 
     enabled: int
@@ -61,7 +61,7 @@ class Timetable:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveAlarms:
+class AlarmCounts:
     """Counts of unresolved alarms by state and severity.
 
     `unrouted` counts open ones that no route takes; `undelivered` has messages by channel.
@@ -81,7 +81,7 @@ class Undelivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Audience:
+class SubscriptionCounts:
     """Counts of subscriptions by state, and of active ones whose last try failed.
 
     `lag_seconds`: the age of the next event of the active subscription that is furthest behind.
@@ -98,11 +98,11 @@ class SystemCounts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def tasks(self, *, by_tenant: bool) -> list[Kindred]:
+    def tasks(self, *, by_tenant: bool) -> list[TaskCount]:
         """Count open tasks by status, type, queue, tenant, holding reason and waiting."""
         found = self._database.survey(self._queries.open_tasks, {"by_tenant": by_tenant})
         return [
-            Kindred(
+            TaskCount(
                 status=TaskStatus(row["status"]),
                 type=row["type"],
                 queue=row["queue"],
@@ -127,16 +127,16 @@ class SystemCounts:
         oldest = max((_seconds(row["unseen"]) or 0.0 for row in live), default=0.0)
         return WorkerCounts(len(live), len(found) - len(live), by_queue, oldest)
 
-    def schedules(self) -> Timetable:
+    def schedules(self) -> ScheduleCounts:
         """Count enabled schedules."""
         (row,) = self._ask(self._queries.schedules)
-        return Timetable(int(row["enabled"]), int(row["broken"]), _seconds(row["lag"]) or 0.0)
+        return ScheduleCounts(int(row["enabled"]), int(row["broken"]), _seconds(row["lag"]) or 0.0)
 
-    def alarms(self) -> LiveAlarms:
+    def alarms(self) -> AlarmCounts:
         """Count unresolved alarms and undelivered messages."""
         found, waiting = self._ask(self._queries.alarms), self._ask(self._queries.messages)
         open_ones = (row for row in found if row["state"] == AlarmState.OPEN)
-        return LiveAlarms(
+        return AlarmCounts(
             numbers={
                 (AlarmState(row["state"]), Severity(row["severity"])): int(row["number"])
                 for row in found
@@ -148,13 +148,15 @@ class SystemCounts:
             },
         )
 
-    def subscriptions(self) -> Audience:
+    def subscriptions(self) -> SubscriptionCounts:
         """Count all subscriptions; a site has few."""
         found = self._ask(self._queries.subscriptions)
         numbers = {SubscriptionState(row["state"]): int(row["number"]) for row in found}
         active = SubscriptionState.ACTIVE
         failing = sum(int(row["failing"]) for row in found if row["state"] == active)
-        return Audience(numbers, failing, self._lag_seconds() if active in numbers else 0.0)
+        return SubscriptionCounts(
+            numbers, failing, self._lag_seconds() if active in numbers else 0.0
+        )
 
     def _lag_seconds(self) -> float:
         (row,) = self._ask(self._queries.lag)

@@ -52,7 +52,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TaskSituation:
     """A snapshot of a task; times are by the database's clock.
 
     `holders` are those that the scope may see; `other_holders` counts the rest. With `is_operator`
@@ -85,7 +85,7 @@ class Situations:
         self._tasks = tasks
         self._workers = workers
 
-    def get(self, task_id: str, scope: Scope, *, lease: timedelta) -> Standing:
+    def get(self, task_id: str, scope: Scope, *, lease: timedelta) -> TaskSituation:
         """Take a snapshot. A worker seen within the lease is alive. Raises TaskNotFound.
 
         Tasks of other tenants are counted and not named. A tenant does not get the reason of an
@@ -95,7 +95,7 @@ class Situations:
         holders, others = self._holders(task, scope)
         (beside,) = self._ask("beside", id=task.id)
         open_sub_tasks, first_open = self._open_below(task, scope)
-        return Standing(
+        return TaskSituation(
             now=moment(beside["now"]),
             task=task,
             relay_at=moment(beside["relay_at"]),

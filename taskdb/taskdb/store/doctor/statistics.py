@@ -26,7 +26,7 @@ _GRACE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Durations:
     """Durations: their number, their sum in seconds, and their number up to each bound."""
 
     number: int
@@ -35,7 +35,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class MoveCounts:
     """The count of moves of one kind, and the waits and runs that they ended."""
 
     type: str
@@ -46,15 +46,15 @@ class Happened:
     is_rescue: bool
     is_crash: bool
     number: int
-    waits: Spread
-    runs: Spread
+    waits: Durations
+    runs: Durations
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """The sums of some events, their number, and the cursor after them."""
 
-    happened: tuple[Happened, ...]
+    happened: tuple[MoveCounts, ...]
     events: int
     cursor: EventCursor
 
@@ -121,8 +121,8 @@ class Statistics:
         return EventCursor(int(row["xid"]), int(row["id"]))
 
 
-def _happened(row: Row) -> Happened:
-    return Happened(
+def _happened(row: Row) -> MoveCounts:
+    return MoveCounts(
         type=row["type"],
         queue=row["queue"],
         tenant=row["tenant"],
@@ -136,6 +136,6 @@ def _happened(row: Row) -> Happened:
     )
 
 
-def _spread(row: Mapping[str, Any], name: str, bounds: tuple[float, ...]) -> Spread:
+def _spread(row: Mapping[str, Any], name: str, bounds: tuple[float, ...]) -> Durations:
     up_to = tuple(int(row[f"{name}_{place}"]) for place in range(len(bounds)))
-    return Spread(int(row[f"{name}s"]), max(0.0, float(row[f"{name}_seconds"])), up_to)
+    return Durations(int(row[f"{name}s"]), max(0.0, float(row[f"{name}_seconds"])), up_to)

@@ -61,7 +61,7 @@ class Synced:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _Changes:
     """The changes of a declaration so far; `kept` are the ids of the rows that stay."""
 
     origin: Origin
@@ -185,7 +185,7 @@ class Schedules:
         paused. `removes` deletes schedules that are no longer declared, except `refused` ones,
         whose rows stay as they are. It also stores the refusals in their own table.
         """
-        tally = _Tally(origin, wrong=list(refused))
+        tally = _Changes(origin, wrong=list(refused))
         with self._changing(alone=True) as (connection, now):
             for one in declared:
                 self._declare(connection, one, tally, now)
@@ -224,7 +224,7 @@ class Schedules:
         )
 
     def _declare(
-        self, connection: Connection, one: Definition, tally: _Tally, now: datetime
+        self, connection: Connection, one: Definition, tally: _Changes, now: datetime
     ) -> None:
         """Write one declared row; an error of this row stops no other."""
         try:

@@ -42,7 +42,7 @@ _AFTER = "after_callback"
 
 
 @dataclass(frozen=True, slots=True)
-class Awaited:
+class AwaitedTask:
     """The task that a token belongs to."""
 
     id: str
@@ -138,10 +138,10 @@ class Callbacks:
         found = self._database.query(self._table.queries.called_back, {"id": task_id})
         return bool(found)
 
-    def find(self, digest: str, scope: Scope) -> Awaited:
+    def find(self, digest: str, scope: Scope) -> AwaitedTask:
         """Return the task that waits for this callback. Raises CallbackRefused."""
         place = self._awaiting(digest, scope)
-        return Awaited(str(place["id"]), place["type"], place["attempt"])
+        return AwaitedTask(str(place["id"]), place["type"], place["attempt"])
 
     def resume(self, digest: str, answer: Answer, scope: Scope, by: str | None = None) -> str:
         """End a task by its callback. Returns the id of the task.

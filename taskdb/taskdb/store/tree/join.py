@@ -23,7 +23,7 @@ from taskdb.store.task.statements import FEW
 from taskdb.store.task.table import TaskTable
 from taskdb.store.task.task_id import LEAST_ID, is_id
 from taskdb.store.tree.decision import Decisions
-from taskdb.store.tree.unit import Aftermath, Unit, stored_error
+from taskdb.store.tree.unit import FollowUp, Unit, stored_error
 from taskdb.store.tree.units import Units
 
 RECONCILE = "reconcile"
@@ -67,7 +67,7 @@ class Joins:
     def join(self, parent_id: str | None) -> None:
         """Let a parent act on the states of its sub-tasks, and then its own parent."""
         if parent_id is not None and is_id(parent_id):
-            self.follow(Aftermath(joins=[parent_id]))
+            self.follow(FollowUp(joins=[parent_id]))
 
     def part_ended(self, parent_id: str, *, badly: bool) -> PartsLeft:
         """Act on the end of a part. Returns the parts for which its parent still waits.
@@ -155,7 +155,7 @@ class Joins:
 
     # --- execution ----------------------------------------------------------------------------
 
-    def follow(self, after: Aftermath) -> None:
+    def follow(self, after: FollowUp) -> None:
         """Do the work that follows a committed unit, with the joins up to the root."""
         waiting = [after]
         while waiting:
@@ -167,8 +167,8 @@ class Joins:
             # A parent whose join fails does not stop the others. The loop tries it again later.
             waiting.extend(self._aside.each(RECONCILE, list(reversed(one.joins)), self._joined))
 
-    def _joined(self, parent_id: str) -> Aftermath:
-        def work(*, is_careful: bool = False) -> Aftermath:
+    def _joined(self, parent_id: str) -> FollowUp:
+        def work(*, is_careful: bool = False) -> FollowUp:
             with self._units.open(is_careful=is_careful) as unit:
                 self.decide_chain(unit, self.lock_chain(unit, parent_id))
             return unit.after

@@ -18,7 +18,7 @@ from taskdb.store.task.create import Created
 from taskdb.store.tree.growth import as_parts, begin_to_wait, first_stage, insert_parts
 from taskdb.store.tree.join import Joins
 from taskdb.store.tree.resubmission import Items, Resubmissions, as_items
-from taskdb.store.tree.unit import Aftermath, Unit
+from taskdb.store.tree.unit import FollowUp, Unit
 from taskdb.store.tree.units import Units
 
 
@@ -27,7 +27,7 @@ class NewFamily:
     """The parent of a submit, and the work that follows the commit of its transaction."""
 
     created: Created
-    after: Aftermath
+    after: FollowUp
 
 
 class Submissions:
@@ -48,7 +48,7 @@ class Submissions:
         *,
         on_conflict: OnConflict = "resubmit",
         connection: Connection | None = None,
-        after: Aftermath | None = None,
+        after: FollowUp | None = None,
     ) -> list[Created]:
         """Insert tasks, all or none. Returns the row of each draft, in order.
 

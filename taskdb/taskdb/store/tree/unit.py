@@ -57,7 +57,7 @@ class Window:
 
 
 @dataclass(slots=True)
-class Aftermath:
+class FollowUp:
     """The work that follows the commit of a unit."""
 
     ids: list[str] = field(default_factory=list)
@@ -96,7 +96,7 @@ class Unit:
         self._is_careful = is_careful
         self.by: str | None = None
         """The actor, where a person makes the changes of this unit."""
-        self.after = Aftermath()
+        self.after = FollowUp()
 
     def savepoint(self) -> AbstractContextManager[object]:
         """Return a savepoint. An error in it rolls back its statements, not the whole unit."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb.model.adopted import UNKNOWN, UNSEEN, WORKER_LOST, Sight, Sighting
+from taskdb.model.adopted import UNKNOWN, UNSEEN, WORKER_LOST, AdoptedReport, ReportKind
 from taskdb.model.entity import TaskError
 from taskdb.model.status import STARTS, TERMINAL, TaskStatus, allowed_pairs
 from taskdb.store.adopted.record import Record
@@ -20,39 +20,43 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RUN = "the first run"
 ENDS = (S.COMPLETED, S.FAILED, S.CANCELED)
 
-Life = list[list[Sighting]]
+Life = list[list[AdoptedReport]]
 """What each process saw, in the order in which it did."""
 
 
-def seen(sight: Sight, status: S, second: float, attempt: int, **values: Any) -> Sighting:
-    given: dict[str, Any] = {"type": "shop.pack", "ran": sight is not Sight.PUBLISHED, **values}
+def seen(kind: ReportKind, status: S, second: float, attempt: int, **values: Any) -> AdoptedReport:
+    given: dict[str, Any] = {"type": "shop.pack", "ran": kind is not ReportKind.PUBLISHED, **values}
     at = NOON + timedelta(seconds=second)
-    return Sighting(id=ID, sight=sight, status=status, at=at, attempt=attempt, **given)
+    return AdoptedReport(id=ID, kind=kind, status=status, at=at, attempt=attempt, **given)
 
 
-def published(second: float = 0, retries: int = 0, **values: Any) -> Sighting:
+def published(second: float = 0, retries: int = 0, **values: Any) -> AdoptedReport:
     status = S.ERRORED if retries else S.QUEUED
-    return seen(Sight.PUBLISHED, status, second, retries, **values)
+    return seen(ReportKind.PUBLISHED, status, second, retries, **values)
 
 
-def begun(second: float, attempt: int = 1, token: str | None = None, **values: Any) -> Sighting:
+def begun(
+    second: float, attempt: int = 1, token: str | None = None, **values: Any
+) -> AdoptedReport:
     given = {"token": token or RUN, "worker": "w", **values}
-    return seen(Sight.BEGUN, S.STARTED, second, attempt, **given)
+    return seen(ReportKind.BEGUN, S.STARTED, second, attempt, **given)
 
 
 def ended(
     status: S, second: float, attempt: int = 1, token: str | None = RUN, began: float | None = 1
-) -> Sighting:
+) -> AdoptedReport:
     error = None if status is S.COMPLETED else TaskError("OSError", f"run {attempt}")
     began_at = None if began is None else NOON + timedelta(seconds=began)
-    return seen(Sight.ENDED, status, second, attempt, token=token, began_at=began_at, error=error)
+    return seen(
+        ReportKind.ENDED, status, second, attempt, token=token, began_at=began_at, error=error
+    )
 
 
-def missed(record: Record, status: S = S.FAILED) -> Sighting:
+def missed(record: Record, status: S = S.FAILED) -> AdoptedReport:
     known = record.columns
     error = TaskError(WORKER_LOST if status is S.FAILED else UNSEEN, "gone")
     return seen(
-        Sight.MISSED, status, 999, known["attempt"], token=known["claim_token"], error=error
+        ReportKind.MISSED, status, 999, known["attempt"], token=known["claim_token"], error=error
     )
 
 
@@ -71,9 +75,9 @@ def life(runs: int, end: S) -> Life:
     return processes
 
 
-def follow(sightings: Sequence[Sighting], record: Record | None = None) -> Record:
+def follow(reports: Sequence[AdoptedReport], record: Record | None = None) -> Record:
     record = record or Record(ID)
-    for one in sightings:
+    for one in reports:
         record.take(one)
     return record
 
@@ -236,14 +240,18 @@ def test_what_a_child_began_before_its_main_process_saw_it_die_does_not_begin_ag
 
 
 def test_what_ends_without_a_run_has_no_attempt() -> None:
-    revoked = seen(Sight.ENDED, S.CANCELED, 5, 0, ran=False, error=TaskError("TaskRevoked", "x"))
+    revoked = seen(
+        ReportKind.ENDED, S.CANCELED, 5, 0, ran=False, error=TaskError("TaskRevoked", "x")
+    )
     record = follow([published(), revoked])
     assert record.columns["status"] == S.CANCELED
     assert record.columns["attempt"] == 0
 
 
 def test_what_waits_for_its_retry_may_be_revoked() -> None:
-    revoked = seen(Sight.ENDED, S.CANCELED, 5, 1, ran=False, error=TaskError("TaskRevoked", "x"))
+    revoked = seen(
+        ReportKind.ENDED, S.CANCELED, 5, 1, ran=False, error=TaskError("TaskRevoked", "x")
+    )
     record = follow([published(), begun(1), ended(S.ERRORED, 2), revoked])
     assert record.columns["status"] == S.CANCELED
 
