@@ -29,12 +29,12 @@ _LOOK_BACK = timedelta(hours=1)
 _RULES = {
     "unpublished": (
         "their time to be published has passed, and no relay has taken them",
-        "see that a `taskdb beat` runs and that the broker answers",
+        "see that a `taskdb beat` runs and that the broker is reachable",
     ),
     "publish_refused": (
         "the broker does not take their messages; they are tried again later and later",
         (
-            "`taskdb why` says what it refuses: make its queues and the settings alike, or mend "
+            "`taskdb why` shows what it refuses: make its queues and the settings alike, or mend "
             "what makes the messages"
         ),
     ),
@@ -59,16 +59,16 @@ _RULES = {
         "see that a `taskdb beat` runs",
     ),
     "event_without_order": (
-        "events whose xid was written by hand: no alarm and no notification tells of them",
+        "events whose xid was written by hand: no alarm and no notification is sent for them",
         (
             "leave `xid` out of an INSERT, and correct these: on PostgreSQL to the number of a "
             "transaction, `CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)`, on SQLite to 0"
         ),
     ),
     "subscription_dead": (
-        "their targets have failed for too long or are gone, and are told nothing",
+        "their targets have failed for too long or are gone, and get no notification",
         (
-            "see `taskdb subscription show`; then `taskdb subscription resume` goes on where it "
+            "see `taskdb subscription show`; then `taskdb subscription resume` continues where it "
             "stopped"
         ),
     ),
@@ -81,15 +81,15 @@ _RULES = {
     ),
     "schedule_broken": (
         "schedules that cannot be fired: their type, input or timetable is wrong",
-        "`taskdb schedule show` says why; change them, or pause them",
+        "`taskdb schedule show` shows why; change them, or pause them",
     ),
     "slot_stale": (
-        "places of rules that no live task has",
+        "slots of limits that no live task has",
         "see that a `taskdb beat` runs: its release frees them",
     ),
     "held_for_nothing": (
-        "they are held by rules that are free",
-        "see that a `taskdb beat` runs: its release lets them go",
+        "they are held although their limits are free",
+        "see that a `taskdb beat` runs: its release pass releases them",
     ),
     "worker_waits": (
         "live workers that wait for the database or the payload store, each with the reason",

@@ -73,8 +73,8 @@ def is_of_a_row(error: BaseException) -> bool:
 def reason_of(error: BaseException) -> str:
     """An error on one line, without the parameters of statements that drivers may show."""
     origin = faults.origin_of(error)
-    said = " ".join(str(origin).partition("\nDETAIL:")[0].split())
-    return storable(f"{type(origin).__name__}: {said}", _REASON_CHARACTERS)
+    text = " ".join(str(origin).partition("\nDETAIL:")[0].split())
+    return storable(f"{type(origin).__name__}: {text}", _REASON_CHARACTERS)
 
 
 def readable(row: RowMapping | Row) -> RowMapping | Row:

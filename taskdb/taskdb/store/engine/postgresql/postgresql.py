@@ -18,7 +18,7 @@ from taskdb.store.engine.event_order import NO_XID, OLDEST_OPEN
 from taskdb.store.engine.postgresql.any_moment import read_any_moment
 from taskdb.store.engine.postgresql.before_image import tells_before
 from taskdb.store.engine.postgresql.kept_connection import KeptConnection
-from taskdb.store.engine.postgresql.session_setting import BEGINS, pin
+from taskdb.store.engine.postgresql.session_options import BEGINS, pin
 from taskdb.store.engine.renewal import Renewal
 from taskdb.store.engine.session import DriverSession, Parameters, Row, Session
 from taskdb.store.engine.task_table import ID_COLUMNS, JSON_COLUMNS, MOMENT_COLUMNS

@@ -205,7 +205,7 @@ class Conditions:
             )
             one.message = (
                 f"worker {row['name']} (process {row['pid']} on {row['host']}) was last seen"
-                f" {at.isoformat(timespec='seconds')} and did not say that it stops"
+                f" {at.isoformat(timespec='seconds')} and did not stop normally"
             )
             found.append(one)
         return found
