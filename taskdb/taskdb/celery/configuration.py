@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,6 +21,7 @@ from taskdb.celery.messaging import Messaging
 from taskdb.celery.redis.options import REDIS_OPTIONS, check_redis_options, redis_options
 from taskdb.celery.refused_settings import RESULT_BACKEND, check_celery_settings, check_configured
 from taskdb.errors import SettingsError, did_you_mean
+from taskdb.settings.location import ENCODE
 from taskdb.settings.settings import Settings
 
 PRIORITIES = 10
@@ -85,18 +87,35 @@ def check_broker_scheme(settings: Settings) -> None:
 
 def _check_readable(url: str) -> None:
     """Raise SettingsError for a URL that Celery accepts but kombu cannot read at first use."""
+    scheme, _, rest = url.partition("://")
+    if scheme.partition("+")[0] in {"redis", "rediss"} and find_spec("redis") is None:
+        raise SettingsError(
+            f"TASKDB_BROKER_URL: {scheme}:// needs an extra: pip install 'celery-taskdb[redis]'"
+        )
+    _try(f"{scheme}://", _NO_TRANSPORT.format(scheme))
+    options = parse_qs(rest.partition("?")[2])
+    misplaced = [name for name in options if name in REDIS_OPTIONS]
+    _try(url, _MISPLACED.format(" and ".join(misplaced)) if misplaced else _UNREADABLE)
+
+
+def _try(url: str, advice: str) -> None:
     try:
         Connection(url)  # type: ignore[no-untyped-call]
     # The text of the error may show part of a password that is not URL-encoded.
     except Exception as error:  # noqa: BLE001 - the parser raises errors of any class
-        misplaced = [name for name in parse_qs(url.partition("?")[2]) if name in REDIS_OPTIONS]
-        named = f", here {' and '.join(misplaced)}," if misplaced else ""
-        raise SettingsError(
-            f"TASKDB_BROKER_URL cannot be read ({type(error).__name__}). Options of the transport"
-            f"{named} do not go behind the `?`: give them as `broker_transport_options` in "
-            "TASKDB_CELERY. The port is a number, and other characters than letters and digits of "
-            "a password are written as %40"
-        ) from None
+        name = f" ({error.name} is not installed)" if isinstance(error, ImportError) else ""
+        raise SettingsError(f"TASKDB_BROKER_URL cannot be used{name}: {advice}") from None
+
+
+_NO_TRANSPORT = (
+    "Celery cannot load its transport for {}://, so install the package that it needs; or write "
+    "redis://HOST:6379/0 or amqp://USER@HOST/VHOST"
+)
+_MISPLACED = (
+    "options of the transport, here {}, do not go behind the `?`. Give them as "
+    "`broker_transport_options` in TASKDB_CELERY"
+)
+_UNREADABLE = f"the port is a number, or {ENCODE}"
 
 
 def broker_kind(settings: Settings) -> str:

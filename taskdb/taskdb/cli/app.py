@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ def run_command(words: Sequence[str], *, client: TaskDB | None = None) -> int:
     own = words[: words.index("--")] if "--" in words else words
     try:
         _set_up_django()
+        if own == ["--version"]:
+            sys.stdout.write(f"taskdb {version('celery-taskdb')}\n")
+            return ExitCode.OK
         with using(client):
             program = get_command(build(None if _COMPLETION in os.environ else words))
             code = program.main(list(words), prog_name="taskdb", standalone_mode=False)

@@ -11,6 +11,9 @@ from taskdb.cli.output import Output
 from taskdb.cli.presenter import Presenter, column
 from taskdb.cli.session import Session, with_session
 from taskdb.cli.signature import Option, with_options
+from taskdb.cli.time_option import duration_of
+from taskdb.cli.usage import wrong_usage
+from taskdb.errors import did_you_mean
 from taskdb.model.duration import duration_text
 from taskdb.model.limit import LimitEntity
 
@@ -23,7 +26,13 @@ MaxStarts = Annotated[
     int | None,
     typer.Option("--max-starts", min=1, help="At most so many start in the time of --per."),
 ]
-Per = Annotated[float | None, typer.Option("--per", min=0, help="A stretch of time, in seconds.")]
+Per = Annotated[
+    str | None,
+    typer.Option("--per", metavar="DURATION", help="A stretch of time; 90 (seconds), 5m, 1h."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Also a type that no module of this process declares.")
+]
 Own = Annotated[
     bool, typer.Option("--own", help="The setting of the tenant itself, not the operator's.")
 ]
@@ -46,8 +55,9 @@ with_place = with_options(
 
 @with_session
 @with_place
-def pause(session: Session, place: Place, reason: Reason = None) -> None:
+def pause(session: Session, place: Place, reason: Reason = None, *, force: Force = False) -> None:
     """Start no task of a queue, a type or a tenant until `taskdb resume`; running ones continue."""
+    _require_type(session, place, force=force)
     session.taskdb.limits.pause(**place, reason=reason)
     _print_done(session.output, "paused", place)
 
@@ -68,12 +78,16 @@ def set_limit(
     max_running: MaxRunning = None,
     max_starts: MaxStarts = None,
     per: Per = None,
+    *,
+    force: Force = False,
 ) -> None:
     """Limit how many tasks of a queue, a type or a tenant run at once, or start in a time.
 
     The limit replaces the one before it, also one that a task type declares.
     """
-    session.taskdb.limits.set(**place, max_running=max_running, max_starts=max_starts, per=per)
+    length = None if per is None else duration_of(per, "--per")
+    _require_type(session, place, force=force)
+    session.taskdb.limits.set(**place, max_running=max_running, max_starts=max_starts, per=length)
     _print_done(session.output, "limited", place)
 
 
@@ -93,6 +107,22 @@ def list_limits(session: Session) -> None:
         session.output.document([LIMIT.document(entity) for entity in found])
     else:
         LIMIT.print_all(session.output, found, "no pauses, and no limits")
+
+
+def _require_type(session: Session, place: Place, *, force: bool) -> None:
+    """Refuse a type that no module declares: a misspelled one would hold nothing.
+
+    Raises InvalidInput.
+    """
+    name = place["type"]
+    if force or name is None or session.settings.allow_unknown_types:
+        return
+    known = [one.name for one in session.taskdb.types.list()]
+    if name not in known:
+        listed = f"{did_you_mean(name, known)}. Declared: {', '.join(known) or 'none'}"
+        raise wrong_usage(
+            "--type", f"no task type is named {name!r}{listed}. --force takes any other name too"
+        )
 
 
 def _print_done(output: Output, done: str, place: Place, *, nothing: str = "") -> None:

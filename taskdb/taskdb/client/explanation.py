@@ -85,7 +85,7 @@ def _over(situation: TaskSituation) -> Explanation:
     by_hand = f"run it again: taskdb retry {task.id}"
     again = "call it again in its own Celery app" if task.is_adopted else by_hand
     advice = "" if task.status is TaskStatus.COMPLETED else again
-    said = f"it is over: {task.status}{when}, after {_count(task.attempt, 'attempt')}{error}"
+    said = f"it ended{when}, after {_count(task.attempt, 'attempt')}{error}"
     return _said(situation, _ENDED[task.status], said, advice, **facts)
 
 

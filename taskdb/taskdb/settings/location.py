@@ -65,7 +65,12 @@ class Bucket(NamedTuple):
         return cls(found["name"], f"{path}/" if path else "")
 
 
-ENCODE = "encode the password: `@` as %40, `/` as %2F, `:` as %3A, `#` as %23, `?` as %3F"
+ENCODE = (
+    "spell characters of the user and the password as codes: `@` as %40, `/` as %2F, `:` as %3A, "
+    "`#` as %23, `?` as %3F, `[` as %5B, `]` as %5D, `%` as %25"
+)
+_WRITE = "write postgresql://USER@HOST/NAME, or sqlite:///FILE"
+_QUOTES = {'"', "'", "`"}
 _BEFORE_PATH = re.compile(r"[^/?#]*")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(:\d+)?(,.*)?")
 
@@ -75,6 +80,7 @@ def check_broker_url(value: SecretStr) -> None:
 
     Celery would cut such a password, use the rest as host, port or path, and show it in errors.
     """
+    check_edges(value.get_secret_value())
     for url in value.get_secret_value().split(";"):
         _, mark, rest = url.partition("://")
         found = _BEFORE_PATH.match(rest if mark else "")
@@ -86,13 +92,24 @@ def check_broker_url(value: SecretStr) -> None:
             raise ValueError(ENCODE)
 
 
+def check_edges(url: str) -> None:
+    """Raise ValueError for spaces or quotes around a URL, which Docker and YAML keep."""
+    if url != url.strip():
+        raise ValueError("remove the spaces around the URL")
+    if _QUOTES & {url[:1], url[-1:]}:
+        raise ValueError("remove the quotes around the URL: here they are part of it")
+
+
 def store_url_of(value: str) -> str:
     """Return the URL with the supported driver of its database. Raises ValueError."""
+    check_edges(value)
     try:
         url = make_url(value)
     except ArgumentError:
-        message = "not a database URL; write postgresql://user:password@host/name or sqlite:///file"
-        raise ValueError(message) from None
+        raise ValueError(f"not a database URL: {_WRITE}") from None
+    except ValueError:
+        # The text of the error may show part of a password.
+        raise ValueError(f"the port is not a number; {ENCODE}") from None
     if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
         threshold = str(url.query.get("prepare_threshold", "none")).lower()
         if threshold != "none" and not threshold.isdecimal():
@@ -104,7 +121,13 @@ def store_url_of(value: str) -> str:
         if url.database in {None, "", ":memory:"}:
             raise ValueError("each connection would have its own database in memory: name a file")
         return _anchored(url) or value
-    raise ValueError(f"{url.drivername} is not supported: use postgresql:// or sqlite://")
+    database, _, driver = url.drivername.partition("+")
+    if driver and database in {"postgres", "postgresql", "sqlite"}:
+        needed = {"sqlite": "sqlite"}.get(database, "postgresql")
+        raise ValueError(
+            f"TaskDB has its own driver: write {needed}:// instead of {url.drivername}://"
+        )
+    raise ValueError(f"no database {database}:// is supported: {_WRITE}")
 
 
 def _anchored(url: URL) -> str | None:

@@ -201,7 +201,7 @@ def test_coroutines_make_rules_as_well(taskdb: TaskDB) -> None:
 def test_rules_are_made_shown_and_lifted(cli: Site) -> None:
     assert cli("pause", "--type", "echo", "--reason", "no power").out == "paused type echo\n"
     words = ("limit", "set", "--tenant", "acme", "--max-running", "3", "--max-starts", "5")
-    assert cli(*words, "--per", "60").code == 0
+    assert cli(*words, "--per", "1m").code == 0
     shown = cli("limit", "list").out
     assert "no power" in shown and "3 at once, 5 in 1m" in shown
     limited, paused = cli("limit", "list", "--json").document
@@ -211,6 +211,27 @@ def test_rules_are_made_shown_and_lifted(cli: Site) -> None:
     assert cli("resume", "--type", "echo", "--json").document["changed"] is True
     assert "it was not paused" in cli("resume", "--type", "echo").err
     assert "no limits" in cli("limit", "list").err
+
+
+@pytest.mark.parametrize("per", ["60", "60s", "1m", "0.5"])
+def test_a_limit_takes_a_duration_with_a_unit_or_in_seconds(cli: Site, per: str) -> None:
+    assert cli("limit", "set", "--type", "echo", "--max-starts", "5", "--per", per).code == 0
+    (limit,) = cli("limit", "list", "--json").document
+    assert limit["per_seconds"] == (0.5 if per == "0.5" else 60)
+    refused = cli("limit", "set", "--type", "echo", "--max-starts", "5", "--per", "soon")
+    assert refused.code == 2 and "write seconds, or for example 5m" in refused.err
+
+
+@pytest.mark.parametrize("words", [("pause",), ("limit", "set", "--max-running", "1")])
+def test_a_type_that_no_module_declares_is_refused_unless_forced(
+    cli: Site, words: tuple[str, ...]
+) -> None:
+    refused = cli(*words, "--type", "ecko")
+    assert refused.code == 2
+    assert "no task type is named 'ecko'; did you mean 'echo'?" in refused.err
+    assert cli("limit", "list", "--json").document == []
+    assert cli(*words, "--type", "ecko", "--force").code == 0
+    assert [one["name"] for one in cli("limit", "list", "--json").document] == ["ecko"]
 
 
 def test_the_command_line_lifts_what_a_tenant_has_set(cli: Site) -> None:
@@ -236,5 +257,5 @@ def test_run_task_says_which_rule_holds_the_task(cli: Site) -> None:
     cli("pause", "--type", "echo")
     ran = cli("run-task", task_id)
     assert ran.code != 0
-    assert "held by entity" in ran.err
+    assert "held by admission" in ran.err
     assert cli.status(task_id) is TaskStatus.CREATED

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,10 @@ def test_wrong_usage_is_one_line_and_exit_code_2(cli: Site, words: list[str]) ->
     assert "Traceback" not in ran.err
     described = cli(*words, "--json")
     assert (described.code, described.error["code"]) == (2, "USAGE")
+
+
+def test_the_version_is_a_line(cli: Site) -> None:
+    assert cli("--version").out == f"taskdb {version('celery-taskdb')}\n"
 
 
 def test_a_command_that_does_not_exist_is_answered_with_a_guess(cli: Site) -> None:

@@ -2,12 +2,15 @@
 
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import redis
 from sqlalchemy import create_engine, text
+from tests.database_roles import Roles, roles
 from tests.integration.cli_site import MODULE, Site, cli
 from tests.servers import Blackhole
 
@@ -15,7 +18,7 @@ from taskdb.settings.settings import Settings
 from taskdb.store.contract import EVERYONE
 from taskdb.store.task.worker import WorkerRecord
 
-__all__ = ["cli"]
+__all__ = ["cli", "roles"]
 
 AWAY = "127.0.0.1:1"
 
@@ -58,6 +61,15 @@ def test_workers_that_were_seen_are_named_and_queues_without_one_too(cli: Site) 
     assert "taskdb worker -Q orders" in ran.out
 
 
+def test_a_site_without_a_beat_is_told_and_a_beat_is_named(cli: Site) -> None:
+    cli.submit("echo")
+    level, words = findings(cli, 0)["beats"]
+    assert (level, "start one: taskdb beat" in words) == ("warn", True)
+    with cli.client() as taskdb:
+        taskdb.store.beats.renew("one@host", timedelta(seconds=30))
+    assert findings(cli, 0)["beats"] == ("ok", "1: one@host ")
+
+
 def test_a_wrong_setting_is_a_finding(cli: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKDB_RELAY_BATCH", "many")
     level, words = findings(cli, 1)["settings"]
@@ -89,6 +101,15 @@ def test_a_broker_that_is_away_is_a_finding(
     level, words = findings(cli, 1)["broker"]
     assert level == "error"
     assert "TASKDB_BROKER_URL" in words and "hunter2" not in words
+
+
+def test_a_broker_that_celery_cannot_load_is_a_finding(
+    cli: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKDB_BROKER_URL", "kafka://host")
+    level, words = findings(cli, 1)["broker"]
+    assert level == "error"
+    assert "its transport for kafka://" in words
 
 
 def test_a_message_file_that_cannot_be_used_is_a_finding(cli: Site) -> None:
@@ -226,6 +247,50 @@ def test_a_table_that_has_the_name_of_one_of_ours_is_exit_code_5(
     assert ran.code == 5
     assert "`taskdb_subscription`" in ran.err and "Rename or drop" in ran.err
     assert cli("migrate", "--json").error["code"] == "TABLE_NAME_TAKEN"
+
+
+def test_a_role_that_may_not_create_tables_is_told_who_may(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, roles: Roles
+) -> None:
+    # `public` of PostgreSQL 15 and newer lets its owner alone create tables.
+    roles.query("owner", "DROP OWNED BY CURRENT_USER CASCADE")
+    monkeypatch.setenv("TASKDB_DATABASE_URL", roles.runtime)
+    ran = cli("migrate")
+    assert (ran.code, ran.out) == (5, "")
+    assert "the role of TASKDB_DATABASE_URL may not create or change tables" in ran.err
+    assert "GRANT USAGE, CREATE ON SCHEMA" in ran.err
+
+
+@pytest.mark.parametrize("words", [["list"], ["create-task", "echo"]])
+def test_tables_of_another_layout_are_told_with_what_helps(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, sqlite_url: str, words: list[str]
+) -> None:
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database:
+        database.execute("ALTER TABLE taskdb_task RENAME COLUMN queue TO old_queue")
+    monkeypatch.setenv("TASKDB_DATABASE_URL", sqlite_url)
+    ran = cli(*words)
+    assert (ran.code, ran.out) == (5, "")
+    assert "run `taskdb migrate`" in ran.err and "name an empty database" in ran.err
+
+
+def test_an_option_of_the_url_that_the_driver_does_not_know_is_told(
+    cli: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKDB_DATABASE_URL", f"postgresql://u@{AWAY}/x?schema=mine")
+    ran = cli("list")
+    assert ran.code == 5
+    assert "take this option out of TASKDB_DATABASE_URL" in ran.err
+
+
+@pytest.mark.parametrize("words", [["list"], ["migrate"], ["create-task", "echo"]])
+def test_postgresql_without_its_extra_is_told_with_its_name(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setenv("TASKDB_DATABASE_URL", f"postgresql://u@{AWAY}/x")
+    ran = cli(*words)
+    assert (ran.code, ran.out) == (5, "")
+    assert "pip install 'celery-taskdb[postgres]'" in ran.err
 
 
 def test_checking_a_database_that_is_not_there_makes_none(cli: Site) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from tests.cases import each
-from tests.integration.cli_site import Site, cli
+from tests.integration.cli_site import REPOSITORY, Site, cli
 from tests.servers import Blackhole
 from tests.waiting import wait_until
 
 __all__ = ["cli"]
+
+
+DOCS, EXAMPLES = REPOSITORY / "docs", REPOSITORY / "examples"
 
 NOT_LISTENING = "redis://:hunter2@127.0.0.1:1/0"
 
@@ -243,6 +246,25 @@ def test_a_broker_that_is_away_loses_nothing_and_is_told(
     assert "published later" in ran.err
     assert "hunter2" not in ran.err + ran.out
     assert cli("list", "--json").lines[0]["status"] == "CREATED"
+
+
+def test_a_task_of_a_paused_type_says_who_holds_it_and_not_the_broker(cli: Site) -> None:
+    assert cli("pause", "--type", "echo", "--reason", "no power").code == 0
+    ran = cli("create-task", "echo")
+    assert ran.code == 0
+    assert "its type 'echo' was paused" in ran.err and "(no power)" in ran.err
+    assert "next: taskdb resume --type echo" in ran.err
+    assert "broker" not in ran.err
+
+
+def test_the_wrong_submit_of_the_tutorial_is_refused_and_names_the_field(cli: Site) -> None:
+    words = ("create-task", "customers.import")
+    assert f"`taskdb {' '.join(words)}`" in (DOCS / "tutorials" / "first-task.md").read_text()
+    path = f"{EXAMPLES / 'quickstart'}:{cli.environment['PYTHONPATH']}"
+    ran = cli.start(*words, TASKDB_TASK_MODULES="customer_tasks", PYTHONPATH=path)
+    assert ran.wait() == 2
+    assert "names: Field required" in ran.output
+    assert cli("list", "--json").out == ""
 
 
 def test_a_broker_that_is_frozen_holds_nobody_up(

@@ -59,7 +59,7 @@ def test_a_queue_that_nobody_takes_from_raises_one_alarm_until_somebody_does(sto
     assert watch(store).holding == 1
     one = only(store)
     assert (one.source, one.place, one.state) == (AlarmSource.NO_CONSUMER, "mail", AlarmState.OPEN)
-    assert "2 tasks wait in queue 'mail'" in one.message
+    assert "2 tasks in queue 'mail' wait since" in one.message
     watch(store)
     assert (only(store).count, messages(store)) == (1, [("ops", "opened", 1, 1)])
 
@@ -88,7 +88,7 @@ def test_a_backlog_raises_by_queue_by_type_and_by_what_a_type_says(store: Store)
     watch(store, limits)
     assert {one.place for one in alarms(store)} == {"type:pay", "queue:taskdb"}
     told = {one.place: one.message for one in alarms(store)}
-    assert "1 tasks of type 'pay' wait" in told["type:pay"]
+    assert "1 task of type 'pay' waits, the oldest since" in told["type:pay"]
     assert "0:03:00 may pass" in told["type:pay"]
 
     write(store, "UPDATE taskdb_task SET status = 'COMPLETED' WHERE type = 'pay'")

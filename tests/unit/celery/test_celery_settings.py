@@ -1,5 +1,6 @@
 """Celery settings that would break a promise are refused at the start, by name, with a reason."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,37 @@ def test_settings_of_a_module_that_celery_imports_itself_are_looked_at_too(
     monkeypatch.setenv("CELERY_CONFIG_MODULE", "careless_celery")
     with pytest.raises(SettingsError, match="`task_always_eager` True"):
         create_celery(settings(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("redis://:a[hunter2@host/0", "`[` as %5B"),
+        ("redis://host:hunter2/0", "the port is a number"),
+        ("redis://host/0?visibility_timeout=60", "here visibility_timeout, do not go behind"),
+        ("librabbitmq://host", "(librabbitmq is not installed): Celery cannot load its transport"),
+        ("kafka://host", "Celery cannot load its transport for kafka://"),
+        ("http://host", "no broker is known for http://"),
+    ],
+)
+def test_a_broker_url_that_cannot_be_used_is_answered_with_what_to_write(
+    tmp_path: Path, url: str, advice: str
+) -> None:
+    with pytest.raises(SettingsError, match="TASKDB_BROKER_URL") as refused:
+        create_celery(Settings(data_dir=tmp_path, broker_url=url))
+    assert advice in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", [" redis://host/0", "'redis://host/0'"])
+def test_a_broker_url_stands_without_spaces_and_quotes(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"TASKDB_BROKER_URL: remove the (spaces|quotes)"):
+        Settings.load({"TASKDB_BROKER_URL": url})
+
+
+def test_redis_without_its_extra_is_answered_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(SettingsError, match=r"pip install 'celery-taskdb\[redis\]'"):
+        create_celery(Settings(data_dir=tmp_path, broker_url="redis://localhost/0"))

@@ -39,8 +39,8 @@ def test_a_mark_of_the_encoding_is_no_part_of_the_value(file: Path) -> None:
 
 
 def test_spaces_are_part_of_the_value(file: Path) -> None:
-    file.write_text("redis://:pass word @cache/0 \n")
-    assert loaded(file).message_url == "redis://:pass word @cache/0 "
+    file.write_text("redis://:pass word @cache/0\n")
+    assert loaded(file).message_url == "redis://:pass word @cache/0"
 
 
 @pytest.mark.parametrize("name", list(Settings.model_fields))

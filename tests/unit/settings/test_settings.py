@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy.engine import make_url
 
 from taskdb.celery.configuration import celery_settings
 from taskdb.errors import SettingsError
@@ -187,3 +188,32 @@ def test_queues_that_are_quorum_queues_are_all_so_and_have_no_priority_argument(
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         Settings().default_queue = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        (" postgresql://host/name", "remove the spaces around the URL"),
+        ("'postgresql://host/name'", "remove the quotes around the URL"),
+        ('"postgresql://host/name', "remove the quotes around the URL"),
+        ("mysql://me@host/name", "no database mysql:// is supported: write postgresql://"),
+        ("host=me dbname=name", "not a database URL: write postgresql://"),
+        ("postgresql+asyncpg://host/name", "write postgresql:// instead of postgresql+asyncpg://"),
+        ("sqlite+aiosqlite:///file", "write sqlite:// instead of sqlite+aiosqlite://"),
+        ("postgresql://me:hunter2@x:y@host/name", "`@` as %40"),
+        ("postgresql://me:hunter2@x@host/name", "`@` as %40"),
+        ("postgresql://me@host:hunter2/name", "the port is not a number"),
+    ],
+)
+def test_a_database_url_as_people_have_it_is_answered_with_what_to_write(
+    url: str, advice: str
+) -> None:
+    with pytest.raises(SettingsError, match="TASKDB_DATABASE_URL") as refused:
+        Settings.load({"TASKDB_DATABASE_URL": url})
+    assert advice in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_other_characters_of_a_password_need_no_code() -> None:
+    settings = Settings.load({"TASKDB_DATABASE_URL": "postgresql://me:a#b/c?d[e@host/name"})
+    assert make_url(settings.store_url).password == "a#b/c?d[e"

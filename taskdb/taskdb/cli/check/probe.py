@@ -54,6 +54,7 @@ def probe(settings: Settings) -> Iterator[Finding]:
     yield from check_schedules(settings, has_database=database.level == "ok")
     if database.level == "ok":
         yield from check_workers(settings, default_registry)
+        yield check_beats(settings)
 
 
 def check_database(settings: Settings) -> Finding:
@@ -99,7 +100,11 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
     if kind == "embedded":
         yield _check_message_file(path_of(settings.message_url))
         return
-    connection = create_celery(settings).connection_for_write()
+    try:
+        connection = create_celery(settings).connection_for_write()
+    except SettingsError as error:
+        yield bad("broker", str(error))
+        return
     where = mask_url(connection.as_uri(include_password=True))
     try:
         _within(BROKER_SECONDS, lambda: connection.ensure_connection(max_retries=1, timeout=2))
@@ -183,7 +188,12 @@ def check_task_modules(settings: Settings, registry: Registry) -> Iterator[Findi
 
 def check_schedules(settings: Settings, *, has_database: bool) -> Iterator[Finding]:
     """What code and settings declare is accepted; and what a beat has refused."""
-    with TaskDB(settings) as taskdb:
+    try:
+        client = TaskDB(settings)
+    except SettingsError:
+        # `check_broker` reports it.
+        return
+    with client as taskdb:
         try:
             wrong = {(one.origin, one.name): one for one in taskdb.schedules.check_declared()}
         except (TaskModuleError, TaskAlreadyRegistered):
@@ -214,6 +224,16 @@ def check_workers(settings: Settings, registry: Registry) -> Iterator[Finding]:
     for queue in sorted(wanted - served):
         advice = f"start one that takes it: taskdb worker -Q {queue}"
         yield doubtful("workers", f"none takes the queue {queue!r}", advice)
+
+
+def check_beats(settings: Settings) -> Finding:
+    """A beat runs, which does the relay, the rescue, the release and the schedules."""
+    with Store(settings.store_url).closing() as store:
+        live = store.beats.live()
+    if live:
+        return good("beats", f"{len(live)}: {', '.join(live)}")
+    message = "none runs: nothing is retried, rescued, released or scheduled"
+    return doubtful("beats", message, "start one: taskdb beat")
 
 
 def _check_eviction(connection: Any) -> Finding:

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args
 
-from taskdb.cli.output import Output
 from taskdb.cli.session import Session
 from taskdb.cli.signature import Option, with_options
 from taskdb.cli.task.presenter import one_line, task_json
@@ -82,21 +81,27 @@ def print_created(
 ) -> int:
     """Print a new task, or the task that it has become after a wait. Returns the exit code."""
     if not (wait and session.is_json):
-        _print_new(session.output, task)
+        _print_new(session, task)
     if not wait:
         return 0
     return wait_and_print(session.output, session.taskdb, task.id, timeout, option=option)
 
 
-def _print_new(output: Output, task: TaskEntity) -> None:
+def _print_new(session: Session, task: TaskEntity) -> None:
+    output = session.output
     if output.is_json:
         output.document(task_json(task))
     else:
         output.line(task.id)
         output.line(one_line(task))
-    if task.status is TaskStatus.CREATED:
-        output.note(
-            "the broker did not take it in time; it is kept and published later "
-            "(`taskdb check` looks why)",
-            style="yellow",
-        )
+    if task.status is not TaskStatus.CREATED:
+        return
+    if task.held_by is not None:
+        said = session.taskdb.explain_task(task.id)
+        output.note(f"{said.sentence}{said.advice and f'; next: {said.advice}'}", style="yellow")
+        return
+    output.note(
+        "it is kept, and published later: the broker had not taken its message when this command "
+        f"ended (`taskdb why {task.code}` says why)",
+        style="yellow",
+    )

@@ -101,7 +101,7 @@ SELECT s.task_id, s.until, t.tenant FROM taskdb_slot AS s LEFT JOIN taskdb_task 
 ON t.id = s.task_id WHERE s.key = :key ORDER BY s.n LIMIT :limit
 
 -- query limit
-SELECT reason, set_by, set_at, max_running, max_starts, window_seconds
+SELECT reason, set_by, set_at, max_running, max_starts, window_seconds, is_paused
 FROM taskdb_limit WHERE target = :target AND name = :name
 
 -- query before

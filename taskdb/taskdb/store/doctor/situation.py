@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -91,7 +91,7 @@ class Situations:
         Tasks of other tenants are counted and not named. A tenant does not get the reason of an
         operator's pause.
         """
-        task = self._tasks.get(task_id, scope)
+        task = self._with_pause(self._tasks.get(task_id, scope))
         holders, others = self._holders(task, scope)
         (beside,) = self._ask("beside", id=task.id)
         open_sub_tasks, first_open = self._open_below(task, scope)
@@ -113,6 +113,14 @@ class Situations:
             before=self._before(task),
             busy=self._busy(),
         )
+
+    def _with_pause(self, task: TaskEntity) -> TaskEntity:
+        """Name the pause that will hold a task which no release pass has read yet."""
+        places = (("queue", task.queue), ("type", task.type), ("tenant", task.tenant))
+        for target, name in places if task.held_by == "admission" else ():
+            if any(row["is_paused"] for row in self._ask("limit", target=target, name=name)):
+                return replace(task, held_by=f"paused:{target}:{name}")
+        return task
 
     def _refusal(self, task: TaskEntity) -> Refusal | None:
         """The broker's refusal, if it is the latest event of the task."""

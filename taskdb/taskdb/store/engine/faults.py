@@ -9,6 +9,7 @@ every other kind the caller waits, or raises.
 
 from __future__ import annotations
 
+import importlib
 import re
 import sqlite3
 from enum import StrEnum
@@ -59,7 +60,11 @@ _PREPARED = (
     "take a pooler that knows them"
 )
 _TIMEOUT = "a time limit of the server struck: see its statement_timeout and lock_timeout"
-_NOT_MIGRATED = "the database lacks our tables: run `taskdb migrate`"
+_NOT_MIGRATED = (
+    "the database lacks tables or columns of this release: run `taskdb migrate`. If that finds "
+    "nothing to do, an unreleased version has made the tables: name an empty database in "
+    "TASKDB_DATABASE_URL, or without one move the data folder away"
+)
 
 _PREPARED_STATES = frozenset({"26000", "42P05", "08P01"})
 """An unknown or duplicate prepared statement, and one that expects other parameters."""
@@ -153,10 +158,19 @@ _OF_FUNCTIONS = ("42501", "42P01", "42703", "3F000", "XX000")
 """SQLSTATEs that do not concern our statement if a function of a user raised them."""
 _CALLED = re.compile(r"\b(taskdb_\w+)\(")
 """One of our functions. A user's statement may have one of our tables before a parenthesis."""
-_NO_TABLE = re.compile(r"no such table: (?:\w+\.)?(\w+)")
+_NO_TABLE = re.compile(r"no such table: (?:\w+\.)?(\w+)|table (\w+) has no column")
 _ROW_OF_A_TRIGGER = re.compile(r"no such column: (?:NEW|OLD)\.", re.IGNORECASE)
 _WRAPAROUND = frozenset({"varsup.c", "multixact.c"})
 """Source files that refuse further transaction ids, with the SQLSTATE of a value."""
+
+
+def require_driver() -> None:
+    """Raise DatabaseRefused unless the driver of PostgreSQL can be imported."""
+    try:
+        importlib.import_module("psycopg")
+    except ImportError as error:
+        advice = "PostgreSQL needs an extra: pip install 'celery-taskdb[postgres]'"
+        raise DatabaseRefused(f"{advice} ({error})") from None
 
 
 def kind_of(error: BaseException | None) -> Kind | None:
@@ -229,6 +243,11 @@ def lost_prepared(error: BaseException | None) -> bool:
     return _sqlstate(error) in _PREPARED_STATES
 
 
+def is_denied(error: BaseException | None) -> bool:
+    """Whether the role lacks a right."""
+    return _sqlstate(error) == "42501"
+
+
 def is_lock_timeout(error: BaseException | None) -> bool:
     """Whether PostgreSQL did not get a lock within `lock_timeout`."""
     return _sqlstate(error) == "55P03"
@@ -285,7 +304,7 @@ def _lacks_ours(reason: str) -> bool:
     """Whether one of our tables or columns is missing, not one in a trigger of a user."""
     table = _NO_TABLE.search(reason)
     if table is not None:
-        return table[1] in {*metadata.tables, "taskdb_version"}
+        return (table[1] or table[2]) in {*metadata.tables, "taskdb_version"}
     return "no such column" in reason and _ROW_OF_A_TRIGGER.search(reason) is None
 
 
@@ -306,6 +325,8 @@ def _of_postgresql(error: BaseException) -> tuple[Kind, str]:
 def _without_state(error: BaseException) -> tuple[Kind, str]:
     """Classify an error that the driver itself raised."""
     names = {kind.__name__ for kind in type(error).__mro__}
+    if "invalid connection option" in str(error):
+        return Kind.AWAY, "take this option out of TASKDB_DATABASE_URL"
     if names & {"OperationalError", "InterfaceError"}:
         return Kind.AWAY, _AWAY
     if names & {"DataError", "ProgrammingError", "NotSupportedError"}:

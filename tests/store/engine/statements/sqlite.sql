@@ -2058,7 +2058,7 @@ FROM taskdb_reporter
 WHERE name = :key
 
 -- doctor limit
-SELECT reason, set_by, set_at, max_running, max_starts, window_seconds
+SELECT reason, set_by, set_at, max_running, max_starts, window_seconds, is_paused
 FROM taskdb_limit
 WHERE target = :target AND name = :name
 

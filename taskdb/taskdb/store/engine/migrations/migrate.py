@@ -14,7 +14,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from taskdb.errors import DatabaseUnsuitable
+from taskdb.errors import DatabaseRefused, DatabaseUnsuitable
 from taskdb.logger import get_logger
 from taskdb.private_path import open_file
 from taskdb.store.engine import faults
@@ -40,6 +40,10 @@ log = get_logger("taskdb.migrate")
 
 _LOCK_KEY = 0x7461736B6462
 _ASK_SECONDS = 0.2
+_DENIED = (
+    "the role of TASKDB_DATABASE_URL may not create or change tables here: run `taskdb migrate` as "
+    "the role that owns them, or let an administrator GRANT USAGE, CREATE ON SCHEMA … TO this role"
+)
 
 
 def migrate(url: str) -> str:
@@ -78,6 +82,8 @@ def migrate(url: str) -> str:
         meaning = faults.meaning(error, url)
         if meaning is None:
             raise
+        if faults.is_denied(error):
+            raise DatabaseRefused(f"{_DENIED} ({faults.reason_of(error)})") from error
         raise meaning from error
     finally:
         engine.dispose()

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from taskdb.logger import get_logger
 from taskdb.store.engine.dialect import CREATED_ANSWER, OWNED, Columns, Moved, MoveStatement, whole
 from taskdb.store.engine.event_order import NO_XID, OLDEST_OPEN
+from taskdb.store.engine.faults import require_driver
 from taskdb.store.engine.postgresql.any_moment import read_any_moment
 from taskdb.store.engine.postgresql.before_image import tells_before
 from taskdb.store.engine.postgresql.kept_connection import KeptConnection
@@ -189,6 +190,7 @@ class PostgreSQL:
         return session.run(whole, parameters)
 
     def create_engine(self, url: str, pool_size: int) -> Engine:
+        require_driver()
         place = make_url(url)
         given = place.query
         options: dict[str, Any] = {

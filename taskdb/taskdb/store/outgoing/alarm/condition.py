@@ -256,7 +256,7 @@ class Conditions:
                 None,
                 now,
                 ones,
-                f"{_number(ones)} tasks wait in queue {queue!r} since"
+                f"{_number(ones, f'in queue {queue!r}')} since"
                 f" {_since(ones).isoformat(timespec='seconds')}, and no live worker takes from it",
             )
             for queue, ones in by_queue.items()
@@ -286,7 +286,7 @@ class Conditions:
                 continue
             cause = Cause(source, type=subject if target == "type" else "", place=name)
             said = (
-                f"{_number(ones)} tasks of {target} {subject!r} wait, the oldest since"
+                f"{_number(ones, f'of {target} {subject!r}')}, the oldest since"
                 f" {_since(ones).isoformat(timespec='seconds')}; {limit} may pass"
             )
             found.append(self._lasting(cause, policy, now, ones, said))
@@ -359,6 +359,9 @@ def _since(ones: Iterable[_Waiting]) -> datetime:
     return min(one.since for one in ones)
 
 
-def _number(ones: Iterable[_Waiting]) -> str:
+def _number(ones: Iterable[_Waiting], place: str) -> str:
+    """`1 task in queue 'mail' waits`, `at least 10,000 tasks in queue 'mail' wait`."""
     count = sum(one.count for one in ones)
-    return f"{count:,}" if count < MOST_WAITING else f"at least {count:,}"
+    if count == 1:
+        return f"1 task {place} waits"
+    return f"{'' if count < MOST_WAITING else 'at least '}{count:,} tasks {place} wait"
