@@ -49,7 +49,7 @@ def create_app(
     registry = taskdb.types.discover()
     app = create_celery(taskdb.settings, as_current=as_current)
     app.taskdb_reader = taskdb
-    app.conf.worker_consumer = "taskdb_worker.message.consumer:TellingConsumer"
+    app.conf.worker_consumer = "taskdb_worker.message.consumer:ReportingConsumer"
     refuse_named_pool(app.conf.worker_pool)
     if app.conf.worker_pool == "prefork" and taskdb.settings.worker_prefork == "taskdb":
         app.conf.worker_pool = "taskdb_worker.process.prefork:TaskPool"

@@ -39,7 +39,7 @@ MORE: Mapping[str, Mapping[str, Any]] = {
         "items": [1],
         "options": None,
     },
-    "limits.release": {"lines": ["running:type:limited"]},
+    "limits.release": {"wait_queues": ["running:type:limited"]},
 }
 OPERATORS = {
     "schedules.check_declared", "alarms.declare", "limits.declare", "trees.split", "schedules.fire",
@@ -113,7 +113,7 @@ def foreign_values(made: World) -> Mapping[str, list[tuple[Any, Any]]]:
         "tenants": [(FOREIGN, "nobody")],
         "cursor": [(made.cursor, made.cursor)],
         "start": [(made.place, made.place)],
-        "lines": [(["mutex:zenith/k", "running:tenant:zenith"], ["mutex:nobody/k"])],
+        "wait_queues": [(["mutex:zenith/k", "running:tenant:zenith"], ["mutex:nobody/k"])],
         "to": [("opsecret-ops", "no-channel")],
         "channel": [("opsecret-ops", "no-channel")],
         "queue": [("stopped", "nowhere")],

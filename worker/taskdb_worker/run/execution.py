@@ -79,7 +79,7 @@ class Execution:
         self.worker = worker
         self.lease = Lease(inf)
         self.row_writes = RowWrites(self.store.close)
-        self._hand_over = SlotRelease(taskdb)
+        self._slot_release = SlotRelease(taskdb)
         self.progress: ProgressWriter | None = ProgressWriter()
         self.tell_of_failure: Callable[[], None] = _tell_nobody
         """Called in the main process after a run failed. Returns at once."""
@@ -302,7 +302,7 @@ class Execution:
     def let_next_go(self, claim: Claim) -> None:
         """Release tasks that wait for the slots of this run. Does not wait."""
         if claim.needs_admission:
-            self._hand_over.wake(claim.wait_queues)
+            self._slot_release.wake(claim.wait_queues)
 
     def join(self, parent_id: str) -> None:
         """Let the parent of an ended sub-task continue or end."""
