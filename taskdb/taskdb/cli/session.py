@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from taskdb.cli.given_client import given_client, settings_in_force
+from taskdb.cli.id_option import ids_of, whole_ids
 from taskdb.cli.output import Output
 from taskdb.cli.signature import with_parameters
 from taskdb.client.caller.actor import acting_by_default
@@ -63,11 +64,16 @@ def actor() -> str | None:
 
 def with_session(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Give a command its session, and the options `--json` and `--debug`."""
+    marked = ids_of(command)
 
     @functools.wraps(command)
     def run(**values: Any) -> int | None:
         flags = {"is_json": values.pop("json"), "debug": values.pop("debug")}
         with Session(**flags) as session, acting_by_default(actor()):
+            for name, kind in marked.items():
+                if values[name]:
+                    client = session.taskdb_of(values.get("tenant"))
+                    values[name] = whole_ids(client, values[name], kind)
             return command(session, **values)
 
     flags = {"json": (JsonOption, False), "debug": (DebugOption, False)}

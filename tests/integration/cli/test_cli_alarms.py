@@ -50,6 +50,7 @@ def test_an_alarm_from_its_first_failure_to_its_end(
     assert cli("doctor", "--fix").code == 1
     found = cli("alarm", "list", "--json").lines
     assert [(one["state"], one["is_routed"]) for one in found] == [("open", False)]
+    assert found[0]["id"] in cli("alarm", "show", found[0]["id"][:8]).out
     assert "nobody: no route takes it" in cli("alarm", "list", "--unrouted").out
     doctor = {one["name"]: one for one in cli("doctor", "--json").document["drift"]}
     assert doctor["alarm_unrouted"]["examples"] == [found[0]["id"]]

@@ -59,6 +59,14 @@ def test_a_schedule_from_its_making_to_its_end(cli: Site) -> None:
     assert "taskdb schedule add" in cli("schedule", "list").err
 
 
+def test_a_schedule_has_a_name_or_the_beginning_of_an_id(cli: Site) -> None:
+    made = cli("schedule", "add", "hourly", "echo", "--every", "1h", "--json").document
+    assert cli("schedule", "show", made["id"][:6], "--json").document["name"] == "hourly"
+    # A name has precedence.
+    cli("schedule", "add", made["id"][:6], "echo", "--every", "1d")
+    assert cli("schedule", "show", made["id"][:6], "--json").document["name"] == made["id"][:6]
+
+
 def test_a_preview_needs_no_schedule(cli: Site) -> None:
     ran = cli("schedule", "preview", "--cron", "0 9 * * mon", "--json", "--count", "1")
     assert ran.document[0].endswith("T09:00:00+00:00")

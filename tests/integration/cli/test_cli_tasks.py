@@ -154,6 +154,37 @@ def test_code_and_key_name_a_task_as_well_as_its_id(cli: Site) -> None:
         assert cli("show", shown[spelling], "--json").document["id"] == task_id
 
 
+@pytest.mark.parametrize("words", [("show",), ("why",), ("cancel",), ("run-task",), ("retry",)])
+def test_the_beginning_of_an_id_or_a_code_names_a_task(cli: Site, words: tuple[str, ...]) -> None:
+    task_id = cli.submit("echo")
+    code = cli("show", task_id, "--json").document["code"]
+    if words == ("retry",):
+        cli("cancel", task_id)
+    ran = cli(*words, task_id[:6], "--json")
+    assert (ran.code, task_id in ran.out) == (0, True)
+    assert cli("show", code[:8].lower(), "--json").document["id"] == task_id
+    assert cli("list", "--parent", task_id[:8]).err == "no task meets this\n"
+
+
+def test_the_beginning_of_several_ids_lists_up_to_five_and_does_nothing(cli: Site) -> None:
+    ids = [cli.submit("echo") for _ in range(6)]
+    ran = cli("cancel", ids[0][:6])
+    assert (ran.code, ran.out) == (2, "")
+    assert f"several ids begin with '{ids[0][:6]}'" in ran.err
+    assert [one in ran.err for one in ids] == [True] * 5 + [False]
+    assert {cli.status(one) for one in ids} == {TaskStatus.QUEUED}
+    assert cli("show", ids[3][:30], "--json").document["id"] == ids[3]
+    assert cli("show", "ffffff").code == 3
+
+
+def test_the_beginning_of_an_id_is_one_of_the_tenant_alone(cli: Site) -> None:
+    own, other = cli.submit("echo", tenant="acme"), cli.submit("echo", tenant="globex")
+    assert cli("show", own[:6]).code == 2
+    ran = cli("show", own[:6], "--tenant", "acme", "--json")
+    assert ran.document["id"] == own
+    assert cli("show", other[:30], "--tenant", "acme").code == 3
+
+
 def test_a_large_result_is_shortened_unless_all_of_it_is_wanted(cli: Site) -> None:
     task_id = cli.submit("big", {"size": 5_000})
     cli("run-task", task_id)

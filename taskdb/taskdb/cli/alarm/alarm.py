@@ -7,13 +7,18 @@ from typing import Annotated
 import typer
 
 from taskdb.cli.alarm.presenter import ALARM, DELIVERY, alarm_presenter
+from taskdb.cli.id_option import IdOf
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.time_option import from_now
 from taskdb.cli.value_text import moment_text, payload_text
 from taskdb.model.alarm.alarm import AlarmEntity, AlarmState
 
-Reference = Annotated[str, typer.Argument(metavar="ALARM", help="Id or fingerprint of an alarm.")]
+Reference = Annotated[
+    str,
+    typer.Argument(metavar="ALARM", help="Id or fingerprint of an alarm."),
+    IdOf("taskdb_alarm"),
+]
 Note = Annotated[str | None, typer.Option("--note", help="A remark for later readers.")]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from taskdb.cli.id_option import IdOf
 from taskdb.cli.output import Output
 from taskdb.cli.schedule.presenter import REFUSED, RUN, SCHEDULE, next_text, when_text
 from taskdb.cli.session import Session, TenantOption, with_session
@@ -16,7 +17,11 @@ from taskdb.cli.value_text import moment_text
 from taskdb.model.entity import TaskEntity
 from taskdb.model.schedule.schedule import Misfire, Overlap, Schedule, ScheduleEntity
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of a schedule.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name or id of a schedule."),
+    IdOf("taskdb_schedule", has_names=True),
+]
 Count = Annotated[int, typer.Option(help="How many, 1 to 1,000.")]
 Cron = Annotated[str | None, typer.Option(help="Five fields, or @daily and the like.")]
 Every = Annotated[str | None, typer.Option(help="A duration of a second or more.")]
@@ -146,7 +151,11 @@ def remove(session: Session, name: Name, *, tenant: TenantOption = None) -> None
 @with_session
 def preview(
     session: Session,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A schedule.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A schedule."),
+        IdOf("taskdb_schedule", has_names=True),
+    ] = None,
     *,
     cron: Cron = None,
     every: Every = None,

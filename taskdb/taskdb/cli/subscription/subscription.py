@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from taskdb.cli.id_option import IdOf
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.subscription.presenter import SUBSCRIPTION, state_text
@@ -24,7 +25,11 @@ from taskdb.model.subscription import (
 )
 from taskdb.store.task.list import EventCursor
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of a subscription.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name or id of a subscription."),
+    IdOf("taskdb_subscription", has_names=True),
+]
 From = Annotated[
     str,
     typer.Option(

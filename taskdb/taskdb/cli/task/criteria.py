@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
+from taskdb.cli.id_option import IdOf
 from taskdb.cli.signature import Option, with_options
 from taskdb.cli.time_option import before_now
 from taskdb.cli.usage import wrong_usage
@@ -19,7 +20,9 @@ _OPTIONS = {
     "status": Option("In this status; may be repeated.", _SEVERAL, "STATUS", ("--status", "-s")),
     "queue": Option("On this queue."),
     "tag": Option("With this tag."),
-    "parent": Option("Sub-tasks of this task.", metavar="ID"),
+    "parent": Option(
+        "Sub-tasks of this task.", Annotated[str | None, IdOf("taskdb_task")], metavar="ID"
+    ),
     "kind": Option("Of this kind.", metavar="|".join(TaskKind)),
     "role": Option("Sub-tasks of this role.", metavar="|".join(TaskRole)),
     "unique_key": Option("With this unique key."),

@@ -11,6 +11,7 @@ import typer
 
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.failure import report
+from taskdb.cli.id_option import IdOf
 from taskdb.cli.output import Output
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.criteria import with_criteria
@@ -28,7 +29,9 @@ COUNT_LIMIT = 10_000
 """Beyond this the question before a bulk move reads "more than"."""
 
 References = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, codes or keys of tasks.")
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Ids, codes or keys of tasks; the beginning may do."),
+    IdOf("taskdb_task"),
 ]
 Force = Annotated[
     bool,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from taskdb.cli.id_option import IdOf
 from taskdb.cli.output import Output, json_text
 from taskdb.cli.session import Session, TenantOption, with_session
 from taskdb.cli.task.presenter import ATTEMPT, EVENT, TASK, one_line, task_json
@@ -17,7 +18,11 @@ from taskdb.cli.value_text import payload_text
 from taskdb.errors import PayloadMissing
 from taskdb.model.entity import TaskEntity, TaskError
 
-Reference = Annotated[str, typer.Argument(metavar="ID", help="Id, code or key of the task.")]
+Reference = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Id, code or key of the task; the beginning may do."),
+    IdOf("taskdb_task"),
+]
 
 
 @with_session
