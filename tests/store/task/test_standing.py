@@ -91,7 +91,7 @@ def set_limit_row(store: Store, target: str, name: str, **values: Any) -> None:
     [
         (TaskStatus.COMPLETED, "completed", "after 1 attempt"),
         (TaskStatus.FAILED, "failed", "oops"),
-        (TaskStatus.CANCELED, "canceled", "CANCELED"),
+        (TaskStatus.CANCELED, "canceled", "it ended 0 s ago, after 1 attempt"),
         (TaskStatus.HALTED, "halted", "waits for a person: oops"),
         (TaskStatus.SCHEDULED, "due_later", "(in 60 min)"),
         (TaskStatus.ERRORED, "backing_off", "attempt 1 ended with ValueError: oops"),
