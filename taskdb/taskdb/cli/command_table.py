@@ -39,12 +39,12 @@ class Group:
 
 
 GROUPS = (
-    Group("import", "Import what other packages have stored.", START),
-    Group("schedule", "Submit tasks again and again.", MESSAGES),
-    Group("alarm", "Failures that people are notified of.", MESSAGES),
-    Group("alarm route", "Which alarms go to which channels."),
+    Group("import", "Import the data of other packages.", START),
+    Group("schedule", "Submit tasks by cron, by interval, or once.", MESSAGES),
+    Group("alarm", "List alarms, acknowledge them, and route them to people.", MESSAGES),
+    Group("alarm route", "Route alarms to channels."),
     Group("subscription", "Send changes of status to other systems.", MESSAGES),
-    Group("limit", "Limits of a queue, a type or a tenant.", ADMISSION),
+    Group("limit", "Limit a queue, a type or a tenant.", ADMISSION),
 )
 
 COMMANDS = (

@@ -17,24 +17,24 @@ from taskdb.errors import did_you_mean
 from taskdb.model.duration import duration_text
 from taskdb.model.limit import LimitEntity
 
-Reason = Annotated[str | None, typer.Option("--reason", help="Why, for later readers.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="A reason, for other people.")]
 MaxRunning = Annotated[
     int | None,
-    typer.Option("--max-running", min=1, help="At most so many run at once, over all workers."),
+    typer.Option("--max-running", min=1, help="The most tasks that run at once, on all workers."),
 ]
 MaxStarts = Annotated[
     int | None,
-    typer.Option("--max-starts", min=1, help="At most so many start in the time of --per."),
+    typer.Option("--max-starts", min=1, help="The most tasks that start in one period of --per."),
 ]
 Per = Annotated[
     str | None,
-    typer.Option("--per", metavar="DURATION", help="A stretch of time; 90 (seconds), 5m, 1h."),
+    typer.Option("--per", metavar="DURATION", help="The period of --max-starts; 90, 5m, 1h."),
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Also a type that no module of this process declares.")
 ]
 Own = Annotated[
-    bool, typer.Option("--own", help="The setting of the tenant itself, not the operator's.")
+    bool, typer.Option("--own", help="The tenant's own pause or limit, not the operator's.")
 ]
 
 
@@ -56,7 +56,7 @@ with_place = with_options(
 @with_session
 @with_place
 def pause(session: Session, place: Place, reason: Reason = None, *, force: Force = False) -> None:
-    """Start no task of a queue, a type or a tenant until `taskdb resume`; running ones continue."""
+    """Start no task of a queue, type or tenant until `taskdb resume`. Running tasks continue."""
     _require_type(session, place, force=force)
     session.taskdb.limits.pause(**place, reason=reason)
     _print_done(session.output, "paused", place)
@@ -81,9 +81,9 @@ def set_limit(
     *,
     force: Force = False,
 ) -> None:
-    """Limit how many tasks of a queue, a type or a tenant run at once, or start in a time.
+    """Limit how many tasks of a queue, a type or a tenant run at once, or start in a period.
 
-    The limit replaces the one before it, also one that a task type declares.
+    It replaces an earlier limit, also one that a task type declares.
     """
     length = None if per is None else duration_of(per, "--per")
     _require_type(session, place, force=force)
@@ -106,7 +106,7 @@ def list_limits(session: Session) -> None:
     if session.is_json:
         session.output.document([LIMIT.document(entity) for entity in found])
     else:
-        LIMIT.print_all(session.output, found, "no pauses, and no limits")
+        LIMIT.print_all(session.output, found, "no pauses and no limits")
 
 
 def _require_type(session: Session, place: Place, *, force: bool) -> None:

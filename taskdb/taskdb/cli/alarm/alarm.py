@@ -19,7 +19,7 @@ Reference = Annotated[
     typer.Argument(metavar="ALARM", help="Id or fingerprint of an alarm."),
     IdOf("taskdb_alarm"),
 ]
-Note = Annotated[str | None, typer.Option("--note", help="A remark for later readers.")]
+Note = Annotated[str | None, typer.Option("--note", help="A note, for other people.")]
 
 
 @with_session
@@ -27,21 +27,22 @@ def list_alarms(
     session: Session,
     *,
     state: Annotated[
-        list[AlarmState] | None, typer.Option("--state", help="Only these; may be repeated.")
+        list[AlarmState] | None,
+        typer.Option("--state", help="Only in this state; may be repeated."),
     ] = None,
     type_name: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
     undelivered: Annotated[
-        bool, typer.Option("--undelivered", help="With a message that has not gone out.")
+        bool, typer.Option("--undelivered", help="Only with a message not sent.")
     ] = False,
     unrouted: Annotated[
-        bool, typer.Option("--unrouted", help="Without a route: nobody was notified.")
+        bool, typer.Option("--unrouted", help="Only without a route: nobody was notified.")
     ] = False,
-    limit: Annotated[int, typer.Option(help="How many, 1 to 1,000.")] = 100,
+    limit: Annotated[int, typer.Option(help="Most alarms, 1 to 1,000.")] = 100,
     tenant: TenantOption = None,
 ) -> None:
-    """List alarms that are not resolved, the last seen first.
+    """List alarms that are not resolved, by last failure, newest first.
 
-    With --json one a line. The column SENT TO names the channels, or why nobody is notified.
+    With --json, one on each line. SENT TO names the channels, or states why there is none.
     """
     taskdb = session.taskdb_of(tenant)
     found = taskdb.alarms.list(
@@ -77,7 +78,7 @@ def show(session: Session, alarm: Reference, *, tenant: TenantOption = None) -> 
 def acknowledge(
     session: Session, alarm: Reference, *, note: Note = None, tenant: TenantOption = None
 ) -> None:
-    """Acknowledge an alarm: no message is sent until it was resolved and comes back."""
+    """Acknowledge an alarm: no message is sent until it is resolved and fails again."""
     taskdb = session.taskdb_of(tenant)
     _print_changed(session.output, taskdb.alarms.acknowledge(alarm, note=note))
 
@@ -90,7 +91,7 @@ def snooze(
     *,
     tenant: TenantOption = None,
 ) -> None:
-    """Send no message of an alarm until a moment; what came meanwhile is sent then."""
+    """Send no message of an alarm until a moment. Then one message counts the failures since."""
     moment = from_now(until, "UNTIL")
     _print_changed(session.output, session.taskdb_of(tenant).alarms.snooze(alarm, moment))
 
@@ -99,7 +100,7 @@ def snooze(
 def resolve(
     session: Session, alarm: Reference, *, note: Note = None, tenant: TenantOption = None
 ) -> None:
-    """Resolve an alarm; when it comes back, a message is sent at once, as a regression."""
+    """Resolve an alarm. If it fails again, a message is sent at once, as a regression."""
     taskdb = session.taskdb_of(tenant)
     _print_changed(session.output, taskdb.alarms.resolve(alarm, note=note))
 
@@ -107,9 +108,11 @@ def resolve(
 @with_session
 def test(
     session: Session,
-    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Of TASKDB_ALARM_CHANNELS.")],
+    channel: Annotated[
+        str, typer.Argument(metavar="CHANNEL", help="A name in TASKDB_ALARM_CHANNELS.")
+    ],
 ) -> None:
-    """Send a message over a channel now, and report the result."""
+    """Send a trial message to a channel now, and report the result."""
     session.taskdb.alarms.test_channel(channel)
     session.output.result({"channel": channel, "sent": True}, f"{channel} took it")
 

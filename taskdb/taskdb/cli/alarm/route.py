@@ -1,4 +1,4 @@
-"""`taskdb alarm route …`: which alarms go to which channels."""
+"""`taskdb alarm route …`: routes from alarms to channels."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def add_route(
     ],
     *,
     type_name: Annotated[
-        str | None, typer.Option("--type", help="Of this type; a * at its end fits more.")
+        str | None, typer.Option("--type", help="Only this type, or a prefix such as mail.*")
     ] = None,
     severity: Annotated[
-        Severity, typer.Option("--severity", help="At least so bad.")
+        Severity, typer.Option("--severity", help="The lowest severity.")
     ] = Severity.INFO,
     source: Annotated[
-        AlarmSource | None, typer.Option("--source", help="Only what this raises.")
+        AlarmSource | None, typer.Option("--source", help="Only from this source.")
     ] = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Alarms of this tenant.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only of this tenant.")] = None,
 ) -> None:
-    """Send matching alarms to some channels, beside the routes of the settings.
+    """Send matching alarms to some channels, in addition to the routes of the settings.
 
-    As soon as the operator has a route, an alarm that matches none is sent to nobody and is listed
-    as unrouted. Routes of a tenant's client add channels; they replace none.
+    Without any route, alarms go to every channel. With one, an alarm that matches no route is not
+    sent, and is listed as unrouted. Routes of a tenant's client only add channels.
     """
     route_id = session.taskdb.alarms.add_route(
         channels, tenant=tenant, type=type_name, severity=severity, source=source

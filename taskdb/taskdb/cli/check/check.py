@@ -32,7 +32,7 @@ def check(
 ) -> int:
     """Check settings, database, broker, files, task modules and workers; exit 1 on an error.
 
-    Warnings alone exit 0. With --json one finding a line.
+    Warnings alone exit 0. With --json, one finding on each line.
     """
     if settings:
         problem = print_settings(session.output)

@@ -39,7 +39,7 @@ _LIMIT = 4_096
 _TRACEBACK_LIMIT = 16_384
 _JSON_TYPES = {None, "", "json", "application/json"}
 NOT_JSON = "[not JSON: left out by the import]"
-"""In place of what a serializer other than JSON wrote: no rule can find a secret in it."""
+"""Stands for a value of another serializer than JSON: no rule can find a secret in it."""
 _NOTES = {
     "not_ended": "have not ended there: run it again later",
     "not_json": "values are not JSON (pickle, YAML, …) and were left out",
@@ -57,11 +57,10 @@ def import_results(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
     tenant: TenantOption = None,
 ) -> int:
-    """Import the results of django-celery-results, whose tables stay as they are.
+    """Import the results of django-celery-results. Its tables are not changed.
 
-    Each becomes an adopted task with its moments, without secrets. Run it again to continue an
-    interrupted import: existing tasks stay as they are, and tasks that have not ended there are
-    left for the next time.
+    Each becomes an adopted task with its times, without secrets. Run it again to continue an
+    interrupted import: it changes no existing task. Tasks that have not ended there are skipped.
     """
     taskdb = session.taskdb_of(tenant)
     importing = _Importing(taskdb, tenant or session.settings.default_tenant, dry_run=dry_run)
@@ -73,7 +72,7 @@ def import_results(
 
 
 class _Importing:
-    """Takes pages of results, and counts what became of them."""
+    """Imports pages of results, and counts the outcomes."""
 
     def __init__(self, taskdb: TaskDB, tenant: str, *, dry_run: bool) -> None:
         self._taskdb = taskdb
@@ -87,7 +86,7 @@ class _Importing:
         )
 
     def take(self, page: list[dict[str, Any]]) -> None:
-        """One page: a transaction of its own."""
+        """Import one page, in one transaction."""
         ended = {adopted_id(row["task_id"]): row for row in page if row["status"] in _ENDS}
         self.counts["not_ended"] += len(page) - sum(row["status"] in _ENDS for row in page)
         past = [self._seen(task_id, row) for task_id, row in ended.items()]
@@ -105,7 +104,7 @@ class _Importing:
         )
 
     def _seen(self, task_id: str, row: Mapping[str, Any]) -> tuple[AdoptedReport, AdoptedReport]:
-        """The two events that a result proves: that there was a task, and how it ended."""
+        """Return the two reports that a result proves: the task was published, and it ended."""
         ended_at = moment_of(row["date_done"]) or self._now
         created_at = min(moment_of(row["date_created"]) or ended_at, ended_at)
         attributes = {} if task_id == row["task_id"] else {CELERY_ID: row["task_id"]}
@@ -148,9 +147,9 @@ class _Importing:
         return self._redaction.value(read, _LIMIT)
 
     def _argument(self, stored: Any) -> Any:
-        """Arguments are stored as JSON, often of a text that Python spelled."""
+        """Return arguments. They are stored as JSON, often as a text that Python has formatted."""
         value = self._decoded(stored)
-        # Of that text a name such as password hides what it spells; of anything else nothing is.
+        # Redaction finds names such as `password` in such a text, and none in any other text.
         return value if value is None or _is_spelled(value) else self._drop()
 
     def _value(self, row: Mapping[str, Any]) -> Any:
@@ -160,7 +159,7 @@ class _Importing:
         return None if value is None else self._redaction.value(value, _LIMIT)
 
     def _decoded(self, stored: Any) -> Any:
-        """A column of JSON; what is something else leaves a note."""
+        """Return the value of a JSON column; NOT_JSON for any other text."""
         if stored is None or stored == "":
             return None
         try:
@@ -185,7 +184,7 @@ class _Importing:
 
 
 def _is_spelled(value: Any) -> bool:
-    """Whether a value is JSON's own, or a text in which Python has spelled arguments."""
+    """Whether a value is no text, or a text in which Python has formatted arguments."""
     return not isinstance(value, str) or value == NOT_JSON or value[:1] in _OPENING
 
 
@@ -198,7 +197,7 @@ def _error_of(found: Mapping[str, Any], status: str, traceback: str) -> TaskErro
 
 
 def _pages(connection: Connection, columns: frozenset[str]) -> Iterator[list[dict[str, Any]]]:
-    """Every result, oldest first; columns that an older release has not are NULL."""
+    """Yield every result, oldest first. Columns that an older release lacks are NULL."""
     names = ", ".join(name if name in columns else f"NULL AS {name}" for name in _WANTED)
     sql = text(f"SELECT {names} FROM {_TABLE} WHERE id > :after ORDER BY id LIMIT :limit")  # noqa: S608 - of names above
     after = 0

@@ -34,7 +34,7 @@ Fix = Annotated[
 def doctor(session: Session, *, fix: Fix = False) -> int:
     """Compare rows, broker and workers, and list every drift with counts and examples.
 
-    Changes nothing without --fix. Exit 1 while a drift is left.
+    Changes nothing without --fix. Exits 1 if a drift is left.
     """
     taskdb = session.taskdb
     before = diagnose(taskdb)

@@ -30,8 +30,8 @@ def grants(
 ) -> int:
     """Print the SQL that lets other PostgreSQL roles than the owner use the tables.
 
-    The roles exist already; TASKDB_DATABASE_URL names the owner of the tables. Repeat it after
-    each `taskdb migrate`.
+    Create the roles first. TASKDB_DATABASE_URL must name the owner of the tables. Run it again
+    after each `taskdb migrate`.
     """
     with Store(session.settings.store_url).closing() as store:
         if store.database.dialect.is_file:

@@ -32,9 +32,9 @@ def prune(
         typer.Option("--dry-run", help="Change nothing; print how many tasks would be deleted."),
     ] = False,
 ) -> int:
-    """Delete tasks that ended long enough ago, by the rules of TASKDB_RETENTION.
+    """Delete tasks that ended long ago, by the rules of TASKDB_RETENTION.
 
-    Then old rows of workers, empty days of the history, and payloads that no task names.
+    Deletes also old rows of workers, empty days of the history, and payloads without a task.
     """
     store, settings = session.taskdb.store, session.settings
     archive = None if settings.archive_dir is None else Archive(settings.archive_dir)

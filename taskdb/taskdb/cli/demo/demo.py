@@ -56,8 +56,7 @@ def demo(
 ) -> int:
     """Run a demonstration: five tasks, a worker and a beat in a temporary folder, without a server.
 
-    One task fans out into parts. Exit 0 only if every task ended as it should and nothing is left
-    running.
+    One task fans out into parts. Exits 0 only if every task ended as expected and nothing runs.
     """
     with _ended_by_sigterm(), _folder(keep) as folder:
         settings = demo_settings(folder)

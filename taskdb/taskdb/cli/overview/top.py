@@ -14,7 +14,7 @@ from taskdb.cli.usage import wrong_usage
 def top(
     session: Session,
     every: Annotated[
-        float, typer.Option("--every", min=0.2, help="Seconds between two looks.")
+        float, typer.Option("--every", min=0.2, help="Seconds between two updates.")
     ] = 2.0,
 ) -> None:
     """Watch queues and tasks live; keys pause a queue, and open, retry or cancel a task.

@@ -41,7 +41,7 @@ ORDER BY task.name
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of one of them; without a reason it was imported."""
+    """The result for one schedule. Without a `reason`, it was imported."""
 
     name: str
     type: str
@@ -55,13 +55,13 @@ def import_schedules(
     url: OtherUrl,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Change those of a name.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace existing ones.")] = False,
     tenant: TenantOption = None,
 ) -> int:
-    """Import the schedules of django-celery-beat, whose tables stay as they are.
+    """Import the schedules of django-celery-beat. Its tables are not changed.
 
-    Exit 1 where some cannot be imported; the reason stands beside each. Disable them there once
-    they are here, or both will run.
+    Prints the reason for each schedule that cannot be imported, and then exits 1. Afterwards
+    disable the schedules there, or both copies will fire.
     """
     taskdb = session.taskdb_of(tenant)
     found = [_imported(taskdb, row, dry_run=dry_run, replace=replace) for row in read_rows(url)]

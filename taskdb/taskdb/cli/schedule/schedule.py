@@ -1,4 +1,4 @@
-"""`taskdb schedule …`: make schedules, look at them, pause and resume them."""
+"""`taskdb schedule …`: create, list, pause, resume and delete schedules."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Name = Annotated[
     typer.Argument(metavar="NAME", help="Name or id of a schedule."),
     IdOf("taskdb_schedule", has_names=True),
 ]
-Count = Annotated[int, typer.Option(help="How many, 1 to 1,000.")]
-Cron = Annotated[str | None, typer.Option(help="Five fields, or @daily and the like.")]
-Every = Annotated[str | None, typer.Option(help="A duration of a second or more.")]
-At = Annotated[str | None, typer.Option(help="Once: a moment, or a duration from now.")]
-Zone = Annotated[str, typer.Option(help="IANA time zone in which cron is read.")]
+Count = Annotated[int, typer.Option(help="The most to show, 1 to 1,000.")]
+Cron = Annotated[str | None, typer.Option(help="Five fields, or a name such as @daily.")]
+Every = Annotated[str | None, typer.Option(help="A duration of at least one second.")]
+At = Annotated[str | None, typer.Option(help="Fire once: a moment, or a duration from now.")]
+Zone = Annotated[str, typer.Option(help="IANA time zone of --cron.")]
 
 
 @with_session
@@ -39,21 +39,21 @@ def add(  # noqa: PLR0913 - the options of a schedule, all by name
     every: Every = None,
     at: At = None,
     timezone: Zone = "UTC",
-    input: Annotated[str | None, typer.Option(help="JSON, @FILE, or - for stdin.")] = None,
-    queue: Annotated[str | None, typer.Option(help="Instead of the type's.")] = None,
-    priority: Annotated[int | None, typer.Option(help="0 to 9, 9 first.")] = None,
-    jitter: Annotated[str, typer.Option(help="Delay each task by up to so much.")] = "0",
+    input: Annotated[str | None, typer.Option(help="Input: JSON, @FILE, or - for stdin.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Default: that of the type.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 9; 9 is first.")] = None,
+    jitter: Annotated[str, typer.Option(help="The longest random delay.")] = "0",
     deadline: Annotated[
-        str | None, typer.Option(help="FAILED if no worker took a task within so long.")
+        str | None, typer.Option(help="A task not started within this time is FAILED.")
     ] = None,
-    starts_at: Annotated[str | None, typer.Option(help="Nothing is due before.")] = None,
-    ends_at: Annotated[str | None, typer.Option(help="Nothing is due after.")] = None,
-    misfire: Annotated[Misfire, typer.Option(help="For what no beat came to.")] = Misfire.RUN_ONCE,
-    misfire_grace: Annotated[str, typer.Option(help="Older is a misfire.")] = "60",
-    misfire_bound: Annotated[int, typer.Option(help="The most of run_all.")] = 100,
-    overlap: Annotated[Overlap, typer.Option(help="While the last is not over.")] = Overlap.ALLOW,
-    paused: Annotated[bool, typer.Option("--paused", help="Make it paused.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Change one of this name.")] = False,
+    starts_at: Annotated[str | None, typer.Option(help="No due times before.")] = None,
+    ends_at: Annotated[str | None, typer.Option(help="No due times after.")] = None,
+    misfire: Annotated[Misfire, typer.Option(help="For missed due times.")] = Misfire.RUN_ONCE,
+    misfire_grace: Annotated[str, typer.Option(help="How late it may fire.")] = "60",
+    misfire_bound: Annotated[int, typer.Option(help="Most tasks of run_all.")] = 100,
+    overlap: Annotated[Overlap, typer.Option(help="While a task is open.")] = Overlap.ALLOW,
+    paused: Annotated[bool, typer.Option("--paused", help="Create it paused.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing one.")] = False,
     tenant: TenantOption = None,
 ) -> None:
     """Submit a task type repeatedly: by --cron, --every interval, or once --at a moment."""
@@ -86,13 +86,13 @@ def list_schedules(
     session: Session,
     *,
     origin: Annotated[
-        str | None, typer.Option(help="Only those of: person, code, settings, celery.")
+        str | None, typer.Option(help="Only of: person, code, settings, celery.")
     ] = None,
     tenant: TenantOption = None,
 ) -> None:
     """List schedules by tenant and name, and declared schedules that were refused.
 
-    With --json one a line. Exit 0 also where some were refused.
+    With --json, one on each line. Exit 0 also if some were refused.
     """
     taskdb = session.taskdb_of(tenant)
     found = taskdb.schedules.list(origin=origin)
@@ -100,7 +100,7 @@ def list_schedules(
     if refused and not session.is_json:
         REFUSED.print_table(session.output, refused)
         session.output.line()
-    SCHEDULE.print_all(session.output, found, "no schedule: make one with `taskdb schedule add`")
+    SCHEDULE.print_all(session.output, found, "no schedule: create one with `taskdb schedule add`")
     if session.is_json:
         REFUSED.print_all(session.output, refused, "")
 
@@ -129,13 +129,13 @@ def pause(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
 
 @with_session
 def resume(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Fire a schedule again, from now on; the due times of the pause are left out."""
+    """Fire a paused schedule again. Due times during the pause are skipped."""
     _print_changed(session.output, session.taskdb_of(tenant).schedules.resume(name))
 
 
 @with_session
 def run_now(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Submit a task of a schedule now; its due times stay as they are."""
+    """Submit a task of a schedule now. Its due times do not change."""
     made: TaskEntity = session.taskdb_of(tenant).schedules.run_now(name)
     document = {"id": made.id, "code": made.code, "status": made.status}
     session.output.result(document, f"{made.code}  {made.status}")
@@ -143,7 +143,7 @@ def run_now(session: Session, name: Name, *, tenant: TenantOption = None) -> Non
 
 @with_session
 def remove(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Delete a schedule; its tasks stay."""
+    """Delete a schedule. Its tasks are kept."""
     session.taskdb_of(tenant).schedules.remove(name)
     session.output.result({"removed": name}, f"removed {name}")
 
@@ -153,7 +153,7 @@ def preview(
     session: Session,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A schedule."),
+        typer.Argument(metavar="[NAME]", help="Name or id."),
         IdOf("taskdb_schedule", has_names=True),
     ] = None,
     *,
@@ -164,7 +164,7 @@ def preview(
     count: Count = 10,
     tenant: TenantOption = None,
 ) -> None:
-    """Show the next due times of a schedule, or of one that does not exist yet."""
+    """Show the next due times of a schedule, or of --cron, --every or --at."""
     taskdb = session.taskdb_of(tenant)
     if name is not None:
         found = taskdb.schedules.due_times(name, count=count)

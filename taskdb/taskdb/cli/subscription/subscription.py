@@ -1,4 +1,4 @@
-"""`taskdb subscription …`: where changes of status are sent to."""
+"""`taskdb subscription …`: send changes of status to other systems."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Name = Annotated[
 From = Annotated[
     str,
     typer.Option(
-        "--from", help="now, beginning, a moment, a duration back from now, or a cursor of `show`."
+        "--from", help="now, beginning, a moment, a duration before now, or a cursor of `show`."
     ),
 ]
 SecretFile = Annotated[
     str | None,
-    typer.Option(help="File with the secret, - for stdin. Without: a new one, printed once."),
+    typer.Option(help="File with the secret, or -. Default: a new secret, printed once."),
 ]
 
 
@@ -46,7 +46,7 @@ SecretFile = Annotated[
 def add(  # noqa: PLR0913 - the options of a subscription, all by name
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Unique in its tenant.")],
-    transport: Annotated[TransportKind, typer.Argument(help="How it is sent.")],
+    transport: Annotated[TransportKind, typer.Argument(help="The kind of target.")],
     target: Annotated[
         str,
         typer.Argument(
@@ -55,11 +55,11 @@ def add(  # noqa: PLR0913 - the options of a subscription, all by name
         ),
     ] = "",
     *,
-    type: Annotated[str | None, typer.Option(help="Only of this type; mail.* fits many.")] = None,
-    kind: Annotated[TaskKind | None, typer.Option(help="Only of this kind.")] = None,
+    type: Annotated[str | None, typer.Option(help="Only this type, or mail.*")] = None,
+    kind: Annotated[TaskKind | None, typer.Option(help="Only this kind.")] = None,
     status: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
     with_sub_tasks: Annotated[
-        bool, typer.Option("--with-sub-tasks", help="Of parts, steps and handlers as well.")
+        bool, typer.Option("--with-sub-tasks", help="Parts, steps and handlers too.")
     ] = False,
     start: From = "now",
     secret_file: SecretFile = None,
@@ -67,7 +67,7 @@ def add(  # noqa: PLR0913 - the options of a subscription, all by name
 ) -> None:
     """Send changes of status to a webhook, Redis channels, an SNS topic or the log.
 
-    Without --tenant those of every tenant. The secret that signs a webhook is printed once.
+    Without --tenant, changes of every tenant are sent. The secret of a webhook is printed once.
     """
     made = session.taskdb_of(tenant).subscriptions.create(
         name,
@@ -88,32 +88,32 @@ def add(  # noqa: PLR0913 - the options of a subscription, all by name
 def list_subscriptions(
     session: Session,
     *,
-    state: Annotated[SubscriptionState | None, typer.Option(help="Only those that are so.")] = None,
+    state: Annotated[SubscriptionState | None, typer.Option(help="Only in this state.")] = None,
     tenant: TenantOption = None,
 ) -> None:
-    """List subscriptions by tenant and name; with --json one a line."""
+    """List subscriptions by tenant and name. With --json, one on each line."""
     found = session.taskdb_of(tenant).subscriptions.list(state=state)
-    nothing = "no subscription: make one with `taskdb subscription add`"
+    nothing = "no subscription: create one with `taskdb subscription add`"
     SUBSCRIPTION.print_all(session.output, found, nothing)
 
 
 @with_session
 def show(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Show a subscription: its filter, how far it has come, and why it fails."""
+    """Show a subscription: its filter, its place in the history, and its last error."""
     found = session.taskdb_of(tenant).subscriptions.get(name)
     SUBSCRIPTION.print_one(session.output, found)
 
 
 @with_session
 def send_trial(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Send a trial message from here, and report whether the receiver took it."""
+    """Send a trial message now, and report whether the receiver accepted it."""
     message_id = session.taskdb_of(tenant).subscriptions.test(name)
     session.output.result({"delivered": message_id}, f"delivered {message_id}")
 
 
 @with_session
 def replay(session: Session, name: Name, *, start: From, tenant: TenantOption = None) -> None:
-    """Send everything again from a place in the history on; this revives a dead subscription.
+    """Send all changes after a place in the history again. This revives a dead subscription.
 
     The history goes as far back as tasks are kept; see TASKDB_RETENTION.
     """
@@ -123,13 +123,13 @@ def replay(session: Session, name: Name, *, start: From, tenant: TenantOption = 
 
 @with_session
 def pause(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Send nothing until the subscription is resumed; no event is lost meanwhile."""
+    """Send nothing until the subscription is resumed. No change is lost."""
     _print_changed(session.output, session.taskdb_of(tenant).subscriptions.pause(name))
 
 
 @with_session
 def resume(session: Session, name: Name, *, tenant: TenantOption = None) -> None:
-    """Continue a paused or dead subscription where it stopped; try a failing one at once."""
+    """Continue a paused or dead subscription where it stopped. Try a failing one at once."""
     _print_changed(session.output, session.taskdb_of(tenant).subscriptions.resume(name))
 
 
@@ -145,11 +145,11 @@ def rotate_secret(
     session: Session,
     name: Name,
     *,
-    overlap: Annotated[str, typer.Option(help="So long the old one signs as well.")] = "1d",
+    overlap: Annotated[str, typer.Option(help="How long the old secret signs too.")] = "1d",
     secret_file: SecretFile = None,
     tenant: TenantOption = None,
 ) -> None:
-    """Sign with a new secret, and for a while with the old one as well.
+    """Sign with a new secret, and until --overlap has passed also with the old one.
 
     The new secret is printed once.
     """
@@ -171,7 +171,7 @@ def start_of(given: str) -> str | datetime:
     except InvalidInput:
         advice = (
             f"{given!r} is not a place in the history: write now, beginning, 2031-05-04T10:00, 2h "
-            "(so long ago), or the cursor that `taskdb subscription show` prints"
+            "(two hours ago), or the cursor that `taskdb subscription show` prints"
         )
         raise wrong_usage("--from", advice) from None
 
@@ -182,7 +182,7 @@ def _print_changed(output: Output, subscription: SubscriptionEntity) -> None:
 
 
 def _print_keyed(output: Output, keyed: KeyedSubscription, *, is_given: bool) -> None:
-    """Print a subscription, and its secret unless the caller brought it along."""
+    """Print a subscription, and its secret unless the user gave one."""
     secret = None if is_given else keyed.secret
     if secret is None:
         _print_changed(output, keyed.subscription)
@@ -195,5 +195,5 @@ def _print_keyed(output: Output, keyed: KeyedSubscription, *, is_given: bool) ->
 
 
 def _secret_of(file: str | None) -> str | None:
-    """The secret of a file or of stdin: an argument could be read by everyone on this machine."""
+    """Read the secret from a file or stdin, since other users can see a command's arguments."""
     return None if file is None else text_of_file(file, "--secret-file").strip()

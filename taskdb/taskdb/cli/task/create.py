@@ -43,7 +43,7 @@ def create_task(context: typer.Context) -> int:
 
 
 def _split(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The type, and all other words; None where help is all that was asked for."""
+    """Return the type and the other words. The type is None if only help was requested."""
     for place, word in enumerate(words):
         if not word.startswith("-"):
             return word, [*words[:place], *words[place + 1 :]]

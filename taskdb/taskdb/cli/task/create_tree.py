@@ -34,26 +34,27 @@ def create_fan_out(  # noqa: PLR0913 - the options of a fan-out
     ] = None,
     items_file: Annotated[
         str | None,
-        typer.Option("--items-file", metavar="FILE|-", help="A file with an item a line or row."),
+        typer.Option("--items-file", metavar="FILE|-", help="A file, one item per line."),
     ] = None,
     items_format: Annotated[
         ItemFormat | None,
-        typer.Option("--items-format", help="Of that file; default: by its name, else lines."),
+        typer.Option("--items-format", help="Default: by the suffix of the file, else lines."),
     ] = None,
     join: Annotated[
-        str, typer.Option(metavar="|".join(get_args(Join)), help="When the parts have ended well.")
+        str, typer.Option(metavar="|".join(get_args(Join)), help="When the fan-out succeeds.")
     ] = "all_succeeded",
     tolerate: Annotated[
         str | None,
-        typer.Option(metavar="N|SHARE", help="So many parts may end badly; 3, 0.05 or 5%."),
+        typer.Option(metavar="N|SHARE", help="The most parts that may end badly; 3, 0.05 or 5%."),
     ] = None,
     max_concurrency: Annotated[
-        int | None, typer.Option(metavar="N", help="Parts that may run at a time.")
+        int | None, typer.Option(metavar="N", help="The most parts that run at once.")
     ] = None,
     timeout: Limit = None,
     chunk_size: Annotated[int, typer.Option(metavar="N", help="Parts that share a message.")] = 1,
     on_join: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="What runs when they have ended well.")
+        str | None,
+        typer.Option(metavar="TYPE", help="Task type that runs after success."),
     ] = None,
 ) -> TaskEntity:
     """Create a fan-out: a part of TYPE for each item, and a parent that joins them.
@@ -86,13 +87,13 @@ def create_sequence(
     *,
     payload: Annotated[
         str | None,
-        typer.Option("--payload", metavar="JSON|@FILE|-", help="What the first step gets."),
+        typer.Option("--payload", metavar="JSON|@FILE|-", help="The input of the first step."),
     ] = None,
     timeout: Limit = None,
 ) -> TaskEntity:
     """Create a sequence: its steps run one after another, each with the result of the one before.
 
-    `taskdb types` lists the sequences. The same payload of a unique sequence is the same task.
+    `taskdb types` lists the sequences. A unique sequence has one task for each payload.
     """
     limit = None if timeout is None else duration_of(timeout, "--timeout")
     value = None if payload is None else read_json(payload, "--payload")

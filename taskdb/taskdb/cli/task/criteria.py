@@ -16,29 +16,29 @@ from taskdb.model.reference import parse_reference
 _PANEL = "Which tasks"
 _SEVERAL = list[str] | None
 _OPTIONS = {
-    "type": Option("Of this task type."),
+    "type": Option("Only this task type."),
     "status": Option("In this status; may be repeated.", _SEVERAL, "STATUS", ("--status", "-s")),
     "queue": Option("On this queue."),
     "tag": Option("With this tag."),
     "parent": Option(
         "Sub-tasks of this task.", Annotated[str | None, IdOf("taskdb_task")], metavar="ID"
     ),
-    "kind": Option("Of this kind.", metavar="|".join(TaskKind)),
+    "kind": Option("Only this kind.", metavar="|".join(TaskKind)),
     "role": Option("Sub-tasks of this role.", metavar="|".join(TaskRole)),
     "unique_key": Option("With this unique key."),
-    "request_id": Option("Of this request."),
+    "request_id": Option("Of this request id."),
     "created_by": Option("Created by this user or program."),
     "since": Option("Created since; 2h: two hours ago.", metavar="MOMENT"),
     "before": Option("Created before.", metavar="MOMENT"),
     "search": Option("With this text in name, type, unique key, request id."),
     "attribute": Option("With this attribute; may be repeated.", _SEVERAL, "NAME=VALUE"),
     "adopted": Option(
-        "Of Celery apps that are only watched; or the others.",
+        "Only adopted tasks of Celery apps, or only all others.",
         bool | None,
         None,
         ("--adopted/--owned",),
     ),
-    "with_sub_tasks": Option("Sub-tasks too.", bool, None, ("--with-sub-tasks",)),
+    "with_sub_tasks": Option("Include sub-tasks.", bool, None, ("--with-sub-tasks",)),
 }
 
 

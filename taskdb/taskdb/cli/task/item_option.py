@@ -16,7 +16,7 @@ from taskdb.cli.usage import wrong_usage
 
 
 class ItemFormat(StrEnum):
-    """How a file spells items."""
+    """The format of a file of items."""
 
     LINES = "lines"
     NDJSON = "ndjson"
@@ -30,7 +30,7 @@ _SUFFIXES = {".csv": ItemFormat.CSV, ".ndjson": ItemFormat.NDJSON, ".jsonl": Ite
 def read_items(
     items: str | None, file: str | None, spelled: ItemFormat | None
 ) -> Iterator[Iterator[Any]]:
-    """The items, to be read once, while the context lasts; a file is read as they are.
+    """Yield the items, to be read once inside the block. A file is read while they are.
 
     Raises InvalidInput, with the line where there is one.
     """
@@ -80,13 +80,13 @@ def _ndjson(file: TextIO) -> Iterator[Any]:
 
 
 def _csv(file: TextIO) -> Iterator[Any]:
-    """A row an item: an object of texts, by the names of the header."""
+    """Yield an object of texts for each row, with the names of the header."""
     reader = csv.DictReader(file, strict=True)
     try:
         for row in reader:
             if None in row or None in row.values():
                 names = len(reader.fieldnames or ())
-                advice = f"line {reader.line_num} has not {names} cells, as the header has"
+                advice = f"line {reader.line_num} does not have {names} cells, as the header has"
                 raise wrong_usage("--items-file", advice)
             yield row
     except (csv.Error, UnicodeDecodeError) as error:
@@ -94,7 +94,7 @@ def _csv(file: TextIO) -> Iterator[Any]:
 
 
 def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
-    """Lines that are not empty, without their ends."""
+    """Yield the lines that are not empty, without line ends, with their numbers."""
     number = 0
     try:
         for number, line in enumerate(file, start=1):

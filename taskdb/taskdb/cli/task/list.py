@@ -29,7 +29,7 @@ def list_tasks(
     wanted: Criteria,
     *,
     limit: Annotated[int, typer.Option(help=f"Tasks of one page, 1 to {PAGE_LIMIT}.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Continue behind that page.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="The `next_cursor` of a page.")] = None,
     oldest: Annotated[bool, typer.Option("--oldest", help="Oldest first.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Follow the changes, until Ctrl-C.")
@@ -38,7 +38,7 @@ def list_tasks(
 ) -> None:
     """List tasks, the newest first.
 
-    With --json one task a line; the cursor of a next page, if there is one, on standard error.
+    With --json, one task on each line. The cursor of the next page is written to standard error.
     """
     taskdb = session.taskdb_of(tenant)
 

@@ -35,7 +35,7 @@ References = Annotated[
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="From the start, with all parts or steps; also COMPLETED tasks."),
+    typer.Option("--force", help="From the first part or step; also COMPLETED tasks."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a bulk move.")]
 

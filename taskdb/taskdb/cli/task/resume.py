@@ -27,14 +27,14 @@ def resume_task(
         str | None, typer.Option("--output", help="The result: JSON, @FILE, or - for stdin.")
     ] = None,
     error: Annotated[
-        str | None, typer.Option("--error", help="It failed, and this is why.")
+        str | None, typer.Option("--error", help="It failed, for this reason.")
     ] = None,
     tenant: TenantOption = None,
 ) -> None:
-    """Resume a task that waits for a callback: it ends with this output, or this error.
+    """End a task that waits for a callback, with this output or this error.
 
-    A token counts once. Other users of this machine can see the arguments of a command: let it
-    read the token from standard input.
+    A token is valid once. Other users of this machine can see the arguments of a command, so pass -
+    and write the token to standard input.
     """
     if token == "-" and output == "-":  # noqa: S105 - no secret, but where one is read
         advice = "only one of the token and the output can come from standard input"

@@ -30,14 +30,14 @@ def show(
     session: Session,
     reference: Reference,
     *,
-    history: Annotated[bool, typer.Option("--history", help="Every move too.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="With every move.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Do not shorten payloads.")] = False,
     tenant: TenantOption = None,
 ) -> None:
     """Show a task: its fields, input and result, error and attempts.
 
-    Of a parent also what is below it: a bar and counts for a fan-out, each step of a sequence,
-    and the first parts that ended badly.
+    Of a parent, also its sub-tasks: a bar and counts for a fan-out, each step of a sequence, and
+    the first parts that ended badly.
     """
     taskdb, output = session.taskdb_of(tenant), session.output
     task = taskdb.get_task(reference)

@@ -24,23 +24,23 @@ TASK_OPTIONS: Mapping[str, Option] = {
     "name": Option("Name of the task, for people; default: its type."),
     "unique_key": Option("At most one task of this type and tenant has this key."),
     "on_conflict": Option(
-        "What to do when there is one; default: resubmit.", metavar="|".join(get_args(OnConflict))
+        "If a task with this key exists; default: resubmit.", metavar="|".join(get_args(OnConflict))
     ),
     "run_at": Option("Not before this moment.", metavar="MOMENT"),
-    "delay": Option("Not before so long from now; 90, 5m, 1h30m.", metavar="DURATION"),
+    "delay": Option("Not before this time has passed; 90, 5m, 1h30m.", metavar="DURATION"),
     "deadline": Option(
-        "FAILED if no worker took it by then; 10m: ten minutes from now.", metavar="MOMENT"
+        "FAILED if it has not started by then; 10m: in ten minutes.", metavar="MOMENT"
     ),
-    "priority": Option("0 to 9, 9 is taken first.", int | None, "0-9"),
-    "queue": Option("The queue, if not that of its type."),
-    "notify_id": Option("The id that its notifications carry."),
+    "priority": Option("0 to 9; 9 is first.", int | None, "0-9"),
+    "queue": Option("Queue; default: that of its type."),
+    "notify_id": Option("An id that its notifications contain."),
     "tag": Option("A tag; may be repeated.", list[str] | None),
     "wait": Option("Wait until it has ended; exit 1 unless it is COMPLETED.", bool, None),
 }
 _NOT_OF_A_PARENT = {"run_at", "delay", "deadline", "notify_id"}
 _OF_A_PARENT = {
     **{key: one for key, one in TASK_OPTIONS.items() if key not in _NOT_OF_A_PARENT},
-    "wait_timeout": Option("Wait no longer; the task continues.", metavar="DURATION"),
+    "wait_timeout": Option("The longest wait; the task continues after it.", metavar="DURATION"),
 }
 _READ: Mapping[str, Callable[[str, str], Any]] = {
     "run_at": moment_of, "delay": duration_of, "deadline": from_now,
@@ -48,7 +48,7 @@ _READ: Mapping[str, Callable[[str, str], Any]] = {
 
 
 def submit_options(values: Mapping[str, Any]) -> SubmitOptions:
-    """The options of a submit, of the values of a command's options. Raises InvalidInput."""
+    """Return the options of a submit from those of a command. Raises InvalidInput."""
     found: dict[str, Any] = {}
     for key in TASK_OPTIONS:
         value = values.get(key)

@@ -24,7 +24,7 @@ from taskdb.model.entity import TaskEntity
 from taskdb.model.status import TaskStatus
 
 Timeout = Annotated[
-    str | None, typer.Option("--timeout", metavar="DURATION", help="Wait no longer; 90, 5m, 1h.")
+    str | None, typer.Option("--timeout", metavar="DURATION", help="The longest wait; 90, 5m, 1h.")
 ]
 See = Callable[[TaskEntity], None]
 
@@ -35,7 +35,7 @@ def wait(
 ) -> int:
     """Wait until a task has ended; exit 0 only if it is COMPLETED.
 
-    A task that waits for a person (HALTED) counts as ended, not good.
+    A HALTED task, which waits for a person, counts as ended, not as COMPLETED.
     """
     taskdb = session.taskdb_of(tenant)
     return wait_and_print(session.output, taskdb, reference, timeout)

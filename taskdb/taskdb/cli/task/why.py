@@ -11,7 +11,7 @@ from taskdb.client.explanation import Explanation
 
 @with_session
 def why(session: Session, reference: Reference, tenant: TenantOption = None) -> None:
-    """Explain in one line why a task is where it is, and what to do about it.
+    """Explain in one line why a task has its status, and the next step.
 
     Asks the database, and the broker where its state matters, for three seconds at most.
     """
