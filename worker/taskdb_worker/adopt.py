@@ -41,7 +41,7 @@ def track(
     returns the same. Raises InvalidInput, SettingsError, and AlreadyTracked for another call.
     """
     if not isinstance(_real(app), Celery):
-        raise _wrong("app", f"{type(app).__name__} is no Celery app")
+        raise _wrong("app", f"{type(app).__name__} is not a Celery app")
     for name, limit in (("arguments_limit", arguments_limit), ("result_limit", result_limit)):
         if type(limit) is not int or not 0 <= limit <= _LARGEST_LIMIT:
             raise _wrong(name, f"characters, 0 to {_LARGEST_LIMIT:,}")

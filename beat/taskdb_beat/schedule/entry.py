@@ -44,7 +44,7 @@ class Entries:
         refused: list[RefusedSchedule] = []
         entries = self._app.conf.beat_schedule or {}
         if not isinstance(entries, Mapping):
-            advice = f"is a {type(entries).__name__}: give an object of entries by name"
+            advice = f"is a {type(entries).__name__}: pass an object of entries by name"
             raise InvalidInput(SUBJECT, [Fault("beat_schedule", advice)])
         for name, given in entries.items():
             task = getattr(given, "task", None)
@@ -63,7 +63,7 @@ class Entries:
         """Return the row of an entry. Raises InvalidInput for an entry that cannot be kept."""
         task = entry.get("task")
         if not isinstance(task, str) or not task:
-            raise InvalidInput(SUBJECT, [Fault("task", f"{task!r} is no name of a task")])
+            raise InvalidInput(SUBJECT, [Fault("task", f"{task!r} is not the name of a task")])
         check_texts(SUBJECT, NAME_BYTES, task=task)
         options = dict(entry.get("options") or {})
         arguments, keywords = list(entry.get("args") or ()), dict(entry.get("kwargs") or {})
@@ -76,7 +76,7 @@ class Entries:
             one = Schedule(name=name, **given)
             return Definition(name, tenant, task, None, one, Origin.CELERY, message=message)
         if arguments:
-            advice = f"{task} is a task type: give kwargs, the fields of its input"
+            advice = f"{task} is a task type: pass kwargs, the fields of its input"
             raise InvalidInput(SUBJECT, [Fault("args", advice)])
         one = Schedule(name=name, **given, **task_options(options))
         value = known.dump(keywords)
@@ -112,7 +112,7 @@ def _entry(given: Any) -> dict[str, Any]:
         ]
         if own:
             advice = f"{kind.__name__} decides by itself when it is due ({', '.join(own)})"
-            raise InvalidInput(SUBJECT, [Fault("", f"{advice}: give a plain entry")])
+            raise InvalidInput(SUBJECT, [Fault("", f"{advice}: pass a plain entry")])
         names = ("task", "schedule", "args", "kwargs", "options")
         return {name: getattr(given, name) for name in names}
     entry = dict(given)

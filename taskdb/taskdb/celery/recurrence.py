@@ -64,8 +64,8 @@ def when(
     if _is_clocked(given):
         return {"at": given.clocked_time}
     if isinstance(given, solar):
-        raise _refusal("solar schedules are not supported: give a crontab or an interval")
-    raise _refusal(f"{type(given).__name__} is not supported: give a crontab or an interval")
+        raise _refusal("solar schedules are not supported: pass a crontab or an interval")
+    raise _refusal(f"{type(given).__name__} is not supported: pass a crontab or an interval")
 
 
 def cron_of(given: Any) -> str:
@@ -91,7 +91,7 @@ def zone_name(zone: tzinfo | str) -> str:
     try:
         zone_of(name or "")
     except ValueError:
-        advice = f"the time zone {zone!r} has no IANA name: give one, for example Europe/Berlin"
+        advice = f"the time zone {zone!r} has no IANA name: pass one, for example Europe/Berlin"
         raise _refusal(advice, "timezone") from None
     return str(name)
 
@@ -104,7 +104,7 @@ def _base(given: Any) -> type:
     changed = [name for name in _DECIDING if not _is_same(kind, base, name) or name in vars(given)]
     if changed:
         advice = f"{kind.__name__} decides by itself when it is due ({', '.join(changed)})"
-        raise _refusal(f"{advice}: give a plain crontab or an interval")
+        raise _refusal(f"{advice}: pass a plain crontab or an interval")
     own = getattr(given.nowfun, "__func__", None)
     if given.nowfun is not None and (zoned is None or own is not vars(zoned).get("nowfunc")):
         raise _refusal(
@@ -157,7 +157,7 @@ def _duration(given: Any) -> timedelta:
     try:
         return timedelta(seconds=given)
     except (TypeError, ValueError, OverflowError) as error:
-        raise _refusal(f"{given!r} is no interval: {error}", "every") from None
+        raise _refusal(f"{given!r} is not an interval: {error}", "every") from None
 
 
 def _interval(every: timedelta, is_relative: bool, local: tzinfo | str) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _interval(every: timedelta, is_relative: bool, local: tzinfo | str) -> dict[
     if unit == _UNITS["days"]:
         if number > 1:
             advice = f"a relative interval of {number} days has no form here"
-            raise _refusal(f"{advice}: give a crontab, or leave out relative", "relative")
+            raise _refusal(f"{advice}: pass a crontab, or leave out relative", "relative")
         return {"cron": "0 0 * * *", "timezone": zone}
     if unit == _UNITS["hours"] and 24 % number == 0:
         return {"cron": f"0 {_step(number)} * * *", "timezone": zone}
@@ -188,7 +188,7 @@ def _numbers(name: str, given: Iterable[Any]) -> frozenset[int]:
     wrong = [one for one in found if not isinstance(one, int | float) or one != int(one)]
     if wrong or not found:
         shown = ", ".join(map(repr, wrong)) or "no number at all"
-        raise _refusal(f"{name} holds {shown}: give whole numbers", "cron")
+        raise _refusal(f"{name} holds {shown}: pass whole numbers", "cron")
     return frozenset(int(one) for one in found)
 
 

@@ -91,7 +91,7 @@ def _status(given: str) -> TaskStatus:
         return TaskStatus(given.upper())
     except ValueError:
         known = [status.value for status in TaskStatus]
-        message = f"{shown(given)} is no status{did_you_mean(given.upper(), known)}"
+        message = f"{shown(given)} is not a status{did_you_mean(given.upper(), known)}"
         raise ValueError(message) from None
 
 

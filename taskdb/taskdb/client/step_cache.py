@@ -35,7 +35,7 @@ class MemoryStepCache:
 
     def __init__(self, max_entries: int = 1_000) -> None:
         if max_entries < 1:
-            raise ValueError(f"max_entries is {max_entries}: give 1 or more")
+            raise ValueError(f"max_entries is {max_entries}: pass 1 or more")
         self._limit = max_entries
         self._texts: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._lock = RenewedLock()

@@ -84,13 +84,13 @@ def as_duration(given: Any, name: str) -> timedelta:
     Raises TypeError for another type, ValueError for a value out of bounds.
     """
     if isinstance(given, bool) or not isinstance(given, timedelta | int | float):
-        raise TypeError(f"{name}={shown(given)} is no duration: give a timedelta, or seconds")
+        raise TypeError(f"{name}={shown(given)} is not a duration: pass a timedelta, or seconds")
     try:
         duration = given if isinstance(given, timedelta) else timedelta(seconds=given)
     except (ValueError, OverflowError):
         duration = timedelta.min
     if not timedelta(0) <= duration <= LONGEST:
-        raise ValueError(f"{name}={shown(given)} is no duration from zero to {LONGEST.days:,} days")
+        raise ValueError(f"{name}={shown(given)} is not between 0 and {LONGEST.days:,} days")
     return duration
 
 

@@ -124,5 +124,7 @@ def _statuses(given: Any, faults: list[Fault]) -> tuple[TaskStatus, ...]:
         if word in known:
             found[TaskStatus(word)] = None
         else:
-            faults.append(Fault("status", f"{shown(one)} is no status{did_you_mean(word, known)}"))
+            faults.append(
+                Fault("status", f"{shown(one)} names no status{did_you_mean(word, known)}")
+            )
     return tuple(found)

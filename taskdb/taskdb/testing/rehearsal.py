@@ -155,7 +155,7 @@ class Rehearsal:
         return (
             f"{len(ran):,} bodies have run and more is due: {listed}; task {most[0]} alone ran "
             f"{most[1]:,} times. Does one retry or snooze without a pause, or submit itself? If "
-            "there are that many, give drain(limit=...)"
+            "there are that many, call drain(limit=...)"
         )
 
     # --- schedules ----------------------------------------------------------------------------
@@ -265,7 +265,7 @@ def rehearse(
     Raises TypeError for a client with `registry` or settings: a client has its own.
     """
     if taskdb is not None and (registry is not None or settings):
-        raise TypeError("a client has its registry and its settings: give them when you make it")
+        raise TypeError("a client has its registry and its settings: pass them when you create it")
     # SQLite stores whole milliseconds: so the moments of a row equal those of the clock.
     now = datetime.now(UTC)
     clock = RehearsalClock(at or now.replace(microsecond=now.microsecond // 1_000 * 1_000))

@@ -91,7 +91,7 @@ REFUSED: dict[str, Callable[[TaskDB], Any]] = {
 def test_what_is_not_allowed_is_refused_and_nothing_is_written(
     taskdb: TaskDB, acme: TaskDB, submit: Callable[[TaskDB], Any]
 ) -> None:
-    with pytest.raises(InvalidInput, match="is not allowed for this client: give one of") as raised:
+    with pytest.raises(InvalidInput, match="is not allowed for this client: pass one of") as raised:
         submit(acme)
     told = str(raised.value)
     assert "plus" not in told
@@ -164,7 +164,7 @@ def test_a_client_is_narrowed_and_never_widened(taskdb: TaskDB, wider: dict[str,
 
 def test_an_empty_list_allows_nothing(taskdb: TaskDB) -> None:
     none = taskdb.for_tenant("acme", types=[])
-    with pytest.raises(InvalidInput, match="give one of none"):
+    with pytest.raises(InvalidInput, match="pass one of none"):
         none.submit_task("echo")
     with pytest.raises(InvalidInput, match="types"):
         none.for_tenant("acme", types=["echo"])

@@ -128,7 +128,7 @@ def test_what_is_refused_leaves_no_row_and_no_file(
 
 @each("inputs", [{"a": 1}, "text", b"bytes", None, 5])
 def test_one_input_given_for_many_is_refused(taskdb: TaskDB, inputs: Any) -> None:
-    with pytest.raises(InvalidInput, match="is one input: give a list"):
+    with pytest.raises(InvalidInput, match="is one input: pass a list"):
         taskdb.submit_many("echo", inputs)
 
 

@@ -236,12 +236,12 @@ def test_an_async_session_given_to_the_wrong_function_is_explained(
     async def story() -> None:
         async with async_engine(store_url) as engine:
             async with AsyncSession(engine) as session:
-                with pytest.raises(InvalidInput, match="give it to submit_task_async"):
+                with pytest.raises(InvalidInput, match="pass it to submit_task_async"):
                     taskdb.submit_task("echo", "x" * 2_000, session=session)
             async with engine.connect() as connection:
-                with pytest.raises(InvalidInput, match="give it to submit_task_async"):
+                with pytest.raises(InvalidInput, match="pass it to submit_task_async"):
                     taskdb.submit_task("echo", "x" * 2_000, session=connection)
-            with pytest.raises(InvalidInput, match="give an AsyncSession"):
+            with pytest.raises(InvalidInput, match="pass an AsyncSession"):
                 await taskdb.submit_task_async("echo", session=Session())  # type: ignore[arg-type]
 
     asyncio.run(story())

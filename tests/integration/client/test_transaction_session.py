@@ -330,7 +330,7 @@ def test_a_session_with_a_connection_of_its_own_publishes(taskdb: TaskDB, engine
 def test_what_is_no_session_is_refused_before_anything_is_written(
     taskdb: TaskDB, session: Any
 ) -> None:
-    with pytest.raises(InvalidInput, match=r"session: .* is no session"):
+    with pytest.raises(InvalidInput, match=r"session: .* cannot be joined"):
         taskdb.submit_task("echo", "x" * 2_000, session=session)
     assert count(taskdb) == 0 and files(taskdb) == []
 

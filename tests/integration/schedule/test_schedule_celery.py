@@ -77,7 +77,7 @@ def test_beats_of_both_kinds_fire_what_database_app_and_settings_say(
             assert names.count(name) == len(fired(taskdb, name))
         assert {one.queue for one in made if one.name == "ours"} == {"fast"}
         assert depth(taskdb.settings.message_url, "plain") == len(fired(taskdb, "plain"))
-    assert "give kwargs, the fields of its input" in beats[0].output
+    assert "pass kwargs, the fields of its input" in beats[0].output
     assert not list(tmp_path.glob("celerybeat-schedule*"))
 
 

@@ -227,7 +227,7 @@ def test_one_wrong_entry_stops_no_other_and_each_is_listed_with_its_reason(
         "no schedule": ({"task": "plus"}, "not supported"),
         "no entry": (7, "TypeError"),
         "typo": ({**every, "option": {}}, "did you mean 'options'"),
-        "positional": ({**every, "args": [1]}, "give kwargs"),
+        "positional": ({**every, "args": [1]}, "pass kwargs"),
         "input": ({**every, "kwargs": {"a": "many"}}, "a"),
         "headers": ({**every, "options": {"headers": {"x": 1}}}, "headers"),
         "countdown": ({**every, "options": {"countdown": 5}}, "countdown"),

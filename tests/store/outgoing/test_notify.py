@@ -216,7 +216,7 @@ def test_a_scope_sees_and_moves_its_own_subscriptions_only(store: Store) -> None
             with pytest.raises(SubscriptionNotFound):
                 act(one.id)
     assert len(store.subscriptions.all(EVERYONE)) == 4
-    with pytest.raises(InvalidInput, match="give a tenant or an id"):
+    with pytest.raises(InvalidInput, match="pass a tenant or an id"):
         store.subscriptions.get("mine", EVERYONE)
     with pytest.raises(SubscriptionExists):
         add(store, "mine", tenant="acme")

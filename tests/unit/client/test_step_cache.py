@@ -135,5 +135,5 @@ def test_memory_forgets_what_was_not_used_longest() -> None:
     assert cache.get("a", 1) == "1"
     cache.set("c", 1, "3")
     assert [cache.get(name, 1) for name in "abc"] == ["1", None, "3"]
-    with pytest.raises(ValueError, match="give 1 or more"):
+    with pytest.raises(ValueError, match="pass 1 or more"):
         MemoryStepCache(0)

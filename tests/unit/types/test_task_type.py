@@ -395,9 +395,9 @@ def test_unique_must_name_fields_of_the_input() -> None:
         ({"unique": [None]}, "unique=.*pass text"),
         ({"timeout": 0}, "timeout=0 must be longer than zero"),
         ({"timeout": timedelta(seconds=-1)}, "must be longer than zero"),
-        ({"timeout": "soon"}, "timeout='soon' is no duration"),
-        ({"soft_timeout": math.nan}, "soft_timeout=nan is no duration"),
-        ({"soft_timeout": math.inf}, "soft_timeout=inf is no duration"),
+        ({"timeout": "soon"}, "timeout='soon' is not a duration"),
+        ({"soft_timeout": math.nan}, "soft_timeout=nan is not between 0 and"),
+        ({"soft_timeout": math.inf}, "soft_timeout=inf is not between 0 and"),
         ({"timeout": 5, "soft_timeout": 5}, "must be shorter than timeout"),
     ],
 )

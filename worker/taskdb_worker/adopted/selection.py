@@ -43,10 +43,10 @@ def _patterns(argument: str, given: Any) -> tuple[str, ...]:
     try:
         patterns = tuple(given)
     except TypeError:
-        raise _wrong(argument, f"{given!r} is no list of task names") from None
+        raise _wrong(argument, f"{given!r} is not a list of task names") from None
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern:
-            raise _wrong(argument, f"{pattern!r} is no name of a task: give text")
+            raise _wrong(argument, f"{pattern!r} is not the name of a task: pass text")
     return patterns
 
 

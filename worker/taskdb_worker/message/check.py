@@ -153,7 +153,7 @@ def _check_plain(fields: Mapping[str, Any]) -> None:
         and isinstance(fields.get("stamps") or {}, Mapping)
     )
     if not is_fit:
-        raise MessageRefused("its id, time limits or stamps are none")
+        raise MessageRefused("its id, time limits or stamps are not valid")
 
 
 def _are_limits(value: Any) -> bool:

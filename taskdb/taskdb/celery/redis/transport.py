@@ -23,7 +23,7 @@ from typing import Any
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
-from redis.exceptions import ConnectionError as LineError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from taskdb.celery.routing import Routed
 from taskdb.logger import get_logger
@@ -170,7 +170,7 @@ class Message(virtual.Message):
         except Exception as error:
             raise UnreadableError(f"{type(error).__name__}: {error}") from error
         if not isinstance(self.delivery_tag, str):
-            raise UnreadableError(f"delivery tag {self.delivery_tag!r} is no text")
+            raise UnreadableError(f"delivery tag {self.delivery_tag!r} is not text")
 
 
 def _read(item: bytes) -> Any:
@@ -326,7 +326,7 @@ class Channel(Routed, redis.Channel):
             # Each use of a closed connection passes here, for example the end of a body that
             # outlives it. Kombu would fail on the missing parts, with an error that ends a
             # worker.
-            raise LineError("this connection to Redis broke and was put away")
+            raise RedisConnectionError("this connection to Redis failed and was closed")
         found = super()._connparams(*arguments, **keywords)
         if found is not None and (keywords.get("asynchronous") or arguments[:1] == (True,)):
             # A request belongs to its socket. If redis-py reconnected in place, it would send the

@@ -91,7 +91,7 @@ def check_database_role(settings: Settings) -> Iterator[Finding]:
         )
         yield doubtful("database role", message, advice)
     else:
-        yield good("database role", f"{role.name!r} may write rows, and is no superuser")
+        yield good("database role", f"{role.name!r} may write rows, and is not a superuser")
 
 
 def check_broker(settings: Settings) -> Iterator[Finding]:

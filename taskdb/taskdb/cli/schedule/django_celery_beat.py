@@ -159,7 +159,7 @@ def _when(row: Mapping[str, Any], starts_at: datetime | None) -> dict[str, Any]:
         }
     if row["clocked_id"] is not None:
         return {"at": moment_of(row["clocked_time"])}
-    advice = "solar schedules are not supported: give a crontab or an interval"
+    advice = "solar schedules are not supported: pass a crontab or an interval"
     raise InvalidInput(SUBJECT, [Fault("", advice)])
 
 
@@ -179,9 +179,9 @@ def _input(row: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments, which are the fields of the input."""
     arguments, keywords = _json(row, "args", "[]"), _json(row, "kwargs", "{}")
     if arguments:
-        advice = "positional arguments have no names: give keyword arguments"
+        advice = "positional arguments have no names: pass keyword arguments"
         raise InvalidInput(SUBJECT, [Fault("args", advice)])
     if not isinstance(keywords, dict):
-        advice = f"a {type(keywords).__name__} is no keyword arguments: give a JSON object"
+        advice = f"keyword arguments are a {type(keywords).__name__}: pass a JSON object"
         raise InvalidInput(SUBJECT, [Fault("kwargs", advice)])
     return dict(keywords)

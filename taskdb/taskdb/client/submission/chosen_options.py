@@ -123,9 +123,9 @@ def _wrong_choices(options: ChosenOptions) -> list[Fault]:
     if options.unique_key == "":
         faults.append(Fault("unique_key", "is empty: leave it out, or give what is unique"))
     if options.mutex_key == "":
-        faults.append(Fault("mutex_key", "is empty: leave it out, or give what is not shared"))
+        faults.append(Fault("mutex_key", "is empty: leave it out"))
     elif isinstance(options.mutex_key, str) and options.mutex_key.startswith(OF_FIELDS):
-        faults.append(Fault("mutex_key", f"{OF_FIELDS!r} begins the keys of fields: give another"))
+        faults.append(Fault("mutex_key", f"{OF_FIELDS!r} begins keys of fields: choose another"))
     return faults
 
 

@@ -25,7 +25,7 @@ from taskdb.store.task.create import Created
 from taskdb.store.tree.unit import FollowUp
 
 _ELSEWHERE = (
-    "the database of this session lacks our tables: give a session on that of "
+    "the database of this session lacks our tables: pass a session on that of "
     "TASKDB_DATABASE_URL, and run `taskdb migrate` on it"
 )
 
@@ -154,7 +154,7 @@ class Submissions:
 
 def _several(inputs: Any) -> Iterable[Any]:
     if isinstance(inputs, Mapping | str | bytes | BaseModel) or not isinstance(inputs, Iterable):
-        advice = f"{type(inputs).__name__} is one input: give a list, or use submit_task"
+        advice = f"{type(inputs).__name__} is one input: pass a list, or use submit_task"
         raise InvalidInput("the submit request", [Fault("inputs", advice)])
     return inputs
 

@@ -136,7 +136,7 @@ def caller_transaction(session: Any) -> CallerTransaction:
 
 def wrong_session(session: Any, wanted: str) -> InvalidInput:
     """Return the error for a session that cannot be joined."""
-    advice = f"{type(session).__name__} is no session for this: give {wanted}"
+    advice = f"a session of type {type(session).__name__} cannot be joined here: pass {wanted}"
     return InvalidInput("the submit request", [Fault("session", advice)])
 
 

@@ -81,7 +81,7 @@ class Drafter:
             advice = f"{sequence.name!r} contains itself, or more than {_DEEPEST} sequences"
             raise InvalidInput(_SUBJECT, [Fault("steps", advice)])
         if timeout is not None and seconds_of(timeout) is None:
-            raise InvalidInput(_SUBJECT, [Fault("timeout", f"{shown(timeout)} is no duration")])
+            raise InvalidInput(_SUBJECT, [Fault("timeout", f"{shown(timeout)} is not a duration")])
         return SequenceSpec(
             name=sequence.name,
             steps=tuple(self._step(step, depth) for step in sequence.steps),
@@ -190,6 +190,6 @@ def progress_of(
 
 def _several(items: Any) -> Iterable[Any]:
     if isinstance(items, Mapping | str | bytes) or not isinstance(items, Iterable):
-        advice = f"{type(items).__name__} is one item: give a list, or anything to iterate over"
+        advice = f"{type(items).__name__} is one item: pass a list, or anything to iterate over"
         raise InvalidInput(_SUBJECT, [Fault("items", advice)])
     return items

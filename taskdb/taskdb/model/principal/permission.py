@@ -117,4 +117,4 @@ def _wrong_list(name: str, given: Any) -> str | None:
 def _not_allowed(given: list[Any], allowed: tuple[Any, ...]) -> str:
     listed = ", ".join(shown(one) for one in given)
     known = ", ".join(shown(one) for one in allowed) or "none"
-    return f"{listed} is not allowed for this client: give one of {known}"
+    return f"{listed} is not allowed for this client: pass one of {known}"

@@ -277,12 +277,12 @@ class Schedules:
 
 
 def _taken(one: Definition, origin: str) -> RefusedSchedule:
-    reason = f"a schedule named {one.name!r} is there already ({origin}): give another name"
+    reason = f"a schedule named {one.name!r} is there already ({origin}): choose another name"
     return RefusedSchedule(one.origin, one.name, one.type, reason)
 
 
 def _twice(one: Definition, type_name: str) -> RefusedSchedule:
-    reason = f"{type_name} declares a schedule named {one.name!r} as well: give another name"
+    reason = f"{type_name} declares a schedule named {one.name!r} as well: choose another name"
     return RefusedSchedule(one.origin, one.name, one.type, reason)
 
 

@@ -269,7 +269,7 @@ def _find(connection: Connection, reference: str, scope: Scope, tenant: str | No
     found = [row for row in found if str(row["id"]) == reference] or found
     if len(found) > 1:
         whose = ", ".join("all" if row["is_for_all"] else repr(row["tenant"]) for row in found)
-        advice = f"several subscriptions are named {reference!r} ({whose}): give a tenant or an id"
+        advice = f"several subscriptions are named {reference!r} ({whose}): pass a tenant or an id"
         raise InvalidInput(SUBJECT, [Fault("tenant", advice)])
     return found[0]
 
