@@ -17,13 +17,13 @@ from taskdb_beat.loops.callback import Callbacks
 from taskdb_beat.loops.deliver import Deliver
 from taskdb_beat.loops.expire import Expire
 from taskdb_beat.loops.loop import Loop
-from taskdb_beat.loops.lost_message import Requeue
 from taskdb_beat.loops.partitions import INTERVAL_SECONDS, Upkeep
 from taskdb_beat.loops.presence import Presence
 from taskdb_beat.loops.prune import Prune, Sweep
 from taskdb_beat.loops.reconcile import Reconcile
 from taskdb_beat.loops.relay import Relay
 from taskdb_beat.loops.release import Release
+from taskdb_beat.loops.requeue import Requeue
 from taskdb_beat.loops.rescue import Rescue
 from taskdb_beat.observation import observe
 from taskdb_beat.schedule.schedule import FireSchedules

@@ -23,8 +23,9 @@ from taskdb.model.alarm.alarm import (
     Severity,
     one_of,
 )
+from taskdb.model.alarm.channel import channels_of_tenants
 from taskdb.model.alarm.message import AlarmMessage, message_of
-from taskdb.model.alarm.route import Route, channels_of_tenants, parse_route
+from taskdb.model.alarm.route import Route, parse_route
 from taskdb.model.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled
 from taskdb.model.clock import require_aware
 from taskdb.model.json_text import storable

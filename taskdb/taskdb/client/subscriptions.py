@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from taskdb.client.caller.actor import note_change
 from taskdb.client.caller.caller import Caller
 from taskdb.errors import Fault, InvalidInput
-from taskdb.model.alarm.route import Channel, ChannelKind
+from taskdb.model.alarm.channel import Channel, ChannelKind
 from taskdb.model.bounds import NAME_BYTES, as_duration, check_texts, shown, spelled, wrong_text
 from taskdb.model.clock import require_aware
 from taskdb.model.entity import TaskKind
@@ -284,7 +284,7 @@ def _start(given: Any, faults: list[Fault]) -> Start:
         return EventCursor.parse(given)
     except (ValueError, TypeError) as error:
         reason = str(error) if isinstance(given, datetime) else "no such place in the history"
-        advice = f"{reason}: give now, beginning, a moment, or the cursor that `show` tells"
+        advice = f"{reason}: pass now, beginning, a moment, or the cursor that `show` prints"
         faults.append(Fault("start", advice))
         return "now"
 

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 from taskdb.errors import DatabaseError
 from taskdb.fork import RenewedLock
 from taskdb.logger import get_logger
-from taskdb.model.alarm.route import Channel, ChannelKind
+from taskdb.model.alarm.channel import Channel, ChannelKind
 from taskdb.outgoing.lane import Lane
 from taskdb.outgoing.open_transports import OpenTransports
 from taskdb.outgoing.transports import channel_of

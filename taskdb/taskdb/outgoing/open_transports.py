@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Container
 
 from taskdb.fork import RenewedLock
-from taskdb.model.alarm.route import Channel
+from taskdb.model.alarm.channel import Channel
 from taskdb.outgoing.contract import Transport
 from taskdb.outgoing.transports import open_transport
 from taskdb.settings.settings import Settings

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 
 from taskdb.errors import DeliveryFailed, TargetRefused
 from taskdb.logger import get_logger
-from taskdb.model.alarm.route import Channel, ChannelKind
+from taskdb.model.alarm.channel import Channel, ChannelKind
 from taskdb.outgoing.contract import Limits, Transport
 from taskdb.outgoing.log import Log
 from taskdb.outgoing.signing import secret_key

@@ -15,14 +15,8 @@ from pydantic import (
 )
 
 from taskdb.model.alarm.alarm import AlarmSource, one_of
-from taskdb.model.alarm.route import (
-    AlarmRules,
-    Channel,
-    Route,
-    channels_of_tenants,
-    parse_channels,
-    parse_routes,
-)
+from taskdb.model.alarm.channel import Channel, channels_of_tenants, parse_channels
+from taskdb.model.alarm.route import AlarmRules, Route, parse_routes
 from taskdb.model.bounds import NAME_BYTES, wrong_text
 from taskdb.settings.value import parse_json, split_words
 

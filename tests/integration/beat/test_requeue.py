@@ -11,7 +11,7 @@ from taskdb import BrokerUnreachable, TaskDB, TaskStatus
 from taskdb.model.clock import FixedClock
 from taskdb.store.task.worker import Held, WorkerRecord, Workers
 from taskdb_beat import Relay
-from taskdb_beat.loops.lost_message import Requeue
+from taskdb_beat.loops.requeue import Requeue
 
 S = TaskStatus
 MINUTE = timedelta(minutes=1)

@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 from taskdb import InvalidInput, Settings, verify_webhook
 from taskdb.errors import AlarmNotFound, DeliveryFailed, SettingsError
-from taskdb.model.alarm.route import Channel, ChannelKind
+from taskdb.model.alarm.channel import Channel, ChannelKind
 from taskdb.outgoing.signing import new_secret
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "alarm-envelope.md"

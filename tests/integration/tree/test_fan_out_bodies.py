@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 
 from taskdb.celery.message_signature import MessageKeys
 from taskdb.celery.publish.publisher import Publisher, publish_end
-from taskdb.celery.publish.sender import Outcome
+from taskdb.celery.publish.sender import BatchResult
 from taskdb.errors import IllegalMove
 from taskdb.model.entity import TaskEntity
 from taskdb.store.contract import Publication
@@ -212,7 +212,7 @@ def publisher(site: Site) -> Iterator[Publisher]:
 def send_again(publisher: Publisher, tasks: list[TaskEntity]) -> None:
     """Messages as they were, without a mark on the rows."""
     items = [publication_of(publisher, one.id) for one in tasks]
-    publisher._send(items, Outcome())
+    publisher._send(items, BatchResult())
 
 
 def publication_of(publisher: Publisher, task_id: str) -> Publication:

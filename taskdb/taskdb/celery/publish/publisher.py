@@ -17,7 +17,7 @@ from taskdb import tracing
 from taskdb.celery.configuration import broker_kind, broker_priority, check_broker
 from taskdb.celery.message_signature import MessageKeys, Subject
 from taskdb.celery.publish.connection import BrokerConnections
-from taskdb.celery.publish.sender import Outcome, Sender
+from taskdb.celery.publish.sender import BatchResult, Sender
 from taskdb.errors import BrokerUnreachable
 from taskdb.logger import get_logger
 from taskdb.settings.settings import Settings
@@ -69,16 +69,16 @@ class Publisher:
         """
         marked: set[str] = set()
         for start in range(0, len(items), BATCH):
-            outcome = Outcome()
+            result = BatchResult()
             began = time.time_ns()
             try:
-                self._send(items[start : start + BATCH], outcome)
+                self._send(items[start : start + BATCH], result)
             finally:
-                if outcome.sent:
-                    marked |= self._store.publications.mark_queued(outcome.sent)
-                    _trace(outcome.sent, began)
-                if outcome.refused:
-                    self._refuse(list(outcome.refused.values()))
+                if result.sent:
+                    marked |= self._store.publications.mark_queued(result.sent)
+                    _trace(result.sent, began)
+                if result.refused:
+                    self._refuse(list(result.refused.values()))
         return marked
 
     def visible(self, items: Sequence[Publication]) -> list[Publication]:
@@ -130,12 +130,12 @@ class Publisher:
         """Close the connections of this process."""
         self._connections.close()
 
-    def _send(self, batch: Sequence[Publication], outcome: Outcome) -> None:
+    def _send(self, batch: Sequence[Publication], result: BatchResult) -> None:
         by_queue: dict[str, list[Publication]] = {}
         for item in batch:
             by_queue.setdefault(item.queue, []).append(item)
         for group in by_queue.values():
-            self._sender.send(_messages(group), outcome)
+            self._sender.send(_messages(group), result)
 
     def _refuse(self, refused: Sequence[tuple[Publication, str]]) -> None:
         by_reason: dict[tuple[str, str], list[Publication]] = {}

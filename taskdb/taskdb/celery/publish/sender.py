@@ -47,7 +47,7 @@ SendOne = Callable[[Any, Message], None]
 
 
 @dataclass
-class Outcome:
+class BatchResult:
     """The result for each row of a batch; a row in neither list was not tried."""
 
     sent: list[Publication] = field(default_factory=list)
@@ -83,17 +83,17 @@ class Sender:
     def _app(self) -> Celery:
         return self._connections.app
 
-    def send(self, messages: Sequence[Message], outcome: Outcome) -> None:
+    def send(self, messages: Sequence[Message], result: BatchResult) -> None:
         """Send messages of one queue; raises BrokerUnreachable.
 
         Sends all together. After the first error of an unknown message, sends one at a time.
         """
         is_alone, lost, until = False, 0, float("inf")
-        while left := outcome.left(messages):
+        while left := result.left(messages):
             if time.monotonic() > until:
                 return
             try:
-                self._try(left[:1] if is_alone else left, outcome)
+                self._try(left[:1] if is_alone else left, result)
                 lost = 0
             except BrokerUnreachable:
                 raise
@@ -101,7 +101,7 @@ class Sender:
                 self._reach(error)
                 lost += is_alone
                 if is_alone:
-                    outcome.refuse(left[0], error.reason)
+                    result.refuse(left[0], error.reason)
                 if lost == _MOST_LOST:
                     raise BrokerUnreachable(self.explain(error.reason)) from error.reason
                 is_alone = True
@@ -110,7 +110,7 @@ class Sender:
                 pass
             except Exception as error:  # noqa: BLE001 - one message must not hold up the others
                 if is_alone:
-                    outcome.refuse(left[0], error)
+                    result.refuse(left[0], error)
                 is_alone = True
             until = min(until, time.monotonic() + _TROUBLE_SECONDS)
 
@@ -129,18 +129,18 @@ class Sender:
             "kept and will be published later; check TASKDB_BROKER_URL and that the server runs"
         )
 
-    def _try(self, messages: Sequence[Message], outcome: Outcome) -> None:
+    def _try(self, messages: Sequence[Message], result: BatchResult) -> None:
         """Send over a connection; retry over a new one if an idle one had failed."""
         was_idle = self._connections.has_idle
         try:
-            self._over_a_line(messages, outcome)
+            self._over_a_connection(messages, result)
         except _LostError as error:
             self._connections.cut_idle()
             if error.is_for_all:
                 raise BrokerUnreachable(self.explain(error.reason)) from error.reason
             if not was_idle:
                 raise
-            self._try(outcome.left(messages), outcome)
+            self._try(result.left(messages), result)
 
     def _reach(self, lost: _LostError) -> None:
         """Raise BrokerUnreachable unless a new connection can be opened."""
@@ -151,7 +151,7 @@ class Sender:
         except Exception as error:  # noqa: BLE001 - any error here concerns all messages
             raise BrokerUnreachable(self.explain(error)) from lost.reason
 
-    def _over_a_line(self, messages: Sequence[Message], outcome: Outcome) -> None:
+    def _over_a_connection(self, messages: Sequence[Message], result: BatchResult) -> None:
         with self._connections.producer() as producer:
             try:
                 _ = producer.channel
@@ -159,21 +159,21 @@ class Sender:
                 # An error that prevents a connection concerns all messages.
                 raise _LostError(error, is_for_all=True) from error
             producer.patterns = Patterns(self._app)
-            producer.undeclared = outcome.undeclared
+            producer.undeclared = result.undeclared
             if producer.supports_batch_publish:
-                self._as_a_batch(producer, messages, outcome)
+                self._as_a_batch(producer, messages, result)
                 return
             for message in messages:
-                if self._is_given(producer, message, outcome):
-                    outcome.take(message)
+                if self._is_given(producer, message, result):
+                    result.take(message)
                 elif producer.is_speaking and not producer.is_remembering:
                     # A channel that an error has closed cannot be used again.
                     raise _UnusableError
 
-    def _as_a_batch(self, producer: Any, messages: Sequence[Message], outcome: Outcome) -> None:
+    def _as_a_batch(self, producer: Any, messages: Sequence[Message], result: BatchResult) -> None:
         try:
             with producer.batch(max_size=_UNFLUSHED):
-                given = [one for one in messages if self._is_given(producer, one, outcome)]
+                given = [one for one in messages if self._is_given(producer, one, result)]
         except _LostError:
             raise
         except Exception as error:
@@ -181,9 +181,9 @@ class Sender:
                 raise self._lost(error) from error
             raise
         for message in given:
-            outcome.take(message)
+            result.take(message)
 
-    def _is_given(self, producer: Any, message: Message, outcome: Outcome) -> bool:
+    def _is_given(self, producer: Any, message: Message, result: BatchResult) -> bool:
         """Pass a message to the producer; returns False if it cannot be made or is refused."""
         producer.begin()
         try:
@@ -198,8 +198,8 @@ class Sender:
             elif self.is_unreachable(error) and not producer.is_beyond_frame:
                 raise self._lost(error) from error
             elif producer.declaring is not None:
-                outcome.undeclared[producer.declaring] = error
-            outcome.refuse(message, error)
+                result.undeclared[producer.declaring] = error
+            result.refuse(message, error)
             return False
         return True
 
