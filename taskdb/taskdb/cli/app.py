@@ -29,7 +29,7 @@ _OWN_PARSING = {"ignore_unknown_options": True, "allow_extra_args": True, "help_
 """Click's settings of a command that parses its words itself."""
 _PARSE_THEIR_WORDS = {"create-task", "worker"}
 _COMPLETION = "_TASKDB_COMPLETE"
-"""A shell that completes a command sets this."""
+"""The variable that a shell sets while it completes a command."""
 
 
 def run_command(words: Sequence[str], *, client: TaskDB | None = None) -> int:
@@ -55,9 +55,9 @@ def run_command(words: Sequence[str], *, client: TaskDB | None = None) -> int:
 
 
 def build(words: Sequence[str] | None = None) -> typer.Typer:
-    """Make the program, with the command that `words` name; without words, with all commands.
+    """Build the program, with the command that `words` name; without words, with all commands.
 
-    Every other command has a place in the help, and does nothing.
+    Every other command is only listed in the help, and its module is not imported.
     """
     apps = {group.words: typer.Typer(no_args_is_help=True, help=group.help) for group in GROUPS}
     apps[""] = app = typer.Typer(
@@ -89,7 +89,7 @@ def _add(app: typer.Typer, command: Command, function: Callable[..., Any]) -> No
 
 
 def _function_of(command: Command, named: list[str] | None) -> Callable[..., Any]:
-    """The function of a command that is named; for another one a function with its help alone."""
+    """Return the function of a named command; for any other, an empty one with its docstring."""
     path = command.words.split()
     module, _, name = command.place.partition(":")
     if named is None or named[: len(path)] == path:
@@ -126,7 +126,7 @@ def _set_up_django() -> None:
 
 
 def _put_current_folder_first() -> None:
-    """Let task modules of the current folder be imported, as Celery does it."""
+    """Put the current folder first in `sys.path`, as Celery does, for task modules in it."""
     here = str(Path.cwd())
     if sys.path[:1] != [here]:
         sys.path.insert(0, here)

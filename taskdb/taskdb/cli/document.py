@@ -13,7 +13,7 @@ from taskdb.model.entity import TaskError
 def document_of(
     noun: Any, *, without: Collection[str] = (), seconds: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The fields of a dataclass as JSON values, but for those that are named in `without`.
+    """Return the fields of a dataclass as JSON values, except those that `without` names.
 
     A field that `seconds` names is a duration; its key gets the ending `_seconds`.
     """

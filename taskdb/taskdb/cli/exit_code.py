@@ -1,4 +1,4 @@
-"""What the number means that a command ends with."""
+"""The meaning of the exit codes."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ _ERRORS: dict[ExitCode, tuple[type[BaseException], ...]] = {
     ExitCode.INTERRUPTED: (KeyboardInterrupt, typer.Abort),
     ExitCode.FAILED: (errors.TaskDBError,),
 }  # fmt: skip
-"""The first that fits counts."""
+"""The first match counts."""
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """The code that a command ends with after this error."""
+    """Return the exit code of a command after this error."""
     fitting = (code for code, kinds in _ERRORS.items() if isinstance(error, kinds))
     return next(fitting, ExitCode.UNEXPECTED)

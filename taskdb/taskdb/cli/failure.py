@@ -1,4 +1,4 @@
-"""How an error is printed: a line for people, JSON for programs, a traceback for `--debug`."""
+"""Prints errors: a line for people, JSON for programs, a traceback for `--debug`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST = 65_536
 
 
 def report(error: BaseException, output: Output, *, debug: bool) -> ExitCode:
-    """Print on standard error what went wrong. Returns the exit code."""
+    """Print an error on standard error. Returns the exit code."""
     code = exit_code_of(error)
     if debug and code is not ExitCode.INTERRUPTED:
         output.note(_without_secrets("".join(traceback.format_exception(error)).rstrip()))
@@ -43,12 +43,12 @@ def as_json(error: BaseException) -> dict[str, Any]:
 
 
 def message_of(error: BaseException) -> str:
-    """What went wrong, in a line or two, without secrets."""
+    """Return the error in a line or two, without secrets."""
     return _without_secrets(_message_of(error))
 
 
 def _without_secrets(text: str) -> str:
-    """Redact a text: an error of a driver or of another library may repeat what it was given."""
+    """Redact a text: an error of a driver or of another library may repeat its arguments."""
     try:
         settings = settings_in_force()
     except SettingsError:

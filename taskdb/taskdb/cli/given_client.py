@@ -1,4 +1,4 @@
-"""The client of a framework that a command works with, and the settings that count for it."""
+"""The client that a framework gives to a command, and the settings in force."""
 
 from __future__ import annotations
 

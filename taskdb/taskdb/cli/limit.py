@@ -126,7 +126,7 @@ def _require_type(session: Session, place: Place, *, force: bool) -> None:
 
 
 def _print_done(output: Output, done: str, place: Place, *, nothing: str = "") -> None:
-    """Print what was done; `nothing` is the reason why nothing was."""
+    """Print the change; `nothing` is the reason if there was none."""
     target, name = next((target, name) for target, name in place.items() if name is not None)
     if nothing and not output.is_json:
         output.note(f"nothing was changed: {nothing}")

@@ -60,7 +60,7 @@ class Output:
                 self.line(line)
 
     def pairs(self, rows: Iterable[tuple[str, Cell]]) -> None:
-        """Names with values, one a line."""
+        """Print names with values, one pair on each line."""
         found = list(rows)
         width = max((len(name) for name, _ in found), default=0)
         for name, value in found:

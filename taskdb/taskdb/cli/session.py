@@ -1,4 +1,4 @@
-"""What every command has: its output, the settings, and a TaskDB that opens at first use."""
+"""The context of every command: output, settings, and a TaskDB that opens at its first use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TenantOption = Annotated[
 
 
 class Session(ExitStack):
-    """One run of one command; its end closes what it has opened."""
+    """One run of one command. Its end closes the TaskDB that it has opened."""
 
     def __init__(self, *, is_json: bool = False, debug: bool = False) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Session(ExitStack):
 
     @cached_property
     def settings(self) -> Settings:
-        """Those of the given client, or of the environment; raises SettingsError."""
+        """The settings of the given client, or of the environment; raises SettingsError."""
         return settings_in_force()
 
     @cached_property
@@ -54,7 +54,7 @@ class Session(ExitStack):
 
 
 def actor() -> str | None:
-    """The user at the command line, as the actor of what they change; None where it has no name."""
+    """Return the user of the command line, as the actor of changes; None for one without a name."""
     try:
         return f"cli:{getpass.getuser()}"
     except (OSError, KeyError):

@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option that several commands share: its help, what it takes, and its flags.
+    """An option that several commands share: its help, the kind of its value, and its flags.
 
-    Without `flags` it has one, made of its name.
+    Without `flags` it has one flag, made of its name.
     """
 
     help: str
@@ -39,7 +39,7 @@ def with_options(
     instead_of: str,
     read: Callable[[dict[str, Any]], Any] = dict,
 ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Give a command shared options; it gets what `read` makes of them as one argument."""
+    """Give a command shared options. It gets the result of `read` as one argument."""
 
     def decorated(command: Callable[..., T]) -> Callable[..., T]:
         @functools.wraps(command)

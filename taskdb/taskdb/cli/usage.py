@@ -1,4 +1,4 @@
-"""A command that was called wrongly."""
+"""The error of a command that was called wrongly."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from taskdb.errors import Fault, InvalidInput
 
 
 def wrong_usage(option: str, advice: str) -> InvalidInput:
-    """The error for an option (empty: for the whole command), to be raised by the caller."""
+    """Return the error for an option (empty: for the whole command). The caller raises it."""
     return InvalidInput("the command", [Fault(option, advice)])

@@ -1,4 +1,4 @@
-"""Values as people read them: a status in its colour, a moment in local time, a list, a payload."""
+"""Values as text for people: a coloured status, a moment in local time, a list, a payload."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def clock_text(moment: datetime) -> str:
 
 
 def payload_text(value: Any, *, whole: bool = False) -> str:
-    """JSON, pretty and shortened, unless the whole of it is wanted."""
+    """Return indented JSON, shortened unless all of it was requested."""
     text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
     lines = [printable(line) for line in text.splitlines()]
     if whole or (len(lines) <= SHOWN_LINES and len(text) <= SHOWN_CHARACTERS):

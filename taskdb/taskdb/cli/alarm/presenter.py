@@ -1,4 +1,4 @@
-"""How an alarm, a message of it and a route are shown."""
+"""Presenters of alarms, their messages and routes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from taskdb.model.alarm.route import Route
 
 
 def alarm_presenter(errors: Mapping[str, str] | None = None) -> Presenter[AlarmEntity]:
-    """The presenter of alarms; `errors` has, by id, why the messages of some have not gone out.
+    """Return the presenter of alarms. `errors`: the last errors of unsent messages, by alarm id.
 
-    The error is empty where no message was tried yet.
+    An error is empty if no message was tried yet.
     """
     waiting = {alarm_id: error or "not tried yet" for alarm_id, error in (errors or {}).items()}
 

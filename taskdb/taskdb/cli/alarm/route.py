@@ -42,7 +42,7 @@ def add_route(
 
 @with_session
 def list_routes(session: Session, *, tenant: TenantOption = None) -> None:
-    """List the routes of the settings and of the database; with --json one a line."""
+    """List the routes of the settings and of the database. With --json, one on each line."""
     names = ", ".join(one.name for one in session.settings.alarm_channels if not one.tenants)
     nothing = (
         f"no route: every alarm goes to {names}"

@@ -1,4 +1,4 @@
-"""`taskdb check` on files: whether other users of this machine can read what is kept in them."""
+"""`taskdb check` on files: whether other users of this machine can read or replace them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from taskdb.private_path import files_of_database, is_replaceable, is_wide, owne
 from taskdb.settings.settings import Settings
 
 _MOST_LOOKED_AT = 5_000
-"""Files of a folder; one wide file is found soon where they were made by one umask."""
+"""The most files of a folder that are checked. Files of one process have the same rights."""
 _MOST_NAMED = 5
 _SUBJECT = "files"
 
 
 def check_rights(settings: Settings) -> Iterator[Finding]:
-    """What other users may read or replace, with the commands that change it."""
+    """Yield findings of files that other users may read or replace, with commands against that."""
     folders, files = _folders(settings), _files(settings)
     wide_folders = [one for one in folders if is_wide(one)]
     wide_files = [one for one in files if is_wide(one)]

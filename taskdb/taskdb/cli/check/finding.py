@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was checked, its state, and what to do about it."""
+    """The subject of a check, its state, and the next step."""
 
     subject: str
     level: Level
@@ -25,15 +25,15 @@ class Finding:
 
 
 def good(subject: str, message: str) -> Finding:
-    """A finding with nothing to do."""
+    """Return a finding that needs no action."""
     return Finding(subject, Level.OK, message)
 
 
 def doubtful(subject: str, message: str, advice: str) -> Finding:
-    """A finding that may be intended."""
+    """Return a finding that may be intended."""
     return Finding(subject, Level.WARN, message, advice)
 
 
 def bad(subject: str, message: str, advice: str = "") -> Finding:
-    """A finding that keeps tasks from being submitted or run."""
+    """Return a finding that stops tasks from being submitted or run."""
     return Finding(subject, Level.ERROR, message, advice)

@@ -41,7 +41,7 @@ DATABASE_SECONDS = 8.0
 
 
 def probe(settings: Settings) -> Iterator[Finding]:
-    """Every finding, in the order in which things depend on each other."""
+    """Yield every finding; a subject stands after those on which it depends."""
     database = check_database(settings)
     yield database
     if database.level == "ok":
@@ -58,7 +58,7 @@ def probe(settings: Settings) -> Iterator[Finding]:
 
 
 def check_database(settings: Settings) -> Finding:
-    """Reachable, and with a schema that this release can work on."""
+    """Check that the database is reachable, and that this release can use its schema."""
     try:
         found = _within(DATABASE_SECONDS, lambda: require_schema(settings))
     except FutureTimeout:
@@ -76,7 +76,7 @@ def check_database(settings: Settings) -> Finding:
 
 
 def check_database_role(settings: Settings) -> Iterator[Finding]:
-    """The role of PostgreSQL may write rows, and no more than that."""
+    """Check that the role of PostgreSQL may write rows, and has no further rights."""
     with Store(settings.store_url).closing() as store:
         role = store.database.read(database_role)
     if role is None:
@@ -95,7 +95,7 @@ def check_database_role(settings: Settings) -> Iterator[Finding]:
 
 
 def check_broker(settings: Settings) -> Iterator[Finding]:
-    """Reachable within seconds; and of Redis, that it does not throw messages away."""
+    """Check that the broker is reachable within seconds, and that Redis evicts no messages."""
     kind = broker_kind(settings)
     if kind == "embedded":
         yield _check_message_file(path_of(settings.message_url))
@@ -131,7 +131,7 @@ def _check_message_file(path: Path) -> Finding:
 
 
 def check_messages(settings: Settings) -> Finding:
-    """Messages are signed, where others may write to the broker."""
+    """Check that messages are signed if other programs may write to the broker."""
     keys = len(settings.message_keys)
     if not keys and broker_kind(settings) == "embedded":
         return good(
@@ -151,7 +151,7 @@ def check_messages(settings: Settings) -> Finding:
 
 
 def check_payloads(settings: Settings) -> Finding:
-    """The folder of large payloads is writable, or can be created; the bucket responds."""
+    """Check that the folder of large payloads is writable, or that the bucket responds."""
     try:
         _within(PAYLOAD_SECONDS, lambda: payload_store_of(settings).check())
     except FutureTimeout:
@@ -168,7 +168,7 @@ def check_payloads(settings: Settings) -> Finding:
 
 
 def check_task_modules(settings: Settings, registry: Registry) -> Iterator[Finding]:
-    """Every module can be imported, and they register types."""
+    """Check that every task module can be imported, and that they register task types."""
     if not settings.task_modules:
         advice = "name the modules that define them in TASKDB_TASK_MODULES"
         yield doubtful("task modules", "none", advice)
@@ -187,7 +187,7 @@ def check_task_modules(settings: Settings, registry: Registry) -> Iterator[Findi
 
 
 def check_schedules(settings: Settings, *, has_database: bool) -> Iterator[Finding]:
-    """What code and settings declare is accepted; and what a beat has refused."""
+    """Check the schedules of code and settings, and list those that a beat has refused."""
     try:
         client = TaskDB(settings)
     except SettingsError:
@@ -209,7 +209,7 @@ def check_schedules(settings: Settings, *, has_database: bool) -> Iterator[Findi
 
 
 def check_workers(settings: Settings, registry: Registry) -> Iterator[Finding]:
-    """Workers were seen lately, and every queue has one."""
+    """Check that workers are alive, and that every queue has one."""
     with Store(settings.store_url).closing() as store:
         alive = store.workers.seen_since(settings.worker_lease_seconds)
     if not alive:

@@ -23,7 +23,7 @@ from taskdb.settings.meaning import meanings
 from taskdb.settings.settings import Settings
 
 _SECRET_WHOLE = {"alarm_channels", "celery", "message_keys", "schedules"}
-"""Each part of them may be a secret where they cannot be parsed."""
+"""Settings in which each part may be a secret if they cannot be parsed."""
 _INPUT = "input"
 _BUILT_IN = redaction_of((), ())
 _MOST = 65_536
@@ -32,7 +32,7 @@ _MOST = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting as text; `value` is what is in force."""
+    """One setting as text; `value` is the value in force."""
 
     name: str
     value: str
@@ -56,7 +56,7 @@ def print_settings(output: Output) -> SettingsError | None:
 
 
 def settings_of(loaded: Settings | None) -> Iterator[Setting]:
-    """Every setting; where the environment is wrong, with the text of the variable."""
+    """Yield every setting; a wrong one with the text of its variable."""
     meaning = meanings()
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
@@ -66,7 +66,7 @@ def settings_of(loaded: Settings | None) -> Iterator[Setting]:
 
 
 def _given(name: str, default: Any) -> Any:
-    """The value of the environment, which may be wrong; JSON is read, to find its secrets."""
+    """Return the value of a variable, which may be wrong. JSON is decoded to find its secrets."""
     variable = variable_of(name)
     text = os.environ.get(variable)
     file = os.environ.get(f"{variable}{SUFFIX}")
@@ -85,7 +85,7 @@ def _given(name: str, default: Any) -> Any:
 
 
 def masked(name: str, value: Any) -> str:
-    """A value as text, without secrets: of a URL, under a secret's name, by its looks."""
+    """Return a value as text without secrets: of a URL, under a secret name, by a pattern."""
     if isinstance(value, SecretStr):
         url = value.get_secret_value()
         is_url = name.endswith("url") and "://" in url
@@ -101,7 +101,7 @@ def masked(name: str, value: Any) -> str:
 
 
 def _without_input(schedule: Any) -> Any:
-    """Of an input every part may be a secret, under a name that does not show it."""
+    """Return a schedule without its input, in which any value may be secret."""
     if not isinstance(schedule, Mapping):
         return MASK
     return {name: MASK if name == _INPUT else value for name, value in schedule.items()}

@@ -1,4 +1,4 @@
-"""`taskdb doctor`: rows, broker and workers compared, and what has drifted apart."""
+"""`taskdb doctor`: compares rows, broker and workers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def doctor(session: Session, *, fix: Fix = False) -> int:
 
 
 def diagnose(taskdb: TaskDB) -> list[Drift]:
-    """Every class of drift with at least one example."""
+    """Yield every class of drift that has an example."""
     settings = taskdb.settings
     limits = Limits(
         transaction=timedelta(seconds=settings.doctor_transaction_seconds),
@@ -65,7 +65,7 @@ def diagnose(taskdb: TaskDB) -> list[Drift]:
 
 
 def _around(taskdb: TaskDB, limits: Limits) -> Iterator[Drift | None]:
-    """Look at everything that the rows need: disks, broker, channels, files, payloads."""
+    """Return findings about disks, broker, channels, files and payloads."""
     settings, alarms = taskdb.settings, taskdb.alarms
     yield low_disks(settings, limits)
     yield held_log(settings, limits)

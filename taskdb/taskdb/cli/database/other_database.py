@@ -30,7 +30,7 @@ OtherUrl = Annotated[
 def other_database(url: str, table: str) -> Iterator[tuple[Connection, frozenset[str]]]:
     """A connection to the database that has this table, and the names of its columns.
 
-    Raises InvalidInput for what is no URL, and for a database without the table;
+    Raises InvalidInput for a text that is not a URL, and for a database without the table;
     DatabaseUnreachable.
     """
     try:
@@ -60,7 +60,7 @@ def _columns(connection: Connection, table: str) -> frozenset[str]:
 
 
 def moment_of(value: Any) -> datetime | None:
-    """A moment as Django stores it: in UTC where it names no zone."""
+    """Return a moment that Django has stored, in UTC if it names no zone."""
     if value is None:
         return None
     found = datetime.fromisoformat(value) if isinstance(value, str) else value

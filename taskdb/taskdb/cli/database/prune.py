@@ -102,7 +102,7 @@ def _print(output: Output, pruned: Pruned, swept: dict[str, int]) -> None:
 
 @contextmanager
 def _progress(output: Output) -> Iterator[Report]:
-    """A line that moves, where a person watches; nothing elsewhere."""
+    """Show progress on a terminal; elsewhere do nothing."""
     if not output.is_live:
         yield lambda _text: None
         return

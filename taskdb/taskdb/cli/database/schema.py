@@ -1,4 +1,4 @@
-"""Whether the database has the schema of this release, asked without making anything."""
+"""Checks whether the database has the schema of this release. Changes nothing."""
 
 from __future__ import annotations
 

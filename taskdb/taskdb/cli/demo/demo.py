@@ -180,7 +180,7 @@ class Demonstration:
 
 
 class View:
-    """The tasks and the parts' bar while they move: live on a terminal, else a line a change."""
+    """Shows the tasks and the bar of parts: live on a terminal, else one line for each change."""
 
     def __init__(self, output: Output, live: Live | None = None) -> None:
         self._output = output
@@ -211,7 +211,7 @@ class View:
 
 
 def customers_in(database: Path) -> int:
-    """How many customers an import left in its database; 0 without one."""
+    """Return the number of customers in the database of an import; 0 without a database."""
     if not database.exists():
         return 0
     with closing(sqlite3.connect(database)) as connection:
@@ -220,7 +220,7 @@ def customers_in(database: Path) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends this process as Ctrl-C does: in order, leaving nothing."""
+    """End this process on SIGTERM as on Ctrl-C, with its children."""
 
     def leave(number: int, _frame: object) -> None:
         sys.exit(128 + number)

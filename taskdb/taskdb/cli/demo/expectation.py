@@ -1,4 +1,4 @@
-"""What the tasks of the demonstration must have become, and how they differ from it."""
+"""The expected ends of the tasks of the demonstration, and the differences from them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Expectation:
 
 
 def differences(expected: Expectation, task: TaskEntity, counts: Counts = _NO_PARTS) -> list[str]:
-    """A line for everything that is not as it should be; `counts` are those of its parts."""
+    """Return one line for each difference. `counts` are those of the parts."""
     return [f"{expected.title}: {line}" for line in _differences(expected, task, counts)]
 
 

@@ -1,4 +1,4 @@
-"""What the demonstration runs, and where: the embedded default in a folder of its own."""
+"""The tasks and the settings of the demonstration: the embedded default in a folder."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ def expectations(folder: Path) -> list[Expectation]:
 
 
 def database_of(folder: Path) -> Path:
-    """Where the import puts the customers."""
+    """The database file of the import."""
     return folder / "customers.sqlite3"
 
 
 def split_database_of(folder: Path) -> Path:
-    """Where the import in parts puts them."""
+    """The database file of the import in parts."""
     return folder / "customers-in-parts.sqlite3"

@@ -12,7 +12,7 @@ from taskdb.cli.usage import wrong_usage
 from taskdb.errors import SettingsError, did_you_mean
 
 _MOST = 5
-"""Entries that are shown."""
+"""The most entries that are shown."""
 
 
 @with_session
@@ -20,7 +20,7 @@ def docs(
     session: Session,
     term: Annotated[list[str], typer.Argument(help="An error, a setting, a command, a word.")],
 ) -> None:
-    """Show what the docs have about an error, a setting, a command or a word, and where.
+    """Show the entries of the docs about an error, a setting, a command or a word.
 
     The place is a file of this package, or an address of TASKDB_DOCS_URL.
     """

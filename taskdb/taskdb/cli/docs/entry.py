@@ -16,7 +16,7 @@ _LINK = re.compile(r"\[([^]]+)\]\([^)]*\)")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one place of a page is about: its terms, and the text that stands there."""
+    """One place of a page: its terms and its text."""
 
     terms: tuple[str, ...]
     page: str

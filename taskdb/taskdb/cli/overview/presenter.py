@@ -1,4 +1,4 @@
-"""How a queue, a worker and a whole site are shown."""
+"""Presenters of queues, workers and the whole site."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def import_schedules(
 def read_rows(url: str) -> list[Mapping[str, Any]]:
     """Every periodic task with its crontab, interval or clock.
 
-    Raises InvalidInput for what is no database of django-celery-beat, DatabaseUnreachable.
+    Raises InvalidInput for a database without its tables, and DatabaseUnreachable.
     """
     with other_database(url, _TABLE) as (connection, _):
         return [dict(row) for row in connection.execute(text(_JOINED)).mappings()]
@@ -132,7 +132,7 @@ def _message_options(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _only_next(taskdb: TaskDB, options: Mapping[str, Any]) -> dict[str, Any]:
-    """One that is due once, when these are due next; raises InvalidInput where they never are."""
+    """Return a one-off schedule at the next due time. Raises InvalidInput if there is none."""
     recurring = {"cron", "every", "timezone", "misfire", "misfire_grace"}
     one = Schedule(**{key: options[key] for key in ("cron", "every", "timezone", "starts_at",
         "ends_at") if key in options})  # fmt: skip

@@ -1,4 +1,4 @@
-"""How a schedule, a due time of it and a refused declaration are shown."""
+"""Presenters of schedules, their due times and refused declarations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskdb.model.schedule.schedule import RefusedSchedule, ScheduleEntity, Sche
 
 
 def when_text(schedule: ScheduleEntity) -> str | None:
-    """How a schedule recurs, in one line."""
+    """Return the recurrence of a schedule, in one line."""
     if schedule.cron is not None:
         zone = "" if schedule.timezone == "UTC" else f" ({schedule.timezone})"
         return f"{schedule.cron}{zone}"
@@ -24,7 +24,7 @@ def when_text(schedule: ScheduleEntity) -> str | None:
 
 
 def next_text(schedule: ScheduleEntity, spell: Callable[[datetime], str] = moment_text) -> str:
-    """When a schedule is due next, or why it is not."""
+    """Return the next due time of a schedule, or the reason why it has none."""
     if not schedule.is_enabled:
         return "paused"
     if schedule.last_error is not None:

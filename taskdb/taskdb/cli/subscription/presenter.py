@@ -1,4 +1,4 @@
-"""How a subscription is shown; never with its secrets."""
+"""The presenter of subscriptions. It shows no secret."""
 
 from __future__ import annotations
 

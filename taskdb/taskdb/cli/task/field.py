@@ -1,4 +1,4 @@
-"""A field of an input model, as an option of the command line sees it."""
+"""A field of an input model as an option of the command line."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _WORDS: tuple[tuple[type, str], ...] = (
     (Path, "path"),
     (str, "text"),
 )
-"""Earlier ones win: bool is an int, datetime is a date."""
+"""The first match counts, since bool is an int and datetime a date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: its key in the input, what it takes, and what stands there by default.
+    """One field: its key in the input, the kind of its value, and its default.
 
-    `word` names what it takes; `repeats`: a list, one value an option; `is_flag`: yes or no.
+    `word` names the kind. `repeats`: a list, one value for each option. `is_flag`: yes or no.
     """
 
     key: str
@@ -53,7 +53,7 @@ class Field:
     is_flag: bool = False
 
     def value_of(self, given: Any) -> Any:
-        """What was typed as a JSON value; what does not fit is kept, so that submit names it."""
+        """Return the text as a JSON value; a wrong text unchanged, so that the submit names it."""
         if self.is_flag:
             return given
         if self.repeats:
@@ -64,7 +64,7 @@ class Field:
 
 
 def fields_of(task_type: TaskType) -> list[Field]:
-    """The fields of the input model; none where the input is no model."""
+    """The fields of the input model; none if the input is not a model."""
     if task_type.model is None:
         return []
     return [_field(name, info) for name, info in task_type.model.model_fields.items()]
@@ -86,7 +86,7 @@ def _field(name: str, info: FieldInfo) -> Field:
 
 
 def _key(name: str, info: FieldInfo) -> str:
-    """How the input calls it."""
+    """The name of the field in the input."""
     alias = info.validation_alias or info.alias
     return alias if isinstance(alias, str) else name
 
@@ -113,7 +113,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def _item_of(bare: Any) -> Any | None:
-    """What a list, set or tuple of one kind holds; None for anything else."""
+    """Return the type of the items of a list, set or tuple of one kind; None for any other type."""
     origin, arguments = get_origin(bare), get_args(bare)
     if bare in {list, set, frozenset, tuple}:
         return Any
@@ -145,7 +145,7 @@ def _choices(bare: Any) -> list[str]:
 
 
 def _converted(text: str, annotation: Any) -> Any:
-    """The text, or the JSON that it spells, whichever the annotation takes."""
+    """Return the text, or the value of its JSON, whichever the annotation accepts."""
     readings = _readings(text, _word(annotation))
     try:
         adapter = TypeAdapter(annotation)
@@ -171,7 +171,7 @@ def _fits(adapter: TypeAdapter[Any], value: Any) -> bool:
 
 
 def _whole_list(given: list[str], annotation: Any) -> list[Any] | None:
-    """One option that spells the whole list as JSON."""
+    """Return the list of a single option that contains it as JSON."""
     if len(given) != 1 or not given[0].lstrip().startswith("["):
         return None
     try:

@@ -1,4 +1,4 @@
-"""How a task, an event of its history and an attempt are shown; at 80 columns a task is a row."""
+"""Presenters of tasks, their events and attempts. A task fits into a row of 80 columns."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def print_row(output: Output, task: TaskEntity) -> None:
 
 
 def when(task: TaskEntity) -> datetime:
-    """The moment that matters most: it ended, it will run, it began, it was made."""
+    """Return the end, the due time, the start or the creation: the first that the task has."""
     due = task.run_at if task.status in {"SCHEDULED", "ERRORED"} else None
     return due or task.ended_at or task.started_at or task.created_at
 
 
 def about(task: TaskEntity) -> str:
-    """What distinguishes this task from others of its type: error, progress, tenant, name."""
+    """Return error, progress, tenant and name, which differ among tasks of one type."""
     if task.error is not None and task.status in {"FAILED", "HALTED", "ERRORED"}:
         return task.error.message
     if task.progress is not None and not task.status.is_settled:
@@ -67,7 +67,7 @@ def about(task: TaskEntity) -> str:
 
 
 def progress_text(progress: Progress) -> str:
-    """`60% ######---- 3/5 reading`: what matters most stands where it is not cut."""
+    """Return `60% ######---- 3/5 reading`; the beginning is never cut off."""
     if not progress.total:
         return f"{progress.current:,} {progress.message}".strip()
     share = min(max(progress.current / progress.total, 0), 1)
@@ -77,7 +77,7 @@ def progress_text(progress: Progress) -> str:
 
 
 def one_line(task: TaskEntity) -> Text:
-    """Code, status, type and what the task is about, in a line."""
+    """Return code, status, type and subject of the task, in one line."""
     words = Text.assemble(task.code, "  ", text_of(task.status), "  ", printable(task.type))
     described = printable(about(task))
     return words.append(f"  {described}") if described else words

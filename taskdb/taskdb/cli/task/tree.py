@@ -1,7 +1,7 @@
-"""A parent and what is below it, as data: bounded, however many sub-tasks there are.
+"""A parent and its sub-tasks as data, of a bounded size.
 
-A fan-out has counts, of one query; only its first bad parts, and its first parts that are parents
-themselves, are read. `NODE_LIMIT` bounds the whole tree.
+One query counts the parts of a fan-out. Only its first bad parts, and its first parts that are
+parents themselves, are read. `NODE_LIMIT` bounds the whole tree.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from taskdb.model.status import TaskStatus
 
 _COUNTED = ("total", "done", "succeeded", "failed", "canceled")
 NODE_LIMIT = 100
-"""Sub-tasks that one tree holds at most."""
+"""The most sub-tasks of one tree."""
 PART_LIMIT = 5
-"""Bad parts of one fan-out that are named, and nested ones."""
+"""The most bad parts of a fan-out that are named, and the most nested ones."""
 HANDLER_LIMIT = 20
 
 BAD = (TaskStatus.FAILED, TaskStatus.HALTED, TaskStatus.ERRORED)
@@ -49,7 +49,7 @@ class Branch:
 
     @property
     def is_leaf(self) -> bool:
-        """Nothing is, or was ever to be, below it."""
+        """Whether the task has no sub-tasks, and will have none."""
         return self.counts is None and not (self.steps or self.coming or self.handlers)
 
 
@@ -59,7 +59,7 @@ def is_parent(task: TaskEntity) -> bool:
 
 
 def read_tree(taskdb: TaskDB, task: TaskEntity) -> Branch:
-    """A task with what is below it, as it is now."""
+    """Return a task with its sub-tasks, as the rows are now."""
     return _Reader(taskdb).branch(task)
 
 
@@ -89,7 +89,7 @@ def halted_of(counts: Counts) -> int:
 
 
 def seconds_of(task: TaskEntity) -> float | None:
-    """How long it has run, or ran; None before it began."""
+    """Return the time since the start, until the end if there is one; None before the start."""
     if task.started_at is None and not is_parent(task):
         return None
     began = task.started_at or task.created_at
@@ -116,7 +116,7 @@ def tree_json(branch: Branch) -> dict[str, Any]:
 
 
 def counts_json(counts: Counts) -> dict[str, int]:
-    """How many parts are where; those from `running` on are open."""
+    """Return the number of parts by state; those from `running` on are open."""
     return {
         **{name: getattr(counts, name) for name in _COUNTED},
         "running": running_of(counts),
@@ -127,7 +127,7 @@ def counts_json(counts: Counts) -> dict[str, int]:
 
 
 class _Reader:
-    """Reads one tree, and stops going down when it holds enough."""
+    """Reads one tree, up to NODE_LIMIT sub-tasks."""
 
     def __init__(self, taskdb: TaskDB) -> None:
         self._taskdb = taskdb

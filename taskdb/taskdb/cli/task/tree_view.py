@@ -21,7 +21,7 @@ _INDENT = "  "
 
 
 def print_tree(output: Output, branch: Branch) -> None:
-    """What is below a task."""
+    """Return the lines of the sub-tasks."""
     output.line()
     for line in tree_lines(branch, is_live=output.is_live):
         output.line(line)
@@ -71,7 +71,7 @@ def bar_text(counts: Counts, *, is_live: bool = True) -> Text:
 
 
 def counts_text(counts: Counts) -> str:
-    """`590 succeeded, 10 failed, 2 running`: what is not zero."""
+    """Return `590 succeeded, 10 failed, 2 running`, without zeros."""
     named = (
         (counts.succeeded, "succeeded"),
         (counts.failed, "failed"),
@@ -102,7 +102,7 @@ def _head(branch: Branch) -> Text:
 
 
 def _place(task: TaskEntity) -> str:
-    """What a task is to its parent: `part 17 a.type`, `2 a-step`, `on_join (handler) a.type`."""
+    """Return role, position and type: `part 17 a.type`, `2 a-step`, `on_join (handler) a.type`."""
     if task.role is TaskRole.PART:
         return f"part {task.position} {printable(task.type)}"
     if task.role is TaskRole.STEP:
@@ -114,7 +114,7 @@ def _place(task: TaskEntity) -> str:
 
 
 def _hidden(branch: Branch) -> int:
-    """How many bad parts the lines do not name."""
+    """Return the number of bad parts that have no line."""
     if branch.counts is None:
         return 0
     ended = {TaskStatus.FAILED, TaskStatus.HALTED}

@@ -1,4 +1,4 @@
-"""What a person sees while waiting for a task: its bar, or the bars of what is below it."""
+"""The view of a task during a wait: its bar, or the bars of its sub-tasks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from taskdb.redaction.printable import printable
 
 _DESCRIPTION_LENGTH = 60
 _REST = 5
-"""Times as long as a tree took to read it is not read again: looking must not be the work."""
+"""The pause between two reads of a tree, in multiples of the time that a read took."""
 
 
 class Watch(AbstractContextManager["Watch"]):
-    """A task that moves in its place on a terminal, and is gone from it afterwards."""
+    """Shows a task in place on a terminal, and clears it at the end."""
 
     def __init__(self, console: Console, taskdb: TaskDB) -> None:
         self._console = console
@@ -64,7 +64,7 @@ class Watch(AbstractContextManager["Watch"]):
 
 
 def fitting(lines: Iterable[Text], console: Console, *, beside: int = 1) -> Group:
-    """Lines that leave so many others room: what scrolls away could not be taken back."""
+    """Return the lines that fit on the terminal, since scrolled lines cannot be cleared."""
     shown = list(lines)[: max(console.height - beside, 1)]
     for line in shown:
         line.no_wrap, line.overflow = True, "ellipsis"

@@ -1,4 +1,4 @@
-"""How a task type and a sequence are shown."""
+"""Presenters of task types and sequences."""
 
 from __future__ import annotations
 

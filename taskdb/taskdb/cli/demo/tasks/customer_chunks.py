@@ -1,7 +1,7 @@
 """Import customers as a fan-out: the file is split, each part imports some rows, a report joins.
 
-What only the whole file can show (an id that stands twice) is checked while it is split; everything
-else that may be wrong with a row is seen by the part that has it.
+An id that occurs twice is found while the file is split, since only the whole file shows it. Each
+part finds all other errors in its rows.
 """
 
 import time
@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
 
 class ImportFile(BaseModel):
-    """What to import, where to, and in parts of how many rows."""
+    """The file to import, the database, and the number of rows of a part."""
 
     path: Path = Field(description="The CSV file.")
     database: Path | None = Field(
@@ -38,7 +38,7 @@ class ImportFile(BaseModel):
 
 
 class Chunk(BaseModel):
-    """What one part imports."""
+    """The rows of one part."""
 
     file: str
     rows: list[Row]
@@ -99,7 +99,7 @@ def customer_of(row: Row) -> Customer:
 
 
 def chunks_of(input: ImportFile) -> Iterator[Chunk]:
-    """The parts of a file, read as they are asked for."""
+    """Yield the parts of a file, which is read meanwhile."""
     rows = rows_of(input.path)
     while chunk := list(islice(rows, input.rows_a_part)):
         yield Chunk(
@@ -111,7 +111,7 @@ def chunks_of(input: ImportFile) -> Iterator[Chunk]:
 
 
 def rows_of(path: Path) -> Iterator[Row]:
-    """The rows of a file, each with the line that has its id already."""
+    """Yield the rows of a file, each with the earlier line that has the same id."""
     first_lines: dict[str, int] = {}
     for line, cells in read_lines(path):
         key = cells[0].strip().lstrip("0") if cells else ""

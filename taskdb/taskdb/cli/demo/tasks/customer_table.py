@@ -1,4 +1,4 @@
-"""Where imported customers are kept: one table, in SQLite or PostgreSQL."""
+"""The table of imported customers, in SQLite or PostgreSQL."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ _KEEP = text(
 
 @contextmanager
 def customer_database(file: Path | None) -> Iterator[Connection]:
-    """A line to the SQLite file, or to the database of `CUSTOMERS_URL`; the table is there."""
+    """Open a connection to the SQLite file or `CUSTOMERS_URL`, and create a missing table."""
     if file is None:
         engine = create_engine(os.environ[URL_VARIABLE])
     else:
@@ -45,7 +45,7 @@ def customer_database(file: Path | None) -> Iterator[Connection]:
 
 
 def keep(connection: Connection, customers: Iterable[BaseModel]) -> None:
-    """Insert customers, or bring them up to date, all or none: twice is the same as once."""
+    """Insert or update all of these customers, or none. A second call changes nothing."""
     rows = [one.model_dump(mode="json") for one in customers]
     if not rows:
         return

@@ -39,7 +39,7 @@ class Customer(BaseModel):
 
 
 class ImportCustomers(BaseModel):
-    """What to import, and where to."""
+    """The file to import, and the database."""
 
     path: Path = Field(description="The CSV file.")
     database: Path = Field(description="The SQLite file that gets the customers.")
@@ -48,7 +48,7 @@ class ImportCustomers(BaseModel):
 
 @task("customers.import", retry=Retry(max_attempts=3, give_up_on=(OSError,)), timeout=600)
 def import_customers(ctx: TaskContext, input: ImportCustomers) -> dict[str, Any]:
-    """Import a CSV file of customers. Bad rows stop nobody: the result names each of them.
+    """Import a CSV file of customers. Bad rows are skipped, and the result names each of them.
 
     Running it again changes nothing: a customer is known by the id.
     """
@@ -76,7 +76,7 @@ def import_customers(ctx: TaskContext, input: ImportCustomers) -> dict[str, Any]
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Every row with the number of its line, behind the header."""
+    """Yield every row after the header, with the number of its line."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
@@ -98,7 +98,7 @@ def read_customer(cells: list[str], seen: set[int]) -> Customer:
 
 
 def reason_of(error: ValueError) -> str:
-    """What is wrong with a row, in a few words."""
+    """Return the errors of a row, in a few words."""
     if not isinstance(error, ValidationError):
         return str(error)
     return "; ".join(
